@@ -1,0 +1,2 @@
+//! trueup brings a host to the state described for it.
+pub mod ports;

@@ -1,0 +1,4 @@
+//! The only modules that touch the operating system.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod runtime;
+pub mod store;

@@ -1,0 +1,96 @@
+//! The services port: what runs on the host and how it is started, stopped and told to reload.
+
+mod process;
+#[cfg(test)]
+mod suite;
+mod systemd;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use process::ProcessServices;
+pub use systemd::SystemdServices;
+
+/// What a service is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Active {
+    Running,
+    /// On its way up: activating, or waiting to be restarted by its supervisor.
+    Starting,
+    Stopping,
+    Stopped,
+    /// It ended by itself in a way that its supervisor calls a failure.
+    Failed,
+}
+
+/// Whether a service is started at boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enabled {
+    Yes,
+    No,
+    /// Neither: it has no install section, or is generated, transient or indirect.
+    Static,
+    /// An operator forbade it on purpose.
+    Masked,
+}
+
+/// A service as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The supervisor has a definition of it. False: nothing else here means anything.
+    pub known: bool,
+    pub active: Active,
+    pub enabled: Enabled,
+    pub main_pid: Option<u32>,
+    /// Which run this is: differs after every start or restart, whoever asked for it.
+    pub run: Option<String>,
+    /// When this run started, by the wall clock as it is set *now* (so that it compares with file
+    /// times even if the clock was corrected since).
+    pub started_at: Option<Timestamp>,
+    /// When it was last told to reload, if its supervisor knows.
+    pub reloaded_at: Option<Timestamp>,
+    pub can_reload: bool,
+    /// The definition on disk is newer than the one its supervisor has read.
+    pub stale_definition: bool,
+}
+
+/// Why a service could not be asked or moved.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("there is no service `{name}`: {hint}")]
+    Unknown { name: String, hint: String },
+    /// The supervisor itself does not answer.
+    #[error("{supervisor} does not answer: {why}")]
+    Unreachable { supervisor: &'static str, why: String },
+    /// `log` holds the last lines that the service printed, newest last; may be empty.
+    #[error("{verb} of {name} failed: {why}")]
+    Failed {
+        verb: &'static str,
+        name: String,
+        why: String,
+        log: Vec<String>,
+    },
+    #[error("{verb} of {name} had not finished after {seconds} s")]
+    TimedOut {
+        verb: &'static str,
+        name: String,
+        seconds: u64,
+    },
+}
+
+/// A supervisor of services. Every verb returns only when the supervisor says that it is done (a
+/// started service is up, a stopped one is gone) or has failed, and always within a deadline.
+///
+/// Names are as in the supervisor's own words; for systemd, `nginx` means `nginx.service`.
+pub trait Services {
+    fn status(&self, name: &str) -> Result<Status, ServiceError>;
+    fn start(&self, name: &str) -> Result<(), ServiceError>;
+    fn stop(&self, name: &str) -> Result<(), ServiceError>;
+    /// Stops and starts; starts it if it was stopped. Rereads a stale definition first.
+    fn restart(&self, name: &str) -> Result<(), ServiceError>;
+    fn reload(&self, name: &str) -> Result<(), ServiceError>;
+    fn enable(&self, name: &str) -> Result<(), ServiceError>;
+    fn disable(&self, name: &str) -> Result<(), ServiceError>;
+}
