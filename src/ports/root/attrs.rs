@@ -1,0 +1,83 @@
+//! What a path is, who owns it and who may touch it.
+
+use jiff::Timestamp;
+use nix::sys::stat::{FileStat, SFlag};
+
+/// What sort of thing a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    /// A socket, pipe or device.
+    Other,
+}
+
+impl FileKind {
+    /// For people: "a directory".
+    pub fn words(self) -> &'static str {
+        match self {
+            FileKind::File => "a file",
+            FileKind::Directory => "a directory",
+            FileKind::Symlink => "a symbolic link",
+            FileKind::Other => "a socket, pipe or device",
+        }
+    }
+}
+
+/// A path as it is on disk; of a symbolic link, the link itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    pub kind: FileKind,
+    /// Permission bits, set-id and sticky included (07777).
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// In bytes.
+    pub size: u64,
+    pub links: u64,
+    pub inode: u64,
+    pub device: u64,
+    /// When the content, owner or mode last changed (ctime), by the host's clock.
+    pub changed: Timestamp,
+}
+
+impl From<FileStat> for Meta {
+    fn from(stat: FileStat) -> Meta {
+        let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFREG => FileKind::File,
+            SFlag::S_IFDIR => FileKind::Directory,
+            SFlag::S_IFLNK => FileKind::Symlink,
+            _ => FileKind::Other,
+        };
+        let nanos = i32::try_from(stat.st_ctime_nsec).unwrap_or(0);
+        Meta {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            links: stat.st_nlink as u64,
+            inode: stat.st_ino,
+            device: stat.st_dev,
+            changed: Timestamp::new(stat.st_ctime, nanos).unwrap_or(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
+/// What to set on a path. `None` leaves that part as it is (for a new file: as the process makes it).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attrs {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
+impl Attrs {
+    pub fn mode(mode: u32) -> Attrs {
+        Attrs {
+            mode: Some(mode),
+            ..Attrs::default()
+        }
+    }
+}

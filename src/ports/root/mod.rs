@@ -1,0 +1,182 @@
+//! The host's filesystem, held by one handle on its root.
+//!
+//! Every path of the host is looked up below this handle, so the same code works on `/` and on a
+//! sandbox folder (`--root DIR`). Lookups never follow a symbolic link that somebody other than
+//! root (or, in a sandbox, the user who runs trueup) could have put there: see [`resolve`].
+
+mod attrs;
+mod read;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod write;
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode as NixMode;
+use nix::unistd::{Uid, geteuid};
+
+pub use attrs::{Attrs, FileKind, Meta};
+
+/// Why a path of the host could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    #[error("cannot {verb} {path}: {source}")]
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        source: Errno,
+    },
+    /// Somebody who is not root could have put this link here to redirect a write.
+    #[error(
+        "refused to {verb} {path}: {link} is a symbolic link (owner uid {owner}) in a folder that others than root can write to"
+    )]
+    Planted {
+        verb: &'static str,
+        path: PathBuf,
+        link: PathBuf,
+        owner: u32,
+    },
+    #[error("{path} is not a usable path: {why}")]
+    BadPath { path: PathBuf, why: &'static str },
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge { path: PathBuf, limit: usize },
+}
+
+impl RootError {
+    /// Whether the disk (or a quota) is full.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            RootError::Io {
+                source: Errno::ENOSPC | Errno::EDQUOT,
+                ..
+            }
+        )
+    }
+}
+
+pub type Result<T> = std::result::Result<T, RootError>;
+
+/// The root of the host's filesystem.
+#[derive(Debug)]
+pub struct Root {
+    dir: OwnedFd,
+    path: PathBuf,
+    euid: Uid,
+}
+
+/// Where a path lives: its parent folder, held open, and its last part.
+struct Spot {
+    parent: OwnedFd,
+    name: OsString,
+}
+
+impl Root {
+    /// The real root of the host.
+    pub fn real() -> Result<Root> {
+        Root::at(Path::new("/"))
+    }
+
+    /// A sandbox: `dir` stands for `/`. It must exist.
+    pub fn at(dir: &Path) -> Result<Root> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = open(dir, flags, NixMode::empty()).map_err(|source| RootError::Io {
+            verb: "open",
+            path: dir.into(),
+            source,
+        })?;
+        let path = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.into());
+        Ok(Root {
+            dir: fd,
+            path,
+            euid: geteuid(),
+        })
+    }
+
+    /// Whether this is the machine itself and not a sandbox.
+    pub fn is_real(&self) -> bool {
+        self.path == Path::new("/")
+    }
+
+    /// The folder that stands for `/`; `/` itself on a real host.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where `path` of the host is for a process outside (a child, a library that opens files
+    /// itself). Does not look at the disk.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        let inner = path.strip_prefix("/").unwrap_or(path);
+        self.path.join(inner)
+    }
+
+    /// Whether owners can be set: not in an unprivileged sandbox run.
+    pub fn privileged(&self) -> bool {
+        self.euid.is_root()
+    }
+
+    /// Checks that a path can be used at all, without looking at the disk.
+    pub fn check_path(path: &Path) -> Result<()> {
+        let bad = |why| {
+            Err(RootError::BadPath {
+                path: path.into(),
+                why,
+            })
+        };
+        if !path.is_absolute() {
+            return bad("expected an absolute path");
+        }
+        if path.components().any(|part| part == Component::ParentDir) {
+            return bad("`..` is not allowed: write the path that is meant");
+        }
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            return bad("it holds a NUL byte");
+        }
+        Ok(())
+    }
+
+    fn io<'a>(&self, verb: &'static str, path: &'a Path) -> impl Fn(Errno) -> RootError + use<'a> {
+        move |source| RootError::Io {
+            verb,
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// The parent folder of `path`, or `None` when it does not exist.
+    fn spot(&self, verb: &'static str, path: &Path) -> Result<Option<Spot>> {
+        Root::check_path(path)?;
+        let Some(name) = path.file_name() else {
+            // `/` itself: look it up as `.` of the root.
+            let parent = self.dir.try_clone().map_err(|_| RootError::Io {
+                verb,
+                path: path.into(),
+                source: Errno::EMFILE,
+            })?;
+            return Ok(Some(Spot {
+                parent,
+                name: OsStr::new(".").into(),
+            }));
+        };
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        Ok(self.folder(verb, parent)?.map(|parent| Spot {
+            parent,
+            name: name.into(),
+        }))
+    }
+
+    /// Like [`Root::spot`], for a caller that needs the parent to be there.
+    fn spot_in_place(&self, verb: &'static str, path: &Path) -> Result<Spot> {
+        self.spot(verb, path)?.ok_or_else(|| RootError::Io {
+            verb,
+            path: path.into(),
+            source: Errno::ENOENT,
+        })
+    }
+}

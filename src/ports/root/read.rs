@@ -1,0 +1,115 @@
+//! Looking, without changing anything.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, fstat, fstatat};
+
+use super::{Meta, Result, Root, RootError};
+
+impl Root {
+    /// What `path` is; of a link, the link itself. `None` when there is nothing.
+    pub fn meta(&self, path: &Path) -> Result<Option<Meta>> {
+        let Some(spot) = self.spot("look at", path)? else {
+            return Ok(None);
+        };
+        match fstatat(
+            &spot.parent,
+            spot.name.as_os_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        ) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(source) => Err(self.io("look at", path)(source)),
+        }
+    }
+
+    /// A file's whole content, unless it is longer than `limit` bytes. `None` when there is nothing.
+    pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+        Ok(self.read_with_meta(path, limit)?.map(|(_, body)| body))
+    }
+
+    /// A file's content and what it is, taken together from one open file. Anything that is not
+    /// a plain file comes back with an empty content.
+    pub fn read_with_meta(&self, path: &Path, limit: usize) -> Result<Option<(Meta, Vec<u8>)>> {
+        let Some(spot) = self.spot("read", path)? else {
+            return Ok(None);
+        };
+        // Non-blocking, so that a pipe in a file's place cannot stop the pass.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fd = match openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP | Errno::ENXIO) => {
+                return Ok(self.meta(path)?.map(|meta| (meta, Vec::new())));
+            }
+            Err(source) => return Err(self.io("read", path)(source)),
+        };
+        let meta = Meta::from(fstat(&fd).map_err(self.io("read", path))?);
+        let mut body = Vec::new();
+        if meta.kind == super::FileKind::File {
+            let too_large = || RootError::TooLarge {
+                path: path.into(),
+                limit,
+            };
+            if meta.size > limit as u64 {
+                return Err(too_large());
+            }
+            body.reserve_exact(meta.size as usize + 1);
+            File::from(fd)
+                .take(limit as u64 + 1)
+                .read_to_end(&mut body)
+                .map_err(|error| self.io("read", path)(errno(&error)))?;
+            if body.len() > limit {
+                return Err(too_large());
+            }
+        }
+        Ok(Some((meta, body)))
+    }
+
+    /// Where a link points, as written in it. `None` when there is nothing or it is no link.
+    pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let Some(spot) = self.spot("read", path)? else {
+            return Ok(None);
+        };
+        match readlinkat(&spot.parent, spot.name.as_os_str()) {
+            Ok(target) => Ok(Some(target.into())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(source) => Err(self.io("read", path)(source)),
+        }
+    }
+
+    /// The names in a folder, sorted. `None` when it does not exist.
+    pub fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
+        let Some(spot) = self.spot("list", path)? else {
+            return Ok(None);
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut dir = match Dir::openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(source) => return Err(self.io("list", path)(source)),
+        };
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry.map_err(self.io("list", path))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        Ok(Some(names))
+    }
+}
+
+/// The kernel's word behind an I/O error.
+pub(super) fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
+}

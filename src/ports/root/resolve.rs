@@ -1,0 +1,173 @@
+//! How a path becomes an open folder without following a planted link.
+//!
+//! The usual case is one `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: no link was
+//! followed, so nobody redirected anything. Only when a link is in the way does the walk below
+//! decide, part by part: a link counts only if it belongs to root (or to the user who runs trueup)
+//! and so does every folder on the way to it, with nobody else able to write there. This is the
+//! rule of systemd's `CHASE_SAFE`, made a little stricter.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+
+use super::{FileKind, Meta, Result, Root, RootError};
+
+/// As many as the kernel follows in one path.
+const MAX_LINKS: u32 = 40;
+
+const FOLDER: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
+
+impl Root {
+    /// Opens the folder `path` (absolute, checked) for use as the base of `…at` calls.
+    pub(super) fn folder(&self, verb: &'static str, path: &Path) -> Result<Option<OwnedFd>> {
+        let inner = path.strip_prefix("/").unwrap_or(path);
+        let inner = if inner.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            inner
+        };
+        let how = OpenHow::new().flags(FOLDER).resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+        match openat2(&self.dir, inner, how) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::ENOENT) => Ok(None),
+            // A link, or a kernel or sandbox without openat2.
+            Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => self.walk(verb, path),
+            Err(source) => Err(self.io(verb, path)(source)),
+        }
+    }
+
+    fn walk(&self, verb: &'static str, path: &Path) -> Result<Option<OwnedFd>> {
+        let io = self.io(verb, path);
+        let mut links = 0;
+        let mut todo = parts(path);
+        let mut stack: Vec<Step> = vec![self.first_step().map_err(&io)?];
+        while let Some(part) = todo.pop_front() {
+            if part == ".." {
+                // Only out of a trusted link; `..` of the root is the root, as everywhere.
+                if stack.len() > 1 {
+                    stack.pop();
+                }
+                continue;
+            }
+            let here = stack.last().expect("the root is never popped");
+            let stat = match fstatat(&here.fd, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(source) => return Err(io(source)),
+            };
+            if Meta::from(stat).kind != FileKind::Symlink {
+                let step = here.enter(&part, self).map_err(&io)?;
+                stack.push(step);
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(io(Errno::ELOOP));
+            }
+            if !(here.trusted && self.trusts(stat.st_uid)) {
+                let mut link: PathBuf = stack.iter().skip(1).map(|step| &step.name).collect();
+                link = Path::new("/").join(link).join(&part);
+                return Err(RootError::Planted {
+                    verb,
+                    path: path.into(),
+                    link,
+                    owner: stat.st_uid,
+                });
+            }
+            let target = PathBuf::from(readlinkat(&here.fd, part.as_os_str()).map_err(&io)?);
+            if target.is_absolute() {
+                stack.truncate(1);
+            }
+            let mut ahead = parts(&target);
+            ahead.append(&mut todo);
+            todo = ahead;
+        }
+        let last = stack.pop().expect("the root is never popped");
+        Ok(Some(last.fd))
+    }
+
+    fn first_step(&self) -> nix::Result<Step> {
+        let fd = self.dir.try_clone().map_err(|_| Errno::EMFILE)?;
+        let trusted = self.trusts_folder(&fstat(&fd)?);
+        Ok(Step {
+            fd,
+            trusted,
+            name: OsString::new(),
+        })
+    }
+
+    fn trusts(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.euid.as_raw()
+    }
+
+    /// Nobody but root (or ourselves) can put anything into this folder. A group that is root's
+    /// own counts as root.
+    fn trusts_folder(&self, stat: &FileStat) -> bool {
+        let others = stat.st_mode & 0o002 != 0;
+        let group = stat.st_mode & 0o020 != 0 && stat.st_gid != 0;
+        self.trusts(stat.st_uid) && !others && !group
+    }
+
+    /// Whether nobody but root (or ourselves) can put anything into the folder that holds `path`,
+    /// nor into any folder above it. A file in such a folder is what root left there.
+    pub fn is_trusted_place(&self, path: &Path) -> Result<bool> {
+        Root::check_path(path)?;
+        let io = self.io("look at", path);
+        let mut step = self.first_step().map_err(&io)?;
+        for part in parts(path.parent().unwrap_or(Path::new("/"))) {
+            if !step.trusted {
+                return Ok(false);
+            }
+            match step.enter(&part, self) {
+                Ok(next) => step = next,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(step.trusted)
+    }
+}
+
+/// One folder on the way, and whether everything up to it is out of others' hands.
+struct Step {
+    fd: OwnedFd,
+    trusted: bool,
+    name: OsString,
+}
+
+impl Step {
+    fn enter(&self, name: &OsStr, root: &Root) -> nix::Result<Step> {
+        let fd = openat(
+            self.fd.as_fd(),
+            name,
+            FOLDER | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )?;
+        let trusted = self.trusted && root.trusts_folder(&fstat(&fd)?);
+        Ok(Step {
+            fd,
+            trusted,
+            name: name.into(),
+        })
+    }
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}

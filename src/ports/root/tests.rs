@@ -1,0 +1,165 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use super::*;
+
+fn sandbox() -> (tempfile::TempDir, Root) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::at(dir.path()).unwrap();
+    (dir, root)
+}
+
+#[test]
+fn a_replaced_file_has_its_content_and_mode_and_leaves_no_temporary() {
+    let (dir, root) = sandbox();
+    root.make_dirs(Path::new("/etc/app"), &Attrs::default())
+        .unwrap();
+    root.replace(Path::new("/etc/app/a.conf"), b"one", &Attrs::mode(0o640))
+        .unwrap();
+    root.replace(Path::new("/etc/app/a.conf"), b"two", &Attrs::mode(0o600))
+        .unwrap();
+    let (meta, body) = root
+        .read_with_meta(Path::new("/etc/app/a.conf"), 10)
+        .unwrap()
+        .unwrap();
+    assert_eq!((meta.mode, body.as_slice()), (0o600, b"two".as_slice()));
+    let names: Vec<_> = std::fs::read_dir(dir.path().join("etc/app"))
+        .unwrap()
+        .collect();
+    assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn a_link_in_a_folder_that_others_can_write_is_refused_and_its_target_untouched() {
+    let (dir, root) = sandbox();
+    root.make_dirs(Path::new("/etc"), &Attrs::default())
+        .unwrap();
+    root.make_dirs(Path::new("/srv/app"), &Attrs::default())
+        .unwrap();
+    std::fs::write(dir.path().join("etc/passwd"), "kept").unwrap();
+    std::fs::set_permissions(dir.path().join("srv/app"), PermissionsExt::from_mode(0o777)).unwrap();
+    symlink("../../etc", dir.path().join("srv/app/shared")).unwrap();
+
+    let error = root
+        .replace(
+            Path::new("/srv/app/shared/passwd"),
+            b"lost",
+            &Attrs::default(),
+        )
+        .unwrap_err();
+    assert!(
+        matches!(&error, RootError::Planted { link, .. } if link == Path::new("/srv/app/shared")),
+        "{error}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("etc/passwd")).unwrap(),
+        "kept"
+    );
+}
+
+#[test]
+fn a_link_that_only_root_could_have_made_is_followed_below_the_root() {
+    let (dir, root) = sandbox();
+    root.make_dirs(Path::new("/run/app"), &Attrs::default())
+        .unwrap();
+    root.make_dirs(Path::new("/var"), &Attrs::default())
+        .unwrap();
+    symlink("/run", dir.path().join("var/run")).unwrap();
+    root.replace(Path::new("/var/run/app/pid"), b"1", &Attrs::default())
+        .unwrap();
+    assert!(
+        dir.path().join("run/app/pid").exists(),
+        "an absolute target means the sandbox's root"
+    );
+}
+
+#[test]
+fn a_link_cannot_lead_out_of_the_sandbox() {
+    let (dir, root) = sandbox();
+    symlink("../../../../..", dir.path().join("up")).unwrap();
+    root.replace(Path::new("/up/marker"), b"", &Attrs::default())
+        .unwrap();
+    assert!(dir.path().join("marker").exists());
+}
+
+#[test]
+fn replacing_a_link_replaces_the_link_and_not_its_target() {
+    let (dir, root) = sandbox();
+    std::fs::write(dir.path().join("target"), "kept").unwrap();
+    symlink("target", dir.path().join("file")).unwrap();
+    root.replace(Path::new("/file"), b"new", &Attrs::default())
+        .unwrap();
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("target")).unwrap(),
+        "kept"
+    );
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("file")).unwrap(),
+        "new"
+    );
+}
+
+#[test]
+fn paths_that_climb_or_are_relative_are_refused() {
+    let (_dir, root) = sandbox();
+    for path in ["/etc/../root", "etc/passwd", ""] {
+        let error = root.meta(Path::new(path)).unwrap_err();
+        assert!(
+            matches!(error, RootError::BadPath { .. }),
+            "{path}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_second_name_of_a_file_in_a_foreign_folder_is_not_given_away() {
+    let (dir, root) = sandbox();
+    std::fs::write(dir.path().join("secret"), "x").unwrap();
+    root.make_dirs(Path::new("/home/deploy"), &Attrs::default())
+        .unwrap();
+    let home = dir.path().join("home/deploy");
+    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::hard_link(dir.path().join("secret"), home.join("mine")).unwrap();
+    let error = root
+        .set_attrs(Path::new("/home/deploy/mine"), &Attrs::mode(0o666))
+        .unwrap_err();
+    assert!(matches!(error, RootError::Planted { .. }), "{error}");
+}
+
+#[test]
+fn removing_a_tree_removes_links_and_leaves_what_they_point_to() {
+    let (dir, root) = sandbox();
+    std::fs::create_dir_all(dir.path().join("tree/deep/deeper")).unwrap();
+    std::fs::write(dir.path().join("kept"), "x").unwrap();
+    symlink("../../kept", dir.path().join("tree/deep/link")).unwrap();
+    symlink("/", dir.path().join("tree/root")).unwrap();
+    root.remove_tree(Path::new("/tree")).unwrap();
+    root.remove_tree(Path::new("/tree")).unwrap();
+    assert!(dir.path().join("kept").exists() && !dir.path().join("tree").exists());
+}
+
+#[test]
+fn a_pipe_in_a_files_place_does_not_stop_a_read() {
+    let (dir, root) = sandbox();
+    nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (meta, body) = root
+        .read_with_meta(Path::new("/pipe"), 10)
+        .unwrap()
+        .unwrap();
+    assert_eq!((meta.kind, body.len()), (FileKind::Other, 0));
+}
+
+#[test]
+fn a_file_over_the_limit_is_refused_unread() {
+    let (_dir, root) = sandbox();
+    root.replace(Path::new("/big"), &[0; 100], &Attrs::default())
+        .unwrap();
+    assert!(matches!(
+        root.read(Path::new("/big"), 99),
+        Err(RootError::TooLarge { .. })
+    ));
+    assert_eq!(
+        root.read(Path::new("/big"), 100).unwrap().unwrap().len(),
+        100
+    );
+}

@@ -1,0 +1,255 @@
+//! Changing, whole or not at all.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, symlinkat, unlinkat};
+
+use super::read::errno;
+use super::{Attrs, FileKind, Result, Root, RootError, Spot};
+
+impl Root {
+    /// Puts a file with this content and these attributes at `path`, replacing what is there in
+    /// one step: a reader, or the host after a crash, sees the old file or the new one whole.
+    ///
+    /// The order is the point: a temporary in the same folder, content, owner, mode, fsync,
+    /// rename, fsync of the folder. On any error the old file is untouched and the temporary gone.
+    pub fn replace(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
+        let spot = self.spot_in_place("write", path)?;
+        let temp = temporary(&spot.name);
+        let io = self.io("write", path);
+        let written = self
+            .fresh(&spot, &temp)
+            .and_then(|fd| {
+                let mut file = File::from(fd);
+                file.write_all(body).map_err(|error| errno(&error))?;
+                set(&file, attrs)?;
+                fsync(&file)
+            })
+            .and_then(|()| {
+                renameat(
+                    &spot.parent,
+                    temp.as_os_str(),
+                    &spot.parent,
+                    spot.name.as_os_str(),
+                )
+            });
+        if let Err(source) = written {
+            let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(io(source));
+        }
+        self.sync_folder(&spot).map_err(io)
+    }
+
+    /// Points the link at `path` to `target`, replacing a link or file that is there in one step.
+    pub fn link(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
+        let spot = self.spot_in_place("link", path)?;
+        let io = self.io("link", path);
+        let temp = temporary(&spot.name);
+        let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        let linked = symlinkat(target, &spot.parent, temp.as_os_str())
+            .and_then(|()| own(&spot.parent, &temp, attrs))
+            .and_then(|()| {
+                renameat(
+                    &spot.parent,
+                    temp.as_os_str(),
+                    &spot.parent,
+                    spot.name.as_os_str(),
+                )
+            });
+        if let Err(source) = linked {
+            let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(io(source));
+        }
+        self.sync_folder(&spot).map_err(io)
+    }
+
+    /// Makes a folder whose parent exists. One that is there already gets the attributes.
+    pub fn make_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+        let spot = self.spot_in_place("make", path)?;
+        let io = self.io("make", path);
+        // Closed to others until its owner and mode are right.
+        match mkdirat(
+            &spot.parent,
+            spot.name.as_os_str(),
+            Mode::from_bits_truncate(0o700),
+        ) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => match self.meta(path)? {
+                Some(meta) if meta.kind == FileKind::Directory => {}
+                _ => return Err(io(Errno::ENOTDIR)),
+            },
+            Err(source) => return Err(io(source)),
+        }
+        let attrs = Attrs {
+            mode: attrs.mode.or(Some(0o755)),
+            ..*attrs
+        };
+        self.set_attrs(path, &attrs)?;
+        self.sync_folder(&spot).map_err(io)
+    }
+
+    /// Makes a folder and every missing one above it. The ones above get mode 0755 and root's
+    /// ownership; one that exists is left as it is.
+    pub fn make_dirs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+        let missing: Vec<&Path> = {
+            let mut missing = Vec::new();
+            for folder in path.ancestors() {
+                match self.meta(folder)? {
+                    Some(_) => break,
+                    None => missing.push(folder),
+                }
+            }
+            missing
+        };
+        for folder in missing.iter().rev() {
+            let wanted = if *folder == path {
+                *attrs
+            } else {
+                Attrs::mode(0o755)
+            };
+            self.make_dir(folder, &wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Sets owner, group and mode of what is at `path`; of a link, its owner only.
+    pub fn set_attrs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+        let spot = self.spot_in_place("change", path)?;
+        let io = self.io("change", path);
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()).map_err(&io)?;
+        let stat = nix::sys::stat::fstat(&fd).map_err(&io)?;
+        let meta = super::Meta::from(stat);
+        // A second name of the same file may be somewhere that its owner must not reach.
+        if meta.kind == FileKind::File && meta.links > 1 && !self.is_trusted_place(path)? {
+            return Err(RootError::Planted {
+                verb: "change",
+                path: path.into(),
+                link: path.into(),
+                owner: meta.uid,
+            });
+        }
+        own(&fd, &OsString::new(), attrs).map_err(&io)?;
+        if let (Some(mode), true) = (attrs.mode, meta.kind != FileKind::Symlink) {
+            // Through /proc, because an O_PATH descriptor cannot be chmod-ed and any other way to
+            // open could be refused by the very mode that is to be mended.
+            let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            fchmodat(
+                nix::fcntl::AT_FDCWD,
+                by_fd.as_str(),
+                Mode::from_bits_truncate(mode),
+                FchmodatFlags::FollowSymlink,
+            )
+            .map_err(&io)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file or link; one that is not there is no error.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        let Some(spot) = self.spot("remove", path)? else {
+            return Ok(());
+        };
+        match unlinkat(
+            &spot.parent,
+            spot.name.as_os_str(),
+            UnlinkatFlags::NoRemoveDir,
+        ) {
+            Ok(()) => self.sync_folder(&spot).map_err(self.io("remove", path)),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(source) => Err(self.io("remove", path)(source)),
+        }
+    }
+
+    /// Renames within the host. What is at `to` is replaced if it can be (a file by a file, an
+    /// empty folder by a folder).
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let old = self.spot_in_place("rename", from)?;
+        let new = self.spot_in_place("rename", to)?;
+        renameat(
+            &old.parent,
+            old.name.as_os_str(),
+            &new.parent,
+            new.name.as_os_str(),
+        )
+        .map_err(self.io("rename", from))?;
+        self.sync_folder(&new).map_err(self.io("rename", to))
+    }
+
+    /// Opens a file for appending, made with these attributes if it is not there. For logs: what
+    /// is written to it is not synced.
+    pub fn append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
+        let spot = self.spot_in_place("write", path)?;
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_APPEND
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC;
+        let io = self.io("write", path);
+        let mode = Mode::from_bits_truncate(0o600);
+        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode).map_err(&io)?;
+        let file = File::from(fd);
+        set(&file, attrs).map_err(&io)?;
+        Ok(file)
+    }
+
+    /// A new, empty file that nobody else can open yet, in the place of a leftover of its name.
+    fn fresh(&self, spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
+        let _ = unlinkat(&spot.parent, name, UnlinkatFlags::NoRemoveDir);
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&spot.parent, name, flags, Mode::from_bits_truncate(0o600))
+    }
+
+    fn sync_folder(&self, spot: &Spot) -> nix::Result<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match openat(&spot.parent, ".", flags, Mode::empty()) {
+            Ok(folder) => fsync(&folder),
+            // A folder that may be written but not read (an unprivileged sandbox) cannot be synced.
+            Err(Errno::EACCES) => Ok(()),
+            Err(source) => Err(source),
+        }
+    }
+}
+
+/// The name under which a file is prepared. Fixed, so that the leftover of a killed pass is
+/// replaced by the next one; hidden, so that `include dir/*` of nginx, cron and sudo skip it.
+fn temporary(name: &OsStr) -> OsString {
+    let mut temp = OsString::from(".");
+    // Room for the longest name that a folder can hold (255 bytes).
+    let name = name.as_encoded_bytes();
+    let keep = &name[..name.len().min(240)];
+    temp.push(String::from_utf8_lossy(keep).as_ref());
+    temp.push(".trueup~");
+    temp
+}
+
+fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {
+    // Owner first: chown clears the set-id bits that mode may ask for.
+    own(file, &OsString::new(), attrs)?;
+    match attrs.mode {
+        Some(mode) => fchmod(file, Mode::from_bits_truncate(mode)),
+        None => fchmod(file, Mode::from_bits_truncate(0o644)),
+    }
+}
+
+/// Sets the owner of `name` below `at`, or of `at` itself when `name` is empty. Follows nothing.
+fn own(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
+    if attrs.uid.is_none() && attrs.gid.is_none() {
+        return Ok(());
+    }
+    fchownat(
+        at,
+        name,
+        attrs.uid.map(Uid::from_raw),
+        attrs.gid.map(Gid::from_raw),
+        AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+}
