@@ -1,0 +1,250 @@
+//! Users and groups as the host knows them.
+//!
+//! The host's own files are read directly, once a pass: no name service is asked for a name that
+//! they hold. On a real host a name that they do not hold is looked up through the system (LDAP,
+//! sssd), because files may well belong to such a user. In a sandbox only its own files count.
+
+use std::cell::{Ref, RefCell};
+use std::path::{Path, PathBuf};
+
+use super::exec::Identity;
+use super::root::{Root, RootError};
+
+/// No account file is larger, in bytes.
+const MAX_FILE: usize = 16 << 20;
+
+/// One line of `/etc/passwd`, with the lock state of `/etc/shadow` where that could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub comment: String,
+    pub home: PathBuf,
+    pub shell: PathBuf,
+}
+
+/// One line of `/etc/group`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub gid: u32,
+    pub members: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    users: Vec<User>,
+    groups: Vec<Group>,
+}
+
+/// The accounts of one host, read when first asked for.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    files: RefCell<Option<Files>>,
+}
+
+impl Accounts {
+    /// Forgets what was read: to be called after accounts were changed.
+    pub fn forget(&self) {
+        self.files.replace(None);
+    }
+
+    pub fn user(&self, root: &Root, name: &str) -> Result<Option<User>, RootError> {
+        let local = self
+            .files(root)?
+            .users
+            .iter()
+            .find(|user| user.name == name)
+            .cloned();
+        Ok(local.or_else(|| {
+            let system = || nix::unistd::User::from_name(name).ok().flatten();
+            root.is_real().then(system).flatten().map(|user| User {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+                comment: user.gecos.to_string_lossy().into_owned(),
+                home: user.dir,
+                shell: user.shell,
+                name: user.name,
+            })
+        }))
+    }
+
+    pub fn group(&self, root: &Root, name: &str) -> Result<Option<Group>, RootError> {
+        let local = self
+            .files(root)?
+            .groups
+            .iter()
+            .find(|group| group.name == name)
+            .cloned();
+        Ok(local.or_else(|| {
+            let system = || nix::unistd::Group::from_name(name).ok().flatten();
+            root.is_real().then(system).flatten().map(|group| Group {
+                name: group.name,
+                gid: group.gid.as_raw(),
+                members: group.mem,
+            })
+        }))
+    }
+
+    /// The name of a user id, or the number itself where it has none.
+    pub fn user_name(&self, root: &Root, uid: u32) -> Result<String, RootError> {
+        let files = self.files(root)?;
+        let local = files.users.iter().find(|user| user.uid == uid);
+        Ok(local.map_or_else(|| uid.to_string(), |user| user.name.clone()))
+    }
+
+    /// The name of a group id, or the number itself where it has none.
+    pub fn group_name(&self, root: &Root, gid: u32) -> Result<String, RootError> {
+        let files = self.files(root)?;
+        let local = files.groups.iter().find(|group| group.gid == gid);
+        Ok(local.map_or_else(|| gid.to_string(), |group| group.name.clone()))
+    }
+
+    /// The id behind a user name or a number written as one.
+    pub fn uid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
+        match name.parse() {
+            Ok(uid) => Ok(Some(uid)),
+            Err(_) => Ok(self.user(root, name)?.map(|user| user.uid)),
+        }
+    }
+
+    /// The id behind a group name or a number written as one.
+    pub fn gid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
+        match name.parse() {
+            Ok(gid) => Ok(Some(gid)),
+            Err(_) => Ok(self.group(root, name)?.map(|group| group.gid)),
+        }
+    }
+
+    /// The supplementary groups of a user, by name and sorted.
+    pub fn groups_of(&self, root: &Root, name: &str) -> Result<Vec<String>, RootError> {
+        let files = self.files(root)?;
+        let mut names: Vec<String> = files
+            .groups
+            .iter()
+            .filter(|group| group.members.iter().any(|member| member == name))
+            .map(|group| group.name.clone())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Everything that is needed to run a child as this user.
+    pub fn identity(&self, root: &Root, name: &str) -> Result<Option<Identity>, RootError> {
+        let Some(user) = self.user(root, name)? else {
+            return Ok(None);
+        };
+        let files = self.files(root)?;
+        let mut groups = vec![user.gid];
+        groups.extend(
+            files
+                .groups
+                .iter()
+                .filter(|group| group.members.contains(&user.name))
+                .map(|group| group.gid),
+        );
+        Ok(Some(Identity {
+            uid: user.uid,
+            gid: user.gid,
+            groups,
+            home: user.home,
+            shell: user.shell,
+            name: user.name,
+        }))
+    }
+
+    /// Whether a password can be used to log in; `None` when that cannot be read.
+    pub fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
+        let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE).ok()??;
+        let shadow = String::from_utf8_lossy(&shadow);
+        let line = shadow
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        let password = line.split(':').nth(1)?;
+        Some(password.starts_with('!') || password == "*")
+    }
+
+    fn files(&self, root: &Root) -> Result<Ref<'_, Files>, RootError> {
+        if self.files.borrow().is_none() {
+            let text = |path: &str| -> Result<String, RootError> {
+                let body = root.read(Path::new(path), MAX_FILE)?.unwrap_or_default();
+                Ok(String::from_utf8_lossy(&body).into_owned())
+            };
+            let files = Files {
+                users: text("/etc/passwd")?.lines().filter_map(user_line).collect(),
+                groups: text("/etc/group")?.lines().filter_map(group_line).collect(),
+            };
+            self.files.replace(Some(files));
+        }
+        Ok(Ref::map(self.files.borrow(), |files| {
+            files.as_ref().expect("filled just above")
+        }))
+    }
+}
+
+fn user_line(line: &str) -> Option<User> {
+    let mut part = line.split(':');
+    let name = part.next()?.to_owned();
+    let _password = part.next()?;
+    Some(User {
+        name,
+        uid: part.next()?.parse().ok()?,
+        gid: part.next()?.parse().ok()?,
+        comment: part.next()?.to_owned(),
+        home: part.next()?.into(),
+        shell: part.next()?.into(),
+    })
+}
+
+fn group_line(line: &str) -> Option<Group> {
+    let mut part = line.split(':');
+    let name = part.next()?.to_owned();
+    let _password = part.next()?;
+    Some(Group {
+        name,
+        gid: part.next()?.parse().ok()?,
+        members: part
+            .next()?
+            .split(',')
+            .filter(|member| !member.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::root::Attrs;
+
+    #[test]
+    fn names_and_numbers_are_found_in_the_sandbox_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path()).unwrap();
+        root.make_dirs(Path::new("/etc"), &Attrs::default())
+            .unwrap();
+        let put = |path: &str, body: &str| {
+            root.replace(Path::new(path), body.as_bytes(), &Attrs::default())
+                .unwrap();
+        };
+        put(
+            "/etc/passwd",
+            "deploy:x:7001:7001:Deploys,,,:/home/deploy:/bin/bash\nbroken\n",
+        );
+        put("/etc/group", "deploy:x:7001:\nwww:x:33:deploy,other\n");
+        put("/etc/shadow", "deploy:!:1:0:99999:7:::\n");
+        let accounts = Accounts::default();
+        let identity = accounts.identity(&root, "deploy").unwrap().unwrap();
+        assert_eq!((identity.uid, identity.groups), (7001, vec![7001, 33]));
+        assert_eq!(accounts.groups_of(&root, "deploy").unwrap(), ["www"]);
+        assert_eq!(
+            accounts.uid(&root, "root").unwrap(),
+            None,
+            "the machine's own root leaked in"
+        );
+        assert_eq!(accounts.uid(&root, "42").unwrap(), Some(42));
+        assert_eq!(accounts.user_name(&root, 9).unwrap(), "9");
+        assert_eq!(accounts.is_locked(&root, "deploy"), Some(true));
+    }
+}

@@ -1,0 +1,285 @@
+//! One child: start, read, wait, kill.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, pipe2};
+
+use super::output::{LOG_LIMIT, Output};
+use super::{Command, Ended, ExecError, Finished, Identity, PATH};
+
+/// How long a group may take to end after a polite signal before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long to go on reading after the child itself is gone, for what its own children still print.
+const DRAIN: Duration = Duration::from_millis(200);
+
+pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
+    let line = command.line();
+    let failed = |source| ExecError::Start {
+        line: line.clone(),
+        source,
+    };
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
+    let input = std::mem::take(&mut command.input);
+    let log = command.log.take();
+    let deadline = command.timeout;
+    let begun = Instant::now();
+    let mut std_command = prepare(&command).map_err(&failed)?;
+    std_command
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
+        .stdout(writer.try_clone().map_err(&failed)?)
+        .stderr(writer);
+    let mut child = std_command.spawn().map_err(&failed)?;
+    // Our copies of the write end must close, or the pipe never ends.
+    drop(std_command);
+    if let Some(mut stdin) = child.stdin.take() {
+        // What trueup passes on standard input is shorter than a pipe's buffer.
+        let _ = stdin.write_all(&input);
+    }
+    let mut reading = Reading::new(reader, log).map_err(&failed)?;
+    let ended = wait(&mut child, &mut reading, begun, deadline).map_err(&failed)?;
+    Ok(Finished {
+        ended,
+        output: reading.output,
+        took: begun.elapsed(),
+    })
+}
+
+pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
+    let line = command.line();
+    let failed = |source| ExecError::Start {
+        line: line.clone(),
+        source,
+    };
+    let mut std_command = prepare_detached(&command).map_err(&failed)?;
+    let sink = |log: &Option<File>| -> io::Result<Stdio> {
+        match log {
+            Some(file) => Ok(file.try_clone()?.into()),
+            None => Ok(Stdio::null()),
+        }
+    };
+    std_command
+        .stdin(Stdio::null())
+        .stdout(sink(&command.log).map_err(&failed)?)
+        .stderr(sink(&command.log).map_err(&failed)?);
+    let child = std_command.spawn().map_err(&failed)?;
+    Ok(child.id())
+}
+
+fn prepare(command: &Command) -> io::Result<std::process::Command> {
+    build(command, |identity, pass| {
+        // SAFETY: only async-signal-safe calls on values made before the fork.
+        unsafe {
+            libc::setpgid(0, 0);
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
+        become_identity(identity)?;
+        place_descriptors(pass)
+    })
+}
+
+fn prepare_detached(command: &Command) -> io::Result<std::process::Command> {
+    build(command, |identity, pass| {
+        // SAFETY: setsid is async-signal-safe and takes no argument.
+        unsafe { libc::setsid() };
+        become_identity(identity)?;
+        place_descriptors(pass)
+    })
+}
+
+type Preparation = fn(Option<&Identity>, &[RawFd]) -> io::Result<()>;
+
+fn build(command: &Command, preparation: Preparation) -> io::Result<std::process::Command> {
+    let mut argv = command.argv.iter();
+    let program = argv
+        .next()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"))?;
+    let mut std_command = std::process::Command::new(program);
+    std_command
+        .args(argv)
+        .current_dir(command.cwd.as_deref().unwrap_or(Path::new("/")))
+        .env_clear()
+        .env("PATH", PATH)
+        .envs(&command.env);
+    let identity = command.identity.clone();
+    // Copies above the range 3.. that they are to be placed in, so that none overwrites another.
+    let pass: Vec<OwnedFd> = command
+        .pass
+        .iter()
+        .map(|fd| {
+            let raw = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(64)).map_err(io::Error::from)?;
+            // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+            Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+        })
+        .collect::<io::Result<_>>()?;
+    // SAFETY: the closure runs between fork and exec; it makes only async-signal-safe calls and
+    // touches only memory that was filled before the fork.
+    unsafe {
+        std_command.pre_exec(move || {
+            let raw: [RawFd; 16] =
+                std::array::from_fn(|i| pass.get(i).map_or(-1, AsRawFd::as_raw_fd));
+            preparation(identity.as_ref(), &raw)
+        });
+    }
+    Ok(std_command)
+}
+
+/// Groups, group, user, in this order: each needs the privilege that the next one gives up.
+fn become_identity(identity: Option<&Identity>) -> io::Result<()> {
+    let Some(identity) = identity else {
+        return Ok(());
+    };
+    // SAFETY: plain system calls on values made before the fork.
+    let ok = unsafe {
+        libc::setgroups(identity.groups.len(), identity.groups.as_ptr()) == 0
+            && libc::setgid(identity.gid) == 0
+            && libc::setuid(identity.uid) == 0
+    };
+    if ok {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn place_descriptors(pass: &[RawFd]) -> io::Result<()> {
+    for (place, fd) in pass.iter().take_while(|fd| **fd >= 0).enumerate() {
+        // SAFETY: dup2 on descriptors that are ours; it also clears close-on-exec.
+        if unsafe { libc::dup2(*fd, 3 + place as RawFd) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// What is read from a child, and where it goes.
+struct Reading {
+    pipe: File,
+    log: Option<File>,
+    logged: u64,
+    output: Output,
+    open: bool,
+}
+
+impl Reading {
+    fn new(pipe: OwnedFd, log: Option<File>) -> io::Result<Reading> {
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Reading {
+            pipe: pipe.into(),
+            log,
+            logged: 0,
+            output: Output::default(),
+            open: true,
+        })
+    }
+
+    /// Reads what is there, waiting at most `timeout` for it.
+    fn step(&mut self, timeout: Duration) -> io::Result<()> {
+        if !self.open {
+            std::thread::sleep(timeout);
+            return Ok(());
+        }
+        let millis = u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX);
+        let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(millis)).unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        let mut buffer = [0; 16 << 10];
+        match self.pipe.read(&mut buffer) {
+            Ok(0) => self.open = false,
+            Ok(n) => self.keep(&buffer[..n]),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.output.push(bytes);
+        let Some(log) = &mut self.log else { return };
+        if self.logged > LOG_LIMIT {
+            return;
+        }
+        self.logged += bytes.len() as u64;
+        // A full disk must not fail the step that fills it more: the output in memory remains.
+        let _ = log.write_all(bytes);
+        if self.logged > LOG_LIMIT {
+            let _ = log.write_all(b"\n[the rest of the output is not kept]\n");
+        }
+    }
+}
+
+fn wait(
+    child: &mut Child,
+    reading: &mut Reading,
+    begun: Instant,
+    limit: Duration,
+) -> io::Result<Ended> {
+    let group = Pid::from_raw(child.id() as i32);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        // Exits are noticed by the pipe closing; the short pause covers a child that closed it early.
+        reading.step(pause)?;
+        if let Some(status) = child.try_wait()? {
+            drain(reading)?;
+            // Whatever it left behind in its group ends with it.
+            let _ = killpg(group, Signal::SIGKILL);
+            return Ok(match (status.code(), status.signal()) {
+                (Some(code), _) => Ended::Exited(code),
+                (None, Some(signal)) => Ended::Signalled(signal),
+                (None, None) => Ended::Exited(-1),
+            });
+        }
+        if begun.elapsed() >= limit {
+            end(child, group, reading)?;
+            return Ok(Ended::TimedOut(limit));
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        pause = (pause * 2).min(Duration::from_millis(50)).min(left);
+    }
+}
+
+fn drain(reading: &mut Reading) -> io::Result<()> {
+    let begun = Instant::now();
+    while reading.open && begun.elapsed() < DRAIN {
+        let before = reading.output.total();
+        reading.step(Duration::from_millis(5))?;
+        if reading.open && reading.output.total() == before && begun.elapsed() > DRAIN / 4 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the group to end, then kills it.
+fn end(child: &mut Child, group: Pid, reading: &mut Reading) -> io::Result<()> {
+    let _ = killpg(group, Signal::SIGTERM);
+    let asked = Instant::now();
+    while child.try_wait()?.is_none() {
+        if asked.elapsed() > GRACE {
+            break;
+        }
+        reading.step(Duration::from_millis(20))?;
+    }
+    let _ = killpg(group, Signal::SIGKILL);
+    child.wait()?;
+    drain(reading)
+}

@@ -1,0 +1,239 @@
+//! The exec port: children that always end.
+//!
+//! Every child runs in a process group of its own, with a deadline, a clean environment and a
+//! bounded share of memory for what it prints. At the deadline the whole group is killed, and the
+//! kernel kills the child should trueup itself be killed first.
+
+mod child;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub use output::Output;
+
+/// The search path of every child that does not bring its own.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long a child may take when nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// As whom a child runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// All groups, the main one included.
+    pub groups: Vec<u32>,
+    /// As a path of the host.
+    pub home: PathBuf,
+    pub shell: PathBuf,
+}
+
+/// A child to run. The environment is exactly `env` (with [`PATH`] when it has none).
+#[derive(Debug)]
+pub struct Command {
+    pub argv: Vec<OsString>,
+    /// Outside path. `None`: `/`.
+    pub cwd: Option<PathBuf>,
+    pub env: BTreeMap<OsString, OsString>,
+    /// `None`: as trueup itself.
+    pub identity: Option<Identity>,
+    pub timeout: Duration,
+    /// Where everything that it prints is kept as well; at most [`output::LOG_LIMIT`] bytes.
+    pub log: Option<File>,
+    /// Descriptors that the child gets as 3, 4, …, at most 16.
+    pub pass: Vec<OwnedFd>,
+    /// Given on standard input.
+    pub input: Vec<u8>,
+}
+
+impl Command {
+    pub fn new<I, S>(argv: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<OsString>,
+    {
+        Command {
+            argv: argv.into_iter().map(Into::into).collect(),
+            cwd: None,
+            env: BTreeMap::new(),
+            identity: None,
+            timeout: DEFAULT_TIMEOUT,
+            log: None,
+            pass: Vec::new(),
+            input: Vec::new(),
+        }
+    }
+
+    /// A line for the shell, as people write steps.
+    pub fn shell(line: &str) -> Command {
+        Command::new(["/bin/sh", "-e", "-c", line])
+    }
+
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Command {
+        self.env.insert(key.into(), value.into());
+        self
+    }
+
+    pub fn timeout(mut self, timeout: Duration) -> Command {
+        self.timeout = timeout;
+        self
+    }
+
+    /// For messages: the arguments as a shell would take them.
+    pub fn line(&self) -> String {
+        let argv: Vec<&std::ffi::OsStr> = self.argv.iter().map(OsString::as_os_str).collect();
+        // A shell step is shown as it was written.
+        if let [sh, flag, dash_c, line] = argv.as_slice()
+            && *sh == "/bin/sh"
+            && *flag == "-e"
+            && *dash_c == "-c"
+        {
+            return line.to_string_lossy().into_owned();
+        }
+        argv.iter()
+            .map(|arg| quoted(&arg.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%+".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        arg.to_owned()
+    } else {
+        format!("'{}'", arg.replace('\'', r"'\''"))
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Exited(i32),
+    /// By this signal, not sent by us.
+    Signalled(i32),
+    /// Killed by us at its deadline.
+    TimedOut(Duration),
+    /// Killed by us because trueup was told to stop.
+    Stopped,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Exited(code) => write!(f, "exited with {code}"),
+            Ended::Signalled(signal) => {
+                let name = nix::sys::signal::Signal::try_from(*signal)
+                    .map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+                write!(f, "was killed by {name}")
+            }
+            Ended::TimedOut(limit) => write!(
+                f,
+                "was killed: not finished within its timeout of {} s",
+                limit.as_secs_f32()
+            ),
+            Ended::Stopped => write!(f, "was killed because trueup was told to stop"),
+        }
+    }
+}
+
+/// A child that ran and is gone, its whole group with it.
+#[derive(Debug)]
+pub struct Finished {
+    pub ended: Ended,
+    /// Standard output and error, in the order in which they came.
+    pub output: Output,
+    pub took: Duration,
+}
+
+impl Finished {
+    pub fn ok(&self) -> bool {
+        self.ended == Ended::Exited(0)
+    }
+}
+
+/// Why a child did not run at all, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    #[error("cannot run `{line}`: {source}")]
+    Start {
+        line: String,
+        source: std::io::Error,
+    },
+    #[error("`{line}` {ended}{}", after(output))]
+    Failed {
+        line: String,
+        ended: Ended,
+        /// The last lines that it printed.
+        output: String,
+    },
+}
+
+fn after(output: &str) -> String {
+    if output.is_empty() {
+        " (it printed nothing)".into()
+    } else {
+        format!("; it printed:\n{output}")
+    }
+}
+
+/// Set once somebody asked trueup to stop; read between resources and by [`Exec`].
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// For a signal handler to set.
+    pub fn inner(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
+
+/// Runs children.
+#[derive(Debug, Default)]
+pub struct Exec;
+
+impl Exec {
+    /// Runs a child to its end, whatever the end is.
+    pub fn run(&self, command: Command) -> Result<Finished, ExecError> {
+        child::run(command)
+    }
+
+    /// Runs a child that must exit with 0.
+    pub fn must(&self, command: Command) -> Result<Finished, ExecError> {
+        let line = command.line();
+        let finished = self.run(command)?;
+        if finished.ok() {
+            return Ok(finished);
+        }
+        Err(ExecError::Failed {
+            line,
+            ended: finished.ended,
+            output: finished.output.tail(20),
+        })
+    }
+
+    /// Starts a child that outlives trueup, in a session of its own, and returns its process id.
+    /// What it prints goes to `command.log`; `timeout` and `input` mean nothing here.
+    pub fn detach(&self, command: Command) -> Result<u32, ExecError> {
+        child::detach(command)
+    }
+}

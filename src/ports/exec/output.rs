@@ -1,0 +1,82 @@
+//! What a child printed, kept within bounds: the first and the last part of it.
+
+/// How much of the beginning and of the end is kept in memory, each, in bytes.
+const KEEP: usize = 64 << 10;
+
+/// How much of one child's output is kept on disk, in bytes. The rest is counted and dropped.
+pub const LOG_LIMIT: u64 = 16 << 20;
+
+/// Output of a child, at most 128 KiB of it whatever it printed.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    total: u64,
+}
+
+impl Output {
+    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let room = KEEP - self.head.len();
+        if room > 0 {
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.head.extend_from_slice(now);
+            bytes = later;
+        }
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() > 2 * KEEP {
+            self.tail.drain(..self.tail.len() - KEEP);
+        }
+    }
+
+    /// How much it printed in all, in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// All of it if it was short, else its beginning and its end with a note between them.
+    pub fn text(&self) -> String {
+        let kept = (self.head.len() + self.tail.len()) as u64;
+        let head = String::from_utf8_lossy(&self.head);
+        let tail = String::from_utf8_lossy(&self.tail);
+        if kept == self.total {
+            format!("{head}{tail}")
+        } else {
+            format!("{head}\n[{} bytes left out]\n{tail}", self.total - kept)
+        }
+    }
+
+    /// The last `lines` lines.
+    pub fn tail(&self, lines: usize) -> String {
+        let text = self.text();
+        let all: Vec<&str> = text.trim_end().lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_output_keeps_its_beginning_and_end_and_little_memory() {
+        let mut output = Output::default();
+        output.push(b"first\n");
+        for _ in 0..10_000 {
+            output.push(&[b'x'; 1000]);
+        }
+        output.push(b"\nlast\n");
+        assert!(output.head.len() + output.tail.len() < 4 * KEEP);
+        let text = output.text();
+        assert!(text.starts_with("first\n") && text.contains("bytes left out"));
+        assert_eq!(output.tail(1), "last");
+    }
+
+    #[test]
+    fn short_output_is_kept_whole() {
+        let mut output = Output::default();
+        output.push(b"a\nb\nc\n");
+        assert_eq!(output.text(), "a\nb\nc\n");
+        assert_eq!(output.tail(2), "b\nc");
+    }
+}
