@@ -1,0 +1,16 @@
+//! YAML, and the only module that knows which library reads it.
+//!
+//! A text becomes a tree of [`Node`]s that remember where they stood ([`parse`]); a tree becomes a
+//! typed value ([`decode`]) or, for roles, is rendered first. Scalars stay text until a type asks
+//! for them, so that a sha made of digits, a version `1.10` and a mode `0644` are never turned into
+//! numbers behind anybody's back.
+
+mod decode;
+mod node;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub use decode::decode;
+pub use node::{Entry, Kind, Node, Style};
+pub use parse::{Limits, parse};

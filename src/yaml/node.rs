@@ -1,0 +1,268 @@
+//! A YAML tree that remembers where it came from.
+
+use std::ops::Range;
+
+use crate::problem::{At, Problem};
+
+/// How a scalar was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bare: may be null, a boolean or a number.
+    Plain,
+    /// Quoted or a block: always text.
+    Quoted,
+    /// The result of a template: text, unless the type asked for is a number or a boolean.
+    Rendered,
+}
+
+/// One key and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub key: String,
+    pub key_at: At,
+    pub value: Node,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    Scalar { text: String, style: Style },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A value and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub at: At,
+    pub kind: Kind,
+    /// Its bytes in the text that it was parsed from.
+    pub span: Range<usize>,
+}
+
+impl Node {
+    /// A node that was not parsed, standing at the place of the node that it comes from.
+    pub fn made(at: &At, kind: Kind) -> Node {
+        Node {
+            at: at.clone(),
+            kind,
+            span: 0..0,
+        }
+    }
+
+    pub fn text(at: &At, text: impl Into<String>) -> Node {
+        Node::made(
+            at,
+            Kind::Scalar {
+                text: text.into(),
+                style: Style::Quoted,
+            },
+        )
+    }
+
+    /// The text of a scalar.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { text, style: Style::Plain } if is_null(text))
+    }
+
+    pub fn as_map(&self) -> Option<&[Entry]> {
+        match &self.kind {
+            Kind::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub fn as_list(&self) -> Option<&[Node]> {
+        match &self.kind {
+            Kind::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of this map.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.as_map()?.iter().find(|entry| entry.key == key)
+    }
+
+    /// Sets a key of this map, which it must be, in the place of an older value.
+    pub fn set(&mut self, key: &str, value: Node) {
+        if let Kind::Map(entries) = &mut self.kind {
+            match entries.iter_mut().find(|entry| entry.key == key) {
+                Some(entry) => entry.value = value,
+                None => entries.push(Entry {
+                    key: key.into(),
+                    key_at: value.at.clone(),
+                    value,
+                }),
+            }
+        }
+    }
+
+    /// The map that this must be.
+    pub fn map(&self, what: &str) -> Result<&[Entry], Problem> {
+        match &self.kind {
+            Kind::Map(entries) => Ok(entries),
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    /// The list that this must be.
+    pub fn list(&self, what: &str) -> Result<&[Node], Problem> {
+        match &self.kind {
+            Kind::List(items) => Ok(items),
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    fn expected(&self, what: &str) -> Problem {
+        Problem::new(format!("expected {what}, found {}", self.describe())).at(&self.at)
+    }
+
+    /// For messages: "the number `755`".
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::List(_) => "a list".into(),
+            Kind::Map(_) => "a map".into(),
+            Kind::Scalar { text, style } => {
+                let text = shorten(text);
+                match (style, Plain::of(&text)) {
+                    (Style::Plain, Plain::Null) => "nothing".into(),
+                    (Style::Plain, Plain::Bool(_)) => format!("`{text}`"),
+                    (Style::Plain, Plain::Int(_) | Plain::Float(_)) => {
+                        format!("the number `{text}`")
+                    }
+                    _ => format!("the text `{text}`"),
+                }
+            }
+        }
+    }
+
+    /// As plain data, for templates.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match &self.kind {
+            Kind::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            Kind::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                    .collect(),
+            ),
+            Kind::Scalar {
+                text,
+                style: Style::Plain,
+            } => match Plain::of(text) {
+                Plain::Null => Value::Null,
+                Plain::Bool(value) => Value::Bool(value),
+                Plain::Int(value) if value.to_string() == *text => Value::from(value),
+                Plain::Float(value) => match serde_json::Number::from_f64(value) {
+                    Some(number) if number.to_string() == *text => Value::Number(number),
+                    _ => Value::String(text.clone()),
+                },
+                // `0755`, `1e3` and the like: what was written is what a template shows.
+                Plain::Int(_) | Plain::Text => Value::String(text.clone()),
+            },
+            Kind::Scalar { text, .. } => Value::String(text.clone()),
+        }
+    }
+
+    /// From plain data, at the place of the node that asked for it.
+    pub fn from_json(at: &At, value: &serde_json::Value) -> Node {
+        use serde_json::Value;
+        let plain = |text: String| Kind::Scalar {
+            text,
+            style: Style::Plain,
+        };
+        let kind = match value {
+            Value::Null => plain("null".into()),
+            Value::Bool(value) => plain(value.to_string()),
+            Value::Number(value) => plain(value.to_string()),
+            Value::String(text) => Kind::Scalar {
+                text: text.clone(),
+                style: Style::Quoted,
+            },
+            Value::Array(items) => {
+                Kind::List(items.iter().map(|item| Node::from_json(at, item)).collect())
+            }
+            Value::Object(entries) => Kind::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        key_at: at.clone(),
+                        value: Node::from_json(at, value),
+                    })
+                    .collect(),
+            ),
+        };
+        Node::made(at, kind)
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() > 60 {
+        line.chars().take(57).chain("...".chars()).collect()
+    } else {
+        line.to_owned()
+    }
+}
+
+fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// What a bare scalar means by the YAML 1.2 core schema.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Plain {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text,
+}
+
+impl Plain {
+    pub(super) fn of(text: &str) -> Plain {
+        match text {
+            _ if is_null(text) => Plain::Null,
+            "true" | "True" | "TRUE" => Plain::Bool(true),
+            "false" | "False" | "FALSE" => Plain::Bool(false),
+            _ => Plain::number(text),
+        }
+    }
+
+    fn number(text: &str) -> Plain {
+        if !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
+            return Plain::Text;
+        }
+        let radix = |prefix, radix| {
+            let digits = text.strip_prefix(prefix)?;
+            i64::from_str_radix(digits, radix).ok()
+        };
+        if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)) {
+            return Plain::Int(value);
+        }
+        if let Ok(value) = text.parse() {
+            return Plain::Int(value);
+        }
+        let digits = text.trim_start_matches(['+', '-']);
+        let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+            && digits.chars().any(|c| c.is_ascii_digit());
+        match text.parse() {
+            Ok(value) if numeric => Plain::Float(value),
+            _ => Plain::Text,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    name: String,
+    #[serde(default)]
+    port: u16,
+    #[serde(default)]
+    on: bool,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default)]
+    list: Vec<u32>,
+    #[serde(default)]
+    state: Option<State>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Present,
+    Absent,
+}
+
+fn tree(text: &str) -> Result<Node, crate::problem::Problem> {
+    parse("t.yml", text.as_bytes(), Limits::default())
+}
+
+fn sample(text: &str) -> Result<Sample, String> {
+    tree(text)
+        .and_then(|node| decode(&node))
+        .map_err(|problem| problem.to_string())
+}
+
+#[test]
+fn text_stays_as_it_was_written() {
+    for written in [
+        "1.10",
+        "4200000000000000000000000000000000000e42",
+        "0644",
+        "yes",
+        "1_000",
+    ] {
+        assert_eq!(sample(&format!("name: {written}")).unwrap().name, written);
+    }
+}
+
+#[test]
+fn every_misfit_names_file_line_column_and_field() {
+    let cases = [
+        (
+            "name: a\nprot: 1",
+            "t.yml:2:1: unknown field `prot`\n  hint: did you mean `port`?",
+        ),
+        (
+            "name: a\nport: many",
+            "t.yml:2:7: port: expected a whole number from 0 to 65535, found the text `many`",
+        ),
+        (
+            "name: a\nport: 70000",
+            "t.yml:2:7: port: expected a whole number from 0 to 65535, found the number `70000`",
+        ),
+        (
+            "name: a\nport: '80'",
+            "t.yml:2:7: port: expected a whole number from 0 to 65535, found the text `80`",
+        ),
+        (
+            "name: a\non: 'yes'",
+            "t.yml:2:5: on: expected `true` or `false`, found the text `yes`",
+        ),
+        (
+            "name: a\ntags: [x]",
+            "t.yml:2:7: tags: expected a map, found a list",
+        ),
+        (
+            "name: a\ntags: {x: {y: 1}}",
+            "t.yml:2:11: tags.x: expected text, found a map",
+        ),
+        (
+            "name: a\nlist: [1, two]",
+            "t.yml:2:11: list[1]: expected a whole number that is not negative, found the text `two`",
+        ),
+        (
+            "name: a\nstate: abscent",
+            "t.yml:2:8: state: `abscent` is not one of `present` or `absent`\n  hint: did you mean `absent`?",
+        ),
+        ("port: 1", "t.yml:1:1: the field `name` is missing"),
+        ("name:", "t.yml:1:5: name: expected text, found nothing"),
+        ("- a", "t.yml:1:1: expected a map, found a list"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(sample(text).unwrap_err(), expected, "{text}");
+    }
+}
+
+#[test]
+fn broken_text_names_its_line() {
+    let cases: [(&[u8], &str); 6] = [
+        (b"a: 1\n\tb: 2", "t.yml:2:1:"),
+        (
+            b"a: 1\na: 2",
+            "t.yml:2:1: the key `a` is there twice (first on line 1)",
+        ),
+        (b"a: [1", "t.yml:1:"),
+        (b"a: 1\n\xff\xfe", "t.yml:2:1: this is not UTF-8 text"),
+        (b"a\n\0", "t.yml:2:1: this is not text: it holds a NUL byte"),
+        (
+            b"a: 1\n---\nb: 2",
+            "t.yml:2:1: a second document starts here; expected only one",
+        ),
+    ];
+    for (text, expected) in cases {
+        let problem = parse("t.yml", text, Limits::default())
+            .unwrap_err()
+            .to_string();
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+    assert!(
+        tree("a:\n\tb: 1")
+            .unwrap_err()
+            .to_string()
+            .contains("only spaces")
+    );
+}
+
+#[test]
+fn a_billion_laughs_stays_small() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let below = vec![format!("*a{}", level - 1); 10].join(", ");
+        text += &format!("a{level}: &a{level} [{below}]\n");
+    }
+    let problem = tree(&text).unwrap_err().to_string();
+    assert!(
+        problem.contains("grows to more than") || problem.contains("alias"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn deep_nesting_and_long_texts_are_refused() {
+    let deep = "[".repeat(100_000);
+    assert!(tree(&deep).is_err());
+    let nested = format!("a: {}{}", "[".repeat(70), "]".repeat(70));
+    assert!(
+        tree(&nested)
+            .unwrap_err()
+            .to_string()
+            .contains("nested deeper")
+    );
+    let long = vec![b' '; (4 << 20) + 1];
+    assert!(
+        parse("t", &long, Limits::default())
+            .unwrap_err()
+            .to_string()
+            .contains("bytes long")
+    );
+}
+
+#[test]
+fn an_empty_text_is_an_empty_map() {
+    for text in ["", "# only a comment\n", "---\n", "~"] {
+        assert_eq!(tree(text).unwrap().as_map().unwrap().len(), 0, "{text:?}");
+    }
+}
+
+#[test]
+fn merge_keys_and_aliases_bring_in_what_they_name() {
+    let node = tree("base: &base {a: 1, b: 2}\nuse: {<<: *base, b: 3}").unwrap();
+    let json = node.get("use").unwrap().to_json();
+    assert_eq!(json, serde_json::json!({"b": 3, "a": 1}));
+}
+
+#[test]
+fn spans_are_bytes_of_the_text_also_after_other_alphabets() {
+    let text = "täg: 'ünï'\nsha: abc # note\n";
+    let node = tree(text).unwrap();
+    let span = node.get("sha").unwrap().span.clone();
+    assert_eq!(&text[span], "abc");
+    let span = node.get("täg").unwrap().span.clone();
+    assert_eq!(&text[span], "'ünï'");
+}
+
+#[test]
+fn plain_data_survives_the_way_to_templates_and_back() {
+    let node = tree("{n: 1, f: 1.5, b: true, z: null, s: '1', l: [a, 2], mode: 0755}").unwrap();
+    let json = node.to_json();
+    assert_eq!(json["mode"], "0755");
+    assert_eq!(Node::from_json(&node.at, &json).to_json(), json);
+}
