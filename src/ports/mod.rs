@@ -1,8 +1,46 @@
-//! The only modules that touch the operating system.
+//! The host, and the only modules that touch the operating system.
+//!
+//! Each port holds its real backends and its test backend side by side. Nothing outside a port's
+//! own folder names a backend; the rest of trueup sees [`Host`] and the ports' words.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod accounts;
 pub mod clock;
 pub mod exec;
 pub mod root;
 pub mod runtime;
-// pub mod store;
+pub mod services;
+pub mod store;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use accounts::Accounts;
+use clock::Clock;
+use exec::{Exec, StopFlag};
+use root::Root;
+use services::Services;
+
+/// Where trueup keeps its own state on the host.
+pub const STATE: &str = "/var/lib/trueup";
+
+/// Where trueup keeps what means nothing after a reboot: the lock, the last pass.
+pub const RUN: &str = "/run/trueup";
+
+/// One host, as everything above the ports sees it.
+pub struct Host {
+    pub root: Rc<Root>,
+    pub accounts: Rc<Accounts>,
+    pub exec: Exec,
+    pub services: Box<dyn Services>,
+    pub clock: Box<dyn Clock>,
+    /// Set when trueup was told to stop: nothing new is begun.
+    pub stop: StopFlag,
+}
+
+impl Host {
+    /// A path in the state folder.
+    pub fn state(&self, name: &str) -> PathBuf {
+        PathBuf::from(STATE).join(name)
+    }
+}

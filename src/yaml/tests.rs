@@ -106,7 +106,7 @@ fn broken_text_names_its_line() {
             b"a: 1\na: 2",
             "t.yml:2:1: the key `a` is there twice (first on line 1)",
         ),
-        (b"a: [1", "t.yml:1:"),
+        (b"a: [1", "t.yml:2:1: not valid YAML"),
         (b"a: 1\n\xff\xfe", "t.yml:2:1: this is not UTF-8 text"),
         (b"a\n\0", "t.yml:2:1: this is not text: it holds a NUL byte"),
         (

@@ -1,15 +1,7 @@
 //! The services port: what runs on the host and how it is started, stopped and told to reload.
 
-mod process;
-#[cfg(test)]
-mod suite;
-mod systemd;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-pub use process::ProcessServices;
-pub use systemd::SystemdServices;
 
 /// What a service is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +55,10 @@ pub enum ServiceError {
     Unknown { name: String, hint: String },
     /// The supervisor itself does not answer.
     #[error("{supervisor} does not answer: {why}")]
-    Unreachable { supervisor: &'static str, why: String },
+    Unreachable {
+        supervisor: &'static str,
+        why: String,
+    },
     /// `log` holds the last lines that the service printed, newest last; may be empty.
     #[error("{verb} of {name} failed: {why}")]
     Failed {

@@ -4,20 +4,8 @@
 //! from a conditional read and a compare-and-swap write, so a backend that gets either wrong is
 //! worse than none: every backend passes the one suite in `suite.rs`.
 
-mod dir;
-#[cfg(any(test, feature = "test-backends"))]
-mod memory;
-mod s3;
-#[cfg(test)]
-mod suite;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-pub use dir::DirStore;
-#[cfg(any(test, feature = "test-backends"))]
-pub use memory::MemoryStore;
-pub use s3::{S3Settings, S3Store};
 
 /// The version of an object, opaque: only ever compared for equality or sent back to its store.
 /// Kept without the quotes that S3 wraps it in, because some servers only match it unquoted.

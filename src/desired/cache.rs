@@ -1,0 +1,88 @@
+//! The last good manifest, kept on the host.
+//!
+//! Two files: the manifest as it was, and what is known about it. The second names the first by
+//! its hash, so that a pass killed between the two writes leaves a pair that is seen not to match,
+//! and the manifest is simply fetched again.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::ports::Host;
+use crate::ports::root::{Attrs, RootError};
+use crate::ports::store::{Etag, MAX_OBJECT, Object};
+
+/// What is known about the last good manifest (`manifest.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGood {
+    version: u32,
+    /// `None` when the pair of files did not match: the next read is unconditional.
+    pub etag: Option<Etag>,
+    pub generation: Option<u64>,
+    /// When this host first took it.
+    pub taken: Timestamp,
+    sha256: String,
+}
+
+/// The last good manifest and what is known about it.
+#[derive(Debug, Clone)]
+pub struct Cached {
+    pub body: Vec<u8>,
+    pub meta: LastGood,
+}
+
+const VERSION: u32 = 1;
+
+fn paths(host: &Host) -> (PathBuf, PathBuf) {
+    (host.state("manifest.yml"), host.state("manifest.json"))
+}
+
+/// The last good manifest, if there is one that can be read. Never an error: a lost cache costs one
+/// unconditional request.
+pub(super) fn load(host: &Host) -> Option<Cached> {
+    let (body, meta) = paths(host);
+    let body = host.root.read(&body, MAX_OBJECT).ok()??;
+    let meta = host.root.read(&meta, MAX_OBJECT).ok().flatten();
+    let known: Option<LastGood> = meta.and_then(|text| serde_json::from_slice(&text).ok());
+    let known = known.filter(|meta| meta.version == VERSION);
+    let meta = match known {
+        Some(meta) if meta.sha256 == hash(&body) => meta,
+        // The generation still counts: an old manifest must not slip in because a file was lost.
+        other => LastGood {
+            version: VERSION,
+            etag: None,
+            generation: other.as_ref().and_then(|meta| meta.generation),
+            taken: other.map_or(Timestamp::UNIX_EPOCH, |meta| meta.taken),
+            sha256: hash(&body),
+        },
+    };
+    Some(Cached { body, meta })
+}
+
+pub(super) fn keep(
+    host: &Host,
+    object: &Object,
+    generation: Option<u64>,
+    now: Timestamp,
+) -> Result<(), RootError> {
+    let (body_path, meta_path) = paths(host);
+    let meta = LastGood {
+        version: VERSION,
+        etag: Some(object.etag.clone()),
+        generation,
+        taken: now,
+        sha256: hash(&object.body),
+    };
+    let meta = serde_json::to_vec_pretty(&meta).expect("plain data is always JSON");
+    host.root.make_dirs(&host.state(""), &Attrs::mode(0o755))?;
+    host.root
+        .replace(&body_path, &object.body, &Attrs::mode(0o600))?;
+    host.root.replace(&meta_path, &meta, &Attrs::mode(0o600))
+}
+
+fn hash(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

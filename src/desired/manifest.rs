@@ -1,0 +1,155 @@
+//! The manifest `sha_number.yml` as written.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Sha, Wanted};
+use crate::problem::{At, Problem};
+use crate::yaml::{self, Kind, Limits, Node};
+
+/// A whole manifest. Entries are judged one by one, because a bad one of an app that a host does
+/// not run is not its business.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    pub generation: Option<u64>,
+    /// Where the generation stands, or the start of the file.
+    pub generation_at: At,
+    pub environments: BTreeMap<String, BTreeMap<String, Result<Entry, Problem>>>,
+}
+
+/// The long form of an entry; the short form is just its sha.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub sha: Sha,
+    #[serde(rename = "ref", default)]
+    pub reference: Option<String>,
+    #[serde(default)]
+    pub by: Option<String>,
+    /// When it was published.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    #[serde(default)]
+    pub next: Option<Sha>,
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+}
+
+/// An operator's freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    pub reason: String,
+    pub by: String,
+    /// Without it the hold lasts until it is taken away.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+/// Another sha for the nodes whose tags match all of these.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    #[serde(rename = "match")]
+    pub tags: BTreeMap<String, String>,
+    pub sha: Sha,
+}
+
+impl Manifest {
+    /// `name` is how errors call the file.
+    pub fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
+        let tree = yaml::parse(name, body, Limits::default())?;
+        let what = "a map of environments to apps to shas";
+        let entries = tree.map(what)?;
+        if entries.is_empty() {
+            return Err(
+                Problem::new(format!("the manifest is empty; expected {what}")).at(&tree.at),
+            );
+        }
+        let mut manifest = Manifest {
+            generation: None,
+            generation_at: tree.at.clone(),
+            environments: BTreeMap::new(),
+        };
+        for entry in entries {
+            if entry.key == "generation" {
+                manifest.generation_at = entry.value.at.clone();
+                manifest.generation =
+                    Some(yaml::decode(&entry.value).map_err(|p| p.field("generation"))?);
+                continue;
+            }
+            let apps = environment(&entry.value).map_err(|problem| {
+                problem
+                    .field(entry.key.clone())
+                    .suggest(&entry.key, ["generation"])
+            })?;
+            manifest.environments.insert(entry.key.clone(), apps);
+        }
+        Ok(manifest)
+    }
+}
+
+fn environment(node: &Node) -> Result<BTreeMap<String, Result<Entry, Problem>>, Problem> {
+    if node.is_null() {
+        return Ok(BTreeMap::new());
+    }
+    let apps = node.map("an environment: a map of apps to shas")?;
+    Ok(apps
+        .iter()
+        .map(|app| {
+            let entry = entry(&app.value).map_err(|problem| {
+                let field = match &problem.field {
+                    Some(field) => format!("{}.{field}", app.key),
+                    None => app.key.clone(),
+                };
+                Problem {
+                    field: Some(field),
+                    ..problem
+                }
+            });
+            (app.key.clone(), entry)
+        })
+        .collect())
+}
+
+fn entry(node: &Node) -> Result<Entry, Problem> {
+    match &node.kind {
+        Kind::Scalar { .. } => Ok(Entry {
+            sha: yaml::decode(node)?,
+            reference: None,
+            by: None,
+            at: None,
+            next: None,
+            hold: None,
+            overrides: Vec::new(),
+        }),
+        _ => yaml::decode(node),
+    }
+}
+
+impl Entry {
+    /// What this entry means for a node with these tags, at this time. The first override that
+    /// matches wins.
+    pub fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> Wanted {
+        let matching = |over: &&Override| {
+            over.tags
+                .iter()
+                .all(|(tag, value)| tags.get(tag) == Some(value))
+        };
+        let over = self.overrides.iter().find(matching);
+        Wanted {
+            sha: over.map_or(&self.sha, |over| &over.sha).clone(),
+            reference: self.reference.clone(),
+            by: self.by.clone(),
+            next: self.next.clone(),
+            hold: self
+                .hold
+                .clone()
+                .filter(|hold| hold.until.is_none_or(|until| now < until)),
+        }
+    }
+}

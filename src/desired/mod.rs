@@ -1,0 +1,253 @@
+//! What should be running: the manifest in the store, or the last good one when that cannot be had.
+
+mod cache;
+mod manifest;
+mod sha;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::ports::Host;
+use crate::ports::root::RootError;
+use crate::ports::store::{Fetched, Store, StoreError};
+use crate::problem::Problem;
+
+pub use cache::{Cached, LastGood};
+pub use manifest::{Entry, Hold, Manifest, Override};
+pub use sha::Sha;
+
+/// What the manifest says about one app, for this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub sha: Sha,
+    /// Where the sha came from, for people.
+    pub reference: Option<String>,
+    pub by: Option<String>,
+    /// To be built ahead, not activated.
+    pub next: Option<Sha>,
+    /// In force now: an expired hold is not here.
+    pub hold: Option<Hold>,
+}
+
+/// How much the desired state can be relied on to be the newest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freshness {
+    /// The store answered in this pass, and this is what it holds.
+    Fresh,
+    /// The store did not answer; this is the last good manifest, from `since`.
+    Stale {
+        since: Option<Timestamp>,
+        why: String,
+    },
+    /// The store answered with something that cannot be taken; this is the last good manifest.
+    Refused(Box<Problem>),
+}
+
+/// What should be running on this host.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// By app; only apps of this host's environment.
+    pub apps: BTreeMap<String, Wanted>,
+    pub freshness: Freshness,
+    pub generation: Option<u64>,
+    /// What is wrong elsewhere in the manifest, and other things worth a line in the report.
+    pub warnings: Vec<Problem>,
+}
+
+impl Desired {
+    /// Nothing is wanted and nobody was asked.
+    pub fn nothing() -> Desired {
+        Desired {
+            apps: BTreeMap::new(),
+            freshness: Freshness::Fresh,
+            generation: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// For whom the manifest is read.
+#[derive(Debug, Clone)]
+pub struct For<'a> {
+    pub environment: &'a str,
+    pub tags: &'a BTreeMap<String, String>,
+    /// The apps that this host runs.
+    pub apps: &'a [String],
+    pub now: Timestamp,
+    /// When the store last answered, as the last pass noted.
+    pub last_answer: Option<Timestamp>,
+}
+
+/// Why there is no desired state at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// There is no last good manifest either, so nothing may be changed.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    #[error("{source}")]
+    NeverReached {
+        #[source]
+        source: StoreError,
+    },
+    #[error("cannot keep the last good manifest: {0}")]
+    Cache(#[from] RootError),
+}
+
+/// Reads the manifest `key`, at the cost of one conditional request when nothing is new.
+pub fn read(
+    store: &dyn Store,
+    key: &str,
+    host: &Host,
+    whom: &For<'_>,
+) -> Result<Desired, DesiredError> {
+    let cached = cache::load(host);
+    let known = cached.as_ref().and_then(|cached| cached.meta.etag.as_ref());
+    let name = format!("{}/{key}", store.address());
+    match store.get(key, known) {
+        Ok(Fetched::Unchanged) => {
+            let cached = cached.expect("only a cached manifest has an etag to be unchanged from");
+            last_good(cached, &name, whom, Freshness::Fresh)
+        }
+        Ok(Fetched::Object(object)) => {
+            match acceptable(&name, &object.body, cached.as_ref(), whom) {
+                Ok((manifest, desired)) => {
+                    cache::keep(host, &object, manifest.generation, whom.now)?;
+                    Ok(desired)
+                }
+                Err(problem) => refuse(problem, cached, &name, whom),
+            }
+        }
+        Ok(Fetched::Missing) => {
+            let problem = Problem::new(format!(
+                "there is no manifest `{key}` in {}",
+                store.address()
+            ))
+            .hint("`trueup publish ENV APP=SHA --create` makes the first one");
+            match cached {
+                // It was there once: its loss is not an order to forget what is wanted.
+                Some(cached) => refuse(problem, Some(cached), &name, whom),
+                None => {
+                    let mut desired = Desired::nothing();
+                    desired.warnings.push(problem);
+                    Ok(desired)
+                }
+            }
+        }
+        Err(StoreError::TooLarge { limit, .. }) => {
+            let problem = Problem::new(format!("{name} is larger than {limit} bytes"));
+            refuse(problem, cached, &name, whom)
+        }
+        Err(error) => match cached {
+            Some(cached) => {
+                let since = whom.last_answer.or(Some(cached.meta.taken));
+                let why = error.to_string();
+                last_good(cached, &name, whom, Freshness::Stale { since, why })
+            }
+            None => Err(DesiredError::NeverReached { source: error }),
+        },
+    }
+}
+
+/// The new manifest, if it may be acted on.
+fn acceptable(
+    name: &str,
+    body: &[u8],
+    cached: Option<&Cached>,
+    whom: &For<'_>,
+) -> Result<(Manifest, Desired), Problem> {
+    let manifest = Manifest::parse(name, body)?;
+    let acted_on = cached.and_then(|cached| cached.meta.generation);
+    if let Some(acted_on) = acted_on
+        && manifest
+            .generation
+            .is_none_or(|generation| generation < acted_on)
+    {
+        let found = manifest.generation.map_or("none".into(), |g| g.to_string());
+        return Err(Problem::new(format!(
+            "its generation is {found}, and this host has acted on {acted_on}: an older manifest is not taken"
+        ))
+        .at(&manifest.generation_at)
+        .field("generation")
+        .hint("publish again with `trueup publish`, which counts up; to go back on purpose remove /var/lib/trueup/manifest.json on the host"));
+    }
+    let desired = select(&manifest, name, whom, Freshness::Fresh)?;
+    Ok((manifest, desired))
+}
+
+fn refuse(
+    problem: Problem,
+    cached: Option<Cached>,
+    name: &str,
+    whom: &For<'_>,
+) -> Result<Desired, DesiredError> {
+    match cached {
+        Some(cached) => last_good(cached, name, whom, Freshness::Refused(Box::new(problem))),
+        None => Err(DesiredError::Refused(Box::new(problem))),
+    }
+}
+
+fn last_good(
+    cached: Cached,
+    name: &str,
+    whom: &For<'_>,
+    freshness: Freshness,
+) -> Result<Desired, DesiredError> {
+    let wrap = |problem| DesiredError::Refused(Box::new(problem));
+    let manifest = Manifest::parse(name, &cached.body).map_err(wrap)?;
+    select(&manifest, name, whom, freshness).map_err(wrap)
+}
+
+/// What the manifest says for this node. A bad entry of one of its own apps is a refusal.
+fn select(
+    manifest: &Manifest,
+    name: &str,
+    whom: &For<'_>,
+    freshness: Freshness,
+) -> Result<Desired, Problem> {
+    let mut desired = Desired {
+        freshness,
+        generation: manifest.generation,
+        ..Desired::nothing()
+    };
+    let Some(entries) = manifest.environments.get(whom.environment) else {
+        let known = || manifest.environments.keys().map(String::as_str);
+        let listed: Vec<&str> = known().collect();
+        if !listed.is_empty() {
+            desired.warnings.push(
+                Problem::new(format!(
+                    "{name} has no environment `{}` (it has {}): nothing to deploy yet",
+                    whom.environment,
+                    listed.join(", ")
+                ))
+                .suggest(whom.environment, known()),
+            );
+        }
+        return Ok(desired);
+    };
+    for (app, entry) in entries {
+        let ours = whom.apps.contains(app);
+        match entry {
+            Ok(entry) if ours => {
+                desired
+                    .apps
+                    .insert(app.clone(), entry.for_node(whom.tags, whom.now));
+            }
+            Ok(_) => {}
+            Err(problem) if ours => return Err(problem.clone()),
+            Err(problem) => desired.warnings.push(problem.clone()),
+        }
+    }
+    for app in whom.apps.iter().filter(|app| !entries.contains_key(*app)) {
+        let problem = Problem::new(format!(
+            "nothing to deploy yet: {name} has no `{app}` in {}",
+            whom.environment
+        ));
+        desired
+            .warnings
+            .push(problem.suggest(app, entries.keys().map(String::as_str)));
+    }
+    Ok(desired)
+}

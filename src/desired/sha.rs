@@ -1,0 +1,55 @@
+//! A full git sha.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer};
+use serde::{Serialize, Serializer};
+
+/// 40 lower-case hexadecimal digits. Nothing shorter is ever accepted: a short sha or a branch name
+/// can mean something else tomorrow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sha(String);
+
+impl Sha {
+    pub fn parse(text: &str) -> Result<Sha, String> {
+        let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match (hex, text.len()) {
+            (true, 40) => Ok(Sha(text.to_ascii_lowercase())),
+            (true, 4..40) => Err(format!(
+                "`{text}` is a short sha ({} of 40 digits) | write the full sha: `git rev-parse {text}` prints it",
+                text.len()
+            )),
+            _ => Err(format!(
+                "`{text}` is not a git sha | expected 40 hexadecimal digits; for a branch or tag name `git rev-parse {text}` prints its sha"
+            )),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first seven digits, for people and folder names.
+    pub fn short(&self) -> &str {
+        &self.0[..7]
+    }
+}
+
+impl fmt::Display for Sha {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Sha {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Sha, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Sha::parse(&text).map_err(de::Error::custom)
+    }
+}

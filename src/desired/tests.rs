@@ -1,0 +1,146 @@
+use super::*;
+
+const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
+const NEXT: &str = "77aa01c0000000000000000000000000000000ff";
+
+fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect()
+}
+
+fn chosen(text: &str, tags: &BTreeMap<String, String>, apps: &[&str]) -> Result<Desired, String> {
+    let manifest = Manifest::parse("m.yml", text.as_bytes()).map_err(|p| p.to_string())?;
+    let apps: Vec<String> = apps.iter().map(|app| app.to_string()).collect();
+    let whom = For {
+        environment: "production",
+        tags,
+        apps: &apps,
+        now: "2026-11-21T05:00:00Z".parse().unwrap(),
+        last_answer: None,
+    };
+    select(&manifest, "m.yml", &whom, Freshness::Fresh).map_err(|p| p.to_string())
+}
+
+#[test]
+fn short_and_long_entries_mean_the_same_sha() {
+    let short = chosen(
+        &format!("production: {{shop: {SHA}}}"),
+        &tags(&[]),
+        &["shop"],
+    )
+    .unwrap();
+    let long = chosen(
+        &format!("generation: 42\nproduction:\n  shop:\n    sha: {SHA}\n    ref: master\n    by: jenkins\n    at: 2026-11-21T04:43:01Z\n    next: {NEXT}\n"),
+        &tags(&[]),
+        &["shop"],
+    )
+    .unwrap();
+    assert_eq!(short.apps["shop"].sha, long.apps["shop"].sha);
+    assert_eq!(long.apps["shop"].next.as_ref().unwrap().as_str(), NEXT);
+    assert_eq!(long.generation, Some(42));
+}
+
+#[test]
+fn an_override_goes_to_the_nodes_whose_tags_match_and_an_expired_hold_is_none() {
+    let text = format!(
+        "production:\n  shop:\n    sha: {SHA}\n    hold: {{reason: db, by: ana, until: 2026-11-21T04:00:00Z}}\n    overrides: [{{match: {{zone: b}}, sha: {NEXT}}}]\n"
+    );
+    let here = chosen(&text, &tags(&[("zone", "b")]), &["shop"]).unwrap();
+    let there = chosen(&text, &tags(&[("zone", "a")]), &["shop"]).unwrap();
+    assert_eq!(
+        (
+            here.apps["shop"].sha.as_str(),
+            there.apps["shop"].sha.as_str()
+        ),
+        (NEXT, SHA)
+    );
+    assert_eq!(here.apps["shop"].hold, None);
+    let held = chosen(&text.replace("T04:00", "T06:00"), &tags(&[]), &["shop"]).unwrap();
+    assert_eq!(held.apps["shop"].hold.as_ref().unwrap().by, "ana");
+}
+
+#[test]
+fn a_sha_made_of_digits_stays_what_it_is() {
+    let sha = "4200000000000000000000000000000000000e42";
+    let desired = chosen(
+        &format!("production: {{shop: {sha}}}"),
+        &tags(&[]),
+        &["shop"],
+    )
+    .unwrap();
+    assert_eq!(desired.apps["shop"].sha.as_str(), sha);
+}
+
+#[test]
+fn a_bad_entry_is_refused_for_its_own_host_and_a_warning_for_others() {
+    for (bad, expected) in [
+        (
+            "4f2c9d0",
+            "m.yml:2:9: shop: `4f2c9d0` is a short sha (7 of 40 digits)\n  hint: write the full sha: `git rev-parse 4f2c9d0` prints it",
+        ),
+        (
+            "master",
+            "m.yml:2:9: shop: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
+        ),
+        (
+            "{sah: 1}",
+            "m.yml:2:10: shop: unknown field `sah`\n  hint: did you mean `sha`?",
+        ),
+    ] {
+        let text = format!("production:\n  shop: {bad}\n  other: {SHA}\n");
+        assert_eq!(chosen(&text, &tags(&[]), &["shop"]).unwrap_err(), expected);
+        let desired = chosen(&text, &tags(&[]), &["other"]).unwrap();
+        assert_eq!(desired.warnings[0].to_string(), expected);
+        assert_eq!(desired.apps["other"].sha.as_str(), SHA);
+    }
+}
+
+#[test]
+fn an_unknown_environment_or_app_is_nothing_to_deploy_yet_and_says_what_is_near() {
+    let desired = chosen(
+        &format!("prodution: {{shop: {SHA}}}"),
+        &tags(&[]),
+        &["shop"],
+    )
+    .unwrap();
+    assert!(desired.apps.is_empty());
+    assert!(
+        desired.warnings[0]
+            .to_string()
+            .ends_with("did you mean `prodution`?"),
+        "{}",
+        desired.warnings[0]
+    );
+    let desired = chosen(
+        &format!("production: {{shopp: {SHA}}}"),
+        &tags(&[]),
+        &["shop"],
+    )
+    .unwrap();
+    assert!(
+        desired.warnings[0]
+            .to_string()
+            .contains("did you mean `shopp`?")
+    );
+}
+
+#[test]
+fn a_manifest_that_is_no_map_of_environments_is_refused_whole() {
+    for (text, expected) in [
+        ("", "m.yml:1:1: the manifest is empty"),
+        ("- a", "m.yml:1:1: expected a map of environments"),
+        (
+            "generaton: 3",
+            "m.yml:1:12: generaton: expected an environment: a map of apps to shas, found the number `3`\n  hint: did you mean `generation`?",
+        ),
+        (
+            "generation: soon",
+            "m.yml:1:13: generation: expected a whole number",
+        ),
+    ] {
+        let error = chosen(text, &tags(&[]), &["shop"]).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}

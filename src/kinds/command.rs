@@ -1,0 +1,160 @@
+//! `command`: something to run when, and only when, its condition says so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::ports::Host;
+use crate::ports::exec::{self, Ended};
+use crate::problem::Problem;
+use crate::resource::{
+    Argv, Change, Duty, Failure, Inputs, Kind, Outcome, Seconds, Shown, Trigger, Verb,
+};
+
+/// How long an `unless` may take: it is asked in every pass.
+const QUESTION: Duration = Duration::from_secs(30);
+
+pub struct Command;
+
+/// A command with a condition.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// What to run: a list of arguments, or a string for the shell.
+    pub run: Argv,
+    /// Run only while this path does not exist; it must exist afterwards.
+    pub creates: Option<PathBuf>,
+    /// Run only while this fails. Asked in every pass and in every plan, so it must change nothing.
+    pub unless: Option<Argv>,
+    /// Run once for every change of one of these resources (ids).
+    #[serde(default)]
+    pub when_changed: Vec<String>,
+    /// Folder to run in; `/` when not given.
+    pub cwd: Option<PathBuf>,
+    /// As whom to run; root when not given.
+    pub user: Option<String>,
+    /// The environment: only these, and a standard `PATH`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// How long it may take; `10m` when not given.
+    pub timeout: Option<Seconds>,
+}
+
+/// Whether it is due, and why.
+pub struct Due(Option<String>);
+
+impl Spec {
+    fn child(&self, argv: &Argv, timeout: Duration, host: &Host) -> Result<exec::Command, Failure> {
+        let mut command = argv.command().timeout(timeout);
+        command.cwd = Some(
+            host.root
+                .outside(self.cwd.as_deref().unwrap_or("/".as_ref())),
+        );
+        for (key, value) in &self.env {
+            command.env.insert(key.into(), value.into());
+        }
+        if let Some(user) = &self.user {
+            let identity = host.accounts.identity(&host.root, user)?;
+            let identity = identity.ok_or_else(|| {
+                Failure::not_yet(format!("there is no user `{user}` to run it as"))
+            })?;
+            let home = host.root.outside(&identity.home);
+            for (key, value) in [("HOME", home.as_os_str()), ("USER", identity.name.as_ref())] {
+                command
+                    .env
+                    .entry(key.into())
+                    .or_insert_with(|| value.to_owned());
+            }
+            command.identity = host.root.privileged().then_some(identity);
+        }
+        Ok(command)
+    }
+
+    fn run(&self, host: &Host) -> Result<(), Failure> {
+        let timeout = self
+            .timeout
+            .map_or(exec::DEFAULT_TIMEOUT, |timeout| timeout.0);
+        host.exec.must(self.child(&self.run, timeout, host)?)?;
+        match &self.creates {
+            Some(path) if host.root.meta(path)?.is_none() => Err(Failure::new(format!(
+                "it exited with 0, but {} is still not there",
+                path.display()
+            ))
+            .hint("`creates` must name something that the command makes")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Kind for Command {
+    const NAME: &'static str = "command";
+    const ABOUT: &'static str = "Something to run when, and only when, its condition says so.";
+    const EXAMPLE: &'static str = "command: {run: [touch, marker], cwd: /var/lib/app, creates: /var/lib/app/marker, timeout: 30s}";
+
+    type Spec = Spec;
+    type State = Due;
+
+    fn subject(spec: &Spec) -> String {
+        spec.run.to_string()
+    }
+
+    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+        for (field, path) in [("creates", &spec.creates), ("cwd", &spec.cwd)] {
+            path.as_ref()
+                .map_or(Ok(()), |path| super::usable_path(field, path))?;
+        }
+        if spec.creates.is_none() && spec.unless.is_none() && spec.when_changed.is_empty() {
+            return Err(
+                Problem::new("one of `creates`, `unless` and `when_changed` is required")
+                    .hint("a command without a condition would run in every pass"),
+            );
+        }
+        Ok(())
+    }
+
+    fn triggers(spec: &Spec) -> Vec<Trigger> {
+        let on = spec.when_changed.clone();
+        if on.is_empty() {
+            return Vec::new();
+        }
+        vec![Trigger {
+            duty: Duty::Run,
+            on,
+        }]
+    }
+
+    fn inspect(spec: &Spec, host: &Host) -> Result<Due, Failure> {
+        if let Some(path) = &spec.creates {
+            let missing = host.root.meta(path)?.is_none();
+            return Ok(Due(
+                missing.then(|| format!("{} is not there", path.display()))
+            ));
+        }
+        let Some(unless) = &spec.unless else {
+            return Ok(Due(None));
+        };
+        let answer = host.exec.run(spec.child(unless, QUESTION, host)?)?;
+        match answer.ended {
+            Ended::Exited(0) => Ok(Due(None)),
+            Ended::Exited(code) => Ok(Due(Some(format!("`{unless}` exited with {code}")))),
+            ended => Err(Failure::new(format!("its condition `{unless}` {ended}"))),
+        }
+    }
+
+    fn diff(spec: &Spec, state: &Due) -> Option<Change> {
+        let why = state.0.as_ref()?;
+        Some(Change::new(Verb::Run).with("run", Shown::value(why), Shown::value(&spec.run)))
+    }
+
+    fn apply(spec: &Spec, _change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        spec.run(host)?;
+        Ok(Outcome::Done)
+    }
+
+    fn pay(spec: &Spec, _duty: Duty, host: &Host) -> Result<(), Failure> {
+        spec.run(host)
+    }
+}

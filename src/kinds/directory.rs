@@ -1,0 +1,188 @@
+//! `directory`: a folder that exists, with an owner and a mode.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::ports::Host;
+use crate::ports::root::FileKind;
+use crate::problem::Problem;
+use crate::resource::{
+    Access, AccessSeen, Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown, Stamp,
+    State, Verb,
+};
+
+pub struct Directory;
+
+/// A folder.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Name or number; not given: left as it is (root for a new one).
+    pub owner: Option<String>,
+    /// Name or number; not given: left as it is (root for a new one).
+    pub group: Option<String>,
+    /// Quoted octal; not given: left as it is (`"0755"` for a new one).
+    pub mode: Option<Mode>,
+    /// Also make the folders above it, as root with mode `"0755"`.
+    #[serde(default)]
+    pub parents: bool,
+    /// `absent` removes it if it is empty.
+    #[serde(default)]
+    pub state: State,
+}
+
+pub enum Found {
+    Nothing,
+    Folder {
+        access: AccessSeen,
+        stamp: Stamp,
+        empty: bool,
+    },
+    Other(FileKind),
+}
+
+impl Spec {
+    fn access(&self) -> Access<'_> {
+        Access {
+            owner: self.owner.as_deref(),
+            group: self.group.as_deref(),
+            mode: self.mode,
+        }
+    }
+}
+
+impl Kind for Directory {
+    const NAME: &'static str = "directory";
+    const ABOUT: &'static str = "A folder that exists, with an owner and a mode.";
+    const EXAMPLE: &'static str = r#"directory: {path: /srv/www/shop, owner: root, group: root, mode: "0755", parents: true}"#;
+
+    type Spec = Spec;
+    type State = Found;
+
+    fn subject(spec: &Spec) -> String {
+        spec.path.display().to_string()
+    }
+
+    fn owns(spec: &Spec) -> Option<PathBuf> {
+        Some(spec.path.clone())
+    }
+
+    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+        super::usable_path("path", &spec.path)
+    }
+
+    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+        let Some(meta) = host.root.meta(&spec.path)? else {
+            return Ok(Found::Nothing);
+        };
+        if meta.kind != FileKind::Directory {
+            return Ok(Found::Other(meta.kind));
+        }
+        let empty = spec.state == State::Absent
+            && host
+                .root
+                .list(&spec.path)?
+                .is_none_or(|names| names.is_empty());
+        let access = spec.access().look(&meta, host)?;
+        let stamp = Stamp {
+            fingerprint: format!(
+                "directory {} {} {}",
+                access.owner, access.group, access.mode
+            ),
+            changed: None,
+        };
+        Ok(Found::Folder {
+            access,
+            stamp,
+            empty,
+        })
+    }
+
+    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
+        match (spec.state, state) {
+            (State::Absent, Found::Nothing) => None,
+            (State::Absent, found) => {
+                let from = match found {
+                    Found::Folder { empty: false, .. } => "a directory that is not empty",
+                    Found::Folder { .. } | Found::Nothing => "a directory",
+                    Found::Other(kind) => kind.words(),
+                };
+                Some(Change::new(Verb::Remove).with("state", Shown::value(from), Shown::Absent))
+            }
+            (State::Present, Found::Nothing) => {
+                let mut change = Change::new(Verb::Create);
+                change.fields = spec.access().wanted();
+                Some(change)
+            }
+            (State::Present, Found::Other(kind)) => Some(Change::new(Verb::Update).with(
+                "state",
+                Shown::value(kind.words()),
+                Shown::value("a directory"),
+            )),
+            (State::Present, Found::Folder { access, .. }) => {
+                Change::update(spec.access().diff(access, true))
+            }
+        }
+    }
+
+    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        if change.verb == Verb::Remove {
+            remove(spec, change, host)?;
+            return Ok(Outcome::Done);
+        }
+        if change.touches("state") {
+            return Err(Failure::new(format!(
+                "{} is in the way and is no directory",
+                spec.path.display()
+            ))
+            .hint("move it away by hand: trueup does not replace a file by a folder"));
+        }
+        let attrs = spec.access().attrs(host)?;
+        if change.verb == Verb::Update {
+            host.root.set_attrs(&spec.path, &attrs)?;
+        } else if spec.parents {
+            host.root.make_dirs(&spec.path, &attrs)?;
+        } else {
+            host.root.make_dir(&spec.path, &attrs)?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+        match state {
+            Found::Folder { stamp, .. } => Some(stamp.clone()),
+            _ => None,
+        }
+    }
+}
+
+fn remove(spec: &Spec, change: &Change, host: &Host) -> Result<(), Failure> {
+    let full = FieldChange::new(
+        "state",
+        Shown::value("a directory that is not empty"),
+        Shown::Absent,
+    );
+    let folder = Shown::value("a directory");
+    if change.fields.contains(&full) {
+        return Err(
+            Failure::new(format!("{} is not empty", spec.path.display()))
+                .hint("describe what is in it as absent first, or remove it by hand"),
+        );
+    }
+    if change
+        .fields
+        .first()
+        .is_some_and(|field| field.from == folder)
+    {
+        Ok(host.root.remove_tree(&spec.path)?)
+    } else {
+        Err(
+            Failure::new(format!("{} is no directory", spec.path.display()))
+                .hint("remove it with a `file` or `symlink` resource"),
+        )
+    }
+}

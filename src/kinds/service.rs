@@ -1,0 +1,139 @@
+//! `service`: enabled, running, and restarted or reloaded when what it uses changed.
+
+use serde::Deserialize;
+
+use crate::ports::Host;
+use crate::ports::services::{Active, Enabled, Status};
+use crate::resource::{
+    Change, Duty, Failure, FieldChange, Kind, Outcome, Run, Shown, Trigger, Verb,
+};
+
+pub struct Service;
+
+/// A service.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// As its supervisor calls it; for systemd `nginx` means `nginx.service`.
+    pub name: String,
+    /// Whether it starts at boot; not given: left as it is.
+    pub enabled: Option<bool>,
+    /// Whether it runs; not given: left as it is.
+    pub running: Option<bool>,
+    /// Resources (ids) whose change it only takes up when it is restarted.
+    #[serde(default)]
+    pub restart_on: Vec<String>,
+    /// Resources (ids) whose change it takes up when it is reloaded.
+    #[serde(default)]
+    pub reload_on: Vec<String>,
+}
+
+impl Kind for Service {
+    const NAME: &'static str = "service";
+    const ABOUT: &'static str = "A service: enabled, running, and restarted or reloaded once when something that it uses changed.";
+    const EXAMPLE: &'static str = "service: {name: demo, enabled: true, running: true}";
+
+    type Spec = Spec;
+    type State = Status;
+
+    fn subject(spec: &Spec) -> String {
+        spec.name.clone()
+    }
+
+    fn triggers(spec: &Spec) -> Vec<Trigger> {
+        [
+            (Duty::Restart, &spec.restart_on),
+            (Duty::Reload, &spec.reload_on),
+        ]
+        .into_iter()
+        .filter(|(_, on)| !on.is_empty())
+        .map(|(duty, on)| Trigger {
+            duty,
+            on: on.clone(),
+        })
+        .collect()
+    }
+
+    fn inspect(spec: &Spec, host: &Host) -> Result<Status, Failure> {
+        let status = host.services.status(&spec.name)?;
+        if status.known {
+            return Ok(status);
+        }
+        Err(
+            Failure::not_yet(format!("there is no service `{}` on this host", spec.name))
+                .hint("is its package installed, or its unit file described before it?"),
+        )
+    }
+
+    fn diff(spec: &Spec, state: &Status) -> Option<Change> {
+        let mut fields = Vec::new();
+        let enabled = match state.enabled {
+            Enabled::Yes => Some(true),
+            Enabled::No => Some(false),
+            // An operator's mask stands; there is nothing to enable in a static unit.
+            Enabled::Static | Enabled::Masked => None,
+        };
+        if let (Some(wanted), Some(is)) = (spec.enabled, enabled) {
+            fields.extend(FieldChange::of("enabled", &is, &wanted));
+        }
+        let running = matches!(state.active, Active::Running | Active::Starting);
+        if let Some(wanted) = spec
+            .running
+            .filter(|wanted| *wanted != running && !(*wanted && state.enabled == Enabled::Masked))
+        {
+            let word = match state.active {
+                Active::Running | Active::Starting => "running",
+                Active::Stopping => "stopping",
+                Active::Stopped => "stopped",
+                Active::Failed => "failed",
+            };
+            let to = if wanted { "running" } else { "stopped" };
+            fields.push(FieldChange::new(
+                "running",
+                Shown::value(word),
+                Shown::value(to),
+            ));
+        }
+        Change::update(fields)
+    }
+
+    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        debug_assert_eq!(change.verb, Verb::Update);
+        let services = &host.services;
+        if change.touches("enabled") {
+            if spec.enabled == Some(true) {
+                services.enable(&spec.name)?;
+            } else {
+                services.disable(&spec.name)?;
+            }
+        }
+        if change.touches("running") {
+            if spec.running == Some(true) {
+                services.start(&spec.name)?;
+            } else {
+                services.stop(&spec.name)?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn run(_spec: &Spec, state: &Status) -> Option<Run> {
+        if state.active != Active::Running {
+            return None;
+        }
+        Some(Run {
+            id: state.run.clone()?,
+            started: state.started_at,
+            reloaded: state.reloaded_at,
+        })
+    }
+
+    fn pay(spec: &Spec, duty: Duty, host: &Host) -> Result<(), Failure> {
+        match duty {
+            Duty::Reload => host.services.reload(&spec.name)?,
+            _ => host.services.restart(&spec.name)?,
+        }
+        Ok(())
+    }
+}

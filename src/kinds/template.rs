@@ -1,0 +1,114 @@
+//! `template`: a file whose content is rendered.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::file::{Found, Wanted};
+use crate::ports::Host;
+use crate::problem::Problem;
+use crate::resource::{Access, Change, Failure, Inputs, Kind, Mode, Outcome, Stamp, State};
+
+pub struct Template;
+
+/// A file rendered from a template.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// The template, a path below `templates/`.
+    pub source: String,
+    /// More variables for this template, over the role's parameters.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Name or number; not given: left as it is (root for a new one).
+    pub owner: Option<String>,
+    /// Name or number; not given: left as it is (root for a new one).
+    pub group: Option<String>,
+    /// Quoted octal; not given: left as it is (`"0644"` for a new one).
+    pub mode: Option<Mode>,
+    /// The content is never shown: not in a plan, a report or a log.
+    #[serde(default)]
+    pub secret: bool,
+    /// The set of files that this is checked together with: a name in the role's `checks`.
+    pub check: Option<String>,
+    /// `absent` removes it.
+    #[serde(default)]
+    pub state: State,
+    #[serde(skip)]
+    rendered: String,
+}
+
+impl Spec {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            path: &self.path,
+            body: self.rendered.as_bytes(),
+            access: Access {
+                owner: self.owner.as_deref(),
+                group: self.group.as_deref(),
+                mode: self.mode,
+            },
+            secret: self.secret,
+            state: self.state,
+        }
+    }
+}
+
+impl Kind for Template {
+    const NAME: &'static str = "template";
+    const ABOUT: &'static str =
+        "A file rendered from a template with the role's parameters, the facts and `vars`.";
+    const EXAMPLE: &'static str = r#"template: {path: /etc/nginx/sites-enabled/shop.conf, source: nginx/site.conf, owner: root, group: root, mode: "0644", check: nginx}"#;
+
+    type Spec = Spec;
+    type State = Found;
+
+    fn subject(spec: &Spec) -> String {
+        spec.path.display().to_string()
+    }
+
+    fn owns(spec: &Spec) -> Option<PathBuf> {
+        Some(spec.path.clone())
+    }
+
+    fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
+        super::usable_path("path", &spec.path)?;
+        if spec.state == State::Present {
+            let vars =
+                serde_json::Value::Object(std::mem::take(&mut spec.vars).into_iter().collect());
+            let vars = vars
+                .as_object()
+                .is_some_and(|vars| !vars.is_empty())
+                .then_some(&vars);
+            spec.rendered = inputs
+                .template(&spec.source, vars)
+                .map_err(|problem| problem.field("source"))?;
+        }
+        Ok(())
+    }
+
+    fn check(spec: &Spec) -> Option<&str> {
+        spec.check.as_deref()
+    }
+
+    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+        spec.wanted().inspect(host)
+    }
+
+    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
+        spec.wanted().diff(state)
+    }
+
+    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        spec.wanted().apply(change, host)
+    }
+
+    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+        state.stamp()
+    }
+}

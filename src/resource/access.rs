@@ -1,0 +1,118 @@
+//! Owner, group and mode, as several kinds manage them: a field that is not given is left alone.
+
+use super::{Failure, FieldChange, Mode, Shown};
+use crate::ports::Host;
+use crate::ports::root::{Attrs, Meta};
+
+/// Who should own a path and who may touch it.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    pub owner: Option<&'a str>,
+    pub group: Option<&'a str>,
+    pub mode: Option<Mode>,
+}
+
+/// Who owns it and who may touch it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessSeen {
+    /// Spelt as the spec spells it where both mean the same.
+    pub owner: String,
+    pub group: String,
+    pub mode: Mode,
+    /// False in an unprivileged run, where an owner is not ours to set.
+    pub owners_are_ours: bool,
+}
+
+impl Access<'_> {
+    pub fn look(&self, meta: &Meta, host: &Host) -> Result<AccessSeen, Failure> {
+        let (root, accounts) = (&host.root, &host.accounts);
+        let same = |wanted: Option<&str>, id: u32, wanted_id: Option<u32>| {
+            wanted.filter(|_| wanted_id == Some(id)).map(str::to_owned)
+        };
+        let owner = match self.owner {
+            Some(name) => same(self.owner, meta.uid, accounts.uid(root, name)?),
+            None => None,
+        };
+        let group = match self.group {
+            Some(name) => same(self.group, meta.gid, accounts.gid(root, name)?),
+            None => None,
+        };
+        Ok(AccessSeen {
+            owner: match owner {
+                Some(owner) => owner,
+                None => accounts.user_name(root, meta.uid)?,
+            },
+            group: match group {
+                Some(group) => group,
+                None => accounts.group_name(root, meta.gid)?,
+            },
+            mode: Mode(meta.mode),
+            owners_are_ours: root.privileged(),
+        })
+    }
+
+    /// What differs. Pass `with_mode: false` for a link, which has no mode of its own.
+    pub fn diff(&self, seen: &AccessSeen, with_mode: bool) -> Vec<FieldChange> {
+        let mut fields = Vec::new();
+        let mut compare = |field, wanted: Option<&str>, found: &String| {
+            if let Some(wanted) = wanted.filter(|wanted| seen.owners_are_ours && wanted != found) {
+                fields.push(FieldChange::new(
+                    field,
+                    Shown::value(found),
+                    Shown::value(wanted),
+                ));
+            }
+        };
+        compare("owner", self.owner, &seen.owner);
+        compare("group", self.group, &seen.group);
+        if let Some(mode) = self.mode.filter(|mode| with_mode && *mode != seen.mode) {
+            fields.push(FieldChange::new(
+                "mode",
+                Shown::value(seen.mode),
+                Shown::value(mode),
+            ));
+        }
+        fields
+    }
+
+    /// What a new thing gets, for showing.
+    pub fn wanted(&self) -> Vec<FieldChange> {
+        [
+            ("owner", self.owner.map(str::to_owned)),
+            ("group", self.group.map(str::to_owned)),
+            ("mode", self.mode.map(|mode| mode.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(field, value)| {
+            Some(FieldChange::new(field, Shown::Absent, Shown::Value(value?)))
+        })
+        .collect()
+    }
+
+    /// As ids, for the root port. Names must exist by now.
+    pub fn attrs(&self, host: &Host) -> Result<Attrs, Failure> {
+        let (root, accounts) = (&host.root, &host.accounts);
+        let mut attrs = Attrs {
+            mode: self.mode.map(|mode| mode.0),
+            uid: None,
+            gid: None,
+        };
+        if !root.privileged() {
+            return Ok(attrs);
+        }
+        let missing = |what: &str, name: &str| {
+            Failure::not_yet(format!("there is no {what} `{name}` on this host")).hint(format!(
+                "describe it in a `{what}` resource before this one"
+            ))
+        };
+        if let Some(name) = self.owner {
+            attrs.uid = accounts.uid(root, name)?;
+            attrs.uid.ok_or_else(|| missing("user", name))?;
+        }
+        if let Some(name) = self.group {
+            attrs.gid = accounts.gid(root, name)?;
+            attrs.gid.ok_or_else(|| missing("group", name))?;
+        }
+        Ok(attrs)
+    }
+}

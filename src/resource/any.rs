@@ -1,0 +1,128 @@
+//! Kinds and resources with their types erased, so that the stages can hold a list of them.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use super::{Change, Duty, Failure, Inputs, Kind, Outcome, Run, Stamp, Trigger};
+use crate::ports::Host;
+use crate::problem::Problem;
+use crate::yaml::{Node, decode};
+
+/// A kind in the list of kinds.
+pub trait AnyKind: Sync {
+    fn name(&self) -> &'static str;
+    fn about(&self) -> &'static str;
+    fn example(&self) -> &'static str;
+    /// The resource that a role describes, its string leaves rendered.
+    fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem>;
+    #[cfg(test)]
+    fn schema(&self) -> schemars::Schema;
+}
+
+/// The entry of the kind `K` in the list of kinds.
+pub struct Registered<K>(PhantomData<fn() -> K>);
+
+impl<K> Registered<K> {
+    pub const fn new() -> Registered<K> {
+        Registered(PhantomData)
+    }
+}
+
+impl<K> Default for Registered<K> {
+    fn default() -> Registered<K> {
+        Registered::new()
+    }
+}
+
+impl<K: Kind> AnyKind for Registered<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        K::ABOUT
+    }
+
+    fn example(&self) -> &'static str {
+        K::EXAMPLE
+    }
+
+    fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem> {
+        Ok(Box::new(Typed::<K> {
+            spec: decode(node)?,
+        }))
+    }
+
+    #[cfg(test)]
+    fn schema(&self) -> schemars::Schema {
+        schemars::schema_for!(K::Spec)
+    }
+}
+
+/// What one look at the host found.
+#[derive(Debug)]
+pub struct Seen {
+    pub change: Option<Change>,
+    pub stamp: Option<Stamp>,
+    pub run: Option<Run>,
+}
+
+/// A resource of whatever kind. The methods are those of [`Kind`].
+pub trait AnyResource {
+    fn kind(&self) -> &'static str;
+    fn subject(&self) -> String;
+    fn owns(&self) -> Option<PathBuf>;
+    fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem>;
+    fn check(&self) -> Option<&str>;
+    fn triggers(&self) -> Vec<Trigger>;
+    fn look(&self, host: &Host) -> Result<Seen, Failure>;
+    fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
+    fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
+}
+
+struct Typed<K: Kind> {
+    spec: K::Spec,
+}
+
+impl<K: Kind> AnyResource for Typed<K> {
+    fn kind(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn subject(&self) -> String {
+        K::subject(&self.spec)
+    }
+
+    fn owns(&self) -> Option<PathBuf> {
+        K::owns(&self.spec)
+    }
+
+    fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem> {
+        K::resolve(&mut self.spec, inputs)
+    }
+
+    fn check(&self) -> Option<&str> {
+        K::check(&self.spec)
+    }
+
+    fn triggers(&self) -> Vec<Trigger> {
+        K::triggers(&self.spec)
+    }
+
+    fn look(&self, host: &Host) -> Result<Seen, Failure> {
+        let state = K::inspect(&self.spec, host)?;
+        Ok(Seen {
+            change: K::diff(&self.spec, &state),
+            stamp: K::stamp(&self.spec, &state),
+            run: K::run(&self.spec, &state),
+        })
+    }
+
+    fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        K::apply(&self.spec, change, host)
+    }
+
+    fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+        K::pay(&self.spec, duty, host)
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a resource could not be looked at or changed: report data, never the end of a pass.
+
+use crate::ports::exec::ExecError;
+use crate::ports::root::RootError;
+use crate::ports::services::ServiceError;
+
+/// What went wrong with one resource, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub message: String,
+    pub hint: Option<String>,
+    /// It may well work once what is planned before it has been done: in a plan this is "unknown
+    /// until …", in an apply it is a failure like any other.
+    pub not_yet: bool,
+}
+
+impl Failure {
+    pub fn new(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            hint: None,
+            not_yet: false,
+        }
+    }
+
+    /// Something that an earlier resource is expected to bring is not there.
+    pub fn not_yet(message: impl Into<String>) -> Failure {
+        Failure {
+            not_yet: true,
+            ..Failure::new(message)
+        }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<RootError> for Failure {
+    fn from(error: RootError) -> Failure {
+        let failure = Failure::new(error.to_string());
+        match &error {
+            RootError::Planted { link, .. } => failure.hint(format!(
+                "if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made {}",
+                link.display()
+            )),
+            error if error.is_full() => {
+                failure.hint("free space on that filesystem; nothing was changed and the next pass goes on from here")
+            }
+            RootError::Io { source: nix::errno::Errno::ENOENT, .. } => failure.hint(
+                "its folder does not exist: describe it in a `directory` before this, or set `parents: true` there",
+            ),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ExecError> for Failure {
+    fn from(error: ExecError) -> Failure {
+        Failure::new(error.to_string())
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Failure {
+        let failure = Failure::new(error.to_string());
+        match error {
+            ServiceError::Unknown { .. } => Failure {
+                not_yet: true,
+                ..failure
+            },
+            ServiceError::Failed { log, .. } if !log.is_empty() => Failure::new(format!(
+                "{}; its last lines:\n{}",
+                failure.message,
+                log.join("\n")
+            )),
+            _ => failure,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Types of fields that several kinds share, each with the one way it may be written.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// Whether a thing should be there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Present,
+    Absent,
+}
+
+/// Permission bits, written as a quoted octal string: `"0644"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "String"))]
+pub struct Mode(pub u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+        struct ModeVisitor;
+        impl Visitor<'_> for ModeVisitor {
+            type Value = Mode;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quoted octal mode such as \"0644\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Mode, E> {
+                Err(E::custom(format!(
+                    "a mode must be quoted, or YAML reads it as the decimal number {number} | write \"{number:04}\""
+                )))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Mode, E> {
+                let digits = (3..=5).contains(&text.len())
+                    && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+                match u32::from_str_radix(text, 8) {
+                    Ok(mode) if digits && mode <= 0o7777 => Ok(Mode(mode)),
+                    _ => Err(E::custom(format!(
+                        "`{text}` is not a mode | expected a quoted octal string such as \"0644\""
+                    ))),
+                }
+            }
+        }
+        deserializer.deserialize_any(ModeVisitor)
+    }
+}
+
+/// What to run: a list of arguments, or one string for the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "Vec<String>"))]
+pub enum Argv {
+    List(Vec<String>),
+    Shell(String),
+}
+
+impl Argv {
+    /// As a child to run.
+    pub fn command(&self) -> crate::ports::exec::Command {
+        match self {
+            Argv::List(argv) => crate::ports::exec::Command::new(argv),
+            Argv::Shell(line) => crate::ports::exec::Command::shell(line),
+        }
+    }
+}
+
+impl fmt::Display for Argv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.command().line())
+    }
+}
+
+impl<'de> Deserialize<'de> for Argv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Argv, D::Error> {
+        struct ArgvVisitor;
+        impl<'de> Visitor<'de> for ArgvVisitor {
+            type Value = Argv;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of arguments, or a string for the shell")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Argv, E> {
+                if text.trim().is_empty() {
+                    return Err(E::custom("the command is empty"));
+                }
+                Ok(Argv::Shell(text.to_owned()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Argv, A::Error> {
+                let mut argv = Vec::new();
+                while let Some(arg) = seq.next_element::<String>()? {
+                    argv.push(arg);
+                }
+                if argv.is_empty() {
+                    return Err(de::Error::custom("the command is empty"));
+                }
+                Ok(Argv::List(argv))
+            }
+        }
+        deserializer.deserialize_any(ArgvVisitor)
+    }
+}
+
+/// A length of time, written as a number of seconds or as `90s`, `15m`, `2h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "String"))]
+pub struct Seconds(pub Duration);
+
+impl Seconds {
+    pub const fn new(seconds: u64) -> Seconds {
+        Seconds(Duration::from_secs(seconds))
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+            Some(digits) => (digits, &text[digits.len()..]),
+            None => (text.as_str(), "s"),
+        };
+        let factor = match unit {
+            "m" => 60,
+            "h" => 3600,
+            _ => 1,
+        };
+        match digits.trim().parse::<u64>() {
+            Ok(number) if number > 0 && number < 1_000_000 => Ok(Seconds::new(number * factor)),
+            _ => Err(de::Error::custom(format!(
+                "`{text}` is not a length of time | expected a number of seconds, or such as `90s`, `15m`, `2h`"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Limits, decode, parse};
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Holder<T> {
+        v: T,
+    }
+
+    fn read<T: de::DeserializeOwned>(text: &str) -> Result<T, String> {
+        let node = parse("t", format!("v: {text}").as_bytes(), Limits::default()).unwrap();
+        decode::<Holder<T>>(&node)
+            .map(|holder| holder.v)
+            .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_mode_without_quotes_is_refused_and_never_read_as_decimal() {
+        let error = read::<Mode>("755").unwrap_err();
+        assert_eq!(
+            error,
+            "t:1:4: v: a mode must be quoted, or YAML reads it as the decimal number 755\n  hint: write \"0755\""
+        );
+        assert_eq!(read::<Mode>("\"0755\"").unwrap(), Mode(0o755));
+        assert_eq!(read::<Mode>("'644'").unwrap().to_string(), "0644");
+        for bad in ["'9'", "'0888'", "rwx", "'0o755'", "'17777'"] {
+            assert!(read::<Mode>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        assert_eq!(read::<Seconds>("15m").unwrap(), Seconds::new(900));
+        assert_eq!(read::<Seconds>("30").unwrap(), Seconds::new(30));
+        for bad in ["0", "-1", "soon", "1d"] {
+            assert!(read::<Seconds>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_a_list_or_a_line() {
+        assert_eq!(read::<Argv>("[a, 'b c']").unwrap().to_string(), "a 'b c'");
+        assert_eq!(read::<Argv>("a | b").unwrap().to_string(), "a | b");
+        assert!(read::<Argv>("[]").is_err() && read::<Argv>("''").is_err());
+    }
+}

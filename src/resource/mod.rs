@@ -1,0 +1,163 @@
+//! What a resource is: the one trait that every kind implements, and the values around it.
+//!
+//! A kind is asked four things: what is there ([`Kind::inspect`]), what differs from what is wanted
+//! ([`Kind::diff`], which has no host and so cannot do anything), to make it so ([`Kind::apply`]),
+//! and, where others depend on it, a fingerprint of what is on disk ([`Kind::stamp`]).
+
+mod access;
+mod any;
+mod change;
+mod failure;
+mod fields;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::Desired;
+use crate::ports::Host;
+use crate::problem::Problem;
+
+pub use access::{Access, AccessSeen};
+pub use any::{AnyKind, AnyResource, Registered, Seen};
+pub use change::{Change, FieldChange, Shown, Verb};
+pub use failure::Failure;
+pub use fields::{Argv, Mode, Seconds, State};
+
+/// What a kind may ask for while its spec is completed, before anything on the host is looked at.
+pub trait Inputs {
+    /// The text of a template file, rendered with the resource's own variables.
+    fn template(&self, source: &str, vars: Option<&serde_json::Value>) -> Result<String, Problem>;
+    /// The bytes of a file beside the templates, as they are.
+    fn source(&self, source: &str) -> Result<Vec<u8>, Problem>;
+    fn desired(&self) -> &Desired;
+}
+
+/// One kind of resource. Adding a kind is writing this in a file of its own and naming it in
+/// [`crate::kinds::KINDS`].
+pub trait Kind: 'static {
+    /// As written in a role.
+    const NAME: &'static str;
+    /// One sentence for the reference.
+    const ABOUT: &'static str;
+    /// A whole resource as YAML, for the reference; the conformance test applies it.
+    const EXAMPLE: &'static str;
+
+    /// As written, typed.
+    type Spec: DeserializeOwned + Documented + 'static;
+    /// As found on the host.
+    type State;
+
+    /// What it is about: the path or name. With the kind it makes the default id.
+    fn subject(spec: &Self::Spec) -> String;
+
+    /// The path that it owns alone: no other resource may own the same.
+    fn owns(_spec: &Self::Spec) -> Option<PathBuf> {
+        None
+    }
+
+    /// Completes the spec from inputs other than the host (renders a template, looks up the wanted
+    /// sha) and refuses what no type can refuse.
+    fn resolve(_spec: &mut Self::Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// The check that must pass before anything uses what this wrote.
+    fn check(_spec: &Self::Spec) -> Option<&str> {
+        None
+    }
+
+    /// What it owes when others change.
+    fn triggers(_spec: &Self::Spec) -> Vec<Trigger> {
+        Vec::new()
+    }
+
+    /// Looks at the host. Reads every field that [`Kind::apply`] can set, and changes nothing.
+    fn inspect(spec: &Self::Spec, host: &Host) -> Result<Self::State, Failure>;
+
+    /// What would have to change. No host: purity is in the signature.
+    fn diff(spec: &Self::Spec, state: &Self::State) -> Option<Change>;
+
+    /// Makes it so.
+    fn apply(spec: &Self::Spec, change: &Change, host: &Host) -> Result<Outcome, Failure>;
+
+    /// A fingerprint of what is on disk now and when it last changed, for those that depend on it.
+    /// `None`: nothing is there.
+    fn stamp(_spec: &Self::Spec, _state: &Self::State) -> Option<Stamp> {
+        None
+    }
+
+    /// The run of the service that this is, if it is one and it runs.
+    fn run(_spec: &Self::Spec, _state: &Self::State) -> Option<Run> {
+        None
+    }
+
+    /// Does what is owed. Only called for the duties of [`Kind::triggers`].
+    fn pay(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
+        Err(Failure::new(format!("a {} cannot {duty}", Self::NAME)))
+    }
+}
+
+/// How an apply that did not fail ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// Nothing was done, for a reason that is nobody's failure: a hold, a slot not free.
+    Waiting(String),
+}
+
+/// What a change elsewhere makes necessary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duty {
+    Restart,
+    Reload,
+    Run,
+}
+
+impl std::fmt::Display for Duty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Duty::Restart => "restart",
+            Duty::Reload => "reload",
+            Duty::Run => "run",
+        })
+    }
+}
+
+/// A duty and the ids of the resources whose change brings it about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    pub duty: Duty,
+    pub on: Vec<String>,
+}
+
+/// What is on disk, in a few bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Differs exactly when what a service would read differs.
+    pub fingerprint: String,
+    /// When it last changed, by the host's clock; `None` when that is not known.
+    pub changed: Option<Timestamp>,
+}
+
+/// One run of a service, whoever started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub id: String,
+    pub started: Option<Timestamp>,
+    pub reloaded: Option<Timestamp>,
+}
+
+/// A spec that can tell its fields. In the shipped binary this asks nothing of a type; in tests it
+/// makes the reference in `docs/` follow the code.
+#[cfg(not(test))]
+pub trait Documented {}
+#[cfg(not(test))]
+impl<T> Documented for T {}
+#[cfg(test)]
+pub trait Documented: schemars::JsonSchema {}
+#[cfg(test)]
+impl<T: schemars::JsonSchema> Documented for T {}
