@@ -1,7 +1,14 @@
 //! trueup brings a host to the state described for it.
+pub mod apply;
 pub mod desired;
+pub mod exit;
+pub mod facts;
 pub mod kinds;
+pub mod owed;
+pub mod plan;
 pub mod ports;
 pub mod problem;
 pub mod resource;
+pub mod role;
+pub mod settings;
 pub mod yaml;

@@ -7,6 +7,8 @@ mod service;
 mod symlink;
 mod template;
 
+pub use file::digest;
+
 use crate::resource::{AnyKind, Registered};
 
 /// Every kind that a role may use, in the order of the reference.

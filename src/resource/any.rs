@@ -72,6 +72,7 @@ pub trait AnyResource {
     fn kind(&self) -> &'static str;
     fn subject(&self) -> String;
     fn owns(&self) -> Option<PathBuf>;
+    fn app(&self) -> Option<&str>;
     fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem>;
     fn check(&self) -> Option<&str>;
     fn triggers(&self) -> Vec<Trigger>;
@@ -95,6 +96,10 @@ impl<K: Kind> AnyResource for Typed<K> {
 
     fn owns(&self) -> Option<PathBuf> {
         K::owns(&self.spec)
+    }
+
+    fn app(&self) -> Option<&str> {
+        K::app(&self.spec)
     }
 
     fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem> {

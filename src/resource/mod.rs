@@ -58,6 +58,11 @@ pub trait Kind: 'static {
         None
     }
 
+    /// The app whose sha it wants from the manifest, if it wants one.
+    fn app(_spec: &Self::Spec) -> Option<&str> {
+        None
+    }
+
     /// Completes the spec from inputs other than the host (renders a template, looks up the wanted
     /// sha) and refuses what no type can refuse.
     fn resolve(_spec: &mut Self::Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {

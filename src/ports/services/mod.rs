@@ -89,3 +89,14 @@ pub trait Services {
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
 }
+
+/// Which supervisor runs the host's services.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceManager {
+    #[default]
+    Auto,
+    Systemd,
+    Process,
+}

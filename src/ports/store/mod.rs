@@ -118,3 +118,16 @@ fn check_key(key: &str) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `s3://bucket[/prefix]` or `dir:/absolute/path`.
+    pub url: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    #[serde(default)]
+    pub path_style: bool,
+}

@@ -1,0 +1,297 @@
+//! Making it so: every resource in order, then what is owed.
+//!
+//! Each resource is looked at again just before it is changed, because those before it may have
+//! changed what the plan saw. A resource's failure is report data: those that depend on it are
+//! skipped, all others still converge.
+
+mod checks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use crate::owed::{self, Debt, Ledger, Stamps};
+use crate::plan::{Plan, Selection, without_covered};
+use crate::ports::Host;
+use crate::ports::root::RootError;
+use crate::resource::{Change, Duty, Failure, Outcome, Run};
+use crate::role::{Catalog, Resource};
+use checks::Checks;
+pub use checks::recover;
+
+/// What became of one resource.
+#[derive(Debug)]
+pub enum Result {
+    Right,
+    Changed(Change),
+    Waiting(Change, String),
+    Failed(Option<Change>, Failure),
+    /// Not looked at or not changed, because of this.
+    Skipped(String),
+}
+
+/// What became of one resource and of its duties.
+#[derive(Debug)]
+pub struct Done {
+    pub id: String,
+    pub result: Result,
+    /// Done in this pass.
+    pub paid: Vec<Debt>,
+    /// Still owed, with what went wrong or is waited for.
+    pub owed: Vec<(Debt, String)>,
+}
+
+/// Something worth telling while a pass goes on.
+pub enum Event<'a> {
+    Begin { id: &'a str, change: &'a Change },
+    Pay { id: &'a str, debt: &'a Debt },
+}
+
+/// Everything that an apply needs besides the host.
+pub struct Task<'a> {
+    pub catalog: &'a Catalog,
+    pub plan: &'a Plan,
+    pub selection: &'a Selection,
+    pub observe: &'a mut dyn FnMut(Event<'_>),
+}
+
+/// Carries out a plan. An `Err` is a failure of trueup's own bookkeeping, before which nothing more
+/// is changed; what goes wrong with a resource is in the list.
+pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, RootError> {
+    let ledger = Ledger::new(&host.root);
+    let mut walk = Walk {
+        stamps: task.plan.stamps.clone(),
+        checks: Checks::new(task.catalog, host),
+        failed: BTreeSet::new(),
+        ledger,
+        host,
+        observe: task.observe,
+    };
+    walk.record_before(task.catalog, task.plan)?;
+    let mut done = Vec::new();
+    for resource in task
+        .catalog
+        .resources
+        .iter()
+        .filter(|r| task.selection.holds(&r.id))
+    {
+        let result = walk.resource(resource)?;
+        if matches!(result, Result::Failed(..) | Result::Skipped(_)) {
+            walk.failed.insert(resource.id.clone());
+        }
+        done.push(Done {
+            id: resource.id.clone(),
+            result,
+            paid: Vec::new(),
+            owed: Vec::new(),
+        });
+        for (id, failure) in walk.checks.close_after(&resource.id, host)? {
+            walk.fail(&id, failure, &mut done, task.catalog);
+        }
+    }
+    for entry in &mut done {
+        let resource = task
+            .catalog
+            .find(&entry.id)
+            .expect("made from the catalog above");
+        if !resource.triggers.is_empty() {
+            walk.duties(resource, entry)?;
+        }
+    }
+    Ok(done)
+}
+
+struct Walk<'a> {
+    stamps: Stamps,
+    checks: Checks<'a>,
+    /// Ids that failed or were skipped.
+    failed: BTreeSet<String>,
+    ledger: Ledger<'a>,
+    host: &'a Host,
+    observe: &'a mut dyn FnMut(Event<'_>),
+}
+
+impl Walk<'_> {
+    /// Puts on record what each running service runs with, before anything under it changes.
+    fn record_before(&self, catalog: &Catalog, plan: &Plan) -> std::result::Result<(), RootError> {
+        for step in plan.steps.iter().filter(|step| step.run.is_some()) {
+            let resource = catalog
+                .find(&step.id)
+                .expect("the steps were made from the catalog");
+            if !resource.triggers.is_empty() {
+                self.settle(resource, step.run.as_ref(), &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &self,
+        resource: &Resource,
+        run: Option<&Run>,
+        paid: &[Duty],
+    ) -> std::result::Result<(), RootError> {
+        let record = self.ledger.read(&resource.id);
+        let settled = owed::settle(record.as_ref(), run, &resource.triggers, &self.stamps, paid);
+        self.ledger.write(&resource.id, &settled)
+    }
+
+    fn resource(&mut self, resource: &Resource) -> std::result::Result<Result, RootError> {
+        if self.host.stop.is_set() {
+            return Ok(Result::Skipped(
+                "trueup was told to stop; the next pass goes on from here".into(),
+            ));
+        }
+        let seen = match resource.body.look(self.host) {
+            Ok(seen) => seen,
+            Err(failure) => return Ok(Result::Failed(None, failure)),
+        };
+        self.stamp(&resource.id, seen.stamp);
+        let Some(change) = seen.change else {
+            return Ok(Result::Right);
+        };
+        if let Some(broken) = self.broken_dependency(resource) {
+            return Ok(Result::Skipped(format!(
+                "it depends on {broken}, which failed"
+            )));
+        }
+        (self.observe)(Event::Begin {
+            id: &resource.id,
+            change: &change,
+        });
+        if let Err(error) = self.checks.before(resource, self.host) {
+            return Ok(Result::Failed(Some(change), error.into()));
+        }
+        Ok(match resource.body.apply(&change, self.host) {
+            Ok(Outcome::Waiting(why)) => Result::Waiting(change, why),
+            Ok(Outcome::Done) => self.after(resource, change)?,
+            Err(failure) => Result::Failed(Some(change), failure),
+        })
+    }
+
+    /// A change that was made is looked at once more: only what is seen counts as done.
+    fn after(
+        &mut self,
+        resource: &Resource,
+        change: Change,
+    ) -> std::result::Result<Result, RootError> {
+        let seen = match resource.body.look(self.host) {
+            Ok(seen) => seen,
+            Err(failure) => return Ok(Result::Failed(Some(change), failure)),
+        };
+        self.stamp(&resource.id, seen.stamp);
+        if let Some(rest) = seen.change {
+            let fields: Vec<&str> = rest
+                .fields
+                .iter()
+                .map(|field| field.field.as_ref())
+                .collect();
+            let failure = Failure::new(format!("it still differs after it was changed: {}", fields.join(", ")))
+                .hint("something else on this host changes it back, or it is described in a way that cannot be");
+            return Ok(Result::Failed(Some(change), failure));
+        }
+        if seen.run.is_some() && !resource.triggers.is_empty() && change.touches("running") {
+            // It was started just now, with everything that is on disk now.
+            self.settle(resource, seen.run.as_ref(), &[Duty::Restart, Duty::Reload])?;
+        }
+        Ok(Result::Changed(change))
+    }
+
+    fn stamp(&mut self, id: &str, stamp: Option<crate::resource::Stamp>) {
+        match stamp {
+            Some(stamp) => self.stamps.insert(id.to_owned(), stamp),
+            None => self.stamps.remove(id),
+        };
+    }
+
+    fn broken_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
+        let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
+        on.find(|id| self.failed.contains(*id)).map(String::as_str)
+    }
+
+    /// A check put a file back: what was reported as changed has failed.
+    fn fail(&mut self, id: &str, failure: Failure, done: &mut [Done], catalog: &Catalog) {
+        self.failed.insert(id.to_owned());
+        if let Some(resource) = catalog.find(id)
+            && let Ok(seen) = resource.body.look(self.host)
+        {
+            self.stamp(id, seen.stamp);
+        }
+        if let Some(entry) = done.iter_mut().find(|entry| entry.id == id) {
+            let before = std::mem::replace(&mut entry.result, Result::Right);
+            let change = match before {
+                Result::Changed(change) | Result::Failed(Some(change), _) => Some(change),
+                _ => None,
+            };
+            entry.result = Result::Failed(change, failure);
+        }
+    }
+
+    /// Pays what is owed to a resource, or says why not.
+    fn duties(
+        &mut self,
+        resource: &Resource,
+        entry: &mut Done,
+    ) -> std::result::Result<(), RootError> {
+        let run = match &entry.result {
+            Result::Failed(..) | Result::Skipped(_) => None,
+            _ => resource.body.look(self.host).ok().and_then(|seen| seen.run),
+        };
+        let record = self.ledger.read(&resource.id);
+        let debts = owed::due(
+            record.as_ref(),
+            run.as_ref(),
+            &resource.triggers,
+            &self.stamps,
+        );
+        let mut paid = Vec::new();
+        for debt in without_covered(debts) {
+            let blocked = match &entry.result {
+                Result::Failed(..) | Result::Skipped(_) => {
+                    Some("the resource itself failed".to_owned())
+                }
+                _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
+                _ => self
+                    .broken_dependency(resource)
+                    .map(|id| format!("{id} failed")),
+            };
+            if let Some(why) = blocked {
+                entry.owed.push((debt, why));
+                continue;
+            }
+            (self.observe)(Event::Pay {
+                id: &resource.id,
+                debt: &debt,
+            });
+            match resource.body.pay(debt.duty, self.host) {
+                Ok(()) => {
+                    paid.push(debt.duty);
+                    // A restart takes up what a reload would.
+                    paid.extend((debt.duty == Duty::Restart).then_some(Duty::Reload));
+                    entry.paid.push(debt);
+                }
+                Err(failure) => {
+                    entry.owed.push((debt, failure.message.clone()));
+                    let change = match std::mem::replace(&mut entry.result, Result::Right) {
+                        Result::Changed(change) => Some(change),
+                        _ => None,
+                    };
+                    entry.result = Result::Failed(change, failure);
+                    self.failed.insert(resource.id.clone());
+                }
+            }
+        }
+        if matches!(entry.result, Result::Failed(..) | Result::Skipped(_)) && paid.is_empty() {
+            return Ok(());
+        }
+        let run = resource.body.look(self.host).ok().and_then(|seen| seen.run);
+        let is_service = resource
+            .triggers
+            .iter()
+            .any(|trigger| trigger.duty != Duty::Run);
+        if run.is_some() || !is_service {
+            self.settle(resource, run.as_ref(), &paid)?;
+        }
+        Ok(())
+    }
+}

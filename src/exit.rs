@@ -1,0 +1,118 @@
+//! The exit codes, and how two outcomes become one.
+
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+/// How a command ended. The order is the merge rule: of two outcomes the later in this list wins,
+/// so that failure always beats success and green never hides stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// The host is as described.
+    Converged,
+    /// `plan`: there are changes that a pass would make.
+    Pending,
+    /// Converged, but to a manifest that may be old: the store did not answer.
+    Stale,
+    /// Something waits for a slot, a canary or a hold.
+    Waiting,
+    /// A release was rolled back or is quarantined.
+    RolledBack,
+    /// Settings, a role, a template or the manifest cannot be taken.
+    BadInput,
+    /// Something failed.
+    Failed,
+    /// Another pass is running.
+    Locked,
+    /// The command line cannot be taken.
+    Usage,
+}
+
+impl Exit {
+    /// Every outcome with its meaning, for the reference.
+    pub const ALL: &[(Exit, &str)] = &[
+        (Exit::Converged, "converged: the host is as described"),
+        (Exit::Failed, "something failed; the report says what"),
+        (Exit::Pending, "`plan` only: changes are pending"),
+        (Exit::Waiting, "waiting: for a slot, a canary or a hold"),
+        (
+            Exit::RolledBack,
+            "a release was rolled back or is quarantined",
+        ),
+        (
+            Exit::Stale,
+            "converged from a stale manifest: the store did not answer",
+        ),
+        (Exit::Usage, "the command line cannot be taken"),
+        (Exit::Locked, "another pass is running on this host"),
+        (
+            Exit::BadInput,
+            "bad settings, role, template or manifest; what was last good stays in force",
+        ),
+    ];
+
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Converged => 0,
+            Exit::Failed => 1,
+            Exit::Pending => 2,
+            Exit::Waiting => 3,
+            Exit::RolledBack => 4,
+            Exit::Stale => 5,
+            Exit::Usage => 64,
+            Exit::Locked => 75,
+            Exit::BadInput => 78,
+        }
+    }
+
+    /// The one outcome of two.
+    pub fn and(self, other: Exit) -> Exit {
+        self.max(other)
+    }
+
+    /// The word that reports and status use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Exit::Converged => "converged",
+            Exit::Failed => "failed",
+            Exit::Pending => "pending",
+            Exit::Waiting => "waiting",
+            Exit::RolledBack => "rolled back",
+            Exit::Stale => "stale",
+            Exit::Usage => "usage",
+            Exit::Locked => "locked",
+            Exit::BadInput => "bad input",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_beats_everything_that_a_pass_can_end_with_and_green_hides_nothing() {
+        for (exit, _) in Exit::ALL {
+            if *exit < Exit::Failed {
+                assert_eq!(exit.and(Exit::Failed), Exit::Failed);
+            }
+            assert_eq!(exit.and(Exit::Converged), *exit);
+        }
+        assert_eq!(Exit::Stale.and(Exit::Waiting), Exit::Waiting);
+    }
+
+    #[test]
+    fn every_code_is_different() {
+        let mut codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Exit::ALL.len());
+    }
+}

@@ -1,0 +1,78 @@
+//! Which system this is and what it is called.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::ports::root::Root;
+
+/// From `/etc/os-release`; empty where it does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Os {
+    /// `debian`, `ubuntu`, …
+    pub id: String,
+    /// `12`, `24.04`, …
+    pub version: String,
+    /// `bookworm`, `noble`, …
+    pub codename: String,
+    /// For people.
+    pub name: String,
+    pub kernel: String,
+    /// `x86_64`, `aarch64`.
+    pub arch: &'static str,
+}
+
+pub(super) fn probe(root: &Root) -> Os {
+    let text = root
+        .read(Path::new("/etc/os-release"), 1 << 16)
+        .ok()
+        .flatten()
+        .or_else(|| {
+            root.read(Path::new("/usr/lib/os-release"), 1 << 16)
+                .ok()
+                .flatten()
+        })
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .map(|value| value.trim_matches(['"', '\'']).to_owned())
+            .unwrap_or_default()
+    };
+    Os {
+        id: value("ID"),
+        version: value("VERSION_ID"),
+        codename: value("VERSION_CODENAME"),
+        name: value("PRETTY_NAME"),
+        kernel: sysinfo::System::kernel_version().unwrap_or_default(),
+        arch: std::env::consts::ARCH,
+    }
+}
+
+pub(super) fn hostname() -> String {
+    let full = sysinfo::System::host_name().unwrap_or_default();
+    full.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// The first full name that `/etc/hosts` gives this host. The resolver is not asked: a dead name
+/// server must not hold up a pass.
+pub(super) fn fqdn(root: &Root, hostname: &str) -> String {
+    let hosts = root
+        .read(Path::new("/etc/hosts"), 1 << 20)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let hosts = String::from_utf8_lossy(&hosts);
+    hosts
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .filter(|line| line.split_whitespace().skip(1).any(|name| name == hostname))
+        .find_map(|line| {
+            line.split_whitespace()
+                .skip(1)
+                .find(|name| name.contains('.'))
+        })
+        .unwrap_or(hostname)
+        .to_owned()
+}

@@ -1,0 +1,155 @@
+//! Restarts, reloads and runs that a change made necessary and that have not happened yet.
+//!
+//! Nothing is "notified". For each resource with triggers a record says what it was last started
+//! (loaded, run) with: the fingerprint of each thing that it depends on. It is owed a restart
+//! exactly while that differs from what is on disk now. The record is written before anything is
+//! changed and after a debt is paid, so a pass that is killed at any instant leaves the debt on
+//! record, and the next pass pays it, once.
+//!
+//! A run that began after the last change of a thing was begun with it, whoever asked for it: an
+//! operator's own restart pays the debt.
+
+mod ledger;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::resource::{Duty, Run, Stamp, Trigger};
+
+pub use ledger::Ledger;
+
+/// What a resource was last started, loaded or run with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The run of the service that this is about; a command has none.
+    pub run: Option<String>,
+    /// When that run had last been reloaded.
+    #[serde(default)]
+    pub reloaded: Option<Timestamp>,
+    /// Fingerprints by duty and by the id of what it depends on; empty: it was not there.
+    pub with: BTreeMap<Duty, BTreeMap<String, String>>,
+}
+
+/// One duty that is due, and the ids whose change made it so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    pub duty: Duty,
+    pub causes: Vec<String>,
+}
+
+/// What is on disk now, by id.
+pub type Stamps = BTreeMap<String, Stamp>;
+
+/// What is due now. A service that does not run owes nothing: it will start with what is there.
+pub fn due(
+    record: Option<&Record>,
+    run: Option<&Run>,
+    triggers: &[Trigger],
+    stamps: &Stamps,
+) -> Vec<Debt> {
+    triggers
+        .iter()
+        .filter(|trigger| run.is_some() || trigger.duty == Duty::Run)
+        .filter_map(|trigger| {
+            let causes: Vec<String> = trigger
+                .on
+                .iter()
+                .filter(|id| is_due(record, run, trigger.duty, id, stamps.get(*id)))
+                .cloned()
+                .collect();
+            (!causes.is_empty()).then_some(Debt {
+                duty: trigger.duty,
+                causes,
+            })
+        })
+        .collect()
+}
+
+fn is_due(
+    record: Option<&Record>,
+    run: Option<&Run>,
+    duty: Duty,
+    id: &str,
+    stamp: Option<&Stamp>,
+) -> bool {
+    let now = stamp.map_or("", |stamp| stamp.fingerprint.as_str());
+    let then = record.and_then(|record| record.with.get(&duty)?.get(id));
+    let Some(run) = run else {
+        // A command: due when it never ran with this, unless there is nothing to run it for.
+        return match then {
+            Some(then) => then != now,
+            None => stamp.is_some(),
+        };
+    };
+    let same_run = record.is_some_and(|record| record.run.as_deref() == Some(run.id.as_str()));
+    let same_load = record.is_some_and(|record| record.reloaded == run.reloaded);
+    if let Some(then) = then
+        && same_run
+        && (duty == Duty::Restart || same_load)
+    {
+        // Within one run the record alone decides: the clock may have been set back.
+        return then != now;
+    }
+    // Somebody else started or loaded it since, or it was never seen: then times must tell.
+    let taken_up = match duty {
+        Duty::Reload => run.started.max(run.reloaded),
+        _ => run.started,
+    };
+    match (stamp.and_then(|stamp| stamp.changed), taken_up) {
+        (Some(changed), Some(taken_up)) => taken_up <= changed,
+        // No time to tell by: what was seen before decides, and what never was is taken to be right.
+        _ => then.is_some_and(|then| then != now),
+    }
+}
+
+/// The record after `paid` was done: what is owed stays as it was, all else is as on disk now.
+pub fn settle(
+    record: Option<&Record>,
+    run: Option<&Run>,
+    triggers: &[Trigger],
+    stamps: &Stamps,
+    paid: &[Duty],
+) -> Record {
+    let debts = due(record, run, triggers, stamps);
+    let open = |duty, id: &String| {
+        !paid.contains(&duty)
+            && debts
+                .iter()
+                .any(|debt| debt.duty == duty && debt.causes.contains(id))
+    };
+    let any_open = debts.iter().any(|debt| !paid.contains(&debt.duty));
+    let mut settled = Record {
+        // While something is owed, the run that owes it stays on record.
+        run: match record {
+            Some(record) if any_open => record.run.clone(),
+            _ => run.map(|run| run.id.clone()),
+        },
+        reloaded: match record {
+            Some(record) if any_open => record.reloaded,
+            _ => run.and_then(|run| run.reloaded),
+        },
+        with: BTreeMap::new(),
+    };
+    for trigger in triggers {
+        let with = settled.with.entry(trigger.duty).or_default();
+        for id in &trigger.on {
+            let fingerprint = if open(trigger.duty, id) {
+                record
+                    .and_then(|record| record.with.get(&trigger.duty)?.get(id))
+                    .cloned()
+            } else {
+                Some(
+                    stamps
+                        .get(id)
+                        .map_or(String::new(), |stamp| stamp.fingerprint.clone()),
+                )
+            };
+            with.extend(fingerprint.map(|fingerprint| (id.clone(), fingerprint)));
+        }
+    }
+    settled
+}

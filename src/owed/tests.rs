@@ -1,0 +1,247 @@
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn stamp(fingerprint: &str, changed: i64) -> Stamp {
+    Stamp {
+        fingerprint: fingerprint.into(),
+        changed: Some(at(changed)),
+    }
+}
+
+fn run(id: &str, started: i64) -> Run {
+    Run {
+        id: id.into(),
+        started: Some(at(started)),
+        reloaded: None,
+    }
+}
+
+fn restart() -> Vec<Trigger> {
+    vec![Trigger {
+        duty: Duty::Restart,
+        on: vec!["conf".into()],
+    }]
+}
+
+fn stamps(fingerprint: &str, changed: i64) -> Stamps {
+    [("conf".to_owned(), stamp(fingerprint, changed))].into()
+}
+
+#[test]
+fn a_restart_is_owed_exactly_while_the_start_and_the_disk_differ() {
+    let record = settle(
+        None,
+        Some(&run("a", 10)),
+        &restart(),
+        &stamps("one", 5),
+        &[],
+    );
+    assert!(
+        due(
+            Some(&record),
+            Some(&run("a", 10)),
+            &restart(),
+            &stamps("one", 5)
+        )
+        .is_empty()
+    );
+    let debts = due(
+        Some(&record),
+        Some(&run("a", 10)),
+        &restart(),
+        &stamps("two", 20),
+    );
+    assert_eq!(
+        debts,
+        [Debt {
+            duty: Duty::Restart,
+            causes: vec!["conf".into()]
+        }]
+    );
+    // Changed back before anybody restarted: what runs is right again.
+    assert!(
+        due(
+            Some(&record),
+            Some(&run("a", 10)),
+            &restart(),
+            &stamps("one", 30)
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn a_restart_by_somebody_else_after_the_change_pays_and_one_before_it_does_not() {
+    let record = settle(
+        None,
+        Some(&run("a", 10)),
+        &restart(),
+        &stamps("one", 5),
+        &[],
+    );
+    let after = run("b", 30);
+    let before = run("b", 15);
+    assert!(due(Some(&record), Some(&after), &restart(), &stamps("two", 20)).is_empty());
+    assert!(!due(Some(&record), Some(&before), &restart(), &stamps("two", 20)).is_empty());
+}
+
+#[test]
+fn a_clock_set_back_within_one_run_does_not_lose_a_restart() {
+    // Started at 100 by a clock that ran ahead; then it was set right and the file changed at 20.
+    let record = settle(
+        None,
+        Some(&run("a", 100)),
+        &restart(),
+        &stamps("one", 5),
+        &[],
+    );
+    assert!(
+        !due(
+            Some(&record),
+            Some(&run("a", 100)),
+            &restart(),
+            &stamps("two", 20)
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn a_debt_stays_on_record_until_it_is_paid() {
+    let record = settle(
+        None,
+        Some(&run("a", 10)),
+        &restart(),
+        &stamps("one", 5),
+        &[],
+    );
+    let still = settle(
+        Some(&record),
+        Some(&run("a", 10)),
+        &restart(),
+        &stamps("two", 20),
+        &[],
+    );
+    assert_eq!(still, record);
+    let paid = settle(
+        Some(&record),
+        Some(&run("b", 21)),
+        &restart(),
+        &stamps("two", 20),
+        &[Duty::Restart],
+    );
+    assert!(
+        due(
+            Some(&paid),
+            Some(&run("b", 21)),
+            &restart(),
+            &stamps("two", 20)
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn without_a_record_times_tell_what_is_owed() {
+    assert!(due(None, Some(&run("a", 10)), &restart(), &stamps("one", 5)).is_empty());
+    assert!(!due(None, Some(&run("a", 10)), &restart(), &stamps("one", 20)).is_empty());
+}
+
+#[test]
+fn a_service_that_does_not_run_owes_nothing() {
+    assert!(due(None, None, &restart(), &stamps("one", 20)).is_empty());
+}
+
+#[test]
+fn a_reload_is_paid_by_a_later_reload_or_start_of_anybody() {
+    let triggers = vec![Trigger {
+        duty: Duty::Reload,
+        on: vec!["conf".into()],
+    }];
+    let record = settle(None, Some(&run("a", 10)), &triggers, &stamps("one", 5), &[]);
+    let owed = |run: &Run| !due(Some(&record), Some(run), &triggers, &stamps("two", 20)).is_empty();
+    assert!(owed(&run("a", 10)));
+    assert!(!owed(&run("b", 25)));
+    assert!(!owed(&Run {
+        reloaded: Some(at(30)),
+        ..run("a", 10)
+    }));
+}
+
+#[test]
+fn a_command_runs_once_for_every_change() {
+    let triggers = vec![Trigger {
+        duty: Duty::Run,
+        on: vec!["conf".into()],
+    }];
+    assert!(!due(None, None, &triggers, &stamps("one", 5)).is_empty());
+    let record = settle(None, None, &triggers, &stamps("one", 5), &[Duty::Run]);
+    assert!(due(Some(&record), None, &triggers, &stamps("one", 5)).is_empty());
+    assert!(!due(Some(&record), None, &triggers, &stamps("two", 6)).is_empty());
+    assert!(
+        due(None, None, &triggers, &Stamps::new()).is_empty(),
+        "nothing is there to run it for"
+    );
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Change(u8),
+    Foreign,
+    Pass { killed_before_record: bool },
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        (0..3u8).prop_map(Event::Change),
+        Just(Event::Foreign),
+        any::<bool>().prop_map(|killed_before_record| Event::Pass {
+            killed_before_record
+        }),
+    ];
+    proptest::collection::vec(event, 1..30)
+}
+
+proptest! {
+    /// Whatever happens in whatever order, after a whole pass the service runs with what is on
+    /// disk, and a pass restarts only a service that does not.
+    #[test]
+    fn no_restart_is_lost_and_none_is_repeated(events in events()) {
+        let mut now = 0;
+        let (mut disk, mut changed) = (0u8, 0);
+        let mut running = (0u32, 0i64, 0u8); // run, started, with what
+        let mut record: Option<Record> = None;
+        for event in events.into_iter().chain([Event::Pass { killed_before_record: false }]) {
+            now += 1;
+            match event {
+                Event::Change(value) if value == disk => {}
+                Event::Change(value) => (disk, changed) = (value, now),
+                Event::Foreign => running = (running.0 + 1, now, disk),
+                Event::Pass { killed_before_record } => {
+                    let this = run(&running.0.to_string(), running.1);
+                    let stamps = stamps(&disk.to_string(), changed);
+                    let owed = !due(record.as_ref(), Some(&this), &restart(), &stamps).is_empty();
+                    prop_assert!(owed || running.2 == disk, "a restart was lost");
+                    prop_assert!(!owed || running.2 != disk || changed >= running.1, "a restart was repeated");
+                    let paid = if owed {
+                        now += 1;
+                        running = (running.0 + 1, now, disk);
+                        vec![Duty::Restart]
+                    } else {
+                        Vec::new()
+                    };
+                    if !killed_before_record {
+                        let this = run(&running.0.to_string(), running.1);
+                        record = Some(settle(record.as_ref(), Some(&this), &restart(), &stamps, &paid));
+                    }
+                }
+            }
+        }
+    }
+}

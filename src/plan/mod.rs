@@ -1,0 +1,191 @@
+//! What a pass would do: a forecast, made by the same looking and comparing that an apply does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::owed::{self, Debt, Ledger, Stamps};
+use crate::ports::Host;
+use crate::resource::{Change, Duty, Failure, Run, Seen};
+use crate::role::{Catalog, Resource};
+
+/// What one look says about one resource.
+#[derive(Debug)]
+pub enum Forecast {
+    Right,
+    Change(Change),
+    /// It cannot be told before something planned above it has been done.
+    Unknown(String),
+    Failed(Failure),
+}
+
+/// The forecast for one resource.
+#[derive(Debug)]
+pub struct Step {
+    pub id: String,
+    pub forecast: Forecast,
+    /// What is owed now or will be once the planned changes are made.
+    pub debts: Vec<Debt>,
+    pub run: Option<Run>,
+}
+
+/// The forecast for a host, in the order in which a pass would go.
+#[derive(Debug)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// What is on disk now.
+    pub stamps: Stamps,
+}
+
+impl Plan {
+    /// Whether a pass would do nothing.
+    pub fn is_empty(&self) -> bool {
+        self.steps
+            .iter()
+            .all(|step| matches!(step.forecast, Forecast::Right) && step.debts.is_empty())
+    }
+
+    pub fn failures(&self) -> usize {
+        let failed = |step: &&Step| matches!(step.forecast, Forecast::Failed(_));
+        self.steps.iter().filter(failed).count()
+    }
+}
+
+/// Which resources a pass is about.
+#[derive(Debug, Clone, Default)]
+pub struct Selection(Option<BTreeSet<String>>);
+
+impl Selection {
+    pub fn all() -> Selection {
+        Selection(None)
+    }
+
+    /// Only this resource and those that act when it changes.
+    pub fn only(catalog: &Catalog, id: &str) -> Selection {
+        let mut ids = BTreeSet::from([id.to_owned()]);
+        for resource in &catalog.resources {
+            if resource
+                .triggers
+                .iter()
+                .any(|trigger| trigger.on.iter().any(|on| on == id))
+            {
+                ids.insert(resource.id.clone());
+            }
+        }
+        Selection(Some(ids))
+    }
+
+    pub fn holds(&self, id: &str) -> bool {
+        self.0.as_ref().is_none_or(|ids| ids.contains(id))
+    }
+}
+
+/// Looks at every resource of the selection. Changes nothing.
+pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
+    let mut stamps = Stamps::new();
+    let mut looks = Vec::new();
+    for resource in &catalog.resources {
+        let seen = resource.body.look(host);
+        if let Ok(Seen {
+            stamp: Some(stamp), ..
+        }) = &seen
+        {
+            stamps.insert(resource.id.clone(), stamp.clone());
+        }
+        looks.push((resource, seen));
+    }
+    let ledger = Ledger::new(&host.root);
+    let mut steps: Vec<Step> = Vec::new();
+    let mut planned: BTreeMap<&str, bool> = BTreeMap::new();
+    for (resource, seen) in looks {
+        if !selection.holds(&resource.id) {
+            continue;
+        }
+        let (forecast, run) = forecast(seen, &steps);
+        planned.insert(
+            &resource.id,
+            !matches!(forecast, Forecast::Right | Forecast::Failed(_)),
+        );
+        steps.push(Step {
+            id: resource.id.clone(),
+            forecast,
+            debts: Vec::new(),
+            run,
+        });
+    }
+    for step in &mut steps {
+        let resource = catalog
+            .find(&step.id)
+            .expect("the steps were made from the catalog");
+        step.debts = debts(resource, step, &planned, &stamps, &ledger);
+    }
+    Plan { steps, stamps }
+}
+
+fn forecast(seen: Result<Seen, Failure>, before: &[Step]) -> (Forecast, Option<Run>) {
+    match seen {
+        Ok(Seen {
+            change: None, run, ..
+        }) => (Forecast::Right, run),
+        Ok(Seen {
+            change: Some(change),
+            run,
+            ..
+        }) => (Forecast::Change(change), run),
+        Err(failure) if failure.not_yet => {
+            let pending = |step: &&Step| matches!(step.forecast, Forecast::Change(_));
+            match before.iter().rev().find(pending) {
+                Some(_) => (Forecast::Unknown(failure.message), None),
+                None => (Forecast::Failed(failure), None),
+            }
+        }
+        Err(failure) => (Forecast::Failed(failure), None),
+    }
+}
+
+/// What is owed already, and what the planned changes will make owed.
+fn debts(
+    resource: &Resource,
+    step: &Step,
+    planned: &BTreeMap<&str, bool>,
+    stamps: &Stamps,
+    ledger: &Ledger<'_>,
+) -> Vec<Debt> {
+    if resource.triggers.is_empty() {
+        return Vec::new();
+    }
+    let record = ledger.read(&resource.id);
+    let mut debts = owed::due(
+        record.as_ref(),
+        step.run.as_ref(),
+        &resource.triggers,
+        stamps,
+    );
+    for trigger in &resource.triggers {
+        // A service that does not run will be started with everything in place.
+        if trigger.duty != Duty::Run && step.run.is_none() {
+            continue;
+        }
+        for id in trigger
+            .on
+            .iter()
+            .filter(|id| planned.get(id.as_str()) == Some(&true))
+        {
+            match debts.iter_mut().find(|debt| debt.duty == trigger.duty) {
+                Some(debt) if debt.causes.contains(id) => {}
+                Some(debt) => debt.causes.push(id.clone()),
+                None => debts.push(Debt {
+                    duty: trigger.duty,
+                    causes: vec![id.clone()],
+                }),
+            }
+        }
+    }
+    without_covered(debts)
+}
+
+/// A restart takes up everything that a reload would.
+pub fn without_covered(mut debts: Vec<Debt>) -> Vec<Debt> {
+    if debts.iter().any(|debt| debt.duty == Duty::Restart) {
+        debts.retain(|debt| debt.duty != Duty::Reload);
+    }
+    debts
+}

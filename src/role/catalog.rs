@@ -1,0 +1,274 @@
+//! All resources of a node, held against each other: no two own one thing, every id means one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use super::expand::Draft;
+use crate::problem::{At, Problem, Problems, nearest};
+use crate::resource::{AnyResource, Argv, Trigger};
+use crate::yaml::{Kind, Node};
+
+/// One resource, ready to be planned.
+pub struct Resource {
+    pub id: String,
+    pub at: At,
+    pub role: String,
+    pub item: Option<String>,
+    /// By whole ids.
+    pub triggers: Vec<Trigger>,
+    pub body: Box<dyn AnyResource>,
+}
+
+/// Everything that is described for a node, in order.
+pub struct Catalog {
+    pub resources: Vec<Resource>,
+    /// Commands that check sets of files together, by name.
+    pub checks: BTreeMap<String, Argv>,
+}
+
+/// Fields that say when to act and not what is wanted: two declarations may differ in them.
+const TRIGGERS: &[&str] = &["restart_on", "reload_on", "when_changed"];
+
+impl Catalog {
+    pub(super) fn build(
+        drafts: Vec<Draft>,
+        left_out: &[String],
+        checks: BTreeMap<String, Argv>,
+    ) -> Result<Catalog, Problems> {
+        let mut problems = Vec::new();
+        let (drafts, aliases) = one_each(drafts, &mut problems);
+        let mut resources: Vec<Resource> = Vec::new();
+        let ids: Vec<String> = drafts.iter().map(|(draft, _)| draft.id.clone()).collect();
+        let known = Known {
+            ids: &ids,
+            aliases: &aliases,
+            left_out,
+        };
+        for (draft, triggers) in drafts {
+            let triggers = known.resolve(&draft, triggers, &mut problems);
+            resources.push(Resource::of(draft, triggers));
+        }
+        same_path_twice(&resources, &mut problems);
+        same_id_twice(&resources, &mut problems);
+        unknown_checks(&resources, &checks, &mut problems);
+        if problems.is_empty() {
+            Ok(Catalog { resources, checks })
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    pub fn find(&self, id: &str) -> Option<&Resource> {
+        self.resources.iter().find(|resource| resource.id == id)
+    }
+}
+
+/// A trigger as written, with the item in whose scope its ids are looked up.
+type Scoped = (Option<String>, Trigger);
+
+/// Declarations of the same thing become one: the items of a `for_each` may all need nginx. Its
+/// triggers are those of all of them; a thing that has triggers stands where the last one stood, so
+/// that it comes after all that it depends on.
+#[allow(clippy::type_complexity, reason = "a list and an index made in one go")]
+fn one_each(
+    drafts: Vec<Draft>,
+    problems: &mut Vec<Problem>,
+) -> (Vec<(Draft, Vec<Scoped>)>, HashMap<String, String>) {
+    let mut aliases = HashMap::new();
+    let mut kept: Vec<Option<(Draft, Vec<Scoped>)>> = Vec::new();
+    let mut seen: HashMap<(&'static str, String), usize> = HashMap::new();
+    for draft in drafts {
+        let triggers: Vec<Scoped> = draft
+            .body
+            .triggers()
+            .into_iter()
+            .map(|trigger| (draft.item.clone(), trigger))
+            .collect();
+        let key = (draft.body.kind(), draft.body.subject());
+        let Some(at) = seen.get(&key).copied() else {
+            seen.insert(key, kept.len());
+            kept.push(Some((draft, triggers)));
+            continue;
+        };
+        let (first, mut all) = kept[at]
+            .take()
+            .expect("an index is only kept for what is there");
+        if wanted(&first.node) != wanted(&draft.node) {
+            problems.push(
+                Problem::new(format!(
+                    "{} is described differently on {}",
+                    first.id, first.at
+                ))
+                .at(&draft.at)
+                .resource(draft.id.clone())
+                .hint("describe it once, or the same each time"),
+            );
+        }
+        if draft.explicit_id && draft.id != first.id {
+            aliases.insert(draft.id.clone(), first.id.clone());
+        }
+        all.extend(triggers);
+        if all.is_empty() {
+            kept[at] = Some((first, all));
+        } else {
+            seen.insert(key, kept.len());
+            kept.push(Some((first, all)));
+        }
+    }
+    (kept.into_iter().flatten().collect(), aliases)
+}
+
+fn wanted(node: &Node) -> serde_json::Value {
+    let mut node = node.clone();
+    if let Kind::Map(entries) = &mut node.kind {
+        entries.retain(|entry| !TRIGGERS.contains(&entry.key.as_str()));
+    }
+    node.to_json()
+}
+
+struct Known<'a> {
+    ids: &'a [String],
+    aliases: &'a HashMap<String, String>,
+    left_out: &'a [String],
+}
+
+impl Known<'_> {
+    fn resolve(
+        &self,
+        draft: &Draft,
+        scoped: Vec<Scoped>,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Trigger> {
+        let mut triggers: Vec<Trigger> = Vec::new();
+        for (item, trigger) in scoped {
+            let merged = match triggers.iter_mut().find(|known| known.duty == trigger.duty) {
+                Some(known) => known,
+                None => {
+                    triggers.push(Trigger {
+                        duty: trigger.duty,
+                        on: Vec::new(),
+                    });
+                    triggers.last_mut().expect("pushed just above")
+                }
+            };
+            for name in trigger.on {
+                match self.find(item.as_deref(), &name) {
+                    Some(Some(id)) if id == draft.id => {
+                        problems.push(self.problem(draft, "a resource cannot wait for itself"))
+                    }
+                    Some(Some(id)) => {
+                        if !merged.on.contains(&id) {
+                            merged.on.push(id);
+                        }
+                    }
+                    Some(None) => {}
+                    None => {
+                        let problem =
+                            self.problem(draft, &format!("there is no resource `{name}`"));
+                        let own: Vec<&str> = self
+                            .ids
+                            .iter()
+                            .map(|id| id.rsplit('/').next().unwrap_or(id))
+                            .collect();
+                        problems.push(match nearest(&name, own) {
+                            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                            None => problem.hint("expected the `id` of a resource, or `kind:name`"),
+                        });
+                    }
+                }
+            }
+        }
+        triggers
+    }
+
+    /// The whole id behind a name; `Some(None)`: it is known, but not part of this node.
+    fn find(&self, item: Option<&str>, name: &str) -> Option<Option<String>> {
+        let candidates = [
+            item.map(|item| format!("{item}/{name}")),
+            Some(name.to_owned()),
+        ];
+        for id in candidates.into_iter().flatten() {
+            if let Some(id) = self.aliases.get(&id) {
+                return Some(Some(id.clone()));
+            }
+            if self.ids.contains(&id) {
+                return Some(Some(id));
+            }
+            if self.left_out.contains(&id) {
+                return Some(None);
+            }
+        }
+        None
+    }
+
+    fn problem(&self, draft: &Draft, message: &str) -> Problem {
+        Problem::new(message)
+            .at(&draft.at)
+            .resource(draft.id.clone())
+    }
+}
+
+fn same_path_twice(resources: &[Resource], problems: &mut Vec<Problem>) {
+    let mut owners: HashMap<PathBuf, &Resource> = HashMap::new();
+    for resource in resources {
+        let Some(path) = resource.body.owns() else {
+            continue;
+        };
+        // The same path with another spelling (`//`, a trailing slash) is the same path.
+        let path: PathBuf = path.components().collect();
+        if let Some(first) = owners.get(&path) {
+            problems.push(
+                Problem::new(format!(
+                    "{} is already owned by {} ({})",
+                    path.display(),
+                    first.id,
+                    first.at
+                ))
+                .at(&resource.at)
+                .resource(resource.id.clone())
+                .hint("one path belongs to one resource"),
+            );
+        } else {
+            owners.insert(path, resource);
+        }
+    }
+}
+
+fn same_id_twice(resources: &[Resource], problems: &mut Vec<Problem>) {
+    let mut seen: HashMap<&str, &Resource> = HashMap::new();
+    for resource in resources {
+        if let Some(first) = seen.insert(&resource.id, resource) {
+            problems.push(
+                Problem::new(format!(
+                    "the id `{}` is already taken on {}",
+                    resource.id, first.at
+                ))
+                .at(&resource.at)
+                .resource(resource.id.clone())
+                .field("id"),
+            );
+        }
+    }
+}
+
+fn unknown_checks(
+    resources: &[Resource],
+    checks: &BTreeMap<String, Argv>,
+    problems: &mut Vec<Problem>,
+) {
+    for resource in resources {
+        if let Some(name) = resource
+            .body
+            .check()
+            .filter(|name| !checks.contains_key(*name))
+        {
+            problems.push(
+                Problem::new(format!("no role of this node has a check `{name}`"))
+                    .at(&resource.at)
+                    .resource(resource.id.clone())
+                    .field("check")
+                    .suggest(name, checks.keys().map(String::as_str)),
+            );
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! From roles to resources: once per role, or once per item.
+
+use std::collections::BTreeMap;
+
+use super::catalog::{Catalog, Resource};
+use super::context::outermost;
+use super::parameters::{fill, items, merged, unknown_attributes};
+use super::render::{Renderer, Scope};
+use super::schema::{Role, with_included};
+use crate::desired::Desired;
+use crate::facts::Facts;
+use crate::kinds;
+use crate::problem::{At, Problem, Problems, nearest, one_of};
+use crate::resource::{AnyResource, Argv, Inputs};
+use crate::settings::Settings;
+use crate::yaml::{self, Node};
+
+/// A resource that is not yet held against the others.
+pub(super) struct Draft {
+    pub id: String,
+    pub explicit_id: bool,
+    pub at: At,
+    pub role: String,
+    pub item: Option<String>,
+    /// Rendered, without the common fields.
+    pub node: Node,
+    pub body: Box<dyn AnyResource>,
+    scope: usize,
+}
+
+/// All resources of a node, rendered and decoded.
+pub struct Expanded<'a> {
+    renderer: Renderer<'a>,
+    scopes: Vec<Scope>,
+    drafts: Vec<Draft>,
+    /// Ids whose `when` did not hold.
+    left_out: Vec<String>,
+    checks: BTreeMap<String, Argv>,
+}
+
+/// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
+pub fn expand<'a>(
+    settings: &'a Settings,
+    facts: &Facts,
+    root: &str,
+) -> Result<Expanded<'a>, Problems> {
+    let roles = with_included(&settings.library, &settings.roles)?;
+    let unknown = unknown_attributes(&roles, settings)?;
+    if !unknown.is_empty() {
+        return Err(Problems(unknown));
+    }
+    let mut expanded = Expanded {
+        renderer: Renderer::new(&settings.library),
+        scopes: Vec::new(),
+        drafts: Vec::new(),
+        left_out: Vec::new(),
+        checks: BTreeMap::new(),
+    };
+    let outermost = outermost(settings, facts, root);
+    let mut problems = Vec::new();
+    for role in &roles {
+        if let Err(Problems(found)) = expanded.role(role, settings, &outermost) {
+            problems.extend(found);
+        }
+    }
+    if problems.is_empty() {
+        Ok(expanded)
+    } else {
+        Err(Problems(problems))
+    }
+}
+
+impl Expanded<'_> {
+    /// The apps that this node runs.
+    pub fn apps(&self) -> Vec<String> {
+        let mut apps: Vec<String> = self
+            .drafts
+            .iter()
+            .filter_map(|draft| draft.body.app().map(str::to_owned))
+            .collect();
+        apps.sort();
+        apps.dedup();
+        apps
+    }
+
+    /// Completes every resource and holds them against each other. Every mistake is found before
+    /// anything on the host is looked at.
+    pub fn resolve(mut self, desired: &Desired) -> Result<Catalog, Problems> {
+        let mut problems = Vec::new();
+        let mut drafts = std::mem::take(&mut self.drafts);
+        for draft in &mut drafts {
+            let inputs = Given {
+                renderer: &self.renderer,
+                scope: &self.scopes[draft.scope],
+                desired,
+            };
+            if let Err(problem) = draft.body.resolve(&inputs) {
+                problems.push(problem.at(&draft.at).resource(draft.id.clone()));
+            }
+        }
+        if problems.is_empty() {
+            Catalog::build(drafts, &self.left_out, self.checks)
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    fn role(
+        &mut self,
+        role: &Role,
+        settings: &Settings,
+        outermost: &Scope,
+    ) -> Result<(), Problems> {
+        let parameters = merged(role, settings)?;
+        let mut scope = outermost.clone();
+        fill(&mut scope, &parameters, role, &self.renderer)?;
+        self.role_checks(role, &scope)?;
+        let Some(list) = &role.for_each else {
+            return self.resources(role, None, scope);
+        };
+        let mut problems = Vec::new();
+        for item in items(role, list, &parameters)? {
+            let mut inner = scope.clone();
+            // While its own values are worked out they are seen by their bare names, then as one.
+            let mut own = scope.clone();
+            self.fill_item(&mut own, &mut inner, role, &item.values)
+                .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
+            if let Err(Problems(found)) = self.resources(role, Some(&item.name), inner) {
+                problems.extend(found);
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    /// An item's values refer to each other as `app.port`, so the item grows while it is rendered.
+    fn fill_item(
+        &self,
+        own: &mut Scope,
+        inner: &mut Scope,
+        role: &Role,
+        values: &Node,
+    ) -> Result<(), Problem> {
+        let ours = |at: &At| at.file == role.tree.at.file;
+        let mut item = serde_json::Map::new();
+        let entries = values.as_map().unwrap_or_default();
+        let plain = |node: &Node| {
+            node.as_text()
+                .is_some_and(|text| !super::render::is_template(text))
+        };
+        for entry in entries.iter().filter(|entry| plain(&entry.value)) {
+            item.insert(entry.key.clone(), entry.value.to_json());
+        }
+        for entry in entries.iter().filter(|entry| !plain(&entry.value)) {
+            own.insert(&role.item, serde_json::Value::Object(item.clone()));
+            let value = self
+                .renderer
+                .tree(&entry.value, own, &ours)
+                .map_err(|p| p.field(entry.key.clone()))?;
+            item.insert(entry.key.clone(), value.to_json());
+        }
+        inner.insert(&role.item, serde_json::Value::Object(item));
+        Ok(())
+    }
+
+    fn role_checks(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
+        let checks = self.renderer.tree(&role.map("checks")?, scope, &|_| true)?;
+        for entry in checks.as_map().unwrap_or_default() {
+            let argv: Argv =
+                yaml::decode(&entry.value).map_err(|p| p.field(format!("checks.{}", entry.key)))?;
+            match self.checks.get(&entry.key) {
+                Some(other) if *other != argv => {
+                    return Err(Problem::new(format!(
+                        "another role has a different check `{}`: {other}",
+                        entry.key
+                    ))
+                    .at(&entry.key_at)
+                    .field("checks"));
+                }
+                _ => self.checks.insert(entry.key.clone(), argv),
+            };
+        }
+        Ok(())
+    }
+
+    fn resources(&mut self, role: &Role, item: Option<&str>, scope: Scope) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        let number = self.scopes.len();
+        for node in role.resources()? {
+            match self.draft(role, item, node, &scope, number) {
+                Ok(Some(draft)) => self.drafts.push(draft),
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        self.scopes.push(scope);
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    fn draft(
+        &mut self,
+        role: &Role,
+        item: Option<&str>,
+        node: &Node,
+        scope: &Scope,
+        number: usize,
+    ) -> Result<Option<Draft>, Problem> {
+        let [entry] = node.map("a resource: `kind: {…}`")? else {
+            return Err(
+                Problem::new("expected exactly one `kind: {…}` in each item of the list")
+                    .at(&node.at)
+                    .hint("indent the fields below the kind"),
+            );
+        };
+        let Some(kind) = kinds::find(&entry.key) else {
+            let known: Vec<&str> = kinds::KINDS.iter().map(|kind| kind.name()).collect();
+            let problem =
+                Problem::new(format!("there is no kind `{}`", entry.key)).at(&entry.key_at);
+            return Err(match nearest(&entry.key, known.iter().copied()) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("expected {}", one_of(&known))),
+            });
+        };
+        let written_id = || {
+            let id = entry.value.get("id").and_then(Node::as_text);
+            id.map_or_else(
+                || kind.name().to_owned(),
+                |id| format!("{} `{id}`", kind.name()),
+            )
+        };
+        entry
+            .value
+            .map("the fields of the resource")
+            .map_err(|p| p.resource(written_id()))?;
+        let mut fields = entry.value.clone();
+        let when = take(&mut fields, "when");
+        let id = take(&mut fields, "id");
+        let id = match &id {
+            Some(id) => {
+                let id = self
+                    .renderer
+                    .tree(id, scope, &|_| true)
+                    .map_err(|p| p.field("id"))?;
+                let text = id.as_text().unwrap_or_default().to_owned();
+                if text.is_empty() || text.contains(['/', ' ', ',']) {
+                    return Err(Problem::new("expected a single word without `/`")
+                        .at(&id.at)
+                        .field("id"));
+                }
+                Some(item.map_or_else(|| text.clone(), |item| format!("{item}/{text}")))
+            }
+            None => None,
+        };
+        if let Some(when) = when {
+            let expression = when.as_text().unwrap_or_default().to_owned();
+            let holds = self
+                .renderer
+                .holds(&expression, scope)
+                .map_err(|p| p.at(&when.at).resource(written_id()).field("when"))?;
+            if !holds {
+                self.left_out.extend(id);
+                return Ok(None);
+            }
+        }
+        let rendered = self
+            .renderer
+            .tree(&fields, scope, &|_| true)
+            .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
+        let body = kind
+            .decode(&rendered)
+            .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
+        Ok(Some(Draft {
+            explicit_id: id.is_some(),
+            id: id.unwrap_or_else(|| format!("{}:{}", kind.name(), body.subject())),
+            at: entry.key_at.clone(),
+            role: role.name.clone(),
+            item: item.map(str::to_owned),
+            node: rendered,
+            body,
+            scope: number,
+        }))
+    }
+}
+
+fn take(node: &mut Node, key: &str) -> Option<Node> {
+    let yaml::Kind::Map(entries) = &mut node.kind else {
+        return None;
+    };
+    let at = entries.iter().position(|entry| entry.key == key)?;
+    Some(entries.remove(at).value)
+}
+
+/// What a resource may ask for while it is completed.
+struct Given<'a> {
+    renderer: &'a Renderer<'a>,
+    scope: &'a Scope,
+    desired: &'a Desired,
+}
+
+impl Inputs for Given<'_> {
+    fn template(&self, source: &str, vars: Option<&serde_json::Value>) -> Result<String, Problem> {
+        self.renderer.template(source, self.scope, vars)
+    }
+
+    fn source(&self, source: &str) -> Result<Vec<u8>, Problem> {
+        self.renderer.source(source)
+    }
+
+    fn desired(&self) -> &Desired {
+        self.desired
+    }
+}
+
+impl Resource {
+    pub(super) fn of(draft: Draft, triggers: Vec<crate::resource::Trigger>) -> Resource {
+        Resource {
+            id: draft.id,
+            at: draft.at,
+            role: draft.role,
+            item: draft.item,
+            triggers,
+            body: draft.body,
+        }
+    }
+}

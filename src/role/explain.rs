@@ -1,0 +1,104 @@
+//! Where the value of a parameter comes from.
+
+use serde::Serialize;
+
+use super::schema::{Role, with_included};
+use crate::problem::{At, Problem};
+use crate::settings::Settings;
+use crate::yaml::Node;
+
+/// One layer that says something about a parameter.
+#[derive(Debug, Serialize)]
+pub struct Layer {
+    /// `role app`, `role app (defaults of each app)`, `environment production`, `node`.
+    pub layer: String,
+    pub at: At,
+    pub value: serde_json::Value,
+}
+
+/// Every layer that says something about a parameter, the one in force last.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    pub key: String,
+    pub layers: Vec<Layer>,
+}
+
+/// Explains a dotted key such as `keep_releases` or `apps.shop.port`.
+pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
+    let roles = with_included(&settings.library, &settings.roles)?;
+    let mut layers = Vec::new();
+    for role in &roles {
+        let mut add = |layer: String, node: Option<&Node>| {
+            layers.extend(node.map(|node| Layer {
+                layer,
+                at: node.at.clone(),
+                value: shown(key, node),
+            }));
+        };
+        let parameters = role.map("parameters")?;
+        add(format!("role {}", role.name), lookup(&parameters, key));
+        let defaults = role.map("defaults")?;
+        let inner = item_key(role, key).and_then(|inner| lookup(&defaults, inner));
+        add(
+            format!("role {} (defaults of each {})", role.name, role.item),
+            inner,
+        );
+    }
+    for (layer, node) in [
+        (
+            format!("environment {}", settings.environment),
+            &settings.shared,
+        ),
+        ("node".to_owned(), &settings.attributes),
+    ] {
+        layers.extend(lookup(node, key).map(|node| Layer {
+            layer,
+            at: node.at.clone(),
+            value: shown(key, node),
+        }));
+    }
+    if layers.is_empty() {
+        return Err(Problem::new(format!("nothing sets a parameter `{key}`"))
+            .hint("keys are dotted, from the parameter inwards: `apps.shop.port`"));
+    }
+    Ok(Explanation {
+        key: key.to_owned(),
+        layers,
+    })
+}
+
+/// `apps.shop.port` asks the defaults of each app for `port`.
+fn item_key<'k>(role: &Role, key: &'k str) -> Option<&'k str> {
+    let rest = key
+        .strip_prefix(role.for_each.as_deref()?)?
+        .strip_prefix('.')?;
+    rest.split_once('.').map(|(_, inner)| inner)
+}
+
+fn lookup<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    key.split('.').try_fold(node, |node, part| node.get(part))
+}
+
+/// A value that is probably a secret is not printed: a shell's scroll-back is no place for it.
+fn shown(key: &str, node: &Node) -> serde_json::Value {
+    fn hide(key: &str, value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        let secret = ["secret", "password", "token", "private", "credential"];
+        match value {
+            Value::Object(map) => Value::Object(
+                map.into_iter()
+                    .map(|(key, value)| (key.clone(), hide(&key, value)))
+                    .collect(),
+            ),
+            value if secret.iter().any(|word| key.to_lowercase().contains(word)) => {
+                if value.is_null() {
+                    value
+                } else {
+                    Value::String("(secret)".into())
+                }
+            }
+            value => value,
+        }
+    }
+    hide(key.rsplit('.').next().unwrap_or(key), node.to_json())
+}

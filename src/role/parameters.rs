@@ -1,0 +1,187 @@
+//! The parameters of a role: its defaults, then the environment's file, then the node's attributes.
+
+use super::context::RESERVED;
+use super::render::{Renderer, Scope, is_template};
+use super::schema::Role;
+use crate::problem::Problem;
+use crate::settings::{Settings, is_name, merge};
+use crate::yaml::{Kind, Node};
+
+/// The parameters of one role, all layers merged, templates of the role's own defaults not yet
+/// rendered.
+pub(super) fn merged(role: &Role, settings: &Settings) -> Result<Node, Problem> {
+    let mut all = role.map("parameters")?;
+    for entry in all.as_map().unwrap_or_default() {
+        if RESERVED.contains(&entry.key.as_str()) {
+            return Err(Problem::new(format!(
+                "`{}` is reserved and cannot be a parameter",
+                entry.key
+            ))
+            .at(&entry.key_at)
+            .field("parameters"));
+        }
+    }
+    for layer in [&settings.shared, &settings.attributes] {
+        let mut known = layer.clone();
+        if let Kind::Map(entries) = &mut known.kind {
+            entries.retain(|entry| all.get(&entry.key).is_some());
+        }
+        merge(&mut all, known);
+    }
+    Ok(all)
+}
+
+/// Attributes that no role of this node has a parameter for.
+pub(super) fn unknown_attributes(
+    roles: &[Role],
+    settings: &Settings,
+) -> Result<Vec<Problem>, Problem> {
+    let mut known = Vec::new();
+    for role in roles {
+        let parameters = role.map("parameters")?;
+        known.extend(
+            parameters
+                .as_map()
+                .unwrap_or_default()
+                .iter()
+                .map(|entry| entry.key.clone()),
+        );
+    }
+    Ok(settings
+        .attributes
+        .as_map()
+        .unwrap_or_default()
+        .iter()
+        .filter(|entry| !known.contains(&entry.key))
+        .map(|entry| {
+            let roles: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
+            Problem::new(format!(
+                "no role of this node ({}) has a parameter `{}`",
+                roles.join(", "),
+                entry.key
+            ))
+            .at(&entry.key_at)
+            .field(format!("attributes.{}", entry.key))
+            .suggest(&entry.key, known.iter().map(String::as_str))
+        })
+        .collect())
+}
+
+/// Puts a map of values into a scope. Leaves that come from the role itself are templates, rendered
+/// after all plain ones and in the order in which they stand; what people set is taken as it is.
+pub(super) fn fill(
+    scope: &mut Scope,
+    values: &Node,
+    role: &Role,
+    renderer: &Renderer<'_>,
+) -> Result<(), Problem> {
+    let ours = |at: &crate::problem::At| at.file == role.tree.at.file;
+    let entries = values.as_map().unwrap_or_default();
+    let (templates, plain): (Vec<_>, Vec<_>) =
+        entries.iter().partition(|entry| has_template(&entry.value));
+    for entry in plain {
+        scope.insert(&entry.key, entry.value.to_json());
+    }
+    for entry in templates {
+        let value = renderer
+            .tree(&entry.value, scope, &ours)
+            .map_err(|problem| problem.field(entry.key.clone()))?;
+        scope.insert(&entry.key, value.to_json());
+    }
+    Ok(())
+}
+
+fn has_template(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Scalar { text, .. } => is_template(text),
+        Kind::List(items) => items.iter().any(has_template),
+        Kind::Map(entries) => entries.iter().any(|entry| has_template(&entry.value)),
+    }
+}
+
+/// One item of a role's `for_each`: its name and its values, the role's `defaults` filled in.
+pub(super) struct Item {
+    pub name: String,
+    pub values: Node,
+}
+
+/// The items of a role's `for_each`.
+pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<Item>, Problem> {
+    let defaults = role.map("defaults")?;
+    let Some(node) = parameters.get(list) else {
+        let at = role
+            .tree
+            .get("for_each")
+            .map_or(&role.tree.at, |node| &node.at);
+        let known = parameters
+            .as_map()
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| entry.key.as_str());
+        return Err(
+            Problem::new(format!("`{list}` is not a parameter of this role"))
+                .at(at)
+                .field("for_each")
+                .suggest(list, known),
+        );
+    };
+    if node.is_null() {
+        return Ok(Vec::new());
+    }
+    let mut items = Vec::new();
+    for entry in node
+        .map("a map of names to settings")
+        .map_err(|p| p.field(list))?
+    {
+        if !is_name(&entry.key) {
+            return Err(Problem::new(format!(
+                "`{}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit",
+                entry.key
+            ))
+            .at(&entry.key_at)
+            .field(list));
+        }
+        let mut values = defaults.clone();
+        if !entry.value.is_null() {
+            let what = format!("the settings of the {} `{}`", role.item, entry.key);
+            entry
+                .value
+                .map(&what)
+                .map_err(|p| p.field(format!("{list}.{}", entry.key)))?;
+            unknown_keys(role, list, entry, &defaults)?;
+            merge(&mut values, entry.value.clone());
+        }
+        values.set("name", Node::text(&entry.key_at, entry.key.clone()));
+        items.push(Item {
+            name: entry.key.clone(),
+            values,
+        });
+    }
+    Ok(items)
+}
+
+/// A role that lists its items' settings in `defaults` takes no others, so that a mistyped one is
+/// not silently nothing.
+fn unknown_keys(
+    role: &Role,
+    list: &str,
+    item: &crate::yaml::Entry,
+    defaults: &Node,
+) -> Result<(), Problem> {
+    let known = defaults.as_map().unwrap_or_default();
+    if known.is_empty() {
+        return Ok(());
+    }
+    for entry in item.value.as_map().unwrap_or_default() {
+        if entry.key != "name" && !known.iter().any(|known| known.key == entry.key) {
+            return Err(Problem::new(format!(
+                "a {} of the role `{}` has no setting `{}`",
+                role.item, role.name, entry.key
+            ))
+            .at(&entry.key_at)
+            .field(format!("{list}.{}.{}", item.key, entry.key))
+            .suggest(&entry.key, known.iter().map(|known| known.key.as_str())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! How two layers of settings become one: maps merge deep, everything else replaces.
+
+use crate::yaml::{Kind, Node};
+
+/// Lays `over` on top of `under`.
+pub fn merge(under: &mut Node, over: Node) {
+    match (&mut under.kind, over.kind) {
+        (Kind::Map(below), Kind::Map(above)) => {
+            for entry in above {
+                match below.iter_mut().find(|known| known.key == entry.key) {
+                    Some(known) => merge(&mut known.value, entry.value),
+                    None => below.push(entry),
+                }
+            }
+        }
+        (_, kind) => {
+            under.kind = kind;
+            under.at = over.at;
+            under.span = over.span;
+        }
+    }
+}

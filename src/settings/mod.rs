@@ -1,0 +1,279 @@
+//! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
+
+mod merge;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::ports::root::{Root, RootError};
+use crate::ports::services::ServiceManager;
+use crate::ports::store::StoreSettings;
+use crate::problem::{Problem, Problems};
+use crate::yaml::{self, Limits, Node};
+
+pub use merge::merge;
+
+/// Where settings are when nothing else is said.
+pub const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
+
+/// Where the package puts the shipped roles and templates.
+pub const SHARE: &str = "/usr/share/trueup";
+
+/// No settings, role or template file is larger, in bytes.
+const MAX_FILE: usize = 1 << 20;
+
+/// Settings as written, all files merged.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// Which part of the manifest is for this node: `production`, `staging`, …
+    pub environment: String,
+    /// What this node is; each is a file in `roles/`. In this order.
+    pub roles: Vec<String>,
+    /// Free words about this node, for overrides in the manifest and for finding peers.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// What this node is called; the host name when not given.
+    pub node: Option<String>,
+    /// Where the manifest is.
+    pub store: StoreSettings,
+    /// The manifest's key in the store; `sha_number.yml` when not given.
+    #[serde(default = "default_manifest")]
+    pub manifest: String,
+    /// What runs services: `auto`, `systemd`, or `process` (plain processes, for sandboxes and
+    /// containers).
+    #[serde(default)]
+    pub services: ServiceManager,
+    /// Parameters of the roles, over their defaults and the environment's file.
+    #[serde(default = "no_attributes")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
+    attributes: serde_json::Value,
+}
+
+fn default_manifest() -> String {
+    "sha_number.yml".into()
+}
+
+fn no_attributes() -> serde_json::Value {
+    serde_json::Value::Null
+}
+
+/// Settings as meant.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub environment: String,
+    pub roles: Vec<String>,
+    pub tags: BTreeMap<String, String>,
+    pub node: Option<String>,
+    pub store: StoreSettings,
+    pub manifest: String,
+    pub services: ServiceManager,
+    /// A map; every node knows its file and line.
+    pub attributes: Node,
+    /// The environment's parameters, a map; empty when there is no such file.
+    pub shared: Node,
+    pub library: Library,
+}
+
+/// Where roles, templates and environments are looked up: beside the settings, then as shipped.
+#[derive(Debug, Clone)]
+pub struct Library {
+    pub folders: Vec<PathBuf>,
+}
+
+impl Library {
+    /// The text of `folder/name`, and where it was found.
+    pub fn read(&self, folder: &str, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Problem> {
+        let relative = Path::new(name);
+        let climbs = |part| !matches!(part, std::path::Component::Normal(_));
+        if name.is_empty() || relative.components().any(climbs) {
+            return Err(Problem::new(format!(
+                "`{name}` is not a name in {folder}/: expected a relative path without `..`"
+            )));
+        }
+        for base in &self.folders {
+            let path = base.join(folder).join(relative);
+            if let Some(body) = read_file(&path)? {
+                return Ok(Some((path, body)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names in `folder` that end in `suffix`, without it, in all places; for suggestions.
+    pub fn names(&self, folder: &str, suffix: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let Ok(root) = Root::real() else { return names };
+        for base in &self.folders {
+            let found = root
+                .list(&base.join(folder))
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            names.extend(
+                found
+                    .iter()
+                    .filter_map(|name| Some(name.to_str()?.strip_suffix(suffix)?.to_owned())),
+            );
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// For messages: where was looked.
+    pub fn places(&self, folder: &str) -> String {
+        let places: Vec<String> = self
+            .folders
+            .iter()
+            .map(|base| base.join(folder).display().to_string())
+            .collect();
+        places.join(" and ")
+    }
+}
+
+/// Reads the settings of this node. `share` is where the shipped roles are, normally [`SHARE`].
+pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
+    let Some(tree) = read_tree(config)? else {
+        return Err(Problem::new(format!("there are no settings at {}", config.display()))
+            .hint("write them (README, \"A real host\"), name another file with --config, or try `trueup demo`")
+            .into());
+    };
+    let base = config.parent().unwrap_or(Path::new("/")).to_owned();
+    let tree = with_drop_ins(tree, &base.join("node.d"))?;
+    let mut typed = tree.clone();
+    // The attributes stay a tree: their places are needed when a role is rendered.
+    let attributes = match tree.get("attributes") {
+        Some(node) if !node.is_null() => {
+            node.map("a map of parameters")
+                .map_err(|p| p.field("attributes"))?;
+            node.clone()
+        }
+        _ => empty(&tree),
+    };
+    typed.set(
+        "attributes",
+        Node::from_json(&tree.at, &serde_json::Value::Null),
+    );
+    let written: Written = yaml::decode(&typed)?;
+    let mut problems = Vec::new();
+    for (field, list) in [
+        ("environment", std::slice::from_ref(&written.environment)),
+        ("roles", &written.roles),
+    ] {
+        for name in list.iter().filter(|name| !is_name(name)) {
+            let at = tree.get(field).map_or(&tree.at, |node| &node.at);
+            problems.push(
+                Problem::new(format!(
+                    "`{name}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
+                ))
+                .at(at)
+                .field(field),
+            );
+        }
+    }
+    if written.roles.is_empty() {
+        let at = tree.get("roles").map_or(&tree.at, |node| &node.at);
+        problems.push(
+            Problem::new("expected at least one role")
+                .at(at)
+                .field("roles"),
+        );
+    }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let library = Library {
+        folders: vec![base, share.to_owned()],
+    };
+    let shared = match library.read("environments", &format!("{}.yml", written.environment))? {
+        Some((path, body)) => {
+            let node = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
+            node.map("a map of parameters")?;
+            node
+        }
+        None => empty(&tree),
+    };
+    Ok(Settings {
+        environment: written.environment,
+        roles: written.roles,
+        tags: written.tags,
+        node: written.node,
+        store: written.store,
+        manifest: written.manifest,
+        services: written.services,
+        attributes,
+        shared,
+        library,
+    })
+}
+
+fn empty(like: &Node) -> Node {
+    Node::made(&like.at, yaml::Kind::Map(Vec::new()))
+}
+
+/// A word that is safe as part of a path, a unit name and a store key.
+pub fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn with_drop_ins(mut tree: Node, folder: &Path) -> Result<Node, Problem> {
+    let root = real_root()?;
+    let names = root.list(folder).map_err(unreadable)?.unwrap_or_default();
+    for name in names {
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        let path = folder.join(&name);
+        if hidden || path.extension().is_none_or(|end| end != "yml") {
+            continue;
+        }
+        if let Some(more) = read_tree(&path)? {
+            merge(&mut tree, more);
+        }
+    }
+    Ok(tree)
+}
+
+fn read_tree(path: &Path) -> Result<Option<Node>, Problem> {
+    let Some(body) = read_file(path)? else {
+        return Ok(None);
+    };
+    let node = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
+    node.map("a map of settings")?;
+    Ok(Some(node))
+}
+
+/// A file of ours, outside of any sandbox. Trusted places only: see [`Root`].
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = real_root()?
+        .read_with_meta(&path, MAX_FILE)
+        .map_err(unreadable)?;
+    match found {
+        Some((meta, _)) if meta.kind == crate::ports::root::FileKind::Directory => {
+            Err(Problem::new(format!(
+                "{} is a directory; expected a file",
+                path.display()
+            )))
+        }
+        Some((_, body)) => Ok(Some(body)),
+        None => Ok(None),
+    }
+}
+
+fn real_root() -> Result<Root, Problem> {
+    Root::real().map_err(unreadable)
+}
+
+fn unreadable(error: RootError) -> Problem {
+    Problem::new(error.to_string())
+}

@@ -1,0 +1,97 @@
+use std::path::Path;
+
+use super::*;
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, body) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, body).unwrap();
+    }
+    dir
+}
+
+fn read(dir: &tempfile::TempDir) -> Result<Settings, String> {
+    load(&dir.path().join("node.yml"), Path::new("/nonexistent")).map_err(|problems| {
+        problems
+            .to_string()
+            .replace(&format!("{}/", dir.path().display()), "")
+    })
+}
+
+const GOOD: &str = "environment: production\nroles: [app]\nstore: {url: \"dir:/srv/store\"}\n";
+
+#[test]
+fn drop_ins_are_merged_in_name_order_maps_deep_and_lists_replaced() {
+    let dir = folder(&[
+        (
+            "node.yml",
+            &format!("{GOOD}attributes: {{a: {{x: 1, y: [1, 2]}}}}\n"),
+        ),
+        ("node.d/20-b.yml", "attributes: {a: {x: 3}}\n"),
+        (
+            "node.d/10-a.yml",
+            "attributes: {a: {x: 2, y: [3]}}\ntags: {zone: b}\n",
+        ),
+        ("node.d/ignored.txt", "nonsense: true\n"),
+    ]);
+    let settings = read(&dir).unwrap();
+    let expected = serde_json::json!({"a": {"x": 3, "y": [3]}});
+    assert_eq!(settings.attributes.to_json(), expected);
+    assert_eq!(settings.tags["zone"], "b");
+    let x = settings.attributes.get("a").unwrap().get("x").unwrap();
+    assert!(
+        x.at.file.ends_with("node.d/20-b.yml"),
+        "the place of the winning value is kept"
+    );
+}
+
+#[test]
+fn a_bad_setting_names_its_own_file_line_and_what_is_near() {
+    for (body, drop_in, expected) in [
+        (
+            format!("{GOOD}tag: {{}}\n"),
+            "",
+            "node.yml:4:1: unknown field `tag`\n  hint: did you mean `tags`?",
+        ),
+        (
+            GOOD.into(),
+            "\nenviroment: x\n",
+            "node.d/a.yml:2:1: unknown field `enviroment`\n  hint: did you mean `environment`?",
+        ),
+        (
+            GOOD.replace("[app]", "app"),
+            "",
+            "node.yml:2:8: roles: expected a list, found the text `app`",
+        ),
+        (
+            GOOD.replace("[app]", "[]"),
+            "",
+            "node.yml:2:8: roles: expected at least one role",
+        ),
+        (
+            GOOD.replace("[app]", "[../x]"),
+            "",
+            "node.yml:2:8: roles: `../x` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit",
+        ),
+        (
+            "roles: [app]\nstore: {url: x}\n".into(),
+            "",
+            "node.yml:1:1: the field `environment` is missing",
+        ),
+    ] {
+        let dir = folder(&[("node.yml", &body), ("node.d/a.yml", drop_in)]);
+        assert_eq!(read(&dir).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn no_settings_says_where_they_were_looked_for_and_what_to_do() {
+    let dir = folder(&[]);
+    let error = read(&dir).unwrap_err();
+    assert!(
+        error.starts_with("there are no settings at node.yml\n  hint: write them"),
+        "{error}"
+    );
+}
