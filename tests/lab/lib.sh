@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# Words for scenarios: source this first. The scenario runner gives each scenario its own network and an empty
+# folder $SCRATCH, and clears both away afterwards; TRUEUP is the binary under test.
+#
+# A check that fails ends the scenario there: what follows would only fail for the same reason.
+set -euo pipefail
+umask 022
+tests=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
+: "${SCRATCH:?run scenarios through tests/lab/scenario or tests/run}"
+TRUEUP=${TRUEUP:-$tests/../target/debug/trueup}
+PATH=$tests/lab:$PATH
+outer=$(lab net)          # this machine, as the hosts see it
+
+fail() { echo "  FAILED  $1"; shift; printf '%s\n' "$@" | sed 's/^/          /'; exit 1; }
+skip() { echo "  skipped: $*"; exit 77; }
+_passed() { echo "  ok      $1"; }
+
+# check "words" COMMAND...        it succeeds
+check() {
+  local words=$1 said code=0; shift
+  said=$("$@" 2>&1) || code=$?
+  [ $code = 0 ] || fail "$words" "\$ $*" "$said" "(exit code $code)"
+  _passed "$words"
+}
+
+# code "words" N COMMAND...       it ends with exit code N; what it said stays in $said
+code() {
+  local words=$1 want=$2 code=0; shift 2
+  said=$("$@" 2>&1) || code=$?
+  [ $code = "$want" ] || fail "$words" "\$ $*" "$said" "(exit code $code, expected $want)"
+  _passed "$words"
+}
+
+# same "words" EXPECTED ACTUAL    differs "words" OTHER ACTUAL    has "words" PART WHOLE
+same() { [ "$2" = "$3" ] || fail "$1" "expected: $2" "actual:   $3"; _passed "$1"; }
+differs() { [ "$2" != "$3" ] || fail "$1" "still: $3"; _passed "$1"; }
+has() { [[ $3 == *"$2"* ]] || fail "$1" "expected to find: $2" "in: $3"; _passed "$1"; }
+
+# wait_for SECONDS "words" COMMAND...   it succeeds within that time
+wait_for() {
+  local end=$((SECONDS + $1)) words=$2 said; shift 2
+  until said=$("$@" 2>&1); do
+    [ $SECONDS -lt "$end" ] || fail "$words" "\$ $*" "$said" "(gave up waiting)"
+    sleep .1
+  done
+  _passed "$words"
+}
+
+host() { lab up "$@" >/dev/null; }                     # host NAME [ADDRESS]
+on() { lab exec "$@"; }                                # on NAME COMMAND...
+address() { lab list | awk -v name="$1" '$1 == name {print $2}'; }
+write() { cat >"$SCRATCH/write"; lab cp "$SCRATCH/write" "$1"; on "${1%%:*}" chmod "${2:-644}" "${1#*:}"; }   # <text
+
+# The apt repository with hello-trueup; the only one that the host knows.
+give_apt_repo() {
+  [ -d "$SCRATCH/apt" ] || apt-repo "$SCRATCH/apt"
+  lab cp "$SCRATCH/apt" "$1:/srv/apt"
+  write "$1:/etc/apt/sources.list" <<<'deb [trusted=yes] file:/srv/apt ./'
+}
+
+# An S3 server that hosts and this machine reach at $AWS_ENDPOINT_URL_S3, and an empty bucket, $bucket.
+give_s3() {
+  bucket=shop-store
+  BIND_HOST=$outer "$tests/s3-server" start "$SCRATCH/s3" >"$SCRATCH/s3.log" 2>&1 ||
+    fail "an S3 server starts" "$(cat "$SCRATCH/s3.log")"
+  # shellcheck disable=SC1091
+  . "$SCRATCH/s3/env"
+  AWS_ENDPOINT_URL_S3=${AWS_ENDPOINT_URL_S3:-$AWS_ENDPOINT_URL} AWS_REGION=${AWS_REGION:-us-east-1}
+  export AWS_ENDPOINT_URL_S3 AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+  has "the S3 server answers to hosts" "$outer" "$AWS_ENDPOINT_URL_S3"
+  check "the bucket $bucket is made" curl -sS --fail --max-time 10 -X PUT "$AWS_ENDPOINT_URL_S3/$bucket" \
+    --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"
+}
+
+# A host `git` with the app's repository, read over ssh with a deploy key or over the git protocol:
+#   git@$git_address:shop.git     git://$git_address/shop.git     and the shas in ${sha[v1]} and so on
+give_git_server() {
+  # shellcheck disable=SC2034  # for scenarios
+  declare -gA sha
+  local name value
+  # shellcheck disable=SC2034
+  while read -r name value; do sha[$name]=$value; done < <("$tests/fixtures/make-repo" "$SCRATCH/shop.git")
+  host git
+  git_address=$(address git)
+  # shellcheck disable=SC2016
+  on git sh -ec 'useradd --create-home --home-dir /srv/git --shell /usr/bin/git-shell git
+    usermod --password "*" git; install -d -o git -m 700 /srv/git/.ssh
+    ssh-keygen -q -t ed25519 -N "" -C deploy@shop -f /root/deploy_key
+    { printf "restrict "; cat /root/deploy_key.pub; } >/srv/git/.ssh/authorized_keys'
+  lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
+  on git chown -R git: /srv/git
+  on git systemd-run -q --unit git-daemon git daemon --reuseaddr --export-all --base-path=/srv/git /srv/git
+}
+
+# What an operator puts on an app server for a private repository: the key, and who the git server is.
+give_deploy_key() {
+  on "$1" install -d -m 700 /root/.ssh
+  on git cat /root/deploy_key | write "$1:/root/.ssh/id_ed25519" 600
+  on git sed "s/^/$git_address /" /etc/ssh/ssh_host_ed25519_key.pub | write "$1:/root/.ssh/known_hosts"
+}
+
+# The binary under test, and the roles and templates that its package would bring.
+give_trueup() {
+  [ -x "$TRUEUP" ] || fail "there is a trueup binary at $TRUEUP"
+  lab cp "$TRUEUP" "$1:/usr/bin/trueup"
+  local folder
+  for folder in roles templates; do
+    [ ! -d "$tests/../$folder" ] || lab cp "$tests/../$folder" "$1:/usr/share/trueup/$folder"
+  done
+}
