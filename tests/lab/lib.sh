@@ -58,18 +58,24 @@ give_apt_repo() {
   write "$1:/etc/apt/sources.list" <<<'deb [trusted=yes] file:/srv/apt ./'
 }
 
-# An S3 server that hosts and this machine reach at $AWS_ENDPOINT_URL_S3, and an empty bucket, $bucket.
+# An S3 server that hosts and this machine reach at $endpoint, with an empty bucket, $bucket; this machine has its AWS_*
+# keys in the environment, and give_keys puts them into a host.
 give_s3() {
-  bucket=shop-store
-  BIND_HOST=$outer "$tests/s3-server" start "$SCRATCH/s3" >"$SCRATCH/s3.log" 2>&1 ||
+  TRUEUP_TEST_S3_BIND=$outer "$tests/s3-server" start "$SCRATCH/s3" >"$SCRATCH/s3.log" 2>&1 ||
     fail "an S3 server starts" "$(cat "$SCRATCH/s3.log")"
-  # shellcheck disable=SC1091
+  # shellcheck source=/dev/null
   . "$SCRATCH/s3/env"
-  AWS_ENDPOINT_URL_S3=${AWS_ENDPOINT_URL_S3:-$AWS_ENDPOINT_URL} AWS_REGION=${AWS_REGION:-us-east-1}
-  export AWS_ENDPOINT_URL_S3 AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
-  has "the S3 server answers to hosts" "$outer" "$AWS_ENDPOINT_URL_S3"
-  check "the bucket $bucket is made" curl -sS --fail --max-time 10 -X PUT "$AWS_ENDPOINT_URL_S3/$bucket" \
-    --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"
+  # shellcheck disable=SC2034  # for scenarios
+  endpoint=$TRUEUP_TEST_S3_ENDPOINT bucket=$TRUEUP_TEST_S3_BUCKET
+  has "the S3 server is on the hosts' network" "//$outer:" "$endpoint"
+}
+
+give_keys() {
+  write "$1:/root/.aws/credentials" 600 <<END
+[default]
+aws_access_key_id = $AWS_ACCESS_KEY_ID
+aws_secret_access_key = $AWS_SECRET_ACCESS_KEY
+END
 }
 
 # A host `git` with the app's repository, read over ssh with a deploy key or over the git protocol:
@@ -89,7 +95,7 @@ give_git_server() {
     { printf "restrict "; cat /root/deploy_key.pub; } >/srv/git/.ssh/authorized_keys'
   lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
   on git chown -R git: /srv/git
-  on git systemd-run -q --unit git-daemon git daemon --reuseaddr --export-all --base-path=/srv/git /srv/git
+  on git systemd-run -q --unit git-daemon --uid git git daemon --reuseaddr --export-all --base-path=/srv/git /srv/git
 }
 
 # What an operator puts on an app server for a private repository: the key, and who the git server is.
@@ -107,4 +113,41 @@ give_trueup() {
   for folder in roles templates; do
     [ ! -d "$tests/../$folder" ] || lab cp "$tests/../$folder" "$1:/usr/share/trueup/$folder"
   done
+}
+
+# give_app_server HOST REPOSITORY: a fresh host with settings to run the app `shop`, everything but its first pass.
+# The settings are in $SCRATCH/node.yml too, for commands from outside. Needs give_git_server and give_s3 before.
+give_app_server() {
+  host "$1"
+  give_apt_repo "$1"
+  give_deploy_key "$1"
+  give_keys "$1"
+  on "$1" rm -f /etc/nginx/sites-enabled/default          # else nginx's own page answers for every name
+  cat >"$SCRATCH/node.yml" <<END
+environment: production
+roles: [app]
+store: {url: "s3://$bucket", region: $AWS_REGION, endpoint: "$endpoint", path_style: true}
+attributes:
+  apps:
+    shop: {repo: "$2", port: 3000}
+END
+  write "$1:/etc/trueup/node.yml" <"$SCRATCH/node.yml"
+  give_trueup "$1"
+}
+
+# publish SHA [OPTION...]: as CI does, from outside
+publish() { "$TRUEUP" --config "$SCRATCH/node.yml" publish production "shop=$1" "${@:2}"; }
+
+# page HOST [PATH]: what a visitor gets, through nginx          page_says HOST TEXT
+page() { curl -sS --fail --max-time 5 "http://$(address "$1")${2:-/}"; }
+page_says() { [[ "$(page "$1")" == *"$2"* ]]; }
+page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version|pid|asset
+
+# shown HOST UNIT PROPERTY, as systemd has it                   starts HOST UNIT: how often it was started, by the journal
+shown() { on "$1" systemctl show "$2" --property="$3" --value; }
+starts() { on "$1" journalctl -q -o cat -u "$2" MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | wc -l; }
+
+# written HOST FILE: what was written since FILE was, other than logs and trueup's own records
+written() {
+  on "$1" find / -xdev -newer "$2" -type f -not -path '/proc/*' -not -path '/var/lib/trueup/*' -not -path '/var/log/*'
 }
