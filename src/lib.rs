@@ -8,6 +8,7 @@ pub mod owed;
 pub mod plan;
 pub mod ports;
 pub mod problem;
+pub mod report;
 pub mod resource;
 pub mod role;
 pub mod settings;

@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod clock;
 pub mod exec;
+pub mod lock;
 pub mod root;
 pub mod runtime;
 pub mod services;

@@ -200,6 +200,15 @@ impl Root {
         Ok(file)
     }
 
+    /// Opens a file for locking and for a word about who holds it.
+    pub fn open_lock(&self, path: &Path) -> Result<File> {
+        let spot = self.spot_in_place("lock", path)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode);
+        Ok(File::from(fd.map_err(self.io("lock", path))?))
+    }
+
     /// A new, empty file that nobody else can open yet, in the place of a leftover of its name.
     fn fresh(&self, spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
         let _ = unlinkat(&spot.parent, name, UnlinkatFlags::NoRemoveDir);

@@ -1,0 +1,162 @@
+//! Reports for people: colour at a terminal, plain text in a pipe, the same words in both.
+
+use similar::TextDiff;
+
+use super::{Report, Status};
+use crate::owed::Debt;
+use crate::resource::{Change, Duty, Shown, Verb};
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Paint {
+    pub colour: bool,
+}
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    pub fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    pub fn changed(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    pub fn bad(self, text: &str) -> String {
+        self.with("31;1", text)
+    }
+
+    pub fn faint(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    pub fn strong(self, text: &str) -> String {
+        self.with("1", text)
+    }
+}
+
+/// A change in one line: `~ update file:/etc/motd (content, mode 0644 -> 0600)`.
+pub fn change_lines(paint: Paint, id: &str, change: &Change) -> String {
+    let (sign, word) = match change.verb {
+        Verb::Create => (paint.good("+"), "create"),
+        Verb::Update => (paint.changed("~"), "update"),
+        Verb::Remove => (paint.bad("-"), "remove"),
+        Verb::Run => (paint.changed("!"), "run"),
+        Verb::Deploy => (paint.changed("^"), "deploy"),
+    };
+    let fields: Vec<String> = change
+        .fields
+        .iter()
+        .map(|field| match (&field.from, &field.to) {
+            (Shown::Absent, Shown::Value(to)) => format!("{} {to}", field.field),
+            (Shown::Value(from), Shown::Value(to)) => format!("{} {from} -> {to}", field.field),
+            (Shown::Value(from), Shown::Absent) => format!("{} {from}", field.field),
+            (_, Shown::Unknown(until)) => format!("{} unknown until {until}", field.field),
+            (_, Shown::Text(_)) | (Shown::Text(_), _) => field.field.to_string(),
+            (_, Shown::Secret) | (Shown::Secret, _) => format!("{} (secret)", field.field),
+            _ => field.field.to_string(),
+        })
+        .collect();
+    if fields.is_empty() {
+        format!("{sign} {word} {id}")
+    } else {
+        format!(
+            "{sign} {word} {id} {}",
+            paint.faint(&format!("({})", fields.join(", ")))
+        )
+    }
+}
+
+/// The texts of a change as unified diffs, indented.
+pub fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String> {
+    let mut lines = Vec::new();
+    for field in &change.fields {
+        let (from, to) = match (&field.from, &field.to) {
+            (Shown::Text(from), Shown::Text(to)) => (from.as_str(), to.as_str()),
+            (_, Shown::Text(to)) => ("", to.as_str()),
+            (Shown::Text(from), Shown::Absent) => (from.as_str(), ""),
+            _ => continue,
+        };
+        let before = if matches!(field.from, Shown::Text(_)) {
+            "on the host"
+        } else {
+            "nothing"
+        };
+        let diff = TextDiff::from_lines(from, to);
+        let text = diff
+            .unified_diff()
+            .context_radius(3)
+            .header(&format!("{id} ({before})"), &format!("{id} (as described)"))
+            .to_string();
+        for line in text.lines() {
+            let painted = match line.as_bytes().first() {
+                Some(b'+') => paint.good(line),
+                Some(b'-') => paint.bad(line),
+                Some(b'@') => paint.faint(line),
+                _ => line.to_owned(),
+            };
+            lines.push(format!("    {painted}"));
+        }
+    }
+    lines
+}
+
+/// A restart, reload or run with its cause.
+pub fn debt_line(paint: Paint, id: &str, debt: &Debt, done: bool) -> String {
+    let word = match (debt.duty, done) {
+        (Duty::Restart, true) => "restarted",
+        (Duty::Reload, true) => "reloaded",
+        (Duty::Run, true) => "ran",
+        (Duty::Restart, false) => "restart",
+        (Duty::Reload, false) => "reload",
+        (Duty::Run, false) => "run",
+    };
+    let cause = format!("(because of {})", debt.causes.join(", "));
+    format!("{} {word} {id} {}", paint.changed(">"), paint.faint(&cause))
+}
+
+/// The closing line of a pass or plan.
+pub fn totals(paint: Paint, report: &Report) -> String {
+    use crate::exit::Exit;
+    let counts = &report.counts;
+    let planned = report
+        .resources
+        .iter()
+        .any(|row| matches!(row.status, Status::Pending | Status::Unknown))
+        || report.outcome == Exit::Pending;
+    let mut parts = vec![if planned {
+        format!("{} to change", counts.changed)
+    } else {
+        format!("{} changes", counts.changed)
+    }];
+    let mut add = |number: usize, word: &str| {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    };
+    add(counts.restarted, "restarted");
+    add(counts.reloaded, "reloaded");
+    add(counts.failed, "failed");
+    add(counts.skipped, "skipped");
+    add(counts.waiting, "waiting");
+    add(counts.owed, "owed");
+    parts.push(format!("{} right", counts.right));
+    let word = report.outcome.word();
+    let word = match report.outcome {
+        Exit::Converged => paint.good(word),
+        Exit::Pending | Exit::Stale | Exit::Waiting => paint.changed(word),
+        _ => paint.bad(word),
+    };
+    format!(
+        "{word}: {} {}",
+        parts.join(", "),
+        paint.faint(&format!("({} ms)", report.took_ms))
+    )
+}
