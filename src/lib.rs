@@ -5,6 +5,7 @@ pub mod exit;
 pub mod facts;
 pub mod kinds;
 pub mod owed;
+pub mod pass;
 pub mod plan;
 pub mod ports;
 pub mod problem;

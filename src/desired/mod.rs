@@ -96,15 +96,20 @@ pub enum DesiredError {
     Cache(#[from] RootError),
 }
 
-/// Reads the manifest `key`, at the cost of one conditional request when nothing is new.
+/// Reads the manifest `key`, at the cost of one conditional request when nothing is new; with
+/// `force` the whole of it, as if nothing were known.
 pub fn read(
     store: &dyn Store,
     key: &str,
+    force: bool,
     host: &Host,
     whom: &For<'_>,
 ) -> Result<Desired, DesiredError> {
     let cached = cache::load(host);
-    let known = cached.as_ref().and_then(|cached| cached.meta.etag.as_ref());
+    let known = cached
+        .as_ref()
+        .and_then(|cached| cached.meta.etag.as_ref())
+        .filter(|_| !force);
     let name = format!("{}/{key}", store.address());
     match store.get(key, known) {
         Ok(Fetched::Unchanged) => {
@@ -149,6 +154,11 @@ pub fn read(
             None => Err(DesiredError::NeverReached { source: error }),
         },
     }
+}
+
+/// What was last good, without asking anybody. `None`: there is no last good manifest.
+pub fn last_known(name: &str, host: &Host, whom: &For<'_>) -> Option<Desired> {
+    last_good(cache::load(host)?, name, whom, Freshness::Fresh).ok()
 }
 
 /// The new manifest, if it may be acted on.

@@ -84,7 +84,9 @@ impl<'a> History<'a> {
         self.host
             .root
             .make_dirs(std::path::Path::new(RUN), &Attrs::mode(0o755))?;
-        self.host.root.replace(&path, &body, &Attrs::mode(0o644))
+        self.host
+            .root
+            .replace_volatile(&path, &body, &Attrs::mode(0o644))
     }
 
     /// A host that waits or is stale for hours says so once, not at every tick.

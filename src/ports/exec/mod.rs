@@ -125,8 +125,6 @@ pub enum Ended {
     Signalled(i32),
     /// Killed by us at its deadline.
     TimedOut(Duration),
-    /// Killed by us because trueup was told to stop.
-    Stopped,
 }
 
 impl std::fmt::Display for Ended {
@@ -143,7 +141,6 @@ impl std::fmt::Display for Ended {
                 "was killed: not finished within its timeout of {} s",
                 limit.as_secs_f32()
             ),
-            Ended::Stopped => write!(f, "was killed because trueup was told to stop"),
         }
     }
 }

@@ -21,6 +21,15 @@ impl Root {
     /// The order is the point: a temporary in the same folder, content, owner, mode, fsync,
     /// rename, fsync of the folder. On any error the old file is untouched and the temporary gone.
     pub fn replace(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
+        self.replace_as(path, body, attrs, true)
+    }
+
+    /// Like [`Root::replace`], for what means nothing after a crash: nothing is synced.
+    pub fn replace_volatile(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
+        self.replace_as(path, body, attrs, false)
+    }
+
+    fn replace_as(&self, path: &Path, body: &[u8], attrs: &Attrs, durable: bool) -> Result<()> {
         let spot = self.spot_in_place("write", path)?;
         let temp = temporary(&spot.name);
         let io = self.io("write", path);
@@ -30,7 +39,7 @@ impl Root {
                 let mut file = File::from(fd);
                 file.write_all(body).map_err(|error| errno(&error))?;
                 set(&file, attrs)?;
-                fsync(&file)
+                if durable { fsync(&file) } else { Ok(()) }
             })
             .and_then(|()| {
                 renameat(
@@ -43,6 +52,9 @@ impl Root {
         if let Err(source) = written {
             let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
             return Err(io(source));
+        }
+        if !durable {
+            return Ok(());
         }
         self.sync_folder(&spot).map_err(io)
     }

@@ -1,0 +1,268 @@
+//! One pass: settings → desired → facts → plan → apply → report.
+//!
+//! The stages are strung together here and nowhere else; `converge`, `plan` and `status` are the
+//! same string cut at different places.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::apply::{self, Event, Task};
+use crate::desired::{self, Desired, DesiredError, For};
+use crate::facts::{self, Facts};
+use crate::plan::{self, Plan, Selection};
+use crate::ports::accounts::Accounts;
+use crate::ports::clock::SystemClock;
+use crate::ports::exec::{Exec, StopFlag};
+use crate::ports::root::{Root, RootError};
+use crate::ports::store::{Store, StoreError};
+use crate::ports::{Host, services, store};
+use crate::problem::{Problem, Problems, nearest};
+use crate::report::{Heading, History, Report};
+use crate::role::{self, Catalog};
+use crate::settings::{self, Settings};
+
+/// Why a pass could not be made at all. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// Settings, a role, a template or the manifest.
+    #[error("{0}")]
+    Input(#[from] Problems),
+    #[error("{0}")]
+    Desired(DesiredError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// trueup's own files on the host.
+    #[error("{0}")]
+    Root(#[from] RootError),
+    #[error("another pass is running{}", holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
+    Locked { holder: Option<u32> },
+}
+
+impl From<Problem> for PassError {
+    fn from(problem: Problem) -> PassError {
+        PassError::Input(problem.into())
+    }
+}
+
+impl From<DesiredError> for PassError {
+    fn from(error: DesiredError) -> PassError {
+        match error {
+            DesiredError::Refused(problem) => PassError::Input((*problem).into()),
+            DesiredError::Cache(error) => PassError::Root(error),
+            error => PassError::Desired(error),
+        }
+    }
+}
+
+/// Where everything is.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub config: PathBuf,
+    /// The folder that stands for `/`.
+    pub root: PathBuf,
+    /// Where the shipped roles and templates are.
+    pub share: PathBuf,
+}
+
+/// What a pass is asked to do besides the usual.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Ask the store as if nothing were known.
+    pub force: bool,
+    /// Only this resource and what acts on its change.
+    pub only: Option<String>,
+}
+
+/// Where the desired state comes from.
+#[derive(Clone, Copy)]
+enum Ask {
+    Store { force: bool },
+    /// Nobody: what was last good.
+    Nobody,
+}
+
+/// A host and its settings, ready for a pass.
+pub struct Session {
+    pub settings: Settings,
+    pub host: Host,
+    pub facts: Facts,
+}
+
+impl Session {
+    pub fn open(places: &Places, stop: StopFlag) -> Result<Session, PassError> {
+        let settings = settings::load(&places.config, &places.share)?;
+        let root = Rc::new(Root::at(&places.root)?);
+        let accounts = Rc::new(Accounts::default());
+        let services = services::open(settings.services, &root, &accounts);
+        let host = Host {
+            exec: Exec,
+            services,
+            clock: Box::new(SystemClock),
+            stop,
+            accounts,
+            root,
+        };
+        let facts = facts::gather(&host.root);
+        Ok(Session {
+            settings,
+            host,
+            facts,
+        })
+    }
+
+    pub fn node(&self) -> &str {
+        self.settings.node.as_deref().unwrap_or(&self.facts.hostname)
+    }
+
+    pub fn store(&self) -> Result<Box<dyn Store>, PassError> {
+        Ok(store::open(&self.settings.store)?)
+    }
+
+    /// What a pass would do. Changes nothing on the host but the copy of the last good manifest.
+    pub fn plan(&self, options: &Options) -> Result<Report, PassError> {
+        let started = self.begin();
+        let force = options.force;
+        let (catalog, desired, apps) = self.describe(Ask::Store { force })?;
+        let selection = select(&catalog, options)?;
+        let plan = plan::build(&catalog, &self.host, &selection);
+        let heading = self.heading(started, &desired, &apps, Vec::new());
+        Ok(Report::of_plan(heading, &catalog, &plan))
+    }
+
+    /// How the host compares with what was last known to be wanted, without asking the store.
+    pub fn drift(&self) -> Result<Report, PassError> {
+        let started = self.begin();
+        let (catalog, desired, apps) = self.describe(Ask::Nobody)?;
+        let plan = plan::build(&catalog, &self.host, &Selection::all());
+        let heading = self.heading(started, &desired, &apps, Vec::new());
+        Ok(Report::of_plan(heading, &catalog, &plan))
+    }
+
+    /// Checks roles, templates and settings without looking at the host or the store. Returns how
+    /// many resources are described.
+    pub fn validate(&self) -> Result<usize, PassError> {
+        let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
+        store::open(&self.settings.store)?;
+        let catalog = expanded.resolve(&Desired::nothing())?;
+        Ok(catalog.resources.len())
+    }
+
+    /// Makes it so. The caller holds the lock.
+    pub fn converge(&self, options: &Options, observe: &mut dyn FnMut(Event<'_>)) -> Result<Report, PassError> {
+        let started = self.begin();
+        let force = options.force;
+        let (catalog, desired, apps) = self.describe(Ask::Store { force })?;
+        let selection = select(&catalog, options)?;
+        let notes = apply::recover(&catalog, &self.host)?;
+        let plan = plan::build(&catalog, &self.host, &selection);
+        let report = if plan.is_empty() && !self.has_news(&catalog, &plan) {
+            let heading = self.heading(started, &desired, &apps, notes);
+            Report::of_plan(heading, &catalog, &plan)
+        } else {
+            let done = self.apply(&catalog, &plan, &selection, observe)?;
+            let heading = self.heading(started, &desired, &apps, notes);
+            Report::of_pass(heading, &catalog, done)
+        };
+        History::new(&self.host).keep(&report)?;
+        Ok(report)
+    }
+
+    fn apply(
+        &self,
+        catalog: &Catalog,
+        plan: &Plan,
+        selection: &Selection,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Vec<apply::Done>, RootError> {
+        let task = Task {
+            catalog,
+            plan,
+            selection,
+            observe,
+        };
+        apply::apply(task, &self.host)
+    }
+
+    /// Whether a record of what a service runs with is out of date though nothing is owed: an
+    /// operator restarted it, or it is new.
+    fn has_news(&self, catalog: &Catalog, plan: &Plan) -> bool {
+        apply::records_differ(catalog, plan, &self.host)
+    }
+
+    fn describe(&self, ask: Ask) -> Result<(Catalog, Desired, Vec<String>), PassError> {
+        let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
+        let apps = expanded.apps();
+        let whom = For {
+            environment: &self.settings.environment,
+            tags: &self.settings.tags,
+            apps: &apps,
+            now: self.host.clock.now(),
+            last_answer: History::new(&self.host).last().and_then(|last| last.store_answered),
+        };
+        let key = &self.settings.manifest;
+        let desired = match ask {
+            Ask::Store { force } => {
+                let store = self.store()?;
+                desired::read(store.as_ref(), key, force, &self.host, &whom)?
+            }
+            Ask::Nobody => desired::last_known(key, &self.host, &whom).unwrap_or_else(Desired::nothing),
+        };
+        let catalog = expanded.resolve(&desired)?;
+        Ok((catalog, desired, apps))
+    }
+
+    fn heading<'a>(
+        &'a self,
+        (started, tick): (jiff::Timestamp, std::time::Instant),
+        desired: &'a Desired,
+        apps: &'a [String],
+        notes: Vec<String>,
+    ) -> Heading<'a> {
+        Heading {
+            node: self.node(),
+            environment: &self.settings.environment,
+            started,
+            took: self.host.clock.tick() - tick,
+            desired,
+            apps,
+            notes,
+        }
+    }
+
+    fn begin(&self) -> (jiff::Timestamp, std::time::Instant) {
+        (self.host.clock.now(), self.host.clock.tick())
+    }
+
+    /// The folder that stands for `/`, as templates see it.
+    fn root_word(&self) -> String {
+        self.host.root.path().display().to_string()
+    }
+}
+
+fn select(catalog: &Catalog, options: &Options) -> Result<Selection, PassError> {
+    let Some(id) = &options.only else {
+        return Ok(Selection::all());
+    };
+    if catalog.find(id).is_some() {
+        return Ok(Selection::only(catalog, id));
+    }
+    let known = || catalog.resources.iter().map(|resource| resource.id.as_str());
+    let problem = Problem::new(format!("--only: there is no resource `{id}`"));
+    Err(match nearest(id, known()) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("`trueup plan --all` lists every resource with its id"),
+    }
+    .into())
+}
+
+/// The places that the command line names, made absolute.
+pub fn places(config: Option<&Path>, root: Option<&Path>, share: Option<&Path>) -> Places {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let root = root.map_or_else(|| PathBuf::from("/"), absolute);
+    let default = settings::DEFAULT_CONFIG.trim_start_matches('/');
+    Places {
+        config: config.map_or_else(|| root.join(default), absolute),
+        share: share.map_or_else(|| PathBuf::from(settings::SHARE), absolute),
+        root,
+    }
+}
