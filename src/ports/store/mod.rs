@@ -4,8 +4,22 @@
 //! from a conditional read and a compare-and-swap write, so a backend that gets either wrong is
 //! worse than none: every backend passes the one suite in `suite.rs`.
 
+mod dir;
+#[cfg(any(test, feature = "test-backends"))]
+mod memory;
+mod s3;
+#[cfg(test)]
+mod suite;
+
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use dir::DirStore;
+#[cfg(any(test, feature = "test-backends"))]
+pub use memory::MemoryStore;
+pub use s3::{S3Settings, S3Store};
 
 /// The version of an object, opaque: only ever compared for equality or sent back to its store.
 /// Kept without the quotes that S3 wraps it in, because some servers only match it unquoted.
@@ -108,6 +122,47 @@ pub trait Store {
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 }
 
+/// Where the store is, as written in the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `s3://bucket`, `s3://bucket/prefix` or `dir:/absolute/path`.
+    pub url: String,
+    /// The region of the bucket. Without it: `AWS_REGION`, `AWS_DEFAULT_REGION`, then the AWS
+    /// profile. Only for `s3://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The address of an S3-compatible server, with its scheme. Only for `s3://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Put the bucket in the path instead of in the host name, as most S3-compatible servers want
+    /// it. Only for `s3://`.
+    #[serde(default)]
+    pub path_style: bool,
+}
+
+/// Opens the store that the settings name. Nothing is contacted: a store that is not there shows
+/// in the first operation.
+pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
+    if let Some(place) = settings.url.strip_prefix("s3://") {
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        return Ok(Box::new(S3Store::open(S3Settings {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            region: settings.region.clone(),
+            endpoint: settings.endpoint.clone(),
+            path_style: settings.path_style,
+        })?));
+    }
+    if let Some(path) = settings.url.strip_prefix("dir:") {
+        return Ok(Box::new(DirStore::open(Path::new(path))?));
+    }
+    Err(StoreError::Settings(format!(
+        "`{}` is not the address of a store: expected s3://bucket, s3://bucket/prefix or dir:/absolute/path",
+        settings.url
+    )))
+}
+
 /// A key that every backend can take: not empty, no empty, `.` or `..` part, no control character.
 fn check_key(key: &str) -> Result<(), StoreError> {
     let bad = |part: &str| part.is_empty() || part == "." || part == "..";
@@ -119,15 +174,84 @@ fn check_key(key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Where the store is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct StoreSettings {
-    /// `s3://bucket[/prefix]` or `dir:/absolute/path`.
-    pub url: String,
-    pub region: Option<String>,
-    pub endpoint: Option<String>,
-    #[serde(default)]
-    pub path_style: bool,
+/// The start of a key: like a key, but it may be empty, and may end anywhere.
+fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    match prefix.rsplit_once('/') {
+        Some((folder, _)) => check_key(folder),
+        None => Ok(()),
+    }
+}
+
+/// Refuses to write what no reader would take.
+fn check_size(store: &str, key: &str, bytes: u64) -> Result<(), StoreError> {
+    if bytes > MAX_OBJECT as u64 {
+        return Err(StoreError::TooLarge {
+            store: store.to_owned(),
+            key: key.to_owned(),
+            limit: MAX_OBJECT,
+        });
+    }
+    Ok(())
+}
+
+/// The version of a body in the stores that have no versions of their own: equal content, equal
+/// version.
+fn content_etag(body: &[u8]) -> Etag {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write;
+
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(body) {
+        write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
+    }
+    Etag(hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str) -> StoreSettings {
+        serde_json::from_value(serde_json::json!({"url": url, "region": "eu-west-1"})).unwrap()
+    }
+
+    #[test]
+    fn each_address_opens_its_own_backend() {
+        for (url, address) in [
+            ("s3://bucket", "s3://bucket"),
+            ("s3://bucket/", "s3://bucket"),
+            ("s3://bucket/a/b/", "s3://bucket/a/b"),
+            ("dir:/srv/store", "dir:/srv/store"),
+            ("dir:/srv/store/", "dir:/srv/store"),
+        ] {
+            assert_eq!(open(&settings(url)).unwrap().address(), address, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_understood_says_what_was_expected() {
+        for (url, expected) in [
+            ("http://bucket", "expected s3://bucket"),
+            ("bucket", "expected s3://bucket"),
+            ("s3://", "bucket"),
+            ("s3:///prefix", "bucket"),
+            ("s3://Bad Bucket", "bucket"),
+            ("s3://bucket/a//b", "not a key"),
+            ("s3://bucket/../b", "not a key"),
+            ("dir:relative/path", "absolute"),
+            ("dir:", "absolute"),
+        ] {
+            match open(&settings(url)).map(|store| store.address().to_owned()) {
+                Err(StoreError::Settings(why)) => assert!(why.contains(expected), "{url}: {why}"),
+                other => panic!("{url}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistyped_setting_is_refused() {
+        let written = serde_json::json!({"url": "dir:/srv", "regoin": "eu-west-1"});
+        let error = serde_json::from_value::<StoreSettings>(written).unwrap_err();
+        assert!(error.to_string().contains("regoin"), "{error}");
+    }
 }

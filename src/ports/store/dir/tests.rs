@@ -1,0 +1,171 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::ports::store::suite;
+
+fn store() -> (TempDir, DirStore) {
+    let folder = TempDir::new().unwrap();
+    let store = DirStore::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+fn listed(store: &DirStore) -> Vec<String> {
+    let rows = store.list("").unwrap();
+    rows.into_iter().map(|row| row.key).collect()
+}
+
+fn refused(result: Result<impl std::fmt::Debug, StoreError>) -> String {
+    match result {
+        Err(StoreError::Refused { why, .. }) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_folder_keeps_the_promises_of_a_store() {
+    let folder = TempDir::new().unwrap();
+    suite::run(&|| Box::new(DirStore::open(folder.path()).unwrap()));
+    let left = fs::read_dir(folder.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [LOCK], "empty folders and temporary files are gone");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_unreachable_and_stays_absent() {
+    let (folder, _) = store();
+    let path = folder.path().join("absent");
+    let store = DirStore::open(&path).unwrap();
+    let why = |error| match error {
+        StoreError::Unreachable { why, .. } => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(why(store.get("a", None).unwrap_err()).contains("no such folder"));
+    assert!(why(store.put("a", b"", When::Always).unwrap_err()).contains("no such folder"));
+    assert!(why(store.list("").unwrap_err()).contains("no such folder"));
+    assert!(why(store.delete("a").unwrap_err()).contains("no such folder"));
+    assert!(!path.exists());
+    fs::write(&path, "a file").unwrap();
+    assert!(why(store.get("a", None).unwrap_err()).contains("not a folder"));
+}
+
+#[test]
+fn a_refused_write_leaves_the_object_as_it_was() {
+    let (folder, store) = store();
+    store.put("a/b", b"1", When::Always).unwrap();
+    assert!(refused(store.put("a", b"2", When::Always)).contains("objects below"));
+    assert!(refused(store.put("a/b/c", b"2", When::Always)).contains("is an object itself"));
+    assert_eq!(fs::read(folder.path().join("a/b")).unwrap(), b"1");
+    assert_eq!(listed(&store), ["a/b"]);
+    assert!(!folder.path().join(INCOMING).exists());
+    store.delete("a").unwrap();
+    assert_eq!(listed(&store), ["a/b"], "a folder is no object");
+}
+
+#[test]
+fn the_name_of_an_emptied_folder_is_free_again() {
+    let (_folder, store) = store();
+    store.put("a/b/c", b"1", When::Always).unwrap();
+    store.put("a/d", b"1", When::Always).unwrap();
+    store.delete("a/b/c").unwrap();
+    store.put("a/b", b"2", When::Absent).unwrap();
+    assert_eq!(listed(&store), ["a/b", "a/d"]);
+}
+
+#[test]
+fn no_link_leads_out_of_the_folder() {
+    let (folder, store) = store();
+    let outside = TempDir::new().unwrap();
+    fs::write(outside.path().join("secret"), "s").unwrap();
+    symlink(outside.path(), folder.path().join("away")).unwrap();
+    symlink(outside.path().join("secret"), folder.path().join("one")).unwrap();
+    for key in ["away/secret", "one"] {
+        assert!(
+            refused(store.get(key, None)).contains("symbolic link"),
+            "{key}"
+        );
+    }
+    assert!(refused(store.put("away/new", b"x", When::Always)).contains("symbolic link"));
+    assert!(refused(store.delete("away/secret")).contains("symbolic link"));
+    assert_eq!(
+        store.put("one", b"x", When::Always).unwrap(),
+        Put::Written(content_etag(b"x"))
+    );
+    assert!(
+        listed(&store) == ["one"],
+        "a link is replaced, not followed"
+    );
+    assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"s");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn only_objects_are_listed() {
+    let (folder, store) = store();
+    store.put("a/b", b"1", When::Always).unwrap();
+    for name in [INCOMING, ".hidden", "a/.incoming", "a/line\nbreak"] {
+        fs::write(folder.path().join(name), "x").unwrap();
+    }
+    fs::create_dir(folder.path().join(".git")).unwrap();
+    fs::write(folder.path().join(".git/config"), "x").unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    nix::unistd::mkfifo(&folder.path().join("fifo"), Mode::S_IRWXU).unwrap();
+    assert_eq!(listed(&store), ["a/b"]);
+    assert_eq!(store.get("empty", None).unwrap(), Fetched::Missing);
+    assert_eq!(store.get("fifo", None).unwrap(), Fetched::Missing);
+    for key in [".hidden", "a/.incoming"] {
+        assert!(matches!(store.get(key, None), Err(StoreError::Settings(_))));
+        assert!(matches!(
+            store.put(key, b"", When::Always),
+            Err(StoreError::Settings(_))
+        ));
+        assert!(matches!(store.delete(key), Err(StoreError::Settings(_))));
+    }
+}
+
+#[test]
+fn a_body_that_a_dead_writer_left_is_never_seen() {
+    let (folder, store) = store();
+    fs::write(folder.path().join(INCOMING), "half a bo").unwrap();
+    assert_eq!(listed(&store), [""; 0]);
+    store.put("whole", b"body", When::Absent).unwrap();
+    assert_eq!(fs::read(folder.path().join("whole")).unwrap(), b"body");
+    assert!(!folder.path().join(INCOMING).exists());
+}
+
+#[test]
+fn an_object_too_large_is_refused_unread() {
+    let (folder, store) = store();
+    // Sparse, and far larger than memory: reading it would be noticed.
+    let file = fs::File::create(folder.path().join("huge")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let refused = store.get("huge", None);
+    assert!(
+        matches!(refused, Err(StoreError::TooLarge { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(store.list("").unwrap()[0].size, 1 << 40);
+    let known = store.list("").unwrap()[0].etag.clone();
+    assert_eq!(
+        store.put("huge", b"x", When::Absent).unwrap(),
+        Put::Conflict
+    );
+    assert_eq!(
+        store.put("huge", b"x", When::Matches(&known)).unwrap(),
+        Put::Conflict
+    );
+    store.put("huge", b"x", When::Always).unwrap();
+    assert_eq!(fs::read(folder.path().join("huge")).unwrap(), b"x");
+}
+
+#[test]
+fn a_reader_does_not_wait_for_a_writer() {
+    let (folder, store) = store();
+    store.put("a", b"1", When::Always).unwrap();
+    let _turn = store.turn(&store.folder().unwrap(), "a").unwrap();
+    let other = DirStore::open(folder.path()).unwrap();
+    assert!(matches!(other.get("a", None).unwrap(), Fetched::Object(_)));
+    assert_eq!(listed(&other), ["a"]);
+}

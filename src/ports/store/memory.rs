@@ -1,0 +1,156 @@
+//! A store in memory, for tests: the same promises as the real ones, and it can be cut off.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::{
+    Etag, Fetched, Listed, Object, Put, Store, StoreError, When, check_key, check_prefix,
+    check_size, content_etag,
+};
+
+const ADDRESS: &str = "memory:";
+
+/// A store in memory. Clones share their objects, as handles of one store do.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<String, Object>,
+    unreachable: bool,
+    now: Option<Timestamp>,
+}
+
+impl MemoryStore {
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// Cuts the store off (every operation fails as unreachable), or heals it.
+    pub fn set_unreachable(&self, unreachable: bool) {
+        self.state().unreachable = unreachable;
+    }
+
+    /// Sets the store's own clock, which stamps what is written from now on. Without it the
+    /// store follows the clock of the machine.
+    pub fn set_now(&self, now: Timestamp) {
+        self.state().now = Some(now);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that panicked while it held the lock must not hide behind a second panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reach(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.state();
+        if state.unreachable {
+            return Err(StoreError::Unreachable {
+                store: ADDRESS.to_owned(),
+                why: "cut off by the test".to_owned(),
+            });
+        }
+        Ok(state)
+    }
+}
+
+impl Store for MemoryStore {
+    fn address(&self) -> &str {
+        ADDRESS
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+        check_key(key)?;
+        Ok(match self.reach()?.objects.get(key) {
+            None => Fetched::Missing,
+            Some(object) if known == Some(&object.etag) => Fetched::Unchanged,
+            Some(object) => Fetched::Object(object.clone()),
+        })
+    }
+
+    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+        check_key(key)?;
+        check_size(ADDRESS, key, body.len() as u64)?;
+        let mut state = self.reach()?;
+        let current = state.objects.get(key).map(|object| &object.etag);
+        let holds = match when {
+            When::Always => true,
+            When::Absent => current.is_none(),
+            When::Matches(etag) => current == Some(etag),
+        };
+        if !holds {
+            return Ok(Put::Conflict);
+        }
+        let etag = content_etag(body);
+        let object = Object {
+            body: body.to_vec(),
+            etag: etag.clone(),
+            modified: state.now.unwrap_or_else(Timestamp::now),
+        };
+        state.objects.insert(key.to_owned(), object);
+        Ok(Put::Written(etag))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        check_prefix(prefix)?;
+        let state = self.reach()?;
+        let rows = state
+            .objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix));
+        Ok(rows
+            .map(|(key, object)| Listed {
+                key: key.clone(),
+                etag: object.etag.clone(),
+                modified: object.modified,
+                size: object.body.len() as u64,
+            })
+            .collect())
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        check_key(key)?;
+        self.reach()?.objects.remove(key);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::store::suite;
+
+    #[test]
+    fn a_store_in_memory_keeps_the_promises_of_a_store() {
+        let store = MemoryStore::new();
+        suite::run(&|| Box::new(store.clone()));
+    }
+
+    #[test]
+    fn a_store_that_is_cut_off_answers_nothing_and_loses_nothing() {
+        let store = MemoryStore::new();
+        store.put("kept", b"1", When::Always).unwrap();
+        store.set_unreachable(true);
+        let cut = |error| matches!(error, StoreError::Unreachable { .. });
+        assert!(cut(store.get("kept", None).unwrap_err()));
+        assert!(cut(store.put("kept", b"2", When::Always).unwrap_err()));
+        assert!(cut(store.list("").unwrap_err()));
+        assert!(cut(store.delete("kept").unwrap_err()));
+        store.set_unreachable(false);
+        let Fetched::Object(kept) = store.get("kept", None).unwrap() else {
+            panic!("the object is gone");
+        };
+        assert_eq!(kept.body, b"1");
+    }
+
+    #[test]
+    fn what_is_written_carries_the_time_of_the_stores_own_clock() {
+        let store = MemoryStore::new();
+        let then: Timestamp = "2026-11-21T04:43:01Z".parse().unwrap();
+        store.set_now(then);
+        store.put("seen", b"", When::Always).unwrap();
+        assert_eq!(store.list("").unwrap()[0].modified, then);
+    }
+}

@@ -1,0 +1,180 @@
+//! What went wrong in a request, and how it is said in the port's own words.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::credentials::Trouble;
+use crate::ports::store::{MAX_OBJECT, StoreError};
+
+/// What went wrong in a request.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The server answered, and it was not a success.
+    Answered(Answer),
+    /// No answer, or one that makes no sense; may be different the next time.
+    Lost(String),
+    /// Not all done by the deadline.
+    Late(Duration),
+    Credentials(Trouble),
+    TooLarge,
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: u16,
+    /// S3's own word for it; empty if it gave none.
+    code: String,
+    message: String,
+    /// The region where the bucket is, if it says so.
+    region: Option<String>,
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Fault
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Fault {
+        if let SdkError::ServiceError(answer) = &error {
+            let (raw, error) = (answer.raw(), answer.err());
+            return Fault::Answered(Answer {
+                status: raw.status().as_u16(),
+                code: error.code().unwrap_or_default().to_owned(),
+                message: error.message().unwrap_or_default().to_owned(),
+                region: raw.headers().get("x-amz-bucket-region").map(str::to_owned),
+            });
+        }
+        if let Some(trouble) = links(&error).find_map(|link| link.downcast_ref::<Trouble>()) {
+            return Fault::Credentials(trouble.clone());
+        }
+        Fault::Lost(chain(&error))
+    }
+}
+
+impl Fault {
+    /// An answer that no S3 server should give.
+    pub fn answer(what: &str) -> Fault {
+        Fault::Lost(format!("it answered with {what}"))
+    }
+
+    /// A body that broke off.
+    pub fn cut(error: &(dyn Error + 'static)) -> Fault {
+        Fault::Lost(format!("the object broke off: {}", chain(error)))
+    }
+
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Fault::Answered(answer) => Some(answer.status),
+            _ => None,
+        }
+    }
+
+    /// A 404 without S3's own word is not taken for a missing object: it may come from a web
+    /// server that has nothing to do with the store.
+    pub fn no_such_key(&self) -> bool {
+        matches!(self, Fault::Answered(answer) if answer.status == 404 && answer.code == "NoSuchKey")
+    }
+
+    pub fn condition_failed(&self) -> bool {
+        self.status() == Some(412) || self.no_such_key()
+    }
+
+    pub fn explain(self, store: &str, key: &str, endpoint: Option<&str>) -> StoreError {
+        let at = endpoint.map_or_else(String::new, |endpoint| format!(" (endpoint {endpoint})"));
+        let unreachable = |why: String| StoreError::Unreachable {
+            store: store.to_owned(),
+            why: why + &at,
+        };
+        let refused = |why: String| StoreError::Refused {
+            store: store.to_owned(),
+            key: key.to_owned(),
+            why: why + &at,
+        };
+        match self {
+            Fault::TooLarge => StoreError::TooLarge {
+                store: store.to_owned(),
+                key: key.to_owned(),
+                limit: MAX_OBJECT,
+            },
+            Fault::Lost(why) => unreachable(why),
+            Fault::Late(limit) => unreachable(format!("not done within {limit:?}")),
+            Fault::Credentials(Trouble::None) => refused(Trouble::None.to_string()),
+            // A source that is there may answer the next time.
+            Fault::Credentials(trouble) => unreachable(trouble.to_string()),
+            Fault::Answered(answer) if answer.is_passing() => unreachable(answer.words()),
+            Fault::Answered(answer) => refused(answer.words()),
+        }
+    }
+}
+
+impl Answer {
+    /// It says "not now", not "no".
+    fn is_passing(&self) -> bool {
+        const CODES: [&str; 5] = [
+            "SlowDown",
+            "RequestTimeout",
+            "InternalError",
+            "ServiceUnavailable",
+            "OperationAborted",
+        ];
+        self.status >= 500 || self.status == 429 || CODES.contains(&self.code.as_str())
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("{} {}", self.status, self.code);
+        if !self.message.is_empty() {
+            words = format!("{words}: {}", self.message);
+        }
+        let words = words.trim_end();
+        let hint = match self.code.as_str() {
+            "" => "not S3's way to answer: is the endpoint an S3 server?",
+            "RequestTimeTooSkewed" => {
+                "this host's clock and the store's are too far apart: check this host's time synchronisation"
+            }
+            "SignatureDoesNotMatch" => "the secret access key is not the one of this access key id",
+            "InvalidAccessKeyId" => "the store does not know this access key id",
+            "ExpiredToken" | "TokenRefreshRequired" => "the session's credentials have expired",
+            "AccessDenied" => "these credentials have no permission for it",
+            "NoSuchBucket" => "check the bucket's name in the store's url, and the region",
+            _ => "",
+        };
+        match &self.region {
+            Some(region) if matches!(self.status, 301 | 307 | 400) => {
+                format!("{words} (the bucket is in the region {region})")
+            }
+            _ if hint.is_empty() => words.to_owned(),
+            _ => format!("{words} ({hint})"),
+        }
+    }
+}
+
+/// An error and all that led to it, without the SDK's own frame around them.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    const FRAME: [&str; 7] = [
+        "dispatch failure",
+        "request has timed out",
+        "response error",
+        "unhandled error",
+        "io error",
+        "other",
+        "client error (Connect)",
+    ];
+    let mut words: Vec<String> = Vec::new();
+    for link in links(error) {
+        let text = link.to_string();
+        let said = words.last().is_some_and(|last| last.ends_with(&text));
+        if !said && !FRAME.contains(&text.as_str()) {
+            words.push(text);
+        }
+    }
+    if words.is_empty() {
+        words.push(error.to_string());
+    }
+    words.join(": ")
+}
+
+fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}

@@ -1,0 +1,341 @@
+//! What a bad server or network becomes, shown with a server that misbehaves to order.
+
+mod credentials;
+mod server;
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::config::Credentials;
+
+use self::server::{Act, Server, error, object};
+use super::*;
+
+const QUICK: Deadlines = Deadlines {
+    connect: Duration::from_millis(400),
+    attempt: Duration::from_millis(400),
+    operation: Duration::from_secs(4),
+    credentials: Duration::from_millis(400),
+};
+
+fn settings(endpoint: &str) -> S3Settings {
+    S3Settings {
+        bucket: "bucket".to_owned(),
+        prefix: "prefix".to_owned(),
+        region: Some("eu-west-1".to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        path_style: true,
+    }
+}
+
+fn store_at(endpoint: &str, deadlines: Deadlines) -> S3Store {
+    let keys = Credentials::new("id", "secret", None, None, "test");
+    let keys = SharedCredentialsProvider::new(keys);
+    S3Store::prepare(settings(endpoint), deadlines, Some(keys)).unwrap()
+}
+
+fn store(server: &Server) -> S3Store {
+    store_at(&server.endpoint(), QUICK)
+}
+
+/// For servers that are slow on purpose, but do answer in the end.
+fn patient(server: &Server) -> S3Store {
+    store_at(&server.endpoint(), Deadlines::default())
+}
+
+#[track_caller]
+fn unreachable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Unreachable { why, .. }) => why,
+        other => panic!("not unreachable: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Refused { why, .. }) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn known(etag: &str) -> Etag {
+    Etag(etag.to_owned())
+}
+
+#[test]
+fn a_server_that_never_answers_is_unreachable_by_the_deadline() {
+    let server = Server::start(vec![Act::Hang]);
+    let asked = Instant::now();
+    let why = unreachable(store(&server).get("key", None));
+    assert!(why.contains("timeout"), "{why}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(server.seen().len(), 3, "three attempts");
+}
+
+#[test]
+fn a_body_that_drips_ends_at_the_deadline() {
+    let server = Server::start(vec![Act::Drip(object("v1", &[b'x'; 1000]))]);
+    let asked = Instant::now();
+    let why = unreachable(store(&server).get("key", None));
+    assert!(why.contains("not done within"), "{why}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+#[test]
+fn a_server_that_is_busy_is_asked_again() {
+    let busy = || Act::Say(error(503, "SlowDown"));
+    let server = Server::start(vec![busy(), Act::Say(object("v1", b"body"))]);
+    let Fetched::Object(found) = patient(&server).get("key", None).unwrap() else {
+        panic!("no object");
+    };
+    assert_eq!((&found.body[..], found.etag), (&b"body"[..], known("v1")));
+    assert_eq!(found.modified.to_string(), "2026-11-21T04:43:01Z");
+
+    let server = Server::start(vec![busy()]);
+    let why = unreachable(patient(&server).get("key", None));
+    assert!(why.contains("503 SlowDown"), "{why}");
+    assert_eq!(server.seen().len(), 3, "three attempts");
+}
+
+#[test]
+fn a_body_cut_short_is_no_object() {
+    let mut short = object("v1", &[b'x'; 1000]);
+    short.truncate(short.len() - 1);
+    let server = Server::start(vec![Act::Cut(short)]);
+    let why = unreachable(store(&server).get("key", None));
+    assert!(why.contains("broke off"), "{why}");
+}
+
+#[test]
+fn a_body_of_unknown_or_too_great_length_is_not_read() {
+    let head =
+        "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\n";
+    let unknown = format!("{head}Connection: close\r\n\r\nhalf of it");
+    let server = Server::start(vec![Act::Cut(unknown.into())]);
+    let why = unreachable(store(&server).get("key", None));
+    assert!(why.contains("without its length"), "{why}");
+
+    let large = format!("{head}Content-Length: {}\r\n\r\n", MAX_OBJECT + 1);
+    let server = Server::start(vec![Act::Say(large.into())]);
+    let result = store(&server).get("key", None);
+    assert!(
+        matches!(result, Err(StoreError::TooLarge { .. })),
+        "{result:?}"
+    );
+}
+
+#[test]
+fn an_unchanged_object_is_not_read() {
+    let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec();
+    // The second server has the object at the known version, but sends it all the same.
+    for answer in [unchanged, object("v1", b"body")] {
+        let server = Server::start(vec![Act::Say(answer)]);
+        let found = store(&server).get("key", Some(&known("v1"))).unwrap();
+        assert_eq!(found, Fetched::Unchanged);
+        let seen = server.seen();
+        assert!(seen[0].starts_with("GET /bucket/prefix/key"), "{seen:?}");
+        assert!(
+            seen[0].contains("\r\nif-none-match: \"v1\"\r\n"),
+            "{seen:?}"
+        );
+    }
+}
+
+#[test]
+fn a_write_sends_its_condition() {
+    let written =
+        || Act::Say(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let cases = [
+        (When::Always, None),
+        (When::Absent, Some("\r\nif-none-match: *\r\n")),
+        (When::Matches(&known("v1")), Some("\r\nif-match: v1\r\n")),
+    ];
+    for (when, condition) in cases {
+        let server = Server::start(vec![written()]);
+        let put = store(&server).put("key", b"body", when).unwrap();
+        assert_eq!(put, Put::Written(known("v2")));
+        let seen = &server.seen()[0];
+        match condition {
+            Some(condition) => assert!(seen.contains(condition), "{seen}"),
+            None => assert!(!seen.contains("\r\nif-"), "{seen}"),
+        }
+    }
+}
+
+#[test]
+fn a_condition_that_failed_is_a_conflict_and_no_bucket_is_not() {
+    for (status, code) in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
+        let server = Server::start(vec![Act::Say(error(status, code))]);
+        let put = store(&server).put("key", b"", When::Matches(&known("v1")));
+        assert_eq!(put.unwrap(), Put::Conflict);
+        assert_eq!(server.seen().len(), 1, "asked once, and looked up nothing");
+    }
+    let server = Server::start(vec![Act::Say(error(404, "NoSuchBucket"))]);
+    let put = store(&server).put("key", b"", When::Matches(&known("v1")));
+    assert!(refused(put).contains("NoSuchBucket"));
+    assert!(refused(store(&server).get("key", None)).contains("NoSuchBucket"));
+}
+
+#[test]
+fn a_write_that_meets_another_in_progress_waits_its_turn() {
+    let busy = || Act::Say(error(409, "ConditionalRequestConflict"));
+    let written =
+        Act::Say(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let server = Server::start(vec![busy(), busy(), written]);
+    let put = patient(&server).put("key", b"", When::Absent).unwrap();
+    assert_eq!(put, Put::Written(known("v2")));
+
+    let server = Server::start(vec![busy()]);
+    let put = patient(&server).put("key", b"", When::Absent).unwrap();
+    assert_eq!(put, Put::Conflict);
+    assert_eq!(server.seen().len(), TURNS as usize);
+}
+
+/// The first attempt is carried out but its answer is lost; the second runs into the first.
+#[test]
+fn a_write_whose_answer_was_lost_is_known_again() {
+    fn mark(heads: &[String]) -> &str {
+        let (_, rest) = heads[0].split_once("x-amz-meta-trueup-write: ").unwrap();
+        rest.split("\r\n").next().unwrap()
+    }
+    fn head(mark: &str) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nx-amz-meta-trueup-write: {mark}\r\nContent-Length: 0\r\n\r\n"
+        )
+        .into()
+    }
+    let lost = || Act::Cut(Vec::new());
+    let conflict = || Act::Say(error(412, "PreconditionFailed"));
+
+    let server = Server::start(vec![
+        lost(),
+        conflict(),
+        Act::Reply(|seen| head(mark(seen))),
+    ]);
+    let put = patient(&server).put("key", b"", When::Absent).unwrap();
+    assert_eq!(put, Put::Written(known("v2")));
+    assert!(server.seen()[2].starts_with("HEAD "));
+
+    let server = Server::start(vec![lost(), conflict(), Act::Say(head("another"))]);
+    let put = patient(&server).put("key", b"", When::Absent).unwrap();
+    assert_eq!(put, Put::Conflict);
+}
+
+#[test]
+fn a_connection_closed_between_two_operations_is_opened_anew() {
+    let once = || Act::Cut(object("v1", b"body"));
+    let server = Server::start(vec![once()]);
+    let store = patient(&server);
+    for _ in 0..3 {
+        assert!(matches!(
+            store.get("key", None).unwrap(),
+            Fetched::Object(_)
+        ));
+        // Time for the server's end to arrive, as it would between two looks at a store.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_error_names_its_cause_and_the_endpoint() {
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let why = unreachable(store_at(&closed, QUICK).get("key", None));
+    assert!(
+        why.contains("Connection refused") && why.contains(&closed),
+        "{why}"
+    );
+    assert!(!why.contains("dispatch failure"), "{why}");
+
+    let why = unreachable(store_at("http://store.invalid", Deadlines::default()).get("key", None));
+    assert!(why.contains("dns") || why.contains("timeout"), "{why}");
+    assert!(!why.contains("dispatch failure"), "{why}");
+
+    let server = Server::start(vec![Act::Cut(b"not TLS".to_vec())]);
+    let secure = server.endpoint().replace("http:", "https:");
+    let why = unreachable(store_at(&secure, Deadlines::default()).get("key", None));
+    assert!(
+        why.to_lowercase().contains("tls") || why.contains("corrupt message"),
+        "{why}"
+    );
+
+    let server = Server::start(vec![Act::Say(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    )]);
+    let why = unreachable(store(&server).get("key", None));
+    assert!(why.contains("without its ETag"), "{why}");
+}
+
+#[test]
+fn a_refusal_gives_the_servers_word_and_what_to_do() {
+    for (status, code, hint) in [
+        (403, "SignatureDoesNotMatch", "secret access key"),
+        (403, "InvalidAccessKeyId", "does not know"),
+        (403, "AccessDenied", "permission"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (404, "NoSuchBucket", "bucket's name"),
+    ] {
+        let server = Server::start(vec![Act::Say(error(status, code))]);
+        let store = patient(&server);
+        for why in [
+            refused(store.get("key", None)),
+            refused(store.put("key", b"", When::Absent)),
+            refused(store.list("")),
+            refused(store.delete("key")),
+        ] {
+            assert!(why.contains(code) && why.contains(hint), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_web_server_that_is_no_store_never_says_missing() {
+    let page = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<h1>gone</h1>\r\n";
+    let server = Server::start(vec![Act::Say(page.to_vec())]);
+    assert!(refused(store(&server).get("key", None)).contains("an S3 server?"));
+    assert!(refused(store(&server).put("key", b"", When::Matches(&known("v")))).contains("404"));
+    assert!(refused(store(&server).delete("key")).contains("404"));
+}
+
+#[test]
+fn a_list_is_read_to_its_last_page() {
+    let page = |names: &[&str], next: &str| {
+        let rows: String = names
+            .iter()
+            .map(|name| format!("<Contents><Key>prefix/{name}</Key><LastModified>2026-11-21T04:43:01.000Z</LastModified><ETag>&quot;v&quot;</ETag><Size>7</Size></Contents>"))
+            .collect();
+        let xml = format!("<ListBucketResult>{rows}{next}</ListBucketResult>");
+        Act::Say(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{xml}",
+                xml.len()
+            )
+            .into(),
+        )
+    };
+    let more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t+1</NextContinuationToken>";
+    let server = Server::start(vec![page(&["a/1", "a/"], more), page(&["a/2"], "")]);
+    let rows = store(&server).list("a/").unwrap();
+    let keys: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(keys, ["a/1", "a/2"], "and the console's folder is left out");
+    assert_eq!((rows[0].size, &rows[0].etag), (7, &known("v")));
+    let seen = server.seen();
+    assert!(seen[0].contains("prefix=prefix%2Fa%2F"), "{seen:?}");
+    assert!(seen[1].contains("continuation-token=t%2B1"), "{seen:?}");
+
+    // A server that says "there is more" for ever, or does not say where.
+    for next in [more, "<IsTruncated>true</IsTruncated>"] {
+        let server = Server::start(vec![page(&["a/1"], next)]);
+        assert!(unreachable(store(&server).list("a/")).contains("continuation"));
+    }
+}

@@ -1,0 +1,225 @@
+//! Where region and credentials come from. The SDK reads the environment of its process, so each
+//! case runs this test binary again, with only the one test that `look` is, and an environment of
+//! its own.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::super::{S3Settings, S3Store};
+use super::server::{Act, Server, object};
+use crate::ports::store::Store;
+
+const NAME: &str = "ports::store::s3::fault_tests::credentials::look";
+
+/// The child's part: opens the store named by its environment and prints what came of it.
+#[test]
+#[ignore = "run by the other tests here, as a process of its own"]
+fn look() {
+    let settings = S3Settings {
+        bucket: "bucket".to_owned(),
+        prefix: String::new(),
+        region: None,
+        endpoint: std::env::var("LOOK_AT").ok(),
+        path_style: true,
+    };
+    let asked = Instant::now();
+    match S3Store::open(settings).and_then(|store| store.get("key", None)) {
+        Ok(found) => println!("found {found:?}"),
+        Err(error) => println!("error {error:?}"),
+    }
+    println!("\nafter {} ms", asked.elapsed().as_millis());
+}
+
+/// Runs `look` with this environment and nothing else, in a home of its own.
+fn look_with(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, Duration) {
+    let home = TempDir::new().unwrap();
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    for (name, content) in files {
+        std::fs::write(home.path().join(name), content).unwrap();
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([NAME, "--exact", "--ignored", "--nocapture"])
+        .env_clear()
+        .env("HOME", home.path())
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(child.stdout).unwrap();
+    let (_, after) = said.split_once("\nafter ").expect(&said);
+    let millis = after.split(' ').next().unwrap().parse().unwrap();
+    (said, Duration::from_millis(millis))
+}
+
+/// A store that answers, to see with which key it was asked.
+fn store() -> Server {
+    Server::start(vec![Act::Say(object("v1", b"body"))])
+}
+
+#[track_caller]
+fn asked_with(store: &Server, key: &str, said: &str) {
+    let seen = store.seen();
+    assert_eq!(seen.len(), 1, "{said}");
+    assert!(seen[0].contains(&format!("Credential={key}/")), "{seen:?}");
+    assert!(seen[0].contains("/eu-west-1/s3/"), "{seen:?}");
+}
+
+fn json(key: &str) -> Vec<u8> {
+    let body = format!(
+        r#"{{"Code": "Success", "AccessKeyId": "{key}", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}}"#
+    );
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into()
+}
+
+#[test]
+fn no_region_is_said_at_once_and_nobody_is_asked_for_it() {
+    let metadata = Server::start(vec![Act::Hang]);
+    let endpoint = metadata.endpoint();
+    let (said, _) = look_with(
+        &[
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ],
+        &[],
+    );
+    assert!(
+        said.contains("Settings") && said.contains("AWS_REGION"),
+        "{said}"
+    );
+    assert!(metadata.seen().is_empty(), "the metadata service was asked");
+}
+
+#[test]
+fn no_credentials_is_said_soon_and_names_what_was_tried() {
+    let silent = Server::start(vec![Act::Hang]);
+    let store = store();
+    let (endpoint, at) = (silent.endpoint(), store.endpoint());
+    let (said, after) = look_with(
+        &[
+            ("LOOK_AT", &at),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ],
+        &[],
+    );
+    assert!(said.contains("no AWS credentials"), "{said}");
+    for tried in [
+        "AWS_ACCESS_KEY_ID",
+        "profile",
+        "WEB_IDENTITY",
+        "container",
+        "instance",
+    ] {
+        assert!(said.contains(tried), "{tried}: {said}");
+    }
+    assert!(after < Duration::from_secs(6), "{after:?}: {said}");
+    assert!(store.seen().is_empty(), "a request without credentials");
+}
+
+#[test]
+fn the_environment_answers_without_asking_anyone() {
+    let (store, metadata) = (store(), Server::start(vec![Act::Hang]));
+    let (at, endpoint) = (store.endpoint(), metadata.endpoint());
+    let (said, _) = look_with(
+        &[
+            ("LOOK_AT", &at),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "ENVIRONMENT"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ],
+        &[],
+    );
+    asked_with(&store, "ENVIRONMENT", &said);
+    assert!(metadata.seen().is_empty(), "the metadata service was asked");
+}
+
+#[test]
+fn a_profile_answers_for_region_and_credentials() {
+    let store = store();
+    let at = store.endpoint();
+    let (said, _) = look_with(
+        &[("LOOK_AT", &at), ("AWS_PROFILE", "deploy")],
+        &[
+            (".aws/config", "[profile deploy]\nregion = eu-west-1\n"),
+            (
+                ".aws/credentials",
+                "[deploy]\naws_access_key_id = PROFILE\naws_secret_access_key = s\n",
+            ),
+        ],
+    );
+    asked_with(&store, "PROFILE", &said);
+}
+
+#[test]
+fn a_container_answers_for_credentials() {
+    let (store, container) = (store(), Server::start(vec![Act::Say(json("CONTAINER"))]));
+    let (at, uri) = (store.endpoint(), format!("{}/keys", container.endpoint()));
+    let (said, _) = look_with(
+        &[
+            ("LOOK_AT", &at),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri),
+        ],
+        &[],
+    );
+    asked_with(&store, "CONTAINER", &said);
+}
+
+#[test]
+fn a_web_identity_answers_for_credentials() {
+    let xml = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+        <AccessKeyId>WEB</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
+        </AssumeRoleWithWebIdentityResponse>";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{xml}",
+        xml.len()
+    );
+    let (store, sts) = (store(), Server::start(vec![Act::Say(answer.into())]));
+    let (at, sts) = (store.endpoint(), sts.endpoint());
+    let home = TempDir::new().unwrap();
+    let token = home.path().join("token");
+    std::fs::write(&token, "token").unwrap();
+    let (said, _) = look_with(
+        &[
+            ("LOOK_AT", &at),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/deploy"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+            ("AWS_ENDPOINT_URL_STS", &sts),
+        ],
+        &[],
+    );
+    asked_with(&store, "WEB", &said);
+}
+
+#[test]
+fn an_instance_answers_for_credentials() {
+    let text = |text: &str| {
+        let head = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 600\r\n";
+        Act::Say(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).into())
+    };
+    let metadata = Server::start(vec![
+        text("token"),
+        text("role"),
+        Act::Say(json("INSTANCE")),
+    ]);
+    let store = store();
+    let (at, endpoint) = (store.endpoint(), metadata.endpoint());
+    let (said, _) = look_with(
+        &[
+            ("LOOK_AT", &at),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ],
+        &[],
+    );
+    asked_with(&store, "INSTANCE", &said);
+}

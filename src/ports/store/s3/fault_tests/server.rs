@@ -1,0 +1,138 @@
+//! An HTTP server that does as it is told, one act for each request.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What the server does with a request. The last act goes on for ever.
+#[derive(Clone)]
+pub(super) enum Act {
+    Say(Vec<u8>),
+    /// Says something that depends on the heads of the requests seen so far.
+    Reply(fn(&[String]) -> Vec<u8>),
+    /// Says this, then closes the connection.
+    Cut(Vec<u8>),
+    /// Says the head of this at once and the body slowly.
+    Drip(Vec<u8>),
+    Hang,
+}
+
+#[derive(Clone)]
+pub(super) struct Server {
+    address: SocketAddr,
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Serves until the test process ends.
+    pub fn start(acts: Vec<Act>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server {
+            address: listener.local_addr().unwrap(),
+            acts: Arc::new(Mutex::new(acts.into())),
+            seen: Arc::default(),
+        };
+        let serving = server.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (server, stream) = (serving.clone(), stream.unwrap());
+                // A client that gives up breaks the connection: no matter for the server.
+                std::thread::spawn(move || server.serve(&stream).unwrap_or_default());
+            }
+        });
+        server
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The heads of the requests so far, with header names in lower case.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn next(&self) -> Act {
+        let mut acts = self.acts.lock().unwrap();
+        if acts.len() > 1 {
+            acts.pop_front().unwrap()
+        } else {
+            acts[0].clone()
+        }
+    }
+
+    fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        let mut writer = stream;
+        while let Some(head) = read_request(&mut reader)? {
+            self.seen.lock().unwrap().push(head);
+            match self.next() {
+                Act::Say(bytes) => writer.write_all(&bytes)?,
+                Act::Reply(reply) => writer.write_all(&reply(&self.seen()))?,
+                Act::Cut(bytes) => return writer.write_all(&bytes),
+                Act::Drip(bytes) => {
+                    let end = bytes
+                        .windows(4)
+                        .position(|four| four == b"\r\n\r\n")
+                        .unwrap();
+                    let (head, body) = bytes.split_at(end + 4);
+                    writer.write_all(head)?;
+                    for byte in body {
+                        writer.write_all(&[*byte])?;
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+                Act::Hang => std::thread::sleep(Duration::from_secs(600)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {
+    let mut head = String::new();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        if let Some((name, value)) = line.split_once(": ") {
+            let name = name.to_lowercase();
+            if name == "content-length" {
+                length = value.trim().parse().unwrap();
+            }
+            line = format!("{name}: {value}");
+        }
+        head.push_str(&line);
+        if line == "\r\n" {
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body)?;
+            return Ok(Some(head));
+        }
+    }
+}
+
+/// An object as S3 sends it.
+pub(super) fn object(etag: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!(
+        "HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// An error as S3 sends it.
+pub(super) fn error(status: u16, code: &str) -> Vec<u8> {
+    let xml = format!("<Error><Code>{code}</Code><Message>In words.</Message></Error>");
+    format!(
+        "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\r\n{xml}",
+        xml.len()
+    )
+    .into()
+}

@@ -1,0 +1,71 @@
+//! The suite, and what only a server with real authentication can show.
+//!
+//! `tests/s3-server start DIR` starts such a server; source `DIR/env`, then run the tests.
+
+use std::env;
+
+use super::*;
+use crate::ports::store::suite;
+
+/// The bucket to test in, or None where there is no server: said loudly, and not accepted in CI.
+fn live() -> Option<S3Settings> {
+    let Ok(endpoint) = env::var("TRUEUP_TEST_S3_ENDPOINT") else {
+        let how = "start a server with tests/s3-server and source its env file";
+        assert!(
+            env::var_os("CI").is_none(),
+            "TRUEUP_TEST_S3_ENDPOINT is not set: {how}"
+        );
+        // Not through the captured output of a test that passes.
+        let _ = nix::unistd::write(
+            std::io::stderr(),
+            format!("SKIPPED: no S3 server to test against: {how}\n").as_bytes(),
+        );
+        return None;
+    };
+    Some(S3Settings {
+        bucket: env::var("TRUEUP_TEST_S3_BUCKET").expect("TRUEUP_TEST_S3_BUCKET is not set"),
+        prefix: "a prefix/of tests".to_owned(),
+        region: None,
+        endpoint: Some(endpoint),
+        path_style: true,
+    })
+}
+
+fn why(result: Result<Fetched, StoreError>) -> String {
+    match result {
+        Err(StoreError::Refused { why, .. }) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_bucket_keeps_the_promises_of_a_store() {
+    if let Some(settings) = live() {
+        suite::run(&|| Box::new(S3Store::open(settings.clone()).unwrap()));
+    }
+}
+
+#[test]
+fn a_wrong_secret_is_refused_by_a_real_server() {
+    let Some(settings) = live() else { return };
+    let id = env::var("AWS_ACCESS_KEY_ID").unwrap();
+    for (id, code) in [
+        (id.as_str(), "SignatureDoesNotMatch"),
+        ("AKIANOBODY", "InvalidAccessKeyId"),
+    ] {
+        let keys = aws_sdk_s3::config::Credentials::new(id, "wrong", None, None, "test");
+        let keys = SharedCredentialsProvider::new(keys);
+        let store = S3Store::prepare(settings.clone(), Deadlines::default(), Some(keys)).unwrap();
+        let why = why(store.get("key", None));
+        assert!(why.contains("403") && why.contains(code), "{why}");
+    }
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_not_an_empty_store() {
+    let Some(settings) = live() else { return };
+    let bucket = "no-such-bucket".to_owned();
+    let store = S3Store::open(S3Settings { bucket, ..settings }).unwrap();
+    assert!(why(store.get("key", None)).contains("NoSuchBucket"));
+    assert!(matches!(store.list(""), Err(StoreError::Refused { .. })));
+}
