@@ -9,18 +9,59 @@ use std::future::Future;
 use tokio::runtime::{Builder, Runtime};
 
 thread_local! {
-    static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
+    static RUNTIME: OnceCell<Unwaiting> = const { OnceCell::new() };
+}
+
+/// A runtime that ends without waiting for what it still has on its helper threads: a name lookup
+/// that a deadline gave up on would otherwise hold up the end of the process.
+struct Unwaiting(Option<Runtime>);
+
+impl Drop for Unwaiting {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Runs `future` to its end on this thread's runtime. Must not be called from inside it.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with(|cell| {
-        cell.get_or_init(|| {
-            Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a current-thread runtime needs only an epoll descriptor and a pipe")
-        })
-        .block_on(future)
+        let kept = cell.get_or_init(|| {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            Unwaiting(Some(runtime.expect(
+                "a current-thread runtime needs only an epoll descriptor and a pipe",
+            )))
+        });
+        let runtime = kept.0.as_ref().expect("taken only when dropped");
+        runtime.block_on(future)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_deadline_gave_up_on_does_not_hold_up_the_end() {
+        let finished = Arc::new(AtomicBool::new(false));
+        let lookup = Arc::clone(&finished);
+        let thread = std::thread::spawn(|| {
+            let lookup = move || {
+                std::thread::sleep(Duration::from_secs(30));
+                lookup.store(true, Ordering::SeqCst);
+            };
+            block_on(async {
+                let lookup = tokio::task::spawn_blocking(lookup);
+                tokio::time::timeout(Duration::from_millis(10), lookup).await
+            })
+            .unwrap_err();
+        });
+        thread.join().unwrap();
+        assert!(!finished.load(Ordering::SeqCst), "the end waited for it");
+    }
 }
