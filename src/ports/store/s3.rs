@@ -152,8 +152,8 @@ impl S3Store {
     async fn write(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, Fault> {
         let key = format!("{}{key}", self.prefix);
         let mark = mark();
+        let attempts = Attempts::default();
         for turn in 1.. {
-            let attempts = Attempts::default();
             let request = self
                 .client
                 .put_object()

@@ -258,10 +258,11 @@ fn one_create_wins(open: Open<'_>, key: &str) {
             for writer in 0..WRITERS {
                 let (wins, start, current) = (&wins, &start, current.as_ref());
                 scope.spawn(move || {
+                    // Before anything that may panic: the others would wait for ever.
+                    start.wait();
                     let store = open();
                     let body = format!("round {round} writer {writer}");
                     let when = current.map_or(When::Absent, When::Matches);
-                    start.wait();
                     if let Put::Written(_) = store.put(key, body.as_bytes(), when).unwrap() {
                         wins.fetch_add(1, Ordering::Relaxed);
                         assert_eq!(read(store.as_ref(), key).unwrap().body, body.as_bytes());
@@ -280,8 +281,8 @@ fn no_update_is_lost(open: Open<'_>, key: &str) {
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {
             scope.spawn(|| {
-                let store = open();
                 start.wait();
+                let store = open();
                 loop {
                     let object = read(store.as_ref(), key).unwrap();
                     let count: usize = String::from_utf8(object.body).unwrap().parse().unwrap();
