@@ -1,7 +1,19 @@
 //! The services port: what runs on the host and how it is started, stopped and told to reload.
 
+mod choice;
+mod moment;
+mod name;
+mod process;
+#[cfg(test)]
+mod suite;
+mod systemd;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use choice::{ServiceManager, open};
+pub use process::ProcessServices;
+pub use systemd::SystemdServices;
 
 /// What a service is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +60,23 @@ pub struct Status {
     pub stale_definition: bool,
 }
 
+impl Status {
+    /// Of a name that the supervisor has no definition of.
+    fn unknown() -> Status {
+        Status {
+            known: false,
+            active: Active::Stopped,
+            enabled: Enabled::No,
+            main_pid: None,
+            run: None,
+            started_at: None,
+            reloaded_at: None,
+            can_reload: false,
+            stale_definition: false,
+        }
+    }
+}
+
 /// Why a service could not be asked or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -75,6 +104,24 @@ pub enum ServiceError {
     },
 }
 
+impl ServiceError {
+    fn failed(verb: &'static str, name: &str, why: impl Into<String>) -> ServiceError {
+        ServiceError::Failed {
+            verb,
+            name: name.to_owned(),
+            why: why.into(),
+            log: Vec::new(),
+        }
+    }
+
+    fn with_log(mut self, lines: Vec<String>) -> ServiceError {
+        if let ServiceError::Failed { log, .. } = &mut self {
+            *log = lines;
+        }
+        self
+    }
+}
+
 /// A supervisor of services. Every verb returns only when the supervisor says that it is done (a
 /// started service is up, a stopped one is gone) or has failed, and always within a deadline.
 ///
@@ -88,15 +135,4 @@ pub trait Services {
     fn reload(&self, name: &str) -> Result<(), ServiceError>;
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
-}
-
-/// Which supervisor runs the host's services.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceManager {
-    #[default]
-    Auto,
-    Systemd,
-    Process,
 }

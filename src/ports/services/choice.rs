@@ -1,0 +1,106 @@
+//! Which supervisor a host has.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ProcessServices, ServiceError, Services, Status, SystemdServices};
+use crate::ports::accounts::Accounts;
+use crate::ports::exec::Exec;
+use crate::ports::root::Root;
+
+/// Which supervisor the settings ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceManager {
+    /// Plain processes in a sandbox, systemd on a host that runs it.
+    #[default]
+    Auto,
+    Systemd,
+    Process,
+}
+
+/// The supervisor of the host behind `root`. Asks nothing yet: a supervisor that does not answer
+/// is an error of the first call.
+pub fn open(
+    choice: ServiceManager,
+    root: &Rc<Root>,
+    exec: &Rc<Exec>,
+    accounts: &Rc<Accounts>,
+) -> Box<dyn Services> {
+    let process = || ProcessServices::new(root.clone(), exec.clone(), accounts.clone());
+    let systemd = || SystemdServices::new(exec.clone());
+    match choice {
+        ServiceManager::Process => Box::new(process()),
+        ServiceManager::Systemd => Box::new(systemd()),
+        ServiceManager::Auto if !root.is_real() => Box::new(process()),
+        // The test that sd_booted(3) makes.
+        ServiceManager::Auto if Path::new("/run/systemd/system").is_dir() => Box::new(systemd()),
+        ServiceManager::Auto => Box::new(Absent),
+    }
+}
+
+/// A host without a supervisor that trueup knows.
+#[derive(Debug)]
+struct Absent;
+
+impl Absent {
+    fn unreachable<T>(&self) -> Result<T, ServiceError> {
+        Err(ServiceError::Unreachable {
+            supervisor: "systemd",
+            why: "this host was not booted with it (there is no /run/systemd/system); \
+                  name another service manager in the settings, or use `--root` for a sandbox"
+                .into(),
+        })
+    }
+}
+
+impl Services for Absent {
+    fn status(&self, _: &str) -> Result<Status, ServiceError> {
+        self.unreachable()
+    }
+    fn start(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+    fn stop(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+    fn restart(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+    fn reload(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+    fn enable(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+    fn disable(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_never_touches_the_machines_own_services() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Rc::new(Root::at(dir.path()).unwrap());
+        let services = open(
+            ServiceManager::Auto,
+            &root,
+            &Rc::new(Exec),
+            &Rc::new(Accounts::default()),
+        );
+        // Every machine with systemd has this one; the sandbox must not know it.
+        assert!(!services.status("dbus").unwrap().known);
+    }
+
+    #[test]
+    fn a_host_without_a_supervisor_says_what_to_do() {
+        let error = Absent.status("nginx").unwrap_err().to_string();
+        assert!(error.contains("settings"), "{error}");
+    }
+}

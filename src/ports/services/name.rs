@@ -1,0 +1,108 @@
+//! What a service's name means.
+
+use super::ServiceError;
+
+/// Suffixes that name a unit of another type than a service.
+const TYPES: [&str; 11] = [
+    "service",
+    "socket",
+    "timer",
+    "target",
+    "path",
+    "mount",
+    "automount",
+    "swap",
+    "slice",
+    "scope",
+    "device",
+];
+
+/// The longest name that systemd takes, in bytes.
+const LONGEST: usize = 255;
+
+/// A unit's full name: `nginx` means `nginx.service`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnitName(String);
+
+impl UnitName {
+    pub(super) fn new(name: &str) -> Result<UnitName, ServiceError> {
+        let bad = |why: &str| {
+            Err(ServiceError::Unknown {
+                name: name.to_owned(),
+                hint: why.to_owned(),
+            })
+        };
+        if name.is_empty() || name.starts_with('.') {
+            return bad("a name starts with a letter or a digit");
+        }
+        let usable = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+        if let Some(odd) = name.chars().find(|c| !usable(*c)) {
+            return bad(&format!("a name cannot hold {odd:?}"));
+        }
+        let typed = name
+            .rsplit_once('.')
+            .is_some_and(|(_, suffix)| TYPES.contains(&suffix));
+        let full = if typed {
+            name.to_owned()
+        } else {
+            format!("{name}.service")
+        };
+        if full.len() > LONGEST {
+            return bad("it is longer than 255 bytes");
+        }
+        Ok(UnitName(full))
+    }
+
+    /// With its suffix: `nginx.service`.
+    pub(super) fn full(&self) -> &str {
+        &self.0
+    }
+
+    /// Without its suffix: `nginx`.
+    pub(super) fn stem(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(stem, _)| stem)
+    }
+
+    /// Whether it names something that has a main process.
+    pub(super) fn is_service(&self) -> bool {
+        self.0.ends_with(".service")
+    }
+
+    /// For people and file names: without the suffix that goes without saying.
+    pub(super) fn short(&self) -> &str {
+        if self.is_service() {
+            self.stem()
+        } else {
+            &self.0
+        }
+    }
+
+    /// Of `puma@shop.service`: its template `puma@.service` and its instance `shop`.
+    pub(super) fn template(&self) -> Option<(String, &str)> {
+        let (prefix, instance) = self.stem().split_once('@')?;
+        let suffix = &self.0[self.stem().len()..];
+        (!instance.is_empty()).then(|| (format!("{prefix}@{suffix}"), instance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_suffix_is_a_service() {
+        let full = |name| UnitName::new(name).unwrap().full().to_owned();
+        assert_eq!(full("nginx"), "nginx.service");
+        assert_eq!(full("puma-shop.socket"), "puma-shop.socket");
+        assert_eq!(full("php8.2-fpm"), "php8.2-fpm.service");
+        let instance = UnitName::new("puma@shop").unwrap();
+        assert_eq!(instance.template(), Some(("puma@.service".into(), "shop")));
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_folder() {
+        for name in ["", ".", "..", "../x", "a/b", "a b", "a\0"] {
+            assert!(UnitName::new(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The sockets that a service is given, bound before it starts.
+
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use super::unit::Unit;
+
+/// As many as can be passed: the descriptor after the last one must have a single digit.
+pub(super) const MOST: usize = 6;
+
+/// Binds every `ListenStream=` of a socket unit, in order: a port, `host:port`, or the absolute
+/// path of a Unix socket.
+pub(super) fn bind(unit: &Unit) -> Result<Vec<OwnedFd>, String> {
+    if unit.listen.len() > MOST {
+        return Err(format!("more than {MOST} sockets cannot be passed"));
+    }
+    let one = |address: &String| {
+        let bound = if address.starts_with('/') {
+            at_path(Path::new(address), unit.socket_mode)
+        } else {
+            at_port(address)
+        };
+        bound.map_err(|error| format!("cannot listen on {address}: {error}"))
+    };
+    unit.listen.iter().map(one).collect()
+}
+
+/// The standard library sets SO_REUSEADDR, so that a service can come back at once.
+fn at_port(address: &str) -> io::Result<OwnedFd> {
+    let listener = match address.parse::<u16>() {
+        // As systemd does: both families, or the older one where there is no newer one.
+        Ok(port) => {
+            TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?
+        }
+        Err(_) => TcpListener::bind(&*address.to_socket_addrs()?.collect::<Vec<_>>())?,
+    };
+    Ok(listener.into())
+}
+
+fn at_path(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::other("something that is not a socket is there")),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener.into())
+}

@@ -1,0 +1,176 @@
+//! Which processes are there, from `/proc`.
+//!
+//! A process is known by its id *and* its start time, so that a reused id is never taken for it.
+//! Every service that is started gets a mark in its environment, and its output goes to its own
+//! log: by these it is found again when nothing was remembered about it.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+use crate::ports::services::moment;
+
+/// The variable that says which service, of which sandbox, a process belongs to.
+pub(super) const MARK: &str = "TRUEUP_SERVICE";
+
+/// The variable that holds the id of the service's main process.
+pub(super) const MAIN_MARK: &str = "TRUEUP_MAIN_PID";
+
+/// A process that is neither gone nor a zombie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Living {
+    pub(super) pid: i32,
+    pub(super) session: i32,
+    /// In clock ticks since boot.
+    pub(super) start: u64,
+}
+
+impl Living {
+    pub(super) fn find(pid: i32) -> Option<Living> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold anything; the fields after it hold no parenthesis.
+        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
+        if matches!(*fields.first()?, "Z" | "X" | "x") {
+            return None;
+        }
+        Some(Living {
+            pid,
+            session: fields.get(3)?.parse().ok()?,
+            start: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    fn all() -> impl Iterator<Item = Living> {
+        fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(Living::find)
+    }
+
+    fn environment(&self) -> Vec<u8> {
+        fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default()
+    }
+
+    /// Whether it, or a process above it, was started as this service.
+    fn belongs_to(&self, mark: &str, log: &Path) -> bool {
+        // Programs that rewrite their title may overwrite their environment: hence the log.
+        has(&self.environment(), MARK, mark)
+            || (1..=2).any(|fd| {
+                fs::read_link(format!("/proc/{}/fd/{fd}", self.pid))
+                    .is_ok_and(|target| target.as_os_str().as_bytes() == log.as_os_str().as_bytes())
+            })
+    }
+
+    fn is_main(&self, mark: &str) -> bool {
+        let environment = self.environment();
+        has(&environment, MARK, mark) && has(&environment, MAIN_MARK, &self.pid.to_string())
+    }
+
+    /// The command line's words, as bytes between NULs.
+    pub(super) fn command_line(pid: i32) -> Vec<u8> {
+        fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+    }
+}
+
+fn has(environment: &[u8], name: &str, value: &str) -> bool {
+    let wanted = format!("{name}={value}");
+    environment
+        .split(|byte| *byte == 0)
+        .any(|entry| entry == wanted.as_bytes())
+}
+
+/// The main process of a service about which nothing was remembered.
+pub(super) fn orphan(mark: &str, log: &Path) -> Option<Living> {
+    let leaders: Vec<Living> = Living::all()
+        .filter(|process| process.session == process.pid)
+        .collect();
+    let marked = leaders.iter().find(|process| process.is_main(mark));
+    let logging = || {
+        leaders
+            .iter()
+            .filter(|process| process.belongs_to(mark, log))
+            .min_by_key(|process| process.start)
+    };
+    marked.or_else(logging).copied()
+}
+
+/// Every process of a session.
+pub(super) fn session(id: i32) -> Vec<Living> {
+    Living::all()
+        .filter(|process| process.session == id)
+        .collect()
+}
+
+/// What is left of a session whose leader is gone, as far as it is this service's.
+pub(super) fn leftovers(id: i32, mark: &str, log: &Path) -> Vec<Living> {
+    let mut left = session(id);
+    left.retain(|process| process.belongs_to(mark, log));
+    left
+}
+
+/// How a child of ours ended; `None` for one that has not, or is not ours. Frees its id.
+pub(super) fn reap(pid: i32) -> Option<String> {
+    match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(format!("exited with {code}")),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(format!("was killed by {signal}")),
+        _ => None,
+    }
+}
+
+/// Differs after every boot.
+pub(super) fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// Now, in the ticks of process start times.
+pub(super) fn ticks() -> u64 {
+    let second = u128::from(ticks_per_second());
+    u64::try_from(moment::since_boot().as_nanos() * second / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+/// When a process that started at `start` ticks did so.
+///
+/// The kernel rounds start times down to a tick (1/100 s). This is the *end* of that tick: a
+/// service that was started after a file was written is never older than the file, which would
+/// call for a restart again and again. The price: a file written within the same hundredth of a
+/// second, after the start, goes unnoticed.
+pub(super) fn started_at(start: u64) -> Option<Timestamp> {
+    let nanos = u128::from(start + 1) * 1_000_000_000 / u128::from(ticks_per_second());
+    moment::of_boot(Duration::from_nanos(u64::try_from(nanos).ok()?))
+}
+
+fn ticks_per_second() -> u64 {
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+    ticks
+        .and_then(|ticks| u64::try_from(ticks).ok())
+        .unwrap_or(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, kill};
+
+    use super::*;
+    use crate::ports::exec::{Command, Exec};
+
+    #[test]
+    fn a_process_never_looks_older_than_what_was_there_before_it() {
+        let before = Timestamp::now();
+        let pid = Exec.detach(Command::new(["sleep", "60"])).unwrap();
+        let living = Living::find(pid as i32).unwrap();
+        assert!(started_at(living.start).unwrap() > before);
+        kill(Pid::from_raw(living.pid), Signal::SIGKILL).unwrap();
+        // Not waited for yet: a zombie, which is nobody.
+        while Living::find(living.pid).is_some() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(reap(living.pid).as_deref(), Some("was killed by SIGKILL"));
+    }
+}

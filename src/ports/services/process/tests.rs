@@ -1,0 +1,300 @@
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::launch::Launch;
+use super::living::{self, Living};
+use super::unit::Unit;
+use super::*;
+use crate::ports::root::Attrs;
+
+/// Names the sandbox to the copy of the test that is to be killed.
+const SANDBOX: &str = "TRUEUP_TEST_SANDBOX";
+
+struct Sandbox {
+    root: Rc<Root>,
+    services: ProcessServices,
+}
+
+impl Sandbox {
+    fn at(dir: &Path) -> Sandbox {
+        let root = Rc::new(Root::at(dir).unwrap());
+        root.make_dirs("/etc/systemd/system".as_ref(), &Attrs::default())
+            .unwrap();
+        let exec = Rc::new(Exec);
+        let services = ProcessServices::new(root.clone(), exec, Rc::new(Accounts::default()));
+        Sandbox { root, services }
+    }
+
+    fn put(&self, path: &str, body: &str) {
+        self.root
+            .replace(path.as_ref(), body.as_bytes(), &Attrs::default())
+            .unwrap();
+    }
+
+    fn service(&self, lines: &str) {
+        let body = format!("[Service]\n{lines}\n");
+        self.put("/etc/systemd/system/app.service", &body);
+    }
+
+    fn outside(&self, path: &str) -> PathBuf {
+        self.root.outside(path.as_ref())
+    }
+
+    fn text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.outside(path)).unwrap_or_default()
+    }
+
+    fn pid(&self) -> i32 {
+        self.services.status("app").unwrap().main_pid.unwrap() as i32
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.services.stop("app");
+    }
+}
+
+fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !ready() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_killed_trueup_leaves_its_services_running() {
+    if let Some(dir) = std::env::var_os(SANDBOX) {
+        let sandbox = Sandbox::at(Path::new(&dir));
+        sandbox.services.start("app").unwrap();
+        kill(Pid::this(), Signal::SIGKILL).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    sandbox.service("ExecStart=/bin/sleep 60");
+    let this = "ports::services::process::tests::a_killed_trueup_leaves_its_services_running";
+    let killed = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", this])
+        .env(SANDBOX, dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(killed.status.code(), None, "{killed:?}");
+    let pid = sandbox.pid();
+    sandbox.services.start("app").unwrap();
+    assert_eq!(sandbox.pid(), pid, "a second copy was started");
+    sandbox.services.stop("app").unwrap();
+    assert_eq!(Living::find(pid), None);
+}
+
+#[test]
+fn a_process_that_nobody_wrote_down_never_becomes_the_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    let unit = Unit::read(
+        &UnitName::new("app").unwrap(),
+        [&*format!(
+            "[Service]\nExecStart=/bin/touch {}\n",
+            sandbox.outside("/started").display()
+        )],
+    );
+    let launch = Launch {
+        unit: &unit,
+        socket: None,
+        identity: None,
+        env: Default::default(),
+        mark: "test|app".into(),
+        log: "/app.log".into(),
+    };
+    let waiting = launch.spawn(&Exec, &sandbox.root, &unit.start[0]).unwrap();
+    let pid = waiting.pid;
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(Living::find(pid).is_some(), "it waits at the gate");
+    // As when trueup is killed here.
+    drop(waiting);
+    wait_for("it ends", || Living::find(pid).is_none());
+    assert!(!sandbox.outside("/started").exists());
+    living::reap(pid);
+}
+
+#[test]
+fn a_service_is_found_again_when_its_state_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    sandbox.service("ExecStart=/bin/sh -c 'setsid sleep 3 & exec sleep 60'");
+    sandbox.services.start("app").unwrap();
+    let pid = sandbox.pid();
+    sandbox.put("/var/lib/trueup/process/app.json", "{torn");
+    assert_eq!(sandbox.services.status("app").unwrap().main_pid, None);
+    sandbox.services.start("app").unwrap();
+    assert_eq!(sandbox.pid(), pid, "a second copy was started");
+    // The other sandbox's service of the same name is another service.
+    let other_dir = tempfile::tempdir().unwrap();
+    let other = Sandbox::at(other_dir.path());
+    other.service("ExecStart=/bin/sleep 60");
+    other.services.start("app").unwrap();
+    assert_ne!(other.pid(), pid);
+}
+
+#[test]
+fn a_reused_process_id_is_never_taken_for_the_service_nor_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    sandbox.service("ExecStart=/bin/sleep 60");
+    let mut stranger = std::process::Command::new("sleep")
+        .arg("60")
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let pid = stranger.id() as i32;
+    let start = Living::find(pid).unwrap().start;
+    let state = format!(
+        r#"{{"version":1,"enabled":false,"run":{{"pid":{pid},"start":{},"boot":"{}","reloaded":null}}}}"#,
+        start - 1,
+        living::boot()
+    );
+    sandbox
+        .root
+        .make_dirs("/var/lib/trueup/process".as_ref(), &Attrs::default())
+        .unwrap();
+    sandbox.put("/var/lib/trueup/process/app.json", &state);
+    assert_eq!(
+        sandbox.services.status("app").unwrap().active,
+        Active::Failed
+    );
+    sandbox.services.stop("app").unwrap();
+    assert!(Living::find(pid).is_some());
+    sandbox.services.start("app").unwrap();
+    assert_ne!(sandbox.pid(), pid);
+    assert!(Living::find(pid).is_some());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
+fn what_ignores_the_polite_signal_is_killed_with_all_its_children() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    let child = sandbox.outside("/child");
+    sandbox.service(&format!(
+        "ExecStart=/bin/sh -c 'trap \"\" TERM; sleep 60 & echo $! >{}; wait'\nTimeoutStopSec=200ms",
+        child.display()
+    ));
+    sandbox.services.start("app").unwrap();
+    let main = sandbox.pid();
+    wait_for("the child is there", || {
+        sandbox.text("/child").ends_with('\n')
+    });
+    let child: i32 = sandbox.text("/child").trim().parse().unwrap();
+    assert!(Living::find(child).is_some());
+    sandbox.services.stop("app").unwrap();
+    assert_eq!((Living::find(main), Living::find(child)), (None, None));
+}
+
+#[test]
+fn what_a_dead_main_process_left_behind_ends_before_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    let child = sandbox.outside("/child");
+    sandbox.service(&format!(
+        "ExecStart=/bin/sh -c 'sleep 60 & echo $! >{}; wait'",
+        child.display()
+    ));
+    sandbox.services.start("app").unwrap();
+    wait_for("the child is there", || {
+        sandbox.text("/child").ends_with('\n')
+    });
+    let worker: i32 = sandbox.text("/child").trim().parse().unwrap();
+    kill(Pid::from_raw(sandbox.pid()), Signal::SIGKILL).unwrap();
+    wait_for("the main process is gone", || {
+        sandbox.services.status("app").unwrap().active == Active::Failed
+    });
+    assert!(Living::find(worker).is_some());
+    sandbox.services.start("app").unwrap();
+    assert_eq!(Living::find(worker), None, "two generations of workers");
+}
+
+#[test]
+fn a_service_gets_exactly_its_units_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    sandbox.put("/etc/app.env", "# comment\nPORT=3000\nB='from the file'\n");
+    sandbox.put(
+        "/etc/systemd/system/app.sh",
+        "#!/bin/sh\nenv >$1; pwd >>$1; echo $2 >>$1; exec sleep 60\n",
+    );
+    let script = sandbox.outside("/etc/systemd/system/app.sh");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.service(&format!(
+        "Environment=A=1 B=2\nEnvironmentFile={}\nEnvironmentFile=-/no/such/file\n\
+         WorkingDirectory={}\nExecStart={} {} port=${{PORT}}",
+        sandbox.outside("/etc/app.env").display(),
+        sandbox.outside("/etc").display(),
+        script.display(),
+        sandbox.outside("/seen").display(),
+    ));
+    sandbox.services.start("app").unwrap();
+    wait_for("it tells", || sandbox.text("/seen").contains("port="));
+    let seen = sandbox.text("/seen");
+    let root = sandbox.root.path().display().to_string();
+    for line in [
+        "A=1",
+        "B=from the file",
+        "PORT=3000",
+        "port=3000",
+        &format!("{root}/etc"),
+        &format!("TRUEUP_SERVICE={root}|app"),
+    ] {
+        assert!(
+            seen.lines().any(|seen| seen == line),
+            "{line} not in {seen}"
+        );
+    }
+    for inherited in ["CARGO", "HOME=", "LISTEN_FDS"] {
+        assert!(!seen.contains(inherited), "{seen}");
+    }
+}
+
+#[test]
+fn a_start_that_cannot_work_leaves_what_runs_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    sandbox.service("ExecStart=/bin/sleep 60");
+    sandbox.services.start("app").unwrap();
+    let pid = sandbox.pid();
+    let mut wrong = vec![
+        ("ExecStart=/bin/sleep 'open", "not closed"),
+        ("ExecStart=/bin/true\nExecStart=/bin/true", "2 ExecStart="),
+        (
+            "EnvironmentFile=/no/such/file\nExecStart=/bin/sleep 60",
+            "/no/such/file",
+        ),
+    ];
+    if nix::unistd::geteuid().is_root() {
+        wrong.push(("User=nobody-here\nExecStart=/bin/sleep 60", "nobody-here"));
+    }
+    for (unit, said) in wrong {
+        sandbox.service(unit);
+        let error = sandbox.services.restart("app").unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert_eq!(sandbox.pid(), pid);
+    }
+}
+
+#[test]
+fn a_step_before_the_start_that_fails_stops_it_unless_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    let steps = "ExecStartPre=-/bin/false\nExecStartPre=/bin/sh -c 'echo bad config; exit 2'";
+    sandbox.service(&format!("{steps}\nExecStart=/bin/sleep 60"));
+    let error = sandbox.services.start("app").unwrap_err().to_string();
+    assert!(error.contains("bad config"), "{error}");
+    sandbox.service("ExecStartPre=-/bin/false\nExecStart=/bin/sleep 60");
+    sandbox.services.start("app").unwrap();
+}

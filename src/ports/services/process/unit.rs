@@ -1,0 +1,269 @@
+//! The part of a systemd unit file that a plain process needs. Everything else is passed over.
+//!
+//! | section | read |
+//! | --- | --- |
+//! | Service | ExecStartPre, ExecStart (one), ExecReload; WorkingDirectory, Environment, EnvironmentFile, User, Group; KillSignal, KillMode, TimeoutStartSec, TimeoutStopSec |
+//! | Socket | ListenStream, SocketMode |
+//! | Install | whether there is one |
+//!
+//! Of the prefixes of a command, `-` (may fail) and `:` (no variables) count; `@`, `+` and `!` are
+//! taken off. Specifiers: `%n %N %p %i %%`. Paths are as a process outside the sandbox sees them.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::words::split;
+use crate::ports::services::name::UnitName;
+
+/// A command of a unit, split but with its variables still in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) words: Vec<String>,
+    pub(super) may_fail: bool,
+    pub(super) expands: bool,
+}
+
+/// Which processes a stop asks to end before whatever is left is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KillMode {
+    All,
+    /// The main process alone; it is expected to take the others along.
+    Main,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub(super) start_pre: Vec<Line>,
+    pub(super) start: Vec<Line>,
+    pub(super) reload: Vec<Line>,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) environment: Vec<String>,
+    /// Each with whether it may be missing.
+    pub(super) environment_files: Vec<(PathBuf, bool)>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) kill_signal: Signal,
+    pub(super) kill_mode: KillMode,
+    pub(super) start_limit: Duration,
+    pub(super) stop_limit: Duration,
+    pub(super) listen: Vec<String>,
+    pub(super) socket_mode: u32,
+    pub(super) installable: bool,
+    /// What could not be understood; a unit with faults cannot be started.
+    pub(super) faults: Vec<String>,
+}
+
+impl Unit {
+    /// Reads a unit file and its drop-ins, in their order.
+    pub(super) fn read<'a>(name: &UnitName, files: impl IntoIterator<Item = &'a str>) -> Unit {
+        let mut unit = Unit {
+            start_pre: Vec::new(),
+            start: Vec::new(),
+            reload: Vec::new(),
+            folder: None,
+            environment: Vec::new(),
+            environment_files: Vec::new(),
+            user: None,
+            group: None,
+            kill_signal: Signal::SIGTERM,
+            kill_mode: KillMode::All,
+            start_limit: Duration::from_secs(90),
+            stop_limit: Duration::from_secs(10),
+            listen: Vec::new(),
+            socket_mode: 0o666,
+            installable: false,
+            faults: Vec::new(),
+        };
+        for file in files {
+            unit.add(name, file);
+        }
+        unit
+    }
+
+    fn add(&mut self, name: &UnitName, text: &str) {
+        let mut section = String::new();
+        for line in logical_lines(text) {
+            if let Some(title) = line
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+            {
+                title.clone_into(&mut section);
+                self.installable |= title == "Install";
+            } else if let Some((key, value)) = line.split_once('=') {
+                let key = (section.as_str(), key.trim());
+                let written = value.trim();
+                let meant = specifiers(name, written);
+                // A specifier in a line that is passed over is nobody's business.
+                let fault = match self.take(key, meant.as_deref().unwrap_or(written)) {
+                    Ok(true) => meant.err(),
+                    Ok(false) => None,
+                    Err(fault) => Some(fault),
+                };
+                self.faults
+                    .extend(fault.map(|fault| format!("{}=: {fault}", key.1)));
+            }
+        }
+    }
+
+    /// Whether it is one of the lines that count.
+    fn take(&mut self, key: (&str, &str), value: &str) -> Result<bool, String> {
+        let some = || (!value.is_empty()).then(|| value.to_owned());
+        match key {
+            ("Service", "ExecStartPre") => push_line(&mut self.start_pre, value)?,
+            ("Service", "ExecStart") => push_line(&mut self.start, value)?,
+            ("Service", "ExecReload") => push_line(&mut self.reload, value)?,
+            ("Service", "WorkingDirectory") => {
+                self.folder = some().map(|path| path.trim_start_matches('-').into());
+            }
+            ("Service", "Environment") if value.is_empty() => self.environment.clear(),
+            ("Service", "Environment") => self.environment.extend(split(value)?),
+            ("Service", "EnvironmentFile") => match value.strip_prefix('-') {
+                _ if value.is_empty() => self.environment_files.clear(),
+                Some(path) => self.environment_files.push((path.into(), true)),
+                None => self.environment_files.push((value.into(), false)),
+            },
+            ("Service", "User") => self.user = some(),
+            ("Service", "Group") => self.group = some(),
+            ("Service", "KillSignal") => self.kill_signal = signal(value)?,
+            ("Service", "KillMode") => {
+                self.kill_mode = match value {
+                    "mixed" | "process" => KillMode::Main,
+                    _ => KillMode::All,
+                }
+            }
+            ("Service", "TimeoutStartSec") => self.start_limit = span(value)?,
+            ("Service", "TimeoutStopSec") => self.stop_limit = span(value)?,
+            ("Service", "TimeoutSec") => {
+                self.start_limit = span(value)?;
+                self.stop_limit = self.start_limit;
+            }
+            ("Socket", "ListenStream") if value.is_empty() => self.listen.clear(),
+            ("Socket", "ListenStream") => self.listen.push(value.to_owned()),
+            ("Socket", "SocketMode") => {
+                self.socket_mode = u32::from_str_radix(value, 8)
+                    .map_err(|_| format!("`{value}` is not an octal mode"))?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Lines without comments, each joined with those that a backslash at its end continues it into.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut begun = String::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with(['#', ';']) || (line.is_empty() && begun.is_empty()) {
+            continue;
+        }
+        match line.strip_suffix('\\') {
+            Some(part) => {
+                begun.push_str(part);
+                begun.push(' ');
+            }
+            None => lines.push(std::mem::take(&mut begun) + line),
+        }
+    }
+    if !begun.is_empty() {
+        lines.push(begun);
+    }
+    lines
+}
+
+/// An empty value takes back the lines before it.
+fn push_line(lines: &mut Vec<Line>, value: &str) -> Result<(), String> {
+    if value.is_empty() {
+        lines.clear();
+        return Ok(());
+    }
+    let command = value.trim_start_matches(['-', '@', '+', '!', ':']);
+    let prefix = &value[..value.len() - command.len()];
+    let mut words = split(command)?;
+    if words.is_empty() {
+        return Err("there is no command in it".into());
+    }
+    if prefix.contains('@') && words.len() > 1 {
+        // The name that the program is to see itself under; a plain process goes by its own.
+        words.remove(1);
+    }
+    lines.push(Line {
+        words,
+        may_fail: prefix.contains('-'),
+        expands: !prefix.contains(':'),
+    });
+    Ok(())
+}
+
+fn specifiers(name: &UnitName, value: &str) -> Result<String, String> {
+    let mut done = String::new();
+    let mut chars = value.chars();
+    let stem = name.stem();
+    let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            done.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('%') | None => done.push('%'),
+            Some('n') => done.push_str(name.full()),
+            Some('N') => done.push_str(stem),
+            Some('p') => done.push_str(prefix),
+            Some('i') => done.push_str(instance),
+            Some(other) => return Err(format!("`%{other}` means nothing to a plain process")),
+        }
+    }
+    Ok(done)
+}
+
+pub(super) fn signal(text: &str) -> Result<Signal, String> {
+    let number = text
+        .parse()
+        .ok()
+        .and_then(|n: i32| Signal::try_from(n).ok());
+    let named = || {
+        let name = text.strip_prefix("SIG").unwrap_or(text);
+        Signal::from_str(&format!("SIG{name}")).ok()
+    };
+    number
+        .or_else(named)
+        .ok_or_else(|| format!("`{text}` is not a signal"))
+}
+
+/// `90`, `1min 30s`, `500ms`, `infinity` (an hour here: nothing waits longer).
+fn span(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    if text == "infinity" || text == "0" {
+        return Ok(LONGEST);
+    }
+    let bad = || format!("`{text}` is not a time");
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let after = after.trim_start();
+        let letters = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let millis = match unit {
+            "ms" | "msec" => 1,
+            "" | "s" | "sec" | "second" | "seconds" => 1_000,
+            "m" | "min" | "minute" | "minutes" => 60_000,
+            "h" | "hr" | "hour" | "hours" => 3_600_000,
+            _ => return Err(bad()),
+        };
+        total += Duration::from_millis(number.checked_mul(millis).ok_or_else(bad)?);
+        rest = after.trim_start();
+    }
+    Ok(total.min(LONGEST))
+}

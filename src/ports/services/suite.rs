@@ -1,0 +1,402 @@
+//! What every supervisor must do, as tests that run against each of them.
+//!
+//! The systemd ones need a host that runs systemd, and root; elsewhere they say that they were
+//! skipped. `TRUEUP_TEST_SYSTEMD=1` makes a missing systemd a failure.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Active, Enabled, ServiceError, Services, Status, SystemdServices};
+use crate::ports::accounts::Accounts;
+use crate::ports::exec::Exec;
+use crate::ports::root::Root;
+use crate::ports::services::ProcessServices;
+
+/// A supervisor to test, and where its definitions go.
+pub(super) struct Bench {
+    pub(super) services: Box<dyn Services>,
+    units: PathBuf,
+    dir: tempfile::TempDir,
+    defined: Vec<String>,
+}
+
+impl Bench {
+    fn process() -> Option<Bench> {
+        let dir = tempfile::tempdir().unwrap();
+        let units = dir.path().join("etc/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        let root = Rc::new(Root::at(dir.path()).unwrap());
+        let services = ProcessServices::new(root, Rc::new(Exec), Rc::new(Accounts::default()));
+        Some(Bench {
+            services: Box::new(services),
+            units,
+            dir,
+            defined: Vec::new(),
+        })
+    }
+
+    pub(super) fn systemd() -> Option<Bench> {
+        let services = SystemdServices::new(Rc::new(Exec));
+        let forced = std::env::var_os("TRUEUP_TEST_SYSTEMD").is_some();
+        let why = match services.status("dbus") {
+            _ if !nix::unistd::geteuid().is_root() => "not root".to_owned(),
+            _ if !Path::new("/run/systemd/system").is_dir() => "not booted with systemd".to_owned(),
+            Err(error) => error.to_string(),
+            Ok(_) => {
+                return Some(Bench {
+                    services: Box::new(services),
+                    units: "/run/systemd/system".into(),
+                    dir: tempfile::tempdir().unwrap(),
+                    defined: Vec::new(),
+                });
+            }
+        };
+        assert!(!forced, "TRUEUP_TEST_SYSTEMD is set, but: {why}");
+        // Straight to the stream: what tests print is hidden when they pass.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: a test of the systemd services needs a host with systemd ({why})"
+        );
+        None
+    }
+
+    /// Writes a unit file under a name that nobody else uses, and returns that name.
+    pub(super) fn define(&mut self, suffix: &str, body: &str) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("trueup-suite-{}-{count}", std::process::id());
+        self.write(&format!("{name}.{suffix}"), body);
+        if suffix == "service" {
+            name
+        } else {
+            format!("{name}.{suffix}")
+        }
+    }
+
+    fn write(&mut self, file: &str, body: &str) {
+        std::fs::write(self.units.join(file), body).unwrap();
+        if !self.defined.iter().any(|defined| defined == file) {
+            self.defined.push(file.to_owned());
+        }
+    }
+
+    /// A service that runs until it is stopped and counts the reloads that it was told of.
+    fn steady(&mut self) -> String {
+        let count = self.path("reloads");
+        let body = format!(
+            "[Service]\n\
+             ExecStart=/bin/sh -c 'trap \"echo told >>{}\" HUP; while :; do sleep 0.02; done'\n\
+             ExecReload=/bin/kill -HUP $MAINPID\n\
+             [Install]\nWantedBy=multi-user.target\n",
+            count.display()
+        );
+        self.define("service", &body)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file now, and tells when its host says that was.
+    fn written(&self) -> Timestamp {
+        let path = self.path("written");
+        std::fs::write(&path, "x").unwrap();
+        let root = Root::real().unwrap();
+        let path = path.canonicalize().unwrap();
+        root.meta(&path).unwrap().unwrap().changed
+    }
+
+    /// Reloads, and tells when. More than once if need be: systemd forgets the time of a reload
+    /// whenever definitions are read again, as the tests beside this one make it do.
+    fn reload(&self, name: &str) -> (Timestamp, Status) {
+        for _ in 0..20 {
+            self.services.reload(name).unwrap();
+            let status = self.services.status(name).unwrap();
+            if let Some(at) = status.reloaded_at {
+                return (at, status);
+            }
+        }
+        panic!("no reload of {name} was ever noted");
+    }
+
+    fn run(&self, name: &str) -> String {
+        let status = self.services.status(name).unwrap();
+        assert_eq!(status.active, Active::Running, "{status:?}");
+        status.run.unwrap()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for file in &self.defined {
+            let _ = self.services.stop(file);
+            let _ = self.services.disable(file);
+            let _ = std::fs::remove_file(self.units.join(file));
+        }
+        if self.units.starts_with("/run") {
+            for verb in [&["daemon-reload"][..], &["reset-failed", "trueup-suite-*"]] {
+                let _ = std::process::Command::new("systemctl").args(verb).status();
+            }
+        }
+    }
+}
+
+fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !ready() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn an_unknown_service_is_not_known_and_no_verb_pretends(bench: &mut Bench) {
+    let services = &bench.services;
+    let status = services.status("trueup-no-such").unwrap();
+    assert!(!status.known && status.active == Active::Stopped);
+    for verb in [
+        services.start("trueup-no-such"),
+        services.stop("trueup-no-such"),
+        services.restart("trueup-no-such"),
+        services.reload("trueup-no-such"),
+        services.enable("trueup-no-such"),
+    ] {
+        let error = verb.unwrap_err();
+        assert!(matches!(error, ServiceError::Unknown { .. }), "{error}");
+        assert!(error.to_string().contains("trueup-no-such"), "{error}");
+    }
+    assert!(services.status("../etc/passwd").is_err());
+}
+
+fn a_service_starts_once_and_stops_wholly(bench: &mut Bench) {
+    let name = bench.steady();
+    let services = &bench.services;
+    let before = services.status(&name).unwrap();
+    assert!(before.known && before.can_reload, "{before:?}");
+    assert_eq!((before.active, before.run), (Active::Stopped, None));
+    services.start(&name).unwrap();
+    let first = services.status(&name).unwrap();
+    assert_eq!(first.active, Active::Running);
+    let pid = first.main_pid.unwrap();
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    services.start(&name).unwrap();
+    let again = services.status(&name).unwrap();
+    assert_eq!((again.main_pid, &again.run), (Some(pid), &first.run));
+    services.stop(&name).unwrap();
+    let stopped = services.status(&name).unwrap();
+    assert_eq!((stopped.active, stopped.main_pid), (Active::Stopped, None));
+    assert_eq!((stopped.run, stopped.started_at), (None, None));
+    wait_for("the process is gone", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    });
+    services.stop(&name).unwrap();
+}
+
+fn a_run_ends_with_a_restart_and_outlives_a_reload(bench: &mut Bench) {
+    let name = bench.steady();
+    let services = &bench.services;
+    // Starts it, as it was stopped.
+    services.restart(&name).unwrap();
+    let first = bench.run(&name);
+    assert_eq!(services.status(&name).unwrap().reloaded_at, None);
+    let (at, reloaded) = bench.reload(&name);
+    let told = bench.path("reloads");
+    wait_for("the reload arrives", || told.exists());
+    assert_eq!(reloaded.run.as_deref(), Some(&*first));
+    assert!(Some(at) > reloaded.started_at, "{reloaded:?}");
+    services.restart(&name).unwrap();
+    assert_ne!(bench.run(&name), first);
+    let restarted = services.status(&name).unwrap();
+    assert_ne!(restarted.main_pid, reloaded.main_pid);
+    assert_eq!(restarted.reloaded_at, None, "of the run before");
+}
+
+fn a_start_lies_between_the_files_before_and_after_it(bench: &mut Bench) {
+    let name = bench.steady();
+    for _ in 0..3 {
+        let before = bench.written();
+        bench.services.restart(&name).unwrap();
+        let after = bench.written();
+        let started = bench.services.status(&name).unwrap().started_at.unwrap();
+        assert!(
+            before < started && started < after,
+            "{before} {started} {after}"
+        );
+        let (reloaded, _) = bench.reload(&name);
+        assert!(reloaded > after && reloaded <= Timestamp::now());
+    }
+}
+
+fn what_is_not_running_cannot_be_reloaded(bench: &mut Bench) {
+    let name = bench.steady();
+    let mute = bench.define("service", "[Service]\nExecStart=/bin/sleep 60\n");
+    let error = bench.services.reload(&name).unwrap_err().to_string();
+    assert!(error.contains("not running"), "{error}");
+    bench.services.start(&mute).unwrap();
+    assert!(!bench.services.status(&mute).unwrap().can_reload);
+    let error = bench.services.reload(&mute).unwrap_err().to_string();
+    assert!(error.contains("ExecReload"), "{error}");
+}
+
+fn enabling_is_remembered_and_undone(bench: &mut Bench) {
+    let name = bench.steady();
+    let plain = bench.define("service", "[Service]\nExecStart=/bin/sleep 60\n");
+    let services = &bench.services;
+    let enabled = |name: &str| services.status(name).unwrap().enabled;
+    assert_eq!(enabled(&name), Enabled::No);
+    services.enable(&name).unwrap();
+    services.enable(&name).unwrap();
+    assert_eq!(enabled(&name), Enabled::Yes);
+    services.start(&name).unwrap();
+    assert_eq!(enabled(&name), Enabled::Yes);
+    services.disable(&name).unwrap();
+    assert_eq!(enabled(&name), Enabled::No);
+    assert_eq!(services.status(&name).unwrap().active, Active::Running);
+    assert_eq!(enabled(&plain), Enabled::Static);
+    let error = services.enable(&plain).unwrap_err().to_string();
+    assert!(error.contains("[Install]"), "{error}");
+}
+
+fn a_start_that_fails_carries_the_log(bench: &mut Bench) {
+    let line = "ExecStart=/bin/sh -c 'echo no config here >&2; exit 3'";
+    let name = bench.define("service", &format!("[Service]\n{line}\n"));
+    for verb in [bench.services.start(&name), bench.services.restart(&name)] {
+        let ServiceError::Failed {
+            log, name: said, ..
+        } = verb.unwrap_err()
+        else {
+            panic!("another error");
+        };
+        assert_eq!(said, name);
+        assert!(log.iter().any(|line| line == "no config here"), "{log:?}");
+    }
+    assert_eq!(bench.services.status(&name).unwrap().active, Active::Failed);
+    let missing = bench.define("service", "[Service]\nExecStart=/no/such/program\n");
+    let error = bench.services.start(&missing).unwrap_err();
+    assert!(matches!(error, ServiceError::Failed { .. }), "{error}");
+}
+
+fn a_service_that_dies_by_itself_has_failed(bench: &mut Bench) {
+    let name = bench.steady();
+    bench.services.start(&name).unwrap();
+    let pid = bench.services.status(&name).unwrap().main_pid.unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_for("the death is noticed", || {
+        bench.services.status(&name).unwrap().active == Active::Failed
+    });
+    assert_eq!(bench.services.status(&name).unwrap().run, None);
+    bench.services.start(&name).unwrap();
+    bench.run(&name);
+}
+
+fn a_changed_definition_is_the_one_that_starts(bench: &mut Bench) {
+    let name = bench.steady();
+    bench.services.start(&name).unwrap();
+    let mark = bench.path("second");
+    // Systemd compares modification times in whole seconds on some file systems.
+    std::thread::sleep(Duration::from_millis(1100));
+    let line = format!("/bin/sh -c 'echo > {}; exec sleep 60'", mark.display());
+    bench.write(
+        &format!("{name}.service"),
+        &format!("[Service]\nExecStart={line}\n"),
+    );
+    bench.services.restart(&name).unwrap();
+    wait_for("the second definition runs", || mark.exists());
+    assert!(!bench.services.status(&name).unwrap().stale_definition);
+}
+
+fn a_masked_service_says_so_and_stays_down(bench: &mut Bench) {
+    let name = bench.steady();
+    let path = bench.units.join(format!("{name}.service"));
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    let status = bench.services.status(&name).unwrap();
+    assert!(
+        status.known && status.enabled == Enabled::Masked,
+        "{status:?}"
+    );
+    for verb in [
+        bench.services.start(&name),
+        bench.services.restart(&name),
+        bench.services.enable(&name),
+    ] {
+        let error = verb.unwrap_err();
+        assert!(matches!(error, ServiceError::Failed { .. }), "{error}");
+        assert!(error.to_string().contains("masked"), "{error}");
+    }
+    assert_eq!(
+        bench.services.status(&name).unwrap().active,
+        Active::Stopped
+    );
+}
+
+fn a_socket_is_passed_to_the_service_of_its_name(bench: &mut Bench) {
+    let path = bench.path("listen.sock");
+    let told = bench.path("told");
+    let body = format!("[Socket]\nListenStream={}\n", path.display());
+    let socket = bench.define("socket", &body);
+    let name = socket.trim_end_matches(".socket").to_owned();
+    let line = format!(
+        "/bin/sh -c 'echo $LISTEN_FDS $LISTEN_PID $$$$ >{}; exec sleep 60'",
+        told.display()
+    );
+    bench.write(
+        &format!("{name}.service"),
+        &format!("[Service]\nExecStart={line}\n"),
+    );
+    bench.services.start(&socket).unwrap();
+    let first = bench.run(&socket);
+    assert_eq!(bench.services.status(&socket).unwrap().main_pid, None);
+    bench.services.start(&name).unwrap();
+    wait_for("the service tells", || {
+        std::fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n'))
+    });
+    let text = std::fs::read_to_string(&told).unwrap();
+    let pid = bench.services.status(&name).unwrap().main_pid.unwrap();
+    assert_eq!(text.trim(), format!("1 {pid} {pid}"));
+    std::os::unix::net::UnixStream::connect(&path).unwrap();
+    bench.services.stop(&name).unwrap();
+    assert_eq!(bench.run(&socket), first);
+    bench.services.stop(&socket).unwrap();
+    assert_eq!(
+        bench.services.status(&socket).unwrap().active,
+        Active::Stopped
+    );
+}
+
+macro_rules! suite {
+    ($backend:ident: $($promise:ident)*) => {
+        mod $backend {
+            $(#[test]
+            fn $promise() {
+                if let Some(mut bench) = super::Bench::$backend() {
+                    super::$promise(&mut bench);
+                }
+            })*
+        }
+    };
+    ($($promise:ident)*) => {
+        suite! { process: $($promise)* }
+        suite! { systemd: $($promise)* }
+    };
+}
+
+suite! {
+    an_unknown_service_is_not_known_and_no_verb_pretends
+    a_service_starts_once_and_stops_wholly
+    a_run_ends_with_a_restart_and_outlives_a_reload
+    a_start_lies_between_the_files_before_and_after_it
+    what_is_not_running_cannot_be_reloaded
+    enabling_is_remembered_and_undone
+    a_start_that_fails_carries_the_log
+    a_service_that_dies_by_itself_has_failed
+    a_changed_definition_is_the_one_that_starts
+    a_masked_service_says_so_and_stays_down
+    a_socket_is_passed_to_the_service_of_its_name
+}

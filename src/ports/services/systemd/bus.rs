@@ -1,0 +1,115 @@
+//! The conversation with systemd: calls, properties and jobs.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+
+use futures_core::Stream;
+use serde::Serialize;
+use zbus::message::Type;
+use zbus::{
+    AsyncDrop, Connection, DynamicType, Error, MatchRule, Message, MessageStream, ObjectPath,
+    OwnedObjectPath, OwnedVariant,
+};
+
+const SERVICE: &str = "org.freedesktop.systemd1";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const UNIT_OF_TYPE_SERVICE: &str = "org.freedesktop.systemd1.Service";
+
+/// Signals that may wait unread; systemd sends one for each job that ends anywhere on the host.
+const QUEUE: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not zero");
+
+pub(super) type Properties = HashMap<String, OwnedVariant>;
+
+/// An open connection to systemd, over the system bus. (Systemd's own socket, which `systemctl`
+/// falls back to, names its sender in a way that the D-Bus library rightly refuses.)
+#[derive(Debug)]
+pub(super) struct Bus {
+    connection: Connection,
+}
+
+impl Bus {
+    pub(super) async fn open() -> zbus::Result<Bus> {
+        let bus = Bus {
+            connection: Connection::system().await?,
+        };
+        // Systemd tells the bus about jobs only while somebody has asked it to.
+        bus.manager("Subscribe", &()).await?;
+        Ok(bus)
+    }
+
+    pub(super) async fn manager<B>(&self, method: &str, body: &B) -> zbus::Result<Message>
+    where
+        B: Serialize + DynamicType,
+    {
+        self.connection
+            .call_method(Some(SERVICE), MANAGER_PATH, Some(MANAGER), method, body)
+            .await
+    }
+
+    /// The object of a unit, loaded from its definition if it was not yet.
+    pub(super) async fn unit(&self, name: &str) -> zbus::Result<OwnedObjectPath> {
+        self.manager("LoadUnit", &name).await?.body().deserialize()
+    }
+
+    pub(super) async fn properties(
+        &self,
+        unit: &OwnedObjectPath,
+        interface: &str,
+    ) -> zbus::Result<Properties> {
+        let reply = self
+            .connection
+            .call_method(
+                Some(SERVICE),
+                ObjectPath::from(unit),
+                Some("org.freedesktop.DBus.Properties"),
+                "GetAll",
+                &interface,
+            )
+            .await?;
+        reply.body().deserialize()
+    }
+
+    /// Asks for a job and waits for its result, in systemd's words: `done`, `failed`, `timeout`,
+    /// `dependency`, … Has no deadline of its own.
+    pub(super) async fn job(&self, method: &str, unit: &str) -> zbus::Result<String> {
+        // Before asking: a job can be over before the answer to the question is here.
+        let mut ended =
+            MessageStream::for_match_rule(job_ends()?, &self.connection, Some(QUEUE)).await?;
+        let result = async {
+            let reply = self.manager(method, &(unit, "replace")).await?;
+            let asked: OwnedObjectPath = reply.body().deserialize()?;
+            loop {
+                let next = poll_fn(|context| Pin::new(&mut ended).poll_next(context)).await;
+                let message = next.ok_or_else(closed)??;
+                let body = message.body();
+                let (_, job, _, result): (u32, OwnedObjectPath, String, String) =
+                    body.deserialize()?;
+                if job == asked {
+                    return Ok(result);
+                }
+            }
+        }
+        .await;
+        ended.async_drop().await;
+        result
+    }
+}
+
+fn job_ends() -> zbus::Result<MatchRule<'static>> {
+    MatchRule::builder()
+        .msg_type(Type::Signal)
+        // Anybody may send a signal to the bus; only systemd's own counts.
+        .sender(SERVICE)
+        .interface(MANAGER)
+        .member("JobRemoved")
+        .path(MANAGER_PATH)
+        .build()
+}
+
+fn closed() -> Error {
+    std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()
+}

@@ -1,0 +1,257 @@
+//! What systemd's properties mean.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use zbus::Variant;
+
+use super::bus::Properties;
+use crate::ports::services::{Active, Enabled, Status, moment};
+
+/// The two halves of what systemd knows about a unit.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) unit: Properties,
+    /// Empty unless the unit is a service.
+    pub(super) service: Properties,
+}
+
+impl Reading {
+    pub(super) fn status(&self) -> Status {
+        let active = self.active();
+        let runs = !matches!(active, Active::Stopped | Active::Failed);
+        let started_at = self.started_at().filter(|_| runs);
+        Status {
+            known: self.known(),
+            active,
+            enabled: self.enabled(),
+            main_pid: number(&self.service, "MainPID")
+                .and_then(|pid| u32::try_from(pid).ok())
+                .filter(|pid| *pid != 0),
+            run: self.invocation().filter(|_| runs),
+            started_at,
+            // A reload of an earlier run says nothing about this one.
+            reloaded_at: self
+                .reloaded_at()
+                .filter(|at| Some(*at) >= started_at && runs),
+            can_reload: flag(&self.unit, "CanReload"),
+            stale_definition: flag(&self.unit, "NeedDaemonReload"),
+        }
+    }
+
+    /// A definition that systemd could not make sense of (`bad-setting`, `error`) is one too: its
+    /// start fails, and says why.
+    pub(super) fn known(&self) -> bool {
+        !matches!(self.word("LoadState"), "not-found" | "stub" | "")
+    }
+
+    pub(super) fn masked(&self) -> bool {
+        self.word("LoadState") == "masked" || self.enabled() == Enabled::Masked
+    }
+
+    /// What is wrong with the definition, if systemd has an objection.
+    pub(super) fn objection(&self) -> Option<String> {
+        if !matches!(self.word("LoadState"), "bad-setting" | "error") {
+            return None;
+        }
+        let error = self.unit.get("LoadError").map(|error| match &**error {
+            Variant::Structure(parts) => parts.fields().last().map(ToString::to_string),
+            _ => None,
+        });
+        Some(
+            error
+                .flatten()
+                .unwrap_or_else(|| self.word("LoadState").to_owned()),
+        )
+    }
+
+    /// The name that systemd itself uses: an alias stands for another unit.
+    pub(super) fn id(&self) -> &str {
+        self.word("Id")
+    }
+
+    pub(super) fn active(&self) -> Active {
+        match self.word("ActiveState") {
+            "active" | "reloading" | "refreshing" => Active::Running,
+            // Waiting for an automatic restart is `activating` too.
+            "activating" => Active::Starting,
+            "deactivating" => Active::Stopping,
+            "failed" | "maintenance" => Active::Failed,
+            _ => Active::Stopped,
+        }
+    }
+
+    pub(super) fn waits_for_restart(&self) -> bool {
+        self.word("SubState").starts_with("auto-restart")
+    }
+
+    fn enabled(&self) -> Enabled {
+        match self.word("UnitFileState") {
+            "enabled" => Enabled::Yes,
+            "masked" | "masked-runtime" => Enabled::Masked,
+            // `…-runtime` and `linked` units do not come back at the next boot by themselves.
+            "disabled" | "enabled-runtime" | "linked" | "linked-runtime" | "bad" | "invalid" => {
+                Enabled::No
+            }
+            _ => Enabled::Static,
+        }
+    }
+
+    /// Whether its supervisor calls the service started before it can know that it stays up.
+    pub(super) fn starts_blindly(&self) -> bool {
+        let kind = text(&self.service, "Type");
+        matches!(kind, "simple" | "exec" | "idle")
+    }
+
+    /// How the last run ended, if it did not end well.
+    pub(super) fn end(&self) -> Option<String> {
+        const EXITED: i32 = 1;
+        let status = integer(&self.service, "ExecMainStatus").unwrap_or(0);
+        let exited = integer(&self.service, "ExecMainCode") == Some(EXITED);
+        Some(match text(&self.service, "Result") {
+            "" | "success" => return None,
+            "timeout" => "it took longer than its unit allows".into(),
+            "exit-code" if exited && status != 0 => {
+                format!("its main process exited with {status}")
+            }
+            "exit-code" => "one of its commands failed".into(),
+            "signal" | "core-dump" if !exited && status != 0 => {
+                format!("its main process was killed by signal {status}")
+            }
+            "oom-kill" => "it ran out of memory".into(),
+            other => format!("it failed ({other})"),
+        })
+    }
+
+    pub(super) fn conditions_met(&self) -> bool {
+        // A unit that was never started has no result and no time of the check.
+        number(&self.unit, "ConditionTimestampMonotonic").unwrap_or(0) == 0
+            || flag(&self.unit, "ConditionResult")
+    }
+
+    fn invocation(&self) -> Option<String> {
+        let id = self.unit.get("InvocationID")?.try_clone().ok()?;
+        let bytes = Vec::<u8>::try_from(id).ok()?;
+        let known = bytes.iter().any(|byte| *byte != 0);
+        known.then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Of the main process where there is one, else of the unit as a whole.
+    fn started_at(&self) -> Option<Timestamp> {
+        let main = micros(&self.service, "ExecMainStartTimestampMonotonic");
+        let whole = || micros(&self.unit, "ActiveEnterTimestampMonotonic");
+        moment::of_monotonic(main.or_else(whole)?)
+    }
+
+    /// When the last of the `ExecReload=` commands was started.
+    fn reloaded_at(&self) -> Option<Timestamp> {
+        let Variant::Array(commands) = &**self.service.get("ExecReload")? else {
+            return None;
+        };
+        let last = commands
+            .iter()
+            .filter_map(|command| match command {
+                // path, argv, ignore failure, started (wall, monotonic), …
+                Variant::Structure(parts) => parts.fields().get(4),
+                _ => None,
+            })
+            .filter_map(|started| match started {
+                Variant::U64(micros) if *micros > 0 => Some(*micros),
+                _ => None,
+            })
+            .max()?;
+        moment::of_monotonic(Duration::from_micros(last))
+    }
+
+    fn word(&self, property: &str) -> &str {
+        text(&self.unit, property)
+    }
+}
+
+fn text<'a>(of: &'a Properties, property: &str) -> &'a str {
+    match of.get(property).map(|value| &**value) {
+        Some(Variant::Str(text)) => text.as_str(),
+        _ => "",
+    }
+}
+
+fn flag(of: &Properties, property: &str) -> bool {
+    matches!(
+        of.get(property).map(|value| &**value),
+        Some(Variant::Bool(true))
+    )
+}
+
+fn number(of: &Properties, property: &str) -> Option<u64> {
+    match &**of.get(property)? {
+        Variant::U32(number) => Some(u64::from(*number)),
+        Variant::U64(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn integer(of: &Properties, property: &str) -> Option<i32> {
+    match &**of.get(property)? {
+        Variant::I32(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn micros(of: &Properties, property: &str) -> Option<Duration> {
+    number(of, property)
+        .filter(|micros| *micros > 0)
+        .map(Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use zbus::OwnedVariant;
+
+    use super::*;
+
+    fn reading(words: &[(&str, &str)]) -> Reading {
+        let word = |value: &str| OwnedVariant::try_from(Variant::new(value.to_owned())).unwrap();
+        let unit = words
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), word(value)));
+        Reading {
+            unit: unit.collect(),
+            service: Properties::new(),
+        }
+    }
+
+    #[test]
+    fn every_state_of_systemd_means_one_of_ours() {
+        for (word, active) in [
+            ("active", Active::Running),
+            ("reloading", Active::Running),
+            ("activating", Active::Starting),
+            ("deactivating", Active::Stopping),
+            ("inactive", Active::Stopped),
+            ("failed", Active::Failed),
+        ] {
+            assert_eq!(reading(&[("ActiveState", word)]).active(), active, "{word}");
+        }
+        for (word, enabled) in [
+            ("enabled", Enabled::Yes),
+            ("enabled-runtime", Enabled::No),
+            ("disabled", Enabled::No),
+            ("linked", Enabled::No),
+            ("static", Enabled::Static),
+            ("generated", Enabled::Static),
+            ("indirect", Enabled::Static),
+            ("", Enabled::Static),
+            ("masked-runtime", Enabled::Masked),
+        ] {
+            let status = reading(&[("UnitFileState", word)]).status();
+            assert_eq!(status.enabled, enabled, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_unit_counts_as_known_even_when_its_definition_is_wrong() {
+        let known = |word| reading(&[("LoadState", word)]).status().known;
+        assert!(known("loaded") && known("masked") && known("bad-setting"));
+        assert!(!known("not-found") && !known(""));
+    }
+}

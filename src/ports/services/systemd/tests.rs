@@ -1,0 +1,100 @@
+//! What only a real systemd can show. Skipped, loudly, where there is none.
+
+use super::super::suite::Bench;
+use super::*;
+
+fn failure(bench: &Bench, name: &str) -> (String, Vec<String>) {
+    match bench.services.start(name) {
+        Err(ServiceError::Failed { why, log, .. }) => (why, log),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_service_that_crashes_in_a_loop_is_not_started() {
+    let Some(mut bench) = Bench::systemd() else {
+        return;
+    };
+    let unit =
+        "[Service]\nExecStart=/bin/sh -c 'echo crashed; exit 1'\nRestart=always\nRestartSec=30\n";
+    let name = bench.define("service", unit);
+    let (why, log) = failure(&bench, &name);
+    assert!(why.contains("exited with 1"), "{why}");
+    assert!(why.contains("waits to be restarted"), "{why}");
+    assert!(log.iter().any(|line| line == "crashed"), "{log:?}");
+    let status = bench.services.status(&name).unwrap();
+    assert_eq!(status.active, Active::Starting);
+}
+
+#[test]
+fn a_task_that_ends_well_was_started_and_one_that_does_not_was_not() {
+    let Some(mut bench) = Bench::systemd() else {
+        return;
+    };
+    let unit = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
+    let good = bench.define("service", unit);
+    bench.services.start(&good).unwrap();
+    assert_eq!(
+        bench.services.status(&good).unwrap().active,
+        Active::Stopped
+    );
+    let bad = bench.define("service", &unit.replace("true", "false"));
+    let (why, _) = failure(&bench, &bad);
+    assert!(why.contains("exited with 1"), "{why}");
+}
+
+#[test]
+fn a_start_waits_until_the_service_says_that_it_is_ready() {
+    let Some(mut bench) = Bench::systemd() else {
+        return;
+    };
+    let ready = bench.path("ready");
+    let unit = format!(
+        "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c \
+         'sleep 1; touch {}; systemd-notify --ready; exec sleep 60'\n",
+        ready.display()
+    );
+    let name = bench.define("service", &unit);
+    bench.services.start(&name).unwrap();
+    assert!(ready.exists());
+    let silent = "[Service]\nType=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep 60\n";
+    let silent = bench.define("service", silent);
+    let (why, _) = failure(&bench, &silent);
+    assert!(why.contains("longer"), "{why}");
+}
+
+#[test]
+fn a_failure_says_whose_it_is() {
+    let Some(mut bench) = Bench::systemd() else {
+        return;
+    };
+    let wrong = bench.define("service", "[Service]\nExecStart=relative/path\n");
+    let (why, _) = failure(&bench, &wrong);
+    assert!(why.contains("rejects"), "{why}");
+    assert!(bench.services.status(&wrong).unwrap().known);
+    let needed = bench.define("service", "[Service]\nType=oneshot\nExecStart=/bin/false\n");
+    let unit = format!(
+        "[Unit]\nRequires={needed}.service\nAfter={needed}.service\n[Service]\nExecStart=/bin/sleep 60\n"
+    );
+    let name = bench.define("service", &unit);
+    let (why, _) = failure(&bench, &name);
+    assert!(why.contains("something that it needs"), "{why}");
+    let unit = "[Unit]\nConditionPathExists=/no/such\n[Service]\nExecStart=/bin/sleep 60\n";
+    let name = bench.define("service", unit);
+    let (why, _) = failure(&bench, &name);
+    assert!(why.contains("condition"), "{why}");
+}
+
+#[test]
+fn a_service_started_too_often_says_how_to_go_on() {
+    let Some(mut bench) = Bench::systemd() else {
+        return;
+    };
+    let unit = "[Unit]\nStartLimitBurst=1\nStartLimitIntervalSec=60\n\
+                [Service]\nExecStart=/bin/false\n";
+    let name = bench.define("service", unit);
+    let (why, _) = failure(&bench, &name);
+    assert!(why.contains("exited with 1"), "{why}");
+    let (why, _) = failure(&bench, &name);
+    assert!(why.contains("reset-failed"), "{why}");
+}
