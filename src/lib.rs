@@ -1,5 +1,6 @@
 //! trueup brings a host to the state described for it.
 pub mod apply;
+pub mod cli;
 pub mod desired;
 pub mod exit;
 pub mod facts;

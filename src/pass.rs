@@ -76,7 +76,9 @@ pub struct Options {
 /// Where the desired state comes from.
 #[derive(Clone, Copy)]
 enum Ask {
-    Store { force: bool },
+    Store {
+        force: bool,
+    },
     /// Nobody: what was last good.
     Nobody,
 }
@@ -93,9 +95,10 @@ impl Session {
         let settings = settings::load(&places.config, &places.share)?;
         let root = Rc::new(Root::at(&places.root)?);
         let accounts = Rc::new(Accounts::default());
-        let services = services::open(settings.services, &root, &accounts);
+        let exec = Rc::new(Exec);
+        let services = services::open(settings.services, &root, &exec, &accounts);
         let host = Host {
-            exec: Exec,
+            exec,
             services,
             clock: Box::new(SystemClock),
             stop,
@@ -111,7 +114,10 @@ impl Session {
     }
 
     pub fn node(&self) -> &str {
-        self.settings.node.as_deref().unwrap_or(&self.facts.hostname)
+        self.settings
+            .node
+            .as_deref()
+            .unwrap_or(&self.facts.hostname)
     }
 
     pub fn store(&self) -> Result<Box<dyn Store>, PassError> {
@@ -148,7 +154,11 @@ impl Session {
     }
 
     /// Makes it so. The caller holds the lock.
-    pub fn converge(&self, options: &Options, observe: &mut dyn FnMut(Event<'_>)) -> Result<Report, PassError> {
+    pub fn converge(
+        &self,
+        options: &Options,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Report, PassError> {
         let started = self.begin();
         let force = options.force;
         let (catalog, desired, apps) = self.describe(Ask::Store { force })?;
@@ -197,7 +207,9 @@ impl Session {
             tags: &self.settings.tags,
             apps: &apps,
             now: self.host.clock.now(),
-            last_answer: History::new(&self.host).last().and_then(|last| last.store_answered),
+            last_answer: History::new(&self.host)
+                .last()
+                .and_then(|last| last.store_answered),
         };
         let key = &self.settings.manifest;
         let desired = match ask {
@@ -205,7 +217,9 @@ impl Session {
                 let store = self.store()?;
                 desired::read(store.as_ref(), key, force, &self.host, &whom)?
             }
-            Ask::Nobody => desired::last_known(key, &self.host, &whom).unwrap_or_else(Desired::nothing),
+            Ask::Nobody => {
+                desired::last_known(key, &self.host, &whom).unwrap_or_else(Desired::nothing)
+            }
         };
         let catalog = expanded.resolve(&desired)?;
         Ok((catalog, desired, apps))
@@ -246,7 +260,12 @@ fn select(catalog: &Catalog, options: &Options) -> Result<Selection, PassError> 
     if catalog.find(id).is_some() {
         return Ok(Selection::only(catalog, id));
     }
-    let known = || catalog.resources.iter().map(|resource| resource.id.as_str());
+    let known = || {
+        catalog
+            .resources
+            .iter()
+            .map(|resource| resource.id.as_str())
+    };
     let problem = Problem::new(format!("--only: there is no resource `{id}`"));
     Err(match nearest(id, known()) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),

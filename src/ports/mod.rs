@@ -11,6 +11,7 @@ pub mod lock;
 pub mod root;
 pub mod runtime;
 pub mod services;
+pub mod signals;
 pub mod store;
 
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub const RUN: &str = "/run/trueup";
 pub struct Host {
     pub root: Rc<Root>,
     pub accounts: Rc<Accounts>,
-    pub exec: Exec,
+    pub exec: Rc<Exec>,
     pub services: Box<dyn Services>,
     pub clock: Box<dyn Clock>,
     /// Set when trueup was told to stop: nothing new is begun.

@@ -1,0 +1,106 @@
+//! Commands and options as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trueup",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "New here? `trueup demo` shows the main job in a scratch folder, without root.\n\
+                  On a host: write /etc/trueup/node.yml, look with `trueup plan`, then `sudo trueup converge`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Settings of this node [default: /etc/trueup/node.yml, below --root if that is given]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A sandbox: every path of the host is below DIR, and no root is needed
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Where the shipped roles and templates are [default: /usr/share/trueup]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TRUEUP_SHARE",
+        hide = true
+    )]
+    pub share: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where and how to log [default: text at a terminal, the journal under systemd]
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    pub log: Option<LogForm>,
+    /// Log more: -v for each step, -vv for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogForm {
+    /// Lines for people, on standard error
+    Text,
+    /// One JSON object per line, on standard error
+    Json,
+    /// The journal, with fields
+    Journal,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring this host to the described state: one pass
+    Converge(ConvergeArgs),
+    /// Show what a pass would do, with diffs and the cause of each restart, and do nothing
+    Plan(PlanArgs),
+    /// Show how this host stands: wanted and running shas, drift, owed restarts, the last pass
+    Status,
+    /// Show the passes that did something
+    History(HistoryArgs),
+    /// Check settings, roles and templates without touching the host
+    Validate,
+    /// Show what templates can see of this host
+    Facts,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvergeArgs {
+    /// Fetch everything anew instead of trusting what is cached
+    #[arg(long)]
+    pub force: bool,
+    /// Only the resource ID, and what is restarted or run when it changes
+    #[arg(long, value_name = "ID")]
+    pub only: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Only the resource ID, and what is restarted or run when it changes
+    #[arg(long, value_name = "ID")]
+    pub only: Option<String>,
+    /// Say where the value of a parameter comes from, such as `apps.shop.port`
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["only"])]
+    pub explain: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// How many passes to show
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub limit: usize,
+}

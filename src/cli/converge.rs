@@ -1,0 +1,82 @@
+//! `trueup converge`: one pass.
+
+use super::args::ConvergeArgs;
+use super::{Output, edge};
+use crate::apply::Event;
+use crate::exit::Exit;
+use crate::pass::{Options, PassError, Places, Session};
+use crate::ports::exec::StopFlag;
+use crate::ports::lock::{Attempt, try_lock};
+use crate::ports::signals;
+use crate::problem::Problem;
+use crate::report::{Report, Status, change_lines, debt_line, totals};
+
+pub(super) fn run(
+    args: &ConvergeArgs,
+    places: &Places,
+    output: &Output,
+) -> Result<Exit, edge::Error> {
+    let stop = StopFlag::default();
+    signals::stop_on_termination(&stop);
+    let session = Session::open(places, stop)?;
+    if session.host.root.is_real() && !session.host.root.privileged() {
+        return Err(edge::Error::Usage(
+            Problem::new("a pass on this host needs root").hint(
+                "`sudo trueup converge`, or `--root DIR` for a sandbox; `trueup plan` needs less",
+            ),
+        ));
+    }
+    let _lock = match try_lock(&session.host.root)? {
+        Attempt::Taken(lock) => lock,
+        Attempt::Busy(holder) => return Err(PassError::Locked { holder }.into()),
+    };
+    let options = Options {
+        force: args.force,
+        only: args.only.clone(),
+    };
+    let report = session.converge(&options, &mut |event| tell(&event, output))?;
+    finish(&session, &report, output);
+    Ok(report.outcome)
+}
+
+/// What is being done, as it is done.
+fn tell(event: &Event<'_>, output: &Output) {
+    match event {
+        Event::Begin { id, change } => output.text(change_lines(output.paint, id, change)),
+        Event::Pay { id, debt } => output.text(debt_line(output.paint, id, debt, true)),
+    }
+}
+
+/// What is left to say after a pass.
+fn finish(session: &Session, report: &Report, output: &Output) {
+    if output.json {
+        output.document(report);
+        return;
+    }
+    let paint = output.paint;
+    for row in &report.resources {
+        let word = match row.status {
+            Status::Failed => paint.bad("failed"),
+            Status::Waiting => paint.changed("waiting"),
+            Status::Skipped => paint.changed("skipped"),
+            _ if !row.owed.is_empty() => paint.changed("owed"),
+            _ => continue,
+        };
+        output.line(format!(
+            "{word} {}: {}",
+            row.id,
+            row.why.as_deref().unwrap_or("see above")
+        ));
+        if let Some(hint) = &row.hint {
+            output.line(format!("  hint: {hint}"));
+        }
+        for debt in &row.owed {
+            output.line(format!("  still owed: {} of {}", debt.duty, row.id));
+        }
+    }
+    super::plan::print_state(report, output);
+    if !session.host.root.privileged() {
+        output.line(paint.faint("owners and accounts were left alone: this is not root"));
+    }
+    output.line(totals(paint, report));
+}

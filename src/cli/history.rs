@@ -1,0 +1,61 @@
+//! `trueup history`: the passes that did something.
+
+use super::args::HistoryArgs;
+use super::{Output, edge};
+use crate::exit::Exit;
+use crate::pass::{Places, Session};
+use crate::ports::exec::StopFlag;
+use crate::report::{History, Report};
+
+pub(super) fn run(
+    args: &HistoryArgs,
+    places: &Places,
+    output: &Output,
+) -> Result<Exit, edge::Error> {
+    let session = Session::open(places, StopFlag::default())?;
+    let mut reports = History::new(&session.host).list()?;
+    reports.truncate(args.limit);
+    if output.json {
+        output.document(&reports);
+        return Ok(Exit::Converged);
+    }
+    if reports.is_empty() {
+        output.line("no pass has changed anything yet");
+        return Ok(Exit::Converged);
+    }
+    let mut rows = vec![
+        [
+            "STARTED",
+            "OUTCOME",
+            "CHANGED",
+            "RESTARTED",
+            "FAILED",
+            "TOOK",
+            "WHAT",
+        ]
+        .map(String::from)
+        .to_vec(),
+    ];
+    rows.extend(reports.iter().map(row));
+    output.table(&rows);
+    Ok(Exit::Converged)
+}
+
+fn row(report: &Report) -> Vec<String> {
+    let mut ids: Vec<&str> = report.resources.iter().map(|row| row.id.as_str()).collect();
+    let more = ids.len().saturating_sub(3);
+    ids.truncate(3);
+    let mut what = ids.join(", ");
+    if more > 0 {
+        what.push_str(&format!(" and {more} more"));
+    }
+    vec![
+        report.started.strftime("%F %T UTC").to_string(),
+        report.outcome.word().to_owned(),
+        report.counts.changed.to_string(),
+        report.counts.restarted.to_string(),
+        report.counts.failed.to_string(),
+        format!("{} ms", report.took_ms),
+        what,
+    ]
+}

@@ -1,0 +1,54 @@
+//! The command line: one file per command, and the only place that prints.
+
+mod args;
+mod converge;
+mod edge;
+mod facts;
+mod history;
+mod logging;
+mod output;
+mod plan;
+mod status;
+mod validate;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use crate::exit::Exit;
+use crate::pass::Places;
+
+pub use args::{Cli, Command};
+pub(crate) use output::Output;
+
+/// Parses the command line and runs it. `tools` are the commands of the binary itself, which need
+/// more than a library may assume.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return edge::usage(&error),
+    };
+    logging::start(cli.global.log, cli.global.verbose);
+    let output = Output::new(cli.global.json);
+    let global = &cli.global;
+    let places = crate::pass::places(
+        global.config.as_deref(),
+        global.root.as_deref(),
+        global.share.as_deref(),
+    );
+    match dispatch(cli.command, &places, &output) {
+        Ok(exit) => exit,
+        Err(error) => edge::print(&error, &output),
+    }
+}
+
+fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
+    match command {
+        Command::Converge(args) => converge::run(&args, places, output),
+        Command::Plan(args) => plan::run(&args, places, output),
+        Command::Status => status::run(places, output),
+        Command::History(args) => history::run(&args, places, output),
+        Command::Validate => validate::run(places, output),
+        Command::Facts => facts::run(places, output),
+    }
+}

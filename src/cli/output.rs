@@ -1,0 +1,70 @@
+//! Standard output: text or one JSON document, coloured only at a terminal.
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::report::Paint;
+
+/// Where a command prints to.
+pub(crate) struct Output {
+    pub json: bool,
+    pub paint: Paint,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Output {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colour = std::io::stdout().is_terminal() && !plain && !dumb && !json;
+        Output {
+            json,
+            paint: Paint { colour },
+        }
+    }
+
+    /// One line of text. A reader that went away (`| head`) is no error.
+    pub(crate) fn line(&self, text: impl AsRef<str>) {
+        let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+    }
+
+    /// A line for text only.
+    pub(crate) fn text(&self, text: impl AsRef<str>) {
+        if !self.json {
+            self.line(text);
+        }
+    }
+
+    /// The one document of `--json`.
+    pub(crate) fn document(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.line(text),
+            Err(error) => self.error(&format!("cannot write JSON: {error}")),
+        }
+    }
+
+    pub(crate) fn error(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
+    /// Rows in aligned columns; the last column is not padded.
+    pub(crate) fn table(&self, rows: &[Vec<String>]) {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                line.push_str(cell);
+                if column + 1 < row.len() {
+                    let pad = widths[column] - cell.chars().count() + 2;
+                    line.extend(std::iter::repeat_n(' ', pad));
+                }
+            }
+            self.line(line.trim_end());
+        }
+    }
+}

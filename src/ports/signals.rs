@@ -1,0 +1,16 @@
+//! Signals: the first request to stop lets the current resource finish.
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::exec::StopFlag;
+
+/// Sets the flag on SIGTERM and SIGINT. A second signal of the same kind ends the process at once,
+/// as it would have without this.
+pub fn stop_on_termination(stop: &StopFlag) {
+    for signal in [SIGTERM, SIGINT] {
+        // The order matters: on the first signal the flag is still unset here, so only the second
+        // one finds it set.
+        let _ = signal_hook::flag::register_conditional_default(signal, stop.inner());
+        let _ = signal_hook::flag::register(signal, stop.inner());
+    }
+}
