@@ -167,7 +167,8 @@ pub(super) fn environment(
 ) -> Result<BTreeMap<String, String>, String> {
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
     if let Some(identity) = identity {
-        env.insert("HOME".into(), identity.home.to_string_lossy().into_owned());
+        let home = root.outside(&identity.home);
+        env.insert("HOME".into(), home.to_string_lossy().into_owned());
         env.insert(
             "SHELL".into(),
             identity.shell.to_string_lossy().into_owned(),

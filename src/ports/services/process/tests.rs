@@ -125,21 +125,47 @@ fn a_process_that_nobody_wrote_down_never_becomes_the_service() {
 
 #[test]
 fn a_service_is_found_again_when_its_state_is_lost() {
+    for start in [
+        // With a daemon that it left in a session of its own, which is nobody's main process.
+        "/bin/sh -c 'setsid sleep 3 & exec sleep 60'",
+        // A program that overwrites its environment, as those that set their title do.
+        "/usr/bin/env -i /bin/sleep 60",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::at(dir.path());
+        sandbox.service(&format!("ExecStart={start}"));
+        sandbox.services.start("app").unwrap();
+        let pid = sandbox.pid();
+        sandbox.put("/var/lib/trueup/process/app.json", "{torn");
+        assert_eq!(sandbox.services.status("app").unwrap().main_pid, None);
+        sandbox.services.start("app").unwrap();
+        assert_eq!(sandbox.pid(), pid, "a second copy was started");
+        // The other sandbox's service of the same name is another service.
+        let other_dir = tempfile::tempdir().unwrap();
+        let other = Sandbox::at(other_dir.path());
+        other.service("ExecStart=/bin/sleep 60");
+        other.services.start("app").unwrap();
+        assert_ne!(other.pid(), pid);
+    }
+}
+
+#[test]
+fn a_service_runs_as_the_user_that_the_sandbox_knows() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    sandbox.service("ExecStart=/bin/sh -c 'setsid sleep 3 & exec sleep 60'");
+    sandbox.put("/etc/passwd", "deploy:x:7001:7002::/home/deploy:/bin/sh\n");
+    sandbox.put("/etc/group", "deploy:x:7002:\nweb:x:7003:deploy\n");
+    sandbox.service(
+        "User=deploy\nExecStart=/bin/sh -c 'id -u; id -g; id -G; echo $$HOME; exec sleep 60'",
+    );
     sandbox.services.start("app").unwrap();
-    let pid = sandbox.pid();
-    sandbox.put("/var/lib/trueup/process/app.json", "{torn");
-    assert_eq!(sandbox.services.status("app").unwrap().main_pid, None);
-    sandbox.services.start("app").unwrap();
-    assert_eq!(sandbox.pid(), pid, "a second copy was started");
-    // The other sandbox's service of the same name is another service.
-    let other_dir = tempfile::tempdir().unwrap();
-    let other = Sandbox::at(other_dir.path());
-    other.service("ExecStart=/bin/sleep 60");
-    other.services.start("app").unwrap();
-    assert_ne!(other.pid(), pid);
+    let home = sandbox.outside("/home/deploy").display().to_string();
+    let log = || sandbox.text("/var/log/trueup/app.log");
+    wait_for("it tells", || log().contains(&home));
+    assert_eq!(log(), format!("7001\n7002\n7002 7003\n{home}\n"));
 }
 
 #[test]
@@ -297,4 +323,27 @@ fn a_step_before_the_start_that_fails_stops_it_unless_it_may() {
     assert!(error.contains("bad config"), "{error}");
     sandbox.service("ExecStartPre=-/bin/false\nExecStart=/bin/sleep 60");
     sandbox.services.start("app").unwrap();
+}
+
+#[test]
+fn a_port_is_bound_before_the_start_and_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let listen = format!("[Socket]\nListenStream=127.0.0.1:{port}\n");
+    sandbox.put("/etc/systemd/system/app.socket", &listen);
+    sandbox.service("ExecStart=/bin/sleep 60");
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", port));
+    sandbox.services.start("app").unwrap();
+    assert!(
+        connect().is_err(),
+        "a socket that is not active is not bound"
+    );
+    sandbox.services.start("app.socket").unwrap();
+    for _ in 0..2 {
+        sandbox.services.restart("app").unwrap();
+        connect().unwrap();
+    }
 }

@@ -7,7 +7,7 @@
 //! | Install | whether there is one |
 //!
 //! Of the prefixes of a command, `-` (may fail) and `:` (no variables) count; `@`, `+` and `!` are
-//! taken off. Specifiers: `%n %N %p %i %%`. Paths are as a process outside the sandbox sees them.
+//! taken off. Type is passed over: what ExecStart runs must stay in the foreground. Specifiers: `%n %N %p %i %%`. Paths are as a process outside the sandbox sees them.
 
 use std::path::PathBuf;
 use std::str::FromStr;
