@@ -86,7 +86,10 @@ fn is_due(
         };
     };
     let same_run = record.is_some_and(|record| record.run.as_deref() == Some(run.id.as_str()));
-    let same_load = record.is_some_and(|record| record.reloaded == run.reloaded);
+    // A supervisor may forget when it last reloaded (systemd does at its own reload): then nobody
+    // is known to have loaded it since.
+    let same_load =
+        run.reloaded.is_none() || record.is_some_and(|record| record.reloaded == run.reloaded);
     if let Some(then) = then
         && same_run
         && (duty == Duty::Restart || same_load)

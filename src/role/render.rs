@@ -293,7 +293,7 @@ pub(super) fn is_template(text: &str) -> bool {
 
 /// The dotted path of a text that is exactly one `{{ path }}`.
 fn reference(text: &str) -> Option<&str> {
-    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let ident = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
