@@ -13,6 +13,7 @@ use crate::ports::root::Root;
 /// Which supervisor the settings ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ServiceManager {
     /// Plain processes in a sandbox, systemd on a host that runs it.
     #[default]

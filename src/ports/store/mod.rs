@@ -125,6 +125,7 @@ pub trait Store {
 /// Where the store is, as written in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StoreSettings {
     /// `s3://bucket`, `s3://bucket/prefix` or `dir:/absolute/path`.
     pub url: String,
