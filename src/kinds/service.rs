@@ -1,5 +1,7 @@
 //! `service`: enabled, running, and restarted or reloaded when what it uses changed.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::ports::Host;
@@ -21,6 +23,8 @@ pub struct Spec {
     pub enabled: Option<bool>,
     /// Whether it runs; not given: left as it is.
     pub running: Option<bool>,
+    /// What it runs from, normally an app's `current`. While there is nothing it is not started.
+    pub serves: Option<PathBuf>,
     /// Resources (ids) whose change it only takes up when it is restarted.
     #[serde(default)]
     pub restart_on: Vec<String>,
@@ -29,13 +33,20 @@ pub struct Spec {
     pub reload_on: Vec<String>,
 }
 
+/// A service as it is.
+pub struct Found {
+    status: Status,
+    /// There is nothing yet that it could run from.
+    dormant: bool,
+}
+
 impl Kind for Service {
     const NAME: &'static str = "service";
     const ABOUT: &'static str = "A service: enabled, running, and restarted or reloaded once when something that it uses changed.";
     const EXAMPLE: &'static str = "service: {name: demo, enabled: true, running: true}";
 
     type Spec = Spec;
-    type State = Status;
+    type State = Found;
 
     fn subject(spec: &Spec) -> String {
         spec.name.clone()
@@ -55,10 +66,14 @@ impl Kind for Service {
         .collect()
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Status, Failure> {
+    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
         let status = host.services.status(&spec.name)?;
         if status.known {
-            return Ok(status);
+            let dormant = match &spec.serves {
+                Some(path) => host.root.meta(path)?.is_none(),
+                None => false,
+            };
+            return Ok(Found { status, dormant });
         }
         Err(
             Failure::not_yet(format!("there is no service `{}` on this host", spec.name))
@@ -66,7 +81,13 @@ impl Kind for Service {
         )
     }
 
-    fn diff(spec: &Spec, state: &Status) -> Option<Change> {
+    fn diff(
+        spec: &Spec,
+        Found {
+            status: state,
+            dormant,
+        }: &Found,
+    ) -> Option<Change> {
         let mut fields = Vec::new();
         let enabled = match state.enabled {
             Enabled::Yes => Some(true),
@@ -78,10 +99,9 @@ impl Kind for Service {
             fields.extend(FieldChange::of("enabled", &is, &wanted));
         }
         let running = matches!(state.active, Active::Running | Active::Starting);
-        if let Some(wanted) = spec
-            .running
-            .filter(|wanted| *wanted != running && !(*wanted && state.enabled == Enabled::Masked))
-        {
+        if let Some(wanted) = spec.running.filter(|wanted| {
+            *wanted != running && !(*wanted && (*dormant || state.enabled == Enabled::Masked))
+        }) {
             let word = match state.active {
                 Active::Running | Active::Starting => "running",
                 Active::Stopping => "stopping",
@@ -118,7 +138,11 @@ impl Kind for Service {
         Ok(Outcome::Done)
     }
 
-    fn run(_spec: &Spec, state: &Status) -> Option<Run> {
+    fn dormant(spec: &Spec, state: &Found) -> bool {
+        state.dormant && spec.running == Some(true)
+    }
+
+    fn run(_spec: &Spec, Found { status: state, .. }: &Found) -> Option<Run> {
         if state.active != Active::Running {
             return None;
         }

@@ -99,7 +99,10 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         if !selection.holds(&resource.id) {
             continue;
         }
-        let (forecast, run) = forecast(seen, &steps);
+        let (forecast, run) = match dormant(&seen, resource, &planned) {
+            Some(waits) => (Forecast::Unknown(waits), None),
+            None => forecast(seen, &steps),
+        };
         planned.insert(
             &resource.id,
             !matches!(forecast, Forecast::Right | Forecast::Failed(_)),
@@ -118,6 +121,27 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         step.debts = debts(resource, step, &planned, &stamps, &ledger);
     }
     Plan { steps, stamps }
+}
+
+/// A service that has nothing to run yet, and will once what is planned before it is done.
+fn dormant(
+    seen: &Result<Seen, Failure>,
+    resource: &Resource,
+    planned: &BTreeMap<&str, bool>,
+) -> Option<String> {
+    let waits = matches!(
+        seen,
+        Ok(Seen {
+            dormant: true,
+            change: None,
+            ..
+        })
+    );
+    let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
+    let comes = on.find(|id| planned.get(id.as_str()) == Some(&true));
+    comes
+        .filter(|_| waits)
+        .map(|id| format!("it starts with what {id} brings"))
 }
 
 fn forecast(seen: Result<Seen, Failure>, before: &[Step]) -> (Forecast, Option<Run>) {

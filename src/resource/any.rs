@@ -65,6 +65,7 @@ pub struct Seen {
     pub change: Option<Change>,
     pub stamp: Option<Stamp>,
     pub run: Option<Run>,
+    pub dormant: bool,
 }
 
 /// A resource of whatever kind. The methods are those of [`Kind`].
@@ -120,6 +121,7 @@ impl<K: Kind> AnyResource for Typed<K> {
             change: K::diff(&self.spec, &state),
             stamp: K::stamp(&self.spec, &state),
             run: K::run(&self.spec, &state),
+            dormant: K::dormant(&self.spec, &state),
         })
     }
 

@@ -94,6 +94,11 @@ pub trait Kind: 'static {
         None
     }
 
+    /// Whether it will start by itself once something that is not there yet is in place.
+    fn dormant(_spec: &Self::Spec, _state: &Self::State) -> bool {
+        false
+    }
+
     /// The run of the service that this is, if it is one and it runs.
     fn run(_spec: &Self::Spec, _state: &Self::State) -> Option<Run> {
         None

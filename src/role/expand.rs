@@ -144,7 +144,7 @@ impl Expanded<'_> {
         role: &Role,
         values: &Node,
     ) -> Result<(), Problem> {
-        let ours = |at: &At| at.file == role.tree.at.file;
+        let ours = |at: &At| role.is_ours(at);
         let mut item = serde_json::Map::new();
         let entries = values.as_map().unwrap_or_default();
         let plain = |node: &Node| {
@@ -273,9 +273,10 @@ impl Expanded<'_> {
             .renderer
             .tree(&fields, scope, &|_| true)
             .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
-        let body = kind
-            .decode(&rendered)
-            .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
+        let body = kind.decode(&rendered).map_err(|problem| {
+            let problem = without_value(problem, &fields);
+            problem.resource(id.clone().unwrap_or_else(written_id))
+        })?;
         Ok(Some(Draft {
             explicit_id: id.is_some(),
             id: id.unwrap_or_else(|| format!("{}:{}", kind.name(), body.subject())),
@@ -286,6 +287,25 @@ impl Expanded<'_> {
             body,
             scope: number,
         }))
+    }
+}
+
+/// A field that found nothing because the parameter that it names has no value: says which one to
+/// set.
+fn without_value(problem: Problem, fields: &Node) -> Problem {
+    let written = problem.field.as_deref().and_then(|field| fields.get(field));
+    let name = written
+        .and_then(Node::as_text)
+        .and_then(super::render::reference);
+    match name {
+        Some(name) if problem.message.ends_with("found nothing") => Problem {
+            message: format!("`{name}` has no value"),
+            ..problem
+        }
+        .hint(format!(
+            "set `{name}` in the node's attributes or in the environment's file"
+        )),
+        _ => problem,
     }
 }
 

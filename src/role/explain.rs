@@ -35,8 +35,8 @@ pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
                 value: shown(key, node),
             }));
         };
-        let parameters = role.map("parameters")?;
-        add(format!("role {}", role.name), lookup(&parameters, key));
+        let parameters = &role.parameters;
+        add(format!("role {}", role.name), lookup(parameters, key));
         let defaults = role.map("defaults")?;
         let inner = item_key(role, key).and_then(|inner| lookup(&defaults, inner));
         add(

@@ -10,7 +10,7 @@ use crate::yaml::{Kind, Node};
 /// The parameters of one role, all layers merged, templates of the role's own defaults not yet
 /// rendered.
 pub(super) fn merged(role: &Role, settings: &Settings) -> Result<Node, Problem> {
-    let mut all = role.map("parameters")?;
+    let mut all = role.parameters.clone();
     for entry in all.as_map().unwrap_or_default() {
         if RESERVED.contains(&entry.key.as_str()) {
             return Err(Problem::new(format!(
@@ -38,9 +38,8 @@ pub(super) fn unknown_attributes(
 ) -> Result<Vec<Problem>, Problem> {
     let mut known = Vec::new();
     for role in roles {
-        let parameters = role.map("parameters")?;
         known.extend(
-            parameters
+            role.parameters
                 .as_map()
                 .unwrap_or_default()
                 .iter()
@@ -75,7 +74,7 @@ pub(super) fn fill(
     role: &Role,
     renderer: &Renderer<'_>,
 ) -> Result<(), Problem> {
-    let ours = |at: &crate::problem::At| at.file == role.tree.at.file;
+    let ours = |at: &crate::problem::At| role.is_ours(at);
     let entries = values.as_map().unwrap_or_default();
     let (templates, plain): (Vec<_>, Vec<_>) =
         entries.iter().partition(|entry| has_template(&entry.value));

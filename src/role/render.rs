@@ -108,11 +108,6 @@ impl<'a> Renderer<'a> {
     fn leaf(&self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
         if let Some(path) = reference(text) {
             return match scope.at_path(path) {
-                Some(Value::Null) => Err(Problem::new(format!("`{path}` has no value"))
-                    .at(&node.at)
-                    .hint(format!(
-                        "set `{path}` in the node's attributes or in the environment's file"
-                    ))),
                 Some(Value::String(value)) => Ok(rendered(&node.at, value.clone())),
                 Some(value) => Ok(Node::from_json(&node.at, value)),
                 None => Err(self.undefined(path, scope).at(&node.at)),
@@ -292,7 +287,7 @@ pub(super) fn is_template(text: &str) -> bool {
 }
 
 /// The dotted path of a text that is exactly one `{{ path }}`.
-fn reference(text: &str) -> Option<&str> {
+pub(super) fn reference(text: &str) -> Option<&str> {
     let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let ident = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

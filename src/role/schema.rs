@@ -1,9 +1,11 @@
 //! A role as written, and where it is found.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
-use crate::problem::Problem;
-use crate::settings::Library;
+use crate::problem::{At, Problem};
+use crate::settings::{Library, merge};
 use crate::yaml::{self, Limits, Node};
 
 /// The keys of a role.
@@ -58,6 +60,10 @@ pub(super) struct Role {
     pub include: Vec<String>,
     pub for_each: Option<String>,
     pub item: String,
+    /// Its own parameters over those of the roles that it includes.
+    pub parameters: Node,
+    /// Its file and those of the roles that it includes: what stands in them may be a template.
+    pub files: Vec<Arc<str>>,
 }
 
 impl Role {
@@ -76,24 +82,33 @@ impl Role {
             let list = written.for_each.as_deref()?;
             Some(list.strip_suffix('s').unwrap_or(list).to_owned())
         });
+        let parameters = map(&tree, "parameters")?;
         Ok(Role {
             name: name.to_owned(),
             include: written.include,
             for_each: written.for_each,
             item: item.unwrap_or_default(),
+            files: vec![tree.at.file.clone()],
+            parameters,
             tree,
         })
     }
 
+    /// Takes on the parameters of an included role, below its own.
+    fn inherit(&mut self, included: &Role) {
+        let own = std::mem::replace(&mut self.parameters, included.parameters.clone());
+        merge(&mut self.parameters, own);
+        self.files.extend(included.files.iter().cloned());
+    }
+
+    /// Whether a place is in this role or in one that it includes.
+    pub(super) fn is_ours(&self, at: &At) -> bool {
+        self.files.contains(&at.file)
+    }
+
     /// A part that must be a map; an empty one when it is not there.
     pub(super) fn map(&self, key: &str) -> Result<Node, Problem> {
-        match self.tree.get(key) {
-            Some(node) if !node.is_null() => {
-                node.map("a map").map_err(|problem| problem.field(key))?;
-                Ok(node.clone())
-            }
-            _ => Ok(Node::made(&self.tree.at, yaml::Kind::Map(Vec::new()))),
-        }
+        map(&self.tree, key)
     }
 
     pub(super) fn resources(&self) -> Result<&[Node], Problem> {
@@ -103,6 +118,16 @@ impl Role {
                 .map_err(|p| p.field("resources")),
             _ => Ok(&[]),
         }
+    }
+}
+
+fn map(tree: &Node, key: &str) -> Result<Node, Problem> {
+    match tree.get(key) {
+        Some(node) if !node.is_null() => {
+            node.map("a map").map_err(|problem| problem.field(key))?;
+            Ok(node.clone())
+        }
+        _ => Ok(Node::made(&tree.at, yaml::Kind::Map(Vec::new()))),
     }
 }
 
@@ -131,12 +156,16 @@ fn add(
         )));
     }
     open.push(name.to_owned());
-    let role = Role::read(library, name)?;
-    for included in &role.include {
+    let mut role = Role::read(library, name)?;
+    for included in role.include.clone() {
+        let included = &included;
         add(library, included, done, open).map_err(|problem| match role.tree.get("include") {
             Some(node) => problem.at(&node.at).field("include"),
             None => problem,
         })?;
+        if let Some(included) = done.iter().find(|known| known.name == *included) {
+            role.inherit(included);
+        }
     }
     open.pop();
     done.push(role);

@@ -191,7 +191,10 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        if self.is_null() {
+        // A template that renders to nothing in place of something optional gives nothing.
+        let empty =
+            matches!(&self.kind, Kind::Scalar { text, style: Style::Rendered } if text.is_empty());
+        if self.is_null() || empty {
             visitor.visit_none()
         } else {
             visitor.visit_some(self)
