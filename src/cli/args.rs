@@ -76,6 +76,30 @@ pub enum Command {
     Validate,
     /// Show what templates can see of this host
     Facts,
+    /// Show the main job in a scratch folder: nothing else installed, no root, some seconds
+    Demo(DemoArgs),
+    /// The web app of the demo
+    #[command(hide = true)]
+    DemoApp(DemoAppArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave it running and the folder in place, to play with
+    #[arg(long)]
+    pub keep: bool,
+    /// The folder to use; it must be new or empty [default: one in the temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// End a demo that was kept, and remove its folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "dir"])]
+    pub stop: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoAppArgs {
+    #[arg(long)]
+    pub port: u16,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod converge;
+mod demo;
 mod edge;
 mod facts;
 mod history;
@@ -50,5 +51,10 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::History(args) => history::run(&args, places, output),
         Command::Validate => validate::run(places, output),
         Command::Facts => facts::run(places, output),
+        Command::Demo(args) => match &args.stop {
+            Some(folder) => demo::end(folder, output),
+            None => demo::run(&args, output),
+        },
+        Command::DemoApp(args) => demo::serve(args.port),
     }
 }

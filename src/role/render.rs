@@ -232,7 +232,10 @@ impl<'a> Renderer<'a> {
                 ));
             }
         };
-        let mut problem = Problem::new(format!("template error: {}", report.message()));
+        // Tera lists every variable there is; the near one is enough.
+        let message = report.message().split(". Available variables").next();
+        let message = message.unwrap_or_default();
+        let mut problem = Problem::new(format!("template error: {message}"));
         if file {
             let found = self.found.borrow();
             let path = found

@@ -1,0 +1,74 @@
+//! The demo's web app: this program itself, serving one page, so that nothing else is needed.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use super::edge;
+use crate::exit::Exit;
+use crate::ports::root::Root;
+use crate::problem::Problem;
+
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves `public/index.html` of the working folder, read once at the start as real apps do: a new
+/// release shows only after a restart. Never returns while all is well.
+pub(in crate::cli) fn serve(port: u16) -> Result<Exit, edge::Error> {
+    let failed = |error: String| edge::Error::Failed(Problem::new(error));
+    let folder = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
+    let page = Root::real()?
+        .read(&folder.join(Path::new("public/index.html")), 1 << 20)?
+        .ok_or_else(|| failed(format!("{} has no public/index.html", folder.display())))?;
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .map_err(|error| failed(format!("cannot listen on 127.0.0.1:{port}: {error}")))?;
+    let line = format!("serving {} on 127.0.0.1:{port}", folder.display());
+    let _ = writeln!(io::stdout(), "{line}");
+    for stream in listener.incoming().flatten() {
+        // A client that goes away is its own business.
+        let _ = answer(stream, &page);
+    }
+    Ok(Exit::Converged)
+}
+
+fn answer(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request)?;
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        page.len()
+    )?;
+    stream.write_all(page)
+}
+
+/// Asks for the page until it answers, at most this long.
+pub(super) fn get(port: u16, patience: Duration) -> io::Result<String> {
+    let pause = Duration::from_millis(50);
+    let mut left = patience;
+    loop {
+        match try_get(port) {
+            Ok(page) => return Ok(page),
+            Err(error) if left < pause => return Err(error),
+            Err(_) => {
+                std::thread::sleep(pause);
+                left -= pause;
+            }
+        }
+    }
+}
+
+fn try_get(port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(io::Error::other("it answered without a page")),
+    }
+}
