@@ -5,8 +5,6 @@
 //! skipped, all others still converge.
 
 mod checks;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 

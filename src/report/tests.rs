@@ -1,1 +1,110 @@
+use super::*;
+use crate::resource::{Duty, Shown, Verb};
 
+fn row(status: Status) -> Row {
+    Row {
+        id: "file:/a".into(),
+        kind: "file".into(),
+        status,
+        change: None,
+        why: None,
+        hint: None,
+        paid: Vec::new(),
+        owed: Vec::new(),
+    }
+}
+
+fn report(rows: Vec<Row>) -> Report {
+    let desired = Desired::nothing();
+    let heading = Heading {
+        node: "app-1",
+        environment: "production",
+        started: "2026-11-21T04:43:01.123Z".parse().unwrap(),
+        took: Duration::from_millis(7),
+        desired: &desired,
+        apps: &[],
+        notes: Vec::new(),
+    };
+    Report::new(heading, rows, 3)
+}
+
+#[test]
+fn every_end_has_its_own_outcome_and_the_worst_one_counts() {
+    let cases = [
+        (vec![], Exit::Converged),
+        (vec![row(Status::Changed)], Exit::Converged),
+        (vec![row(Status::Pending)], Exit::Pending),
+        (
+            vec![row(Status::Changed), row(Status::Waiting)],
+            Exit::Waiting,
+        ),
+        (
+            vec![row(Status::Waiting), row(Status::Failed)],
+            Exit::Failed,
+        ),
+        (vec![row(Status::Skipped)], Exit::Failed),
+    ];
+    for (rows, expected) in cases {
+        assert_eq!(report(rows).outcome, expected);
+    }
+}
+
+#[test]
+fn stale_and_refused_are_never_green() {
+    let mut stale = report(vec![]);
+    stale.stale = Some(Stale {
+        since: None,
+        why: "down".into(),
+    });
+    assert_eq!(stale.verdict(), Exit::Stale);
+    let mut refused = report(vec![row(Status::Waiting)]);
+    refused.refused = Some("bad".into());
+    assert_eq!(refused.verdict(), Exit::BadInput);
+}
+
+#[test]
+fn a_report_survives_the_way_to_disk_and_back() {
+    let mut changed = row(Status::Changed);
+    changed.change =
+        Some(Change::new(Verb::Update).with("mode", Shown::value("0644"), Shown::value("0600")));
+    changed.paid = vec![Debt {
+        duty: Duty::Restart,
+        causes: vec!["code".into()],
+    }];
+    let report = report(vec![changed]);
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    assert_eq!(report.run, "20261121T044301.123Z");
+}
+
+#[test]
+fn the_first_version_of_a_report_can_still_be_read() {
+    let text = include_str!("fixtures/report-v1.json");
+    let report: Report = serde_json::from_str(text).unwrap();
+    assert_eq!((report.version, report.counts.restarted), (1, 1));
+}
+
+#[test]
+fn a_secret_is_never_in_what_is_shown() {
+    let change = Change::new(Verb::Update).with("content", Shown::Secret, Shown::Secret);
+    let paint = Paint::default();
+    assert_eq!(
+        change_lines(paint, "file:/key", &change),
+        "~ update file:/key (content (secret))"
+    );
+    assert!(diff_lines(paint, "file:/key", &change).is_empty());
+}
+
+#[test]
+fn totals_count_what_happened_in_words() {
+    let mut changed = row(Status::Changed);
+    changed.paid = vec![Debt {
+        duty: Duty::Restart,
+        causes: vec!["code".into()],
+    }];
+    let report = report(vec![changed, row(Status::Failed)]);
+    assert_eq!(
+        totals(Paint::default(), &report),
+        "failed: 1 changes, 1 restarted, 1 failed, 1 right (7 ms)"
+    );
+}
