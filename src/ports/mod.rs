@@ -8,11 +8,14 @@ pub mod accounts;
 pub mod clock;
 pub mod exec;
 pub mod lock;
+pub mod packages;
 pub mod root;
 pub mod runtime;
 pub mod services;
 pub mod signals;
 pub mod store;
+#[cfg(test)]
+pub mod testing;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -20,6 +23,7 @@ use std::rc::Rc;
 use accounts::Accounts;
 use clock::Clock;
 use exec::{Exec, StopFlag};
+use packages::Packages;
 use root::Root;
 use services::Services;
 
@@ -34,6 +38,7 @@ pub struct Host {
     pub root: Rc<Root>,
     pub accounts: Rc<Accounts>,
     pub exec: Rc<Exec>,
+    pub packages: Rc<Packages>,
     pub services: Box<dyn Services>,
     pub clock: Box<dyn Clock>,
     /// Set when trueup was told to stop: nothing new is begun.

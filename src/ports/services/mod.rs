@@ -1,6 +1,8 @@
 //! The services port: what runs on the host and how it is started, stopped and told to reload.
 
 mod choice;
+#[cfg(any(test, feature = "test-backends"))]
+pub mod fake;
 mod moment;
 mod name;
 mod process;

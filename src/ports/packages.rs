@@ -1,0 +1,199 @@
+//! Packages as dpkg has noted them.
+//!
+//! dpkg's own status file is read directly, once a pass: asking `dpkg-query` would cost a process
+//! for every resource. What dpkg has not merged yet (its `updates/` journal, left by a crash)
+//! counts as well.
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::root::{Root, RootError};
+
+/// No status file is larger, in bytes.
+const MAX_FILE: usize = 64 << 20;
+
+const STATUS: &str = "/var/lib/dpkg/status";
+const JOURNAL: &str = "/var/lib/dpkg/updates";
+
+/// A package that dpkg knows about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Unpacked and configured. One that is half-way is not.
+    pub installed: bool,
+    /// Kept at its version by somebody (`apt-mark hold`).
+    pub held: bool,
+    /// Empty when dpkg knows none.
+    pub version: String,
+    architecture: String,
+}
+
+/// The packages of one host, read when first asked for.
+#[derive(Debug, Default)]
+pub struct Packages {
+    known: RefCell<Option<HashMap<String, Package>>>,
+}
+
+impl Packages {
+    /// Forgets what was read: to be called after packages were changed.
+    pub fn forget(&self) {
+        self.known.replace(None);
+    }
+
+    /// The package of this name, which may end in `:architecture`. Without that, the one of the
+    /// host's own architecture comes before one of another.
+    pub fn get(&self, root: &Root, name: &str) -> Result<Option<Package>, RootError> {
+        Ok(self.known(root)?.get(name).cloned())
+    }
+
+    fn known(&self, root: &Root) -> Result<Ref<'_, HashMap<String, Package>>, RootError> {
+        if self.known.borrow().is_none() {
+            let text = |path: &Path| -> Result<String, RootError> {
+                let body = root.read(path, MAX_FILE)?.unwrap_or_default();
+                Ok(String::from_utf8_lossy(&body).into_owned())
+            };
+            let mut read = Reading::default();
+            read.add(&text(Path::new(STATUS))?);
+            for name in root.list(Path::new(JOURNAL))?.unwrap_or_default() {
+                // `tmp.i` is one that dpkg had not finished writing.
+                if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+                    read.add(&text(&Path::new(JOURNAL).join(name))?);
+                }
+            }
+            self.known.replace(Some(read.by_name()));
+        }
+        Ok(Ref::map(self.known.borrow(), |known| {
+            known.as_ref().expect("filled just above")
+        }))
+    }
+}
+
+/// Packages by name and architecture.
+#[derive(Default)]
+struct Reading(HashMap<(String, String), Package>);
+
+impl Reading {
+    fn add(&mut self, text: &str) {
+        for stanza in text.split("\n\n") {
+            if let Some((name, package)) = package(stanza) {
+                self.0.insert((name, package.architecture.clone()), package);
+            }
+        }
+    }
+
+    fn by_name(self) -> HashMap<String, Package> {
+        // dpkg itself is always of the host's own architecture.
+        let native = self
+            .0
+            .keys()
+            .find(|(name, _)| name == "dpkg")
+            .map(|(_, architecture)| architecture.clone());
+        let rank = |package: &Package| {
+            let own = native.as_ref() == Some(&package.architecture);
+            (own || package.architecture == "all", package.installed)
+        };
+        let mut known: HashMap<String, Package> = HashMap::with_capacity(2 * self.0.len());
+        for ((name, architecture), package) in self.0 {
+            known.insert(format!("{name}:{architecture}"), package.clone());
+            match known.get(&name) {
+                Some(better) if rank(better) >= rank(&package) => {}
+                _ => {
+                    known.insert(name, package);
+                }
+            }
+        }
+        known
+    }
+}
+
+/// The name and the state in one stanza. Long fields (dependencies, descriptions) are passed over.
+fn package(stanza: &str) -> Option<(String, Package)> {
+    let (mut name, mut status, mut version, mut architecture) = (None, "", "", "");
+    for line in stanza.lines() {
+        match line.split_once(": ") {
+            Some(("Package", value)) => name = Some(value.trim()),
+            Some(("Status", value)) => status = value.trim(),
+            Some(("Version", value)) => version = value.trim(),
+            Some(("Architecture", value)) => architecture = value.trim(),
+            _ => {}
+        }
+    }
+    let mut words = status.split(' ');
+    let (want, flag, state) = (words.next()?, words.next()?, words.next()?);
+    Some((
+        name?.to_owned(),
+        Package {
+            // Waiting for another package's trigger: it works, and apt counts it as installed.
+            installed: flag == "ok"
+                && matches!(state, "installed" | "triggers-pending" | "triggers-awaited"),
+            held: want == "hold",
+            version: version.to_owned(),
+            architecture: architecture.to_owned(),
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::testing::Sandbox;
+
+    fn seen(sandbox: &Sandbox, name: &str) -> Option<(bool, bool, String)> {
+        let package = sandbox
+            .host
+            .packages
+            .get(&sandbox.host.root, name)
+            .unwrap()?;
+        Some((package.installed, package.held, package.version))
+    }
+
+    #[test]
+    fn only_what_is_unpacked_and_configured_counts_as_installed() {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            STATUS,
+            "Package: a\nStatus: install ok installed\nVersion: 1.0-1\nDescription: x\n Status: install ok half-configured\n\n\
+             Package: b\nStatus: install ok half-configured\nVersion: 2\n\n\
+             Package: c\nStatus: hold ok installed\nVersion: 3\n\n\
+             Package: d\nStatus: deinstall ok config-files\nVersion: 4\n\n\
+             Package: e\nStatus: install reinstreq installed\nVersion: 5\n",
+        );
+        assert_eq!(seen(&sandbox, "a"), Some((true, false, "1.0-1".into())));
+        assert_eq!(seen(&sandbox, "b").map(|seen| seen.0), Some(false));
+        assert_eq!(seen(&sandbox, "c"), Some((true, true, "3".into())));
+        assert_eq!(seen(&sandbox, "d").map(|seen| seen.0), Some(false));
+        assert_eq!(seen(&sandbox, "e").map(|seen| seen.0), Some(false));
+        assert_eq!(seen(&sandbox, "f"), None);
+    }
+
+    #[test]
+    fn a_foreign_architecture_does_not_stand_for_the_hosts_own() {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            STATUS,
+            "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n\
+             Package: libc6\nStatus: install ok unpacked\nArchitecture: amd64\nVersion: 2\n\n\
+             Package: libc6\nStatus: install ok installed\nArchitecture: i386\nVersion: 3\n",
+        );
+        assert_eq!(seen(&sandbox, "libc6"), Some((false, false, "2".into())));
+        assert_eq!(
+            seen(&sandbox, "libc6:i386"),
+            Some((true, false, "3".into()))
+        );
+    }
+
+    #[test]
+    fn what_a_crashed_dpkg_left_in_its_journal_counts() {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            STATUS,
+            "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n",
+        );
+        sandbox.write(
+            "/var/lib/dpkg/updates/0001",
+            "Package: a\nStatus: install ok half-configured\nArchitecture: all\nVersion: 2\n",
+        );
+        sandbox.write("/var/lib/dpkg/updates/tmp.i", "Package: a\nStatus: inst");
+        assert_eq!(seen(&sandbox, "a"), Some((false, false, "2".into())));
+    }
+}

@@ -1,0 +1,370 @@
+//! The test backend: a supervisor in memory, with services that do as they are told.
+//!
+//! A handle can be cloned: the test keeps one, the host gets the other.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+
+use super::{Active, Enabled, ServiceError, Services, Status};
+use crate::ports::clock::Clock;
+
+/// A supervisor whose services exist only here.
+#[derive(Clone)]
+pub struct FakeServices {
+    state: Rc<RefCell<State>>,
+    clock: Rc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<String, Service>,
+    /// Process ids and runs are counted together: no two are ever the same.
+    started: u32,
+    calls: Vec<String>,
+}
+
+struct Service {
+    active: Active,
+    enabled: Enabled,
+    can_reload: bool,
+    stale_definition: bool,
+    run: Option<Run>,
+    log: Vec<String>,
+    /// What the next call of a verb meets.
+    trouble: BTreeMap<String, Trouble>,
+}
+
+struct Run {
+    number: u32,
+    started_at: Timestamp,
+    reloaded_at: Option<Timestamp>,
+}
+
+/// What a service does instead of what it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It fails, for this reason.
+    Fails(String),
+    /// It has not finished when its supervisor's patience is over, after so many seconds.
+    Hangs(u64),
+}
+
+impl FakeServices {
+    pub fn new(clock: Rc<dyn Clock>) -> FakeServices {
+        FakeServices {
+            state: Rc::default(),
+            clock,
+        }
+    }
+
+    /// Defines a service: stopped, not enabled, able to reload. One that is known keeps its run,
+    /// and its supervisor has not read the new definition yet.
+    pub fn define(&self, name: &str) {
+        let mut state = self.state.borrow_mut();
+        match state.services.get_mut(name) {
+            Some(service) => service.stale_definition = true,
+            None => {
+                let service = Service {
+                    active: Active::Stopped,
+                    enabled: Enabled::No,
+                    can_reload: true,
+                    stale_definition: false,
+                    run: None,
+                    log: Vec::new(),
+                    trouble: BTreeMap::new(),
+                };
+                state.services.insert(name.to_owned(), service);
+            }
+        }
+    }
+
+    /// Takes the definition away; what runs is gone with it.
+    pub fn undefine(&self, name: &str) {
+        self.state.borrow_mut().services.remove(name);
+    }
+
+    /// Sets whether it starts at boot, as an operator would (`mask` is one of the ways).
+    pub fn set_enabled(&self, name: &str, enabled: Enabled) {
+        self.change(name, |service| service.enabled = enabled);
+    }
+
+    pub fn set_can_reload(&self, name: &str, can_reload: bool) {
+        self.change(name, |service| service.can_reload = can_reload);
+    }
+
+    /// It ends by itself, with these last words.
+    pub fn crash(&self, name: &str, log: &[&str]) {
+        self.change(name, |service| {
+            service.active = Active::Failed;
+            service.run = None;
+            service.log = log.iter().map(|line| (*line).to_owned()).collect();
+        });
+    }
+
+    /// The next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it
+    /// meets this.
+    pub fn trouble(&self, name: &str, verb: &str, trouble: Trouble) {
+        self.change(name, |service| {
+            service.trouble.insert(verb.to_owned(), trouble.clone());
+        });
+    }
+
+    /// Every verb that changes something and the service it was for, in order: `restart nginx`.
+    pub fn calls(&self) -> Vec<String> {
+        self.state.borrow().calls.clone()
+    }
+
+    pub fn forget_calls(&self) {
+        self.state.borrow_mut().calls.clear();
+    }
+
+    fn change(&self, name: &str, change: impl Fn(&mut Service)) {
+        if let Some(service) = self.state.borrow_mut().services.get_mut(name) {
+            change(service);
+        }
+    }
+
+    /// Notes the call, meets the trouble that was laid out for it, then does `work`. The number
+    /// given to `work` is for a run that it may begin.
+    fn told(
+        &self,
+        verb: &'static str,
+        name: &str,
+        work: impl FnOnce(&mut Service, u32, Timestamp) -> Result<(), String>,
+    ) -> Result<(), ServiceError> {
+        let now = self.clock.now();
+        let mut state = self.state.borrow_mut();
+        state.calls.push(format!("{verb} {name}"));
+        state.started += 1;
+        let number = state.started;
+        let Some(service) = state.services.get_mut(name) else {
+            return Err(ServiceError::Unknown {
+                name: name.to_owned(),
+                hint: "nobody defined it".to_owned(),
+            });
+        };
+        let moves = matches!(verb, "start" | "restart" | "reload");
+        let done = match service.trouble.remove(verb) {
+            Some(Trouble::Hangs(seconds)) => {
+                return Err(ServiceError::TimedOut {
+                    verb,
+                    name: name.to_owned(),
+                    seconds,
+                });
+            }
+            Some(Trouble::Fails(why)) => {
+                if matches!(verb, "start" | "restart") {
+                    service.active = Active::Failed;
+                    service.run = None;
+                }
+                Err(why)
+            }
+            None if moves && service.enabled == Enabled::Masked => Err("it is masked".to_owned()),
+            None => work(service, number, now),
+        };
+        done.map_err(|why| ServiceError::Failed {
+            verb,
+            name: name.to_owned(),
+            why,
+            log: service.log.clone(),
+        })
+    }
+}
+
+impl Service {
+    fn begin(&mut self, number: u32, now: Timestamp) {
+        self.active = Active::Running;
+        self.stale_definition = false;
+        self.run = Some(Run {
+            number,
+            started_at: now,
+            reloaded_at: None,
+        });
+    }
+}
+
+impl Services for FakeServices {
+    fn status(&self, name: &str) -> Result<Status, ServiceError> {
+        let state = self.state.borrow();
+        let Some(service) = state.services.get(name) else {
+            return Ok(Status {
+                known: false,
+                active: Active::Stopped,
+                enabled: Enabled::No,
+                main_pid: None,
+                run: None,
+                started_at: None,
+                reloaded_at: None,
+                can_reload: false,
+                stale_definition: false,
+            });
+        };
+        let run = service.run.as_ref();
+        Ok(Status {
+            known: true,
+            active: service.active,
+            enabled: service.enabled,
+            main_pid: run.map(|run| 1000 + run.number),
+            run: run.map(|run| format!("run-{}", run.number)),
+            started_at: run.map(|run| run.started_at),
+            reloaded_at: run.and_then(|run| run.reloaded_at),
+            can_reload: service.can_reload,
+            stale_definition: service.stale_definition,
+        })
+    }
+
+    fn start(&self, name: &str) -> Result<(), ServiceError> {
+        self.told("start", name, |service, number, now| {
+            if service.active != Active::Running {
+                service.begin(number, now);
+            }
+            Ok(())
+        })
+    }
+
+    fn stop(&self, name: &str) -> Result<(), ServiceError> {
+        self.told("stop", name, |service, _, _| {
+            service.active = Active::Stopped;
+            service.run = None;
+            Ok(())
+        })
+    }
+
+    fn restart(&self, name: &str) -> Result<(), ServiceError> {
+        self.told("restart", name, |service, number, now| {
+            service.begin(number, now);
+            Ok(())
+        })
+    }
+
+    fn reload(&self, name: &str) -> Result<(), ServiceError> {
+        self.told("reload", name, |service, _, now| match &mut service.run {
+            _ if !service.can_reload => Err("it has no way to reload".to_owned()),
+            None => Err("it does not run".to_owned()),
+            Some(run) => {
+                run.reloaded_at = Some(now);
+                Ok(())
+            }
+        })
+    }
+
+    fn enable(&self, name: &str) -> Result<(), ServiceError> {
+        self.told("enable", name, |service, _, _| match service.enabled {
+            Enabled::Masked => Err("it is masked".to_owned()),
+            Enabled::Static => Ok(()),
+            Enabled::Yes | Enabled::No => {
+                service.enabled = Enabled::Yes;
+                Ok(())
+            }
+        })
+    }
+
+    fn disable(&self, name: &str) -> Result<(), ServiceError> {
+        self.told("disable", name, |service, _, _| {
+            if service.enabled == Enabled::Yes {
+                service.enabled = Enabled::No;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::testing::FakeClock;
+
+    fn supervisor() -> (FakeServices, FakeClock) {
+        let clock = FakeClock::default();
+        (FakeServices::new(Rc::new(clock.clone())), clock)
+    }
+
+    #[test]
+    fn every_start_is_a_new_run_and_a_start_of_what_runs_is_none() {
+        let (services, clock) = supervisor();
+        services.define("web");
+        services.start("web").unwrap();
+        let first = services.status("web").unwrap();
+        services.start("web").unwrap();
+        assert_eq!(services.status("web").unwrap(), first);
+        clock.advance(60);
+        services.restart("web").unwrap();
+        let second = services.status("web").unwrap();
+        assert!(second.run != first.run && second.started_at > first.started_at);
+        services.stop("web").unwrap();
+        assert_eq!(services.status("web").unwrap().run, None);
+        assert_eq!(
+            services.calls(),
+            ["start web", "start web", "restart web", "stop web"]
+        );
+    }
+
+    #[test]
+    fn a_reload_keeps_the_run_and_tells_when_it_was() {
+        let (services, clock) = supervisor();
+        services.define("web");
+        assert!(services.reload("web").is_err(), "it does not run yet");
+        services.start("web").unwrap();
+        let before = services.status("web").unwrap();
+        clock.advance(5);
+        services.reload("web").unwrap();
+        let after = services.status("web").unwrap();
+        assert_eq!(after.run, before.run);
+        assert_eq!(after.reloaded_at, Some(clock.now()));
+        services.set_can_reload("web", false);
+        assert!(services.reload("web").is_err());
+    }
+
+    #[test]
+    fn trouble_is_met_once_and_says_what_the_service_said() {
+        let (services, _) = supervisor();
+        services.define("web");
+        services.crash("web", &["no such port"]);
+        services.trouble("web", "start", Trouble::Fails("exited with 1".into()));
+        let error = services.start("web").unwrap_err();
+        let ServiceError::Failed { why, log, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(
+            (why.as_str(), log),
+            ("exited with 1", vec!["no such port".into()])
+        );
+        assert_eq!(services.status("web").unwrap().active, Active::Failed);
+        services.trouble("web", "start", Trouble::Hangs(90));
+        assert!(matches!(
+            services.start("web"),
+            Err(ServiceError::TimedOut { seconds: 90, .. })
+        ));
+        services.start("web").unwrap();
+        assert_eq!(services.status("web").unwrap().active, Active::Running);
+    }
+
+    #[test]
+    fn what_nobody_defined_is_unknown_and_what_is_masked_stands() {
+        let (services, _) = supervisor();
+        assert!(!services.status("web").unwrap().known);
+        assert!(matches!(
+            services.enable("web"),
+            Err(ServiceError::Unknown { .. })
+        ));
+        services.define("web");
+        services.set_enabled("web", Enabled::Masked);
+        assert!(services.start("web").is_err() && services.enable("web").is_err());
+        services.disable("web").unwrap();
+        assert_eq!(services.status("web").unwrap().enabled, Enabled::Masked);
+    }
+
+    #[test]
+    fn a_new_definition_is_stale_until_a_restart_reads_it() {
+        let (services, _) = supervisor();
+        services.define("web");
+        services.start("web").unwrap();
+        services.define("web");
+        assert!(services.status("web").unwrap().stale_definition);
+        services.restart("web").unwrap();
+        assert!(!services.status("web").unwrap().stale_definition);
+    }
+}

@@ -1,0 +1,204 @@
+//! A host on a temporary folder, for tests of everything above the ports.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Host;
+use super::accounts::Accounts;
+use super::clock::Clock;
+use super::exec::{Exec, StopFlag};
+use super::packages::Packages;
+use super::root::{Attrs, FileKind, Root};
+use super::services::fake::FakeServices;
+
+/// A clock that stands still until it is told to go on.
+#[derive(Debug, Clone)]
+pub struct FakeClock {
+    now: Rc<Cell<Timestamp>>,
+    began: (Timestamp, Instant),
+}
+
+impl Default for FakeClock {
+    /// Early in the morning of 21 November 2026, UTC.
+    fn default() -> FakeClock {
+        let now: Timestamp = "2026-11-21T03:00:00Z".parse().unwrap();
+        FakeClock {
+            now: Rc::new(Cell::new(now)),
+            began: (now, Instant::now()),
+        }
+    }
+}
+
+impl FakeClock {
+    /// Goes on by so many seconds.
+    pub fn advance(&self, seconds: i64) {
+        let next = self.now.get() + SignedDuration::from_secs(seconds);
+        self.now.set(next);
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    fn tick(&self) -> Instant {
+        let (then, tick) = self.began;
+        let gone = self.now.get().duration_since(then);
+        tick + Duration::try_from(gone).unwrap_or_default()
+    }
+}
+
+/// A host whose `/` is a temporary folder, with what a test needs to spoil it. The folder is gone
+/// when this is dropped.
+pub struct Sandbox {
+    pub host: Host,
+    pub services: FakeServices,
+    pub clock: FakeClock,
+    dir: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// An empty host.
+    pub fn new() -> Sandbox {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = FakeClock::default();
+        let services = FakeServices::new(Rc::new(clock.clone()));
+        let host = Host {
+            root: Rc::new(Root::at(dir.path()).unwrap()),
+            accounts: Rc::new(Accounts::default()),
+            packages: Rc::new(Packages::default()),
+            exec: Exec,
+            services: Box::new(services.clone()),
+            clock: Box::new(clock.clone()),
+            stop: StopFlag::default(),
+        };
+        Sandbox {
+            host,
+            services,
+            clock,
+            dir,
+        }
+    }
+
+    /// A host with the folders and the two accounts that every host has.
+    pub fn with_basics() -> Sandbox {
+        let sandbox = Sandbox::new();
+        for folder in ["/etc", "/home", "/srv", "/tmp", "/usr", "/var/lib"] {
+            sandbox.make_dir(folder);
+        }
+        sandbox.write(
+            "/etc/passwd",
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        );
+        sandbox.write("/etc/group", "root:x:0:\nnogroup:x:65534:\n");
+        sandbox.write("/etc/shadow", "root:*:20000:0:99999:7:::\n");
+        sandbox.write("/etc/gshadow", "root:*::\n");
+        sandbox
+    }
+
+    /// Whether what runs the tests may set owners and accounts.
+    pub fn is_privileged(&self) -> bool {
+        self.host.root.privileged()
+    }
+
+    /// Where a path of the host is on the machine.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+
+    /// Makes a folder and those above it.
+    pub fn make_dir(&self, path: &str) {
+        std::fs::create_dir_all(self.outside(path)).unwrap();
+    }
+
+    /// Writes a file and the folders above it; what was read of accounts and packages is forgotten.
+    pub fn write(&self, path: &str, body: impl AsRef<[u8]>) {
+        if let Some(folder) = self.outside(path).parent() {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::write(self.outside(path), body).unwrap();
+        self.forget();
+    }
+
+    /// The text of a file; it must be there.
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.outside(path))
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    pub fn exists(&self, path: &str) -> bool {
+        std::fs::symlink_metadata(self.outside(path)).is_ok()
+    }
+
+    /// Permission bits of what is there.
+    pub fn mode(&self, path: &str) -> u32 {
+        self.meta(path).mode
+    }
+
+    /// User and group id of what is there.
+    pub fn owner(&self, path: &str) -> (u32, u32) {
+        let meta = self.meta(path);
+        (meta.uid, meta.gid)
+    }
+
+    fn meta(&self, path: &str) -> super::root::Meta {
+        let meta = self.host.root.meta(Path::new(path)).unwrap();
+        meta.unwrap_or_else(|| panic!("there is no {path}"))
+    }
+
+    pub fn chmod(&self, path: &str, mode: u32) {
+        let root = &self.host.root;
+        root.set_attrs(Path::new(path), &Attrs::mode(mode)).unwrap();
+    }
+
+    /// Gives it away, to a user and a group; of a link the link itself. Root only.
+    pub fn chown(&self, path: &str, uid: u32, gid: u32) {
+        let attrs = Attrs {
+            mode: None,
+            uid: Some(uid),
+            gid: Some(gid),
+        };
+        self.host.root.set_attrs(Path::new(path), &attrs).unwrap();
+    }
+
+    /// Points a link somewhere, whatever was there.
+    pub fn link(&self, path: &str, to: &str) {
+        self.remove(path);
+        std::os::unix::fs::symlink(to, self.outside(path)).unwrap();
+    }
+
+    /// Removes whatever is there, folders with all that is in them.
+    pub fn remove(&self, path: &str) {
+        match self.host.root.meta(Path::new(path)).unwrap() {
+            Some(meta) if meta.kind == FileKind::Directory => {
+                std::fs::remove_dir_all(self.outside(path)).unwrap();
+            }
+            Some(_) => std::fs::remove_file(self.outside(path)).unwrap(),
+            None => {}
+        }
+        self.forget();
+    }
+
+    /// Puts `new` in the place of `old` in a file; `old` must be there.
+    pub fn edit(&self, path: &str, old: &str, new: &str) {
+        let text = self.read(path);
+        assert!(text.contains(old), "no {old:?} in {path}:\n{text}");
+        self.write(path, text.replace(old, new));
+    }
+
+    /// Forgets what was read, as the next pass would.
+    pub fn forget(&self) {
+        self.host.accounts.forget();
+        self.host.packages.forget();
+    }
+}
+
+/// Says loudly that a test has not run, and why. `return` after it.
+pub fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED {test}: {why}");
+}
