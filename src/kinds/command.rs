@@ -158,3 +158,32 @@ impl Kind for Command {
         spec.run(host)
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::Command;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+    use crate::resource::Verb;
+
+    impl Probed for Command {
+        fn prepare(host: &crate::ports::testing::Sandbox) {
+            host.make_dir("/var/lib/app");
+        }
+
+        fn probes() -> Vec<Probe> {
+            let how = "it says how to run, which leaves nothing of its own on the host";
+            vec![
+                Probe::spoil("creates", |host| host.remove("/var/lib/app/marker"))
+                    .leads_to(Verb::Run),
+                Probe::not_set("run", how),
+                Probe::not_set("unless", "it is the other condition, asked and not set"),
+                Probe::not_set("when_changed", "what is owed is kept by the stages"),
+                Probe::not_set("cwd", how),
+                Probe::not_set("user", how),
+                Probe::not_set("env", how),
+                Probe::not_set("timeout", how),
+            ]
+        }
+    }
+}

@@ -186,3 +186,24 @@ fn remove(spec: &Spec, change: &Change, host: &Host) -> Result<(), Failure> {
         )
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::Directory;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+
+    impl Probed for Directory {
+        fn probes() -> Vec<Probe> {
+            const PATH: &str = "/srv/www/shop";
+            vec![
+                Probe::not_set("path", "it says which folder is meant"),
+                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
+                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
+                Probe::spoil("mode", |host| host.chmod(PATH, 0o700)),
+                Probe::gone("parents", |host| host.remove("/srv/www")),
+                Probe::gone("state", |host| host.remove(PATH)),
+            ]
+        }
+    }
+}

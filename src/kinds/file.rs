@@ -258,3 +258,27 @@ impl Wanted<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::File;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+
+    impl Probed for File {
+        fn probes() -> Vec<Probe> {
+            const PATH: &str = "/etc/motd";
+            vec![
+                Probe::not_set("path", "it says which file is meant"),
+                Probe::spoil("content", |host| host.write(PATH, "Welcome.\n")),
+                Probe::not_set("source", "it is the other way to say `content`"),
+                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
+                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
+                Probe::spoil("mode", |host| host.chmod(PATH, 0o600)),
+                Probe::not_set("secret", "it says what may be shown"),
+                Probe::not_set("check", "the stages run checks, not the kind"),
+                Probe::gone("state", |host| host.remove(PATH)),
+            ]
+        }
+    }
+}

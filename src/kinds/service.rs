@@ -161,3 +161,28 @@ impl Kind for Service {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::Service;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+    use crate::ports::services::Services;
+
+    impl Probed for Service {
+        fn prepare(host: &crate::ports::testing::Sandbox) {
+            host.services.define("demo");
+        }
+
+        fn probes() -> Vec<Probe> {
+            let owed = "what is owed is kept by the stages";
+            vec![
+                Probe::not_set("name", "it says which service is meant"),
+                Probe::spoil("enabled", |host| host.services.disable("demo").unwrap()),
+                Probe::spoil("running", |host| host.services.crash("demo", &[])),
+                Probe::not_set("restart_on", owed),
+                Probe::not_set("reload_on", owed),
+            ]
+        }
+    }
+}

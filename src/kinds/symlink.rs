@@ -162,3 +162,27 @@ impl Kind for Symlink {
         }
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::Symlink;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+
+    impl Probed for Symlink {
+        fn prepare(host: &crate::ports::testing::Sandbox) {
+            host.make_dir("/etc/nginx/sites-enabled");
+        }
+
+        fn probes() -> Vec<Probe> {
+            const PATH: &str = "/etc/nginx/sites-enabled/default";
+            vec![
+                Probe::not_set("path", "it says which link is meant"),
+                Probe::spoil("to", |host| host.link(PATH, "elsewhere")),
+                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
+                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
+                Probe::gone("state", |host| host.remove(PATH)),
+            ]
+        }
+    }
+}

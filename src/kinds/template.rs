@@ -112,3 +112,31 @@ impl Kind for Template {
         state.stamp()
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::Template;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+
+    impl Probed for Template {
+        fn prepare(host: &crate::ports::testing::Sandbox) {
+            host.make_dir("/etc/nginx/sites-enabled");
+        }
+
+        fn probes() -> Vec<Probe> {
+            const PATH: &str = "/etc/nginx/sites-enabled/shop.conf";
+            vec![
+                Probe::not_set("path", "it says which file is meant"),
+                Probe::spoil("source", |host| host.write(PATH, "server {}\n")).shown_as("content"),
+                Probe::not_set("vars", "they are in the content by now"),
+                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
+                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
+                Probe::spoil("mode", |host| host.chmod(PATH, 0o600)),
+                Probe::not_set("secret", "it says what may be shown"),
+                Probe::not_set("check", "the stages run checks, not the kind"),
+                Probe::gone("state", |host| host.remove(PATH)),
+            ]
+        }
+    }
+}

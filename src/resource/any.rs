@@ -17,6 +17,12 @@ pub trait AnyKind: Sync {
     fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem>;
     #[cfg(test)]
     fn schema(&self) -> schemars::Schema;
+    #[cfg(test)]
+    fn prepare(&self, sandbox: &crate::ports::testing::Sandbox);
+    #[cfg(test)]
+    fn cannot_run(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str>;
+    #[cfg(test)]
+    fn probes(&self) -> Vec<super::conformance::Probe>;
 }
 
 /// The entry of the kind `K` in the list of kinds.
@@ -56,6 +62,21 @@ impl<K: Kind> AnyKind for Registered<K> {
     #[cfg(test)]
     fn schema(&self) -> schemars::Schema {
         schemars::schema_for!(K::Spec)
+    }
+
+    #[cfg(test)]
+    fn prepare(&self, sandbox: &crate::ports::testing::Sandbox) {
+        K::prepare(sandbox);
+    }
+
+    #[cfg(test)]
+    fn cannot_run(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str> {
+        K::cannot_run(sandbox)
+    }
+
+    #[cfg(test)]
+    fn probes(&self) -> Vec<super::conformance::Probe> {
+        K::probes()
     }
 }
 

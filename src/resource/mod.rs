@@ -7,6 +7,8 @@
 mod access;
 mod any;
 mod change;
+#[cfg(test)]
+pub mod conformance;
 mod failure;
 mod fields;
 
@@ -23,6 +25,8 @@ use crate::problem::Problem;
 pub use access::{Access, AccessSeen};
 pub use any::{AnyKind, AnyResource, Registered, Seen};
 pub use change::{Change, FieldChange, Shown, Verb};
+#[cfg(test)]
+pub use conformance::Probed;
 pub use failure::Failure;
 pub use fields::{Argv, Mode, Seconds, State};
 
@@ -37,7 +41,7 @@ pub trait Inputs {
 
 /// One kind of resource. Adding a kind is writing this in a file of its own and naming it in
 /// [`crate::kinds::KINDS`].
-pub trait Kind: 'static {
+pub trait Kind: Probed + 'static {
     /// As written in a role.
     const NAME: &'static str;
     /// One sentence for the reference.
@@ -171,3 +175,10 @@ impl<T> Documented for T {}
 pub trait Documented: schemars::JsonSchema {}
 #[cfg(test)]
 impl<T: schemars::JsonSchema> Documented for T {}
+
+/// A kind that can tell how each of its fields is tested. In the shipped binary this asks nothing
+/// of a type; in tests it is [`conformance::Probed`].
+#[cfg(not(test))]
+pub trait Probed {}
+#[cfg(not(test))]
+impl<T> Probed for T {}
