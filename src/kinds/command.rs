@@ -163,8 +163,8 @@ impl Kind for Command {
 mod conformance {
     use super::Command;
     use crate::resource::Probed;
-    use crate::resource::conformance::Probe;
     use crate::resource::Verb;
+    use crate::resource::conformance::Probe;
 
     impl Probed for Command {
         fn prepare(host: &crate::ports::testing::Sandbox) {

@@ -3,9 +3,12 @@
 mod command;
 mod directory;
 mod file;
+mod group;
 mod service;
+mod shadow;
 mod symlink;
 mod template;
+mod user;
 
 pub use file::digest;
 
@@ -13,6 +16,8 @@ use crate::resource::{AnyKind, Registered};
 
 /// Every kind that a role may use, in the order of the reference.
 pub const KINDS: &[&dyn AnyKind] = &[
+    &Registered::<group::Group>::new(),
+    &Registered::<user::User>::new(),
     &Registered::<directory::Directory>::new(),
     &Registered::<file::File>::new(),
     &Registered::<template::Template>::new(),

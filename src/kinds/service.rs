@@ -165,9 +165,9 @@ impl Kind for Service {
 #[cfg(test)]
 mod conformance {
     use super::Service;
+    use crate::ports::services::Services;
     use crate::resource::Probed;
     use crate::resource::conformance::Probe;
-    use crate::ports::services::Services;
 
     impl Probed for Service {
         fn prepare(host: &crate::ports::testing::Sandbox) {

@@ -154,7 +154,8 @@ impl Accounts {
         }))
     }
 
-    /// Whether a password can be used to log in; `None` when that cannot be read.
+    /// Whether the password is locked (`!` before it, as `usermod -L` puts it); `None` when that
+    /// cannot be read or there is no entry.
     pub fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
         let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE).ok()??;
         let shadow = String::from_utf8_lossy(&shadow);
@@ -162,7 +163,7 @@ impl Accounts {
             .lines()
             .find(|line| line.split(':').next() == Some(name))?;
         let password = line.split(':').nth(1)?;
-        Some(password.starts_with('!') || password == "*")
+        Some(password.starts_with('!'))
     }
 
     fn files(&self, root: &Root) -> Result<Ref<'_, Files>, RootError> {

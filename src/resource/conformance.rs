@@ -141,7 +141,9 @@ pub fn resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
 fn look(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, String> {
     sandbox.forget();
     let seen = resource.look(&sandbox.host);
-    Ok(seen.map_err(|failure| format!("looking: {failure}"))?.change)
+    Ok(seen
+        .map_err(|failure| format!("looking: {failure}"))?
+        .change)
 }
 
 /// Applies a change; afterwards nothing may differ, at once and in the next pass.
@@ -192,7 +194,9 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
             Shows::Verb(verb) => change.verb == verb,
         };
         if !shown {
-            return Err(format!("`{field}`: the change does not show it: {change:?}"));
+            return Err(format!(
+                "`{field}`: the change does not show it: {change:?}"
+            ));
         }
         mend(resource, &change, &sandbox).map_err(|why| format!("`{field}`: {why}"))?;
     }
@@ -247,7 +251,8 @@ fn every_kind_has_a_name_of_its_own_one_sentence_and_an_example_of_itself() {
             kind.example().starts_with(&format!("{name}: ")),
             "{name}: its example is of something else"
         );
-        let example = resource(kind.example()).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        let example =
+            resource(kind.example()).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         assert_eq!(example.kind(), name);
         assert!(!example.subject().is_empty(), "{name}");
     }

@@ -1,0 +1,96 @@
+//! The shadow-utils, as `group` and `user` call them.
+//!
+//! Below a sandbox's root they work with `--prefix`. What runs unprivileged can set no accounts,
+//! as it can set no owners: they are left alone then ([`are_ours`]).
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::ports::Host;
+use crate::ports::exec::{Command, Ended, ExecError};
+use crate::ports::root::Attrs;
+use crate::problem::Problem;
+use crate::resource::Failure;
+
+/// They wait for each other's locks, but never long.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Whether accounts are ours to set; when not, they count as right.
+pub fn are_ours(host: &Host) -> bool {
+    host.root.privileged()
+}
+
+/// Refuses names that some tool somewhere would trip over.
+pub fn usable_name(field: &str, name: &str) -> Result<(), Problem> {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let rest = bytes
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
+    if first && rest && name.len() <= 32 {
+        return Ok(());
+    }
+    Err(Problem::new(format!(
+        "`{}` is not a usable name: expected at most 32 of a-z, 0-9, `_` and `-`, beginning with a letter or `_`",
+        name.escape_default()
+    ))
+    .field(field))
+}
+
+/// Runs one of them, and forgets what was known about accounts.
+pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
+    let root = &host.root;
+    let mut command = Command::new([program]).timeout(DEADLINE).env("LC_ALL", "C");
+    if !root.is_real() {
+        found_accounts(host)?;
+        command.argv.push("--prefix".into());
+        command.argv.push(root.path().into());
+    }
+    command.argv.extend(args.iter().map(Into::into));
+    let done = host.exec.must(command);
+    host.accounts.forget();
+    done.map(|_| ()).map_err(|error| explained(program, error))
+}
+
+/// The account files of a sandbox that has none yet: without them `groupadd` works halfway.
+fn found_accounts(host: &Host) -> Result<(), Failure> {
+    let root = &host.root;
+    root.make_dirs(Path::new("/etc"), &Attrs::mode(0o755))?;
+    for (path, mode) in [
+        ("/etc/passwd", 0o644),
+        ("/etc/group", 0o644),
+        ("/etc/shadow", 0o600),
+        ("/etc/gshadow", 0o600),
+    ] {
+        let path = Path::new(path);
+        if root.meta(path)?.is_none() {
+            root.replace(path, b"", &Attrs::mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// What to do about it, where the exit code tells (see `man usermod`, EXIT VALUES).
+fn explained(program: &str, error: ExecError) -> Failure {
+    let code = match &error {
+        ExecError::Failed {
+            ended: Ended::Exited(code),
+            ..
+        } => *code,
+        _ => 0,
+    };
+    let failure = Failure::from(error);
+    match (program, code) {
+        (_, 1 | 10) => failure.hint(
+            "somebody else may be changing accounts at this moment; the next pass tries again",
+        ),
+        ("groupdel", 8) => failure.hint(
+            "describe the users whose main group it is as absent before it, or give them another",
+        ),
+        ("userdel" | "usermod", 8) => failure.hint(
+            "stop what runs as this user first (`loginctl terminate-user`, or its service); the next pass tries again",
+        ),
+        _ => failure,
+    }
+}

@@ -1,0 +1,149 @@
+use crate::ports::testing::{Sandbox, skipped};
+use crate::resource::conformance::resource;
+use crate::resource::{AnyResource, Failure};
+
+fn converge(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(), Failure> {
+    if let Some(change) = resource.look(&sandbox.host)?.change {
+        resource.apply(&change, &sandbox.host)?;
+    }
+    assert_eq!(resource.look(&sandbox.host)?.change, None);
+    Ok(())
+}
+
+fn sandbox(test: &str) -> Option<Sandbox> {
+    let sandbox = Sandbox::with_basics();
+    if !sandbox.is_privileged() {
+        skipped(test, "needs root");
+        return None;
+    }
+    Some(sandbox)
+}
+
+#[test]
+fn unlocking_an_account_without_a_password_lets_no_password_in() {
+    let Some(sandbox) = sandbox("unlocking") else {
+        return;
+    };
+    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    assert!(sandbox.read("/etc/shadow").contains("deploy:!:"));
+    let unlocked = resource("user: {name: deploy, locked: false}").unwrap();
+    converge(&*unlocked, &sandbox).unwrap();
+    assert!(sandbox.read("/etc/shadow").contains("deploy:*:"));
+}
+
+#[test]
+fn locking_and_unlocking_keep_the_password() {
+    let Some(sandbox) = sandbox("locking") else {
+        return;
+    };
+    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    sandbox.edit("/etc/shadow", "deploy:!:", "deploy:$6$salt$hash:");
+    let locked = resource("user: {name: deploy, locked: true}").unwrap();
+    converge(&*locked, &sandbox).unwrap();
+    assert!(
+        sandbox
+            .read("/etc/shadow")
+            .contains("deploy:!$6$salt$hash:")
+    );
+    let unlocked = resource("user: {name: deploy, locked: false}").unwrap();
+    converge(&*unlocked, &sandbox).unwrap();
+    assert!(sandbox.read("/etc/shadow").contains("deploy:$6$salt$hash:"));
+}
+
+#[test]
+fn a_missing_group_is_expected_from_an_earlier_resource() {
+    let Some(sandbox) = sandbox("a missing group") else {
+        return;
+    };
+    for spec in ["group: web", "groups: [web]"] {
+        let user = resource(&format!("user: {{name: deploy, {spec}}}")).unwrap();
+        let failure = converge(&*user, &sandbox).unwrap_err();
+        assert!(
+            failure.not_yet && failure.message.contains("`web`"),
+            "{failure}"
+        );
+    }
+    assert!(!sandbox.read("/etc/passwd").contains("deploy"));
+}
+
+#[test]
+fn a_number_that_another_user_has_is_refused_with_its_name() {
+    let Some(sandbox) = sandbox("a taken uid") else {
+        return;
+    };
+    let user = resource("user: {name: deploy, uid: 65534}").unwrap();
+    let failure = converge(&*user, &sandbox).unwrap_err();
+    assert!(failure.message.contains("user `nobody`"), "{failure}");
+    assert!(!sandbox.read("/etc/passwd").contains("deploy"));
+}
+
+#[test]
+fn a_new_user_without_a_group_gets_the_one_of_its_name_whether_it_is_there_or_not() {
+    let Some(sandbox) = sandbox("the main group") else {
+        return;
+    };
+    converge(&*resource("user: {name: one}").unwrap(), &sandbox).unwrap();
+    converge(
+        &*resource("group: {name: two, gid: 4242}").unwrap(),
+        &sandbox,
+    )
+    .unwrap();
+    converge(&*resource("user: {name: two}").unwrap(), &sandbox).unwrap();
+    assert!(sandbox.read("/etc/group").contains("one:x:"));
+    assert!(sandbox.read("/etc/passwd").contains(":4242:"));
+}
+
+#[test]
+fn no_other_groups_and_groups_left_alone_are_different_wishes() {
+    let Some(sandbox) = sandbox("other groups") else {
+        return;
+    };
+    let with = resource("user: {name: deploy, groups: [nogroup, root, root]}").unwrap();
+    converge(&*with, &sandbox).unwrap();
+    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    assert!(
+        sandbox
+            .read("/etc/group")
+            .contains("nogroup:x:65534:deploy")
+    );
+    let without = resource("user: {name: deploy, groups: []}").unwrap();
+    converge(&*without, &sandbox).unwrap();
+    assert!(sandbox.read("/etc/group").contains("nogroup:x:65534:\n"));
+}
+
+#[test]
+fn a_removed_user_leaves_its_home() {
+    let Some(sandbox) = sandbox("removing a user") else {
+        return;
+    };
+    let user = resource("user: {name: deploy, home: /home/deploy}").unwrap();
+    converge(&*user, &sandbox).unwrap();
+    assert!(
+        !sandbox.exists("/home/deploy"),
+        "a directory resource makes it"
+    );
+    sandbox.write("/home/deploy/notes", "kept");
+    converge(
+        &*resource("user: {name: deploy, state: absent}").unwrap(),
+        &sandbox,
+    )
+    .unwrap();
+    assert!(!sandbox.read("/etc/passwd").contains("deploy"));
+    assert_eq!(sandbox.read("/home/deploy/notes"), "kept");
+}
+
+#[test]
+fn fields_that_would_break_the_account_file_are_refused() {
+    for bad in [
+        "name: Deploy",
+        "name: deploy, comment: 'a:b'",
+        "name: deploy, comment: \"a\\nb\"",
+        "name: deploy, home: '/home/a:b'",
+        "name: deploy, home: home/deploy",
+        "name: deploy, shell: bash",
+        "name: deploy, group: 'a,b'",
+        "name: deploy, groups: ['-r']",
+    ] {
+        assert!(resource(&format!("user: {{{bad}}}")).is_err(), "{bad}");
+    }
+}
