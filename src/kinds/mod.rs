@@ -1,5 +1,6 @@
 //! The kinds, and the one list of them.
 
+mod authorized_keys;
 mod command;
 mod directory;
 mod file;
@@ -18,6 +19,7 @@ use crate::resource::{AnyKind, Registered};
 pub const KINDS: &[&dyn AnyKind] = &[
     &Registered::<group::Group>::new(),
     &Registered::<user::User>::new(),
+    &Registered::<authorized_keys::AuthorizedKeys>::new(),
     &Registered::<directory::Directory>::new(),
     &Registered::<file::File>::new(),
     &Registered::<template::Template>::new(),

@@ -1,0 +1,295 @@
+//! One line of an `authorized_keys` file.
+//!
+//! What is wrong with a line is said without showing the line: it may be a private key that
+//! somebody pasted by mistake.
+
+/// The types that sshd takes, and how many values the key itself holds after its type.
+const TYPES: &[(&str, usize)] = &[
+    ("ssh-ed25519", 1),
+    ("ssh-rsa", 2),
+    ("ecdsa-sha2-nistp256", 2),
+    ("ecdsa-sha2-nistp384", 2),
+    ("ecdsa-sha2-nistp521", 2),
+    ("sk-ssh-ed25519@openssh.com", 2),
+    ("sk-ecdsa-sha2-nistp256@openssh.com", 3),
+];
+
+/// A public key with its options and comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// As it stands in the file.
+    pub line: String,
+    options: String,
+    kind: &'static str,
+    body: String,
+    comment: String,
+}
+
+impl Key {
+    /// Reads a line. The error says what is wrong and shows nothing of it.
+    pub fn parse(line: &str) -> Result<Key, String> {
+        let line = line.trim();
+        if line.contains("PRIVATE KEY") || line.contains("PuTTY-User-Key-File") {
+            return Err(private());
+        }
+        if line.starts_with("---- BEGIN SSH2 PUBLIC KEY") {
+            return Err(
+                "it is a key in the SSH2 form: `ssh-keygen -i -f FILE` turns it into a line".into(),
+            );
+        }
+        if line.contains(['\n', '\r', '\0']) {
+            return Err("it is more than one line: each key is an item of its own".into());
+        }
+        let (options, key) = if type_of(line).is_some() {
+            ("", line)
+        } else {
+            split_options(line)
+        };
+        let mut words = key.splitn(3, [' ', '\t']);
+        let found = type_of(key).ok_or_else(|| not_a_key(line))?;
+        let body = words.nth(1).unwrap_or_default();
+        let comment = words.next().unwrap_or_default().trim();
+        check_body(body, found)?;
+        Ok(Key {
+            line: line.to_owned(),
+            options: options.to_owned(),
+            kind: found.0,
+            body: body.to_owned(),
+            comment: comment.to_owned(),
+        })
+    }
+
+    /// Whether the two let in the same holder, whatever the options and comments.
+    pub fn is_same(&self, other: &Key) -> bool {
+        self.kind == other.kind && self.body == other.body
+    }
+
+    /// For people: type, the end of the key, the comment; of options only their names.
+    pub fn short(&self) -> String {
+        let end = self.body.len().saturating_sub(12);
+        let mut text = format!("{} …{}", self.kind, &self.body[end..]);
+        let visible = |c: &char| !c.is_control();
+        if !self.comment.is_empty() {
+            text.push(' ');
+            text.extend(self.comment.chars().filter(visible).take(60));
+        }
+        let names = option_names(&self.options);
+        if !names.is_empty() {
+            text.push_str(&format!(" ({})", names.join(", ")));
+        }
+        text
+    }
+}
+
+fn private() -> String {
+    "it is a private key, which nobody else should ever see: replace that key, and put its public half here (the file that ends in `.pub`)".into()
+}
+
+fn not_a_key(line: &str) -> String {
+    let types: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+    // The body of a private key as OpenSSH writes it begins with these letters.
+    if line.contains("b3BlbnNzaC1rZXktdjE") {
+        return private();
+    }
+    if line.split([' ', '\t']).any(|word| word == "ssh-dss") {
+        return "sshd takes no ssh-dss keys any more".into();
+    }
+    format!(
+        "it is no public key: expected a type ({}), the key and a comment",
+        types.join(", ")
+    )
+}
+
+fn type_of(text: &str) -> Option<(&'static str, usize)> {
+    let word = text.split([' ', '\t']).next()?;
+    TYPES.iter().copied().find(|(name, _)| *name == word)
+}
+
+/// Options end at the first blank outside of quotes, as sshd reads them.
+fn split_options(line: &str) -> (&str, &str) {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            '"' if !escaped => quoted = !quoted,
+            ' ' | '\t' if !quoted => return (&line[..at], line[at..].trim_start()),
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    (line, "")
+}
+
+/// `restrict,command="…"` is `restrict` and `command`.
+fn option_names(options: &str) -> Vec<String> {
+    let (mut quoted, mut escaped, mut value) = (false, false, false);
+    let mut names = vec![String::new()];
+    for c in options.chars() {
+        match c {
+            '"' if !escaped => quoted = !quoted,
+            ',' if !quoted => {
+                value = false;
+                names.push(String::new());
+            }
+            '=' if !quoted => value = true,
+            c if !quoted && !value && !c.is_control() => {
+                if let Some(name) = names.last_mut() {
+                    name.push(c);
+                }
+            }
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// The key repeats its type inside, and then holds as many values as that type has: a key that
+/// was cut off or is of another type shows.
+fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
+    let cut = || "the key is damaged or was cut off".to_owned();
+    let bytes = base64(body).ok_or_else(cut)?;
+    if bytes.starts_with(b"openssh-key-v1\0") {
+        return Err(private());
+    }
+    let (inner, mut rest) = value(&bytes).ok_or_else(cut)?;
+    if inner != kind.as_bytes() {
+        return Err(format!(
+            "it says {kind}, and the key itself is of another type"
+        ));
+    }
+    for _ in 0..values {
+        rest = match value(rest) {
+            Some((found, rest)) if !found.is_empty() => rest,
+            _ => return Err(cut()),
+        };
+    }
+    if rest.is_empty() { Ok(()) } else { Err(cut()) }
+}
+
+/// A value with its length before it, and what follows.
+fn value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
+/// Standard base64, padded, with nothing else in it.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    if text.is_empty() || text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut held, mut bits) = (0u32, 0);
+    for digit in digits.bytes() {
+        let digit = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(digit);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub const ANA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB6ylTm3jwmIjjCEvwxDVbO8f8k4S1OfbjERvJLmVhnY ana@laptop";
+    pub const BEN: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHMRK3vFr9pG4dBN8TCzB46/D6s81H0i/iIZ2D2jg73bwy/BnZkdNPvJfptyZX3luyh1Spleq4gH3B5hSkpQsvs= ben@desk";
+    pub const EVE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIABKjgmkmqKHKYhXf6uL62EPzHwy7YYenuGUZ5T+9vJw eve";
+    const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC2YBn0pofBLqVhoVyQENAHPPmV2sel/xs/YIe/GluJ1G8vmd3iBT1Z63VPzO/3kOMZf8N3ZDwhUCDXSPyDnuBFIDz0AQm+PokG7GNLz2cKNbSY8m8am+rybPGLaiibCeW3VTsohYJ+ngYyB1NonH3bUQDgs/Qx9IFwULr4gH9nFhfLzGW1zq6qa65Y8SeLABsCMt2cghQac7LBo/uQyO9UOWGmk/xayNZI+IJ/+n2J8xIlcRxwCTfgx/JO3fRsax0K03JJQaL6pgGHCKENhodkw+GpwVuNnqW1tYdpEvEY8Rt8EAbGeIzlggwSMBmlT5ASqCnKgcybrvVzx3y+XSkP ci";
+
+    #[test]
+    fn keys_are_told_by_type_end_and_comment() {
+        assert_eq!(
+            Key::parse(ANA).unwrap().short(),
+            "ssh-ed25519 …bjERvJLmVhnY ana@laptop"
+        );
+        assert!(Key::parse(BEN).unwrap().short().ends_with("ben@desk"));
+        assert!(Key::parse(RSA).unwrap().short().starts_with("ssh-rsa …"));
+    }
+
+    #[test]
+    fn options_are_kept_and_only_their_names_are_shown() {
+        let line = format!(r#"restrict,environment="TOKEN=a \"b\", c",command="run me" {ANA}"#);
+        let key = Key::parse(&line).unwrap();
+        assert_eq!(key.line, line);
+        assert!(key.is_same(&Key::parse(ANA).unwrap()));
+        let short = key.short();
+        assert!(
+            short.ends_with("ana@laptop (restrict, environment, command)"),
+            "{short}"
+        );
+        assert!(
+            !short.contains("TOKEN") && !short.contains("run me"),
+            "{short}"
+        );
+    }
+
+    #[test]
+    fn a_private_key_is_refused_and_nothing_of_it_is_repeated() {
+        let secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
+        let header = "-----BEGIN OPENSSH PRIVATE KEY-----";
+        for line in [
+            format!("{header}\n{secret}\n-----END OPENSSH PRIVATE KEY-----"),
+            secret.to_owned(),
+            format!("ssh-ed25519 {secret}AA ana"),
+            "PuTTY-User-Key-File-3: ssh-ed25519".to_owned(),
+        ] {
+            let error = Key::parse(&line).unwrap_err();
+            assert!(error.contains("private key"), "{error}");
+            assert!(
+                !error.contains("b3Bl") && !error.contains("AAAA"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn damaged_keys_are_refused_without_being_shown() {
+        let body = ANA.split(' ').nth(1).unwrap();
+        for bad in [
+            "ssh-ed25519".to_owned(),
+            format!("ssh-ed25519 {}", &body[..body.len() - 4]),
+            format!("ssh-ed25519 {}", &body[..body.len() - 1]),
+            format!("ssh-ed25519 {body}AAAA"),
+            format!("ssh-rsa {body} ana"),
+            format!("ssh-dss {body} ana"),
+            format!("ssh-ed25519-cert-v01@openssh.com {body}"),
+            format!("ssh-ed25519 {}", body.replace('3', "!")),
+            body.to_owned(),
+            format!("command=\"unclosed {ANA}"),
+            format!("{ANA}\n{BEN}"),
+            "secret words".to_owned(),
+            String::new(),
+        ] {
+            let error = Key::parse(&bad).unwrap_err();
+            assert!(
+                !error.contains("AAAA") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn base64_reads_every_padding_and_nothing_else() {
+        assert_eq!(base64("YWJj").unwrap(), b"abc");
+        assert_eq!(base64("YWI=").unwrap(), b"ab");
+        assert_eq!(base64("YQ==").unwrap(), b"a");
+        for bad in ["", "YW", "Y===", "YW J", "====", "YW=J"] {
+            assert_eq!(base64(bad), None, "{bad}");
+        }
+    }
+}

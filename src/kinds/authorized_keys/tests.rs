@@ -1,0 +1,199 @@
+use super::key::tests::{ANA, BEN, EVE};
+use crate::ports::testing::{Sandbox, skipped};
+use crate::resource::conformance::resource;
+use crate::resource::{AnyResource, Change, Failure, Shown, Verb};
+
+const FILE: &str = "/home/deploy/.ssh/authorized_keys";
+
+pub fn add_deploy(sandbox: &Sandbox) {
+    let account = "root:x:0:0::/root:/bin/sh\ndeploy:x:2001:2001::/home/deploy:/bin/bash\n";
+    sandbox.write("/etc/passwd", account);
+    sandbox.write("/etc/group", "root:x:0:\ndeploy:x:2001:\n");
+    sandbox.make_dir("/home/deploy");
+    if sandbox.is_privileged() {
+        sandbox.chown("/home/deploy", 2001, 2001);
+    }
+}
+
+fn deploy(keys: &[&str], more: &str) -> Box<dyn AnyResource> {
+    let keys = serde_json::to_string(keys).unwrap();
+    resource(&format!(
+        "authorized_keys: {{user: deploy, keys: {keys}{more}}}"
+    ))
+    .unwrap()
+}
+
+fn sandbox(text: Option<&str>) -> Sandbox {
+    let sandbox = Sandbox::with_basics();
+    add_deploy(&sandbox);
+    if let Some(text) = text {
+        sandbox.write(FILE, text);
+        if sandbox.is_privileged() {
+            sandbox.chown("/home/deploy/.ssh", 2001, 2001);
+            sandbox.chown(FILE, 2001, 2001);
+        }
+        sandbox.chmod("/home/deploy/.ssh", 0o700);
+        sandbox.chmod(FILE, 0o600);
+    }
+    sandbox
+}
+
+/// Makes it so and returns what changed; afterwards nothing is left to do.
+fn converge(keys: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, Failure> {
+    let change = keys.look(&sandbox.host)?.change;
+    if let Some(change) = &change {
+        keys.apply(change, &sandbox.host)?;
+    }
+    assert_eq!(keys.look(&sandbox.host)?.change, None);
+    Ok(change)
+}
+
+#[test]
+fn the_file_and_its_folder_are_the_users_own_and_closed_to_others() {
+    let sandbox = sandbox(None);
+    let change = converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
+    assert_eq!(change.verb, Verb::Create);
+    assert_eq!(sandbox.read(FILE), format!("{ANA}\n"));
+    let places = [(FILE, 0o600, 0o644), ("/home/deploy/.ssh", 0o700, 0o777)];
+    for (path, right, wrong) in places {
+        assert_eq!(sandbox.mode(path), right);
+        sandbox.chmod(path, wrong);
+        converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
+        assert_eq!(sandbox.mode(path), right);
+        if sandbox.is_privileged() {
+            assert_eq!(sandbox.owner(path), (2001, 2001));
+            sandbox.chown(path, 0, 2001);
+            converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
+            assert_eq!(sandbox.owner(path), (2001, 2001));
+        }
+    }
+}
+
+#[test]
+fn the_last_key_is_not_taken_away_unless_that_is_what_was_said() {
+    let nothing = deploy(&[], "");
+    let with_one = sandbox(Some(&format!("# ana's\n{ANA}\n")));
+    let failure = converge(&*nothing, &with_one).unwrap_err();
+    assert!(failure.message.contains("last key") && failure.hint.is_some());
+    assert!(with_one.read(FILE).contains(ANA));
+    let absent = deploy(&[], ", state: absent");
+    let change = converge(&*absent, &with_one).unwrap().unwrap();
+    assert_eq!(change.verb, Verb::Remove);
+    assert!(!with_one.exists(FILE));
+    // Where nobody could log in before, nothing is lost.
+    let with_none = sandbox(Some("no key at all\n"));
+    converge(&*nothing, &with_none).unwrap().unwrap();
+    assert_eq!(with_none.read(FILE), "");
+}
+
+#[test]
+fn a_key_that_replaces_the_only_one_is_shown_by_its_end_and_comment() {
+    let sandbox = sandbox(Some(&format!("{EVE}\n")));
+    let change = converge(&*deploy(&[ANA, BEN], ""), &sandbox)
+        .unwrap()
+        .unwrap();
+    let seen: Vec<(Option<&str>, Option<&str>)> = change
+        .fields
+        .iter()
+        .map(|field| {
+            let end = |side: &'_ Shown| match side {
+                Shown::Value(text) => Some(if text.ends_with("eve") {
+                    "eve"
+                } else if text.ends_with("ana@laptop") {
+                    "ana"
+                } else {
+                    "ben"
+                }),
+                _ => None,
+            };
+            (end(&field.from), end(&field.to))
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("eve"), None),
+            (None, Some("ana")),
+            (None, Some("ben"))
+        ]
+    );
+    assert!(!format!("{change:?}").contains("AAAAC3NzaC1lZDI1NTE5"));
+}
+
+#[test]
+fn order_comments_and_blank_lines_are_no_difference() {
+    let text = format!("# the team\n\n{BEN}\r\n  {ANA}  \n");
+    let sandbox = sandbox(Some(&text));
+    assert_eq!(converge(&*deploy(&[ANA, BEN], ""), &sandbox).unwrap(), None);
+    assert_eq!(sandbox.read(FILE), text);
+}
+
+#[test]
+fn keys_that_are_not_exclusive_leave_everything_else_in_its_place() {
+    let sandbox = sandbox(Some(&format!(
+        "# by hand\n{EVE}\nfrom=\"10.0.0.1\" {ANA}\ngarbage"
+    )));
+    let keys = deploy(&[ANA, BEN], ", exclusive: false");
+    converge(&*keys, &sandbox).unwrap().unwrap();
+    let after = format!("# by hand\n{EVE}\n{ANA}\ngarbage\n{BEN}\n");
+    assert_eq!(sandbox.read(FILE), after);
+    let absent = deploy(&[ANA, BEN], ", exclusive: false, state: absent");
+    converge(&*absent, &sandbox).unwrap().unwrap();
+    assert_eq!(sandbox.read(FILE), format!("# by hand\n{EVE}\ngarbage\n"));
+}
+
+#[test]
+fn a_key_that_comes_twice_in_the_file_is_mended_once() {
+    let sandbox = sandbox(Some(&format!("{ANA}\n{ANA}\n")));
+    converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
+    assert_eq!(sandbox.read(FILE), format!("{ANA}\n"));
+}
+
+#[test]
+fn a_user_or_home_that_is_not_there_yet_is_waited_for() {
+    let sandbox = sandbox(None);
+    sandbox.remove("/home/deploy");
+    let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
+    assert!(failure.not_yet && failure.message.contains("/home/deploy"));
+    sandbox.write("/etc/passwd", "");
+    let looked = deploy(&[ANA], "").look(&sandbox.host);
+    if sandbox.is_privileged() {
+        assert!(looked.unwrap_err().not_yet);
+    } else {
+        // Nobody could have made the account: it is left alone with what hangs on it.
+        assert_eq!(looked.unwrap().change, None);
+    }
+}
+
+#[test]
+fn a_link_that_the_user_planted_is_not_followed() {
+    let sandbox = sandbox(None);
+    if !sandbox.is_privileged() {
+        return skipped("a planted link", "needs root");
+    }
+    sandbox.make_dir("/root");
+    sandbox.write("/root/secret", "kept");
+    sandbox.link("/home/deploy/.ssh", "/root");
+    sandbox.chown("/home/deploy/.ssh", 2001, 2001);
+    let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
+    assert!(failure.message.contains("symbolic link"), "{failure}");
+    assert!(!sandbox.exists("/root/authorized_keys"));
+    // A link in the file's own place is replaced, not written through.
+    sandbox.remove("/home/deploy/.ssh");
+    sandbox.make_dir("/home/deploy/.ssh");
+    sandbox.link(FILE, "/root/secret");
+    converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
+    assert_eq!(sandbox.read("/root/secret"), "kept");
+    assert_eq!(sandbox.read(FILE), format!("{ANA}\n"));
+}
+
+#[test]
+fn what_is_no_key_is_refused_by_its_place_in_the_list() {
+    let keys = serde_json::to_string(&[ANA, "-----BEGIN OPENSSH PRIVATE KEY-----"]).unwrap();
+    let problem = resource(&format!("authorized_keys: {{user: deploy, keys: {keys}}}"))
+        .err()
+        .unwrap();
+    assert_eq!(problem.field.as_deref(), Some("keys.1"));
+    let twice = serde_json::to_string(&[ANA, &format!("restrict {ANA}")]).unwrap();
+    assert!(resource(&format!("authorized_keys: {{user: deploy, keys: {twice}}}")).is_err());
+}
