@@ -5,6 +5,7 @@ mod command;
 mod directory;
 mod file;
 mod group;
+mod package;
 mod service;
 mod shadow;
 mod symlink;
@@ -24,6 +25,7 @@ pub const KINDS: &[&dyn AnyKind] = &[
     &Registered::<file::File>::new(),
     &Registered::<template::Template>::new(),
     &Registered::<symlink::Symlink>::new(),
+    &Registered::<package::Package>::new(),
     &Registered::<command::Command>::new(),
     &Registered::<service::Service>::new(),
 ];

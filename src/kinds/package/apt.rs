@@ -1,0 +1,283 @@
+//! apt and dpkg, as `package` calls them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::ports::Host;
+use crate::ports::exec::{Command, ExecError, Finished};
+use crate::ports::root::Attrs;
+use crate::resource::Failure;
+
+/// Downloads and maintainer scripts included. Killing dpkg halfway costs a repair, so this is long.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// For `apt-get update`.
+const UPDATE_DEADLINE: Duration = Duration::from_secs(300);
+
+/// A sandbox's apt configuration, for `APT_CONFIG`.
+const CONFIG: &str = "apt.conf";
+
+pub struct Apt<'a> {
+    host: &'a Host,
+    config: Option<std::path::PathBuf>,
+}
+
+/// What can be done about a failed installation before it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// The lists of packages are missing or out of date.
+    Update,
+    /// An earlier dpkg was killed halfway.
+    Configure,
+}
+
+impl Remedy {
+    fn of(output: &str) -> Option<Remedy> {
+        let says = |signs: &[&str]| signs.iter().any(|sign| output.contains(sign));
+        if says(&["dpkg was interrupted"]) {
+            return Some(Remedy::Configure);
+        }
+        says(&[
+            "Unable to locate package",
+            "Couldn't find any package",
+            "has no installation candidate",
+            "was not found",
+            "404  Not Found",
+            "Unable to fetch some archives",
+            "Failed to fetch",
+        ])
+        .then_some(Remedy::Update)
+    }
+}
+
+impl<'a> Apt<'a> {
+    /// Below a sandbox's root, apt is given a configuration of its own, so that nothing of the
+    /// machine's is read or written.
+    pub fn new(host: &'a Host) -> Result<Apt<'a>, Failure> {
+        let root = &host.root;
+        if !root.privileged() {
+            return Err(Failure::new("packages can only be changed by root")
+                .hint("run trueup as root, or use `plan` to look only"));
+        }
+        if root.is_real() {
+            return Ok(Apt { host, config: None });
+        }
+        let sources = root.meta(Path::new("/etc/apt/sources.list"))?.is_some()
+            || root
+                .list(Path::new("/etc/apt/sources.list.d"))?
+                .is_some_and(|files| !files.is_empty());
+        if !sources {
+            return Err(Failure::new(format!(
+                "packages cannot be installed below --root {}: there are no package sources",
+                root.path().display()
+            ))
+            .hint("put an etc/apt/sources.list there, or leave packages out with `when`"));
+        }
+        let config = found(host)?;
+        Ok(Apt {
+            host,
+            config: Some(config),
+        })
+    }
+
+    /// Installs packages, each a name or `name=version`; repairs what can be repaired, once.
+    pub fn install(&self, wanted: &[String], downgrade: bool) -> Result<(), Failure> {
+        let mut tried = Vec::new();
+        loop {
+            let mut command = self.get(&["--no-install-recommends", "install"]);
+            if downgrade {
+                command.argv.push("--allow-downgrades".into());
+            }
+            command.argv.extend(wanted.iter().map(Into::into));
+            let line = command.line();
+            let done = self.host.exec.run(command)?;
+            if done.ok() {
+                return Ok(());
+            }
+            match Remedy::of(&done.output.text()).filter(|remedy| !tried.contains(remedy)) {
+                Some(remedy) => {
+                    self.repair(remedy)?;
+                    tried.push(remedy);
+                }
+                None => return Err(explained(line, done)),
+            }
+        }
+    }
+
+    pub fn remove(&self, names: &[String]) -> Result<(), Failure> {
+        let mut command = self.get(&["remove"]);
+        command.argv.extend(names.iter().map(Into::into));
+        self.must(command)
+    }
+
+    /// Keeps packages at their version, or lets them go.
+    pub fn hold(&self, names: &[String], hold: bool) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut command = self.command("apt-mark");
+        command
+            .argv
+            .push(if hold { "hold" } else { "unhold" }.into());
+        command.argv.extend(names.iter().map(Into::into));
+        self.must(command)
+    }
+
+    fn repair(&self, remedy: Remedy) -> Result<(), Failure> {
+        match remedy {
+            // One unreachable source of several must not stop the others: what counts is whether
+            // the package can be had afterwards.
+            Remedy::Update => {
+                let update = self.command("apt-get").timeout(UPDATE_DEADLINE);
+                self.host.exec.run(with(update, &["-y", "-q", "update"]))?;
+                Ok(())
+            }
+            Remedy::Configure => {
+                let mut command = self.command("dpkg");
+                if self.config.is_some() {
+                    let root = self.host.root.path().display();
+                    command.argv.push(format!("--root={root}").into());
+                    command
+                        .argv
+                        .push(format!("--log={root}/var/log/dpkg.log").into());
+                }
+                self.must(with(command, &["--force-confold", "--configure", "-a"]))
+            }
+        }
+    }
+
+    /// `apt-get` for changing something: it asks nothing, keeps configuration files that were
+    /// changed on the host, and waits for whoever holds dpkg's lock.
+    fn get(&self, args: &[&str]) -> Command {
+        let command = with(self.command("apt-get"), &["-y", "-q"]);
+        let command = with(
+            command,
+            &[
+                "-o",
+                "DPkg::Options::=--force-confold",
+                "-o",
+                "DPkg::Lock::Timeout=120",
+            ],
+        );
+        with(command, args)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let command = Command::new([program])
+            .timeout(DEADLINE)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("LC_ALL", "C");
+        match &self.config {
+            Some(config) => command.env("APT_CONFIG", config),
+            None => command,
+        }
+    }
+
+    fn must(&self, command: Command) -> Result<(), Failure> {
+        let line = command.line();
+        let done = self.host.exec.run(command)?;
+        if done.ok() {
+            Ok(())
+        } else {
+            Err(explained(line, done))
+        }
+    }
+}
+
+fn with(mut command: Command, args: &[&str]) -> Command {
+    command.argv.extend(args.iter().map(Into::into));
+    command
+}
+
+/// The folders and the status file that apt expects below a sandbox's root, and where its
+/// configuration is for a process outside.
+fn found(host: &Host) -> Result<std::path::PathBuf, Failure> {
+    let root = &host.root;
+    let plain = Attrs::default();
+    for folder in [
+        "/etc/apt/apt.conf.d",
+        "/etc/apt/preferences.d",
+        "/var/lib/apt/lists/partial",
+        "/var/cache/apt/archives/partial",
+        "/var/lib/dpkg/info",
+        "/var/lib/dpkg/updates",
+        "/var/log/apt",
+        crate::ports::STATE,
+    ] {
+        root.make_dirs(Path::new(folder), &plain)?;
+    }
+    let status = Path::new("/var/lib/dpkg/status");
+    if root.meta(status)?.is_none() {
+        root.replace(status, b"", &plain)?;
+    }
+    let path = root.path().display().to_string();
+    if path.contains(['"', '\n']) {
+        return Err(Failure::new(format!("apt cannot work below {path}"))
+            .hint("use a folder without quotes in its name"));
+    }
+    // The sandbox belongs to whoever runs this; apt's own unprivileged user need not see it.
+    let text = format!(
+        "Dir \"{path}\";\n\
+         Dir::State::status \"{path}/var/lib/dpkg/status\";\n\
+         DPkg::Options {{ \"--root={path}\"; \"--log={path}/var/log/dpkg.log\"; }};\n\
+         APT::Sandbox::User \"root\";\n"
+    );
+    let config = host.state(CONFIG);
+    root.replace(&config, text.as_bytes(), &plain)?;
+    Ok(root.outside(&config))
+}
+
+fn explained(line: String, done: Finished) -> Failure {
+    let output = done.output.text();
+    let failure = Failure::from(ExecError::Failed {
+        line,
+        ended: done.ended,
+        output: done.output.tail(20),
+    });
+    let hints = [
+        (
+            "Could not get lock",
+            "somebody else is changing packages; the next pass tries again",
+        ),
+        (
+            "Unable to locate package",
+            "the lists were just updated: is it spelt as in `apt-cache search`, and its source in /etc/apt/sources.list.d?",
+        ),
+        (
+            "was not found",
+            "the lists were just updated: `apt-cache policy NAME` shows the versions that can be had",
+        ),
+        (
+            "unmet dependencies",
+            "`apt-get -f install` on the host shows what does not fit",
+        ),
+        (
+            "No space left on device",
+            "free space on that filesystem; the next pass goes on from here",
+        ),
+    ];
+    match hints.iter().find(|(sign, _)| output.contains(sign)) {
+        Some((_, hint)) => failure.hint(*hint),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_lists_and_an_interrupted_dpkg_are_repaired_and_nothing_else_is() {
+        assert_eq!(
+            Remedy::of("E: Version '2.0' for 'nginx' was not found"),
+            Some(Remedy::Update)
+        );
+        assert_eq!(
+            Remedy::of(
+                "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."
+            ),
+            Some(Remedy::Configure)
+        );
+        assert_eq!(Remedy::of("E: Could not get lock /var/lib/dpkg/lock"), None);
+    }
+}

@@ -1,0 +1,300 @@
+//! `package`: installed, at a version, on hold.
+//!
+//! What is installed is read from dpkg's own file; apt runs only when something differs.
+
+mod apt;
+#[cfg(test)]
+mod tests;
+
+use serde::Deserialize;
+
+use crate::ports::Host;
+use crate::ports::packages;
+use crate::problem::Problem;
+use crate::resource::{Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, State, Verb};
+
+use apt::Apt;
+
+pub struct Package;
+
+/// Packages of the host's distribution.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// As apt calls them. Installed without what they only recommend; one that is installed is
+    /// not upgraded.
+    pub names: Vec<String>,
+    /// Exactly this version, or any that begins like this if it ends in `*`; only with one name.
+    /// Not given: whatever is installed is right.
+    pub version: Option<String>,
+    /// Whether it is kept at its version (`apt-mark hold`); not given: left as it is, and what an
+    /// operator put on hold is not touched.
+    pub held: Option<bool>,
+    /// `absent` removes them and leaves their configuration.
+    #[serde(default)]
+    pub state: State,
+}
+
+pub enum Found {
+    /// An unprivileged run in a sandbox: packages are not ours to set.
+    NotOurs,
+    /// What dpkg knows about each name.
+    Packages(Vec<(String, Option<packages::Package>)>),
+}
+
+impl Spec {
+    fn is_version(&self, found: &str) -> bool {
+        match self.version.as_deref() {
+            None => true,
+            Some(version) => match version.strip_suffix('*') {
+                Some(start) => found.starts_with(start),
+                None => found == version,
+            },
+        }
+    }
+
+    fn look(&self, host: &Host) -> Result<Vec<(String, Option<packages::Package>)>, Failure> {
+        let mut found = Vec::new();
+        for name in &self.names {
+            found.push((name.clone(), host.packages.get(&host.root, name)?));
+        }
+        Ok(found)
+    }
+
+    /// What apt has to do, by name: installed or removed, changed in version.
+    fn todo(&self, found: &[(String, Option<packages::Package>)]) -> Vec<String> {
+        let due = |package: Option<&packages::Package>| {
+            let installed = package.filter(|package| package.installed);
+            match (self.state, installed) {
+                (State::Absent, installed) => installed.is_some(),
+                (State::Present, None) => true,
+                (State::Present, Some(installed)) => !self.is_version(&installed.version),
+            }
+        };
+        found
+            .iter()
+            .filter(|(_, package)| due(package.as_ref()))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn change(&self, host: &Host) -> Result<Outcome, Failure> {
+        let found = self.look(host)?;
+        let todo = self.todo(&found);
+        let is_held = |name: &String| {
+            let (_, package) = found.iter().find(|(other, _)| other == name)?;
+            package.as_ref().map(|package| package.held)
+        };
+        let held: Vec<String> = todo
+            .iter()
+            .filter(|name| is_held(name) == Some(true))
+            .cloned()
+            .collect();
+        // An operator's hold stands unless the role says that holding is its business.
+        if self.held.is_none() && !held.is_empty() {
+            return Ok(Outcome::Waiting(format!(
+                "{} on hold on this host (`apt-mark unhold` lets go; `held` in the role takes over)",
+                match held.as_slice() {
+                    [one] => format!("`{one}` is"),
+                    several => format!("`{}` are", several.join("`, `")),
+                }
+            )));
+        }
+        let apt = Apt::new(host)?;
+        if self.state == State::Absent {
+            apt.remove(&todo)?;
+            return Ok(Outcome::Done);
+        }
+        if !todo.is_empty() {
+            // Let go of exactly these, rather than allow apt to change whatever is held.
+            apt.hold(&held, false)?;
+            let with_version = |name: &String| match &self.version {
+                Some(version) => format!("{name}={version}"),
+                None => name.clone(),
+            };
+            let wanted: Vec<String> = todo.iter().map(with_version).collect();
+            apt.install(&wanted, self.version.is_some())?;
+        }
+        if let Some(hold) = self.held {
+            host.packages.forget();
+            let now = self.look(host)?;
+            let differs = |package: &Option<packages::Package>| {
+                package.as_ref().is_none_or(|package| package.held != hold)
+            };
+            let names = now.into_iter().filter(|(_, package)| differs(package));
+            let names: Vec<String> = names.map(|(name, _)| name).collect();
+            apt.hold(&names, hold)?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn names(names: &[&str]) -> Shown {
+    Shown::maybe((!names.is_empty()).then(|| names.join(" ")))
+}
+
+impl Kind for Package {
+    const NAME: &'static str = "package";
+    const ABOUT: &'static str =
+        "Packages that are installed, at a version if one is given, and on hold if wanted.";
+    const EXAMPLE: &'static str = r#"package: {names: [nginx], version: "1.22.*", held: true}"#;
+
+    type Spec = Spec;
+    type State = Found;
+
+    fn subject(spec: &Spec) -> String {
+        spec.names.join(" ")
+    }
+
+    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+        let wrong = |field: &str, why: String| Err(Problem::new(why).field(field));
+        if spec.names.is_empty() {
+            return wrong("names", "expected at least one package".into());
+        }
+        for (at, name) in spec.names.iter().enumerate() {
+            if !is_name(name) {
+                let shown = name.escape_default();
+                return wrong("names", format!("`{shown}` is no name of a package"));
+            }
+            if spec.names[..at].contains(name) {
+                return wrong("names", format!("`{name}` is listed twice"));
+            }
+        }
+        if let Some(version) = &spec.version {
+            let part = version.strip_suffix('*').unwrap_or(version);
+            let known = |c: char| c.is_ascii_alphanumeric() || ".+:~-".contains(c);
+            if part.is_empty() || !part.chars().all(known) {
+                return Err(
+                    Problem::new(format!("`{version}` is no version of a package"))
+                        .field("version")
+                        .hint("write it as `apt-cache policy` shows it, or its beginning and `*`"),
+                );
+            }
+            if spec.names.len() != 1 {
+                return wrong("version", "a version goes with one name only".into());
+            }
+        }
+        if spec.state == State::Absent && (spec.version.is_some() || spec.held.is_some()) {
+            return wrong(
+                "state",
+                "`absent` goes with neither `version` nor `held`".into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+        if !host.root.privileged() && !host.root.is_real() {
+            return Ok(Found::NotOurs);
+        }
+        Ok(Found::Packages(spec.look(host)?))
+    }
+
+    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
+        let Found::Packages(found) = state else {
+            return None;
+        };
+        let installed: Vec<(&str, &packages::Package)> = found
+            .iter()
+            .filter_map(|(name, package)| Some((name.as_str(), package.as_ref()?)))
+            .filter(|(_, package)| package.installed)
+            .collect();
+        let there: Vec<&str> = installed.iter().map(|(name, _)| *name).collect();
+        if spec.state == State::Absent {
+            let change = Change::new(Verb::Remove).with("names", names(&there), Shown::Absent);
+            return (!there.is_empty()).then_some(change);
+        }
+        let all: Vec<&str> = spec.names.iter().map(String::as_str).collect();
+        let mut fields = Vec::new();
+        if there.len() < all.len() {
+            fields.push(FieldChange::new("names", names(&there), names(&all)));
+        }
+        if let Some(version) = &spec.version {
+            let from = Shown::maybe(installed.first().map(|(_, package)| &package.version));
+            let right = installed
+                .first()
+                .is_some_and(|(_, package)| spec.is_version(&package.version));
+            if !right {
+                fields.push(FieldChange::new("version", from, Shown::value(version)));
+            }
+        }
+        if let Some(hold) = spec.held {
+            // One that is not known is not held.
+            let held = |package: &Option<packages::Package>| {
+                package.as_ref().is_some_and(|package| package.held)
+            };
+            if found.iter().any(|(_, package)| held(package) != hold) {
+                fields.extend(FieldChange::of("held", &!hold, &hold));
+            }
+        }
+        let mut change = Change::update(fields)?;
+        if there.is_empty() {
+            change.verb = Verb::Create;
+        }
+        Some(change)
+    }
+
+    fn apply(spec: &Spec, _change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        let outcome = spec.change(host);
+        host.packages.forget();
+        let outcome = outcome?;
+        let left = spec.todo(&spec.look(host)?);
+        if outcome == Outcome::Done && !left.is_empty() {
+            return Err(Failure::new(format!(
+                "apt ended well, and `{}` is still not as it should be",
+                left.join("`, `")
+            ))
+            .hint(
+                "if it is a virtual package, name one that provides it (`apt-cache showpkg NAME`)",
+            ));
+        }
+        Ok(outcome)
+    }
+}
+
+/// As Debian spells them, with `:architecture` if need be. apt takes a name that ends in `-` for
+/// one to remove.
+fn is_name(name: &str) -> bool {
+    let (name, architecture) = name.split_once(':').unwrap_or((name, "any"));
+    let known =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+.-".contains(&byte);
+    name.len() >= 2
+        && name.bytes().all(known)
+        && !name.starts_with(['+', '.', '-'])
+        && !name.ends_with(['-', '.'])
+        && !architecture.is_empty()
+        && architecture
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod conformance {
+    use super::Package;
+    use crate::ports::testing::Sandbox;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+
+    impl Probed for Package {
+        fn cannot_run(host: &Sandbox) -> Option<&'static str> {
+            super::tests::cannot_install(host)
+        }
+
+        fn prepare(host: &Sandbox) {
+            super::tests::repository(host, &[("nginx", "1.18.0-1"), ("nginx", "1.22.1-9")]);
+        }
+
+        fn probes() -> Vec<Probe> {
+            const STATUS: &str = "/var/lib/dpkg/status";
+            vec![
+                Probe::gone("names", |host| {
+                    host.edit(STATUS, "hold ok installed", "deinstall ok half-configured");
+                }),
+                Probe::spoil("version", |host| host.edit(STATUS, "1.22.1-9", "1.18.0-1")),
+                Probe::spoil("held", |host| host.edit(STATUS, "hold ok", "install ok")),
+                Probe::gone("state", |host| host.write(STATUS, "")),
+            ]
+        }
+    }
+}

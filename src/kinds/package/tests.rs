@@ -1,0 +1,202 @@
+use crate::kinds::file::digest;
+use crate::ports::exec::Command;
+use crate::ports::testing::{Sandbox, skipped};
+use crate::resource::conformance::resource;
+use crate::resource::{AnyResource, Change, Failure, Outcome};
+
+const STATUS: &str = "/var/lib/dpkg/status";
+
+pub fn cannot_install(sandbox: &Sandbox) -> Option<&'static str> {
+    if !sandbox.is_privileged() {
+        return Some("needs root");
+    }
+    let has = |program: &str| {
+        let done = sandbox.host.exec.run(Command::new([program, "--version"]));
+        done.is_ok_and(|done| done.ok())
+    };
+    (!(has("apt-get") && has("dpkg-deb"))).then_some("needs apt-get and dpkg-deb")
+}
+
+/// A repository in the sandbox with these packages, as its only source.
+pub fn repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
+    let mut index = String::new();
+    for (name, version) in packages {
+        let tree = format!("/srv/build/{name}-{version}");
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.org>\nDescription: made by a test\n"
+        );
+        sandbox.write(&format!("{tree}/DEBIAN/control"), &control);
+        sandbox.write(&format!("{tree}/usr/share/{name}/version"), version);
+        let file = format!("{name}_{version}_all.deb");
+        let deb = format!("/srv/packages/{file}");
+        sandbox.make_dir("/srv/packages");
+        let mut build = Command::new(["dpkg-deb", "--root-owner-group", "--build"]);
+        build.argv.push(sandbox.outside(&tree).into());
+        build.argv.push(sandbox.outside(&deb).into());
+        sandbox.host.exec.must(build).unwrap();
+        let body = std::fs::read(sandbox.outside(&deb)).unwrap();
+        let (size, sum) = (body.len(), digest(&body));
+        index.push_str(&format!(
+            "{control}Filename: ./{file}\nSize: {size}\nSHA256: {sum}\n\n"
+        ));
+    }
+    sandbox.write("/srv/packages/Packages", index);
+    let folder = sandbox.outside("/srv/packages");
+    sandbox.write(
+        "/etc/apt/sources.list",
+        format!("deb [trusted=yes] file:{} ./\n", folder.display()),
+    );
+}
+
+fn sandbox(test: &str, packages: &[(&str, &str)]) -> Option<Sandbox> {
+    let sandbox = Sandbox::with_basics();
+    if let Some(why) = cannot_install(&sandbox) {
+        skipped(test, why);
+        return None;
+    }
+    repository(&sandbox, packages);
+    Some(sandbox)
+}
+
+fn apply(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Outcome, Failure> {
+    let change = resource.look(&sandbox.host)?.change;
+    resource.apply(&change.expect("something to do"), &sandbox.host)
+}
+
+fn left(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
+    resource.look(&sandbox.host).unwrap().change
+}
+
+#[test]
+fn what_is_missing_is_installed_and_what_is_there_is_not_upgraded() {
+    let Some(sandbox) = sandbox("installing", &[("one", "1.0"), ("two", "1.0")]) else {
+        return;
+    };
+    let machine = std::fs::read("/var/lib/dpkg/status").unwrap();
+    let one = resource("package: {names: [one]}").unwrap();
+    assert_eq!(apply(&*one, &sandbox).unwrap(), Outcome::Done);
+    assert_eq!(sandbox.read("/usr/share/one/version"), "1.0");
+    repository(&sandbox, &[("one", "2.0"), ("two", "1.0")]);
+    assert_eq!(left(&*one, &sandbox), None);
+    let both = resource("package: {names: [one, two]}").unwrap();
+    apply(&*both, &sandbox).unwrap();
+    assert_eq!(left(&*both, &sandbox), None);
+    assert_eq!(sandbox.read("/usr/share/one/version"), "1.0");
+    assert_eq!(std::fs::read("/var/lib/dpkg/status").unwrap(), machine);
+}
+
+#[test]
+fn a_version_is_gone_to_up_and_down() {
+    let Some(sandbox) = sandbox("versions", &[("one", "1.0-1"), ("one", "1.1-1")]) else {
+        return;
+    };
+    for (version, found) in [("1.1-1", "1.1-1"), ("1.0*", "1.0-1"), ("1.*", "1.0-1")] {
+        let text = format!("package: {{names: [one], version: \"{version}\"}}");
+        let one = resource(&text).unwrap();
+        if left(&*one, &sandbox).is_some() {
+            apply(&*one, &sandbox).unwrap();
+        }
+        assert_eq!(left(&*one, &sandbox), None, "{version}");
+        assert_eq!(sandbox.read("/usr/share/one/version"), found, "{version}");
+    }
+}
+
+#[test]
+fn an_operators_hold_stands_unless_the_role_says_held() {
+    let Some(sandbox) = sandbox("holds", &[("one", "1.0"), ("one", "2.0")]) else {
+        return;
+    };
+    apply(
+        &*resource("package: {names: [one], version: '1.0', held: true}").unwrap(),
+        &sandbox,
+    )
+    .unwrap();
+    let held = sandbox.read(STATUS);
+    assert!(held.contains("hold ok installed"), "{held}");
+    for other in ["version: '2.0'", "state: absent"] {
+        let text = format!("package: {{names: [one], {other}}}");
+        let outcome = apply(&*resource(&text).unwrap(), &sandbox).unwrap();
+        let Outcome::Waiting(why) = outcome else {
+            panic!("{other} was done");
+        };
+        assert!(why.contains("`one` is on hold"), "{why}");
+    }
+    assert_eq!(sandbox.read(STATUS), held);
+    let ours = resource("package: {names: [one], version: '2.0', held: true}").unwrap();
+    apply(&*ours, &sandbox).unwrap();
+    assert_eq!(left(&*ours, &sandbox), None);
+    assert!(sandbox.read(STATUS).contains("hold ok installed"));
+    let free = resource("package: {names: [one], held: false}").unwrap();
+    apply(&*free, &sandbox).unwrap();
+    let absent = resource("package: {names: [one], state: absent}").unwrap();
+    apply(&*absent, &sandbox).unwrap();
+    assert_eq!(left(&*absent, &sandbox), None);
+    assert!(!sandbox.exists("/usr/share/one/version"));
+}
+
+#[test]
+fn a_package_that_nobody_has_fails_after_the_lists_were_updated_once() {
+    let Some(sandbox) = sandbox("an unknown package", &[("one", "1.0")]) else {
+        return;
+    };
+    let failure = apply(&*resource("package: {names: [nosuch]}").unwrap(), &sandbox).unwrap_err();
+    assert!(failure.message.contains("Unable to locate package nosuch"));
+    assert!(failure.hint.unwrap().contains("just updated"));
+    let lists = sandbox.host.root.list("/var/lib/apt/lists".as_ref());
+    let lists = lists.unwrap().unwrap();
+    let taken = |name: &std::ffi::OsString| name.to_string_lossy().contains("Packages");
+    assert!(lists.iter().any(taken), "{lists:?}");
+}
+
+#[test]
+fn what_an_interrupted_dpkg_left_is_configured_first() {
+    let Some(sandbox) = sandbox("an interrupted dpkg", &[("one", "1.0"), ("two", "1.0")]) else {
+        return;
+    };
+    apply(&*resource("package: {names: [one]}").unwrap(), &sandbox).unwrap();
+    let status = sandbox.read(STATUS);
+    sandbox.write(
+        "/var/lib/dpkg/updates/0001",
+        status.replace("ok installed", "ok unpacked"),
+    );
+    let both = resource("package: {names: [one, two]}").unwrap();
+    apply(&*both, &sandbox).unwrap();
+    assert_eq!(left(&*both, &sandbox), None);
+}
+
+#[test]
+fn a_sandbox_without_sources_says_so_and_stays_empty() {
+    let sandbox = Sandbox::new();
+    if let Some(why) = cannot_install(&sandbox) {
+        return skipped("no sources", why);
+    }
+    let failure = apply(&*resource("package: {names: [one]}").unwrap(), &sandbox).unwrap_err();
+    assert!(failure.message.contains("no package sources") && failure.hint.is_some());
+    assert!(!sandbox.exists("/var"));
+}
+
+#[test]
+fn names_that_apt_would_take_for_something_else_are_refused() {
+    for bad in [
+        "names: []",
+        "names: ['nginx-']",
+        "names: ['--purge']",
+        "names: ['ngin*']",
+        "names: ['nginx=1.0']",
+        "names: ['nginx/stable']",
+        "names: ['./nginx.deb']",
+        "names: [nginx, nginx]",
+        "names: [nginx, curl], version: '1.0'",
+        "names: [nginx], version: '*'",
+        "names: [nginx], version: '1.0 curl'",
+        "names: [nginx], held: true, state: absent",
+    ] {
+        assert!(resource(&format!("package: {{{bad}}}")).is_err(), "{bad}");
+    }
+    for good in ["g++", "libstdc++6:amd64", "python3.11", "ca-certificates"] {
+        assert!(
+            resource(&format!("package: {{names: ['{good}']}}")).is_ok(),
+            "{good}"
+        );
+    }
+}
