@@ -13,6 +13,7 @@ use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
+use crate::ports::packages::Packages;
 use crate::ports::root::{Root, RootError};
 use crate::ports::store::{Store, StoreError};
 use crate::ports::{Host, services, store};
@@ -103,6 +104,7 @@ impl Session {
             clock: Box::new(SystemClock),
             stop,
             accounts,
+            packages: Rc::new(Packages::default()),
             root,
         };
         let facts = facts::gather(&host.root);

@@ -72,7 +72,7 @@ impl Sandbox {
             root: Rc::new(Root::at(dir.path()).unwrap()),
             accounts: Rc::new(Accounts::default()),
             packages: Rc::new(Packages::default()),
-            exec: Exec,
+            exec: Rc::new(Exec),
             services: Box::new(services.clone()),
             clock: Box::new(clock.clone()),
             stop: StopFlag::default(),
