@@ -10,6 +10,7 @@ pub mod pass;
 pub mod plan;
 pub mod ports;
 pub mod problem;
+pub mod release;
 pub mod report;
 pub mod resource;
 pub mod role;

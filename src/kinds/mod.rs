@@ -6,6 +6,7 @@ mod directory;
 mod file;
 mod group;
 mod package;
+pub(crate) mod release;
 mod service;
 mod shadow;
 mod symlink;
@@ -27,6 +28,7 @@ pub const KINDS: &[&dyn AnyKind] = &[
     &Registered::<symlink::Symlink>::new(),
     &Registered::<package::Package>::new(),
     &Registered::<command::Command>::new(),
+    &Registered::<release::Release>::new(),
     &Registered::<service::Service>::new(),
 ];
 

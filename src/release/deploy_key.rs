@@ -1,0 +1,113 @@
+//! The deploy key: read as root, given to libgit2 in memory, and every way in which it cannot be
+//! used told before the server is asked.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::ports::Host;
+use crate::resource::Failure;
+
+/// No private key is longer, in bytes.
+const MAX_KEY: usize = 64 << 10;
+
+/// The private key at `path`.
+pub(super) fn read(path: &Path, host: &Host) -> Result<String, Failure> {
+    let shown = path.display();
+    let body = host
+        .root
+        .read(path, MAX_KEY)
+        .map_err(|error| Failure::new(format!("cannot read the deploy key {shown}: {error}")))?;
+    let body = body.ok_or_else(|| {
+        Failure::not_yet(format!("the deploy key {shown} does not exist")).hint(
+            "put it there, or describe it in a `file` with `secret: true` before this release",
+        )
+    })?;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    match Sort::of(&text) {
+        Sort::Private => Ok(text),
+        Sort::Encrypted => Err(Failure::new(format!(
+            "the deploy key {shown} is protected by a passphrase"
+        ))
+        .hint("nobody is there to type it: make a key without one (`ssh-keygen -N ''`) and allow it on this repository only, reading only")),
+        Sort::Public => Err(Failure::new(format!(
+            "the deploy key {shown} is a public key"
+        ))
+        .hint("name the private one: the file without `.pub`")),
+        Sort::Unknown => Err(Failure::new(format!("{shown} is no private ssh key"))),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Sort {
+    Private,
+    Encrypted,
+    Public,
+    Unknown,
+}
+
+impl Sort {
+    fn of(text: &str) -> Sort {
+        let text = text.trim_start();
+        if text.starts_with("ssh-") || text.starts_with("ecdsa-") {
+            return Sort::Public;
+        }
+        let mut lines = text.lines();
+        let Some(kind) = lines
+            .next()
+            .and_then(|line| line.strip_prefix("-----BEGIN "))
+        else {
+            return Sort::Unknown;
+        };
+        if kind.contains("ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
+            return Sort::Encrypted;
+        }
+        if kind.starts_with("OPENSSH") {
+            let body: String = lines.take_while(|line| !line.starts_with("--")).collect();
+            return match STANDARD.decode(body.trim()) {
+                // The magic word, then the cipher's name with its length before it.
+                Ok(body) if body.starts_with(b"openssh-key-v1\0\0\0\0\x04none") => Sort::Private,
+                Ok(body) if body.starts_with(b"openssh-key-v1\0") => Sort::Encrypted,
+                _ => Sort::Unknown,
+            };
+        }
+        if kind.contains("PRIVATE KEY") {
+            return Sort::Private;
+        }
+        Sort::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_cannot_be_used_are_told_apart() {
+        let sealed = STANDARD.encode(b"openssh-key-v1\0\0\0\0\x0aaes256-ctr\0\0\0\x06bcrypt");
+        let plain = STANDARD.encode(b"openssh-key-v1\0\0\0\0\x04none\0\0\0\x04none");
+        let openssh = |body: &str| {
+            format!(
+                "-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n"
+            )
+        };
+        for (text, sort) in [
+            (openssh(&sealed), Sort::Encrypted),
+            (openssh(&plain), Sort::Private),
+            (openssh("???"), Sort::Unknown),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n".into(),
+                Sort::Encrypted,
+            ),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nMII\n".into(),
+                Sort::Private,
+            ),
+            ("ssh-ed25519 AAAA deploy".into(), Sort::Public),
+            ("hello".into(), Sort::Unknown),
+        ] {
+            assert_eq!(Sort::of(&text), sort, "{text}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Where the parts of one app live on the host: Capistrano's layout, and trueup's own files.
+
+use std::path::{Component, Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::desired::Sha;
+use crate::ports::STATE;
+
+/// The paths of one app.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    app: String,
+    deploy_to: PathBuf,
+}
+
+impl Layout {
+    pub fn new(app: &str, deploy_to: &Path) -> Layout {
+        Layout {
+            app: app.to_owned(),
+            deploy_to: deploy_to.to_owned(),
+        }
+    }
+
+    pub fn deploy_to(&self) -> &Path {
+        &self.deploy_to
+    }
+
+    pub fn releases(&self) -> PathBuf {
+        self.deploy_to.join("releases")
+    }
+
+    pub fn shared(&self) -> PathBuf {
+        self.deploy_to.join("shared")
+    }
+
+    /// The link to the active release.
+    pub fn current(&self) -> PathBuf {
+        self.deploy_to.join("current")
+    }
+
+    /// What was activated when, a line each, for people and for a lost record.
+    pub fn revisions_log(&self) -> PathBuf {
+        self.deploy_to.join("revisions.log")
+    }
+
+    pub fn release(&self, name: &str) -> PathBuf {
+        self.releases().join(name)
+    }
+
+    /// Where a release is laid out before anybody but root may see it.
+    pub fn partial(&self, name: &str) -> PathBuf {
+        self.releases().join(format!(".{name}{PARTIAL}"))
+    }
+
+    /// Where a release is while it is being removed.
+    pub fn removed(&self, name: &str) -> PathBuf {
+        self.releases().join(format!(".{name}{REMOVED}"))
+    }
+
+    pub fn record(&self) -> PathBuf {
+        Path::new(STATE).join(format!("releases/{}.json", self.app))
+    }
+
+    pub fn mirrors() -> PathBuf {
+        Path::new(STATE).join("mirrors")
+    }
+
+    pub fn mirror(&self) -> PathBuf {
+        Layout::mirrors().join(format!("{}.git", self.app))
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        Path::new("/var/log/trueup/releases").join(&self.app)
+    }
+
+    /// What the steps of a release printed.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}.log"))
+    }
+
+    /// The release that `current` names with this target, in trueup's spelling
+    /// (`releases/NAME`) or in Capistrano's (the whole path).
+    pub fn named_by(&self, target: &Path) -> Option<String> {
+        let name = target
+            .strip_prefix("releases")
+            .or_else(|_| target.strip_prefix(self.releases()))
+            .ok()?;
+        let name = name.to_str()?;
+        is_release_name(name).then(|| name.to_owned())
+    }
+}
+
+const PARTIAL: &str = ".partial";
+const REMOVED: &str = ".removed";
+
+/// The name of a release of `sha` begun at `at`.
+pub fn release_name(at: Timestamp, sha: &Sha) -> String {
+    format!("{}-{}", at.strftime("%Y%m%d%H%M%S"), sha.short())
+}
+
+/// The first name from `at` on that is not taken: two attempts may fall into one second, and a
+/// clock may go back.
+pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> String {
+    let mut at = at;
+    loop {
+        let name = release_name(at, sha);
+        if !taken(&name) {
+            return name;
+        }
+        at += SignedDuration::from_secs(1);
+    }
+}
+
+/// Whether this is how trueup (`20261121050000-4f2c9d0`) or Capistrano (`20261121050000`) calls a
+/// release. Nothing of another name is ever touched.
+pub fn is_release_name(name: &str) -> bool {
+    let (time, sha) = name.split_once('-').unwrap_or((name, "0"));
+    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    time.len() == 14
+        && time.bytes().all(|byte| byte.is_ascii_digit())
+        && !sha.is_empty()
+        && sha.bytes().all(lower_hex)
+}
+
+/// Whether this name in `releases/` is what a killed pass left of a release.
+pub fn is_leftover(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|name| {
+        name.strip_suffix(PARTIAL)
+            .or_else(|| name.strip_suffix(REMOVED))
+    });
+    inner.is_some_and(is_release_name)
+}
+
+/// What a link at `path` inside a release has to say to reach `target` inside `deploy_to`.
+pub fn way_out(path: &Path, target: &Path) -> PathBuf {
+    let depth = path.components().count() - 1;
+    // Out of the folders of the release, out of the release, out of `releases`.
+    let mut way: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
+    way.push(target);
+    way
+}
+
+/// Whether a path of a spec stays inside the folder that it is relative to.
+pub fn stays_inside(path: &Path) -> bool {
+    let mut parts = path.components().peekable();
+    parts.peek().is_some()
+        && parts.all(|part| matches!(part, Component::Normal(_)))
+        && !path.as_os_str().as_encoded_bytes().contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_releases_and_their_leftovers_are_ever_ours() {
+        for name in ["20261121050000-4f2c9d0", "20261121050000"] {
+            assert!(is_release_name(name), "{name}");
+            assert!(is_leftover(&format!(".{name}.partial")), "{name}");
+            assert!(is_leftover(&format!(".{name}.removed")), "{name}");
+        }
+        for name in ["backup", "2026", "20261121050000-", "20261121050000-x", ""] {
+            assert!(!is_release_name(name), "{name}");
+            assert!(!is_leftover(&format!(".{name}.partial")), "{name}");
+        }
+        assert!(!is_leftover("20261121050000.partial") && !is_leftover(".partial"));
+    }
+
+    #[test]
+    fn a_link_out_of_a_release_is_relative_and_reaches_shared() {
+        let way = |path, to| {
+            way_out(Path::new(path), Path::new(to))
+                .display()
+                .to_string()
+        };
+        assert_eq!(way("log", "shared/log"), "../../shared/log");
+        assert_eq!(
+            way("public/assets", "shared/assets"),
+            "../../../shared/assets"
+        );
+    }
+
+    #[test]
+    fn a_second_attempt_in_the_same_second_gets_another_name() {
+        let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+        let at = "2026-11-21T05:00:59Z".parse().unwrap();
+        let name = free_name(at, &sha, |name| name == "20261121050059-4f2c9d0");
+        assert_eq!(name, "20261121050100-4f2c9d0");
+    }
+
+    #[test]
+    fn paths_that_leave_their_folder_are_seen() {
+        for bad in ["", "/etc", "../x", "a/../b", "."] {
+            assert!(!stays_inside(Path::new(bad)), "{bad}");
+        }
+        assert!(stays_inside(Path::new("public/uploads")));
+    }
+}

@@ -1,0 +1,113 @@
+//! The stage that links shared folders and files into a release.
+//!
+//! The tree comes from a repository, so any part of it may be a symbolic link to anywhere. It is
+//! still closed to everybody but root here, and no part on the way to a link is ever followed.
+
+use std::path::{Path, PathBuf};
+
+use super::Deployment;
+use super::layout::way_out;
+use crate::ports::root::{Attrs, FileKind};
+use crate::resource::Failure;
+
+/// Makes the shared folders, and links them and the shared files into the tree.
+pub(super) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+    share(d)?;
+    for (path, target) in d.spec.links() {
+        make_way(d, tree, path)?;
+        let place = tree.join(path);
+        // What the repository has there (a placeholder, usually) gives way.
+        d.host.root.remove_tree(&place)?;
+        d.host
+            .root
+            .link(&place, &way_out(path, &target), &Attrs::default())?;
+    }
+    Ok(())
+}
+
+/// Everything that is linked to has to be there, and what cannot be made has to be told.
+fn share(d: &Deployment<'_>) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let shared = d.layout.shared();
+    for dir in &d.spec.linked_dirs {
+        make_shared(d, dir)?;
+    }
+    if d.spec.assets.is_some() {
+        make_shared(d, Path::new("assets"))?;
+    }
+    for file in &d.spec.linked_files {
+        if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
+            make_shared(d, folder)?;
+        }
+        let path = shared.join(file);
+        match root.meta(&path)?.map(|meta| meta.kind) {
+            Some(FileKind::File | FileKind::Symlink) => {}
+            None => {
+                return Err(Failure::not_yet(format!(
+                    "the linked file {} does not exist",
+                    path.display()
+                ))
+                .hint(
+                    "put it there, or describe it in a `file` or `template` before this release",
+                ));
+            }
+            Some(other) => {
+                return Err(Failure::new(format!(
+                    "the linked file {} is {}",
+                    path.display(),
+                    other.words()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A folder of `shared`, with those above it: all of them the app user's own.
+fn make_shared(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let mut folder = d.layout.shared();
+    for part in path {
+        folder.push(part);
+        match root.meta(&folder)?.map(|meta| meta.kind) {
+            Some(FileKind::Directory) => {}
+            // A shared folder may well be a link to a larger disk. It is not followed here.
+            Some(FileKind::Symlink) if folder == d.layout.shared().join(path) => {}
+            None => root.make_dir(&folder, &d.owner.attrs(0o755))?,
+            Some(other) => {
+                return Err(Failure::new(format!(
+                    "{} is {} and no folder to link to",
+                    folder.display(),
+                    other.words()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folders in the tree on the way to a link. Only real folders count.
+fn make_way(d: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let mut inside = PathBuf::new();
+    for part in path.parent().into_iter().flatten() {
+        inside.push(part);
+        let folder = tree.join(&inside);
+        match root.meta(&folder)?.map(|meta| meta.kind) {
+            Some(FileKind::Directory) => {}
+            None => root.make_dir(&folder, &Attrs::mode(0o755))?,
+            Some(other) => {
+                return Err(Failure::new(format!(
+                    "cannot link {}: {} is {} in the repository",
+                    path.display(),
+                    inside.display(),
+                    other.words()
+                ))
+                .hint(
+                    "a link can only be put into real folders: change the repository or the path",
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! The first stage: a bare mirror of the app's repository that holds the wanted commit.
+//!
+//! A mirror is a cache. It is made anew when it is missing, broken, or of another address, and not
+//! even looked at by the network when it already holds the commit.
+
+use std::path::Path;
+
+use git2::{ErrorCode, ObjectType, Oid, Repository};
+
+use super::fetch::{self, Fetch};
+use super::{Deployment, Layout};
+use crate::ports::root::Attrs;
+use crate::resource::Failure;
+
+/// What is fetched: the branches and tags. Not every ref: on shared servers the others hold what
+/// anybody may have proposed.
+const REFS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+
+/// The mirror, with the wanted commit in it.
+pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    fetch::settle(d)?;
+    if let Some(mirror) = open(d) {
+        match lookup(&mirror, d) {
+            Ok(true) => return Ok(mirror),
+            Ok(false) => match fill(d, &mirror) {
+                Err(Unfetched::Broken(why)) => tracing::warn!(
+                    "{}: the mirror is broken ({why}): fetching it anew",
+                    d.spec.app
+                ),
+                Err(Unfetched::Failed(failure)) => return Err(failure),
+                Ok(()) => return Ok(mirror),
+            },
+            Err(Unfetched::Failed(failure)) => return Err(failure),
+            Err(Unfetched::Broken(_)) => {}
+        }
+    }
+    anew(d)
+}
+
+/// A new mirror in the place of the old one, with the wanted commit in it.
+pub(super) fn anew(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    let root = &d.host.root;
+    let path = d.layout.mirror();
+    root.make_dirs(&Layout::mirrors(), &Attrs::mode(0o700))?;
+    root.remove_tree(&path)?;
+    root.make_dir(&path, &Attrs::mode(0o700))?;
+    let mirror = create(d, &root.outside(&path)).map_err(|error| {
+        Failure::new(format!(
+            "cannot make the mirror {}: {}",
+            path.display(),
+            error.message()
+        ))
+    })?;
+    match fill(d, &mirror) {
+        Ok(()) => Ok(mirror),
+        Err(Unfetched::Failed(failure)) => Err(failure),
+        Err(Unfetched::Broken(why)) => Err(Failure::new(format!(
+            "cannot keep {} in {}: {why}",
+            d.spec.repo,
+            path.display()
+        ))),
+    }
+}
+
+/// Why the commit is still not in the mirror.
+enum Unfetched {
+    /// It is the mirror's fault.
+    Broken(String),
+    Failed(Failure),
+}
+
+fn create(d: &Deployment<'_>, path: &Path) -> Result<Repository, git2::Error> {
+    let mirror = Repository::init_bare(path)?;
+    let mut config = mirror.config()?;
+    // A mirror must not come out of a power cut with an empty pack.
+    config.set_bool("core.fsyncObjectFiles", true)?;
+    // Last: a mirror without it is not taken for one.
+    config.set_str("trueup.repo", d.spec.repo.url())?;
+    Ok(mirror)
+}
+
+/// The mirror that is there, if it can be opened and is of this address.
+fn open(d: &Deployment<'_>) -> Option<Repository> {
+    let mirror = Repository::open_bare(d.host.root.outside(&d.layout.mirror())).ok()?;
+    let of = mirror.config().ok()?.get_string("trueup.repo").ok()?;
+    (of == d.spec.repo.url()).then_some(mirror)
+}
+
+/// Whether the wanted commit is there.
+fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
+    let broken = |error: git2::Error| Unfetched::Broken(error.message().to_owned());
+    let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
+    match mirror.find_object(id, None) {
+        Ok(object) => match object.kind() {
+            Some(ObjectType::Commit) => Ok(true),
+            kind => Err(Unfetched::Failed(
+                Failure::new(format!(
+                    "{} in {} is a {} and no commit",
+                    d.sha,
+                    d.spec.repo,
+                    kind.map_or("thing", |kind| kind.str())
+                ))
+                .hint(format!(
+                    "`git rev-parse '{}^{{commit}}'` prints the commit behind a tag",
+                    d.sha
+                )),
+            )),
+        },
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+        Err(error) => Err(broken(error)),
+    }
+}
+
+fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
+    let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
+    run(&fetch, mirror, &REFS)?;
+    if lookup(mirror, d)? && on_a_ref(mirror, d) {
+        return Ok(());
+    }
+    // On no branch or tag: after a forced push, say. Some servers hand it out by its name.
+    let by_name = format!("+{}:refs/trueup/{}", d.sha, d.sha);
+    let asked = run(&fetch, mirror, &[by_name.as_str()]);
+    if asked.is_ok() && lookup(mirror, d)? {
+        tracing::warn!(
+            "{}: {} is on no branch and no tag of {}; the server gave it by its name",
+            d.spec.app,
+            d.sha,
+            d.spec.repo
+        );
+        return Ok(());
+    }
+    Err(Unfetched::Failed(
+        Failure::new(format!(
+            "{} is on no branch and no tag of {}",
+            d.sha, d.spec.repo
+        ))
+        .hint("is it pushed? If a forced push took it away, push it as a branch or tag again"),
+    ))
+}
+
+fn run(fetch: &Fetch<'_>, mirror: &Repository, refs: &[&str]) -> Result<(), Unfetched> {
+    use git2::ErrorClass::{Config, Indexer, Object, Odb, Reference, Zlib};
+    fetch.run(mirror, refs).map_err(|error| {
+        // A broken transfer is of the same classes as a broken mirror: either way anew is right.
+        if matches!(
+            error.class(),
+            Config | Indexer | Object | Odb | Reference | Zlib
+        ) {
+            Unfetched::Broken(error.message().to_owned())
+        } else {
+            Unfetched::Failed(fetch.explain(&error))
+        }
+    })
+}
+
+/// Whether the commit can be reached from a branch or tag, as the fetch has just brought them.
+fn on_a_ref(mirror: &Repository, d: &Deployment<'_>) -> bool {
+    let walk = || -> Result<bool, git2::Error> {
+        let id = Oid::from_str(d.sha.as_str())?;
+        let mut walk = mirror.revwalk()?;
+        walk.push_glob("refs/heads/*")?;
+        walk.push_glob("refs/tags/*")?;
+        for commit in walk {
+            if commit? == id {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    walk().unwrap_or(false)
+}

@@ -1,0 +1,193 @@
+//! Where a repository is, as people write it.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer};
+
+/// The address of a repository. Shown without a password that may stand in it.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "String"))]
+pub struct Repo {
+    written: String,
+    ssh: Option<Server>,
+}
+
+/// The ssh server of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub user: String,
+    pub host: String,
+    pub port: u16,
+}
+
+impl Repo {
+    pub fn parse(text: &str) -> Result<Repo, String> {
+        let refused = || {
+            let shown = hide_password(text);
+            Err(format!(
+                "`{shown}` is no address of a repository | expected git@host:path, ssh://, https://, http://, file:/// or an absolute path"
+            ))
+        };
+        let repo = |ssh| {
+            Ok(Repo {
+                written: text.to_owned(),
+                ssh,
+            })
+        };
+        if text.chars().any(|c| c.is_control() || c == ' ') {
+            return refused();
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            return match scheme {
+                "file" if authority.is_empty() && !path.is_empty() => repo(None),
+                "http" | "https" if !authority.is_empty() && !path.is_empty() => repo(None),
+                "ssh" if !path.is_empty() => match server(authority) {
+                    Some(server) => repo(Some(server)),
+                    None => refused(),
+                },
+                _ => refused(),
+            };
+        }
+        if text.starts_with('/') {
+            return repo(None);
+        }
+        match text.split_once(':') {
+            // scp's way has no port: what follows the colon is the path.
+            Some((before, path)) if !path.is_empty() && !before.contains('/') => {
+                match server(before) {
+                    Some(server) => repo(Some(server)),
+                    None => refused(),
+                }
+            }
+            _ => refused(),
+        }
+    }
+
+    /// For libgit2.
+    pub fn url(&self) -> &str {
+        &self.written
+    }
+
+    /// Whom to log in to, if it is reached by ssh.
+    pub fn ssh(&self) -> Option<&Server> {
+        self.ssh.as_ref()
+    }
+
+    /// For people: a password that stands in it is not shown, here or in anything that quotes it.
+    pub fn hide_in(&self, text: &str) -> String {
+        text.replace(&self.written, &hide_password(&self.written))
+    }
+}
+
+fn server(authority: &str) -> Option<Server> {
+    let (user, rest) = authority.rsplit_once('@').unwrap_or(("git", authority));
+    let user = user.split(':').next().unwrap_or_default();
+    let (host, port) = match rest.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+        None => (rest, 22),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let usable = |word: &str| !word.is_empty() && !word.starts_with('-') && word.chars().all(plain);
+    (usable(user) && usable(host)).then(|| Server {
+        user: user.to_owned(),
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn hide_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        // A lone user name may itself be a token.
+        Some((user, host)) if scheme != "ssh" || user.contains(':') => {
+            format!("{scheme}://***@{host}{path}")
+        }
+        _ => url.to_owned(),
+    }
+}
+
+impl fmt::Display for Repo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hide_password(&self.written))
+    }
+}
+
+impl fmt::Debug for Repo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repo({self})")
+    }
+}
+
+impl<'de> Deserialize<'de> for Repo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Repo, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Repo::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ssh_server_is_read_from_both_spellings() {
+        for (text, user, host, port) in [
+            ("git@github.com:emami/shop.git", "git", "github.com", 22),
+            ("github.com:emami/shop.git", "git", "github.com", 22),
+            (
+                "ssh://ana@host.example:2222/srv/shop",
+                "ana",
+                "host.example",
+                2222,
+            ),
+            ("ssh://host/shop", "git", "host", 22),
+        ] {
+            let repo = Repo::parse(text).unwrap();
+            let server = repo.ssh().unwrap();
+            assert_eq!(
+                (server.user.as_str(), server.host.as_str(), server.port),
+                (user, host, port),
+                "{text}"
+            );
+        }
+        for text in ["/srv/git/shop.git", "file:///srv/shop", "https://host/shop"] {
+            assert_eq!(Repo::parse(text).unwrap().ssh(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_taken_for_an_option_or_another_transport_is_refused() {
+        for text in [
+            "",
+            "shop",
+            "./shop",
+            "ext::sh -c id",
+            "git://host/x",
+            "-oProxyCommand=x:y",
+            "ssh://-oProxyCommand=x/y",
+            "https://",
+            "ssh://host:0/x",
+            "ftp://host/x",
+            "a b:c",
+        ] {
+            assert!(Repo::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_never_shown() {
+        let repo = Repo::parse("https://ana:geheim@host/shop.git").unwrap();
+        let shown = format!("{repo} {repo:?} {}", repo.hide_in(repo.url()));
+        assert!(!shown.contains("geheim") && shown.contains("https://***@host/shop.git"));
+        assert!(
+            !Repo::parse("ftp://ana:geheim@host/x")
+                .unwrap_err()
+                .contains("geheim")
+        );
+    }
+}

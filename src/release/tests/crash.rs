@@ -1,0 +1,151 @@
+//! A pass may be stopped or die at any instant.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::ports::clock::Clock;
+
+/// Something happens when it is asked the time for the n-th time, which it is in every stage.
+struct Fuse {
+    left: Cell<u32>,
+    burn: Box<dyn Fn()>,
+}
+
+impl Fuse {
+    fn tick_down(&self) {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        if left == 1 {
+            (self.burn)();
+        }
+    }
+}
+
+impl Clock for Fuse {
+    fn now(&self) -> Timestamp {
+        self.tick_down();
+        SystemClock.now()
+    }
+
+    fn tick(&self) -> Instant {
+        self.tick_down();
+        SystemClock.tick()
+    }
+}
+
+const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps: [{run: 'touch one'}, {run: 'touch two'}]\nassets: {run: 'touch three'}\n";
+
+/// Only whole releases are active, and nothing is left over once a pass has gone through.
+fn check(bench: &Bench, end: bool) {
+    let name = bench.active().unwrap();
+    assert!(bench.app("current/three").exists(), "{name} is half-built");
+    let record = bench.record();
+    assert_eq!(record.find(&name).unwrap().state, Standing::Good);
+    if end {
+        assert_eq!(record.in_state(Standing::Building), [""; 0]);
+        let hidden = bench.releases().iter().any(|name| name.starts_with('.'));
+        assert!(!hidden, "{:?}", bench.releases());
+    }
+}
+
+fn interrupted_everywhere(interrupt: impl Fn(&Bench, &Spec, u32) -> bool) {
+    let bench = Bench::new();
+    done(
+        &bench.spec(&bench.commit(&[("a", "0")]), STEPS),
+        &bench.host(),
+    );
+    let mut interruptions = 0;
+    for n in 1.. {
+        let sha = bench.commit(&[("a", &n.to_string())]);
+        let spec = bench.spec(&sha, STEPS);
+        if !interrupt(&bench, &spec, n) {
+            break;
+        }
+        interruptions += 1;
+        check(&bench, false);
+        // One more pass makes it right, whatever was left.
+        pass(&spec, &bench.host()).unwrap();
+        check(&bench, true);
+        assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
+        assert_eq!(pass(&spec, &bench.host()), Ok(None));
+    }
+    assert!(interruptions >= 8, "only {interruptions} places were tried");
+}
+
+#[test]
+fn a_pass_that_is_stopped_anywhere_is_made_good_by_the_next() {
+    interrupted_everywhere(|bench, spec, n| {
+        let mut host = bench.host();
+        let stop = host.stop.clone();
+        host.clock = Box::new(Fuse {
+            left: Cell::new(n),
+            burn: Box::new(move || stop.set()),
+        });
+        match pass(spec, &host) {
+            Err(failure) => {
+                assert_eq!(
+                    failure.message,
+                    "stopped on request; goes on in the next pass"
+                );
+                true
+            }
+            // Set after the switch there is nothing left to stop.
+            Ok(_) => host.stop.is_set(),
+        }
+    });
+}
+
+#[test]
+fn a_pass_that_dies_anywhere_is_made_good_by_the_next() {
+    interrupted_everywhere(|bench, spec, n| {
+        let mut host = bench.host();
+        host.clock = Box::new(Fuse {
+            left: Cell::new(n),
+            burn: Box::new(|| std::panic::resume_unwind(Box::new("the power is gone"))),
+        });
+        catch_unwind(AssertUnwindSafe(|| pass(spec, &host))).is_err()
+    });
+}
+
+#[test]
+fn a_lost_record_never_makes_a_half_built_release_good() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    done(&bench.spec(&one, STEPS), &bench.host());
+    let fails = "steps: [{run: 'false'}]\n";
+    pass(&bench.spec(&two, fails), &bench.host()).unwrap_err();
+    let record = bench.path("var/lib/trueup/releases/shop.json");
+    let kept = std::fs::read(&record).unwrap();
+    let newer = String::from_utf8(kept)
+        .unwrap()
+        .replace("\"version\": 1", "\"version\": 2");
+    for body in [None, Some(""), Some("{"), Some("[]"), Some(newer.as_str())] {
+        match body {
+            Some(body) => std::fs::write(&record, body).unwrap(),
+            None => std::fs::remove_file(&record).unwrap(),
+        }
+        let rebuilt = bench.record();
+        assert_eq!(rebuilt.in_state(Standing::Good), [bench.active().unwrap()]);
+        assert_eq!(rebuilt.in_state(Standing::Failed).len(), 1);
+        // The half-built one is there, with the right REVISION, and is still not activated.
+        let change = plan(&bench.spec(&two, STEPS), &bench.host()).unwrap();
+        assert!(change.touches("steps"), "{change:?}");
+    }
+    done(&bench.spec(&two, STEPS), &bench.host());
+    check(&bench, true);
+}
+
+#[test]
+fn a_release_that_lost_its_folder_is_built_again() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let spec = bench.spec(&sha, STEPS);
+    done(&spec, &bench.host());
+    std::fs::remove_dir_all(bench.app("releases").join(bench.active().unwrap())).unwrap();
+    done(&spec, &bench.host());
+    check(&bench, true);
+}

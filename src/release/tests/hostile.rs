@@ -1,0 +1,161 @@
+//! The repository's content is written by others.
+
+use super::*;
+
+fn raw_tree(bench: &Bench, entries: &[(&str, &str, Oid)]) -> Oid {
+    let mut body = Vec::new();
+    for (mode, name, id) in entries {
+        body.extend_from_slice(format!("{mode} {name}\0").as_bytes());
+        body.extend_from_slice(id.as_bytes());
+    }
+    let odb = bench.repo.odb().unwrap();
+    odb.write(git2::ObjectType::Tree, &body).unwrap()
+}
+
+/// The mirror of a repository whose trees no honest git makes: libgit2 is not asked to fetch it.
+fn deploy_tree(bench: &Bench, tree: Oid) -> Result<Option<Outcome>, Failure> {
+    let body = format!(
+        "tree {tree}\nauthor t <t@e> 1800000000 +0000\ncommitter t <t@e> 1800000000 +0000\n\nx\n"
+    );
+    let odb = bench.repo.odb().unwrap();
+    let id = odb
+        .write(git2::ObjectType::Commit, body.as_bytes())
+        .unwrap();
+    bench
+        .repo
+        .reference("refs/heads/evil", id, true, "t")
+        .unwrap();
+    let sha = Sha::parse(&id.to_string()).unwrap();
+    pass(&bench.spec(&sha, ""), &bench.host())
+}
+
+#[test]
+fn trees_that_reach_out_of_their_folder_write_nothing_outside() {
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let evil = bench.repo.blob(b"evil").unwrap();
+    let to_outside = bench
+        .repo
+        .blob(outside.display().to_string().as_bytes())
+        .unwrap();
+    let inner = raw_tree(&bench, &[("100644", "hook", evil)]);
+    let trees = [
+        raw_tree(&bench, &[("40000", "..", inner)]),
+        raw_tree(&bench, &[("40000", ".git", inner)]),
+        raw_tree(&bench, &[("40000", ".GIT", inner)]),
+        raw_tree(&bench, &[("100644", "../escaped", evil)]),
+        raw_tree(&bench, &[("100644", "/tmp/escaped", evil)]),
+        raw_tree(
+            &bench,
+            &[("120000", "a", to_outside), ("40000", "a", inner)],
+        ),
+        raw_tree(
+            &bench,
+            &[("40000", "a", inner), ("120000", "a", to_outside)],
+        ),
+    ];
+    for tree in trees {
+        // Refused or laid out harmlessly: either way nothing gets out.
+        let outcome = deploy_tree(&bench, tree);
+        assert_eq!(names(&outside), [""; 0], "{outcome:?}");
+        assert!(!bench.app("releases/escaped").exists() && !bench.app("hook").exists());
+        assert!(!bench.app("releases/hook").exists(), "{outcome:?}");
+        let leftovers = bench.releases().iter().any(|name| name.starts_with('.'));
+        assert!(!leftovers, "{:?}", bench.releases());
+    }
+}
+
+#[test]
+fn a_shared_path_through_a_link_of_the_repository_is_refused() {
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    std::fs::create_dir_all(outside.join("log")).unwrap();
+    std::fs::write(outside.join("log/kept"), "x").unwrap();
+    let target = outside.display().to_string();
+    let sha = bench.commit_modes(&[("tmp", &target, 0o120_000), ("a", "1", 0o100_644)]);
+    let failure = pass(&bench.spec(&sha, "linked_dirs: [tmp/log]\n"), &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("tmp is a symbolic link in the repository"),
+        "{failure}"
+    );
+    assert_eq!(names(&outside.join("log")), ["kept"]);
+    assert_eq!(bench.releases(), [""; 0]);
+}
+
+#[test]
+fn a_link_of_the_repository_in_the_place_of_a_shared_folder_gives_way() {
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("kept"), "x").unwrap();
+    let target = outside.display().to_string();
+    let sha = bench.commit_modes(&[
+        ("log", &target, 0o120_000),
+        ("REVISION", &target, 0o120_000),
+        ("public/assets", &target, 0o120_000),
+    ]);
+    let spec = bench.spec(&sha, "linked_dirs: [log]\nassets: {run: 'true'}\n");
+    done(&spec, &bench.host());
+    assert_eq!(names(&outside), ["kept"]);
+    let link = std::fs::read_link(bench.app("current/log")).unwrap();
+    assert_eq!(link, Path::new("../../shared/log"));
+    assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
+}
+
+#[test]
+fn links_of_the_repository_keep_their_targets_owner_and_mode() {
+    if !is_root() {
+        return;
+    }
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let bench = Bench::new();
+    let secret = bench.dir.path().join("secret");
+    std::fs::write(&secret, "s").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let sha = bench.commit_modes(&[("s", &secret.display().to_string(), 0o120_000)]);
+    done(&bench.spec(&sha, "user: deploy\n"), &bench.host());
+    let meta = std::fs::metadata(&secret).unwrap();
+    assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o600));
+}
+
+#[test]
+fn a_place_that_the_apps_user_can_write_to_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    std::fs::create_dir_all(bench.app("releases")).unwrap();
+    std::os::unix::fs::chown(bench.app(""), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    let spec = bench.spec(&sha, "user: deploy\n");
+    let failure = pass(&spec, &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("others than root could replace"),
+        "{failure}"
+    );
+    assert!(
+        failure
+            .hint
+            .unwrap()
+            .contains("chown root:root /srv/www/shop")
+    );
+
+    std::os::unix::fs::chown(bench.app(""), Some(0), Some(0)).unwrap();
+    std::os::unix::fs::chown(bench.app("releases"), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    done(&spec, &bench.host());
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(bench.app("releases")).unwrap().uid(), 0);
+}
+
+#[test]
+fn a_forged_revision_is_not_believed() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    done(&bench.spec(&one, ""), &bench.host());
+    std::fs::write(bench.app("current/REVISION"), format!("{two}\n")).unwrap();
+    done(&bench.spec(&two, ""), &bench.host());
+    assert_eq!(bench.read("current/a"), "2");
+}

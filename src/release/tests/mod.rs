@@ -1,0 +1,257 @@
+//! The pipeline against real git repositories, in a sandbox.
+// The outside of the sandbox (repositories, servers, what must not be touched) is no host of ours.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod crash;
+mod hostile;
+mod keeping;
+mod pipeline;
+mod remote;
+mod ssh;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use git2::{Oid, Repository, Signature};
+
+use super::*;
+use crate::ports::accounts::Accounts;
+use crate::ports::clock::SystemClock;
+use crate::ports::exec::{Exec, StopFlag};
+use crate::ports::root::Root;
+use crate::ports::services::{ServiceError, Services, Status};
+use crate::resource::{Change, Kind, Outcome};
+use crate::yaml;
+
+/// A host without services.
+struct NoServices;
+
+impl Services for NoServices {
+    fn status(&self, name: &str) -> Result<Status, ServiceError> {
+        Err(unknown(name))
+    }
+    fn start(&self, name: &str) -> Result<(), ServiceError> {
+        Err(unknown(name))
+    }
+    fn stop(&self, name: &str) -> Result<(), ServiceError> {
+        Err(unknown(name))
+    }
+    fn restart(&self, name: &str) -> Result<(), ServiceError> {
+        Err(unknown(name))
+    }
+    fn reload(&self, name: &str) -> Result<(), ServiceError> {
+        Err(unknown(name))
+    }
+    fn enable(&self, name: &str) -> Result<(), ServiceError> {
+        Err(unknown(name))
+    }
+    fn disable(&self, name: &str) -> Result<(), ServiceError> {
+        Err(unknown(name))
+    }
+}
+
+fn unknown(name: &str) -> ServiceError {
+    ServiceError::Unknown {
+        name: name.into(),
+        hint: "this host has none".into(),
+    }
+}
+
+/// The id of the app's user in the sandbox.
+const DEPLOY: u32 = 7001;
+
+/// A sandbox host, a repository beside it, and an app between them.
+struct Bench {
+    dir: tempfile::TempDir,
+    repo: Repository,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        // The app's user has to get at its releases.
+        std::fs::set_permissions(
+            dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let repo = Repository::init_bare(dir.path().join("repo.git")).unwrap();
+        std::fs::create_dir_all(dir.path().join("host/etc")).unwrap();
+        std::fs::write(
+            dir.path().join("host/etc/passwd"),
+            format!("deploy:x:{DEPLOY}:{DEPLOY}::/home/deploy:/bin/sh\n"),
+        )
+        .unwrap();
+        std::fs::write(
+            dir.path().join("host/etc/group"),
+            format!("deploy:x:{DEPLOY}:\n"),
+        )
+        .unwrap();
+        Bench { dir, repo }
+    }
+
+    fn host(&self) -> Host {
+        Host {
+            root: Rc::new(Root::at(&self.path("")).unwrap()),
+            accounts: Rc::new(Accounts::default()),
+            exec: Exec,
+            services: Box::new(NoServices),
+            clock: Box::new(SystemClock),
+            stop: StopFlag::default(),
+        }
+    }
+
+    /// Where a path of the host is.
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir
+            .path()
+            .join("host")
+            .join(path.trim_start_matches('/'))
+    }
+
+    fn app(&self, path: &str) -> PathBuf {
+        self.path("srv/www/shop").join(path)
+    }
+
+    /// A spec with these further lines, `sha` wanted.
+    fn spec(&self, sha: &Sha, more: &str) -> Spec {
+        let url = self.repo.path().display().to_string();
+        spec(&format!("app: shop\nrepo: {url}\n{more}"), sha)
+    }
+
+    /// A commit of these files (a text each) on `master`.
+    fn commit(&self, files: &[(&str, &str)]) -> Sha {
+        let modes: Vec<(&str, &str, u32)> =
+            files.iter().map(|(p, t)| (*p, *t, 0o100_644)).collect();
+        self.commit_modes(&modes)
+    }
+
+    fn commit_modes(&self, files: &[(&str, &str, u32)]) -> Sha {
+        let mut index = git2::Index::new().unwrap();
+        self.repo.set_head("refs/heads/master").unwrap();
+        for (path, text, mode) in files {
+            let entry = git2::IndexEntry {
+                ctime: git2::IndexTime::new(0, 0),
+                mtime: git2::IndexTime::new(0, 0),
+                dev: 0,
+                ino: 0,
+                mode: *mode,
+                uid: 0,
+                gid: 0,
+                file_size: 0,
+                id: self.repo.blob(text.as_bytes()).unwrap(),
+                flags: 0,
+                flags_extended: 0,
+                path: path.as_bytes().to_vec(),
+            };
+            index.add(&entry).unwrap();
+        }
+        let tree = index.write_tree_to(&self.repo).unwrap();
+        self.commit_tree(tree, Some("refs/heads/master"))
+    }
+
+    fn commit_tree(&self, tree: Oid, reference: Option<&str>) -> Sha {
+        let who = Signature::new("t", "t@example", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let parent = self.repo.find_reference("refs/heads/master").ok();
+        let parent = parent.map(|parent| parent.peel_to_commit().unwrap());
+        let tree = self.repo.find_tree(tree).unwrap();
+        let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
+        let id = self
+            .repo
+            .commit(reference, &who, &who, "c", &tree, &parents)
+            .unwrap();
+        Sha::parse(&id.to_string()).unwrap()
+    }
+
+    /// The name of the active release.
+    fn active(&self) -> Option<String> {
+        let target = std::fs::read_link(self.app("current")).ok()?;
+        let name = target.strip_prefix("releases").unwrap().to_str().unwrap();
+        Some(name.to_owned())
+    }
+
+    fn releases(&self) -> Vec<String> {
+        names(&self.app("releases"))
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.app(path)).unwrap()
+    }
+
+    fn record(&self) -> Record {
+        Record::load(
+            &self.host(),
+            &Layout::new("shop", Path::new("/srv/www/shop")),
+        )
+        .unwrap()
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .map(|entries| {
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+fn spec(text: &str, sha: &Sha) -> Spec {
+    let node = yaml::parse("role.yml", text.as_bytes(), yaml::Limits::default()).unwrap();
+    let mut spec: Spec = yaml::decode(&node).unwrap();
+    spec.wanted = Some(sha.clone());
+    spec
+}
+
+type Release = crate::kinds::release::Release;
+
+fn plan(spec: &Spec, host: &Host) -> Option<Change> {
+    Release::diff(spec, &Release::inspect(spec, host).unwrap())
+}
+
+/// One pass: `None` when nothing was to be done.
+fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
+    plan(spec, host)
+        .map(|change| Release::apply(spec, &change, host))
+        .transpose()
+}
+
+fn done(spec: &Spec, host: &Host) {
+    assert_eq!(pass(spec, host), Ok(Some(Outcome::Done)));
+}
+
+/// Everything below a folder with all that `stat` knows, to see whether anything was touched.
+fn snapshot(folder: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = Vec::new();
+    let mut todo = vec![folder.to_owned()];
+    while let Some(path) = todo.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        all.push(format!(
+            "{} {:o} {} {} {} {}.{}",
+            path.display(),
+            meta.mode(),
+            meta.uid(),
+            meta.ino(),
+            meta.size(),
+            meta.ctime(),
+            meta.ctime_nsec()
+        ));
+        if meta.is_dir() {
+            todo.extend(names(&path).iter().map(|name| path.join(name)));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: needs root to change owners");
+    }
+    root
+}

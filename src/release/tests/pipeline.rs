@@ -1,0 +1,355 @@
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::desired::Hold;
+use crate::resource::Shown;
+
+#[test]
+fn a_sha_is_checked_out_linked_built_and_activated() {
+    let bench = Bench::new();
+    let sha = bench.commit_modes(&[
+        ("app.rb", "puts 1\r\n", 0o100_644),
+        ("bin/run", "#!/bin/sh\n", 0o100_755),
+        ("latest", "app.rb", 0o120_000),
+        ("log/.keep", "", 0o100_644),
+        (".gitattributes", "* text=auto eol=lf\n", 0o100_644),
+    ]);
+    std::fs::create_dir_all(bench.app("shared/config")).unwrap();
+    std::fs::write(bench.app("shared/config/key"), "k").unwrap();
+    let spec = bench.spec(
+        &sha,
+        "linked_dirs: [log, tmp/pids]\nlinked_files: [config/key]\nenv: {COLOUR: red}\nsteps:\n  - {name: env, run: 'pwd > ../../shared/log/where; env | sort > env.txt', env: {COLOUR: blue}}\nassets: {run: 'echo css > public/assets/a.css'}\n",
+    );
+    let host = bench.host();
+    done(&spec, &host);
+
+    let name = bench.active().unwrap();
+    assert!(name.ends_with(&format!("-{}", sha.short())), "{name}");
+    assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
+    // Byte for byte, whatever .gitattributes says.
+    assert_eq!(bench.read("current/app.rb"), "puts 1\r\n");
+    let mode = |path: &str| std::fs::metadata(bench.app(path)).unwrap().mode() & 0o7777;
+    assert_eq!(
+        (
+            mode("current/bin/run"),
+            mode("current/app.rb"),
+            mode("current/bin")
+        ),
+        (0o755, 0o644, 0o755)
+    );
+    let link = |path: &str| {
+        std::fs::read_link(bench.app(path))
+            .unwrap()
+            .display()
+            .to_string()
+    };
+    assert_eq!(link("current/latest"), "app.rb");
+    assert_eq!(link("current/log"), "../../shared/log");
+    assert_eq!(link("current/tmp/pids"), "../../../shared/tmp/pids");
+    assert_eq!(link("current/public/assets"), "../../../shared/assets");
+    assert_eq!(bench.read("current/config/key"), "k");
+    assert_eq!(bench.read("shared/assets/a.css"), "css\n");
+    assert_eq!(link("current"), format!("releases/{name}"));
+
+    let release = bench.app("releases").join(&name).display().to_string();
+    assert_eq!(bench.read("shared/log/where"), format!("{release}\n"));
+    let env = bench.read("current/env.txt");
+    for wanted in [
+        "APP=shop",
+        "COLOUR=blue",
+        "LANG=C.UTF-8",
+        &format!("REVISION={sha}"),
+        &format!("RELEASE_PATH={release}"),
+    ] {
+        assert!(
+            env.lines().any(|line| line == wanted),
+            "{wanted} is not in\n{env}"
+        );
+    }
+    assert!(!env.contains("CARGO") && !env.contains("TERM="), "{env}");
+    let log =
+        std::fs::read_to_string(bench.path(&format!("var/log/trueup/releases/shop/{name}.log")))
+            .unwrap();
+    assert!(
+        log.contains("step 1 of 2, env: ") && log.contains("step 2 of 2, assets: "),
+        "{log}"
+    );
+    assert_eq!(
+        bench.read("revisions.log"),
+        format!("Branch (none) (at {sha}) deployed as release {name} by trueup\n")
+    );
+}
+
+#[test]
+fn the_same_sha_again_touches_nothing_at_all() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let spec = bench.spec(&sha, "linked_dirs: [log]\nsteps: [{run: 'true'}]\n");
+    done(&spec, &bench.host());
+    let before = snapshot(&bench.path(""));
+    // Not even the repository has to be there.
+    std::fs::rename(bench.repo.path(), bench.dir.path().join("gone")).unwrap();
+    assert_eq!(pass(&spec, &bench.host()), Ok(None));
+    assert_eq!(before, snapshot(&bench.path("")));
+}
+
+#[test]
+fn going_back_activates_the_release_that_is_there_without_building() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    let steps = "steps: [{run: 'echo built >> ../../shared/built'}]\n";
+    done(&bench.spec(&one, steps), &bench.host());
+    let first = bench.active().unwrap();
+    done(&bench.spec(&two, steps), &bench.host());
+    let back = bench.spec(&one, steps);
+    let change = plan(&back, &bench.host()).unwrap();
+    let release = change
+        .fields
+        .iter()
+        .find(|field| field.field == "release")
+        .unwrap();
+    assert_eq!(release.to, Shown::Value(first.clone()));
+    assert!(!change.touches("steps"));
+    done(&back, &bench.host());
+    assert_eq!(bench.active().unwrap(), first);
+    assert_eq!(bench.read("shared/built"), "built\nbuilt\n");
+    assert_eq!(bench.read("current/a"), "1");
+}
+
+#[test]
+fn a_failing_step_leaves_current_alone_and_says_where_to_look() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    done(&bench.spec(&one, ""), &bench.host());
+    let active = bench.active();
+    let bad = bench.spec(
+        &two,
+        "steps: [{name: gems, run: 'seq 30; exit 7'}, {run: 'touch ../../shared/second'}]\n",
+    );
+    let mut failed_names = Vec::new();
+    for _ in 0..3 {
+        let failure = pass(&bad, &bench.host()).unwrap_err();
+        assert!(
+            failure
+                .message
+                .starts_with("step `gems` (seq 30; exit 7) exited with 7"),
+            "{failure}"
+        );
+        assert!(
+            failure.message.contains("\n11\n") && !failure.message.contains("\n10\n"),
+            "{failure}"
+        );
+        assert_eq!(bench.active(), active);
+        let failed = bench.record().in_state(Standing::Failed);
+        assert_eq!(failed.len(), 1, "more than one failed release is kept");
+        let log = format!("/var/log/trueup/releases/shop/{}.log", failed[0]);
+        assert!(failure.hint.unwrap().contains(&log));
+        assert!(bench.path(&log).exists());
+        failed_names.extend(failed);
+    }
+    failed_names.dedup();
+    assert_eq!(failed_names.len(), 3, "a failed release was taken up again");
+    assert!(
+        !bench.app("shared/second").exists(),
+        "steps went on after a failure"
+    );
+    assert_eq!(bench.releases().len(), 2);
+}
+
+#[test]
+fn a_step_over_its_time_fails() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let spec = bench.spec(&sha, "steps: [{run: [sleep, '60'], timeout: 1s}]\n");
+    let failure = pass(&spec, &bench.host()).unwrap_err();
+    assert!(failure.message.contains("timeout of 1 s"), "{failure}");
+    assert_eq!(bench.active(), None);
+}
+
+#[test]
+fn a_held_app_waits_and_says_for_whom() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let mut spec = bench.spec(&sha, "");
+    spec.hold = Some(Hold {
+        reason: "db maintenance".into(),
+        by: "ana".into(),
+        until: Some("2026-11-22T00:00:00Z".parse().unwrap()),
+    });
+    let held = "held by ana until 2026-11-22T00:00:00Z: db maintenance";
+    let before = snapshot(&bench.path(""));
+    assert_eq!(
+        pass(&spec, &bench.host()),
+        Ok(Some(Outcome::Waiting(held.into())))
+    );
+    assert_eq!(before, snapshot(&bench.path("")));
+    spec.hold = None;
+    done(&spec, &bench.host());
+    spec.hold = Some(Hold {
+        reason: "r".into(),
+        by: "b".into(),
+        until: None,
+    });
+    assert_eq!(
+        pass(&spec, &bench.host()),
+        Ok(None),
+        "a hold of what is right already"
+    );
+}
+
+#[test]
+fn the_plan_tells_the_sha_and_the_steps_and_does_nothing() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let spec = bench.spec(
+        &sha,
+        "steps: [{name: gems, run: [bundle, install]}]\nassets: {run: rake}\n",
+    );
+    let before = snapshot(&bench.path(""));
+    let change = plan(&spec, &bench.host()).unwrap();
+    assert_eq!(before, snapshot(&bench.path("")));
+    let to = |name: &str| {
+        &change
+            .fields
+            .iter()
+            .find(|field| field.field == name)
+            .unwrap()
+            .to
+    };
+    assert_eq!(to("sha"), &Shown::value(&sha));
+    assert_eq!(
+        to("release"),
+        &Shown::Unknown("unknown until it is built".into())
+    );
+    assert_eq!(
+        to("steps"),
+        &Shown::Text("gems: bundle install\nassets: rake\n".into())
+    );
+    let mut nothing = bench.spec(&sha, "");
+    nothing.wanted = None;
+    assert_eq!(plan(&nothing, &bench.host()), None, "nothing is wanted yet");
+}
+
+#[test]
+fn the_stamp_tells_releases_apart() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    let stamp = |sha: &Sha| {
+        let spec = bench.spec(sha, "");
+        done(&spec, &bench.host());
+        Release::stamp(&spec, &Release::inspect(&spec, &bench.host()).unwrap()).unwrap()
+    };
+    let (first, second) = (stamp(&one), stamp(&two));
+    assert_ne!(first.fingerprint, second.fingerprint);
+    assert!(second.fingerprint.contains(two.as_str()) && second.changed > first.changed);
+}
+
+#[test]
+fn a_missing_linked_file_stops_before_anything_is_built() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let spec = bench.spec(
+        &sha,
+        "linked_files: [config/master.key]\nsteps: [{run: 'touch ../../shared/ran'}]\n",
+    );
+    let failure = pass(&spec, &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("/srv/www/shop/shared/config/master.key does not exist"),
+        "{failure}"
+    );
+    assert!(!bench.app("shared/ran").exists());
+    assert_eq!(bench.releases(), [""; 0]);
+    std::fs::write(bench.app("shared/config/master.key"), "k").unwrap();
+    done(&spec, &bench.host());
+}
+
+#[test]
+fn a_folder_in_the_place_of_current_is_refused_before_the_build() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    std::fs::create_dir_all(bench.app("current")).unwrap();
+    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .message
+            .ends_with("current is a directory and no symbolic link"),
+        "{failure}"
+    );
+    assert!(!bench.app("releases").exists());
+}
+
+#[test]
+fn everything_but_the_frame_belongs_to_the_app_and_its_steps_run_as_its_user() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let sha = bench.commit_modes(&[("d/a", "1", 0o100_644), ("l", "d/a", 0o120_000)]);
+    let spec = bench.spec(&sha, "user: deploy\nlinked_dirs: [log]\nsteps:\n  - run: 'id -u > who; id -G >> who; echo $USER >> who; touch ../x 2>/dev/null && exit 1; touch ../../x 2>/dev/null && exit 1; touch log/x'\n  - {run: 'id -u > ../../shared/root', user: root}\n");
+    done(&spec, &bench.host());
+    let owner = |path: &str| std::fs::symlink_metadata(bench.app(path)).unwrap().uid();
+    for path in [
+        "current/.",
+        "current/d",
+        "current/d/a",
+        "current/l",
+        "current/log",
+        "current/REVISION",
+        "shared",
+        "shared/log",
+    ] {
+        assert_eq!(owner(path), DEPLOY, "{path}");
+    }
+    for path in ["", "releases", "current", "revisions.log"] {
+        assert_eq!(owner(path), 0, "{path}");
+    }
+    assert_eq!(
+        bench.read("current/who"),
+        format!("{DEPLOY}\n{DEPLOY}\ndeploy\n")
+    );
+    assert_eq!(bench.read("shared/root"), "0\n");
+    let log = bench
+        .path("var/log/trueup/releases/shop")
+        .join(format!("{}.log", bench.active().unwrap()));
+    assert_eq!(std::fs::metadata(log).unwrap().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_spec_that_leaves_its_folder_or_contradicts_itself_is_refused() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    for (more, field) in [
+        ("linked_dirs: [../etc]", "linked_dirs"),
+        ("linked_dirs: [/etc]", "linked_dirs"),
+        ("linked_files: [a/../../b]", "linked_files"),
+        (
+            "linked_dirs: [config]\nlinked_files: [config/key]",
+            "linked_files",
+        ),
+        ("linked_dirs: [public]\nassets: {run: x}", "assets.path"),
+        ("linked_files: [REVISION]", "linked_files"),
+        ("keep_releases: 0", "keep_releases"),
+        ("deploy_to: srv", "deploy_to"),
+        ("deploy_key: ../key", "deploy_key"),
+    ] {
+        let problem = bench.spec(&sha, more).validate().unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some(field), "{more}: {problem}");
+    }
+    for app in ["../x", "", ".x", "a/b", "a b"] {
+        let mut spec = bench.spec(&sha, "");
+        spec.app = app.into();
+        assert_eq!(
+            spec.validate().unwrap_err().field.as_deref(),
+            Some("app"),
+            "{app}"
+        );
+    }
+    assert!(
+        bench
+            .spec(&sha, "linked_dirs: [log, tmp/pids]")
+            .validate()
+            .is_ok()
+    );
+}

@@ -1,0 +1,282 @@
+//! Servers and mirrors that are not as one would like them.
+
+use super::*;
+
+fn mirror(bench: &Bench) -> PathBuf {
+    bench.path("var/lib/trueup/mirrors/shop.git")
+}
+
+#[test]
+fn a_sha_that_is_not_pushed_is_a_clear_error_and_leaves_nothing() {
+    let bench = Bench::new();
+    bench.commit(&[("a", "1")]);
+    let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let repo = bench.repo.path().display();
+    assert_eq!(
+        failure.message,
+        format!("{sha} is on no branch and no tag of {repo}")
+    );
+    assert!(failure.hint.unwrap().contains("is it pushed?"));
+    assert_eq!(bench.releases(), [""; 0]);
+    assert_eq!(bench.active(), None);
+}
+
+#[test]
+fn a_tag_is_told_from_its_commit() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let commit = bench
+        .repo
+        .find_object(Oid::from_str(sha.as_str()).unwrap(), None)
+        .unwrap();
+    let who = Signature::now("t", "t@e").unwrap();
+    let tag = bench.repo.tag("v1", &commit, &who, "one", false).unwrap();
+    let tag = Sha::parse(&tag.to_string()).unwrap();
+    let failure = pass(&bench.spec(&tag, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.ends_with("is a tag and no commit"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_commit_only_on_a_tag_is_deployed() {
+    let bench = Bench::new();
+    bench.commit(&[("a", "1")]);
+    let tree = bench.repo.head().unwrap().peel_to_tree().unwrap().id();
+    let sha = bench.commit_tree(tree, None);
+    let id = Oid::from_str(sha.as_str()).unwrap();
+    bench
+        .repo
+        .reference("refs/tags/v2", id, false, "t")
+        .unwrap();
+    done(&bench.spec(&sha, ""), &bench.host());
+}
+
+#[test]
+fn what_is_in_the_mirror_is_deployed_without_the_server() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    done(&bench.spec(&two, ""), &bench.host());
+    let spec = bench.spec(&one, "");
+    std::fs::rename(bench.repo.path(), bench.dir.path().join("gone")).unwrap();
+    done(&spec, &bench.host());
+    assert_eq!(bench.read("current/a"), "1");
+}
+
+#[test]
+fn a_broken_mirror_is_made_anew() {
+    let bench = Bench::new();
+    let one = bench.commit(&[("a", "1")]);
+    done(&bench.spec(&one, ""), &bench.host());
+    let ruin: [(&str, fn(&Path)); 5] = [
+        ("no HEAD", |mirror| {
+            std::fs::remove_file(mirror.join("HEAD")).unwrap()
+        }),
+        ("bad config", |mirror| {
+            std::fs::write(mirror.join("config"), "[").unwrap()
+        }),
+        ("no objects", |mirror| {
+            std::fs::remove_dir_all(mirror.join("objects")).unwrap()
+        }),
+        ("empty objects", |mirror| {
+            empty_files(&mirror.join("objects"))
+        }),
+        ("a file", |mirror| {
+            std::fs::remove_dir_all(mirror).unwrap();
+            std::fs::write(mirror, "x").unwrap();
+        }),
+    ];
+    for (i, (what, ruin)) in ruin.into_iter().enumerate() {
+        ruin(&mirror(&bench));
+        let sha = bench.commit(&[("a", &format!("{what} {i}"))]);
+        done(&bench.spec(&sha, ""), &bench.host());
+        assert_eq!(bench.read("current/a"), format!("{what} {i}"));
+    }
+}
+
+#[test]
+fn a_mirror_that_lost_part_of_the_wanted_commit_is_made_anew() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    done(&bench.spec(&two, ""), &bench.host());
+    // As commits alone, with no tree and no file.
+    let mirror = mirror(&bench);
+    std::fs::remove_dir_all(mirror.join("objects")).unwrap();
+    std::fs::create_dir_all(mirror.join("objects")).unwrap();
+    let id = Oid::from_str(one.as_str()).unwrap();
+    let source = bench.repo.odb().unwrap();
+    let commit = source.read(id).unwrap();
+    let odb = Repository::open_bare(&mirror).unwrap();
+    odb.odb()
+        .unwrap()
+        .write(git2::ObjectType::Commit, commit.data())
+        .unwrap();
+    done(&bench.spec(&one, ""), &bench.host());
+    assert_eq!(bench.read("current/a"), "1");
+}
+
+fn empty_files(folder: &Path) {
+    for name in names(folder) {
+        let path = folder.join(name);
+        if path.is_dir() {
+            empty_files(&path);
+        } else {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "").unwrap();
+        }
+    }
+}
+
+#[test]
+fn another_address_is_another_mirror() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    let one = bench.commit(&[("a", "1")]);
+    done(&bench.spec(&one, ""), &bench.host());
+    let two = other.commit(&[("a", "other")]);
+    let url = format!("app: shop\nrepo: file://{}\n", other.repo.path().display());
+    done(&spec(&url, &two), &bench.host());
+    assert_eq!(bench.read("current/a"), "other");
+    let repo = Repository::open_bare(mirror(&bench)).unwrap();
+    assert!(
+        repo.find_commit(Oid::from_str(one.as_str()).unwrap())
+            .is_err()
+    );
+}
+
+#[test]
+fn a_branch_that_is_gone_or_was_forced_does_not_stop_the_next_fetch() {
+    let bench = Bench::new();
+    let one = bench.commit(&[("a", "1")]);
+    let id = Oid::from_str(one.as_str()).unwrap();
+    bench
+        .repo
+        .reference("refs/heads/topic", id, false, "t")
+        .unwrap();
+    done(&bench.spec(&one, ""), &bench.host());
+    // `topic` goes and `topic/x` comes, which cannot be beside each other; master is forced.
+    bench
+        .repo
+        .find_reference("refs/heads/topic")
+        .unwrap()
+        .delete()
+        .unwrap();
+    bench
+        .repo
+        .reference("refs/heads/topic/x", id, false, "t")
+        .unwrap();
+    bench
+        .repo
+        .find_reference("refs/heads/master")
+        .unwrap()
+        .delete()
+        .unwrap();
+    let two = bench.commit(&[("a", "2")]);
+    done(&bench.spec(&two, ""), &bench.host());
+    assert_eq!(bench.read("current/a"), "2");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_from_a_missing_repository() {
+    let bench = Bench::new();
+    let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    for (repo, hint) in [
+        (
+            format!("http://127.0.0.1:{port}/shop.git"),
+            "cannot be reached",
+        ),
+        (
+            format!("ssh://git@127.0.0.1:{port}/shop.git"),
+            "cannot be reached",
+        ),
+        (
+            "http://no.such.host.invalid/shop.git".into(),
+            "cannot be resolved",
+        ),
+        ("/no/such/repository.git".into(), "no such repository"),
+        (
+            "file:///no/such/repository.git".into(),
+            "no such repository",
+        ),
+    ] {
+        let failure = pass(
+            &spec(&format!("app: shop\nrepo: {repo}\n"), &sha),
+            &bench.host(),
+        );
+        let failure = failure.unwrap_err();
+        assert!(failure.to_string().contains(&repo), "{failure}");
+        assert!(
+            failure.hint.as_ref().is_some_and(|h| h.contains(hint)),
+            "{repo}: {failure}"
+        );
+    }
+}
+
+/// Answers every connection with this, and counts on being asked over http.
+fn http_server(answer: &'static str) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+            if answer.is_empty() {
+                std::thread::sleep(std::time::Duration::from_secs(30));
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn what_an_http_server_refuses_is_said_without_the_password() {
+    let bench = Bench::new();
+    let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+    for (answer, expected) in [
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "no such repository",
+        ),
+        (
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
+            "asks for a user name and password",
+        ),
+    ] {
+        let port = http_server(answer);
+        let repo = format!("http://ana:geheim@127.0.0.1:{port}/shop.git");
+        let failure = pass(
+            &spec(&format!("app: shop\nrepo: {repo}\n"), &sha),
+            &bench.host(),
+        );
+        let failure = failure.unwrap_err().to_string();
+        assert!(failure.contains(expected), "{failure}");
+        assert!(!failure.contains("geheim"), "{failure}");
+    }
+}
+
+#[test]
+fn a_silent_server_is_given_up_at_the_deadline() {
+    let bench = Bench::new();
+    let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+    let port = http_server("");
+    let text = format!("app: shop\nrepo: http://127.0.0.1:{port}/shop.git\nfetch_timeout: 1s\n");
+    let begun = Instant::now();
+    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    assert!(begun.elapsed().as_secs() < 20, "{failure}");
+    assert!(
+        failure
+            .hint
+            .as_ref()
+            .is_some_and(|hint| hint.contains("in time")),
+        "{failure}"
+    );
+}
+
+use std::time::Instant;

@@ -1,0 +1,223 @@
+//! Against a real sshd on the loopback interface.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+
+use super::*;
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// libgit2's home is one for the process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+struct Sshd {
+    process: Child,
+    port: u16,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn keygen(path: &Path, sort: &str, passphrase: &str) {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", sort, "-N", passphrase, "-C", "test", "-f"])
+        .arg(path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
+/// A server with host keys of two sorts, and in the bench's host: `/key`, which it lets in.
+fn sshd(bench: &Bench) -> Option<Sshd> {
+    if !Path::new(SSHD).exists() || !is_root() {
+        eprintln!("SKIPPED: needs {SSHD} and root to test git over ssh");
+        return None;
+    }
+    let alone = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(|held| held.into_inner());
+    let dir = bench.dir.path().join("sshd");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::create_dir_all("/run/sshd").unwrap();
+    keygen(&dir.join("ed25519"), "ed25519", "");
+    keygen(&dir.join("ecdsa"), "ecdsa", "");
+    keygen(&bench.path("key"), "ed25519", "");
+    std::fs::copy(bench.path("key.pub"), dir.join("authorized")).unwrap();
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let d = dir.display();
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/ecdsa\nHostKey {d}/ed25519\nAuthorizedKeysFile {d}/authorized\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPidFile none\n"
+    );
+    std::fs::write(dir.join("config"), config).unwrap();
+    let process = Command::new(SSHD)
+        .args(["-D", "-e", "-f"])
+        .arg(dir.join("config"))
+        .stderr(std::fs::File::create(dir.join("log")).unwrap())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    for _ in 0..200 {
+        if up() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+    Some(Sshd {
+        process,
+        port,
+        _alone: alone,
+    })
+}
+
+impl Sshd {
+    fn spec(&self, bench: &Bench, sha: &Sha, more: &str) -> Spec {
+        let path = bench.repo.path().display();
+        let text = format!(
+            "app: shop\nrepo: ssh://root@127.0.0.1:{}{path}\ndeploy_key: /key\nknown_hosts: /known\n{more}",
+            self.port
+        );
+        spec(&text, sha)
+    }
+
+    fn known(&self, bench: &Bench, sort: &str) {
+        let key =
+            std::fs::read_to_string(bench.dir.path().join(format!("sshd/{sort}.pub"))).unwrap();
+        let line = format!("[127.0.0.1]:{} {key}", self.port);
+        std::fs::write(bench.path("known"), line).unwrap();
+    }
+}
+
+#[test]
+fn a_deploy_key_and_a_known_host_are_all_it_takes_whatever_sort_of_key_is_known() {
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    for sort in ["ed25519", "ecdsa"] {
+        let sha = bench.commit(&[("a", sort)]);
+        server.known(&bench, sort);
+        done(&server.spec(&bench, &sha, ""), &bench.host());
+        assert_eq!(bench.read("current/a"), sort);
+    }
+    // In the user's own file, under a hashed name.
+    let sha = bench.commit(&[("a", "3")]);
+    server.known(&bench, "ed25519");
+    std::fs::create_dir_all(bench.path("home/deploy/.ssh")).unwrap();
+    let home = bench.path("home/deploy/.ssh/known_hosts");
+    std::fs::rename(bench.path("known"), &home).unwrap();
+    let hashed = Command::new("ssh-keygen")
+        .args(["-H", "-f"])
+        .arg(&home)
+        .output()
+        .unwrap();
+    assert!(hashed.status.success());
+    let mut spec = server.spec(&bench, &sha, "user: deploy\n");
+    spec.known_hosts = None;
+    done(&spec, &bench.host());
+}
+
+#[test]
+fn a_key_that_is_not_let_in_or_cannot_be_used_is_named() {
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    let sha = bench.commit(&[("a", "1")]);
+    server.known(&bench, "ed25519");
+    keygen(&bench.path("stranger"), "ed25519", "");
+    keygen(&bench.path("sealed"), "ed25519", "secret");
+    for (key, expected) in [
+        ("/stranger", "permission denied (publickey)"),
+        ("/sealed", "/sealed is protected by a passphrase"),
+        ("/key.pub", "/key.pub is a public key"),
+        ("/none", "/none does not exist"),
+        ("/known", "/known is no private ssh key"),
+    ] {
+        let mut spec = server.spec(&bench, &sha, "");
+        spec.deploy_key = Some(key.into());
+        let failure = pass(&spec, &bench.host()).unwrap_err();
+        assert!(failure.message.contains(expected), "{failure}");
+    }
+    let mut spec = server.spec(&bench, &sha, "");
+    spec.deploy_key = None;
+    let failure = pass(&spec, &bench.host()).unwrap_err();
+    assert!(failure.hint.unwrap().contains("`deploy_key`"));
+}
+
+#[test]
+fn a_host_that_is_unknown_or_not_the_known_one_gets_nothing() {
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    let sha = bench.commit(&[("a", "1")]);
+    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("the host key of 127.0.0.1 is not known"),
+        "{failure}"
+    );
+
+    // The line that the hint gives is one that lets it in.
+    let hint = failure.hint.unwrap();
+    let line = hint.lines().last().unwrap();
+    assert!(hint.contains("/known"), "{hint}");
+    std::fs::write(bench.path("known"), format!("{line}\n")).unwrap();
+    done(&server.spec(&bench, &sha, ""), &bench.host());
+
+    let sha = bench.commit(&[("a", "2")]);
+    let mine = std::fs::read_to_string(bench.path("key.pub")).unwrap();
+    let other = format!("# c\n[127.0.0.1]:{} {mine}", server.port);
+    std::fs::write(bench.path("known"), other).unwrap();
+    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("is not the one in /known:2"),
+        "{failure}"
+    );
+    assert_eq!(bench.read("current/a"), "1");
+}
+
+#[test]
+fn a_repository_that_the_server_does_not_have_is_told() {
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    let sha = bench.commit(&[("a", "1")]);
+    server.known(&bench, "ed25519");
+    let text = format!(
+        "app: shop\nrepo: ssh://root@127.0.0.1:{}/no/such.git\ndeploy_key: /key\nknown_hosts: /known\n",
+        server.port
+    );
+    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .hint
+            .as_ref()
+            .is_some_and(|hint| hint.contains("no such repository")),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_commit_on_no_branch_is_asked_for_by_its_name() {
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    bench.commit(&[("a", "1")]);
+    let tree = bench.repo.head().unwrap().peel_to_tree().unwrap().id();
+    let sha = bench.commit_tree(tree, None);
+    server.known(&bench, "ed25519");
+    let spec = server.spec(&bench, &sha, "");
+    let failure = pass(&spec, &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("is on no branch and no tag"),
+        "{failure}"
+    );
+    let mut config = bench.repo.config().unwrap();
+    config
+        .set_bool("uploadpack.allowAnySHA1InWant", true)
+        .unwrap();
+    done(&spec, &bench.host());
+}
