@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use git2::{
-    AutotagOption, CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode,
-    FetchOptions, FetchPrune, Progress, ProxyOptions, RemoteCallbacks, Repository,
+    AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode,
+    FetchOptions, FetchPrune, Progress, ProxyOptions, RemoteCallbacks, RemoteUpdateFlags,
+    Repository,
 };
 
 use super::known_hosts::{KnownHosts, Verdict, line_for};
@@ -128,26 +129,39 @@ impl<'a> Fetch<'a> {
         set_home(&root.outside(&home))
     }
 
-    /// Fetches these refs into the mirror, and removes from it what the server no longer has.
+    /// Fetches these refs into the mirror, and removes from it what the server no longer has: first,
+    /// because a branch `a/b` cannot come while a branch `a` is there.
     pub(super) fn run(&self, mirror: &Repository, refs: &[&str]) -> Result<(), git2::Error> {
+        let mut proxy = ProxyOptions::new();
+        proxy.auto();
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(self.callbacks())
+            .prune(FetchPrune::Off)
+            .download_tags(AutotagOption::None);
+        self.asked.set(false);
+        let mut remote = mirror.remote_anonymous(self.d.spec.repo.url())?;
+        let mut connection =
+            remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(proxy))?;
+        let remote = connection.remote();
+        remote.download(refs, Some(&mut options))?;
+        remote.prune(None)?;
+        remote.update_tips(None, RemoteUpdateFlags::empty(), AutotagOption::None, None)
+    }
+
+    fn callbacks(&self) -> RemoteCallbacks<'_> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks
             .credentials(|_, user, allowed| self.credentials(user, allowed))
             .certificate_check(|certificate, _| self.check(certificate))
             .transfer_progress(|progress| self.progress(&progress))
             .sideband_progress(|_| self.in_time());
-        let mut proxy = ProxyOptions::new();
-        proxy.auto();
-        let mut options = FetchOptions::new();
-        options
-            .remote_callbacks(callbacks)
-            .proxy_options(proxy)
-            .prune(FetchPrune::On)
-            .download_tags(AutotagOption::None)
-            .update_fetchhead(false);
-        self.asked.set(false);
-        let mut remote = mirror.remote_anonymous(self.d.spec.repo.url())?;
-        remote.fetch(refs, Some(&mut options), None)
+        callbacks
+    }
+
+    /// Why a callback ended the conversation, if one did: what libgit2 makes of that is its own.
+    pub(super) fn ended(&self) -> Option<Failure> {
+        self.verdict.take()
     }
 
     fn credentials(
@@ -275,10 +289,10 @@ impl<'a> Fetch<'a> {
         git2::Error::new(ErrorCode::User, ErrorClass::Callback, message)
     }
 
-    /// What an error of [`Fetch::run`] means.
+    /// What an error of [`Fetch::run`] means that no callback brought about.
     pub(super) fn explain(&self, error: &git2::Error) -> Failure {
-        if let Some(failure) = self.verdict.take() {
-            return failure;
+        if self.d.host.clock.tick().duration_since(self.begun) >= self.d.spec.fetch_timeout() {
+            return self.too_slow();
         }
         let repo = &self.d.spec.repo;
         let said = repo.hide_in(error.message());
@@ -315,9 +329,14 @@ impl<'a> Fetch<'a> {
             "does not exist",
             "does not appear to be a git",
             "no such file",
+            // What it says to a path at which there is nothing.
+            "unsupported url protocol",
         ]) || error.code() == ErrorCode::NotFound
         {
             return failure.hint("there is no such repository, or it is not one that we may read: look at `repo` and at what the deploy key is allowed to");
+        }
+        if error.code() == ErrorCode::Eof || says(&["unexpected eof"]) {
+            return failure.hint("the server hung up or was silent for too long: look at its log");
         }
         failure
     }
@@ -326,7 +345,7 @@ impl<'a> Fetch<'a> {
 /// How far it is, for people: "45% 1.2 MB".
 fn words(progress: &Progress<'_>) -> String {
     let (done, all) = (progress.received_objects(), progress.total_objects());
-    let percent = if all == 0 { 0 } else { done * 100 / all };
+    let percent = (done * 100).checked_div(all).unwrap_or(0);
     let megabytes = progress.received_bytes() as f64 / 1e6;
     if all > 0 && done == all {
         let deltas = (progress.indexed_deltas() * 100)

@@ -9,7 +9,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use super::fetch::{self, Fetch};
 use super::{Deployment, Layout};
-use crate::ports::root::Attrs;
+use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
 /// What is fetched: the branches and tags. Not every ref: on shared servers the others hold what
@@ -111,7 +111,33 @@ fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
     }
 }
 
+/// Removes what a killed fetch left in the mirror: locks, which would stop every later fetch, and
+/// half-received packs. Nobody else works on it: one pass at a time.
+fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let mirror = d.layout.mirror();
+    // Branches lie in folders of folders; elsewhere there is nothing to look for further down.
+    let mut folders = vec![
+        (mirror.join("objects/pack"), false),
+        (mirror.join("refs"), true),
+        (mirror, false),
+    ];
+    while let Some((folder, deep)) = folders.pop() {
+        for name in root.list(&folder)?.unwrap_or_default() {
+            let (path, shown) = (folder.join(&name), name.to_string_lossy());
+            let is_folder = |meta: Meta| meta.kind == FileKind::Directory;
+            if shown.ends_with(".lock") || shown.contains("_git2_") {
+                root.remove_tree(&path)?;
+            } else if deep && root.meta(&path)?.is_some_and(is_folder) {
+                folders.push((path, true));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
+    tidy(d).map_err(Unfetched::Failed)?;
     let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
     run(&fetch, mirror, &REFS)?;
     if lookup(mirror, d)? && on_a_ref(mirror, d) {
@@ -140,12 +166,17 @@ fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
 
 fn run(fetch: &Fetch<'_>, mirror: &Repository, refs: &[&str]) -> Result<(), Unfetched> {
     use git2::ErrorClass::{Config, Indexer, Object, Odb, Reference, Zlib};
-    fetch.run(mirror, refs).map_err(|error| {
+    let fetched = fetch.run(mirror, refs);
+    if let Some(failure) = fetch.ended() {
+        return Err(Unfetched::Failed(failure));
+    }
+    fetched.map_err(|error| {
         // A broken transfer is of the same classes as a broken mirror: either way anew is right.
         if matches!(
             error.class(),
             Config | Indexer | Object | Odb | Reference | Zlib
-        ) {
+        ) || error.code() == ErrorCode::Locked
+        {
             Unfetched::Broken(error.message().to_owned())
         } else {
             Unfetched::Failed(fetch.explain(&error))

@@ -353,3 +353,14 @@ fn a_spec_that_leaves_its_folder_or_contradicts_itself_is_refused() {
             .is_ok()
     );
 }
+
+#[test]
+fn the_example_of_the_reference_is_one_that_can_be_used() {
+    let kind = crate::kinds::find("release").unwrap();
+    let node = yaml::parse("e", kind.example().as_bytes(), yaml::Limits::default()).unwrap();
+    let body = &node.map("a resource").unwrap()[0].value;
+    let spec: Spec = yaml::decode(body).unwrap();
+    spec.validate().unwrap();
+    assert_eq!(kind.decode(body).unwrap().app(), Some("shop"));
+    assert_eq!(spec.links().len(), 4);
+}
