@@ -131,3 +131,60 @@ fn words(hold: &Hold) -> String {
     );
     format!("held by {} until {until}: {}", hold.by, hold.reason)
 }
+
+#[cfg(test)]
+mod conformance {
+    use super::Release;
+    use crate::ports::testing::Sandbox;
+    use crate::resource::conformance::Probe;
+    use crate::resource::{Probed, Verb};
+
+    /// A repository beside the host with one commit; returns its address and the sha.
+    fn repository(sandbox: &Sandbox) -> (String, String) {
+        let path = sandbox.outside("/outside/shop.git");
+        let repository = git2::Repository::init_bare(&path).unwrap();
+        let blob = repository.blob(b"hello\n").unwrap();
+        let mut tree = repository.treebuilder(None).unwrap();
+        tree.insert("page", blob, 0o100_644).unwrap();
+        let tree = repository.find_tree(tree.write().unwrap()).unwrap();
+        let who =
+            git2::Signature::new("t", "t@example", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let sha = repository
+            .commit(Some("refs/heads/main"), &who, &who, "one", &tree, &[])
+            .unwrap();
+        (path.display().to_string(), sha.to_string())
+    }
+
+    impl Probed for Release {
+        fn example_here(sandbox: &Sandbox) -> Option<String> {
+            let (repo, sha) = repository(sandbox);
+            Some(format!(
+                "release:\n  app: shop\n  repo: {repo}\n  sha: {sha}\n  deploy_to: /srv/shop\n  \
+                 linked_dirs: [log]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
+                 assets: {{run: \"cp page public/assets/\", path: public/assets}}\n"
+            ))
+        }
+
+        fn probes() -> Vec<Probe> {
+            let built = "a release is built with it, and a built release is never changed";
+            let whence = "it says how the code is had, not what is on the host";
+            vec![
+                Probe::not_set("app", "it says which app is meant"),
+                Probe::not_set("repo", whence),
+                Probe::spoil("sha", |host| host.remove("/srv/shop/current")).leads_to(Verb::Deploy),
+                Probe::not_set("deploy_to", "it says where the app is"),
+                Probe::not_set("user", built),
+                Probe::not_set("group", built),
+                Probe::not_set("deploy_key", whence),
+                Probe::not_set("known_hosts", whence),
+                Probe::not_set("linked_dirs", built),
+                Probe::not_set("linked_files", built),
+                Probe::not_set("steps", built),
+                Probe::not_set("assets", built),
+                Probe::not_set("env", built),
+                Probe::not_set("keep_releases", "releases are pruned after the next deploy"),
+                Probe::not_set("fetch_timeout", whence),
+            ]
+        }
+    }
+}

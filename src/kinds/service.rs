@@ -180,6 +180,7 @@ mod conformance {
                 Probe::not_set("name", "it says which service is meant"),
                 Probe::spoil("enabled", |host| host.services.disable("demo").unwrap()),
                 Probe::spoil("running", |host| host.services.crash("demo", &[])),
+                Probe::not_set("serves", "it says what there must be before it can start"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),
             ]

@@ -22,6 +22,8 @@ pub trait AnyKind: Sync {
     #[cfg(test)]
     fn cannot_run(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str>;
     #[cfg(test)]
+    fn example_here(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String>;
+    #[cfg(test)]
     fn probes(&self) -> Vec<super::conformance::Probe>;
 }
 
@@ -72,6 +74,11 @@ impl<K: Kind> AnyKind for Registered<K> {
     #[cfg(test)]
     fn cannot_run(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str> {
         K::cannot_run(sandbox)
+    }
+
+    #[cfg(test)]
+    fn example_here(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String> {
+        K::example_here(sandbox)
     }
 
     #[cfg(test)]

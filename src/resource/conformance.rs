@@ -19,6 +19,12 @@ pub trait Probed {
     /// Brings what the example needs to be there first.
     fn prepare(_sandbox: &Sandbox) {}
 
+    /// The example as it can be applied here, where the one in the reference names things that a
+    /// test does not have.
+    fn example_here(_sandbox: &Sandbox) -> Option<String> {
+        None
+    }
+
     /// Why the example cannot be applied here, by whoever runs the tests on this machine.
     fn cannot_run(_sandbox: &Sandbox) -> Option<&'static str> {
         None
@@ -172,7 +178,9 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
         return Ok(());
     }
     kind.prepare(&sandbox);
-    let resource = resource(kind.example()).map_err(|problem| problem.to_string())?;
+    let here = kind.example_here(&sandbox);
+    let example = here.as_deref().unwrap_or(kind.example());
+    let resource = resource(example).map_err(|problem| problem.to_string())?;
     let resource = resource.as_ref();
     let change = look(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
     mend(resource, &change, &sandbox).map_err(|why| format!("the example: {why}"))?;
@@ -248,7 +256,7 @@ fn every_kind_has_a_name_of_its_own_one_sentence_and_an_example_of_itself() {
         let (name, about) = (kind.name(), kind.about());
         assert!(about.ends_with('.'), "{name}: {about}");
         assert!(
-            kind.example().starts_with(&format!("{name}: ")),
+            kind.example().starts_with(&format!("{name}:")),
             "{name}: its example is of something else"
         );
         let example =

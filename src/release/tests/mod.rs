@@ -19,43 +19,9 @@ use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::root::Root;
-use crate::ports::services::{ServiceError, Services, Status};
+use crate::ports::services::fake::FakeServices;
 use crate::resource::{Change, Kind, Outcome};
 use crate::yaml;
-
-/// A host without services.
-struct NoServices;
-
-impl Services for NoServices {
-    fn status(&self, name: &str) -> Result<Status, ServiceError> {
-        Err(unknown(name))
-    }
-    fn start(&self, name: &str) -> Result<(), ServiceError> {
-        Err(unknown(name))
-    }
-    fn stop(&self, name: &str) -> Result<(), ServiceError> {
-        Err(unknown(name))
-    }
-    fn restart(&self, name: &str) -> Result<(), ServiceError> {
-        Err(unknown(name))
-    }
-    fn reload(&self, name: &str) -> Result<(), ServiceError> {
-        Err(unknown(name))
-    }
-    fn enable(&self, name: &str) -> Result<(), ServiceError> {
-        Err(unknown(name))
-    }
-    fn disable(&self, name: &str) -> Result<(), ServiceError> {
-        Err(unknown(name))
-    }
-}
-
-fn unknown(name: &str) -> ServiceError {
-    ServiceError::Unknown {
-        name: name.into(),
-        hint: "this host has none".into(),
-    }
-}
 
 /// The id of the app's user in the sandbox.
 const DEPLOY: u32 = 7001;
@@ -94,8 +60,9 @@ impl Bench {
         Host {
             root: Rc::new(Root::at(&self.path("")).unwrap()),
             accounts: Rc::new(Accounts::default()),
-            exec: Exec,
-            services: Box::new(NoServices),
+            packages: Rc::default(),
+            exec: Rc::new(Exec),
+            services: Box::new(FakeServices::new(Rc::new(SystemClock))),
             clock: Box::new(SystemClock),
             stop: StopFlag::default(),
         }
