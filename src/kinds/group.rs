@@ -143,7 +143,7 @@ mod conformance {
 
 #[cfg(test)]
 mod tests {
-    use crate::ports::testing::{Sandbox, skipped};
+    use crate::ports::testing::{Sandbox, machine_file, skipped};
     use crate::resource::conformance::resource;
 
     #[test]
@@ -191,16 +191,16 @@ mod tests {
 
     #[test]
     fn the_first_group_of_an_empty_sandbox_is_made_there_and_not_on_the_machine() {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::empty();
         if !sandbox.is_privileged() {
             return skipped("a group in an empty sandbox", "needs root");
         }
-        let machine = std::fs::read("/etc/group").unwrap();
+        let machine = machine_file("/etc/group");
         let group = resource("group: {name: trueup-probe, system: true}").unwrap();
         let change = group.look(&sandbox.host).unwrap().change.unwrap();
         group.apply(&change, &sandbox.host).unwrap();
         assert_eq!(group.look(&sandbox.host).unwrap().change, None);
         assert_eq!(sandbox.mode("/etc/gshadow") & 0o077, 0);
-        assert_eq!(std::fs::read("/etc/group").unwrap(), machine);
+        assert_eq!(machine_file("/etc/group"), machine);
     }
 }

@@ -6,6 +6,8 @@ mod directory;
 mod file;
 mod group;
 mod package;
+#[cfg(test)]
+mod properties;
 pub(crate) mod release;
 mod service;
 mod shadow;

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn only_what_is_unpacked_and_configured_counts_as_installed() {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::empty();
         sandbox.write(
             STATUS,
             "Package: a\nStatus: install ok installed\nVersion: 1.0-1\nDescription: x\n Status: install ok half-configured\n\n\
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_foreign_architecture_does_not_stand_for_the_hosts_own() {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::empty();
         sandbox.write(
             STATUS,
             "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n\
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_a_crashed_dpkg_left_in_its_journal_counts() {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::empty();
         sandbox.write(
             STATUS,
             "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n",

@@ -64,7 +64,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// An empty host.
-    pub fn new() -> Sandbox {
+    pub fn empty() -> Sandbox {
         let dir = tempfile::tempdir().unwrap();
         let clock = FakeClock::default();
         let services = FakeServices::new(Rc::new(clock.clone()));
@@ -87,7 +87,7 @@ impl Sandbox {
 
     /// A host with the folders and the two accounts that every host has.
     pub fn with_basics() -> Sandbox {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::empty();
         for folder in ["/etc", "/home", "/srv", "/tmp", "/usr", "/var/lib"] {
             sandbox.make_dir(folder);
         }
@@ -123,6 +123,11 @@ impl Sandbox {
         }
         std::fs::write(self.outside(path), body).unwrap();
         self.forget();
+    }
+
+    /// The bytes of a file; it must be there.
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        machine_file(self.outside(path))
     }
 
     /// The text of a file; it must be there.
@@ -196,6 +201,12 @@ impl Sandbox {
         self.host.accounts.forget();
         self.host.packages.forget();
     }
+}
+
+/// A file of the machine itself: to show that what happened in a sandbox stayed there.
+pub fn machine_file(path: impl AsRef<Path>) -> Vec<u8> {
+    let path = path.as_ref();
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Says loudly that a test has not run, and why. `return` after it.

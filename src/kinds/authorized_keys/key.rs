@@ -176,7 +176,7 @@ fn value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Standard base64, padded, with nothing else in it.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    if text.is_empty() || text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

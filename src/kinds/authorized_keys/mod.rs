@@ -1,26 +1,22 @@
 //! `authorized_keys`: who may log in as a user.
 
 mod key;
+mod place;
 #[cfg(test)]
 mod tests;
-
-use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::shadow;
 use crate::ports::Host;
-use crate::ports::accounts::User;
-use crate::ports::root::{Attrs, FileKind, Meta};
+use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
     Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown, State, Verb,
 };
 
 use key::Key;
-
-/// No file of keys is larger, in bytes.
-const MAX_FILE: usize = 1 << 20;
+use place::Place;
 
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -66,12 +62,6 @@ pub struct Seen {
     folder: Option<Place>,
 }
 
-struct Place {
-    kind: FileKind,
-    mode: Mode,
-    owner: String,
-}
-
 impl Spec {
     /// What the file should hold, given what it holds; `None`: no file. A text that is right comes
     /// back as it is, blank lines, comments and all.
@@ -114,6 +104,11 @@ impl Spec {
                 Some(same_or(text, after))
             }
         }
+    }
+
+    /// Whether nothing that is in the file may have to stay.
+    fn keeps_nothing(&self) -> bool {
+        self.exclusive && (self.state == State::Absent || !self.parsed.is_empty())
     }
 
     /// Refuses to lock everybody out by mistake.
@@ -177,78 +172,9 @@ fn shown(line: &str) -> Shown {
     Shown::Value(Key::parse(line).map_or("a line that is no key".to_owned(), |key| key.short()))
 }
 
-impl Place {
-    fn of(meta: &Meta, wanted: &User, host: &Host) -> Result<Place, Failure> {
-        let ours = host.root.privileged();
-        Ok(Place {
-            kind: meta.kind,
-            mode: Mode(meta.mode),
-            owner: if ours {
-                owner(meta.uid, meta.gid, host)?
-            } else {
-                owner(wanted.uid, wanted.gid, host)?
-            },
-        })
-    }
-
-    fn differences(
-        &self,
-        [mode, owned]: [&'static str; 2],
-        wanted: u32,
-        owner: &String,
-    ) -> impl Iterator<Item = FieldChange> {
-        FieldChange::of(mode, &self.mode, &Mode(wanted))
-            .into_iter()
-            .chain(FieldChange::of(owned, &self.owner, owner))
-    }
-}
-
-fn owner(uid: u32, gid: u32, host: &Host) -> Result<String, Failure> {
-    let user = host.accounts.user_name(&host.root, uid)?;
-    let group = host.accounts.group_name(&host.root, gid)?;
-    Ok(format!("{user}:{group}"))
-}
-
-/// The folder and the file.
-fn paths(user: &User) -> (PathBuf, PathBuf) {
-    let folder = user.home.join(".ssh");
-    let file = folder.join("authorized_keys");
-    (folder, file)
-}
-
-fn attrs(user: &User, mode: u32, host: &Host) -> Attrs {
-    let ours = host.root.privileged();
-    Attrs {
-        mode: Some(mode),
-        uid: ours.then_some(user.uid),
-        gid: ours.then_some(user.gid),
-    }
-}
-
 fn missing_user(name: &str) -> Failure {
     Failure::not_yet(format!("there is no user `{name}` on this host"))
         .hint("describe it in a `user` resource before this one")
-}
-
-/// What the file holds, and what it is. `None`: there is none.
-fn read(path: &Path, host: &Host) -> Result<Option<(Meta, Vec<u8>)>, Failure> {
-    match host.root.read_with_meta(path, MAX_FILE)? {
-        Some((meta, _)) if meta.kind == FileKind::Directory => Err(Failure::new(format!(
-            "{} is a directory",
-            path.display()
-        ))
-        .hint("move it away by hand: trueup does not remove a folder to make room for a file")),
-        found => Ok(found),
-    }
-}
-
-fn text_of(body: Vec<u8>, exclusive: bool, path: &Path) -> Result<String, Failure> {
-    match String::from_utf8(body) {
-        Ok(text) => Ok(text),
-        Err(error) if exclusive => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
-        Err(_) => Err(Failure::new(format!("{} is no text", path.display()))
-            .hint("look at it by hand: what cannot be read cannot be kept")),
-    }
 }
 
 impl Kind for AuthorizedKeys {
@@ -293,12 +219,9 @@ impl Kind for AuthorizedKeys {
                 State::Present => Err(missing_user(&spec.user)),
             };
         };
-        let (folder, file) = paths(&user);
-        let file = match read(&file, host)? {
-            Some((meta, body)) => Some((
-                Place::of(&meta, &user, host)?,
-                text_of(body, spec.exclusive, &file)?,
-            )),
+        let (folder, file) = place::paths(&user);
+        let file = match place::read(&file, spec.keeps_nothing(), host)? {
+            Some((meta, text)) => Some((Place::of(&meta, &user, host)?, text)),
             None => None,
         };
         spec.guard(file.as_ref().map(|(_, text)| text.as_str()))?;
@@ -307,7 +230,7 @@ impl Kind for AuthorizedKeys {
             None => None,
         };
         Ok(Found::Keys(Box::new(Seen {
-            owner: owner(user.uid, user.gid, host)?,
+            owner: place::owner(user.uid, user.gid, host)?,
             file,
             folder,
         })))
@@ -352,7 +275,7 @@ impl Kind for AuthorizedKeys {
         let root = &host.root;
         let user = host.accounts.user(root, &spec.user)?;
         let user = user.ok_or_else(|| missing_user(&spec.user))?;
-        let (folder, file) = paths(&user);
+        let (folder, file) = place::paths(&user);
         if change.verb == Verb::Remove {
             root.remove(&file)?;
             return Ok(Outcome::Done);
@@ -366,20 +289,21 @@ impl Kind for AuthorizedKeys {
             .hint("describe it in a `directory` resource before this one"));
         }
         if root.meta(&folder)?.is_none() {
-            root.make_dir(&folder, &attrs(&user, FOLDER_MODE, host))?;
+            root.make_dir(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
         } else if change.touches("folder_mode") || change.touches("folder_owner") {
-            root.set_attrs(&folder, &attrs(&user, FOLDER_MODE, host))?;
+            root.set_attrs(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
         }
-        let text = match read(&file, host)? {
-            Some((_, body)) => Some(text_of(body, spec.exclusive, &file)?),
-            None => None,
-        };
+        let text = place::read(&file, spec.keeps_nothing(), host)?.map(|(_, text)| text);
         spec.guard(text.as_deref())?;
         let only_folder = |field: &FieldChange| field.field.starts_with("folder_");
         if let Some(after) = spec.after(text.as_deref())
             && !change.fields.iter().all(only_folder)
         {
-            root.replace(&file, after.as_bytes(), &attrs(&user, FILE_MODE, host))?;
+            root.replace(
+                &file,
+                after.as_bytes(),
+                &place::attrs(&user, FILE_MODE, host),
+            )?;
         }
         Ok(Outcome::Done)
     }

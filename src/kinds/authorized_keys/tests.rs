@@ -188,6 +188,18 @@ fn a_link_that_the_user_planted_is_not_followed() {
 }
 
 #[test]
+fn a_link_whose_keys_should_stay_is_left_for_somebody_to_look_at() {
+    let sandbox = sandbox(Some(""));
+    sandbox.write("/home/deploy/elsewhere", EVE);
+    sandbox.link(FILE, "../elsewhere");
+    for keys in [deploy(&[ANA], ", exclusive: false"), deploy(&[], "")] {
+        let failure = keys.look(&sandbox.host).unwrap_err();
+        assert!(failure.message.contains("symbolic link"), "{failure}");
+    }
+    sandbox.host.root.read_link(FILE.as_ref()).unwrap().unwrap();
+}
+
+#[test]
 fn what_is_no_key_is_refused_by_its_place_in_the_list() {
     let keys = serde_json::to_string(&[ANA, "-----BEGIN OPENSSH PRIVATE KEY-----"]).unwrap();
     let problem = resource(&format!("authorized_keys: {{user: deploy, keys: {keys}}}"))

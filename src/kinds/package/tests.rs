@@ -1,6 +1,6 @@
 use crate::kinds::file::digest;
 use crate::ports::exec::Command;
-use crate::ports::testing::{Sandbox, skipped};
+use crate::ports::testing::{Sandbox, machine_file, skipped};
 use crate::resource::conformance::resource;
 use crate::resource::{AnyResource, Change, Failure, Outcome};
 
@@ -34,7 +34,7 @@ pub fn repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
         build.argv.push(sandbox.outside(&tree).into());
         build.argv.push(sandbox.outside(&deb).into());
         sandbox.host.exec.must(build).unwrap();
-        let body = std::fs::read(sandbox.outside(&deb)).unwrap();
+        let body = sandbox.bytes(&deb);
         let (size, sum) = (body.len(), digest(&body));
         index.push_str(&format!(
             "{control}Filename: ./{file}\nSize: {size}\nSHA256: {sum}\n\n"
@@ -72,7 +72,7 @@ fn what_is_missing_is_installed_and_what_is_there_is_not_upgraded() {
     let Some(sandbox) = sandbox("installing", &[("one", "1.0"), ("two", "1.0")]) else {
         return;
     };
-    let machine = std::fs::read("/var/lib/dpkg/status").unwrap();
+    let machine = machine_file("/var/lib/dpkg/status");
     let one = resource("package: {names: [one]}").unwrap();
     assert_eq!(apply(&*one, &sandbox).unwrap(), Outcome::Done);
     assert_eq!(sandbox.read("/usr/share/one/version"), "1.0");
@@ -82,7 +82,7 @@ fn what_is_missing_is_installed_and_what_is_there_is_not_upgraded() {
     apply(&*both, &sandbox).unwrap();
     assert_eq!(left(&*both, &sandbox), None);
     assert_eq!(sandbox.read("/usr/share/one/version"), "1.0");
-    assert_eq!(std::fs::read("/var/lib/dpkg/status").unwrap(), machine);
+    assert_eq!(machine_file("/var/lib/dpkg/status"), machine);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn what_an_interrupted_dpkg_left_is_configured_first() {
 
 #[test]
 fn a_sandbox_without_sources_says_so_and_stays_empty() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::empty();
     if let Some(why) = cannot_install(&sandbox) {
         return skipped("no sources", why);
     }
