@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::apply::{self, Event, Task};
 use crate::desired::{self, Desired, DesiredError, For};
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
@@ -107,7 +107,7 @@ impl Session {
             packages: Rc::new(Packages::default()),
             root,
         };
-        let facts = facts::gather(&host.root);
+        let facts = Facts::new(host.root.clone());
         Ok(Session {
             settings,
             host,
@@ -119,7 +119,7 @@ impl Session {
         self.settings
             .node
             .as_deref()
-            .unwrap_or(&self.facts.hostname)
+            .unwrap_or(self.facts.hostname())
     }
 
     pub fn store(&self) -> Result<Box<dyn Store>, PassError> {

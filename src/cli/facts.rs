@@ -1,19 +1,22 @@
 //! `trueup facts`: what templates can see of this host.
 
+use std::rc::Rc;
+
 use super::{Output, edge};
 use crate::exit::Exit;
+use crate::facts::Facts;
 use crate::pass::Places;
 use crate::ports::root::Root;
 
 pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let facts = crate::facts::gather(&Root::at(&places.root)?);
+    let facts = Facts::new(Rc::new(Root::at(&places.root)?));
+    let facts = facts.all();
     if output.json {
-        output.document(&facts);
+        output.document(facts);
         return Ok(Exit::Converged);
     }
-    let value = serde_json::to_value(&facts).unwrap_or_default();
     let mut rows = Vec::new();
-    flatten("facts", &value, &mut rows);
+    flatten("facts", facts, &mut rows);
     output.table(&rows);
     Ok(Exit::Converged)
 }

@@ -1,38 +1,136 @@
-//! What the host is, for templates: one probe per file, each cheap enough for every pass.
+//! What the host is, for templates: one probe per file. A probe runs when a template first asks for
+//! what it tells, so that a pass pays only for the facts that it uses.
 
 mod hardware;
 mod network;
 mod os;
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::ports::root::Root;
 
-/// The facts, as templates see them under `facts`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Facts {
-    pub os: os::Os,
-    pub hostname: String,
-    /// The full name where the host knows one, else the short one.
-    pub fqdn: String,
-    pub network: network::Network,
-    /// How many processors trueup may use.
-    pub cpus: usize,
-    pub memory: hardware::Memory,
-    /// Mounted filesystems, by mount point.
-    pub disks: Vec<hardware::Disk>,
+/// One group of facts: its name and how it is had.
+struct Probe {
+    name: &'static str,
+    look: fn(&Root) -> Value,
 }
 
-/// Looks at the host.
-pub fn gather(root: &Root) -> Facts {
-    let hostname = os::hostname();
-    Facts {
-        os: os::probe(root),
-        fqdn: os::fqdn(root, &hostname),
-        hostname,
-        network: network::probe(),
-        cpus: hardware::cpus(),
-        memory: hardware::memory(),
-        disks: hardware::disks(),
+/// Every group, in the order in which they are shown.
+const PROBES: [Probe; 7] = [
+    Probe {
+        name: "os",
+        look: |root| value(os::probe(root)),
+    },
+    Probe {
+        name: "hostname",
+        look: |_| value(os::hostname()),
+    },
+    // The full name where the host knows one, else the short one.
+    Probe {
+        name: "fqdn",
+        look: |root| value(os::fqdn(root, &os::hostname())),
+    },
+    Probe {
+        name: "network",
+        look: |_| value(network::probe()),
+    },
+    // How many processors trueup may use.
+    Probe {
+        name: "cpus",
+        look: |_| value(hardware::cpus()),
+    },
+    Probe {
+        name: "memory",
+        look: |_| value(hardware::memory()),
+    },
+    // Mounted filesystems, by mount point.
+    Probe {
+        name: "disks",
+        look: |_| value(hardware::disks()),
+    },
+];
+
+fn value(fact: impl Serialize) -> Value {
+    serde_json::to_value(fact).expect("facts are plain data")
+}
+
+/// The facts of a host.
+pub struct Facts {
+    root: Rc<Root>,
+    hostname: String,
+    groups: [OnceCell<Value>; PROBES.len()],
+    all: OnceCell<Value>,
+}
+
+impl Facts {
+    pub fn new(root: Rc<Root>) -> Facts {
+        Facts {
+            root,
+            hostname: os::hostname(),
+            groups: Default::default(),
+            all: OnceCell::new(),
+        }
+    }
+
+    /// What the host calls itself, without a domain.
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// The fact at a dotted path such as `memory.total`; all of them for an empty one.
+    pub fn at_path(&self, path: &str) -> Option<&Value> {
+        if path.is_empty() {
+            return Some(self.all());
+        }
+        let mut parts = path.split('.');
+        let mut value = self.group(parts.next()?)?;
+        for part in parts {
+            value = value.as_object()?.get(part)?;
+        }
+        Some(value)
+    }
+
+    /// All facts, as one map.
+    pub fn all(&self) -> &Value {
+        self.all.get_or_init(|| {
+            let groups = PROBES.iter().map(|probe| {
+                let value = self.group(probe.name).cloned().unwrap_or_default();
+                (probe.name.to_owned(), value)
+            });
+            Value::Object(groups.collect::<Map<_, _>>())
+        })
+    }
+
+    fn group(&self, name: &str) -> Option<&Value> {
+        let at = PROBES.iter().position(|probe| probe.name == name)?;
+        Some(self.groups[at].get_or_init(|| (PROBES[at].look)(&self.root)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_found_by_path_and_all_together() {
+        let facts = Facts::new(Rc::new(Root::real().unwrap()));
+        assert!(facts.at_path("cpus").unwrap().as_u64().unwrap() >= 1);
+        assert!(facts.at_path("memory.total").unwrap().as_u64().unwrap() > 1 << 20);
+        assert_eq!(facts.at_path("hostname").unwrap(), facts.hostname());
+        assert_eq!(facts.at_path("nothing"), None);
+        assert_eq!(
+            facts.at_path("").unwrap()["cpus"],
+            *facts.at_path("cpus").unwrap()
+        );
+    }
+
+    #[test]
+    fn two_looks_at_an_unchanged_host_tell_the_same() {
+        let look = || Facts::new(Rc::new(Root::real().unwrap())).all().clone();
+        assert_eq!(look(), look());
     }
 }

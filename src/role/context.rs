@@ -2,23 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::render::Scope;
+use super::scope::Scope;
 use crate::facts::Facts;
 use crate::settings::Settings;
 
 /// Names that no parameter may take.
 pub(super) const RESERVED: &[&str] = &["facts", "node", "root"];
 
-/// The outermost scope: `facts`, `node`, and `root`, the folder that stands for `/` (empty on a
+/// The outermost scope: `node`, and `root`, the folder that stands for `/` (empty on a
 /// real host), for contents that are read by processes outside of a sandbox.
 pub(super) fn outermost(settings: &Settings, facts: &Facts, root: &str) -> Scope {
     let mut scope = Scope::default();
-    let facts_value = serde_json::to_value(facts).unwrap_or(Value::Null);
-    scope.insert("facts", facts_value);
     scope.insert(
         "node",
         json!({
-            "name": settings.node.as_ref().unwrap_or(&facts.hostname),
+            "name": settings.node.as_deref().unwrap_or(facts.hostname()),
             "environment": settings.environment,
             "roles": settings.roles,
             "tags": settings.tags,

@@ -1,12 +1,14 @@
 //! From roles to resources: once per role, or once per item.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::catalog::{Catalog, Resource};
 use super::context::outermost;
-use super::parameters::{fill, items, merged, unknown_attributes};
-use super::render::{Renderer, Scope};
+use super::parameters::{fill, has_template, items, merged, unknown_attributes};
+use super::render::Renderer;
 use super::schema::{Role, with_included};
+use super::scope::Scope;
 use crate::desired::Desired;
 use crate::facts::Facts;
 use crate::kinds;
@@ -31,7 +33,7 @@ pub(super) struct Draft {
 /// All resources of a node, rendered and decoded.
 pub struct Expanded<'a> {
     renderer: Renderer<'a>,
-    scopes: Vec<Scope>,
+    scopes: Vec<Rc<Scope>>,
     drafts: Vec<Draft>,
     /// Ids whose `when` did not hold.
     left_out: Vec<String>,
@@ -41,7 +43,7 @@ pub struct Expanded<'a> {
 /// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
 pub fn expand<'a>(
     settings: &'a Settings,
-    facts: &Facts,
+    facts: &'a Facts,
     root: &str,
 ) -> Result<Expanded<'a>, Problems> {
     let roles = with_included(&settings.library, &settings.roles)?;
@@ -50,13 +52,13 @@ pub fn expand<'a>(
         return Err(Problems(unknown));
     }
     let mut expanded = Expanded {
-        renderer: Renderer::new(&settings.library),
+        renderer: Renderer::new(&settings.library, facts),
         scopes: Vec::new(),
         drafts: Vec::new(),
         left_out: Vec::new(),
         checks: BTreeMap::new(),
     };
-    let outermost = outermost(settings, facts, root);
+    let outermost = Rc::new(outermost(settings, facts, root));
     let mut problems = Vec::new();
     for role in &roles {
         if let Err(Problems(found)) = expanded.role(role, settings, &outermost) {
@@ -109,22 +111,22 @@ impl Expanded<'_> {
         &mut self,
         role: &Role,
         settings: &Settings,
-        outermost: &Scope,
+        outermost: &Rc<Scope>,
     ) -> Result<(), Problems> {
         let parameters = merged(role, settings)?;
-        let mut scope = outermost.clone();
+        let mut scope = Scope::inside(outermost);
         fill(&mut scope, &parameters, role, &self.renderer)?;
         self.role_checks(role, &scope)?;
+        let scope = Rc::new(scope);
         let Some(list) = &role.for_each else {
             return self.resources(role, None, scope);
         };
         let mut problems = Vec::new();
         for item in items(role, list, &parameters)? {
-            let mut inner = scope.clone();
-            // While its own values are worked out they are seen by their bare names, then as one.
-            let mut own = scope.clone();
-            self.fill_item(&mut own, &mut inner, role, &item.values)
+            let inner = self
+                .item_scope(&scope, role, &item.values)
                 .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
+            let inner = Rc::new(inner);
             if let Err(Problems(found)) = self.resources(role, Some(&item.name), inner) {
                 problems.extend(found);
             }
@@ -137,33 +139,26 @@ impl Expanded<'_> {
     }
 
     /// An item's values refer to each other as `app.port`, so the item grows while it is rendered.
-    fn fill_item(
-        &self,
-        own: &mut Scope,
-        inner: &mut Scope,
-        role: &Role,
-        values: &Node,
-    ) -> Result<(), Problem> {
+    fn item_scope(&self, outer: &Rc<Scope>, role: &Role, values: &Node) -> Result<Scope, Problem> {
         let ours = |at: &At| role.is_ours(at);
-        let mut item = serde_json::Map::new();
         let entries = values.as_map().unwrap_or_default();
-        let plain = |node: &Node| {
-            node.as_text()
-                .is_some_and(|text| !super::render::is_template(text))
-        };
-        for entry in entries.iter().filter(|entry| plain(&entry.value)) {
-            item.insert(entry.key.clone(), entry.value.to_json());
-        }
-        for entry in entries.iter().filter(|entry| !plain(&entry.value)) {
-            own.insert(&role.item, serde_json::Value::Object(item.clone()));
+        let (templates, plain): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|entry| has_template(&entry.value));
+        let mut item: serde_json::Map<_, _> = plain
+            .iter()
+            .map(|entry| (entry.key.clone(), entry.value.to_json()))
+            .collect();
+        let mut scope = Scope::inside(outer);
+        scope.insert(&role.item, serde_json::Value::Object(item.clone()));
+        for entry in templates {
             let value = self
                 .renderer
-                .tree(&entry.value, own, &ours)
+                .tree(&entry.value, &scope, &ours)
                 .map_err(|p| p.field(entry.key.clone()))?;
             item.insert(entry.key.clone(), value.to_json());
+            scope.insert(&role.item, serde_json::Value::Object(item.clone()));
         }
-        inner.insert(&role.item, serde_json::Value::Object(item));
-        Ok(())
+        Ok(scope)
     }
 
     fn role_checks(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
@@ -186,7 +181,12 @@ impl Expanded<'_> {
         Ok(())
     }
 
-    fn resources(&mut self, role: &Role, item: Option<&str>, scope: Scope) -> Result<(), Problems> {
+    fn resources(
+        &mut self,
+        role: &Role,
+        item: Option<&str>,
+        scope: Rc<Scope>,
+    ) -> Result<(), Problems> {
         let mut problems = Vec::new();
         let number = self.scopes.len();
         for node in role.resources()? {
@@ -320,7 +320,7 @@ fn take(node: &mut Node, key: &str) -> Option<Node> {
 /// What a resource may ask for while it is completed.
 struct Given<'a> {
     renderer: &'a Renderer<'a>,
-    scope: &'a Scope,
+    scope: &'a Rc<Scope>,
     desired: &'a Desired,
 }
 

@@ -9,9 +9,11 @@ mod catalog;
 mod context;
 mod expand;
 mod explain;
+mod interpolate;
 mod parameters;
 mod render;
 mod schema;
+mod scope;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,9 @@
 //! The parameters of a role: its defaults, then the environment's file, then the node's attributes.
 
 use super::context::RESERVED;
-use super::render::{Renderer, Scope, is_template};
+use super::render::{Renderer, is_template};
 use super::schema::Role;
+use super::scope::Scope;
 use crate::problem::Problem;
 use crate::settings::{Settings, is_name, merge};
 use crate::yaml::{Kind, Node};
@@ -90,7 +91,7 @@ pub(super) fn fill(
     Ok(())
 }
 
-fn has_template(node: &Node) -> bool {
+pub(super) fn has_template(node: &Node) -> bool {
     match &node.kind {
         Kind::Scalar { text, .. } => is_template(text),
         Kind::List(items) => items.iter().any(has_template),

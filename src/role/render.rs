@@ -1,60 +1,47 @@
 //! Tera, and the only module of the role stage that knows it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 use tera::{ErrorKind, Tera};
 
+use super::interpolate::interpolate;
+use super::scope::Scope;
+use crate::facts::Facts;
 use crate::problem::{At, Problem, nearest};
 use crate::settings::Library;
 use crate::yaml::{Entry, Kind, Node, Style};
 
-/// Values by name, ready for rendering.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
-    values: serde_json::Map<String, Value>,
-    context: tera::Context,
-}
-
-impl Scope {
-    pub fn insert(&mut self, name: &str, value: Value) {
-        self.context.insert(name.to_owned(), &value);
-        self.values.insert(name.to_owned(), value);
-    }
-
-    /// The value at a dotted path.
-    fn at_path(&self, path: &str) -> Option<&Value> {
-        let mut parts = path.split('.');
-        let mut value = self.values.get(parts.next()?)?;
-        for part in parts {
-            value = value.as_object()?.get(part)?;
-        }
-        Some(value)
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
-    }
-}
-
 /// Renders strings and templates. Templates are read when first asked for and compiled once.
 pub struct Renderer<'a> {
     library: &'a Library,
+    facts: &'a Facts,
     tera: RefCell<Tera>,
-    /// Where each template was found.
-    found: RefCell<BTreeMap<String, String>>,
+    /// Templates by name.
+    sources: RefCell<BTreeMap<String, Rc<Source>>>,
+    /// Names that Tera has compiled.
+    compiled: RefCell<BTreeSet<String>>,
+}
+
+/// A template as read.
+struct Source {
+    path: String,
+    text: String,
 }
 
 impl<'a> Renderer<'a> {
-    pub fn new(library: &'a Library) -> Renderer<'a> {
+    pub fn new(library: &'a Library, facts: &'a Facts) -> Renderer<'a> {
         let mut tera = Tera::new();
         // The files are configuration, not HTML, whatever they are called.
         tera.autoescape_on(Vec::<&'static str>::new());
         Renderer {
             library,
+            facts,
             tera: RefCell::new(tera),
-            found: RefCell::default(),
+            sources: RefCell::default(),
+            compiled: RefCell::default(),
         }
     }
 
@@ -107,7 +94,7 @@ impl<'a> Renderer<'a> {
     /// A leaf that is one plain reference takes the value itself, list or map; any other is text.
     fn leaf(&self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
         if let Some(path) = reference(text) {
-            return match scope.at_path(path) {
+            return match self.lookup(path, scope) {
                 Some(Value::String(value)) => Ok(rendered(&node.at, value.clone())),
                 Some(value) => Ok(Node::from_json(&node.at, value)),
                 None => Err(self.undefined(path, scope).at(&node.at)),
@@ -122,19 +109,42 @@ impl<'a> Renderer<'a> {
     fn undefined(&self, path: &str, scope: &Scope) -> Problem {
         let first = path.split('.').next().unwrap_or(path);
         let problem = Problem::new(format!("`{path}` is not defined"));
-        match nearest(first, scope.names()) {
-            Some(near) if scope.at_path(first).is_none() => {
+        match nearest(first, names(scope)) {
+            Some(near) if self.lookup(first, scope).is_none() => {
                 problem.hint(format!("did you mean `{near}`?"))
             }
             _ => problem.hint("is it a parameter of this role, and set?"),
         }
     }
 
+    /// The value at a dotted path. Facts are looked at only when somebody asks for them.
+    fn lookup<'s>(&'s self, path: &str, scope: &'s Scope) -> Option<&'s Value> {
+        match path.strip_prefix("facts") {
+            Some(rest) if rest.is_empty() || rest.starts_with('.') => {
+                self.facts.at_path(rest.trim_start_matches('.'))
+            }
+            _ => scope.at_path(path),
+        }
+    }
+
     /// A string that holds template marks, rendered.
     pub fn text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
+        if let Some(text) = interpolate(text, |path| self.lookup(path, scope)) {
+            return Ok(text);
+        }
+        self.offer_facts(text);
         let tera = self.tera.borrow();
-        tera.render_str(text, &scope.context, false)
+        tera.render_str(text, scope.context(), false)
             .map_err(|error| self.problem(&error, scope, false))
+    }
+
+    /// Gives Tera the facts if a text may ask for them.
+    fn offer_facts(&self, text: &str) {
+        let mut tera = self.tera.borrow_mut();
+        if text.contains("facts") && !tera.global_context().contains_key("facts") {
+            let facts = self.facts.all();
+            tera.global_context().insert("facts", facts);
+        }
     }
 
     /// Whether an expression holds.
@@ -147,23 +157,24 @@ impl<'a> Renderer<'a> {
     pub fn template(
         &self,
         name: &str,
-        scope: &Scope,
+        scope: &Rc<Scope>,
         vars: Option<&Value>,
     ) -> Result<String, Problem> {
-        self.load(name)?;
-        let mut with_vars;
-        let scope = match vars.and_then(Value::as_object) {
-            Some(vars) => {
-                with_vars = scope.clone();
-                for (key, value) in vars {
-                    with_vars.insert(key, value.clone());
-                }
-                &with_vars
+        let with_vars = vars.and_then(Value::as_object).map(|vars| {
+            let mut inner = Scope::inside(scope);
+            for (key, value) in vars {
+                inner.insert(key, value.clone());
             }
-            None => scope,
-        };
+            inner
+        });
+        let scope = with_vars.as_ref().unwrap_or(scope);
+        let source = self.read(name)?;
+        if let Some(text) = interpolate(&source.text, |path| self.lookup(path, scope)) {
+            return Ok(text);
+        }
+        self.compile(name)?;
         let tera = self.tera.borrow();
-        tera.render(name, &scope.context)
+        tera.render(name, scope.context())
             .map_err(|error| self.problem(&error, scope, true))
     }
 
@@ -175,28 +186,41 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Makes sure that a template, and what it includes or extends, is compiled.
-    fn load(&self, name: &str) -> Result<(), Problem> {
-        if self.found.borrow().contains_key(name) {
-            return Ok(());
+    /// The text of a template, read once.
+    fn read(&self, name: &str) -> Result<Rc<Source>, Problem> {
+        if let Some(source) = self.sources.borrow().get(name) {
+            return Ok(source.clone());
         }
+        let Some((path, body)) = self.library.read("templates", name)? else {
+            return Err(self.missing(name));
+        };
+        let path = path.display().to_string();
+        let text = String::from_utf8(body)
+            .map_err(|_| Problem::new(format!("{path} is not UTF-8 text")))?;
+        let source = Rc::new(Source { path, text });
+        self.sources
+            .borrow_mut()
+            .insert(name.to_owned(), source.clone());
+        Ok(source)
+    }
+
+    /// Makes sure that Tera has a template and what it includes or extends.
+    fn compile(&self, name: &str) -> Result<(), Problem> {
         let mut batch = Vec::new();
         let mut wanted = vec![name.to_owned()];
         while let Some(name) = wanted.pop() {
-            if self.found.borrow().contains_key(&name) {
+            if !self.compiled.borrow_mut().insert(name.clone()) {
                 continue;
             }
-            let Some((path, body)) = self.library.read("templates", &name)? else {
-                return Err(self.missing(&name));
-            };
-            let path = path.display().to_string();
-            let text = String::from_utf8(body)
-                .map_err(|_| Problem::new(format!("{path} is not UTF-8 text")))?;
-            wanted.extend(mentioned(&text));
-            self.found.borrow_mut().insert(name.clone(), path);
-            batch.push((name, text));
+            let source = self.read(&name)?;
+            self.offer_facts(&source.text);
+            wanted.extend(mentioned(&source.text));
+            batch.push((name, source));
         }
-        let added = self.tera.borrow_mut().add_raw_templates(batch);
+        let texts = batch
+            .iter()
+            .map(|(name, source)| (name, source.text.as_str()));
+        let added = self.tera.borrow_mut().add_raw_templates(texts);
         added.map_err(|error| self.problem(&error, &Scope::default(), true))
     }
 
@@ -237,10 +261,10 @@ impl<'a> Renderer<'a> {
         let message = message.unwrap_or_default();
         let mut problem = Problem::new(format!("template error: {message}"));
         if file {
-            let found = self.found.borrow();
-            let path = found
+            let sources = self.sources.borrow();
+            let path = sources
                 .get(report.filename())
-                .map_or(report.filename(), String::as_str);
+                .map_or(report.filename(), |source| source.path.as_str());
             let span = report.span();
             problem = problem.at(&At {
                 file: path.into(),
@@ -250,13 +274,20 @@ impl<'a> Renderer<'a> {
         }
         // Undefined names are the most common mistake: say what is near.
         let name = report.message().split('`').nth(1).unwrap_or_default();
-        match nearest(name, scope.names()) {
+        match nearest(name, names(scope)) {
             Some(near) if scope.at_path(name).is_none() => {
                 problem.hint(format!("did you mean `{near}`?"))
             }
             _ => problem,
         }
     }
+}
+
+/// Every name that a template can see.
+fn names(scope: &Scope) -> Vec<&str> {
+    let mut names = scope.names();
+    names.push("facts");
+    names
 }
 
 fn first_lines(text: &str) -> String {
@@ -292,11 +323,20 @@ pub(super) fn is_template(text: &str) -> bool {
 /// The dotted path of a text that is exactly one `{{ path }}`.
 pub(super) fn reference(text: &str) -> Option<&str> {
     let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    is_plain_path(inner).then_some(inner)
+}
+
+/// A dotted path of names that mean nothing else to Tera.
+pub(super) fn is_plain_path(path: &str) -> bool {
     let ident = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
-    inner.split('.').all(ident).then_some(inner)
+    let word = !matches!(
+        path,
+        "true" | "false" | "none" | "True" | "False" | "None" | "loop"
+    );
+    word && path.split('.').all(ident)
 }
 
 /// The templates that a template names in `include`, `extends` and `import`.

@@ -2,7 +2,9 @@ use std::path::Path;
 
 use super::*;
 use crate::desired::Desired;
-use crate::facts;
+use std::rc::Rc;
+
+use crate::facts::Facts;
 use crate::ports::root::Root;
 use crate::resource::Duty;
 use crate::settings;
@@ -28,7 +30,7 @@ fn catalog(role: &str, attributes: &str, files: &[(&str, &str)]) -> Result<Catal
     let clean = |text: String| text.replace(&format!("{}/", dir.path().display()), "");
     let settings = settings::load(&dir.path().join("node.yml"), Path::new("/nonexistent"))
         .map_err(|problems| clean(problems.to_string()))?;
-    let facts = facts::gather(&Root::at(dir.path()).unwrap());
+    let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
     expand(&settings, &facts, "/")
         .and_then(|expanded| expanded.resolve(&Desired::nothing()))
         .map_err(|problems| clean(problems.to_string()))
@@ -283,7 +285,7 @@ fn the_shipped_roles_describe_a_host_with_a_name_a_repo_and_a_port() {
     )
     .unwrap();
     let settings = settings::load(&config, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let facts = facts::gather(&Root::at(dir.path()).unwrap());
+    let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
     let expanded = expand(&settings, &facts, "/").unwrap_or_else(|problems| panic!("{problems}"));
     let catalog = expanded
         .resolve(&Desired::nothing())

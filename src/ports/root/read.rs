@@ -61,10 +61,8 @@ impl Root {
             if meta.size > limit as u64 {
                 return Err(too_large());
             }
-            body.reserve_exact(meta.size as usize + 1);
-            File::from(fd)
-                .take(limit as u64 + 1)
-                .read_to_end(&mut body)
+            let expected = usize::try_from(meta.size).unwrap_or(limit);
+            read_whole(File::from(fd), expected, limit, &mut body)
                 .map_err(|error| self.io("read", path)(errno(&error)))?;
             if body.len() > limit {
                 return Err(too_large());
@@ -107,6 +105,36 @@ impl Root {
         names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         Ok(Some(names))
     }
+}
+
+/// Reads a file that is expected to hold so many bytes, with one call if it does: a plain file gives
+/// less than was asked for only at its end.
+fn read_whole(
+    mut file: File,
+    expected: usize,
+    limit: usize,
+    body: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    body.resize(expected + 1, 0);
+    let mut filled = 0;
+    while filled < body.len() {
+        match file.read(&mut body[filled..]) {
+            Ok(0) => break,
+            Ok(n) if filled + n == expected => {
+                filled += n;
+                break;
+            }
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    body.truncate(filled);
+    if filled > expected {
+        // It grew while it was read, or is of the sort that tells no size (/proc).
+        file.take((limit + 1 - filled) as u64).read_to_end(body)?;
+    }
+    Ok(())
 }
 
 /// The kernel's word behind an I/O error.

@@ -1,0 +1,67 @@
+//! The values that a template can see, in layers: an item's over its role's over the node's.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+/// Values by name. A layer sees those of the layers around it.
+#[derive(Debug, Default)]
+pub struct Scope {
+    values: Map<String, Value>,
+    outer: Option<Rc<Scope>>,
+    /// For Tera; only made when a text needs more than plain references.
+    context: OnceCell<tera::Context>,
+}
+
+impl Scope {
+    /// A new layer inside this one.
+    pub fn inside(outer: &Rc<Scope>) -> Scope {
+        Scope {
+            outer: Some(outer.clone()),
+            ..Scope::default()
+        }
+    }
+
+    pub fn insert(&mut self, name: &str, value: Value) {
+        self.context.take();
+        self.values.insert(name.to_owned(), value);
+    }
+
+    /// The value at a dotted path.
+    pub fn at_path(&self, path: &str) -> Option<&Value> {
+        let mut parts = path.split('.');
+        let mut value = self.get(parts.next()?)?;
+        for part in parts {
+            value = value.as_object()?.get(part)?;
+        }
+        Some(value)
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        let outer = || self.outer.as_ref()?.get(name);
+        self.values.get(name).or_else(outer)
+    }
+
+    /// Every name that can be seen.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = self
+            .outer
+            .as_ref()
+            .map_or_else(Vec::new, |outer| outer.names());
+        names.extend(self.values.keys().map(String::as_str));
+        names
+    }
+
+    pub(super) fn context(&self) -> &tera::Context {
+        self.context.get_or_init(|| {
+            let outer = self.outer.as_ref();
+            let mut context =
+                outer.map_or_else(tera::Context::new, |outer| outer.context().clone());
+            for (name, value) in &self.values {
+                context.insert(name.clone(), value);
+            }
+            context
+        })
+    }
+}
