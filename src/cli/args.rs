@@ -76,6 +76,8 @@ pub enum Command {
     Validate,
     /// Show what templates can see of this host
     Facts,
+    /// Say which sha an app should be at, in the manifest that all hosts follow
+    Publish(PublishArgs),
     /// Show the main job in a scratch folder: nothing else installed, no root, some seconds
     Demo(DemoArgs),
     /// The web app of the demo
@@ -127,4 +129,42 @@ pub struct HistoryArgs {
     /// How many passes to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The manifest keeps its comments and layout, and its generation counts up. Two who publish at once both land.\n\
+                  Publishing a sha that is there already writes nothing."
+)]
+pub struct PublishArgs {
+    /// Which environment of the manifest
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Which app should be at which full sha; several are written as one
+    #[arg(value_name = "APP=SHA", required = true)]
+    pub shas: Vec<String>,
+    /// Where the sha came from, such as a branch, for people; with one app only
+    #[arg(long = "ref", value_name = "NAME")]
+    pub reference: Option<String>,
+    /// Who publishes, for people [default: the user]
+    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
+    pub by: Option<String>,
+    /// The environment, the app or the whole manifest may be new
+    #[arg(long)]
+    pub create: bool,
+    /// The store, `s3://bucket/prefix` or `dir:/path`, where there are no settings, such as in CI [default: the settings' own]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// The region of the store's bucket
+    #[arg(long, value_name = "REGION", requires = "store")]
+    pub region: Option<String>,
+    /// The address of an S3-compatible server
+    #[arg(long, value_name = "URL", requires = "store")]
+    pub endpoint: Option<String>,
+    /// Put the bucket in the path instead of in the host name
+    #[arg(long, requires = "store")]
+    pub path_style: bool,
+    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
+    #[arg(long, value_name = "KEY")]
+    pub manifest: Option<String>,
 }

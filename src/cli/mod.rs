@@ -9,6 +9,7 @@ mod history;
 mod logging;
 mod output;
 mod plan;
+mod publish;
 mod status;
 mod validate;
 
@@ -50,6 +51,7 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::Status => status::run(places, output),
         Command::History(args) => history::run(&args, places, output),
         Command::Validate => validate::run(places, output),
+        Command::Publish(args) => publish::run(&args, places, output),
         Command::Facts => facts::run(places, output),
         Command::Demo(args) => match &args.stop {
             Some(folder) => demo::end(folder, output),

@@ -146,10 +146,13 @@ impl Entry {
             reference: self.reference.clone(),
             by: self.by.clone(),
             next: self.next.clone(),
-            hold: self
-                .hold
-                .clone()
-                .filter(|hold| hold.until.is_none_or(|until| now < until)),
+            hold: self.hold_at(now).cloned(),
         }
+    }
+
+    /// The hold that is in force at this time.
+    pub fn hold_at(&self, now: Timestamp) -> Option<&Hold> {
+        let lasts = |hold: &&Hold| hold.until.is_none_or(|until| now < until);
+        self.hold.as_ref().filter(lasts)
     }
 }

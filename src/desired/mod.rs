@@ -1,7 +1,9 @@
 //! What should be running: the manifest in the store, or the last good one when that cannot be had.
 
 mod cache;
+mod edit;
 mod manifest;
+mod publish;
 mod sha;
 #[cfg(test)]
 mod tests;
@@ -16,7 +18,9 @@ use crate::ports::store::{Fetched, Store, StoreError};
 use crate::problem::Problem;
 
 pub use cache::{Cached, LastGood};
+pub use edit::{EditError, Edited, Move, Order, edit};
 pub use manifest::{Entry, Hold, Manifest, Override};
+pub use publish::{ATTEMPTS, PublishError, Published, publish};
 pub use sha::Sha;
 
 /// What the manifest says about one app, for this node.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod exec;
 pub mod lock;
 pub mod packages;
+pub mod pause;
 pub mod root;
 pub mod runtime;
 pub mod services;

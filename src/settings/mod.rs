@@ -56,7 +56,8 @@ pub struct Written {
     attributes: serde_json::Value,
 }
 
-fn default_manifest() -> String {
+/// The key of the manifest when nothing else is said.
+pub fn default_manifest() -> String {
     "sha_number.yml".into()
 }
 

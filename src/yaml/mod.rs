@@ -3,14 +3,17 @@
 //! A text becomes a tree of [`Node`]s that remember where they stood ([`parse`]); a tree becomes a
 //! typed value ([`decode`]) or, for roles, is rendered first. Scalars stay text until a type asks
 //! for them, so that a sha made of digits, a version `1.10` and a mode `0644` are never turned into
-//! numbers behind anybody's back.
+//! numbers behind anybody's back. A [`Draft`] changes a text where it stands.
 
 mod decode;
+mod edit;
 mod node;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use decode::decode;
+pub use edit::{Draft, Place};
 pub use node::{Entry, Kind, Node, Style};
 pub use parse::{Limits, parse};

@@ -1,0 +1,181 @@
+//! `trueup publish`: say which sha an app should be at.
+
+use serde::Serialize;
+
+use super::args::PublishArgs;
+use super::{Output, edge};
+use crate::desired::{self, EditError, Move, Order, PublishError, Published, Sha};
+use crate::exit::Exit;
+use crate::pass::{PassError, Places};
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::pause;
+use crate::ports::store::{self, StoreSettings};
+use crate::problem::Problem;
+use crate::settings;
+
+/// The document of `publish --json`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    outcome: Exit,
+    /// The store and the key.
+    manifest: &'a str,
+    environment: &'a str,
+    /// `false`: every app was at its sha already.
+    written: bool,
+    generation: Option<u64>,
+    apps: &'a [Move],
+    warnings: &'a [Problem],
+}
+
+pub(super) fn run(
+    args: &PublishArgs,
+    places: &Places,
+    output: &Output,
+) -> Result<Exit, edge::Error> {
+    let order = order(args).map_err(edge::Error::Usage)?;
+    let (settings, key) = target(args, places)?;
+    let store = store::open(&settings).map_err(PassError::Store)?;
+    let published = desired::publish(store.as_ref(), &key, &order, &mut pause::jittered)?;
+    if output.json {
+        output.document(&Document {
+            version: crate::report::VERSION,
+            outcome: Exit::Converged,
+            manifest: &published.manifest,
+            environment: &order.environment,
+            written: published.written,
+            generation: published.generation,
+            apps: &published.moves,
+            warnings: &published.warnings,
+        });
+    } else {
+        for one in &published.moves {
+            output.line(told(one, &order.environment, &published));
+        }
+        for warning in &published.warnings {
+            output.line(format!("{}: {warning}", output.paint.changed("warning")));
+        }
+    }
+    Ok(Exit::Converged)
+}
+
+/// `production/shop 4f2c9d0 -> 9b1c44e (generation 43) in s3://packages/sha_number.yml`.
+fn told(one: &Move, environment: &str, published: &Published) -> String {
+    let Published {
+        manifest,
+        generation,
+        ..
+    } = published;
+    let generation = generation.map_or("no generation".into(), |number| {
+        format!("generation {number}")
+    });
+    let name = format!("{environment}/{}", one.app);
+    let to = one.to.short();
+    match &one.from {
+        Some(from) if *from == one.to => {
+            format!("{name} is at {to} already ({generation}) in {manifest}")
+        }
+        Some(from) => {
+            format!(
+                "{name} {} -> {to} ({generation}) in {manifest}",
+                from.short()
+            )
+        }
+        None => format!("{name} new -> {to} ({generation}) in {manifest}"),
+    }
+}
+
+fn order(args: &PublishArgs) -> Result<Order, Problem> {
+    let mut shas: Vec<(String, Sha)> = Vec::new();
+    for word in &args.shas {
+        let Some((app, sha)) = word.split_once('=').filter(|(app, _)| !app.is_empty()) else {
+            return Err(Problem::new(format!("`{word}` is not `APP=SHA`"))
+                .hint("as in `trueup publish production shop=$(git rev-parse HEAD)`"));
+        };
+        let sha = Sha::parse(sha).map_err(|why| match why.split_once(" | ") {
+            Some((why, hint)) => Problem::new(format!("{app}: {why}")).hint(hint),
+            None => Problem::new(format!("{app}: {why}")),
+        })?;
+        if shas.iter().any(|(known, _)| known == app) {
+            return Err(Problem::new(format!(
+                "`{app}` is there twice; expected each app once"
+            )));
+        }
+        shas.push((app.to_owned(), sha));
+    }
+    if args.reference.is_some() && shas.len() > 1 {
+        return Err(
+            Problem::new("--ref goes with one app only").hint("publish the apps one by one")
+        );
+    }
+    Ok(Order {
+        environment: args.environment.clone(),
+        shas,
+        reference: one_line("--ref", args.reference.as_deref())?,
+        by: one_line("--by", args.by.as_deref())?.or_else(user),
+        at: SystemClock.now(),
+        create: args.create,
+    })
+}
+
+/// An option for people to read; an empty one (an unset variable in CI) is none.
+fn one_line(option: &str, value: Option<&str>) -> Result<Option<String>, Problem> {
+    let value = value.map(str::trim).filter(|value| !value.is_empty());
+    if value.is_some_and(|value| value.contains(char::is_control)) {
+        return Err(Problem::new(format!("{option}: expected one line of text")));
+    }
+    Ok(value.map(str::to_owned))
+}
+
+/// Who is at the keyboard, also behind sudo.
+fn user() -> Option<String> {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty() && !name.contains(char::is_control))
+}
+
+/// The store and the manifest's key: as the options say, else as the node's settings do.
+fn target(args: &PublishArgs, places: &Places) -> Result<(StoreSettings, String), edge::Error> {
+    if let Some(url) = &args.store {
+        let settings = StoreSettings {
+            url: url.clone(),
+            region: args.region.clone(),
+            endpoint: args.endpoint.clone(),
+            path_style: args.path_style,
+        };
+        let key = args.manifest.clone();
+        return Ok((settings, key.unwrap_or_else(settings::default_manifest)));
+    }
+    let written = settings::load(&places.config, &places.share).map_err(|mut problems| {
+        let needs = Problem::new("publish needs the settings of a node, or --store");
+        problems.0.push(needs.hint(
+            "where there is no node.yml, such as in CI: `trueup publish … --store s3://bucket --region REGION`",
+        ));
+        problems
+    })?;
+    Ok((
+        written.store,
+        args.manifest.clone().unwrap_or(written.manifest),
+    ))
+}
+
+impl From<PublishError> for edge::Error {
+    fn from(error: PublishError) -> edge::Error {
+        match error {
+            PublishError::Edit(EditError::Manifest(problem)) => edge::Error::Input(problem.into()),
+            PublishError::Edit(EditError::Order(problem)) => edge::Error::Usage(problem),
+            PublishError::Store(error) => PassError::Store(error).into(),
+            error @ PublishError::Unsure { .. } => edge::Error::Failed(
+                Problem::new(error.to_string())
+                    .hint("publish again: what is there already is not written twice"),
+            ),
+            error @ PublishError::Busy { .. } => edge::Error::Failed(
+                Problem::new(error.to_string()).hint("nothing was written; publish again"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

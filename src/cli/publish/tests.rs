@@ -1,0 +1,101 @@
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
+
+fn ordered(words: &[&str]) -> Result<Order, String> {
+    let words = ["trueup", "publish"].iter().chain(words);
+    match Cli::try_parse_from(words).unwrap().command {
+        Command::Publish(args) => order(&args).map_err(|problem| problem.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_order_that_cannot_be_says_what_to_type_instead() {
+    let full = format!("shop={SHA}");
+    let web = format!("web={SHA}");
+    for (words, expected) in [
+        (
+            vec!["production", "shop=4f2c9d0"],
+            "shop: `4f2c9d0` is a short sha (7 of 40 digits)\n  hint: write the full sha: `git rev-parse 4f2c9d0` prints it",
+        ),
+        (
+            vec!["production", "shop=master"],
+            "shop: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
+        ),
+        (
+            vec!["production", SHA],
+            &format!(
+                "`{SHA}` is not `APP=SHA`\n  hint: as in `trueup publish production shop=$(git rev-parse HEAD)`"
+            ),
+        ),
+        (
+            vec!["production", &full, &full],
+            "`shop` is there twice; expected each app once",
+        ),
+        (
+            vec!["production", &full, &web, "--ref", "master"],
+            "--ref goes with one app only\n  hint: publish the apps one by one",
+        ),
+        (
+            vec!["production", &full, "--ref", "a\nb"],
+            "--ref: expected one line of text",
+        ),
+    ] {
+        assert_eq!(ordered(&words).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn an_empty_option_of_a_ci_job_is_none() {
+    let full = format!("shop={SHA}");
+    let order = ordered(&["production", &full, "--ref", "", "--by", "jenkins"]).unwrap();
+    assert_eq!(order.reference, None);
+    assert_eq!(order.by.as_deref(), Some("jenkins"));
+}
+
+#[test]
+fn each_app_is_told_in_one_line() {
+    let sha = |text: &str| Sha::parse(&text.repeat(40)).unwrap();
+    let published = Published {
+        manifest: "s3://packages/sha_number.yml".into(),
+        written: true,
+        generation: Some(43),
+        moves: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for (from, expected) in [
+        (
+            Some(sha("a")),
+            "production/shop aaaaaaa -> bbbbbbb (generation 43) in s3://packages/sha_number.yml",
+        ),
+        (
+            Some(sha("b")),
+            "production/shop is at bbbbbbb already (generation 43) in s3://packages/sha_number.yml",
+        ),
+        (
+            None,
+            "production/shop new -> bbbbbbb (generation 43) in s3://packages/sha_number.yml",
+        ),
+    ] {
+        let one = Move {
+            app: "shop".into(),
+            from,
+            to: sha("b"),
+        };
+        assert_eq!(told(&one, "production", &published), expected);
+    }
+}
+
+#[test]
+fn options_of_a_store_need_the_store() {
+    for option in ["--region=x", "--endpoint=http://x", "--path-style"] {
+        let full = format!("shop={SHA}");
+        let words = ["trueup", "publish", "production", &full, option];
+        let error = Cli::try_parse_from(words).unwrap_err().to_string();
+        assert!(error.contains("--store"), "{error}");
+    }
+}

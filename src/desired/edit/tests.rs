@@ -1,0 +1,427 @@
+use super::*;
+
+const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
+
+/// `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
+fn order(words: &str) -> Order {
+    let mut order = Order {
+        environment: "production".into(),
+        shas: Vec::new(),
+        reference: None,
+        by: Some("ana".into()),
+        at: "2026-11-21T04:43:01.5Z".parse().unwrap(),
+        create: false,
+    };
+    let mut words = words.split(' ');
+    while let Some(word) = words.next() {
+        match (word, word.split_once('=')) {
+            ("--create", _) => order.create = true,
+            ("--ref", _) => order.reference = words.next().map(str::to_owned),
+            ("--env", _) => order.environment = words.next().unwrap().to_owned(),
+            (_, Some((app, sha))) => order
+                .shas
+                .push((app.into(), Sha::parse(&full(sha)).unwrap())),
+            _ => panic!("{word}"),
+        }
+    }
+    order
+}
+
+/// Writes shas by their first letter, for short tables: `A` stands for forty a.
+fn full(text: &str) -> String {
+    text.replace('A', A).replace('B', B).replace('C', C)
+}
+
+fn short(text: &str) -> String {
+    text.replace(A, "A").replace(B, "B").replace(C, "C")
+}
+
+fn edited(before: &str, words: &str) -> Result<Edited, String> {
+    let before = full(before);
+    edit("m.yml", Some(before.as_bytes()), &order(words)).map_err(|error| short(&error.to_string()))
+}
+
+fn after(before: &str, words: &str) -> String {
+    let edited = edited(before, words).unwrap_or_else(|error| panic!("{before:?}: {error}"));
+    short(&String::from_utf8(edited.body.expect("something to write")).unwrap())
+}
+
+#[test]
+fn a_sha_is_replaced_and_everything_else_stays_as_it_was() {
+    for (before, words, expected) in [
+        // Comments, order, blank lines, indentation.
+        (
+            "# top\ngeneration: 42   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop: A     # the shop\n\nstaging:\n    shop: A\n# end\n",
+            "shop=B",
+            "# top\ngeneration: 43   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop: B     # the shop\n\nstaging:\n    shop: A\n# end\n",
+        ),
+        // Quotes; quoted keys.
+        (
+            "generation: 9\n\"production\": {'shop': \"A\", web: 'A'}\n",
+            "shop=B web=B",
+            "generation: 10\n\"production\": {'shop': \"B\", web: 'B'}\n",
+        ),
+        // No generation yet: it goes to the top.
+        (
+            "# top\nproduction:\n  shop: A\n",
+            "shop=B",
+            "generation: 1\n# top\nproduction:\n  shop: B\n",
+        ),
+        (
+            "%YAML 1.2\n---\n# top\nproduction:\n  shop: A\n...\n",
+            "shop=B",
+            "%YAML 1.2\n---\ngeneration: 1\n# top\nproduction:\n  shop: B\n...\n",
+        ),
+        (
+            "{production: {shop: A}}\n",
+            "shop=B",
+            "{generation: 1, production: {shop: B}}\n",
+        ),
+        // No final newline, Windows line ends, a byte order mark, other alphabets.
+        (
+            "generation: 1\nproduction:\n  shop: A",
+            "shop=B",
+            "generation: 2\nproduction:\n  shop: B",
+        ),
+        (
+            "production:\r\n  shop: A # x\r\n",
+            "shop=B",
+            "generation: 1\r\nproduction:\r\n  shop: B # x\r\n",
+        ),
+        (
+            "\u{feff}# größe\nproduction: {shop: A} # ü\n",
+            "shop=B",
+            "\u{feff}generation: 1\n# größe\nproduction: {shop: B} # ü\n",
+        ),
+        // The whole map is indented; the value stands on a line of its own.
+        (
+            "  production:\n    shop:\n      A\n",
+            "shop=B",
+            "  generation: 1\n  production:\n    shop:\n      B\n",
+        ),
+        // An anchor that nobody uses, a tag.
+        (
+            "generation: 1\nproduction: &p\n  shop: !!str &s A # c\n",
+            "shop=B",
+            "generation: 2\nproduction: &p\n  shop: !!str &s B # c\n",
+        ),
+    ] {
+        assert_eq!(after(before, words), expected, "{before:?}");
+    }
+}
+
+#[test]
+fn a_long_entry_keeps_what_is_not_published() {
+    for (before, words, expected) in [
+        (
+            "generation: 1\nproduction:\n  shop:\n    sha: A  # now\n    ref: v1 # tag\n    by: 'bob'\n    at: 2020-01-01T00:00:00Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
+            "shop=B --ref v2",
+            "generation: 2\nproduction:\n  shop:\n    sha: B  # now\n    ref: v2 # tag\n    by: 'ana'\n    at: 2026-11-21T04:43:01Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
+        ),
+        (
+            "generation: 1\nproduction:\n  shop:\n    # why\n    next: C\n    sha: A # now\n    hold: {reason: db, by: bob}\n",
+            "shop=B --ref v2",
+            "generation: 2\nproduction:\n  shop:\n    # why\n    next: C\n    sha: B # now\n    ref: v2\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    hold: {reason: db, by: bob}\n",
+        ),
+        (
+            "generation: 1\nproduction: {shop: {sha: A, next: C}, web: A}\n",
+            "shop=B",
+            "generation: 2\nproduction: {shop: {sha: B, by: ana, at: 2026-11-21T04:43:01Z, next: C}, web: A}\n",
+        ),
+        // A field that was left empty.
+        (
+            "generation: 1\nproduction:\n  shop:\n    sha: A\n    by: # nobody\n    at: ~\n",
+            "shop=B",
+            "generation: 2\nproduction:\n  shop:\n    sha: B\n    by: ana # nobody\n    at: 2026-11-21T04:43:01Z\n",
+        ),
+        // Words that a reader could take for something else are quoted.
+        (
+            "generation: 1\nproduction:\n  shop: {sha: A, ref: x}\n",
+            "shop=B --ref 1.10",
+            "generation: 2\nproduction:\n  shop: {sha: B, ref: \"1.10\", by: ana, at: 2026-11-21T04:43:01Z}\n",
+        ),
+    ] {
+        assert_eq!(after(before, words), expected, "{before:?}");
+    }
+}
+
+#[test]
+fn a_short_entry_becomes_long_for_a_ref_and_keeps_its_comment() {
+    for (before, expected) in [
+        (
+            "generation: 1\nproduction:\n  shop: A # the shop\n  web: A\n",
+            "generation: 2\nproduction:\n  shop: # the shop\n    sha: B\n    ref: feature/x\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  web: A\n",
+        ),
+        (
+            "generation: 1\r\nproduction:\r\n    shop: A",
+            "generation: 2\r\nproduction:\r\n    shop:\r\n        sha: B\r\n        ref: feature/x\r\n        by: ana\r\n        at: 2026-11-21T04:43:01Z",
+        ),
+        (
+            "generation: 1\nproduction: {shop: A, web: A}\n",
+            "generation: 2\nproduction: {shop: {sha: B, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}, web: A}\n",
+        ),
+        (
+            "generation: 1\nproduction:\n  shop:\n    'A'\n",
+            "generation: 2\nproduction:\n  shop:\n    {sha: B, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}\n",
+        ),
+    ] {
+        assert_eq!(
+            after(before, "shop=B --ref feature/x"),
+            expected,
+            "{before:?}"
+        );
+    }
+}
+
+#[test]
+fn a_new_app_or_environment_goes_below_its_like() {
+    for (before, words, expected) in [
+        (
+            "generation: 1\nproduction:\n    web: A # w\n    # later\n\n# next\nstaging:\n    web: A\n",
+            "shop=B api=C",
+            "generation: 2\nproduction:\n    web: A # w\n    shop: B\n    api: C\n    # later\n\n# next\nstaging:\n    web: A\n",
+        ),
+        (
+            "generation: 1\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C",
+            "shop=B --ref v1",
+            "generation: 2\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C\n  shop:\n    sha: B\n    ref: v1\n    by: ana\n    at: 2026-11-21T04:43:01Z",
+        ),
+        (
+            "generation: 1\nproduction: {web: A}   # all\n",
+            "shop=B",
+            "generation: 2\nproduction: {web: A, shop: B}   # all\n",
+        ),
+        (
+            "generation: 1\nproduction: {web: A,}\n",
+            "shop=B",
+            "generation: 2\nproduction: {web: A, shop: B,}\n",
+        ),
+        (
+            "generation: 1\nproduction: {\n  api: A, # a\n  web: A # w\n}\n",
+            "shop=B",
+            "generation: 2\nproduction: {\n  api: A, # a\n  web: A, # w\n  shop: B\n}\n",
+        ),
+        (
+            "generation: 1\nproduction: {\n  web: A, # w\n}\n",
+            "shop=B web=B",
+            "generation: 2\nproduction: {\n  web: B, # w\n  shop: B,\n}\n",
+        ),
+        (
+            "generation: 1\nproduction: {web: {sha: A}}\n",
+            "shop=B",
+            "generation: 2\nproduction: {web: {sha: A}, shop: B}\n",
+        ),
+        (
+            "generation: 1\nproduction: {}\n",
+            "shop=B web=C",
+            "generation: 2\nproduction: {shop: B, web: C}\n",
+        ),
+        (
+            "generation: 1\nproduction: # none yet\nstaging: ~\n",
+            "shop=B web=C",
+            "generation: 2\nproduction: # none yet\n  shop: B\n  web: C\nstaging: ~\n",
+        ),
+        (
+            "generation: 1\nproduction: ~ # none yet\n",
+            "shop=B",
+            "generation: 2\nproduction: {shop: B} # none yet\n",
+        ),
+        (
+            "generation: 1\nstaging:\n   web: A\n# end\n",
+            "shop=B web=C",
+            "generation: 2\nstaging:\n   web: A\nproduction:\n   shop: B\n   web: C\n# end\n",
+        ),
+        (
+            "{staging: {web: A}}",
+            "shop=B",
+            "{generation: 1, staging: {web: A}, production: {shop: B}}",
+        ),
+        (
+            "generation: 7\n",
+            "shop=B",
+            "generation: 8\nproduction:\n  shop: B\n",
+        ),
+        // A name that is a number or a truth value to some reader.
+        (
+            "generation: 1\nproduction:\n  web: A\n",
+            "on=B 42=C",
+            "generation: 2\nproduction:\n  web: A\n  \"on\": B\n  \"42\": C\n",
+        ),
+        // New and known at once; a merge key of another app stays out of it.
+        (
+            "generation: 1\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: A\n",
+            "shop=B api=C",
+            "generation: 2\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: C\n  shop: B\n",
+        ),
+    ] {
+        let words = format!("{words} --create");
+        assert_eq!(after(before, &words), expected, "{before:?}");
+    }
+}
+
+#[test]
+fn the_first_manifest_is_made_only_on_purpose() {
+    let first = edit("m.yml", None, &order("shop=B --create")).unwrap();
+    let text = String::from_utf8(first.body.unwrap()).unwrap();
+    assert_eq!(short(&text), "generation: 1\nproduction:\n  shop: B\n");
+    assert_eq!(
+        (first.generation, first.moves[0].from.as_ref()),
+        (Some(1), None)
+    );
+    let error = edit("m.yml", None, &order("shop=B")).unwrap_err();
+    assert!(matches!(error, EditError::Order(_)));
+    assert!(
+        error
+            .to_string()
+            .starts_with("there is no manifest m.yml\n  hint: add --create")
+    );
+}
+
+#[test]
+fn what_is_there_already_is_not_written_again() {
+    for before in [
+        "production:\n  shop: A\n",
+        "generation: 4\nproduction:\n  shop: {sha: A, ref: v1}\n",
+    ] {
+        let same = edited(before, "shop=A --ref v2").unwrap();
+        assert_eq!(same.body, None, "{before}");
+        assert_eq!(same.moves[0].from.as_ref(), Some(&same.moves[0].to));
+    }
+    // In the same order, only what differs.
+    assert_eq!(
+        after(
+            "generation: 4\nproduction:\n  shop: {sha: A, by: x}\n  web: A\n",
+            "shop=A web=B"
+        ),
+        "generation: 5\nproduction:\n  shop: {sha: A, by: x}\n  web: B\n"
+    );
+}
+
+#[test]
+fn what_keeps_hosts_from_the_sha_is_said() {
+    let before = "generation: 1\nproduction:\n  shop:\n    sha: A\n    ref: v1\n    hold: {reason: db, by: bob, until: 2026-11-22T00:00:00Z}\n    overrides: [{match: {zone: b}, sha: C}, {match: {zone: c}, sha: B}]\n  bad: master\n";
+    let done = edited(before, "shop=B").unwrap();
+    let said: Vec<String> = done.warnings.iter().map(|p| p.to_string()).collect();
+    assert_eq!(
+        said,
+        [
+            "production/shop is held by bob until 2026-11-22T00:00:00Z: db; no host goes to the new sha before that",
+            "production/shop: an override keeps the nodes with zone=b at ccccccc",
+            "m.yml:8:8: bad: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
+            "production/shop keeps `ref: v1` from before: --ref says where the new sha came from",
+        ]
+    );
+    let over = before.replace("11-22", "11-20");
+    let done = edited(&over, "shop=B --ref v2").unwrap();
+    assert_eq!(
+        done.warnings.len(),
+        2,
+        "an expired hold is none: {:?}",
+        done.warnings
+    );
+}
+
+#[test]
+fn what_is_not_understood_is_refused_with_its_place() {
+    for (before, words, expected) in [
+        // The manifest as it is.
+        ("", "shop=B --create", "m.yml:1:1: the manifest is empty"),
+        ("production: [", "shop=B", "m.yml:2:1: not valid YAML"),
+        (
+            "production:\n  shop: 4f2c9d0\n",
+            "shop=B",
+            "m.yml:2:9: shop: `4f2c9d0` is a short sha",
+        ),
+        (
+            "production:\n  shop: {sha: A, holt: x}\n",
+            "shop=B",
+            "m.yml:2:57: shop: unknown field `holt`\n  hint: did you mean `hold`?",
+        ),
+        (
+            "generation: 9223372036854775807\nproduction: {shop: A}\n",
+            "shop=B",
+            "m.yml:1:13: the generation 9223372036854775807 cannot be counted up",
+        ),
+        (
+            "production:\r  shop: A\r",
+            "shop=B",
+            "m.yml:1:1: it has line ends of a bare carriage return",
+        ),
+        // What is new without --create, or cannot be new.
+        (
+            "prodution:\n  shop: A\n",
+            "shop=B",
+            "m.yml has no environment `production`\n  hint: did you mean `prodution`?",
+        ),
+        (
+            "production:\n  shopp: A\n",
+            "shop=B",
+            "m.yml has no app `shop` in production\n  hint: did you mean `shopp`?",
+        ),
+        (
+            "production:\n  web: A\n",
+            "shop=B",
+            "m.yml has no app `shop` in production\n  hint: add --create if it is new",
+        ),
+        (
+            "production:\n  web: A\n",
+            "sh:op=B --create",
+            "`sh:op` cannot be the name of something new",
+        ),
+        (
+            "production:\n  web: A\n",
+            "shop=B --create --env generation",
+            "`generation` cannot be the name of something new",
+        ),
+        // Aliases and merges tie two places together.
+        (
+            "production:\n  web: &w A\n  shop: *w\n",
+            "shop=B",
+            "m.yml:3:3: production.shop: an alias (`*name`) or a merge key (`<<`) ties this",
+        ),
+        (
+            "production:\n  shop: &w A\n  web: *w\n",
+            "shop=B",
+            "m.yml:3:3: an alias (`*name`) or a merge key (`<<`) ties this",
+        ),
+        (
+            "x: &x {shop: A}\nproduction:\n  <<: *x\n",
+            "shop=B",
+            "m.yml:1:8: production.shop: an alias (`*name`) or a merge key (`<<`) ties this",
+        ),
+        (
+            "production: &x\n  shop: A\nstaging: *x\n",
+            "web=B --create",
+            "m.yml:3:1: an alias (`*name`) or a merge key (`<<`) ties this",
+        ),
+        (
+            "production: {shop: &s {sha: A}}\nstaging: {shop: {<<: *s, by: x}}\n",
+            "shop=B",
+            "m.yml:1:24: an alias (`*name`) or a merge key (`<<`) ties this",
+        ),
+        // Blocks and other ways to write a scalar.
+        (
+            "production:\n  shop: >-\n    A\n",
+            "shop=B",
+            "m.yml:2:9: it is written in a way that cannot be edited in place",
+        ),
+        (
+            "production:\n  shop: &s A\n",
+            "shop=B --ref x",
+            "m.yml:2:9: it is written in a way that cannot be edited in place",
+        ),
+        (
+            "{production}",
+            "shop=B --create",
+            "m.yml:1:12: it is written in a way that cannot be edited in place",
+        ),
+    ] {
+        let error = match edited(before, words) {
+            Ok(edited) => panic!("{before:?} became {edited:?}"),
+            Err(error) => error,
+        };
+        assert!(error.starts_with(expected), "{before:?}: {error}");
+    }
+}

@@ -1,0 +1,200 @@
+use std::cell::Cell;
+use std::sync::Barrier;
+
+use super::*;
+use crate::desired::{Manifest, Sha};
+use crate::ports::store::{DirStore, Etag, Listed, MemoryStore};
+
+const KEY: &str = "sha_number.yml";
+
+fn order(app: &str, letter: &str) -> Order {
+    Order {
+        environment: "production".into(),
+        shas: vec![(app.into(), Sha::parse(&letter.repeat(40)).unwrap())],
+        reference: None,
+        by: None,
+        at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        create: true,
+    }
+}
+
+fn held(store: &dyn Store) -> (Manifest, Vec<u8>) {
+    let Fetched::Object(object) = store.get(KEY, None).unwrap() else {
+        panic!("there is no manifest");
+    };
+    let manifest = Manifest::parse(KEY, &object.body).unwrap();
+    (manifest, object.body)
+}
+
+/// A store where somebody else publishes just before each write, `times` times.
+struct Raced {
+    store: MemoryStore,
+    times: Cell<u32>,
+}
+
+impl Store for Raced {
+    fn address(&self) -> &str {
+        "memory:"
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+        self.store.get(key, known)
+    }
+
+    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+        if let Some(left) = self.times.get().checked_sub(1) {
+            self.times.set(left);
+            let other = order(&format!("other-{left}"), "0");
+            publish(&self.store, key, &other, &mut |_| {}).unwrap();
+        }
+        self.store.put(key, body, when)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.store.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store.delete(key)
+    }
+}
+
+#[test]
+fn who_comes_second_reads_again_and_neither_is_lost() {
+    for times in [1, 3, ATTEMPTS - 1] {
+        let store = Raced {
+            store: MemoryStore::new(),
+            times: Cell::new(times),
+        };
+        let mut pauses = Vec::new();
+        let done = publish(&store, KEY, &order("shop", "a"), &mut |n| pauses.push(n)).unwrap();
+        assert_eq!(pauses, (1..=times).collect::<Vec<u32>>());
+        assert_eq!(done.generation, Some(u64::from(times) + 1));
+        let (manifest, _) = held(&store);
+        let apps = &manifest.environments["production"];
+        assert_eq!(apps.len() as u32, times + 1, "{apps:?}");
+    }
+}
+
+#[test]
+fn who_never_comes_first_gives_up_and_has_written_nothing() {
+    let store = Raced {
+        store: MemoryStore::new(),
+        times: Cell::new(u32::MAX),
+    };
+    let mut pauses = 0;
+    let error = publish(&store, KEY, &order("shop", "a"), &mut |_| pauses += 1).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PublishError::Busy {
+                attempts: ATTEMPTS,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(pauses, ATTEMPTS - 1, "no pause after the last attempt");
+    let (manifest, _) = held(&store);
+    assert!(!manifest.environments["production"].contains_key("shop"));
+}
+
+#[test]
+fn the_same_sha_again_writes_nothing() {
+    let store = MemoryStore::new();
+    let first = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap();
+    let (_, before) = held(&store);
+    let again = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap();
+    assert_eq!((first.written, again.written), (true, false));
+    assert_eq!(again.generation, Some(1));
+    assert_eq!(held(&store).1, before);
+}
+
+#[test]
+fn a_broken_manifest_is_left_as_it_is() {
+    let store = MemoryStore::new();
+    let broken = b"production: {shop: [\n";
+    store.put(KEY, broken, When::Always).unwrap();
+    let error = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap_err();
+    assert!(
+        error.to_string().starts_with("memory:/sha_number.yml:"),
+        "{error}"
+    );
+    let Fetched::Object(object) = store.get(KEY, None).unwrap() else {
+        panic!("it is gone");
+    };
+    assert_eq!(object.body, broken);
+}
+
+/// A store whose answer to a write got lost.
+struct Silent(MemoryStore);
+
+impl Store for Silent {
+    fn address(&self) -> &str {
+        "memory:"
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+        self.0.get(key, known)
+    }
+
+    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+        self.0.put(key, body, when)?;
+        Err(StoreError::Unreachable {
+            store: "memory:".into(),
+            why: "no answer".into(),
+        })
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.0.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+}
+
+#[test]
+fn a_write_without_an_answer_is_not_called_done_or_failed_and_may_be_repeated() {
+    let store = MemoryStore::new();
+    let lost = Silent(store.clone());
+    let error = publish(&lost, KEY, &order("shop", "a"), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, PublishError::Unsure { .. }), "{error}");
+    let again = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap();
+    assert!(!again.written, "it had landed");
+    assert_eq!(again.generation, Some(1));
+    store.set_unreachable(true);
+    let error = publish(&store, KEY, &order("shop", "b"), &mut |_| {}).unwrap_err();
+    assert!(
+        matches!(error, PublishError::Store(_)),
+        "a read that failed is no doubt: {error}"
+    );
+}
+
+#[test]
+fn eight_who_publish_at_once_all_land_and_each_is_counted() {
+    const THREADS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let start = Barrier::new(THREADS);
+    // Nobody can come second more often than there are others, so ten attempts are enough.
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            let (folder, start) = (folder.path(), &start);
+            scope.spawn(move || {
+                let store = DirStore::open(folder).unwrap();
+                let order = order(&format!("app-{number}"), &number.to_string());
+                start.wait();
+                let done = publish(&store, KEY, &order, &mut crate::ports::pause::jittered);
+                assert!(done.unwrap().written);
+            });
+        }
+    });
+    let (manifest, _) = held(&DirStore::open(folder.path()).unwrap());
+    assert_eq!(manifest.generation, Some(THREADS as u64));
+    let apps = &manifest.environments["production"];
+    for number in 0..THREADS {
+        let entry = apps[&format!("app-{number}")].as_ref().unwrap();
+        assert_eq!(entry.sha.as_str(), number.to_string().repeat(40));
+    }
+}

@@ -1,0 +1,40 @@
+//! Pauses between attempts, each of another length, so that those who met once do not meet again.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+/// The first pause is at most this long; each further one at most twice as long.
+const FIRST: Duration = Duration::from_millis(50);
+/// No pause is longer.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Waits before the attempt after the `attempt`th, counted from 1.
+pub fn jittered(attempt: u32) {
+    // The standard library seeds its hash maps from the system's randomness.
+    let random = RandomState::new().build_hasher().finish();
+    std::thread::sleep(length(attempt, random));
+}
+
+/// From half of the longest that the attempt may wait, up to all of it.
+fn length(attempt: u32, random: u64) -> Duration {
+    let doubled = FIRST.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+    let half = doubled.min(LONGEST) / 2;
+    let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX);
+    half + Duration::from_micros(random % (spread + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_differ_and_stay_short() {
+        let at_most = |attempt| length(attempt, 24_999);
+        assert_eq!(length(1, 0), Duration::from_millis(25));
+        assert!(at_most(1) <= FIRST && length(1, 7) != length(1, 8));
+        assert_eq!(length(3, 0), length(1, 0) * 4);
+        for attempt in [0, 10, 100, u32::MAX] {
+            assert!(length(attempt, u64::MAX) <= LONGEST, "{attempt}");
+        }
+    }
+}

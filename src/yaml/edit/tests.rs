@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// Pieces that YAML texts are made of, also such as no manifest should have.
+const PIECES: &[&str] = &[
+    "a:",
+    "b:",
+    "c: ",
+    "x",
+    "y # n",
+    "\n",
+    "\n",
+    "\n  ",
+    "\n  ",
+    "\n    ",
+    " ",
+    "{",
+    "}",
+    ", ",
+    "[",
+    "]",
+    "- ",
+    "&m ",
+    "*m",
+    "<<: *m",
+    "!!str ",
+    "'q'",
+    "\"w\"",
+    "\"\\u00e9\"",
+    ">-\n",
+    "|\n",
+    "# c\n",
+    "# größe\n",
+    "---\n",
+    "...\n",
+    "~",
+    "ü",
+    "? ",
+    ": ",
+    "\r\n",
+    "a: 1\n",
+    "b: {a: 1}\n",
+    "c:\n  a: 1\n  b: 2\n",
+    "c: &m {a: 1}\n",
+];
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(PIECES)
+}
+
+fn ordered(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut rows: Vec<String> = map
+                .iter()
+                .map(|(k, v)| format!("{k}={}", ordered(v)))
+                .collect();
+            rows.sort();
+            format!("{rows:?}")
+        }
+        other => other.to_string(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn any_text_is_edited_as_meant_or_refused(
+        pieces in prop::collection::vec(piece(), 1..14),
+        key in prop::sample::select(&["a", "b", "c"][..]),
+        inner in prop::sample::select(&["", "a", "b"][..]),
+        how in 0..5_usize,
+    ) {
+        let text = pieces.concat();
+        let Ok(mut draft) = Draft::of("t", text.as_bytes()) else { return Ok(()) };
+        let mut meant = parse("t", text.as_bytes(), Limits::default()).unwrap().to_json();
+        let path: Vec<&str> = [key, inner].into_iter().filter(|key| !key.is_empty()).collect();
+        let pointer = format!("/{}", path.join("/"));
+        let at = meant.pointer(&pointer).cloned();
+        let long = json!({"s": "one", "t": "two 2"});
+        let done = match how {
+            0 => draft.set(&path, &json!("new")),
+            1 => draft.widen(&path, &long),
+            // Adding what is there is not for this to refuse.
+            2 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.add(&path, Place::Last, "n", &json!("v")),
+            3 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.add(&path, Place::After("a"), "n", &long),
+            4 => draft.add(&[], Place::First, "first", &json!(1)),
+            _ => return Ok(()),
+        };
+        let Ok(body) = done.and_then(|()| draft.finish()) else { return Ok(()) };
+        match how {
+            4 => meant["first"] = json!(1),
+            _ => {
+                let place = meant.pointer_mut(&pointer).expect("only what is there is edited");
+                match how {
+                    0 => *place = json!("new"),
+                    1 => *place = long,
+                    2 => place["n"] = json!("v"),
+                    _ => place["n"] = long,
+                }
+            }
+        }
+        let now = parse("t", &body, Limits::default()).unwrap().to_json();
+        prop_assert_eq!(ordered(&now), ordered(&meant), "{:?} became {:?}", text, String::from_utf8_lossy(&body));
+    }
+}
+
+#[test]
+fn a_draft_that_would_say_something_else_is_not_handed_out() {
+    let mut draft = Draft::of("t", b"a: 1\nb: 2\n").unwrap();
+    draft.splice(vec![(3..4, "7".into())]);
+    let error = draft.finish().unwrap_err().to_string();
+    assert!(
+        error.starts_with("t:1:1: internal error: the edited text"),
+        "{error}"
+    );
+    let mut draft = Draft::of("t", b"a: 1\nb: 2\n").unwrap();
+    draft.splice(vec![(3..4, "[".into())]);
+    let error = draft.finish().unwrap_err().to_string();
+    assert!(error.contains("internal error"), "{error}");
+}
