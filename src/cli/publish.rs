@@ -163,8 +163,10 @@ fn target(args: &PublishArgs, places: &Places) -> Result<(StoreSettings, String)
 impl From<PublishError> for edge::Error {
     fn from(error: PublishError) -> edge::Error {
         match error {
-            PublishError::Edit(EditError::Manifest(problem)) => edge::Error::Input(problem.into()),
-            PublishError::Edit(EditError::Order(problem)) => edge::Error::Usage(problem),
+            PublishError::Edit(EditError::Manifest(problem)) => {
+                edge::Error::Input((*problem).into())
+            }
+            PublishError::Edit(EditError::Order(problem)) => edge::Error::Usage(*problem),
             PublishError::Store(error) => PassError::Store(error).into(),
             error @ PublishError::Unsure { .. } => edge::Error::Failed(
                 Problem::new(error.to_string())

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{Entry, Manifest, Sha};
-use crate::problem::Problem;
+use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
 use crate::yaml::{Draft, Kind, Limits, Place, parse};
 
@@ -48,10 +48,20 @@ pub struct Edited {
 pub enum EditError {
     /// The manifest that is there.
     #[error("{0}")]
-    Manifest(Problem),
+    Manifest(Box<Problem>),
     /// The order: something unknown without [`Order::create`], or a name that cannot be.
     #[error("{0}")]
-    Order(Problem),
+    Order(Box<Problem>),
+}
+
+impl EditError {
+    fn manifest(problem: Problem) -> EditError {
+        EditError::Manifest(Box::new(problem))
+    }
+
+    fn order(problem: Problem) -> EditError {
+        EditError::Order(Box::new(problem))
+    }
 }
 
 /// The text of a store's first manifest, before the order.
@@ -60,13 +70,13 @@ const FIRST: &[u8] = b"generation: 0\n";
 /// Carries out an order on a manifest; `None`: there is none yet. `name` is how problems call it.
 pub fn edit(name: &str, body: Option<&[u8]>, order: &Order) -> Result<Edited, EditError> {
     if body.is_none() && !order.create {
-        return Err(EditError::Order(
+        return Err(EditError::order(
             Problem::new(format!("there is no manifest {name}"))
                 .hint("add --create if this is to be the store's first one; else check the store and --manifest"),
         ));
     }
     let body = body.unwrap_or(FIRST);
-    let manifest = Manifest::parse(name, body).map_err(EditError::Manifest)?;
+    let manifest = Manifest::parse(name, body).map_err(EditError::manifest)?;
     let moves = moves(&manifest, name, order)?;
     let mut warnings = warnings(&manifest, order);
     if moves.iter().all(|one| one.from.as_ref() == Some(&one.to)) {
@@ -79,8 +89,8 @@ pub fn edit(name: &str, body: Option<&[u8]>, order: &Order) -> Result<Edited, Ed
     }
     let edited = Writer::new(name, body, &manifest, order)
         .and_then(|writer| writer.write(&moves))
-        .map_err(EditError::Manifest)?;
-    let generation = proven(name, &edited, order).map_err(EditError::Manifest)?;
+        .map_err(EditError::manifest)?;
+    let generation = proven(name, &edited, order).map_err(EditError::manifest)?;
     warnings.extend(stale_reference(&manifest, order, &moves));
     Ok(Edited {
         body: Some(edited),
@@ -107,7 +117,7 @@ fn moves(manifest: &Manifest, name: &str, order: &Order) -> Result<Vec<Move>, Ed
     for (app, to) in &order.shas {
         let from = match known.and_then(|apps| apps.get(app)) {
             Some(Ok(entry)) => Some(entry.sha.clone()),
-            Some(Err(problem)) => return Err(EditError::Manifest(problem.clone())),
+            Some(Err(problem)) => return Err(EditError::manifest(problem.clone())),
             None => {
                 let listed = known.into_iter().flatten().map(|(app, _)| app.as_str());
                 let problem = Problem::new(format!("{name} has no app `{app}` in {environment}"));
@@ -131,14 +141,15 @@ fn may_be_new<'a>(
     create: bool,
 ) -> Result<(), EditError> {
     if !create {
-        return Err(EditError::Order(
-            unknown
-                .suggest(word, known)
-                .hint("add --create if it is new"),
-        ));
+        return Err(EditError::order(match nearest(word, known) {
+            Some(near) => {
+                unknown.hint(format!("did you mean `{near}`? If it is new, add --create"))
+            }
+            None => unknown.hint("add --create if it is new"),
+        }));
     }
     if !is_name(word) || word == "generation" {
-        return Err(EditError::Order(Problem::new(format!(
+        return Err(EditError::order(Problem::new(format!(
             "`{word}` cannot be the name of something new: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit, and not `generation`"
         ))));
     }
@@ -250,6 +261,10 @@ impl<'a> Writer<'a> {
 
     fn write(mut self, moves: &[Move]) -> Result<Vec<u8>, Problem> {
         let environment = self.order.environment.as_str();
+        let moved = |one: &&Move| one.from.as_ref().is_some_and(|from| *from != one.to);
+        for one in moves.iter().filter(moved) {
+            self.move_app(one)?;
+        }
         let new = moves.iter().filter(|one| one.from.is_none());
         if self.tree.get(environment).is_none() {
             let apps: Map<String, Value> =
@@ -262,10 +277,6 @@ impl<'a> Writer<'a> {
                 self.draft
                     .add(&[environment], Place::Last, &one.app, &value)?;
             }
-        }
-        let moved = |one: &&Move| one.from.as_ref().is_some_and(|from| *from != one.to);
-        for one in moves.iter().filter(moved) {
-            self.move_app(one)?;
         }
         self.count()?;
         self.draft.finish()

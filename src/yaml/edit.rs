@@ -25,6 +25,8 @@ pub struct Draft {
     text: String,
     mark: bool,
     newline: &'static str,
+    /// The first place in the text as it was that is tied to another.
+    alias: Option<At>,
     /// What the text must stand for in the end.
     meant: Value,
 }
@@ -56,6 +58,7 @@ impl Draft {
         }
         Ok(Draft {
             file: file.to_owned(),
+            alias: View::new(text).alias(&tree),
             mark: text.len() < body.len(),
             text: text.to_owned(),
             newline,
@@ -126,10 +129,10 @@ impl Draft {
         let found = view.find(&tree, path)?;
         let splices = match found.node.as_map() {
             Some(entries) if view.is_flow(found.node) => {
-                self.into_flow(&view, found.node, entries, place, key, value)
+                self.in_flow_map(&view, found.node, entries, place, key, value)
             }
-            Some(_) => self.into_block(&view, &tree, found.node, place, key, value),
-            None if found.node.is_null() => self.into_nothing(&view, &tree, &found, key, value),
+            Some(_) => self.in_block(&view, &tree, found.node, place, key, value),
+            None if found.node.is_null() => self.in_nothing(&view, &tree, &found, key, value),
             None => None,
         };
         self.splice(splices.ok_or_else(|| unable(found.node))?);
@@ -142,8 +145,8 @@ impl Draft {
     pub fn finish(self) -> Result<Vec<u8>, Problem> {
         let tree = self.tree()?;
         if tree.to_json() != self.meant {
-            return Err(match View::new(&self.text).alias(&tree) {
-                Some(at) => tied(&at),
+            return Err(match &self.alias {
+                Some(at) => tied(at),
                 None => astray(&tree.at),
             });
         }
@@ -195,7 +198,7 @@ impl Draft {
             .unwrap_or(2)
     }
 
-    fn into_block(
+    fn in_block(
         &self,
         view: &View<'_>,
         tree: &Node,
@@ -223,7 +226,7 @@ impl Draft {
         Some(vec![(end..end, lines)])
     }
 
-    fn into_flow(
+    fn in_flow_map(
         &self,
         view: &View<'_>,
         map: &Node,
@@ -262,7 +265,7 @@ impl Draft {
         })
     }
 
-    fn into_nothing(
+    fn in_nothing(
         &self,
         view: &View<'_>,
         tree: &Node,

@@ -353,12 +353,12 @@ fn what_is_not_understood_is_refused_with_its_place() {
         (
             "prodution:\n  shop: A\n",
             "shop=B",
-            "m.yml has no environment `production`\n  hint: did you mean `prodution`?",
+            "m.yml has no environment `production`\n  hint: did you mean `prodution`? If it is new, add --create",
         ),
         (
             "production:\n  shopp: A\n",
             "shop=B",
-            "m.yml has no app `shop` in production\n  hint: did you mean `shopp`?",
+            "m.yml has no app `shop` in production\n  hint: did you mean `shopp`? If it is new, add --create",
         ),
         (
             "production:\n  web: A\n",
@@ -405,7 +405,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
         (
             "production:\n  shop: >-\n    A\n",
             "shop=B",
-            "m.yml:2:9: it is written in a way that cannot be edited in place",
+            "m.yml:3:5: it is written in a way that cannot be edited in place",
         ),
         (
             "production:\n  shop: &s A\n",
