@@ -2,6 +2,8 @@
 pub mod apply;
 pub mod cli;
 pub mod desired;
+#[cfg(test)]
+mod docs_test;
 pub mod exit;
 pub mod facts;
 pub mod kinds;

@@ -21,3 +21,5 @@ pub use catalog::{Catalog, Resource};
 pub use expand::{Expanded, expand};
 pub use explain::{Explanation, Layer, explain};
 pub use render::Renderer;
+#[cfg(test)]
+pub(crate) use schema::reference;

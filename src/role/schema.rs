@@ -52,6 +52,12 @@ pub(super) struct Written {
     resources: serde_json::Value,
 }
 
+/// What a role may have in it, for the reference.
+#[cfg(test)]
+pub(crate) fn reference() -> schemars::Schema {
+    schemars::schema_for!(Written)
+}
+
 /// A role, its parts still trees.
 #[derive(Debug, Clone)]
 pub(super) struct Role {

@@ -1,0 +1,206 @@
+//! The reference in `docs/` follows the code.
+//!
+//! Prose is written by hand, in the files themselves. What stands between `<!-- generated: NAME -->`
+//! and `<!-- /generated -->` is written by this test: `UPDATE_DOCS=1 cargo test the_reference`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the files are this repository's, not a host's"
+)]
+
+mod commands;
+mod tables;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::exit::Exit;
+use crate::kinds::KINDS;
+use crate::resource::AnyKind;
+use tables::{fields, types};
+
+const BEGIN: &str = "<!-- generated: ";
+const END: &str = "<!-- /generated -->";
+
+/// Every generated section of the reference, by the file and its name there.
+fn sections() -> Vec<(&'static str, &'static str, String)> {
+    let settings = schemars::schema_for!(crate::settings::Written);
+    let role = crate::role::reference();
+    let kinds: Vec<schemars::Schema> = KINDS.iter().map(|kind| kind.schema()).collect();
+    vec![
+        ("settings.md", "settings", fields(&settings)),
+        (
+            "kinds.md",
+            "list",
+            KINDS.iter().map(|kind| row(*kind)).collect(),
+        ),
+        (
+            "kinds.md",
+            "kinds",
+            KINDS.iter().map(|kind| page(*kind)).collect(),
+        ),
+        ("kinds.md", "types", types(&kinds)),
+        ("roles.md", "keys", fields(&role)),
+        ("exit-codes.md", "codes", codes()),
+        ("cli.md", "commands", commands::all()),
+    ]
+}
+
+fn row(kind: &dyn AnyKind) -> String {
+    format!("- [`{0}`](#{0}): {1}\n", kind.name(), kind.about())
+}
+
+fn page(kind: &dyn AnyKind) -> String {
+    format!(
+        "\n## {}\n\n{}\n\n```yaml\n{}```\n\n{}",
+        kind.name(),
+        kind.about(),
+        example(kind),
+        fields(&kind.schema())
+    )
+}
+
+/// As it would stand in a role, where there is little room for long lines.
+fn example(kind: &dyn AnyKind) -> String {
+    format!("- {}\n", kind.example().trim().replace('\n', "\n  "))
+}
+
+fn codes() -> String {
+    let mut table = String::from("| code | in JSON | meaning |\n| --- | --- | --- |\n");
+    for (exit, meaning) in Exit::ALL {
+        let word = serde_json::to_value(exit).unwrap();
+        let word = word.as_str().unwrap();
+        writeln!(table, "| {} | `{word}` | {meaning} |", exit.code()).unwrap();
+    }
+    table
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name)
+}
+
+/// A text with a section of it replaced.
+fn with_section(text: &str, name: &str, section: &str) -> Option<String> {
+    let begin = format!("{BEGIN}{name} -->\n");
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!(
+        "{before}{begin}{}\n{END}{after}",
+        section.trim_end()
+    ))
+}
+
+/// The first line in which two texts differ.
+fn first_difference(old: &str, new: &str) -> String {
+    let mut old = old.lines();
+    for (number, line) in new.lines().enumerate() {
+        match old.next() {
+            Some(known) if known == line => {}
+            known => {
+                return format!(
+                    "line {}: {:?}, expected {line:?}",
+                    number + 1,
+                    known.unwrap_or_default()
+                );
+            }
+        }
+    }
+    format!("{} lines too many", old.count())
+}
+
+#[test]
+fn the_reference_follows_the_code() {
+    let update = std::env::var_os("UPDATE_DOCS").is_some();
+    let mut stale = String::new();
+    for (name, section, body) in sections() {
+        let path = file(name);
+        let old = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let new = with_section(&old, section, &body)
+            .unwrap_or_else(|| panic!("docs/{name} has no `{BEGIN}{section} -->` … `{END}`"));
+        if update {
+            std::fs::write(&path, new).unwrap();
+        } else if old != new {
+            writeln!(stale, "docs/{name}: {}", first_difference(&old, &new)).unwrap();
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "run `UPDATE_DOCS=1 cargo test the_reference` and look at what changed:\n{stale}"
+    );
+}
+
+/// Each place in the reference's prose that a new fact or reserved name has to go to.
+#[test]
+fn the_reference_names_everything_that_templates_see() {
+    let prose = std::fs::read_to_string(file("roles.md")).unwrap();
+    let facts = crate::facts::gather(&crate::ports::root::Root::real().unwrap());
+    let facts = serde_json::to_value(facts).unwrap();
+    for (name, value) in facts.as_object().unwrap() {
+        let inner = value.as_object().into_iter().flatten();
+        let mut names: Vec<String> = inner
+            .map(|(inner, _)| format!("`facts.{name}.{inner}`"))
+            .collect();
+        if names.is_empty() {
+            names.push(format!("`facts.{name}`"));
+        }
+        for name in names {
+            assert!(
+                prose.contains(&name),
+                "docs/roles.md does not say what {name} is"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_field_and_setting_says_what_it_is() {
+    let mut silent = Vec::new();
+    let mut look = |owner: &str, schema: &schemars::Schema| {
+        silent.extend(
+            tables::silent(schema)
+                .into_iter()
+                .map(|field| format!("{owner}.{field}")),
+        );
+    };
+    look("settings", &schemars::schema_for!(crate::settings::Written));
+    look("role", &crate::role::reference());
+    for kind in KINDS {
+        look(kind.name(), &kind.schema());
+    }
+    assert!(silent.is_empty(), "no `///` on {}", silent.join(", "));
+}
+
+/// The first example in YAML of a page.
+fn example_of(page: &str) -> String {
+    let text = std::fs::read_to_string(file(page)).unwrap();
+    let (_, rest) = text.split_once("```yaml\n").unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_examples_of_the_reference_work_together() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, body) in [
+        ("node.yml", example_of("settings.md")),
+        ("roles/app.yml", example_of("roles.md")),
+        ("roles/base.yml", "description: Nothing.\n".into()),
+        ("templates/nginx/site.conf", "listen {{ app.port }};".into()),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, body).unwrap();
+    }
+    let settings = crate::settings::load(&folder.path().join("node.yml"), folder.path()).unwrap();
+    let facts = crate::facts::gather(&crate::ports::root::Root::real().unwrap());
+    let catalog = crate::role::expand(&settings, &facts, "")
+        .and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()))
+        .unwrap();
+    let ids: Vec<&str> = catalog
+        .resources
+        .iter()
+        .map(|resource| resource.id.as_str())
+        .collect();
+    assert_eq!(ids, ["directory:/srv/shop", "shop/site", "service:nginx"]);
+}

@@ -1,0 +1,197 @@
+//! Schemas as tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use schemars::Schema;
+use serde_json::{Map, Value};
+
+const HEAD: &str = "| field | type | default | |\n| --- | --- | --- | --- |\n";
+
+/// The fields of a type, then those of each type with fields of its own that is used in it.
+pub(super) fn fields(schema: &Schema) -> String {
+    let root = schema.as_value();
+    let mut text = table(root, root);
+    for (name, inner) in definitions(root).filter(|(_, inner)| has_fields(inner)) {
+        let used = uses(root, name);
+        writeln!(text, "\n`{}`: {}\n", used.join("`, `"), describe(inner)).unwrap();
+        text.push_str(&table(inner, root));
+    }
+    text
+}
+
+/// The types of fields that are written in a way of their own.
+pub(super) fn types(schemas: &[Schema]) -> String {
+    let mut known = BTreeMap::new();
+    for schema in schemas {
+        let own = definitions(schema.as_value()).filter(|(_, inner)| is_named(inner));
+        known.extend(own.map(|(name, inner)| (word(name), describe(inner))));
+    }
+    let mut text = String::new();
+    for (name, about) in known {
+        writeln!(text, "- *{name}*: {about}").unwrap();
+    }
+    text
+}
+
+/// Fields without a word about them.
+pub(super) fn silent(schema: &Schema) -> Vec<String> {
+    let root = schema.as_value();
+    let owners = std::iter::once(root).chain(definitions(root).map(|(_, inner)| inner));
+    owners
+        .flat_map(properties)
+        .filter(|(_, field)| describe(field).is_empty())
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn table(schema: &Value, root: &Value) -> String {
+    let mut text = HEAD.to_owned();
+    for (name, field) in properties(schema) {
+        let default = if required(schema, name) {
+            "**required**".to_owned()
+        } else {
+            default(field)
+        };
+        let about = describe(field).replace('|', "\\|");
+        writeln!(
+            text,
+            "| `{name}` | {} | {default} | {about} |",
+            kind(field, root)
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn default(field: &Value) -> String {
+    match field.get("default") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) if text.is_empty() => String::new(),
+        Some(Value::String(text)) => format!("`{text}`"),
+        Some(Value::Array(items)) if items.is_empty() => String::new(),
+        Some(Value::Object(map)) if map.is_empty() => String::new(),
+        Some(value) => format!("`{value}`"),
+    }
+}
+
+/// What may be written for a field.
+fn kind(field: &Value, root: &Value) -> String {
+    if let Some((name, inner)) = referred(field, root) {
+        return match values(inner) {
+            values if !values.is_empty() => values.join(", "),
+            _ if has_fields(inner) => "map, see below".into(),
+            _ => format!("[{}](#types)", word(name)),
+        };
+    }
+    let values = values(field);
+    if !values.is_empty() {
+        return values.join(", ");
+    }
+    let several = ["anyOf", "oneOf"]
+        .iter()
+        .find_map(|key| field[*key].as_array());
+    if let Some(several) = several {
+        let mut words: Vec<String> = several
+            .iter()
+            .filter(|one| one["type"] != "null")
+            .map(|one| kind(one, root))
+            .collect();
+        words.dedup();
+        return words.join(" or ");
+    }
+    match single(&field["type"]) {
+        "string" => "text".into(),
+        "boolean" => "`true`, `false`".into(),
+        "integer" => "whole number".into(),
+        "array" => format!("list of {}", plural(&kind(&field["items"], root))),
+        "object" => "map".into(),
+        "" => "anything".into(),
+        other => other.into(),
+    }
+}
+
+fn plural(word: &str) -> String {
+    match word.strip_prefix("map") {
+        Some(rest) => format!("maps{rest}"),
+        None => word.to_owned(),
+    }
+}
+
+/// The type of a field that may also be left out.
+fn single(types: &Value) -> &str {
+    match types {
+        Value::Array(types) => types
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null")
+            .unwrap_or_default(),
+        other => other.as_str().unwrap_or_default(),
+    }
+}
+
+/// The words of a type that is a choice of them.
+fn values(schema: &Value) -> Vec<String> {
+    let quoted = |value: &Value| value.as_str().map(|word| format!("`{word}`"));
+    if let Some(values) = schema["enum"].as_array() {
+        return values.iter().filter_map(quoted).collect();
+    }
+    if let Some(word) = quoted(&schema["const"]) {
+        return vec![word];
+    }
+    let several = schema["oneOf"].as_array();
+    let inner: Vec<Vec<String>> = several.into_iter().flatten().map(values).collect();
+    if inner.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    inner.concat()
+}
+
+fn referred<'a>(field: &'a Value, root: &'a Value) -> Option<(&'a str, &'a Value)> {
+    let name = field["$ref"].as_str()?.strip_prefix("#/$defs/")?;
+    Some((name, root.get("$defs")?.get(name)?))
+}
+
+fn definitions(root: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    root["$defs"].as_object().into_iter().flatten()
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema["properties"].as_object().into_iter().flatten()
+}
+
+fn required(schema: &Value, name: &str) -> bool {
+    let names = schema["required"].as_array();
+    names.is_some_and(|names| names.iter().any(|one| one == name))
+}
+
+fn has_fields(schema: &Value) -> bool {
+    schema["properties"]
+        .as_object()
+        .is_some_and(|map: &Map<_, _>| !map.is_empty())
+}
+
+/// Whether fields of this type say its name instead of what it is.
+fn is_named(schema: &Value) -> bool {
+    !has_fields(schema) && values(schema).is_empty()
+}
+
+/// The fields of whatever type in which a type is used.
+fn uses(root: &Value, name: &str) -> Vec<String> {
+    let target = format!("\"#/$defs/{name}\"");
+    let owners = std::iter::once(root).chain(definitions(root).map(|(_, inner)| inner));
+    owners
+        .flat_map(properties)
+        .filter(|(_, field)| field.to_string().contains(&target))
+        .map(|(field, _)| field.clone())
+        .collect()
+}
+
+fn word(name: &str) -> String {
+    name.to_lowercase()
+}
+
+fn describe(schema: &Value) -> String {
+    let text = schema["description"].as_str().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
