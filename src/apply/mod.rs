@@ -163,7 +163,7 @@ impl Walk<'_> {
                 "trueup was told to stop; the next pass goes on from here".into(),
             ));
         }
-        let seen = match resource.body.look(self.host) {
+        let seen = match resource.body.look(self.host, resource.watched) {
             Ok(seen) => seen,
             Err(failure) => return Ok(Result::Failed(None, failure)),
         };
@@ -196,7 +196,7 @@ impl Walk<'_> {
         resource: &Resource,
         change: Change,
     ) -> std::result::Result<Result, RootError> {
-        let seen = match resource.body.look(self.host) {
+        let seen = match resource.body.look(self.host, resource.watched) {
             Ok(seen) => seen,
             Err(failure) => return Ok(Result::Failed(Some(change), failure)),
         };
@@ -234,7 +234,7 @@ impl Walk<'_> {
     fn fail(&mut self, id: &str, failure: Failure, done: &mut [Done], catalog: &Catalog) {
         self.failed.insert(id.to_owned());
         if let Some(resource) = catalog.find(id)
-            && let Ok(seen) = resource.body.look(self.host)
+            && let Ok(seen) = resource.body.look(self.host, resource.watched)
         {
             self.stamp(id, seen.stamp);
         }
@@ -256,7 +256,11 @@ impl Walk<'_> {
     ) -> std::result::Result<(), RootError> {
         let run = match &entry.result {
             Result::Failed(..) | Result::Skipped(_) => None,
-            _ => resource.body.look(self.host).ok().and_then(|seen| seen.run),
+            _ => resource
+                .body
+                .look(self.host, resource.watched)
+                .ok()
+                .and_then(|seen| seen.run),
         };
         let record = self.ledger.read(&resource.id);
         let debts = owed::due(
@@ -305,7 +309,11 @@ impl Walk<'_> {
         if matches!(entry.result, Result::Failed(..) | Result::Skipped(_)) && paid.is_empty() {
             return Ok(());
         }
-        let run = resource.body.look(self.host).ok().and_then(|seen| seen.run);
+        let run = resource
+            .body
+            .look(self.host, resource.watched)
+            .ok()
+            .and_then(|seen| seen.run);
         let is_service = resource
             .triggers
             .iter()

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::kinds::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::store::{Etag, MAX_OBJECT, Object};
@@ -48,14 +48,14 @@ pub(super) fn load(host: &Host) -> Option<Cached> {
     let known: Option<LastGood> = meta.and_then(|text| serde_json::from_slice(&text).ok());
     let known = known.filter(|meta| meta.version == VERSION);
     let meta = match known {
-        Some(meta) if meta.sha256 == hash(&body) => meta,
+        Some(meta) if meta.sha256 == digest(&body) => meta,
         // The generation still counts: an old manifest must not slip in because a file was lost.
         other => LastGood {
             version: VERSION,
             etag: None,
             generation: other.as_ref().and_then(|meta| meta.generation),
             taken: other.map_or(Timestamp::UNIX_EPOCH, |meta| meta.taken),
-            sha256: hash(&body),
+            sha256: digest(&body),
         },
     };
     Some(Cached { body, meta })
@@ -73,16 +73,11 @@ pub(super) fn keep(
         etag: Some(object.etag.clone()),
         generation,
         taken: now,
-        sha256: hash(&object.body),
+        sha256: digest(&object.body),
     };
     let meta = serde_json::to_vec_pretty(&meta).expect("plain data is always JSON");
     host.root.make_dirs(&host.state(""), &Attrs::mode(0o755))?;
     host.root
         .replace(&body_path, &object.body, &Attrs::mode(0o600))?;
     host.root.replace(&meta_path, &meta, &Attrs::mode(0o600))
-}
-
-fn hash(body: &[u8]) -> String {
-    let digest = Sha256::digest(body);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -154,7 +154,7 @@ mod tests {
         }
         sandbox.write("/etc/group", "root:x:0:\nwww:x:2001:\n");
         let group = resource("group: {name: deploy, gid: 2001}").unwrap();
-        let change = group.look(&sandbox.host).unwrap().change.unwrap();
+        let change = group.look(&sandbox.host, false).unwrap().change.unwrap();
         let failure = group.apply(&change, &sandbox.host).unwrap_err();
         assert!(failure.message.contains("group `www`"), "{failure}");
         assert_eq!(
@@ -171,7 +171,7 @@ mod tests {
             return skipped("removing a main group", "needs root");
         }
         let group = resource("group: {name: nogroup, state: absent}").unwrap();
-        let change = group.look(&sandbox.host).unwrap().change.unwrap();
+        let change = group.look(&sandbox.host, false).unwrap().change.unwrap();
         let failure = group.apply(&change, &sandbox.host).unwrap_err();
         assert!(failure.hint.unwrap().contains("main group"));
         assert!(sandbox.read("/etc/group").contains("nogroup"));
@@ -197,9 +197,9 @@ mod tests {
         }
         let machine = machine_file("/etc/group");
         let group = resource("group: {name: trueup-probe, system: true}").unwrap();
-        let change = group.look(&sandbox.host).unwrap().change.unwrap();
+        let change = group.look(&sandbox.host, false).unwrap().change.unwrap();
         group.apply(&change, &sandbox.host).unwrap();
-        assert_eq!(group.look(&sandbox.host).unwrap().change, None);
+        assert_eq!(group.look(&sandbox.host, false).unwrap().change, None);
         assert_eq!(sandbox.mode("/etc/gshadow") & 0o077, 0);
         assert_eq!(machine_file("/etc/group"), machine);
     }

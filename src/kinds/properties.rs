@@ -34,7 +34,7 @@ fn wanted(kind: &str, fields: Value) -> Box<dyn AnyResource> {
 
 fn look(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
     sandbox.forget();
-    resource.look(&sandbox.host).unwrap().change
+    resource.look(&sandbox.host, false).unwrap().change
 }
 
 /// `refusable`: whether this change may be refused.

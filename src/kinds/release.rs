@@ -77,7 +77,7 @@ impl Kind for Release {
         let name = state.active.as_ref().map(|active| &active.name);
         let to = match &state.ready {
             Some(ready) => Shown::value(ready),
-            None => Shown::Unknown("unknown until it is built".into()),
+            None => Shown::Unknown("it is built".into()),
         };
         let mut change = Change::new(Verb::Deploy)
             .with(

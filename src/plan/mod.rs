@@ -1,6 +1,6 @@
 //! What a pass would do: a forecast, made by the same looking and comparing that an apply does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::owed::{self, Debt, Ledger, Stamps};
 use crate::ports::Host;
@@ -82,8 +82,10 @@ impl Selection {
 pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut stamps = Stamps::new();
     let mut looks = Vec::new();
+    // Nothing is changed while everything is looked at, so folders can be kept open meanwhile.
+    let _open = host.root.keep_folders_open();
     for resource in &catalog.resources {
-        let seen = resource.body.look(host);
+        let seen = resource.body.look(host, resource.watched);
         if let Ok(Seen {
             stamp: Some(stamp), ..
         }) = &seen
@@ -94,7 +96,7 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     }
     let ledger = Ledger::new(&host.root);
     let mut steps: Vec<Step> = Vec::new();
-    let mut planned: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut planned: BTreeSet<&str> = BTreeSet::new();
     for (resource, seen) in looks {
         if !selection.holds(&resource.id) {
             continue;
@@ -103,10 +105,9 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
             Some(waits) => (Forecast::Unknown(waits), None),
             None => forecast(seen, &steps),
         };
-        planned.insert(
-            &resource.id,
-            !matches!(forecast, Forecast::Right | Forecast::Failed(_)),
-        );
+        if !matches!(forecast, Forecast::Right | Forecast::Failed(_)) {
+            planned.insert(&resource.id);
+        }
         steps.push(Step {
             id: resource.id.clone(),
             forecast,
@@ -127,7 +128,7 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
 fn dormant(
     seen: &Result<Seen, Failure>,
     resource: &Resource,
-    planned: &BTreeMap<&str, bool>,
+    planned: &BTreeSet<&str>,
 ) -> Option<String> {
     let waits = matches!(
         seen,
@@ -138,7 +139,7 @@ fn dormant(
         })
     );
     let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
-    let comes = on.find(|id| planned.get(id.as_str()) == Some(&true));
+    let comes = on.find(|id| planned.contains(id.as_str()));
     comes
         .filter(|_| waits)
         .map(|id| format!("it starts with what {id} brings"))
@@ -169,7 +170,7 @@ fn forecast(seen: Result<Seen, Failure>, before: &[Step]) -> (Forecast, Option<R
 fn debts(
     resource: &Resource,
     step: &Step,
-    planned: &BTreeMap<&str, bool>,
+    planned: &BTreeSet<&str>,
     stamps: &Stamps,
     ledger: &Ledger<'_>,
 ) -> Vec<Debt> {
@@ -188,11 +189,7 @@ fn debts(
         if trigger.duty != Duty::Run && step.run.is_none() {
             continue;
         }
-        for id in trigger
-            .on
-            .iter()
-            .filter(|id| planned.get(id.as_str()) == Some(&true))
-        {
+        for id in trigger.on.iter().filter(|id| planned.contains(id.as_str())) {
             match debts.iter_mut().find(|debt| debt.duty == trigger.duty) {
                 Some(debt) if debt.causes.contains(id) => {}
                 Some(debt) => debt.causes.push(id.clone()),

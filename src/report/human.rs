@@ -55,9 +55,11 @@ pub fn change_lines(paint: Paint, id: &str, change: &Change) -> String {
         .fields
         .iter()
         .map(|field| match (&field.from, &field.to) {
-            (Shown::Absent, Shown::Value(to)) => format!("{} {to}", field.field),
-            (Shown::Value(from), Shown::Value(to)) => format!("{} {from} -> {to}", field.field),
-            (Shown::Value(from), Shown::Absent) => format!("{} {from}", field.field),
+            (Shown::Absent, Shown::Value(to)) => format!("{} {}", field.field, short(to)),
+            (Shown::Value(from), Shown::Value(to)) => {
+                format!("{} {} -> {}", field.field, short(from), short(to))
+            }
+            (Shown::Value(from), Shown::Absent) => format!("{} {}", field.field, short(from)),
             (_, Shown::Unknown(until)) => format!("{} unknown until {until}", field.field),
             (_, Shown::Text(_)) | (Shown::Text(_), _) => field.field.to_string(),
             (_, Shown::Secret) | (Shown::Secret, _) => format!("{} (secret)", field.field),
@@ -72,6 +74,12 @@ pub fn change_lines(paint: Paint, id: &str, change: &Change) -> String {
             paint.faint(&format!("({})", fields.join(", ")))
         )
     }
+}
+
+/// A sha as people say it; anything else as it is.
+fn short(value: &str) -> &str {
+    let sha = value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if sha { &value[..7] } else { value }
 }
 
 /// The texts of a change as unified diffs, indented.
@@ -134,7 +142,8 @@ pub fn totals(paint: Paint, report: &Report) -> String {
     let mut parts = vec![if planned {
         format!("{} to change", counts.changed)
     } else {
-        format!("{} changes", counts.changed)
+        let plural = if counts.changed == 1 { "" } else { "s" };
+        format!("{} change{plural}", counts.changed)
     }];
     let mut add = |number: usize, word: &str| {
         if number > 0 {

@@ -105,6 +105,6 @@ fn totals_count_what_happened_in_words() {
     let report = report(vec![changed, row(Status::Failed)]);
     assert_eq!(
         totals(Paint::default(), &report),
-        "failed: 1 changes, 1 restarted, 1 failed, 1 right (7 ms)"
+        "failed: 1 change, 1 restarted, 1 failed, 1 right (7 ms)"
     );
 }

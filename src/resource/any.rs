@@ -105,7 +105,8 @@ pub trait AnyResource {
     fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem>;
     fn check(&self) -> Option<&str>;
     fn triggers(&self) -> Vec<Trigger>;
-    fn look(&self, host: &Host) -> Result<Seen, Failure>;
+    /// `stamp`: whether somebody needs the fingerprint, which may cost reading.
+    fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure>;
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
 }
@@ -143,11 +144,11 @@ impl<K: Kind> AnyResource for Typed<K> {
         K::triggers(&self.spec)
     }
 
-    fn look(&self, host: &Host) -> Result<Seen, Failure> {
+    fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure> {
         let state = K::inspect(&self.spec, host)?;
         Ok(Seen {
             change: K::diff(&self.spec, &state),
-            stamp: K::stamp(&self.spec, &state),
+            stamp: stamp.then(|| K::stamp(&self.spec, &state)).flatten(),
             run: K::run(&self.spec, &state),
             dormant: K::dormant(&self.spec, &state),
         })

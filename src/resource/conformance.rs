@@ -146,7 +146,7 @@ pub fn resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
 
 fn look(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, String> {
     sandbox.forget();
-    let seen = resource.look(&sandbox.host);
+    let seen = resource.look(&sandbox.host, false);
     Ok(seen
         .map_err(|failure| format!("looking: {failure}"))?
         .change)
@@ -159,7 +159,9 @@ fn mend(resource: &dyn AnyResource, change: &Change, sandbox: &Sandbox) -> Resul
     if outcome != Outcome::Done {
         return Err(format!("applying {change:?} ended in {outcome:?}"));
     }
-    let at_once = resource.look(&sandbox.host).map_err(|f| f.to_string())?;
+    let at_once = resource
+        .look(&sandbox.host, false)
+        .map_err(|f| f.to_string())?;
     for (when, left) in [
         ("at once", at_once.change),
         ("in the next pass", look(resource, sandbox)?),

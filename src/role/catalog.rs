@@ -17,6 +17,8 @@ pub struct Resource {
     /// By whole ids.
     pub triggers: Vec<Trigger>,
     pub body: Box<dyn AnyResource>,
+    /// Whether another resource has a trigger on it.
+    pub watched: bool,
 }
 
 /// Everything that is described for a node, in order.
@@ -24,6 +26,7 @@ pub struct Catalog {
     pub resources: Vec<Resource>,
     /// Commands that check sets of files together, by name.
     pub checks: BTreeMap<String, Argv>,
+    by_id: HashMap<String, usize>,
 }
 
 /// Fields that say when to act and not what is wanted: two declarations may differ in them.
@@ -52,14 +55,33 @@ impl Catalog {
         same_id_twice(&resources, &mut problems);
         unknown_checks(&resources, &checks, &mut problems);
         if problems.is_empty() {
-            Ok(Catalog { resources, checks })
+            Ok(Catalog::of(resources, checks))
         } else {
             Err(Problems(problems))
         }
     }
 
+    fn of(mut resources: Vec<Resource>, checks: BTreeMap<String, Argv>) -> Catalog {
+        let ids = resources.iter().enumerate();
+        let by_id: HashMap<String, usize> = ids.map(|(at, r)| (r.id.clone(), at)).collect();
+        let watched: Vec<usize> = resources
+            .iter()
+            .flat_map(|resource| &resource.triggers)
+            .flat_map(|trigger| &trigger.on)
+            .filter_map(|id| by_id.get(id).copied())
+            .collect();
+        for at in watched {
+            resources[at].watched = true;
+        }
+        Catalog {
+            resources,
+            checks,
+            by_id,
+        }
+    }
+
     pub fn find(&self, id: &str) -> Option<&Resource> {
-        self.resources.iter().find(|resource| resource.id == id)
+        self.by_id.get(id).map(|at| &self.resources[*at])
     }
 }
 

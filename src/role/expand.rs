@@ -17,6 +17,9 @@ use crate::resource::{AnyResource, Argv, Inputs};
 use crate::settings::Settings;
 use crate::yaml::{self, Node};
 
+/// Fields that every resource may have and that no kind sees.
+const COMMON: &[&str] = &["id", "when"];
+
 /// A resource that is not yet held against the others.
 pub(super) struct Draft {
     pub id: String,
@@ -239,10 +242,9 @@ impl Expanded<'_> {
             .value
             .map("the fields of the resource")
             .map_err(|p| p.resource(written_id()))?;
-        let mut fields = entry.value.clone();
-        let when = take(&mut fields, "when");
-        let id = take(&mut fields, "id");
-        let id = match &id {
+        let fields = &entry.value;
+        let when = fields.get("when");
+        let id = match fields.get("id") {
             Some(id) => {
                 let id = self
                     .renderer
@@ -271,10 +273,10 @@ impl Expanded<'_> {
         }
         let rendered = self
             .renderer
-            .tree(&fields, scope, &|_| true)
+            .fields(fields, COMMON, scope)
             .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
         let body = kind.decode(&rendered).map_err(|problem| {
-            let problem = without_value(problem, &fields);
+            let problem = without_value(problem, fields);
             problem.resource(id.clone().unwrap_or_else(written_id))
         })?;
         Ok(Some(Draft {
@@ -309,14 +311,6 @@ fn without_value(problem: Problem, fields: &Node) -> Problem {
     }
 }
 
-fn take(node: &mut Node, key: &str) -> Option<Node> {
-    let yaml::Kind::Map(entries) = &mut node.kind else {
-        return None;
-    };
-    let at = entries.iter().position(|entry| entry.key == key)?;
-    Some(entries.remove(at).value)
-}
-
 /// What a resource may ask for while it is completed.
 struct Given<'a> {
     renderer: &'a Renderer<'a>,
@@ -347,6 +341,7 @@ impl Resource {
             item: draft.item,
             triggers,
             body: draft.body,
+            watched: false,
         }
     }
 }

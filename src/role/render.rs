@@ -71,16 +71,7 @@ impl<'a> Renderer<'a> {
             Kind::Map(entries) => Kind::Map(
                 entries
                     .iter()
-                    .map(|entry| {
-                        let value = self
-                            .tree(&entry.value, scope, ours)
-                            .map_err(|p| under(p, &entry.key))?;
-                        Ok(Entry {
-                            key: entry.key.clone(),
-                            key_at: entry.key_at.clone(),
-                            value,
-                        })
-                    })
+                    .map(|entry| self.entry(entry, scope, ours))
                     .collect::<Result<_, Problem>>()?,
             ),
         };
@@ -88,6 +79,34 @@ impl<'a> Renderer<'a> {
             kind,
             at: node.at.clone(),
             span: node.span.clone(),
+        })
+    }
+
+    /// The fields of a resource, rendered, without the common ones.
+    pub fn fields(&self, node: &Node, without: &[&str], scope: &Scope) -> Result<Node, Problem> {
+        let entries = node.as_map().unwrap_or_default().iter();
+        let wanted = entries.filter(|entry| !without.contains(&entry.key.as_str()));
+        let entries = wanted.map(|entry| self.entry(entry, scope, &|_| true));
+        Ok(Node {
+            kind: Kind::Map(entries.collect::<Result<_, Problem>>()?),
+            at: node.at.clone(),
+            span: node.span.clone(),
+        })
+    }
+
+    fn entry(
+        &self,
+        entry: &Entry,
+        scope: &Scope,
+        ours: &dyn Fn(&At) -> bool,
+    ) -> Result<Entry, Problem> {
+        let value = self
+            .tree(&entry.value, scope, ours)
+            .map_err(|p| under(p, &entry.key))?;
+        Ok(Entry {
+            key: entry.key.clone(),
+            key_at: entry.key_at.clone(),
+            value,
         })
     }
 

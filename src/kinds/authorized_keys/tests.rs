@@ -40,11 +40,11 @@ fn sandbox(text: Option<&str>) -> Sandbox {
 
 /// Makes it so and returns what changed; afterwards nothing is left to do.
 fn converge(keys: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, Failure> {
-    let change = keys.look(&sandbox.host)?.change;
+    let change = keys.look(&sandbox.host, false)?.change;
     if let Some(change) = &change {
         keys.apply(change, &sandbox.host)?;
     }
-    assert_eq!(keys.look(&sandbox.host)?.change, None);
+    assert_eq!(keys.look(&sandbox.host, false)?.change, None);
     Ok(change)
 }
 
@@ -156,7 +156,7 @@ fn a_user_or_home_that_is_not_there_yet_is_waited_for() {
     let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
     assert!(failure.not_yet && failure.message.contains("/home/deploy"));
     sandbox.write("/etc/passwd", "");
-    let looked = deploy(&[ANA], "").look(&sandbox.host);
+    let looked = deploy(&[ANA], "").look(&sandbox.host, false);
     if sandbox.is_privileged() {
         assert!(looked.unwrap_err().not_yet);
     } else {
@@ -193,7 +193,7 @@ fn a_link_whose_keys_should_stay_is_left_for_somebody_to_look_at() {
     sandbox.write("/home/deploy/elsewhere", EVE);
     sandbox.link(FILE, "../elsewhere");
     for keys in [deploy(&[ANA], ", exclusive: false"), deploy(&[], "")] {
-        let failure = keys.look(&sandbox.host).unwrap_err();
+        let failure = keys.look(&sandbox.host, false).unwrap_err();
         assert!(failure.message.contains("symbolic link"), "{failure}");
     }
     sandbox.host.root.read_link(FILE.as_ref()).unwrap().unwrap();

@@ -59,12 +59,12 @@ fn sandbox(test: &str, packages: &[(&str, &str)]) -> Option<Sandbox> {
 }
 
 fn apply(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Outcome, Failure> {
-    let change = resource.look(&sandbox.host)?.change;
+    let change = resource.look(&sandbox.host, false)?.change;
     resource.apply(&change.expect("something to do"), &sandbox.host)
 }
 
 fn left(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
-    resource.look(&sandbox.host).unwrap().change
+    resource.look(&sandbox.host, false).unwrap().change
 }
 
 #[test]

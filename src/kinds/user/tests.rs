@@ -3,10 +3,10 @@ use crate::resource::conformance::resource;
 use crate::resource::{AnyResource, Failure};
 
 fn converge(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(), Failure> {
-    if let Some(change) = resource.look(&sandbox.host)?.change {
+    if let Some(change) = resource.look(&sandbox.host, false)?.change {
         resource.apply(&change, &sandbox.host)?;
     }
-    assert_eq!(resource.look(&sandbox.host)?.change, None);
+    assert_eq!(resource.look(&sandbox.host, false)?.change, None);
     Ok(())
 }
 

@@ -12,9 +12,12 @@ mod tests;
 mod tree;
 mod write;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -69,11 +72,24 @@ pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
     euid: Uid,
+    folders: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
+}
+
+/// How many folders are kept open at most: far below what a process may have open.
+const MAX_OPEN: usize = 128;
+
+/// While this lives, folders stay open: see [`Root::keep_folders_open`].
+pub struct OpenFolders<'a>(&'a Root);
+
+impl Drop for OpenFolders<'_> {
+    fn drop(&mut self) {
+        self.0.folders.replace(None);
+    }
 }
 
 /// Where a path lives: its parent folder, held open, and its last part.
 struct Spot {
-    parent: OwnedFd,
+    parent: Rc<OwnedFd>,
     name: OsString,
 }
 
@@ -96,6 +112,7 @@ impl Root {
             dir: fd,
             path,
             euid: geteuid(),
+            folders: RefCell::new(None),
         })
     }
 
@@ -160,15 +177,42 @@ impl Root {
                 source: Errno::EMFILE,
             })?;
             return Ok(Some(Spot {
-                parent,
+                parent: Rc::new(parent),
                 name: OsStr::new(".").into(),
             }));
         };
         let parent = path.parent().unwrap_or(Path::new("/"));
-        Ok(self.folder(verb, parent)?.map(|parent| Spot {
+        let parent = self.known_folder(verb, parent)?;
+        Ok(parent.map(|parent| Spot {
             parent,
             name: name.into(),
         }))
+    }
+
+    /// [`Root::folder`], from those that are kept open if there are any.
+    fn known_folder(&self, verb: &'static str, path: &Path) -> Result<Option<Rc<OwnedFd>>> {
+        if let Some(folders) = self.folders.borrow().as_ref()
+            && let Some(folder) = folders.get(path)
+        {
+            return Ok(Some(folder.clone()));
+        }
+        let Some(folder) = self.folder(verb, path)?.map(Rc::new) else {
+            return Ok(None);
+        };
+        if let Some(folders) = self.folders.borrow_mut().as_mut() {
+            if folders.len() >= MAX_OPEN {
+                folders.clear();
+            }
+            folders.insert(path.to_owned(), folder.clone());
+        }
+        Ok(Some(folder))
+    }
+
+    /// Keeps the folders that are looked into open until the guard goes: for many looks in a row,
+    /// during which nothing is changed through this handle.
+    pub fn keep_folders_open(&self) -> OpenFolders<'_> {
+        self.folders.replace(Some(HashMap::new()));
+        OpenFolders(self)
     }
 
     /// Like [`Root::spot`], for a caller that needs the parent to be there.

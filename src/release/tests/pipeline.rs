@@ -219,7 +219,7 @@ fn the_plan_tells_the_sha_and_the_steps_and_does_nothing() {
     assert_eq!(to("sha"), &Shown::value(&sha));
     assert_eq!(
         to("release"),
-        &Shown::Unknown("unknown until it is built".into())
+        &Shown::Unknown("it is built".into())
     );
     assert_eq!(
         to("steps"),
