@@ -135,15 +135,8 @@ pub fn read(
                 store.address()
             ))
             .hint("`trueup publish ENV APP=SHA --create` makes the first one");
-            match cached {
-                // It was there once: its loss is not an order to forget what is wanted.
-                Some(cached) => refuse(problem, Some(cached), &name, whom),
-                None => {
-                    let mut desired = Desired::nothing();
-                    desired.warnings.push(problem);
-                    Ok(desired)
-                }
-            }
+            // Whether it was there once or never was: its absence is not an order to want nothing.
+            refuse(problem, cached, &name, whom)
         }
         Err(StoreError::TooLarge { limit, .. }) => {
             let problem = Problem::new(format!("{name} is larger than {limit} bytes"));

@@ -98,11 +98,10 @@ give_git_server() {
   on git systemd-run -q --unit git-daemon --uid git git daemon --reuseaddr --export-all --base-path=/srv/git /srv/git
 }
 
-# What an operator puts on an app server for a private repository: the key, and who the git server is.
+# What an operator puts on an app server for a private repository: the key.
 give_deploy_key() {
-  on "$1" install -d -m 700 /root/.ssh
-  on git cat /root/deploy_key | write "$1:/root/.ssh/id_ed25519" 600
-  on git sed "s/^/$git_address /" /etc/ssh/ssh_host_ed25519_key.pub | write "$1:/root/.ssh/known_hosts"
+  on "$1" install -d -m 700 /etc/trueup
+  on git cat /root/deploy_key | write "$1:/etc/trueup/deploy_key" 600
 }
 
 # The binary under test, and the roles and templates that its package would bring.
@@ -122,14 +121,20 @@ give_app_server() {
   give_apt_repo "$1"
   give_deploy_key "$1"
   give_keys "$1"
-  on "$1" rm -f /etc/nginx/sites-enabled/default          # else nginx's own page answers for every name
   cat >"$SCRATCH/node.yml" <<END
 environment: production
 roles: [app]
 store: {url: "s3://$bucket", region: $AWS_REGION, endpoint: "$endpoint", path_style: true}
 attributes:
+  packages: [nginx-light, ruby, bundler]
+  deploy_key: /etc/trueup/deploy_key
+  known_hosts: ["$git_address $(on git cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)"]
   apps:
-    shop: {repo: "$2", port: 3000}
+    shop:
+      repo: "$2"
+      port: 3000
+      steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
+      assets: {run: bin/build}
 END
   write "$1:/etc/trueup/node.yml" <"$SCRATCH/node.yml"
   give_trueup "$1"

@@ -7,9 +7,8 @@
 give_git_server
 give_s3
 give_app_server web "git@$git_address:shop.git"
-check "the deploy key opens the repository on the host" on web git ls-remote "git@$git_address:shop.git"
-
-differs "without a manifest a pass does not claim to have converged" 0 "$(on web trueup converge &>/dev/null; echo $?)"
+code "without a manifest a pass changes nothing and says so" 78 on web trueup converge
+has "with what to do about it" "trueup publish" "$said"
 code "and no user was made" 2 on web getent passwd deploy
 
 check "v1 is published from outside" publish "${sha[v1]}" --create
@@ -17,7 +16,8 @@ check "the host converges" on web trueup converge
 wait_for 10 "a visitor gets v1 through nginx" page_says web "version v1"
 has "the health check answers" ok "$(page web /health)"
 has "the page's compiled asset is served" "color: black" "$(page web "$(page_line web asset)")"
-same "puma's process is the one that answers" "$(shown web puma-shop MainPID)" "$(page_line web pid)"
+same "a worker of the puma that systemd started answers" "$(shown web puma-shop MainPID)" \
+  "$(on web ps -o ppid= -p "$(page_line web pid)" | tr -d ' ')"
 same "it was started once" 1 "$(starts web puma-shop)"
 
 on web touch /run/before

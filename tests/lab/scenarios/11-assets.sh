@@ -1,0 +1,33 @@
+#!/bin/bash
+# 11-assets: a release's assets are compiled anew, the old ones are still served, and an operator's own restart owes nothing
+# timeout: 120
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+give_git_server
+give_s3
+give_app_server web "git@$git_address:shop.git"
+
+check "v2 is published" publish "${sha[v2]}" --create
+check "the host converges" on web trueup converge
+wait_for 10 "a visitor gets v2" page_says web "version v2"
+old=$(page_line web asset)
+
+check "v3 is published" publish "${sha[v3]}"
+check "the host converges again" on web trueup converge
+wait_for 10 "a visitor gets v3" page_says web "version v3"
+differs "its stylesheet has a new name" "$old" "$(page_line web asset)"
+has "and the new content" "color: green" "$(page web "$(page_line web asset)")"
+has "a page of the old release still finds its own" "color: black" "$(page web "$old")"
+
+check "an operator changes puma's config and restarts it by hand" \
+  on web sh -c 'echo "# by hand" >>/etc/puma/shop.rb; systemctl restart puma-shop'
+puma=$(shown web puma-shop InvocationID)
+code "the plan shows the drift and the restart that mending it brings" 2 on web trueup plan
+has "with its cause" "restart service:puma-shop (because of shop/puma-config)" "$said"
+check "the host converges" on web trueup converge
+differs "puma was restarted" "$puma" "$(shown web puma-shop InvocationID)"
+puma=$(shown web puma-shop InvocationID)
+check "an operator restarts puma, for no reason of ours" on web systemctl restart puma-shop
+code "nothing is owed for that" 0 on web trueup converge
+has "and nothing changed" "0 changes" "$said"
