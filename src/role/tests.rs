@@ -231,6 +231,13 @@ fn templates_include_others_and_are_never_escaped_as_html() {
 }
 
 #[test]
+fn a_map_is_rendered_in_the_order_in_which_it_was_written() {
+    let role = "parameters: {m: {z: 1, a: 2, y: 3, b: 4, x: 5, c: 6}}\nresources:\n  - file: {path: \"/{% for k, v in m %}{{ k }}{% endfor %}\", content: x}";
+    let catalog = catalog(role, "", &[]).unwrap();
+    assert_eq!(ids(&catalog), ["file:/zaybxc"]);
+}
+
+#[test]
 fn an_explanation_shows_every_layer_with_its_place_and_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("roles")).unwrap();

@@ -217,10 +217,7 @@ fn the_plan_tells_the_sha_and_the_steps_and_does_nothing() {
             .to
     };
     assert_eq!(to("sha"), &Shown::value(&sha));
-    assert_eq!(
-        to("release"),
-        &Shown::Unknown("it is built".into())
-    );
+    assert_eq!(to("release"), &Shown::Unknown("it is built".into()));
     assert_eq!(
         to("steps"),
         &Shown::Text("gems: bundle install\nassets: rake\n".into())
