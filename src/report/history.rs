@@ -64,7 +64,8 @@ impl<'a> History<'a> {
             None => Some(report.started),
         };
         let same_as_before = before.is_some_and(|last| last.outcome == report.outcome);
-        if !report.is_quiet() && !(same_as_before && self.is_repeat(report)) {
+        let repeat = same_as_before && self.is_repeat(report);
+        if !(report.is_quiet() || repeat) {
             let folder = self.host.state("runs");
             self.host.root.make_dirs(&folder, &Attrs::mode(0o755))?;
             let body = serde_json::to_vec_pretty(report).expect("plain data is always JSON");

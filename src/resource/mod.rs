@@ -177,7 +177,7 @@ pub trait Documented: schemars::JsonSchema {}
 impl<T: schemars::JsonSchema> Documented for T {}
 
 /// A kind that can tell how each of its fields is tested. In the shipped binary this asks nothing
-/// of a type; in tests it is [`conformance::Probed`].
+/// of a type; in tests it is `conformance::Probed`.
 #[cfg(not(test))]
 pub trait Probed {}
 #[cfg(not(test))]

@@ -49,7 +49,7 @@ pub struct Command {
     /// `None`: as trueup itself.
     pub identity: Option<Identity>,
     pub timeout: Duration,
-    /// Where everything that it prints is kept as well; at most [`output::LOG_LIMIT`] bytes.
+    /// Where everything that it prints is kept as well; at most 16 MiB.
     pub log: Option<File>,
     /// Descriptors that the child gets as 3, 4, …, at most 16.
     pub pass: Vec<OwnedFd>,

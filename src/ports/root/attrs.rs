@@ -57,6 +57,8 @@ impl From<FileStat> for Meta {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            // Its width differs between architectures.
+            #[allow(clippy::unnecessary_cast)]
             links: stat.st_nlink as u64,
             inode: stat.st_ino,
             device: stat.st_dev,

@@ -2,7 +2,8 @@
 //!
 //! Every path of the host is looked up below this handle, so the same code works on `/` and on a
 //! sandbox folder (`--root DIR`). Lookups never follow a symbolic link that somebody other than
-//! root (or, in a sandbox, the user who runs trueup) could have put there: see [`resolve`].
+//! root (or, in a sandbox, the user who runs trueup) could have put there: see
+//! `resolve.rs`.
 
 mod attrs;
 mod read;
