@@ -150,6 +150,7 @@ impl Kind for Service {
             id: state.run.clone()?,
             started: state.started_at,
             reloaded: state.reloaded_at,
+            load: state.load.clone(),
         })
     }
 

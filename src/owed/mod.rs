@@ -15,7 +15,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{Duty, Run, Stamp, Trigger};
@@ -27,9 +26,9 @@ pub use ledger::Ledger;
 pub struct Record {
     /// The run of the service that this is about; a command has none.
     pub run: Option<String>,
-    /// When that run had last been reloaded.
+    /// The last reload of that run.
     #[serde(default)]
-    pub reloaded: Option<Timestamp>,
+    pub load: Option<String>,
     /// Fingerprints by duty and by the id of what it depends on; empty: it was not there.
     pub with: BTreeMap<Duty, BTreeMap<String, String>>,
 }
@@ -88,8 +87,7 @@ fn is_due(
     let same_run = record.is_some_and(|record| record.run.as_deref() == Some(run.id.as_str()));
     // A supervisor may forget when it last reloaded (systemd does at its own reload): then nobody
     // is known to have loaded it since.
-    let same_load =
-        run.reloaded.is_none() || record.is_some_and(|record| record.reloaded == run.reloaded);
+    let same_load = run.load.is_none() || record.is_some_and(|record| record.load == run.load);
     if let Some(then) = then
         && same_run
         && (duty == Duty::Restart || same_load)
@@ -131,9 +129,9 @@ pub fn settle(
             Some(record) if any_open => record.run.clone(),
             _ => run.map(|run| run.id.clone()),
         },
-        reloaded: match record {
-            Some(record) if any_open => record.reloaded,
-            _ => run.and_then(|run| run.reloaded),
+        load: match record {
+            Some(record) if any_open => record.load.clone(),
+            _ => run.and_then(|run| run.load.clone()),
         },
         with: BTreeMap::new(),
     };

@@ -19,6 +19,7 @@ fn run(id: &str, started: i64) -> Run {
         id: id.into(),
         started: Some(at(started)),
         reloaded: None,
+        load: None,
     }
 }
 
@@ -170,8 +171,28 @@ fn a_reload_is_paid_by_a_later_reload_or_start_of_anybody() {
     assert!(!owed(&run("b", 25)));
     assert!(!owed(&Run {
         reloaded: Some(at(30)),
+        load: Some("30".into()),
         ..run("a", 10)
     }));
+}
+
+#[test]
+fn a_reload_is_known_again_though_its_time_is_worked_out_anew() {
+    let triggers = vec![Trigger {
+        duty: Duty::Reload,
+        on: vec!["conf".into()],
+    }];
+    let seen = |nanos| Run {
+        reloaded: Some(at(30) + jiff::SignedDuration::from_nanos(nanos)),
+        load: Some("30".into()),
+        ..run("a", 10)
+    };
+    let (one, two) = (stamps("one", 20), stamps("two", 25));
+    let record = settle(None, Some(&seen(0)), &triggers, &one, &[]);
+    let again = settle(Some(&record), Some(&seen(7)), &triggers, &one, &[]);
+    assert_eq!(again, record, "a look at it rewrote the record");
+    // The record decides, not the times: the clock may have been set back since the reload.
+    assert!(!due(Some(&record), Some(&seen(7)), &triggers, &two).is_empty());
 }
 
 #[test]

@@ -162,7 +162,10 @@ pub struct Stamp {
 pub struct Run {
     pub id: String,
     pub started: Option<Timestamp>,
+    /// When it was last told to reload, by the wall clock as it is set now.
     pub reloaded: Option<Timestamp>,
+    /// Which reload that was.
+    pub load: Option<String>,
 }
 
 /// A spec that can tell its fields. In the shipped binary this asks nothing of a type; in tests it

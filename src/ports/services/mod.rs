@@ -57,6 +57,9 @@ pub struct Status {
     pub started_at: Option<Timestamp>,
     /// When it was last told to reload, if its supervisor knows.
     pub reloaded_at: Option<Timestamp>,
+    /// Which reload that was: differs after every one, and never else. (The time is worked out
+    /// anew at each look and so is never twice the same.)
+    pub load: Option<String>,
     pub can_reload: bool,
     /// The definition on disk is newer than the one its supervisor has read.
     pub stale_definition: bool,
@@ -73,6 +76,7 @@ impl Status {
             run: None,
             started_at: None,
             reloaded_at: None,
+            load: None,
             can_reload: false,
             stale_definition: false,
         }

@@ -169,6 +169,9 @@ impl Found {
             reloaded_at: run
                 .and_then(|run| run.reloaded)
                 .and_then(|nanos| moment::of_boot(Duration::from_nanos(nanos))),
+            load: run
+                .and_then(|run| run.reloaded)
+                .map(|nanos| nanos.to_string()),
             can_reload: unit.is_some_and(|unit| !unit.reload.is_empty()),
             // It is read at every start.
             stale_definition: false,

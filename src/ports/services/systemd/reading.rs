@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use zbus::Variant;
 
 use super::bus::Properties;
@@ -20,7 +19,9 @@ impl Reading {
     pub(super) fn status(&self) -> Status {
         let active = self.active();
         let runs = !matches!(active, Active::Stopped | Active::Failed);
-        let started_at = self.started_at().filter(|_| runs);
+        let started = self.started().filter(|_| runs);
+        // A reload of an earlier run says nothing about this one.
+        let reloaded = self.reloaded().filter(|at| Some(*at) >= started && runs);
         Status {
             known: self.known(),
             active,
@@ -29,11 +30,9 @@ impl Reading {
                 .and_then(|pid| u32::try_from(pid).ok())
                 .filter(|pid| *pid != 0),
             run: self.invocation().filter(|_| runs),
-            started_at,
-            // A reload of an earlier run says nothing about this one.
-            reloaded_at: self
-                .reloaded_at()
-                .filter(|at| Some(*at) >= started_at && runs),
+            started_at: started.and_then(moment::of_monotonic),
+            reloaded_at: reloaded.and_then(moment::of_monotonic),
+            load: reloaded.map(|at| at.as_micros().to_string()),
             can_reload: flag(&self.unit, "CanReload"),
             stale_definition: flag(&self.unit, "NeedDaemonReload"),
         }
@@ -137,14 +136,14 @@ impl Reading {
     }
 
     /// Of the main process where there is one, else of the unit as a whole.
-    fn started_at(&self) -> Option<Timestamp> {
+    fn started(&self) -> Option<Duration> {
         let main = micros(&self.service, "ExecMainStartTimestampMonotonic");
         let whole = || micros(&self.unit, "ActiveEnterTimestampMonotonic");
-        moment::of_monotonic(main.or_else(whole)?)
+        main.or_else(whole)
     }
 
-    /// When the last of the `ExecReload=` commands was started.
-    fn reloaded_at(&self) -> Option<Timestamp> {
+    /// When the last of the `ExecReload=` commands was started, on systemd's own clock.
+    fn reloaded(&self) -> Option<Duration> {
         let Variant::Array(commands) = &**self.service.get("ExecReload")? else {
             return None;
         };
@@ -160,7 +159,7 @@ impl Reading {
                 _ => None,
             })
             .max()?;
-        moment::of_monotonic(Duration::from_micros(last))
+        Some(Duration::from_micros(last))
     }
 
     fn word(&self, property: &str) -> &str {

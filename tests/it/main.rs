@@ -1,0 +1,26 @@
+//! What trueup promises, held against the binary as people run it. One binary for all of it: it
+//! links once.
+//!
+//! - [`scenario`]: folders in `tests/scenarios`: what is there, what a pass does, what is there then
+//! - [`bad_input`]: what people and broken machines hand in, and what they are told
+//! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
+//! - [`cli`]: what every command owes to scripts and pipes
+//! - [`tidy`]: the layout of the source itself
+//!
+//! Every sandbox is a folder of its own, so tests run side by side; what they start ends with them.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test stands outside of the ports, and its failure is a panic"
+)]
+
+mod bad_input;
+mod cli;
+mod crash;
+mod processes;
+mod sandbox;
+mod scenario;
+mod tidy;
+mod tree;
