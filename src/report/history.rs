@@ -90,7 +90,8 @@ impl<'a> History<'a> {
             .replace_volatile(&path, &body, &Attrs::mode(0o644))
     }
 
-    /// A host that waits or is stale for hours says so once, not at every tick.
+    /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,
+    /// and the newest report says all that this one does.
     fn is_repeat(&self, report: &Report) -> bool {
         let Some(newest) = self
             .list()
@@ -102,7 +103,13 @@ impl<'a> History<'a> {
         let changed = |report: &Report| {
             report.counts.changed + report.counts.restarted + report.counts.reloaded
         };
-        changed(report) == 0 && changed(&newest) == 0 && newest.resources == report.resources
+        changed(report) == 0
+            && newest.outcome == report.outcome
+            && newest.refused == report.refused
+            && report
+                .resources
+                .iter()
+                .all(|row| newest.resources.contains(row))
     }
 
     /// Kept reports, newest first. One that cannot be read is left out.
