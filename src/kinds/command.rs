@@ -49,10 +49,16 @@ pub struct Due(Option<String>);
 impl Spec {
     fn child(&self, argv: &Argv, timeout: Duration, host: &Host) -> Result<exec::Command, Failure> {
         let mut command = argv.command().timeout(timeout);
-        command.cwd = Some(
-            host.root
-                .outside(self.cwd.as_deref().unwrap_or("/".as_ref())),
-        );
+        let folder = self.cwd.as_deref().unwrap_or("/".as_ref());
+        if host.root.meta(folder)?.is_none() {
+            // The system's own word for it would be about the program.
+            return Err(Failure::not_yet(format!(
+                "the folder to run it in, {}, does not exist",
+                folder.display()
+            ))
+            .hint("describe it in a `directory` before this"));
+        }
+        command.cwd = Some(host.root.outside(folder));
         for (key, value) in &self.env {
             command.env.insert(key.into(), value.into());
         }
