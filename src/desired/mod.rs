@@ -172,9 +172,11 @@ fn acceptable(
             .generation
             .is_none_or(|generation| generation < acted_on)
     {
-        let found = manifest.generation.map_or("none".into(), |g| g.to_string());
+        let found = manifest
+            .generation
+            .map_or("it has none".into(), |found| format!("it is {found}"));
         return Err(Problem::new(format!(
-            "its generation is {found}, and this host has acted on {acted_on}: an older manifest is not taken"
+            "{found}, and this host has acted on {acted_on}: an older manifest is not taken"
         ))
         .at(&manifest.generation_at)
         .field("generation")
