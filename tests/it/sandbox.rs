@@ -11,8 +11,7 @@ use crate::{processes, tree};
 pub const OWN: &[&str] = &["/etc/trueup", "/run", "/var/lib/trueup", "/var/log/trueup"];
 
 /// A node with one role, `app`.
-pub const NODE: &str =
-    "environment: production\nroles: [app]\nstore: {url: \"dir:@STORE@\"}\n";
+pub const NODE: &str = "environment: production\nroles: [app]\nstore: {url: \"dir:@STORE@\"}\n";
 
 /// A manifest that is good and says nothing about the apps of the sandbox.
 pub const MANIFEST: &str =
@@ -35,12 +34,16 @@ impl Sandbox {
             .unwrap();
         // Others must get through to what is theirs.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // Whoever runs the tests: what they write by hand is as on a usual host.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         let base = fs::canonicalize(folder.path()).unwrap();
         let sandbox = Sandbox {
             root: base.join("root"),
             store: base.join("store"),
             folder,
         };
+        let share = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/share");
+        tree::overlay(&share, &sandbox.beside("share"), &str::to_owned);
         for path in [&sandbox.root, &sandbox.store] {
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -112,7 +115,7 @@ impl Sandbox {
         let mut command = Command::new(binary());
         command.args(args).arg("--root").arg(&self.root);
         isolated(&mut command);
-        // Shipped roles are none of a test's business.
+        // A worker and its unit; the shipped roles are none of these tests' business.
         command.env("TRUEUP_SHARE", self.beside("share"));
         command
     }
@@ -138,17 +141,18 @@ impl Sandbox {
         ran
     }
 
-    /// Holds promise 1: a plan is empty, and a pass makes no write outside of `/run`.
-    pub fn is_right(&self) {
-        let plan = self.run(&["plan"]);
+    /// Holds promise 1: a plan is empty, and a pass makes no write outside of `/run`. `args` are
+    /// given to both.
+    pub fn is_right(&self, args: &[&str]) {
+        let plan = self.run(&[&["plan"], args].concat());
         assert_eq!(plan.code, 0, "a second plan is not empty:\n{plan}");
-        self.pass_writes_nothing(0);
+        self.pass_writes_nothing(args, 0);
     }
 
     /// A pass that ends with `code` writes nothing outside of `/run`.
-    pub fn pass_writes_nothing(&self, code: i32) {
+    pub fn pass_writes_nothing(&self, args: &[&str], code: i32) {
         let before = tree::traces(&self.root, &["/run"]);
-        let ran = self.converge();
+        let ran = self.run(&[&["converge"], args].concat());
         assert_eq!(ran.code, code, "{ran}");
         let touched = tree::touched(&before, &tree::traces(&self.root, &["/run"]));
         assert!(touched.is_empty(), "written though right: {touched:?}");

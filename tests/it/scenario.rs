@@ -1,0 +1,248 @@
+//! Scenarios as data: a folder each in `tests/scenarios`.
+//!
+//! A scenario is one step, or several in numbered folders, on one host. A step brings, all of it
+//! optional:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `etc/`, `store/` | laid over the host's `/etc` and the store |
+//! | `before/` | laid over the host: what is there before |
+//! | `before.list` | modes, folders and links, in the words of `tree.txt` |
+//! | `do.sh` | what somebody else does, with `$ROOT` and `$STORE` |
+//! | `args` | more arguments of `plan` and `converge` |
+//!
+//! and says what to expect, which `UPDATE_SCENARIOS=1 cargo test` writes anew:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `plan.txt` | what `plan` says, and its exit code |
+//! | `report.json` | what `converge --json` says, without times |
+//! | `tree.txt` | the host afterwards |
+//!
+//! In all of them `@ROOT@` and `@STORE@` stand for the folders of this run. Then everything is done
+//! once more: unless the pass failed, the plan is empty and the pass writes nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Sandbox, isolated};
+use crate::{processes, tree};
+
+/// Each name is a test and a folder, `_` for `-`.
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            play(stringify!($name));
+        })*
+
+        const LISTED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+scenarios! {
+    a_check_that_fails_puts_all_its_files_back
+    a_failure_stops_its_dependents_and_nobody_else
+    a_host_is_made_from_nothing
+    a_refused_manifest_leaves_the_last_good_one_in_force
+    a_restart_by_an_operator_is_not_repeated
+    a_restart_that_fails_stays_owed
+    a_secret_is_never_shown
+    a_store_that_is_gone_is_stale_and_mending_goes_on
+    apps_that_share_a_service_reload_it_once
+    drift_is_mended
+    only_one_resource_and_what_acts_on_it
+    restarts_and_reloads_happen_once_for_each_change
+    what_must_be_absent_is_removed
+}
+
+#[test]
+fn every_scenario_folder_is_played() {
+    let folders: Vec<String> = folders(&home());
+    let folders: Vec<String> = folders.iter().map(|name| name.replace('-', "_")).collect();
+    assert_eq!(folders, LISTED, "the list above and the folders, in order");
+}
+
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
+}
+
+fn folders(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn play(name: &str) {
+    let folder = home().join(name.replace('_', "-"));
+    let sandbox = Sandbox::empty();
+    let numbered = |name: &String| name.starts_with(|c: char| c.is_ascii_digit());
+    let mut steps: Vec<PathBuf> = folders(&folder)
+        .iter()
+        .filter(|name| numbered(name))
+        .map(|name| folder.join(name))
+        .collect();
+    if steps.is_empty() {
+        steps.push(folder);
+    }
+    for step in steps {
+        Step {
+            folder: &step,
+            sandbox: &sandbox,
+        }
+        .play();
+    }
+}
+
+struct Step<'a> {
+    folder: &'a Path,
+    sandbox: &'a Sandbox,
+}
+
+impl Step<'_> {
+    fn play(&self) {
+        self.prepare();
+        let text = fs::read_to_string(self.folder.join("args")).unwrap_or_default();
+        let args: Vec<&str> = text.split_whitespace().collect();
+        let plan = self.sandbox.run(&[&["plan"], &args[..]].concat());
+        self.expect("plan.txt", || without_time(&plan.to_string()));
+        let pass = self
+            .sandbox
+            .run(&[&["converge", "--json"], &args[..]].concat());
+        self.expect("report.json", || report(&pass.out));
+        // What a service writes when it is told something comes when it comes.
+        self.expect_in_the_end("tree.txt", || self.sandbox.tree());
+        match pass.code {
+            0 => self.sandbox.is_right(&args),
+            1 => assert_eq!(
+                self.sandbox.converge().code,
+                1,
+                "not the same a second time"
+            ),
+            code => self.sandbox.pass_writes_nothing(&args, code),
+        }
+        assert_eq!(tree::leftovers(&self.sandbox.root), [""; 0]);
+    }
+
+    fn prepare(&self) {
+        let fill = |text: &str| self.sandbox.fill(text);
+        for (from, to) in [
+            ("etc", self.sandbox.at("/etc")),
+            ("store", self.sandbox.store.clone()),
+            ("before", self.sandbox.root.clone()),
+        ] {
+            if self.folder.join(from).is_dir() {
+                tree::overlay(&self.folder.join(from), &to, &fill);
+            }
+        }
+        let list = fs::read_to_string(self.folder.join("before.list")).unwrap_or_default();
+        for line in list.lines() {
+            self.put(line);
+        }
+        let script = self.folder.join("do.sh");
+        if script.exists() {
+            let mut command = Command::new("/bin/sh");
+            isolated(&mut command);
+            command.arg("-eu").arg(&script);
+            command.env("ROOT", &self.sandbox.root);
+            command.env("STORE", &self.sandbox.store);
+            assert!(command.status().unwrap().success(), "do.sh failed");
+        }
+    }
+
+    fn put(&self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mode = |text: &str| {
+            fs::Permissions::from_mode(u32::from_str_radix(text, 8).expect("an octal mode"))
+        };
+        match words.as_slice() {
+            ["l", path, "->", to] => {
+                std::os::unix::fs::symlink(to, self.sandbox.at(path)).unwrap();
+            }
+            ["d", bits, path] => {
+                fs::create_dir_all(self.sandbox.at(path)).unwrap();
+                fs::set_permissions(self.sandbox.at(path), mode(bits)).unwrap();
+            }
+            ["f", bits, path] => {
+                fs::set_permissions(self.sandbox.at(path), mode(bits)).unwrap();
+            }
+            _ => panic!("before.list: {line}"),
+        }
+    }
+
+    fn expect(&self, name: &str, is: impl FnOnce() -> String) {
+        let is = is();
+        if updating() {
+            fs::write(self.folder.join(name), is).unwrap();
+            return;
+        }
+        let wanted = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+        assert!(
+            is == wanted,
+            "{}:\n{}",
+            self.place(name),
+            diff(&wanted, &is)
+        );
+    }
+
+    fn expect_in_the_end(&self, name: &str, is: impl Fn() -> String) {
+        if updating() {
+            std::thread::sleep(Duration::from_millis(500));
+        } else {
+            let wanted = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+            processes::wait_until(|| is() == wanted);
+        }
+        self.expect(name, is);
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE_SCENARIOS").is_some()
+}
+
+/// The report without what differs in every run.
+fn report(text: &str) -> String {
+    let mut report: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{text}"));
+    let map = report.as_object_mut().unwrap();
+    for volatile in ["run", "node", "started", "took_ms"] {
+        assert!(map.remove(volatile).is_some(), "no `{volatile}` in {text}");
+    }
+    if let Some(since) = map
+        .get_mut("stale")
+        .and_then(|stale| stale.get_mut("since"))
+    {
+        assert!(since.is_string(), "stale, and nobody knows since when");
+        *since = json!("TIME");
+    }
+    serde_json::to_string_pretty(&report).unwrap() + "\n"
+}
+
+/// "…, from 2026-11-21 10:48:31 UTC" is from TIME.
+fn without_time(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.rsplit_once(", from ") {
+        Some((before, time)) if time.ends_with(" UTC") => format!("{before}, from TIME\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+fn diff(wanted: &str, is: &str) -> String {
+    similar::TextDiff::from_lines(wanted, is)
+        .unified_diff()
+        .header("expected", "found")
+        .to_string()
+}

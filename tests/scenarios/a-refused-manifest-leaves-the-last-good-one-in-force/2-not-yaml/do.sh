@@ -1,0 +1,1 @@
+echo drift >"$ROOT/srv/a"

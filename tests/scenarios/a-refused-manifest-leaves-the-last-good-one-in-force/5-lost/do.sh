@@ -1,0 +1,1 @@
+rm "$STORE/sha_number.yml"

@@ -1,0 +1,2 @@
+mv "$STORE" "$STORE.gone"
+echo drift >"$ROOT/srv/a"

@@ -1,0 +1,1 @@
+mv "$STORE.gone" "$STORE"
