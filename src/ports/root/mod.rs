@@ -26,6 +26,7 @@ use nix::sys::stat::Mode as NixMode;
 use nix::unistd::{Uid, geteuid};
 
 pub use attrs::{Attrs, FileKind, Meta};
+pub use write::is_leftover;
 
 /// Why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -83,27 +83,45 @@ impl Root {
     }
 
     /// Makes a folder whose parent exists. One that is there already gets the attributes.
+    ///
+    /// Like a file it is prepared under another name: had a crash left it half made, nobody could
+    /// tell that its mode was not meant.
     pub fn make_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
-        let spot = self.spot_in_place("make", path)?;
-        let io = self.io("make", path);
-        // Closed to others until its owner and mode are right.
-        match mkdirat(
-            &spot.parent,
-            spot.name.as_os_str(),
-            Mode::from_bits_truncate(0o700),
-        ) {
-            Ok(()) => {}
-            Err(Errno::EEXIST) => match self.meta(path)? {
-                Some(meta) if meta.kind == FileKind::Directory => {}
-                _ => return Err(io(Errno::ENOTDIR)),
-            },
-            Err(source) => return Err(io(source)),
-        }
         let attrs = Attrs {
             mode: attrs.mode.or(Some(0o755)),
             ..*attrs
         };
-        self.set_attrs(path, &attrs)?;
+        let spot = self.spot_in_place("make", path)?;
+        let io = self.io("make", path);
+        match self.meta(path)? {
+            Some(meta) if meta.kind == FileKind::Directory => {
+                self.set_attrs(path, &attrs)?;
+                return self.sync_folder(&spot).map_err(io);
+            }
+            Some(_) => return Err(io(Errno::ENOTDIR)),
+            None => {}
+        }
+        let temp = temporary(&spot.name);
+        let drop_temp = || unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::RemoveDir);
+        let _ = drop_temp();
+        // Closed to others until its owner and mode are right.
+        let closed = Mode::from_bits_truncate(0o700);
+        mkdirat(&spot.parent, temp.as_os_str(), closed).map_err(&io)?;
+        let made = self
+            .set_attrs(&path.with_file_name(&temp), &attrs)
+            .and_then(|()| {
+                renameat(
+                    &spot.parent,
+                    temp.as_os_str(),
+                    &spot.parent,
+                    spot.name.as_os_str(),
+                )
+                .map_err(&io)
+            });
+        if let Err(error) = made {
+            let _ = drop_temp();
+            return Err(error);
+        }
         self.sync_folder(&spot).map_err(io)
     }
 
@@ -240,6 +258,14 @@ impl Root {
     }
 }
 
+/// How the name of everything ends that is still being prepared.
+const TEMPORARY: &str = ".trueup~";
+
+/// Whether this is the name of something that a killed pass was preparing.
+pub fn is_leftover(name: &OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(TEMPORARY.as_bytes())
+}
+
 /// The name under which a file is prepared. Fixed, so that the leftover of a killed pass is
 /// replaced by the next one; hidden, so that `include dir/*` of nginx, cron and sudo skip it.
 fn temporary(name: &OsStr) -> OsString {
@@ -248,7 +274,7 @@ fn temporary(name: &OsStr) -> OsString {
     let name = name.as_encoded_bytes();
     let keep = &name[..name.len().min(240)];
     temp.push(String::from_utf8_lossy(keep).as_ref());
-    temp.push(".trueup~");
+    temp.push(TEMPORARY);
     temp
 }
 
