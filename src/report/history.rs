@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, VERSION};
 use crate::exit::Exit;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::{Attrs, RootError, is_leftover};
 use crate::ports::{Host, RUN};
 
 /// How many reports are kept.
@@ -58,6 +58,7 @@ impl<'a> History<'a> {
     /// Notes a pass, and keeps its report if it did something or ended otherwise than the one
     /// before it.
     pub fn keep(&self, report: &Report) -> Result<(), RootError> {
+        self.sweep()?;
         let before = self.last();
         let store_answered = match report.stale {
             Some(_) => before.as_ref().and_then(|last| last.store_answered),
@@ -125,6 +126,18 @@ impl<'a> History<'a> {
                 (report.version == VERSION).then_some(report)
             })
             .collect())
+    }
+
+    /// A report's name is never used again, and a pass that does nothing keeps none: so nothing
+    /// would ever replace what a killed pass was preparing here.
+    fn sweep(&self) -> Result<(), RootError> {
+        for folder in [self.host.state(""), self.host.state("runs")] {
+            let names = self.host.root.list(&folder)?.unwrap_or_default();
+            for name in names.iter().filter(|name| is_leftover(name)) {
+                self.host.root.remove_tree(&folder.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn prune(&self) -> Result<(), RootError> {
