@@ -56,11 +56,6 @@ pub(super) struct Waiting {
 }
 
 impl Launch<'_> {
-    /// How many descriptors the service is given.
-    pub(super) fn sockets(&self) -> usize {
-        self.socket.map_or(0, |socket| socket.listen.len())
-    }
-
     /// Runs what is to come before the service.
     pub(super) fn prepare(&self, exec: &Exec) -> Result<(), ExecError> {
         for line in &self.unit.start_pre {
@@ -109,11 +104,10 @@ impl Launch<'_> {
 
 impl Waiting {
     /// Lets the process through and waits until it is the service, and stays up for a moment.
-    pub(super) fn release(mut self, sockets: usize) -> Result<(), String> {
+    pub(super) fn release(mut self) -> Result<(), String> {
         self.gate
             .write_all(b"\n")
             .map_err(|error| format!("it ended at once: {error}"))?;
-        let at_gate = script(sockets);
         let begun = Instant::now();
         let mut through: Option<Instant> = None;
         loop {
@@ -121,8 +115,7 @@ impl Waiting {
                 let how = living::reap(self.pid).unwrap_or_else(|| "ended".into());
                 return Err(format!("it {how} right after its start"));
             }
-            let line = Living::command_line(self.pid);
-            let waits = line.split(|byte| *byte == 0).nth(2) == Some(at_gate.as_bytes());
+            let waits = at_gate(self.pid);
             match through {
                 Some(since) if since.elapsed() >= SETTLE => return Ok(()),
                 None if !waits => through = Some(Instant::now()),
@@ -136,6 +129,34 @@ impl Waiting {
     }
 }
 
+/// The process `pid` once it is the service; `None` when it has ended.
+///
+/// One at the gate is about to be either, and soon: whoever started it lets it through, or was
+/// killed and so closed the gate. Taking it for the service would lose a start, taking it for
+/// nothing could repeat one.
+pub(super) fn past_the_gate(pid: i32) -> Option<Living> {
+    let begun = Instant::now();
+    loop {
+        let living = Living::find(pid)?;
+        if !at_gate(pid) {
+            return Some(living);
+        }
+        if begun.elapsed() > GATE_LIMIT {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn at_gate(pid: i32) -> bool {
+    let line = Living::command_line(pid);
+    let script = line.split(|byte| *byte == 0).nth(2);
+    script.is_some_and(|script| script.starts_with(AT_GATE.as_bytes()))
+}
+
+/// How the script at the gate begins.
+const AT_GATE: &str = "read -r go <&";
+
 /// What the process does at the gate. Only a process itself knows its id before it is the
 /// service, hence the shell.
 fn script(sockets: usize) -> String {
@@ -145,7 +166,7 @@ fn script(sockets: usize) -> String {
         n => format!("LISTEN_PID=$$ LISTEN_FDS={n}; export LISTEN_PID LISTEN_FDS; "),
     };
     format!(
-        "read -r go <&{gate} || exit 1; exec {gate}<&-; {listen}\
+        "{AT_GATE}{gate} || exit 1; exec {gate}<&-; {listen}\
          {MAIN_MARK}=$$; export {MAIN_MARK}; exec \"$@\""
     )
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
+use super::launch;
 use crate::ports::services::moment;
 
 /// The variable that says which service, of which sandbox, a process belongs to.
@@ -88,15 +89,11 @@ fn has(environment: &[u8], name: &str, value: &str) -> bool {
 /// The main process of a service about which nothing was remembered.
 pub(super) fn orphan(mark: &str, log: &Path) -> Option<Living> {
     let leaders: Vec<Living> = Living::all()
-        .filter(|process| process.session == process.pid)
+        .filter(|process| process.session == process.pid && process.belongs_to(mark, log))
+        .filter_map(|process| launch::past_the_gate(process.pid))
         .collect();
     let marked = leaders.iter().find(|process| process.is_main(mark));
-    let logging = || {
-        leaders
-            .iter()
-            .filter(|process| process.belongs_to(mark, log))
-            .min_by_key(|process| process.start)
-    };
+    let logging = || leaders.iter().min_by_key(|process| process.start);
     marked.or_else(logging).copied()
 }
 

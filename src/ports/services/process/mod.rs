@@ -117,7 +117,7 @@ impl ProcessServices {
         // What ran before a reboot was not ended by itself.
         state.run = state.run.filter(|run| run.boot == boot);
         let main = state.run.as_ref().and_then(|run| {
-            let living = Living::find(run.pid?)?;
+            let living = launch::past_the_gate(run.pid?)?;
             (living.start == run.start).then_some(living)
         });
         Ok(Found { state, main })

@@ -171,7 +171,7 @@ impl Move<'_> {
             reloaded: None,
         });
         self.remember()?;
-        waiting.release(launch.sockets()).map_err(|why| {
+        waiting.release().map_err(|why| {
             let log = launch::log_tail(&self.here.root, &launch.log, log_before);
             self.failed(why).with_log(log)
         })

@@ -124,6 +124,57 @@ fn a_process_that_nobody_wrote_down_never_becomes_the_service() {
 }
 
 #[test]
+fn a_process_at_the_gate_is_not_taken_for_the_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::at(dir.path());
+    let log = sandbox.outside("/starts");
+    sandbox.service(&format!(
+        "ExecStart=/bin/sh -c 'echo start >>{}; exec sleep 60'",
+        log.display()
+    ));
+    let name = UnitName::new("app").unwrap();
+    let unit = Unit::read(&name, [&*sandbox.text("/etc/systemd/system/app.service")]);
+    let launch = Launch {
+        unit: &unit,
+        socket: None,
+        identity: None,
+        env: Default::default(),
+        mark: sandbox.services.mark(&name),
+        log: sandbox.services.log(&name),
+    };
+    // With and without having been written down before trueup was killed.
+    for remembered in [false, true] {
+        let waiting = launch.spawn(&Exec, &sandbox.root, &unit.start[0]).unwrap();
+        let (pid, start) = (waiting.pid, waiting.start);
+        let boot = living::boot();
+        if remembered {
+            sandbox.put(
+                "/var/lib/trueup/process/app.json",
+                &format!(
+                    r#"{{"version":1,"enabled":false,"run":{{"pid":{pid},"start":{start},"boot":"{boot}","reloaded":null}}}}"#
+                ),
+            );
+        }
+        // The kernel closes the gate of a killed trueup when it comes to it.
+        let killed = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(waiting);
+        });
+        assert_ne!(
+            sandbox.services.status("app").unwrap().active,
+            Active::Running
+        );
+        sandbox.services.start("app").unwrap();
+        killed.join().unwrap();
+        assert!(Living::find(sandbox.pid()).is_some());
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "start\n");
+        sandbox.services.stop("app").unwrap();
+        std::fs::remove_file(&log).unwrap();
+        living::reap(pid);
+    }
+}
+
+#[test]
 fn a_service_is_found_again_when_its_state_is_lost() {
     for start in [
         // With a daemon that it left in a session of its own, which is nobody's main process.
