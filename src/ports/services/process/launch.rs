@@ -27,6 +27,9 @@ const SETTLE: Duration = Duration::from_millis(150);
 /// How long the way from the gate to the service's own program may take.
 const GATE_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a process may be between two programs, or on its way out.
+const BETWEEN_LIMIT: Duration = Duration::from_secs(1);
+
 /// A log that is longer when its service starts is put aside (one older one is kept), in bytes.
 const LOG_LIMIT: u64 = 16 << 20;
 
@@ -115,7 +118,11 @@ impl Waiting {
                 let how = living::reap(self.pid).unwrap_or_else(|| "ended".into());
                 return Err(format!("it {how} right after its start"));
             }
-            let waits = at_gate(self.pid);
+            let waits = match stage(self.pid) {
+                Stage::AtGate => true,
+                Stage::Between => begun.elapsed() < BETWEEN_LIMIT,
+                Stage::Through => false,
+            };
             match through {
                 Some(since) if since.elapsed() >= SETTLE => return Ok(()),
                 None if !waits => through = Some(Instant::now()),
@@ -138,20 +145,33 @@ pub(super) fn past_the_gate(pid: i32) -> Option<Living> {
     let begun = Instant::now();
     loop {
         let living = Living::find(pid)?;
-        if !at_gate(pid) {
-            return Some(living);
+        match stage(pid) {
+            Stage::Through => return Some(living),
+            // A program may have wiped its own line.
+            Stage::Between if begun.elapsed() > BETWEEN_LIMIT => return Some(living),
+            Stage::AtGate if begun.elapsed() > GATE_LIMIT => return None,
+            _ => std::thread::sleep(Duration::from_millis(2)),
         }
-        if begun.elapsed() > GATE_LIMIT {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-fn at_gate(pid: i32) -> bool {
+/// How far a process is that was started to become a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    AtGate,
+    /// It has no command line: the kernel is just giving it another program, or ending it.
+    Between,
+    Through,
+}
+
+fn stage(pid: i32) -> Stage {
     let line = Living::command_line(pid);
     let script = line.split(|byte| *byte == 0).nth(2);
-    script.is_some_and(|script| script.starts_with(AT_GATE.as_bytes()))
+    match script {
+        _ if line.is_empty() => Stage::Between,
+        Some(script) if script.starts_with(AT_GATE.as_bytes()) => Stage::AtGate,
+        _ => Stage::Through,
+    }
 }
 
 /// How the script at the gate begins.
