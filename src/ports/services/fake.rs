@@ -198,6 +198,7 @@ impl Services for FakeServices {
                 run: None,
                 started_at: None,
                 reloaded_at: None,
+                load: None,
                 can_reload: false,
                 stale_definition: false,
             });
@@ -211,6 +212,7 @@ impl Services for FakeServices {
             run: run.map(|run| format!("run-{}", run.number)),
             started_at: run.map(|run| run.started_at),
             reloaded_at: run.and_then(|run| run.reloaded_at),
+            load: run.and_then(|run| run.reloaded_at).map(|at| at.to_string()),
             can_reload: service.can_reload,
             stale_definition: service.stale_definition,
         })
