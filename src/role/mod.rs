@@ -10,6 +10,7 @@ mod context;
 mod expand;
 mod explain;
 mod interpolate;
+mod names;
 mod parameters;
 mod render;
 mod schema;

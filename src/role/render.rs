@@ -8,6 +8,7 @@ use serde_json::Value;
 use tera::{ErrorKind, Tera};
 
 use super::interpolate::interpolate;
+use super::names;
 use super::scope::Scope;
 use crate::facts::Facts;
 use crate::problem::{At, Problem, nearest};
@@ -166,8 +167,20 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Whether an expression holds.
+    /// Whether an expression holds. Tera takes an undefined name for false, by which a mistyped one
+    /// would leave a resource out without a word: here it is an error, unless the expression asks
+    /// for it (`is defined`, `default`).
     pub fn holds(&self, expression: &str, scope: &Scope) -> Result<bool, Problem> {
+        let lacks = |path: &&str| match path.strip_prefix("facts.") {
+            Some(fact) => self.facts.at_path(fact).is_none(),
+            None => *path != "facts" && scope.lacks(path),
+        };
+        let mut used = names::used(expression).into_iter();
+        if !names::asks_for_defined(expression)
+            && let Some(missing) = used.find(lacks)
+        {
+            return Err(self.undefined(missing, scope));
+        }
         let text = format!("{{% if {expression} %}}yes{{% endif %}}");
         Ok(self.text(&text, scope)? == "yes")
     }

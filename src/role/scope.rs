@@ -38,6 +38,20 @@ impl Scope {
         Some(value)
     }
 
+    /// Whether a dotted path leads to a name or a key of a map that is not there.
+    pub fn lacks(&self, path: &str) -> bool {
+        let mut parts = path.split('.');
+        let mut value = parts.next().and_then(|first| self.get(first));
+        for part in parts {
+            match value {
+                Some(Value::Object(map)) => value = map.get(part),
+                // Into a list, or into what is missing: told above, or Tera's to judge.
+                other => return other.is_none(),
+            }
+        }
+        value.is_none()
+    }
+
     fn get(&self, name: &str) -> Option<&Value> {
         let outer = || self.outer.as_ref()?.get(name);
         self.values.get(name).or_else(outer)
