@@ -135,10 +135,8 @@ fn the_reference_follows_the_code() {
 #[test]
 fn the_reference_names_everything_that_templates_see() {
     let prose = std::fs::read_to_string(file("roles.md")).unwrap();
-    let facts =
-        crate::facts::Facts::new(std::rc::Rc::new(crate::ports::root::Root::real().unwrap()));
-    let facts = facts.all();
-    for (name, value) in facts.as_object().unwrap() {
+    let facts = crate::facts::Facts::new(crate::ports::root::Root::real().unwrap().into());
+    for (name, value) in facts.all().as_object().unwrap() {
         let inner = value.as_object().into_iter().flatten();
         let mut names: Vec<String> = inner
             .map(|(inner, _)| format!("`facts.{name}.{inner}`"))
@@ -194,8 +192,7 @@ fn the_examples_of_the_reference_work_together() {
         std::fs::write(path, body).unwrap();
     }
     let settings = crate::settings::load(&folder.path().join("node.yml"), folder.path()).unwrap();
-    let facts =
-        crate::facts::Facts::new(std::rc::Rc::new(crate::ports::root::Root::real().unwrap()));
+    let facts = crate::facts::Facts::new(crate::ports::root::Root::real().unwrap().into());
     let catalog = crate::role::expand(&settings, &facts, "")
         .and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()))
         .unwrap();
