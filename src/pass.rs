@@ -35,6 +35,9 @@ pub enum PassError {
     /// trueup's own files on the host.
     #[error("{0}")]
     Root(#[from] RootError),
+    /// The command line names something that is not there.
+    #[error("{0}")]
+    Asked(Box<Problem>),
     #[error("another pass is running{}", holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
     Locked { holder: Option<u32> },
 }
@@ -123,7 +126,13 @@ impl Session {
     }
 
     pub fn store(&self) -> Result<Box<dyn Store>, PassError> {
-        Ok(store::open(&self.settings.store)?)
+        store::open(&self.settings.store).map_err(|error| match error {
+            StoreError::Settings(why) => Problem::new(why)
+                .at(&self.settings.places.store)
+                .field("store")
+                .into(),
+            error => error.into(),
+        })
     }
 
     /// What a pass would do. Changes nothing on the host but the copy of the last good manifest.
@@ -150,7 +159,7 @@ impl Session {
     /// many resources are described.
     pub fn validate(&self) -> Result<usize, PassError> {
         let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
-        store::open(&self.settings.store)?;
+        self.store()?;
         let catalog = expanded.resolve(&Desired::nothing())?;
         Ok(catalog.resources.len())
     }
@@ -269,11 +278,20 @@ fn select(catalog: &Catalog, options: &Options) -> Result<Selection, PassError> 
             .map(|resource| resource.id.as_str())
     };
     let problem = Problem::new(format!("--only: there is no resource `{id}`"));
-    Err(match nearest(id, known()) {
+    Err(PassError::Asked(Box::new(match nearest(id, known()) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem.hint("`trueup plan --all` lists every resource with its id"),
+        None => problem.hint(some_of(&known().collect::<Vec<_>>())),
+    })))
+}
+
+/// "there are `a`, `b` and 3 more": enough to see how ids look.
+fn some_of(ids: &[&str]) -> String {
+    let shown: Vec<String> = ids.iter().take(8).map(|id| format!("`{id}`")).collect();
+    let more = ids.len().saturating_sub(shown.len());
+    match more {
+        0 => format!("there are {}", shown.join(", ")),
+        more => format!("there are {} and {more} more", shown.join(", ")),
     }
-    .into())
 }
 
 /// The places that the command line names, made absolute.

@@ -25,7 +25,7 @@ pub(crate) enum Error {
 impl Error {
     fn exit(&self) -> Exit {
         match self {
-            Error::Usage(_) => Exit::Usage,
+            Error::Usage(_) | Error::Pass(PassError::Asked(_)) => Exit::Usage,
             Error::Input(_) | Error::Pass(PassError::Input(_)) => Exit::BadInput,
             Error::Pass(PassError::Locked { .. }) => Exit::Locked,
             Error::Pass(PassError::Store(crate::ports::store::StoreError::Settings(_))) => {
@@ -39,6 +39,7 @@ impl Error {
         match self {
             Error::Usage(problem) | Error::Failed(problem) => vec![problem.clone()],
             Error::Input(problems) | Error::Pass(PassError::Input(problems)) => problems.0.clone(),
+            Error::Pass(PassError::Asked(problem)) => vec![(**problem).clone()],
             Error::Pass(error) => vec![Problem::new(error.to_string())],
         }
     }

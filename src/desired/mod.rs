@@ -91,7 +91,7 @@ pub enum DesiredError {
     /// There is no last good manifest either, so nothing may be changed.
     #[error("{0}")]
     Refused(Box<Problem>),
-    #[error("{source}")]
+    #[error("{source}; this host has no last good manifest yet, so nothing was changed")]
     NeverReached {
         #[source]
         source: StoreError,

@@ -118,7 +118,7 @@ fn one_each(
         if wanted(&first.node) != wanted(&draft.node) {
             problems.push(
                 Problem::new(format!(
-                    "{} is described differently on {}",
+                    "it is described differently as {} on {}",
                     first.id, first.at
                 ))
                 .at(&draft.at)
@@ -289,7 +289,8 @@ fn unknown_checks(
                     .at(&resource.at)
                     .resource(resource.id.clone())
                     .field("check")
-                    .suggest(name, checks.keys().map(String::as_str)),
+                    .suggest(name, checks.keys().map(String::as_str))
+                    .hint(format!("say what to run under `checks:` in the role: `{name}: [command, arguments]`")),
             );
         }
     }

@@ -49,7 +49,8 @@ pub fn expand<'a>(
     facts: &'a Facts,
     root: &str,
 ) -> Result<Expanded<'a>, Problems> {
-    let roles = with_included(&settings.library, &settings.roles)?;
+    let roles = with_included(&settings.library, &settings.roles)
+        .map_err(|problem| problem.at(&settings.places.roles))?;
     let unknown = unknown_attributes(&roles, settings)?;
     if !unknown.is_empty() {
         return Err(Problems(unknown));

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::ports::root::{Root, RootError};
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
-use crate::problem::{Problem, Problems};
+use crate::problem::{At, Problem, Problems};
 use crate::yaml::{self, Limits, Node};
 
 pub use merge::merge;
@@ -80,6 +80,14 @@ pub struct Settings {
     /// The environment's parameters, a map; empty when there is no such file.
     pub shared: Node,
     pub library: Library,
+    pub places: Places,
+}
+
+/// Where in the files those settings stand whose value is judged later.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub roles: At,
+    pub store: At,
 }
 
 /// Where roles, templates and environments are looked up: beside the settings, then as shipped.
@@ -190,6 +198,11 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
+    let place = |field| tree.get(field).map_or(&tree.at, |node| &node.at).clone();
+    let places = Places {
+        roles: place("roles"),
+        store: place("store"),
+    };
     let library = Library {
         folders: vec![base, share.to_owned()],
     };
@@ -212,6 +225,7 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
         attributes,
         shared,
         library,
+        places,
     })
 }
 
