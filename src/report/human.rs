@@ -139,11 +139,10 @@ pub fn totals(paint: Paint, report: &Report) -> String {
         .iter()
         .any(|row| matches!(row.status, Status::Pending | Status::Unknown))
         || report.outcome == Exit::Pending;
-    let mut parts = vec![if planned {
-        format!("{} to change", counts.changed)
-    } else {
-        let plural = if counts.changed == 1 { "" } else { "s" };
-        format!("{} change{plural}", counts.changed)
+    let mut parts = vec![match counts.changed {
+        changed if planned => format!("{changed} to change"),
+        1 => "1 change".into(),
+        changed => format!("{changed} changes"),
     }];
     let mut add = |number: usize, word: &str| {
         if number > 0 {
