@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Manifest;
 use crate::kinds::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
@@ -45,15 +46,23 @@ pub(super) fn load(host: &Host) -> Option<Cached> {
     let (body, meta) = paths(host);
     let body = host.root.read(&body, MAX_OBJECT).ok()??;
     let meta = host.root.read(&meta, MAX_OBJECT).ok().flatten();
+    let lost = meta.is_none();
     let known: Option<LastGood> = meta.and_then(|text| serde_json::from_slice(&text).ok());
     let known = known.filter(|meta| meta.version == VERSION);
     let meta = match known {
         Some(meta) if meta.sha256 == digest(&body) => meta,
-        // The generation still counts: an old manifest must not slip in because a file was lost.
+        // The generation still counts: an old manifest must not slip in because a file was torn.
+        // Only where it was taken away does it not: that is how an operator goes back on purpose.
         other => LastGood {
             version: VERSION,
             etag: None,
-            generation: other.as_ref().and_then(|meta| meta.generation),
+            generation: match &other {
+                Some(meta) => meta.generation,
+                None if lost => None,
+                None => Manifest::parse("", &body)
+                    .ok()
+                    .and_then(|manifest| manifest.generation),
+            },
             taken: other.map_or(Timestamp::UNIX_EPOCH, |meta| meta.taken),
             sha256: digest(&body),
         },
