@@ -40,6 +40,13 @@ impl Error {
             Error::Usage(problem) | Error::Failed(problem) => vec![problem.clone()],
             Error::Input(problems) | Error::Pass(PassError::Input(problems)) => problems.0.clone(),
             Error::Pass(PassError::Asked(problem)) => vec![(**problem).clone()],
+            Error::Pass(PassError::Root(error)) => {
+                let problem = Problem::new(error.to_string());
+                vec![match error.hint() {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                }]
+            }
             Error::Pass(error) => vec![Problem::new(error.to_string())],
         }
     }

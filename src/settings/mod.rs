@@ -290,5 +290,9 @@ fn real_root() -> Result<Root, Problem> {
 }
 
 fn unreadable(error: RootError) -> Problem {
-    Problem::new(error.to_string())
+    let problem = Problem::new(error.to_string());
+    match error.hint() {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
 }

@@ -64,6 +64,20 @@ impl RootError {
             }
         )
     }
+
+    /// What to do next, where that can be told.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            error if error.is_full() => {
+                Some("free space on that filesystem; the next pass goes on from here")
+            }
+            RootError::Io {
+                source: Errno::EACCES | Errno::EPERM,
+                ..
+            } => Some("the user who runs trueup may not do this; root may"),
+            _ => None,
+        }
+    }
 }
 
 pub type Result<T> = std::result::Result<T, RootError>;
