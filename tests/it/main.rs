@@ -19,6 +19,7 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod privilege;
 mod processes;
 mod sandbox;
 mod scenario;

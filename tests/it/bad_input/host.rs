@@ -1,0 +1,229 @@
+//! What a host does to a pass: planted links, a full disk, another pass, a request to stop.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::host;
+use crate::privilege::{NOBODY, as_nobody, can_mount, is_root};
+use crate::processes::wait_until;
+use crate::sandbox::{Ran, Sandbox, isolated};
+use crate::tree;
+
+#[test]
+fn a_link_planted_by_a_lesser_user_is_not_followed() {
+    if !is_root("a lesser user") {
+        return;
+    }
+    let host = Sandbox::of(
+        "  - file: {path: /srv/theirs/logs/cron, content: x}\n  - directory: {path: /srv/theirs/logs/new}\n  - file: {path: /srv/theirs/conf, content: x}\n  - file: {path: /srv/ours, content: x}\n",
+    );
+    host.write("/etc/cron/passwd", "root\n");
+    fs::create_dir_all(host.at("/srv/theirs")).unwrap();
+    for path in ["/srv/theirs/logs", "/srv/theirs/conf"] {
+        let target = if path.ends_with("logs") {
+            "../../etc/cron"
+        } else {
+            "../../etc/cron/passwd"
+        };
+        symlink(target, host.at(path)).unwrap();
+        std::os::unix::fs::lchown(host.at(path), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    chown(host.at("/srv/theirs"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let before = tree::listing(&host.at("/etc"), &[]);
+    let ran = host.converge();
+    assert_eq!(ran.code, 1, "{ran}");
+    for (id, path) in [
+        ("file:/srv/theirs/logs/cron", "read /srv/theirs/logs"),
+        ("directory:/srv/theirs/logs/new", "look at /srv/theirs/logs"),
+    ] {
+        let said = format!(
+            "failed {id}: refused to {path}: /srv/theirs/logs is a symbolic link (owner uid {NOBODY}) in a folder that others than root can write to\n  hint: if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made /srv/theirs/logs\n"
+        );
+        assert!(ran.out.contains(&said), "{ran}");
+    }
+    assert_eq!(
+        tree::listing(&host.at("/etc"), &[]),
+        before,
+        "written through a link"
+    );
+    // A link in a file's own place is replaced, not written through; and all else goes on.
+    assert!(
+        host.at("/srv/theirs/conf")
+            .symlink_metadata()
+            .unwrap()
+            .is_file()
+    );
+    assert_eq!(host.read("/srv/ours"), "x");
+}
+
+/// Runs a script with `$TRUEUP` (a pass), `$ROOT` and `$OUT`, a folder outside of what it mounts.
+fn in_a_namespace(host: &Sandbox, script: &str) {
+    fs::create_dir(host.beside("out")).unwrap();
+    let mut command = Command::new("unshare");
+    isolated(&mut command);
+    command.args(["-m", "sh", "-eu", "-c", script]);
+    command
+        .env("ROOT", &host.root)
+        .env("OUT", host.beside("out"));
+    let trueup = crate::sandbox::binary().display();
+    command.env(
+        "TRUEUP",
+        format!("{trueup} converge --root {}", host.root.display()),
+    );
+    let ran = host.ran(command);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file_whole_and_the_next_pass_goes_on() {
+    if !can_mount("a full disk") {
+        return;
+    }
+    let text = "new".repeat(20_000);
+    let host = Sandbox::of(&format!(
+        "  - file: {{id: big, path: /srv/big, content: \"{text}\"}}\n  - file: {{path: /etc/after, content: x}}\n"
+    ));
+    fs::create_dir(host.at("/srv")).unwrap();
+    in_a_namespace(
+        &host,
+        r#"mount -t tmpfs -o size=64k none "$ROOT/srv"
+        echo old >"$ROOT/srv/big"
+        head -c 32768 /dev/zero >"$ROOT/srv/filler"
+        $TRUEUP >"$OUT/full" 2>&1 || echo "exit $?" >>"$OUT/full"
+        cp "$ROOT/srv/big" "$OUT/old"; ls -A "$ROOT/srv" >"$OUT/listed"
+        rm "$ROOT/srv/filler"
+        $TRUEUP >"$OUT/free" 2>&1
+        cp "$ROOT/srv/big" "$OUT/new""#,
+    );
+    let out = |name: &str| host.mask(&fs::read_to_string(host.beside("out").join(name)).unwrap());
+    assert_eq!(
+        out("full"),
+        "~ update big (content)\n\
+         + create file:/etc/after (content)\n\
+         failed big: cannot write /srv/big: ENOSPC: No space left on device\n  \
+         hint: free space on that filesystem; nothing was changed and the next pass goes on from here\n\
+         failed: 1 change, 1 failed, 0 right (N ms)\nexit 1\n"
+    );
+    assert_eq!(out("old"), "old\n");
+    assert_eq!(out("listed"), "big\nfiller\n", "something was left over");
+    assert_eq!(out("new"), text);
+    assert!(out("free").contains("converged: 1 change, 1 right"));
+}
+
+#[test]
+fn without_room_for_its_own_notes_a_pass_changes_nothing_and_says_why() {
+    if !can_mount("a full disk") {
+        return;
+    }
+    let host = Sandbox::of("  - file: {path: /srv/a, content: x}\n");
+    fs::create_dir_all(host.at("/srv")).unwrap();
+    fs::create_dir_all(host.at("/var/lib/trueup")).unwrap();
+    in_a_namespace(
+        &host,
+        r#"mount -t tmpfs -o size=16k none "$ROOT/var/lib/trueup"
+        head -c 16384 /dev/zero >"$ROOT/var/lib/trueup/filler" 2>/dev/null || :
+        $TRUEUP >"$OUT/full" 2>&1 || echo "exit $?" >>"$OUT/full"
+        ls -A "$ROOT/srv" >"$OUT/listed"
+        rm "$ROOT/var/lib/trueup/filler"
+        $TRUEUP >"$OUT/free" 2>&1"#,
+    );
+    let out = |name: &str| host.mask(&fs::read_to_string(host.beside("out").join(name)).unwrap());
+    assert_eq!(
+        out("full"),
+        "trueup: cannot write /var/lib/trueup/manifest.yml: ENOSPC: No space left on device\n  \
+         hint: free space on that filesystem; the next pass goes on from here\nexit 1\n"
+    );
+    assert_eq!(out("listed"), "");
+    assert!(out("free").contains("converged: 1 change, 0 right"));
+}
+
+/// A host whose pass makes `/srv/first`, waits for `/srv/go`, and would then make `/srv/last`.
+fn slow() -> Sandbox {
+    let host = host();
+    host.role(
+        "resources:\n  - directory: {path: /srv}\n  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n  - file: {id: last, path: /srv/last, content: x}\n",
+    );
+    host
+}
+
+fn begin(host: &Sandbox) -> Child {
+    let mut command = host.command(&["converge"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let pass = command.spawn().unwrap();
+    assert!(
+        wait_until(|| host.at("/srv/begun").exists()),
+        "it did not begin"
+    );
+    pass
+}
+
+fn end(host: &Sandbox, pass: Child) -> Ran {
+    host.write("/srv/go", "");
+    Ran::of(&pass.wait_with_output().unwrap(), host)
+}
+
+#[test]
+fn a_second_pass_at_once_is_refused_with_who_has_the_lock() {
+    let host = slow();
+    let first = begin(&host);
+    let second = host.command(&["converge"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(75));
+    assert_eq!(
+        String::from_utf8_lossy(&second.stderr),
+        format!("trueup: another pass is running (process {})\n", first.id())
+    );
+    // Looking is allowed meanwhile.
+    assert_eq!(host.run(&["plan"]).code, 2);
+    assert_eq!(host.run(&["status"]).code, 2);
+    let ran = end(&host, first);
+    assert_eq!(ran.code, 0, "{ran}");
+    host.is_right(&[]);
+}
+
+#[test]
+fn a_pass_that_is_told_to_stop_finishes_what_it_is_at_and_the_next_one_goes_on() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let host = slow();
+        let pass = begin(&host);
+        kill(Pid::from_raw(pass.id() as i32), signal).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let ran = end(&host, pass);
+        assert_eq!(ran.code, 1, "{signal}: {ran}");
+        assert_eq!(
+            ran.out,
+            "+ create directory:/srv\n\
+             ! run slow (run /srv/slow is not there -> touch begun; until test -e go; do sleep 0.02; done; touch slow)\n\
+             skipped last: trueup was told to stop; the next pass goes on from here\n\
+             failed: 2 changes, 1 skipped, 0 right (N ms)\n"
+        );
+        assert!(
+            host.at("/srv/slow").exists(),
+            "what was begun was not finished"
+        );
+        assert!(!host.at("/srv/last").exists());
+        host.converged();
+        host.is_right(&[]);
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_read_say_so() {
+    if !is_root("somebody else's file") {
+        return;
+    }
+    let host = host();
+    let settings = host.at("/etc/trueup/node.yml");
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = host.command(&["plan"]);
+    as_nobody(&mut command);
+    let ran = host.ran(command);
+    assert_eq!(ran.code, 78, "{ran}");
+    assert_eq!(
+        ran.err,
+        "trueup: cannot read @ROOT@/etc/trueup/node.yml: EACCES: Permission denied\n  hint: the user who runs trueup may not do this; root may\ntrueup: nothing was changed\n"
+    );
+}

@@ -1,0 +1,155 @@
+//! The manifest in the store.
+
+use super::{bomb, host, refused, refused_within_bounds};
+use crate::sandbox::{MANIFEST, Sandbox};
+
+const NAME: &str = "dir:@STORE@/sha_number.yml";
+const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
+
+#[test]
+fn a_manifest_that_is_none_is_refused_and_nothing_is_changed() {
+    for (written, expected) in [
+        (
+            &b""[..],
+            ":1:1: the manifest is empty; expected a map of environments to apps to shas",
+        ),
+        (
+            b"\x7fELF\x00",
+            ":1:1: this is not text: it holds a NUL byte",
+        ),
+        (b"production:\n  \xff\xfe", ":2:1: this is not UTF-8 text"),
+        (&[b'a'; 10 << 20], " is larger than 4194304 bytes"),
+        (
+            b"production:\n\tshop: x\n",
+            ":2:1: not valid YAML: tabs disallowed within this context (block indentation)\n  hint: the line is indented with a tab; YAML allows only spaces",
+        ),
+        (
+            b"production: {}\nproduction: {}\n",
+            ":2:1: the key `production` is there twice (first on line 1)",
+        ),
+        (
+            b"generation: -1\nproduction: {}\n",
+            ":1:13: generation: expected a whole number that is not negative, found the number `-1`",
+        ),
+        (
+            b"generaton: 3\nproduction: {}\n",
+            ":1:12: generaton: expected an environment: a map of apps to shas, found the number `3`\n  hint: did you mean `generation`?",
+        ),
+    ] {
+        let host = host();
+        host.manifest(written);
+        refused(&host, &format!("{NAME}{expected}"));
+    }
+}
+
+#[test]
+fn a_yaml_bomb_in_the_manifest_costs_little() {
+    let host = host();
+    host.manifest(bomb());
+    refused_within_bounds(
+        &host,
+        &format!(
+            "{NAME}:6:8: it grows to more than 200000 values (aliases count as what they stand for)"
+        ),
+    );
+}
+
+/// A host of the app `shop`. Nothing of it is fetched: there is no such repository.
+fn shop() -> Sandbox {
+    let host = host();
+    host.role(
+        "resources:\n  - directory: {path: /srv}\n  - release: {app: shop, repo: \"file:///no/such/repository\", deploy_to: /srv/shop}\n",
+    );
+    host
+}
+
+#[test]
+fn what_is_no_full_sha_is_refused_by_the_hosts_of_that_app() {
+    for (written, expected) in [
+        (
+            "4f2c9d0",
+            "`4f2c9d0` is a short sha (7 of 40 digits)\n  hint: write the full sha: `git rev-parse 4f2c9d0` prints it",
+        ),
+        (
+            "master",
+            "`master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
+        ),
+    ] {
+        let host = shop();
+        host.manifest(format!("production:\n  shop: {written}\n"));
+        refused(&host, &format!("{NAME}:2:9: shop: {expected}"));
+        // Not the business of a host that does not run it, but worth a word.
+        host.role("resources:\n  - directory: {path: /srv}\n");
+        let ran = host.converged();
+        let warning = format!("warning: {NAME}:2:9: shop: {expected}\n");
+        assert!(ran.out.contains(&warning), "{ran}");
+    }
+}
+
+#[test]
+fn an_environment_or_app_that_the_manifest_lacks_is_nothing_to_deploy_yet() {
+    let host = shop();
+    for (written, expected) in [
+        (
+            format!("prodution:\n  shop: {SHA}\n"),
+            format!(
+                "{NAME} has no environment `production` (it has prodution): nothing to deploy yet\n  hint: did you mean `prodution`?"
+            ),
+        ),
+        (
+            format!("production:\n  shopp: {SHA}\n"),
+            format!(
+                "nothing to deploy yet: {NAME} has no `shop` in production\n  hint: did you mean `shopp`?"
+            ),
+        ),
+    ] {
+        host.manifest(written);
+        let ran = host.converged();
+        assert!(ran.out.contains(&format!("warning: {expected}\n")), "{ran}");
+    }
+}
+
+#[test]
+fn a_store_without_a_manifest_is_nothing_to_deploy_yet() {
+    let host = host();
+    std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
+    let ran = host.converged();
+    let warning = "warning: there is no manifest `sha_number.yml` in dir:@STORE@\n  hint: `trueup publish ENV APP=SHA --create` makes the first one\n";
+    assert!(ran.out.contains(warning), "{ran}");
+}
+
+#[test]
+fn a_store_that_never_answered_is_a_failure_and_nothing_is_changed() {
+    let host = host();
+    std::fs::remove_dir_all(&host.store).unwrap();
+    let ran = host.converge();
+    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(
+        ran.err,
+        "trueup: the store dir:@STORE@ cannot be reached: there is no such folder: create it or mount it; this host has no last good manifest yet, so nothing was changed\n"
+    );
+    assert!(!host.at("/srv").exists());
+}
+
+#[test]
+fn an_older_generation_is_refused_until_somebody_goes_back_on_purpose() {
+    let host = host();
+    host.converged();
+    host.manifest(MANIFEST.replace("generation: 3", "generation: 2"));
+    let said = format!(
+        "{NAME}:1:13: generation: it is 2, and this host has acted on 3: an older manifest is not taken"
+    );
+    let ran = host.converge();
+    assert_eq!(ran.code, 78, "{ran}");
+    assert!(ran.out.contains(&said), "{ran}");
+    // Torn notes about the last good one are no way round: that one itself still tells.
+    for torn in ["", "{\"version\": 1, \"gen", "{\"version\": 2}"] {
+        host.write("/var/lib/trueup/manifest.json", torn);
+        let ran = host.converge();
+        assert_eq!(ran.code, 78, "{torn:?}: {ran}");
+        assert!(ran.out.contains(&said), "{ran}");
+    }
+    // What the hint says.
+    std::fs::remove_file(host.at("/var/lib/trueup/manifest.json")).unwrap();
+    host.converged();
+}

@@ -1,0 +1,144 @@
+//! Roles and templates.
+
+use super::{bomb, host, invalid, refused_within_bounds};
+
+const ROLE: &str = "@ROOT@/etc/trueup/roles/app.yml";
+
+/// Each role's only resources, and what is said about them; `R` stands for the role's file.
+fn wrong(resources: &str, expected: &str) {
+    let host = host();
+    host.template("site.conf", "port {{ port }}\n");
+    host.template("typo", "first\nword {{ wrod }}\n");
+    host.template("open", "first\nword {{ word\n");
+    host.role(&format!(
+        "parameters: {{word: one, port: 80}}\nresources:\n{resources}"
+    ));
+    let share = host.beside("share").display().to_string();
+    invalid(
+        &host,
+        &expected
+            .replace("R:", &format!("{ROLE}:"))
+            .replace("@SHARE@", &share),
+    );
+}
+
+#[test]
+fn what_a_role_names_and_nobody_knows_is_told_with_what_is_near() {
+    wrong(
+        "  - fiel: {path: /srv/a}\n",
+        "R:3:5: there is no kind `fiel`\n  hint: did you mean `file`?",
+    );
+    wrong(
+        "  - file: {path: /srv/a, contnet: x}\n",
+        "R:3:26: file: unknown field `contnet`\n  hint: did you mean `content`?",
+    );
+    wrong(
+        "  - template: {path: /srv/a, source: site.con}\n",
+        "R:3:5: template:/srv/a: source: there is no template `site.con` in @ROOT@/etc/trueup/templates and @SHARE@/templates\n  hint: did you mean `site.conf`?",
+    );
+    wrong(
+        "  - file: {id: conf, path: /srv/a, content: x}\n  - service: {name: app, restart_on: [cnf]}\n",
+        "R:4:5: service:app: there is no resource `cnf`\n  hint: did you mean `conf`?",
+    );
+    wrong(
+        "  - file: {path: /srv/a, content: x, check: web}\n",
+        "R:3:5: file:/srv/a: check: no role of this node has a check `web`\n  hint: say what to run under `checks:` in the role: `web: [command, arguments]`",
+    );
+}
+
+#[test]
+fn a_name_that_is_not_defined_is_told_where_it_stands() {
+    wrong(
+        "  - template: {path: /srv/a, source: typo}\n",
+        "@ROOT@/etc/trueup/templates/typo:2:9: template:/srv/a: source: template error: Variable `wrod` is not defined\n  hint: did you mean `word`?",
+    );
+    wrong(
+        "  - template: {path: /srv/a, source: open}\n",
+        "@ROOT@/etc/trueup/templates/open:2:13: template:/srv/a: source: template error: Unexpected end of input",
+    );
+    wrong(
+        "  - file: {path: /srv/a, content: \"{{ wrod }}\"}\n",
+        "R:3:35: file: content: `wrod` is not defined\n  hint: did you mean `word`?",
+    );
+    // Tera takes it for false: a resource would be left out without a word.
+    wrong(
+        "  - file: {path: /srv/a, content: x, when: prot == 80}\n",
+        "R:3:44: file: when: `prot` is not defined\n  hint: did you mean `port`?",
+    );
+}
+
+#[test]
+fn two_resources_that_own_one_path_are_both_named() {
+    wrong(
+        "  - file: {path: /srv/a, content: x}\n  - symlink: {path: /srv//a, to: b}\n",
+        "R:4:5: symlink:/srv//a: /srv/a is already owned by file:/srv/a (R:3:5)\n  hint: one path belongs to one resource",
+    );
+    wrong(
+        "  - file: {path: /srv/a, content: x}\n  - file: {id: again, path: /srv/a, content: y}\n",
+        "R:4:5: again: it is described differently as file:/srv/a on R:3:5\n  hint: describe it once, or the same each time",
+    );
+}
+
+#[test]
+fn a_path_that_climbs_or_is_not_absolute_is_refused() {
+    wrong(
+        "  - file: {path: /srv/../etc/shadow, content: x}\n",
+        "R:3:5: file:/srv/../etc/shadow: path: /srv/../etc/shadow is not a usable path: `..` is not allowed: write the path that is meant",
+    );
+    wrong(
+        "  - directory: {path: srv}\n",
+        "R:3:5: directory:srv: path: srv is not a usable path: expected an absolute path",
+    );
+}
+
+#[test]
+fn a_mode_without_quotes_is_refused_with_what_to_write() {
+    for mode in ["755", "0755"] {
+        wrong(
+            &format!("  - file: {{path: /srv/a, content: x, mode: {mode}}}\n"),
+            "R:3:44: file: mode: a mode must be quoted, or YAML reads it as the decimal number 755\n  hint: write \"0755\"",
+        );
+    }
+    wrong(
+        "  - file: {path: /srv/a, content: x, mode: rwxr-x---}\n",
+        "R:3:44: file: mode: `rwxr-x---` is not a mode\n  hint: expected a quoted octal string such as \"0644\"",
+    );
+}
+
+#[test]
+fn a_list_of_resources_that_is_none_says_what_was_expected() {
+    wrong(
+        "  file: {path: /srv/a, content: x}\n",
+        "R:3:3: resources: expected a list of resources, found a map",
+    );
+    wrong(
+        "  - file: {path: /srv/a, content: x}\n    mode: \"0644\"\n",
+        "R:3:5: expected exactly one `kind: {…}` in each item of the list\n  hint: indent the fields below the kind",
+    );
+    wrong(
+        "  - file:\n\tpath: /srv/a\n",
+        "R:4:1: not valid YAML: tabs disallowed within this context (block indentation)\n  hint: the line is indented with a tab; YAML allows only spaces",
+    );
+    wrong(
+        "  - command: {run: reboot}\n",
+        "R:3:5: command:reboot: one of `creates`, `unless` and `when_changed` is required\n  hint: a command without a condition would run in every pass",
+    );
+}
+
+#[test]
+fn every_mistake_of_a_role_is_told_at_once() {
+    wrong(
+        "  - file: {path: a, content: x}\n  - file: {path: b, content: x}\n",
+        "R:3:5: file:a: path: a is not a usable path: expected an absolute path\ntrueup: R:4:5: file:b: path: b is not a usable path: expected an absolute path",
+    );
+}
+
+#[test]
+fn a_yaml_bomb_in_a_role_costs_little() {
+    let host = host();
+    host.role(&bomb());
+    refused_within_bounds(
+        &host,
+        "@ROOT@/etc/trueup/roles/app.yml:6:8: it grows to more than 200000 values (aliases count as what they stand for)",
+    );
+}
