@@ -203,3 +203,34 @@ fn the_examples_of_the_reference_work_together() {
         .collect();
     assert_eq!(ids, ["directory:/srv/shop", "shop/site", "service:nginx"]);
 }
+
+/// A promise whose test was renamed or removed must not go on claiming it.
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests/it")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let page = std::fs::read_to_string(file("promises.md")).unwrap();
+    let names = page.split('`').skip(1).step_by(2);
+    let mut seen = 0;
+    for name in names.filter(|name| !name.contains(['/', ' ', '=']) && name.len() > 8) {
+        let there = sources.contains(&format!("fn {name}("))
+            || root.join("tests/scenarios").join(name).is_dir()
+            || root
+                .join(format!("tests/lab/scenarios/{name}.sh"))
+                .is_file();
+        assert!(there, "docs/promises.md names `{name}`, which is no test");
+        seen += 1;
+    }
+    assert!(seen > 40, "only {seen} names were found");
+}

@@ -226,6 +226,7 @@ impl Ran {
         }
     }
 
+    #[allow(dead_code, reason = "for tests of documents")]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self}"))
     }

@@ -110,12 +110,26 @@ fn an_environment_or_app_that_the_manifest_lacks_is_nothing_to_deploy_yet() {
 }
 
 #[test]
-fn a_store_without_a_manifest_is_nothing_to_deploy_yet() {
+fn a_store_without_a_manifest_is_refused_and_nothing_is_changed() {
     let host = host();
     std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
-    let ran = host.converged();
-    let warning = "warning: there is no manifest `sha_number.yml` in dir:@STORE@\n  hint: `trueup publish ENV APP=SHA --create` makes the first one\n";
-    assert!(ran.out.contains(warning), "{ran}");
+    let ran = host.converge();
+    assert_eq!(ran.code, 78, "{ran}");
+    assert_eq!(
+        ran.err,
+        "trueup: there is no manifest `sha_number.yml` in dir:@STORE@\n  hint: `trueup publish ENV APP=SHA --create` makes the first one\ntrueup: nothing was changed\n"
+    );
+    assert!(!host.at("/srv").exists());
+}
+
+#[test]
+fn a_manifest_that_went_away_leaves_the_last_good_one_in_force() {
+    let host = host();
+    host.converged();
+    std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
+    let ran = host.converge();
+    assert_eq!(ran.code, 78, "{ran}");
+    assert!(ran.out.contains("the last good one is in force"), "{ran}");
 }
 
 #[test]
