@@ -218,7 +218,7 @@ fn snapshot(folder: &Path) -> Vec<String> {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED: needs root to change owners");
+        crate::ports::testing::skipped("owners of a release", "needs root");
     }
     root
 }

@@ -35,7 +35,7 @@ fn keygen(path: &Path, sort: &str, passphrase: &str) {
 /// A server with host keys of two sorts, and in the bench's host: `/key`, which it lets in.
 fn sshd(bench: &Bench) -> Option<Sshd> {
     if !Path::new(SSHD).exists() || !is_root() {
-        eprintln!("SKIPPED: needs {SSHD} and root to test git over ssh");
+        crate::ports::testing::skipped("git over ssh", "needs sshd and root");
         return None;
     }
     let alone = ONE_AT_A_TIME
