@@ -139,19 +139,19 @@ impl Session {
     pub fn plan(&self, options: &Options) -> Result<Report, PassError> {
         let started = self.begin();
         let force = options.force;
-        let (catalog, desired, apps) = self.describe(Ask::Store { force })?;
+        let (catalog, desired) = self.describe(Ask::Store { force })?;
         let selection = select(&catalog, options)?;
         let plan = plan::build(&catalog, &self.host, &selection);
-        let heading = self.heading(started, &desired, &apps, Vec::new());
+        let heading = self.heading(started, &catalog, &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
     }
 
     /// How the host compares with what was last known to be wanted, without asking the store.
     pub fn drift(&self) -> Result<Report, PassError> {
         let started = self.begin();
-        let (catalog, desired, apps) = self.describe(Ask::Nobody)?;
+        let (catalog, desired) = self.describe(Ask::Nobody)?;
         let plan = plan::build(&catalog, &self.host, &Selection::all());
-        let heading = self.heading(started, &desired, &apps, Vec::new());
+        let heading = self.heading(started, &catalog, &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
     }
 
@@ -172,16 +172,16 @@ impl Session {
     ) -> Result<Report, PassError> {
         let started = self.begin();
         let force = options.force;
-        let (catalog, desired, apps) = self.describe(Ask::Store { force })?;
+        let (catalog, desired) = self.describe(Ask::Store { force })?;
         let selection = select(&catalog, options)?;
         let notes = apply::recover(&catalog, &self.host)?;
         let plan = plan::build(&catalog, &self.host, &selection);
         let report = if plan.is_empty() && !self.has_news(&catalog, &plan) {
-            let heading = self.heading(started, &desired, &apps, notes);
+            let heading = self.heading(started, &catalog, &desired, notes);
             Report::of_plan(heading, &catalog, &plan)
         } else {
             let done = self.apply(&catalog, &plan, &selection, observe)?;
-            let heading = self.heading(started, &desired, &apps, notes);
+            let heading = self.heading(started, &catalog, &desired, notes);
             Report::of_pass(heading, &catalog, done)
         };
         History::new(&self.host).keep(&report)?;
@@ -210,7 +210,7 @@ impl Session {
         apply::records_differ(catalog, plan, &self.host)
     }
 
-    fn describe(&self, ask: Ask) -> Result<(Catalog, Desired, Vec<String>), PassError> {
+    fn describe(&self, ask: Ask) -> Result<(Catalog, Desired), PassError> {
         let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
         let apps = expanded.apps();
         let whom = For {
@@ -233,16 +233,22 @@ impl Session {
             }
         };
         let catalog = expanded.resolve(&desired)?;
-        Ok((catalog, desired, apps))
+        Ok((catalog, desired))
     }
 
     fn heading<'a>(
         &'a self,
         (started, tick): (jiff::Timestamp, std::time::Instant),
+        catalog: &Catalog,
         desired: &'a Desired,
-        apps: &'a [String],
         notes: Vec<String>,
     ) -> Heading<'a> {
+        let apps = catalog.resources.iter().filter_map(|resource| {
+            let app = resource.body.app()?.to_owned();
+            let seen = resource.body.look(&self.host, false).ok();
+            Some((app, seen.and_then(|seen| seen.sha)))
+        });
+        let apps = apps.collect();
         Heading {
             node: self.node(),
             environment: &self.settings.environment,

@@ -54,6 +54,23 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
     Ok(outcome)
 }
 
+/// Where an app is and where it should be, in a line.
+fn standing(app: &crate::report::App) -> String {
+    let reference = app
+        .reference
+        .as_ref()
+        .map_or(String::new(), |name| format!(" ({name})"));
+    match (&app.actual, &app.wanted) {
+        (None, None) => "nothing to deploy yet".into(),
+        (Some(actual), None) => format!("at {actual}; the manifest does not name it"),
+        (None, Some(wanted)) => format!("nothing deployed, wanted {wanted}{reference}"),
+        (Some(actual), Some(wanted)) if actual == wanted => {
+            format!("at {actual}{reference}, as wanted")
+        }
+        (Some(actual), Some(wanted)) => format!("at {actual}, wanted {wanted}{reference}"),
+    }
+}
+
 fn print(report: &Report, last: Option<&Last>, outcome: Exit, output: &Output) {
     let paint = output.paint;
     let word = match outcome {
@@ -77,15 +94,7 @@ fn print(report: &Report, last: Option<&Last>, outcome: Exit, output: &Output) {
     };
     let mut rows = vec![vec!["last pass".into(), last]];
     for app in &report.apps {
-        let wanted = app.wanted.as_deref().unwrap_or("nothing to deploy yet");
-        let reference = app
-            .reference
-            .as_ref()
-            .map_or(String::new(), |name| format!(" ({name})"));
-        rows.push(vec![
-            format!("app {}", app.app),
-            format!("wanted {wanted}{reference}"),
-        ]);
+        rows.push(vec![format!("app {}", app.app), standing(app)]);
     }
     rows.push(vec![
         "resources".into(),

@@ -51,6 +51,10 @@ impl Kind for Release {
         Some(&spec.app)
     }
 
+    fn sha(_spec: &Spec, state: &Found) -> Option<String> {
+        sha_of(&state.active).map(|sha| sha.to_string())
+    }
+
     fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
         spec.validate()?;
         spec.want(inputs.desired().apps.get(&spec.app));

@@ -5,6 +5,7 @@ mod human;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -78,6 +79,9 @@ pub struct Counts {
 pub struct App {
     pub app: String,
     pub wanted: Option<String>,
+    /// What `current` points to; `null`: nothing is deployed.
+    #[serde(default)]
+    pub actual: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,17 +130,19 @@ pub struct Heading<'a> {
     pub started: Timestamp,
     pub took: Duration,
     pub desired: &'a Desired,
-    pub apps: &'a [String],
+    /// Each app of this host with the sha that it is at.
+    pub apps: BTreeMap<String, Option<String>>,
     pub notes: Vec<String>,
 }
 
 impl Report {
     fn new(heading: Heading<'_>, rows: Vec<Row>, resources: usize) -> Report {
         let desired = heading.desired;
-        let apps = heading.apps.iter().map(|app| {
-            let wanted = desired.apps.get(app);
+        let apps = heading.apps.into_iter().map(|(app, actual)| {
+            let wanted = desired.apps.get(&app);
             App {
-                app: app.clone(),
+                app,
+                actual,
                 wanted: wanted.map(|wanted| wanted.sha.to_string()),
                 reference: wanted.and_then(|wanted| wanted.reference.clone()),
                 held: wanted

@@ -22,7 +22,7 @@ fn report(rows: Vec<Row>) -> Report {
         started: "2026-11-21T04:43:01.123Z".parse().unwrap(),
         took: Duration::from_millis(7),
         desired: &desired,
-        apps: &[],
+        apps: BTreeMap::new(),
         notes: Vec::new(),
     };
     Report::new(heading, rows, 3)

@@ -94,6 +94,8 @@ pub struct Seen {
     pub stamp: Option<Stamp>,
     pub run: Option<Run>,
     pub dormant: bool,
+    /// The sha that its app is at, if it has one.
+    pub sha: Option<String>,
 }
 
 /// A resource of whatever kind. The methods are those of [`Kind`].
@@ -151,6 +153,7 @@ impl<K: Kind> AnyResource for Typed<K> {
             stamp: stamp.then(|| K::stamp(&self.spec, &state)).flatten(),
             run: K::run(&self.spec, &state),
             dormant: K::dormant(&self.spec, &state),
+            sha: K::sha(&self.spec, &state),
         })
     }
 

@@ -67,6 +67,11 @@ pub trait Kind: Probed + 'static {
         None
     }
 
+    /// The sha that the app is at now.
+    fn sha(_spec: &Self::Spec, _state: &Self::State) -> Option<String> {
+        None
+    }
+
     /// Completes the spec from inputs other than the host (renders a template, looks up the wanted
     /// sha) and refuses what no type can refuse.
     fn resolve(_spec: &mut Self::Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
