@@ -70,7 +70,7 @@ impl<'a> Demo<'a> {
         );
 
         self.chapter("CI publishes the first commit, and the host converges");
-        self.publish(&self.shas.first, "first")?;
+        self.publish(&self.shas.first, "first", &["--create"])?;
         self.trueup(&["converge"], Exit::Converged)?;
         self.page_says("first")?;
 
@@ -82,7 +82,7 @@ impl<'a> Demo<'a> {
         self.chapter(
             "CI publishes the second commit; `plan` shows what would happen, `converge` does it",
         );
-        self.publish(&self.shas.second, "second")?;
+        self.publish(&self.shas.second, "second", &[])?;
         self.trueup(&["plan"], Exit::Pending)?;
         self.trueup(&["converge"], Exit::Converged)?;
         self.restarted_once(&before)?;
@@ -139,12 +139,10 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn publish(&self, sha: &str, reference: &str) -> Result<(), edge::Error> {
+    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), edge::Error> {
         let pair = format!("hello={sha}");
-        self.trueup(
-            &["publish", "demo", &pair, "--ref", reference, "--create"],
-            Exit::Converged,
-        )
+        let args = ["publish", "demo", &pair, "--ref", reference];
+        self.trueup(&[&args, more].concat(), Exit::Converged)
     }
 
     fn page_says(&self, word: &str) -> Result<(), edge::Error> {
@@ -200,16 +198,19 @@ impl<'a> Demo<'a> {
 
     fn farewell(&self) {
         let place = self.folder.display();
+        // Where nothing is installed, `trueup` alone is no command.
+        let program = std::env::current_exe().unwrap_or_else(|_| "trueup".into());
+        let program = program.display();
         self.say("");
         self.say(&format!(
             "It is still running: http://127.0.0.1:{}/",
             self.port
         ));
-        self.say(&format!("  try    trueup --root {place} status"));
+        self.say(&format!("  try    {program} --root {place} status"));
         self.say(&format!(
             "  edit   {place}/etc/trueup/roles/hello.yml, then converge"
         ));
-        self.say(&format!("  end    trueup demo --stop {place}"));
+        self.say(&format!("  end    {program} demo --stop {place}"));
     }
 
     fn clean_up(&self) {
