@@ -54,6 +54,7 @@
 pub mod apply;
 pub mod cli;
 pub mod desired;
+pub mod digest;
 #[cfg(test)]
 mod docs_test;
 pub mod exit;

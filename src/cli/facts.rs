@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde_json::json;
+
 use super::{Output, edge};
 use crate::exit::Exit;
 use crate::facts::Facts;
@@ -12,7 +14,7 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
     let facts = Facts::new(Rc::new(Root::at(&places.root)?));
     let facts = facts.all();
     if output.json {
-        output.document(facts);
+        output.document(&json!({"version": crate::report::VERSION, "facts": facts}));
         return Ok(Exit::Converged);
     }
     let mut rows = Vec::new();

@@ -1,5 +1,7 @@
 //! `trueup history`: the passes that did something.
 
+use serde_json::json;
+
 use super::args::HistoryArgs;
 use super::{Output, edge};
 use crate::exit::Exit;
@@ -16,7 +18,7 @@ pub(super) fn run(
     let mut reports = History::new(&session.host).list()?;
     reports.truncate(args.limit);
     if output.json {
-        output.document(&reports);
+        output.document(&json!({"version": crate::report::VERSION, "passes": reports}));
         return Ok(Exit::Converged);
     }
     if reports.is_empty() {

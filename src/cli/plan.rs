@@ -1,5 +1,7 @@
 //! `trueup plan`: what a pass would do.
 
+use serde_json::json;
+
 use super::args::PlanArgs;
 use super::{Output, edge};
 use crate::exit::Exit;
@@ -100,7 +102,11 @@ fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, edge::
     let explanation = role::explain(&session.settings, key)
         .map_err(|problem| edge::Error::Input(problem.into()))?;
     if output.json {
-        output.document(&explanation);
+        output.document(&json!({
+            "version": crate::report::VERSION,
+            "key": explanation.key,
+            "layers": explanation.layers,
+        }));
         return Ok(Exit::Converged);
     }
     let last = explanation.layers.len() - 1;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Manifest;
-use crate::kinds::digest;
+use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::store::{Etag, MAX_OBJECT, Object};

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
+use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
@@ -151,17 +151,6 @@ impl Found {
             _ => None,
         }
     }
-}
-
-/// The hash by which contents are told apart.
-pub fn digest(body: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(body) {
-        text.push(DIGITS[usize::from(byte >> 4)].into());
-        text.push(DIGITS[usize::from(byte & 15)].into());
-    }
-    text
 }
 
 impl Wanted<'_> {

@@ -15,8 +15,6 @@ mod symlink;
 mod template;
 mod user;
 
-pub use file::digest;
-
 use crate::resource::{AnyKind, Registered};
 
 /// Every kind that a role may use, in the order of the reference.

@@ -72,7 +72,7 @@ fn path(id: &str) -> PathBuf {
             }
         })
         .collect();
-    let hash = &crate::kinds::digest(id.as_bytes())[..8];
+    let hash = &crate::digest::digest(id.as_bytes())[..8];
     PathBuf::from(STATE)
         .join("services")
         .join(format!("{word}-{hash}.json"))
