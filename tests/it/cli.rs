@@ -1,1 +1,276 @@
-//! x
+//! What every command owes to people, scripts and pipes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::privilege::{as_nobody, is_root};
+use crate::sandbox::{NODE, Sandbox, binary, isolated};
+
+/// Every command that can be asked about a host, ready to be run.
+const LOOKS: &[&[&str]] = &[
+    &["plan"],
+    &["plan", "--explain", "word"],
+    &["status"],
+    &["history"],
+    &["validate"],
+    &["facts"],
+];
+
+/// A pass, besides.
+const PASS: &[&[&str]] = &[&["converge"]];
+
+/// Long options of every command.
+const GLOBAL: &[&str] = &[
+    "--config",
+    "--root",
+    "--json",
+    "--log",
+    "--verbose",
+    "--help",
+    "--version",
+];
+
+fn host() -> Sandbox {
+    let host = Sandbox::of("");
+    host.role("parameters: {word: one}\nresources:\n  - directory: {path: /srv}\n  - file: {path: /srv/a, content: \"{{ word }}\\n\"}\n");
+    host
+}
+
+fn help(args: &[&str]) -> String {
+    let mut command = Command::new(binary());
+    isolated(&mut command);
+    let output = command.args(args).arg("--help").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{args:?}");
+    assert!(output.stderr.is_empty(), "help goes to standard output");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_command_is_listed_and_explains_each_of_its_options() {
+    let top = help(&[]);
+    for (command, own) in [
+        ("converge", &["--force", "--only"][..]),
+        ("plan", &["--only", "--explain"]),
+        ("status", &[]),
+        ("history", &["--limit"]),
+        ("validate", &[]),
+        ("facts", &[]),
+        (
+            "publish",
+            &["--ref", "--by", "--create", "--store", "--manifest"],
+        ),
+        ("demo", &["--keep", "--dir", "--stop"]),
+    ] {
+        assert!(
+            top.contains(&format!("\n  {command} ")),
+            "{command} is not listed:\n{top}"
+        );
+        let text = help(&[command]);
+        for option in own.iter().chain(GLOBAL) {
+            let mut lines = text.lines();
+            let found = lines.find(|line| line.split([' ', ',', '.']).any(|word| word == *option));
+            assert!(
+                found.is_some(),
+                "{command} does not mention {option}:\n{text}"
+            );
+        }
+        for shown in text
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+        {
+            let shown = shown.trim_end_matches(['.', ',', ']', ')', '\'', '`']);
+            assert!(
+                own.contains(&shown) || GLOBAL.contains(&shown) || command == "publish",
+                "{command}: {shown} is not tested here"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_64_and_suggests() {
+    let host = host();
+    for (args, said) in [
+        (&["convrege"][..], "'converge'"),
+        (&["plan", "--onyl", "x"], "'--only'"),
+        (&["history", "-n", "many"], "invalid value 'many'"),
+        (
+            &["converge", "--only", "file:/srv/b"],
+            "did you mean `file:/srv/a`?",
+        ),
+        (
+            &["converge", "--only", "nothing-like-it"],
+            "hint: there are `directory:/srv`, `file:/srv/a`",
+        ),
+        (&[], "Usage: trueup"),
+    ] {
+        let ran = host.run(args);
+        assert_eq!(ran.code, 64, "{ran}");
+        assert!(ran.err.contains(said), "{ran}");
+        assert_eq!(ran.out, "");
+    }
+    assert!(!host.at("/srv").exists());
+}
+
+#[test]
+fn exit_codes_tell_pending_converged_and_bad_input_apart() {
+    let host = host();
+    let codes = |host: &Sandbox| -> Vec<i32> {
+        let all = ["plan", "status", "validate", "facts", "history"];
+        all.map(|command| host.run(&[command]).code).to_vec()
+    };
+    assert_eq!(codes(&host), [2, 2, 0, 0, 0]);
+    assert_eq!(host.converge().code, 0);
+    assert_eq!(codes(&host), [0, 0, 0, 0, 0]);
+    host.role("nonsense: true\n");
+    assert_eq!(codes(&host), [78, 78, 78, 0, 0]);
+    assert_eq!(host.converge().code, 78);
+}
+
+#[test]
+fn json_is_one_document_with_a_version_whatever_happens() {
+    let host = host();
+    let document = |args: &[&str]| {
+        let ran = host.run(&[args, &["--json"]].concat());
+        assert_eq!(ran.err, "", "{args:?} speaks besides");
+        let json = ran.json();
+        assert_eq!(json["version"], 1, "{args:?}: {ran}");
+        (ran.code, json)
+    };
+    let all = || LOOKS.iter().chain(PASS);
+    for args in all() {
+        document(args);
+    }
+    host.role("nonsense: true\n");
+    for args in all().filter(|args| !["facts", "history"].contains(&args[0])) {
+        let (code, json) = document(args);
+        assert_eq!(
+            (code, &json["outcome"]),
+            (78, &"bad-input".into()),
+            "{args:?}"
+        );
+        let error = &json["errors"][0];
+        assert_eq!(error["message"], "unknown field `nonsense`");
+        assert_eq!(error["at"]["line"], 1);
+        assert!(error["hint"].as_str().unwrap().starts_with("expected"));
+    }
+    let (_, history) = document(&["history"]);
+    assert_eq!(history["passes"][0]["counts"]["changed"], 2);
+}
+
+#[test]
+fn a_pipe_gets_no_escape_codes_and_a_terminal_none_with_no_color() {
+    let host = host();
+    for args in LOOKS.iter().chain(PASS) {
+        let ran = host.run(args);
+        assert!(
+            !ran.out.contains('\x1b') && !ran.err.contains('\x1b'),
+            "{args:?}: {ran}"
+        );
+    }
+    // `script` (util-linux) runs a command at a terminal of its own.
+    let at_a_terminal = |variable: &str| {
+        let mut command = Command::new("script");
+        isolated(&mut command);
+        let line = format!(
+            "{} plan --explain word --root {1}; {0} validate --root {1}",
+            binary().display(),
+            host.root.display()
+        );
+        command.args(["-qec", &line, "/dev/null"]);
+        if let Some((name, value)) = variable.split_once('=') {
+            command.env(name, value);
+        }
+        host.ran(command).out
+    };
+    assert!(
+        at_a_terminal("TERM=xterm").contains("\x1b["),
+        "no colour at a terminal"
+    );
+    for variable in ["NO_COLOR=1", "TERM=dumb"] {
+        let out = at_a_terminal(variable);
+        assert!(
+            out.contains("good: app") && !out.contains('\x1b'),
+            "{variable}: {out:?}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let host = host();
+    host.role("parameters: {word: one}\nresources:\n  - directory: {path: /srv}\n  - file: {path: /srv/a, content: \"{% for i in range(end=20000) %}line {{ i }}\\n{% endfor %}\"}\n");
+    for args in LOOKS
+        .iter()
+        .chain(PASS)
+        .chain(&[&["converge", "--json"][..], &["--help"]])
+    {
+        let mut command = host.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+        assert!(
+            ended
+                .status
+                .code()
+                .is_some_and(|code| [0, 2].contains(&code)),
+            "{args:?}: {ended:?}"
+        );
+    }
+    // It was no reason to leave the host half done either.
+    host.is_right(&[]);
+}
+
+#[test]
+fn without_privilege_a_pass_on_the_real_host_is_refused_and_says_what_to_do() {
+    let host = host();
+    let mut command = Command::new(binary());
+    isolated(&mut command);
+    command
+        .args(["converge", "--config"])
+        .arg(host.at("/etc/trueup/node.yml"));
+    as_nobody(&mut command);
+    let ran = host.ran(command);
+    assert_eq!(ran.code, 64, "{ran}");
+    assert_eq!(
+        ran.err,
+        "trueup: a pass on this host needs root\n  hint: `sudo trueup converge`, or `--root DIR` for a sandbox; `trueup plan` needs less\n"
+    );
+}
+
+#[test]
+fn without_privilege_a_sandbox_converges_and_says_once_that_owners_were_left_alone() {
+    if !is_root("an owner that differs") {
+        return;
+    }
+    let host = Sandbox::empty();
+    host.write("/etc/trueup/node.yml", NODE);
+    host.manifest(crate::sandbox::MANIFEST);
+    host.role("resources:\n  - directory: {path: /srv, owner: root, group: root, mode: \"0755\"}\n  - file: {path: /srv/a, content: x, owner: root, mode: \"0640\"}\n  - file: {path: /srv/b, content: x, owner: nobody-here}\n");
+    // All of the sandbox is theirs.
+    let theirs = Command::new("chown")
+        .arg("-R")
+        .arg(format!("{0}:{0}", crate::privilege::NOBODY))
+        .arg(&host.root)
+        .status();
+    assert!(theirs.unwrap().success());
+    let run = |args: &[&str]| {
+        let mut command = host.command(args);
+        as_nobody(&mut command);
+        host.ran(command)
+    };
+    let said = "owners and accounts were left alone: this is not root\n";
+    let first = run(&["converge"]);
+    assert_eq!(first.code, 0, "{first}");
+    assert_eq!(first.out.matches(said).count(), 1, "{first}");
+    let mode = host.at("/srv/a").metadata().unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o640);
+    assert_eq!(
+        run(&["plan"]).code,
+        0,
+        "an owner is wanted that cannot be set"
+    );
+}

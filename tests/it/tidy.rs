@@ -1,1 +1,306 @@
-//! x
+//! The layout of the source: what may use what, and where things are.
+//!
+//! A rule that only people keep is gone in a year. Where one here is in the way, change it with its
+//! reason, not around it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may use whom, from the bottom up. Data flows one way, and each stage sees only what it needs.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("problem", &[]),
+    ("exit", &[]),
+    ("yaml", &["problem"]),
+    ("ports", &[]),
+    ("settings", &["ports", "problem", "yaml"]),
+    ("facts", &["ports"]),
+    ("desired", &["ports", "problem", "settings", "yaml"]),
+    ("resource", &["desired", "ports", "problem", "yaml"]),
+    (
+        "release",
+        &["desired", "ports", "problem", "resource", "yaml"],
+    ),
+    (
+        "kinds",
+        &["desired", "ports", "problem", "release", "resource"],
+    ),
+    (
+        "role",
+        &[
+            "desired", "facts", "kinds", "ports", "problem", "resource", "settings", "yaml",
+        ],
+    ),
+    ("owed", &["ports", "resource"]),
+    ("plan", &["owed", "ports", "resource", "role"]),
+    ("apply", &["owed", "plan", "ports", "resource", "role"]),
+    (
+        "report",
+        &[
+            "apply", "desired", "exit", "owed", "plan", "ports", "resource", "role",
+        ],
+    ),
+    (
+        "pass",
+        &[
+            "apply", "desired", "facts", "plan", "ports", "problem", "report", "role", "settings",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "apply", "desired", "exit", "facts", "pass", "ports", "problem", "report", "role",
+            "settings",
+        ],
+    ),
+    ("lib", &[]),
+    ("main", &[]),
+];
+
+/// Backends, each known only in the folder of its port.
+const BACKENDS: &[(&str, &[&str])] = &[
+    ("src/ports/store", &["DirStore", "MemoryStore", "S3Store"]),
+    (
+        "src/ports/services",
+        &["FakeServices", "ProcessServices", "SystemdServices"],
+    ),
+];
+
+/// Files of more than 400 lines, each with why it is one file.
+const LONG: &[(&str, &str)] = &[
+    (
+        "src/desired/edit/tests.rs",
+        "one table of edits, with the text before and after each",
+    ),
+    (
+        "src/ports/services/suite.rs",
+        "the one suite that every supervisor passes",
+    ),
+];
+
+/// What may lie at the top, besides hidden files and what a build leaves.
+const TOP: &[&str] = &[
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "benches",
+    "docs",
+    "packaging",
+    // Where proptest keeps, and looks for, the seeds of failures once found.
+    "proptest-regressions",
+    "roles",
+    "src",
+    "target",
+    "templates",
+    "tests",
+];
+
+/// A source file, and whether only tests are built from it.
+struct Source {
+    /// From the top of the repository.
+    path: String,
+    text: String,
+    test: bool,
+}
+
+impl Source {
+    /// The folder or file right below `src`.
+    fn module(&self) -> &str {
+        let inner = self.path.trim_start_matches("src/");
+        let first = inner.split('/').next().unwrap();
+        first.trim_end_matches(".rs")
+    }
+
+    /// Lines of code that ship: without comments, and without a test module at the end.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let test = |pair: &[&str]| {
+            pair[0] == "#[cfg(test)]" && pair[1].ends_with('{') && pair[1].contains("mod ")
+        };
+        let end = lines.windows(2).position(test).unwrap_or(lines.len());
+        let code = |line: &&str| !line.trim_start().starts_with("//");
+        (1..)
+            .zip(lines.into_iter().take(end))
+            .filter(move |(_, line)| code(line))
+    }
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    let mut todo = vec![top().join("src")];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    let only_tests: BTreeSet<PathBuf> = paths
+        .iter()
+        .flat_map(|path| test_modules(path, &read(path)))
+        .collect();
+    let is_test = |path: &Path| {
+        path.ancestors()
+            .any(|part| only_tests.contains(&part.with_extension("")))
+    };
+    let sources: Vec<Source> = paths
+        .iter()
+        .map(|path| Source {
+            path: path.strip_prefix(top()).unwrap().display().to_string(),
+            text: read(path),
+            test: is_test(path),
+        })
+        .collect();
+    assert!(sources.len() > 100 && sources.iter().any(|source| source.test));
+    sources
+}
+
+/// The modules that a file declares for tests only, as paths without `.rs`.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let base = match path.file_stem().unwrap().to_str().unwrap() {
+        "mod" | "lib" | "main" => path.parent().unwrap().to_owned(),
+        _ => path.with_extension(""),
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines
+        .windows(2)
+        .filter(|pair| pair[0].starts_with("#[cfg(") && pair[0].contains("test"))
+        .filter_map(|pair| {
+            let name = pair[1].strip_suffix(';')?.rsplit_once("mod ")?.1;
+            Some(base.join(name))
+        })
+        .collect()
+}
+
+fn nothing(found: Vec<String>) {
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_module_uses_only_the_layers_below_it() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.test) {
+        let Some((_, below)) = LAYERS.iter().find(|(name, _)| *name == source.module()) else {
+            found.push(format!("{}: say in LAYERS what it may use", source.path));
+            continue;
+        };
+        for (line, code) in source.code() {
+            for used in code.split("crate::").skip(1) {
+                let end = used.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let used = &used[..end.unwrap_or(used.len())];
+                if used != source.module() && !below.contains(&used) {
+                    found.push(format!("{}:{line}: uses {used}", source.path));
+                }
+            }
+        }
+    }
+    nothing(found);
+}
+
+#[test]
+fn layers_have_no_circle() {
+    for (i, (_, below)) in LAYERS.iter().enumerate() {
+        for name in *below {
+            let at = LAYERS.iter().position(|(other, _)| other == name);
+            assert!(
+                at.is_some_and(|at| at < i),
+                "{name} stands above what uses it"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_of_a_ports_folder_names_its_backends() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.test) {
+        for (folder, names) in BACKENDS {
+            if source.path.starts_with(folder) {
+                continue;
+            }
+            for (line, code) in source.code() {
+                for name in names.iter().filter(|name| code.contains(**name)) {
+                    found.push(format!("{}:{line}: names {name}", source.path));
+                }
+            }
+        }
+    }
+    nothing(found);
+}
+
+#[test]
+fn only_the_command_line_and_reports_print() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| !source.test) {
+        if ["cli", "report"].contains(&source.module()) {
+            continue;
+        }
+        for (line, code) in source.code() {
+            let printing = ["println!", "print!(", "io::stdout()", "io::stderr()"];
+            if printing.iter().any(|word| code.contains(word)) {
+                found.push(format!("{}:{line}: {}", source.path, code.trim()));
+            }
+        }
+    }
+    nothing(found);
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent = |source: &&Source| !source.test && !source.text.starts_with("//! ");
+    let sources = sources();
+    nothing(
+        sources
+            .iter()
+            .filter(silent)
+            .map(|source| source.path.clone())
+            .collect(),
+    );
+}
+
+#[test]
+fn a_long_file_has_a_reason() {
+    let sources = sources();
+    let long: Vec<&Source> = sources
+        .iter()
+        .filter(|source| source.text.lines().count() > 400)
+        .collect();
+    let has_reason = |source: &&&Source| LONG.iter().any(|(path, _)| *path == source.path);
+    nothing(
+        long.iter()
+            .filter(|source| !has_reason(source))
+            .map(|source| source.path.clone())
+            .collect(),
+    );
+    for (path, why) in LONG {
+        assert!(
+            !why.is_empty() && long.iter().any(|source| source.path == *path),
+            "{path} is no longer long"
+        );
+    }
+}
+
+#[test]
+fn the_top_holds_only_what_is_meant_to_be_there() {
+    let names = fs::read_dir(top())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    nothing(
+        names
+            .filter(|name| !name.starts_with('.') && !TOP.contains(&name.as_str()))
+            .collect(),
+    );
+}
