@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("problem", &[]),
     ("exit", &[]),
+    ("digest", &[]),
     ("yaml", &["problem"]),
     ("ports", &[]),
     ("settings", &["ports", "problem", "yaml"]),
     ("facts", &["ports"]),
-    ("desired", &["ports", "problem", "settings", "yaml"]),
+    (
+        "desired",
+        &["digest", "ports", "problem", "settings", "yaml"],
+    ),
     ("resource", &["desired", "ports", "problem", "yaml"]),
     (
         "release",
@@ -23,7 +27,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "kinds",
-        &["desired", "ports", "problem", "release", "resource"],
+        &[
+            "desired", "digest", "ports", "problem", "release", "resource",
+        ],
     ),
     (
         "role",
@@ -31,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "desired", "facts", "kinds", "ports", "problem", "resource", "settings", "yaml",
         ],
     ),
-    ("owed", &["ports", "resource"]),
+    ("owed", &["digest", "ports", "resource"]),
     ("plan", &["owed", "ports", "resource", "role"]),
     ("apply", &["owed", "plan", "ports", "resource", "role"]),
     (

@@ -1,7 +1,7 @@
+use crate::digest::digest;
 use crate::ports::exec::Command;
 use crate::ports::testing::{Sandbox, machine_file, skipped};
 use crate::resource::conformance::resource;
-use crate::digest::digest;
 use crate::resource::{AnyResource, Change, Failure, Outcome};
 
 const STATUS: &str = "/var/lib/dpkg/status";
