@@ -103,6 +103,10 @@ impl Kind for File {
     fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
         state.stamp()
     }
+
+    fn shows(change: &Change) -> bool {
+        !change.only_access()
+    }
 }
 
 impl Spec {

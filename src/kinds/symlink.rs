@@ -152,6 +152,10 @@ impl Kind for Symlink {
         Ok(Outcome::Done)
     }
 
+    fn shows(change: &Change) -> bool {
+        !change.only_access()
+    }
+
     fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
         match state {
             Found::Link { to, changed, .. } => Some(Stamp {

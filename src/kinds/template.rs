@@ -111,6 +111,10 @@ impl Kind for Template {
     fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
         state.stamp()
     }
+
+    fn shows(change: &Change) -> bool {
+        !change.only_access()
+    }
 }
 
 #[cfg(test)]

@@ -105,7 +105,12 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
             Some(waits) => (Forecast::Unknown(waits), None),
             None => forecast(seen, &steps),
         };
-        if !matches!(forecast, Forecast::Right | Forecast::Failed(_)) {
+        let shows = match &forecast {
+            Forecast::Right | Forecast::Failed(_) => false,
+            Forecast::Change(change) => resource.body.shows(change),
+            Forecast::Unknown(_) => true,
+        };
+        if shows {
             planned.insert(&resource.id);
         }
         steps.push(Step {

@@ -109,6 +109,7 @@ pub trait AnyResource {
     fn triggers(&self) -> Vec<Trigger>;
     /// `stamp`: whether somebody needs the fingerprint, which may cost reading.
     fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure>;
+    fn shows(&self, change: &Change) -> bool;
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
 }
@@ -155,6 +156,10 @@ impl<K: Kind> AnyResource for Typed<K> {
             dormant: K::dormant(&self.spec, &state),
             sha: K::sha(&self.spec, &state),
         })
+    }
+
+    fn shows(&self, change: &Change) -> bool {
+        K::shows(change)
     }
 
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure> {

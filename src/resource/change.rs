@@ -89,6 +89,12 @@ impl Change {
         self
     }
 
+    /// Whether nothing but owner, group and mode changes.
+    pub fn only_access(&self) -> bool {
+        let access = |field: &FieldChange| matches!(&*field.field, "owner" | "group" | "mode");
+        self.verb == Verb::Update && self.fields.iter().all(access)
+    }
+
     /// Whether this field is among what changes.
     pub fn touches(&self, field: &str) -> bool {
         self.fields.iter().any(|change| change.field == field)

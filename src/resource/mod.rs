@@ -103,6 +103,12 @@ pub trait Kind: Probed + 'static {
         None
     }
 
+    /// Whether those that depend on it will see another [`Kind::stamp`] after this change. A plan
+    /// asks, so as not to tell of a restart that the pass would not make.
+    fn shows(_change: &Change) -> bool {
+        true
+    }
+
     /// Whether it will start by itself once something that is not there yet is in place.
     fn dormant(_spec: &Self::Spec, _state: &Self::State) -> bool {
         false
