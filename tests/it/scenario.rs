@@ -19,6 +19,8 @@
 //! | `report.json` | what `converge --json` says, without times |
 //! | `tree.txt` | the host afterwards |
 //!
+//! Without being told, every step holds that the pass did what the plan said, no more and no less.
+//!
 //! In all of them `@ROOT@` and `@STORE@` stand for the folders of this run. Then everything is done
 //! once more: unless the pass failed, the plan is empty and the pass writes nothing.
 
@@ -116,10 +118,14 @@ impl Step<'_> {
         let args: Vec<&str> = text.split_whitespace().collect();
         let plan = self.sandbox.run(&[&["plan"], &args[..]].concat());
         self.expect("plan.txt", || without_time(&plan.to_string()));
+        let forecast = self.sandbox.run(&[&["plan", "--json"], &args[..]].concat());
         let pass = self
             .sandbox
             .run(&[&["converge", "--json"], &args[..]].concat());
         self.expect("report.json", || report(&pass.out));
+        if pass.code != 1 {
+            assert_eq!(done(&pass.json()), foreseen(&forecast.json(), &pass.json()));
+        }
         // What a service writes when it is told something comes when it comes.
         self.expect_in_the_end("tree.txt", || self.sandbox.tree());
         match pass.code {
@@ -212,6 +218,38 @@ impl Step<'_> {
 
 fn updating() -> bool {
     std::env::var_os("UPDATE_SCENARIOS").is_some()
+}
+
+/// What a pass did: the resources that it changed, and what it restarted, reloaded and ran.
+fn done(report: &Value) -> Vec<String> {
+    let changed = |row: &Value| row["status"] == "changed";
+    acts(report, "paid", &changed)
+}
+
+/// The same by the plan before it. What the plan could not know counts as it came out.
+fn foreseen(plan: &Value, report: &Value) -> Vec<String> {
+    let done = done(report);
+    let changes = |row: &Value| {
+        row["status"] == "pending"
+            || (row["status"] == "unknown" && done.contains(&format!("change {}", row["id"])))
+    };
+    acts(plan, "owed", &changes)
+}
+
+fn acts(report: &Value, duties: &str, changes: &dyn Fn(&Value) -> bool) -> Vec<String> {
+    let mut acts = Vec::new();
+    for row in report["resources"].as_array().unwrap() {
+        if changes(row) {
+            acts.push(format!("change {}", row["id"]));
+        }
+        for debt in row[duties].as_array().into_iter().flatten() {
+            acts.push(format!(
+                "{} {}: {}",
+                debt["duty"], row["id"], debt["causes"]
+            ));
+        }
+    }
+    acts
 }
 
 /// The report without what differs in every run.
