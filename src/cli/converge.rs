@@ -1,6 +1,7 @@
 //! `trueup converge`: one pass.
 
 use super::args::ConvergeArgs;
+use super::logging::RESOURCE;
 use super::{Output, edge};
 use crate::apply::Event;
 use crate::exit::Exit;
@@ -42,13 +43,26 @@ pub(super) fn run(
 /// What is being done, as it is done.
 fn tell(event: &Event<'_>, output: &Output) {
     match event {
-        Event::Begin { id, change } => output.text(change_lines(output.paint, id, change)),
-        Event::Pay { id, debt } => output.text(debt_line(output.paint, id, debt, true)),
+        Event::Begin { id, change } => {
+            tracing::info!(target: RESOURCE, resource = id, verb = %change.verb, "{} {id}", change.verb);
+            output.text(change_lines(output.paint, id, change));
+        }
+        Event::Pay { id, debt } => {
+            let causes = debt.causes.join(" ");
+            tracing::info!(target: RESOURCE, resource = id, verb = %debt.duty, causes, "{} {id}", debt.duty);
+            output.text(debt_line(output.paint, id, debt, true));
+        }
     }
 }
 
 /// What is left to say after a pass.
 fn finish(session: &Session, report: &Report, output: &Output) {
+    for row in &report.resources {
+        if row.status == Status::Failed {
+            let why = row.why.as_deref().unwrap_or_default();
+            tracing::error!(target: RESOURCE, resource = row.id, verb = "failed", "{}: {why}", row.id);
+        }
+    }
     if output.json {
         output.document(report);
         return;

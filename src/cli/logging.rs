@@ -7,6 +7,9 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::args::LogForm;
 
+/// The target of events about resources: each has its id and what is done to it as fields.
+pub(crate) const RESOURCE: &str = "trueup::resource";
+
 pub(crate) fn start(form: Option<LogForm>, verbose: u8) {
     let level = match verbose {
         0 => LevelFilter::INFO,
@@ -24,8 +27,10 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) {
     // Libraries only speak up when everything is asked for.
     let ours =
         move |target: &str| verbose > 1 || target.starts_with("trueup") || target == "progress";
+    // At a terminal a command prints these itself; a log needs them as fields.
+    let printed = form == LogForm::Text && verbose == 0;
     let filter = tracing_subscriber::filter::filter_fn(move |meta| {
-        *meta.level() <= level && ours(meta.target())
+        *meta.level() <= level && ours(meta.target()) && !(printed && meta.target() == RESOURCE)
     });
     let text = || {
         fmt::layer()
