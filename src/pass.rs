@@ -79,10 +79,8 @@ pub struct Options {
 
 /// Where the desired state comes from.
 #[derive(Clone, Copy)]
-enum Ask {
-    Store {
-        force: bool,
-    },
+enum Source {
+    Store(desired::Ask),
     /// Nobody: what was last good.
     Nobody,
 }
@@ -135,11 +133,14 @@ impl Session {
         })
     }
 
-    /// What a pass would do. Changes nothing on the host but the copy of the last good manifest.
+    /// What a pass would do. Writes nothing at all, and takes no manifest as acted on.
     pub fn plan(&self, options: &Options) -> Result<Report, PassError> {
         let started = self.begin();
-        let force = options.force;
-        let (catalog, desired) = self.describe(Ask::Store { force })?;
+        let ask = desired::Ask {
+            force: options.force,
+            keep: false,
+        };
+        let (catalog, desired) = self.describe(Source::Store(ask))?;
         let selection = select(&catalog, options)?;
         let plan = plan::build(&catalog, &self.host, &selection);
         let heading = self.heading(started, &catalog, &desired, Vec::new());
@@ -149,7 +150,7 @@ impl Session {
     /// How the host compares with what was last known to be wanted, without asking the store.
     pub fn drift(&self) -> Result<Report, PassError> {
         let started = self.begin();
-        let (catalog, desired) = self.describe(Ask::Nobody)?;
+        let (catalog, desired) = self.describe(Source::Nobody)?;
         let plan = plan::build(&catalog, &self.host, &Selection::all());
         let heading = self.heading(started, &catalog, &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
@@ -171,8 +172,11 @@ impl Session {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Report, PassError> {
         let started = self.begin();
-        let force = options.force;
-        let (catalog, desired) = self.describe(Ask::Store { force })?;
+        let ask = desired::Ask {
+            force: options.force,
+            keep: true,
+        };
+        let (catalog, desired) = self.describe(Source::Store(ask))?;
         let selection = select(&catalog, options)?;
         let notes = apply::recover(&catalog, &self.host)?;
         let plan = plan::build(&catalog, &self.host, &selection);
@@ -210,7 +214,7 @@ impl Session {
         apply::records_differ(catalog, plan, &self.host)
     }
 
-    fn describe(&self, ask: Ask) -> Result<(Catalog, Desired), PassError> {
+    fn describe(&self, source: Source) -> Result<(Catalog, Desired), PassError> {
         let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
         let apps = expanded.apps();
         let whom = For {
@@ -223,12 +227,12 @@ impl Session {
                 .and_then(|last| last.store_answered),
         };
         let key = &self.settings.manifest;
-        let desired = match ask {
-            Ask::Store { force } => {
+        let desired = match source {
+            Source::Store(ask) => {
                 let store = self.store()?;
-                desired::read(store.as_ref(), key, force, &self.host, &whom)?
+                desired::read(store.as_ref(), key, ask, &self.host, &whom)?
             }
-            Ask::Nobody => {
+            Source::Nobody => {
                 desired::last_known(key, &self.host, &whom).unwrap_or_else(Desired::nothing)
             }
         };

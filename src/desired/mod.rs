@@ -100,12 +100,20 @@ pub enum DesiredError {
     Cache(#[from] RootError),
 }
 
-/// Reads the manifest `key`, at the cost of one conditional request when nothing is new; with
-/// `force` the whole of it, as if nothing were known.
+/// How the store is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// As if nothing were known.
+    pub force: bool,
+    /// What is good is kept as the last good manifest: it is about to be acted on.
+    pub keep: bool,
+}
+
+/// Reads the manifest `key`, at the cost of one conditional request when nothing is new.
 pub fn read(
     store: &dyn Store,
     key: &str,
-    force: bool,
+    ask: Ask,
     host: &Host,
     whom: &For<'_>,
 ) -> Result<Desired, DesiredError> {
@@ -113,7 +121,7 @@ pub fn read(
     let known = cached
         .as_ref()
         .and_then(|cached| cached.meta.etag.as_ref())
-        .filter(|_| !force);
+        .filter(|_| !ask.force);
     let name = format!("{}/{key}", store.address());
     match store.get(key, known) {
         Ok(Fetched::Unchanged) => {
@@ -123,7 +131,9 @@ pub fn read(
         Ok(Fetched::Object(object)) => {
             match acceptable(&name, &object.body, cached.as_ref(), whom) {
                 Ok((manifest, desired)) => {
-                    cache::keep(host, &object, manifest.generation, whom.now)?;
+                    if ask.keep {
+                        cache::keep(host, &object, manifest.generation, whom.now)?;
+                    }
                     Ok(desired)
                 }
                 Err(problem) => refuse(problem, cached, &name, whom),

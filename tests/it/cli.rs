@@ -128,6 +128,29 @@ fn exit_codes_tell_pending_converged_and_bad_input_apart() {
 }
 
 #[test]
+fn to_look_writes_nothing_and_needs_no_privilege() {
+    let host = host();
+    let before = crate::tree::traces(&host.root, &[]);
+    let unprivileged = |args: &[&str]| {
+        let mut command = host.command(args);
+        as_nobody(&mut command);
+        host.ran(command)
+    };
+    for args in LOOKS {
+        let ran = unprivileged(args);
+        assert!([0, 2].contains(&ran.code), "{args:?}: {ran}");
+        assert_eq!(ran.code, host.run(args).code, "{args:?}");
+        let touched = crate::tree::touched(&before, &crate::tree::traces(&host.root, &[]));
+        assert!(touched.is_empty(), "{args:?} wrote {touched:?}");
+    }
+    // A newer manifest that was only looked at has not been acted on.
+    host.manifest(crate::sandbox::MANIFEST.replace("generation: 3", "generation: 9"));
+    assert_eq!(host.run(&["plan"]).code, 2);
+    host.manifest(crate::sandbox::MANIFEST);
+    host.converged();
+}
+
+#[test]
 fn json_is_one_document_with_a_version_whatever_happens() {
     let host = host();
     let document = |args: &[&str]| {
