@@ -1,7 +1,7 @@
 //! One pass at a time: a lock that cannot outlive its process.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -28,16 +28,16 @@ pub fn try_lock(root: &Root) -> Result<Attempt, RootError> {
     let file = root.open_lock(&path)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut held) => {
-            // For people who ask who has it; a failure to say so is no reason not to go on.
-            let _ = held.set_len(0);
-            let _ = held.rewind();
-            let _ = writeln!(held, "{}", std::process::id());
+            // For people who ask who has it; a failure to say so is no reason not to go on. Always of
+            // one length, so that it is written over and nothing has to be cut off.
+            let _ = writeln!(held, "{:>10}", std::process::id());
             Ok(Attempt::Taken(Lock(held)))
         }
         Err((mut file, _)) => {
             let mut text = String::new();
             let _ = file.read_to_string(&mut text);
-            Ok(Attempt::Busy(text.trim().parse().ok()))
+            let pid = text.lines().next().unwrap_or_default();
+            Ok(Attempt::Busy(pid.trim().parse().ok()))
         }
     }
 }

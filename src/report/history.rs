@@ -19,6 +19,9 @@ const KEEP: usize = 50;
 /// No report is larger, in bytes.
 const MAX_REPORT: usize = 16 << 20;
 
+/// How wide the note about the last pass is, in bytes: more than any is long.
+const NOTE: usize = 256;
+
 /// The note about the last pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
@@ -86,9 +89,7 @@ impl<'a> History<'a> {
         self.host
             .root
             .make_dirs(std::path::Path::new(RUN), &Attrs::mode(0o755))?;
-        self.host
-            .root
-            .replace_volatile(&path, &body, &Attrs::mode(0o644))
+        self.host.root.note(&path, &body, NOTE)
     }
 
     /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,

@@ -21,15 +21,6 @@ impl Root {
     /// The order is the point: a temporary in the same folder, content, owner, mode, fsync,
     /// rename, fsync of the folder. On any error the old file is untouched and the temporary gone.
     pub fn replace(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
-        self.replace_as(path, body, attrs, true)
-    }
-
-    /// Like [`Root::replace`], for what means nothing after a crash: nothing is synced.
-    pub fn replace_volatile(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
-        self.replace_as(path, body, attrs, false)
-    }
-
-    fn replace_as(&self, path: &Path, body: &[u8], attrs: &Attrs, durable: bool) -> Result<()> {
         let spot = self.spot_in_place("write", path)?;
         let temp = temporary(&spot.name);
         let io = self.io("write", path);
@@ -39,7 +30,7 @@ impl Root {
                 let mut file = File::from(fd);
                 file.write_all(body).map_err(|error| errno(&error))?;
                 set(&file, attrs)?;
-                if durable { fsync(&file) } else { Ok(()) }
+                fsync(&file)
             })
             .and_then(|()| {
                 renameat(
@@ -53,10 +44,31 @@ impl Root {
             let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
             return Err(io(source));
         }
-        if !durable {
-            return Ok(());
-        }
         self.sync_folder(&spot).map_err(io)
+    }
+
+    /// Writes a note over the one that is there, in one call and without making anything anew: for
+    /// what every pass says and what means nothing after a crash. Notes are padded with spaces to
+    /// `width` bytes, so that a shorter one leaves nothing of a longer one.
+    pub fn note(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
+        let spot = self.spot_in_place("write", path)?;
+        let io = self.io("write", path);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o644);
+        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode).map_err(&io)?;
+        let mut padded = body.to_vec();
+        padded.resize(body.len().max(width), b' ');
+        let mut file = File::from(fd);
+        file.write_all(&padded)
+            .and_then(|()| {
+                let length = file.metadata()?.len();
+                // Something else was there: what is left of it is no part of the note.
+                if length > padded.len() as u64 {
+                    file.set_len(padded.len() as u64)?;
+                }
+                Ok(())
+            })
+            .map_err(|error| io(errno(&error)))
     }
 
     /// Points the link at `path` to `target`, replacing a link or file that is there in one step.
