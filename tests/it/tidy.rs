@@ -96,7 +96,7 @@ const TOP: &[&str] = &[
     "benches",
     "docs",
     "packaging",
-    // Where proptest keeps, and looks for, the seeds of failures once found.
+    // Where proptest keeps, and looks for, the seeds of failures once found; not in git.
     "proptest-regressions",
     "roles",
     "src",
