@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum Exit {
     /// The host is as described.
     Converged,
-    /// `plan`: there are changes that a pass would make.
+    /// `plan` and `status`: there are changes that a pass would make.
     Pending,
     /// Converged, but to a manifest that may be old: the store did not answer.
     Stale,
@@ -34,7 +34,7 @@ impl Exit {
     pub const ALL: &[(Exit, &str)] = &[
         (Exit::Converged, "converged: the host is as described"),
         (Exit::Failed, "something failed; the report says what"),
-        (Exit::Pending, "`plan` only: changes are pending"),
+        (Exit::Pending, "`plan` and `status`: changes are pending"),
         (Exit::Waiting, "waiting: for a slot, a canary or a hold"),
         (
             Exit::RolledBack,

@@ -3,6 +3,7 @@
 //! The stages are strung together here and nowhere else; `converge`, `plan` and `status` are the
 //! same string cut at different places.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -143,7 +144,7 @@ impl Session {
         let (catalog, desired) = self.describe(Source::Store(ask))?;
         let selection = select(&catalog, options)?;
         let plan = plan::build(&catalog, &self.host, &selection);
-        let heading = self.heading(started, &catalog, &desired, Vec::new());
+        let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
     }
 
@@ -152,7 +153,7 @@ impl Session {
         let started = self.begin();
         let (catalog, desired) = self.describe(Source::Nobody)?;
         let plan = plan::build(&catalog, &self.host, &Selection::all());
-        let heading = self.heading(started, &catalog, &desired, Vec::new());
+        let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
     }
 
@@ -180,12 +181,12 @@ impl Session {
         let selection = select(&catalog, options)?;
         let notes = apply::recover(&catalog, &self.host)?;
         let plan = plan::build(&catalog, &self.host, &selection);
-        let report = if plan.is_empty() && !self.has_news(&catalog, &plan) {
-            let heading = self.heading(started, &catalog, &desired, notes);
+        let report = if plan.is_empty() && !plan.has_news() {
+            let heading = self.heading(started, plan.shas.clone(), &desired, notes);
             Report::of_plan(heading, &catalog, &plan)
         } else {
             let done = self.apply(&catalog, &plan, &selection, observe)?;
-            let heading = self.heading(started, &catalog, &desired, notes);
+            let heading = self.heading(started, self.shas(&catalog), &desired, notes);
             Report::of_pass(heading, &catalog, done)
         };
         History::new(&self.host).keep(&report)?;
@@ -206,12 +207,6 @@ impl Session {
             observe,
         };
         apply::apply(task, &self.host)
-    }
-
-    /// Whether a record of what a service runs with is out of date though nothing is owed: an
-    /// operator restarted it, or it is new.
-    fn has_news(&self, catalog: &Catalog, plan: &Plan) -> bool {
-        apply::records_differ(catalog, plan, &self.host)
     }
 
     fn describe(&self, source: Source) -> Result<(Catalog, Desired), PassError> {
@@ -240,19 +235,23 @@ impl Session {
         Ok((catalog, desired))
     }
 
-    fn heading<'a>(
-        &'a self,
-        (started, tick): (jiff::Timestamp, std::time::Instant),
-        catalog: &Catalog,
-        desired: &'a Desired,
-        notes: Vec<String>,
-    ) -> Heading<'a> {
+    /// The sha that each app is at after a pass changed something.
+    fn shas(&self, catalog: &Catalog) -> BTreeMap<String, Option<String>> {
         let apps = catalog.resources.iter().filter_map(|resource| {
             let app = resource.body.app()?.to_owned();
             let seen = resource.body.look(&self.host, false).ok();
             Some((app, seen.and_then(|seen| seen.sha)))
         });
-        let apps = apps.collect();
+        apps.collect()
+    }
+
+    fn heading<'a>(
+        &'a self,
+        (started, tick): (jiff::Timestamp, std::time::Instant),
+        apps: BTreeMap<String, Option<String>>,
+        desired: &'a Desired,
+        notes: Vec<String>,
+    ) -> Heading<'a> {
         Heading {
             node: self.node(),
             environment: &self.settings.environment,

@@ -99,29 +99,6 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
     Ok(done)
 }
 
-/// Whether what is on record about a running service is out of date although nothing is owed to it:
-/// somebody restarted it, or it was never seen before.
-pub fn records_differ(catalog: &Catalog, plan: &Plan, host: &Host) -> bool {
-    let ledger = Ledger::new(&host.root);
-    plan.steps
-        .iter()
-        .filter(|step| step.run.is_some())
-        .any(|step| {
-            let Some(resource) = catalog.find(&step.id) else {
-                return false;
-            };
-            let record = ledger.read(&resource.id);
-            let settled = owed::settle(
-                record.as_ref(),
-                step.run.as_ref(),
-                &resource.triggers,
-                &plan.stamps,
-                &[],
-            );
-            !resource.triggers.is_empty() && record != Some(settled)
-        })
-}
-
 struct Walk<'a> {
     stamps: Stamps,
     checks: Checks<'a>,

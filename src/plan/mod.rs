@@ -1,8 +1,8 @@
 //! What a pass would do: a forecast, made by the same looking and comparing that an apply does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::owed::{self, Debt, Ledger, Stamps};
+use crate::owed::{self, Debt, Ledger, Record, Stamps};
 use crate::ports::Host;
 use crate::resource::{Change, Duty, Failure, Run, Seen};
 use crate::role::{Catalog, Resource};
@@ -25,6 +25,9 @@ pub struct Step {
     /// What is owed now or will be once the planned changes are made.
     pub debts: Vec<Debt>,
     pub run: Option<Run>,
+    /// What is on record about a running service is out of date although nothing may be owed to it:
+    /// somebody restarted it, or it was never seen before.
+    pub news: bool,
 }
 
 /// The forecast for a host, in the order in which a pass would go.
@@ -33,6 +36,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is on disk now.
     pub stamps: Stamps,
+    /// The sha that each app is at now.
+    pub shas: BTreeMap<String, Option<String>>,
 }
 
 impl Plan {
@@ -41,6 +46,11 @@ impl Plan {
         self.steps
             .iter()
             .all(|step| matches!(step.forecast, Forecast::Right) && step.debts.is_empty())
+    }
+
+    /// Whether a pass would only bring its own records up to date.
+    pub fn has_news(&self) -> bool {
+        self.steps.iter().any(|step| step.news)
     }
 
     pub fn failures(&self) -> usize {
@@ -81,6 +91,7 @@ impl Selection {
 /// Looks at every resource of the selection. Changes nothing.
 pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut stamps = Stamps::new();
+    let mut shas = BTreeMap::new();
     let mut looks = Vec::new();
     // Nothing is changed while everything is looked at, so folders can be kept open meanwhile.
     let _open = host.root.keep_folders_open();
@@ -91,6 +102,10 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         }) = &seen
         {
             stamps.insert(resource.id.clone(), stamp.clone());
+        }
+        if let Some(app) = resource.body.app() {
+            let sha = seen.as_ref().ok().and_then(|seen| seen.sha.clone());
+            shas.insert(app.to_owned(), sha);
         }
         looks.push((resource, seen));
     }
@@ -118,15 +133,27 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
             forecast,
             debts: Vec::new(),
             run,
+            news: false,
         });
     }
     for step in &mut steps {
         let resource = catalog
             .find(&step.id)
             .expect("the steps were made from the catalog");
-        step.debts = debts(resource, step, &planned, &stamps, &ledger);
+        if resource.triggers.is_empty() {
+            continue;
+        }
+        let record = ledger.read(&resource.id);
+        let (record, run) = (record.as_ref(), step.run.as_ref());
+        let settled = owed::settle(record, run, &resource.triggers, &stamps, &[]);
+        step.news = run.is_some() && record != Some(&settled);
+        step.debts = debts(resource, record, run, &planned, &stamps);
     }
-    Plan { steps, stamps }
+    Plan {
+        steps,
+        stamps,
+        shas,
+    }
 }
 
 /// A service that has nothing to run yet, and will once what is planned before it is done.
@@ -174,24 +201,15 @@ fn forecast(seen: Result<Seen, Failure>, before: &[Step]) -> (Forecast, Option<R
 /// What is owed already, and what the planned changes will make owed.
 fn debts(
     resource: &Resource,
-    step: &Step,
+    record: Option<&Record>,
+    run: Option<&Run>,
     planned: &BTreeSet<&str>,
     stamps: &Stamps,
-    ledger: &Ledger<'_>,
 ) -> Vec<Debt> {
-    if resource.triggers.is_empty() {
-        return Vec::new();
-    }
-    let record = ledger.read(&resource.id);
-    let mut debts = owed::due(
-        record.as_ref(),
-        step.run.as_ref(),
-        &resource.triggers,
-        stamps,
-    );
+    let mut debts = owed::due(record, run, &resource.triggers, stamps);
     for trigger in &resource.triggers {
         // A service that does not run will be started with everything in place.
-        if trigger.duty != Duty::Run && step.run.is_none() {
+        if trigger.duty != Duty::Run && run.is_none() {
             continue;
         }
         for id in trigger.on.iter().filter(|id| planned.contains(id.as_str())) {
