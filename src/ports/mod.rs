@@ -7,8 +7,10 @@
 pub mod accounts;
 pub mod clock;
 pub mod exec;
+pub mod http;
 pub mod lock;
 pub mod packages;
+pub mod patience;
 pub mod pause;
 pub mod root;
 pub mod runtime;

@@ -1,0 +1,63 @@
+//! Why a request got no answer.
+
+use std::error::Error;
+
+use aws_smithy_runtime_api::client::result::ConnectorError;
+
+use crate::ports::patience::GivenUp;
+
+/// Why a request got no answer. None of them shows a password.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HttpError {
+    #[error("`{0}` is no http or https address")]
+    Address(String),
+    #[error("the name {0} cannot be resolved")]
+    Resolve(String),
+    #[error("cannot connect to {host}: {why}")]
+    Connect { host: String, why: String },
+    #[error("the TLS certificate of {host} cannot be trusted: {why}")]
+    Certificate { host: String, why: String },
+    #[error("{0} sends us somewhere we do not follow")]
+    Redirect(String),
+    #[error("{host} broke off: {why}")]
+    Broken { host: String, why: String },
+    #[error("{0}")]
+    GivenUp(GivenUp),
+}
+
+/// What stands behind an error of the client, whose own types for it are private to it.
+pub(super) fn sort(host: &str, error: ConnectorError) -> HttpError {
+    let host = host.to_owned();
+    let chain = chain(&error);
+    let said = |words: &str| chain.iter().any(|line| line.contains(words));
+    let why = chain.last().cloned().unwrap_or_default();
+    if said("dns error") {
+        return HttpError::Resolve(host);
+    }
+    if said("invalid peer certificate") {
+        return HttpError::Certificate { host, why };
+    }
+    if error.is_timeout() {
+        return HttpError::Connect {
+            host,
+            why: "it does not answer in time".into(),
+        };
+    }
+    if said("client error (Connect)") {
+        return HttpError::Connect { host, why };
+    }
+    HttpError::Broken { host, why }
+}
+
+pub(super) fn broken(host: &str, error: &(dyn Error + 'static)) -> HttpError {
+    HttpError::Broken {
+        host: host.to_owned(),
+        why: chain(error).pop().unwrap_or_default(),
+    }
+}
+
+/// The messages from the outermost to the cause.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect()
+}

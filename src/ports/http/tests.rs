@@ -1,0 +1,312 @@
+//! Against real servers on the loopback interface.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::ports::exec::StopFlag;
+
+/// Gives these answers, one a connection, and keeps what it was asked.
+struct Server {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// `PORT` in an answer is the server's own port. An empty one is silence.
+    fn new(answers: &[&str]) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (kept, answers) = (
+            asked.clone(),
+            answers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        );
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let request = read_request(&mut stream);
+                kept.lock().unwrap().push(request);
+                let answer = answer.replace("PORT", &port.to_string());
+                let _ = stream.write_all(answer.as_bytes());
+                if answer.is_empty() || answer.contains("MORE") {
+                    std::thread::sleep(Duration::from_secs(30));
+                }
+            }
+        });
+        Server { port, asked }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let n = stream.read(&mut buffer).unwrap_or(0);
+        text.extend_from_slice(&buffer[..n]);
+        let head = String::from_utf8_lossy(&text).to_lowercase();
+        let length = head.split("content-length: ").nth(1).map_or(0, |rest| {
+            rest.split("\r\n").next().unwrap().parse::<usize>().unwrap()
+        });
+        let body = head.find("\r\n\r\n").map(|end| text.len() - end - 4);
+        if n == 0 || body.is_some_and(|body| body >= length) {
+            return String::from_utf8_lossy(&text).into_owned();
+        }
+    }
+}
+
+fn answer(status: &str, more: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n{body}"
+    )
+}
+
+const SECONDS: Duration = Duration::from_secs(10);
+
+#[test]
+fn any_status_is_an_answer_with_its_headers_and_as_much_of_the_body_as_was_asked_for() {
+    let server = Server::new(&[
+        &answer("200 OK", "X-Version: 7\r\n", "healthy"),
+        &answer("503 Service Unavailable", "", "starting"),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
+    ]);
+    let http = Http::direct();
+    let got = http
+        .get(
+            &server.url("/health?a=b"),
+            &[("x-from", "us")],
+            SECONDS,
+            100,
+        )
+        .unwrap();
+    assert_eq!(
+        (got.status, got.body.as_slice(), got.cut),
+        (200, &b"healthy"[..], false)
+    );
+    assert!(got.headers.contains(&("x-version".into(), "7".into())));
+    let got = http.get(&server.url("/"), &[], SECONDS, 5).unwrap();
+    assert_eq!(
+        (got.status, got.body.as_slice(), got.cut),
+        (503, &b"start"[..], true)
+    );
+    let got = http.get(&server.url("/"), &[], SECONDS, 11).unwrap();
+    assert_eq!((got.body.as_slice(), got.cut), (&b"hello world"[..], false));
+    let asked = server.asked();
+    assert!(
+        asked[0].starts_with("GET /health?a=b HTTP/1.1\r\n"),
+        "{asked:?}"
+    );
+    assert!(asked[0].contains("x-from: us\r\n"), "{asked:?}");
+}
+
+#[test]
+fn a_body_makes_it_a_post_and_the_password_of_an_address_goes_into_a_header() {
+    let server = Server::new(&[&answer("200 OK", "", "done")]);
+    let url = server.url("/x").replace("//", "//ana:ge%40heim@");
+    let request = Request {
+        url: &url,
+        body: Some(b"wanted".to_vec()),
+        ..Request::default()
+    };
+    let mut response = Http::proxied().send(request, &SECONDS.into()).unwrap();
+    let mut text = String::new();
+    response.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "done");
+    let asked = &server.asked()[0];
+    assert!(
+        asked.starts_with("POST /x HTTP/1.1") && asked.ends_with("\r\n\r\nwanted"),
+        "{asked}"
+    );
+    // printf ana:ge@heim | base64
+    assert!(
+        asked.contains("authorization: Basic YW5hOmdlQGhlaW0="),
+        "{asked}"
+    );
+    assert!(
+        !response.url.contains('@') && !asked.contains("ge%40heim"),
+        "{asked}"
+    );
+}
+
+#[test]
+fn a_redirect_is_followed_when_asked_for_and_a_password_stays_with_its_server() {
+    let other = Server::new(&[&answer("200 OK", "", "there")]);
+    let away = format!("Location: {}\r\n", other.url("/there"));
+    let server = Server::new(&[
+        &answer("302 Found", "Location: /moved\r\n", ""),
+        &answer("301 Moved", &away, ""),
+        &answer("302 Found", &away, ""),
+    ]);
+    let url = server.url("/x").replace("//", "//ana:geheim@");
+    let request = |follow| Request {
+        url: &url,
+        follow,
+        ..Request::default()
+    };
+    let response = Http::direct().send(request(true), &SECONDS.into()).unwrap();
+    assert_eq!((response.status, response.url), (200, other.url("/there")));
+    let asked = server.asked();
+    assert!(
+        asked[1].starts_with("GET /moved") && asked[1].contains("authorization"),
+        "{asked:?}"
+    );
+    assert!(!other.asked()[0].contains("authorization"));
+    let response = Http::direct()
+        .send(request(false), &SECONDS.into())
+        .unwrap();
+    assert_eq!(response.status, 302);
+}
+
+#[test]
+fn a_redirect_in_a_circle_or_away_from_http_ends() {
+    let circle = answer("302 Found", "Location: http://127.0.0.1:PORT/\r\n", "");
+    let circle = vec![circle.as_str(); REDIRECTS + 1];
+    let file = answer("302 Found", "Location: file:///etc/passwd\r\n", "");
+    for server in [Server::new(&circle), Server::new(&[&file])] {
+        let url = server.url("/");
+        let request = Request {
+            url: &url,
+            follow: true,
+            ..Request::default()
+        };
+        let error = Http::direct().send(request, &SECONDS.into()).unwrap_err();
+        assert!(matches!(error, HttpError::Redirect(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_silent_or_dripping_server_is_given_up_and_a_stop_is_heard() {
+    let get = |answer: &str, patience: &Patience| {
+        let server = Server::new(&[answer]);
+        let begun = Instant::now();
+        let error = Http::direct()
+            .get(&server.url("/"), &[], patience.clone(), 100)
+            .unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        match error {
+            HttpError::GivenUp(why) => why,
+            error => panic!("{error}"),
+        }
+    };
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nMORE";
+    let short = Duration::from_millis(300);
+    for answer in ["", half] {
+        assert_eq!(get(answer, &short.into()), GivenUp::Late(short));
+        let quiet = Patience::new(SECONDS, short, StopFlag::default());
+        assert_eq!(get(answer, &quiet), GivenUp::Silent(short));
+        let stop = StopFlag::default();
+        let patience = Patience::new(SECONDS, SECONDS, stop.clone());
+        let stopper = std::thread::spawn(move || {
+            std::thread::sleep(short);
+            stop.set();
+        });
+        assert_eq!(get(answer, &patience), GivenUp::Stopped);
+        stopper.join().unwrap();
+    }
+}
+
+#[test]
+fn why_there_is_no_answer_is_told_apart() {
+    let free = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let rude = Server::new(&["nonsense\r\n\r\n"]);
+    let get = |url: &str| Http::direct().get(url, &[], SECONDS, 1).unwrap_err();
+    let error = get(&format!("http://127.0.0.1:{free}/"));
+    assert!(matches!(error, HttpError::Connect { .. }), "{error:?}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    let error = get("http://no.such.host.invalid/");
+    assert!(matches!(error, HttpError::Resolve(_)), "{error:?}");
+    let error = get(&rude.url("/"));
+    assert!(matches!(error, HttpError::Broken { .. }), "{error:?}");
+    for address in [
+        "",
+        "host",
+        "ftp://ana:geheim@host/",
+        "http://",
+        "file:///etc",
+    ] {
+        let error = get(address);
+        assert!(matches!(error, HttpError::Address(_)), "{error:?}");
+        assert!(!error.to_string().contains("geheim"), "{error}");
+    }
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, certificate) = (dir.path().join("key"), dir.path().join("cert"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args([
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+        ])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        crate::ports::testing::skipped("a server with TLS", "needs the command openssl");
+        return;
+    }
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let mut server = Command::new("openssl")
+        .args([
+            "s_server",
+            "-quiet",
+            "-www",
+            "-accept",
+            &format!("127.0.0.1:{port}"),
+            "-key",
+        ])
+        .arg(&key)
+        .arg("-cert")
+        .arg(&certificate)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..200 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    let url = format!("https://localhost:{port}/");
+    let error = Http::direct().get(&url, &[], SECONDS, 1);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let error = error.unwrap_err();
+    assert!(matches!(error, HttpError::Certificate { .. }), "{error:?}");
+}
