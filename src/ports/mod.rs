@@ -12,6 +12,7 @@ pub mod lock;
 pub mod packages;
 pub mod patience;
 pub mod pause;
+pub mod processes;
 pub mod root;
 pub mod runtime;
 pub mod services;

@@ -1,4 +1,5 @@
-//! Pauses between attempts, each of another length, so that those who met once do not meet again.
+//! Pauses: between attempts, each of another length, so that those who met once do not meet again;
+//! and between looks.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -13,6 +14,11 @@ pub fn jittered(attempt: u32) {
     // The standard library seeds its hash maps from the system's randomness.
     let random = RandomState::new().build_hasher().finish();
     std::thread::sleep(length(attempt, random));
+}
+
+/// Waits this long.
+pub fn of(length: Duration) {
+    std::thread::sleep(length);
 }
 
 /// From half of the longest that the attempt may wait, up to all of it.
