@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::apply::{self, Event, Task};
-use crate::desired::{self, Desired, DesiredError, For};
+use crate::desired::{self, Desired, DesiredError, For, TakeUp};
 use crate::facts::Facts;
 use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
@@ -72,10 +72,22 @@ pub struct Places {
 /// What a pass is asked to do besides the usual.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Ask the store as if nothing were known.
+    /// Ask the store as if nothing were known, and try at once what failed before.
     pub force: bool,
+    /// Begin unfinished releases anew.
+    pub fresh: bool,
     /// Only this resource and what acts on its change.
     pub only: Option<String>,
+}
+
+impl Options {
+    fn take_up(&self) -> TakeUp {
+        match (self.fresh, self.force) {
+            (true, _) => TakeUp::Fresh,
+            (false, true) => TakeUp::Now,
+            (false, false) => TakeUp::Usual,
+        }
+    }
 }
 
 /// Where the desired state comes from.
@@ -141,7 +153,7 @@ impl Session {
             force: options.force,
             keep: false,
         };
-        let (catalog, desired) = self.describe(Source::Store(ask))?;
+        let (catalog, desired) = self.describe(Source::Store(ask), options.take_up())?;
         let selection = select(&catalog, options)?;
         let plan = plan::build(&catalog, &self.host, &selection);
         let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
@@ -151,7 +163,7 @@ impl Session {
     /// How the host compares with what was last known to be wanted, without asking the store.
     pub fn drift(&self) -> Result<Report, PassError> {
         let started = self.begin();
-        let (catalog, desired) = self.describe(Source::Nobody)?;
+        let (catalog, desired) = self.describe(Source::Nobody, TakeUp::Usual)?;
         let plan = plan::build(&catalog, &self.host, &Selection::all());
         let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
@@ -177,7 +189,7 @@ impl Session {
             force: options.force,
             keep: true,
         };
-        let (catalog, desired) = self.describe(Source::Store(ask))?;
+        let (catalog, desired) = self.describe(Source::Store(ask), options.take_up())?;
         let selection = select(&catalog, options)?;
         let notes = apply::recover(&catalog, &self.host)?;
         let plan = plan::build(&catalog, &self.host, &selection);
@@ -209,7 +221,7 @@ impl Session {
         apply::apply(task, &self.host)
     }
 
-    fn describe(&self, source: Source) -> Result<(Catalog, Desired), PassError> {
+    fn describe(&self, source: Source, take_up: TakeUp) -> Result<(Catalog, Desired), PassError> {
         let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
         let apps = expanded.apps();
         let whom = For {
@@ -222,7 +234,7 @@ impl Session {
                 .and_then(|last| last.store_answered),
         };
         let key = &self.settings.manifest;
-        let desired = match source {
+        let mut desired = match source {
             Source::Store(ask) => {
                 let store = self.store()?;
                 desired::read(store.as_ref(), key, ask, &self.host, &whom)?
@@ -231,6 +243,8 @@ impl Session {
                 desired::last_known(key, &self.host, &whom).unwrap_or_else(Desired::nothing)
             }
         };
+        desired.environment.clone_from(&self.settings.environment);
+        desired.take_up = take_up;
         let catalog = expanded.resolve(&desired)?;
         Ok((catalog, desired))
     }

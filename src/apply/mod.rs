@@ -5,6 +5,7 @@
 //! skipped, all others still converge.
 
 mod checks;
+mod trial;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub enum Result {
     Right,
     Changed(Change),
     Waiting(Change, String),
+    /// It failed its trial, and what was there before is back; or what is wanted did so before.
+    RolledBack(Change, Failure),
     Failed(Option<Change>, Failure),
     /// Not looked at or not changed, because of this.
     Skipped(String),
@@ -37,12 +40,25 @@ pub struct Done {
     pub paid: Vec<Debt>,
     /// Still owed, with what went wrong or is waited for.
     pub owed: Vec<(Debt, String)>,
+    /// Why a duty could not be done.
+    unpaid: Option<Failure>,
 }
 
 /// Something worth telling while a pass goes on.
 pub enum Event<'a> {
-    Begin { id: &'a str, change: &'a Change },
-    Pay { id: &'a str, debt: &'a Debt },
+    Begin {
+        id: &'a str,
+        change: &'a Change,
+    },
+    Pay {
+        id: &'a str,
+        debt: &'a Debt,
+    },
+    /// Something on trial went on.
+    Trial {
+        id: &'a str,
+        word: &'a str,
+    },
 }
 
 /// Everything that an apply needs besides the host.
@@ -82,6 +98,7 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
             result,
             paid: Vec::new(),
             owed: Vec::new(),
+            unpaid: None,
         });
         for (id, failure) in walk.checks.close_after(&resource.id, host)? {
             walk.fail(&id, failure, &mut done, task.catalog);
@@ -96,6 +113,7 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
             walk.duties(resource, entry)?;
         }
     }
+    walk.trials(task.catalog, &mut done)?;
     Ok(done)
 }
 
@@ -162,6 +180,10 @@ impl Walk<'_> {
         }
         Ok(match resource.body.apply(&change, self.host) {
             Ok(Outcome::Waiting(why)) => Result::Waiting(change, why),
+            Ok(Outcome::Refused(why)) => Result::RolledBack(
+                change,
+                Failure::new(why).hint("publish another sha, or lift the quarantine"),
+            ),
             Ok(Outcome::Done) => self.after(resource, change)?,
             Err(failure) => Result::Failed(Some(change), failure),
         })
@@ -178,7 +200,8 @@ impl Walk<'_> {
             Err(failure) => return Ok(Result::Failed(Some(change), failure)),
         };
         self.stamp(&resource.id, seen.stamp);
-        if let Some(rest) = seen.change {
+        // What is on trial is settled once everything that uses it was restarted.
+        if let Some(rest) = seen.change.filter(|_| seen.trial.is_none()) {
             let fields: Vec<&str> = rest
                 .fields
                 .iter()
@@ -274,6 +297,7 @@ impl Walk<'_> {
                 }
                 Err(failure) => {
                     entry.owed.push((debt, failure.message.clone()));
+                    entry.unpaid = Some(failure.clone());
                     let change = match std::mem::replace(&mut entry.result, Result::Right) {
                         Result::Changed(change) => Some(change),
                         _ => None,

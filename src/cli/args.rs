@@ -106,9 +106,12 @@ pub struct DemoAppArgs {
 
 #[derive(Debug, Args)]
 pub struct ConvergeArgs {
-    /// Fetch everything anew instead of trusting what is cached
+    /// Fetch everything anew instead of trusting what is cached, and try what failed before at once
     #[arg(long)]
     pub force: bool,
+    /// Build a release that failed or was interrupted anew, instead of going on where it stopped
+    #[arg(long)]
+    pub fresh: bool,
     /// Only the resource ID, and what is restarted or run when it changes
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,

@@ -33,6 +33,7 @@ pub(super) fn run(
     };
     let options = Options {
         force: args.force,
+        fresh: args.fresh,
         only: args.only.clone(),
     };
     let report = session.converge(&options, &mut |event| tell(&event, output))?;
@@ -47,6 +48,10 @@ fn tell(event: &Event<'_>, output: &Output) {
             tracing::info!(target: RESOURCE, resource = id, verb = %change.verb, "{} {id}", change.verb);
             output.text(change_lines(output.paint, id, change));
         }
+        Event::Trial { id, word } => {
+            tracing::info!(target: RESOURCE, resource = id, verb = "prove", "{id}: {word}");
+            output.text(format!("{} {id} {word}", output.paint.changed("?")));
+        }
         Event::Pay { id, debt } => {
             let causes = debt.causes.join(" ");
             tracing::info!(target: RESOURCE, resource = id, verb = %debt.duty, causes, "{} {id}", debt.duty);
@@ -58,7 +63,7 @@ fn tell(event: &Event<'_>, output: &Output) {
 /// What is left to say after a pass.
 fn finish(session: &Session, report: &Report, output: &Output) {
     for row in &report.resources {
-        if row.status == Status::Failed {
+        if matches!(row.status, Status::Failed | Status::RolledBack) {
             let why = row.why.as_deref().unwrap_or_default();
             tracing::error!(target: RESOURCE, resource = row.id, verb = "failed", "{}: {why}", row.id);
         }
@@ -71,6 +76,7 @@ fn finish(session: &Session, report: &Report, output: &Output) {
     for row in &report.resources {
         let word = match row.status {
             Status::Failed => paint.bad("failed"),
+            Status::RolledBack => paint.bad("rolled back"),
             Status::Waiting => paint.changed("waiting"),
             Status::Skipped => paint.changed("skipped"),
             _ if !row.owed.is_empty() => paint.changed("owed"),

@@ -17,6 +17,7 @@ pub(super) fn run(args: &PlanArgs, places: &Places, output: &Output) -> Result<E
     }
     let options = Options {
         force: false,
+        fresh: false,
         only: args.only.clone(),
     };
     let report = session.plan(&options)?;

@@ -50,11 +50,27 @@ pub enum Freshness {
     Refused(Box<Problem>),
 }
 
+/// How a deployment that failed or was killed is taken up again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TakeUp {
+    /// At the stage where it stopped, with pauses that grow when it keeps failing.
+    #[default]
+    Usual,
+    /// At the stage where it stopped, now.
+    Now,
+    /// From the beginning, as a new release.
+    Fresh,
+}
+
 /// What should be running on this host.
 #[derive(Debug, Clone)]
 pub struct Desired {
+    /// The node's environment.
+    pub environment: String,
     /// By app; only apps of this host's environment.
     pub apps: BTreeMap<String, Wanted>,
+    /// How the pass takes up what is unfinished.
+    pub take_up: TakeUp,
     pub freshness: Freshness,
     pub generation: Option<u64>,
     /// What is wrong elsewhere in the manifest, and other things worth a line in the report.
@@ -65,7 +81,9 @@ impl Desired {
     /// Nothing is wanted and nobody was asked.
     pub fn nothing() -> Desired {
         Desired {
+            environment: String::new(),
             apps: BTreeMap::new(),
+            take_up: TakeUp::Usual,
             freshness: Freshness::Fresh,
             generation: None,
             warnings: Vec::new(),

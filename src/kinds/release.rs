@@ -4,19 +4,69 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::desired::Hold;
+use crate::desired::{Hold, Sha};
 use crate::ports::Host;
 use crate::problem::Problem;
-use crate::release::{self, Active, Record, Spec};
-use crate::resource::{Change, Failure, Inputs, Kind, Outcome, Shown, Stamp, Verb};
+use crate::release::{self, Active, Orders, Pin, Record, Spec, Standing};
+use crate::resource::{Change, Failure, Inputs, Kind, Outcome, Shown, Stamp, Trial, Verb, Verdict};
 
 pub struct Release;
 
-/// What is deployed.
+/// What is deployed, and what stands in the way of what is wanted.
 pub struct Found {
     active: Option<Active>,
-    /// A good release of the wanted sha that is not active.
+    /// A whole release of the wanted sha that is not active.
     ready: Option<String>,
+    /// What an operator or the gate decided on this host.
+    orders: Orders,
+    /// The sha to build ahead, if there is no whole release of it yet.
+    next: Option<Sha>,
+}
+
+impl Found {
+    /// What is to be active: what the manifest wants, or what an operator pinned instead.
+    fn target<'a>(&'a self, spec: &'a Spec) -> Option<&'a Sha> {
+        match self.pin(spec) {
+            Some(pin) => Some(&pin.sha),
+            None => spec.wanted.as_ref(),
+        }
+    }
+
+    fn pin(&self, spec: &Spec) -> Option<&Pin> {
+        self.orders.pinned(spec.wanted.as_ref())
+    }
+
+    fn active_sha(&self) -> Option<&Sha> {
+        self.active.as_ref()?.sha.as_ref()
+    }
+
+    fn is_bad(&self) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(|active| active.state == Some(Standing::Bad))
+    }
+
+    /// Whether the active release is the wanted one, and good as far as is known.
+    fn is_there(&self, spec: &Spec) -> bool {
+        self.active_sha().is_some() && self.active_sha() == self.target(spec) && !self.is_bad()
+    }
+
+    /// The trial that the active release is on, if nobody wants another one meanwhile.
+    fn trial(&self, spec: &Spec) -> Option<&release::Trial> {
+        let trial = self.active.as_ref()?.trial.as_ref()?;
+        (trial.back || self.is_there(spec)).then_some(trial)
+    }
+
+    /// Why nothing may be activated now, if nothing may.
+    fn obstacle(&self, spec: &Spec) -> Option<Outcome> {
+        if let Some(pin) = self.pin(spec).filter(|_| self.is_there(spec)) {
+            return Some(Outcome::Waiting(pin.words()));
+        }
+        let target = self.target(spec)?;
+        if let Some(barred) = self.orders.barred(target) {
+            return Some(Outcome::Refused(barred.words()));
+        }
+        spec.hold.as_ref().map(|hold| Outcome::Waiting(words(hold)))
+    }
 }
 
 impl Kind for Release {
@@ -34,7 +84,9 @@ impl Kind for Release {
   env: {RAILS_ENV: production}
   steps:
     - {name: gems, run: [bundle, install, --deployment], timeout: 10m}
-  assets: {run: [bin/rails, "assets:precompile"]}"#;
+  assets: {run: [bin/rails, "assets:precompile"]}
+  migrate: {run: [bin/rails, "db:migrate"]}
+  health: {url: "http://127.0.0.1:3000/up"}"#;
 
     type Spec = Spec;
     type State = Found;
@@ -52,32 +104,53 @@ impl Kind for Release {
     }
 
     fn sha(_spec: &Spec, state: &Found) -> Option<String> {
-        sha_of(&state.active).map(|sha| sha.to_string())
+        state.active_sha().map(|sha| sha.to_string())
     }
 
     fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
         spec.validate()?;
-        spec.want(inputs.desired().apps.get(&spec.app));
+        let desired = inputs.desired();
+        spec.want(desired.apps.get(&spec.app));
+        spec.environment = desired.environment.clone();
+        spec.take_up = desired.take_up;
         Ok(())
     }
 
     fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
         let layout = spec.layout();
-        let active = release::active(host, &layout)?;
-        let ready = match &spec.wanted {
-            Some(wanted) if sha_of(&active) != Some(wanted) => {
-                Record::load(host, &layout)?.good(wanted, host, &layout)
-            }
-            _ => None,
+        let mut found = Found {
+            active: release::active(host, &layout)?,
+            orders: Orders::load(host, &layout)?,
+            ready: None,
+            next: spec.next.clone(),
         };
-        Ok(Found { active, ready })
+        let away = !found.is_there(spec);
+        if (away && found.target(spec).is_some()) || found.next.is_some() {
+            let record = Record::load(host, &layout)?;
+            let whole = |sha: &Sha| record.whole(sha, host, &layout);
+            found.ready = found.target(spec).filter(|_| away).and_then(whole);
+            found.next = found.next.take().filter(|sha| whole(sha).is_none());
+        }
+        Ok(found)
     }
 
     fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        let wanted = spec.wanted.as_ref()?;
-        if sha_of(&state.active) == Some(wanted) {
-            return None;
+        if let Some(trial) = state.trial(spec) {
+            let to = Shown::Unknown("its services and its health check have shown it".into());
+            let from = Shown::value(&trial.name);
+            return Some(Change::new(Verb::Prove).with("release", from, to));
         }
+        if state.is_there(spec) {
+            return match (state.pin(spec), &state.next) {
+                (Some(pin), _) => Some(pinned(spec, state, pin)),
+                (None, Some(next)) => {
+                    let ahead = Change::new(Verb::Build);
+                    Some(ahead.with("next", Shown::Absent, Shown::value(next)))
+                }
+                (None, None) => None,
+            };
+        }
+        let wanted = state.target(spec)?;
         let name = state.active.as_ref().map(|active| &active.name);
         let to = match &state.ready {
             Some(ready) => Shown::value(ready),
@@ -86,14 +159,18 @@ impl Kind for Release {
         let mut change = Change::new(Verb::Deploy)
             .with(
                 "sha",
-                Shown::maybe(sha_of(&state.active)),
+                Shown::maybe(state.active_sha()),
                 Shown::value(wanted),
             )
             .with("release", Shown::maybe(name), to);
+        if let Some(barred) = state.orders.barred(wanted) {
+            let words = Shown::value(barred.words());
+            return Some(change.with("quarantine", Shown::Absent, words));
+        }
         let steps: String = spec
-            .tasks()
+            .commands()
             .iter()
-            .map(|task| format!("{}: {}\n", task.name, task.run))
+            .map(|(name, run)| format!("{name}: {run}\n"))
             .collect();
         if state.ready.is_none() && !steps.is_empty() {
             change = change.with("steps", Shown::Absent, Shown::Text(steps));
@@ -104,12 +181,27 @@ impl Kind for Release {
         Some(change)
     }
 
-    fn apply(spec: &Spec, _change: &Change, host: &Host) -> Result<Outcome, Failure> {
-        if let Some(hold) = &spec.hold {
-            return Ok(Outcome::Waiting(words(hold)));
+    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        let found = Release::inspect(spec, host)?;
+        if let (Verb::Build, Some(next)) = (change.verb, &found.next) {
+            release::build_ahead(spec, next, host)?;
+            return Ok(Outcome::Done);
         }
-        if let Some(wanted) = &spec.wanted {
-            release::deploy(spec, wanted, host)?;
+        // What is on trial is settled by the pass, once its services were restarted.
+        if found.trial(spec).is_some() {
+            return Ok(Outcome::Done);
+        }
+        if let Some(outcome) = found.obstacle(spec) {
+            let bad = found.active.as_ref().filter(|_| found.is_bad());
+            if let Some(bad) = bad
+                && let release::Back::To(_) = release::leave_bad(spec, host, &bad.name)?
+            {
+                return Ok(Outcome::Done);
+            }
+            return Ok(outcome);
+        }
+        if let Some(target) = found.target(spec) {
+            release::deploy(spec, target, host)?;
         }
         Ok(Outcome::Done)
     }
@@ -122,10 +214,51 @@ impl Kind for Release {
             changed: Some(active.since),
         })
     }
+
+    /// Building ahead activates nothing, and what is on trial was switched before.
+    fn shows(change: &Change) -> bool {
+        change.verb == Verb::Deploy && !change.touches("quarantine") && !change.touches("hold")
+    }
+
+    fn trial(spec: &Spec, state: &Found) -> Option<Trial> {
+        let trial = state.trial(spec)?;
+        let layout = spec.layout();
+        Some(Trial {
+            release: trial.name.clone(),
+            deploy_to: layout.deploy_to().to_owned(),
+            current: layout.current(),
+        })
+    }
+
+    fn prove(
+        spec: &Spec,
+        host: &Host,
+        users: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Verdict, Failure> {
+        release::watch(spec, host, users)
+    }
+
+    fn confirm(spec: &Spec, host: &Host) -> Result<(), Failure> {
+        release::confirm(spec, host)
+    }
+
+    fn put_back(spec: &Spec, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {
+        Ok(match release::put_back(spec, host, why)? {
+            release::Back::To(name) => Some(name),
+            release::Back::Nowhere => None,
+        })
+    }
 }
 
-fn sha_of(active: &Option<Active>) -> Option<&crate::desired::Sha> {
-    active.as_ref()?.sha.as_ref()
+/// A pin is told in every pass: green never hides that the manifest wants something else.
+fn pinned(spec: &Spec, state: &Found, pin: &Pin) -> Change {
+    Change::new(Verb::Deploy)
+        .with(
+            "sha",
+            Shown::maybe(state.active_sha()),
+            Shown::maybe(spec.wanted.as_ref()),
+        )
+        .with("hold", Shown::Absent, Shown::value(pin.words()))
 }
 
 fn words(hold: &Hold) -> String {
@@ -171,6 +304,7 @@ mod conformance {
 
         fn probes() -> Vec<Probe> {
             let built = "a release is built with it, and a built release is never changed";
+            let gate = "it says when a release counts as good, and is asked of the next one";
             let whence = "it says how the code is had, not what is on the host";
             vec![
                 Probe::not_set("app", "it says which app is meant"),
@@ -185,6 +319,11 @@ mod conformance {
                 Probe::not_set("linked_files", built),
                 Probe::not_set("steps", built),
                 Probe::not_set("assets", built),
+                Probe::not_set("migrate", built),
+                Probe::not_set("hooks", built),
+                Probe::not_set("health", gate),
+                Probe::not_set("gate_timeout", gate),
+                Probe::not_set("build_deadline", whence),
                 Probe::not_set("env", built),
                 Probe::not_set("keep_releases", "releases are pruned after the next deploy"),
                 Probe::not_set("fetch_timeout", whence),

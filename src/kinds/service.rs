@@ -1,5 +1,7 @@
 //! `service`: enabled, running, and restarted or reloaded when what it uses changed.
 
+mod place;
+
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde::Deserialize;
 use crate::ports::Host;
 use crate::ports::services::{Active, Enabled, Status};
 use crate::resource::{
-    Change, Duty, Failure, FieldChange, Kind, Outcome, Run, Shown, Trigger, Verb,
+    Change, Duty, Failure, FieldChange, Kind, Outcome, Run, Shown, Trial, Trigger, Verb,
 };
 
 pub struct Service;
@@ -102,16 +104,10 @@ impl Kind for Service {
         if let Some(wanted) = spec.running.filter(|wanted| {
             *wanted != running && !(*wanted && (*dormant || state.enabled == Enabled::Masked))
         }) {
-            let word = match state.active {
-                Active::Running | Active::Starting => "running",
-                Active::Stopping => "stopping",
-                Active::Stopped => "stopped",
-                Active::Failed => "failed",
-            };
             let to = if wanted { "running" } else { "stopped" };
             fields.push(FieldChange::new(
                 "running",
-                Shown::value(word),
+                Shown::value(word(state.active)),
                 Shown::value(to),
             ));
         }
@@ -154,12 +150,37 @@ impl Kind for Service {
         })
     }
 
+    fn runs_from(spec: &Spec, host: &Host, trial: &Trial) -> Result<(), Failure> {
+        let status = host.services.status(&spec.name)?;
+        let name = &spec.name;
+        match status.active {
+            Active::Running => {}
+            // Nobody wants it to run, or an operator forbade it: there is nothing to be shown.
+            _ if spec.running != Some(true) || status.enabled == Enabled::Masked => return Ok(()),
+            other => return Err(Failure::new(format!("{name} is {}", word(other)))),
+        }
+        let serves = spec.serves.as_deref() == Some(&trial.current);
+        match status.main_pid {
+            Some(main) => place::check(name, main, serves, trial),
+            None => Ok(()),
+        }
+    }
+
     fn pay(spec: &Spec, duty: Duty, host: &Host) -> Result<(), Failure> {
         match duty {
             Duty::Reload => host.services.reload(&spec.name)?,
             _ => host.services.restart(&spec.name)?,
         }
         Ok(())
+    }
+}
+
+fn word(active: Active) -> &'static str {
+    match active {
+        Active::Running | Active::Starting => "running",
+        Active::Stopping => "stopping",
+        Active::Stopped => "stopped",
+        Active::Failed => "failed",
     }
 }
 

@@ -1,10 +1,13 @@
-//! The stage that makes a good release the active one: one rename.
+//! The stage that makes a whole release the active one: one rename.
 
 use std::io::Write;
 use std::path::Path;
 
 use super::Deployment;
-use super::record::{Entry, Record, Stage, Standing};
+use super::attempt::Attempt;
+use super::entry::{Note, Stage};
+use super::hooks::{self, When};
+use super::record::{self, Trial};
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
@@ -22,32 +25,57 @@ pub(super) fn possible(d: &Deployment<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Switches `current` to a release that the record already calls good.
-pub(super) fn switch(d: &Deployment<'_>, record: &mut Record, name: &str) -> Result<(), Failure> {
+/// Switches `current` to a whole release, which is on trial from then on.
+pub(super) fn switch(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+    let d = attempt.d;
     let (host, layout) = (d.host, &d.layout);
-    let root = &host.root;
+    let from = record::current(host, layout)?;
+    let began = host.clock.now();
+    hooks::run(attempt, When::Before, Stage::Activate)?;
+    // First on record: killed right after the rename, the next pass knows that it is untried.
+    attempt.put(Note::done(Stage::Activate, began));
+    attempt.record.set_trial(Some(Trial {
+        name: attempt.name.clone(),
+        from: from.filter(|from| *from != attempt.name),
+        back: false,
+    }));
+    attempt.record.last(&attempt.name);
+    attempt.save()?;
+    point_to(d, &attempt.name)?;
+    log(
+        d,
+        &format!(
+            "Branch {} (at {}) deployed as release {} by trueup",
+            d.spec.reference.as_deref().unwrap_or("(none)"),
+            d.sha,
+            attempt.name
+        ),
+    )?;
+    // From the switch on the gate alone decides: a message that could not be sent takes nothing back.
+    if let Err(failure) = hooks::run(attempt, When::After, Stage::Activate) {
+        tracing::warn!("{}: {failure}", d.spec.app);
+    }
+    Ok(())
+}
+
+/// Points `current` at a release.
+pub(super) fn point_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     let target = Path::new("releases").join(name);
-    root.link(&layout.current(), &target, &Attrs::default())?;
-    let line = format!(
-        "Branch {} (at {}) deployed as release {name} by trueup\n",
-        d.spec.reference.as_deref().unwrap_or("(none)"),
-        d.sha
-    );
-    let log = layout.revisions_log();
-    let written = root
+    let current = d.layout.current();
+    Ok(d.host.root.link(&current, &target, &Attrs::default())?)
+}
+
+/// Adds a line to `revisions.log`.
+pub(super) fn log(d: &Deployment<'_>, line: &str) -> Result<(), Failure> {
+    let log = d.layout.revisions_log();
+    let line = format!("{line}\n");
+    let written = d
+        .host
+        .root
         .append(&log, &Attrs::mode(0o644))?
         .write_all(line.as_bytes());
     if let Err(error) = written {
         tracing::warn!("cannot write {}: {error}", log.display());
     }
-    record.put(Entry {
-        name: name.to_owned(),
-        sha: d.sha.clone(),
-        state: Standing::Good,
-        stage: Stage::Activate,
-        at: host.clock.now(),
-        why: None,
-    });
-    record.last(name);
-    record.save(host, layout)
+    Ok(())
 }

@@ -62,6 +62,11 @@ impl Layout {
         Path::new(STATE).join(format!("releases/{}.json", self.app))
     }
 
+    /// Which shas are quarantined, and which is pinned.
+    pub fn orders(&self) -> PathBuf {
+        Path::new(STATE).join(format!("orders/{}.json", self.app))
+    }
+
     pub fn mirrors() -> PathBuf {
         Path::new(STATE).join("mirrors")
     }

@@ -1,38 +1,58 @@
-//! The pipeline that brings an app to a sha: fetch → materialise → link → build → assets →
-//! activate → keep. One stage per file.
+//! The pipeline that brings an app to a sha: fetch → materialise → link → build → assets → migrate →
+//! activate → gate → keep. One stage per file.
 //!
-//! What holds it together: a release is recorded as `building` before its folder exists, and as
-//! `good` only after its last step succeeded and all of it is on disk; `current` is switched only to
-//! a good one. So a pass may be killed at any instant: the next one removes what is unfinished and
-//! begins that release again. Until a release is complete and has its owner, its folder is hidden
-//! and closed to everybody but root, because the repository's content is not trusted.
+//! What holds it together: a release is recorded as `building` before its folder exists, as `built`
+//! only after its last step succeeded and all of it is on disk, and as `good` once it was proven in
+//! service; `current` is switched only to one that is built or good. So a pass may be killed at any
+//! instant: the next one goes on at the stage where it stopped. Until a release is complete and has
+//! its owner, its folder is hidden and closed to everybody but root, because the repository's content
+//! is not trusted.
+//!
+//! A switch of `current` is put on record as a *trial* before it happens. The services that run from
+//! it are restarted by the pass, like all that a change makes necessary; then the gate decides, and
+//! the trial ends with [`confirm`] or [`put_back`].
 
 mod activate;
+mod attempt;
 mod build;
 mod deploy_key;
+mod entry;
 mod fetch;
+mod gate;
+mod health;
+mod hooks;
 mod keep;
 mod known_hosts;
 mod layout;
 mod link;
 mod materialise;
+mod migrate;
 mod mirror;
+mod orders;
 mod record;
 mod repo;
+mod run;
 mod spec;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use attempt::{Attempt, Work};
 use materialise::Trouble;
 
+pub use entry::{Ended, Entry, Note, Stage, Standing};
+pub use gate::{Back, confirm, leave_bad, put_back, watch};
+pub use health::Health;
+pub use hooks::Hooks;
 pub use layout::Layout;
-pub use record::{Active, Entry, Record, Stage, Standing, active};
+pub use orders::{Barred, Orders, Pin};
+pub use record::{Active, Record, Trial, active};
 pub use repo::Repo;
-pub use spec::{Assets, Spec, Step};
+pub use spec::{Assets, Migrate, Spec, Step};
 
-use crate::desired::Sha;
+use crate::desired::{Sha, TakeUp};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::{Access, Failure};
@@ -57,33 +77,54 @@ impl Owner {
 /// One app on its way to one sha.
 struct Deployment<'a> {
     spec: &'a Spec,
-    sha: &'a Sha,
+    sha: Sha,
     host: &'a Host,
     layout: Layout,
     owner: Owner,
+    /// The sha that is active.
+    previous: Option<Sha>,
+    begun: Instant,
+    /// How long it may take from `begun` until it is built.
+    limit: Option<Duration>,
 }
 
-/// Makes `sha` the active release: an existing good release of it, or a new one.
+impl<'a> Deployment<'a> {
+    fn new(spec: &'a Spec, sha: &Sha, host: &'a Host) -> Result<Deployment<'a>, Failure> {
+        let layout = spec.layout();
+        let previous = record::active(host, &layout)?.and_then(|active| active.sha);
+        Ok(Deployment {
+            spec,
+            sha: sha.clone(),
+            host,
+            owner: owner(spec, host)?,
+            layout,
+            previous,
+            begun: host.clock.tick(),
+            limit: spec.build_deadline.map(|seconds| seconds.0),
+        })
+    }
+}
+
+/// Makes `sha` the active release: a whole release of it that is there, or a new one. It is on
+/// trial then.
 pub fn deploy(spec: &Spec, sha: &Sha, host: &Host) -> Result<(), Failure> {
-    let d = Deployment {
-        spec,
-        sha,
-        host,
-        layout: spec.layout(),
-        owner: owner(spec, host)?,
+    let d = Deployment::new(spec, sha, host)?;
+    let (mut record, name) = d.built()?;
+    let mut attempt = Attempt {
+        d: &d,
+        record: &mut record,
+        name,
     };
-    d.go_on()?;
-    activate::possible(&d)?;
-    d.prepare()?;
-    let mut record = Record::load(host, &d.layout)?;
-    keep::sweep(&d, &mut record)?;
-    let name = match record.good(sha, host, &d.layout) {
-        Some(name) => name,
-        None => d.make(&mut record)?,
-    };
-    d.go_on()?;
-    activate::switch(&d, &mut record, &name)?;
-    keep::prune(&d, &mut record)
+    let switched = migrate::migrate(&mut attempt)
+        .and_then(|()| d.go_on())
+        .and_then(|()| activate::switch(&mut attempt));
+    switched.map_err(|failure| d.failed(&mut attempt, failure))
+}
+
+/// Makes `sha` the active release up to the point of activating it. Returns the release's name.
+pub fn build_ahead(spec: &Spec, sha: &Sha, host: &Host) -> Result<String, Failure> {
+    let d = Deployment::new(spec, sha, host)?;
+    d.built().map(|(_, name)| name)
 }
 
 fn owner(spec: &Spec, host: &Host) -> Result<Owner, Failure> {
@@ -116,23 +157,54 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    fn note(
-        &self,
-        record: &mut Record,
-        name: &str,
-        state: Standing,
-        stage: Stage,
-        why: Option<String>,
-    ) -> Result<(), Failure> {
-        record.put(Entry {
-            name: name.to_owned(),
-            sha: self.sha.clone(),
-            state,
-            stage,
-            at: self.host.clock.now(),
-            why,
-        });
-        record.save(self.host, &self.layout)
+    fn took(&self) -> Duration {
+        let now = self.host.clock.tick();
+        now.saturating_duration_since(self.begun)
+    }
+
+    /// Whether there is still time to build.
+    fn in_time(&self) -> Result<(), Failure> {
+        match self.limit {
+            Some(limit) if self.took() >= limit => Err(Failure::new(format!(
+                "it was not built within `build_deadline` ({} s)",
+                limit.as_secs()
+            ))
+            .hint("nothing was activated; raise `build_deadline`, or try again with `trueup converge --force`")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A whole release of the sha: one that is there, one that was begun and is finished now, or a
+    /// new one.
+    fn built(&self) -> Result<(Record, String), Failure> {
+        self.go_on()?;
+        activate::possible(self)?;
+        self.prepare()?;
+        let mut record = Record::load(self.host, &self.layout)?;
+        keep::sweep(self, &mut record)?;
+        let take_up = self.spec.take_up;
+        if take_up != TakeUp::Fresh {
+            let whole = record.whole(&self.sha, self.host, &self.layout);
+            let begun = record.unfinished(&self.sha).map(|entry| entry.name.clone());
+            let there = whole.clone().or(begun.clone());
+            let entry = there.as_deref().and_then(|name| record.find(name));
+            if take_up == TakeUp::Usual
+                && let Some(failure) =
+                    entry.and_then(|entry| attempt::not_now(entry, self.host.clock.now()))
+            {
+                return Err(failure);
+            }
+            if let Some(name) = whole {
+                return Ok((record, name));
+            }
+            if let Some(name) = begun {
+                tracing::info!("{}: release {name} is taken up again", self.spec.app);
+                self.finish(&mut record, &name)?;
+                return Ok((record, name));
+            }
+        }
+        let name = self.make(&mut record)?;
+        Ok((record, name))
     }
 
     /// The folders of the layout. `releases` must be out of the app user's reach, or he could swap
@@ -172,60 +244,104 @@ impl Deployment<'_> {
         }
     }
 
-    /// Builds a new release and returns its name; the record calls it good by then.
+    /// Builds a new release and returns its name; the record calls it built by then.
     fn make(&self, record: &mut Record) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
-        let mirror = mirror::with_commit(self)?;
-        self.go_on()?;
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
         };
-        let name = layout::free_name(self.host.clock.now(), self.sha, taken);
-        let (partial, release) = (layout.partial(&name), layout.release(&name));
-        self.note(record, &name, Standing::Building, Stage::Materialise, None)?;
-        if let Err(failure) = self.lay_out(mirror, &partial, record, &name) {
+        let name = layout::free_name(self.host.clock.now(), &self.sha, taken);
+        let mut entry = Entry::begun(&name, &self.sha, self.host.clock.now());
+        entry.reference = self.spec.reference.clone();
+        entry.by = self.spec.by.clone();
+        record.put(entry);
+        let partial = layout.partial(&name);
+        let mut attempt = Attempt {
+            d: self,
+            record,
+            name: name.clone(),
+        };
+        if let Err(failure) = self.lay_out(&mut attempt, &partial) {
             root.remove_tree(&partial)?;
             record.forget(&name);
             record.save(self.host, layout)?;
             return Err(failure);
         }
-        root.rename(&partial, &release)?;
-        build::build(self, record, &name)?;
-        self.go_on()?;
-        root.sync_all(&release)?;
-        self.note(record, &name, Standing::Good, Stage::Activate, None)?;
+        root.rename(&partial, &layout.release(&name))?;
+        self.finish(record, &name)?;
         Ok(name)
     }
 
-    fn lay_out(
-        &self,
-        mirror: git2::Repository,
-        partial: &Path,
-        record: &mut Record,
-        name: &str,
-    ) -> Result<(), Failure> {
+    /// The stages up to a tree that is laid out and linked, hidden as yet.
+    fn lay_out(&self, attempt: &mut Attempt<'_, '_>, partial: &Path) -> Result<(), Failure> {
+        let mut mirror = None;
+        attempt.stage(Stage::Fetch, None, |_| {
+            mirror = Some(mirror::with_commit(self)?);
+            Ok(Work::Done)
+        })?;
+        let mirror = mirror.expect("the stage ends with a mirror or with an error");
+        self.in_time()?;
+        attempt.save()?;
+        attempt.stage(Stage::Materialise, None, |_| {
+            self.materialise(mirror, partial)?;
+            Ok(Work::Done)
+        })?;
+        attempt.stage(Stage::Link, None, |_| {
+            link::link(self, partial)?;
+            materialise::hand_over(self, partial)?;
+            Ok(Work::Done)
+        })?;
+        self.go_on()?;
+        attempt.save()
+    }
+
+    fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<(), Failure> {
         match materialise::materialise(self, &mirror, partial) {
-            Ok(()) => {}
+            Ok(()) => return Ok(()),
             Err(Trouble::Other(failure)) => return Err(failure),
-            Err(Trouble::Mirror(why)) => {
-                tracing::warn!(
-                    "{}: the mirror is broken ({why}): fetching it anew",
-                    self.spec.app
-                );
-                drop(mirror);
-                self.host.root.remove_tree(partial)?;
-                let mirror = mirror::anew(self)?;
-                match materialise::materialise(self, &mirror, partial) {
-                    Ok(()) => {}
-                    Err(Trouble::Other(failure)) => return Err(failure),
-                    Err(Trouble::Mirror(why)) => return Err(Failure::new(why)),
-                }
-            }
+            Err(Trouble::Mirror(why)) => tracing::warn!(
+                "{}: the mirror is broken ({why}): fetching it anew",
+                self.spec.app
+            ),
+        }
+        drop(mirror);
+        self.host.root.remove_tree(partial)?;
+        let mirror = mirror::anew(self)?;
+        match materialise::materialise(self, &mirror, partial) {
+            Ok(()) => Ok(()),
+            Err(Trouble::Other(failure)) => Err(failure),
+            Err(Trouble::Mirror(why)) => Err(Failure::new(why)),
+        }
+    }
+
+    /// The stages from a tree that is laid out to a whole release.
+    fn finish(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
+        let mut attempt = Attempt {
+            d: self,
+            record,
+            name: name.to_owned(),
+        };
+        attempt.enter(Standing::Building, None);
+        let built = build::steps(&mut attempt).and_then(|()| build::assets(&mut attempt));
+        if let Err(failure) = built {
+            return Err(self.failed(&mut attempt, failure));
         }
         self.go_on()?;
-        self.note(record, name, Standing::Building, Stage::Link, None)?;
-        link::link(self, partial)?;
-        materialise::hand_over(self, partial)?;
-        self.go_on()
+        self.host.root.sync_all(&self.layout.release(name))?;
+        attempt.enter(Standing::Built, None);
+        attempt.save()
+    }
+
+    /// Puts a failure on record, unless it is only that trueup was told to stop.
+    fn failed(&self, attempt: &mut Attempt<'_, '_>, failure: Failure) -> Failure {
+        if self.host.stop.is_set() {
+            return attempt.save().err().unwrap_or(failure);
+        }
+        let late = self.in_time().err();
+        let failure = late.clone().unwrap_or(failure);
+        let noted = attempt
+            .failed(&failure, late.is_some())
+            .and_then(|()| keep::failed(self, attempt.record));
+        noted.err().unwrap_or(failure)
     }
 }

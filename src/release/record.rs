@@ -1,69 +1,52 @@
 //! What is known about the releases of one app, and which of them may be activated.
 //!
-//! A release is only ever activated if this record says `good`, and that is written, durably, after
-//! its last step succeeded. A record that is lost, unreadable or from a newer trueup is rebuilt from
-//! what is on the host, by the one rule that cannot activate a half-built release: a release counts
-//! as good only if it has a `REVISION` and is active now or stands in `revisions.log`, which only
-//! activations are written to. Any other is taken for a failed one.
+//! A release is only ever activated if this record says that it is built, and that is written,
+//! durably, after its last step succeeded. A record that is lost, unreadable or from a newer trueup
+//! is rebuilt from what is on the host, by the one rule that cannot activate a half-built release: a
+//! release counts as good only if it has a `REVISION` and is active now or stands in
+//! `revisions.log`, which only activations are written to. Any other is taken for a failed one.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::entry::{Entry, Stage, Standing};
 use super::layout::{Layout, is_release_name};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// No record or log that trueup reads is larger, in bytes.
 const MAX_FILE: usize = 8 << 20;
 
-/// How far a release has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Standing {
-    Building,
-    Good,
-    Failed,
-}
-
-/// The stages that a release goes through, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    Materialise,
-    Link,
-    Build,
-    Assets,
-    Activate,
-}
-
-/// One release.
+/// A switch of `current` that has not been proven yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct Trial {
+    /// The release that is tried.
     pub name: String,
-    pub sha: Sha,
-    pub state: Standing,
-    /// The stage that it is in, or in which it failed.
-    pub stage: Stage,
-    /// When it got there, by the host's clock.
-    pub at: Timestamp,
+    /// What was active before: where to go back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    pub from: Option<String>,
+    /// It is itself the way back from a bad one, from which there is no further way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
 }
 
 /// All releases of one app that are on disk, in the order in which they were last activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     entries: Vec<Entry>,
+    trial: Option<Trial>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Written {
     version: u32,
     releases: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
 }
 
 /// The release that `current` points to.
@@ -74,18 +57,24 @@ pub struct Active {
     pub sha: Option<Sha>,
     /// When `current` was switched to it.
     pub since: Timestamp,
+    /// As the record has it; `None`: it does not know it.
+    pub state: Option<Standing>,
+    /// It has not been proven since `current` was switched to it.
+    pub trial: Option<Trial>,
 }
 
 impl Record {
     /// The record, as far as it agrees with the disk. Writes nothing.
     pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
-        let written = host.root.read(&layout.record(), MAX_FILE).ok().flatten();
-        let written: Option<Written> = written.and_then(|text| serde_json::from_slice(&text).ok());
-        let known = written
-            .filter(|written| written.version == VERSION)
-            .map_or(Vec::new(), |written| written.releases);
+        let (known, trial) = match written(host, layout) {
+            Some(written) => (written.releases, written.trial),
+            None => (Vec::new(), None),
+        };
         let on_disk = on_disk(host, layout)?;
-        let mut record = Record { entries: known };
+        let mut record = Record {
+            entries: known,
+            trial,
+        };
         record.entries.retain(|entry| on_disk.contains(&entry.name));
         let mut strangers = on_disk;
         strangers.retain(|name| record.find(name).is_none());
@@ -111,6 +100,7 @@ impl Record {
         let written = Written {
             version: VERSION,
             releases: self.entries.clone(),
+            trial: self.trial.clone(),
         };
         let body = serde_json::to_vec_pretty(&written).expect("plain data is always JSON");
         if let Some(folder) = path.parent() {
@@ -129,19 +119,53 @@ impl Record {
         matching.map(|entry| entry.name.clone()).collect()
     }
 
-    /// A good release of this sha, as it was built: the one last activated.
-    pub fn good(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
+    pub fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.name == name)
+    }
+
+    /// All of them, the one last activated last.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// A whole release of this sha, as it was built: the one last activated.
+    pub fn whole(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
             .find(|entry| {
-                entry.state == Standing::Good
+                entry.state.is_whole()
                     && entry.sha == *sha
                     && revision(host, layout, &entry.name).as_ref() == Some(sha)
             })
             .map(|entry| entry.name.clone())
     }
 
-    /// Notes where a release is now.
+    /// An attempt at this sha that did not come to its end and can be taken up again: its files are
+    /// laid out, and what was done since is on record.
+    pub fn unfinished(&self, sha: &Sha) -> Option<&Entry> {
+        let open = |entry: &&Entry| {
+            matches!(entry.state, Standing::Building | Standing::Failed)
+                && entry.sha == *sha
+                && entry.is_done(Stage::Link, None, None)
+        };
+        self.entries.iter().rev().find(open)
+    }
+
+    /// The good release that was active last before `name`.
+    pub fn before(&self, name: &str) -> Option<&Entry> {
+        let good = |entry: &&Entry| entry.state == Standing::Good && entry.name != name;
+        self.entries.iter().rev().find(good)
+    }
+
+    pub fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref()
+    }
+
+    pub fn set_trial(&mut self, trial: Option<Trial>) {
+        self.trial = trial;
+    }
+
+    /// Takes up a release, in the place of what was known of it.
     pub fn put(&mut self, entry: Entry) {
         match self.entries.iter_mut().find(|old| old.name == entry.name) {
             Some(old) => *old = entry,
@@ -168,21 +192,33 @@ pub fn active(host: &Host, layout: &Layout) -> Result<Option<Active>, Failure> {
     let Some(name) = current(host, layout)? else {
         return Ok(None);
     };
-    let written = host.root.read(&layout.record(), MAX_FILE).ok().flatten();
-    let written: Option<Written> = written.and_then(|text| serde_json::from_slice(&text).ok());
-    let entry = written
-        .filter(|written| written.version == VERSION)
-        .and_then(|written| written.releases.into_iter().find(|e| e.name == name));
+    let (entry, trial) = match written(host, layout) {
+        Some(written) => (
+            written.releases.into_iter().find(|e| e.name == name),
+            written.trial.filter(|trial| trial.name == name),
+        ),
+        None => (None, None),
+    };
     let sha = revision(host, layout, &name).filter(|sha| {
-        entry
-            .as_ref()
-            .is_none_or(|entry| entry.state == Standing::Good && entry.sha == *sha)
+        entry.as_ref().is_none_or(|entry| {
+            // A bad one is whole as well: it is where it is until it is put back.
+            (entry.state.is_whole() || entry.state == Standing::Bad) && entry.sha == *sha
+        })
     });
     Ok(Some(Active {
         name,
         sha,
         since: meta.changed,
+        state: entry.map(|entry| entry.state),
+        trial,
     }))
+}
+
+/// The record's file, if it can be taken.
+fn written(host: &Host, layout: &Layout) -> Option<Written> {
+    let text = host.root.read(&layout.record(), MAX_FILE).ok()??;
+    let written: Written = serde_json::from_slice(&text).ok()?;
+    (written.version == VERSION).then_some(written)
 }
 
 /// The name of the release that `current` points to, whether it is there or not.
@@ -216,36 +252,38 @@ fn on_disk(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
     Ok(releases)
 }
 
-/// The names of all releases that were ever activated, from `revisions.log` and `current`.
+/// The names of all releases that were activated and not taken back, from `revisions.log` and
+/// `current`.
 fn activated(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
-    let log = layout.revisions_log();
-    let log = host.root.read(&log, MAX_FILE)?.unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    let logged = log.lines().filter_map(|line| {
-        let (_, rest) = line.split_once("deployed as release ")?;
-        Some(rest.split_whitespace().next()?.to_owned())
-    });
-    Ok(logged.chain(current(host, layout)?).collect())
+    let log = host.root.read(&layout.revisions_log(), MAX_FILE)?;
+    let log = log.unwrap_or_default();
+    let mut names: Vec<String> = Vec::new();
+    for line in String::from_utf8_lossy(&log).lines() {
+        let word_after = |mark| {
+            let (_, rest): (&str, &str) = line.split_once(mark)?;
+            rest.split_whitespace().next().map(str::to_owned)
+        };
+        if let Some(name) = word_after("deployed as release ") {
+            names.retain(|known| *known != name);
+            names.push(name);
+        } else if let Some(name) = word_after("took back release ") {
+            names.retain(|known| *known != name);
+        }
+    }
+    names.extend(current(host, layout)?);
+    Ok(names)
 }
 
 /// A release that the record does not know.
 fn judge(host: &Host, layout: &Layout, name: &str, activated: bool) -> Option<Entry> {
     let meta = host.root.meta(&layout.release(name)).ok()??;
+    let mut entry = Entry::begun(name, &revision(host, layout, name)?, meta.changed);
+    entry.state = if activated {
+        Standing::Good
+    } else {
+        Standing::Failed
+    };
     let why = "there is no record that it was ever finished";
-    Some(Entry {
-        name: name.to_owned(),
-        sha: revision(host, layout, name)?,
-        state: if activated {
-            Standing::Good
-        } else {
-            Standing::Failed
-        },
-        stage: if activated {
-            Stage::Activate
-        } else {
-            Stage::Build
-        },
-        at: meta.changed,
-        why: (!activated).then(|| why.to_owned()),
-    })
+    entry.why = (!activated).then(|| why.to_owned());
+    Some(entry)
 }

@@ -6,18 +6,27 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::health::Health;
+use super::hooks::Hooks;
 use super::layout::{Layout, stays_inside};
 use super::repo::Repo;
-use crate::desired::{Hold, Sha, Wanted};
+use crate::desired::{Hold, Sha, TakeUp, Wanted};
 use crate::ports::root::Root;
 use crate::problem::Problem;
 use crate::resource::{Argv, Seconds};
 
 /// How long a step may take when nothing else is said.
-const STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How long a fetch may take when nothing else is said.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// How long a release may take to prove itself when nothing else is said.
+const GATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often is looked whether a release has proven itself, without a health check that says
+/// otherwise.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// An app that is deployed from a git repository.
 #[derive(Debug, Deserialize)]
@@ -52,8 +61,23 @@ pub struct Spec {
     pub steps: Vec<Step>,
     /// How assets are compiled, after the steps, into a folder that all releases share.
     pub assets: Option<Assets>,
-    /// The environment of all steps, besides `PATH`, `HOME`, `USER`, `LANG`, `APP`, `REVISION` and
-    /// `RELEASE_PATH`.
+    /// What brings the database up to the release: once for each release, just before it is
+    /// activated.
+    pub migrate: Option<Migrate>,
+    /// Commands to run around the stages: `before_STAGE` and `after_STAGE`, `before_rollback` and
+    /// `after_rollback`.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// What the app has to answer before a release counts as good.
+    pub health: Option<Health>,
+    /// How long the services that run from the release may take until they are seen to, and until
+    /// the health check has answered; `60s` when not given.
+    pub gate_timeout: Option<Seconds>,
+    /// A release that is not built within this is given up, until another sha is wanted or somebody
+    /// forces it; as long as it takes when not given.
+    pub build_deadline: Option<Seconds>,
+    /// The environment of all steps, besides `PATH`, `HOME`, `USER`, `LANG`, `APP`, `ENVIRONMENT`,
+    /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH` and `STAGE`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// How many good releases are kept, the active one included. At least 1; the one before the
@@ -72,6 +96,17 @@ pub struct Spec {
     pub(crate) reference: Option<String>,
     #[serde(skip)]
     pub(crate) hold: Option<Hold>,
+    /// Who asked for the wanted sha.
+    #[serde(skip)]
+    pub(crate) by: Option<String>,
+    /// To be built ahead.
+    #[serde(skip)]
+    pub(crate) next: Option<Sha>,
+    /// The node's environment.
+    #[serde(skip)]
+    pub(crate) environment: String,
+    #[serde(skip)]
+    pub(crate) take_up: TakeUp,
 }
 
 /// One step of a build.
@@ -109,23 +144,26 @@ pub struct Assets {
     pub timeout: Option<Seconds>,
 }
 
+/// How the database is brought up to a release.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Migrate {
+    /// What to run: a list of arguments, or a string for the shell.
+    pub run: Argv,
+    /// Added to the environment of all steps.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// How long it may take; `15m` when not given.
+    pub timeout: Option<Seconds>,
+}
+
 fn five() -> usize {
     5
 }
 
 fn public_assets() -> PathBuf {
     "public/assets".into()
-}
-
-/// A step of either sort, as the build sees it.
-pub struct Task<'a> {
-    pub name: String,
-    pub run: &'a Argv,
-    pub env: &'a BTreeMap<String, String>,
-    pub timeout: Duration,
-    /// `None`: root.
-    pub user: Option<&'a str>,
-    pub assets: bool,
 }
 
 impl Spec {
@@ -145,32 +183,37 @@ impl Spec {
         self.wanted = self.sha.clone();
         let Some(wanted) = wanted else { return };
         self.hold = wanted.hold.clone();
+        self.next = wanted.next.clone();
         if self.sha.is_none() {
             self.wanted = Some(wanted.sha.clone());
             self.reference = wanted.reference.clone();
+            self.by = wanted.by.clone();
         }
     }
 
-    /// Everything that has to run, in order.
-    pub(crate) fn tasks(&self) -> Vec<Task<'_>> {
-        let timeout = |seconds: &Option<Seconds>| seconds.map_or(STEP_TIMEOUT, |s| s.0);
-        let steps = self.steps.iter().enumerate().map(|(i, step)| Task {
-            name: step.name.clone().unwrap_or_else(|| (i + 1).to_string()),
-            run: &step.run,
-            env: &step.env,
-            timeout: timeout(&step.timeout),
-            user: step.user.as_deref().or(self.user.as_deref()),
-            assets: false,
-        });
-        let assets = self.assets.as_ref().map(|assets| Task {
-            name: "assets".into(),
-            run: &assets.run,
-            env: &assets.env,
-            timeout: timeout(&assets.timeout),
-            user: self.user.as_deref(),
-            assets: true,
-        });
-        steps.chain(assets).collect()
+    /// What a step is called: its name, or its number.
+    pub(crate) fn step_name(&self, index: usize) -> String {
+        let name = self.steps.get(index).and_then(|step| step.name.clone());
+        name.unwrap_or_else(|| (index + 1).to_string())
+    }
+
+    /// Everything that has to run to build a release, for people: a name and a command each.
+    pub(crate) fn commands(&self) -> Vec<(String, &Argv)> {
+        let steps = self.steps.iter().enumerate();
+        let steps = steps.map(|(i, step)| (self.step_name(i), &step.run));
+        let assets = self.assets.iter().map(|a| ("assets".to_owned(), &a.run));
+        let migrate = self.migrate.iter().map(|m| ("migrate".to_owned(), &m.run));
+        steps.chain(assets).chain(migrate).collect()
+    }
+
+    /// The deadline of the gate, how often in a row everything must be right, and how long to wait
+    /// in between.
+    pub(crate) fn gate(&self) -> (Duration, u32, Duration) {
+        let deadline = self.gate_timeout.map_or(GATE_TIMEOUT, |timeout| timeout.0);
+        match &self.health {
+            Some(health) => (deadline, health.times, health.interval()),
+            None => (deadline, 1, LOOK_EVERY),
+        }
     }
 
     /// Every place in a release that becomes a link, with what it links to in `deploy_to`.
@@ -212,6 +255,10 @@ impl Spec {
                 Problem::new("expected at least 1: the active release is one")
                     .field("keep_releases"),
             );
+        }
+        self.hooks.validate()?;
+        if let Some(health) = &self.health {
+            health.validate()?;
         }
         self.validate_links()
     }

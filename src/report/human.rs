@@ -50,6 +50,8 @@ pub fn change_lines(paint: Paint, id: &str, change: &Change) -> String {
         Verb::Remove => (paint.bad("-"), "remove"),
         Verb::Run => (paint.changed("!"), "run"),
         Verb::Deploy => (paint.changed("^"), "deploy"),
+        Verb::Build => (paint.changed("^"), "build ahead"),
+        Verb::Prove => (paint.changed("?"), "prove"),
     };
     let fields: Vec<String> = change
         .fields
@@ -152,6 +154,7 @@ pub fn totals(paint: Paint, report: &Report) -> String {
     add(counts.restarted, "restarted");
     add(counts.reloaded, "reloaded");
     add(counts.failed, "failed");
+    add(counts.rolled_back, "rolled back");
     add(counts.skipped, "skipped");
     add(counts.waiting, "waiting");
     add(counts.owed, "owed");

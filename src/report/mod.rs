@@ -37,6 +37,8 @@ pub enum Status {
     Unknown,
     Waiting,
     Skipped,
+    /// It was rolled back, or what is wanted is quarantined.
+    RolledBack,
     Failed,
 }
 
@@ -68,6 +70,8 @@ pub struct Counts {
     pub changed: usize,
     pub waiting: usize,
     pub skipped: usize,
+    #[serde(default)]
+    pub rolled_back: usize,
     pub failed: usize,
     pub restarted: usize,
     pub reloaded: usize,
@@ -234,6 +238,7 @@ impl Report {
                 Status::Right | Status::Changed => Exit::Converged,
                 Status::Pending | Status::Unknown => Exit::Pending,
                 Status::Waiting => Exit::Waiting,
+                Status::RolledBack => Exit::RolledBack,
                 // Skipped because trueup was told to stop: not done is not converged.
                 Status::Skipped | Status::Failed => Exit::Failed,
             });
@@ -282,6 +287,12 @@ fn row_of(entry: apply::Done, catalog: &Catalog) -> Row {
             row.change = Some(change);
             row.why = Some(why);
         }
+        apply::Result::RolledBack(change, failure) => {
+            row.status = Status::RolledBack;
+            row.change = Some(change);
+            row.why = Some(failure.message);
+            row.hint = failure.hint;
+        }
         apply::Result::Failed(change, failure) => {
             row.status = Status::Failed;
             row.change = change;
@@ -314,6 +325,7 @@ fn count(rows: &[Row], resources: usize) -> Counts {
         changed: of(Status::Changed) + of(Status::Pending) + of(Status::Unknown),
         waiting: of(Status::Waiting),
         skipped: of(Status::Skipped),
+        rolled_back: of(Status::RolledBack),
         failed: of(Status::Failed),
         restarted: paid(Duty::Restart),
         reloaded: paid(Duty::Reload),

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use super::{Change, Duty, Failure, Inputs, Kind, Outcome, Run, Stamp, Trigger};
+use super::{Change, Duty, Failure, Inputs, Kind, Outcome, Run, Stamp, Trial, Trigger, Verdict};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::yaml::{Node, decode};
@@ -96,6 +96,7 @@ pub struct Seen {
     pub dormant: bool,
     /// The sha that its app is at, if it has one.
     pub sha: Option<String>,
+    pub trial: Option<Trial>,
 }
 
 /// A resource of whatever kind. The methods are those of [`Kind`].
@@ -112,6 +113,14 @@ pub trait AnyResource {
     fn shows(&self, change: &Change) -> bool;
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
+    fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
+    fn prove(
+        &self,
+        host: &Host,
+        users: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Verdict, Failure>;
+    fn confirm(&self, host: &Host) -> Result<(), Failure>;
+    fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure>;
 }
 
 struct Typed<K: Kind> {
@@ -155,6 +164,7 @@ impl<K: Kind> AnyResource for Typed<K> {
             run: K::run(&self.spec, &state),
             dormant: K::dormant(&self.spec, &state),
             sha: K::sha(&self.spec, &state),
+            trial: K::trial(&self.spec, &state),
         })
     }
 
@@ -168,5 +178,25 @@ impl<K: Kind> AnyResource for Typed<K> {
 
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
         K::pay(&self.spec, duty, host)
+    }
+
+    fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
+        K::runs_from(&self.spec, host, trial)
+    }
+
+    fn prove(
+        &self,
+        host: &Host,
+        users: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Verdict, Failure> {
+        K::prove(&self.spec, host, users)
+    }
+
+    fn confirm(&self, host: &Host) -> Result<(), Failure> {
+        K::confirm(&self.spec, host)
+    }
+
+    fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {
+        K::put_back(&self.spec, host, why)
     }
 }

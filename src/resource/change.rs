@@ -13,6 +13,10 @@ pub enum Verb {
     Remove,
     Run,
     Deploy,
+    /// A release ahead of its time; nothing is activated.
+    Build,
+    /// What was activated has to show that it works.
+    Prove,
 }
 
 impl std::fmt::Display for Verb {
@@ -23,6 +27,8 @@ impl std::fmt::Display for Verb {
             Verb::Remove => "remove",
             Verb::Run => "run",
             Verb::Deploy => "deploy",
+            Verb::Build => "build",
+            Verb::Prove => "prove",
         })
     }
 }

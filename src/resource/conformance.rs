@@ -159,9 +159,15 @@ fn mend(resource: &dyn AnyResource, change: &Change, sandbox: &Sandbox) -> Resul
     if outcome != Outcome::Done {
         return Err(format!("applying {change:?} ended in {outcome:?}"));
     }
-    let at_once = resource
-        .look(&sandbox.host, false)
-        .map_err(|f| f.to_string())?;
+    let see = || {
+        resource
+            .look(&sandbox.host, false)
+            .map_err(|f| f.to_string())
+    };
+    if see()?.trial.is_some() {
+        resource.confirm(&sandbox.host).map_err(|f| f.to_string())?;
+    }
+    let at_once = see()?;
     for (when, left) in [
         ("at once", at_once.change),
         ("in the next pass", look(resource, sandbox)?),

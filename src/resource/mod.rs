@@ -119,6 +119,40 @@ pub trait Kind: Probed + 'static {
         None
     }
 
+    /// The trial that it is on: it was put into service, and its users have to show that it works.
+    fn trial(_spec: &Self::Spec, _state: &Self::State) -> Option<Trial> {
+        None
+    }
+
+    /// As a user of something on trial: whether its processes run from it.
+    fn runs_from(_spec: &Self::Spec, _host: &Host, _trial: &Trial) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Watches a trial to its end. `users` says whether all its users run from it.
+    fn prove(
+        _spec: &Self::Spec,
+        _host: &Host,
+        _users: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Verdict, Failure> {
+        Ok(Verdict::Proven)
+    }
+
+    /// Ends a trial that went well.
+    fn confirm(_spec: &Self::Spec, _host: &Host) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Ends a trial that went wrong: puts back what was there before and returns its name, on trial
+    /// in its turn; `None` if there is nothing to put back.
+    fn put_back(
+        _spec: &Self::Spec,
+        _host: &Host,
+        _why: &Failure,
+    ) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
     /// Does what is owed. Only called for the duties of [`Kind::triggers`].
     fn pay(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
         Err(Failure::new(format!("a {} cannot {duty}", Self::NAME)))
@@ -131,6 +165,28 @@ pub enum Outcome {
     Done,
     /// Nothing was done, for a reason that is nobody's failure: a hold, a slot not free.
     Waiting(String),
+    /// Nothing was done, because what is wanted was found to be bad before.
+    Refused(String),
+}
+
+/// Something that was put into service and has to prove itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// The release's name.
+    pub release: String,
+    /// The folder of the app's `releases`.
+    pub deploy_to: PathBuf,
+    /// The link through which it is used.
+    pub current: PathBuf,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Proven,
+    Failed(Failure),
+    /// trueup was told to stop meanwhile; the next pass goes on with the trial.
+    Stopped,
 }
 
 /// What a change elsewhere makes necessary.

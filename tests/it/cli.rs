@@ -49,7 +49,7 @@ fn help(args: &[&str]) -> String {
 fn every_command_is_listed_and_explains_each_of_its_options() {
     let top = help(&[]);
     for (command, own) in [
-        ("converge", &["--force", "--only"][..]),
+        ("converge", &["--force", "--fresh", "--only"][..]),
         ("plan", &["--only", "--explain"]),
         ("status", &[]),
         ("history", &["--limit"]),

@@ -4,6 +4,7 @@
 //! - [`scenario`]: folders in `tests/scenarios`: what is there, what a pass does, what is there then
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
+//! - [`gate`]: releases that do not work in service
 //! - [`cli`]: what every command owes to scripts and pipes
 //! - [`tidy`]: the layout of the source itself
 //!
@@ -19,6 +20,7 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod gate;
 mod privilege;
 mod processes;
 mod sandbox;

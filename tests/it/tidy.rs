@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("resource", &["desired", "ports", "problem", "yaml"]),
     (
         "release",
-        &["desired", "ports", "problem", "resource", "yaml"],
+        &["desired", "digest", "ports", "problem", "resource", "yaml"],
     ),
     (
         "kinds",

@@ -8,6 +8,7 @@ mod keeping;
 mod pipeline;
 mod remote;
 mod ssh;
+mod stages;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::root::Root;
 use crate::ports::services::fake::FakeServices;
-use crate::resource::{Change, Kind, Outcome};
+use crate::resource::{Change, Kind, Outcome, Verdict};
 use crate::yaml;
 
 /// The id of the app's user in the sandbox.
@@ -179,11 +180,22 @@ fn plan(spec: &Spec, host: &Host) -> Option<Change> {
     Release::diff(spec, &Release::inspect(spec, host).unwrap())
 }
 
-/// One pass: `None` when nothing was to be done.
+/// One pass of a host without services: `None` when nothing was to be done.
 fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
-    plan(spec, host)
+    let outcome = plan(spec, host)
         .map(|change| Release::apply(spec, &change, host))
-        .transpose()
+        .transpose()?;
+    if Release::trial(spec, &Release::inspect(spec, host)?).is_some() {
+        match Release::prove(spec, host, &mut || Ok(()))? {
+            Verdict::Proven => confirm(spec, host)?,
+            Verdict::Stopped => return Err(stopped()),
+            Verdict::Failed(why) => {
+                put_back(spec, host, &why)?;
+                return Err(why);
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 fn done(spec: &Spec, host: &Host) {

@@ -1,0 +1,115 @@
+//! Whether the processes of a service run from the release that they should.
+//!
+//! A restart that returned 0 proves nothing: a phased restart, or a supervisor that resolved its
+//! working folder once, goes on in the old release.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::ports::processes::{self, Process};
+use crate::resource::{Failure, Trial};
+
+/// Looks at the service's main process and all that descend from it. None may be in another release
+/// of the app, and, of a service that `serves` it, at least one must be in the one on trial.
+pub(super) fn check(name: &str, main: u32, serves: bool, trial: &Trial) -> Result<(), Failure> {
+    let Some(family) = processes::family(main) else {
+        return Err(Failure::new("/proc cannot be read to see what runs where"));
+    };
+    if family.is_empty() {
+        return Err(Failure::new(format!(
+            "the main process of {name} has just ended"
+        )));
+    }
+    judge(name, &family, serves, trial)
+}
+
+fn judge(name: &str, family: &[Process], serves: bool, trial: &Trial) -> Result<(), Failure> {
+    let mut inside = false;
+    for process in family {
+        for place in &process.places {
+            match release_of(place, &trial.deploy_to) {
+                Some(release) if release == trial.release => inside = true,
+                Some(other) => {
+                    return Err(Failure::new(format!(
+                        "process {} of {name} still runs in release {other}",
+                        process.pid
+                    )));
+                }
+                None => {}
+            }
+        }
+    }
+    if serves && !inside {
+        let seen: Vec<String> = family
+            .iter()
+            .filter_map(|process| process.places.first())
+            .map(|place| place.display().to_string())
+            .collect();
+        return Err(Failure::new(format!(
+            "no process of {name} runs in release {}: {}",
+            trial.release,
+            seen.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// The release of the app that a place is in. By the last parts of the path only: behind links, bind
+/// mounts and mount namespaces the beginning may be spelt in other ways.
+fn release_of(place: &Path, deploy_to: &Path) -> Option<String> {
+    let app = deploy_to.file_name()?;
+    let parts: Vec<&OsStr> = place.iter().collect();
+    let found = parts
+        .windows(3)
+        .find(|parts| parts[0] == app && parts[1] == "releases")?;
+    let name = found[2].to_str()?;
+    // What was removed under a process is called so by the kernel.
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    let name = name.strip_prefix('.').unwrap_or(name);
+    Some(name.strip_suffix(".removed").unwrap_or(name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(place: &str) -> Process {
+        Process {
+            pid: 7,
+            parent: 1,
+            places: vec![place.into(), "/usr/bin/ruby".into()],
+        }
+    }
+
+    #[test]
+    fn a_worker_in_another_release_and_a_service_in_none_are_told() {
+        let trial = Trial {
+            release: "20261121050000-4f2c9d0".into(),
+            deploy_to: "/srv/www/shop".into(),
+            current: "/srv/www/shop/current".into(),
+        };
+        let new = process("/srv/www/shop/releases/20261121050000-4f2c9d0/public");
+        let old = process("/srv/www/shop/releases/20261121040000-1111111");
+        let gone = process("/mnt/shop/releases/.20261121040000-1111111.removed (deleted)");
+        let elsewhere = process("/");
+        let said = |family: &[Process], serves| {
+            judge("puma", family, serves, &trial).map_err(|failure| failure.message)
+        };
+        assert_eq!(said(&[new.clone(), elsewhere.clone()], true), Ok(()));
+        assert_eq!(said(std::slice::from_ref(&elsewhere), false), Ok(()));
+        for stale in [&old, &gone] {
+            let error = said(&[new.clone(), stale.clone()], true).unwrap_err();
+            assert_eq!(
+                error,
+                "process 7 of puma still runs in release 20261121040000-1111111"
+            );
+        }
+        let error = said(&[elsewhere], true).unwrap_err();
+        assert!(
+            error.starts_with("no process of puma runs in release"),
+            "{error}"
+        );
+        let other_app = process("/srv/www/cart/releases/20261121040000-1111111");
+        assert_eq!(said(&[new, other_app], true), Ok(()));
+    }
+}

@@ -1,0 +1,211 @@
+//! One release on its way through the stages, with what is on record of it.
+//!
+//! Every stage and every step of a build is noted, with how it ended and how long it took. What was
+//! done is not done again: a release that failed or was killed goes on where it stopped.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Deployment;
+use super::entry::{Ended, Entry, Note, Stage, Standing};
+use super::hooks::{self, When};
+use super::record::Record;
+use crate::resource::Failure;
+
+/// The first pause after failures in a row; each further one is twice as long.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+/// No pause is longer.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
+
+/// How a stage that did not fail ended.
+pub(super) enum Work {
+    Done,
+    /// There was nothing to do, for this reason.
+    Skipped(String),
+}
+
+/// A release that is being worked on.
+pub(super) struct Attempt<'r, 'd> {
+    pub d: &'r Deployment<'d>,
+    pub record: &'r mut Record,
+    pub name: String,
+}
+
+impl Attempt<'_, '_> {
+    pub fn entry(&self) -> &Entry {
+        self.record
+            .find(&self.name)
+            .expect("an attempt's release is put on record before anything is done for it")
+    }
+
+    fn entry_mut(&mut self) -> &mut Entry {
+        self.record
+            .find_mut(&self.name)
+            .expect("an attempt's release is put on record before anything is done for it")
+    }
+
+    pub fn save(&self) -> Result<(), Failure> {
+        self.record.save(self.d.host, &self.d.layout)
+    }
+
+    /// Goes through one stage with its hooks, unless that was done already as it is defined now.
+    pub fn stage(
+        &mut self,
+        stage: Stage,
+        definition: Option<&str>,
+        work: impl FnOnce(&mut Self) -> Result<Work, Failure>,
+    ) -> Result<(), Failure> {
+        if self.entry().is_done(stage, None, definition) {
+            return Ok(());
+        }
+        self.d.go_on()?;
+        self.noted(stage, None, definition, |attempt| {
+            hooks::run(attempt, When::Before, stage)?;
+            let done = work(attempt)?;
+            hooks::run(attempt, When::After, stage)?;
+            Ok(done)
+        })
+    }
+
+    /// Does something and notes how it ended. What takes long is noted durably at both ends; what
+    /// does not is written with the next thing that is.
+    pub fn noted(
+        &mut self,
+        stage: Stage,
+        step: Option<&str>,
+        definition: Option<&str>,
+        work: impl FnOnce(&mut Self) -> Result<Work, Failure>,
+    ) -> Result<(), Failure> {
+        let host = self.d.host;
+        let tick = host.clock.tick();
+        let mut note = Note {
+            stage,
+            step: step.map(str::to_owned),
+            ended: Ended::Running,
+            began: host.clock.now(),
+            took_ms: 0,
+            why: None,
+            definition: definition.map(str::to_owned),
+        };
+        let is_long = step.is_some() || stage == Stage::Assets || stage == Stage::Migrate;
+        self.entry_mut().put(note.clone());
+        if is_long {
+            self.save()?;
+        }
+        let worked = work(self);
+        let took = host.clock.tick().saturating_duration_since(tick);
+        note.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match &worked {
+            Ok(Work::Done) => note.ended = Ended::Done,
+            Ok(Work::Skipped(why)) => {
+                note.ended = Ended::Skipped;
+                note.why = Some(why.clone());
+            }
+            // Told to stop: it goes on here, and nothing failed.
+            Err(_) if host.stop.is_set() => {}
+            Err(failure) => {
+                note.ended = Ended::Failed;
+                note.why = failure.message.lines().next().map(str::to_owned);
+            }
+        }
+        self.entry_mut().put(note);
+        if is_long && worked.is_ok() {
+            self.save()?;
+        }
+        worked.map(|_| ())
+    }
+
+    pub fn put(&mut self, note: Note) {
+        self.entry_mut().put(note);
+    }
+
+    /// Puts the release into a state.
+    pub fn enter(&mut self, state: Standing, why: Option<String>) {
+        let now = self.d.host.clock.now();
+        let entry = self.entry_mut();
+        (entry.state, entry.why, entry.at) = (state, why, now);
+        if state.is_whole() {
+            entry.failures = 0;
+        }
+    }
+
+    /// Puts a failure on record. What is whole stays whole.
+    pub fn failed(&mut self, failure: &Failure, for_good: bool) -> Result<(), Failure> {
+        let now = self.d.host.clock.now();
+        let entry = self.entry_mut();
+        if !entry.state.is_whole() {
+            entry.state = Standing::Failed;
+        }
+        entry.why = failure.message.lines().next().map(str::to_owned);
+        entry.at = now;
+        entry.failures += 1;
+        entry.given_up |= for_good;
+        self.save()
+    }
+}
+
+/// Why a release is not tried again now, if it is not: it failed several times in a row, or was
+/// given up.
+pub(super) fn not_now(entry: &Entry, now: Timestamp) -> Option<Failure> {
+    let why = entry.why.as_deref().unwrap_or("no reason on record");
+    if entry.given_up {
+        return Some(
+            Failure::new(format!("release {} was given up: {why}", entry.name))
+                .hint("publish another sha, or try this one again with `trueup converge --force`"),
+        );
+    }
+    let again = entry.at + pause(entry.failures)?;
+    // A clock that was set back must not make it wait for a year.
+    let waits = now < again && entry.at <= now;
+    waits.then(|| {
+        Failure::new(format!(
+            "release {} failed {} times in a row: {why}",
+            entry.name, entry.failures
+        ))
+        .hint(format!(
+            "it is tried again at {again:.0}, or now with `trueup converge --force`"
+        ))
+    })
+}
+
+/// How long to wait after so many failures in a row. The first is followed by another attempt in
+/// the next pass.
+fn pause(failures: u32) -> Option<SignedDuration> {
+    let doublings = failures.checked_sub(2)?;
+    let factor = 2_i32.saturating_pow(doublings.min(20));
+    Some((FIRST_PAUSE * factor).min(LONGEST_PAUSE))
+}
+
+/// What is left of a limit, and at least a moment: a command must end, not fail to start.
+pub(super) fn remaining(limit: Option<Duration>, begun: Duration) -> Option<Duration> {
+    limit.map(|limit| limit.saturating_sub(begun).max(Duration::from_millis(10)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Sha;
+
+    #[test]
+    fn the_second_try_comes_at_once_and_pauses_grow_to_half_an_hour() {
+        let minutes = |failures| pause(failures).map(|pause| pause.as_secs() / 60);
+        assert_eq!((minutes(0), minutes(1)), (None, None));
+        assert_eq!(
+            (minutes(2), minutes(3), minutes(4)),
+            (Some(1), Some(2), Some(4))
+        );
+        assert_eq!((minutes(9), minutes(u32::MAX)), (Some(30), Some(30)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nobody_wait() {
+        let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+        let at: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
+        let mut entry = Entry::begun("r", &sha, at);
+        entry.failures = 3;
+        let after = |seconds| not_now(&entry, at + SignedDuration::from_secs(seconds)).is_some();
+        assert!(after(0) && after(119));
+        assert!(!after(120) && !after(-5));
+    }
+}

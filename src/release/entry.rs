@@ -1,0 +1,210 @@
+//! One release as it stands on record: how far it has come, and how each of its stages ended.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::Sha;
+
+/// How far a release has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Begun and not finished.
+    Building,
+    /// One of its stages failed.
+    Failed,
+    /// Whole and on disk; it has not been proven in service.
+    Built,
+    /// It was active and proven.
+    Good,
+    /// It was active and failed its proof.
+    Bad,
+}
+
+impl Standing {
+    /// Whether every file of it is there, so that it may be activated.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Standing::Built | Standing::Good)
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Standing::Building => "building",
+            Standing::Failed => "failed",
+            Standing::Built => "built",
+            Standing::Good => "good",
+            Standing::Bad => "bad",
+        }
+    }
+}
+
+/// The stages that a release goes through, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Fetch,
+    Materialise,
+    Link,
+    Build,
+    Assets,
+    Migrate,
+    Activate,
+    Gate,
+    Keep,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 9] = [
+        Stage::Fetch,
+        Stage::Materialise,
+        Stage::Link,
+        Stage::Build,
+        Stage::Assets,
+        Stage::Migrate,
+        Stage::Activate,
+        Stage::Gate,
+        Stage::Keep,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Fetch => "fetch",
+            Stage::Materialise => "materialise",
+            Stage::Link => "link",
+            Stage::Build => "build",
+            Stage::Assets => "assets",
+            Stage::Migrate => "migrate",
+            Stage::Activate => "activate",
+            Stage::Gate => "gate",
+            Stage::Keep => "keep",
+        }
+    }
+}
+
+/// How a stage, or one step of it, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ended {
+    /// Begun; if nobody is at it, it was killed there.
+    Running,
+    Done,
+    /// There was nothing to do, for the reason given.
+    Skipped,
+    Failed,
+}
+
+/// One stage of one release, or one step of the stage `build`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub stage: Stage,
+    /// The name of a step; a stage without steps has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    pub ended: Ended,
+    pub began: Timestamp,
+    /// In milliseconds.
+    #[serde(default)]
+    pub took_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// A fingerprint of what was run: a step that was changed since is not taken for done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+}
+
+impl Note {
+    /// A stage that is done in no time worth telling.
+    pub fn done(stage: Stage, at: Timestamp) -> Note {
+        Note {
+            stage,
+            step: None,
+            ended: Ended::Done,
+            began: at,
+            took_ms: 0,
+            why: None,
+            definition: None,
+        }
+    }
+}
+
+/// One release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub name: String,
+    pub sha: Sha,
+    pub state: Standing,
+    /// When it got into this state, by the host's clock.
+    pub at: Timestamp,
+    /// Why it failed or is bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The branch or tag that its sha came from, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// How often in a row a stage of it failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// It is not tried again by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
+    /// A private release: nobody activates it by itself, and it is kept until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Note>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Entry {
+    /// A release that is begun now.
+    pub fn begun(name: &str, sha: &Sha, at: Timestamp) -> Entry {
+        Entry {
+            name: name.to_owned(),
+            sha: sha.clone(),
+            state: Standing::Building,
+            at,
+            why: None,
+            reference: None,
+            by: None,
+            failures: 0,
+            given_up: false,
+            private_until: None,
+            stages: Vec::new(),
+        }
+    }
+
+    /// What is noted about a stage, or about a step of it.
+    pub fn note(&self, stage: Stage, step: Option<&str>) -> Option<&Note> {
+        let of = |note: &&Note| note.stage == stage && note.step.as_deref() == step;
+        self.stages.iter().find(of)
+    }
+
+    /// Whether a stage or step was done (or skipped) as it is defined now.
+    pub fn is_done(&self, stage: Stage, step: Option<&str>, definition: Option<&str>) -> bool {
+        self.note(stage, step).is_some_and(|note| {
+            matches!(note.ended, Ended::Done | Ended::Skipped)
+                && note.definition.as_deref() == definition
+        })
+    }
+
+    /// Notes a stage or step in the place of what was noted about it before.
+    pub fn put(&mut self, note: Note) {
+        let same = |old: &&mut Note| old.stage == note.stage && old.step == note.step;
+        match self.stages.iter_mut().find(same) {
+            Some(old) => *old = note,
+            None => self.stages.push(note),
+        }
+    }
+
+    /// The stage that it failed in or was killed in.
+    pub fn unfinished(&self) -> Option<&Note> {
+        let open = |note: &&Note| matches!(note.ended, Ended::Running | Ended::Failed);
+        self.stages.iter().find(open)
+    }
+}

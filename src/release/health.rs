@@ -1,0 +1,150 @@
+//! The app's own word on whether it is well: what its health URL answers.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Spec;
+use crate::desired::Sha;
+use crate::ports::http::Http;
+use crate::problem::Problem;
+use crate::resource::{Failure, Seconds};
+
+/// No more of an answer is read, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// How much of a wrong answer is shown, in characters.
+const SHOWN: usize = 200;
+
+/// What a release has to answer before it counts as good.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Where to ask: `http://…` or `https://…`, without a proxy; redirects are not followed.
+    pub url: String,
+    /// The status that is well.
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// What the body has to contain.
+    pub body: Option<String>,
+    /// The header in which the app tells its sha (the whole, or at least 7 digits of it); it must be
+    /// the one that was deployed.
+    pub sha_header: Option<String>,
+    /// Sent with the request, such as `Host`.
+    #[serde(default)]
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// How often in a row everything must be right.
+    #[serde(default = "three")]
+    pub times: u32,
+    /// How long to wait between two requests; `1s` when not given.
+    pub interval: Option<Seconds>,
+    /// How long one answer may take; `5s` when not given.
+    pub timeout: Option<Seconds>,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+fn three() -> u32 {
+    3
+}
+
+impl Health {
+    pub(super) fn interval(&self) -> Duration {
+        self.interval.map_or(Duration::from_secs(1), |s| s.0)
+    }
+
+    /// Refuses what no type can refuse.
+    pub(super) fn validate(&self) -> Result<(), Problem> {
+        let known = ["http://", "https://"];
+        if !known.iter().any(|scheme| self.url.starts_with(scheme)) {
+            return Err(Problem::new(format!(
+                "`{}` is no address to ask | expected http:// or https://",
+                self.url
+            ))
+            .field("health.url"));
+        }
+        if self.times == 0 {
+            return Err(Problem::new("expected at least 1").field("health.times"));
+        }
+        if !(100..600).contains(&self.status) {
+            return Err(
+                Problem::new(format!("{} is no status of HTTP", self.status))
+                    .field("health.status"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks once.
+    fn ask(&self, sha: Option<&Sha>) -> Result<(), Failure> {
+        let headers: Vec<(&str, &str)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let timeout = self.timeout.map_or(Duration::from_secs(5), |s| s.0);
+        let bad = |what: String| {
+            Err(Failure::new(format!(
+                "the health check at {} {what}",
+                self.url
+            )))
+        };
+        let answer = match Http::direct().get(&self.url, &headers, timeout, MAX_BODY) {
+            Ok(answer) => answer,
+            Err(error) => return bad(format!("did not answer: {error}")),
+        };
+        let text = String::from_utf8_lossy(&answer.body);
+        if answer.status != self.status {
+            return bad(format!(
+                "answered {} instead of {}{}",
+                answer.status,
+                self.status,
+                said(&text)
+            ));
+        }
+        if let Some(part) = self.body.as_ref().filter(|part| !text.contains(*part)) {
+            return bad(format!("answered without `{part}`{}", said(&text)));
+        }
+        let Some((name, sha)) = self.sha_header.as_deref().zip(sha) else {
+            return Ok(());
+        };
+        let told = answer
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        match told.map(|(_, value)| value.trim()) {
+            Some(told) if told.len() >= 7 && sha.as_str().starts_with(told) => Ok(()),
+            Some(told) => bad(format!(
+                "is answered by another sha: `{name}` is {told} instead of {}",
+                sha.short()
+            )),
+            None => bad(format!("answered without the header `{name}`")),
+        }
+    }
+}
+
+/// What was answered, as far as it can be shown in a line.
+fn said(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() {
+        return String::new();
+    }
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SHOWN)
+        .collect();
+    format!("; it said: {line}")
+}
+
+impl Spec {
+    /// Asks the app, if there is a health check, whether it is well and at `sha`.
+    pub(super) fn ask_health(&self, sha: Option<&Sha>) -> Result<(), Failure> {
+        self.health
+            .as_ref()
+            .map_or(Ok(()), |health| health.ask(sha))
+    }
+}

@@ -1,0 +1,101 @@
+//! Commands that an app has run around the stages, such as telling a tracker of a deploy.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::attempt::Attempt;
+use super::entry::Stage;
+use super::run::{self, Task};
+use super::spec::Step;
+use crate::problem::{Problem, nearest};
+use crate::resource::Failure;
+
+/// On which side of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Before,
+    After,
+}
+
+/// Commands by when they are run: `before_STAGE` and `after_STAGE` for the stages `fetch`,
+/// `materialise`, `link`, `build`, `assets`, `migrate`, `activate`, `gate` and `keep`, and
+/// `before_rollback` and `after_rollback`, which a way back runs instead of those of `activate`.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct Hooks(BTreeMap<String, Vec<Step>>);
+
+const ROLLBACK: &str = "rollback";
+
+impl Hooks {
+    /// The steps of one hook.
+    pub fn of(&self, name: &str) -> &[Step] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Refuses hooks of stages that there are not.
+    pub fn validate(&self) -> Result<(), Problem> {
+        let stages = Stage::ALL
+            .iter()
+            .map(|stage| stage.word())
+            .chain([ROLLBACK]);
+        let known: Vec<String> = stages
+            .flat_map(|stage| [format!("before_{stage}"), format!("after_{stage}")])
+            .collect();
+        for name in self.0.keys() {
+            if !known.contains(name) {
+                let problem = Problem::new(format!("there is no hook `{name}`")).field("hooks");
+                return Err(match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                    None => problem.hint(format!("there are {}", known.join(", "))),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the hooks of one side of a stage. The first that fails fails the stage.
+pub(super) fn run(attempt: &mut Attempt<'_, '_>, when: When, stage: Stage) -> Result<(), Failure> {
+    all(attempt, when, stage.word(), stage)
+}
+
+/// Runs the hooks of one side of a way back.
+pub(super) fn run_rollback(attempt: &mut Attempt<'_, '_>, when: When) -> Result<(), Failure> {
+    all(attempt, when, ROLLBACK, Stage::Activate)
+}
+
+fn all(attempt: &mut Attempt<'_, '_>, when: When, word: &str, stage: Stage) -> Result<(), Failure> {
+    let side = match when {
+        When::Before => "before",
+        When::After => "after",
+    };
+    let hook = format!("{side}_{word}");
+    let spec = attempt.d.spec;
+    for (i, step) in spec.hooks.of(&hook).iter().enumerate() {
+        let name = match &step.name {
+            Some(name) => format!("{hook} {name}"),
+            None => format!("{hook} {}", i + 1),
+        };
+        let task = Task::of(spec, name, stage, step);
+        run::run(attempt.d, &attempt.name, &task)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_of_no_stage_is_refused_with_the_one_that_was_meant() {
+        let hooks = |name: &str| Hooks(BTreeMap::from([(name.to_owned(), Vec::new())]));
+        for good in ["before_fetch", "after_keep", "after_rollback"] {
+            assert!(hooks(good).validate().is_ok(), "{good}");
+        }
+        let problem = hooks("after_bild").validate().unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some("hooks"));
+        assert!(problem.to_string().contains("after_build"), "{problem}");
+    }
+}

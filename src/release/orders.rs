@@ -1,0 +1,140 @@
+//! What was decided about an app's shas on this host, by its health gate or by an operator: which
+//! are quarantined, and which one is pinned. It outlives releases and their record.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Layout;
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::ports::root::Attrs;
+use crate::resource::Failure;
+
+const VERSION: u32 = 1;
+
+/// No file of orders is larger, in bytes.
+const MAX_FILE: usize = 4 << 20;
+
+/// A sha that failed its gate here: it is not activated until somebody lifts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Barred {
+    pub sha: Sha,
+    /// The release that failed.
+    pub release: String,
+    pub at: Timestamp,
+    /// What the gate said, with the last lines of what the service printed.
+    pub why: String,
+}
+
+/// An operator's rollback on this host: it stands until the manifest wants another sha.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub release: String,
+    pub sha: Sha,
+    /// What the manifest wanted when it was pinned.
+    pub instead_of: Option<Sha>,
+    pub by: String,
+    pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The orders for one app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    pub quarantine: Vec<Barred>,
+    pub pin: Option<Pin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    #[serde(default)]
+    quarantine: Vec<Barred>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<Pin>,
+}
+
+impl Orders {
+    /// The orders on this host. What cannot be read is an error and not "no orders": a bad sha must
+    /// not come back because a file was damaged.
+    pub fn load(host: &Host, layout: &Layout) -> Result<Orders, Failure> {
+        let path = layout.orders();
+        let Some(text) = host.root.read(&path, MAX_FILE)? else {
+            return Ok(Orders::default());
+        };
+        let refused = |why: String| {
+            Failure::new(format!("{} cannot be taken: {why}", path.display())).hint(
+                "it holds which shas are quarantined or pinned here; if that may be forgotten, remove the file",
+            )
+        };
+        let written: Written =
+            serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+        if written.version != VERSION {
+            return Err(refused(format!(
+                "it is of version {}, and this trueup knows {VERSION}",
+                written.version
+            )));
+        }
+        Ok(Orders {
+            quarantine: written.quarantine,
+            pin: written.pin,
+        })
+    }
+
+    pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+        let path = layout.orders();
+        if *self == Orders::default() {
+            return Ok(host.root.remove(&path)?);
+        }
+        let written = Written {
+            version: VERSION,
+            quarantine: self.quarantine.clone(),
+            pin: self.pin.clone(),
+        };
+        let body = serde_json::to_vec_pretty(&written).expect("plain data is always JSON");
+        if let Some(folder) = path.parent() {
+            host.root.make_dirs(folder, &Attrs::mode(0o755))?;
+        }
+        Ok(host.root.replace(&path, &body, &Attrs::mode(0o644))?)
+    }
+
+    /// Why a sha may not be activated here, if it may not.
+    pub fn barred(&self, sha: &Sha) -> Option<&Barred> {
+        self.quarantine.iter().find(|barred| barred.sha == *sha)
+    }
+
+    pub fn bar(&mut self, barred: Barred) {
+        self.quarantine.retain(|old| old.sha != barred.sha);
+        self.quarantine.push(barred);
+    }
+
+    /// The pin, as long as the manifest wants what it wanted when it was made.
+    pub fn pinned(&self, wanted: Option<&Sha>) -> Option<&Pin> {
+        self.pin
+            .as_ref()
+            .filter(|pin| pin.instead_of.as_ref() == wanted)
+    }
+}
+
+impl Barred {
+    /// `quarantined since …: health answered 500`, in a line.
+    pub fn words(&self) -> String {
+        let line = self.why.lines().next().unwrap_or("no reason on record");
+        format!(
+            "{} is quarantined on this host since {:.0}: {line}",
+            self.sha.short(),
+            self.at
+        )
+    }
+}
+
+impl Pin {
+    pub fn words(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or("no reason given");
+        format!(
+            "pinned to {} by {} since {:.0}: {reason}",
+            self.release, self.by, self.at
+        )
+    }
+}

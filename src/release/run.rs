@@ -1,0 +1,170 @@
+//! Running one command for a release: as the app's user, in a clean environment, with a deadline,
+//! everything that it prints kept.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Deployment;
+use super::attempt::remaining;
+use super::entry::Stage;
+use super::spec::{STEP_TIMEOUT, Spec, Step};
+use crate::digest::digest;
+use crate::ports::exec::{Finished, Identity};
+use crate::ports::root::Attrs;
+use crate::resource::{Argv, Failure, Seconds};
+
+/// How many lines of a failed command go into its error.
+const SHOWN_LINES: usize = 20;
+
+/// One command, as a role describes it.
+pub(super) struct Task<'a> {
+    /// For logs and errors.
+    pub name: String,
+    pub stage: Stage,
+    pub run: &'a Argv,
+    pub env: &'a BTreeMap<String, String>,
+    pub timeout: Duration,
+    /// `None`: root.
+    pub user: Option<&'a str>,
+}
+
+impl<'a> Task<'a> {
+    pub fn of(spec: &'a Spec, name: String, stage: Stage, step: &'a Step) -> Task<'a> {
+        Task {
+            name,
+            stage,
+            run: &step.run,
+            env: &step.env,
+            timeout: timeout(step.timeout),
+            user: step.user.as_deref().or(spec.user.as_deref()),
+        }
+    }
+
+    /// A fingerprint of what is run and how.
+    pub fn definition(&self, spec: &Spec) -> String {
+        let text = format!(
+            "{:?}",
+            (self.run.to_string(), &spec.env, self.env, self.user)
+        );
+        digest(text.as_bytes())[..16].to_owned()
+    }
+}
+
+pub(super) fn timeout(said: Option<Seconds>) -> Duration {
+    said.map_or(STEP_TIMEOUT, |seconds| seconds.0)
+}
+
+/// Runs a command in the folder of the release (or, as long as that is not there, in the app's) and
+/// fails unless it succeeds.
+pub(super) fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
+    let done = execute(d, name, task)?;
+    if done.ok() {
+        return Ok(());
+    }
+    Err(told(d, name, task, &done))
+}
+
+fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, Failure> {
+    d.in_time()?;
+    let (root, layout) = (&d.host.root, &d.layout);
+    let left = remaining(d.limit, d.took()).unwrap_or(task.timeout);
+    let mut command = task.run.command().timeout(task.timeout.min(left));
+    let identity = identity(d, task.user)?;
+    let release = layout.release(name);
+    command.env = environment(d, &release, task, identity.as_ref());
+    let place = match root.meta(&release)? {
+        Some(_) => release,
+        None => layout.deploy_to().to_owned(),
+    };
+    command.cwd = Some(root.outside(&place));
+    command.identity = identity.filter(|_| root.privileged());
+
+    root.make_dirs(&layout.logs(), &Attrs::mode(0o750))?;
+    let mut log = root.append(&layout.log(name), &Attrs::mode(0o640))?;
+    let now = d.host.clock.now();
+    // What the log cannot hold is no reason not to build.
+    let _ = writeln!(
+        log,
+        "{}",
+        heading(task.stage, &task.name, &format!("{now:.0} {}", task.run))
+    );
+    command.log = Some(log);
+    Ok(d.host.exec.run(command)?)
+}
+
+/// The line in a release's log under which the output of a command stands.
+pub(super) fn heading(stage: Stage, name: &str, rest: &str) -> String {
+    format!("== {} {name} == {rest}", stage.word())
+}
+
+fn identity(d: &Deployment<'_>, user: Option<&str>) -> Result<Option<Identity>, Failure> {
+    let Some(user) = user.filter(|user| *user != "root") else {
+        return Ok(None);
+    };
+    let found = d.host.accounts.identity(&d.host.root, user)?;
+    let mut identity = found
+        .ok_or_else(|| Failure::not_yet(format!("there is no user `{user}` to run a step as")))?;
+    // The release's group counts for its own user; another user of a step keeps his.
+    let own = d.spec.user.as_deref() == Some(user);
+    if let (true, Some(gid)) = (own && d.spec.group.is_some(), d.owner.gid) {
+        identity.gid = gid;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(Some(identity))
+}
+
+fn environment(
+    d: &Deployment<'_>,
+    release: &Path,
+    task: &Task<'_>,
+    identity: Option<&Identity>,
+) -> BTreeMap<OsString, OsString> {
+    let root = &d.host.root;
+    let (user, home) = match identity {
+        Some(identity) => (identity.name.as_str(), root.outside(&identity.home)),
+        None => ("root", root.outside("/root".as_ref())),
+    };
+    let previous = d.previous.as_ref().map_or("", |sha| sha.as_str());
+    let own: [(&str, OsString); 11] = [
+        ("HOME", home.into()),
+        ("USER", user.into()),
+        ("LANG", "C.UTF-8".into()),
+        ("APP", d.spec.app.as_str().into()),
+        ("ENVIRONMENT", d.spec.environment.as_str().into()),
+        ("REVISION", d.sha.as_str().into()),
+        ("PREVIOUS_REVISION", previous.into()),
+        ("RELEASE_PATH", root.outside(release).into()),
+        ("CURRENT_PATH", root.outside(&d.layout.current()).into()),
+        ("SHARED_PATH", root.outside(&d.layout.shared()).into()),
+        ("STAGE", task.stage.word().into()),
+    ];
+    let said = d.spec.env.iter().chain(task.env);
+    let said = said.map(|(key, value)| (key.into(), value.into()));
+    own.into_iter()
+        .map(|(key, value)| (key.into(), value))
+        .chain(said)
+        .collect()
+}
+
+fn told(d: &Deployment<'_>, name: &str, task: &Task<'_>, done: &Finished) -> Failure {
+    let tail = done.output.tail(SHOWN_LINES);
+    let said = if tail.is_empty() {
+        " (it printed nothing)".to_owned()
+    } else {
+        format!("; its last lines:\n{tail}")
+    };
+    Failure::new(format!(
+        "step `{}` ({}) {}{said}",
+        task.name, task.run, done.ended
+    ))
+    .hint(format!(
+        "all that it printed is in {}; the release is kept in {} and was not activated",
+        d.layout.log(name).display(),
+        d.layout.release(name).display()
+    ))
+}

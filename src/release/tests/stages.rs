@@ -1,0 +1,178 @@
+//! What is noted of the stages, and going on where they stopped.
+
+use super::*;
+
+#[test]
+fn a_release_that_failed_goes_on_at_the_step_that_failed() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let steps = |second: &str| {
+        format!(
+            "steps:\n  - {{name: one, run: 'echo one >> ../../shared/ran'}}\n  - {{name: two, run: '{second}'}}\n  - {{name: three, run: 'echo three >> ../../shared/ran'}}\n"
+        )
+    };
+    pass(&bench.spec(&sha, &steps("exit 3")), &bench.host()).unwrap_err();
+    let failed = bench.record().in_state(Standing::Failed);
+    done(
+        &bench.spec(&sha, &steps("echo two >> ../../shared/ran")),
+        &bench.host(),
+    );
+    assert_eq!(bench.read("shared/ran"), "one\ntwo\nthree\n");
+    assert_eq!(
+        bench.active(),
+        failed.first().cloned(),
+        "it began a new release"
+    );
+    let record = bench.record();
+    let entry = record.find(&failed[0]).unwrap();
+    assert_eq!((entry.state, entry.failures), (Standing::Good, 0));
+    let told: Vec<(Stage, Option<&str>)> = entry
+        .stages
+        .iter()
+        .map(|note| (note.stage, note.step.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Stage::Fetch, None),
+            (Stage::Materialise, None),
+            (Stage::Link, None),
+            (Stage::Build, None),
+            (Stage::Build, Some("one")),
+            (Stage::Build, Some("two")),
+            (Stage::Build, Some("three")),
+            (Stage::Activate, None),
+            (Stage::Gate, None),
+        ]
+    );
+    assert!(entry.stages.iter().all(|note| note.ended == Ended::Done));
+}
+
+#[test]
+fn a_step_that_was_changed_since_is_run_again_with_all_that_follow() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let steps = |first: &str, third: &str| {
+        format!(
+            "steps:\n  - {{name: one, run: 'echo {first} >> ../../shared/ran'}}\n  - {{name: two, run: 'echo two >> ../../shared/ran'}}\n  - {{name: three, run: '{third}'}}\n"
+        )
+    };
+    pass(&bench.spec(&sha, &steps("one", "false")), &bench.host()).unwrap_err();
+    done(&bench.spec(&sha, &steps("uno", "true")), &bench.host());
+    assert_eq!(bench.read("shared/ran"), "one\ntwo\nuno\ntwo\n");
+}
+
+#[test]
+fn what_keeps_failing_waits_until_it_is_forced() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let mut spec = bench.spec(
+        &sha,
+        "steps: [{run: 'echo ran >> ../../shared/ran; false'}]\n",
+    );
+    for _ in 0..2 {
+        pass(&spec, &bench.host()).unwrap_err();
+    }
+    let waits = pass(&spec, &bench.host()).unwrap_err();
+    assert!(waits.message.contains("failed 2 times in a row"), "{waits}");
+    assert!(waits.hint.unwrap().contains("--force"));
+    assert_eq!(bench.read("shared/ran"), "ran\nran\n");
+    spec.take_up = TakeUp::Now;
+    pass(&spec, &bench.host()).unwrap_err();
+    assert_eq!(bench.read("shared/ran"), "ran\nran\nran\n");
+}
+
+#[test]
+fn a_release_that_is_not_built_in_time_is_given_up() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let mut spec = bench.spec(&sha, "build_deadline: 1s\nsteps: [{run: [sleep, '30']}]\n");
+    let failure = pass(&spec, &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("`build_deadline` (1 s)"),
+        "{failure}"
+    );
+    let again = pass(&spec, &bench.host()).unwrap_err();
+    assert!(again.message.contains("was given up"), "{again}");
+    assert_eq!(bench.active(), None);
+    spec.take_up = TakeUp::Fresh;
+    spec.build_deadline = None;
+    spec.steps.clear();
+    done(&spec, &bench.host());
+}
+
+#[test]
+fn the_next_sha_is_built_ahead_and_activated_without_building() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    let steps = "steps: [{run: 'echo built >> ../../shared/built'}]\nmigrate: {run: 'echo $REVISION >> ../../shared/migrated'}\n";
+    done(&bench.spec(&one, steps), &bench.host());
+    let mut spec = bench.spec(&one, steps);
+    spec.next = Some(two.clone());
+    assert_eq!(
+        plan(&spec, &bench.host()).unwrap().verb,
+        crate::resource::Verb::Build
+    );
+    done(&spec, &bench.host());
+    assert_eq!(pass(&spec, &bench.host()), Ok(None), "it is built already");
+    assert_eq!(bench.read("current/a"), "1");
+    assert_eq!(bench.read("shared/migrated"), format!("{one}\n"));
+    let change = plan(&bench.spec(&two, steps), &bench.host()).unwrap();
+    assert!(!change.touches("steps"));
+    done(&bench.spec(&two, steps), &bench.host());
+    assert_eq!(bench.read("shared/built"), "built\nbuilt\n");
+    assert_eq!(bench.read("shared/migrated"), format!("{one}\n{two}\n"));
+    assert_eq!(bench.read("current/a"), "2");
+}
+
+#[test]
+fn hooks_run_around_their_stages_and_know_where_they_are() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    let say = "echo $APP $STAGE ${PREVIOUS_REVISION:-none} $REVISION $(readlink $CURRENT_PATH) >> $SHARED_PATH/hooks";
+    let hooks = [
+        "before_fetch",
+        "after_build",
+        "before_activate",
+        "after_activate",
+        "after_gate",
+        "after_keep",
+    ]
+    .map(|hook| format!("  {hook}: [{{run: '{say}'}}]\n"))
+    .concat();
+    done(&bench.spec(&one, ""), &bench.host());
+    let first = bench.active().unwrap();
+    done(
+        &bench.spec(&two, &format!("hooks:\n{hooks}")),
+        &bench.host(),
+    );
+    let second = bench.active().unwrap();
+    let line = |stage: &str, previous: &str, at: &str| {
+        format!("shop {stage} {previous} {two} releases/{at}\n")
+    };
+    let one = one.as_str();
+    let expected = [
+        line("fetch", one, &first),
+        line("build", one, &first),
+        line("activate", one, &first),
+        line("activate", one, &second),
+        line("gate", one, &second),
+        line("keep", one, &second),
+    ];
+    assert_eq!(bench.read("shared/hooks"), expected.concat());
+}
+
+#[test]
+fn a_hook_that_fails_before_the_switch_stops_it() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    done(&bench.spec(&one, ""), &bench.host());
+    let active = bench.active();
+    let hooks = "hooks: {before_activate: [{name: ask, run: 'echo not today; exit 1'}]}\n";
+    let failure = pass(&bench.spec(&two, hooks), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("before_activate ask") && failure.message.contains("not today"),
+        "{failure}"
+    );
+    assert_eq!(bench.active(), active);
+}

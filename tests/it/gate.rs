@@ -1,0 +1,211 @@
+//! A release that does not work in service is taken back, and its sha stays refused.
+//!
+//! The app is a real web server (Python's) below the sandbox's own supervision; what it answers is
+//! what stands in its release.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::sandbox::{Ran, Sandbox, isolated};
+
+/// What the app is: it answers with the status and the page of its release, and names its sha.
+const SERVER: &str = r#"
+import http.server, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(open("status").read()))
+        self.send_header("X-Revision", open("REVISION").read().strip())
+        self.end_headers()
+        self.wfile.write(open("page").read().encode())
+    def log_message(self, *args):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
+"#;
+
+const ROLE: &str = r#"
+resources:
+  - directory: {path: /srv/shop, parents: true}
+  - release:
+      id: code
+      app: shop
+      repo: "@REPO@"
+      deploy_to: /srv/shop
+      gate_timeout: 3s
+      health: {url: "http://127.0.0.1:@PORT@/up", body: page, sha_header: X-Revision, times: 2, interval: 1s}
+      hooks:
+        after_rollback: [{run: 'echo back to $(readlink $CURRENT_PATH) >> $SHARED_PATH/hooks'}]
+  - directory: {path: /etc/systemd/system, parents: true}
+  - file:
+      path: /etc/systemd/system/shop.service
+      content: |
+        [Service]
+        WorkingDirectory={{ root }}/srv/shop/current
+        ExecStart=/bin/sh run.sh @PORT@
+        ExecReload=/bin/true
+        TimeoutStopSec=2
+  - service: {name: shop, running: true, serves: /srv/shop/current, restart_on: [code]}
+"#;
+
+struct App {
+    sandbox: Sandbox,
+    repo: PathBuf,
+}
+
+impl App {
+    fn new(role: &str) -> App {
+        let sandbox = Sandbox::empty();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = port.local_addr().unwrap().port().to_string();
+        let repo = sandbox.beside("repo");
+        let role = role.replace("@PORT@", &port);
+        let role = role.replace("@REPO@", &repo.display().to_string());
+        sandbox.write("/etc/trueup/node.yml", crate::sandbox::NODE);
+        sandbox.role(&role);
+        let app = App { sandbox, repo };
+        app.git(&["init", "-q", "-b", "main", "."]);
+        app
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        std::fs::create_dir_all(&self.repo).unwrap();
+        let mut command = Command::new("git");
+        isolated(&mut command);
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
+        let output = command
+            .current_dir(&self.repo)
+            .args(who)
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A commit that starts with this line and answers so; returns its sha, which is wanted now.
+    fn want(&self, run: &str, status: &str, page: &str) -> String {
+        let files = [
+            ("web.py", SERVER),
+            ("run.sh", run),
+            ("status", status),
+            ("page", page),
+        ];
+        for (name, text) in files {
+            std::fs::write(self.repo.join(name), text).unwrap();
+        }
+        self.git(&["add", "."]);
+        self.git(&["commit", "-q", "-m", page]);
+        let sha = self.git(&["rev-parse", "HEAD"]);
+        self.want_sha(&sha);
+        sha
+    }
+
+    fn want_sha(&self, sha: &str) {
+        self.sandbox
+            .manifest(format!("production: {{shop: {sha}}}\n"));
+    }
+
+    fn converge(&self, code: i32) -> Ran {
+        let ran = self.sandbox.converge();
+        assert_eq!(ran.code, code, "{ran}");
+        ran
+    }
+
+    fn current(&self) -> String {
+        let link = std::fs::read_link(self.sandbox.at("/srv/shop/current")).unwrap();
+        link.display().to_string()
+    }
+
+    /// The sha in the folder where the main process of the service runs.
+    fn running(&self) -> String {
+        self.sandbox
+            .read("/srv/shop/current/REVISION")
+            .trim()
+            .to_owned()
+    }
+}
+
+const GOOD: &str = "exec python3 web.py $1";
+
+#[test]
+fn a_release_that_answers_wrongly_is_rolled_back_and_its_sha_stays_refused() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    for (status, page, said) in [
+        (
+            "500",
+            "page two",
+            "answered 500 instead of 200; it said: page two",
+        ),
+        ("200", "oops", "answered without `page`"),
+    ] {
+        let bad = app.want(GOOD, status, page);
+        let ran = app.converge(4);
+        assert!(ran.out.contains(said), "{ran}");
+        assert_eq!((app.current(), app.running()), (first.clone(), one.clone()));
+        let hooks = app.sandbox.read("/srv/shop/shared/hooks");
+        assert!(hooks.ends_with(&format!("back to {first}\n")), "{hooks}");
+        // It is refused from now on: nothing is built, switched or restarted for it.
+        let again = app.converge(4);
+        assert!(again.out.contains("is quarantined on this host"), "{again}");
+        assert!(!again.out.contains("restarted"), "{again}");
+        assert_eq!(app.sandbox.run(&["status"]).code, 4);
+        let plan = app.sandbox.run(&["plan"]);
+        assert!(
+            plan.out.contains("quarantine") && plan.out.contains(&bad[..7]),
+            "{plan}"
+        );
+    }
+    let good = app.want(GOOD, "200", "page three");
+    app.converge(0);
+    assert_eq!(app.running(), good);
+    app.sandbox.is_right(&[]);
+}
+
+#[test]
+fn a_release_that_does_not_start_is_rolled_back() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    for run in ["echo no database >&2; exit 1", "sleep 1; exit 1"] {
+        app.want(run, "200", "page two");
+        let ran = app.converge(4);
+        assert_eq!(app.running(), one, "{ran}");
+        assert!(ran.out.contains("goes back to"), "{ran}");
+    }
+    app.want(GOOD, "200", "page three");
+    app.converge(0);
+}
+
+#[test]
+fn a_service_that_goes_on_in_the_old_release_is_not_taken_for_the_new_one() {
+    // It reloads, says that it has, and its processes are where they were.
+    let app = App::new(
+        &ROLE
+            .replace("restart_on: [code]", "reload_on: [code]")
+            .replace("sha_header: X-Revision, ", ""),
+    );
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    app.want(GOOD, "200", "page two");
+    let ran = app.converge(4);
+    assert!(ran.out.contains("of shop still runs in release"), "{ran}");
+    assert_eq!(app.running(), one);
+}
+
+#[test]
+fn a_first_release_that_is_bad_is_left_as_it_is_and_told() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "500", "page one");
+    let ran = app.converge(4);
+    assert!(ran.out.contains("no good release to go back to"), "{ran}");
+    let there = app.current();
+    let again = app.converge(4);
+    assert!(!again.out.contains("restarted"), "{again}");
+    assert_eq!(app.current(), there);
+    let good = app.want(GOOD, "200", "page two");
+    app.converge(0);
+    assert_eq!(app.running(), good);
+}
