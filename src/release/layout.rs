@@ -85,14 +85,19 @@ impl Layout {
     }
 
     /// The release that `current` names with this target, in trueup's spelling
-    /// (`releases/NAME`) or in Capistrano's (the whole path).
+    /// (`releases/NAME`) or in Capistrano's (the whole path, in which the folders above the app's own
+    /// may be spelt through links).
     pub fn named_by(&self, target: &Path) -> Option<String> {
-        let name = target
-            .strip_prefix("releases")
-            .or_else(|_| target.strip_prefix(self.releases()))
-            .ok()?;
-        let name = name.to_str()?;
-        is_release_name(name).then(|| name.to_owned())
+        let name = target.file_name()?.to_str()?;
+        let releases = target.parent()?;
+        let ours = |releases: &Path| match releases.parent() {
+            Some(app) if releases.is_absolute() => app.file_name() == self.deploy_to.file_name(),
+            // `./releases` and `releases` are what a link beside it says.
+            Some(app) => app.components().all(|part| part == Component::CurDir),
+            None => false,
+        };
+        let inside = releases.file_name()? == "releases" && ours(releases);
+        (inside && is_release_name(name)).then(|| name.to_owned())
     }
 }
 
@@ -117,15 +122,32 @@ pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> Stri
     }
 }
 
-/// Whether this is how trueup (`20261121050000-4f2c9d0`) or Capistrano (`20261121050000`) calls a
-/// release. Nothing of another name is ever touched.
+/// Whether this is how a release is called: by trueup (`20261121050000-4f2c9d0`), by Capistrano
+/// (`20261121050000`), by Chef's `deploy_revision` (a full sha), or by one of the many scripts that
+/// take some spelling of the time (`2015-09-10_04.00`). Nothing of another name is ever touched.
 pub fn is_release_name(name: &str) -> bool {
-    let (time, sha) = name.split_once('-').unwrap_or((name, "0"));
     let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    time.len() == 14
-        && time.bytes().all(|byte| byte.is_ascii_digit())
-        && !sha.is_empty()
-        && sha.bytes().all(lower_hex)
+    if name.len() == 40 && name.bytes().all(lower_hex) {
+        return true;
+    }
+    if let Some((time, sha)) = name.split_once('-')
+        && is_digits(time, 14)
+    {
+        return !sha.is_empty() && sha.bytes().all(lower_hex);
+    }
+    // A year, and then at least the month, the day and the hour, with or without something between.
+    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+    let between = |c: char| c.is_ascii_digit() || "-_.:T".contains(c);
+    let ends_well = |c: char| c.is_ascii_digit();
+    (10..=17).contains(&digits.len())
+        && (digits.starts_with("19") || digits.starts_with("20"))
+        && name.chars().all(between)
+        && name.starts_with(ends_well)
+        && name.ends_with(ends_well)
+}
+
+fn is_digits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether this name in `releases/` is what a killed pass left of a release.
@@ -160,16 +182,58 @@ mod tests {
 
     #[test]
     fn only_names_of_releases_and_their_leftovers_are_ever_ours() {
-        for name in ["20261121050000-4f2c9d0", "20261121050000"] {
+        for name in [
+            "20261121050000-4f2c9d0",
+            "20261121050000",
+            "4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e",
+            "2015-09-10_04.00",
+            "2015-09-10T04:00:12",
+        ] {
             assert!(is_release_name(name), "{name}");
             assert!(is_leftover(&format!(".{name}.partial")), "{name}");
             assert!(is_leftover(&format!(".{name}.removed")), "{name}");
         }
-        for name in ["backup", "2026", "20261121050000-", "20261121050000-x", ""] {
+        for name in [
+            "backup",
+            "2026",
+            "20261121",
+            "20261121050000-",
+            "20261121050000-x",
+            "2015-09-10_04.00.bak",
+            "1511-09-10_04.00",
+            ".2015-09-10_04.00",
+            "4f2c9d0e",
+            "",
+        ] {
             assert!(!is_release_name(name), "{name}");
             assert!(!is_leftover(&format!(".{name}.partial")), "{name}");
         }
         assert!(!is_leftover("20261121050000.partial") && !is_leftover(".partial"));
+    }
+
+    #[test]
+    fn the_active_release_is_read_from_every_spelling_of_the_link() {
+        let layout = Layout::new("shop", Path::new("/srv/www/shop"));
+        let named = |target: &str| layout.named_by(Path::new(target));
+        for target in [
+            "releases/20261121050000",
+            "./releases/20261121050000",
+            "/srv/www/shop/releases/20261121050000",
+            "/mnt/www/shop/releases/20261121050000/",
+        ] {
+            assert_eq!(named(target).as_deref(), Some("20261121050000"), "{target}");
+        }
+        for target in [
+            "/srv/www/cart/releases/20261121050000",
+            "../cart/releases/20261121050000",
+            "releases/backup",
+            "releases",
+            "/srv/www/shop",
+            "20261121050000",
+            "releases/..",
+        ] {
+            assert_eq!(named(target), None, "{target}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod build;
 mod deploy_key;
 mod entry;
 mod fetch;
+mod found;
 mod gate;
 mod health;
 mod hooks;
@@ -213,6 +214,20 @@ impl Deployment<'_> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
         root.make_dirs(deploy_to, &Attrs::mode(0o755))?;
+        let ours = Attrs {
+            mode: Some(0o755),
+            uid: root.privileged().then_some(0),
+            gid: root.privileged().then_some(0),
+        };
+        if !root.is_trusted_place(&releases)? && root.is_trusted_place(deploy_to)? {
+            // Another tool gave the folder to the app's user. Nothing in it is touched.
+            tracing::info!(
+                "{}: {} is root's from now on; what the app writes belongs into shared/",
+                self.spec.app,
+                deploy_to.display()
+            );
+            root.make_dir(deploy_to, &ours)?;
+        }
         if !root.is_trusted_place(&releases)? {
             return Err(Failure::new(format!(
                 "others than root could replace what is built in {}: they can write to it or to a folder above it, or a link leads there",
@@ -223,11 +238,6 @@ impl Deployment<'_> {
                 deploy_to.display()
             )));
         }
-        let ours = Attrs {
-            mode: Some(0o755),
-            uid: root.privileged().then_some(0),
-            gid: root.privileged().then_some(0),
-        };
         let inside = releases.join("any");
         if root.meta(&releases)?.is_none() || !root.is_trusted_place(&inside)? {
             root.make_dir(&releases, &ours)?;

@@ -2,14 +2,13 @@
 //!
 //! A release is only ever activated if this record says that it is built, and that is written,
 //! durably, after its last step succeeded. A record that is lost, unreadable or from a newer trueup
-//! is rebuilt from what is on the host, by the one rule that cannot activate a half-built release: a
-//! release counts as good only if it has a `REVISION` and is active now or stands in
-//! `revisions.log`, which only activations are written to. Any other is taken for a failed one.
+//! is rebuilt from what is on the host (see `found`).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Stage, Standing};
+use super::found::{self, revision};
 use super::layout::{Layout, is_release_name};
 use crate::desired::Sha;
 use crate::ports::Host;
@@ -19,7 +18,7 @@ use crate::resource::Failure;
 const VERSION: u32 = 2;
 
 /// No record or log that trueup reads is larger, in bytes.
-const MAX_FILE: usize = 8 << 20;
+pub(super) const MAX_FILE: usize = 8 << 20;
 
 /// A switch of `current` that has not been proven yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,11 +80,7 @@ impl Record {
         if strangers.is_empty() {
             return Ok(record);
         }
-        let activated = activated(host, layout)?;
-        let mut found: Vec<Entry> = strangers
-            .iter()
-            .filter_map(|name| judge(host, layout, name, activated.contains(name)))
-            .collect();
+        let mut found = found::judge(host, layout, strangers)?;
         // Older than anything that is remembered, but for the active one.
         found.append(&mut record.entries);
         record.entries = found;
@@ -227,14 +222,6 @@ pub fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> 
     Ok(target.and_then(|target| layout.named_by(&target)))
 }
 
-/// What `REVISION` of a release says. The release belongs to the app's user, so this is only
-/// believed where it does not matter or the record agrees.
-fn revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
-    let path = layout.release(name).join("REVISION");
-    let text = host.root.read(&path, 256).ok()??;
-    Sha::parse(std::str::from_utf8(&text).ok()?.trim()).ok()
-}
-
 fn on_disk(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
     let names = host.root.list(&layout.releases())?.unwrap_or_default();
     let mut releases = Vec::new();
@@ -250,40 +237,4 @@ fn on_disk(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(releases)
-}
-
-/// The names of all releases that were activated and not taken back, from `revisions.log` and
-/// `current`.
-fn activated(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
-    let log = host.root.read(&layout.revisions_log(), MAX_FILE)?;
-    let log = log.unwrap_or_default();
-    let mut names: Vec<String> = Vec::new();
-    for line in String::from_utf8_lossy(&log).lines() {
-        let word_after = |mark| {
-            let (_, rest): (&str, &str) = line.split_once(mark)?;
-            rest.split_whitespace().next().map(str::to_owned)
-        };
-        if let Some(name) = word_after("deployed as release ") {
-            names.retain(|known| *known != name);
-            names.push(name);
-        } else if let Some(name) = word_after("took back release ") {
-            names.retain(|known| *known != name);
-        }
-    }
-    names.extend(current(host, layout)?);
-    Ok(names)
-}
-
-/// A release that the record does not know.
-fn judge(host: &Host, layout: &Layout, name: &str, activated: bool) -> Option<Entry> {
-    let meta = host.root.meta(&layout.release(name)).ok()??;
-    let mut entry = Entry::begun(name, &revision(host, layout, name)?, meta.changed);
-    entry.state = if activated {
-        Standing::Good
-    } else {
-        Standing::Failed
-    };
-    let why = "there is no record that it was ever finished";
-    entry.why = (!activated).then(|| why.to_owned());
-    Some(entry)
 }

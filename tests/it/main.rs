@@ -1,6 +1,7 @@
 //! What trueup promises, held against the binary as people run it. One binary for all of it: it
 //! links once.
 //!
+//! - [`adopt`]: hosts that another tool deployed to before
 //! - [`scenario`]: folders in `tests/scenarios`: what is there, what a pass does, what is there then
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
@@ -17,6 +18,7 @@
     reason = "a test stands outside of the ports, and its failure is a panic"
 )]
 
+mod adopt;
 mod bad_input;
 mod cli;
 mod crash;

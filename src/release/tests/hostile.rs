@@ -122,14 +122,15 @@ fn links_of_the_repository_keep_their_targets_owner_and_mode() {
 }
 
 #[test]
-fn a_place_that_the_apps_user_can_write_to_is_refused() {
+fn a_place_that_the_apps_user_can_write_to_is_taken_from_him_or_refused() {
     if !is_root() {
         return;
     }
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     std::fs::create_dir_all(bench.app("releases")).unwrap();
-    std::os::unix::fs::chown(bench.app(""), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    let above = bench.path("srv/www");
+    std::os::unix::fs::chown(&above, Some(DEPLOY), Some(DEPLOY)).unwrap();
     let spec = bench.spec(&sha, "user: deploy\n");
     let failure = pass(&spec, &bench.host()).unwrap_err();
     assert!(
@@ -143,11 +144,38 @@ fn a_place_that_the_apps_user_can_write_to_is_refused() {
             .contains("chown root:root /srv/www/shop")
     );
 
-    std::os::unix::fs::chown(bench.app(""), Some(0), Some(0)).unwrap();
-    std::os::unix::fs::chown(bench.app("releases"), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    std::os::unix::fs::chown(&above, Some(0), Some(0)).unwrap();
+    // As Capistrano leaves it.
+    for folder in ["", "releases"] {
+        std::os::unix::fs::chown(bench.app(folder), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    }
     done(&spec, &bench.host());
     use std::os::unix::fs::MetadataExt;
-    assert_eq!(std::fs::metadata(bench.app("releases")).unwrap().uid(), 0);
+    for folder in ["", "releases"] {
+        assert_eq!(std::fs::metadata(bench.app(folder)).unwrap().uid(), 0);
+    }
+}
+
+#[test]
+fn folders_that_the_apps_user_has_made_links_lead_root_nowhere() {
+    if !is_root() {
+        return;
+    }
+    for planted in ["shared", "releases"] {
+        let bench = Bench::new();
+        let sha = bench.commit(&[("a", "1")]);
+        let outside = bench.dir.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::create_dir_all(bench.app("")).unwrap();
+        std::os::unix::fs::chown(bench.app(""), Some(DEPLOY), Some(DEPLOY)).unwrap();
+        std::os::unix::fs::symlink(&outside, bench.app(planted)).unwrap();
+        std::os::unix::fs::lchown(bench.app(planted), Some(DEPLOY), Some(DEPLOY)).unwrap();
+        let spec = bench.spec(&sha, "user: deploy\nlinked_dirs: [log]\n");
+        let refused = pass(&spec, &bench.host()).unwrap_err();
+        assert!(refused.message.contains(planted), "{refused}");
+        assert_eq!(names(&outside), [""; 0], "{planted}");
+        assert_eq!(bench.active(), None);
+    }
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn plan(spec: &Spec, host: &Host) -> Option<Change> {
 
 /// One pass of a host without services: `None` when nothing was to be done.
 fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
-    let outcome = plan(spec, host)
+    let change = Release::diff(spec, &Release::inspect(spec, host)?);
+    let outcome = change
         .map(|change| Release::apply(spec, &change, host))
         .transpose()?;
     if Release::trial(spec, &Release::inspect(spec, host)?).is_some() {

@@ -1,0 +1,100 @@
+//! Releases that the record does not know: those of another tool that deployed here before, and all
+//! of them when the record was lost.
+//!
+//! The one rule that cannot activate a half-built release: a release counts as good only if its sha
+//! can be told and it is active now or stands in `revisions.log`, which only activations are written
+//! to. Any other is taken for a failed one. Where no such log was ever written (Chef's
+//! `deploy_revision`, fab), nothing of trueup's can be half-built either; then every release that is
+//! older than the active one counts as one that was active before.
+
+use std::path::Path;
+
+use super::entry::{Entry, Standing};
+use super::layout::Layout;
+use super::record::{MAX_FILE, current};
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::resource::Failure;
+
+/// No file that names a sha is larger, in bytes.
+const MAX_NAME: usize = 4096;
+
+/// What is to be thought of these releases, in the order in which they were last activated.
+pub(super) fn judge(
+    host: &Host,
+    layout: &Layout,
+    names: Vec<String>,
+) -> Result<Vec<Entry>, Failure> {
+    let log = host.root.read(&layout.revisions_log(), MAX_FILE)?;
+    let logged = log
+        .as_ref()
+        .map(|log| activated(&String::from_utf8_lossy(log)));
+    let active = current(host, layout)?;
+    let of = |name: &str| host.root.meta(&layout.release(name)).ok().flatten();
+    let active_since = active.as_deref().and_then(of).map(|meta| meta.changed);
+    let mut found = Vec::new();
+    for name in names {
+        let Some((meta, sha)) = of(&name).zip(revision(host, layout, &name)) else {
+            continue;
+        };
+        let place = logged
+            .as_ref()
+            .and_then(|logged| logged.iter().position(|known| *known == name));
+        let older = logged.is_none() && active_since.is_some_and(|since| meta.changed <= since);
+        let good = place.is_some() || active.as_ref() == Some(&name) || older;
+        let mut entry = Entry::begun(&name, &sha, meta.changed);
+        entry.state = if good {
+            Standing::Good
+        } else {
+            Standing::Failed
+        };
+        entry.why = (!good).then(|| "there is no record that it was ever finished".to_owned());
+        found.push((place, entry));
+    }
+    found.sort_by(|(a, one), (b, other)| (a, one.at, &one.name).cmp(&(b, other.at, &other.name)));
+    Ok(found.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// The names of all releases that were activated and not taken back, the last one last.
+fn activated(log: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for line in log.lines() {
+        let word_after = |mark| {
+            let (_, rest): (&str, &str) = line.split_once(mark)?;
+            rest.split_whitespace().next().map(str::to_owned)
+        };
+        if let Some(name) = word_after("deployed as release ") {
+            names.retain(|known| *known != name);
+            names.push(name);
+        } else if let Some(name) = word_after("took back release ") {
+            names.retain(|known| *known != name);
+        }
+    }
+    names
+}
+
+/// The sha of a release: what its `REVISION` says, or its name, or the clone that it is. The
+/// release belongs to the app's user, so this is only believed where it does not matter or the
+/// record agrees.
+pub(super) fn revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
+    let release = layout.release(name);
+    let text = |path: &Path| {
+        let text = host.root.read(path, MAX_NAME).ok()??;
+        Some(String::from_utf8(text).ok()?.trim().to_owned())
+    };
+    if let Some(written) = text(&release.join("REVISION")) {
+        return Sha::parse(&written).ok();
+    }
+    if let Ok(sha) = Sha::parse(name) {
+        return Some(sha);
+    }
+    let git = release.join(".git");
+    let head = text(&git.join("HEAD"))?;
+    match head.strip_prefix("ref: ") {
+        Some(branch) if super::layout::stays_inside(Path::new(branch)) => {
+            Sha::parse(&text(&git.join(branch))?).ok()
+        }
+        Some(_) => None,
+        None => Sha::parse(&head).ok(),
+    }
+}
