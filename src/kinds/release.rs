@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use crate::desired::{Hold, Sha};
 use crate::ports::Host;
 use crate::problem::Problem;
+use crate::release::files::{self, FileSeen};
 use crate::release::{self, Active, Orders, Pin, Record, Spec, Standing};
-use crate::resource::{Change, Failure, Inputs, Kind, Outcome, Shown, Stamp, Trial, Verb, Verdict};
+use crate::resource::{
+    Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, Stamp, Trial, Verb, Verdict,
+};
 
 pub struct Release;
 
@@ -21,6 +24,8 @@ pub struct Found {
     orders: Orders,
     /// The sha to build ahead, if there is no whole release of it yet.
     next: Option<Sha>,
+    /// The rendered files of the active release.
+    files: Vec<FileSeen>,
 }
 
 impl Found {
@@ -54,6 +59,14 @@ impl Found {
     fn trial(&self, spec: &Spec) -> Option<&release::Trial> {
         let trial = self.active.as_ref()?.trial.as_ref()?;
         (trial.back || self.is_there(spec)).then_some(trial)
+    }
+
+    /// What differs in the files of the active release. One that was gone back to keeps its own.
+    fn files_to_change(&self, spec: &Spec) -> Vec<FieldChange> {
+        match self.pin(spec) {
+            Some(_) => Vec::new(),
+            None => files::differences(spec, &self.files),
+        }
     }
 
     /// Why nothing may be activated now, if nothing may.
@@ -113,6 +126,9 @@ impl Kind for Release {
         spec.want(desired.apps.get(&spec.app));
         spec.environment = desired.environment.clone();
         spec.take_up = desired.take_up;
+        for file in &mut spec.files {
+            file.resolve(inputs)?;
+        }
         Ok(())
     }
 
@@ -123,7 +139,11 @@ impl Kind for Release {
             orders: Orders::load(host, &layout)?,
             ready: None,
             next: spec.next.clone(),
+            files: Vec::new(),
         };
+        if let Some(active) = &found.active {
+            found.files = files::look(spec, host, &active.name)?;
+        }
         let away = !found.is_there(spec);
         if (away && found.target(spec).is_some()) || found.next.is_some() {
             let record = Record::load(host, &layout)?;
@@ -141,6 +161,9 @@ impl Kind for Release {
             return Some(Change::new(Verb::Prove).with("release", from, to));
         }
         if state.is_there(spec) {
+            if let Some(update) = Change::update(state.files_to_change(spec)) {
+                return Some(update);
+            }
             return match (state.pin(spec), &state.next) {
                 (Some(pin), _) => Some(pinned(spec, state, pin)),
                 (None, Some(next)) => {
@@ -187,6 +210,12 @@ impl Kind for Release {
             release::build_ahead(spec, next, host)?;
             return Ok(Outcome::Done);
         }
+        if let (Verb::Update, Some(active), Some(sha)) =
+            (change.verb, &found.active, found.active_sha())
+        {
+            release::refresh_files(spec, sha, host, &active.name)?;
+            return Ok(Outcome::Done);
+        }
         // What is on trial is settled by the pass, once its services were restarted.
         if found.trial(spec).is_some() {
             return Ok(Outcome::Done);
@@ -209,15 +238,27 @@ impl Kind for Release {
     fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
         let active = state.active.as_ref()?;
         let sha = active.sha.as_ref().map_or("unknown", |sha| sha.as_str());
-        Some(Stamp {
-            fingerprint: format!("release {} {sha}", active.name),
-            changed: Some(active.since),
+        let release = format!("release {} {sha}", active.name);
+        Some(match files::stamp(&state.files) {
+            Some((files, changed)) => Stamp {
+                fingerprint: format!("{release} {files}"),
+                changed: Some(active.since.max(changed)),
+            },
+            None => Stamp {
+                fingerprint: release,
+                changed: Some(active.since),
+            },
         })
     }
 
     /// Building ahead activates nothing, and what is on trial was switched before.
     fn shows(change: &Change) -> bool {
-        change.verb == Verb::Deploy && !change.touches("quarantine") && !change.touches("hold")
+        let only_mode = |field: &FieldChange| field.field.ends_with(" mode");
+        match change.verb {
+            Verb::Update => !change.fields.iter().all(only_mode),
+            Verb::Deploy => !change.touches("quarantine") && !change.touches("hold"),
+            _ => false,
+        }
     }
 
     fn trial(spec: &Spec, state: &Found) -> Option<Trial> {
@@ -297,7 +338,7 @@ mod conformance {
             let (repo, sha) = repository(sandbox);
             Some(format!(
                 "release:\n  app: shop\n  repo: {repo}\n  sha: {sha}\n  deploy_to: /srv/shop\n  \
-                 linked_dirs: [log]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
+                 linked_dirs: [log]\n  files: [{{path: .env, content: \"A=1\\n\"}}]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
                  assets: {{run: \"cp page public/assets/\", path: public/assets}}\n"
             ))
         }
@@ -317,6 +358,10 @@ mod conformance {
                 Probe::not_set("known_hosts", whence),
                 Probe::not_set("linked_dirs", built),
                 Probe::not_set("linked_files", built),
+                Probe::spoil("files", |host| {
+                    host.write("/srv/shop/current/.env", "A=2\n")
+                })
+                .shown_as(".env"),
                 Probe::not_set("steps", built),
                 Probe::not_set("assets", built),
                 Probe::not_set("migrate", built),

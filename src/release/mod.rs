@@ -18,6 +18,7 @@ mod build;
 mod deploy_key;
 mod entry;
 mod fetch;
+pub mod files;
 mod found;
 mod gate;
 mod health;
@@ -116,7 +117,10 @@ pub fn deploy(spec: &Spec, sha: &Sha, host: &Host) -> Result<(), Failure> {
         record: &mut record,
         name,
     };
-    let switched = migrate::migrate(&mut attempt)
+    // A release that was built for other settings gets those of today, all at once with the switch.
+    let release = d.layout.release(&attempt.name);
+    let switched = files::put(&d, &release)
+        .and_then(|()| migrate::migrate(&mut attempt))
         .and_then(|()| d.go_on())
         .and_then(|()| activate::switch(&mut attempt));
     switched.map_err(|failure| d.failed(&mut attempt, failure))
@@ -126,6 +130,12 @@ pub fn deploy(spec: &Spec, sha: &Sha, host: &Host) -> Result<(), Failure> {
 pub fn build_ahead(spec: &Spec, sha: &Sha, host: &Host) -> Result<String, Failure> {
     let d = Deployment::new(spec, sha, host)?;
     d.built().map(|(_, name)| name)
+}
+
+/// Brings the files of the active release to what is described.
+pub fn refresh_files(spec: &Spec, sha: &Sha, host: &Host, name: &str) -> Result<(), Failure> {
+    let d = Deployment::new(spec, sha, host)?;
+    files::put(&d, &d.layout.release(name))
 }
 
 fn owner(spec: &Spec, host: &Host) -> Result<Owner, Failure> {
@@ -299,6 +309,7 @@ impl Deployment<'_> {
         attempt.stage(Stage::Link, None, |_| {
             link::link(self, partial)?;
             materialise::hand_over(self, partial)?;
+            files::put(self, partial)?;
             Ok(Work::Done)
         })?;
         self.go_on()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::files::ReleaseFile;
 use super::health::Health;
 use super::hooks::Hooks;
 use super::layout::{Layout, stays_inside};
@@ -56,6 +57,10 @@ pub struct Spec {
     /// `shared/` before the first release.
     #[serde(default)]
     pub linked_files: Vec<PathBuf>,
+    /// Files that are rendered into each release, before it is built: its environment, say. They
+    /// change with the release, and going back takes them back as well.
+    #[serde(default)]
+    pub files: Vec<ReleaseFile>,
     /// What builds the release, in this order, in its folder.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -267,7 +272,8 @@ impl Spec {
         let dirs = self.linked_dirs.iter().map(|path| ("linked_dirs", path));
         let files = self.linked_files.iter().map(|path| ("linked_files", path));
         let assets = self.assets.iter().map(|a| ("assets.path", &a.path));
-        let all: Vec<(&str, &PathBuf)> = dirs.chain(files).chain(assets).collect();
+        let rendered = self.files.iter().map(|file| ("files", &file.path));
+        let all: Vec<(&str, &PathBuf)> = dirs.chain(files).chain(assets).chain(rendered).collect();
         for (i, (field, path)) in all.iter().enumerate() {
             let bad =
                 |why: &str| Err(Problem::new(format!("`{}` {why}", path.display())).field(*field));

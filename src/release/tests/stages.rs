@@ -176,3 +176,69 @@ fn a_hook_that_fails_before_the_switch_stops_it() {
     );
     assert_eq!(bench.active(), active);
 }
+
+#[test]
+fn rendered_files_are_there_for_the_build_and_go_back_with_their_release() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new();
+    let (one, two) = (
+        bench.commit(&[("a", "1"), (".env", "of the repository")]),
+        bench.commit(&[("a", "2")]),
+    );
+    let with = |sha: &Sha, word: &str| {
+        let text = format!(
+            "files: [{{path: .env, content: '{word}', mode: '0600'}}, {{path: config/deep/puma.rb, content: '{word}'}}]\nsteps: [{{run: 'cat .env > seen'}}]\n"
+        );
+        let mut spec = bench.spec(sha, &text);
+        for file in &mut spec.files {
+            file.resolve(&crate::resource::conformance::StandIn::default())
+                .unwrap();
+        }
+        spec
+    };
+    done(&with(&one, "old"), &bench.host());
+    let first = bench.active().unwrap();
+    assert_eq!(
+        (
+            bench.read("current/seen"),
+            bench.read("current/config/deep/puma.rb")
+        ),
+        ("old".into(), "old".into())
+    );
+    assert_eq!(
+        std::fs::metadata(bench.app("current/.env")).unwrap().mode() & 0o777,
+        0o600
+    );
+    // Described anew, it is changed in place, and told to those that use it.
+    let stamp = |spec: &Spec| {
+        Release::stamp(spec, &Release::inspect(spec, &bench.host()).unwrap()).unwrap()
+    };
+    let before = stamp(&with(&one, "old"));
+    let change = plan(&with(&one, "new"), &bench.host()).unwrap();
+    assert!(
+        change.touches(".env") && Release::shows(&change),
+        "{change:?}"
+    );
+    done(&with(&one, "new"), &bench.host());
+    assert_ne!(stamp(&with(&one, "new")).fingerprint, before.fingerprint);
+    assert_eq!(bench.read("current/.env"), "new");
+    assert_eq!(pass(&with(&one, "new"), &bench.host()), Ok(None));
+    // A release that fails its gate takes its files along.
+    let mut bad = with(&two, "for two");
+    bad.health = Some(yaml_health());
+    bad.gate_timeout = Some(crate::resource::Seconds(std::time::Duration::ZERO));
+    pass(&bad, &bench.host()).unwrap_err();
+    assert_eq!(bench.active().unwrap(), first);
+    assert_eq!(bench.read("current/.env"), "new");
+}
+
+/// Nobody listens there.
+fn yaml_health() -> Health {
+    let node = yaml::parse(
+        "h",
+        b"{url: 'http://127.0.0.1:1/up'}",
+        yaml::Limits::default(),
+    )
+    .unwrap();
+    yaml::decode(&node).unwrap()
+}

@@ -21,10 +21,10 @@ has "and the new content" "color: green" "$(page web "$(page_line web asset)")"
 has "a page of the old release still finds its own" "color: black" "$(page web "$old")"
 
 check "an operator changes puma's config and restarts it by hand" \
-  on web sh -c 'echo "# by hand" >>/etc/puma/shop.rb; systemctl restart puma-shop'
+  on web sh -c 'echo "# by hand" >>/srv/www/shop/current/.trueup/puma.rb; systemctl restart puma-shop'
 puma=$(shown web puma-shop InvocationID)
 code "the plan shows the drift and the restart that mending it brings" 2 on web trueup plan
-has "with its cause" "restart service:puma-shop (because of shop/puma-config)" "$said"
+has "with its cause" "restart service:puma-shop (because of shop/code)" "$said"
 check "the host converges" on web trueup converge
 differs "puma was restarted" "$puma" "$(shown web puma-shop InvocationID)"
 puma=$(shown web puma-shop InvocationID)

@@ -1,0 +1,178 @@
+//! Files that are rendered into a release, such as its environment and its server's configuration:
+//! they come and go with it, so that going back takes them back as well.
+//!
+//! In the release that is active because the manifest wants it they are kept as described. A release
+//! that was gone back to keeps those that it ran with.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::layout::stays_inside;
+use super::{Deployment, Spec};
+use crate::digest::digest;
+use crate::ports::Host;
+use crate::ports::root::{Attrs, FileKind};
+use crate::problem::Problem;
+use crate::resource::{Failure, FieldChange, Inputs, Mode, Shown};
+
+/// No such file is larger, in bytes.
+const MAX_BODY: usize = 4 << 20;
+
+/// A file of a release that does not come from the repository.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseFile {
+    /// Where in the release: a relative path. What the repository has there gives way.
+    pub path: PathBuf,
+    /// The template, a path below `templates/`; this or `content`.
+    pub source: Option<String>,
+    /// The text as it is; this or `source`.
+    pub content: Option<String>,
+    /// More variables for the template, over the role's parameters.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Quoted octal; `"0640"` when not given. It belongs to the release's user and group.
+    pub mode: Option<Mode>,
+    /// The content is never shown: not in a plan, a report or a log.
+    #[serde(default)]
+    pub secret: bool,
+    #[serde(skip)]
+    body: String,
+}
+
+/// A file of a release as it is; `None`: it is not there.
+pub type FileSeen = Option<(u32, Vec<u8>, Timestamp)>;
+
+impl ReleaseFile {
+    fn mode(&self) -> u32 {
+        self.mode.map_or(0o640, |mode| mode.0)
+    }
+
+    /// Renders it, and refuses what no type can refuse.
+    pub fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem> {
+        let shown = self.path.display();
+        if !stays_inside(&self.path) || self.path.starts_with(".git") {
+            return Err(Problem::new(format!(
+                "`{shown}` is no path inside a release | expected a relative one without `..`"
+            ))
+            .field("files"));
+        }
+        self.body = match (&self.source, &self.content) {
+            (Some(source), None) => {
+                let vars = std::mem::take(&mut self.vars);
+                let vars = serde_json::Value::Object(vars.into_iter().collect());
+                let given = vars.as_object().is_some_and(|vars| !vars.is_empty());
+                inputs
+                    .template(source, given.then_some(&vars))
+                    .map_err(|problem| problem.field("files"))?
+            }
+            (None, Some(content)) => content.clone(),
+            _ => {
+                return Err(Problem::new(format!(
+                    "expected either `source` or `content` for {shown}"
+                ))
+                .field("files"));
+            }
+        };
+        Ok(())
+    }
+
+    fn shown(&self, body: &[u8]) -> Shown {
+        match std::str::from_utf8(body) {
+            _ if self.secret => Shown::Secret,
+            Ok(text) => Shown::Text(text.to_owned()),
+            Err(_) => Shown::Value(format!("{} bytes", body.len())),
+        }
+    }
+}
+
+/// Puts all of them into a release, in the places that are described.
+pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
+    let root = &d.host.root;
+    for file in &d.spec.files {
+        let path = release.join(&file.path);
+        let meta = root.meta(&path)?;
+        let is_file = meta.is_some_and(|meta| meta.kind == FileKind::File);
+        if is_file
+            && let Some((meta, body)) = root.read_with_meta(&path, MAX_BODY)?
+            && body == file.body.as_bytes()
+            && meta.mode == file.mode()
+        {
+            continue;
+        }
+        let mut folder = release.to_owned();
+        for part in file.path.parent().into_iter().flatten() {
+            folder.push(part);
+            if root.meta(&folder)?.is_none() {
+                root.make_dir(&folder, &d.owner.attrs(0o755))?;
+            }
+        }
+        let path = release.join(&file.path);
+        if root
+            .meta(&path)?
+            .is_some_and(|meta| meta.kind != FileKind::File)
+        {
+            root.remove_tree(&path)?;
+        }
+        let attrs: Attrs = d.owner.attrs(file.mode());
+        root.replace(&path, file.body.as_bytes(), &attrs)?;
+    }
+    Ok(())
+}
+
+/// All of them as they are in a release, in the order of the spec.
+pub fn look(spec: &Spec, host: &Host, release: &str) -> Result<Vec<FileSeen>, Failure> {
+    let release = spec.layout().release(release);
+    let files = spec.files.iter().map(|file| {
+        let seen = host
+            .root
+            .read_with_meta(&release.join(&file.path), MAX_BODY)?;
+        Ok(seen.map(|(meta, body)| (meta.mode, body, meta.changed)))
+    });
+    files.collect()
+}
+
+/// What differs between them as they are and as they should be.
+pub fn differences(spec: &Spec, seen: &[FileSeen]) -> Vec<FieldChange> {
+    let mut fields = Vec::new();
+    for (file, seen) in spec.files.iter().zip(seen) {
+        let name = file.path.display();
+        let (from, mode) = match seen {
+            Some((mode, body, _)) if body == file.body.as_bytes() => (None, Some(*mode)),
+            Some((mode, body, _)) => (Some(file.shown(body)), Some(*mode)),
+            None => (Some(Shown::Absent), None),
+        };
+        if let Some(from) = from {
+            fields.push(FieldChange {
+                field: Cow::Owned(name.to_string()),
+                from,
+                to: file.shown(file.body.as_bytes()),
+            });
+        }
+        if let Some(mode) = mode.filter(|mode| *mode != file.mode()) {
+            fields.push(FieldChange {
+                field: Cow::Owned(format!("{name} mode")),
+                from: Shown::Value(format!("{mode:04o}")),
+                to: Shown::Value(format!("{:04o}", file.mode())),
+            });
+        }
+    }
+    fields
+}
+
+/// A fingerprint of them as they are and when the last of them changed; `None` if there are none.
+pub fn stamp(seen: &[FileSeen]) -> Option<(String, Timestamp)> {
+    let changed = seen.iter().flatten().map(|(_, _, at)| *at).max()?;
+    let each = seen.iter().map(|file| match file {
+        Some((_, body, _)) => digest(body),
+        None => String::new(),
+    });
+    let all: Vec<String> = each.collect();
+    Some((digest(all.join(" ").as_bytes())[..16].to_owned(), changed))
+}
