@@ -7,3 +7,7 @@ threads 1, {{ app.threads }}
 preload_app!
 # A worker that is stuck in a request gets this long before it is replaced.
 worker_timeout 60
+# nginx has the whole request before it asks. A thread that takes a connection reads it at once, so
+# none that was accepted is closed unanswered at a restart, as puma does with those that still wait
+# to be read.
+queue_requests false

@@ -1,0 +1,53 @@
+#!/bin/bash
+# 12-no-request-fails: 20 deploys and 5 rollbacks in a row under load, two of them the gate's own, and no request fails
+# timeout: 300
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+give_git_server
+# 20 more versions, on the branch main.
+git clone -q "$SCRATCH/shop.git" "$SCRATCH/work"
+for n in $(seq 20); do
+  echo "n$n" >"$SCRATCH/work/VERSION"
+  git -C "$SCRATCH/work" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Version $n"
+  sha[n$n]=$(git -C "$SCRATCH/work" rev-parse HEAD)
+done
+git -C "$SCRATCH/work" push -q origin HEAD:main
+on git rm -rf /srv/git/shop.git
+lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
+on git chown -R git: /srv/git/shop.git
+
+give_s3
+give_app_server web "git@$git_address:shop.git"
+sed -i 's#^      port: 3000#&\n      gate_timeout: 5s\n      health: {url: "http://127.0.0.1:3000/health", times: 2, interval: 1s}#' "$SCRATCH/node.yml"
+write web:/etc/trueup/node.yml <"$SCRATCH/node.yml"
+check "v1 is published" publish "${sha[v1]}" --create
+check "the host converges" on web trueup converge
+wait_for 10 "a visitor gets v1" page_says web "version v1"
+
+load "http://$(address web)/" 4 "$SCRATCH/stop" >"$SCRATCH/load" &
+load=$!
+for n in $(seq 20); do
+  check "version $n is published" publish "${sha[n$n]}"
+  check "the host converges to it" on web trueup converge
+  page_says web "version n$n" || fail "a visitor gets it at once" "$(page web)"
+done
+
+for bad in broken sick; do
+  check "a version that is $bad is published" publish "${sha[$bad]}"
+  code "it is rolled back" 4 on web trueup converge
+  has "to the version before" "goes back to" "$said"
+  page_says web "version n20" || fail "which visitors get" "$(page web)"
+  code "and stays refused" 4 on web trueup converge
+  has "with the reason" "quarantined" "$said"
+done
+for back in n19 n18 n17; do
+  check "an operator goes back to $back" publish "${sha[$back]}"
+  check "the host converges to it" on web trueup converge
+  page_says web "version $back" || fail "a visitor gets it at once" "$(page web)"
+done
+touch "$SCRATCH/stop"
+wait "$load"
+said=$(cat "$SCRATCH/load")
+echo "  $said"
+has "no request failed" " failed 0 " "$said"
