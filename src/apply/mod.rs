@@ -18,6 +18,9 @@ use crate::role::{Catalog, Resource};
 use checks::Checks;
 pub use checks::recover;
 
+/// What to do about a sha that was found to be bad.
+const LIFT: &str = "publish another sha, or lift the quarantine";
+
 /// What became of one resource.
 #[derive(Debug)]
 pub enum Result {
@@ -180,10 +183,7 @@ impl Walk<'_> {
         }
         Ok(match resource.body.apply(&change, self.host) {
             Ok(Outcome::Waiting(why)) => Result::Waiting(change, why),
-            Ok(Outcome::Refused(why)) => Result::RolledBack(
-                change,
-                Failure::new(why).hint("publish another sha, or lift the quarantine"),
-            ),
+            Ok(Outcome::Refused(why)) => Result::RolledBack(change, Failure::new(why).hint(LIFT)),
             Ok(Outcome::Done) => self.after(resource, change)?,
             Err(failure) => Result::Failed(Some(change), failure),
         })

@@ -4,10 +4,13 @@
 //! trial was restarted. What could not be restarted for a reason of its own (a config that did not
 //! pass its check, say) leaves the trial open: that says nothing about the release.
 
-use super::{Done, Event, Result, Walk};
+use super::{Done, Event, LIFT, Result, Walk};
 use crate::ports::root::RootError;
-use crate::resource::{Change, Duty, Failure, Trial, Verdict};
+use crate::resource::{Change, Duty, Failure, Shown, Trial, Verdict};
 use crate::role::{Catalog, Resource};
+
+/// What became of a trial, but for the change that it came with.
+type Settled = Box<dyn FnOnce(Change) -> Result>;
 
 /// What the pass so far says about a trial.
 enum So {
@@ -53,7 +56,7 @@ impl Walk<'_> {
         trial: &Trial,
         catalog: &Catalog,
         done: &mut [Done],
-    ) -> std::result::Result<Option<Box<dyn FnOnce(Change) -> Result>>, RootError> {
+    ) -> std::result::Result<Option<Settled>, RootError> {
         let body = &resource.body;
         let verdict = match self.so_far(resource, catalog, done) {
             So::Open(why) => {
@@ -81,7 +84,9 @@ impl Walk<'_> {
             Verdict::Proven => {
                 self.tell(&resource.id, &format!("{} is proven", trial.release));
                 return Ok(match body.confirm(self.host) {
-                    Ok(()) => None,
+                    Ok(()) => self
+                        .still_to_do(resource)
+                        .map(|result| -> Settled { Box::new(|_| result) }),
                     Err(failure) => Some(Box::new(|change| Result::Failed(Some(change), failure))),
                 });
             }
@@ -140,7 +145,7 @@ impl Walk<'_> {
                     "{tried} failed and {back} is back: {}",
                     why.message
                 ))
-                .hint("its sha is quarantined on this host; publish another"),
+                .hint(LIFT),
             ),
             Err(failure) => Result::Failed(
                 Some(change),
@@ -151,6 +156,24 @@ impl Walk<'_> {
                 )),
             ),
         })))
+    }
+
+    /// What is proven may not be what is wanted: a pass that was killed on its way back from a bad
+    /// release leaves a good one on trial.
+    fn still_to_do(&self, resource: &Resource) -> Option<Result> {
+        let seen = resource.body.look(self.host, false).ok()?;
+        let change = seen.change?;
+        let barred = change
+            .fields
+            .iter()
+            .find(|field| field.field == "quarantine");
+        Some(match barred.map(|field| &field.to) {
+            Some(Shown::Value(words)) => {
+                let failure = Failure::new(words.clone());
+                Result::RolledBack(change, failure.hint(LIFT))
+            }
+            _ => Result::Waiting(change, "the next pass goes on to it".into()),
+        })
     }
 
     fn tell(&mut self, id: &str, word: &str) {

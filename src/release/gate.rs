@@ -10,6 +10,7 @@ use super::hooks::{self, When};
 use super::keep;
 use super::orders::{Barred, Orders};
 use super::record::{self, Record, Trial};
+use super::spec::LOOK_EVERY;
 use super::{Deployment, Spec};
 use crate::ports::{Host, pause};
 use crate::resource::{Failure, Verdict};
@@ -30,8 +31,17 @@ pub fn watch(
     host: &Host,
     processes: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> Result<Verdict, Failure> {
-    let active = record::active(host, &spec.layout())?;
-    let sha = active.and_then(|active| active.sha);
+    let sha = match on_trial(spec, host)? {
+        Some((d, mut record, trial)) => {
+            if !trial.back
+                && let Some(failure) = before(&d, &mut record, &trial)
+            {
+                return Ok(Verdict::Failed(failure));
+            }
+            Some(d.sha)
+        }
+        None => None,
+    };
     let (deadline, times, every) = spec.gate();
     let begun = host.clock.tick();
     let mut in_a_row = 0;
@@ -65,8 +75,23 @@ pub fn watch(
             ));
             return Ok(Verdict::Failed(failure));
         }
-        pause::of(every);
+        // What is not right yet may be in a moment; what is right has to stay so for a while.
+        pause::of(if failure.is_some() {
+            every.min(LOOK_EVERY)
+        } else {
+            every
+        });
     }
+}
+
+/// What the hooks before the gate have against the release: a smoke test, say.
+fn before(d: &Deployment<'_>, record: &mut Record, trial: &Trial) -> Option<Failure> {
+    let mut attempt = Attempt {
+        d,
+        record,
+        name: trial.name.clone(),
+    };
+    hooks::run(&mut attempt, When::Before, Stage::Gate).err()
 }
 
 /// The trial of the active release ended well.

@@ -27,7 +27,7 @@ const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often is looked whether a release has proven itself, without a health check that says
 /// otherwise.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// An app that is deployed from a git repository.
 #[derive(Debug, Deserialize)]

@@ -238,7 +238,7 @@ fn tree_without_logs(host: &Sandbox) -> String {
 }
 
 /// Says so loudly where there is none; in CI that is a failure.
-fn have_strace() -> bool {
+pub fn have_strace() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|folder| folder.join("strace").exists()) {
         return true;

@@ -1,27 +1,6 @@
 //! A release that does not work in service is taken back, and its sha stays refused.
-//!
-//! The app is a real web server (Python's) below the sandbox's own supervision; what it answers is
-//! what stands in its release.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::Command;
-
-use crate::sandbox::{Ran, Sandbox, isolated};
-
-/// What the app is: it answers with the status and the page of its release, and names its sha.
-const SERVER: &str = r#"
-import http.server, sys
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(int(open("status").read()))
-        self.send_header("X-Revision", open("REVISION").read().strip())
-        self.end_headers()
-        self.wfile.write(open("page").read().encode())
-    def log_message(self, *args):
-        pass
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
-"#;
+use crate::app::{App, GOOD};
 
 const ROLE: &str = r#"
 resources:
@@ -46,86 +25,6 @@ resources:
         TimeoutStopSec=2
   - service: {name: shop, running: true, serves: /srv/shop/current, restart_on: [code]}
 "#;
-
-struct App {
-    sandbox: Sandbox,
-    repo: PathBuf,
-}
-
-impl App {
-    fn new(role: &str) -> App {
-        let sandbox = Sandbox::empty();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port().to_string();
-        let repo = sandbox.beside("repo");
-        let role = role.replace("@PORT@", &port);
-        let role = role.replace("@REPO@", &repo.display().to_string());
-        sandbox.write("/etc/trueup/node.yml", crate::sandbox::NODE);
-        sandbox.role(&role);
-        let app = App { sandbox, repo };
-        app.git(&["init", "-q", "-b", "main", "."]);
-        app
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        std::fs::create_dir_all(&self.repo).unwrap();
-        let mut command = Command::new("git");
-        isolated(&mut command);
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
-        let output = command
-            .current_dir(&self.repo)
-            .args(who)
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "git {args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// A commit that starts with this line and answers so; returns its sha, which is wanted now.
-    fn want(&self, run: &str, status: &str, page: &str) -> String {
-        let files = [
-            ("web.py", SERVER),
-            ("run.sh", run),
-            ("status", status),
-            ("page", page),
-        ];
-        for (name, text) in files {
-            std::fs::write(self.repo.join(name), text).unwrap();
-        }
-        self.git(&["add", "."]);
-        self.git(&["commit", "-q", "-m", page]);
-        let sha = self.git(&["rev-parse", "HEAD"]);
-        self.want_sha(&sha);
-        sha
-    }
-
-    fn want_sha(&self, sha: &str) {
-        self.sandbox
-            .manifest(format!("production: {{shop: {sha}}}\n"));
-    }
-
-    fn converge(&self, code: i32) -> Ran {
-        let ran = self.sandbox.converge();
-        assert_eq!(ran.code, code, "{ran}");
-        ran
-    }
-
-    fn current(&self) -> String {
-        let link = std::fs::read_link(self.sandbox.at("/srv/shop/current")).unwrap();
-        link.display().to_string()
-    }
-
-    /// The sha in the folder where the main process of the service runs.
-    fn running(&self) -> String {
-        self.sandbox
-            .read("/srv/shop/current/REVISION")
-            .trim()
-            .to_owned()
-    }
-}
-
-const GOOD: &str = "exec python3 web.py $1";
 
 #[test]
 fn a_release_that_answers_wrongly_is_rolled_back_and_its_sha_stays_refused() {

@@ -6,6 +6,7 @@
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
 //! - [`gate`]: releases that do not work in service
+//! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`cli`]: what every command owes to scripts and pipes
 //! - [`tidy`]: the layout of the source itself
 //!
@@ -19,12 +20,14 @@
 )]
 
 mod adopt;
+mod app;
 mod bad_input;
 mod cli;
 mod crash;
 mod gate;
 mod privilege;
 mod processes;
+mod release_crash;
 mod sandbox;
 mod scenario;
 mod tidy;
