@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -80,7 +80,7 @@ pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
     Ok(child.id())
 }
 
-fn prepare(command: &Command) -> io::Result<std::process::Command> {
+pub(super) fn prepare(command: &Command) -> io::Result<std::process::Command> {
     build(command, |identity, pass| {
         // SAFETY: only async-signal-safe calls on values made before the fork.
         unsafe {
@@ -242,11 +242,7 @@ fn wait(
             drain(reading)?;
             // Whatever it left behind in its group ends with it.
             let _ = killpg(group, Signal::SIGKILL);
-            return Ok(match (status.code(), status.signal()) {
-                (Some(code), _) => Ended::Exited(code),
-                (None, Some(signal)) => Ended::Signalled(signal),
-                (None, None) => Ended::Exited(-1),
-            });
+            return Ok(how(status));
         }
         if begun.elapsed() >= limit {
             end(child, group, reading)?;
@@ -254,6 +250,14 @@ fn wait(
         }
         let left = limit.saturating_sub(begun.elapsed());
         pause = (pause * 2).min(Duration::from_millis(50)).min(left);
+    }
+}
+
+pub(super) fn how(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Exited(code),
+        (None, Some(signal)) => Ended::Signalled(signal),
+        (None, None) => Ended::Exited(-1),
     }
 }
 

@@ -5,7 +5,9 @@
 //! kernel kills the child should trueup itself be killed first.
 
 mod child;
+mod handed;
 mod output;
+mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use handed::Handed;
 pub use output::Output;
+pub use talk::Talk;
+
+use super::patience::Patience;
 
 /// The search path of every child that does not bring its own.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -226,6 +232,12 @@ impl Exec {
             ended: finished.ended,
             output: finished.output.tail(20),
         })
+    }
+
+    /// Starts a child to talk with. `input`, `log` and `timeout` mean nothing here: `patience` says
+    /// how long it may take.
+    pub fn talk(&self, command: &Command, patience: Patience) -> Result<Talk, ExecError> {
+        Talk::start(command, patience)
     }
 
     /// Starts a child that outlives trueup, in a session of its own, and returns its process id.

@@ -1,6 +1,8 @@
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::ports::patience::GivenUp;
 
 fn sh(line: &str) -> Command {
     Command::shell(line).timeout(Duration::from_secs(20))
@@ -100,4 +102,109 @@ fn descriptors_are_passed_from_three_on() {
     let mut buffer = [0; 16];
     let n = nix::unistd::read(&reader, &mut buffer).unwrap();
     assert_eq!(&buffer[..n], b"through\n");
+}
+
+fn patience(millis: u64) -> Patience {
+    Duration::from_millis(millis).into()
+}
+
+fn given_up(error: &std::io::Error) -> Option<GivenUp> {
+    error.get_ref()?.downcast_ref::<GivenUp>().cloned()
+}
+
+#[test]
+fn a_talk_goes_both_ways_and_ends_with_what_was_said_aside() {
+    let command = sh("echo hello >&2; read a; echo \"got $a\"; read b; echo \"and $b\"; exit 4");
+    let mut talk = Exec.talk(&command, patience(10_000)).unwrap();
+    let mut answer = [0; 64];
+    talk.write_all(b"one\n").unwrap();
+    let n = talk.read(&mut answer).unwrap();
+    assert_eq!(&answer[..n], b"got one\n");
+    talk.write_all(b"two\n").unwrap();
+    let mut rest = String::new();
+    talk.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "and two\n");
+    assert_eq!(talk.end(), (Ended::Exited(4), "hello\n".into()));
+}
+
+#[test]
+fn a_child_that_answers_before_it_has_heard_everything_does_not_hold_the_talk() {
+    // More each way than both pipes hold.
+    let much = vec![b'x'; 600 << 10];
+    let mut talk = Exec.talk(&sh("exec cat"), patience(20_000)).unwrap();
+    talk.write_all(&much).unwrap();
+    let mut back = vec![0; much.len()];
+    talk.read_exact(&mut back).unwrap();
+    assert!(back == much);
+    assert_eq!(talk.end(), (Ended::Exited(0), String::new()));
+    assert_eq!(talk.read(&mut back).unwrap(), 0);
+    assert!(talk.write(b"x").is_err());
+}
+
+#[test]
+fn a_talk_with_somebody_silent_is_given_up_and_his_whole_group_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let line = format!("sleep 60 & echo $! >{}; wait", file.display());
+    let short = Duration::from_millis(700);
+    let mut talk = Exec.talk(&sh(&line), short.into()).unwrap();
+    let error = talk.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(given_up(&error), Some(GivenUp::Late(short)));
+    drop(talk);
+    let grandchild = std::fs::read_to_string(file).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", grandchild.trim()));
+    let stat = stat.unwrap_or_default();
+    assert!(
+        stat.is_empty() || stat.contains(") Z "),
+        "still there: {stat}"
+    );
+}
+
+#[test]
+fn a_talk_hears_a_stop_while_it_reads_and_while_it_writes() {
+    for reads in [true, false] {
+        let stop = StopFlag::default();
+        let long = Duration::from_secs(30);
+        let patience = Patience::new(long, long, stop.clone());
+        let mut talk = Exec.talk(&sh("exec sleep 60"), patience).unwrap();
+        let stopper = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            stop.set();
+        });
+        let error = if reads {
+            talk.read(&mut [0; 8]).unwrap_err()
+        } else {
+            talk.write_all(&vec![0; 1 << 20]).unwrap_err()
+        };
+        assert_eq!(given_up(&error), Some(GivenUp::Stopped));
+        stopper.join().unwrap();
+    }
+}
+
+#[test]
+fn a_child_that_will_not_end_its_talk_is_killed() {
+    let begun = Instant::now();
+    let mut talk = Exec.talk(&sh("exec sleep 60"), patience(30_000)).unwrap();
+    assert!(matches!(talk.end().0, Ended::TimedOut(_)));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let missing = Exec.talk(&Command::new(["/no/such"]), patience(1));
+    assert!(matches!(missing, Err(ExecError::Start { .. })));
+}
+
+#[test]
+fn what_is_handed_over_is_read_and_written_by_a_child_and_by_nobody_else() {
+    let handed = Handed::new(b"secret\n").unwrap();
+    let path = handed.path();
+    let line = format!(
+        "cat {0}; stat -Lc '%a %U' {0}; echo more >>{0}",
+        path.display()
+    );
+    let done = Exec.run(sh(&line)).unwrap();
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    let expected = format!("secret\n600 {}\n", user.unwrap().unwrap().name);
+    assert_eq!(done.output.text(), expected);
+    assert_eq!(handed.read().unwrap(), b"secret\nmore\n");
+    drop(handed);
+    assert!(!path.exists());
 }
