@@ -1,4 +1,4 @@
-//! The deploy key: read as root, given to libgit2 in memory, and every way in which it cannot be
+//! The deploy key: read as root, handed to `ssh` in memory, and every way in which it cannot be
 //! used told before the server is asked.
 
 use std::path::Path;
@@ -26,7 +26,8 @@ pub(super) fn read(path: &Path, host: &Host) -> Result<String, Failure> {
     })?;
     let text = String::from_utf8_lossy(&body).into_owned();
     match Sort::of(&text) {
-        Sort::Private => Ok(text),
+        // OpenSSH insists on plain line ends, the last one included.
+        Sort::Private => Ok(text.lines().map(|line| format!("{}\n", line.trim_end())).collect()),
         Sort::Encrypted => Err(Failure::new(format!(
             "the deploy key {shown} is protected by a passphrase"
         ))

@@ -18,7 +18,7 @@ const REFS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*
 
 /// The mirror, with the wanted commit in it.
 pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
-    fetch::settle(d)?;
+    fetch::settle()?;
     if let Some(mirror) = open(d) {
         match lookup(&mirror, d) {
             Ok(true) => return Ok(mirror),
@@ -166,11 +166,10 @@ fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
 
 fn run(fetch: &Fetch<'_>, mirror: &Repository, refs: &[&str]) -> Result<(), Unfetched> {
     use git2::ErrorClass::{Config, Indexer, Object, Odb, Reference, Zlib};
-    let fetched = fetch.run(mirror, refs);
-    if let Some(failure) = fetch.ended() {
-        return Err(Unfetched::Failed(failure));
-    }
-    fetched.map_err(|error| {
+    fetch.run(mirror, refs).map_err(|error| {
+        if let Some(failure) = fetch.ended() {
+            return Unfetched::Failed(failure);
+        }
         // A broken transfer is of the same classes as a broken mirror: either way anew is right.
         if matches!(
             error.class(),

@@ -24,7 +24,6 @@ mod gate;
 mod health;
 mod hooks;
 mod keep;
-mod known_hosts;
 mod layout;
 mod link;
 mod materialise;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use serde::de::{self, Deserialize, Deserializer};
 
 /// The address of a repository. Shown without a password that may stand in it.
@@ -19,6 +20,8 @@ pub struct Server {
     pub user: String,
     pub host: String,
     pub port: u16,
+    /// Of the repository, as the server's own shell and git are to see it.
+    pub path: String,
 }
 
 impl Repo {
@@ -43,7 +46,7 @@ impl Repo {
             return match scheme {
                 "file" if authority.is_empty() && !path.is_empty() => repo(None),
                 "http" | "https" if !authority.is_empty() && !path.is_empty() => repo(None),
-                "ssh" if !path.is_empty() => match server(authority) {
+                "ssh" if !path.is_empty() => match server(authority, url_path(path)) {
                     Some(server) => repo(Some(server)),
                     None => refused(),
                 },
@@ -56,7 +59,7 @@ impl Repo {
         match text.split_once(':') {
             // scp's way has no port: what follows the colon is the path.
             Some((before, path)) if !path.is_empty() && !before.contains('/') => {
-                match server(before) {
+                match server(before, Some(path.to_owned())) {
                     Some(server) => repo(Some(server)),
                     None => refused(),
                 }
@@ -81,7 +84,18 @@ impl Repo {
     }
 }
 
-fn server(authority: &str) -> Option<Server> {
+/// The path of an ssh address, as git takes it: `/~ana/x` is in ana's home.
+fn url_path(rest: &str) -> Option<String> {
+    let path = percent_decode_str(rest).decode_utf8().ok()?.into_owned();
+    Some(if path.starts_with('~') {
+        path
+    } else {
+        format!("/{path}")
+    })
+}
+
+fn server(authority: &str, path: Option<String>) -> Option<Server> {
+    let path = path.filter(|path| !path.starts_with('-') && !path.contains(char::is_control))?;
     let (user, rest) = authority.rsplit_once('@').unwrap_or(("git", authority));
     let user = user.split(':').next().unwrap_or_default();
     let (host, port) = match rest.split_once(':') {
@@ -94,6 +108,7 @@ fn server(authority: &str) -> Option<Server> {
         user: user.to_owned(),
         host: host.to_owned(),
         port,
+        path,
     })
 }
 
@@ -136,24 +151,32 @@ mod tests {
 
     #[test]
     fn the_ssh_server_is_read_from_both_spellings() {
-        for (text, user, host, port) in [
-            ("git@github.com:emami/shop.git", "git", "github.com", 22),
-            ("github.com:emami/shop.git", "git", "github.com", 22),
+        for (text, user, host, port, path) in [
             (
-                "ssh://ana@host.example:2222/srv/shop",
-                "ana",
-                "host.example",
-                2222,
+                "git@github.com:emami/shop",
+                "git",
+                "github.com",
+                22,
+                "emami/shop",
             ),
-            ("ssh://host/shop", "git", "host", 22),
+            ("github.com:/srv/shop", "git", "github.com", 22, "/srv/shop"),
+            (
+                "ssh://ana@h.example:2222/srv/a%20b",
+                "ana",
+                "h.example",
+                2222,
+                "/srv/a b",
+            ),
+            ("ssh://host/~ana/shop", "git", "host", 22, "~ana/shop"),
         ] {
             let repo = Repo::parse(text).unwrap();
-            let server = repo.ssh().unwrap();
-            assert_eq!(
-                (server.user.as_str(), server.host.as_str(), server.port),
-                (user, host, port),
-                "{text}"
-            );
+            let server = Server {
+                user: user.into(),
+                host: host.into(),
+                port,
+                path: path.into(),
+            };
+            assert_eq!(repo.ssh(), Some(&server), "{text}");
         }
         for text in ["/srv/git/shop.git", "file:///srv/shop", "https://host/shop"] {
             assert_eq!(Repo::parse(text).unwrap().ssh(), None, "{text}");
@@ -174,6 +197,8 @@ mod tests {
             "ssh://host:0/x",
             "ftp://host/x",
             "a b:c",
+            "git@host:-x",
+            "ssh://host/a%0ab",
         ] {
             assert!(Repo::parse(text).is_err(), "{text}");
         }

@@ -4,6 +4,7 @@
 
 mod crash;
 mod hostile;
+mod http;
 mod keeping;
 mod pipeline;
 mod remote;

@@ -252,6 +252,22 @@ fn what_an_http_server_refuses_is_said_without_the_password() {
             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "asks for a user name and password",
         ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "no such repository",
+        ),
+        (
+            "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "the server answered 503",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
+            "no git server",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
+            "cannot fetch",
+        ),
     ] {
         let port = http_server(answer);
         let repo = format!("http://ana:geheim@127.0.0.1:{port}/shop.git");

@@ -1,19 +1,15 @@
 //! Against a real sshd on the loopback interface.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::*;
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// libgit2's home is one for the process.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 struct Sshd {
     process: Child,
     port: u16,
-    _alone: MutexGuard<'static, ()>,
 }
 
 impl Drop for Sshd {
@@ -38,9 +34,6 @@ fn sshd(bench: &Bench) -> Option<Sshd> {
         crate::ports::testing::skipped("git over ssh", "needs sshd and root");
         return None;
     }
-    let alone = ONE_AT_A_TIME
-        .lock()
-        .unwrap_or_else(|held| held.into_inner());
     let dir = bench.dir.path().join("sshd");
     std::fs::create_dir(&dir).unwrap();
     std::fs::create_dir_all("/run/sshd").unwrap();
@@ -69,13 +62,9 @@ fn sshd(bench: &Bench) -> Option<Sshd> {
         if up() {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(25));
+        std::thread::sleep(Duration::from_millis(25));
     }
-    Some(Sshd {
-        process,
-        port,
-        _alone: alone,
-    })
+    Some(Sshd { process, port })
 }
 
 impl Sshd {
@@ -179,6 +168,111 @@ fn a_host_that_is_unknown_or_not_the_known_one_gets_nothing() {
         "{failure}"
     );
     assert_eq!(bench.read("current/a"), "1");
+
+    let mut revoked = String::new();
+    for sort in ["ecdsa", "ed25519"] {
+        let key = std::fs::read_to_string(bench.dir.path().join(format!("sshd/{sort}.pub")));
+        let (key, port) = (key.unwrap(), server.port);
+        revoked += &format!("[127.0.0.1]:{port} {key}@revoked [127.0.0.1]:{port} {key}");
+    }
+    std::fs::write(bench.path("known"), revoked).unwrap();
+    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("host key of 127.0.0.1 is revoked in /known"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_key_is_taken_whatever_the_mode_and_the_line_ends_of_its_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    let sha = bench.commit(&[("a", "1")]);
+    server.known(&bench, "ed25519");
+    let key = std::fs::read_to_string(bench.path("key")).unwrap();
+    std::fs::write(bench.path("key"), key.trim_end().replace('\n', "\r\n")).unwrap();
+    std::fs::set_permissions(bench.path("key"), PermissionsExt::from_mode(0o644)).unwrap();
+    done(&server.spec(&bench, &sha, ""), &bench.host());
+}
+
+#[test]
+fn nothing_of_the_users_own_ssh_configuration_counts() {
+    let bench = Bench::new();
+    let Some(server) = sshd(&bench) else { return };
+    let sha = bench.commit(&[("a", "1")]);
+    // Were it read, nobody would be known: neither its name nor its place leads there.
+    server.known(&bench, "ed25519");
+    let odd = "odd %h ${HOME} known";
+    std::fs::rename(bench.path("known"), bench.path(odd)).unwrap();
+    let mut spec = server.spec(&bench, &sha, "");
+    spec.known_hosts = Some(format!("/{odd}").into());
+    done(&spec, &bench.host());
+}
+
+/// A server that accepts and says nothing, or this.
+fn mute(words: &'static [u8]) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let _ = stream.write_all(words);
+                while words.is_empty() && stream.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_mute_server_is_given_up_at_the_deadline_and_at_a_stop() {
+    let bench = Bench::new();
+    let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+    let port = mute(b"");
+    let text = |limit: &str| {
+        format!("app: shop\nrepo: ssh://git@127.0.0.1:{port}/x\nfetch_timeout: {limit}\n")
+    };
+    let begun = Instant::now();
+    let failure = pass(&spec(&text("2s"), &sha), &bench.host()).unwrap_err();
+    assert!(begun.elapsed().as_secs() < 15, "{failure}");
+    let late = failure.message.contains("did not finish within 2 s");
+    assert!(
+        late || failure.hint.is_some_and(|h| h.contains("in time")),
+        "{}",
+        failure.message
+    );
+
+    let host = bench.host();
+    let stop = host.stop.clone();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        stop.set();
+    });
+    let begun = Instant::now();
+    let failure = pass(&spec(&text("60s"), &sha), &host).unwrap_err();
+    assert!(begun.elapsed().as_secs() < 10, "{failure}");
+    assert!(failure.message.contains("stopped on request"), "{failure}");
+    stopper.join().unwrap();
+}
+
+#[test]
+fn a_server_that_speaks_no_ssh_is_told() {
+    let bench = Bench::new();
+    let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+    let port = mute(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let text = format!("app: shop\nrepo: ssh://git@127.0.0.1:{port}/x\n");
+    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    assert!(failure.hint.is_some_and(|h| h.contains("hung up")));
+    assert!(
+        failure.message.contains("kex_exchange"),
+        "{}",
+        failure.message
+    );
 }
 
 #[test]

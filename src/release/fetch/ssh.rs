@@ -1,0 +1,234 @@
+//! OpenSSH's `ssh` as the way to a git server: which host keys it may believe, which key it shows,
+//! and what it means by what it says.
+//!
+//! Nothing of the host's own ssh configuration counts, and `ssh` sees neither the key's file nor
+//! the known hosts' ones: trueup reads them, through its root and following no planted link, and
+//! hands copies over in memory.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ports::Host;
+use crate::ports::exec::{Command, Exec, Handed};
+use crate::ports::patience::Patience;
+use crate::release::repo::Server;
+use crate::release::{Deployment, deploy_key};
+use crate::resource::Failure;
+
+/// No `known_hosts` is larger, in bytes.
+const MAX_KNOWN_HOSTS: usize = 4 << 20;
+
+/// What `ssh` is run with.
+#[derive(Debug)]
+pub(super) struct Ssh {
+    key: Option<Handed>,
+    /// Each file that may say which host keys are known, and the copy of one that is there.
+    known: Vec<(PathBuf, Option<Handed>)>,
+    connect: Duration,
+}
+
+/// What `ssh` meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meant {
+    UnknownHost,
+    /// The key of the host is not the one in this file and line.
+    ChangedHost(PathBuf, usize),
+    RevokedHost,
+    UnusableKey(String),
+    Denied,
+    Resolve,
+    Unreachable,
+    Silent,
+    /// Something else, or what the server's git says.
+    Said(String),
+}
+
+impl Ssh {
+    pub(super) fn new(d: &Deployment<'_>, connect: Duration) -> Result<Ssh, Failure> {
+        let key = d.spec.deploy_key.as_deref();
+        let key = key.map(|path| deploy_key::read(path, d.host)).transpose()?;
+        let key = key.map(|key| hand_over(key.as_bytes())).transpose()?;
+        let files = match &d.spec.known_hosts {
+            Some(path) => vec![path.clone()],
+            None => users_files(d)?,
+        };
+        let known = files.into_iter().map(|file| {
+            let text = d.host.root.read(&file, MAX_KNOWN_HOSTS)?;
+            let copy = text.map(|text| hand_over(&text)).transpose()?;
+            Ok((file, copy))
+        });
+        Ok(Ssh {
+            key,
+            known: known.collect::<Result<_, Failure>>()?,
+            connect,
+        })
+    }
+
+    /// The files that may say which host keys are known.
+    pub(super) fn known_files(&self) -> String {
+        let files = self
+            .known
+            .iter()
+            .map(|(file, _)| file.display().to_string());
+        files.collect::<Vec<_>>().join(" or ")
+    }
+
+    /// The command that serves the repository of `server`.
+    pub(super) fn fetch(&self, server: &Server) -> Command {
+        let known = self.known.iter().filter_map(|(_, copy)| copy.as_ref());
+        let known: Vec<String> = known.map(shown).collect();
+        let mut options = vec![
+            "StrictHostKeyChecking=yes".to_owned(),
+            "PreferredAuthentications=publickey".to_owned(),
+            "IdentityFile=none".to_owned(),
+            match known.as_slice() {
+                [] => "UserKnownHostsFile=/dev/null".to_owned(),
+                known => format!("UserKnownHostsFile={}", known.join(" ")),
+            },
+        ];
+        if let Some(key) = &self.key {
+            options[2] = format!("IdentityFile={}", shown(key));
+        }
+        let remote = format!("git-upload-pack {}", quoted(&server.path));
+        self.command(server, &options, &remote)
+    }
+
+    /// The line of `known_hosts` for the key that the server shows, as `ssh` itself writes it. Tells
+    /// the server nothing about us.
+    pub(super) fn line_for(&self, server: &Server, patience: Patience) -> io::Result<String> {
+        let file = Handed::new(b"")?;
+        let options = [
+            "StrictHostKeyChecking=accept-new".to_owned(),
+            "PreferredAuthentications=none".to_owned(),
+            "IdentityFile=none".to_owned(),
+            "HashKnownHosts=no".to_owned(),
+            format!("UserKnownHostsFile={}", shown(&file)),
+        ];
+        let command = self.command(server, &options, "true");
+        let mut talk = Exec.talk(&command, patience).map_err(io::Error::other)?;
+        io::copy(&mut talk, &mut io::sink())?;
+        talk.end();
+        Ok(String::from_utf8_lossy(&file.read()?).trim().to_owned())
+    }
+
+    fn command(&self, server: &Server, options: &[String], remote: &str) -> Command {
+        let connect = format!("ConnectTimeout={}", self.connect.as_secs().max(1));
+        let always = [
+            "BatchMode=yes",
+            "GlobalKnownHostsFile=/dev/null",
+            "UpdateHostKeys=no",
+            "CheckHostIP=no",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=4",
+            &connect,
+        ];
+        let mut argv: Vec<String> = ["ssh", "-F", "/dev/null", "-T"].map(String::from).into();
+        let options = always.into_iter().chain(options.iter().map(String::as_str));
+        for option in options {
+            argv.extend(["-o".to_owned(), option.to_owned()]);
+        }
+        let port = server.port.to_string();
+        // The address holds no word that begins with a dash; what follows it is no option.
+        let rest = ["-p", &port, "-l", &server.user, "--", &server.host, remote];
+        argv.extend(rest.map(String::from));
+        Command::new(argv)
+    }
+
+    /// What `ssh` meant by what it said. Its own words are the same in all languages.
+    pub(super) fn meant(&self, said: &str) -> Meant {
+        let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+        if says(&["REVOKED HOST KEY DETECTED"]) {
+            return Meant::RevokedHost;
+        }
+        if let Some(place) = self.offending(said) {
+            return Meant::ChangedHost(place.0, place.1);
+        }
+        if says(&["host key is known for"]) {
+            return Meant::UnknownHost;
+        }
+        if let Some(line) = said.lines().find(|line| line.starts_with("Load key ")) {
+            let why = line.rsplit_once(": ").map_or(line, |(_, why)| why);
+            return Meant::UnusableKey(why.to_owned());
+        }
+        if says(&["Permission denied (", "Too many authentication failures"]) {
+            return Meant::Denied;
+        }
+        if says(&["Could not resolve hostname"]) {
+            return Meant::Resolve;
+        }
+        if says(&[
+            "Connection timed out",
+            "Operation timed out",
+            "not responding",
+        ]) {
+            return Meant::Silent;
+        }
+        if says(&["ssh: connect to host"]) {
+            return Meant::Unreachable;
+        }
+        let lines = said.lines().map(str::trim).filter(|line| {
+            // Advice of newer ones about the server's ciphers.
+            !line.is_empty() && !line.starts_with("**") && !line.starts_with("Warning:")
+        });
+        let lines: Vec<&str> = lines.take(4).collect();
+        Meant::Said(lines.join(" "))
+    }
+
+    /// The place that `ssh` says to hold another key, which it names by our copies.
+    fn offending(&self, said: &str) -> Option<(PathBuf, usize)> {
+        let line = said.lines().find(|line| line.starts_with("Offending "))?;
+        let (_, place) = line.split_once(" key in ")?;
+        let (copy, number) = place.trim().rsplit_once(':')?;
+        let of = |(_, handed): &&(PathBuf, Option<Handed>)| {
+            handed.as_ref().is_some_and(|handed| shown(handed) == copy)
+        };
+        let (file, _) = self.known.iter().find(of)?;
+        Some((file.clone(), number.parse().ok()?))
+    }
+}
+
+fn users_files(d: &Deployment<'_>) -> Result<Vec<PathBuf>, Failure> {
+    let host: &Host = d.host;
+    let user = d.spec.user.as_deref().unwrap_or("root");
+    let user = host.accounts.user(&host.root, user)?;
+    let home = user.map_or_else(|| PathBuf::from("/root"), |user| user.home);
+    Ok(vec![
+        home.join(".ssh/known_hosts"),
+        "/etc/ssh/ssh_known_hosts".into(),
+    ])
+}
+
+fn hand_over(bytes: &[u8]) -> Result<Handed, Failure> {
+    Handed::new(bytes)
+        .map_err(|error| Failure::new(format!("cannot make a file in memory: {error}")))
+}
+
+fn shown(handed: &Handed) -> String {
+    handed.path().display().to_string()
+}
+
+/// For the remote shell, as git itself does it: also for one that expands `!`.
+fn quoted(path: &str) -> String {
+    let path = path.replace('\'', r"'\''").replace('!', r"'\!'");
+    format!("'{path}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_gets_out_of_its_quotes_in_the_remote_shell() {
+        for (path, expected) in [
+            ("/srv/a b", "'/srv/a b'"),
+            ("x'; id #", r"'x'\''; id #'"),
+            ("a!b", r"'a'\!'b'"),
+            ("$(id)`id`", "'$(id)`id`'"),
+        ] {
+            assert_eq!(quoted(path), expected);
+        }
+    }
+}
