@@ -7,6 +7,7 @@
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
 //! - [`gate`]: releases that do not work in service
 //! - [`release_crash`]: a deploy that is killed at every stage
+//! - [`git_http`]: how a repository behind http is reached
 //! - [`cli`]: what every command owes to scripts and pipes
 //! - [`tidy`]: the layout of the source itself
 //!
@@ -25,6 +26,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod gate;
+mod git_http;
 mod privilege;
 mod processes;
 mod release_crash;

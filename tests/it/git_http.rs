@@ -1,0 +1,101 @@
+//! How a repository behind http is reached: through the environment's proxy, and under https only
+//! where an authority of the host vouches for it.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::sandbox::Sandbox;
+
+const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
+
+/// What a pass says that is to fetch from `repo`.
+fn said(repo: &str, env: &[(&str, &str)]) -> String {
+    let release = format!("- release: {{app: shop, repo: \"{repo}\", sha: {SHA}}}");
+    let sandbox = Sandbox::of(&release);
+    let mut command = sandbox.command(&["converge"]);
+    command.envs(env.iter().copied());
+    let ran = sandbox.ran(command);
+    assert_eq!(ran.code, 1, "{ran}");
+    ran.to_string()
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_asked_for_the_repository() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let n = stream.read(&mut request).unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+        String::from_utf8_lossy(&request[..n]).into_owned()
+    });
+    let repo = "http://git.example.invalid/shop.git";
+    let said = said(repo, &[("http_proxy", &proxy)]);
+    assert!(said.contains("the server answered 404"), "{said}");
+    let asked = asked.join().unwrap();
+    let line = format!("GET {repo}/info/refs?service=git-upload-pack HTTP/1.1\r\n");
+    assert!(asked.starts_with(&line), "{asked}");
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_certificate_counts_when_the_hosts_authorities_vouch_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, certificate) = (dir.path().join("key"), dir.path().join("cert"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj"])
+        .args(["/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let port = {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let _server = Running(
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-www", "-accept"])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("-key")
+            .arg(&key)
+            .arg("-cert")
+            .arg(&certificate)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    for _ in 0..200 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    let repo = format!("https://localhost:{port}/shop.git");
+    let strange = said(&repo, &[]);
+    assert!(strange.contains("authorities vouch for"), "{strange}");
+    let file = certificate.to_str().unwrap();
+    let known = said(&repo, &[("SSL_CERT_FILE", file)]);
+    assert!(
+        known.contains("what answers there is no git server"),
+        "{known}"
+    );
+}
