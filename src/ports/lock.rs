@@ -30,7 +30,7 @@ pub fn try_lock(root: &Root) -> Result<Attempt, RootError> {
         Ok(mut held) => {
             // For people who ask who has it; a failure to say so is no reason not to go on. Always of
             // one length, so that it is written over and nothing has to be cut off.
-            let _ = writeln!(held, "{:>10}", std::process::id());
+            let _ = held.write_all(format!("{:>10}\n", std::process::id()).as_bytes());
             Ok(Attempt::Taken(Lock(held)))
         }
         Err((mut file, _)) => {

@@ -68,8 +68,9 @@ impl<'a> History<'a> {
             None => Some(report.started),
         };
         let same_as_before = before.is_some_and(|last| last.outcome == report.outcome);
-        let repeat = same_as_before && self.is_repeat(report);
-        if !(report.is_quiet() || repeat) {
+        // In this order: a quiet pass reads none of what is kept.
+        let tells_nothing = report.is_quiet() || same_as_before && self.is_repeat(report);
+        if !tells_nothing {
             let folder = self.host.state("runs");
             self.host.root.make_dirs(&folder, &Attrs::mode(0o755))?;
             let body = serde_json::to_vec_pretty(report).expect("plain data is always JSON");
@@ -95,11 +96,7 @@ impl<'a> History<'a> {
     /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,
     /// and the newest report says all that this one does.
     fn is_repeat(&self, report: &Report) -> bool {
-        let Some(newest) = self
-            .list()
-            .ok()
-            .and_then(|reports| reports.into_iter().next())
-        else {
+        let Some(newest) = self.kept().ok().and_then(|mut reports| reports.next()) else {
             return false;
         };
         let changed = |report: &Report| {
@@ -116,17 +113,18 @@ impl<'a> History<'a> {
 
     /// Kept reports, newest first. One that cannot be read is left out.
     pub fn list(&self) -> Result<Vec<Report>, RootError> {
+        Ok(self.kept()?.collect())
+    }
+
+    /// The same, each read when it is asked for.
+    fn kept(&self) -> Result<impl Iterator<Item = Report>, RootError> {
         let folder = self.host.state("runs");
-        let mut names = self.host.root.list(&folder)?.unwrap_or_default();
-        names.reverse();
-        Ok(names
-            .iter()
-            .filter_map(|name| {
-                let body = self.host.root.read(&folder.join(name), MAX_REPORT).ok()??;
-                let report: Report = serde_json::from_slice(&body).ok()?;
-                (report.version == VERSION).then_some(report)
-            })
-            .collect())
+        let names = self.host.root.list(&folder)?.unwrap_or_default();
+        Ok(names.into_iter().rev().filter_map(move |name| {
+            let body = self.host.root.read(&folder.join(name), MAX_REPORT).ok()??;
+            let report: Report = serde_json::from_slice(&body).ok()?;
+            (report.version == VERSION).then_some(report)
+        }))
     }
 
     /// A report's name is never used again, and a pass that does nothing keeps none: so nothing
