@@ -24,7 +24,7 @@
 //! | [`resource`] | the trait that every kind implements, and the values around it |
 //! | [`kinds`] | the list of kinds, one file each |
 //! | [`release`] | the pipeline behind the kind `release`, one stage per file |
-//! | [`ports`] | the host: filesystem, children, accounts, packages, services, store, clock |
+//! | [`ports`] | the host: filesystem, children, accounts, packages, services, store, http, clock |
 //! | [`yaml`], [`problem`], [`exit`] | input with places, what is wrong with it, how a command ended |
 //!
 //! # What always holds
