@@ -175,14 +175,12 @@ fn starts(app: &App, sha: &str) -> usize {
         .count()
 }
 
+/// What is done and held at one point: the app, the point's number, and the pass that is killed.
+type Judge = dyn Fn(&App, usize, &dyn Fn(&App) -> bool) + Sync;
+
 /// Kills one pass at each of the points, on several hosts side by side, and judges the one after it.
 /// Prints where the kills hit.
-fn matrix(
-    at_most: usize,
-    least: usize,
-    title: &str,
-    judge: &(dyn Fn(&App, usize, &dyn Fn(&App) -> bool) + Sync),
-) {
+fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
     if !have_strace() {
         return;
     }
