@@ -194,6 +194,7 @@ impl Session {
         let notes = apply::recover(&catalog, &self.host)?;
         let plan = plan::build(&catalog, &self.host, &selection);
         let report = if plan.is_empty() && !plan.has_news() {
+            apply::do_chores(&catalog, &plan, &self.host);
             let heading = self.heading(started, plan.shas.clone(), &desired, notes);
             Report::of_plan(heading, &catalog, &plan)
         } else {

@@ -120,6 +120,18 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
     Ok(done)
 }
 
+/// Does what is left to do on a host that is right. What goes wrong with it is told and harms nobody.
+pub fn do_chores(catalog: &Catalog, plan: &Plan, host: &Host) {
+    for resource in plan.chores.iter().filter_map(|id| catalog.find(id)) {
+        if host.stop.is_set() {
+            return;
+        }
+        if let Err(failure) = resource.body.do_chores(host) {
+            tracing::warn!("{}: {failure}", resource.id);
+        }
+    }
+}
+
 struct Walk<'a> {
     stamps: Stamps,
     checks: Checks<'a>,

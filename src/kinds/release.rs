@@ -135,7 +135,7 @@ impl Kind for Release {
     fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
         let layout = spec.layout();
         let mut found = Found {
-            active: release::active(host, &layout)?,
+            active: release::active(host, &layout, spec.keep_releases)?,
             orders: Orders::load(host, &layout)?,
             ready: None,
             next: spec.next.clone(),
@@ -259,6 +259,14 @@ impl Kind for Release {
             Verb::Deploy => !change.touches("quarantine") && !change.touches("hold"),
             _ => false,
         }
+    }
+
+    fn has_chores(spec: &Spec, state: &Found) -> bool {
+        state.is_there(spec) && state.active.as_ref().is_some_and(|active| active.untidy)
+    }
+
+    fn do_chores(spec: &Spec, host: &Host) -> Result<(), Failure> {
+        release::tidy(spec, host)
     }
 
     fn trial(spec: &Spec, state: &Found) -> Option<Trial> {

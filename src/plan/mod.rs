@@ -38,6 +38,8 @@ pub struct Plan {
     pub stamps: Stamps,
     /// The sha that each app is at now.
     pub shas: BTreeMap<String, Option<String>>,
+    /// Resources with something to do that changes nothing.
+    pub chores: Vec<String>,
 }
 
 impl Plan {
@@ -92,6 +94,7 @@ impl Selection {
 pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut stamps = Stamps::new();
     let mut shas = BTreeMap::new();
+    let mut chores = Vec::new();
     let mut looks = Vec::new();
     // Nothing is changed while everything is looked at, so folders can be kept open meanwhile.
     let _open = host.root.keep_folders_open();
@@ -106,6 +109,9 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         if let Some(app) = resource.body.app() {
             let sha = seen.as_ref().ok().and_then(|seen| seen.sha.clone());
             shas.insert(app.to_owned(), sha);
+        }
+        if seen.as_ref().is_ok_and(|seen| seen.chores) {
+            chores.push(resource.id.clone());
         }
         looks.push((resource, seen));
     }
@@ -153,6 +159,7 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         steps,
         stamps,
         shas,
+        chores,
     }
 }
 

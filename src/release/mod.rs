@@ -92,7 +92,8 @@ struct Deployment<'a> {
 impl<'a> Deployment<'a> {
     fn new(spec: &'a Spec, sha: &Sha, host: &'a Host) -> Result<Deployment<'a>, Failure> {
         let layout = spec.layout();
-        let previous = record::active(host, &layout)?.and_then(|active| active.sha);
+        let previous =
+            record::active(host, &layout, spec.keep_releases)?.and_then(|active| active.sha);
         Ok(Deployment {
             spec,
             sha: sha.clone(),
@@ -129,6 +130,20 @@ pub fn deploy(spec: &Spec, sha: &Sha, host: &Host) -> Result<(), Failure> {
 pub fn build_ahead(spec: &Spec, sha: &Sha, host: &Host) -> Result<String, Failure> {
     let d = Deployment::new(spec, sha, host)?;
     d.built().map(|(_, name)| name)
+}
+
+/// Removes what is no longer needed, where the pass that should have done so was killed.
+pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
+    let layout = spec.layout();
+    let active = record::active(host, &layout, spec.keep_releases)?;
+    let Some(sha) = active.and_then(|active| active.sha) else {
+        return Ok(());
+    };
+    let d = Deployment::new(spec, &sha, host)?;
+    let mut record = Record::load(host, &layout)?;
+    keep::sweep(&d, &mut record)?;
+    keep::prune(&d, &mut record)?;
+    record.save_if_changed(host, &layout)
 }
 
 /// Brings the files of the active release to what is described.

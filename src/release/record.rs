@@ -60,6 +60,8 @@ pub struct Active {
     pub state: Option<Standing>,
     /// It has not been proven since `current` was switched to it.
     pub trial: Option<Trial>,
+    /// A pass was killed before it had removed what is no longer needed.
+    pub untidy: bool,
 }
 
 impl Record {
@@ -102,6 +104,16 @@ impl Record {
             host.root.make_dirs(folder, &Attrs::mode(0o755))?;
         }
         Ok(host.root.replace(&path, &body, &Attrs::mode(0o644))?)
+    }
+
+    /// Writes it if it says something else than the file, which may name what is gone.
+    pub fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+        let same = written(host, layout)
+            .is_some_and(|written| written.releases == self.entries && written.trial == self.trial);
+        if same {
+            return Ok(());
+        }
+        self.save(host, layout)
     }
 
     pub fn find(&self, name: &str) -> Option<&Entry> {
@@ -180,20 +192,26 @@ impl Record {
 
 /// The active release, with its sha where `REVISION` and the record do not contradict each other
 /// and the record does not know it for half-built. Costs three reads.
-pub fn active(host: &Host, layout: &Layout) -> Result<Option<Active>, Failure> {
+///
+/// `keep` is how many good releases are kept.
+pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active>, Failure> {
     let Some(meta) = host.root.meta(&layout.current())? else {
         return Ok(None);
     };
     let Some(name) = current(host, layout)? else {
         return Ok(None);
     };
-    let (entry, trial) = match written(host, layout) {
-        Some(written) => (
-            written.releases.into_iter().find(|e| e.name == name),
-            written.trial.filter(|trial| trial.name == name),
-        ),
-        None => (None, None),
-    };
+    let (mut entry, mut trial, mut untidy) = (None, None, false);
+    if let Some(written) = written(host, layout) {
+        let all = &written.releases;
+        let of = |state| {
+            all.iter()
+                .filter(move |entry| entry.state == state && entry.private_until.is_none())
+        };
+        untidy = of(Standing::Good).count() > keep.max(2) || of(Standing::Failed).count() > 1;
+        trial = written.trial.filter(|trial| trial.name == name);
+        entry = written.releases.into_iter().find(|e| e.name == name);
+    }
     let sha = revision(host, layout, &name).filter(|sha| {
         entry.as_ref().is_none_or(|entry| {
             // A bad one is whole as well: it is where it is until it is put back.
@@ -206,6 +224,7 @@ pub fn active(host: &Host, layout: &Layout) -> Result<Option<Active>, Failure> {
         since: meta.changed,
         state: entry.map(|entry| entry.state),
         trial,
+        untidy,
     }))
 }
 

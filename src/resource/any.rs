@@ -97,6 +97,7 @@ pub struct Seen {
     /// The sha that its app is at, if it has one.
     pub sha: Option<String>,
     pub trial: Option<Trial>,
+    pub chores: bool,
 }
 
 /// A resource of whatever kind. The methods are those of [`Kind`].
@@ -120,6 +121,7 @@ pub trait AnyResource {
         users: &mut dyn FnMut() -> Result<(), Failure>,
     ) -> Result<Verdict, Failure>;
     fn confirm(&self, host: &Host) -> Result<(), Failure>;
+    fn do_chores(&self, host: &Host) -> Result<(), Failure>;
     fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure>;
 }
 
@@ -165,6 +167,7 @@ impl<K: Kind> AnyResource for Typed<K> {
             dormant: K::dormant(&self.spec, &state),
             sha: K::sha(&self.spec, &state),
             trial: K::trial(&self.spec, &state),
+            chores: K::has_chores(&self.spec, &state),
         })
     }
 
@@ -194,6 +197,10 @@ impl<K: Kind> AnyResource for Typed<K> {
 
     fn confirm(&self, host: &Host) -> Result<(), Failure> {
         K::confirm(&self.spec, host)
+    }
+
+    fn do_chores(&self, host: &Host) -> Result<(), Failure> {
+        K::do_chores(&self.spec, host)
     }
 
     fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {

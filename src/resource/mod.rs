@@ -153,6 +153,17 @@ pub trait Kind: Probed + 'static {
         Ok(None)
     }
 
+    /// Whether something is left to do that changes nothing for anybody: preparing what comes next,
+    /// removing what a killed pass left. Asked in every pass, so it must cost next to nothing.
+    fn has_chores(_spec: &Self::Spec, _state: &Self::State) -> bool {
+        false
+    }
+
+    /// Does its chores, in a pass that has nothing else to do.
+    fn do_chores(_spec: &Self::Spec, _host: &Host) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Does what is owed. Only called for the duties of [`Kind::triggers`].
     fn pay(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
         Err(Failure::new(format!("a {} cannot {duty}", Self::NAME)))
