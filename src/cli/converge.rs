@@ -44,6 +44,8 @@ pub(super) fn run(
 /// What is being done, as it is done.
 fn tell(event: &Event<'_>, output: &Output) {
     match event {
+        // What is withheld is told with the reason, once, at the end.
+        Event::Begin { change, .. } if change.is_withheld() => {}
         Event::Begin { id, change } => {
             tracing::info!(target: RESOURCE, resource = id, verb = %change.verb, "{} {id}", change.verb);
             output.text(change_lines(output.paint, id, change));

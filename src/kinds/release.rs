@@ -174,22 +174,20 @@ impl Kind for Release {
             };
         }
         let wanted = state.target(spec)?;
+        let sha = Change::new(Verb::Deploy).with(
+            "sha",
+            Shown::maybe(state.active_sha()),
+            Shown::value(wanted),
+        );
+        if let Some(barred) = state.orders.barred(wanted) {
+            return Some(sha.with("quarantine", Shown::Absent, Shown::value(barred.words())));
+        }
         let name = state.active.as_ref().map(|active| &active.name);
         let to = match &state.ready {
             Some(ready) => Shown::value(ready),
             None => Shown::Unknown("it is built".into()),
         };
-        let mut change = Change::new(Verb::Deploy)
-            .with(
-                "sha",
-                Shown::maybe(state.active_sha()),
-                Shown::value(wanted),
-            )
-            .with("release", Shown::maybe(name), to);
-        if let Some(barred) = state.orders.barred(wanted) {
-            let words = Shown::value(barred.words());
-            return Some(change.with("quarantine", Shown::Absent, words));
-        }
+        let mut change = sha.with("release", Shown::maybe(name), to);
         let steps: String = spec
             .commands()
             .iter()
@@ -256,7 +254,7 @@ impl Kind for Release {
         let only_mode = |field: &FieldChange| field.field.ends_with(" mode");
         match change.verb {
             Verb::Update => !change.fields.iter().all(only_mode),
-            Verb::Deploy => !change.touches("quarantine") && !change.touches("hold"),
+            Verb::Deploy => !change.is_withheld(),
             _ => false,
         }
     }

@@ -101,6 +101,11 @@ impl Change {
         self.verb == Verb::Update && self.fields.iter().all(access)
     }
 
+    /// Whether it is not to be made now, because of a decision of the gate or of an operator.
+    pub fn is_withheld(&self) -> bool {
+        self.touches("quarantine") || self.touches("hold")
+    }
+
     /// Whether this field is among what changes.
     pub fn touches(&self, field: &str) -> bool {
         self.fields.iter().any(|change| change.field == field)

@@ -66,7 +66,7 @@ impl<'a> Demo<'a> {
         self.say("  etc/trueup/roles/hello.yml   a role: the resources, as data");
         self.say("  store/                       the store; in production an S3 bucket");
         self.say(
-            "  git/hello                    a git repository with two commits of a small web app",
+            "  git/hello                    a git repository with three commits of a small web app",
         );
 
         self.chapter("CI publishes the first commit, and the host converges");
@@ -87,6 +87,15 @@ impl<'a> Demo<'a> {
         self.trueup(&["converge"], Exit::Converged)?;
         self.restarted_once(&before)?;
         self.page_says("second")?;
+
+        self.chapter("CI publishes a commit that does not work: the host takes it back, and stays at the second");
+        self.publish(&self.shas.broken, "broken", &[])?;
+        self.trueup(&["converge"], Exit::RolledBack)?;
+        self.page_says("second")?;
+        self.trueup(&["converge"], Exit::RolledBack)?;
+        self.say("It is refused from now on. CI publishes the second commit again:");
+        self.publish(&self.shas.second, "second", &[])?;
+        self.trueup(&["converge"], Exit::Converged)?;
 
         self.chapter("Somebody changes a file by hand; the next pass mends it");
         let motd = self.folder.join("etc/motd");

@@ -1,13 +1,15 @@
-//! A small real git repository with two commits.
+//! A small real git repository with three commits, the last of which does not work.
 
 use std::path::Path;
 
 use git2::{Error, IndexEntry, IndexTime, Oid, Repository, Signature, Time};
 
-/// The shas of the two commits.
+/// The shas of the commits.
 pub(super) struct Shas {
     pub first: String,
     pub second: String,
+    /// Its page is not the one that the health check asks for.
+    pub broken: String,
 }
 
 const BUILD: &str = "#!/bin/sh\n# Compiles the page: what a real app does with its assets.\nset -eu\nmkdir -p public\n{ printf '<h1>'; cat page.txt; printf '</h1>\\n'; } > public/index.html\n";
@@ -22,9 +24,16 @@ pub(super) fn make(path: &Path) -> Result<Shas, Error> {
         "second",
         "This is the second commit.\n",
     )?;
+    let broken = commit(
+        &repository,
+        Some(second),
+        "broken",
+        "Something is missing.\n",
+    )?;
     Ok(Shas {
         first: first.to_string(),
         second: second.to_string(),
+        broken: broken.to_string(),
     })
 }
 
