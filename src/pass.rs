@@ -111,10 +111,11 @@ impl Session {
         let root = Rc::new(Root::at(&places.root)?);
         let accounts = Rc::new(Accounts::default());
         let exec = Rc::new(Exec);
-        let services = services::open(settings.services, &root, &exec, &accounts);
+        let own = services::open(settings.services, &root, &exec, &accounts);
         let host = Host {
             exec,
-            services,
+            services: own,
+            supervisor: services::supervisor(&root),
             clock: Box::new(SystemClock),
             stop,
             accounts,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::ports::Host;
-use crate::ports::services::{Active, Enabled, Status};
+use crate::ports::services::{Active, Enabled, Manager, Services, Status};
 use crate::resource::{
     Change, Duty, Failure, FieldChange, Kind, Outcome, Run, Shown, Trial, Trigger, Verb,
 };
@@ -21,7 +21,11 @@ pub struct Service;
 pub struct Spec {
     /// As its supervisor calls it; for systemd `nginx` means `nginx.service`.
     pub name: String,
-    /// Whether it starts at boot; not given: left as it is.
+    /// What runs it: `host` (see `services` in the settings), or `supervisor`, a supervisord beside
+    /// that. Its names are supervisord's: `shop`, or `group:shop`, or `group:*`.
+    #[serde(default)]
+    pub manager: Manager,
+    /// Whether it starts at boot; not given: left as it is. Under supervisord its section alone says.
     pub enabled: Option<bool>,
     /// Whether it runs; not given: left as it is.
     pub running: Option<bool>,
@@ -40,6 +44,11 @@ pub struct Found {
     status: Status,
     /// There is nothing yet that it could run from.
     dormant: bool,
+}
+
+/// What runs it.
+fn services<'a>(spec: &Spec, host: &'a Host) -> &'a dyn Services {
+    host.services_of(spec.manager)
 }
 
 impl Kind for Service {
@@ -69,7 +78,7 @@ impl Kind for Service {
     }
 
     fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        let status = host.services.status(&spec.name)?;
+        let status = services(spec, host).status(&spec.name)?;
         if status.known {
             let dormant = match &spec.serves {
                 Some(path) => host.root.meta(path)?.is_none(),
@@ -79,7 +88,7 @@ impl Kind for Service {
         }
         Err(
             Failure::not_yet(format!("there is no service `{}` on this host", spec.name))
-                .hint("is its package installed, or its unit file described before it?"),
+                .hint("is its package installed, or its unit or section described before it?"),
         )
     }
 
@@ -116,7 +125,7 @@ impl Kind for Service {
 
     fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
         debug_assert_eq!(change.verb, Verb::Update);
-        let services = &host.services;
+        let services = services(spec, host);
         if change.touches("enabled") {
             if spec.enabled == Some(true) {
                 services.enable(&spec.name)?;
@@ -151,7 +160,7 @@ impl Kind for Service {
     }
 
     fn runs_from(spec: &Spec, host: &Host, trial: &Trial) -> Result<(), Failure> {
-        let status = host.services.status(&spec.name)?;
+        let status = services(spec, host).status(&spec.name)?;
         let name = &spec.name;
         match status.active {
             Active::Running => {}
@@ -168,8 +177,8 @@ impl Kind for Service {
 
     fn pay(spec: &Spec, duty: Duty, host: &Host) -> Result<(), Failure> {
         match duty {
-            Duty::Reload => host.services.reload(&spec.name)?,
-            _ => host.services.restart(&spec.name)?,
+            Duty::Reload => services(spec, host).reload(&spec.name)?,
+            _ => services(spec, host).restart(&spec.name)?,
         }
         Ok(())
     }
@@ -200,6 +209,7 @@ mod conformance {
             let owed = "what is owed is kept by the stages";
             vec![
                 Probe::not_set("name", "it says which service is meant"),
+                Probe::not_set("manager", "it says whom to ask"),
                 Probe::spoil("enabled", |host| host.services.disable("demo").unwrap()),
                 Probe::spoil("running", |host| host.services.crash("demo", &[])),
                 Probe::not_set("serves", "it says what there must be before it can start"),
@@ -207,5 +217,34 @@ mod conformance {
                 Probe::not_set("reload_on", owed),
             ]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::testing::Sandbox;
+
+    #[test]
+    fn whoever_manages_a_service_is_the_only_one_told() {
+        let sandbox = Sandbox::with_basics();
+        sandbox.supervisor.define("demo");
+        let spec = |manager| Spec {
+            name: "demo".into(),
+            manager,
+            enabled: None,
+            running: Some(true),
+            serves: None,
+            restart_on: Vec::new(),
+            reload_on: Vec::new(),
+        };
+        let found = Service::inspect(&spec(Manager::Supervisor), &sandbox.host).unwrap();
+        let change = Service::diff(&spec(Manager::Supervisor), &found).unwrap();
+        Service::apply(&spec(Manager::Supervisor), &change, &sandbox.host).unwrap();
+        Service::pay(&spec(Manager::Supervisor), Duty::Restart, &sandbox.host).unwrap();
+        assert_eq!(sandbox.supervisor.calls(), ["start demo", "restart demo"]);
+        let unknown = Service::inspect(&spec(Manager::Host), &sandbox.host);
+        assert!(unknown.is_err_and(|failure| failure.not_yet));
+        assert!(sandbox.services.calls().is_empty());
     }
 }

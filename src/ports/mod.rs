@@ -29,7 +29,7 @@ use clock::Clock;
 use exec::{Exec, StopFlag};
 use packages::Packages;
 use root::Root;
-use services::Services;
+use services::{Manager, Services};
 
 /// Where trueup keeps its own state on the host.
 pub const STATE: &str = "/var/lib/trueup";
@@ -43,13 +43,24 @@ pub struct Host {
     pub accounts: Rc<Accounts>,
     pub exec: Rc<Exec>,
     pub packages: Rc<Packages>,
+    /// What runs the host's services.
     pub services: Box<dyn Services>,
+    /// The supervisord beside it, if there is one.
+    pub supervisor: Box<dyn Services>,
     pub clock: Box<dyn Clock>,
     /// Set when trueup was told to stop: nothing new is begun.
     pub stop: StopFlag,
 }
 
 impl Host {
+    /// What runs a service that names its manager.
+    pub fn services_of(&self, manager: Manager) -> &dyn Services {
+        match manager {
+            Manager::Host => &*self.services,
+            Manager::Supervisor => &*self.supervisor,
+        }
+    }
+
     /// A path in the state folder.
     pub fn state(&self, name: &str) -> PathBuf {
         PathBuf::from(STATE).join(name)

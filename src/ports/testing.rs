@@ -58,6 +58,7 @@ impl Clock for FakeClock {
 pub struct Sandbox {
     pub host: Host,
     pub services: FakeServices,
+    pub supervisor: FakeServices,
     pub clock: FakeClock,
     dir: tempfile::TempDir,
 }
@@ -68,18 +69,21 @@ impl Sandbox {
         let dir = tempfile::tempdir().unwrap();
         let clock = FakeClock::default();
         let services = FakeServices::new(Rc::new(clock.clone()));
+        let supervisor = FakeServices::new(Rc::new(clock.clone()));
         let host = Host {
             root: Rc::new(Root::at(dir.path()).unwrap()),
             accounts: Rc::new(Accounts::default()),
             packages: Rc::new(Packages::default()),
             exec: Rc::new(Exec),
             services: Box::new(services.clone()),
+            supervisor: Box::new(supervisor.clone()),
             clock: Box::new(clock.clone()),
             stop: StopFlag::default(),
         };
         Sandbox {
             host,
             services,
+            supervisor,
             clock,
             dir,
         }

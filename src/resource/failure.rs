@@ -78,7 +78,8 @@ impl From<ServiceError> for Failure {
     fn from(error: ServiceError) -> Failure {
         let failure = Failure::new(error.to_string());
         match error {
-            ServiceError::Unknown { .. } => Failure {
+            // A supervisor may well come with a package that is planned before.
+            ServiceError::Unknown { .. } | ServiceError::Unreachable { .. } => Failure {
                 not_yet: true,
                 ..failure
             },

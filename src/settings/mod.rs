@@ -45,8 +45,8 @@ pub struct Written {
     /// The manifest's key in the store; `sha_number.yml` when not given.
     #[serde(default = "default_manifest")]
     pub manifest: String,
-    /// What runs services: `auto`, `systemd`, or `process` (plain processes, for sandboxes and
-    /// containers).
+    /// What runs services that do not name their manager: `auto`, `systemd`, `supervisor`, or
+    /// `process` (plain processes, for sandboxes and containers).
     #[serde(default)]
     pub services: ServiceManager,
     /// Parameters of the roles, over their defaults and the environment's file.

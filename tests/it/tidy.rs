@@ -68,7 +68,12 @@ const BACKENDS: &[(&str, &[&str])] = &[
     ("src/ports/store", &["DirStore", "MemoryStore", "S3Store"]),
     (
         "src/ports/services",
-        &["FakeServices", "ProcessServices", "SystemdServices"],
+        &[
+            "FakeServices",
+            "ProcessServices",
+            "SupervisorServices",
+            "SystemdServices",
+        ],
     ),
 ];
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -81,6 +82,13 @@ impl Root {
             Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(source) => Err(self.io("read", path)(source)),
         }
+    }
+
+    /// A folder, held open, for a call that takes a path below `/proc/self/fd` and nothing else
+    /// (a socket). `None` when it does not exist.
+    pub fn open_folder(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        Root::check_path(path)?;
+        self.folder("open", path)
     }
 
     /// The names in a folder, sorted. `None` when it does not exist.

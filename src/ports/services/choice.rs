@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProcessServices, ServiceError, Services, Status, SystemdServices};
+use super::{ProcessServices, ServiceError, Services, Status, SupervisorServices, SystemdServices};
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
 use crate::ports::root::Root;
@@ -19,7 +19,26 @@ pub enum ServiceManager {
     #[default]
     Auto,
     Systemd,
+    Supervisor,
     Process,
+}
+
+/// What runs one service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Manager {
+    /// Whatever runs the host's services.
+    #[default]
+    Host,
+    /// A supervisord beside it.
+    Supervisor,
+}
+
+/// The supervisord of the host behind `root`; in a sandbox one that listens below its root. Asks
+/// nothing yet, like [`open`].
+pub fn supervisor(root: &Rc<Root>) -> Box<dyn Services> {
+    Box::new(SupervisorServices::new(root.clone()))
 }
 
 /// The supervisor of the host behind `root`. Asks nothing yet: a supervisor that does not answer
@@ -35,6 +54,7 @@ pub fn open(
     match choice {
         ServiceManager::Process => Box::new(process()),
         ServiceManager::Systemd => Box::new(systemd()),
+        ServiceManager::Supervisor => supervisor(root),
         ServiceManager::Auto if !root.is_real() => Box::new(process()),
         // The test that sd_booted(3) makes.
         ServiceManager::Auto if Path::new("/run/systemd/system").is_dir() => Box::new(systemd()),

@@ -3,18 +3,21 @@
 mod choice;
 #[cfg(any(test, feature = "test-backends"))]
 pub mod fake;
+mod living;
 mod moment;
 mod name;
 mod process;
 #[cfg(test)]
 mod suite;
+mod supervisor;
 mod systemd;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use choice::{ServiceManager, open};
+pub use choice::{Manager, ServiceManager, open, supervisor};
 pub use process::ProcessServices;
+pub use supervisor::SupervisorServices;
 pub use systemd::SystemdServices;
 
 /// What a service is doing.

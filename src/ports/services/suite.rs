@@ -1,7 +1,8 @@
 //! What every supervisor must do, as tests that run against each of them.
 //!
 //! The systemd ones need a host that runs systemd, and root; elsewhere they say that they were
-//! skipped. `TRUEUP_TEST_SYSTEMD=1` makes a missing systemd a failure.
+//! skipped. `TRUEUP_TEST_SYSTEMD=1` makes a missing systemd a failure, and
+//! `TRUEUP_TEST_SUPERVISOR=1` a missing supervisord.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Active, Enabled, ServiceError, Services, Status, SystemdServices};
+use super::supervisor::tests::Supervisord;
+use super::{Active, Enabled, ServiceError, Services, Status, SupervisorServices, SystemdServices};
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
 use crate::ports::root::Root;
@@ -20,9 +22,12 @@ use crate::ports::services::ProcessServices;
 /// A supervisor to test, and where its definitions go.
 pub(super) struct Bench {
     pub(super) services: Box<dyn Services>,
+    /// Where definitions go.
     units: PathBuf,
     dir: tempfile::TempDir,
     defined: Vec<String>,
+    /// Definitions are sections of supervisord's configuration, not unit files.
+    pub(super) supervisord: Option<Supervisord>,
 }
 
 impl Bench {
@@ -37,6 +42,31 @@ impl Bench {
             units,
             dir,
             defined: Vec::new(),
+            supervisord: None,
+        })
+    }
+
+    pub(super) fn supervisor() -> Option<Bench> {
+        let dir = tempfile::tempdir().unwrap();
+        let supervisord = match Supervisord::start(dir.path(), "") {
+            Ok(supervisord) => supervisord,
+            Err(why) => {
+                let forced = std::env::var_os("TRUEUP_TEST_SUPERVISOR").is_some();
+                assert!(!forced, "TRUEUP_TEST_SUPERVISOR is set, but: {why}");
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "SKIPPED: a test of the supervisor services needs supervisord ({why})"
+                );
+                return None;
+            }
+        };
+        let root = Rc::new(Root::at(dir.path()).unwrap());
+        Some(Bench {
+            services: Box::new(SupervisorServices::new(root)),
+            units: dir.path().join("etc/supervisor/conf.d"),
+            dir,
+            defined: Vec::new(),
+            supervisord: Some(supervisord),
         })
     }
 
@@ -53,6 +83,7 @@ impl Bench {
                     units: "/run/systemd/system".into(),
                     dir: tempfile::tempdir().unwrap(),
                     defined: Vec::new(),
+                    supervisord: None,
                 });
             }
         };
@@ -65,11 +96,34 @@ impl Bench {
         None
     }
 
-    /// Writes a unit file under a name that nobody else uses, and returns that name.
-    pub(super) fn define(&mut self, suffix: &str, body: &str) -> String {
+    fn name() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("trueup-suite-{}-{count}", std::process::id());
+        format!("trueup-suite-{}-{count}", std::process::id())
+    }
+
+    /// A service that runs this, under a name that nobody else uses.
+    fn service(&mut self, line: &str) -> String {
+        let name = Bench::name();
+        self.redefine(&name, line);
+        name
+    }
+
+    fn redefine(&mut self, name: &str, line: &str) {
+        if self.supervisord.is_some() {
+            let body = format!(
+                "[program:{name}]\ncommand={line}\nautostart=false\nautorestart=false\nstartretries=0\n"
+            );
+            self.write(&format!("{name}.conf"), &body);
+        } else {
+            let body = format!("[Service]\nExecStart={line}\n");
+            self.write(&format!("{name}.service"), &body);
+        }
+    }
+
+    /// Writes a unit file under a name that nobody else uses, and returns that name.
+    pub(super) fn define(&mut self, suffix: &str, body: &str) -> String {
+        let name = Bench::name();
         self.write(&format!("{name}.{suffix}"), body);
         if suffix == "service" {
             name
@@ -78,7 +132,7 @@ impl Bench {
         }
     }
 
-    fn write(&mut self, file: &str, body: &str) {
+    pub(super) fn write(&mut self, file: &str, body: &str) {
         std::fs::write(self.units.join(file), body).unwrap();
         if !self.defined.iter().any(|defined| defined == file) {
             self.defined.push(file.to_owned());
@@ -88,12 +142,16 @@ impl Bench {
     /// A service that runs until it is stopped and counts the reloads that it was told of.
     fn steady(&mut self) -> String {
         let count = self.path("reloads");
-        let body = format!(
-            "[Service]\n\
-             ExecStart=/bin/sh -c 'trap \"echo told >>{}\" HUP; while :; do sleep 0.02; done'\n\
-             ExecReload=/bin/kill -HUP $MAINPID\n\
-             [Install]\nWantedBy=multi-user.target\n",
+        let line = format!(
+            "/bin/sh -c 'trap \"echo told >>{}\" HUP; while :; do sleep 0.02; done'",
             count.display()
+        );
+        if self.supervisord.is_some() {
+            return self.service(&line);
+        }
+        let body = format!(
+            "[Service]\nExecStart={line}\nExecReload=/bin/kill -HUP $MAINPID\n\
+             [Install]\nWantedBy=multi-user.target\n"
         );
         self.define("service", &body)
     }
@@ -109,6 +167,11 @@ impl Bench {
         let root = Root::real().unwrap();
         let path = path.canonicalize().unwrap();
         root.meta(&path).unwrap().unwrap().changed
+    }
+
+    /// Supervisord passes a signal on and forgets it.
+    fn notes_reloads(&self) -> bool {
+        self.supervisord.is_none()
     }
 
     /// Reloads, and tells when. More than once if need be: systemd forgets the time of a reload
@@ -133,7 +196,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for file in &self.defined {
+        for file in self.defined.iter().filter(|_| self.supervisord.is_none()) {
             let _ = self.services.stop(file);
             let _ = self.services.disable(file);
             let _ = std::fs::remove_file(self.units.join(file));
@@ -146,7 +209,7 @@ impl Drop for Bench {
     }
 }
 
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+pub(super) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !ready() {
         assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
@@ -204,15 +267,20 @@ fn a_run_ends_with_a_restart_and_outlives_a_reload(bench: &mut Bench) {
     services.restart(&name).unwrap();
     let first = bench.run(&name);
     assert_eq!(services.status(&name).unwrap().reloaded_at, None);
-    let (at, reloaded) = bench.reload(&name);
+    let before = services.status(&name).unwrap();
+    if bench.notes_reloads() {
+        let (at, reloaded) = bench.reload(&name);
+        assert!(Some(at) > reloaded.started_at, "{reloaded:?}");
+    } else {
+        services.reload(&name).unwrap();
+    }
     let told = bench.path("reloads");
     wait_for("the reload arrives", || told.exists());
-    assert_eq!(reloaded.run.as_deref(), Some(&*first));
-    assert!(Some(at) > reloaded.started_at, "{reloaded:?}");
+    assert_eq!(bench.run(&name), first);
     services.restart(&name).unwrap();
     assert_ne!(bench.run(&name), first);
     let restarted = services.status(&name).unwrap();
-    assert_ne!(restarted.main_pid, reloaded.main_pid);
+    assert_ne!(restarted.main_pid, before.main_pid);
     assert_eq!(restarted.reloaded_at, None, "of the run before");
 }
 
@@ -227,16 +295,21 @@ fn a_start_lies_between_the_files_before_and_after_it(bench: &mut Bench) {
             before < started && started < after,
             "{before} {started} {after}"
         );
-        let (reloaded, _) = bench.reload(&name);
-        assert!(reloaded > after && reloaded <= Timestamp::now());
+        if bench.notes_reloads() {
+            let (reloaded, _) = bench.reload(&name);
+            assert!(reloaded > after && reloaded <= Timestamp::now());
+        }
     }
 }
 
 fn what_is_not_running_cannot_be_reloaded(bench: &mut Bench) {
     let name = bench.steady();
-    let mute = bench.define("service", "[Service]\nExecStart=/bin/sleep 60\n");
     let error = bench.services.reload(&name).unwrap_err().to_string();
     assert!(error.contains("not running"), "{error}");
+}
+
+fn what_has_no_way_to_reload_says_so(bench: &mut Bench) {
+    let mute = bench.service("/bin/sleep 60");
     bench.services.start(&mute).unwrap();
     assert!(!bench.services.status(&mute).unwrap().can_reload);
     let error = bench.services.reload(&mute).unwrap_err().to_string();
@@ -263,8 +336,7 @@ fn enabling_is_remembered_and_undone(bench: &mut Bench) {
 }
 
 fn a_start_that_fails_carries_the_log(bench: &mut Bench) {
-    let line = "ExecStart=/bin/sh -c 'echo no config here >&2; exit 3'";
-    let name = bench.define("service", &format!("[Service]\n{line}\n"));
+    let name = bench.service("/bin/sh -c 'echo no config here >&2; exit 3'");
     for verb in [bench.services.start(&name), bench.services.restart(&name)] {
         let ServiceError::Failed {
             log, name: said, ..
@@ -275,8 +347,10 @@ fn a_start_that_fails_carries_the_log(bench: &mut Bench) {
         assert_eq!(said, name);
         assert!(log.iter().any(|line| line == "no config here"), "{log:?}");
     }
-    assert_eq!(bench.services.status(&name).unwrap().active, Active::Failed);
-    let missing = bench.define("service", "[Service]\nExecStart=/no/such/program\n");
+    wait_for("nobody tries it again", || {
+        bench.services.status(&name).unwrap().active == Active::Failed
+    });
+    let missing = bench.service("/no/such/program");
     let error = bench.services.start(&missing).unwrap_err();
     assert!(matches!(error, ServiceError::Failed { .. }), "{error}");
 }
@@ -302,10 +376,8 @@ fn a_changed_definition_is_the_one_that_starts(bench: &mut Bench) {
     // Systemd compares modification times in whole seconds on some file systems.
     std::thread::sleep(Duration::from_millis(1100));
     let line = format!("/bin/sh -c 'echo > {}; exec sleep 60'", mark.display());
-    bench.write(
-        &format!("{name}.service"),
-        &format!("[Service]\nExecStart={line}\n"),
-    );
+    bench.redefine(&name, &line);
+    assert!(bench.services.status(&name).unwrap().run.is_some());
     bench.services.restart(&name).unwrap();
     wait_for("the second definition runs", || mark.exists());
     assert!(!bench.services.status(&name).unwrap().stale_definition);
@@ -381,22 +453,28 @@ macro_rules! suite {
             })*
         }
     };
-    ($($promise:ident)*) => {
-        suite! { process: $($promise)* }
-        suite! { systemd: $($promise)* }
+    (of_all { $($promise:ident)* } of_units { $($units:ident)* }) => {
+        suite! { process: $($promise)* $($units)* }
+        suite! { systemd: $($promise)* $($units)* }
+        suite! { supervisor: $($promise)* }
     };
 }
 
 suite! {
-    an_unknown_service_is_not_known_and_no_verb_pretends
-    a_service_starts_once_and_stops_wholly
-    a_run_ends_with_a_restart_and_outlives_a_reload
-    a_start_lies_between_the_files_before_and_after_it
-    what_is_not_running_cannot_be_reloaded
-    enabling_is_remembered_and_undone
-    a_start_that_fails_carries_the_log
-    a_service_that_dies_by_itself_has_failed
-    a_changed_definition_is_the_one_that_starts
-    a_masked_service_says_so_and_stays_down
-    a_socket_is_passed_to_the_service_of_its_name
+    of_all {
+        an_unknown_service_is_not_known_and_no_verb_pretends
+        a_service_starts_once_and_stops_wholly
+        a_run_ends_with_a_restart_and_outlives_a_reload
+        a_start_lies_between_the_files_before_and_after_it
+        what_is_not_running_cannot_be_reloaded
+        a_start_that_fails_carries_the_log
+        a_service_that_dies_by_itself_has_failed
+        a_changed_definition_is_the_one_that_starts
+    }
+    of_units {
+        what_has_no_way_to_reload_says_so
+        enabling_is_remembered_and_undone
+        a_masked_service_says_so_and_stays_down
+        a_socket_is_passed_to_the_service_of_its_name
+    }
 }

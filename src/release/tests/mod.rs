@@ -65,6 +65,7 @@ impl Bench {
             packages: Rc::default(),
             exec: Rc::new(Exec),
             services: Box::new(FakeServices::new(Rc::new(SystemClock))),
+            supervisor: Box::new(FakeServices::new(Rc::new(SystemClock))),
             clock: Box::new(SystemClock),
             stop: StopFlag::default(),
         }

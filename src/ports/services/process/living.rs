@@ -1,20 +1,17 @@
 //! Which processes are there, from `/proc`.
 //!
-//! A process is known by its id *and* its start time, so that a reused id is never taken for it.
 //! Every service that is started gets a mark in its environment, and its output goes to its own
 //! log: by these it is found again when nothing was remembered about it.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 
 use super::launch;
-use crate::ports::services::moment;
+pub(super) use crate::ports::services::living::{Living, boot, started_at, ticks};
 
 /// The variable that says which service, of which sandbox, a process belongs to.
 pub(super) const MARK: &str = "TRUEUP_SERVICE";
@@ -22,30 +19,7 @@ pub(super) const MARK: &str = "TRUEUP_SERVICE";
 /// The variable that holds the id of the service's main process.
 pub(super) const MAIN_MARK: &str = "TRUEUP_MAIN_PID";
 
-/// A process that is neither gone nor a zombie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Living {
-    pub(super) pid: i32,
-    pub(super) session: i32,
-    /// In clock ticks since boot.
-    pub(super) start: u64,
-}
-
 impl Living {
-    pub(super) fn find(pid: i32) -> Option<Living> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may hold anything; the fields after it hold no parenthesis.
-        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
-        if matches!(*fields.first()?, "Z" | "X" | "x") {
-            return None;
-        }
-        Some(Living {
-            pid,
-            session: fields.get(3)?.parse().ok()?,
-            start: fields.get(19)?.parse().ok()?,
-        })
-    }
-
     fn all() -> impl Iterator<Item = Living> {
         fs::read_dir("/proc")
             .into_iter()
@@ -120,38 +94,11 @@ pub(super) fn reap(pid: i32) -> Option<String> {
     }
 }
 
-/// Differs after every boot.
-pub(super) fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
-/// Now, in the ticks of process start times.
-pub(super) fn ticks() -> u64 {
-    let second = u128::from(ticks_per_second());
-    u64::try_from(moment::since_boot().as_nanos() * second / 1_000_000_000).unwrap_or(u64::MAX)
-}
-
-/// When a process that started at `start` ticks did so.
-///
-/// The kernel rounds start times down to a tick (1/100 s). This is the *end* of that tick: a
-/// service that was started after a file was written is never older than the file, which would
-/// call for a restart again and again. The price: a file written within the same hundredth of a
-/// second, after the start, goes unnoticed.
-pub(super) fn started_at(start: u64) -> Option<Timestamp> {
-    let nanos = u128::from(start + 1) * 1_000_000_000 / u128::from(ticks_per_second());
-    moment::of_boot(Duration::from_nanos(u64::try_from(nanos).ok()?))
-}
-
-fn ticks_per_second() -> u64 {
-    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
-    ticks
-        .and_then(|ticks| u64::try_from(ticks).ok())
-        .unwrap_or(100)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
     use nix::sys::signal::{Signal, kill};
 
     use super::*;

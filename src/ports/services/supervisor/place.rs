@@ -1,0 +1,159 @@
+//! Where supervisord listens, and what it asks of whoever comes.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::ports::root::Root;
+
+/// Where its configuration may be; the first one found wins, as for supervisord itself.
+const CONFIGURATIONS: [&str; 2] = ["/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"];
+
+/// No configuration is larger, in bytes.
+const MAX_FILE: usize = 1 << 20;
+
+/// Supervisord's socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// On the host, not on the machine that a sandbox is on.
+    pub(super) socket: PathBuf,
+    /// Name and password, when it wants them.
+    pub(super) login: Option<(String, String)>,
+}
+
+impl Place {
+    /// As the configuration of the host behind `root` says.
+    pub(super) fn find(root: &Root) -> Result<Place, String> {
+        for path in CONFIGURATIONS {
+            let path = Path::new(path);
+            let body = root.read(path, MAX_FILE).map_err(|e| e.to_string())?;
+            if let Some(body) = body {
+                let text = String::from_utf8_lossy(&body);
+                return Place::read(&text, path, root)
+                    .map_err(|why| format!("{}: {why}", path.display()));
+            }
+        }
+        Err(format!(
+            "there is no {} (is its package installed?)",
+            CONFIGURATIONS[0]
+        ))
+    }
+
+    fn read(text: &str, path: &Path, root: &Root) -> Result<Place, String> {
+        let file = value(text, "unix_http_server", "file").ok_or(
+            "its section [unix_http_server] has no file=, so that nobody can reach supervisord",
+        )?;
+        let here = root.outside(path.parent().unwrap_or(Path::new("/")));
+        let file = file.replace("%(here)s", &here.display().to_string());
+        if file.contains('%') || !file.starts_with('/') {
+            return Err(format!(
+                "cannot tell where `file={file}` is: write it as an absolute path"
+            ));
+        }
+        // Its paths are those of the machine, ours begin at the root.
+        let socket = Path::new(&file)
+            .strip_prefix(root.path())
+            .map_err(|_| format!("file={file} is not below {}", root.path().display()))?;
+        // The server keeps a password in the clear or as a hash, supervisorctl always in the clear.
+        let login = ["supervisorctl", "unix_http_server"]
+            .into_iter()
+            .find_map(|section| {
+                Some((
+                    value(text, section, "username")?,
+                    value(text, section, "password")?,
+                ))
+            });
+        Ok(Place {
+            socket: Path::new("/").join(socket),
+            login,
+        })
+    }
+
+    /// The folder of the socket, held open, and a path to the socket through it: no link that a
+    /// lesser user may have planted is followed on the way, and no path is too long.
+    pub(super) fn reach(&self, root: &Root) -> Result<(OwnedFd, PathBuf), String> {
+        let nobody = || format!("nothing listens on {}", self.socket.display());
+        let folder = self.socket.parent().ok_or_else(nobody)?;
+        let name = self.socket.file_name().ok_or_else(nobody)?;
+        let folder = root.open_folder(folder).map_err(|e| e.to_string())?;
+        let folder = folder.ok_or_else(nobody)?;
+        let path = Path::new("/proc/self/fd")
+            .join(std::os::fd::AsRawFd::as_raw_fd(&folder).to_string())
+            .join(name);
+        Ok((folder, path))
+    }
+}
+
+/// The value of a key as Python's configparser reads it, with inline comments after ` ;`.
+fn value(text: &str, section: &str, key: &str) -> Option<String> {
+    let mut inside = false;
+    let mut found = None;
+    for line in text.lines() {
+        let line = line.split(" ;").next().unwrap_or(line).trim_end();
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            inside = name == section;
+        } else if inside
+            && !line.starts_with([';', '#'])
+            && let Some((name, value)) = line.split_once(['=', ':'])
+            && name.trim().eq_ignore_ascii_case(key)
+        {
+            found = Some(value.trim().to_owned());
+        }
+    }
+    found.filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Place, String> {
+        let path = Path::new("/etc/supervisor/supervisord.conf");
+        Place::read(text, path, &Root::real().unwrap())
+    }
+
+    #[test]
+    fn the_socket_is_where_the_configuration_says() {
+        let debian = "; supervisor config file\n\n[unix_http_server]\nfile=/var/run/supervisor.sock   ; (the path)\nchmod=0700\n\n[supervisorctl]\nserverurl=unix:///elsewhere.sock\n";
+        let place = read(debian).unwrap();
+        assert_eq!(place.socket, Path::new("/var/run/supervisor.sock"));
+        assert_eq!(place.login, None);
+        let here = "[unix_http_server]\nFile : %(here)s/s.sock\n";
+        assert_eq!(
+            read(here).unwrap().socket,
+            Path::new("/etc/supervisor/s.sock")
+        );
+    }
+
+    #[test]
+    fn the_password_is_the_one_that_supervisorctl_uses() {
+        let text = "[unix_http_server]\nfile=/s\nusername=u\npassword={SHA}00\n[supervisorctl]\nusername=u\npassword=p=1\n";
+        assert_eq!(read(text).unwrap().login, Some(("u".into(), "p=1".into())));
+    }
+
+    #[test]
+    fn what_cannot_be_reached_says_what_to_do() {
+        for (text, word) in [
+            ("", "file="),
+            ("[inet_http_server]\nport=9001\n", "file="),
+            ("[unix_http_server]\n;file=/s\n", "file="),
+            ("[unix_http_server]\nfile=%(ENV_X)s/s\n", "absolute"),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_never_reaches_the_machines_own_supervisord() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path()).unwrap();
+        let path = Path::new("/etc/supervisord.conf");
+        let text = "[unix_http_server]\nfile=/run/supervisor.sock\n";
+        let why = Place::read(text, path, &root).unwrap_err();
+        assert!(why.contains("not below"), "{why}");
+        let inside = root.path().join("run/s.sock");
+        let text = format!("[unix_http_server]\nfile={}\n", inside.display());
+        let place = Place::read(&text, path, &root).unwrap();
+        assert_eq!(place.socket, Path::new("/run/s.sock"));
+    }
+}

@@ -1,0 +1,181 @@
+//! One question to supervisord: XML-RPC over HTTP over its Unix socket.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dxr::{FaultResponse, MethodCall, MethodResponse, TryFromValue, Value};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::handshake;
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::place::Place;
+use crate::ports::root::Root;
+use crate::ports::runtime::block_on;
+
+/// No answer is larger, in bytes: that is some thousand processes.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// How long a supervisord may take to listen after it was started.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Supervisord answered, and refused.
+    Fault {
+        code: i32,
+        text: String,
+    },
+    /// Nobody is there, or somebody who does not speak as supervisord does.
+    Unreachable(String),
+    TimedOut,
+}
+
+/// Supervisord's own numbers for what went wrong.
+pub(super) mod fault {
+    pub(in super::super) const SHUTDOWN_STATE: i32 = 6;
+    pub(in super::super) const BAD_NAME: i32 = 10;
+    pub(in super::super) const NO_FILE: i32 = 20;
+    pub(in super::super) const NOT_EXECUTABLE: i32 = 21;
+    pub(in super::super) const ABNORMAL_TERMINATION: i32 = 40;
+    pub(in super::super) const SPAWN_ERROR: i32 = 50;
+    pub(in super::super) const ALREADY_STARTED: i32 = 60;
+    pub(in super::super) const NOT_RUNNING: i32 = 70;
+    pub(in super::super) const ALREADY_ADDED: i32 = 90;
+    pub(in super::super) const CANT_REREAD: i32 = 92;
+}
+
+/// The way to a host's supervisord.
+#[derive(Debug)]
+pub(super) struct Wire {
+    root: Rc<Root>,
+}
+
+impl Wire {
+    pub(super) fn new(root: Rc<Root>) -> Wire {
+        Wire { root }
+    }
+
+    /// Asks for `supervisor.METHOD`, within `limit`. Each question has a connection of its own: a
+    /// supervisord that was restarted in between is simply asked.
+    pub(super) fn call<T: TryFromValue>(
+        &self,
+        limit: Duration,
+        method: &str,
+        params: Vec<Value>,
+    ) -> Result<T, Trouble> {
+        let place = Place::find(&self.root).map_err(Trouble::Unreachable)?;
+        let question = MethodCall {
+            name: format!("supervisor.{method}").into(),
+            params,
+        };
+        let question = question.to_xml().map_err(|e| speech(&e))?;
+        let answer = block_on(async {
+            let exchange = async {
+                let stream = self.connect(&place).await?;
+                exchange(stream, &place, question).await
+            };
+            tokio::time::timeout(limit, exchange).await
+        });
+        let answer = answer.map_err(|_| Trouble::TimedOut)??;
+        read(&answer)
+    }
+
+    /// A supervisord that was just started is not there at once.
+    async fn connect(&self, place: &Place) -> Result<UnixStream, Trouble> {
+        let begun = Instant::now();
+        loop {
+            let found = match place.reach(&self.root) {
+                Ok((_folder, path)) => UnixStream::connect(path).await.map_err(|error| {
+                    let early = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+                    let early = early.contains(&error.kind());
+                    (format!("{}: {error}", place.socket.display()), early)
+                }),
+                Err(why) => Err((why, false)),
+            };
+            let (why, early) = match found {
+                Ok(stream) => return Ok(stream),
+                Err(trouble) => trouble,
+            };
+            if !early || begun.elapsed() > PATIENCE {
+                return Err(Trouble::Unreachable(why));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn exchange(stream: UnixStream, place: &Place, question: String) -> Result<String, Trouble> {
+    let gone = |error: &dyn std::fmt::Display| {
+        Trouble::Unreachable(format!("{}: {error}", place.socket.display()))
+    };
+    let server = stream.peer_cred().map_err(|e| gone(&e))?.uid();
+    // Anybody could listen in a folder that anybody can write to.
+    if server != 0 && server != nix::unistd::geteuid().as_raw() {
+        return Err(gone(&format!(
+            "user {server} listens there; expected root, or who runs trueup"
+        )));
+    }
+    let mut request = Request::post("/RPC2")
+        .header(HOST, "localhost")
+        .header(CONNECTION, "close")
+        .header(CONTENT_TYPE, "text/xml");
+    if let Some((name, password)) = &place.login {
+        let login = STANDARD.encode(format!("{name}:{password}"));
+        request = request.header(AUTHORIZATION, format!("Basic {login}"));
+    }
+    let body = Full::new(Bytes::from(question));
+    let request = request.body(body).map_err(|e| gone(&e))?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| gone(&e))?;
+    let connection = tokio::spawn(connection);
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|e| gone(&e))?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(gone(&match status {
+                StatusCode::UNAUTHORIZED => {
+                    "it wants another username= and password= than its configuration has".into()
+                }
+                status => format!("it answered with {status}"),
+            }));
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER);
+        let body = body.collect().await.map_err(|e| gone(&e))?.to_bytes();
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+    .await;
+    connection.abort();
+    answer
+}
+
+fn read<T: TryFromValue>(answer: &str) -> Result<T, Trouble> {
+    match MethodResponse::from_xml(answer) {
+        Ok(response) => T::try_from_value(&response.value).map_err(|e| speech(&e)),
+        Err(_) => {
+            let fault = FaultResponse::from_xml(answer)
+                .map_err(|_| speech(&"what it answered is no XML-RPC"))?
+                .fault;
+            Err(match fault.code() {
+                fault::SHUTDOWN_STATE => Trouble::Unreachable("it is shutting down".into()),
+                code => Trouble::Fault {
+                    code,
+                    text: fault.string().to_owned(),
+                },
+            })
+        }
+    }
+}
+
+fn speech(error: &dyn std::fmt::Display) -> Trouble {
+    let text: String = error.to_string().chars().take(200).collect();
+    Trouble::Unreachable(text)
+}
