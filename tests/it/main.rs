@@ -9,6 +9,7 @@
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
 //! - [`cli`]: what every command owes to scripts and pipes
+//! - [`roles`]: the shipped roles
 //! - [`tidy`]: the layout of the source itself
 //!
 //! Every sandbox is a folder of its own, so tests run side by side; what they start ends with them.
@@ -30,6 +31,7 @@ mod git_http;
 mod privilege;
 mod processes;
 mod release_crash;
+mod roles;
 mod sandbox;
 mod scenario;
 mod tidy;

@@ -78,14 +78,15 @@ aws_secret_access_key = $AWS_SECRET_ACCESS_KEY
 END
 }
 
-# A host `git` with the app's repository, read over ssh with a deploy key or over the git protocol:
+# give_git_server [APP]: a host `git` with the repository of rack-app, or of another app in tests/fixtures, read over ssh
+# with a deploy key or over the git protocol:
 #   git@$git_address:shop.git     git://$git_address/shop.git     and the shas in ${sha[v1]} and so on
 give_git_server() {
   # shellcheck disable=SC2034  # for scenarios
   declare -gA sha
   local name value
   # shellcheck disable=SC2034
-  while read -r name value; do sha[$name]=$value; done < <("$tests/fixtures/make-repo" "$SCRATCH/shop.git")
+  while read -r name value; do sha[$name]=$value; done < <("$tests/fixtures/make-repo" "$SCRATCH/shop.git" "${1:-rack-app}")
   host git
   git_address=$(address git)
   # shellcheck disable=SC2016
@@ -114,30 +115,51 @@ give_trueup() {
   done
 }
 
-# give_app_server HOST REPOSITORY: a fresh host with settings to run the app `shop`, everything but its first pass.
-# The settings are in $SCRATCH/node.yml too, for commands from outside. Needs give_git_server and give_s3 before.
-give_app_server() {
+# give_server HOST ROLE <attributes: a fresh host with settings for this role, everything but its first pass. The settings
+# are in $SCRATCH/node.yml too, for commands from outside. Needs give_git_server and give_s3 before.
+give_server() {
+  local attributes
+  attributes=$(sed 's/^/  /')                            # before anything else reads our input
   host "$1"
   give_apt_repo "$1"
   give_deploy_key "$1"
   give_keys "$1"
   cat >"$SCRATCH/node.yml" <<END
 environment: production
-roles: [app]
+roles: [$2]
 store: {url: "s3://$bucket", region: $AWS_REGION, endpoint: "$endpoint", path_style: true}
 attributes:
-  packages: [nginx-light, ruby, bundler]
   deploy_key: /etc/trueup/deploy_key
   known_hosts: ["$git_address $(on git cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)"]
-  apps:
-    shop:
-      repo: "$2"
-      port: 3000
-      steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
-      assets: {run: bin/build}
+$attributes
 END
   write "$1:/etc/trueup/node.yml" <"$SCRATCH/node.yml"
   give_trueup "$1"
+}
+
+# give_app_server HOST REPOSITORY: such a host for the Ruby app `shop`.
+give_app_server() {
+  give_server "$1" app <<END
+packages: [nginx-light, ruby, bundler]
+apps:
+  shop:
+    repo: "$2"
+    port: 3000
+    steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
+    assets: {run: bin/build}
+END
+}
+
+# give_wheels HOST PACKAGE...: Python packages with all that they need, from PyPI by way of this machine, in /srv/wheels.
+# Needs give_s3 before, for its pip. What was fetched once is kept.
+give_wheels() {
+  local tools=${TRUEUP_TEST_TOOLS:-$tests/../target/test-tools} wheels
+  wheels=$tools/wheels-$(printf '%s\n' "${@:2}" | sha256sum | cut -c1-12)
+  if [ ! -d "$wheels" ]; then
+    "$tools/ministack/bin/python" -m pip --quiet --disable-pip-version-check download --dest "$wheels.$$" "${@:2}"
+    mv -T "$wheels.$$" "$wheels" 2>/dev/null || rm -rf "$wheels.$$"
+  fi
+  lab cp "$wheels" "$1:/srv/wheels"
 }
 
 # publish SHA [OPTION...]: as CI does, from outside
@@ -147,6 +169,18 @@ publish() { "$TRUEUP" --config "$SCRATCH/node.yml" publish production "shop=$1" 
 page() { curl -sS --fail --max-time 5 "http://$(address "$1")${2:-/}"; }
 page_says() { [[ "$(page "$1")" == *"$2"* ]]; }
 page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version|pid|asset
+
+# under_load HOST: visitors ask for its page without pause until all_answered, which tells about requests that failed.
+under_load() {
+  load "http://$(address "$1")/" 2 "$SCRATCH/stop" >"$SCRATCH/load" &
+  visitors=$!
+}
+all_answered() {
+  touch "$SCRATCH/stop"; wait "$visitors"
+  said=$(cat "$SCRATCH/load")
+  echo "  $said"
+  has "no request failed" " failed 0 " "$said"
+}
 
 # shown HOST UNIT PROPERTY, as systemd has it                   starts HOST UNIT: how often it was started, by the journal
 shown() { on "$1" systemctl show "$2" --property="$3" --value; }

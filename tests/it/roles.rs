@@ -1,0 +1,145 @@
+//! The shipped roles, as they are used: with the few attributes that an app needs.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use crate::privilege::is_root;
+use crate::sandbox::{Ran, Sandbox, isolated};
+
+/// A host with the shipped roles and these settings.
+fn host(roles: &str, attributes: &str) -> Sandbox {
+    let host = Sandbox::empty();
+    let attributes = attributes.replace("@REPO@", &host.beside("repo").display().to_string());
+    host.write(
+        "/etc/trueup/node.yml",
+        &format!(
+            "environment: production\nroles: [{roles}]\nstore: {{url: \"dir:@STORE@\"}}\nattributes:\n{attributes}"
+        ),
+    );
+    host.manifest(crate::sandbox::MANIFEST);
+    host.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
+    host.write("/etc/group", "root:x:0:\n");
+    host
+}
+
+fn run(host: &Sandbox, args: &[&str]) -> Ran {
+    let mut command = host.command(args);
+    command.env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"));
+    host.ran(command)
+}
+
+#[test]
+fn a_plain_app_needs_few_attributes_in_every_shipped_role() {
+    for (roles, attributes) in [
+        ("base", "  deploy_user: deploy\n"),
+        ("app", "  apps:\n    a: {repo: /a.git, port: 3000}\n"),
+        (
+            "python",
+            "  python_apps:\n    a: {repo: /a.git, port: 8000, app_module: a.wsgi}\n",
+        ),
+        (
+            "python",
+            "  python_apps:\n    a: {repo: /a.git, port: 8000, app_module: \"a:app\", server: uvicorn, manager: systemd}\n",
+        ),
+        (
+            "web",
+            "  web_apps:\n    a: {repo: /a.git, port: 4000, command: node a.js}\n    files: {repo: /b.git}\n",
+        ),
+        (
+            "web",
+            "  web_apps:\n    a: {repo: /a.git, port: 4000, command: \"./a $fd\", socket: true, manager: supervisor}\n",
+        ),
+        (
+            "app, python, web",
+            "  apps:\n    a: {repo: /a.git, port: 3000}\n  python_apps:\n    b: {repo: /b.git, port: 8000, app_module: b}\n  web_apps:\n    c: {repo: /c.git}\n",
+        ),
+    ] {
+        let host = host(roles, attributes);
+        let ran = run(&host, &["validate"]);
+        assert_eq!(ran.code, 0, "{roles}: {attributes}{ran}");
+    }
+}
+
+/// Answers with what is in its environment and where it runs.
+const SERVER: &str = r#"
+import http.server, json, os, socket, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({**os.environ, "CWD": os.getcwd()}).encode())
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Page, bind_and_activate=False)
+server.socket = socket.socket(fileno=int(sys.argv[1]))
+server.serve_forever()
+"#;
+
+#[test]
+fn an_app_finds_its_port_open_and_in_its_environment_what_was_written() {
+    if !is_root("accounts in a sandbox") {
+        return;
+    }
+    let odd = "it's 50% \"x\" $HOME `id` \\n # ; & <tag> ä\nand 'more'\n";
+    let value = serde_json::to_string(odd).unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let port = free.unwrap().port();
+    let host = host(
+        "web",
+        &format!(
+            "  packages: []\n  nginx: false\n  web_apps:\n    a:\n      repo: \"@REPO@\"\n      port: {port}\n      command: python3 server.py $fd\n      socket: true\n      env: {{WORD: {value}, NUMBER: 3}}\n      secrets: {{SECRET: {value}}}\n"
+        ),
+    );
+    let repo = host.beside("repo");
+    std::fs::create_dir(&repo).unwrap();
+    std::fs::write(repo.join("server.py"), SERVER).unwrap();
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        isolated(&mut command);
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
+        let output = command.current_dir(&repo).args(who).args(args).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    git(&["init", "-q", "."]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "Open"]);
+    host.manifest(format!(
+        "production: {{a: {}}}\n",
+        git(&["rev-parse", "HEAD"]).trim()
+    ));
+    let plan = run(&host, &["plan"]).to_string();
+    assert!(plan.contains("a/code") && !plan.contains("<tag>"), "{plan}");
+    let ran = run(&host, &["converge"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(
+        run(&host, &["plan"]).code,
+        0,
+        "a second pass has nothing to do"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let got: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&got["WORD"], &got["SECRET"]), (&odd.into(), &odd.into()));
+    assert_eq!(
+        (&got["NUMBER"], &got["PORT"]),
+        (&"3".into(), &port.to_string().into())
+    );
+    let place = got["CWD"].as_str().unwrap();
+    assert!(place.contains("/srv/www/a/releases/"), "{place}");
+}
+
+#[test]
+fn the_readme_names_every_shipped_role() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(top.join("README.md")).unwrap();
+    for entry in std::fs::read_dir(top.join("roles")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
+    }
+}

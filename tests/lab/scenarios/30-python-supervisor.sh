@@ -1,0 +1,61 @@
+#!/bin/bash
+# 30-python-supervisor: a Flask app under gunicorn and supervisor: no request fails over a deploy
+# timeout: 150
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+give_git_server flask-app
+give_s3
+give_server web python <<END
+packages: [nginx-light, python3, python3-venv]
+python_apps:
+  shop:
+    repo: "git@$git_address:shop.git"
+    port: 8000
+    app_module: "app:app"
+    workers: 2
+    env: {PIP_NO_INDEX: "1", PIP_FIND_LINKS: /srv/wheels}
+    secrets: {SECRET: "it's 50% \"x\" \$HOME"}
+    health: {url: "http://127.0.0.1:8000/health", times: 1}
+END
+give_wheels web flask==3.1.3 gunicorn==27.0.1 uvicorn==0.54.0
+in_shop() { on web supervisorctl "$1" shop:shop_1; }
+
+check "v1 is published" publish "${sha[v1]}" --create
+check "the host converges" on web trueup converge
+wait_for 10 "a visitor gets v1 through nginx" page_says web "version v1"
+has "the app has its secrets as they were written" "secret it's 50% \"x\" \$HOME" "$(page web)"
+has "and its own home" "home /home/deploy" "$(page web)"
+has "nginx serves the files of the release" "Disallow" "$(page web /robots.txt)"
+same "a worker of the gunicorn that supervisor started answers" "$(in_shop pid)" \
+  "$(on web ps -o ppid= -p "$(page_line web pid)" | tr -d ' ')"
+has "it runs in its release, and from that one's own virtual environment" "/srv/www/shop/releases/" \
+  "$(on web readlink "/proc/$(in_shop pid)/cwd")"
+has "supervisor comes up with the host" enabled "$(on web systemctl is-enabled supervisor)"
+
+on web touch /run/before
+pid=$(in_shop pid) holder=$(on web supervisorctl pid shop:shop_0) workers=$(on web pgrep -d, nginx)
+code "a second pass converges" 0 on web trueup converge
+has "and reports no change" "0 changes" "$said"
+same "it wrote nothing outside its own records" "" "$(written web /run/before)"
+same "gunicorn was left alone" "$pid" "$(in_shop pid)"
+
+under_load web
+check "v2 is published" publish "${sha[v2]}"
+check "the host converges" on web trueup converge
+has "a visitor gets v2" "version v2" "$(page web)"
+all_answered
+differs "gunicorn was restarted" "$pid" "$(in_shop pid)"
+same "what holds its port was not" "$holder" "$(on web supervisorctl pid shop:shop_0)"
+same "nginx was not even reloaded" "$workers" "$(on web pgrep -d, nginx)"
+
+check "a line is added to the app's section by hand" on web sh -c 'echo "stopsignal=QUIT" >>/etc/supervisor/conf.d/shop.conf'
+code "the plan shows the drift and what it brings" 2 on web trueup plan
+has "with its cause" "restart service:shop:shop_1 (because of shop/program)" "$said"
+check "the host converges" on web trueup converge
+has "supervisor has nothing left to take up" "No config updates" "$(on web supervisorctl reread)"
+has "and the app answers" "version v2" "$(page web)"
+
+check "gunicorn is killed for good" on web supervisorctl stop shop:shop_1
+check "the host converges" on web trueup converge
+has "and the app answers" "version v2" "$(page web)"
