@@ -90,7 +90,7 @@ impl Walk<'_> {
                     Err(failure) => Some(Box::new(|change| Result::Failed(Some(change), failure))),
                 });
             }
-            Verdict::Failed(why) => why,
+            Verdict::Failed(why) => self.with_last_words(resource, catalog, why),
         };
         self.tell(
             &resource.id,
@@ -143,7 +143,7 @@ impl Walk<'_> {
                 change,
                 Failure::new(format!(
                     "{tried} failed and {back} is back: {}",
-                    why.message
+                    first_line(&why)
                 ))
                 .hint(LIFT),
             ),
@@ -174,6 +174,22 @@ impl Walk<'_> {
             }
             _ => Result::Waiting(change, "the next pass goes on to it".into()),
         })
+    }
+
+    /// Why a trial failed, with what its users had to say before they are restarted.
+    fn with_last_words(&self, resource: &Resource, catalog: &Catalog, why: Failure) -> Failure {
+        // A service that did not start has said so already.
+        if why.message.contains('\n') {
+            return why;
+        }
+        let mut message = why.message.clone();
+        for user in using(resource, catalog) {
+            let words = user.body.last_words(self.host);
+            if !words.is_empty() {
+                message += &format!("\n{} printed last:\n{}", user.id, words.join("\n"));
+            }
+        }
+        Failure { message, ..why }
     }
 
     fn tell(&mut self, id: &str, word: &str) {

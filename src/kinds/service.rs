@@ -175,6 +175,10 @@ impl Kind for Service {
         }
     }
 
+    fn last_words(spec: &Spec, host: &Host) -> Vec<String> {
+        services(spec, host).last_words(&spec.name)
+    }
+
     fn pay(spec: &Spec, duty: Duty, host: &Host) -> Result<(), Failure> {
         match duty {
             Duty::Reload => services(spec, host).reload(&spec.name)?,

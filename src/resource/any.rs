@@ -115,6 +115,7 @@ pub trait AnyResource {
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
     fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
+    fn last_words(&self, host: &Host) -> Vec<String>;
     fn prove(
         &self,
         host: &Host,
@@ -185,6 +186,10 @@ impl<K: Kind> AnyResource for Typed<K> {
 
     fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
         K::runs_from(&self.spec, host, trial)
+    }
+
+    fn last_words(&self, host: &Host) -> Vec<String> {
+        K::last_words(&self.spec, host)
     }
 
     fn prove(

@@ -129,6 +129,11 @@ pub trait Kind: Probed + 'static {
         Ok(())
     }
 
+    /// As a user of something that failed its trial: what it printed last, newest last.
+    fn last_words(_spec: &Self::Spec, _host: &Host) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Watches a trial to its end. `users` says whether all its users run from it.
     fn prove(
         _spec: &Self::Spec,

@@ -99,6 +99,10 @@ impl Services for Absent {
     fn disable(&self, _: &str) -> Result<(), ServiceError> {
         self.unreachable()
     }
+
+    fn last_words(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

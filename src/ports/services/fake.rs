@@ -272,6 +272,14 @@ impl Services for FakeServices {
             Ok(())
         })
     }
+
+    fn last_words(&self, name: &str) -> Vec<String> {
+        let state = self.state.borrow();
+        state
+            .services
+            .get(name)
+            .map_or(Vec::new(), |service| service.log.clone())
+    }
 }
 
 #[cfg(test)]

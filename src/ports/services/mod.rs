@@ -144,4 +144,6 @@ pub trait Services {
     fn reload(&self, name: &str) -> Result<(), ServiceError>;
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
+    /// The last lines that it printed, newest last; none when they cannot be had.
+    fn last_words(&self, name: &str) -> Vec<String>;
 }

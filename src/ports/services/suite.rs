@@ -350,6 +350,12 @@ fn a_start_that_fails_carries_the_log(bench: &mut Bench) {
     wait_for("nobody tries it again", || {
         bench.services.status(&name).unwrap().active == Active::Failed
     });
+    let words = bench.services.last_words(&name);
+    assert!(
+        words.iter().any(|line| line == "no config here"),
+        "{words:?}"
+    );
+    assert_eq!(bench.services.last_words("nobody-knows-this"), [""; 0]);
     let missing = bench.service("/no/such/program");
     let error = bench.services.start(&missing).unwrap_err();
     assert!(matches!(error, ServiceError::Failed { .. }), "{error}");

@@ -216,4 +216,9 @@ impl Services for ProcessServices {
     fn disable(&self, name: &str) -> Result<(), ServiceError> {
         self.about("disable", name)?.enable(false)
     }
+
+    fn last_words(&self, name: &str) -> Vec<String> {
+        let log = UnitName::new(name).map(|name| self.log(&name));
+        log.map_or(Vec::new(), |log| launch::log_tail(&self.root, &log, 0))
+    }
 }

@@ -82,4 +82,9 @@ impl Services for SupervisorServices {
     fn disable(&self, name: &str) -> Result {
         self.about("disable", name)?.is_known()
     }
+
+    fn last_words(&self, name: &str) -> Vec<String> {
+        let about = self.about("status", name);
+        about.map_or(Vec::new(), |about| about.last_words())
+    }
 }

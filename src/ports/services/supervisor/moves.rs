@@ -284,6 +284,13 @@ impl Move<'_> {
         Vec::new()
     }
 
+    /// What the first of its processes that printed anything printed last.
+    pub(super) fn last_words(&self) -> Vec<String> {
+        let now = self.now().unwrap_or_default();
+        let mut said = now.iter().map(|process| self.log(process));
+        said.find(|lines| !lines.is_empty()).unwrap_or_default()
+    }
+
     pub(super) fn start(&self) -> Result {
         // What is up as a whole is left alone, whatever its configuration says now.
         let now = self.now()?;

@@ -336,6 +336,10 @@ impl Services for SystemdServices {
             _ => self.files("disable", &name, &reading),
         }
     }
+
+    fn last_words(&self, name: &str) -> Vec<String> {
+        UnitName::new(name).map_or(Vec::new(), |name| self.log(&name))
+    }
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
