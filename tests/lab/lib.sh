@@ -172,7 +172,7 @@ page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version
 
 # under_load HOST: visitors ask for its page without pause until all_answered, which tells about requests that failed.
 under_load() {
-  load "http://$(address "$1")/" 2 "$SCRATCH/stop" >"$SCRATCH/load" &
+  nice -n 19 "$tests/lab/load" "http://$(address "$1")/" 2 "$SCRATCH/stop" >"$SCRATCH/load" &
   visitors=$!
 }
 all_answered() {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # 30-python-supervisor: a Flask app under gunicorn and supervisor: no request fails over a deploy
-# timeout: 150
+# timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # 31-web-apps: a Node app with its own unit and socket, the same under supervisor without one, and static files alone
-# timeout: 120
+# timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 

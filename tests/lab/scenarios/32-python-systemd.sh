@@ -1,6 +1,6 @@
 #!/bin/bash
 # 32-python-systemd: an ASGI app under uvicorn and systemd: no request fails over a deploy
-# timeout: 150
+# timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
