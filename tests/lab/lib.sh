@@ -172,6 +172,7 @@ page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version
 
 # under_load HOST: visitors ask for its page without pause until all_answered, which tells about requests that failed.
 under_load() {
+  rm -f "$SCRATCH/stop"
   nice -n 19 "$tests/lab/load" "http://$(address "$1")/" 2 "$SCRATCH/stop" >"$SCRATCH/load" &
   visitors=$!
 }
@@ -180,6 +181,27 @@ all_answered() {
   said=$(cat "$SCRATCH/load")
   echo "  $said"
   has "no request failed" " failed 0 " "$said"
+}
+
+# bad_ones_go_back HOST VERSION: the versions that are broken and sick are taken back to VERSION, stay refused, and no
+# visitor notices; then somebody goes back to v1.
+bad_ones_go_back() {
+  local bad
+  under_load "$1"
+  for bad in broken sick; do
+    check "a version that is $bad is published" publish "${sha[$bad]}"
+    code "it is taken back" 4 on "$1" trueup converge
+    has "with the reason" "goes back to" "$said"
+    has "a visitor gets $2" "version $2" "$(page "$1")"
+    code "and it stays refused" 4 on "$1" trueup converge
+    has "with the reason" "quarantined" "$said"
+  done
+  check "v1 is published again" publish "${sha[v1]}"
+  code "nothing is built for it" 2 on "$1" trueup plan
+  has "because it is still there" "${sha[v1]:0:7})" "$said"
+  check "the host goes back" on "$1" trueup converge
+  has "a visitor gets v1" "version v1" "$(page "$1")"
+  all_answered
 }
 
 # shown HOST UNIT PROPERTY, as systemd has it                   starts HOST UNIT: how often it was started, by the journal

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 30-python-supervisor: a Flask app under gunicorn and supervisor: no request fails over a deploy
+# 30-python-supervisor: a Flask app under gunicorn and supervisor: no request fails over deploys, bad ones and back
 # timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -17,6 +17,7 @@ python_apps:
     env: {PIP_NO_INDEX: "1", PIP_FIND_LINKS: /srv/wheels}
     secrets: {SECRET: "it's 50% \"x\" \$HOME"}
     health: {url: "http://127.0.0.1:8000/health", times: 1}
+    gate_timeout: 6s
 END
 give_wheels web flask==3.1.3 gunicorn==27.0.1 uvicorn==0.54.0
 in_shop() { on web supervisorctl "$1" shop:shop_1; }
@@ -59,3 +60,5 @@ has "and the app answers" "version v2" "$(page web)"
 check "gunicorn is killed for good" on web supervisorctl stop shop:shop_1
 check "the host converges" on web trueup converge
 has "and the app answers" "version v2" "$(page web)"
+
+bad_ones_go_back web v2

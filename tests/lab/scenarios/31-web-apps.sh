@@ -16,7 +16,8 @@ web_apps:
     port: 4000
     socket: true
     server_names: ["$(address web)"]
-    health: {url: "http://127.0.0.1:4000/", times: 1}
+    health: {url: "http://127.0.0.1:4000/health", times: 1}
+    gate_timeout: 6s
   plain:
     repo: "git@$git_address:shop.git"
     command: node server.js
@@ -58,3 +59,5 @@ same "it was started twice in all" 2 "$(starts web app-shop)"
 wait_for 10 "the app under supervisor is at v2" site_says plain / "version v2"
 same "and so are the static files" v2 "$(site docs /version)"
 same "nginx was not even reloaded" "$workers" "$(on web pgrep -d, nginx)"
+
+bad_ones_go_back web v2
