@@ -89,6 +89,10 @@ pub struct Spec {
     /// active is kept in any case.
     #[serde(default = "five")]
     pub keep_releases: usize,
+    /// Whether the tree of the next release is made ahead, when nothing else is to be done. It costs
+    /// the disk two further copies of the code (none where the filesystem shares them: btrfs, xfs).
+    #[serde(default = "yes")]
+    pub spare: bool,
     /// Deploy this commit, whatever the manifest says.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub sha: Option<Sha>,
@@ -161,6 +165,10 @@ pub struct Migrate {
     pub env: BTreeMap<String, String>,
     /// How long it may take; `15m` when not given.
     pub timeout: Option<Seconds>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn five() -> usize {
