@@ -9,6 +9,7 @@ pub mod clock;
 pub mod exec;
 pub mod http;
 pub mod lock;
+pub mod pace;
 pub mod packages;
 pub mod patience;
 pub mod pause;

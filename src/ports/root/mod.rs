@@ -6,8 +6,11 @@
 //! `resolve.rs`.
 
 mod attrs;
+mod copy;
+mod folder;
 mod read;
 mod resolve;
+mod subvolume;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -26,6 +29,8 @@ use nix::sys::stat::Mode as NixMode;
 use nix::unistd::{Uid, geteuid};
 
 pub use attrs::{Attrs, FileKind, Meta};
+pub use copy::Copier;
+pub use folder::{Folder, Room, begin_writing};
 pub use write::is_leftover;
 
 /// Why a path of the host could not be read or changed.
@@ -60,6 +65,19 @@ impl RootError {
             self,
             RootError::Io {
                 source: Errno::ENOSPC | Errno::EDQUOT,
+                ..
+            }
+        )
+    }
+
+    /// Whether a link could not be made because of what it was to point to: nothing, too much, or a
+    /// NUL.
+    pub fn is_bad_target(&self) -> bool {
+        matches!(
+            self,
+            RootError::Io {
+                verb: "link",
+                source: Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EINVAL,
                 ..
             }
         )

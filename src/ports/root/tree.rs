@@ -82,7 +82,7 @@ fn own_at(
     fchmod(&dir, Mode::from_bits_truncate(0o755))
 }
 
-fn remove_at(parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
+pub(super) fn remove_at(parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
     match unlinkat(parent.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
         Err(Errno::EISDIR | Errno::EPERM) => {}
         done => return done,
@@ -110,6 +110,6 @@ fn remove_at(parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
     unlinkat(parent.as_fd(), name, UnlinkatFlags::RemoveDir)
 }
 
-fn is_dots(name: &CStr) -> bool {
+pub(super) fn is_dots(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }

@@ -290,7 +290,7 @@ fn temporary(name: &OsStr) -> OsString {
     temp
 }
 
-fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {
+pub(super) fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {
     // Owner first: chown clears the set-id bits that mode may ask for.
     own(file, &OsString::new(), attrs)?;
     match attrs.mode {
@@ -300,7 +300,7 @@ fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {
 }
 
 /// Sets the owner of `name` below `at`, or of `at` itself when `name` is empty. Follows nothing.
-fn own(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
+pub(super) fn own(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
     if attrs.uid.is_none() && attrs.gid.is_none() {
         return Ok(());
     }

@@ -1,0 +1,243 @@
+//! A folder held open, for work on what is below it by several threads at once.
+//!
+//! Nothing here leaves the folder: names are single parts, ways down are resolved by the kernel
+//! beneath the folder and without following any link, and files are only ever made anew.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::libc;
+use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::unistd::{fsync, symlinkat, syncfs};
+
+use super::read::errno;
+use super::tree::{is_dots, remove_at};
+use super::write::{own, set};
+use super::{Attrs, FileKind, Meta, Result, Root, RootError};
+
+const OPEN: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// A folder of the host, held open.
+#[derive(Debug)]
+pub struct Folder {
+    pub(super) fd: OwnedFd,
+    /// For messages.
+    path: PathBuf,
+}
+
+/// What the filesystem of a folder still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// In bytes, for everybody: what is reserved for root is left to root.
+    pub bytes: u64,
+    /// How many more files and folders fit; `None` where the filesystem does not count them.
+    pub files: Option<u64>,
+    /// In bytes: every file takes a multiple of it.
+    pub block: u64,
+}
+
+impl Root {
+    /// Opens a folder. `None` when there is nothing.
+    pub fn open_folder(&self, path: &Path) -> Result<Option<Folder>> {
+        let Some(spot) = self.spot("open", path)? else {
+            return Ok(None);
+        };
+        match openat(&spot.parent, spot.name.as_os_str(), OPEN, Mode::empty()) {
+            Ok(fd) => Ok(Some(Folder {
+                fd,
+                path: path.into(),
+            })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(source) => Err(self.io("open", path)(source)),
+        }
+    }
+
+    /// Who owns what trueup makes and gives to nobody: uid and gid.
+    pub fn maker(&self) -> (u32, u32) {
+        (self.euid.as_raw(), nix::unistd::getegid().as_raw())
+    }
+}
+
+impl Folder {
+    pub(super) fn io(&self, verb: &'static str, name: &OsStr, source: Errno) -> RootError {
+        let path = match name.is_empty() {
+            true => self.path.clone(),
+            false => self.path.join(name),
+        };
+        RootError::Io { verb, path, source }
+    }
+
+    /// The folder at a relative path below this one, or this one for an empty path. `None` when
+    /// there is nothing, or no folder.
+    pub fn inside(&self, way: &Path) -> Result<Option<Folder>> {
+        let way_down = match way.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => way,
+        };
+        let how = OpenHow::new().flags(OPEN).resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+        let opened = match openat2(&self.fd, way_down, how) {
+            // A kernel or sandbox without openat2.
+            Err(Errno::ENOSYS | Errno::EPERM) => self.step_down(way),
+            opened => opened,
+        };
+        match opened {
+            Ok(fd) => Ok(Some(Folder {
+                fd,
+                path: self.path.join(way),
+            })),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            Err(source) => Err(self.io("open", way.as_os_str(), source)),
+        }
+    }
+
+    /// The same with a call for each part.
+    fn step_down(&self, way: &Path) -> nix::Result<OwnedFd> {
+        let mut fd = openat(&self.fd, ".", OPEN, Mode::empty())?;
+        for part in way.components() {
+            let std::path::Component::Normal(part) = part else {
+                return Err(Errno::ELOOP);
+            };
+            fd = openat(&fd, part, OPEN, Mode::empty())?;
+        }
+        Ok(fd)
+    }
+
+    /// What is in the folder, in no particular order.
+    pub fn entries(&self) -> Result<Vec<(OsString, FileKind)>> {
+        let io = |source| self.io("list", OsStr::new(""), source);
+        let own = openat(&self.fd, ".", OPEN, Mode::empty()).map_err(io)?;
+        let mut dir = Dir::from_fd(own).map_err(io)?;
+        let mut entries = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry.map_err(io)?;
+            if is_dots(entry.file_name()) {
+                continue;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            let kind = match entry.file_type() {
+                Some(Type::File) => FileKind::File,
+                Some(Type::Directory) => FileKind::Directory,
+                Some(Type::Symlink) => FileKind::Symlink,
+                Some(_) => FileKind::Other,
+                None => self.meta(&name)?.kind,
+            };
+            entries.push((name, kind));
+        }
+        Ok(entries)
+    }
+
+    /// What something in the folder is; of a link, the link itself.
+    pub fn meta(&self, name: &OsStr) -> Result<Meta> {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map(Meta::from)
+            .map_err(|source| self.io("look at", name, source))
+    }
+
+    /// Where a link in the folder points, as written in it.
+    pub fn read_link(&self, name: &OsStr) -> Result<OsString> {
+        readlinkat(&self.fd, name).map_err(|source| self.io("read", name, source))
+    }
+
+    /// Opens a file in the folder for reading. `None` when there is nothing, or no plain file.
+    pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => {
+                let file = File::from(fd);
+                let plain = file.metadata().is_ok_and(|meta| meta.is_file());
+                Ok(plain.then_some(file))
+            }
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => Ok(None),
+            Err(source) => Err(self.io("read", name, source)),
+        }
+    }
+
+    /// Makes a folder in this one. Nothing may be there.
+    pub fn make_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
+        // Closed to others until its owner and mode are right.
+        let closed = Mode::from_bits_truncate(0o700);
+        let made = mkdirat(&self.fd, name, closed).and_then(|()| {
+            let folder = File::from(openat(&self.fd, name, OPEN, Mode::empty())?);
+            set(&folder, attrs)
+        });
+        made.map_err(|source| self.io("make", name, source))
+    }
+
+    /// Makes a file in the folder, with this content. Nothing may be there. It is on disk once it is
+    /// synced, which the caller sees to.
+    pub fn make_file(&self, name: &OsStr, body: &[u8], attrs: &Attrs) -> Result<File> {
+        let made = self.fresh(name).and_then(|mut file| {
+            file.write_all(body).map_err(|error| errno(&error))?;
+            set(&file, attrs)?;
+            Ok(file)
+        });
+        made.map_err(|source| self.io("write", name, source))
+    }
+
+    /// A new, empty file that nobody else can open yet.
+    pub(super) fn fresh(&self, name: &OsStr) -> nix::Result<File> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
+    }
+
+    /// Makes a link in the folder. Nothing may be there.
+    pub fn make_link(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
+        symlinkat(target, &self.fd, name)
+            .and_then(|()| own(&self.fd, name, attrs))
+            .map_err(|source| self.io("link", name, source))
+    }
+
+    /// Removes something from the folder with everything below it. What is not there is no error.
+    pub fn remove(&self, name: &OsStr) -> Result<()> {
+        match remove_at(&self.fd, name) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(source) => Err(self.io("remove", name, source)),
+        }
+    }
+
+    /// Waits until what was made in and removed from the folder is on disk; not what is in it.
+    pub fn sync(&self) -> Result<()> {
+        fsync(&self.fd).map_err(|source| self.io("sync", OsStr::new(""), source))
+    }
+
+    /// Waits until everything written so far to the folder's filesystem is on disk.
+    pub fn sync_filesystem(&self) -> Result<()> {
+        syncfs(&self.fd).map_err(|source| self.io("sync", OsStr::new(""), source))
+    }
+
+    /// How much still fits.
+    pub fn room(&self) -> Result<Room> {
+        let seen = nix::sys::statvfs::fstatvfs(&self.fd)
+            .map_err(|source| self.io("look at", OsStr::new(""), source))?;
+        let block = seen.fragment_size().max(1);
+        Ok(Room {
+            bytes: seen.blocks_available().saturating_mul(block),
+            files: (seen.files() > 0).then(|| seen.files_available()),
+            block,
+        })
+    }
+}
+
+/// Has the kernel begin to write a file to disk, with the priority of the calling thread, and does
+/// not wait for it: a sync later has less to do. Where that cannot be asked for, the sync does it all.
+pub fn begin_writing(file: &File) {
+    // SAFETY: a system call on an open descriptor, with numbers that mean "all of it".
+    unsafe {
+        libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
