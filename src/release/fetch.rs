@@ -34,6 +34,12 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 ///
 /// Its settings belong to the process; trueup runs one deployment at a time.
 pub(super) fn settle() -> Result<(), Failure> {
+    settle_reading()?;
+    line::register_all().map_err(unsettled)
+}
+
+/// The part of it that reading a mirror needs.
+pub(super) fn settle_reading() -> Result<(), Failure> {
     use git2::{ConfigLevel as Level, opts};
     // SAFETY: plain settings, made while no other thread of trueup uses libgit2.
     let settled = unsafe {
@@ -44,10 +50,15 @@ pub(super) fn settle() -> Result<(), Failure> {
             // Mirrors and local repositories belong to whom they belong; no hook of theirs is run.
             .and_then(|()| opts::set_verify_owner_validation(false))
     };
-    let settled = settled.map_err(|error| error.message().to_owned());
-    settled
-        .and_then(|()| line::register_all())
-        .map_err(|why| Failure::new(format!("cannot set up libgit2: {why}")))
+    // What came over the network was checked as it came, and a broken disk shows in the checksums
+    // of what is packed. To hash every object again at each read, which git does not do either, would
+    // take a third of the time of laying a tree out.
+    opts::strict_hash_verification(false);
+    settled.map_err(|error| unsettled(error.message()))
+}
+
+fn unsettled(why: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("cannot set up libgit2: {why}"))
 }
 
 /// What is needed to talk to the server of one app.

@@ -112,6 +112,7 @@ pub fn confirm(spec: &Spec, host: &Host) -> Result<(), Failure> {
     for done in [
         hooks::run(&mut attempt, When::After, Stage::Gate),
         keep_stage(&mut attempt),
+        super::stock_up(attempt.d, attempt.record),
     ] {
         if let Err(failure) = done {
             tracing::warn!(

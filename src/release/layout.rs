@@ -58,6 +58,12 @@ impl Layout {
         self.releases().join(format!(".{name}{REMOVED}"))
     }
 
+    /// Where trees for coming releases are kept ready: beside the releases, so that one rename makes
+    /// one of it, and closed to everybody but root.
+    pub fn stock(&self) -> PathBuf {
+        self.releases().join(".trueup")
+    }
+
     pub fn record(&self) -> PathBuf {
         Path::new(STATE).join(format!("releases/{}.json", self.app))
     }

@@ -1,90 +1,177 @@
 //! The stage that lays out a commit's files, in a folder that only root can enter.
 //!
-//! Files are exactly as git stores them: no line-end conversion, no filter, nothing of this host's
-//! git configuration.
+//! Where a tree was kept ready, it becomes the release by one rename, after which only what differs
+//! is written. Otherwise everything is, on all cores. Either way the files are what `git archive`
+//! makes of the commit: nothing of this host's git configuration has a say.
 
 use std::path::Path;
 
-use git2::build::CheckoutBuilder;
-use git2::{ErrorClass, ErrorCode, ObjectType, Repository, TreeWalkMode, TreeWalkResult};
+use git2::Repository;
 
 use super::Deployment;
-use crate::ports::root::Attrs;
+use super::tree::{Kept, Kind, Lfs, Plan, Stock, Writer, check_plan, oid};
+use crate::ports::pace::Pace;
+use crate::ports::root::{Attrs, Folder};
 use crate::resource::Failure;
 
-/// Why a commit could not be laid out.
-pub(super) enum Trouble {
-    /// The mirror lacks an object, or has a broken one: fetching it anew may help.
-    Mirror(String),
-    Other(Failure),
+pub(super) use super::tree::Trouble;
+
+/// A tree that has just been laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) struct Laid {
+    /// All of it is on disk already: it needs no sync unless something is added to it.
+    pub on_disk: bool,
 }
 
-impl<E: Into<Failure>> From<E> for Trouble {
-    fn from(error: E) -> Trouble {
-        Trouble::Other(error.into())
-    }
-}
-
-/// Lays out the wanted commit in the new folder `tree`.
+/// Lays out the wanted commit in the new folder `tree`. Everything in it belongs to the app's owner;
+/// the folder itself is root's until it is handed over.
 pub(super) fn materialise(
     d: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
-) -> Result<(), Trouble> {
-    let root = &d.host.root;
-    root.make_dir(tree, &Attrs::mode(0o700))?;
-    check_out(d, mirror, &root.outside(tree)).map_err(|error| explain(d, &error))?;
-    Ok(())
+) -> Result<Laid, Trouble> {
+    let stock = Stock::of(d);
+    for kept in stock.candidates()? {
+        let planned = Plan::between(
+            mirror,
+            oid(&kept.sha)?,
+            stock.notes(&kept.sha),
+            oid(&d.sha)?,
+            None,
+        );
+        // What is wrong with the wanted commit is told below; what is wrong with the kept one is not
+        // worth a word.
+        let Ok(plan) = planned else { continue };
+        let work = Work::prepare(d, mirror, plan, Some(&kept))?;
+        stock.take(&kept, tree)?;
+        match work.carry_out(d, tree) {
+            Err(trouble) if !d.host.stop.is_set() => {
+                tracing::warn!("{}: a kept tree is of no use: {trouble}", d.spec.app);
+                d.host.root.remove_tree(tree)?;
+            }
+            done => return done,
+        }
+    }
+    from_nothing(d, mirror, tree)
 }
 
-/// The wanted commit, with its files' owner set and its name on it, is what the app gets.
+fn from_nothing(d: &Deployment<'_>, mirror: &Repository, tree: &Path) -> Result<Laid, Trouble> {
+    let releases = folder(d, &d.layout.releases())?;
+    let plan = Plan::whole(mirror, oid(&d.sha)?, releases.room()?.files)?;
+    let work = Work::prepare(d, mirror, plan, None)?;
+    d.host.root.make_dir(tree, &Attrs::mode(0o700))?;
+    work.carry_out(d, tree)
+}
+
+/// Everything that is needed to bring a tree to the wanted commit, and is known to be there.
+struct Work<'a> {
+    plan: Plan,
+    lfs: Lfs,
+    odb: git2::Odb<'a>,
+}
+
+impl<'a> Work<'a> {
+    /// Refuses what cannot be done. Writes nothing, but for what git-lfs fetches into the mirror.
+    /// `from` is the tree that it is to be made from: the other kept ones give way where room is short.
+    fn prepare(
+        d: &Deployment<'_>,
+        mirror: &'a Repository,
+        plan: Plan,
+        from: Option<&Kept>,
+    ) -> Result<Work<'a>, Trouble> {
+        let odb = mirror.odb()?;
+        let lfs = Lfs::ready(d, mirror, &plan.put)?;
+        let releases = folder(d, &d.layout.releases())?;
+        let fits = || check_plan(&plan, &odb, &lfs, &releases, &d.host.stop);
+        if let Err(trouble) = fits() {
+            if !Stock::of(d).make_room(from)? {
+                return Err(trouble);
+            }
+            fits()?;
+        }
+        tell(d, &plan);
+        Ok(Work { plan, lfs, odb })
+    }
+
+    fn carry_out(&self, d: &Deployment<'_>, tree: &Path) -> Result<Laid, Trouble> {
+        let writer = Writer {
+            odb: &self.odb,
+            lfs: &self.lfs,
+            uid: d.owner.uid,
+            gid: d.owner.gid,
+            pace: Pace::Now,
+            stop: &d.host.stop,
+        };
+        let on_disk = writer.apply(&self.plan, &folder(d, tree)?)?;
+        Ok(Laid { on_disk })
+    }
+}
+
+/// The wanted commit, with its name on it, becomes its owner's. What was linked into it belongs to root
+/// until then, like the folder itself, which comes last: a tree that is closed to others stays so until
+/// all of it is done.
 pub(super) fn hand_over(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let revision = tree.join("REVISION");
     root.remove_tree(&revision)?;
     let line = format!("{}\n", d.sha);
-    root.replace(&revision, line.as_bytes(), &Attrs::mode(0o644))?;
-    Ok(root.own_tree(tree, d.owner.uid, d.owner.gid)?)
+    root.replace(&revision, line.as_bytes(), &d.owner.attrs(0o644))?;
+    for (path, _) in d.spec.links() {
+        for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+            root.set_attrs(&tree.join(part), &d.owner.attrs(0o755))?;
+        }
+    }
+    root.set_attrs(tree, &d.owner.attrs(0o755))?;
+    Ok(folder(d, tree)?.sync()?)
 }
 
-fn check_out(d: &Deployment<'_>, mirror: &Repository, to: &Path) -> Result<(), git2::Error> {
-    let id = git2::Oid::from_str(d.sha.as_str())?;
-    let tree = mirror.find_commit(id)?.tree()?;
-    let mut submodules = Vec::new();
-    tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
-        if entry.kind() == Some(ObjectType::Commit) {
-            submodules.push(format!("{folder}{}", entry.name().unwrap_or("?")));
-        }
-        TreeWalkResult::Ok
-    })?;
-    if !submodules.is_empty() {
+/// Makes the trees of the wanted commit that are kept ready for the next release, at the lowest
+/// priority. Nothing is done when they are there.
+pub(super) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
+    if spare_is_ready(d)? {
+        return Ok(());
+    }
+    match Stock::of(d).fill(mirror) {
+        Ok(()) => Ok(()),
+        Err(Trouble::Other(failure)) => Err(failure),
+        Err(Trouble::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
+    }
+}
+
+/// Whether there is nothing to do for [`make_spare`]. Costs two system calls.
+pub(super) fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
+    Stock::of(d).is_full()
+}
+
+/// Removes the trees that are kept ready: for an app that is gone.
+#[allow(dead_code, reason = "no state of a release asks for it yet")]
+pub(super) fn drop_spare(d: &Deployment<'_>) -> Result<(), Failure> {
+    Stock::of(d).clear()
+}
+
+fn folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
+    let folder = d.host.root.open_folder(path)?;
+    folder.ok_or_else(|| Failure::new(format!("{} has gone while it was used", path.display())))
+}
+
+/// What comes out otherwise than somebody may expect.
+fn tell(d: &Deployment<'_>, plan: &Plan) {
+    let named = |chosen: &dyn Fn(&super::tree::Item) -> bool| {
+        let chosen = plan.put.iter().filter(|item| chosen(item));
+        let names: Vec<String> = chosen.map(|item| item.path.display().to_string()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    if let Some(names) = named(&|item| item.kind == Kind::Submodule) {
         tracing::warn!(
-            "{}: submodules are not fetched, their folders stay empty: {}",
-            d.spec.app,
-            submodules.join(", ")
+            "{}: submodules are not fetched, their folders stay empty: {names}",
+            d.spec.app
         );
     }
-    let mut how = CheckoutBuilder::new();
-    how.target_dir(to)
-        .force()
-        .recreate_missing(true)
-        .update_index(false)
-        .refresh(false)
-        .disable_filters(true)
-        .dir_perm(0o755);
-    mirror.checkout_tree(tree.as_object(), Some(&mut how))
-}
-
-fn explain(d: &Deployment<'_>, error: &git2::Error) -> Trouble {
-    let message = format!("cannot lay out {}: {}", d.sha, error.message());
-    let of_mirror = matches!(
-        error.class(),
-        ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib | ErrorClass::Indexer
-    );
-    if of_mirror || error.code() == ErrorCode::NotFound {
-        return Trouble::Mirror(message);
+    if let Some(names) = named(&|item| item.how.encoded) {
+        tracing::warn!(
+            "{}: `working-tree-encoding` is not applied, these files stay in UTF-8: {names}",
+            d.spec.app
+        );
     }
-    Trouble::Other(Failure::new(message).hint(
-        "if it is about a path, the repository holds one that is not safe to write; if it is about space, free some: nothing was activated",
-    ))
 }

@@ -37,6 +37,13 @@ pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
     anew(d)
 }
 
+/// The mirror, if it holds the wanted commit already. Asks no server.
+pub(super) fn at_hand(d: &Deployment<'_>) -> Option<Repository> {
+    fetch::settle_reading().ok()?;
+    let mirror = open(d)?;
+    matches!(lookup(&mirror, d), Ok(true)).then_some(mirror)
+}
+
 /// A new mirror in the place of the old one, with the wanted commit in it.
 pub(super) fn anew(d: &Deployment<'_>) -> Result<Repository, Failure> {
     let root = &d.host.root;

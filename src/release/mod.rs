@@ -36,12 +36,13 @@ mod run;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use attempt::{Attempt, Work};
-use materialise::Trouble;
+use materialise::{Laid, Trouble};
 
 pub use entry::{Ended, Entry, Note, Stage, Standing};
 pub use gate::{Back, confirm, leave_bad, put_back, watch};
@@ -132,7 +133,27 @@ pub fn build_ahead(spec: &Spec, sha: &Sha, host: &Host) -> Result<String, Failur
     d.built().map(|(_, name)| name)
 }
 
-/// Removes what is no longer needed, where the pass that should have done so was killed.
+/// Makes the tree of the release after the active one ahead, at the lowest priority. Asks no server;
+/// told to stop, it leaves the rest to the next pass.
+fn stock_up(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+    if d.host.stop.is_set() {
+        return Ok(());
+    }
+    let made = match mirror::at_hand(d) {
+        Some(mirror) if !materialise::spare_is_ready(d)? => materialise::make_spare(d, &mirror),
+        _ => Ok(()),
+    };
+    if d.host.stop.is_set() {
+        return Ok(());
+    }
+    // Where it failed, for want of space say, it is not tried again in every pass.
+    record.set_stocked(&d.sha);
+    record.save(d.host, &d.layout)?;
+    made
+}
+
+/// Removes what is no longer needed and makes ready what comes next, where the pass that should have
+/// done so was killed.
 pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
     let layout = spec.layout();
     let active = record::active(host, &layout, spec.keep_releases)?;
@@ -143,7 +164,11 @@ pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
     let mut record = Record::load(host, &layout)?;
     keep::sweep(&d, &mut record)?;
     keep::prune(&d, &mut record)?;
-    record.save_if_changed(host, &layout)
+    record.save_if_changed(host, &layout)?;
+    match record.is_stocked(&sha) {
+        true => Ok(()),
+        false => stock_up(&d, &mut record),
+    }
 }
 
 /// Brings the files of the active release to what is described.
@@ -224,7 +249,7 @@ impl Deployment<'_> {
             }
             if let Some(name) = begun {
                 tracing::info!("{}: release {name} is taken up again", self.spec.app);
-                self.finish(&mut record, &name)?;
+                self.finish(&mut record, &name, None)?;
                 return Ok((record, name));
             }
         }
@@ -295,20 +320,23 @@ impl Deployment<'_> {
             record,
             name: name.clone(),
         };
-        if let Err(failure) = self.lay_out(&mut attempt, &partial) {
-            root.remove_tree(&partial)?;
-            record.forget(&name);
-            record.save(self.host, layout)?;
-            return Err(failure);
-        }
+        let laid = match self.lay_out(&mut attempt, &partial) {
+            Ok(laid) => laid,
+            Err(failure) => {
+                root.remove_tree(&partial)?;
+                record.forget(&name);
+                record.save(self.host, layout)?;
+                return Err(failure);
+            }
+        };
         root.rename(&partial, &layout.release(&name))?;
-        self.finish(record, &name)?;
+        self.finish(record, &name, Some(laid))?;
         Ok(name)
     }
 
     /// The stages up to a tree that is laid out and linked, hidden as yet.
-    fn lay_out(&self, attempt: &mut Attempt<'_, '_>, partial: &Path) -> Result<(), Failure> {
-        let mut mirror = None;
+    fn lay_out(&self, attempt: &mut Attempt<'_, '_>, partial: &Path) -> Result<Laid, Failure> {
+        let (mut mirror, mut laid) = (None, None);
         attempt.stage(Stage::Fetch, None, |_| {
             mirror = Some(mirror::with_commit(self)?);
             Ok(Work::Done)
@@ -317,7 +345,7 @@ impl Deployment<'_> {
         self.in_time()?;
         attempt.save()?;
         attempt.stage(Stage::Materialise, None, |_| {
-            self.materialise(mirror, partial)?;
+            laid = Some(self.materialise(mirror, partial)?);
             Ok(Work::Done)
         })?;
         attempt.stage(Stage::Link, None, |_| {
@@ -327,12 +355,13 @@ impl Deployment<'_> {
             Ok(Work::Done)
         })?;
         self.go_on()?;
-        attempt.save()
+        attempt.save()?;
+        Ok(laid.expect("the stage ends with a tree or with an error"))
     }
 
-    fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<(), Failure> {
+    fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Laid, Failure> {
         match materialise::materialise(self, &mirror, partial) {
-            Ok(()) => return Ok(()),
+            Ok(laid) => return Ok(laid),
             Err(Trouble::Other(failure)) => return Err(failure),
             Err(Trouble::Mirror(why)) => tracing::warn!(
                 "{}: the mirror is broken ({why}): fetching it anew",
@@ -343,14 +372,14 @@ impl Deployment<'_> {
         self.host.root.remove_tree(partial)?;
         let mirror = mirror::anew(self)?;
         match materialise::materialise(self, &mirror, partial) {
-            Ok(()) => Ok(()),
+            Ok(laid) => Ok(laid),
             Err(Trouble::Other(failure)) => Err(failure),
             Err(Trouble::Mirror(why)) => Err(Failure::new(why)),
         }
     }
 
-    /// The stages from a tree that is laid out to a whole release.
-    fn finish(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
+    /// The stages from a tree that is laid out (just now, if `laid` is there) to a whole release.
+    fn finish(&self, record: &mut Record, name: &str, laid: Option<Laid>) -> Result<(), Failure> {
         let mut attempt = Attempt {
             d: self,
             record,
@@ -362,7 +391,11 @@ impl Deployment<'_> {
             return Err(self.failed(&mut attempt, failure));
         }
         self.go_on()?;
-        self.host.root.sync_all(&self.layout.release(name))?;
+        // What steps wrote, nobody else waits for.
+        let by_steps = !self.spec.steps.is_empty() || self.spec.assets.is_some();
+        if by_steps || !laid.is_some_and(|laid| laid.on_disk) {
+            self.host.root.sync_all(&self.layout.release(name))?;
+        }
         attempt.enter(Standing::Built, None);
         attempt.save()
     }

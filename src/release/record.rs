@@ -38,6 +38,7 @@ pub struct Trial {
 pub struct Record {
     entries: Vec<Entry>,
     trial: Option<Trial>,
+    stocked: Option<Sha>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +47,9 @@ struct Written {
     releases: Vec<Entry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
+    /// The sha from whose tree the next release can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stocked: Option<Sha>,
 }
 
 /// The release that `current` points to.
@@ -60,21 +64,23 @@ pub struct Active {
     pub state: Option<Standing>,
     /// It has not been proven since `current` was switched to it.
     pub trial: Option<Trial>,
-    /// A pass was killed before it had removed what is no longer needed.
+    /// A pass was killed before it had removed what is no longer needed, or made ready what comes
+    /// next.
     pub untidy: bool,
 }
 
 impl Record {
     /// The record, as far as it agrees with the disk. Writes nothing.
     pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
-        let (known, trial) = match written(host, layout) {
-            Some(written) => (written.releases, written.trial),
-            None => (Vec::new(), None),
+        let (known, trial, stocked) = match written(host, layout) {
+            Some(written) => (written.releases, written.trial, written.stocked),
+            None => (Vec::new(), None, None),
         };
         let on_disk = on_disk(host, layout)?;
         let mut record = Record {
             entries: known,
             trial,
+            stocked,
         };
         record.entries.retain(|entry| on_disk.contains(&entry.name));
         let mut strangers = on_disk;
@@ -98,6 +104,7 @@ impl Record {
             version: VERSION,
             releases: self.entries.clone(),
             trial: self.trial.clone(),
+            stocked: self.stocked.clone(),
         };
         let body = serde_json::to_vec_pretty(&written).expect("plain data is always JSON");
         if let Some(folder) = path.parent() {
@@ -168,6 +175,15 @@ impl Record {
         self.trial.as_ref()
     }
 
+    /// Whether a tree was made ready, or could not be, while this sha was active.
+    pub fn is_stocked(&self, sha: &Sha) -> bool {
+        self.stocked.as_ref() == Some(sha)
+    }
+
+    pub fn set_stocked(&mut self, sha: &Sha) {
+        self.stocked = Some(sha.clone());
+    }
+
     pub fn set_trial(&mut self, trial: Option<Trial>) {
         self.trial = trial;
     }
@@ -201,7 +217,7 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
     let Some(name) = current(host, layout)? else {
         return Ok(None);
     };
-    let (mut entry, mut trial, mut untidy) = (None, None, false);
+    let (mut entry, mut trial, mut untidy, mut stocked) = (None, None, false, None);
     if let Some(written) = written(host, layout) {
         let all = &written.releases;
         let of = |state| {
@@ -210,6 +226,7 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
         };
         untidy = of(Standing::Good).count() > keep.max(2) || of(Standing::Failed).count() > 1;
         trial = written.trial.filter(|trial| trial.name == name);
+        stocked = written.stocked;
         entry = written.releases.into_iter().find(|e| e.name == name);
     }
     let sha = revision(host, layout, &name).filter(|sha| {
@@ -218,13 +235,15 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
             (entry.state.is_whole() || entry.state == Standing::Bad) && entry.sha == *sha
         })
     });
+    // A release that was taken over has no mirror to make anything from as yet.
+    let bare = entry.is_some() && sha.is_some() && stocked != sha;
     Ok(Some(Active {
         name,
         sha,
         since: meta.changed,
         state: entry.map(|entry| entry.state),
         trial,
-        untidy,
+        untidy: untidy || bare,
     }))
 }
 

@@ -89,8 +89,9 @@ pub struct Spec {
     /// active is kept in any case.
     #[serde(default = "five")]
     pub keep_releases: usize,
-    /// Whether the tree of the next release is made ahead, when nothing else is to be done. It costs
-    /// the disk two further copies of the code (none where the filesystem shares them: btrfs, xfs).
+    /// Whether two trees are kept ready for the next releases, and not one. Each takes as much room as
+    /// the code of one release, or next to none where the filesystem shares files (btrfs, xfs). They
+    /// give way to a release that has no room otherwise.
     #[serde(default = "yes")]
     pub spare: bool,
     /// Deploy this commit, whatever the manifest says.

@@ -86,7 +86,7 @@ impl Root {
 
     /// A folder, held open, for a call that takes a path below `/proc/self/fd` and nothing else
     /// (a socket). `None` when it does not exist.
-    pub fn open_folder(&self, path: &Path) -> Result<Option<OwnedFd>> {
+    pub fn folder_handle(&self, path: &Path) -> Result<Option<OwnedFd>> {
         Root::check_path(path)?;
         self.folder("open", path)
     }

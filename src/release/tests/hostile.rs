@@ -67,6 +67,49 @@ fn trees_that_reach_out_of_their_folder_write_nothing_outside() {
 }
 
 #[test]
+fn a_tree_that_no_honest_git_makes_is_refused_with_the_path_and_the_reason() {
+    let bench = Bench::new();
+    let blob = bench.repo.blob(b"x").unwrap();
+    let inner = raw_tree(&bench, &[("100644", "hook", blob)]);
+    let long = "n".repeat(256);
+    let mut bomb = raw_tree(&bench, &[("100644", "x", blob)]);
+    for _ in 0..10 {
+        let ten: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        let ten: Vec<_> = ten.iter().map(|n| ("40000", n.as_str(), bomb)).collect();
+        bomb = raw_tree(&bench, &ten);
+    }
+    let trees = [
+        (
+            raw_tree(&bench, &[("40000", "..", inner)]),
+            "`..`: it leaves its folder",
+        ),
+        (
+            raw_tree(&bench, &[("40000", ".GIT", inner)]),
+            "`.GIT`: `.git` is git's own",
+        ),
+        (
+            raw_tree(&bench, &[("100644", "a/b", blob)]),
+            "`a/b`: a name holds a slash",
+        ),
+        (
+            raw_tree(&bench, &[("100644", &long, blob)]),
+            "longer than 255 bytes",
+        ),
+        (
+            raw_tree(&bench, &[("120000", "a", blob), ("40000", "a", inner)]),
+            "`a`: it is there twice",
+        ),
+        (bomb, "unfolds to more files than fit"),
+    ];
+    for (tree, why) in trees {
+        let failure = deploy_tree(&bench, tree).unwrap_err();
+        assert!(failure.message.contains(why), "{failure}");
+        assert!(failure.hint.is_some(), "{failure}");
+        assert_eq!(bench.releases(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_shared_path_through_a_link_of_the_repository_is_refused() {
     let bench = Bench::new();
     let outside = bench.dir.path().join("outside");

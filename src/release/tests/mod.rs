@@ -3,13 +3,18 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod crash;
+mod disks;
 mod hostile;
 mod http;
 mod keeping;
+mod killed;
+mod lfs;
 mod pipeline;
 mod remote;
+mod spare;
 mod ssh;
 mod stages;
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -59,16 +64,7 @@ impl Bench {
     }
 
     fn host(&self) -> Host {
-        Host {
-            root: Rc::new(Root::at(&self.path("")).unwrap()),
-            accounts: Rc::new(Accounts::default()),
-            packages: Rc::default(),
-            exec: Rc::new(Exec),
-            services: Box::new(FakeServices::new(Rc::new(SystemClock))),
-            supervisor: Box::new(FakeServices::new(Rc::new(SystemClock))),
-            clock: Box::new(SystemClock),
-            stop: StopFlag::default(),
-        }
+        host_at(&self.path(""))
     }
 
     /// Where a path of the host is.
@@ -140,8 +136,11 @@ impl Bench {
         Some(name.to_owned())
     }
 
+    /// Everything in the folder of releases, but for what is kept ready for the next one.
     fn releases(&self) -> Vec<String> {
-        names(&self.app("releases"))
+        let mut names = names(&self.app("releases"));
+        names.retain(|name| name != ".trueup");
+        names
     }
 
     fn read(&self, path: &str) -> String {
@@ -154,6 +153,19 @@ impl Bench {
             &Layout::new("shop", Path::new("/srv/www/shop")),
         )
         .unwrap()
+    }
+}
+
+fn host_at(root: &Path) -> Host {
+    Host {
+        root: Rc::new(Root::at(root).unwrap()),
+        accounts: Rc::new(Accounts::default()),
+        packages: Rc::default(),
+        exec: Rc::new(Exec),
+        services: Box::new(FakeServices::new(Rc::new(SystemClock))),
+        supervisor: Box::new(FakeServices::new(Rc::new(SystemClock))),
+        clock: Box::new(SystemClock),
+        stop: StopFlag::default(),
     }
 }
 

@@ -74,7 +74,7 @@ impl Place {
         let nobody = || format!("nothing listens on {}", self.socket.display());
         let folder = self.socket.parent().ok_or_else(nobody)?;
         let name = self.socket.file_name().ok_or_else(nobody)?;
-        let folder = root.open_folder(folder).map_err(|e| e.to_string())?;
+        let folder = root.folder_handle(folder).map_err(|e| e.to_string())?;
         let folder = folder.ok_or_else(nobody)?;
         let path = Path::new("/proc/self/fd")
             .join(std::os::fd::AsRawFd::as_raw_fd(&folder).to_string())

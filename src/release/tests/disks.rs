@@ -1,0 +1,190 @@
+//! What depends on the filesystem below: room, and copies that share their content.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use super::spare::{idle, ready};
+use super::*;
+
+/// A filesystem of its own below a bench, gone with it.
+struct Disk(PathBuf);
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+impl Disk {
+    /// Mounts one at `at`. `None` where that cannot be done here, which is told.
+    fn mount(at: &Path, arguments: &[&str]) -> Option<Disk> {
+        std::fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(arguments).arg(at).output();
+        if !is_root() || !mounted.is_ok_and(|mounted| mounted.status.success()) {
+            crate::ports::testing::skipped("releases on another filesystem", "cannot mount one");
+            return None;
+        }
+        Some(Disk(at.to_owned()))
+    }
+
+    /// A new filesystem of this kind in a file beside the host.
+    fn image(bench: &Bench, kind: &str, options: &[&str]) -> Option<Disk> {
+        let image = bench.dir.path().join("image");
+        let file = std::fs::File::create(&image).unwrap();
+        file.set_len(512 << 20).unwrap();
+        let mut make = Command::new(format!("mkfs.{kind}"));
+        let made = make.args(options).arg(&image).output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            crate::ports::testing::skipped(kind, "cannot make such a filesystem");
+            return None;
+        }
+        let image = image.display().to_string();
+        Disk::mount(&bench.path("srv"), &["-o", "loop", &image])
+    }
+
+    fn used(&self) -> u64 {
+        Command::new("sync")
+            .arg("-f")
+            .arg(&self.0)
+            .status()
+            .unwrap();
+        let seen = nix::sys::statvfs::statvfs(&self.0).unwrap();
+        (seen.blocks() - seen.blocks_free()) * seen.fragment_size()
+    }
+}
+
+/// Files that make a tree of some size, the same in every commit but for `a`.
+fn commits(bench: &Bench, megabytes: usize) -> [Sha; 3] {
+    let body: String = (0..megabytes << 16)
+        .map(|n| format!("{n:015x}\n"))
+        .collect();
+    ["1", "2", "3"].map(|text| {
+        bench.commit(&[
+            ("a", text),
+            ("large", &body),
+            ("x/link", "l"),
+            ("x/y/z", "deep"),
+        ])
+    })
+}
+
+fn three_releases(bench: &Bench, disk: &Disk, megabytes: usize) -> u64 {
+    let shas = commits(bench, megabytes);
+    done(&bench.spec(&shas[0], "user: deploy\n"), &bench.host());
+    let before = disk.used();
+    let mut most = 0;
+    for sha in &shas {
+        let spec = bench.spec(sha, "user: deploy\nkeep_releases: 1\n");
+        let _ = pass(&spec, &bench.host()).unwrap();
+        idle(&spec, &bench.host()).unwrap();
+        assert!(ready(&spec, &bench.host()));
+        most = most.max(disk.used().saturating_sub(before));
+        assert_eq!(bench.read("current/x/y/z"), "deep");
+        assert_eq!(
+            std::fs::metadata(bench.app("current/x/y/z")).unwrap().uid(),
+            DEPLOY
+        );
+        // What an app does to its release stays in it.
+        std::fs::write(bench.app("current/large"), "spoiled").unwrap();
+        for name in names(&bench.app("releases/.trueup")) {
+            let large = bench.app("releases/.trueup").join(&name).join("large");
+            if !name.starts_with("notes") {
+                assert_eq!(
+                    std::fs::metadata(large).unwrap().len(),
+                    (megabytes as u64) << 20
+                );
+            }
+        }
+    }
+    let good = bench.record().in_state(Standing::Good);
+    assert_eq!(good.len(), 2, "old releases can be removed: {good:?}");
+    most
+}
+
+#[test]
+fn on_btrfs_a_spare_is_a_snapshot_and_releases_of_it_can_be_removed() {
+    let bench = Bench::new();
+    let Some(disk) = Disk::image(&bench, "btrfs", &["-q"]) else {
+        return;
+    };
+    let most = three_releases(&bench, &disk, 8);
+    // The app's own release, the pristine tree; not a third copy, nor one for each release.
+    assert!(most < 24 << 20, "{most} bytes more");
+    let top = std::fs::metadata(bench.app("current/")).unwrap();
+    assert_eq!(top.ino(), 256, "the release is no subvolume");
+}
+
+#[test]
+fn on_xfs_a_spare_shares_its_files_with_the_pristine_tree() {
+    let bench = Bench::new();
+    let Some(disk) = Disk::image(&bench, "xfs", &["-q", "-m", "reflink=1"]) else {
+        return;
+    };
+    let most = three_releases(&bench, &disk, 8);
+    assert!(most < 24 << 20, "{most} bytes more");
+}
+
+#[test]
+fn a_commit_that_does_not_fit_is_refused_before_anything_is_written() {
+    let bench = Bench::new();
+    let Some(_disk) = Disk::mount(
+        &bench.path("srv"),
+        &[
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=28m,nr_inodes=500,mode=755",
+            "none",
+        ],
+    ) else {
+        return;
+    };
+    let small = bench.commit(&[("a", "1")]);
+    let large = bench.commit(&[("a", "2"), ("b", &"x".repeat(14 << 20))]);
+    let many: Vec<(String, &str)> = (0..400).map(|n| (format!("f{n}"), "")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(p, t)| (p.as_str(), *t)).collect();
+    let many = bench.commit(&many);
+    let spec = bench.spec(&small, "");
+    done(&spec, &bench.host());
+    for (sha, what) in [(large, "MB and"), (many, "inodes and")] {
+        let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+        assert!(
+            failure
+                .message
+                .starts_with("no room for the files of this commit: it needs")
+                && failure.message.contains(what),
+            "{failure}"
+        );
+        assert!(failure.hint.unwrap().contains("spare: false"));
+        assert_eq!(bench.releases(), [bench.active().unwrap()]);
+    }
+}
+
+#[test]
+fn what_is_kept_ready_gives_way_to_a_release() {
+    let bench = Bench::new();
+    let Some(_disk) = Disk::mount(
+        &bench.path("srv"),
+        &["-t", "tmpfs", "-o", "size=44m,mode=755", "none"],
+    ) else {
+        return;
+    };
+    let one = bench.commit(&[("a", &"x".repeat(6 << 20))]);
+    let two = bench.commit(&[("b", &"y".repeat(12 << 20))]);
+    let spec = bench.spec(&one, "");
+    done(&spec, &bench.host());
+    idle(&spec, &bench.host()).unwrap();
+    assert!(ready(&spec, &bench.host()));
+    done(&bench.spec(&two, ""), &bench.host());
+    let trees = names(&bench.app("releases/.trueup"));
+    assert!(
+        trees.iter().all(|name| name.starts_with("notes")),
+        "{trees:?}"
+    );
+    // And none is made that does not fit.
+    let failure = idle(&bench.spec(&two, ""), &bench.host()).unwrap_err();
+    assert!(failure.message.starts_with("no room for"), "{failure}");
+    let trees = names(&bench.app("releases/.trueup"));
+    assert!(!trees.iter().any(|name| name == "unfinished"), "{trees:?}");
+}

@@ -1,0 +1,279 @@
+//! Laying commits out, held against what real git makes of them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ports::pace::Pace;
+use crate::release::tree::{Lfs, Plan, Writer};
+
+/// What may be in a folder of a repository.
+#[derive(Debug, Clone)]
+enum Node {
+    File(Vec<u8>, bool),
+    Link(&'static str),
+    Submodule,
+    Folder(BTreeMap<Vec<u8>, Node>),
+}
+
+type Nodes = BTreeMap<Vec<u8>, Node>;
+
+fn write(repo: &Repository, nodes: &Nodes) -> Oid {
+    let mut builder = repo.treebuilder(None).unwrap();
+    for (name, node) in nodes {
+        let (id, mode) = match node {
+            Node::File(body, runs) => {
+                let mode = if *runs { 0o100_755 } else { 0o100_644 };
+                (repo.blob(body).unwrap(), mode)
+            }
+            Node::Link(target) => (repo.blob(target.as_bytes()).unwrap(), 0o120_000),
+            Node::Submodule => (Oid::from_str(&"4f2c9d0e".repeat(5)).unwrap(), 0o160_000),
+            Node::Folder(inner) => (write(repo, inner), 0o040_000),
+        };
+        builder
+            .insert(OsStr::from_bytes(name).to_str_or_bytes(), id, mode)
+            .unwrap();
+    }
+    builder.write().unwrap()
+}
+
+/// `insert` takes a path; only bytes will do.
+trait Named {
+    fn to_str_or_bytes(&self) -> &std::path::Path;
+}
+
+impl Named for OsStr {
+    fn to_str_or_bytes(&self) -> &std::path::Path {
+        std::path::Path::new(self)
+    }
+}
+
+/// Everything below a folder: what it is, whether it runs, and what is in it.
+pub(super) fn listing(top: &Path) -> BTreeMap<Vec<u8>, (char, bool, Vec<u8>)> {
+    let mut all = BTreeMap::new();
+    let mut todo = vec![top.to_owned()];
+    while let Some(folder) = todo.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let seen = if meta.is_dir() {
+                todo.push(path.clone());
+                ('d', true, Vec::new())
+            } else if meta.is_symlink() {
+                let target = std::fs::read_link(&path).unwrap();
+                ('l', true, target.as_os_str().as_bytes().to_vec())
+            } else {
+                let runs = meta.permissions().mode() & 0o100 != 0;
+                ('f', runs, std::fs::read(&path).unwrap())
+            };
+            let name = path.strip_prefix(top).unwrap().as_os_str().as_bytes();
+            all.insert(name.to_vec(), seen);
+        }
+    }
+    all
+}
+
+/// What git itself makes of a commit.
+pub(super) fn archived(repo: &Path, id: Oid, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    let mut git = Command::new("git")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("HOME", to)
+        .args(["-c", "safe.directory=*", "-C"])
+        .arg(repo)
+        .args(["archive", "--format=tar", &id.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let tar = Command::new("tar")
+        .args(["-x", "--touch", "-f", "-", "-C"])
+        .arg(to)
+        .stderr(Stdio::null())
+        .stdin(git.stdout.take().unwrap())
+        .status()
+        .unwrap();
+    assert!(git.wait().unwrap().success() && tar.success());
+}
+
+/// A tree on disk that is brought from commit to commit.
+struct Moving<'a> {
+    bench: &'a Bench,
+    place: String,
+    at: Option<(Oid, Plan)>,
+}
+
+impl Moving<'_> {
+    fn to(&mut self, id: Oid, with_notes: bool) -> Result<(), Trouble> {
+        let repo = &self.bench.repo;
+        let plan = match self.at.take() {
+            None => {
+                std::fs::create_dir(self.bench.path(&self.place)).unwrap();
+                Plan::whole(repo, id, None)?
+            }
+            Some((from, plan)) => {
+                let notes = with_notes.then_some(plan.notes);
+                Plan::between(repo, from, notes, id, None)?
+            }
+        };
+        let host = self.bench.host();
+        let folder = host.root.open_folder(&Path::new("/").join(&self.place));
+        let writer = Writer {
+            odb: &repo.odb().unwrap(),
+            lfs: &Lfs::default(),
+            uid: None,
+            gid: None,
+            pace: Pace::Now,
+            stop: &host.stop,
+        };
+        writer.apply(&plan, &folder.unwrap().unwrap())?;
+        self.at = Some((id, plan));
+        Ok(())
+    }
+}
+
+const NAMES: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"a.txt",
+    b"b.txt",
+    b"run.sh",
+    "h\u{e9}".as_bytes(),
+    b"\xff\xfe",
+    b"docs",
+    b"deep",
+    b"!odd",
+    b"with space",
+];
+
+const BODIES: &[&[u8]] = &[
+    b"",
+    b"one\n",
+    b"one\ntwo\n",
+    b"one\r\ntwo\r\n",
+    b"one\r\ntwo\n",
+    b"one\rtwo\n",
+    b"bin\0ary\nx\n",
+    b"\x01\x02\x03\n\x04",
+    b"text with the old mark\n\x1a",
+    b"$Id$ and $Id: 0123 $ and $Id: some, v 1.2 x $ and $Id: cut\n$\n",
+    b"v $Format:%H %h|%T %t|%P|%p$ $Format:%an <%ae> %at%n%cn %ci|%cI|%as %s %% %zz$ $Format:cut",
+];
+
+const LINES: &[&str] = &[
+    "*.txt text eol=crlf",
+    "* text=auto eol=crlf",
+    "* text=auto",
+    "* -text",
+    "a.txt binary",
+    "[attr]dos text eol=crlf",
+    "b dos",
+    "*.txt crlf",
+    "* eol=crlf",
+    "* ident",
+    "* export-subst",
+    "a export-subst",
+    "docs export-ignore",
+    "docs/ export-ignore",
+    "/a export-ignore",
+    "b/** export-ignore",
+    "*.sh export-ignore",
+    "deep/a -export-ignore",
+    "a text=input eol=crlf",
+    "h\u{e9} eol=lf",
+    ".gitattributes export-ignore",
+];
+
+fn node() -> impl Strategy<Value = Node> {
+    let leaf = prop_oneof![
+        6 => (prop::sample::select(BODIES), any::<bool>())
+            .prop_map(|(body, runs)| Node::File(body.to_vec(), runs)),
+        1 => prop::sample::select(vec!["a", "../b", "/etc/passwd", "no/where"]).prop_map(Node::Link),
+        1 => Just(Node::Submodule),
+    ];
+    // Git makes no empty folders.
+    leaf.prop_recursive(3, 24, 6, |inner| nodes(inner, 1).prop_map(Node::Folder))
+}
+
+fn nodes(inner: impl Strategy<Value = Node>, least: usize) -> impl Strategy<Value = Nodes> {
+    let entries = prop::collection::btree_map(
+        prop::sample::select(NAMES).prop_map(<[u8]>::to_vec),
+        inner,
+        least..5,
+    );
+    let attributes = prop::option::weighted(
+        0.4,
+        prop::collection::vec(prop::sample::select(LINES), 1..4),
+    );
+    (entries, attributes).prop_map(|(mut nodes, lines)| {
+        if let Some(lines) = lines {
+            let body = (lines.join("\n") + "\n").into_bytes();
+            nodes.insert(b".gitattributes".to_vec(), Node::File(body, false));
+        }
+        nodes
+    })
+}
+
+/// A history: each commit is a new one, or the one before with one of its parts replaced.
+fn history() -> impl Strategy<Value = Vec<Nodes>> {
+    let step = (nodes(node(), 0), any::<bool>());
+    prop::collection::vec(step, 2..6).prop_map(|steps| {
+        let mut history: Vec<Nodes> = Vec::new();
+        for (new, whole) in steps {
+            let next = match history.last() {
+                Some(last) if !whole => {
+                    let mut next = last.clone();
+                    next.extend(new.into_iter().take(2));
+                    next
+                }
+                _ => new,
+            };
+            history.push(next);
+        }
+        // And back to where it began.
+        let first = history[0].clone();
+        history.push(first);
+        history
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_tree_moved_from_commit_to_commit_is_what_git_archive_makes_of_each(
+        history in history(),
+        with_notes in any::<bool>(),
+    ) {
+        let bench = Bench::new();
+        let mut moving = Moving { bench: &bench, place: "moving".into(), at: None };
+        for (n, nodes) in history.iter().enumerate() {
+            let tree = write(&bench.repo, nodes);
+            let sha = bench.commit_tree(tree, Some("refs/heads/master"));
+            let id = Oid::from_str(sha.as_str()).unwrap();
+            moving.to(id, with_notes).unwrap();
+            let expected = bench.dir.path().join(format!("archive{n}"));
+            archived(bench.repo.path(), id, &expected);
+            let (expected, found) = (listing(&expected), listing(&bench.path("moving")));
+            for (path, is) in &expected {
+                let shown = String::from_utf8_lossy(path);
+                prop_assert_eq!(found.get(path), Some(is), "commit {} at {}", n, shown);
+            }
+            let place = format!("fresh{n}");
+            let fresh = bench.path(&place);
+            Moving { bench: &bench, place, at: None }.to(id, false).unwrap();
+            prop_assert_eq!(&found, &listing(&fresh), "commit {}", n);
+            // A folder of which all is left out stays, empty; git drops some of these.
+            for (path, (kind, ..)) in &found {
+                let shown = String::from_utf8_lossy(path);
+                let ours = *kind == 'd' || expected.contains_key(path);
+                prop_assert!(ours, "commit {}: {} is too much", n, shown);
+            }
+        }
+    }
+}

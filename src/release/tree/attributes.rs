@@ -1,0 +1,169 @@
+//! What the commit's own `.gitattributes` ask for, by git's rules.
+//!
+//! Only the commit's: not the host's git configuration, and nothing of the mirror. So a commit comes
+//! out the same on every host.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use git2::Repository;
+use gix_attributes::search::{MetadataCollection, Outcome};
+use gix_attributes::{Search, StateRef};
+use gix_glob::pattern::Case;
+
+use super::Trouble;
+use crate::resource::Failure;
+
+pub(super) const FILE: &[u8] = b".gitattributes";
+
+/// What is asked for in one lookup.
+const NAMES: [&str; 8] = [
+    "export-ignore",
+    "export-subst",
+    "text",
+    "crlf",
+    "eol",
+    "ident",
+    "filter",
+    "working-tree-encoding",
+];
+
+/// How a file's content comes from its blob.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    pub crlf: Crlf,
+    /// `$Id$` becomes the blob's name.
+    pub ident: bool,
+    /// `$Format:…$` is filled in from the commit.
+    pub subst: bool,
+    /// It may be a pointer to a file that git-lfs keeps.
+    pub lfs: bool,
+    /// It is to be written in another encoding, which trueup does not do.
+    pub encoded: bool,
+}
+
+/// Whether lines get CR LF ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Crlf {
+    #[default]
+    Never,
+    /// If it is text by the look of it, with nothing but LF.
+    IfText,
+    Always,
+}
+
+/// The attributes of a whole commit.
+pub(super) struct Attributes {
+    search: Search,
+    outcome: Outcome,
+    any: bool,
+}
+
+impl Attributes {
+    /// From the files of this name in a commit: their paths and blobs.
+    pub(super) fn read(
+        mirror: &Repository,
+        files: &BTreeMap<PathBuf, git2::Oid>,
+    ) -> Result<Attributes, Trouble> {
+        let mut names = MetadataCollection::default();
+        let broken = |error: std::io::Error| {
+            Trouble::Other(Failure::new(format!("cannot read .gitattributes: {error}")))
+        };
+        let mut search =
+            Search::new_globals(std::iter::empty::<PathBuf>(), &mut Vec::new(), &mut names)
+                .map_err(broken)?;
+        // A folder's own comes after those of the folders above, and wins.
+        let mut files: Vec<_> = files.iter().collect();
+        files.sort_by_key(|(path, _)| path.components().count());
+        let any = !files.is_empty();
+        for (path, id) in files {
+            let blob = mirror.find_blob(*id)?;
+            // Macros count only at the top, as in git.
+            let top = path.parent() == Some(Path::new(""));
+            search
+                .add_patterns_buffer(
+                    blob.content(),
+                    path.clone(),
+                    Some(Path::new("")),
+                    &mut names,
+                    top,
+                )
+                .map_err(broken)?;
+        }
+        let mut outcome = Outcome::default();
+        outcome.initialize_with_selection(&names, NAMES);
+        Ok(Attributes {
+            search,
+            outcome,
+            any,
+        })
+    }
+
+    /// Whether this is left out, with everything below it.
+    pub(super) fn ignores(&mut self, path: &Path, folder: bool) -> bool {
+        self.any && {
+            let [ignored, ..] = self.look_up(path, folder);
+            matches!(ignored, Some(Said::Set))
+        }
+    }
+
+    /// How the content of the file at this path comes about.
+    pub(super) fn how(&mut self, path: &Path) -> How {
+        if !self.any {
+            return How::default();
+        }
+        let [_, subst, text, crlf, eol, ident, filter, encoding] = self.look_up(path, false);
+        let is =
+            |said: &Option<Said>, value: &str| matches!(said, Some(Said::Value(v)) if v == value);
+        let set = |said: &Option<Said>| matches!(said, Some(Said::Set));
+        // `crlf` is what `text` was called once.
+        let text = match text {
+            None => crlf,
+            Some(Said::Value(value)) if value != "auto" && value != "input" => crlf,
+            said => said,
+        };
+        let crlf = match &text {
+            Some(Said::Unset) => Crlf::Never,
+            _ if !is(&eol, "crlf") => Crlf::Never,
+            said if is(said, "auto") => Crlf::IfText,
+            _ => Crlf::Always,
+        };
+        How {
+            crlf,
+            ident: set(&ident),
+            subst: set(&subst),
+            lfs: is(&filter, "lfs"),
+            encoded: matches!(&encoding, Some(Said::Value(v)) if !v.eq_ignore_ascii_case("utf-8") && !v.eq_ignore_ascii_case("utf8")),
+        }
+    }
+
+    fn look_up(&mut self, path: &Path, folder: bool) -> [Option<Said>; NAMES.len()] {
+        self.outcome.reset();
+        self.search.pattern_matching_relative_path(
+            path.as_os_str().as_bytes().into(),
+            Case::Sensitive,
+            Some(folder),
+            &mut self.outcome,
+        );
+        let mut said = [const { None }; NAMES.len()];
+        for (place, found) in said.iter_mut().zip(self.outcome.iter_selected()) {
+            *place = match found.assignment.state {
+                StateRef::Set => Some(Said::Set),
+                StateRef::Unset => Some(Said::Unset),
+                StateRef::Value(value) => Some(Said::Value(
+                    String::from_utf8_lossy(value.as_bstr()).into_owned(),
+                )),
+                StateRef::Unspecified => None,
+            };
+        }
+        said
+    }
+}
+
+#[derive(Debug)]
+enum Said {
+    Set,
+    Unset,
+    Value(String),
+}

@@ -1,0 +1,205 @@
+//! From a blob to what is in the file, as `git archive` would have it.
+
+use std::borrow::Cow;
+
+use git2::{Commit, Oid, Time};
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use super::attributes::{Crlf, How};
+
+/// What may be said about the commit in files marked `export-subst`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stamp(Vec<(&'static str, String)>);
+
+impl Stamp {
+    pub(super) fn of(commit: &Commit<'_>) -> Result<Stamp, git2::Error> {
+        let short = |object: &git2::Object<'_>| -> Result<String, git2::Error> {
+            Ok(object.short_id()?.as_str().unwrap_or_default().to_owned())
+        };
+        let tree = commit.tree()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (mut parents, mut short_parents) = (Vec::new(), Vec::new());
+        for id in commit.parent_ids() {
+            parents.push(id.to_string());
+            // A mirror may not hold them all.
+            let parent = commit.parent(short_parents.len()).ok();
+            let parent = parent.map(|parent| short(parent.as_object())).transpose()?;
+            short_parents.push(parent.unwrap_or_else(|| id.to_string()));
+        }
+        let mut said = vec![
+            ("H", commit.id().to_string()),
+            ("h", short(commit.as_object())?),
+            ("T", tree.id().to_string()),
+            ("t", short(tree.as_object())?),
+            ("P", parents.join(" ")),
+            ("p", short_parents.join(" ")),
+            ("s", text(commit.summary_bytes().unwrap_or_default())),
+            ("n", "\n".into()),
+            ("%", "%".into()),
+        ];
+        let names = [
+            ("an", "ae", "at", "ai", "aI", "as"),
+            ("cn", "ce", "ct", "ci", "cI", "cs"),
+        ];
+        for (names, who) in names.into_iter().zip([commit.author(), commit.committer()]) {
+            let (name, mail, seconds, iso, strict, short) = names;
+            said.push((name, text(who.name_bytes())));
+            said.push((mail, text(who.email_bytes())));
+            said.push((seconds, who.when().seconds().to_string()));
+            said.push((iso, date(who.when(), "%Y-%m-%d %H:%M:%S %z")));
+            let zulu = who.when().offset_minutes() == 0;
+            let form = if zulu {
+                "%Y-%m-%dT%H:%M:%SZ"
+            } else {
+                "%Y-%m-%dT%H:%M:%S%:z"
+            };
+            said.push((strict, date(who.when(), form)));
+            said.push((short, date(who.when(), "%Y-%m-%d")));
+        }
+        Ok(Stamp(said))
+    }
+
+    /// A format with what it asks for filled in. What is not known stays as it is written.
+    fn fill(&self, format: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = format;
+        while let Some(at) = rest.find('%') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let known = self.0.iter().find(|(name, _)| rest[1..].starts_with(name));
+            let (said, used) = match known {
+                Some((name, said)) => (said.as_str(), 1 + name.len()),
+                None => ("%", 1),
+            };
+            filled.push_str(said);
+            rest = &rest[used..];
+        }
+        filled + rest
+    }
+}
+
+fn date(time: Time, form: &str) -> String {
+    let at = Timestamp::from_second(time.seconds()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let offset = Offset::from_seconds(time.offset_minutes() * 60).unwrap_or(Offset::UTC);
+    at.to_zoned(offset.to_time_zone())
+        .strftime(form)
+        .to_string()
+}
+
+/// What is to be in a file whose blob is this.
+pub(super) fn of<'a>(blob: &'a [u8], id: Oid, how: How, stamp: &Stamp) -> Cow<'a, [u8]> {
+    let mut content = Cow::Borrowed(blob);
+    if how.ident
+        && let Some(changed) = ident(&content, id)
+    {
+        content = Cow::Owned(changed);
+    }
+    if how.crlf != Crlf::Never
+        && let Some(changed) = crlf(&content, how.crlf)
+    {
+        content = Cow::Owned(changed);
+    }
+    if how.subst
+        && let Some(changed) = subst(&content, stamp)
+    {
+        content = Cow::Owned(changed);
+    }
+    content
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}
+
+/// `$Id$`, and an `$Id: …$` that git wrote once, with the blob's name.
+fn ident(text: &[u8], id: Oid) -> Option<Vec<u8>> {
+    find(text, b"$Id")?;
+    let mut out = Vec::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some(dollar) = find(rest, b"$") {
+        out.extend_from_slice(&rest[..=dollar]);
+        rest = &rest[dollar + 1..];
+        if rest.starts_with(b"Id$") {
+            rest = &rest[3..];
+        } else if rest.starts_with(b"Id:") {
+            let Some(end) = find(&rest[3..], b"$").map(|end| end + 3) else {
+                break;
+            };
+            if rest[3..end].contains(&b'\n') {
+                continue;
+            }
+            // Of another version control system: with more than one word.
+            let inner = rest.get(4..end).unwrap_or_default();
+            if find(inner, b" ").is_some_and(|space| space + 4 < end - 1) {
+                continue;
+            }
+            rest = &rest[end + 1..];
+        } else {
+            continue;
+        }
+        out.extend_from_slice(format!("Id: {id} $").as_bytes());
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+/// LF to CR LF, by git's own idea of what is text.
+fn crlf(text: &[u8], when: Crlf) -> Option<Vec<u8>> {
+    let (mut lone_lf, mut lone_cr, mut pairs) = (0_usize, 0_usize, 0_usize);
+    let (mut printable, mut odd, mut nul) = (0_usize, 0_usize, false);
+    let mut bytes = text.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' if bytes.next_if(|next| **next == b'\n').is_some() => pairs += 1,
+            b'\r' => lone_cr += 1,
+            b'\n' => lone_lf += 1,
+            // Backspace, tab, form feed, escape.
+            8 | 9 | 12 | 27 => printable += 1,
+            0 => {
+                nul = true;
+                odd += 1;
+            }
+            1..32 | 127 => odd += 1,
+            _ => printable += 1,
+        }
+    }
+    // The end-of-file mark of old.
+    if text.last() == Some(&26) {
+        odd -= 1;
+    }
+    let binary = lone_cr > 0 || nul || (printable >> 7) < odd;
+    if lone_lf == 0 || (when == Crlf::IfText && (binary || pairs > 0)) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(text.len() + lone_lf);
+    let mut last = 0;
+    for byte in text {
+        if *byte == b'\n' && last != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+        last = *byte;
+    }
+    Some(out)
+}
+
+fn subst(text: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
+    const BEGIN: &[u8] = b"$Format:";
+    find(text, BEGIN)?;
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = find(rest, BEGIN) {
+        let inner = &rest[at + BEGIN.len()..];
+        let Some(end) = find(inner, b"$") else { break };
+        out.extend_from_slice(&rest[..at]);
+        // A format that is not UTF-8 asks for nothing that is known.
+        match std::str::from_utf8(&inner[..end]) {
+            Ok(format) => out.extend_from_slice(stamp.fill(format).as_bytes()),
+            Err(_) => out.extend_from_slice(&inner[..end]),
+        }
+        rest = &inner[end + 1..];
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}

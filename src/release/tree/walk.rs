@@ -1,0 +1,144 @@
+//! Reading the trees of a commit. They were made by others: a name that leaves its folder, that git
+//! itself would take for its own, or that comes twice never gets further than this file.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use git2::{Oid, Repository};
+
+use super::{Kind, Trouble};
+use crate::resource::Failure;
+
+/// No name in a folder is longer on any filesystem that a server uses, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// Deeper than any project, and shallow enough for the open files of one process.
+const DEEPEST: usize = 200;
+
+/// The longest path in a tree, in bytes: together with the release's own it has to stay below what
+/// the kernel takes (4096).
+const LONGEST_PATH: usize = 3500;
+
+/// As many entries as a commit may have when nothing else limits them: more than the largest projects
+/// have. Git stores a tree that occurs twice only once, so a small repository can unfold to more than
+/// any memory or disk holds.
+const MOST: u64 = 1_000_000;
+
+/// One entry of one tree.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub name: Vec<u8>,
+    pub id: Oid,
+    /// `None`: a folder.
+    pub kind: Option<Kind>,
+}
+
+/// Reads trees, and counts what it read.
+pub(super) struct Reader<'a> {
+    mirror: &'a Repository,
+    left: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Gives up when the trees hold more than `most` entries.
+    pub(super) fn new(mirror: &'a Repository, most: Option<u64>) -> Reader<'a> {
+        Reader {
+            mirror,
+            left: most.map_or(MOST, |most| most.min(MOST)),
+        }
+    }
+
+    /// What is in the tree at this path.
+    pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<Entry>, Trouble> {
+        if path.components().count() > DEEPEST {
+            return Err(unsafe_path(
+                path,
+                &format!("it is more than {DEEPEST} folders deep"),
+            ));
+        }
+        let tree = self.mirror.find_tree(id)?;
+        self.left = self
+            .left
+            .checked_sub(tree.len() as u64)
+            .ok_or_else(too_many)?;
+        let mut entries = Vec::with_capacity(tree.len());
+        for entry in tree.iter() {
+            let name = entry.name_bytes();
+            check_name(path, name)?;
+            let kind = match entry.filemode_raw() & 0o170_000 {
+                0o040_000 => None,
+                0o100_000 => Some(Kind::File {
+                    runs: entry.filemode_raw() & 0o100 != 0,
+                }),
+                0o120_000 => Some(Kind::Link),
+                0o160_000 => Some(Kind::Submodule),
+                other => {
+                    return Err(unsafe_path(
+                        &join(path, name),
+                        &format!("git has no entries of the mode {other:o}"),
+                    ));
+                }
+            };
+            entries.push(Entry {
+                name: name.to_vec(),
+                id: entry.id(),
+                kind,
+            });
+        }
+        let mut seen = HashSet::with_capacity(entries.len());
+        for entry in &entries {
+            if !seen.insert(entry.name.as_slice()) {
+                return Err(unsafe_path(&join(path, &entry.name), "it is there twice"));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// The path of an entry.
+pub(super) fn join(folder: &Path, name: &[u8]) -> PathBuf {
+    folder.join(OsStr::from_bytes(name))
+}
+
+fn check_name(folder: &Path, name: &[u8]) -> Result<(), Trouble> {
+    let why = match name {
+        b"" => "a name is empty",
+        b"." | b".." => "it leaves its folder",
+        _ if name.contains(&b'/') => "a name holds a slash",
+        _ if name.eq_ignore_ascii_case(b".git") => "`.git` is git's own",
+        _ if name.len() > LONGEST_NAME => "a name is longer than 255 bytes",
+        _ if folder.as_os_str().len() + name.len() >= LONGEST_PATH => "it is too long",
+        _ => return Ok(()),
+    };
+    Err(unsafe_path(
+        Path::new(&format!(
+            "{}/{}",
+            folder.display(),
+            String::from_utf8_lossy(name)
+        )),
+        why,
+    ))
+}
+
+fn unsafe_path(path: &Path, why: &str) -> Trouble {
+    let mut shown = path.to_string_lossy().trim_start_matches('/').to_owned();
+    if let Some((cut, _)) = shown.char_indices().nth(120) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    Trouble::Other(
+        Failure::new(format!(
+            "the repository holds a path that cannot be laid out, `{shown}`: {why}"
+        ))
+        .hint("rename or remove it in the repository; nothing was written"),
+    )
+}
+
+fn too_many() -> Trouble {
+    Trouble::Other(
+        Failure::new("the repository unfolds to more files than fit on the filesystem")
+            .hint("`git ls-tree -r SHA | wc -l` counts them; free inodes: `df -i`"),
+    )
+}
