@@ -30,6 +30,7 @@ mod materialise;
 mod migrate;
 mod mirror;
 mod orders;
+mod pipeline;
 mod record;
 mod repo;
 mod run;
@@ -38,11 +39,9 @@ mod spec;
 mod tests;
 mod tree;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use attempt::{Attempt, Work};
-use materialise::{Laid, Trouble};
+use attempt::Attempt;
 
 pub use entry::{Ended, Entry, Note, Stage, Standing};
 pub use gate::{Back, confirm, leave_bad, put_back, watch};
@@ -54,9 +53,9 @@ pub use record::{Active, Record, Trial, active};
 pub use repo::Repo;
 pub use spec::{Assets, Migrate, Spec, Step};
 
-use crate::desired::{Sha, TakeUp};
+use crate::desired::Sha;
 use crate::ports::Host;
-use crate::ports::root::{Attrs, FileKind};
+use crate::ports::root::Attrs;
 use crate::resource::{Access, Failure};
 
 /// Who owns what an app gets. `None`: as trueup makes it.
@@ -222,194 +221,5 @@ impl Deployment<'_> {
             .hint("nothing was activated; raise `build_deadline`, or try again with `trueup converge --force`")),
             _ => Ok(()),
         }
-    }
-
-    /// A whole release of the sha: one that is there, one that was begun and is finished now, or a
-    /// new one.
-    fn built(&self) -> Result<(Record, String), Failure> {
-        self.go_on()?;
-        activate::possible(self)?;
-        self.prepare()?;
-        let mut record = Record::load(self.host, &self.layout)?;
-        keep::sweep(self, &mut record)?;
-        let take_up = self.spec.take_up;
-        if take_up != TakeUp::Fresh {
-            let whole = record.whole(&self.sha, self.host, &self.layout);
-            let begun = record.unfinished(&self.sha).map(|entry| entry.name.clone());
-            let there = whole.clone().or(begun.clone());
-            let entry = there.as_deref().and_then(|name| record.find(name));
-            if take_up == TakeUp::Usual
-                && let Some(failure) =
-                    entry.and_then(|entry| attempt::not_now(entry, self.host.clock.now()))
-            {
-                return Err(failure);
-            }
-            if let Some(name) = whole {
-                return Ok((record, name));
-            }
-            if let Some(name) = begun {
-                tracing::info!("{}: release {name} is taken up again", self.spec.app);
-                self.finish(&mut record, &name, None)?;
-                return Ok((record, name));
-            }
-        }
-        let name = self.make(&mut record)?;
-        Ok((record, name))
-    }
-
-    /// The folders of the layout. `releases` must be out of the app user's reach, or he could swap
-    /// what root lays out there.
-    fn prepare(&self) -> Result<(), Failure> {
-        let root = &self.host.root;
-        let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
-        root.make_dirs(deploy_to, &Attrs::mode(0o755))?;
-        let ours = Attrs {
-            mode: Some(0o755),
-            uid: root.privileged().then_some(0),
-            gid: root.privileged().then_some(0),
-        };
-        if !root.is_trusted_place(&releases)? && root.is_trusted_place(deploy_to)? {
-            // Another tool gave the folder to the app's user. Nothing in it is touched.
-            tracing::info!(
-                "{}: {} is root's from now on; what the app writes belongs into shared/",
-                self.spec.app,
-                deploy_to.display()
-            );
-            root.make_dir(deploy_to, &ours)?;
-        }
-        if !root.is_trusted_place(&releases)? {
-            return Err(Failure::new(format!(
-                "others than root could replace what is built in {}: they can write to it or to a folder above it, or a link leads there",
-                deploy_to.display()
-            ))
-            .hint(format!(
-                "give it to root (`chown root:root {0}; chmod 755 {0}`; what the app writes belongs into shared/), and write the path without links",
-                deploy_to.display()
-            )));
-        }
-        let inside = releases.join("any");
-        if root.meta(&releases)?.is_none() || !root.is_trusted_place(&inside)? {
-            root.make_dir(&releases, &ours)?;
-        }
-        let shared = self.layout.shared();
-        match root.meta(&shared)?.map(|meta| meta.kind) {
-            None => Ok(root.make_dir(&shared, &self.owner.attrs(0o755))?),
-            Some(FileKind::Directory | FileKind::Symlink) => Ok(()),
-            Some(other) => Err(Failure::new(format!(
-                "{} is {} and no folder",
-                shared.display(),
-                other.words()
-            ))),
-        }
-    }
-
-    /// Builds a new release and returns its name; the record calls it built by then.
-    fn make(&self, record: &mut Record) -> Result<String, Failure> {
-        let (root, layout) = (&self.host.root, &self.layout);
-        let taken = |name: &str| {
-            record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
-        };
-        let name = layout::free_name(self.host.clock.now(), &self.sha, taken);
-        let mut entry = Entry::begun(&name, &self.sha, self.host.clock.now());
-        entry.reference = self.spec.reference.clone();
-        entry.by = self.spec.by.clone();
-        record.put(entry);
-        let partial = layout.partial(&name);
-        let mut attempt = Attempt {
-            d: self,
-            record,
-            name: name.clone(),
-        };
-        let laid = match self.lay_out(&mut attempt, &partial) {
-            Ok(laid) => laid,
-            Err(failure) => {
-                root.remove_tree(&partial)?;
-                record.forget(&name);
-                record.save(self.host, layout)?;
-                return Err(failure);
-            }
-        };
-        root.rename(&partial, &layout.release(&name))?;
-        self.finish(record, &name, Some(laid))?;
-        Ok(name)
-    }
-
-    /// The stages up to a tree that is laid out and linked, hidden as yet.
-    fn lay_out(&self, attempt: &mut Attempt<'_, '_>, partial: &Path) -> Result<Laid, Failure> {
-        let (mut mirror, mut laid) = (None, None);
-        attempt.stage(Stage::Fetch, None, |_| {
-            mirror = Some(mirror::with_commit(self)?);
-            Ok(Work::Done)
-        })?;
-        let mirror = mirror.expect("the stage ends with a mirror or with an error");
-        self.in_time()?;
-        attempt.save()?;
-        attempt.stage(Stage::Materialise, None, |_| {
-            laid = Some(self.materialise(mirror, partial)?);
-            Ok(Work::Done)
-        })?;
-        attempt.stage(Stage::Link, None, |_| {
-            link::link(self, partial)?;
-            materialise::hand_over(self, partial)?;
-            files::put(self, partial)?;
-            Ok(Work::Done)
-        })?;
-        self.go_on()?;
-        attempt.save()?;
-        Ok(laid.expect("the stage ends with a tree or with an error"))
-    }
-
-    fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Laid, Failure> {
-        match materialise::materialise(self, &mirror, partial) {
-            Ok(laid) => return Ok(laid),
-            Err(Trouble::Other(failure)) => return Err(failure),
-            Err(Trouble::Mirror(why)) => tracing::warn!(
-                "{}: the mirror is broken ({why}): fetching it anew",
-                self.spec.app
-            ),
-        }
-        drop(mirror);
-        self.host.root.remove_tree(partial)?;
-        let mirror = mirror::anew(self)?;
-        match materialise::materialise(self, &mirror, partial) {
-            Ok(laid) => Ok(laid),
-            Err(Trouble::Other(failure)) => Err(failure),
-            Err(Trouble::Mirror(why)) => Err(Failure::new(why)),
-        }
-    }
-
-    /// The stages from a tree that is laid out (just now, if `laid` is there) to a whole release.
-    fn finish(&self, record: &mut Record, name: &str, laid: Option<Laid>) -> Result<(), Failure> {
-        let mut attempt = Attempt {
-            d: self,
-            record,
-            name: name.to_owned(),
-        };
-        attempt.enter(Standing::Building, None);
-        let built = build::steps(&mut attempt).and_then(|()| build::assets(&mut attempt));
-        if let Err(failure) = built {
-            return Err(self.failed(&mut attempt, failure));
-        }
-        self.go_on()?;
-        // What steps wrote, nobody else waits for.
-        let by_steps = !self.spec.steps.is_empty() || self.spec.assets.is_some();
-        if by_steps || !laid.is_some_and(|laid| laid.on_disk) {
-            self.host.root.sync_all(&self.layout.release(name))?;
-        }
-        attempt.enter(Standing::Built, None);
-        attempt.save()
-    }
-
-    /// Puts a failure on record, unless it is only that trueup was told to stop.
-    fn failed(&self, attempt: &mut Attempt<'_, '_>, failure: Failure) -> Failure {
-        if self.host.stop.is_set() {
-            return attempt.save().err().unwrap_or(failure);
-        }
-        let late = self.in_time().err();
-        let failure = late.clone().unwrap_or(failure);
-        let noted = attempt
-            .failed(&failure, late.is_some())
-            .and_then(|()| keep::failed(self, attempt.record));
-        noted.err().unwrap_or(failure)
     }
 }

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use git2::{Oid, Repository, Signature};
 
 use super::*;
+use crate::desired::TakeUp;
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::pace::Pace;
+use crate::release::materialise::Trouble;
 use crate::release::tree::{Lfs, Plan, Writer};
 
 /// What may be in a folder of a repository.
