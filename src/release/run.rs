@@ -43,7 +43,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// A fingerprint of what is run and how.
+    /// A fingerprint of what is run and how. It is on record, so there is nothing of a secret in it.
     pub fn definition(&self, spec: &Spec) -> String {
         let text = format!(
             "{:?}",
@@ -143,7 +143,7 @@ fn environment(
         ("SHARED_PATH", root.outside(&d.layout.shared()).into()),
         ("STAGE", task.stage.word().into()),
     ];
-    let said = d.spec.env.iter().chain(task.env);
+    let said = d.spec.env.iter().chain(&d.spec.secrets).chain(task.env);
     let said = said.map(|(key, value)| (key.into(), value.into()));
     own.into_iter()
         .map(|(key, value)| (key.into(), value))
@@ -151,8 +151,19 @@ fn environment(
         .collect()
 }
 
+/// A text without the secrets in it. Shorter values are no secrets: without them, the rest could not
+/// be read.
+fn without_secrets(spec: &Spec, text: String) -> String {
+    let mut secrets: Vec<&String> = spec.secrets.values().filter(|s| s.len() >= 6).collect();
+    // One may contain another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+        .into_iter()
+        .fold(text, |text, secret| text.replace(secret, "(secret)"))
+}
+
 fn told(d: &Deployment<'_>, name: &str, task: &Task<'_>, done: &Finished) -> Failure {
-    let tail = done.output.tail(SHOWN_LINES);
+    let tail = without_secrets(d.spec, done.output.tail(SHOWN_LINES));
     let said = if tail.is_empty() {
         " (it printed nothing)".to_owned()
     } else {

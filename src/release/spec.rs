@@ -85,6 +85,10 @@ pub struct Spec {
     /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH` and `STAGE`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// More of it, never shown: what a step prints of it is cut out of its error. What a release has
+    /// done is not done again because one of them changed.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
     /// How many good releases are kept, the active one included. At least 1; the one before the
     /// active is kept in any case.
     #[serde(default = "five")]

@@ -11,6 +11,7 @@ mod killed;
 mod lfs;
 mod pipeline;
 mod remote;
+mod secrets;
 mod spare;
 mod ssh;
 mod stages;

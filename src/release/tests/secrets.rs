@@ -1,0 +1,50 @@
+//! What only the app and its steps may know.
+
+use super::*;
+
+#[test]
+fn secrets_reach_every_step_and_are_shown_nowhere() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let tell = |stage: &str| format!("{{run: 'printenv TOKEN > ../../shared/{stage}'}}");
+    let all = format!(
+        "secrets: {{TOKEN: hush-hush, PIN: 123456}}\nsteps: [{}]\nassets: {}\nmigrate: {}\nhooks: {{before_activate: [{}]}}\n",
+        tell("build"),
+        tell("assets.txt"),
+        tell("migrate"),
+        tell("hook")
+    );
+    done(&bench.spec(&sha, &all), &bench.host());
+    for told in ["build", "assets.txt", "migrate", "hook"] {
+        assert_eq!(bench.read(&format!("shared/{told}")), "hush-hush\n");
+    }
+
+    let two = bench.commit(&[("a", "2")]);
+    let bad = "secrets: {TOKEN: hush-hush, PIN: 123456, SHORT: s}\nsteps: [{run: 'env; exit 1'}]\n";
+    let bad = bench.spec(&two, bad);
+    let planned = format!("{:?}", plan(&bad, &bench.host()));
+    let failure = pass(&bad, &bench.host()).unwrap_err();
+    for shown in [planned, format!("{failure:?}")] {
+        assert!(
+            !shown.contains("hush-hush") && !shown.contains("123456"),
+            "{shown}"
+        );
+    }
+    assert!(failure.message.contains("TOKEN=(secret)"), "{failure}");
+    // A word too short to be a secret would only make the rest unreadable.
+    assert!(failure.message.contains("SHORT=s"), "{failure}");
+    let record = std::fs::read_to_string(bench.path("var/lib/trueup/releases/shop.json")).unwrap();
+    assert!(!record.contains("hush-hush"), "{record}");
+}
+
+#[test]
+fn a_secret_that_is_changed_builds_nothing_anew() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let steps = "steps: [{run: 'echo >> ../../shared/built'}, {run: 'test $TOKEN = good-one'}]\n";
+    let spec = |token: &str| bench.spec(&sha, &format!("secrets: {{TOKEN: {token}}}\n{steps}"));
+    assert!(pass(&spec("bad-one"), &bench.host()).is_err());
+    done(&spec("good-one"), &bench.host());
+    assert_eq!(bench.read("shared/built"), "\n");
+    assert_eq!(pass(&spec("new-one"), &bench.host()), Ok(None));
+}
