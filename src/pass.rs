@@ -3,6 +3,8 @@
 //! The stages are strung together here and nowhere else; `converge`, `plan` and `status` are the
 //! same string cut at different places.
 
+mod apps;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -22,6 +24,8 @@ use crate::problem::{Problem, Problems, nearest};
 use crate::report::{Heading, History, Report};
 use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
+
+pub use apps::{App, Apps};
 
 /// Why a pass could not be made at all. Nothing was changed.
 #[derive(Debug, thiserror::Error)]

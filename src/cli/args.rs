@@ -70,8 +70,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Show how this host stands: wanted and running shas, drift, owed restarts, the last pass
     Status,
-    /// Show the passes that did something
+    /// Show the passes that did something, or all that one release went through
     History(HistoryArgs),
+    /// Show what there is of each app on this host: its releases, quarantined shas, a pin
+    Releases(ReleasesArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show what templates can see of this host
@@ -132,6 +134,34 @@ pub struct HistoryArgs {
     /// How many passes to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub limit: usize,
+    /// Show every stage of this release instead: how it ended, how long it took, what it printed last
+    #[arg(long, value_name = "RELEASE", conflicts_with = "limit")]
+    pub release: Option<String>,
+    /// Whose release it is, where two apps have one of the same name
+    #[arg(long, value_name = "APP", requires = "release")]
+    pub app: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ReleasesArgs {
+    #[command(subcommand)]
+    pub command: Option<ReleasesCommand>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReleasesCommand {
+    /// Show all releases with state, sha, age, size on disk, who asked for them and why they failed
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only this app [default: all of this host]
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
 }
 
 #[derive(Debug, Args)]

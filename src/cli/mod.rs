@@ -10,8 +10,10 @@ mod logging;
 mod output;
 mod plan;
 mod publish;
+mod releases;
 mod status;
 mod validate;
+mod words;
 
 use std::ffi::OsString;
 
@@ -50,6 +52,7 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::Plan(args) => plan::run(&args, places, output),
         Command::Status => status::run(places, output),
         Command::History(args) => history::run(&args, places, output),
+        Command::Releases(args) => releases::run(&args, places, output),
         Command::Validate => validate::run(places, output),
         Command::Publish(args) => publish::run(&args, places, output),
         Command::Facts => facts::run(places, output),

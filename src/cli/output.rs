@@ -52,7 +52,7 @@ impl Output {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            cells.map(|cell| visible(cell)).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in rows {
@@ -60,11 +60,22 @@ impl Output {
             for (column, cell) in row.iter().enumerate() {
                 line.push_str(cell);
                 if column + 1 < row.len() {
-                    let pad = widths[column] - cell.chars().count() + 2;
+                    let pad = widths[column] - visible(cell) + 2;
                     line.extend(std::iter::repeat_n(' ', pad));
                 }
             }
             self.line(line.trim_end());
         }
     }
+}
+
+/// How many characters of a cell are seen: a colour takes no room.
+fn visible(cell: &str) -> usize {
+    let mut parts = cell.split('\x1b');
+    let before = parts.next().map_or(0, |text| text.chars().count());
+    let after = parts.map(|part| {
+        part.split_once('m')
+            .map_or(0, |(_, text)| text.chars().count())
+    });
+    before + after.sum::<usize>()
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::args::PublishArgs;
+use super::words::{one_line, user};
 use super::{Output, edge};
 use crate::desired::{self, EditError, Move, Order, PublishError, Published, Sha};
 use crate::exit::Exit;
@@ -116,23 +117,6 @@ fn order(args: &PublishArgs) -> Result<Order, Problem> {
         at: SystemClock.now(),
         create: args.create,
     })
-}
-
-/// An option for people to read; an empty one (an unset variable in CI) is none.
-fn one_line(option: &str, value: Option<&str>) -> Result<Option<String>, Problem> {
-    let value = value.map(str::trim).filter(|value| !value.is_empty());
-    if value.is_some_and(|value| value.contains(char::is_control)) {
-        return Err(Problem::new(format!("{option}: expected one line of text")));
-    }
-    Ok(value.map(str::to_owned))
-}
-
-/// Who is at the keyboard, also behind sudo.
-fn user() -> Option<String> {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .find(|name| !name.is_empty() && !name.contains(char::is_control))
 }
 
 /// The store and the manifest's key: as the options say, else as the node's settings do.

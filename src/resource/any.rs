@@ -1,5 +1,6 @@
 //! Kinds and resources with their types erased, so that the stages can hold a list of them.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -103,6 +104,8 @@ pub struct Seen {
 /// A resource of whatever kind. The methods are those of [`Kind`].
 pub trait AnyResource {
     fn kind(&self) -> &'static str;
+    /// The spec itself, for whoever knows its type.
+    fn spec(&self) -> &dyn Any;
     fn subject(&self) -> String;
     fn owns(&self) -> Option<PathBuf>;
     fn app(&self) -> Option<&str>;
@@ -133,6 +136,10 @@ struct Typed<K: Kind> {
 impl<K: Kind> AnyResource for Typed<K> {
     fn kind(&self) -> &'static str {
         K::NAME
+    }
+
+    fn spec(&self) -> &dyn Any {
+        &self.spec
     }
 
     fn subject(&self) -> String {

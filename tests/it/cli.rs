@@ -12,6 +12,8 @@ const LOOKS: &[&[&str]] = &[
     &["plan", "--explain", "word"],
     &["status"],
     &["history"],
+    &["releases"],
+    &["releases", "list"],
     &["validate"],
     &["facts"],
 ];
@@ -52,7 +54,9 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         ("converge", &["--force", "--fresh", "--only"][..]),
         ("plan", &["--only", "--explain"]),
         ("status", &[]),
-        ("history", &["--limit"]),
+        ("history", &["--limit", "--release", "--app"]),
+        ("releases", &["--app"]),
+        ("releases list", &["--app"]),
         ("validate", &[]),
         ("facts", &[]),
         (
@@ -61,11 +65,18 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         ),
         ("demo", &["--keep", "--dir", "--stop"]),
     ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let (last, above) = words.split_last().unwrap();
+        let list = if above.is_empty() {
+            top.clone()
+        } else {
+            help(above)
+        };
         assert!(
-            top.contains(&format!("\n  {command} ")),
-            "{command} is not listed:\n{top}"
+            list.contains(&format!("\n  {last} ")),
+            "{command} is not listed:\n{list}"
         );
-        let text = help(&[command]);
+        let text = help(&words);
         for option in own.iter().chain(GLOBAL) {
             let mut lines = text.lines();
             let found = lines.find(|line| line.split([' ', ',', '.']).any(|word| word == *option));

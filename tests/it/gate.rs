@@ -2,7 +2,7 @@
 
 use crate::app::{App, GOOD};
 
-const ROLE: &str = r#"
+pub const ROLE: &str = r#"
 resources:
   - directory: {path: /srv/shop, parents: true}
   - release:

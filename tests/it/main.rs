@@ -8,6 +8,7 @@
 //! - [`gate`]: releases that do not work in service
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
+//! - [`operate`]: what an operator does with releases at a host
 //! - [`cli`]: what every command owes to scripts and pipes
 //! - [`roles`]: the shipped roles
 //! - [`tidy`]: the layout of the source itself
@@ -28,6 +29,7 @@ mod cli;
 mod crash;
 mod gate;
 mod git_http;
+mod operate;
 mod privilege;
 mod processes;
 mod release_crash;

@@ -46,17 +46,21 @@ const LAYERS: &[(&str, &[&str])] = &[
             "apply", "desired", "exit", "owed", "plan", "ports", "resource", "role",
         ],
     ),
+    // It knows one kind by its type, the release: operators work with an app's releases by name.
     (
         "pass",
         &[
-            "apply", "desired", "facts", "plan", "ports", "problem", "report", "role", "settings",
+            "apply", "desired", "facts", "plan", "ports", "problem", "release", "report", "role",
+            "settings",
         ],
     ),
+    // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
+    // failures are a resource's.
     (
         "cli",
         &[
-            "apply", "desired", "exit", "facts", "pass", "ports", "problem", "report", "role",
-            "settings",
+            "apply", "desired", "exit", "facts", "pass", "ports", "problem", "release", "report",
+            "resource", "role", "settings",
         ],
     ),
     ("lib", &[]),

@@ -14,6 +14,7 @@ mod subvolume;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod usage;
 mod write;
 
 use std::cell::RefCell;
@@ -31,6 +32,7 @@ use nix::unistd::{Uid, geteuid};
 pub use attrs::{Attrs, FileKind, Meta};
 pub use copy::Copier;
 pub use folder::{Folder, Room, begin_writing};
+pub use usage::Usage;
 pub use write::is_leftover;
 
 /// Why a path of the host could not be read or changed.

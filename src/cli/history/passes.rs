@@ -1,22 +1,15 @@
-//! `trueup history`: the passes that did something.
+//! The passes that did something, a line each.
 
 use serde_json::json;
 
-use super::args::HistoryArgs;
-use super::{Output, edge};
+use crate::cli::{Output, edge};
 use crate::exit::Exit;
-use crate::pass::{Places, Session};
-use crate::ports::exec::StopFlag;
+use crate::pass::Session;
 use crate::report::{History, Report};
 
-pub(super) fn run(
-    args: &HistoryArgs,
-    places: &Places,
-    output: &Output,
-) -> Result<Exit, edge::Error> {
-    let session = Session::open(places, StopFlag::default())?;
+pub(super) fn run(limit: usize, session: &Session, output: &Output) -> Result<Exit, edge::Error> {
     let mut reports = History::new(&session.host).list()?;
-    reports.truncate(args.limit);
+    reports.truncate(limit);
     if output.json {
         output.document(&json!({"version": crate::report::VERSION, "passes": reports}));
         return Ok(Exit::Converged);

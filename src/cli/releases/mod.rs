@@ -1,0 +1,19 @@
+//! `trueup releases`: what there is of each app on this host, and what an operator does with it.
+
+mod list;
+
+use super::args::{ReleasesArgs, ReleasesCommand};
+use super::{Output, edge};
+use crate::exit::Exit;
+use crate::pass::Places;
+
+pub(super) fn run(
+    args: &ReleasesArgs,
+    places: &Places,
+    output: &Output,
+) -> Result<Exit, edge::Error> {
+    match &args.command {
+        None => list::run(&args.list, places, output),
+        Some(ReleasesCommand::List(list)) => list::run(list, places, output),
+    }
+}

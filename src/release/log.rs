@@ -1,0 +1,176 @@
+//! What the commands of a release printed, stage by stage: its log, read back.
+
+use super::entry::{Ended, Entry, Note, Stage};
+use super::orders::Orders;
+use super::record::Record;
+use super::run::heading;
+use super::{Layout, Spec};
+use crate::ports::Host;
+use crate::resource::Failure;
+
+/// No log is read that is larger, in bytes: a log takes 16 MiB of each command.
+const MAX_LOG: usize = 64 << 20;
+
+/// A release's past, as far as it is on record.
+#[derive(Debug)]
+pub struct Past {
+    pub entry: Entry,
+    /// The end of what each stage or step printed, in the order of the entry's stages.
+    pub output: Vec<Vec<String>>,
+    /// Why the output cannot be shown, if it cannot.
+    pub silent: Option<String>,
+    pub log: std::path::PathBuf,
+}
+
+/// The past of a release, with the last `lines` lines of what each of its stages printed. `None`:
+/// there is no such release of this app.
+pub fn past(
+    spec: &Spec,
+    host: &Host,
+    name: &str,
+    lines: impl Fn(&Note) -> usize,
+) -> Result<Option<Past>, Failure> {
+    let layout = spec.layout();
+    let record = Record::load(host, &layout)?;
+    let Some(entry) = record.find(name).cloned() else {
+        return Ok(None);
+    };
+    let path = layout.log(name);
+    let (text, silent) = match host.root.read(&path, MAX_LOG) {
+        Ok(Some(text)) => (String::from_utf8_lossy(&text).into_owned(), None),
+        Ok(None) => (String::new(), None),
+        Err(error) => (String::new(), Some(error.to_string())),
+    };
+    let gate = said_by_gate(host, &layout, name)?;
+    let output = entry.stages.iter().map(|note| {
+        let printed = match note.stage {
+            Stage::Gate if note.why.is_some() => gate.lines().collect(),
+            _ => printed(&text, note),
+        };
+        let from = printed.len().saturating_sub(lines(note));
+        printed[from..].iter().map(|line| shown(line)).collect()
+    });
+    Ok(Some(Past {
+        output: output.collect(),
+        entry,
+        silent,
+        log: host.root.outside(&path),
+    }))
+}
+
+/// What the gate said of a release that it found bad, with what its service printed.
+fn said_by_gate(host: &Host, layout: &Layout, name: &str) -> Result<String, Failure> {
+    let orders = Orders::load(host, layout)?;
+    let mut barred = orders.quarantine.into_iter();
+    let of_it = barred.find(|barred| barred.release == name);
+    Ok(of_it.map_or(String::new(), |barred| barred.why))
+}
+
+/// What a stage or step printed the last time it ran. Of a stage that failed it is what was run last,
+/// which may have been a hook of it.
+fn printed<'t>(log: &'t str, note: &Note) -> Vec<&'t str> {
+    let word = note.stage.word();
+    let own = |name: &str| heading(note.stage, name, "");
+    let hooks = [format!("== {word} before_"), format!("== {word} after_")];
+    let mut lines: Vec<&str> = Vec::new();
+    let mut of_it = false;
+    for line in log.lines() {
+        if is_heading(line) {
+            of_it = match &note.step {
+                Some(step) => line.starts_with(&own(step)),
+                None => {
+                    let is_hook = hooks.iter().any(|hook| line.starts_with(hook));
+                    line.starts_with(&own(word)) || (is_hook && note.ended == Ended::Failed)
+                }
+            };
+            if of_it {
+                lines.clear();
+            }
+        } else if of_it {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn is_heading(line: &str) -> bool {
+    let rest = line.strip_prefix("== ");
+    rest.and_then(|rest| rest.split_once(' '))
+        .is_some_and(|(word, rest)| {
+            rest.contains(" == ") && Stage::ALL.iter().any(|stage| stage.word() == word)
+        })
+}
+
+/// A line as a terminal may get it: without colours, what was written over, and control characters.
+fn shown(line: &str) -> String {
+    let line = line.trim_end_matches('\r');
+    let line = line.rsplit('\r').next().unwrap_or_default();
+    let mut plain = String::new();
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\x1b' {
+            if chars.next() == Some('[') {
+                let _ = chars.by_ref().find(|c| ('@'..='~').contains(c));
+            }
+        } else if c == '\t' {
+            plain.push_str("  ");
+        } else if !c.is_control() {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+== build gems == 2026-11-21T05:00:00Z bundle install
+old
+== build before_build 1 == 2026-11-21T05:00:00Z tell
+told
+== build gems == 2026-11-21T05:01:00Z bundle install
+one
+== not a heading
+two
+== build gems and more == 2026-11-21T05:02:00Z make
+three
+== migrate migrate == 2026-11-21T05:03:00Z rake
+four
+== migrate after_migrate 1 == 2026-11-21T05:03:00Z tell
+five
+";
+
+    fn note(stage: Stage, step: Option<&str>, ended: Ended) -> Note {
+        Note {
+            step: step.map(str::to_owned),
+            ended,
+            ..Note::done(stage, jiff::Timestamp::UNIX_EPOCH)
+        }
+    }
+
+    #[test]
+    fn each_step_gets_what_it_printed_in_its_last_run() {
+        let of = |stage, step, ended| printed(LOG, &note(stage, step, ended));
+        assert_eq!(
+            of(Stage::Build, Some("gems"), Ended::Done),
+            ["one", "== not a heading", "two"]
+        );
+        assert_eq!(
+            of(Stage::Build, Some("gems and more"), Ended::Done),
+            ["three"]
+        );
+        assert_eq!(of(Stage::Build, Some("gem"), Ended::Done), [""; 0]);
+        assert_eq!(of(Stage::Build, None, Ended::Done), [""; 0]);
+        assert_eq!(of(Stage::Build, None, Ended::Failed), ["told"]);
+        assert_eq!(of(Stage::Migrate, None, Ended::Done), ["four"]);
+        assert_eq!(of(Stage::Migrate, None, Ended::Failed), ["five"]);
+    }
+
+    #[test]
+    fn what_a_program_printed_cannot_play_with_the_terminal() {
+        assert_eq!(shown("10%\r50%\r\x1b[32mdone\x1b[0m\x07\r"), "done");
+        assert_eq!(shown("a\tb\x1b]0;title"), "a  b0;title");
+    }
+}
