@@ -155,6 +155,52 @@ pub struct ReleasesArgs {
 pub enum ReleasesCommand {
     /// Show all releases with state, sha, age, size on disk, who asked for them and why they failed
     List(ListArgs),
+    /// Build a release for yourself, up to the point of activating it, and print its path
+    Build(BuildArgs),
+    /// Remove what is needed no more now: surplus, failed, bad, expired private and abandoned releases
+    Clean(CleanArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("commit").required(true),
+    after_help = "Only the path goes to standard output: `cd $(trueup releases build shop --ref main)`.\n\
+                  The release is private: nothing activates it by itself, and the database is not migrated.\n\
+                  Built again it is kept for longer; one that failed goes on at the step that failed."
+)]
+pub struct BuildArgs {
+    /// Which app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// The full sha to build
+    #[arg(long, value_name = "SHA", group = "commit")]
+    pub sha: Option<String>,
+    /// The branch or tag to build, as it is on the server now
+    #[arg(long = "ref", value_name = "NAME", group = "commit")]
+    pub reference: Option<String>,
+    /// How many days it is kept
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub keep_days: u16,
+    /// Who builds it, for people [default: the user]
+    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Never removed: the active release, the good one before it, what is on trial or pinned, what is wanted next, a private one\n\
+                  within its days, and any that a process runs in."
+)]
+pub struct CleanArgs {
+    /// Only this app [default: all of this host]
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Also the latest failed and the latest bad one, which are kept to be looked at
+    #[arg(long)]
+    pub all_failed: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,12 @@
 //! `trueup converge`: one pass.
 
 use super::args::ConvergeArgs;
+use super::hands::Hands;
 use super::logging::RESOURCE;
 use super::{Output, edge};
 use crate::apply::Event;
 use crate::exit::Exit;
-use crate::pass::{Options, PassError, Places, Session};
-use crate::ports::exec::StopFlag;
-use crate::ports::lock::{Attempt, try_lock};
-use crate::ports::signals;
-use crate::problem::Problem;
+use crate::pass::{Options, Places, Session};
 use crate::report::{Report, Status, change_lines, debt_line, totals};
 
 pub(super) fn run(
@@ -17,27 +14,14 @@ pub(super) fn run(
     places: &Places,
     output: &Output,
 ) -> Result<Exit, edge::Error> {
-    let stop = StopFlag::default();
-    signals::stop_on_termination(&stop);
-    let session = Session::open(places, stop)?;
-    if session.host.root.is_real() && !session.host.root.privileged() {
-        return Err(edge::Error::Usage(
-            Problem::new("a pass on this host needs root").hint(
-                "`sudo trueup converge`, or `--root DIR` for a sandbox; `trueup plan` needs less",
-            ),
-        ));
-    }
-    let _lock = match try_lock(&session.host.root)? {
-        Attempt::Taken(lock) => lock,
-        Attempt::Busy(holder) => return Err(PassError::Locked { holder }.into()),
-    };
+    let Hands { session, .. } = &Hands::on(places, "a pass", "`trueup plan` needs less")?;
     let options = Options {
         force: args.force,
         fresh: args.fresh,
         only: args.only.clone(),
     };
     let report = session.converge(&options, &mut |event| tell(&event, output))?;
-    finish(&session, &report, output);
+    finish(session, &report, output);
     Ok(report.outcome)
 }
 

@@ -5,6 +5,7 @@ mod converge;
 mod demo;
 mod edge;
 mod facts;
+mod hands;
 mod history;
 mod logging;
 mod output;

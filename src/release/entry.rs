@@ -202,6 +202,12 @@ impl Entry {
         }
     }
 
+    /// Whether it did not come to its end and can be taken up again: its files are laid out.
+    pub fn can_go_on(&self) -> bool {
+        matches!(self.state, Standing::Building | Standing::Failed)
+            && self.is_done(Stage::Link, None, None)
+    }
+
     /// The stage that it failed in or was killed in.
     pub fn unfinished(&self) -> Option<&Note> {
         let open = |note: &&Note| matches!(note.ended, Ended::Running | Ended::Failed);

@@ -8,7 +8,8 @@ use std::path::Path;
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use super::fetch::{self, Fetch};
-use super::{Deployment, Layout};
+use super::{Deployment, Layout, names};
+use crate::desired::Sha;
 use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
@@ -44,29 +45,59 @@ pub(super) fn at_hand(d: &Deployment<'_>) -> Option<Repository> {
     matches!(lookup(&mirror, d), Ok(true)).then_some(mirror)
 }
 
+/// The commit that a branch or tag names on the server now; the mirror holds it from then on.
+pub(super) fn named(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
+    fetch::settle()?;
+    let fetched = |mirror: Repository| {
+        tidy(d).map_err(Unfetched::Failed)?;
+        let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
+        run(&fetch, &mirror, &REFS).map(|()| mirror)
+    };
+    let there = open(d).map_or_else(|| empty(d), Ok)?;
+    let mirror = match fetched(there) {
+        Err(Unfetched::Broken(_)) => fetched(empty(d)?),
+        fetched => fetched,
+    };
+    match mirror {
+        Ok(mirror) => names::commit(&mirror, name, d.spec),
+        Err(Unfetched::Failed(failure)) => Err(failure),
+        Err(Unfetched::Broken(why)) => Err(unkept(d, &why)),
+    }
+}
+
 /// A new mirror in the place of the old one, with the wanted commit in it.
 pub(super) fn anew(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    let mirror = empty(d)?;
+    match fill(d, &mirror) {
+        Ok(()) => Ok(mirror),
+        Err(Unfetched::Failed(failure)) => Err(failure),
+        Err(Unfetched::Broken(why)) => Err(unkept(d, &why)),
+    }
+}
+
+fn unkept(d: &Deployment<'_>, why: &str) -> Failure {
+    let path = d.layout.mirror();
+    Failure::new(format!(
+        "cannot keep {} in {}: {why}",
+        d.spec.repo,
+        path.display()
+    ))
+}
+
+/// A new mirror with nothing in it in the place of the old one.
+fn empty(d: &Deployment<'_>) -> Result<Repository, Failure> {
     let root = &d.host.root;
     let path = d.layout.mirror();
     root.make_dirs(&Layout::mirrors(), &Attrs::mode(0o700))?;
     root.remove_tree(&path)?;
     root.make_dir(&path, &Attrs::mode(0o700))?;
-    let mirror = create(d, &root.outside(&path)).map_err(|error| {
+    create(d, &root.outside(&path)).map_err(|error| {
         Failure::new(format!(
             "cannot make the mirror {}: {}",
             path.display(),
             error.message()
         ))
-    })?;
-    match fill(d, &mirror) {
-        Ok(()) => Ok(mirror),
-        Err(Unfetched::Failed(failure)) => Err(failure),
-        Err(Unfetched::Broken(why)) => Err(Failure::new(format!(
-            "cannot keep {} in {}: {why}",
-            d.spec.repo,
-            path.display()
-        ))),
-    }
+    })
 }
 
 /// Why the commit is still not in the mirror.
@@ -87,7 +118,7 @@ fn create(d: &Deployment<'_>, path: &Path) -> Result<Repository, git2::Error> {
 }
 
 /// The mirror that is there, if it can be opened and is of this address.
-fn open(d: &Deployment<'_>) -> Option<Repository> {
+pub(super) fn open(d: &Deployment<'_>) -> Option<Repository> {
     let mirror = Repository::open_bare(d.host.root.outside(&d.layout.mirror())).ok()?;
     let of = mirror.config().ok()?.get_string("trueup.repo").ok()?;
     (of == d.spec.repo.url()).then_some(mirror)

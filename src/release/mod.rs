@@ -15,6 +15,7 @@
 mod activate;
 mod attempt;
 mod build;
+mod clean;
 mod deploy_key;
 mod entry;
 mod fetch;
@@ -31,8 +32,10 @@ mod log;
 mod materialise;
 mod migrate;
 mod mirror;
+mod names;
 mod orders;
 mod pipeline;
+mod private;
 mod record;
 mod repo;
 mod run;
@@ -45,14 +48,17 @@ use std::time::{Duration, Instant};
 
 use attempt::Attempt;
 
+pub use clean::{Cleaned, clean};
 pub use entry::{Ended, Entry, Note, Stage, Standing};
 pub use gate::{Back, confirm, leave_bad, put_back, watch};
 pub use health::Health;
 pub use hooks::Hooks;
 pub use inventory::{Inventory, Item, State, inventory, names};
+pub use keep::Failed;
 pub use layout::Layout;
 pub use log::{Past, past};
 pub use orders::{Barred, Orders, Pin};
+pub use private::{BuiltPrivate, Private, build_private, resolve};
 pub use record::{Active, Record, Trial, active};
 pub use repo::Repo;
 pub use spec::{Assets, Migrate, Spec, Step};
@@ -88,6 +94,8 @@ struct Deployment<'a> {
     owner: Owner,
     /// The sha that is active.
     previous: Option<Sha>,
+    /// Who builds it for himself, if somebody does.
+    private: Option<Private>,
     begun: Instant,
     /// How long it may take from `begun` until it is built.
     limit: Option<Duration>,
@@ -105,10 +113,18 @@ impl<'a> Deployment<'a> {
             owner: owner(spec, host)?,
             layout,
             previous,
+            private: None,
             begun: host.clock.tick(),
             limit: spec.build_deadline.map(|seconds| seconds.0),
         })
     }
+}
+
+/// For what is about the app and about no sha in particular: the wanted one stands in.
+fn of_app<'a>(spec: &'a Spec, host: &'a Host) -> Result<Deployment<'a>, Failure> {
+    let none = || Sha::parse(&"0".repeat(40)).expect("git's own name for no commit at all");
+    let sha = spec.wanted.clone().unwrap_or_else(none);
+    Deployment::new(spec, &sha, host)
 }
 
 /// Makes `sha` the active release: a whole release of it that is there, or a new one. It is on

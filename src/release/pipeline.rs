@@ -47,7 +47,7 @@ impl Deployment<'_> {
 
     /// The folders of the layout. `releases` must be out of the app user's reach, or he could swap
     /// what root lays out there.
-    fn prepare(&self) -> Result<(), Failure> {
+    pub(super) fn prepare(&self) -> Result<(), Failure> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
         root.make_dirs(deploy_to, &Attrs::mode(0o755))?;
@@ -92,15 +92,18 @@ impl Deployment<'_> {
     }
 
     /// Builds a new release and returns its name; the record calls it built by then.
-    fn make(&self, record: &mut Record) -> Result<String, Failure> {
+    pub(super) fn make(&self, record: &mut Record) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
         };
         let name = layout::free_name(self.host.clock.now(), &self.sha, taken);
         let mut entry = Entry::begun(&name, &self.sha, self.host.clock.now());
-        entry.reference = self.spec.reference.clone();
-        entry.by = self.spec.by.clone();
+        (entry.reference, entry.by) = match &self.private {
+            Some(private) => (private.reference.clone(), private.by.clone()),
+            None => (self.spec.reference.clone(), self.spec.by.clone()),
+        };
+        entry.private_until = self.private.as_ref().map(|private| private.until);
         record.put(entry);
         let partial = layout.partial(&name);
         let mut attempt = Attempt {
@@ -167,7 +170,7 @@ impl Deployment<'_> {
     }
 
     /// The stages from a tree that is laid out (just now, if `laid` is there) to a whole release.
-    fn finish(&self, record: &mut Record, name: &str, laid: Option<Laid>) -> Result<(), Failure> {
+    pub(super) fn finish(&self, record: &mut Record, name: &str, laid: Option<Laid>) -> Result<(), Failure> {
         let mut attempt = Attempt {
             d: self,
             record,

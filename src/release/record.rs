@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Stage, Standing};
+use super::entry::{Entry, Standing};
 use super::found::{self, revision};
 use super::layout::{Layout, is_release_name};
 use crate::desired::Sha;
@@ -142,12 +142,13 @@ impl Record {
         &self.entries
     }
 
-    /// A whole release of this sha, as it was built: the one last activated.
+    /// A whole release of this sha, as it was built: the one last activated. Not a private one.
     pub fn whole(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
             .find(|entry| {
                 entry.state.is_whole()
+                    && entry.private_until.is_none()
                     && entry.sha == *sha
                     && revision(host, layout, &entry.name).as_ref() == Some(sha)
             })
@@ -158,9 +159,7 @@ impl Record {
     /// laid out, and what was done since is on record.
     pub fn unfinished(&self, sha: &Sha) -> Option<&Entry> {
         let open = |entry: &&Entry| {
-            matches!(entry.state, Standing::Building | Standing::Failed)
-                && entry.sha == *sha
-                && entry.is_done(Stage::Link, None, None)
+            entry.can_go_on() && entry.private_until.is_none() && entry.sha == *sha
         };
         self.entries.iter().rev().find(open)
     }

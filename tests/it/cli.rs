@@ -57,6 +57,8 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         ("history", &["--limit", "--release", "--app"]),
         ("releases", &["--app"]),
         ("releases list", &["--app"]),
+        ("releases build", &["--sha", "--ref", "--keep-days", "--by"]),
+        ("releases clean", &["--app", "--all-failed", "--dry-run"]),
         ("validate", &[]),
         ("facts", &[]),
         (

@@ -99,3 +99,138 @@ fn the_history_of_a_release_tells_every_stage_and_the_end_of_what_failed() {
         "{unknown}"
     );
 }
+
+/// The release of a private build that must succeed, as its path's last part.
+fn built(app: &App, args: &[&str]) -> String {
+    let ran = app
+        .sandbox
+        .run(&[&["releases", "build", "shop"], args].concat());
+    assert_eq!(ran.code, 0, "{ran}");
+    let path = ran.out.strip_suffix('\n').unwrap();
+    assert!(!path.contains('\n'), "more than the path: {ran}");
+    assert!(path.starts_with("@ROOT@/srv/shop/releases/"), "{ran}");
+    path.rsplit('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_private_release_is_built_of_any_commit_and_nobody_activates_it() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    app.git(&["checkout", "-q", "-b", "try/this"]);
+    let tried = app.want(GOOD, "200", "page two");
+    app.git(&["checkout", "-q", "main"]);
+    let name = built(&app, &["--ref", "try/this"]);
+    assert!(name.ends_with(&tried[..7]), "{name}");
+    let page = app.sandbox.read(&format!("/srv/shop/releases/{name}/page"));
+    assert_eq!((page.as_str(), app.current()), ("page two", first.clone()));
+    assert_eq!(states(&app), ["private", "active"]);
+    assert_eq!(releases(&app)[0]["ref"], "try/this");
+    // Once more: it is the same one, by its sha as well.
+    assert_eq!(built(&app, &["--sha", &tried, "--keep-days", "9"]), name);
+    // Its sha is wanted: what somebody may have changed by hand is not what is put into service.
+    app.sandbox
+        .write(&format!("/srv/shop/releases/{name}/page"), "page of mine");
+    app.converge(0);
+    assert_ne!(app.current(), format!("releases/{name}"));
+    assert_eq!(app.running(), tried);
+    assert_eq!(app.sandbox.read("/srv/shop/current/page"), "page two");
+    assert_eq!(states(&app), ["active", "private", "good"]);
+    for (args, said) in [
+        (["--ref", "try/thsi"], "did you mean `try/this`?"),
+        (["--ref", &tried], "say `--sha"),
+        (["--ref", "refs/../x"], "there is no branch and no tag"),
+        (["--sha", "main"], "--ref"),
+        (["--sha", &"4f".repeat(20)], "is on no branch and no tag"),
+    ] {
+        let ran = app
+            .sandbox
+            .run(&[&["releases", "build", "shop"], &args[..]].concat());
+        assert!([1, 64].contains(&ran.code), "{ran}");
+        assert!(ran.err.contains(said), "{ran}");
+        assert_eq!(ran.out, "");
+    }
+    assert_eq!(states(&app).len(), 3);
+}
+
+#[test]
+fn a_private_build_that_failed_goes_on_where_it_stopped() {
+    let steps = "      steps: [{name: one, run: 'echo x >> $SHARED_PATH/one'}, {name: two, run: 'test -e $SHARED_PATH/ready'}]\n";
+    let app = App::new(&ROLE.replace("      hooks:\n", &format!("{steps}      hooks:\n")));
+    let sha = app.want(GOOD, "200", "page one");
+    let failed = app
+        .sandbox
+        .run(&["releases", "build", "shop", "--sha", &sha]);
+    assert_eq!(failed.code, 1, "{failed}");
+    assert!(failed.err.contains("step `two`"), "{failed}");
+    assert_eq!(states(&app), ["failed"]);
+    app.sandbox.write("/srv/shop/shared/ready", "");
+    let name = built(&app, &["--ref", "main"]);
+    assert_eq!(names(&app), [name]);
+    assert_eq!(app.sandbox.read("/srv/shop/shared/one"), "x\n");
+}
+
+#[test]
+fn cleaning_removes_what_nobody_needs_and_nothing_that_somebody_does() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    for page in ["bad one", "bad two"] {
+        app.want(GOOD, "500", page);
+        app.converge(4);
+    }
+    app.want(GOOD, "200", "page two");
+    app.converge(0);
+    let private = built(&app, &["--ref", "main"]);
+    let clean = |args: &[&str]| {
+        let ran = app.sandbox.run(&[&["releases", "clean"], args].concat());
+        assert_eq!(ran.code, 0, "{ran}");
+        ran.out
+    };
+    let before = names(&app);
+    let bad = states(&app)
+        .iter()
+        .position(|state| state == "bad")
+        .unwrap();
+    let bad = before[bad].clone();
+    assert!(clean(&[]).contains("nothing to remove"));
+    let dry = clean(&["--all-failed", "--dry-run"]);
+    assert!(
+        dry.contains(&format!("{bad} (bad, ")) && dry.contains("would be free"),
+        "{dry}"
+    );
+    assert_eq!(names(&app), before);
+    // Somebody looks around in it.
+    let folder = app.sandbox.at(&format!("/srv/shop/releases/{bad}"));
+    let mut somebody = std::process::Command::new("sleep")
+        .arg("60")
+        .current_dir(&folder)
+        .spawn()
+        .unwrap();
+    let kept = clean(&["--all-failed"]);
+    assert!(kept.contains("kept, a process runs in it"), "{kept}");
+    assert!(folder.is_dir());
+    somebody.kill().unwrap();
+    somebody.wait().unwrap();
+    let json = app
+        .sandbox
+        .run(&["releases", "clean", "--all-failed", "--json"])
+        .json();
+    assert_eq!(json["apps"][0]["removed"][0]["release"], bad.as_str());
+    assert!(json["freed"].as_u64().unwrap() > 0);
+    assert!(!folder.exists());
+    assert_eq!(states(&app), ["private", "active", "good"]);
+    // Its days are over.
+    let record = app.sandbox.read("/var/lib/trueup/releases/shop.json");
+    let mut record: Value = serde_json::from_str(&record).unwrap();
+    for entry in record["releases"].as_array_mut().unwrap() {
+        if entry["name"] == private.as_str() {
+            entry["private_until"] = "2020-01-01T00:00:00Z".into();
+        }
+    }
+    app.sandbox
+        .write("/var/lib/trueup/releases/shop.json", &record.to_string());
+    assert!(clean(&[]).contains(&private));
+    assert_eq!(states(&app), ["active", "good"]);
+}

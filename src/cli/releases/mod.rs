@@ -1,5 +1,7 @@
 //! `trueup releases`: what there is of each app on this host, and what an operator does with it.
 
+mod build;
+mod clean;
 mod list;
 
 use super::args::{ReleasesArgs, ReleasesCommand};
@@ -15,5 +17,7 @@ pub(super) fn run(
     match &args.command {
         None => list::run(&args.list, places, output),
         Some(ReleasesCommand::List(list)) => list::run(list, places, output),
+        Some(ReleasesCommand::Build(args)) => build::run(args, places, output),
+        Some(ReleasesCommand::Clean(args)) => clean::run(args, places, output),
     }
 }

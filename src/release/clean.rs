@@ -1,0 +1,61 @@
+//! Removing now, on an operator's word, what is needed no more; the rules are those of `keep`.
+
+use serde::Serialize;
+
+use super::entry::Standing;
+use super::keep::{self, Failed};
+use super::record::Record;
+use super::{Spec, of_app};
+use crate::ports::Host;
+use crate::ports::root::Usage;
+use crate::resource::Failure;
+
+/// What was removed, or would be.
+#[derive(Debug, Serialize)]
+pub struct Cleaned {
+    pub app: String,
+    pub removed: Vec<Removed>,
+    /// Not needed, but a process runs in it.
+    pub in_use: Vec<String>,
+}
+
+/// One release.
+#[derive(Debug, Serialize)]
+pub struct Removed {
+    pub release: String,
+    pub state: Standing,
+    /// `None`: it could not be looked at.
+    pub size: Option<Usage>,
+}
+
+/// Removes what is not needed. `dry`: only says what that is.
+pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Cleaned, Failure> {
+    let d = of_app(spec, host)?;
+    let mut record = Record::load(host, &d.layout)?;
+    let mut names = keep::unneeded(&d, &record, failed)?;
+    names.extend(keep::unfinished(&d, &record)?);
+    let (idle, in_use) = keep::apart(names).ok_or_else(|| {
+        Failure::new("/proc cannot be read, so it cannot be told which releases are in use")
+    })?;
+    let mut removed = Vec::new();
+    for name in idle {
+        let state = record.find(&name).map(|entry| entry.state);
+        let size = host.root.usage(&d.layout.release(&name)).ok().flatten();
+        if !dry {
+            keep::remove(&d, &mut record, &name)?;
+        }
+        removed.extend(state.map(|state| Removed {
+            release: name,
+            state,
+            size,
+        }));
+    }
+    if !dry {
+        keep::remove_leftovers(&d)?;
+    }
+    Ok(Cleaned {
+        app: spec.app.clone(),
+        removed,
+        in_use,
+    })
+}

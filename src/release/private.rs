@@ -1,0 +1,83 @@
+//! Private releases: somebody builds a sha for himself, to look at it or to run something in it.
+//! Nothing activates one by itself, not even when its sha is wanted later: who built it may have
+//! changed it since.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::record::Record;
+use super::{Deployment, Spec, mirror, of_app};
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::resource::Failure;
+
+/// What sets a private release apart.
+#[derive(Debug, Clone)]
+pub struct Private {
+    /// It is kept until then.
+    pub until: Timestamp,
+    pub by: Option<String>,
+    /// The branch or tag that its sha came from.
+    pub reference: Option<String>,
+}
+
+/// A release that is there and whole.
+#[derive(Debug)]
+pub struct BuiltPrivate {
+    pub name: String,
+    /// Outside path.
+    pub path: PathBuf,
+    pub until: Timestamp,
+}
+
+/// Builds a private release up to the point of migrating and activating it, goes on with one that
+/// failed, or keeps one that is there for longer.
+pub fn build_private(
+    spec: &Spec,
+    sha: &Sha,
+    host: &Host,
+    private: Private,
+) -> Result<BuiltPrivate, Failure> {
+    let mut d = Deployment::new(spec, sha, host)?;
+    d.private = Some(private.clone());
+    d.go_on()?;
+    d.prepare()?;
+    let mut record = Record::load(host, &d.layout)?;
+    let name = match there(&record, sha) {
+        None => d.make(&mut record)?,
+        Some(name) => {
+            let entry = record.find_mut(&name).expect("its name was taken from it");
+            entry.private_until = entry.private_until.max(Some(private.until));
+            if entry.state.is_whole() {
+                record.save(host, &d.layout)?;
+            } else {
+                tracing::info!("{}: release {name} is taken up again", spec.app);
+                d.finish(&mut record, &name, None)?;
+            }
+            name
+        }
+    };
+    let until = record.find(&name).and_then(|entry| entry.private_until);
+    Ok(BuiltPrivate {
+        path: host.root.outside(&d.layout.release(&name)),
+        until: until.unwrap_or(private.until),
+        name,
+    })
+}
+
+/// The private release of this sha that is there, or one that was begun and can be taken up again.
+fn there(record: &Record, sha: &Sha) -> Option<String> {
+    let mut own = record.entries().iter().rev();
+    let found = own.find(|entry| {
+        entry.private_until.is_some()
+            && entry.sha == *sha
+            && (entry.state.is_whole() || entry.can_go_on())
+    });
+    found.map(|entry| entry.name.clone())
+}
+
+/// The commit that a branch or tag names on the server now.
+pub fn resolve(spec: &Spec, host: &Host, name: &str) -> Result<Sha, Failure> {
+    mirror::named(&of_app(spec, host)?, name)
+}
