@@ -15,7 +15,7 @@ pub enum Exit {
     Pending,
     /// Converged, but to a manifest that may be old: the store did not answer.
     Stale,
-    /// Something waits for a slot, a canary or a hold.
+    /// Something waits for a slot, a canary, a hold or the end of a pin.
     Waiting,
     /// A release was rolled back or is quarantined.
     RolledBack,
@@ -35,7 +35,10 @@ impl Exit {
         (Exit::Converged, "converged: the host is as described"),
         (Exit::Failed, "something failed; the report says what"),
         (Exit::Pending, "`plan` and `status`: changes are pending"),
-        (Exit::Waiting, "waiting: for a slot, a canary or a hold"),
+        (
+            Exit::Waiting,
+            "waiting: for a slot, a canary, a hold or the end of a pin",
+        ),
         (
             Exit::RolledBack,
             "a release was rolled back or is quarantined",

@@ -22,6 +22,7 @@ use crate::ports::store::{Store, StoreError};
 use crate::ports::{Host, services, store};
 use crate::problem::{Problem, Problems, nearest};
 use crate::report::{Heading, History, Report};
+use crate::resource::Failure;
 use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
 
@@ -43,6 +44,9 @@ pub enum PassError {
     /// The command line names something that is not there.
     #[error("{0}")]
     Asked(Box<Problem>),
+    /// What an operator ordered besides the pass.
+    #[error("{0}")]
+    Ordered(Failure),
     #[error("another pass is running{}", holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
     Locked { holder: Option<u32> },
 }
@@ -82,11 +86,20 @@ pub struct Options {
     pub fresh: bool,
     /// Only this resource and what acts on its change.
     pub only: Option<String>,
+    /// What is wanted and quarantined on this host is tried once more.
+    pub lift: Option<Lift>,
+}
+
+/// Who lifts a quarantine, and why.
+#[derive(Debug, Clone)]
+pub struct Lift {
+    pub by: String,
+    pub reason: String,
 }
 
 impl Options {
     fn take_up(&self) -> TakeUp {
-        match (self.fresh, self.force) {
+        match (self.fresh, self.force || self.lift.is_some()) {
             (true, _) => TakeUp::Fresh,
             (false, true) => TakeUp::Now,
             (false, false) => TakeUp::Usual,
@@ -196,7 +209,10 @@ impl Session {
         };
         let (catalog, desired) = self.describe(Source::Store(ask), options.take_up())?;
         let selection = select(&catalog, options)?;
-        let notes = apply::recover(&catalog, &self.host)?;
+        let mut notes = apply::recover(&catalog, &self.host)?;
+        if let Some(lift) = &options.lift {
+            notes.extend(self.lift(lift, &catalog, &selection)?);
+        }
         let plan = plan::build(&catalog, &self.host, &selection);
         let report = if plan.is_empty() && !plan.has_news() {
             apply::do_chores(&catalog, &plan, &self.host);

@@ -19,7 +19,8 @@ use checks::Checks;
 pub use checks::recover;
 
 /// What to do about a sha that was found to be bad.
-const LIFT: &str = "publish another sha, or lift the quarantine";
+const LIFT: &str =
+    "publish another sha; or, if the reason is gone, `trueup converge --lift-quarantine REASON`";
 
 /// What became of one resource.
 #[derive(Debug)]

@@ -74,6 +74,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Show what there is of each app on this host: its releases, quarantined shas, a pin
     Releases(ReleasesArgs),
+    /// Go back to an earlier release on this host, and stay there until the manifest wants another sha
+    Rollback(RollbackArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show what templates can see of this host
@@ -117,6 +119,9 @@ pub struct ConvergeArgs {
     /// Only the resource ID, and what is restarted or run when it changes
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,
+    /// Try once more what is wanted and failed in service here, and keep who said so and why
+    #[arg(long, value_name = "REASON")]
+    pub lift_quarantine: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +162,8 @@ pub enum ReleasesCommand {
     List(ListArgs),
     /// Build a release for yourself, up to the point of activating it, and print its path
     Build(BuildArgs),
+    /// Put a release that is there into service now, and stay with it until the manifest wants another sha
+    Activate(ActivateArgs),
     /// Remove what is needed no more now: surplus, failed, bad, expired private and abandoned releases
     Clean(CleanArgs),
 }
@@ -184,6 +191,51 @@ pub struct BuildArgs {
     /// Who builds it, for people [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It goes the way of every pass: switch, restart, health check, and back if it fails. The release is pinned like one\n\
+                  that was rolled back to: passes end with 3 (waiting) and say by whom and why, until the manifest wants another\n\
+                  sha or somebody ends the pin (see `trueup rollback -h`)."
+)]
+pub struct ActivateArgs {
+    /// Which app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// Which release, as `trueup releases` names it
+    #[arg(value_name = "RELEASE")]
+    pub release: String,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Who does it, for people [default: the user]
+    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Only this host, and at once: services are restarted, and the health check proves it. The release is pinned: passes\n\
+                  end with 3 (waiting) and say by whom and why, until the manifest wants another sha or `--unpin`.\n\
+                  The database is not migrated down: where migrations differ, they are listed."
+)]
+pub struct RollbackArgs {
+    /// Which app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// To this release, as `trueup releases` names it [default: the good one that was active before]
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<String>,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Who does it, for people [default: the user]
+    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
+    pub by: Option<String>,
+    /// End the pin, and go to what the manifest wants
+    #[arg(long, conflicts_with_all = ["to", "reason"])]
+    pub unpin: bool,
 }
 
 #[derive(Debug, Args)]

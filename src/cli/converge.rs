@@ -3,10 +3,12 @@
 use super::args::ConvergeArgs;
 use super::hands::Hands;
 use super::logging::RESOURCE;
+use super::words::{one_line, user};
 use super::{Output, edge};
 use crate::apply::Event;
 use crate::exit::Exit;
-use crate::pass::{Options, Places, Session};
+use crate::pass::{Lift, Options, Places, Session};
+use crate::problem::Problem;
 use crate::report::{Report, Status, change_lines, debt_line, totals};
 
 pub(super) fn run(
@@ -14,19 +16,36 @@ pub(super) fn run(
     places: &Places,
     output: &Output,
 ) -> Result<Exit, edge::Error> {
-    let Hands { session, .. } = &Hands::on(places, "a pass", "`trueup plan` needs less")?;
     let options = Options {
         force: args.force,
         fresh: args.fresh,
         only: args.only.clone(),
+        lift: lift(args.lift_quarantine.as_deref())?,
     };
+    let Hands { session, .. } = &Hands::on(places, "a pass", "`trueup plan` needs less")?;
     let report = session.converge(&options, &mut |event| tell(&event, output))?;
     finish(session, &report, output);
     Ok(report.outcome)
 }
 
+/// Who lifts a quarantine, with a reason that is one.
+fn lift(reason: Option<&str>) -> Result<Option<Lift>, edge::Error> {
+    if reason.is_none() {
+        return Ok(None);
+    }
+    let said = one_line("--lift-quarantine", reason).map_err(edge::Error::Usage)?;
+    let said = said.ok_or_else(|| {
+        let problem = Problem::new("--lift-quarantine: expected a reason");
+        edge::Error::Usage(problem.hint("what has changed, so that it works now?"))
+    })?;
+    Ok(Some(Lift {
+        by: user().unwrap_or_else(|| "somebody".into()),
+        reason: said,
+    }))
+}
+
 /// What is being done, as it is done.
-fn tell(event: &Event<'_>, output: &Output) {
+pub(super) fn tell(event: &Event<'_>, output: &Output) {
     match event {
         // What is withheld is told with the reason, once, at the end.
         Event::Begin { change, .. } if change.is_withheld() => {}
@@ -48,16 +67,25 @@ fn tell(event: &Event<'_>, output: &Output) {
 
 /// What is left to say after a pass.
 fn finish(session: &Session, report: &Report, output: &Output) {
+    log_failures(report);
+    if output.json {
+        output.document(report);
+    } else {
+        print(session, report, output);
+    }
+}
+
+pub(super) fn log_failures(report: &Report) {
     for row in &report.resources {
         if matches!(row.status, Status::Failed | Status::RolledBack) {
             let why = row.why.as_deref().unwrap_or_default();
             tracing::error!(target: RESOURCE, resource = row.id, verb = "failed", "{}: {why}", row.id);
         }
     }
-    if output.json {
-        output.document(report);
-        return;
-    }
+}
+
+/// The end of a pass, for people.
+pub(super) fn print(session: &Session, report: &Report, output: &Output) {
     let paint = output.paint;
     for row in &report.resources {
         let word = match row.status {

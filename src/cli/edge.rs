@@ -18,6 +18,9 @@ pub(crate) enum Error {
     /// What a person gave cannot be taken.
     #[error("{0}")]
     Input(#[from] Problems),
+    /// What is asked for was found to be bad before.
+    #[error("{0}")]
+    Quarantined(Problem),
     #[error("{0}")]
     Failed(Problem),
 }
@@ -31,13 +34,16 @@ impl Error {
             Error::Pass(PassError::Store(crate::ports::store::StoreError::Settings(_))) => {
                 Exit::BadInput
             }
+            Error::Quarantined(_) => Exit::RolledBack,
             Error::Failed(_) | Error::Pass(_) => Exit::Failed,
         }
     }
 
     fn problems(&self) -> Vec<Problem> {
         match self {
-            Error::Usage(problem) | Error::Failed(problem) => vec![problem.clone()],
+            Error::Usage(problem) | Error::Quarantined(problem) | Error::Failed(problem) => {
+                vec![problem.clone()]
+            }
             Error::Input(problems) | Error::Pass(PassError::Input(problems)) => problems.0.clone(),
             Error::Pass(PassError::Asked(problem)) => vec![(**problem).clone()],
             Error::Pass(PassError::Root(error)) => {
@@ -46,6 +52,9 @@ impl Error {
                     Some(hint) => problem.hint(hint),
                     None => problem,
                 }]
+            }
+            Error::Pass(PassError::Ordered(failure)) => {
+                vec![super::words::problem(failure.clone())]
             }
             Error::Pass(error) => vec![Problem::new(error.to_string())],
         }

@@ -12,6 +12,7 @@ mod output;
 mod plan;
 mod publish;
 mod releases;
+mod rollback;
 mod status;
 mod validate;
 mod words;
@@ -54,6 +55,7 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::Status => status::run(places, output),
         Command::History(args) => history::run(&args, places, output),
         Command::Releases(args) => releases::run(&args, places, output),
+        Command::Rollback(args) => rollback::run(&args, places, output),
         Command::Validate => validate::run(places, output),
         Command::Publish(args) => publish::run(&args, places, output),
         Command::Facts => facts::run(places, output),

@@ -7,7 +7,7 @@ use super::{Output, edge};
 use crate::exit::Exit;
 use crate::pass::{Options, Places, Session};
 use crate::ports::exec::StopFlag;
-use crate::report::{Report, Status, change_lines, debt_line, diff_lines, totals};
+use crate::report::{Report, Status, change_lines, debt_line, diff_lines, totals, waiting_lines};
 use crate::role;
 
 pub(super) fn run(args: &PlanArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
@@ -16,9 +16,8 @@ pub(super) fn run(args: &PlanArgs, places: &Places, output: &Output) -> Result<E
         return explain(&session, key, output);
     }
     let options = Options {
-        force: false,
-        fresh: false,
         only: args.only.clone(),
+        ..Options::default()
     };
     let report = session.plan(&options)?;
     if output.json {
@@ -34,6 +33,10 @@ pub(super) fn print(report: &Report, output: &Output) {
     let paint = output.paint;
     for row in &report.resources {
         match (&row.change, row.status) {
+            (Some(change), Status::Waiting) => {
+                let why = row.why.as_deref().unwrap_or_default();
+                output.line(waiting_lines(paint, &row.id, change, why));
+            }
             (Some(change), _) => {
                 output.line(change_lines(paint, &row.id, change));
                 for line in diff_lines(paint, &row.id, change) {

@@ -6,7 +6,9 @@ use super::{Output, edge};
 use crate::exit::Exit;
 use crate::pass::{Places, Session};
 use crate::ports::exec::StopFlag;
-use crate::report::{Counts, History, Last, Report, Row, change_lines, debt_line};
+use crate::report::{
+    Counts, History, Last, Report, Row, Status, change_lines, debt_line, waiting_lines,
+};
 
 /// The document of `status --json`.
 #[derive(Debug, Serialize)]
@@ -96,15 +98,20 @@ fn print(report: &Report, last: Option<&Last>, outcome: Exit, output: &Output) {
     for app in &report.apps {
         rows.push(vec![format!("app {}", app.app), standing(app)]);
     }
+    let Counts { right, changed, .. } = report.counts;
     rows.push(vec![
         "resources".into(),
-        format!(
-            "{} right, {} differ",
-            report.counts.right, report.counts.changed
-        ),
+        match report.counts.waiting {
+            0 => format!("{right} right, {changed} differ"),
+            waiting => format!("{right} right, {changed} differ, {waiting} waiting"),
+        },
     ]);
     output.table(&rows);
     for row in &report.resources {
+        if let (Some(change), Some(why), Status::Waiting) = (&row.change, &row.why, row.status) {
+            output.line(waiting_lines(paint, &row.id, change, why));
+            continue;
+        }
         if let Some(change) = &row.change {
             output.line(change_lines(paint, &row.id, change));
         }

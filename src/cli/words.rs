@@ -57,9 +57,9 @@ pub(super) fn one_line(
     Ok(value.map(str::to_owned))
 }
 
-/// Who is at the keyboard, also behind sudo.
+/// Who is at the keyboard, as a script says or sudo does.
 pub(super) fn user() -> Option<String> {
-    ["SUDO_USER", "USER", "LOGNAME"]
+    ["TRUEUP_BY", "SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|name| !name.is_empty() && !name.contains(char::is_control))
@@ -70,7 +70,7 @@ pub(super) fn failed(failure: Failure) -> super::edge::Error {
     super::edge::Error::Failed(problem(failure))
 }
 
-fn problem(failure: Failure) -> crate::problem::Problem {
+pub(super) fn problem(failure: Failure) -> crate::problem::Problem {
     let problem = crate::problem::Problem::new(failure.message);
     match failure.hint {
         Some(hint) => problem.hint(hint),

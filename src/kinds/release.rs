@@ -1,10 +1,10 @@
 //! `release`: an app at the sha that the manifest wants. The work is done in [`crate::release`].
 
+mod hold;
+
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
-use crate::desired::{Hold, Sha};
+use crate::desired::Sha;
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::files::{self, FileSeen};
@@ -37,8 +37,17 @@ impl Found {
         }
     }
 
+    /// The pin that is in force: what it pins did not fail here meanwhile.
     fn pin(&self, spec: &Spec) -> Option<&Pin> {
-        self.orders.pinned(spec.wanted.as_ref())
+        let pin = self.orders.pinned(spec.wanted.as_ref())?;
+        self.orders.barred(&pin.sha).is_none().then_some(pin)
+    }
+
+    /// A pin that is over. It is lifted, so that it does not come back with the sha that the manifest
+    /// wanted when it was made.
+    fn lapsed(&self, spec: &Spec) -> Option<&Pin> {
+        let is_over = |_: &&Pin| spec.wanted.is_some() && self.pin(spec).is_none();
+        self.orders.pin.as_ref().filter(is_over)
     }
 
     fn active_sha(&self) -> Option<&Sha> {
@@ -78,7 +87,9 @@ impl Found {
         if let Some(barred) = self.orders.barred(target) {
             return Some(Outcome::Refused(barred.words()));
         }
-        spec.hold.as_ref().map(|hold| Outcome::Waiting(words(hold)))
+        spec.hold
+            .as_ref()
+            .map(|hold| Outcome::Waiting(hold::words(hold)))
     }
 }
 
@@ -165,12 +176,15 @@ impl Kind for Release {
                 return Some(update);
             }
             return match (state.pin(spec), &state.next) {
-                (Some(pin), _) => Some(pinned(spec, state, pin)),
+                (Some(pin), _) => Some(hold::pinned(spec, state.active_sha(), pin)),
                 (None, Some(next)) => {
                     let ahead = Change::new(Verb::Build);
                     Some(ahead.with("next", Shown::Absent, Shown::value(next)))
                 }
-                (None, None) => None,
+                (None, None) => state.lapsed(spec).map(|pin| {
+                    let update = Change::new(Verb::Update);
+                    update.with("pin", Shown::value(pin.words()), Shown::Absent)
+                }),
             };
         }
         let wanted = state.target(spec)?;
@@ -197,13 +211,16 @@ impl Kind for Release {
             change = change.with("steps", Shown::Absent, Shown::Text(steps));
         }
         if let Some(hold) = &spec.hold {
-            change = change.with("hold", Shown::Absent, Shown::value(words(hold)));
+            change = change.with("hold", Shown::Absent, Shown::value(hold::words(hold)));
         }
         Some(change)
     }
 
     fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
         let found = Release::inspect(spec, host)?;
+        if found.lapsed(spec).is_some() {
+            release::unpin(spec, host)?;
+        }
         if let (Verb::Build, Some(next)) = (change.verb, &found.next) {
             release::build_ahead(spec, next, host)?;
             return Ok(Outcome::Done);
@@ -251,9 +268,9 @@ impl Kind for Release {
 
     /// Building ahead activates nothing, and what is on trial was switched before.
     fn shows(change: &Change) -> bool {
-        let only_mode = |field: &FieldChange| field.field.ends_with(" mode");
+        let unseen = |field: &FieldChange| field.field.ends_with(" mode") || field.field == "pin";
         match change.verb {
-            Verb::Update => !change.fields.iter().all(only_mode),
+            Verb::Update => !change.fields.iter().all(unseen),
             Verb::Deploy => !change.is_withheld(),
             _ => false,
         }
@@ -265,6 +282,11 @@ impl Kind for Release {
 
     fn do_chores(spec: &Spec, host: &Host) -> Result<(), Failure> {
         release::tidy(spec, host)
+    }
+
+    /// A hold, or a pin.
+    fn waits(change: &Change) -> Option<String> {
+        hold::said(change)
     }
 
     fn trial(spec: &Spec, state: &Found) -> Option<Trial> {
@@ -295,25 +317,6 @@ impl Kind for Release {
             release::Back::Nowhere => None,
         })
     }
-}
-
-/// A pin is told in every pass: green never hides that the manifest wants something else.
-fn pinned(spec: &Spec, state: &Found, pin: &Pin) -> Change {
-    Change::new(Verb::Deploy)
-        .with(
-            "sha",
-            Shown::maybe(state.active_sha()),
-            Shown::maybe(spec.wanted.as_ref()),
-        )
-        .with("hold", Shown::Absent, Shown::value(pin.words()))
-}
-
-fn words(hold: &Hold) -> String {
-    let until = hold.until.map_or_else(
-        || "it is lifted".into(),
-        |until: Timestamp| until.to_string(),
-    );
-    format!("held by {} until {until}: {}", hold.by, hold.reason)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The apps of a host by name, for commands that are about one app and not about the whole host.
 
-use super::{PassError, Session, Source, desired, some_of};
+use super::{Lift, PassError, Session, Source, desired, some_of};
 use crate::desired::TakeUp;
+use crate::plan::Selection;
 use crate::problem::{Problem, nearest};
-use crate::release::Spec;
-use crate::role::Catalog;
+use crate::release::{self, Spec};
+use crate::role::{Catalog, Resource};
 
 /// Every app that is deployed to this host, as its roles describe it, with what is wanted of it.
 pub struct Apps {
@@ -35,18 +36,40 @@ impl Session {
         let (catalog, _) = self.describe(Source::Store(ask), TakeUp::Usual)?;
         Ok(Apps { catalog })
     }
+
+    /// Lifts the quarantine of what is wanted, where there is one. Returns what to say of it.
+    pub(super) fn lift(
+        &self,
+        lift: &Lift,
+        catalog: &Catalog,
+        selection: &Selection,
+    ) -> Result<Vec<String>, PassError> {
+        let mut notes = Vec::new();
+        let selected = |app: &App<'_>| selection.holds(app.id);
+        for app in apps_of(catalog).filter(selected) {
+            let lifted = release::lift(app.spec, &self.host, &lift.by, &lift.reason);
+            notes.extend(lifted.map_err(PassError::Ordered)?);
+        }
+        if notes.is_empty() {
+            notes.push("nothing that is wanted is quarantined on this host".into());
+        }
+        Ok(notes)
+    }
+}
+
+fn apps_of(catalog: &Catalog) -> impl Iterator<Item = App<'_>> {
+    catalog.resources.iter().filter_map(app)
+}
+
+fn app(resource: &Resource) -> Option<App<'_>> {
+    let spec = resource.body.spec().downcast_ref::<Spec>()?;
+    let id = resource.id.as_str();
+    Some(App { id, spec })
 }
 
 impl Apps {
     pub fn all(&self) -> Vec<App<'_>> {
-        let resources = self.catalog.resources.iter();
-        resources
-            .filter_map(|resource| {
-                let spec = resource.body.spec().downcast_ref::<Spec>()?;
-                let id = resource.id.as_str();
-                Some(App { id, spec })
-            })
-            .collect()
+        apps_of(&self.catalog).collect()
     }
 
     /// The app of this name; [`PassError::Asked`] when this host has none.

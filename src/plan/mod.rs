@@ -12,6 +12,8 @@ use crate::role::{Catalog, Resource};
 pub enum Forecast {
     Right,
     Change(Change),
+    /// A pass would not change it yet, because of this.
+    Waiting(Change, String),
     /// It cannot be told before something planned above it has been done.
     Unknown(String),
     Failed(Failure),
@@ -124,10 +126,10 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         }
         let (forecast, run) = match dormant(&seen, resource, &planned) {
             Some(waits) => (Forecast::Unknown(waits), None),
-            None => forecast(seen, &steps),
+            None => forecast(seen, resource, &steps),
         };
         let shows = match &forecast {
-            Forecast::Right | Forecast::Failed(_) => false,
+            Forecast::Right | Forecast::Waiting(..) | Forecast::Failed(_) => false,
             Forecast::Change(change) => resource.body.shows(change),
             Forecast::Unknown(_) => true,
         };
@@ -184,7 +186,11 @@ fn dormant(
         .map(|id| format!("it starts with what {id} brings"))
 }
 
-fn forecast(seen: Result<Seen, Failure>, before: &[Step]) -> (Forecast, Option<Run>) {
+fn forecast(
+    seen: Result<Seen, Failure>,
+    resource: &Resource,
+    before: &[Step],
+) -> (Forecast, Option<Run>) {
     match seen {
         Ok(Seen {
             change: None, run, ..
@@ -193,7 +199,10 @@ fn forecast(seen: Result<Seen, Failure>, before: &[Step]) -> (Forecast, Option<R
             change: Some(change),
             run,
             ..
-        }) => (Forecast::Change(change), run),
+        }) => match resource.body.waits(&change) {
+            Some(why) => (Forecast::Waiting(change, why), run),
+            None => (Forecast::Change(change), run),
+        },
         Err(failure) if failure.not_yet => {
             let pending = |step: &&Step| matches!(step.forecast, Forecast::Change(_));
             match before.iter().rev().find(pending) {

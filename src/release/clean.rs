@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::entry::Standing;
 use super::keep::{self, Failed};
-use super::record::Record;
-use super::{Spec, of_app};
+use super::record::{self, Record};
+use super::{Deployment, Spec, of_app};
 use crate::ports::Host;
 use crate::ports::root::Usage;
 use crate::resource::Failure;
@@ -58,4 +58,23 @@ pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Clea
         removed,
         in_use,
     })
+}
+
+/// Removes what is no longer needed and makes ready what comes next, where the pass that should have
+/// done so was killed.
+pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
+    let layout = spec.layout();
+    let active = record::active(host, &layout, spec.keep_releases)?;
+    let Some(sha) = active.and_then(|active| active.sha) else {
+        return Ok(());
+    };
+    let d = Deployment::new(spec, &sha, host)?;
+    let mut record = Record::load(host, &layout)?;
+    keep::sweep(&d, &mut record)?;
+    keep::prune(&d, &mut record)?;
+    record.save_if_changed(host, &layout)?;
+    match record.is_stocked(&sha) {
+        true => Ok(()),
+        false => super::stock_up(&d, &mut record),
+    }
 }

@@ -58,7 +58,11 @@ pub(super) fn judge(
 /// The names of all releases that were activated and not taken back, the last one last.
 fn activated(log: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for line in log.lines() {
+    // What an operator gave as a reason may say anything.
+    let lines = log
+        .lines()
+        .filter(|line| !line.starts_with("trueup lifted "));
+    for line in lines {
         let word_after = |mark| {
             let (_, rest): (&str, &str) = line.split_once(mark)?;
             rest.split_whitespace().next().map(str::to_owned)
@@ -96,5 +100,19 @@ pub(super) fn revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> 
         }
         Some(_) => None,
         None => Sha::parse(&head).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lines_about_activations_are_taken_for_some() {
+        let log = "Branch main (at 4f2c) deployed as release 20261121050000 by ana\n\
+                   Branch (none) (at 9b1c) deployed as release 20261122050000-9b1c44e by trueup\n\
+                   trueup took back release 20261122050000-9b1c44e and went back to 20261121050000\n\
+                   trueup lifted the quarantine of 9b1c (release x) for ana: deployed as release 20261123050000\n";
+        assert_eq!(activated(log), ["20261121050000"]);
     }
 }

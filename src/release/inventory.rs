@@ -89,6 +89,11 @@ pub fn inventory(spec: &Spec, host: &Host) -> Result<Inventory, Failure> {
     })
 }
 
+/// The name of the active release.
+pub fn active_name(spec: &Spec, host: &Host) -> Result<Option<String>, Failure> {
+    record::current(host, &spec.layout())
+}
+
 /// The names of all releases of an app.
 pub fn names(spec: &Spec, host: &Host) -> Result<Vec<String>, Failure> {
     let record = Record::load(host, &spec.layout())?;

@@ -14,6 +14,7 @@
 
 mod activate;
 mod attempt;
+mod between;
 mod build;
 mod clean;
 mod deploy_key;
@@ -38,6 +39,7 @@ mod pipeline;
 mod private;
 mod record;
 mod repo;
+mod rollback;
 mod run;
 mod spec;
 #[cfg(test)]
@@ -48,12 +50,13 @@ use std::time::{Duration, Instant};
 
 use attempt::Attempt;
 
-pub use clean::{Cleaned, clean};
+pub use between::{Difference, How};
+pub use clean::{Cleaned, clean, tidy};
 pub use entry::{Ended, Entry, Note, Stage, Standing};
 pub use gate::{Back, confirm, leave_bad, put_back, watch};
 pub use health::Health;
 pub use hooks::Hooks;
-pub use inventory::{Inventory, Item, State, inventory, names};
+pub use inventory::{Inventory, Item, State, active_name, inventory, names};
 pub use keep::Failed;
 pub use layout::Layout;
 pub use log::{Past, past};
@@ -61,6 +64,7 @@ pub use orders::{Barred, Orders, Pin};
 pub use private::{BuiltPrivate, Private, build_private, resolve};
 pub use record::{Active, Record, Trial, active};
 pub use repo::Repo;
+pub use rollback::{Chosen, Refused, choose, lift, pin, unpin};
 pub use spec::{Assets, Migrate, Spec, Step};
 
 use crate::desired::Sha;
@@ -169,25 +173,6 @@ fn stock_up(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     record.set_stocked(&d.sha);
     record.save(d.host, &d.layout)?;
     made
-}
-
-/// Removes what is no longer needed and makes ready what comes next, where the pass that should have
-/// done so was killed.
-pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
-    let layout = spec.layout();
-    let active = record::active(host, &layout, spec.keep_releases)?;
-    let Some(sha) = active.and_then(|active| active.sha) else {
-        return Ok(());
-    };
-    let d = Deployment::new(spec, &sha, host)?;
-    let mut record = Record::load(host, &layout)?;
-    keep::sweep(&d, &mut record)?;
-    keep::prune(&d, &mut record)?;
-    record.save_if_changed(host, &layout)?;
-    match record.is_stocked(&sha) {
-        true => Ok(()),
-        false => stock_up(&d, &mut record),
-    }
 }
 
 /// Brings the files of the active release to what is described.

@@ -6,7 +6,7 @@ use super::attempt::{self, Attempt, Work};
 use super::entry::{Entry, Stage, Standing};
 use super::materialise::{Laid, Trouble};
 use super::record::Record;
-use super::{Deployment, activate, build, files, keep, layout, link, materialise, mirror};
+use super::{Deployment, activate, build, files, keep, layout, link, materialise, mirror, rollback};
 use crate::desired::TakeUp;
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
@@ -22,7 +22,8 @@ impl Deployment<'_> {
         keep::sweep(self, &mut record)?;
         let take_up = self.spec.take_up;
         if take_up != TakeUp::Fresh {
-            let whole = record.whole(&self.sha, self.host, &self.layout);
+            let whole = rollback::pinned(self, &record)?
+                .or_else(|| record.whole(&self.sha, self.host, &self.layout));
             let begun = record.unfinished(&self.sha).map(|entry| entry.name.clone());
             let there = whole.clone().or(begun.clone());
             let entry = there.as_deref().and_then(|name| record.find(name));

@@ -78,6 +78,16 @@ pub fn change_lines(paint: Paint, id: &str, change: &Change) -> String {
     }
 }
 
+/// A change that waits, with what it waits for: the reason stands once, on a line of its own.
+pub fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) -> String {
+    let mut change = change.clone();
+    change
+        .fields
+        .retain(|field| !matches!(&field.to, Shown::Value(to) if to == why));
+    let line = change_lines(paint, id, &change);
+    format!("{line}\n  {}: {why}", paint.changed("waiting"))
+}
+
 /// A sha as people say it; anything else as it is.
 fn short(value: &str) -> &str {
     let sha = value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit());

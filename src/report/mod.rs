@@ -20,7 +20,7 @@ use crate::resource::Change;
 use crate::role::Catalog;
 
 pub use history::{History, Last};
-pub use human::{Paint, change_lines, debt_line, diff_lines, totals};
+pub use human::{Paint, change_lines, debt_line, diff_lines, totals, waiting_lines};
 
 /// The version of the format; a reader refuses a newer one.
 pub const VERSION: u32 = 1;
@@ -209,6 +209,11 @@ impl Report {
                 Forecast::Change(change) => {
                     row.status = Status::Pending;
                     row.change = Some(change.clone());
+                }
+                Forecast::Waiting(change, why) => {
+                    row.status = Status::Waiting;
+                    row.change = Some(change.clone());
+                    row.why = Some(why.clone());
                 }
                 Forecast::Unknown(why) => {
                     row.status = Status::Unknown;

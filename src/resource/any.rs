@@ -115,6 +115,7 @@ pub trait AnyResource {
     /// `stamp`: whether somebody needs the fingerprint, which may cost reading.
     fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure>;
     fn shows(&self, change: &Change) -> bool;
+    fn waits(&self, change: &Change) -> Option<String>;
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
     fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
@@ -181,6 +182,10 @@ impl<K: Kind> AnyResource for Typed<K> {
 
     fn shows(&self, change: &Change) -> bool {
         K::shows(change)
+    }
+
+    fn waits(&self, change: &Change) -> Option<String> {
+        K::waits(change)
     }
 
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure> {

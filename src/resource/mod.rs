@@ -109,6 +109,11 @@ pub trait Kind: Probed + 'static {
         true
     }
 
+    /// Why a pass would not make this change now, if it would only wait. A plan asks.
+    fn waits(_change: &Change) -> Option<String> {
+        None
+    }
+
     /// Whether it will start by itself once something that is not there yet is in place.
     fn dormant(_spec: &Self::Spec, _state: &Self::State) -> bool {
         false

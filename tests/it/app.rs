@@ -23,7 +23,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
 
 pub struct App {
     pub sandbox: Sandbox,
-    repo: PathBuf,
+    pub repo: PathBuf,
 }
 
 impl App {

@@ -51,13 +51,18 @@ fn help(args: &[&str]) -> String {
 fn every_command_is_listed_and_explains_each_of_its_options() {
     let top = help(&[]);
     for (command, own) in [
-        ("converge", &["--force", "--fresh", "--only"][..]),
+        (
+            "converge",
+            &["--force", "--fresh", "--only", "--lift-quarantine"][..],
+        ),
         ("plan", &["--only", "--explain"]),
         ("status", &[]),
         ("history", &["--limit", "--release", "--app"]),
         ("releases", &["--app"]),
         ("releases list", &["--app"]),
         ("releases build", &["--sha", "--ref", "--keep-days", "--by"]),
+        ("releases activate", &["--reason", "--by"]),
+        ("rollback", &["--to", "--reason", "--by", "--unpin"]),
         ("releases clean", &["--app", "--all-failed", "--dry-run"]),
         ("validate", &[]),
         ("facts", &[]),

@@ -45,7 +45,7 @@ fn the_list_says_how_each_release_stands_and_how_much_room_it_takes() {
     let head: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(&head[..4], ["APP", "RELEASE", "STATE", "SHA"]);
     assert!(
-        text.contains(&format!("quarantined shop: {}", &bad[..7])),
+        text.contains(&format!("shop: {} is quarantined", &bad[..7])),
         "{text}"
     );
     let other = app.sandbox.run(&["releases", "--app", "shpo"]);
@@ -233,4 +233,217 @@ fn cleaning_removes_what_nobody_needs_and_nothing_that_somebody_does() {
         .write("/var/lib/trueup/releases/shop.json", &record.to_string());
     assert!(clean(&[]).contains(&private));
     assert_eq!(states(&app), ["active", "good"]);
+}
+
+/// Commits a file besides; the next [`App::want`] takes it along.
+fn file(app: &App, path: &str, text: &str) {
+    let path = app.repo.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn command(app: &App, args: &[&str], code: i32) -> crate::sandbox::Ran {
+    let mut command = app.sandbox.command(args);
+    command.env("SUDO_USER", "ana");
+    let ran = app.sandbox.ran(command);
+    assert_eq!(ran.code, code, "{args:?}: {ran}");
+    ran
+}
+
+#[test]
+fn a_rollback_restarts_proves_and_stays_until_the_manifest_changes() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    file(&app, "db/migrate/1_more.rb", "more");
+    file(&app, "db/seeds.rb", "x");
+    let two = app.want(GOOD, "200", "page two");
+    app.converge(0);
+    let second = app.current();
+    let back = command(&app, &["rollback", "shop", "--reason", "orders fail"], 0);
+    assert_eq!((app.current(), app.running()), (first.clone(), one.clone()));
+    assert!(back.out.contains("is proven"), "{back}");
+    assert!(
+        back.out.contains("by ana") && back.out.contains("orders fail"),
+        "{back}"
+    );
+    let warned = "\n  - db/migrate/1_more.rb\n";
+    assert!(back.err.ends_with(warned), "{back}");
+    // The timer's pass leaves it there, and says so in every place.
+    for args in [&["status"][..], &["plan"], &["converge"], &["status"]] {
+        let told = command(&app, args, 3);
+        assert!(
+            told.out.contains("by ana") && told.out.contains("orders fail"),
+            "{told}"
+        );
+    }
+    assert_eq!(app.running(), one);
+    app.sandbox.pass_writes_nothing(&[], 3);
+    let list = app.sandbox.run(&["releases"]).out;
+    assert!(
+        list.contains("active, pinned") && list.contains("orders fail"),
+        "{list}"
+    );
+    // Back again leads nowhere new: the only other one is what the manifest wants.
+    let again = command(&app, &["rollback", "shop"], 64);
+    assert!(again.err.contains("no good release"), "{again}");
+    let over = command(&app, &["rollback", "shop", "--unpin"], 0);
+    assert!(over.out.contains("no longer pinned"), "{over}");
+    assert_eq!((app.current(), app.running()), (second, two.clone()));
+    app.sandbox.is_right(&[]);
+    // Pinned once more; a manifest that wants another sha ends it, for good.
+    command(&app, &["rollback", "shop"], 0);
+    let three = app.want(GOOD, "200", "page three");
+    app.converge(0);
+    assert_eq!(app.running(), three);
+    app.sandbox.is_right(&[]);
+    app.want_sha(&two);
+    app.converge(0);
+    assert_eq!(app.running(), two, "the old pin came back");
+}
+
+#[test]
+fn a_pin_ends_with_the_manifest_that_wants_what_it_pins_and_does_not_come_back() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let two = app.want(GOOD, "200", "page two");
+    app.converge(0);
+    command(&app, &["rollback", "shop"], 0);
+    app.want_sha(&one);
+    let ended = app.converge(0);
+    assert!(ended.out.contains("pin"), "{ended}");
+    assert!(!ended.out.contains("restart"), "{ended}");
+    app.sandbox.is_right(&[]);
+    app.want_sha(&two);
+    app.converge(0);
+    assert_eq!(app.running(), two);
+}
+
+#[test]
+fn a_rollback_to_what_cannot_be_is_refused_and_changes_nothing() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    app.want(GOOD, "500", "page bad");
+    app.converge(4);
+    app.want(GOOD, "200", "page two");
+    app.converge(0);
+    let (bad, active) = (names(&app).remove(2), app.current());
+    let name = active.strip_prefix("releases/").unwrap();
+    let before = crate::tree::traces(&app.sandbox.root, &["/run"]);
+    let near = format!("{name}0");
+    for (args, code, said) in [
+        (
+            &["rollback", "shop", "--to", "nothing"][..],
+            64,
+            "there are 20",
+        ),
+        (&["rollback", "shop", "--to", &near], 64, "did you mean"),
+        (&["rollback", "shpo"], 64, "did you mean `shop`?"),
+        (&["rollback", "shop", "--to", &bad], 64, "is bad and cannot"),
+        (
+            &["releases", "activate", "shop", &bad],
+            64,
+            "is bad and cannot",
+        ),
+        (&["rollback", "shop", "--reason", "a\nb"], 64, "one line"),
+        (
+            &["rollback", "shop", "--unpin", "--to", name],
+            64,
+            "cannot be used",
+        ),
+    ] {
+        let ran = command(&app, args, code);
+        assert!(ran.err.contains(said), "{ran}");
+    }
+    let touched = crate::tree::touched(&before, &crate::tree::traces(&app.sandbox.root, &["/run"]));
+    assert!(touched.is_empty(), "{touched:?}");
+    // What is wanted and active: there is nothing to pin.
+    let same = command(&app, &["rollback", "shop", "--to", name], 0);
+    assert!(same.out.contains("no pin is needed"), "{same}");
+    app.sandbox.is_right(&[]);
+    // A whole release of a quarantined sha.
+    let sha = releases(&app)[2]["sha"].as_str().unwrap().to_owned();
+    let private = built(&app, &["--sha", &sha]);
+    let barred = command(&app, &["releases", "activate", "shop", &private], 4);
+    assert!(
+        barred.err.contains("is quarantined on this host"),
+        "{barred}"
+    );
+    // What is held is not touched.
+    app.sandbox.manifest(format!(
+        "production: {{shop: {{sha: {}, hold: {{reason: moving, by: eva}}}}}}\n",
+        app.running()
+    ));
+    let held = command(&app, &["rollback", "shop"], 64);
+    assert!(held.err.contains("held by eva: moving"), "{held}");
+    assert_eq!(app.current(), active);
+}
+
+#[test]
+fn a_private_release_is_put_into_service_and_goes_back_when_it_fails() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    let two = app.want(GOOD, "200", "page two");
+    let bad = app.want(GOOD, "500", "page bad");
+    app.want_sha(&one);
+    let (good, failing) = (built(&app, &["--sha", &two]), built(&app, &["--sha", &bad]));
+    let failed = command(&app, &["releases", "activate", "shop", &failing], 4);
+    assert!(failed.out.contains("goes back to"), "{failed}");
+    assert!(failed.out.contains("nothing is pinned"), "{failed}");
+    assert_eq!((app.current(), app.running()), (first, one));
+    app.sandbox.is_right(&[]);
+    let json = command(&app, &["releases", "activate", "shop", &good, "--json"], 0).json();
+    assert_eq!(json["release"], good.as_str());
+    assert_eq!(
+        (&json["pin"]["by"], &json["outcome"]),
+        (&"ana".into(), &"converged".into())
+    );
+    assert_eq!(app.running(), two);
+    assert_eq!(states(&app)[0], "active");
+    // It is there already: nothing is restarted for saying so again.
+    let again = command(&app, &["releases", "activate", "shop", &good], 0);
+    assert!(!again.out.contains("restart"), "{again}");
+}
+
+#[test]
+fn a_quarantine_is_lifted_with_a_reason_and_by_nothing_else() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    // It needs something besides that is not there yet.
+    let needs = "test -e ../../shared/ready || exit 1; exec python3 web.py $1";
+    let two = app.want(needs, "200", "page two");
+    app.converge(4);
+    command(&app, &["converge", "--force"], 4);
+    command(&app, &["converge", "--lift-quarantine", " "], 64);
+    let early = command(&app, &["converge", "--lift-quarantine", "it will work"], 4);
+    assert!(early.out.contains("lifted the quarantine"), "{early}");
+    app.converge(4);
+    app.sandbox.write("/srv/shop/shared/ready", "");
+    let reason = "the file is there: deployed as release 20200101000000";
+    command(&app, &["converge", "--lift-quarantine", reason], 0);
+    assert_eq!(app.running(), two);
+    let log = app.sandbox.read("/srv/shop/revisions.log");
+    assert!(
+        log.contains(&format!("lifted the quarantine of {two}")),
+        "{log}"
+    );
+    assert!(log.contains(&format!("for ana: {reason}")), "{log}");
+    let passes = app.sandbox.run(&["history", "--json"]).json();
+    let said = passes["passes"][0]["warnings"][0].as_str().unwrap();
+    assert!(
+        said.starts_with("shop: lifted") && said.contains("for ana"),
+        "{said}"
+    );
+    app.sandbox.is_right(&[]);
+    let none = command(&app, &["converge", "--lift-quarantine", "x"], 0);
+    assert!(
+        none.out.contains("nothing that is wanted is quarantined"),
+        "{none}"
+    );
 }

@@ -50,8 +50,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pass",
         &[
-            "apply", "desired", "facts", "plan", "ports", "problem", "release", "report", "role",
-            "settings",
+            "apply", "desired", "facts", "plan", "ports", "problem", "release", "report",
+            "resource", "role", "settings",
         ],
     ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose

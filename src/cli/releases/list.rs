@@ -53,12 +53,10 @@ fn print(inventories: &[Inventory], now: Timestamp, output: &Output) {
             output.line(format!("{app}: there is no release yet"));
         }
         if let Some(pin) = &inventory.pin {
-            let word = output.paint.changed("pinned");
-            output.line(format!("{word} {app}: {}", pin.words()));
+            output.line(format!("{app}: {}", output.paint.changed(&pin.words())));
         }
         for barred in &inventory.quarantine {
-            let word = output.paint.bad("quarantined");
-            output.line(format!("{word} {app}: {}", barred.words()));
+            output.line(format!("{app}: {}", output.paint.bad(&barred.words())));
         }
     }
 }

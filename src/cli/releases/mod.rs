@@ -5,6 +5,7 @@ mod clean;
 mod list;
 
 use super::args::{ReleasesArgs, ReleasesCommand};
+use super::rollback::{self, Wish};
 use super::{Output, edge};
 use crate::exit::Exit;
 use crate::pass::Places;
@@ -18,6 +19,15 @@ pub(super) fn run(
         None => list::run(&args.list, places, output),
         Some(ReleasesCommand::List(list)) => list::run(list, places, output),
         Some(ReleasesCommand::Build(args)) => build::run(args, places, output),
+        Some(ReleasesCommand::Activate(args)) => {
+            let wish = Wish {
+                app: &args.app,
+                to: Some(&args.release),
+                reason: args.reason.as_deref(),
+                by: args.by.as_deref(),
+            };
+            rollback::go("`trueup releases activate`", &wish, places, output)
+        }
         Some(ReleasesCommand::Clean(args)) => clean::run(args, places, output),
     }
 }
