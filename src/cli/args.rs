@@ -76,6 +76,8 @@ pub enum Command {
     Releases(ReleasesArgs),
     /// Go back to an earlier release on this host, and stay there until the manifest wants another sha
     Rollback(RollbackArgs),
+    /// Run a command in the active release of an app, as its user and with its environment
+    Exec(ExecArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show what templates can see of this host
@@ -87,6 +89,24 @@ pub enum Command {
     /// The web app of the demo
     #[command(hide = true)]
     DemoApp(DemoAppArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "As in `trueup exec shop -- bin/rails console`. The command takes trueup's place: it has the terminal, gets signals\n\
+                  itself, and its exit code is what the caller sees. No pass is kept from running meanwhile; the release that it runs\n\
+                  in is not removed."
+)]
+pub struct ExecArgs {
+    /// Which app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// In this release, as `trueup releases` names it [default: the active one]
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// The command and its arguments, after `--`
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

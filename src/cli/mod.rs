@@ -4,6 +4,7 @@ mod args;
 mod converge;
 mod demo;
 mod edge;
+mod exec;
 mod facts;
 mod hands;
 mod history;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::History(args) => history::run(&args, places, output),
         Command::Releases(args) => releases::run(&args, places, output),
         Command::Rollback(args) => rollback::run(&args, places, output),
+        Command::Exec(args) => exec::run(args, places),
         Command::Validate => validate::run(places, output),
         Command::Publish(args) => publish::run(&args, places, output),
         Command::Facts => facts::run(places, output),

@@ -6,7 +6,9 @@ use super::attempt::{self, Attempt, Work};
 use super::entry::{Entry, Stage, Standing};
 use super::materialise::{Laid, Trouble};
 use super::record::Record;
-use super::{Deployment, activate, build, files, keep, layout, link, materialise, mirror, rollback};
+use super::{
+    Deployment, activate, build, files, keep, layout, link, materialise, mirror, rollback,
+};
 use crate::desired::TakeUp;
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
@@ -171,7 +173,12 @@ impl Deployment<'_> {
     }
 
     /// The stages from a tree that is laid out (just now, if `laid` is there) to a whole release.
-    pub(super) fn finish(&self, record: &mut Record, name: &str, laid: Option<Laid>) -> Result<(), Failure> {
+    pub(super) fn finish(
+        &self,
+        record: &mut Record,
+        name: &str,
+        laid: Option<Laid>,
+    ) -> Result<(), Failure> {
         let mut attempt = Attempt {
             d: self,
             record,

@@ -74,7 +74,7 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
     let mut command = task.run.command().timeout(task.timeout.min(left));
     let identity = identity(d, task.user)?;
     let release = layout.release(name);
-    command.env = environment(d, &release, task, identity.as_ref());
+    command.env = environment(d, &release, task.stage.word(), task.env, identity.as_ref());
     let place = match root.meta(&release)? {
         Some(_) => release,
         None => layout.deploy_to().to_owned(),
@@ -100,7 +100,11 @@ pub(super) fn heading(stage: Stage, name: &str, rest: &str) -> String {
     format!("== {} {name} == {rest}", stage.word())
 }
 
-fn identity(d: &Deployment<'_>, user: Option<&str>) -> Result<Option<Identity>, Failure> {
+/// As whom a command for a release runs; `None`: root.
+pub(super) fn identity(
+    d: &Deployment<'_>,
+    user: Option<&str>,
+) -> Result<Option<Identity>, Failure> {
     let Some(user) = user.filter(|user| *user != "root") else {
         return Ok(None);
     };
@@ -118,10 +122,12 @@ fn identity(d: &Deployment<'_>, user: Option<&str>) -> Result<Option<Identity>, 
     Ok(Some(identity))
 }
 
-fn environment(
+/// What a command for a release finds in its environment, besides a search path.
+pub(super) fn environment(
     d: &Deployment<'_>,
     release: &Path,
-    task: &Task<'_>,
+    stage: &str,
+    env: &BTreeMap<String, String>,
     identity: Option<&Identity>,
 ) -> BTreeMap<OsString, OsString> {
     let root = &d.host.root;
@@ -141,9 +147,9 @@ fn environment(
         ("RELEASE_PATH", root.outside(release).into()),
         ("CURRENT_PATH", root.outside(&d.layout.current()).into()),
         ("SHARED_PATH", root.outside(&d.layout.shared()).into()),
-        ("STAGE", task.stage.word().into()),
+        ("STAGE", stage.into()),
     ];
-    let said = d.spec.env.iter().chain(&d.spec.secrets).chain(task.env);
+    let said = d.spec.env.iter().chain(&d.spec.secrets).chain(env);
     let said = said.map(|(key, value)| (key.into(), value.into()));
     own.into_iter()
         .map(|(key, value)| (key.into(), value))

@@ -55,6 +55,7 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
             "converge",
             &["--force", "--fresh", "--only", "--lift-quarantine"][..],
         ),
+        ("exec", &["--release", "--"]),
         ("plan", &["--only", "--explain"]),
         ("status", &[]),
         ("history", &["--limit", "--release", "--app"]),

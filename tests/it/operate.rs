@@ -447,3 +447,139 @@ fn a_quarantine_is_lifted_with_a_reason_and_by_nothing_else() {
         "{none}"
     );
 }
+
+/// An app without a service, with an environment.
+const STILL: &str = r#"
+resources:
+  - directory: {path: /srv/shop, parents: true}
+  - release: {id: code, app: shop, repo: "@REPO@", deploy_to: /srv/shop, env: {RAILS_ENV: production, OWN: "a b"}}
+"#;
+
+/// `trueup exec shop` with these arguments: what follows `--` is the command's own.
+fn exec(app: &App, args: &[&str]) -> std::process::Command {
+    let mut command = app.sandbox.command(&[]);
+    command.args(["exec", "shop"]).args(args);
+    command
+}
+
+#[test]
+fn exec_runs_in_the_release_with_its_environment_and_its_code_is_what_counts() {
+    let app = App::new(STILL);
+    let exec = |args: &[&str]| app.sandbox.ran(exec(&app, args));
+    let none = exec(&["--", "true"]);
+    assert_eq!(none.code, 64, "{none}");
+    assert!(none.err.contains("no release of shop is active"), "{none}");
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let first = names(&app).remove(0);
+    let two = app.want(GOOD, "200", "page two");
+    app.converge(0);
+    assert_eq!(exec(&["--", "cat", "page"]).out, "page two");
+    assert_eq!(
+        exec(&["--release", &first, "--", "cat", "page"]).out,
+        "page one"
+    );
+    let vars = "echo $REVISION $PREVIOUS_REVISION $RAILS_ENV $OWN $APP $ENVIRONMENT $STAGE ${TRUEUP_SHARE:-clean}; pwd; exit 42";
+    let ran = exec(&["--", "sh", "-c", vars]);
+    assert_eq!(ran.code, 42, "{ran}");
+    let here = std::fs::read_link(app.sandbox.at("/srv/shop/current")).unwrap();
+    let expected = format!(
+        "{two} {one} production a b shop production exec clean\n@ROOT@/srv/shop/{}\n",
+        here.display()
+    );
+    assert_eq!((ran.out, ran.err), (expected, String::new()));
+    for (args, code, said) in [
+        (
+            &["--", "no-such-program"][..],
+            1,
+            "cannot run `no-such-program`",
+        ),
+        (
+            &["--release", "nothing", "--", "true"],
+            64,
+            "has no release `nothing`",
+        ),
+        (&[], 64, "<CMD>"),
+    ] {
+        let ran = exec(args);
+        assert_eq!(ran.code, code, "{ran}");
+        assert!(ran.err.contains(said), "{ran}");
+    }
+}
+
+#[test]
+fn exec_has_the_terminal_the_input_and_the_signals_to_itself() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+
+    let app = App::new(STILL);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let mut command = exec(&app, &["--", "sh", "-c"]);
+    command.arg("read line; echo \"got $line\"; exec sleep 60");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"a word\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "got a word\n");
+    // No pass is kept from running.
+    app.converge(0);
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    // At a terminal: it is in the foreground there, and knows its kind.
+    let mut at_terminal = std::process::Command::new("script");
+    crate::sandbox::isolated(&mut at_terminal);
+    at_terminal.env("TERM", "xterm-256color").args(["-qec"]);
+    at_terminal.arg(format!(
+        "{} --root {} exec shop -- sh -c 'test -t 0 && test -t 1 && ps -o stat= -p $$ && echo $TERM'",
+        crate::sandbox::binary().display(),
+        app.sandbox.root.display()
+    ));
+    let ran = app.sandbox.ran({
+        at_terminal.arg("/dev/null");
+        at_terminal
+    });
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        ran.out.contains('+') && ran.out.contains("xterm-256color"),
+        "{ran}"
+    );
+}
+
+#[test]
+fn exec_gives_up_its_privilege_for_the_app_s_user() {
+    if !crate::privilege::is_root("a command of the app's user") {
+        return;
+    }
+    let app = App::new(&STILL.replace("env: {", "user: app, env: {"));
+    app.sandbox.write(
+        "/etc/passwd",
+        "root:x:0:0::/root:/bin/sh\napp:x:7001:7002::/home/app:/bin/sh\n",
+    );
+    app.sandbox
+        .write("/etc/group", "app:x:7002:\nmore:x:7003:app\n");
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let ran = app.sandbox.ran(exec(
+        &app,
+        &[
+            "--",
+            "sh",
+            "-c",
+            "id -u; id -g; id -G; echo $HOME $USER; cat /etc/shadow",
+        ],
+    ));
+    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(ran.out, "7001\n7002\n7002 7003\n@ROOT@/home/app app\n");
+}

@@ -80,6 +80,21 @@ pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
     Ok(child.id())
 }
 
+pub(super) fn replace(command: &Command) -> ExecError {
+    let preparation: Preparation = |identity, pass| {
+        become_identity(identity)?;
+        place_descriptors(pass)
+    };
+    let source = match build(command, preparation) {
+        Ok(mut std_command) => std_command.exec(),
+        Err(error) => error,
+    };
+    ExecError::Start {
+        line: command.line(),
+        source,
+    }
+}
+
 pub(super) fn prepare(command: &Command) -> io::Result<std::process::Command> {
     build(command, |identity, pass| {
         // SAFETY: only async-signal-safe calls on values made before the fork.

@@ -240,6 +240,13 @@ impl Exec {
         Talk::start(command, patience)
     }
 
+    /// Puts a command in the place of trueup itself: the same process with the same terminal, standard
+    /// streams and process group. Returns only if that cannot be done; what is left of trueup may have
+    /// given up its privilege by then. `timeout`, `log` and `input` mean nothing here.
+    pub fn replace(&self, command: &Command) -> ExecError {
+        child::replace(command)
+    }
+
     /// Starts a child that outlives trueup, in a session of its own, and returns its process id.
     /// What it prints goes to `command.log`; `timeout` and `input` mean nothing here.
     pub fn detach(&self, command: Command) -> Result<u32, ExecError> {

@@ -174,6 +174,11 @@ impl Root {
         self.euid.is_root()
     }
 
+    /// The id of the user that trueup runs as.
+    pub fn user(&self) -> u32 {
+        self.euid.as_raw()
+    }
+
     /// Checks that a path can be used at all, without looking at the disk.
     pub fn check_path(path: &Path) -> Result<()> {
         let bad = |why| {
