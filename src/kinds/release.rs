@@ -379,6 +379,7 @@ mod conformance {
                 Probe::not_set("gate_timeout", gate),
                 Probe::not_set("build_deadline", whence),
                 Probe::not_set("env", built),
+                Probe::not_set("secrets", built),
                 Probe::not_set("keep_releases", "releases are pruned after the next deploy"),
                 Probe::not_set("spare", "it is about the release after this one"),
                 Probe::not_set("fetch_timeout", whence),
