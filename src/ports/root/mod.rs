@@ -6,6 +6,7 @@
 //! `resolve.rs`.
 
 mod attrs;
+mod carry;
 mod copy;
 mod folder;
 mod read;
@@ -30,6 +31,7 @@ use nix::sys::stat::Mode as NixMode;
 use nix::unistd::{Uid, geteuid};
 
 pub use attrs::{Attrs, FileKind, Meta};
+pub use carry::Moved;
 pub use copy::Copier;
 pub use folder::{Folder, Room, begin_writing};
 pub use usage::Usage;

@@ -163,3 +163,85 @@ fn a_file_over_the_limit_is_refused_unread() {
         100
     );
 }
+
+#[test]
+fn a_copied_tree_has_links_modes_and_times_of_its_original_and_no_more() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, root) = sandbox();
+    let at = |path: &str| dir.path().join(path);
+    std::fs::create_dir_all(at("old/tree/closed")).unwrap();
+    std::fs::write(at("old/tree/closed/file"), "one").unwrap();
+    std::fs::write(at("old/tree/run"), "two").unwrap();
+    symlink("../../outside", at("old/tree/link")).unwrap();
+    symlink("tree", at("old/alone")).unwrap();
+    nix::unistd::mkfifo(
+        &at("old/tree/pipe"),
+        nix::sys::stat::Mode::from_bits_truncate(0o600),
+    )
+    .unwrap();
+    let mode = |path: &str, mode| {
+        std::fs::set_permissions(at(path), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    mode("old/tree/run", 0o4751);
+    mode("old/tree/closed/file", 0o600);
+    mode("old/tree/closed", 0o500);
+    std::fs::create_dir(at("new")).unwrap();
+    let copy = |path: &str| {
+        let (from, to) = (format!("/old/{path}"), format!("/new/{path}"));
+        root.copy_tree(Path::new(&from), Path::new(&to), &Default::default())
+    };
+    copy("tree").unwrap();
+    copy("alone").unwrap();
+    let names: Vec<_> = root.list(Path::new("/new/tree")).unwrap().unwrap();
+    assert_eq!(names, ["closed", "link", "run"]);
+    let target = |path: &str| std::fs::read_link(at(path)).unwrap();
+    assert_eq!(target("new/tree/link"), Path::new("../../outside"));
+    assert_eq!(target("new/alone"), Path::new("tree"));
+    let meta = |path: &str| std::fs::metadata(at(path)).unwrap();
+    for (path, mode) in [
+        ("tree/run", 0o751),
+        ("tree/closed", 0o500),
+        ("tree/closed/file", 0o600),
+    ] {
+        let (old, new) = (meta(&format!("old/{path}")), meta(&format!("new/{path}")));
+        assert_eq!(new.mode() & 0o7777, mode, "{path}");
+        assert_ne!(old.ino(), new.ino());
+        if new.is_file() {
+            assert_eq!(
+                (old.mtime(), old.mtime_nsec()),
+                (new.mtime(), new.mtime_nsec())
+            );
+        }
+    }
+    assert_eq!(std::fs::read(at("new/tree/closed/file")).unwrap(), b"one");
+    assert!(copy("tree").is_err(), "what is there was written over");
+}
+
+#[test]
+fn a_moved_file_never_takes_the_place_of_another() {
+    let (dir, root) = sandbox();
+    let at = |path: &str| dir.path().join(path);
+    for (path, body) in [("a/one", "1"), ("a/two", "2"), ("b/two", "of b")] {
+        std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        std::fs::write(at(path), body).unwrap();
+    }
+    let folder = |path: &str| root.open_folder(Path::new(path)).unwrap().unwrap();
+    let (a, b) = (folder("/a"), folder("/b"));
+    assert_eq!(a.move_file("one".as_ref(), &b).unwrap(), Moved::There);
+    assert_eq!(a.move_file("two".as_ref(), &b).unwrap(), Moved::Taken);
+    assert_eq!(std::fs::read(at("b/two")).unwrap(), b"of b");
+    assert!(at("a/two").exists() && !at("a/one").exists());
+    assert!(!a.same_content("two".as_ref(), &b).unwrap());
+    // To another disk, if this machine has one here.
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        crate::ports::testing::skipped("a move to another disk", "needs /dev/shm");
+        return;
+    };
+    let shm = Root::at(other.path()).unwrap();
+    let there = shm.open_folder(Path::new("/")).unwrap().unwrap();
+    assert_eq!(a.move_file("two".as_ref(), &there).unwrap(), Moved::There);
+    assert_eq!(std::fs::read(other.path().join("two")).unwrap(), b"2");
+    assert!(!at("a/two").exists());
+    std::fs::write(at("a/two"), "again").unwrap();
+    assert_eq!(a.move_file("two".as_ref(), &there).unwrap(), Moved::Taken);
+}

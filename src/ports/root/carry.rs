@@ -1,0 +1,253 @@
+//! Taking files, or a whole tree, over into another folder, with their owners and modes.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, RenameFlags, renameat2};
+use nix::sys::stat::{fstatat, futimens};
+use nix::sys::time::TimeSpec;
+
+use super::read::errno;
+use super::write::set;
+use super::{Attrs, Copier, FileKind, Folder, Meta, Result, Root, RootError};
+use crate::ports::exec::StopFlag;
+use crate::ports::pace::{Halt, Pace};
+
+/// What became of a file that was to be moved into another folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// It is there now, and no longer here.
+    There,
+    /// Something has its name there. Nothing was changed.
+    Taken,
+}
+
+impl Root {
+    /// Copies what is at `from`, with everything below it, to `to`, where nothing may be: files by
+    /// the kernel, sharing their content where the filesystem can; links as they are written. Owners,
+    /// modes (without set-id bits) and times of files stay, so nobody can read in the copy what he
+    /// could not read before. Sockets, pipes and devices are left out.
+    pub fn copy_tree(&self, from: &Path, to: &Path, stop: &StopFlag) -> Result<()> {
+        let (top, target) = (self.parent_of(from)?, self.parent_of(to)?);
+        let copy = Copy {
+            copier: Copier::default(),
+            privileged: self.privileged(),
+        };
+        let (name, new) = (last(from), last(to));
+        if top.meta(name)?.kind != FileKind::Directory {
+            return copy.one(&top, name, &target, new);
+        }
+        target.make_folder(new, &Attrs::mode(0o700))?;
+        let gone = |path: &Path, source| RootError::Io {
+            verb: "copy",
+            path: path.into(),
+            source,
+        };
+        let source = top.inside(name.as_ref())?;
+        let source = source.ok_or_else(|| gone(from, Errno::ENOENT))?;
+        let made = target.inside(new.as_ref())?;
+        let made = made.ok_or_else(|| gone(to, Errno::ENOENT))?;
+        let folders = copy.folders(&source, &made)?;
+        let all: Vec<&PathBuf> = folders.keys().collect();
+        let copied = Pace::Now.each(&all, stop, |folder| {
+            let both = source.inside(folder)?.zip(made.inside(folder)?);
+            let (source, made) = both.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            copy.content(&source, &made)
+        });
+        match copied {
+            Ok(()) => {}
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Stopped) => return Err(gone(to, Errno::EINTR)),
+        }
+        // Last, and from the bottom up: a folder may be closed to whoever owns it.
+        for (folder, attrs) in folders.iter().rev() {
+            if let Some(made) = made.inside(folder)? {
+                made.set_own(attrs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn parent_of(&self, path: &Path) -> Result<Folder> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let folder = self.open_folder(parent)?;
+        folder.ok_or_else(|| self.io("open", parent)(Errno::ENOENT))
+    }
+}
+
+fn last(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or(OsStr::new("."))
+}
+
+struct Copy {
+    copier: Copier,
+    privileged: bool,
+}
+
+impl Copy {
+    fn attrs(&self, mode: u32, uid: u32, gid: u32) -> Attrs {
+        Attrs {
+            mode: Some(mode & 0o1777),
+            uid: self.privileged.then_some(uid),
+            gid: self.privileged.then_some(gid),
+        }
+    }
+
+    /// Makes every folder below `from` in `to`, open to nobody else as yet, and says how each is to be
+    /// in the end.
+    fn folders(&self, from: &Folder, to: &Folder) -> Result<BTreeMap<PathBuf, Attrs>> {
+        let meta = from.meta(OsStr::new("."))?;
+        let own = self.attrs(meta.mode, meta.uid, meta.gid);
+        let mut folders = BTreeMap::from([(PathBuf::new(), own)]);
+        let mut todo = vec![PathBuf::new()];
+        while let Some(way) = todo.pop() {
+            let Some((here, there)) = from.inside(&way)?.zip(to.inside(&way)?) else {
+                continue;
+            };
+            for (name, kind) in here.entries()? {
+                if kind == FileKind::Directory {
+                    let meta = here.meta(&name)?;
+                    there.make_folder(&name, &Attrs::mode(0o700))?;
+                    let inner = way.join(&name);
+                    folders.insert(inner.clone(), self.attrs(meta.mode, meta.uid, meta.gid));
+                    todo.push(inner);
+                }
+            }
+        }
+        Ok(folders)
+    }
+
+    /// The files and links of one folder.
+    fn content(&self, from: &Folder, to: &Folder) -> Result<()> {
+        for (name, kind) in from.entries()? {
+            if matches!(kind, FileKind::File | FileKind::Symlink) {
+                self.one(from, &name, to, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&self, from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> Result<()> {
+        let meta = from.meta(name)?;
+        match meta.kind {
+            FileKind::Symlink => {
+                let attrs = self.attrs(0, meta.uid, meta.gid);
+                to.make_link(new, &from.read_link(name)?, &attrs)
+            }
+            FileKind::File => match from.open_file(name)? {
+                Some(source) => self.file(&source, to, new),
+                None => Ok(()),
+            },
+            FileKind::Directory | FileKind::Other => Ok(()),
+        }
+    }
+
+    fn file(&self, source: &File, to: &Folder, new: &OsStr) -> Result<()> {
+        // Of the open file: what its name stands for may have changed since.
+        let io = |error: std::io::Error| to.io("write", new, errno(&error));
+        let meta = source.metadata().map_err(io)?;
+        let attrs = self.attrs(meta.mode() & 0o777, meta.uid(), meta.gid());
+        let copied = self.copier.copy(source, to, new, &attrs)?;
+        let changed = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
+        futimens(&copied, &changed, &changed).map_err(|error| to.io("write", new, error))
+    }
+}
+
+impl Folder {
+    /// Moves a file of this folder to another one under its own name, with its owner, mode and times.
+    /// What has its name there stays.
+    pub fn move_file(&self, name: &OsStr, to: &Folder) -> Result<Moved> {
+        let how = RenameFlags::RENAME_NOREPLACE;
+        match renameat2(&self.fd, name, &to.fd, name, how) {
+            Ok(()) => return Ok(Moved::There),
+            Err(Errno::EEXIST) => return Ok(Moved::Taken),
+            Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(source) => return Err(self.io("move", name, source)),
+        }
+        // Another filesystem, or one that cannot rename so.
+        if to.find(name)?.is_some() {
+            return Ok(Moved::Taken);
+        }
+        let Some(source) = self.open_file(name)? else {
+            return Err(self.io("move", name, Errno::ENOENT));
+        };
+        let copy = Copy {
+            copier: Copier::default(),
+            privileged: nix::unistd::geteuid().is_root(),
+        };
+        copy.file(&source, to, name)?;
+        self.remove(name)?;
+        Ok(Moved::There)
+    }
+
+    /// What something in the folder is; of a link, the link itself. `None` when there is nothing.
+    pub fn find(&self, name: &OsStr) -> Result<Option<Meta>> {
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(source) => Err(self.io("look at", name, source)),
+        }
+    }
+
+    /// Whether two plain files of two folders hold the same. Not if either is anything else.
+    pub fn same_content(&self, name: &OsStr, other: &Folder) -> Result<bool> {
+        let Some((one, two)) = self.open_file(name)?.zip(other.open_file(name)?) else {
+            return Ok(false);
+        };
+        let io = |error: std::io::Error| self.io("read", name, errno(&error));
+        let (size, theirs) = (one.metadata().map_err(io)?, two.metadata().map_err(io)?);
+        if size.len() != theirs.len() {
+            return Ok(false);
+        }
+        alike(one.take(size.len()), two.take(size.len())).map_err(io)
+    }
+
+    /// Every file and link below the folder, and every folder before what is in it: the way to it
+    /// from here, and what it is.
+    pub fn walk(&self) -> Result<Vec<(PathBuf, FileKind)>> {
+        let mut found = Vec::new();
+        let mut todo = vec![PathBuf::new()];
+        while let Some(way) = todo.pop() {
+            let Some(folder) = self.inside(&way)? else {
+                continue;
+            };
+            let mut entries: Vec<(OsString, FileKind)> = folder.entries()?;
+            entries.sort_by(|one, other| one.0.cmp(&other.0));
+            for (name, kind) in entries {
+                let path = way.join(name);
+                if kind == FileKind::Directory {
+                    todo.push(path.clone());
+                }
+                found.push((path, kind));
+            }
+        }
+        Ok(found)
+    }
+
+    fn set_own(&self, attrs: &Attrs) -> Result<()> {
+        let io = |source| self.io("change", OsStr::new(""), source);
+        let own = self.fd.try_clone().map_err(|_| io(Errno::EMFILE))?;
+        set(&File::from(own), attrs).map_err(io)
+    }
+}
+
+fn alike(mut one: impl Read, mut two: impl Read) -> std::io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let read = one.read(&mut left)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        match two.read_exact(&mut right[..read]) {
+            Ok(()) if left[..read] == right[..read] => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
