@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Deployment;
+use super::assets;
 use super::attempt::Attempt;
 use super::entry::{Note, Stage};
 use super::hooks::{self, When};
@@ -60,6 +61,10 @@ pub(super) fn switch(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
 
 /// Points `current` at a release.
 pub(super) fn point_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    // Its pages, and those of what was active in between, find their files from the first moment.
+    if let Err(failure) = assets::tend(d, name) {
+        tracing::warn!("{}: the assets of {name}: {failure}", d.spec.app);
+    }
     let target = Path::new("releases").join(name);
     let current = d.layout.current();
     Ok(d.host.root.link(&current, &target, &Attrs::default())?)

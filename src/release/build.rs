@@ -1,5 +1,6 @@
 //! The stages that run the role's steps in a release, and then what compiles its assets.
 
+use super::assets;
 use super::attempt::{Attempt, Work};
 use super::entry::Stage;
 use super::run::{self, Task};
@@ -41,6 +42,9 @@ pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     })
 }
 
+/// What the stage `assets` notes apart: it is not compiled again when only the sharing was left.
+const COMPILE: &str = "compile";
+
 /// Compiles the assets.
 pub(super) fn assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
@@ -57,8 +61,20 @@ pub(super) fn assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     };
     let definition = task.definition(spec);
     attempt.stage(Stage::Assets, Some(&definition), |attempt| {
-        tracing::info!(target: "progress", "{}: assets", spec.app);
-        run::run(attempt.d, &attempt.name, &task)?;
+        let d = attempt.d;
+        let compiled = attempt
+            .entry()
+            .is_done(Stage::Assets, Some(COMPILE), Some(&definition));
+        if !compiled {
+            tracing::info!(target: "progress", "{}: assets", spec.app);
+            assets::begin(d, &attempt.name)?;
+            attempt.noted(Stage::Assets, Some(COMPILE), Some(&definition), |attempt| {
+                run::run(attempt.d, &attempt.name, &task)?;
+                Ok(Work::Done)
+            })?;
+        }
+        assets::gather(d, &attempt.name)?;
+        assets::serve_beside(d)?;
         Ok(Work::Done)
     })
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::Deployment;
+use super::assets;
 use super::entry::Standing;
 use super::layout::is_leftover;
 use super::orders::Orders;
@@ -22,7 +23,9 @@ pub enum Failed {
 /// Removes what [`unneeded`] names.
 pub(super) fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = unneeded(d, record, Failed::Latest)?;
-    remove_idle(d, record, names)
+    remove_idle(d, record, names)?;
+    clear_assets(d, record);
+    Ok(())
 }
 
 /// Good releases beyond `keep_releases`, releases that were never activated and wait for nobody, and
@@ -53,7 +56,16 @@ pub(super) fn unneeded(
 /// Removes all failed and all bad releases but the latest of each.
 pub(super) fn failed(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = failed_ones(d, record, Failed::Latest)?;
-    remove_idle(d, record, names)
+    remove_idle(d, record, names)?;
+    clear_assets(d, record);
+    Ok(())
+}
+
+/// What stays for once does no harm, so that it is only told.
+fn clear_assets(d: &Deployment<'_>, record: &Record) {
+    if let Err(failure) = assets::sweep(d, record) {
+        tracing::warn!("{}: clearing up assets: {failure}", d.spec.app);
+    }
 }
 
 fn failed_ones(

@@ -68,6 +68,20 @@ impl Layout {
         Path::new(STATE).join(format!("releases/{}.json", self.app))
     }
 
+    /// What is known of the compiled assets of each release.
+    pub fn asset_lists(&self) -> PathBuf {
+        Path::new(STATE).join("assets").join(&self.app)
+    }
+
+    pub fn asset_list(&self, name: &str) -> PathBuf {
+        self.asset_lists().join(format!("{name}.json"))
+    }
+
+    /// The compiled assets of all releases.
+    pub fn shared_assets(&self) -> PathBuf {
+        self.shared().join(SHARED_ASSETS)
+    }
+
     /// Which shas are quarantined, and which is pinned.
     pub fn orders(&self) -> PathBuf {
         Path::new(STATE).join(format!("orders/{}.json", self.app))
@@ -106,6 +120,8 @@ impl Layout {
         (inside && is_release_name(name)).then(|| name.to_owned())
     }
 }
+
+pub(super) const SHARED_ASSETS: &str = "assets";
 
 const PARTIAL: &str = ".partial";
 const REMOVED: &str = ".removed";

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Deployment;
-use super::layout::way_out;
+use super::layout::{SHARED_ASSETS, way_out};
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
@@ -33,7 +33,7 @@ fn share(d: &Deployment<'_>) -> Result<(), Failure> {
         make_shared(d, dir)?;
     }
     if d.spec.assets.is_some() {
-        make_shared(d, Path::new("assets"))?;
+        make_shared(d, Path::new(SHARED_ASSETS))?;
     }
     for file in &d.spec.linked_files {
         if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {

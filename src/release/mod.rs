@@ -8,11 +8,14 @@
 //! its owner, its folder is hidden and closed to everybody but root, because the repository's content
 //! is not trusted.
 //!
+//! Compiled assets outlive the release that made them (see `assets`).
+//!
 //! A switch of `current` is put on record as a *trial* before it happens. The services that run from
 //! it are restarted by the pass, like all that a change makes necessary; then the gate decides, and
 //! the trial ends with [`confirm`] or [`put_back`].
 
 mod activate;
+mod assets;
 mod attempt;
 mod between;
 mod build;

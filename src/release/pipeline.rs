@@ -7,7 +7,7 @@ use super::entry::{Entry, Stage, Standing};
 use super::materialise::{Laid, Trouble};
 use super::record::Record;
 use super::{
-    Deployment, activate, build, files, keep, layout, link, materialise, mirror, rollback,
+    Deployment, activate, assets, build, files, keep, layout, link, materialise, mirror, rollback,
 };
 use crate::desired::TakeUp;
 use crate::ports::root::{Attrs, FileKind};
@@ -145,6 +145,7 @@ impl Deployment<'_> {
         attempt.stage(Stage::Link, None, |_| {
             link::link(self, partial)?;
             materialise::hand_over(self, partial)?;
+            assets::make_place(self, partial)?;
             files::put(self, partial)?;
             Ok(Work::Done)
         })?;

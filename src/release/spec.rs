@@ -64,7 +64,8 @@ pub struct Spec {
     /// What builds the release, in this order, in its folder.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// How assets are compiled, after the steps, into a folder that all releases share.
+    /// How assets are compiled, after the steps. Their files are shared by all releases; what says
+    /// which are current is each release's own.
     pub assets: Option<Assets>,
     /// What brings the database up to the release: once for each release, just before it is
     /// activated.
@@ -148,9 +149,15 @@ pub struct Step {
 pub struct Assets {
     /// What to run: a list of arguments, or a string for the shell.
     pub run: Argv,
-    /// Where the release has its compiled assets; a link to `shared/assets` is put there.
+    /// The folder of the release that they are compiled into. Afterwards its files are moved to
+    /// `shared/assets`, and links to them, and to those of the other kept releases, stand here: a page
+    /// of any of them finds its files. A name that is there with another content stays in the release.
     #[serde(default = "public_assets")]
     pub path: PathBuf,
+    /// Which files are each release's own and never shared: what says which names are current.
+    /// Patterns as git has them, of a file's name or of its way below `path`.
+    #[serde(default = "manifests")]
+    pub manifests: Vec<String>,
     /// Added to the environment of all steps.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -182,6 +189,24 @@ fn five() -> usize {
 
 fn public_assets() -> PathBuf {
     "public/assets".into()
+}
+
+/// Of Sprockets, Propshaft, Vite, webpack and its kin, gulp, and Django; and pages, whose names stay
+/// the same whatever is in them.
+fn manifests() -> Vec<String> {
+    let all = [
+        ".sprockets-manifest-*.json",
+        ".manifest.json",
+        "manifest.json",
+        // Of old Sprockets. A longer one is a page's own manifest, which is an asset like others.
+        "manifest-????????????????????????????????.json",
+        ".vite/*",
+        "*-manifest.json",
+        "entrypoints.json",
+        "staticfiles.json",
+        "*.html",
+    ];
+    all.map(String::from).into()
 }
 
 impl Spec {
@@ -240,9 +265,6 @@ impl Spec {
         let mut links: Vec<(&Path, PathBuf)> = Vec::new();
         for path in self.linked_dirs.iter().chain(&self.linked_files) {
             links.push((path, own(path)));
-        }
-        if let Some(assets) = &self.assets {
-            links.push((&assets.path, "shared/assets".into()));
         }
         links
     }

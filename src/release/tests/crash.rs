@@ -37,12 +37,15 @@ impl Clock for Fuse {
     }
 }
 
-const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps: [{run: 'touch one'}, {run: 'touch two'}]\nassets: {run: 'touch three'}\n";
+const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps: [{run: 'touch one'}, {run: 'touch two'}]\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
 
 /// Only whole releases are active, and nothing is left over once a pass has gone through.
 fn check(bench: &Bench, end: bool) {
     let name = bench.active().unwrap();
     assert!(bench.app("current/three").exists(), "{name} is half-built");
+    let revision = bench.read("current/REVISION");
+    let asset = bench.app("current/public/assets").join(revision.trim());
+    assert!(asset.exists(), "{name} lacks its assets");
     let record = bench.record();
     let state = record.find(&name).unwrap().state;
     assert!(state.is_whole(), "{name} is {state:?}");

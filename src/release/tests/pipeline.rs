@@ -46,7 +46,10 @@ fn a_sha_is_checked_out_linked_built_and_activated() {
     assert_eq!(link("current/latest"), "app.rb");
     assert_eq!(link("current/log"), "../../shared/log");
     assert_eq!(link("current/tmp/pids"), "../../../shared/tmp/pids");
-    assert_eq!(link("current/public/assets"), "../../../shared/assets");
+    assert_eq!(
+        link("current/public/assets/a.css"),
+        "../../../../shared/assets/a.css"
+    );
     assert_eq!(bench.read("current/config/key"), "k");
     assert_eq!(bench.read("shared/assets/a.css"), "css\n");
     assert_eq!(link("current"), format!("releases/{name}"));
@@ -356,5 +359,5 @@ fn the_example_of_the_reference_is_one_that_can_be_used() {
     let spec: Spec = yaml::decode(body).unwrap();
     spec.validate().unwrap();
     assert_eq!(kind.decode(body).unwrap().app(), Some("shop"));
-    assert_eq!(spec.links().len(), 4);
+    assert_eq!(spec.links().len(), 3);
 }

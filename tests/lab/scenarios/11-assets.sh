@@ -1,6 +1,6 @@
 #!/bin/bash
 # 11-assets: a release's assets are compiled anew, the old ones are still served, and an operator's own restart owes nothing
-# timeout: 120
+# timeout: 180
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
@@ -19,6 +19,16 @@ wait_for 10 "a visitor gets v3" page_says web "version v3"
 differs "its stylesheet has a new name" "$old" "$(page_line web asset)"
 has "and the new content" "color: green" "$(page web "$(page_line web asset)")"
 has "a page of the old release still finds its own" "color: black" "$(page web "$old")"
+
+new=$(page_line web asset)
+check "v2 is wanted again" publish "${sha[v2]}"
+check "the host goes back" on web trueup converge
+wait_for 10 "a visitor gets v2" page_says web "version v2"
+same "with v2's own manifest, whatever was compiled since" "$old" "$(page_line web asset)"
+has "a page of the newer release still finds its own" "color: green" "$(page web "$new")"
+check "v3 is wanted after all" publish "${sha[v3]}"
+check "the host goes on" on web trueup converge
+wait_for 10 "a visitor gets v3" page_says web "version v3"
 
 check "an operator changes puma's config and restarts it by hand" \
   on web sh -c 'echo "# by hand" >>/srv/www/shop/current/.trueup/puma.rb; systemctl restart puma-shop'

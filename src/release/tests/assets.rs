@@ -1,0 +1,267 @@
+//! Assets: old pages find their files, each release has its own manifest, and nothing is kept for ever.
+
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::ports::clock::Clock;
+
+/// Compiles `app.css` under a name that carries its content, and a manifest that names it.
+const COMPILE: &str = "assets:\n  run: 'mkdir -p public/assets/deep; cp app.css public/assets/deep/app-$(cat app.css).css; echo app-$(cat app.css).css > public/assets/manifest.json; echo site-of-$REVISION > public/assets/logo.txt; test ! -e stop'\n";
+
+fn commit(bench: &Bench, css: &str) -> Sha {
+    bench.commit(&[("app.css", css)])
+}
+
+/// Days later.
+struct Later(i64);
+
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_hours(24 * self.0)
+    }
+
+    fn tick(&self) -> Instant {
+        SystemClock.tick()
+    }
+}
+
+fn at_day(bench: &Bench, day: i64) -> Host {
+    let mut host = bench.host();
+    host.clock = Box::new(Later(day));
+    host
+}
+
+fn manifest(bench: &Bench) -> String {
+    bench.read("current/public/assets/manifest.json")
+}
+
+fn asset(bench: &Bench, release: &str, css: &str) -> Option<String> {
+    let path = format!("{release}/public/assets/deep/app-{css}.css");
+    std::fs::read_to_string(bench.app(&path)).ok()
+}
+
+#[test]
+fn a_page_of_an_old_release_finds_its_files_and_a_way_back_gets_its_own_manifest() {
+    let bench = Bench::new();
+    let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
+    done(&bench.spec(&one, COMPILE), &bench.host());
+    let first = bench.active().unwrap();
+    done(&bench.spec(&two, COMPILE), &bench.host());
+    assert_eq!(manifest(&bench), "app-blue.css\n");
+    for css in ["red", "blue"] {
+        assert_eq!(asset(&bench, "current", css).as_deref(), Some(css));
+        // The old release as well: its pages may be asked for on another host that is further on.
+        let old = asset(&bench, &format!("releases/{first}"), css);
+        assert_eq!(old.as_deref(), Some(css));
+    }
+    // What has one name and two contents is each release's own.
+    assert_eq!(
+        bench.read("current/public/assets/logo.txt"),
+        format!("site-of-{two}\n")
+    );
+    done(&bench.spec(&one, COMPILE), &bench.host());
+    assert_eq!(bench.active().unwrap(), first);
+    assert_eq!(manifest(&bench), "app-red.css\n");
+    assert_eq!(
+        bench.read("current/public/assets/logo.txt"),
+        format!("site-of-{one}\n")
+    );
+    assert_eq!(asset(&bench, "current", "blue").as_deref(), Some("blue"));
+    // As do the pages of what was deployed when another release was serving.
+    done(&bench.spec(&two, COMPILE), &bench.host());
+    done(
+        &bench.spec(&commit(&bench, "green"), COMPILE),
+        &bench.host(),
+    );
+    done(&bench.spec(&one, COMPILE), &bench.host());
+    assert_eq!(asset(&bench, "current", "green").as_deref(), Some("green"));
+}
+
+#[test]
+fn nothing_of_the_serving_release_changes_while_the_next_is_compiled() {
+    let bench = Bench::new();
+    done(&bench.spec(&commit(&bench, "red"), COMPILE), &bench.host());
+    let before = snapshot(&bench.app("current/public"));
+    let shared = snapshot(&bench.app("shared/assets"));
+    let stops = bench.commit(&[("app.css", "blue"), ("stop", "")]);
+    pass(&bench.spec(&stops, COMPILE), &bench.host()).unwrap_err();
+    assert_eq!(before, snapshot(&bench.app("current/public")));
+    assert_eq!(shared, snapshot(&bench.app("shared/assets")));
+}
+
+#[test]
+fn files_that_no_kept_release_names_go_a_day_after_the_last_that_did() {
+    let bench = Bench::new();
+    let more = format!("keep_releases: 2\n{COMPILE}");
+    let shared = || names(&bench.app("shared/assets/deep"));
+    let css = |n: usize| format!("app-{n}.css");
+    for n in 0..3 {
+        done(
+            &bench.spec(&commit(&bench, &n.to_string()), &more),
+            &bench.host(),
+        );
+    }
+    assert_eq!(bench.releases().len(), 2);
+    assert_eq!(
+        shared(),
+        [css(0), css(1), css(2)],
+        "the first release has only just gone"
+    );
+    // Somebody's own file is none of ours.
+    std::fs::write(bench.app("shared/assets/deep/other.css"), "x").unwrap();
+    done(&bench.spec(&commit(&bench, "3"), &more), &at_day(&bench, 2));
+    assert_eq!(shared(), [css(1), css(2), css(3), "other.css".into()]);
+    let dangling = std::fs::symlink_metadata(bench.app("current/public/assets/deep/app-0.css"));
+    assert!(dangling.is_err(), "a link to nothing is left");
+    // The one before the active is kept, so its files are.
+    assert_eq!(asset(&bench, "current", "2").as_deref(), Some("2"));
+    for (n, day) in [(4, 4), (5, 6), (6, 8)] {
+        done(
+            &bench.spec(&commit(&bench, &n.to_string()), &more),
+            &at_day(&bench, day),
+        );
+    }
+    let lists = names(&bench.path("var/lib/trueup/assets/shop"));
+    assert!(
+        shared().len() <= 5 && lists.len() <= 4,
+        "{:?} {lists:?}",
+        shared()
+    );
+}
+
+#[test]
+fn a_file_that_comes_back_in_a_later_release_is_kept() {
+    let bench = Bench::new();
+    let more = format!("keep_releases: 2\n{COMPILE}");
+    for (css, day) in [
+        ("red", 0),
+        ("blue", 0),
+        ("green", 0),
+        ("red", 3),
+        ("pink", 6),
+    ] {
+        let sha = bench.commit(&[("app.css", css), ("day", &day.to_string())]);
+        done(&bench.spec(&sha, &more), &at_day(&bench, day));
+    }
+    assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
+    assert_eq!(asset(&bench, "current", "blue"), None);
+}
+
+#[test]
+fn a_release_of_an_earlier_trueup_keeps_its_link_and_its_manifest() {
+    let bench = Bench::new();
+    let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
+    done(&bench.spec(&one, ""), &bench.host());
+    let old = bench.active().unwrap();
+    std::fs::create_dir_all(bench.app("shared/assets/deep")).unwrap();
+    std::fs::write(bench.app("shared/assets/manifest.json"), "app-red.css\n").unwrap();
+    let sprockets = format!(".sprockets-manifest-{}.json", "0".repeat(32));
+    std::fs::write(bench.app("shared/assets").join(&sprockets), "{}").unwrap();
+    std::fs::write(bench.app("shared/assets/deep/app-red.css"), "red").unwrap();
+    std::fs::create_dir(bench.app("current/public")).unwrap();
+    std::os::unix::fs::symlink("../../../shared/assets", bench.app("current/public/assets"))
+        .unwrap();
+    done(&bench.spec(&two, COMPILE), &bench.host());
+    assert_eq!(manifest(&bench), "app-blue.css\n");
+    assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
+    // Of two manifests Sprockets takes the first.
+    let another = bench.app("current/public/assets").join(&sprockets);
+    assert!(std::fs::symlink_metadata(another).is_err());
+    done(&bench.spec(&one, COMPILE), &bench.host());
+    assert_eq!(bench.active().unwrap(), old);
+    assert_eq!(manifest(&bench), "app-red.css\n");
+}
+
+#[test]
+fn a_compile_that_is_done_again_writes_nothing_through_a_link() {
+    let bench = Bench::new();
+    let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
+    let fixed =
+        |word: &str| format!("assets: {{run: 'echo {word} > public/assets/app.css'}}\nsteps: []\n");
+    done(&bench.spec(&one, &fixed("old")), &bench.host());
+    // Its assets are shared when it fails, and defined anew when it is taken up again.
+    let hook = "hooks: {after_assets: [{run: 'false'}]}\n";
+    pass(
+        &bench.spec(&two, &format!("{}{hook}", fixed("old"))),
+        &bench.host(),
+    )
+    .unwrap_err();
+    done(&bench.spec(&two, &fixed("new")), &bench.host());
+    assert_eq!(bench.read("current/public/assets/app.css"), "new\n");
+    assert_eq!(bench.read("shared/assets/app.css"), "old\n");
+}
+
+#[test]
+fn links_that_the_apps_user_puts_among_the_assets_lead_nowhere() {
+    if !is_root() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("secret"), "s").unwrap();
+    let evil = format!(
+        "user: deploy\nassets: {{run: 'cd public/assets; ln -s {0} dir; ln -s {0}/secret file.css; mkdir way; echo 1 > way/a.css; ln -s {0} ../../../../shared/assets/way; echo ok > b.css'}}\n",
+        outside.display()
+    );
+    done(&bench.spec(&commit(&bench, "red"), &evil), &bench.host());
+    assert_eq!(names(&outside), ["secret"]);
+    assert_eq!(std::fs::metadata(outside.join("secret")).unwrap().uid(), 0);
+    assert_eq!(names(&bench.app("shared/assets")), ["b.css", "way"]);
+    assert_eq!(bench.read("current/public/assets/way/a.css"), "1\n");
+    let owner = |path: &str| std::fs::symlink_metadata(bench.app(path)).unwrap().uid();
+    for path in [
+        "shared/assets/b.css",
+        "current/public/assets/b.css",
+        "current/public/assets",
+    ] {
+        assert_eq!(owner(path), DEPLOY, "{path}");
+    }
+    // The whole folder: refused, and told.
+    std::fs::remove_dir_all(bench.app("shared/assets")).unwrap();
+    std::os::unix::fs::symlink(&outside, bench.app("shared/assets")).unwrap();
+    let failure = pass(&bench.spec(&commit(&bench, "blue"), &evil), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("symbolic link"), "{failure}");
+    assert_eq!(names(&outside), ["secret"]);
+}
+
+#[test]
+fn the_manifests_of_the_usual_tools_are_known_without_being_named() {
+    let bench = Bench::new();
+    let hex = |n: usize| "a".repeat(n);
+    let own = [
+        format!(".sprockets-manifest-{}.json", hex(32)),
+        format!("manifest-{}.json", hex(32)),
+        ".manifest.json".into(),
+        "vite/.vite/manifest.json".into(),
+        ".vite/manifest-assets.json".into(),
+        "packs/manifest.json".into(),
+        "rev-manifest.json".into(),
+        "staticfiles.json".into(),
+        "help/index.html".into(),
+    ];
+    let shared = [
+        format!("application-{}.js", hex(64)),
+        format!("manifest-{}.json", hex(64)),
+        "assets/index-BkH3x_9Q.css".into(),
+    ];
+    let all: Vec<String> = own.iter().chain(&shared).cloned().collect();
+    let make = format!(
+        "assets: {{run: 'cd public/assets; for f in {}; do mkdir -p $(dirname $f); echo x > $f; done'}}\n",
+        all.join(" ")
+    );
+    done(&bench.spec(&commit(&bench, "red"), &make), &bench.host());
+    for path in &all {
+        let here = bench.app("current/public/assets").join(path);
+        let is_link = std::fs::symlink_metadata(here).unwrap().is_symlink();
+        assert_eq!(is_link, shared.contains(path), "{path}");
+        assert_eq!(
+            bench.app("shared/assets").join(path).exists(),
+            is_link,
+            "{path}"
+        );
+    }
+}
