@@ -26,6 +26,8 @@ pub struct Found {
     next: Option<Sha>,
     /// The rendered files of the active release.
     files: Vec<FileSeen>,
+    /// What has to run for the wanted sha, a line each, if there is no whole release of it.
+    steps: String,
 }
 
 impl Found {
@@ -151,6 +153,7 @@ impl Kind for Release {
             ready: None,
             next: spec.next.clone(),
             files: Vec::new(),
+            steps: String::new(),
         };
         if let Some(active) = &found.active {
             found.files = files::look(spec, host, &active.name)?;
@@ -161,6 +164,9 @@ impl Kind for Release {
             let whole = |sha: &Sha| record.whole(sha, host, &layout);
             found.ready = found.target(spec).filter(|_| away).and_then(whole);
             found.next = found.next.take().filter(|sha| whole(sha).is_none());
+            if let Some(target) = found.target(spec).filter(|_| away && found.ready.is_none()) {
+                found.steps = release::forecast(spec, host, &record, target)?;
+            }
         }
         Ok(found)
     }
@@ -202,13 +208,9 @@ impl Kind for Release {
             None => Shown::Unknown("it is built".into()),
         };
         let mut change = sha.with("release", Shown::maybe(name), to);
-        let steps: String = spec
-            .commands()
-            .iter()
-            .map(|(name, run)| format!("{name}: {run}\n"))
-            .collect();
-        if state.ready.is_none() && !steps.is_empty() {
-            change = change.with("steps", Shown::Absent, Shown::Text(steps));
+        if !state.steps.is_empty() {
+            let steps = Shown::Text(state.steps.clone());
+            change = change.with("steps", Shown::Absent, steps);
         }
         if let Some(hold) = &spec.hold {
             change = change.with("hold", Shown::Absent, Shown::value(hold::words(hold)));

@@ -4,17 +4,15 @@ use super::assets;
 use super::attempt::{Attempt, Work};
 use super::entry::Stage;
 use super::run::{self, Task};
+use super::unchanged;
 use crate::digest::digest;
 use crate::resource::Failure;
 
 /// Runs the steps that were not done yet, in order. The first that fails ends it.
 pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
-    let tasks: Vec<Task<'_>> = spec
-        .steps
-        .iter()
-        .enumerate()
-        .map(|(i, step)| Task::of(spec, spec.step_name(i), Stage::Build, step))
+    let tasks: Vec<Task<'_>> = (0..spec.steps.len())
+        .map(|index| Task::step(spec, index))
         .collect();
     let definitions: Vec<String> = tasks.iter().map(|task| task.definition(spec)).collect();
     let all = digest(definitions.join(" ").as_bytes())[..16].to_owned();
@@ -26,15 +24,32 @@ pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         let mut afresh = false;
         for (i, (task, definition)) in tasks.iter().zip(&definitions).enumerate() {
             let step = Some(task.name.as_str());
-            let done = attempt.entry().is_done(Stage::Build, step, Some(definition));
+            let done = attempt
+                .entry()
+                .is_done(Stage::Build, step, Some(definition));
             if done && !afresh {
                 continue;
             }
             afresh = true;
             attempt.d.go_on()?;
-            tracing::info!(target: "progress", "{}: step {} of {}: {}", spec.app, i + 1, tasks.len(), task.name);
             attempt.noted(Stage::Build, step, Some(definition), |attempt| {
-                run::run(attempt.d, &attempt.name, task)?;
+                let d = attempt.d;
+                let told = format!(
+                    "{}: step {} of {}: {}",
+                    spec.app,
+                    i + 1,
+                    tasks.len(),
+                    task.name
+                );
+                if let Some(basis) = unchanged::basis(attempt, task)? {
+                    tracing::info!(target: "progress", "{told}: skipped, {}", basis.words());
+                    for output in task.outputs {
+                        unchanged::carry(d, &attempt.name, &basis.name, output)?;
+                    }
+                    return Ok(Work::Skipped(basis.words()));
+                }
+                tracing::info!(target: "progress", "{told}");
+                run::run(d, &attempt.name, task)?;
                 Ok(Work::Done)
             })?;
         }
@@ -48,20 +63,17 @@ const COMPILE: &str = "compile";
 /// Compiles the assets.
 pub(super) fn assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
-    let Some(assets) = &spec.assets else {
+    let Some(task) = Task::assets(spec) else {
         return Ok(());
-    };
-    let task = Task {
-        name: "assets".into(),
-        stage: Stage::Assets,
-        run: &assets.run,
-        env: &assets.env,
-        timeout: run::timeout(assets.timeout),
-        user: spec.user.as_deref(),
     };
     let definition = task.definition(spec);
     attempt.stage(Stage::Assets, Some(&definition), |attempt| {
         let d = attempt.d;
+        if let Some(basis) = unchanged::basis(attempt, &task)? {
+            tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.words());
+            assets::take_over(d, &attempt.name, &basis.name)?;
+            return Ok(Work::Skipped(basis.words()));
+        }
         let compiled = attempt
             .entry()
             .is_done(Stage::Assets, Some(COMPILE), Some(&definition));

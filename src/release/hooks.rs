@@ -52,6 +52,15 @@ impl Hooks {
                 });
             }
         }
+        if let Some((name, _)) = self.0.iter().find(|(_, steps)| {
+            let conditional = |step: &Step| step.when_changed.is_some() || !step.outputs.is_empty();
+            steps.iter().any(conditional)
+        }) {
+            return Err(Problem::new(format!(
+                "a hook is always run: `{name}` takes no `when_changed` and no `outputs`"
+            ))
+            .field("hooks"));
+        }
         Ok(())
     }
 }

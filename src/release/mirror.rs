@@ -8,8 +8,9 @@ use std::path::Path;
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use super::fetch::{self, Fetch};
-use super::{Deployment, Layout, names};
+use super::{Deployment, Layout, Spec, names};
 use crate::desired::Sha;
+use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
@@ -119,9 +120,14 @@ fn create(d: &Deployment<'_>, path: &Path) -> Result<Repository, git2::Error> {
 
 /// The mirror that is there, if it can be opened and is of this address.
 pub(super) fn open(d: &Deployment<'_>) -> Option<Repository> {
-    let mirror = Repository::open_bare(d.host.root.outside(&d.layout.mirror())).ok()?;
+    as_it_is(d.spec, d.host)
+}
+
+/// The same, for looking only.
+pub(super) fn as_it_is(spec: &Spec, host: &Host) -> Option<Repository> {
+    let mirror = Repository::open_bare(host.root.outside(&spec.layout().mirror())).ok()?;
     let of = mirror.config().ok()?.get_string("trueup.repo").ok()?;
-    (of == d.spec.repo.url()).then_some(mirror)
+    (of == spec.repo.url()).then_some(mirror)
 }
 
 /// Whether the wanted commit is there.

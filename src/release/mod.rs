@@ -8,7 +8,8 @@
 //! its owner, its folder is hidden and closed to everybody but root, because the repository's content
 //! is not trusted.
 //!
-//! Compiled assets outlive the release that made them (see `assets`).
+//! What did not change is not made again (see `unchanged`), and compiled assets outlive the release that
+//! made them (see `assets`).
 //!
 //! A switch of `current` is put on record as a *trial* before it happens. The services that run from
 //! it are restarted by the pass, like all that a change makes necessary; then the gate decides, and
@@ -49,6 +50,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unchanged;
 
 use std::time::{Duration, Instant};
 
@@ -71,6 +73,7 @@ pub use record::{Active, Record, Trial, active};
 pub use repo::Repo;
 pub use rollback::{Chosen, Refused, choose, lift, pin, unpin};
 pub use spec::{Assets, Migrate, Spec, Step};
+pub use unchanged::forecast;
 
 use crate::desired::Sha;
 use crate::ports::Host;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Deployment;
@@ -29,6 +29,10 @@ pub(super) struct Task<'a> {
     pub timeout: Duration,
     /// `None`: root.
     pub user: Option<&'a str>,
+    /// What decides whether it has to run; `None`: it has to.
+    pub when_changed: Option<&'a [PathBuf]>,
+    /// What it makes in the release.
+    pub outputs: &'a [PathBuf],
 }
 
 impl<'a> Task<'a> {
@@ -40,20 +44,73 @@ impl<'a> Task<'a> {
             env: &step.env,
             timeout: timeout(step.timeout),
             user: step.user.as_deref().or(spec.user.as_deref()),
+            when_changed: step.when_changed.as_deref(),
+            outputs: &step.outputs,
         }
     }
 
-    /// A fingerprint of what is run and how. It is on record, so there is nothing of a secret in it.
+    pub fn step(spec: &'a Spec, index: usize) -> Task<'a> {
+        Task::of(
+            spec,
+            spec.step_name(index),
+            Stage::Build,
+            &spec.steps[index],
+        )
+    }
+
+    pub fn assets(spec: &'a Spec) -> Option<Task<'a>> {
+        spec.assets.as_ref().map(|assets| Task {
+            name: "assets".into(),
+            stage: Stage::Assets,
+            run: &assets.run,
+            env: &assets.env,
+            timeout: timeout(assets.timeout),
+            user: spec.user.as_deref(),
+            when_changed: assets.when_changed.as_deref(),
+            outputs: std::slice::from_ref(&assets.path),
+        })
+    }
+
+    pub fn migrate(spec: &'a Spec) -> Option<Task<'a>> {
+        spec.migrate.as_ref().map(|migrate| Task {
+            name: "migrate".into(),
+            stage: Stage::Migrate,
+            run: &migrate.run,
+            env: &migrate.env,
+            timeout: timeout(migrate.timeout),
+            user: spec.user.as_deref(),
+            when_changed: migrate.when_changed.as_deref(),
+            outputs: &[],
+        })
+    }
+
+    /// Everything that has to run to build and to activate a release, in this order.
+    pub fn all(spec: &'a Spec) -> Vec<Task<'a>> {
+        let steps = (0..spec.steps.len()).map(|index| Task::step(spec, index));
+        let rest = [Task::assets(spec), Task::migrate(spec)];
+        steps.chain(rest.into_iter().flatten()).collect()
+    }
+
+    /// What it is called in its stage; `None`: the stage is it.
+    pub fn step_of_stage(&self) -> Option<&str> {
+        (self.stage == Stage::Build).then_some(self.name.as_str())
+    }
+
+    /// A fingerprint of what is run and how, and of what that is said to depend on: what was skipped
+    /// for fewer inputs is of no use. It is on record, so there is nothing of a secret in it.
     pub fn definition(&self, spec: &Spec) -> String {
-        let text = format!(
+        let mut text = format!(
             "{:?}",
             (self.run.to_string(), &spec.env, self.env, self.user)
         );
+        if let Some(paths) = self.when_changed {
+            text.push_str(&format!("{paths:?}"));
+        }
         digest(text.as_bytes())[..16].to_owned()
     }
 }
 
-pub(super) fn timeout(said: Option<Seconds>) -> Duration {
+fn timeout(said: Option<Seconds>) -> Duration {
     said.map_or(STEP_TIMEOUT, |seconds| seconds.0)
 }
 

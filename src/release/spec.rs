@@ -11,6 +11,7 @@ use super::health::Health;
 use super::hooks::Hooks;
 use super::layout::{Layout, stays_inside};
 use super::repo::Repo;
+use super::unchanged;
 use crate::desired::{Hold, Sha, TakeUp, Wanted};
 use crate::ports::root::Root;
 use crate::problem::Problem;
@@ -140,6 +141,16 @@ pub struct Step {
     pub timeout: Option<Seconds>,
     /// As whom it runs; the release's user when not given.
     pub user: Option<String>,
+    /// Paths of the repository, files or folders, that decide what it makes. It is skipped when all of
+    /// them are, by their git object ids, as they were in the last good release, if that ran it as it is
+    /// defined now. Paths that neither has are equal, but one must be there. `.` is the whole
+    /// repository, and `"!spec"` takes something out. Always run when not given.
+    pub when_changed: Option<Vec<PathBuf>>,
+    /// What it makes inside the release, such as `vendor/bundle` or `node_modules`: copied from that
+    /// release when the step is skipped, which it only is if all of it is there. Not for what knows
+    /// its own place, such as a virtualenv.
+    #[serde(default)]
+    pub outputs: Vec<PathBuf>,
 }
 
 /// How assets are compiled.
@@ -163,6 +174,11 @@ pub struct Assets {
     pub env: BTreeMap<String, String>,
     /// How long it may take; `15m` when not given.
     pub timeout: Option<Seconds>,
+    /// Paths of the repository, files or folders, that decide what it makes. It is skipped when all of
+    /// them are, by their git object ids, as they were in the last good release, if that ran it as it is
+    /// defined now. Paths that neither has are equal, but one must be there. `.` is the whole
+    /// repository, and `"!spec"` takes something out. Always run when not given.
+    pub when_changed: Option<Vec<PathBuf>>,
 }
 
 /// How the database is brought up to a release.
@@ -177,6 +193,11 @@ pub struct Migrate {
     pub env: BTreeMap<String, String>,
     /// How long it may take; `15m` when not given.
     pub timeout: Option<Seconds>,
+    /// Paths of the repository, files or folders, that it depends on. It is skipped when all of them
+    /// are, by their git object ids, as they are in the active release. Paths that neither has are
+    /// equal, but one must be there. `[db]` when not given; `null`: always run.
+    #[serde(default = "db")]
+    pub when_changed: Option<Vec<PathBuf>>,
 }
 
 fn yes() -> bool {
@@ -209,6 +230,11 @@ fn manifests() -> Vec<String> {
     all.map(String::from).into()
 }
 
+#[allow(clippy::unnecessary_wraps)] // It is the default of an optional field.
+fn db() -> Option<Vec<PathBuf>> {
+    Some(vec!["db".into()])
+}
+
 impl Spec {
     pub(crate) fn layout(&self) -> Layout {
         let default = || Path::new("/srv/www").join(&self.app);
@@ -238,15 +264,6 @@ impl Spec {
     pub(crate) fn step_name(&self, index: usize) -> String {
         let name = self.steps.get(index).and_then(|step| step.name.clone());
         name.unwrap_or_else(|| (index + 1).to_string())
-    }
-
-    /// Everything that has to run to build a release, for people: a name and a command each.
-    pub(crate) fn commands(&self) -> Vec<(String, &Argv)> {
-        let steps = self.steps.iter().enumerate();
-        let steps = steps.map(|(i, step)| (self.step_name(i), &step.run));
-        let assets = self.assets.iter().map(|a| ("assets".to_owned(), &a.run));
-        let migrate = self.migrate.iter().map(|m| ("migrate".to_owned(), &m.run));
-        steps.chain(assets).chain(migrate).collect()
     }
 
     /// The deadline of the gate, how often in a row everything must be right, and how long to wait
@@ -297,6 +314,7 @@ impl Spec {
             );
         }
         self.hooks.validate()?;
+        unchanged::validate(self)?;
         if let Some(health) = &self.health {
             health.validate()?;
         }

@@ -21,7 +21,7 @@ use git2::{Pathspec, PathspecFlags};
 
 use super::layout::{SHARED_ASSETS, way_out};
 use super::spec::Assets;
-use super::{Deployment, Spec, record};
+use super::{Deployment, Spec, record, unchanged};
 use crate::ports::Host;
 use crate::ports::root::{FileKind, Folder, Moved};
 use crate::resource::Failure;
@@ -114,12 +114,47 @@ pub(super) fn serve_beside(d: &Deployment<'_>) -> Result<(), Failure> {
     }
 }
 
+/// Takes over what another release has compiled.
+pub(super) fn take_over(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
+    let Some(assets) = &d.spec.assets else {
+        return Ok(());
+    };
+    unchanged::carry(d, name, from, &assets.path)?;
+    let list = List::load(d.host, &d.layout, from)?.unwrap_or_default();
+    list.save(d.host, &d.layout, name)?;
+    tend(d, name)
+}
+
 /// Brings the links of a release to what is shared now.
 pub(super) fn tend(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     match Place::of(d.spec, d.host, name)? {
         Some(place) => place.complete(d),
         None => Ok(()),
     }
+}
+
+/// Whether everything that a release has compiled is still there.
+pub(super) fn are_whole(spec: &Spec, host: &Host, name: &str) -> bool {
+    let whole = || -> Result<bool, Failure> {
+        let Some(list) = List::load(host, &spec.layout(), name)? else {
+            return Ok(false);
+        };
+        let Some(place) = Place::of(spec, host, name)? else {
+            return Ok(false);
+        };
+        for file in list.files.iter().chain(&list.own).map(Path::new) {
+            if place.found(file, &place.own)?.is_none() {
+                return Ok(false);
+            }
+        }
+        for file in &list.files {
+            if !place.has(Path::new(file), &place.shared)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    whole().unwrap_or(false)
 }
 
 /// The assets of one release, and those of all.

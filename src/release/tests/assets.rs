@@ -150,6 +150,36 @@ fn a_file_that_comes_back_in_a_later_release_is_kept() {
 }
 
 #[test]
+fn assets_whose_inputs_did_not_change_are_taken_over_with_their_manifest() {
+    let bench = Bench::new();
+    let more = COMPILE
+        .replace("assets:\n", "assets:\n  when_changed: [app.css]\n")
+        .replace("'mkdir", "'echo ran >> ../../shared/ran; mkdir");
+    let of = |css: &str, a: &str| bench.commit(&[("app.css", css), ("a", a)]);
+    let (one, two) = (of("red", "1"), of("red", "2"));
+    done(&bench.spec(&one, &more), &bench.host());
+    done(&bench.spec(&two, &more), &bench.host());
+    assert_eq!(bench.read("shared/ran"), "ran\n");
+    assert_eq!(manifest(&bench), "app-red.css\n");
+    assert_eq!(
+        bench.read("current/public/assets/logo.txt"),
+        format!("site-of-{one}\n")
+    );
+    assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
+    // They are the new release's as well: those of the old one may go.
+    let keep = format!("keep_releases: 1\n{more}");
+    for (day, a) in [(0, "3"), (0, "4"), (2, "5")] {
+        done(&bench.spec(&of("red", a), &keep), &at_day(&bench, day));
+    }
+    assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
+    // One of them was lost: compiled anew, whatever is equal.
+    std::fs::remove_file(bench.app("shared/assets/deep/app-red.css")).unwrap();
+    done(&bench.spec(&of("red", "6"), &keep), &bench.host());
+    assert_eq!(bench.read("shared/ran"), "ran\nran\n");
+    assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
+}
+
+#[test]
 fn a_release_of_an_earlier_trueup_keeps_its_link_and_its_manifest() {
     let bench = Bench::new();
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));

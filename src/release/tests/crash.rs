@@ -37,15 +37,20 @@ impl Clock for Fuse {
     }
 }
 
-const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps: [{run: 'touch one'}, {run: 'touch two'}]\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
+const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps:\n  - {run: 'touch one'}\n  - {run: 'mkdir -p kept/deep; touch kept/deep/file', when_changed: [b], outputs: [kept]}\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
 
 /// Only whole releases are active, and nothing is left over once a pass has gone through.
 fn check(bench: &Bench, end: bool) {
     let name = bench.active().unwrap();
     assert!(bench.app("current/three").exists(), "{name} is half-built");
     let revision = bench.read("current/REVISION");
-    let asset = bench.app("current/public/assets").join(revision.trim());
-    assert!(asset.exists(), "{name} lacks its assets");
+    for made in [
+        "kept/deep/file".into(),
+        format!("public/assets/{}", revision.trim()),
+    ] {
+        let path = bench.app("current").join(&made);
+        assert!(path.exists(), "{name} lacks {made}");
+    }
     let record = bench.record();
     let state = record.find(&name).unwrap().state;
     assert!(state.is_whole(), "{name} is {state:?}");
@@ -61,12 +66,12 @@ fn check(bench: &Bench, end: bool) {
 fn interrupted_everywhere(interrupt: impl Fn(&Bench, &Spec, u32) -> bool) {
     let bench = Bench::new();
     done(
-        &bench.spec(&bench.commit(&[("a", "0")]), STEPS),
+        &bench.spec(&bench.commit(&[("a", "0"), ("b", "1")]), STEPS),
         &bench.host(),
     );
     let mut interruptions = 0;
     for n in 1.. {
-        let sha = bench.commit(&[("a", &n.to_string())]);
+        let sha = bench.commit(&[("a", &n.to_string()), ("b", "1")]);
         let spec = bench.spec(&sha, STEPS);
         if !interrupt(&bench, &spec, n) {
             break;

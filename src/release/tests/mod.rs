@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod assets;
+mod changed;
 mod crash;
 mod disks;
 mod hostile;

@@ -1,0 +1,191 @@
+//! What need not run again, because nothing that it depends on has changed: decided by git's object
+//! ids, which name the content of a file or of a whole folder.
+//!
+//! A step and the assets are compared with the last good release that ran them as they are defined
+//! now, because what they made is taken over from there. A migration is compared with the release that
+//! is active, because the database is as that one needs it. Whatever cannot be told is run.
+
+mod inputs;
+mod validate;
+
+use std::path::{Path, PathBuf};
+
+use super::attempt::Attempt;
+use super::entry::{Entry, Stage, Standing};
+use super::record::{self, Record};
+use super::run::Task;
+use super::{Deployment, Spec, assets, mirror};
+use crate::desired::{Sha, TakeUp};
+use crate::ports::Host;
+use crate::resource::Failure;
+use inputs::{Inputs, same, tree};
+
+pub(super) use validate::validate;
+
+/// The release that the same inputs were used in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Basis {
+    pub name: String,
+    pub sha: Sha,
+}
+
+impl Basis {
+    /// For people.
+    pub fn words(&self) -> String {
+        format!("inputs equal to {}", self.sha.short())
+    }
+}
+
+/// Whether something has to run.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Run,
+    Skip(Basis),
+    /// It does, unless its inputs are as they were there; the wanted commit is not at hand.
+    Unknown(Basis),
+}
+
+/// What is known when it is decided.
+struct Past<'a> {
+    spec: &'a Spec,
+    host: &'a Host,
+    record: &'a Record,
+    /// The commit that is to be built.
+    sha: &'a Sha,
+    /// The release that is to be built, if it was begun.
+    name: Option<&'a str>,
+}
+
+/// The release that makes running a task needless, if one does.
+pub(super) fn basis(attempt: &Attempt<'_, '_>, task: &Task<'_>) -> Result<Option<Basis>, Failure> {
+    let past = Past {
+        spec: attempt.d.spec,
+        host: attempt.d.host,
+        record: attempt.record,
+        sha: &attempt.d.sha,
+        name: Some(&attempt.name),
+    };
+    Ok(match past.decide(task)? {
+        Decision::Skip(basis) => Some(basis),
+        Decision::Run | Decision::Unknown(_) => None,
+    })
+}
+
+/// What a release of `sha` takes, for people: a line for each command, and for each that is skipped.
+pub fn forecast(spec: &Spec, host: &Host, record: &Record, sha: &Sha) -> Result<String, Failure> {
+    let past = Past {
+        spec,
+        host,
+        record,
+        sha,
+        name: record.unfinished(sha).map(|entry| entry.name.as_str()),
+    };
+    let lines = Task::all(spec).into_iter().map(|task| {
+        let (name, run) = (&task.name, task.run);
+        Ok(match past.decide(&task)? {
+            Decision::Run => format!("{name}: {run}\n"),
+            Decision::Skip(basis) => format!("{name}: skipped, {}\n", basis.words()),
+            Decision::Unknown(basis) => format!(
+                "{name}: {run} (or skipped, if its inputs equal those of {}: unknown until it is fetched)\n",
+                basis.sha.short()
+            ),
+        })
+    });
+    lines.collect()
+}
+
+impl Past<'_> {
+    fn decide(&self, task: &Task<'_>) -> Result<Decision, Failure> {
+        let Some(inputs) = task.when_changed else {
+            return Ok(Decision::Run);
+        };
+        if self.spec.take_up == TakeUp::Fresh {
+            return Ok(Decision::Run);
+        }
+        let entry = match task.stage {
+            Stage::Migrate => self.last_migrated(task)?,
+            _ => self.last_good(task),
+        };
+        let Some(entry) = entry.filter(|entry| self.is_whole(entry, task)) else {
+            return Ok(Decision::Run);
+        };
+        let basis = Basis {
+            name: entry.name.clone(),
+            sha: entry.sha.clone(),
+        };
+        Ok(match self.is_equal(&entry.sha, inputs, task.outputs) {
+            Some(true) => Decision::Skip(basis),
+            Some(false) => Decision::Run,
+            None => Decision::Unknown(basis),
+        })
+    }
+
+    fn did(&self, entry: &Entry, task: &Task<'_>) -> bool {
+        let definition = task.definition(self.spec);
+        entry.is_done(task.stage, task.step_of_stage(), Some(&definition))
+    }
+
+    fn last_good(&self, task: &Task<'_>) -> Option<&Entry> {
+        let last = self.record.before(self.name.unwrap_or_default());
+        last.filter(|entry| self.did(entry, task))
+    }
+
+    /// The active release, if it was migrated as is defined now, or nothing was ever to be.
+    fn last_migrated(&self, task: &Task<'_>) -> Result<Option<&Entry>, Failure> {
+        let active = record::current(self.host, &self.spec.layout())?;
+        let active = active.filter(|active| Some(active.as_str()) != self.name);
+        let entry = active.and_then(|name| self.record.find(&name));
+        Ok(
+            entry.filter(|entry| match entry.note(Stage::Migrate, None) {
+                Some(_) => self.did(entry, task),
+                None => entry.state == Standing::Good,
+            }),
+        )
+    }
+
+    /// Whether all that the task made is still in that release.
+    fn is_whole(&self, entry: &Entry, task: &Task<'_>) -> bool {
+        let release = self.spec.layout().release(&entry.name);
+        match task.stage {
+            Stage::Assets => assets::are_whole(self.spec, self.host, &entry.name),
+            _ => task.outputs.iter().all(|output| {
+                let meta = self.host.root.meta(&release.join(output));
+                matches!(meta, Ok(Some(_)))
+            }),
+        }
+    }
+
+    /// Whether the inputs are the same in both commits; `None` if the wanted one is not at hand.
+    fn is_equal(&self, old: &Sha, inputs: &[PathBuf], outputs: &[PathBuf]) -> Option<bool> {
+        let mirror = mirror::as_it_is(self.spec, self.host)?;
+        let new = tree(&mirror, self.sha)?;
+        let Some(old) = tree(&mirror, old) else {
+            return Some(false);
+        };
+        // What the repository itself has where a step puts something goes into what it makes.
+        let made = outputs.iter().all(|path| same(&old, &new, path));
+        Some(made && Inputs::of(inputs).are_equal(&mirror, &old, &new))
+    }
+}
+
+/// Copies what another release has at a path.
+pub(super) fn carry(
+    d: &Deployment<'_>,
+    name: &str,
+    from: &str,
+    path: &Path,
+) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let (old, new) = (d.layout.release(from), d.layout.release(name));
+    root.remove_tree(&new.join(path))?;
+    let mut folder = new.clone();
+    for part in path.parent().into_iter().flatten() {
+        folder.push(part);
+        if root.meta(&folder)?.is_none() {
+            root.make_dir(&folder, &d.owner.attrs(0o755))?;
+        }
+    }
+    let copied = root.copy_tree(&old.join(path), &new.join(path), &d.host.stop);
+    d.go_on()?;
+    Ok(copied?)
+}
