@@ -5,6 +5,7 @@
 //! every stage write down how far it had come, so that the table that this prints says where.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::AssertUnwindSafe;
 use std::process::Command;
@@ -244,18 +245,21 @@ fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
     });
     let (table, failures): (BTreeMap<String, usize>, Vec<String>) =
         (table.into_inner().unwrap(), failures.into_inner().unwrap());
-    eprintln!(
-        "\n{title}: killed, and right after the next pass\n{:<22} kills",
+    let kills: usize = table.values().sum();
+    let mut told = format!(
+        "\n{title}: killed, and right after the next pass\n{:<22} kills\n",
         "where"
     );
     let order = STAGES
         .iter()
         .flat_map(|stage| [format!("in {stage}"), format!("after {stage}")]);
     for place in std::iter::once("before fetch".to_owned()).chain(order) {
-        eprintln!("{place:<22} {:>5}", table.get(&place).copied().unwrap_or(0));
+        let hits = table.get(&place).copied().unwrap_or(0);
+        told += &format!("{place:<22} {hits:>5}\n");
     }
-    let kills: usize = table.values().sum();
-    eprintln!("{:<22} {kills:>5}", "all");
+    told += &format!("{:<22} {kills:>5}\n", "all");
+    // Not with a macro, whose words are only shown of tests that fail.
+    std::io::stderr().write_all(told.as_bytes()).unwrap();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(kills >= least, "only {kills} kills");
 }
