@@ -19,7 +19,6 @@ apps:
     repo: "git@$git_address:shop.git"
     port: 3000
     steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
-    migrate: {run: bundle exec rails db:migrate}
     secrets: {SECRET_KEY_BASE: $(head -c 64 /dev/urandom | od -An -tx1 | tr -d ' \n')}
     health: {url: "http://127.0.0.1:3000/up", times: 2}
     gate_timeout: 8s
