@@ -177,7 +177,7 @@ pub(super) fn remove(d: &Deployment<'_>, record: &mut Record, name: &str) -> Res
     }
     record.forget(name);
     record.save(host, layout)?;
-    host.root.remove_tree(&hidden)?;
+    host.root.remove_tree_at_leisure(&hidden)?;
     Ok(host.root.remove(&layout.log(name))?)
 }
 

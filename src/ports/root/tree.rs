@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, syncfs, unlinkat};
 
 use super::{FileKind, Meta, Result, Root};
+use crate::ports::pace::Pace;
 
 impl Root {
     /// Removes `path` and everything below it. Links are removed, never followed. What is not
@@ -20,6 +21,19 @@ impl Root {
             return Ok(());
         };
         match remove_at(&spot.parent, &spot.name) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(source) => Err(self.io("remove", path)(source)),
+        }
+    }
+
+    /// As [`Root::remove_tree`], when nobody else wants the processor and the disk: for what nobody
+    /// waits to see gone.
+    pub fn remove_tree_at_leisure(&self, path: &Path) -> Result<()> {
+        let Some(spot) = self.spot("remove", path)? else {
+            return Ok(());
+        };
+        let (parent, name) = (spot.parent.as_fd(), spot.name.as_os_str());
+        match Pace::Idle.one(move || remove_at(parent, name)) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(source) => Err(self.io("remove", path)(source)),
         }
