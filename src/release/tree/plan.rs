@@ -2,6 +2,7 @@
 //! at the cost of what differs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter::from_fn;
 use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
@@ -231,15 +232,15 @@ impl Difference<'_> {
 
     fn folder(&mut self, path: &Path, old: Option<Oid>, new: Option<Oid>) -> Result<(), Trouble> {
         let mut read = |id: Option<Oid>| id.map_or(Ok(Vec::new()), |id| self.reader.read(id, path));
+        // Both are sorted by name.
         let (old, new) = (read(old)?, read(new)?);
-        let mut old: HashMap<Vec<u8>, Entry> = old
-            .into_iter()
-            .map(|entry| (entry.name.clone(), entry))
-            .collect();
+        let mut old = old.into_iter().peekable();
+        let mut gone = Vec::new();
         // After the files, so that those of one folder come together.
         let mut folders = Vec::new();
         for Entry { name, id, kind } in new {
-            let before = old.remove(&name);
+            gone.extend(from_fn(|| old.next_if(|entry| entry.name < name)));
+            let before = old.next_if(|entry| entry.name == name);
             let same = |entry: &Entry| entry.id == id && entry.kind == kind;
             if before.as_ref().is_some_and(same) {
                 continue;
@@ -270,7 +271,7 @@ impl Difference<'_> {
                 }),
             }
         }
-        for name in old.into_keys() {
+        for Entry { name, .. } in gone.into_iter().chain(old) {
             self.attributes |= name == attributes::FILE;
             self.remove.push(join(path, &name));
         }
