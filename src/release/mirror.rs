@@ -3,6 +3,8 @@
 //! A mirror is a cache. It is made anew when it is missing, broken, or of another address, and not
 //! even looked at by the network when it already holds the commit.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
@@ -17,6 +19,9 @@ use crate::resource::Failure;
 /// What is fetched: the branches and tags. Not every ref: on shared servers the others hold what
 /// anybody may have proposed.
 const REFS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+
+/// Where its packs are.
+const PACKS: &str = "objects/pack";
 
 /// The mirror, with the wanted commit in it.
 pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
@@ -52,7 +57,7 @@ pub(super) fn named(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     let fetched = |mirror: Repository| {
         tidy(d).map_err(Unfetched::Failed)?;
         let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-        run(&fetch, &mirror, &REFS).map(|()| mirror)
+        run(d, &fetch, &mirror, &REFS).map(|()| mirror)
     };
     let there = open(d).map_or_else(|| empty(d), Ok)?;
     let mirror = match fetched(there) {
@@ -111,7 +116,7 @@ enum Unfetched {
 fn create(d: &Deployment<'_>, path: &Path) -> Result<Repository, git2::Error> {
     let mirror = Repository::init_bare(path)?;
     let mut config = mirror.config()?;
-    // A mirror must not come out of a power cut with an empty pack.
+    // Of loose objects and refs; packs are seen to after a fetch.
     config.set_bool("core.fsyncObjectFiles", true)?;
     // Last: a mirror without it is not taken for one.
     config.set_str("trueup.repo", d.spec.repo.url())?;
@@ -162,7 +167,7 @@ fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
     let mirror = d.layout.mirror();
     // Branches lie in folders of folders; elsewhere there is nothing to look for further down.
     let mut folders = vec![
-        (mirror.join("objects/pack"), false),
+        (mirror.join(PACKS), false),
         (mirror.join("refs"), true),
         (mirror, false),
     ];
@@ -183,13 +188,13 @@ fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
 fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
     tidy(d).map_err(Unfetched::Failed)?;
     let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-    run(&fetch, mirror, &REFS)?;
+    run(d, &fetch, mirror, &REFS)?;
     if lookup(mirror, d)? && on_a_ref(mirror, d) {
         return Ok(());
     }
     // On no branch or tag: after a forced push, say. Some servers hand it out by its name.
     let by_name = format!("+{}:refs/trueup/{}", d.sha, d.sha);
-    let asked = run(&fetch, mirror, &[by_name.as_str()]);
+    let asked = run(d, &fetch, mirror, &[by_name.as_str()]);
     if asked.is_ok() && lookup(mirror, d)? {
         tracing::warn!(
             "{}: {} is on no branch and no tag of {}; the server gave it by its name",
@@ -208,9 +213,15 @@ fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
     ))
 }
 
-fn run(fetch: &Fetch<'_>, mirror: &Repository, refs: &[&str]) -> Result<(), Unfetched> {
+fn run(
+    d: &Deployment<'_>,
+    fetch: &Fetch<'_>,
+    mirror: &Repository,
+    refs: &[&str],
+) -> Result<(), Unfetched> {
     use git2::ErrorClass::{Config, Indexer, Object, Odb, Reference, Zlib};
-    fetch.run(mirror, refs).map_err(|error| {
+    let before = packs(d).map_err(Unfetched::Failed)?;
+    let fetched = fetch.run(mirror, refs).map_err(|error| {
         if let Some(failure) = fetch.ended() {
             return Unfetched::Failed(failure);
         }
@@ -224,7 +235,37 @@ fn run(fetch: &Fetch<'_>, mirror: &Repository, refs: &[&str]) -> Result<(), Unfe
         } else {
             Unfetched::Failed(fetch.explain(&error))
         }
-    })
+    });
+    settle(d, &before).map_err(Unfetched::Failed)?;
+    fetched
+}
+
+/// The names in the folder of packs.
+fn packs(d: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
+    let names = d.host.root.list(&d.layout.mirror().join(PACKS))?;
+    Ok(names.unwrap_or_default().into_iter().collect())
+}
+
+/// Waits until the packs that were not there before are on disk: libgit2 does that for loose objects
+/// and refs alone, and what came over a network should not be asked for again after a power cut.
+fn settle(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
+    let path = d.layout.mirror().join(PACKS);
+    let Some(folder) = d.host.root.open_folder(&path)? else {
+        return Ok(());
+    };
+    let now = packs(d)?;
+    let new: Vec<&OsString> = now.difference(before).collect();
+    for name in &new {
+        if let Some(file) = folder.open_file(name)? {
+            file.sync_all().map_err(|error| {
+                Failure::new(format!("cannot write {} to disk: {error}", path.display()))
+            })?;
+        }
+    }
+    match new.is_empty() {
+        true => Ok(()),
+        false => Ok(folder.sync()?),
+    }
 }
 
 /// Whether the commit can be reached from a branch or tag, as the fetch has just brought them.

@@ -5,6 +5,7 @@
 //! - [`scenario`]: folders in `tests/scenarios`: what is there, what a pass does, what is there then
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
+//! - [`durable`]: what is on disk before something else is made of it
 //! - [`gate`]: releases that do not work in service
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
@@ -27,6 +28,7 @@ mod app;
 mod bad_input;
 mod cli;
 mod crash;
+mod durable;
 mod gate;
 mod git_http;
 mod operate;
