@@ -4,6 +4,7 @@
 mod explain;
 mod https;
 mod line;
+mod nearby;
 mod ssh;
 
 use std::cell::{Cell, RefCell};
@@ -89,6 +90,12 @@ impl<'a> Fetch<'a> {
     /// because a branch `a/b` cannot come while a branch `a` is there.
     pub(super) fn run(&self, mirror: &Repository, refs: &[&str]) -> Result<(), git2::Error> {
         self.verdict.take();
+        // Only a quicker way to what follows, which says what is wrong with the repository.
+        if let Some(origin) = nearby::path(self.d.spec.repo.url())
+            && let Err(error) = nearby::bring(mirror, &origin)
+        {
+            tracing::debug!("{}: {error}", self.d.spec.app);
+        }
         let call = Call {
             way: self.way(),
             patience: self.patience(),

@@ -1,0 +1,208 @@
+//! A repository on this host: what is new in it comes at the cost of what is new.
+//!
+//! libgit2's own way walks all folders of a commit that has come, and looks for the smallest form of
+//! what it copies, which together takes most of the time of a deployment. Here a folder that the
+//! mirror has is not looked into, and next to nothing is spent on the size. Only objects are
+//! brought; refs are moved by the ordinary fetch that follows, which copies what was not brought.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use git2::{Error, ObjectType, Odb, OdbLookupFlags, Oid, Repository, Sort};
+use sha1::{Digest, Sha1};
+
+/// For more commits than this the ordinary way is taken: it makes them small.
+const MANY_COMMITS: usize = 64;
+
+/// And for more objects.
+const MANY_OBJECTS: usize = 20_000;
+
+/// The folder behind an address without a host.
+pub(super) fn path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    // What is written with `%` in an address is left to libgit2.
+    (path.starts_with('/') && !(path.len() < url.len() && path.contains('%')))
+        .then(|| PathBuf::from(path))
+}
+
+/// Brings into the mirror what new commits of the branches of `origin` need. Nothing is brought into
+/// an empty mirror, or if it is much.
+pub(super) fn bring(mirror: &Repository, origin: &Path) -> Result<(), Error> {
+    let origin = Repository::open(origin)?;
+    let have = mirror.odb()?;
+    let Some(commits) = new_commits(mirror, &have, &origin)? else {
+        return Ok(());
+    };
+    let mut missing = Missing::default();
+    for id in commits {
+        missing.add(&have, id);
+        let tree = origin.find_commit(id)?.tree_id();
+        if !missing.look(&have, &origin, tree)? {
+            return Ok(());
+        }
+    }
+    missing.pack(&have, &origin.odb()?)
+}
+
+/// The commits of the branches that the mirror lacks; nothing if there are none, or many, or none that
+/// the mirror has.
+fn new_commits(
+    mirror: &Repository,
+    have: &Odb<'_>,
+    origin: &Repository,
+) -> Result<Option<Vec<Oid>>, Error> {
+    let mut walk = origin.revwalk()?;
+    walk.set_sorting(Sort::NONE)?;
+    let (theirs, mut wanted, mut known) = (origin.odb()?, false, false);
+    for branch in origin.references_glob("refs/heads/*")? {
+        let tip = branch?.target();
+        if let Some(tip) = tip.filter(|tip| !has(have, *tip)) {
+            walk.push(tip)?;
+            wanted = true;
+        }
+    }
+    if !wanted {
+        return Ok(None);
+    }
+    for branch in mirror.references_glob("refs/heads/*")? {
+        let tip = branch?.target();
+        if let Some(tip) = tip.filter(|tip| has(&theirs, *tip)) {
+            walk.hide(tip)?;
+            known = true;
+        }
+    }
+    let commits: Vec<Oid> = match known {
+        true => walk.take(MANY_COMMITS + 1).collect::<Result<_, _>>()?,
+        false => return Ok(None),
+    };
+    Ok((commits.len() <= MANY_COMMITS).then_some(commits))
+}
+
+fn has(odb: &Odb<'_>, id: Oid) -> bool {
+    odb.exists_ext(id, OdbLookupFlags::NO_REFRESH)
+}
+
+/// What the mirror lacks.
+#[derive(Default)]
+struct Missing {
+    seen: HashSet<Oid>,
+    /// In the order in which they were found.
+    found: Vec<Oid>,
+}
+
+impl Missing {
+    /// Finds what is lacking of a tree; tells whether that is not much. A folder that the mirror has,
+    /// it has with all that is in it.
+    fn look(&mut self, have: &Odb<'_>, origin: &Repository, tree: Oid) -> Result<bool, Error> {
+        let mut folders = Vec::new();
+        if self.add(have, tree) {
+            folders.push(tree);
+        }
+        // By hand: who made the repository decides how deep it is.
+        while let Some(folder) = folders.pop() {
+            for entry in &origin.find_tree(folder)? {
+                // The commit of a submodule is in a repository of its own.
+                if entry.kind() != Some(ObjectType::Commit)
+                    && self.add(have, entry.id())
+                    && entry.kind() == Some(ObjectType::Tree)
+                {
+                    folders.push(entry.id());
+                }
+            }
+            if self.found.len() > MANY_OBJECTS {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells whether it is lacking, and is not among those found already.
+    fn add(&mut self, have: &Odb<'_>, id: Oid) -> bool {
+        let lacking = !has(have, id) && self.seen.insert(id);
+        if lacking {
+            self.found.push(id);
+        }
+        lacking
+    }
+
+    /// Brings all of it, as one pack, which libgit2 takes in like one that came over a network: each
+    /// object is unpacked again, and gets its name from what is really in it.
+    ///
+    /// The form is the one of gitformat-pack(5), without deltas.
+    fn pack(&self, to: &Odb<'_>, from: &Odb<'_>) -> Result<(), Error> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let mut writer = to.packwriter()?;
+        let mut pack = Hashed {
+            sha1: Sha1::new(),
+            to: &mut writer,
+        };
+        let count = u32::try_from(self.found.len()).map_err(|_| Error::from_str("too much"))?;
+        let mut body = [
+            b"PACK".as_slice(),
+            &2_u32.to_be_bytes(),
+            &count.to_be_bytes(),
+        ]
+        .concat();
+        for id in &self.found {
+            let object = from.read(*id)?;
+            head(&mut body, object.kind(), object.data().len());
+            let mut deflated = ZlibEncoder::new(body, Compression::fast());
+            let done = deflated.write_all(object.data());
+            body = done.and_then(|()| deflated.finish()).map_err(failed)?;
+            pack.write_all(&body).map_err(failed)?;
+            body.clear();
+        }
+        let sum = pack.sha1.finalize();
+        writer.write_all(&sum).map_err(failed)?;
+        writer.commit().map(|_| ())
+    }
+}
+
+/// What an object is, and its length: three bits and four in the first byte, then seven in each, the
+/// lowest first.
+fn head(to: &mut Vec<u8>, kind: ObjectType, length: usize) {
+    let kind: u8 = match kind {
+        ObjectType::Commit => 1,
+        ObjectType::Tree => 2,
+        ObjectType::Tag => 4,
+        _ => 3,
+    };
+    let mut byte = kind << 4 | (length & 0x0f) as u8;
+    let mut left = length >> 4;
+    while left > 0 {
+        to.push(byte | 0x80);
+        byte = (left & 0x7f) as u8;
+        left >>= 7;
+    }
+    to.push(byte);
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::from_str(&error.to_string())
+}
+
+/// Writes on, and knows the sum of all that was written.
+struct Hashed<'a, W> {
+    sha1: Sha1,
+    to: &'a mut W,
+}
+
+impl<W: Write> Write for Hashed<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.sha1.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}

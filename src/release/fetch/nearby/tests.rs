@@ -1,0 +1,183 @@
+#![allow(clippy::disallowed_methods, reason = "a test lays out its own folders")]
+
+use git2::{Signature, build::TreeUpdateBuilder};
+
+use super::*;
+
+struct Two {
+    dir: tempfile::TempDir,
+    origin: Repository,
+}
+
+impl Two {
+    fn new() -> Two {
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Repository::init_bare(dir.path().join("origin.git")).unwrap();
+        Two { dir, origin }
+    }
+
+    fn commit(&self, files: &[(&str, &str)], branch: &str) -> Oid {
+        let parent = self.origin.find_reference(branch).ok();
+        let parent = parent.and_then(|branch| branch.peel_to_commit().ok());
+        let empty = self.origin.treebuilder(None).unwrap().write().unwrap();
+        let base = parent.as_ref().map_or(empty, |commit| commit.tree_id());
+        let mut change = TreeUpdateBuilder::new();
+        for (path, body) in files {
+            let id = self.origin.blob(body.as_bytes()).unwrap();
+            change.upsert(*path, id, git2::FileMode::Blob);
+        }
+        let base = self.origin.find_tree(base).unwrap();
+        let tree = change.create_updated(&self.origin, &base).unwrap();
+        let tree = self.origin.find_tree(tree).unwrap();
+        let who = Signature::now("t", "t@e").unwrap();
+        let parents: Vec<_> = parent.iter().collect();
+        self.origin
+            .commit(Some(branch), &who, &who, "c", &tree, &parents)
+            .unwrap()
+    }
+
+    fn mirror(&self) -> Repository {
+        let path = self.dir.path().join("mirror.git");
+        let mirror = Repository::init_bare(path).unwrap();
+        self.fetch(&mirror);
+        mirror
+    }
+
+    fn fetch(&self, mirror: &Repository) {
+        let url = self.origin.path().to_str().unwrap();
+        let mut remote = mirror.remote_anonymous(url).unwrap();
+        remote
+            .fetch(&["+refs/heads/*:refs/heads/*"], None, None)
+            .unwrap();
+    }
+
+    fn bring(&self, mirror: &Repository) {
+        bring(mirror, self.origin.path()).unwrap();
+    }
+}
+
+fn packs(mirror: &Repository) -> usize {
+    let packs = std::fs::read_dir(mirror.path().join("objects/pack")).unwrap();
+    let end = |path: PathBuf| path.extension().is_some_and(|end| end == "pack");
+    packs
+        .filter(|pack| end(pack.as_ref().unwrap().path()))
+        .count()
+}
+
+/// All that hangs on a commit can be read from this folder alone.
+fn whole(mirror: &Repository, commit: Oid) -> bool {
+    let alone = Repository::open_bare(mirror.path()).unwrap();
+    let Ok(commit) = alone.find_commit(commit) else {
+        return false;
+    };
+    let parents = commit.parent_ids().all(|id| whole(mirror, id));
+    let mut there = true;
+    let walked = commit
+        .tree()
+        .unwrap()
+        .walk(git2::TreeWalkMode::PreOrder, |_, entry| {
+            there &= alone.odb().unwrap().exists(entry.id());
+            git2::TreeWalkResult::Ok
+        });
+    walked.is_ok() && there && parents
+}
+
+#[test]
+fn new_commits_come_with_all_that_they_need_and_nothing_else() {
+    let two = Two::new();
+    two.commit(
+        &[("a", "1"), ("deep/er/b", "2"), ("still/c", "3")],
+        "refs/heads/main",
+    );
+    let mirror = two.mirror();
+    let one = two.commit(&[("deep/er/b", "22")], "refs/heads/main");
+    let last = two.commit(&[("new/d", "4"), ("a", "1")], "refs/heads/main");
+    let other = two.commit(&[("a", "of its own")], "refs/heads/other");
+    two.bring(&mirror);
+    assert_eq!(packs(&mirror), 2);
+    assert!([one, last, other].into_iter().all(|id| whole(&mirror, id)));
+    let newest = Repository::open_bare(mirror.path()).unwrap();
+    let mut brought = 0;
+    newest
+        .odb()
+        .unwrap()
+        .foreach(|_| {
+            brought += 1;
+            true
+        })
+        .unwrap();
+    // Of the first commit 3 files and 4 folders; of `one` 1 and 3, of `last` d, its folder and the
+    // top, of `other` a file and the top; and the four commits.
+    assert_eq!(brought, 7 + 4 + 3 + 2 + 4);
+    two.fetch(&mirror);
+    assert_eq!(packs(&mirror), 2, "nothing was left to be copied");
+    assert_eq!(mirror.refname_to_id("refs/heads/main").unwrap(), last);
+}
+
+#[test]
+fn an_empty_mirror_and_much_at_once_are_left_to_the_ordinary_way() {
+    let two = Two::new();
+    two.commit(&[("a", "1")], "refs/heads/main");
+    let empty = Repository::init_bare(two.dir.path().join("empty.git")).unwrap();
+    two.bring(&empty);
+    assert_eq!(packs(&empty), 0);
+    let mirror = two.mirror();
+    for n in 0..=MANY_COMMITS {
+        two.commit(&[("a", &n.to_string())], "refs/heads/main");
+    }
+    two.bring(&mirror);
+    assert_eq!(packs(&mirror), 1);
+}
+
+#[test]
+fn a_branch_that_was_forced_elsewhere_comes_too() {
+    let two = Two::new();
+    let base = two.commit(&[("a", "1")], "refs/heads/main");
+    two.commit(&[("a", "2")], "refs/heads/main");
+    let mirror = two.mirror();
+    two.origin
+        .reference("refs/heads/main", base, true, "t")
+        .unwrap();
+    let forced = two.commit(&[("a", "3")], "refs/heads/main");
+    two.bring(&mirror);
+    assert!(whole(&mirror, forced));
+}
+
+#[test]
+fn a_submodule_and_an_unreadable_origin_harm_nothing() {
+    let two = Two::new();
+    let first = two.commit(&[("a", "1")], "refs/heads/main");
+    let mirror = two.mirror();
+    let tree = two.origin.find_commit(first).unwrap().tree().unwrap();
+    let mut tree = two.origin.treebuilder(Some(&tree)).unwrap();
+    tree.insert("sub", first, 0o160_000).unwrap();
+    let elsewhere = Oid::from_str(&"4f2c9d0e".repeat(5)).unwrap();
+    tree.insert("far", elsewhere, 0o160_000).unwrap();
+    let tree = two.origin.find_tree(tree.write().unwrap()).unwrap();
+    let who = Signature::now("t", "t@e").unwrap();
+    let parent = two.origin.find_commit(first).unwrap();
+    let next = two
+        .origin
+        .commit(Some("refs/heads/main"), &who, &who, "c", &tree, &[&parent])
+        .unwrap();
+    two.bring(&mirror);
+    assert!(mirror.find_commit(next).is_ok());
+    std::fs::remove_dir_all(two.origin.path()).unwrap();
+    assert!(bring(&mirror, two.origin.path()).is_err());
+}
+
+#[test]
+fn only_a_plain_path_is_a_nearby_repository() {
+    let is = |url, expected: Option<&str>| assert_eq!(path(url), expected.map(PathBuf::from));
+    is("/srv/git/a%20b.git", Some("/srv/git/a%20b.git"));
+    is("file:///srv/git/a.git", Some("/srv/git/a.git"));
+    is("file:///srv/git/a%20b.git", None);
+    for far in [
+        "git@host:/srv/a.git",
+        "ssh://git@host/a",
+        "https://host/a",
+        "http://h/a",
+    ] {
+        is(far, None);
+    }
+}
