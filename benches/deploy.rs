@@ -1,6 +1,6 @@
 //! What a new sha costs, from the manifest that names it to `current` that points to it, fetch
-//! included, beside what the same takes with git and cp alone. In turn, round by round, so that all
-//! see the same machine.
+//! included, beside what the same takes with git and cp alone, and with Capistrano where it is
+//! installed. In turn, round by round, so that all see the same machine.
 //!
 //!     cargo bench --bench deploy -- --dir DIR            5,000 files, 100 MB, 30 of them changed
 //!     cargo bench --bench deploy -- --dir DIR 20000 400
@@ -54,6 +54,10 @@ fn measure(dir: &Path, files: usize, megabytes: usize) {
     let hosts = ["with a spare", "without one", "with nothing kept"];
     let hosts = hosts.map(|name| Machine::new(top, &origin.path, name));
     let mut git = Git::new(top, &origin.path, &first);
+    let capistrano = Capistrano::new(top, &origin.path);
+    if let Some(capistrano) = &capistrano {
+        capistrano.deploy(&first);
+    }
     for host in &hosts {
         host.deploy(&first);
     }
@@ -68,8 +72,8 @@ fn measure(dir: &Path, files: usize, megabytes: usize) {
             }
         };
         // Each first in turn.
-        for turn in 0..4 {
-            match (turn + round) % 4 {
+        for turn in 0..5 {
+            match (turn + round) % 5 {
                 0 => {
                     let (fetch, all) = git.fetch_and_30_files(&sha);
                     note(0, "git fetch", fetch);
@@ -77,12 +81,17 @@ fn measure(dir: &Path, files: usize, megabytes: usize) {
                 }
                 1 => note(2, "git clone --depth 1", git.clone_depth_1()),
                 2 => note(3, "cp -a of the tree", git.copied()),
+                3 => {
+                    if let Some(capistrano) = &capistrano {
+                        note(4, "Capistrano, locally", capistrano.deploy(&sha));
+                    }
+                }
                 _ => {
                     for (place, host) in hosts.iter().enumerate() {
                         sync(top);
                         let (switched, all) = host.deploy(&sha);
-                        note(4 + 2 * place, host.name, switched);
-                        note(5 + 2 * place, "  the whole pass", all);
+                        note(5 + 2 * place, host.name, switched);
+                        note(6 + 2 * place, "  the whole pass", all);
                         host.check(&origin.path, &sha);
                     }
                 }
@@ -138,6 +147,15 @@ fn filesystem(top: &Path) -> String {
         _ => "journalled by its nature",
     };
     format!("on {} ({journal})", seen.trim())
+}
+
+/// When this link was made.
+fn switched(current: &Path) -> Duration {
+    let current = fs::symlink_metadata(current).unwrap();
+    Duration::new(
+        current.ctime().try_into().unwrap(),
+        current.ctime_nsec().try_into().unwrap(),
+    )
 }
 
 fn output(command: &mut Command) -> String {
@@ -217,11 +235,7 @@ impl Machine {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
-        let current = fs::symlink_metadata(self.root.join("srv/shop/current")).unwrap();
-        let switched = Duration::new(
-            current.ctime().try_into().unwrap(),
-            current.ctime_nsec().try_into().unwrap(),
-        );
+        let switched = switched(&self.root.join("srv/shop/current"));
         (switched.saturating_sub(begun), ended - begun)
     }
 
@@ -326,6 +340,53 @@ impl Git {
             .args([&self.tree, &self.copy]));
         fs::remove_dir_all(&self.copy).unwrap();
         time
+    }
+}
+
+/// The real Capistrano, on this host and without ssh.
+struct Capistrano {
+    project: PathBuf,
+    deploy_to: PathBuf,
+}
+
+impl Capistrano {
+    /// Nothing where it is not installed.
+    fn new(top: &Path, origin: &Path) -> Option<Capistrano> {
+        let project = top.join("capistrano");
+        let deploy_to = top.join("capistrano-app");
+        fs::create_dir_all(project.join("config/deploy")).unwrap();
+        fs::create_dir_all(deploy_to.join("tmp")).unwrap();
+        let deploy = format!(
+            "set :application, 'shop'\nset :repo_url, 'file://{}'\nset :branch, ENV.fetch('SHA')\n\
+             set :deploy_to, '{to}'\nset :tmp_dir, '{to}/tmp'\nset :keep_releases, 3\n\
+             set :format, :simpletext\nset :log_level, :error\n",
+            origin.display(),
+            to = deploy_to.display()
+        );
+        let capfile = "require 'capistrano/setup'\nrequire 'capistrano/deploy'\n\
+                       require 'capistrano/scm/git'\ninstall_plugin Capistrano::SCM::Git\n";
+        let here = "server :local, roles: %w[app]\n";
+        for (name, text) in [
+            ("Capfile", capfile),
+            ("config/deploy.rb", &deploy),
+            ("config/deploy/here.rb", here),
+        ] {
+            fs::write(project.join(name), text).unwrap();
+        }
+        let there = Command::new("cap").arg("--version").output();
+        there
+            .is_ok_and(|output| output.status.success())
+            .then_some(Capistrano { project, deploy_to })
+    }
+
+    /// Until `current` is switched.
+    fn deploy(&self, sha: &str) -> Duration {
+        let begun = now();
+        run(Command::new("cap")
+            .args(["here", "deploy"])
+            .env("SHA", sha)
+            .current_dir(&self.project));
+        switched(&self.deploy_to.join("current")).saturating_sub(begun)
     }
 }
 
