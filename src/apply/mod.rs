@@ -288,6 +288,7 @@ impl Walk<'_> {
                 Result::Failed(..) | Result::Skipped(_) => {
                     Some("the resource itself failed".to_owned())
                 }
+                Result::Waiting(_, why) => Some(why.clone()),
                 _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
                 _ => self
                     .broken_dependency(resource)

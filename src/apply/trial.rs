@@ -20,6 +20,8 @@ enum So {
     Broken(Failure),
     /// It cannot be judged yet.
     Open(String),
+    /// Nor before somebody lets one of its users run.
+    Waits(String),
 }
 
 impl Walk<'_> {
@@ -65,6 +67,10 @@ impl Walk<'_> {
                 return Ok(Some(Box::new(|change| {
                     Result::Failed(Some(change), failure)
                 })));
+            }
+            So::Waits(why) => {
+                let why = format!("{} is not proven: {why}", trial.release);
+                return Ok(Some(Box::new(|change| Result::Waiting(change, why))));
             }
             So::Broken(failure) => Verdict::Failed(failure),
             So::Restarted => match self.watch(resource, trial, catalog) {
@@ -124,7 +130,7 @@ impl Walk<'_> {
             ..trial.clone()
         };
         let again = match self.so_far(resource, catalog, done) {
-            So::Open(why) => Ok(Verdict::Failed(Failure::new(why))),
+            So::Open(why) | So::Waits(why) => Ok(Verdict::Failed(Failure::new(why))),
             So::Broken(failure) => Ok(Verdict::Failed(failure)),
             So::Restarted => self.watch(resource, &restored, catalog),
         };
@@ -214,6 +220,7 @@ impl Walk<'_> {
                     return So::Open(format!("{}: {}", entry.id, failure.message));
                 }
                 Result::Skipped(why) => return So::Open(format!("{}: {why}", entry.id)),
+                Result::Waiting(_, why) => return So::Waits(format!("{}: {why}", entry.id)),
                 _ => {}
             }
             let of_it = |debt: &crate::owed::Debt| debt.causes.contains(&resource.id);

@@ -99,20 +99,25 @@ impl Kind for Service {
             dormant,
         }: &Found,
     ) -> Option<Change> {
+        if forbidden(spec, state) {
+            let change = Change::new(Verb::Update);
+            return Some(change.with(MASKED, Shown::value(true), Shown::value(false)));
+        }
         let mut fields = Vec::new();
         let enabled = match state.enabled {
             Enabled::Yes => Some(true),
             Enabled::No => Some(false),
-            // An operator's mask stands; there is nothing to enable in a static unit.
+            // There is nothing to enable in a static unit, nor in one that shall not run.
             Enabled::Static | Enabled::Masked => None,
         };
         if let (Some(wanted), Some(is)) = (spec.enabled, enabled) {
             fields.extend(FieldChange::of("enabled", &is, &wanted));
         }
         let running = matches!(state.active, Active::Running | Active::Starting);
-        if let Some(wanted) = spec.running.filter(|wanted| {
-            *wanted != running && !(*wanted && (*dormant || state.enabled == Enabled::Masked))
-        }) {
+        if let Some(wanted) = spec
+            .running
+            .filter(|wanted| *wanted != running && !(*wanted && *dormant))
+        {
             let to = if wanted { "running" } else { "stopped" };
             fields.push(FieldChange::new(
                 "running",
@@ -125,6 +130,9 @@ impl Kind for Service {
 
     fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
         debug_assert_eq!(change.verb, Verb::Update);
+        if let Some(why) = Service::waits(change) {
+            return Ok(Outcome::Waiting(why));
+        }
         let services = services(spec, host);
         if change.touches("enabled") {
             if spec.enabled == Some(true) {
@@ -141,6 +149,13 @@ impl Kind for Service {
             }
         }
         Ok(Outcome::Done)
+    }
+
+    /// For whoever masked it to unmask it.
+    fn waits(change: &Change) -> Option<String> {
+        change.touches(MASKED).then(|| {
+            "somebody masked it on purpose; `systemctl unmask` lets it run again".to_owned()
+        })
     }
 
     fn dormant(spec: &Spec, state: &Found) -> bool {
@@ -164,8 +179,8 @@ impl Kind for Service {
         let name = &spec.name;
         match status.active {
             Active::Running => {}
-            // Nobody wants it to run, or an operator forbade it: there is nothing to be shown.
-            _ if spec.running != Some(true) || status.enabled == Enabled::Masked => return Ok(()),
+            // Nobody wants it to run: there is nothing to be shown.
+            _ if spec.running != Some(true) => return Ok(()),
             other => return Err(Failure::new(format!("{name} is {}", word(other)))),
         }
         let serves = spec.serves.as_deref() == Some(&trial.current);
@@ -186,6 +201,15 @@ impl Kind for Service {
         }
         Ok(())
     }
+}
+
+/// The field of a change that only whoever masked the service can make.
+const MASKED: &str = "masked";
+
+/// Whether it shall run, and an operator forbade it: his word counts. What it runs now goes on, and
+/// is neither restarted nor reloaded, which systemd would refuse.
+fn forbidden(spec: &Spec, state: &Status) -> bool {
+    spec.running == Some(true) && state.enabled == Enabled::Masked
 }
 
 fn word(active: Active) -> &'static str {

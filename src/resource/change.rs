@@ -103,7 +103,9 @@ impl Change {
 
     /// Whether it is not to be made now, because of a decision of the gate or of an operator.
     pub fn is_withheld(&self) -> bool {
-        self.touches("quarantine") || self.touches("hold")
+        ["quarantine", "hold", "masked"]
+            .iter()
+            .any(|field| self.touches(field))
     }
 
     /// Whether this field is among what changes.

@@ -64,6 +64,37 @@ fn a_release_that_answers_wrongly_is_rolled_back_and_its_sha_stays_refused() {
 }
 
 #[test]
+fn a_masked_service_waits_for_its_operator_and_no_sha_suffers_for_it() {
+    // Where `systemctl mask` has room for its link.
+    let app = App::new(&ROLE.replace("/etc/systemd/system", "/usr/local/lib/systemd/system"));
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let starts = || app.sandbox.read("/srv/shop/shared/starts");
+    let once = starts();
+    let mask = app.sandbox.at("/etc/systemd/system/shop.service");
+    std::fs::create_dir_all(mask.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &mask).unwrap();
+    for told in [
+        app.converge(3),
+        app.sandbox.run(&["plan"]),
+        app.sandbox.run(&["status"]),
+    ] {
+        assert!(told.out.contains("masked it on purpose"), "{told}");
+    }
+
+    app.want(GOOD, "500", "page two");
+    for _ in 0..2 {
+        let ran = app.converge(3);
+        assert!(!ran.out.contains("goes back"), "{ran}");
+        assert_eq!(starts(), once, "it was restarted: {ran}");
+    }
+    std::fs::remove_file(&mask).unwrap();
+    let ran = app.converge(4);
+    assert!(ran.out.contains("answered 500"), "judged only now: {ran}");
+    assert_eq!(app.sandbox.read("/srv/shop/current/page"), "page one");
+}
+
+#[test]
 fn a_release_that_does_not_start_is_rolled_back() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");

@@ -32,8 +32,9 @@ use crate::ports::exec::Exec;
 use crate::ports::root::{Root, RootError};
 
 /// Where definitions are, first one found wins.
-const FOLDERS: [&str; 3] = [
+const FOLDERS: [&str; 4] = [
     "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
     "/lib/systemd/system",
     "/usr/lib/systemd/system",
 ];
