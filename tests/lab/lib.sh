@@ -70,6 +70,33 @@ give_s3() {
   has "the S3 server is on the hosts' network" "//$outer:" "$endpoint"
 }
 
+# The same behind a server that makes trouble (tests/lab/s3-trouble): $endpoint is that one's. To be called after give_s3.
+#   trouble [WORDS]     what it does from now on; nothing: hand everything on; refuse: nobody listens any more
+#   requests            what came since this was last called: METHOD PATH CONDITION STATUS, a line each
+give_s3_trouble() {
+  mkdir "$SCRATCH/trouble"
+  : >"$SCRATCH/trouble/requests"
+  s3_behind=$endpoint s3_port=0 troublemaker=
+  trap 'kill $troublemaker 2>/dev/null ||:' EXIT
+  trouble
+  s3_port=$(cat "$SCRATCH/trouble/port")
+  # shellcheck disable=SC2034  # for scenarios
+  endpoint=http://$outer:$s3_port
+}
+trouble() {
+  rm -f "$SCRATCH/trouble/trouble"
+  if [ "$*" = refuse ]; then
+    kill "$troublemaker"; wait "$troublemaker" ||:; troublemaker=
+    return
+  fi
+  [ $# = 0 ] || { echo "$*" >"$SCRATCH/trouble/new"; mv "$SCRATCH/trouble/new" "$SCRATCH/trouble/trouble"; }
+  [ -z "$troublemaker" ] || return 0
+  rm -f "$SCRATCH/trouble/port"
+  "$tests/lab/s3-trouble" "$outer" "$s3_port" "$s3_behind" "$SCRATCH/trouble" >"$SCRATCH/trouble/log" 2>&1 & troublemaker=$!
+  wait_for 10 "there is an S3 server that can make trouble" test -s "$SCRATCH/trouble/port"
+}
+requests() { cat "$SCRATCH/trouble/requests"; : >"$SCRATCH/trouble/requests"; }
+
 give_keys() {
   write "$1:/root/.aws/credentials" 600 <<END
 [default]
