@@ -77,6 +77,11 @@ impl Folder {
         RootError::Io { verb, path, source }
     }
 
+    /// Where it is on the host, to be told.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder at a relative path below this one, or this one for an empty path. `None` when
     /// there is nothing, or no folder.
     pub fn inside(&self, way: &Path) -> Result<Option<Folder>> {

@@ -150,9 +150,10 @@ fn a_commit_that_does_not_fit_is_refused_before_anything_is_written() {
     for (sha, what) in [(large, "MB and"), (many, "inodes and")] {
         let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
         assert!(
-            failure
-                .message
-                .starts_with("no room for the files of this commit: it needs")
+            failure.message.starts_with("no room in /srv/www/shop/releases for")
+                && failure
+                    .message
+                    .contains("for the files of this commit: it needs")
                 && failure.message.contains(what),
             "{failure}"
         );
@@ -184,7 +185,7 @@ fn what_is_kept_ready_gives_way_to_a_release() {
     );
     // And none is made that does not fit.
     let failure = idle(&bench.spec(&two, ""), &bench.host()).unwrap_err();
-    assert!(failure.message.starts_with("no room for"), "{failure}");
+    assert!(failure.message.starts_with("no room in "), "{failure}");
     let trees = names(&bench.app("releases/.trueup"));
     assert!(!trees.iter().any(|name| name == "unfinished"), "{trees:?}");
 }

@@ -85,7 +85,10 @@ pub(crate) fn check_plan(
 pub(super) fn check(need: Need, folder: &Folder, what: &str) -> Result<(), Failure> {
     let room = folder.room()?;
     lacks(need, room).map_or(Ok(()), |lack| {
-        Err(Failure::new(format!("no room for {what}: {lack}")).hint(
+        Err(Failure::new(format!(
+            "no room in {} for {what}: {lack}",
+            folder.path().display()
+        )).hint(
             "make room on the filesystem of `deploy_to` (a lower `keep_releases` removes old releases; `spare: false` saves a copy of the code), or use a larger one",
         ))
     })
