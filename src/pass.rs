@@ -8,6 +8,7 @@ mod apps;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::apply::{self, Event, Task};
 use crate::desired::{self, Desired, DesiredError, For, TakeUp};
@@ -16,6 +17,7 @@ use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
+use crate::ports::lock::Holder;
 use crate::ports::packages::Packages;
 use crate::ports::root::{Root, RootError};
 use crate::ports::store::{Store, StoreError};
@@ -47,8 +49,30 @@ pub enum PassError {
     /// What an operator ordered besides the pass.
     #[error("{0}")]
     Ordered(Failure),
-    #[error("another pass is running{}", holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
-    Locked { holder: Option<u32> },
+    #[error("{}", locked(holder.as_deref(), *waited, *stopped))]
+    Locked {
+        holder: Option<Box<Holder>>,
+        waited: Duration,
+        /// Somebody ended the wait.
+        stopped: bool,
+    },
+}
+
+/// Who has the lock, in words.
+pub fn holder_words(holder: Option<&Holder>) -> String {
+    holder.map_or_else(
+        || "a process that does not say who it is".into(),
+        Holder::words,
+    )
+}
+
+fn locked(holder: Option<&Holder>, waited: Duration, stopped: bool) -> String {
+    let holder = holder_words(holder);
+    match (stopped, waited.as_secs()) {
+        (true, _) => format!("the wait was ended and nothing was done; running still: {holder}"),
+        (false, 0) => format!("another pass is running: {holder}"),
+        (false, seconds) => format!("another pass is running still after {seconds} s: {holder}"),
+    }
 }
 
 impl From<Problem> for PassError {
@@ -82,6 +106,8 @@ pub struct Places {
 pub struct Options {
     /// Ask the store as if nothing were known, and try at once what failed before.
     pub force: bool,
+    /// Go on to what the manifest holds back, on this host and in this pass.
+    pub over_holds: bool,
     /// Begin unfinished releases anew.
     pub fresh: bool,
     /// Only this resource and what acts on its change.
@@ -171,7 +197,7 @@ impl Session {
             force: options.force,
             keep: false,
         };
-        let (catalog, desired) = self.describe(Source::Store(ask), options.take_up())?;
+        let (catalog, desired) = self.describe(Source::Store(ask), options)?;
         let selection = select(&catalog, options)?;
         let plan = plan::build(&catalog, &self.host, &selection);
         let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
@@ -181,7 +207,7 @@ impl Session {
     /// How the host compares with what was last known to be wanted, without asking the store.
     pub fn drift(&self) -> Result<Report, PassError> {
         let started = self.begin();
-        let (catalog, desired) = self.describe(Source::Nobody, TakeUp::Usual)?;
+        let (catalog, desired) = self.describe(Source::Nobody, &Options::default())?;
         let plan = plan::build(&catalog, &self.host, &Selection::all());
         let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
         Ok(Report::of_plan(heading, &catalog, &plan))
@@ -207,7 +233,7 @@ impl Session {
             force: options.force,
             keep: true,
         };
-        let (catalog, desired) = self.describe(Source::Store(ask), options.take_up())?;
+        let (catalog, desired) = self.describe(Source::Store(ask), options)?;
         let selection = select(&catalog, options)?;
         let mut notes = apply::recover(&catalog, &self.host)?;
         if let Some(lift) = &options.lift {
@@ -243,7 +269,7 @@ impl Session {
         apply::apply(task, &self.host)
     }
 
-    fn describe(&self, source: Source, take_up: TakeUp) -> Result<(Catalog, Desired), PassError> {
+    fn describe(&self, source: Source, options: &Options) -> Result<(Catalog, Desired), PassError> {
         let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
         let apps = expanded.apps();
         let whom = For {
@@ -266,7 +292,10 @@ impl Session {
             }
         };
         desired.environment.clone_from(&self.settings.environment);
-        desired.take_up = take_up;
+        desired.take_up = options.take_up();
+        if options.over_holds {
+            desired.lift_holds();
+        }
         let catalog = expanded.resolve(&desired)?;
         Ok((catalog, desired))
     }

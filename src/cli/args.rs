@@ -1,6 +1,7 @@
 //! Commands and options as typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -109,6 +110,43 @@ pub struct ExecArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
+/// What to do while another pass is running.
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// How long to wait for a pass that is running, as in `90s` or `15m`; 0 does not wait [default: 1h; 0 when a timer of systemd starts it]
+    #[arg(long, value_name = "TIME", value_parser = patience)]
+    pub wait: Option<Duration>,
+    /// End with 75 at once when another pass is running
+    #[arg(long, conflicts_with = "wait")]
+    pub no_wait: bool,
+}
+
+impl WaitArgs {
+    /// How long to wait; `usual` where nothing is said. What a timer starts comes again by itself:
+    /// it never queues up behind an operator.
+    pub(super) fn limit(&self, usual: Duration) -> Duration {
+        match (self.no_wait, self.wait) {
+            (true, _) => Duration::ZERO,
+            (false, Some(said)) => said,
+            (false, None) if std::env::var_os("TRIGGER_UNIT").is_some() => Duration::ZERO,
+            (false, None) => usual,
+        }
+    }
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    use crate::resource::Seconds;
+    use serde::de::value::{Error, StrDeserializer};
+    use serde::{Deserialize, de::IntoDeserializer};
+
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let deserializer: StrDeserializer<'_, Error> = text.into_deserializer();
+    let read = Seconds::deserialize(deserializer).map(|seconds| seconds.0);
+    read.map_err(|error| error.to_string().replace(" | ", ": "))
+}
+
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Leave it running and the folder in place, to play with
@@ -129,8 +167,14 @@ pub struct DemoAppArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A pass that is running is waited for, and who runs it is told; Ctrl-C ends the wait. What a timer starts does not queue up:\n\
+                  it ends with 75 and comes again by itself. By hand nothing is put off: only the timer spreads hosts over time.\n\n\
+                  --force goes over caches, pauses after failures and holds, on this host and once. It never goes over a\n\
+                  quarantine (`--lift-quarantine REASON` does) nor over a rollback's pin (see `trueup rollback -h`)."
+)]
 pub struct ConvergeArgs {
-    /// Fetch everything anew instead of trusting what is cached, and try what failed before at once
+    /// Fetch everything anew instead of trusting what is cached, try what failed before at once, and go over a hold of the manifest
     #[arg(long)]
     pub force: bool,
     /// Build a release that failed or was interrupted anew, instead of going on where it stopped
@@ -142,6 +186,8 @@ pub struct ConvergeArgs {
     /// Try once more what is wanted and failed in service here, and keep who said so and why
     #[arg(long, value_name = "REASON")]
     pub lift_quarantine: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -211,6 +257,8 @@ pub struct BuildArgs {
     /// Who builds it, for people [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +280,8 @@ pub struct ActivateArgs {
     /// Who does it, for people [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +306,8 @@ pub struct RollbackArgs {
     /// End the pin, and go to what the manifest wants
     #[arg(long, conflicts_with_all = ["to", "reason"])]
     pub unpin: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -273,6 +325,8 @@ pub struct CleanArgs {
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `trueup converge`: one pass.
 
 use super::args::ConvergeArgs;
-use super::hands::Hands;
+use super::hands::{Asks, Hands};
 use super::logging::RESOURCE;
 use super::words::{one_line, user};
 use super::{Output, edge};
@@ -18,12 +18,22 @@ pub(super) fn run(
 ) -> Result<Exit, edge::Error> {
     let options = Options {
         force: args.force,
+        over_holds: args.force,
         fresh: args.fresh,
         only: args.only.clone(),
         lift: lift(args.lift_quarantine.as_deref())?,
     };
-    let Hands { session, .. } = &Hands::on(places, "a pass", "`trueup plan` needs less")?;
-    let report = session.converge(&options, &mut |event| tell(&event, output))?;
+    let asks = Asks {
+        what: "`trueup converge`",
+        or: "`trueup plan` needs less",
+        wait: &args.wait,
+    };
+    let hands = Hands::on(places, &asks, output)?;
+    let session = &hands.session;
+    let report = session.converge(&options, &mut |event| {
+        hands.tell(&event);
+        tell(&event, output);
+    })?;
     finish(session, &report, output);
     Ok(report.outcome)
 }

@@ -1,32 +1,125 @@
-//! What a command needs that changes something: the privilege, and the lock that one pass at a time has.
+//! What a command needs that changes something: the privilege, and the lock that one pass at a time
+//! has. Whoever comes second waits for it, unless told otherwise.
 
-use super::edge;
+use std::time::Duration;
+
+use super::args::WaitArgs;
+use super::words::started_by;
+use super::{Output, edge};
+use crate::apply::Event;
 use crate::pass::{PassError, Places, Session};
 use crate::ports::exec::StopFlag;
-use crate::ports::lock::{Attempt, Lock, try_lock};
-use crate::ports::signals;
+use crate::ports::lock::{Attempt, Holder, Lock, try_lock};
+use crate::ports::{pause, signals};
 use crate::problem::Problem;
+
+/// How long is waited when nothing else is said: longer than any pass should take, and not for ever.
+const USUAL: Duration = Duration::from_secs(3600);
+
+/// How often is looked whether the lock is free: a pass of an idle host ends within some of these.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often at most is told what the other pass is at.
+const TELL: Duration = Duration::from_secs(5);
 
 /// A host that may be changed, by nobody else for as long as this lives.
 pub(super) struct Hands {
     pub session: Session,
-    _lock: Lock,
+    me: Holder,
+    lock: Lock,
+}
+
+/// Who asks for the hands, and for what.
+pub(super) struct Asks<'a> {
+    /// What is done, for the refusal where there is no privilege: a command in backticks.
+    pub what: &'a str,
+    /// Another way out of that besides `sudo`.
+    pub or: &'a str,
+    pub wait: &'a WaitArgs,
 }
 
 impl Hands {
-    /// `what` is done is refused without privilege, with another way out besides `sudo`.
-    pub fn on(places: &Places, what: &str, or: &str) -> Result<Hands, edge::Error> {
+    pub fn on(places: &Places, asks: &Asks<'_>, output: &Output) -> Result<Hands, edge::Error> {
         let stop = StopFlag::default();
         signals::stop_on_termination(&stop);
-        let session = Session::open(places, stop)?;
-        needs_root(&session, what, or)?;
-        match try_lock(&session.host.root)? {
-            Attempt::Taken(lock) => Ok(Hands {
-                session,
-                _lock: lock,
-            }),
-            Attempt::Busy(holder) => Err(PassError::Locked { holder }.into()),
+        let session = Session::open(places, stop.clone())?;
+        needs_root(&session, asks.what, asks.or)?;
+        let now = session.host.clock.now();
+        let command = asks.what.trim_matches('`').to_owned();
+        let mut me = Holder::me(started_by(), command, now);
+        if let Attempt::Taken(lock) = try_lock(&session.host.root, &me)? {
+            return Ok(Hands { session, me, lock });
         }
+        let lock = wait(&session, &mut me, asks.wait, output)?;
+        // What the settings were when the wait began means nothing any more.
+        let session = Session::open(places, stop)?;
+        Ok(Hands { session, me, lock })
+    }
+
+    /// Lets others know what this pass is at.
+    pub fn tell(&self, event: &Event<'_>) {
+        let doing = match event {
+            Event::Begin { change, .. } if change.is_withheld() => return,
+            Event::Begin { id, change } => format!("{} {id}", change.verb),
+            Event::Pay { id, debt } => format!("{} {id}", debt.duty),
+            Event::Trial { id, word } => format!("{id} {word}"),
+        };
+        self.lock.tell(&Holder {
+            doing: Some(doing),
+            ..self.me.clone()
+        });
+    }
+}
+
+/// Takes the lock as soon as it is free.
+fn wait(
+    session: &Session,
+    me: &mut Holder,
+    args: &WaitArgs,
+    output: &Output,
+) -> Result<Lock, edge::Error> {
+    let host = &session.host;
+    let limit = args.limit(USUAL);
+    let begun = host.clock.tick();
+    let mut told: Option<(String, Duration)> = None;
+    loop {
+        me.since = host.clock.now();
+        let holder = match try_lock(&host.root, me)? {
+            Attempt::Taken(lock) => {
+                let waited = host.clock.tick().saturating_duration_since(begun).as_secs();
+                if told.is_some() {
+                    output.error(&format!(
+                        "trueup: it is done; this one begins after {waited} s"
+                    ));
+                }
+                return Ok(lock);
+            }
+            Attempt::Busy(holder) => holder,
+        };
+        let waited = host.clock.tick().saturating_duration_since(begun);
+        let stopped = host.stop.is_set();
+        if stopped || waited >= limit {
+            return Err(PassError::Locked {
+                holder: holder.map(Box::new),
+                waited,
+                stopped,
+            }
+            .into());
+        }
+        let words = crate::pass::holder_words(holder.as_ref());
+        let news = match &told {
+            None => true,
+            Some((before, at)) => *before != words && waited >= *at + TELL,
+        };
+        if news {
+            let how = match told {
+                None => " (Ctrl-C ends the wait, --no-wait does without)",
+                Some(_) => "",
+            };
+            output.error(&format!("trueup: waiting for {words}{how}"));
+            told = Some((words, waited));
+        }
+        pause::of(LOOK.min(limit.saturating_sub(waited)));
     }
 }
 
@@ -34,12 +127,14 @@ fn needs_root(session: &Session, what: &str, or: &str) -> Result<(), edge::Error
     if !session.host.root.is_real() || session.host.root.privileged() {
         return Ok(());
     }
-    let command = match what.strip_prefix("`trueup ") {
-        Some(rest) => rest.trim_end_matches('`'),
-        None => "converge",
+    let command = what.trim_matches('`');
+    let subject = if command == "trueup converge" {
+        "a pass"
+    } else {
+        what
     };
-    let problem = Problem::new(format!("{what} on this host needs root"));
+    let problem = Problem::new(format!("{subject} on this host needs root"));
     Err(edge::Error::Usage(problem.hint(format!(
-        "`sudo trueup {command}`, or `--root DIR` for a sandbox; {or}"
+        "`sudo {command}`, or `--root DIR` for a sandbox; {or}"
     ))))
 }

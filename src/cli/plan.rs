@@ -94,7 +94,7 @@ pub(super) fn print_state(report: &Report, output: &Output) {
     }
     for app in &report.apps {
         if let Some(held) = &app.held {
-            output.line(format!("{} {}: {held}", paint.changed("held"), app.app));
+            output.line(format!("{}: {held}", paint.strong(&app.app)));
         }
     }
     for warning in &report.warnings {

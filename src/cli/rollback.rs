@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::args::RollbackArgs;
+use super::args::{RollbackArgs, WaitArgs};
 use super::converge::{log_failures, print, tell};
-use super::hands::Hands;
+use super::hands::{Asks, Hands};
 use super::words::{failed, one_line, problem, user};
 use super::{Output, edge};
 use crate::exit::Exit;
@@ -19,6 +19,17 @@ pub(super) struct Wish<'a> {
     pub to: Option<&'a str>,
     pub reason: Option<&'a str>,
     pub by: Option<&'a str>,
+    pub wait: &'a WaitArgs,
+}
+
+impl<'a> Wish<'a> {
+    fn asks(&self, what: &'a str) -> Asks<'a> {
+        Asks {
+            what,
+            or: "what is there is shown by `trueup releases`",
+            wait: self.wait,
+        }
+    }
 }
 
 /// The document of `--json`.
@@ -35,8 +46,6 @@ struct Document<'a> {
     report: &'a Report,
 }
 
-const OR: &str = "what is there is shown by `trueup releases`";
-
 pub(super) fn run(
     args: &RollbackArgs,
     places: &Places,
@@ -47,6 +56,7 @@ pub(super) fn run(
         to: args.to.as_deref(),
         reason: args.reason.as_deref(),
         by: args.by.as_deref(),
+        wait: &args.wait,
     };
     match args.unpin {
         true => unpin(&wish, places, output),
@@ -64,14 +74,14 @@ pub(super) fn go(
     let reason = one_line("--reason", wish.reason).map_err(edge::Error::Usage)?;
     let by = one_line("--by", wish.by).map_err(edge::Error::Usage)?;
     let by = by.or_else(user).unwrap_or_else(|| "somebody".into());
-    let hands = Hands::on(places, what, OR)?;
+    let hands = Hands::on(places, &wish.asks(what), output)?;
     let session = &hands.session;
     let apps = session.apps_now()?;
     let app = apps.find(wish.app)?;
     let chosen = release::choose(app.spec, &session.host, wish.to).map_err(refused)?;
     warn(&chosen, output);
     release::pin(app.spec, &session.host, &chosen, by, reason).map_err(failed)?;
-    let report = pass(session, app, output)?;
+    let report = pass(&hands, app, output)?;
     let pinned = end(session, app, &chosen).map_err(failed)?;
     let active = release::active_name(app.spec, &session.host).map_err(failed)?;
     let name = active.as_deref();
@@ -111,7 +121,7 @@ pub(super) fn go(
 }
 
 fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let hands = Hands::on(places, "`trueup rollback`", OR)?;
+    let hands = Hands::on(places, &wish.asks("`trueup rollback`"), output)?;
     let session = &hands.session;
     let apps = session.apps_now()?;
     let app = apps.find(wish.app)?;
@@ -120,7 +130,7 @@ fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge
         Some(pin) => format!("no longer {}", pin.words()),
         None => format!("{} was not pinned", wish.app),
     });
-    let report = pass(session, app, output)?;
+    let report = pass(&hands, app, output)?;
     if output.json {
         let active = release::active_name(app.spec, &session.host).map_err(failed)?;
         output.document(&Document {
@@ -137,14 +147,18 @@ fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge
 }
 
 /// A pass for the app and what runs from it.
-fn pass(session: &Session, app: App<'_>, output: &Output) -> Result<Report, edge::Error> {
+fn pass(hands: &Hands, app: App<'_>, output: &Output) -> Result<Report, edge::Error> {
+    let session = &hands.session;
     let options = Options {
         // What failed before is tried at once: somebody asks for it.
         force: true,
         only: Some(app.id.to_owned()),
         ..Options::default()
     };
-    let report = session.converge(&options, &mut |event| tell(&event, output))?;
+    let report = session.converge(&options, &mut |event| {
+        hands.tell(&event);
+        tell(&event, output);
+    })?;
     log_failures(&report);
     if !output.json {
         print(session, &report, output);

@@ -65,6 +65,21 @@ pub(super) fn user() -> Option<String> {
         .find(|name| !name.is_empty() && !name.contains(char::is_control))
 }
 
+/// Who started this process: a person, or what of systemd's did.
+pub(super) fn started_by() -> String {
+    let said = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        let plain = !value.is_empty() && !value.contains(char::is_control);
+        plain.then_some(value)
+    };
+    let person = said("TRUEUP_BY").or_else(|| said("SUDO_USER"));
+    person
+        .or_else(|| said("TRIGGER_UNIT"))
+        .or_else(|| said("INVOCATION_ID").map(|_| "systemd".into()))
+        .or_else(user)
+        .unwrap_or_else(|| "somebody".into())
+}
+
 /// A failure of the pipeline as the error of a command.
 pub(super) fn failed(failure: Failure) -> super::edge::Error {
     super::edge::Error::Failed(problem(failure))

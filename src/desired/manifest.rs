@@ -50,6 +50,15 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
+impl Hold {
+    /// `held by ana until 2026-11-22T00:00:00Z: db maintenance`.
+    pub fn words(&self) -> String {
+        let until = self.until;
+        let until = until.map_or_else(|| "it is lifted".into(), |until| until.to_string());
+        format!("held by {} until {until}: {}", self.by, self.reason)
+    }
+}
+
 /// Another sha for the nodes whose tags match all of these.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

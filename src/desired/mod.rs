@@ -91,6 +91,18 @@ impl Desired {
     }
 }
 
+impl Desired {
+    /// Goes over the holds, for one pass: an operator at the host asked for it. Each is told.
+    pub fn lift_holds(&mut self) {
+        for (app, wanted) in &mut self.apps {
+            if let Some(hold) = wanted.hold.take() {
+                let what = format!("{app} is {}: this pass goes over it", hold.words());
+                self.warnings.push(Problem::new(what));
+            }
+        }
+    }
+}
+
 /// For whom the manifest is read.
 #[derive(Debug, Clone)]
 pub struct For<'a> {

@@ -91,7 +91,7 @@ impl Found {
         }
         spec.hold
             .as_ref()
-            .map(|hold| Outcome::Waiting(hold::words(hold)))
+            .map(|hold| Outcome::Waiting(hold.words()))
     }
 }
 
@@ -213,7 +213,7 @@ impl Kind for Release {
             change = change.with("steps", Shown::Absent, steps);
         }
         if let Some(hold) = &spec.hold {
-            change = change.with("hold", Shown::Absent, Shown::value(hold::words(hold)));
+            change = change.with("hold", Shown::Absent, Shown::value(hold.words()));
         }
         Some(change)
     }

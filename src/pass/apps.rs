@@ -1,7 +1,6 @@
 //! The apps of a host by name, for commands that are about one app and not about the whole host.
 
-use super::{Lift, PassError, Session, Source, desired, some_of};
-use crate::desired::TakeUp;
+use super::{Lift, Options, PassError, Session, Source, desired, some_of};
 use crate::plan::Selection;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, Spec};
@@ -23,7 +22,7 @@ pub struct App<'a> {
 impl Session {
     /// The apps, with what was last known to be wanted. Asks nobody, writes nothing.
     pub fn apps(&self) -> Result<Apps, PassError> {
-        let (catalog, _) = self.describe(Source::Nobody, TakeUp::Usual)?;
+        let (catalog, _) = self.describe(Source::Nobody, &Options::default())?;
         Ok(Apps { catalog })
     }
 
@@ -33,7 +32,7 @@ impl Session {
             force: false,
             keep: true,
         };
-        let (catalog, _) = self.describe(Source::Store(ask), TakeUp::Usual)?;
+        let (catalog, _) = self.describe(Source::Store(ask), &Options::default())?;
         Ok(Apps { catalog })
     }
 

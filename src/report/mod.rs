@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::apply;
-use crate::desired::{Desired, Freshness};
+use crate::desired::{Desired, Freshness, Hold};
 use crate::exit::Exit;
 use crate::owed::Debt;
 use crate::plan::{Forecast, Plan};
@@ -151,7 +151,7 @@ impl Report {
                 reference: wanted.and_then(|wanted| wanted.reference.clone()),
                 held: wanted
                     .and_then(|wanted| wanted.hold.as_ref())
-                    .map(|hold| format!("{} ({})", hold.reason, hold.by)),
+                    .map(Hold::words),
             }
         });
         let mut warnings = heading.notes;

@@ -53,7 +53,14 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
     for (command, own) in [
         (
             "converge",
-            &["--force", "--fresh", "--only", "--lift-quarantine"][..],
+            &[
+                "--force",
+                "--fresh",
+                "--only",
+                "--lift-quarantine",
+                "--wait",
+                "--no-wait",
+            ][..],
         ),
         ("exec", &["--release", "--"]),
         ("plan", &["--only", "--explain"]),
@@ -61,10 +68,29 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         ("history", &["--limit", "--release", "--app"]),
         ("releases", &["--app"]),
         ("releases list", &["--app"]),
-        ("releases build", &["--sha", "--ref", "--keep-days", "--by"]),
-        ("releases activate", &["--reason", "--by"]),
-        ("rollback", &["--to", "--reason", "--by", "--unpin"]),
-        ("releases clean", &["--app", "--all-failed", "--dry-run"]),
+        (
+            "releases build",
+            &[
+                "--sha",
+                "--ref",
+                "--keep-days",
+                "--by",
+                "--wait",
+                "--no-wait",
+            ],
+        ),
+        (
+            "releases activate",
+            &["--reason", "--by", "--wait", "--no-wait"],
+        ),
+        (
+            "rollback",
+            &["--to", "--reason", "--by", "--unpin", "--wait", "--no-wait"],
+        ),
+        (
+            "releases clean",
+            &["--app", "--all-failed", "--dry-run", "--wait", "--no-wait"],
+        ),
         ("validate", &[]),
         ("facts", &[]),
         (

@@ -10,6 +10,7 @@
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
 //! - [`operate`]: what an operator does with releases at a host
+//! - [`waiting`]: what a pass waits for: another pass, a hold
 //! - [`cli`]: what every command owes to scripts and pipes
 //! - [`roles`]: the shipped roles
 //! - [`tidy`]: the layout of the source itself
@@ -40,3 +41,4 @@ mod sandbox;
 mod scenario;
 mod tidy;
 mod tree;
+mod waiting;

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cli::args::BuildArgs;
-use crate::cli::hands::Hands;
+use crate::cli::hands::{Asks, Hands};
 use crate::cli::words::{failed, one_line, user};
 use crate::cli::{Output, edge};
 use crate::desired::Sha;
@@ -16,11 +16,12 @@ use crate::release::{self, Private};
 pub(super) fn run(args: &BuildArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
     let by = one_line("--by", args.by.as_deref()).map_err(edge::Error::Usage)?;
     let said = args.sha.as_deref().map(sha).transpose()?;
-    let hands = Hands::on(
-        places,
-        "`trueup releases build`",
-        "what is there is shown by `trueup releases`",
-    )?;
+    let asks = Asks {
+        what: "`trueup releases build`",
+        or: "what is there is shown by `trueup releases`",
+        wait: &args.wait,
+    };
+    let hands = Hands::on(places, &asks, output)?;
     let host = &hands.session.host;
     let apps = hands.session.apps()?;
     let spec = apps.find(&args.app)?.spec;

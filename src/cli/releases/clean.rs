@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::args::CleanArgs;
-use crate::cli::hands::Hands;
+use crate::cli::hands::{Asks, Hands};
 use crate::cli::words::{bytes, failed};
 use crate::cli::{Output, edge};
 use crate::exit::Exit;
@@ -12,11 +12,12 @@ use crate::release::{self, Cleaned, Failed};
 
 pub(super) fn run(args: &CleanArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
     // Also to look only: who else runs in a release is not told to everybody.
-    let hands = Hands::on(
-        places,
-        "`trueup releases clean`",
-        "what is there is shown by `trueup releases`",
-    )?;
+    let asks = Asks {
+        what: "`trueup releases clean`",
+        or: "what is there is shown by `trueup releases`",
+        wait: &args.wait,
+    };
+    let hands = Hands::on(places, &asks, output)?;
     let which = if args.all_failed {
         Failed::None
     } else {

@@ -1,8 +1,6 @@
 //! What keeps an app where it is, in words: a hold of the manifest, a pin of this host.
 
-use jiff::Timestamp;
-
-use crate::desired::{Hold, Sha};
+use crate::desired::Sha;
 use crate::release::{Pin, Spec};
 use crate::resource::{Change, Shown, Verb};
 
@@ -18,15 +16,6 @@ pub(super) fn pinned(spec: &Spec, active: Option<&Sha>, pin: &Pin) -> Change {
             Shown::maybe(spec.wanted.as_ref()),
         )
         .with(FIELD, Shown::Absent, Shown::value(pin.words()))
-}
-
-/// `held by ana until …: moving`.
-pub(super) fn words(hold: &Hold) -> String {
-    let until = hold.until.map_or_else(
-        || "it is lifted".into(),
-        |until: Timestamp| until.to_string(),
-    );
-    format!("held by {} until {until}: {}", hold.by, hold.reason)
 }
 
 /// What a change waits for, if it does.

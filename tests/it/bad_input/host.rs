@@ -170,12 +170,24 @@ fn end(host: &Sandbox, pass: Child) -> Ran {
 fn a_second_pass_at_once_is_refused_with_who_has_the_lock() {
     let host = slow();
     let first = begin(&host);
-    let second = host.command(&["converge"]).output().unwrap();
-    assert_eq!(second.status.code(), Some(75));
-    assert_eq!(
-        String::from_utf8_lossy(&second.stderr),
-        format!("trueup: another pass is running (process {})\n", first.id())
-    );
+    for how in [&["--no-wait"][..], &["--wait", "0"]] {
+        let second = host
+            .command(&[&["converge"], how].concat())
+            .output()
+            .unwrap();
+        assert_eq!(second.status.code(), Some(75));
+        let said = String::from_utf8_lossy(&second.stderr);
+        let who = format!(
+            "trueup: another pass is running: process {} (trueup converge by ",
+            first.id()
+        );
+        assert!(said.starts_with(&who), "{said}");
+        assert!(said.ends_with(" UTC): run slow\n"), "{said}");
+    }
+    // What a timer of systemd starts comes again by itself.
+    let mut timer = host.command(&["converge"]);
+    timer.env("TRIGGER_UNIT", "trueup.timer");
+    assert_eq!(host.ran(timer).code, 75);
     // Looking is allowed meanwhile.
     assert_eq!(host.run(&["plan"]).code, 2);
     assert_eq!(host.run(&["status"]).code, 2);

@@ -1,0 +1,135 @@
+//! What a pass waits for: another one that is running, a hold of the manifest.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::app::{App, GOOD};
+use crate::gate::ROLE;
+use crate::processes::wait_until;
+use crate::sandbox::{Ran, Sandbox};
+
+/// A host whose pass waits for `/srv/go`.
+fn slow() -> Sandbox {
+    Sandbox::of(
+        "  - directory: {path: /srv}\n  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n",
+    )
+}
+
+fn begin(host: &Sandbox, args: &[&str], by: &str) -> Child {
+    let mut command = host.command(args);
+    command.env("SUDO_USER", by);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// The first line that it says on standard error.
+fn first_word(child: &mut Child) -> (String, BufReader<std::process::ChildStderr>) {
+    let mut reader = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    (line, reader)
+}
+
+fn running(host: &Sandbox, by: &str) -> Child {
+    let pass = begin(host, &["converge"], by);
+    assert!(
+        wait_until(|| host.at("/srv/begun").exists()),
+        "it did not begin"
+    );
+    pass
+}
+
+#[test]
+fn a_second_pass_says_whom_it_waits_for_and_then_runs() {
+    let host = slow();
+    let first = running(&host, "ana");
+    let mut second = begin(&host, &["converge"], "eva");
+    let (word, mut rest) = first_word(&mut second);
+    let who = format!(
+        "trueup: waiting for process {} (trueup converge by ana, since ",
+        first.id()
+    );
+    assert!(word.starts_with(&who), "{word}");
+    assert!(word.contains("UTC): run slow (Ctrl-C ends"), "{word}");
+    host.write("/srv/go", "");
+    let first = Ran::of(&first.wait_with_output().unwrap(), &host);
+    assert_eq!(first.code, 0, "{first}");
+    let mut more = String::new();
+    std::io::Read::read_to_string(&mut rest, &mut more).unwrap();
+    let second = Ran::of(&second.wait_with_output().unwrap(), &host);
+    assert_eq!(second.code, 0, "{second}");
+    assert!(
+        more.contains("trueup: it is done; this one begins"),
+        "{more}"
+    );
+    assert!(second.out.contains("converged: 0 changes"), "{second}");
+}
+
+#[test]
+fn a_wait_ends_at_its_limit_or_when_somebody_ends_it_and_nothing_was_done() {
+    let host = slow();
+    let first = running(&host, "ana");
+    let limited = begin(&host, &["converge", "--wait", "1s"], "eva");
+    let limited = Ran::of(&limited.wait_with_output().unwrap(), &host);
+    assert_eq!(limited.code, 75, "{limited}");
+    assert!(limited.err.contains("running still after 1 s"), "{limited}");
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut waiting = begin(&host, &["converge", "--json"], "eva");
+        let (word, mut rest) = first_word(&mut waiting);
+        assert!(word.contains("waiting for process"), "{word}");
+        kill(Pid::from_raw(waiting.id() as i32), signal).unwrap();
+        let mut more = String::new();
+        std::io::Read::read_to_string(&mut rest, &mut more).unwrap();
+        let ended = Ran::of(&waiting.wait_with_output().unwrap(), &host);
+        assert_eq!(ended.code, 75, "{signal}: {ended}");
+        assert_eq!(more, "", "{signal}");
+        let document = ended.json();
+        assert_eq!(document["outcome"], "locked");
+        let why = document["errors"][0]["message"].as_str().unwrap();
+        assert!(why.starts_with("the wait was ended and nothing was done"));
+    }
+    host.write("/srv/go", "");
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(0));
+    host.is_right(&[]);
+}
+
+fn held(app: &App, sha: &str, until: &str) {
+    app.sandbox.manifest(format!(
+        "production: {{shop: {{sha: {sha}, hold: {{reason: db maintenance, by: eva{until}}}}}}}\n"
+    ));
+}
+
+#[test]
+fn a_hold_is_kept_until_it_expires_and_gone_over_only_with_force() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let two = app.want(GOOD, "200", "page two");
+    held(&app, &two, ", until: 2999-01-01T00:00:00Z");
+    let waiting = app.converge(3);
+    let words = "held by eva until 2999-01-01T00:00:00Z: db maintenance";
+    assert!(waiting.out.contains(words), "{waiting}");
+    assert_eq!(app.running(), one);
+    let status = app.sandbox.run(&["status"]);
+    assert_eq!(status.code, 3, "{status}");
+    assert!(status.out.contains(words), "{status}");
+    // Told once, and not again in every pass.
+    app.sandbox.pass_writes_nothing(&[], 3);
+    let forced = app.sandbox.run(&["converge", "--force"]);
+    assert_eq!(forced.code, 0, "{forced}");
+    let over = format!("shop is {words}: this pass goes over it");
+    assert!(forced.out.contains(&over), "{forced}");
+    assert_eq!(app.running(), two);
+    // The hold lasts, and has nothing to keep back any more.
+    app.converge(0);
+    let three = app.want(GOOD, "200", "page three");
+    held(&app, &three, "");
+    let waiting = app.converge(3);
+    assert!(waiting.out.contains("until it is lifted"), "{waiting}");
+    held(&app, &three, ", until: 2020-01-01T00:00:00Z");
+    app.converge(0);
+    assert_eq!(app.running(), three);
+}
