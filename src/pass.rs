@@ -4,6 +4,8 @@
 //! same string cut at different places.
 
 mod apps;
+mod standing;
+mod told;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
 
 pub use apps::{App, Apps};
+pub use standing::{AppStanding, Proof, Serving, Standing};
+pub use told::no_session;
 
 /// Why a pass could not be made at all. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -204,15 +208,6 @@ impl Session {
         Ok(Report::of_plan(heading, &catalog, &plan))
     }
 
-    /// How the host compares with what was last known to be wanted, without asking the store.
-    pub fn drift(&self) -> Result<Report, PassError> {
-        let started = self.begin();
-        let (catalog, desired) = self.describe(Source::Nobody, &Options::default())?;
-        let plan = plan::build(&catalog, &self.host, &Selection::all());
-        let heading = self.heading(started, plan.shas.clone(), &desired, Vec::new());
-        Ok(Report::of_plan(heading, &catalog, &plan))
-    }
-
     /// Checks roles, templates and settings without looking at the host or the store. Returns how
     /// many resources are described.
     pub fn validate(&self) -> Result<usize, PassError> {
@@ -250,6 +245,7 @@ impl Session {
             Report::of_pass(heading, &catalog, done)
         };
         History::new(&self.host).keep(&report)?;
+        self.tell(&report, options);
         Ok(report)
     }
 

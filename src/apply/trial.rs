@@ -189,7 +189,7 @@ impl Walk<'_> {
             return why;
         }
         let mut message = why.message.clone();
-        for user in using(resource, catalog) {
+        for user in catalog.users(&resource.id) {
             let words = user.body.last_words(self.host);
             if !words.is_empty() {
                 message += &format!("\n{} printed last:\n{}", user.id, words.join("\n"));
@@ -240,7 +240,7 @@ impl Walk<'_> {
         trial: &Trial,
         catalog: &Catalog,
     ) -> std::result::Result<Verdict, Failure> {
-        let users: Vec<&Resource> = using(resource, catalog).collect();
+        let users: Vec<&Resource> = catalog.users(&resource.id).collect();
         let mut all = || {
             users
                 .iter()
@@ -259,7 +259,7 @@ impl Walk<'_> {
         if let Ok(seen) = resource.body.look(self.host, resource.watched) {
             self.stamp(&resource.id, seen.stamp);
         }
-        for user in using(resource, catalog) {
+        for user in catalog.users(&resource.id) {
             let Some(entry) = done.iter_mut().find(|entry| entry.id == user.id) else {
                 continue;
             };
@@ -310,21 +310,13 @@ impl Walk<'_> {
     }
 }
 
-/// The resources that act when this one changes.
-fn using<'c>(resource: &Resource, catalog: &'c Catalog) -> impl Iterator<Item = &'c Resource> {
-    let id = resource.id.clone();
-    catalog.resources.iter().filter(move |user| {
-        let mut on = user.triggers.iter().flat_map(|trigger| &trigger.on);
-        on.any(|on| *on == id)
-    })
-}
-
 fn users<'d>(
     resource: &Resource,
     catalog: &Catalog,
     done: &'d [Done],
 ) -> impl Iterator<Item = &'d Done> {
-    let ids: Vec<String> = using(resource, catalog)
+    let ids: Vec<String> = catalog
+        .users(&resource.id)
         .map(|user| user.id.clone())
         .collect();
     done.iter().filter(move |entry| ids.contains(&entry.id))

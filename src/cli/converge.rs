@@ -7,7 +7,7 @@ use super::words::{one_line, user};
 use super::{Output, edge};
 use crate::apply::Event;
 use crate::exit::Exit;
-use crate::pass::{Lift, Options, Places, Session};
+use crate::pass::{self, Lift, Options, PassError, Places, Session};
 use crate::problem::Problem;
 use crate::report::{Report, Status, change_lines, debt_line, totals};
 
@@ -28,11 +28,20 @@ pub(super) fn run(
         or: "`trueup plan` needs less",
         wait: &args.wait,
     };
-    let hands = Hands::on(places, &asks, output)?;
+    let hands = Hands::on(places, &asks, output).inspect_err(|error| {
+        if matches!(error, edge::Error::Pass(PassError::Input(_))) {
+            pass::no_session(places, error.exit(), &error.line());
+        }
+    })?;
     let session = &hands.session;
-    let report = session.converge(&options, &mut |event| {
+    let done = session.converge(&options, &mut |event| {
         hands.tell(&event);
         tell(&event, output);
+    });
+    let report = done.map_err(edge::Error::from).inspect_err(|error| {
+        if error.exit() != Exit::Usage {
+            session.could_not(error.exit(), &error.line());
+        }
     })?;
     finish(session, &report, output);
     Ok(report.outcome)

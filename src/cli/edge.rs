@@ -26,7 +26,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Error::Usage(_) | Error::Pass(PassError::Asked(_)) => Exit::Usage,
             Error::Input(_) | Error::Pass(PassError::Input(_)) => Exit::BadInput,
@@ -37,6 +37,13 @@ impl Error {
             Error::Quarantined(_) => Exit::RolledBack,
             Error::Failed(_) | Error::Pass(_) => Exit::Failed,
         }
+    }
+
+    /// What went wrong, in one line.
+    pub(super) fn line(&self) -> String {
+        let first = self.problems().into_iter().next();
+        let text = first.map_or(String::new(), |problem| problem.to_string());
+        text.lines().next().unwrap_or_default().to_owned()
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -86,7 +86,8 @@ pub(super) fn keep(
     };
     let meta = serde_json::to_vec_pretty(&meta).expect("plain data is always JSON");
     host.root.make_dirs(&host.state(""), &Attrs::mode(0o755))?;
+    // For everybody to read: it holds no secret, and `status` tells people without root what is wanted.
     host.root
-        .replace(&body_path, &object.body, &Attrs::mode(0o600))?;
-    host.root.replace(&meta_path, &meta, &Attrs::mode(0o600))
+        .replace(&body_path, &object.body, &Attrs::mode(0o644))?;
+    host.root.replace(&meta_path, &meta, &Attrs::mode(0o644))
 }

@@ -140,6 +140,11 @@ fn said(text: &str) -> String {
     format!("; it said: {line}")
 }
 
+/// Asks the app once, as its gate would; `None`: it has no health check.
+pub fn asked(spec: &Spec, sha: Option<&Sha>) -> Option<Result<(), Failure>> {
+    spec.health.as_ref().map(|health| health.ask(sha))
+}
+
 impl Spec {
     /// Asks the app, if there is a health check, whether it is well and at `sha`.
     pub(super) fn ask_health(&self, sha: Option<&Sha>) -> Result<(), Failure> {

@@ -60,7 +60,7 @@ pub use between::{Difference, How};
 pub use clean::{Cleaned, clean, tidy};
 pub use entry::{Ended, Entry, Note, Stage, Standing};
 pub use gate::{Back, confirm, leave_bad, put_back, watch};
-pub use health::Health;
+pub use health::{Health, asked};
 pub use hooks::Hooks;
 pub use inside::inside;
 pub use inventory::{Inventory, Item, State, active_name, inventory, names};

@@ -13,8 +13,12 @@ use crate::exit::Exit;
 use crate::ports::root::{Attrs, RootError, is_leftover};
 use crate::ports::{Host, RUN};
 
-/// How many reports are kept.
+/// How many reports are kept at most.
 const KEEP: usize = 50;
+
+/// How much room they take at most, in bytes: one of a first pass with the diffs of all its files may
+/// be large.
+const KEEP_BYTES: u64 = 8 << 20;
 
 /// No report is larger, in bytes.
 const MAX_REPORT: usize = 16 << 20;
@@ -31,6 +35,9 @@ pub struct Last {
     pub outcome: Exit,
     /// When the store last answered.
     pub store_answered: Option<Timestamp>,
+    /// When the last pass began that ended with converged.
+    #[serde(default)]
+    pub good: Option<Timestamp>,
 }
 
 /// The reports of a host.
@@ -67,6 +74,10 @@ impl<'a> History<'a> {
             Some(_) => before.as_ref().and_then(|last| last.store_answered),
             None => Some(report.started),
         };
+        let good = match report.outcome {
+            Exit::Converged => Some(report.started),
+            _ => before.as_ref().and_then(|last| last.good),
+        };
         let same_as_before = before.is_some_and(|last| last.outcome == report.outcome);
         // In this order: a quiet pass reads none of what is kept.
         let tells_nothing = report.is_quiet() || same_as_before && self.is_repeat(report);
@@ -84,6 +95,7 @@ impl<'a> History<'a> {
             took_ms: report.took_ms,
             outcome: report.outcome,
             store_answered,
+            good,
         };
         let body = serde_json::to_vec(&note).expect("plain data is always JSON");
         let path = History::last_path();
@@ -96,7 +108,7 @@ impl<'a> History<'a> {
     /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,
     /// and the newest report says all that this one does.
     fn is_repeat(&self, report: &Report) -> bool {
-        let Some(newest) = self.kept().ok().and_then(|mut reports| reports.next()) else {
+        let Some(newest) = self.newest() else {
             return false;
         };
         let changed = |report: &Report| {
@@ -114,6 +126,11 @@ impl<'a> History<'a> {
     /// Kept reports, newest first. One that cannot be read is left out.
     pub fn list(&self) -> Result<Vec<Report>, RootError> {
         Ok(self.kept()?.collect())
+    }
+
+    /// The newest kept report: what the last pass that had something new to say said.
+    pub fn newest(&self) -> Option<Report> {
+        self.kept().ok()?.next()
     }
 
     /// The same, each read when it is asked for.
@@ -142,9 +159,55 @@ impl<'a> History<'a> {
     fn prune(&self) -> Result<(), RootError> {
         let folder = self.host.state("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
-        for name in names.iter().take(names.len().saturating_sub(KEEP)) {
-            self.host.root.remove(&folder.join(name))?;
+        // From the newest on, which is kept whatever its size.
+        let mut bytes = 0;
+        for (at, name) in names.iter().rev().enumerate() {
+            let path = folder.join(name);
+            bytes += self.host.root.meta(&path)?.map_or(0, |meta| meta.size);
+            if at > 0 && (at >= KEEP || bytes > KEEP_BYTES) {
+                self.host.root.remove(&path)?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{report, row};
+    use super::super::{Row, Status};
+    use super::*;
+    use crate::ports::testing::Sandbox;
+
+    /// Keeps a report of about this many bytes, at this second.
+    fn keep(sandbox: &Sandbox, second: usize, bytes: usize) {
+        let mut report = report(vec![Row {
+            why: Some("x".repeat(bytes)),
+            ..row(Status::Failed)
+        }]);
+        report.run = format!("20261121T{second:06}.000Z");
+        History::new(&sandbox.host).keep(&report).unwrap();
+    }
+
+    fn kept(sandbox: &Sandbox) -> Vec<String> {
+        let list = History::new(&sandbox.host).list().unwrap();
+        list.into_iter().map(|report| report.run).collect()
+    }
+
+    #[test]
+    fn reports_are_bounded_in_number_and_in_bytes_and_the_newest_is_always_there() {
+        let sandbox = Sandbox::with_basics();
+        for second in 0..KEEP + 3 {
+            keep(&sandbox, second, second + 1);
+        }
+        assert_eq!(kept(&sandbox).len(), KEEP);
+        assert_eq!(kept(&sandbox)[0], format!("20261121T{:06}.000Z", KEEP + 2));
+        keep(&sandbox, 100, 5 << 20);
+        keep(&sandbox, 101, 6 << 20);
+        assert_eq!(kept(&sandbox), ["20261121T000101.000Z"]);
+        keep(&sandbox, 102, 9 << 20);
+        assert_eq!(kept(&sandbox), ["20261121T000102.000Z"]);
+        keep(&sandbox, 103, 1);
+        assert_eq!(kept(&sandbox), ["20261121T000103.000Z"]);
     }
 }

@@ -2,6 +2,9 @@
 
 mod history;
 mod human;
+pub mod metrics;
+pub mod motd;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +24,7 @@ use crate::role::Catalog;
 
 pub use history::{History, Last};
 pub use human::{Paint, change_lines, debt_line, diff_lines, totals, waiting_lines};
+pub use standing::AppState;
 
 /// The version of the format; a reader refuses a newer one.
 pub const VERSION: u32 = 1;
@@ -88,8 +92,14 @@ pub struct App {
     pub actual: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// The hold of the manifest that is in force, with who, until when and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    #[serde(default)]
+    pub state: AppState,
+    /// Why it is not converged, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// The report of one pass, or of a plan.
@@ -140,22 +150,13 @@ pub struct Heading<'a> {
 }
 
 impl Report {
-    fn new(heading: Heading<'_>, rows: Vec<Row>, resources: usize) -> Report {
+    fn new(
+        heading: Heading<'_>,
+        rows: Vec<Row>,
+        resources: usize,
+        catalog: Option<&Catalog>,
+    ) -> Report {
         let desired = heading.desired;
-        let apps = heading.apps.into_iter().map(|(app, actual)| {
-            let wanted = desired.apps.get(&app);
-            App {
-                app,
-                actual,
-                wanted: wanted.map(|wanted| wanted.sha.to_string()),
-                reference: wanted.and_then(|wanted| wanted.reference.clone()),
-                held: wanted
-                    .and_then(|wanted| wanted.hold.as_ref())
-                    .map(Hold::words),
-            }
-        });
-        let mut warnings = heading.notes;
-        warnings.extend(desired.warnings.iter().map(|problem| problem.to_string()));
         let (stale, refused) = match &desired.freshness {
             Freshness::Fresh => (None, None),
             Freshness::Stale { since, why } => (
@@ -167,6 +168,29 @@ impl Report {
             ),
             Freshness::Refused(problem) => (None, Some(problem.to_string())),
         };
+        let apps = heading.apps.into_iter().map(|(app, actual)| {
+            let wanted = desired.apps.get(&app);
+            let mut app = App {
+                app,
+                actual,
+                wanted: wanted.map(|wanted| wanted.sha.to_string()),
+                reference: wanted.and_then(|wanted| wanted.reference.clone()),
+                held: wanted
+                    .and_then(|wanted| wanted.hold.as_ref())
+                    .map(Hold::words),
+                state: AppState::Converged,
+                why: None,
+            };
+            let own = catalog.map(|catalog| catalog.of_app(&app.app));
+            let own = own.unwrap_or_default();
+            let own = rows.iter().filter(|row| own.contains(&row.id.as_str()));
+            let stale = stale.as_ref().map(|stale: &Stale| stale.why.as_str());
+            (app.state, app.why) = standing::of_app(&app, own, stale, refused.as_deref());
+            app
+        });
+        let apps = apps.collect();
+        let mut warnings = heading.notes;
+        warnings.extend(desired.warnings.iter().map(|problem| problem.to_string()));
         let counts = count(&rows, resources);
         let mut report = Report {
             version: VERSION,
@@ -179,7 +203,7 @@ impl Report {
             generation: desired.generation,
             stale,
             refused,
-            apps: apps.collect(),
+            apps,
             counts,
             resources: rows,
             warnings,
@@ -195,7 +219,7 @@ impl Report {
         let rows = rows.filter(|row| {
             row.status != Status::Right || !row.paid.is_empty() || !row.owed.is_empty()
         });
-        Report::new(heading, rows.collect(), total)
+        Report::new(heading, rows.collect(), total, Some(catalog))
     }
 
     /// The report of a plan; also that of a pass that found nothing to do.
@@ -227,7 +251,7 @@ impl Report {
             }
             Some(row)
         });
-        Report::new(heading, rows.collect(), plan.steps.len())
+        Report::new(heading, rows.collect(), plan.steps.len(), Some(catalog))
     }
 
     fn verdict(&self) -> Exit {

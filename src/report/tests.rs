@@ -1,7 +1,7 @@
 use super::*;
 use crate::resource::{Duty, Shown, Verb};
 
-fn row(status: Status) -> Row {
+pub(super) fn row(status: Status) -> Row {
     Row {
         id: "file:/a".into(),
         kind: "file".into(),
@@ -14,7 +14,7 @@ fn row(status: Status) -> Row {
     }
 }
 
-fn report(rows: Vec<Row>) -> Report {
+pub(super) fn report(rows: Vec<Row>) -> Report {
     let desired = Desired::nothing();
     let heading = Heading {
         node: "app-1",
@@ -25,7 +25,7 @@ fn report(rows: Vec<Row>) -> Report {
         apps: BTreeMap::new(),
         notes: Vec::new(),
     };
-    Report::new(heading, rows, 3)
+    Report::new(heading, rows, 3, None)
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub struct Failure {
     /// It may well work once what is planned before it has been done: in a plan this is "unknown
     /// until …", in an apply it is a failure like any other.
     pub not_yet: bool,
+    /// The user who runs trueup may not look there. Root never gets this.
+    pub denied: bool,
 }
 
 impl Failure {
@@ -20,6 +22,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             not_yet: false,
+            denied: false,
         }
     }
 
@@ -27,6 +30,14 @@ impl Failure {
     pub fn not_yet(message: impl Into<String>) -> Failure {
         Failure {
             not_yet: true,
+            ..Failure::new(message)
+        }
+    }
+
+    /// The user who runs trueup may not look there.
+    pub fn denied(message: impl Into<String>) -> Failure {
+        Failure {
+            denied: true,
             ..Failure::new(message)
         }
     }
@@ -51,7 +62,10 @@ impl std::error::Error for Failure {}
 
 impl From<RootError> for Failure {
     fn from(error: RootError) -> Failure {
-        let failure = Failure::new(error.to_string());
+        let failure = Failure {
+            denied: error.is_denied(),
+            ..Failure::new(error.to_string())
+        };
         match &error {
             RootError::Planted { link, .. } => failure.hint(format!(
                 "if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made {}",

@@ -80,6 +80,25 @@ impl Catalog {
         }
     }
 
+    /// The resources that act when this one changes.
+    pub fn users(&self, id: &str) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(move |user| {
+            let mut on = user.triggers.iter().flat_map(|trigger| &trigger.on);
+            on.any(|on| on == id)
+        })
+    }
+
+    /// The ids of what is an app's own: what deploys it, and what runs from that.
+    pub fn of_app(&self, app: &str) -> Vec<&str> {
+        let deploys = |resource: &&Resource| resource.body.app() == Some(app);
+        let mut ids = Vec::new();
+        for resource in self.resources.iter().filter(deploys) {
+            ids.push(resource.id.as_str());
+            ids.extend(self.users(&resource.id).map(|user| user.id.as_str()));
+        }
+        ids
+    }
+
     pub fn find(&self, id: &str) -> Option<&Resource> {
         self.by_id.get(id).map(|at| &self.resources[*at])
     }

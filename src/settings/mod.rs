@@ -49,11 +49,24 @@ pub struct Written {
     /// `process` (plain processes, for sandboxes and containers).
     #[serde(default)]
     pub services: ServiceManager,
+    /// Where monitoring reads how the passes went.
+    #[serde(default)]
+    pub metrics: Metrics,
     /// Parameters of the roles, over their defaults and the environment's file.
     #[serde(default = "no_attributes")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
     attributes: serde_json::Value,
+}
+
+/// Where monitoring reads how the passes went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// The folder of node_exporter's textfile collector, such as `/var/lib/prometheus/node-exporter`:
+    /// every pass writes `trueup.prom` there. Nothing is written when not given.
+    pub textfile: Option<PathBuf>,
 }
 
 /// The key of the manifest when nothing else is said.
@@ -75,6 +88,7 @@ pub struct Settings {
     pub store: StoreSettings,
     pub manifest: String,
     pub services: ServiceManager,
+    pub metrics: Metrics,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty when there is no such file.
@@ -195,6 +209,13 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
                 .field("roles"),
         );
     }
+    if let Some(folder) = &written.metrics.textfile
+        && let Err(error) = Root::check_path(folder)
+    {
+        let at = tree.get("metrics").map_or(&tree.at, |node| &node.at);
+        let problem = Problem::new(error.to_string()).at(at);
+        problems.push(problem.field("metrics.textfile"));
+    }
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
@@ -222,6 +243,7 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
         store: written.store,
         manifest: written.manifest,
         services: written.services,
+        metrics: written.metrics,
         attributes,
         shared,
         library,

@@ -10,6 +10,7 @@
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
 //! - [`operate`]: what an operator does with releases at a host
+//! - [`status`]: how a host stands, as an operator reads it
 //! - [`waiting`]: what a pass waits for: another pass, a hold
 //! - [`cli`]: what every command owes to scripts and pipes
 //! - [`roles`]: the shipped roles
@@ -39,6 +40,7 @@ mod release_crash;
 mod roles;
 mod sandbox;
 mod scenario;
+mod status;
 mod tidy;
 mod tree;
 mod waiting;

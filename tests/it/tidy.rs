@@ -50,7 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pass",
         &[
-            "apply", "desired", "facts", "plan", "ports", "problem", "release", "report",
+            "apply", "desired", "exit", "facts", "plan", "ports", "problem", "release", "report",
             "resource", "role", "settings",
         ],
     ),

@@ -40,6 +40,12 @@ fn judge(name: &str, family: &[Process], serves: bool, trial: &Trial) -> Result<
         }
     }
     if serves && !inside {
+        // The kernel shows where a process runs only to its user and to root.
+        if family.iter().all(|process| process.places.is_empty()) {
+            return Err(Failure::denied(format!(
+                "where {name} runs can only be seen by root"
+            )));
+        }
         let seen: Vec<String> = family
             .iter()
             .filter_map(|process| process.places.first())

@@ -74,6 +74,17 @@ impl RootError {
         )
     }
 
+    /// Whether the user who runs trueup may not do it.
+    pub fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            RootError::Io {
+                source: Errno::EACCES | Errno::EPERM,
+                ..
+            }
+        )
+    }
+
     /// Whether a link could not be made because of what it was to point to: nothing, too much, or a
     /// NUL.
     pub fn is_bad_target(&self) -> bool {
@@ -93,10 +104,9 @@ impl RootError {
             error if error.is_full() => {
                 Some("free space on that filesystem; the next pass goes on from here")
             }
-            RootError::Io {
-                source: Errno::EACCES | Errno::EPERM,
-                ..
-            } => Some("the user who runs trueup may not do this; root may"),
+            error if error.is_denied() => {
+                Some("the user who runs trueup may not do this; root may")
+            }
             _ => None,
         }
     }

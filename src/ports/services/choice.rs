@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProcessServices, ServiceError, Services, Status, SupervisorServices, SystemdServices};
+use super::{
+    ProcessServices, ServiceError, Services, Status, SupervisorServices, SystemdServices, Tick,
+};
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
 use crate::ports::root::Root;
@@ -35,10 +37,22 @@ pub enum Manager {
     Supervisor,
 }
 
+/// What is there when systemd runs the host: the test that sd_booted(3) makes.
+const BOOTED: &str = "/run/systemd/system";
+
 /// The supervisord of the host behind `root`; in a sandbox one that listens below its root. Asks
 /// nothing yet, like [`open`].
 pub fn supervisor(root: &Rc<Root>) -> Box<dyn Services> {
     Box::new(SupervisorServices::new(root.clone()))
+}
+
+/// When the timer `name` of the host's systemd starts its service next; `None`: there is no such timer,
+/// or no systemd.
+pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Tick>, ServiceError> {
+    if !root.is_real() || !Path::new(BOOTED).is_dir() {
+        return Ok(None);
+    }
+    SystemdServices::new(exec.clone()).timer(name)
 }
 
 /// The supervisor of the host behind `root`. Asks nothing yet: a supervisor that does not answer
@@ -56,8 +70,7 @@ pub fn open(
         ServiceManager::Systemd => Box::new(systemd()),
         ServiceManager::Supervisor => supervisor(root),
         ServiceManager::Auto if !root.is_real() => Box::new(process()),
-        // The test that sd_booted(3) makes.
-        ServiceManager::Auto if Path::new("/run/systemd/system").is_dir() => Box::new(systemd()),
+        ServiceManager::Auto if Path::new(BOOTED).is_dir() => Box::new(systemd()),
         ServiceManager::Auto => Box::new(Absent),
     }
 }

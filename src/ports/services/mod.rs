@@ -15,7 +15,7 @@ mod systemd;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Manager, ServiceManager, open, supervisor};
+pub use choice::{Manager, ServiceManager, open, supervisor, timer};
 pub use process::ProcessServices;
 pub use supervisor::SupervisorServices;
 pub use systemd::SystemdServices;
@@ -84,6 +84,17 @@ impl Status {
             stale_definition: false,
         }
     }
+}
+
+/// When a timer starts its service next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tick {
+    At(Timestamp),
+    /// Its service runs; the next start is counted from its end.
+    Underway,
+    /// The timer is there and starts nothing: it was stopped, or has nothing left to do.
+    Off,
 }
 
 /// Why a service could not be asked or moved.

@@ -17,6 +17,7 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const UNIT_OF_TYPE_TIMER: &str = "org.freedesktop.systemd1.Timer";
 pub(super) const UNIT_OF_TYPE_SERVICE: &str = "org.freedesktop.systemd1.Service";
 
 /// Signals that may wait unread; systemd sends one for each job that ends anywhere on the host.

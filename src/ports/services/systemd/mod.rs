@@ -19,7 +19,7 @@ use std::time::Duration;
 use self::bus::Bus;
 use self::reading::Reading;
 use super::name::UnitName;
-use super::{Active, Enabled, ServiceError, Services, Status};
+use super::{Active, Enabled, ServiceError, Services, Status, Tick};
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
 
@@ -28,6 +28,9 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long anything else may take.
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// How long a look may take that is only for people.
+const GLANCE: Duration = Duration::from_secs(5);
 
 /// How long a service that nobody waits for must stay up to count as started.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -73,6 +76,17 @@ impl SystemdServices {
                 bus::Properties::new()
             };
             Ok(Reading { unit, service })
+        })
+    }
+
+    /// When a timer elapses next; `None`: there is none of this name.
+    pub fn timer(&self, name: &str) -> Result<Option<Tick>, ServiceError> {
+        let name = UnitName::new(name)?;
+        self.ask("status", &name, GLANCE, async |bus| {
+            let path = bus.unit(name.full()).await?;
+            let unit = bus.properties(&path, bus::UNIT).await?;
+            let timer = bus.properties(&path, bus::UNIT_OF_TYPE_TIMER).await;
+            Ok(reading::tick(&unit, &timer.unwrap_or_default()))
         })
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use zbus::Variant;
 
 use super::bus::Properties;
-use crate::ports::services::{Active, Enabled, Status, moment};
+use crate::ports::services::{Active, Enabled, Status, Tick, moment};
 
 /// The two halves of what systemd knows about a unit.
 #[derive(Debug)]
@@ -165,6 +166,31 @@ impl Reading {
     fn word(&self, property: &str) -> &str {
         text(&self.unit, property)
     }
+}
+
+/// What a timer is about to do.
+pub(super) fn tick(unit: &Properties, timer: &Properties) -> Option<Tick> {
+    if matches!(text(unit, "LoadState"), "not-found" | "stub" | "") {
+        return None;
+    }
+    if text(unit, "ActiveState") != "active" {
+        return Some(Tick::Off);
+    }
+    if text(unit, "SubState") == "running" {
+        return Some(Tick::Underway);
+    }
+    // Nothing planned on a clock is 0 or all ones.
+    let planned = |property| {
+        let micros = number(timer, property)?;
+        (micros != 0 && micros != u64::MAX).then_some(micros)
+    };
+    let wall = planned("NextElapseUSecRealtime")
+        .and_then(|micros| i64::try_from(micros).ok())
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    let counted = planned("NextElapseUSecMonotonic")
+        .and_then(|micros| moment::of_monotonic(Duration::from_micros(micros)));
+    let next = wall.into_iter().chain(counted).min();
+    Some(next.map_or(Tick::Off, Tick::At))
 }
 
 fn text<'a>(of: &'a Properties, property: &str) -> &'a str {

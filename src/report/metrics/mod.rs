@@ -1,0 +1,256 @@
+//! How the last pass went, as a file for the textfile collector of Prometheus's node_exporter.
+//!
+//! Only where the settings name its folder, because it is written after every pass: a pass of an idle
+//! host writes nothing otherwise. It is replaced whole, so that the collector never reads half of one.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{AppState, Last, Report};
+use crate::exit::Exit;
+use crate::ports::root::{Attrs, Root, RootError};
+
+/// How the collector knows our file.
+const NAME: &str = "trueup.prom";
+
+/// What there is to tell of a pass.
+pub struct Pass<'a> {
+    pub environment: &'a str,
+    pub started: Timestamp,
+    pub took: Duration,
+    pub outcome: Exit,
+    /// What is known about the passes before it.
+    pub last: Option<&'a Last>,
+    /// `None`: no pass could be made.
+    pub report: Option<&'a Report>,
+}
+
+/// Writes the file into `folder`, which must be there: it belongs to the collector.
+pub fn write(root: &Root, folder: &Path, pass: &Pass<'_>) -> Result<(), RootError> {
+    let path = folder.join(NAME);
+    root.replace(&path, render(pass).as_bytes(), &Attrs::mode(0o644))
+}
+
+/// One metric: its name, what it is, and its values with their labels.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    values: Vec<(Vec<(&'static str, String)>, f64)>,
+}
+
+fn render(pass: &Pass<'_>) -> String {
+    let mut text = String::new();
+    for metric in metrics(pass) {
+        let Metric { name, help, values } = metric;
+        if values.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in values {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
+            let labels = match labels.is_empty() {
+                true => String::new(),
+                false => format!("{{{}}}", labels.join(",")),
+            };
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    }
+    text
+}
+
+fn metrics(pass: &Pass<'_>) -> Vec<Metric> {
+    let last = pass.last;
+    let report = pass.report;
+    let outcomes = PASSES.iter().map(|outcome| {
+        let labels = vec![("outcome", label(outcome.word()))];
+        (labels, flag(*outcome == pass.outcome))
+    });
+    let mut all = vec![
+        Metric {
+            name: "trueup_info",
+            help: "The version of trueup and the environment of this node.",
+            values: vec![(
+                vec![
+                    ("version", env!("CARGO_PKG_VERSION").into()),
+                    ("environment", pass.environment.to_owned()),
+                ],
+                1.0,
+            )],
+        },
+        one(
+            "trueup_last_pass_timestamp_seconds",
+            "When the last pass began.",
+            Some(seconds(pass.started)),
+        ),
+        one(
+            "trueup_last_good_pass_timestamp_seconds",
+            "When the last pass began that ended with converged, since boot.",
+            last.and_then(|last| last.good).map(seconds),
+        ),
+        one(
+            "trueup_last_pass_duration_seconds",
+            "How long the last pass took.",
+            Some(pass.took.as_secs_f64()),
+        ),
+        Metric {
+            name: "trueup_last_pass_outcome",
+            help: "1 for how the last pass ended, 0 for every other outcome.",
+            values: outcomes.collect(),
+        },
+        one(
+            "trueup_store_answered_timestamp_seconds",
+            "When the store last answered, since boot.",
+            last.and_then(|last| last.store_answered).map(seconds),
+        ),
+    ];
+    if let Some(report) = report {
+        all.push(one(
+            "trueup_store_stale",
+            "1 while the store does not answer and the last good manifest is in force.",
+            Some(flag(report.stale.is_some())),
+        ));
+        all.extend(of_report(report));
+    }
+    all
+}
+
+/// A metric without labels; `None`: it is not known, and left out.
+fn one(name: &'static str, help: &'static str, value: Option<f64>) -> Metric {
+    let value = value.map(|value| (Vec::new(), value));
+    Metric {
+        name,
+        help,
+        values: value.into_iter().collect(),
+    }
+}
+
+fn number(count: usize) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "there are no 2^52 resources")]
+    let number = count as f64;
+    number
+}
+
+fn of_report(report: &Report) -> Vec<Metric> {
+    let counts = &report.counts;
+    let resources = [
+        ("right", counts.right),
+        ("changed", counts.changed),
+        ("waiting", counts.waiting),
+        ("skipped", counts.skipped),
+        ("rolled_back", counts.rolled_back),
+        ("failed", counts.failed),
+    ];
+    let duties = [("restart", counts.restarted), ("reload", counts.reloaded)];
+    let counted = |label: &'static str, list: &[(&str, usize)]| {
+        let value =
+            |(word, count): &(&str, usize)| (vec![(label, (*word).to_owned())], number(*count));
+        list.iter().map(value).collect()
+    };
+    let sha = |sha: &Option<String>| sha.clone().unwrap_or_default();
+    let infos = report.apps.iter().map(|app| {
+        let labels = vec![
+            ("app", app.app.clone()),
+            ("sha", sha(&app.actual)),
+            ("wanted", sha(&app.wanted)),
+            ("ref", app.reference.clone().unwrap_or_default()),
+        ];
+        (labels, 1.0)
+    });
+    let states = report.apps.iter().flat_map(|app| {
+        STATES.iter().map(|state| {
+            let labels = vec![("app", app.app.clone()), ("state", label(state.word()))];
+            (labels, flag(*state == app.state))
+        })
+    });
+    vec![
+        Metric {
+            name: "trueup_resources",
+            help: "How many resources the last pass found or left how.",
+            values: counted("status", &resources),
+        },
+        Metric {
+            name: "trueup_services_moved",
+            help: "How many restarts and reloads the last pass did.",
+            values: counted("duty", &duties),
+        },
+        one(
+            "trueup_owed",
+            "How many restarts, reloads and runs are owed still.",
+            Some(number(counts.owed)),
+        ),
+        Metric {
+            name: "trueup_app_info",
+            help: "Which sha each app is at and should be at.",
+            values: infos.collect(),
+        },
+        Metric {
+            name: "trueup_app_state",
+            help: "1 for how each app stands, 0 for every other state.",
+            values: states.collect(),
+        },
+    ]
+}
+
+/// The outcomes that a pass can have.
+const PASSES: &[Exit] = &[
+    Exit::Converged,
+    Exit::Pending,
+    Exit::Stale,
+    Exit::Waiting,
+    Exit::RolledBack,
+    Exit::BadInput,
+    Exit::Failed,
+];
+
+const STATES: &[AppState] = &[
+    AppState::Converged,
+    AppState::Pending,
+    AppState::Stale,
+    AppState::Waiting,
+    AppState::Held,
+    AppState::RolledBack,
+    AppState::Refused,
+    AppState::Failed,
+];
+
+fn label(word: &str) -> String {
+    word.replace(' ', "_")
+}
+
+fn flag(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of our times are exact in a double"
+    )]
+    let millis = at.as_millisecond() as f64;
+    millis / 1000.0
+}
+
+/// A label's value as the format wants it. What a value must not hold is left out: a ref is chosen by
+/// whoever publishes.
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            c if c.is_control() => {}
+            c => text.push(c),
+        }
+    }
+    text
+}

@@ -1,0 +1,146 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::tests::{report, row};
+use super::super::{App, Status};
+use super::*;
+
+/// The text format, as strictly as promtool reads it: HELP and TYPE before the samples of each metric,
+/// no metric twice, no sample twice, names and label values as the format allows. Returns the samples.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let mut samples = BTreeMap::new();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    let mut current = String::new();
+    assert!(text.ends_with('\n'), "the last line has no end");
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(help.ends_with('.'), "{line}");
+            assert!(known.insert(name.to_owned()), "{name} stands twice");
+            assert_eq!(lines.next().unwrap(), format!("# TYPE {name} gauge"));
+            name.clone_into(&mut current);
+            let sample = lines.peek().is_some_and(|next| next.starts_with(name));
+            assert!(sample, "{name} has no sample");
+            continue;
+        }
+        let end = line.find(['{', ' ']).unwrap();
+        assert_eq!(&line[..end], current, "{line}: of another metric");
+        let usable = |c: char| c.is_ascii_lowercase() || c == '_';
+        assert!(line[..end].chars().all(usable), "{line}");
+        let rest = match line[end..].strip_prefix('{') {
+            Some(labels) => after_labels(labels),
+            None => &line[end..],
+        };
+        let value: f64 = rest.strip_prefix(' ').unwrap().parse().unwrap();
+        let key = line[..line.len() - rest.len()].to_owned();
+        assert!(samples.insert(key, value).is_none(), "twice: {line}");
+    }
+    samples
+}
+
+/// What is left after `name="value",…}`.
+fn after_labels(mut text: &str) -> &str {
+    let mut names = BTreeSet::new();
+    loop {
+        let (name, rest) = text.split_once("=\"").unwrap();
+        let usable = |c: char| c.is_ascii_lowercase() || c == '_';
+        assert!(!name.is_empty() && name.chars().all(usable), "{name}");
+        assert!(names.insert(name), "{name} twice");
+        let mut escaped = false;
+        let end = rest.char_indices().find(|(_, c)| {
+            let ends = *c == '"' && !escaped;
+            if escaped {
+                assert!(['\\', '"', 'n'].contains(c), "\\{c}");
+            }
+            escaped = *c == '\\' && !escaped;
+            ends
+        });
+        text = &rest[end.unwrap().0 + 1..];
+        match text.strip_prefix(',') {
+            Some(more) => text = more,
+            None => return text.strip_prefix('}').unwrap(),
+        }
+    }
+}
+
+fn last() -> Last {
+    Last {
+        version: 1,
+        started: "2026-11-21T04:43:01Z".parse().unwrap(),
+        took_ms: 7,
+        outcome: Exit::Converged,
+        store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
+        good: None,
+    }
+}
+
+#[test]
+fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
+    let mut report = report(vec![row(Status::Failed)]);
+    report.apps = vec![App {
+        app: "shop".into(),
+        wanted: Some("4f2c".into()),
+        actual: None,
+        reference: Some("feature/\"a\\b\"\n{x}\u{7}=,ü".into()),
+        held: None,
+        state: AppState::Failed,
+        why: None,
+    }];
+    let last = last();
+    let pass = Pass {
+        environment: "production",
+        started: "2026-11-21T04:43:01.123Z".parse().unwrap(),
+        took: Duration::from_millis(1234),
+        outcome: Exit::Failed,
+        last: Some(&last),
+        report: Some(&report),
+    };
+    let samples = parse(&render(&pass));
+    let value = |key: &str| samples.get(key).copied();
+    assert_eq!(
+        value("trueup_last_pass_timestamp_seconds"),
+        Some(1_795_236_181.123)
+    );
+    assert_eq!(value("trueup_last_pass_duration_seconds"), Some(1.234));
+    assert_eq!(
+        value("trueup_last_pass_outcome{outcome=\"failed\"}"),
+        Some(1.0)
+    );
+    assert_eq!(
+        value("trueup_last_pass_outcome{outcome=\"converged\"}"),
+        Some(0.0)
+    );
+    assert_eq!(value("trueup_resources{status=\"failed\"}"), Some(1.0));
+    assert_eq!(
+        value("trueup_app_state{app=\"shop\",state=\"failed\"}"),
+        Some(1.0)
+    );
+    assert_eq!(
+        value(
+            "trueup_app_info{app=\"shop\",sha=\"\",wanted=\"4f2c\",ref=\"feature/\\\"a\\\\b\\\"\\n{x}=,ü\"}"
+        ),
+        Some(1.0)
+    );
+    assert_eq!(value("trueup_store_stale"), Some(0.0));
+    assert_eq!(value("trueup_owed"), Some(0.0));
+    assert_eq!(value("trueup_last_good_pass_timestamp_seconds"), None);
+}
+
+#[test]
+fn a_pass_that_could_not_be_made_is_told_and_claims_nothing_else() {
+    let pass = Pass {
+        environment: "production",
+        started: Timestamp::UNIX_EPOCH,
+        took: Duration::ZERO,
+        outcome: Exit::BadInput,
+        last: None,
+        report: None,
+    };
+    let samples = parse(&render(&pass));
+    assert_eq!(
+        samples.get("trueup_last_pass_outcome{outcome=\"bad_input\"}"),
+        Some(&1.0)
+    );
+    let about = |name: &str| samples.keys().any(|key| key.starts_with(name));
+    assert!(!about("trueup_resources") && !about("trueup_app") && !about("trueup_store"));
+}

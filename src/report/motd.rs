@@ -1,0 +1,102 @@
+//! What somebody who logs in is told when a host is not converged: one line, and nothing when all is
+//! well.
+//!
+//! In `/run/motd.d`, which pam_motd shows on Debian and its kin, and which is gone after a reboot as
+//! the state that it tells of may be. Written only when it says something else than before.
+
+use std::path::{Path, PathBuf};
+
+use super::Report;
+use crate::exit::Exit;
+use crate::ports::root::{Attrs, Root, RootError};
+
+/// How long the reason may be, in characters: some lines at a terminal.
+const LONGEST: usize = 300;
+
+/// No such file of ours is larger, in bytes.
+const MAX_FILE: usize = 8192;
+
+fn path() -> PathBuf {
+    PathBuf::from("/run/motd.d/trueup")
+}
+
+/// Says how a pass ended, or nothing more if it ended well.
+pub fn tell(root: &Root, report: &Report) -> Result<(), RootError> {
+    say(
+        root,
+        text(report.outcome, report.why().as_deref()).as_deref(),
+    )
+}
+
+/// Says that no pass can be made at all.
+pub fn tell_of_none(root: &Root, outcome: Exit, why: &str) -> Result<(), RootError> {
+    say(root, text(outcome, Some(why)).as_deref())
+}
+
+fn text(outcome: Exit, why: Option<&str>) -> Option<String> {
+    if outcome == Exit::Converged {
+        return None;
+    }
+    // Of what a command printed: nothing of it may steer a terminal.
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let why: String = why.unwrap_or_default().chars().map(visible).collect();
+    let mut short: String = why.chars().take(LONGEST).collect();
+    if short.len() < why.len() {
+        short.push('…');
+    }
+    let colon = if short.is_empty() { "" } else { ": " };
+    Some(format!(
+        "trueup: {}{colon}{short}\n        `trueup status` tells more\n",
+        outcome.word()
+    ))
+}
+
+fn say(root: &Root, text: Option<&str>) -> Result<(), RootError> {
+    let path = path();
+    let Some(text) = text else {
+        return root.remove(&path);
+    };
+    if root.read(&path, MAX_FILE)?.as_deref() == Some(text.as_bytes()) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    root.make_dirs(folder, &Attrs::mode(0o755))?;
+    root.replace(&path, text.as_bytes(), &Attrs::mode(0o644))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{report, row};
+    use super::super::{Row, Status};
+    use super::*;
+
+    #[test]
+    fn only_what_is_wrong_is_told_once_and_taken_away_when_it_is_well_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path()).unwrap();
+        let said = || root.read_with_meta(&path(), MAX_FILE).unwrap();
+        tell(&root, &report(vec![row(Status::Changed)])).unwrap();
+        assert!(said().is_none());
+        let failed = report(vec![Row {
+            why: Some("\x1b[31mno\u{7} room".into()),
+            ..row(Status::Failed)
+        }]);
+        tell(&root, &failed).unwrap();
+        let (first, text) = said().unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "trueup: failed: file:/a:  [31mno  room\n        `trueup status` tells more\n"
+        );
+        tell(&root, &failed).unwrap();
+        assert_eq!(said().unwrap().0.inode, first.inode, "it was written again");
+        tell_of_none(&root, Exit::BadInput, &"x".repeat(1000)).unwrap();
+        let (_, text) = said().unwrap();
+        assert!(
+            String::from_utf8(text)
+                .unwrap()
+                .starts_with("trueup: bad input: xxx")
+        );
+        tell(&root, &report(vec![])).unwrap();
+        assert!(said().is_none());
+    }
+}

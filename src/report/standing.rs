@@ -1,0 +1,230 @@
+//! How an app stands on a host, in one word, and why a host is not converged, in one line.
+
+use serde::{Deserialize, Serialize};
+
+use super::{App, Report, Row, Status};
+use crate::exit::Exit;
+
+/// How an app stands on a host. The order is the merge rule: of two the later in this list wins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppState {
+    /// It is at what is wanted, and what runs from it is as described.
+    #[default]
+    Converged,
+    /// A pass has something to do about it, or something is owed.
+    Pending,
+    /// As wanted when the store last answered.
+    Stale,
+    /// For a slot, a canary or the end of a pin.
+    Waiting,
+    /// An operator froze it in the manifest.
+    Held,
+    /// What is wanted failed its health gate, and the release before is back or stays.
+    RolledBack,
+    /// The manifest in the store is not taken; the last good one is in force.
+    Refused,
+    Failed,
+}
+
+impl AppState {
+    pub fn word(self) -> &'static str {
+        match self {
+            AppState::Converged => "converged",
+            AppState::Pending => "pending",
+            AppState::Stale => "stale",
+            AppState::Waiting => "waiting",
+            AppState::Held => "held",
+            AppState::RolledBack => "rolled back",
+            AppState::Refused => "refused",
+            AppState::Failed => "failed",
+        }
+    }
+}
+
+/// The state of an app by the resources that are its own: what deploys it and what runs from it.
+pub(super) fn of_app<'r>(
+    app: &App,
+    rows: impl Iterator<Item = &'r Row>,
+    stale: Option<&str>,
+    refused: Option<&str>,
+) -> (AppState, Option<String>) {
+    let mut worst = (AppState::Converged, None);
+    let mut add = |state, why: Option<String>| {
+        if state > worst.0 {
+            worst = (state, why);
+        }
+    };
+    add_if(&mut add, AppState::Stale, stale);
+    add_if(&mut add, AppState::Refused, refused);
+    for row in rows {
+        let why = || Some(line(row));
+        match row.status {
+            Status::Failed | Status::Skipped => add(AppState::Failed, why()),
+            Status::RolledBack => add(AppState::RolledBack, why()),
+            Status::Waiting if app.held.is_some() && app.held == row.why => {
+                add(AppState::Held, app.held.clone());
+            }
+            Status::Waiting => add(AppState::Waiting, row.why.clone()),
+            Status::Pending | Status::Unknown => add(AppState::Pending, why()),
+            Status::Right | Status::Changed if !row.owed.is_empty() => {
+                add(AppState::Pending, why());
+            }
+            Status::Right | Status::Changed => {}
+        }
+    }
+    worst
+}
+
+fn add_if(add: &mut dyn FnMut(AppState, Option<String>), state: AppState, why: Option<&str>) {
+    if let Some(why) = why {
+        add(state, first_line(why));
+    }
+}
+
+fn first_line(text: &str) -> Option<String> {
+    text.lines().next().map(str::to_owned)
+}
+
+/// A resource that is not right, in a line.
+fn line(row: &Row) -> String {
+    let why = row.why.as_deref().and_then(first_line);
+    match (row.status, row.owed.first(), why) {
+        (Status::Right | Status::Changed, Some(debt), why) => {
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
+            format!("{} of {} is owed{why}", debt.duty, row.id)
+        }
+        (_, _, Some(why)) => format!("{}: {why}", row.id),
+        (Status::Pending, ..) => format!("{} differs", row.id),
+        _ => row.id.clone(),
+    }
+}
+
+impl Report {
+    /// Why the host is not converged, in one line: what decided the outcome, and how many more there
+    /// are of it. The same as long as nothing changes, so that it can be shown and compared.
+    pub fn why(&self) -> Option<String> {
+        let deciding = |row: &&Row| match self.outcome {
+            Exit::Failed => matches!(row.status, Status::Failed | Status::Skipped),
+            Exit::RolledBack => row.status == Status::RolledBack,
+            Exit::Waiting => row.status == Status::Waiting,
+            Exit::Pending => {
+                matches!(row.status, Status::Pending | Status::Unknown) || !row.owed.is_empty()
+            }
+            _ => false,
+        };
+        let mut rows: Vec<&Row> = self.resources.iter().filter(deciding).collect();
+        // What was skipped is a consequence.
+        rows.sort_by_key(|row| row.status == Status::Skipped);
+        match (self.outcome, rows.split_first()) {
+            (Exit::BadInput, _) => self.refused.as_deref().and_then(first_line),
+            (Exit::Stale, _) => self.stale.as_ref().map(|stale| {
+                let since = stale.since.map_or("an unknown time".into(), |since| {
+                    since.strftime("%F %T UTC").to_string()
+                });
+                format!("no answer since {since}: {}", stale.why)
+            }),
+            (_, Some((first, []))) => Some(line(first)),
+            (_, Some((first, more))) => Some(format!("{} (and {} more)", line(first), more.len())),
+            (_, None) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{report, row};
+    use super::*;
+    use crate::owed::Debt;
+    use crate::resource::Duty;
+
+    fn app(held: Option<&str>) -> App {
+        App {
+            app: "shop".into(),
+            wanted: None,
+            actual: None,
+            reference: None,
+            held: held.map(str::to_owned),
+            state: AppState::Converged,
+            why: None,
+        }
+    }
+
+    fn because(status: Status, why: &str) -> Row {
+        Row {
+            why: Some(why.into()),
+            ..row(status)
+        }
+    }
+
+    #[test]
+    fn the_worst_of_what_is_an_apps_own_says_how_it_stands() {
+        let mut owing = row(Status::Right);
+        owing.owed = vec![Debt {
+            duty: Duty::Restart,
+            causes: vec!["code".into()],
+        }];
+        let held = "held by ana until it is lifted: moving";
+        let cases = [
+            (vec![row(Status::Changed)], AppState::Converged, None),
+            (
+                vec![owing],
+                AppState::Pending,
+                Some("restart of file:/a is owed"),
+            ),
+            (
+                vec![row(Status::Pending)],
+                AppState::Pending,
+                Some("file:/a differs"),
+            ),
+            (
+                vec![because(Status::Waiting, held)],
+                AppState::Held,
+                Some(held),
+            ),
+            (
+                vec![because(Status::Waiting, "pinned to x")],
+                AppState::Waiting,
+                Some("pinned to x"),
+            ),
+            (
+                vec![
+                    because(Status::RolledBack, "answered 500\nmore"),
+                    because(Status::Waiting, held),
+                ],
+                AppState::RolledBack,
+                Some("file:/a: answered 500"),
+            ),
+            (
+                vec![because(Status::Failed, "ENOSPC")],
+                AppState::Failed,
+                Some("file:/a: ENOSPC"),
+            ),
+        ];
+        for (rows, state, why) in cases {
+            let (found, said) = of_app(&app(Some(held)), rows.iter(), None, None);
+            assert_eq!((found, said.as_deref()), (state, why));
+        }
+        let none = || [].iter();
+        assert_eq!(
+            of_app(&app(None), none(), Some("down"), None),
+            (AppState::Stale, Some("down".into()))
+        );
+        assert_eq!(
+            of_app(&app(None), none(), None, Some("bad\nline two")),
+            (AppState::Refused, Some("bad".into()))
+        );
+    }
+
+    #[test]
+    fn one_line_says_why_a_host_is_not_converged() {
+        assert_eq!(report(vec![row(Status::Changed)]).why(), None);
+        let failed = report(vec![
+            because(Status::Skipped, "it depends on x"),
+            because(Status::Failed, "no such user\nline two"),
+            because(Status::Waiting, "pinned"),
+        ]);
+        let why = failed.why().unwrap();
+        assert_eq!(why, "file:/a: no such user (and 1 more)");
+    }
+}

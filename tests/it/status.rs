@@ -1,0 +1,196 @@
+//! `trueup status`: what an operator reads first.
+
+use std::process::Stdio;
+
+use crate::app::{App, GOOD};
+use crate::gate::ROLE;
+use crate::sandbox::Sandbox;
+
+fn json(app: &App, code: i32) -> serde_json::Value {
+    let ran = app.sandbox.run(&["status", "--json"]);
+    assert_eq!(ran.code, code, "{ran}");
+    ran.json()
+}
+
+#[test]
+fn an_app_that_does_not_serve_is_told_though_nothing_differs_on_disk() {
+    let app = App::new(ROLE);
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let good = json(&app, 0);
+    let shop = &good["apps"][0];
+    assert_eq!(shop["state"], "converged");
+    assert_eq!(
+        (&shop["actual"], &shop["wanted"]),
+        (&one.as_str().into(), &one.as_str().into())
+    );
+    assert_eq!(shop["serving"]["processes"]["ok"], true);
+    assert_eq!(shop["serving"]["health"]["ok"], true);
+    assert_eq!(
+        (&good["why"], &good["running"], &good["next_pass"]),
+        (&().into(), &().into(), &().into())
+    );
+    let text = app.sandbox.run(&["status"]);
+    assert!(text.out.contains("its health check answers"), "{text}");
+    assert!(text.out.contains("not scheduled"), "{text}");
+    // Somebody breaks it in place: the files of a release are its own.
+    app.sandbox.write("/srv/shop/current/status", "500");
+    let bad = json(&app, 1);
+    assert_eq!(bad["apps"][0]["state"], "failed");
+    assert_eq!(bad["apps"][0]["serving"]["health"]["ok"], false);
+    assert_eq!(bad["apps"][0]["serving"]["processes"]["ok"], true);
+    let why = bad["why"].as_str().unwrap();
+    assert!(
+        why.starts_with("shop does not serve: the health check at"),
+        "{why}"
+    );
+    assert!(why.contains("answered 500"), "{why}");
+}
+
+#[test]
+fn what_holds_an_app_and_what_was_found_bad_stands_with_it() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let bad = app.want(GOOD, "500", "page two");
+    app.converge(4);
+    let seen = json(&app, 4);
+    let shop = &seen["apps"][0];
+    assert_eq!(shop["state"], "rolled-back");
+    assert_eq!(shop["quarantine"][0]["sha"], bad.as_str());
+    assert!(
+        seen["why"].as_str().unwrap().contains("answered 500"),
+        "{seen}"
+    );
+    app.want(GOOD, "200", "page three");
+    app.converge(0);
+    let ran = app
+        .sandbox
+        .run(&["rollback", "shop", "--reason", "orders fail", "--by", "ana"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    app.converge(3);
+    let seen = json(&app, 3);
+    let shop = &seen["apps"][0];
+    assert_eq!(
+        (&shop["state"], &shop["pin"]["by"]),
+        (&"waiting".into(), &"ana".into())
+    );
+    let why = seen["why"].as_str().unwrap();
+    assert!(
+        why.contains("pinned to") && why.contains("orders fail"),
+        "{why}"
+    );
+    assert_eq!(shop["serving"]["health"]["ok"], true);
+}
+
+#[test]
+fn a_store_that_is_gone_and_a_pass_that_runs_are_told() {
+    let host = Sandbox::of(
+        "  - directory: {path: /srv}\n  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n",
+    );
+    let mut command = host.command(&["converge"]);
+    command.env("SUDO_USER", "ana").stdout(Stdio::null());
+    let mut pass = command.spawn().unwrap();
+    let begun = || host.at("/srv/begun").exists();
+    assert!(crate::processes::wait_until(begun));
+    let ran = host.run(&["status"]);
+    assert!(ran.out.contains("(trueup converge by ana, since "), "{ran}");
+    let seen = host.run(&["status", "--json"]).json();
+    assert_eq!(seen["running"]["doing"], "run slow");
+    assert_eq!(seen["running"]["pid"], pass.id());
+    host.write("/srv/go", "");
+    assert!(pass.wait().unwrap().success());
+    let fresh = host.run(&["status", "--json"]).json();
+    assert_eq!(
+        (&fresh["running"], &fresh["stale"]),
+        (&().into(), &().into())
+    );
+    let answered = fresh["last_pass"]["store_answered"].clone();
+    std::fs::rename(&host.store, host.beside("gone")).unwrap();
+    assert_eq!(host.run(&["converge"]).code, 5);
+    let stale = host.run(&["status", "--json"]);
+    assert_eq!(stale.code, 5, "{stale}");
+    assert_eq!(stale.json()["stale"]["since"], answered);
+    let why = stale.json()["why"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("no answer since "), "{why}");
+    let text = host.run(&["status"]);
+    assert!(
+        text.out.contains("store") && text.out.contains("stale since"),
+        "{text}"
+    );
+}
+
+#[test]
+fn who_logs_in_is_told_what_is_wrong_and_nothing_else() {
+    let host = Sandbox::of("  - file: {path: /srv/missing/a, content: x}\n");
+    let motd = || host.read("/run/motd.d/trueup");
+    assert_eq!(host.converge().code, 1);
+    let said = motd();
+    assert!(
+        said.starts_with("trueup: failed: file:/srv/missing/a: "),
+        "{said}"
+    );
+    let before = crate::tree::traces(&host.root, &[]);
+    assert_eq!(host.converge().code, 1);
+    let touched = crate::tree::touched(&before, &crate::tree::traces(&host.root, &[]));
+    assert!(
+        !touched.iter().any(|path| path.contains("motd")),
+        "{touched:?}"
+    );
+    // Looking says nothing to others.
+    host.role("resources:\n  - file: {path: /srv/a, content: [x]}\n");
+    assert_eq!(host.run(&["plan"]).code, 78);
+    assert_eq!(motd(), said);
+    assert_eq!(host.converge().code, 78);
+    assert!(
+        motd().starts_with(
+            "trueup: bad input: @ROOT@/etc/trueup/roles/app.yml:2:"
+                .replace("@ROOT@", &host.root.display().to_string())
+                .as_str()
+        ),
+        "{}",
+        motd()
+    );
+    host.write("/etc/trueup/node.yml", "nonsense: [\n");
+    assert_eq!(host.converge().code, 78);
+    assert!(motd().contains("node.yml"), "{}", motd());
+    host.write("/etc/trueup/node.yml", crate::sandbox::NODE);
+    host.role("resources:\n  - directory: {path: /srv}\n");
+    host.converged();
+    assert!(!host.at("/run/motd.d/trueup").exists());
+}
+
+#[test]
+fn metrics_are_written_where_the_settings_say_and_a_folder_that_is_gone_fails_no_pass() {
+    let host = Sandbox::of("  - directory: {path: /srv}\n");
+    let node = format!(
+        "{}metrics: {{textfile: /var/lib/collector}}\n",
+        crate::sandbox::NODE
+    );
+    host.write("/etc/trueup/node.yml", &node);
+    let ran = host.converge();
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.err.contains("the metrics cannot be written"), "{ran}");
+    std::fs::create_dir_all(host.at("/var/lib/collector")).unwrap();
+    host.converged();
+    let file = || host.read("/var/lib/collector/trueup.prom");
+    let converged = "\ntrueup_last_pass_outcome{outcome=\"converged\"} 1\n";
+    assert!(file().contains(converged), "{}", file());
+    assert!(file().contains("\ntrueup_last_good_pass_timestamp_seconds "));
+    // The file and nothing else.
+    let before = crate::tree::traces(&host.root, &["/run"]);
+    host.converged();
+    let touched = crate::tree::touched(&before, &crate::tree::traces(&host.root, &["/run"]));
+    assert!(
+        touched.iter().all(|path| path.contains("collector")),
+        "{touched:?}"
+    );
+    host.role("resources:\n  - nonsense: {}\n");
+    assert_eq!(host.converge().code, 78);
+    assert!(file().contains("\ntrueup_last_pass_outcome{outcome=\"bad_input\"} 1\n"));
+    assert!(!file().contains(converged));
+    host.write("/etc/trueup/node.yml", &node.replace("/var/lib", "var/lib"));
+    let ran = host.converge();
+    assert_eq!(ran.code, 78, "{ran}");
+    assert!(ran.err.contains("node.yml:4:10: metrics.textfile"), "{ran}");
+}
