@@ -150,7 +150,9 @@ fn a_commit_that_does_not_fit_is_refused_before_anything_is_written() {
     for (sha, what) in [(large, "MB and"), (many, "inodes and")] {
         let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
         assert!(
-            failure.message.starts_with("no room in /srv/www/shop/releases for")
+            failure
+                .message
+                .starts_with("no room in /srv/www/shop/releases for")
                 && failure
                     .message
                     .contains("for the files of this commit: it needs")
