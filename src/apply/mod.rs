@@ -239,7 +239,8 @@ impl Walk<'_> {
     }
 
     fn broken_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
-        let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
+        let triggers = resource.triggers.iter().flat_map(|trigger| &trigger.on);
+        let mut on = triggers.chain(&resource.requires);
         on.find(|id| self.failed.contains(*id)).map(String::as_str)
     }
 

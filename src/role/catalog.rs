@@ -16,6 +16,8 @@ pub struct Resource {
     pub item: Option<String>,
     /// By whole ids.
     pub triggers: Vec<Trigger>,
+    /// Whole ids of those that it is not touched without.
+    pub requires: Vec<String>,
     pub body: Box<dyn AnyResource>,
     /// Whether another resource has a trigger on it.
     pub watched: bool,
@@ -47,10 +49,12 @@ impl Catalog {
             aliases: &aliases,
             left_out,
         };
-        for (draft, triggers) in drafts {
+        for (mut draft, triggers) in drafts {
             let triggers = known.resolve(&draft, triggers, &mut problems);
-            resources.push(Resource::of(draft, triggers));
+            let requires = known.requires(&mut draft, &mut problems);
+            resources.push(Resource::of(draft, triggers, requires));
         }
+        required_later(&resources, &mut problems);
         same_path_twice(&resources, &mut problems);
         same_id_twice(&resources, &mut problems);
         unknown_checks(&resources, &checks, &mut problems);
@@ -131,7 +135,7 @@ fn one_each(
             kept.push(Some((draft, triggers)));
             continue;
         };
-        let (first, mut all) = kept[at]
+        let (mut first, mut all) = kept[at]
             .take()
             .expect("an index is only kept for what is there");
         if wanted(&first.node) != wanted(&draft.node) {
@@ -149,6 +153,7 @@ fn one_each(
             aliases.insert(draft.id.clone(), first.id.clone());
         }
         all.extend(triggers);
+        first.requires.extend(draft.requires);
         if all.is_empty() {
             kept[at] = Some((first, all));
         } else {
@@ -193,33 +198,52 @@ impl Known<'_> {
                 }
             };
             for name in trigger.on {
-                match self.find(item.as_deref(), &name) {
-                    Some(Some(id)) if id == draft.id => {
-                        problems.push(self.problem(draft, "a resource cannot wait for itself"))
-                    }
-                    Some(Some(id)) => {
-                        if !merged.on.contains(&id) {
-                            merged.on.push(id);
-                        }
-                    }
-                    Some(None) => {}
-                    None => {
-                        let problem =
-                            self.problem(draft, &format!("there is no resource `{name}`"));
-                        let own: Vec<&str> = self
-                            .ids
-                            .iter()
-                            .map(|id| id.rsplit('/').next().unwrap_or(id))
-                            .collect();
-                        problems.push(match nearest(&name, own) {
-                            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                            None => problem.hint("expected the `id` of a resource, or `kind:name`"),
-                        });
-                    }
+                match self.other(draft, item.as_deref(), &name) {
+                    Ok(Some(id)) if !merged.on.contains(&id) => merged.on.push(id),
+                    Ok(_) => {}
+                    Err(problem) => problems.push(problem),
                 }
             }
         }
         triggers
+    }
+
+    fn requires(&self, draft: &mut Draft, problems: &mut Vec<Problem>) -> Vec<String> {
+        let mut requires = Vec::new();
+        for (item, name) in std::mem::take(&mut draft.requires) {
+            match self.other(draft, item.as_deref(), &name) {
+                Ok(id) => requires.extend(id),
+                Err(problem) => problems.push(problem.field("requires")),
+            }
+        }
+        requires
+    }
+
+    /// The whole id of another resource; `None`: it is known, but not part of this node.
+    fn other(
+        &self,
+        draft: &Draft,
+        item: Option<&str>,
+        name: &str,
+    ) -> Result<Option<String>, Problem> {
+        match self.find(item, name) {
+            Some(Some(id)) if id == draft.id => {
+                Err(self.problem(draft, "a resource cannot wait for itself"))
+            }
+            Some(found) => Ok(found),
+            None => {
+                let problem = self.problem(draft, &format!("there is no resource `{name}`"));
+                let own: Vec<&str> = self
+                    .ids
+                    .iter()
+                    .map(|id| id.rsplit('/').next().unwrap_or(id))
+                    .collect();
+                Err(match nearest(name, own) {
+                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                    None => problem.hint("expected the `id` of a resource, or `kind:name`"),
+                })
+            }
+        }
     }
 
     /// The whole id behind a name; `Some(None)`: it is known, but not part of this node.
@@ -246,6 +270,29 @@ impl Known<'_> {
         Problem::new(message)
             .at(&draft.at)
             .resource(draft.id.clone())
+    }
+}
+
+/// The order of the list is the order of work: what is required has to be done by then.
+fn required_later(resources: &[Resource], problems: &mut Vec<Problem>) {
+    let at: HashMap<&str, usize> = resources
+        .iter()
+        .enumerate()
+        .map(|(at, resource)| (resource.id.as_str(), at))
+        .collect();
+    for (own, resource) in resources.iter().enumerate() {
+        let later = |id: &&String| at.get(id.as_str()).is_some_and(|at| *at > own);
+        if let Some(id) = resource.requires.iter().find(later) {
+            problems.push(
+                Problem::new(format!("it requires `{id}`, which comes after it"))
+                    .at(&resource.at)
+                    .resource(resource.id.clone())
+                    .field("requires")
+                    .hint(
+                        "resources are worked on in the order of the list: put it before this one",
+                    ),
+            );
+        }
     }
 }
 

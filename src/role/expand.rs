@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::yaml::{self, Node};
 
 /// Fields that every resource may have and that no kind sees.
-const COMMON: &[&str] = &["id", "when"];
+const COMMON: &[&str] = &["id", "when", "requires"];
 
 /// A resource that is not yet held against the others.
 pub(super) struct Draft {
@@ -30,6 +30,8 @@ pub(super) struct Draft {
     /// Rendered, without the common fields.
     pub node: Node,
     pub body: Box<dyn AnyResource>,
+    /// As written, each with the item in whose scope it is looked up.
+    pub requires: Vec<(Option<String>, String)>,
     scope: usize,
 }
 
@@ -272,6 +274,16 @@ impl Expanded<'_> {
                 return Ok(None);
             }
         }
+        let requires: Vec<String> = match fields.get("requires") {
+            Some(ids) => {
+                let ids = self.renderer.tree(ids, scope, &|_| true);
+                ids.and_then(|ids| yaml::decode(&ids)).map_err(|p| {
+                    p.resource(id.clone().unwrap_or_else(written_id))
+                        .field("requires")
+                })?
+            }
+            None => Vec::new(),
+        };
         let rendered = self
             .renderer
             .fields(fields, COMMON, scope)
@@ -288,6 +300,10 @@ impl Expanded<'_> {
             item: item.map(str::to_owned),
             node: rendered,
             body,
+            requires: requires
+                .into_iter()
+                .map(|name| (item.map(str::to_owned), name))
+                .collect(),
             scope: number,
         }))
     }
@@ -334,13 +350,18 @@ impl Inputs for Given<'_> {
 }
 
 impl Resource {
-    pub(super) fn of(draft: Draft, triggers: Vec<crate::resource::Trigger>) -> Resource {
+    pub(super) fn of(
+        draft: Draft,
+        triggers: Vec<crate::resource::Trigger>,
+        requires: Vec<String>,
+    ) -> Resource {
         Resource {
             id: draft.id,
             at: draft.at,
             role: draft.role,
             item: draft.item,
             triggers,
+            requires,
             body: draft.body,
             watched: false,
         }

@@ -109,6 +109,21 @@ fn every_mistake_names_its_place_and_what_to_do() {
             "roles/web.yml:3:5: service:s: there is no resource `cnof`\n  hint: did you mean `conf`?",
         ),
         (
+            "resources:\n  - file: {path: /a, content: x, requires: [fiel]}\n  - file: {id: file, path: /b, content: x}",
+            "",
+            "roles/web.yml:2:5: file:/a: requires: there is no resource `fiel`\n  hint: did you mean `file`?",
+        ),
+        (
+            "resources:\n  - file: {path: /a, content: x, requires: [late]}\n  - file: {id: late, path: /b, content: x}",
+            "",
+            "roles/web.yml:2:5: file:/a: requires: it requires `late`, which comes after it\n  hint: resources are worked on in the order of the list: put it before this one",
+        ),
+        (
+            "resources:\n  - file: {id: own, path: /a, content: x, requires: own}",
+            "",
+            "roles/web.yml:2:53: own: requires: expected a list, found the text `own`",
+        ),
+        (
             "resources:\n  - file: {path: /a, content: x, check: ngnix}\nchecks: {nginx: [nginx, -t]}",
             "",
             "roles/web.yml:2:5: file:/a: check: no role of this node has a check `ngnix`\n  hint: did you mean `nginx`?",
