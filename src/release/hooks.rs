@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::attempt::Attempt;
 use super::entry::Stage;
 use super::run::{self, Task};
-use super::spec::Step;
+use super::spec::{Step, there};
 use crate::problem::{Problem, nearest};
 use crate::resource::Failure;
 
@@ -24,14 +24,19 @@ pub(super) enum When {
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct Hooks(BTreeMap<String, Vec<Step>>);
+pub struct Hooks(BTreeMap<String, Steps>);
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(transparent)]
+struct Steps(#[serde(deserialize_with = "there")] Vec<Step>);
 
 const ROLLBACK: &str = "rollback";
 
 impl Hooks {
     /// The steps of one hook.
     pub fn of(&self, name: &str) -> &[Step] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.0.get(name).map_or(&[], |steps| &steps.0)
     }
 
     /// Refuses hooks of stages that there are not.
@@ -54,7 +59,7 @@ impl Hooks {
         }
         if let Some((name, _)) = self.0.iter().find(|(_, steps)| {
             let conditional = |step: &Step| step.when_changed.is_some() || !step.outputs.is_empty();
-            steps.iter().any(conditional)
+            steps.0.iter().any(conditional)
         }) {
             return Err(Problem::new(format!(
                 "a hook is always run: `{name}` takes no `when_changed` and no `outputs`"
@@ -99,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_hook_of_no_stage_is_refused_with_the_one_that_was_meant() {
-        let hooks = |name: &str| Hooks(BTreeMap::from([(name.to_owned(), Vec::new())]));
+        let hooks = |name: &str| Hooks(BTreeMap::from([(name.to_owned(), Steps::default())]));
         for good in ["before_fetch", "after_keep", "after_rollback"] {
             assert!(hooks(good).validate().is_ok(), "{good}");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::files::ReleaseFile;
 use super::health::Health;
@@ -63,7 +63,7 @@ pub struct Spec {
     #[serde(default)]
     pub files: Vec<ReleaseFile>,
     /// What builds the release, in this order, in its folder.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "there")]
     pub steps: Vec<Step>,
     /// How assets are compiled, after the steps. Their files are shared by all releases; what says
     /// which are current is each release's own.
@@ -132,6 +132,9 @@ pub struct Spec {
 pub struct Step {
     /// For plans, logs and errors; not given: its number.
     pub name: Option<String>,
+    /// `false`: as if it were not there. For roles, such as `"{{ ruby_build }}"`.
+    #[serde(default = "yes")]
+    pub when: bool,
     /// What to run: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Added to the environment of all steps.
@@ -198,6 +201,13 @@ pub struct Migrate {
     /// equal, but one must be there. `[db]` when not given; `null`: always run.
     #[serde(default = "db")]
     pub when_changed: Option<Vec<PathBuf>>,
+}
+
+/// Without those that are not there.
+pub(super) fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D::Error> {
+    let mut steps = Vec::<Step>::deserialize(deserializer)?;
+    steps.retain(|step| step.when);
+    Ok(steps)
 }
 
 fn yes() -> bool {
