@@ -118,6 +118,7 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
         }
     }
     walk.trials(task.catalog, &mut done)?;
+    walk.ailing(task.catalog, &mut done);
     Ok(done)
 }
 
@@ -200,6 +201,22 @@ impl Walk<'_> {
             Ok(Outcome::Done) => self.after(resource, change)?,
             Err(failure) => Result::Failed(Some(change), failure),
         })
+    }
+
+    /// What nothing was done about, and which is not well. Others that depend on it are not held up:
+    /// what they bring may be what mends it.
+    fn ailing(&self, catalog: &Catalog, done: &mut [Done]) {
+        for entry in done {
+            let untouched = matches!(entry.result, Result::Right);
+            if !untouched || !entry.paid.is_empty() || !entry.owed.is_empty() {
+                continue;
+            }
+            let resource = catalog.find(&entry.id);
+            let seen = resource.and_then(|resource| resource.body.look(self.host, false).ok());
+            if let Some(failure) = seen.and_then(|seen| seen.ails) {
+                entry.result = Result::Failed(None, failure);
+            }
+        }
     }
 
     /// A change that was made is looked at once more: only what is seen counts as done.

@@ -4,6 +4,7 @@ mod place;
 
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::ports::Host;
@@ -44,6 +45,8 @@ pub struct Found {
     status: Status,
     /// There is nothing yet that it could run from.
     dormant: bool,
+    /// It has not been up for long.
+    fresh: bool,
 }
 
 /// What runs it.
@@ -84,7 +87,15 @@ impl Kind for Service {
                 Some(path) => host.root.meta(path)?.is_none(),
                 None => false,
             };
-            return Ok(Found { status, dormant });
+            let up = status
+                .started_at
+                .map(|at| host.clock.now().duration_since(at));
+            let fresh = up.is_none_or(|up| up < FRESH);
+            return Ok(Found {
+                status,
+                dormant,
+                fresh,
+            });
         }
         Err(
             Failure::not_yet(format!("there is no service `{}` on this host", spec.name))
@@ -97,6 +108,7 @@ impl Kind for Service {
         Found {
             status: state,
             dormant,
+            ..
         }: &Found,
     ) -> Option<Change> {
         if forbidden(spec, state) {
@@ -190,6 +202,25 @@ impl Kind for Service {
         }
     }
 
+    /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.
+    fn ails(spec: &Spec, state: &Found) -> Option<Failure> {
+        let Status {
+            revived, active, ..
+        } = state.status;
+        let name = &spec.name;
+        let trouble = match active {
+            _ if spec.running != Some(true) => return None,
+            Active::Starting if revived > 0 => "it died, and waits to be started again",
+            // No numbers: what is the same in every pass is kept once.
+            Active::Running if revived > 1 && state.fresh => {
+                "it keeps dying, and is started again each time"
+            }
+            _ => return None,
+        };
+        let hint = format!("`journalctl -u {name}` tells why");
+        Some(Failure::new(format!("{name}: {trouble}")).hint(hint))
+    }
+
     fn last_words(spec: &Spec, host: &Host) -> Vec<String> {
         services(spec, host).last_words(&spec.name)
     }
@@ -202,6 +233,9 @@ impl Kind for Service {
         Ok(())
     }
 }
+
+/// How long a service that died more than once has to be up to count as well again.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
 
 /// The field of a change that only whoever masked the service can make.
 const MASKED: &str = "masked";
@@ -274,5 +308,38 @@ mod tests {
         let unknown = Service::inspect(&spec(Manager::Host), &sandbox.host);
         assert!(unknown.is_err_and(|failure| failure.not_yet));
         assert!(sandbox.services.calls().is_empty());
+    }
+
+    #[test]
+    fn a_service_that_keeps_dying_is_not_well_until_it_stays_up() {
+        let sandbox = Sandbox::with_basics();
+        sandbox.services.define("demo");
+        let spec = |running| Spec {
+            name: "demo".into(),
+            manager: Manager::Host,
+            enabled: None,
+            running,
+            serves: None,
+            restart_on: Vec::new(),
+            reload_on: Vec::new(),
+        };
+        let ails = |running| {
+            let spec = spec(running);
+            let found = Service::inspect(&spec, &sandbox.host).unwrap();
+            assert!(Service::diff(&spec, &found).is_none());
+            Service::ails(&spec, &found)
+        };
+        sandbox.services.start("demo").unwrap();
+        sandbox.services.revive("demo");
+        assert!(ails(Some(true)).is_none(), "once may happen");
+        sandbox.services.revive("demo");
+        let failure = ails(Some(true)).unwrap();
+        assert!(failure.message.contains("keeps dying"), "{failure}");
+        assert!(ails(None).is_none(), "nobody wants it to run");
+        sandbox.clock.advance(FRESH.as_secs());
+        assert!(ails(Some(true)).is_none(), "it has been up for long");
+        sandbox.services.revive("demo");
+        sandbox.services.restart("demo").unwrap();
+        assert!(ails(Some(true)).is_none(), "started on purpose");
     }
 }

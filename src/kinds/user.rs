@@ -1,5 +1,7 @@
 //! `user`: an account.
 
+mod number;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -22,7 +24,8 @@ pub struct User;
 pub struct Spec {
     /// At most 32 of a-z, 0-9, `_` and `-`.
     pub name: String,
-    /// Its number; not given: left as it is (the next free one for a new user). Files outside its
+    /// Its number; not given: left as it is (a new user gets the one
+    /// that its home belongs to if nobody has that, else the next free one). Files outside its
     /// home keep the number that they have.
     pub uid: Option<u32>,
     /// Its main group, name or number; not given: left as it is (one of its own name for a new
@@ -179,6 +182,9 @@ impl Spec {
             args.extend(["-p".to_owned(), "*".to_owned()]);
         }
         args.extend(self.settings(|_| true));
+        if let Some(uid) = number::former(self, host)? {
+            args.extend(["-u".to_owned(), uid.to_string()]);
+        }
         self.run(host, "useradd", args)
     }
 

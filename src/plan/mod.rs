@@ -32,6 +32,13 @@ pub struct Step {
     pub news: bool,
 }
 
+impl Step {
+    /// Whether there is nothing to do about it.
+    fn is_right(&self) -> bool {
+        matches!(self.forecast, Forecast::Right) && self.debts.is_empty()
+    }
+}
+
 /// The forecast for a host, in the order in which a pass would go.
 #[derive(Debug)]
 pub struct Plan {
@@ -47,9 +54,7 @@ pub struct Plan {
 impl Plan {
     /// Whether a pass would do nothing.
     pub fn is_empty(&self) -> bool {
-        self.steps
-            .iter()
-            .all(|step| matches!(step.forecast, Forecast::Right) && step.debts.is_empty())
+        self.steps.iter().all(Step::is_right)
     }
 
     /// Whether a pass would only bring its own records up to date.
@@ -119,10 +124,19 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     }
     let ledger = Ledger::new(&host.root);
     let mut steps: Vec<Step> = Vec::new();
+    let mut ailing: BTreeMap<&str, Failure> = BTreeMap::new();
     let mut planned: BTreeSet<&str> = BTreeSet::new();
     for (resource, seen) in looks {
         if !selection.holds(&resource.id) {
             continue;
+        }
+        if let Ok(Seen {
+            change: None,
+            ails: Some(failure),
+            ..
+        }) = &seen
+        {
+            ailing.insert(&resource.id, failure.clone());
         }
         let (forecast, run) = match dormant(&seen, resource, &planned) {
             Some(waits) => (Forecast::Unknown(waits), None),
@@ -148,14 +162,13 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         let resource = catalog
             .find(&step.id)
             .expect("the steps were made from the catalog");
-        if resource.triggers.is_empty() {
-            continue;
+        // A restart that is coming may be what mends it.
+        if !resource.triggers.is_empty() {
+            look_ahead(step, resource, &ledger, &planned, &stamps);
         }
-        let record = ledger.read(&resource.id);
-        let (record, run) = (record.as_ref(), step.run.as_ref());
-        let settled = owed::settle(record, run, &resource.triggers, &stamps, &[]);
-        step.news = run.is_some() && record != Some(&settled);
-        step.debts = debts(resource, record, run, &planned, &stamps);
+        if let Some(failure) = ailing.remove(step.id.as_str()).filter(|_| step.is_right()) {
+            step.forecast = Forecast::Failed(failure);
+        }
     }
     Plan {
         steps,
@@ -163,6 +176,21 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         shas,
         chores,
     }
+}
+
+/// What is owed to a resource, and what is to be put on record about it.
+fn look_ahead(
+    step: &mut Step,
+    resource: &Resource,
+    ledger: &Ledger<'_>,
+    planned: &BTreeSet<&str>,
+    stamps: &Stamps,
+) {
+    let record = ledger.read(&resource.id);
+    let (record, run) = (record.as_ref(), step.run.as_ref());
+    let settled = owed::settle(record, run, &resource.triggers, stamps, &[]);
+    step.news = run.is_some() && record != Some(&settled);
+    step.debts = debts(resource, record, run, planned, stamps);
 }
 
 /// A service that has nothing to run yet, and will once what is planned before it is done.

@@ -99,6 +99,7 @@ pub struct Seen {
     pub sha: Option<String>,
     pub trial: Option<Trial>,
     pub chores: bool,
+    pub ails: Option<Failure>,
 }
 
 /// A resource of whatever kind. The methods are those of [`Kind`].
@@ -177,6 +178,7 @@ impl<K: Kind> AnyResource for Typed<K> {
             sha: K::sha(&self.spec, &state),
             trial: K::trial(&self.spec, &state),
             chores: K::has_chores(&self.spec, &state),
+            ails: K::ails(&self.spec, &state),
         })
     }
 

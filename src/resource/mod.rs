@@ -174,6 +174,12 @@ pub trait Kind: Probed + 'static {
         Ok(())
     }
 
+    /// What is wrong with it although nothing about it differs and nothing is owed to it: no change
+    /// would mend it, and a host with it is not well.
+    fn ails(_spec: &Self::Spec, _state: &Self::State) -> Option<Failure> {
+        None
+    }
+
     /// Does what is owed. Only called for the duties of [`Kind::triggers`].
     fn pay(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
         Err(Failure::new(format!("a {} cannot {duty}", Self::NAME)))

@@ -32,6 +32,30 @@ fn unlocking_an_account_without_a_password_lets_no_password_in() {
 }
 
 #[test]
+fn a_user_that_was_deleted_has_his_number_again() {
+    let Some(sandbox) = sandbox("number") else {
+        return;
+    };
+    sandbox.edit(
+        "/etc/passwd",
+        "root:",
+        "ana:x:4711:4711::/home/ana:/bin/sh\nroot:",
+    );
+    for (home, owner, uid) in [("/home/deploy", 4242, Some(4242)), ("/srv/web", 4711, None)] {
+        sandbox.make_dir(home);
+        sandbox.chown(home, owner, owner);
+        let name = home.rsplit('/').next().unwrap();
+        let user = resource(&format!("user: {{name: {name}, home: {home}}}")).unwrap();
+        converge(&*user, &sandbox).unwrap();
+        let made = sandbox.host.accounts.uid(&sandbox.host.root, name).unwrap();
+        match uid {
+            Some(uid) => assert_eq!(made, Some(uid)),
+            None => assert_ne!(made, Some(owner), "it is ana's"),
+        }
+    }
+}
+
+#[test]
 fn locking_and_unlocking_keep_the_password() {
     let Some(sandbox) = sandbox("locking") else {
         return;

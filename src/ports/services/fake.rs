@@ -31,6 +31,7 @@ struct Service {
     enabled: Enabled,
     can_reload: bool,
     stale_definition: bool,
+    revived: u32,
     run: Option<Run>,
     log: Vec<String>,
     /// What the next call of a verb meets.
@@ -72,6 +73,7 @@ impl FakeServices {
                     enabled: Enabled::No,
                     can_reload: true,
                     stale_definition: false,
+                    revived: 0,
                     run: None,
                     log: Vec::new(),
                     trouble: BTreeMap::new(),
@@ -102,6 +104,19 @@ impl FakeServices {
             service.run = None;
             service.log = log.iter().map(|line| (*line).to_owned()).collect();
         });
+    }
+
+    /// It dies, and is started again by its supervisor.
+    pub fn revive(&self, name: &str) {
+        let now = self.clock.now();
+        let mut state = self.state.borrow_mut();
+        state.started += 1;
+        let number = state.started;
+        if let Some(service) = state.services.get_mut(name) {
+            let revived = service.revived + 1;
+            service.begin(number, now);
+            service.revived = revived;
+        }
     }
 
     /// The next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it
@@ -178,6 +193,7 @@ impl Service {
     fn begin(&mut self, number: u32, now: Timestamp) {
         self.active = Active::Running;
         self.stale_definition = false;
+        self.revived = 0;
         self.run = Some(Run {
             number,
             started_at: now,
@@ -190,18 +206,7 @@ impl Services for FakeServices {
     fn status(&self, name: &str) -> Result<Status, ServiceError> {
         let state = self.state.borrow();
         let Some(service) = state.services.get(name) else {
-            return Ok(Status {
-                known: false,
-                active: Active::Stopped,
-                enabled: Enabled::No,
-                main_pid: None,
-                run: None,
-                started_at: None,
-                reloaded_at: None,
-                load: None,
-                can_reload: false,
-                stale_definition: false,
-            });
+            return Ok(Status::unknown());
         };
         let run = service.run.as_ref();
         Ok(Status {
@@ -215,6 +220,7 @@ impl Services for FakeServices {
             load: run.and_then(|run| run.reloaded_at).map(|at| at.to_string()),
             can_reload: service.can_reload,
             stale_definition: service.stale_definition,
+            revived: service.revived,
         })
     }
 

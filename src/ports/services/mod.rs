@@ -66,6 +66,9 @@ pub struct Status {
     pub can_reload: bool,
     /// The definition on disk is newer than the one its supervisor has read.
     pub stale_definition: bool,
+    /// How often its supervisor started it again because it died, since anybody last started it on
+    /// purpose; 0 where the supervisor does not count.
+    pub revived: u32,
 }
 
 impl Status {
@@ -82,6 +85,7 @@ impl Status {
             load: None,
             can_reload: false,
             stale_definition: false,
+            revived: 0,
         }
     }
 }

@@ -74,12 +74,77 @@ mended shop/code "a file of the running release is changed" sh -c 'echo "PORT=1"
 wait_for 10 "visitors get v1" page_says web "version v1"
 code "then nothing is left to do" 0 on web trueup plan
 
+#### Config
+puma=$(shown web puma-shop InvocationID) nginx=$(shown web nginx InvocationID) workers=$(on web pgrep -d, nginx)
+on web sed -i 's/^    port: 3000/&\n      threads: 7/;s/^      port: 3000/&\n      threads: 7/' /etc/trueup/node.yml
+check "puma is given more threads" on web trueup converge
+has "puma has them" "threads 1, 7" "$(on web cat /srv/www/shop/current/.trueup/puma.rb)"
+differs "it was restarted" "$puma" "$(shown web puma-shop InvocationID)"
+same "nginx was not even reloaded" "$nginx $workers" "$(shown web nginx InvocationID) $(on web pgrep -d, nginx)"
+puma=$(shown web puma-shop InvocationID)
+on web sed -i 's/^      port: 3000/&\n      max_body: 21m/' /etc/trueup/node.yml
+check "nginx is to take larger requests" on web trueup converge
+differs "it was reloaded" "$workers" "$(on web pgrep -d, nginx)"
+same "and not restarted" "$nginx" "$(shown web nginx InvocationID)"
+same "puma was left alone" "$puma" "$(shown web puma-shop InvocationID)"
+code "nothing is left to do" 0 on web trueup plan
+
+workers=$(on web pgrep -d, nginx) site=$(on web sh -c 'ls -li /etc/nginx/sites-enabled; cat /etc/nginx/sites-enabled/*')
+on web sh -c 'mkdir -p /etc/trueup/templates/nginx; sed "s/proxy_redirect off;/proxy_redirect off/" /usr/share/trueup/templates/nginx/site.conf >/etc/trueup/templates/nginx/site.conf'
+for n in 1 2; do
+  code "a template that nginx does not take fails pass $n" 1 on web trueup converge
+  has "with what nginx says" "[emerg]" "$said"
+done
+same "what was there is there" "$(cut -d' ' -f2- <<<"$site")" "$(on web sh -c 'ls -li /etc/nginx/sites-enabled; cat /etc/nginx/sites-enabled/*' | cut -d' ' -f2-)"
+same "nothing was reloaded, or restarted" "$nginx $workers $puma" "$(shown web nginx InvocationID) $(on web pgrep -d, nginx) $(shown web puma-shop InvocationID)"
+page_says web "version v1" || fail "visitors get v1" "$(page web)"
+on web sh -c 'echo "{{ no_such }}" >/etc/trueup/templates/nginx/site.conf; echo >>/home/deploy/.ssh/config'
+code "one that cannot be rendered is told before anything is done" 78 on web trueup converge
+check "not even drift is mended" on web sh -c '! tail -n 1 /home/deploy/.ssh/config | grep -q .'
+on web rm -r /etc/trueup/templates
+check "without it all is well again" on web trueup converge
+
+#### What an operator forbids, and what dies
+puma=$(shown web puma-shop InvocationID)
+check "an operator masks the app" on web systemctl mask --now puma-shop
+code "which a pass leaves at that, and tells" 3 on web trueup converge
+has "with the reason" "masked it on purpose" "$said"
+check "v2 is published" publish "${sha[v2]}"
+code "it is put in place, and waits" 3 on web trueup converge
+same "nothing was started" inactive "$(shown web puma-shop ActiveState)"
+code "status says so" 3 on web trueup status
+check "he lets it run again" on web systemctl unmask puma-shop
+check "and the next pass starts it" on web trueup converge
+wait_for 10 "visitors get v2" page_says web "version v2"
+code "nothing is left to do" 0 on web trueup plan
+
+git clone -q "$SCRATCH/shop.git" "$SCRATCH/work"
+sed -i '1i Thread.new { sleep 4; warn "out of memory"; exit! }' "$SCRATCH/work/config.ru"
+git -C "$SCRATCH/work" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Live for four seconds"
+git -C "$SCRATCH/work" push -q origin HEAD:main
+on git rm -rf /srv/git/shop.git
+lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
+on git chown -R git: /srv/git/shop.git
+check "a version is published that is well at first" publish "$(git -C "$SCRATCH/work" rev-parse HEAD)"
+check "its gate lets it pass" on web trueup converge
+tells_of_it() { code=0; said=$(on web trueup converge 2>&1) || code=$?; [[ $code = 1 && $said == *"keeps dying"* ]]; }
+wait_for 30 "it dies again and again, and then passes fail because of it" tells_of_it
+said=$(on web trueup status 2>&1 ||:)
+has "status says so too" "keeps dying" "$said"
+check "v2 is published again" publish "${sha[v2]}"
+check "and makes the host well" on web trueup converge
+wait_for 10 "visitors get v2" page_says web "version v2"
+code "nothing is left to do" 0 on web trueup plan
+
 #### The user and its group are deleted while their processes run
-check "the user is deleted" on web userdel --force deploy
+uid=$(on web id -u deploy)
+on web useradd ana                                       # so that the next number would be another one
+check "the user is deleted" on web sh -c 'userdel --force deploy 2>/dev/null; ! id deploy 2>/dev/null'
 code "which a plan sees" 2 on web trueup plan
 has "as user:deploy" "user:deploy" "$said"
 check "and a pass mends" on web trueup converge
-check "files are his again" on web sh -c '[ "$(stat -c %U /home/deploy/.ssh/config /srv/www/shop/shared/log | sort -u)" = deploy ]'
+same "he has his old number" "$uid" "$(on web id -u deploy)"
+check "so all files are his" on web sh -c '[ "$(stat -c %U /home/deploy/.ssh/config /srv/www/shop/shared/log | sort -u)" = deploy ]'
 check "and the app restarts as him" on web systemctl restart puma-shop
-wait_for 10 "visitors get it" page_says web "version v1"
+wait_for 10 "visitors get it" page_says web "version v2"
 code "nothing is left to do" 0 on web trueup plan

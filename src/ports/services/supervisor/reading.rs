@@ -226,5 +226,6 @@ pub(super) fn status(processes: &[Process], stale_definition: bool) -> Status {
         load: None,
         can_reload: true,
         stale_definition,
+        revived: 0,
     }
 }

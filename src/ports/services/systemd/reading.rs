@@ -36,6 +36,7 @@ impl Reading {
             load: reloaded.map(|at| at.as_micros().to_string()),
             can_reload: flag(&self.unit, "CanReload"),
             stale_definition: flag(&self.unit, "NeedDaemonReload"),
+            revived: self.revived(),
         }
     }
 
@@ -79,6 +80,13 @@ impl Reading {
             "failed" | "maintenance" => Active::Failed,
             _ => Active::Stopped,
         }
+    }
+
+    /// One that it is about to make counts as made.
+    fn revived(&self) -> u32 {
+        let made = number(&self.service, "NRestarts").and_then(|made| u32::try_from(made).ok());
+        made.unwrap_or(0)
+            .saturating_add(u32::from(self.waits_for_restart()))
     }
 
     pub(super) fn waits_for_restart(&self) -> bool {
