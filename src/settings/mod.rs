@@ -163,13 +163,28 @@ impl Library {
 
 /// Reads the settings of this node. `share` is where the shipped roles are, normally [`SHARE`].
 pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
-    let Some(tree) = read_tree(config)? else {
+    let Some(body) = read_file(config)? else {
         return Err(Problem::new(format!("there are no settings at {}", config.display()))
-            .hint("write them (README, \"A real host\"), name another file with --config, or try `trueup demo`")
+            .hint("make them with `trueup init`, name another file with --config, or try `trueup demo`")
             .into());
     };
+    take(config, &body, share)
+}
+
+/// Takes `body` for what stands in `config`, with the drop-ins, roles and templates that lie beside it.
+pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Problems> {
+    let tree = tree_of(config, body)?;
     let base = config.parent().unwrap_or(Path::new("/")).to_owned();
     let tree = with_drop_ins(tree, &base.join("node.d"))?;
+    if tree.as_map().is_none_or(<[_]>::is_empty) {
+        let problem = format!(
+            "this host is not configured yet: nothing is set in {}",
+            config.display()
+        );
+        return Err(Problem::new(problem)
+            .hint("`sudo trueup init` sets it up; `trueup init -h` tells what it asks for")
+            .into());
+    }
     let mut typed = tree.clone();
     // The attributes stay a tree: their places are needed when a role is rendered.
     let attributes = match tree.get("attributes") {
@@ -281,12 +296,31 @@ fn with_drop_ins(mut tree: Node, folder: &Path) -> Result<Node, Problem> {
 }
 
 fn read_tree(path: &Path) -> Result<Option<Node>, Problem> {
-    let Some(body) = read_file(path)? else {
-        return Ok(None);
-    };
-    let node = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
+    let body = read_file(path)?;
+    body.map(|body| tree_of(path, &body)).transpose()
+}
+
+/// A file with nothing in it but comments, as the package brings it, is an empty map.
+fn tree_of(path: &Path, body: &[u8]) -> Result<Node, Problem> {
+    let node = yaml::parse(&path.display().to_string(), body, Limits::default())?;
+    if node.is_null() {
+        return Ok(empty(&node));
+    }
     node.map("a map of settings")?;
-    Ok(Some(node))
+    Ok(node)
+}
+
+/// Whether anything is set in `config` or in the drop-ins beside it.
+pub fn is_configured(config: &Path) -> Result<bool, Problem> {
+    let base = config.parent().unwrap_or(Path::new("/"));
+    let at = At {
+        file: config.display().to_string().into(),
+        line: 1,
+        column: 1,
+    };
+    let tree = read_tree(config)?.unwrap_or_else(|| Node::made(&at, yaml::Kind::Map(Vec::new())));
+    let tree = with_drop_ins(tree, &base.join("node.d"))?;
+    Ok(tree.as_map().is_some_and(|map| !map.is_empty()))
 }
 
 /// A file of ours, outside of any sandbox. Trusted places only: see [`Root`].

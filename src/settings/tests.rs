@@ -94,7 +94,57 @@ fn no_settings_says_where_they_were_looked_for_and_what_to_do() {
     let dir = folder(&[]);
     let error = read(&dir).unwrap_err();
     assert!(
-        error.starts_with("there are no settings at node.yml\n  hint: write them"),
+        error.starts_with("there are no settings at node.yml\n  hint: make them"),
         "{error}"
     );
+}
+
+#[test]
+fn settings_with_nothing_but_comments_are_no_settings_yet_and_drop_ins_count() {
+    for body in ["", "# one day\n", "---\n", "{}\n"] {
+        let dir = folder(&[("node.yml", body)]);
+        let error = read(&dir).unwrap_err();
+        assert!(
+            error.starts_with(
+                "this host is not configured yet: nothing is set in node.yml\n  hint: `sudo trueup init`"
+            ),
+            "{body:?}: {error}"
+        );
+        assert!(!is_configured(&dir.path().join("node.yml")).unwrap());
+    }
+    let dir = folder(&[("node.yml", "# see node.d\n"), ("node.d/a.yml", GOOD)]);
+    assert_eq!(read(&dir).unwrap().environment, "production");
+    assert!(is_configured(&dir.path().join("node.yml")).unwrap());
+}
+
+/// The file that the package brings: it says nothing, explains everything, and what it shows works.
+#[test]
+fn the_shipped_settings_set_nothing_and_show_every_setting() {
+    let shipped = include_str!("../../packaging/node.yml");
+    let dir = folder(&[("node.yml", shipped)]);
+    assert!(read(&dir).unwrap_err().contains("not configured yet"));
+
+    let sample = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+    let shown: String = shipped
+        .lines()
+        .filter_map(|line| match line.strip_prefix('#') {
+            Some(rest) if sample(line) || rest.starts_with("  ") => Some(format!("{rest}\n")),
+            _ => None,
+        })
+        .collect();
+    let dir = folder(&[("node.yml", &shown)]);
+    let settings = read(&dir).unwrap();
+    assert_eq!(settings.roles, ["app"]);
+    assert!(settings.attributes.get("apps").is_some());
+    let schema = serde_json::to_value(schemars::schema_for!(Written)).unwrap();
+    let store = serde_json::to_value(schemars::schema_for!(StoreSettings)).unwrap();
+    for (schema, before) in [(schema, "\n#"), (store, "\n#  ")] {
+        for (field, _) in schema["properties"].as_object().unwrap() {
+            let line = format!("{before}{field}:");
+            assert!(
+                shipped.contains(&line),
+                "packaging/node.yml does not explain `{field}`"
+            );
+        }
+    }
 }

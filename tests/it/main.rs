@@ -13,6 +13,7 @@
 //! - [`status`]: how a host stands, as an operator reads it
 //! - [`waiting`]: what a pass waits for: another pass, a hold
 //! - [`cli`]: what every command owes to scripts and pipes
+//! - [`package`]: the manual that packages bring
 //! - [`roles`]: the shipped roles
 //! - [`tidy`]: the layout of the source itself
 //!
@@ -34,6 +35,7 @@ mod durable;
 mod gate;
 mod git_http;
 mod operate;
+mod package;
 mod privilege;
 mod processes;
 mod release_crash;

@@ -143,6 +143,15 @@ give_trueup() {
   done
 }
 
+# make_package [VERSION]: the .deb with the binary under test, as $package. Versions come out of one binary: what an
+# upgrade does is the package's work.
+make_package() {
+  package=$("$tests/../packaging/build" deb --binary "$TRUEUP" --fast ${1:+--version "$1"} 2>"$SCRATCH/package.log") ||
+    fail "a package is built" "$(cat "$SCRATCH/package.log")"
+  mv "$package" "$SCRATCH/"
+  package=$SCRATCH/${package##*/}
+}
+
 # give_server HOST ROLE <attributes: a fresh host with settings for this role, everything but its first pass. The settings
 # are in $SCRATCH/node.yml too, for commands from outside. Needs give_git_server and give_s3 before.
 give_server() {

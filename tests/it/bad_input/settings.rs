@@ -10,7 +10,7 @@ fn bad_settings_say_which_file_and_line_and_what_was_expected() {
     for (written, expected) in [
         (
             "",
-            "@ROOT@/etc/trueup/node.yml:1:1: the field `environment` is missing",
+            "this host is not configured yet: nothing is set in @ROOT@/etc/trueup/node.yml\n  hint: `sudo trueup init` sets it up; `trueup init -h` tells what it asks for",
         ),
         (
             "environment: production\n\troles: [app]\n",
@@ -79,7 +79,7 @@ fn missing_settings_say_where_they_were_looked_for_and_what_to_do() {
     fs::remove_file(host.at("/etc/trueup/node.yml")).unwrap();
     invalid(
         &host,
-        "there are no settings at @ROOT@/etc/trueup/node.yml\n  hint: write them (README, \"A real host\"), name another file with --config, or try `trueup demo`",
+        "there are no settings at @ROOT@/etc/trueup/node.yml\n  hint: make them with `trueup init`, name another file with --config, or try `trueup demo`",
     );
     fs::create_dir(host.at("/etc/trueup/node.yml")).unwrap();
     invalid(

@@ -1,0 +1,61 @@
+//! What packages bring besides the program: man pages and completions follow the command line.
+//!
+//! That a package can be installed, upgraded, removed and purged is shown on real hosts, in
+//! `tests/lab/scenarios/40-package.sh`.
+
+use clap::{Command, CommandFactory};
+
+#[path = "../../packaging/manual.rs"]
+mod manual;
+
+/// Every command that people are told about, with the words that call it.
+fn commands(above: &str, command: &Command) -> Vec<(String, Command)> {
+    let name = format!("{above}{}", command.get_name());
+    let inner = command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set());
+    let mut all: Vec<_> = inner
+        .flat_map(|inner| commands(&format!("{name} "), inner))
+        .collect();
+    all.push((name, command.clone()));
+    all
+}
+
+#[test]
+fn every_command_has_a_man_page_with_its_options_and_every_shell_completes_them() {
+    let files = manual::files().unwrap();
+    let text = |name: &str| {
+        let found = files.iter().find(|(file, _)| file == name);
+        let (_, body) = found.unwrap_or_else(|| panic!("there is no {name}"));
+        // As roff writes a dash.
+        String::from_utf8(body.clone()).unwrap().replace("\\-", "-")
+    };
+    let shells = ["bash/trueup", "zsh/_trueup", "fish/trueup.fish"].map(text);
+    let all = commands("", &trueup::cli::Cli::command());
+    assert!(all.len() > 15);
+    for (name, command) in &all {
+        let page = text(&format!("man/{}.1", name.replace(' ', "-")));
+        let about = command.get_about().unwrap().to_string();
+        let first = about.split(['`', '-', '\'']).next().unwrap();
+        assert!(page.contains(first), "{name}: {about}\n{page}");
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let Some(long) = arg.get_long() else { continue };
+            assert!(
+                page.contains(&format!("--{long}")),
+                "{name} --{long}: {page}"
+            );
+            for shell in &shells {
+                assert!(shell.contains(long), "{name} --{long}");
+            }
+        }
+        for shell in &shells {
+            assert!(shell.contains(command.get_name()), "{name}");
+        }
+    }
+    for (name, body) in &files {
+        let body = String::from_utf8_lossy(body);
+        assert!(!body.contains("demo-app"), "{name} tells of what is hidden");
+    }
+    let pages = files.iter().filter(|(name, _)| name.starts_with("man/"));
+    assert_eq!(pages.count(), all.len());
+}

@@ -1,0 +1,111 @@
+#!/bin/bash
+# 40-package: the .deb does nothing until configured, leaves a running pass alone, and goes without the apps
+# timeout: 240
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+timer() { on web systemctl is-active trueup.timer; }
+apt() { on web env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Use-Pty=0 "$@"; }
+files() { on web sh -c 'find /etc /srv /home /root /var /usr -xdev -newer /run/before \
+  -not -path "/var/lib/dpkg*" -not -path "/var/lib/apt/*" -not -path "/var/log/*" -not -path "/var/cache/*" -not -path "/var/lib/systemd*" -not -type d'; }
+ended_well() { [ "$(shown web trueup ActiveState) $(shown web trueup Result)" = "inactive success" ]; }
+another_pass() { [ "$(shown web trueup InvocationID)" != "$1" ]; }
+
+make_package 1.0-1; first=$package
+make_package 1.1-1; second=$package
+give_git_server
+give_s3
+give_server web app <<END
+packages: [nginx-light, ruby, bundler]
+apps:
+  shop:
+    repo: "git@$git_address:shop.git"
+    port: 3000
+    steps:
+      - {name: wait, run: "while [ -e /run/hold-builds ]; do sleep .1; done"}
+      - {name: install, run: bundle check}
+    assets: {run: bin/build}
+END
+# Only the package is to be there.
+on web rm -rf /usr/bin/trueup /usr/share/trueup
+on web sh -c 'mkdir /root/later; mv /etc/trueup/* /root/later/; rmdir /etc/trueup'
+lab cp "$first" web:/root/trueup_1.0-1_amd64.deb
+lab cp "$second" web:/root/trueup_1.1-1_amd64.deb
+check "v1 is published" publish "${sha[v1]}" --create
+
+# --- A fresh install
+on web touch /run/before
+code "it is installed with apt" 0 apt install /root/trueup_1.0-1_amd64.deb
+has "and says what is next" "sudo trueup init" "$said"
+same "everything it brought is its own" "" "$(files | grep -v -e /trueup -e _trueup -e /usr/share/man/man1/)"
+same "dpkg finds nothing changed" "" "$(on web dpkg --verify trueup)"
+same "node.yml is a conffile" "/etc/trueup/node.yml" "$(on web cat /var/lib/dpkg/info/trueup.conffiles)"
+code "the timer is off" 3 on web systemctl is-active trueup.timer
+same "at boot, too" disabled "$(on web systemctl is-enabled trueup.timer || :)"
+code "a pass changes nothing" 78 on web trueup converge
+has "and says what to do" "trueup init" "$said"
+code "not under systemd either" 1 on web systemctl start trueup.service
+same "no user was made" "" "$(on web getent passwd deploy || :)"
+check "its man page can be read" on web sh -c 'test -s "$(ls /usr/share/man/man1/trueup-converge.1* | head -n 1)"'
+has "bash completes its commands" "converge" "$(on web bash -c '. /usr/share/bash-completion/completions/trueup
+  COMP_WORDS=(trueup conv) COMP_CWORD=1 COMPREPLY=(); _trueup trueup conv trueup; echo "${COMPREPLY[@]}"')"
+
+# --- The unit as it is shipped does the whole work
+on web sh -c 'mv /root/later/deploy_key /etc/trueup/; mkdir /etc/trueup/node.d; mv /root/later/node.yml /etc/trueup/node.d/host.yml'
+check "the unit's definition has no mistake" on web sh -c '! systemd-analyze verify --man=no trueup.service trueup.timer 2>&1 | grep trueup'
+check "the timer is started" on web systemctl enable --now trueup.timer
+wait_for 60 "its first pass makes the host an app server" page_says web "version v1"
+wait_for 10 "and ends well" ended_well
+same "it ran in the shipped unit" "/lib/systemd/system/trueup.service" "$(shown web trueup FragmentPath | sed s,^/usr,,)"
+exposure=$(on web systemd-analyze security --no-pager trueup.service)
+echo "  ${exposure##*$'\n'}"
+on web cat /lib/systemd/system/trueup.service >"$SCRATCH/unit"
+unexplained=
+for word in $(sed -n 's/^✗ \([^ ]*\) .*/\1/p' <<<"$exposure" | sed 's/^RestrictNamespaces=.*/RestrictNamespaces/; s/CAP_//g' | tr '()|~=/' ' '); do
+  grep -qF "$word" "$SCRATCH/unit" || unexplained+=" $word"
+done
+has "there are exposures to look at" "✗ NoNewPrivileges=" "$exposure"
+same "and the unit says of each why it is left" "" "$unexplained"
+wait_for 60 "the timer comes again by itself" another_pass "$(shown web trueup InvocationID)"
+wait_for 10 "to a pass that ends well" ended_well
+# From here on more often than it is shipped.
+write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
+on web sh -c 'systemctl daemon-reload; systemctl restart trueup.timer'
+
+# --- An upgrade in the middle of a pass
+on web touch /run/hold-builds
+check "v2 is published" publish "${sha[v2]}"
+wait_for 60 "the timer's pass builds it" on web pgrep -f hold-builds
+pass=$(shown web trueup MainPID)
+check "the package is upgraded meanwhile" apt install /root/trueup_1.1-1_amd64.deb
+same "to the new version" 1.1-1 "$(on web dpkg-query -W -f '${Version}' trueup)"
+same "the pass is the same one, and still at it" "$pass activating" "$(shown web trueup MainPID) $(shown web trueup ActiveState)"
+same "the timer is armed" active "$(timer)"
+on web rm /run/hold-builds
+wait_for 30 "it deploys v2" page_says web "version v2"
+wait_for 10 "and ends well" ended_well
+same "in one release" 2 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
+check "v1 is published again" publish "${sha[v1]}"
+wait_for 60 "the timer takes it up" page_says web "version v1"
+
+# --- An operator who stopped the timer on purpose
+check "an operator stops the timer" on web systemctl stop trueup.timer
+check "the package is installed again" apt install --reinstall /root/trueup_1.1-1_amd64.deb
+code "the timer stays stopped" 3 timer
+
+# --- Removed, it leaves the apps; purged, nothing of itself
+check "the timer is started again" on web systemctl start trueup.timer
+puma=$(shown web puma-shop InvocationID) nginx=$(shown web nginx InvocationID)
+check "the package is removed" apt remove trueup
+code "the timer is gone" 4 on web systemctl status trueup.timer
+page_says web "version v1" || fail "the app serves" "$(page web)"
+same "with the same processes" "$puma $nginx" "$(shown web puma-shop InvocationID) $(shown web nginx InvocationID)"
+same "its settings stay" "deploy_key node.d node.yml" "$(on web sh -c 'cd /etc/trueup; echo *')"
+check "the package is installed again" apt install /root/trueup_1.1-1_amd64.deb
+same "a configured host goes on by itself" "active enabled" "$(timer) $(on web systemctl is-enabled trueup.timer)"
+check "the package is purged" apt purge trueup
+same "nothing of it is left" "" "$(on web sh -c 'ls -d /etc/trueup /var/lib/trueup /var/log/trueup /run/trueup /usr/share/trueup /usr/bin/trueup /etc/systemd/system/*/trueup* 2>/dev/null' || :)"
+page_says web "version v1" || fail "the app serves" "$(page web)"
+same "and all its releases stay" 2 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
+check "it starts again without trueup" on web systemctl restart puma-shop nginx
+wait_for 20 "and serves" page_says web "version v1"
