@@ -24,6 +24,7 @@
 //! | [`resource`] | the trait that every kind implements, and the values around it |
 //! | [`kinds`] | the list of kinds, one file each |
 //! | [`release`] | the pipeline behind the kind `release`, one stage per file |
+//! | [`checks`] | whether what a pass relies on works from here: the store, the git servers |
 //! | [`ports`] | the host: filesystem, children, accounts, packages, services, store, http, clock |
 //! | [`yaml`], [`problem`], [`exit`] | input with places, what is wrong with it, how a command ended |
 //!
@@ -52,6 +53,7 @@
 //! tree that is rendered before it is typed, and every error here names its file, line and field.
 
 pub mod apply;
+pub mod checks;
 pub mod cli;
 pub mod desired;
 pub mod digest;

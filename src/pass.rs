@@ -155,6 +155,11 @@ pub struct Session {
 impl Session {
     pub fn open(places: &Places, stop: StopFlag) -> Result<Session, PassError> {
         let settings = settings::load(&places.config, &places.share)?;
+        Session::with(settings, places, stop)
+    }
+
+    /// The same with settings that may not be in force yet.
+    pub fn with(settings: Settings, places: &Places, stop: StopFlag) -> Result<Session, PassError> {
         let root = Rc::new(Root::at(&places.root)?);
         let accounts = Rc::new(Accounts::default());
         let exec = Rc::new(Exec);

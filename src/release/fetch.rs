@@ -74,9 +74,14 @@ pub(super) struct Fetch<'a> {
 
 impl<'a> Fetch<'a> {
     pub(super) fn new(d: &'a Deployment<'a>) -> Result<Fetch<'a>, Failure> {
+        Fetch::knowing(d, &[])
+    }
+
+    /// Believes these lines of `known_hosts` besides those of the host.
+    pub(super) fn knowing(d: &'a Deployment<'a>, known: &[String]) -> Result<Fetch<'a>, Failure> {
         let begun = d.host.clock.tick();
         let connect = CONNECT.min(d.spec.fetch_timeout());
-        let ssh = d.spec.repo.ssh().map(|_| Ssh::new(d, connect));
+        let ssh = d.spec.repo.ssh().map(|_| Ssh::new(d, connect, known));
         Ok(Fetch {
             d,
             ssh: ssh.transpose()?,
@@ -121,6 +126,37 @@ impl<'a> Fetch<'a> {
             self.end(self.troubled(trouble));
         }
         fetched
+    }
+
+    /// Asks which refs there are, and counts them.
+    pub(super) fn refs(&self) -> Result<usize, Failure> {
+        let call = Call {
+            way: self.way(),
+            patience: self.patience(),
+            trouble: None,
+        };
+        let (listed, trouble) = line::during(call, || {
+            let mut remote = git2::Remote::create_detached(self.d.spec.repo.url())?;
+            let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
+            Ok(connection.list()?.len())
+        });
+        listed.map_err(|error: git2::Error| match (self.ended(), trouble) {
+            (Some(failure), _) => failure,
+            (None, Some(trouble)) => self.troubled(trouble),
+            (None, None) => self.explain(&error),
+        })
+    }
+
+    /// The line of `known_hosts` for the key that the server shows, if it is one that nothing here
+    /// knows.
+    pub(super) fn unknown_server(&self) -> Result<Option<String>, Failure> {
+        let (Some(ssh), Some(server)) = (&self.ssh, self.d.spec.repo.ssh()) else {
+            return Ok(None);
+        };
+        let shown = ssh
+            .line_for(server, self.patience())
+            .map_err(|error| Failure::new(format!("cannot run `ssh`: {error}")))?;
+        Ok((!shown.is_empty() && !ssh.knows(&shown)).then_some(shown))
     }
 
     fn way(&self) -> Way {

@@ -42,6 +42,7 @@ mod names;
 mod orders;
 mod pipeline;
 mod private;
+mod reach;
 mod record;
 mod repo;
 mod rollback;
@@ -69,6 +70,7 @@ pub use layout::Layout;
 pub use log::{Past, past};
 pub use orders::{Barred, Orders, Pin};
 pub use private::{BuiltPrivate, Private, build_private, resolve};
+pub use reach::{reach, unknown_server};
 pub use record::{Active, Record, Trial, active};
 pub use repo::Repo;
 pub use rollback::{Chosen, Refused, choose, lift, pin, unpin};
@@ -134,9 +136,12 @@ impl<'a> Deployment<'a> {
 
 /// For what is about the app and about no sha in particular: the wanted one stands in.
 fn of_app<'a>(spec: &'a Spec, host: &'a Host) -> Result<Deployment<'a>, Failure> {
-    let none = || Sha::parse(&"0".repeat(40)).expect("git's own name for no commit at all");
-    let sha = spec.wanted.clone().unwrap_or_else(none);
+    let sha = spec.wanted.clone().unwrap_or_else(nobody);
     Deployment::new(spec, &sha, host)
+}
+
+fn nobody() -> Sha {
+    Sha::parse(&"0".repeat(40)).expect("git's own name for no commit at all")
 }
 
 /// Makes `sha` the active release: a whole release of it that is there, or a new one. It is on

@@ -10,6 +10,7 @@ mod context;
 mod expand;
 mod explain;
 mod interpolate;
+mod lists;
 mod names;
 mod parameters;
 mod render;
@@ -21,6 +22,7 @@ mod tests;
 pub use catalog::{Catalog, Resource};
 pub use expand::{Expanded, expand};
 pub use explain::{Explanation, Layer, explain};
+pub use lists::{List, lists};
 pub use render::Renderer;
 #[cfg(test)]
 pub(crate) use schema::reference;

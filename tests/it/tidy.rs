@@ -46,6 +46,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "apply", "desired", "exit", "owed", "plan", "ports", "resource", "role",
         ],
     ),
+    // What a pass relies on, asked apart from any.
+    (
+        "checks",
+        &["desired", "ports", "problem", "release", "resource"],
+    ),
     // It knows one kind by its type, the release: operators work with an app's releases by name.
     (
         "pass",
@@ -59,8 +64,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "apply", "desired", "exit", "facts", "pass", "ports", "problem", "release", "report",
-            "resource", "role", "settings",
+            "apply", "checks", "desired", "exit", "facts", "pass", "ports", "problem", "release",
+            "report", "resource", "role", "settings", "yaml",
         ],
     ),
     ("lib", &[]),

@@ -19,6 +19,9 @@ use crate::resource::Failure;
 /// No `known_hosts` is larger, in bytes.
 const MAX_KNOWN_HOSTS: usize = 4 << 20;
 
+/// What people call the lines that are no file.
+const GIVEN: &str = "known_hosts";
+
 /// What `ssh` is run with.
 #[derive(Debug)]
 pub(super) struct Ssh {
@@ -45,7 +48,12 @@ pub(super) enum Meant {
 }
 
 impl Ssh {
-    pub(super) fn new(d: &Deployment<'_>, connect: Duration) -> Result<Ssh, Failure> {
+    /// `given`: lines to believe besides the host's own.
+    pub(super) fn new(
+        d: &Deployment<'_>,
+        connect: Duration,
+        given: &[String],
+    ) -> Result<Ssh, Failure> {
         let key = d.spec.deploy_key.as_deref();
         let key = key.map(|path| deploy_key::read(path, d.host)).transpose()?;
         let key = key.map(|key| hand_over(key.as_bytes())).transpose()?;
@@ -58,10 +66,25 @@ impl Ssh {
             let copy = text.map(|text| hand_over(&text)).transpose()?;
             Ok((file, copy))
         });
+        let mut known: Vec<_> = known.collect::<Result<_, Failure>>()?;
+        if !given.is_empty() {
+            let copy = hand_over(format!("{}\n", given.join("\n")).as_bytes())?;
+            known.insert(0, (GIVEN.into(), Some(copy)));
+        }
         Ok(Ssh {
             key,
-            known: known.collect::<Result<_, Failure>>()?,
+            known,
             connect,
+        })
+    }
+
+    /// Whether the key of this line of `known_hosts`, without the server's name, is in one of them.
+    pub(super) fn knows(&self, line: &str) -> bool {
+        let key = line.split_once(' ').map_or(line, |(_, key)| key);
+        let mut copies = self.known.iter().filter_map(|(_, copy)| copy.as_ref());
+        copies.any(|copy| {
+            let text = copy.read().unwrap_or_default();
+            String::from_utf8_lossy(&text).contains(key)
         })
     }
 
@@ -193,12 +216,14 @@ impl Ssh {
 fn users_files(d: &Deployment<'_>) -> Result<Vec<PathBuf>, Failure> {
     let host: &Host = d.host;
     let user = d.spec.user.as_deref().unwrap_or("root");
-    let user = host.accounts.user(&host.root, user)?;
-    let home = user.map_or_else(|| PathBuf::from("/root"), |user| user.home);
-    Ok(vec![
-        home.join(".ssh/known_hosts"),
-        "/etc/ssh/ssh_known_hosts".into(),
-    ])
+    let home = match host.accounts.user(&host.root, user)? {
+        Some(user) => Some(user.home),
+        // A sandbox need not list root; whoever else is not there yet has no files either.
+        None => (user == "root").then(|| "/root".into()),
+    };
+    let own = home.map(|home: PathBuf| home.join(".ssh/known_hosts"));
+    let everybodys = PathBuf::from("/etc/ssh/ssh_known_hosts");
+    Ok(own.into_iter().chain([everybodys]).collect())
 }
 
 fn hand_over(bytes: &[u8]) -> Result<Handed, Failure> {

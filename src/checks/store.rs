@@ -1,0 +1,128 @@
+//! Whether the store answers, and what its manifest says about the apps of a host.
+
+use super::Check;
+use crate::desired::Manifest;
+use crate::ports::store::{Fetched, Store, StoreError};
+use crate::problem::Problem;
+
+/// Reads the manifest `key`. With it come lines about the apps that `environment` does not name.
+pub fn store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -> Vec<Check> {
+    let address = store.address();
+    let about = format!("store {address}");
+    let body = match store.get(key, None) {
+        Ok(Fetched::Object(object)) => object.body,
+        Ok(Fetched::Missing | Fetched::Unchanged) => {
+            return vec![
+                Check::good(about, "answers"),
+                nothing_yet(
+                    format!("there is no {key} in {address} yet"),
+                    environment,
+                    apps,
+                ),
+            ];
+        }
+        Err(error) => return vec![Check::bad(about, explained(&error))],
+    };
+    let mut checks = vec![Check::good(about, "answers")];
+    let manifest = match Manifest::parse(&format!("{address}/{key}"), &body) {
+        Ok(manifest) => manifest,
+        Err(problem) => {
+            checks.push(Check::bad("manifest", problem));
+            return checks;
+        }
+    };
+    let named = manifest.environments.get(environment);
+    let missing: Vec<String> = apps
+        .iter()
+        .filter(|app| named.is_none_or(|named| !named.contains_key(*app)))
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "{key} does not name {} in {environment}",
+            missing.join(", ")
+        );
+        checks.push(nothing_yet(what, environment, &missing));
+    }
+    for app in apps {
+        match named.and_then(|named| named.get(app)) {
+            Some(Ok(entry)) => checks.push(Check::good(
+                "manifest",
+                format!("{app} is to be at {} in {environment}", entry.sha.short()),
+            )),
+            Some(Err(problem)) => checks.push(Check::bad("manifest", problem.clone())),
+            None => {}
+        }
+    }
+    checks
+}
+
+fn nothing_yet(what: String, environment: &str, apps: &[String]) -> Check {
+    let app = apps.first().map_or("APP", String::as_str);
+    let hint =
+        format!("`trueup publish {environment} {app}=SHA --create` says which sha it is to be at");
+    Check::note("manifest", Problem::new(what).hint(hint))
+}
+
+fn explained(error: &StoreError) -> Problem {
+    let problem = Problem::new(error.to_string());
+    match error {
+        StoreError::Unreachable { .. } => {
+            problem.hint("look at the address, the region, the network and firewalls")
+        }
+        StoreError::Refused { .. } => problem.hint(
+            "look at the bucket's name and at the credentials: the environment, root's ~/.aws, or the role of this instance",
+        ),
+        StoreError::TooLarge { .. } | StoreError::Settings(_) => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+    use crate::ports::store::{MemoryStore, When};
+
+    fn said(store_: &MemoryStore) -> Vec<String> {
+        let apps = ["blog".to_owned(), "shop".to_owned()];
+        let checks = store(store_, "sha_number.yml", "production", &apps);
+        let line = |check: &Check| match &check.verdict {
+            Verdict::Good { said } => format!("good {}: {said}", check.about),
+            Verdict::Note(problem) => format!("note {}: {problem}", check.about),
+            Verdict::Bad(problem) => format!("bad {}: {problem}", check.about),
+        };
+        checks.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_store_tells_what_it_wants_of_this_host_and_what_is_not_there_yet() {
+        let memory = MemoryStore::new();
+        let lines = said(&memory);
+        assert!(lines[0].starts_with("good store "), "{lines:?}");
+        assert!(
+            lines[1].contains("no sha_number.yml")
+                && lines[1].contains("trueup publish production blog=SHA --create"),
+            "{lines:?}"
+        );
+        let sha = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
+        let put = |body: &str| memory.put("sha_number.yml", body.as_bytes(), When::Always);
+        put(&format!("production: {{shop: {sha}}}\n")).unwrap();
+        let lines = said(&memory);
+        assert!(
+            lines[1].starts_with("note manifest: sha_number.yml does not name blog in production"),
+            "{lines:?}"
+        );
+        assert_eq!(
+            lines[2],
+            "good manifest: shop is to be at 4f2c9d0 in production"
+        );
+        put("production: [\n").unwrap();
+        assert!(said(&memory)[1].starts_with("bad manifest: "));
+        memory.set_unreachable(true);
+        let lines = said(&memory);
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("bad store "),
+            "{lines:?}"
+        );
+    }
+}
