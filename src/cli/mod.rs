@@ -8,6 +8,7 @@ mod exec;
 mod facts;
 mod hands;
 mod history;
+mod init;
 mod logging;
 mod output;
 mod plan;
@@ -51,6 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
     match command {
+        Command::Init(args) => init::run(*args, places, output),
         Command::Converge(args) => converge::run(&args, places, output),
         Command::Plan(args) => plan::run(&args, places, output),
         Command::Status => status::run(places, output),

@@ -17,3 +17,10 @@ pub use decode::decode;
 pub use edit::{Draft, Place};
 pub use node::{Entry, Kind, Node, Style};
 pub use parse::{Limits, parse};
+
+/// An entry of the outermost map as lines of YAML, without a line break at the end.
+pub fn entry(name: &str, value: &serde_json::Value) -> String {
+    write::entry(name, value, 0, 2, "\n")
+        .trim_start()
+        .to_owned()
+}

@@ -53,6 +53,10 @@ pub(super) fn flow(value: &Value) -> String {
             let entries: Vec<String> = map.iter().map(|(k, v)| flow_entry(k, v)).collect();
             format!("{{{}}}", entries.join(", "))
         }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(flow).collect();
+            format!("[{}]", items.join(", "))
+        }
         value => scalar(value, Quotes::AsNeeded),
     }
 }

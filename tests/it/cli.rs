@@ -52,6 +52,28 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
     let top = help(&[]);
     for (command, own) in [
         (
+            "init",
+            &[
+                "--env",
+                "--role",
+                "--store",
+                "--region",
+                "--endpoint",
+                "--path-style",
+                "--manifest",
+                "--node",
+                "--tag",
+                "--app",
+                "--set",
+                "--deploy-key",
+                "--known-host",
+                "--save-credentials",
+                "--unchecked",
+                "--no-timer",
+                "--force",
+            ][..],
+        ),
+        (
             "converge",
             &[
                 "--force",
@@ -60,7 +82,7 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
                 "--lift-quarantine",
                 "--wait",
                 "--no-wait",
-            ][..],
+            ],
         ),
         ("exec", &["--release", "--"]),
         ("plan", &["--only", "--explain"]),

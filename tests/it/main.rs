@@ -9,6 +9,7 @@
 //! - [`gate`]: releases that do not work in service
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
+//! - [`init`]: how a host is set up
 //! - [`operate`]: what an operator does with releases at a host
 //! - [`status`]: how a host stands, as an operator reads it
 //! - [`waiting`]: what a pass waits for: another pass, a hold
@@ -34,6 +35,7 @@ mod crash;
 mod durable;
 mod gate;
 mod git_http;
+mod init;
 mod operate;
 mod package;
 mod privilege;

@@ -1,0 +1,208 @@
+//! What `trueup init` is told, by options or at a terminal, as settings.
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::args::InitArgs;
+use crate::ports::root::Root;
+use crate::ports::store::StoreSettings;
+use crate::problem::Problem;
+use crate::role::List;
+use crate::yaml::{self, Limits};
+
+/// No file that a value comes from is larger, in bytes.
+const MAX_VALUE: usize = 64 << 10;
+
+/// Everything that the settings will say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers {
+    pub environment: String,
+    pub roles: Vec<String>,
+    pub tags: Map<String, Value>,
+    pub node: Option<String>,
+    pub store: Map<String, Value>,
+    pub manifest: Option<String>,
+    pub attributes: Map<String, Value>,
+}
+
+impl Answers {
+    /// `lists` are those of the roles: an app goes where a role looks for it.
+    pub fn new(args: &InitArgs, lists: &[List]) -> Result<Answers, Problem> {
+        let store = StoreSettings {
+            url: args.store.clone().unwrap_or_default(),
+            region: args.region.clone(),
+            endpoint: args.endpoint.clone(),
+            path_style: args.path_style,
+        };
+        let mut answers = Answers {
+            environment: args.env.clone().unwrap_or_default(),
+            roles: args.role.clone(),
+            node: args.node.clone(),
+            manifest: args.manifest.clone(),
+            store: as_map(serde_json::to_value(store).unwrap_or_default()),
+            ..Answers::default()
+        };
+        // What is not said is not written.
+        answers.store.retain(|_, value| *value != json!(false));
+        for word in &args.tag {
+            let (key, value) = split(word, "--tag", "KEY=VALUE, as in `zone=eu-west-1a`")?;
+            answers.tags.insert(key.to_owned(), json!(value));
+        }
+        for word in &args.app {
+            let (name, repo) = split(
+                word,
+                "--app",
+                "NAME=REPO, as in `shop=git@github.com:acme/shop.git`",
+            )?;
+            let list = list_of_apps(lists)?;
+            answers.set(&[&list.name, name, "repo"], json!(repo), "--app")?;
+        }
+        if !args.known_host.is_empty() {
+            answers.know(&args.known_host)?;
+        }
+        for word in &args.set {
+            let form = "KEY=VALUE, as in `apps.shop.port=3000`";
+            let (key, value) = split(word, "--set", form)?;
+            let path: Vec<&str> = key.split('.').collect();
+            if path.iter().any(|part| part.is_empty()) {
+                return Err(Problem::new(format!("--set: `{key}` is no key"))
+                    .hint("keys are dotted, from the parameter inwards: `apps.shop.port`"));
+            }
+            answers.set(&path, value_of(key, value)?, "--set")?;
+        }
+        Ok(answers)
+    }
+
+    /// More servers whose keys are known, as lines of `known_hosts`.
+    pub fn know(&mut self, lines: &[String]) -> Result<(), Problem> {
+        let lines = lines.iter().flat_map(|lines| lines.lines());
+        let lines = lines
+            .map(str::trim)
+            .filter(|line| !line.starts_with('#') && !line.is_empty());
+        let known = self
+            .attributes
+            .entry("known_hosts")
+            .or_insert_with(|| json!([]));
+        let Value::Array(known) = known else {
+            return Err(Problem::new(
+                "--known-host goes with no `--set known_hosts=…`",
+            ));
+        };
+        for line in lines {
+            if line.split_ascii_whitespace().count() < 3 {
+                return Err(Problem::new(format!(
+                    "--known-host: `{line}` is no line of known_hosts; expected a name, a kind of key and a key"
+                ))
+                .hint("`ssh-keyscan github.com` prints such lines"));
+            }
+            if !known.iter().any(|other| other == line) {
+                known.push(json!(line));
+            }
+        }
+        Ok(())
+    }
+
+    /// As they stand in `node.yml`, in its order.
+    pub fn settings(&self) -> Vec<(&'static str, Value)> {
+        let mut settings = vec![
+            ("environment", json!(self.environment)),
+            ("roles", json!(self.roles)),
+        ];
+        let mut add = |key, value: Value, there| {
+            if there {
+                settings.push((key, value));
+            }
+        };
+        add("tags", json!(self.tags), !self.tags.is_empty());
+        add("node", json!(self.node), self.node.is_some());
+        add("store", json!(self.store), true);
+        add("manifest", json!(self.manifest), self.manifest.is_some());
+        let attributes = &self.attributes;
+        add("attributes", json!(attributes), !attributes.is_empty());
+        settings
+    }
+
+    /// Whether something in the attributes is nobody else's business.
+    pub fn has_secrets(&self) -> bool {
+        fn secret((key, value): (&String, &Value)) -> bool {
+            let key = key.to_lowercase();
+            let words = ["secret", "password", "token", "private_key", "credential"];
+            words.iter().any(|word| key.contains(word))
+                || value.as_object().is_some_and(|map| map.iter().any(secret))
+        }
+        self.attributes.iter().any(secret)
+    }
+
+    fn set(&mut self, path: &[&str], value: Value, option: &str) -> Result<(), Problem> {
+        let Some((last, above)) = path.split_last() else {
+            return Ok(());
+        };
+        let mut map = &mut self.attributes;
+        for part in above {
+            let inner = map.entry(*part).or_insert_with(|| json!({}));
+            let Value::Object(inner) = inner else {
+                return Err(Problem::new(format!(
+                    "{option}: `{}` is set to a value and to something in it",
+                    path.join(".")
+                )));
+            };
+            map = inner;
+        }
+        map.insert((*last).to_owned(), value);
+        Ok(())
+    }
+}
+
+fn as_map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn split<'w>(word: &'w str, option: &str, form: &str) -> Result<(&'w str, &'w str), Problem> {
+    word.split_once('=')
+        .filter(|(key, value)| !key.is_empty() && !value.is_empty())
+        .ok_or_else(|| Problem::new(format!("{option}: `{word}` is not {form}")))
+}
+
+/// A value as YAML reads it; `@FILE` is what stands in a file, as text.
+fn value_of(key: &str, text: &str) -> Result<Value, Problem> {
+    let Some(file) = text.strip_prefix('@') else {
+        let node = yaml::parse(&format!("--set {key}"), text.as_bytes(), Limits::default())?;
+        return Ok(node.to_json());
+    };
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    let unread = |why: String| Problem::new(format!("--set {key}: {why}"));
+    let body = Root::real()
+        .and_then(|root| root.read(&path, MAX_VALUE))
+        .map_err(|error| unread(error.to_string()))?
+        .ok_or_else(|| unread(format!("there is no file {}", path.display())))?;
+    let text = String::from_utf8(body)
+        .map_err(|_| unread(format!("{} is not text in UTF-8", path.display())))?;
+    Ok(json!(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// The one list of these roles whose items have a repository.
+pub(super) fn list_of_apps(lists: &[List]) -> Result<&List, Problem> {
+    let has_repo = |list: &&List| list.settings.iter().any(|(name, _)| name == "repo");
+    let found: Vec<&List> = lists.iter().filter(has_repo).collect();
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(
+            Problem::new("--app: no role given deploys apps from a repository")
+                .hint("such as `--role app`; parameters of other roles are set by --set"),
+        ),
+        [first, ..] => Err(Problem::new(format!(
+            "--app: the roles {} deploy apps",
+            found
+                .iter()
+                .map(|list| list.role.as_str())
+                .collect::<Vec<_>>()
+                .join(" and ")
+        ))
+        .hint(format!(
+            "say which, as in `--set {}.NAME.repo=REPO`",
+            first.name
+        ))),
+    }
+}

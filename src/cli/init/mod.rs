@@ -1,0 +1,369 @@
+//! `trueup init`: say what this host is, look whether that works, write it down, start the timer.
+
+mod answers;
+mod ask;
+mod credentials;
+mod text;
+mod timer;
+
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use self::answers::Answers;
+use super::args::InitArgs;
+use super::{Output, edge};
+use crate::checks::{self, Check, Verdict};
+use crate::exit::Exit;
+use crate::pass::{PassError, Places, Session};
+use crate::ports::exec::StopFlag;
+use crate::ports::root::{Attrs, Root};
+use crate::problem::Problem;
+use crate::release;
+use crate::role;
+use crate::settings::{self, Library, Settings};
+
+/// Where the deploy key is put, on the host.
+const KEY: &str = "/etc/trueup/deploy_key";
+
+/// Where it is until everything was looked at.
+const NEW_KEY: &str = "/etc/trueup/deploy_key.new";
+
+/// No private key is longer, in bytes.
+const MAX_KEY: usize = 64 << 10;
+
+/// The document of `init --json`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    outcome: Exit,
+    checks: &'a [Check],
+    /// The files; empty when a check failed.
+    written: &'a [String],
+    /// Whether the timer runs now.
+    timer: bool,
+}
+
+pub(super) fn run(
+    mut args: InitArgs,
+    places: &Places,
+    output: &Output,
+) -> Result<Exit, edge::Error> {
+    let root = Rc::new(Root::at(&places.root)?);
+    if root.is_real() && !root.privileged() {
+        return Err(edge::Error::Usage(
+            Problem::new("`trueup init` on this host needs root")
+                .hint("`sudo trueup init`, or `--root DIR` for a sandbox"),
+        ));
+    }
+    let configured = settings::is_configured(&places.config).map_err(input)?;
+    if configured && !args.force {
+        return Err(edge::Error::Usage(
+            Problem::new(format!("{} is configured already", places.config.display())).hint(
+                "change it by hand, or begin anew with --force: the old file is kept beside it",
+            ),
+        ));
+    }
+    let library = library(places);
+    let lists = if args.env.is_none() || args.role.is_empty() || args.store.is_none() {
+        if !ask::somebody() || output.json {
+            return Err(edge::Error::Usage(missing(&args)));
+        }
+        ask::complete(&mut args, &library).map_err(input)?
+    } else {
+        role::lists(&library, &args.role).map_err(input)?
+    };
+    let mut answers = Answers::new(&args, &lists).map_err(edge::Error::Usage)?;
+    let mut work = Work {
+        root: root.clone(),
+        args: &args,
+        places,
+        output,
+        checks: Vec::new(),
+        written: Vec::new(),
+    };
+    let done = work.all(&mut answers);
+    if args.deploy_key.is_some() {
+        // What is left of it when something was not as it should be.
+        root.remove(Path::new(NEW_KEY))?;
+    }
+    let timer = done?;
+    work.report(timer)
+}
+
+/// Where roles and templates are looked up once the settings are in place.
+fn library(places: &Places) -> Library {
+    let base = places.config.parent().unwrap_or(Path::new("/")).to_owned();
+    Library {
+        folders: vec![base, places.share.clone()],
+    }
+}
+
+fn input(problem: Problem) -> edge::Error {
+    edge::Error::Input(problem.into())
+}
+
+fn missing(args: &InitArgs) -> Problem {
+    let options = [
+        ("--env", args.env.is_none()),
+        ("--role", args.role.is_empty()),
+        ("--store", args.store.is_none()),
+    ];
+    let missing = options.iter().filter(|(_, missing)| *missing);
+    let missing: Vec<&str> = missing.map(|(option, _)| *option).collect();
+    Problem::new(format!(
+        "init needs {}, and there is no terminal to ask at",
+        missing.join(", ")
+    ))
+    .hint("as in `trueup init --env production --role app --store s3://acme-deploys --region eu-west-1`")
+}
+
+/// One run of it.
+struct Work<'a> {
+    root: Rc<Root>,
+    args: &'a InitArgs,
+    places: &'a Places,
+    output: &'a Output,
+    checks: Vec<Check>,
+    written: Vec<String>,
+}
+
+impl Work<'_> {
+    /// Looks, and if all is well writes and starts. Whether the timer runs then.
+    fn all(&mut self, answers: &mut Answers) -> Result<bool, edge::Error> {
+        let root = self.root.clone();
+        let key = self.args.deploy_key.as_deref();
+        let key = key.map(read_key).transpose()?;
+        if let Some(key) = &key {
+            root.make_dirs(Path::new("/etc/trueup"), &Attrs::mode(0o755))?;
+            root.replace(Path::new(NEW_KEY), key, &Attrs::mode(0o600))?;
+        }
+        let kept = self.look(answers, key.is_some())?;
+        if self.checks.iter().any(Check::is_bad) {
+            return Ok(false);
+        }
+        if key.is_some() {
+            root.rename(Path::new(NEW_KEY), Path::new(KEY))?;
+            self.written
+                .push(root.outside(Path::new(KEY)).display().to_string());
+        }
+        if let Some(kept) = kept {
+            credentials::keep(&root, &kept)?;
+            self.written.push(credentials::FILE.to_owned());
+        }
+        self.write(answers)?;
+        if !root.is_real() || self.args.no_timer {
+            return Ok(false);
+        }
+        let started = timer::start(&root);
+        let runs = started.is_ok();
+        let note = |problem| Check::note("timer", problem);
+        self.checks.extend(started.err().map(note));
+        Ok(runs)
+    }
+
+    /// The settings that these answers make, held against roles and templates.
+    fn session(&self, answers: &Answers, key: Option<&str>) -> Result<Session, edge::Error> {
+        let settings = settings::take(
+            &self.places.config,
+            self.text(answers, key).as_bytes(),
+            &self.places.share,
+        )?;
+        Ok(Session::with(settings, self.places, StopFlag::default())?)
+    }
+
+    fn text(&self, answers: &Answers, key: Option<&str>) -> String {
+        let mut answers = answers.clone();
+        if let Some(key) = key {
+            let key = serde_json::Value::from(key);
+            answers.attributes.shift_insert(0, "deploy_key".into(), key);
+        }
+        text::filled(text::SHIPPED, &answers.settings())
+    }
+
+    /// Every check there is; credentials that are to be kept.
+    fn look(
+        &mut self,
+        answers: &mut Answers,
+        has_key: bool,
+    ) -> Result<Option<String>, edge::Error> {
+        let mut session = self.session(answers, has_key.then_some(NEW_KEY))?;
+        let resources = session.validate()?;
+        let (roles, node) = (session.settings.roles.join(", "), session.node().to_owned());
+        self.checks.push(Check::good(
+            "settings",
+            format!("{roles} describe {resources} resources for {node}"),
+        ));
+        if self.args.unchecked {
+            return Ok(None);
+        }
+        if ask::somebody() && !self.output.json {
+            for line in strangers(&session)? {
+                if ask::is_its_key(&line).map_err(edge::Error::Usage)? {
+                    answers.know(&[line]).map_err(edge::Error::Usage)?;
+                }
+            }
+            session = self.session(answers, has_key.then_some(NEW_KEY))?;
+        }
+        let apps = session.apps()?;
+        let names: Vec<String> = apps.all().iter().map(|app| app.spec.app.clone()).collect();
+        let store = session.store()?;
+        let Settings {
+            manifest,
+            environment,
+            ..
+        } = &session.settings;
+        self.checks
+            .extend(checks::store(store.as_ref(), manifest, environment, &names));
+        let known = known_hosts(&session.settings)?;
+        for app in apps.all() {
+            self.checks
+                .push(checks::git(app.spec, &session.host, &known));
+        }
+        self.credentials(&session.settings)
+    }
+
+    fn credentials(&mut self, settings: &Settings) -> Result<Option<String>, edge::Error> {
+        let ours = credentials::in_environment();
+        let (Some(text), true) = (ours, settings.store.url.starts_with("s3://")) else {
+            return Ok(None);
+        };
+        let there = credentials::are_kept(&self.root)?;
+        match (self.args.save_credentials, there) {
+            (true, false) => Ok(Some(text)),
+            (true, true) => {
+                let problem = Problem::new(format!("{} is there already", credentials::FILE))
+                    .hint("make it right by hand, and leave --save-credentials away");
+                self.checks.push(Check::bad("credentials", problem));
+                Ok(None)
+            }
+            (false, true) => Ok(None),
+            (false, false) => {
+                let problem = Problem::new(
+                    "the keys for the store are in the environment of this shell, which the timer does not have",
+                )
+                .hint(format!("--save-credentials keeps them in {}", credentials::FILE));
+                self.checks.push(Check::note("credentials", problem));
+                Ok(None)
+            }
+        }
+    }
+
+    fn write(&mut self, answers: &Answers) -> Result<(), edge::Error> {
+        let config = &self.places.config;
+        let real = Root::real()?;
+        if let Some(base) = config.parent() {
+            real.make_dirs(base, &Attrs::mode(0o755))?;
+        }
+        let key = self.args.deploy_key.as_ref().map(|_| KEY);
+        let body = self.text(answers, key);
+        // Whoever may log in may look how the host stands, but for secrets.
+        let mode = if answers.has_secrets() { 0o600 } else { 0o644 };
+        let before = real.read(config, 1 << 20)?;
+        if let Some(before) = before.filter(|_| self.args.force) {
+            let old = config.with_extension("yml.old");
+            real.replace(&old, &before, &Attrs::mode(0o600))?;
+            self.written.push(old.display().to_string());
+        }
+        real.replace(config, body.as_bytes(), &Attrs::mode(mode))?;
+        let secret = match mode {
+            0o600 => " (for root's eyes only: it holds secrets)",
+            _ => "",
+        };
+        self.written.push(format!("{}{secret}", config.display()));
+        Ok(())
+    }
+
+    fn report(self, timer: bool) -> Result<Exit, edge::Error> {
+        let Work {
+            output,
+            checks,
+            written,
+            ..
+        } = self;
+        let bad = checks.iter().any(Check::is_bad);
+        let outcome = if bad { Exit::Failed } else { Exit::Converged };
+        if output.json {
+            output.document(&Document {
+                version: crate::report::VERSION,
+                outcome,
+                checks: &checks,
+                written: &written,
+                timer,
+            });
+            return Ok(outcome);
+        }
+        for check in &checks {
+            let about = &check.about;
+            match &check.verdict {
+                Verdict::Good { said } => {
+                    output.line(format!("{} {about}: {said}", output.paint.good("good")));
+                }
+                Verdict::Note(problem) => {
+                    output.line(format!(
+                        "{} {about}: {problem}",
+                        output.paint.changed("note")
+                    ));
+                }
+                Verdict::Bad(problem) => {
+                    output.line(format!("{} {about}: {problem}", output.paint.bad("bad")));
+                }
+            }
+        }
+        for file in &written {
+            output.line(format!("wrote {file}"));
+        }
+        if bad {
+            output.error("trueup: nothing was written; mend what is bad and run it again, or leave the checks out with --unchecked");
+        } else if timer {
+            output.line("the timer runs: the first pass begins within seconds; `trueup status` tells how it stands");
+        } else {
+            output.line("next: look with `trueup plan`, then `trueup converge`");
+        }
+        Ok(outcome)
+    }
+}
+
+/// The key, as whoever runs this may read it.
+fn read_key(file: &Path) -> Result<Vec<u8>, edge::Error> {
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let body = Root::real()?.read(&path, MAX_KEY)?;
+    body.ok_or_else(|| {
+        edge::Error::Usage(
+            Problem::new(format!("--deploy-key: there is no file {}", path.display()))
+                .hint("the private half, as `ssh-keygen -t ed25519 -N '' -f FILE` makes it"),
+        )
+    })
+}
+
+/// The lines that the role will put into `known_hosts` before it fetches.
+fn known_hosts(settings: &Settings) -> Result<Vec<String>, edge::Error> {
+    let Ok(explained) = role::explain(settings, "known_hosts") else {
+        return Ok(Vec::new());
+    };
+    let lines = explained
+        .layers
+        .last()
+        .and_then(|layer| layer.value.as_array());
+    let lines = lines.into_iter().flatten();
+    Ok(lines
+        .filter_map(|line| line.as_str().map(str::to_owned))
+        .collect())
+}
+
+/// One line for each git server that nothing here knows.
+fn strangers(session: &Session) -> Result<Vec<String>, edge::Error> {
+    let known = known_hosts(&session.settings)?;
+    let apps = session
+        .apps()
+        .map_err(|error: PassError| edge::Error::from(error))?;
+    let mut lines = Vec::new();
+    for app in apps.all() {
+        let line = release::unknown_server(app.spec, &session.host, &known);
+        lines.extend(line.map_err(super::words::failed)?);
+    }
+    lines.sort();
+    lines.dedup();
+    Ok(lines)
+}

@@ -1,0 +1,258 @@
+//! `trueup init`: what it is told becomes settings that work, and nothing is written otherwise.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::sandbox::{Ran, Sandbox};
+
+const KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\n";
+
+/// A host as after installing the package: settings that set nothing, and the shipped roles.
+struct Fresh {
+    host: Sandbox,
+    repo: String,
+}
+
+impl Fresh {
+    fn new() -> Fresh {
+        let host = Sandbox::empty();
+        host.write("/etc/trueup/node.yml", &shipped("packaging/node.yml"));
+        let repo = host.beside("shop.git");
+        let made = Command::new("git")
+            .args(["init", "-q", "--bare"])
+            .arg(&repo)
+            .status();
+        assert!(made.unwrap().success());
+        let repo = repo.display().to_string();
+        Fresh { host, repo }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.host.command(args);
+        command.env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"));
+        command
+    }
+
+    fn init(&self, more: &[&str]) -> Ran {
+        let store = self.host.fill("dir:@STORE@");
+        let app = format!("shop={}", self.repo);
+        let args = [
+            "init",
+            "--env",
+            "production",
+            "--role",
+            "app",
+            "--store",
+            &store,
+            "--app",
+            &app,
+            "--set",
+            "apps.shop.port=3000",
+        ];
+        self.host.ran(self.command(&[&args[..], more].concat()))
+    }
+
+    fn settings(&self) -> String {
+        self.host.read("/etc/trueup/node.yml")
+    }
+
+    /// All that is on the host.
+    fn files(&self) -> String {
+        crate::tree::listing(&self.host.root, &[])
+    }
+}
+
+fn shipped(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn mode(host: &Sandbox, path: &str) -> u32 {
+    fs::metadata(host.at(path)).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn what_init_is_told_becomes_settings_that_work_with_every_explanation_in_place() {
+    let fresh = Fresh::new();
+    let ran = fresh.init(&["--tag", "zone=b", "--set", "keep_releases=3"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    for said in [
+        "good settings: app describe",
+        "good store dir:",
+        "note manifest: there is no sha_number.yml",
+        "trueup publish production shop=SHA --create",
+        "note git shop: ",
+        "next: look with `trueup plan`",
+    ] {
+        assert!(ran.out.contains(said), "{said}: {ran}");
+    }
+    let settings = fresh.settings();
+    for line in [
+        "\nenvironment: production\n",
+        "\nroles: [app]\n",
+        "\ntags:\n  zone: b\n",
+        "\n#node: web-1\n",
+        "  apps:\n    shop:\n",
+        "      port: 3000\n  keep_releases: 3\n",
+    ] {
+        assert!(settings.contains(line), "{line:?}:\n{settings}");
+    }
+    let prose = |text: &str| -> Vec<String> {
+        let prose = |line: &&str| line.starts_with("# ") && !line.starts_with("#  ");
+        let lines = text.lines().filter(prose);
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(prose(&settings), prose(&shipped("packaging/node.yml")));
+    assert_eq!(mode(&fresh.host, "/etc/trueup/node.yml"), 0o644);
+    let checked = fresh.host.ran(fresh.command(&["validate"]));
+    assert_eq!(checked.code, 0, "{checked}");
+}
+
+#[test]
+fn nothing_is_written_when_something_does_not_work() {
+    let fresh = Fresh::new();
+    let before = fresh.files();
+    for (more, code, said) in [
+        (
+            &["--set", "apps.shop.repo=/nowhere.git"][..],
+            1,
+            "bad git shop: cannot fetch /nowhere.git",
+        ),
+        (&["--set", "apps.shop.prot=1"], 78, "has no setting `prot`"),
+        (&["--set", "apps.shop"], 64, "is not KEY=VALUE"),
+        (&["--set", "apps..port=1"], 64, "is no key"),
+        (&["--set", "apps=1"], 78, "apps"),
+        (
+            &["--set", "apps.shop.secrets.A=@/nowhere"],
+            64,
+            "there is no file /nowhere",
+        ),
+        (&["--tag", "zone"], 64, "--tag: `zone` is not"),
+        (
+            &["--known-host", "github.com"],
+            64,
+            "is no line of known_hosts",
+        ),
+        (
+            &["--deploy-key", "/nowhere"],
+            64,
+            "--deploy-key: there is no file",
+        ),
+        (&["--role", "nonsense"], 78, "there is no role `nonsense`"),
+        (&["--role", "web"], 64, "the roles app and web deploy apps"),
+    ] {
+        let ran = fresh.init(more);
+        assert_eq!(ran.code, code, "{more:?}: {ran}");
+        assert!(
+            ran.out.contains(said) || ran.err.contains(said),
+            "{more:?}: {said}: {ran}"
+        );
+        assert_eq!(fresh.files(), before, "{more:?}");
+    }
+    fs::remove_dir_all(&fresh.host.store).unwrap();
+    let ran = fresh.init(&[]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.out.contains("bad store dir:"), "{ran}");
+    assert_eq!(fresh.files(), before);
+    let ran = fresh.init(&["--unchecked"]);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+#[test]
+fn nobody_to_ask_says_what_is_missing() {
+    let fresh = Fresh::new();
+    let ran = fresh.host.ran(fresh.command(&["init", "--role", "app"]));
+    assert_eq!(ran.code, 64, "{ran}");
+    assert!(
+        ran.err
+            .contains("init needs --env, --store, and there is no terminal to ask at"),
+        "{ran}"
+    );
+}
+
+#[test]
+fn a_configured_host_is_left_alone_until_somebody_begins_anew() {
+    let fresh = Fresh::new();
+    assert_eq!(fresh.init(&[]).code, 0);
+    let before = fresh.files();
+    let ran = fresh.init(&["--node", "web-2"]);
+    assert_eq!(ran.code, 64, "{ran}");
+    assert!(ran.err.contains("is configured already"), "{ran}");
+    assert_eq!(fresh.files(), before);
+    let old = fresh.settings();
+    let ran = fresh.init(&["--node", "web-2", "--force"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(fresh.settings().contains("\nnode: web-2\n"));
+    assert_eq!(fresh.host.read("/etc/trueup/node.yml.old"), old);
+    // What stands in a drop-in counts as well.
+    let fresh = Fresh::new();
+    fresh
+        .host
+        .write("/etc/trueup/node.d/host.yml", "environment: staging\n");
+    assert_eq!(fresh.init(&[]).code, 64);
+}
+
+#[test]
+fn keys_and_secrets_are_for_root_alone_and_are_not_shown() {
+    let fresh = Fresh::new();
+    let (key, secret) = (fresh.host.beside("key"), fresh.host.beside("secret"));
+    fs::write(&key, KEY).unwrap();
+    fs::write(&secret, "geheim: #1\n").unwrap();
+    let from_file = format!("apps.shop.secrets.SECRET_KEY_BASE=@{}", secret.display());
+    let ran = fresh.init(&["--set", &from_file, "--deploy-key", key.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        !ran.out.contains("geheim") && !ran.err.contains("geheim"),
+        "{ran}"
+    );
+    assert_eq!(fresh.host.read("/etc/trueup/deploy_key"), KEY);
+    for path in ["/etc/trueup/deploy_key", "/etc/trueup/node.yml"] {
+        assert_eq!(mode(&fresh.host, path), 0o600, "{path}");
+    }
+    let settings = fresh.settings();
+    assert!(
+        settings.contains("  deploy_key: \"/etc/trueup/deploy_key\"\n"),
+        "{settings}"
+    );
+    assert!(
+        settings.contains("SECRET_KEY_BASE: \"geheim: #1\"\n"),
+        "{settings}"
+    );
+    assert!(!fresh.host.at("/etc/trueup/deploy_key.new").exists());
+}
+
+/// With a terminal of its own, by util-linux' `script`.
+#[test]
+fn at_a_terminal_it_asks_for_what_is_not_given() {
+    let fresh = Fresh::new();
+    let init = fresh.command(&["init"]);
+    let mut line = format!("{:?}", init.get_program());
+    for arg in init.get_args() {
+        line += &format!(" {arg:?}");
+    }
+    let answers = format!(
+        "\n\n{}\nshop\n{}\n3001\n\n",
+        fresh.host.fill("dir:@STORE@"),
+        fresh.repo
+    );
+    let typed = fresh.host.beside("typed");
+    fs::write(&typed, answers).unwrap();
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &line, "/dev/null"])
+        .env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"))
+        .stdin(fs::File::open(typed).unwrap());
+    let ran = fresh.host.ran(script);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.out.contains("environment [production]: "), "{ran}");
+    let settings = fresh.settings();
+    assert!(
+        settings.contains(&format!("      repo: {}\n      port: 3001\n", fresh.repo))
+            || settings.contains(&format!(
+                "      repo: \"{}\"\n      port: 3001\n",
+                fresh.repo
+            )),
+        "{settings}"
+    );
+}
