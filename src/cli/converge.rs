@@ -9,7 +9,7 @@ use crate::apply::Event;
 use crate::exit::Exit;
 use crate::pass::{self, Lift, Options, PassError, Places, Session};
 use crate::problem::Problem;
-use crate::report::{Report, Status, change_lines, debt_line, totals};
+use crate::report::{Counts, Paint, Report, Status, change_lines, debt_line, totals};
 
 pub(super) fn run(
     args: &ConvergeArgs,
@@ -87,6 +87,13 @@ pub(super) fn tell(event: &Event<'_>, output: &Output) {
 /// What is left to say after a pass.
 fn finish(session: &Session, report: &Report, output: &Output) {
     log_failures(report);
+    let Counts {
+        changed, failed, ..
+    } = report.counts;
+    if changed + failed > 0 {
+        let plain = Paint { colour: false };
+        tracing::info!(target: RESOURCE, verb = "end", "{}", totals(plain, report));
+    }
     if output.json {
         output.document(report);
     } else {

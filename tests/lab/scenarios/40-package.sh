@@ -12,7 +12,12 @@ ended_well() { [ "$(shown web trueup ActiveState) $(shown web trueup Result)" = 
 another_pass() { [ "$(shown web trueup InvocationID)" != "$1" ]; }
 
 make_package 1.0-1; first=$package
-make_package 1.1-1; second=$package
+# The next version: the same, but for what it says in node.yml.
+dpkg-deb -R "$first" "$SCRATCH/next"
+sed -i 's/^Version: .*/Version: 1.1-1/' "$SCRATCH/next/DEBIAN/control"
+echo "# One line more." >>"$SCRATCH/next/etc/trueup/node.yml"
+second=$SCRATCH/trueup_1.1-1_amd64.deb
+dpkg-deb --root-owner-group -Zgzip -z1 -b "$SCRATCH/next" "$second" >/dev/null
 give_git_server
 give_s3
 give_server web app <<END
@@ -57,6 +62,10 @@ check "the timer is started" on web systemctl enable --now trueup.timer
 wait_for 60 "its first pass makes the host an app server" page_says web "version v1"
 wait_for 10 "and ends well" ended_well
 same "it ran in the shipped unit" "/lib/systemd/system/trueup.service" "$(shown web trueup FragmentPath | sed s,^/usr,,)"
+journal=$(on web journalctl -q -o cat -u trueup.service)
+has "the journal tells what was changed" "create user:deploy" "$journal"
+has "and how the pass ended" "converged: 1" "$journal"
+same "in fields" "create" "$(on web journalctl -q -o json -u trueup.service TRUEUP_RESOURCE=user:deploy --output-fields=TRUEUP_VERB | sed 's/.*"TRUEUP_VERB":"\([^"]*\)".*/\1/')"
 exposure=$(on web systemd-analyze security --no-pager trueup.service)
 echo "  ${exposure##*$'\n'}"
 on web cat /lib/systemd/system/trueup.service >"$SCRATCH/unit"
@@ -66,27 +75,37 @@ for word in $(sed -n 's/^✗ \([^ ]*\) .*/\1/p' <<<"$exposure" | sed 's/^Restric
 done
 has "there are exposures to look at" "✗ NoNewPrivileges=" "$exposure"
 same "and the unit says of each why it is left" "" "$unexplained"
-wait_for 60 "the timer comes again by itself" another_pass "$(shown web trueup InvocationID)"
-wait_for 10 "to a pass that ends well" ended_well
-# From here on more often than it is shipped.
-write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
-on web sh -c 'systemctl daemon-reload; systemctl restart trueup.timer'
 
 # --- An upgrade in the middle of a pass
 on web touch /run/hold-builds
 check "v2 is published" publish "${sha[v2]}"
-wait_for 60 "the timer's pass builds it" on web pgrep -f hold-builds
+wait_for 60 "half a minute after the first pass the timer begins another, which builds it" on web pgrep -f hold-builds
 pass=$(shown web trueup MainPID)
 check "the package is upgraded meanwhile" apt install /root/trueup_1.1-1_amd64.deb
 same "to the new version" 1.1-1 "$(on web dpkg-query -W -f '${Version}' trueup)"
 same "the pass is the same one, and still at it" "$pass activating" "$(shown web trueup MainPID) $(shown web trueup ActiveState)"
 same "the timer is armed" active "$(timer)"
+# From here on more often than it is shipped.
+write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
+on web sh -c 'systemctl daemon-reload; systemctl restart trueup.timer'
 on web rm /run/hold-builds
 wait_for 30 "it deploys v2" page_says web "version v2"
 wait_for 10 "and ends well" ended_well
 same "in one release" 2 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
+journal=$(on web journalctl -q -o cat -u trueup.service)
+wait_for 60 "the timer comes again" another_pass "$(shown web trueup InvocationID)"
+wait_for 10 "to a pass that ends well" ended_well
+same "and of which the journal says nothing" "$journal" "$(on web journalctl -q -o cat -u trueup.service)"
 check "v1 is published again" publish "${sha[v1]}"
 wait_for 60 "the timer takes it up" page_says web "version v1"
+
+# --- An upgrade that stops at a question
+check "somebody goes back to the first version" apt install --allow-downgrades /root/trueup_1.0-1_amd64.deb
+on web sh -c 'echo "# A note of ours." >>/etc/trueup/node.yml'
+code "an upgrade stops where nobody answers what is to become of node.yml" 100 apt install /root/trueup_1.1-1_amd64.deb
+same "passes go on" active "$(timer)"
+check "with the old file kept it is finished" on web dpkg --force-confold --configure -a
+same "the timer still runs" active "$(timer)"
 
 # --- An operator who stopped the timer on purpose
 check "an operator stops the timer" on web systemctl stop trueup.timer
@@ -94,18 +113,32 @@ check "the package is installed again" apt install --reinstall /root/trueup_1.1-
 code "the timer stays stopped" 3 timer
 
 # --- Removed, it leaves the apps; purged, nothing of itself
+on web touch /run/hold-builds
+check "v3 is published" publish "${sha[v3]}"
 check "the timer is started again" on web systemctl start trueup.timer
+wait_for 60 "its pass builds v3" on web pgrep -f hold-builds
+apt remove trueup >"$SCRATCH/removal" 2>&1 & removal=$!
+wait_for 30 "a removal of the package waits for it" on web pgrep -f 'flock --timeout 900 /run/trueup/lock'
+on web rm /run/hold-builds
+wait $removal || fail "the package is removed" "$(cat "$SCRATCH/removal")"
+page_says web "version v3" || fail "with v3 in service" "$(page web)"
 puma=$(shown web puma-shop InvocationID) nginx=$(shown web nginx InvocationID)
-check "the package is removed" apt remove trueup
 code "the timer is gone" 4 on web systemctl status trueup.timer
-page_says web "version v1" || fail "the app serves" "$(page web)"
+page_says web "version v3" || fail "the app serves" "$(page web)"
 same "with the same processes" "$puma $nginx" "$(shown web puma-shop InvocationID) $(shown web nginx InvocationID)"
-same "its settings stay" "deploy_key node.d node.yml" "$(on web sh -c 'cd /etc/trueup; echo *')"
+same "its settings stay" "deploy_key node.d node.yml node.yml.dpkg-dist" "$(on web sh -c 'cd /etc/trueup; echo *')"
 check "the package is installed again" apt install /root/trueup_1.1-1_amd64.deb
 same "a configured host goes on by itself" "active enabled" "$(timer) $(on web systemctl is-enabled trueup.timer)"
 check "the package is purged" apt purge trueup
 same "nothing of it is left" "" "$(on web sh -c 'ls -d /etc/trueup /var/lib/trueup /var/log/trueup /run/trueup /usr/share/trueup /usr/bin/trueup /etc/systemd/system/*/trueup* 2>/dev/null' || :)"
-page_says web "version v1" || fail "the app serves" "$(page web)"
-same "and all its releases stay" 2 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
+page_says web "version v3" || fail "the app serves" "$(page web)"
+same "and all its releases stay" 3 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
 check "it starts again without trueup" on web systemctl restart puma-shop nginx
-wait_for 20 "and serves" page_says web "version v1"
+wait_for 20 "and serves" page_says web "version v3"
+
+# --- The other package has the same in it
+rpm=$("$tests/../packaging/build" rpm --binary /bin/true --fast 2>"$SCRATCH/package.log") || fail "an .rpm is built" "$(cat "$SCRATCH/package.log")"
+in_rpm() { rpm -qlp "$rpm" | sed 's,/zsh/site-functions/,/zsh/vendor-completions/,; s,licenses/trueup/LICENSE,doc/trueup/copyright,' | sort; }
+same "the .rpm holds what the .deb holds" "$(dpkg-deb -c "$first" | sed -n 's,^-.* \./,/,p' | sed 's,\.gz$,,' | sort)" "$(in_rpm)"
+same "its node.yml is kept on upgrades" "/etc/trueup/node.yml" "$(rpm -qcp "$rpm")"
+has "and its scripts are the .rpm's own" "systemctl --quiet disable --now trueup.timer" "$(rpm -qp --scripts "$rpm")"
