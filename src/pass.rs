@@ -229,6 +229,7 @@ impl Session {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Report, PassError> {
         let started = self.begin();
+        let _told = tracing::info_span!("pass", run = crate::report::run_name(started.0)).entered();
         let ask = desired::Ask {
             force: options.force,
             keep: true,
@@ -245,11 +246,12 @@ impl Session {
             let heading = self.heading(started, plan.shas.clone(), &desired, notes);
             Report::of_plan(heading, &catalog, &plan)
         } else {
-            let done = self.apply(&catalog, &plan, &selection, observe)?;
+            let done = self.apply(&catalog, &plan, &selection, &desired, observe)?;
             let heading = self.heading(started, self.shas(&catalog), &desired, notes);
             Report::of_pass(heading, &catalog, done)
         };
-        History::new(&self.host).keep(&report)?;
+        let news = History::new(&self.host).keep(&report)?;
+        told::log(&report, news, &catalog, &desired);
         self.tell(&report, options);
         Ok(report)
     }
@@ -259,12 +261,14 @@ impl Session {
         catalog: &Catalog,
         plan: &Plan,
         selection: &Selection,
+        desired: &Desired,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Vec<apply::Done>, RootError> {
         let task = Task {
             catalog,
             plan,
             selection,
+            shas: &told::shas(desired),
             observe,
         };
         apply::apply(task, &self.host)

@@ -7,7 +7,7 @@
 mod checks;
 mod trial;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::owed::{self, Debt, Ledger, Stamps};
 use crate::plan::{Plan, Selection, without_covered};
@@ -21,6 +21,21 @@ pub use checks::recover;
 /// What to do about a sha that was found to be bad.
 const LIFT: &str =
     "publish another sha; or, if the reason is gone, `trueup converge --lift-quarantine REASON`";
+
+/// The target of events about resources. Each stands in the span of its resource, with what it is, whose
+/// it is and the sha that is wanted as fields: see [`span`].
+pub const RESOURCE: &str = "trueup::resource";
+
+/// What is told about a resource is told in this span.
+pub fn span(
+    resource: &Resource,
+    catalog: &Catalog,
+    shas: &BTreeMap<String, String>,
+) -> tracing::Span {
+    let app = catalog.app_of(resource);
+    let sha = app.and_then(|app| shas.get(app)).map(String::as_str);
+    tracing::info_span!("resource", resource = resource.id, app, sha)
+}
 
 /// What became of one resource.
 #[derive(Debug)]
@@ -70,6 +85,8 @@ pub struct Task<'a> {
     pub catalog: &'a Catalog,
     pub plan: &'a Plan,
     pub selection: &'a Selection,
+    /// The sha that is wanted of each app, for the log.
+    pub shas: &'a BTreeMap<String, String>,
     pub observe: &'a mut dyn FnMut(Event<'_>),
 }
 
@@ -93,7 +110,9 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
         .iter()
         .filter(|r| task.selection.holds(&r.id))
     {
+        let told = span(resource, task.catalog, task.shas).entered();
         let result = walk.resource(resource)?;
+        drop(told);
         if matches!(result, Result::Failed(..) | Result::Skipped(_)) {
             walk.failed.insert(resource.id.clone());
         }
@@ -114,10 +133,11 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
             .find(&entry.id)
             .expect("made from the catalog above");
         if !resource.triggers.is_empty() {
+            let _told = span(resource, task.catalog, task.shas).entered();
             walk.duties(resource, entry)?;
         }
     }
-    walk.trials(task.catalog, &mut done)?;
+    walk.trials(task.catalog, task.shas, &mut done)?;
     walk.ailing(task.catalog, &mut done);
     Ok(done)
 }

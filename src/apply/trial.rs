@@ -4,7 +4,9 @@
 //! trial was restarted. What could not be restarted for a reason of its own (a config that did not
 //! pass its check, say) leaves the trial open: that says nothing about the release.
 
-use super::{Done, Event, LIFT, Result, Walk};
+use std::collections::BTreeMap;
+
+use super::{Done, Event, LIFT, Result, Walk, span};
 use crate::ports::root::RootError;
 use crate::resource::{Change, Duty, Failure, Shown, Trial, Verdict};
 use crate::role::{Catalog, Resource};
@@ -29,12 +31,14 @@ impl Walk<'_> {
     pub(super) fn trials(
         &mut self,
         catalog: &Catalog,
+        shas: &BTreeMap<String, String>,
         done: &mut [Done],
     ) -> std::result::Result<(), RootError> {
         for at in 0..done.len() {
             let Some(resource) = catalog.find(&done[at].id) else {
                 continue;
             };
+            let _told = span(resource, catalog, shas).entered();
             let seen = resource.body.look(self.host, resource.watched);
             if let Some(trial) = seen.ok().and_then(|seen| seen.trial) {
                 let result = self.trial(resource, &trial, catalog, done)?;

@@ -2,14 +2,13 @@
 
 use super::args::ConvergeArgs;
 use super::hands::{Asks, Hands};
-use super::logging::RESOURCE;
 use super::words::{one_line, user};
 use super::{Output, edge};
-use crate::apply::Event;
+use crate::apply::{Event, RESOURCE};
 use crate::exit::Exit;
 use crate::pass::{self, Lift, Options, PassError, Places, Session};
 use crate::problem::Problem;
-use crate::report::{Counts, Paint, Report, Status, change_lines, debt_line, totals};
+use crate::report::{Report, Status, change_lines, debt_line, totals};
 
 pub(super) fn run(
     args: &ConvergeArgs,
@@ -63,50 +62,33 @@ fn lift(reason: Option<&str>) -> Result<Option<Lift>, edge::Error> {
     }))
 }
 
-/// What is being done, as it is done.
+/// What is being done, as it is done. The resource itself is in the span of the event.
 pub(super) fn tell(event: &Event<'_>, output: &Output) {
     match event {
         // What is withheld is told with the reason, once, at the end.
         Event::Begin { change, .. } if change.is_withheld() => {}
         Event::Begin { id, change } => {
-            tracing::info!(target: RESOURCE, resource = id, verb = %change.verb, "{} {id}", change.verb);
-            output.text(change_lines(output.paint, id, change));
+            tracing::info!(target: RESOURCE, verb = %change.verb, "{} {id}", change.verb);
+            output.event(change_lines(output.paint, id, change));
         }
         Event::Trial { id, word } => {
-            tracing::info!(target: RESOURCE, resource = id, verb = "prove", "{id}: {word}");
-            output.text(format!("{} {id} {word}", output.paint.changed("?")));
+            tracing::info!(target: RESOURCE, verb = "prove", "{id}: {word}");
+            output.event(format!("{} {id} {word}", output.paint.changed("?")));
         }
         Event::Pay { id, debt } => {
             let causes = debt.causes.join(" ");
-            tracing::info!(target: RESOURCE, resource = id, verb = %debt.duty, causes, "{} {id}", debt.duty);
-            output.text(debt_line(output.paint, id, debt, true));
+            tracing::info!(target: RESOURCE, verb = %debt.duty, causes, "{} {id}", debt.duty);
+            output.event(debt_line(output.paint, id, debt, true));
         }
     }
 }
 
 /// What is left to say after a pass.
 fn finish(session: &Session, report: &Report, output: &Output) {
-    log_failures(report);
-    let Counts {
-        changed, failed, ..
-    } = report.counts;
-    if changed + failed > 0 {
-        let plain = Paint { colour: false };
-        tracing::info!(target: RESOURCE, verb = "end", "{}", totals(plain, report));
-    }
     if output.json {
         output.document(report);
-    } else {
+    } else if !output.journalled {
         print(session, report, output);
-    }
-}
-
-pub(super) fn log_failures(report: &Report) {
-    for row in &report.resources {
-        if matches!(row.status, Status::Failed | Status::RolledBack) {
-            let why = row.why.as_deref().unwrap_or_default();
-            tracing::error!(target: RESOURCE, resource = row.id, verb = "failed", "{}: {why}", row.id);
-        }
     }
 }
 

@@ -6,19 +6,19 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use super::args::LogForm;
+use crate::apply::RESOURCE;
+use crate::ports::journal;
 
-/// The target of events about resources: each has its id and what is done to it as fields.
-pub(crate) const RESOURCE: &str = "trueup::resource";
-
-pub(crate) fn start(form: Option<LogForm>, verbose: u8) {
+/// Starts the log. Returns whether standard output is the journal, where everything stands as an event
+/// with fields already.
+pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
     let level = match verbose {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     let form = form.unwrap_or_else(|| {
-        // systemd says so to what it connected to the journal.
-        if std::env::var_os("JOURNAL_STREAM").is_some() {
+        if journal::is_stderr() {
             LogForm::Journal
         } else {
             LogForm::Text
@@ -30,7 +30,12 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) {
     // At a terminal a command prints these itself; a log needs them as fields.
     let printed = form == LogForm::Text && verbose == 0;
     let filter = tracing_subscriber::filter::filter_fn(move |meta| {
-        *meta.level() <= level && ours(meta.target()) && !(printed && meta.target() == RESOURCE)
+        // A line for people tells by itself what it is about; spans are fields for machines.
+        let told = meta.is_span() && form == LogForm::Text;
+        *meta.level() <= level
+            && ours(meta.target())
+            && !(printed && meta.target() == RESOURCE)
+            && !told
     });
     let text = || {
         fmt::layer()
@@ -40,11 +45,15 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) {
             .with_level(verbose > 0)
             .boxed()
     };
+    let mut journalled = false;
     let layer = match form {
         LogForm::Text => text(),
         LogForm::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
         LogForm::Journal => match tracing_journald::layer() {
-            Ok(layer) => layer.with_field_prefix(Some("TRUEUP".into())).boxed(),
+            Ok(layer) => {
+                journalled = true;
+                layer.with_field_prefix(Some("TRUEUP".into())).boxed()
+            }
             Err(_) => text(),
         },
     };
@@ -52,4 +61,5 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) {
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
+    journalled && journal::is_stdout()
 }

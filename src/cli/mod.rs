@@ -36,8 +36,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return edge::usage(&error),
     };
-    logging::start(cli.global.log, cli.global.verbose);
-    let output = Output::new(cli.global.json);
+    let journalled = logging::start(cli.global.log, cli.global.verbose);
+    let output = Output::new(cli.global.json, journalled);
     let global = &cli.global;
     let places = crate::pass::places(
         global.config.as_deref(),

@@ -9,22 +9,29 @@ use crate::report::Paint;
 /// Where a command prints to.
 pub(crate) struct Output {
     pub json: bool,
+    /// Standard output is the journal: lines become events, and what is an event is not printed.
+    pub journalled: bool,
     pub paint: Paint,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Output {
+    pub(crate) fn new(json: bool, journalled: bool) -> Output {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let colour = std::io::stdout().is_terminal() && !plain && !dumb && !json;
         Output {
             json,
+            journalled,
             paint: Paint { colour },
         }
     }
 
     /// One line of text. A reader that went away (`| head`) is no error.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
+        if self.journalled {
+            tracing::info!(target: "trueup::said", "{}", text.as_ref());
+            return;
+        }
         let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
     }
 
@@ -35,15 +42,28 @@ impl Output {
         }
     }
 
+    /// A line for text only, about what was logged as an event just now.
+    pub(crate) fn event(&self, text: impl AsRef<str>) {
+        if !self.json && !self.journalled {
+            self.line(text);
+        }
+    }
+
     /// The one document of `--json`.
     pub(crate) fn document(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
-            Ok(text) => self.line(text),
+            Ok(text) => {
+                let _ = writeln!(std::io::stdout(), "{text}");
+            }
             Err(error) => self.error(&format!("cannot write JSON: {error}")),
         }
     }
 
     pub(crate) fn error(&self, text: &str) {
+        if self.journalled {
+            tracing::error!(target: "trueup::said", "{text}");
+            return;
+        }
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 

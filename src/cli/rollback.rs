@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::{RollbackArgs, WaitArgs};
-use super::converge::{log_failures, print, tell};
+use super::converge::{print, tell};
 use super::hands::{Asks, Hands};
 use super::words::{failed, one_line, problem, user};
 use super::{Output, edge};
@@ -159,7 +159,6 @@ fn pass(hands: &Hands, app: App<'_>, output: &Output) -> Result<Report, edge::Er
         hands.tell(&event);
         tell(&event, output);
     })?;
-    log_failures(&report);
     if !output.json {
         print(session, &report, output);
     }

@@ -1,6 +1,8 @@
 //! How a host stands right now: drift, and for each app what holds it and what proves that it serves.
 //! Looks only, and as far as the user who asks may look.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{Options, PassError, Selection, Session, Source, plan};
@@ -35,6 +37,9 @@ pub struct AppStanding {
     pub app: String,
     /// The active release; `null`: none, or it cannot be told.
     pub release: Option<String>,
+    /// Of which it is.
+    #[serde(skip)]
+    sha: Option<String>,
     pub pin: Option<Pin>,
     pub quarantine: Vec<Barred>,
     /// `null`: nothing is active.
@@ -92,7 +97,12 @@ impl Session {
             let spec = resource.body.spec().downcast_ref::<Spec>()?;
             Some(self.app(resource, spec, &catalog))
         });
-        let apps = apps.collect();
+        let apps: Vec<AppStanding> = apps.collect();
+        // A release whose rendered files may not be looked at is told of all the same.
+        for app in &apps {
+            let seen = plan.shas.entry(app.app.clone()).or_default();
+            *seen = seen.take().or_else(|| app.sha.clone());
+        }
         let heading = self.heading(started, plan.shas.clone(), &desired, notes);
         let report = Report::of_plan(heading, &catalog, &plan);
         Ok(Standing { report, apps })
@@ -118,6 +128,9 @@ impl Session {
         });
         AppStanding {
             app: spec.app.clone(),
+            sha: active
+                .as_ref()
+                .and_then(|active| Some(active.sha.as_ref()?.to_string())),
             release: active.map(|active| active.name),
             pin: orders.pinned(spec.wanted.as_ref()).cloned(),
             quarantine: orders.quarantine,
@@ -132,14 +145,21 @@ fn health(spec: &Spec, sha: Option<&Sha>) -> Proof {
 
 /// Takes out of the plan what the user who asks may not look at; how many that are.
 fn unseen(plan: &mut Plan) -> usize {
-    let mut unseen = 0;
+    let mut unseen = BTreeSet::new();
     for step in &mut plan.steps {
         if matches!(&step.forecast, Forecast::Failed(failure) if failure.denied) {
             step.forecast = Forecast::Right;
-            unseen += 1;
+            unseen.insert(step.id.clone());
         }
     }
-    unseen
+    // What is not seen looks as if it were gone, and so as if it were owed.
+    for step in &mut plan.steps {
+        step.debts.retain_mut(|debt| {
+            debt.causes.retain(|cause| !unseen.contains(cause));
+            !debt.causes.is_empty()
+        });
+    }
+    unseen.len()
 }
 
 #[cfg(test)]

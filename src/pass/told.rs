@@ -1,13 +1,17 @@
 //! Who is told of a pass besides the one who started it: whoever logs in, and monitoring.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Options, Places, Session};
+use crate::apply::{RESOURCE, span};
+use crate::desired::Desired;
 use crate::exit::Exit;
 use crate::ports::root::{Root, RootError};
-use crate::report::{History, Report, metrics, motd};
+use crate::report::{History, Paint, Report, Status, metrics, motd, totals};
+use crate::role::Catalog;
 
 impl Session {
     /// Tells how a pass ended.
@@ -51,6 +55,52 @@ impl Session {
             metrics::write(&self.host.root, folder, &pass),
         );
     }
+}
+
+/// The sha that is wanted of each app.
+pub(super) fn shas(desired: &Desired) -> BTreeMap<String, String> {
+    let apps = desired.apps.iter();
+    apps.map(|(app, wanted)| (app.clone(), wanted.sha.to_string()))
+        .collect()
+}
+
+/// Puts into the log what a pass has left undone, and how it ended. A pass that says nothing new is
+/// silent: there is one every half a minute.
+pub(super) fn log(report: &Report, news: bool, catalog: &Catalog, desired: &Desired) {
+    let outcome = report.outcome.word();
+    let ended = totals(Paint::default(), report);
+    if !news {
+        tracing::debug!(target: RESOURCE, outcome, "{ended}");
+        return;
+    }
+    let shas = shas(desired);
+    for row in &report.resources {
+        let resource = catalog.find(&row.id);
+        let _told = resource.map(|resource| span(resource, catalog, &shas).entered());
+        let (id, why) = (&row.id, row.why.as_deref().unwrap_or("it is not right"));
+        match row.status {
+            Status::Failed | Status::RolledBack => {
+                tracing::error!(target: RESOURCE, verb = "failed", "{id}: {why}");
+            }
+            Status::Waiting | Status::Skipped => {
+                tracing::info!(target: RESOURCE, verb = "wait", "{id}: {why}");
+            }
+            _ if !row.owed.is_empty() => {
+                tracing::warn!(target: RESOURCE, verb = "owe", "{id}: {why}");
+            }
+            _ => {}
+        }
+    }
+    if let Some(stale) = &report.stale {
+        tracing::warn!(target: RESOURCE, "the store does not answer: {}", stale.why);
+    }
+    if let Some(refused) = &report.refused {
+        tracing::error!(target: RESOURCE, "the manifest in the store is not taken: {refused}");
+    }
+    for warning in &report.warnings {
+        tracing::warn!(target: RESOURCE, "{warning}");
+    }
+    tracing::info!(target: RESOURCE, outcome, "{ended}");
 }
 
 /// Tells whoever logs in that no pass can be made, where not even the settings can be taken.

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod clock;
 pub mod exec;
 pub mod http;
+pub mod journal;
 pub mod lock;
 pub mod pace;
 pub mod packages;

@@ -66,8 +66,8 @@ impl<'a> History<'a> {
     }
 
     /// Notes a pass, and keeps its report if it did something or ended otherwise than the one
-    /// before it.
-    pub fn keep(&self, report: &Report) -> Result<(), RootError> {
+    /// before it. Returns whether it did keep it: whether it says anything new.
+    pub fn keep(&self, report: &Report) -> Result<bool, RootError> {
         self.sweep()?;
         let before = self.last();
         let store_answered = match report.stale {
@@ -102,7 +102,8 @@ impl<'a> History<'a> {
         self.host
             .root
             .make_dirs(std::path::Path::new(RUN), &Attrs::mode(0o755))?;
-        self.host.root.note(&path, &body, NOTE)
+        self.host.root.note(&path, &body, NOTE)?;
+        Ok(!tells_nothing)
     }
 
     /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,

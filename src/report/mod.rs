@@ -363,7 +363,7 @@ fn count(rows: &[Row], resources: usize) -> Counts {
 }
 
 /// `20261121T044301.123Z`: sorts by time and is a file name.
-fn run_name(started: Timestamp) -> String {
+pub fn run_name(started: Timestamp) -> String {
     let zoned = started.to_zoned(jiff::tz::TimeZone::UTC);
     zoned.strftime("%Y%m%dT%H%M%S.%3fZ").to_string()
 }

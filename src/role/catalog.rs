@@ -92,6 +92,20 @@ impl Catalog {
         })
     }
 
+    /// The app that a resource belongs to: the one that it deploys, else the one that it is made for or
+    /// runs from.
+    pub fn app_of<'c>(&'c self, resource: &'c Resource) -> Option<&'c str> {
+        let deploys = |id: &String| self.find(id)?.body.app();
+        let named = |item: &&str| {
+            self.resources
+                .iter()
+                .any(|other| other.body.app() == Some(*item))
+        };
+        let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
+        let own = resource.body.app().or_else(|| on.find_map(deploys));
+        own.or_else(|| resource.item.as_deref().filter(named))
+    }
+
     /// The ids of what is an app's own: what deploys it, and what runs from that.
     pub fn of_app(&self, app: &str) -> Vec<&str> {
         let deploys = |resource: &&Resource| resource.body.app() == Some(app);
