@@ -1,6 +1,7 @@
 //! What the host is, for templates: one probe per file. A probe runs when a template first asks for
 //! what it tells, so that a pass pays only for the facts that it uses.
 
+mod agents;
 mod hardware;
 mod network;
 mod os;
@@ -20,7 +21,7 @@ struct Probe {
 }
 
 /// Every group, in the order in which they are shown.
-const PROBES: [Probe; 7] = [
+const PROBES: [Probe; 8] = [
     Probe {
         name: "os",
         look: |root| value(os::probe(root)),
@@ -51,6 +52,10 @@ const PROBES: [Probe; 7] = [
     Probe {
         name: "disks",
         look: |_| value(hardware::disks()),
+    },
+    Probe {
+        name: "agents",
+        look: |root| value(agents::probe(root)),
     },
 ];
 

@@ -37,6 +37,13 @@ impl<'a> Renderer<'a> {
         let mut tera = Tera::new();
         // The files are configuration, not HTML, whatever they are called.
         tera.autoescape_on(Vec::<&'static str>::new());
+        // For files that hold YAML or JSON, with whatever people wrote as a value.
+        tera.register_filter(
+            "json",
+            |value: &tera::Value, _: tera::Kwargs, _: &tera::State| {
+                serde_json::to_string(value).map_err(tera::Error::message)
+            },
+        );
         Renderer {
             library,
             facts,

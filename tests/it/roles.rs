@@ -34,6 +34,10 @@ fn run(host: &Sandbox, args: &[&str]) -> Ran {
 fn a_plain_app_needs_few_attributes_in_every_shipped_role() {
     for (roles, attributes) in [
         ("base", "  deploy_user: deploy\n"),
+        (
+            "datadog",
+            "  datadog_http_checks:\n    a: {url: \"http://127.0.0.1/\"}\n",
+        ),
         ("app", "  apps:\n    a: {repo: /a.git, port: 3000}\n"),
         (
             "python",
@@ -131,6 +135,104 @@ fn an_app_finds_its_port_open_and_in_its_environment_what_was_written() {
     );
     let place = got["CWD"].as_str().unwrap();
     assert!(place.contains("/srv/www/a/releases/"), "{place}");
+}
+
+#[test]
+fn datadog_checks_are_written_where_its_agent_is_and_restart_it_when_they_change() {
+    if !is_root("accounts in a sandbox") {
+        return;
+    }
+    let attributes = |timeout: u32| {
+        format!(
+            "  datadog_tags: [\"env:a \\\"b\\\": c\"]\n  datadog_processes:\n    \"puma: 'x'\": {{search_string: [\"puma {{{{ x }}}}\"], exact_match: false}}\n  datadog_http_checks:\n    shop: {{url: \"http://127.0.0.1:3000/up\", timeout: {timeout}, tags: [own]}}\n"
+        )
+    };
+    let host = host("datadog", &attributes(5));
+    let conf = |name: &str| format!("/etc/datadog-agent/conf.d/{name}.d/conf.yaml");
+    assert_eq!(run(&host, &["converge"]).code, 0);
+    assert!(
+        !host.at("/etc/datadog-agent").exists(),
+        "no agent, no files"
+    );
+    host.write(
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/bash\ndd-agent:x:4242:4242::/:/bin/false\n",
+    );
+    host.write("/etc/group", "root:x:0:\ndd-agent:x:4242:\n");
+    host.write("/opt/datadog-agent/bin/agent/agent", "");
+    host.write(
+        "/etc/systemd/system/datadog-agent.service",
+        "[Service]\nExecStart=/bin/sh -c 'echo start >>@ROOT@/starts; exec sleep 600'\n",
+    );
+    let ran = run(&host, &["converge"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    // As a reader of YAML has it; the quotes are what this is about.
+    let read = |name: &str| {
+        let code = "import json, re, sys\nfor line in open(sys.argv[1]):\n    m = re.match(r'\\s*(?:- )?(?:(\\w+): )?([\\[\"].*|-?\\d+|true|false)$', line)\n    if m: print(m[1], json.dumps(json.loads(m[2]), ensure_ascii=False))";
+        let mut command = Command::new("python3");
+        isolated(&mut command);
+        let output = command
+            .args(["-c", code])
+            .arg(host.at(&conf(name)))
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert_eq!(
+        read("process"),
+        "name \"puma: 'x'\"\nsearch_string [\"puma {{ x }}\"]\nexact_match false\nNone \"env:a \\\"b\\\": c\"\n"
+    );
+    assert_eq!(
+        read("http_check"),
+        "name \"shop\"\nurl \"http://127.0.0.1:3000/up\"\ntimeout 5\nNone \"env:a \\\"b\\\": c\"\nNone \"own\"\n"
+    );
+    let meta = std::fs::metadata(host.at(&conf("process"))).unwrap();
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    assert_eq!(
+        (meta.uid(), meta.permissions().mode() & 0o777),
+        (4242, 0o640)
+    );
+    // An operator stopped the agent: trueup does not start it. Once it runs, a change restarts it.
+    assert!(!host.at("/starts").exists());
+    host.write(
+        "/etc/trueup/roles/start.yml",
+        "resources:\n  - service: {name: datadog-agent, running: true}\n",
+    );
+    let node = host.read("/etc/trueup/node.yml");
+    host.write(
+        "/etc/trueup/node.yml",
+        &node
+            .replace("[datadog]", "[start]")
+            .split("attributes")
+            .next()
+            .unwrap()
+            .to_owned(),
+    );
+    let ran = run(&host, &["converge"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(crate::processes::wait_until(
+        || host.read("/starts") == "start\n"
+    ));
+    host.write("/etc/trueup/node.yml", &node);
+    assert_eq!(run(&host, &["converge"]).code, 0);
+    assert_eq!(host.read("/starts"), "start\n", "nothing had changed");
+    host.write(
+        "/etc/trueup/node.yml",
+        &node.replace("timeout: 5", "timeout: 7"),
+    );
+    let ran = run(&host, &["converge"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.out.contains("restarted service:datadog-agent"), "{ran}");
+    assert!(crate::processes::wait_until(
+        || host.read("/starts") == "start\nstart\n"
+    ));
+    let none = node
+        .split("  datadog_http_checks")
+        .next()
+        .unwrap()
+        .to_owned();
+    host.write("/etc/trueup/node.yml", &none);
+    assert_eq!(run(&host, &["converge"]).code, 0);
+    assert!(!host.at(&conf("http_check")).exists() && host.at(&conf("process")).exists());
 }
 
 #[test]
