@@ -1,7 +1,6 @@
 //! Types of fields that several kinds share, each with the one way it may be written.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
@@ -115,39 +114,6 @@ impl<'de> Deserialize<'de> for Argv {
     }
 }
 
-/// A length of time, written as a number of seconds or as `90s`, `15m`, `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(with = "String"))]
-pub struct Seconds(pub Duration);
-
-impl Seconds {
-    pub const fn new(seconds: u64) -> Seconds {
-        Seconds(Duration::from_secs(seconds))
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
-            Some(digits) => (digits, &text[digits.len()..]),
-            None => (text.as_str(), "s"),
-        };
-        let factor = match unit {
-            "m" => 60,
-            "h" => 3600,
-            _ => 1,
-        };
-        match digits.trim().parse::<u64>() {
-            Ok(number) if number > 0 && number < 1_000_000 => Ok(Seconds::new(number * factor)),
-            _ => Err(de::Error::custom(format!(
-                "`{text}` is not a length of time | expected a number of seconds, or such as `90s`, `15m`, `2h`"
-            ))),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,15 +142,6 @@ mod tests {
         assert_eq!(read::<Mode>("'644'").unwrap().to_string(), "0644");
         for bad in ["'9'", "'0888'", "rwx", "'0o755'", "'17777'"] {
             assert!(read::<Mode>(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn lengths_of_time_have_units() {
-        assert_eq!(read::<Seconds>("15m").unwrap(), Seconds::new(900));
-        assert_eq!(read::<Seconds>("30").unwrap(), Seconds::new(30));
-        for bad in ["0", "-1", "soon", "1d"] {
-            assert!(read::<Seconds>(bad).is_err(), "{bad}");
         }
     }
 

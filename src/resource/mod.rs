@@ -22,13 +22,14 @@ use crate::desired::Desired;
 use crate::ports::Host;
 use crate::problem::Problem;
 
+pub use crate::yaml::Seconds;
 pub use access::{Access, AccessSeen};
 pub use any::{AnyKind, AnyResource, Registered, Seen};
 pub use change::{Change, FieldChange, Shown, Verb};
 #[cfg(test)]
 pub use conformance::Probed;
 pub use failure::Failure;
-pub use fields::{Argv, Mode, Seconds, State};
+pub use fields::{Argv, Mode, State};
 
 /// What a kind may ask for while its spec is completed, before anything on the host is looked at.
 pub trait Inputs {

@@ -9,6 +9,7 @@ mod decode;
 mod edit;
 mod node;
 mod parse;
+mod seconds;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,6 +18,7 @@ pub use decode::decode;
 pub use edit::{Draft, Place};
 pub use node::{Entry, Kind, Node, Style};
 pub use parse::{Limits, parse};
+pub use seconds::Seconds;
 
 /// An entry of the outermost map as lines of YAML, without a line break at the end.
 pub fn entry(name: &str, value: &serde_json::Value) -> String {

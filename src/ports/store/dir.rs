@@ -283,6 +283,11 @@ impl Store for DirStore {
         Self::prune(&root, key);
         Ok(())
     }
+
+    /// The clock of the machine that stamps the files; of a mounted folder, of its user's.
+    fn now(&self) -> Option<Timestamp> {
+        Some(Timestamp::now())
+    }
 }
 
 const FOLDER: OFlag = OFlag::O_RDONLY

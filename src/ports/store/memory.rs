@@ -115,6 +115,10 @@ impl Store for MemoryStore {
         self.reach()?.objects.remove(key);
         Ok(())
     }
+
+    fn now(&self) -> Option<Timestamp> {
+        Some(self.state().now.unwrap_or_else(Timestamp::now))
+    }
 }
 
 #[cfg(test)]

@@ -120,6 +120,18 @@ pub trait Store {
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Reads many objects, several at a time where that saves waiting. The answers are in the order
+    /// of the keys; a backend may give up after a while on those that are still to come.
+    fn get_many(&self, keys: &[String]) -> Vec<Result<Fetched, StoreError>> {
+        keys.iter().map(|key| self.get(key, None)).collect()
+    }
+
+    /// The store's own clock, as its last answer told it; what [`Object::modified`] and
+    /// [`Listed::modified`] are held against. `None`: it has told nothing.
+    fn now(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Where the store is, as written in the settings.

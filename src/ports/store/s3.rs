@@ -11,6 +11,7 @@ mod fault;
 mod fault_tests;
 #[cfg(test)]
 mod live_tests;
+mod many;
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -24,7 +25,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use jiff::Timestamp;
 
-use self::connect::{Attempts, Deadlines};
+use self::connect::{Attempts, Deadlines, ServerClock};
 use self::fault::Fault;
 use super::{
     Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When, check_key,
@@ -63,6 +64,7 @@ pub struct S3Store {
     /// Said in errors, since the address does not tell.
     endpoint: Option<String>,
     client: Client,
+    clock: ServerClock,
     deadlines: Deadlines,
     thread: PhantomData<*const ()>,
 }
@@ -93,8 +95,10 @@ impl S3Store {
             check_key(prefix)?;
             (format!("s3://{bucket}/{prefix}"), format!("{prefix}/"))
         };
+        let clock = ServerClock::default();
         Ok(S3Store {
-            client: connect::client(&address, &settings, deadlines, credentials)?,
+            client: connect::client(&address, &settings, deadlines, credentials, &clock)?,
+            clock,
             address,
             prefix,
             bucket: settings.bucket,
@@ -116,7 +120,11 @@ impl S3Store {
             Ok(Err(fault)) => fault,
             Err(_) => Fault::Late(limit),
         };
-        Err(fault.explain(&self.address, key, self.endpoint.as_deref()))
+        Err(self.explain(fault, key))
+    }
+
+    fn explain(&self, fault: Fault, key: &str) -> StoreError {
+        fault.explain(&self.address, key, self.endpoint.as_deref())
     }
 
     async fn fetch(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, Fault> {
@@ -128,25 +136,7 @@ impl S3Store {
             .set_if_none_match(known.map(quoted))
             .send()
             .await;
-        match answer.map_err(Fault::from) {
-            Ok(answer) => {
-                let etag = etag(answer.e_tag.as_deref())?;
-                // Some servers send the object whatever the condition says.
-                if known == Some(&etag) {
-                    return Ok(Fetched::Unchanged);
-                }
-                let modified = time(answer.last_modified)?;
-                let body = whole(answer).await?;
-                Ok(Fetched::Object(Object {
-                    body,
-                    etag,
-                    modified,
-                }))
-            }
-            Err(fault) if fault.status() == Some(304) => Ok(Fetched::Unchanged),
-            Err(fault) if fault.no_such_key() => Ok(Fetched::Missing),
-            Err(fault) => Err(fault),
-        }
+        fetched(answer.map_err(Fault::from), known).await
     }
 
     async fn write(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, Fault> {
@@ -287,6 +277,40 @@ impl Store for S3Store {
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
         self.run(key, self.remove(key))
+    }
+
+    fn get_many(&self, keys: &[String]) -> Vec<Result<Fetched, StoreError>> {
+        self.fetch_many(keys)
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.clock.told()
+    }
+}
+
+/// What the answer to a read says.
+async fn fetched(
+    answer: Result<GetObjectOutput, Fault>,
+    known: Option<&Etag>,
+) -> Result<Fetched, Fault> {
+    match answer {
+        Ok(answer) => {
+            let etag = etag(answer.e_tag.as_deref())?;
+            // Some servers send the object whatever the condition says.
+            if known == Some(&etag) {
+                return Ok(Fetched::Unchanged);
+            }
+            let modified = time(answer.last_modified)?;
+            let body = whole(answer).await?;
+            Ok(Fetched::Object(Object {
+                body,
+                etag,
+                modified,
+            }))
+        }
+        Err(fault) if fault.status() == Some(304) => Ok(Fetched::Unchanged),
+        Err(fault) if fault.no_such_key() => Ok(Fetched::Missing),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -19,6 +19,8 @@ const PROMISES: &[(&str, Promise)] = &[
     ("odd keys are keys", odd_keys_are_keys),
     ("what is no key is refused", bad_keys_are_refused),
     ("a list is whole and in order", list_is_whole),
+    ("a list tells heartbeats", list_tells_heartbeats),
+    ("many are read as each alone", many_are_read),
     ("a delete is final and repeatable", delete_is_repeatable),
     ("a body too large is refused", large_is_refused),
 ];
@@ -222,6 +224,52 @@ fn list_is_whole(store: &dyn Store, base: &str) {
         assert_eq!(row.size, object.body.len() as u64);
         assert_eq!(row.modified.as_second(), object.modified.as_second());
     }
+}
+
+/// What peers know of each other without reading anything: the version and the time of each object.
+fn list_tells_heartbeats(store: &dyn Store, base: &str) {
+    let key = format!("{base}/node.json");
+    let row = || {
+        let mut rows = store.list(&format!("{base}/")).unwrap();
+        assert_eq!(rows.len(), 1);
+        rows.remove(0)
+    };
+    let first = write(store, &key, b"{}", When::Absent);
+    let seen = row();
+    assert_eq!(seen.etag, first);
+    let now = store
+        .now()
+        .expect("a store that has answered tells its time");
+    let age = now.duration_since(seen.modified).as_secs();
+    assert!(
+        (-1..=5).contains(&age),
+        "{age} s old just after it was written"
+    );
+    // To the second, as S3 tells it.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let second = write(store, &key, b"{}", When::Matches(&first));
+    assert_eq!(first, second, "the same content, the same version");
+    let beat = row();
+    assert_eq!(beat.etag, seen.etag);
+    assert!(beat.modified > seen.modified, "a heartbeat is seen");
+}
+
+fn many_are_read(store: &dyn Store, base: &str) {
+    let names: Vec<String> = (0..40).map(|n| format!("{base}/{n}")).collect();
+    for (n, key) in names.iter().enumerate().filter(|(n, _)| n % 7 != 3) {
+        write(store, key, format!("body {n}").as_bytes(), When::Always);
+    }
+    let mut keys = names.clone();
+    keys.push(format!("{base}/no//key"));
+    let answers = store.get_many(&keys);
+    assert_eq!(answers.len(), keys.len());
+    for (n, (key, answer)) in names.iter().zip(&answers).enumerate() {
+        assert_eq!(answer.as_ref().unwrap(), &store.get(key, None).unwrap());
+        let there = matches!(answer, Ok(Fetched::Object(_)));
+        assert_eq!(there, n % 7 != 3, "{key}");
+    }
+    assert!(matches!(answers[40], Err(StoreError::Settings(_))));
+    assert!(store.get_many(&[]).is_empty());
 }
 
 fn delete_is_repeatable(store: &dyn Store, base: &str) {

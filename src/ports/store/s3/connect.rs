@@ -1,14 +1,16 @@
 //! The S3 client: deadlines, retries, and an HTTP client that pays for TLS only where it is used.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::ProvideRegion;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -17,11 +19,13 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use jiff::Timestamp;
 
 use super::{S3Settings, credentials};
 use crate::ports::runtime::block_on;
@@ -36,6 +40,8 @@ pub(super) struct Deadlines {
     pub attempt: Duration,
     /// For everything that one operation of the port does: attempts, pauses, pages and bodies.
     pub operation: Duration,
+    /// For a read of many objects.
+    pub many: Duration,
     /// To find credentials.
     pub credentials: Duration,
 }
@@ -46,6 +52,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(3),
             attempt: Duration::from_secs(6),
             operation: Duration::from_secs(20),
+            many: Duration::from_secs(60),
             credentials: Duration::from_secs(3),
         }
     }
@@ -56,6 +63,7 @@ pub(super) fn client(
     settings: &S3Settings,
     deadlines: Deadlines,
     credentials: Option<SharedCredentialsProvider>,
+    clock: &ServerClock,
 ) -> Result<Client, StoreError> {
     let region = match &settings.region {
         Some(region) => Region::new(region.clone()),
@@ -82,6 +90,7 @@ pub(super) fn client(
         .timeout_config(timeouts)
         .retry_config(retries)
         .force_path_style(settings.path_style)
+        .interceptor(clock.clone())
         // The deadline of the operation does this, and also where a body drips.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // The signature already covers the body; many compatible servers know no more than that.
@@ -136,6 +145,46 @@ impl Intercept for Attempts {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The server's clock, as its last answer told it: each has the time in its head.
+#[derive(Debug, Clone)]
+pub(super) struct ServerClock(Arc<AtomicI64>);
+
+/// Nothing was told yet.
+const UNTOLD: i64 = i64::MIN;
+
+impl Default for ServerClock {
+    fn default() -> ServerClock {
+        ServerClock(Arc::new(AtomicI64::new(UNTOLD)))
+    }
+}
+
+impl ServerClock {
+    pub fn told(&self) -> Option<Timestamp> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        (seconds != UNTOLD).then(|| Timestamp::from_second(seconds).ok())?
+    }
+}
+
+impl Intercept for ServerClock {
+    fn name(&self) -> &'static str {
+        "ServerClock"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        if let Some(date) = date {
+            self.0.store(date.secs(), Ordering::Relaxed);
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ const QUICK: Deadlines = Deadlines {
     connect: Duration::from_millis(400),
     attempt: Duration::from_millis(400),
     operation: Duration::from_secs(4),
+    many: Duration::from_secs(4),
     credentials: Duration::from_millis(400),
 };
 
