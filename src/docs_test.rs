@@ -193,9 +193,14 @@ fn the_examples_of_the_reference_work_together() {
     }
     let settings = crate::settings::load(&folder.path().join("node.yml"), folder.path()).unwrap();
     let facts = crate::facts::Facts::new(crate::ports::root::Root::real().unwrap().into());
-    let catalog = crate::role::expand(&settings, &facts, "")
-        .and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()))
-        .unwrap();
+    let catalog = crate::role::expand(
+        &settings,
+        &facts,
+        &crate::fleet::Peers::on_paper(&settings),
+        "",
+    )
+    .and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()))
+    .unwrap();
     let ids: Vec<&str> = catalog
         .resources
         .iter()

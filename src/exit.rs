@@ -13,7 +13,7 @@ pub enum Exit {
     Converged,
     /// `plan` and `status`: there are changes that a pass would make.
     Pending,
-    /// Converged, but to a manifest that may be old: the store did not answer.
+    /// Converged, but to a manifest or a list of peers that may be old.
     Stale,
     /// Something waits for a slot, a canary, a hold or the end of a pin.
     Waiting,
@@ -45,7 +45,7 @@ impl Exit {
         ),
         (
             Exit::Stale,
-            "converged from a stale manifest: the store did not answer",
+            "converged from what was last good: the store did not answer, or its list of peers is not taken",
         ),
         (Exit::Usage, "the command line cannot be taken"),
         (Exit::Locked, "another pass is running on this host"),

@@ -15,6 +15,7 @@
 //! | [`pass`] | one pass; `converge`, `plan` and `status` are this string cut at different places |
 //! | [`settings`] | `node.yml` as written, then as meant |
 //! | [`desired`] | the manifest: reading it, the last good one, and editing it (`publish`) |
+//! | [`fleet`] | what the hosts of an environment know of each other; `nodes(…)` in templates |
 //! | [`facts`] | what the host is, looked at only when a template asks |
 //! | [`role`] | from roles to a catalog of resources: parameters, rendering, ids, conflicts |
 //! | [`plan`] | what a pass would do: every resource looked at and compared |
@@ -61,6 +62,7 @@ pub mod digest;
 mod docs_test;
 pub mod exit;
 pub mod facts;
+pub mod fleet;
 pub mod kinds;
 pub mod owed;
 pub mod pass;

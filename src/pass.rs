@@ -4,17 +4,21 @@
 //! same string cut at different places.
 
 mod apps;
+mod describe;
+mod record;
 mod standing;
 mod told;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::apply::{self, Event, Task};
-use crate::desired::{self, Desired, DesiredError, For, TakeUp};
+use crate::desired::{self, Desired, DesiredError, TakeUp};
 use crate::facts::Facts;
+use crate::fleet::Peers;
 use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
@@ -44,6 +48,12 @@ pub enum PassError {
     Desired(DesiredError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A role asks for peers, and there is no last good list of them either.
+    #[error("{source}; this host has no list of its peers yet, so nothing was changed")]
+    Peers {
+        #[source]
+        source: StoreError,
+    },
     /// trueup's own files on the host.
     #[error("{0}")]
     Root(#[from] RootError),
@@ -118,6 +128,8 @@ pub struct Options {
     pub only: Option<String>,
     /// What is wanted and quarantined on this host is tried once more.
     pub lift: Option<Lift>,
+    /// Lists of peers are taken as they are now, however much smaller than before.
+    pub accept_shrink: bool,
 }
 
 /// Who lifts a quarantine, and why.
@@ -150,6 +162,8 @@ pub struct Session {
     pub settings: Settings,
     pub host: Host,
     pub facts: Facts,
+    /// Opened once: its connections are used again.
+    opened: OnceCell<Box<dyn Store>>,
 }
 
 impl Session {
@@ -179,6 +193,7 @@ impl Session {
             settings,
             host,
             facts,
+            opened: OnceCell::new(),
         })
     }
 
@@ -199,6 +214,14 @@ impl Session {
         })
     }
 
+    fn opened(&self) -> Result<&dyn Store, PassError> {
+        if let Some(store) = self.opened.get() {
+            return Ok(store.as_ref());
+        }
+        let store = self.store()?;
+        Ok(self.opened.get_or_init(|| store).as_ref())
+    }
+
     /// What a pass would do. Writes nothing at all, and takes no manifest as acted on.
     pub fn plan(&self, options: &Options) -> Result<Report, PassError> {
         let started = self.begin();
@@ -216,20 +239,43 @@ impl Session {
     /// Checks roles, templates and settings without looking at the host or the store. Returns how
     /// many resources are described.
     pub fn validate(&self) -> Result<usize, PassError> {
-        let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
+        let peers = Peers::known(&self.settings, &self.host);
+        let expanded = role::expand(&self.settings, &self.facts, &peers, &self.root_word())?;
         self.store()?;
         let catalog = expanded.resolve(&Desired::nothing())?;
         Ok(catalog.resources.len())
     }
 
-    /// Makes it so. The caller holds the lock.
+    /// Makes it so, and tells peers. The caller holds the lock.
     pub fn converge(
         &self,
         options: &Options,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Report, PassError> {
+        let (catalog, desired, mut report) = match self.make_so(options, observe) {
+            Ok(made) => made,
+            Err(error) => {
+                self.publish_failure(&error);
+                return Err(error);
+            }
+        };
+        if options.only.is_none() {
+            report.warnings.extend(self.publish(&report, &catalog));
+        }
+        let news = History::new(&self.host).keep(&report)?;
+        let _told = pass_span(report.started);
+        told::log(&report, news, &catalog, &desired);
+        self.tell(&report, options);
+        Ok(report)
+    }
+
+    fn make_so(
+        &self,
+        options: &Options,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(Catalog, Desired, Report), PassError> {
         let started = self.begin();
-        let _told = tracing::info_span!("pass", run = crate::report::run_name(started.0)).entered();
+        let _told = pass_span(started.0);
         let ask = desired::Ask {
             force: options.force,
             keep: true,
@@ -250,10 +296,7 @@ impl Session {
             let heading = self.heading(started, self.shas(&catalog), &desired, notes);
             Report::of_pass(heading, &catalog, done)
         };
-        let news = History::new(&self.host).keep(&report)?;
-        told::log(&report, news, &catalog, &desired);
-        self.tell(&report, options);
-        Ok(report)
+        Ok((catalog, desired, report))
     }
 
     fn apply(
@@ -272,37 +315,6 @@ impl Session {
             observe,
         };
         apply::apply(task, &self.host)
-    }
-
-    fn describe(&self, source: Source, options: &Options) -> Result<(Catalog, Desired), PassError> {
-        let expanded = role::expand(&self.settings, &self.facts, &self.root_word())?;
-        let apps = expanded.apps();
-        let whom = For {
-            environment: &self.settings.environment,
-            tags: &self.settings.tags,
-            apps: &apps,
-            now: self.host.clock.now(),
-            last_answer: History::new(&self.host)
-                .last()
-                .and_then(|last| last.store_answered),
-        };
-        let key = &self.settings.manifest;
-        let mut desired = match source {
-            Source::Store(ask) => {
-                let store = self.store()?;
-                desired::read(store.as_ref(), key, ask, &self.host, &whom)?
-            }
-            Source::Nobody => {
-                desired::last_known(key, &self.host, &whom).unwrap_or_else(Desired::nothing)
-            }
-        };
-        desired.environment.clone_from(&self.settings.environment);
-        desired.take_up = options.take_up();
-        if options.over_holds {
-            desired.lift_holds();
-        }
-        let catalog = expanded.resolve(&desired)?;
-        Ok((catalog, desired))
     }
 
     /// The sha that each app is at after a pass changed something.
@@ -383,4 +395,9 @@ pub fn places(config: Option<&Path>, root: Option<&Path>, share: Option<&Path>) 
         share: share.map_or_else(|| PathBuf::from(settings::SHARE), absolute),
         root,
     }
+}
+
+/// What everything that is logged of a pass is under.
+fn pass_span(started: jiff::Timestamp) -> tracing::span::EnteredSpan {
+    tracing::info_span!("pass", run = crate::report::run_name(started)).entered()
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::fleet::FleetArgs;
+use super::target::StoreArgs;
+
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
 #[derive(Debug, Parser)]
 #[command(
@@ -87,6 +90,8 @@ pub enum Command {
     Facts,
     /// Say which sha an app should be at, in the manifest that all hosts follow
     Publish(PublishArgs),
+    /// Show each app on each node: wanted, actual, since when, last seen, and why it is not as wanted
+    Fleet(FleetArgs),
     /// Show the main job in a scratch folder: nothing else installed, no root, some seconds
     Demo(DemoArgs),
     /// The web app of the demo
@@ -252,6 +257,9 @@ pub struct ConvergeArgs {
     pub lift_quarantine: Option<String>,
     #[command(flatten)]
     pub wait: WaitArgs,
+    /// Take the lists of nodes as the store has them now, however much smaller than before
+    #[arg(long)]
+    pub accept_shrink: bool,
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +270,9 @@ pub struct PlanArgs {
     /// Say where the value of a parameter comes from, such as `apps.shop.port`
     #[arg(long, value_name = "KEY", conflicts_with_all = ["only"])]
     pub explain: Option<String>,
+    /// Take the lists of nodes as the store has them now, however much smaller than before
+    #[arg(long)]
+    pub accept_shrink: bool,
 }
 
 #[derive(Debug, Args)]
@@ -421,18 +432,8 @@ pub struct PublishArgs {
     /// The environment, the app or the whole manifest may be new
     #[arg(long)]
     pub create: bool,
-    /// The store, `s3://bucket/prefix` or `dir:/path`, where there are no settings, such as in CI [default: the settings' own]
-    #[arg(long, value_name = "URL")]
-    pub store: Option<String>,
-    /// The region of the store's bucket
-    #[arg(long, value_name = "REGION", requires = "store")]
-    pub region: Option<String>,
-    /// The address of an S3-compatible server
-    #[arg(long, value_name = "URL", requires = "store")]
-    pub endpoint: Option<String>,
-    /// Put the bucket in the path instead of in the host name
-    #[arg(long, requires = "store")]
-    pub path_style: bool,
+    #[command(flatten)]
+    pub at: StoreArgs,
     /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
     #[arg(long, value_name = "KEY")]
     pub manifest: Option<String>,

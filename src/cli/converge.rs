@@ -20,6 +20,7 @@ pub(super) fn run(
         over_holds: args.force,
         fresh: args.fresh,
         only: args.only.clone(),
+        accept_shrink: args.accept_shrink,
         lift: lift(args.lift_quarantine.as_deref())?,
     };
     let asks = Asks {

@@ -6,6 +6,7 @@ mod demo;
 mod edge;
 mod exec;
 mod facts;
+mod fleet;
 mod hands;
 mod history;
 mod init;
@@ -16,6 +17,7 @@ mod publish;
 mod releases;
 mod rollback;
 mod status;
+mod target;
 mod validate;
 mod words;
 
@@ -62,6 +64,7 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::Exec(args) => exec::run(args, places),
         Command::Validate => validate::run(places, output),
         Command::Publish(args) => publish::run(&args, places, output),
+        Command::Fleet(args) => fleet::run(&args, places, output),
         Command::Facts => facts::run(places, output),
         Command::Demo(args) => match &args.stop {
             Some(folder) => demo::end(folder, output),

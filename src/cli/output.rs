@@ -67,6 +67,15 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 
+    /// Makes room for what is shown again and again: a cleared screen, or an empty line in a pipe.
+    pub(crate) fn begin_again(&self) {
+        if std::io::stdout().is_terminal() && !self.json {
+            let _ = write!(std::io::stdout(), "\x1b[2J\x1b[H");
+        } else {
+            self.text("");
+        }
+    }
+
     /// Rows in aligned columns; the last column is not padded.
     pub(crate) fn table(&self, rows: &[Vec<String>]) {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

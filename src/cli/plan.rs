@@ -17,6 +17,7 @@ pub(super) fn run(args: &PlanArgs, places: &Places, output: &Output) -> Result<E
     }
     let options = Options {
         only: args.only.clone(),
+        accept_shrink: args.accept_shrink,
         ..Options::default()
     };
     let report = session.plan(&options)?;
@@ -91,6 +92,9 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             "{}: the manifest in the store is not taken, the last good one is in force\n  {refused}",
             paint.bad("refused")
         ));
+    }
+    for kept in &report.kept_lists {
+        output.line(format!("{}: {kept}", paint.changed("stale")));
     }
     for app in &report.apps {
         if let Some(held) = &app.held {

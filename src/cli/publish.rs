@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::args::PublishArgs;
+use super::target::Target;
 use super::words::{one_line, user};
 use super::{Output, edge};
 use crate::desired::{self, EditError, Move, Order, PublishError, Published, Sha};
@@ -10,9 +11,8 @@ use crate::exit::Exit;
 use crate::pass::{PassError, Places};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::pause;
-use crate::ports::store::{self, StoreSettings};
+use crate::ports::store;
 use crate::problem::Problem;
-use crate::settings;
 
 /// The document of `publish --json`.
 #[derive(Debug, Serialize)]
@@ -35,9 +35,14 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<Exit, edge::Error> {
     let order = order(args).map_err(edge::Error::Usage)?;
-    let (settings, key) = target(args, places)?;
-    let store = store::open(&settings).map_err(PassError::Store)?;
-    let published = desired::publish(store.as_ref(), &key, &order, &mut pause::jittered)?;
+    let target = Target::of(&args.at, args.manifest.as_deref(), places, "publish")?;
+    let store = store::open(&target.store).map_err(PassError::Store)?;
+    let published = desired::publish(
+        store.as_ref(),
+        &target.manifest,
+        &order,
+        &mut pause::jittered,
+    )?;
     if output.json {
         output.document(&Document {
             version: crate::report::VERSION,
@@ -117,31 +122,6 @@ fn order(args: &PublishArgs) -> Result<Order, Problem> {
         at: SystemClock.now(),
         create: args.create,
     })
-}
-
-/// The store and the manifest's key: as the options say, else as the node's settings do.
-fn target(args: &PublishArgs, places: &Places) -> Result<(StoreSettings, String), edge::Error> {
-    if let Some(url) = &args.store {
-        let settings = StoreSettings {
-            url: url.clone(),
-            region: args.region.clone(),
-            endpoint: args.endpoint.clone(),
-            path_style: args.path_style,
-        };
-        let key = args.manifest.clone();
-        return Ok((settings, key.unwrap_or_else(settings::default_manifest)));
-    }
-    let written = settings::load(&places.config, &places.share).map_err(|mut problems| {
-        let needs = Problem::new("publish needs the settings of a node, or --store");
-        problems.0.push(needs.hint(
-            "where there is no node.yml, such as in CI: `trueup publish … --store s3://bucket --region REGION`",
-        ));
-        problems
-    })?;
-    Ok((
-        written.store,
-        args.manifest.clone().unwrap_or(written.manifest),
-    ))
 }
 
 impl From<PublishError> for edge::Error {

@@ -75,6 +75,8 @@ pub struct Desired {
     pub generation: Option<u64>,
     /// What is wrong elsewhere in the manifest, and other things worth a line in the report.
     pub warnings: Vec<Problem>,
+    /// Why the last good list of peers is in force instead of what the store has, a line each.
+    pub kept_lists: Vec<String>,
 }
 
 impl Desired {
@@ -87,6 +89,7 @@ impl Desired {
             freshness: Freshness::Fresh,
             generation: None,
             warnings: Vec::new(),
+            kept_lists: Vec::new(),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Session {
     }
 }
 
-fn apps_of(catalog: &Catalog) -> impl Iterator<Item = App<'_>> {
+pub(super) fn apps_of(catalog: &Catalog) -> impl Iterator<Item = App<'_>> {
     catalog.resources.iter().filter_map(app)
 }
 

@@ -118,6 +118,7 @@ impl<'a> History<'a> {
         changed(report) == 0
             && newest.outcome == report.outcome
             && newest.refused == report.refused
+            && newest.kept_lists == report.kept_lists
             && report
                 .resources
                 .iter()

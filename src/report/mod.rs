@@ -122,6 +122,9 @@ pub struct Report {
     /// The manifest in the store was refused; the last good one is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Lists of peers that the store has otherwise now: the last good ones are in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_lists: Vec<String>,
     pub apps: Vec<App>,
     pub counts: Counts,
     /// Every resource that is not simply right.
@@ -203,6 +206,7 @@ impl Report {
             generation: desired.generation,
             stale,
             refused,
+            kept_lists: desired.kept_lists.clone(),
             apps,
             counts,
             resources: rows,
@@ -256,7 +260,7 @@ impl Report {
 
     fn verdict(&self) -> Exit {
         let mut exit = Exit::Converged;
-        if self.stale.is_some() {
+        if self.stale.is_some() || !self.kept_lists.is_empty() {
             exit = exit.and(Exit::Stale);
         }
         if self.refused.is_some() {

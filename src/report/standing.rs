@@ -118,12 +118,15 @@ impl Report {
         rows.sort_by_key(|row| row.status == Status::Skipped);
         match (self.outcome, rows.split_first()) {
             (Exit::BadInput, _) => self.refused.as_deref().and_then(first_line),
-            (Exit::Stale, _) => self.stale.as_ref().map(|stale| {
-                let since = stale.since.map_or("an unknown time".into(), |since| {
-                    since.strftime("%F %T UTC").to_string()
+            (Exit::Stale, _) => {
+                let silent = self.stale.as_ref().map(|stale| {
+                    let since = stale.since.map_or("an unknown time".into(), |since| {
+                        since.strftime("%F %T UTC").to_string()
+                    });
+                    format!("no answer since {since}: {}", stale.why)
                 });
-                format!("no answer since {since}: {}", stale.why)
-            }),
+                silent.or_else(|| self.kept_lists.first().cloned())
+            }
             (_, Some((first, []))) => Some(line(first)),
             (_, Some((first, more))) => Some(format!("{} (and {} more)", line(first), more.len())),
             (_, None) => None,

@@ -28,6 +28,8 @@ pub struct Catalog {
     pub resources: Vec<Resource>,
     /// Commands that check sets of files together, by name.
     pub checks: BTreeMap<String, Argv>,
+    /// What peers find on this node, by name.
+    pub ports: BTreeMap<String, u16>,
     by_id: HashMap<String, usize>,
 }
 
@@ -80,6 +82,7 @@ impl Catalog {
         Catalog {
             resources,
             checks,
+            ports: BTreeMap::new(),
             by_id,
         }
     }

@@ -11,10 +11,11 @@ use super::schema::{Role, with_included};
 use super::scope::Scope;
 use crate::desired::Desired;
 use crate::facts::Facts;
+use crate::fleet::Peers;
 use crate::kinds;
 use crate::problem::{At, Problem, Problems, nearest, one_of};
 use crate::resource::{AnyResource, Argv, Inputs};
-use crate::settings::Settings;
+use crate::settings::{Settings, is_name};
 use crate::yaml::{self, Node};
 
 /// Fields that every resource may have and that no kind sees.
@@ -43,12 +44,14 @@ pub struct Expanded<'a> {
     /// Ids whose `when` did not hold.
     left_out: Vec<String>,
     checks: BTreeMap<String, Argv>,
+    ports: BTreeMap<String, u16>,
 }
 
 /// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
 pub fn expand<'a>(
     settings: &'a Settings,
     facts: &'a Facts,
+    peers: &'a Peers<'a>,
     root: &str,
 ) -> Result<Expanded<'a>, Problems> {
     let roles = with_included(&settings.library, &settings.roles)
@@ -58,11 +61,12 @@ pub fn expand<'a>(
         return Err(Problems(unknown));
     }
     let mut expanded = Expanded {
-        renderer: Renderer::new(&settings.library, facts),
+        renderer: Renderer::new(&settings.library, facts, peers),
         scopes: Vec::new(),
         drafts: Vec::new(),
         left_out: Vec::new(),
         checks: BTreeMap::new(),
+        ports: BTreeMap::new(),
     };
     let outermost = Rc::new(outermost(settings, facts, root));
     let mut problems = Vec::new();
@@ -107,7 +111,10 @@ impl Expanded<'_> {
             }
         }
         if problems.is_empty() {
-            Catalog::build(drafts, &self.left_out, self.checks)
+            let ports = std::mem::take(&mut self.ports);
+            let mut catalog = Catalog::build(drafts, &self.left_out, self.checks)?;
+            catalog.ports = ports;
+            Ok(catalog)
         } else {
             Err(Problems(problems))
         }
@@ -123,15 +130,28 @@ impl Expanded<'_> {
         let mut scope = Scope::inside(outermost);
         fill(&mut scope, &parameters, role, &self.renderer)?;
         self.role_checks(role, &scope)?;
+        self.role_ports(role, &scope)?;
         let scope = Rc::new(scope);
         let Some(list) = &role.for_each else {
             return self.resources(role, None, scope);
         };
         let mut problems = Vec::new();
-        for item in items(role, list, &parameters)? {
-            let inner = self
-                .item_scope(&scope, role, &item.values)
+        let items = items(role, list, &parameters)?;
+        let mut whole = Vec::new();
+        for item in &items {
+            let values = self
+                .item_values(&scope, role, &item.values)
                 .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
+            whole.push(serde_json::Value::Object(values));
+        }
+        // From here on the list itself has its items whole, for a file that is about all of them.
+        let mut scope = Scope::inside(&scope);
+        let named = items.iter().map(|item| item.name.clone());
+        scope.insert(list, named.zip(whole.iter().cloned()).collect());
+        let scope = Rc::new(scope);
+        for (item, values) in items.iter().zip(whole) {
+            let mut inner = Scope::inside(&scope);
+            inner.insert(&role.item, values);
             let inner = Rc::new(inner);
             if let Err(Problems(found)) = self.resources(role, Some(&item.name), inner) {
                 problems.extend(found);
@@ -145,7 +165,12 @@ impl Expanded<'_> {
     }
 
     /// An item's values refer to each other as `app.port`, so the item grows while it is rendered.
-    fn item_scope(&self, outer: &Rc<Scope>, role: &Role, values: &Node) -> Result<Scope, Problem> {
+    fn item_values(
+        &self,
+        outer: &Rc<Scope>,
+        role: &Role,
+        values: &Node,
+    ) -> Result<serde_json::Map<String, serde_json::Value>, Problem> {
         let ours = |at: &At| role.is_ours(at);
         let entries = values.as_map().unwrap_or_default();
         let (templates, plain): (Vec<_>, Vec<_>) =
@@ -164,7 +189,26 @@ impl Expanded<'_> {
             item.insert(entry.key.clone(), value.to_json());
             scope.insert(&role.item, serde_json::Value::Object(item.clone()));
         }
-        Ok(scope)
+        Ok(item)
+    }
+
+    fn role_ports(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
+        let ports = self.renderer.tree(&role.map("ports")?, scope, &|_| true)?;
+        for entry in ports.as_map().unwrap_or_default() {
+            let text = entry.value.as_text().unwrap_or_default().trim();
+            if entry.value.is_null() || (text.is_empty() && entry.value.as_text().is_some()) {
+                continue;
+            }
+            let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+            let (Some(port), true) = (port, is_name(&entry.key)) else {
+                let message = "expected a name and the number of a port, as in `http: 80`";
+                return Err(Problem::new(message)
+                    .at(&entry.key_at)
+                    .field(format!("ports.{}", entry.key)));
+            };
+            self.ports.insert(entry.key.clone(), port);
+        }
+        Ok(())
     }
 
     fn role_checks(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
@@ -315,7 +359,7 @@ fn without_value(problem: Problem, fields: &Node) -> Problem {
     let written = problem.field.as_deref().and_then(|field| fields.get(field));
     let name = written
         .and_then(Node::as_text)
-        .and_then(super::render::reference);
+        .and_then(super::text::reference);
     match name {
         Some(name) if problem.message.ends_with("found nothing") => Problem {
             message: format!("`{name}` has no value"),

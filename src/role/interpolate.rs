@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::render::is_plain_path;
+use super::text::is_plain_path;
 
 /// The text with its references put in, if plain references to words and whole numbers are all
 /// that it holds. `None`: it takes Tera, which also words the errors.

@@ -12,12 +12,14 @@ mod explain;
 mod interpolate;
 mod lists;
 mod names;
+mod nodes;
 mod parameters;
 mod render;
 mod schema;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use catalog::{Catalog, Resource};
 pub use expand::{Expanded, expand};

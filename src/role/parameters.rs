@@ -1,9 +1,10 @@
 //! The parameters of a role: its defaults, then the environment's file, then the node's attributes.
 
 use super::context::RESERVED;
-use super::render::{Renderer, is_template};
+use super::render::Renderer;
 use super::schema::Role;
 use super::scope::Scope;
+use super::text::is_template;
 use crate::problem::Problem;
 use crate::settings::{Settings, is_name, merge};
 use crate::yaml::{Kind, Node};

@@ -9,8 +9,11 @@ use tera::{ErrorKind, Tera};
 
 use super::interpolate::interpolate;
 use super::names;
+use super::nodes::{self, Nodes};
 use super::scope::Scope;
+use super::text::{is_template, mentioned, reference};
 use crate::facts::Facts;
+use crate::fleet::Peers;
 use crate::problem::{At, Problem, nearest};
 use crate::settings::Library;
 use crate::yaml::{Entry, Kind, Node, Style};
@@ -19,6 +22,9 @@ use crate::yaml::{Entry, Kind, Node, Style};
 pub struct Renderer<'a> {
     library: &'a Library,
     facts: &'a Facts,
+    peers: &'a Peers<'a>,
+    /// What answers `nodes(…)` inside Tera; empty until a text asks.
+    nodes: Nodes,
     tera: RefCell<Tera>,
     /// Templates by name.
     sources: RefCell<BTreeMap<String, Rc<Source>>>,
@@ -33,8 +39,10 @@ struct Source {
 }
 
 impl<'a> Renderer<'a> {
-    pub fn new(library: &'a Library, facts: &'a Facts) -> Renderer<'a> {
+    pub fn new(library: &'a Library, facts: &'a Facts, peers: &'a Peers<'a>) -> Renderer<'a> {
         let mut tera = Tera::new();
+        let nodes = Nodes::default();
+        tera.register_function("nodes", nodes.function());
         // The files are configuration, not HTML, whatever they are called.
         tera.autoescape_on(Vec::<&'static str>::new());
         // For files that hold YAML or JSON, with whatever people wrote as a value.
@@ -47,6 +55,8 @@ impl<'a> Renderer<'a> {
         Renderer {
             library,
             facts,
+            peers,
+            nodes,
             tera: RefCell::new(tera),
             sources: RefCell::default(),
             compiled: RefCell::default(),
@@ -127,6 +137,12 @@ impl<'a> Renderer<'a> {
                 None => Err(self.undefined(path, scope).at(&node.at)),
             };
         }
+        if let Some(expression) = nodes::only(text) {
+            let list = format!("{{{{ {expression} | json_encode }}}}");
+            let list = self.text(&list, scope).map_err(|p| p.at(&node.at))?;
+            let value = serde_json::from_str(&list).unwrap_or(Value::String(list));
+            return Ok(Node::from_json(&node.at, &value));
+        }
         let text = self
             .text(text, scope)
             .map_err(|problem| problem.at(&node.at))?;
@@ -160,6 +176,7 @@ impl<'a> Renderer<'a> {
             return Ok(text);
         }
         self.offer_facts(text);
+        self.offer_nodes(text);
         let tera = self.tera.borrow();
         tera.render_str(text, scope.context(), false)
             .map_err(|error| self.problem(&error, scope, false))
@@ -171,6 +188,13 @@ impl<'a> Renderer<'a> {
         if text.contains("facts") && !tera.global_context().contains_key("facts") {
             let facts = self.facts.all();
             tera.global_context().insert("facts", facts);
+        }
+    }
+
+    /// Looks for the peers if a text asks for some.
+    fn offer_nodes(&self, text: &str) {
+        if nodes::asks(text) {
+            self.nodes.offer(|| self.peers.book());
         }
     }
 
@@ -253,6 +277,7 @@ impl<'a> Renderer<'a> {
             }
             let source = self.read(&name)?;
             self.offer_facts(&source.text);
+            self.offer_nodes(&source.text);
             wanted.extend(mentioned(&source.text));
             batch.push((name, source));
         }
@@ -353,52 +378,4 @@ fn under(problem: Problem, part: &str) -> Problem {
         field: Some(field),
         ..problem
     }
-}
-
-pub(super) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("{#")
-}
-
-/// The dotted path of a text that is exactly one `{{ path }}`.
-pub(super) fn reference(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
-    is_plain_path(inner).then_some(inner)
-}
-
-/// A dotted path of names that mean nothing else to Tera.
-pub(super) fn is_plain_path(path: &str) -> bool {
-    let ident = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    let word = !matches!(
-        path,
-        "true" | "false" | "none" | "True" | "False" | "None" | "loop"
-    );
-    word && path.split('.').all(ident)
-}
-
-/// The templates that a template names in `include`, `extends` and `import`.
-fn mentioned(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for tag in text.split("{%").skip(1) {
-        let tag = tag
-            .split("%}")
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches('-')
-            .trim();
-        if let Some(rest) = ["include", "extends", "import"]
-            .iter()
-            .find_map(|word| tag.strip_prefix(word))
-        {
-            let quote = rest.find(['"', '\'']).map(|at| (at, &rest[at..=at]));
-            if let Some((at, quote)) = quote
-                && let Some(name) = rest[at + 1..].split(quote).next()
-            {
-                names.push(name.to_owned());
-            }
-        }
-    }
-    names
 }

@@ -43,6 +43,10 @@ pub(super) struct Written {
         schemars(with = "std::collections::BTreeMap<String, Vec<String>>")
     )]
     checks: serde_json::Value,
+    /// What peers find on a node with this role, by name, such as `{http: 80}`; an empty one is none.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
+    ports: serde_json::Value,
     /// What is to be so, in this order.
     #[serde(default)]
     #[cfg_attr(

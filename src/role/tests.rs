@@ -34,9 +34,14 @@ fn catalog(role: &str, attributes: &str, files: &[(&str, &str)]) -> Result<Catal
     let settings = settings::load(&dir.path().join("node.yml"), Path::new("/nonexistent"))
         .map_err(|problems| clean(problems.to_string()))?;
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
-    expand(&settings, &facts, "/")
-        .and_then(|expanded| expanded.resolve(&Desired::nothing()))
-        .map_err(|problems| clean(problems.to_string()))
+    expand(
+        &settings,
+        &facts,
+        &crate::fleet::Peers::on_paper(&settings),
+        "/",
+    )
+    .and_then(|expanded| expanded.resolve(&Desired::nothing()))
+    .map_err(|problems| clean(problems.to_string()))
 }
 
 fn ids(catalog: &Catalog) -> Vec<&str> {
@@ -311,7 +316,9 @@ fn the_shipped_roles_describe_a_host_with_a_name_a_repo_and_a_port() {
     .unwrap();
     let settings = settings::load(&config, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
-    let expanded = expand(&settings, &facts, "/").unwrap_or_else(|problems| panic!("{problems}"));
+    let peers = crate::fleet::Peers::on_paper(&settings);
+    let expanded =
+        expand(&settings, &facts, &peers, "/").unwrap_or_else(|problems| panic!("{problems}"));
     let catalog = expanded
         .resolve(&Desired::nothing())
         .unwrap_or_else(|problems| panic!("{problems}"));

@@ -1,5 +1,6 @@
 //! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
 
+mod fleet;
 mod merge;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use crate::ports::store::StoreSettings;
 use crate::problem::{At, Problem, Problems};
 use crate::yaml::{self, Limits, Node};
 
+pub use fleet::{Fleet, Static};
 pub use merge::merge;
 
 /// Where settings are when nothing else is said.
@@ -52,6 +54,9 @@ pub struct Written {
     /// Where monitoring reads how the passes went.
     #[serde(default)]
     pub metrics: Metrics,
+    /// What this node tells its peers, and how it takes what they tell.
+    #[serde(default)]
+    pub fleet: Fleet,
     /// Parameters of the roles, over their defaults and the environment's file.
     #[serde(default = "no_attributes")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
@@ -89,6 +94,7 @@ pub struct Settings {
     pub manifest: String,
     pub services: ServiceManager,
     pub metrics: Metrics,
+    pub fleet: Fleet,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty when there is no such file.
@@ -216,6 +222,14 @@ pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Proble
             );
         }
     }
+    if let Some(name) = written.node.iter().find(|name| !is_name(name)) {
+        let at = tree.get("node").map_or(&tree.at, |node| &node.at);
+        let message = format!(
+            "`{name}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
+        );
+        problems.push(Problem::new(message).at(at).field("node"));
+    }
+    problems.extend(written.fleet.problems(&tree));
     if written.roles.is_empty() {
         let at = tree.get("roles").map_or(&tree.at, |node| &node.at);
         problems.push(
@@ -259,6 +273,7 @@ pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Proble
         manifest: written.manifest,
         services: written.services,
         metrics: written.metrics,
+        fleet: written.fleet,
         attributes,
         shared,
         library,

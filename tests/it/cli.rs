@@ -82,10 +82,11 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
                 "--lift-quarantine",
                 "--wait",
                 "--no-wait",
+                "--accept-shrink",
             ],
         ),
         ("exec", &["--release", "--"]),
-        ("plan", &["--only", "--explain"]),
+        ("plan", &["--only", "--explain", "--accept-shrink"]),
         ("status", &[]),
         ("history", &["--limit", "--release", "--app"]),
         ("releases", &["--app"]),
@@ -118,6 +119,20 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         (
             "publish",
             &["--ref", "--by", "--create", "--store", "--manifest"],
+        ),
+        (
+            "fleet",
+            &[
+                "--env",
+                "--app",
+                "--watch",
+                "--forget",
+                "--store",
+                "--region",
+                "--endpoint",
+                "--path-style",
+                "--manifest",
+            ],
         ),
         ("demo", &["--keep", "--dir", "--stop"]),
     ] {

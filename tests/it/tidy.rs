@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "desired",
         &["digest", "ports", "problem", "settings", "yaml"],
     ),
+    ("fleet", &["desired", "digest", "exit", "ports", "settings"]),
     ("resource", &["desired", "ports", "problem", "yaml"]),
     (
         "release",
@@ -34,7 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "role",
         &[
-            "desired", "facts", "kinds", "ports", "problem", "resource", "settings", "yaml",
+            "desired", "facts", "fleet", "kinds", "ports", "problem", "resource", "settings",
+            "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
@@ -55,8 +57,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pass",
         &[
-            "apply", "desired", "exit", "facts", "plan", "ports", "problem", "release", "report",
-            "resource", "role", "settings",
+            "apply", "desired", "exit", "facts", "fleet", "plan", "ports", "problem", "release",
+            "report", "resource", "role", "settings",
         ],
     ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
@@ -64,8 +66,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "apply", "checks", "desired", "exit", "facts", "pass", "ports", "problem", "release",
-            "report", "resource", "role", "settings", "yaml",
+            "apply", "checks", "desired", "exit", "facts", "fleet", "pass", "ports", "problem",
+            "release", "report", "resource", "role", "settings", "yaml",
         ],
     ),
     ("lib", &[]),

@@ -37,6 +37,8 @@ struct Document<'a> {
     apps: Vec<App<'a>>,
     counts: Counts,
     resources: &'a [Row],
+    /// Lists of peers that the store has otherwise: the last good ones are in force.
+    kept_lists: &'a [String],
     warnings: &'a [String],
 }
 
@@ -206,6 +208,7 @@ impl Seen {
             apps: report.apps.iter().map(|row| self.app(row)).collect(),
             counts: report.counts,
             resources: &report.resources,
+            kept_lists: &report.kept_lists,
             warnings: &report.warnings,
         }
     }

@@ -67,6 +67,9 @@ pub(super) fn all(seen: &Seen, output: &Output) {
     rows.push(vec!["resources".into(), counts]);
     output.table(&rows);
     resources(seen, output);
+    for kept in &report.kept_lists {
+        output.line(format!("{}: {kept}", paint.changed("stale")));
+    }
     for warning in &report.warnings {
         output.line(format!("{}: {warning}", paint.changed("warning")));
     }

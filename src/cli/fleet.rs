@@ -1,0 +1,246 @@
+//! `trueup fleet`: each app on each node.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::target::{StoreArgs, Target};
+use super::words::age;
+use super::{Output, edge};
+use crate::desired::{Manifest, Sha};
+use crate::exit::Exit;
+use crate::fleet::{self, AppState, AppView, Cache, Look, NodeView, View, view};
+use crate::pass::{PassError, Places};
+use crate::ports::pause;
+use crate::ports::store::{self, Etag, Fetched, Store};
+use crate::problem::Problem;
+use crate::report::Paint;
+use crate::settings::is_name;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The exit code tells the worst of it: 0 all as wanted, 2 on the way, 3 held, 4 rolled back or quarantined, 5 a node is\n\
+                  gone, 1 or 78 a pass failed. A node whose machine is gone for good is forgotten with `--forget`; it would come\n\
+                  back with its next pass."
+)]
+pub struct FleetArgs {
+    /// Which environment [default: the settings' own]
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
+    /// Only this app
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Show it again every so many seconds, until it is interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub watch: Option<u16>,
+    /// Remove what the store knows of this node instead
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["watch", "app"])]
+    pub forget: Option<String>,
+    #[command(flatten)]
+    pub at: StoreArgs,
+    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
+    #[arg(long, value_name = "KEY")]
+    pub manifest: Option<String>,
+}
+
+/// The document of `fleet --json`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    store: &'a str,
+    /// The store's time.
+    now: Timestamp,
+    #[serde(flatten)]
+    view: &'a View,
+}
+
+pub(super) fn run(args: &FleetArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
+    let target = Target::of(&args.at, args.manifest.as_deref(), places, "fleet")?;
+    let environment = args.env.clone().or(target.environment.clone());
+    let environment = environment.filter(|name| is_name(name)).ok_or_else(|| {
+        let problem = Problem::new("which environment? Expected `--env ENV`");
+        edge::Error::Usage(problem.hint("as in `trueup fleet --env production`"))
+    })?;
+    let store = store::open(&target.store).map_err(PassError::Store)?;
+    if let Some(node) = &args.forget {
+        return forget(store.as_ref(), &environment, node, output);
+    }
+    let mut watch = Watch {
+        store: store.as_ref(),
+        environment: &environment,
+        target: &target,
+        app: args.app.as_deref(),
+        cache: Cache::empty(store.address(), &environment),
+        manifest: None,
+    };
+    let Some(seconds) = args.watch else {
+        let (view, now) = watch.look()?;
+        show(&view, now, store.address(), output);
+        return Ok(view.outcome);
+    };
+    loop {
+        match watch.look() {
+            Ok((view, now)) => {
+                output.begin_again();
+                show(&view, now, store.address(), output);
+            }
+            // Somebody who watches wants to see it come back.
+            Err(error) => output.error(&format!("trueup: {error}")),
+        }
+        pause::of(Duration::from_secs(seconds.into()));
+    }
+}
+
+/// Looks again and again, and reads only what is new.
+struct Watch<'a> {
+    store: &'a dyn Store,
+    environment: &'a str,
+    target: &'a Target,
+    app: Option<&'a str>,
+    cache: Cache,
+    manifest: Option<(Etag, Result<Manifest, String>)>,
+}
+
+impl Watch<'_> {
+    fn look(&mut self) -> Result<(View, Timestamp), PassError> {
+        let gone_after = self.target.fleet.gone_after();
+        let mut look: Look =
+            fleet::look(self.store, self.environment, gone_after, &mut self.cache)?;
+        let now = look.now;
+        let manifest = match self.manifest()? {
+            Ok(manifest) => Some(manifest),
+            Err(why) => {
+                let line = format!("{why}; what the nodes say was wanted is shown");
+                look.problems.push(line);
+                None
+            }
+        };
+        let mut view = view(self.environment, look, manifest.as_ref(), gone_after);
+        if let Some(app) = self.app {
+            view.only(app);
+        }
+        Ok((view, now))
+    }
+
+    fn manifest(&mut self) -> Result<Result<Manifest, String>, PassError> {
+        let key = &self.target.manifest;
+        let known = self.manifest.as_ref().map(|(etag, _)| etag);
+        match self.store.get(key, known)? {
+            Fetched::Unchanged => {}
+            Fetched::Missing => return Ok(Err(format!("there is no manifest `{key}`"))),
+            Fetched::Object(object) => {
+                let read = Manifest::parse(key, &object.body);
+                let read = read.map_err(|problem| problem.to_string());
+                self.manifest = Some((object.etag, read));
+            }
+        }
+        let known = self.manifest.as_ref().map(|(_, read)| read.clone());
+        Ok(known.unwrap_or_else(|| Err(format!("there is no manifest `{key}`"))))
+    }
+}
+
+fn forget(
+    store: &dyn Store,
+    environment: &str,
+    node: &str,
+    output: &Output,
+) -> Result<Exit, edge::Error> {
+    let forgotten = fleet::forget(store, environment, node).map_err(PassError::Store)?;
+    if forgotten == 0 {
+        let problem = Problem::new(format!("{environment} has no node `{node}`"));
+        return Err(edge::Error::Usage(
+            problem.hint("`trueup fleet` lists those there are"),
+        ));
+    }
+    output.text(format!("{node} of {environment} is forgotten"));
+    if output.json {
+        output.document(&serde_json::json!({
+            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
+        }));
+    }
+    Ok(Exit::Converged)
+}
+
+fn show(view: &View, now: Timestamp, store: &str, output: &Output) {
+    if output.json {
+        return output.document(&Document {
+            version: crate::report::VERSION,
+            store,
+            now,
+            view,
+        });
+    }
+    let paint = output.paint;
+    if view.nodes.is_empty() {
+        output.line(format!(
+            "no node of {} has reported to {store}",
+            view.environment
+        ));
+    } else {
+        let heads = ["node", "app", "wanted", "actual", "since", "seen", "state"];
+        let mut rows = vec![heads.map(|head| paint.faint(head)).to_vec()];
+        rows.extend(view.nodes.iter().flat_map(|node| rows_of(node, now, paint)));
+        output.table(&rows);
+    }
+    for problem in &view.problems {
+        output.line(format!("{}: {problem}", paint.changed("warning")));
+    }
+}
+
+/// A row for each app of a node, or one for the node alone.
+fn rows_of(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
+    let seen = || match node.gone {
+        true => paint.bad(&age(node.seen, now)),
+        false => age(node.seen, now),
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for app in &node.apps {
+        rows.push(vec![
+            paint.strong(&node.node),
+            app.app.clone(),
+            short(app.wanted.as_ref()),
+            short(app.actual.as_ref()),
+            app.since.map_or("-".into(), |since| age(since, now)),
+            seen(),
+            state(app, paint),
+        ]);
+    }
+    if node.apps.is_empty() || node.why.is_some() {
+        let state = match (&node.why, node.outcome) {
+            (None, outcome) => word(outcome, outcome.word(), paint),
+            (Some(why), outcome) => format!("{}: {why}", word(outcome, outcome.word(), paint)),
+        };
+        let none = || "-".to_owned();
+        let name = paint.strong(&node.node);
+        rows.push(vec![name, none(), none(), none(), none(), seen(), state]);
+    }
+    rows
+}
+
+fn short(sha: Option<&Sha>) -> String {
+    sha.map_or("-".into(), |sha| sha.short().to_owned())
+}
+
+fn state(app: &AppView, paint: Paint) -> String {
+    let plain = match (app.outcome, app.state) {
+        (Exit::Converged, AppState::Absent) => "absent",
+        (Exit::Converged, _) => "serving",
+        (Exit::Stale, _) => "gone",
+        (outcome, _) => outcome.word(),
+    };
+    let said = word(app.outcome, plain, paint);
+    match &app.why {
+        Some(why) => format!("{said}: {why}"),
+        None => said,
+    }
+}
+
+fn word(outcome: Exit, word: &str, paint: Paint) -> String {
+    match outcome {
+        Exit::Converged => paint.good(word),
+        Exit::Failed | Exit::BadInput | Exit::RolledBack | Exit::Stale => paint.bad(word),
+        _ => paint.changed(word),
+    }
+}

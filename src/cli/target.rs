@@ -1,0 +1,73 @@
+//! Which store a command is about, for commands that also work where there is no node.
+
+use clap::Args;
+
+use super::edge;
+use crate::pass::Places;
+use crate::ports::store::StoreSettings;
+use crate::problem::Problem;
+use crate::settings::{self, Fleet};
+
+/// A store that is not, or not only, that of the settings.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The store, `s3://bucket/prefix` or `dir:/path`, where there are no settings, such as in CI [default: the settings' own]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// The region of the store's bucket
+    #[arg(long, value_name = "REGION", requires = "store")]
+    pub region: Option<String>,
+    /// The address of an S3-compatible server
+    #[arg(long, value_name = "URL", requires = "store")]
+    pub endpoint: Option<String>,
+    /// Put the bucket in the path instead of in the host name
+    #[arg(long, requires = "store")]
+    pub path_style: bool,
+}
+
+/// A store, and what is where in it.
+pub(super) struct Target {
+    pub store: StoreSettings,
+    /// The manifest's key.
+    pub manifest: String,
+    /// The node's own, where there is a node.
+    pub environment: Option<String>,
+    pub fleet: Fleet,
+}
+
+impl Target {
+    /// As the options say, else as the node's settings do. `command` needs it.
+    pub fn of(
+        args: &StoreArgs,
+        manifest: Option<&str>,
+        places: &Places,
+        command: &str,
+    ) -> Result<Target, edge::Error> {
+        if let Some(url) = &args.store {
+            return Ok(Target {
+                store: StoreSettings {
+                    url: url.clone(),
+                    region: args.region.clone(),
+                    endpoint: args.endpoint.clone(),
+                    path_style: args.path_style,
+                },
+                manifest: manifest.map_or_else(settings::default_manifest, str::to_owned),
+                environment: None,
+                fleet: Fleet::default(),
+            });
+        }
+        let written = settings::load(&places.config, &places.share).map_err(|mut problems| {
+            let needs = Problem::new(format!("{command} needs the settings of a node, or --store"));
+            problems.0.push(needs.hint(format!(
+                "where there is no node.yml, such as in CI: `trueup {command} … --store s3://bucket --region REGION`"
+            )));
+            problems
+        })?;
+        Ok(Target {
+            store: written.store,
+            manifest: manifest.map_or(written.manifest, str::to_owned),
+            environment: Some(written.environment),
+            fleet: written.fleet,
+        })
+    }
+}

@@ -1,0 +1,205 @@
+//! One look at all records of an environment: one list, and a read of each that is new.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::cache::{Cache, Kept};
+use super::record::{MAX_RECORD, Record, too_large};
+use super::{folder, key, shown};
+use crate::ports::store::{Etag, Fetched, Listed, Store, StoreError};
+use crate::settings::is_name;
+
+/// A node with a record in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub node: String,
+    pub record: Record,
+    /// When it was last heard of, by the store's clock.
+    pub seen: Timestamp,
+}
+
+/// What there is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// By name.
+    pub rows: Vec<Row>,
+    /// The store's time of the look.
+    pub now: Timestamp,
+    /// What is wrong with records, a line each.
+    pub problems: Vec<String>,
+    /// How many records were read.
+    pub reads: usize,
+}
+
+impl Row {
+    /// How long nothing was heard of it.
+    pub fn silent(&self, now: Timestamp) -> Duration {
+        Duration::try_from(now.duration_since(self.seen)).unwrap_or_default()
+    }
+}
+
+/// Looks. What is known is in `cache`, which takes up what is new.
+pub fn look(
+    store: &dyn Store,
+    environment: &str,
+    gone_after: Duration,
+    cache: &mut Cache,
+) -> Result<Look, StoreError> {
+    let listed = store.list(&folder(environment))?;
+    // Without the store's time the newest record is the best clock there is: it can only be too slow,
+    // which takes no host for stopped.
+    let newest = listed.iter().map(|row| row.modified).max();
+    let now = store.now().or(newest).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut look = Look {
+        rows: Vec::new(),
+        now,
+        problems: Vec::new(),
+        reads: 0,
+    };
+    let mut here = BTreeMap::new();
+    for row in listed {
+        let name = row
+            .key
+            .strip_prefix(&folder(environment))
+            .and_then(|name| name.strip_suffix(".json"));
+        match name {
+            Some(name) if is_name(name) => {
+                here.insert(name.to_owned(), row);
+            }
+            Some(name) if name.split_once('@').is_some_and(|(node, _)| is_name(node)) => {
+                look.another(name, &row, gone_after);
+            }
+            _ => {
+                let line = format!("`{}` is no record of a node", shown(&row.key));
+                look.problems.push(line);
+            }
+        }
+    }
+    cache.records.retain(|name, _| here.contains_key(name));
+    look.reads = read_new(store, environment, &here, cache, &mut look.problems);
+    for (node, row) in here {
+        let Some(kept) = cache.records.get(&node) else {
+            continue;
+        };
+        if let Some(bad) = &kept.bad {
+            let stays = match kept.record {
+                Some(_) => "; its last good one stays",
+                None => "",
+            };
+            let key = key(environment, &node);
+            look.problems.push(format!("{key}: {bad}{stays}"));
+        }
+        look.rows.extend(kept.record.clone().map(|record| Row {
+            node,
+            record,
+            seen: row.modified,
+        }));
+    }
+    look.one_machine_twice(gone_after);
+    Ok(look)
+}
+
+/// Removes the record of a node, and those of machines that found its name taken. Returns how many
+/// there were.
+pub fn forget(store: &dyn Store, environment: &str, node: &str) -> Result<usize, StoreError> {
+    let beside = format!("{}{node}@", folder(environment));
+    let own = key(environment, node);
+    let listed = store.list(&format!("{}{node}", folder(environment)))?;
+    let keys = listed.into_iter().map(|row| row.key);
+    let keys: Vec<String> = keys
+        .filter(|key| *key == own || key.starts_with(&beside))
+        .collect();
+    for key in &keys {
+        store.delete(key)?;
+    }
+    Ok(keys.len())
+}
+
+/// Reads what is new. Returns how many records that were.
+fn read_new(
+    store: &dyn Store,
+    environment: &str,
+    here: &BTreeMap<String, Listed>,
+    cache: &mut Cache,
+    problems: &mut Vec<String>,
+) -> usize {
+    let is_new = |name: &str, row: &Listed| {
+        let known = cache.records.get(name);
+        known.is_none_or(|kept| kept.etag != row.etag)
+    };
+    let new: Vec<(&String, &Listed)> = here
+        .iter()
+        .filter(|(name, row)| is_new(name, row))
+        .collect();
+    let small = |row: &Listed| row.size <= MAX_RECORD as u64;
+    let wanted: Vec<&(&String, &Listed)> = new.iter().filter(|(_, row)| small(row)).collect();
+    let keys: Vec<String> = wanted.iter().map(|(_, row)| row.key.clone()).collect();
+    let answers = store.get_many(&keys);
+    let mut lost = Vec::new();
+    for ((name, _), answer) in wanted.into_iter().zip(answers) {
+        match answer {
+            Ok(Fetched::Object(object)) => {
+                let read = Record::read(name, environment, &object.body);
+                take_up(cache, name, object.etag, read);
+            }
+            // Removed since the list, or never unconditional: the next look tells.
+            Ok(Fetched::Missing | Fetched::Unchanged) => {}
+            Err(error) => lost.push(error),
+        }
+    }
+    if let Some(first) = lost.first() {
+        let count = lost.len();
+        problems.push(format!(
+            "{count} new records could not be read ({first}); what was known of those nodes stays"
+        ));
+    }
+    for (name, row) in new.iter().filter(|(_, row)| !small(row)) {
+        take_up(cache, name, row.etag.clone(), Err(too_large(row.size)));
+    }
+    keys.len()
+}
+
+fn take_up(cache: &mut Cache, name: &str, etag: Etag, read: Result<Record, String>) {
+    let before = cache.records.remove(name).and_then(|kept| kept.record);
+    let (record, bad) = match read {
+        Ok(record) => (Some(record), None),
+        Err(bad) => (before, Some(bad)),
+    };
+    let kept = Kept { etag, record, bad };
+    cache.records.insert(name.to_owned(), kept);
+}
+
+impl Look {
+    /// A machine that found its name taken (see [`super::Own`]).
+    fn another(&mut self, name: &str, row: &Listed, gone_after: Duration) {
+        let silent = Duration::try_from(self.now.duration_since(row.modified)).unwrap_or_default();
+        if let Some((node, machine)) = name.split_once('@')
+            && silent <= gone_after
+        {
+            self.problems.push(format!(
+                "two machines call themselves `{node}`; the one with the id {}… came second and is not listed: give it a name of its own (`node:` in its settings)",
+                shown(machine)
+            ));
+        }
+    }
+
+    /// A machine that was copied with its id and renamed since.
+    fn one_machine_twice(&mut self, gone_after: Duration) {
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for row in &self.rows {
+            if let Some(id) = &row.record.machine_id
+                && row.silent(self.now) <= gone_after
+            {
+                names.entry(id).or_default().push(&row.node);
+            }
+        }
+        for nodes in names.values().filter(|nodes| nodes.len() > 1) {
+            self.problems.push(format!(
+                "{} have the same machine id: is one a copy of the other? Give it one of its own (`rm /etc/machine-id; systemd-machine-id-setup`), or wait until a name that it had before is forgotten",
+                nodes.join(" and ")
+            ));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the hosts of an environment know of each other: each writes a record of itself into the store,
+//! and templates ask for peers with `nodes(…)`.
+//!
+//! ```text
+//! a host's pass ──put──▶ nodes/<env>/<node>.json ──list, get what is new──▶ Seen ──▶ Book ──▶ nodes(…)
+//! ```
+//!
+//! What holds it together:
+//!
+//! - *Seen is not known.* A record comes from whoever may write in the store. It is typed and bounded
+//!   when it is read ([`record`]); one that is anything but a record is told of, and the last good one of
+//!   that node stays.
+//! - *The store's clock is the only clock.* A record has no time of its writing in it: the heartbeat is
+//!   the object's LastModified, held against the store's own time. So a heartbeat has the content, and
+//!   with it the ETag, of the one before, and costs nobody a read.
+//! - *A list never collapses* ([`book`]). An answer that is empty, or much smaller than what was given
+//!   within the last hour, is not taken; the last good one stays and is shown, until somebody says
+//!   otherwise.
+//! - *Nothing here fails a pass.* A store that does not answer or refuses a record costs a line in the
+//!   report.
+
+mod book;
+mod cache;
+mod look;
+mod own;
+mod peer;
+mod peers;
+mod record;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use book::{Asked, Book};
+pub use cache::Cache;
+pub use look::{Look, Row, forget, look};
+pub use own::{Own, machine_id};
+pub use peer::{Peer, Query};
+pub use peers::Peers;
+pub use record::{AppRecord, AppState, LastPass, MAX_RECORD, Record, VERSION, is_word};
+pub use view::{AppView, NodeView, View, view};
+
+/// The folder of an environment's records in the store.
+fn folder(environment: &str) -> String {
+    format!("nodes/{environment}/")
+}
+
+/// The key of a node's record.
+fn key(environment: &str, node: &str) -> String {
+    format!("nodes/{environment}/{node}.json")
+}
+
+/// Text from outside as it may be shown: one line, no control characters, not long.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line.trim().to_owned()
+}

@@ -1,0 +1,270 @@
+//! This host's own record: written when it says something new, and as a heartbeat.
+//!
+//! What was written last is noted in `/run`, so that a pass in which nothing changed asks nobody. Two
+//! machines of one name would take turns in overwriting each other, and with each turn every load
+//! balancer would reload: so a record of another machine that still lives is left alone, and the second
+//! one reports beside it, as `NODE@MACHINE`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::record::{LastPass, Record};
+use super::{key, shown};
+use crate::digest::digest;
+use crate::ports::root::{Attrs, RootError};
+use crate::ports::store::{Etag, Fetched, Object, Put, Store, StoreError, When};
+use crate::ports::{Host, RUN};
+use crate::settings::{Fleet, is_name};
+
+const VERSION: u32 = 1;
+const MAX_NOTE: usize = 1 << 20;
+/// How often a write is tried again that another one came before.
+const TURNS: usize = 3;
+
+/// What was written last (`/run/trueup/node.json`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Note {
+    version: u32,
+    store: String,
+    key: String,
+    /// When, by this host's clock.
+    at: Timestamp,
+    /// `None`: it is not in the store.
+    etag: Option<Etag>,
+    record: Record,
+    /// The store does not take it.
+    #[serde(default)]
+    refused: Option<String>,
+    /// The machine that has this host's name.
+    #[serde(default)]
+    other: Option<String>,
+}
+
+/// Writes the record of this host.
+pub struct Own<'a> {
+    pub host: &'a Host,
+    pub store: &'a dyn Store,
+    pub fleet: &'a Fleet,
+}
+
+/// How a write of the record ended.
+enum Written {
+    Done(Etag),
+    /// Another machine has this name, and lives.
+    Taken(String),
+}
+
+impl Own<'_> {
+    /// Writes the record if it says something new or its heartbeat is due. Returns what to say about it;
+    /// never fails, because a host whose record is old still converges.
+    pub fn publish(&self, record: Record) -> Vec<String> {
+        if !is_name(&record.node) {
+            return vec![format!(
+                "`{}` cannot be the name of a node, so peers do not learn of it: set `node:` in the settings",
+                shown(&record.node)
+            )];
+        }
+        let key = key(&record.environment, &record.node);
+        let last = self.last();
+        if let Some(last) = &last
+            && last.key == key
+            && !self.is_due(last, &record)
+        {
+            return last
+                .other
+                .iter()
+                .map(|id| taken(&record.node, id))
+                .collect();
+        }
+        // The same content has the same version, whenever it was written.
+        let record = match &last {
+            Some(last) if last.record.says_the_same(&record) => last.record.clone(),
+            _ => record,
+        };
+        let known = last.as_ref().filter(|last| last.key == key);
+        let answer = self.write(&key, &record, known.and_then(|last| last.etag.as_ref()));
+        let mut note = Note {
+            version: VERSION,
+            store: self.store.address().to_owned(),
+            key,
+            at: self.host.clock.now(),
+            etag: None,
+            record,
+            refused: None,
+            other: None,
+        };
+        let mut said = Vec::new();
+        match answer {
+            Ok(Written::Done(etag)) => {
+                note.etag = Some(etag);
+                said.extend(last.as_ref().and_then(|last| self.leave(last, &note)));
+            }
+            Ok(Written::Taken(machine)) => {
+                said.push(taken(&note.record.node, &machine));
+                note.other = Some(machine);
+            }
+            // The pass says that the store does not answer; the next one tries again.
+            Err(StoreError::Unreachable { .. }) => return said,
+            Err(error) => {
+                let why = error.to_string();
+                let before = last.as_ref().and_then(|last| last.refused.as_ref());
+                if before != Some(&why) {
+                    said.push(format!(
+                        "peers do not learn of this host: {why} (allow writes to `nodes/`, or say `fleet: {{publish: false}}`; this is said once)"
+                    ));
+                }
+                note.refused = Some(why);
+            }
+        }
+        if let Err(error) = self.note(&note) {
+            said.push(format!("cannot note what was published: {error}"));
+        }
+        said
+    }
+
+    /// After a pass that could not be made at all: the host goes on serving what it serves, and goes on
+    /// saying so.
+    pub fn publish_again(
+        &self,
+        node: &str,
+        environment: &str,
+        machine: Option<&str>,
+        pass: LastPass,
+    ) {
+        let key = key(environment, node);
+        let noted = self.last().filter(|last| last.key == key);
+        let record = match noted {
+            Some(last) => Some(last.record),
+            None => match self.store.get(&key, None) {
+                Ok(Fetched::Object(object)) => Record::read(node, environment, &object.body)
+                    .ok()
+                    .filter(|record| record.machine_id.as_deref() == machine),
+                _ => None,
+            },
+        };
+        if let Some(record) = record {
+            self.publish(Record {
+                last_pass: pass,
+                ..record
+            });
+        }
+    }
+
+    fn is_due(&self, last: &Note, record: &Record) -> bool {
+        let waited = self.host.clock.now().duration_since(last.at);
+        // A clock that was set back must not silence the host.
+        let waited = Duration::try_from(waited);
+        let beat = waited.map_or(true, |waited| waited >= self.fleet.heartbeat());
+        // What does not take it does not take it sooner for being asked more often.
+        let settled = last.refused.is_some() || last.other.is_some();
+        beat || (!settled && !last.record.says_the_same(record))
+    }
+
+    fn write(
+        &self,
+        key: &str,
+        record: &Record,
+        known: Option<&Etag>,
+    ) -> Result<Written, StoreError> {
+        let body = record.body();
+        let mut known = known.cloned();
+        for _ in 0..TURNS {
+            let answer = match &known {
+                Some(etag) => self.store.put(key, &body, When::Matches(etag))?,
+                None => Put::Conflict,
+            };
+            if let Put::Written(etag) = answer {
+                return Ok(Written::Done(etag));
+            }
+            match self.store.get(key, None)? {
+                Fetched::Object(object) => {
+                    if let Some(machine) = self.other(record, &object) {
+                        self.report_beside(record, &body)?;
+                        return Ok(Written::Taken(machine));
+                    }
+                    known = Some(object.etag);
+                }
+                // Nobody's yet, or somebody emptied the registry by hand.
+                Fetched::Missing | Fetched::Unchanged => {
+                    if let Put::Written(etag) = self.store.put(key, &body, When::Absent)? {
+                        return Ok(Written::Done(etag));
+                    }
+                    known = None;
+                }
+            }
+        }
+        Err(StoreError::Unreachable {
+            store: self.store.address().to_owned(),
+            why: format!("somebody else goes on writing {key}"),
+        })
+    }
+
+    /// The id of the machine whose record this is, if it is another one and lives.
+    fn other(&self, record: &Record, object: &Object) -> Option<String> {
+        let theirs = Record::read(&record.node, &record.environment, &object.body).ok()?;
+        let (theirs, ours) = (theirs.machine_id?, record.machine_id.as_ref()?);
+        let now = self.store.now()?;
+        let silent = Duration::try_from(now.duration_since(object.modified)).unwrap_or_default();
+        (theirs != *ours && silent <= self.fleet.gone_after()).then_some(theirs)
+    }
+
+    fn report_beside(&self, record: &Record, body: &[u8]) -> Result<(), StoreError> {
+        let machine: String = record
+            .machine_id
+            .iter()
+            .flat_map(|id| id.chars())
+            .take(8)
+            .collect();
+        let beside = key(&record.environment, &format!("{}@{machine}", record.node));
+        self.store.put(&beside, body, When::Always).map(drop)
+    }
+
+    /// Takes away what this host wrote under a name, or in an environment, that it no longer has.
+    fn leave(&self, last: &Note, now: &Note) -> Option<String> {
+        if last.key == now.key || last.etag.is_none() {
+            return None;
+        }
+        let left = self.store.delete(&last.key);
+        left.err()
+            .map(|error| format!("the record of its former name stays: {error}"))
+    }
+
+    fn path() -> PathBuf {
+        Path::new(RUN).join("node.json")
+    }
+
+    fn last(&self) -> Option<Note> {
+        let body = self.host.root.read(&Own::path(), MAX_NOTE).ok()??;
+        let note: Note = serde_json::from_slice(&body).ok()?;
+        (note.version == VERSION && note.store == self.store.address()).then_some(note)
+    }
+
+    fn note(&self, note: &Note) -> Result<(), RootError> {
+        let body = serde_json::to_vec(note).expect("plain data is always JSON");
+        let root = &self.host.root;
+        root.make_dirs(Path::new(RUN), &Attrs::mode(0o755))?;
+        root.replace(&Own::path(), &body, &Attrs::mode(0o644))
+    }
+}
+
+fn taken(node: &str, machine: &str) -> String {
+    let machine: String = machine.chars().take(8).collect();
+    format!(
+        "another machine (its id is {machine}…) is the node `{node}`, so peers do not learn of this one: give it a name of its own (`node:` in the settings); a machine that is gone is forgotten after `gone_after`"
+    )
+}
+
+/// What tells this machine from others, without telling its id itself: that one is nobody's business
+/// (machine-id(5)). `None`: the host has none.
+pub fn machine_id(host: &Host) -> Option<String> {
+    let id = host.root.read(Path::new("/etc/machine-id"), 4096).ok()??;
+    let id = String::from_utf8(id).ok()?;
+    let id = id.trim();
+    let whole = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut name = digest(format!("trueup node {id}").as_bytes());
+    name.truncate(32);
+    whole.then_some(name)
+}

@@ -1,0 +1,187 @@
+//! The record of a node: `nodes/<environment>/<node>.json`.
+//!
+//! Fields may be added without a new version; a reader leaves alone what it does not know. Whoever may
+//! write in the store may write one, so nothing of it is believed to be of any form: every part has a type
+//! or is held against what such a part may be, and a record with one bad part is none.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::shown;
+use crate::desired::Sha;
+use crate::exit::Exit;
+use crate::settings::is_name;
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// No record is larger, in bytes.
+pub const MAX_RECORD: usize = 64 << 10;
+
+/// No node has more of anything.
+const MOST: usize = 200;
+
+/// What a node says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub version: u32,
+    pub node: String,
+    pub environment: String,
+    /// Tells machines apart that go by one name; derived from `/etc/machine-id`.
+    #[serde(default)]
+    pub machine_id: Option<String>,
+    /// The version of trueup.
+    #[serde(default)]
+    pub agent: String,
+    #[serde(default)]
+    pub roles: Vec<String>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The best first.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// What is served where, by name.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
+    #[serde(default)]
+    pub apps: BTreeMap<String, AppRecord>,
+    pub last_pass: LastPass,
+}
+
+/// The last pass that changed something in the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPass {
+    /// By the node's own clock.
+    pub at: Timestamp,
+    pub outcome: Exit,
+    /// In a line, if it did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// One app of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    pub wanted: Option<Sha>,
+    pub actual: Option<Sha>,
+    pub state: AppState,
+    /// When `current` was switched to what it is at, by the node's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why it is not as wanted, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// How an app stands on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppState {
+    /// Nothing is deployed.
+    Absent,
+    /// It was switched and is not proven yet.
+    OnTrial,
+    /// Its processes run from the release and its health check has answered.
+    Serving,
+    /// It failed its proof, and there was nothing to go back to.
+    Bad,
+    /// A word of a newer trueup.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Record {
+    /// As it is written.
+    pub fn body(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("plain data is always JSON")
+    }
+
+    /// The record of this node, if that is what the object holds; else why not, in a line.
+    pub fn read(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        if body.len() > MAX_RECORD {
+            return Err(too_large(body.len() as u64));
+        }
+        let wrong = |error: serde_json::Error| shown(&format!("it is no record: {error}"));
+        let head: Head = serde_json::from_slice(body).map_err(wrong)?;
+        if head.version != VERSION {
+            return Err(format!(
+                "it is of version {}, and this trueup reads version {VERSION}",
+                head.version
+            ));
+        }
+        let mut record: Record = serde_json::from_slice(body).map_err(wrong)?;
+        if record.node != node || record.environment != environment {
+            return Err(shown(&format!(
+                "it says that it is of `{}` in `{}`",
+                record.node, record.environment
+            )));
+        }
+        record.check()?;
+        let why = record.apps.values_mut().filter_map(|app| app.why.as_mut());
+        for why in why.chain(record.last_pass.why.as_mut()) {
+            *why = shown(why);
+        }
+        Ok(record)
+    }
+
+    /// What no type can refuse.
+    fn check(&self) -> Result<(), String> {
+        let names = self.roles.iter().chain(self.tags.keys());
+        let names = names.chain(self.ports.keys()).chain(self.apps.keys());
+        if let Some(bad) = names.into_iter().find(|name| !is_name(name)) {
+            return Err(shown(&format!("`{bad}` is not a name")));
+        }
+        let words = self.tags.values().chain([&self.agent]);
+        let mut words = words.chain(&self.machine_id);
+        if let Some(bad) = words.find(|word| !is_word(word)) {
+            return Err(shown(&format!("`{bad}` holds what no tag may hold")));
+        }
+        if let Some(bad) = self.addresses.iter().find(|ip| !is_usable(**ip)) {
+            return Err(format!("{bad} is not the address of a host"));
+        }
+        if self.ports.values().any(|port| *port == 0) {
+            return Err("0 is not a port".into());
+        }
+        let counts = [self.roles.len(), self.tags.len(), self.addresses.len()];
+        let counts = counts
+            .into_iter()
+            .chain([self.ports.len(), self.apps.len()]);
+        match counts.max().filter(|most| *most > MOST) {
+            Some(most) => Err(format!("{most} of something: no node has more than {MOST}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it says the same as another, whenever either was written.
+    pub fn says_the_same(&self, other: &Record) -> bool {
+        let mut same_time = other.clone();
+        same_time.last_pass.at = self.last_pass.at;
+        *self == same_time
+    }
+}
+
+pub(super) fn too_large(bytes: u64) -> String {
+    format!("it has {bytes} bytes, and no record has more than {MAX_RECORD}")
+}
+
+/// A word that means nothing to the syntax of any file that it is written into: letters, digits, and
+/// `. _ : / @ + , = -`.
+pub fn is_word(word: &str) -> bool {
+    word.chars().count() <= 128
+        && word
+            .chars()
+            .all(|c| c.is_alphanumeric() || "._:/@+,=-".contains(c))
+}
+
+/// Whether a peer could reach a host there.
+fn is_usable(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast)
+}

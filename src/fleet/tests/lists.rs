@@ -1,0 +1,310 @@
+//! What templates are told, and what is not believed.
+
+use super::super::book::Guard;
+use super::*;
+use crate::settings::Settings;
+
+fn guard(now: Timestamp) -> Guard {
+    Guard {
+        max_shrink: 50,
+        accept: false,
+        now,
+    }
+}
+
+fn peers(count: u8) -> Vec<Peer> {
+    (1..=count)
+        .map(|n| Peer::of(&record(&format!("web{n}"), n)).unwrap())
+        .collect()
+}
+
+fn all() -> Query {
+    Query {
+        app: Some("shop".into()),
+        ..Query::default()
+    }
+}
+
+/// One pass: what the store has, and what is known; returns how many nodes the template gets, whether
+/// that was kept, and what is known then.
+fn pass(
+    seen: Option<u8>,
+    known: &std::collections::BTreeMap<String, super::super::cache::Answer>,
+    guard: Guard,
+) -> (
+    usize,
+    bool,
+    std::collections::BTreeMap<String, super::super::cache::Answer>,
+) {
+    let mut book = Book::new(Vec::new(), seen.map(peers), known.clone(), guard);
+    let nodes = book.nodes(&all()).unwrap().len();
+    let asked = book.asked();
+    let kept = asked.values().any(|asked| asked.kept.is_some());
+    let known = asked
+        .iter()
+        .map(|(words, asked)| (words.clone(), asked.answer.clone()));
+    (nodes, kept, known.collect())
+}
+
+#[test]
+fn an_empty_or_much_smaller_answer_is_not_taken_until_somebody_says_so() {
+    for (before, now, given) in [
+        (0, 0, 0),
+        (0, 4, 4),
+        (4, 0, 4),
+        (1, 0, 1),
+        (4, 1, 4),
+        (4, 2, 2),
+        (4, 3, 3),
+        (3, 1, 3),
+        (2, 1, 1),
+        (4, 9, 9),
+    ] {
+        let (_, _, known) = pass(Some(before), &Default::default(), guard(then()));
+        let (nodes, kept, known) = pass(Some(now), &known, guard(then()));
+        assert_eq!(nodes, usize::from(given), "{before} then {now}");
+        assert_eq!(kept, given != now, "{before} then {now}");
+        let accept = Guard {
+            accept: true,
+            ..guard(then())
+        };
+        let (nodes, kept, known) = pass(Some(now), &known, accept);
+        assert_eq!((nodes, kept), (usize::from(now), false), "accepted");
+        let (nodes, kept, _) = pass(Some(now), &known, guard(then()));
+        assert_eq!((nodes, kept), (usize::from(now), false), "and that lasts");
+    }
+}
+
+#[test]
+fn a_list_that_shrinks_node_by_node_stops_at_half_of_what_it_had_within_the_hour() {
+    let (_, _, mut known) = pass(Some(8), &Default::default(), guard(then()));
+    let mut given = Vec::new();
+    for step in 1..=8_u8 {
+        let now = then() + SignedDuration::from_secs(30 * i64::from(step));
+        let (nodes, _, after) = pass(Some(8 - step), &known, guard(now));
+        known = after;
+        given.push(nodes);
+    }
+    assert_eq!(given, [7, 6, 5, 4, 4, 4, 4, 4]);
+    // Hours later it is the four that count, and nothing is still no answer.
+    let later = then() + SignedDuration::from_hours(3);
+    assert_eq!(pass(Some(0), &known, guard(later)).0, 4);
+    assert_eq!(pass(Some(2), &known, guard(later)).0, 2);
+    assert_eq!(
+        pass(
+            Some(2),
+            &known,
+            guard(then() + SignedDuration::from_mins(30))
+        )
+        .0,
+        4
+    );
+}
+
+#[test]
+fn without_an_answer_the_last_good_list_stays_and_without_that_there_is_none() {
+    let (_, _, known) = pass(Some(3), &Default::default(), guard(then()));
+    let (nodes, kept, after) = pass(None, &known, guard(then()));
+    assert_eq!((nodes, kept), (3, false));
+    assert_eq!(after, known);
+    let mut book = Book::new(Vec::new(), None, known, guard(then())).without_store("it is down");
+    assert_eq!(book.nodes(&all()).unwrap().len(), 3);
+    let kept = book.asked().values().next().unwrap().kept.clone().unwrap();
+    assert!(
+        kept.contains("it is down") && kept.contains("web1, web2, web3"),
+        "{kept}"
+    );
+    let why = book.nodes(&Query::default()).unwrap_err();
+    assert!(why.contains("nodes(): it is down"), "{why}");
+    assert!(book.has_failed());
+}
+
+#[test]
+fn nodes_are_found_by_role_tag_app_and_port_in_the_order_of_their_names() {
+    let mut joining = record("web0", 10);
+    joining.apps.get_mut("shop").unwrap().state = AppState::OnTrial;
+    let mut plain = record("db1", 20);
+    plain.apps.clear();
+    plain.roles = vec!["db".into()];
+    plain.ports.clear();
+    let mut homeless = record("web9", 9);
+    homeless.addresses.clear();
+    let records = [
+        record("web2", 2),
+        record("web1", 1),
+        joining,
+        plain,
+        homeless,
+    ];
+    let seen: Vec<Peer> = records.iter().filter_map(Peer::of).collect();
+    let fixed = crate::settings::Static {
+        addresses: vec!["10.9.9.9".parse().unwrap()],
+        ports: [("http".to_owned(), 8080)].into(),
+        tags: [("zone".to_owned(), "c".to_owned())].into(),
+        roles: vec!["app".into()],
+        apps: vec!["shop".into()],
+    };
+    let fixed = |name| Peer::of_static(name, &fixed).unwrap();
+    let mut book = Book::new(
+        vec![fixed("old"), fixed("web2")],
+        Some(seen),
+        Default::default(),
+        guard(then()),
+    );
+    let mut ask = |query: Query| -> Vec<String> {
+        let nodes = book.nodes(&query).unwrap();
+        nodes
+            .into_iter()
+            .map(|peer| format!("{} {}", peer.name, peer.address))
+            .collect()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let none = Query::default();
+    let web2 = "web2 10.9.9.9"; // the settings know better
+    assert_eq!(
+        ask(none.clone()),
+        ["db1 10.0.0.20", "old 10.9.9.9", "web1 10.0.0.1", web2]
+    );
+    let of = |role: &str| Query {
+        role: text(role),
+        ..none.clone()
+    };
+    assert_eq!(ask(of("app")), ["old 10.9.9.9", "web1 10.0.0.1", web2]);
+    assert_eq!(ask(of("db")), ["db1 10.0.0.20"]);
+    assert!(ask(of("ap")).is_empty());
+    let with = |tags: &[&str]| Query {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..none.clone()
+    };
+    assert_eq!(ask(with(&["zone=b"])), ["web1 10.0.0.1"]);
+    assert_eq!(ask(with(&["zone"])).len(), 4);
+    assert!(ask(with(&["zone=b", "rack"])).is_empty());
+    assert_eq!(
+        ask(Query {
+            port: text("http"),
+            ..none.clone()
+        })
+        .len(),
+        3
+    );
+    assert_eq!(
+        ask(Query {
+            app: text("shop"),
+            role: text("app"),
+            ..none
+        })
+        .len(),
+        3
+    );
+}
+
+fn settings(fleet: &str) -> (tempfile::TempDir, Settings) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("node.yml");
+    let text = format!(
+        "environment: production\nroles: [web]\nnode: lb1\nstore: {{url: \"dir:/s\"}}\n{fleet}"
+    );
+    #[allow(clippy::disallowed_methods, reason = "the test's own folder")]
+    std::fs::write(&config, text).unwrap();
+    let settings = crate::settings::load(&config, std::path::Path::new("/nonexistent")).unwrap();
+    (folder, settings)
+}
+
+#[test]
+fn peers_are_asked_for_once_kept_and_there_when_the_store_is_not() {
+    let sandbox = Sandbox::empty();
+    let (_folder, settings) = settings("");
+    let store = MemoryStore::new();
+    for last in 1..=3 {
+        put(&store, &record(&format!("web{last}"), last));
+    }
+    let count = |peers: &Peers<'_>| {
+        let book = peers.book();
+        let mut book = book.lock().unwrap();
+        book.nodes(&all()).map(|nodes| nodes.len())
+    };
+    let cache = std::path::Path::new("/var/lib/trueup/fleet.json");
+    let quiet = Peers::of_store(&settings, &sandbox.host, &store, false);
+    quiet.keep(true).unwrap();
+    assert!(
+        sandbox.host.root.meta(cache).unwrap().is_none(),
+        "nobody asked"
+    );
+
+    let first = Peers::of_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&first), Ok(3));
+    assert!(
+        sandbox.host.root.meta(cache).unwrap().is_none(),
+        "a plan keeps nothing"
+    );
+    first.keep(true).unwrap();
+    let kept = sandbox.host.root.meta(cache).unwrap().unwrap();
+    let again = Peers::of_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&again), Ok(3));
+    again.keep(true).unwrap();
+    let unchanged = sandbox.host.root.meta(cache).unwrap().unwrap();
+    assert_eq!(
+        kept.changed, unchanged.changed,
+        "nothing new, nothing written"
+    );
+
+    // Emptied by hand: refused, kept, and status knows of it without asking anybody.
+    for last in 1..=3 {
+        store.delete(&key(ENV, &format!("web{last}"))).unwrap();
+    }
+    let empty = Peers::of_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&empty), Ok(3));
+    empty.keep(true).unwrap();
+    assert_eq!(empty.kept().len(), 1);
+    let known = Peers::known(&settings, &sandbox.host);
+    assert_eq!(count(&known), Ok(3));
+    assert!(
+        known.kept()[0].contains("refused since"),
+        "{:?}",
+        known.kept()
+    );
+
+    store.set_unreachable(true);
+    let down = Peers::of_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&down), Ok(3));
+    assert!(
+        down.kept()[0].contains("cannot be reached"),
+        "{:?}",
+        down.kept()
+    );
+    assert!(down.unanswered().is_none());
+    sandbox
+        .host
+        .root
+        .replace(cache, b"{\"version\": 1, torn", &Default::default())
+        .unwrap();
+    let torn = Peers::of_store(&settings, &sandbox.host, &store, false);
+    assert!(count(&torn).is_err());
+    assert!(torn.unanswered().is_some());
+
+    store.set_unreachable(false);
+    let accepted = Peers::of_store(&settings, &sandbox.host, &store, true);
+    assert_eq!(count(&accepted), Ok(0));
+}
+
+#[test]
+fn a_node_that_is_silent_for_too_long_leaves_by_the_stores_clock() {
+    let sandbox = Sandbox::empty();
+    let (_folder, settings) = settings("fleet: {gone_after: 20m, heartbeat: 5m}\n");
+    let store = MemoryStore::new();
+    // Years away from the host's clock.
+    let there: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
+    store.set_now(there);
+    put(&store, &record("web1", 1));
+    put(&store, &record("web2", 2));
+    let listed = |minutes: i64| -> Vec<String> {
+        store.set_now(there + SignedDuration::from_mins(minutes));
+        put(&store, &record("web1", 1));
+        let peers = Peers::of_store(&settings, &sandbox.host, &store, false);
+        let book = peers.book();
+        let nodes = book.lock().unwrap().nodes(&all()).unwrap();
+        nodes.into_iter().map(|peer| peer.name).collect()
+    };
+    assert_eq!(listed(19), ["web1", "web2"]);
+    assert_eq!(listed(21), ["web1"]);
+}

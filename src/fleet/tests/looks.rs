@@ -1,0 +1,159 @@
+//! Looking at all records, and the fleet as operators see it.
+
+use super::*;
+
+#[test]
+fn only_what_is_new_is_read() {
+    let store = MemoryStore::new();
+    let mut cache = Cache::empty("s", ENV);
+    for last in 1..=5 {
+        put(&store, &record(&format!("web{last}"), last));
+    }
+    assert_eq!(looked(&store, &mut cache).reads, 5);
+    assert_eq!(looked(&store, &mut cache).reads, 0);
+    // A heartbeat: the same content.
+    put(&store, &record("web3", 3));
+    assert_eq!(looked(&store, &mut cache).reads, 0);
+    let mut moved = record("web3", 3);
+    moved.addresses = vec!["10.0.0.33".parse().unwrap()];
+    put(&store, &moved);
+    let look = looked(&store, &mut cache);
+    assert_eq!(look.reads, 1);
+    assert_eq!(look.rows[2].record.addresses, moved.addresses);
+    store.delete(&key(ENV, "web3")).unwrap();
+    assert_eq!(
+        names(&looked(&store, &mut cache)),
+        ["web1", "web2", "web4", "web5"]
+    );
+}
+
+#[test]
+fn a_record_that_is_none_is_told_of_and_the_last_good_one_stays() {
+    let store = MemoryStore::new();
+    let mut cache = Cache::empty("s", ENV);
+    put(&store, &record("web1", 1));
+    put(&store, &record("web2", 2));
+    looked(&store, &mut cache);
+    let spoil = |name: &str, body: &[u8]| {
+        let at = format!("nodes/{ENV}/{name}");
+        store.put(&at, body, When::Always).unwrap();
+    };
+    spoil("web2.json", b"{");
+    spoil("web3.json", b"not a record");
+    spoil("web4.json", &vec![b'x'; 3 << 20]);
+    spoil("README", b"hello");
+    spoil("a b.json", b"{}");
+    spoil("deep/er.json", b"{}");
+    let look = looked(&store, &mut cache);
+    assert_eq!(names(&look), ["web1", "web2"]);
+    assert_eq!(look.reads, 2, "what is too large is not even read");
+    assert_eq!(look.problems.len(), 6, "{:#?}", look.problems);
+    assert!(
+        look.problems
+            .iter()
+            .any(|line| line.contains("web2.json") && line.contains("last good"))
+    );
+    assert_eq!(
+        looked(&store, &mut cache).reads,
+        0,
+        "and not read again and again"
+    );
+    assert_eq!(looked(&store, &mut cache).problems.len(), 6);
+    put(&store, &record("web2", 2));
+    assert!(
+        !looked(&store, &mut cache)
+            .problems
+            .iter()
+            .any(|line| line.contains("web2"))
+    );
+}
+
+#[test]
+fn a_copied_machine_is_noticed() {
+    let store = MemoryStore::new();
+    put(&store, &record("web1", 1));
+    put(&store, &record("web2", 1));
+    let look = looked(&store, &mut Cache::empty("s", ENV));
+    assert_eq!(look.problems.len(), 1);
+    assert!(
+        look.problems[0].contains("web1 and web2 have the same machine id"),
+        "{:?}",
+        look.problems
+    );
+}
+
+#[test]
+fn the_view_says_why_each_app_is_not_as_wanted() {
+    let manifest = format!(
+        "generation: 7\nproduction:\n  shop:\n    sha: {}\n    overrides: [{{match: {{zone: b}}, sha: {}}}]\n  held: {{sha: {}, hold: {{reason: stocktaking, by: ana}}}}\n",
+        sha('a'),
+        sha('b'),
+        sha('c')
+    );
+    let manifest = Manifest::parse("m", manifest.as_bytes()).unwrap();
+    let store = MemoryStore::new();
+    store.set_now(then());
+    put(&store, &record("gone", 2));
+    store.set_now(then() + SignedDuration::from_hours(2));
+    let app = |wanted: char, actual: char, state: AppState, why: Option<&str>| AppRecord {
+        wanted: Some(sha(wanted)),
+        actual: Some(sha(actual)),
+        state,
+        since: None,
+        why: why.map(str::to_owned),
+    };
+    let mut nodes: Vec<(&str, &str, AppRecord)> = vec![
+        ("fine", "shop", app('a', 'a', AppState::Serving, None)),
+        (
+            "failed",
+            "shop",
+            app(
+                'a',
+                'c',
+                AppState::Serving,
+                Some("shop/code: the build failed"),
+            ),
+        ),
+        ("late", "shop", app('c', 'c', AppState::Serving, None)),
+        ("bad", "shop", app('a', 'a', AppState::Bad, None)),
+        ("held", "held", app('c', 'a', AppState::Serving, None)),
+        ("extra", "other", app('a', 'a', AppState::Serving, None)),
+    ];
+    for (node, name, app) in nodes.drain(..) {
+        let mut record = record(node, 2);
+        record.apps = [(name.to_owned(), app)].into();
+        if node == "failed" {
+            record.last_pass.outcome = Exit::Failed;
+            record.last_pass.why = Some("shop/code: the build failed".into());
+        }
+        put(&store, &record);
+    }
+    put(&store, &record("zone-b", 3)); // an override wants another sha there
+    let look = looked(&store, &mut Cache::empty("s", ENV));
+    let mut view = view(ENV, look, Some(&manifest), HOUR);
+    let told: Vec<String> = view
+        .nodes
+        .iter()
+        .map(|node| {
+            let app = &node.apps[0];
+            let why = app.why.as_deref().unwrap_or("-");
+            format!("{}: {} {why}", node.node, app.outcome.word())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "bad: rolled back it failed its proof",
+            "extra: converged the manifest does not name it",
+            "failed: failed shop/code: the build failed",
+            "fine: converged -",
+            "gone: stale stopped, or cut off from the store",
+            "held: waiting held by ana: stocktaking",
+            "late: pending not taken up yet",
+            "zone-b: pending not taken up yet",
+        ]
+    );
+    assert_eq!((view.outcome, view.generation), (Exit::Failed, Some(7)));
+    view.only("held");
+    assert_eq!((view.nodes.len(), view.outcome), (1, Exit::Waiting));
+}

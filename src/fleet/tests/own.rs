@@ -1,0 +1,243 @@
+//! This host's own record.
+
+use super::*;
+use crate::ports::store::{Etag, Fetched, Listed, Put, StoreError};
+use crate::settings::Fleet;
+
+/// A store that counts writes and can refuse them.
+struct Watched {
+    inner: MemoryStore,
+    writes: std::cell::Cell<usize>,
+    read_only: bool,
+}
+
+impl Watched {
+    fn new() -> Watched {
+        Watched {
+            inner: MemoryStore::new(),
+            writes: Default::default(),
+            read_only: false,
+        }
+    }
+
+    fn wrote(&self) -> usize {
+        self.writes.take()
+    }
+
+    fn holds(&self, node: &str) -> Record {
+        let Ok(Fetched::Object(object)) = self.inner.get(&key(ENV, node), None) else {
+            panic!("no record of {node}");
+        };
+        Record::read(node, ENV, &object.body).unwrap()
+    }
+}
+
+impl Store for Watched {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+        self.inner.get(key, known)
+    }
+
+    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+        self.writes.set(self.writes.get() + 1);
+        if self.read_only {
+            return Err(StoreError::Refused {
+                store: "s3://b".into(),
+                key: key.into(),
+                why: "403 AccessDenied".into(),
+            });
+        }
+        self.inner.put(key, body, when)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.inner.now()
+    }
+}
+
+fn publish(sandbox: &Sandbox, store: &Watched, record: &Record) -> Vec<String> {
+    let own = Own {
+        host: &sandbox.host,
+        store,
+        fleet: &Fleet::default(),
+    };
+    own.publish(record.clone())
+}
+
+/// The same record after a later pass.
+fn later(record: &Record, minutes: i64) -> Record {
+    let mut later = record.clone();
+    later.last_pass.at = record.last_pass.at + SignedDuration::from_mins(minutes);
+    later
+}
+
+#[test]
+fn the_own_record_is_written_when_it_is_new_and_as_a_heartbeat_and_not_otherwise() {
+    let (sandbox, store) = (Sandbox::empty(), Watched::new());
+    let own = record("web1", 1);
+    assert!(publish(&sandbox, &store, &own).is_empty());
+    assert_eq!(store.wrote(), 1);
+    for minute in 1..5 {
+        sandbox.clock.advance(59);
+        publish(&sandbox, &store, &later(&own, minute));
+    }
+    assert_eq!(store.wrote(), 0, "an unchanged tick writes nothing");
+    sandbox.clock.advance(70);
+    publish(&sandbox, &store, &later(&own, 5));
+    assert_eq!(store.wrote(), 1);
+    assert_eq!(
+        store.holds("web1"),
+        own,
+        "the heartbeat has the same content"
+    );
+    let mut moved = later(&own, 6);
+    moved.apps.get_mut("shop").unwrap().actual = Some(sha('b'));
+    publish(&sandbox, &store, &moved);
+    assert_eq!(store.wrote(), 1, "a change is written at once");
+    assert_eq!(store.holds("web1"), moved);
+    // The registry is emptied by hand; the next heartbeat mends it.
+    store.inner.delete(&key(ENV, "web1")).unwrap();
+    sandbox.clock.advance(301);
+    assert!(publish(&sandbox, &store, &moved).is_empty());
+    assert_eq!(store.holds("web1"), moved);
+    // A clock that was set back silences nobody.
+    store.wrote();
+    sandbox.clock.advance(-86_400);
+    publish(&sandbox, &store, &moved);
+    assert_eq!(store.wrote(), 1);
+}
+
+#[test]
+fn a_store_that_refuses_writes_is_told_of_once_and_asked_no_more_often() {
+    let sandbox = Sandbox::empty();
+    let mut store = Watched::new();
+    store.read_only = true;
+    let own = record("web1", 1);
+    let said = publish(&sandbox, &store, &own);
+    assert!(
+        said.len() == 1 && said[0].contains("403") && said[0].contains("publish: false"),
+        "{said:?}"
+    );
+    store.wrote();
+    let mut moved = own.clone();
+    moved.ports.insert("https".into(), 443);
+    assert!(publish(&sandbox, &store, &moved).is_empty());
+    assert_eq!(store.wrote(), 0);
+    sandbox.clock.advance(301);
+    assert!(publish(&sandbox, &store, &moved).is_empty(), "said once");
+    assert!(store.wrote() > 0, "and tried again with the heartbeat");
+    store.read_only = false;
+    sandbox.clock.advance(301);
+    publish(&sandbox, &store, &moved);
+    assert_eq!(store.holds("web1"), moved);
+}
+
+#[test]
+fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
+    let store = Watched::new();
+    store.inner.set_now(then());
+    let (first, second) = (Sandbox::empty(), Sandbox::empty());
+    let (ours, mut theirs) = (record("web1", 1), record("web1", 2));
+    theirs.machine_id = Some("f".repeat(32));
+    publish(&first, &store, &ours);
+    let said = publish(&second, &store, &theirs);
+    assert!(
+        said.len() == 1 && said[0].contains("another machine"),
+        "{said:?}"
+    );
+    assert_eq!(store.holds("web1"), ours);
+    let again = publish(&second, &store, &theirs);
+    assert_eq!(again, said, "every pass says it");
+    let look = looked(&store, &mut Cache::empty("s", ENV));
+    assert_eq!(names(&look), ["web1"]);
+    assert!(
+        look.problems[0].contains("two machines call themselves `web1`"),
+        "{:?}",
+        look.problems
+    );
+    assert!(publish(&first, &store, &ours).is_empty());
+    // The first one is gone for longer than `gone_after`: the second is its replacement.
+    store.inner.set_now(then() + SignedDuration::from_mins(61));
+    second.clock.advance(301);
+    assert!(publish(&second, &store, &theirs).is_empty());
+    assert_eq!(store.holds("web1"), theirs);
+    // And when it comes back, it is the first that is second.
+    first.clock.advance(301);
+    assert_eq!(publish(&first, &store, &ours).len(), 1);
+    assert_eq!(forget(&store, ENV, "web1").unwrap(), 3);
+    assert_eq!(forget(&store, ENV, "web").unwrap(), 0);
+}
+
+#[test]
+fn a_host_that_is_renamed_leaves_no_record_behind() {
+    let (sandbox, store) = (Sandbox::empty(), Watched::new());
+    publish(&sandbox, &store, &record("web1", 1));
+    publish(&sandbox, &store, &record("web7", 1));
+    let look = looked(&store, &mut Cache::empty("s", ENV));
+    assert_eq!(names(&look), ["web7"]);
+    assert!(look.problems.is_empty(), "{:?}", look.problems);
+}
+
+#[test]
+fn a_host_whose_passes_cannot_be_made_goes_on_telling_that_it_lives() {
+    let (sandbox, store) = (Sandbox::empty(), Watched::new());
+    let own = record("web1", 1);
+    let failed = LastPass {
+        at: then(),
+        outcome: Exit::BadInput,
+        why: Some("node.yml:3: no such role".into()),
+    };
+    let tell = |sandbox: &Sandbox| {
+        let fleet = Fleet::default();
+        let host = &sandbox.host;
+        let own = Own {
+            host,
+            store: &store,
+            fleet: &fleet,
+        };
+        own.publish_again(
+            "web1",
+            ENV,
+            record("web1", 1).machine_id.as_deref(),
+            failed.clone(),
+        );
+    };
+    tell(&sandbox);
+    assert_eq!(store.wrote(), 0, "it has told nothing yet");
+    publish(&sandbox, &store, &own);
+    tell(&sandbox);
+    let told = store.holds("web1");
+    assert_eq!((told.last_pass, &told.apps), (failed.clone(), &own.apps));
+    store.wrote();
+    tell(&sandbox);
+    assert_eq!(store.wrote(), 0);
+    sandbox.clock.advance(301);
+    tell(&sandbox);
+    assert_eq!(store.wrote(), 1, "the heartbeat");
+    // After a reboot nothing is noted; what is in the store is its own.
+    tell(&Sandbox::empty());
+    assert!(store.wrote() >= 1);
+}
+
+#[test]
+fn a_machine_tells_itself_apart_without_telling_its_id() {
+    let sandbox = Sandbox::empty();
+    assert_eq!(machine_id(&sandbox.host), None);
+    let id = "0123456789abcdef0123456789abcdef";
+    sandbox.write("/etc/machine-id", format!("{id}\n"));
+    let told = machine_id(&sandbox.host).unwrap();
+    assert!(told.len() == 32 && told != id, "{told}");
+    sandbox.write("/etc/machine-id", "uninitialized\n");
+    assert_eq!(machine_id(&sandbox.host), None);
+}

@@ -1,0 +1,101 @@
+//! What a record may be.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_record_is_read_back_as_it_was_written() {
+    let record = record("web1", 1);
+    assert_eq!(Record::read("web1", ENV, &record.body()).unwrap(), record);
+}
+
+/// Every version that was ever written must be read for as long as a host may still run it.
+#[test]
+fn the_first_version_of_a_record_is_still_read() {
+    let old = include_bytes!("../fixtures/node-1.json");
+    let record = Record::read("web1", ENV, old).unwrap();
+    assert_eq!(record.apps["shop"].state, AppState::Serving);
+    assert_eq!(Peer::of(&record).unwrap().apps, ["shop"]);
+}
+
+#[test]
+fn what_a_newer_trueup_adds_to_a_record_is_left_alone() {
+    let mut value = serde_json::to_value(record("web1", 1)).unwrap();
+    value["mood"] = json!({"good": true});
+    value["apps"]["shop"]["state"] = json!("resting");
+    let read = Record::read("web1", ENV, value.to_string().as_bytes()).unwrap();
+    assert_eq!(read.apps["shop"].state, AppState::Unknown);
+    assert!(
+        Peer::of(&read).is_none(),
+        "what is not known to serve is not listed"
+    );
+}
+
+#[test]
+fn a_hostile_record_is_refused_whole_and_said_in_one_harmless_line() {
+    let spoilt: &[(&str, serde_json::Value)] = &[
+        ("/version", json!(2)),
+        ("/version", json!("1")),
+        ("/node", json!("web2")),
+        ("/node", json!("web1\nserver evil 6.6.6.6:80")),
+        ("/environment", json!("staging")),
+        ("/roles", json!(["app\n  bind :1"])),
+        ("/roles", json!(["\u{1b}[2J"])),
+        ("/tags", json!({"zone": "a\nserver evil 6.6.6.6:80"})),
+        ("/tags", json!({"zone": "a b"})),
+        ("/tags", json!({"zo ne": "a"})),
+        ("/tags", json!({"zone": "\"; include /etc/shadow"})),
+        ("/tags", json!({"zone": "x".repeat(200)})),
+        ("/addresses", json!(["10.0.0.1 check\nserver evil"])),
+        ("/addresses", json!(["evil.example"])),
+        ("/addresses", json!(["0.0.0.0"])),
+        ("/addresses", json!(["127.0.0.1"])),
+        ("/addresses", json!(["224.0.0.1"])),
+        ("/addresses", json!(vec!["10.0.0.1"; 201])),
+        ("/ports", json!({"http": 0})),
+        ("/ports", json!({"http": 65536})),
+        ("/ports", json!({"http": "80 check"})),
+        ("/ports", json!({"ht\ntp": 80})),
+        (
+            "/apps",
+            json!({"sh op": {"wanted": null, "actual": null, "state": "serving"}}),
+        ),
+        ("/apps/shop/actual", json!("master")),
+        ("/machine_id", json!("x\ny")),
+        ("/agent", json!("0.1 \u{1b}[31m")),
+        (
+            "/last_pass",
+            json!({"at": "yesterday", "outcome": "converged"}),
+        ),
+        ("/last_pass", json!(null)),
+    ];
+    for (place, value) in spoilt {
+        let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
+        *whole.pointer_mut(place).unwrap() = value.clone();
+        let why = Record::read("web1", ENV, whole.to_string().as_bytes())
+            .expect_err(&format!("{place} {value}"));
+        assert!(
+            !why.contains(char::is_control) && why.len() < 1500,
+            "{why:?}"
+        );
+    }
+    let deep = "[".repeat(100_000);
+    for body in ["", "{", "null", "[]", "\u{0}", &deep] {
+        Record::read("web1", ENV, body.as_bytes()).unwrap_err();
+    }
+    Record::read("web1", ENV, &[0xff, 0xfe]).unwrap_err();
+    Record::read("web1", ENV, &vec![b' '; MAX_RECORD + 1]).unwrap_err();
+}
+
+#[test]
+fn a_reason_is_shown_without_what_a_terminal_would_obey() {
+    let mut evil = record("web1", 1);
+    evil.last_pass.why = Some(format!("\u{1b}]0;x\u{7}\nroot# {}", "y".repeat(5000)));
+    let read = Record::read("web1", ENV, &evil.body()).unwrap();
+    let why = read.last_pass.why.unwrap();
+    assert!(
+        !why.contains(char::is_control) && why.chars().count() <= 301,
+        "{why:?}"
+    );
+}

@@ -1,0 +1,200 @@
+//! The fleet as operators see it: each app on each node, what is wanted there, what is there, and why
+//! that is not the same.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{AppRecord, AppState, Look, Row};
+use crate::desired::{Manifest, Sha};
+use crate::exit::Exit;
+
+/// The fleet.
+#[derive(Debug, Serialize)]
+pub struct View {
+    pub environment: String,
+    /// Of all that is in it, the worst.
+    pub outcome: Exit,
+    pub generation: Option<u64>,
+    pub nodes: Vec<NodeView>,
+    /// What is wrong with records or with the manifest, a line each.
+    pub problems: Vec<String>,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub struct NodeView {
+    pub node: String,
+    /// When it was last heard of, by the store's clock.
+    pub seen: Timestamp,
+    /// Nothing was heard of it for longer than `gone_after`.
+    pub gone: bool,
+    pub outcome: Exit,
+    /// Why not all of it is well, if an app does not say it.
+    pub why: Option<String>,
+    pub roles: Vec<String>,
+    pub tags: std::collections::BTreeMap<String, String>,
+    pub addresses: Vec<std::net::IpAddr>,
+    pub ports: std::collections::BTreeMap<String, u16>,
+    pub agent: String,
+    pub machine_id: Option<String>,
+    pub apps: Vec<AppView>,
+}
+
+/// One app on one node.
+#[derive(Debug, Serialize)]
+pub struct AppView {
+    pub app: String,
+    /// By the manifest as it is now.
+    pub wanted: Option<Sha>,
+    pub actual: Option<Sha>,
+    pub state: AppState,
+    /// When it was switched to what it is at, by the node's own clock.
+    pub since: Option<Timestamp>,
+    pub outcome: Exit,
+    /// Why it is not as wanted.
+    pub why: Option<String>,
+}
+
+impl View {
+    /// Leaves out what is not about this app.
+    pub fn only(&mut self, app: &str) {
+        for node in &mut self.nodes {
+            node.apps.retain(|known| known.app == app);
+            node.why = None;
+            let outcomes = node.apps.iter().map(|app| app.outcome);
+            node.outcome = outcomes.fold(Exit::Converged, Exit::and);
+        }
+        self.nodes.retain(|node| !node.apps.is_empty());
+        let outcomes = self.nodes.iter().map(|node| node.outcome);
+        self.outcome = outcomes.fold(Exit::Converged, Exit::and);
+    }
+}
+
+/// Puts together what the nodes say and what the manifest wants. `None`: it could not be had, and what
+/// the nodes say was wanted counts.
+pub fn view(
+    environment: &str,
+    look: Look,
+    manifest: Option<&Manifest>,
+    gone_after: Duration,
+) -> View {
+    let now = look.now;
+    let nodes = look.rows.into_iter();
+    let nodes: Vec<NodeView> = nodes
+        .map(|row| node(row, manifest, now, gone_after))
+        .collect();
+    let worst = nodes.iter().map(|node| node.outcome);
+    View {
+        environment: environment.to_owned(),
+        outcome: worst.fold(Exit::Converged, Exit::and),
+        generation: manifest.and_then(|manifest| manifest.generation),
+        nodes,
+        problems: look.problems,
+    }
+}
+
+fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Duration) -> NodeView {
+    let gone = row.silent(now) > gone_after;
+    let record = row.record;
+    let entries = manifest.and_then(|manifest| manifest.environments.get(&record.environment));
+    let apps = record.apps.iter().map(|(name, app)| {
+        let entry = entries.and_then(|apps| apps.get(name)?.as_ref().ok());
+        let wanted = entry.map(|entry| entry.for_node(&record.tags, now));
+        let sha = match (&wanted, manifest) {
+            (Some(wanted), _) => Some(wanted.sha.clone()),
+            (None, Some(_)) => None,
+            (None, None) => app.wanted.clone(),
+        };
+        let held = wanted.and_then(|wanted| wanted.hold).map(|hold| {
+            let until = hold.until.map_or(String::new(), |until| {
+                format!(" until {}", until.strftime("%F %H:%M UTC"))
+            });
+            format!("held by {}{until}: {}", hold.by, hold.reason)
+        });
+        let (outcome, why) = match gone {
+            true => (
+                Exit::Stale,
+                Some("stopped, or cut off from the store".into()),
+            ),
+            false => judge(app, sha.as_ref(), held, record.last_pass.outcome),
+        };
+        AppView {
+            app: name.clone(),
+            actual: app.actual.clone(),
+            state: app.state,
+            since: app.since,
+            wanted: sha,
+            outcome,
+            why,
+        }
+    });
+    let apps: Vec<AppView> = apps.collect();
+    let told = apps.iter().any(|app| app.why == record.last_pass.why);
+    let own = match gone {
+        true => Exit::Stale,
+        // The pass waited for what the manifest now wants otherwise, or the other way round.
+        false if record.last_pass.outcome == Exit::Waiting && !apps.is_empty() => Exit::Converged,
+        false => record.last_pass.outcome,
+    };
+    NodeView {
+        outcome: apps.iter().map(|app| app.outcome).fold(own, Exit::and),
+        why: match gone {
+            true if apps.is_empty() => Some("stopped, or cut off from the store".into()),
+            true => None,
+            false => record.last_pass.why.filter(|_| !told),
+        },
+        node: row.node,
+        seen: row.seen,
+        gone,
+        roles: record.roles,
+        tags: record.tags,
+        addresses: record.addresses,
+        ports: record.ports,
+        agent: record.agent,
+        machine_id: record.machine_id,
+        apps,
+    }
+}
+
+/// How an app of a node that lives stands, and why it does not stand well.
+fn judge(
+    app: &AppRecord,
+    wanted: Option<&Sha>,
+    held: Option<String>,
+    last: Exit,
+) -> (Exit, Option<String>) {
+    let Some(wanted) = wanted else {
+        return match app.actual {
+            Some(_) => (
+                Exit::Converged,
+                Some("the manifest does not name it".into()),
+            ),
+            None => (Exit::Converged, Some("nothing to deploy yet".into())),
+        };
+    };
+    let there = app.actual.as_ref() == Some(wanted);
+    if there && app.state == AppState::Serving {
+        // It serves what is wanted; what else there is, such as a pin, is worth a line.
+        return (Exit::Converged, app.why.clone());
+    }
+    if let Some(held) = held {
+        return (Exit::Waiting, Some(held));
+    }
+    let newer = app.wanted.as_ref() != Some(wanted);
+    let pending = |why: &str| (Exit::Pending, Some(why.to_owned()));
+    match (&app.why, app.state) {
+        (why, _) if newer => {
+            let before = why.as_ref().map(|why| format!("; before: {why}"));
+            pending(&format!("not taken up yet{}", before.unwrap_or_default()))
+        }
+        (why, AppState::Bad) => (
+            Exit::RolledBack,
+            why.clone().or(Some("it failed its proof".into())),
+        ),
+        (Some(why), _) => (last.and(Exit::Pending), Some(why.clone())),
+        (None, AppState::OnTrial) => pending("on trial"),
+        (None, _) => pending("not done yet"),
+    }
+}

@@ -1,0 +1,155 @@
+//! What a pass tells peers about this host.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::apps::{App, apps_of};
+use super::{PassError, Session};
+use crate::exit::Exit;
+use crate::fleet::{AppRecord, AppState, LastPass, Own, Record, VERSION, is_word, machine_id};
+use crate::release;
+use crate::report::Report;
+use crate::role::Catalog;
+
+/// Interfaces whose addresses mean something on this host only.
+const INNER: &[&str] = &[
+    "br-", "cali", "cni", "docker", "flannel", "lxc", "lxd", "podman", "veth", "virbr",
+];
+
+/// No host tells more addresses.
+const ADDRESSES: usize = 16;
+
+impl Session {
+    /// Tells peers how this host stands, if that is new or a heartbeat is due. Returns what to say about
+    /// it in the report.
+    pub(super) fn publish(&self, report: &Report, catalog: &Catalog) -> Vec<String> {
+        // A store that did not answer a minute ago would only be waited for again.
+        if !self.settings.fleet.publish || report.stale.is_some() {
+            return Vec::new();
+        }
+        let Ok(store) = self.opened() else {
+            return Vec::new();
+        };
+        let own = Own {
+            host: &self.host,
+            store,
+            fleet: &self.settings.fleet,
+        };
+        let mut said = own.publish(self.record(report, catalog));
+        for (key, value) in self.settings.tags.iter().filter(|tag| !is_told(tag)) {
+            said.push(format!(
+                "peers do not learn of the tag `{key}: {value}`: only letters, digits and `. _ : / @ + , = -` are told"
+            ));
+        }
+        said
+    }
+
+    /// Tells peers that a pass could not be made.
+    pub(super) fn publish_failure(&self, error: &PassError) {
+        let outcome = match error {
+            // Nobody would hear it, or it says nothing about this host.
+            PassError::Store(_) | PassError::Peers { .. } | PassError::Desired(_) => return,
+            PassError::Asked(_) | PassError::Locked { .. } => return,
+            PassError::Input(_) => Exit::BadInput,
+            PassError::Root(_) | PassError::Ordered(_) => Exit::Failed,
+        };
+        let (true, Ok(store)) = (self.settings.fleet.publish, self.opened()) else {
+            return;
+        };
+        let own = Own {
+            host: &self.host,
+            store,
+            fleet: &self.settings.fleet,
+        };
+        let why = error.to_string();
+        let pass = LastPass {
+            at: self.host.clock.now(),
+            outcome,
+            why: why.lines().next().map(str::to_owned),
+        };
+        let machine = machine_id(&self.host);
+        let environment = &self.settings.environment;
+        own.publish_again(self.node(), environment, machine.as_deref(), pass);
+    }
+
+    fn record(&self, report: &Report, catalog: &Catalog) -> Record {
+        let fleet = &self.settings.fleet;
+        let apps = apps_of(catalog).map(|app| {
+            let row = report.apps.iter().find(|row| row.app == app.spec.app);
+            (app.spec.app.clone(), self.app_record(app, row))
+        });
+        let mut ports = catalog.ports.clone();
+        ports.extend(fleet.ports.clone());
+        let addresses = match fleet.addresses.as_slice() {
+            [] => self.addresses(),
+            given => given.to_vec(),
+        };
+        let tags = self.settings.tags.iter().filter(is_told);
+        Record {
+            version: VERSION,
+            node: self.node().to_owned(),
+            environment: self.settings.environment.clone(),
+            machine_id: machine_id(&self.host),
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            roles: self.settings.roles.clone(),
+            tags: tags
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            addresses,
+            ports,
+            apps: apps.collect(),
+            last_pass: LastPass {
+                at: report.started,
+                outcome: report.outcome,
+                why: report.why(),
+            },
+        }
+    }
+
+    fn app_record(&self, app: App<'_>, row: Option<&crate::report::App>) -> AppRecord {
+        let spec = app.spec;
+        let active = release::active(&self.host, &spec.layout(), spec.keep_releases);
+        let active = active.ok().flatten();
+        let state = match &active {
+            None => AppState::Absent,
+            Some(active) if active.trial.is_some() => AppState::OnTrial,
+            Some(active) => match active.state {
+                Some(release::Standing::Bad) => AppState::Bad,
+                // One that another tool deployed serves as well as it did before.
+                Some(release::Standing::Good) | None if active.sha.is_some() => AppState::Serving,
+                _ => AppState::Unknown,
+            },
+        };
+        AppRecord {
+            wanted: row
+                .and_then(|row| row.wanted.as_deref())
+                .and_then(|sha| crate::desired::Sha::parse(sha).ok()),
+            since: active.as_ref().map(|active| active.since),
+            actual: active.and_then(|active| active.sha),
+            state,
+            why: row.and_then(|row| row.why.clone()),
+        }
+    }
+
+    /// Where peers may reach this host, as far as it can tell.
+    fn addresses(&self) -> Vec<IpAddr> {
+        let found = self.facts.at_path("network.interfaces");
+        let interfaces: BTreeMap<String, Vec<IpAddr>> = found
+            .and_then(|found| serde_json::from_value(found.clone()).ok())
+            .unwrap_or_default();
+        let inner = |name: &String| INNER.iter().any(|start| name.starts_with(start));
+        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V4(v4) if v4.is_link_local());
+        let outer = interfaces.into_iter().filter(|(name, _)| !inner(name));
+        let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
+        all.retain(|ip| !link_local(ip) && !ip.is_loopback() && !ip.is_multicast());
+        // Stable: interfaces stay in the order of their names.
+        all.sort_by_key(IpAddr::is_ipv6);
+        all.dedup();
+        all.truncate(ADDRESSES);
+        all
+    }
+}
+
+fn is_told((key, value): &(&String, &String)) -> bool {
+    crate::settings::is_name(key) && is_word(value)
+}

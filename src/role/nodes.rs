@@ -1,0 +1,138 @@
+//! `nodes(role=…, tag=…, app=…, port=…)`: the peers of this node, in roles and templates.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tera::{Kwargs, State, TeraResult, Value};
+
+use crate::fleet::{Book, Query};
+
+/// What may be asked for.
+const WORDS: &[&str] = &["role", "tag", "app", "port"];
+
+/// What answers the function. Tera keeps functions for good and calls them where nobody can ask a store, so
+/// the answers are looked for before a text that asks is rendered.
+#[derive(Clone, Default)]
+pub(super) struct Nodes(Arc<OnceLock<Arc<Mutex<Book>>>>);
+
+impl Nodes {
+    pub(super) fn offer(&self, look: impl FnOnce() -> Arc<Mutex<Book>>) {
+        self.0.get_or_init(look);
+    }
+
+    pub(super) fn function(
+        &self,
+    ) -> impl Fn(Kwargs, &State<'_>) -> TeraResult<Value> + Send + Sync + 'static {
+        let book = self.0.clone();
+        move |kwargs, _| {
+            let query = query(&kwargs)?;
+            let book = book.get().ok_or_else(|| {
+                tera::Error::message(
+                    "nodes(…) is written in a way that was not seen: write `nodes(`",
+                )
+            })?;
+            let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+            let nodes = book.nodes(&query).map_err(tera::Error::message)?;
+            Ok(Value::from_serializable(&nodes))
+        }
+    }
+}
+
+fn query(kwargs: &Kwargs) -> TeraResult<Query> {
+    for (key, _) in kwargs.iter() {
+        let key = key.to_string();
+        if !WORDS.contains(&key.as_str()) {
+            return Err(tera::Error::message(format!(
+                "nodes(…) has no `{key}`: expected `role`, `tag`, `app` or `port`"
+            )));
+        }
+    }
+    let one = |word: &'static str| -> TeraResult<Option<String>> {
+        match kwargs.get::<&Value>(word)? {
+            None => Ok(None),
+            Some(value) if value.is_none() => Ok(None),
+            Some(value) => match value.as_str() {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => Err(tera::Error::message(format!(
+                    "nodes(…): expected a text for `{word}`"
+                ))),
+            },
+        }
+    };
+    let tags = match kwargs.get::<&Value>("tag")? {
+        Some(list) if list.is_array() => {
+            let texts = list.as_array().unwrap_or_default().iter();
+            let texts = texts.map(|tag| tag.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<String>>>().ok_or_else(|| {
+                tera::Error::message("nodes(…): expected texts such as `zone=a` for `tag`")
+            })?
+        }
+        _ => one("tag")?.into_iter().collect(),
+    };
+    Ok(Query {
+        role: one("role")?,
+        tags,
+        app: one("app")?,
+        port: one("port")?,
+    })
+}
+
+/// Whether a text calls the function.
+pub(super) fn asks(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find("nodes") {
+        let before = rest[..at].chars().next_back();
+        let inside = before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        rest = &rest[at + "nodes".len()..];
+        if !inside && rest.trim_start().starts_with('(') {
+            return true;
+        }
+    }
+    false
+}
+
+/// The call, if a text is nothing but one: it then stands for the list itself.
+pub(super) fn only(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let arguments = inner.strip_prefix("nodes")?.trim_start();
+    let arguments = arguments.strip_prefix('(')?.strip_suffix(')')?;
+    let plain = !arguments.contains(['(', ')', '{', '}', '|']);
+    plain.then_some(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_calls_of_the_function_ask_for_peers() {
+        for text in [
+            "{{ nodes() }}",
+            "{% for n in nodes (role=\"a\") %}",
+            "x(nodes(tag='a'))",
+        ] {
+            assert!(asks(text), "{text}");
+        }
+        for text in [
+            "these nodes",
+            "app.nodes(",
+            "subnodes()",
+            "# nodes: (none)",
+            "nodes",
+        ] {
+            assert!(!asks(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_one_call_is_a_list_and_any_other_is_text() {
+        assert_eq!(only("{{ nodes(role=\"a\") }}"), Some("nodes(role=\"a\")"));
+        for text in [
+            "{{ nodes() | length }}",
+            "{{ nodes() }} ",
+            "{{ nodes(a) + nodes(b) }}",
+            "nodes()",
+        ] {
+            assert_eq!(only(text), None, "{text}");
+        }
+    }
+}

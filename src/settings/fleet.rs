@@ -1,0 +1,152 @@
+//! What a node tells its peers, and how it takes what they tell.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::is_name;
+use crate::problem::{At, Problem};
+use crate::yaml::{Node, Seconds};
+
+/// As written.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// `false`: this host writes no record of itself; for read-only credentials.
+    #[serde(default = "yes")]
+    pub publish: bool,
+    /// How often the record is written when nothing in it changed; `5m` when not given.
+    pub heartbeat: Option<Seconds>,
+    /// A node that has not written for so long is stopped for good; `1h` when not given.
+    pub gone_after: Option<Seconds>,
+    /// An answer of `nodes(…)` that is smaller than the last good one by more than so many percent is
+    /// not taken.
+    #[serde(default = "half")]
+    pub max_shrink: u8,
+    /// Where peers reach this host, the best first; those that were found on it when not given.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    pub addresses: Vec<IpAddr>,
+    /// What peers find on this host by name, over what its roles say, such as `{http: 8080}`.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
+    /// Nodes without an agent, which `nodes(…)` lists as well, by name.
+    #[serde(default, rename = "static")]
+    pub others: BTreeMap<String, Static>,
+}
+
+/// A node that does not run the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Static {
+    /// Where it is reached, the best first.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    pub addresses: Vec<IpAddr>,
+    /// What it serves where, by name.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Its roles.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// The apps that it serves.
+    #[serde(default)]
+    pub apps: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn half() -> u8 {
+    50
+}
+
+impl Default for Fleet {
+    fn default() -> Fleet {
+        Fleet {
+            publish: true,
+            heartbeat: None,
+            gone_after: None,
+            max_shrink: half(),
+            addresses: Vec::new(),
+            ports: BTreeMap::new(),
+            others: BTreeMap::new(),
+        }
+    }
+}
+
+impl Fleet {
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat.map_or(Duration::from_secs(300), |s| s.0)
+    }
+
+    pub fn gone_after(&self) -> Duration {
+        self.gone_after.map_or(Duration::from_secs(3600), |s| s.0)
+    }
+
+    /// Refuses what no type can refuse. `tree` is all settings.
+    pub(super) fn problems(&self, tree: &Node) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let at = |path: &[&str]| -> At {
+            let mut node = tree;
+            for part in path {
+                node = node.get(part).unwrap_or(node);
+            }
+            node.at.clone()
+        };
+        let mut say = |path: &[&str], message: String| {
+            let mut whole = vec!["fleet"];
+            whole.extend(path);
+            found.push(Problem::new(message).at(&at(&whole)).field(whole.join(".")));
+        };
+        if self.max_shrink > 100 {
+            say(
+                &["max_shrink"],
+                format!(
+                    "`{}` is not a percentage: expected 0 to 100",
+                    self.max_shrink
+                ),
+            );
+        }
+        if self.gone_after() < 2 * self.heartbeat() {
+            let message = "expected at least twice the `heartbeat`, or a host that works would be taken for stopped";
+            say(&["gone_after"], message.into());
+        }
+        if let Some(why) = bad_name(self.ports.keys()) {
+            say(&["ports"], why);
+        }
+        if self.ports.values().any(|port| *port == 0) {
+            say(&["ports"], "0 is not a port".into());
+        }
+        if let Some(why) = bad_name(self.others.keys()) {
+            say(&["static"], why);
+        }
+        for (name, other) in &self.others {
+            let words = other.ports.keys().chain(&other.roles).chain(&other.apps);
+            if let Some(why) = bad_name(words) {
+                say(&["static", name], why);
+            }
+            if other.addresses.is_empty() {
+                say(
+                    &["static", name, "addresses"],
+                    "expected at least one address".into(),
+                );
+            }
+        }
+        found
+    }
+}
+
+fn bad_name<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
+    let bad = names.find(|name| !is_name(name))?;
+    Some(format!(
+        "`{bad}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
+    ))
+}
