@@ -50,7 +50,8 @@ host() { lab up "$@" >/dev/null; }                     # host NAME [ADDRESS]
 on() { lab exec "$@"; }                                # on NAME COMMAND...
 disk() { echo "$LAB/hosts/$LAB_NET/$1/upper"; }         # disk HOST: all that was ever written on its disk, on this machine
 address() { lab list | awk -v name="$1" '$1 == name {print $2}'; }
-write() { cat >"$SCRATCH/write"; lab cp "$SCRATCH/write" "$1"; on "${1%%:*}" chmod "${2:-644}" "${1#*:}"; }   # <text
+# write HOST:PATH [MODE] <text; several may be under way at a time
+write() { local text=$SCRATCH/write.$BASHPID; cat >"$text"; lab cp "$text" "$1"; on "${1%%:*}" chmod "${2:-644}" "${1#*:}"; }
 
 # The apt repository with hello-trueup; the only one that the host knows.
 give_apt_repo() {
