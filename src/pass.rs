@@ -263,7 +263,7 @@ impl Session {
             report.warnings.extend(self.publish(&report, &catalog));
         }
         let news = History::new(&self.host).keep(&report)?;
-        let _told = pass_span(report.started);
+        let _told = told::span_of(report.started);
         told::log(&report, news, &catalog, &desired);
         self.tell(&report, options);
         Ok(report)
@@ -275,7 +275,7 @@ impl Session {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Catalog, Desired, Report), PassError> {
         let started = self.begin();
-        let _told = pass_span(started.0);
+        let _told = told::span_of(started.0);
         let ask = desired::Ask {
             force: options.force,
             keep: true,
@@ -395,9 +395,4 @@ pub fn places(config: Option<&Path>, root: Option<&Path>, share: Option<&Path>) 
         share: share.map_or_else(|| PathBuf::from(settings::SHARE), absolute),
         root,
     }
-}
-
-/// What everything that is logged of a pass is under.
-fn pass_span(started: jiff::Timestamp) -> tracing::span::EnteredSpan {
-    tracing::info_span!("pass", run = crate::report::run_name(started)).entered()
 }

@@ -1,10 +1,13 @@
 //! Commands and options as typed.
 
+mod init;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::init::InitArgs;
 use super::fleet::FleetArgs;
 use super::target::StoreArgs;
 
@@ -171,68 +174,6 @@ pub struct DemoArgs {
 pub struct DemoAppArgs {
     #[arg(long)]
     pub port: u16,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "At a terminal it asks for what is not given. Nothing is written unless all checks pass.\n\n\
-                  A Rails app, from nothing to served:\n\n  \
-                  sudo trueup init --env production --role app --store s3://acme-deploys --region eu-west-1 \\\n    \
-                  --app shop=git@github.com:acme/shop.git --set apps.shop.port=3000 \\\n    \
-                  --set apps.shop.secrets.SECRET_KEY_BASE=@secret --deploy-key deploy_key --known-host \"$(cat known_hosts)\""
-)]
-pub struct InitArgs {
-    /// Which part of the manifest is for this host: production, staging, …
-    #[arg(long, value_name = "ENV")]
-    pub env: Option<String>,
-    /// What this host is: app, python, web, …; more than one by commas, in this order
-    #[arg(long, value_name = "ROLE", value_delimiter = ',')]
-    pub role: Vec<String>,
-    /// Where the manifest is: `s3://bucket/prefix`, or `dir:/path` for one machine
-    #[arg(long, value_name = "URL")]
-    pub store: Option<String>,
-    /// The region of the store's bucket
-    #[arg(long, value_name = "REGION")]
-    pub region: Option<String>,
-    /// The address of an S3-compatible server
-    #[arg(long, value_name = "URL")]
-    pub endpoint: Option<String>,
-    /// Put the bucket in the path instead of in the host name
-    #[arg(long)]
-    pub path_style: bool,
-    /// The manifest's key in the store [default: sha_number.yml]
-    #[arg(long, value_name = "KEY")]
-    pub manifest: Option<String>,
-    /// What this host is called [default: its host name]
-    #[arg(long, value_name = "NAME")]
-    pub node: Option<String>,
-    /// A free word about this host, for overrides and for finding peers
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub tag: Vec<String>,
-    /// An app of the role, and where its code is
-    #[arg(long, value_name = "NAME=REPO")]
-    pub app: Vec<String>,
-    /// A parameter of a role by its dotted key, as in apps.shop.port=3000; `@FILE` takes the value from a file, for secrets
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// The private key for git over ssh; it is copied to /etc/trueup/deploy_key
-    #[arg(long, value_name = "FILE")]
-    pub deploy_key: Option<PathBuf>,
-    /// The host key of a git server, as a line of known_hosts; at a terminal it is shown and asked for
-    #[arg(long, value_name = "LINE")]
-    pub known_host: Vec<String>,
-    /// Keep the AWS keys of this environment in root's ~/.aws/credentials, for the timer to have
-    #[arg(long)]
-    pub save_credentials: bool,
-    /// Ask neither store nor git servers, as when an image is built
-    #[arg(long, conflicts_with = "save_credentials")]
-    pub unchecked: bool,
-    /// Leave the timer as it is
-    #[arg(long)]
-    pub no_timer: bool,
-    /// Begin anew on a host that is configured; the old settings are kept beside the new ones
-    #[arg(long)]
-    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -119,3 +119,8 @@ fn harmless(what: &str, done: Result<(), RootError>) {
         tracing::warn!("{what} cannot be written: {error}");
     }
 }
+
+/// What everything that is logged of a pass is under.
+pub(super) fn span_of(started: Timestamp) -> tracing::span::EnteredSpan {
+    tracing::info_span!("pass", run = crate::report::run_name(started)).entered()
+}

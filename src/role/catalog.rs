@@ -23,6 +23,21 @@ pub struct Resource {
     pub watched: bool,
 }
 
+impl Resource {
+    fn of(draft: Draft, triggers: Vec<Trigger>, requires: Vec<String>) -> Resource {
+        Resource {
+            id: draft.id,
+            at: draft.at,
+            role: draft.role,
+            item: draft.item,
+            triggers,
+            requires,
+            body: draft.body,
+            watched: false,
+        }
+    }
+}
+
 /// Everything that is described for a node, in order.
 pub struct Catalog {
     pub resources: Vec<Resource>,

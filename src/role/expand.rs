@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::catalog::{Catalog, Resource};
+use super::catalog::Catalog;
 use super::context::outermost;
 use super::parameters::{fill, has_template, items, merged, unknown_attributes};
 use super::render::Renderer;
@@ -390,24 +390,5 @@ impl Inputs for Given<'_> {
 
     fn desired(&self) -> &Desired {
         self.desired
-    }
-}
-
-impl Resource {
-    pub(super) fn of(
-        draft: Draft,
-        triggers: Vec<crate::resource::Trigger>,
-        requires: Vec<String>,
-    ) -> Resource {
-        Resource {
-            id: draft.id,
-            at: draft.at,
-            role: draft.role,
-            item: draft.item,
-            triggers,
-            requires,
-            body: draft.body,
-            watched: false,
-        }
     }
 }

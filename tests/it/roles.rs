@@ -204,8 +204,7 @@ fn datadog_checks_are_written_where_its_agent_is_and_restart_it_when_they_change
             .replace("[datadog]", "[start]")
             .split("attributes")
             .next()
-            .unwrap()
-            .to_owned(),
+            .unwrap(),
     );
     let ran = run(&host, &["converge"]);
     assert_eq!(ran.code, 0, "{ran}");
