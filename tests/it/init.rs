@@ -119,6 +119,11 @@ fn nothing_is_written_when_something_does_not_work() {
             1,
             "bad git shop: cannot fetch /nowhere.git",
         ),
+        (
+            &["--set", "apps.shop.port=null"],
+            1,
+            "bad settings: apps.shop.port is not set: it says where the app listens on this host\n  hint: such as `--set apps.shop.port=3000`",
+        ),
         (&["--set", "apps.shop.prot=1"], 78, "has no setting `prot`"),
         (&["--set", "apps.shop"], 64, "is not KEY=VALUE"),
         (&["--set", "apps..port=1"], 64, "is no key"),
@@ -255,4 +260,22 @@ fn at_a_terminal_it_asks_for_what_is_not_given() {
             )),
         "{settings}"
     );
+}
+
+#[test]
+fn static_files_need_no_port_and_a_command_does() {
+    let fresh = Fresh::new();
+    let store = fresh.host.fill("dir:@STORE@");
+    let app = format!("docs={}", fresh.repo);
+    let init = |more: &[&str]| {
+        let args = [
+            "init", "--env", "staging", "--role", "web", "--store", &store, "--app", &app,
+        ];
+        fresh.host.ran(fresh.command(&[&args[..], more].concat()))
+    };
+    let ran = init(&["--set", "web_apps.docs.command=node server.js"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.out.contains("web_apps.docs.port is not set"), "{ran}");
+    let ran = init(&[]);
+    assert_eq!(ran.code, 0, "{ran}");
 }

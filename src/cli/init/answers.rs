@@ -168,8 +168,14 @@ fn split<'w>(word: &'w str, option: &str, form: &str) -> Result<(&'w str, &'w st
 /// A value as YAML reads it; `@FILE` is what stands in a file, as text.
 fn value_of(key: &str, text: &str) -> Result<Value, Problem> {
     let Some(file) = text.strip_prefix('@') else {
-        let node = yaml::parse(&format!("--set {key}"), text.as_bytes(), Limits::default())?;
-        return Ok(node.to_json());
+        // Within a map, where nothing at all and `null` are what they are.
+        let tree = yaml::parse(
+            &format!("--set {key}"),
+            format!("value: {text}").as_bytes(),
+            Limits::default(),
+        )?;
+        let value = tree.get("value").map(yaml::Node::to_json);
+        return Ok(value.unwrap_or_default());
     };
     let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
     let unread = |why: String| Problem::new(format!("--set {key}: {why}"));

@@ -3,6 +3,7 @@
 mod answers;
 mod ask;
 mod credentials;
+mod ports;
 mod text;
 mod timer;
 
@@ -21,7 +22,7 @@ use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, Root};
 use crate::problem::Problem;
 use crate::release;
-use crate::role;
+use crate::role::{self, List};
 use crate::settings::{self, Library, Settings};
 
 /// Where the deploy key is put, on the host.
@@ -76,6 +77,7 @@ pub(super) fn run(
     };
     let mut answers = Answers::new(&args, &lists).map_err(edge::Error::Usage)?;
     let mut work = Work {
+        lists,
         root: root.clone(),
         args: &args,
         places,
@@ -121,6 +123,8 @@ fn missing(args: &InitArgs) -> Problem {
 
 /// One run of it.
 struct Work<'a> {
+    /// Of the roles.
+    lists: Vec<List>,
     root: Rc<Root>,
     args: &'a InitArgs,
     places: &'a Places,
@@ -195,6 +199,16 @@ impl Work<'_> {
             "settings",
             format!("{roles} describe {resources} resources for {node}"),
         ));
+        for list in &self.lists {
+            let apps = answers.attributes.get(&list.name);
+            let apps = apps.and_then(serde_json::Value::as_object);
+            let names: Vec<String> = apps
+                .into_iter()
+                .flat_map(|map| map.keys().cloned())
+                .collect();
+            let missing = ports::missing(&session.settings, list, &names);
+            self.checks.extend(missing);
+        }
         if self.args.unchecked {
             return Ok(None);
         }

@@ -21,7 +21,7 @@ dpkg-deb --root-owner-group -Zgzip -z1 -b "$SCRATCH/next" "$second" >/dev/null
 give_git_server
 give_s3
 give_server web app <<END
-packages: [nginx-light, ruby, bundler]
+packages: [nginx-light, ruby, bundler, hello-trueup]
 apps:
   shop:
     repo: "git@$git_address:shop.git"
@@ -62,6 +62,7 @@ check "the timer is started" on web systemctl enable --now trueup.timer
 wait_for 60 "its first pass makes the host an app server" page_says web "version v1"
 wait_for 10 "and ends well" ended_well
 same "it ran in the shipped unit" "/lib/systemd/system/trueup.service" "$(shown web trueup FragmentPath | sed s,^/usr,,)"
+has "with a package that apt installed" hello "$(on web hello-trueup)"
 journal=$(on web journalctl -q -o cat -u trueup.service)
 has "the journal tells what was changed" "create user:deploy" "$journal"
 has "and how the pass ended" "converged: 1" "$journal"

@@ -1,0 +1,32 @@
+//! Whether each app was given a port, where its role can make none up.
+
+use serde_json::Value;
+
+use crate::checks::Check;
+use crate::problem::Problem;
+use crate::role::{self, List};
+use crate::settings::Settings;
+
+/// One line for each of `apps`, names below the parameter of `list`, that will not know where to listen.
+pub(super) fn missing(settings: &Settings, list: &List, apps: &[String]) -> Vec<Check> {
+    let unset = |key: &str| list.settings.iter().any(|(name, set)| name == key && !set);
+    let value = |app: &str, key: &str| {
+        let explained = role::explain(settings, &format!("{}.{app}.{key}", list.name)).ok()?;
+        let value = explained.layers.into_iter().next_back()?.value;
+        (value != Value::Null).then_some(value)
+    };
+    // Without a command of its own an app is static files, which nginx serves itself.
+    let is_static = |app: &str| unset("command") && value(app, "command").is_none();
+    let missing = |app: &&String| unset("port") && value(app, "port").is_none() && !is_static(app);
+    let told = |app: &String| {
+        let key = format!("{}.{app}.port", list.name);
+        let problem = Problem::new(format!(
+            "{key} is not set: it says where the app listens on this host"
+        ));
+        Check::bad(
+            "settings",
+            problem.hint(format!("such as `--set {key}=3000`")),
+        )
+    };
+    apps.iter().filter(missing).map(told).collect()
+}
