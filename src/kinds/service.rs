@@ -193,7 +193,13 @@ impl Kind for Service {
             Active::Running => {}
             // Nobody wants it to run: there is nothing to be shown.
             _ if spec.running != Some(true) => return Ok(()),
-            other => return Err(Failure::new(format!("{name} is {}", word(other)))),
+            other => {
+                let masked = match forbidden(spec, &status) {
+                    true => ", and somebody masked it on purpose",
+                    false => "",
+                };
+                return Err(Failure::new(format!("{name} is {}{masked}", word(other))));
+            }
         }
         let serves = spec.serves.as_deref() == Some(&trial.current);
         match status.main_pid {

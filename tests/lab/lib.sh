@@ -85,6 +85,7 @@ give_s3_trouble() {
   # shellcheck disable=SC2034  # for scenarios
   endpoint=http://$outer:$s3_port
 }
+# shellcheck disable=SC2120  # for scenarios
 trouble() {
   rm -f "$SCRATCH/trouble/trouble"
   if [ "$*" = refuse ]; then

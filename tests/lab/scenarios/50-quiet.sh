@@ -1,6 +1,6 @@
 #!/bin/bash
 # 50-quiet: on a host that is right, an hour's ticks write and restart nothing, a tick costs one request, 1,000 leave nothing
-# timeout: 300
+# timeout: 360
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # 51-by-hand: what hands change on a host is mended kind by kind, what an operator forbids is left alone, config moves only its own service
-# timeout: 240
+# timeout: 360
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
@@ -112,7 +112,8 @@ has "with the reason" "masked it on purpose" "$said"
 check "v2 is published" publish "${sha[v2]}"
 code "it is put in place, and waits" 3 on web trueup converge
 same "nothing was started" inactive "$(shown web puma-shop ActiveState)"
-code "status says so" 3 on web trueup status
+code "for status the app does not serve" 1 on web trueup status
+has "because of that" "puma-shop is stopped, and somebody masked it on purpose" "$said"
 check "he lets it run again" on web systemctl unmask puma-shop
 check "and the next pass starts it" on web trueup converge
 wait_for 10 "visitors get v2" page_says web "version v2"
@@ -135,6 +136,28 @@ check "v2 is published again" publish "${sha[v2]}"
 check "and makes the host well" on web trueup converge
 wait_for 10 "visitors get v2" page_says web "version v2"
 code "nothing is left to do" 0 on web trueup plan
+
+#### What the user may do as root
+check "he may do one thing" on web sh -c "mkdir -p /etc/trueup/node.d; echo 'attributes: {deploy_sudo: [/usr/bin/systemctl reload nginx]}' >/etc/trueup/node.d/sudo.yml"
+check "a pass lets him" on web trueup converge
+check "and he can" on web runuser -u deploy -- sudo -n /usr/bin/systemctl reload nginx
+code "but nothing else" 1 on web runuser -u deploy -- sudo -n /usr/bin/id
+on web sh -c "echo 'attributes: {deploy_sudo: [\"reload nginx\"]}' >/etc/trueup/node.d/sudo.yml"
+code "what sudo would not take fails" 1 on web trueup converge
+has "with what visudo says" "expected a fully-qualified path name" "$said"
+check "and what was there is there" on web runuser -u deploy -- sudo -n /usr/bin/systemctl reload nginx
+on web rm /etc/trueup/node.d/sudo.yml
+check "what is allowed no more" on web trueup converge
+code "is taken away" 1 on web runuser -u deploy -- sudo -n /usr/bin/systemctl reload nginx
+
+#### Logs
+puma=$(shown web puma-shop InvocationID)
+on web sh -c 'for n in $(seq 1000); do echo "a line of a log"; done >/srv/www/shop/shared/log/production.log; chown deploy: /srv/www/shop/shared/log/production.log'
+check "logrotate takes the app's logs" on web logrotate --force --state /run/rotated /etc/logrotate.d/shop
+same "without a trace in the running file" 0 "$(on web stat -c %s /srv/www/shop/shared/log/production.log)"
+check "and keeps them" on web grep -q line /srv/www/shop/shared/log/production.log.1
+same "puma was left alone" "$puma" "$(shown web puma-shop InvocationID)"
+code "and nothing is left to do" 0 on web trueup plan
 
 #### The user and its group are deleted while their processes run
 uid=$(on web id -u deploy)

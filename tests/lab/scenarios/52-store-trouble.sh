@@ -1,6 +1,6 @@
 #!/bin/bash
 # 52-store-trouble: S3 gone, silent, slow, cut short, full, or at odds about the time: told, harmless, and over when it is over
-# timeout: 240
+# timeout: 360
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
@@ -54,7 +54,7 @@ trouble refuse
 on web touch /run/before
 code "it is gone for as many passes as an hour has" 0 on web \
   sh -c 'for n in $(seq 90); do trueup converge >/dev/null 2>&1; echo $?; done | sort | uniq -c'
-same "each of them is stale" "90 5" "$(echo $said)"
+same "each of them is stale" "90 5" "$(xargs <<<"$said")"
 code "one more says so" 5 on web trueup converge
 has "and since when" "in force, from $answered" "$said"
 has "status says so too" stale "$(on web trueup status ||:)"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # 53-git-trouble: the git server is cut off in the middle of a fetch, and its deploy keys change, while the app serves
-# timeout: 240
+# timeout: 360
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
