@@ -30,6 +30,9 @@ pub struct Spec {
     pub enabled: Option<bool>,
     /// Whether it runs; not given: left as it is.
     pub running: Option<bool>,
+    /// The unit file that it has to be defined by. Another one that systemd takes instead, such as one of
+    /// the same name in `/etc/systemd/system`, is told.
+    pub unit: Option<PathBuf>,
     /// What it runs from, normally an app's `current`. While there is nothing it is not started.
     pub serves: Option<PathBuf>,
     /// Resources (ids) whose change it only takes up when it is restarted.
@@ -209,7 +212,20 @@ impl Kind for Service {
     }
 
     /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.
+    /// Or its supervisor has another definition of it.
     fn ails(spec: &Spec, state: &Found) -> Option<Failure> {
+        if let (Some(unit), Some(other)) = (&spec.unit, &state.status.definition)
+            && unit != other
+        {
+            let (name, other) = (&spec.name, other.display());
+            let failure = Failure::new(format!(
+                "{name} is defined by {other}, which hides {}",
+                unit.display()
+            ));
+            return Some(failure.hint(format!(
+                "take away what is not wanted: `rm {other}`, then `systemctl daemon-reload` and `systemctl restart {name}`"
+            )));
+        }
         let Status {
             revived, active, ..
         } = state.status;
@@ -223,7 +239,10 @@ impl Kind for Service {
             }
             _ => return None,
         };
-        let hint = format!("`journalctl -u {name}` tells why");
+        let hint = format!(
+            "`journalctl -u {name}` tells why; it counts as well again when it has been up for {} minutes",
+            FRESH.as_mins()
+        );
         Some(Failure::new(format!("{name}: {trouble}")).hint(hint))
     }
 
@@ -241,7 +260,7 @@ impl Kind for Service {
 }
 
 /// How long a service that died more than once has to be up to count as well again.
-const FRESH: SignedDuration = SignedDuration::from_mins(10);
+const FRESH: SignedDuration = SignedDuration::from_mins(5);
 
 /// The field of a change that only whoever masked the service can make.
 const MASKED: &str = "masked";
@@ -280,6 +299,7 @@ mod conformance {
                 Probe::not_set("manager", "it says whom to ask"),
                 Probe::spoil("enabled", |host| host.services.disable("demo").unwrap()),
                 Probe::spoil("running", |host| host.services.crash("demo", &[])),
+                Probe::not_set("unit", "what hides it is somebody else's"),
                 Probe::not_set("serves", "it says what there must be before it can start"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),
@@ -289,63 +309,4 @@ mod conformance {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::testing::Sandbox;
-
-    #[test]
-    fn whoever_manages_a_service_is_the_only_one_told() {
-        let sandbox = Sandbox::with_basics();
-        sandbox.supervisor.define("demo");
-        let spec = |manager| Spec {
-            name: "demo".into(),
-            manager,
-            enabled: None,
-            running: Some(true),
-            serves: None,
-            restart_on: Vec::new(),
-            reload_on: Vec::new(),
-        };
-        let found = Service::inspect(&spec(Manager::Supervisor), &sandbox.host).unwrap();
-        let change = Service::diff(&spec(Manager::Supervisor), &found).unwrap();
-        Service::apply(&spec(Manager::Supervisor), &change, &sandbox.host).unwrap();
-        Service::pay(&spec(Manager::Supervisor), Duty::Restart, &sandbox.host).unwrap();
-        assert_eq!(sandbox.supervisor.calls(), ["start demo", "restart demo"]);
-        let unknown = Service::inspect(&spec(Manager::Host), &sandbox.host);
-        assert!(unknown.is_err_and(|failure| failure.not_yet));
-        assert!(sandbox.services.calls().is_empty());
-    }
-
-    #[test]
-    fn a_service_that_keeps_dying_is_not_well_until_it_stays_up() {
-        let sandbox = Sandbox::with_basics();
-        sandbox.services.define("demo");
-        let spec = |running| Spec {
-            name: "demo".into(),
-            manager: Manager::Host,
-            enabled: None,
-            running,
-            serves: None,
-            restart_on: Vec::new(),
-            reload_on: Vec::new(),
-        };
-        let ails = |running| {
-            let spec = spec(running);
-            let found = Service::inspect(&spec, &sandbox.host).unwrap();
-            assert!(Service::diff(&spec, &found).is_none());
-            Service::ails(&spec, &found)
-        };
-        sandbox.services.start("demo").unwrap();
-        sandbox.services.revive("demo");
-        assert!(ails(Some(true)).is_none(), "once may happen");
-        sandbox.services.revive("demo");
-        let failure = ails(Some(true)).unwrap();
-        assert!(failure.message.contains("keeps dying"), "{failure}");
-        assert!(ails(None).is_none(), "nobody wants it to run");
-        sandbox.clock.advance(FRESH.as_secs());
-        assert!(ails(Some(true)).is_none(), "it has been up for long");
-        sandbox.services.revive("demo");
-        sandbox.services.restart("demo").unwrap();
-        assert!(ails(Some(true)).is_none(), "started on purpose");
-    }
-}
+mod tests;

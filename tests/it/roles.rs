@@ -200,8 +200,7 @@ fn datadog_checks_are_written_where_its_agent_is_and_restart_it_when_they_change
     let node = host.read("/etc/trueup/node.yml");
     host.write(
         "/etc/trueup/node.yml",
-        &node
-            .replace("[datadog]", "[start]")
+        node.replace("[datadog]", "[start]")
             .split("attributes")
             .next()
             .unwrap(),

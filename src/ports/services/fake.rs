@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -31,6 +32,7 @@ struct Service {
     enabled: Enabled,
     can_reload: bool,
     stale_definition: bool,
+    definition: Option<PathBuf>,
     revived: u32,
     run: Option<Run>,
     log: Vec<String>,
@@ -73,6 +75,7 @@ impl FakeServices {
                     enabled: Enabled::No,
                     can_reload: true,
                     stale_definition: false,
+                    definition: None,
                     revived: 0,
                     run: None,
                     log: Vec::new(),
@@ -104,6 +107,11 @@ impl FakeServices {
             service.run = None;
             service.log = log.iter().map(|line| (*line).to_owned()).collect();
         });
+    }
+
+    /// Sets the file that its definition is from.
+    pub fn define_in(&self, name: &str, path: &str) {
+        self.change(name, |service| service.definition = Some(path.into()));
     }
 
     /// It dies, and is started again by its supervisor.
@@ -220,6 +228,7 @@ impl Services for FakeServices {
             load: run.and_then(|run| run.reloaded_at).map(|at| at.to_string()),
             can_reload: service.can_reload,
             stale_definition: service.stale_definition,
+            definition: service.definition.clone(),
             revived: service.revived,
         })
     }

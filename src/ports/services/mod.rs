@@ -12,6 +12,8 @@ mod suite;
 mod supervisor;
 mod systemd;
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,8 @@ pub struct Status {
     pub can_reload: bool,
     /// The definition on disk is newer than the one its supervisor has read.
     pub stale_definition: bool,
+    /// The file that its supervisor has its definition from, if that tells.
+    pub definition: Option<PathBuf>,
     /// How often its supervisor started it again because it died, since anybody last started it on
     /// purpose; 0 where the supervisor does not count.
     pub revived: u32,
@@ -85,6 +89,7 @@ impl Status {
             load: None,
             can_reload: false,
             stale_definition: false,
+            definition: None,
             revived: 0,
         }
     }

@@ -119,6 +119,12 @@ check "and the next pass starts it" on web trueup converge
 wait_for 10 "visitors get v2" page_says web "version v2"
 code "nothing is left to do" 0 on web trueup plan
 
+on web sh -c 'cp /usr/local/lib/systemd/system/puma-shop.service /etc/systemd/system/; systemctl daemon-reload'
+code "a unit of the same name that hides the role's is told" 1 on web trueup converge
+has "with both places" "defined by /etc/systemd/system/puma-shop.service, which hides /usr/local/lib/" "$said"
+on web sh -c 'rm /etc/systemd/system/puma-shop.service; systemctl daemon-reload; systemctl restart puma-shop'
+code "without it all is well" 0 on web trueup converge
+
 git clone -q "$SCRATCH/shop.git" "$SCRATCH/work"
 sed -i '1i Thread.new { sleep 4; warn "out of memory"; exit! }' "$SCRATCH/work/config.ru"
 git -C "$SCRATCH/work" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Live for four seconds"

@@ -176,6 +176,7 @@ impl Found {
             can_reload: unit.is_some_and(|unit| !unit.reload.is_empty()),
             // It is read at every start.
             stale_definition: false,
+            definition: None,
             revived: 0,
         }
     }

@@ -226,6 +226,7 @@ pub(super) fn status(processes: &[Process], stale_definition: bool) -> Status {
         load: None,
         can_reload: true,
         stale_definition,
+        definition: None,
         revived: 0,
     }
 }

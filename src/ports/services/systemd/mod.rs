@@ -164,6 +164,11 @@ impl SystemdServices {
         let outcome = self
             .job(verb, method, name, START_LIMIT)
             .and_then(|()| self.stays_up(verb, name));
+        // Its deaths are counted from a start on purpose; systemd itself goes on counting after one that
+        // comes while it is about to start the unit again.
+        if outcome.is_ok() && self.look(verb, name)?.status().revived > 0 {
+            held("ResetFailedUnit")?;
+        }
         // At the latest the end of the connection lets go of it.
         let _ = held("UnrefUnit");
         outcome

@@ -1,5 +1,6 @@
 //! What systemd's properties mean.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -36,6 +37,9 @@ impl Reading {
             load: reloaded.map(|at| at.as_micros().to_string()),
             can_reload: flag(&self.unit, "CanReload"),
             stale_definition: flag(&self.unit, "NeedDaemonReload"),
+            definition: Some(self.word("FragmentPath"))
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             revived: self.revived(),
         }
     }

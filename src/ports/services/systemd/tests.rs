@@ -98,3 +98,27 @@ fn a_service_started_too_often_says_how_to_go_on() {
     let (why, _) = failure(&bench, &name);
     assert!(why.contains("reset-failed"), "{why}");
 }
+
+#[test]
+fn deaths_are_counted_from_the_last_start_on_purpose() {
+    let Some(mut bench) = Bench::systemd() else {
+        return;
+    };
+    let mended = bench.path("mended");
+    let unit = format!(
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=300ms\n\
+         ExecStart=/bin/sh -c '[ -e {} ] && exec sleep 60; sleep 0.4; exit 1'\n",
+        mended.display()
+    );
+    let name = bench.define("service", &unit);
+    bench.services.start(&name).unwrap();
+    let revived = || bench.services.status(&name).unwrap().revived;
+    let begun = std::time::Instant::now();
+    while revived() < 2 {
+        assert!(begun.elapsed().as_secs() < 30, "it does not die");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::fs::write(&mended, "").unwrap();
+    bench.services.restart(&name).unwrap();
+    assert_eq!(revived(), 0);
+}

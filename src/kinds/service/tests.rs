@@ -1,0 +1,88 @@
+use super::*;
+use crate::ports::testing::Sandbox;
+
+#[test]
+fn whoever_manages_a_service_is_the_only_one_told() {
+    let sandbox = Sandbox::with_basics();
+    sandbox.supervisor.define("demo");
+    let spec = |manager| Spec {
+        name: "demo".into(),
+        manager,
+        enabled: None,
+        running: Some(true),
+        unit: None,
+        serves: None,
+        restart_on: Vec::new(),
+        reload_on: Vec::new(),
+    };
+    let found = Service::inspect(&spec(Manager::Supervisor), &sandbox.host).unwrap();
+    let change = Service::diff(&spec(Manager::Supervisor), &found).unwrap();
+    Service::apply(&spec(Manager::Supervisor), &change, &sandbox.host).unwrap();
+    Service::pay(&spec(Manager::Supervisor), Duty::Restart, &sandbox.host).unwrap();
+    assert_eq!(sandbox.supervisor.calls(), ["start demo", "restart demo"]);
+    let unknown = Service::inspect(&spec(Manager::Host), &sandbox.host);
+    assert!(unknown.is_err_and(|failure| failure.not_yet));
+    assert!(sandbox.services.calls().is_empty());
+}
+
+#[test]
+fn a_service_that_keeps_dying_is_not_well_until_it_stays_up() {
+    let sandbox = Sandbox::with_basics();
+    sandbox.services.define("demo");
+    let spec = |running| Spec {
+        name: "demo".into(),
+        manager: Manager::Host,
+        enabled: None,
+        running,
+        unit: None,
+        serves: None,
+        restart_on: Vec::new(),
+        reload_on: Vec::new(),
+    };
+    let ails = |running| {
+        let spec = spec(running);
+        let found = Service::inspect(&spec, &sandbox.host).unwrap();
+        assert!(Service::diff(&spec, &found).is_none());
+        Service::ails(&spec, &found)
+    };
+    sandbox.services.start("demo").unwrap();
+    sandbox.services.revive("demo");
+    assert!(ails(Some(true)).is_none(), "once may happen");
+    sandbox.services.revive("demo");
+    let failure = ails(Some(true)).unwrap();
+    assert!(failure.message.contains("keeps dying"), "{failure}");
+    assert!(ails(None).is_none(), "nobody wants it to run");
+    sandbox.clock.advance(FRESH.as_secs());
+    assert!(ails(Some(true)).is_none(), "it has been up for long");
+    sandbox.services.revive("demo");
+    sandbox.services.restart("demo").unwrap();
+    assert!(ails(Some(true)).is_none(), "started on purpose");
+}
+
+#[test]
+fn a_definition_that_hides_the_described_one_is_told() {
+    let sandbox = Sandbox::with_basics();
+    sandbox.services.define("demo");
+    let spec = Spec {
+        name: "demo".into(),
+        manager: Manager::Host,
+        enabled: None,
+        running: None,
+        unit: Some("/usr/local/lib/systemd/system/demo.service".into()),
+        serves: None,
+        restart_on: Vec::new(),
+        reload_on: Vec::new(),
+    };
+    for (path, hides) in [
+        ("/etc/systemd/system/demo.service", true),
+        ("/usr/local/lib/systemd/system/demo.service", false),
+    ] {
+        sandbox.services.define_in("demo", path);
+        let found = Service::inspect(&spec, &sandbox.host).unwrap();
+        let failure = Service::ails(&spec, &found);
+        assert_eq!(
+            failure.is_some_and(|failure| failure.message.contains(path)),
+            hides
+        );
+    }
+}
