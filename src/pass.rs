@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::apply::{self, Event, Task};
 use crate::desired::{self, Desired, DesiredError, TakeUp};
 use crate::facts::Facts;
-use crate::fleet::Peers;
+use crate::fleet::{Peers, Said};
 use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
@@ -252,30 +252,32 @@ impl Session {
         options: &Options,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Report, PassError> {
-        let (catalog, desired, mut report) = match self.make_so(options, observe) {
+        let started = self.begin();
+        let _told = tracing::info_span!("pass", run = crate::report::run_name(started.0)).entered();
+        let (catalog, desired, mut report) = match self.make_so(started, options, observe) {
             Ok(made) => made,
             Err(error) => {
                 self.publish_failure(&error);
                 return Err(error);
             }
         };
-        if options.only.is_none() {
-            report.warnings.extend(self.publish(&report, &catalog));
-        }
+        let said = match options.only {
+            Some(_) => Said::default(),
+            None => self.publish(&report, &catalog),
+        };
+        report.warnings.extend(said.lines);
         let news = History::new(&self.host).keep(&report)?;
-        let _told = told::span_of(report.started);
-        told::log(&report, news, &catalog, &desired);
+        told::log(&report, news || said.new, &catalog, &desired);
         self.tell(&report, options);
         Ok(report)
     }
 
     fn make_so(
         &self,
+        started: (jiff::Timestamp, std::time::Instant),
         options: &Options,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Catalog, Desired, Report), PassError> {
-        let started = self.begin();
-        let _told = told::span_of(started.0);
         let ask = desired::Ask {
             force: options.force,
             keep: true,

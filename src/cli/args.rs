@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::init::InitArgs;
+use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
-use super::target::StoreArgs;
+use super::publish::PublishArgs;
 
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
 #[derive(Debug, Parser)]
@@ -100,24 +101,6 @@ pub enum Command {
     /// The web app of the demo
     #[command(hide = true)]
     DemoApp(DemoAppArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "As in `trueup exec shop -- bin/rails console`. The command takes trueup's place: it has the terminal, gets signals\n\
-                  itself, and its exit code is what the caller sees. No pass is kept from running meanwhile; the release that it runs\n\
-                  in is not removed."
-)]
-pub struct ExecArgs {
-    /// Which app
-    #[arg(value_name = "APP")]
-    pub app: String,
-    /// In this release, as `trueup releases` names it [default: the active one]
-    #[arg(long, value_name = "RELEASE")]
-    pub release: Option<String>,
-    /// The command and its arguments, after `--`
-    #[arg(value_name = "CMD", last = true, required = true)]
-    pub command: Vec<std::ffi::OsString>,
 }
 
 /// What to do while another pass is running.
@@ -350,32 +333,4 @@ pub struct ListArgs {
     /// Only this app [default: all of this host]
     #[arg(long, value_name = "APP")]
     pub app: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The manifest keeps its comments and layout, and its generation counts up. Two who publish at once both land.\n\
-                  Publishing a sha that is there already writes nothing."
-)]
-pub struct PublishArgs {
-    /// Which environment of the manifest
-    #[arg(value_name = "ENV")]
-    pub environment: String,
-    /// Which app should be at which full sha; several are written as one
-    #[arg(value_name = "APP=SHA", required = true)]
-    pub shas: Vec<String>,
-    /// Where the sha came from, such as a branch, for people; with one app only
-    #[arg(long = "ref", value_name = "NAME")]
-    pub reference: Option<String>,
-    /// Who publishes, for people [default: the user]
-    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
-    pub by: Option<String>,
-    /// The environment, the app or the whole manifest may be new
-    #[arg(long)]
-    pub create: bool,
-    #[command(flatten)]
-    pub at: StoreArgs,
-    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
-    #[arg(long, value_name = "KEY")]
-    pub manifest: Option<String>,
 }

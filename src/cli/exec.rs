@@ -1,13 +1,32 @@
 //! `trueup exec`: a command in a release. It takes trueup's place, so that the terminal, signals and
 //! the exit code are its own.
 
-use super::args::ExecArgs;
+use clap::Args;
+
 use super::rollback::refused;
 use super::{edge, words};
 use crate::exit::Exit;
 use crate::pass::{Places, Session};
 use crate::ports::exec::{Exec, StopFlag};
 use crate::release;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "As in `trueup exec shop -- bin/rails console`. The command takes trueup's place: it has the terminal, gets signals\n\
+                  itself, and its exit code is what the caller sees. No pass is kept from running meanwhile; the release that it runs\n\
+                  in is not removed."
+)]
+pub struct ExecArgs {
+    /// Which app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// In this release, as `trueup releases` names it [default: the active one]
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// The command and its arguments, after `--`
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
+}
 
 pub(super) fn run(args: ExecArgs, places: &Places) -> Result<Exit, edge::Error> {
     let command = {

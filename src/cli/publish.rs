@@ -1,9 +1,9 @@
 //! `trueup publish`: say which sha an app should be at.
 
+use clap::Args;
 use serde::Serialize;
 
-use super::args::PublishArgs;
-use super::target::Target;
+use super::target::{StoreArgs, Target};
 use super::words::{one_line, user};
 use super::{Output, edge};
 use crate::desired::{self, EditError, Move, Order, PublishError, Published, Sha};
@@ -13,6 +13,34 @@ use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::pause;
 use crate::ports::store;
 use crate::problem::Problem;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The manifest keeps its comments and layout, and its generation counts up. Two who publish at once both land.\n\
+                  Publishing a sha that is there already writes nothing."
+)]
+pub struct PublishArgs {
+    /// Which environment of the manifest
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Which app should be at which full sha; several are written as one
+    #[arg(value_name = "APP=SHA", required = true)]
+    pub shas: Vec<String>,
+    /// Where the sha came from, such as a branch, for people; with one app only
+    #[arg(long = "ref", value_name = "NAME")]
+    pub reference: Option<String>,
+    /// Who publishes, for people [default: the user]
+    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
+    pub by: Option<String>,
+    /// The environment, the app or the whole manifest may be new
+    #[arg(long)]
+    pub create: bool,
+    #[command(flatten)]
+    pub at: StoreArgs,
+    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
+    #[arg(long, value_name = "KEY")]
+    pub manifest: Option<String>,
+}
 
 /// The document of `publish --json`.
 #[derive(Debug, Serialize)]

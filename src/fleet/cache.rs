@@ -88,6 +88,29 @@ impl Cache {
         known.filter(same).unwrap_or(empty)
     }
 
+    /// Takes up the record that this host has just written, if it keeps any: it need not read that.
+    pub(super) fn learn_own(
+        host: &Host,
+        store: &str,
+        record: &Record,
+        etag: &Etag,
+    ) -> Result<(), RootError> {
+        if host.root.meta(&Cache::path(host))?.is_none() {
+            return Ok(());
+        }
+        let mut cache = Cache::load(host, store, &record.environment);
+        let kept = Kept {
+            etag: etag.clone(),
+            record: Some(record.clone()),
+            bad: None,
+        };
+        let before = cache.records.insert(record.node.clone(), kept.clone());
+        if before == Some(kept) {
+            return Ok(());
+        }
+        cache.save(host)
+    }
+
     pub fn save(&self, host: &Host) -> Result<(), RootError> {
         let body = serde_json::to_vec(self).expect("plain data is always JSON");
         host.root.make_dirs(&host.state(""), &Attrs::mode(0o755))?;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::record::{LastPass, Record};
-use super::{key, shown};
+use super::{Cache, key, shown};
 use crate::digest::digest;
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::store::{Etag, Fetched, Object, Put, Store, StoreError, When};
@@ -47,7 +47,24 @@ struct Note {
 pub struct Own<'a> {
     pub host: &'a Host,
     pub store: &'a dyn Store,
+    /// As the store is called in the settings.
+    pub store_name: &'a str,
     pub fleet: &'a Fleet,
+}
+
+/// What there is to say about the own record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// For the report.
+    pub lines: Vec<String>,
+    /// It was found out just now and not only remembered.
+    pub new: bool,
+}
+
+impl Said {
+    fn remembered(lines: Vec<String>) -> Said {
+        Said { lines, new: false }
+    }
 }
 
 /// How a write of the record ended.
@@ -60,12 +77,12 @@ enum Written {
 impl Own<'_> {
     /// Writes the record if it says something new or its heartbeat is due. Returns what to say about it;
     /// never fails, because a host whose record is old still converges.
-    pub fn publish(&self, record: Record) -> Vec<String> {
+    pub fn publish(&self, record: Record) -> Said {
         if !is_name(&record.node) {
-            return vec![format!(
+            return Said::remembered(vec![format!(
                 "`{}` cannot be the name of a node, so peers do not learn of it: set `node:` in the settings",
                 shown(&record.node)
-            )];
+            )]);
         }
         let key = key(&record.environment, &record.node);
         let last = self.last();
@@ -73,11 +90,8 @@ impl Own<'_> {
             && last.key == key
             && !self.is_due(last, &record)
         {
-            return last
-                .other
-                .iter()
-                .map(|id| taken(&record.node, id))
-                .collect();
+            let other = last.other.iter().map(|id| taken(&record.node, id));
+            return Said::remembered(other.collect());
         }
         // The same content has the same version, whenever it was written.
         let record = match &last {
@@ -99,6 +113,8 @@ impl Own<'_> {
         let mut said = Vec::new();
         match answer {
             Ok(Written::Done(etag)) => {
+                let learnt = Cache::learn_own(self.host, self.store_name, &note.record, &etag);
+                said.extend(learnt.err().map(|error| error.to_string()));
                 note.etag = Some(etag);
                 said.extend(last.as_ref().and_then(|last| self.leave(last, &note)));
             }
@@ -107,7 +123,7 @@ impl Own<'_> {
                 note.other = Some(machine);
             }
             // The pass says that the store does not answer; the next one tries again.
-            Err(StoreError::Unreachable { .. }) => return said,
+            Err(StoreError::Unreachable { .. }) => return Said::default(),
             Err(error) => {
                 let why = error.to_string();
                 let before = last.as_ref().and_then(|last| last.refused.as_ref());
@@ -122,7 +138,10 @@ impl Own<'_> {
         if let Err(error) = self.note(&note) {
             said.push(format!("cannot note what was published: {error}"));
         }
-        said
+        Said {
+            new: !said.is_empty(),
+            lines: said,
+        }
     }
 
     /// After a pass that could not be made at all: the host goes on serving what it serves, and goes on
@@ -179,7 +198,17 @@ impl Own<'_> {
             if let Put::Written(etag) = answer {
                 return Ok(Written::Done(etag));
             }
-            match self.store.get(key, None)? {
+            let there = match self.store.get(key, None) {
+                // S3 refuses to say that nothing is there to whoever may not list.
+                Err(refused @ StoreError::Refused { .. }) => {
+                    return match self.store.put(key, &body, When::Absent)? {
+                        Put::Written(etag) => Ok(Written::Done(etag)),
+                        Put::Conflict => Err(refused),
+                    };
+                }
+                there => there?,
+            };
+            match there {
                 Fetched::Object(object) => {
                     if let Some(machine) = self.other(record, &object) {
                         self.report_beside(record, &body)?;

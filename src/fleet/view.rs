@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AppRecord, AppState, Look, Row};
+use super::{AppRecord, AppState, Look, Row, shown};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 
@@ -113,12 +113,18 @@ fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Durat
             });
             format!("held by {}{until}: {}", hold.by, hold.reason)
         });
-        let (outcome, why) = match gone {
-            true => (
+        let bad = entries.and_then(|apps| apps.get(name)?.as_ref().err());
+        let (outcome, why) = match (gone, bad) {
+            (true, _) => (
                 Exit::Stale,
                 Some("stopped, or cut off from the store".into()),
             ),
-            false => judge(app, sha.as_ref(), held, record.last_pass.outcome),
+            (false, Some(problem)) => {
+                let why = problem.to_string();
+                let first = why.lines().next().unwrap_or_default();
+                (Exit::BadInput, Some(shown(first)))
+            }
+            (false, None) => judge(app, sha.as_ref(), held, record.last_pass.outcome),
         };
         AppView {
             app: name.clone(),

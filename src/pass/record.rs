@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use super::apps::{App, apps_of};
 use super::{PassError, Session};
 use crate::exit::Exit;
-use crate::fleet::{AppRecord, AppState, LastPass, Own, Record, VERSION, is_word, machine_id};
+use crate::fleet::{
+    AppRecord, AppState, LastPass, Own, Record, Said, VERSION, is_word, machine_id,
+};
 use crate::release;
 use crate::report::Report;
 use crate::role::Catalog;
@@ -22,22 +24,23 @@ const ADDRESSES: usize = 16;
 impl Session {
     /// Tells peers how this host stands, if that is new or a heartbeat is due. Returns what to say about
     /// it in the report.
-    pub(super) fn publish(&self, report: &Report, catalog: &Catalog) -> Vec<String> {
+    pub(super) fn publish(&self, report: &Report, catalog: &Catalog) -> Said {
         // A store that did not answer a minute ago would only be waited for again.
         if !self.settings.fleet.publish || report.stale.is_some() {
-            return Vec::new();
+            return Said::default();
         }
         let Ok(store) = self.opened() else {
-            return Vec::new();
+            return Said::default();
         };
         let own = Own {
             host: &self.host,
             store,
+            store_name: &self.settings.store.url,
             fleet: &self.settings.fleet,
         };
         let mut said = own.publish(self.record(report, catalog));
         for (key, value) in self.settings.tags.iter().filter(|tag| !is_told(tag)) {
-            said.push(format!(
+            said.lines.push(format!(
                 "peers do not learn of the tag `{key}: {value}`: only letters, digits and `. _ : / @ + , = -` are told"
             ));
         }
@@ -59,6 +62,7 @@ impl Session {
         let own = Own {
             host: &self.host,
             store,
+            store_name: &self.settings.store.url,
             fleet: &self.settings.fleet,
         };
         let why = error.to_string();

@@ -97,6 +97,9 @@ pub(super) fn log(report: &Report, news: bool, catalog: &Catalog, desired: &Desi
     if let Some(refused) = &report.refused {
         tracing::error!(target: RESOURCE, "the manifest in the store is not taken: {refused}");
     }
+    for kept in &report.kept_lists {
+        tracing::warn!(target: RESOURCE, "{kept}");
+    }
     for warning in &report.warnings {
         tracing::warn!(target: RESOURCE, "{warning}");
     }
@@ -118,9 +121,4 @@ fn harmless(what: &str, done: Result<(), RootError>) {
     if let Err(error) = done {
         tracing::warn!("{what} cannot be written: {error}");
     }
-}
-
-/// What everything that is logged of a pass is under.
-pub(super) fn span_of(started: Timestamp) -> tracing::span::EnteredSpan {
-    tracing::info_span!("pass", run = crate::report::run_name(started)).entered()
 }

@@ -12,17 +12,29 @@ const WORDS: &[&str] = &["role", "tag", "app", "port"];
 /// What answers the function. Tera keeps functions for good and calls them where nobody can ask a store, so
 /// the answers are looked for before a text that asks is rendered.
 #[derive(Clone, Default)]
-pub(super) struct Nodes(Arc<OnceLock<Arc<Mutex<Book>>>>);
+pub(super) struct Nodes {
+    book: Arc<OnceLock<Arc<Mutex<Book>>>>,
+    /// The last answer: Tera renders to text, and some want the list.
+    last: Arc<Mutex<serde_json::Value>>,
+}
 
 impl Nodes {
     pub(super) fn offer(&self, look: impl FnOnce() -> Arc<Mutex<Book>>) {
-        self.0.get_or_init(look);
+        self.book.get_or_init(look);
+    }
+
+    /// What the last call was answered.
+    pub(super) fn last(&self) -> serde_json::Value {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn function(
         &self,
     ) -> impl Fn(Kwargs, &State<'_>) -> TeraResult<Value> + Send + Sync + 'static {
-        let book = self.0.clone();
+        let (book, last) = (self.book.clone(), self.last.clone());
         move |kwargs, _| {
             let query = query(&kwargs)?;
             let book = book.get().ok_or_else(|| {
@@ -32,6 +44,8 @@ impl Nodes {
             })?;
             let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
             let nodes = book.nodes(&query).map_err(tera::Error::message)?;
+            let list = serde_json::to_value(&nodes).expect("plain data is always JSON");
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = list;
             Ok(Value::from_serializable(&nodes))
         }
     }
@@ -90,13 +104,15 @@ pub(super) fn asks(text: &str) -> bool {
     false
 }
 
-/// The call, if a text is nothing but one: it then stands for the list itself.
-pub(super) fn only(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
-    let arguments = inner.strip_prefix("nodes")?.trim_start();
-    let arguments = arguments.strip_prefix('(')?.strip_suffix(')')?;
-    let plain = !arguments.contains(['(', ')', '{', '}', '|']);
-    plain.then_some(inner)
+/// Whether a text is nothing but one call: it then stands for the list itself.
+pub(super) fn is_one_call(text: &str) -> bool {
+    let inner = |text: &str| {
+        let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+        let arguments = inner.strip_prefix("nodes")?.trim_start();
+        let arguments = arguments.strip_prefix('(')?.strip_suffix(')')?;
+        Some(!arguments.contains(['(', ')', '{', '}', '|']))
+    };
+    inner(text).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -125,14 +141,14 @@ mod tests {
 
     #[test]
     fn a_text_that_is_one_call_is_a_list_and_any_other_is_text() {
-        assert_eq!(only("{{ nodes(role=\"a\") }}"), Some("nodes(role=\"a\")"));
+        assert!(is_one_call("{{ nodes(role=\"a\") }}") && is_one_call("{{nodes()}}"));
         for text in [
             "{{ nodes() | length }}",
             "{{ nodes() }} ",
             "{{ nodes(a) + nodes(b) }}",
             "nodes()",
         ] {
-            assert_eq!(only(text), None, "{text}");
+            assert!(!is_one_call(text), "{text}");
         }
     }
 }

@@ -137,11 +137,9 @@ impl<'a> Renderer<'a> {
                 None => Err(self.undefined(path, scope).at(&node.at)),
             };
         }
-        if let Some(expression) = nodes::only(text) {
-            let list = format!("{{{{ {expression} | json_encode }}}}");
-            let list = self.text(&list, scope).map_err(|p| p.at(&node.at))?;
-            let value = serde_json::from_str(&list).unwrap_or(Value::String(list));
-            return Ok(Node::from_json(&node.at, &value));
+        if nodes::is_one_call(text) {
+            self.text(text, scope).map_err(|p| p.at(&node.at))?;
+            return Ok(Node::from_json(&node.at, &self.nodes.last()));
         }
         let text = self
             .text(text, scope)

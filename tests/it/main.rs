@@ -6,6 +6,7 @@
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
 //! - [`durable`]: what is on disk before something else is made of it
+//! - [`fleet`]: hosts that share a store and learn of each other
 //! - [`gate`]: releases that do not work in service
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
@@ -33,6 +34,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod durable;
+mod fleet;
 mod gate;
 mod git_http;
 mod init;

@@ -55,6 +55,7 @@ fn a_plain_app_needs_few_attributes_in_every_shipped_role() {
             "web",
             "  web_apps:\n    a: {repo: /a.git, port: 4000, command: \"./a $fd\", socket: true, manager: supervisor}\n",
         ),
+        ("haproxy", "  backends:\n    a: {hosts: [a.example]}\n"),
         (
             "app, python, web",
             "  apps:\n    a: {repo: /a.git, port: 3000}\n  python_apps:\n    b: {repo: /b.git, port: 8000, app_module: b}\n  web_apps:\n    c: {repo: /c.git}\n",

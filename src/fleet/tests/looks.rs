@@ -85,7 +85,7 @@ fn a_copied_machine_is_noticed() {
 #[test]
 fn the_view_says_why_each_app_is_not_as_wanted() {
     let manifest = format!(
-        "generation: 7\nproduction:\n  shop:\n    sha: {}\n    overrides: [{{match: {{zone: b}}, sha: {}}}]\n  held: {{sha: {}, hold: {{reason: stocktaking, by: ana}}}}\n",
+        "generation: 7\nproduction:\n  torn: short\n  shop:\n    sha: {}\n    overrides: [{{match: {{zone: b}}, sha: {}}}]\n  held: {{sha: {}, hold: {{reason: stocktaking, by: ana}}}}\n",
         sha('a'),
         sha('b'),
         sha('c')
@@ -117,6 +117,7 @@ fn the_view_says_why_each_app_is_not_as_wanted() {
         ("late", "shop", app('c', 'c', AppState::Serving, None)),
         ("bad", "shop", app('a', 'a', AppState::Bad, None)),
         ("held", "held", app('c', 'a', AppState::Serving, None)),
+        ("torn", "torn", app('a', 'a', AppState::Serving, None)),
         ("extra", "other", app('a', 'a', AppState::Serving, None)),
     ];
     for (node, name, app) in nodes.drain(..) {
@@ -150,6 +151,7 @@ fn the_view_says_why_each_app_is_not_as_wanted() {
             "gone: stale stopped, or cut off from the store",
             "held: waiting held by ana: stocktaking",
             "late: pending not taken up yet",
+            "torn: bad input m:3:9: torn: `short` is not a git sha",
             "zone-b: pending not taken up yet",
         ]
     );

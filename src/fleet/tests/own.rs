@@ -70,9 +70,10 @@ fn publish(sandbox: &Sandbox, store: &Watched, record: &Record) -> Vec<String> {
     let own = Own {
         host: &sandbox.host,
         store,
+        store_name: "s",
         fleet: &Fleet::default(),
     };
-    own.publish(record.clone())
+    own.publish(record.clone()).lines
 }
 
 /// The same record after a later pass.
@@ -204,6 +205,7 @@ fn a_host_whose_passes_cannot_be_made_goes_on_telling_that_it_lives() {
         let own = Own {
             host,
             store: &store,
+            store_name: "s",
             fleet: &fleet,
         };
         own.publish_again(

@@ -54,8 +54,12 @@ balancer() {
       lines: ["http-response set-header X-Served-By %s"]
 END
 }
-converge() { local each; for each in "$@"; do on "$each" trueup converge >"$SCRATCH/$each.pass" 2>&1 & done
-  for each in "$@"; do wait -n || { cat "$SCRATCH"/*.pass; return 1; }; done; }
+converge() {                                             # converge HOST…: side by side
+  local each bad='' passes=()
+  for each in "$@"; do on "$each" trueup converge >"$SCRATCH/$each.pass" 2>&1 & passes+=($!); done
+  for each in "${passes[@]}"; do wait "$each" || bad=1; done
+  [ -z "$bad" ] || { tail -n 5 "$SCRATCH"/*.pass; return 1; }
+}
 lists() { on lb sed -n 's/^ *server \([a-z0-9]*\) .*/\1/p' /etc/haproxy/haproxy.cfg | tr '\n' ' '; }
 served_by() { for _ in {1..24}; do curl -sS -o /dev/null --max-time 5 -D - "http://$(address lb)/" | tr -d '\r' |
   sed -n 's/^x-served-by: //p'; done | sort -u | tr '\n' ' '; }
@@ -103,11 +107,12 @@ same "and waits for it" "app1 app2 app3 app4 " "$(lists)"
 host app2
 wait_for 20 "it is back, and is served from" all_serve "app1 app2 app3 app4 "
 
-# Short times from here on, so that nobody has to wait for an hour.
-for each in app1 app2 app4 lb; do write "$each:/etc/trueup/node.d/fleet.yml" <<<'fleet: {heartbeat: 2s, gone_after: 10s}'; done
+# Short times, so that nobody has to wait for an hour.
+for each in app1 app2 app4; do write "$each:/etc/trueup/node.d/fleet.yml" <<<'fleet: {heartbeat: 2s}'; done
+write lb:/etc/trueup/node.d/fleet.yml <<<'fleet: {heartbeat: 2s, gone_after: 15s}'
 lab kill app3
-one_left() { converge app1 app2 app4 lb && [ "$(lists)" = "app1 app2 app4 " ]; }
-wait_for 40 "one stopped for good: it leaves the list" one_left
+one_left() { converge app1 app2 app4 && converge lb && [ "$(lists)" = "app1 app2 app4 " ]; }
+wait_for 60 "one stopped for good: it leaves the list" one_left
 same "visitors are served by the others" "app1 app2 app4 " "$(served_by)"
 
 # From an operator's machine, with nothing but the store.
@@ -119,6 +124,7 @@ check "v2 is published" publish "${sha[v2]}"
 code "the fleet says what is on its way" 2 fleet
 has "and why" "pending: not taken up yet" "$said"
 check "a node is forgotten by hand" fleet --forget app3
+write lb:/etc/trueup/node.d/fleet.yml <<<'fleet: {heartbeat: 2s}'
 code "as JSON" 2 fleet --json
 has "the node is gone" '"node": "app4"' "$said"
 [[ $said != *'"node": "app3"'* ]] || fail "app3 is still there" "$said"
@@ -199,6 +205,7 @@ wait_for 5 "the counting proxy listens" test -s "$SCRATCH/port"
 big() { "$TRUEUP" --root "$SCRATCH/big" "$@"; }
 big_settings() {
   { echo 'environment: big'; echo "roles: [$1]"; echo 'node: lb'; echo 'services: process'
+    echo 'fleet: {addresses: [10.9.9.9]}'                 # those of this machine come and go with other labs
     echo "store: {url: \"s3://$bucket\", region: $AWS_REGION, endpoint: \"http://127.0.0.1:$(cat "$SCRATCH/port")\", path_style: true}"
   } >"$SCRATCH/big/etc/trueup/node.yml"
 }
@@ -225,7 +232,7 @@ tick "of 1,000 nodes, a first pass reads every record"
 same "all others are in the file" 999 "$(grep -c ^server "$SCRATCH/big/peers")"
 same "at one read each, the manifest, one list, and its own record" 1003 "$asked"
 tick "a tick with nothing new"
-same "costs one list and the manifest's conditional read, and reads its own record once" 3 "$asked"
+same "costs one list and the manifest's conditional read" 2 "$asked"
 s3 PUT nodes/big/web0500.json "$SCRATCH/nodes/web0500.json"
 tick "a tick after a heartbeat of one"
 same "reads nothing: the content is the same" 2 "$asked"
@@ -238,5 +245,5 @@ big_settings none
 tick "a host that asks for no peers"
 tick "lists nothing"
 same "and costs one conditional read" "GET 304" "$(sed 's/ .* / /' "$SCRATCH/requests")"
-code "the fleet of 1,000 is shown" 2 env "TRUEUP_SHARE=$tests/.." "$TRUEUP" --root "$SCRATCH/big" fleet
+code "the fleet of 1,000 is shown" 0 big fleet
 same "a line each" 1001 "$(wc -l <<<"$said")"

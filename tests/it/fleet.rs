@@ -1,0 +1,223 @@
+//! Hosts that share a store and learn of each other.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+
+const PEERS: &str = "resources:\n\
+    - template: {path: /peers, source: peers}\n\
+    - file: {when: nodes(role='app') | length > 1, path: /many, content: x}\n";
+const TEMPLATE: &str = "{% for n in nodes(role='app', port='http') %}{{ n.name }} {{ n.address }}:{{ n.ports.http }} {{ n.tags.zone }}\n{% endfor %}";
+
+/// A host that describes next to nothing and tells peers where it is.
+fn host(store: &Path, name: &str, address: &str) -> Sandbox {
+    let host = Sandbox::empty();
+    host.write(
+        "/etc/trueup/node.yml",
+        &format!(
+            "environment: production\nroles: [app]\nnode: {name}\ntags: {{zone: a}}\nstore: {{url: \"dir:{}\"}}\nfleet: {{addresses: [{address}]}}\n",
+            store.display()
+        ),
+    );
+    host.role("ports: {http: 80, https: \"\"}\nresources: []\n");
+    host
+}
+
+/// The host whose store it is, which asks for the others.
+fn asking() -> Sandbox {
+    let host = Sandbox::empty();
+    host.write(
+        "/etc/trueup/node.yml",
+        "environment: production\nroles: [lb]\nnode: lb\nstore: {url: \"dir:@STORE@\"}\n",
+    );
+    host.write("/etc/trueup/roles/lb.yml", PEERS);
+    host.template("peers", TEMPLATE);
+    host.manifest(crate::sandbox::MANIFEST);
+    host
+}
+
+fn records(store: &Path) -> Vec<String> {
+    let listed = fs::read_dir(store.join("nodes/production"));
+    let mut names: Vec<String> = listed
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn hosts_that_share_a_store_find_each_other_and_a_plan_tells_nobody_anything() {
+    let lb = asking();
+    let web1 = host(&lb.store, "web1", "10.0.0.1");
+    let plan = web1.run(&["plan"]);
+    assert_eq!(plan.code, 0, "{plan}");
+    assert!(records(&lb.store).is_empty(), "a plan wrote into the store");
+    web1.converged();
+    assert_eq!(records(&lb.store), ["web1.json"]);
+    let plan = lb.run(&["plan"]);
+    assert!(plan.to_string().contains("web1 10.0.0.1:80 a"), "{plan}");
+    assert_eq!(fs::read_dir(lb.at("/var")).map_or(0, Iterator::count), 0);
+    lb.converged();
+    assert_eq!(lb.read("/peers"), "web1 10.0.0.1:80 a\n");
+    assert_eq!(lb.read("/many"), "");
+    lb.is_right(&[]);
+    host(&lb.store, "web2", "\"2001:db8::2\"").converged();
+    lb.converged();
+    let both = "web1 10.0.0.1:80 a\nweb2 2001:db8::2:80 a\n";
+    assert_eq!(
+        (lb.read("/peers").as_str(), lb.read("/many").as_str()),
+        (both, "x")
+    );
+    lb.is_right(&[]);
+
+    // Gone by hand: what was good stays, and everybody says so.
+    let (before, after) = (lb.store.join("nodes"), lb.store.join("away"));
+    fs::rename(&before, &after).unwrap();
+    for command in ["converge", "plan", "status"] {
+        let ran = lb.run(&[command]);
+        assert_eq!(ran.code, 5, "{command}: {ran}");
+        assert!(
+            ran.to_string()
+                .contains("the last good list stays (web1, web2)"),
+            "{command}: {ran}"
+        );
+    }
+    let ran = lb.run(&["converge", "--json"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        report["kept_lists"].as_array().unwrap().len(),
+        2,
+        "one for each question"
+    );
+    assert_eq!(lb.read("/peers"), both);
+    lb.pass_writes_nothing(&[], 5);
+    let validated = lb.run(&["validate"]);
+    assert_eq!(validated.code, 0, "{validated}");
+    let accepted = lb.run(&["plan", "--accept-shrink"]);
+    assert_eq!(accepted.code, 2, "{accepted}");
+    assert_eq!(lb.run(&["converge"]).code, 5, "a plan accepts nothing");
+    assert_eq!(lb.run(&["converge", "--accept-shrink"]).code, 0);
+    assert_eq!(lb.read("/peers"), "");
+    lb.converged();
+}
+
+#[test]
+fn a_store_that_is_gone_leaves_the_last_good_list_and_a_host_without_one_alone() {
+    let lb = asking();
+    host(&lb.store, "web1", "10.0.0.1").converged();
+    lb.converged();
+    let away = lb.store.with_extension("away");
+    fs::rename(&lb.store, &away).unwrap();
+    let ran = lb.converge();
+    assert_eq!(ran.code, 5, "{ran}");
+    assert_eq!(lb.read("/peers"), "web1 10.0.0.1:80 a\n");
+    fs::remove_file(lb.at("/var/lib/trueup/fleet.json")).unwrap();
+    fs::remove_file(lb.at("/peers")).unwrap();
+    let ran = lb.converge();
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(
+        ran.to_string().contains("no list of its peers yet"),
+        "{ran}"
+    );
+    assert!(!lb.at("/peers").exists(), "nothing was changed");
+    fs::rename(&away, &lb.store).unwrap();
+    lb.converged();
+    assert_eq!(lb.read("/peers"), "web1 10.0.0.1:80 a\n");
+}
+
+#[test]
+fn a_mistaken_question_names_its_file_and_line_and_changes_nothing() {
+    for (template, expected) in [
+        ("\n{{ nodes(rolle='app') }}", "nodes(…) has no `rolle`"),
+        ("\n{{ nodes(role=1) }}", "expected a text for `role`"),
+        ("\n{{ nodes(tag=[1]) }}", "expected texts such as `zone=a`"),
+    ] {
+        let lb = asking();
+        lb.template("peers", template);
+        let ran = lb.converge();
+        assert_eq!(ran.code, 78, "{ran}");
+        let said = ran.to_string();
+        assert!(
+            said.contains(expected) && said.contains("templates/peers"),
+            "{template}: {said}"
+        );
+        assert!(!lb.at("/peers").exists());
+    }
+}
+
+#[test]
+fn a_list_of_nodes_can_be_the_value_of_a_parameter() {
+    let lb = asking();
+    host(&lb.store, "web1", "10.0.0.1").converged();
+    lb.write(
+        "/etc/trueup/roles/lb.yml",
+        "parameters: {peers: \"{{ nodes(tag='zone=a') }}\"}\nresources:\n  - file: {path: /first, content: \"{{ peers | length }} {{ peers[0].name }}\"}\n",
+    );
+    lb.converged();
+    assert_eq!(lb.read("/first"), "1 web1");
+}
+
+#[test]
+fn the_fleet_is_shown_from_anywhere_with_nothing_but_the_store() {
+    let lb = asking();
+    host(&lb.store, "web1", "10.0.0.1").converged();
+    lb.converged();
+    let store = format!("dir:{}", lb.store.display());
+    let outside = Sandbox::empty();
+    let fleet = |more: &[&str]| {
+        outside.run(&[&["fleet", "--store", &store, "--env", "production"], more].concat())
+    };
+    let ran = fleet(&["--json"]);
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (ran.code, &shown["outcome"], &shown["version"]),
+        (0, &json!("converged"), &json!(1))
+    );
+    let nodes: Vec<&str> = shown["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["node"].as_str().unwrap())
+        .collect();
+    assert_eq!(nodes, ["lb", "web1"]);
+    assert_eq!(shown["nodes"][1]["addresses"], json!(["10.0.0.1"]));
+    assert_eq!(shown["nodes"][1]["ports"], json!({"http": 80}));
+
+    // What an operator sees when things are not well.
+    let key = lb.store.join("nodes/production/web1.json");
+    let mut record: Value = serde_json::from_slice(&fs::read(&key).unwrap()).unwrap();
+    record["apps"] = json!({"other": {"wanted": "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203", "actual": null, "state": "absent", "why": "other/code: no disk"}});
+    record["last_pass"] =
+        json!({"at": "2026-11-21T03:00:00Z", "outcome": "failed", "why": "other/code: no disk"});
+    fs::write(&key, record.to_string()).unwrap();
+    fs::write(lb.store.join("nodes/production/web9.json"), "{").unwrap();
+    let ran = fleet(&[]);
+    assert_eq!(ran.code, 1, "{ran}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(
+        lines[2].starts_with("web1  other  4f2c9d0  -       -      "),
+        "{ran}"
+    );
+    assert!(lines[2].ends_with("failed: other/code: no disk"), "{ran}");
+    assert!(
+        lines[3].starts_with("warning: nodes/production/web9.json: it is no record"),
+        "{ran}"
+    );
+    assert!(!ran.out.contains('\x1b'), "plain in a pipe");
+    assert_eq!(fleet(&["--app", "none"]).code, 0);
+
+    assert_eq!(fleet(&["--forget", "web1"]).code, 0);
+    assert_eq!(records(&lb.store), ["lb.json", "web9.json"]);
+    assert_eq!(fleet(&["--forget", "web1"]).code, 64);
+    assert_eq!(outside.run(&["fleet"]).code, 78);
+    assert_eq!(
+        outside.run(&["fleet", "--store", &store]).code,
+        64,
+        "which environment?"
+    );
+}
