@@ -210,7 +210,9 @@ impl Own<'_> {
             };
             match there {
                 Fetched::Object(object) => {
-                    if let Some(machine) = self.other(record, &object) {
+                    // It is not what this host wrote last: somebody else did, just now.
+                    let contested = known.is_some();
+                    if let Some(machine) = self.other(record, &object, contested) {
                         self.report_beside(record, &body)?;
                         return Ok(Written::Taken(machine));
                     }
@@ -231,13 +233,15 @@ impl Own<'_> {
         })
     }
 
-    /// The id of the machine whose record this is, if it is another one and lives.
-    fn other(&self, record: &Record, object: &Object) -> Option<String> {
+    /// The id of the machine whose record this is, if it is another one and lives. Copies of a machine
+    /// have the same id: of two that contest a name, the one with the lower address keeps it.
+    fn other(&self, record: &Record, object: &Object, contested: bool) -> Option<String> {
         let theirs = Record::read(&record.node, &record.environment, &object.body).ok()?;
-        let (theirs, ours) = (theirs.machine_id?, record.machine_id.as_ref()?);
+        let is_copy = contested && theirs.addresses < record.addresses;
+        let (id, ours) = (theirs.machine_id?, record.machine_id.as_ref()?);
         let now = self.store.now()?;
         let silent = Duration::try_from(now.duration_since(object.modified)).unwrap_or_default();
-        (theirs != *ours && silent <= self.fleet.gone_after()).then_some(theirs)
+        ((id != *ours || is_copy) && silent <= self.fleet.gone_after()).then_some(id)
     }
 
     fn report_beside(&self, record: &Record, body: &[u8]) -> Result<(), StoreError> {

@@ -181,6 +181,30 @@ fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
 }
 
 #[test]
+fn copies_of_a_machine_settle_on_one_and_do_not_take_turns() {
+    let store = Watched::new();
+    let (first, copy) = (Sandbox::empty(), Sandbox::empty());
+    let (ours, mut theirs) = (record("web1", 1), record("web1", 1));
+    theirs.addresses = vec!["10.0.0.99".parse().unwrap()];
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        for (host, record) in [(&first, &ours), (&copy, &theirs)] {
+            host.clock.advance(301);
+            said.extend(publish(host, &store, record));
+        }
+    }
+    assert_eq!(store.holds("web1"), ours);
+    assert!(
+        said.len() >= 2,
+        "the copy says so in each of its passes: {said:?}"
+    );
+    // A host that only moved, and forgot in a reboot what it wrote, is no copy.
+    let rebooted = Sandbox::empty();
+    assert!(publish(&rebooted, &store, &theirs).is_empty());
+    assert_eq!(store.holds("web1"), theirs);
+}
+
+#[test]
 fn a_host_that_is_renamed_leaves_no_record_behind() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     publish(&sandbox, &store, &record("web1", 1));
