@@ -25,7 +25,7 @@
 //! | [`resource`] | the trait that every kind implements, and the values around it |
 //! | [`kinds`] | the list of kinds, one file each |
 //! | [`release`] | the pipeline behind the kind `release`, one stage per file |
-//! | [`checks`] | whether what a pass relies on works from here: the store, the git servers |
+//! | [`checks`] | whether what a pass relies on works from here, each with what to do: store, git, services, disks, timer |
 //! | [`ports`] | the host: filesystem, children, accounts, packages, services, store, http, clock |
 //! | [`yaml`], [`problem`], [`exit`] | input with places, what is wrong with it, how a command ended |
 //!

@@ -149,11 +149,24 @@ pub fn recover(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError>
 }
 
 fn run(argv: &Argv, host: &Host) -> Result<(), String> {
+    run_check(argv, host).map_err(|unpassed| unpassed.message)
+}
+
+/// Why a check does not pass.
+#[derive(Debug)]
+pub struct Unpassed {
+    pub message: String,
+    /// Its program is not installed.
+    pub not_there: bool,
+}
+
+/// Runs a check as it stands now.
+pub fn run_check(argv: &Argv, host: &Host) -> Result<(), Unpassed> {
     let command = argv.command().timeout(PATIENCE);
-    host.exec
-        .must(command)
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+    host.exec.must(command).map(drop).map_err(|error| Unpassed {
+        not_there: error.is_not_there(),
+        message: error.to_string(),
+    })
 }
 
 fn folder(name: &str, host: &Host) -> PathBuf {

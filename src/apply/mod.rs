@@ -16,7 +16,7 @@ use crate::ports::root::RootError;
 use crate::resource::{Change, Duty, Failure, Outcome, Run};
 use crate::role::{Catalog, Resource};
 use checks::Checks;
-pub use checks::recover;
+pub use checks::{recover, run_check};
 
 /// What to do about a sha that was found to be bad.
 const LIFT: &str =

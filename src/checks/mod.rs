@@ -1,13 +1,19 @@
 //! Whether what a pass relies on works from here. Each check asks one thing, changes nothing, and
 //! ends in a line for people: good, or what is wrong and what to do.
 
+mod conditions;
+mod examine;
 mod git;
+mod host;
+mod passes;
 mod store;
 
 use serde::Serialize;
 
 use crate::problem::Problem;
 
+pub use conditions::conditions;
+pub use examine::examine;
 pub use git::git;
 pub use store::store;
 
@@ -47,14 +53,37 @@ impl Check {
         }
     }
 
+    /// Whoever reads it is told what to do in any case.
     pub fn bad(about: impl Into<String>, problem: Problem) -> Check {
+        let problem = match problem.hint {
+            Some(_) => problem,
+            None => problem.hint("mend it there, and look again"),
+        };
         Check {
             about: about.into(),
             verdict: Verdict::Bad(problem),
         }
     }
 
+    /// What was found, in words.
+    pub fn message(&self) -> &str {
+        match &self.verdict {
+            Verdict::Good { said } => said,
+            Verdict::Note(problem) | Verdict::Bad(problem) => &problem.message,
+        }
+    }
+
     pub fn is_bad(&self) -> bool {
         matches!(self.verdict, Verdict::Bad(_))
     }
+}
+
+/// Something worth knowing, with nothing to be done about it.
+fn note(about: impl Into<String>, what: impl Into<String>) -> Check {
+    Check::note(about, Problem::new(what))
+}
+
+/// Something to be mended, with how.
+fn bad(about: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check::bad(about, Problem::new(what).hint(remedy))
 }

@@ -80,6 +80,13 @@ pub enum Command {
     Plan(PlanArgs),
     /// Show how this host stands: wanted and running shas, drift, owed restarts, the last pass
     Status,
+    /// Look for what can be wrong round a pass: store, clock, git, services, checks, disks, timer; each line is fine or says what to do
+    #[command(
+        after_help = "Ends with 0 when there is nothing to mend, else with 1. Nothing is changed, but for one throw-away object `doctor/…` in the\n\
+                      store: it shows whether conditional writes are kept there, also when several write at once, and is removed again.\n\
+                      Some lines need root."
+    )]
+    Doctor,
     /// Show the passes that did something, or all that one release went through
     History(HistoryArgs),
     /// Show what there is of each app on this host: its releases, quarantined shas, a pin

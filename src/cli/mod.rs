@@ -3,6 +3,7 @@
 mod args;
 mod converge;
 mod demo;
+mod doctor;
 mod edge;
 mod exec;
 mod facts;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, 
         Command::Converge(args) => converge::run(&args, places, output),
         Command::Plan(args) => plan::run(&args, places, output),
         Command::Status => status::run(places, output),
+        Command::Doctor => doctor::run(places, output),
         Command::History(args) => history::run(&args, places, output),
         Command::Releases(args) => releases::run(&args, places, output),
         Command::Rollback(args) => rollback::run(&args, places, output),

@@ -9,6 +9,11 @@ use crate::report::History;
 use crate::role::{self, Catalog};
 
 impl Session {
+    /// Everything that is described for this host, with what was last known to be wanted. Asks nobody.
+    pub fn known(&self) -> Result<(Catalog, Desired), PassError> {
+        self.describe(Source::Nobody, &Options::default())
+    }
+
     /// The resources of this host and what is wanted of it, whatever they take from peers.
     pub(super) fn describe(
         &self,

@@ -9,6 +9,7 @@ mod catalog;
 mod context;
 mod expand;
 mod explain;
+mod filters;
 mod interpolate;
 mod lists;
 mod names;

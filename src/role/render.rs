@@ -1,4 +1,4 @@
-//! Tera, and the only module of the role stage that knows it.
+//! Tera: only this module and its filters know it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,13 +45,7 @@ impl<'a> Renderer<'a> {
         tera.register_function("nodes", nodes.function());
         // The files are configuration, not HTML, whatever they are called.
         tera.autoescape_on(Vec::<&'static str>::new());
-        // For files that hold YAML or JSON, with whatever people wrote as a value.
-        tera.register_filter(
-            "json",
-            |value: &tera::Value, _: tera::Kwargs, _: &tera::State| {
-                serde_json::to_string(value).map_err(tera::Error::message)
-            },
-        );
+        super::filters::register(&mut tera);
         Renderer {
             library,
             facts,

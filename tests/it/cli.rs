@@ -88,6 +88,7 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         ("exec", &["--release", "--"]),
         ("plan", &["--only", "--explain", "--accept-shrink"]),
         ("status", &[]),
+        ("doctor", &[]),
         ("history", &["--limit", "--release", "--app"]),
         ("releases", &["--app"]),
         ("releases list", &["--app"]),

@@ -12,6 +12,7 @@
 //! - [`git_http`]: how a repository behind http is reached
 //! - [`init`]: how a host is set up
 //! - [`operate`]: what an operator does with releases at a host
+//! - [`doctor`]: what can be wrong round a pass, named with what to do
 //! - [`status`]: how a host stands, as an operator reads it
 //! - [`waiting`]: what a pass waits for: another pass, a hold
 //! - [`cli`]: what every command owes to scripts and pipes
@@ -33,6 +34,7 @@ mod app;
 mod bad_input;
 mod cli;
 mod crash;
+mod doctor;
 mod durable;
 mod fleet;
 mod gate;

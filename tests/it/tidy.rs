@@ -48,17 +48,20 @@ const LAYERS: &[(&str, &[&str])] = &[
             "apply", "desired", "exit", "owed", "plan", "ports", "resource", "role",
         ],
     ),
-    // What a pass relies on, asked apart from any.
-    (
-        "checks",
-        &["desired", "ports", "problem", "release", "resource"],
-    ),
     // It knows one kind by its type, the release: operators work with an app's releases by name.
     (
         "pass",
         &[
             "apply", "desired", "exit", "facts", "fleet", "plan", "ports", "problem", "release",
             "report", "resource", "role", "settings",
+        ],
+    ),
+    // What a pass relies on, asked apart from any.
+    (
+        "checks",
+        &[
+            "apply", "desired", "exit", "pass", "plan", "ports", "problem", "release", "report",
+            "resource", "role", "settings",
         ],
     ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose

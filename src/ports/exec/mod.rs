@@ -183,6 +183,13 @@ pub enum ExecError {
     },
 }
 
+impl ExecError {
+    /// There is no such program.
+    pub fn is_not_there(&self) -> bool {
+        matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 fn after(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()

@@ -46,7 +46,42 @@ pub struct Room {
     pub block: u64,
 }
 
+/// What a filesystem holds and what of it is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Which filesystem it is.
+    pub device: u64,
+    /// In bytes, for everybody: what is reserved for root is left to root.
+    pub free: u64,
+    /// In bytes.
+    pub total: u64,
+    /// Inodes, free and all; `None` where the filesystem does not count them.
+    pub files: Option<(u64, u64)>,
+}
+
 impl Root {
+    /// The filesystem of a path, or of what will hold it. `None`: not even that is there.
+    pub fn space(&self, path: &Path) -> Result<Option<Space>> {
+        for folder in path.ancestors() {
+            let Some(meta) = self.meta(folder)? else {
+                continue;
+            };
+            let Some(open) = self.open_folder(folder)? else {
+                continue;
+            };
+            let seen = nix::sys::statvfs::fstatvfs(&open.fd)
+                .map_err(|source| self.io("look at", folder)(source))?;
+            let block = seen.fragment_size().max(1);
+            return Ok(Some(Space {
+                device: meta.device,
+                free: seen.blocks_available().saturating_mul(block),
+                total: seen.blocks().saturating_mul(block),
+                files: (seen.files() > 0).then(|| (seen.files_available(), seen.files())),
+            }));
+        }
+        Ok(None)
+    }
+
     /// Opens a folder. `None` when there is nothing.
     pub fn open_folder(&self, path: &Path) -> Result<Option<Folder>> {
         let Some(spot) = self.spot("open", path)? else {

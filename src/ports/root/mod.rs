@@ -33,7 +33,7 @@ use nix::unistd::{Uid, geteuid};
 pub use attrs::{Attrs, FileKind, Meta};
 pub use carry::Moved;
 pub use copy::Copier;
-pub use folder::{Folder, Room, begin_writing};
+pub use folder::{Folder, Room, Space, begin_writing};
 pub use usage::Usage;
 pub use write::is_leftover;
 

@@ -1,0 +1,89 @@
+//! All checks of a host, in the order in which one explains the next: a clock that is off explains a
+//! store that refuses, and so on.
+
+use super::{Check, bad, conditions, host, note, passes};
+use crate::pass::{PassError, Session};
+use crate::ports::store::{self, StoreError};
+use crate::problem::Problem;
+
+/// Below this every probe has its object in the store.
+const PREFIX: &str = "doctor/";
+
+/// Looks at everything. `tell` gets each check as soon as it is known: some take seconds. Nothing is
+/// changed, but for a throw-away object in the store, which is removed again.
+pub fn examine(session: &Session, tell: &mut dyn FnMut(Check)) {
+    let settings = &session.settings;
+    let roles = settings.roles.join(", ");
+    tell(Check::good(
+        "settings",
+        format!(
+            "{} in {}, roles {roles}",
+            session.node(),
+            settings.environment
+        ),
+    ));
+    let catalog = match session.known() {
+        Ok((catalog, _)) => {
+            let count = catalog.resources.len();
+            tell(Check::good("roles", format!("{count} resources described")));
+            Some(catalog)
+        }
+        Err(PassError::Input(problems)) => {
+            for problem in problems.0 {
+                tell(Check::bad("roles", problem));
+            }
+            None
+        }
+        Err(error) => {
+            tell(bad("roles", error.to_string(), "mend that first"));
+            None
+        }
+    };
+    let apps = catalog.as_ref().map(|catalog| {
+        let apps = host::apps(catalog).map(|spec| spec.app.clone());
+        apps.collect::<Vec<String>>()
+    });
+    the_store(session, &apps.unwrap_or_default(), tell);
+    if let Some(catalog) = &catalog {
+        host::git(catalog, &session.host, tell);
+        host::services(catalog, &session.host, tell);
+        host::checks(catalog, &session.host, tell);
+        host::disks(catalog, settings, &session.host, tell);
+        passes::owed(catalog, &session.host, tell);
+    }
+    passes::last(&session.host, tell);
+    passes::next(&session.host, tell);
+}
+
+fn the_store(session: &Session, apps: &[String], tell: &mut dyn FnMut(Check)) {
+    let settings = &session.settings;
+    let clock = &session.host.clock;
+    let store = match store::open(&settings.store) {
+        Ok(store) => store,
+        Err(StoreError::Settings(why)) => {
+            let problem = Problem::new(why).at(&settings.places.store).field("store");
+            return tell(Check::bad("store", problem));
+        }
+        Err(error) => return tell(Check::bad("store", Problem::new(error.to_string()))),
+    };
+    let before = clock.now();
+    let (key, environment) = (&settings.manifest, &settings.environment);
+    let found = super::store(store.as_ref(), key, environment, apps);
+    let answered = found.first().is_some_and(|check| !check.is_bad());
+    let time = store
+        .now()
+        .map(|theirs| conditions::clock(theirs, before, clock.now()));
+    let in_time = time.as_ref().is_none_or(|time| !time.is_bad());
+    time.into_iter().chain(found).for_each(&mut *tell);
+    if !in_time {
+        let what = "not tried while the clock is off: a store refuses such writes";
+        tell(note("store writes", what));
+    } else if answered {
+        let key = format!(
+            "{PREFIX}{}-{}",
+            session.node(),
+            clock.now().as_millisecond()
+        );
+        tell(super::conditions(&settings.store, store.as_ref(), &key));
+    }
+}

@@ -1,0 +1,106 @@
+//! `trueup doctor`: what can be wrong round a pass, each line fine or with what to do.
+
+use serde::Serialize;
+
+use super::{Output, edge};
+use crate::checks::{self, Check, Verdict};
+use crate::exit::Exit;
+use crate::pass::{PassError, Places, Session};
+use crate::ports::exec::StopFlag;
+use crate::ports::signals;
+use crate::problem::Problem;
+use crate::report::Paint;
+
+/// How wide the column is that says what was looked at: most fit, and lines come as they are known.
+const ABOUT: usize = 24;
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    outcome: Exit,
+    checks: &'a [Check],
+}
+
+pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error> {
+    let stop = StopFlag::default();
+    signals::stop_on_termination(&stop);
+    let mut checks = Vec::new();
+    let mut tell = |check: Check| {
+        output.text(line(&check, output.paint));
+        checks.push(check);
+    };
+    match Session::open(places, stop) {
+        Ok(session) => checks::examine(&session, &mut tell),
+        // Without settings nothing else can be looked at.
+        Err(PassError::Input(problems)) => {
+            for problem in problems.0 {
+                tell(Check::bad("settings", problem));
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let bad = checks.iter().filter(|check| check.is_bad()).count();
+    let outcome = if bad == 0 {
+        Exit::Converged
+    } else {
+        Exit::Failed
+    };
+    if output.json {
+        output.document(&Document {
+            version: crate::report::VERSION,
+            outcome,
+            checks: &checks,
+        });
+    } else if bad > 0 {
+        let word = if bad == 1 { "thing" } else { "things" };
+        output.line(output.paint.bad(&format!("{bad} {word} to mend")));
+    } else {
+        output.line(output.paint.good("nothing to mend"));
+    }
+    Ok(outcome)
+}
+
+fn line(check: &Check, paint: Paint) -> String {
+    let (word, text) = match &check.verdict {
+        Verdict::Good { said } => (paint.good("ok  "), said.clone()),
+        Verdict::Note(problem) => (paint.changed("note"), shown(problem, paint)),
+        Verdict::Bad(problem) => (paint.bad("BAD "), shown(problem, paint)),
+    };
+    let indent = format!("\n{:width$}", "", width = ABOUT + 8);
+    let text = text.trim_end().replace('\n', &indent);
+    format!("{word}  {:ABOUT$}  {text}", check.about)
+}
+
+/// What is wrong with its place, and what to do on a line of its own.
+fn shown(problem: &Problem, paint: Paint) -> String {
+    let bare = Problem {
+        hint: None,
+        ..problem.clone()
+    };
+    match &problem.hint {
+        Some(hint) => format!("{bare}\n{} {hint}", paint.strong("do:")),
+        None => bare.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_bad_stands_with_what_to_do_under_its_column() {
+        let paint = Paint::default();
+        assert_eq!(
+            line(&Check::good("clock", "the same as the store's"), paint),
+            "ok    clock                     the same as the store's"
+        );
+        let problem = Problem::new("failed:\nline 2").hint("mend it");
+        assert_eq!(
+            line(&Check::bad("check nginx", problem), paint),
+            "BAD   check nginx               failed:\n\
+             \x20                               line 2\n\
+             \x20                               do: mend it"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! `trueup doctor`: each thing that can be wrong is named with what to do, and nothing is changed.
+
+use serde_json::Value;
+
+use crate::app::{App, GOOD};
+use crate::gate::ROLE;
+use crate::sandbox::Sandbox;
+
+/// What is bad, with what was found and what to do about it.
+fn bad(host: &Sandbox, code: i32) -> Vec<(String, String, String)> {
+    let ran = host.run(&["doctor", "--json"]);
+    assert_eq!(ran.code, code, "{ran}");
+    let checks = ran.json()["checks"].as_array().unwrap().clone();
+    let word = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let bad = checks.iter().filter(|check| check["verdict"] == "bad");
+    // With the place, which stands beside the words.
+    bad.map(|check| (word(check, "about"), check.to_string(), word(check, "hint")))
+        .collect()
+}
+
+/// Only this is bad, for this reason, and there is something to do about it.
+fn only(host: &Sandbox, about: &str, part: &str) {
+    let found = bad(host, 1);
+    let [(name, what, remedy)] = found.as_slice() else {
+        panic!("expected {about} alone: {found:?}");
+    };
+    assert_eq!(name, about, "{found:?}");
+    assert!(what.contains(part) && !remedy.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_host_that_is_well_has_nothing_to_mend_and_is_left_as_it_is() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let host = &app.sandbox;
+    let everything = || {
+        [
+            crate::tree::traces(&host.root, &[]),
+            crate::tree::traces(&host.store, &[]),
+        ]
+    };
+    let before = everything();
+    let ran = host.run(&["doctor"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    for line in [
+        "ok    store writes",
+        "ok    git shop",
+        "ok    service shop",
+        "nothing to mend",
+    ] {
+        assert!(ran.out.contains(line), "{line}: {ran}");
+    }
+    let [root, store] = everything();
+    assert!(crate::tree::touched(&before[0], &root).is_empty());
+    let left = crate::tree::touched(&before[1], &store);
+    let ours = |path: &String| path.contains("sha_number") || path.contains("doctor");
+    assert!(!left.iter().any(ours), "{left:?}");
+}
+
+#[test]
+fn each_thing_that_is_broken_is_named_alone_with_what_to_do() {
+    let app = App::new(ROLE);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let host = &app.sandbox;
+    let (role, node) = (
+        host.read("/etc/trueup/roles/app.yml"),
+        host.read("/etc/trueup/node.yml"),
+    );
+    let manifest = std::fs::read_to_string(host.store.join("sha_number.yml")).unwrap();
+
+    std::fs::rename(&app.repo, host.beside("away")).unwrap();
+    only(host, "git shop", "cannot fetch");
+    std::fs::rename(host.beside("away"), &app.repo).unwrap();
+
+    host.manifest("production: {shop: [}\n");
+    only(host, "manifest", "sha_number.yml");
+    host.manifest(manifest.replace("production", "staging"));
+    let ran = host.run(&["doctor"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    let note = "note  manifest                  sha_number.yml does not name shop in production";
+    assert!(ran.out.contains(note), "{ran}");
+    host.manifest(&manifest);
+
+    std::fs::rename(
+        host.at("/etc/systemd/system/shop.service"),
+        host.beside("unit"),
+    )
+    .unwrap();
+    let found = bad(host, 1);
+    assert!(
+        found.iter().any(|(name, ..)| name == "service shop"),
+        "{found:?}"
+    );
+    std::fs::rename(
+        host.beside("unit"),
+        host.at("/etc/systemd/system/shop.service"),
+    )
+    .unwrap();
+
+    host.role(&format!(
+        "checks: {{site: [sh, -c, 'echo no such upstream; exit 1'], gone: [/no/such/program]}}\n{}  - file: {{path: /etc/site, content: x, check: site}}\n  - file: {{path: /etc/other, content: x, check: gone}}\n",
+        role.trim_start()
+    ));
+    only(host, "check site", "no such upstream");
+    let ran = host.run(&["doctor"]);
+    assert!(ran.out.contains("note  check gone"), "{ran}");
+
+    host.role(&role.replace("[code]", "[code, other]"));
+    only(host, "roles", "app.yml");
+    host.role(&role);
+
+    host.write(
+        "/etc/trueup/node.yml",
+        &node.replace("production", "[production"),
+    );
+    only(host, "settings", "node.yml");
+    host.write(
+        "/etc/trueup/node.yml",
+        &node
+            .replace("dir:@STORE@", "dri:/x")
+            .replace(&host.store.display().to_string(), ""),
+    );
+    let found = bad(host, 1);
+    assert_eq!(found[0].0, "store", "{found:?}");
+    host.write(
+        "/etc/trueup/node.yml",
+        &format!("{node}metrics: {{textfile: /var/lib/none}}\n"),
+    );
+    only(host, "metrics", "/var/lib/none is not there");
+    host.write("/etc/trueup/node.yml", &node);
+
+    app.want(GOOD, "500", "page two");
+    app.converge(4);
+    only(
+        host,
+        "last pass",
+        "ended with rolled back; the last good one: 2",
+    );
+}

@@ -1,0 +1,88 @@
+#!/bin/bash
+# 46-doctor: what `trueup doctor` says of a host that is well, and of each thing that can be broken
+# timeout: 180
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+give_git_server
+give_s3
+: >"$SCRATCH/modes"
+"$tests/lab/s3-proxy" "$outer" "$endpoint" "$SCRATCH/modes" >"$SCRATCH/port" & proxy=$!
+trap 'kill $proxy' EXIT
+wait_for 10 "a proxy stands in front of the S3 server" test -s "$SCRATCH/port"
+straight=$endpoint
+endpoint=http://$outer:$(cat "$SCRATCH/port")
+give_app_server web "git@$git_address:shop.git"
+objects() { # what is in the bucket besides what hosts say of themselves
+  curl -sS --fail --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" --aws-sigv4 "aws:amz:$AWS_REGION:s3" "$straight/$bucket" |
+    grep -o '<Key>[^<]*' | grep -v '<Key>nodes/' ||:
+}
+# bad "words" ABOUT PART: doctor ends with 1, names ABOUT as bad with PART and what to do, and nothing else
+bad() {
+  code "$1" 1 on web trueup doctor
+  has "  it is named" "$3" "$(grep -A 12 "^BAD   $2" <<<"$said")"
+  has "  with what to do" "do: " "$(grep -A 12 "^BAD   $2" <<<"$said")"
+  [ "$(grep -c '^BAD' <<<"$said")" = 1 ] || fail "  and nothing else" "$said"
+  same "  and nothing else" "$2" "$(sed -n 's/^BAD   \(.\{24\}\).*/\1/p' <<<"$said" | sed 's/ *$//')"
+}
+
+code "before anything is published" 1 on web trueup doctor
+has "there is no manifest" "trueup publish production shop=SHA --create" "$said"
+same "and nothing is left in the store" "" "$(objects)"
+check "v1 is published" publish "${sha[v1]}" --create
+check "the host converges" on web trueup converge
+on web systemd-run -q --unit trueup -E HOME=/root --on-active=1h trueup converge
+on web touch /run/before
+code "a host that is well" 0 on web trueup doctor
+echo "$said" | sed 's/^/          /'
+for line in "ok    clock" "ok    store s3" "ok    manifest" "ok    store writes" "ok    git shop" "ok    service nginx" \
+  "ok    service puma-shop" "ok    check nginx" "ok    disk" "ok    owed" "ok    last pass" "ok    next pass" "nothing to mend"; do
+  has "has the line $line" "$line" "$said"
+done
+same "nothing was written" "" "$(written web /run/before)"
+same "nor left in the store" "<Key>sha_number.yml" "$(objects)"
+same "as JSON it says the same" "converged 0" \
+  "$(on web trueup doctor --json | python3 -c 'import json, sys; d = json.load(sys.stdin)
+print(d["outcome"], sum(c["verdict"] == "bad" for c in d["checks"]))')"
+
+echo skew=-3600 >"$SCRATCH/modes"
+bad "a clock that is an hour ahead" clock "s ahead of the store's"
+echo deaf >"$SCRATCH/modes"
+bad "a store that ignores conditions" "store writes" "ignores \`If-None-Match: *\`"
+echo racy >"$SCRATCH/modes"
+bad "one that ignores them only when several write at once" "store writes" "is not kept when 8 write at once"
+same "nothing is left in the store" "<Key>sha_number.yml" "$(objects)"
+: >"$SCRATCH/modes"
+
+on web mv /etc/trueup/deploy_key /etc/trueup/kept
+on web sh -c 'ssh-keygen -q -t ed25519 -N "" -f /etc/trueup/deploy_key'
+bad "a deploy key that the git server does not know" "git shop" "refused"
+on web mv /etc/trueup/kept /etc/trueup/deploy_key
+
+on web sh -c 'echo "nonsense;" >/etc/nginx/conf.d/broken.conf'
+bad "an nginx file that somebody broke" "check nginx" "nonsense"
+on web rm /etc/nginx/conf.d/broken.conf
+
+on web mount -t tmpfs -o size=64k,mode=1777 tmpfs /tmp
+bad "a disk that is nearly full" disk "for /tmp"
+on web umount /tmp
+on web mount -t tmpfs -o size=1g,nr_inodes=40,mode=1777 tmpfs /tmp
+on web sh -c 'seq 39 | xargs -I{} touch /tmp/{} 2>/dev/null; true'
+bad "no inodes" disk "0% of its inodes"
+on web umount /tmp
+
+on web systemctl stop trueup.timer
+code "without a timer" 0 on web trueup doctor
+has "it is a note" "note  next pass" "$said"
+
+kill "$proxy"; trap - EXIT
+code "a store that is down" 1 on web trueup doctor
+has "is named" "BAD   store" "$said"
+has "with what to do" "do: look at the address" "$said"
+code "a pass goes on, stale" 5 on web trueup converge
+code "which doctor tells too" 1 on web trueup doctor
+has "with the last good one" "ended with stale; the last good one: 2" "$said"
+
+write web:/etc/trueup/node.yml <<<"environment: [production"
+code "settings that cannot be read" 1 on web trueup doctor
+has "are named with their place" "/etc/trueup/node.yml:2:1" "$said"
