@@ -1,5 +1,5 @@
 #!/bin/bash
-# 50-haproxy-fleet: haproxy finds app hosts by tag; one joins, one is killed, one is gone, the registry is emptied, 1,000 nodes
+# 60-haproxy-fleet: haproxy finds app hosts by tag; one joins, one is killed, one is gone, the registry is emptied, 1,000 nodes
 # timeout: 240
 # packages: haproxy
 # shellcheck source=tests/lab/lib.sh
