@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use git2::{
-    AutotagOption, Direction, FetchOptions, FetchPrune, Progress, RemoteCallbacks,
+    AutotagOption, Direction, FetchOptions, FetchPrune, ObjectType, Progress, RemoteCallbacks,
     RemoteUpdateFlags, Repository,
 };
 
@@ -27,6 +27,11 @@ const CONNECT: Duration = Duration::from_secs(20);
 
 /// How long a server may be silent in the middle.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// Up to this size in bytes a folder of a commit is kept unpacked while it is worked on: it is looked at
+/// more than once, and libgit2's own limit (4096) is a hundred files. All of them together stay below
+/// libgit2's 256 MB.
+const LARGEST_FOLDER: usize = 256 << 10;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -50,6 +55,7 @@ pub(super) fn settle_reading() -> Result<(), Failure> {
             .try_for_each(|level| opts::set_search_path(level, ""))
             // Mirrors and local repositories belong to whom they belong; no hook of theirs is run.
             .and_then(|()| opts::set_verify_owner_validation(false))
+            .and_then(|()| opts::set_cache_object_limit(ObjectType::Tree, LARGEST_FOLDER))
     };
     // What came over the network was checked as it came, and a broken disk shows in the checksums
     // of what is packed. To hash every object again at each read, which git does not do either, would
