@@ -176,8 +176,8 @@ fn unknown_keys(
     for entry in item.value.as_map().unwrap_or_default() {
         if entry.key != "name" && !known.iter().any(|known| known.key == entry.key) {
             return Err(Problem::new(format!(
-                "a {} of the role `{}` has no setting `{}`",
-                role.item, role.name, entry.key
+                "there is no setting `{}` for an item of `{list}` in the role `{}`",
+                entry.key, role.name
             ))
             .at(&entry.key_at)
             .field(format!("{list}.{}.{}", item.key, entry.key))

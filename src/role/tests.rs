@@ -161,7 +161,7 @@ fn every_mistake_names_its_place_and_what_to_do() {
         (
             TWO_APPS,
             "attributes: {apps: {a: {prot: 1}}}",
-            "node.yml:4:25: apps.a.prot: a app of the role `web` has no setting `prot`\n  hint: did you mean `port`?",
+            "node.yml:4:25: apps.a.prot: there is no setting `prot` for an item of `apps` in the role `web`\n  hint: did you mean `port`?",
         ),
         (
             "include: [wbe]",
