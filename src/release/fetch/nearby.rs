@@ -154,7 +154,12 @@ impl Missing {
         for id in &self.found {
             let object = from.read(*id)?;
             head(&mut body, object.kind(), object.data().len());
-            let mut deflated = ZlibEncoder::new(body, Compression::fast());
+            // A folder is mostly ids, which do not shrink.
+            let level = match object.kind() {
+                ObjectType::Tree => Compression::none(),
+                _ => Compression::fast(),
+            };
+            let mut deflated = ZlibEncoder::new(body, level);
             let done = deflated.write_all(object.data());
             body = done.and_then(|()| deflated.finish()).map_err(failed)?;
             pack.write_all(&body).map_err(failed)?;
