@@ -124,7 +124,11 @@ fn nothing_is_written_when_something_does_not_work() {
             1,
             "bad settings: apps.shop.port is not set: it says where the app listens on this host\n  hint: such as `--set apps.shop.port=3000`",
         ),
-        (&["--set", "apps.shop.prot=1"], 78, "has no setting `prot`"),
+        (
+            &["--set", "apps.shop.prot=1"],
+            78,
+            "there is no setting `prot`",
+        ),
         (&["--set", "apps.shop"], 64, "is not KEY=VALUE"),
         (&["--set", "apps..port=1"], 64, "is no key"),
         (&["--set", "apps=1"], 78, "apps"),
