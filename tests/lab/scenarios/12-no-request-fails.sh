@@ -6,13 +6,13 @@
 
 give_git_server
 # 20 more versions, on the branch main.
-git clone -q "$SCRATCH/shop.git" "$SCRATCH/work"
+git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
 for n in $(seq 20); do
-  echo "n$n" >"$SCRATCH/work/VERSION"
-  git -C "$SCRATCH/work" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Version $n"
-  sha[n$n]=$(git -C "$SCRATCH/work" rev-parse HEAD)
+  echo "n$n" >"$SCRATCH/clone/VERSION"
+  git -C "$SCRATCH/clone" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Version $n"
+  sha[n$n]=$(git -C "$SCRATCH/clone" rev-parse HEAD)
 done
-git -C "$SCRATCH/work" push -q origin HEAD:main
+git -C "$SCRATCH/clone" push -q origin HEAD:main
 on git rm -rf /srv/git/shop.git
 lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
 on git chown -R git: /srv/git/shop.git

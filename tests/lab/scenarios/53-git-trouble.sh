@@ -14,12 +14,12 @@ under_load web
 
 #### Cut off in the middle
 # A commit of 4 MB, sent at a MB a second, through the command that the key is bound to.
-git clone -q "$SCRATCH/shop.git" "$SCRATCH/work"
-head -c 4000000 /dev/urandom >"$SCRATCH/work/large"
-git -C "$SCRATCH/work" add large
-git -C "$SCRATCH/work" -c user.name=Ana -c user.email=ana@shop.invalid commit -qm "Something large"
-large=$(git -C "$SCRATCH/work" rev-parse HEAD)
-git -C "$SCRATCH/work" push -q origin HEAD:main
+git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
+head -c 4000000 /dev/urandom >"$SCRATCH/clone/large"
+git -C "$SCRATCH/clone" add large
+git -C "$SCRATCH/clone" -c user.name=Ana -c user.email=ana@shop.invalid commit -qm "Something large"
+large=$(git -C "$SCRATCH/clone" rev-parse HEAD)
+git -C "$SCRATCH/clone" push -q origin HEAD:main
 on git rm -rf /srv/git/shop.git
 lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
 on git chown -R git: /srv/git/shop.git
@@ -74,15 +74,15 @@ check "and fetched with the new key alone" on web trueup converge
 wait_for 10 "visitors get v2" page_says web "version v2"
 
 on git sh -c '{ printf "restrict "; cat /root/deploy_key.pub; } >/srv/git/.ssh/authorized_keys'
-rm -rf "$SCRATCH/work"; git clone -q "$SCRATCH/shop.git" "$SCRATCH/work"
-echo v4 >"$SCRATCH/work/VERSION"
-git -C "$SCRATCH/work" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Version 4"
-git -C "$SCRATCH/work" push -q origin HEAD:main
+rm -rf "$SCRATCH/clone"; git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
+echo v4 >"$SCRATCH/clone/VERSION"
+git -C "$SCRATCH/clone" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Version 4"
+git -C "$SCRATCH/clone" push -q origin HEAD:main
 on git rm -rf /srv/git/shop.git
 lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
 on git chown -R git: /srv/git/shop.git
 code "a key that is not taken any more harms nothing while there is nothing new" 0 on web trueup converge
-check "a commit is published that the host has not" publish "$(git -C "$SCRATCH/work" rev-parse HEAD)"
+check "a commit is published that the host has not" publish "$(git -C "$SCRATCH/clone" rev-parse HEAD)"
 code "a pass fails" 1 on web trueup converge
 has "and says that the key is refused" "/etc/trueup/deploy_key" "$said"
 has "visitors get v2 all the same" "version v2" "$(page web)"
