@@ -54,14 +54,14 @@ pub fn expand<'a>(
     peers: &'a Peers<'a>,
     root: &str,
 ) -> Result<Expanded<'a>, Problems> {
-    let roles = with_included(&settings.library, &settings.roles)
+    let roles = with_included(&settings.lookup, &settings.roles)
         .map_err(|problem| problem.at(&settings.places.roles))?;
     let unknown = unknown_attributes(&roles, settings)?;
     if !unknown.is_empty() {
         return Err(Problems(unknown));
     }
     let mut expanded = Expanded {
-        renderer: Renderer::new(&settings.library, facts, peers),
+        renderer: Renderer::new(&settings.lookup, facts, peers),
         scopes: Vec::new(),
         drafts: Vec::new(),
         left_out: Vec::new(),

@@ -25,7 +25,7 @@ pub struct Explanation {
 
 /// Explains a dotted key such as `keep_releases` or `apps.shop.port`.
 pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
-    let roles = with_included(&settings.library, &settings.roles)
+    let roles = with_included(&settings.lookup, &settings.roles)
         .map_err(|problem| problem.at(&settings.places.roles))?;
     let mut layers = Vec::new();
     for role in &roles {

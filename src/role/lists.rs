@@ -2,7 +2,7 @@
 
 use super::schema::with_included;
 use crate::problem::Problem;
-use crate::settings::Library;
+use crate::settings::Lookup;
 
 /// The parameter of a role's `for_each`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,9 @@ pub struct List {
 }
 
 /// The lists of these roles and of those that they include.
-pub fn lists(library: &Library, roles: &[String]) -> Result<Vec<List>, Problem> {
+pub fn lists(lookup: &Lookup, roles: &[String]) -> Result<Vec<List>, Problem> {
     let mut lists = Vec::new();
-    for role in with_included(library, roles)? {
+    for role in with_included(lookup, roles)? {
         let Some(name) = role.for_each.clone() else {
             continue;
         };

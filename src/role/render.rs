@@ -15,12 +15,12 @@ use super::text::{is_template, mentioned, reference};
 use crate::facts::Facts;
 use crate::fleet::Peers;
 use crate::problem::{At, Problem, nearest};
-use crate::settings::Library;
+use crate::settings::Lookup;
 use crate::yaml::{Entry, Kind, Node, Style};
 
 /// Renders strings and templates. Templates are read when first asked for and compiled once.
 pub struct Renderer<'a> {
-    library: &'a Library,
+    lookup: &'a Lookup,
     facts: &'a Facts,
     peers: &'a Peers<'a>,
     /// What answers `nodes(…)` inside Tera; empty until a text asks.
@@ -39,7 +39,7 @@ struct Source {
 }
 
 impl<'a> Renderer<'a> {
-    pub fn new(library: &'a Library, facts: &'a Facts, peers: &'a Peers<'a>) -> Renderer<'a> {
+    pub fn new(lookup: &'a Lookup, facts: &'a Facts, peers: &'a Peers<'a>) -> Renderer<'a> {
         let mut tera = Tera::new();
         let nodes = Nodes::default();
         tera.register_function("nodes", nodes.function());
@@ -47,7 +47,7 @@ impl<'a> Renderer<'a> {
         tera.autoescape_on(Vec::<&'static str>::new());
         super::filters::register(&mut tera);
         Renderer {
-            library,
+            lookup,
             facts,
             peers,
             nodes,
@@ -235,7 +235,7 @@ impl<'a> Renderer<'a> {
 
     /// A file beside the templates, as it is.
     pub fn source(&self, name: &str) -> Result<Vec<u8>, Problem> {
-        match self.library.read("templates", name)? {
+        match self.lookup.read("templates", name)? {
             Some((_, body)) => Ok(body),
             None => Err(self.missing(name)),
         }
@@ -246,7 +246,7 @@ impl<'a> Renderer<'a> {
         if let Some(source) = self.sources.borrow().get(name) {
             return Ok(source.clone());
         }
-        let Some((path, body)) = self.library.read("templates", name)? else {
+        let Some((path, body)) = self.lookup.read("templates", name)? else {
             return Err(self.missing(name));
         };
         let path = path.display().to_string();
@@ -283,13 +283,13 @@ impl<'a> Renderer<'a> {
     fn missing(&self, name: &str) -> Problem {
         let problem = Problem::new(format!(
             "there is no template `{name}` in {}",
-            self.library.places("templates")
+            self.lookup.places("templates")
         ));
         let folder = name
             .rsplit_once('/')
             .map_or(String::new(), |(folder, _)| format!("/{folder}"));
         let near: Vec<String> = self
-            .library
+            .lookup
             .names(&format!("templates{folder}"), "")
             .into_iter()
             .map(|file| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::problem::{At, Problem};
-use crate::settings::{Library, merge};
+use crate::settings::{Lookup, merge};
 use crate::yaml::{self, Limits, Node};
 
 /// The keys of a role.
@@ -77,12 +77,12 @@ pub(super) struct Role {
 }
 
 impl Role {
-    pub(super) fn read(library: &Library, name: &str) -> Result<Role, Problem> {
-        let Some((path, body)) = library.read("roles", &format!("{name}.yml"))? else {
-            let known = library.names("roles", ".yml");
+    pub(super) fn read(lookup: &Lookup, name: &str) -> Result<Role, Problem> {
+        let Some((path, body)) = lookup.read("roles", &format!("{name}.yml"))? else {
+            let known = lookup.names("roles", ".yml");
             let problem = Problem::new(format!(
                 "there is no role `{name}` in {}",
-                library.places("roles")
+                lookup.places("roles")
             ));
             return Err(problem.suggest(name, known.iter().map(String::as_str)));
         };
@@ -142,16 +142,16 @@ fn map(tree: &Node, key: &str) -> Result<Node, Problem> {
 }
 
 /// The roles of a node with those that they include, each once, included ones first.
-pub(super) fn with_included(library: &Library, names: &[String]) -> Result<Vec<Role>, Problem> {
+pub(super) fn with_included(lookup: &Lookup, names: &[String]) -> Result<Vec<Role>, Problem> {
     let mut done: Vec<Role> = Vec::new();
     for name in names {
-        add(library, name, &mut done, &mut Vec::new())?;
+        add(lookup, name, &mut done, &mut Vec::new())?;
     }
     Ok(done)
 }
 
 fn add(
-    library: &Library,
+    lookup: &Lookup,
     name: &str,
     done: &mut Vec<Role>,
     open: &mut Vec<String>,
@@ -166,10 +166,10 @@ fn add(
         )));
     }
     open.push(name.to_owned());
-    let mut role = Role::read(library, name)?;
+    let mut role = Role::read(lookup, name)?;
     for included in role.include.clone() {
         let included = &included;
-        add(library, included, done, open).map_err(|problem| match role.tree.get("include") {
+        add(lookup, included, done, open).map_err(|problem| match role.tree.get("include") {
             Some(node) => problem.at(&node.at).field("include"),
             None => problem,
         })?;

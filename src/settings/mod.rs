@@ -99,7 +99,7 @@ pub struct Settings {
     pub attributes: Node,
     /// The environment's parameters, a map; empty when there is no such file.
     pub shared: Node,
-    pub library: Library,
+    pub lookup: Lookup,
     pub places: Places,
 }
 
@@ -112,11 +112,11 @@ pub struct Places {
 
 /// Where roles, templates and environments are looked up: beside the settings, then as shipped.
 #[derive(Debug, Clone)]
-pub struct Library {
+pub struct Lookup {
     pub folders: Vec<PathBuf>,
 }
 
-impl Library {
+impl Lookup {
     /// The text of `folder/name`, and where it was found.
     pub fn read(&self, folder: &str, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Problem> {
         let relative = Path::new(name);
@@ -253,10 +253,10 @@ pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Proble
         roles: place("roles"),
         store: place("store"),
     };
-    let library = Library {
+    let lookup = Lookup {
         folders: vec![base, share.to_owned()],
     };
-    let shared = match library.read("environments", &format!("{}.yml", written.environment))? {
+    let shared = match lookup.read("environments", &format!("{}.yml", written.environment))? {
         Some((path, body)) => {
             let node = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
             node.map("a map of parameters")?;
@@ -276,7 +276,7 @@ pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Proble
         fleet: written.fleet,
         attributes,
         shared,
-        library,
+        lookup,
         places,
     })
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use crate::cli::args::InitArgs;
 use crate::problem::Problem;
 use crate::role::{self, List};
-use crate::settings::Library;
+use crate::settings::Lookup;
 
 /// Whether somebody is there to answer.
 pub(super) fn somebody() -> bool {
@@ -14,16 +14,16 @@ pub(super) fn somebody() -> bool {
 }
 
 /// Asks for what the options do not say and no host can do without.
-pub(super) fn complete(args: &mut InitArgs, library: &Library) -> Result<Vec<List>, Problem> {
+pub(super) fn complete(args: &mut InitArgs, lookup: &Lookup) -> Result<Vec<List>, Problem> {
     if args.env.is_none() {
         args.env = Some(answer("environment", "production")?);
     }
     if args.role.is_empty() {
-        let known = library.names("roles", ".yml").join(", ");
+        let known = lookup.names("roles", ".yml").join(", ");
         let said = answer(&format!("roles, by commas (there are {known})"), "app")?;
         args.role = said.split(',').map(|role| role.trim().to_owned()).collect();
     }
-    let lists = role::lists(library, &args.role)?;
+    let lists = role::lists(lookup, &args.role)?;
     if args.store.is_none() {
         let url = answer("store (s3://bucket/prefix, or dir:/path)", "")?;
         if url.starts_with("s3://") && args.region.is_none() {

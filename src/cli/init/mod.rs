@@ -23,7 +23,7 @@ use crate::ports::root::{Attrs, Root};
 use crate::problem::Problem;
 use crate::release;
 use crate::role::{self, List};
-use crate::settings::{self, Library, Settings};
+use crate::settings::{self, Lookup, Settings};
 
 /// Where the deploy key is put, on the host.
 const KEY: &str = "/etc/trueup/deploy_key";
@@ -66,14 +66,14 @@ pub(super) fn run(
             ),
         ));
     }
-    let library = library(places);
+    let lookup = lookup(places);
     let lists = if args.env.is_none() || args.role.is_empty() || args.store.is_none() {
         if !ask::somebody() || output.json {
             return Err(edge::Error::Usage(missing(&args)));
         }
-        ask::complete(&mut args, &library).map_err(input)?
+        ask::complete(&mut args, &lookup).map_err(input)?
     } else {
-        role::lists(&library, &args.role).map_err(input)?
+        role::lists(&lookup, &args.role).map_err(input)?
     };
     let mut answers = Answers::new(&args, &lists).map_err(edge::Error::Usage)?;
     let mut work = Work {
@@ -95,9 +95,9 @@ pub(super) fn run(
 }
 
 /// Where roles and templates are looked up once the settings are in place.
-fn library(places: &Places) -> Library {
+fn lookup(places: &Places) -> Lookup {
     let base = places.config.parent().unwrap_or(Path::new("/")).to_owned();
-    Library {
+    Lookup {
         folders: vec![base, places.share.clone()],
     }
 }
