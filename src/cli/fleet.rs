@@ -40,9 +40,6 @@ pub struct FleetArgs {
     pub forget: Option<String>,
     #[command(flatten)]
     pub at: StoreArgs,
-    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
-    #[arg(long, value_name = "KEY")]
-    pub manifest: Option<String>,
 }
 
 /// The document of `fleet --json`.
@@ -57,7 +54,7 @@ struct Document<'a> {
 }
 
 pub(super) fn run(args: &FleetArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let target = Target::of(&args.at, args.manifest.as_deref(), places, "fleet")?;
+    let target = Target::of(&args.at, places, "fleet")?;
     let environment = args.env.clone().or(target.environment.clone());
     let environment = environment.filter(|name| is_name(name)).ok_or_else(|| {
         let problem = Problem::new("which environment? Expected `--env ENV`");

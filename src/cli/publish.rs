@@ -37,9 +37,6 @@ pub struct PublishArgs {
     pub create: bool,
     #[command(flatten)]
     pub at: StoreArgs,
-    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
-    #[arg(long, value_name = "KEY")]
-    pub manifest: Option<String>,
 }
 
 /// The document of `publish --json`.
@@ -63,7 +60,7 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<Exit, edge::Error> {
     let order = order(args).map_err(edge::Error::Usage)?;
-    let target = Target::of(&args.at, args.manifest.as_deref(), places, "publish")?;
+    let target = Target::of(&args.at, places, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     let published = desired::publish(
         store.as_ref(),

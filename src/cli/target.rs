@@ -23,6 +23,9 @@ pub struct StoreArgs {
     /// Put the bucket in the path instead of in the host name
     #[arg(long, requires = "store")]
     pub path_style: bool,
+    /// The manifest's key in the store [default: the settings' own, else sha_number.yml]
+    #[arg(long, value_name = "KEY")]
+    pub manifest: Option<String>,
 }
 
 /// A store, and what is where in it.
@@ -37,12 +40,8 @@ pub(super) struct Target {
 
 impl Target {
     /// As the options say, else as the node's settings do. `command` needs it.
-    pub fn of(
-        args: &StoreArgs,
-        manifest: Option<&str>,
-        places: &Places,
-        command: &str,
-    ) -> Result<Target, edge::Error> {
+    pub fn of(args: &StoreArgs, places: &Places, command: &str) -> Result<Target, edge::Error> {
+        let manifest = args.manifest.as_deref();
         if let Some(url) = &args.store {
             return Ok(Target {
                 store: StoreSettings {
