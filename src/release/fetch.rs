@@ -103,7 +103,7 @@ impl<'a> Fetch<'a> {
         self.verdict.take();
         // Only a quicker way to what follows, which says what is wrong with the repository.
         if let Some(origin) = nearby::path(self.d.spec.repo.url())
-            && let Err(error) = nearby::bring(mirror, &origin)
+            && let Err(error) = nearby::bring(mirror, &origin, &|| self.in_time())
         {
             tracing::debug!("{}: {error}", self.d.spec.app);
         }

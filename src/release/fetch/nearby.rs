@@ -32,8 +32,12 @@ pub(super) fn path(url: &str) -> Option<PathBuf> {
 }
 
 /// Brings into the mirror what new commits of the branches of `origin` need. Nothing is brought into
-/// an empty mirror, or if it is much.
-pub(super) fn bring(mirror: &Repository, origin: &Path) -> Result<(), Error> {
+/// an empty mirror, or if it is much, or once `go_on` says no.
+pub(super) fn bring(
+    mirror: &Repository,
+    origin: &Path,
+    go_on: &dyn Fn() -> bool,
+) -> Result<(), Error> {
     let origin = Repository::open(origin)?;
     let have = mirror.odb()?;
     let Some(commits) = new_commits(mirror, &have, &origin)? else {
@@ -43,11 +47,11 @@ pub(super) fn bring(mirror: &Repository, origin: &Path) -> Result<(), Error> {
     for id in commits {
         missing.add(&have, id);
         let tree = origin.find_commit(id)?.tree_id();
-        if !missing.look(&have, &origin, tree)? {
+        if !missing.look(&have, &origin, tree, go_on)? {
             return Ok(());
         }
     }
-    missing.pack(&have, &origin.odb()?)
+    missing.pack(&have, &origin.odb()?, go_on)
 }
 
 /// The commits of the branches that the mirror lacks; nothing if there are none, or many, or none that
@@ -99,13 +103,20 @@ struct Missing {
 impl Missing {
     /// Finds what is lacking of a tree; tells whether that is not much. A folder that the mirror has,
     /// it has with all that is in it.
-    fn look(&mut self, have: &Odb<'_>, origin: &Repository, tree: Oid) -> Result<bool, Error> {
+    fn look(
+        &mut self,
+        have: &Odb<'_>,
+        origin: &Repository,
+        tree: Oid,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<bool, Error> {
         let mut folders = Vec::new();
         if self.add(have, tree) {
             folders.push(tree);
         }
         // By hand: who made the repository decides how deep it is.
         while let Some(folder) = folders.pop() {
+            in_time(go_on)?;
             for entry in &origin.find_tree(folder)? {
                 // The commit of a submodule is in a repository of its own.
                 if entry.kind() != Some(ObjectType::Commit)
@@ -135,7 +146,7 @@ impl Missing {
     /// object is unpacked again, and gets its name from what is really in it.
     ///
     /// The form is the one of gitformat-pack(5), without deltas.
-    fn pack(&self, to: &Odb<'_>, from: &Odb<'_>) -> Result<(), Error> {
+    fn pack(&self, to: &Odb<'_>, from: &Odb<'_>, go_on: &dyn Fn() -> bool) -> Result<(), Error> {
         if self.found.is_empty() {
             return Ok(());
         }
@@ -152,6 +163,7 @@ impl Missing {
         ]
         .concat();
         for id in &self.found {
+            in_time(go_on)?;
             let object = from.read(*id)?;
             head(&mut body, object.kind(), object.data().len());
             // A folder is mostly ids, which do not shrink.
@@ -188,6 +200,13 @@ fn head(to: &mut Vec<u8>, kind: ObjectType, length: usize) {
         left >>= 7;
     }
     to.push(byte);
+}
+
+fn in_time(go_on: &dyn Fn() -> bool) -> Result<(), Error> {
+    match go_on() {
+        true => Ok(()),
+        false => Err(Error::from_str("it was told to stop")),
+    }
 }
 
 fn failed(error: io::Error) -> Error {

@@ -52,7 +52,7 @@ impl Two {
     }
 
     fn bring(&self, mirror: &Repository) {
-        bring(mirror, self.origin.path()).unwrap();
+        bring(mirror, self.origin.path(), &|| true).unwrap();
     }
 }
 
@@ -130,6 +130,26 @@ fn an_empty_mirror_and_much_at_once_are_left_to_the_ordinary_way() {
 }
 
 #[test]
+fn nothing_is_left_of_what_was_told_to_stop() {
+    let two = Two::new();
+    two.commit(&[("a", "1"), ("b/c", "2")], "refs/heads/main");
+    let mirror = two.mirror();
+    let next = two.commit(&[("b/c", "3")], "refs/heads/main");
+    for steps in 0..5 {
+        let left = std::cell::Cell::new(steps);
+        let go_on = || left.replace(left.get() - 1) > 0;
+        assert!(
+            bring(&mirror, two.origin.path(), &go_on).is_err(),
+            "{steps}"
+        );
+        assert_eq!(packs(&mirror), 1);
+        assert!(!whole(&mirror, next));
+    }
+    two.bring(&mirror);
+    assert!(whole(&mirror, next));
+}
+
+#[test]
 fn a_branch_that_was_forced_elsewhere_comes_too() {
     let two = Two::new();
     let base = two.commit(&[("a", "1")], "refs/heads/main");
@@ -163,7 +183,7 @@ fn a_submodule_and_an_unreadable_origin_harm_nothing() {
     two.bring(&mirror);
     assert!(mirror.find_commit(next).is_ok());
     std::fs::remove_dir_all(two.origin.path()).unwrap();
-    assert!(bring(&mirror, two.origin.path()).is_err());
+    assert!(bring(&mirror, two.origin.path(), &|| true).is_err());
 }
 
 #[test]
