@@ -46,8 +46,10 @@ pub(super) fn bring(
     let mut missing = Missing::default();
     for id in commits {
         missing.add(&have, id);
-        let tree = origin.find_commit(id)?.tree_id();
-        if !missing.look(&have, &origin, tree, go_on)? {
+        let commit = origin.find_commit(id)?;
+        let before = commit.parent_ids().next();
+        let before = before.and_then(|parent| Some(mirror.find_commit(parent).ok()?.tree_id()));
+        if !missing.look(mirror, &have, &origin, (before, commit.tree_id()), go_on)? {
             return Ok(());
         }
     }
@@ -102,28 +104,38 @@ struct Missing {
 
 impl Missing {
     /// Finds what is lacking of a tree; tells whether that is not much. A folder that the mirror has,
-    /// it has with all that is in it.
+    /// it has with all that is in it: so what a new folder shares with the one `before` it, if that is
+    /// known, needs no looking for.
     fn look(
         &mut self,
+        mirror: &Repository,
         have: &Odb<'_>,
         origin: &Repository,
-        tree: Oid,
+        (before, tree): (Option<Oid>, Oid),
         go_on: &dyn Fn() -> bool,
     ) -> Result<bool, Error> {
         let mut folders = Vec::new();
         if self.add(have, tree) {
-            folders.push(tree);
+            folders.push((before, tree));
         }
         // By hand: who made the repository decides how deep it is.
-        while let Some(folder) = folders.pop() {
+        while let Some((before, folder)) = folders.pop() {
             in_time(go_on)?;
+            let before = before.and_then(|id| mirror.find_tree(id).ok());
+            let mut before = before.iter().flatten().peekable();
             for entry in &origin.find_tree(folder)? {
+                let name = entry.name_bytes();
+                // Both are sorted; where one is not, or by other rules, there is only more to look for.
+                while before.next_if(|old| old.name_bytes() < name).is_some() {}
+                let was = before.next_if(|old| old.name_bytes() == name);
+                let was = was.map(|old| old.id());
                 // The commit of a submodule is in a repository of its own.
-                if entry.kind() != Some(ObjectType::Commit)
+                if was != Some(entry.id())
+                    && entry.kind() != Some(ObjectType::Commit)
                     && self.add(have, entry.id())
                     && entry.kind() == Some(ObjectType::Tree)
                 {
-                    folders.push(entry.id());
+                    folders.push((was, entry.id()));
                 }
             }
             if self.found.len() > MANY_OBJECTS {
@@ -156,26 +168,31 @@ impl Missing {
             to: &mut writer,
         };
         let count = u32::try_from(self.found.len()).map_err(|_| Error::from_str("too much"))?;
-        let mut body = [
+        let start = [
             b"PACK".as_slice(),
             &2_u32.to_be_bytes(),
             &count.to_be_bytes(),
-        ]
-        .concat();
+        ];
+        pack.write_all(&start.concat()).map_err(failed)?;
+        // A folder is mostly ids, which do not shrink. An encoder for each object would cost more than
+        // the shrinking: each begins by clearing a quarter of a megabyte.
+        let encoder = |level| ZlibEncoder::new(Vec::new(), level);
+        let mut fast = encoder(Compression::fast());
+        let mut none = encoder(Compression::none());
+        let mut empty = Vec::new();
         for id in &self.found {
             in_time(go_on)?;
             let object = from.read(*id)?;
-            head(&mut body, object.kind(), object.data().len());
-            // A folder is mostly ids, which do not shrink.
-            let level = match object.kind() {
-                ObjectType::Tree => Compression::none(),
-                _ => Compression::fast(),
+            let deflated = match object.kind() {
+                ObjectType::Tree => &mut none,
+                _ => &mut fast,
             };
-            let mut deflated = ZlibEncoder::new(body, level);
-            let done = deflated.write_all(object.data());
-            body = done.and_then(|()| deflated.finish()).map_err(failed)?;
+            head(deflated.get_mut(), object.kind(), object.data().len());
+            deflated.write_all(object.data()).map_err(failed)?;
+            let mut body = deflated.reset(empty).map_err(failed)?;
             pack.write_all(&body).map_err(failed)?;
             body.clear();
+            empty = body;
         }
         let sum = pack.sha1.finalize();
         writer.write_all(&sum).map_err(failed)?;
