@@ -7,12 +7,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Deployment;
 use super::attempt::remaining;
 use super::entry::Stage;
 use super::spec::{STEP_TIMEOUT, Spec, Step};
+use super::{Deployment, stopped};
 use crate::digest::digest;
-use crate::ports::exec::{Finished, Identity};
+use crate::ports::exec::{Ended, Finished, Identity};
 use crate::ports::root::Attrs;
 use crate::resource::{Argv, Failure, Seconds};
 
@@ -33,6 +33,9 @@ pub(super) struct Task<'a> {
     pub when_changed: Option<&'a [PathBuf]>,
     /// What it makes in the release.
     pub outputs: &'a [PathBuf],
+    /// Whether it may be killed when trueup is asked to stop: what it makes is used by nobody yet, and
+    /// it begins again in the next pass. A migration and a hook touch what is in use.
+    pub may_stop: bool,
 }
 
 impl<'a> Task<'a> {
@@ -46,16 +49,16 @@ impl<'a> Task<'a> {
             user: step.user.as_deref().or(spec.user.as_deref()),
             when_changed: step.when_changed.as_deref(),
             outputs: &step.outputs,
+            may_stop: false,
         }
     }
 
     pub fn step(spec: &'a Spec, index: usize) -> Task<'a> {
-        Task::of(
-            spec,
-            spec.step_name(index),
-            Stage::Build,
-            &spec.steps[index],
-        )
+        let (name, step) = (spec.step_name(index), &spec.steps[index]);
+        Task {
+            may_stop: true,
+            ..Task::of(spec, name, Stage::Build, step)
+        }
     }
 
     pub fn assets(spec: &'a Spec) -> Option<Task<'a>> {
@@ -68,6 +71,7 @@ impl<'a> Task<'a> {
             user: spec.user.as_deref(),
             when_changed: assets.when_changed.as_deref(),
             outputs: std::slice::from_ref(&assets.path),
+            may_stop: true,
         })
     }
 
@@ -81,6 +85,7 @@ impl<'a> Task<'a> {
             user: spec.user.as_deref(),
             when_changed: migrate.when_changed.as_deref(),
             outputs: &[],
+            may_stop: false,
         })
     }
 
@@ -118,10 +123,11 @@ fn timeout(said: Option<Seconds>) -> Duration {
 /// fails unless it succeeds.
 pub(super) fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
     let done = execute(d, name, task)?;
-    if done.ok() {
-        return Ok(());
+    match done.ended {
+        Ended::Exited(0) => Ok(()),
+        Ended::Stopped => Err(stopped()),
+        _ => Err(told(d, name, task, &done)),
     }
-    Err(told(d, name, task, &done))
 }
 
 fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, Failure> {
@@ -149,6 +155,7 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
         heading(task.stage, &task.name, &format!("{now:.0} {}", task.run))
     );
     command.log = Some(log);
+    command.stop = task.may_stop.then(|| d.host.stop.clone());
     Ok(d.host.exec.run(command)?)
 }
 

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
 
 use super::output::{LOG_LIMIT, Output};
-use super::{Command, Ended, ExecError, Finished, Identity, PATH};
+use super::{Command, Ended, ExecError, Finished, Identity, PATH, StopFlag};
 
 /// How long a group may take to end after a polite signal before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,7 +32,6 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
     let input = std::mem::take(&mut command.input);
     let log = command.log.take();
-    let deadline = command.timeout;
     let begun = Instant::now();
     let mut std_command = prepare(&command).map_err(&failed)?;
     std_command
@@ -51,7 +50,7 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
         let _ = stdin.write_all(&input);
     }
     let mut reading = Reading::new(reader, log).map_err(&failed)?;
-    let ended = wait(&mut child, &mut reading, begun, deadline).map_err(&failed)?;
+    let ended = wait(&mut child, &mut reading, begun, &command).map_err(&failed)?;
     Ok(Finished {
         ended,
         output: reading.output,
@@ -246,8 +245,10 @@ fn wait(
     child: &mut Child,
     reading: &mut Reading,
     begun: Instant,
-    limit: Duration,
+    command: &Command,
 ) -> io::Result<Ended> {
+    let limit = command.timeout;
+    let told_to_stop = || command.stop.as_ref().is_some_and(StopFlag::is_set);
     let group = Pid::from_raw(child.id() as i32);
     let mut pause = Duration::from_millis(1);
     loop {
@@ -262,6 +263,10 @@ fn wait(
         if begun.elapsed() >= limit {
             end(child, group, reading)?;
             return Ok(Ended::TimedOut(limit));
+        }
+        if told_to_stop() {
+            end(child, group, reading)?;
+            return Ok(Ended::Stopped);
         }
         let left = limit.saturating_sub(begun.elapsed());
         pause = (pause * 2).min(Duration::from_millis(50)).min(left);

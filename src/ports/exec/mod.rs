@@ -61,6 +61,9 @@ pub struct Command {
     pub pass: Vec<OwnedFd>,
     /// Given on standard input.
     pub input: Vec<u8>,
+    /// Once this is set, the group is killed as at a deadline. `None`: whoever asks trueup to stop waits
+    /// for the child.
+    pub stop: Option<StopFlag>,
 }
 
 impl Command {
@@ -78,6 +81,7 @@ impl Command {
             log: None,
             pass: Vec::new(),
             input: Vec::new(),
+            stop: None,
         }
     }
 
@@ -131,6 +135,8 @@ pub enum Ended {
     Signalled(i32),
     /// Killed by us at its deadline.
     TimedOut(Duration),
+    /// Killed by us, since somebody asked trueup to stop.
+    Stopped,
 }
 
 impl std::fmt::Display for Ended {
@@ -147,6 +153,7 @@ impl std::fmt::Display for Ended {
                 "was killed: not finished within its timeout of {} s",
                 limit.as_secs_f32()
             ),
+            Ended::Stopped => write!(f, "was killed: trueup was asked to stop"),
         }
     }
 }
@@ -198,7 +205,8 @@ fn after(output: &str) -> String {
     }
 }
 
-/// Set once somebody asked trueup to stop; read between resources and by [`Exec`].
+/// Set once somebody asked trueup to stop; read between resources, and by [`Exec`] for children that
+/// may be stopped.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

@@ -242,3 +242,64 @@ fn yaml_health() -> Health {
     .unwrap();
     yaml::decode(&node).unwrap()
 }
+
+#[test]
+fn a_stop_ends_a_build_at_once_and_waits_for_a_migration() {
+    // What is slow; what had run when the stopped pass ended, and when the next one had. A letter stands
+    // for the beginning of a command, a capital one for its end.
+    for (slow, stopped, whole) in [
+        ("step", "s", "ssSaAmM"),
+        ("assets", "sSa", "sSaaAmM"),
+        ("migrate", "sSaAmM", "sSaAmM"),
+    ] {
+        let bench = Bench::new();
+        let sha = bench.commit(&[("a", "1")]);
+        let run = |name: &str| {
+            let (letter, end) = (&name[..1], name[..1].to_uppercase());
+            let wait = match name == slow {
+                true => "until [ -e ../../shared/go ]; do sleep .02; done",
+                false => ":",
+            };
+            format!(
+                "run: 'printf {letter} >>../../shared/ran; {wait}; printf {end} >>../../shared/ran'"
+            )
+        };
+        let stages = format!(
+            "steps: [{{{}}}]\nassets: {{{}}}\nmigrate: {{{}}}\n",
+            run("step"),
+            run("assets"),
+            run("migrate"),
+        );
+        let spec = bench.spec(&sha, &stages);
+        let (ran, go) = (bench.app("shared/ran"), bench.app("shared/go"));
+        let host = bench.host();
+        let stop = host.stop.clone();
+        let ended = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let begun = |ran: String| ran.ends_with(&slow[..1]);
+                while !std::fs::read_to_string(&ran).is_ok_and(begun) {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                stop.set();
+                if slow == "migrate" {
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    std::fs::write(&go, "").unwrap();
+                }
+            });
+            pass(&spec, &host)
+        });
+        let failure = ended.unwrap_err();
+        assert!(
+            failure.message.starts_with("stopped on request"),
+            "{slow}: {failure}"
+        );
+        assert_eq!(bench.read("shared/ran"), stopped, "{slow}");
+        assert_eq!(bench.active(), None, "{slow}");
+        std::fs::write(&go, "").unwrap();
+        done(&spec, &bench.host());
+        assert_eq!(bench.read("shared/ran"), whole, "{slow}");
+        let record = bench.record();
+        let entry = record.find(&bench.active().unwrap()).unwrap();
+        assert_eq!((entry.state, entry.failures), (Standing::Good, 0), "{slow}");
+    }
+}

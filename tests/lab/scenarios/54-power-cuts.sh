@@ -51,16 +51,3 @@ for cut in {1..20}; do
   said=$(tidy 2>&1) || fail "cut $cut: nothing half-built is left" "$said"
   was=$next
 done
-
-#### A reboot in the middle of a pass
-case $was in v1) next=v3;; *) next=v1;; esac
-check "another sha is published" publish "${sha[$next]}"
-on web systemd-run -q --unit pass --setenv=HOME=/root trueup converge
-on web systemctl reboot --no-block ||:
-wait_for 60 "the host goes down in order" sh -c "lab list | grep -q '^web .* off'"
-host web
-wait_for 15 "what boots serves" page_says web "version v"
-check "the next pass converges" on web trueup converge
-wait_for 10 "visitors get it" page_says web "version $next"
-code "then nothing is left to do" 0 on web trueup plan
-check "nothing half-built is left" tidy
