@@ -80,7 +80,7 @@ pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
 }
 
 pub(super) fn replace(command: &Command) -> ExecError {
-    let preparation: Preparation = |identity, pass| {
+    let preparation: Preparation = |_, identity, pass| {
         become_identity(identity)?;
         place_descriptors(pass)
     };
@@ -95,19 +95,17 @@ pub(super) fn replace(command: &Command) -> ExecError {
 }
 
 pub(super) fn prepare(command: &Command) -> io::Result<std::process::Command> {
-    build(command, |identity, pass| {
-        // SAFETY: only async-signal-safe calls on values made before the fork.
-        unsafe {
-            libc::setpgid(0, 0);
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        }
+    build(command, |parent, identity, pass| {
+        // SAFETY: async-signal-safe, and takes no pointer.
+        unsafe { libc::setpgid(0, 0) };
         become_identity(identity)?;
+        die_with(parent)?;
         place_descriptors(pass)
     })
 }
 
 fn prepare_detached(command: &Command) -> io::Result<std::process::Command> {
-    build(command, |identity, pass| {
+    build(command, |_, identity, pass| {
         // SAFETY: setsid is async-signal-safe and takes no argument.
         unsafe { libc::setsid() };
         become_identity(identity)?;
@@ -115,7 +113,9 @@ fn prepare_detached(command: &Command) -> io::Result<std::process::Command> {
     })
 }
 
-type Preparation = fn(Option<&Identity>, &[RawFd]) -> io::Result<()>;
+/// What a child does before it becomes the program: with the id of trueup's own process, as whom it is to
+/// run, and what it is given.
+type Preparation = fn(libc::pid_t, Option<&Identity>, &[RawFd]) -> io::Result<()>;
 
 fn build(command: &Command, preparation: Preparation) -> io::Result<std::process::Command> {
     let mut argv = command.argv.iter();
@@ -140,16 +140,32 @@ fn build(command: &Command, preparation: Preparation) -> io::Result<std::process
             Ok(unsafe { OwnedFd::from_raw_fd(raw) })
         })
         .collect::<io::Result<_>>()?;
+    let parent = Pid::this().as_raw();
     // SAFETY: the closure runs between fork and exec; it makes only async-signal-safe calls and
     // touches only memory that was filled before the fork.
     unsafe {
         std_command.pre_exec(move || {
             let raw: [RawFd; 16] =
                 std::array::from_fn(|i| pass.get(i).map_or(-1, AsRawFd::as_raw_fd));
-            preparation(identity.as_ref(), &raw)
+            preparation(parent, identity.as_ref(), &raw)
         });
     }
     Ok(std_command)
+}
+
+/// Has the kernel kill this child when trueup dies. To be called once the child is who it is to be: the
+/// kernel forgets it at a change of the user (prctl(2)).
+fn die_with(parent: libc::pid_t) -> io::Result<()> {
+    // SAFETY: async-signal-safe calls that take no pointer.
+    let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // It may have died before.
+    match unsafe { libc::getppid() } == parent {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
 }
 
 /// Groups, group, user, in this order: each needs the privilege that the next one gives up.

@@ -2,7 +2,7 @@
 //!
 //! Every child runs in a process group of its own, with a deadline, a clean environment and a
 //! bounded share of memory for what it prints. At the deadline the whole group is killed, and the
-//! kernel kills the child should trueup itself be killed first.
+//! kernel kills the child (though not the child's own children) should trueup itself be killed first.
 
 mod child;
 mod handed;

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::ports::patience::GivenUp;
+use crate::ports::testing::skipped;
 
 fn sh(line: &str) -> Command {
     Command::shell(line).timeout(Duration::from_secs(20))
@@ -207,4 +208,27 @@ fn what_is_handed_over_is_read_and_written_by_a_child_and_by_nobody_else() {
     assert_eq!(handed.read().unwrap(), b"secret\nmore\n");
     drop(handed);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_child_dies_with_trueup_whoever_it_runs_as() {
+    let told = |identity: Option<Identity>| {
+        let python = "import ctypes; told = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(told)); print(told.value)";
+        let mut command = Command::new(["python3", "-c", python]);
+        command.identity = identity;
+        Exec.must(command).unwrap().output.text()
+    };
+    assert_eq!(told(None), "9\n", "PR_GET_PDEATHSIG: SIGKILL");
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("a child of another user", "needs root");
+    }
+    let nobody = Identity {
+        name: "nobody".into(),
+        uid: 65534,
+        gid: 65534,
+        groups: vec![65534],
+        home: "/".into(),
+        shell: "/bin/sh".into(),
+    };
+    assert_eq!(told(Some(nobody)), "9\n");
 }
