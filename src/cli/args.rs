@@ -286,6 +286,9 @@ pub struct ActivateArgs {
     /// Who does it, for people [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
+    /// Also while the manifest holds the app where it is
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -309,8 +312,11 @@ pub struct RollbackArgs {
     /// Who does it, for people [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
+    /// Also while the manifest holds the app where it is
+    #[arg(long)]
+    pub force: bool,
     /// End the pin, and go to what the manifest wants
-    #[arg(long, conflicts_with_all = ["to", "reason"])]
+    #[arg(long, conflicts_with_all = ["to", "reason", "force"])]
     pub unpin: bool,
     #[command(flatten)]
     pub wait: WaitArgs,

@@ -19,6 +19,8 @@ pub(super) struct Wish<'a> {
     pub to: Option<&'a str>,
     pub reason: Option<&'a str>,
     pub by: Option<&'a str>,
+    /// Also while the manifest holds the app where it is.
+    pub over_holds: bool,
     pub wait: &'a WaitArgs,
 }
 
@@ -56,6 +58,7 @@ pub(super) fn run(
         to: args.to.as_deref(),
         reason: args.reason.as_deref(),
         by: args.by.as_deref(),
+        over_holds: args.force,
         wait: &args.wait,
     };
     match args.unpin {
@@ -76,12 +79,12 @@ pub(super) fn go(
     let by = by.or_else(user).unwrap_or_else(|| "somebody".into());
     let hands = Hands::on(places, &wish.asks(what), output)?;
     let session = &hands.session;
-    let apps = session.apps_now()?;
+    let apps = session.apps_now(wish.over_holds)?;
     let app = apps.find(wish.app)?;
     let chosen = release::choose(app.spec, &session.host, wish.to).map_err(refused)?;
     warn(&chosen, output);
     release::pin(app.spec, &session.host, &chosen, by, reason).map_err(failed)?;
-    let report = pass(&hands, app, output)?;
+    let report = pass(&hands, app, wish, output)?;
     let pinned = end(session, app, &chosen).map_err(failed)?;
     let active = release::active_name(app.spec, &session.host).map_err(failed)?;
     let name = active.as_deref();
@@ -123,14 +126,14 @@ pub(super) fn go(
 fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
     let hands = Hands::on(places, &wish.asks("`trueup rollback`"), output)?;
     let session = &hands.session;
-    let apps = session.apps_now()?;
+    let apps = session.apps_now(false)?;
     let app = apps.find(wish.app)?;
     let pin = release::unpin(app.spec, &session.host).map_err(failed)?;
     output.text(match &pin {
         Some(pin) => format!("no longer {}", pin.words()),
         None => format!("{} was not pinned", wish.app),
     });
-    let report = pass(&hands, app, output)?;
+    let report = pass(&hands, app, wish, output)?;
     if output.json {
         let active = release::active_name(app.spec, &session.host).map_err(failed)?;
         output.document(&Document {
@@ -147,11 +150,17 @@ fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge
 }
 
 /// A pass for the app and what runs from it.
-fn pass(hands: &Hands, app: App<'_>, output: &Output) -> Result<Report, edge::Error> {
+fn pass(
+    hands: &Hands,
+    app: App<'_>,
+    wish: &Wish<'_>,
+    output: &Output,
+) -> Result<Report, edge::Error> {
     let session = &hands.session;
     let options = Options {
         // What failed before is tried at once: somebody asks for it.
         force: true,
+        over_holds: wish.over_holds,
         only: Some(app.id.to_owned()),
         ..Options::default()
     };

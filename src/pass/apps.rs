@@ -26,13 +26,18 @@ impl Session {
         Ok(Apps { catalog })
     }
 
-    /// The apps, with what the store says is wanted now. The caller holds the lock.
-    pub fn apps_now(&self) -> Result<Apps, PassError> {
+    /// The apps, with what the store says is wanted now, `over_holds` as if it held nothing back. The
+    /// caller holds the lock.
+    pub fn apps_now(&self, over_holds: bool) -> Result<Apps, PassError> {
         let ask = desired::Ask {
             force: false,
             keep: true,
         };
-        let (catalog, _) = self.describe(Source::Store(ask), &Options::default())?;
+        let options = Options {
+            over_holds,
+            ..Options::default()
+        };
+        let (catalog, _) = self.describe(Source::Store(ask), &options)?;
         Ok(Apps { catalog })
     }
 

@@ -68,7 +68,7 @@ pub fn choose(spec: &Spec, host: &Host, to: Option<&str>) -> Result<Chosen, Refu
             spec.app, hold.by, hold.reason
         ));
         return Err(Refused::Asked(failure.hint(
-            "nothing is activated while a hold is in force; take it out of the manifest first",
+            "nothing is activated while a hold is in force; take it out of the manifest, or go over it on this host with `--force`",
         )));
     }
     let from = view.active.map(|active| &active.sha);

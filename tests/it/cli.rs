@@ -105,11 +105,19 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
         ),
         (
             "releases activate",
-            &["--reason", "--by", "--wait", "--no-wait"],
+            &["--reason", "--by", "--force", "--wait", "--no-wait"],
         ),
         (
             "rollback",
-            &["--to", "--reason", "--by", "--unpin", "--wait", "--no-wait"],
+            &[
+                "--to",
+                "--reason",
+                "--by",
+                "--force",
+                "--unpin",
+                "--wait",
+                "--no-wait",
+            ],
         ),
         (
             "releases clean",

@@ -291,6 +291,8 @@ fn a_rollback_restarts_proves_and_stays_until_the_manifest_changes() {
     let over = command(&app, &["rollback", "shop", "--unpin"], 0);
     assert!(over.out.contains("no longer pinned"), "{over}");
     assert_eq!((app.current(), app.running()), (second, two.clone()));
+    // That nothing waits any more is news, once.
+    app.converge(0);
     app.sandbox.is_right(&[]);
     // Pinned once more; a manifest that wants another sha ends it, for good.
     command(&app, &["rollback", "shop"], 0);
@@ -379,7 +381,14 @@ fn a_rollback_to_what_cannot_be_is_refused_and_changes_nothing() {
     ));
     let held = command(&app, &["rollback", "shop"], 64);
     assert!(held.err.contains("held by eva: moving"), "{held}");
+    assert!(held.err.contains("`--force`"), "{held}");
     assert_eq!(app.current(), active);
+    // Unless somebody says so: then it goes back, and stays there.
+    command(&app, &["rollback", "shop", "--force"], 0);
+    assert_ne!(app.current(), active);
+    let back = app.current();
+    app.converge(3);
+    assert_eq!(app.current(), back);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) fn run(
                 to: Some(&args.release),
                 reason: args.reason.as_deref(),
                 by: args.by.as_deref(),
+                over_holds: args.force,
                 wait: &args.wait,
             };
             rollback::go("`trueup releases activate`", &wish, places, output)
