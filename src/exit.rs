@@ -13,14 +13,17 @@ pub enum Exit {
     Converged,
     /// `plan` and `status`: there are changes that a pass would make.
     Pending,
-    /// Converged, but to a manifest or a list of peers that may be old.
-    Stale,
     /// Something waits for a slot, a canary, a hold or the end of a pin.
     Waiting,
+    /// As described by a manifest or a list of peers that may be old: what would end the waiting may be
+    /// in the one that was not seen.
+    Stale,
     /// A release was rolled back or is quarantined.
     RolledBack,
     /// Settings, a role, a template or the manifest cannot be taken.
     BadInput,
+    /// Trueup was told to stop, and goes on in the next pass.
+    Stopped,
     /// Something failed.
     Failed,
     /// Another pass is running.
@@ -53,6 +56,10 @@ impl Exit {
             Exit::BadInput,
             "bad settings, role, template or manifest; what was last good stays in force",
         ),
+        (
+            Exit::Stopped,
+            "told to stop before the end; the next pass goes on from there",
+        ),
     ];
 
     pub fn code(self) -> u8 {
@@ -66,6 +73,8 @@ impl Exit {
             Exit::Usage => 64,
             Exit::Locked => 75,
             Exit::BadInput => 78,
+            // What a shell reports of a process that SIGTERM ended.
+            Exit::Stopped => 143,
         }
     }
 
@@ -86,6 +95,7 @@ impl Exit {
             Exit::Usage => "usage",
             Exit::Locked => "locked",
             Exit::BadInput => "bad input",
+            Exit::Stopped => "stopped",
         }
     }
 }
@@ -108,7 +118,7 @@ mod tests {
             }
             assert_eq!(exit.and(Exit::Converged), *exit);
         }
-        assert_eq!(Exit::Stale.and(Exit::Waiting), Exit::Waiting);
+        assert_eq!(Exit::Stale.and(Exit::Waiting), Exit::Stale);
     }
 
     #[test]

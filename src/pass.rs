@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use crate::apply::{self, Event, Task};
 use crate::desired::{self, Desired, TakeUp};
+use crate::exit::Exit;
 use crate::facts::Facts;
 use crate::fleet::{Peers, Said};
 use crate::plan::{self, Plan, Selection};
@@ -193,14 +194,22 @@ impl Session {
                 return Err(error);
             }
         };
-        let said = match options.only {
-            Some(_) => Said::default(),
-            None => self.publish(&report, &catalog),
+        // Of one resource, or of half the way, there is nothing to tell about the host.
+        let is_whole = options.only.is_none() && report.outcome != Exit::Stopped;
+        let said = match is_whole {
+            true => self.publish(&report, &catalog),
+            false => Said::default(),
         };
         report.warnings.extend(said.lines);
-        let news = History::new(&self.host).keep(&report)?;
+        let history = History::new(&self.host);
+        let news = history.keep(&report)?;
+        if is_whole {
+            history.note(&report, self.settings.metrics.textfile.as_deref())?;
+        }
         told::log(&report, news || said.new, &catalog, &desired);
-        self.tell(&report, options);
+        if is_whole {
+            self.tell(&report);
+        }
         Ok(report)
     }
 
@@ -276,6 +285,7 @@ impl Session {
             desired,
             apps,
             notes,
+            stopped: self.host.stop.is_set(),
         }
     }
 

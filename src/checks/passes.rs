@@ -122,6 +122,8 @@ mod tests {
             version: 1,
             started: now,
             took_ms: 1,
+            why: None,
+            textfile: None,
             outcome,
             store_answered: None,
             good: good.map(|good| good.parse().unwrap()),

@@ -5,21 +5,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Options, Places, Session};
+use super::{Places, Session};
 use crate::apply::{RESOURCE, span};
 use crate::desired::Desired;
 use crate::exit::Exit;
+use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::root::{Root, RootError};
-use crate::report::{History, Paint, Report, Status, metrics, motd, totals};
+use crate::report::{History, Last, Paint, Report, Status, metrics, motd, totals};
 use crate::role::Catalog;
 
 impl Session {
     /// Tells how a pass ended.
-    pub(super) fn tell(&self, report: &Report, options: &Options) {
-        // A pass for one resource says nothing about the host.
-        if options.only.is_some() {
-            return;
-        }
+    pub(super) fn tell(&self, report: &Report) {
         harmless(
             "the note for who logs in",
             motd::tell(&self.host.root, report),
@@ -28,13 +25,11 @@ impl Session {
         self.measure(report.started, took, report.outcome, Some(report));
     }
 
-    /// Tells those who watch from elsewhere that a pass could not be made.
+    /// Tells that a pass could not be made.
     pub fn could_not(&self, outcome: Exit, why: &str) {
-        harmless(
-            "the note for who logs in",
-            motd::tell_of_none(&self.host.root, outcome, why),
-        );
-        self.measure(self.host.clock.now(), Duration::ZERO, outcome, None);
+        let now = self.host.clock.now();
+        tell_of_none(&self.host.root, now, outcome, why);
+        self.measure(now, Duration::ZERO, outcome, None);
     }
 
     fn measure(&self, started: Timestamp, took: Duration, outcome: Exit, report: Option<&Report>) {
@@ -43,7 +38,7 @@ impl Session {
         };
         let last = History::new(&self.host).last();
         let pass = metrics::Pass {
-            environment: &self.settings.environment,
+            environment: Some(&self.settings.environment),
             started,
             took,
             outcome,
@@ -106,14 +101,37 @@ pub(super) fn log(report: &Report, news: bool, catalog: &Catalog, desired: &Desi
     tracing::info!(target: RESOURCE, outcome, "{ended}");
 }
 
-/// Tells whoever logs in that no pass can be made, where not even the settings can be taken.
+/// Tells that no pass can be made, where not even the settings can be taken.
 pub fn no_session(places: &Places, outcome: Exit, why: &str) {
-    if let Ok(root) = Root::at(&places.root) {
-        harmless(
-            "the note for who logs in",
-            motd::tell_of_none(&root, outcome, why),
-        );
-    }
+    let Ok(root) = Root::at(&places.root) else {
+        return;
+    };
+    let now = SystemClock.now();
+    tell_of_none(&root, now, outcome, why);
+    let last = Last::load(&root);
+    let Some(folder) = last.as_ref().and_then(|last| last.textfile.as_deref()) else {
+        return;
+    };
+    let pass = metrics::Pass {
+        environment: None,
+        started: now,
+        took: Duration::ZERO,
+        outcome,
+        last: last.as_ref(),
+        report: None,
+    };
+    harmless("the metrics", metrics::write(&root, folder, &pass));
+}
+
+fn tell_of_none(root: &Root, now: Timestamp, outcome: Exit, why: &str) {
+    harmless(
+        "the note about the last pass",
+        Last::tell_of_none(root, now, outcome, why),
+    );
+    harmless(
+        "the note for who logs in",
+        motd::tell_of_none(root, outcome, why),
+    );
 }
 
 /// What is told besides must not make a pass fail that went well.

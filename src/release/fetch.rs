@@ -17,7 +17,7 @@ use git2::{
 
 use self::line::{Call, Way};
 use self::ssh::Ssh;
-use super::{Deployment, stopped};
+use super::Deployment;
 use crate::ports::http::Http;
 use crate::ports::patience::Patience;
 use crate::resource::Failure;
@@ -212,7 +212,7 @@ impl<'a> Fetch<'a> {
     fn in_time(&self) -> bool {
         let limit = self.d.spec.fetch_timeout();
         if self.d.host.stop.is_set() {
-            self.verdict.replace(Some(stopped()));
+            self.verdict.replace(Some(Failure::stopped()));
             return false;
         }
         if self.d.host.clock.tick().duration_since(self.begun) < limit {

@@ -211,15 +211,11 @@ fn owner(spec: &Spec, host: &Host) -> Result<Owner, Failure> {
     })
 }
 
-fn stopped() -> Failure {
-    Failure::new("stopped on request; goes on in the next pass")
-}
-
 impl Deployment<'_> {
     /// Between stages: not if somebody asked trueup to stop.
     fn go_on(&self) -> Result<(), Failure> {
         if self.host.stop.is_set() {
-            return Err(stopped());
+            return Err(Failure::stopped());
         }
         Ok(())
     }

@@ -205,7 +205,9 @@ impl Deployment<'_> {
         if self.host.stop.is_set() {
             return attempt.save().err().unwrap_or(failure);
         }
-        let late = self.in_time().err();
+        // What is whole was built in time, whatever failed since.
+        let is_building = !attempt.entry().state.is_whole();
+        let late = is_building.then(|| self.in_time().err()).flatten();
         let failure = late.clone().unwrap_or(failure);
         let noted = attempt
             .failed(&failure, late.is_some())

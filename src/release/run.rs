@@ -7,10 +7,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Deployment;
 use super::attempt::remaining;
 use super::entry::Stage;
 use super::spec::{STEP_TIMEOUT, Spec, Step};
-use super::{Deployment, stopped};
 use crate::digest::digest;
 use crate::ports::exec::{Ended, Finished, Identity};
 use crate::ports::root::Attrs;
@@ -125,16 +125,14 @@ pub(super) fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(),
     let done = execute(d, name, task)?;
     match done.ended {
         Ended::Exited(0) => Ok(()),
-        Ended::Stopped => Err(stopped()),
+        Ended::Stopped => Err(Failure::stopped()),
         _ => Err(told(d, name, task, &done)),
     }
 }
 
 fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, Failure> {
-    d.in_time()?;
     let (root, layout) = (&d.host.root, &d.layout);
-    let left = remaining(d.limit, d.took()).unwrap_or(task.timeout);
-    let mut command = task.run.command().timeout(task.timeout.min(left));
+    let mut command = task.run.command().timeout(timeout_of(d, task)?);
     let identity = identity(d, task.user)?;
     let release = layout.release(name);
     command.env = environment(d, &release, task.stage.word(), task.env, identity.as_ref());
@@ -157,6 +155,17 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
     command.log = Some(log);
     command.stop = task.may_stop.then(|| d.host.stop.clone());
     Ok(d.host.exec.run(command)?)
+}
+
+/// The deadline of a command, in which `build_deadline` has a say only as long as it is about building:
+/// half a migration is worse than a late one.
+fn timeout_of(d: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Failure> {
+    if task.stage > Stage::Assets {
+        return Ok(task.timeout);
+    }
+    d.in_time()?;
+    let left = remaining(d.limit, d.took()).unwrap_or(task.timeout);
+    Ok(task.timeout.min(left))
 }
 
 /// The line in a release's log under which the output of a command stands.

@@ -3,14 +3,14 @@
 //! A pass that changed nothing writes nothing to disk. Only a small note in `/run` (memory, gone
 //! after a reboot) says that it happened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, VERSION};
+use super::{Report, Row, Status, VERSION};
 use crate::exit::Exit;
-use crate::ports::root::{Attrs, RootError, is_leftover};
+use crate::ports::root::{Attrs, Root, RootError, is_leftover};
 use crate::ports::{Host, RUN};
 
 /// How many reports are kept at most.
@@ -23,8 +23,12 @@ const KEEP_BYTES: u64 = 8 << 20;
 /// No report is larger, in bytes.
 const MAX_REPORT: usize = 16 << 20;
 
-/// How wide the note about the last pass is, in bytes: more than any is long.
-const NOTE: usize = 256;
+/// How wide the note about the last pass is, in bytes: more than any is long, so that a shorter one leaves
+/// nothing of a longer one.
+const NOTE: usize = 2048;
+
+/// How long the reason in it may be, in characters.
+const LONGEST: usize = 300;
 
 /// The note about the last pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,11 +37,60 @@ pub struct Last {
     pub started: Timestamp,
     pub took_ms: u64,
     pub outcome: Exit,
+    /// Why it did not end well, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// When the store last answered.
     pub store_answered: Option<Timestamp>,
     /// When the last pass began that ended with converged.
     #[serde(default)]
     pub good: Option<Timestamp>,
+    /// Where the metrics were written, for a pass that cannot even take the settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub textfile: Option<PathBuf>,
+}
+
+impl Last {
+    fn path() -> PathBuf {
+        PathBuf::from(RUN).join("last.json")
+    }
+
+    /// The note about the last pass, if there was one since boot.
+    pub fn load(root: &Root) -> Option<Last> {
+        let body = root.read(&Last::path(), MAX_REPORT).ok()??;
+        let last: Last = serde_json::from_slice(&body).ok()?;
+        (last.version == VERSION).then_some(last)
+    }
+
+    /// Notes that a pass could not be made at all.
+    pub fn tell_of_none(
+        root: &Root,
+        started: Timestamp,
+        outcome: Exit,
+        why: &str,
+    ) -> Result<(), RootError> {
+        let before = Last::load(root);
+        let before = before.as_ref();
+        let last = Last {
+            version: VERSION,
+            started,
+            took_ms: 0,
+            outcome,
+            why: Some(why.to_owned()),
+            store_answered: before.and_then(|last| last.store_answered),
+            good: before.and_then(|last| last.good),
+            textfile: before.and_then(|last| last.textfile.clone()),
+        };
+        last.save(root)
+    }
+
+    /// In `/run`, where there is room even when the disk is full.
+    fn save(mut self, root: &Root) -> Result<(), RootError> {
+        self.why = self.why.map(|why| why.chars().take(LONGEST).collect());
+        let body = serde_json::to_vec(&self).expect("plain data is always JSON");
+        root.make_dirs(Path::new(RUN), &Attrs::mode(0o755))?;
+        root.note(&Last::path(), &body, NOTE)
+    }
 }
 
 /// The reports of a host.
@@ -50,60 +103,56 @@ impl<'a> History<'a> {
         History { host }
     }
 
-    fn last_path() -> PathBuf {
-        PathBuf::from(RUN).join("last.json")
-    }
-
     /// The note about the last pass, if there was one since boot.
     pub fn last(&self) -> Option<Last> {
-        let body = self
-            .host
-            .root
-            .read(&History::last_path(), MAX_REPORT)
-            .ok()??;
-        let last: Last = serde_json::from_slice(&body).ok()?;
-        (last.version == VERSION).then_some(last)
+        Last::load(&self.host.root)
     }
 
-    /// Notes a pass, and keeps its report if it did something or ended otherwise than the one
-    /// before it. Returns whether it did keep it: whether it says anything new.
+    /// Keeps the report of a pass if it did something or ended otherwise than the one before it.
+    /// Returns whether it did keep it: whether it says anything new.
     pub fn keep(&self, report: &Report) -> Result<bool, RootError> {
         self.sweep()?;
-        let before = self.last();
-        let store_answered = match report.stale {
-            Some(_) => before.as_ref().and_then(|last| last.store_answered),
-            None => Some(report.started),
+        let before = self.last().map(|last| last.outcome);
+        // After one that did not end well, that all is well again is news. A quiet pass after a quiet
+        // one reads none of what is kept.
+        let tells_nothing = match before {
+            None | Some(Exit::Converged) if report.is_quiet() => true,
+            Some(before) => before == report.outcome && self.is_repeat(report),
+            None => false,
         };
-        let good = match report.outcome {
-            Exit::Converged => Some(report.started),
-            _ => before.as_ref().and_then(|last| last.good),
-        };
-        let same_as_before = before.is_some_and(|last| last.outcome == report.outcome);
-        // In this order: a quiet pass reads none of what is kept.
-        let tells_nothing = report.is_quiet() || same_as_before && self.is_repeat(report);
         if !tells_nothing {
             let folder = self.host.state("runs");
             self.host.root.make_dirs(&folder, &Attrs::mode(0o755))?;
             let body = serde_json::to_vec_pretty(report).expect("plain data is always JSON");
             let path = folder.join(format!("{}.json", report.run));
-            self.host.root.replace(&path, &body, &Attrs::mode(0o644))?;
+            // With what commands and services printed last: not everybody's business.
+            self.host.root.replace(&path, &body, &Attrs::mode(0o600))?;
             self.prune()?;
         }
-        let note = Last {
+        Ok(!tells_nothing)
+    }
+
+    /// Notes how the pass ended: it is the last one from now on. `textfile`: where its metrics are.
+    pub fn note(&self, report: &Report, textfile: Option<&Path>) -> Result<(), RootError> {
+        let before = self.last();
+        let before = before.as_ref();
+        let last = Last {
             version: VERSION,
             started: report.started,
             took_ms: report.took_ms,
             outcome: report.outcome,
-            store_answered,
-            good,
+            why: report.why(),
+            store_answered: match report.stale {
+                Some(_) => before.and_then(|last| last.store_answered),
+                None => Some(report.started),
+            },
+            good: match report.outcome {
+                Exit::Converged => Some(report.started),
+                _ => before.and_then(|last| last.good),
+            },
+            textfile: textfile.map(Path::to_owned),
         };
-        let body = serde_json::to_vec(&note).expect("plain data is always JSON");
-        let path = History::last_path();
-        self.host
-            .root
-            .make_dirs(std::path::Path::new(RUN), &Attrs::mode(0o755))?;
-        self.host.root.note(&path, &body, NOTE)?;
-        Ok(!tells_nothing)
+        last.save(&self.host.root)
     }
 
     /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,
@@ -115,14 +164,18 @@ impl<'a> History<'a> {
         let changed = |report: &Report| {
             report.counts.changed + report.counts.restarted + report.counts.reloaded
         };
+        let lasting = |report: &Report| -> Vec<Row> {
+            let rows = report.resources.iter();
+            let rows = rows.filter(|row| row.status != Status::Changed && row.paid.is_empty());
+            rows.cloned().collect()
+        };
+        let stale = |report: &Report| report.stale.as_ref().map(|stale| stale.why.clone());
         changed(report) == 0
             && newest.outcome == report.outcome
             && newest.refused == report.refused
             && newest.kept_lists == report.kept_lists
-            && report
-                .resources
-                .iter()
-                .all(|row| newest.resources.contains(row))
+            && stale(&newest) == stale(report)
+            && lasting(&newest) == report.resources
     }
 
     /// Kept reports, newest first. One that cannot be read is left out.
@@ -177,7 +230,6 @@ impl<'a> History<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{report, row};
-    use super::super::{Row, Status};
     use super::*;
     use crate::ports::testing::Sandbox;
 

@@ -131,6 +131,9 @@ pub struct Report {
     pub resources: Vec<Row>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Trueup was told to stop before the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// Why and since when the desired state may be old.
@@ -150,6 +153,8 @@ pub struct Heading<'a> {
     /// Each app of this host with the sha that it is at.
     pub apps: BTreeMap<String, Option<String>>,
     pub notes: Vec<String>,
+    /// Trueup was told to stop meanwhile.
+    pub stopped: bool,
 }
 
 impl Report {
@@ -188,7 +193,8 @@ impl Report {
             let own = own.unwrap_or_default();
             let own = rows.iter().filter(|row| own.contains(&row.id.as_str()));
             let stale = stale.as_ref().map(|stale: &Stale| stale.why.as_str());
-            (app.state, app.why) = standing::of_app(&app, own, stale, refused.as_deref());
+            (app.state, app.why) =
+                standing::of_app(&app, own, stale, refused.as_deref(), heading.stopped);
             app
         });
         let apps = apps.collect();
@@ -211,6 +217,7 @@ impl Report {
             counts,
             resources: rows,
             warnings,
+            stopped: heading.stopped,
         };
         report.outcome = report.verdict();
         report
@@ -272,11 +279,14 @@ impl Report {
                 Status::Pending | Status::Unknown => Exit::Pending,
                 Status::Waiting => Exit::Waiting,
                 Status::RolledBack => Exit::RolledBack,
-                // Skipped because trueup was told to stop: not done is not converged.
+                Status::Skipped if self.stopped => Exit::Stopped,
                 Status::Skipped | Status::Failed => Exit::Failed,
             });
-            if !row.owed.is_empty() && row.status == Status::Right {
-                exit = exit.and(Exit::Pending);
+            if !row.owed.is_empty() && matches!(row.status, Status::Right | Status::Changed) {
+                exit = exit.and(match self.stopped {
+                    true => Exit::Stopped,
+                    false => Exit::Pending,
+                });
             }
         }
         exit
@@ -327,7 +337,10 @@ fn row_of(entry: apply::Done, catalog: &Catalog) -> Row {
             row.hint = failure.hint;
         }
         apply::Result::Failed(change, failure) => {
-            row.status = Status::Failed;
+            row.status = match failure.stopped {
+                true => Status::Skipped,
+                false => Status::Failed,
+            };
             row.change = change;
             row.why = Some(failure.message);
             row.hint = failure.hint;

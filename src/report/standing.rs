@@ -14,12 +14,12 @@ pub enum AppState {
     Converged,
     /// A pass has something to do about it, or something is owed.
     Pending,
-    /// As wanted when the store last answered.
-    Stale,
     /// For a slot, a canary or the end of a pin.
     Waiting,
     /// An operator froze it in the manifest.
     Held,
+    /// As wanted when the store last answered.
+    Stale,
     /// What is wanted failed its health gate, and the release before is back or stays.
     RolledBack,
     /// The manifest in the store is not taken; the last good one is in force.
@@ -48,6 +48,7 @@ pub(super) fn of_app<'r>(
     rows: impl Iterator<Item = &'r Row>,
     stale: Option<&str>,
     refused: Option<&str>,
+    stopped: bool,
 ) -> (AppState, Option<String>) {
     let mut worst = (AppState::Converged, None);
     let mut add = |state, why: Option<String>| {
@@ -60,6 +61,7 @@ pub(super) fn of_app<'r>(
     for row in rows {
         let why = || Some(line(row));
         match row.status {
+            Status::Skipped if stopped => add(AppState::Pending, why()),
             Status::Failed | Status::Skipped => add(AppState::Failed, why()),
             Status::RolledBack => add(AppState::RolledBack, why()),
             Status::Waiting if app.held.is_some() && app.held == row.why => {
@@ -111,6 +113,7 @@ impl Report {
             Exit::Pending => {
                 matches!(row.status, Status::Pending | Status::Unknown) || !row.owed.is_empty()
             }
+            Exit::Stopped => row.status == Status::Skipped || !row.owed.is_empty(),
             _ => false,
         };
         let mut rows: Vec<&Row> = self.resources.iter().filter(deciding).collect();
@@ -205,16 +208,16 @@ mod tests {
             ),
         ];
         for (rows, state, why) in cases {
-            let (found, said) = of_app(&app(Some(held)), rows.iter(), None, None);
+            let (found, said) = of_app(&app(Some(held)), rows.iter(), None, None, false);
             assert_eq!((found, said.as_deref()), (state, why));
         }
         let none = || [].iter();
         assert_eq!(
-            of_app(&app(None), none(), Some("down"), None),
+            of_app(&app(None), none(), Some("down"), None, false),
             (AppState::Stale, Some("down".into()))
         );
         assert_eq!(
-            of_app(&app(None), none(), None, Some("bad\nline two")),
+            of_app(&app(None), none(), None, Some("bad\nline two"), false),
             (AppState::Refused, Some("bad".into()))
         );
     }

@@ -24,6 +24,7 @@ pub(super) fn report(rows: Vec<Row>) -> Report {
         desired: &desired,
         apps: BTreeMap::new(),
         notes: Vec::new(),
+        stopped: false,
     };
     Report::new(heading, rows, 3, None)
 }
@@ -47,6 +48,30 @@ fn every_end_has_its_own_outcome_and_the_worst_one_counts() {
     for (rows, expected) in cases {
         assert_eq!(report(rows).outcome, expected);
     }
+}
+
+#[test]
+fn a_pass_that_was_told_to_stop_has_not_failed_unless_something_did() {
+    let stopped = |rows| {
+        let report = Report {
+            stopped: true,
+            ..report(rows)
+        };
+        report.verdict()
+    };
+    let owing = || Row {
+        owed: vec![Debt {
+            duty: Duty::Restart,
+            causes: vec!["code".into()],
+        }],
+        ..row(Status::Changed)
+    };
+    assert_eq!(stopped(vec![row(Status::Changed)]), Exit::Converged);
+    assert_eq!(stopped(vec![row(Status::Skipped)]), Exit::Stopped);
+    assert_eq!(stopped(vec![owing()]), Exit::Stopped);
+    assert_eq!(report(vec![owing()]).outcome, Exit::Pending);
+    let failed = vec![row(Status::Skipped), row(Status::Failed)];
+    assert_eq!(stopped(failed), Exit::Failed);
 }
 
 #[test]

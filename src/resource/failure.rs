@@ -14,6 +14,8 @@ pub struct Failure {
     pub not_yet: bool,
     /// The user who runs trueup may not look there. Root never gets this.
     pub denied: bool,
+    /// Nothing went wrong: trueup was told to stop, and goes on in the next pass.
+    pub stopped: bool,
 }
 
 impl Failure {
@@ -23,6 +25,15 @@ impl Failure {
             hint: None,
             not_yet: false,
             denied: false,
+            stopped: false,
+        }
+    }
+
+    /// Trueup was told to stop.
+    pub fn stopped() -> Failure {
+        Failure {
+            stopped: true,
+            ..Failure::new("stopped on request; goes on in the next pass")
         }
     }
 

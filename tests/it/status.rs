@@ -189,8 +189,51 @@ fn metrics_are_written_where_the_settings_say_and_a_folder_that_is_gone_fails_no
     assert_eq!(host.converge().code, 78);
     assert!(file().contains("\ntrueup_last_pass_outcome{outcome=\"bad_input\"} 1\n"));
     assert!(!file().contains(converged));
+    host.role("resources:\n  - directory: {path: /srv}\n");
+    host.converged();
+    assert!(file().contains(converged));
     host.write("/etc/trueup/node.yml", &node.replace("/var/lib", "var/lib"));
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
+    assert!(file().contains("\ntrueup_last_pass_outcome{outcome=\"bad_input\"} 1\n"));
+    assert!(file().contains("\ntrueup_last_good_pass_timestamp_seconds "));
     assert!(ran.err.contains("node.yml:4:10: metrics.textfile"), "{ran}");
+}
+
+#[test]
+fn a_pass_that_cannot_be_made_at_all_is_not_called_converged() {
+    let host = Sandbox::of("  - directory: {path: /srv}\n");
+    host.converged();
+    assert_eq!(host.run(&["status"]).code, 0);
+    // A new manifest comes, and there is no way to keep it.
+    let kept = host.at("/var/lib/trueup/manifest.yml");
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::create_dir_all(kept.join("in the way")).unwrap();
+    host.manifest("production: {}\ngeneration: 7\n");
+    let ran = host.converge();
+    assert_eq!(ran.code, 1, "{ran}");
+    let status = host.run(&["status"]);
+    assert_eq!(status.code, 1, "{status}");
+    assert!(status.out.contains("manifest.yml"), "{status}");
+    std::fs::remove_dir_all(&kept).unwrap();
+    host.converged();
+    assert_eq!(host.run(&["status"]).code, 0);
+    // That all is well again is news.
+    let history = host.run(&["history"]);
+    let first = history.out.lines().nth(1).unwrap_or_default();
+    assert!(first.contains("converged"), "{history}");
+}
+
+#[test]
+fn a_pass_for_one_resource_says_nothing_about_the_host() {
+    let host = Sandbox::of(
+        "  - directory: {path: /srv}\n  - command: {id: never, run: \"false\", creates: /srv/never}\n",
+    );
+    assert_eq!(host.converge().code, 1);
+    let only = host.run(&["converge", "--only", "directory:/srv"]);
+    assert_eq!(only.code, 0, "{only}");
+    let status = host.run(&["status", "--json"]);
+    assert_eq!(status.code, 1, "{status}");
+    assert_eq!(status.json()["last_pass"]["outcome"], "failed");
+    assert_eq!(status.json()["last_pass"]["good"], serde_json::Value::Null);
 }

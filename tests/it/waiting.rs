@@ -133,3 +133,31 @@ fn a_hold_is_kept_until_it_expires_and_gone_over_only_with_force() {
     app.converge(0);
     assert_eq!(app.running(), three);
 }
+
+#[test]
+fn a_pass_that_is_told_to_stop_has_not_failed_and_nobody_is_told_that_it_did() {
+    let slow = "      steps: [{run: 'cd ../../shared; while [ -e hold ]; do touch begun; sleep .02; done'}]\n      hooks:";
+    let app = App::new(&ROLE.replacen("      hooks:", slow, 1));
+    let one = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let host = &app.sandbox;
+    let before = host.read("/run/trueup/last.json");
+    host.write("/srv/shop/shared/hold", "");
+    let two = app.want(GOOD, "200", "page two");
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let pass = begin(host, &["converge"], "ana");
+        let begun = host.at("/srv/shop/shared/begun");
+        assert!(wait_until(|| begun.exists()), "it did not begin");
+        kill(Pid::from_raw(pass.id().cast_signed()), signal).unwrap();
+        let ended = Ran::of(&pass.wait_with_output().unwrap(), host);
+        assert_eq!(ended.code, 143, "{signal}: {ended}");
+        assert!(ended.out.contains("stopped"), "{ended}");
+        assert_eq!(app.running(), one);
+        assert_eq!(host.read("/run/trueup/last.json"), before);
+        assert!(!host.at("/run/motd.d/trueup").exists());
+        std::fs::remove_file(&begun).unwrap();
+    }
+    std::fs::remove_file(host.at("/srv/shop/shared/hold")).unwrap();
+    app.converge(0);
+    assert_eq!(app.running(), two);
+}

@@ -110,13 +110,9 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
         )
     });
     let outcome = report.outcome.and(remembered.unwrap_or(Exit::Converged));
-    let why = if report.outcome == outcome {
-        report.why()
-    } else {
-        let newest = history.newest();
-        newest
-            .filter(|kept| kept.outcome == outcome)
-            .and_then(|kept| kept.why())
+    let why = match report.outcome == outcome {
+        true => report.why(),
+        false => last.as_ref().and_then(|last| last.why.clone()),
     };
     let stale = last
         .as_ref()

@@ -10,7 +10,7 @@ use crate::ports::exec::ExecError;
 use crate::ports::http::HttpError;
 use crate::ports::patience::GivenUp;
 use crate::release::repo::Server;
-use crate::release::stopped;
+
 use crate::resource::Failure;
 
 const RESOLVE: &str = "its name cannot be resolved: look at the address and at this host's DNS";
@@ -44,7 +44,7 @@ impl Fetch<'_> {
         let repo = &self.d.spec.repo;
         let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
         match trouble {
-            Trouble::GivenUp(GivenUp::Stopped) => stopped(),
+            Trouble::GivenUp(GivenUp::Stopped) => Failure::stopped(),
             Trouble::GivenUp(GivenUp::Late(_)) => self.too_slow(),
             Trouble::GivenUp(GivenUp::Silent(limit)) => failure(&format!(
                 "the server was silent for {} s",

@@ -207,7 +207,7 @@ fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
     if Release::trial(spec, &Release::inspect(spec, host)?).is_some() {
         match Release::prove(spec, host, &mut || Ok(()))? {
             Verdict::Proven => confirm(spec, host)?,
-            Verdict::Stopped => return Err(stopped()),
+            Verdict::Stopped => return Err(Failure::stopped()),
             Verdict::Failed(why) => {
                 put_back(spec, host, &why)?;
                 return Err(why);

@@ -102,6 +102,21 @@ fn a_release_that_is_not_built_in_time_is_given_up() {
 }
 
 #[test]
+fn what_was_built_in_time_is_migrated_and_activated_however_long_that_takes() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let rest = |end: &str| {
+        format!(
+            "build_deadline: 2s\nmigrate: {{run: 'sleep 2.2; echo migrated >> ../../shared/ran; {end}'}}\nhooks: {{before_activate: [{{run: 'echo told >> ../../shared/ran'}}]}}\n"
+        )
+    };
+    let failure = pass(&bench.spec(&sha, &rest("false")), &bench.host()).unwrap_err();
+    assert!(failure.message.starts_with("step `migrate`"), "{failure}");
+    done(&bench.spec(&sha, &rest("true")), &bench.host());
+    assert_eq!(bench.read("shared/ran"), "migrated\nmigrated\ntold\n");
+}
+
+#[test]
 fn the_next_sha_is_built_ahead_and_activated_without_building() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));

@@ -114,7 +114,7 @@ impl From<RootError> for Trouble {
 impl<E: Into<Trouble>> From<Halt<E>> for Trouble {
     fn from(halt: Halt<E>) -> Trouble {
         match halt {
-            Halt::Stopped => Trouble::Other(super::stopped()),
+            Halt::Stopped => Trouble::Other(Failure::stopped()),
             Halt::Failed(error) => error.into(),
         }
     }

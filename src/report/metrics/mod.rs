@@ -21,7 +21,8 @@ const NAME: &str = "trueup.prom";
 
 /// What there is to tell of a pass.
 pub struct Pass<'a> {
-    pub environment: &'a str,
+    /// `None`: not even the settings could be taken.
+    pub environment: Option<&'a str>,
     pub started: Timestamp,
     pub took: Duration,
     pub outcome: Exit,
@@ -81,7 +82,10 @@ fn metrics(pass: &Pass<'_>) -> Vec<Metric> {
             values: vec![(
                 vec![
                     ("version", env!("CARGO_PKG_VERSION").into()),
-                    ("environment", pass.environment.to_owned()),
+                    (
+                        "environment",
+                        pass.environment.unwrap_or_default().to_owned(),
+                    ),
                 ],
                 1.0,
             )],
@@ -214,9 +218,9 @@ const PASSES: &[Exit] = &[
 const STATES: &[AppState] = &[
     AppState::Converged,
     AppState::Pending,
-    AppState::Stale,
     AppState::Waiting,
     AppState::Held,
+    AppState::Stale,
     AppState::RolledBack,
     AppState::Refused,
     AppState::Failed,

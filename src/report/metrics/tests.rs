@@ -68,6 +68,8 @@ fn last() -> Last {
         version: 1,
         started: "2026-11-21T04:43:01Z".parse().unwrap(),
         took_ms: 7,
+        why: None,
+        textfile: None,
         outcome: Exit::Converged,
         store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
         good: None,
@@ -88,7 +90,7 @@ fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
     }];
     let last = last();
     let pass = Pass {
-        environment: "production",
+        environment: Some("production"),
         started: "2026-11-21T04:43:01.123Z".parse().unwrap(),
         took: Duration::from_millis(1234),
         outcome: Exit::Failed,
@@ -129,7 +131,7 @@ fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
 #[test]
 fn a_pass_that_could_not_be_made_is_told_and_claims_nothing_else() {
     let pass = Pass {
-        environment: "production",
+        environment: Some("production"),
         started: Timestamp::UNIX_EPOCH,
         took: Duration::ZERO,
         outcome: Exit::BadInput,
