@@ -178,24 +178,28 @@ impl<'a> History<'a> {
             && lasting(&newest) == report.resources
     }
 
-    /// Kept reports, newest first. One that cannot be read is left out.
+    /// Kept reports, newest first. One that is broken is left out.
     pub fn list(&self) -> Result<Vec<Report>, RootError> {
-        Ok(self.kept()?.collect())
+        self.kept()?.collect()
     }
 
     /// The newest kept report: what the last pass that had something new to say said.
     pub fn newest(&self) -> Option<Report> {
-        self.kept().ok()?.next()
+        self.kept().ok()?.next()?.ok()
     }
 
     /// The same, each read when it is asked for.
-    fn kept(&self) -> Result<impl Iterator<Item = Report>, RootError> {
+    fn kept(&self) -> Result<impl Iterator<Item = Result<Report, RootError>>, RootError> {
         let folder = self.host.state("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
         Ok(names.into_iter().rev().filter_map(move |name| {
-            let body = self.host.root.read(&folder.join(name), MAX_REPORT).ok()??;
+            let body = match self.host.root.read(&folder.join(name), MAX_REPORT) {
+                Ok(body) => body?,
+                Err(error) if error.is_denied() => return Some(Err(error)),
+                Err(_) => return None,
+            };
             let report: Report = serde_json::from_slice(&body).ok()?;
-            (report.version == VERSION).then_some(report)
+            (report.version == VERSION).then_some(Ok(report))
         }))
     }
 

@@ -57,6 +57,8 @@ for n in 1 2; do
   echo "$said" | tail -n 3 | sed 's/^/    /'
   has "no room for records: it says so" "No space left" "$said"
 done
+code "no room for records: for status the host is not converged" 1 on web trueup status
+has "no room for records: for that reason" "No space left" "$said"
 unharmed "no room for records"
 free_up /var/lib/trueup
 check "with room again it deploys" on web trueup converge --force
