@@ -41,6 +41,7 @@ fn sections() -> Vec<(&'static str, &'static str, String)> {
         ("kinds.md", "types", types(&kinds)),
         ("roles.md", "keys", fields(&role)),
         ("exit-codes.md", "codes", codes()),
+        ("monitoring.md", "metrics", metrics()),
         ("cli.md", "commands", commands::all()),
     ]
 }
@@ -70,6 +71,15 @@ fn codes() -> String {
         let word = serde_json::to_value(exit).unwrap();
         let word = word.as_str().unwrap();
         writeln!(table, "| {} | `{word}` | {meaning} |", exit.code()).unwrap();
+    }
+    table
+}
+
+fn metrics() -> String {
+    let mut table = String::from("| metric | labels | |\n| --- | --- | --- |\n");
+    for (name, labels, help) in crate::report::metrics::tests::all() {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(table, "| `{name}` | {} | {help} |", labels.join(", ")).unwrap();
     }
     table
 }

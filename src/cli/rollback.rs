@@ -92,6 +92,8 @@ pub(super) fn go(
     let outcome = match (report.outcome, is_there) {
         // It waits for somebody to end the pin, as was asked for.
         (Exit::Waiting, true) if pinned.is_some() => Exit::Converged,
+        // What the manifest wants, and whether it can be had, does not matter to what was asked for.
+        (Exit::Stale | Exit::BadInput, true) => Exit::Converged,
         // The manifest was changed between the look and the pass.
         (Exit::Converged, false) => Exit::Failed,
         (outcome, _) => outcome,

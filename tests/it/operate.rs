@@ -389,6 +389,22 @@ fn a_rollback_to_what_cannot_be_is_refused_and_changes_nothing() {
     let back = app.current();
     app.converge(3);
     assert_eq!(app.current(), back);
+    // It is done whether the store answers or not, and whatever is in it.
+    let short = |link: &'_ str| link.rsplit('/').next().unwrap().to_owned();
+    app.sandbox.manifest("production: [\n");
+    command(
+        &app,
+        &["rollback", "shop", "--to", &short(&active), "--force"],
+        0,
+    );
+    assert_eq!(app.current(), active);
+    std::fs::rename(&app.sandbox.store, app.sandbox.beside("gone")).unwrap();
+    command(
+        &app,
+        &["rollback", "shop", "--to", &short(&back), "--force"],
+        0,
+    );
+    assert_eq!(app.current(), back);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! host writes nothing otherwise. It is replaced whole, so that the collector never reads half of one.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Write;
 use std::path::Path;

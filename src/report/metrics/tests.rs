@@ -76,8 +76,7 @@ fn last() -> Last {
     }
 }
 
-#[test]
-fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
+fn failed() -> Report {
     let mut report = report(vec![row(Status::Failed)]);
     report.apps = vec![App {
         app: "shop".into(),
@@ -88,7 +87,33 @@ fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
         state: AppState::Failed,
         why: None,
     }];
-    let last = last();
+    report
+}
+
+/// Every metric with its labels and what it is, for the reference.
+pub fn all() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
+    let (report, last) = (failed(), last());
+    let pass = Pass {
+        environment: None,
+        started: last.started,
+        took: Duration::ZERO,
+        outcome: Exit::Failed,
+        last: Some(&last),
+        report: Some(&report),
+    };
+    let labels = |metric: &Metric| {
+        let first = metric.values.first();
+        let labels = first.into_iter().flat_map(|(labels, _)| labels);
+        labels.map(|(name, _)| *name).collect()
+    };
+    let all = metrics(&pass).into_iter();
+    all.map(|metric| (metric.name, labels(&metric), metric.help))
+        .collect()
+}
+
+#[test]
+fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
+    let (report, last) = (failed(), last());
     let pass = Pass {
         environment: Some("production"),
         started: "2026-11-21T04:43:01.123Z".parse().unwrap(),

@@ -126,8 +126,8 @@ on web sh -c 'rm /etc/systemd/system/puma-shop.service; systemctl daemon-reload;
 code "without it all is well" 0 on web trueup converge
 
 git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
-sed -i '1i Thread.new { sleep 4; warn "out of memory"; exit! }' "$SCRATCH/clone/config.ru"
-git -C "$SCRATCH/clone" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Live for four seconds"
+sed -i '1i Thread.new { sleep 30; warn "out of memory"; exit! }' "$SCRATCH/clone/config.ru"
+git -C "$SCRATCH/clone" -c user.name=Ana -c user.email=ana@shop.invalid commit -qam "Live for half a minute"
 git -C "$SCRATCH/clone" push -q origin HEAD:main
 on git rm -rf /srv/git/shop.git
 lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
@@ -135,7 +135,7 @@ on git chown -R git: /srv/git/shop.git
 check "a version is published that is well at first" publish "$(git -C "$SCRATCH/clone" rev-parse HEAD)"
 check "its gate lets it pass" on web trueup converge
 tells_of_it() { code=0; said=$(on web trueup converge 2>&1) || code=$?; [[ $code = 1 && $said == *"keeps dying"* ]]; }
-wait_for 30 "it dies again and again, and then passes fail because of it" tells_of_it
+wait_for 120 "it dies again and again, and then passes fail because of it" tells_of_it
 said=$(on web trueup status 2>&1 ||:)
 has "status says so too" "keeps dying" "$said"
 check "v2 is published again" publish "${sha[v2]}"
