@@ -32,7 +32,8 @@ apps:
 END
 on web sh -c 'rm -r /usr/bin/trueup /usr/share/trueup
   mkdir -p /root/later/node.d; sed -i "s/git@git:/git@$0:/" /etc/trueup/node.yml
-  mv /etc/trueup/node.yml /root/later/node.d/host.yml; mv /etc/trueup/deploy_key /root/later/; rmdir /etc/trueup' "$git_address"
+  mv /etc/trueup/node.yml /root/later/node.d/host.yml; mv /etc/trueup/deploy_key /root/later/; rmdir /etc/trueup
+  mkdir /srv/metrics; echo "metrics: {textfile: /srv/metrics}" >/root/later/node.d/metrics.yml' "$git_address"
 lab cp "$SCRATCH/trueup-1.0.rpm" web:/root/trueup-1.0.rpm
 lab cp "$SCRATCH/trueup-1.1.rpm" web:/root/trueup-1.1.rpm
 check "v1 is published" publish "${sha[v1]}" --create
@@ -48,6 +49,9 @@ check "its folder for what is running is there" on web test -d /run/trueup
 
 #### Configured
 on web cp -r /root/later/. /etc/trueup/
+# More often than it is shipped.
+write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
+on web systemctl daemon-reload
 check "the timer is started" on web systemctl enable --now trueup.timer
 wait_for 60 "its first pass makes the host an app server" page_says web "version v1"
 wait_for 10 "and ends well" ended_well
@@ -84,7 +88,17 @@ wait $removal || fail "the package is removed" "$(cat "$SCRATCH/removal")"
 page_says web "version v3" || fail "with v3 in service" "$(page web)"
 code "the timer is gone" 4 on web systemctl status trueup.timer
 same "programs, roles and units are gone" "" "$(on web sh -c 'ls -d /usr/bin/trueup /usr/share/trueup /run/trueup /usr/lib/systemd/system/trueup.* 2>/dev/null' ||:)"
-same "settings and records stay" "deploy_key host.yml mirrors" \
+same "settings and records stay" "deploy_key host.yml metrics.yml mirrors" \
   "$(on web sh -c 'cd /etc/trueup; ls -d deploy_key; ls node.d; cd /var/lib/trueup; ls -d mirrors' | xargs)"
 check "the app starts again without trueup" on web systemctl restart puma-shop nginx
 wait_for 20 "and serves" page_says web "version v3"
+
+#### What it said to others goes with it
+check "the package is installed again" rpm -i --nodeps /root/trueup-1.1.rpm
+same "a configured host goes on by itself" "active enabled" "$(timer)"
+check "a sha is published that nobody has" publish "$(printf '%040d' 1)"
+code "a pass fails" 1 on web trueup converge
+same "whoever logs in and monitoring are told" "/run/motd.d/trueup /srv/metrics/trueup.prom" \
+  "$(on web sh -c 'ls /run/motd.d/trueup /srv/metrics/trueup.prom' | xargs)"
+check "the package is removed" rpm -e trueup
+same "and so is that" "" "$(on web sh -c 'ls -d /run/motd.d/trueup /srv/metrics/trueup.prom 2>/dev/null' ||:)"
