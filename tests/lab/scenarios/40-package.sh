@@ -1,6 +1,7 @@
 #!/bin/bash
 # 40-package: the .deb does nothing until configured, leaves a running pass alone, and goes without the apps
 # timeout: 240
+# packages: needrestart
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
@@ -33,7 +34,11 @@ apps:
 END
 # Only the package is to be there.
 on web rm -rf /usr/bin/trueup /usr/share/trueup
-on web sh -c 'mkdir /root/later; mv /etc/trueup/* /root/later/; rmdir /etc/trueup'
+on web sh -c 'mkdir /root/later /srv/metrics; mv /etc/trueup/* /root/later/; rmdir /etc/trueup
+  echo "metrics: {textfile: /srv/metrics}" >>/root/later/node.yml'
+# After each run of apt, needrestart restarts services whose program or libraries were replaced: by itself, as on Ubuntu.
+# shellcheck disable=SC2016  # Perl
+write web:/etc/needrestart/conf.d/lab.conf <<<'$nrconf{restart} = q(a); $nrconf{kernelhints} = 0;'
 lab cp "$first" web:/root/trueup_1.0-1_amd64.deb
 lab cp "$second" web:/root/trueup_1.1-1_amd64.deb
 check "v1 is published" publish "${sha[v1]}" --create
@@ -44,7 +49,8 @@ code "it is installed with apt" 0 apt install /root/trueup_1.0-1_amd64.deb
 has "and says what is next" "sudo trueup init" "$said"
 same "everything it brought is its own" "" "$(files | grep -v -e /trueup -e _trueup -e /usr/share/man/man1/)"
 same "dpkg finds nothing changed" "" "$(on web dpkg --verify trueup)"
-same "node.yml is a conffile" "/etc/trueup/node.yml" "$(on web cat /var/lib/dpkg/info/trueup.conffiles)"
+same "what people change is a conffile" "/etc/needrestart/conf.d/trueup.conf /etc/trueup/node.yml" \
+  "$(on web sort /var/lib/dpkg/info/trueup.conffiles | xargs)"
 code "the timer is off" 3 on web systemctl is-active trueup.timer
 same "at boot, too" disabled "$(on web systemctl is-enabled trueup.timer || :)"
 code "a pass changes nothing" 78 on web trueup converge
@@ -86,6 +92,7 @@ check "the package is upgraded meanwhile" apt install /root/trueup_1.1-1_amd64.d
 same "to the new version" 1.1-1 "$(on web dpkg-query -W -f '${Version}' trueup)"
 same "the pass is the same one, and still at it" "$pass activating" "$(shown web trueup MainPID) $(shown web trueup ActiveState)"
 same "the timer is armed" active "$(timer)"
+has "though needrestart finds that its program was replaced" "uses obsolete binary /usr/bin/trueup" "$(on web needrestart -v -r l -l 2>&1)"
 # From here on more often than it is shipped.
 write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
 on web sh -c 'systemctl daemon-reload; systemctl restart trueup.timer'
@@ -130,8 +137,11 @@ same "with the same processes" "$puma $nginx" "$(shown web puma-shop InvocationI
 same "its settings stay" "deploy_key node.d node.yml node.yml.dpkg-dist" "$(on web sh -c 'cd /etc/trueup; echo *')"
 check "the package is installed again" apt install /root/trueup_1.1-1_amd64.deb
 same "a configured host goes on by itself" "active enabled" "$(timer) $(on web systemctl is-enabled trueup.timer)"
+check "a sha is published that nobody has" publish "$(printf '%040d' 1)"
+told() { on web ls /run/motd.d/trueup /srv/metrics/trueup.prom; }
+wait_for 30 "whoever logs in and monitoring are told that it fails" told
 check "the package is purged" apt purge trueup
-same "nothing of it is left" "" "$(on web sh -c 'ls -d /etc/trueup /var/lib/trueup /var/log/trueup /run/trueup /usr/share/trueup /usr/bin/trueup /etc/systemd/system/*/trueup* 2>/dev/null' || :)"
+same "nothing of it is left" "" "$(on web sh -c 'ls -d /run/motd.d/trueup /srv/metrics/trueup.prom /etc/needrestart/conf.d/trueup* /etc/trueup /var/lib/trueup /var/log/trueup /run/trueup /usr/share/trueup /usr/bin/trueup /etc/systemd/system/*/trueup* 2>/dev/null' || :)"
 page_says web "version v3" || fail "the app serves" "$(page web)"
 same "and all its releases stay" 3 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
 check "it starts again without trueup" on web systemctl restart puma-shop nginx
@@ -141,5 +151,5 @@ wait_for 20 "and serves" page_says web "version v3"
 rpm=$("$tests/../packaging/build" rpm --binary /bin/true --fast 2>"$SCRATCH/package.log") || fail "an .rpm is built" "$(cat "$SCRATCH/package.log")"
 in_rpm() { rpm -qlp "$rpm" | sed 's,/zsh/site-functions/,/zsh/vendor-completions/,; s,licenses/trueup/LICENSE,doc/trueup/copyright,' | sort; }
 same "the .rpm holds what the .deb holds" "$(dpkg-deb -c "$first" | sed -n 's,^-.* \./,/,p' | sed 's,\.gz$,,' | sort)" "$(in_rpm)"
-same "its node.yml is kept on upgrades" "/etc/trueup/node.yml" "$(rpm -qcp "$rpm")"
+same "what people change is kept on upgrades" "/etc/needrestart/conf.d/trueup.conf /etc/trueup/node.yml" "$(rpm -qcp "$rpm" | xargs)"
 has "and its scripts are the .rpm's own" "systemctl --quiet disable --now trueup.timer" "$(rpm -qp --scripts "$rpm")"
