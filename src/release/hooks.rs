@@ -92,7 +92,8 @@ fn all(attempt: &mut Attempt<'_, '_>, when: When, word: &str, stage: Stage) -> R
             Some(name) => format!("{hook} {name}"),
             None => format!("{hook} {}", i + 1),
         };
-        let task = Task::of(spec, name, stage, step);
+        let mut task = Task::of(spec, name, stage, step);
+        task.may_stop = stage < Stage::Migrate;
         run::run(attempt.d, &attempt.name, &task)?;
     }
     Ok(())

@@ -34,7 +34,7 @@ pub(super) struct Task<'a> {
     /// What it makes in the release.
     pub outputs: &'a [PathBuf],
     /// Whether it may be killed when trueup is asked to stop: what it makes is used by nobody yet, and
-    /// it begins again in the next pass. A migration and a hook touch what is in use.
+    /// it begins again in the next pass. A migration, and a hook from there on, touch what is in use.
     pub may_stop: bool,
 }
 
