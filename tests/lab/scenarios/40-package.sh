@@ -93,12 +93,18 @@ same "to the new version" 1.1-1 "$(on web dpkg-query -W -f '${Version}' trueup)"
 same "the pass is the same one, and still at it" "$pass activating" "$(shown web trueup MainPID) $(shown web trueup ActiveState)"
 same "the timer is armed" active "$(timer)"
 has "though needrestart finds that its program was replaced" "uses obsolete binary /usr/bin/trueup" "$(on web needrestart -v -r l -l 2>&1)"
+# What somebody types who changed the settings.
+reloaded() { on web systemctl reload-or-restart trueup >"$SCRATCH/reload" 2>&1; }
+reloaded & reload=$!
+wait_for 10 "a reload-or-restart waits for the pass" on web pgrep -x systemctl
+same "and does not end it" "$pass activating" "$(shown web trueup MainPID) $(shown web trueup ActiveState)"
 # From here on more often than it is shipped.
 write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
 on web sh -c 'systemctl daemon-reload; systemctl restart trueup.timer'
 on web rm /run/hold-builds
 wait_for 30 "it deploys v2" page_says web "version v2"
 wait_for 10 "and ends well" ended_well
+wait $reload || fail "so does the reload-or-restart" "$(cat "$SCRATCH/reload")"
 same "in one release" 2 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
 journal=$(on web journalctl -q -o cat -u trueup.service)
 wait_for 60 "the timer comes again" another_pass "$(shown web trueup InvocationID)"
@@ -117,6 +123,13 @@ same "the timer still runs" active "$(timer)"
 
 # --- An operator who stopped the timer on purpose
 check "an operator stops the timer" on web systemctl stop trueup.timer
+wait_for 20 "no pass is running" ended_well
+before=$(shown web trueup InvocationID)
+check "he can have a pass by reload-or-restart" on web systemctl reload-or-restart trueup
+differs "which makes one" "$before" "$(shown web trueup InvocationID)"
+before=$(shown web trueup InvocationID)
+check "and by restart" on web systemctl restart trueup
+differs "which makes one" "$before" "$(shown web trueup InvocationID)"
 check "the package is installed again" apt install --reinstall /root/trueup_1.1-1_amd64.deb
 code "the timer stays stopped" 3 timer
 
