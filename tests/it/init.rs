@@ -283,3 +283,34 @@ fn static_files_need_no_port_and_a_command_does() {
     let ran = init(&[]);
     assert_eq!(ran.code, 0, "{ran}");
 }
+
+#[test]
+fn settings_with_secrets_and_those_that_were_closed_before_are_for_root_alone() {
+    let written = |more: &[&str], before: u32| {
+        let fresh = Fresh::new();
+        let (node, url) = ("/etc/trueup/node.yml", fresh.host.beside("url"));
+        fs::write(&url, "plain words\n").unwrap();
+        fs::set_permissions(fresh.host.at(node), fs::Permissions::from_mode(before)).unwrap();
+        let file = format!("@{}", url.display());
+        let more: Vec<String> = more
+            .iter()
+            .map(|word| word.replace("@FILE", &file))
+            .collect();
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let ran = fresh.init(&[&["--unchecked"], &more[..]].concat());
+        assert_eq!(ran.code, 0, "{ran}");
+        mode(&fresh.host, node)
+    };
+    assert_eq!(written(&[], 0o644), 0o644);
+    for secret in [
+        &["--set", "apps.shop.env.ADDRESS=@FILE"][..],
+        &["--set", "apps.shop.env.RAILS_MASTER_KEY=0f"],
+        &["--set", "apps.shop.env.DATABASE_URL=postgres://u:p@db/shop"],
+        &["--app", "shop=https://user:TOKEN@host.example/shop.git"],
+    ] {
+        assert_eq!(written(secret, 0o644), 0o600, "{secret:?}");
+    }
+    assert_eq!(written(&[], 0o600), 0o600);
+    assert_eq!(written(&[], 0o640), 0o640);
+    assert_eq!(written(&["--force"], 0o600), 0o600);
+}

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::secrets;
 use crate::cli::args::InitArgs;
 use crate::ports::root::Root;
 use crate::ports::store::StoreSettings;
@@ -22,6 +23,8 @@ pub(super) struct Answers {
     pub store: Map<String, Value>,
     pub manifest: Option<String>,
     pub attributes: Map<String, Value>,
+    /// A value was read from a file, by `@FILE`.
+    from_file: bool,
 }
 
 impl Answers {
@@ -67,6 +70,7 @@ impl Answers {
                 return Err(Problem::new(format!("--set: `{key}` is no key"))
                     .hint("keys are dotted, from the parameter inwards: `apps.shop.port`"));
             }
+            answers.from_file |= value.starts_with('@');
             answers.set(&path, value_of(key, value)?, "--set")?;
         }
         Ok(answers)
@@ -121,15 +125,10 @@ impl Answers {
         settings
     }
 
-    /// Whether something in the attributes is nobody else's business.
+    /// Whether something in them is nobody else's business. What came from a file did so for a reason.
     pub fn has_secrets(&self) -> bool {
-        fn secret((key, value): (&String, &Value)) -> bool {
-            let key = key.to_lowercase();
-            let words = ["secret", "password", "token", "private_key", "credential"];
-            words.iter().any(|word| key.contains(word))
-                || value.as_object().is_some_and(|map| map.iter().any(secret))
-        }
-        self.attributes.iter().any(secret)
+        let all = [&self.attributes, &self.store, &self.tags];
+        self.from_file || all.iter().any(|map| secrets::within(&json!(map)))
     }
 
     fn set(&mut self, path: &[&str], value: Value, option: &str) -> Result<(), Problem> {

@@ -4,6 +4,7 @@ mod answers;
 mod ask;
 mod credentials;
 mod ports;
+mod secrets;
 mod text;
 mod timer;
 
@@ -19,7 +20,7 @@ use crate::checks::{self, Check, Verdict};
 use crate::exit::Exit;
 use crate::pass::{PassError, Places, Session};
 use crate::ports::exec::StopFlag;
-use crate::ports::root::{Attrs, Root};
+use crate::ports::root::{Attrs, FileKind, Meta, Root};
 use crate::problem::Problem;
 use crate::release;
 use crate::role::{self, List};
@@ -272,18 +273,17 @@ impl Work<'_> {
         }
         let key = self.args.deploy_key.as_ref().map(|_| KEY);
         let body = self.text(answers, key);
-        // Whoever may log in may look how the host stands, but for secrets.
-        let mode = if answers.has_secrets() { 0o600 } else { 0o644 };
-        let before = real.read(config, 1 << 20)?;
-        if let Some(before) = before.filter(|_| self.args.force) {
+        let before = real.read_with_meta(config, 1 << 20)?;
+        let attrs = attrs(answers, before.as_ref().map(|(meta, _)| meta));
+        if let Some((_, before)) = before.filter(|_| self.args.force) {
             let old = config.with_extension("yml.old");
             real.replace(&old, &before, &Attrs::mode(0o600))?;
             self.written.push(old.display().to_string());
         }
-        real.replace(config, body.as_bytes(), &Attrs::mode(mode))?;
-        let secret = match mode {
-            0o600 => " (for root's eyes only: it holds secrets)",
-            _ => "",
+        real.replace(config, body.as_bytes(), &attrs)?;
+        let secret = match answers.has_secrets() {
+            true => " (for root's eyes only: it holds secrets)",
+            false => "",
         };
         self.written.push(format!("{}{secret}", config.display()));
         Ok(())
@@ -336,6 +336,21 @@ impl Work<'_> {
             output.line("next: look with `trueup plan`, then `trueup converge`");
         }
         Ok(outcome)
+    }
+}
+
+/// Whoever may log in may look how the host stands, but for secrets, and unless somebody made the file
+/// before it stricter.
+fn attrs(answers: &Answers, before: Option<&Meta>) -> Attrs {
+    let usual = if answers.has_secrets() { 0o600 } else { 0o644 };
+    let Some(before) = before.filter(|before| before.kind == FileKind::File) else {
+        return Attrs::mode(usual);
+    };
+    let mode = usual & before.mode;
+    Attrs {
+        // Whose group it was may go on reading.
+        gid: (mode & 0o077 != usual & 0o077).then_some(before.gid),
+        ..Attrs::mode(mode)
     }
 }
 

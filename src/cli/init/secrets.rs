@@ -1,0 +1,126 @@
+//! What in the settings is nobody else's business. When in doubt it is: a file that only root may read
+//! costs little, and a key that everybody could read has to be changed everywhere.
+
+use serde_json::Value;
+
+/// Parts of keys whose values are secret, in small letters.
+const WORDS: [&str; 9] = [
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "token",
+    "credential",
+    "private",
+    "apikey",
+    "dsn",
+];
+
+/// Ends of keys whose values are secret: `RAILS_MASTER_KEY`, `db_pass`.
+const ENDS: [&str; 3] = ["_key", "_pass", "_pwd"];
+
+/// A key that ends like a secret and names a file.
+const NO_SECRETS: [&str; 1] = ["deploy_key"];
+
+/// Whether something in this, however deep, looks like a secret.
+pub(super) fn within(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| (is_key(key) && is_said(value)) || within(value)),
+        Value::Array(items) => items.iter().any(within),
+        Value::String(text) => is_text(text),
+        _ => false,
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    let key = key.to_lowercase().replace('-', "_");
+    !NO_SECRETS.contains(&key.as_str())
+        && (WORDS.iter().any(|word| key.contains(word))
+            || ENDS.iter().any(|end| key.ends_with(end)))
+}
+
+/// Switches and nothing at all are no secrets, whatever they are called.
+fn is_said(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(_))
+}
+
+fn is_text(text: &str) -> bool {
+    let small = text.to_lowercase();
+    small.contains("private key-----")
+        || small.contains("password=")
+        || small.contains("token=")
+        || text.split_whitespace().any(has_userinfo)
+}
+
+/// A URL with a password in it, or with anybody at all where that is how tokens are given:
+/// `https://TOKEN@host/`. Whom ssh logs in to is public.
+fn has_userinfo(word: &str) -> bool {
+    let Some((scheme, rest)) = word.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, _)) => match user.split_once(':') {
+            Some((_, password)) => !password.is_empty(),
+            None => is_web(scheme),
+        },
+        // A password with a slash in it: people write it, and what follows the colon is no port.
+        None => {
+            rest.contains('@')
+                && authority
+                    .split_once(':')
+                    .is_some_and(|(_, rest)| rest.contains(|c: char| !c.is_ascii_digit()))
+        }
+    }
+}
+
+fn is_web(scheme: &str) -> bool {
+    let scheme = scheme.to_lowercase();
+    scheme.ends_with("http") || scheme.ends_with("https")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_urls_and_private_keys_are_secrets_wherever_they_stand() {
+        for secret in [
+            json!({"apps": {"shop": {"env": {"RAILS_MASTER_KEY": "0f"}}}}),
+            json!({"apps": {"shop": {"secrets": {"A": "1"}}}}),
+            json!({"api-token": 12}),
+            json!({"SENTRY_DSN": "x"}),
+            json!({"env": {"DATABASE_URL": "postgres://shop:geheim@db/shop"}}),
+            json!({"env": {"DATABASE_URL": "postgres://shop:ge/heim@db/shop"}}),
+            json!({"env": {"REDIS_URL": "redis://:geheim@cache:6379/0"}}),
+            json!({"env": {"JDBC": "jdbc:postgresql://db/shop?user=shop&password=geheim"}}),
+            json!({"repo": "https://user:TOKEN@host/shop.git"}),
+            json!({"repo": "https://TOKEN@host/shop.git"}),
+            json!({"files": [{"content": "-----BEGIN RSA PRIVATE KEY-----\nMII"}]}),
+            json!({"command": "serve --db mysql://u:p@db/x"}),
+        ] {
+            assert!(within(&secret), "{secret}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_public_and_names_of_files_are_none() {
+        for public in [
+            json!({"deploy_key": "/etc/trueup/deploy_key"}),
+            json!({"apps": {"shop": {"repo": "git@github.com:acme/shop.git", "port": 3000}}}),
+            json!({"repo": "ssh://git@github.com:22/acme/shop.git"}),
+            json!({"repo": "https://github.com/acme/shop.git"}),
+            json!({"health": {"url": "http://127.0.0.1:3000/up?mail=a@b"}}),
+            json!({"url": "https://host/@scope/name"}),
+            json!({"known_hosts": ["github.com ssh-ed25519 AAAA"]}),
+            json!({"authorized_keys": ["ssh-ed25519 AAAA ana@home"]}),
+            json!({"tokens": null, "password": false}),
+        ] {
+            assert!(!within(&public), "{public}");
+        }
+    }
+}
