@@ -314,3 +314,107 @@ fn settings_with_secrets_and_those_that_were_closed_before_are_for_root_alone() 
     assert_eq!(written(&[], 0o640), 0o640);
     assert_eq!(written(&["--force"], 0o600), 0o600);
 }
+
+/// Nobody answers at this store; what is said besides is what counts.
+fn in_s3(fresh: &Fresh, env: &[(&str, &str)], more: &[&str]) -> Ran {
+    let args = [
+        "init",
+        "--env",
+        "production",
+        "--role",
+        "base",
+        "--store",
+        "s3://acme",
+        "--endpoint",
+        "http://127.0.0.1:9",
+    ];
+    let mut command = fresh.command(&[&args[..], more].concat());
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_PROFILE",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("HOME", "/root").envs(env.iter().copied());
+    fresh.host.ran(command)
+}
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a")];
+
+#[test]
+fn keys_that_are_to_be_kept_and_are_not_there_are_an_error_with_the_way_to_keep_them() {
+    let fresh = Fresh::new();
+    let before = fresh.files();
+    let ran = in_s3(&fresh, &[], &["--region", "x", "--save-credentials"]);
+    assert_eq!(ran.code, 64, "{ran}");
+    let way = "sudo --preserve-env=AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY trueup init";
+    assert!(ran.err.contains(way), "{ran}");
+    let store = fresh.host.fill("dir:@STORE@");
+    let args = ["init", "--env", "x", "--role", "base", "--store", &store];
+    let mut command = fresh.command(&[&args[..], &["--save-credentials"]].concat());
+    let ran = fresh.host.ran({
+        command.envs(KEYS);
+        command
+    });
+    assert!(
+        ran.code == 64 && ran.err.contains("only a store in S3"),
+        "{ran}"
+    );
+    assert_eq!(fresh.files(), before);
+}
+
+#[test]
+fn the_region_of_the_environment_is_written_down_for_the_timer() {
+    let fresh = Fresh::new();
+    let ran = in_s3(&fresh, &[("AWS_REGION", "eu-north-1")], &["--unchecked"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    let settings = fresh.settings();
+    assert!(settings.contains("\n  region: eu-north-1\n"), "{settings}");
+}
+
+#[test]
+fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
+    let fresh = Fresh::new();
+    let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
+    assert!(
+        ran.out
+            .contains("credentials: the keys for the store are in the environment of this shell"),
+        "{ran}"
+    );
+    fresh.host.write(
+        "/root/.aws/credentials",
+        "[default]\naws_access_key_id = A\naws_secret_access_key = b\n",
+    );
+    let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
+    assert!(
+        ran.out
+            .contains("the keys in this environment are not those in /root/.aws/credentials"),
+        "{ran}"
+    );
+    fresh.host.write(
+        "/root/.aws/credentials",
+        "[default]\naws_access_key_id = A\naws_secret_access_key = a\n",
+    );
+    let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
+    assert!(!ran.out.contains("credentials: "), "{ran}");
+    let ran = in_s3(&fresh, &KEYS, &["--region", "x", "--save-credentials"]);
+    assert!(
+        ran.out
+            .contains("good credentials: /root/.aws/credentials has them already"),
+        "{ran}"
+    );
+    let ran = in_s3(
+        &fresh,
+        &[("SUDO_COMMAND", "trueup init")],
+        &["--region", "x"],
+    );
+    assert!(
+        ran.out
+            .contains("note credentials: sudo leaves AWS_* variables behind"),
+        "{ran}"
+    );
+}

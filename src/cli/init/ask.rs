@@ -27,7 +27,14 @@ pub(super) fn complete(args: &mut InitArgs, lookup: &Lookup) -> Result<Vec<List>
     if args.store.is_none() {
         let url = answer("store (s3://bucket/prefix, or dir:/path)", "")?;
         if url.starts_with("s3://") && args.region.is_none() {
-            let said = answer("region of the bucket (empty: as the environment says)", "-")?;
+            let (question, usual) = match super::credentials::region() {
+                Some(region) => ("region of the bucket", region),
+                None => (
+                    "region of the bucket (empty: as root's AWS profile says)",
+                    "-".into(),
+                ),
+            };
+            let said = answer(question, &usual)?;
             args.region = Some(said).filter(|said| said != "-");
         }
         args.store = Some(url);

@@ -1,33 +1,203 @@
-//! Credentials for the store that only the shell of whoever runs `trueup init` has: the timer would
-//! not have them.
+//! Credentials for the store: the checks are worth something only if they were made with those that the
+//! timer will have, and the timer has nothing of the shell of whoever runs `trueup init`.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::ports::root::{Attrs, Root, RootError};
+use crate::problem::Problem;
 
 /// Where the AWS tools of root look.
 pub(super) const FILE: &str = "/root/.aws/credentials";
 
-/// The keys in the environment, as that file has them.
-pub(super) fn in_environment() -> Option<String> {
-    let value = |name: &str| {
-        let value = std::env::var(name).ok()?;
-        (!value.is_empty() && !value.contains(char::is_control)).then_some(value)
-    };
-    let mut text = format!(
-        "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-        value("AWS_ACCESS_KEY_ID")?,
-        value("AWS_SECRET_ACCESS_KEY")?
-    );
-    if let Some(token) = value("AWS_SESSION_TOKEN") {
-        text += &format!("aws_session_token = {token}\n");
-    }
-    Some(text)
+/// What the unit of the timer has in its environment.
+const UNIT: &str = "/etc/environment";
+
+/// The home of the timer.
+const HOME: &str = "/root";
+
+/// No such file is larger, in bytes.
+const MAX_FILE: usize = 1 << 20;
+
+const ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+const TOKEN: &str = "AWS_SESSION_TOKEN";
+
+/// Keys in an environment, each with its name in a file.
+const KEYS: [(&str, &str); 3] = [
+    (ID, "aws_access_key_id"),
+    (SECRET, "aws_secret_access_key"),
+    (TOKEN, "aws_session_token"),
+];
+
+/// What else in an environment leads the AWS tools to credentials.
+const LEADS: [&str; 7] = [
+    "AWS_PROFILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
+
+/// Names and values of an environment, or of a section of a file. Nothing is as good as an empty value.
+type Words = BTreeMap<String, String>;
+
+/// The environment of this process, as far as it is about credentials.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shell {
+    words: Words,
+    home: Option<PathBuf>,
+    /// Somebody came here by sudo, which leaves most of the environment behind.
+    by_sudo: bool,
 }
 
-/// Whether the timer, too, has what is in the environment now.
-pub(super) fn are_kept(root: &Root) -> Result<bool, RootError> {
-    Ok(root.meta(Path::new(FILE))?.is_some())
+impl Shell {
+    pub fn this() -> Shell {
+        let names = KEYS.iter().map(|(name, _)| name).chain(&LEADS);
+        let word = |name: &&str| Some(((*name).to_owned(), said(name)?));
+        Shell {
+            words: names.filter_map(word).collect(),
+            home: said("HOME").map(PathBuf::from),
+            by_sudo: said("SUDO_COMMAND").is_some(),
+        }
+    }
+
+    /// The keys as the file is to have them.
+    pub fn keys(&self) -> Result<String, Problem> {
+        let value = |name: &str| self.words.get(name);
+        let missing: Vec<&str> = [ID, SECRET]
+            .into_iter()
+            .filter(|name| value(name).is_none())
+            .collect();
+        if !missing.is_empty() {
+            let verb = if missing.len() == 1 { "is" } else { "are" };
+            return Err(Problem::new(format!(
+                "--save-credentials: {} {verb} not in this environment",
+                missing.join(" and ")
+            ))
+            .hint(format!(
+                "sudo leaves them behind, unless told: `sudo --preserve-env={ID},{SECRET} trueup init …`"
+            )));
+        }
+        let mut text = "[default]\n".to_owned();
+        for (name, key) in KEYS {
+            let Some(word) = value(name) else { continue };
+            if word.contains(char::is_control) {
+                return Err(Problem::new(format!(
+                    "--save-credentials: {name} has a line end or another control character in it"
+                )));
+            }
+            text += &format!("{key} = {}\n", word.trim());
+        }
+        Ok(text)
+    }
+
+    /// What to know of keys that end.
+    pub fn ends(&self) -> Option<Problem> {
+        self.words.get(TOKEN)?;
+        Some(
+            Problem::new(format!(
+                "{TOKEN} is set: these keys end with their session, in hours, and then no pass reads the store"
+            ))
+            .hint("use keys that stay, or the role of the instance"),
+        )
+    }
+
+    /// Why there may be none.
+    pub fn left_behind(&self) -> Option<Problem> {
+        let none = self.by_sudo && self.words.is_empty();
+        none.then(|| {
+            Problem::new("sudo leaves AWS_* variables behind").hint(format!(
+                "if keys are in yours: `sudo --preserve-env={ID},{SECRET} trueup init --save-credentials …`"
+            ))
+        })
+    }
+
+    /// Why the store was asked with other credentials than the timer will have.
+    pub fn differs(&self, timer: &Timer, has_files: impl Fn(&Path) -> bool) -> Option<Problem> {
+        let unit = |name: &str| timer.unit.get(name);
+        let is_only_here = |name: &str| {
+            let here = self.words.get(name);
+            here.is_some() && here != unit(name)
+        };
+        let keys: Vec<&str> = KEYS
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| is_only_here(name))
+            .collect();
+        let same_as_file = || {
+            let of_file = |key: &str| timer.file.as_ref()?.get(key);
+            KEYS.iter().all(|(name, key)| {
+                self.words.get(*name).map(|word| word.trim()) == of_file(key).map(String::as_str)
+            })
+        };
+        if !keys.is_empty() && !same_as_file() {
+            let without = format!("{} trueup init …", without(&keys));
+            return Some(match &timer.file {
+                Some(_) => Problem::new(format!(
+                    "the keys in this environment are not those in {FILE}, which the timer uses: the store was asked with the wrong ones"
+                ))
+                .hint(format!("`{without}` asks with those of the file; or change the file")),
+                None => Problem::new(
+                    "the keys for the store are in the environment of this shell, which the timer does not have",
+                )
+                .hint(format!(
+                    "--save-credentials keeps them in {FILE}; where the instance has a role, `{without}` asks with that"
+                )),
+            });
+        }
+        let leads: Vec<&str> = LEADS
+            .into_iter()
+            .filter(|name| is_only_here(name))
+            .collect();
+        if !leads.is_empty() {
+            return Some(
+                Problem::new(format!(
+                    "{} in the environment of this shell leads to other credentials than the timer's",
+                    leads.join(", ")
+                ))
+                .hint(format!(
+                    "`{} trueup init …` asks as the timer does; what stands in {UNIT} the timer has, too",
+                    without(&leads)
+                )),
+            );
+        }
+        let home = self
+            .home
+            .as_deref()
+            .filter(|home| *home != Path::new(HOME))?;
+        (!self.words.contains_key(ID) && has_files(home)).then(|| {
+            Problem::new(format!(
+                "HOME is {}: the credentials there were used, and the timer uses those of {HOME}",
+                home.display()
+            ))
+            .hint("`sudo -H trueup init …`")
+        })
+    }
+}
+
+/// What the timer has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timer {
+    /// In its environment.
+    pub unit: Words,
+    /// In root's file of credentials; `None`: there is none.
+    pub file: Option<Words>,
+}
+
+impl Timer {
+    pub fn on(root: &Root) -> Result<Timer, RootError> {
+        let read = |path: &str| -> Result<Option<String>, RootError> {
+            let body = root.read(Path::new(path), MAX_FILE)?;
+            Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
+        };
+        Ok(Timer {
+            unit: read(UNIT)?.map_or_else(Words::new, |text| words(text.lines())),
+            file: read(FILE)?.map(|text| section(&text, "default")),
+        })
+    }
 }
 
 /// Keeps them for every pass. There is no such file yet.
@@ -35,4 +205,150 @@ pub(super) fn keep(root: &Root, text: &str) -> Result<(), RootError> {
     let path = Path::new(FILE);
     root.make_dirs(Path::new("/root/.aws"), &Attrs::mode(0o700))?;
     root.replace(path, text.as_bytes(), &Attrs::mode(0o600))
+}
+
+/// The same keys as such a file has.
+pub(super) fn is_same(text: &str, timer: &Timer) -> bool {
+    timer.file.as_ref() == Some(&section(text, "default"))
+}
+
+/// The region that this environment names. The timer does not have it: it belongs in the settings.
+pub(super) fn region() -> Option<String> {
+    said("AWS_REGION").or_else(|| said("AWS_DEFAULT_REGION"))
+}
+
+fn said(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn without(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("-u {name}")).collect();
+    format!("env {}", names.join(" "))
+}
+
+/// The words of one section: `[name]` in a line, then `key = value`.
+fn section(text: &str, name: &str) -> Words {
+    let head = |line: &str| {
+        let inner = line.trim().strip_prefix('[')?.split_once(']')?.0;
+        Some(inner.trim().to_owned())
+    };
+    let mut inside = false;
+    words(text.lines().filter(|line| {
+        if let Some(found) = head(line) {
+            inside = found == name;
+            return false;
+        }
+        inside
+    }))
+}
+
+fn words<'t>(lines: impl Iterator<Item = &'t str>) -> Words {
+    let word = |line: &str| {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (key, value) = line.split_once('=')?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        (!line.starts_with('#') && !value.is_empty())
+            .then(|| (key.trim().to_owned(), value.to_owned()))
+    };
+    lines.filter_map(word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(pairs: &[(&str, &str)]) -> Shell {
+        Shell {
+            words: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            home: Some("/root".into()),
+            by_sudo: false,
+        }
+    }
+
+    fn timer(unit: &str, file: Option<&str>) -> Timer {
+        Timer {
+            unit: words(unit.lines()),
+            file: file.map(|text| section(text, "default")),
+        }
+    }
+
+    const FILE_TEXT: &str = "[other]\naws_access_key_id = B\n\n[default]\n# ours\naws_access_key_id=A\naws_secret_access_key = a=/+\n[more]\naws_session_token = t\n";
+
+    #[test]
+    fn keys_that_the_timer_does_not_have_are_told_and_those_that_it_has_are_not() {
+        let ours = shell(&[(ID, "A"), (SECRET, "a=/+")]);
+        let said = |shell: &Shell, timer: &Timer| shell.differs(timer, |_| false);
+        let none = timer("", None);
+        let problem = said(&ours, &none).unwrap();
+        assert!(
+            problem
+                .hint
+                .as_ref()
+                .unwrap()
+                .contains("--save-credentials"),
+            "{problem}"
+        );
+        assert_eq!(said(&ours, &timer("", Some(FILE_TEXT))), None);
+        let unit = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=\"a=/+\"\n";
+        assert_eq!(said(&ours, &timer(unit, None)), None);
+        let others = shell(&[(ID, "A"), (SECRET, "b")]);
+        let problem = said(&others, &timer("", Some(FILE_TEXT))).unwrap();
+        assert!(
+            problem.message.contains("not those in /root/.aws"),
+            "{problem}"
+        );
+        assert!(
+            problem
+                .hint
+                .as_ref()
+                .unwrap()
+                .contains("env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY trueup"),
+            "{problem}"
+        );
+        let token = shell(&[(ID, "A"), (SECRET, "a=/+"), (TOKEN, "t")]);
+        assert!(said(&token, &timer("", Some(FILE_TEXT))).is_some());
+        assert_eq!(said(&shell(&[]), &none), None);
+    }
+
+    #[test]
+    fn what_leads_to_other_credentials_is_told() {
+        let profile = shell(&[("AWS_PROFILE", "ops")]);
+        let never = |_: &Path| false;
+        let problem = profile.differs(&timer("", None), never).unwrap();
+        assert!(problem.message.contains("AWS_PROFILE"), "{problem}");
+        assert_eq!(
+            profile.differs(&timer("AWS_PROFILE=ops", None), never),
+            None
+        );
+        let ana = Shell {
+            home: Some("/home/ana".into()),
+            ..shell(&[])
+        };
+        assert_eq!(ana.differs(&timer("", None), never), None);
+        let problem = ana.differs(&timer("", None), |home| home == Path::new("/home/ana"));
+        assert!(problem.unwrap().message.contains("/home/ana"));
+    }
+
+    #[test]
+    fn keys_to_be_saved_are_all_there_and_of_one_line() {
+        let kept = shell(&[(ID, "A"), (SECRET, "a=/+")]).keys().unwrap();
+        assert!(is_same(&kept, &timer("", Some(FILE_TEXT))), "{kept}");
+        let problem = shell(&[]).keys().unwrap_err();
+        assert!(
+            problem.to_string().contains(
+                "sudo --preserve-env=AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY trueup init"
+            ),
+            "{problem}"
+        );
+        let problem = shell(&[(ID, "A")]).keys().unwrap_err();
+        assert!(
+            problem.message.contains(": AWS_SECRET_ACCESS_KEY is not"),
+            "{problem}"
+        );
+        assert!(shell(&[(ID, "A"), (SECRET, "a\nb")]).keys().is_err());
+    }
 }

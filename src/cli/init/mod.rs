@@ -7,16 +7,16 @@ mod ports;
 mod secrets;
 mod text;
 mod timer;
+mod told;
 
 use std::path::Path;
 use std::rc::Rc;
 
-use serde::Serialize;
-
 use self::answers::Answers;
+use self::credentials::{Shell, Timer};
 use super::args::InitArgs;
 use super::{Output, edge};
-use crate::checks::{self, Check, Verdict};
+use crate::checks::{self, Check};
 use crate::exit::Exit;
 use crate::pass::{PassError, Places, Session};
 use crate::ports::exec::StopFlag;
@@ -34,18 +34,6 @@ const NEW_KEY: &str = "/etc/trueup/deploy_key.new";
 
 /// No private key is longer, in bytes.
 const MAX_KEY: usize = 64 << 10;
-
-/// The document of `init --json`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    version: u32,
-    outcome: Exit,
-    checks: &'a [Check],
-    /// The files; empty when a check failed.
-    written: &'a [String],
-    /// Whether the timer runs now.
-    timer: bool,
-}
 
 pub(super) fn run(
     mut args: InitArgs,
@@ -67,6 +55,10 @@ pub(super) fn run(
             ),
         ));
     }
+    if args.save_credentials {
+        // Before anybody answers questions.
+        Shell::this().keys().map_err(edge::Error::Usage)?;
+    }
     let lookup = lookup(places);
     let lists = if args.env.is_none() || args.role.is_empty() || args.store.is_none() {
         if !ask::somebody() || output.json {
@@ -76,6 +68,15 @@ pub(super) fn run(
     } else {
         role::lists(&lookup, &args.role).map_err(input)?
     };
+    if in_s3(args.store.as_deref().unwrap_or_default()) {
+        // The timer has nothing of this environment.
+        args.region = args.region.or_else(credentials::region);
+    } else if args.save_credentials {
+        return Err(edge::Error::Usage(
+            Problem::new("--save-credentials: only a store in S3 asks for keys")
+                .hint("as in `--store s3://bucket/prefix`"),
+        ));
+    }
     let mut answers = Answers::new(&args, &lists).map_err(edge::Error::Usage)?;
     let mut work = Work {
         lists,
@@ -101,6 +102,10 @@ fn lookup(places: &Places) -> Lookup {
     Lookup {
         folders: vec![base, places.share.clone()],
     }
+}
+
+fn in_s3(url: &str) -> bool {
+    url.starts_with("s3://")
 }
 
 fn input(problem: Problem) -> edge::Error {
@@ -229,40 +234,69 @@ impl Work<'_> {
             environment,
             ..
         } = &session.settings;
-        self.checks
-            .extend(checks::store(store.as_ref(), manifest, environment, &names));
+        let found = checks::store(store.as_ref(), manifest, environment, &names);
+        let answered = found.first().is_some_and(|check| !check.is_bad());
+        self.checks.extend(found);
         let known = known_hosts(&session.settings)?;
         for app in apps.all() {
             self.checks
                 .push(checks::git(app.spec, &session.host, &known));
         }
-        self.credentials(&session.settings)
+        self.credentials(&session.settings, answered)
     }
 
-    fn credentials(&mut self, settings: &Settings) -> Result<Option<String>, edge::Error> {
-        let ours = credentials::in_environment();
-        let (Some(text), true) = (ours, settings.store.url.starts_with("s3://")) else {
+    /// Whether the store was asked as the timer will ask it; the keys that are to be kept for it.
+    fn credentials(
+        &mut self,
+        settings: &Settings,
+        answered: bool,
+    ) -> Result<Option<String>, edge::Error> {
+        if !in_s3(&settings.store.url) {
             return Ok(None);
-        };
-        let there = credentials::are_kept(&self.root)?;
-        match (self.args.save_credentials, there) {
-            (true, false) => Ok(Some(text)),
-            (true, true) => {
-                let problem = Problem::new(format!("{} is there already", credentials::FILE))
-                    .hint("make it right by hand, and leave --save-credentials away");
-                self.checks.push(Check::bad("credentials", problem));
-                Ok(None)
-            }
-            (false, true) => Ok(None),
-            (false, false) => {
-                let problem = Problem::new(
-                    "the keys for the store are in the environment of this shell, which the timer does not have",
-                )
-                .hint(format!("--save-credentials keeps them in {}", credentials::FILE));
-                self.checks.push(Check::note("credentials", problem));
-                Ok(None)
-            }
         }
+        let about = "credentials";
+        let shell = Shell::this();
+        let timer = Timer::on(&self.root)?;
+        if self.args.save_credentials {
+            let keys = shell.keys().map_err(edge::Error::Usage)?;
+            if credentials::is_same(&keys, &timer) {
+                let said = format!("{} has them already", credentials::FILE);
+                self.checks.push(Check::good(about, said));
+                return Ok(None);
+            }
+            if timer.file.is_some() {
+                let problem = Problem::new(format!(
+                    "{} is there already, with others",
+                    credentials::FILE
+                ))
+                .hint("make it right by hand, and leave --save-credentials away");
+                self.checks.push(Check::bad(about, problem));
+                return Ok(None);
+            }
+            let ends = shell.ends().map(|problem| Check::note(about, problem));
+            self.checks.extend(ends);
+            return Ok(Some(keys));
+        }
+        let has_files = |home: &Path| {
+            let there = |name| Root::real().and_then(|root| root.meta(&home.join(name)));
+            [".aws/credentials", ".aws/config"]
+                .into_iter()
+                .any(|name| matches!(there(name), Ok(Some(_))))
+        };
+        let differs = shell.differs(&timer, has_files);
+        let check = match differs {
+            // A check with other credentials than every pass will have says nothing.
+            Some(problem) if self.root.is_real() && !self.args.no_timer => {
+                Some(Check::bad(about, problem))
+            }
+            Some(problem) => Some(Check::note(about, problem)),
+            None if !answered => shell
+                .left_behind()
+                .map(|problem| Check::note(about, problem)),
+            None => None,
+        };
+        self.checks.extend(check);
+        Ok(None)
     }
 
     fn write(&mut self, answers: &Answers) -> Result<(), edge::Error> {
@@ -287,55 +321,6 @@ impl Work<'_> {
         };
         self.written.push(format!("{}{secret}", config.display()));
         Ok(())
-    }
-
-    fn report(self, timer: bool) -> Result<Exit, edge::Error> {
-        let Work {
-            output,
-            checks,
-            written,
-            ..
-        } = self;
-        let bad = checks.iter().any(Check::is_bad);
-        let outcome = if bad { Exit::Failed } else { Exit::Converged };
-        if output.json {
-            output.document(&Document {
-                version: crate::report::VERSION,
-                outcome,
-                checks: &checks,
-                written: &written,
-                timer,
-            });
-            return Ok(outcome);
-        }
-        for check in &checks {
-            let about = &check.about;
-            match &check.verdict {
-                Verdict::Good { said } => {
-                    output.line(format!("{} {about}: {said}", output.paint.good("good")));
-                }
-                Verdict::Note(problem) => {
-                    output.line(format!(
-                        "{} {about}: {problem}",
-                        output.paint.changed("note")
-                    ));
-                }
-                Verdict::Bad(problem) => {
-                    output.line(format!("{} {about}: {problem}", output.paint.bad("bad")));
-                }
-            }
-        }
-        for file in &written {
-            output.line(format!("wrote {file}"));
-        }
-        if bad {
-            output.error("trueup: nothing was written; mend what is bad and run it again, or leave the checks out with --unchecked");
-        } else if timer {
-            output.line("the timer runs: the first pass begins within seconds; `trueup status` tells how it stands");
-        } else {
-            output.line("next: look with `trueup plan`, then `trueup converge`");
-        }
-        Ok(outcome)
     }
 }
 
