@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{Check, bad};
 use crate::ports::store::{self, Etag, Fetched, Put, Store, StoreError, StoreSettings, When};
+use crate::problem::Problem;
 
 /// How many write at once: few enough to be polite, and enough for a server that checks and writes in
 /// two steps to be caught.
@@ -15,6 +16,8 @@ const RACERS: usize = 8;
 /// A clock that is off by more is told, in seconds. S3 refuses at 900.
 const SKEW: i64 = 30;
 
+const ABOUT: &str = "store writes";
+
 /// Why conditional writes matter, and that they do not yet matter here.
 const ELSEWHERE: &str = "use a store that keeps conditional writes (AWS S3, Ceph): without them two hosts can take one slot and two \
      publishers lose each other's work; hosts that only follow the manifest are not harmed";
@@ -22,41 +25,106 @@ const ELSEWHERE: &str = "use a store that keeps conditional writes (AWS S3, Ceph
 const REACH: &str =
     "is the address right, is there a way to it (`curl -v`), and a firewall between?";
 
-/// Whether conditional writes are kept, one after the other and at once: tried with an object `key`,
-/// which must not be there, and is not afterwards.
-pub fn conditions(settings: &StoreSettings, store: &dyn Store, key: &str) -> Check {
-    let about = "store writes";
-    let probed = probe(settings, store, key);
-    let left = store.delete(key);
+/// What is tried with which objects.
+pub struct Probe<'a> {
+    pub settings: &'a StoreSettings,
+    pub store: &'a dyn Store,
+    /// The probe's own object: always the same for a host, so that what a killed doctor left is cleared
+    /// by the next one.
+    pub key: &'a str,
+    /// The host's record of itself, which is not changed.
+    pub record: &'a str,
+}
+
+/// Whether conditional writes are kept, one after the other and at once: tried with an object that is
+/// not there afterwards.
+pub fn conditions(probe: &Probe<'_>) -> Check {
+    let (about, key) = (ABOUT, probe.key);
+    // Before anything is written that could not be removed.
+    let cleared = probe.store.delete(key);
+    let probed = cleared.and_then(|()| tried(probe));
+    if let Err(StoreError::Refused { why, .. }) = probed {
+        // What was written before is removed as far as that is allowed.
+        let _ = probe.store.delete(key);
+        return closed(probe, &why);
+    }
+    let left = probe.store.delete(key);
     let finding = match probed {
         Ok(None) => Check::good(
             about,
             "conditional writes are kept, also when eight write at once",
         ),
         Ok(Some(ignored)) => bad(about, ignored, ELSEWHERE),
-        Err(StoreError::Refused { why, .. }) => bad(
-            about,
-            format!("this host may not write `{key}`: {why}"),
-            "its credentials need s3:PutObject and s3:DeleteObject for what hosts tell each other; following the manifest works without",
-        ),
         Err(error) => bad(about, error.to_string(), REACH),
     };
     match (finding.is_bad(), left) {
         (false, Err(error)) => bad(
             about,
             format!("conditional writes are kept, but the probe's object is left: {error}"),
-            format!("its credentials need s3:DeleteObject; remove `{key}`"),
+            format!("remove `{key}`, or look again: the next `trueup doctor` removes it, too"),
         ),
         _ => finding,
     }
 }
 
+/// The host may not write the probe's object. That alone is no harm: what it has to write is its record.
+fn closed(probe: &Probe<'_>, why: &str) -> Check {
+    let Probe {
+        store, record, key, ..
+    } = probe;
+    match may_write(*store, record) {
+        Ok(true) => Check::note(
+            ABOUT,
+            Problem::new(format!(
+                "this host may write its record; whether conditions are kept was not tried, because `{key}` is refused: {why}"
+            ))
+            .hint("it is tried once the credentials have s3:PutObject and s3:DeleteObject for `doctor/`"),
+        ),
+        Ok(false) => bad(
+            ABOUT,
+            format!("`If-Match` is ignored for `{record}`: a version that never was counted as the current one"),
+            ELSEWHERE,
+        ),
+        Err(StoreError::Refused { why, .. }) => bad(
+            ABOUT,
+            format!("this host may not write its record `{record}`: {why}"),
+            "allow s3:PutObject for `nodes/`, or say `fleet: {publish: false}`: then peers and `trueup fleet` know nothing of this host, which goes on following the manifest",
+        ),
+        Err(error) => bad(ABOUT, error.to_string(), REACH),
+    }
+}
+
+/// Whether a write of this object is allowed: it is tried with a version that never was, so that a
+/// store that keeps its conditions writes nothing. `false`: this one does not keep them.
+fn may_write(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
+    // As it is, in case that it is written after all.
+    let there = match store.get(key, None) {
+        Ok(Fetched::Object(object)) => Some(object.body),
+        // S3 refuses to say that nothing is there to whoever may not list.
+        Ok(_) | Err(StoreError::Refused { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let body = there.as_deref().unwrap_or(b"{}\n");
+    let kept = store.put(key, body, When::Matches(&never()))? == Put::Conflict;
+    if !kept && there.is_none() {
+        store.delete(key)?;
+    }
+    Ok(kept)
+}
+
+/// A version that no object ever had.
+fn never() -> Etag {
+    Etag("0".repeat(32))
+}
+
 /// What the store got wrong; `None`: nothing.
-fn probe(
-    settings: &StoreSettings,
-    store: &dyn Store,
-    key: &str,
-) -> Result<Option<String>, StoreError> {
+fn tried(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
+    let Probe {
+        settings,
+        store,
+        key,
+        ..
+    } = *probe;
     let wrong = |what: &str| Ok(Some(what.to_owned()));
     let Put::Written(first) = store.put(key, b"one\n", When::Absent)? else {
         return wrong("it refuses `If-None-Match: *` for an object that is not there");
@@ -64,8 +132,7 @@ fn probe(
     if store.put(key, b"two\n", When::Absent)? != Put::Conflict {
         return wrong("it ignores `If-None-Match: *`: an object that is there was overwritten");
     }
-    let bogus = Etag("0".repeat(32));
-    if store.put(key, b"three\n", When::Matches(&bogus))? != Put::Conflict {
+    if store.put(key, b"three\n", When::Matches(&never()))? != Put::Conflict {
         return wrong("it ignores `If-Match`: a version that never was counted as the current one");
     }
     let Put::Written(second) = store.put(key, b"four\n", When::Matches(&first))? else {
@@ -157,7 +224,9 @@ pub(super) fn clock(theirs: Timestamp, before: Timestamp, after: Timestamp) -> C
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
+    use crate::ports::store::MemoryStore;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -175,6 +244,96 @@ mod tests {
         assert!(behind.message().contains("60 s behind"), "{behind:?}");
     }
 
+    /// A store in memory that lets nobody write below some prefixes, or remove anything.
+    struct Closed {
+        memory: MemoryStore,
+        prefixes: &'static [&'static str],
+        keeps: bool,
+    }
+
+    impl Closed {
+        fn check(&self, key: &str) -> Result<(), StoreError> {
+            match self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+                true => Err(StoreError::Refused {
+                    store: "s3://b".into(),
+                    key: key.into(),
+                    why: "403 AccessDenied".into(),
+                }),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl Store for Closed {
+        fn address(&self) -> &str {
+            "s3://b"
+        }
+        fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+            self.memory.get(key, known)
+        }
+        fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+            self.check(key)?;
+            let when = if self.keeps { when } else { When::Always };
+            self.memory.put(key, body, when)
+        }
+        fn list(&self, prefix: &str) -> Result<Vec<store::Listed>, StoreError> {
+            self.memory.list(prefix)
+        }
+        fn delete(&self, key: &str) -> Result<(), StoreError> {
+            self.check(key)?;
+            self.memory.delete(key)
+        }
+    }
+
+    const RECORD: &str = "nodes/production/web1.json";
+
+    fn at_closed(prefixes: &'static [&'static str], keeps: bool) -> (Check, Vec<String>) {
+        let store = Closed {
+            memory: MemoryStore::new(),
+            prefixes,
+            keeps,
+        };
+        let settings = StoreSettings {
+            url: "s3://b".into(),
+            region: None,
+            endpoint: None,
+            path_style: false,
+        };
+        let check = conditions(&Probe {
+            settings: &settings,
+            store: &store,
+            key: "doctor/production/web1",
+            record: RECORD,
+        });
+        let left = store.memory.list("").unwrap();
+        (check, left.into_iter().map(|row| row.key).collect())
+    }
+
+    #[test]
+    fn a_host_that_may_write_its_record_and_no_probe_is_well() {
+        let (check, left) = at_closed(&["doctor/"], true);
+        assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
+        assert!(check.message().contains("403"), "{check:?}");
+        assert_eq!(left, [""; 0]);
+    }
+
+    #[test]
+    fn a_host_that_may_not_write_its_record_is_told_what_to_allow_or_to_say() {
+        let (check, left) = at_closed(&["doctor/", "nodes/"], true);
+        let Verdict::Bad(problem) = &check.verdict else {
+            panic!("{check:?}");
+        };
+        assert!(problem.message.contains(RECORD), "{problem}");
+        let hint = problem.hint.as_ref().unwrap();
+        assert!(
+            hint.contains("`nodes/`") && hint.contains("publish: false"),
+            "{hint}"
+        );
+        assert_eq!(left, [""; 0]);
+        let (check, left) = at_closed(&["doctor/"], false);
+        assert!(check.is_bad() && left.is_empty(), "{check:?}, {left:?}");
+    }
+
     #[test]
     fn a_store_that_keeps_its_conditions_is_found_well_and_left_empty() {
         let dir = tempfile::tempdir().unwrap();
@@ -185,9 +344,17 @@ mod tests {
             path_style: false,
         };
         let store = store::open(&settings).unwrap();
+        let key = "doctor/production/here";
         for _ in 0..20 {
-            let check = conditions(&settings, store.as_ref(), "doctor/here-1");
-            assert!(!check.is_bad(), "{check:?}");
+            // What a doctor left that was killed.
+            store.put(key, b"four\n", When::Always).unwrap();
+            let check = conditions(&Probe {
+                settings: &settings,
+                store: store.as_ref(),
+                key,
+                record: RECORD,
+            });
+            assert!(matches!(check.verdict, Verdict::Good { .. }), "{check:?}");
         }
         assert!(store.list("").unwrap().is_empty());
     }

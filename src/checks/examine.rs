@@ -1,9 +1,12 @@
 //! All checks of a host, in the order in which one explains the next: a clock that is off explains a
 //! store that refuses, and so on.
 
-use super::{Check, bad, conditions, host, note, passes};
+use super::conditions::{self, Probe, conditions};
+use super::{Check, bad, host, note, passes};
+use crate::fleet;
 use crate::pass::{PassError, Session};
-use crate::ports::store::{self, StoreError};
+use crate::ports::lock;
+use crate::ports::store::{self, Store, StoreError};
 use crate::problem::Problem;
 
 /// Below this every probe has its object in the store.
@@ -44,14 +47,15 @@ pub fn examine(session: &Session, tell: &mut dyn FnMut(Check)) {
         apps.collect::<Vec<String>>()
     });
     the_store(session, &apps.unwrap_or_default(), tell);
+    let running = lock::holder(&session.host.root);
     if let Some(catalog) = &catalog {
         host::git(catalog, &session.host, tell);
         host::services(catalog, &session.host, tell);
-        host::checks(catalog, &session.host, tell);
+        host::checks(catalog, &session.host, running.as_ref(), tell);
         host::disks(catalog, settings, &session.host, tell);
-        passes::owed(catalog, &session.host, tell);
+        passes::owed(catalog, &session.host, running.as_ref(), tell);
     }
-    passes::last(&session.host, tell);
+    passes::last(&session.host, running.as_ref(), tell);
     passes::next(&session.host, tell);
 }
 
@@ -79,11 +83,27 @@ fn the_store(session: &Session, apps: &[String], tell: &mut dyn FnMut(Check)) {
         let what = "not tried while the clock is off: a store refuses such writes";
         tell(note("store writes", what));
     } else if answered {
-        let key = format!(
-            "{PREFIX}{}-{}",
-            session.node(),
-            clock.now().as_millisecond()
-        );
-        tell(super::conditions(&settings.store, store.as_ref(), &key));
+        tell(writes(session, store.as_ref()));
     }
+}
+
+fn writes(session: &Session, store: &dyn Store) -> Check {
+    let about = "store writes";
+    let settings = &session.settings;
+    if !settings.fleet.publish {
+        return note(
+            about,
+            "not tried: this host writes nothing there (`fleet: {publish: false}`)",
+        );
+    }
+    let Some(_alone) = lock::alone(&session.host.root) else {
+        return note(about, "not tried: another `trueup doctor` is at it");
+    };
+    let node = session.node();
+    conditions(&Probe {
+        settings: &settings.store,
+        store,
+        key: &format!("{PREFIX}{}/{node}", settings.environment),
+        record: &fleet::key(&settings.environment, node),
+    })
 }

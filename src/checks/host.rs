@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Check, bad, note};
 use crate::apply;
+use crate::ports::lock::Holder;
 use crate::ports::root::Space;
 use crate::ports::{Host, STATE};
 use crate::release::Spec;
@@ -55,7 +56,13 @@ pub(super) fn services(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Chec
 }
 
 /// Whether the sets of files that are checked together pass their checks as they are now: nginx, say.
-pub(super) fn checks(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Check)) {
+/// While a pass is running they may be half written.
+pub(super) fn checks(
+    catalog: &Catalog,
+    host: &Host,
+    running: Option<&Holder>,
+    tell: &mut dyn FnMut(Check),
+) {
     for (name, argv) in &catalog.checks {
         let used = catalog
             .resources
@@ -72,6 +79,9 @@ pub(super) fn checks(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Check)
             }
             Err(_) if !host.root.privileged() => {
                 note(about, format!("`{argv}` can be run only by root"))
+            }
+            Err(why) if running.is_some() => {
+                note(about, format!("while a pass is running: {}", why.message))
             }
             Err(why) => bad(
                 about,

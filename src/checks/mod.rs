@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-pub use conditions::conditions;
+pub use conditions::{Probe, conditions};
 pub use examine::examine;
 pub use git::git;
 pub use store::store;

@@ -1,12 +1,14 @@
 //! How passes go on this host: the last good one, the next one, and what is owed.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Check, bad, note};
 use crate::exit::Exit;
-use crate::plan::{self, Selection};
+use crate::plan::{self, Forecast, Selection};
 use crate::ports::Host;
+use crate::ports::lock::{self, Holder};
 use crate::ports::services::{Tick, timer};
+use crate::problem::Problem;
 use crate::report::{History, Last};
 use crate::role::Catalog;
 
@@ -16,77 +18,149 @@ const OLD: i64 = 15 * 60;
 /// What starts passes by itself.
 const TIMER: &str = "trueup.timer";
 
-/// What is owed that no pass has paid.
-pub(super) fn owed(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Check)) {
+/// What is owed that no pass has paid. What a running one has not paid yet is its own business.
+pub(super) fn owed(
+    catalog: &Catalog,
+    host: &Host,
+    running: Option<&Holder>,
+    tell: &mut dyn FnMut(Check),
+) {
+    if running.is_some() {
+        tell(note("owed", "not looked at while a pass is running"));
+        return;
+    }
     if !host.root.privileged() && host.root.is_real() {
         tell(note("owed", "what is owed can be seen only by root"));
         return;
     }
     let plan = plan::build(catalog, host, &Selection::all());
-    let debts = plan.steps.iter().flat_map(|step| {
-        step.debts
-            .iter()
-            .map(move |debt| format!("{} of {}", debt.duty, step.id))
-    });
-    let debts: Vec<String> = debts.collect();
-    tell(match debts.as_slice() {
-        [] => Check::good("owed", "nothing is owed"),
-        debts => bad(
+    // What a change will make owed that is still to come is a part of that change.
+    let is_to_come = |id: &String| {
+        let step = plan.steps.iter().find(|step| step.id == *id);
+        step.is_some_and(|step| matches!(step.forecast, Forecast::Change(_)))
+    };
+    let (mut owed, mut withheld) = (Vec::new(), Vec::new());
+    for step in &plan.steps {
+        for debt in &step.debts {
+            let what = format!("{} of {}", debt.duty, step.id);
+            match &step.forecast {
+                _ if !debt.causes.is_empty() && debt.causes.iter().all(is_to_come) => {}
+                Forecast::Waiting(_, why) => withheld.push(format!("{what}: {why}")),
+                _ => owed.push(what),
+            }
+        }
+    }
+    // A pass may have begun in between.
+    if !owed.is_empty() && lock::holder(&host.root).is_some() {
+        tell(note("owed", "not looked at while a pass is running"));
+        return;
+    }
+    tell(match (owed.as_slice(), withheld.as_slice()) {
+        ([], []) => Check::good("owed", "nothing is owed"),
+        ([], withheld) => note("owed", format!("withheld: {}", withheld.join(", "))),
+        (owed, _) => bad(
             "owed",
-            format!("still owed: {}", debts.join(", ")),
+            format!("still owed: {}", owed.join(", ")),
             "the next pass does it: `trueup converge`, or `trueup status` tells why not",
         ),
     });
 }
 
 /// When a pass last ended well.
-pub(super) fn last(host: &Host, tell: &mut dyn FnMut(Check)) {
-    let last = History::new(host).last();
-    let ticks = matches!(
-        timer(&host.root, &host.exec, TIMER),
-        Ok(Some(Tick::At(_) | Tick::Underway))
-    );
-    tell(judge(last.as_ref(), host.clock.now(), ticks));
+pub(super) fn last(host: &Host, running: Option<&Holder>, tell: &mut dyn FnMut(Check)) {
+    let history = History::new(host);
+    let last = history.last();
+    let waits = last
+        .as_ref()
+        .is_some_and(|last| last.outcome == Exit::Waiting);
+    let passes = Passes {
+        ticks: matches!(
+            timer(&host.root, &host.exec, TIMER),
+            Ok(Some(Tick::At(_) | Tick::Underway))
+        ),
+        waits_for: waits.then(|| history.newest()?.why()).flatten(),
+        last,
+        running: running.cloned(),
+        now: host.clock.now(),
+    };
+    tell(passes.judge());
 }
 
-fn judge(last: Option<&Last>, now: Timestamp, ticks: bool) -> Check {
-    let about = "last pass";
-    let Some(last) = last else {
-        let what = "none since boot";
-        return match ticks {
-            true => bad(
-                about,
-                what,
-                "`journalctl -u trueup` tells what the timer's passes end with",
-            ),
-            false => note(about, format!("{what}; `trueup converge` makes one")),
+/// What is known of the passes of a host.
+struct Passes {
+    /// Since boot.
+    last: Option<Last>,
+    running: Option<Holder>,
+    /// Why the last one waits, if it does.
+    waits_for: Option<String>,
+    /// A timer makes them.
+    ticks: bool,
+    now: Timestamp,
+}
+
+impl Passes {
+    fn judge(&self) -> Check {
+        let about = "last pass";
+        let good = self.last.as_ref().map(|last| match last.good {
+            Some(good) => self.ago(good),
+            None => "never since boot".into(),
+        });
+        if let Some(holder) = &self.running {
+            let good = good.unwrap_or("none since boot".into());
+            let what = format!("running now: {}; the last good one: {good}", holder.words());
+            return note(about, what);
+        }
+        let (Some(last), Some(good)) = (&self.last, good) else {
+            let what = "none since boot";
+            return match self.ticks {
+                true => bad(
+                    about,
+                    what,
+                    "`journalctl -u trueup` tells what the timer's passes end with",
+                ),
+                false => note(about, format!("{what}; `trueup converge` makes one")),
+            };
         };
-    };
-    let good = last.good.map_or("never since boot".into(), |good| {
-        let ago = now.duration_since(good).as_secs().max(0);
-        format!("{}, {ago} s ago", good.strftime("%F %T UTC"))
-    });
-    if last.outcome != Exit::Converged {
-        return bad(
-            about,
-            format!(
-                "ended with {}; the last good one: {good}",
-                last.outcome.word()
-            ),
-            "`trueup status` tells why",
-        );
+        let waits = last.outcome == Exit::Waiting;
+        if last.outcome != Exit::Converged && !waits {
+            return bad(
+                about,
+                format!(
+                    "ended with {}; the last good one: {good}",
+                    last.outcome.word()
+                ),
+                "`trueup status` tells why",
+            );
+        }
+        // From its end: a first build takes as long as it takes.
+        let took = SignedDuration::from_millis(i64::try_from(last.took_ms).unwrap_or(i64::MAX));
+        let silent = self.now.duration_since(last.started).saturating_sub(took);
+        if self.ticks && silent.as_secs() > OLD {
+            let (what, when) = match waits {
+                true => ("the last one, which waits", self.ago(last.started)),
+                false => ("the last good one", good),
+            };
+            return bad(
+                about,
+                format!("{what}: {when}"),
+                "the timer should have made others since: `journalctl -u trueup` tells what became of them",
+            );
+        }
+        if waits {
+            let why = match &self.waits_for {
+                Some(why) => format!("waits: {why}"),
+                None => "waits".into(),
+            };
+            let problem = Problem::new(format!("{why}; the last good one: {good}"));
+            return Check::note(about, problem.hint("`trueup status` tells more"));
+        }
+        Check::good(about, format!("the last good one: {good}"))
     }
-    let old = last
-        .good
-        .is_none_or(|good| now.duration_since(good).as_secs() > OLD);
-    if ticks && old {
-        return bad(
-            about,
-            format!("the last good one: {good}"),
-            "the timer should have made others since: `journalctl -u trueup` tells what became of them",
-        );
+
+    fn ago(&self, when: Timestamp) -> String {
+        let ago = self.now.duration_since(when).as_secs().max(0);
+        format!("{}, {ago} s ago", when.strftime("%F %T UTC"))
     }
-    Check::good(about, format!("the last good one: {good}"))
 }
 
 /// What starts the next one.
@@ -113,33 +187,110 @@ pub(super) fn next(host: &Host, tell: &mut dyn FnMut(Check)) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
 
-    #[test]
-    fn a_good_pass_that_is_too_old_is_bad_only_where_a_timer_makes_them() {
-        let now: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
-        let last = |outcome, good: Option<&str>| Last {
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn ended(outcome: Exit, started: &str, took_s: u64, good: Option<&str>) -> Option<Last> {
+        Some(Last {
             version: 1,
-            started: now,
-            took_ms: 1,
+            started: at(started),
+            took_ms: took_s * 1000,
             why: None,
             textfile: None,
             outcome,
             store_answered: None,
-            good: good.map(|good| good.parse().unwrap()),
+            good: good.map(at),
+        })
+    }
+
+    fn passes(last: Option<Last>, ticks: bool) -> Passes {
+        Passes {
+            last,
+            running: None,
+            waits_for: None,
+            ticks,
+            now: at("2026-11-21T05:00:00Z"),
+        }
+    }
+
+    #[test]
+    fn a_host_that_waits_is_as_it_should_be_and_says_for_what() {
+        let started = "2026-11-21T04:59:50Z";
+        let waits = Passes {
+            waits_for: Some("shop/code: held: no deploys today".into()),
+            ..passes(
+                ended(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
+                true,
+            )
         };
-        let fresh = last(Exit::Converged, Some("2026-11-21T04:59:00Z"));
-        let old = last(Exit::Converged, Some("2026-11-21T04:00:00Z"));
-        let stale = last(Exit::Stale, Some("2026-11-21T04:59:00Z"));
-        let is_bad = |last, ticks| judge(last, now, ticks).is_bad();
-        assert!(!is_bad(Some(&fresh), true));
-        assert!(is_bad(Some(&old), true));
-        assert!(!is_bad(Some(&old), false));
-        assert!(is_bad(Some(&stale), false));
-        assert!(!is_bad(None, false));
-        assert!(is_bad(None, true));
+        let check = waits.judge();
+        assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
+        assert!(
+            check.message().starts_with(
+                "waits: shop/code: held: no deploys today; the last good one: 2026-11-21 03:00"
+            ),
+            "{check:?}"
+        );
+        // But a timer that has stopped for another reason is not.
+        let dead = passes(ended(Exit::Waiting, "2026-11-21T03:00:00Z", 1, None), true);
+        assert!(dead.judge().is_bad());
+    }
+
+    #[test]
+    fn while_a_pass_runs_nothing_is_judged_and_it_is_told_whose_it_is() {
+        let since = at("2026-11-21T04:00:00Z");
+        let holder = Holder::me("trueup.service".into(), "trueup converge".into(), since);
+        let failed = ended(Exit::Failed, "2026-11-21T03:00:00Z", 1, None);
+        for last in [
+            None,
+            failed,
+            ended(Exit::Converged, "2026-11-21T03:00:00Z", 1, None),
+        ] {
+            let running = Passes {
+                running: Some(holder.clone()),
+                ..passes(last, true)
+            };
+            let check = running.judge();
+            assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
+            assert!(
+                check
+                    .message()
+                    .contains("trueup converge by trueup.service, since 04:00:00 UTC"),
+                "{check:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pass_that_took_long_is_as_old_as_its_end() {
+        let started = "2026-11-21T04:00:00Z";
+        let long = passes(
+            ended(Exit::Converged, started, 50 * 60, Some(started)),
+            true,
+        );
+        assert!(!long.judge().is_bad());
+    }
+
+    #[test]
+    fn a_good_pass_that_is_too_old_is_bad_only_where_a_timer_makes_them() {
+        let minute = "2026-11-21T04:59:00Z";
+        let fresh = ended(Exit::Converged, minute, 0, Some(minute));
+        let hour = "2026-11-21T04:00:00Z";
+        let old = ended(Exit::Converged, hour, 0, Some(hour));
+        let stale = ended(Exit::Stale, minute, 0, Some(minute));
+        let is_bad = |last: &Option<Last>, ticks| passes(last.clone(), ticks).judge().is_bad();
+        assert!(!is_bad(&fresh, true));
+        assert!(is_bad(&old, true));
+        assert!(!is_bad(&old, false));
+        assert!(is_bad(&stale, false));
+        assert!(!is_bad(&None, false));
+        assert!(is_bad(&None, true));
         assert_eq!(
-            judge(Some(&fresh), now, true).message(),
+            passes(fresh, true).judge().message(),
             "the last good one: 2026-11-21 04:59:00 UTC, 60 s ago"
         );
     }

@@ -45,7 +45,7 @@ fn folder(environment: &str) -> String {
 }
 
 /// The key of a node's record.
-fn key(environment: &str, node: &str) -> String {
+pub fn key(environment: &str, node: &str) -> String {
     format!("nodes/{environment}/{node}.json")
 }
 

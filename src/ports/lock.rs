@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +132,23 @@ pub fn holder(root: &Root) -> Option<Holder> {
     locks.lines().any(is_this).then_some(holder)
 }
 
+/// Kept for as long as nobody else is to do the same on this host.
+#[derive(Debug)]
+pub struct Alone(#[allow(dead_code, reason = "let go of when dropped")] Option<Flock<File>>);
+
+/// Keeps others out who ask for the same: the folder of what means nothing after a reboot is locked, so
+/// that nothing is written. Where there is none yet nobody is kept out. `None`: somebody else has it.
+pub fn alone(root: &Root) -> Option<Alone> {
+    let Ok(folder) = File::open(root.outside(Path::new(RUN))) else {
+        return Some(Alone(None));
+    };
+    match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Some(Alone(Some(held))),
+        Err((_, Errno::EWOULDBLOCK)) => None,
+        Err(_) => Some(Alone(None)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +199,18 @@ mod tests {
         );
         lock.tell(&me(Some("short")));
         assert_eq!(holder(&root), Some(me(Some("short"))));
+    }
+
+    #[test]
+    fn only_one_is_alone_and_nothing_is_written_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path()).unwrap();
+        assert!(alone(&root).is_some());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        root.make_dirs(Path::new(RUN), &Attrs::mode(0o755)).unwrap();
+        let first = alone(&root);
+        assert!(first.is_some() && alone(&root).is_none());
+        drop(first);
+        assert!(alone(&root).is_some());
     }
 }

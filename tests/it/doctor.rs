@@ -139,3 +139,31 @@ fn each_thing_that_is_broken_is_named_alone_with_what_to_do() {
         "ended with rolled back; the last good one: 2",
     );
 }
+
+#[test]
+fn a_host_that_only_reads_the_store_is_well_and_nothing_is_tried_there() {
+    let host = Sandbox::of("  - directory: {path: /srv}\n");
+    host.write("/etc/trueup/node.d/reader.yml", "fleet: {publish: false}\n");
+    let before = crate::tree::traces(&host.store, &[]);
+    let ran = host.run(&["doctor"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(
+        ran.out.contains("note  store writes              not tried: this host writes nothing there (`fleet: {publish: false}`)"),
+        "{ran}"
+    );
+    let after = crate::tree::traces(&host.store, &[]);
+    assert!(crate::tree::touched(&before, &after).is_empty());
+}
+
+#[test]
+fn what_a_killed_doctor_left_in_the_store_is_cleared_by_the_next_one() {
+    let host = Sandbox::of("  - directory: {path: /srv}\n");
+    host.write("/etc/trueup/node.d/name.yml", "node: web1\n");
+    let left = host.store.join("doctor/production/web1");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, "four\n").unwrap();
+    let ran = host.run(&["doctor"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.out.contains("ok    store writes"), "{ran}");
+    assert!(!left.exists());
+}

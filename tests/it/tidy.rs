@@ -60,8 +60,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "checks",
         &[
-            "apply", "desired", "exit", "pass", "plan", "ports", "problem", "release", "report",
-            "resource", "role", "settings",
+            "apply", "desired", "exit", "fleet", "pass", "plan", "ports", "problem", "release",
+            "report", "resource", "role", "settings",
         ],
     ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose

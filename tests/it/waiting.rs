@@ -96,6 +96,22 @@ fn a_wait_ends_at_its_limit_or_when_somebody_ends_it_and_nothing_was_done() {
     host.is_right(&[]);
 }
 
+#[test]
+fn doctor_judges_no_host_that_a_pass_is_running_on() {
+    let host = slow();
+    let pass = running(&host, "ana");
+    let doctor = host.run(&["doctor"]);
+    assert_eq!(doctor.code, 0, "{doctor}");
+    let who = format!(
+        "running now: process {} (trueup converge by ana, since ",
+        pass.id()
+    );
+    assert!(doctor.out.contains(&who), "{doctor}");
+    assert!(doctor.out.contains("note  owed"), "{doctor}");
+    host.write("/srv/go", "");
+    assert_eq!(pass.wait_with_output().unwrap().status.code(), Some(0));
+}
+
 fn held(app: &App, sha: &str, until: &str) {
     app.sandbox.manifest(format!(
         "production: {{shop: {{sha: {sha}, hold: {{reason: db maintenance, by: eva{until}}}}}}}\n"
@@ -116,6 +132,11 @@ fn a_hold_is_kept_until_it_expires_and_gone_over_only_with_force() {
     let status = app.sandbox.run(&["status"]);
     assert_eq!(status.code, 3, "{status}");
     assert!(status.out.contains(words), "{status}");
+    // Which is as it should be.
+    let doctor = app.sandbox.run(&["doctor"]);
+    assert_eq!(doctor.code, 0, "{doctor}");
+    let why = format!("note  last pass                 waits: code: {words}");
+    assert!(doctor.out.contains(&why), "{doctor}");
     // Told once, and not again in every pass.
     app.sandbox.pass_writes_nothing(&[], 3);
     let forced = app.sandbox.run(&["converge", "--force"]);
