@@ -12,9 +12,21 @@ use crate::problem::Problem;
 /// Below this every probe has its object in the store.
 const PREFIX: &str = "doctor/";
 
+type Tell<'t> = &'t mut dyn FnMut(Check);
+
+/// One thing to look at, which may have more than one line.
+type Look<'l> = Box<dyn Fn(Tell<'_>) + 'l>;
+
 /// Looks at everything. `tell` gets each check as soon as it is known: some take seconds. Nothing is
-/// changed, but for a throw-away object in the store, which is removed again.
+/// changed, but for a throw-away object in the store, which is removed again. Told to stop, it ends
+/// after the check that it is at, about which nothing is told: the stop may be what it found.
 pub fn examine(session: &Session, tell: &mut dyn FnMut(Check)) {
+    let stop = &session.host.stop;
+    let tell = &mut |check| {
+        if !stop.is_set() {
+            tell(check);
+        }
+    };
     let settings = &session.settings;
     let roles = settings.roles.join(", ");
     tell(Check::good(
@@ -46,17 +58,25 @@ pub fn examine(session: &Session, tell: &mut dyn FnMut(Check)) {
         let apps = host::apps(catalog).map(|spec| spec.app.clone());
         apps.collect::<Vec<String>>()
     });
-    the_store(session, &apps.unwrap_or_default(), tell);
+    let apps = apps.unwrap_or_default();
     let running = lock::holder(&session.host.root);
+    let running = running.as_ref();
+    let host = &session.host;
+    let mut looks: Vec<Look<'_>> = vec![Box::new(|tell| the_store(session, &apps, tell))];
     if let Some(catalog) = &catalog {
-        host::git(catalog, &session.host, tell);
-        host::services(catalog, &session.host, tell);
-        host::checks(catalog, &session.host, running.as_ref(), tell);
-        host::disks(catalog, settings, &session.host, tell);
-        passes::owed(catalog, &session.host, running.as_ref(), tell);
+        looks.extend([
+            Box::new(|tell: Tell<'_>| host::git(catalog, settings, host, tell)) as Look<'_>,
+            Box::new(|tell| host::services(catalog, host, tell)),
+            Box::new(|tell| host::checks(catalog, host, running, tell)),
+            Box::new(|tell| host::disks(catalog, settings, host, tell)),
+            Box::new(|tell| passes::owed(catalog, host, running, tell)),
+        ]);
     }
-    passes::last(&session.host, running.as_ref(), tell);
-    passes::next(&session.host, tell);
+    looks.push(Box::new(|tell| passes::last(host, running, tell)));
+    looks.push(Box::new(|tell| passes::next(host, tell)));
+    for look in looks.into_iter().take_while(|_| !stop.is_set()) {
+        look(tell);
+    }
 }
 
 fn the_store(session: &Session, apps: &[String], tell: &mut dyn FnMut(Check)) {

@@ -4,6 +4,8 @@ use super::Check;
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::{self, Spec};
+use crate::role;
+use crate::settings::Settings;
 
 /// `known` are lines of `known_hosts` that a pass will put in place before it fetches.
 pub fn git(spec: &Spec, host: &Host, known: &[String]) -> Check {
@@ -29,4 +31,17 @@ pub fn git(spec: &Spec, host: &Host, known: &[String]) -> Check {
             )
         }
     }
+}
+
+/// The lines that the roles put into `known_hosts` before a pass fetches.
+pub fn known_hosts(settings: &Settings) -> Vec<String> {
+    let Ok(explained) = role::explain(settings, "known_hosts") else {
+        return Vec::new();
+    };
+    let last = explained.layers.last();
+    let lines = last.and_then(|layer| layer.value.as_array());
+    let lines = lines.into_iter().flatten();
+    lines
+        .filter_map(|line| line.as_str().map(str::to_owned))
+        .collect()
 }

@@ -23,10 +23,17 @@ pub(super) fn apps(catalog: &Catalog) -> impl Iterator<Item = &Spec> {
     resources.filter_map(|resource| resource.body.spec().downcast_ref::<Spec>())
 }
 
-/// Whether each app's git server lets this host in, with the key that a pass would use.
-pub(super) fn git(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Check)) {
-    for spec in apps(catalog) {
-        tell(super::git(spec, host, &[]));
+/// Whether each app's git server lets this host in, with the keys that a pass would use: its own and
+/// those of servers.
+pub(super) fn git(
+    catalog: &Catalog,
+    settings: &Settings,
+    host: &Host,
+    tell: &mut dyn FnMut(Check),
+) {
+    let known = super::known_hosts(settings);
+    for spec in apps(catalog).take_while(|_| !host.stop.is_set()) {
+        tell(super::git(spec, host, &known));
     }
 }
 
@@ -36,7 +43,7 @@ pub(super) fn services(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Chec
         .resources
         .iter()
         .filter(|resource| resource.body.kind() == "service");
-    for resource in services {
+    for resource in services.take_while(|_| !host.stop.is_set()) {
         let about = format!("service {}", resource.body.subject());
         tell(match resource.body.look(host, false) {
             Ok(_) => Check::good(about, "known to what runs it"),
@@ -64,6 +71,9 @@ pub(super) fn checks(
     tell: &mut dyn FnMut(Check),
 ) {
     for (name, argv) in &catalog.checks {
+        if host.stop.is_set() {
+            return;
+        }
         let used = catalog
             .resources
             .iter()

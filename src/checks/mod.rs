@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 pub use conditions::{Probe, conditions};
 pub use examine::examine;
-pub use git::git;
+pub use git::{git, known_hosts};
 pub use store::store;
 
 /// What one check found.

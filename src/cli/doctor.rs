@@ -11,7 +11,8 @@ use crate::ports::signals;
 use crate::problem::Problem;
 use crate::report::Paint;
 
-/// How wide the column is that says what was looked at: most fit, and lines come as they are known.
+/// How wide the column is that says what was looked at: lines come as they are known. What does not
+/// fit, such as the address of a store, has a line of its own.
 const ABOUT: usize = 24;
 
 /// The document of `--json`.
@@ -30,7 +31,7 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
         output.text(line(&check, output.paint));
         checks.push(check);
     };
-    match Session::open(places, stop) {
+    match Session::open(places, stop.clone()) {
         Ok(session) => checks::examine(&session, &mut tell),
         // Without settings nothing else can be looked at.
         Err(PassError::Input(problems)) => {
@@ -40,8 +41,14 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
         }
         Err(error) => return Err(error.into()),
     }
+    if stop.is_set() {
+        tell(Check::note(
+            "stopped",
+            Problem::new("by a signal: what is missing here was not looked at"),
+        ));
+    }
     let bad = checks.iter().filter(|check| check.is_bad()).count();
-    let outcome = if bad == 0 {
+    let outcome = if bad == 0 && !stop.is_set() {
         Exit::Converged
     } else {
         Exit::Failed
@@ -55,7 +62,7 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
     } else if bad > 0 {
         let word = if bad == 1 { "thing" } else { "things" };
         output.line(output.paint.bad(&format!("{bad} {word} to mend")));
-    } else {
+    } else if !stop.is_set() {
         output.line(output.paint.good("nothing to mend"));
     }
     Ok(outcome)
@@ -69,7 +76,11 @@ fn line(check: &Check, paint: Paint) -> String {
     };
     let indent = format!("\n{:width$}", "", width = ABOUT + 8);
     let text = text.trim_end().replace('\n', &indent);
-    format!("{word}  {:ABOUT$}  {text}", check.about)
+    let about = &check.about;
+    match about.chars().count() > ABOUT {
+        true => format!("{word}  {about}{indent}{text}"),
+        false => format!("{word}  {about:ABOUT$}  {text}"),
+    }
 }
 
 /// What is wrong with its place, and what to do on a line of its own.
@@ -101,6 +112,15 @@ mod tests {
             "BAD   check nginx               failed:\n\
              \x20                               line 2\n\
              \x20                               do: mend it"
+        );
+    }
+
+    #[test]
+    fn what_was_looked_at_and_is_long_leaves_the_column_where_it_is() {
+        let check = Check::good("store s3://acme-deploys-production", "answers");
+        assert_eq!(
+            line(&check, Paint::default()),
+            "ok    store s3://acme-deploys-production\n                                answers"
         );
     }
 }

@@ -1,10 +1,15 @@
 //! `trueup doctor`: each thing that can be wrong is named with what to do, and nothing is changed.
 
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::app::{App, GOOD};
 use crate::gate::ROLE;
-use crate::sandbox::Sandbox;
+use crate::processes::wait_until;
+use crate::sandbox::{Ran, Sandbox};
 
 /// What is bad, with what was found and what to do about it.
 fn bad(host: &Sandbox, code: i32) -> Vec<(String, String, String)> {
@@ -166,4 +171,38 @@ fn what_a_killed_doctor_left_in_the_store_is_cleared_by_the_next_one() {
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.out.contains("ok    store writes"), "{ran}");
     assert!(!left.exists());
+}
+
+#[test]
+fn doctor_ends_after_the_check_at_which_it_is_told_to() {
+    let host = Sandbox::empty();
+    host.write("/etc/trueup/node.yml", crate::sandbox::NODE);
+    host.manifest(crate::sandbox::MANIFEST);
+    let slow =
+        host.fill("touch @ROOT@/begun; until test -e @ROOT@/go; do sleep 0.02; done; exit 1");
+    host.role(&format!(
+        "checks: {{slow: [sh, -c, '{slow}']}}\nresources:\n  - file: {{path: /etc/site, content: x, check: slow}}\n"
+    ));
+    let mut doctor = host.command(&["doctor"]);
+    let doctor = doctor
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(wait_until(|| host.at("/begun").exists()));
+    kill(Pid::from_raw(doctor.id() as i32), Signal::SIGINT).unwrap();
+    host.write("/go", "");
+    let ran = Ran::of(&doctor.wait_with_output().unwrap(), &host);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert!(ran.out.contains("ok    store writes"), "{ran}");
+    assert!(
+        ran.out.ends_with(
+            "note  stopped                   by a signal: what is missing here was not looked at\n"
+        ),
+        "{ran}"
+    );
+    // Nor is the stop taken for what the check found.
+    for line in ["check slow", "disk", "nothing to mend"] {
+        assert!(!ran.out.contains(line), "{line}: {ran}");
+    }
 }

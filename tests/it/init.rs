@@ -1,9 +1,13 @@
 //! `trueup init`: what it is told becomes settings that work, and nothing is written otherwise.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::sandbox::{Ran, Sandbox};
 
@@ -417,4 +421,59 @@ fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
             .contains("note credentials: sudo leaves AWS_* variables behind"),
         "{ran}"
     );
+}
+
+/// Ctrl-C while a git server says nothing.
+#[test]
+fn init_that_is_ended_leaves_no_key_and_one_that_was_killed_is_cleared_up_after() {
+    let fresh = Fresh::new();
+    let key = fresh.host.beside("key");
+    fs::write(&key, KEY).unwrap();
+    let before = fresh.files();
+    let (new, node) = ("/etc/trueup/deploy_key.new", fresh.settings());
+    let store = fresh.host.fill("dir:@STORE@");
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = format!("shop=http://{}/shop.git", server.local_addr().unwrap());
+        let args = [
+            "init",
+            "--env",
+            "production",
+            "--role",
+            "app",
+            "--store",
+            &store,
+            "--app",
+            &app,
+            "--set",
+            "apps.shop.port=3000",
+            "--deploy-key",
+            key.to_str().unwrap(),
+        ];
+        let mut init = fresh.command(&args);
+        let init = init
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let init = init.spawn().unwrap();
+        let asked = server.accept().unwrap();
+        assert!(fresh.host.at(new).exists());
+        kill(Pid::from_raw(init.id() as i32), signal).unwrap();
+        if signal == Signal::SIGKILL {
+            init.wait_with_output().unwrap();
+            assert!(fresh.host.at(new).exists());
+            break;
+        }
+        let ran = Ran::of(&init.wait_with_output().unwrap(), &fresh.host);
+        drop(asked);
+        assert_eq!(ran.code, 1, "{ran}");
+        assert!(
+            ran.err.contains("ended by a signal: nothing was written"),
+            "{ran}"
+        );
+        assert_eq!(fresh.files(), before);
+    }
+    let ran = fresh.init(&["--set", "apps.shop.repo=/nowhere.git"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!((fresh.files(), fresh.settings()), (before, node));
 }

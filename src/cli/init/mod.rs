@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::pass::{PassError, Places, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, FileKind, Meta, Root};
+use crate::ports::signals;
 use crate::problem::Problem;
 use crate::release;
 use crate::role::{self, List};
@@ -86,12 +87,11 @@ pub(super) fn run(
         output,
         checks: Vec::new(),
         written: Vec::new(),
+        stop: StopFlag::default(),
     };
     let done = work.all(&mut answers);
-    if args.deploy_key.is_some() {
-        // What is left of it when something was not as it should be.
-        root.remove(Path::new(NEW_KEY))?;
-    }
+    // Also what one left that was killed.
+    root.remove(Path::new(NEW_KEY))?;
     let timer = done?;
     work.report(timer)
 }
@@ -137,6 +137,8 @@ struct Work<'a> {
     output: &'a Output,
     checks: Vec<Check>,
     written: Vec<String>,
+    /// Somebody wants it to end.
+    stop: StopFlag,
 }
 
 impl Work<'_> {
@@ -145,16 +147,12 @@ impl Work<'_> {
         let root = self.root.clone();
         let key = self.args.deploy_key.as_deref();
         let key = key.map(read_key).transpose()?;
-        if let Some(key) = &key {
-            root.make_dirs(Path::new("/etc/trueup"), &Attrs::mode(0o755))?;
-            root.replace(Path::new(NEW_KEY), key, &Attrs::mode(0o600))?;
-        }
-        let kept = self.look(answers, key.is_some())?;
+        let kept = self.look(answers, key.as_deref())?;
         if self.checks.iter().any(Check::is_bad) {
             return Ok(false);
         }
-        if key.is_some() {
-            root.rename(Path::new(NEW_KEY), Path::new(KEY))?;
+        if let Some(key) = &key {
+            place(&root, KEY, key)?;
             self.written
                 .push(root.outside(Path::new(KEY)).display().to_string());
         }
@@ -180,7 +178,7 @@ impl Work<'_> {
             self.text(answers, key).as_bytes(),
             &self.places.share,
         )?;
-        Ok(Session::with(settings, self.places, StopFlag::default())?)
+        Ok(Session::with(settings, self.places, self.stop.clone())?)
     }
 
     fn text(&self, answers: &Answers, key: Option<&str>) -> String {
@@ -196,9 +194,9 @@ impl Work<'_> {
     fn look(
         &mut self,
         answers: &mut Answers,
-        has_key: bool,
+        key: Option<&[u8]>,
     ) -> Result<Option<String>, edge::Error> {
-        let mut session = self.session(answers, has_key.then_some(NEW_KEY))?;
+        let session = self.session(answers, key.map(|_| KEY))?;
         let resources = session.validate()?;
         let (roles, node) = (session.settings.roles.join(", "), session.node().to_owned());
         self.checks.push(Check::good(
@@ -219,13 +217,18 @@ impl Work<'_> {
             return Ok(None);
         }
         if ask::somebody() && !self.output.json {
-            for line in strangers(&session)? {
+            for line in strangers(&self.session(answers, None)?)? {
                 if ask::is_its_key(&line).map_err(edge::Error::Usage)? {
                     answers.know(&[line]).map_err(edge::Error::Usage)?;
                 }
             }
-            session = self.session(answers, has_key.then_some(NEW_KEY))?;
         }
+        // Nobody is asked any more: from here on Ctrl-C leaves time to clear up.
+        signals::stop_on_termination(&self.stop);
+        if let Some(key) = key {
+            place(&self.root, NEW_KEY, key)?;
+        }
+        let session = self.session(answers, key.map(|_| NEW_KEY))?;
         let apps = session.apps()?;
         let names: Vec<String> = apps.all().iter().map(|app| app.spec.app.clone()).collect();
         let store = session.store()?;
@@ -237,12 +240,23 @@ impl Work<'_> {
         let found = checks::store(store.as_ref(), manifest, environment, &names);
         let answered = found.first().is_some_and(|check| !check.is_bad());
         self.checks.extend(found);
-        let known = known_hosts(&session.settings)?;
+        let known = checks::known_hosts(&session.settings);
         for app in apps.all() {
+            self.go_on()?;
             self.checks
                 .push(checks::git(app.spec, &session.host, &known));
         }
+        self.go_on()?;
         self.credentials(&session.settings, answered)
+    }
+
+    fn go_on(&self) -> Result<(), edge::Error> {
+        match self.stop.is_set() {
+            true => Err(edge::Error::Failed(Problem::new(
+                "ended by a signal: nothing was written",
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Whether the store was asked as the timer will ask it; the keys that are to be kept for it.
@@ -351,24 +365,16 @@ fn read_key(file: &Path) -> Result<Vec<u8>, edge::Error> {
     })
 }
 
-/// The lines that the role will put into `known_hosts` before it fetches.
-fn known_hosts(settings: &Settings) -> Result<Vec<String>, edge::Error> {
-    let Ok(explained) = role::explain(settings, "known_hosts") else {
-        return Ok(Vec::new());
-    };
-    let lines = explained
-        .layers
-        .last()
-        .and_then(|layer| layer.value.as_array());
-    let lines = lines.into_iter().flatten();
-    Ok(lines
-        .filter_map(|line| line.as_str().map(str::to_owned))
-        .collect())
+/// Puts a private key there, for nobody but root.
+fn place(root: &Root, path: &str, key: &[u8]) -> Result<(), edge::Error> {
+    root.make_dirs(Path::new("/etc/trueup"), &Attrs::mode(0o755))?;
+    root.replace(Path::new(path), key, &Attrs::mode(0o600))?;
+    Ok(())
 }
 
 /// One line for each git server that nothing here knows.
 fn strangers(session: &Session) -> Result<Vec<String>, edge::Error> {
-    let known = known_hosts(&session.settings)?;
+    let known = checks::known_hosts(&session.settings);
     let apps = session
         .apps()
         .map_err(|error: PassError| edge::Error::from(error))?;

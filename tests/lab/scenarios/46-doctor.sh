@@ -28,6 +28,7 @@ bad() {
 
 code "before anything is published" 1 on web trueup doctor
 has "there is no manifest" "trueup publish production shop=SHA --create" "$said"
+has "the git server is known by the key that a pass will bring" "ok    git shop" "$said"
 same "and nothing is left in the store" "" "$(objects)"
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
@@ -44,6 +45,24 @@ same "nor left in the store" "<Key>sha_number.yml" "$(objects)"
 same "as JSON it says the same" "converged 0" \
   "$(on web trueup doctor --json | python3 -c 'import json, sys; d = json.load(sys.stdin)
 print(d["outcome"], sum(c["verdict"] == "bad" for c in d["checks"]))')"
+
+echo closed=/doctor/ >"$SCRATCH/modes"
+code "credentials that let it write its record and nothing else" 0 on web trueup doctor
+has "are a note" "note  store writes              this host may write its record" "$said"
+echo closed=/ >"$SCRATCH/modes"
+bad "credentials that only read" "store writes" "may not write its record"
+write web:/etc/trueup/node.d/reader.yml <<<"fleet: {publish: false}"
+code "which are enough for a host that says so" 0 on web trueup doctor
+has "nothing is tried then" "note  store writes              not tried: this host writes nothing there" "$said"
+on web rm /etc/trueup/node.d/reader.yml
+: >"$SCRATCH/modes"
+
+on web systemctl -q mask puma-shop
+code "a service that somebody masked is waited for" 3 on web trueup converge
+code "which is no fault of the host" 0 on web trueup doctor
+has "and told" "note  last pass                 waits: " "$said"
+on web systemctl -q unmask puma-shop
+check "unmasked it goes on" on web trueup converge
 
 echo skew=-3600 >"$SCRATCH/modes"
 bad "a clock that is an hour ahead" clock "s ahead of the store's"
