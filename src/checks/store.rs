@@ -21,7 +21,7 @@ pub fn store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -
                 ),
             ];
         }
-        Err(error) => return vec![Check::bad(about, explained(&error))],
+        Err(error) => return vec![Check::bad(about, explained(address, &error))],
     };
     let mut checks = vec![Check::good(about, "answers")];
     let manifest = match Manifest::parse(&format!("{address}/{key}"), &body) {
@@ -58,21 +58,31 @@ pub fn store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -
 }
 
 fn nothing_yet(what: String, environment: &str, apps: &[String]) -> Check {
-    let app = apps.first().map_or("APP", String::as_str);
-    let hint =
-        format!("`trueup publish {environment} {app}=SHA --create` says which sha it is to be at");
+    let (app, whose) = match apps.first() {
+        Some(app) => (app.as_str(), "it"),
+        None => ("APP", "an app"),
+    };
+    let hint = format!(
+        "`trueup publish {environment} {app}=SHA --create` says which sha {whose} is to be at"
+    );
     Check::note("manifest", Problem::new(what).hint(hint))
 }
 
-fn explained(error: &StoreError) -> Problem {
+fn explained(address: &str, error: &StoreError) -> Problem {
+    const CREDENTIALS: &str = "look at the bucket's name and at the credentials: the environment, root's ~/.aws, or the role of this instance";
     let problem = Problem::new(error.to_string());
     match error {
+        _ if address.starts_with("dir:") => {
+            problem.hint("it is a folder on this machine, which root must be able to read")
+        }
+        // A source of them may answer the next time, but mostly none is set up.
+        StoreError::Unreachable { why, .. } if why.starts_with("no AWS credentials") => {
+            problem.hint(CREDENTIALS)
+        }
         StoreError::Unreachable { .. } => {
             problem.hint("look at the address, the region, the network and firewalls")
         }
-        StoreError::Refused { .. } => problem.hint(
-            "look at the bucket's name and at the credentials: the environment, root's ~/.aws, or the role of this instance",
-        ),
+        StoreError::Refused { .. } => problem.hint(CREDENTIALS),
         StoreError::TooLarge { .. } | StoreError::Settings(_) => problem,
     }
 }

@@ -87,7 +87,7 @@ fn what_init_is_told_becomes_settings_that_work_with_every_explanation_in_place(
         "note manifest: there is no sha_number.yml",
         "trueup publish production shop=SHA --create",
         "note git shop: ",
-        "next: look with `trueup plan`",
+        "next: look with `trueup plan --root ",
     ] {
         assert!(ran.out.contains(said), "{said}: {ran}");
     }
@@ -151,6 +151,26 @@ fn nothing_is_written_when_something_does_not_work() {
             &["--deploy-key", "/nowhere"],
             64,
             "--deploy-key: there is no file",
+        ),
+        (
+            &["--deploy-key", "/etc/hostname"],
+            64,
+            "--deploy-key: there is no private key in /etc/hostname",
+        ),
+        (
+            &["--known-host", "github.com rsa AAAA"],
+            64,
+            "is no line of known_hosts",
+        ),
+        (
+            &["--set", "apps.shop.port=x"],
+            1,
+            "apps.shop.port: \"x\" is no port; expected 1 to 65535",
+        ),
+        (
+            &["--node", "a b"],
+            78,
+            "trueup: --node: `a b` is not a name",
         ),
         (&["--role", "nonsense"], 78, "there is no role `nonsense`"),
         (&["--role", "web"], 64, "the roles app and web deploy apps"),
@@ -245,7 +265,7 @@ fn at_a_terminal_it_asks_for_what_is_not_given() {
         line += &format!(" {arg:?}");
     }
     let answers = format!(
-        "\n\n{}\nshop\n{}\n3001\n\n",
+        "prod/uction\n\nap\n\n/srv/store\n{}\nsh op\nshop\nnowhere\n{}\nx\n3001\n\n",
         fresh.host.fill("dir:@STORE@"),
         fresh.repo
     );
@@ -259,6 +279,17 @@ fn at_a_terminal_it_asks_for_what_is_not_given() {
     let ran = fresh.host.ran(script);
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.out.contains("environment [production]: "), "{ran}");
+    // What cannot be is told at once, and asked again.
+    for told in [
+        "`prod/uction` is not a name",
+        "there is no role `ap`",
+        "`/srv/store` is not the address of a store",
+        "`sh op` is not a name",
+        "`nowhere` is no address of a repository",
+        "`x` is no port",
+    ] {
+        assert!(ran.out.contains(told), "{told}: {ran}");
+    }
     let settings = fresh.settings();
     assert!(
         settings.contains(&format!("      repo: {}\n      port: 3001\n", fresh.repo))

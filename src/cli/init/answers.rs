@@ -92,7 +92,10 @@ impl Answers {
             ));
         };
         for line in lines {
-            if line.split_ascii_whitespace().count() < 3 {
+            let kinds = ["ssh-", "ecdsa-", "sk-"];
+            let is_kind = |word: &str| kinds.iter().any(|kind| word.starts_with(kind));
+            let mut words = line.split_ascii_whitespace();
+            if words.clone().count() < 3 || !words.any(is_kind) {
                 return Err(Problem::new(format!(
                     "--known-host: `{line}` is no line of known_hosts; expected a name, a kind of key and a key"
                 ))

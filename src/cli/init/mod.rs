@@ -3,6 +3,9 @@
 mod answers;
 mod ask;
 mod credentials;
+mod key;
+mod look;
+mod options;
 mod ports;
 mod secrets;
 mod text;
@@ -13,28 +16,18 @@ use std::path::Path;
 use std::rc::Rc;
 
 use self::answers::Answers;
-use self::credentials::{Shell, Timer};
+use self::credentials::Shell;
+use self::key::{KEY, NEW_KEY};
 use super::args::InitArgs;
 use super::{Output, edge};
-use crate::checks::{self, Check};
+use crate::checks::Check;
 use crate::exit::Exit;
-use crate::pass::{PassError, Places, Session};
+use crate::pass::{Places, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, FileKind, Meta, Root};
-use crate::ports::signals;
 use crate::problem::Problem;
-use crate::release;
 use crate::role::{self, List};
-use crate::settings::{self, Lookup, Settings};
-
-/// Where the deploy key is put, on the host.
-const KEY: &str = "/etc/trueup/deploy_key";
-
-/// Where it is until everything was looked at.
-const NEW_KEY: &str = "/etc/trueup/deploy_key.new";
-
-/// No private key is longer, in bytes.
-const MAX_KEY: usize = 64 << 10;
+use crate::settings::{self, Lookup};
 
 pub(super) fn run(
     mut args: InitArgs,
@@ -146,13 +139,13 @@ impl Work<'_> {
     fn all(&mut self, answers: &mut Answers) -> Result<bool, edge::Error> {
         let root = self.root.clone();
         let key = self.args.deploy_key.as_deref();
-        let key = key.map(read_key).transpose()?;
+        let key = key.map(key::read).transpose()?;
         let kept = self.look(answers, key.as_deref())?;
         if self.checks.iter().any(Check::is_bad) {
             return Ok(false);
         }
         if let Some(key) = &key {
-            place(&root, KEY, key)?;
+            key::place(&root, KEY, key)?;
             self.written
                 .push(root.outside(Path::new(KEY)).display().to_string());
         }
@@ -177,7 +170,8 @@ impl Work<'_> {
             &self.places.config,
             self.text(answers, key).as_bytes(),
             &self.places.share,
-        )?;
+        )
+        .map_err(|problems| options::blamed(problems, &self.places.config))?;
         Ok(Session::with(settings, self.places, self.stop.clone())?)
     }
 
@@ -188,129 +182,6 @@ impl Work<'_> {
             answers.attributes.shift_insert(0, "deploy_key".into(), key);
         }
         text::filled(text::SHIPPED, &answers.settings())
-    }
-
-    /// Every check there is; credentials that are to be kept.
-    fn look(
-        &mut self,
-        answers: &mut Answers,
-        key: Option<&[u8]>,
-    ) -> Result<Option<String>, edge::Error> {
-        let session = self.session(answers, key.map(|_| KEY))?;
-        let resources = session.validate()?;
-        let (roles, node) = (session.settings.roles.join(", "), session.node().to_owned());
-        self.checks.push(Check::good(
-            "settings",
-            format!("{roles} describe {resources} resources for {node}"),
-        ));
-        for list in &self.lists {
-            let apps = answers.attributes.get(&list.name);
-            let apps = apps.and_then(serde_json::Value::as_object);
-            let names: Vec<String> = apps
-                .into_iter()
-                .flat_map(|map| map.keys().cloned())
-                .collect();
-            let missing = ports::missing(&session.settings, list, &names);
-            self.checks.extend(missing);
-        }
-        if self.args.unchecked {
-            return Ok(None);
-        }
-        if ask::somebody() && !self.output.json {
-            for line in strangers(&self.session(answers, None)?)? {
-                if ask::is_its_key(&line).map_err(edge::Error::Usage)? {
-                    answers.know(&[line]).map_err(edge::Error::Usage)?;
-                }
-            }
-        }
-        // Nobody is asked any more: from here on Ctrl-C leaves time to clear up.
-        signals::stop_on_termination(&self.stop);
-        if let Some(key) = key {
-            place(&self.root, NEW_KEY, key)?;
-        }
-        let session = self.session(answers, key.map(|_| NEW_KEY))?;
-        let apps = session.apps()?;
-        let names: Vec<String> = apps.all().iter().map(|app| app.spec.app.clone()).collect();
-        let store = session.store()?;
-        let Settings {
-            manifest,
-            environment,
-            ..
-        } = &session.settings;
-        let found = checks::store(store.as_ref(), manifest, environment, &names);
-        let answered = found.first().is_some_and(|check| !check.is_bad());
-        self.checks.extend(found);
-        let known = checks::known_hosts(&session.settings);
-        for app in apps.all() {
-            self.go_on()?;
-            self.checks
-                .push(checks::git(app.spec, &session.host, &known));
-        }
-        self.go_on()?;
-        self.credentials(&session.settings, answered)
-    }
-
-    fn go_on(&self) -> Result<(), edge::Error> {
-        match self.stop.is_set() {
-            true => Err(edge::Error::Failed(Problem::new(
-                "ended by a signal: nothing was written",
-            ))),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether the store was asked as the timer will ask it; the keys that are to be kept for it.
-    fn credentials(
-        &mut self,
-        settings: &Settings,
-        answered: bool,
-    ) -> Result<Option<String>, edge::Error> {
-        if !in_s3(&settings.store.url) {
-            return Ok(None);
-        }
-        let about = "credentials";
-        let shell = Shell::this();
-        let timer = Timer::on(&self.root)?;
-        if self.args.save_credentials {
-            let keys = shell.keys().map_err(edge::Error::Usage)?;
-            if credentials::is_same(&keys, &timer) {
-                let said = format!("{} has them already", credentials::FILE);
-                self.checks.push(Check::good(about, said));
-                return Ok(None);
-            }
-            if timer.file.is_some() {
-                let problem = Problem::new(format!(
-                    "{} is there already, with others",
-                    credentials::FILE
-                ))
-                .hint("make it right by hand, and leave --save-credentials away");
-                self.checks.push(Check::bad(about, problem));
-                return Ok(None);
-            }
-            let ends = shell.ends().map(|problem| Check::note(about, problem));
-            self.checks.extend(ends);
-            return Ok(Some(keys));
-        }
-        let has_files = |home: &Path| {
-            let there = |name| Root::real().and_then(|root| root.meta(&home.join(name)));
-            [".aws/credentials", ".aws/config"]
-                .into_iter()
-                .any(|name| matches!(there(name), Ok(Some(_))))
-        };
-        let differs = shell.differs(&timer, has_files);
-        let check = match differs {
-            // A check with other credentials than every pass will have says nothing.
-            Some(problem) if self.root.is_real() && !self.args.no_timer => {
-                Some(Check::bad(about, problem))
-            }
-            Some(problem) => Some(Check::note(about, problem)),
-            None if !answered => shell
-                .left_behind()
-                .map(|problem| Check::note(about, problem)),
-            None => None,
-        };
-        self.checks.extend(check);
-        Ok(None)
     }
 
     fn write(&mut self, answers: &Answers) -> Result<(), edge::Error> {
@@ -351,39 +222,4 @@ fn attrs(answers: &Answers, before: Option<&Meta>) -> Attrs {
         gid: (mode & 0o077 != usual & 0o077).then_some(before.gid),
         ..Attrs::mode(mode)
     }
-}
-
-/// The key, as whoever runs this may read it.
-fn read_key(file: &Path) -> Result<Vec<u8>, edge::Error> {
-    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let body = Root::real()?.read(&path, MAX_KEY)?;
-    body.ok_or_else(|| {
-        edge::Error::Usage(
-            Problem::new(format!("--deploy-key: there is no file {}", path.display()))
-                .hint("the private half, as `ssh-keygen -t ed25519 -N '' -f FILE` makes it"),
-        )
-    })
-}
-
-/// Puts a private key there, for nobody but root.
-fn place(root: &Root, path: &str, key: &[u8]) -> Result<(), edge::Error> {
-    root.make_dirs(Path::new("/etc/trueup"), &Attrs::mode(0o755))?;
-    root.replace(Path::new(path), key, &Attrs::mode(0o600))?;
-    Ok(())
-}
-
-/// One line for each git server that nothing here knows.
-fn strangers(session: &Session) -> Result<Vec<String>, edge::Error> {
-    let known = checks::known_hosts(&session.settings);
-    let apps = session
-        .apps()
-        .map_err(|error: PassError| edge::Error::from(error))?;
-    let mut lines = Vec::new();
-    for app in apps.all() {
-        let line = release::unknown_server(app.spec, &session.host, &known);
-        lines.extend(line.map_err(super::words::failed)?);
-    }
-    lines.sort();
-    lines.dedup();
-    Ok(lines)
 }

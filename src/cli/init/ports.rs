@@ -1,4 +1,4 @@
-//! Whether each app was given a port, where its role can make none up.
+//! Whether each app was given a port that is one, where its role can make none up.
 
 use serde_json::Value;
 
@@ -28,5 +28,20 @@ pub(super) fn missing(settings: &Settings, list: &List, apps: &[String]) -> Vec<
             problem.hint(format!("such as `--set {key}=3000`")),
         )
     };
-    apps.iter().filter(missing).map(told).collect()
+    let wrong = |app: &String| {
+        let port = value(app, "port")?;
+        let is_port = port
+            .as_u64()
+            .is_some_and(|port| (1..=65535).contains(&port));
+        let key = format!("{}.{app}.port", list.name);
+        let problem = Problem::new(format!("{key}: {port} is no port; expected 1 to 65535"));
+        (unset("port") && !is_port).then(|| {
+            Check::bad(
+                "settings",
+                problem.hint(format!("such as `--set {key}=3000`")),
+            )
+        })
+    };
+    let missing = apps.iter().filter(missing).map(told);
+    missing.chain(apps.iter().filter_map(wrong)).collect()
 }

@@ -1,11 +1,14 @@
 //! What is left to say once everything was looked at.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::Work;
 use crate::checks::{Check, Verdict};
 use crate::cli::edge;
 use crate::exit::Exit;
+use crate::pass::Places;
 
 /// The document of `init --json`.
 #[derive(Debug, Serialize)]
@@ -25,8 +28,10 @@ impl Work<'_> {
             output,
             checks,
             written,
+            places,
             ..
         } = self;
+        let here = where_else(places);
         let bad = checks.iter().any(Check::is_bad);
         let outcome = if bad { Exit::Failed } else { Exit::Converged };
         if output.json {
@@ -60,12 +65,35 @@ impl Work<'_> {
             output.line(format!("wrote {file}"));
         }
         if bad {
-            output.error("trueup: nothing was written; mend what is bad and run it again, or leave the checks out with --unchecked");
+            // Settings are held against roles in any case.
+            let checked = |check: &Check| check.is_bad() && check.about != "settings";
+            let or = match checks.iter().any(checked) {
+                true => ", or leave the checks out with --unchecked",
+                false => "",
+            };
+            output.error(&format!(
+                "trueup: nothing was written; mend what is bad and run it again{or}"
+            ));
         } else if timer {
             output.line("the timer runs: the first pass begins within seconds; `trueup status` tells how it stands");
         } else {
-            output.line("next: look with `trueup plan`, then `trueup converge`");
+            output.line(format!(
+                "next: look with `trueup plan{here}`, then `trueup converge{here}`"
+            ));
         }
         Ok(outcome)
     }
+}
+
+/// What tells a command of this host from one of the real one.
+fn where_else(places: &Places) -> String {
+    let usual = crate::pass::places(None, Some(&places.root), None);
+    let mut words = String::new();
+    if places.root != Path::new("/") {
+        words += &format!(" --root {}", places.root.display());
+    }
+    if places.config != usual.config {
+        words += &format!(" --config {}", places.config.display());
+    }
+    words
 }
