@@ -25,7 +25,7 @@ head -c 64 /dev/urandom | od -An -tx1 | tr -d ' \n' | write web:/root/secret_key
 known="$git_address $(on git cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)"
 init() {
   on web env AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="${secret:-$AWS_SECRET_ACCESS_KEY}" \
-    trueup init --env production --role app --store "s3://$bucket" --region "$AWS_REGION" --endpoint "$endpoint" --path-style \
+    AWS_REGION="$AWS_REGION" trueup init --env production --role app --store "s3://$bucket" --endpoint "$endpoint" --path-style \
     --save-credentials --app "shop=git@$git_address:shop.git" --set apps.shop.port=3000 \
     --set apps.shop.secrets.SECRET_KEY_BASE=@/root/secret_key_base --set 'apps.shop.health={url: "http://127.0.0.1:3000/up"}' \
     --set 'packages=[nginx-light, ruby, bundler]' --set 'apps.shop.steps=[{name: install, run: bundle check}]' "$@"
@@ -40,6 +40,10 @@ code "so it does without the deploy key" 1 init --known-host "$known"
 has "saying so" "permission denied" "$said"
 secret=wrong code "and with wrong keys for the store" 1 init --known-host "$known" --deploy-key /root/deploy_key
 has "saying so" "bad store s3://$bucket: " "$said"
+code "and with keys that only this shell has" 1 on web env AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" \
+  AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" trueup init --env production --role base --store "s3://$bucket" \
+  --region "$AWS_REGION" --endpoint "$endpoint" --path-style
+has "saying so" "bad credentials: the keys for the store are in the environment of this shell" "$said"
 same "nothing of all that is left" "node.yml" "$(on web sh -c 'cd /etc/trueup; echo *; ls -d /root/.aws 2>/dev/null' || :)"
 
 code "trueup init" 0 init --known-host "$known" --deploy-key /root/deploy_key
@@ -48,6 +52,7 @@ has "the store is checked" "good store s3://$bucket" "$said"
 has "what it wants is told" "good manifest: shop is to be at ${sha[v1]:0:7}" "$said"
 has "the git server is checked" "good git shop: git@$git_address:shop.git lets this host in" "$said"
 has "the timer runs" "the timer runs" "$said"
+has "the region of this shell is written down for it" "  region: $AWS_REGION" "$(on web cat /etc/trueup/node.yml)"
 wait_for 90 "and a visitor gets the Rails app through nginx" page_says web "version v1"
 echo "  $((SECONDS - started)) s after trueup init"
 pass_ended() { [ "$(shown web trueup ActiveState) $(shown web trueup Result)" = "inactive success" ]; }
