@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::shown;
 use crate::desired::Sha;
 use crate::exit::Exit;
-use crate::settings::is_name;
+use crate::settings::{is_address, is_name};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
-/// No record is larger, in bytes.
-pub const MAX_RECORD: usize = 64 << 10;
+/// No record is larger, in bytes: ten times what a host with a dozen apps has. What a host keeps of ten
+/// thousand such records must be readable ([`super::Cache`]).
+pub const MAX_RECORD: usize = 16 << 10;
 
 /// No node has more of anything.
 const MOST: usize = 200;
@@ -123,6 +124,9 @@ impl Record {
                 record.node, record.environment
             )));
         }
+        for address in &mut record.addresses {
+            *address = address.to_canonical();
+        }
         record.check()?;
         let why = record.apps.values_mut().filter_map(|app| app.why.as_mut());
         for why in why.chain(record.last_pass.why.as_mut()) {
@@ -143,7 +147,7 @@ impl Record {
         if let Some(bad) = words.find(|word| !is_word(word)) {
             return Err(shown(&format!("`{bad}` holds what no tag may hold")));
         }
-        if let Some(bad) = self.addresses.iter().find(|ip| !is_usable(**ip)) {
+        if let Some(bad) = self.addresses.iter().find(|ip| !is_address(**ip)) {
             return Err(format!("{bad} is not the address of a host"));
         }
         if self.ports.values().any(|port| *port == 0) {
@@ -178,10 +182,4 @@ pub fn is_word(word: &str) -> bool {
         && word
             .chars()
             .all(|c| c.is_alphanumeric() || "._:/@+,=-".contains(c))
-}
-
-/// Whether a peer could reach a host there.
-fn is_usable(ip: IpAddr) -> bool {
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast)
 }

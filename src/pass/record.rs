@@ -142,10 +142,9 @@ impl Session {
             .and_then(|found| serde_json::from_value(found.clone()).ok())
             .unwrap_or_default();
         let inner = |name: &String| INNER.iter().any(|start| name.starts_with(start));
-        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V4(v4) if v4.is_link_local());
         let outer = interfaces.into_iter().filter(|(name, _)| !inner(name));
         let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
-        all.retain(|ip| !link_local(ip) && !ip.is_loopback() && !ip.is_multicast());
+        all.retain(|ip| crate::settings::is_address(*ip));
         // Stable: interfaces stay in the order of their names.
         all.sort_by_key(IpAddr::is_ipv6);
         all.dedup();

@@ -16,7 +16,7 @@ use crate::ports::store::StoreSettings;
 use crate::problem::{At, Problem, Problems};
 use crate::yaml::{self, Limits, Node};
 
-pub use fleet::{Fleet, Static};
+pub use fleet::{Fleet, Static, is_address};
 pub use merge::merge;
 
 /// Where settings are when nothing else is said.

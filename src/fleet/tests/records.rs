@@ -52,6 +52,16 @@ fn a_hostile_record_is_refused_whole_and_said_in_one_harmless_line() {
         ("/addresses", json!(["0.0.0.0"])),
         ("/addresses", json!(["127.0.0.1"])),
         ("/addresses", json!(["224.0.0.1"])),
+        ("/addresses", json!(["0.1.2.3"])),
+        ("/addresses", json!(["255.255.255.255"])),
+        ("/addresses", json!(["169.254.169.254"])),
+        ("/addresses", json!(["::"])),
+        ("/addresses", json!(["::1"])),
+        ("/addresses", json!(["fe80::1"])),
+        ("/addresses", json!(["ff02::1"])),
+        ("/addresses", json!(["::ffff:127.0.0.1"])),
+        ("/addresses", json!(["::ffff:a9fe:a9fe"])),
+        ("/addresses", json!(["::127.0.0.1"])),
         ("/addresses", json!(vec!["10.0.0.1"; 201])),
         ("/ports", json!({"http": 0})),
         ("/ports", json!({"http": 65536})),
@@ -98,4 +108,14 @@ fn a_reason_is_shown_without_what_a_terminal_would_obey() {
         !why.contains(char::is_control) && why.chars().count() <= 301,
         "{why:?}"
     );
+}
+
+#[test]
+fn an_address_has_one_spelling() {
+    let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
+    whole["addresses"] = json!(["::ffff:10.0.0.7", "2001:db8::7"]);
+    let read = Record::read("web1", ENV, whole.to_string().as_bytes()).unwrap();
+    let expected: Vec<std::net::IpAddr> =
+        vec!["10.0.0.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+    assert_eq!(read.addresses, expected);
 }
