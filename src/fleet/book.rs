@@ -1,8 +1,9 @@
 //! What `nodes(…)` answers, and the guard in front of it: an answer that is empty or much smaller than
-//! before is not taken.
+//! before is not taken. Nobody leaves the list then; who comes, or moves, is taken up all the same.
 //!
 //! "Before" is the last hour and not only the last answer: when all hosts lose their credentials at
-//! once, they leave one by one as their heartbeats run out, and no single step of that is large.
+//! once, they leave one by one as their heartbeats run out, and no single step of that is large. While an
+//! answer is refused it is the hour before that: a refusal does not end by being waited for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use super::{Peer, Query};
 /// How far back an answer is held against.
 const WINDOW: Duration = Duration::from_secs(3600);
 
+/// What somebody can do who knows that nodes are gone.
+const REMEDY: &str = "; if that is how it is meant: `trueup converge --accept-shrink`";
+
 /// What is taken for an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Guard {
@@ -26,19 +30,29 @@ pub struct Guard {
     pub now: Timestamp,
 }
 
+/// What the store says.
+#[derive(Debug, Clone)]
+pub(super) enum Seen {
+    /// It was not asked.
+    Nothing,
+    /// It did not answer, and why.
+    Lost(String),
+    /// These, and more that could not be read, and why.
+    Part(Vec<Peer>, String),
+    All(Vec<Peer>),
+}
+
 /// Answers `nodes(…)`.
 #[derive(Debug, Clone)]
 pub struct Book {
     /// Nodes of the settings.
     fixed: Vec<Peer>,
-    /// Nodes of the store; `None`: nobody was asked, or nobody answered.
-    seen: Option<Vec<Peer>>,
+    /// Nodes of the store.
+    seen: Seen,
     /// The last good answers.
     known: BTreeMap<String, Answer>,
     guard: Guard,
     asked: BTreeMap<String, Asked>,
-    /// Why the store did not answer, if it was asked and did not.
-    lost: Option<String>,
     /// A question has no answer at all.
     failed: bool,
 }
@@ -49,12 +63,14 @@ pub struct Asked {
     pub answer: Answer,
     /// Why the last good answer was given instead of a new one.
     pub kept: Option<String>,
+    /// What was taken only because somebody said so.
+    pub accepted: Option<String>,
 }
 
 impl Book {
-    pub fn new(
+    pub(super) fn new(
         fixed: Vec<Peer>,
-        seen: Option<Vec<Peer>>,
+        seen: Seen,
         known: BTreeMap<String, Answer>,
         guard: Guard,
     ) -> Book {
@@ -64,16 +80,7 @@ impl Book {
             known,
             guard,
             asked: BTreeMap::new(),
-            lost: None,
             failed: false,
-        }
-    }
-
-    /// The same, of a store that did not answer.
-    pub(super) fn without_store(self, why: &str) -> Book {
-        Book {
-            lost: Some(why.to_owned()),
-            ..self
         }
     }
 
@@ -85,7 +92,12 @@ impl Book {
     /// says itself. An error: the store did not answer, and never did to this question.
     pub fn nodes(&mut self, query: &Query) -> Result<Vec<Peer>, String> {
         let words = query.words();
-        if let Some(why) = &self.lost
+        let missing = match &self.seen {
+            Seen::Lost(why) => Some(why),
+            Seen::Part(_, why) if !self.guard.accept => Some(why),
+            _ => None,
+        };
+        if let Some(why) = missing
             && !self.known.contains_key(&words)
         {
             self.failed = true;
@@ -118,63 +130,79 @@ impl Book {
             let peers = peers.iter().filter(|peer| query.matches(peer));
             peers.cloned().collect()
         };
-        let Some(seen) = &self.seen else {
-            return self.recall(last, words);
+        let (seen, unread) = match &self.seen {
+            Seen::Nothing | Seen::Lost(_) => return self.recall(last, words),
+            Seen::Part(seen, why) => (seen, Some(why)),
+            Seen::All(seen) => (seen, None),
         };
         let fresh = matching(seen);
-        let Some(last) = last.filter(|_| !self.guard.accept) else {
-            return Asked {
-                answer: self.good(fresh, None),
-                kept: None,
-            };
+        let Some(last) = last else {
+            return Asked::good(self.good(fresh, None));
         };
-        let before = self.before(last);
-        let empty = fresh.is_empty() && !last.nodes.is_empty();
+        let (size, before) = (fresh.len(), self.before(last));
         let least = 100 - usize::from(self.guard.max_shrink.min(100));
-        if !empty && fresh.len() * 100 >= before * least {
+        let shrunk = (size == 0 && before > 0) || size * 100 < before * least;
+        let (why, remedy) = match unread {
+            Some(why) => (why.clone(), ""),
+            None if shrunk => {
+                let max = self.guard.max_shrink;
+                let why = format!(
+                    "there is {} in the store where there were {before} within an hour, and `max_shrink` is {max} %",
+                    counted(size)
+                );
+                (why, REMEDY)
+            }
+            None => return Asked::good(self.good(fresh, Some(last))),
+        };
+        if self.guard.accept {
+            let accepted = format!("{words}: {why}; that is accepted: {}", named(&fresh));
             return Asked {
-                answer: self.good(fresh, Some(last)),
-                kept: None,
+                accepted: Some(accepted),
+                ..Asked::good(self.good(fresh, None))
             };
         }
-        let since = last.refused.as_ref().map_or(self.guard.now, |r| r.since);
-        let size = fresh.len();
-        let kept = format!(
-            "{words}: there is {} in the store where there were {before} within the last hour, and `max_shrink` is {} %: the last good list stays ({}); if that is how it is meant: `trueup converge --accept-shrink`",
-            counted(size),
-            self.guard.max_shrink,
-            named(&last.nodes)
-        );
+        let before = last.refused.as_ref();
+        let answer = Answer {
+            nodes: joined(&last.nodes, fresh),
+            sizes: last.sizes.clone(),
+            refused: Some(Refused {
+                size,
+                since: before.map_or(self.guard.now, |refused| refused.since),
+                why: unread.cloned(),
+            }),
+        };
+        let stays = named(&answer.nodes);
         Asked {
-            answer: Answer {
-                refused: Some(Refused { size, since }),
-                ..last.clone()
-            },
-            kept: Some(kept),
+            kept: Some(format!(
+                "{words}: {why}: the last good list stays ({stays}){remedy}"
+            )),
+            ..Asked::good(answer)
         }
     }
 
     /// What was last good.
     fn recall(&self, last: Option<&Answer>, words: &str) -> Asked {
         let Some(last) = last else {
-            return Asked {
-                answer: self.good(Vec::new(), None),
-                kept: None,
-            };
+            return Asked::good(self.good(Vec::new(), None));
         };
         let stays = format!("the last good list stays ({})", named(&last.nodes));
         let refused = |refused: &Refused| {
             let since = refused.since.strftime("%F %T UTC");
-            let size = counted(refused.size);
-            format!("{words}: a list of {size} is refused since {since}, {stays}")
+            match &refused.why {
+                Some(why) => format!("{words}: since {since} {why}: {stays}"),
+                None => {
+                    let size = counted(refused.size);
+                    format!("{words}: a list of {size} is refused since {since}, {stays}{REMEDY}")
+                }
+            }
         };
-        let kept = match &self.lost {
-            Some(why) => Some(format!("{words}: {why}; {stays}")),
-            None => last.refused.as_ref().map(refused),
+        let kept = match &self.seen {
+            Seen::Lost(why) => Some(format!("{words}: {why}; {stays}")),
+            _ => last.refused.as_ref().map(refused),
         };
         Asked {
-            answer: last.clone(),
             kept,
+            ..Asked::good(last.clone())
         }
     }
 
@@ -184,7 +212,10 @@ impl Book {
             sizes.push((self.guard.now, nodes.len()));
         }
         // One that ended before the window is of no use any more.
-        while sizes.get(1).is_some_and(|(ended, _)| self.is_over(*ended)) {
+        while sizes
+            .get(1)
+            .is_some_and(|(ended, _)| is_over(*ended, self.guard.now))
+        {
             sizes.remove(0);
         }
         Answer {
@@ -196,17 +227,40 @@ impl Book {
 
     /// The most nodes that the answer had within the window.
     fn before(&self, last: &Answer) -> usize {
+        let now = match &last.refused {
+            Some(refused) => refused.since,
+            None => self.guard.now,
+        };
         let ended = last.sizes.iter().skip(1).map(|(at, _)| Some(*at));
         let ended = ended.chain([None]);
         let within = last.sizes.iter().zip(ended);
-        let within = within.filter(|(_, ended)| ended.is_none_or(|ended| !self.is_over(ended)));
-        let most = within.map(|((_, size), _)| *size).max().unwrap_or(0);
-        most.max(last.nodes.len())
+        let within = within.filter(|(_, ended)| ended.is_none_or(|ended| !is_over(ended, now)));
+        let most = within.map(|((_, size), _)| *size).max();
+        most.unwrap_or(last.nodes.len())
     }
+}
 
-    fn is_over(&self, ended: Timestamp) -> bool {
-        Duration::try_from(self.guard.now.duration_since(ended)).is_ok_and(|gone| gone > WINDOW)
+impl Asked {
+    fn good(answer: Answer) -> Asked {
+        Asked {
+            answer,
+            kept: None,
+            accepted: None,
+        }
     }
+}
+
+fn is_over(ended: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(ended)).is_ok_and(|gone| gone > WINDOW)
+}
+
+/// Those that were listed and those that are there; of one that is both, what is there.
+fn joined(last: &[Peer], fresh: Vec<Peer>) -> Vec<Peer> {
+    let last = last.iter().cloned();
+    let all = last.chain(fresh).map(|peer| (peer.name.clone(), peer));
+    all.collect::<BTreeMap<String, Peer>>()
+        .into_values()
+        .collect()
 }
 
 fn counted(nodes: usize) -> String {

@@ -16,7 +16,7 @@ use crate::ports::store::Etag;
 
 const VERSION: u32 = 1;
 
-/// No such file is larger, in bytes: more than ten thousand nodes have.
+/// No such file is larger, in bytes: more than twice what ten thousand nodes and five questions take.
 const MAX_FILE: usize = 64 << 20;
 
 /// What is kept between passes.
@@ -59,8 +59,12 @@ pub struct Answer {
 pub struct Refused {
     /// How many nodes it had.
     pub size: usize,
-    /// Since when it is refused, by this host's clock.
+    /// Since when it is refused, by this host's clock. Until it is taken, or another one is, the hour
+    /// before this counts.
     pub since: Timestamp,
+    /// Why, if it is not for its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 impl Cache {
@@ -112,9 +116,33 @@ impl Cache {
     }
 
     pub fn save(&self, host: &Host) -> Result<(), RootError> {
-        let body = serde_json::to_vec(self).expect("plain data is always JSON");
+        let body = self.body(MAX_FILE);
         host.root.make_dirs(&host.state(""), &Attrs::mode(0o755))?;
         host.root
             .replace(&Cache::path(host), &body, &Attrs::mode(0o644))
+    }
+
+    /// As it is written, in no more than `most` bytes: what could not be read again would be no guard.
+    /// The answers stay, and of the records the small ones; the others cost a read in each pass.
+    pub(super) fn body(&self, most: usize) -> Vec<u8> {
+        let json = |cache: &Cache| serde_json::to_vec(cache).expect("plain data is always JSON");
+        let whole = json(self);
+        if whole.len() <= most {
+            return whole;
+        }
+        let size = |kept: &Kept| serde_json::to_vec(kept).map_or(usize::MAX, |body| body.len());
+        let mut sizes: Vec<(usize, &String)> = self
+            .records
+            .iter()
+            .map(|(name, kept)| (size(kept), name))
+            .collect();
+        sizes.sort();
+        let mut cache = self.clone();
+        let mut too_much = whole.len() - most;
+        while let (true, Some((size, name))) = (too_much > 0, sizes.pop()) {
+            cache.records.remove(name);
+            too_much = too_much.saturating_sub(size);
+        }
+        json(&cache)
     }
 }

@@ -21,7 +21,7 @@ pub struct Row {
 }
 
 /// What there is in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Look {
     /// By name.
     pub rows: Vec<Row>,
@@ -31,6 +31,29 @@ pub struct Look {
     pub problems: Vec<String>,
     /// How many records were read.
     pub reads: usize,
+    /// Records that could not be read, of nodes of which nothing is known: there is more than `rows`.
+    pub unread: Option<Unread>,
+}
+
+/// Records that could not be read.
+#[derive(Debug)]
+pub struct Unread {
+    pub count: usize,
+    /// Why the first one could not.
+    pub first: StoreError,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unread { count, first } = self;
+        match count {
+            1 => write!(out, "the record of a node could not be read ({first})"),
+            _ => write!(
+                out,
+                "the records of {count} nodes could not be read ({first})"
+            ),
+        }
+    }
 }
 
 impl Row {
@@ -57,6 +80,7 @@ pub fn look(
         now,
         problems: Vec::new(),
         reads: 0,
+        unread: None,
     };
     let mut here = BTreeMap::new();
     for row in listed {
@@ -78,7 +102,7 @@ pub fn look(
         }
     }
     cache.records.retain(|name, _| here.contains_key(name));
-    look.reads = read_new(store, environment, &here, cache, &mut look.problems);
+    look.read_new(store, environment, &here, cache);
     for (node, row) in here {
         let Some(kept) = cache.records.get(&node) else {
             continue;
@@ -117,50 +141,6 @@ pub fn forget(store: &dyn Store, environment: &str, node: &str) -> Result<usize,
     Ok(keys.len())
 }
 
-/// Reads what is new. Returns how many records that were.
-fn read_new(
-    store: &dyn Store,
-    environment: &str,
-    here: &BTreeMap<String, Listed>,
-    cache: &mut Cache,
-    problems: &mut Vec<String>,
-) -> usize {
-    let is_new = |name: &str, row: &Listed| {
-        let known = cache.records.get(name);
-        known.is_none_or(|kept| kept.etag != row.etag)
-    };
-    let new: Vec<(&String, &Listed)> = here
-        .iter()
-        .filter(|(name, row)| is_new(name, row))
-        .collect();
-    let small = |row: &Listed| row.size <= MAX_RECORD as u64;
-    let wanted: Vec<&(&String, &Listed)> = new.iter().filter(|(_, row)| small(row)).collect();
-    let keys: Vec<String> = wanted.iter().map(|(_, row)| row.key.clone()).collect();
-    let answers = store.get_many(&keys);
-    let mut lost = Vec::new();
-    for ((name, _), answer) in wanted.into_iter().zip(answers) {
-        match answer {
-            Ok(Fetched::Object(object)) => {
-                let read = Record::read(name, environment, &object.body);
-                take_up(cache, name, object.etag, read);
-            }
-            // Removed since the list, or never unconditional: the next look tells.
-            Ok(Fetched::Missing | Fetched::Unchanged) => {}
-            Err(error) => lost.push(error),
-        }
-    }
-    if let Some(first) = lost.first() {
-        let count = lost.len();
-        problems.push(format!(
-            "{count} new records could not be read ({first}); what was known of those nodes stays"
-        ));
-    }
-    for (name, row) in new.iter().filter(|(_, row)| !small(row)) {
-        take_up(cache, name, row.etag.clone(), Err(too_large(row.size)));
-    }
-    keys.len()
-}
-
 fn take_up(cache: &mut Cache, name: &str, etag: Etag, read: Result<Record, String>) {
     let before = cache.records.remove(name).and_then(|kept| kept.record);
     let (record, bad) = match read {
@@ -172,6 +152,63 @@ fn take_up(cache: &mut Cache, name: &str, etag: Etag, read: Result<Record, Strin
 }
 
 impl Look {
+    /// Reads what is new.
+    fn read_new(
+        &mut self,
+        store: &dyn Store,
+        environment: &str,
+        here: &BTreeMap<String, Listed>,
+        cache: &mut Cache,
+    ) {
+        let is_new = |name: &str, row: &Listed| {
+            let known = cache.records.get(name);
+            known.is_none_or(|kept| kept.etag != row.etag)
+        };
+        let new: Vec<(&String, &Listed)> = here
+            .iter()
+            .filter(|(name, row)| is_new(name, row))
+            .collect();
+        let small = |row: &Listed| row.size <= MAX_RECORD as u64;
+        let wanted: Vec<&(&String, &Listed)> = new.iter().filter(|(_, row)| small(row)).collect();
+        let keys: Vec<String> = wanted.iter().map(|(_, row)| row.key.clone()).collect();
+        let answers = store.get_many(&keys);
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for ((name, _), answer) in wanted.into_iter().zip(answers) {
+            match answer {
+                Ok(Fetched::Object(object)) => {
+                    let read = Record::read(name, environment, &object.body);
+                    take_up(cache, name, object.etag, read);
+                }
+                // Removed since the list, or never unconditional: the next look tells.
+                Ok(Fetched::Missing | Fetched::Unchanged) => {}
+                Err(error) => match cache.records.get(*name) {
+                    Some(Kept {
+                        record: Some(_), ..
+                    }) => known.push(error),
+                    _ => unknown.push(error),
+                },
+            }
+        }
+        let unread = |mut errors: Vec<StoreError>| {
+            let count = errors.len();
+            (count > 0).then(|| Unread {
+                count,
+                first: errors.swap_remove(0),
+            })
+        };
+        if let Some(known) = unread(known) {
+            self.problems
+                .push(format!("{known}; what was known of it stays"));
+        }
+        self.unread = unread(unknown);
+        let unknown = self.unread.as_ref().map(Unread::to_string);
+        self.problems.extend(unknown);
+        for (name, row) in new.iter().filter(|(_, row)| !small(row)) {
+            take_up(cache, name, row.etag.clone(), Err(too_large(row.size)));
+        }
+        self.reads = keys.len();
+    }
+
     /// A machine that found its name taken (see [`super::Own`]).
     fn another(&mut self, name: &str, row: &Listed, gone_after: Duration) {
         let silent = Duration::try_from(self.now.duration_since(row.modified)).unwrap_or_default();

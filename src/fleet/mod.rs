@@ -14,13 +14,16 @@
 //!   the object's LastModified, held against the store's own time. So a heartbeat has the content, and
 //!   with it the ETag, of the one before, and costs nobody a read.
 //! - *A list never collapses* ([`book`]). An answer that is empty, or much smaller than what was given
-//!   within the last hour, is not taken; the last good one stays and is shown, until somebody says
-//!   otherwise.
+//!   within the last hour, is not taken, nor is one of which a part could not be read; the last good one
+//!   stays, with what is new, and is shown, until somebody says otherwise.
+//! - *Silence is heard only by who listens* ([`contact`]). A node that was listed leaves the list after a
+//!   silence in which this host itself had answers of the store.
 //! - *Nothing here fails a pass.* A store that does not answer or refuses a record costs a line in the
-//!   report.
+//!   report, and the pass does not end as if all were well.
 
 mod book;
 mod cache;
+mod contact;
 mod look;
 mod own;
 mod peer;

@@ -1,10 +1,12 @@
 //! Where templates get their peers from: looked for when the first one asks, once in a pass.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::book::{Book, Guard};
+use super::book::{Book, Guard, Seen};
 use super::cache::Cache;
+use super::contact::Contact;
 use super::{Look, Peer, look};
 use crate::ports::Host;
 use crate::ports::root::RootError;
@@ -39,7 +41,9 @@ struct Found {
     book: Arc<Mutex<Book>>,
     before: Cache,
     cache: Cache,
+    contact: Option<Contact>,
     problems: Vec<String>,
+    /// Why there is no answer, or only a part of one.
     lost: Option<StoreError>,
 }
 
@@ -96,10 +100,26 @@ impl<'a> Peers<'a> {
         let mut cache = before.clone();
         let gone_after = self.fleet.gone_after();
         let answer = store.map(|store| look(store, self.environment, gone_after, &mut cache));
-        let (seen, lost) = match answer {
-            None => (None, None),
-            Some(Ok(look)) => (Some(look), None),
-            Some(Err(error)) => (None, Some(error)),
+        let heard = host.and_then(|host| Contact::load(host, self.store_name, self.environment));
+        let mut problems = Vec::new();
+        let (seen, contact, lost) = match answer {
+            None => (Seen::Nothing, heard, None),
+            Some(Err(error)) => {
+                let seen = Seen::Lost(error.to_string());
+                (seen, heard.map(Contact::lost), Some(error))
+            }
+            Some(Ok(look)) => {
+                let whose = (self.store_name, self.environment);
+                let contact = Contact::answered(heard, whose, look.now, gone_after);
+                let peers = self.of_use(&look, &before, &contact);
+                problems = look.problems;
+                let seen = match &look.unread {
+                    Some(unread) => Seen::Part(peers, unread.to_string()),
+                    None => Seen::All(peers),
+                };
+                let lost = look.unread.map(|unread| unread.first);
+                (seen, Some(contact), lost)
+            }
         };
         let fixed = self.fleet.others.iter();
         let fixed = fixed.filter_map(|(name, node)| Peer::of_static(name, node));
@@ -108,30 +128,27 @@ impl<'a> Peers<'a> {
             accept: self.accept,
             now: host.map_or(jiff::Timestamp::UNIX_EPOCH, |host| host.clock.now()),
         };
-        let book = Book::new(
-            fixed.collect(),
-            seen.as_ref().map(|look| self.of_use(look)),
-            before.answers.clone(),
-            guard,
-        );
-        let book = match &lost {
-            Some(error) => book.without_store(&error.to_string()),
-            None => book,
-        };
+        let book = Book::new(fixed.collect(), seen, before.answers.clone(), guard);
         Found {
             book: Arc::new(Mutex::new(book)),
             before,
             cache,
-            problems: seen.map_or_else(Vec::new, |look| look.problems),
+            contact,
+            problems,
             lost,
         }
     }
 
-    /// Those that live and serve.
-    fn of_use(&self, look: &Look) -> Vec<Peer> {
+    /// Those that live and serve. Whoever was listed is silent only if this host listened.
+    fn of_use(&self, look: &Look, before: &Cache, contact: &Contact) -> Vec<Peer> {
         let gone_after = self.fleet.gone_after();
-        let alive = look.rows.iter();
-        let alive = alive.filter(|row| row.silent(look.now) <= gone_after);
+        let listened = contact.lasts() >= gone_after;
+        let listed = before.answers.values().flat_map(|answer| &answer.nodes);
+        let listed: BTreeSet<&str> = listed.map(|peer| peer.name.as_str()).collect();
+        let alive = look.rows.iter().filter(|row| {
+            let listed = listed.contains(row.node.as_str());
+            row.silent(look.now) <= gone_after || (listed && !listened)
+        });
         alive.filter_map(|row| Peer::of(&row.record)).collect()
     }
 
@@ -145,6 +162,9 @@ impl<'a> Peers<'a> {
         let (Some(found), Source::Store(host, _)) = (self.found.get(), self.source) else {
             return Ok(());
         };
+        if let Some(contact) = &found.contact {
+            contact.note(host)?;
+        }
         let mut cache = found.cache.clone();
         if acted_on {
             let book = Peers::answered(found);
@@ -181,6 +201,18 @@ impl<'a> Peers<'a> {
         book.asked()
             .values()
             .filter_map(|asked| asked.kept.clone())
+            .collect()
+    }
+
+    /// What was taken only because somebody said so, a line for each question.
+    pub fn accepted(&self) -> Vec<String> {
+        let Some(found) = self.found.get() else {
+            return Vec::new();
+        };
+        let book = Peers::answered(found);
+        book.asked()
+            .values()
+            .filter_map(|asked| asked.accepted.clone())
             .collect()
     }
 

@@ -35,9 +35,8 @@ impl Session {
         }
         match described {
             Ok((catalog, mut desired)) => {
-                desired
-                    .warnings
-                    .extend(peers.notes().into_iter().map(Problem::new));
+                let notes = peers.notes().into_iter().chain(peers.accepted());
+                desired.warnings.extend(notes.map(Problem::new));
                 desired.kept_lists = peers.kept();
                 Ok((catalog, desired))
             }

@@ -1,10 +1,11 @@
 //! What templates are told, and what is not believed.
 
-use super::super::book::Guard;
+use super::super::book::{Guard, Seen};
+use super::super::cache::Answer;
 use super::*;
 use crate::settings::Settings;
 
-fn guard(now: Timestamp) -> Guard {
+pub(super) fn guard(now: Timestamp) -> Guard {
     Guard {
         max_shrink: 50,
         accept: false,
@@ -18,26 +19,28 @@ fn peers(count: u8) -> Vec<Peer> {
         .collect()
 }
 
-fn all() -> Query {
+pub(super) fn all() -> Query {
     Query {
         app: Some("shop".into()),
         ..Query::default()
     }
 }
 
+/// What is known from one pass to the next.
+type Known = std::collections::BTreeMap<String, Answer>;
+
 /// One pass: what the store has, and what is known; returns how many nodes the template gets, whether
 /// that was kept, and what is known then.
-fn pass(
-    seen: Option<u8>,
-    known: &std::collections::BTreeMap<String, super::super::cache::Answer>,
-    guard: Guard,
-) -> (
-    usize,
-    bool,
-    std::collections::BTreeMap<String, super::super::cache::Answer>,
-) {
-    let mut book = Book::new(Vec::new(), seen.map(peers), known.clone(), guard);
-    let nodes = book.nodes(&all()).unwrap().len();
+pub(super) fn pass(seen: Option<u8>, known: &Known, guard: Guard) -> (usize, bool, Known) {
+    let seen = seen.map_or(Seen::Nothing, |count| Seen::All(peers(count)));
+    let (nodes, kept, known) = told(seen, known, guard);
+    (nodes.len(), kept, known)
+}
+
+/// The same, with the nodes and what is there.
+fn told(seen: Seen, known: &Known, guard: Guard) -> (Vec<Peer>, bool, Known) {
+    let mut book = Book::new(Vec::new(), seen, known.clone(), guard);
+    let nodes = book.nodes(&all()).unwrap();
     let asked = book.asked();
     let kept = asked.values().any(|asked| asked.kept.is_some());
     let known = asked
@@ -86,19 +89,95 @@ fn a_list_that_shrinks_node_by_node_stops_at_half_of_what_it_had_within_the_hour
         given.push(nodes);
     }
     assert_eq!(given, [7, 6, 5, 4, 4, 4, 4, 4]);
-    // Hours later it is the four that count, and nothing is still no answer.
-    let later = then() + SignedDuration::from_hours(3);
-    assert_eq!(pass(Some(0), &known, guard(later)).0, 4);
-    assert_eq!(pass(Some(2), &known, guard(later)).0, 2);
+}
+
+#[test]
+fn a_refusal_does_not_end_by_being_waited_for() {
+    let hours = |hours: i64| guard(then() + SignedDuration::from_hours(hours));
+    let (_, _, known) = pass(Some(8), &Default::default(), hours(0));
+    // What was taken counts for an hour, and then what it shrank to does.
+    let (nodes, kept, shrunk) = pass(Some(4), &known, hours(1));
+    assert_eq!((nodes, kept), (4, false));
+    assert_eq!(pass(Some(2), &shrunk, hours(1)).0, 4);
+    assert_eq!(pass(Some(2), &shrunk, hours(3)).0, 2);
+    // What is refused is refused a day later, by what there was before it.
+    let (_, _, mut refused) = pass(Some(3), &known, hours(1));
+    for hour in 2..24 {
+        let (nodes, kept, after) = pass(Some(3), &refused, hours(hour));
+        assert_eq!((nodes, kept), (8, true), "hour {hour}");
+        refused = after;
+    }
+    let (nodes, kept, mended) = pass(Some(4), &refused, hours(24));
+    assert_eq!((nodes, kept), (4, false), "it recovers by itself");
     assert_eq!(
-        pass(
-            Some(2),
-            &known,
-            guard(then() + SignedDuration::from_mins(30))
-        )
-        .0,
-        4
+        pass(Some(2), &mended, hours(24)).0,
+        4,
+        "and is held against eight"
     );
+}
+
+#[test]
+fn while_a_shrink_is_refused_who_joins_or_moves_is_taken_up() {
+    let (_, _, known) = pass(Some(6), &Default::default(), guard(then()));
+    let mut moved = record("web1", 1);
+    moved.addresses = vec!["10.0.0.101".parse().unwrap()];
+    let seen = || {
+        let joining = Peer::of(&record("web9", 9)).unwrap();
+        Seen::All(vec![Peer::of(&moved).unwrap(), joining])
+    };
+    let words = |nodes: &[Peer]| -> Vec<String> {
+        let words = nodes.iter().map(|n| format!("{} {}", n.name, n.address));
+        words.collect()
+    };
+    let (nodes, kept, known) = told(seen(), &known, guard(then()));
+    assert!(kept);
+    let given = words(&nodes);
+    assert_eq!(given.len(), 7, "nobody leaves: {given:?}");
+    assert!(given.contains(&"web1 10.0.0.101".to_owned()), "{given:?}");
+    assert!(given.contains(&"web9 10.0.0.9".to_owned()), "{given:?}");
+    // Also for whom the store does not answer next, and the newcomers do not raise the bar.
+    let (nodes, _, known) = told(Seen::Lost("it is down".into()), &known, guard(then()));
+    assert_eq!(words(&nodes), given);
+    let (nodes, kept, _) = told(Seen::All(peers(3)), &known, guard(then()));
+    assert_eq!((nodes.len(), kept), (3, false));
+}
+
+#[test]
+fn a_list_of_which_a_part_could_not_be_read_is_none_and_takes_nobody_away() {
+    let part = |count| Seen::Part(peers(count), "2 could not be read".into());
+    let mut cold = Book::new(Vec::new(), part(3), Known::new(), guard(then()));
+    let why = cold.nodes(&all()).unwrap_err();
+    assert!(why.contains("2 could not be read"), "{why}");
+    assert!(cold.has_failed());
+    let (_, _, known) = pass(Some(4), &Default::default(), guard(then()));
+    for (there, given) in [(0, 4), (3, 4), (5, 5)] {
+        let (nodes, kept, after) = told(part(there), &known, guard(then()));
+        assert_eq!((nodes.len(), kept), (given, true), "{there}");
+        let (nodes, kept, _) = pass(None, &after, guard(then()));
+        assert_eq!((nodes, kept), (given, true), "status knows");
+    }
+}
+
+#[test]
+fn who_accepts_a_list_is_told_which_question_that_answers_otherwise() {
+    let (_, _, known) = pass(Some(4), &Default::default(), guard(then()));
+    let accept = Guard {
+        accept: true,
+        ..guard(then())
+    };
+    for (now, expected) in [(4, None), (3, None), (1, Some("1 node"))] {
+        let mut book = Book::new(Vec::new(), Seen::All(peers(now)), known.clone(), accept);
+        book.nodes(&all()).unwrap();
+        let asked = book.asked().values().next().unwrap();
+        let said = asked.accepted.as_deref();
+        assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
+        let said = said.unwrap_or_default();
+        assert!(said.contains(expected.unwrap_or_default()), "{said}");
+        assert!(
+            said.is_empty() || said.contains("nodes(app=\"shop\")"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -107,7 +186,8 @@ fn without_an_answer_the_last_good_list_stays_and_without_that_there_is_none() {
     let (nodes, kept, after) = pass(None, &known, guard(then()));
     assert_eq!((nodes, kept), (3, false));
     assert_eq!(after, known);
-    let mut book = Book::new(Vec::new(), None, known, guard(then())).without_store("it is down");
+    let lost = Seen::Lost("it is down".into());
+    let mut book = Book::new(Vec::new(), lost, known, guard(then()));
     assert_eq!(book.nodes(&all()).unwrap().len(), 3);
     let kept = book.asked().values().next().unwrap().kept.clone().unwrap();
     assert!(
@@ -147,7 +227,7 @@ fn nodes_are_found_by_role_tag_app_and_port_in_the_order_of_their_names() {
     let fixed = |name| Peer::of_static(name, &fixed).unwrap();
     let mut book = Book::new(
         vec![fixed("old"), fixed("web2")],
-        Some(seen),
+        Seen::All(seen),
         Default::default(),
         guard(then()),
     );
@@ -198,7 +278,7 @@ fn nodes_are_found_by_role_tag_app_and_port_in_the_order_of_their_names() {
     );
 }
 
-fn settings(fleet: &str) -> (tempfile::TempDir, Settings) {
+pub(super) fn settings(fleet: &str) -> (tempfile::TempDir, Settings) {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("node.yml");
     let text = format!(

@@ -1,5 +1,6 @@
 //! Against a store in memory and a host in a folder.
 
+mod balancer;
 mod lists;
 mod looks;
 mod own;

@@ -1,0 +1,186 @@
+//! A load balancer from pass to pass: who leaves its list, and who does not.
+
+use super::lists::{all, guard, pass, settings};
+use super::*;
+use crate::ports::store::{Etag, Fetched, Listed, Put, StoreError};
+use crate::settings::Settings;
+
+/// A load balancer: each look as a pass makes it, and who is listed after it.
+struct Balancer {
+    sandbox: Sandbox,
+    settings: Settings,
+    _folder: tempfile::TempDir,
+}
+
+impl Balancer {
+    fn new(fleet: &str) -> Balancer {
+        let (_folder, settings) = settings(fleet);
+        Balancer {
+            sandbox: Sandbox::empty(),
+            settings,
+            _folder,
+        }
+    }
+
+    fn pass(&self, store: &dyn Store) -> Result<Vec<String>, String> {
+        let peers = Peers::of_store(&self.settings, &self.sandbox.host, store, false);
+        let nodes = peers.book().lock().unwrap().nodes(&all());
+        peers.keep(nodes.is_ok()).unwrap();
+        Ok(nodes?.into_iter().map(|peer| peer.name).collect())
+    }
+}
+
+#[test]
+fn an_outage_of_the_store_takes_away_nobody_who_was_listed() {
+    let lb = Balancer::new("");
+    let store = MemoryStore::new();
+    let at = |minutes: i64| store.set_now(then() + SignedDuration::from_mins(minutes));
+    let beat = |hosts: std::ops::RangeInclusive<u8>| {
+        for n in hosts {
+            put(&store, &record(&format!("web{n}"), n));
+        }
+    };
+    at(0);
+    beat(1..=4);
+    assert_eq!(lb.pass(&store).unwrap().len(), 4);
+    // Two hours in which nobody is heard, and then three of four are.
+    store.set_unreachable(true);
+    for minutes in [1, 30, 90] {
+        at(minutes);
+        assert_eq!(lb.pass(&store).unwrap().len(), 4);
+    }
+    store.set_unreachable(false);
+    at(120);
+    beat(1..=3);
+    assert_eq!(lb.pass(&store).unwrap(), ["web1", "web2", "web3", "web4"]);
+    // One that was not listed before is gone by its age alone.
+    let stranger = Balancer::new("");
+    assert_eq!(stranger.pass(&store).unwrap(), ["web1", "web2", "web3"]);
+    // It stays silent while the balancer listens.
+    for minutes in 1..60 {
+        at(120 + minutes);
+        beat(1..=3);
+        assert_eq!(lb.pass(&store).unwrap().len(), 4, "minute {minutes}");
+    }
+    // A look that fails now and then is no outage.
+    store.set_unreachable(true);
+    at(180);
+    assert_eq!(lb.pass(&store).unwrap().len(), 4);
+    store.set_unreachable(false);
+    at(181);
+    beat(1..=3);
+    assert_eq!(lb.pass(&store).unwrap(), ["web1", "web2", "web3"]);
+}
+
+#[test]
+fn a_balancer_that_was_off_listens_anew_before_it_takes_anybody_away() {
+    let lb = Balancer::new("fleet: {heartbeat: 20s, gone_after: 1m}\n");
+    let store = MemoryStore::new();
+    let at = |seconds: i64| {
+        store.set_now(then() + SignedDuration::from_secs(seconds));
+        put(&store, &record("web1", 1));
+    };
+    at(0);
+    put(&store, &record("web2", 2));
+    for seconds in [0, 30, 60] {
+        at(seconds);
+        assert_eq!(lb.pass(&store).unwrap().len(), 2);
+    }
+    at(600);
+    assert_eq!(lb.pass(&store).unwrap().len(), 2, "it was off");
+    at(640);
+    assert_eq!(lb.pass(&store).unwrap().len(), 2);
+    at(660);
+    assert_eq!(lb.pass(&store).unwrap(), ["web1"]);
+}
+
+/// A store of which only the lists can be had.
+struct Throttled<'a>(&'a MemoryStore);
+
+impl Store for Throttled<'_> {
+    fn address(&self) -> &str {
+        self.0.address()
+    }
+
+    fn get(&self, key: &str, _: Option<&Etag>) -> Result<Fetched, StoreError> {
+        if key.contains("web1") {
+            return self.0.get(key, None);
+        }
+        Err(StoreError::Unreachable {
+            store: "s3://b".into(),
+            why: "503 SlowDown".into(),
+        })
+    }
+
+    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+        self.0.put(key, body, when)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.0.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.0.now()
+    }
+}
+
+#[test]
+fn records_that_cannot_be_read_are_not_taken_for_nodes_that_are_not_there() {
+    let lb = Balancer::new("");
+    let store = MemoryStore::new();
+    for n in 1..=3 {
+        put(&store, &record(&format!("web{n}"), n));
+    }
+    let why = lb.pass(&Throttled(&store)).unwrap_err();
+    assert!(
+        why.contains("the records of 2 nodes could not be read") && why.contains("503 SlowDown"),
+        "{why}"
+    );
+    let throttled = Throttled(&store);
+    let asked = Peers::of_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    asked.book().lock().unwrap().nodes(&all()).unwrap_err();
+    assert!(asked.unanswered().is_some());
+    assert_eq!(lb.pass(&store).unwrap().len(), 3);
+    // What is known of a node is as good as a read.
+    assert_eq!(lb.pass(&Throttled(&store)).unwrap().len(), 3);
+    let known = Peers::of_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    known.book().lock().unwrap().nodes(&all()).unwrap();
+    assert!(known.kept().is_empty(), "{:?}", known.kept());
+    put(&store, &record("web4", 4));
+    let new = Peers::of_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    new.book().lock().unwrap().nodes(&all()).unwrap();
+    assert!(
+        new.kept()[0].contains("could not be read"),
+        "{:?}",
+        new.kept()
+    );
+}
+
+#[test]
+fn what_is_kept_of_many_large_records_can_be_read_again_with_all_answers() {
+    let store = MemoryStore::new();
+    let mut cache = Cache::empty("s", ENV);
+    for n in 1..=9_u8 {
+        let mut large = record(&format!("web{n}"), n);
+        large.last_pass.why = Some("x".repeat(30 * usize::from(n)));
+        put(&store, &large);
+    }
+    looked(&store, &mut cache);
+    let (_, _, answers) = pass(Some(9), &Default::default(), guard(then()));
+    cache.answers = answers;
+    let whole = cache.body(usize::MAX);
+    let most = whole.len() - 100;
+    let body = cache.body(most);
+    assert!(body.len() <= most, "{} > {most}", body.len());
+    let read: Cache = serde_json::from_slice(&body).unwrap();
+    assert_eq!(read.answers, cache.answers);
+    assert_eq!(read.records.len(), 8, "the largest one is left out");
+    assert!(!read.records.contains_key("web9"));
+    let read: Cache = serde_json::from_slice(&cache.body(1)).unwrap();
+    assert_eq!((read.answers, read.records.len()), (cache.answers, 0));
+}
