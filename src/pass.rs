@@ -201,6 +201,9 @@ impl Session {
             false => Said::default(),
         };
         report.warnings.extend(said.lines);
+        if let Some(why) = said.untold {
+            report.is_untold(why);
+        }
         let history = History::new(&self.host);
         let news = history.keep(&report)?;
         if is_whole {
@@ -235,6 +238,10 @@ impl Session {
             let heading = self.heading(started, plan.shas.clone(), &desired, notes);
             Report::of_plan(heading, &catalog, &plan)
         } else {
+            // A store that did not answer just now would only be waited for again.
+            if !matches!(desired.freshness, desired::Freshness::Stale { .. }) {
+                self.beat();
+            }
             let done = self.apply(&catalog, &plan, &selection, &desired, observe)?;
             let heading = self.heading(started, self.shas(&catalog), &desired, notes);
             Report::of_pass(heading, &catalog, done)

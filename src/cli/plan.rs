@@ -93,7 +93,7 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             paint.bad("refused")
         ));
     }
-    for kept in &report.kept_lists {
+    for kept in report.kept_lists.iter().chain(&report.untold) {
         output.line(format!("{}: {kept}", paint.changed("stale")));
     }
     for app in &report.apps {

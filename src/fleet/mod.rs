@@ -36,7 +36,7 @@ mod view;
 pub use book::{Asked, Book};
 pub use cache::Cache;
 pub use look::{Look, Row, forget, look};
-pub use own::{Own, Said, machine_id};
+pub use own::{Own, Said, machine_id, untold};
 pub use peer::{Peer, Query};
 pub use peers::Peers;
 pub use record::{AppRecord, AppState, LastPass, MAX_RECORD, Record, VERSION, is_word};

@@ -35,12 +35,18 @@ struct Note {
     /// `None`: it is not in the store.
     etag: Option<Etag>,
     record: Record,
-    /// The store does not take it.
+    /// It is not in the store as it should be.
     #[serde(default)]
-    refused: Option<String>,
-    /// The machine that has this host's name.
+    untold: Option<Untold>,
+}
+
+/// Why peers do not learn of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Untold {
+    why: String,
+    /// The next pass tries again, and not only the next heartbeat.
     #[serde(default)]
-    other: Option<String>,
+    soon: bool,
 }
 
 /// Writes the record of this host.
@@ -57,14 +63,10 @@ pub struct Own<'a> {
 pub struct Said {
     /// For the report.
     pub lines: Vec<String>,
+    /// Why peers do not learn of this host; they take it for gone after a while.
+    pub untold: Option<String>,
     /// It was found out just now and not only remembered.
     pub new: bool,
-}
-
-impl Said {
-    fn remembered(lines: Vec<String>) -> Said {
-        Said { lines, new: false }
-    }
 }
 
 /// How a write of the record ended.
@@ -78,20 +80,30 @@ impl Own<'_> {
     /// Writes the record if it says something new or its heartbeat is due. Returns what to say about it;
     /// never fails, because a host whose record is old still converges.
     pub fn publish(&self, record: Record) -> Said {
+        let untold = |why: String| Said {
+            untold: Some(why),
+            ..Said::default()
+        };
         if !is_name(&record.node) {
-            return Said::remembered(vec![format!(
+            return untold(format!(
                 "`{}` cannot be the name of a node, so peers do not learn of it: set `node:` in the settings",
                 shown(&record.node)
-            )]);
+            ));
         }
         let key = key(&record.environment, &record.node);
         let last = self.last();
+        let record = match record.fitting() {
+            Ok(record) => record,
+            Err(why) => return untold(format!("peers do not learn of this host: {why}")),
+        };
         if let Some(last) = &last
             && last.key == key
             && !self.is_due(last, &record)
         {
-            let other = last.other.iter().map(|id| taken(&record.node, id));
-            return Said::remembered(other.collect());
+            return Said {
+                untold: last.untold.clone().map(|untold| untold.why),
+                ..Said::default()
+            };
         }
         // The same content has the same version, whenever it was written.
         let record = match &last {
@@ -100,6 +112,7 @@ impl Own<'_> {
         };
         let known = last.as_ref().filter(|last| last.key == key);
         let answer = self.write(&key, &record, known.and_then(|last| last.etag.as_ref()));
+        let before = known.and_then(|last| last.untold.clone());
         let mut note = Note {
             version: VERSION,
             store: self.store.address().to_owned(),
@@ -107,8 +120,7 @@ impl Own<'_> {
             at: self.host.clock.now(),
             etag: None,
             record,
-            refused: None,
-            other: None,
+            untold: None,
         };
         let mut said = Vec::new();
         match answer {
@@ -119,28 +131,47 @@ impl Own<'_> {
                 said.extend(last.as_ref().and_then(|last| self.leave(last, &note)));
             }
             Ok(Written::Taken(machine)) => {
-                said.push(taken(&note.record.node, &machine));
-                note.other = Some(machine);
+                note.untold = Some(Untold::until_due(taken(&note.record.node, &machine)));
             }
-            // The pass says that the store does not answer; the next one tries again.
-            Err(StoreError::Unreachable { .. }) => return Said::default(),
-            Err(error) => {
-                let why = error.to_string();
-                let before = last.as_ref().and_then(|last| last.refused.as_ref());
-                if before != Some(&why) {
-                    said.push(format!(
-                        "peers do not learn of this host: {why} (allow writes to `nodes/`, or say `fleet: {{publish: false}}`; this is said once)"
-                    ));
+            // The next pass tries again. One that is not heard of once is not gone yet.
+            Err(error @ StoreError::Unreachable { .. }) => {
+                if let Some(known) = known {
+                    note.at = known.at;
+                    note.etag.clone_from(&known.etag);
                 }
-                note.refused = Some(why);
+                let silent = self.host.clock.now().duration_since(note.at);
+                let silent = Duration::try_from(silent).unwrap_or_default();
+                let was_told = known.is_some_and(|known| known.untold.is_none());
+                if was_told && silent < 2 * self.fleet.heartbeat() {
+                    return Said::default();
+                }
+                note.untold = Some(Untold {
+                    why: format!("peers do not learn of this host: {error}"),
+                    soon: true,
+                });
+            }
+            Err(error) => {
+                note.untold = Some(Untold::until_due(format!(
+                    "peers do not learn of this host, and take it for gone after a while: {error} (allow writes to `nodes/`, or say `fleet: {{publish: false}}`)"
+                )));
             }
         }
         if let Err(error) = self.note(&note) {
             said.push(format!("cannot note what was published: {error}"));
         }
         Said {
-            new: !said.is_empty(),
+            new: !said.is_empty() || (note.untold.is_some() && note.untold != before),
+            untold: note.untold.map(|untold| untold.why),
             lines: said,
+        }
+    }
+
+    /// Before a pass that may take long: the heartbeat, if it is due.
+    pub fn beat(&self) {
+        if let Some(last) = self.last()
+            && last.etag.is_some()
+        {
+            self.publish(last.record);
         }
     }
 
@@ -178,8 +209,10 @@ impl Own<'_> {
         let waited = Duration::try_from(waited);
         let beat = waited.map_or(true, |waited| waited >= self.fleet.heartbeat());
         // What does not take it does not take it sooner for being asked more often.
-        let settled = last.refused.is_some() || last.other.is_some();
-        beat || (!settled && !last.record.says_the_same(record))
+        match &last.untold {
+            Some(untold) => beat || untold.soon,
+            None => beat || !last.record.says_the_same(record),
+        }
     }
 
     fn write(
@@ -270,9 +303,7 @@ impl Own<'_> {
     }
 
     fn last(&self) -> Option<Note> {
-        let body = self.host.root.read(&Own::path(), MAX_NOTE).ok()??;
-        let note: Note = serde_json::from_slice(&body).ok()?;
-        (note.version == VERSION && note.store == self.store.address()).then_some(note)
+        noted(self.host).filter(|note| note.store == self.store.address())
     }
 
     fn note(&self, note: &Note) -> Result<(), RootError> {
@@ -283,10 +314,28 @@ impl Own<'_> {
     }
 }
 
+impl Untold {
+    fn until_due(why: String) -> Untold {
+        Untold { why, soon: false }
+    }
+}
+
+fn noted(host: &Host) -> Option<Note> {
+    let body = host.root.read(&Own::path(), MAX_NOTE).ok()??;
+    let note: Note = serde_json::from_slice(&body).ok()?;
+    (note.version == VERSION).then_some(note)
+}
+
+/// Why peers do not learn of this host, as the last pass found it. Asks nobody.
+pub fn untold(host: &Host, environment: &str, node: &str) -> Option<String> {
+    let note = noted(host).filter(|note| note.key == key(environment, node))?;
+    note.untold.map(|untold| untold.why)
+}
+
 fn taken(node: &str, machine: &str) -> String {
     let machine: String = machine.chars().take(8).collect();
     format!(
-        "another machine (its id is {machine}…) is the node `{node}`, so peers do not learn of this one: give it a name of its own (`node:` in the settings); a machine that is gone is forgotten after `gone_after`"
+        "another machine (its id is {machine}…) is the node `{node}`, so peers do not learn of this one: if this one replaces it, `trueup fleet --forget {node}`; else give it a name of its own (`node:` in the settings). Without either, the other one's name is free after `gone_after`"
     )
 }
 

@@ -100,6 +100,28 @@ impl Record {
         serde_json::to_vec_pretty(self).expect("plain data is always JSON")
     }
 
+    /// The same, no larger than a record may be: the reasons are shortened, or left out.
+    pub(super) fn fitting(mut self) -> Result<Record, String> {
+        for why in self.reasons() {
+            *why = shown(why);
+        }
+        if self.body().len() > MAX_RECORD {
+            self.last_pass.why = None;
+            for app in self.apps.values_mut() {
+                app.why = None;
+            }
+        }
+        match self.body().len() {
+            size if size > MAX_RECORD => Err(too_large(size as u64)),
+            _ => Ok(self),
+        }
+    }
+
+    fn reasons(&mut self) -> impl Iterator<Item = &mut String> {
+        let apps = self.apps.values_mut().filter_map(|app| app.why.as_mut());
+        apps.chain(self.last_pass.why.as_mut())
+    }
+
     /// The record of this node, if that is what the object holds; else why not, in a line.
     pub fn read(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
         #[derive(Deserialize)]
@@ -128,8 +150,7 @@ impl Record {
             *address = address.to_canonical();
         }
         record.check()?;
-        let why = record.apps.values_mut().filter_map(|app| app.why.as_mut());
-        for why in why.chain(record.last_pass.why.as_mut()) {
+        for why in record.reasons() {
             *why = shown(why);
         }
         Ok(record)

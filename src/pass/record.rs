@@ -7,7 +7,7 @@ use super::apps::{App, apps_of};
 use super::{PassError, Session};
 use crate::exit::Exit;
 use crate::fleet::{
-    AppRecord, AppState, LastPass, Own, Record, Said, VERSION, is_word, machine_id,
+    self, AppRecord, AppState, LastPass, Own, Record, Said, VERSION, is_word, machine_id,
 };
 use crate::release;
 use crate::report::Report;
@@ -26,17 +26,8 @@ impl Session {
     /// it in the report.
     pub(super) fn publish(&self, report: &Report, catalog: &Catalog) -> Said {
         // A store that did not answer a minute ago would only be waited for again.
-        if !self.settings.fleet.publish || report.stale.is_some() {
+        let (None, Some(own)) = (&report.stale, self.own()) else {
             return Said::default();
-        }
-        let Ok(store) = self.opened() else {
-            return Said::default();
-        };
-        let own = Own {
-            host: &self.host,
-            store,
-            store_name: &self.settings.store.url,
-            fleet: &self.settings.fleet,
         };
         let mut said = own.publish(self.record(report, catalog));
         for (key, value) in self.settings.tags.iter().filter(|tag| !is_told(tag)) {
@@ -45,6 +36,35 @@ impl Session {
             ));
         }
         said
+    }
+
+    /// Tells peers that this host lives, before a pass that may take long.
+    pub(super) fn beat(&self) {
+        if let Some(own) = self.own() {
+            own.beat();
+        }
+    }
+
+    /// Why peers do not learn of this host, as the last pass found it.
+    pub(super) fn untold(&self) -> Option<String> {
+        if !self.settings.fleet.publish {
+            return None;
+        }
+        fleet::untold(&self.host, &self.settings.environment, self.node())
+    }
+
+    /// Who writes the record, if this host tells peers anything.
+    fn own(&self) -> Option<Own<'_>> {
+        let store = match self.settings.fleet.publish {
+            true => self.opened().ok()?,
+            false => return None,
+        };
+        Some(Own {
+            host: &self.host,
+            store,
+            store_name: &self.settings.store.url,
+            fleet: &self.settings.fleet,
+        })
     }
 
     /// Tells peers that a pass could not be made.
@@ -56,14 +76,8 @@ impl Session {
             PassError::Input(_) => Exit::BadInput,
             PassError::Root(_) | PassError::Ordered(_) => Exit::Failed,
         };
-        let (true, Ok(store)) = (self.settings.fleet.publish, self.opened()) else {
+        let Some(own) = self.own() else {
             return;
-        };
-        let own = Own {
-            host: &self.host,
-            store,
-            store_name: &self.settings.store.url,
-            fleet: &self.settings.fleet,
         };
         let why = error.to_string();
         let pass = LastPass {

@@ -104,7 +104,10 @@ impl Session {
             *seen = seen.take().or_else(|| app.sha.clone());
         }
         let heading = self.heading(started, plan.shas.clone(), &desired, notes);
-        let report = Report::of_plan(heading, &catalog, &plan);
+        let mut report = Report::of_plan(heading, &catalog, &plan);
+        if let Some(why) = self.untold() {
+            report.is_untold(why);
+        }
         Ok(Standing { report, apps })
     }
 

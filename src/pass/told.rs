@@ -92,7 +92,7 @@ pub(super) fn log(report: &Report, news: bool, catalog: &Catalog, desired: &Desi
     if let Some(refused) = &report.refused {
         tracing::error!(target: RESOURCE, "the manifest in the store is not taken: {refused}");
     }
-    for kept in &report.kept_lists {
+    for kept in report.kept_lists.iter().chain(&report.untold) {
         tracing::warn!(target: RESOURCE, "{kept}");
     }
     for warning in &report.warnings {

@@ -174,6 +174,7 @@ impl<'a> History<'a> {
             && newest.outcome == report.outcome
             && newest.refused == report.refused
             && newest.kept_lists == report.kept_lists
+            && newest.untold == report.untold
             && stale(&newest) == stale(report)
             && lasting(&newest) == report.resources
     }

@@ -125,6 +125,9 @@ pub struct Report {
     /// Lists of peers that the store has otherwise now: the last good ones are in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_lists: Vec<String>,
+    /// Why peers do not learn of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold: Option<String>,
     pub apps: Vec<App>,
     pub counts: Counts,
     /// Every resource that is not simply right.
@@ -213,6 +216,7 @@ impl Report {
             stale,
             refused,
             kept_lists: desired.kept_lists.clone(),
+            untold: None,
             apps,
             counts,
             resources: rows,
@@ -265,9 +269,15 @@ impl Report {
         Report::new(heading, rows.collect(), plan.steps.len(), Some(catalog))
     }
 
+    /// Says that peers do not learn of this host, and why.
+    pub fn is_untold(&mut self, why: String) {
+        self.untold = Some(why);
+        self.outcome = self.verdict();
+    }
+
     fn verdict(&self) -> Exit {
         let mut exit = Exit::Converged;
-        if self.stale.is_some() || !self.kept_lists.is_empty() {
+        if self.stale.is_some() || !self.kept_lists.is_empty() || self.untold.is_some() {
             exit = exit.and(Exit::Stale);
         }
         if self.refused.is_some() {

@@ -128,7 +128,9 @@ impl Report {
                     });
                     format!("no answer since {since}: {}", stale.why)
                 });
-                silent.or_else(|| self.kept_lists.first().cloned())
+                silent
+                    .or_else(|| self.kept_lists.first().cloned())
+                    .or_else(|| self.untold.clone())
             }
             (_, Some((first, []))) => Some(line(first)),
             (_, Some((first, more))) => Some(format!("{} (and {} more)", line(first), more.len())),

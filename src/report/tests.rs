@@ -82,6 +82,11 @@ fn stale_and_refused_are_never_green() {
         why: "down".into(),
     });
     assert_eq!(stale.verdict(), Exit::Stale);
+    let mut untold = report(vec![]);
+    untold.is_untold("peers do not learn of this host: 403".into());
+    assert_eq!(untold.outcome, Exit::Stale);
+    assert!(!untold.is_quiet());
+    assert_eq!(untold.why().as_deref(), untold.untold.as_deref());
     let mut refused = report(vec![row(Status::Waiting)]);
     refused.refused = Some("bad".into());
     assert_eq!(refused.verdict(), Exit::BadInput);

@@ -368,7 +368,7 @@ fn without_privilege_a_sandbox_converges_and_says_once_that_owners_were_left_alo
     let theirs = Command::new("chown")
         .arg("-R")
         .arg(format!("{0}:{0}", crate::privilege::NOBODY))
-        .arg(&host.root)
+        .args([&host.root, &host.store])
         .status();
     assert!(theirs.unwrap().success());
     let run = |args: &[&str]| {

@@ -39,6 +39,8 @@ struct Document<'a> {
     resources: &'a [Row],
     /// Lists of peers that the store has otherwise: the last good ones are in force.
     kept_lists: &'a [String],
+    /// Why peers do not learn of this host, as the last pass found it.
+    untold: Option<&'a str>,
     warnings: &'a [String],
 }
 
@@ -205,6 +207,7 @@ impl Seen {
             counts: report.counts,
             resources: &report.resources,
             kept_lists: &report.kept_lists,
+            untold: report.untold.as_deref(),
             warnings: &report.warnings,
         }
     }

@@ -67,7 +67,7 @@ pub(super) fn all(seen: &Seen, output: &Output) {
     rows.push(vec!["resources".into(), counts]);
     output.table(&rows);
     resources(seen, output);
-    for kept in &report.kept_lists {
+    for kept in report.kept_lists.iter().chain(&report.untold) {
         output.line(format!("{}: {kept}", paint.changed("stale")));
     }
     for warning in &report.warnings {

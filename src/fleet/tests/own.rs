@@ -66,14 +66,21 @@ impl Store for Watched {
     }
 }
 
-fn publish(sandbox: &Sandbox, store: &Watched, record: &Record) -> Vec<String> {
+/// What the pass says of it, and whether it found that out just now.
+fn said(sandbox: &Sandbox, store: &Watched, record: &Record) -> (Vec<String>, bool) {
     let own = Own {
         host: &sandbox.host,
         store,
         store_name: "s",
         fleet: &Fleet::default(),
     };
-    own.publish(record.clone()).lines
+    let said = own.publish(record.clone());
+    let lines = said.lines.into_iter().chain(said.untold);
+    (lines.collect(), said.new)
+}
+
+fn publish(sandbox: &Sandbox, store: &Watched, record: &Record) -> Vec<String> {
+    said(sandbox, store, record).0
 }
 
 /// The same record after a later pass.
@@ -120,28 +127,94 @@ fn the_own_record_is_written_when_it_is_new_and_as_a_heartbeat_and_not_otherwise
 }
 
 #[test]
-fn a_store_that_refuses_writes_is_told_of_once_and_asked_no_more_often() {
+fn a_store_that_refuses_writes_is_told_of_by_every_pass_and_asked_no_more_often() {
     let sandbox = Sandbox::empty();
     let mut store = Watched::new();
     store.read_only = true;
     let own = record("web1", 1);
-    let said = publish(&sandbox, &store, &own);
+    let (first, new) = said(&sandbox, &store, &own);
     assert!(
-        said.len() == 1 && said[0].contains("403") && said[0].contains("publish: false"),
-        "{said:?}"
+        first.len() == 1 && first[0].contains("403") && first[0].contains("publish: false"),
+        "{first:?}"
     );
+    assert!(new, "the journal has it once");
     store.wrote();
     let mut moved = own.clone();
     moved.ports.insert("https".into(), 443);
-    assert!(publish(&sandbox, &store, &moved).is_empty());
+    assert_eq!(said(&sandbox, &store, &moved), (first.clone(), false));
     assert_eq!(store.wrote(), 0);
+    assert_eq!(untold(&sandbox.host, ENV, "web1").as_ref(), first.first());
+    assert_eq!(untold(&sandbox.host, ENV, "web2"), None);
     sandbox.clock.advance(301);
-    assert!(publish(&sandbox, &store, &moved).is_empty(), "said once");
+    assert_eq!(said(&sandbox, &store, &moved), (first, false));
     assert!(store.wrote() > 0, "and tried again with the heartbeat");
     store.read_only = false;
     sandbox.clock.advance(301);
-    publish(&sandbox, &store, &moved);
+    assert!(publish(&sandbox, &store, &moved).is_empty());
     assert_eq!(store.holds("web1"), moved);
+    assert_eq!(untold(&sandbox.host, ENV, "web1"), None);
+}
+
+#[test]
+fn a_write_that_the_store_does_not_answer_is_told_of_before_the_host_is_gone() {
+    let (sandbox, store) = (Sandbox::empty(), Watched::new());
+    let own = record("web1", 1);
+    publish(&sandbox, &store, &own);
+    store.inner.set_unreachable(true);
+    sandbox.clock.advance(301);
+    assert!(publish(&sandbox, &store, &own).is_empty(), "it may be back");
+    assert!(store.wrote() > 0);
+    sandbox.clock.advance(301);
+    for new in [true, false] {
+        let (lines, found) = said(&sandbox, &store, &own);
+        assert!(lines[0].contains("cannot be reached"), "{lines:?}");
+        assert_eq!(found, new);
+        assert!(store.wrote() > 0, "each pass tries");
+    }
+    store.inner.set_unreachable(false);
+    assert!(publish(&sandbox, &store, &own).is_empty());
+}
+
+#[test]
+fn a_record_that_is_too_large_leaves_out_its_reasons_or_is_said_to_be() {
+    let (sandbox, store) = (Sandbox::empty(), Watched::new());
+    let mut own = record("web1", 1);
+    own.last_pass.why = Some("x".repeat(MAX_RECORD));
+    assert!(publish(&sandbox, &store, &own).is_empty());
+    assert!(store.holds("web1").last_pass.why.unwrap().len() < 400);
+    let app = own.apps["shop"].clone();
+    for n in 0..150 {
+        own.apps
+            .insert(format!("an-app-with-a-long-name-{n}"), app.clone());
+    }
+    let said = publish(&sandbox, &store, &own);
+    assert!(
+        said[0].contains("no record has more than 16384"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn before_a_pass_that_may_take_long_the_heartbeat_goes_out_if_it_is_due() {
+    let (sandbox, store) = (Sandbox::empty(), Watched::new());
+    let beat = || {
+        let fleet = Fleet::default();
+        let (host, store) = (&sandbox.host, &store);
+        Own {
+            host,
+            store,
+            store_name: "s",
+            fleet: &fleet,
+        }
+        .beat();
+        store.wrote()
+    };
+    assert_eq!(beat(), 0, "it has told nothing yet");
+    publish(&sandbox, &store, &record("web1", 1));
+    store.wrote();
+    assert_eq!(beat(), 0);
+    sandbox.clock.advance(301);
+    assert_eq!(beat(), 1);
 }
 
 #[test]
@@ -154,7 +227,9 @@ fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
     publish(&first, &store, &ours);
     let said = publish(&second, &store, &theirs);
     assert!(
-        said.len() == 1 && said[0].contains("another machine"),
+        said.len() == 1
+            && said[0].contains("another machine")
+            && said[0].contains("`trueup fleet --forget web1`"),
         "{said:?}"
     );
     assert_eq!(store.holds("web1"), ours);
