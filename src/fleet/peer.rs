@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppState, Record};
+use super::{AppRecord, AppState, Record};
 use crate::settings::Static;
 
 /// A node as templates see it. Nothing in it changes by itself, so a file that shows it does not either.
@@ -23,10 +23,15 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The node of a record, once it is of use to others: a host that runs apps has to serve one.
+    /// The node of a record, once it is of use to others: a host that runs apps has to serve one. One
+    /// that did before the release that is on trial stays: whether it serves now, a health check tells.
     pub fn of(record: &Record) -> Option<Peer> {
-        let serves = |state| state == AppState::Serving;
-        let serving = record.apps.iter().filter(|(_, app)| serves(app.state));
+        let serves = |app: &AppRecord| match app.state {
+            AppState::Serving => true,
+            AppState::OnTrial => app.served,
+            AppState::Absent | AppState::Bad | AppState::Unknown => false,
+        };
+        let serving = record.apps.iter().filter(|(_, app)| serves(app));
         let apps: Vec<String> = serving.map(|(name, _)| name.clone()).collect();
         if apps.is_empty() && !record.apps.is_empty() {
             return None;

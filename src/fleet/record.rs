@@ -69,6 +69,12 @@ pub struct AppRecord {
     pub wanted: Option<Sha>,
     pub actual: Option<Sha>,
     pub state: AppState,
+    /// It is on trial after a release that had proven itself, so it is no newcomer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub served: bool,
+    /// How the last pass left it, if not as wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Exit>,
     /// When `current` was switched to what it is at, by the node's own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,

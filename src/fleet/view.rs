@@ -20,6 +20,9 @@ pub struct View {
     pub nodes: Vec<NodeView>,
     /// What is wrong with records or with the manifest, a line each.
     pub problems: Vec<String>,
+    /// Whatever the nodes say: a part of them could not be read.
+    #[serde(skip)]
+    least: Exit,
 }
 
 /// One node.
@@ -68,7 +71,13 @@ impl View {
         }
         self.nodes.retain(|node| !node.apps.is_empty());
         let outcomes = self.nodes.iter().map(|node| node.outcome);
-        self.outcome = outcomes.fold(Exit::Converged, Exit::and);
+        self.outcome = outcomes.fold(self.least, Exit::and);
+    }
+
+    /// Says that nothing is there of what was asked for.
+    pub fn is_nothing(&mut self, why: String) {
+        self.problems.push(why);
+        self.outcome = self.outcome.and(Exit::Failed);
     }
 }
 
@@ -86,9 +95,14 @@ pub fn view(
         .map(|row| node(row, manifest, now, gone_after))
         .collect();
     let worst = nodes.iter().map(|node| node.outcome);
+    let least = match look.unread {
+        Some(_) => Exit::Stale,
+        None => Exit::Converged,
+    };
     View {
+        least,
         environment: environment.to_owned(),
-        outcome: worst.fold(Exit::Converged, Exit::and),
+        outcome: worst.fold(least, Exit::and),
         generation: manifest.and_then(|manifest| manifest.generation),
         nodes,
         problems: look.problems,
@@ -137,12 +151,17 @@ fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Durat
         }
     });
     let apps: Vec<AppView> = apps.collect();
-    let told = apps.iter().any(|app| app.why == record.last_pass.why);
+    // In the words of one of its apps, which stands for itself.
+    let last = &record.last_pass;
+    let said = last.why.as_deref().unwrap_or_default();
+    let of_an_app = || record.apps.values().filter_map(|app| app.why.as_deref());
+    let waits_for_it = of_an_app().any(|why| said.contains(why));
+    let told = of_an_app().any(|why| said.ends_with(why));
     let own = match gone {
         true => Exit::Stale,
         // The pass waited for what the manifest now wants otherwise, or the other way round.
-        false if record.last_pass.outcome == Exit::Waiting && !apps.is_empty() => Exit::Converged,
-        false => record.last_pass.outcome,
+        false if last.outcome == Exit::Waiting && waits_for_it => Exit::Converged,
+        false => last.outcome,
     };
     NodeView {
         outcome: apps.iter().map(|app| app.outcome).fold(own, Exit::and),
@@ -181,14 +200,16 @@ fn judge(
         };
     };
     let there = app.actual.as_ref() == Some(wanted);
+    let newer = app.wanted.as_ref() != Some(wanted);
     if there && app.state == AppState::Serving {
-        // It serves what is wanted; what else there is, such as a pin, is worth a line.
-        return (Exit::Converged, app.why.clone());
+        // Its release is the one that is wanted. That alone is not all: what runs from it may have been
+        // stopped by an operator, or owe a restart.
+        let left = app.outcome.filter(|_| !newer);
+        return (left.unwrap_or(Exit::Converged), app.why.clone());
     }
     if let Some(held) = held {
         return (Exit::Waiting, Some(held));
     }
-    let newer = app.wanted.as_ref() != Some(wanted);
     let pending = |why: &str| (Exit::Pending, Some(why.to_owned()));
     match (&app.why, app.state) {
         (why, _) if newer => {

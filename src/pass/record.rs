@@ -142,6 +142,8 @@ impl Session {
             wanted: row
                 .and_then(|row| row.wanted.as_deref())
                 .and_then(|sha| crate::desired::Sha::parse(sha).ok()),
+            served: active.as_ref().is_some_and(|active| active.served),
+            outcome: row.and_then(|row| row.state.outcome()),
             since: active.as_ref().map(|active| active.since),
             actual: active.and_then(|active| active.sha),
             state,

@@ -64,6 +64,9 @@ pub struct Active {
     pub state: Option<Standing>,
     /// It has not been proven since `current` was switched to it.
     pub trial: Option<Trial>,
+    /// The trial is one of a release after another one that was good, or is the way back to that one: the
+    /// app served before.
+    pub served: bool,
     /// A pass was killed before it had removed what is no longer needed, or made ready what comes
     /// next.
     pub untidy: bool,
@@ -217,6 +220,7 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
         return Ok(None);
     };
     let (mut entry, mut trial, mut untidy, mut stocked) = (None, None, false, None);
+    let mut served = false;
     if let Some(written) = written(host, layout) {
         let all = &written.releases;
         let of = |state| {
@@ -225,6 +229,15 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
         };
         untidy = of(Standing::Good).count() > keep.max(2) || of(Standing::Failed).count() > 1;
         trial = written.trial.filter(|trial| trial.name == name);
+        served = trial.as_ref().is_some_and(|trial| {
+            let from = trial.from.as_ref();
+            // One that the record does not know was put there by another tool.
+            let unknown = from.is_some_and(|from| all.iter().all(|entry| entry.name != *from));
+            let good = all
+                .iter()
+                .any(|entry| entry.state == Standing::Good && entry.name != name);
+            trial.back || unknown || good
+        });
         stocked = written.stocked;
         entry = written.releases.into_iter().find(|e| e.name == name);
     }
@@ -242,6 +255,7 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
         since: meta.changed,
         state: entry.map(|entry| entry.state),
         trial,
+        served,
         untidy: untidy || bare,
     }))
 }

@@ -40,6 +40,19 @@ impl AppState {
             AppState::Failed => "failed",
         }
     }
+
+    /// As how a command ends; `None`: well.
+    pub fn outcome(self) -> Option<Exit> {
+        match self {
+            AppState::Converged => None,
+            AppState::Pending => Some(Exit::Pending),
+            AppState::Stale => Some(Exit::Stale),
+            AppState::Waiting | AppState::Held => Some(Exit::Waiting),
+            AppState::RolledBack => Some(Exit::RolledBack),
+            AppState::Refused => Some(Exit::BadInput),
+            AppState::Failed => Some(Exit::Failed),
+        }
+    }
 }
 
 /// The state of an app by the resources that are its own: what deploys it and what runs from it.

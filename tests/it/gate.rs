@@ -81,6 +81,12 @@ fn a_masked_service_waits_for_its_operator_and_no_sha_suffers_for_it() {
     ] {
         assert!(told.out.contains("masked it on purpose"), "{told}");
     }
+    let fleet = app.sandbox.run(&["fleet"]);
+    assert_eq!(fleet.code, 3, "{fleet}");
+    assert!(
+        fleet.out.contains("waiting: ") && !fleet.out.contains("serving"),
+        "{fleet}"
+    );
 
     app.want(GOOD, "500", "page two");
     for _ in 0..2 {

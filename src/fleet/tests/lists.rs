@@ -388,3 +388,19 @@ fn a_node_that_is_silent_for_too_long_leaves_by_the_stores_clock() {
     assert_eq!(listed(19), ["web1", "web2"]);
     assert_eq!(listed(21), ["web1"]);
 }
+
+#[test]
+fn a_host_that_served_stays_listed_while_its_next_release_is_on_trial() {
+    let listed = |state: AppState, served: bool| {
+        let mut trying = record("web1", 1);
+        let app = trying.apps.get_mut("shop").unwrap();
+        (app.state, app.served) = (state, served);
+        let read = Record::read("web1", ENV, &trying.body()).unwrap();
+        Peer::of(&read).map(|peer| peer.apps)
+    };
+    let shop = || Some(vec!["shop".to_owned()]);
+    assert_eq!(listed(AppState::OnTrial, true), shop());
+    assert_eq!(listed(AppState::OnTrial, false), None, "it joins");
+    assert_eq!(listed(AppState::Serving, false), shop());
+    assert_eq!(listed(AppState::Bad, true), None);
+}

@@ -99,6 +99,8 @@ fn the_view_says_why_each_app_is_not_as_wanted() {
         wanted: Some(sha(wanted)),
         actual: Some(sha(actual)),
         state,
+        served: false,
+        outcome: None,
         since: None,
         why: why.map(str::to_owned),
     };
@@ -119,6 +121,24 @@ fn the_view_says_why_each_app_is_not_as_wanted() {
         ("held", "held", app('c', 'a', AppState::Serving, None)),
         ("torn", "torn", app('a', 'a', AppState::Serving, None)),
         ("extra", "other", app('a', 'a', AppState::Serving, None)),
+        (
+            "masked",
+            "shop",
+            AppRecord {
+                outcome: Some(Exit::Waiting),
+                ..app('a', 'a', AppState::Serving, Some("puma is masked"))
+            },
+        ),
+        // It waited for what the manifest wants otherwise now.
+        (
+            "was-held",
+            "shop",
+            AppRecord {
+                outcome: Some(Exit::Waiting),
+                ..app('c', 'a', AppState::Serving, Some("held by bo"))
+            },
+        ),
+        ("proxy", "shop", app('a', 'a', AppState::Serving, None)),
     ];
     for (node, name, app) in nodes.drain(..) {
         let mut record = record(node, 2);
@@ -126,6 +146,16 @@ fn the_view_says_why_each_app_is_not_as_wanted() {
         if node == "failed" {
             record.last_pass.outcome = Exit::Failed;
             record.last_pass.why = Some("shop/code: the build failed".into());
+        }
+        let waits = match node {
+            "masked" => Some("service:puma: puma is masked"),
+            "was-held" => Some("shop/code: held by bo"),
+            "proxy" => Some("service:nginx: nginx is masked"),
+            _ => None,
+        };
+        if waits.is_some() {
+            record.last_pass.outcome = Exit::Waiting;
+            record.last_pass.why = waits.map(str::to_owned);
         }
         put(&store, &record);
     }
@@ -151,10 +181,31 @@ fn the_view_says_why_each_app_is_not_as_wanted() {
             "gone: stale stopped, or cut off from the store",
             "held: waiting held by ana: stocktaking",
             "late: pending not taken up yet",
+            "masked: waiting puma is masked",
+            "proxy: converged -",
             "torn: bad input m:3:9: torn: `short` is not a git sha",
+            "was-held: converged held by bo",
             "zone-b: pending not taken up yet",
         ]
     );
+    let node = |name: &str| view.nodes.iter().find(|node| node.node == name).unwrap();
+    for (name, outcome, why) in [
+        ("masked", Exit::Waiting, None),
+        (
+            "proxy",
+            Exit::Waiting,
+            Some("service:nginx: nginx is masked"),
+        ),
+        ("was-held", Exit::Converged, None),
+        ("fine", Exit::Converged, None),
+    ] {
+        let node = node(name);
+        assert_eq!(
+            (node.outcome, node.why.as_deref()),
+            (outcome, why),
+            "{name}"
+        );
+    }
     assert_eq!((view.outcome, view.generation), (Exit::Failed, Some(7)));
     view.only("held");
     assert_eq!((view.nodes.len(), view.outcome), (1, Exit::Waiting));

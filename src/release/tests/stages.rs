@@ -318,3 +318,28 @@ fn a_stop_ends_a_build_at_once_and_waits_for_a_migration() {
         assert_eq!((entry.state, entry.failures), (Standing::Good, 0), "{slow}");
     }
 }
+
+/// What tells peers whether a host on trial is a newcomer.
+#[test]
+fn a_trial_after_a_good_release_is_told_from_that_of_the_first_one() {
+    let bench = Bench::new();
+    let host = bench.host();
+    let served = |spec: &Spec| {
+        let active = record::active(&host, &spec.layout(), 5).unwrap().unwrap();
+        (active.trial.is_some(), active.served)
+    };
+    let switch = |spec: &Spec| {
+        let change = plan(spec, &host).unwrap();
+        Release::apply(spec, &change, &host).unwrap();
+    };
+    let first = bench.spec(&bench.commit(&[("a", "1")]), "");
+    switch(&first);
+    assert_eq!(served(&first), (true, false));
+    confirm(&first, &host).unwrap();
+    assert!(!served(&first).0);
+    let second = bench.spec(&bench.commit(&[("a", "2")]), "");
+    switch(&second);
+    assert_eq!(served(&second), (true, true));
+    put_back(&second, &host, &Failure::new("answered 500")).unwrap();
+    assert_eq!(served(&second), (true, true), "the way back");
+}
