@@ -21,9 +21,10 @@ use crate::settings::is_name;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code tells the worst of it: 0 all as wanted, 2 on the way, 3 held, 4 rolled back or quarantined, 5 a node is\n\
-                  gone, 1 or 78 a pass failed. A node whose machine is gone for good is forgotten with `--forget`; it would come\n\
-                  back with its next pass."
+    after_help = "The exit code tells the worst of it: 0 all as wanted, 2 on the way, 3 held or waiting, 4 rolled back or quarantined,\n\
+                  5 a node is gone or a record cannot be read, 1 or 78 a pass failed, or there is nothing of what `--env` or\n\
+                  `--app` name. A node whose machine is gone for good is forgotten with `--forget`. One that lives comes back\n\
+                  with its next heartbeat, and is off every list of peers until then: that takes `--yes`."
 )]
 pub struct FleetArgs {
     /// Which environment [default: the settings' own]
@@ -38,6 +39,9 @@ pub struct FleetArgs {
     /// Remove what the store knows of this node instead
     #[arg(long, value_name = "NODE", conflicts_with_all = ["watch", "app"])]
     pub forget: Option<String>,
+    /// Forget it though it was heard of a moment ago
+    #[arg(long, requires = "forget")]
+    pub yes: bool,
     #[command(flatten)]
     pub at: StoreArgs,
 }
@@ -62,13 +66,21 @@ pub(super) fn run(args: &FleetArgs, places: &Places, output: &Output) -> Result<
     })?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     if let Some(node) = &args.forget {
-        return forget(store.as_ref(), &environment, node, output);
+        let forget = Forget {
+            store: store.as_ref(),
+            environment: &environment,
+            node,
+            heartbeat: target.fleet.heartbeat(),
+            yes: args.yes,
+        };
+        return forget.run(output);
     }
     let mut watch = Watch {
         store: store.as_ref(),
         environment: &environment,
         target: &target,
         app: args.app.as_deref(),
+        is_named: args.env.is_some(),
         cache: Cache::empty(store.address(), &environment),
         manifest: None,
     };
@@ -96,6 +108,8 @@ struct Watch<'a> {
     environment: &'a str,
     target: &'a Target,
     app: Option<&'a str>,
+    /// The environment was said, and not taken from the settings.
+    is_named: bool,
     cache: Cache,
     manifest: Option<(Etag, Result<Manifest, String>)>,
 }
@@ -115,8 +129,31 @@ impl Watch<'_> {
             }
         };
         let mut view = view(self.environment, look, manifest.as_ref(), gone_after);
+        let reported = !view.nodes.is_empty();
+        let mut apps: Vec<String> = view
+            .nodes
+            .iter()
+            .flat_map(|node| node.apps.iter().map(|app| app.app.clone()))
+            .collect();
+        apps.sort();
+        apps.dedup();
         if let Some(app) = self.app {
             view.only(app);
+        }
+        let environment = self.environment;
+        match self.app {
+            _ if !reported && (self.is_named || self.app.is_some()) => {
+                let known = manifest.iter().flat_map(|known| known.environments.keys());
+                let known = words(known.map(String::as_str));
+                view.is_nothing(format!(
+                    "no node of `{environment}` has reported; the manifest names {known}"
+                ));
+            }
+            Some(app) if view.nodes.is_empty() => view.is_nothing(format!(
+                "no node of {environment} runs `{app}`; what they run: {}",
+                words(apps.iter().map(String::as_str))
+            )),
+            _ => {}
         }
         Ok((view, now))
     }
@@ -138,26 +175,62 @@ impl Watch<'_> {
     }
 }
 
-fn forget(
-    store: &dyn Store,
-    environment: &str,
-    node: &str,
-    output: &Output,
-) -> Result<Exit, edge::Error> {
-    let forgotten = fleet::forget(store, environment, node).map_err(PassError::Store)?;
-    if forgotten == 0 {
-        let problem = Problem::new(format!("{environment} has no node `{node}`"));
-        return Err(edge::Error::Usage(
-            problem.hint("`trueup fleet` lists those there are"),
-        ));
+/// Removes what the store knows of a node.
+struct Forget<'a> {
+    store: &'a dyn Store,
+    environment: &'a str,
+    node: &'a str,
+    /// How often a node that lives is heard of.
+    heartbeat: Duration,
+    /// Also one that lives.
+    yes: bool,
+}
+
+impl Forget<'_> {
+    fn run(&self, output: &Output) -> Result<Exit, edge::Error> {
+        let Forget {
+            store,
+            environment,
+            node,
+            ..
+        } = *self;
+        let silence = fleet::silence(store, environment, node).map_err(PassError::Store)?;
+        let lives = silence.filter(|silence| *silence < 2 * self.heartbeat);
+        let back = "it comes back with its next heartbeat if it lives, and is off every list of peers until then";
+        if let (Some(silence), false) = (lives, self.yes) {
+            let seconds = silence.as_secs();
+            let problem = Problem::new(format!("{node} was heard of {seconds} s ago: {back}"));
+            return Err(edge::Error::Usage(problem.hint(format!(
+                "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
+            ))));
+        }
+        let forgotten = fleet::forget(store, environment, node).map_err(PassError::Store)?;
+        if forgotten == 0 {
+            let problem = Problem::new(format!("{environment} has no node `{node}`"));
+            return Err(edge::Error::Usage(
+                problem.hint("`trueup fleet` lists those there are"),
+            ));
+        }
+        output.text(format!("{node} of {environment} is forgotten"));
+        if lives.is_some() {
+            output.text(format!("{}: {back}", output.paint.changed("warning")));
+        }
+        if output.json {
+            output.document(&serde_json::json!({
+                "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
+            }));
+        }
+        Ok(Exit::Converged)
     }
-    output.text(format!("{node} of {environment} is forgotten"));
-    if output.json {
-        output.document(&serde_json::json!({
-            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
-        }));
+}
+
+/// `a, b`, or that there is none.
+fn words<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.take(20).collect();
+    match names.as_slice() {
+        [] => "nothing".into(),
+        names => names.join(", "),
     }
-    Ok(Exit::Converged)
 }
 
 fn show(view: &View, now: Timestamp, store: &str, output: &Output) {
@@ -170,12 +243,12 @@ fn show(view: &View, now: Timestamp, store: &str, output: &Output) {
         });
     }
     let paint = output.paint;
-    if view.nodes.is_empty() {
+    if view.nodes.is_empty() && view.outcome == Exit::Converged {
         output.line(format!(
             "no node of {} has reported to {store}",
             view.environment
         ));
-    } else {
+    } else if !view.nodes.is_empty() {
         let heads = ["node", "app", "wanted", "actual", "since", "seen", "state"];
         let mut rows = vec![heads.map(|head| paint.faint(head)).to_vec()];
         rows.extend(view.nodes.iter().flat_map(|node| rows_of(node, now, paint)));

@@ -125,6 +125,20 @@ pub fn look(
     Ok(look)
 }
 
+/// How long nothing was heard of a node. `None`: it has no record.
+pub fn silence(
+    store: &dyn Store,
+    environment: &str,
+    node: &str,
+) -> Result<Option<Duration>, StoreError> {
+    let own = key(environment, node);
+    let listed = store.list(&own)?;
+    let modified = listed.into_iter().find(|row| row.key == own);
+    let modified = modified.map(|row| row.modified);
+    let now = store.now().or(modified).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(modified.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default()))
+}
+
 /// Removes the record of a node, and those of machines that found its name taken. Returns how many
 /// there were.
 pub fn forget(store: &dyn Store, environment: &str, node: &str) -> Result<usize, StoreError> {

@@ -35,7 +35,7 @@ mod view;
 
 pub use book::{Asked, Book};
 pub use cache::Cache;
-pub use look::{Look, Row, forget, look};
+pub use look::{Look, Row, forget, look, silence};
 pub use own::{Own, Said, machine_id, untold};
 pub use peer::{Peer, Query};
 pub use peers::Peers;

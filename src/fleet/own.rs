@@ -335,7 +335,7 @@ pub fn untold(host: &Host, environment: &str, node: &str) -> Option<String> {
 fn taken(node: &str, machine: &str) -> String {
     let machine: String = machine.chars().take(8).collect();
     format!(
-        "another machine (its id is {machine}…) is the node `{node}`, so peers do not learn of this one: if this one replaces it, `trueup fleet --forget {node}`; else give it a name of its own (`node:` in the settings). Without either, the other one's name is free after `gone_after`"
+        "another machine (its id is {machine}…) is the node `{node}`, so peers do not learn of this one: if this one replaces it, `trueup fleet --forget {node} --yes`; else give it a name of its own (`node:` in the settings). Without either, the other one's name is free after `gone_after`"
     )
 }
 

@@ -209,9 +209,27 @@ fn the_fleet_is_shown_from_anywhere_with_nothing_but_the_store() {
         "{ran}"
     );
     assert!(!ran.out.contains('\x1b'), "plain in a pipe");
-    assert_eq!(fleet(&["--app", "none"]).code, 0);
+    let typo = fleet(&["--app", "othre"]);
+    assert_eq!(typo.code, 1, "{typo}");
+    assert!(
+        typo.out
+            .contains("no node of production runs `othre`; what they run: other"),
+        "{typo}"
+    );
+    let typo = outside.run(&["fleet", "--store", &store, "--env", "prodcution"]);
+    assert_eq!(typo.code, 1, "{typo}");
+    assert!(
+        typo.out
+            .contains("no node of `prodcution` has reported; the manifest names production"),
+        "{typo}"
+    );
 
-    assert_eq!(fleet(&["--forget", "web1"]).code, 0);
+    let lives = fleet(&["--forget", "web1"]);
+    assert_eq!(lives.code, 64, "{lives}");
+    assert!(lives.to_string().contains("--forget web1 --yes"), "{lives}");
+    let forgotten = fleet(&["--forget", "web1", "--yes"]);
+    assert_eq!(forgotten.code, 0, "{forgotten}");
+    assert!(forgotten.out.contains("next heartbeat"), "{forgotten}");
     assert_eq!(records(&lb.store), ["lb.json", "web9.json"]);
     assert_eq!(fleet(&["--forget", "web1"]).code, 64);
     assert_eq!(outside.run(&["fleet"]).code, 78);

@@ -229,7 +229,7 @@ fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
     assert!(
         said.len() == 1
             && said[0].contains("another machine")
-            && said[0].contains("`trueup fleet --forget web1`"),
+            && said[0].contains("`trueup fleet --forget web1 --yes`"),
         "{said:?}"
     );
     assert_eq!(store.holds("web1"), ours);
@@ -251,6 +251,10 @@ fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
     // And when it comes back, it is the first that is second.
     first.clock.advance(301);
     assert_eq!(publish(&first, &store, &ours).len(), 1);
+    store.inner.set_now(then() + SignedDuration::from_mins(65));
+    let silence = |node| silence(&store, ENV, node).unwrap();
+    assert_eq!(silence("web1"), Some(Duration::from_secs(240)));
+    assert_eq!(silence("web"), None);
     assert_eq!(forget(&store, ENV, "web1").unwrap(), 3);
     assert_eq!(forget(&store, ENV, "web").unwrap(), 0);
 }

@@ -123,7 +123,8 @@ has "each app on each node" "app4  shop  ${sha[v1]:0:7}" "$said"
 check "v2 is published" publish "${sha[v2]}"
 code "the fleet says what is on its way" 2 fleet
 has "and why" "pending: not taken up yet" "$said"
-check "a node is forgotten by hand" fleet --forget app3
+code "a node that was heard of a moment ago is not forgotten by mistake" 64 fleet --forget app3
+check "a node is forgotten by hand" fleet --forget app3 --yes
 write lb:/etc/trueup/node.d/fleet.yml <<<'fleet: {heartbeat: 2s}'
 code "as JSON" 2 fleet --json
 has "the node is gone" '"node": "app4"' "$said"
