@@ -136,6 +136,7 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
                 "--app",
                 "--watch",
                 "--forget",
+                "--yes",
                 "--store",
                 "--region",
                 "--endpoint",

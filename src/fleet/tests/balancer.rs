@@ -184,3 +184,25 @@ fn what_is_kept_of_many_large_records_can_be_read_again_with_all_answers() {
     let read: Cache = serde_json::from_slice(&cache.body(1)).unwrap();
     assert_eq!((read.answers, read.records.len()), (cache.answers, 0));
 }
+
+#[test]
+fn a_node_that_is_silent_for_too_long_leaves_by_the_stores_clock() {
+    let sandbox = Sandbox::empty();
+    let (_folder, settings) = settings("fleet: {gone_after: 20m, heartbeat: 5m}\n");
+    let store = MemoryStore::new();
+    // Years away from the host's clock.
+    let there: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
+    store.set_now(there);
+    put(&store, &record("web1", 1));
+    put(&store, &record("web2", 2));
+    let listed = |minutes: i64| -> Vec<String> {
+        store.set_now(there + SignedDuration::from_mins(minutes));
+        put(&store, &record("web1", 1));
+        let peers = Peers::of_store(&settings, &sandbox.host, &store, false);
+        let book = peers.book();
+        let nodes = book.lock().unwrap().nodes(&all()).unwrap();
+        nodes.into_iter().map(|peer| peer.name).collect()
+    };
+    assert_eq!(listed(19), ["web1", "web2"]);
+    assert_eq!(listed(21), ["web1"]);
+}

@@ -119,3 +119,19 @@ fn an_address_has_one_spelling() {
         vec!["10.0.0.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
     assert_eq!(read.addresses, expected);
 }
+
+#[test]
+fn a_host_that_served_stays_listed_while_its_next_release_is_on_trial() {
+    let listed = |state: AppState, served: bool| {
+        let mut trying = record("web1", 1);
+        let app = trying.apps.get_mut("shop").unwrap();
+        (app.state, app.served) = (state, served);
+        let read = Record::read("web1", ENV, &trying.body()).unwrap();
+        Peer::of(&read).map(|peer| peer.apps)
+    };
+    let shop = || Some(vec!["shop".to_owned()]);
+    assert_eq!(listed(AppState::OnTrial, true), shop());
+    assert_eq!(listed(AppState::OnTrial, false), None, "it joins");
+    assert_eq!(listed(AppState::Serving, false), shop());
+    assert_eq!(listed(AppState::Bad, true), None);
+}
