@@ -93,27 +93,27 @@ fn a_list_that_shrinks_node_by_node_stops_at_half_of_what_it_had_within_the_hour
 
 #[test]
 fn a_refusal_does_not_end_by_being_waited_for() {
-    let hours = |hours: i64| guard(then() + SignedDuration::from_hours(hours));
+    let minutes = |minutes: i64| guard(then() + SignedDuration::from_mins(minutes));
+    let hours = |hours: i64| minutes(60 * hours);
     let (_, _, known) = pass(Some(8), &Default::default(), hours(0));
     // What was taken counts for an hour, and then what it shrank to does.
     let (nodes, kept, shrunk) = pass(Some(4), &known, hours(1));
     assert_eq!((nodes, kept), (4, false));
     assert_eq!(pass(Some(2), &shrunk, hours(1)).0, 4);
     assert_eq!(pass(Some(2), &shrunk, hours(3)).0, 2);
-    // What is refused is refused a day later, by what there was before it.
-    let (_, _, mut refused) = pass(Some(3), &known, hours(1));
-    for hour in 2..24 {
+    // What is refused is refused a day later, by what there was in the hour before it.
+    let (nodes, kept, known) = pass(Some(5), &known, minutes(30));
+    assert_eq!((nodes, kept), (5, false));
+    let (_, _, mut refused) = pass(Some(3), &known, minutes(40));
+    for hour in 1..24 {
         let (nodes, kept, after) = pass(Some(3), &refused, hours(hour));
-        assert_eq!((nodes, kept), (8, true), "hour {hour}");
+        assert_eq!((nodes, kept), (5, true), "hour {hour}");
         refused = after;
     }
     let (nodes, kept, mended) = pass(Some(4), &refused, hours(24));
     assert_eq!((nodes, kept), (4, false), "it recovers by itself");
-    assert_eq!(
-        pass(Some(2), &mended, hours(24)).0,
-        4,
-        "and is held against eight"
-    );
+    let (nodes, kept, _) = pass(Some(2), &mended, hours(24));
+    assert_eq!((nodes, kept), (4, true), "and is held against five still");
 }
 
 #[test]
