@@ -272,7 +272,7 @@ impl Report {
     /// Says that peers do not learn of this host, and why.
     pub fn is_untold(&mut self, why: String) {
         self.untold = Some(why);
-        self.outcome = self.verdict();
+        self.outcome = self.outcome.and(Exit::Stale);
     }
 
     fn verdict(&self) -> Exit {
