@@ -182,6 +182,18 @@ https_answers() { [[ $(https) == *"version "* ]]; }
 wait_for 10 "visitors are served over https" https_answers
 same "and are sent there" 301 "$(curl -sS -o /dev/null -w '%{http_code}' -H 'Host: shop.example.com' "http://$(address lb)/")"
 
+# What an app is told of a client. Visitors have a private address here: it takes the balancer's alone not to believe them.
+seen() { curl -sS --fail --max-time 5 --cacert "$SCRATCH/crt" --resolve "shop.example.com:443:$(address lb)" "$@" | tr '\n' ' '; }
+lies=(-H 'X-Forwarded-For: 6.6.6.6' -H 'X-Real-IP: 6.6.6.6' -H 'Client-IP: 6.6.6.6' -H 'Forwarded: for=6.6.6.6;proto=https'
+      -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-Ssl: on' -H 'X-Forwarded-Scheme: https')
+visitor="x-forwarded-for $outer x-forwarded-proto" real="x-real-ip $outer "
+same "the app knows that its visitor came by https, and from where" "$visitor https $real" "$(seen https://shop.example.com/seen)"
+for each in app1 app2 app4; do write "$each:/etc/trueup/node.d/trust.yml" <<<"attributes: {trusted_proxies: [$(address lb)]}"; done
+converge app1 app2 app4 || fail "the app hosts converge"
+same "also when nobody but the balancer is believed" "$visitor https $real" "$(seen https://shop.example.com/seen)"
+same "a liar is seen through behind the balancer" "$visitor https $real" "$(seen "${lies[@]}" https://shop.example.com/seen)"
+same "and in front of the app's own host" "$visitor http $real" "$(seen "${lies[@]}" "http://$(address app1)/seen")"
+
 # A thousand nodes, in an environment of their own; every request to the store is counted on its way.
 for each in app1 app2 app4 lb; do lab kill "$each"; done   # the machine is ours now
 mkdir -p "$SCRATCH/nodes" "$SCRATCH/big/etc/trueup/"{roles,templates}
