@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::catalog::Catalog;
 use super::context::outermost;
 use super::parameters::{fill, has_template, items, merged, unknown_attributes};
+use super::ports::Ports;
 use super::render::Renderer;
 use super::schema::{Role, with_included};
 use super::scope::Scope;
@@ -15,7 +16,7 @@ use crate::fleet::Peers;
 use crate::kinds;
 use crate::problem::{At, Problem, Problems, nearest, one_of};
 use crate::resource::{AnyResource, Argv, Inputs};
-use crate::settings::{Settings, is_name};
+use crate::settings::Settings;
 use crate::yaml::{self, Node};
 
 /// Fields that every resource may have and that no kind sees.
@@ -44,7 +45,7 @@ pub struct Expanded<'a> {
     /// Ids whose `when` did not hold.
     left_out: Vec<String>,
     checks: BTreeMap<String, Argv>,
-    ports: BTreeMap<String, u16>,
+    ports: Ports,
 }
 
 /// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
@@ -66,7 +67,7 @@ pub fn expand<'a>(
         drafts: Vec::new(),
         left_out: Vec::new(),
         checks: BTreeMap::new(),
-        ports: BTreeMap::new(),
+        ports: Ports::default(),
     };
     let outermost = Rc::new(outermost(settings, facts, root));
     let mut problems = Vec::new();
@@ -111,9 +112,8 @@ impl Expanded<'_> {
             }
         }
         if problems.is_empty() {
-            let ports = std::mem::take(&mut self.ports);
             let mut catalog = Catalog::build(drafts, &self.left_out, self.checks)?;
-            catalog.ports = ports;
+            catalog.ports = self.ports.numbers();
             Ok(catalog)
         } else {
             Err(Problems(problems))
@@ -195,18 +195,7 @@ impl Expanded<'_> {
     fn role_ports(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
         let ports = self.renderer.tree(&role.map("ports")?, scope, &|_| true)?;
         for entry in ports.as_map().unwrap_or_default() {
-            let text = entry.value.as_text().unwrap_or_default().trim();
-            if entry.value.is_null() || (text.is_empty() && entry.value.as_text().is_some()) {
-                continue;
-            }
-            let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-            let (Some(port), true) = (port, is_name(&entry.key)) else {
-                let message = "expected a name and the number of a port, as in `http: 80`";
-                return Err(Problem::new(message)
-                    .at(&entry.key_at)
-                    .field(format!("ports.{}", entry.key)));
-            };
-            self.ports.insert(entry.key.clone(), port);
+            self.ports.add(&role.name, entry)?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod lists;
 mod names;
 mod nodes;
 mod parameters;
+mod ports;
 mod render;
 mod schema;
 mod scope;

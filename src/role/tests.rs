@@ -332,3 +332,29 @@ fn the_shipped_roles_describe_a_host_with_a_name_a_repo_and_a_port() {
         assert!(catalog.find(id).is_some(), "no {id} in {:?}", ids(&catalog));
     }
 }
+
+#[test]
+fn one_name_for_two_ports_is_refused_with_both_roles() {
+    let with = |port: &str| {
+        let other = format!("ports: {{http: {port}}}\nresources: []\n");
+        catalog(
+            "include: [other]\nports: {http: 80, metrics: 9100}\nresources: []\n",
+            "",
+            &[("roles/other.yml", &other)],
+        )
+    };
+    let error = with("8080").err().unwrap();
+    for part in [
+        "roles/web.yml:2:9",
+        "ports.http",
+        "is 80 by the role `web`, and 8080 by the role `other`",
+        "call one of them something else",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    // What is the same, or is none, harms nobody.
+    for port in ["80", "\"\""] {
+        let ports = with(port).unwrap().ports;
+        assert_eq!((ports["http"], ports["metrics"]), (80, 9100));
+    }
+}

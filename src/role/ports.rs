@@ -1,0 +1,48 @@
+//! What peers find on a node: the ports that its roles name.
+
+use std::collections::BTreeMap;
+
+use crate::problem::Problem;
+use crate::settings::is_name;
+use crate::yaml::Entry;
+
+/// By name, with the role that says so.
+#[derive(Default)]
+pub(super) struct Ports(BTreeMap<String, (u16, String)>);
+
+impl Ports {
+    /// Takes one as a role has it, rendered; an empty one is none.
+    pub(super) fn add(&mut self, role: &str, entry: &Entry) -> Result<(), Problem> {
+        let (name, value) = (&entry.key, &entry.value);
+        let text = value.as_text().unwrap_or_default().trim();
+        if value.is_null() || (text.is_empty() && value.as_text().is_some()) {
+            return Ok(());
+        }
+        let wrong = |message: String| {
+            Problem::new(message)
+                .at(&entry.key_at)
+                .field(format!("ports.{name}"))
+        };
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+        let (Some(port), true) = (port, is_name(name)) else {
+            let message = "expected a name and the number of a port, as in `http: 80`";
+            return Err(wrong(message.to_owned()));
+        };
+        match self.0.get(name) {
+            Some((other, by)) if *other != port => Err(wrong(format!(
+                "the port `{name}` is {port} by the role `{role}`, and {other} by the role `{by}`"
+            ))
+            .hint("peers look for a port by its name: call one of them something else in its role, or let both be the same")),
+            Some(_) => Ok(()),
+            None => {
+                self.0.insert(name.clone(), (port, role.to_owned()));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn numbers(self) -> BTreeMap<String, u16> {
+        let ports = self.0.into_iter();
+        ports.map(|(name, (port, _))| (name, port)).collect()
+    }
+}
