@@ -67,6 +67,44 @@ fn a_plain_app_needs_few_attributes_in_every_shipped_role() {
     }
 }
 
+#[test]
+fn a_host_name_belongs_to_one_backend() {
+    for (backends, expected) in [
+        (
+            "    a: {}\n    b: {hosts: [b.example]}\n    c: {hosts: [c.example, _]}\n",
+            "the backends `a` and `c` both answer to all host names that no other backend has",
+        ),
+        (
+            "    a: {hosts: [www.example, a.example]}\n    b: {hosts: [b.example, A.Example]}\n",
+            "the backends `a` and `b` both answer to the host name a.example",
+        ),
+    ] {
+        let ran = run(
+            &host("haproxy", &format!("  backends:\n{backends}")),
+            &["validate"],
+        );
+        assert_eq!(ran.code, 78, "{ran}");
+        assert!(ran.err.contains(expected), "{ran}");
+        assert!(ran.err.contains("config"), "{ran}");
+    }
+    let fine = "    a: {hosts: [_, a.example, A.example]}\n    b: {hosts: [b.example]}\n";
+    let ran = run(
+        &host("haproxy", &format!("  backends:\n{fine}")),
+        &["validate"],
+    );
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+#[test]
+fn an_app_and_its_balancer_may_share_a_host() {
+    let host = host(
+        "app, haproxy",
+        "  apps:\n    a: {repo: /a.git, port: 3000}\n  http_port: 8080\n  backends:\n    a: {hosts: [a.example]}\n",
+    );
+    let ran = run(&host, &["validate"]);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
 /// Answers with what is in its environment and where it runs.
 const SERVER: &str = r#"
 import http.server, json, os, socket, sys
