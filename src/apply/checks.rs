@@ -4,15 +4,19 @@
 //! a journal names the copies, both on disk for good. After the last file of the set the check
 //! runs; when it fails every file goes back. A pass that is killed in between leaves the journal,
 //! and the next pass settles it before it plans.
+//!
+//! Nothing is restarted or reloaded because of a member while its set does not pass, whoever changed
+//! what: a watched file is somebody else's, and an old debt may have been left by a pass long ago.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::owed::Debt;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, RootError};
-use crate::resource::{Argv, Failure};
+use crate::resource::{Argv, Duty, Failure};
 use crate::role::{Catalog, Resource};
 
 /// How long a check may take.
@@ -50,11 +54,16 @@ struct Set<'a> {
 /// The sets of one catalog.
 pub(super) struct Checks<'a> {
     sets: BTreeMap<&'a str, Set<'a>>,
+    /// The set of each member, by its id.
+    set_of: BTreeMap<&'a str, &'a str>,
+    /// Whether a set passes as it is now, where that is known.
+    verdicts: BTreeMap<&'a str, Result<(), String>>,
 }
 
 impl<'a> Checks<'a> {
     pub(super) fn new(catalog: &'a Catalog, _host: &Host) -> Checks<'a> {
         let mut sets: BTreeMap<&str, Set<'_>> = BTreeMap::new();
+        let mut set_of = BTreeMap::new();
         for resource in &catalog.resources {
             let Some(name) = resource.body.check() else {
                 continue;
@@ -68,8 +77,13 @@ impl<'a> Checks<'a> {
                 changed: BTreeSet::new(),
             });
             set.last = &resource.id;
+            set_of.insert(resource.id.as_str(), name.as_str());
         }
-        Checks { sets }
+        Checks {
+            sets,
+            set_of,
+            verdicts: BTreeMap::new(),
+        }
     }
 
     /// To be called before a member is changed: keeps what is there.
@@ -97,6 +111,10 @@ impl<'a> Checks<'a> {
                 continue;
             }
             let verdict = run(set.argv, host);
+            // What is put back is another thing than what was judged.
+            if verdict.is_ok() {
+                self.verdicts.insert(name, Ok(()));
+            }
             if let Err(why) = &verdict {
                 put_back(name, host)?;
                 for member in &set.changed {
@@ -111,6 +129,30 @@ impl<'a> Checks<'a> {
             set.changed.clear();
         }
         Ok(failed)
+    }
+
+    /// Whether a restart or reload may be made because of these members. Every set is asked once.
+    pub(super) fn allow(&mut self, debt: &Debt, host: &Host) -> Result<(), Failure> {
+        if debt.duty == Duty::Run {
+            return Ok(());
+        }
+        for id in &debt.causes {
+            let Some(name) = self.set_of.get(id.as_str()).copied() else {
+                continue;
+            };
+            let set = &self.sets[name];
+            let verdict = self.verdicts.entry(name);
+            if let Err(why) = verdict.or_insert_with(|| run(set.argv, host)) {
+                let duty = debt.duty;
+                let message =
+                    format!("no {duty} because of {id}: the check `{name}` failed: {why}");
+                let hint = format!(
+                    "it goes on as it was, and the {duty} stays owed; mend what the check names"
+                );
+                return Err(Failure::new(message).hint(hint));
+            }
+        }
+        Ok(())
     }
 }
 

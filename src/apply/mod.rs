@@ -340,7 +340,8 @@ impl Walk<'_> {
                 id: &resource.id,
                 debt: &debt,
             });
-            match resource.body.pay(debt.duty, self.host) {
+            let judged = self.checks.allow(&debt, self.host);
+            match judged.and_then(|()| resource.body.pay(debt.duty, self.host)) {
                 Ok(()) => {
                     paid.push(debt.duty);
                     // A restart takes up what a reload would.

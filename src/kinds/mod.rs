@@ -14,6 +14,7 @@ mod shadow;
 mod symlink;
 mod template;
 mod user;
+mod watch;
 
 use crate::resource::{AnyKind, Registered};
 
@@ -29,6 +30,7 @@ pub const KINDS: &[&dyn AnyKind] = &[
     &Registered::<package::Package>::new(),
     &Registered::<command::Command>::new(),
     &Registered::<release::Release>::new(),
+    &Registered::<watch::Watch>::new(),
     &Registered::<service::Service>::new(),
 ];
 

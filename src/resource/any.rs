@@ -25,6 +25,8 @@ pub trait AnyKind: Sync {
     #[cfg(test)]
     fn example_here(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String>;
     #[cfg(test)]
+    fn only_looks(&self) -> bool;
+    #[cfg(test)]
     fn probes(&self) -> Vec<super::conformance::Probe>;
 }
 
@@ -80,6 +82,11 @@ impl<K: Kind> AnyKind for Registered<K> {
     #[cfg(test)]
     fn example_here(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String> {
         K::example_here(sandbox)
+    }
+
+    #[cfg(test)]
+    fn only_looks(&self) -> bool {
+        K::only_looks()
     }
 
     #[cfg(test)]

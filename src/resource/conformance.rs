@@ -3,7 +3,8 @@
 //! A kind's example differs on an empty host, is applied, and is then right. And inspect sees
 //! whatever apply can set: for every field a kind tells how to spoil it on the host ([`Probed`]),
 //! after which a change must show it and applying must mend it. A field that a kind forgot to tell
-//! about fails the test, so a new field cannot come without its probe.
+//! about fails the test, so a new field cannot come without its probe. A kind that only looks has to
+//! see by its stamp what was spoilt.
 
 use std::collections::BTreeSet;
 
@@ -30,6 +31,11 @@ pub trait Probed {
         None
     }
 
+    /// Whether it never changes anything: it is there for those that depend on it.
+    fn only_looks() -> bool {
+        false
+    }
+
     /// One for every field of the spec.
     fn probes() -> Vec<Probe>;
 }
@@ -52,6 +58,7 @@ enum How {
 enum Shows {
     Field(&'static str),
     Verb(Verb),
+    Stamp,
 }
 
 impl Probe {
@@ -78,6 +85,11 @@ impl Probe {
             field,
             how: How::NotSet(because),
         }
+    }
+
+    /// After `spoil` its stamp is another one.
+    pub fn stamped(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+        Probe::spoil(field, spoil).showing(Shows::Stamp)
     }
 
     /// The change is shown under another word than the field's.
@@ -179,6 +191,33 @@ fn mend(resource: &dyn AnyResource, change: &Change, sandbox: &Sandbox) -> Resul
     Ok(())
 }
 
+/// For a kind that only looks: nothing ever differs, and what was spoilt shows in the stamp.
+fn walk_looking(
+    kind: &dyn AnyKind,
+    resource: &dyn AnyResource,
+    sandbox: &Sandbox,
+) -> Result<(), String> {
+    let stamp = || {
+        let seen = resource.look(&sandbox.host, true);
+        let seen = seen.map_err(|failure| format!("looking: {failure}"))?;
+        match seen.change {
+            Some(change) => Err(format!("it would change something: {change:?}")),
+            None => Ok(seen.stamp.map(|stamp| stamp.fingerprint)),
+        }
+    };
+    for Probe { field, how } in kind.probes() {
+        let How::Spoil { spoil, .. } = how else {
+            continue;
+        };
+        let before = stamp()?.ok_or("it has no stamp")?;
+        spoil(sandbox);
+        if stamp()? == Some(before) {
+            return Err(format!("`{field}`: the stamp does not show it"));
+        }
+    }
+    Ok(())
+}
+
 fn walk(kind: &dyn AnyKind) -> Result<(), String> {
     let sandbox = Sandbox::with_basics();
     if let Some(why) = kind.cannot_run(&sandbox) {
@@ -190,6 +229,9 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
     let example = here.as_deref().unwrap_or(kind.example());
     let resource = resource(example).map_err(|problem| problem.to_string())?;
     let resource = resource.as_ref();
+    if kind.only_looks() {
+        return walk_looking(kind, resource, &sandbox);
+    }
     let change = look(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
     mend(resource, &change, &sandbox).map_err(|why| format!("the example: {why}"))?;
     for Probe { field, how } in kind.probes() {
@@ -208,6 +250,11 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
         let shown = match shows {
             Shows::Field(shown) => change.touches(shown),
             Shows::Verb(verb) => change.verb == verb,
+            Shows::Stamp => {
+                return Err(format!(
+                    "`{field}`: only what only looks is told by its stamp"
+                ));
+            }
         };
         if !shown {
             return Err(format!(

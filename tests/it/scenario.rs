@@ -61,6 +61,7 @@ scenarios! {
     only_one_resource_and_what_acts_on_it
     restarts_and_reloads_happen_once_for_each_change
     what_must_be_absent_is_removed
+    what_somebody_else_keeps_is_taken_up_once_it_passes
 }
 
 #[test]

@@ -42,12 +42,35 @@ impl Root {
             Ok(folder) => Ok(Some(folder)),
             Err(Errno::ENOENT) => Ok(None),
             // A link, or a kernel or sandbox without openat2.
-            Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => self.walk(verb, path),
+            Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => match self.walk(verb, path)? {
+                None => Ok(None),
+                Some((mut folders, None)) => Ok(folders.pop().map(|step| step.fd)),
+                Some((_, Some(_))) => Err(self.io(verb, path)(Errno::ENOTDIR)),
+            },
             Err(source) => Err(self.io(verb, path)(source)),
         }
     }
 
-    fn walk(&self, verb: &'static str, path: &Path) -> Result<Option<OwnedFd>> {
+    /// Where a path leads when all links on the way and at its end are followed, by the same rule as
+    /// for folders. `None`: to nothing.
+    pub fn follow(&self, path: &Path) -> Result<Option<PathBuf>> {
+        Root::check_path(path)?;
+        let Some((folders, last)) = self.walk("look at", path)? else {
+            return Ok(None);
+        };
+        let folders = folders.into_iter().skip(1).map(|step| step.name);
+        Ok(Some(
+            Path::new("/").join(folders.chain(last).collect::<PathBuf>()),
+        ))
+    }
+
+    /// The folders on the way, from the root on, and what the path ends with if that is none.
+    #[allow(clippy::type_complexity, reason = "used here alone")]
+    fn walk(
+        &self,
+        verb: &'static str,
+        path: &Path,
+    ) -> Result<Option<(Vec<Step>, Option<OsString>)>> {
         let io = self.io(verb, path);
         let mut links = 0;
         let mut todo = parts(path);
@@ -67,8 +90,11 @@ impl Root {
                 Err(source) => return Err(io(source)),
             };
             if Meta::from(stat).kind != FileKind::Symlink {
-                let step = here.enter(&part, self).map_err(&io)?;
-                stack.push(step);
+                match here.enter(&part, self) {
+                    Ok(step) => stack.push(step),
+                    Err(Errno::ENOTDIR) if todo.is_empty() => return Ok(Some((stack, Some(part)))),
+                    Err(source) => return Err(io(source)),
+                }
                 continue;
             }
             links += 1;
@@ -93,8 +119,7 @@ impl Root {
             ahead.append(&mut todo);
             todo = ahead;
         }
-        let last = stack.pop().expect("the root is never popped");
-        Ok(Some(last.fd))
+        Ok(Some((stack, None)))
     }
 
     fn first_step(&self) -> nix::Result<Step> {

@@ -1,0 +1,227 @@
+//! `watch`: files that somebody else keeps, for the services that have to take up what changes there.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::digest::digest;
+use crate::ports::Host;
+use crate::ports::root::{FileKind, Meta};
+use crate::problem::Problem;
+use crate::resource::{Change, Failure, Inputs, Kind, Outcome, Stamp};
+
+/// No watched file is larger, in bytes.
+const MAX_FILE: usize = 16 << 20;
+
+pub struct Watch;
+
+/// Files that are only looked at.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Absolute paths of files; of a folder, the files in it. They have to be there.
+    pub paths: Vec<PathBuf>,
+    /// The check that has to pass before a service takes up a change: a name in the role's `checks`.
+    pub check: Option<String>,
+}
+
+/// What the files hold.
+pub struct Found {
+    fingerprint: String,
+    changed: Option<Timestamp>,
+}
+
+impl Kind for Watch {
+    const NAME: &'static str = "watch";
+    const ABOUT: &'static str = "Files that somebody else keeps, such as certificates: trueup only looks, for what has them in `reload_on` or `restart_on`.";
+    const EXAMPLE: &'static str = "watch: {paths: [/etc/ssl/private/example.com.pem]}";
+
+    type Spec = Spec;
+    type State = Found;
+
+    fn subject(spec: &Spec) -> String {
+        let paths = spec.paths.iter().map(|path| path.display().to_string());
+        paths.collect::<Vec<_>>().join(", ")
+    }
+
+    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+        if spec.paths.is_empty() {
+            let problem = Problem::new("expected at least one path").field("paths");
+            return Err(problem.hint("leave it out with `when` where there is nothing to watch"));
+        }
+        let mut paths = spec.paths.iter();
+        paths.try_for_each(|path| super::usable_path("paths", path))
+    }
+
+    fn check(spec: &Spec) -> Option<&str> {
+        spec.check.as_deref()
+    }
+
+    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+        let mut seen = Seen::default();
+        for path in &spec.paths {
+            let missing = || {
+                Failure::not_yet(format!("there is no {}", path.display())).hint(
+                    "put it there, or name it no more; until then what uses it is left as it is",
+                )
+            };
+            match seen.look(path, path, host)?.ok_or_else(missing)? {
+                FileKind::File => {}
+                FileKind::Directory => {
+                    for name in host.root.list(path)?.unwrap_or_default() {
+                        // What goes between two looks, and what is no file, counts for nothing.
+                        seen.look(path, &path.join(name), host)?;
+                    }
+                }
+                other => {
+                    let (path, kind) = (path.display(), other.words());
+                    return Err(Failure::new(format!("{path} is {kind}, and no file")));
+                }
+            }
+        }
+        Ok(Found {
+            fingerprint: digest(seen.text.as_bytes()),
+            changed: seen.changed,
+        })
+    }
+
+    fn diff(_spec: &Spec, _state: &Found) -> Option<Change> {
+        None
+    }
+
+    fn apply(_spec: &Spec, _change: &Change, _host: &Host) -> Result<Outcome, Failure> {
+        Err(Failure::new("what is only looked at is never changed"))
+    }
+
+    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+        Some(Stamp {
+            fingerprint: state.fingerprint.clone(),
+            changed: state.changed,
+        })
+    }
+}
+
+/// What was looked at so far.
+#[derive(Default)]
+struct Seen {
+    text: String,
+    changed: Option<Timestamp>,
+}
+
+impl Seen {
+    /// Links are followed where root alone can have made them: tools that renew certificates switch
+    /// links. `given`: the path that the spec has it from.
+    fn look(
+        &mut self,
+        given: &Path,
+        path: &Path,
+        host: &Host,
+    ) -> Result<Option<FileKind>, Failure> {
+        let Some(real) = host.root.follow(path)? else {
+            return Ok(None);
+        };
+        let found = host.root.read_with_meta(&real, MAX_FILE)?;
+        let Some((Meta { kind, changed, .. }, body)) = found else {
+            return Ok(None);
+        };
+        if kind == FileKind::File {
+            let way = path.strip_prefix(given).unwrap_or(path);
+            self.text += &format!("{}\0{}\n", way.display(), digest(&body));
+        }
+        if kind == FileKind::File || given == path {
+            self.changed = self.changed.max(Some(changed));
+        }
+        Ok(Some(kind))
+    }
+}
+
+#[cfg(test)]
+mod conformance {
+    use super::Watch;
+    use crate::resource::Probed;
+    use crate::resource::conformance::Probe;
+
+    const FILE: &str = "/etc/ssl/private/example.com.pem";
+
+    impl Probed for Watch {
+        fn prepare(host: &crate::ports::testing::Sandbox) {
+            host.write(FILE, "old");
+        }
+
+        fn only_looks() -> bool {
+            true
+        }
+
+        fn probes() -> Vec<Probe> {
+            vec![
+                Probe::stamped("paths", |host| host.write(FILE, "new")),
+                Probe::not_set("check", "it says what is to be run before a reload"),
+            ]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ports::testing::Sandbox;
+    use crate::resource::conformance::resource;
+    use crate::resource::{Failure, Stamp};
+
+    fn stamp(host: &Sandbox, paths: &str) -> Result<Stamp, Failure> {
+        let watch = resource(&format!("watch: {{paths: [{paths}]}}")).unwrap();
+        let seen = watch.look(&host.host, true)?;
+        assert!(seen.change.is_none());
+        Ok(seen.stamp.unwrap())
+    }
+
+    #[test]
+    fn links_that_only_root_can_have_made_are_followed_to_what_they_hold() {
+        let host = Sandbox::with_basics();
+        host.write("/etc/le/archive/a1.pem", "one");
+        host.write("/etc/le/archive/a2.pem", "two");
+        host.make_dir("/etc/le/live");
+        host.link("/etc/le/live/a.pem", "../archive/a1.pem");
+        let one = stamp(&host, "/etc/le/live/a.pem").unwrap();
+        host.link("/etc/le/live/a.pem", "/etc/le/archive/a2.pem");
+        let two = stamp(&host, "/etc/le/live/a.pem").unwrap();
+        assert_ne!(one.fingerprint, two.fingerprint);
+        host.link("/etc/le/live/a.pem", "../archive/a1.pem");
+        assert_eq!(
+            stamp(&host, "/etc/le/live/a.pem").unwrap().fingerprint,
+            one.fingerprint,
+            "what counts is what is in it"
+        );
+    }
+
+    #[test]
+    fn a_folder_stands_for_the_files_in_it() {
+        let host = Sandbox::with_basics();
+        host.write("/etc/certs/a.pem", "a");
+        host.write("/etc/certs/deeper/b.pem", "b");
+        let all = || stamp(&host, "/etc/certs").unwrap().fingerprint;
+        let first = all();
+        host.write("/etc/certs/deeper/b.pem", "other");
+        assert_eq!(all(), first, "what is deeper is not in it");
+        host.write("/etc/certs/c.pem", "c");
+        let second = all();
+        assert_ne!(second, first);
+        host.remove("/etc/certs/c.pem");
+        assert_eq!(all(), first);
+        host.write("/etc/certs/a.pem", "b");
+        assert_ne!(all(), first);
+    }
+
+    #[test]
+    fn what_is_not_there_or_no_file_is_told_by_its_path() {
+        let host = Sandbox::with_basics();
+        host.write("/etc/a.pem", "a");
+        let failure = stamp(&host, "/etc/a.pem, /etc/b.pem").unwrap_err();
+        assert_eq!(failure.message, "there is no /etc/b.pem");
+        assert!(failure.not_yet && failure.hint.is_some());
+        host.link("/etc/b.pem", "/etc/nowhere");
+        let failure = stamp(&host, "/etc/b.pem").unwrap_err();
+        assert_eq!(failure.message, "there is no /etc/b.pem");
+    }
+}

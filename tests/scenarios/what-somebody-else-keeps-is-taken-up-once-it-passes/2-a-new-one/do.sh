@@ -1,0 +1,1 @@
+echo two >"$ROOT/etc/certs/a.pem"

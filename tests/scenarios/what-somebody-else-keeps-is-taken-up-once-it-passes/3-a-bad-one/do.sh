@@ -1,0 +1,1 @@
+echo bad >"$ROOT/etc/certs/b.pem"

@@ -1,0 +1,1 @@
+rm "$ROOT/etc/certs/a.pem"
