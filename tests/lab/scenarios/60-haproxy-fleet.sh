@@ -91,10 +91,13 @@ same "and haproxy was left alone" "$before" "$(on lb pgrep -d, haproxy)"
 
 under_load lb
 app_host app4
-code "a host that has not deployed yet tells nobody of itself" 2 on app4 trueup plan
+write app4:/etc/trueup/node.d/first.yml <<<"attributes: {web_apps: {shop: {sha: ${sha[sick]}, gate_timeout: 3s}}}"
+code "a host joins, and its first release does not work" 4 on app4 trueup converge
+has "it has told of itself" '"node": "app4"' "$(s3 GET nodes/production/app4.json | sed 's/":"/": "/g')"
 check "the balancer converges" on lb trueup converge
 same "and does not list it" "app1 app2 app3 " "$(lists)"
-check "it deploys" on app4 trueup converge
+on app4 rm /etc/trueup/node.d/first.yml
+check "it deploys one that works" on app4 trueup converge
 check "the balancer converges" on lb trueup converge
 same "now it lists it" "app1 app2 app3 app4 " "$(lists)"
 wait_for 10 "and it is served from" all_serve "app1 app2 app3 app4 "
@@ -146,7 +149,14 @@ code "nor does one of 10 MB" 0 on lb trueup converge
 has "it is not even read" "it has 10000000 bytes" "$said"
 s3 DELETE nodes/production/evil.json
 
-# The registry is emptied by hand.
+# Most of the registry goes at once, and then all of it.
+for each in app1 app2; do s3 DELETE "nodes/production/$each.json"; done
+before=$(on lb cat /etc/haproxy/haproxy.cfg)
+code "two of three hosts that are gone at once are not believed to be" 5 on lb trueup converge
+has "and stay" "stays (app1, app2, app4); if that is how it is meant" "$said"
+same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
+converge app1 app2 || fail "the app hosts converge"
+code "their next heartbeats mend it" 0 on lb trueup converge
 for each in app1 app2 app4 lb; do s3 DELETE "nodes/production/$each.json"; done
 before=$(on lb cat /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
 code "an empty registry is not believed: the pass says that its list is old" 5 on lb trueup converge
@@ -181,6 +191,35 @@ https() { curl -sS --fail --max-time 5 --cacert "$SCRATCH/crt" --resolve "shop.e
 https_answers() { [[ $(https) == *"version "* ]]; }
 wait_for 10 "visitors are served over https" https_answers
 same "and are sent there" 301 "$(curl -sS -o /dev/null -w '%{http_code}' -H 'Host: shop.example.com' "http://$(address lb)/")"
+
+# The same from a file that somebody else keeps.
+renew() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=shop.example.com \
+    -keyout "$SCRATCH/key" -out "$SCRATCH/crt" 2>/dev/null
+  cat "$SCRATCH/crt" "$SCRATCH/key" | write lb:/etc/ssl/private/shop.pem 600
+}
+write lb:/etc/trueup/node.d/tls.yml <<<'attributes: {certificates: [/etc/ssl/private/shop.pem]}'
+before=$(on lb cat /etc/haproxy/haproxy.cfg)
+code "a certificate that is not there fails" 1 on lb trueup converge
+has "by its name" "there is no /etc/ssl/private/shop.pem" "$said"
+same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
+renew
+check "once it is there" on lb trueup converge
+wait_for 10 "visitors get it" https_answers
+renew
+code "a renewed one is seen" 2 on lb trueup plan
+has "and why it needs a reload" "reload service:haproxy (because of shop/certificates)" "$said"
+check "the balancer converges" on lb trueup converge
+wait_for 10 "visitors get the new one" https_answers
+pids=$(on lb pgrep -d, haproxy)
+write lb:/etc/ssl/private/shop.pem 600 <"$SCRATCH/crt"
+code "one without its key is not taken up" 1 on lb trueup converge
+has "with haproxy's own words" "no reload because of shop/certificates: the check \`haproxy\` failed" "$said"
+same "haproxy was left alone" "$pids" "$(on lb pgrep -d, haproxy)"
+check "and visitors are served as before" https_answers
+cat "$SCRATCH/crt" "$SCRATCH/key" | write lb:/etc/ssl/private/shop.pem 600
+code "the one that it has is nothing new" 0 on lb trueup converge
+same "haproxy was left alone" "$pids" "$(on lb pgrep -d, haproxy)"
 
 # What an app is told of a client. Visitors have a private address here: it takes the balancer's alone not to believe them.
 seen() { curl -sS --fail --max-time 5 --cacert "$SCRATCH/crt" --resolve "shop.example.com:443:$(address lb)" "$@" | tr '\n' ' '; }
