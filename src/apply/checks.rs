@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::owed::Debt;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, RootError};
-use crate::resource::{Argv, Duty, Failure};
+use crate::resource::{Argv, Duty, Failure, candidate};
 use crate::role::{Catalog, Resource};
 
 /// How long a check may take.
@@ -159,6 +159,7 @@ impl<'a> Checks<'a> {
 /// Settles what a killed pass left: a set whose check passes stays, any other goes back. Returns a
 /// line for the report for each.
 pub fn recover(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError> {
+    candidate::forget(host)?;
     let mut notes = Vec::new();
     for name in host.root.list(&host.state("checks"))?.unwrap_or_default() {
         let name = name.to_string_lossy().into_owned();

@@ -9,8 +9,8 @@ use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessSeen, Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown, Stamp,
-    State, Verb,
+    Access, AccessSeen, Argv, Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown,
+    Stamp, State, Verb, candidate,
 };
 
 /// No managed file is larger, in bytes.
@@ -43,6 +43,9 @@ pub struct Spec {
     pub secret: bool,
     /// The set of files that this is checked together with: a name in the role's `checks`.
     pub check: Option<String>,
+    /// What has to accept a new content before it takes the place of the old one: a command in which
+    /// `{path}` stands for a file with it, as in `[visudo, -c, -f, "{path}"]`.
+    pub verify: Option<Argv>,
     /// `absent` removes it.
     #[serde(default)]
     pub state: State,
@@ -68,6 +71,7 @@ impl Kind for File {
 
     fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
         super::usable_path("path", &spec.path)?;
+        candidate::usable(spec.verify.as_ref())?;
         spec.bytes = match (&spec.content, &spec.source, spec.state) {
             (Some(content), None, _) => content.clone().into_bytes(),
             (None, Some(source), _) => inputs
@@ -120,6 +124,7 @@ impl Spec {
                 mode: self.mode,
             },
             secret: self.secret,
+            verify: self.verify.as_ref(),
             state: self.state,
         }
     }
@@ -131,6 +136,7 @@ pub struct Wanted<'a> {
     pub body: &'a [u8],
     pub access: Access<'a>,
     pub secret: bool,
+    pub verify: Option<&'a Argv>,
     pub state: State,
 }
 
@@ -241,6 +247,9 @@ impl Wanted<'_> {
                     attrs.gid.get_or_insert(old.gid);
                 }
             }
+            if let Some(argv) = self.verify {
+                candidate::verify(argv, self.body, self.secret, host)?;
+            }
             host.root.replace(self.path, self.body, &attrs)?;
         } else {
             host.root.set_attrs(self.path, &self.access.attrs(host)?)?;
@@ -275,6 +284,7 @@ mod conformance {
                 Probe::spoil("mode", |host| host.chmod(PATH, 0o600)),
                 Probe::not_set("secret", "it says what may be shown"),
                 Probe::not_set("check", "the stages run checks, not the kind"),
+                Probe::not_set("verify", "it says who has to accept the content"),
                 Probe::gone("state", |host| host.remove(PATH)),
             ]
         }

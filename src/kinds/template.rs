@@ -8,7 +8,9 @@ use serde::Deserialize;
 use super::file::{Found, Wanted};
 use crate::ports::Host;
 use crate::problem::Problem;
-use crate::resource::{Access, Change, Failure, Inputs, Kind, Mode, Outcome, Stamp, State};
+use crate::resource::{
+    Access, Argv, Change, Failure, Inputs, Kind, Mode, Outcome, Stamp, State, candidate,
+};
 
 pub struct Template;
 
@@ -36,6 +38,9 @@ pub struct Spec {
     pub secret: bool,
     /// The set of files that this is checked together with: a name in the role's `checks`.
     pub check: Option<String>,
+    /// What has to accept a new content before it takes the place of the old one: a command in which
+    /// `{path}` stands for a file with it, as in `[visudo, -c, -f, "{path}"]`.
+    pub verify: Option<Argv>,
     /// `absent` removes it.
     #[serde(default)]
     pub state: State,
@@ -54,6 +59,7 @@ impl Spec {
                 mode: self.mode,
             },
             secret: self.secret,
+            verify: self.verify.as_ref(),
             state: self.state,
         }
     }
@@ -78,6 +84,7 @@ impl Kind for Template {
 
     fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
         super::usable_path("path", &spec.path)?;
+        candidate::usable(spec.verify.as_ref())?;
         if spec.state == State::Present {
             let vars =
                 serde_json::Value::Object(std::mem::take(&mut spec.vars).into_iter().collect());
@@ -139,6 +146,7 @@ mod conformance {
                 Probe::spoil("mode", |host| host.chmod(PATH, 0o600)),
                 Probe::not_set("secret", "it says what may be shown"),
                 Probe::not_set("check", "the stages run checks, not the kind"),
+                Probe::not_set("verify", "it says who has to accept the content"),
                 Probe::gone("state", |host| host.remove(PATH)),
             ]
         }

@@ -6,6 +6,7 @@
 
 mod access;
 mod any;
+pub mod candidate;
 mod change;
 #[cfg(test)]
 pub mod conformance;

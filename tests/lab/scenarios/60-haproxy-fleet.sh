@@ -173,10 +173,10 @@ wait_for 10 "and visitors are served" all_serve "app1 app2 app4 "
 
 # A line that haproxy does not take.
 write lb:/etc/trueup/node.d/bad.yml <<<'attributes: {backends: {shop: {lines: ["nonsense here"]}}}'
-before=$(on lb cat /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
+before=$(on lb stat -c '%i %z' /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
 code "a line that haproxy does not take fails" 1 on lb trueup converge
 has "with its own words" "nonsense" "$said"
-same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
+same "the file was not even touched" "$before" "$(on lb stat -c '%i %z' /etc/haproxy/haproxy.cfg)"
 same "and haproxy was not reloaded" "$pids" "$(on lb pgrep -d, haproxy)"
 on lb rm /etc/trueup/node.d/bad.yml
 

@@ -1,0 +1,122 @@
+//! A content that somebody has to accept before it takes the place of what is there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Argv, Failure};
+use crate::ports::Host;
+use crate::ports::root::{Attrs, RootError};
+use crate::problem::Problem;
+
+/// Stands for the candidate in the command.
+const PATH: &str = "{path}";
+
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Refuses a command that would look at nothing.
+pub fn usable(verify: Option<&Argv>) -> Result<(), Problem> {
+    let names_it = |argv: &Argv| match argv {
+        Argv::List(argv) => argv.iter().any(|word| word.contains(PATH)),
+        Argv::Shell(line) => line.contains(PATH),
+    };
+    match verify {
+        Some(argv) if !names_it(argv) => {
+            let message =
+                format!("expected `{PATH}`, which stands for a file with the new content");
+            Err(Problem::new(message)
+                .field("verify")
+                .hint("a command that judges what is in place already is a `check`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs the command on a file with this content. `secret`: what it prints may hold some of it.
+pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(), Failure> {
+    let folder = folder(host);
+    forget(host)?;
+    host.root.make_dirs(&folder, &Attrs::mode(0o700))?;
+    let path = folder.join("candidate");
+    host.root.replace(&path, body, &Attrs::mode(0o600))?;
+    let outside = host.root.outside(&path).display().to_string();
+    let here = match argv {
+        Argv::List(argv) => {
+            let words = argv.iter().map(|word| word.replace(PATH, &outside));
+            Argv::List(words.collect())
+        }
+        Argv::Shell(line) => Argv::Shell(line.replace(PATH, &outside)),
+    };
+    let answer = host.exec.must(here.command().timeout(PATIENCE));
+    forget(host)?;
+    let Err(error) = answer else {
+        return Ok(());
+    };
+    let mut why = error.to_string();
+    if secret && !error.is_not_there() {
+        why =
+            format!("`{argv}` does not take it (what it printed is not shown: the file is secret)");
+    }
+    Err(
+        Failure::new(format!("not replaced, because it was not verified: {why}"))
+            .hint("what is there stays; mend the template or its parameters"),
+    )
+}
+
+/// Takes away what a killed pass left.
+pub fn forget(host: &Host) -> Result<(), RootError> {
+    host.root.remove_tree(&folder(host))
+}
+
+fn folder(host: &Host) -> PathBuf {
+    host.state("candidate")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ports::testing::Sandbox;
+    use crate::resource::conformance::resource;
+    use crate::resource::{Failure, Outcome};
+
+    const FILE: &str = "/etc/app.conf";
+
+    /// Brings this content about, with a judge that takes nothing with "bad" in it.
+    fn bring(host: &Sandbox, content: &str, more: &str) -> Result<Outcome, Failure> {
+        let judge =
+            r#"verify: ["/bin/sh", "-c", "cat \"$0\" >&2; ! grep -q bad \"$0\"", "{path}"]"#;
+        let text = format!("file: {{path: {FILE}, content: \"{content}\\n\", {judge}{more}}}");
+        let resource = resource(&text).unwrap();
+        let change = resource.look(&host.host, false)?.change.unwrap();
+        resource.apply(&change, &host.host)
+    }
+
+    #[test]
+    fn what_is_not_accepted_never_takes_the_place_of_what_is_there() {
+        let host = Sandbox::with_basics();
+        bring(&host, "good", "").unwrap();
+        let inode = host.host.root.meta(FILE.as_ref()).unwrap().unwrap().inode;
+        let failure = bring(&host, "bad word", "").unwrap_err();
+        assert!(failure.message.contains("bad word"), "{failure}");
+        let now = host.host.root.meta(FILE.as_ref()).unwrap().unwrap().inode;
+        assert_eq!((host.read(FILE).as_str(), now), ("good\n", inode));
+        bring(&host, "better", "").unwrap();
+        assert_eq!(host.read(FILE), "better\n");
+        assert!(!host.exists("/var/lib/trueup/candidate"), "left behind");
+    }
+
+    #[test]
+    fn what_a_judge_says_of_a_secret_is_not_shown() {
+        let host = Sandbox::with_basics();
+        let failure = bring(&host, "bad word", ", secret: true").unwrap_err();
+        assert!(!failure.to_string().contains("bad word"), "{failure}");
+        assert!(!host.exists(FILE));
+    }
+
+    #[test]
+    fn a_judge_that_would_look_at_nothing_is_refused() {
+        let text = format!("file: {{path: {FILE}, content: x, verify: [visudo, -c]}}");
+        let problem = resource(&text).err().unwrap();
+        assert_eq!(problem.field.as_deref(), Some("verify"));
+        assert!(problem.message.contains("{path}"), "{problem}");
+    }
+}
