@@ -68,18 +68,12 @@ pub(super) fn owed(
 
 /// When a pass last ended well.
 pub(super) fn last(host: &Host, running: Option<&Holder>, tell: &mut dyn FnMut(Check)) {
-    let history = History::new(host);
-    let last = history.last();
-    let waits = last
-        .as_ref()
-        .is_some_and(|last| last.outcome == Exit::Waiting);
     let passes = Passes {
         ticks: matches!(
             timer(&host.root, &host.exec, TIMER),
             Ok(Some(Tick::At(_) | Tick::Underway))
         ),
-        waits_for: waits.then(|| history.newest()?.why()).flatten(),
-        last,
+        last: History::new(host).last(),
         running: running.cloned(),
         now: host.clock.now(),
     };
@@ -91,8 +85,6 @@ struct Passes {
     /// Since boot.
     last: Option<Last>,
     running: Option<Holder>,
-    /// Why the last one waits, if it does.
-    waits_for: Option<String>,
     /// A timer makes them.
     ticks: bool,
     now: Timestamp,
@@ -121,14 +113,20 @@ impl Passes {
                 false => note(about, format!("{what}; `trueup converge` makes one")),
             };
         };
-        let waits = last.outcome == Exit::Waiting;
-        if last.outcome != Exit::Converged && !waits {
+        let ended = match (last.outcome, &last.why) {
+            (Exit::Converged, _) => None,
+            (outcome, Some(why)) => Some(format!("ended with {}: {why}", outcome.word())),
+            (outcome, None) => Some(format!("ended with {}", outcome.word())),
+        };
+        // What it waits for is meant so, and after a stop the next one goes on.
+        let is_fault = !matches!(
+            last.outcome,
+            Exit::Converged | Exit::Waiting | Exit::Stopped
+        );
+        if let Some(ended) = ended.as_ref().filter(|_| is_fault) {
             return bad(
                 about,
-                format!(
-                    "ended with {}; the last good one: {good}",
-                    last.outcome.word()
-                ),
+                format!("{ended}; the last good one: {good}"),
                 "`trueup status` tells why",
             );
         }
@@ -136,22 +134,18 @@ impl Passes {
         let took = SignedDuration::from_millis(i64::try_from(last.took_ms).unwrap_or(i64::MAX));
         let silent = self.now.duration_since(last.started).saturating_sub(took);
         if self.ticks && silent.as_secs() > OLD {
-            let (what, when) = match waits {
-                true => ("the last one, which waits", self.ago(last.started)),
-                false => ("the last good one", good),
+            let what = match &ended {
+                Some(ended) => format!("{}, {ended}", self.ago(last.started)),
+                None => format!("the last good one: {good}"),
             };
             return bad(
                 about,
-                format!("{what}: {when}"),
+                what,
                 "the timer should have made others since: `journalctl -u trueup` tells what became of them",
             );
         }
-        if waits {
-            let why = match &self.waits_for {
-                Some(why) => format!("waits: {why}"),
-                None => "waits".into(),
-            };
-            let problem = Problem::new(format!("{why}; the last good one: {good}"));
+        if let Some(ended) = ended {
+            let problem = Problem::new(format!("{ended}; the last good one: {good}"));
             return Check::note(about, problem.hint("`trueup status` tells more"));
         }
         Check::good(about, format!("the last good one: {good}"))
@@ -211,7 +205,6 @@ mod tests {
         Passes {
             last,
             running: None,
-            waits_for: None,
             ticks,
             now: at("2026-11-21T05:00:00Z"),
         }
@@ -220,21 +213,21 @@ mod tests {
     #[test]
     fn a_host_that_waits_is_as_it_should_be_and_says_for_what() {
         let started = "2026-11-21T04:59:50Z";
-        let waits = Passes {
-            waits_for: Some("shop/code: held: no deploys today".into()),
-            ..passes(
-                ended(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
-                true,
-            )
-        };
+        let mut waits = passes(
+            ended(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
+            true,
+        );
+        waits.last.as_mut().unwrap().why = Some("code: held: no deploys today".into());
         let check = waits.judge();
         assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
         assert!(
             check.message().starts_with(
-                "waits: shop/code: held: no deploys today; the last good one: 2026-11-21 03:00"
+                "ended with waiting: code: held: no deploys today; the last good one: 2026-11-21 03:00"
             ),
             "{check:?}"
         );
+        let stopped = passes(ended(Exit::Stopped, started, 1, None), true);
+        assert!(!stopped.judge().is_bad());
         // But a timer that has stopped for another reason is not.
         let dead = passes(ended(Exit::Waiting, "2026-11-21T03:00:00Z", 1, None), true);
         assert!(dead.judge().is_bad());

@@ -48,10 +48,10 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
         ));
     }
     let bad = checks.iter().filter(|check| check.is_bad()).count();
-    let outcome = if bad == 0 && !stop.is_set() {
-        Exit::Converged
-    } else {
-        Exit::Failed
+    let outcome = match (bad, stop.is_set()) {
+        (0, false) => Exit::Converged,
+        (0, true) => Exit::Stopped,
+        _ => Exit::Failed,
     };
     if output.json {
         output.document(&Document {

@@ -23,6 +23,9 @@ pub(crate) enum Error {
     Quarantined(Problem),
     #[error("{0}")]
     Failed(Problem),
+    /// Told to, before the end.
+    #[error("{0}")]
+    Stopped(Problem),
 }
 
 impl Error {
@@ -35,6 +38,7 @@ impl Error {
                 Exit::BadInput
             }
             Error::Quarantined(_) => Exit::RolledBack,
+            Error::Stopped(_) => Exit::Stopped,
             Error::Failed(_) | Error::Pass(_) => Exit::Failed,
         }
     }
@@ -48,9 +52,10 @@ impl Error {
 
     fn problems(&self) -> Vec<Problem> {
         match self {
-            Error::Usage(problem) | Error::Quarantined(problem) | Error::Failed(problem) => {
-                vec![problem.clone()]
-            }
+            Error::Usage(problem)
+            | Error::Quarantined(problem)
+            | Error::Failed(problem)
+            | Error::Stopped(problem) => vec![problem.clone()],
             Error::Input(problems) | Error::Pass(PassError::Input(problems)) => problems.0.clone(),
             Error::Pass(PassError::Asked(problem)) => vec![(**problem).clone()],
             Error::Pass(PassError::Root(error)) => {

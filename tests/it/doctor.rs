@@ -138,11 +138,7 @@ fn each_thing_that_is_broken_is_named_alone_with_what_to_do() {
 
     app.want(GOOD, "500", "page two");
     app.converge(4);
-    only(
-        host,
-        "last pass",
-        "ended with rolled back; the last good one: 2",
-    );
+    only(host, "last pass", "ended with rolled back: ");
 }
 
 #[test]
@@ -193,7 +189,7 @@ fn doctor_ends_after_the_check_at_which_it_is_told_to() {
     kill(Pid::from_raw(doctor.id() as i32), Signal::SIGINT).unwrap();
     host.write("/go", "");
     let ran = Ran::of(&doctor.wait_with_output().unwrap(), &host);
-    assert_eq!(ran.code, 1, "{ran}");
+    assert_eq!(ran.code, 143, "{ran}");
     assert!(ran.out.contains("ok    store writes"), "{ran}");
     assert!(
         ran.out.ends_with(

@@ -135,7 +135,7 @@ fn a_hold_is_kept_until_it_expires_and_gone_over_only_with_force() {
     // Which is as it should be.
     let doctor = app.sandbox.run(&["doctor"]);
     assert_eq!(doctor.code, 0, "{doctor}");
-    let why = format!("note  last pass                 waits: code: {words}");
+    let why = format!("note  last pass                 ended with waiting: code: {words}");
     assert!(doctor.out.contains(&why), "{doctor}");
     // Told once, and not again in every pass.
     app.sandbox.pass_writes_nothing(&[], 3);

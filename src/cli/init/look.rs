@@ -86,7 +86,7 @@ impl Work<'_> {
 
     fn go_on(&self) -> Result<(), edge::Error> {
         match self.stop.is_set() {
-            true => Err(edge::Error::Failed(Problem::new(
+            true => Err(edge::Error::Stopped(Problem::new(
                 "ended by a signal: nothing was written",
             ))),
             false => Ok(()),

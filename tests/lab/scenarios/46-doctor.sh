@@ -60,7 +60,7 @@ on web rm /etc/trueup/node.d/reader.yml
 on web systemctl -q mask puma-shop
 code "a service that somebody masked is waited for" 3 on web trueup converge
 code "which is no fault of the host" 0 on web trueup doctor
-has "and told" "note  last pass                 waits: " "$said"
+has "and told" "note  last pass                 ended with waiting: " "$said"
 on web systemctl -q unmask puma-shop
 check "unmasked it goes on" on web trueup converge
 
@@ -100,7 +100,8 @@ has "is named" "BAD   store" "$said"
 has "with what to do" "do: look at the address" "$said"
 code "a pass goes on, stale" 5 on web trueup converge
 code "which doctor tells too" 1 on web trueup doctor
-has "with the last good one" "ended with stale; the last good one: 2" "$said"
+has "as what it is" "ended with stale: " "$said"
+has "with the last good one" "; the last good one: 2" "$said"
 
 write web:/etc/trueup/node.yml <<<"environment: [production"
 code "settings that cannot be read" 1 on web trueup doctor
