@@ -155,7 +155,7 @@ before=$(on lb cat /etc/haproxy/haproxy.cfg)
 code "two of three hosts that are gone at once are not believed to be" 5 on lb trueup converge
 has "and stay" "stays (app1, app2, app4); if that is how it is meant" "$said"
 same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
-they_tell() { converge app1 app2 && converge lb; }
+they_tell() { converge app1 app2 && converge lb && [ "$(lists)" = "app1 app2 app4 " ]; }
 wait_for 20 "their next heartbeats mend it" they_tell
 for each in app1 app2 app4 lb; do s3 DELETE "nodes/production/$each.json"; done
 before=$(on lb cat /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
