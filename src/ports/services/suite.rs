@@ -169,6 +169,17 @@ impl Bench {
         root.meta(&path).unwrap().unwrap().changed
     }
 
+    /// Waits until a steady service does not die of a reload any more: it has set its trap.
+    fn hears_reloads(&self, name: &str) {
+        let pid = self.services.status(name).unwrap().main_pid.unwrap();
+        let caught = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            u64::from_str_radix(mask.unwrap().trim(), 16).unwrap()
+        };
+        wait_for("it hears reloads", || caught() & 1 != 0);
+    }
+
     /// Supervisord passes a signal on and forgets it.
     fn notes_reloads(&self) -> bool {
         self.supervisord.is_none()
@@ -268,6 +279,7 @@ fn a_run_ends_with_a_restart_and_outlives_a_reload(bench: &mut Bench) {
     let first = bench.run(&name);
     assert_eq!(services.status(&name).unwrap().reloaded_at, None);
     let before = services.status(&name).unwrap();
+    bench.hears_reloads(&name);
     if bench.notes_reloads() {
         let (at, reloaded) = bench.reload(&name);
         assert!(Some(at) > reloaded.started_at, "{reloaded:?}");
@@ -295,6 +307,7 @@ fn a_start_lies_between_the_files_before_and_after_it(bench: &mut Bench) {
             before < started && started < after,
             "{before} {started} {after}"
         );
+        bench.hears_reloads(&name);
         if bench.notes_reloads() {
             let (reloaded, _) = bench.reload(&name);
             assert!(reloaded > after && reloaded <= Timestamp::now());
