@@ -182,3 +182,23 @@ fn a_pass_that_is_told_to_stop_has_not_failed_and_nobody_is_told_that_it_did() {
     app.converge(0);
     assert_eq!(app.running(), two);
 }
+
+#[test]
+fn a_pass_that_was_started_with_nohup_goes_on_when_the_terminal_goes_away() {
+    let host = slow();
+    let plain = host.command(&["converge"]);
+    let mut command = std::process::Command::new("nohup");
+    command.arg(plain.get_program()).args(plain.get_args());
+    for (key, value) in plain.get_envs() {
+        command.env(key, value.unwrap_or_default());
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let pass = command.spawn().unwrap();
+    let begun = host.at("/srv/begun");
+    assert!(wait_until(|| begun.exists()), "it did not begin");
+    kill(Pid::from_raw(pass.id().cast_signed()), Signal::SIGHUP).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    host.write("/srv/go", "");
+    let ended = Ran::of(&pass.wait_with_output().unwrap(), &host);
+    assert_eq!(ended.code, 0, "{ended}");
+}

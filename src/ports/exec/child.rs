@@ -106,8 +106,12 @@ pub(super) fn prepare(command: &Command) -> io::Result<std::process::Command> {
 
 fn prepare_detached(command: &Command) -> io::Result<std::process::Command> {
     build(command, |_, identity, pass| {
-        // SAFETY: setsid is async-signal-safe and takes no argument.
-        unsafe { libc::setsid() };
+        // SAFETY: async-signal-safe calls without pointers. To a service SIGHUP means to reload, even if
+        // whoever started trueup ignores it.
+        unsafe {
+            libc::setsid();
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+        }
         become_identity(identity)?;
         place_descriptors(pass)
     })
