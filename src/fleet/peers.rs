@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::book::{Book, Guard, Seen};
+use super::book::{Asked, Book, Guard, Seen};
 use super::cache::Cache;
 use super::contact::Contact;
 use super::{Look, Peer, look};
@@ -194,26 +194,21 @@ impl<'a> Peers<'a> {
 
     /// Why a last good list is in force instead of what the store has, a line for each question.
     pub fn kept(&self) -> Vec<String> {
-        let Some(found) = self.found.get() else {
-            return Vec::new();
-        };
-        let book = Peers::answered(found);
-        book.asked()
-            .values()
-            .filter_map(|asked| asked.kept.clone())
-            .collect()
+        self.said(|asked| asked.kept.clone())
     }
 
     /// What was taken only because somebody said so, a line for each question.
     pub fn accepted(&self) -> Vec<String> {
+        self.said(|asked| asked.accepted.clone())
+    }
+
+    /// What there is to say of the questions that were asked.
+    fn said(&self, of: impl Fn(&Asked) -> Option<String>) -> Vec<String> {
         let Some(found) = self.found.get() else {
             return Vec::new();
         };
         let book = Peers::answered(found);
-        book.asked()
-            .values()
-            .filter_map(|asked| asked.accepted.clone())
-            .collect()
+        book.asked().values().filter_map(of).collect()
     }
 
     /// Why there is no answer at all to a question that was asked, if the store is the reason.
