@@ -52,15 +52,25 @@ pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(),
     let Err(error) = answer else {
         return Ok(());
     };
-    let mut why = error.to_string();
-    if secret && !error.is_not_there() {
-        why =
-            format!("`{argv}` does not take it (what it printed is not shown: the file is secret)");
-    }
-    Err(
-        Failure::new(format!("not replaced, because it was not verified: {why}"))
-            .hint("what is there stays; mend the template or its parameters"),
-    )
+    let (why, remedy) = if error.is_not_there() {
+        (
+            error.to_string(),
+            "have a package that brings this program installed before it, or leave `verify` out",
+        )
+    } else {
+        let why = match secret {
+            true => format!(
+                "`{argv}` does not take it (what it printed is not shown: the file is secret)"
+            ),
+            false => error.to_string(),
+        };
+        (
+            why,
+            "mend the content, or the parameters that it is made of",
+        )
+    };
+    let message = format!("not replaced, because it was not verified: {why}");
+    Err(Failure::new(message).hint(format!("what is there stays; {remedy}")))
 }
 
 /// Takes away what a killed pass left.
@@ -102,6 +112,23 @@ mod tests {
         bring(&host, "better", "").unwrap();
         assert_eq!(host.read(FILE), "better\n");
         assert!(!host.exists("/var/lib/trueup/candidate"), "left behind");
+    }
+
+    #[test]
+    fn a_judge_that_is_not_there_is_told_apart_from_one_that_says_no() {
+        let host = Sandbox::with_basics();
+        let text =
+            format!("file: {{path: {FILE}, content: x, verify: [no-such-judge, '{{path}}']}}");
+        let resource = resource(&text).unwrap();
+        let change = resource.look(&host.host, false).unwrap().change.unwrap();
+        let failure = resource.apply(&change, &host.host).unwrap_err();
+        assert!(failure.message.contains("no-such-judge"), "{failure}");
+        assert!(
+            failure.hint.unwrap().contains("package"),
+            "{}",
+            failure.message
+        );
+        assert!(!host.exists(FILE));
     }
 
     #[test]
