@@ -39,9 +39,9 @@ impl Fresh {
         command
     }
 
-    fn init(&self, more: &[&str]) -> Ran {
+    /// `trueup init` for this app, without a question.
+    fn asked(&self, app: &str, more: &[&str]) -> Command {
         let store = self.host.fill("dir:@STORE@");
-        let app = format!("shop={}", self.repo);
         let args = [
             "init",
             "--env",
@@ -51,11 +51,16 @@ impl Fresh {
             "--store",
             &store,
             "--app",
-            &app,
+            app,
             "--set",
             "apps.shop.port=3000",
         ];
-        self.host.ran(self.command(&[&args[..], more].concat()))
+        self.command(&[&args[..], more].concat())
+    }
+
+    fn init(&self, more: &[&str]) -> Ran {
+        let app = format!("shop={}", self.repo);
+        self.host.ran(self.asked(&app, more))
     }
 
     fn settings(&self) -> String {
@@ -462,26 +467,10 @@ fn init_that_is_ended_leaves_no_key_and_one_that_was_killed_is_cleared_up_after(
     fs::write(&key, KEY).unwrap();
     let before = fresh.files();
     let (new, node) = ("/etc/trueup/deploy_key.new", fresh.settings());
-    let store = fresh.host.fill("dir:@STORE@");
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let app = format!("shop=http://{}/shop.git", server.local_addr().unwrap());
-        let args = [
-            "init",
-            "--env",
-            "production",
-            "--role",
-            "app",
-            "--store",
-            &store,
-            "--app",
-            &app,
-            "--set",
-            "apps.shop.port=3000",
-            "--deploy-key",
-            key.to_str().unwrap(),
-        ];
-        let mut init = fresh.command(&args);
+        let mut init = fresh.asked(&app, &["--deploy-key", key.to_str().unwrap()]);
         let init = init
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
