@@ -36,6 +36,9 @@ same() { [ "$2" = "$3" ] || fail "$1" "expected: $2" "actual:   $3"; _passed "$1
 differs() { [ "$2" != "$3" ] || fail "$1" "still: $3"; _passed "$1"; }
 has() { [[ $3 == *"$2"* ]] || fail "$1" "expected to find: $2" "in: $3"; _passed "$1"; }
 
+# attacked WHO "what he tried" "how it ended"   a row of the table of attacks that tests/run prints; say it after its checks
+attacked() { printf '  attack\t%s\t%s\t%s\n' "$1" "$2" "$3"; }
+
 # wait_for SECONDS "words" COMMAND...   it succeeds within that time
 wait_for() {
   local end=$((SECONDS + $1)) words=$2 said; shift 2
