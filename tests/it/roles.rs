@@ -125,14 +125,42 @@ fn an_app_finds_its_port_open_and_in_its_environment_what_was_written() {
     if !is_root("accounts in a sandbox") {
         return;
     }
-    let odd = "it's 50% \"x\" $HOME `id` \\n # ; & <tag> ä\nand 'more'\n";
+    let (got, port) = environment_of(
+        "web",
+        "web_apps",
+        "command: python3 server.py $fd\n      socket: true",
+    );
+    assert_eq!(
+        (&got["NUMBER"], &got["PORT"]),
+        (&"3".into(), &port.to_string().into())
+    );
+}
+
+#[test]
+fn puma_finds_in_its_environment_what_was_written() {
+    if !is_root("accounts in a sandbox") {
+        return;
+    }
+    let (got, _) = environment_of(
+        "app",
+        "apps",
+        "command: 'python3 server.py \"$NUMBER\"'\n      migrate: null\n      assets: null\n      steps: []",
+    );
+    assert_eq!(got["NUMBER"], "3");
+    assert_eq!(got["text"], serde_json::Value::Null);
+}
+
+/// Deploys `SERVER` by a role, with words in its environment that need every sort of quoting; returns that environment
+/// and the port.
+fn environment_of(role: &str, apps: &str, more: &str) -> (serde_json::Value, u16) {
+    let odd = "it's 50% \"x\" $HOME `id` \\$USER \\n # ; & <tag> ä\nand 'more'\\\n";
     let value = serde_json::to_string(odd).unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
     let port = free.unwrap().port();
     let host = host(
-        "web",
+        role,
         &format!(
-            "  packages: []\n  nginx: false\n  web_apps:\n    a:\n      repo: \"@REPO@\"\n      port: {port}\n      command: python3 server.py $fd\n      socket: true\n      env: {{WORD: {value}, NUMBER: 3}}\n      secrets: {{SECRET: {value}}}\n"
+            "  packages: []\n  nginx: false\n  {apps}:\n    a:\n      repo: \"@REPO@\"\n      port: {port}\n      env: {{WORD: {value}, NUMBER: 3}}\n      secrets: {{SECRET: {value}}}\n      {more}\n"
         ),
     );
     let repo = host.beside("repo");
@@ -168,12 +196,9 @@ fn an_app_finds_its_port_open_and_in_its_environment_what_was_written() {
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     let got: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!((&got["WORD"], &got["SECRET"]), (&odd.into(), &odd.into()));
-    assert_eq!(
-        (&got["NUMBER"], &got["PORT"]),
-        (&"3".into(), &port.to_string().into())
-    );
     let place = got["CWD"].as_str().unwrap();
     assert!(place.contains("/srv/www/a/releases/"), "{place}");
+    (got, port)
 }
 
 #[test]
