@@ -15,7 +15,7 @@ use super::layout::stays_inside;
 use super::{Deployment, Spec};
 use crate::digest::digest;
 use crate::ports::Host;
-use crate::ports::root::{Attrs, FileKind};
+use crate::ports::root::{Attrs, FileKind, Root, RootError};
 use crate::problem::Problem;
 use crate::resource::{Failure, FieldChange, Inputs, Mode, Shown};
 
@@ -92,28 +92,27 @@ impl ReleaseFile {
     }
 }
 
-/// Puts all of them into a release, in the places that are described.
+/// Puts all of them into a release, in the places that are described. Whatever else the app's user
+/// put there gives way.
 pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     for file in &d.spec.files {
-        let path = release.join(&file.path);
-        let meta = root.meta(&path)?;
-        let is_file = meta.is_some_and(|meta| meta.kind == FileKind::File);
-        if is_file
-            && let Some((meta, body)) = root.read_with_meta(&path, MAX_BODY)?
-            && body == file.body.as_bytes()
-            && meta.mode == file.mode()
-        {
-            continue;
-        }
         let mut folder = release.to_owned();
         for part in file.path.parent().into_iter().flatten() {
             folder.push(part);
-            if root.meta(&folder)?.is_none() {
+            let kind = root.meta(&folder)?.map(|meta| meta.kind);
+            if kind.is_some_and(|kind| kind != FileKind::Directory) {
+                root.remove(&folder)?;
+            }
+            if kind != Some(FileKind::Directory) {
                 root.make_dir(&folder, &d.owner.attrs(0o755))?;
             }
         }
         let path = release.join(&file.path);
+        let seen = look_at(root, &path)?;
+        if seen.is_some_and(|(mode, body, _)| mode == file.mode() && body == file.body.as_bytes()) {
+            continue;
+        }
         if root
             .meta(&path)?
             .is_some_and(|meta| meta.kind != FileKind::File)
@@ -129,13 +128,28 @@ pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
 /// All of them as they are in a release, in the order of the spec.
 pub fn look(spec: &Spec, host: &Host, release: &str) -> Result<Vec<FileSeen>, Failure> {
     let release = spec.layout().release(release);
-    let files = spec.files.iter().map(|file| {
-        let seen = host
-            .root
-            .read_with_meta(&release.join(&file.path), MAX_BODY)?;
-        Ok(seen.map(|(meta, body)| (meta.mode, body, meta.changed)))
-    });
-    files.collect()
+    let files = spec.files.iter();
+    files
+        .map(|file| look_at(&host.root, &release.join(&file.path)))
+        .collect()
+}
+
+/// One of them. The app's user, in whose folder it is, may have put there what he likes: that is a
+/// difference, and no reason to be unable to deploy.
+fn look_at(root: &Root, path: &Path) -> Result<FileSeen, Failure> {
+    let (meta, body) = match root.read_with_meta(path, MAX_BODY) {
+        Ok(None) => return Ok(None),
+        Ok(Some((meta, body))) => (meta, body),
+        Err(RootError::TooLarge { .. }) => match root.meta(path)? {
+            Some(meta) => (meta, Vec::new()),
+            None => return Ok(None),
+        },
+        // A link or a file where a folder was.
+        Err(error) if error.is_detour() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let body = (meta.kind == FileKind::File).then_some(body);
+    Ok(body.map(|body| (meta.mode, body, meta.changed)))
 }
 
 /// What differs between them as they are and as they should be.

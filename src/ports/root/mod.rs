@@ -85,6 +85,19 @@ impl RootError {
         )
     }
 
+    /// Whether something that is no folder is on the way: a link that others than root can have
+    /// put there, or a file.
+    pub fn is_detour(&self) -> bool {
+        matches!(
+            self,
+            RootError::Planted { .. }
+                | RootError::Io {
+                    source: Errno::ENOTDIR,
+                    ..
+                }
+        )
+    }
+
     /// Whether a link could not be made because of what it was to point to: nothing, too much, or a
     /// NUL.
     pub fn is_bad_target(&self) -> bool {

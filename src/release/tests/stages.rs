@@ -247,6 +247,69 @@ fn rendered_files_are_there_for_the_build_and_go_back_with_their_release() {
     assert_eq!(bench.read("current/.env"), "new");
 }
 
+#[test]
+fn whatever_the_apps_user_puts_in_a_rendered_files_place_the_next_pass_mends() {
+    use std::os::unix::fs::{lchown, symlink};
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let outside = bench.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("env"), "root's").unwrap();
+    let mut spec = bench.spec(
+        &sha,
+        "user: deploy\nfiles: [{path: .trueup/env, content: 'A=1'}]\n",
+    );
+    for file in &mut spec.files {
+        file.resolve(&crate::resource::conformance::StandIn::default())
+            .unwrap();
+    }
+    done(&spec, &bench.host());
+    let (folder, file) = (
+        bench.app("current/.trueup"),
+        bench.app("current/.trueup/env"),
+    );
+    let pipe = |path: &Path| {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    };
+    let planted: [(&str, &dyn Fn()); 6] = [
+        ("a link", &|| symlink(outside.join("env"), &file).unwrap()),
+        ("a pipe", &|| pipe(&file)),
+        ("a folder", &|| {
+            std::fs::create_dir_all(file.join("x")).unwrap()
+        }),
+        ("a file without end", &|| {
+            std::fs::File::create(&file)
+                .unwrap()
+                .set_len(1 << 40)
+                .unwrap();
+        }),
+        ("a link for the folder", &|| {
+            std::fs::remove_dir(&folder).unwrap();
+            symlink(&outside, &folder).unwrap();
+            lchown(&folder, Some(DEPLOY), Some(DEPLOY)).unwrap();
+        }),
+        ("a pipe for the folder", &|| {
+            std::fs::remove_dir(&folder).unwrap();
+            pipe(&folder);
+        }),
+    ];
+    for (what, plant) in planted {
+        std::fs::remove_file(&file).unwrap();
+        plant();
+        let again = pass(&spec, &bench.host());
+        assert_eq!(again, Ok(Some(Outcome::Done)), "{what}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "A=1", "{what}");
+        assert_eq!(pass(&spec, &bench.host()), Ok(None), "{what}");
+        assert_eq!(
+            std::fs::read_to_string(outside.join("env")).unwrap(),
+            "root's"
+        );
+    }
+}
+
 /// Nobody listens there.
 fn yaml_health() -> Health {
     let node = yaml::parse(
