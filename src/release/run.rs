@@ -2,7 +2,7 @@
 //! everything that it prints kept.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -224,10 +224,35 @@ pub(super) fn environment(
     ];
     let said = d.spec.env.iter().chain(&d.spec.secrets).chain(env);
     let said = said.map(|(key, value)| (key.into(), value.into()));
-    own.into_iter()
+    let mut all: BTreeMap<OsString, OsString> = own
+        .into_iter()
         .map(|(key, value)| (key.into(), value))
         .chain(said)
-        .collect()
+        .collect();
+    if identity.is_none()
+        && let Some(path) = all.remove(OsStr::new("PATH"))
+    {
+        let path = without_own_folders(d, path);
+        all.extend((!path.is_empty()).then(|| ("PATH".into(), path)));
+    }
+    all
+}
+
+/// A search path without what the app's user can put programs into: root finds none there.
+fn without_own_folders(d: &Deployment<'_>, path: OsString) -> OsString {
+    let (root, accounts) = (&d.host.root, &d.host.accounts);
+    let user = d.spec.user.as_deref().filter(|user| *user != "root");
+    let Some(user) = user else {
+        return path;
+    };
+    let home = accounts.identity(root, user).ok().flatten();
+    let home = home.map(|user| root.outside(&user.home));
+    let own = [home, Some(root.outside(d.layout.deploy_to()))];
+    let others = std::env::split_paths(&path).filter(|folder| {
+        // What is relative is looked for in the release.
+        folder.is_absolute() && !own.iter().flatten().any(|own| folder.starts_with(own))
+    });
+    std::env::join_paths(others).unwrap_or_default()
 }
 
 /// A text without the secrets in it. Shorter values are no secrets: without them, the rest could not

@@ -314,6 +314,24 @@ fn everything_but_the_frame_belongs_to_the_app_and_its_steps_run_as_its_user() {
 }
 
 #[test]
+fn a_step_of_root_finds_no_program_in_a_folder_of_the_apps_user() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let home = bench.path("home/deploy/.rbenv/shims").display().to_string();
+    let bin = bench.app("shared/bin").display().to_string();
+    let spec = bench.spec(&sha, &format!("user: deploy\nenv: {{PATH: '{home}:{bin}:bin::/opt/x/bin:/usr/bin:/bin'}}\nsteps:\n  - run: 'echo $PATH > path'\n  - {{run: 'echo $PATH > ../../shared/of_root', user: root}}\n"));
+    done(&spec, &bench.host());
+    assert_eq!(
+        bench.read("current/path"),
+        format!("{home}:{bin}:bin::/opt/x/bin:/usr/bin:/bin\n")
+    );
+    assert_eq!(bench.read("shared/of_root"), "/opt/x/bin:/usr/bin:/bin\n");
+}
+
+#[test]
 fn a_spec_that_leaves_its_folder_or_contradicts_itself_is_refused() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
