@@ -50,6 +50,8 @@ pub struct Found {
     dormant: bool,
     /// It has not been up for long.
     fresh: bool,
+    /// A file that its supervisor opens as root, where others decide what it finds.
+    exposed: Option<PathBuf>,
 }
 
 /// What runs it.
@@ -94,10 +96,17 @@ impl Kind for Service {
                 .started_at
                 .map(|at| host.clock.now().duration_since(at));
             let fresh = up.is_none_or(|up| up < FRESH);
+            let mut exposed = None;
+            for path in &status.environment_files {
+                if exposed.is_none() && !host.root.only_root_decides(path)? {
+                    exposed = Some(path.clone());
+                }
+            }
             return Ok(Found {
                 status,
                 dormant,
                 fresh,
+                exposed,
             });
         }
         Err(
@@ -212,7 +221,7 @@ impl Kind for Service {
     }
 
     /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.
-    /// Or its supervisor has another definition of it.
+    /// Or its supervisor has another definition of it, or one that gives root's rights away.
     fn ails(spec: &Spec, state: &Found) -> Option<Failure> {
         if let (Some(unit), Some(other)) = (&spec.unit, &state.status.definition)
             && unit != other
@@ -225,6 +234,14 @@ impl Kind for Service {
             return Some(failure.hint(format!(
                 "take away what is not wanted: `rm {other}`, then `systemctl daemon-reload` and `systemctl restart {name}`"
             )));
+        }
+        if let Some(path) = &state.exposed {
+            let failure = Failure::new(format!(
+                "{}: systemd opens its EnvironmentFile= {} as root, and others than root can put a link or a pipe there",
+                spec.name,
+                path.display()
+            ));
+            return Some(failure.hint("have the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder of root's"));
         }
         let Status {
             revived, active, ..

@@ -86,3 +86,53 @@ fn a_definition_that_hides_the_described_one_is_told() {
         );
     }
 }
+
+#[test]
+fn an_environment_file_that_a_lesser_user_can_replace_is_told() {
+    if !Sandbox::empty().is_privileged() {
+        crate::ports::testing::skipped("folders of another user", "needs root");
+        return;
+    }
+    let ails = |path: &str| {
+        let sandbox = Sandbox::with_basics();
+        sandbox.write("/srv/www/shop/releases/1/.trueup/env", "");
+        sandbox.chown("/srv/www/shop/releases/1", 65534, 65534);
+        sandbox.link("/srv/www/shop/current", "releases/1");
+        sandbox.write("/etc/default/shop", "");
+        sandbox.make_dir("/etc/open");
+        sandbox.chmod("/etc/open", 0o777);
+        sandbox.link("/etc/open/shop", "/etc/default/shop");
+        sandbox.services.define("demo");
+        sandbox.services.start("demo").unwrap();
+        sandbox
+            .services
+            .add_environment_file("demo", "/etc/default/shop");
+        sandbox.services.add_environment_file("demo", path);
+        let spec = Spec {
+            name: "demo".into(),
+            manager: Manager::Host,
+            enabled: None,
+            running: Some(true),
+            unit: None,
+            serves: None,
+            restart_on: Vec::new(),
+            reload_on: Vec::new(),
+        };
+        let found = Service::inspect(&spec, &sandbox.host).unwrap();
+        assert!(Service::diff(&spec, &found).is_none());
+        Service::ails(&spec, &found)
+    };
+    for safe in ["/etc/default/other", "/etc/sysconfig/not/there"] {
+        assert!(ails(safe).is_none(), "{safe}");
+    }
+    for exposed in [
+        "/srv/www/shop/current/.trueup/env",
+        "/srv/www/shop/current/.trueup/not-there",
+        "/srv/www/shop/releases/1/.trueup/env",
+        "/etc/open/shop",
+        "/etc/open/not-there/either",
+    ] {
+        let failure = ails(exposed).unwrap();
+        assert!(failure.message.contains(exposed), "{failure}");
+    }
+}

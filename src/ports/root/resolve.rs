@@ -144,6 +144,23 @@ impl Root {
         self.trusts(stat.st_uid) && !others && !group
     }
 
+    /// Whether nobody but root (or ourselves) decides what a program finds that opens `path` and
+    /// follows links: no folder on the way, and no link, is in others' hands. Of a path at which
+    /// there is nothing, the folders that are there count.
+    pub fn only_root_decides(&self, path: &Path) -> Result<bool> {
+        let mut way = path.ancestors();
+        let mut rest = PathBuf::new();
+        while let Some(here) = way.next() {
+            match self.follow(here) {
+                Ok(Some(real)) => return self.is_trusted_place(&real.join(&rest)),
+                Ok(None) => rest = PathBuf::from("any"),
+                Err(RootError::Planted { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether nobody but root (or ourselves) can put anything into the folder that holds `path`,
     /// nor into any folder above it. A file in such a folder is what root left there.
     pub fn is_trusted_place(&self, path: &Path) -> Result<bool> {

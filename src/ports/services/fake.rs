@@ -33,6 +33,7 @@ struct Service {
     can_reload: bool,
     stale_definition: bool,
     definition: Option<PathBuf>,
+    environment_files: Vec<PathBuf>,
     revived: u32,
     run: Option<Run>,
     log: Vec<String>,
@@ -76,6 +77,7 @@ impl FakeServices {
                     can_reload: true,
                     stale_definition: false,
                     definition: None,
+                    environment_files: Vec::new(),
                     revived: 0,
                     run: None,
                     log: Vec::new(),
@@ -112,6 +114,11 @@ impl FakeServices {
     /// Sets the file that its definition is from.
     pub fn define_in(&self, name: &str, path: &str) {
         self.change(name, |service| service.definition = Some(path.into()));
+    }
+
+    /// Adds a file that its supervisor opens to start it.
+    pub fn add_environment_file(&self, name: &str, path: &str) {
+        self.change(name, |service| service.environment_files.push(path.into()));
     }
 
     /// It dies, and is started again by its supervisor.
@@ -229,6 +236,7 @@ impl Services for FakeServices {
             can_reload: service.can_reload,
             stale_definition: service.stale_definition,
             definition: service.definition.clone(),
+            environment_files: service.environment_files.clone(),
             revived: service.revived,
         })
     }

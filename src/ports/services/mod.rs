@@ -70,6 +70,8 @@ pub struct Status {
     pub stale_definition: bool,
     /// The file that its supervisor has its definition from, if that tells.
     pub definition: Option<PathBuf>,
+    /// The files that its supervisor itself opens to start it, with all the rights that it has.
+    pub environment_files: Vec<PathBuf>,
     /// How often its supervisor started it again because it died, since anybody last started it on
     /// purpose; 0 where the supervisor does not count.
     pub revived: u32,
@@ -90,6 +92,7 @@ impl Status {
             can_reload: false,
             stale_definition: false,
             definition: None,
+            environment_files: Vec::new(),
             revived: 0,
         }
     }

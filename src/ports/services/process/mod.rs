@@ -177,6 +177,8 @@ impl Found {
             // It is read at every start.
             stale_definition: false,
             definition: None,
+            // Read through [`Root`], which follows nothing that others planted.
+            environment_files: Vec::new(),
             revived: 0,
         }
     }

@@ -227,6 +227,7 @@ pub(super) fn status(processes: &[Process], stale_definition: bool) -> Status {
         can_reload: true,
         stale_definition,
         definition: None,
+        environment_files: Vec::new(),
         revived: 0,
     }
 }

@@ -40,6 +40,7 @@ impl Reading {
             definition: Some(self.word("FragmentPath"))
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            environment_files: self.environment_files(),
             revived: self.revived(),
         }
     }
@@ -173,6 +174,21 @@ impl Reading {
             })
             .max()?;
         Some(Duration::from_micros(last))
+    }
+
+    fn environment_files(&self) -> Vec<PathBuf> {
+        let Some(Variant::Array(files)) = self.service.get("EnvironmentFiles").map(|of| &**of)
+        else {
+            return Vec::new();
+        };
+        let path = |file: &Variant<'_>| match file {
+            Variant::Structure(parts) => match parts.fields().first() {
+                Some(Variant::Str(path)) => Some(PathBuf::from(path.as_str())),
+                _ => None,
+            },
+            _ => None,
+        };
+        files.iter().filter_map(path).collect()
     }
 
     fn word(&self, property: &str) -> &str {
