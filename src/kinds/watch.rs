@@ -25,6 +25,10 @@ pub struct Spec {
     pub paths: Vec<PathBuf>,
     /// The check that has to pass before a service takes up a change: a name in the role's `checks`.
     pub check: Option<String>,
+    /// Fail where others than root could put a link, a pipe or another file: for what a program opens
+    /// as root.
+    #[serde(default)]
+    pub root_only: bool,
 }
 
 /// What the files hold.
@@ -68,8 +72,9 @@ impl Kind for Watch {
                 )
             };
             match seen.look(path, path, host)?.ok_or_else(missing)? {
-                FileKind::File => {}
+                FileKind::File => spec.only_root_decides(path, path, host)?,
                 FileKind::Directory => {
+                    spec.only_root_decides(path, &path.join("any"), host)?;
                     for name in host.root.list(path)?.unwrap_or_default() {
                         // What goes between two looks, and what is no file, counts for nothing.
                         seen.look(path, &path.join(name), host)?;
@@ -100,6 +105,20 @@ impl Kind for Watch {
             fingerprint: state.fingerprint.clone(),
             changed: state.changed,
         })
+    }
+}
+
+impl Spec {
+    /// `given`: the path that the spec has it from.
+    fn only_root_decides(&self, given: &Path, path: &Path, host: &Host) -> Result<(), Failure> {
+        if !self.root_only || host.root.only_root_decides(path)? {
+            return Ok(());
+        }
+        let path = given.display();
+        Err(Failure::new(format!(
+            "{path} is opened as root, and others than root could put a link, a pipe or another file there"
+        ))
+        .hint("keep it in a folder that nobody but root can write to, nor to any above it"))
     }
 }
 
@@ -158,6 +177,7 @@ mod conformance {
             vec![
                 Probe::stamped("paths", |host| host.write(FILE, "new")),
                 Probe::not_set("check", "it says what is to be run before a reload"),
+                Probe::not_set("root_only", "it says what is refused"),
             ]
         }
     }
@@ -193,6 +213,33 @@ mod tests {
             one.fingerprint,
             "what counts is what is in it"
         );
+    }
+
+    #[test]
+    fn what_root_opens_is_refused_where_a_lesser_user_could_replace_it() {
+        let host = Sandbox::with_basics();
+        if !host.is_privileged() {
+            return crate::ports::testing::skipped("folders of another user", "needs root");
+        }
+        host.write("/etc/ssl/a.pem", "a");
+        host.write("/etc/certs/a.pem", "a");
+        host.chown("/etc/certs", 65534, 65534);
+        host.write("/srv/certs/a.pem", "a");
+        host.chmod("/srv/certs", 0o777);
+        let stamp = |path: &str, only: bool| {
+            let text = format!("watch: {{paths: [{path}], root_only: {only}}}");
+            let watch = resource(&text).unwrap();
+            watch.look(&host.host, true).map(|seen| seen.stamp)
+        };
+        for path in ["/etc/ssl/a.pem", "/etc/ssl"] {
+            assert!(stamp(path, true).unwrap().is_some(), "{path}");
+        }
+        for path in ["/etc/certs/a.pem", "/etc/certs", "/srv/certs/a.pem"] {
+            assert!(stamp(path, false).unwrap().is_some(), "{path}");
+            let failure = stamp(path, true).unwrap_err();
+            assert!(failure.message.contains(path), "{failure}");
+            assert!(failure.message.contains("is opened as root"), "{failure}");
+        }
     }
 
     #[test]
