@@ -43,6 +43,7 @@ fn sections() -> Vec<(&'static str, &'static str, String)> {
         ("exit-codes.md", "codes", codes()),
         ("monitoring.md", "metrics", metrics()),
         ("cli.md", "commands", commands::all()),
+        ("security.md", "paths", crate::kinds::privileged::table()),
     ]
 }
 

@@ -7,6 +7,8 @@ mod file;
 mod group;
 mod package;
 #[cfg(test)]
+pub(crate) mod privileged;
+#[cfg(test)]
 mod properties;
 pub(crate) mod release;
 mod service;

@@ -1,0 +1,284 @@
+//! Which program opens which path that the shipped roles write, and with whose rights.
+
+use std::fmt::Write;
+
+/// With whose rights a path is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Root's: every folder on the way has to be root's alone.
+    Root,
+    /// A program to run: that too. Its arguments are its own business, as the user whom it runs as.
+    Program,
+    /// The names in a folder are listed as root, and opened as the user whom the file says.
+    Listed,
+    /// Those of the app's user, or of another that is nobody's superior.
+    User(&'static str),
+    /// No file is opened: it is an address, a part of a URL, a pattern.
+    NoFile,
+}
+
+pub(super) struct Directive {
+    pub names: &'static [&'static str],
+    pub rights: Rights,
+    pub how: &'static str,
+}
+
+/// A sort of file that roles write.
+pub(super) struct Format {
+    /// What its path begins and ends with.
+    pub begins: &'static str,
+    pub ends: &'static str,
+    pub shown: &'static str,
+    pub read_by: &'static str,
+    /// Whom it belongs to; `root` is who reads it, too, then.
+    pub owner: &'static str,
+    /// Every directive in which a path may stand.
+    pub directives: &'static [Directive],
+}
+
+impl Format {
+    pub fn directive(&self, name: &str) -> Option<&'static Directive> {
+        let mut all = self.directives.iter();
+        all.find(|directive| directive.names.contains(&name))
+    }
+}
+
+const fn directive(names: &'static [&'static str], rights: Rights, how: &'static str) -> Directive {
+    Directive { names, rights, how }
+}
+
+use Rights::{Listed, NoFile, Program, Root, User};
+
+/// Folders that packages make for others than root, as Debian has them, and why nobody gains by it.
+pub(super) const FOLDERS: &[(&str, &str)] = &[(
+    "/run/haproxy",
+    "the package's folder of the user haproxy, whose processes are shut into /var/lib/haproxy",
+)];
+
+pub(super) const FORMATS: &[Format] = &[
+    Format {
+        begins: "/usr/local/lib/systemd/system/",
+        ends: "",
+        shown: "/usr/local/lib/systemd/system/*.service, *.socket",
+        read_by: "systemd (PID 1)",
+        owner: "root",
+        directives: &[
+            directive(
+                &["ExecStart"],
+                Program,
+                "`/bin/sh`, which reads what is in a release as the unit's `User=`",
+            ),
+            directive(
+                &["WorkingDirectory"],
+                User("the app's user"),
+                "systemd goes there as the unit's `User=`: a link to where that user may not go fails the start",
+            ),
+            directive(
+                &["EnvironmentFile"],
+                Root,
+                "no shipped unit has one: PID 1 opens it, follows links, and waits for a pipe for ever; a pass fails while a unit has one that others can replace",
+            ),
+            directive(
+                &["StandardOutput", "StandardError", "StandardInput"],
+                Root,
+                "no shipped unit names a file: what apps print goes to the journal",
+            ),
+            directive(
+                &[
+                    "ReadWritePaths",
+                    "ReadOnlyPaths",
+                    "InaccessiblePaths",
+                    "BindPaths",
+                    "BindReadOnlyPaths",
+                    "RootDirectory",
+                    "LoadCredential",
+                    "ExecStartPre",
+                    "ExecReload",
+                    "PIDFile",
+                ],
+                Root,
+                "no shipped unit has one",
+            ),
+            directive(
+                &["ListenStream"],
+                Root,
+                "shipped sockets listen on the loopback address, at no path",
+            ),
+        ],
+    },
+    Format {
+        begins: "/etc/supervisor/conf.d/",
+        ends: ".conf",
+        shown: "/etc/supervisor/conf.d/APP.conf",
+        read_by: "supervisord",
+        owner: "root",
+        directives: &[
+            directive(
+                &["command"],
+                Program,
+                "`/bin/sh`, which reads what is in a release as the section's `user=`",
+            ),
+            directive(
+                &["stdout_logfile", "stderr_logfile"],
+                Root,
+                "in `/var/log/supervisor`, which is root's: supervisord opens and rotates logs as root",
+            ),
+            directive(&["socket"], NoFile, "a port of the loopback address"),
+        ],
+    },
+    Format {
+        begins: "/etc/nginx/sites-enabled/",
+        ends: ".conf",
+        shown: "/etc/nginx/sites-enabled/APP.conf",
+        read_by: "nginx's master, `nginx -t`",
+        owner: "root",
+        directives: &[
+            directive(
+                &["root", "try_files"],
+                User("www-data"),
+                "nginx's workers open what a visitor asks for; the master opens nothing there. They follow the links of a release: see below",
+            ),
+            directive(
+                &[
+                    "ssl_certificate",
+                    "ssl_certificate_key",
+                    "access_log",
+                    "error_log",
+                    "include",
+                ],
+                Root,
+                "no shipped site has one; logs are where nginx's own configuration says",
+            ),
+            directive(
+                &["location", "proxy_pass", "set_real_ip_from", "(network)"],
+                NoFile,
+                "parts of URLs, and networks",
+            ),
+        ],
+    },
+    Format {
+        begins: "/etc/logrotate.d/",
+        ends: "",
+        shown: "/etc/logrotate.d/APP",
+        read_by: "logrotate",
+        owner: "root",
+        directives: &[directive(
+            &["(pattern)"],
+            Listed,
+            "`su`: logs are opened, copied and compressed as the app's user; root only lists their names",
+        )],
+    },
+    Format {
+        begins: "/etc/sudoers.d/",
+        ends: "",
+        shown: "/etc/sudoers.d/trueup-USER",
+        read_by: "sudo, `visudo -c`",
+        owner: "root",
+        directives: &[directive(
+            &["(command)"],
+            Program,
+            "what `deploy_sudo` says is what the deploy user may run as root: name no program in a folder of his",
+        )],
+    },
+    Format {
+        begins: "/etc/haproxy/",
+        ends: ".cfg",
+        shown: "/etc/haproxy/haproxy.cfg",
+        read_by: "haproxy, `haproxy -c`",
+        owner: "root",
+        directives: &[
+            directive(
+                &["bind"],
+                Root,
+                "`certificates`: refused where others than root could put something else",
+            ),
+            directive(
+                &["stats"],
+                Root,
+                "the socket is made before haproxy gives up root's rights, in the folder that Debian's package makes for it",
+            ),
+            directive(&["chroot", "log"], Root, "folders of the system"),
+            directive(&["http-check"], NoFile, "a part of a URL"),
+        ],
+    },
+    Format {
+        begins: "/etc/haproxy/certificate",
+        ends: ".pem",
+        shown: "/etc/haproxy/certificate.pem",
+        read_by: "haproxy, `haproxy -c`",
+        owner: "root",
+        directives: &[],
+    },
+    Format {
+        begins: "/etc/datadog-agent/conf.d/",
+        ends: ".yaml",
+        shown: "/etc/datadog-agent/conf.d/*.d/conf.yaml",
+        read_by: "the Datadog agent, as dd-agent",
+        owner: "dd-agent",
+        directives: &[directive(
+            &["url", "search_string"],
+            NoFile,
+            "an address, a word of a command line",
+        )],
+    },
+    Format {
+        begins: "/home/deploy/.ssh/",
+        ends: "",
+        shown: "~/.ssh/config, known_hosts, id_deploy of the deploy user",
+        read_by: "ssh, as the deploy user",
+        owner: "deploy",
+        directives: &[
+            directive(
+                &["IdentityFile"],
+                User("the deploy user"),
+                "ssh opens it as who runs it",
+            ),
+            directive(&["(key)"], NoFile, "a public key"),
+        ],
+    },
+];
+
+/// For `docs/security.md`.
+pub(crate) fn table() -> String {
+    let mut table = String::from(
+        "| written in | directive | opened by | as whom | how it is protected |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for format in FORMATS {
+        let whole = match format.owner {
+            "root" => (
+                "root",
+                "root's, written by nobody else, in folders of root's",
+            ),
+            owner => (owner, "trueup writes there without following a link"),
+        };
+        let (shown, by) = (format.shown, format.read_by);
+        writeln!(
+            table,
+            "| `{shown}` | the file itself | {by} | {} | {} |",
+            whole.0, whole.1
+        )
+        .unwrap();
+        for directive in format.directives {
+            let names: Vec<String> = directive
+                .names
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let whom = match directive.rights {
+                Root => "root",
+                Program => "looked up as root",
+                Listed => "listed as root, opened as the app's user",
+                User(user) => user,
+                NoFile => "nobody: no file",
+            };
+            writeln!(
+                table,
+                "| | {} | {by} | {whom} | {} |",
+                names.join(", "),
+                directive.how
+            )
+            .unwrap();
+        }
+    }
+    table
+}
