@@ -1,5 +1,5 @@
-//! `trueup exec`: a command in a release. It takes trueup's place, so that the terminal, signals and
-//! the exit code are its own.
+//! `trueup exec`: a command in a release. It takes trueup's place, so that input, signals and the exit
+//! code are its own, with a terminal of its own.
 
 use clap::Args;
 
@@ -12,9 +12,10 @@ use crate::release;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "As in `trueup exec shop -- bin/rails console`. The command takes trueup's place: it has the terminal, gets signals\n\
-                  itself, and its exit code is what the caller sees. No pass is kept from running meanwhile; the release that it runs\n\
-                  in is not removed."
+    after_help = "As in `trueup exec shop -- bin/rails console`. The command takes trueup's place: it gets the input and the signals, and\n\
+                  its exit code is what the caller sees. At a terminal it has one of its own, as with ssh: it cannot type into the shell\n\
+                  that it was started from, and what it prints is shown as it is. In a pipeline (`| less`) nothing that is typed\n\
+                  reaches it. No pass is kept from running meanwhile; the release that it runs in is not removed."
 )]
 pub struct ExecArgs {
     /// Which app

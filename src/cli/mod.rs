@@ -35,6 +35,7 @@ pub(crate) use output::Output;
 /// Parses the command line and runs it. `tools` are the commands of the binary itself, which need
 /// more than a library may assume.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    crate::ports::exec::reset_own();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return edge::usage(&error),

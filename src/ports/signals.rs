@@ -22,7 +22,8 @@ pub fn stop_on_termination(stop: &StopFlag) {
     }
 }
 
-fn is_ignored(signal: libc::c_int) -> bool {
+/// Whether whoever started trueup has this signal ignored.
+pub(super) fn is_ignored(signal: libc::c_int) -> bool {
     // SAFETY: all zeroes is a valid value of this plain struct, and nothing but it is written to.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();

@@ -4,6 +4,7 @@
 //! - [`adopt`]: hosts that another tool deployed to before
 //! - [`scenario`]: folders in `tests/scenarios`: what is there, what a pass does, what is there then
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
+//! - [`caller`]: what children have of whoever started trueup: nothing
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
 //! - [`durable`]: what is on disk before something else is made of it
 //! - [`fleet`]: hosts that share a store and learn of each other
@@ -32,6 +33,7 @@
 mod adopt;
 mod app;
 mod bad_input;
+mod caller;
 mod cli;
 mod crash;
 mod doctor;
@@ -49,6 +51,7 @@ mod roles;
 mod sandbox;
 mod scenario;
 mod status;
+mod terminal;
 mod tidy;
 mod tree;
 mod waiting;

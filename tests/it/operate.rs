@@ -1,6 +1,7 @@
 //! What an operator does with releases at a host: looks, builds, goes back, runs something in them.
 
 use serde_json::Value;
+use std::os::unix::process::ExitStatusExt;
 
 use crate::app::{App, GOOD};
 use crate::gate::ROLE;
@@ -533,9 +534,9 @@ fn exec_runs_in_the_release_with_its_environment_and_its_code_is_what_counts() {
 }
 
 #[test]
-fn exec_has_the_terminal_the_input_and_the_signals_to_itself() {
+fn exec_has_the_input_and_the_signals_to_itself() {
     use std::io::{BufRead, BufReader, Write};
-    use std::os::unix::process::ExitStatusExt;
+
     use std::process::Stdio;
 
     let app = App::new(STILL);
@@ -562,24 +563,112 @@ fn exec_has_the_terminal_the_input_and_the_signals_to_itself() {
     )
     .unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(15));
-    // At a terminal: it is in the foreground there, and knows its kind.
-    let mut at_terminal = std::process::Command::new("script");
-    crate::sandbox::isolated(&mut at_terminal);
-    at_terminal.env("TERM", "xterm-256color").args(["-qec"]);
-    at_terminal.arg(format!(
-        "{} --root {} exec shop -- sh -c 'test -t 0 && test -t 1 && ps -o stat= -p $$ && echo $TERM'",
-        crate::sandbox::binary().display(),
-        app.sandbox.root.display()
-    ));
-    let ran = app.sandbox.ran({
-        at_terminal.arg("/dev/null");
-        at_terminal
-    });
-    assert_eq!(ran.code, 0, "{ran}");
+}
+
+/// An app with a release, and `trueup exec` in it at a terminal.
+fn at_terminal(app: &App, line: &str) -> crate::terminal::Terminal {
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let mut command = exec(app, &["--", "sh", "-c", line]);
+    command.env("TERM", "xterm-256color");
+    crate::terminal::Terminal::start(command, None, None)
+}
+
+#[test]
+fn exec_gives_a_terminal_of_its_own_that_works_like_the_caller_s() {
+    let app = App::new(STILL);
+    let line = "test -t 0 && test -t 1 && test -t 2 && ps -o stat= -p $$; echo $TERM; stty size; read line; echo \"got $line\"; \
+                trap 'stty size' WINCH; while :; do sleep 0.1; done";
+    let mut terminal = at_terminal(&app, line);
+    terminal.shows("+");
+    terminal.shows("xterm-256color");
+    terminal.types("a word\r");
+    terminal.shows("got a word");
     assert!(
-        ran.out.contains('+') && ran.out.contains("xterm-256color"),
-        "{ran}"
+        !terminal.is_cooked(),
+        "keys mean something to both terminals"
     );
+    terminal.resize(33, 77);
+    terminal.shows("33 77");
+    terminal.types("\x03");
+    let line = terminal.line();
+    let (ended, screen) = terminal.end();
+    assert_eq!(ended.signal(), Some(2), "{screen}");
+    assert!(line.is_cooked(), "the terminal was not restored");
+}
+
+#[test]
+fn a_command_of_exec_cannot_type_into_the_shell_that_it_came_from() {
+    let app = App::new(STILL);
+    let line = "python3 -c \"import fcntl, termios; fcntl.ioctl(open('/dev/tty'), termios.TIOCSTI, b'x')\" && echo typed; tty; exit 42";
+    let terminal = at_terminal(&app, line);
+    let mut left = terminal.line();
+    let (ended, screen) = terminal.end();
+    assert_eq!(ended.code(), Some(42), "{screen}");
+    assert!(
+        screen.contains("typed") || screen.contains("Error"),
+        "{screen}"
+    );
+    assert_eq!(left.unread(), 0, "it typed into the caller's terminal");
+    assert!(
+        !screen.contains(&left.name()),
+        "it has the caller's: {screen}"
+    );
+}
+
+#[test]
+fn exec_leaves_files_and_pipes_as_they_are_and_hands_over_no_terminal() {
+    let app = App::new(STILL);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let input = app.sandbox.beside("input");
+    std::fs::write(&input, "from a file\n").unwrap();
+    let output = app.sandbox.beside("output");
+    let tests = "cat; test -t 1 || echo no terminal; test -t 2 && echo aside >&2";
+    let terminal = crate::terminal::Terminal::start(
+        exec(&app, &["--", "sh", "-c", tests]),
+        Some(std::fs::File::open(&input).unwrap().into()),
+        Some(std::fs::File::create(&output).unwrap().into()),
+    );
+    let (ended, screen) = terminal.end();
+    assert!(ended.success(), "{screen}");
+    assert!(screen.contains("aside"), "{screen}");
+    let text = std::fs::read_to_string(&output).unwrap();
+    assert_eq!(text, "from a file\nno terminal\n");
+    // In a pipeline, what is typed is for whoever shows it: `| less`.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let terminal = crate::terminal::Terminal::start(
+        exec(&app, &["--", "sh", "-c", "wc -c; echo shown"]),
+        None,
+        Some(writer.into()),
+    );
+    let (ended, screen) = terminal.end();
+    assert!(ended.success(), "{screen}");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+    assert_eq!(text, "0\nshown\n");
+}
+
+#[test]
+fn exec_stops_with_its_command_and_goes_on_with_it() {
+    use nix::sys::signal::{Signal, kill};
+    let app = App::new(STILL);
+    let line = "echo ready; read line; echo \"got $line\"";
+    let mut terminal = at_terminal(&app, line);
+    terminal.shows("ready");
+    let pid = nix::unistd::Pid::from_raw(terminal.child.id().cast_signed());
+    let state = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(')').next().unwrap().trim().chars().next()
+    };
+    kill(pid, Signal::SIGTSTP).unwrap();
+    assert!(crate::processes::wait_until(|| state() == Some('T')));
+    assert!(terminal.is_cooked(), "the shell cannot be used");
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(crate::processes::wait_until(|| !terminal.is_cooked()));
+    terminal.types("more\r");
+    let (ended, screen) = terminal.end();
+    assert!(ended.success() && screen.contains("got more"), "{screen}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! One child: start, read, wait, kill.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
@@ -14,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
 
+use super::attributes::{self, Attributes, Purpose};
 use super::output::{LOG_LIMIT, Output};
 use super::{Command, Ended, ExecError, Finished, Identity, PATH, StopFlag};
 
@@ -79,61 +82,78 @@ pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
     Ok(child.id())
 }
 
-pub(super) fn replace(command: &Command) -> ExecError {
-    let preparation: Preparation = |_, identity, pass| {
-        become_identity(identity)?;
-        place_descriptors(pass)
-    };
-    let source = match build(command, preparation) {
-        Ok(mut std_command) => std_command.exec(),
-        Err(error) => error,
-    };
-    ExecError::Start {
-        line: command.line(),
-        source,
-    }
-}
-
 pub(super) fn prepare(command: &Command) -> io::Result<std::process::Command> {
-    build(command, |parent, identity, pass| {
-        // SAFETY: async-signal-safe, and takes no pointer.
-        unsafe { libc::setpgid(0, 0) };
-        become_identity(identity)?;
-        die_with(parent)?;
-        place_descriptors(pass)
+    build(command, Purpose::Task, |child| {
+        attributes::new_session()?;
+        child.settle()?;
+        child.die_with_parent()
     })
 }
 
 fn prepare_detached(command: &Command) -> io::Result<std::process::Command> {
-    build(command, |_, identity, pass| {
-        // SAFETY: async-signal-safe calls without pointers. To a service SIGHUP means to reload, even if
-        // whoever started trueup ignores it.
-        unsafe {
-            libc::setsid();
-            libc::signal(libc::SIGHUP, libc::SIG_DFL);
-        }
-        become_identity(identity)?;
-        place_descriptors(pass)
+    build(command, Purpose::Service, |child| {
+        attributes::new_session()?;
+        child.settle()
     })
 }
 
-/// What a child does before it becomes the program: with the id of trueup's own process, as whom it is to
-/// run, and what it is given.
-type Preparation = fn(libc::pid_t, Option<&Identity>, &[RawFd]) -> io::Result<()>;
+/// What a child is to become, made before it is forked: nothing may be allocated from then on.
+pub(super) struct Preparation {
+    parent: libc::pid_t,
+    attributes: Attributes,
+    identity: Option<Identity>,
+    folder: CString,
+    pass: Vec<OwnedFd>,
+}
 
-fn build(command: &Command, preparation: Preparation) -> io::Result<std::process::Command> {
+impl Preparation {
+    /// The attributes, the user, the folder and the descriptors, in this order: each step needs the
+    /// privilege that the next one gives up, and the folder is the user's to enter.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        self.attributes.apply();
+        become_identity(self.identity.as_ref())?;
+        attributes::new_keyring();
+        // SAFETY: a string with an end that outlives the call.
+        if unsafe { libc::chdir(self.folder.as_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        place_descriptors(&self.pass)
+    }
+
+    /// Has the kernel kill this child when trueup dies. To be called once the child is who it is to be: the
+    /// kernel forgets it at a change of the user (prctl(2)).
+    pub(super) fn die_with_parent(&self) -> io::Result<()> {
+        // SAFETY: async-signal-safe calls that take no pointer.
+        let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // It may have died before.
+        match unsafe { libc::getppid() } == self.parent {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        }
+    }
+}
+
+/// `become_child` makes only async-signal-safe calls.
+pub(super) fn build(
+    command: &Command,
+    purpose: Purpose,
+    become_child: impl Fn(&Preparation) -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<std::process::Command> {
+    let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
     let mut argv = command.argv.iter();
-    let program = argv
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"))?;
+    let program = argv.next().ok_or_else(|| invalid("the command is empty"))?;
     let mut std_command = std::process::Command::new(program);
     std_command
         .args(argv)
-        .current_dir(command.cwd.as_deref().unwrap_or(Path::new("/")))
         .env_clear()
         .env("PATH", PATH)
         .envs(&command.env);
-    let identity = command.identity.clone();
+    let folder = command.cwd.as_deref().unwrap_or(Path::new("/"));
+    let folder = CString::new(folder.as_os_str().as_bytes())
+        .map_err(|_| invalid("the folder has a zero byte in its name"))?;
     // Copies above the range 3.. that they are to be placed in, so that none overwrites another.
     let pass: Vec<OwnedFd> = command
         .pass
@@ -144,37 +164,32 @@ fn build(command: &Command, preparation: Preparation) -> io::Result<std::process
             Ok(unsafe { OwnedFd::from_raw_fd(raw) })
         })
         .collect::<io::Result<_>>()?;
-    let parent = Pid::this().as_raw();
+    let preparation = Preparation {
+        parent: Pid::this().as_raw(),
+        attributes: Attributes::new(command.umask, purpose),
+        identity: command.identity.clone(),
+        folder,
+        pass,
+    };
     // SAFETY: the closure runs between fork and exec; it makes only async-signal-safe calls and
     // touches only memory that was filled before the fork.
     unsafe {
-        std_command.pre_exec(move || {
-            let raw: [RawFd; 16] =
-                std::array::from_fn(|i| pass.get(i).map_or(-1, AsRawFd::as_raw_fd));
-            preparation(parent, identity.as_ref(), &raw)
-        });
+        std_command.pre_exec(move || become_child(&preparation));
     }
     Ok(std_command)
-}
-
-/// Has the kernel kill this child when trueup dies. To be called once the child is who it is to be: the
-/// kernel forgets it at a change of the user (prctl(2)).
-fn die_with(parent: libc::pid_t) -> io::Result<()> {
-    // SAFETY: async-signal-safe calls that take no pointer.
-    let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    if set != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // It may have died before.
-    match unsafe { libc::getppid() } == parent {
-        true => Ok(()),
-        false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-    }
 }
 
 /// Groups, group, user, in this order: each needs the privilege that the next one gives up.
 fn become_identity(identity: Option<&Identity>) -> io::Result<()> {
     let Some(identity) = identity else {
+        // Root's group alone, whatever else whoever started trueup belongs to. A container may forbid it.
+        // SAFETY: plain system calls on a value of ours.
+        unsafe {
+            if libc::geteuid() == 0 {
+                libc::setgroups(1, &0);
+                libc::setgid(0);
+            }
+        }
         return Ok(());
     };
     // SAFETY: plain system calls on values made before the fork.
@@ -190,10 +205,10 @@ fn become_identity(identity: Option<&Identity>) -> io::Result<()> {
     }
 }
 
-fn place_descriptors(pass: &[RawFd]) -> io::Result<()> {
-    for (place, fd) in pass.iter().take_while(|fd| **fd >= 0).enumerate() {
+fn place_descriptors(pass: &[OwnedFd]) -> io::Result<()> {
+    for (place, fd) in (3..).zip(pass) {
         // SAFETY: dup2 on descriptors that are ours; it also clears close-on-exec.
-        if unsafe { libc::dup2(*fd, 3 + place as RawFd) } < 0 {
+        if unsafe { libc::dup2(fd.as_raw_fd(), place) } < 0 {
             return Err(io::Error::last_os_error());
         }
     }

@@ -1,10 +1,13 @@
 //! The exec port: children that always end.
 //!
-//! Every child runs in a process group of its own, with a deadline, a clean environment and a
-//! bounded share of memory for what it prints. At the deadline the whole group is killed, and the
-//! kernel kills the child (though not the child's own children) should trueup itself be killed first.
+//! Every child runs in a session of its own without a terminal, with a deadline, a clean environment and
+//! a bounded share of memory for what it prints. It has nothing of the process state of whoever started
+//! trueup: see [`attributes`]. At the deadline its whole process group is killed, and the kernel kills the
+//! child (though not the child's own children) should trueup itself be killed first.
 
+mod attributes;
 mod child;
+mod console;
 mod handed;
 mod output;
 mod talk;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use attributes::reset_own;
 pub use handed::Handed;
 pub use output::Output;
 pub use talk::Talk;
@@ -31,6 +35,10 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// How long a child may take when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The umask of a child for which nothing else is said: what a build makes is served by nginx, which is
+/// another user.
+pub const UMASK: u32 = 0o022;
 
 /// As whom a child runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +62,8 @@ pub struct Command {
     pub env: BTreeMap<OsString, OsString>,
     /// `None`: as trueup itself.
     pub identity: Option<Identity>,
+    /// Which permissions what it makes does not get.
+    pub umask: u32,
     pub timeout: Duration,
     /// Where everything that it prints is kept as well; at most 16 MiB.
     pub log: Option<File>,
@@ -77,6 +87,7 @@ impl Command {
             cwd: None,
             env: BTreeMap::new(),
             identity: None,
+            umask: UMASK,
             timeout: DEFAULT_TIMEOUT,
             log: None,
             pass: Vec::new(),
@@ -255,11 +266,14 @@ impl Exec {
         Talk::start(command, patience)
     }
 
-    /// Puts a command in the place of trueup itself: the same process with the same terminal, standard
-    /// streams and process group. Returns only if that cannot be done; what is left of trueup may have
-    /// given up its privilege by then. `timeout`, `log` and `input` mean nothing here.
+    /// Runs a command as a person's own, in the place of trueup itself: with the caller's input and output, a
+    /// terminal of its own where those are one, and the signals that trueup is sent. Ends trueup as the
+    /// command ended, and returns only if it cannot be run. `timeout`, `log` and `input` mean nothing here.
     pub fn replace(&self, command: &Command) -> ExecError {
-        child::replace(command)
+        match console::attend(command) {
+            Ok(status) => console::end_as(status),
+            Err(error) => error,
+        }
     }
 
     /// Starts a child that outlives trueup, in a session of its own, and returns its process id.

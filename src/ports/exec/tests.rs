@@ -210,6 +210,39 @@ fn what_is_handed_over_is_read_and_written_by_a_child_and_by_nobody_else() {
     assert!(!path.exists());
 }
 
+fn nobody() -> Identity {
+    Identity {
+        name: "nobody".into(),
+        uid: 65534,
+        gid: 65534,
+        groups: vec![65534],
+        home: "/".into(),
+        shell: "/bin/sh".into(),
+    }
+}
+
+#[test]
+fn a_child_enters_no_folder_that_its_user_cannot_reach() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("a child of another user", "needs root");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |mode: u32| {
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = sh("pwd");
+        command.cwd = Some(inner.clone());
+        command.identity = Some(nobody());
+        Exec.run(command)
+    };
+    assert!(run(0o755).unwrap().ok());
+    let error = run(0o700).unwrap_err();
+    assert!(error.to_string().contains("Permission denied"), "{error}");
+}
+
 #[test]
 fn a_child_dies_with_trueup_whoever_it_runs_as() {
     let told = |identity: Option<Identity>| {
@@ -222,13 +255,5 @@ fn a_child_dies_with_trueup_whoever_it_runs_as() {
     if !nix::unistd::geteuid().is_root() {
         return skipped("a child of another user", "needs root");
     }
-    let nobody = Identity {
-        name: "nobody".into(),
-        uid: 65534,
-        gid: 65534,
-        groups: vec![65534],
-        home: "/".into(),
-        shell: "/bin/sh".into(),
-    };
-    assert_eq!(told(Some(nobody)), "9\n");
+    assert_eq!(told(Some(nobody())), "9\n");
 }

@@ -1,0 +1,244 @@
+//! The process attributes of a child. They are the same whoever started trueup: a build by the timer, from
+//! somebody's shell and under `nohup` makes the same files and reaches as little.
+//!
+//! | what a process inherits | what a child has |
+//! | --- | --- |
+//! | session, controlling terminal, process group | a session of its own without a terminal, so that it can neither open `/dev/tty` and type there (TIOCSTI) nor signal the caller's group; `exec` at a terminal: a pty of its own ([`super::console`]) |
+//! | standard streams | `/dev/null` and pipes or log files of trueup; `exec`: the caller's, but no terminal |
+//! | other descriptors | none but [`super::Command::pass`]; trueup's are close-on-exec, the caller's are made so here |
+//! | environment, working directory | exactly what the [`super::Command`] says. The folder is entered as the child's user, who may not get into what he cannot reach himself |
+//! | umask | [`super::Command::umask`], 022 unless an app says otherwise |
+//! | signal mask, ignored signals | none blocked, none ignored |
+//! | user, group, supplementary groups | the [`super::Identity`]; without one, root has root's group alone |
+//! | resource limits | systemd's defaults; those that depend on the host's memory (processes, pending signals), as PID 1 has them |
+//! | nice, scheduler, I/O class, CPUs | normal, `SCHED_OTHER`, none, as PID 1 has them |
+//! | `oom_score_adj` | 200, as `trueup.service` has it: a host short of memory had rather lose a build than an app. A service that outlives trueup, and a person's command: 0 |
+//! | ambient capabilities | none |
+//! | session keyring | a new one: keys of root's session are not possessed by a build |
+//! | personality, timer slack | those of Linux |
+//! | parent-death signal | SIGKILL, but for services that outlive trueup |
+//! | dumpable, secure computing of exec | `execve` sets it anew |
+//! | bounding set, securebits, `no_new_privs`, seccomp, namespaces, cgroup, audit session | as trueup has them: they only take away, or say who is responsible, and `trueup.service` sets some on purpose |
+//!
+//! Nothing here may allocate or take a lock once the child is forked: [`Attributes::apply`] makes only
+//! system calls.
+
+use std::io;
+
+use nix::libc;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
+
+const MIB: u64 = 1 << 20;
+
+const DESCRIPTORS: (u64, u64) = (1024, 524_288);
+
+/// Soft and hard, as systemd has them for a service that says nothing.
+const LIMITS: [(Resource, u64, u64); 14] = [
+    (Resource::RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY),
+    // A core dump of a build would hold its secrets.
+    (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
+    (Resource::RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY),
+    (Resource::RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY),
+    (Resource::RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY),
+    (Resource::RLIMIT_LOCKS, RLIM_INFINITY, RLIM_INFINITY),
+    (Resource::RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB),
+    (Resource::RLIMIT_MSGQUEUE, 819_200, 819_200),
+    (Resource::RLIMIT_NICE, 0, 0),
+    (Resource::RLIMIT_NOFILE, DESCRIPTORS.0, DESCRIPTORS.1),
+    (Resource::RLIMIT_RSS, RLIM_INFINITY, RLIM_INFINITY),
+    (Resource::RLIMIT_RTPRIO, 0, 0),
+    (Resource::RLIMIT_RTTIME, RLIM_INFINITY, RLIM_INFINITY),
+    (Resource::RLIMIT_STACK, 8 * MIB, RLIM_INFINITY),
+];
+
+/// Limits that depend on the host's memory.
+const OF_INIT: [Resource; 2] = [Resource::RLIMIT_NPROC, Resource::RLIMIT_SIGPENDING];
+
+/// The highest signal of Linux.
+const LAST_SIGNAL: libc::c_int = 64;
+
+/// What a kernel without close_range is asked for one by one.
+const MANY_DESCRIPTORS: libc::c_int = 1 << 16;
+
+/// What a child is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Part of a pass.
+    Task,
+    /// A service that outlives trueup.
+    Service,
+    /// What a person runs.
+    Console,
+}
+
+/// Everything that a child gets in place of what it inherits, gathered before it is forked.
+pub(super) struct Attributes {
+    umask: Mode,
+    oom_score_adj: &'static [u8],
+    of_init: [Option<(u64, u64)>; OF_INIT.len()],
+    cpus: Option<libc::cpu_set_t>,
+}
+
+impl Attributes {
+    pub(super) fn new(mask: u32, purpose: Purpose) -> Attributes {
+        Attributes {
+            umask: Mode::from_bits_truncate(mask),
+            oom_score_adj: match purpose {
+                Purpose::Task => b"200",
+                Purpose::Service | Purpose::Console => b"0",
+            },
+            of_init: OF_INIT.map(limit_of_init),
+            cpus: cpus_of_init(),
+        }
+    }
+
+    /// Replaces what was inherited, in the child and while it has trueup's privilege. What the system
+    /// refuses to somebody without privilege is left as it is.
+    pub(super) fn apply(&self) {
+        umask(self.umask);
+        reset_signals();
+        close_on_exec();
+        for (resource, soft, hard) in LIMITS {
+            limit(resource, soft, hard);
+        }
+        for (resource, known) in OF_INIT.into_iter().zip(self.of_init) {
+            if let Some((soft, hard)) = known {
+                limit(resource, soft, hard);
+            }
+        }
+        // SAFETY: async-signal-safe calls; the pointers are to values that live through each call.
+        unsafe {
+            libc::sched_setscheduler(0, libc::SCHED_OTHER, &std::mem::zeroed());
+            libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+            const WHO_PROCESS: libc::c_int = 1;
+            libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, 0);
+            if let Some(cpus) = &self.cpus {
+                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cpus);
+            }
+            libc::personality(0);
+            libc::prctl(libc::PR_SET_TIMERSLACK, 50_000);
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_CLEAR_ALL,
+                0,
+                0,
+                0,
+            );
+            let file = libc::open(
+                c"/proc/self/oom_score_adj".as_ptr(),
+                libc::O_WRONLY | libc::O_CLOEXEC,
+            );
+            if file >= 0 {
+                let adj = self.oom_score_adj;
+                libc::write(file, adj.as_ptr().cast(), adj.len());
+                libc::close(file);
+            }
+        }
+    }
+}
+
+/// Leaves the caller's session and its terminal.
+pub(super) fn new_session() -> io::Result<()> {
+    // SAFETY: async-signal-safe, and takes no pointer.
+    match unsafe { libc::setsid() } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A session keyring of its own, in the child once it is who it is to be. Without one in the kernel, or
+/// where a container forbids it, there is nothing to leave.
+pub(super) fn new_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null pointer asks for a keyring without a name.
+    unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+}
+
+/// Lets nothing of the caller's process state steer trueup itself: modes of what libraries make, signals
+/// that end a pass, SIGCHLD, without which no child's end is seen, and fewer descriptors than a pass needs.
+/// Its other limits and its priority stay as the caller wants them. SIGHUP stays ignored under `nohup`.
+pub fn reset_own() {
+    umask(Mode::from_bits_truncate(0o022));
+    if getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft < DESCRIPTORS.0) {
+        limit(Resource::RLIMIT_NOFILE, DESCRIPTORS.0, DESCRIPTORS.1);
+    }
+    // SAFETY: a mask on the stack, and signal dispositions that are numbers.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+}
+
+fn reset_signals() {
+    // The kernel's own `struct sigaction`: no handler, no flags, no mask. Of libc's call two signals that it
+    // keeps for itself are refused.
+    let default = [0_u64; 8];
+    const SET_BYTES: usize = 8;
+    // SAFETY: async-signal-safe. The struct is larger than the kernel's on any architecture, and zeroes
+    // are its default; SIGKILL and SIGSTOP are refused.
+    unsafe {
+        for signal in 1..=LAST_SIGNAL {
+            let old = std::ptr::null_mut::<u64>();
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                old,
+                SET_BYTES,
+            );
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+fn close_on_exec() {
+    // SAFETY: flags of descriptors, by number.
+    unsafe {
+        let flag = libc::CLOSE_RANGE_CLOEXEC;
+        if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flag) == 0 {
+            return;
+        }
+        for fd in 3..MANY_DESCRIPTORS {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
+/// As near as the present hard limit allows, if it cannot be raised.
+fn limit(resource: Resource, soft: u64, hard: u64) {
+    if setrlimit(resource, soft, hard).is_err()
+        && let Ok((_, most)) = getrlimit(resource)
+    {
+        let hard = hard.min(most);
+        let _ = setrlimit(resource, soft.min(hard), hard);
+    }
+}
+
+fn limit_of_init(resource: Resource) -> Option<(u64, u64)> {
+    // SAFETY: a null pointer sets nothing, and the other is to a value of ours.
+    unsafe {
+        let mut now: libc::rlimit = std::mem::zeroed();
+        let asked = libc::prlimit(1, resource as _, std::ptr::null(), &mut now);
+        (asked == 0).then_some((now.rlim_cur, now.rlim_max))
+    }
+}
+
+fn cpus_of_init() -> Option<libc::cpu_set_t> {
+    // SAFETY: the pointer is to a value of ours of the size that is said.
+    unsafe {
+        let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+        let asked = libc::sched_getaffinity(1, size_of::<libc::cpu_set_t>(), &mut cpus);
+        (asked == 0).then_some(cpus)
+    }
+}

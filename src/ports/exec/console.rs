@@ -1,0 +1,409 @@
+//! A command that a person runs, in the place of trueup: its exit code, the signals and the input are its
+//! own, and so is its terminal.
+//!
+//! The person's own terminal is never handed over: whoever has it open can type into the shell that the
+//! person returns to (TIOCSTI), and that shell may be root's. The command gets a terminal of its own in a
+//! session of its own, and trueup passes on what is typed and what is printed, as ssh does. Streams that
+//! are no terminal go to the command as they are.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{PtyMaster, grantpt, posix_openpt, unlockpt};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal, kill, killpg, raise};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{SFlag, fstat};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, Uid, dup, fchown, getpgrp, tcgetpgrp};
+
+use super::attributes::{self, Purpose};
+use super::{Command, ExecError, child};
+use crate::ports::signals::is_ignored;
+
+/// How long to go on passing on what was printed once the command has ended.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// How much is passed on at once, in bytes.
+const CHUNK: usize = 16 << 10;
+
+/// Runs a command to its end as a person's own.
+pub(super) fn attend(command: &Command) -> Result<ExitStatus, ExecError> {
+    begin(command)
+        .and_then(Console::attend)
+        .map_err(|source| ExecError::Start {
+            line: command.line(),
+            source,
+        })
+}
+
+/// Ends trueup as the command ended.
+#[allow(
+    clippy::exit,
+    reason = "trueup is the command as far as its caller can see"
+)]
+pub(super) fn end_as(status: ExitStatus) -> ! {
+    if let Some(Ok(signal)) = status.signal().map(Signal::try_from) {
+        // The command's memory may be dumped, ours may not.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        // SAFETY: the default disposition is no handler.
+        unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
+        let _ = raise(signal);
+        let mut only = SigSet::empty();
+        only.add(signal);
+        let _ = only.thread_unblock();
+    }
+    let code = status.code();
+    std::process::exit(code.unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+}
+
+/// The person's side.
+struct Caller {
+    /// Where what the command prints to its terminal is shown; `None`: no stream is a terminal.
+    screen: Option<File>,
+    /// Whether the person types to the command. Not to one in the background, and not to one in a
+    /// pipeline: `| less` is who listens there.
+    keyboard: bool,
+}
+
+impl Caller {
+    fn look() -> io::Result<Caller> {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        let streams = [stdout.as_fd(), stderr.as_fd(), stdin.as_fd()];
+        let screen = streams.into_iter().find(|stream| stream.is_terminal());
+        let is_pipe = |fd: BorrowedFd<'_>| {
+            fstat(fd).is_ok_and(|stat| {
+                SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
+            })
+        };
+        Ok(Caller {
+            screen: screen.map(dup).transpose()?.map(File::from),
+            keyboard: stdin.is_terminal() && !is_pipe(stdout.as_fd()),
+        })
+    }
+}
+
+/// Whether this process may read what is typed, and set the terminal up.
+fn is_in_foreground() -> bool {
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) || !has_job_control()
+}
+
+/// Standard input may be a terminal that is not the controlling one: nobody else is in its foreground.
+fn has_job_control() -> bool {
+    tcgetpgrp(io::stdin()).is_ok()
+}
+
+/// A command, and what is passed on to it and from it.
+struct Console {
+    child: Child,
+    signals: SignalFd,
+    /// `None`: it has no terminal, or that is closed.
+    master: Option<PtyMaster>,
+    screen: Option<File>,
+    keyboard: bool,
+    /// The person's terminal as it was, while what is typed goes to the command key by key.
+    raw: Option<Raw>,
+    /// Typed, and not taken by the command as yet.
+    typed: Vec<u8>,
+}
+
+fn begin(command: &Command) -> io::Result<Console> {
+    let caller = Caller::look()?;
+    let keyboard = caller.keyboard && is_in_foreground();
+    // Before the child is there, so that its end is not missed.
+    let signals = block_signals()?;
+    let pty = match &caller.screen {
+        Some(screen) => Some(open_pty(screen, keyboard, command)?),
+        None => None,
+    };
+    let terminal = pty.as_ref().map(|(_, slave)| slave.try_clone());
+    let terminal = terminal.transpose()?;
+    let mut std_command = child::build(command, Purpose::Console, move |child| {
+        attributes::new_session()?;
+        if let Some(terminal) = &terminal {
+            // SAFETY: async-signal-safe, on a descriptor of ours.
+            let taken = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) };
+            if taken != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        child.settle()?;
+        child.die_with_parent()
+    })?;
+    let stream = |is_terminal: bool| match &pty {
+        Some((_, slave)) if is_terminal => Ok(slave.try_clone()?.into()),
+        _ => Ok::<Stdio, io::Error>(Stdio::inherit()),
+    };
+    let stdin = match io::stdin().is_terminal() {
+        true if !keyboard => Stdio::null(),
+        is_terminal => stream(is_terminal)?,
+    };
+    std_command
+        .stdin(stdin)
+        .stdout(stream(io::stdout().is_terminal())?)
+        .stderr(stream(io::stderr().is_terminal())?);
+    let child = std_command.spawn()?;
+    Ok(Console {
+        child,
+        signals,
+        master: pty.map(|(master, _)| master),
+        screen: caller.screen,
+        keyboard,
+        raw: None,
+        typed: Vec::new(),
+    })
+}
+
+/// A terminal like the person's, which the command's user may open by its name as well.
+fn open_pty(screen: &File, keyboard: bool, command: &Command) -> io::Result<(PtyMaster, OwnedFd)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master = posix_openpt(flags)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // By the master and not by a path: it is this one's other end for sure.
+    // SAFETY: takes a number and returns a new descriptor, which nobody else knows.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if slave < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    if let Some(identity) = &command.identity {
+        fchown(&slave, Some(Uid::from_raw(identity.uid)), None)?;
+    }
+    let mut like = tcgetattr(screen)?;
+    if !keyboard {
+        // The person's terminal still does this.
+        like.output_flags.remove(OutputFlags::OPOST);
+    }
+    tcsetattr(&slave, SetArg::TCSANOW, &like)?;
+    copy_size(screen, &master);
+    Ok((master, slave))
+}
+
+fn copy_size(from: &File, to: &PtyMaster) {
+    // SAFETY: a plain struct that is valid when zeroed, for the length of two calls.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        if libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &mut size) == 0 {
+            libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &size);
+        }
+    }
+}
+
+/// Signals that are for the command, or about it and its terminal. What the caller has ignored (`nohup`)
+/// stays ignored.
+fn block_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGTSTP,
+        Signal::SIGCONT,
+        Signal::SIGWINCH,
+        Signal::SIGCHLD,
+    ] {
+        if matches!(signal, Signal::SIGCHLD) || !is_ignored(signal as libc::c_int) {
+            set.add(signal);
+        }
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(
+        &set,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
+}
+
+impl Console {
+    fn attend(mut self) -> io::Result<ExitStatus> {
+        self.enter();
+        loop {
+            let [signalled, printed, typed] = self.wait(PollTimeout::NONE)?;
+            if signalled && let Some(status) = self.take_signals()? {
+                self.drain();
+                return Ok(status);
+            }
+            if printed {
+                self.show();
+            }
+            if typed {
+                self.read_keys();
+            }
+            self.type_on();
+        }
+    }
+
+    /// What there is to do: signals, something printed, something typed.
+    fn wait(&self, timeout: PollTimeout) -> io::Result<[bool; 3]> {
+        let stdin = io::stdin();
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(master) = &self.master {
+            let mut wanted = PollFlags::POLLIN;
+            wanted.set(PollFlags::POLLOUT, !self.typed.is_empty());
+            fds.push(PollFd::new(master.as_fd(), wanted));
+            // What the command does not take waits at the person's terminal.
+            if self.raw.is_some() && self.typed.is_empty() {
+                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |at: usize| fds.get(at).and_then(PollFd::any).unwrap_or(false);
+        Ok([is_ready(0), is_ready(1), is_ready(2)])
+    }
+
+    /// Passes on what trueup was sent. Returns how the command ended, if it did.
+    fn take_signals(&mut self) -> io::Result<Option<ExitStatus>> {
+        while let Some(info) = self.signals.read_signal()? {
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            let Ok(signal) = Signal::try_from(number) else {
+                continue;
+            };
+            match signal {
+                Signal::SIGCHLD => {
+                    if let Some(status) = self.child.try_wait()? {
+                        return Ok(Some(status));
+                    }
+                }
+                Signal::SIGWINCH => self.resize(),
+                Signal::SIGTSTP => self.suspend(),
+                Signal::SIGCONT => self.resume(),
+                // As a terminal sends them: to everything in the foreground.
+                Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP => {
+                    let _ = killpg(self.pid(), signal);
+                }
+                _ => {
+                    let _ = kill(self.pid(), signal);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Hands the keyboard to the command, unless another program has the person's terminal.
+    fn enter(&mut self) {
+        if self.keyboard && self.raw.is_none() && is_in_foreground() {
+            self.raw = Raw::begin().ok();
+        }
+    }
+
+    fn resize(&self) {
+        if let (Some(screen), Some(master)) = (&self.screen, &self.master) {
+            copy_size(screen, master);
+        }
+    }
+
+    /// Stops with the command, and leaves the terminal to the shell.
+    fn suspend(&mut self) {
+        self.raw = None;
+        let _ = killpg(self.pid(), Signal::SIGSTOP);
+        let _ = raise(Signal::SIGSTOP);
+        self.resume();
+    }
+
+    fn resume(&mut self) {
+        let _ = killpg(self.pid(), Signal::SIGCONT);
+        self.enter();
+        self.resize();
+    }
+
+    /// Shows what the command printed to its terminal. Whether there was anything.
+    fn show(&mut self) -> bool {
+        let (Some(master), Some(screen)) = (&mut self.master, &mut self.screen) else {
+            return false;
+        };
+        let mut buffer = [0; CHUNK];
+        match master.read(&mut buffer) {
+            Ok(n @ 1..) => {
+                // A terminal that went away is told of by SIGHUP.
+                let _ = screen.write_all(&buffer[..n]);
+                true
+            }
+            Err(error) if is_passing(&error) => false,
+            // Nothing has the command's terminal open any more.
+            Ok(_) | Err(_) => {
+                self.master = None;
+                false
+            }
+        }
+    }
+
+    fn read_keys(&mut self) {
+        let mut buffer = [0; CHUNK];
+        // SAFETY: reads at most the buffer's length. Not through std's buffer, in which keys would wait.
+        let n = unsafe { libc::read(0, buffer.as_mut_ptr().cast(), buffer.len()) };
+        match usize::try_from(n) {
+            Ok(n @ 1..) => self.typed.extend_from_slice(&buffer[..n]),
+            Err(_) if is_passing(&io::Error::last_os_error()) => {}
+            // The terminal went away: that of the command hangs up as well.
+            _ => self.master = None,
+        }
+    }
+
+    fn type_on(&mut self) {
+        let Some(master) = &mut self.master else {
+            return;
+        };
+        if self.typed.is_empty() {
+            return;
+        }
+        match master.write(&self.typed) {
+            Ok(n) => drop(self.typed.drain(..n)),
+            Err(error) if is_passing(&error) => {}
+            Err(_) => self.typed.clear(),
+        }
+    }
+
+    /// What the command printed last; what its children go on printing is not waited for.
+    fn drain(&mut self) {
+        let begun = Instant::now();
+        while begun.elapsed() < DRAIN && self.show() {}
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Standard input as it is until this value ends: every key is handed over as it is typed, and means
+/// nothing to this terminal.
+struct Raw(Termios);
+
+impl Raw {
+    fn begin() -> io::Result<Raw> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
+        Ok(Raw(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGTTOU);
+        let _ = blocked.thread_block();
+        // What is still unread may be the terminal's answer to something that the command printed: it must
+        // not become input of the shell.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+        let _ = blocked.thread_unblock();
+    }
+}
