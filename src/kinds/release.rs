@@ -365,6 +365,7 @@ mod conformance {
                 Probe::not_set("deploy_to", "it says where the app is"),
                 Probe::not_set("user", built),
                 Probe::not_set("group", built),
+                Probe::not_set("umask", built),
                 Probe::not_set("deploy_key", whence),
                 Probe::not_set("known_hosts", whence),
                 Probe::not_set("linked_dirs", built),

@@ -69,6 +69,7 @@ pub fn inside(
             failure.hint(format!("`sudo trueup exec …`, or as `{user}` itself")),
         ));
     }
+    command.umask = spec.umask();
     command.identity = identity.filter(|_| host.root.privileged());
     Ok(command)
 }

@@ -108,6 +108,9 @@ impl<'a> Task<'a> {
             "{:?}",
             (self.run.to_string(), &spec.env, self.env, self.user)
         );
+        if let Some(umask) = spec.umask {
+            text.push_str(&umask.to_string());
+        }
         if let Some(paths) = self.when_changed {
             text.push_str(&format!("{paths:?}"));
         }
@@ -142,6 +145,7 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
     };
     command.cwd = Some(root.outside(&place));
     command.identity = identity.filter(|_| root.privileged());
+    command.umask = d.spec.umask();
 
     root.make_dirs(&layout.logs(), &Attrs::mode(0o750))?;
     let mut log = root.append(&layout.log(name), &Attrs::mode(0o640))?;

@@ -13,9 +13,10 @@ use super::layout::{Layout, stays_inside};
 use super::repo::Repo;
 use super::unchanged;
 use crate::desired::{Hold, Sha, TakeUp, Wanted};
+use crate::ports::exec::UMASK;
 use crate::ports::root::Root;
 use crate::problem::Problem;
-use crate::resource::{Argv, Seconds};
+use crate::resource::{Argv, Mode, Seconds};
 
 /// How long a step may take when nothing else is said.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -46,6 +47,9 @@ pub struct Spec {
     pub user: Option<String>,
     /// The group of the release and of the steps; the user's own when not given.
     pub group: Option<String>,
+    /// The umask of its steps, hooks, migrations and of `trueup exec`, such as `"002"` for a team that shares
+    /// a group; `"022"` when not given.
+    pub umask: Option<Mode>,
     /// The private key for ssh: a file of the host, without a passphrase.
     pub deploy_key: Option<PathBuf>,
     /// Which host keys are known. Not given: the user's `~/.ssh/known_hosts`, then
@@ -252,6 +256,11 @@ impl Spec {
         Layout::new(&self.app, &deploy_to)
     }
 
+    /// What a command of it does not permit on the files that it makes.
+    pub(crate) fn umask(&self) -> u32 {
+        self.umask.map_or(UMASK, |umask| umask.0)
+    }
+
     pub(crate) fn fetch_timeout(&self) -> Duration {
         self.fetch_timeout
             .map_or(FETCH_TIMEOUT, |timeout| timeout.0)
@@ -322,6 +331,12 @@ impl Spec {
                 Problem::new("expected at least 1: the active release is one")
                     .field("keep_releases"),
             );
+        }
+        // Files that their own user may not use are of no use to a build.
+        if let Some(umask) = self.umask.filter(|umask| umask.0 & !0o077 != 0) {
+            return Err(Problem::new(format!("`{umask}` is no umask for a build"))
+                .field("umask")
+                .hint("expected what the group and others do not get, \"000\" to \"077\": \"022\" is usual, \"002\" for a group that shares files"));
         }
         self.hooks.validate()?;
         unchanged::validate(self)?;

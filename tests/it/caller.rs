@@ -89,7 +89,11 @@ resources:
 
 /// An app whose parts print their state, deployed by a caller; returns every state with its name.
 fn states(umask: Option<&str>) -> Vec<(String, String)> {
-    let app = App::new(APP);
+    states_of(APP, umask)
+}
+
+fn states_of(role: &str, umask: Option<&str>) -> Vec<(String, String)> {
+    let app = App::new(role);
     let stay = "import sys, time\nif '--stay' in sys.argv: sys.stdout = open('@ROOT@/service.state', 'w')\n";
     let on = "sys.stdout.flush()\nif '--stay' in sys.argv: time.sleep(600)\n";
     app.sandbox.write("/state.py", &[stay, STATE, on].concat());
@@ -222,4 +226,29 @@ fn a_child_cannot_signal_what_started_trueup() {
     let ran = Ran::of(&shell.output().unwrap(), &sandbox);
     assert!(ran.out.contains("still here"), "{ran}");
     assert!(binary().exists());
+}
+
+#[test]
+fn an_app_s_umask_counts_for_its_builds_its_console_and_its_service() {
+    let role = APP
+        .replace(
+            "      app: shop\n",
+            "      app: shop\n      umask: \"002\"\n",
+        )
+        .replace("WorkingDirectory", "UMask=0002\\nWorkingDirectory");
+    for (name, state) in states_of(&role, None) {
+        let umask = match name.as_str() {
+            "command" => "umask 0o22\n",
+            "files" => "-rw-rw-r--",
+            _ => "umask 0o2\n",
+        };
+        assert!(state.contains(umask), "{name}: {state}");
+    }
+    let bad = APP.replace(
+        "      app: shop\n",
+        "      app: shop\n      umask: \"0222\"\n",
+    );
+    let ran = App::new(&bad).sandbox.run(&["validate"]);
+    assert_eq!(ran.code, 78, "{ran}");
+    assert!(ran.err.contains("`0222` is no umask for a build"), "{ran}");
 }

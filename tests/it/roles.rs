@@ -298,6 +298,32 @@ fn datadog_checks_are_written_where_its_agent_is_and_restart_it_when_they_change
 }
 
 #[test]
+fn an_app_s_umask_stands_in_what_runs_it_and_only_if_it_is_said() {
+    for (role, app, said) in [
+        (
+            "app",
+            "apps:\n    a: {repo: /a.git, port: 3000",
+            "UMask=002",
+        ),
+        (
+            "python",
+            "python_apps:\n    a: {repo: /a.git, port: 80, app_module: a",
+            "umask=002",
+        ),
+        (
+            "web",
+            "web_apps:\n    a: {repo: /a.git, port: 80, command: ./a",
+            "UMask=002",
+        ),
+    ] {
+        let plan = |more: &str| run(&host(role, &format!("  {app}{more}}}\n")), &["plan"]);
+        let (usual, shared) = (plan(""), plan(", umask: \"002\""));
+        assert!(!usual.out.to_lowercase().contains("umask"), "{usual}");
+        assert!(shared.out.contains(&format!("+{said}\n")), "{shared}");
+    }
+}
+
+#[test]
 fn the_readme_names_every_shipped_role() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(top.join("README.md")).unwrap();

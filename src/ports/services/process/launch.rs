@@ -75,6 +75,7 @@ impl Launch<'_> {
         let mut command = Command::new(argv(line, env)).timeout(self.unit.start_limit);
         command.cwd.clone_from(&self.unit.folder);
         command.identity.clone_from(&self.identity);
+        command.umask = self.unit.umask;
         command.env = env.iter().map(|(k, v)| (k.into(), v.into())).collect();
         command.env.insert(MARK.into(), (&self.mark).into());
         command

@@ -9,6 +9,7 @@
 //! Of the prefixes of a command, `-` (may fail) and `:` (no variables) count; `@`, `+` and `!` are
 //! taken off. Type is passed over: what ExecStart runs must stay in the foreground. Specifiers: `%n %N %p %i %%`. Paths are as a process outside the sandbox sees them.
 
+use crate::ports::exec::UMASK;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub(super) struct Unit {
     pub(super) environment_files: Vec<(PathBuf, bool)>,
     pub(super) user: Option<String>,
     pub(super) group: Option<String>,
+    pub(super) umask: u32,
     pub(super) kill_signal: Signal,
     pub(super) kill_mode: KillMode,
     pub(super) start_limit: Duration,
@@ -68,6 +70,7 @@ impl Unit {
             environment_files: Vec::new(),
             user: None,
             group: None,
+            umask: UMASK,
             kill_signal: Signal::SIGTERM,
             kill_mode: KillMode::All,
             start_limit: Duration::from_secs(90),
@@ -127,6 +130,7 @@ impl Unit {
             },
             ("Service", "User") => self.user = some(),
             ("Service", "Group") => self.group = some(),
+            ("Service", "UMask") => self.umask = octal(value)?,
             ("Service", "KillSignal") => self.kill_signal = signal(value)?,
             ("Service", "KillMode") => {
                 self.kill_mode = match value {
@@ -143,13 +147,16 @@ impl Unit {
             ("Socket", "ListenStream") if value.is_empty() => self.listen.clear(),
             ("Socket", "ListenStream") => self.listen.push(value.to_owned()),
             ("Socket", "SocketMode") => {
-                self.socket_mode = u32::from_str_radix(value, 8)
-                    .map_err(|_| format!("`{value}` is not an octal mode"))?;
+                self.socket_mode = octal(value)?;
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+fn octal(value: &str) -> Result<u32, String> {
+    u32::from_str_radix(value, 8).map_err(|_| format!("`{value}` is not an octal mode"))
 }
 
 /// Lines without comments, each joined with those that a backslash at its end continues it into.
