@@ -27,7 +27,7 @@
 //! | [`release`] | the pipeline behind the kind `release`, one stage per file |
 //! | [`checks`] | whether what a pass relies on works from here, each with what to do: store, git, services, disks, timer |
 //! | [`ports`] | the host: filesystem, children, accounts, packages, services, store, http, clock |
-//! | [`yaml`], [`problem`], [`exit`] | input with places, what is wrong with it, how a command ended |
+//! | [`yaml`], [`problem`], [`printable`], [`exit`] | input with places, what is wrong with it, texts of others fit for a terminal, how a command ended |
 //!
 //! # What always holds
 //!
@@ -68,6 +68,7 @@ pub mod owed;
 pub mod pass;
 pub mod plan;
 pub mod ports;
+pub mod printable;
 pub mod problem;
 pub mod release;
 pub mod report;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::printable;
+
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct At {
@@ -52,7 +54,8 @@ impl Problem {
             at: None,
             resource: None,
             field: None,
-            message: message.into(),
+            // It may quote what somebody wrote.
+            message: printable::text(&message.into()).into_owned(),
             hint: None,
         }
     }
@@ -63,17 +66,20 @@ impl Problem {
     }
 
     pub fn resource(mut self, resource: impl Into<String>) -> Problem {
-        self.resource.get_or_insert_with(|| resource.into());
+        self.resource
+            .get_or_insert_with(|| printable::line(&resource.into()).into_owned());
         self
     }
 
     pub fn field(mut self, field: impl Into<String>) -> Problem {
-        self.field.get_or_insert_with(|| field.into());
+        self.field
+            .get_or_insert_with(|| printable::line(&field.into()).into_owned());
         self
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Problem {
-        self.hint.get_or_insert_with(|| hint.into());
+        self.hint
+            .get_or_insert_with(|| printable::text(&hint.into()).into_owned());
         self
     }
 

@@ -192,14 +192,18 @@ impl Walk<'_> {
         if why.message.contains('\n') {
             return why;
         }
-        let mut message = why.message.clone();
+        let mut why = why;
         for user in catalog.users(&resource.id) {
             let words = user.body.last_words(self.host);
             if !words.is_empty() {
-                message += &format!("\n{} printed last:\n{}", user.id, words.join("\n"));
+                why = why.and(&format!(
+                    "\n{} printed last:\n{}",
+                    user.id,
+                    words.join("\n")
+                ));
             }
         }
-        Failure { message, ..why }
+        why
     }
 
     fn tell(&mut self, id: &str, word: &str) {

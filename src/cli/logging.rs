@@ -1,5 +1,7 @@
 //! Where log lines go: text at a terminal, fields in the journal under systemd, JSON on request.
 
+mod fit;
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -39,7 +41,8 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
     });
     let text = || {
         fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(|| fit::Stderr)
+            .with_ansi(false)
             .with_target(false)
             .without_time()
             .with_level(verbose > 0)
@@ -52,7 +55,7 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
         LogForm::Journal => match tracing_journald::layer() {
             Ok(layer) => {
                 journalled = true;
-                layer.with_field_prefix(Some("TRUEUP".into())).boxed()
+                fit::Fit(layer.with_field_prefix(Some("TRUEUP".into()))).boxed()
             }
             Err(_) => text(),
         },

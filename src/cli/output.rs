@@ -1,9 +1,12 @@
-//! Standard output: text or one JSON document, coloured only at a terminal.
+//! Standard output: text or one JSON document, coloured only at a terminal. Nothing gets there that steers
+//! a terminal but trueup's own colours, whoever wrote what is printed.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
+use crate::printable;
 use crate::report::Paint;
 
 /// Where a command prints to.
@@ -29,10 +32,18 @@ impl Output {
     /// One line of text. A reader that went away (`| head`) is no error.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
         if self.journalled {
-            tracing::info!(target: "trueup::said", "{}", text.as_ref());
+            tracing::info!(target: "trueup::said", "{}", printable::text(text.as_ref()));
             return;
         }
-        let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+        let _ = writeln!(std::io::stdout(), "{}", self.fit(text.as_ref()));
+    }
+
+    /// The text as it may be printed.
+    fn fit<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.paint.colour {
+            true => printable::styled(text),
+            false => printable::text(text),
+        }
     }
 
     /// A line for text only.
@@ -61,10 +72,10 @@ impl Output {
 
     pub(crate) fn error(&self, text: &str) {
         if self.journalled {
-            tracing::error!(target: "trueup::said", "{text}");
+            tracing::error!(target: "trueup::said", "{}", printable::text(text));
             return;
         }
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", printable::text(text));
     }
 
     /// Makes room for what is shown again and again: a cleared screen, or an empty line in a pipe.
@@ -78,13 +89,18 @@ impl Output {
 
     /// Rows in aligned columns; the last column is not padded.
     pub(crate) fn table(&self, rows: &[Vec<String>]) {
+        let fit = |cell: &String| printable::styled_line(cell).into_owned();
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(fit).collect())
+            .collect();
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| visible(cell)).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in rows {
+        for row in &rows {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 line.push_str(cell);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Sha, Wanted};
+use crate::printable;
 use crate::problem::{At, Problem};
 use crate::yaml::{self, Kind, Limits, Node};
 
@@ -24,9 +25,13 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     pub sha: Sha,
-    #[serde(rename = "ref", default)]
+    #[serde(
+        rename = "ref",
+        default,
+        deserialize_with = "printable::deserialize_optional_line"
+    )]
     pub reference: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "printable::deserialize_optional_line")]
     pub by: Option<String>,
     /// When it was published.
     #[serde(default)]
@@ -43,7 +48,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
+    #[serde(deserialize_with = "printable::deserialize_line")]
     pub reason: String,
+    #[serde(deserialize_with = "printable::deserialize_line")]
     pub by: String,
     /// Without it the hold lasts until it is taken away.
     #[serde(default)]

@@ -55,13 +55,10 @@ pub fn key(environment: &str, node: &str) -> String {
 /// Text from outside as it may be shown: one line, no control characters, not long.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 300;
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
+    let text = crate::printable::line(text.trim());
+    let mut line: String = text.chars().take(LONGEST).collect();
     if text.chars().nth(LONGEST).is_some() {
         line.push('…');
     }
-    line.trim().to_owned()
+    line
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::FileKind;
+use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{
     Access, AccessSeen, Argv, Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown,
@@ -104,6 +105,10 @@ impl Kind for File {
         spec.wanted().apply(change, host)
     }
 
+    fn learn_secrets(spec: &Spec) {
+        spec.wanted().learn_secrets();
+    }
+
     fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
         state.stamp()
     }
@@ -138,6 +143,14 @@ pub struct Wanted<'a> {
     pub secret: bool,
     pub verify: Option<&'a Argv>,
     pub state: State,
+}
+
+impl Wanted<'_> {
+    pub(super) fn learn_secrets(&self) {
+        if self.secret {
+            secrets::learn_text(&String::from_utf8_lossy(self.body));
+        }
+    }
 }
 
 /// A file as it is.

@@ -129,6 +129,10 @@ impl Kind for Release {
         Some(&spec.app)
     }
 
+    fn learn_secrets(spec: &Spec) {
+        spec.learn_secrets();
+    }
+
     fn sha(_spec: &Spec, state: &Found) -> Option<String> {
         state.active_sha().map(|sha| sha.to_string())
     }
@@ -279,7 +283,8 @@ impl Kind for Release {
     }
 
     fn has_chores(spec: &Spec, state: &Found) -> bool {
-        state.is_there(spec) && state.active.as_ref().is_some_and(|active| active.untidy)
+        state.orders.tells_too_much()
+            || state.is_there(spec) && state.active.as_ref().is_some_and(|active| active.untidy)
     }
 
     fn do_chores(spec: &Spec, host: &Host) -> Result<(), Failure> {

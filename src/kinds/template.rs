@@ -115,6 +115,10 @@ impl Kind for Template {
         spec.wanted().apply(change, host)
     }
 
+    fn learn_secrets(spec: &Spec) {
+        spec.wanted().learn_secrets();
+    }
+
     fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
         state.stamp()
     }

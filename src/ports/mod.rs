@@ -17,6 +17,7 @@ pub mod pause;
 pub mod processes;
 pub mod root;
 pub mod runtime;
+pub mod secrets;
 pub mod services;
 pub mod signals;
 pub mod store;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::entry::Standing;
 use super::keep::{self, Failed};
+use super::orders::Orders;
 use super::record::{self, Record};
 use super::{Deployment, Spec, of_app};
 use crate::ports::Host;
@@ -64,6 +65,10 @@ pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Clea
 /// done so was killed.
 pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
     let layout = spec.layout();
+    let orders = Orders::load(host, &layout)?;
+    if orders.tells_too_much() {
+        orders.save(host, &layout)?;
+    }
     let active = record::active(host, &layout, spec.keep_releases)?;
     let Some(sha) = active.and_then(|active| active.sha) else {
         return Ok(());

@@ -16,6 +16,7 @@ use super::{Deployment, Spec};
 use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, Root, RootError};
+use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Failure, FieldChange, Inputs, Mode, Shown};
 
@@ -52,6 +53,12 @@ pub type FileSeen = Option<(u32, Vec<u8>, Timestamp)>;
 impl ReleaseFile {
     fn mode(&self) -> u32 {
         self.mode.map_or(0o640, |mode| mode.0)
+    }
+
+    pub(crate) fn learn_secrets(&self) {
+        if self.secret {
+            secrets::learn_text(&self.body);
+        }
     }
 
     /// Renders it, and refuses what no type can refuse.

@@ -3,6 +3,8 @@
 //! A command that returned 0 proves nothing. A release is good once every service that runs from it
 //! has its processes in it, and its health check answers, several times in a row.
 
+use std::io::Write;
+
 use super::activate;
 use super::attempt::Attempt;
 use super::entry::{Ended, Note, Stage, Standing};
@@ -11,7 +13,7 @@ use super::keep;
 use super::orders::{Barred, Orders};
 use super::record::{self, Record, Trial};
 use super::spec::LOOK_EVERY;
-use super::{Deployment, Spec};
+use super::{Deployment, Spec, run};
 use crate::ports::{Host, pause};
 use crate::resource::{Failure, Verdict};
 
@@ -217,7 +219,13 @@ fn bar(d: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Failure> 
         at: d.host.clock.now(),
         why: why.message.clone(),
     });
-    orders.save(d.host, &d.layout)
+    orders.save(d.host, &d.layout)?;
+    // What a service printed is for the log, which is root's alone.
+    let now = d.host.clock.now();
+    let mut log = run::open_log(d, &trial.name)?;
+    let heading = run::heading(Stage::Gate, Stage::Gate.word(), &format!("{now:.0}"));
+    let _ = writeln!(log, "{heading}\n{}", why.message);
+    Ok(())
 }
 
 /// The app at the release that is active and on trial, if there is one.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::Spec;
 use crate::desired::Sha;
 use crate::ports::http::Http;
+use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Failure, Seconds};
 
@@ -128,13 +129,16 @@ impl Health {
 
 /// What was answered, as far as it can be shown in a line.
 fn said(text: &str) -> String {
-    let text = text.trim();
+    // Before it is cut: half a secret is none that is known.
+    let text = secrets::redact(text.trim());
     if text.is_empty() {
         return String::new();
     }
     let line: String = text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
         .take(SHOWN)
         .collect();
     format!("; it said: {line}")

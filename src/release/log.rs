@@ -1,11 +1,11 @@
 //! What the commands of a release printed, stage by stage: its log, read back.
 
+use super::Spec;
 use super::entry::{Ended, Entry, Note, Stage};
-use super::orders::Orders;
 use super::record::Record;
 use super::run::heading;
-use super::{Layout, Spec};
 use crate::ports::Host;
+use crate::printable;
 use crate::resource::Failure;
 
 /// No log is read that is larger, in bytes: a log takes 16 MiB of each command.
@@ -41,12 +41,8 @@ pub fn past(
         Ok(None) => (String::new(), None),
         Err(error) => (String::new(), Some(error.to_string())),
     };
-    let gate = said_by_gate(host, &layout, name)?;
     let output = entry.stages.iter().map(|note| {
-        let printed = match note.stage {
-            Stage::Gate if note.why.is_some() => gate.lines().collect(),
-            _ => printed(&text, note),
-        };
+        let printed = printed(&text, note);
         let from = printed.len().saturating_sub(lines(note));
         printed[from..].iter().map(|line| shown(line)).collect()
     });
@@ -56,14 +52,6 @@ pub fn past(
         silent,
         log: host.root.outside(&path),
     }))
-}
-
-/// What the gate said of a release that it found bad, with what its service printed.
-fn said_by_gate(host: &Host, layout: &Layout, name: &str) -> Result<String, Failure> {
-    let orders = Orders::load(host, layout)?;
-    let mut barred = orders.quarantine.into_iter();
-    let of_it = barred.find(|barred| barred.release == name);
-    Ok(of_it.map_or(String::new(), |barred| barred.why))
 }
 
 /// What a stage or step printed the last time it ran. Of a stage that failed it is what was run last,
@@ -118,7 +106,7 @@ fn shown(line: &str) -> String {
             plain.push(c);
         }
     }
-    plain
+    printable::line(&plain).into_owned()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct Barred {
     /// The release that failed.
     pub release: String,
     pub at: Timestamp,
-    /// What the gate said, with the last lines of what the service printed.
+    /// What the gate said, in a line: everybody may read it, so nothing that a program printed is in it.
     pub why: String,
 }
 
@@ -87,9 +87,11 @@ impl Orders {
         if *self == Orders::default() {
             return Ok(host.root.remove(&path)?);
         }
+        let mut quarantine = self.quarantine.clone();
+        quarantine.iter_mut().for_each(Barred::shorten);
         let written = Written {
             version: VERSION,
-            quarantine: self.quarantine.clone(),
+            quarantine,
             pin: self.pin.clone(),
         };
         let body = serde_json::to_vec_pretty(&written).expect("plain data is always JSON");
@@ -97,6 +99,13 @@ impl Orders {
             host.root.make_dirs(folder, &Attrs::mode(0o755))?;
         }
         Ok(host.root.replace(&path, &body, &Attrs::mode(0o644))?)
+    }
+
+    /// Whether the file is from a trueup that kept there what services printed, for all to read.
+    pub fn tells_too_much(&self) -> bool {
+        self.quarantine
+            .iter()
+            .any(|barred| barred.why.contains('\n'))
     }
 
     /// Why a sha may not be activated here, if it may not.
@@ -118,6 +127,11 @@ impl Orders {
 }
 
 impl Barred {
+    fn shorten(&mut self) {
+        let line = self.why.lines().next().unwrap_or_default();
+        self.why = line.to_owned();
+    }
+
     /// `quarantined since …: health answered 500`, in a line.
     pub fn words(&self) -> String {
         let line = self.why.lines().next().unwrap_or("no reason on record");

@@ -1,5 +1,6 @@
 //! Where a repository is, as people write it.
 
+use crate::ports::secrets;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -76,6 +77,10 @@ impl Repo {
     /// Whom to log in to, if it is reached by ssh.
     pub fn ssh(&self) -> Option<&Server> {
         self.ssh.as_ref()
+    }
+
+    pub(crate) fn learn_secrets(&self) {
+        secrets::learn_credentials(&self.written);
     }
 
     /// For people: a password that stands in it is not shown, here or in anything that quotes it.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -147,8 +148,7 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
     command.identity = identity.filter(|_| root.privileged());
     command.umask = d.spec.umask();
 
-    root.make_dirs(&layout.logs(), &Attrs::mode(0o750))?;
-    let mut log = root.append(&layout.log(name), &Attrs::mode(0o640))?;
+    let mut log = open_log(d, name)?;
     let now = d.host.clock.now();
     // What the log cannot hold is no reason not to build.
     let _ = writeln!(
@@ -159,6 +159,13 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
     command.log = Some(log);
     command.stop = task.may_stop.then(|| d.host.stop.clone());
     Ok(d.host.exec.run(command)?)
+}
+
+/// The log of a release, to add to it. For root alone: a program may print what it knows.
+pub(super) fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
+    let (root, layout) = (&d.host.root, &d.layout);
+    root.make_dirs(&layout.logs(), &Attrs::mode(0o750))?;
+    Ok(root.append(&layout.log(name), &Attrs::mode(0o600))?)
 }
 
 /// The deadline of a command, in which `build_deadline` has a say only as long as it is about building:
@@ -259,19 +266,8 @@ fn without_own_folders(d: &Deployment<'_>, path: OsString) -> OsString {
     std::env::join_paths(others).unwrap_or_default()
 }
 
-/// A text without the secrets in it. Shorter values are no secrets: without them, the rest could not
-/// be read.
-fn without_secrets(spec: &Spec, text: String) -> String {
-    let mut secrets: Vec<&String> = spec.secrets.values().filter(|s| s.len() >= 6).collect();
-    // One may contain another.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
-        .into_iter()
-        .fold(text, |text, secret| text.replace(secret, "(secret)"))
-}
-
 fn told(d: &Deployment<'_>, name: &str, task: &Task<'_>, done: &Finished) -> Failure {
-    let tail = without_secrets(d.spec, done.output.tail(SHOWN_LINES));
+    let tail = done.output.tail(SHOWN_LINES);
     let said = if tail.is_empty() {
         " (it printed nothing)".to_owned()
     } else {

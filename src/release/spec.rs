@@ -15,6 +15,7 @@ use super::unchanged;
 use crate::desired::{Hold, Sha, TakeUp, Wanted};
 use crate::ports::exec::UMASK;
 use crate::ports::root::Root;
+use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Argv, Mode, Seconds};
 
@@ -254,6 +255,15 @@ impl Spec {
         let default = || Path::new("/srv/www").join(&self.app);
         let deploy_to = self.deploy_to.clone().unwrap_or_else(default);
         Layout::new(&self.app, &deploy_to)
+    }
+
+    /// What of it must not be shown, whoever prints it.
+    pub(crate) fn learn_secrets(&self) {
+        self.secrets
+            .values()
+            .for_each(|value| secrets::learn(value));
+        self.repo.learn_secrets();
+        self.files.iter().for_each(ReleaseFile::learn_secrets);
     }
 
     /// What a command of it does not permit on the files that it makes.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Report;
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError};
+use crate::printable;
 
 /// How long the reason may be, in characters: some lines at a terminal.
 const LONGEST: usize = 300;
@@ -37,9 +38,7 @@ fn text(outcome: Exit, why: Option<&str>) -> Option<String> {
     if outcome == Exit::Converged {
         return None;
     }
-    // Of what a command printed: nothing of it may steer a terminal.
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let why: String = why.unwrap_or_default().chars().map(visible).collect();
+    let why = printable::line(why.unwrap_or_default());
     let mut short: String = why.chars().take(LONGEST).collect();
     if short.len() < why.len() {
         short.push('…');
@@ -85,7 +84,7 @@ mod tests {
         let (first, text) = said().unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "trueup: failed: file:/a:  [31mno  room\n        `trueup status` tells more\n"
+            "trueup: failed: file:/a: \\x1b[31mno\\x07 room\n        `trueup status` tells more\n"
         );
         tell(&root, &failed).unwrap();
         assert_eq!(said().unwrap().0.inode, first.inode, "it was written again");

@@ -128,6 +128,7 @@ pub trait AnyResource {
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
     fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
     fn last_words(&self, host: &Host) -> Vec<String>;
+    fn learn_secrets(&self);
     fn prove(
         &self,
         host: &Host,
@@ -211,6 +212,10 @@ impl<K: Kind> AnyResource for Typed<K> {
 
     fn last_words(&self, host: &Host) -> Vec<String> {
         K::last_words(&self.spec, host)
+    }
+
+    fn learn_secrets(&self) {
+        K::learn_secrets(&self.spec);
     }
 
     fn prove(

@@ -2,7 +2,9 @@
 
 use crate::ports::exec::ExecError;
 use crate::ports::root::RootError;
+use crate::ports::secrets;
 use crate::ports::services::ServiceError;
+use crate::printable;
 
 /// What went wrong with one resource, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +23,8 @@ pub struct Failure {
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
         Failure {
-            message: message.into(),
+            // What a program printed may be in it.
+            message: printable::text(&secrets::redact(message)).into_owned(),
             hint: None,
             not_yet: false,
             denied: false,
@@ -53,8 +56,17 @@ impl Failure {
         }
     }
 
+    /// Says more about it.
+    pub fn and(self, more: &str) -> Failure {
+        Failure {
+            message: Failure::new(self.message + more).message,
+            hint: self.hint,
+            ..self
+        }
+    }
+
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable::text(&hint.into()).into_owned());
         self
     }
 }

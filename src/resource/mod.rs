@@ -141,6 +141,9 @@ pub trait Kind: Probed + 'static {
         Vec::new()
     }
 
+    /// Tells [`secrets`](crate::ports::secrets) what of it must not be shown, whoever prints it.
+    fn learn_secrets(_spec: &Self::Spec) {}
+
     /// Watches a trial to its end. `users` says whether all its users run from it.
     fn prove(
         _spec: &Self::Spec,

@@ -83,6 +83,9 @@ impl Catalog {
     }
 
     fn of(mut resources: Vec<Resource>, checks: BTreeMap<String, Argv>) -> Catalog {
+        for resource in &resources {
+            resource.body.learn_secrets();
+        }
         let ids = resources.iter().enumerate();
         let by_id: HashMap<String, usize> = ids.map(|(at, r)| (r.id.clone(), at)).collect();
         let watched: Vec<usize> = resources

@@ -9,11 +9,13 @@
 //! - [`durable`]: what is on disk before something else is made of it
 //! - [`fleet`]: hosts that share a store and learn of each other
 //! - [`gate`]: releases that do not work in service
+//! - [`printed`]: what others write, as text on an operator's terminal
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
 //! - [`init`]: how a host is set up
 //! - [`operate`]: what an operator does with releases at a host
 //! - [`doctor`]: what can be wrong round a pass, named with what to do
+//! - [`secrets`]: what programs print of secrets, and who may read what they print
 //! - [`status`]: how a host stands, as an operator reads it
 //! - [`waiting`]: what a pass waits for: another pass, a hold
 //! - [`cli`]: what every command owes to scripts and pipes
@@ -44,12 +46,14 @@ mod git_http;
 mod init;
 mod operate;
 mod package;
+mod printed;
 mod privilege;
 mod processes;
 mod release_crash;
 mod roles;
 mod sandbox;
 mod scenario;
+mod secrets;
 mod status;
 mod terminal;
 mod tidy;

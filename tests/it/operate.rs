@@ -15,7 +15,7 @@ fn releases(app: &App) -> Vec<Value> {
 }
 
 /// The names of all releases, the newest first.
-fn names(app: &App) -> Vec<String> {
+pub fn names(app: &App) -> Vec<String> {
     let name = |release: &Value| release["release"].as_str().unwrap().to_owned();
     releases(app).iter().map(name).collect()
 }

@@ -19,6 +19,7 @@ use nix::unistd::{Pid, pipe2};
 use super::attributes::{self, Attributes, Purpose};
 use super::output::{LOG_LIMIT, Output};
 use super::{Command, Ended, ExecError, Finished, Identity, PATH, StopFlag};
+use crate::ports::secrets::{self, Redactor};
 
 /// How long a group may take to end after a polite signal before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -151,6 +152,13 @@ pub(super) fn build(
         .env_clear()
         .env("PATH", PATH)
         .envs(&command.env);
+    let line = command.line();
+    let shown = secrets::redact(line.as_str());
+    if shown != line {
+        tracing::warn!(
+            "a secret stands on the command line of `{shown}`, where every user of this host can read it: give it in `env`, or in a file"
+        );
+    }
     let folder = command.cwd.as_deref().unwrap_or(Path::new("/"));
     let folder = CString::new(folder.as_os_str().as_bytes())
         .map_err(|_| invalid("the folder has a zero byte in its name"))?;
@@ -222,6 +230,7 @@ struct Reading {
     logged: u64,
     output: Output,
     open: bool,
+    redactor: Redactor,
 }
 
 impl Reading {
@@ -233,6 +242,7 @@ impl Reading {
             logged: 0,
             output: Output::default(),
             open: true,
+            redactor: Redactor::new(),
         })
     }
 
@@ -249,7 +259,7 @@ impl Reading {
         }
         let mut buffer = [0; 16 << 10];
         match self.pipe.read(&mut buffer) {
-            Ok(0) => self.open = false,
+            Ok(0) => self.close(),
             Ok(n) => self.keep(&buffer[..n]),
             Err(error)
                 if matches!(
@@ -261,7 +271,19 @@ impl Reading {
         Ok(())
     }
 
+    /// Nothing more is read.
+    fn close(&mut self) {
+        self.open = false;
+        let last = self.redactor.end();
+        self.remember(&last);
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
+        let shown = self.redactor.push(bytes);
+        self.remember(&shown);
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
         self.output.push(bytes);
         let Some(log) = &mut self.log else { return };
         if self.logged > LOG_LIMIT {
@@ -325,6 +347,7 @@ fn drain(reading: &mut Reading) -> io::Result<()> {
             break;
         }
     }
+    reading.close();
     Ok(())
 }
 

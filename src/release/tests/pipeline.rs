@@ -310,7 +310,7 @@ fn everything_but_the_frame_belongs_to_the_app_and_its_steps_run_as_its_user() {
     let log = bench
         .path("var/log/trueup/releases/shop")
         .join(format!("{}.log", bench.active().unwrap()));
-    assert_eq!(std::fs::metadata(log).unwrap().mode() & 0o777, 0o640);
+    assert_eq!(std::fs::metadata(log).unwrap().mode() & 0o777, 0o600);
 }
 
 #[test]

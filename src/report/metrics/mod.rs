@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::{AppState, Last, Report};
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError};
+use crate::printable;
 
 /// How the collector knows our file.
 const NAME: &str = "trueup.prom";
@@ -252,7 +253,7 @@ fn escaped(value: &str) -> String {
             '\\' => text.push_str("\\\\"),
             '"' => text.push_str("\\\""),
             '\n' => text.push_str("\\n"),
-            c if c.is_control() => {}
+            c if printable::is_unprintable(c) => {}
             c => text.push(c),
         }
     }

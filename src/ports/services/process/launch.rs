@@ -275,7 +275,7 @@ fn open_log(root: &Root, path: &Path) -> Result<File, RootError> {
     if root.meta(path)?.is_some_and(|meta| meta.size > LOG_LIMIT) {
         root.rename(path, &path.with_extension("log.1"))?;
     }
-    root.append(path, &Attrs::mode(0o640))
+    root.append(path, &Attrs::mode(0o600))
 }
 
 /// How long a log is, in bytes.

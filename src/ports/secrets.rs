@@ -1,0 +1,184 @@
+//! The secrets that this pass knows of, and texts without them.
+//!
+//! Resources say what is secret ([`Kind::learn_secrets`](crate::resource::Kind::learn_secrets)); from then on no output of a
+//! program keeps it: [`Redactor`] is between every child and what is remembered or logged of it, and every
+//! [`Failure`](crate::resource::Failure) is redacted once more when it is made. For the whole process, as a
+//! log is: a text that is printed by one app's step may hold the secret of another.
+
+use std::sync::RwLock;
+
+/// Shorter values are no secrets: without them, the rest could not be read.
+const SHORTEST: usize = 6;
+
+/// Shorter values in a text that is secret as a whole are its ordinary words.
+const SHORTEST_IN_TEXT: usize = 8;
+
+/// A shorter name of a user is one.
+const SHORTEST_TOKEN: usize = 16;
+
+/// More is not looked for, in values: a large secret file is none of passwords.
+const MOST: usize = 10_000;
+
+const INSTEAD: &str = "(secret)";
+
+/// Longest first: one may contain another.
+static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+
+/// Takes a value for secret from now on: each of its lines, and the password in it if it is a URL.
+pub fn learn(value: &str) {
+    for line in value.lines() {
+        add(line.trim(), SHORTEST);
+    }
+    learn_credentials(value.trim());
+}
+
+/// Takes the password in a URL for secret, or the token that stands there in place of a user.
+pub fn learn_credentials(url: &str) {
+    let Ok(url) = url::Url::parse(url) else {
+        return;
+    };
+    let (password, shortest) = match url.password() {
+        Some(password) => (password, SHORTEST),
+        None => (url.username(), SHORTEST_TOKEN),
+    };
+    add(password, shortest);
+    let decoded = percent_encoding::percent_decode_str(password);
+    add(&decoded.decode_utf8_lossy(), shortest);
+}
+
+/// Takes what looks secret in a text that must not be shown: settings with their keys, say, or a private key.
+pub fn learn_text(text: &str) {
+    for line in text.lines() {
+        let separator = line.find(['=', ':']);
+        let value = separator.map_or(line, |at| &line[at + 1..]);
+        let value = value.trim().trim_matches(['"', '\'']);
+        let place = value.starts_with('/') || (value.contains("://") && !value.contains('@'));
+        let word = value.chars().all(|c| c.is_lowercase() || "_-.".contains(c)) && value.len() < 20;
+        if value.len() >= SHORTEST_IN_TEXT && !value.contains(' ') && !place && !word {
+            learn(value);
+        }
+    }
+}
+
+fn add(value: &str, shortest: usize) {
+    let is_new = |known: &[String]| {
+        value.len() >= shortest && known.len() < MOST && !known.iter().any(|old| old == value)
+    };
+    if is_new(&KNOWN.read().unwrap_or_else(|broken| broken.into_inner())) {
+        let mut known = KNOWN.write().unwrap_or_else(|broken| broken.into_inner());
+        known.push(value.to_owned());
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+}
+
+/// A text without the secrets in it.
+pub fn redact(text: impl Into<String>) -> String {
+    let text = text.into();
+    let known = KNOWN.read().unwrap_or_else(|broken| broken.into_inner());
+    if !known.iter().any(|secret| text.contains(secret.as_str())) {
+        return text;
+    }
+    known
+        .iter()
+        .fold(text, |text, secret| text.replace(secret.as_str(), INSTEAD))
+}
+
+/// Redacts what comes in pieces; a secret may be in two of them.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    known: Vec<Vec<u8>>,
+    /// May be the beginning of a secret.
+    held: Vec<u8>,
+}
+
+impl Redactor {
+    /// For the secrets that are known by now.
+    pub fn new() -> Redactor {
+        let known = KNOWN.read().unwrap_or_else(|broken| broken.into_inner());
+        Redactor {
+            known: known
+                .iter()
+                .map(|secret| secret.clone().into_bytes())
+                .collect(),
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes what came, and returns what can be shown by now.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(bytes);
+        self.take(false)
+    }
+
+    /// Nothing more will come.
+    pub fn end(&mut self) -> Vec<u8> {
+        self.take(true)
+    }
+
+    fn take(&mut self, all: bool) -> Vec<u8> {
+        let held = std::mem::take(&mut self.held);
+        let mut first = [false; 256];
+        for secret in &self.known {
+            first[usize::from(secret[0])] = true;
+        }
+        let mut shown = Vec::with_capacity(held.len());
+        let mut at = 0;
+        while at < held.len() {
+            let rest = &held[at..];
+            if first[usize::from(rest[0])] {
+                if let Some(secret) = self.known.iter().find(|secret| rest.starts_with(secret)) {
+                    shown.extend_from_slice(INSTEAD.as_bytes());
+                    at += secret.len();
+                    continue;
+                }
+                if !all && self.known.iter().any(|secret| secret.starts_with(rest)) {
+                    break;
+                }
+            }
+            shown.push(rest[0]);
+            at += 1;
+        }
+        self.held = held[at..].to_vec();
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_cut_out_wherever_its_pieces_are_cut() {
+        learn("canary-in-pieces");
+        let text = "a canary-in-pieces b canary-in-piecescanary-in-pieces canary-in";
+        for size in 1..text.len() {
+            let mut redactor = Redactor::new();
+            let mut shown = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                shown.extend(redactor.push(piece));
+            }
+            shown.extend(redactor.end());
+            let expected = "a (secret) b (secret)(secret) canary-in";
+            assert_eq!(String::from_utf8(shown).unwrap(), expected, "by {size}");
+        }
+    }
+
+    #[test]
+    fn passwords_of_urls_lines_of_keys_and_values_of_secret_files_are_known() {
+        learn("postgres://shop:p%40ss-of-url@db/shop");
+        learn("first-line-of-key\nsecond-line-of-key");
+        learn_text(
+            "mode: production\npath=/usr/bin:/bin\nPASSWORD=\"s3cret-of-file\"\nurl: http://127.0.0.1/",
+        );
+        for secret in [
+            "p%40ss-of-url",
+            "p@ss-of-url",
+            "second-line-of-key",
+            "s3cret-of-file",
+        ] {
+            assert_eq!(redact(format!("<{secret}>")), "<(secret)>");
+        }
+        let plain = "production /usr/bin:/bin http://127.0.0.1/ PASSWORD";
+        assert_eq!(redact(plain), plain);
+    }
+}

@@ -1,0 +1,141 @@
+//! Texts of others, made fit for a terminal: a control character in a hold's reason, a build's output or a
+//! peer's record would write an operator's clipboard (OSC 52), hide a line (CR) or turn text round (bidi).
+//! They are shown as what they are: `\x1b`, `\u{202e}`.
+//!
+//! [`Failure`](crate::resource::Failure) and [`Problem`](crate::problem::Problem) hold nothing else, and what is
+//! read from the store is made so where it is decoded; [`styled`] is the last gate before a terminal, for
+//! whatever is printed. Log files keep what programs printed as it was.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde::{Deserialize, Deserializer};
+
+/// Switches of colour that trueup itself prints, and what ends them.
+pub const STYLES: [&str; 6] = [
+    "\x1b[32m",
+    "\x1b[33m",
+    "\x1b[31;1m",
+    "\x1b[2m",
+    "\x1b[1m",
+    "\x1b[0m",
+];
+
+/// One line: ends of lines and tabs are shown as well.
+pub fn line(text: &str) -> Cow<'_, str> {
+    escape(text, |_| false, false)
+}
+
+/// Several lines, as a program prints them.
+pub fn text(text: &str) -> Cow<'_, str> {
+    escape(text, is_layout, false)
+}
+
+/// Several lines in trueup's own colours.
+pub fn styled(text: &str) -> Cow<'_, str> {
+    escape(text, is_layout, true)
+}
+
+/// One line in trueup's own colours.
+pub fn styled_line(text: &str) -> Cow<'_, str> {
+    escape(text, |_| false, true)
+}
+
+/// For a field of one line that others write.
+pub fn deserialize_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(line(&String::deserialize(deserializer)?).into_owned())
+}
+
+/// The same, if the field is there.
+pub fn deserialize_optional_line<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let value = Option::<String>::deserialize(deserializer)?;
+    Ok(value.map(|text| line(&text).into_owned()))
+}
+
+fn is_layout(c: char) -> bool {
+    matches!(c, '\n' | '\t')
+}
+
+/// Whether a terminal would do something else with it than show it: C0, C1, and what steers the direction
+/// or the breaks of a text without being seen.
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool, styles: bool) -> Cow<'_, str> {
+    if !text.chars().any(|c| is_unprintable(c) && !keep(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let style = STYLES
+            .iter()
+            .find(|style| styles && rest.starts_with(**style));
+        if let Some(style) = style {
+            shown.push_str(style);
+            rest = &rest[style.len()..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            c if !is_unprintable(c) || keep(c) => shown.push(c),
+            // The end of a line as Windows has it.
+            '\r' if rest.starts_with('\n') && keep('\n') => {}
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            '\r' => shown.push_str("\\r"),
+            c if c.is_ascii() => drop(write!(shown, "\\x{:02x}", u32::from(c))),
+            c => drop(write!(shown, "\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_shown_and_not_done() {
+        let hostile = "a\x1b]52;c;aGk=\x07b\rc\u{9b}31md\u{202e}e\nf\tg\r\n";
+        assert_eq!(
+            line(hostile),
+            "a\\x1b]52;c;aGk=\\x07b\\rc\\u{9b}31md\\u{202e}e\\nf\\tg\\r\\n"
+        );
+        assert_eq!(
+            text(hostile),
+            "a\\x1b]52;c;aGk=\\x07b\\rc\\u{9b}31md\\u{202e}e\nf\tg\n"
+        );
+        assert_eq!(
+            styled("\x1b[32mgood\x1b[0m \x1b[8mhidden"),
+            "\x1b[32mgood\x1b[0m \\x1b[8mhidden"
+        );
+        assert_eq!(line("größer → ✓"), "größer → ✓");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_our_own_colours_and_ends_of_lines_gets_through(
+            parts in prop::collection::vec(prop_oneof![".*", "[\\x00-\\x9f\u{2000}-\u{2070}]*", prop::sample::select(STYLES.as_slice()).prop_map(str::to_owned)], 0..8)
+        ) {
+            let hostile = parts.concat();
+            let mut shown = styled(&hostile).into_owned();
+            for style in STYLES {
+                shown = shown.replace(style, "");
+            }
+            prop_assert!(!shown.chars().any(|c| is_unprintable(c) && !is_layout(c)), "{shown:?}");
+            prop_assert!(!line(&hostile).chars().any(is_unprintable));
+            // Once is enough.
+            let once = text(&hostile).into_owned();
+            prop_assert_eq!(text(&once).into_owned(), once.clone());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Where secrets are, and where they are not: neither in what trueup shows nor in what it keeps,
+//! whatever a program prints.
+
+use std::path::Path;
+
+use crate::app::{App, GOOD};
+use crate::gate::ROLE;
+
+const CANARY: &str = "canary-5dd0bd6a2f";
+
+/// Programs print the secret, in pieces too.
+fn app() -> App {
+    let more = format!(
+        "      secrets: {{TOKEN: {CANARY}}}\n      files: [{{path: .env, content: \"TOKEN={CANARY}\\n\", secret: true}}]\n      steps: [{{name: tells, run: 'echo \"token $TOKEN\"; printf \"${{TOKEN%%a2f}}\"; sleep 0.2; echo a2f; exit $(cat fails 2>/dev/null || echo 0)'}}]\n"
+    );
+    App::new(&ROLE.replace("      hooks:\n", &format!("{more}      hooks:\n")))
+}
+
+/// Every file below a folder that has the secret in it, and those for all to read that have `word`.
+fn files_with(folder: &Path, word: &str) -> Vec<String> {
+    let mut grep = std::process::Command::new("grep");
+    grep.args(["-rlaF", word]).arg(folder);
+    let found = String::from_utf8(grep.output().unwrap().stdout).unwrap();
+    found.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_programs_print_of_a_secret_is_shown_and_kept_nowhere() {
+    let app = app();
+    let mut shown = Vec::new();
+    app.want(GOOD, "200", "page one");
+    shown.push(app.converge(0));
+    // A service that tells it and dies.
+    app.want(
+        ". ./.env; echo \"my token is $TOKEN\"; echo told by a service; exit 1",
+        "200",
+        "page",
+    );
+    shown.push(app.converge(4));
+    // A build that tells it and fails.
+    std::fs::write(app.repo.join("fails"), "3").unwrap();
+    app.want(GOOD, "200", "page three");
+    let ran = app.converge(1);
+    assert!(ran.out.contains("token (secret)\n"), "{ran}");
+    shown.push(ran);
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["plan"],
+        &["releases", "--json"],
+        &["history", "--json"],
+    ] {
+        shown.push(app.sandbox.run(args));
+    }
+    for name in crate::operate::names(&app) {
+        shown.push(app.sandbox.run(&["history", "--release", &name]));
+    }
+    for ran in &shown {
+        let text = ran.to_string();
+        assert!(!text.contains(CANARY), "{text}");
+        assert!(!text.contains(&CANARY[..14]), "a part of it: {text}");
+    }
+    let told = shown
+        .iter()
+        .any(|ran| ran.out.contains("| my token is (secret)"));
+    assert!(
+        told,
+        "the history of a release does not tell what its service printed"
+    );
+    let root = &app.sandbox.root;
+    let meant = |file: &String| file.contains("/etc/trueup/") || file.ends_with("/.env");
+    let service = root.join("var/log/trueup/shop.log");
+    for folder in [root, &app.sandbox.store] {
+        let mut found = files_with(folder, CANARY);
+        // The log of a service is its own.
+        found.retain(|file| !meant(file) && Path::new(file) != service);
+        assert!(found.is_empty(), "{found:?}");
+    }
+    // And what a program printed is for root alone.
+    use std::os::unix::fs::PermissionsExt;
+    for file in files_with(&root.join("var"), "told by a service") {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
+    }
+    assert!(files_with(&root.join("run"), "told by a service").is_empty());
+    assert!(files_with(&app.sandbox.store, "told by a service").is_empty());
+}
+
+#[test]
+fn a_secret_on_a_command_line_is_warned_of_and_not_repeated() {
+    let step = format!(
+        "      secrets: {{TOKEN: {CANARY}}}\n      steps: [{{name: tells, run: \"test -n {CANARY}\"}}]\n"
+    );
+    let app = App::new(&ROLE.replace("      hooks:\n", &format!("{step}      hooks:\n")));
+    app.want(GOOD, "200", "page one");
+    let ran = app.converge(0);
+    let warned = "a secret stands on the command line of `test -n (secret)`";
+    assert!(ran.err.contains(warned), "{ran}");
+    assert!(!ran.to_string().contains(CANARY), "{ran}");
+}
+
+#[test]
+fn what_an_older_trueup_kept_for_all_to_read_is_taken_away() {
+    let app = App::new(ROLE);
+    let sha = app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let orders = format!(
+        "{{\"version\": 1, \"quarantine\": [{{\"sha\": \"{}\", \"release\": \"20261121T000000-aaaaaaa\", \"at\": \"2026-11-21T00:00:00Z\", \"why\": \"it died\\nprinted last: {CANARY}\"}}]}}",
+        "a".repeat(40)
+    );
+    app.sandbox
+        .write("/var/lib/trueup/orders/shop.json", &orders);
+    app.converge(0);
+    let now = app.sandbox.read("/var/lib/trueup/orders/shop.json");
+    assert!(now.contains("it died") && !now.contains(CANARY), "{now}");
+    assert_eq!(app.running(), sha);
+}
