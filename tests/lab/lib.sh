@@ -6,7 +6,7 @@
 set -euo pipefail
 umask 022
 tests=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
-: "${SCRATCH:?run scenarios through tests/lab/scenario or tests/run}"
+: "${SCRATCH:?run scenarios through tests/lab/scenario or tests/run}" "${CANARY:?}"
 TRUEUP=${TRUEUP:-$tests/../target/debug/trueup}
 PATH=$tests/lab:$PATH
 outer=$(lab net)          # this machine, as the hosts see it
@@ -187,6 +187,7 @@ apps:
   shop:
     repo: "$2"
     port: 3000
+    secrets: {SECRET_KEY_BASE: $CANARY}             # looked for afterwards: tests/lab/scenario
     steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
     assets: {run: bin/build}
 END
