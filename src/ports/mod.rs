@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod clock;
 pub mod exec;
+pub mod git_memory;
 pub mod http;
 pub mod journal;
 pub mod lock;

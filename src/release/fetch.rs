@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use git2::{
     AutotagOption, Direction, FetchOptions, FetchPrune, ObjectType, Progress, RemoteCallbacks,
-    RemoteUpdateFlags, Repository,
+    RemoteHead, RemoteUpdateFlags, Repository,
 };
 
 use self::line::{Call, Way};
 use self::ssh::Ssh;
 use super::Deployment;
+use crate::ports::git_memory;
 use crate::ports::http::Http;
 use crate::ports::patience::Patience;
 use crate::resource::Failure;
@@ -33,6 +34,18 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// libgit2's 256 MB.
 const LARGEST_FOLDER: usize = 256 << 10;
 
+/// A mirror holds no more refs.
+const MAX_REFS: usize = 100_000;
+
+/// No pack is larger, in bytes.
+const MAX_PACK: u64 = 16 << 30;
+
+/// After so many bytes of a pack the room on the disk is looked at again.
+const WEIGH_EVERY: usize = 16 << 20;
+
+/// What a fetch leaves free on the disk, in bytes.
+const RESERVE: u64 = 64 << 20;
+
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +60,7 @@ pub(super) fn settle() -> Result<(), Failure> {
 /// The part of it that reading a mirror needs.
 pub(super) fn settle_reading() -> Result<(), Failure> {
     use git2::{ConfigLevel as Level, opts};
+    git_memory::bound().map_err(unsettled)?;
     // SAFETY: plain settings, made while no other thread of trueup uses libgit2.
     let settled = unsafe {
         let levels = [Level::System, Level::Global, Level::XDG];
@@ -74,6 +88,8 @@ pub(super) struct Fetch<'a> {
     ssh: Option<Ssh>,
     begun: Instant,
     told: Cell<Option<Instant>>,
+    /// How many bytes had come when the room was looked at last.
+    weighed: Cell<usize>,
     /// Why it ended, if libgit2 cannot know.
     verdict: RefCell<Option<Failure>>,
 }
@@ -93,13 +109,14 @@ impl<'a> Fetch<'a> {
             ssh: ssh.transpose()?,
             begun,
             told: Cell::new(None),
+            weighed: Cell::new(0),
             verdict: RefCell::new(None),
         })
     }
 
     /// Fetches these refs into the mirror, and removes from it what the server no longer has: first,
     /// because a branch `a/b` cannot come while a branch `a` is there.
-    pub(super) fn run(&self, mirror: &Repository, refs: &[&str]) -> Result<(), git2::Error> {
+    pub(super) fn run(&self, mirror: &Repository, refs: &[String]) -> Result<(), git2::Error> {
         self.verdict.take();
         // Only a quicker way to what follows, which says what is wrong with the repository.
         if let Some(origin) = nearby::path(self.d.spec.repo.url())
@@ -107,11 +124,7 @@ impl<'a> Fetch<'a> {
         {
             tracing::debug!("{}: {error}", self.d.spec.app);
         }
-        let call = Call {
-            way: self.way(),
-            patience: self.patience(),
-            trouble: None,
-        };
+        let call = Call::new(self.way(), self.patience());
         let (fetched, trouble) = line::during(call, || {
             let mut options = FetchOptions::new();
             options
@@ -121,10 +134,18 @@ impl<'a> Fetch<'a> {
             let mut remote = mirror.remote_anonymous(self.d.spec.repo.url())?;
             let mut connection =
                 remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
+            self.check_count(connection.list()?)?;
             let remote = connection.remote();
             remote.download(refs, Some(&mut options))?;
             remote.prune(None)?;
-            remote.update_tips(None, RemoteUpdateFlags::empty(), AutotagOption::None, None)
+            let mut callbacks = RemoteCallbacks::new();
+            callbacks.update_tips(|_, _, _| self.in_time());
+            remote.update_tips(
+                Some(&mut callbacks),
+                RemoteUpdateFlags::empty(),
+                AutotagOption::None,
+                None,
+            )
         });
         // What a callback said comes first: it may have brought the line down.
         let ended = fetched.is_ok() || self.verdict.borrow().is_some();
@@ -134,13 +155,64 @@ impl<'a> Fetch<'a> {
         fetched
     }
 
+    /// Refuses to keep more refs than a mirror may hold: each becomes a file.
+    fn check_count(&self, heads: &[RemoteHead<'_>]) -> Result<(), git2::Error> {
+        let allowed = &self.d.spec.allow_refs;
+        let kept = |head: &&RemoteHead<'_>| allowed.fetches(head.name());
+        let count = heads.iter().filter(kept).count();
+        if count <= MAX_REFS {
+            return Ok(());
+        }
+        self.end(
+            Failure::new(format!(
+                "cannot fetch {}: it has {count} branches, tags and allowed refs, more than {MAX_REFS}",
+                self.d.spec.repo
+            ))
+            .hint("delete those that nobody needs, or allow fewer with `allow_refs`"),
+        );
+        Err(git2::Error::from_str("too many refs"))
+    }
+
+    /// Refuses a pack that would fill the disk, or that has no end.
+    fn check_room(&self, received: usize) -> bool {
+        if received.saturating_sub(self.weighed.get()) < WEIGH_EVERY {
+            return true;
+        }
+        self.weighed.set(received);
+        let free = self.d.host.root.space(&self.d.layout.mirror());
+        let free = free.ok().flatten().map_or(u64::MAX, |space| space.free);
+        let (repo, mirror) = (&self.d.spec.repo, self.d.layout.mirror());
+        let received = received as u64;
+        if received > MAX_PACK {
+            self.end(
+                Failure::new(format!(
+                    "cannot fetch {repo}: the server sent more than {} GiB at once",
+                    MAX_PACK >> 30
+                ))
+                .hint("is that the server you mean? Large files belong into Git LFS"),
+            );
+            return false;
+        }
+        // The index of a pack comes after it.
+        let left = RESERVE.saturating_add(received / 8);
+        if free < left {
+            self.end(
+                Failure::new(format!(
+                    "no room in {} for what {repo} sends: {} MiB came and {} MiB are free",
+                    mirror.display(),
+                    received >> 20,
+                    free >> 20
+                ))
+                .hint("make room on that filesystem; what came was removed again"),
+            );
+            return false;
+        }
+        true
+    }
+
     /// Asks which refs there are, and counts them.
     pub(super) fn refs(&self) -> Result<usize, Failure> {
-        let call = Call {
-            way: self.way(),
-            patience: self.patience(),
-            trouble: None,
-        };
+        let call = Call::new(self.way(), self.patience());
         let (listed, trouble) = line::during(call, || {
             let mut remote = git2::Remote::create_detached(self.d.spec.repo.url())?;
             let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
@@ -205,11 +277,11 @@ impl<'a> Fetch<'a> {
             self.told.set(Some(now));
             tracing::info!(target: "progress", "{}: fetching {}: {}", self.d.spec.app, self.d.spec.repo, words(progress));
         }
-        self.in_time()
+        self.in_time() && self.check_room(progress.received_bytes())
     }
 
     /// Whether to go on; if not, the reason is kept.
-    fn in_time(&self) -> bool {
+    pub(super) fn in_time(&self) -> bool {
         let limit = self.d.spec.fetch_timeout();
         if self.d.host.stop.is_set() {
             self.verdict.replace(Some(Failure::stopped()));

@@ -9,7 +9,7 @@ use std::path::Path;
 use git2::Repository;
 
 use super::Deployment;
-use super::tree::{Kept, Kind, Lfs, Plan, Stock, Writer, check_plan, oid};
+use super::tree::{Kept, Kind, Large, Lfs, Plan, Source, Stock, Writer, check_plan, oid};
 use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, Folder};
 use crate::resource::Failure;
@@ -69,6 +69,7 @@ struct Work<'a> {
     plan: Plan,
     lfs: Lfs,
     odb: git2::Odb<'a>,
+    large: Large,
 }
 
 impl<'a> Work<'a> {
@@ -83,21 +84,34 @@ impl<'a> Work<'a> {
         let odb = mirror.odb()?;
         let lfs = Lfs::ready(d, mirror, &plan.put)?;
         let releases = folder(d, &d.layout.releases())?;
-        let fits = || check_plan(&plan, &odb, &lfs, &releases, &d.host.stop);
-        if let Err(trouble) = fits() {
-            if !Stock::of(d).make_room(from)? {
-                return Err(trouble);
-            }
-            fits()?;
-        }
+        let source = Source {
+            odb: &odb,
+            lfs: &lfs,
+            max_file: d.spec.max_file(),
+        };
+        let fits = || check_plan(&plan, source, &releases, &d.host.stop);
+        let large = match fits() {
+            Err(trouble) if !Stock::of(d).make_room(from)? => return Err(trouble),
+            Err(_) => fits()?,
+            Ok(large) => large,
+        };
         tell(d, &plan);
-        Ok(Work { plan, lfs, odb })
+        Ok(Work {
+            plan,
+            lfs,
+            odb,
+            large,
+        })
     }
 
     fn carry_out(&self, d: &Deployment<'_>, tree: &Path) -> Result<Laid, Trouble> {
         let writer = Writer {
-            odb: &self.odb,
-            lfs: &self.lfs,
+            source: Source {
+                odb: &self.odb,
+                lfs: &self.lfs,
+                max_file: d.spec.max_file(),
+            },
+            large: &self.large,
             uid: d.owner.uid,
             gid: d.owner.gid,
             pace: Pace::Now,

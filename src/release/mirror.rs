@@ -1,7 +1,9 @@
 //! The first stage: a bare mirror of the app's repository that holds the wanted commit.
 //!
-//! A mirror is a cache. It is made anew when it is missing, broken, or of another address, and not
-//! even looked at by the network when it already holds the commit.
+//! A mirror is a cache. It is made anew when it is missing, broken, or of another address. The commit
+//! must be on a ref that `allow_refs` allows, as the server has them now: what was taken off its
+//! branch is refused even where the mirror holds it. Only a sha that was proven on this host is free
+//! of that, and then the network is not even looked at when the mirror holds it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -9,36 +11,38 @@ use std::path::Path;
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
+use super::entry::Standing;
 use super::fetch::{self, Fetch};
-use super::{Deployment, Layout, Spec, names};
+use super::record::Record;
+use super::{AllowedRefs, Deployment, Layout, Spec, names};
 use crate::desired::Sha;
 use crate::ports::Host;
+use crate::ports::git_memory;
 use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
-/// What is fetched: the branches and tags. Not every ref: on shared servers the others hold what
-/// anybody may have proposed.
-const REFS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+/// No commit is larger, in bytes: its message is long, then.
+const MAX_COMMIT: usize = 1 << 20;
 
 /// Where its packs are.
 const PACKS: &str = "objects/pack";
 
-/// The mirror, with the wanted commit in it.
+/// The mirror, with the wanted commit in it, on a ref that is allowed.
 pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
     fetch::settle()?;
     if let Some(mirror) = open(d) {
-        match lookup(&mirror, d) {
-            Ok(true) => return Ok(mirror),
-            Ok(false) => match fill(d, &mirror) {
-                Err(Unfetched::Broken(why)) => tracing::warn!(
-                    "{}: the mirror is broken ({why}): fetching it anew",
-                    d.spec.app
-                ),
-                Err(Unfetched::Failed(failure)) => return Err(failure),
-                Ok(()) => return Ok(mirror),
-            },
+        let provided = match lookup(&mirror, d) {
+            Ok(true) => confirm(d, &mirror),
+            Ok(false) => fill(d, &mirror),
+            Err(unfetched) => Err(unfetched),
+        };
+        match provided {
+            Ok(()) => return Ok(mirror),
             Err(Unfetched::Failed(failure)) => return Err(failure),
-            Err(Unfetched::Broken(_)) => {}
+            Err(Unfetched::Broken(why)) => tracing::warn!(
+                "{}: the mirror is broken ({why}): fetching it anew",
+                d.spec.app
+            ),
         }
     }
     anew(d)
@@ -57,7 +61,7 @@ pub(super) fn named(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     let fetched = |mirror: Repository| {
         tidy(d).map_err(Unfetched::Failed)?;
         let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-        run(d, &fetch, &mirror, &REFS).map(|()| mirror)
+        run(d, &fetch, &mirror, &d.spec.allow_refs.refspecs()).map(|()| mirror)
     };
     let there = open(d).map_or_else(|| empty(d), Ok)?;
     let mirror = match fetched(there) {
@@ -130,6 +134,12 @@ pub(super) fn open(d: &Deployment<'_>) -> Option<Repository> {
 
 /// The same, for looking only.
 pub(super) fn as_it_is(spec: &Spec, host: &Host) -> Option<Repository> {
+    // The file, what it is a delta of, and the delta; and one of its size that came before.
+    git_memory::allow(
+        usize::try_from(spec.max_file())
+            .unwrap_or(usize::MAX)
+            .saturating_mul(4),
+    );
     let mirror = Repository::open_bare(host.root.outside(&spec.layout().mirror())).ok()?;
     let of = mirror.config().ok()?.get_string("trueup.repo").ok()?;
     (of == spec.repo.url()).then_some(mirror)
@@ -139,6 +149,18 @@ pub(super) fn as_it_is(spec: &Spec, host: &Host) -> Option<Repository> {
 fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
     let broken = |error: git2::Error| Unfetched::Broken(error.message().to_owned());
     let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
+    let odb = mirror.odb().map_err(broken)?;
+    if let Ok((size, _)) = odb.read_header(id)
+        && size > MAX_COMMIT
+    {
+        return Err(Unfetched::Failed(
+            Failure::new(format!(
+                "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT}",
+                d.sha, d.spec.repo
+            ))
+            .hint("its message or its headers were made to do harm: make the commit anew"),
+        ));
+    }
     match mirror.find_object(id, None) {
         Ok(object) => match object.kind() {
             Some(ObjectType::Commit) => Ok(true),
@@ -185,45 +207,114 @@ fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Brings the refs as the server has them now, with the wanted commit on one of them.
 fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
     tidy(d).map_err(Unfetched::Failed)?;
     let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-    run(d, &fetch, mirror, &REFS)?;
-    if lookup(mirror, d)? && on_a_ref(mirror, d) {
+    run(d, &fetch, mirror, &d.spec.allow_refs.refspecs())?;
+    if is_allowed(d, &fetch, mirror)? {
         return Ok(());
     }
-    // On no branch or tag: after a forced push, say. Some servers hand it out by its name.
-    let by_name = format!("+{}:refs/trueup/{}", d.sha, d.sha);
-    let asked = run(d, &fetch, mirror, &[by_name.as_str()]);
-    if asked.is_ok() && lookup(mirror, d)? {
-        tracing::warn!(
-            "{}: {} is on no branch and no tag of {}; the server gave it by its name",
-            d.spec.app,
-            d.sha,
-            d.spec.repo
+    // Proven here once, and taken off its branch since. Some servers still hand it out by its name.
+    if is_proven(d).map_err(Unfetched::Failed)? {
+        let by_name = format!("+{0}:refs/trueup/{0}", d.sha);
+        if run(d, &fetch, mirror, &[by_name]).is_ok() && lookup(mirror, d)? {
+            return Ok(());
+        }
+    }
+    Err(Unfetched::Failed(not_allowed(d, mirror)))
+}
+
+/// Makes sure that a commit which the mirror holds is still on a ref that is allowed. A server that
+/// cannot be asked now is no reason to be down: then what it said last counts.
+fn confirm(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
+    if is_proven(d).map_err(Unfetched::Failed)? {
+        return Ok(());
+    }
+    tidy(d).map_err(Unfetched::Failed)?;
+    let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
+    let asked = run(d, &fetch, mirror, &d.spec.allow_refs.refspecs());
+    let silent = match asked {
+        Ok(()) => None,
+        Err(Unfetched::Failed(failure)) if !d.host.stop.is_set() => Some(failure),
+        Err(unfetched) => return Err(unfetched),
+    };
+    match (is_allowed(d, &fetch, mirror)?, silent) {
+        (true, None) => Ok(()),
+        (true, Some(failure)) => {
+            tracing::warn!(
+                "{}: {failure}; {} is on a branch or tag as of the last fetch",
+                d.spec.app,
+                d.sha
+            );
+            Ok(())
+        }
+        (false, None) => Err(Unfetched::Failed(not_allowed(d, mirror))),
+        (false, Some(failure)) => Err(Unfetched::Failed(failure)),
+    }
+}
+
+/// Whether a release of the sha was proven in service on this host.
+fn is_proven(d: &Deployment<'_>) -> Result<bool, Failure> {
+    let record = Record::load(d.host, &d.layout)?;
+    let mut entries = record.entries().iter();
+    Ok(entries.any(|entry| entry.sha == d.sha && entry.state == Standing::Good))
+}
+
+/// Whether the wanted commit is in the mirror, on a ref that is allowed.
+fn is_allowed(
+    d: &Deployment<'_>,
+    fetch: &Fetch<'_>,
+    mirror: &Repository,
+) -> Result<bool, Unfetched> {
+    let broken = |error: git2::Error| Unfetched::Broken(error.message().to_owned());
+    if !lookup(mirror, d)? {
+        return Ok(false);
+    }
+    let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
+    let held = d.spec.allow_refs.hold(mirror, id, &|| fetch.in_time());
+    held.map_err(|error| match fetch.ended() {
+        Some(failure) => Unfetched::Failed(failure),
+        None => broken(error),
+    })
+}
+
+fn not_allowed(d: &Deployment<'_>, mirror: &Repository) -> Failure {
+    let (sha, repo, allowed) = (&d.sha, &d.spec.repo, &d.spec.allow_refs);
+    if *allowed == AllowedRefs::default() {
+        return Failure::new(format!("{sha} is on no branch and no tag of {repo}")).hint(
+            "is it pushed? Only what is on a branch or tag is deployed: merge it, or push it as a branch or tag again if a forced push took it away; other refs count when `allow_refs` names them",
         );
-        return Ok(());
     }
-    Err(Unfetched::Failed(
-        Failure::new(format!(
-            "{} is on no branch and no tag of {}",
-            d.sha, d.spec.repo
-        ))
-        .hint("is it pushed? If a forced push took it away, push it as a branch or tag again"),
+    let id = Oid::from_str(sha.as_str()).ok();
+    let elsewhere = id.is_some_and(|id| {
+        let anywhere = AllowedRefs::default().hold(mirror, id, &|| true);
+        mirror.find_commit(id).is_ok() && anywhere.unwrap_or(false)
+    });
+    let where_it_is = match elsewhere {
+        true => " (it is on a branch or tag that these leave out)",
+        false => "",
+    };
+    Failure::new(format!(
+        "{sha} is on none of the refs of {repo} that `allow_refs` allows, {allowed}{where_it_is}"
     ))
+    .hint("is it pushed and merged? Publish a sha that is on one of these refs, or add its ref to `allow_refs`")
 }
 
 fn run(
     d: &Deployment<'_>,
     fetch: &Fetch<'_>,
     mirror: &Repository,
-    refs: &[&str],
+    refs: &[String],
 ) -> Result<(), Unfetched> {
     use git2::ErrorClass::{Config, Indexer, Object, Odb, Reference, Zlib};
     let before = packs(d).map_err(Unfetched::Failed)?;
     let fetched = fetch.run(mirror, refs).map_err(|error| {
         if let Some(failure) = fetch.ended() {
             return Unfetched::Failed(failure);
+        }
+        if error.class() == git2::ErrorClass::NoMemory {
+            return Unfetched::Failed(fetch.explain(&error));
         }
         // A broken transfer is of the same classes as a broken mirror: either way anew is right.
         if matches!(
@@ -237,6 +328,10 @@ fn run(
         }
     });
     settle(d, &before).map_err(Unfetched::Failed)?;
+    if fetched.is_err() {
+        // What came of a pack is of no use, and may be gigabytes.
+        tidy(d).map_err(Unfetched::Failed)?;
+    }
     fetched
 }
 
@@ -266,21 +361,4 @@ fn settle(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure
         true => Ok(()),
         false => Ok(folder.sync()?),
     }
-}
-
-/// Whether the commit can be reached from a branch or tag, as the fetch has just brought them.
-fn on_a_ref(mirror: &Repository, d: &Deployment<'_>) -> bool {
-    let walk = || -> Result<bool, git2::Error> {
-        let id = Oid::from_str(d.sha.as_str())?;
-        let mut walk = mirror.revwalk()?;
-        walk.push_glob("refs/heads/*")?;
-        walk.push_glob("refs/tags/*")?;
-        for commit in walk {
-            if commit? == id {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    walk().unwrap_or(false)
 }

@@ -16,6 +16,7 @@
 //! the trial ends with [`confirm`] or [`put_back`].
 
 mod activate;
+mod allowed_refs;
 mod assets;
 mod attempt;
 mod between;
@@ -57,6 +58,7 @@ use std::time::{Duration, Instant};
 
 use attempt::Attempt;
 
+pub use allowed_refs::AllowedRefs;
 pub use between::{Difference, How};
 pub use clean::{Cleaned, clean, tidy};
 pub use entry::{Ended, Entry, Note, Stage, Standing};

@@ -26,6 +26,7 @@ pub(super) fn commit(mirror: &Repository, name: &str, spec: &Spec) -> Result<Sha
         ["refs/heads/", "refs/tags/"]
             .iter()
             .any(|p| place.starts_with(p))
+            || spec.allow_refs.allows(place)
     };
     let mut found: Vec<git2::Oid> = places
         .iter()

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::attempt::{self, Attempt, Work};
-use super::entry::{Entry, Stage, Standing};
+use super::entry::{Entry, Note, Stage, Standing};
 use super::materialise::{Laid, Trouble};
 use super::record::Record;
 use super::{
@@ -35,6 +35,9 @@ impl Deployment<'_> {
             {
                 return Err(failure);
             }
+            if let Some(name) = &there {
+                self.check_refs(&mut record, name)?;
+            }
             if let Some(name) = whole {
                 return Ok((record, name));
             }
@@ -46,6 +49,24 @@ impl Deployment<'_> {
         }
         let name = self.make(&mut record)?;
         Ok((record, name))
+    }
+
+    /// Refuses a release that is there, and not proven yet, unless its sha was found on the refs that
+    /// `allow_refs` says today. Asks no server where that is on record.
+    pub(super) fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
+        let checked = self.spec.allow_refs.fingerprint();
+        let Some(entry) = record.find_mut(name) else {
+            return Ok(());
+        };
+        if entry.state == Standing::Good || entry.is_done(Stage::Fetch, None, Some(&checked)) {
+            return Ok(());
+        }
+        mirror::with_commit(self)?;
+        entry.put(Note {
+            definition: Some(checked),
+            ..Note::done(Stage::Fetch, self.host.clock.now())
+        });
+        record.save(self.host, &self.layout)
     }
 
     /// The folders of the layout. `releases` must be out of the app user's reach, or he could swap
@@ -131,7 +152,8 @@ impl Deployment<'_> {
     /// The stages up to a tree that is laid out and linked, hidden as yet.
     fn lay_out(&self, attempt: &mut Attempt<'_, '_>, partial: &Path) -> Result<Laid, Failure> {
         let (mut mirror, mut laid) = (None, None);
-        attempt.stage(Stage::Fetch, None, |_| {
+        let checked = self.spec.allow_refs.fingerprint();
+        attempt.stage(Stage::Fetch, Some(&checked), |_| {
             mirror = Some(mirror::with_commit(self)?);
             Ok(Work::Done)
         })?;

@@ -47,6 +47,7 @@ pub fn build_private(
     let name = match there(&record, sha) {
         None => d.make(&mut record)?,
         Some(name) => {
+            d.check_refs(&mut record, &name)?;
             let entry = record.find_mut(&name).expect("its name was taken from it");
             entry.private_until = entry.private_until.max(Some(private.until));
             if entry.state.is_whole() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::allowed_refs::AllowedRefs;
 use super::files::ReleaseFile;
 use super::health::Health;
 use super::hooks::Hooks;
@@ -17,13 +18,16 @@ use crate::ports::exec::UMASK;
 use crate::ports::root::Root;
 use crate::ports::secrets;
 use crate::problem::Problem;
-use crate::resource::{Argv, Mode, Seconds};
+use crate::resource::{Argv, Mode, Seconds, Size};
 
 /// How long a step may take when nothing else is said.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How long a fetch may take when nothing else is said.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// How large a file of a repository may be when nothing else is said, in bytes: as on most servers.
+const MAX_FILE: u64 = 100 << 20;
 
 /// How long a release may take to prove itself when nothing else is said.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,6 +60,11 @@ pub struct Spec {
     /// Which host keys are known. Not given: the user's `~/.ssh/known_hosts`, then
     /// `/etc/ssh/ssh_known_hosts`. A host that is not in it is refused.
     pub known_hosts: Option<PathBuf>,
+    /// On which refs a sha has to be, or it is refused. Patterns such as `refs/pull/*/head`, with one
+    /// `*` for any text. Branches and tags when not given. What else is named here counts besides
+    /// them; once a branch or tag is named, as in `refs/heads/release/*`, only what is named counts.
+    #[serde(default)]
+    pub allow_refs: AllowedRefs,
     /// Folders that all releases share, such as `log`: relative paths.
     #[serde(default)]
     pub linked_dirs: Vec<PathBuf>,
@@ -110,6 +119,9 @@ pub struct Spec {
     pub sha: Option<Sha>,
     /// How long a fetch may take; `10m` when not given.
     pub fetch_timeout: Option<Seconds>,
+    /// A commit with a larger file in it is refused, unless Git LFS keeps that: `100M` when not given.
+    /// Such a file is held in memory while it is written.
+    pub max_file: Option<Size>,
     #[serde(skip)]
     pub(crate) wanted: Option<Sha>,
     /// Where the wanted sha came from, for people.
@@ -274,6 +286,11 @@ impl Spec {
     pub(crate) fn fetch_timeout(&self) -> Duration {
         self.fetch_timeout
             .map_or(FETCH_TIMEOUT, |timeout| timeout.0)
+    }
+
+    /// How large a file of the repository may be, in bytes.
+    pub(crate) fn max_file(&self) -> u64 {
+        self.max_file.map_or(MAX_FILE, |size| size.0)
     }
 
     /// Takes what the manifest says; a sha of its own wins.

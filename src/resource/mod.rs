@@ -23,7 +23,7 @@ use crate::desired::Desired;
 use crate::ports::Host;
 use crate::problem::Problem;
 
-pub use crate::yaml::Seconds;
+pub use crate::yaml::{Seconds, Size};
 pub use access::{Access, AccessSeen};
 pub use any::{AnyKind, AnyResource, Registered, Seen};
 pub use change::{Change, FieldChange, Shown, Verb};

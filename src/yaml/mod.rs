@@ -10,6 +10,7 @@ mod edit;
 mod node;
 mod parse;
 mod seconds;
+mod size;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -19,6 +20,7 @@ pub use edit::{Draft, Place};
 pub use node::{Entry, Kind, Node, Style};
 pub use parse::{Limits, parse};
 pub use seconds::Seconds;
+pub use size::Size;
 
 /// An entry of the outermost map as lines of YAML, without a line break at the end.
 pub fn entry(name: &str, value: &serde_json::Value) -> String {

@@ -4,12 +4,13 @@
 use git2::{ErrorClass, ErrorCode};
 
 use super::Fetch;
-use super::line::Trouble;
+use super::line::{MAX_LIST, Trouble};
 use super::ssh::{Meant, Ssh};
 use crate::ports::exec::ExecError;
 use crate::ports::http::HttpError;
 use crate::ports::patience::GivenUp;
 use crate::release::repo::Server;
+use crate::release::tree::too_much_memory;
 
 use crate::resource::Failure;
 
@@ -75,6 +76,11 @@ impl Fetch<'_> {
             }
             Trouble::Status(status) => failure(&format!("the server answered {status}"))
                 .hint("look at the server's log, or try again later"),
+            Trouble::EndlessList => failure(&format!(
+                "its list of branches, tags and other refs is longer than {} MiB",
+                MAX_LIST >> 20
+            ))
+            .hint("is that the server you mean? If so, delete refs there that nobody needs"),
             Trouble::NoGit => {
                 failure("what answers there is no git server").hint(NO_REPOSITORY)
             }
@@ -166,6 +172,9 @@ impl Fetch<'_> {
     pub(in crate::release) fn explain(&self, error: &git2::Error) -> Failure {
         if self.d.host.clock.tick().duration_since(self.begun) >= self.d.spec.fetch_timeout() {
             return self.too_slow();
+        }
+        if error.class() == ErrorClass::NoMemory {
+            return too_much_memory();
         }
         let repo = &self.d.spec.repo;
         let said = repo.hide_in(error.message());

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use url::Url;
 
-use super::line::{Trouble, down, over_http};
+use super::line::{Trouble, count_list, down, over_http};
 use crate::ports::http::{Http, HttpError, Request, Response};
 use crate::ports::patience::Patience;
 
@@ -28,7 +28,10 @@ pub(super) fn refs(http: &Http, base: &mut String, patience: &Patience) -> Resul
     if let Some(moved) = moved(&response.url, base) {
         *base = moved;
     }
-    Ok(Body(response))
+    Ok(Body {
+        response,
+        lists: true,
+    })
 }
 
 /// The address of a repository whose refs came from `from`: on the same server, with the user name
@@ -63,17 +66,25 @@ fn trouble(error: HttpError) -> Trouble {
 }
 
 /// The body of an answer, to be read and no more.
-pub(super) struct Body(Response);
+pub(super) struct Body {
+    response: Response,
+    /// It is a list of refs.
+    lists: bool,
+}
 
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| {
+        let read = self.response.read(buffer).map_err(|error| {
             let inner = error.into_inner().and_then(|inner| inner.downcast().ok());
             match inner {
                 Some(error) => down(trouble(*error)),
                 None => down(Trouble::NoGit),
             }
-        })
+        })?;
+        match self.lists {
+            true => count_list(read),
+            false => Ok(read),
+        }
     }
 }
 
@@ -125,7 +136,10 @@ impl Read for Post {
                     expect(http.send(request, patience), "result")
                 });
                 let sent = sent.map_err(|error| io::Error::other(error.message().to_owned()))?;
-                self.answer.insert(Body(sent))
+                self.answer.insert(Body {
+                    response: sent,
+                    lists: false,
+                })
             }
         };
         answer.read(buffer)

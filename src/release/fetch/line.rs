@@ -21,6 +21,19 @@ pub(super) struct Call {
     pub way: Way,
     pub patience: Patience,
     pub trouble: Option<Trouble>,
+    /// How many bytes of the list of refs came so far.
+    listed: usize,
+}
+
+impl Call {
+    pub(super) fn new(way: Way, patience: Patience) -> Call {
+        Call {
+            way,
+            patience,
+            trouble: None,
+            listed: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -47,7 +60,12 @@ pub(super) enum Trouble {
     /// What a server answered where another status was expected.
     Status(u16),
     NoGit,
+    /// The list of refs goes on beyond [`MAX_LIST`].
+    EndlessList,
 }
+
+/// The list of all refs with which a server begins is no longer, in bytes: half a million of them.
+pub(super) const MAX_LIST: usize = 32 << 20;
 
 thread_local! {
     static CALL: RefCell<Option<Call>> = const { RefCell::new(None) };
@@ -98,6 +116,20 @@ pub(super) fn down(trouble: Trouble) -> io::Error {
     io::Error::other("the line is down")
 }
 
+/// Counts what comes of the list of refs, which libgit2 would take in without an end.
+pub(super) fn count_list(bytes: usize) -> io::Result<usize> {
+    let within = CALL.with_borrow_mut(|call| {
+        call.as_mut().is_none_or(|call| {
+            call.listed = call.listed.saturating_add(bytes);
+            call.listed <= MAX_LIST
+        })
+    });
+    match within {
+        true => Ok(bytes),
+        false => Err(down(Trouble::EndlessList)),
+    }
+}
+
 /// Talks over http with the client of the current call.
 pub(super) fn over_http<T>(
     talk: impl FnOnce(&Http, &mut String, &Patience) -> Result<T, Trouble>,
@@ -120,7 +152,10 @@ impl SmartSubtransport for Ssh {
             // One conversation for all of a fetch: libgit2 asks for it once.
             Way::Ssh(command) if service == Service::UploadPackLs => {
                 let talk = Exec.talk(command, call.patience.clone());
-                let stream = SshStream(talk.map_err(Trouble::Start)?);
+                let stream = SshStream {
+                    talk: talk.map_err(Trouble::Start)?,
+                    lists: true,
+                };
                 Ok(Box::new(stream) as Box<dyn SmartSubtransportStream>)
             }
             _ => Err(Trouble::NoGit),
@@ -132,7 +167,11 @@ impl SmartSubtransport for Ssh {
     }
 }
 
-struct SshStream(Talk);
+struct SshStream {
+    talk: Talk,
+    /// The server is still listing its refs: we asked for nothing yet.
+    lists: bool,
+}
 
 impl SshStream {
     /// What an error of reading or writing comes from.
@@ -141,19 +180,20 @@ impl SshStream {
         if let Some(why) = inner {
             return down(Trouble::GivenUp(GivenUp::clone(why)));
         }
-        let (ended, said) = self.0.end();
+        let (ended, said) = self.talk.end();
         down(Trouble::Ssh(ended, said))
     }
 }
 
 impl Read for SshStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer) {
-            Ok(0) => match self.0.end() {
+        match self.talk.read(buffer) {
+            Ok(0) => match self.talk.end() {
                 (Ended::Exited(0), _) => Ok(0),
                 (ended, said) => Err(down(Trouble::Ssh(ended, said))),
             },
             Err(error) => Err(self.broken(&error)),
+            Ok(bytes) if self.lists => count_list(bytes),
             answer => answer,
         }
     }
@@ -161,7 +201,8 @@ impl Read for SshStream {
 
 impl Write for SshStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(|error| self.broken(&error))
+        self.lists = false;
+        self.talk.write(bytes).map_err(|error| self.broken(&error))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod assets;
+mod bounds;
 mod changed;
 mod crash;
 mod disks;
@@ -12,7 +13,9 @@ mod keeping;
 mod killed;
 mod lfs;
 mod pipeline;
+mod refs;
 mod remote;
+
 mod secrets;
 mod spare;
 mod ssh;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ports::pace::Pace;
 use crate::release::materialise::Trouble;
-use crate::release::tree::{Lfs, Plan, Writer};
+use crate::release::tree::{Large, Lfs, Plan, Source, Writer};
 
 /// What may be in a folder of a repository.
 #[derive(Debug, Clone)]
@@ -125,8 +125,12 @@ impl Moving<'_> {
         let host = self.bench.host();
         let folder = host.root.open_folder(&Path::new("/").join(&self.place));
         let writer = Writer {
-            odb: &repo.odb().unwrap(),
-            lfs: &Lfs::default(),
+            source: Source {
+                odb: &repo.odb().unwrap(),
+                lfs: &Lfs::default(),
+                max_file: u64::MAX,
+            },
+            large: &Large::default(),
             uid: None,
             gid: None,
             pace: Pace::Now,

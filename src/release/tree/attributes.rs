@@ -17,6 +17,26 @@ use crate::resource::Failure;
 
 pub(super) const FILE: &[u8] = b".gitattributes";
 
+/// All of them together are no larger, in bytes: each line of them is compared with each path.
+const MAX_BYTES: usize = 256 << 10;
+
+/// Lines and paths are compared so often at most: that takes a minute.
+const MAX_COMPARISONS: usize = 1_000_000_000;
+
+const SHORTER: &str =
+    "say the same in fewer lines: a pattern such as `*.bin` is about a whole folder";
+
+fn too_much(path: &Path) -> Trouble {
+    Trouble::Other(
+        Failure::new(format!(
+            "the `.gitattributes` files of the repository come to more than {} KiB with `{}`",
+            MAX_BYTES >> 10,
+            path.display()
+        ))
+        .hint(SHORTER),
+    )
+}
+
 /// What is asked for in one lookup.
 const NAMES: [&str; 8] = [
     "export-ignore",
@@ -58,6 +78,7 @@ pub(super) struct Attributes {
     search: Search,
     outcome: Outcome,
     any: bool,
+    lines: usize,
 }
 
 impl Attributes {
@@ -77,8 +98,13 @@ impl Attributes {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by_key(|(path, _)| path.components().count());
         let any = !files.is_empty();
+        let (odb, mut left, mut lines) = (mirror.odb()?, MAX_BYTES, 0);
         for (path, id) in files {
+            left = left
+                .checked_sub(odb.read_header(*id)?.0)
+                .ok_or_else(|| too_much(path))?;
             let blob = mirror.find_blob(*id)?;
+            lines += blob.content().split(|byte| *byte == b'\n').count();
             // Macros count only at the top, as in git.
             let top = path.parent() == Some(Path::new(""));
             search
@@ -97,7 +123,22 @@ impl Attributes {
             search,
             outcome,
             any,
+            lines,
         })
+    }
+
+    /// Refuses to look up so many paths if that would take hours.
+    pub(super) fn check_effort(&self, paths: usize) -> Result<(), Trouble> {
+        match self.lines.saturating_mul(paths) <= MAX_COMPARISONS {
+            true => Ok(()),
+            false => Err(Trouble::Other(
+                Failure::new(format!(
+                    "the `.gitattributes` of the repository have {} lines, too many to be compared with {paths} paths",
+                    self.lines
+                ))
+                .hint(SHORTER),
+            )),
+        }
     }
 
     /// Whether this is left out, with everything below it.

@@ -60,22 +60,26 @@ impl Stamp {
         Ok(Stamp(said))
     }
 
-    /// A format with what it asks for filled in. What is not known stays as it is written.
-    fn fill(&self, format: &str) -> String {
-        let mut filled = String::new();
+    /// Adds a format with what it asks for filled in. What is not known stays as it is written. `None`:
+    /// it comes to more than `most` bytes.
+    fn fill(&self, format: &str, out: &mut Vec<u8>, most: usize) -> Option<()> {
         let mut rest = format;
         while let Some(at) = rest.find('%') {
-            filled.push_str(&rest[..at]);
+            out.extend_from_slice(&rest.as_bytes()[..at]);
             rest = &rest[at..];
             let known = self.0.iter().find(|(name, _)| rest[1..].starts_with(name));
             let (said, used) = match known {
                 Some((name, said)) => (said.as_str(), 1 + name.len()),
                 None => ("%", 1),
             };
-            filled.push_str(said);
+            out.extend_from_slice(said.as_bytes());
+            if out.len() > most {
+                return None;
+            }
             rest = &rest[used..];
         }
-        filled + rest
+        out.extend_from_slice(rest.as_bytes());
+        Some(())
     }
 }
 
@@ -87,37 +91,46 @@ fn date(time: Time, form: &str) -> String {
         .to_string()
 }
 
-/// What is to be in a file whose blob is this.
-pub(super) fn of<'a>(blob: &'a [u8], id: Oid, how: How, stamp: &Stamp) -> Cow<'a, [u8]> {
+/// What is to be in a file whose blob is this. `None`: it comes to more than `most` bytes, which a few
+/// marks in a file can be made to do.
+pub(super) fn of<'a>(
+    blob: &'a [u8],
+    id: Oid,
+    how: How,
+    stamp: &Stamp,
+    most: u64,
+) -> Option<Cow<'a, [u8]>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let mut content = Cow::Borrowed(blob);
-    if how.ident
-        && let Some(changed) = ident(&content, id)
-    {
-        content = Cow::Owned(changed);
+    if how.ident && find(&content, b"$Id").is_some() {
+        content = Cow::Owned(ident(&content, id, most)?);
     }
     if how.crlf != Crlf::Never
         && let Some(changed) = crlf(&content, how.crlf)
     {
         content = Cow::Owned(changed);
     }
-    if how.subst
-        && let Some(changed) = subst(&content, stamp)
-    {
-        content = Cow::Owned(changed);
+    if how.subst && find(&content, FORMAT).is_some() {
+        content = Cow::Owned(subst(&content, stamp, most)?);
     }
-    content
+    (content.len() <= most).then_some(content)
 }
+
+/// What begins a place that `export-subst` fills in.
+const FORMAT: &[u8] = b"$Format:";
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|part| part == wanted)
 }
 
 /// `$Id$`, and an `$Id: …$` that git wrote once, with the blob's name.
-fn ident(text: &[u8], id: Oid) -> Option<Vec<u8>> {
-    find(text, b"$Id")?;
+fn ident(text: &[u8], id: Oid, most: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() + 64);
     let mut rest = text;
     while let Some(dollar) = find(rest, b"$") {
+        if out.len() > most {
+            return None;
+        }
         out.extend_from_slice(&rest[..=dollar]);
         rest = &rest[dollar + 1..];
         if rest.starts_with(b"Id$") {
@@ -184,18 +197,16 @@ fn crlf(text: &[u8], when: Crlf) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn subst(text: &[u8], stamp: &Stamp) -> Option<Vec<u8>> {
-    const BEGIN: &[u8] = b"$Format:";
-    find(text, BEGIN)?;
+fn subst(text: &[u8], stamp: &Stamp, most: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = find(rest, BEGIN) {
-        let inner = &rest[at + BEGIN.len()..];
+    while let Some(at) = find(rest, FORMAT) {
+        let inner = &rest[at + FORMAT.len()..];
         let Some(end) = find(inner, b"$") else { break };
         out.extend_from_slice(&rest[..at]);
         // A format that is not UTF-8 asks for nothing that is known.
         match std::str::from_utf8(&inner[..end]) {
-            Ok(format) => out.extend_from_slice(stamp.fill(format).as_bytes()),
+            Ok(format) => stamp.fill(format, &mut out, most)?,
             Err(_) => out.extend_from_slice(&inner[..end]),
         }
         rest = &inner[end + 1..];

@@ -139,8 +139,9 @@ impl Lfs {
     }
 
     /// The size of what comes in the place of a pointer, in bytes.
-    pub(super) fn size(&self, id: Oid) -> Option<u64> {
-        self.pointers.get(&id).map(|pointer| pointer.size)
+    pub(super) fn size(&self, item: &Item) -> Option<u64> {
+        let pointer = self.pointers.get(&item.id)?;
+        item.how.lfs.then_some(pointer.size)
     }
 
     /// Makes the file that an item stands for; `None` when it stands for itself.

@@ -34,10 +34,11 @@ use git2::{ErrorClass, ErrorCode, Oid};
 pub(super) use copy::copy;
 pub(super) use lfs::Lfs;
 pub(super) use plan::Plan;
-pub(super) use space::check_plan;
+pub(super) use space::{Large, Source, check_plan};
 pub(super) use stock::{Kept, Stock, oid};
 pub(super) use write::Writer;
 
+use crate::ports::git_memory;
 use crate::ports::pace::Halt;
 use crate::ports::root::RootError;
 use crate::resource::Failure;
@@ -85,8 +86,20 @@ impl std::fmt::Display for Trouble {
     }
 }
 
+/// What libgit2's failed allocation means.
+pub(in crate::release) fn too_much_memory() -> Failure {
+    Failure::new(format!(
+        "what the repository holds needs more than the {} MiB of memory that git may take",
+        git_memory::limit() >> 20
+    ))
+    .hint("look for a very large file or folder in the repository, or for one that somebody made to do harm; `max_file` of the release raises this as well")
+}
+
 impl From<git2::Error> for Trouble {
     fn from(error: git2::Error) -> Trouble {
+        if error.class() == ErrorClass::NoMemory {
+            return Trouble::Other(too_much_memory());
+        }
         let message = error.message().to_owned();
         let of_mirror = matches!(
             error.class(),

@@ -63,7 +63,7 @@ impl Plan {
     ) -> Result<Plan, Trouble> {
         let (old, new) = (mirror.find_commit(from)?, mirror.find_commit(to)?);
         let stamp = Stamp::of(&new)?;
-        let mut difference = Difference::new(mirror, most);
+        let mut difference = Difference::new(mirror, most)?;
         difference.folder(Path::new(""), Some(old.tree_id()), Some(new.tree_id()))?;
         if difference.attributes {
             return compared(mirror, old.tree_id(), new.tree_id(), most, stamp);
@@ -93,7 +93,7 @@ impl Plan {
             });
             remove.push(path);
         }
-        let put = treated(found, &mut Attributes::read(mirror, &kept)?);
+        let put = treated(found, &mut Attributes::read(mirror, &kept)?)?;
         let notes = Notes {
             attributes: kept,
             subst: substituted(&put),
@@ -113,14 +113,14 @@ fn everything(
     tree: Oid,
     most: Option<u64>,
 ) -> Result<(Vec<Item>, Notes), Trouble> {
-    let mut all = Difference::new(mirror, most);
+    let mut all = Difference::new(mirror, most)?;
     all.folder(Path::new(""), None, Some(tree))?;
     let files = all.put.iter();
     let attributes: BTreeMap<PathBuf, Oid> = files
         .filter(|found| is_attributes(&found.path) && matches!(found.kind, Kind::File { .. }))
         .map(|found| (found.path.clone(), found.id))
         .collect();
-    let put = treated(all.put, &mut Attributes::read(mirror, &attributes)?);
+    let put = treated(all.put, &mut Attributes::read(mirror, &attributes)?)?;
     let subst = substituted(&put);
     Ok((put, Notes { attributes, subst }))
 }
@@ -170,7 +170,8 @@ fn is_attributes(path: &Path) -> bool {
 }
 
 /// What is not left out, with how its content comes about.
-fn treated(found: Vec<Found>, attributes: &mut Attributes) -> Vec<Item> {
+fn treated(found: Vec<Found>, attributes: &mut Attributes) -> Result<Vec<Item>, Trouble> {
+    attributes.check_effort(found.len())?;
     let mut folders: HashMap<PathBuf, bool> = HashMap::new();
     let mut items = Vec::with_capacity(found.len());
     for Found { path, kind, id } in found {
@@ -190,7 +191,7 @@ fn treated(found: Vec<Found>, attributes: &mut Attributes) -> Vec<Item> {
             });
         }
     }
-    items
+    Ok(items)
 }
 
 /// Whether a folder is left out, or one above it.
@@ -221,13 +222,13 @@ struct Difference<'a> {
 }
 
 impl Difference<'_> {
-    fn new(mirror: &Repository, most: Option<u64>) -> Difference<'_> {
-        Difference {
-            reader: Reader::new(mirror, most),
+    fn new(mirror: &Repository, most: Option<u64>) -> Result<Difference<'_>, Trouble> {
+        Ok(Difference {
+            reader: Reader::new(mirror, most)?,
             remove: Vec::new(),
             put: Vec::new(),
             attributes: false,
-        }
+        })
     }
 
     fn folder(&mut self, path: &Path, old: Option<Oid>, new: Option<Oid>) -> Result<(), Trouble> {

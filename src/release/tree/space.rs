@@ -1,6 +1,9 @@
 //! Whether what is to be written fits: seen before anything is.
 
-use git2::Odb;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard};
+
+use git2::{Odb, Oid};
 
 use super::lfs::Lfs;
 use super::{Item, Kind, Plan, Trouble};
@@ -14,6 +17,12 @@ const MARGIN: u64 = 16 << 20;
 
 /// The same in files.
 const MARGIN_FILES: u64 = 256;
+
+/// From this size on, in bytes, blobs are held in memory one at a time.
+const LARGE: u64 = 4 << 20;
+
+/// What the kernel takes for the target of a link, in bytes.
+const LONGEST_TARGET: u64 = 4095;
 
 /// What something takes on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,52 +42,126 @@ impl Need {
 
     /// What these take: their content as git knows it.
     pub(super) fn of(
-        odb: &Odb<'_>,
-        lfs: &Lfs,
+        source: Source<'_>,
         items: &[Item],
         block: u64,
         stop: &StopFlag,
-    ) -> Result<Need, Trouble> {
+    ) -> Result<(Need, Large), Trouble> {
         use std::sync::atomic::{AtomicU64, Ordering};
         let (bytes, files) = (AtomicU64::new(0), AtomicU64::new(0));
+        let large = Mutex::new(HashSet::new());
         let jobs: Vec<&[Item]> = items.chunks(64).collect();
         Pace::Now.each(&jobs, stop, |items| {
             let mut need = Need::default();
             for item in *items {
-                need.add(size(odb, lfs, item)?, block);
+                let size = size(source, item)?;
+                if size >= LARGE {
+                    let mut large = large.lock().unwrap_or_else(|broken| broken.into_inner());
+                    large.insert(item.id);
+                }
+                need.add(size, block);
             }
             bytes.fetch_add(need.bytes, Ordering::Relaxed);
             files.fetch_add(need.files, Ordering::Relaxed);
-            Ok::<(), git2::Error>(())
+            Ok::<(), Trouble>(())
         })?;
-        Ok(Need {
+        let need = Need {
             bytes: bytes.into_inner(),
             files: files.into_inner(),
-        })
+        };
+        let large = large.into_inner();
+        Ok((
+            need,
+            Large::of(large.unwrap_or_else(|broken| broken.into_inner())),
+        ))
     }
 }
 
-fn size(odb: &Odb<'_>, lfs: &Lfs, item: &Item) -> Result<u64, git2::Error> {
-    match item.kind {
+/// Where the content of files comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub odb: &'a Odb<'a>,
+    pub lfs: &'a Lfs,
+    /// In bytes.
+    pub max_file: u64,
+}
+
+/// The blobs that are held in memory one at a time.
+#[derive(Default)]
+pub(crate) struct Large {
+    ids: HashSet<Oid>,
+    turn: Mutex<()>,
+}
+
+impl Large {
+    fn of(ids: HashSet<Oid>) -> Large {
+        Large {
+            ids,
+            turn: Mutex::default(),
+        }
+    }
+
+    /// To be kept as long as the blob is in memory.
+    pub(super) fn turn(&self, id: Oid) -> Option<MutexGuard<'_, ()>> {
+        let lock = || {
+            self.turn
+                .lock()
+                .unwrap_or_else(|broken| broken.into_inner())
+        };
+        self.ids.contains(&id).then(lock)
+    }
+}
+
+/// The size of a file, known from its header before any of it is unpacked: a few bytes in a pack can
+/// unfold to any size.
+fn size(source: Source<'_>, item: &Item) -> Result<u64, Trouble> {
+    let Source { odb, lfs, max_file } = source;
+    let most = match item.kind {
         // A folder takes a block: there are no names without it.
-        Kind::Folder | Kind::Submodule => Ok(1),
-        Kind::File { .. } | Kind::Link => match lfs.size(item.id) {
-            Some(size) => Ok(size),
-            None => Ok(odb.read_header(item.id)?.0 as u64),
-        },
+        Kind::Folder | Kind::Submodule => return Ok(1),
+        Kind::File { .. } => max_file,
+        Kind::Link => LONGEST_TARGET,
+    };
+    if let Some(size) = lfs.size(item) {
+        return Ok(size);
+    }
+    let size = odb.read_header(item.id)?.0 as u64;
+    match item.kind {
+        _ if size <= most => Ok(size),
+        Kind::Link => Err(Trouble::Other(
+            Failure::new(format!(
+                "the link `{}` in the repository points to a path of {size} bytes: no path has more than {most}",
+                item.path.display()
+            ))
+            .hint("mend or remove it in the repository; nothing was written"),
+        )),
+        _ => Err(Trouble::Other(too_large(item, Some(size), most))),
     }
 }
 
-/// Refuses a plan whose result does not fit into the filesystem of a folder.
+pub(super) fn too_large(item: &Item, size: Option<u64>, most: u64) -> Failure {
+    let size = match size {
+        Some(size) => format!("{size} bytes"),
+        None => "more".to_owned(),
+    };
+    Failure::new(format!(
+        "the file `{}` in the repository comes to {size}, and `max_file` allows {most}",
+        item.path.display()
+    ))
+    .hint("keep large files in Git LFS (`git lfs migrate import`) or outside the repository, or raise `max_file` of the release; nothing was activated")
+}
+
+/// Refuses a plan whose result does not fit into the filesystem of a folder, or that holds a file
+/// which is too large.
 pub(crate) fn check_plan(
     plan: &Plan,
-    odb: &Odb<'_>,
-    lfs: &Lfs,
+    source: Source<'_>,
     folder: &Folder,
     stop: &StopFlag,
-) -> Result<(), Trouble> {
-    let need = Need::of(odb, lfs, &plan.put, folder.room()?.block, stop)?;
-    Ok(check(need, folder, "the files of this commit")?)
+) -> Result<Large, Trouble> {
+    let (need, large) = Need::of(source, &plan.put, folder.room()?.block, stop)?;
+    check(need, folder, "the files of this commit")?;
+    Ok(large)
 }
 
 /// Refuses what does not fit into the filesystem of a folder.

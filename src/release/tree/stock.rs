@@ -16,7 +16,7 @@ use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Notes;
-use super::{FORM, Lfs, Plan, Trouble, Writer, copy, space};
+use super::{FORM, Lfs, Plan, Source, Trouble, Writer, copy, space};
 use crate::desired::Sha;
 use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, FileKind, Folder};
@@ -319,10 +319,15 @@ impl<'a> Stock<'a> {
         let tree = self.unfinished(home)?;
         let odb = mirror.odb()?;
         let lfs = Lfs::ready(self.d, mirror, &plan.put)?;
-        space::check_plan(plan, &odb, &lfs, home, &self.d.host.stop)?;
-        let writer = Writer {
+        let source = Source {
             odb: &odb,
             lfs: &lfs,
+            max_file: self.d.spec.max_file(),
+        };
+        let large = space::check_plan(plan, source, home, &self.d.host.stop)?;
+        let writer = Writer {
+            source,
+            large: &large,
             uid: self.d.owner.uid,
             gid: self.d.owner.gid,
             pace: Pace::Idle,

@@ -25,6 +25,12 @@ const LONGEST_PATH: usize = 3500;
 /// any memory or disk holds.
 const MOST: u64 = 1_000_000;
 
+/// And so many bytes all of their paths together.
+const MOST_BYTES: usize = 128 << 20;
+
+/// An entry takes no more bytes of its tree: mode, name and id.
+const LONGEST_ENTRY: u64 = 8 + LONGEST_NAME as u64 + 20;
+
 /// One entry of one tree.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -37,16 +43,21 @@ pub(super) struct Entry {
 /// Reads trees, and counts what it read.
 pub(super) struct Reader<'a> {
     mirror: &'a Repository,
+    odb: git2::Odb<'a>,
     left: u64,
+    /// How many bytes of paths.
+    left_bytes: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Gives up when the trees hold more than `most` entries.
-    pub(super) fn new(mirror: &'a Repository, most: Option<u64>) -> Reader<'a> {
-        Reader {
+    pub(super) fn new(mirror: &'a Repository, most: Option<u64>) -> Result<Reader<'a>, Trouble> {
+        Ok(Reader {
             mirror,
+            odb: mirror.odb()?,
             left: most.map_or(MOST, |most| most.min(MOST)),
-        }
+            left_bytes: MOST_BYTES,
+        })
     }
 
     /// What is in the tree at this path, by name.
@@ -57,10 +68,21 @@ impl<'a> Reader<'a> {
                 &format!("it is more than {DEEPEST} folders deep"),
             ));
         }
+        // Before it is unpacked: an entry takes more than its name.
+        if self.odb.read_header(id)?.0 as u64 > self.left.saturating_mul(LONGEST_ENTRY) {
+            return Err(too_many());
+        }
         let tree = self.mirror.find_tree(id)?;
         self.left = self
             .left
             .checked_sub(tree.len() as u64)
+            .ok_or_else(too_many)?;
+        let bytes = tree
+            .iter()
+            .map(|entry| path.as_os_str().len() + entry.name_bytes().len());
+        self.left_bytes = self
+            .left_bytes
+            .checked_sub(bytes.sum())
             .ok_or_else(too_many)?;
         let mut entries = Vec::with_capacity(tree.len());
         for entry in tree.iter() {

@@ -9,10 +9,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use git2::Odb;
-
 use super::content::{self, Stamp};
-use super::lfs::Lfs;
+use super::space::{Large, Source, too_large};
 use super::{Item, Kind, Plan, Trouble};
 use crate::ports::exec::StopFlag;
 use crate::ports::pace::Pace;
@@ -27,8 +25,8 @@ const FEW: usize = 64;
 
 /// How trees are written.
 pub(crate) struct Writer<'a> {
-    pub odb: &'a Odb<'a>,
-    pub lfs: &'a Lfs,
+    pub source: Source<'a>,
+    pub large: &'a Large,
     /// Who owns what is made.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
@@ -110,7 +108,7 @@ impl Writer<'_> {
             Kind::Folder | Kind::Submodule => folder.make_folder(name, &self.attrs(true))?,
             Kind::Link => {
                 use std::os::unix::ffi::OsStrExt;
-                let target = self.odb.read(item.id).map_err(explain)?;
+                let target = self.source.odb.read(item.id).map_err(explain)?;
                 let target = OsStr::from_bytes(target.data());
                 folder
                     .make_link(name, target, &self.attrs(true))
@@ -126,11 +124,14 @@ impl Writer<'_> {
                     })?;
             }
             Kind::File { runs } => {
-                if let Some(file) = self.lfs.put(item, folder, name, &self.attrs(runs))? {
+                let Source { odb, lfs, max_file } = self.source;
+                if let Some(file) = lfs.put(item, folder, name, &self.attrs(runs))? {
                     return Ok(Some(file));
                 }
-                let blob = self.odb.read(item.id).map_err(explain)?;
-                let body = content::of(blob.data(), item.id, item.how, stamp);
+                let _turn = self.large.turn(item.id);
+                let blob = odb.read(item.id).map_err(explain)?;
+                let body = content::of(blob.data(), item.id, item.how, stamp, max_file)
+                    .ok_or_else(|| Trouble::Other(too_large(item, None, max_file)))?;
                 return Ok(Some(folder.make_file(name, &body, &self.attrs(runs))?));
             }
         }

@@ -1,0 +1,140 @@
+//! How much memory libgit2 may take, whatever a git server sends.
+//!
+//! An advertisement, a pack or a delta says in a few bytes how large something is to become. Instead
+//! of a bound for each of these, libgit2 gets its memory from here: what would exceed the budget fails
+//! like any other allocation, and libgit2 ends with an error.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+use nix::libc;
+use nix::unistd::{SysconfVar, sysconf};
+
+/// At most this, and at least so much: half of the host's memory where that lies between. In bytes.
+const MOST: usize = 1 << 30;
+const LEAST: usize = 512 << 20;
+
+static LIMIT: AtomicUsize = AtomicUsize::new(MOST);
+/// Below nothing at times: what was taken before the budget began was never counted.
+static TAKEN: AtomicIsize = AtomicIsize::new(0);
+
+/// As `git_allocator` of libgit2's `sys/alloc.h`.
+#[repr(C)]
+struct Allocator {
+    malloc: extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
+    realloc: extern "C" fn(*mut c_void, usize, *const c_char, c_int) -> *mut c_void,
+    free: extern "C" fn(*mut c_void),
+}
+
+/// Bounds libgit2 from now on. It has to be called before libgit2 is used for the first time.
+pub fn bound() -> Result<(), String> {
+    static DONE: OnceLock<c_int> = OnceLock::new();
+    let answer = DONE.get_or_init(|| {
+        LIMIT.store(share_of_host(), Ordering::Relaxed);
+        let ours = Allocator {
+            malloc,
+            realloc,
+            free,
+        };
+        libgit2_sys::init();
+        // SAFETY: libgit2 copies the three pointers, to functions that live as long as the process. They
+        // take memory from where its own take it, so each may give back what the others took.
+        unsafe {
+            libgit2_sys::git_libgit2_opts(
+                libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int,
+                std::ptr::from_ref(&ours),
+            )
+        }
+    });
+    match answer {
+        0 => Ok(()),
+        code => Err(format!("its memory cannot be bounded ({code})")),
+    }
+}
+
+/// Allows at least so many bytes: for somebody who asked for large files.
+pub fn allow(bytes: usize) {
+    LIMIT.fetch_max(bytes, Ordering::Relaxed);
+}
+
+/// How many bytes it may take.
+pub fn limit() -> usize {
+    LIMIT.load(Ordering::Relaxed)
+}
+
+fn share_of_host() -> usize {
+    let ask = |what| {
+        let answer = sysconf(what).ok().flatten();
+        answer.and_then(|number| usize::try_from(number).ok())
+    };
+    let all = ask(SysconfVar::_PHYS_PAGES).zip(ask(SysconfVar::PAGE_SIZE));
+    let half = all.map_or(MOST, |(pages, size)| pages.saturating_mul(size) / 2);
+    half.clamp(LEAST, MOST)
+}
+
+/// Whether so many bytes more are within the budget.
+fn fits(more: usize) -> bool {
+    let taken = usize::try_from(TAKEN.load(Ordering::Relaxed)).unwrap_or(0);
+    taken.saturating_add(more) <= limit()
+}
+
+/// What an allocation really takes; 0 for none.
+fn size(block: *mut c_void) -> isize {
+    // SAFETY: it is null or came from `malloc` or `realloc`.
+    let bytes = unsafe { libc::malloc_usable_size(block) };
+    // No allocation is larger than this.
+    isize::try_from(bytes).unwrap_or(isize::MAX)
+}
+
+extern "C" fn malloc(bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
+    if !fits(bytes) {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: it takes any size.
+    let block = unsafe { libc::malloc(bytes) };
+    TAKEN.fetch_add(size(block), Ordering::Relaxed);
+    block
+}
+
+extern "C" fn realloc(old: *mut c_void, bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
+    let before = size(old);
+    // While it moves, both are there.
+    if bytes > before.unsigned_abs() && !fits(bytes) {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: `old` is null or came from here.
+    let block = unsafe { libc::realloc(old, bytes) };
+    if !block.is_null() {
+        TAKEN.fetch_add(size(block) - before, Ordering::Relaxed);
+    }
+    block
+}
+
+extern "C" fn free(block: *mut c_void) {
+    TAKEN.fetch_sub(size(block), Ordering::Relaxed);
+    // SAFETY: it is null or came from here.
+    unsafe { libc::free(block) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_does_not_fit_is_an_error_of_libgit2() {
+        bound().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let repo = git2::Repository::init_bare(folder.path()).unwrap();
+        // A blob that says in its header to be of sixteen terabytes: a loose one.
+        let id = "4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e";
+        let path = folder.path().join("objects/4f");
+        std::fs::create_dir_all(&path).unwrap();
+        let mut loose = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut loose, b"blob 17592186044416\0x").unwrap();
+        std::fs::write(path.join(&id[2..]), loose.finish().unwrap()).unwrap();
+        let odb = repo.odb().unwrap();
+        let error = odb.read(git2::Oid::from_str(id).unwrap()).err().unwrap();
+        assert_eq!(error.class(), git2::ErrorClass::NoMemory, "{error}");
+    }
+}

@@ -1,0 +1,225 @@
+//! Which refs of a repository make a commit one that may run here.
+//!
+//! Whoever can open a pull request can put a commit into the repository, and most servers hand it out
+//! by its sha. So a sha alone proves nothing: it has to be on a ref that only maintainers can move.
+
+use std::fmt;
+
+use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
+use serde::de::{self, Deserialize, Deserializer};
+
+use crate::digest::digest;
+
+const BRANCHES: &str = "refs/heads/*";
+const TAGS: &str = "refs/tags/*";
+
+/// So many commits are walked between two looks at the clock.
+const LOOK_EVERY: usize = 1000;
+
+/// Patterns of refs: branches and tags, and what `allow_refs` of a release adds to them or takes in
+/// their place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "Vec<String>"))]
+pub struct AllowedRefs(Vec<Pattern>);
+
+/// A ref, or all that begin and end like this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern(String);
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Pattern, String> {
+        let bad = |why: &str| {
+            Err(format!(
+                "`{text}` is no pattern of refs: {why} | expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`"
+            ))
+        };
+        let Some((namespace, rest)) = text
+            .strip_prefix("refs/")
+            .and_then(|rest| rest.split_once('/'))
+        else {
+            return bad("it does not begin with `refs/` and a folder");
+        };
+        if namespace.is_empty() || namespace.contains('*') || rest.is_empty() {
+            return bad("it would be about more than one kind of refs");
+        }
+        if rest.matches('*').count() > 1 {
+            return bad("it has more than one `*`");
+        }
+        if !git2::Reference::is_valid_name(&text.replacen('*', "x", 1)) {
+            return bad("git has no ref of such a name");
+        }
+        Ok(Pattern(text.to_owned()))
+    }
+
+    /// As in a refspec: `*` is any text, slashes too.
+    fn matches(&self, name: &str) -> bool {
+        match self.0.split_once('*') {
+            None => self.0 == name,
+            Some((begin, end)) => name
+                .strip_prefix(begin)
+                .and_then(|rest| rest.strip_suffix(end))
+                .is_some_and(|star| !star.is_empty()),
+        }
+    }
+
+    fn names_branches_or_tags(&self) -> bool {
+        self.0.starts_with("refs/heads/") || self.0.starts_with("refs/tags/")
+    }
+}
+
+impl Default for AllowedRefs {
+    /// All branches and tags.
+    fn default() -> AllowedRefs {
+        AllowedRefs([BRANCHES, TAGS].map(|text| Pattern(text.to_owned())).into())
+    }
+}
+
+impl AllowedRefs {
+    /// Patterns that name branches or tags are instead of all branches and tags; others are besides.
+    fn parse(texts: &[String]) -> Result<AllowedRefs, String> {
+        let patterns = texts.iter().map(|text| Pattern::parse(text));
+        let mut patterns: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
+        if !patterns.iter().any(Pattern::names_branches_or_tags) {
+            let AllowedRefs(mut all) = AllowedRefs::default();
+            all.append(&mut patterns);
+            patterns = all;
+        }
+        Ok(AllowedRefs(patterns))
+    }
+
+    /// What is fetched: branches and tags in any case, for an error can then say where a commit is.
+    pub(super) fn refspecs(&self) -> Vec<String> {
+        let others = self.0.iter().filter(|p| !p.names_branches_or_tags());
+        let others = others.map(|pattern| pattern.0.as_str());
+        let all = [BRANCHES, TAGS].into_iter().chain(others);
+        all.map(|pattern| format!("+{pattern}:{pattern}")).collect()
+    }
+
+    /// Whether a ref is among those that are fetched.
+    pub(super) fn fetches(&self, name: &str) -> bool {
+        name.starts_with("refs/heads/") || name.starts_with("refs/tags/") || self.allows(name)
+    }
+
+    pub(super) fn allows(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Tells releases apart that were checked by other patterns.
+    pub(super) fn fingerprint(&self) -> String {
+        format!("refs:{}", &digest(self.to_string().as_bytes())[..16])
+    }
+
+    /// Whether a commit is on one of these refs, as the mirror has them. Ends early with an error once
+    /// `go_on` says no.
+    pub(super) fn hold(
+        &self,
+        mirror: &Repository,
+        commit: Oid,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<bool, git2::Error> {
+        let mut walk = mirror.revwalk()?;
+        // The wanted commit is mostly a young one.
+        walk.set_sorting(Sort::TIME)?;
+        for reference in mirror.references()? {
+            let reference = reference?;
+            if !reference.name().is_ok_and(|name| self.allows(name)) {
+                continue;
+            }
+            // A tag may be one of anything.
+            if let Some(tip) = commit_of(&reference)? {
+                if tip == commit {
+                    return Ok(true);
+                }
+                walk.push(tip)?;
+            }
+        }
+        for (count, ancestor) in walk.enumerate() {
+            if ancestor? == commit {
+                return Ok(true);
+            }
+            if count % LOOK_EVERY == 0 && !go_on() {
+                return Err(git2::Error::from_str("the search was ended"));
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn commit_of(reference: &git2::Reference<'_>) -> Result<Option<Oid>, git2::Error> {
+    match reference.peel(ObjectType::Commit) {
+        Ok(commit) => Ok(Some(commit.id())),
+        Err(error) if matches!(error.code(), ErrorCode::Peel | ErrorCode::InvalidSpec) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl fmt::Display for AllowedRefs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<&str> = self.0.iter().map(|pattern| pattern.0.as_str()).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+impl<'de> Deserialize<'de> for AllowedRefs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AllowedRefs, D::Error> {
+        let texts = Vec::deserialize(deserializer)?;
+        AllowedRefs::parse(&texts).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(texts: &[&str]) -> AllowedRefs {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        AllowedRefs::parse(&texts).unwrap()
+    }
+
+    #[test]
+    fn other_refs_are_added_and_named_branches_replace_all_of_them() {
+        let cases = [
+            (&[][..], "refs/heads/a/b", true),
+            (&[], "refs/tags/v1", true),
+            (&[], "refs/pull/7/head", false),
+            (&["refs/pull/*/head"], "refs/pull/7/head", true),
+            (&["refs/pull/*/head"], "refs/pull/7/merge", false),
+            (&["refs/pull/*/head"], "refs/heads/master", true),
+            (&["refs/heads/release/*"], "refs/heads/release/7", true),
+            (&["refs/heads/release/*"], "refs/heads/topic", false),
+            (&["refs/heads/release/*"], "refs/tags/v1", false),
+            (&["refs/heads/main"], "refs/heads/main", true),
+            (&["refs/heads/main"], "refs/heads/main2", false),
+            (&["refs/heads/r*"], "refs/heads/r", false),
+        ];
+        for (patterns, name, expected) in cases {
+            assert_eq!(
+                allowed(patterns).allows(name),
+                expected,
+                "{patterns:?} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_would_let_in_everything_is_refused() {
+        for text in [
+            "",
+            "*",
+            "refs/*",
+            "refs/**/x",
+            "heads/main",
+            "main",
+            "refs/p*/x",
+            "refs/pull/*/*",
+            "refs/heads/",
+            "refs/heads/a..b",
+            "refs/heads/[ab]",
+            "+refs/pull/*:refs/heads/*",
+        ] {
+            let error = Pattern::parse(text).unwrap_err();
+            assert!(error.contains("refs/pull/*/head"), "{text}: {error}");
+        }
+    }
+}

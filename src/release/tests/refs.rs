@@ -1,0 +1,161 @@
+//! Only what is on a branch or tag of the repository, or on a ref that somebody allowed, is run.
+
+use super::*;
+
+/// A commit that is on this ref and no other, as a pull request from a fork brings it.
+fn commit_on(bench: &Bench, reference: Option<&str>) -> Sha {
+    let blob = bench.repo.blob(b"proposed").unwrap();
+    let mut tree = bench.repo.treebuilder(None).unwrap();
+    tree.insert("a", blob, 0o100_644).unwrap();
+    let sha = bench.commit_tree(tree.write().unwrap(), None);
+    if let Some(reference) = reference {
+        point(bench, reference, &sha);
+    }
+    sha
+}
+
+fn point(bench: &Bench, reference: &str, sha: &Sha) {
+    let id = Oid::from_str(sha.as_str()).unwrap();
+    bench.repo.reference(reference, id, true, "t").unwrap();
+}
+
+fn refused(spec: &Spec, bench: &Bench) -> Failure {
+    let failure = pass(spec, &bench.host()).unwrap_err();
+    assert!(failure.hint.is_some(), "{failure}");
+    failure
+}
+
+const PULL: &str = "refs/pull/7/head";
+
+#[test]
+fn a_sha_on_no_branch_and_no_tag_is_never_run() {
+    let bench = Bench::new();
+    let reviewed = bench.commit(&[("a", "1")]);
+    let proposed = commit_on(&bench, Some(PULL));
+    done(&bench.spec(&reviewed, ""), &bench.host());
+    // As big servers do: they hand out any commit by its sha.
+    let mut config = bench.repo.config().unwrap();
+    config
+        .set_bool("uploadpack.allowAnySHA1InWant", true)
+        .unwrap();
+    for _ in 0..2 {
+        let failure = refused(&bench.spec(&proposed, ""), &bench);
+        assert_eq!(
+            failure.message,
+            format!(
+                "{proposed} is on no branch and no tag of {}",
+                bench.repo.path().display()
+            )
+        );
+        assert_eq!(bench.read("current/a"), "1");
+        assert_eq!(bench.releases().len(), 1);
+    }
+    // Once it is merged, it is like any other.
+    point(&bench, "refs/heads/master", &proposed);
+    done(&bench.spec(&proposed, ""), &bench.host());
+}
+
+#[test]
+fn a_sha_that_the_mirror_holds_is_asked_for_again() {
+    let bench = Bench::new();
+    let first = bench.commit(&[("a", "1")]);
+    let taken_back = commit_on(&bench, Some("refs/heads/topic"));
+    done(&bench.spec(&first, ""), &bench.host());
+    bench
+        .repo
+        .find_reference("refs/heads/topic")
+        .unwrap()
+        .delete()
+        .unwrap();
+    let failure = refused(&bench.spec(&taken_back, ""), &bench);
+    assert!(
+        failure.message.contains("on no branch and no tag"),
+        "{failure}"
+    );
+    assert_eq!(bench.read("current/a"), "1");
+}
+
+#[test]
+fn allowed_refs_are_deployed_and_restrict_when_they_name_branches() {
+    let bench = Bench::new();
+    let main = bench.commit(&[("a", "1")]);
+    let proposed = commit_on(&bench, Some(PULL));
+    let pulls = "allow_refs: [\"refs/pull/*/head\"]\n";
+    done(&bench.spec(&proposed, pulls), &bench.host());
+    done(&bench.spec(&main, pulls), &bench.host());
+    let next = bench.commit(&[("a", "2")]);
+    let only = "allow_refs: [\"refs/heads/release/*\"]\n";
+    let failure = refused(&bench.spec(&next, only), &bench);
+    assert!(
+        failure.message.contains("refs/heads/release/*")
+            && failure
+                .message
+                .contains("on a branch or tag that these leave out"),
+        "{failure}"
+    );
+    point(&bench, "refs/heads/release/7", &next);
+    done(&bench.spec(&next, only), &bench.host());
+}
+
+#[test]
+fn a_proven_release_can_be_gone_back_to_after_a_forced_push() {
+    let bench = Bench::new();
+    let first = bench.commit(&[("a", "1")]);
+    let proven = bench.commit(&[("a", "2")]);
+    done(&bench.spec(&proven, ""), &bench.host());
+    done(&bench.spec(&first, ""), &bench.host());
+    point(&bench, "refs/heads/master", &first);
+    done(&bench.spec(&proven, ""), &bench.host());
+    assert_eq!(bench.read("current/a"), "2");
+    // Also as a new release of it.
+    let mut fresh = bench.spec(&proven, "");
+    fresh.take_up = TakeUp::Fresh;
+    build_ahead(&fresh, &proven, &bench.host()).unwrap();
+}
+
+#[test]
+fn what_was_built_for_other_refs_is_checked_before_it_is_activated() {
+    let bench = Bench::new();
+    let first = bench.commit(&[("a", "1")]);
+    done(&bench.spec(&first, ""), &bench.host());
+    let proposed = commit_on(&bench, Some(PULL));
+    let pulls = "allow_refs: [\"refs/pull/*/head\"]\n";
+    build_ahead(&bench.spec(&proposed, pulls), &proposed, &bench.host()).unwrap();
+    let failure = refused(&bench.spec(&proposed, ""), &bench);
+    assert!(
+        failure.message.contains("on no branch and no tag"),
+        "{failure}"
+    );
+    assert_eq!(bench.read("current/a"), "1");
+    done(&bench.spec(&proposed, pulls), &bench.host());
+}
+
+#[test]
+fn building_ahead_and_private_builds_are_refused_alike() {
+    let bench = Bench::new();
+    let first = bench.commit(&[("a", "1")]);
+    let proposed = commit_on(&bench, Some(PULL));
+    let (spec, host) = (bench.spec(&first, ""), bench.host());
+    let private = Private {
+        until: host.clock.now(),
+        by: None,
+        reference: None,
+    };
+    for failure in [
+        build_ahead(&spec, &proposed, &host).unwrap_err(),
+        build_private(&spec, &proposed, &host, private).unwrap_err(),
+    ] {
+        assert!(
+            failure.message.contains("on no branch and no tag"),
+            "{failure}"
+        );
+    }
+    let failure = resolve(&spec, &host, "pull/7/head").unwrap_err();
+    assert!(
+        failure.message.contains("no branch and no tag"),
+        "{failure}"
+    );
+    let pulls = bench.spec(&first, "allow_refs: [\"refs/pull/*/head\"]\n");
+    assert_eq!(resolve(&pulls, &host, "pull/7/head").unwrap(), proposed);
+    assert_eq!(bench.releases(), [""; 0]);
+}
