@@ -33,6 +33,9 @@ use super::runtime::block_on;
 /// How long a connection may take, the name's lookup and TLS included.
 const CONNECT: Duration = Duration::from_secs(20);
 
+/// What another server than the one asked may see of the headers.
+const HARMLESS: [&str; 4] = ["accept", "content-type", "pragma", "user-agent"];
+
 /// How many times in a row a server may send us elsewhere.
 const REDIRECTS: usize = 10;
 
@@ -132,11 +135,11 @@ impl Http {
         let first = parse(request.url)?;
         let mut url = first.clone();
         for _ in 0..=REDIRECTS {
-            // A name and password are for the server to which they were given.
-            let auth = (url.origin() == first.origin())
-                .then(|| authorization(&first))
-                .flatten();
-            let response = self.once(&request, &url, auth.as_deref(), patience)?;
+            // A name and password are for the server to which they were given, and so is every header that
+            // may be one.
+            let same = url.origin() == first.origin();
+            let auth = same.then(|| authorization(&first)).flatten();
+            let response = self.once(&request, &url, same, auth.as_deref(), patience)?;
             let there = match response.header("location") {
                 Some(there)
                     if request.follow && matches!(response.status, 301..=303 | 307 | 308) =>
@@ -160,6 +163,7 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &Url,
+        same: bool,
         auth: Option<&str>,
         patience: &Patience,
     ) -> Result<Response, HttpError> {
@@ -177,7 +181,9 @@ impl Http {
         http.set_method(method).map_err(|_| unusable())?;
         http.set_uri(shown.as_str()).map_err(|_| unusable())?;
         let auth = auth.map(|auth| ("authorization", auth));
-        for (name, value) in request.headers.iter().copied().chain(auth) {
+        let said = request.headers.iter().copied();
+        let said = said.filter(|(name, _)| same || HARMLESS.contains(name));
+        for (name, value) in said.chain(auth) {
             let set = http
                 .headers_mut()
                 .try_insert(name.to_owned(), value.to_owned());

@@ -3,6 +3,7 @@
 
 mod explain;
 mod https;
+mod lfs;
 mod line;
 mod nearby;
 mod ssh;
@@ -15,6 +16,7 @@ use git2::{
     RemoteHead, RemoteUpdateFlags, Repository,
 };
 
+pub(super) use self::lfs::Object;
 use self::line::{Call, Way};
 use self::ssh::Ssh;
 use super::Deployment;

@@ -60,6 +60,9 @@ pub struct Spec {
     /// Which host keys are known. Not given: the user's `~/.ssh/known_hosts`, then
     /// `/etc/ssh/ssh_known_hosts`. A host that is not in it is refused.
     pub known_hosts: Option<PathBuf>,
+    /// Where the files of Git LFS are, if not beside `repo`: an `http(s)://` address of an LFS server, with
+    /// a user name and password where it asks for them. `.lfsconfig` of a commit does not count.
+    pub lfs_url: Option<Repo>,
     /// On which refs a sha has to be, or it is refused. Patterns such as `refs/pull/*/head`, with one
     /// `*` for any text. Branches and tags when not given. What else is named here counts besides
     /// them; once a branch or tag is named, as in `refs/heads/release/*`, only what is named counts.
@@ -364,6 +367,11 @@ impl Spec {
             return Err(Problem::new(format!("`{umask}` is no umask for a build"))
                 .field("umask")
                 .hint("expected what the group and others do not get, \"000\" to \"077\": \"022\" is usual, \"002\" for a group that shares files"));
+        }
+        if self.lfs_url.as_ref().is_some_and(|url| url.ssh().is_some()) {
+            return Err(Problem::new("expected an address with `https://` or `http://`")
+                .field("lfs_url")
+                .hint("for ssh leave it away: the server of `repo` is asked where its LFS is"));
         }
         self.hooks.validate()?;
         unchanged::validate(self)?;

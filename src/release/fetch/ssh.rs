@@ -99,6 +99,22 @@ impl Ssh {
 
     /// The command that serves the repository of `server`.
     pub(super) fn fetch(&self, server: &Server) -> Command {
+        self.known_server(server, &format!("git-upload-pack {}", quoted(&server.path)))
+    }
+
+    /// The command that says where its files of LFS are, and gives us leave to fetch them.
+    pub(super) fn lfs(&self, server: &Server) -> Command {
+        // git-lfs puts no quotes around it, and not every server takes them away.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-~".contains(c);
+        let path = match server.path.chars().all(plain) {
+            true => server.path.clone(),
+            false => quoted(&server.path),
+        };
+        self.known_server(server, &format!("git-lfs-authenticate {path} download"))
+    }
+
+    /// Runs something on a server that shows a known key, with our own.
+    fn known_server(&self, server: &Server, remote: &str) -> Command {
         let known = self.known.iter().filter_map(|(_, copy)| copy.as_ref());
         let known: Vec<String> = known.map(shown).collect();
         let mut options = vec![
@@ -113,8 +129,7 @@ impl Ssh {
         if let Some(key) = &self.key {
             options[2] = format!("IdentityFile={}", shown(key));
         }
-        let remote = format!("git-upload-pack {}", quoted(&server.path));
-        self.command(server, &options, &remote)
+        self.command(server, &options, remote)
     }
 
     /// The line of `known_hosts` for the key that the server shows, as `ssh` itself writes it. Tells

@@ -125,3 +125,183 @@ fn a_broken_copy_in_the_mirror_is_not_deployed() {
     done(&bench.spec(&two, ""), &bench.host());
     assert_eq!(bench.read("current/a.bin"), "right");
 }
+
+/// An LFS server at `/lfs`, which asks for ana's password and sends to `elsewhere` for the files; it keeps
+/// what it was asked.
+mod server {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    pub(super) struct Server {
+        pub port: u16,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Server {
+        pub(super) fn new(
+            answer: impl Fn(&str, &str) -> (String, Vec<u8>) + Send + 'static,
+        ) -> Server {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let kept = asked.clone();
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let mut stream = stream.unwrap();
+                    let mut reader = BufReader::new(stream.try_clone().unwrap());
+                    let mut head = String::new();
+                    while reader.read_line(&mut head).unwrap_or(0) > 2 {}
+                    let head = head.to_lowercase();
+                    let length = head.split("content-length: ").nth(1);
+                    let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok());
+                    let mut body = vec![0; length.unwrap_or(0)];
+                    reader.read_exact(&mut body).unwrap();
+                    kept.lock().unwrap().push(head.clone());
+                    let (status, answer) = answer(&head, &String::from_utf8_lossy(&body));
+                    let head = format!(
+                        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                        answer.len()
+                    );
+                    let _ = stream.write_all(&[head.as_bytes(), &answer].concat());
+                }
+            });
+            Server { port, asked }
+        }
+
+        pub(super) fn asked(&self) -> Vec<String> {
+            std::mem::take(&mut self.asked.lock().unwrap())
+        }
+    }
+}
+use server::Server;
+
+/// The only pointer in what was asked for.
+fn wanted(body: &str) -> String {
+    let digest = body.split("\"oid\":\"").nth(1).unwrap();
+    digest[..64].to_owned()
+}
+
+fn offer(digest: &str, href: &str) -> (String, Vec<u8>) {
+    let answer = format!(
+        "{{\"objects\":[{{\"oid\":\"{digest}\",\"size\":1,\"actions\":{{\"download\":{{\"href\":\"{href}\",\"header\":{{\"X-Token\":\"hush\"}}}}}}}}]}}"
+    );
+    ("200 OK".into(), answer.into_bytes())
+}
+
+/// A commit with one file of LFS, by hand: no git-lfs is needed.
+fn pointer_to(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(content.as_bytes());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {}\n",
+        content.len()
+    );
+    let mut files = vec![
+        (".gitattributes", "*.bin filter=lfs\n"),
+        ("a.bin", pointer.as_str()),
+    ];
+    files.extend(more);
+    bench.commit(&files)
+}
+
+#[test]
+fn a_password_of_lfs_is_sent_to_its_own_server_alone() {
+    let bench = Bench::new();
+    let files = Server::new(|_, _| ("200 OK".into(), b"content".to_vec()));
+    let port = files.port;
+    let api = Server::new(move |head, body| match head.starts_with("post") {
+        true => offer(&wanted(body), &"HERE/file".replace("HERE", &format!("http://{}", host(head)))),
+        false => (
+            format!("302 Found\r\nLocation: http://127.0.0.1:{port}/there"),
+            Vec::new(),
+        ),
+    });
+    let sha = pointer_to(&bench, "content", &[]);
+    let url = format!("lfs_url: http://ana:geheim@127.0.0.1:{}/lfs\n", api.port);
+    done(&bench.spec(&sha, &url), &bench.host());
+    assert_eq!(bench.read("current/a.bin"), "content");
+    // printf ana:geheim | base64
+    let password = "authorization: basic yw5hom";
+    let asked = api.asked();
+    assert!(asked[0].starts_with("post /lfs/objects/batch"), "{asked:?}");
+    assert!(asked.iter().all(|head| head.contains(password)), "{asked:?}");
+    let elsewhere = files.asked().join("");
+    assert!(elsewhere.contains("get /there"), "{elsewhere}");
+    for secret in ["authorization", "x-token"] {
+        assert!(!elsewhere.contains(secret), "{elsewhere}");
+    }
+}
+
+fn host(head: &str) -> String {
+    let host = head.split("host: ").nth(1).unwrap();
+    host.lines().next().unwrap().trim().to_owned()
+}
+
+#[test]
+fn lfsconfig_of_a_commit_steers_nothing() {
+    let bench = Bench::new();
+    let asked = Server::new(|_, _| ("200 OK".into(), b"secret".to_vec()));
+    let theirs = bench.dir.path().join("theirs");
+    let config = format!(
+        "[lfs]\n\turl = http://127.0.0.1:{}/lfs\n\tstandalonetransferagent = run\n[lfs \"customtransfer.run\"]\n\tpath = touch\n\targs = {}\n",
+        asked.port,
+        theirs.display()
+    );
+    let sha = pointer_to(&bench, "secret", &[(".lfsconfig", &config)]);
+    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(failure.message.starts_with("a.bin: cannot fetch from the Git LFS of"), "{failure}");
+    assert!(failure.hint.as_ref().unwrap().contains("lfs_url"), "{failure}");
+    assert_eq!(asked.asked(), [""; 0]);
+    assert!(!theirs.exists());
+}
+
+#[test]
+fn what_an_lfs_server_sends_instead_of_the_file_is_not_kept() {
+    let bench = Bench::new();
+    let sha = pointer_to(&bench, "content", &[]);
+    for (sent, why) in [
+        ("CONTENT", "its sha256 differs"),
+        ("conten", "its sha256 differs"),
+        ("content and more", "larger than the commit says"),
+    ] {
+        let server = Server::new(move |head, body| match head.starts_with("post") {
+            true => offer(&wanted(body), &format!("http://{}/file", host(head))),
+            false => ("200 OK".into(), sent.into()),
+        });
+        let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", server.port);
+        let failure = pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
+        assert!(failure.message.contains(why), "{failure}");
+        let store = bench.path("var/lib/trueup/mirrors/shop.git/lfs/objects");
+        assert_eq!(names(&store), [""; 0]);
+        assert_eq!(bench.releases(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_pipe_in_the_store_of_a_local_repository_is_not_waited_for() {
+    let bench = Bench::new();
+    let sha = pointer_to(&bench, "content", &[]);
+    let digest = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    let folder = bench.repo.path().join("lfs/objects/ed/70");
+    std::fs::create_dir_all(&folder).unwrap();
+    nix::unistd::mkfifo(&folder.join(digest), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("it lacks a file"), "{failure}");
+}
+
+#[test]
+fn a_pointer_to_more_than_fits_is_refused_before_anything_is_asked() {
+    let bench = Bench::new();
+    let asked = Server::new(|_, _| ("200 OK".into(), Vec::new()));
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 1152921504606846976\n",
+        "4f".repeat(32)
+    );
+    let sha = bench.commit(&[(".gitattributes", "*.bin filter=lfs\n"), ("a.bin", &pointer)]);
+    let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", asked.port);
+    let failure = pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("no room"), "{failure}");
+    assert_eq!(asked.asked(), [""; 0]);
+}

@@ -1,9 +1,10 @@
 //! Files that Git LFS keeps outside the repository: in it are only pointers to them.
 //!
 //! A pointer in the place of an image or a model is a release that looks whole and is not. So such
-//! files are fetched with `git-lfs` where it is installed, and the commit is refused where it is not.
+//! files are fetched (see `fetch/lfs.rs`) into the mirror, and the commit is refused where they are not
+//! to be had.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -13,9 +14,9 @@ use git2::{Oid, Repository};
 use sha2::{Digest, Sha256};
 
 use super::{Item, Trouble};
-use crate::ports::exec::{self, Command};
 use crate::ports::root::{Attrs, Copier, Folder};
-use crate::release::{Deployment, Layout};
+use crate::release::Deployment;
+use crate::release::fetch::{Fetch, Object};
 use crate::resource::Failure;
 
 /// No pointer is longer, in bytes: so says its specification.
@@ -27,53 +28,43 @@ const NAMED: usize = 3;
 /// The files that a plan takes from LFS, all of them on the host.
 #[derive(Debug, Default)]
 pub(crate) struct Lfs {
-    pointers: HashMap<Oid, Pointer>,
+    pointers: HashMap<Oid, Object>,
     store: Option<Folder>,
     copier: Copier,
 }
 
 /// What stands in the repository instead of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pointer {
-    /// The sha256 of the content, in hexadecimal.
-    digest: String,
-    /// In bytes.
-    size: u64,
+fn parse(text: &[u8]) -> Option<Object> {
+    let text = std::str::from_utf8(text).ok()?;
+    let version = text.lines().next()?.strip_prefix("version ")?;
+    if !version.contains("git-lfs.github.com/spec/") && !version.contains("hawser.github.com/spec/")
+    {
+        return None;
+    }
+    let said = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let digest = said("oid sha256:")?;
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if digest.len() != 64 || !digest.bytes().all(hex) {
+        return None;
+    }
+    Some(Object {
+        digest: digest.to_owned(),
+        size: said("size ")?.parse().ok()?,
+    })
 }
 
-impl Pointer {
-    fn parse(text: &[u8]) -> Option<Pointer> {
-        let text = std::str::from_utf8(text).ok()?;
-        let version = text.lines().next()?.strip_prefix("version ")?;
-        if !version.contains("git-lfs.github.com/spec/")
-            && !version.contains("hawser.github.com/spec/")
-        {
-            return None;
-        }
-        let said = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
-        let digest = said("oid sha256:")?;
-        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if digest.len() != 64 || !digest.bytes().all(hex) {
-            return None;
-        }
-        Some(Pointer {
-            digest: digest.to_owned(),
-            size: said("size ")?.parse().ok()?,
-        })
-    }
-
-    /// Where git-lfs keeps the content, below its store.
-    fn folder(&self) -> String {
-        format!("{}/{}", &self.digest[..2], &self.digest[2..4])
-    }
-
-    fn open(&self, store: &Folder) -> Result<Option<File>, Failure> {
-        let Some(folder) = store.inside(Path::new(&self.folder()))? else {
-            return Ok(None);
-        };
-        let file = folder.open_file(OsStr::new(&self.digest))?;
-        Ok(file.filter(|file| file.metadata().is_ok_and(|meta| meta.len() == self.size)))
-    }
+/// The content of a pointer's file, if the store has it.
+fn open(pointer: &Object, store: &Folder) -> Result<Option<File>, Failure> {
+    let path = pointer.path();
+    let (folder, name) = (path.parent(), path.file_name());
+    let (Some(folder), Some(name)) = (folder, name) else {
+        return Ok(None);
+    };
+    let Some(folder) = store.inside(folder)? else {
+        return Ok(None);
+    };
+    let file = folder.open_file(name)?;
+    Ok(file.filter(|file| file.metadata().is_ok_and(|meta| meta.len() == pointer.size)))
 }
 
 impl Lfs {
@@ -88,7 +79,7 @@ impl Lfs {
         let mut paths = HashMap::new();
         for item in items.iter().filter(|item| item.how.lfs) {
             if odb.read_header(item.id)?.0 <= MAX_POINTER
-                && let Some(pointer) = Pointer::parse(odb.read(item.id)?.data())
+                && let Some(pointer) = parse(odb.read(item.id)?.data())
             {
                 paths.entry(item.id).or_insert(&item.path);
                 lfs.pointers.insert(item.id, pointer);
@@ -113,16 +104,16 @@ impl Lfs {
             if more > 0 {
                 named += &format!(" and {more} more");
             }
-            fetch(d, &named)?;
+            let objects: HashSet<&Object> =
+                missing.iter().filter_map(|id| lfs.pointers.get(id)).collect();
+            let objects: Vec<&Object> = objects.into_iter().collect();
+            Fetch::new(d)?
+                .lfs(&objects, &place)
+                .map_err(|failure| Failure {
+                    message: format!("{named}: {}", failure.message),
+                    ..failure
+                })?;
             lfs.store = d.host.root.open_folder(&place)?;
-            if !lfs.missing()?.is_empty() {
-                return Err(Trouble::Other(
-                    Failure::new(format!(
-                        "git-lfs fetched, and still lacks what belongs into {named}"
-                    ))
-                    .hint("are these files pushed? `git lfs push --all origin` pushes them"),
-                ));
-            }
         }
         Ok(lfs)
     }
@@ -130,7 +121,7 @@ impl Lfs {
     fn missing(&self) -> Result<Vec<Oid>, Failure> {
         let mut missing = Vec::new();
         for (id, pointer) in &self.pointers {
-            let found = self.store.as_ref().map(|store| pointer.open(store));
+            let found = self.store.as_ref().map(|store| open(pointer, store));
             if found.transpose()?.flatten().is_none() {
                 missing.push(*id);
             }
@@ -164,13 +155,13 @@ impl Lfs {
                 item.path.display()
             )))
         };
-        let mut source = pointer
-            .open(store)?
+        let mut source = open(pointer, store)?
             .ok_or_else(|| unreadable("it has gone from the mirror".into()))?;
         let found = digest(&mut source).map_err(|error| unreadable(error.to_string()))?;
         if found != pointer.digest {
             // What is broken is fetched anew by the next pass.
-            if let Some(folder) = store.inside(Path::new(&pointer.folder()))? {
+            let path = pointer.path();
+            if let Some(folder) = store.inside(path.parent().unwrap_or(Path::new("")))? {
                 folder.remove(OsStr::new(&pointer.digest))?;
             }
             return Err(unreadable(format!(
@@ -201,81 +192,6 @@ fn digest(file: &mut File) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Has git-lfs bring all files of the commit into the mirror.
-fn fetch(d: &Deployment<'_>, named: &str) -> Result<(), Failure> {
-    let (root, spec) = (&d.host.root, d.spec);
-    let installed = |program: &str| -> Result<bool, Failure> {
-        for folder in exec::PATH.split(':') {
-            // Children run on the machine, also for a sandbox.
-            let machine = crate::ports::root::Root::real()?;
-            if machine.meta(&Path::new(folder).join(program))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    if !installed("git-lfs")? || !installed("git")? {
-        return Err(Failure::new(format!(
-            "{} keeps files in Git LFS ({named}), and git-lfs is not installed on this host: their pointers are not deployed in their place",
-            spec.app
-        ))
-        .hint("install it (`apt install git-lfs`, or a `package` resource before this release), or take the files out of LFS (`git lfs migrate export`)"));
-    }
-    let mirror = root.outside(&d.layout.mirror());
-    let url = match spec.repo.url() {
-        path if path.starts_with('/') => format!("file://{path}"),
-        url => url.to_owned(),
-    };
-    let argv = [
-        "git".into(),
-        format!("--git-dir={}", mirror.display()),
-        "-c".into(),
-        format!("remote.origin.url={url}"),
-        // The repository of a `file://` address belongs to whom it belongs, as for every fetch.
-        "-c".into(),
-        "safe.directory=*".into(),
-        "lfs".into(),
-        "fetch".into(),
-        "origin".into(),
-        d.sha.to_string(),
-    ];
-    let mirrors = root.outside(&Layout::mirrors());
-    let mut command = Command::new(argv)
-        .env("HOME", &mirrors)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .timeout(spec.fetch_timeout());
-    if spec.repo.ssh().is_some() {
-        let mut known = mirrors.join(".ssh/known_hosts").display().to_string();
-        if let Some(more) = &spec.known_hosts {
-            known += &format!(" {}", root.outside(more).display());
-        }
-        let mut ssh = format!(
-            "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o 'UserKnownHostsFile={known}'"
-        );
-        if let Some(key) = &spec.deploy_key {
-            ssh += &format!(" -i '{}'", root.outside(key).display());
-        }
-        command = command.env("GIT_SSH_COMMAND", ssh);
-    }
-    let fetched = d
-        .host
-        .exec
-        .run(command)
-        .map_err(|error| Failure::new(format!("cannot fetch {named} with git-lfs: {error}")))?;
-    if fetched.ok() {
-        return Ok(());
-    }
-    let said = spec.repo.hide_in(&fetched.output.tail(5));
-    Err(Failure::new(format!(
-        "git-lfs cannot fetch {named}: it {}: {}",
-        fetched.ended,
-        said.trim()
-    ))
-    .hint("is the LFS server of this repository reachable from here, and are the files pushed?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,7 +201,7 @@ mod tests {
         let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
         let text =
             format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12345\n");
-        let pointer = Pointer::parse(text.as_bytes()).unwrap();
+        let pointer = parse(text.as_bytes()).unwrap();
         assert_eq!((pointer.digest.as_str(), pointer.size), (oid, 12345));
         let bad = [
             String::new(),
@@ -296,7 +212,7 @@ mod tests {
             text.replace("git-lfs", "other"),
         ];
         for text in bad {
-            assert_eq!(Pointer::parse(text.as_bytes()), None, "{text}");
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -1,0 +1,389 @@
+//! Files of Git LFS: a client of its batch API with the `basic` transfer.
+//!
+//! No program does this for us: git-lfs would take a password on its command line, run what its
+//! configuration names as a transfer agent, and ask whatever address `.lfsconfig` of a commit says. Here
+//! the address follows from `repo` or `lfs_url` alone, and what comes is no more than the commit says,
+//! and is what its sha256 says.
+//!
+//! See <https://github.com/git-lfs/git-lfs/blob/main/docs/api/README.md>.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::{Fetch, nearby};
+use crate::ports::exec::Exec;
+use crate::ports::http::{Http, HttpError, Request};
+use crate::ports::root::{Attrs, Root};
+use crate::release::repo::Repo;
+use crate::resource::Failure;
+
+const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
+
+/// So many files are asked for at once, as git-lfs does it.
+const BATCH: usize = 100;
+
+/// No answer to that is longer, in bytes.
+const MAX_ANSWER: u64 = 4 << 20;
+
+/// Nor what `git-lfs-authenticate` prints.
+const MAX_TICKET: u64 = 64 << 10;
+
+/// What the disk is to have left beside the files, in bytes.
+const RESERVE: u64 = 64 << 20;
+
+/// A file that LFS keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::release) struct Object {
+    /// The sha256 of the content, in hexadecimal.
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Object {
+    /// Where its content is, below a store of LFS.
+    pub fn path(&self) -> PathBuf {
+        [&self.digest[..2], &self.digest[2..4], &self.digest]
+            .iter()
+            .collect()
+    }
+}
+
+/// Where the API is, and what lets us in there.
+#[derive(Debug, Deserialize)]
+struct Endpoint {
+    href: String,
+    #[serde(default)]
+    header: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    operation: &'static str,
+    transfers: [&'static str; 1],
+    objects: Vec<Asked<'a>>,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    oid: &'a str,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    objects: Vec<Offered>,
+}
+
+#[derive(Deserialize)]
+struct Offered {
+    oid: String,
+    error: Option<ObjectError>,
+    #[serde(default)]
+    actions: BTreeMap<String, Endpoint>,
+}
+
+#[derive(Deserialize)]
+struct ObjectError {
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+impl Fetch<'_> {
+    /// Brings these files into the store at `store` of the host.
+    pub(in crate::release) fn lfs(&self, objects: &[&Object], store: &Path) -> Result<(), Failure> {
+        let root = &self.d.host.root;
+        root.make_dirs(store, &Attrs::mode(0o700))?;
+        let need = objects.iter().map(|object| object.size);
+        let need = need.fold(RESERVE, u64::saturating_add);
+        let free = root.space(store)?.map_or(u64::MAX, |space| space.free);
+        if need > free {
+            return Err(Failure::new(format!(
+                "no room in {} for files of Git LFS: {} MiB are needed and {} MiB are free",
+                store.display(),
+                need >> 20,
+                free >> 20
+            ))
+            .hint("make room on that filesystem"));
+        }
+        let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
+        if let Some(folder) = nearby::path(repo.url()) {
+            return self.lfs_from_folder(&folder, objects, store);
+        }
+        let http = Http::proxied();
+        let endpoint = self.lfs_endpoint(repo)?;
+        for objects in objects.chunks(BATCH) {
+            let offered = self.offers(&http, &endpoint, objects)?;
+            for object in objects {
+                let found = offered.iter().find(|offered| offered.oid == object.digest);
+                let found = found.ok_or_else(|| self.lfs_failed("the server's answer leaves out a file"))?;
+                self.download(&http, &endpoint, object, found, store)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lfs_failed(&self, why: impl std::fmt::Display) -> Failure {
+        let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
+        Failure::new(format!("cannot fetch from the Git LFS of {repo}: {why}")).hint(
+            "is the LFS server reachable from here, and are the files pushed (`git lfs push --all origin`)? `lfs_url` of the release says where it is if not beside the repository; `.lfsconfig` does not count",
+        )
+    }
+
+    fn lfs_endpoint(&self, repo: &Repo) -> Result<Endpoint, Failure> {
+        let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
+            let href = match &self.d.spec.lfs_url {
+                Some(url) => url.url().to_owned(),
+                None => beside(repo.url()),
+            };
+            return Ok(Endpoint {
+                href,
+                header: BTreeMap::new(),
+            });
+        };
+        let patience = self.patience();
+        let mut talk = Exec
+            .talk(&ssh.lfs(server), patience)
+            .map_err(|error| self.lfs_failed(error))?;
+        let mut said = Vec::new();
+        let read = Read::by_ref(&mut talk)
+            .take(MAX_TICKET)
+            .read_to_end(&mut said);
+        let (ended, complaint) = talk.end();
+        read.map_err(|error| self.lfs_failed(error))?;
+        let ticket: Endpoint = serde_json::from_slice(&said).map_err(|_| {
+            self.lfs_failed(format!(
+                "`git-lfs-authenticate` on the server {ended} and gave no address: {}",
+                complaint.trim()
+            ))
+        })?;
+        Ok(ticket)
+    }
+
+    fn offers(
+        &self,
+        http: &Http,
+        endpoint: &Endpoint,
+        objects: &[&Object],
+    ) -> Result<Vec<Offered>, Failure> {
+        let question = Question {
+            operation: "download",
+            transfers: ["basic"],
+            objects: objects
+                .iter()
+                .map(|object| Asked {
+                    oid: &object.digest,
+                    size: object.size,
+                })
+                .collect(),
+        };
+        let body = serde_json::to_vec(&question).expect("plain data is always JSON");
+        let mut headers = usable(&endpoint.header);
+        headers.extend([("accept", MEDIA_TYPE), ("content-type", MEDIA_TYPE)]);
+        let request = Request {
+            url: &format!("{}/objects/batch", endpoint.href.trim_end_matches('/')),
+            headers: &headers,
+            body: Some(body),
+            follow: true,
+        };
+        let response = self.answer(http, request)?;
+        let mut answer = Vec::new();
+        let read = response.take(MAX_ANSWER).read_to_end(&mut answer);
+        read.map_err(|error| self.broken(error))?;
+        let answer: Answer = serde_json::from_slice(&answer)
+            .map_err(|_| self.lfs_failed("what answers there is no LFS server"))?;
+        Ok(answer.objects)
+    }
+
+    fn answer(&self, http: &Http, request: Request<'_>) -> Result<impl Read + use<>, Failure> {
+        let response = http.send(request, &self.patience());
+        let response = response.map_err(|error| self.lfs_failed(error))?;
+        match response.status {
+            200 => Ok(response),
+            401 | 407 => Err(self.lfs_failed("the server asks for a user name and password")),
+            status => Err(self.lfs_failed(format!("the server answered {status}"))),
+        }
+    }
+
+    fn broken(&self, error: io::Error) -> Failure {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(HttpError::GivenUp(_)) if self.d.host.stop.is_set() => Failure::stopped(),
+            Some(error) => self.lfs_failed(error),
+            None => self.lfs_failed(error),
+        }
+    }
+
+    fn download(
+        &self,
+        http: &Http,
+        endpoint: &Endpoint,
+        object: &Object,
+        offered: &Offered,
+        store: &Path,
+    ) -> Result<(), Failure> {
+        if let Some(error) = &offered.error {
+            let said = error.message.chars().filter(|c| !c.is_control()).take(200);
+            let said: String = said.collect();
+            return Err(self.lfs_failed(format!("it lacks a file ({} {said})", error.code)));
+        }
+        let action = offered.actions.get("download");
+        let action = action.ok_or_else(|| self.lfs_failed("the server offers no download"))?;
+        let headers = usable(&action.header);
+        let let_in = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let url = match let_in {
+            true => action.href.clone(),
+            false => with_password(&action.href, &endpoint.href),
+        };
+        let request = Request {
+            url: &url,
+            headers: &headers,
+            body: None,
+            follow: true,
+        };
+        let mut from = self.answer(http, request)?;
+        self.keep(object, &mut from, store)
+    }
+
+    /// The store of a repository on this host. It is not root's: nothing there is followed, or waited for.
+    fn lfs_from_folder(
+        &self,
+        repository: &Path,
+        objects: &[&Object],
+        store: &Path,
+    ) -> Result<(), Failure> {
+        let machine = Root::real()?;
+        let stores = ["lfs/objects", ".git/lfs/objects"].map(|inner| repository.join(inner));
+        for object in objects {
+            let open = |store: &PathBuf| -> Result<Option<File>, Failure> {
+                let path = store.join(object.path());
+                let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+                    return Ok(None);
+                };
+                match machine.open_folder(folder)? {
+                    Some(folder) => Ok(folder.open_file(name)?),
+                    None => Ok(None),
+                }
+            };
+            let mut found = None;
+            for store in &stores {
+                found = found.or(open(store)?);
+            }
+            let mut found = found.ok_or_else(|| self.lfs_failed("it lacks a file"))?;
+            self.keep(object, &mut found, store)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what comes into the store, if it is the file.
+    fn keep(&self, object: &Object, from: &mut dyn Read, store: &Path) -> Result<(), Failure> {
+        let root = &self.d.host.root;
+        let path = store.join(object.path());
+        let unfinished = store.join("unfinished");
+        root.remove_tree(&unfinished)?;
+        let mut to = root.append(&unfinished, &Attrs::mode(0o600))?;
+        let kept = self.copy(object, from, &mut to);
+        if kept.is_err() {
+            root.remove_tree(&unfinished)?;
+        }
+        kept?;
+        to.sync_all()
+            .map_err(|error| self.lfs_failed(format!("{}: {error}", path.display())))?;
+        if let Some(folder) = path.parent() {
+            root.make_dirs(folder, &Attrs::mode(0o700))?;
+        }
+        Ok(root.rename(&unfinished, &path)?)
+    }
+
+    fn copy(&self, object: &Object, from: &mut dyn Read, to: &mut File) -> Result<(), Failure> {
+        let (mut hash, mut left) = (Sha256::new(), object.size);
+        let mut piece = vec![0; 256 << 10];
+        loop {
+            if !self.in_time() {
+                return Err(self.ended().unwrap_or_else(|| self.too_slow()));
+            }
+            let count = from.read(&mut piece).map_err(|error| self.broken(error))?;
+            if count == 0 {
+                break;
+            }
+            left = left
+                .checked_sub(count as u64)
+                .ok_or_else(|| self.lfs_failed("a file is larger than the commit says"))?;
+            hash.update(&piece[..count]);
+            to.write_all(&piece[..count])
+                .map_err(|error| self.lfs_failed(format!("it cannot be written: {error}")))?;
+        }
+        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        match left == 0 && found == object.digest {
+            true => Ok(()),
+            false => Err(self.lfs_failed("a file is not the one that the commit names (its sha256 differs)")),
+        }
+    }
+}
+
+/// The API beside a repository, as its documentation has it.
+fn beside(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    match url.ends_with(".git") {
+        true => format!("{url}/info/lfs"),
+        false => format!("{url}.git/info/lfs"),
+    }
+}
+
+/// What a server may ask to be sent with a request: nothing that is about the connection.
+fn usable(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+    const OURS: [&str; 5] = [
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "content-type",
+    ];
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let others = headers.filter(|(name, _)| !OURS.iter().any(|our| name.eq_ignore_ascii_case(our)));
+    others.collect()
+}
+
+/// An address with the user name and password of the API's, if it is on the same server.
+fn with_password(href: &str, api: &str) -> String {
+    let with = || {
+        let (mut url, api) = (Url::parse(href).ok()?, Url::parse(api).ok()?);
+        if url.origin() != api.origin() {
+            return None;
+        }
+        url.set_username(api.username()).ok()?;
+        url.set_password(api.password()).ok()?;
+        Some(url.into())
+    };
+    with().unwrap_or_else(|| href.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_goes_to_no_other_server() {
+        let api = "https://ana:geheim@host/shop.git/info/lfs";
+        assert_eq!(with_password("https://host/x", api), "https://ana:geheim@host/x");
+        for other in ["https://elsewhere/x", "http://host/x", "https://host:8443/x"] {
+            assert_eq!(with_password(other, api), other);
+        }
+    }
+
+    #[test]
+    fn the_api_is_beside_the_repository() {
+        for url in ["https://h/shop", "https://h/shop.git", "https://h/shop.git/"] {
+            assert_eq!(beside(url), "https://h/shop.git/info/lfs");
+        }
+    }
+}
