@@ -35,6 +35,8 @@ pub struct Meta {
     pub gid: u32,
     /// In bytes.
     pub size: u64,
+    /// What of it is on disk, in bytes: less where it has holes.
+    pub taken: u64,
     pub links: u64,
     pub inode: u64,
     pub device: u64,
@@ -57,6 +59,9 @@ impl From<FileStat> for Meta {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            taken: u64::try_from(stat.st_blocks)
+                .unwrap_or(0)
+                .saturating_mul(512),
             // Its width differs between architectures.
             #[allow(clippy::unnecessary_cast)]
             links: stat.st_nlink as u64,

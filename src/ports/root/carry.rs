@@ -18,6 +18,21 @@ use super::{Attrs, Copier, FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::exec::StopFlag;
 use crate::ports::pace::{Halt, Pace};
 
+/// Deeper than any project, as for a repository.
+const DEEPEST: usize = 200;
+
+/// The longest path in a tree, in bytes: what the kernel takes (4096) less where the tree is.
+const LONGEST_PATH: usize = 3500;
+
+/// More files than the largest projects have.
+pub(super) const MOST: usize = 1_000_000;
+
+/// As much as the paths of one tree may take in memory, in bytes.
+const MOST_TEXT: usize = 128 << 20;
+
+/// Free space that is left for others, in bytes.
+const MARGIN: u64 = 16 << 20;
+
 /// What became of a file that was to be moved into another folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
@@ -31,7 +46,11 @@ impl Root {
     /// Copies what is at `from`, with everything below it, to `to`, where nothing may be: files by
     /// the kernel, sharing their content where the filesystem can; links as they are written. Owners,
     /// modes (without set-id bits) and times of files stay, so nobody can read in the copy what he
-    /// could not read before. Sockets, pipes and devices are left out.
+    /// could not read before. Sockets, pipes and devices are left out, and holes stay holes.
+    ///
+    /// Whoever made the tree may not be trusted: one that is mounted on, that does not fit into the room
+    /// that is there for everybody, or that is larger or deeper than any project's is refused. Nothing is
+    /// left of a copy that failed.
     pub fn copy_tree(&self, from: &Path, to: &Path, stop: &StopFlag) -> Result<()> {
         let (top, target) = (self.parent_of(from)?, self.parent_of(to)?);
         let copy = Copy {
@@ -43,34 +62,11 @@ impl Root {
             return copy.one(&top, name, &target, new);
         }
         target.make_folder(new, &Attrs::mode(0o700))?;
-        let gone = |path: &Path, source| RootError::Io {
-            verb: "copy",
-            path: path.into(),
-            source,
-        };
-        let source = top.inside(name.as_ref())?;
-        let source = source.ok_or_else(|| gone(from, Errno::ENOENT))?;
-        let made = target.inside(new.as_ref())?;
-        let made = made.ok_or_else(|| gone(to, Errno::ENOENT))?;
-        let folders = copy.folders(&source, &made)?;
-        let all: Vec<&PathBuf> = folders.keys().collect();
-        let copied = Pace::Now.each(&all, stop, |folder| {
-            let both = source.inside(folder)?.zip(made.inside(folder)?);
-            let (source, made) = both.ok_or_else(|| gone(folder, Errno::ENOENT))?;
-            copy.content(&source, &made)
-        });
-        match copied {
-            Ok(()) => {}
-            Err(Halt::Failed(error)) => return Err(error),
-            Err(Halt::Stopped) => return Err(gone(to, Errno::EINTR)),
+        let copied = copy.tree((&top, from), (&target, to), stop);
+        if copied.is_err() {
+            let _ = target.remove(new);
         }
-        // Last, and from the bottom up: a folder may be closed to whoever owns it.
-        for (folder, attrs) in folders.iter().rev() {
-            if let Some(made) = made.inside(folder)? {
-                made.set_own(attrs)?;
-            }
-        }
-        Ok(())
+        copied
     }
 
     fn parent_of(&self, path: &Path) -> Result<Folder> {
@@ -89,7 +85,61 @@ struct Copy {
     privileged: bool,
 }
 
+/// What is to be copied.
+#[derive(Default)]
+struct Tree {
+    /// With what each is to get in the end.
+    folders: BTreeMap<PathBuf, Attrs>,
+    /// What its files take on disk, in bytes.
+    bytes: u64,
+    /// One of its files, and its folder.
+    sample: Option<(PathBuf, OsString)>,
+}
+
 impl Copy {
+    fn tree(
+        &self,
+        (top, from): (&Folder, &Path),
+        (target, to): (&Folder, &Path),
+        stop: &StopFlag,
+    ) -> Result<()> {
+        let (name, new) = (last(from), last(to));
+        let gone = |path: &Path, source| RootError::Io {
+            verb: "copy",
+            path: path.into(),
+            source,
+        };
+        let source = top.inside(name.as_ref())?;
+        let source = source.ok_or_else(|| gone(from, Errno::ENOENT))?;
+        let made = target.inside(new.as_ref())?;
+        let made = made.ok_or_else(|| gone(to, Errno::ENOENT))?;
+        let tree = self.list(&source)?;
+        self.check_room(&tree, &source, &made)?;
+        for folder in tree.folders.keys().filter(|way| way.parent().is_some()) {
+            let parent = made.inside(folder.parent().unwrap_or(Path::new("")))?;
+            let parent = parent.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            parent.make_folder(last(folder), &Attrs::mode(0o700))?;
+        }
+        let all: Vec<&PathBuf> = tree.folders.keys().collect();
+        let copied = Pace::Now.each(&all, stop, |folder| {
+            let both = source.inside(folder)?.zip(made.inside(folder)?);
+            let (source, made) = both.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            self.content(&source, &made)
+        });
+        match copied {
+            Ok(()) => {}
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Stopped) => return Err(gone(to, Errno::EINTR)),
+        }
+        // Last, and from the bottom up: a folder may be closed to whoever owns it.
+        for (folder, attrs) in tree.folders.iter().rev() {
+            if let Some(made) = made.inside(folder)? {
+                made.set_own(attrs)?;
+            }
+        }
+        Ok(())
+    }
+
     fn attrs(&self, mode: u32, uid: u32, gid: u32) -> Attrs {
         Attrs {
             mode: Some(mode & 0o1777),
@@ -98,28 +148,62 @@ impl Copy {
         }
     }
 
-    /// Makes every folder below `from` in `to`, open to nobody else as yet, and says how each is to be
-    /// in the end.
-    fn folders(&self, from: &Folder, to: &Folder) -> Result<BTreeMap<PathBuf, Attrs>> {
-        let meta = from.meta(OsStr::new("."))?;
+    /// All folders of a tree, and what its files take.
+    fn list(&self, top: &Folder) -> Result<Tree> {
+        let meta = top.meta(OsStr::new("."))?;
         let own = self.attrs(meta.mode, meta.uid, meta.gid);
-        let mut folders = BTreeMap::from([(PathBuf::new(), own)]);
-        let mut todo = vec![PathBuf::new()];
+        let mut tree = Tree::default();
+        tree.folders.insert(PathBuf::new(), own);
+        let (mut todo, mut seen, mut text) = (vec![PathBuf::new()], 0, 0);
         while let Some(way) = todo.pop() {
-            let Some((here, there)) = from.inside(&way)?.zip(to.inside(&way)?) else {
+            let Some(here) = top.inside(&way)? else {
                 continue;
             };
             for (name, kind) in here.entries()? {
-                if kind == FileKind::Directory {
-                    let meta = here.meta(&name)?;
-                    there.make_folder(&name, &Attrs::mode(0o700))?;
-                    let inner = way.join(&name);
-                    folders.insert(inner.clone(), self.attrs(meta.mode, meta.uid, meta.gid));
-                    todo.push(inner);
+                seen += 1;
+                if seen > MOST {
+                    return Err(too_much(top, MOST, "files"));
                 }
+                if !matches!(kind, FileKind::Directory | FileKind::File) {
+                    continue;
+                }
+                let Some(meta) = here.find(&name)? else {
+                    continue;
+                };
+                if kind == FileKind::File {
+                    tree.bytes = tree.bytes.saturating_add(meta.taken);
+                    tree.sample.get_or_insert_with(|| (way.clone(), name));
+                    continue;
+                }
+                let inner = way.join(&name);
+                if is_too_deep(&inner) {
+                    return Err(too_much(top, DEEPEST, "folders inside one another"));
+                }
+                text += inner.as_os_str().len();
+                if text > MOST_TEXT {
+                    return Err(too_much(top, MOST_TEXT, "bytes of names"));
+                }
+                let attrs = self.attrs(meta.mode, meta.uid, meta.gid);
+                tree.folders.insert(inner.clone(), attrs);
+                todo.push(inner);
             }
         }
-        Ok(folders)
+        Ok(tree)
+    }
+
+    /// Refuses what does not fit. Where copies share their content they take next to nothing.
+    fn check_room(&self, tree: &Tree, from: &Folder, to: &Folder) -> Result<()> {
+        if tree.bytes.saturating_add(MARGIN) <= to.room()?.bytes {
+            return Ok(());
+        }
+        let sample = match &tree.sample {
+            Some((way, name)) => from.inside(way)?.map(|folder| folder.open_file(name)),
+            None => None,
+        };
+        match sample.transpose()?.flatten() {
+            Some(file) if Copier::would_share(&file, to) => Ok(()),
+            _ => Err(to.io("write", OsStr::new(""), Errno::ENOSPC)),
+        }
     }
 
     /// The files and links of one folder.
@@ -180,7 +264,13 @@ impl Folder {
             copier: Copier::default(),
             privileged: nix::unistd::geteuid().is_root(),
         };
-        copy.file(&source, to, name)?;
+        match copy.file(&source, to, name) {
+            Err(RootError::Io {
+                source: Errno::EEXIST,
+                ..
+            }) => return Ok(Moved::Taken),
+            copied => copied?,
+        }
         self.remove(name)?;
         Ok(Moved::There)
     }
@@ -208,19 +298,28 @@ impl Folder {
     }
 
     /// Every file and link below the folder, and every folder before what is in it: the way to it
-    /// from here, and what it is.
+    /// from here, and what it is. Not what is mounted there, nor what is deeper than any project's.
     pub fn walk(&self) -> Result<Vec<(PathBuf, FileKind)>> {
-        let mut found = Vec::new();
+        let (mut found, mut text) = (Vec::new(), 0);
         let mut todo = vec![PathBuf::new()];
         while let Some(way) = todo.pop() {
-            let Some(folder) = self.inside(&way)? else {
-                continue;
+            let folder = match self.inside(&way) {
+                Ok(Some(folder)) => folder,
+                Ok(None) | Err(RootError::Mounted { .. }) => continue,
+                Err(error) => return Err(error),
             };
             let mut entries: Vec<(OsString, FileKind)> = folder.entries()?;
             entries.sort_by(|one, other| one.0.cmp(&other.0));
             for (name, kind) in entries {
+                if found.len() >= MOST {
+                    return Err(too_much(self, MOST, "files"));
+                }
                 let path = way.join(name);
-                if kind == FileKind::Directory {
+                text += path.as_os_str().len();
+                if text > MOST_TEXT {
+                    return Err(too_much(self, MOST_TEXT, "bytes of names"));
+                }
+                if kind == FileKind::Directory && !is_too_deep(&path) {
                     todo.push(path.clone());
                 }
                 found.push((path, kind));
@@ -233,6 +332,18 @@ impl Folder {
         let io = |source| self.io("change", OsStr::new(""), source);
         let own = self.fd.try_clone().map_err(|_| io(Errno::EMFILE))?;
         set(&File::from(own), attrs).map_err(io)
+    }
+}
+
+fn is_too_deep(way: &Path) -> bool {
+    way.components().count() > DEEPEST || way.as_os_str().len() > LONGEST_PATH
+}
+
+pub(super) fn too_much(top: &Folder, limit: usize, what: &'static str) -> RootError {
+    RootError::TooMuch {
+        path: top.path().into(),
+        limit,
+        what,
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::copy_file_range;
+use nix::fcntl::{OFlag, copy_file_range, openat};
 use nix::libc;
+use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::{UnlinkatFlags, Whence, ftruncate, lseek, unlinkat};
 
 use super::read::errno;
 use super::write::set;
@@ -40,51 +43,161 @@ impl Copier {
         self.shares.load(Ordering::Relaxed)
     }
 
-    /// Copies an open file, from where it was read to, to `name` in a folder, where nothing may be.
-    /// The two are files of their own: what is written to one never shows in the other.
+    /// Copies an open file to `name` in a folder, where nothing may be. The two are files of their own:
+    /// what is written to one never shows in the other. Holes stay holes, and what is written to the
+    /// original meanwhile is not waited for. Nothing is left of a copy that failed.
     pub fn copy(&self, source: &File, to: &Folder, name: &OsStr, attrs: &Attrs) -> Result<File> {
-        let copied = to.fresh(name).and_then(|target| {
-            self.fill(source, &target)?;
-            set(&target, attrs)?;
-            Ok(target)
-        });
-        copied.map_err(|source| to.io("write", name, source))
-    }
-
-    fn fill(&self, source: &File, target: &File) -> nix::Result<()> {
-        if self.shares() {
-            // SAFETY: an ioctl on two open descriptors that takes the source's number.
-            let shared = Errno::result(unsafe {
-                libc::ioctl(target.as_raw_fd(), libc::FICLONE, source.as_raw_fd())
-            });
-            match shared {
-                Ok(_) => return Ok(()),
-                Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EIO) => return shared.map(drop),
-                Err(_) => self.shares.store(false, Ordering::Relaxed),
+        let target = to
+            .fresh(name)
+            .map_err(|source| to.io("write", name, source))?;
+        let copied = self.fill(source, &target, to);
+        match copied.and_then(|()| set(&target, attrs)) {
+            Ok(()) => Ok(target),
+            Err(source) => {
+                let _ = unlinkat(&to.fd, name, UnlinkatFlags::NoRemoveDir);
+                Err(to.io("write", name, source))
             }
         }
-        while self.in_kernel.load(Ordering::Relaxed) {
-            match copy_file_range(source.as_fd(), None, target.as_fd(), None, PIECE) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(Errno::EINTR) => {}
+    }
+
+    /// Whether a copy of this file in that folder would share its content. Leaves nothing there.
+    pub(super) fn would_share(source: &File, to: &Folder) -> bool {
+        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let probe = openat(&to.fd, ".", flags, Mode::from_bits_truncate(0o600));
+        probe.is_ok_and(|probe| clone(source, &File::from(probe)).is_ok())
+    }
+
+    fn fill(&self, source: &File, target: &File, to: &Folder) -> nix::Result<()> {
+        if self.shares() {
+            match clone(source, target) {
                 Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => return Err(error),
-                // Not here. What was copied so far is known to both descriptors' positions.
+                Err(_) => self.shares.store(false, Ordering::Relaxed),
+                done => return done,
+            }
+        }
+        let stat = fstat(source)?;
+        has_room(&stat, to)?;
+        let mut at = 0;
+        while let Some((from, end)) = data(source, at, stat.st_size)? {
+            self.piece(source, target, from, end)?;
+            at = end;
+        }
+        ftruncate(target, stat.st_size)
+    }
+
+    /// Copies the bytes from one place to another, to the same places.
+    fn piece(&self, source: &File, target: &File, from: i64, end: i64) -> nix::Result<()> {
+        let (mut read, mut written) = (from, from);
+        while read < end && self.in_kernel.load(Ordering::Relaxed) {
+            let length = usize::try_from(end - read).unwrap_or(PIECE).min(PIECE);
+            let (source, target) = (source.as_fd(), target.as_fd());
+            match copy_file_range(source, Some(&mut read), target, Some(&mut written), length) {
+                // Somebody made it shorter.
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => return Err(error),
+                // Not here.
                 Err(_) => self.in_kernel.store(false, Ordering::Relaxed),
             }
         }
-        through_us(source, target).map_err(|error| errno(&error))
+        through_us(source, target, read, end).map_err(|error| errno(&error))
     }
 }
 
-fn through_us(mut source: &File, mut target: &File) -> std::io::Result<()> {
+fn clone(source: &File, target: &File) -> nix::Result<()> {
+    // SAFETY: an ioctl on two open descriptors that takes the source's number.
+    let cloned = unsafe { libc::ioctl(target.as_raw_fd(), libc::FICLONE, source.as_raw_fd()) };
+    Errno::result(cloned).map(drop)
+}
+
+/// Refuses to fill the filesystem up to what is reserved for root. Small files are not asked about one
+/// by one: whoever copies many looks at all of them before.
+fn has_room(stat: &FileStat, to: &Folder) -> nix::Result<()> {
+    const LARGE: u64 = 1 << 20;
+    let bytes = u64::try_from(stat.st_blocks)
+        .unwrap_or(0)
+        .saturating_mul(512);
+    if bytes < LARGE {
+        return Ok(());
+    }
+    let seen = fstatvfs(&to.fd)?;
+    let free = seen.blocks_available().saturating_mul(seen.fragment_size());
+    match free > bytes {
+        true => Ok(()),
+        false => Err(Errno::ENOSPC),
+    }
+}
+
+/// The next part of a file from `at` on that is no hole. `None`: there is none before `end`.
+fn data(file: &File, at: i64, end: i64) -> nix::Result<Option<(i64, i64)>> {
+    if at >= end {
+        return Ok(None);
+    }
+    let from = match lseek(file, at, Whence::SeekData) {
+        Ok(from) => from,
+        Err(Errno::ENXIO) => return Ok(None),
+        // A filesystem that knows no holes.
+        Err(Errno::EINVAL) => return Ok(Some((at, end))),
+        Err(error) => return Err(error),
+    };
+    let to = lseek(file, from, Whence::SeekHole).unwrap_or(end);
+    Ok((from < end).then_some((from, to.min(end))))
+}
+
+fn through_us(source: &File, target: &File, from: i64, end: i64) -> std::io::Result<()> {
     let mut piece = vec![0; 128 << 10];
-    loop {
-        match source.read(&mut piece) {
+    let mut at = u64::try_from(from).unwrap_or(0);
+    let end = u64::try_from(end).unwrap_or(0);
+    while at < end {
+        let most = usize::try_from(end - at).unwrap_or(piece.len());
+        let length = piece.len().min(most);
+        match source.read_at(&mut piece[..length], at) {
             Ok(0) => return Ok(()),
-            Ok(n) => target.write_all(&piece[..n])?,
+            Ok(n) => {
+                target.write_all_at(&piece[..n], at)?;
+                at += n as u64;
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::ports::root::Root;
+
+    #[test]
+    fn a_copy_of_a_sparse_file_is_as_sparse_and_holds_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("sparse")).unwrap();
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(b"middle", 3 << 30).unwrap();
+        file.set_len(20 << 30).unwrap();
+        let root = Root::at(dir.path()).unwrap();
+        let folder = root.open_folder("/".as_ref()).unwrap().unwrap();
+        for in_kernel in [true, false] {
+            let copier = Copier::default();
+            copier.in_kernel.store(in_kernel, Ordering::Relaxed);
+            copier.shares.store(false, Ordering::Relaxed);
+            let source = folder.open_file("sparse".as_ref()).unwrap().unwrap();
+            let name = format!("copy-{in_kernel}");
+            let copy = copier
+                .copy(&source, &folder, name.as_ref(), &Attrs::mode(0o600))
+                .unwrap();
+            let meta = copy.metadata().unwrap();
+            assert_eq!(meta.len(), 20 << 30);
+            assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+            let mut read = [0; 6];
+            let copy = folder.open_file(name.as_ref()).unwrap().unwrap();
+            copy.read_exact_at(&mut read, 3 << 30).unwrap();
+            assert_eq!(&read, b"middle");
+            copy.read_exact_at(&mut read, 0).unwrap();
+            assert_eq!(&read, b"begin\0");
         }
     }
 }

@@ -12,20 +12,17 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{fsync, symlinkat, syncfs};
 
+use super::carry::{MOST, too_much};
+use super::mounts::{OPEN, enter};
 use super::read::errno;
 use super::tree::{is_dots, remove_at};
 use super::write::{own, set};
 use super::{Attrs, FileKind, Meta, Result, Root, RootError};
-
-const OPEN: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_NOFOLLOW)
-    .union(OFlag::O_CLOEXEC);
 
 /// A folder of the host, held open.
 #[derive(Debug)]
@@ -118,42 +115,20 @@ impl Folder {
     }
 
     /// The folder at a relative path below this one, or this one for an empty path. `None` when
-    /// there is nothing, or no folder.
+    /// there is nothing, or no folder. What is mounted on the way is an error.
     pub fn inside(&self, way: &Path) -> Result<Option<Folder>> {
         let way_down = match way.as_os_str().is_empty() {
             true => Path::new("."),
             false => way,
         };
-        let how = OpenHow::new().flags(OPEN).resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-        );
-        let opened = match openat2(&self.fd, way_down, how) {
-            // A kernel or sandbox without openat2.
-            Err(Errno::ENOSYS | Errno::EPERM) => self.step_down(way),
-            opened => opened,
-        };
-        match opened {
+        match enter(&self.fd, way_down) {
             Ok(fd) => Ok(Some(Folder {
                 fd,
                 path: self.path.join(way),
             })),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-            Err(source) => Err(self.io("open", way.as_os_str(), source)),
+            Err(source) => Err(RootError::of("open", self.path.join(way), source)),
         }
-    }
-
-    /// The same with a call for each part.
-    fn step_down(&self, way: &Path) -> nix::Result<OwnedFd> {
-        let mut fd = openat(&self.fd, ".", OPEN, Mode::empty())?;
-        for part in way.components() {
-            let std::path::Component::Normal(part) = part else {
-                return Err(Errno::ELOOP);
-            };
-            fd = openat(&fd, part, OPEN, Mode::empty())?;
-        }
-        Ok(fd)
     }
 
     /// What is in the folder, in no particular order.
@@ -175,6 +150,9 @@ impl Folder {
                 Some(_) => FileKind::Other,
                 None => self.meta(&name)?.kind,
             };
+            if entries.len() >= MOST {
+                return Err(too_much(self, MOST, "files"));
+            }
             entries.push((name, kind));
         }
         Ok(entries)
@@ -244,10 +222,7 @@ impl Folder {
 
     /// Removes something from the folder with everything below it. What is not there is no error.
     pub fn remove(&self, name: &OsStr) -> Result<()> {
-        match remove_at(&self.fd, name) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(source) => Err(self.io("remove", name, source)),
-        }
+        remove_at(&self.fd, name, &self.path.join(name))
     }
 
     /// Waits until what was made in and removed from the folder is on disk; not what is in it.

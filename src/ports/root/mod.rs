@@ -9,6 +9,7 @@ mod attrs;
 mod carry;
 mod copy;
 mod folder;
+mod mounts;
 mod read;
 mod resolve;
 mod subvolume;
@@ -60,9 +61,30 @@ pub enum RootError {
     BadPath { path: PathBuf, why: &'static str },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: usize },
+    /// Work on a tree stops where another mount begins.
+    #[error("cannot {verb} {path}: something is mounted there")]
+    Mounted { verb: &'static str, path: PathBuf },
+    /// Somebody moved a folder of a tree while it was worked on.
+    #[error("cannot {verb} {path}: somebody moved it at the same time")]
+    Moved { verb: &'static str, path: PathBuf },
+    #[error("{path} holds more than {limit} {what}")]
+    TooMuch {
+        path: PathBuf,
+        limit: usize,
+        what: &'static str,
+    },
 }
 
 impl RootError {
+    /// What the kernel's word means for work on a tree.
+    fn of(verb: &'static str, path: PathBuf, source: Errno) -> RootError {
+        match source {
+            Errno::EXDEV | Errno::EBUSY => RootError::Mounted { verb, path },
+            Errno::ESTALE => RootError::Moved { verb, path },
+            source => RootError::Io { verb, path, source },
+        }
+    }
+
     /// Whether the disk (or a quota) is full.
     pub fn is_full(&self) -> bool {
         matches!(
@@ -112,13 +134,25 @@ impl RootError {
     }
 
     /// What to do next, where that can be told.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             error if error.is_full() => {
-                Some("free space on that filesystem; the next pass goes on from here")
+                Some("free space on that filesystem; the next pass goes on from here".into())
             }
+            RootError::Io {
+                verb: "remove" | "rename",
+                path,
+                source: Errno::EPERM,
+            } if geteuid().is_root() => Some(format!(
+                "it, or the folder that holds it, is immutable or append-only: `lsattr -d {0}` shows it, `chattr -i -a {0}` ends it",
+                path.display()
+            )),
+            RootError::Mounted { path, .. } => Some(format!(
+                "`findmnt -R {0}` shows what; `umount {0}` if it is not meant. trueup never works across a mount",
+                path.display()
+            )),
             error if error.is_denied() => {
-                Some("the user who runs trueup may not do this; root may")
+                Some("the user who runs trueup may not do this; root may".into())
             }
             _ => None,
         }

@@ -1,28 +1,42 @@
-//! Removing a whole tree, or giving it away, without ever leaving it.
+//! Removing a whole tree, without ever leaving it or the mount that it is on.
+//!
+//! Whoever wrote the tree decided how deep and how wide it is. So two descriptors are open at a time
+//! however deep it is, and of a folder only so many names are held at once.
 
-use std::ffi::{CStr, OsStr};
-use std::os::fd::AsFd;
+use std::collections::BTreeSet;
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, fstat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, syncfs, unlinkat};
+use nix::fcntl::openat;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 
-use super::{FileKind, Meta, Result, Root};
+use super::mounts::{OPEN, enter, shown};
+use super::{Result, Root, RootError};
 use crate::ports::pace::Pace;
 
+/// So many folders of one folder are gone into before its names are read again.
+const BATCH: usize = 1024;
+
+/// So many things of one folder may be in the way before the rest of it is left.
+const MOST_STUCK: usize = 1024;
+
+/// How often a folder is emptied again into which somebody goes on writing.
+const TRIES: u32 = 3;
+
 impl Root {
-    /// Removes `path` and everything below it. Links are removed, never followed. What is not
-    /// there is no error.
+    /// Removes `path` and everything below it. Links are removed, never followed; what is mounted
+    /// there is left, with the folders on the way to it. What is not there is no error.
+    ///
+    /// All that can be removed is; the error names the first thing that cannot.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        let Some(spot) = self.spot("remove", path)? else {
-            return Ok(());
-        };
-        match remove_at(&spot.parent, &spot.name) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(source) => Err(self.io("remove", path)(source)),
+        match self.spot("remove", path)? {
+            Some(spot) => remove_at(&spot.parent, &spot.name, path),
+            None => Ok(()),
         }
     }
 
@@ -33,95 +47,212 @@ impl Root {
             return Ok(());
         };
         let (parent, name) = (spot.parent.as_fd(), spot.name.as_os_str());
-        match Pace::Idle.one(move || remove_at(parent, name)) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(source) => Err(self.io("remove", path)(source)),
-        }
-    }
-
-    /// Gives everything below `path`, links included, to one user and group (`None`: as it is), with
-    /// the modes that git knows: 0755 for folders and for files that their owner may run, 0644 for
-    /// other files. Links are never followed. The folder itself comes last, so that a tree that was
-    /// closed to others stays so until all of it is done.
-    pub fn own_tree(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        let spot = self.spot_in_place("change", path)?;
-        let owner = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-        own_at(&spot.parent, &spot.name, owner).map_err(self.io("change", path))
+        Pace::Idle.one(move || remove_at(parent, name, path))
     }
 
     /// Waits until everything written so far to the filesystem that holds the folder `path` is on
     /// disk: one wait for a whole tree of new files.
     pub fn sync_all(&self, path: &Path) -> Result<()> {
         let spot = self.spot_in_place("sync", path)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty())
+        openat(&spot.parent, spot.name.as_os_str(), OPEN, Mode::empty())
             .and_then(syncfs)
             .map_err(self.io("sync", path))
     }
 }
 
-fn own_at(
-    parent: impl AsFd,
-    name: &OsStr,
-    (uid, gid): (Option<Uid>, Option<Gid>),
-) -> nix::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let fd = match openat(parent.as_fd(), name, flags, Mode::empty()) {
-        Ok(fd) => fd,
-        // A link, or a socket: its owner is all there is to set.
-        Err(Errno::ELOOP | Errno::ENXIO) => {
-            return fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW);
-        }
-        Err(error) => return Err(error),
-    };
-    let meta = Meta::from(fstat(&fd)?);
-    if meta.kind != FileKind::Directory {
-        fchown(&fd, uid, gid)?;
-        let mode = if meta.mode & 0o100 != 0 { 0o755 } else { 0o644 };
-        return fchmod(&fd, Mode::from_bits_truncate(mode));
-    }
-    let mut dir = Dir::from_fd(fd)?;
-    let mut names = Vec::new();
-    for entry in dir.iter() {
-        let entry = entry?;
-        if !is_dots(entry.file_name()) {
-            names.push(entry.file_name().to_owned());
-        }
-    }
-    for child in &names {
-        own_at(&dir, OsStr::from_bytes(child.to_bytes()), (uid, gid))?;
-    }
-    fchown(&dir, uid, gid)?;
-    fchmod(&dir, Mode::from_bits_truncate(0o755))
+/// A folder on the way from the top of the tree to where the work is.
+struct Level {
+    name: OsString,
+    id: (u64, u64),
+    /// Folders in it that have not been gone into.
+    todo: Vec<OsString>,
+    /// There are more of them than were read.
+    more: bool,
+    /// What is in it and stays.
+    stuck: BTreeSet<OsString>,
+    tries: u32,
 }
 
-pub(super) fn remove_at(parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
-    match unlinkat(parent.as_fd(), name, UnlinkatFlags::NoRemoveDir) {
+/// What somebody can do to a tree while it is worked on ends the work.
+fn identity(folder: impl AsFd) -> nix::Result<(u64, u64)> {
+    let stat = fstat(folder)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The folder that holds `here`, if it is still the one that it was entered from.
+pub(super) fn above(here: impl AsFd, id: (u64, u64)) -> nix::Result<OwnedFd> {
+    let up = openat(here, "..", OPEN, Mode::empty())?;
+    match identity(&up)? == id {
+        true => Ok(up),
+        false => Err(Errno::ESTALE),
+    }
+}
+
+struct Removal<'a> {
+    /// For messages.
+    path: &'a Path,
+    levels: Vec<Level>,
+    obstacle: Option<RootError>,
+}
+
+pub(super) fn remove_at(parent: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
+    let parent = parent.as_fd();
+    let mut removal = Removal {
+        path,
+        levels: Vec::new(),
+        obstacle: None,
+    };
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        // What Linux says of a folder, and POSIX; the second also of a file that is immutable.
         Err(Errno::EISDIR | Errno::EPERM) => {}
-        done => return done,
+        Err(source) => return Err(removal.error(None, source)),
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut dir = Dir::openat(parent.as_fd(), name, flags, Mode::empty())?;
-    let mut names: Vec<(std::ffi::CString, Option<Type>)> = Vec::new();
-    for entry in dir.iter() {
-        let entry = entry?;
-        names.push((entry.file_name().to_owned(), entry.file_type()));
+    let top = match enter(parent, Path::new(name)) {
+        Ok(top) => top,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOTDIR) => return Err(removal.error(None, Errno::EPERM)),
+        Err(source) => return Err(removal.error(None, source)),
+    };
+    removal.begin(&top, name)?;
+    let mut here = top;
+    while let Some(next) = removal.step(&here, &parent)? {
+        here = next;
     }
-    for (child, kind) in names {
-        if is_dots(&child) {
-            continue;
+    removal.obstacle.map_or(Ok(()), Err)
+}
+
+impl Removal<'_> {
+    fn error(&self, name: Option<&OsStr>, source: Errno) -> RootError {
+        let way = self.levels.iter().skip(1).map(|level| level.name.clone());
+        let path = shown(self.path, way.chain(name.map(OsStr::to_owned)));
+        RootError::of("remove", path, source)
+    }
+
+    /// Something stays; the rest of the tree goes on.
+    fn leave(&mut self, name: &OsStr, source: Errno) {
+        let error = self.error(Some(name), source);
+        self.obstacle.get_or_insert(error);
+        self.keep(name);
+    }
+
+    fn keep(&mut self, name: &OsStr) {
+        if let Some(level) = self.levels.last_mut() {
+            level.stuck.insert(name.to_owned());
         }
-        let child = {
-            use std::os::unix::ffi::OsStrExt;
-            OsStr::from_bytes(child.to_bytes()).to_owned()
+    }
+
+    /// Goes into a folder, and removes all in it but its folders.
+    fn begin(&mut self, folder: &OwnedFd, name: &OsStr) -> Result<()> {
+        let id = identity(folder).map_err(|source| self.error(Some(name), source))?;
+        self.levels.push(Level {
+            name: name.to_owned(),
+            id,
+            todo: Vec::new(),
+            more: false,
+            stuck: BTreeSet::new(),
+            tries: 0,
+        });
+        self.clear(folder)
+    }
+
+    fn clear(&mut self, folder: &OwnedFd) -> Result<()> {
+        let listed = openat(folder, ".", OPEN, Mode::empty()).and_then(Dir::from_fd);
+        let mut dir = listed.map_err(|source| self.error(None, source))?;
+        let (mut todo, mut more) = (Vec::new(), false);
+        for entry in dir.iter() {
+            let entry = entry.map_err(|source| self.error(None, source))?;
+            if is_dots(entry.file_name()) {
+                continue;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let level = self.levels.last().expect("a folder is entered first");
+            if level.stuck.contains(name) {
+                continue;
+            }
+            if level.stuck.len() >= MOST_STUCK {
+                break;
+            }
+            if todo.len() >= BATCH {
+                more = true;
+                break;
+            }
+            if entry.file_type() == Some(Type::Directory) {
+                todo.push(name.to_owned());
+                continue;
+            }
+            match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(Errno::EISDIR) => todo.push(name.to_owned()),
+                Err(source) => self.leave(name, source),
+            }
+        }
+        let level = self.levels.last_mut().expect("a folder is entered first");
+        (level.todo, level.more) = (todo, more);
+        Ok(())
+    }
+
+    /// One folder down, or one up. Gives where the work goes on; nothing when all is done.
+    fn step(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
+        while let Some(name) = self.levels.last_mut().and_then(|level| level.todo.pop()) {
+            match enter(here, Path::new(&name)) {
+                Ok(folder) => {
+                    self.begin(&folder, &name)?;
+                    return Ok(Some(folder));
+                }
+                Err(Errno::ENOENT) => {}
+                // It was replaced meanwhile.
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    match unlinkat(here, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+                        Ok(()) | Err(Errno::ENOENT) => {}
+                        Err(source) => self.leave(&name, source),
+                    }
+                }
+                Err(source) => self.leave(&name, source),
+            }
+        }
+        if self.levels.last().is_some_and(|level| level.more) {
+            self.clear(here)?;
+            return self.again(here);
+        }
+        self.go_up(here, parent)
+    }
+
+    fn again(&self, here: &OwnedFd) -> Result<Option<OwnedFd>> {
+        let same = here.try_clone().map_err(|_| Errno::EMFILE);
+        same.map(Some).map_err(|source| self.error(None, source))
+    }
+
+    fn go_up(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
+        let level = self.levels.pop().expect("the top is the last to go");
+        let up = match self.levels.last() {
+            Some(outer) => {
+                let up = above(here, outer.id);
+                Some(up.map_err(|source| self.error(Some(&level.name), source))?)
+            }
+            None => None,
         };
-        match kind {
-            Some(Type::Directory) | None => remove_at(&dir, &child)?,
-            Some(_) => unlinkat(&dir, child.as_os_str(), UnlinkatFlags::NoRemoveDir)?,
+        let holder = up.as_ref().map_or(parent.as_fd(), |up| up.as_fd());
+        if !level.stuck.is_empty() {
+            self.keep(&level.name);
+            return Ok(up);
         }
+        match unlinkat(holder, level.name.as_os_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) if level.tries < TRIES => {
+                let tries = level.tries + 1;
+                self.levels.push(Level { tries, ..level });
+                self.clear(here)?;
+                return self.again(here);
+            }
+            Err(source) if self.levels.is_empty() => {
+                let error = self.error(None, source);
+                self.obstacle.get_or_insert(error);
+            }
+            Err(source) => self.leave(&level.name, source),
+        }
+        Ok(up)
     }
-    unlinkat(parent.as_fd(), name, UnlinkatFlags::RemoveDir)
 }
 
 pub(super) fn is_dots(name: &CStr) -> bool {

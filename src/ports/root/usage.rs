@@ -1,17 +1,20 @@
 //! How much room a tree takes on disk.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, OsStr};
-use std::os::fd::AsFd;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::dir::Dir;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use serde::Serialize;
 
-use super::{FileKind, Meta, Result, Root};
+use super::mounts::{OPEN, enter};
+use super::tree::{above, is_dots};
+use super::{FileKind, Meta, Result, Root, RootError};
 
 /// The unit of `st_blocks`, whatever the filesystem's own is.
 const BLOCK: u64 = 512;
@@ -26,18 +29,30 @@ pub struct Usage {
     pub shared: u64,
 }
 
+/// Of a tree with more entries than this nobody is told the size: whoever made it would decide what
+/// looking takes.
+const MOST: usize = 4_000_000;
+
+/// As much as the names of its folders may take in memory, in bytes.
+const MOST_TEXT: usize = 128 << 20;
+
 impl Root {
-    /// What is on disk for `path` and everything below it on its filesystem. Links are not followed,
+    /// What is on disk for `path` and everything below it on its mount. Links are not followed,
     /// and a file with several hard links counts once. `None` when there is nothing.
     pub fn usage(&self, path: &Path) -> Result<Option<Usage>> {
         let Some(spot) = self.spot("look at", path)? else {
             return Ok(None);
         };
         let mut count = Count::default();
-        match count.add(&spot.parent, &spot.name, None) {
+        match count.tree(&spot.parent, &spot.name) {
             Ok(()) => Ok(Some(count.total())),
-            Err(nix::errno::Errno::ENOENT) => Ok(None),
-            Err(source) => Err(self.io("look at", path)(source)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::E2BIG) => Err(RootError::TooMuch {
+                path: path.into(),
+                limit: MOST,
+                what: "files",
+            }),
+            Err(source) => Err(RootError::of("look at", path.into(), source)),
         }
     }
 }
@@ -45,49 +60,100 @@ impl Root {
 #[derive(Default)]
 struct Count {
     usage: Usage,
-    /// By inode, files with several hard links: their bytes, and how many links are yet to be found.
-    linked: HashMap<u64, (u64, u64)>,
+    /// Files with several hard links: their bytes, and how many links are yet to be found.
+    linked: HashMap<(u64, u64), (u64, u64)>,
+    seen: usize,
+    /// The length of all names of folders.
+    text: usize,
+}
+
+/// A folder on the way to where the counting is.
+struct Level {
+    id: (u64, u64),
+    /// Folders in it that have not been gone into.
+    todo: Vec<OsString>,
 }
 
 impl Count {
-    fn add(&mut self, parent: impl AsFd, name: &OsStr, device: Option<u64>) -> nix::Result<()> {
-        let stat = fstatat(parent.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let bytes = blocks(&stat) * BLOCK;
-        let meta = Meta::from(stat);
-        if device.is_some_and(|device| device != meta.device) {
-            return Ok(());
-        }
-        if meta.kind == FileKind::Directory {
-            self.usage.own += bytes;
-            return self.add_below(parent, name, meta.device);
-        }
-        if meta.links <= 1 {
-            self.usage.own += bytes;
-        } else {
-            let (_, open) = self.linked.entry(meta.inode).or_insert((bytes, meta.links));
-            *open = open.saturating_sub(1);
+    /// With two descriptors open at a time, however deep the tree is.
+    fn tree(&mut self, parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
+        let top = match enter(parent.as_fd(), Path::new(name)) {
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                self.file(&stat);
+                return Ok(());
+            }
+            opened => opened?,
+        };
+        let mut levels = vec![self.folder(&top)?];
+        let mut here = top;
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.todo.pop() else {
+                levels.pop();
+                if let Some(outer) = levels.last() {
+                    here = above(&here, outer.id)?;
+                }
+                continue;
+            };
+            match enter(&here, Path::new(&name)) {
+                Ok(inner) => {
+                    levels.push(self.folder(&inner)?);
+                    here = inner;
+                }
+                // Another mount is not this tree's. Somebody works in it: what has just gone takes no
+                // room.
+                Err(Errno::EXDEV | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+                Err(source) => return Err(source),
+            }
         }
         Ok(())
     }
 
-    fn add_below(&mut self, parent: impl AsFd, name: &OsStr, device: u64) -> nix::Result<()> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut dir = Dir::openat(parent.as_fd(), name, flags, Mode::empty())?;
-        let mut names = Vec::new();
+    /// A folder, and all in it but its folders.
+    fn folder(&mut self, folder: &OwnedFd) -> nix::Result<Level> {
+        let own = fstat(folder)?;
+        self.usage.own += blocks(&own) * BLOCK;
+        let mut todo = Vec::new();
+        let mut dir = openat(folder, ".", OPEN, Mode::empty()).and_then(Dir::from_fd)?;
         for entry in dir.iter() {
-            let name: &CStr = entry.as_ref().map_err(|error| *error)?.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") {
-                names.push(name.to_owned());
+            let entry = entry?;
+            if is_dots(entry.file_name()) {
+                continue;
+            }
+            self.seen += 1;
+            if self.seen > MOST || self.text > MOST_TEXT {
+                return Err(Errno::E2BIG);
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if entry.file_type() == Some(Type::Directory) {
+                self.text += name.len();
+                todo.push(name.to_owned());
+                continue;
+            }
+            match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) if Meta::from(stat).kind == FileKind::Directory => {
+                    todo.push(name.to_owned());
+                }
+                Ok(stat) if stat.st_dev == own.st_dev => self.file(&stat),
+                Ok(_) | Err(Errno::ENOENT) => {}
+                Err(source) => return Err(source),
             }
         }
-        for name in names {
-            match self.add(&dir, OsStr::from_bytes(name.to_bytes()), Some(device)) {
-                // Somebody works in it; what has just gone takes no room.
-                Err(nix::errno::Errno::ENOENT) => {}
-                done => done?,
-            }
+        Ok(Level {
+            id: (own.st_dev, own.st_ino),
+            todo,
+        })
+    }
+
+    fn file(&mut self, stat: &FileStat) {
+        let (bytes, meta) = (blocks(stat) * BLOCK, Meta::from(*stat));
+        if meta.links <= 1 {
+            self.usage.own += bytes;
+        } else {
+            let file = (meta.device, meta.inode);
+            let (_, open) = self.linked.entry(file).or_insert((bytes, meta.links));
+            *open = open.saturating_sub(1);
         }
-        Ok(())
     }
 
     fn total(self) -> Usage {
