@@ -235,6 +235,7 @@ impl Session {
         let plan = plan::build(&catalog, &self.host, &selection);
         let report = if plan.is_empty() && !plan.has_news() {
             apply::do_chores(&catalog, &plan, &self.host);
+            notes.extend(plan.warnings.iter().cloned());
             let heading = self.heading(started, plan.shas.clone(), &desired, notes);
             Report::of_plan(heading, &catalog, &plan)
         } else {
@@ -243,7 +244,9 @@ impl Session {
                 self.beat();
             }
             let done = self.apply(&catalog, &plan, &selection, &desired, observe)?;
-            let heading = self.heading(started, self.shas(&catalog), &desired, notes);
+            let (shas, warnings) = self.apps_after(&catalog);
+            notes.extend(warnings);
+            let heading = self.heading(started, shas, &desired, notes);
             Report::of_pass(heading, &catalog, done)
         };
         Ok((catalog, desired, report))
@@ -267,14 +270,19 @@ impl Session {
         apply::apply(task, &self.host)
     }
 
-    /// The sha that each app is at after a pass changed something.
-    fn shas(&self, catalog: &Catalog) -> BTreeMap<String, Option<String>> {
-        let apps = catalog.resources.iter().filter_map(|resource| {
-            let app = resource.body.app()?.to_owned();
+    /// The sha that each app is at after a pass changed something, and what a person should see to.
+    fn apps_after(&self, catalog: &Catalog) -> (BTreeMap<String, Option<String>>, Vec<String>) {
+        let (mut shas, mut warnings) = (BTreeMap::new(), Vec::new());
+        for resource in &catalog.resources {
+            let Some(app) = resource.body.app() else {
+                continue;
+            };
             let seen = resource.body.look(&self.host, false).ok();
-            Some((app, seen.and_then(|seen| seen.sha)))
-        });
-        apps.collect()
+            let told = seen.iter().flat_map(|seen| &seen.warnings);
+            warnings.extend(told.map(|warning| format!("{}: {warning}", resource.id)));
+            shas.insert(app.to_owned(), seen.and_then(|seen| seen.sha));
+        }
+        (shas, warnings)
     }
 
     fn heading<'a>(

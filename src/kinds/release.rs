@@ -287,6 +287,12 @@ impl Kind for Release {
             || state.is_there(spec) && state.active.as_ref().is_some_and(|active| active.untidy)
     }
 
+    fn warnings(_spec: &Spec, state: &Found) -> Vec<String> {
+        let left = state.active.iter().flat_map(|active| &active.unremoved);
+        left.map(|left| format!("{} cannot be removed: {}", left.name, left.why))
+            .collect()
+    }
+
     fn do_chores(spec: &Spec, host: &Host) -> Result<(), Failure> {
         release::tidy(spec, host)
     }

@@ -215,7 +215,7 @@ impl Kind for Service {
         }
         let serves = spec.serves.as_deref() == Some(&trial.current);
         match status.main_pid {
-            Some(main) => place::check(name, main, serves, trial),
+            Some(main) => place::check(name, main, serves, trial, host),
             None => Ok(()),
         }
     }

@@ -85,7 +85,7 @@ impl Session {
         let started = self.begin();
         let (catalog, desired) = self.describe(Source::Nobody, &Options::default())?;
         let mut plan = plan::build(&catalog, &self.host, &Selection::all());
-        let mut notes = Vec::new();
+        let mut notes = plan.warnings.clone();
         match unseen(&mut plan) {
             0 => {}
             unseen => notes.push(format!(

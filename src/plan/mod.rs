@@ -49,6 +49,8 @@ pub struct Plan {
     pub shas: BTreeMap<String, Option<String>>,
     /// Resources with something to do that changes nothing.
     pub chores: Vec<String>,
+    /// What a person should see to, though nothing of it has to change.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -101,7 +103,7 @@ impl Selection {
 pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut stamps = Stamps::new();
     let mut shas = BTreeMap::new();
-    let mut chores = Vec::new();
+    let (mut chores, mut warnings) = (Vec::new(), Vec::new());
     let mut looks = Vec::new();
     // Nothing is changed while everything is looked at, so folders can be kept open meanwhile.
     let _open = host.root.keep_folders_open();
@@ -119,6 +121,10 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         }
         if seen.as_ref().is_ok_and(|seen| seen.chores) {
             chores.push(resource.id.clone());
+        }
+        if let Ok(seen) = &seen {
+            let of_it = seen.warnings.iter();
+            warnings.extend(of_it.map(|warning| format!("{}: {warning}", resource.id)));
         }
         looks.push((resource, seen));
     }
@@ -175,6 +181,7 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         stamps,
         shas,
         chores,
+        warnings,
     }
 }
 

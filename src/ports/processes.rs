@@ -2,13 +2,26 @@
 //!
 //! Of the machine even for a sandbox, because that is where its processes are.
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, fstat};
+
+/// A file or folder itself, whatever names lead to it: its device and inode.
+pub type Identity = (u64, u64);
+
+/// No folder that a process runs in is looked for further up.
+const DEEPEST: usize = 256;
 
 /// One process: where it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
     pub parent: u32,
+    /// Whose it is.
+    pub uid: u32,
     /// Its working folder and its program, as far as they may be seen.
     pub places: Vec<PathBuf>,
 }
@@ -36,6 +49,66 @@ pub fn family(main: u32) -> Option<Vec<Process>> {
     Some(family)
 }
 
+/// Of these folders, those that a process runs in: its working folder, its root or its program is in
+/// them. By what they are and not by their names, which anybody can give to folders of his own.
+pub fn folders_of(pid: u32, folders: &[Identity]) -> Vec<Identity> {
+    let mut found = Vec::new();
+    for what in ["cwd", "root", "exe"] {
+        let place = Path::new("/proc").join(pid.to_string()).join(what);
+        // Without opening it for reading: nobody is asked anything, whatever it is.
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let Ok(place) = open(&place, flags, Mode::empty()) else {
+            continue;
+        };
+        let mut here = match what {
+            // What a program's folder is, only its name tells.
+            "exe" => match folder_of_program(pid, &place) {
+                Some(folder) => folder,
+                None => continue,
+            },
+            _ => place,
+        };
+        let mut last = None;
+        for _ in 0..DEEPEST {
+            let Some(id) = identity(&here).filter(|id| last != Some(*id)) else {
+                break;
+            };
+            if folders.contains(&id) && !found.contains(&id) {
+                found.push(id);
+            }
+            last = Some(id);
+            let Ok(up) = openat(&here, "..", flags | OFlag::O_DIRECTORY, Mode::empty()) else {
+                break;
+            };
+            here = up;
+        }
+    }
+    found
+}
+
+fn identity(of: impl AsFd) -> Option<Identity> {
+    fstat(of).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// The folder by the name that the kernel gives, if the program is in it under that name.
+fn folder_of_program(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
+    let named = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // As the process itself would find it.
+    let named = Path::new("/proc")
+        .join(pid.to_string())
+        .join("root")
+        .join(named.strip_prefix("/").ok()?);
+    let folder = open(
+        named.parent()?,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    let there = openat(&folder, named.file_name()?, flags, Mode::empty()).ok()?;
+    (identity(&there) == identity(program)).then_some(folder)
+}
+
 fn one(pid: u32) -> Option<Process> {
     let folder = Path::new("/proc").join(pid.to_string());
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
@@ -48,6 +121,7 @@ fn one(pid: u32) -> Option<Process> {
     Some(Process {
         pid,
         parent,
+        uid: std::fs::metadata(&folder).ok()?.uid(),
         places: places.collect(),
     })
 }
@@ -82,5 +156,45 @@ mod tests {
         assert_eq!(family.len(), 2, "{family:?}");
         assert!(family.iter().all(|process| process.places.contains(&place)));
         assert_eq!(family[1].parent, shell.id());
+        assert_eq!(family[1].uid, nix::unistd::geteuid().as_raw());
+    }
+
+    #[test]
+    fn a_process_is_in_a_folder_by_what_it_is_and_not_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, other) = (dir.path().join("real/shop"), dir.path().join("other/shop"));
+        std::fs::create_dir_all(real.join("deep/deeper")).unwrap();
+        std::fs::create_dir_all(other.join("deep")).unwrap();
+        let id = |path: &Path| {
+            let meta = std::fs::metadata(path).unwrap();
+            (meta.dev(), meta.ino())
+        };
+        let both = [id(&real), id(&other)];
+        let folders = |place: &Path| {
+            let mut sleep = std::process::Command::new("sleep")
+                .arg("60")
+                .current_dir(place)
+                .spawn()
+                .unwrap();
+            let found = folders_of(sleep.id(), &both);
+            sleep.kill().unwrap();
+            sleep.wait().unwrap();
+            found
+        };
+        assert_eq!(folders(&real.join("deep/deeper")), [both[0]]);
+        assert_eq!(folders(&real), [both[0]]);
+        assert_eq!(folders(&other.join("deep")), [both[1]]);
+        assert_eq!(folders(dir.path()), []);
+        // A program that is in it, whatever it works in.
+        let sleep = real.join("sleep");
+        std::fs::copy("/bin/sleep", &sleep).unwrap();
+        let mut program = std::process::Command::new(&sleep)
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let found = folders_of(program.id(), &both);
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert_eq!(found, [both[0]]);
     }
 }

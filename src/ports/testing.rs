@@ -221,3 +221,19 @@ pub fn skipped(test: &str, why: &str) {
     );
     eprintln!("SKIPPED {test}: {why}");
 }
+
+/// A chain of folders in one another, made without a path, which would be too long. `leaf` is a
+/// file at the end.
+pub fn dig(top: &Path, depth: usize) {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, mkdirat};
+    std::fs::create_dir_all(top).unwrap();
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let mut here = open(top, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        mkdirat(&here, "d", Mode::S_IRWXU).unwrap();
+        here = openat(&here, "d", flags, Mode::empty()).unwrap();
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
+    drop(openat(&here, "leaf", flags, Mode::S_IRWXU).unwrap());
+}

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::entry::Standing;
 use super::keep::{self, Failed};
 use super::orders::Orders;
-use super::record::{self, Record};
+use super::record::{self, Record, Unremoved};
 use super::{Deployment, Spec, of_app};
 use crate::ports::Host;
 use crate::ports::root::Usage;
@@ -18,6 +18,8 @@ pub struct Cleaned {
     pub removed: Vec<Removed>,
     /// Not needed, but a process runs in it.
     pub in_use: Vec<String>,
+    /// Not needed, but something is in the way.
+    pub unremoved: Vec<Unremoved>,
 }
 
 /// One release.
@@ -35,15 +37,16 @@ pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Clea
     let mut record = Record::load(host, &d.layout)?;
     let mut names = keep::unneeded(&d, &record, failed)?;
     names.extend(keep::unfinished(&d, &record)?);
-    let (idle, in_use) = keep::apart(names).ok_or_else(|| {
+    let (idle, in_use) = keep::apart(&d, names).ok_or_else(|| {
         Failure::new("/proc cannot be read, so it cannot be told which releases are in use")
     })?;
     let mut removed = Vec::new();
     for name in idle {
         let state = record.find(&name).map(|entry| entry.state);
         let size = host.root.usage(&d.layout.release(&name)).ok().flatten();
-        if !dry {
-            keep::remove(&d, &mut record, &name)?;
+        if !dry && let Err(failure) = keep::remove(&d, &mut record, &name) {
+            record.cannot_remove(&name, &failure);
+            continue;
         }
         removed.extend(state.map(|state| Removed {
             release: name,
@@ -52,12 +55,14 @@ pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Clea
         }));
     }
     if !dry {
-        keep::remove_leftovers(&d)?;
+        keep::remove_leftovers(&d, &mut record)?;
+        record.save_if_changed(host, &d.layout)?;
     }
     Ok(Cleaned {
         app: spec.app.clone(),
         removed,
         in_use,
+        unremoved: record.unremoved().to_vec(),
     })
 }
 
@@ -75,7 +80,7 @@ pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
     };
     let d = Deployment::new(spec, &sha, host)?;
     let mut record = Record::load(host, &layout)?;
-    keep::sweep(&d, &mut record)?;
+    keep::sweep(&d, &mut record);
     keep::prune(&d, &mut record)?;
     record.save_if_changed(host, &layout)?;
     match record.is_stocked(&sha) {

@@ -1,7 +1,9 @@
 //! The last stage: removing what is no longer needed, and never what is.
+//!
+//! What cannot be removed (it is immutable, or something is mounted in it) is put on record and told,
+//! and stops nothing: no deployment waits for it. It is tried again with the next one.
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use super::Deployment;
 use super::assets;
@@ -9,7 +11,8 @@ use super::entry::Standing;
 use super::layout::is_leftover;
 use super::orders::Orders;
 use super::record::{self, Record};
-use crate::ports::processes;
+use crate::ports::processes::{self, Identity};
+use crate::ports::root::RootError;
 use crate::resource::Failure;
 
 /// Which of the failed and the bad releases are needed.
@@ -23,7 +26,7 @@ pub enum Failed {
 /// Removes what [`unneeded`] names.
 pub(super) fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = unneeded(d, record, Failed::Latest)?;
-    remove_idle(d, record, names)?;
+    remove_idle(d, record, names);
     clear_assets(d, record);
     Ok(())
 }
@@ -56,7 +59,7 @@ pub(super) fn unneeded(
 /// Removes all failed and all bad releases but the latest of each.
 pub(super) fn failed(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = failed_ones(d, record, Failed::Latest)?;
-    remove_idle(d, record, names)?;
+    remove_idle(d, record, names);
     clear_assets(d, record);
     Ok(())
 }
@@ -105,21 +108,33 @@ fn is_private(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
 }
 
 /// Removes what earlier passes left unfinished: hidden folders, and releases that were being built.
-pub(super) fn sweep(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
-    remove_leftovers(d)?;
-    let names = unfinished(d, record)?;
-    remove_idle(d, record, names)
+pub(super) fn sweep(d: &Deployment<'_>, record: &mut Record) {
+    let swept = remove_leftovers(d, record).and_then(|()| unfinished(d, record));
+    match swept {
+        Ok(names) => remove_idle(d, record, names),
+        Err(failure) => tracing::warn!("{}: clearing up: {failure}", d.spec.app),
+    }
 }
 
 /// Removes hidden folders: releases that were being laid out or removed.
-pub(super) fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
+pub(super) fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let releases = d.layout.releases();
     for name in d.host.root.list(&releases)?.unwrap_or_default() {
-        if name.to_str().is_some_and(is_leftover) {
-            d.host.root.remove_tree(&releases.join(name))?;
+        let Some(name) = name.to_str().filter(|name| is_leftover(name)) else {
+            continue;
+        };
+        match d.host.root.remove_tree(&releases.join(name)) {
+            Ok(()) => record.is_removed(name),
+            Err(error) => stays(d, record, name, error.into()),
         }
     }
     Ok(())
+}
+
+/// Tells that something cannot be removed, and puts it on record.
+fn stays(d: &Deployment<'_>, record: &mut Record, name: &str, failure: Failure) {
+    tracing::warn!("{}: {name} is not removed: {failure}", d.spec.app);
+    record.cannot_remove(name, &failure);
 }
 
 /// Releases that were being built. What was begun for the wanted sha, or by somebody for himself,
@@ -134,16 +149,16 @@ pub(super) fn unfinished(d: &Deployment<'_>, record: &Record) -> Result<Vec<Stri
     Ok(unfinished)
 }
 
-fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) -> Result<(), Failure> {
+fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
     if names.is_empty() {
-        return Ok(());
+        return;
     }
-    let Some((idle, in_use)) = apart(names) else {
+    let Some((idle, in_use)) = apart(d, names) else {
         tracing::warn!(
             "{}: /proc cannot be read, so no release is removed",
             d.spec.app
         );
-        return Ok(());
+        return;
     };
     for name in in_use {
         tracing::info!(
@@ -152,47 +167,79 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) -> R
         );
     }
     for name in idle {
-        remove(d, record, &name)?;
+        if let Err(failure) = remove(d, record, &name) {
+            stays(d, record, &name, failure);
+        }
     }
-    Ok(())
+    if let Err(failure) = record.save_if_changed(d.host, &d.layout) {
+        tracing::warn!("{}: {failure}", d.spec.app);
+    }
 }
 
 /// Releases that no process runs in, and those that one does. `None`: it cannot be told.
-pub(super) fn apart(names: Vec<String>) -> Option<(Vec<String>, Vec<String>)> {
+///
+/// Every process of root or of the app's user counts. Those of others, who may go into any release
+/// that they can read, keep no more than `keep_releases` of them, the newest.
+pub(super) fn apart(d: &Deployment<'_>, names: Vec<String>) -> Option<(Vec<String>, Vec<String>)> {
     if names.is_empty() {
         return Some((names, Vec::new()));
     }
-    let busy = places_of_processes()?;
-    let is_busy = |name: &String| busy.iter().any(|place| is_inside(place, name));
-    Some(names.into_iter().partition(|name| !is_busy(name)))
+    let id = |name: &String| -> Option<Identity> {
+        let meta = d.host.root.meta(&d.layout.release(name)).ok()??;
+        Some((meta.device, meta.inode))
+    };
+    let mut ids: Vec<(Option<Identity>, String)> =
+        names.into_iter().map(|name| (id(&name), name)).collect();
+    // The newest first: names begin with a time.
+    ids.sort_by(|one, other| other.1.cmp(&one.1));
+    let folders: Vec<Identity> = ids.iter().filter_map(|(id, _)| *id).collect();
+    // Whether one of ours is among the processes in it.
+    let mut busy: BTreeMap<Identity, bool> = BTreeMap::new();
+    let maker = d.host.root.user();
+    for process in processes::all()? {
+        let ours = [0, maker].contains(&process.uid) || Some(process.uid) == d.owner.uid;
+        for folder in processes::folders_of(process.pid, &folders) {
+            *busy.entry(folder).or_default() |= ours;
+        }
+    }
+    let mut left = d.spec.keep_releases;
+    let (mut idle, mut in_use) = (Vec::new(), Vec::new());
+    for (id, name) in ids {
+        let kept = match id.and_then(|id| busy.get(&id)) {
+            Some(true) => true,
+            Some(false) => {
+                let kept = left > 0;
+                left = left.saturating_sub(1);
+                kept
+            }
+            None => false,
+        };
+        match kept {
+            true => in_use.push(name),
+            false => idle.push(name),
+        }
+    }
+    Some((idle, in_use))
 }
 
 /// Hidden first, forgotten next, removed last: a kill in between leaves no half-removed release
-/// that could be taken for a whole one.
+/// that could be taken for a whole one. One that something is mounted in stays where it is, whole.
 pub(super) fn remove(d: &Deployment<'_>, record: &mut Record, name: &str) -> Result<(), Failure> {
     let (host, layout) = (d.host, &d.layout);
-    let hidden = layout.removed(name);
-    if host.root.meta(&layout.release(name))?.is_some() {
-        host.root.rename(&layout.release(name), &hidden)?;
+    let (release, hidden) = (layout.release(name), layout.removed(name));
+    if let Some(path) = host.root.mounts_below(&release)?.into_iter().next() {
+        let verb = "remove";
+        return Err(RootError::Mounted { verb, path }.into());
+    }
+    if host.root.meta(&release)?.is_some() {
+        host.root.rename(&release, &hidden)?;
     }
     record.forget(name);
+    record.is_removed(name);
     record.save(host, layout)?;
-    host.root.remove_tree_at_leisure(&hidden)?;
+    if let Err(error) = host.root.remove_tree_at_leisure(&hidden) {
+        let hidden = hidden.file_name().unwrap_or_default().to_string_lossy();
+        stays(d, record, &hidden, error.into());
+    }
     Ok(host.root.remove(&layout.log(name))?)
-}
-
-/// The working folders and programs of all processes of this machine, as the kernel names them.
-fn places_of_processes() -> Option<Vec<std::path::PathBuf>> {
-    let all = processes::all()?;
-    Some(all.into_iter().flat_map(|process| process.places).collect())
-}
-
-/// Whether a place is in the release of this name. By its last parts only: behind links, bind mounts
-/// and mount namespaces the beginning may be spelt in other ways, and a release kept for another
-/// app's process does no harm.
-pub(super) fn is_inside(place: &Path, name: &str) -> bool {
-    let parts: Vec<&OsStr> = place.iter().collect();
-    parts
-        .windows(2)
-        .any(|pair| pair[0] == "releases" && pair[1] == name)
 }

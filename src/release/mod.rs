@@ -73,7 +73,7 @@ pub use log::{Past, past};
 pub use orders::{Barred, Orders, Pin};
 pub use private::{BuiltPrivate, Private, build_private, resolve};
 pub use reach::{reach, unknown_server};
-pub use record::{Active, Record, Trial, active};
+pub use record::{Active, Record, Trial, Unremoved, active};
 pub use repo::Repo;
 pub use rollback::{Chosen, Refused, choose, lift, pin, unpin};
 pub use spec::{Assets, Migrate, Spec, Step};

@@ -21,7 +21,7 @@ impl Deployment<'_> {
         activate::possible(self)?;
         self.prepare()?;
         let mut record = Record::load(self.host, &self.layout)?;
-        keep::sweep(self, &mut record)?;
+        keep::sweep(self, &mut record);
         let take_up = self.spec.take_up;
         if take_up != TakeUp::Fresh {
             let whole = rollback::pinned(self, &record)?
@@ -138,7 +138,9 @@ impl Deployment<'_> {
         let laid = match self.lay_out(&mut attempt, &partial) {
             Ok(laid) => laid,
             Err(failure) => {
-                root.remove_tree(&partial)?;
+                if let Err(error) = root.remove_tree(&partial) {
+                    tracing::warn!("{}: {}", self.spec.app, Failure::from(error));
+                }
                 record.forget(&name);
                 record.save(self.host, layout)?;
                 return Err(failure);
@@ -231,9 +233,10 @@ impl Deployment<'_> {
         let is_building = !attempt.entry().state.is_whole();
         let late = is_building.then(|| self.in_time().err()).flatten();
         let failure = late.clone().unwrap_or(failure);
-        let noted = attempt
-            .failed(&failure, late.is_some())
-            .and_then(|()| keep::failed(self, attempt.record));
+        let noted = attempt.failed(&failure, late.is_some());
+        if let Err(failure) = keep::failed(self, attempt.record) {
+            tracing::warn!("{}: clearing up: {failure}", self.spec.app);
+        }
         noted.err().unwrap_or(failure)
     }
 }

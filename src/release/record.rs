@@ -39,6 +39,15 @@ pub struct Record {
     entries: Vec<Entry>,
     trial: Option<Trial>,
     stocked: Option<Sha>,
+    unremoved: Vec<Unremoved>,
+}
+
+/// Something in `releases/` that is not needed and could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unremoved {
+    pub name: String,
+    /// What is in the way, and what ends it.
+    pub why: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +59,8 @@ struct Written {
     /// The sha from whose tree the next release can be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stocked: Option<Sha>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unremoved: Vec<Unremoved>,
 }
 
 /// The release that `current` points to.
@@ -70,21 +81,22 @@ pub struct Active {
     /// A pass was killed before it had removed what is no longer needed, or made ready what comes
     /// next.
     pub untidy: bool,
+    /// What is in the way of clearing up.
+    pub unremoved: Vec<Unremoved>,
 }
 
 impl Record {
     /// The record, as far as it agrees with the disk. Writes nothing.
     pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
-        let (known, trial, stocked) = match written(host, layout) {
-            Some(written) => (written.releases, written.trial, written.stocked),
-            None => (Vec::new(), None, None),
-        };
+        let written = written(host, layout).unwrap_or_else(Written::empty);
         let on_disk = on_disk(host, layout)?;
         let mut record = Record {
-            entries: known,
-            trial,
-            stocked,
+            entries: written.releases,
+            trial: written.trial,
+            stocked: written.stocked,
+            unremoved: written.unremoved,
         };
+        record.unremoved.retain(|left| left.is_there(host, layout));
         record.entries.retain(|entry| on_disk.contains(&entry.name));
         let mut strangers = on_disk;
         strangers.retain(|name| record.find(name).is_none());
@@ -108,6 +120,7 @@ impl Record {
             releases: self.entries.clone(),
             trial: self.trial.clone(),
             stocked: self.stocked.clone(),
+            unremoved: self.unremoved.clone(),
         };
         let body = serde_json::to_vec_pretty(&written).expect("plain data is always JSON");
         if let Some(folder) = path.parent() {
@@ -118,8 +131,11 @@ impl Record {
 
     /// Writes it if it says something else than the file, which may name what is gone.
     pub fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
-        let same = written(host, layout)
-            .is_some_and(|written| written.releases == self.entries && written.trial == self.trial);
+        let same = written(host, layout).is_some_and(|written| {
+            written.releases == self.entries
+                && written.trial == self.trial
+                && written.unremoved == self.unremoved
+        });
         if same {
             return Ok(());
         }
@@ -203,8 +219,50 @@ impl Record {
         self.entries.sort_by_key(|entry| entry.name == name);
     }
 
+    /// Notes why something in `releases/` stays there.
+    pub fn cannot_remove(&mut self, name: &str, failure: &Failure) {
+        let why = match &failure.hint {
+            Some(hint) => format!("{}; {hint}", failure.message),
+            None => failure.message.clone(),
+        };
+        self.is_removed(name);
+        self.unremoved.push(Unremoved {
+            name: name.to_owned(),
+            why,
+        });
+        self.unremoved
+            .sort_by(|one, other| one.name.cmp(&other.name));
+    }
+
+    pub fn is_removed(&mut self, name: &str) {
+        self.unremoved.retain(|left| left.name != name);
+    }
+
+    /// What could not be removed the last time that it was tried.
+    pub fn unremoved(&self) -> &[Unremoved] {
+        &self.unremoved
+    }
+
     pub fn forget(&mut self, name: &str) {
         self.entries.retain(|entry| entry.name != name);
+    }
+}
+
+impl Unremoved {
+    fn is_there(&self, host: &Host, layout: &Layout) -> bool {
+        !matches!(host.root.meta(&layout.release(&self.name)), Ok(None))
+    }
+}
+
+impl Written {
+    fn empty() -> Written {
+        Written {
+            version: VERSION,
+            releases: Vec::new(),
+            trial: None,
+            stocked: None,
+            unremoved: Vec::new(),
+        }
     }
 }
 
@@ -220,14 +278,21 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
         return Ok(None);
     };
     let (mut entry, mut trial, mut untidy, mut stocked) = (None, None, false, None);
-    let mut served = false;
+    let (mut served, mut unremoved) = (false, Vec::new());
     if let Some(written) = written(host, layout) {
         let all = &written.releases;
+        unremoved = written.unremoved;
+        // What cannot be removed is tried again with the next deployment, not in each pass.
+        let stays = |entry: &Entry| unremoved.iter().any(|left| left.name == entry.name);
         let of = |state| {
-            all.iter()
-                .filter(move |entry| entry.state == state && entry.private_until.is_none())
+            all.iter().filter(move |entry| {
+                entry.state == state && entry.private_until.is_none() && !stays(entry)
+            })
         };
-        untidy = of(Standing::Good).count() > keep.max(2) || of(Standing::Failed).count() > 1;
+        let is_gone = |left: &Unremoved| !left.is_there(host, layout);
+        untidy = unremoved.iter().any(is_gone)
+            || of(Standing::Good).count() > keep.max(2)
+            || of(Standing::Failed).count() > 1;
         trial = written.trial.filter(|trial| trial.name == name);
         served = trial.as_ref().is_some_and(|trial| {
             let from = trial.from.as_ref();
@@ -257,6 +322,7 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
         trial,
         served,
         untidy: untidy || bare,
+        unremoved,
     }))
 }
 

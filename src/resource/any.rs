@@ -106,6 +106,7 @@ pub struct Seen {
     pub sha: Option<String>,
     pub trial: Option<Trial>,
     pub chores: bool,
+    pub warnings: Vec<String>,
     pub ails: Option<Failure>,
 }
 
@@ -186,6 +187,7 @@ impl<K: Kind> AnyResource for Typed<K> {
             sha: K::sha(&self.spec, &state),
             trial: K::trial(&self.spec, &state),
             chores: K::has_chores(&self.spec, &state),
+            warnings: K::warnings(&self.spec, &state),
             ails: K::ails(&self.spec, &state),
         })
     }

@@ -168,6 +168,11 @@ pub trait Kind: Probed + 'static {
         Ok(None)
     }
 
+    /// What a person should see to, though it is right: told in every report.
+    fn warnings(_spec: &Self::Spec, _state: &Self::State) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether something is left to do that changes nothing for anybody: preparing what comes next,
     /// removing what a killed pass left. Asked in every pass, so it must cost next to nothing.
     fn has_chores(_spec: &Self::Spec, _state: &Self::State) -> bool {

@@ -41,7 +41,10 @@ pub(super) fn run(args: &CleanArgs, places: &Places, output: &Output) -> Result<
     } else {
         print(&all, freed, args.dry_run, output);
     }
-    Ok(Exit::Converged)
+    match args.dry_run || all.iter().all(|cleaned| cleaned.unremoved.is_empty()) {
+        true => Ok(Exit::Converged),
+        false => Ok(Exit::Failed),
+    }
 }
 
 fn print(all: &[Cleaned], freed: u64, dry: bool, output: &Output) {
@@ -67,7 +70,16 @@ fn print(all: &[Cleaned], freed: u64, dry: bool, output: &Output) {
             ));
         }
     }
-    if all.iter().all(|cleaned| cleaned.removed.is_empty()) {
+    for cleaned in all {
+        for left in &cleaned.unremoved {
+            output.line(format!(
+                "{} {}: not removed: {}",
+                cleaned.app, left.name, left.why
+            ));
+        }
+    }
+    let nothing = |cleaned: &Cleaned| cleaned.removed.is_empty() && cleaned.unremoved.is_empty();
+    if all.iter().all(nothing) {
         output.line("nothing to remove: everything that is there is needed");
     } else {
         output.line(format!("{} {free}", bytes(freed)));

@@ -6,12 +6,19 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use crate::ports::Host;
 use crate::ports::processes::{self, Process};
 use crate::resource::{Failure, Trial};
 
 /// Looks at the service's main process and all that descend from it. None may be in another release
 /// of the app, and, of a service that `serves` it, at least one must be in the one on trial.
-pub(super) fn check(name: &str, main: u32, serves: bool, trial: &Trial) -> Result<(), Failure> {
+pub(super) fn check(
+    name: &str,
+    main: u32,
+    serves: bool,
+    trial: &Trial,
+    host: &Host,
+) -> Result<(), Failure> {
     let Some(family) = processes::family(main) else {
         return Err(Failure::new("/proc cannot be read to see what runs where"));
     };
@@ -20,15 +27,28 @@ pub(super) fn check(name: &str, main: u32, serves: bool, trial: &Trial) -> Resul
             "the main process of {name} has just ended"
         )));
     }
-    judge(name, &family, serves, trial)
+    let release = trial.deploy_to.join("releases").join(&trial.release);
+    let folder = host.root.meta(&release)?;
+    let folder = folder.map(|meta| (meta.device, meta.inode));
+    // A folder of the same name, anybody can make.
+    let is_inside = |process: &Process| {
+        folder.is_some_and(|folder| !processes::folders_of(process.pid, &[folder]).is_empty())
+    };
+    judge(name, &family, serves, trial, &is_inside)
 }
 
-fn judge(name: &str, family: &[Process], serves: bool, trial: &Trial) -> Result<(), Failure> {
+fn judge(
+    name: &str,
+    family: &[Process],
+    serves: bool,
+    trial: &Trial,
+    is_inside: &dyn Fn(&Process) -> bool,
+) -> Result<(), Failure> {
     let mut inside = false;
     for process in family {
         for place in &process.places {
             match release_of(place, &trial.deploy_to) {
-                Some(release) if release == trial.release => inside = true,
+                Some(release) if release == trial.release => inside |= is_inside(process),
                 Some(other) => {
                     return Err(Failure::new(format!(
                         "process {} of {name} still runs in release {other}",
@@ -83,6 +103,7 @@ mod tests {
         Process {
             pid: 7,
             parent: 1,
+            uid: 7001,
             places: vec![place.into(), "/usr/bin/ruby".into()],
         }
     }
@@ -99,7 +120,7 @@ mod tests {
         let gone = process("/mnt/shop/releases/.20261121040000-1111111.removed (deleted)");
         let elsewhere = process("/");
         let said = |family: &[Process], serves| {
-            judge("puma", family, serves, &trial).map_err(|failure| failure.message)
+            judge("puma", family, serves, &trial, &|_| true).map_err(|failure| failure.message)
         };
         assert_eq!(said(&[new.clone(), elsewhere.clone()], true), Ok(()));
         assert_eq!(said(std::slice::from_ref(&elsewhere), false), Ok(()));
@@ -116,6 +137,8 @@ mod tests {
             "{error}"
         );
         let other_app = process("/srv/www/cart/releases/20261121040000-1111111");
-        assert_eq!(said(&[new, other_app], true), Ok(()));
+        assert_eq!(said(&[new.clone(), other_app], true), Ok(()));
+        let same_name = judge("puma", &[new], true, &trial, &|_| false).unwrap_err();
+        assert!(same_name.message.starts_with("no process of puma runs in"));
     }
 }

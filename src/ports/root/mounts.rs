@@ -66,7 +66,7 @@ impl Root {
     pub fn mounts_below(&self, path: &Path) -> Result<Vec<PathBuf>> {
         let table = Path::new("/proc/self/mountinfo");
         let text = std::fs::read(table).map_err(|error| self.io("read", table)(errno(&error)))?;
-        let top = self.outside(path);
+        let top = self.outside(&self.follow(path)?.unwrap_or_else(|| path.into()));
         let points = text.split(|byte| *byte == b'\n').filter_map(mount_point);
         Ok(points.filter(|point| point.starts_with(&top)).collect())
     }

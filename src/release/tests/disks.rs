@@ -7,7 +7,7 @@ use super::spare::{idle, ready};
 use super::*;
 
 /// A filesystem of its own below a bench, gone with it.
-struct Disk(PathBuf);
+pub(super) struct Disk(PathBuf);
 
 impl Drop for Disk {
     fn drop(&mut self) {
@@ -17,7 +17,7 @@ impl Drop for Disk {
 
 impl Disk {
     /// Mounts one at `at`. `None` where that cannot be done here, which is told.
-    fn mount(at: &Path, arguments: &[&str]) -> Option<Disk> {
+    pub(super) fn mount(at: &Path, arguments: &[&str]) -> Option<Disk> {
         std::fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
         let mounted = mount.args(arguments).arg(at).output();

@@ -1,11 +1,9 @@
+use super::disks::Disk;
 use super::*;
 
-/// Commits like no other bench's: a release counts as lived in by its name alone, and benches side
-/// by side would give the same sha the same name in the same second.
 fn shas(bench: &Bench, n: usize) -> Vec<Sha> {
-    let place = bench.dir.path().display().to_string();
     (0..n)
-        .map(|i| bench.commit(&[("a", &i.to_string()), ("place", &place)]))
+        .map(|i| bench.commit(&[("a", &i.to_string())]))
         .collect()
 }
 
@@ -136,4 +134,182 @@ fn releases_of_capistrano_are_taken_over() {
         ["20200101000000", "20200102000000"]
     );
     assert_eq!(record.in_state(Standing::Failed), ["20200103000000"]);
+}
+
+/// What a report would warn of.
+fn warnings(spec: &Spec, host: &Host) -> Vec<String> {
+    Release::warnings(spec, &Release::inspect(spec, host).unwrap())
+}
+
+fn has_chores(spec: &Spec, host: &Host) -> bool {
+    Release::has_chores(spec, &Release::inspect(spec, host).unwrap())
+}
+
+#[test]
+fn what_is_mounted_in_an_old_release_is_kept_and_deployments_go_on() {
+    let bench = Bench::new();
+    let shas = shas(&bench, 5);
+    let keep = "keep_releases: 2\nspare: false\n";
+    done(&bench.spec(&shas[0], keep), &bench.host());
+    let first = bench.active().unwrap();
+    let at = bench.app("current/public/share");
+    let at = at
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .canonicalize()
+        .unwrap();
+    let at = at.join("public/share");
+    let Some(share) = Disk::mount(&at, &["-t", "tmpfs", "none"]) else {
+        return;
+    };
+    std::fs::write(at.join("precious"), "kept").unwrap();
+    for sha in &shas[1..4] {
+        done(&bench.spec(sha, keep), &bench.host());
+    }
+    assert_eq!(bench.releases().len(), 3);
+    assert_eq!(std::fs::read(at.join("precious")).unwrap(), b"kept");
+    assert!(
+        bench.app("releases").join(&first).join("a").exists(),
+        "it stays whole"
+    );
+    let spec = bench.spec(&shas[3], keep);
+    let told = warnings(&spec, &bench.host());
+    assert!(
+        told.len() == 1 && told[0].contains("public/share") && told[0].contains("umount"),
+        "{told:?}"
+    );
+    assert_eq!(pass(&spec, &bench.host()), Ok(None));
+    assert!(
+        !has_chores(&spec, &bench.host()),
+        "it is tried again in each pass"
+    );
+    drop(share);
+    done(&bench.spec(&shas[4], keep), &bench.host());
+    assert_eq!(bench.releases().len(), 2);
+    assert_eq!(
+        warnings(&bench.spec(&shas[4], keep), &bench.host()),
+        [""; 0]
+    );
+}
+
+#[test]
+fn an_immutable_file_in_an_old_release_stops_no_deployment() {
+    let bench = Bench::new();
+    let shas = shas(&bench, 6);
+    let keep = "keep_releases: 2\n";
+    done(&bench.spec(&shas[0], keep), &bench.host());
+    let place = bench.app("releases").join(bench.active().unwrap());
+    let inode = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).unwrap().ino()
+    };
+    std::fs::write(place.join("fixed"), "x").unwrap();
+    let fixed = inode(&place.join("fixed"));
+    let chattr = |flag: &str, path: &Path| {
+        let mut chattr = std::process::Command::new("chattr");
+        let done = chattr.arg(flag).arg(path).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !is_root() || !chattr("+i", &place.join("fixed")) {
+        crate::ports::testing::skipped("an immutable file", "cannot make one");
+        return;
+    }
+    let passes: Vec<_> = shas[1..5]
+        .iter()
+        .map(|sha| pass(&bench.spec(sha, keep), &bench.host()))
+        .collect();
+    let hidden = bench
+        .releases()
+        .into_iter()
+        .find(|name| name.ends_with(".removed"));
+    let hidden = bench.app("releases").join(hidden.unwrap_or_default());
+    let spec = bench.spec(&shas[4], keep);
+    let (told, chores) = (
+        warnings(&spec, &bench.host()),
+        has_chores(&spec, &bench.host()),
+    );
+    let left = names(&hidden);
+    assert!(chattr("-i", &hidden.join("fixed")));
+    assert!(
+        passes.iter().all(|pass| *pass == Ok(Some(Outcome::Done))),
+        "{passes:?}"
+    );
+    assert_eq!(
+        (left, inode(&hidden.join("fixed"))),
+        (vec!["fixed".to_owned()], fixed)
+    );
+    assert!(told.len() == 1 && told[0].contains("chattr -i"), "{told:?}");
+    assert!(!chores, "it is tried again in each pass");
+    done(&bench.spec(&shas[5], keep), &bench.host());
+    assert_eq!(bench.releases().len(), 2);
+    assert_eq!(
+        warnings(&bench.spec(&shas[5], keep), &bench.host()),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_process_in_a_folder_of_the_same_name_keeps_no_release() {
+    let bench = Bench::new();
+    let shas = shas(&bench, 4);
+    let keep = "keep_releases: 2\n";
+    done(&bench.spec(&shas[0], keep), &bench.host());
+    let first = bench.active().unwrap();
+    let alike = bench.dir.path().join("releases").join(&first);
+    std::fs::create_dir_all(&alike).unwrap();
+    let mut process = std::process::Command::new("sleep")
+        .arg("60")
+        .current_dir(&alike)
+        .spawn()
+        .unwrap();
+    for sha in &shas[1..] {
+        done(&bench.spec(sha, keep), &bench.host());
+    }
+    let kept = bench.releases();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(kept.len() == 2 && !kept.contains(&first), "{kept:?}");
+}
+
+#[test]
+fn processes_of_strangers_keep_a_bounded_number_of_releases() {
+    use std::os::unix::process::CommandExt;
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let shas = shas(&bench, 8);
+    let keep = "user: deploy\nkeep_releases: 2\n";
+    let mut processes = Vec::new();
+    for sha in &shas {
+        done(&bench.spec(sha, keep), &bench.host());
+        let mut sleep = std::process::Command::new("sleep");
+        let sleep = sleep
+            .arg("60")
+            .uid(65_534)
+            .current_dir(bench.app("current"));
+        processes.push(sleep.spawn().unwrap());
+    }
+    let kept = bench.releases();
+    for mut process in processes {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert_eq!(kept.len(), 4, "{kept:?}");
+}
+
+#[test]
+fn a_folder_3000_deep_in_an_old_release_stops_no_deployment() {
+    let bench = Bench::new();
+    let shas = shas(&bench, 4);
+    let keep = "keep_releases: 2\n";
+    for (n, sha) in shas.iter().enumerate() {
+        done(&bench.spec(sha, keep), &bench.host());
+        if n == 0 {
+            crate::ports::testing::dig(&bench.app("current"), 3_000);
+        }
+    }
+    assert_eq!(bench.releases().len(), 2);
 }
