@@ -96,6 +96,18 @@ fn a_host_name_belongs_to_one_backend() {
 }
 
 #[test]
+fn sudo_for_a_program_in_the_deploy_users_home_is_refused() {
+    let refused = host("base", "  deploy_sudo: [/home/deploy/bin/x -y]\n");
+    let ran = run(&refused, &["validate"]);
+    assert_eq!(ran.code, 78, "{ran}");
+    let expected = "`/home/deploy/bin/x -y` is in the home of deploy";
+    assert!(ran.err.contains(expected), "{ran}");
+    let fine = host("base", "  deploy_sudo: [/home/deployer/x, /bin/true]\n");
+    let ran = run(&fine, &["validate"]);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+#[test]
 fn an_app_and_its_balancer_may_share_a_host() {
     let host = host(
         "app, haproxy",

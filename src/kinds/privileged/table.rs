@@ -177,7 +177,7 @@ pub(super) const FORMATS: &[Format] = &[
         directives: &[directive(
             &["(command)"],
             Program,
-            "what `deploy_sudo` says is what the deploy user may run as root: name no program in a folder of his",
+            "what `deploy_sudo` says is what the deploy user may run as root: one in his home is refused; name none in a release either",
         )],
     },
     Format {
