@@ -77,7 +77,9 @@ impl Kind for Watch {
                     spec.only_root_decides(path, &path.join("any"), host)?;
                     for name in host.root.list(path)?.unwrap_or_default() {
                         // What goes between two looks, and what is no file, counts for nothing.
-                        seen.look(path, &path.join(name), host)?;
+                        let inner = path.join(name);
+                        seen.look(path, &inner, host)?;
+                        spec.only_root_decides(path, &inner, host)?;
                     }
                 }
                 other => {
@@ -226,6 +228,8 @@ mod tests {
         host.chown("/etc/certs", 65534, 65534);
         host.write("/srv/certs/a.pem", "a");
         host.chmod("/srv/certs", 0o777);
+        host.make_dir("/etc/linked");
+        host.link("/etc/linked/a.pem", "/etc/certs/a.pem");
         let stamp = |path: &str, only: bool| {
             let text = format!("watch: {{paths: [{path}], root_only: {only}}}");
             let watch = resource(&text).unwrap();
@@ -234,7 +238,11 @@ mod tests {
         for path in ["/etc/ssl/a.pem", "/etc/ssl"] {
             assert!(stamp(path, true).unwrap().is_some(), "{path}");
         }
-        for path in ["/etc/certs/a.pem", "/etc/certs", "/srv/certs/a.pem"] {
+        let linked = ["/etc/linked", "/etc/linked/a.pem"];
+        for path in ["/etc/certs/a.pem", "/etc/certs", "/srv/certs/a.pem"]
+            .into_iter()
+            .chain(linked)
+        {
             assert!(stamp(path, false).unwrap().is_some(), "{path}");
             let failure = stamp(path, true).unwrap_err();
             assert!(failure.message.contains(path), "{failure}");

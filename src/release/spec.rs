@@ -162,7 +162,8 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
     /// How long it may take; `15m` when not given.
     pub timeout: Option<Seconds>,
-    /// As whom it runs; the release's user when not given.
+    /// As whom it runs; the release's user when not given. Root finds no program in that user's home
+    /// or in `deploy_to`, whatever `PATH` says.
     pub user: Option<String>,
     /// Paths of the repository, files or folders, that decide what it makes. It is skipped when all of
     /// them are, by their git object ids, as they were in the last good release, if that ran it as it is
