@@ -1,6 +1,6 @@
 #!/bin/bash
 # 70-attack-units: the deploy user plants links, pipes and folders where systemd, supervisord, nginx and logrotate look, and gets nothing of root's
-# timeout: 420
+# timeout: 600
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
@@ -24,7 +24,7 @@ web_apps:
     server_names: [cart.invalid]
 END
 # A start that hangs is given up before the lab gives up its boot.
-write web:/etc/systemd/system.conf.d/lab.conf <<<$'[Manager]\nDefaultTimeoutStartSec=20s'
+write web:/etc/systemd/system.conf.d/lab.conf <<<$'[Manager]\nDefaultTimeoutStartSec=8s'
 on web systemctl daemon-reexec
 check "v1 of both apps is published" publish "${sha[v1]}" "cart=${sha[v1]}" --create
 check "the host converges" on web trueup converge
@@ -54,7 +54,7 @@ attack() {
   echo "  - $what"
   as_deploy "$text" || fail "$what" "he could not even try"
   # What is his he may kill; its supervisor starts it again at once.
-  as_deploy 'pkill -9 -u deploy -f "puma|sleep infinity"' ||:
+  as_deploy 'pkill -9 -u deploy -f "[p]uma|[s]leep infinity"' ||:
   [ $# = 0 ] || on web timeout 30 "$@" >"$SCRATCH/met" 2>&1 || [ $? != 124 ] || fail "$what: $* ends" "$(cat "$SCRATCH/met")"
   sleep 2.5                                              # both supervisors start it anew after a second
   check "systemd and supervisord answer" answers
@@ -112,3 +112,17 @@ check "nobody has root's keys" secret
 said=$(on web timeout 120 trueup converge 2>&1) ||:
 wait_for 40 "after a pass visitors get v1" page_says web "version v1"
 attacked deploy "the host is rebooted with pipes in place of what its apps read" "it boots, and the next pass mends them"
+
+# A template of an operator's own that has systemd open what is his, as the shipped one of before did.
+on web systemctl restart puma-shop
+on web mkdir -p /etc/trueup/templates/systemd
+sed -e 's|^ExecStart=.*|EnvironmentFile={{ root }}{{ app.deploy_to }}/current/.trueup/env\nExecStart=/usr/bin/env {{ app.command }} -C .trueup/puma.rb|' \
+  "$tests/../templates/systemd/puma.service" | write web:/etc/trueup/templates/systemd/puma.service
+on web trueup converge >/dev/null ||:
+code "a unit with EnvironmentFile= in a release fails the pass" 1 on web trueup converge
+has "with why" "opens its EnvironmentFile= /srv/www/shop/current/.trueup/env as root" "$said"
+on web rm -r /etc/trueup/templates
+check "back to the shipped one the host converges" on web trueup converge
+code "and stays so" 0 on web trueup converge
+wait_for 10 "a visitor gets v1" page_says web "version v1"
+attacked deploy "a role of the operator's own opens his files as root" "each pass fails until it is mended, and says how"
