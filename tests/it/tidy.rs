@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, from the bottom up. Data flows one way, and each stage sees only what it needs.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("problem", &[]),
+    ("printable", &[]),
+    ("problem", &["printable"]),
     ("exit", &[]),
     ("digest", &[]),
     ("yaml", &["problem"]),
@@ -18,13 +19,41 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("facts", &["ports"]),
     (
         "desired",
-        &["digest", "ports", "problem", "settings", "yaml"],
+        &[
+            "digest",
+            "ports",
+            "printable",
+            "problem",
+            "settings",
+            "yaml",
+        ],
     ),
-    ("fleet", &["desired", "digest", "exit", "ports", "settings"]),
-    ("resource", &["desired", "ports", "problem", "yaml"]),
+    (
+        "fleet",
+        &[
+            "desired",
+            "digest",
+            "exit",
+            "ports",
+            "printable",
+            "settings",
+        ],
+    ),
+    (
+        "resource",
+        &["desired", "ports", "printable", "problem", "yaml"],
+    ),
     (
         "release",
-        &["desired", "digest", "ports", "problem", "resource", "yaml"],
+        &[
+            "desired",
+            "digest",
+            "ports",
+            "printable",
+            "problem",
+            "resource",
+            "yaml",
+        ],
     ),
     (
         "kinds",
@@ -45,7 +74,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "report",
         &[
-            "apply", "desired", "exit", "owed", "plan", "ports", "resource", "role",
+            "apply",
+            "desired",
+            "exit",
+            "owed",
+            "plan",
+            "ports",
+            "printable",
+            "resource",
+            "role",
         ],
     ),
     // It knows one kind by its type, the release: operators work with an app's releases by name.
@@ -69,8 +106,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "apply", "checks", "desired", "exit", "facts", "fleet", "pass", "ports", "problem",
-            "release", "report", "resource", "role", "settings", "yaml",
+            "apply",
+            "checks",
+            "desired",
+            "exit",
+            "facts",
+            "fleet",
+            "pass",
+            "ports",
+            "printable",
+            "problem",
+            "release",
+            "report",
+            "resource",
+            "role",
+            "settings",
+            "yaml",
         ],
     ),
     ("lib", &[]),

@@ -8,23 +8,22 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{PtyMaster, grantpt, posix_openpt, unlockpt};
+use nix::pty::PtyMaster;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill, killpg, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{SFlag, fstat};
-use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, Uid, dup, fchown, getpgrp, tcgetpgrp};
+use nix::unistd::{Pid, dup};
 
 use super::attributes::{self, Purpose};
+use super::terminal::{Raw, copy_size, is_in_foreground, open_pty, stream};
 use super::{Command, ExecError, child};
 use crate::ports::signals::is_ignored;
 
@@ -75,8 +74,8 @@ struct Caller {
 
 impl Caller {
     fn look() -> io::Result<Caller> {
-        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-        let streams = [stdout.as_fd(), stderr.as_fd(), stdin.as_fd()];
+        let [stdin, stdout, stderr] = [0, 1, 2].map(stream);
+        let streams = [stdout, stderr, stdin];
         let screen = streams.into_iter().find(|stream| stream.is_terminal());
         let is_pipe = |fd: BorrowedFd<'_>| {
             fstat(fd).is_ok_and(|stat| {
@@ -85,19 +84,9 @@ impl Caller {
         };
         Ok(Caller {
             screen: screen.map(dup).transpose()?.map(File::from),
-            keyboard: stdin.is_terminal() && !is_pipe(stdout.as_fd()),
+            keyboard: stdin.is_terminal() && !is_pipe(stdout),
         })
     }
-}
-
-/// Whether this process may read what is typed, and set the terminal up.
-fn is_in_foreground() -> bool {
-    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) || !has_job_control()
-}
-
-/// Standard input may be a terminal that is not the controlling one: nobody else is in its foreground.
-fn has_job_control() -> bool {
-    tcgetpgrp(io::stdin()).is_ok()
 }
 
 /// A command, and what is passed on to it and from it.
@@ -137,18 +126,18 @@ fn begin(command: &Command) -> io::Result<Console> {
         child.settle()?;
         child.die_with_parent()
     })?;
-    let stream = |is_terminal: bool| match &pty {
-        Some((_, slave)) if is_terminal => Ok(slave.try_clone()?.into()),
+    let hand_over = |number| match &pty {
+        Some((_, slave)) if stream(number).is_terminal() => Ok(slave.try_clone()?.into()),
         _ => Ok::<Stdio, io::Error>(Stdio::inherit()),
     };
-    let stdin = match io::stdin().is_terminal() {
+    let stdin = match stream(0).is_terminal() {
         true if !keyboard => Stdio::null(),
-        is_terminal => stream(is_terminal)?,
+        _ => hand_over(0)?,
     };
     std_command
         .stdin(stdin)
-        .stdout(stream(io::stdout().is_terminal())?)
-        .stderr(stream(io::stderr().is_terminal())?);
+        .stdout(hand_over(1)?)
+        .stderr(hand_over(2)?);
     let child = std_command.spawn()?;
     Ok(Console {
         child,
@@ -159,43 +148,6 @@ fn begin(command: &Command) -> io::Result<Console> {
         raw: None,
         typed: Vec::new(),
     })
-}
-
-/// A terminal like the person's, which the command's user may open by its name as well.
-fn open_pty(screen: &File, keyboard: bool, command: &Command) -> io::Result<(PtyMaster, OwnedFd)> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let master = posix_openpt(flags)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // By the master and not by a path: it is this one's other end for sure.
-    // SAFETY: takes a number and returns a new descriptor, which nobody else knows.
-    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
-    if slave < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
-    if let Some(identity) = &command.identity {
-        fchown(&slave, Some(Uid::from_raw(identity.uid)), None)?;
-    }
-    let mut like = tcgetattr(screen)?;
-    if !keyboard {
-        // The person's terminal still does this.
-        like.output_flags.remove(OutputFlags::OPOST);
-    }
-    tcsetattr(&slave, SetArg::TCSANOW, &like)?;
-    copy_size(screen, &master);
-    Ok((master, slave))
-}
-
-fn copy_size(from: &File, to: &PtyMaster) {
-    // SAFETY: a plain struct that is valid when zeroed, for the length of two calls.
-    unsafe {
-        let mut size: libc::winsize = std::mem::zeroed();
-        if libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &mut size) == 0 {
-            libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &size);
-        }
-    }
 }
 
 /// Signals that are for the command, or about it and its terminal. What the caller has ignored (`nohup`)
@@ -246,7 +198,6 @@ impl Console {
 
     /// What there is to do: signals, something printed, something typed.
     fn wait(&self, timeout: PollTimeout) -> io::Result<[bool; 3]> {
-        let stdin = io::stdin();
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if let Some(master) = &self.master {
             let mut wanted = PollFlags::POLLIN;
@@ -254,7 +205,7 @@ impl Console {
             fds.push(PollFd::new(master.as_fd(), wanted));
             // What the command does not take waits at the person's terminal.
             if self.raw.is_some() && self.typed.is_empty() {
-                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+                fds.push(PollFd::new(stream(0), PollFlags::POLLIN));
             }
         }
         match poll(&mut fds, timeout) {
@@ -380,30 +331,4 @@ impl Console {
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// Standard input as it is until this value ends: every key is handed over as it is typed, and means
-/// nothing to this terminal.
-struct Raw(Termios);
-
-impl Raw {
-    fn begin() -> io::Result<Raw> {
-        let before = tcgetattr(io::stdin())?;
-        let mut raw = before.clone();
-        cfmakeraw(&mut raw);
-        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
-        Ok(Raw(before))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        let mut blocked = SigSet::empty();
-        blocked.add(Signal::SIGTTOU);
-        let _ = blocked.thread_block();
-        // What is still unread may be the terminal's answer to something that the command printed: it must
-        // not become input of the shell.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
-        let _ = blocked.thread_unblock();
-    }
 }

@@ -11,6 +11,7 @@ mod console;
 mod handed;
 mod output;
 mod talk;
+mod terminal;
 #[cfg(test)]
 mod tests;
 

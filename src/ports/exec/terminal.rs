@@ -1,0 +1,98 @@
+//! Terminals: the person's, and the one that a command gets in its place.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::pty::{PtyMaster, grantpt, posix_openpt, unlockpt};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{Uid, fchown, getpgrp, tcgetpgrp};
+
+use super::Command;
+
+/// Standard input, output or error.
+pub(super) fn stream(number: RawFd) -> BorrowedFd<'static> {
+    debug_assert!((0..=2).contains(&number));
+    // SAFETY: the runtime opens all three before `main`, and trueup closes none of them.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Whether this process may read what is typed, and set the terminal up.
+pub(super) fn is_in_foreground() -> bool {
+    tcgetpgrp(stream(0)).is_ok_and(|group| group == getpgrp()) || !has_job_control()
+}
+
+/// Standard input may be a terminal that is not the controlling one: nobody else is in its foreground.
+fn has_job_control() -> bool {
+    tcgetpgrp(stream(0)).is_ok()
+}
+
+/// A terminal like the person's, which the command's user may open by its name as well.
+pub(super) fn open_pty(
+    screen: &File,
+    keyboard: bool,
+    command: &Command,
+) -> io::Result<(PtyMaster, OwnedFd)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master = posix_openpt(flags)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // By the master and not by a path: it is this one's other end for sure.
+    // SAFETY: takes a number and returns a new descriptor, which nobody else knows.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if slave < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    if let Some(identity) = &command.identity {
+        fchown(&slave, Some(Uid::from_raw(identity.uid)), None)?;
+    }
+    let mut like = tcgetattr(screen)?;
+    if !keyboard {
+        // The person's terminal still does this.
+        like.output_flags.remove(OutputFlags::OPOST);
+    }
+    tcsetattr(&slave, SetArg::TCSANOW, &like)?;
+    copy_size(screen, &master);
+    Ok((master, slave))
+}
+
+pub(super) fn copy_size(from: &File, to: &PtyMaster) {
+    // SAFETY: a plain struct that is valid when zeroed, for the length of two calls.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        if libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &mut size) == 0 {
+            libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &size);
+        }
+    }
+}
+
+/// Standard input as it is until this value ends: every key is handed over as it is typed, and means
+/// nothing to this terminal.
+pub(super) struct Raw(Termios);
+
+impl Raw {
+    pub(super) fn begin() -> io::Result<Raw> {
+        let before = tcgetattr(stream(0))?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(stream(0), SetArg::TCSADRAIN, &raw)?;
+        Ok(Raw(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGTTOU);
+        let _ = blocked.thread_block();
+        // What is still unread may be the terminal's answer to something that the command printed: it must
+        // not become input of the shell.
+        let _ = tcsetattr(stream(0), SetArg::TCSAFLUSH, &self.0);
+        let _ = blocked.thread_unblock();
+    }
+}
