@@ -56,7 +56,7 @@ pub struct Spec {
 
 impl Kind for File {
     const NAME: &'static str = "file";
-    const ABOUT: &'static str = "A file with a given content, replaced whole or not at all.";
+    const ABOUT: &'static str = "A file with a given content, replaced whole or not at all. ACL, SELinux label and `user.*` attributes of the file that is replaced stay.";
     const EXAMPLE: &'static str = r#"file: {path: /etc/motd, content: "Kept by trueup.\n", owner: root, group: root, mode: "0644"}"#;
 
     type Spec = Spec;

@@ -51,7 +51,7 @@ pub(super) fn switch(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
             d.sha,
             attempt.name
         ),
-    )?;
+    );
     // From the switch on the gate alone decides: a message that could not be sent takes nothing back.
     if let Err(failure) = hooks::run(attempt, When::After, Stage::Activate) {
         tracing::warn!("{}: {failure}", d.spec.app);
@@ -70,17 +70,16 @@ pub(super) fn point_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     Ok(d.host.root.link(&current, &target, &Attrs::default())?)
 }
 
-/// Adds a line to `revisions.log`.
-pub(super) fn log(d: &Deployment<'_>, line: &str) -> Result<(), Failure> {
+/// Adds a line to `revisions.log`. It is for people: where it cannot be written, it is only told.
+pub(super) fn log(d: &Deployment<'_>, line: &str) {
     let log = d.layout.revisions_log();
     let line = format!("{line}\n");
-    let written = d
-        .host
-        .root
-        .append(&log, &Attrs::mode(0o644))?
-        .write_all(line.as_bytes());
-    if let Err(error) = written {
-        tracing::warn!("cannot write {}: {error}", log.display());
+    let opened = d.host.root.append(&log, &Attrs::mode(0o644));
+    let written = opened.map_err(Failure::from).and_then(|mut log| {
+        let written = log.write_all(line.as_bytes());
+        written.map_err(|error| Failure::new(error.to_string()))
+    });
+    if let Err(failure) = written {
+        tracing::warn!("{}: {}: {failure}", d.spec.app, log.display());
     }
-    Ok(())
 }

@@ -25,7 +25,12 @@ pub(super) fn judge(
     layout: &Layout,
     names: Vec<String>,
 ) -> Result<Vec<Entry>, Failure> {
-    let log = host.root.read(&layout.revisions_log(), MAX_FILE)?;
+    // One that cannot be read says nothing good of any release, and stops nothing.
+    let log = host.root.read(&layout.revisions_log(), MAX_FILE);
+    let log = log.unwrap_or_else(|error| {
+        tracing::warn!("{error}: its releases count as never activated");
+        Some(Vec::new())
+    });
     let logged = log
         .as_ref()
         .map(|log| activated(&String::from_utf8_lossy(log)));

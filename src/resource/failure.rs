@@ -100,7 +100,10 @@ impl From<RootError> for Failure {
             RootError::Io { source: nix::errno::Errno::ENOENT, .. } => failure.hint(
                 "its folder does not exist: describe it in a `directory` before this, or set `parents: true` there",
             ),
-            RootError::Io { verb: "remove" | "rename", .. } | RootError::Mounted { .. } => Failure {
+            RootError::Io { source: nix::errno::Errno::EPERM, .. }
+            | RootError::Mounted { .. }
+            | RootError::NotPlain { .. }
+            | RootError::Leased { .. } => Failure {
                 hint: error.hint(),
                 ..failure
             },

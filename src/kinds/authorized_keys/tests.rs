@@ -209,3 +209,11 @@ fn what_is_no_key_is_refused_by_its_place_in_the_list() {
     let twice = serde_json::to_string(&[ANA, &format!("restrict {ANA}")]).unwrap();
     assert!(resource(&format!("authorized_keys: {{user: deploy, keys: {twice}}}")).is_err());
 }
+
+#[test]
+fn a_folder_in_the_way_of_the_prepared_file_keeps_no_key() {
+    let sandbox = sandbox(Some(&format!("{ANA}\n{EVE}\n")));
+    sandbox.make_dir("/home/deploy/.ssh/.authorized_keys.trueup~/full");
+    converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
+    assert_eq!(sandbox.read(FILE), format!("{ANA}\n"));
+}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, RenameFlags, renameat2};
-use nix::sys::stat::{fstatat, futimens};
+use nix::sys::stat::{FileStat, fstatat, futimens};
 use nix::sys::time::TimeSpec;
 
 use super::read::errno;
@@ -277,8 +277,12 @@ impl Folder {
 
     /// What something in the folder is; of a link, the link itself. `None` when there is nothing.
     pub fn find(&self, name: &OsStr) -> Result<Option<Meta>> {
+        Ok(self.stat(name)?.map(Meta::from))
+    }
+
+    pub(super) fn stat(&self, name: &OsStr) -> Result<Option<FileStat>> {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat.into())),
+            Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
             Err(source) => Err(self.io("look at", name, source)),
         }

@@ -180,7 +180,7 @@ impl Folder {
                 Ok(plain.then_some(file))
             }
             Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => Ok(None),
-            Err(source) => Err(self.io("read", name, source)),
+            Err(source) => Err(RootError::of("read", self.path.join(name), source)),
         }
     }
 

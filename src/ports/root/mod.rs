@@ -8,16 +8,19 @@
 mod attrs;
 mod carry;
 mod copy;
+mod custody;
 mod folder;
 mod mounts;
 mod read;
 mod resolve;
 mod subvolume;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod usage;
 mod write;
+mod xattr;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -34,9 +37,10 @@ use nix::unistd::{Uid, geteuid};
 pub use attrs::{Attrs, FileKind, Meta};
 pub use carry::Moved;
 pub use copy::Copier;
+pub use custody::Custody;
 pub use folder::{Folder, Room, Space, begin_writing};
+pub use temporary::is_leftover;
 pub use usage::Usage;
-pub use write::is_leftover;
 
 /// Why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,12 @@ pub enum RootError {
     BadPath { path: PathBuf, why: &'static str },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: usize },
+    /// Whoever put it there would decide how long opening it takes, and what comes of it.
+    #[error("cannot {verb} {path}: it is no plain file of its own")]
+    NotPlain { verb: &'static str, path: PathBuf },
+    /// Opening it would wait for another process.
+    #[error("cannot {verb} {path}: another process holds a lease on it")]
+    Leased { verb: &'static str, path: PathBuf },
     /// Work on a tree stops where another mount begins.
     #[error("cannot {verb} {path}: something is mounted there")]
     Mounted { verb: &'static str, path: PathBuf },
@@ -76,11 +86,12 @@ pub enum RootError {
 }
 
 impl RootError {
-    /// What the kernel's word means for work on a tree.
+    /// What the kernel's word means, where it has a meaning of its own here.
     fn of(verb: &'static str, path: PathBuf, source: Errno) -> RootError {
         match source {
             Errno::EXDEV | Errno::EBUSY => RootError::Mounted { verb, path },
             Errno::ESTALE => RootError::Moved { verb, path },
+            Errno::EAGAIN => RootError::Leased { verb, path },
             source => RootError::Io { verb, path, source },
         }
     }
@@ -120,6 +131,17 @@ impl RootError {
         )
     }
 
+    /// Whether a folder was not removed because something is in it.
+    pub fn is_not_empty(&self) -> bool {
+        matches!(
+            self,
+            RootError::Io {
+                source: Errno::ENOTEMPTY | Errno::EEXIST,
+                ..
+            }
+        )
+    }
+
     /// Whether a link could not be made because of what it was to point to: nothing, too much, or a
     /// NUL.
     pub fn is_bad_target(&self) -> bool {
@@ -140,7 +162,7 @@ impl RootError {
                 Some("free space on that filesystem; the next pass goes on from here".into())
             }
             RootError::Io {
-                verb: "remove" | "rename",
+                verb: "remove" | "rename" | "write" | "link" | "change",
                 path,
                 source: Errno::EPERM,
             } if geteuid().is_root() => Some(format!(
@@ -149,6 +171,14 @@ impl RootError {
             )),
             RootError::Mounted { path, .. } => Some(format!(
                 "`findmnt -R {0}` shows what; `umount {0}` if it is not meant. trueup never works across a mount",
+                path.display()
+            )),
+            RootError::NotPlain { path, .. } => Some(format!(
+                "`ls -l {0}` shows what it is; move it away if it is not meant",
+                path.display()
+            )),
+            RootError::Leased { path, .. } => Some(format!(
+                "`lslocks` and `fuser {}` show which; end it if it is not meant",
                 path.display()
             )),
             error if error.is_denied() => {

@@ -50,6 +50,12 @@ impl Root {
             Err(Errno::ELOOP | Errno::ENXIO) => {
                 return Ok(self.meta(path)?.map(|meta| (meta, Vec::new())));
             }
+            Err(Errno::EAGAIN) => {
+                return Err(RootError::Leased {
+                    verb: "read",
+                    path: path.into(),
+                });
+            }
             Err(source) => return Err(self.io("read", path)(source)),
         };
         let meta = Meta::from(fstat(&fd).map_err(self.io("read", path))?);

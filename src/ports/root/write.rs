@@ -6,13 +6,18 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, symlinkat, unlinkat};
 
+use super::mounts::OPEN;
 use super::read::errno;
-use super::{Attrs, FileKind, Result, Root, RootError, Spot};
+use super::temporary::{discard, prepare};
+use super::tree::is_dots;
+use super::xattr::Carried;
+use super::{Attrs, FileKind, Meta, Result, Root, RootError, Spot};
 
 impl Root {
     /// Puts a file with this content and these attributes at `path`, replacing what is there in
@@ -20,31 +25,49 @@ impl Root {
     ///
     /// The order is the point: a temporary in the same folder, content, owner, mode, fsync,
     /// rename, fsync of the folder. On any error the old file is untouched and the temporary gone.
+    /// ACL, label and `user.*` attributes of the file that is replaced are carried over where nobody
+    /// else could have put it there.
     pub fn replace(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
         let spot = self.spot_in_place("write", path)?;
-        let temp = temporary(&spot.name);
         let io = self.io("write", path);
-        let written = self
-            .fresh(&spot, &temp)
-            .and_then(|fd| {
-                let mut file = File::from(fd);
-                file.write_all(body).map_err(|error| errno(&error))?;
-                set(&file, attrs)?;
-                fsync(&file)
-            })
-            .and_then(|()| {
-                renameat(
-                    &spot.parent,
-                    temp.as_os_str(),
-                    &spot.parent,
-                    spot.name.as_os_str(),
-                )
-            });
+        let carried = self.carried(path, &spot, attrs)?;
+        let (temp, fd) = prepare(&spot, |name| fresh(&spot, name)).map_err(&io)?;
+        let mut file = File::from(fd);
+        let written = file
+            .write_all(body)
+            .map_err(|error| errno(&error))
+            .and_then(|()| carried.map_or(Ok(()), |carried| carried.put_on(&file)))
+            // Last: the ACL has a mode of its own.
+            .and_then(|()| set(&file, attrs))
+            .and_then(|()| fsync(&file))
+            .and_then(|()| into_place(&spot, &temp));
         if let Err(source) = written {
-            let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            discard(&spot, &temp);
             return Err(io(source));
         }
         self.sync_folder(&spot).map_err(io)
+    }
+
+    /// What is to be carried over from the file that is there; `None`: nothing is there, or what is
+    /// there may be somebody's who wants to read what comes in its place.
+    fn carried(&self, path: &Path, spot: &Spot, attrs: &Attrs) -> Result<Option<Carried>> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let io = self.io("write", path);
+        let old = match openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()) {
+            Ok(old) => old,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(source) => return Err(io(source)),
+        };
+        let meta = Meta::from(fstat(&old).map_err(&io)?);
+        let maker = self.euid.as_raw();
+        let same = meta.uid == attrs.uid.unwrap_or(maker);
+        if meta.kind != FileKind::File || meta.links > 1 || !same {
+            return Ok(None);
+        }
+        let carried = Carried::of(&old).map_err(&io)?;
+        // Whoever may rename in the folder could give it a file of root's with an ACL for himself.
+        let open = !carried.is_empty() && meta.uid == maker && !self.is_trusted_place(path)?;
+        Ok((!open).then_some(carried))
     }
 
     /// Writes a note over the one that is there, in one call and without making anything anew: for
@@ -53,12 +76,10 @@ impl Root {
     pub fn note(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
         let spot = self.spot_in_place("write", path)?;
         let io = self.io("write", path);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
-        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode).map_err(&io)?;
+        let mut file = self.open_plain(path, &spot, OFlag::O_WRONLY | OFlag::O_CREAT, mode)?;
         let mut padded = body.to_vec();
         padded.resize(body.len().max(width), b' ');
-        let mut file = File::from(fd);
         file.write_all(&padded)
             .and_then(|()| {
                 let length = file.metadata()?.len();
@@ -75,20 +96,11 @@ impl Root {
     pub fn link(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
         let spot = self.spot_in_place("link", path)?;
         let io = self.io("link", path);
-        let temp = temporary(&spot.name);
-        let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
-        let linked = symlinkat(target, &spot.parent, temp.as_os_str())
-            .and_then(|()| own(&spot.parent, &temp, attrs))
-            .and_then(|()| {
-                renameat(
-                    &spot.parent,
-                    temp.as_os_str(),
-                    &spot.parent,
-                    spot.name.as_os_str(),
-                )
-            });
+        let linked = prepare(&spot, |name| symlinkat(target, &spot.parent, name));
+        let (temp, ()) = linked.map_err(&io)?;
+        let linked = own(&spot.parent, &temp, attrs).and_then(|()| into_place(&spot, &temp));
         if let Err(source) = linked {
-            let _ = unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            discard(&spot, &temp);
             return Err(io(source));
         }
         self.sync_folder(&spot).map_err(io)
@@ -113,28 +125,34 @@ impl Root {
             Some(_) => return Err(io(Errno::ENOTDIR)),
             None => {}
         }
-        let temp = temporary(&spot.name);
-        let drop_temp = || unlinkat(&spot.parent, temp.as_os_str(), UnlinkatFlags::RemoveDir);
-        let _ = drop_temp();
         // Closed to others until its owner and mode are right.
         let closed = Mode::from_bits_truncate(0o700);
-        mkdirat(&spot.parent, temp.as_os_str(), closed).map_err(&io)?;
+        let made = prepare(&spot, |name| mkdirat(&spot.parent, name, closed));
+        let (temp, ()) = made.map_err(&io)?;
         let made = self
-            .set_attrs(&path.with_file_name(&temp), &attrs)
-            .and_then(|()| {
-                renameat(
-                    &spot.parent,
-                    temp.as_os_str(),
-                    &spot.parent,
-                    spot.name.as_os_str(),
-                )
-                .map_err(&io)
-            });
-        if let Err(error) = made {
-            let _ = drop_temp();
-            return Err(error);
+            .new_folder(&spot, &temp)
+            .and_then(|folder| set(&folder, &attrs))
+            .and_then(|()| into_place(&spot, &temp));
+        if let Err(source) = made {
+            discard(&spot, &temp);
+            return Err(io(source));
         }
         self.sync_folder(&spot).map_err(io)
+    }
+
+    /// The folder that was just made, and no other that somebody put in its place: that one would be
+    /// given away with what is in it.
+    fn new_folder(&self, spot: &Spot, name: &OsStr) -> nix::Result<File> {
+        let folder = openat(&spot.parent, name, OPEN, Mode::empty())?;
+        let mut dir = Dir::from_fd(openat(&folder, ".", OPEN, Mode::empty())?)?;
+        let ours = fstat(&folder)?.st_uid == self.euid.as_raw();
+        let is_empty = dir
+            .iter()
+            .all(|entry| entry.is_ok_and(|entry| is_dots(entry.file_name())));
+        match ours && is_empty {
+            true => Ok(File::from(folder)),
+            false => Err(Errno::ESTALE),
+        }
     }
 
     /// Makes a folder and every missing one above it. The ones above get mode 0755 and root's
@@ -167,8 +185,7 @@ impl Root {
         let io = self.io("change", path);
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()).map_err(&io)?;
-        let stat = nix::sys::stat::fstat(&fd).map_err(&io)?;
-        let meta = super::Meta::from(stat);
+        let meta = Meta::from(fstat(&fd).map_err(&io)?);
         // A second name of the same file may be somewhere that its owner must not reach.
         if meta.kind == FileKind::File && meta.links > 1 && !self.is_trusted_place(path)? {
             return Err(RootError::Planted {
@@ -210,6 +227,19 @@ impl Root {
         }
     }
 
+    /// Removes an empty folder; one that is not there is no error, one that is not empty is.
+    pub fn remove_dir(&self, path: &Path) -> Result<()> {
+        let Some(spot) = self.spot("remove", path)? else {
+            return Ok(());
+        };
+        let name = spot.name.as_os_str();
+        match unlinkat(&spot.parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => self.sync_folder(&spot).map_err(self.io("remove", path)),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(source) => Err(RootError::of("remove", path.into(), source)),
+        }
+    }
+
     /// Renames within the host. What is at `to` is replaced if it can be (a file by a file, an
     /// empty folder by a folder).
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -229,17 +259,33 @@ impl Root {
     /// is written to it is not synced.
     pub fn append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
         let spot = self.spot_in_place("write", path)?;
-        let flags = OFlag::O_WRONLY
-            | OFlag::O_CREAT
-            | OFlag::O_APPEND
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC;
-        let io = self.io("write", path);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
         let mode = Mode::from_bits_truncate(0o600);
-        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode).map_err(&io)?;
-        let file = File::from(fd);
-        set(&file, attrs).map_err(&io)?;
+        let file = self.open_plain(path, &spot, flags, mode)?;
+        set(&file, attrs).map_err(self.io("write", path))?;
         Ok(file)
+    }
+
+    /// Opens a plain file to write to it, without ever waiting for somebody: for the reader of a pipe in
+    /// its place, or for the holder of a lease. A second name of it may be somewhere that its owner must
+    /// not reach.
+    fn open_plain(&self, path: &Path, spot: &Spot, flags: OFlag, mode: Mode) -> Result<File> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let verb = "write";
+        let no_file = || RootError::NotPlain {
+            verb,
+            path: path.into(),
+        };
+        let fd = match openat(&spot.parent, spot.name.as_os_str(), flags, mode) {
+            Ok(fd) => fd,
+            Err(Errno::ENXIO | Errno::ELOOP | Errno::EISDIR) => return Err(no_file()),
+            Err(source) => return Err(RootError::of(verb, path.into(), source)),
+        };
+        let meta = Meta::from(fstat(&fd).map_err(self.io(verb, path))?);
+        if meta.kind != FileKind::File || (meta.links > 1 && !self.is_trusted_place(path)?) {
+            return Err(no_file());
+        }
+        Ok(File::from(fd))
     }
 
     /// Opens a file for locking and for a word about who holds it.
@@ -249,14 +295,6 @@ impl Root {
         let mode = Mode::from_bits_truncate(0o644);
         let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode);
         Ok(File::from(fd.map_err(self.io("lock", path))?))
-    }
-
-    /// A new, empty file that nobody else can open yet, in the place of a leftover of its name.
-    fn fresh(&self, spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
-        let _ = unlinkat(&spot.parent, name, UnlinkatFlags::NoRemoveDir);
-        let flags =
-            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&spot.parent, name, flags, Mode::from_bits_truncate(0o600))
     }
 
     fn sync_folder(&self, spot: &Spot) -> nix::Result<()> {
@@ -270,24 +308,16 @@ impl Root {
     }
 }
 
-/// How the name of everything ends that is still being prepared.
-const TEMPORARY: &str = ".trueup~";
-
-/// Whether this is the name of something that a killed pass was preparing.
-pub fn is_leftover(name: &OsStr) -> bool {
-    name.as_encoded_bytes().ends_with(TEMPORARY.as_bytes())
+/// A new, empty file that nobody else can open yet.
+fn fresh(spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(&spot.parent, name, flags, Mode::from_bits_truncate(0o600))
 }
 
-/// The name under which a file is prepared. Fixed, so that the leftover of a killed pass is
-/// replaced by the next one; hidden, so that `include dir/*` of nginx, cron and sudo skip it.
-fn temporary(name: &OsStr) -> OsString {
-    let mut temp = OsString::from(".");
-    // Room for the longest name that a folder can hold (255 bytes).
-    let name = name.as_encoded_bytes();
-    let keep = &name[..name.len().min(240)];
-    temp.push(String::from_utf8_lossy(keep).as_ref());
-    temp.push(TEMPORARY);
-    temp
+/// Gives what was prepared its own name.
+fn into_place(spot: &Spot, temp: &OsStr) -> nix::Result<()> {
+    renameat(&spot.parent, temp, &spot.parent, spot.name.as_os_str())
 }
 
 pub(super) fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {

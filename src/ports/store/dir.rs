@@ -7,6 +7,7 @@
 //! out of it.
 
 use std::fs::{File, TryLockError};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -28,8 +30,9 @@ mod walk;
 
 /// The writers' lock, in the store's folder.
 const LOCK: &str = ".lock";
-/// A body on its way in, in the folder where it will be. One name is enough: only the holder of
-/// the lock writes, so one that is found there was left by a writer that died.
+/// How the name of a body on its way in begins, in the folder where it will be. Only the holder of the
+/// lock writes, so one that is found there was left by a writer that died. The rest of the name nobody
+/// can know: whoever may write in the folder could occupy it.
 const INCOMING: &str = ".incoming";
 /// How long a writer waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -100,10 +103,13 @@ impl DirStore {
 
     /// Waits for this writer's turn; the turn ends when the file is dropped.
     fn turn(&self, root: &OwnedFd, key: &str) -> Result<File, StoreError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = FILE | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(0o644);
         let lock = openat(root, LOCK, flags, mode).map_err(|errno| self.failed(key, errno))?;
         let lock = File::from(lock);
+        if !lock.metadata().is_ok_and(|meta| meta.is_file()) {
+            return Err(self.unreachable(&format!("{LOCK} in it is no plain file: remove it")));
+        }
         let asked = Instant::now();
         loop {
             match lock.try_lock() {
@@ -186,22 +192,27 @@ impl DirStore {
     }
 
     fn replace(&self, folder: &OwnedFd, key: &str, name: &str, body: &[u8]) -> Result<(), Errno> {
-        let _ = unlinkat(folder, INCOMING, UnlinkatFlags::NoRemoveDir);
+        clear_incoming(folder)?;
+        let incoming = format!(
+            "{INCOMING}-{:016x}",
+            RandomState::new().build_hasher().finish()
+        );
+        let incoming = incoming.as_str();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
-        let mut file = File::from(openat(folder, INCOMING, flags, mode)?);
+        let mut file = File::from(openat(folder, incoming, flags, mode)?);
         let written = file.write_all(body).and_then(|()| file.sync_all());
         let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
         let renamed = written
             .map_err(errno)
-            .and_then(|()| renameat(folder, INCOMING, folder, name));
+            .and_then(|()| renameat(folder, incoming, folder, name));
         if renamed.is_err() {
             tracing::debug!(
                 store = self.address,
                 key,
                 "dropping a body that did not get in"
             );
-            let _ = unlinkat(folder, INCOMING, UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(folder, incoming, UnlinkatFlags::NoRemoveDir);
         }
         renamed.and_then(|()| fsync(folder))
     }
@@ -323,6 +334,19 @@ fn beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedFd, Er
         path,
         OpenHow::new().flags(flags).resolve(resolve),
     )
+}
+
+/// Removes what writers that died left.
+fn clear_incoming(folder: &OwnedFd) -> Result<(), Errno> {
+    let mut dir = Dir::from_fd(openat(folder, ".", FOLDER, Mode::empty())?)?;
+    for entry in dir.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_bytes().starts_with(INCOMING.as_bytes()) {
+            let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
+        }
+    }
+    Ok(())
 }
 
 /// The folder part of a key (empty at the top) and its last part.

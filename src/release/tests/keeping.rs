@@ -313,3 +313,15 @@ fn a_folder_3000_deep_in_an_old_release_stops_no_deployment() {
     }
     assert_eq!(bench.releases().len(), 2);
 }
+
+#[test]
+fn a_pipe_as_the_log_of_activations_stops_nothing() {
+    let bench = Bench::new();
+    let shas = shas(&bench, 2);
+    std::fs::create_dir_all(bench.app("releases/20200101000000")).unwrap();
+    let log = bench.app("revisions.log");
+    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for sha in &shas {
+        done(&bench.spec(sha, ""), &bench.host());
+    }
+}

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -286,10 +285,13 @@ pub(super) fn log_length(root: &Root, path: &Path) -> u64 {
 /// The last lines of a log, of what was written behind `from`.
 pub(super) fn log_tail(root: &Root, path: &Path, from: u64) -> Vec<String> {
     let read = || -> io::Result<String> {
-        let mut file = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(root.outside(path))?;
+        let folder = root.open_folder(path.parent().unwrap_or(Path::new("/")));
+        let name = path.file_name().unwrap_or_default();
+        let file =
+            folder.and_then(|folder| folder.map(|folder| folder.open_file(name)).transpose());
+        let Some(mut file) = file.map_err(io::Error::other)?.flatten() else {
+            return Ok(String::new());
+        };
         let end = file.seek(SeekFrom::End(0))?;
         // A log that was put aside in between begins anew.
         let from = if from > end { 0 } else { from };

@@ -10,6 +10,9 @@ use nix::errno::Errno;
 use super::{DirStore, FILE, Meta, beneath};
 use crate::ports::store::{Etag, Listed, MAX_OBJECT, StoreError, check_key, content_etag};
 
+/// As S3 has it, in bytes.
+const LONGEST_KEY: usize = 1024;
+
 impl DirStore {
     pub(super) fn walk(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let mut rows = Vec::new();
@@ -44,6 +47,10 @@ impl DirStore {
         for name in names {
             let key = format!("{above}{name}");
             let below = format!("{key}/");
+            // No key is so long, so nothing below it is one: nobody decides how deep this goes.
+            if key.len() > LONGEST_KEY {
+                continue;
+            }
             if !key.starts_with(prefix) && !prefix.starts_with(&below) {
                 continue;
             }

@@ -1,0 +1,105 @@
+//! What a file carries besides its content, owner and mode: its ACL, what users noted on it, its label.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// The ACL, in which the mode's bits for the group are the mask.
+const ACL: &CStr = c"system.posix_acl_access";
+
+/// SELinux's label.
+const LABEL: &CStr = c"security.selinux";
+
+/// As the kernel limits them, in bytes: the names of all, and one value.
+const MOST: usize = 64 << 10;
+
+/// What is to be carried over when a file is replaced.
+#[derive(Debug, Default)]
+pub(super) struct Carried(Vec<(CString, Vec<u8>)>);
+
+/// Not `security.capability`: what a program may do belongs to its content. Nor what a filesystem or
+/// the kernel notes for itself (`trusted.*`, `security.ima`).
+fn is_carried(name: &CStr) -> bool {
+    name == ACL || name == LABEL || name.to_bytes().starts_with(b"user.")
+}
+
+impl Carried {
+    /// Of a file that is held by any descriptor, also one that cannot be read from.
+    pub(super) fn of(file: impl AsFd) -> nix::Result<Carried> {
+        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+        let names = match whole(|buffer, size| {
+            // SAFETY: the path ends in a NUL, and the buffer is of the size that is said.
+            unsafe { libc::listxattr(path.as_ptr(), buffer.cast(), size) }
+        }) {
+            // A filesystem without any.
+            Err(Errno::ENOTSUP) => return Ok(Carried::default()),
+            names => names?,
+        };
+        let mut carried = Vec::new();
+        for name in names.split_inclusive(|byte| *byte == 0) {
+            let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::EINVAL)?;
+            if !is_carried(name) {
+                continue;
+            }
+            let value = whole(|buffer, size| {
+                // SAFETY: both texts end in a NUL, and the buffer is of the size that is said.
+                unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size) }
+            });
+            match value {
+                Ok(value) => carried.push((name.to_owned(), value)),
+                Err(Errno::ENODATA) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Carried(carried))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts them on a new file. An ACL that the folder gave it, and the old one had not, goes.
+    pub(super) fn put_on(&self, file: &File) -> nix::Result<()> {
+        let fd = file.as_raw_fd();
+        if self.0.iter().all(|(name, _)| name.as_c_str() != ACL) {
+            // SAFETY: an open descriptor, and a text that ends in a NUL.
+            let removed = Errno::result(unsafe { libc::fremovexattr(fd, ACL.as_ptr()) });
+            if let Err(error) = removed
+                && !matches!(error, Errno::ENODATA | Errno::ENOTSUP)
+            {
+                return Err(error);
+            }
+        }
+        for (name, value) in &self.0 {
+            // SAFETY: an open descriptor, a text that ends in a NUL, and a buffer of the size that is said.
+            let set = Errno::result(unsafe {
+                libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+            });
+            match set {
+                // Where the policy has the say, the label is what it gives to a new file there.
+                Err(Errno::EPERM | Errno::EACCES | Errno::ENOTSUP) if name.as_c_str() == LABEL => {}
+                set => set.map(drop)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that a call puts into a buffer.
+fn whole(call: impl Fn(*mut u8, usize) -> isize) -> nix::Result<Vec<u8>> {
+    let mut buffer = vec![0; 256];
+    loop {
+        match Errno::result(call(buffer.as_mut_ptr(), buffer.len())) {
+            Ok(length) => {
+                buffer.truncate(usize::try_from(length).unwrap_or(0));
+                return Ok(buffer);
+            }
+            Err(Errno::ERANGE) if buffer.len() < MOST => buffer.resize(MOST, 0),
+            Err(error) => return Err(error),
+        }
+    }
+}
