@@ -8,11 +8,12 @@ use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessSeen, Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown, Stamp,
-    State, Verb,
+    Access, AccessSeen, Change, Failure, Inputs, Kind, Mode, Outcome, Shown, Stamp, State, Verb,
 };
 
 pub struct Directory;
+
+const NOT_EMPTY: &str = "a directory that is not empty";
 
 /// A folder.
 #[derive(Debug, Deserialize)]
@@ -107,8 +108,8 @@ impl Kind for Directory {
             (State::Absent, Found::Nothing) => None,
             (State::Absent, found) => {
                 let from = match found {
-                    Found::Folder { empty: false, .. } => "a directory that is not empty",
-                    Found::Folder { .. } | Found::Nothing => "a directory",
+                    Found::Folder { empty: false, .. } => NOT_EMPTY,
+                    Found::Folder { .. } | Found::Nothing => FileKind::Directory.words(),
                     Found::Other(kind) => kind.words(),
                 };
                 Some(Change::new(Verb::Remove).with("state", Shown::value(from), Shown::Absent))
@@ -161,29 +162,48 @@ impl Kind for Directory {
 }
 
 fn remove(spec: &Spec, change: &Change, host: &Host) -> Result<(), Failure> {
-    let full = FieldChange::new(
-        "state",
-        Shown::value("a directory that is not empty"),
-        Shown::Absent,
-    );
-    let folder = Shown::value("a directory");
-    if change.fields.contains(&full) {
-        return Err(
-            Failure::new(format!("{} is not empty", spec.path.display()))
-                .hint("describe what is in it as absent first, or remove it by hand"),
-        );
+    let full = || {
+        Failure::new(format!("{} is not empty", spec.path.display()))
+            .hint("describe what is in it as absent first, or remove it by hand")
+    };
+    let from = change.fields.first().map(|field| &field.from);
+    if from == Some(&Shown::value(NOT_EMPTY)) {
+        return Err(full());
     }
-    if change
-        .fields
-        .first()
-        .is_some_and(|field| field.from == folder)
-    {
-        Ok(host.root.remove_tree(&spec.path)?)
-    } else {
-        Err(
+    if from != Some(&Shown::value(FileKind::Directory.words())) {
+        return Err(
             Failure::new(format!("{} is no directory", spec.path.display()))
                 .hint("remove it with a `file` or `symlink` resource"),
-        )
+        );
+    }
+    // The kernel looks and removes in one: what somebody put into it meanwhile stays.
+    match host.root.remove_dir(&spec.path) {
+        Err(error) if error.is_not_empty() => Err(full()),
+        removed => Ok(removed?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::testing::Sandbox;
+
+    #[test]
+    fn what_is_put_into_a_folder_before_it_is_removed_stays() {
+        let sandbox = Sandbox::empty();
+        sandbox.make_dir("/srv/old");
+        let spec: Spec =
+            serde_json::from_value(serde_json::json!({"path": "/srv/old", "state": "absent"}))
+                .unwrap();
+        let look = || Directory::inspect(&spec, &sandbox.host).unwrap();
+        let change = Directory::diff(&spec, &look()).unwrap();
+        sandbox.write("/srv/old/new", "kept");
+        let error = Directory::apply(&spec, &change, &sandbox.host).unwrap_err();
+        assert!(error.message.contains("is not empty"), "{error}");
+        assert_eq!(sandbox.read("/srv/old/new"), "kept");
+        sandbox.remove("/srv/old/new");
+        Directory::apply(&spec, &change, &sandbox.host).unwrap();
+        assert!(Directory::diff(&spec, &look()).is_none());
     }
 }
 
