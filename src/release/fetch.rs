@@ -6,6 +6,7 @@ mod https;
 mod lfs;
 mod line;
 mod nearby;
+mod owned;
 mod ssh;
 
 use std::cell::{Cell, RefCell};
@@ -120,20 +121,26 @@ impl<'a> Fetch<'a> {
     /// because a branch `a/b` cannot come while a branch `a` is there.
     pub(super) fn run(&self, mirror: &Repository, refs: &[String]) -> Result<(), git2::Error> {
         self.verdict.take();
+        let way = self.way().map_err(|failure| {
+            self.end(failure);
+            git2::Error::from_str("the repository is not read")
+        })?;
+        let url = self.url(&way).to_owned();
         // Only a quicker way to what follows, which says what is wrong with the repository.
-        if let Some(origin) = nearby::path(self.d.spec.repo.url())
+        if matches!(way, Way::Local)
+            && let Some(origin) = nearby::path(self.d.spec.repo.url())
             && let Err(error) = nearby::bring(mirror, &origin, &|| self.in_time())
         {
             tracing::debug!("{}: {error}", self.d.spec.app);
         }
-        let call = Call::new(self.way(), self.patience());
+        let call = Call::new(way, self.patience());
         let (fetched, trouble) = line::during(call, || {
             let mut options = FetchOptions::new();
             options
                 .remote_callbacks(self.callbacks())
                 .prune(FetchPrune::Off)
                 .download_tags(AutotagOption::None);
-            let mut remote = mirror.remote_anonymous(self.d.spec.repo.url())?;
+            let mut remote = mirror.remote_anonymous(&url)?;
             let mut connection =
                 remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
             self.check_count(connection.list()?)?;
@@ -214,9 +221,11 @@ impl<'a> Fetch<'a> {
 
     /// Asks which refs there are, and counts them.
     pub(super) fn refs(&self) -> Result<usize, Failure> {
-        let call = Call::new(self.way(), self.patience());
+        let way = self.way()?;
+        let url = self.url(&way).to_owned();
+        let call = Call::new(way, self.patience());
         let (listed, trouble) = line::during(call, || {
-            let mut remote = git2::Remote::create_detached(self.d.spec.repo.url())?;
+            let mut remote = git2::Remote::create_detached(url.as_str())?;
             let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
             Ok(connection.list()?.len())
         });
@@ -239,15 +248,23 @@ impl<'a> Fetch<'a> {
         Ok((!shown.is_empty() && !ssh.knows(&shown)).then_some(shown))
     }
 
-    fn way(&self) -> Way {
+    fn way(&self) -> Result<Way, Failure> {
         let repo = &self.d.spec.repo;
-        match (&self.ssh, repo.ssh()) {
+        Ok(match (&self.ssh, repo.ssh()) {
             (Some(ssh), Some(server)) => Way::Ssh(ssh.fetch(server)),
             _ if repo.url().starts_with("http") => Way::Http {
                 http: Http::proxied(),
                 base: repo.url().to_owned(),
             },
-            _ => Way::Local,
+            _ => owned::serve(self.d)?.map_or(Way::Local, Way::Ssh),
+        })
+    }
+
+    /// What libgit2 picks the transport by.
+    fn url(&self, way: &Way) -> &str {
+        match (way, &self.ssh) {
+            (Way::Ssh(_), None) => owned::ADDRESS,
+            _ => self.d.spec.repo.url(),
         }
     }
 

@@ -52,6 +52,11 @@ impl Fetch<'_> {
                 limit.as_secs()
             ))
             .hint(SILENT),
+            Trouble::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
+                failure(&format!("cannot run `git`: {source}")).hint(
+                    "the repository is not root's alone, so `git` reads it as its owner: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`)",
+                )
+            }
             Trouble::Start(error) => failure(&why_not(&error)).hint(
                 "git over ssh needs OpenSSH's client on this host: install the package `openssh-client`",
             ),
@@ -90,7 +95,17 @@ impl Fetch<'_> {
     fn said_by_ssh(&self, said: &str, ended: &str) -> Failure {
         let repo = &self.d.spec.repo;
         let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
-            return Failure::new(format!("cannot fetch {repo}: {said}"));
+            let said = said.trim();
+            let failure = match said.is_empty() {
+                true => Failure::new(format!("cannot fetch {repo}: git {ended}")),
+                false => Failure::new(format!("cannot fetch {repo}: {said}")),
+            };
+            return match is_missing(said) {
+                true => failure.hint(NO_REPOSITORY),
+                false => failure.hint(
+                    "git reads it as its owner, because others than root can write to it: `git fsck` there says more",
+                ),
+            };
         };
         let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
         let host = &server.host;

@@ -38,7 +38,7 @@ impl Call {
 
 #[derive(Debug)]
 pub(super) enum Way {
-    /// What to run.
+    /// What to run: `ssh`, or `git` as the owner of a repository on this host.
     Ssh(crate::ports::exec::Command),
     Http {
         http: Http,

@@ -12,6 +12,7 @@ mod http;
 mod keeping;
 mod killed;
 mod lfs;
+mod owned;
 mod pipeline;
 mod refs;
 mod remote;
