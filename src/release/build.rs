@@ -42,11 +42,21 @@ pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     task.name
                 );
                 if let Some(basis) = unchanged::basis(attempt, task)? {
-                    tracing::info!(target: "progress", "{told}: skipped, {}", basis.words());
-                    for output in task.outputs {
-                        unchanged::carry(d, &attempt.name, &basis.name, output)?;
+                    let mut outputs = task.outputs.iter();
+                    let carried = outputs.try_for_each(|output| {
+                        unchanged::carry(d, &attempt.name, &basis.name, output)
+                    });
+                    match carried {
+                        Ok(()) => {
+                            tracing::info!(target: "progress", "{told}: skipped, {}", basis.words());
+                            return Ok(Work::Skipped(basis.words()));
+                        }
+                        Err(failure) if d.host.stop.is_set() => return Err(failure),
+                        // What others made there is no reason not to make it anew.
+                        Err(failure) => {
+                            tracing::warn!("{}: it is run: {failure}", task.name);
+                        }
                     }
-                    return Ok(Work::Skipped(basis.words()));
                 }
                 tracing::info!(target: "progress", "{told}");
                 run::run(d, &attempt.name, task)?;
@@ -70,9 +80,14 @@ pub(super) fn assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     attempt.stage(Stage::Assets, Some(&definition), |attempt| {
         let d = attempt.d;
         if let Some(basis) = unchanged::basis(attempt, &task)? {
-            tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.words());
-            assets::take_over(d, &attempt.name, &basis.name)?;
-            return Ok(Work::Skipped(basis.words()));
+            match assets::take_over(d, &attempt.name, &basis.name) {
+                Ok(()) => {
+                    tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.words());
+                    return Ok(Work::Skipped(basis.words()));
+                }
+                Err(failure) if d.host.stop.is_set() => return Err(failure),
+                Err(failure) => tracing::warn!("{}: assets: they are compiled: {failure}", spec.app),
+            }
         }
         let compiled = attempt
             .entry()

@@ -91,7 +91,7 @@ impl<'a> Work<'a> {
         };
         let fits = || check_plan(&plan, source, &releases, &d.host.stop);
         let large = match fits() {
-            Err(trouble) if !Stock::of(d).make_room(from)? => return Err(trouble),
+            Err(trouble) if !Stock::of(d).make_room(from).unwrap_or(false) => return Err(trouble),
             Err(_) => fits()?,
             Ok(large) => large,
         };

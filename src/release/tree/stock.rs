@@ -19,7 +19,7 @@ use super::plan::Notes;
 use super::{FORM, Lfs, Plan, Source, Trouble, Writer, copy, space};
 use crate::desired::Sha;
 use crate::ports::pace::Pace;
-use crate::ports::root::{Attrs, FileKind, Folder};
+use crate::ports::root::{Attrs, FileKind, Folder, RootError};
 use crate::release::Deployment;
 use crate::resource::Failure;
 
@@ -162,9 +162,26 @@ impl<'a> Stock<'a> {
     fn discard(&self, kept: &Kept) -> Result<(), Failure> {
         let root = &self.d.host.root;
         let unfinished = self.home.join(UNFINISHED);
-        root.remove_tree(&unfinished)?;
+        self.vacate()?;
         root.rename(&self.home.join(&kept.name), &unfinished)?;
-        Ok(root.remove_tree(&unfinished)?)
+        self.vacate()
+    }
+
+    /// Nothing is being made from then on. What cannot be removed is put aside, and stops nothing.
+    fn vacate(&self) -> Result<(), Failure> {
+        let root = &self.d.host.root;
+        let unfinished = self.home.join(UNFINISHED);
+        let Err(error) = root.remove_tree(&unfinished) else {
+            return Ok(());
+        };
+        self.stays(error);
+        let now = self.d.host.clock.now().as_nanosecond();
+        Ok(root.rename(&unfinished, &self.home.join(format!("left-{now}")))?)
+    }
+
+    fn stays(&self, error: RootError) {
+        let failure = Failure::from(error);
+        tracing::warn!("{}: a tree is not removed: {failure}", self.d.spec.app);
     }
 
     fn discard_spares(&self, kept: &[Kept]) -> Result<(), Failure> {
@@ -179,7 +196,9 @@ impl<'a> Stock<'a> {
         let (kept, other) = self.look()?;
         let is_note = |path: &Path| path.extension().is_some_and(|end| end == "json");
         for path in other.iter().filter(|path| !is_note(path)) {
-            self.d.host.root.remove_tree(path)?;
+            if let Err(error) = self.d.host.root.remove_tree(path) {
+                self.stays(error);
+            }
         }
         let filled = self
             .bring(Role::Pristine, &kept, mirror, &folder)
@@ -188,7 +207,7 @@ impl<'a> Stock<'a> {
                 false => Ok(self.discard_spares(&kept)?),
             });
         if filled.is_err() {
-            folder.remove(UNFINISHED.as_ref())?;
+            self.vacate()?;
             return filled;
         }
         // The notes of trees that were moved on have served.
@@ -242,7 +261,7 @@ impl<'a> Stock<'a> {
             .filter(of_role)
             .filter(|kept| kept.name != wanted)
         {
-            root.remove_tree(&self.home.join(UNFINISHED))?;
+            self.vacate()?;
             root.rename(&self.home.join(&old.name), &self.home.join(UNFINISHED))?;
             if !moved {
                 moved = match self.move_on(old, mirror, home) {
@@ -260,7 +279,7 @@ impl<'a> Stock<'a> {
             }
         }
         if !moved {
-            home.remove(UNFINISHED.as_ref())?;
+            self.vacate()?;
             self.make(role, mirror, home)?;
             self.finish(home, &wanted)?;
         }
