@@ -75,4 +75,6 @@ pub mod report;
 pub mod resource;
 pub mod role;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod yaml;

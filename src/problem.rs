@@ -137,11 +137,19 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The known word that somebody who typed `word` may have meant.
+/// The known word that somebody who typed `word` may have meant. Nobody typed what is very long, and who
+/// hands in very many words gets no help with them: each costs the product of both lengths.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const LONGEST: usize = 100;
+    const MOST: usize = 2000;
     let limit = (word.chars().count() / 3).clamp(1, 3);
+    if word.len() > LONGEST {
+        return None;
+    }
     known
         .into_iter()
+        .take(MOST)
+        .filter(|candidate| candidate.len() <= LONGEST)
         .filter(|candidate| *candidate != word)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)

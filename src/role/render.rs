@@ -118,6 +118,7 @@ impl<'a> Renderer<'a> {
         Ok(Entry {
             key: entry.key.clone(),
             key_at: entry.key_at.clone(),
+            key_start: entry.key_start,
             value,
         })
     }

@@ -241,7 +241,7 @@ impl Draft {
         let near = match place {
             Place::First => None,
             Place::After(key) => map.entry(key),
-            Place::Last => own.max_by_key(|entry| view.key(entry)),
+            Place::Last => own.max_by_key(|entry| entry.key_start),
         };
         let Some((near, end)) = near.and_then(|near| Some((near, view.value_end(near)?))) else {
             let comma = if entries.is_empty() { "" } else { ", " };
@@ -251,8 +251,8 @@ impl Draft {
         let rest = self.text[end..line_end].trim_start();
         let comma = rest.starts_with(',');
         let rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
-        let line_start = view.line_start(view.key(near));
-        let indent = &self.text[line_start..view.key(near)];
+        let line_start = view.line_start(near.key_start);
+        let indent = &self.text[line_start..near.key_start];
         let alone = indent.trim().is_empty() && (rest.is_empty() || rest.starts_with('#'));
         if !alone {
             return Some(vec![(end..end, format!(", {entry}"))]);

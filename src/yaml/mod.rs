@@ -8,6 +8,7 @@
 mod decode;
 mod edit;
 mod node;
+mod offsets;
 mod parse;
 mod seconds;
 mod size;

@@ -20,6 +20,8 @@ pub enum Style {
 pub struct Entry {
     pub key: String,
     pub key_at: At,
+    /// The byte where it stands in the text that it was parsed from.
+    pub key_start: usize,
     pub value: Node,
 }
 
@@ -103,6 +105,7 @@ impl Node {
                 None => entries.push(Entry {
                     key: key.into(),
                     key_at: value.at.clone(),
+                    key_start: 0,
                     value,
                 }),
             }
@@ -201,6 +204,7 @@ impl Node {
                     .map(|(key, value)| Entry {
                         key: key.clone(),
                         key_at: at.clone(),
+                        key_start: 0,
                         value: Node::from_json(at, value),
                     })
                     .collect(),
@@ -210,7 +214,8 @@ impl Node {
     }
 }
 
-fn shorten(text: &str) -> String {
+/// A text as messages show it.
+pub(super) fn shorten(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() > 60 {
         line.chars().take(57).chain("...".chars()).collect()

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::node::{Entry, Kind, Node, Style};
+use super::node::{Entry, Kind, Node, Style, shorten};
+use super::offsets::Offsets;
 use crate::problem::{At, Problem};
 
 /// How much of a document is too much.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of the text, in bytes.
+    /// Of the text, in bytes; of what anchors and aliases copy as well.
     pub bytes: usize,
-    /// Of nodes after aliases are put in, so that a "billion laughs" stays small.
+    /// Of nodes after aliases are put in, so that a "billion laughs" stays small; of what anchors keep
+    /// as well, so that anchors inside of anchors do.
     pub nodes: usize,
-    /// Of nesting.
+    /// Of nesting, after aliases are put in: who walks a tree recurses.
     pub depth: usize,
 }
 
@@ -51,6 +53,8 @@ pub fn parse(file: &str, text: &[u8], limits: Limits) -> Result<Node, Problem> {
         file,
         limits,
         nodes: 0,
+        kept: 0,
+        copied: 0,
         anchors: HashMap::new(),
         offsets: Offsets::new(text),
         events: Parser::new_from_str(text),
@@ -74,46 +78,31 @@ fn utf8<'a>(text: &'a [u8], start: &At) -> Result<&'a str, Problem> {
         .map_err(|error| Problem::new("this is not UTF-8 text").at(&place(error.valid_up_to())))
 }
 
-/// Byte offsets of character positions that only ever move forward.
-struct Offsets<'a> {
-    text: &'a str,
-    ascii: bool,
-    chars: usize,
-    bytes: usize,
+/// A node that an anchor names, and what a copy of it costs.
+struct Anchored {
+    node: Node,
+    size: Size,
 }
 
-impl<'a> Offsets<'a> {
-    fn new(text: &'a str) -> Offsets<'a> {
-        Offsets {
-            text,
-            ascii: text.is_ascii(),
-            chars: 0,
-            bytes: 0,
-        }
-    }
-
-    fn of(&mut self, chars: usize) -> usize {
-        if self.ascii {
-            return chars.min(self.text.len());
-        }
-        if chars < self.chars {
-            (self.chars, self.bytes) = (0, 0);
-        }
-        let rest = &self.text[self.bytes..];
-        let step = rest
-            .char_indices()
-            .nth(chars - self.chars)
-            .map_or(rest.len(), |(at, _)| at);
-        (self.chars, self.bytes) = (chars, self.bytes + step);
-        self.bytes
-    }
+/// What a node comes to with all that is in it.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    /// Of texts and keys.
+    bytes: usize,
+    /// Of the nodes one inside the other.
+    height: usize,
 }
 
 struct Builder<'a> {
     file: Arc<str>,
     limits: Limits,
     nodes: usize,
-    anchors: HashMap<usize, Node>,
+    /// Nodes of anchors.
+    kept: usize,
+    /// Bytes that were copied for anchors and aliases.
+    copied: usize,
+    anchors: HashMap<usize, Anchored>,
     offsets: Offsets<'a>,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
 }
@@ -160,7 +149,7 @@ impl<'a> Builder<'a> {
         let problem = Problem::new(format!("not valid YAML: {}", error.info()));
         // The scanner points at the scalar before the tab; people look for the tab.
         let first = mark.line().saturating_sub(1);
-        let mut lines = self.offsets.text.lines().enumerate().skip(first).take(2);
+        let mut lines = self.offsets.text().lines().enumerate().skip(first).take(2);
         let Some((line, indent)) = lines.find_map(|(line, text)| Some((line, tab_indent(text)?)))
         else {
             return problem.at(&at);
@@ -192,13 +181,59 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
-        let at = self.at(&span);
+    /// Takes a copy of a node into account, before it is made.
+    fn copy(&mut self, at: &At, size: Size) -> Result<(), Problem> {
+        self.copied += size.bytes;
+        if self.copied > self.limits.bytes {
+            return Err(Problem::new(format!(
+                "its anchors and aliases stand for more than {} bytes of text",
+                self.limits.bytes
+            ))
+            .at(at));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
+        let size = size(node);
+        self.kept += size.nodes;
+        if self.kept > self.limits.nodes {
+            return Err(Problem::new(format!(
+                "its anchors name more than {} values (one inside another counts for both)",
+                self.limits.nodes
+            ))
+            .at(&node.at));
+        }
+        self.copy(&node.at, size)?;
+        let node = node.clone();
+        self.anchors.insert(anchor, Anchored { node, size });
+        Ok(())
+    }
+
+    /// What an alias stands for.
+    fn alias(&mut self, anchor: usize, at: &At, depth: usize) -> Result<Node, Problem> {
+        let Some(Anchored { size, .. }) = self.anchors.get(&anchor) else {
+            return Err(Problem::new("this alias stands inside of what it names").at(at));
+        };
+        let size = *size;
+        self.deep(at, depth + size.height - 1)?;
+        self.count(at, size.nodes)?;
+        self.copy(at, size)?;
+        Ok(self.anchors[&anchor].node.clone())
+    }
+
+    fn deep(&self, at: &At, depth: usize) -> Result<(), Problem> {
         if depth > self.limits.depth {
             return Err(
-                Problem::new(format!("nested deeper than {} levels", self.limits.depth)).at(&at),
+                Problem::new(format!("nested deeper than {} levels", self.limits.depth)).at(at),
             );
         }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
+        let at = self.at(&span);
+        self.deep(&at, depth)?;
         self.count(&at, 1)?;
         let start = self.offsets.of(span.start.index());
         let (kind, anchor, end) = match event {
@@ -225,13 +260,7 @@ impl<'a> Builder<'a> {
                 let (entries, end) = self.mapping(depth)?;
                 (Kind::Map(entries), anchor, end)
             }
-            Event::Alias(id) => {
-                let node = self.anchors.get(&id).cloned().ok_or_else(|| {
-                    Problem::new("this alias stands inside of what it names").at(&at)
-                })?;
-                self.count(&at, size(&node))?;
-                return Ok(node);
-            }
+            Event::Alias(id) => return self.alias(id, &at, depth),
             other => {
                 return Err(Problem::new(format!("not valid YAML: unexpected {other:?}")).at(&at));
             }
@@ -243,7 +272,7 @@ impl<'a> Builder<'a> {
             span: start..end.max(start),
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            self.keep(anchor, &node)?;
         }
         Ok(node)
     }
@@ -251,13 +280,16 @@ impl<'a> Builder<'a> {
     fn mapping(&mut self, depth: usize) -> Result<(Vec<Entry>, Span), Problem> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged: Vec<Entry> = Vec::new();
+        // A map may have a hundred thousand keys, so each is looked up once, by a hash that nobody can
+        // steer.
+        let mut lines: HashMap<String, u32> = HashMap::new();
         let end = loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 break span;
             }
             let key_node = self.node(event, span, depth + 1)?;
-            let key_at = key_node.at.clone();
+            let (key_at, key_start) = (key_node.at.clone(), key_node.span.start);
             let key = match key_node.kind {
                 Kind::Scalar { text, .. } => text,
                 _ => return Err(Problem::new("a key must be a single word").at(&key_at)),
@@ -268,17 +300,22 @@ impl<'a> Builder<'a> {
                 merged.extend(merge_sources(value)?);
                 continue;
             }
-            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+            if let Some(first) = lines.insert(key.clone(), key_at.line) {
                 return Err(Problem::new(format!(
-                    "the key `{key}` is there twice (first on line {})",
-                    first.key_at.line
+                    "the key `{}` is there twice (first on line {first})",
+                    shorten(&key)
                 ))
                 .at(&key_at));
             }
-            entries.push(Entry { key, key_at, value });
+            entries.push(Entry {
+                key,
+                key_at,
+                key_start,
+                value,
+            });
         };
         for entry in merged {
-            if !entries.iter().any(|own| own.key == entry.key) {
+            if lines.insert(entry.key.clone(), entry.key_at.line).is_none() {
                 entries.push(entry);
             }
         }
@@ -310,10 +347,23 @@ fn tab_indent(line: &str) -> Option<usize> {
         .position(|c| c == '\t')
 }
 
-fn size(node: &Node) -> usize {
+fn size(node: &Node) -> Size {
+    let own = |bytes: usize| Size {
+        nodes: 1,
+        bytes,
+        height: 1,
+    };
+    let holds = |whole: Size, inner: Size| Size {
+        nodes: whole.nodes + inner.nodes,
+        bytes: whole.bytes + inner.bytes,
+        height: whole.height.max(1 + inner.height),
+    };
     match &node.kind {
-        Kind::Scalar { .. } => 1,
-        Kind::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Kind::Map(entries) => 1 + entries.iter().map(|e| 1 + size(&e.value)).sum::<usize>(),
+        Kind::Scalar { text, .. } => own(text.len()),
+        Kind::List(items) => items.iter().map(size).fold(own(0), holds),
+        Kind::Map(entries) => entries.iter().fold(own(0), |whole, entry| {
+            let whole = holds(whole, own(entry.key.len()));
+            holds(whole, size(&entry.value))
+        }),
     }
 }

@@ -193,3 +193,82 @@ fn plain_data_survives_the_way_to_templates_and_back() {
     assert_eq!(json["mode"], "0755");
     assert_eq!(Node::from_json(&node.at, &json).to_json(), json);
 }
+
+/// Whether a text is taken, within a bound of memory that every text has to keep to.
+fn taken_within_bounds(text: &str) -> Result<Node, String> {
+    let (read, peak) = crate::testing::peak(|| tree(text));
+    assert!(
+        peak < 150 << 20,
+        "{} MiB for {} KiB",
+        peak >> 20,
+        text.len() >> 10
+    );
+    read.map_err(|problem| problem.to_string())
+}
+
+#[test]
+fn anchors_inside_of_anchors_cost_what_their_text_costs() {
+    let mut text = String::new();
+    let depth = 60;
+    for level in 0..depth {
+        text += &format!("&a{level} [");
+    }
+    text += &"x,".repeat(190_000);
+    text += &"]".repeat(depth);
+    let why = taken_within_bounds(&text).unwrap_err();
+    assert!(
+        why.contains("anchors name more than 200000 values"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_long_text_behind_an_anchor_is_not_copied_without_end() {
+    let text = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(1 << 20),
+        "*a,".repeat(1000)
+    );
+    let why = taken_within_bounds(&text).unwrap_err();
+    assert!(why.contains("stand for more than 4194304 bytes"), "{why}");
+}
+
+#[test]
+fn aliases_cannot_nest_deeper_than_what_is_written() {
+    let nest = |inner: &str| format!("{}{inner}{}", "[".repeat(50), "]".repeat(50));
+    let mut text = format!("a0: &a0 {}\n", nest("x"));
+    for level in 1..60 {
+        text += &format!(
+            "a{level}: &a{level} {}\n",
+            nest(&format!("*a{}", level - 1))
+        );
+    }
+    let why = taken_within_bounds(&text).unwrap_err();
+    assert!(
+        why.contains("t.yml:2:") && why.contains("nested deeper than 64"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_hundred_thousand_keys_are_read_without_comparing_each_with_all() {
+    let keys = 99_000;
+    let text: String = (0..keys).map(|n| format!("k{n}: v\n")).collect();
+    let node = taken_within_bounds(&text).unwrap();
+    assert_eq!(node.as_map().unwrap().len(), keys);
+    let merged: String = (0..30_000).map(|n| format!("  k{n}: v\n")).collect();
+    let text = format!("a: &a\n{merged}b:\n  <<: *a\n  k1: w\n");
+    let node = taken_within_bounds(&text).unwrap();
+    assert_eq!(node.get("b").unwrap().as_map().unwrap().len(), 30_000);
+}
+
+#[test]
+fn places_in_a_text_of_another_alphabet_are_found_without_starting_over() {
+    let mut text = String::from("list:\n");
+    for n in 0..60_000 {
+        text += &format!("  ß{n}:\n");
+    }
+    let node = taken_within_bounds(&text).unwrap();
+    let last = node.get("list").unwrap().as_map().unwrap().last().unwrap();
+    assert_eq!(&text[last.key_start..], "ß59999:\n");
+}

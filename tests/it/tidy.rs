@@ -126,6 +126,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("lib", &[]),
     ("main", &[]),
+    // What tests measure.
+    ("testing", &[]),
 ];
 
 /// Backends, each known only in the folder of its port.

@@ -17,16 +17,11 @@ pub(super) struct Found<'a> {
 /// A text, and where things in it are, in bytes.
 pub(super) struct View<'a> {
     text: &'a str,
-    lines: Vec<usize>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(text: &'a str) -> View<'a> {
-        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
-        View {
-            text,
-            lines: std::iter::once(0).chain(breaks).collect(),
-        }
+        View { text }
     }
 
     pub(super) fn find<'n>(&self, tree: &'n Node, path: &[&str]) -> Result<Found<'n>, Problem> {
@@ -43,32 +38,21 @@ impl<'a> View<'a> {
             }
             found = Found {
                 node: &entry.value,
-                key: self.key(entry),
+                key: entry.key_start,
                 in_flow: self.is_flow(map),
             };
         }
         Ok(found)
     }
 
-    pub(super) fn key(&self, entry: &Entry) -> usize {
-        let At { line, column, .. } = entry.key_at;
-        let start = self.lines.get(line.saturating_sub(1) as usize);
-        let start = start.copied().unwrap_or(self.text.len());
-        let column = column.saturating_sub(1) as usize;
-        self.text[start..]
-            .char_indices()
-            .nth(column)
-            .map_or(self.text.len(), |(at, _)| start + at)
-    }
-
     /// Whether an entry stands in this map itself. What a merge key brings in was written before.
     pub(super) fn is_own(&self, map: &Node, entry: &Entry) -> bool {
-        self.key(entry) >= map.span.start
+        entry.key_start >= map.span.start
     }
 
     /// An anchor stands before whatever refers to it.
     pub(super) fn is_alias(&self, entry: &Entry) -> bool {
-        entry.value.span.start < self.key(entry)
+        entry.value.span.start < entry.key_start
     }
 
     /// The first alias, or value that a merge key brings in.
