@@ -83,7 +83,9 @@ fn explained(address: &str, error: &StoreError) -> Problem {
             problem.hint("look at the address, the region, the network and firewalls")
         }
         StoreError::Refused { .. } => problem.hint(CREDENTIALS),
-        StoreError::TooLarge { .. } | StoreError::Settings(_) => problem,
+        StoreError::TooLarge { .. } | StoreError::TooMuch { .. } | StoreError::Settings(_) => {
+            problem
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::words::{one_line, user};
 use super::{Output, edge};
 use crate::desired::{self, EditError, Move, Order, PublishError, Published, Sha};
 use crate::exit::Exit;
+use crate::fleet;
 use crate::pass::{PassError, Places};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::pause;
@@ -24,7 +25,7 @@ pub struct PublishArgs {
     #[arg(value_name = "ENV")]
     pub environment: String,
     /// Which app should be at which full sha; several are written as one
-    #[arg(value_name = "APP=SHA", required = true)]
+    #[arg(value_name = "APP=SHA", required_unless_present = "above_fleet")]
     pub shas: Vec<String>,
     /// Where the sha came from, such as a branch, for people; with one app only
     #[arg(long = "ref", value_name = "NAME")]
@@ -35,6 +36,10 @@ pub struct PublishArgs {
     /// The environment, the app or the whole manifest may be new
     #[arg(long)]
     pub create: bool,
+    /// Set the generation past what the hosts have acted on, as their records say, instead of one up: for a manifest
+    /// whose generation hosts refuse
+    #[arg(long)]
+    pub above_fleet: bool,
     #[command(flatten)]
     pub at: StoreArgs,
 }
@@ -59,9 +64,12 @@ pub(super) fn run(
     places: &Places,
     output: &Output,
 ) -> Result<Exit, edge::Error> {
-    let order = order(args).map_err(edge::Error::Usage)?;
+    let mut order = order(args).map_err(edge::Error::Usage)?;
     let target = Target::of(&args.at, places, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
+    if args.above_fleet {
+        order.above = Some(fleet::acted_on(store.as_ref()).map_err(PassError::Store)?);
+    }
     let published = desired::publish(
         store.as_ref(),
         &target.manifest,
@@ -82,6 +90,9 @@ pub(super) fn run(
     } else {
         for one in &published.moves {
             output.line(told(one, &order.environment, &published));
+        }
+        if published.moves.is_empty() {
+            output.line(told_alone(&published));
         }
         for warning in &published.warnings {
             output.line(format!("{}: {warning}", output.paint.changed("warning")));
@@ -116,6 +127,13 @@ fn told(one: &Move, environment: &str, published: &Published) -> String {
     }
 }
 
+/// `generation 43 in s3://packages/sha_number.yml`, when no app was named.
+fn told_alone(published: &Published) -> String {
+    let generation = published.generation.unwrap_or_default();
+    let already = if published.written { "" } else { " already" };
+    format!("generation {generation}{already} in {}", published.manifest)
+}
+
 fn order(args: &PublishArgs) -> Result<Order, Problem> {
     let mut shas: Vec<(String, Sha)> = Vec::new();
     for word in &args.shas {
@@ -146,6 +164,7 @@ fn order(args: &PublishArgs) -> Result<Order, Problem> {
         by: one_line("--by", args.by.as_deref())?.or_else(user),
         at: SystemClock.now(),
         create: args.create,
+        above: None,
     })
 }
 

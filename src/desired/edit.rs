@@ -3,10 +3,14 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Entry, Manifest, Sha};
+use self::count::next_generation;
+use super::generation::ActedOn;
+use super::{Entry, Manifest, SHOWN, Sha, unshown};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
 use crate::yaml::{Draft, Kind, Limits, Place, parse};
+
+mod count;
 
 /// What is to be in the manifest.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub struct Order {
     pub at: Timestamp,
     /// An environment, an app or the manifest itself may be new.
     pub create: bool,
+    /// The generation goes past what these hosts have acted on, and not one up from what is there.
+    pub above: Option<Vec<ActedOn>>,
 }
 
 /// One app of an order.
@@ -79,7 +85,9 @@ pub fn edit(name: &str, body: Option<&[u8]>, order: &Order) -> Result<Edited, Ed
     let manifest = Manifest::parse(name, body).map_err(EditError::manifest)?;
     let moves = moves(&manifest, name, order)?;
     let mut warnings = warnings(&manifest, order);
-    if moves.iter().all(|one| one.from.as_ref() == Some(&one.to)) {
+    let next = next_generation(&manifest, name, order, &mut warnings)?;
+    let unmoved = moves.iter().all(|one| one.from.as_ref() == Some(&one.to));
+    if unmoved && (order.above.is_none() || manifest.generation == Some(next)) {
         return Ok(Edited {
             body: None,
             generation: manifest.generation,
@@ -88,7 +96,7 @@ pub fn edit(name: &str, body: Option<&[u8]>, order: &Order) -> Result<Edited, Ed
         });
     }
     let edited = Writer::new(name, body, &manifest, order)
-        .and_then(|writer| writer.write(&moves))
+        .and_then(|writer| writer.write(&moves, next))
         .map_err(EditError::manifest)?;
     let generation = proven(name, &edited, order).map_err(EditError::manifest)?;
     warnings.extend(stale_reference(&manifest, order, &moves));
@@ -108,7 +116,7 @@ fn moves(manifest: &Manifest, name: &str, order: &Order) -> Result<Vec<Move>, Ed
         ..
     } = order;
     let known = manifest.environments.get(environment);
-    if known.is_none() {
+    if known.is_none() && !order.shas.is_empty() {
         let listed = manifest.environments.keys().map(String::as_str);
         let problem = Problem::new(format!("{name} has no environment `{environment}`"));
         may_be_new(problem, environment, listed, *create)?;
@@ -186,10 +194,17 @@ fn warnings(manifest: &Manifest, order: &Order) -> Vec<Problem> {
     }
     let touched =
         |name: &str, app: &str| name == environment && order.shas.iter().any(|(own, _)| own == app);
+    let mut bad = 0;
     for (name, apps) in &manifest.environments {
-        let bad = apps.iter().filter(|(app, _)| !touched(name, app));
-        warnings.extend(bad.filter_map(|(_, entry)| entry.as_ref().err().cloned()));
+        let others = apps.iter().filter(|(app, _)| !touched(name, app));
+        for problem in others.filter_map(|(_, entry)| entry.as_ref().err()) {
+            bad += 1;
+            if bad <= SHOWN {
+                warnings.push(problem.clone());
+            }
+        }
     }
+    warnings.extend(unshown("the manifest", bad));
     warnings
 }
 
@@ -259,14 +274,16 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn write(mut self, moves: &[Move]) -> Result<Vec<u8>, Problem> {
+    fn write(mut self, moves: &[Move], generation: u64) -> Result<Vec<u8>, Problem> {
         let environment = self.order.environment.as_str();
         let moved = |one: &&Move| one.from.as_ref().is_some_and(|from| *from != one.to);
         for one in moves.iter().filter(moved) {
             self.move_app(one)?;
         }
         let new = moves.iter().filter(|one| one.from.is_none());
-        if self.tree.get(environment).is_none() {
+        if moves.is_empty() {
+            // Only the generation is to change.
+        } else if self.tree.get(environment).is_none() {
             let apps: Map<String, Value> =
                 new.map(|one| (one.app.clone(), self.fresh(one))).collect();
             self.draft
@@ -278,7 +295,7 @@ impl<'a> Writer<'a> {
                     .add(&[environment], Place::Last, &one.app, &value)?;
             }
         }
-        self.count()?;
+        self.count(generation)?;
         self.draft.finish()
     }
 
@@ -330,20 +347,12 @@ impl<'a> Writer<'a> {
         .collect()
     }
 
-    fn count(&mut self) -> Result<(), Problem> {
-        let Some(generation) = self.manifest.generation else {
-            return self
-                .draft
-                .add(&[], Place::First, "generation", &Value::from(1));
-        };
-        let next = i64::try_from(generation)
-            .ok()
-            .and_then(|generation| generation.checked_add(1))
-            .ok_or_else(|| {
-                Problem::new(format!("the generation {generation} cannot be counted up"))
-                    .at(&self.manifest.generation_at)
-            })?;
-        self.draft.set(&["generation"], &Value::from(next))
+    fn count(&mut self, generation: u64) -> Result<(), Problem> {
+        let value = Value::from(generation);
+        match self.manifest.generation {
+            Some(_) => self.draft.set(&["generation"], &value),
+            None => self.draft.add(&[], Place::First, "generation", &value),
+        }
     }
 }
 

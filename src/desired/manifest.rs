@@ -132,6 +132,12 @@ fn environment(node: &Node) -> Result<BTreeMap<String, Result<Entry, Problem>>, 
         .collect())
 }
 
+/// Where a field of an entry stands.
+fn place<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
+    path.iter()
+        .fold(entry, |node, key| node.get(key).unwrap_or(node))
+}
+
 fn entry(node: &Node) -> Result<Entry, Problem> {
     match &node.kind {
         Kind::Scalar { .. } => Ok(Entry {
@@ -143,11 +149,49 @@ fn entry(node: &Node) -> Result<Entry, Problem> {
             hold: None,
             overrides: Vec::new(),
         }),
-        _ => yaml::decode(node),
+        _ => {
+            let entry: Entry = yaml::decode(node)?;
+            entry.check(node)?;
+            Ok(entry)
+        }
     }
 }
 
 impl Entry {
+    /// Refuses what no type can refuse: texts go to people, into reports and records, and each host holds
+    /// each override against its tags in each pass.
+    fn check(&self, node: &Node) -> Result<(), Problem> {
+        const NAME: usize = 300;
+        const REASON: usize = 2000;
+        const MOST: usize = 1000;
+        let reason = self.hold.as_ref().map(|hold| &hold.reason);
+        let by = self.hold.as_ref().map(|hold| &hold.by);
+        for (path, text, most) in [
+            (&["ref"][..], self.reference.as_ref(), NAME),
+            (&["by"], self.by.as_ref(), NAME),
+            (&["hold", "by"], by, NAME),
+            (&["hold", "reason"], reason, REASON),
+        ] {
+            let length = text.map_or(0, |text| text.chars().count());
+            if length > most {
+                let problem = format!("it is {length} characters long; at most {most} are taken");
+                return Err(Problem::new(problem)
+                    .at(&place(node, path).at)
+                    .field(path.join(".")));
+            }
+        }
+        let tags = self.overrides.iter().map(|over| over.tags.len());
+        let count = tags.sum::<usize>().max(self.overrides.len());
+        if count > MOST {
+            let problem =
+                format!("there are {count} overrides or tags of them; at most {MOST} are taken");
+            return Err(Problem::new(problem)
+                .at(&place(node, &["overrides"]).at)
+                .field("overrides"));
+        }
+        Ok(())
+    }
+
     /// What this entry means for a node with these tags, at this time. The first override that
     /// matches wins.
     pub fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> Wanted {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod edit;
+mod generation;
 mod manifest;
 mod publish;
 mod sha;
@@ -19,6 +20,7 @@ use crate::problem::Problem;
 
 pub use cache::{Cached, LastGood};
 pub use edit::{EditError, Edited, Move, Order, edit};
+pub use generation::{ActedOn, above};
 pub use manifest::{Entry, Hold, Manifest, Override};
 pub use publish::{ATTEMPTS, PublishError, Published, publish};
 pub use sha::Sha;
@@ -210,20 +212,15 @@ fn acceptable(
 ) -> Result<(Manifest, Desired), Problem> {
     let manifest = Manifest::parse(name, body)?;
     let acted_on = cached.and_then(|cached| cached.meta.generation);
-    if let Some(acted_on) = acted_on
-        && manifest
-            .generation
-            .is_none_or(|generation| generation < acted_on)
-    {
-        let found = manifest
-            .generation
-            .map_or("it has none".into(), |found| format!("it is {found}"));
-        return Err(Problem::new(format!(
-            "{found}, and this host has acted on {acted_on}: an older manifest is not taken"
-        ))
-        .at(&manifest.generation_at)
-        .field("generation")
-        .hint("publish again with `trueup publish`, which counts up; to go back on purpose remove /var/lib/trueup/manifest.json on the host"));
+    if let Some(why) = generation::refusal(manifest.generation, acted_on) {
+        let again = format!(
+            "publish again with `trueup publish`, which counts up; if hosts refuse that too, {}; to go back on purpose remove /var/lib/trueup/manifest.json on the host",
+            generation::WAY_OUT
+        );
+        return Err(Problem::new(why)
+            .at(&manifest.generation_at)
+            .field("generation")
+            .hint(again));
     }
     let desired = select(&manifest, name, whom, Freshness::Fresh)?;
     Ok((manifest, desired))
@@ -266,19 +263,19 @@ fn select(
     };
     let Some(entries) = manifest.environments.get(whom.environment) else {
         let known = || manifest.environments.keys().map(String::as_str);
-        let listed: Vec<&str> = known().collect();
-        if !listed.is_empty() {
+        if !manifest.environments.is_empty() {
             desired.warnings.push(
                 Problem::new(format!(
                     "{name} has no environment `{}` (it has {}): nothing to deploy yet",
                     whom.environment,
-                    listed.join(", ")
+                    listed(known())
                 ))
                 .suggest(whom.environment, known()),
             );
         }
         return Ok(desired);
     };
+    let mut bad = 0;
     for (app, entry) in entries {
         let ours = whom.apps.contains(app);
         match entry {
@@ -289,9 +286,15 @@ fn select(
             }
             Ok(_) => {}
             Err(problem) if ours => return Err(problem.clone()),
-            Err(problem) => desired.warnings.push(problem.clone()),
+            Err(problem) => {
+                bad += 1;
+                if bad <= SHOWN {
+                    desired.warnings.push(problem.clone());
+                }
+            }
         }
     }
+    desired.warnings.extend(unshown(name, bad));
     for app in whom.apps.iter().filter(|app| !entries.contains_key(*app)) {
         let problem = Problem::new(format!(
             "nothing to deploy yet: {name} has no `{app}` in {}",
@@ -302,4 +305,35 @@ fn select(
             .push(problem.suggest(app, entries.keys().map(String::as_str)));
     }
     Ok(desired)
+}
+
+/// So many names or problems of a manifest are shown at most: it may have a hundred thousand.
+const SHOWN: usize = 10;
+
+/// `a, b, c and more`.
+fn listed<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    let some: Vec<String> = names.by_ref().take(SHOWN).map(shorten).collect();
+    let more = if names.next().is_some() {
+        " and more"
+    } else {
+        ""
+    };
+    some.join(", ") + more
+}
+
+/// A name from outside as it may be shown.
+fn shorten(name: &str) -> String {
+    const LONGEST: usize = 80;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+/// That there are more bad entries than are shown.
+fn unshown(name: &str, bad: usize) -> Option<Problem> {
+    let more = bad.checked_sub(SHOWN).filter(|more| *more > 0)?;
+    Some(Problem::new(format!(
+        "{name} has {more} more entries like these"
+    )))
 }

@@ -144,3 +144,132 @@ fn a_manifest_that_is_no_map_of_environments_is_refused_whole() {
         assert!(error.starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn a_manifest_of_too_many_values_is_refused_and_of_many_is_read_with_little() {
+    let nested = 60;
+    let many = |apps: usize, value: &str| -> String {
+        let apps: String = (0..apps).map(|n| format!("  app{n}: {value}\n")).collect();
+        format!("production: {{shop: {SHA}}}\nstaging:\n{apps}")
+    };
+    for text in [many(75_000, SHA), many(95_000, "x")] {
+        let (read, peak) = crate::testing::peak(|| chosen(&text, &tags(&[]), &["shop"]));
+        assert_eq!(read.unwrap().apps["shop"].sha.as_str(), SHA);
+        assert!(peak < 150 << 20, "{} MiB", peak >> 20);
+    }
+    let bomb: String = (0..nested).map(|n| format!("&a{n} [")).collect();
+    let bomb = format!("{bomb}{}{}", "x,".repeat(190_000), "]".repeat(nested));
+    let (read, peak) = crate::testing::peak(|| chosen(&bomb, &tags(&[]), &["shop"]));
+    assert!(read.unwrap_err().contains("anchors"));
+    assert!(peak < 150 << 20, "{} MiB", peak >> 20);
+}
+
+#[test]
+fn what_a_manifest_says_is_shown_a_few_lines_of() {
+    let bad: String = (0..5000).map(|n| format!("  app{n}: master\n")).collect();
+    let text = format!("production:\n  shop: {SHA}\n{bad}");
+    let desired = chosen(&text, &tags(&[]), &["shop"]).unwrap();
+    assert_eq!(desired.warnings.len(), 11);
+    assert!(desired.warnings[10].to_string().contains("4990 more"));
+    let many: String = (0..5000)
+        .map(|n| format!("e{n}{}: {{}}\n", "x".repeat(500)))
+        .collect();
+    let desired = chosen(&many, &tags(&[]), &["shop"]).unwrap();
+    let said = desired.warnings[0].to_string();
+    assert!(said.contains(" and more") && said.len() < 2000, "{said}");
+}
+
+#[test]
+fn texts_and_overrides_of_an_entry_have_a_length() {
+    let long = "x".repeat(5000);
+    for (entry, expected) in [
+        (
+            format!("{{sha: {SHA}, ref: {long}}}"),
+            "shop.ref: it is 5000 characters long; at most 300",
+        ),
+        (format!("{{sha: {SHA}, by: {long}}}"), "shop.by: it is 5000"),
+        (
+            format!("{{sha: {SHA}, hold: {{by: a, reason: {long}}}}}"),
+            "shop.hold.reason: it is 5000 characters long; at most 2000",
+        ),
+        (
+            format!(
+                "{{sha: {SHA}, overrides: [{}]}}",
+                format!("{{match: {{a: b}}, sha: {SHA}}},").repeat(1001)
+            ),
+            "shop.overrides: there are 1001 overrides",
+        ),
+    ] {
+        let said = chosen(
+            &format!("production: {{shop: {entry}}}"),
+            &tags(&[]),
+            &["shop"],
+        )
+        .unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+/// What a host makes of each manifest, one after the other.
+fn taken(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
+    use crate::ports::store::{MemoryStore, When};
+    use crate::ports::testing::Sandbox;
+
+    let sandbox = Sandbox::empty();
+    let store = MemoryStore::new();
+    let (apps, none) = (["shop".to_owned()], tags(&[]));
+    let whom = For {
+        environment: "production",
+        tags: &none,
+        apps: &apps,
+        now: "2026-11-21T05:00:00Z".parse().unwrap(),
+        last_answer: None,
+    };
+    let pass = |generation: &&str| {
+        let body = format!("generation: {generation}\nproduction: {{shop: {SHA}}}\n");
+        store.put("m", body.as_bytes(), When::Always).unwrap();
+        let ask = Ask {
+            force: false,
+            keep: true,
+        };
+        let desired =
+            read(&store, "m", ask, &sandbox.host, &whom).map_err(|error| error.to_string())?;
+        match desired.freshness {
+            Freshness::Refused(problem) => Err(problem.to_string()),
+            _ => Ok(desired.generation),
+        }
+    };
+    manifests.iter().map(pass).collect()
+}
+
+#[test]
+fn a_generation_that_leaps_is_refused_and_the_last_good_one_stays() {
+    let most = "18446744073709551615";
+    let taken = taken(&["42", most, "1000043", "1000042", "43", "1000043"]);
+    assert_eq!(taken[0], Ok(Some(42)));
+    let refused = |n: usize, part: &str| {
+        let said = taken[n].as_ref().unwrap_err();
+        assert!(
+            said.contains(part) && said.contains("--above-fleet"),
+            "{said}"
+        );
+    };
+    refused(
+        1,
+        "it is 18446744073709551615, and this host has acted on 42: a leap",
+    );
+    refused(2, "a leap of more than 1000000");
+    assert_eq!(taken[3], Ok(Some(1_000_042)));
+    refused(4, "an older manifest");
+    assert_eq!(taken[5], Ok(Some(1_000_043)));
+}
+
+#[test]
+fn a_first_generation_has_a_limit() {
+    let first = |generation: &str| taken(&[generation]).remove(0);
+    assert_eq!(first("1099511627776"), Ok(Some(1 << 40)));
+    for generation in ["1099511627777", "18446744073709551615"] {
+        let said = first(generation).unwrap_err();
+        assert!(said.contains("takes none above 1099511627776"), "{said}");
+    }
+}

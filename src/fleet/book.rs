@@ -6,6 +6,7 @@
 //! answer is refused it is the hour before that: a refusal does not end by being waited for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,15 +39,15 @@ pub(super) enum Seen {
     /// It did not answer, and why.
     Lost(String),
     /// These, and more that could not be read, and why.
-    Part(Vec<Peer>, String),
-    All(Vec<Peer>),
+    Part(Vec<Arc<Peer>>, String),
+    All(Vec<Arc<Peer>>),
 }
 
 /// Answers `nodes(…)`.
 #[derive(Debug, Clone)]
 pub struct Book {
     /// Nodes of the settings.
-    fixed: Vec<Peer>,
+    fixed: Vec<Arc<Peer>>,
     /// Nodes of the store.
     seen: Seen,
     /// The last good answers.
@@ -69,7 +70,7 @@ pub struct Asked {
 
 impl Book {
     pub(super) fn new(
-        fixed: Vec<Peer>,
+        fixed: Vec<Arc<Peer>>,
         seen: Seen,
         known: BTreeMap<String, Answer>,
         guard: Guard,
@@ -90,7 +91,7 @@ impl Book {
 
     /// The nodes that were asked for, by name. What the settings say of a node counts more than what it
     /// says itself. An error: the store did not answer, and never did to this question.
-    pub fn nodes(&mut self, query: &Query) -> Result<Vec<Peer>, String> {
+    pub fn nodes(&mut self, query: &Query) -> Result<Vec<Arc<Peer>>, String> {
         let words = query.words();
         let missing = match &self.seen {
             Seen::Lost(why) => Some(why),
@@ -110,7 +111,7 @@ impl Book {
             None => self.judge(query, &words),
         };
         let fixed = self.fixed.iter().filter(|peer| query.matches(peer));
-        let mut nodes: BTreeMap<&str, &Peer> = BTreeMap::new();
+        let mut nodes: BTreeMap<&str, &Arc<Peer>> = BTreeMap::new();
         for peer in asked.answer.nodes.iter().chain(fixed) {
             nodes.insert(&peer.name, peer);
         }
@@ -126,7 +127,7 @@ impl Book {
 
     fn judge(&self, query: &Query, words: &str) -> Asked {
         let last = self.known.get(words);
-        let matching = |peers: &[Peer]| -> Vec<Peer> {
+        let matching = |peers: &[Arc<Peer>]| -> Vec<Arc<Peer>> {
             let peers = peers.iter().filter(|peer| query.matches(peer));
             peers.cloned().collect()
         };
@@ -206,7 +207,7 @@ impl Book {
         }
     }
 
-    fn good(&self, nodes: Vec<Peer>, last: Option<&Answer>) -> Answer {
+    fn good(&self, nodes: Vec<Arc<Peer>>, last: Option<&Answer>) -> Answer {
         let mut sizes = last.map_or_else(Vec::new, |last| last.sizes.clone());
         if sizes.last().is_none_or(|(_, size)| *size != nodes.len()) {
             sizes.push((self.guard.now, nodes.len()));
@@ -255,10 +256,10 @@ fn is_over(ended: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Those that were listed and those that are there; of one that is both, what is there.
-fn joined(last: &[Peer], fresh: Vec<Peer>) -> Vec<Peer> {
+fn joined(last: &[Arc<Peer>], fresh: Vec<Arc<Peer>>) -> Vec<Arc<Peer>> {
     let last = last.iter().cloned();
     let all = last.chain(fresh).map(|peer| (peer.name.clone(), peer));
-    all.collect::<BTreeMap<String, Peer>>()
+    all.collect::<BTreeMap<String, Arc<Peer>>>()
         .into_values()
         .collect()
 }
@@ -272,7 +273,7 @@ fn counted(nodes: usize) -> String {
 }
 
 /// `a, b, c and 3 more`.
-pub(super) fn named(nodes: &[Peer]) -> String {
+pub(super) fn named(nodes: &[Arc<Peer>]) -> String {
     let names: Vec<&str> = nodes
         .iter()
         .take(8)

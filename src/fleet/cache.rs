@@ -4,7 +4,9 @@
 //! is what a shrunken answer would be held against.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use super::{Peer, Record};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::store::Etag;
+use crate::settings::is_address;
 
 const VERSION: u32 = 1;
 
@@ -36,8 +39,9 @@ pub struct Cache {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     pub etag: Etag,
-    /// The last good one.
-    pub record: Option<Record>,
+    /// The last good one. Shared, because a pass has the cache twice: as it was, and as it is now.
+    #[serde(with = "shared::option")]
+    pub record: Option<Arc<Record>>,
     /// Why the object's present version is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<String>,
@@ -46,7 +50,8 @@ pub struct Kept {
 /// The last good answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    pub nodes: Vec<Peer>,
+    #[serde(with = "shared::list")]
+    pub nodes: Vec<Arc<Peer>>,
     /// How many nodes it had from when on, by this host's clock; the last one is now.
     pub sizes: Vec<(Timestamp, usize)>,
     /// What was not taken instead.
@@ -89,7 +94,30 @@ impl Cache {
         let same = |known: &Cache| {
             known.version == VERSION && known.store == store && known.environment == environment
         };
-        known.filter(same).unwrap_or(empty)
+        let mut known = known.filter(same).unwrap_or(empty);
+        known.forget_what_is_not_taken_any_more();
+        known
+    }
+
+    /// An earlier trueup took addresses that are no host's, and what is known is not read again.
+    fn forget_what_is_not_taken_any_more(&mut self) {
+        let good = |addresses: &[IpAddr]| addresses.iter().all(|ip| is_address(*ip));
+        self.records.retain(|_, kept| {
+            let record = kept.record.as_ref();
+            record.is_none_or(|record| good(&record.addresses))
+        });
+        for answer in self.answers.values_mut() {
+            answer.nodes.retain(|peer| good(&peer.addresses));
+        }
+    }
+
+    /// About how many bytes the records take in memory.
+    pub(super) fn weight(&self) -> usize {
+        let records = self
+            .records
+            .values()
+            .filter_map(|kept| kept.record.as_ref());
+        records.map(|record| record.weight()).sum()
     }
 
     /// Takes up the record that this host has just written, if it keeps any: it need not read that.
@@ -105,7 +133,7 @@ impl Cache {
         let mut cache = Cache::load(host, store, &record.environment);
         let kept = Kept {
             etag: etag.clone(),
-            record: Some(record.clone()),
+            record: Some(Arc::new(record.clone())),
             bad: None,
         };
         let before = cache.records.insert(record.node.clone(), kept.clone());
@@ -144,5 +172,47 @@ impl Cache {
             too_much = too_much.saturating_sub(size);
         }
         json(&cache)
+    }
+}
+
+/// What is shared in memory is written as if it were not.
+mod shared {
+    pub(super) mod option {
+        use std::sync::Arc;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub fn serialize<T: Serialize, S: Serializer>(
+            value: &Option<Arc<T>>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            value.as_deref().serialize(serializer)
+        }
+
+        pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Arc<T>>, D::Error> {
+            Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
+        }
+    }
+
+    pub(super) mod list {
+        use std::sync::Arc;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub fn serialize<T: Serialize, S: Serializer>(
+            list: &[Arc<T>],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(list.iter().map(|one| &**one))
+        }
+
+        pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<Arc<T>>, D::Error> {
+            let list = Vec::<T>::deserialize(deserializer)?;
+            Ok(list.into_iter().map(Arc::new).collect())
+        }
     }
 }

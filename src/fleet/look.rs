@@ -1,6 +1,7 @@
 //! One look at all records of an environment: one list, and a read of each that is new.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use super::cache::{Cache, Kept};
 use super::record::{MAX_RECORD, Record, too_large};
 use super::{folder, key, shown};
+use crate::desired::ActedOn;
 use crate::ports::store::{Etag, Fetched, Listed, Store, StoreError};
 use crate::settings::is_name;
 
@@ -15,7 +17,7 @@ use crate::settings::is_name;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub node: String,
-    pub record: Record,
+    pub record: Arc<Record>,
     /// When it was last heard of, by the store's clock.
     pub seen: Timestamp,
 }
@@ -43,6 +45,24 @@ pub struct Unread {
     pub first: StoreError,
 }
 
+/// Those of one kind that were met so far.
+#[derive(Default)]
+struct Unreads(Option<Unread>);
+
+impl Unreads {
+    fn add(&mut self, error: StoreError) {
+        match &mut self.0 {
+            Some(unread) => unread.count += 1,
+            none => {
+                *none = Some(Unread {
+                    count: 1,
+                    first: error,
+                });
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Unread {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Unread { count, first } = self;
@@ -63,6 +83,15 @@ impl Row {
     }
 }
 
+/// No environment has more nodes; a longer list is refused whole.
+pub(super) const MAX_NODES: usize = 30_000;
+
+/// Nor have all its records together more bytes in the store,
+const MAX_BYTES: u64 = 64 << 20;
+
+/// or in memory (see [`Record::weight`]).
+const MAX_WEIGHT: usize = 160 << 20;
+
 /// Looks. What is known is in `cache`, which takes up what is new.
 pub fn look(
     store: &dyn Store,
@@ -71,6 +100,21 @@ pub fn look(
     cache: &mut Cache,
 ) -> Result<Look, StoreError> {
     let listed = store.list(&folder(environment))?;
+    let too_much = |what: String| StoreError::TooMuch {
+        store: store.address().to_owned(),
+        prefix: folder(environment),
+        what,
+    };
+    if listed.len() > MAX_NODES {
+        return Err(too_much(format!("more than {MAX_NODES} records")));
+    }
+    let small = listed.iter().map(|row| row.size.min(MAX_RECORD as u64));
+    if small.sum::<u64>() > MAX_BYTES {
+        return Err(too_much(format!(
+            "more than {} MiB of records",
+            MAX_BYTES >> 20
+        )));
+    }
     // Without the store's time the newest record is the best clock there is: it can only be too slow,
     // which takes no host for stopped.
     let newest = listed.iter().map(|row| row.modified).max();
@@ -102,7 +146,12 @@ pub fn look(
         }
     }
     cache.records.retain(|name, _| here.contains_key(name));
-    look.read_new(store, environment, &here, cache);
+    if !look.read_new(store, environment, &here, cache) {
+        let most = MAX_WEIGHT >> 20;
+        return Err(too_much(format!(
+            "records that take more than {most} MiB of memory"
+        )));
+    }
     for (node, row) in here {
         let Some(kept) = cache.records.get(&node) else {
             continue;
@@ -158,7 +207,7 @@ pub fn forget(store: &dyn Store, environment: &str, node: &str) -> Result<usize,
 fn take_up(cache: &mut Cache, name: &str, etag: Etag, read: Result<Record, String>) {
     let before = cache.records.remove(name).and_then(|kept| kept.record);
     let (record, bad) = match read {
-        Ok(record) => (Some(record), None),
+        Ok(record) => (Some(Arc::new(record)), None),
         Err(bad) => (before, Some(bad)),
     };
     let kept = Kept { etag, record, bad };
@@ -166,14 +215,14 @@ fn take_up(cache: &mut Cache, name: &str, etag: Etag, read: Result<Record, Strin
 }
 
 impl Look {
-    /// Reads what is new.
+    /// Reads what is new. `false`: what is known then takes too much memory, and not all was read.
     fn read_new(
         &mut self,
         store: &dyn Store,
         environment: &str,
         here: &BTreeMap<String, Listed>,
         cache: &mut Cache,
-    ) {
+    ) -> bool {
         let is_new = |name: &str, row: &Listed| {
             let known = cache.records.get(name);
             known.is_none_or(|kept| kept.etag != row.etag)
@@ -185,42 +234,39 @@ impl Look {
         let small = |row: &Listed| row.size <= MAX_RECORD as u64;
         let wanted: Vec<&(&String, &Listed)> = new.iter().filter(|(_, row)| small(row)).collect();
         let keys: Vec<String> = wanted.iter().map(|(_, row)| row.key.clone()).collect();
-        let answers = store.get_many(&keys);
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for ((name, _), answer) in wanted.into_iter().zip(answers) {
+        let (mut known, mut unknown) = (Unreads::default(), Unreads::default());
+        let mut weight = cache.weight();
+        store.get_many(&keys, MAX_RECORD, &mut |number, answer| {
+            let (name, _) = wanted[number];
             match answer {
-                Ok(Fetched::Object(object)) => {
+                Ok(Fetched::Object(object)) if weight <= MAX_WEIGHT => {
                     let read = Record::read(name, environment, &object.body);
+                    weight += read.as_ref().map_or(0, Record::weight);
                     take_up(cache, name, object.etag, read);
                 }
+                Ok(Fetched::Object(_)) => {}
                 // Removed since the list, or never unconditional: the next look tells.
                 Ok(Fetched::Missing | Fetched::Unchanged) => {}
                 Err(error) => match cache.records.get(*name) {
                     Some(Kept {
                         record: Some(_), ..
-                    }) => known.push(error),
-                    _ => unknown.push(error),
+                    }) => known.add(error),
+                    _ => unknown.add(error),
                 },
             }
-        }
-        let unread = |mut errors: Vec<StoreError>| {
-            let count = errors.len();
-            (count > 0).then(|| Unread {
-                count,
-                first: errors.swap_remove(0),
-            })
-        };
-        if let Some(known) = unread(known) {
+        });
+        if let Some(known) = known.0 {
             self.problems
                 .push(format!("{known}; what was known of it stays"));
         }
-        self.unread = unread(unknown);
+        self.unread = unknown.0;
         let unknown = self.unread.as_ref().map(Unread::to_string);
         self.problems.extend(unknown);
         for (name, row) in new.iter().filter(|(_, row)| !small(row)) {
             take_up(cache, name, row.etag.clone(), Err(too_large(row.size)));
         }
         self.reads = keys.len();
+        weight <= MAX_WEIGHT
     }
 
     /// A machine that found its name taken (see [`super::Own`]).
@@ -249,8 +295,54 @@ impl Look {
         for nodes in names.values().filter(|nodes| nodes.len() > 1) {
             self.problems.push(format!(
                 "{} have the same machine id: is one a copy of the other? Give it one of its own (`rm /etc/machine-id; systemd-machine-id-setup`), or wait until a name that it had before is forgotten",
-                nodes.join(" and ")
+                some_of(&nodes)
             ));
         }
+    }
+}
+
+/// `a and b`, or `a, b, c, d and 19996 more`.
+fn some_of(nodes: &[&str]) -> String {
+    const SHOWN: usize = 4;
+    match nodes.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        None => nodes.join(" and "),
+        Some(more) => format!("{} and {more} more", nodes[..SHOWN].join(", ")),
+    }
+}
+
+/// What the hosts of all environments say that they have acted on. A record that is none says nothing; one
+/// that could not be read is an error: it may be the one that counts.
+pub fn acted_on(store: &dyn Store) -> Result<Vec<ActedOn>, StoreError> {
+    let small = |row: &Listed| row.size <= MAX_RECORD as u64;
+    let keys: Vec<String> = store
+        .list("nodes/")?
+        .into_iter()
+        .filter(small)
+        .map(|row| row.key)
+        .collect();
+    let mut found = Vec::new();
+    let mut lost = None;
+    store.get_many(&keys, MAX_RECORD, &mut |number, answer| {
+        let name = keys[number]
+            .strip_prefix("nodes/")
+            .and_then(|key| key.strip_suffix(".json"));
+        match (name.and_then(|name| name.split_once('/')), answer) {
+            (Some((environment, node)), Ok(Fetched::Object(object))) => {
+                let record = Record::read(node, environment, &object.body);
+                found.extend(record.ok().and_then(|record| {
+                    Some(ActedOn {
+                        node: format!("{environment}/{node}"),
+                        generation: record.generation?,
+                    })
+                }));
+            }
+            (_, Ok(_)) | (_, Err(StoreError::TooLarge { .. })) => {}
+            (_, Err(error)) => lost = Some(error),
+        }
+    });
+    found.sort_by(|a, b| a.node.cmp(&b.node));
+    match lost {
+        Some(error) => Err(error),
+        None => Ok(found),
     }
 }

@@ -16,6 +16,8 @@
 //! - *A list never collapses* ([`book`]). An answer that is empty, or much smaller than what was given
 //!   within the last hour, is not taken, nor is one of which a part could not be read; the last good one
 //!   stays, with what is new, and is shown, until somebody says otherwise.
+//! - *No writer costs a reader more than a fleet does.* More records, or larger ones, than any fleet has are
+//!   refused before they are read, and the last good list stays.
 //! - *Silence is heard only by who listens* ([`contact`]). A node that was listed leaves the list after a
 //!   silence in which this host itself had answers of the store.
 //! - *Nothing here fails a pass.* A store that does not answer or refuses a record costs a line in the
@@ -35,7 +37,7 @@ mod view;
 
 pub use book::{Asked, Book};
 pub use cache::Cache;
-pub use look::{Look, Row, forget, look, silence};
+pub use look::{Look, Row, acted_on, forget, look, silence};
 pub use own::{Own, Said, machine_id, untold};
 pub use peer::{Peer, Query};
 pub use peers::Peers;

@@ -105,6 +105,8 @@ impl<'a> Peers<'a> {
         let (seen, contact, lost) = match answer {
             None => (Seen::Nothing, heard, None),
             Some(Err(error)) => {
+                // What it may have taken up before it was refused.
+                cache = before.clone();
                 let seen = Seen::Lost(error.to_string());
                 (seen, heard.map(Contact::lost), Some(error))
             }
@@ -122,7 +124,7 @@ impl<'a> Peers<'a> {
             }
         };
         let fixed = self.fleet.others.iter();
-        let fixed = fixed.filter_map(|(name, node)| Peer::of_static(name, node));
+        let fixed = fixed.filter_map(|(name, node)| Peer::of_static(name, node).map(Arc::new));
         let guard = Guard {
             max_shrink: self.fleet.max_shrink,
             accept: self.accept,
@@ -140,7 +142,7 @@ impl<'a> Peers<'a> {
     }
 
     /// Those that live and serve. Whoever was listed is silent only if this host listened.
-    fn of_use(&self, look: &Look, before: &Cache, contact: &Contact) -> Vec<Peer> {
+    fn of_use(&self, look: &Look, before: &Cache, contact: &Contact) -> Vec<Arc<Peer>> {
         let gone_after = self.fleet.gone_after();
         let listened = contact.lasts() >= gone_after;
         let listed = before.answers.values().flat_map(|answer| &answer.nodes);
@@ -149,7 +151,8 @@ impl<'a> Peers<'a> {
             let listed = listed.contains(row.node.as_str());
             row.silent(look.now) <= gone_after || (listed && !listened)
         });
-        alive.filter_map(|row| Peer::of(&row.record)).collect()
+        let peers = alive.filter_map(|row| Peer::of(&row.record));
+        peers.map(Arc::new).collect()
     }
 
     fn answered(found: &Found) -> MutexGuard<'_, Book> {

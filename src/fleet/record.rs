@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::shown;
 use crate::desired::Sha;
 use crate::exit::Exit;
-use crate::settings::{is_address, is_name};
+use crate::settings::{is_name, no_host};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -49,6 +49,9 @@ pub struct Record {
     pub ports: BTreeMap<String, u16>,
     #[serde(default)]
     pub apps: BTreeMap<String, AppRecord>,
+    /// The generation of the manifest that it has acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     pub last_pass: LastPass,
 }
 
@@ -174,8 +177,12 @@ impl Record {
         if let Some(bad) = words.find(|word| !is_word(word)) {
             return Err(shown(&format!("`{bad}` holds what no tag may hold")));
         }
-        if let Some(bad) = self.addresses.iter().find(|ip| !is_address(**ip)) {
-            return Err(format!("{bad} is not the address of a host"));
+        let bad = self
+            .addresses
+            .iter()
+            .find_map(|ip| Some((ip, no_host(*ip)?)));
+        if let Some((bad, why)) = bad {
+            return Err(format!("{bad} is not the address of a host: {why}"));
         }
         if self.ports.values().any(|port| *port == 0) {
             return Err("0 is not a port".into());
@@ -188,6 +195,29 @@ impl Record {
             Some(most) => Err(format!("{most} of something: no node has more than {MOST}")),
             None => Ok(()),
         }
+    }
+
+    /// About how many bytes it takes in memory. A text of two letters takes forty, so what many short ones
+    /// come to is not told by the size of the object.
+    pub(super) fn weight(&self) -> usize {
+        const TEXT: usize = 48;
+        let texts = |texts: &mut dyn Iterator<Item = &String>| -> usize {
+            texts.map(|text| TEXT + text.len()).sum()
+        };
+        let reason = |why: &Option<String>| why.as_ref().map_or(0, String::len);
+        let apps = self.apps.iter();
+        let apps = apps.map(|(name, app)| 4 * TEXT + 128 + name.len() + reason(&app.why));
+        // A map has room for eleven from its first entry on.
+        let maps = 11 * (TEXT + 8) + 11 * 32 + 11 * 160;
+        size_of::<Record>()
+            + maps
+            + texts(&mut self.roles.iter())
+            + texts(&mut self.tags.keys())
+            + texts(&mut self.tags.values())
+            + texts(&mut self.ports.keys())
+            + apps.sum::<usize>()
+            + self.addresses.len() * size_of::<IpAddr>()
+            + reason(&self.last_pass.why)
     }
 
     /// Whether it says the same as another, whenever either was written.

@@ -116,6 +116,7 @@ impl Session {
             addresses,
             ports,
             apps: apps.collect(),
+            generation: report.generation,
             last_pass: LastPass {
                 at: report.started,
                 outcome: report.outcome,

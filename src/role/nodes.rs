@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tera::{Kwargs, State, TeraResult, Value};
 
-use crate::fleet::{Book, Query};
+use crate::fleet::{Book, Peer, Query};
 
 /// What may be asked for.
 const WORDS: &[&str] = &["role", "tag", "app", "port"];
@@ -44,6 +44,7 @@ impl Nodes {
             })?;
             let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
             let nodes = book.nodes(&query).map_err(tera::Error::message)?;
+            let nodes: Vec<&Peer> = nodes.iter().map(|peer| &**peer).collect();
             let list = serde_json::to_value(&nodes).expect("plain data is always JSON");
             *last.lock().unwrap_or_else(PoisonError::into_inner) = list;
             Ok(Value::from_serializable(&nodes))

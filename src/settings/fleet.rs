@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::is_name;
+use super::{is_name, no_host};
 use crate::problem::{At, Problem};
 use crate::yaml::{Node, Seconds};
 
@@ -119,9 +119,13 @@ impl Fleet {
             let message = "expected at least twice the `heartbeat`, or a host that works would be taken for stopped";
             say(&["gone_after"], message.into());
         }
-        if let Some(bad) = self.addresses.iter().find(|ip| !is_address(**ip)) {
+        let bad = self
+            .addresses
+            .iter()
+            .find_map(|ip| Some((ip, no_host(*ip)?)));
+        if let Some((bad, why)) = bad {
             let message = format!(
-                "{bad} is not an address at which another host finds this one: expected none that is loopback, link-local, multicast or unspecified"
+                "{bad} is not an address at which another host finds this one: {why}; expected none that is loopback, link-local, multicast or unspecified"
             );
             say(&["addresses"], message);
         }
@@ -155,16 +159,4 @@ fn bad_name<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
     Some(format!(
         "`{bad}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
     ))
-}
-
-/// Whether an address can be that of a host, for others: not one that means something else to each who
-/// asks, such as loopback, or 169.254.169.254, where clouds keep a machine's credentials.
-pub fn is_address(ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    let nowhere = match ip {
-        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_link_local(),
-        // All of ::/96: an IPv4 address in an older spelling.
-        IpAddr::V6(v6) => v6.segments()[..6] == [0; 6] || v6.is_unicast_link_local(),
-    };
-    !(nowhere || ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())
 }

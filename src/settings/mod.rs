@@ -1,5 +1,6 @@
 //! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
 
+mod address;
 mod fleet;
 mod merge;
 #[cfg(test)]
@@ -16,7 +17,8 @@ use crate::ports::store::StoreSettings;
 use crate::problem::{At, Problem, Problems};
 use crate::yaml::{self, Limits, Node};
 
-pub use fleet::{Fleet, Static, is_address};
+pub use address::{is_address, no_host};
+pub use fleet::{Fleet, Static};
 pub use merge::merge;
 
 /// Where settings are when nothing else is said.

@@ -155,6 +155,7 @@ fn order(environment: usize, app: &str) -> Order {
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
         create: false,
+        above: None,
     }
 }
 

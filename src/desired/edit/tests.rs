@@ -13,6 +13,7 @@ fn order(words: &str) -> Order {
         by: Some("ana".into()),
         at: "2026-11-21T04:43:01.5Z".parse().unwrap(),
         create: false,
+        above: None,
     };
     let mut words = words.split(' ');
     while let Some(word) = words.next() {
@@ -424,4 +425,62 @@ fn what_is_not_understood_is_refused_with_its_place() {
         };
         assert!(error.starts_with(expected), "{before:?}: {error}");
     }
+}
+
+fn above(before: &str, words: &str, hosts: &[u64]) -> Result<(String, Vec<String>), String> {
+    let mut order = if words.is_empty() {
+        order("--env production")
+    } else {
+        order(words)
+    };
+    let numbered = hosts.iter().enumerate();
+    let said = |(n, generation): (usize, &u64)| ActedOn {
+        node: format!("production/web{n}"),
+        generation: *generation,
+    };
+    order.above = Some(numbered.map(said).collect());
+    let edited =
+        edit("m.yml", Some(full(before).as_bytes()), &order).map_err(|error| error.to_string())?;
+    let body = edited.body.map_or_else(
+        || "nothing".into(),
+        |body| short(&String::from_utf8(body).unwrap()),
+    );
+    Ok((
+        body,
+        edited.warnings.iter().map(|w| w.to_string()).collect(),
+    ))
+}
+
+#[test]
+fn a_fleet_that_was_locked_out_is_let_in_past_what_it_has_acted_on() {
+    let most = "18446744073709551615";
+    let locked = format!("# top\ngeneration: {most} # n\nproduction: {{shop: A}}\n");
+    let why = edited(&locked, "shop=B").unwrap_err();
+    assert!(
+        why.contains("cannot be counted up") && why.contains("--above-fleet"),
+        "{why}"
+    );
+    // With a sha, without one, and with one that is there already.
+    let healed = |sha: &str| format!("# top\ngeneration: 43 # n\nproduction: {{shop: {sha}}}\n");
+    for (words, sha) in [("shop=B", "B"), ("", "A"), ("shop=A", "A")] {
+        let (body, warnings) = above(&locked, words, &[42, 41]).unwrap();
+        assert_eq!((body, warnings.len()), (healed(sha), 0), "{words}");
+    }
+    // One whose record says anything is named, and does not lead the others.
+    let (body, warnings) = above(&locked, "", &[42, u64::MAX, 41]).unwrap();
+    assert_eq!(body, healed("A"));
+    assert!(
+        warnings[0].contains("production/web1") && warnings[0].contains(most),
+        "{warnings:?}"
+    );
+    // Where there is no generation yet, there is one then.
+    let (body, _) = above("production: {shop: A}\n", "", &[42]).unwrap();
+    assert_eq!(body, "generation: 43\nproduction: {shop: A}\n");
+    let why = above(&locked, "shop=B", &[]).unwrap_err();
+    assert!(
+        why.contains("no node record says") && why.contains("by hand"),
+        "{why}"
+    );
+    // Nobody is told to write what cannot be read back.
+    assert!(above(&locked, "shop=B", &[u64::MAX]).is_err());
 }

@@ -26,7 +26,7 @@ impl Balancer {
         let peers = Peers::of_store(&self.settings, &self.sandbox.host, store, false);
         let nodes = peers.book().lock().unwrap().nodes(&all());
         peers.keep(nodes.is_ok()).unwrap();
-        Ok(nodes?.into_iter().map(|peer| peer.name).collect())
+        Ok(nodes?.into_iter().map(|peer| peer.name.clone()).collect())
     }
 }
 
@@ -201,7 +201,7 @@ fn a_node_that_is_silent_for_too_long_leaves_by_the_stores_clock() {
         let peers = Peers::of_store(&settings, &sandbox.host, &store, false);
         let book = peers.book();
         let nodes = book.lock().unwrap().nodes(&all()).unwrap();
-        nodes.into_iter().map(|peer| peer.name).collect()
+        nodes.into_iter().map(|peer| peer.name.clone()).collect()
     };
     assert_eq!(listed(19), ["web1", "web2"]);
     assert_eq!(listed(21), ["web1"]);

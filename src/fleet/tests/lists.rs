@@ -1,5 +1,7 @@
 //! What templates are told, and what is not believed.
 
+use std::sync::Arc;
+
 use super::super::book::{Guard, Seen};
 use super::super::cache::Answer;
 use super::*;
@@ -13,9 +15,9 @@ pub(super) fn guard(now: Timestamp) -> Guard {
     }
 }
 
-fn peers(count: u8) -> Vec<Peer> {
+fn peers(count: u8) -> Vec<Arc<Peer>> {
     (1..=count)
-        .map(|n| Peer::of(&record(&format!("web{n}"), n)).unwrap())
+        .map(|n| Arc::new(Peer::of(&record(&format!("web{n}"), n)).unwrap()))
         .collect()
 }
 
@@ -38,7 +40,7 @@ pub(super) fn pass(seen: Option<u8>, known: &Known, guard: Guard) -> (usize, boo
 }
 
 /// The same, with the nodes and what is there.
-fn told(seen: Seen, known: &Known, guard: Guard) -> (Vec<Peer>, bool, Known) {
+fn told(seen: Seen, known: &Known, guard: Guard) -> (Vec<Arc<Peer>>, bool, Known) {
     let mut book = Book::new(Vec::new(), seen, known.clone(), guard);
     let nodes = book.nodes(&all()).unwrap();
     let asked = book.asked();
@@ -122,10 +124,10 @@ fn while_a_shrink_is_refused_who_joins_or_moves_is_taken_up() {
     let mut moved = record("web1", 1);
     moved.addresses = vec!["10.0.0.101".parse().unwrap()];
     let seen = || {
-        let joining = Peer::of(&record("web9", 9)).unwrap();
-        Seen::All(vec![Peer::of(&moved).unwrap(), joining])
+        let joining = Arc::new(Peer::of(&record("web9", 9)).unwrap());
+        Seen::All(vec![Arc::new(Peer::of(&moved).unwrap()), joining])
     };
-    let words = |nodes: &[Peer]| -> Vec<String> {
+    let words = |nodes: &[Arc<Peer>]| -> Vec<String> {
         let words = nodes.iter().map(|n| format!("{} {}", n.name, n.address));
         words.collect()
     };
@@ -216,7 +218,7 @@ fn nodes_are_found_by_role_tag_app_and_port_in_the_order_of_their_names() {
         plain,
         homeless,
     ];
-    let seen: Vec<Peer> = records.iter().filter_map(Peer::of).collect();
+    let seen: Vec<Arc<Peer>> = records.iter().filter_map(Peer::of).map(Arc::new).collect();
     let fixed = crate::settings::Static {
         addresses: vec!["10.9.9.9".parse().unwrap()],
         ports: [("http".to_owned(), 8080)].into(),
@@ -224,7 +226,7 @@ fn nodes_are_found_by_role_tag_app_and_port_in_the_order_of_their_names() {
         roles: vec!["app".into()],
         apps: vec!["shop".into()],
     };
-    let fixed = |name| Peer::of_static(name, &fixed).unwrap();
+    let fixed = |name| Arc::new(Peer::of_static(name, &fixed).unwrap());
     let mut book = Book::new(
         vec![fixed("old"), fixed("web2")],
         Seen::All(seen),

@@ -3,6 +3,7 @@
 mod balancer;
 mod lists;
 mod looks;
+mod many;
 mod own;
 mod records;
 

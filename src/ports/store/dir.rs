@@ -307,6 +307,7 @@ const FOLDER: OFlag = OFlag::O_RDONLY
 /// Without O_NONBLOCK, opening a FIFO that someone left in the folder would wait for its writer.
 const FILE: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
     .union(OFlag::O_CLOEXEC);
 
 /// What a store wants to know of a file.

@@ -96,6 +96,14 @@ pub enum StoreError {
         key: String,
         limit: usize,
     },
+    /// There is more than anybody means to keep there, and more than a pass may cost.
+    #[error("{store}/{prefix} holds {what}")]
+    TooMuch {
+        store: String,
+        prefix: String,
+        /// `more than 100000 objects`.
+        what: String,
+    },
     /// The address of the store, or a key, is not usable as written.
     #[error("{0}")]
     Settings(String),
@@ -103,6 +111,15 @@ pub enum StoreError {
 
 /// No object that trueup reads is larger than this many bytes; a larger one is refused unread.
 pub const MAX_OBJECT: usize = 4 << 20;
+
+/// No list is longer; a longer one is refused, and never cut.
+pub const MAX_LISTED: usize = 100_000;
+
+/// No key is longer, in bytes: S3's own limit.
+const MAX_KEY: usize = 1024;
+
+/// No version is longer, in bytes: those of S3 have 32 digits, and a few more when written in parts.
+const MAX_ETAG: usize = 256;
 
 /// A store. Keys are `/`-separated, relative to the store's prefix, without `.` or `..` parts.
 pub trait Store {
@@ -121,16 +138,38 @@ pub trait Store {
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
-    /// Reads many objects, several at a time where that saves waiting. The answers are in the order
-    /// of the keys; a backend may give up after a while on those that are still to come.
-    fn get_many(&self, keys: &[String]) -> Vec<Result<Fetched, StoreError>> {
-        keys.iter().map(|key| self.get(key, None)).collect()
+    /// Reads many objects of at most `limit` bytes, several at a time where that saves waiting. `take` gets
+    /// each answer once, in any order, with the number of its key, so that they are never all in memory; a
+    /// backend may give up after a while on those that are still to come.
+    fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, Answer)) {
+        for (number, key) in keys.iter().enumerate() {
+            let answer = self.get(key, None);
+            take(
+                number,
+                answer.and_then(|answer| within(self.address(), key, answer, limit)),
+            );
+        }
     }
 
     /// The store's own clock, as its last answer told it; what [`Object::modified`] and
     /// [`Listed::modified`] are held against. `None`: it has told nothing.
     fn now(&self) -> Option<Timestamp> {
         None
+    }
+}
+
+/// What became of one read of many.
+pub type Answer = Result<Fetched, StoreError>;
+
+/// The answer, unless it is an object of more bytes than the caller reads.
+fn within(store: &str, key: &str, answer: Fetched, limit: usize) -> Answer {
+    match answer {
+        Fetched::Object(object) if object.body.len() > limit => Err(StoreError::TooLarge {
+            store: store.to_owned(),
+            key: key.to_owned(),
+            limit,
+        }),
+        answer => Ok(answer),
     }
 }
 
@@ -179,7 +218,7 @@ pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
 /// A key that every backend can take: not empty, no empty, `.` or `..` part, no control character.
 fn check_key(key: &str) -> Result<(), StoreError> {
     let bad = |part: &str| part.is_empty() || part == "." || part == "..";
-    if key.split('/').any(bad) || key.chars().any(char::is_control) {
+    if key.len() > MAX_KEY || key.split('/').any(bad) || key.chars().any(char::is_control) {
         return Err(StoreError::Settings(format!(
             "`{key}` is not a key: expected parts separated by single slashes, none of them empty, `.` or `..`"
         )));

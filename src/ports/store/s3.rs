@@ -28,14 +28,16 @@ use jiff::Timestamp;
 use self::connect::{Attempts, Deadlines, ServerClock};
 use self::fault::Fault;
 use super::{
-    Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When, check_key,
-    check_prefix, check_size,
+    Answer, Etag, Fetched, Listed, MAX_ETAG, MAX_LISTED, MAX_OBJECT, Object, Put, Store,
+    StoreError, When, check_key, check_prefix, check_size,
 };
 use crate::ports::runtime::block_on;
 
 /// How often a write is tried again after AWS's "a conditional operation on this key is going on"
 /// (409), which says nothing about the condition itself.
 const TURNS: u32 = 5;
+/// A list has no more pages: ten for each that a server has to make, because some make shorter ones.
+const MAX_PAGES: usize = MAX_LISTED / 100;
 /// The name under which a write carries its own mark, to be known again.
 const MARK: &str = "trueup-write";
 
@@ -136,7 +138,7 @@ impl S3Store {
             .set_if_none_match(known.map(quoted))
             .send()
             .await;
-        fetched(answer.map_err(Fault::from), known).await
+        fetched(answer.map_err(Fault::from), known, MAX_OBJECT).await
     }
 
     async fn write(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, Fault> {
@@ -206,7 +208,8 @@ impl S3Store {
     async fn rows(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
         let mut rows = Vec::new();
         let mut next: Option<String> = None;
-        loop {
+        let mut keys = 0;
+        for _ in 0..MAX_PAGES {
             let page = self
                 .client
                 .list_objects_v2()
@@ -216,7 +219,13 @@ impl S3Store {
                 .send()
                 .await
                 .map_err(Fault::from)?;
-            for object in page.contents.unwrap_or_default() {
+            let contents = page.contents.unwrap_or_default();
+            // Those that are left out below count as well.
+            keys += contents.len();
+            if keys > MAX_LISTED {
+                return Err(Fault::TooMany);
+            }
+            for object in contents {
                 let key = object.key.unwrap_or_default();
                 let Some(key) = key.strip_prefix(&self.prefix) else {
                     return Err(Fault::answer("a list with a key outside of its prefix"));
@@ -234,13 +243,15 @@ impl S3Store {
             }
             let after = page.next_continuation_token;
             match (page.is_truncated.unwrap_or_default(), after) {
-                (false, _) => break,
+                (false, _) => {
+                    rows.sort_unstable_by(|a: &Listed, b| a.key.cmp(&b.key));
+                    return Ok(rows);
+                }
                 (true, Some(token)) if next.as_ref() != Some(&token) => next = Some(token),
                 (true, _) => return Err(Fault::answer("a cut list without its continuation")),
             }
         }
-        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(rows)
+        Err(Fault::answer("a list of pages without an end"))
     }
 
     async fn remove(&self, key: &str) -> Result<(), Fault> {
@@ -279,8 +290,8 @@ impl Store for S3Store {
         self.run(key, self.remove(key))
     }
 
-    fn get_many(&self, keys: &[String]) -> Vec<Result<Fetched, StoreError>> {
-        self.fetch_many(keys)
+    fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, Answer)) {
+        self.fetch_many(keys, limit, take);
     }
 
     fn now(&self) -> Option<Timestamp> {
@@ -292,6 +303,7 @@ impl Store for S3Store {
 async fn fetched(
     answer: Result<GetObjectOutput, Fault>,
     known: Option<&Etag>,
+    limit: usize,
 ) -> Result<Fetched, Fault> {
     match answer {
         Ok(answer) => {
@@ -301,7 +313,7 @@ async fn fetched(
                 return Ok(Fetched::Unchanged);
             }
             let modified = time(answer.last_modified)?;
-            let body = whole(answer).await?;
+            let body = whole(answer, limit).await?;
             Ok(Fetched::Object(Object {
                 body,
                 etag,
@@ -315,13 +327,13 @@ async fn fetched(
 }
 
 /// The body, if it is all there and not too large.
-async fn whole(answer: GetObjectOutput) -> Result<Vec<u8>, Fault> {
+async fn whole(answer: GetObjectOutput, limit: usize) -> Result<Vec<u8>, Fault> {
     // Without its length, a body that ends early could pass for a short object.
     let Some(length) = answer.content_length.and_then(|n| usize::try_from(n).ok()) else {
         return Err(Fault::answer("an object without its length"));
     };
-    if length > MAX_OBJECT {
-        return Err(Fault::TooLarge);
+    if length > limit {
+        return Err(Fault::TooLarge(limit));
     }
     let mut stream = answer.body;
     let mut body = Vec::with_capacity(length);
@@ -340,6 +352,9 @@ async fn whole(answer: GetObjectOutput) -> Result<Vec<u8>, Fault> {
 
 fn etag(quoted: Option<&str>) -> Result<Etag, Fault> {
     let quoted = quoted.ok_or_else(|| Fault::answer("an object without its ETag"))?;
+    if quoted.len() > MAX_ETAG {
+        return Err(Fault::answer("an ETag of more than 256 bytes"));
+    }
     let plain = quoted.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
     Ok(Etag(plain.unwrap_or(quoted).to_owned()))
 }

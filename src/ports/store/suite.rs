@@ -6,7 +6,7 @@
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When};
+use super::{Answer, Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When};
 
 type Open<'a> = &'a (dyn Fn() -> Box<dyn Store> + Sync);
 type Promise = fn(&dyn Store, &str);
@@ -261,15 +261,34 @@ fn many_are_read(store: &dyn Store, base: &str) {
     }
     let mut keys = names.clone();
     keys.push(format!("{base}/no//key"));
-    let answers = store.get_many(&keys);
-    assert_eq!(answers.len(), keys.len());
+    let answers = read_many(store, &keys, MAX_OBJECT);
     for (n, (key, answer)) in names.iter().zip(&answers).enumerate() {
         assert_eq!(answer.as_ref().unwrap(), &store.get(key, None).unwrap());
         let there = matches!(answer, Ok(Fetched::Object(_)));
         assert_eq!(there, n % 7 != 3, "{key}");
     }
     assert!(matches!(answers[40], Err(StoreError::Settings(_))));
-    assert!(store.get_many(&[]).is_empty());
+    assert!(read_many(store, &[], 1).is_empty());
+    write(store, &names[0], b"as long as may be", When::Always);
+    let short = read_many(store, &names[..2], 16);
+    let large = matches!(&short[0], Err(StoreError::TooLarge { limit: 16, .. }));
+    assert!(
+        large && matches!(&short[1], Ok(Fetched::Object(_))),
+        "{short:?}"
+    );
+}
+
+/// The answers of many reads in the order of their keys; each came once.
+fn read_many(store: &dyn Store, keys: &[String], limit: usize) -> Vec<Answer> {
+    let mut answers: Vec<Option<Answer>> = keys.iter().map(|_| None).collect();
+    store.get_many(keys, limit, &mut |number, answer| {
+        assert!(
+            answers[number].replace(answer).is_none(),
+            "{number} came twice"
+        );
+    });
+    let whole: Option<Vec<Answer>> = answers.into_iter().collect();
+    whole.expect("an answer to each")
 }
 
 fn delete_is_repeatable(store: &dyn Store, base: &str) {

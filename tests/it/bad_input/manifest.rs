@@ -167,3 +167,34 @@ fn an_older_generation_is_refused_until_somebody_goes_back_on_purpose() {
     std::fs::remove_file(host.at("/var/lib/trueup/manifest.json")).unwrap();
     host.converged();
 }
+
+#[test]
+fn a_fleet_whose_generation_leapt_is_healed_without_a_shell_on_its_hosts() {
+    let host = host();
+    host.converged();
+    host.manifest(MANIFEST.replace("generation: 3", "generation: 18446744073709551615"));
+    let ran = host.converge();
+    assert_eq!(ran.code, 78, "{ran}");
+    let said = format!(
+        "{NAME}:1:13: generation: it is 18446744073709551615, and this host has acted on 3: a leap of more than 1000000 is not taken"
+    );
+    assert!(ran.out.contains(&said), "{ran}");
+    let publish = |words: &[&str]| {
+        let mut line = vec!["publish", "production"];
+        line.extend(words);
+        host.run(&line)
+    };
+    let shop = format!("shop={SHA}");
+    let ran = publish(&[&shop, "--create"]);
+    assert_eq!(ran.code, 78, "{ran}");
+    assert!(
+        ran.err.contains("cannot be counted up") && ran.err.contains("--above-fleet"),
+        "{ran}"
+    );
+    let ran = publish(&["--above-fleet"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(ran.out, format!("generation 4 in {NAME}\n"));
+    host.converged();
+    let ran = publish(&["--above-fleet"]);
+    assert_eq!(ran.out, format!("generation 5 in {NAME}\n"), "{ran}");
+}

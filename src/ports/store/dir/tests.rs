@@ -169,3 +169,56 @@ fn a_reader_does_not_wait_for_a_writer() {
     assert!(matches!(other.get("a", None).unwrap(), Fetched::Object(_)));
     assert_eq!(listed(&other), ["a"]);
 }
+
+#[test]
+fn what_somebody_put_in_the_place_of_the_lock_holds_nobody_up() {
+    let (folder, store) = store();
+    nix::unistd::mkfifo(&folder.path().join(LOCK), Mode::S_IRWXU).unwrap();
+    assert!(refused(store.put("a", b"1", When::Always)).contains(".lock is not a file"));
+    assert!(refused(store.delete("a")).contains(".lock is not a file"));
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_temporary_file_stops_no_write() {
+    let (folder, store) = store();
+    for place in ["", "nodes/production"] {
+        fs::create_dir_all(folder.path().join(place).join(INCOMING).join("full")).unwrap();
+    }
+    for key in ["a", "nodes/production/web1.json"] {
+        store.put(key, b"1", When::Absent).unwrap();
+        assert_eq!(fs::read(folder.path().join(key)).unwrap(), b"1");
+    }
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 4, "the lock, what was in the way, and two keys");
+}
+
+fn too_much(result: Result<Vec<Listed>, StoreError>) -> String {
+    match result {
+        Err(StoreError::TooMuch { what, .. }) => what,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_list_of_folders_without_end_is_refused_with_few_descriptors() {
+    let (folder, store) = store();
+    let deep = "d/".repeat(1000);
+    // Longer than any path may be, so level by level.
+    let mut at = File::open(folder.path()).unwrap();
+    for _ in 0..deep.len() / 2 {
+        mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
+        at = File::from(openat(&at, "d", FOLDER, Mode::empty()).unwrap());
+    }
+    assert!(too_much(store.list("")).contains("folders more than 16 deep"));
+    assert_eq!(store.list("other/").unwrap(), []);
+}
+
+#[test]
+fn a_list_that_would_read_without_end_is_refused() {
+    let (folder, store) = store();
+    for number in 0..10 {
+        fs::write(folder.path().join(format!("f{number}")), [0; 100]).unwrap();
+    }
+    assert_eq!(store.walk_within("", 1000).unwrap().len(), 10);
+    assert!(too_much(store.walk_within("", 999)).contains("more than 256 MiB of files"));
+}

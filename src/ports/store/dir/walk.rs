@@ -8,33 +8,65 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 
 use super::{DirStore, FILE, Meta, beneath};
-use crate::ports::store::{Etag, Listed, MAX_OBJECT, StoreError, check_key, content_etag};
+use crate::ports::store::{
+    Etag, Listed, MAX_LISTED, MAX_OBJECT, StoreError, check_key, content_etag,
+};
 
-/// As S3 has it, in bytes.
-const LONGEST_KEY: usize = 1024;
+/// Nothing of ours lies deeper, and each level takes a descriptor.
+const MAX_DEPTH: usize = 16;
+
+/// A version is the hash of a content, so that a list reads all that it lists: so many bytes at most.
+const MAX_READ: u64 = 256 << 20;
+
+/// What a list has come to so far.
+struct Walk<'w> {
+    prefix: &'w str,
+    rows: Vec<Listed>,
+    /// Bytes that may still be read.
+    left: u64,
+    /// Names that were seen, those of other things too.
+    names: usize,
+}
 
 impl DirStore {
     pub(super) fn walk(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let mut rows = Vec::new();
-        self.descend(self.folder()?, "", prefix, &mut rows)?;
+        self.walk_within(prefix, MAX_READ)
+    }
+
+    /// Reads so many bytes at most.
+    pub(super) fn walk_within(&self, prefix: &str, most: u64) -> Result<Vec<Listed>, StoreError> {
+        let mut walk = Walk {
+            prefix,
+            rows: Vec::new(),
+            left: most,
+            names: 0,
+        };
+        self.descend(self.folder()?, "", &mut walk)?;
+        let mut rows = walk.rows;
         // Folder by folder is not key order: `a-b` sorts before `a/b`.
         rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(rows)
     }
 
     /// Adds what is below `folder`, whose keys start with `above` (empty, or ending in a slash).
-    fn descend(
-        &self,
-        folder: OwnedFd,
-        above: &str,
-        prefix: &str,
-        rows: &mut Vec<Listed>,
-    ) -> Result<(), StoreError> {
+    fn descend(&self, folder: OwnedFd, above: &str, walk: &mut Walk<'_>) -> Result<(), StoreError> {
+        let too_much = |what: String| StoreError::TooMuch {
+            store: self.address.clone(),
+            prefix: above.to_owned(),
+            what,
+        };
+        if above.matches('/').count() > MAX_DEPTH {
+            return Err(too_much(format!("folders more than {MAX_DEPTH} deep")));
+        }
         let failed = |errno| self.failed(above, errno);
         let mut folder = Dir::from_fd(folder).map_err(failed)?;
         let mut names = Vec::new();
         for entry in folder.iter() {
             let entry = entry.map_err(failed)?;
+            walk.names += 1;
+            if walk.names > MAX_LISTED {
+                return Err(too_much(format!("more than {MAX_LISTED} files")));
+            }
             // None: the file system does not say; opening will tell.
             let ours = matches!(entry.file_type(), None | Some(Type::File | Type::Directory));
             match entry.file_name().to_str() {
@@ -47,11 +79,7 @@ impl DirStore {
         for name in names {
             let key = format!("{above}{name}");
             let below = format!("{key}/");
-            // No key is so long, so nothing below it is one: nobody decides how deep this goes.
-            if key.len() > LONGEST_KEY {
-                continue;
-            }
-            if !key.starts_with(prefix) && !prefix.starts_with(&below) {
+            if !key.starts_with(walk.prefix) && !walk.prefix.starts_with(&below) {
                 continue;
             }
             let file = match beneath(&folder, &name, FILE) {
@@ -65,12 +93,16 @@ impl DirStore {
                 .metadata()
                 .map_err(|error| self.failed_io(&key, &error))?;
             if meta.is_dir() {
-                self.descend(file.into(), &below, prefix, rows)?;
-            } else if meta.is_file() && key.starts_with(prefix) {
+                self.descend(file.into(), &below, walk)?;
+            } else if meta.is_file() && key.starts_with(walk.prefix) {
                 let meta = Meta::of(&meta);
                 let (etag, size) =
                     version(file, &meta).map_err(|error| self.failed_io(&key, &error))?;
-                rows.push(Listed {
+                let read = size.min(MAX_OBJECT as u64);
+                walk.left = walk.left.checked_sub(read).ok_or_else(|| {
+                    too_much(format!("more than {} MiB of files", MAX_READ >> 20))
+                })?;
+                walk.rows.push(Listed {
                     key,
                     etag,
                     modified: meta.modified,

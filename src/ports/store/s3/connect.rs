@@ -25,11 +25,13 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 
 use super::{S3Settings, credentials};
 use crate::ports::runtime::block_on;
-use crate::ports::store::StoreError;
+use crate::ports::store::{MAX_OBJECT, StoreError};
 
 /// How long a store may take.
 #[derive(Debug, Clone, Copy)]
@@ -241,8 +243,31 @@ impl HttpConnector for Connector {
         } else {
             &self.tls
         };
-        client
+        let limit = match request.uri().contains("list-type=2") {
+            true => MAX_PAGE,
+            false => MAX_ANSWER,
+        };
+        let answer = client
             .http_connector(&self.settings, &self.components)
-            .call(request)
+            .call(request);
+        HttpConnectorFuture::new(async move { Ok(answer.await?.map(|body| bounded(body, limit))) })
     }
+}
+
+/// No answer is longer, in bytes: an object and a little more. The SDK reads whole what is no object,
+/// such as the body of an error.
+const MAX_ANSWER: usize = MAX_OBJECT + (64 << 10);
+
+/// No page of a list is longer, in bytes: a thousand keys of the greatest length with all that is said of
+/// each. What the SDK makes of a page takes many times its bytes.
+const MAX_PAGE: usize = 3 << 19;
+
+/// The body, which breaks off where it is too long.
+fn bounded(body: SdkBody, limit: usize) -> SdkBody {
+    let body =
+        Limited::new(body, limit).map_err(move |error| match error.is::<LengthLimitError>() {
+            true => format!("the answer is longer than {limit} bytes").into(),
+            false => error,
+        });
+    SdkBody::from_body_1_x(body)
 }

@@ -7,7 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::credentials::Trouble;
-use crate::ports::store::{MAX_OBJECT, StoreError};
+use crate::ports::store::{MAX_LISTED, StoreError};
 
 /// What went wrong in a request.
 #[derive(Debug)]
@@ -19,7 +19,10 @@ pub(super) enum Fault {
     /// Not all done by the deadline.
     Late(Duration),
     Credentials(Trouble),
-    TooLarge,
+    /// An object of more bytes than this.
+    TooLarge(usize),
+    /// A list of more objects than any is.
+    TooMany,
 }
 
 #[derive(Debug)]
@@ -41,9 +44,9 @@ where
             let (raw, error) = (answer.raw(), answer.err());
             return Fault::Answered(Answer {
                 status: raw.status().as_u16(),
-                code: error.code().unwrap_or_default().to_owned(),
-                message: error.message().unwrap_or_default().to_owned(),
-                region: raw.headers().get("x-amz-bucket-region").map(str::to_owned),
+                code: some(error.code().unwrap_or_default()),
+                message: some(error.message().unwrap_or_default()),
+                region: raw.headers().get("x-amz-bucket-region").map(some),
             });
         }
         if let Some(trouble) = links(&error).find_map(|link| link.downcast_ref::<Trouble>()) {
@@ -93,10 +96,15 @@ impl Fault {
             why: why + &at,
         };
         match self {
-            Fault::TooLarge => StoreError::TooLarge {
+            Fault::TooLarge(limit) => StoreError::TooLarge {
                 store: store.to_owned(),
                 key: key.to_owned(),
-                limit: MAX_OBJECT,
+                limit,
+            },
+            Fault::TooMany => StoreError::TooMuch {
+                store: store.to_owned(),
+                prefix: key.to_owned(),
+                what: format!("more than {MAX_LISTED} objects"),
             },
             Fault::Lost(why) => unreachable(why),
             Fault::Late(limit) => unreachable(format!("not done within {limit:?}")),
@@ -148,6 +156,12 @@ impl Answer {
             _ => format!("{words} ({hint})"),
         }
     }
+}
+
+/// As much of what a server says as a person reads.
+fn some(said: &str) -> String {
+    const LONGEST: usize = 500;
+    said.chars().take(LONGEST).collect()
 }
 
 /// An error and all that led to it, without the SDK's own frame around them.

@@ -1,5 +1,6 @@
 //! What a bad server or network becomes, shown with a server that misbehaves to order.
 
+mod bounds;
 mod credentials;
 mod server;
 

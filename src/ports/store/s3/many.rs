@@ -7,33 +7,42 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Fault, S3Store, fetched};
 use crate::ports::runtime::block_on;
-use crate::ports::store::{Fetched, StoreError, check_key};
+use crate::ports::store::{Answer, Fetched, check_key};
 
 /// How many requests are under way at most: enough to hide the way to the server and back, few
 /// enough that a small host and a small server bear it.
 const AT_ONCE: usize = 16;
 
-type Answers = Vec<Option<Result<Fetched, Fault>>>;
-
 impl S3Store {
-    pub(super) fn fetch_many(&self, keys: &[String]) -> Vec<Result<Fetched, StoreError>> {
-        let answers = block_on(self.answers(keys));
-        keys.iter()
-            .zip(answers)
-            .map(|(key, answer)| {
-                check_key(key)?;
-                let late = || Err(Fault::Late(self.deadlines.many));
-                answer
-                    .unwrap_or_else(late)
-                    .map_err(|fault| self.explain(fault, key))
-            })
-            .collect()
+    pub(super) fn fetch_many(
+        &self,
+        keys: &[String],
+        limit: usize,
+        take: &mut dyn FnMut(usize, Answer),
+    ) {
+        let mut left: Vec<bool> = keys.iter().map(|_| true).collect();
+        block_on(self.answers(keys, limit, &mut |number, answer| {
+            left[number] = false;
+            take(
+                number,
+                answer.map_err(|fault| self.explain(fault, &keys[number])),
+            );
+        }));
+        for (number, key) in keys.iter().enumerate().filter(|(number, _)| left[*number]) {
+            let late = || self.explain(Fault::Late(self.deadlines.many), key);
+            take(number, check_key(key).and_then(|()| Err(late())));
+        }
     }
 
-    /// The answers in the order of the questions; `None`: there was no time left, or the key is none.
-    async fn answers(&self, keys: &[String]) -> Answers {
+    /// Hands on each answer as it comes; those to which there was no time left, or whose key is none, are
+    /// left out.
+    async fn answers(
+        &self,
+        keys: &[String],
+        limit: usize,
+        take: &mut dyn FnMut(usize, Result<Fetched, Fault>),
+    ) {
         let end = Instant::now() + self.deadlines.many;
-        let mut answers: Answers = keys.iter().map(|_| None).collect();
         let mut waiting = keys.iter().enumerate();
         let mut under_way = JoinSet::new();
         loop {
@@ -41,14 +50,14 @@ impl S3Store {
                 && let Some((number, key)) = waiting.next()
             {
                 if check_key(key).is_ok() {
-                    under_way.spawn(self.one(number, key));
+                    under_way.spawn(self.one(number, key, limit));
                 }
             }
             match timeout_at(end, under_way.join_next()).await {
-                Ok(Some(Ok((number, answer)))) => answers[number] = Some(answer),
+                Ok(Some(Ok((number, answer)))) => take(number, answer),
                 // A request cannot panic on purpose; it counts as one without an answer.
                 Ok(Some(Err(_))) => {}
-                Ok(None) | Err(_) => return answers,
+                Ok(None) | Err(_) => return,
             }
         }
     }
@@ -57,14 +66,16 @@ impl S3Store {
         &self,
         number: usize,
         key: &str,
+        limit: usize,
     ) -> impl Future<Output = (usize, Result<Fetched, Fault>)> + Send + 'static {
         let request = self.client.get_object().bucket(&self.bucket);
         let request = request.key(format!("{}{key}", self.prefix));
-        let limit: Duration = self.deadlines.operation;
+        let time: Duration = self.deadlines.operation;
         async move {
-            let read = async { fetched(request.send().await.map_err(Fault::from), None).await };
-            let answer = timeout(limit, read).await;
-            (number, answer.unwrap_or(Err(Fault::Late(limit))))
+            let answer = async { request.send().await.map_err(Fault::from) };
+            let read = async { fetched(answer.await, None, limit).await };
+            let answer = timeout(time, read).await;
+            (number, answer.unwrap_or(Err(Fault::Late(time))))
         }
     }
 }

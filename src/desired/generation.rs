@@ -1,0 +1,175 @@
+//! The generation of a manifest: counted up by each `publish`, so that old instructions are known.
+//!
+//! A host takes none that is older than what it has acted on. It takes no leap either: whoever may write
+//! the manifest could else set the largest number there is, after which no other would ever be newer.
+
+/// How far ahead of what a host has acted on a generation may be.
+pub const MAX_LEAP: u64 = 1_000_000;
+
+/// No host that has acted on none yet takes one above this.
+pub const MAX_FIRST: u64 = 1 << 40;
+
+/// What `trueup publish` is told when hosts refuse to follow.
+pub const WAY_OUT: &str =
+    "`trueup publish ENV --above-fleet` sets it past what the hosts have acted on";
+
+/// Why a host that has acted on `acted_on` does not take the generation `found`.
+pub fn refusal(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
+    let it_is = || found.map_or("it has none".into(), |found| format!("it is {found}"));
+    match (found, acted_on) {
+        (Some(found), None) if found > MAX_FIRST => Some(format!(
+            "it is {found}, and this host has acted on none yet: it takes none above {MAX_FIRST}"
+        )),
+        (_, None) => None,
+        (None, Some(acted_on)) => Some(older(&it_is(), acted_on)),
+        (Some(found), Some(acted_on)) if found < acted_on => Some(older(&it_is(), acted_on)),
+        (Some(found), Some(acted_on)) if found - acted_on > MAX_LEAP => Some(format!(
+            "it is {found}, and this host has acted on {acted_on}: a leap of more than {MAX_LEAP} is not taken"
+        )),
+        _ => None,
+    }
+}
+
+fn older(it_is: &str, acted_on: u64) -> String {
+    format!("{it_is}, and this host has acted on {acted_on}: an older manifest is not taken")
+}
+
+/// What a host says that it has acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActedOn {
+    /// `production/web1`.
+    pub node: String,
+    pub generation: u64,
+}
+
+/// A generation past what hosts have acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Above {
+    pub generation: u64,
+    /// Hosts that would not take it: what they say is too far from what most say.
+    pub refused_by: Vec<ActedOn>,
+}
+
+/// The generation to go on with: past what the hosts have acted on, and past the one that is there unless
+/// that is a leap. A record may say anything, so the most hosts count that one generation can satisfy; of as
+/// many, those with the lower number, which is what counting leads to. `None`: no host says a
+/// number that can be counted on from.
+pub fn above(hosts: &[ActedOn], there: Option<u64>) -> Option<Above> {
+    let mut said: Vec<u64> = hosts.iter().map(|host| host.generation).collect();
+    said.sort_unstable();
+    // YAML's whole numbers end there.
+    said.retain(|generation| i64::try_from(*generation).is_ok_and(|number| number < i64::MAX));
+    let mut best: Option<(usize, u64)> = None;
+    let mut first = 0;
+    for (last, top) in said.iter().enumerate() {
+        while top - said[first] >= MAX_LEAP {
+            first += 1;
+        }
+        let count = last + 1 - first;
+        if best.is_none_or(|(most, _)| count > most) {
+            best = Some((count, *top));
+        }
+    }
+    let (_, top) = best?;
+    let least = said.iter().find(|said| top - **said < MAX_LEAP)?;
+    let there = there.filter(|there| *there > top && there - least < MAX_LEAP);
+    let generation = there.unwrap_or(top) + 1;
+    let refuses = |host: &&ActedOn| refusal(Some(generation), Some(host.generation)).is_some();
+    Some(Above {
+        generation,
+        refused_by: hosts.iter().filter(refuses).cloned().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_taken_from_the_one_acted_on_up_to_a_leap() {
+        for (found, acted_on, expected) in [
+            (None, None, None),
+            (Some(0), None, None),
+            (Some(MAX_FIRST), None, None),
+            (Some(MAX_FIRST + 1), None, Some("none above 1099511627776")),
+            (Some(u64::MAX), None, Some("none above")),
+            (
+                None,
+                Some(42),
+                Some("it has none, and this host has acted on 42: an older"),
+            ),
+            (
+                Some(41),
+                Some(42),
+                Some("it is 41, and this host has acted on 42: an older"),
+            ),
+            (Some(42), Some(42), None),
+            (Some(42 + MAX_LEAP), Some(42), None),
+            (
+                Some(43 + MAX_LEAP),
+                Some(42),
+                Some("leap of more than 1000000"),
+            ),
+            (
+                Some(u64::MAX),
+                Some(42),
+                Some("it is 18446744073709551615, and"),
+            ),
+            (Some(u64::MAX), Some(u64::MAX), None),
+            (Some(MAX_FIRST + 2), Some(MAX_FIRST + 1), None),
+        ] {
+            let said = refusal(found, acted_on);
+            match expected {
+                None => assert_eq!(said, None, "{found:?} {acted_on:?}"),
+                Some(part) => assert!(
+                    said.as_ref().is_some_and(|said| said.contains(part)),
+                    "{said:?}"
+                ),
+            }
+        }
+    }
+
+    fn hosts(said: &[u64]) -> Vec<ActedOn> {
+        let numbered = said.iter().enumerate();
+        let hosts = numbered.map(|(n, generation)| ActedOn {
+            node: format!("production/web{n}"),
+            generation: *generation,
+        });
+        hosts.collect()
+    }
+
+    #[test]
+    fn what_most_hosts_can_take_is_gone_on_with_and_the_others_are_named() {
+        for (said, there, expected, refused) in [
+            (vec![42, 41, 42], Some(u64::MAX), 43, vec![]),
+            (vec![42, 41, 42], Some(50), 51, vec![]),
+            (vec![42], Some(3), 43, vec![]),
+            (vec![42], None, 43, vec![]),
+            (vec![42, u64::MAX, 40], Some(u64::MAX), 43, vec![1]),
+            (vec![1 << 40, 42, 40], Some(1 << 40), 43, vec![0]),
+            (vec![1 << 39, 42], Some(1 << 39), 43, vec![0]),
+            (vec![42, 42 + MAX_LEAP - 1], Some(7), 42 + MAX_LEAP, vec![]),
+            (vec![42, 42 + MAX_LEAP], Some(7), 43, vec![1]),
+            (vec![42], Some(42 + MAX_LEAP - 1), 42 + MAX_LEAP, vec![]),
+            (vec![42], Some(42 + MAX_LEAP), 43, vec![]),
+            (
+                vec![i64::MAX as u64 - 1, u64::MAX],
+                None,
+                i64::MAX as u64,
+                vec![1],
+            ),
+        ] {
+            let hosts = hosts(&said);
+            let found = above(&hosts, there).unwrap();
+            assert_eq!(found.generation, expected, "{said:?} {there:?}");
+            let refused: Vec<ActedOn> = refused
+                .into_iter()
+                .map(|n: usize| hosts[n].clone())
+                .collect();
+            assert_eq!(found.refused_by, refused, "{said:?} {there:?}");
+        }
+        for said in [vec![], vec![u64::MAX], vec![i64::MAX as u64]] {
+            assert_eq!(above(&hosts(&said), Some(5)), None, "{said:?}");
+        }
+    }
+}

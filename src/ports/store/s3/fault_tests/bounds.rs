@@ -1,0 +1,106 @@
+//! A server that says more than anybody means to read.
+
+use super::*;
+
+/// For what takes long where the machine is busy and nothing is optimised.
+const ENDLESS: Deadlines = Deadlines {
+    connect: Duration::from_secs(60),
+    attempt: Duration::from_secs(60),
+    operation: Duration::from_secs(600),
+    many: Duration::from_secs(600),
+    credentials: Duration::from_secs(60),
+};
+
+/// A page of a list, with this many keys after each other.
+fn numbered_page(from: usize, count: usize, next: &str) -> Vec<u8> {
+    let rows: String = (from..from + count)
+        .map(|n| format!("<Contents><Key>prefix/{n}</Key><LastModified>2026-11-21T04:43:01.000Z</LastModified><ETag>&quot;v&quot;</ETag><Size>7</Size></Contents>"))
+        .collect();
+    let xml = format!("<ListBucketResult>{rows}{next}</ListBucketResult>");
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{xml}",
+        xml.len()
+    )
+    .into()
+}
+
+#[test]
+fn a_list_that_never_ends_is_refused_with_little_memory() {
+    // Each page has another token, and says that there is more.
+    let server = Server::start(vec![Act::Reply(|seen| {
+        let next = format!(
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>t{}</NextContinuationToken>",
+            seen.len()
+        );
+        numbered_page(seen.len() * 5000, 5000, &next)
+    })]);
+    let (listed, peak) = crate::testing::peak(|| store_at(&server.endpoint(), ENDLESS).list(""));
+    match listed {
+        Err(StoreError::TooMuch { what, .. }) => {
+            assert!(what.contains("more than 100000 objects"), "{what}")
+        }
+        other => panic!("{:?}", other.map(|rows| rows.len())),
+    }
+    assert_eq!(server.seen().len(), 21);
+    assert!(peak < 100 << 20, "{} MiB", peak >> 20);
+
+    let server = Server::start(vec![Act::Reply(|seen| {
+        let next = format!(
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>t{}</NextContinuationToken>",
+            seen.len()
+        );
+        numbered_page(0, 0, &next)
+    })]);
+    let why = unreachable(store(&server).list(""));
+    assert!(
+        why.contains("without an end") || why.contains("not done within"),
+        "{why}"
+    );
+}
+
+/// An answer that goes on for as long as anybody reads.
+fn endless(status: u16) -> Act {
+    let mut said = format!("HTTP/1.1 {status} So\r\nETag: \"v\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: 500000000\r\n\r\n").into_bytes();
+    said.resize(64 << 20, b'x');
+    Act::Cut(said)
+}
+
+#[test]
+fn an_endless_answer_is_cut_off_wherever_it_comes() {
+    for status in [200, 400, 403, 404, 503] {
+        let server = Server::start(vec![endless(status)]);
+        let store = store_at(&server.endpoint(), ENDLESS);
+        for asked in ["get", "put", "list", "delete"] {
+            let (failed, peak) = crate::testing::peak(|| match asked {
+                "get" => store.get("key", None).is_err(),
+                "put" => store.put("key", b"", When::Absent).is_err(),
+                "list" => store.list("").is_err(),
+                _ => store.delete("key").is_err() || status == 200,
+            });
+            assert!(failed, "{asked} {status}");
+            assert!(peak < 32 << 20, "{asked} {status}: {} MiB", peak >> 20);
+        }
+    }
+}
+
+#[test]
+fn a_page_of_a_list_that_is_too_long_says_so() {
+    let server = Server::start(vec![Act::Say(numbered_page(0, 20_000, ""))]);
+    let why = unreachable(store_at(&server.endpoint(), ENDLESS).list(""));
+    assert!(why.contains("longer than 1572864 bytes"), "{why}");
+}
+
+#[test]
+fn an_object_that_grew_since_the_list_is_not_read_beyond_the_limit() {
+    let server = Server::start(vec![Act::Say(object("v", &[b'x'; 3000]))]);
+    let mut answers = Vec::new();
+    let keys = ["a".to_owned(), "b".to_owned()];
+    store(&server).get_many(&keys, 2000, &mut |_, answer| answers.push(answer));
+    assert_eq!(answers.len(), 2);
+    for answer in answers {
+        assert!(
+            matches!(answer, Err(StoreError::TooLarge { limit: 2000, .. })),
+            "{answer:?}"
+        );
+    }
+}
