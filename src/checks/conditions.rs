@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use jiff::Timestamp;
 
-use super::{Check, bad};
+use super::{ABOUT_WRITES as ABOUT, Check, bad};
 use crate::ports::store::{self, Etag, Fetched, Put, Store, StoreError, StoreSettings, When};
 use crate::problem::Problem;
 
@@ -15,8 +15,6 @@ const RACERS: usize = 8;
 
 /// A clock that is off by more is told, in seconds. S3 refuses at 900.
 const SKEW: i64 = 30;
-
-const ABOUT: &str = "store writes";
 
 /// Why conditional writes matter, and that they do not yet matter here.
 const ELSEWHERE: &str = "use a store that keeps conditional writes (AWS S3, Ceph): without them two hosts can take one slot and two \
@@ -113,7 +111,7 @@ fn may_write(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
 }
 
 /// A version that no object ever had.
-fn never() -> Etag {
+pub(super) fn never() -> Etag {
     Etag("0".repeat(32))
 }
 

@@ -2,7 +2,8 @@
 //! store that refuses, and so on.
 
 use super::conditions::{self, Probe, conditions};
-use super::{Check, bad, host, note, passes};
+use super::others::others;
+use super::{ABOUT_WRITES, Check, Verdict, bad, host, note, passes};
 use crate::fleet;
 use crate::pass::{PassError, Session};
 use crate::ports::lock;
@@ -103,27 +104,37 @@ fn the_store(session: &Session, apps: &[String], tell: &mut dyn FnMut(Check)) {
         let what = "not tried while the clock is off: a store refuses such writes";
         tell(note("store writes", what));
     } else if answered {
-        tell(writes(session, store.as_ref()));
+        writes(session, store.as_ref(), tell);
     }
 }
 
-fn writes(session: &Session, store: &dyn Store) -> Check {
-    let about = "store writes";
+fn writes(session: &Session, store: &dyn Store, tell: &mut dyn FnMut(Check)) {
     let settings = &session.settings;
     if !settings.fleet.publish {
-        return note(
-            about,
+        return tell(note(
+            ABOUT_WRITES,
             "not tried: this host writes nothing there (`fleet: {publish: false}`)",
-        );
+        ));
     }
     let Some(_alone) = lock::alone(&session.host.root) else {
-        return note(about, "not tried: another `trueup doctor` is at it");
+        return tell(note(
+            ABOUT_WRITES,
+            "not tried: another `trueup doctor` is at it",
+        ));
     };
-    let node = session.node();
-    conditions(&Probe {
+    let (environment, node) = (&settings.environment, session.node());
+    let record = fleet::key(environment, node);
+    let kept = conditions(&Probe {
         settings: &settings.store,
         store,
-        key: &format!("{PREFIX}{}/{node}", settings.environment),
-        record: &fleet::key(&settings.environment, node),
-    })
+        key: &format!("{PREFIX}{environment}/{node}"),
+        record: &record,
+    });
+    let is_kept = matches!(kept.verdict, Verdict::Good { .. });
+    tell(kept);
+    // A folder is this machine's own.
+    if is_kept && !store.address().starts_with("dir:") {
+        let folder = record.trim_end_matches(&format!("{node}.json"));
+        others(store, folder, &record).into_iter().for_each(tell);
+    }
 }

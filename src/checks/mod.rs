@@ -5,6 +5,7 @@ mod conditions;
 mod examine;
 mod git;
 mod host;
+mod others;
 mod passes;
 mod store;
 
@@ -16,6 +17,9 @@ pub use conditions::{Probe, conditions};
 pub use examine::examine;
 pub use git::{git, known_hosts};
 pub use store::store;
+
+/// Checks of what may be written in the store have this name.
+const ABOUT_WRITES: &str = "store writes";
 
 /// What one check found.
 #[derive(Debug, Serialize)]
