@@ -63,6 +63,9 @@ mod docs_test;
 pub mod exit;
 pub mod facts;
 pub mod fleet;
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
 pub mod kinds;
 pub mod owed;
 pub mod pass;

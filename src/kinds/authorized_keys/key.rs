@@ -212,6 +212,40 @@ pub mod tests {
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC2YBn0pofBLqVhoVyQENAHPPmV2sel/xs/YIe/GluJ1G8vmd3iBT1Z63VPzO/3kOMZf8N3ZDwhUCDXSPyDnuBFIDz0AQm+PokG7GNLz2cKNbSY8m8am+rybPGLaiibCeW3VTsohYJ+ngYyB1NonH3bUQDgs/Qx9IFwULr4gH9nFhfLzGW1zq6qa65Y8SeLABsCMt2cghQac7LBo/uQyO9UOWGmk/xayNZI+IJ/+n2J8xIlcRxwCTfgx/JO3fRsax0K03JJQaL6pgGHCKENhodkw+GpwVuNnqW1tYdpEvEY8Rt8EAbGeIzlggwSMBmlT5ASqCnKgcybrvVzx3y+XSkP ci";
 
     #[test]
+    fn fuzz_public_keys() {
+        let words = &[
+            "ssh-ed25519 ",
+            "ssh-rsa ",
+            "ecdsa-sha2-nistp256 ",
+            "AAAAC3NzaC1lZDI1NTE5AAAAI",
+            "command=\"",
+            "restrict,",
+            "from=\"10.0.0.1\" ",
+            "==",
+            "\\\"",
+            " ",
+        ];
+        let law = |input: &[u8]| {
+            let text = String::from_utf8_lossy(input);
+            let Ok(key) = Key::parse(&text) else {
+                return false;
+            };
+            assert!(!key.line.contains(['\n', '\r', '\0']), "{:?}", key.line);
+            let again = Key::parse(&key.line).expect("a key can be read again");
+            assert_eq!(again.line, key.line);
+            assert!(again.is_same(&key) && !key.short().is_empty());
+            true
+        };
+        let name = "public-key";
+        crate::fuzz::Target {
+            name,
+            words,
+            law: &law,
+        }
+        .run();
+    }
+
+    #[test]
     fn keys_are_told_by_type_end_and_comment() {
         assert_eq!(
             Key::parse(ANA).unwrap().short(),

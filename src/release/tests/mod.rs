@@ -2,6 +2,7 @@
 // The outside of the sandbox (repositories, servers, what must not be touched) is no host of ours.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod advertisement;
 mod assets;
 mod bounds;
 mod changed;

@@ -22,6 +22,9 @@ use crate::ports::runtime::block_on;
 /// No answer is larger, in bytes: that is some thousand processes.
 const MAX_ANSWER: usize = 4 << 20;
 
+/// Nor has any more elements one inside the other: a list of processes has eleven.
+const MAX_DEPTH: usize = 64;
+
 /// How long a supervisord may take to listen after it was started.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -158,6 +161,10 @@ async fn exchange(stream: UnixStream, place: &Place, question: String) -> Result
 }
 
 fn read<T: TryFromValue>(answer: &str) -> Result<T, Trouble> {
+    // Each level takes room on the stack of who reads it.
+    if depth(answer) > MAX_DEPTH {
+        return Err(speech(&"what it answered is nested too deep"));
+    }
     match MethodResponse::from_xml(answer) {
         Ok(response) => T::try_from_value(&response.value).map_err(|e| speech(&e)),
         Err(_) => {
@@ -175,7 +182,80 @@ fn read<T: TryFromValue>(answer: &str) -> Result<T, Trouble> {
     }
 }
 
+/// How deep elements are nested at most, whether or not they are closed.
+fn depth(answer: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    let bytes = answer.as_bytes();
+    for at in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'<') {
+        match bytes.get(at.0 + 1) {
+            Some(b'/') => now = now.saturating_sub(1),
+            Some(next) if next.is_ascii_alphabetic() => now += 1,
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
 fn speech(error: &dyn std::fmt::Display) -> Trouble {
     let text: String = error.to_string().chars().take(200).collect();
     Trouble::Unreachable(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_what_supervisord_answers() {
+        let words = &[
+            "<value>",
+            "</value>",
+            "<array><data>",
+            "</data></array>",
+            "<struct>",
+            "</struct>",
+            "<member>",
+            "<name>",
+            "<int>",
+            "<i4>",
+            "<string>",
+            "<boolean>",
+            "<double>",
+            "<nil/>",
+            "<base64>",
+            "<dateTime.iso8601>",
+            "&lt;",
+            "&#0;",
+            "<![CDATA[",
+            "]]>",
+            "<!-- ",
+            " -->",
+            "<!DOCTYPE a [<!ENTITY b \"c\">]>",
+            "&b;",
+            "<?xml version='1.0'?>",
+        ];
+        let law = |input: &[u8]| read::<Value>(&String::from_utf8_lossy(input)).is_ok();
+        let name = "xml-rpc";
+        crate::fuzz::Target {
+            name,
+            words,
+            law: &law,
+        }
+        .run();
+    }
+
+    #[test]
+    fn an_answer_that_nests_without_end_is_refused() {
+        for depth in [40, 100_000] {
+            let (open, close) = ("<value><array><data>", "</data></array></value>");
+            let inner = format!("{}{}", open.repeat(depth), close.repeat(depth));
+            let answer =
+                format!("<methodResponse><params><param>{inner}</param></params></methodResponse>");
+            for answer in [&answer, &answer[..answer.len() / 2]] {
+                let why = read::<Value>(answer).unwrap_err();
+                assert_eq!(why, speech(&"what it answered is nested too deep"));
+            }
+        }
+    }
 }

@@ -1,0 +1,102 @@
+//! What a git server says first: its refs, as libgit2 reads them.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport, register};
+use git2::{Direction, Remote};
+
+use crate::fuzz::Target;
+
+thread_local! {
+    static SAID: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A server that says what is fuzzed, and hears nothing.
+struct Server;
+
+struct Said(io::Cursor<Vec<u8>>);
+
+impl SmartSubtransport for Server {
+    fn action(&self, _: &str, _: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        let said = SAID.with_borrow(Vec::clone);
+        Ok(Box::new(Said(io::Cursor::new(said))))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+impl Read for Said {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn fuzz_what_git_servers_advertise() {
+    // SAFETY: nothing else in this process uses these schemes, and each is registered once.
+    unsafe {
+        register("fuzz", |remote| Transport::smart(remote, false, Server)).unwrap();
+        register("fuzz-http", |remote| Transport::smart(remote, true, Server)).unwrap();
+    }
+    let words = &[
+        "0000",
+        "0001",
+        "0004",
+        "0005",
+        "fff0",
+        "ffff",
+        "003d",
+        "# service=git-upload-pack\n",
+        "ERR ",
+        "HEAD",
+        " refs/heads/",
+        "^{}",
+        "\0",
+        "symref=HEAD:refs/heads/",
+        "shallow ",
+        "version 1\n",
+        "object-format=sha256",
+        "../../x",
+        "refs/tags/",
+        "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203",
+        "0000000000000000000000000000000000000000",
+        " capabilities^{}",
+        "\n",
+    ];
+    let law = |input: &[u8]| {
+        SAID.set(input.to_vec());
+        let mut taken = false;
+        for scheme in ["fuzz", "fuzz-http"] {
+            let mut remote =
+                Remote::create_detached(format!("{scheme}://server/shop.git")).unwrap();
+            if remote.connect(Direction::Fetch).is_err() {
+                continue;
+            }
+            taken |= remote.list().is_ok_and(|heads| {
+                // What is listed has a name and an id that can be used.
+                heads.iter().all(|head| head.oid().as_bytes().len() == 20)
+            });
+        }
+        taken
+    };
+    let name = "git-advertisement";
+    Target {
+        name,
+        words,
+        law: &law,
+    }
+    .run();
+}

@@ -1,0 +1,335 @@
+//! The targets, but for those whose parser is private to its module.
+
+use std::path::Path;
+
+use super::Target;
+use crate::desired::{Manifest, Order, Sha, edit};
+use crate::fleet::{Peer, Record};
+use crate::settings;
+use crate::yaml::{Limits, Node, entry, parse};
+
+const YAML: &[&str] = &[
+    "&a ",
+    "*a",
+    "<<: *a",
+    "&b [",
+    "[",
+    "]",
+    "{",
+    "}",
+    ": ",
+    "- ",
+    "? ",
+    "|\n",
+    ">-\n",
+    "!!str ",
+    "%YAML 1.2\n---\n",
+    "---\n",
+    "...\n",
+    "null",
+    "~",
+    "true",
+    "production:",
+    "shop: ",
+    "generation: ",
+    "sha: ",
+    "ref: ",
+    "next: ",
+    "hold: ",
+    "overrides: ",
+    "match: ",
+    "until: ",
+    "by: ",
+    "reason: ",
+    "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203",
+    "2026-11-22T00:00:00Z",
+    "'",
+    "\"",
+    "# ",
+    "\n  ",
+    "\n",
+];
+
+fn tree(text: &[u8]) -> Option<Node> {
+    parse("f.yml", text, Limits::default()).ok()
+}
+
+/// What is read can be written, and is read then as the same.
+fn comes_back(node: &Node) {
+    let serde_json::Value::Object(map) = node.to_json() else {
+        return;
+    };
+    // Entries are written for what trueup writes: keys and texts, and what is plain.
+    let lines: Vec<String> = map.iter().map(|(key, value)| entry(key, value)).collect();
+    let text = lines.join("\n");
+    let again = parse("again.yml", text.as_bytes(), Limits::default());
+    let again = again.unwrap_or_else(|problem| panic!("{problem}\n{text}"));
+    assert_eq!(again.to_json(), serde_json::Value::Object(map), "{text}");
+}
+
+#[test]
+fn yaml() {
+    let law = |input: &[u8]| {
+        let Some(tree) = tree(input) else {
+            return false;
+        };
+        comes_back(&tree);
+        true
+    };
+    Target {
+        name: "yaml",
+        words: YAML,
+        law: &law,
+    }
+    .run();
+}
+
+#[test]
+fn manifest() {
+    let law = |input: &[u8]| {
+        let Ok(manifest) = Manifest::parse("m.yml", input) else {
+            return false;
+        };
+        let entries = manifest
+            .environments
+            .values()
+            .flat_map(|apps| apps.values());
+        for good in entries.filter_map(|entry| entry.as_ref().ok()) {
+            let wanted = good.for_node(&Default::default(), jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(wanted.sha.as_str().len(), 40);
+        }
+        true
+    };
+    Target {
+        name: "manifest",
+        words: YAML,
+        law: &law,
+    }
+    .run();
+}
+
+#[test]
+fn publish() {
+    let new = Sha::parse(&"fedcba9876".repeat(4)).unwrap();
+    let orders =
+        [("shop", None), ("shop", Some("v1")), ("new", None)].map(|(app, reference)| Order {
+            environment: "production".into(),
+            shas: vec![(app.into(), new.clone())],
+            reference: reference.map(str::to_owned),
+            by: None,
+            at: "2026-11-21T04:43:01Z".parse().unwrap(),
+            create: true,
+            above: None,
+        });
+    let law = |input: &[u8]| {
+        let mut taken = false;
+        for order in &orders {
+            let Ok(edited) = edit("m.yml", Some(input), order) else {
+                continue;
+            };
+            let Some(body) = edited.body else {
+                continue;
+            };
+            taken = true;
+            let (app, sha) = &order.shas[0];
+            let before = tree(input).expect("an edit reads its text").to_json();
+            let mut after = tree(&body).expect("an edit can be read").to_json();
+            let there = &after["production"][app];
+            let found = if there.is_object() {
+                &there["sha"]
+            } else {
+                there
+            };
+            assert_eq!(found, sha.as_str());
+            assert_eq!(after["generation"].as_u64(), edited.generation);
+            // All else says what it said.
+            let mut expected = before.clone();
+            for tree in [&mut expected, &mut after] {
+                tree.as_object_mut().unwrap().shift_remove("generation");
+                if let Some(apps) = tree["production"].as_object_mut() {
+                    apps.shift_remove(app);
+                }
+                if tree["production"].is_null() || tree["production"] == serde_json::json!({}) {
+                    tree.as_object_mut().unwrap().shift_remove("production");
+                }
+            }
+            assert_eq!(after, expected);
+            // And is written as it was: what is new came in, and only old shas went.
+            let kept = input.iter().filter(|byte| **byte == b'#').count();
+            assert!(body.iter().filter(|byte| **byte == b'#').count() >= kept);
+            // Once more comes to nothing.
+            let again = edit("m.yml", Some(&body), order).expect("an edit can be edited");
+            assert!(again.body.is_none());
+        }
+        taken
+    };
+    Target {
+        name: "publish",
+        words: YAML,
+        law: &law,
+    }
+    .run();
+}
+
+#[test]
+fn record() {
+    let words = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"tags\":",
+        "\"roles\":",
+        "\"addresses\":",
+        "\"ports\":",
+        "\"apps\":",
+        "\"generation\":",
+        "\"state\":\"serving\"",
+        "\"10.0.0.1\"",
+        "\"fd00:ec2::254\"",
+        "\"::ffff:127.0.0.1\"",
+        "\"64:ff9b::a9fe:a9fe\"",
+        "\"a\"",
+        "null",
+        "\"\\u0000\"",
+        "\"\\u001b\"",
+        "\"why\":",
+    ];
+    let law = |input: &[u8]| {
+        let Ok(record) = Record::read("web1", "production", input) else {
+            return false;
+        };
+        let again = Record::read("web1", "production", &record.body());
+        // Written anew it may have become too long: spaces are its own.
+        if let Ok(again) = &again {
+            assert_eq!(*again, record);
+        } else {
+            assert!(record.body().len() > crate::fleet::MAX_RECORD, "{again:?}");
+        }
+        for ip in &record.addresses {
+            assert!(settings::is_address(*ip), "{ip}");
+            assert!(!ip.is_loopback() && !ip.is_multicast(), "{ip}");
+        }
+        let Some(peer) = Peer::of(&record) else {
+            return true;
+        };
+        let shown = serde_json::to_string(&peer).unwrap();
+        assert!(
+            !shown.contains(char::is_control) && !shown.contains('\\'),
+            "{shown}"
+        );
+        true
+    };
+    Target {
+        name: "record",
+        words,
+        law: &law,
+    }
+    .run();
+}
+
+#[test]
+fn node_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("node.yml");
+    let words = &[
+        "environment: ",
+        "roles: ",
+        "tags: ",
+        "store: ",
+        "url: ",
+        "attributes: ",
+        "fleet: ",
+        "static: ",
+        "addresses: ",
+        "heartbeat: ",
+        "5m",
+        "gone_after: ",
+        "1h",
+        "max_shrink: ",
+        "node: ",
+        "manifest: ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\n  ",
+        "&a ",
+        "*a",
+        "../../etc",
+        "\"dir:/srv/store\"",
+    ];
+    let law = |input: &[u8]| settings::take(&config, input, Path::new("/nonexistent")).is_ok();
+    Target {
+        name: "settings",
+        words,
+        law: &law,
+    }
+    .run();
+}
+
+#[test]
+fn role() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("node.yml");
+    let node = "environment: production\nroles: [web]\nstore: {url: \"dir:/store\"}\n";
+    std::fs::create_dir(dir.path().join("roles")).unwrap();
+    std::fs::write(&config, node).unwrap();
+    let words = &[
+        "parameters: ",
+        "for_each: ",
+        "apps",
+        "resources:\n",
+        "- file: ",
+        "- directory: ",
+        "- service: ",
+        "{{ app.name }}",
+        "{% if ",
+        "%}",
+        "{% endif %}",
+        "when: ",
+        "id: ",
+        "path: ",
+        "content: ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "include: ",
+        "web",
+        "defaults: ",
+        "checks: ",
+        "ports: ",
+        "restart_on: ",
+        "&a ",
+        "*a",
+        "| default(value=",
+        "nodes(",
+        "\n  ",
+    ];
+    let law = |input: &[u8]| {
+        std::fs::write(dir.path().join("roles/web.yml"), input).unwrap();
+        let settings = settings::load(&config, Path::new("/nonexistent")).unwrap();
+        let root = std::rc::Rc::new(crate::ports::root::Root::at(dir.path()).unwrap());
+        let facts = crate::facts::Facts::new(root);
+        let peers = crate::fleet::Peers::on_paper(&settings);
+        let expanded = crate::role::expand(&settings, &facts, &peers, "/");
+        let catalog =
+            expanded.and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()));
+        // An id stands for one thing.
+        catalog.is_ok_and(|catalog| {
+            let ids = catalog.resources.iter().map(|resource| resource.id.clone());
+            let distinct: std::collections::BTreeSet<_> = ids.collect();
+            assert_eq!(distinct.len(), catalog.resources.len());
+            true
+        })
+    };
+    Target {
+        name: "role",
+        words,
+        law: &law,
+    }
+    .run();
+}
