@@ -6,6 +6,7 @@
 mod apps;
 mod describe;
 mod error;
+mod exposed;
 mod record;
 mod standing;
 mod told;
@@ -229,6 +230,7 @@ impl Session {
         let (catalog, desired) = self.describe(Source::Store(ask), options)?;
         let selection = select(&catalog, options)?;
         let mut notes = apply::recover(&catalog, &self.host)?;
+        notes.extend(self.exposed(&catalog).iter().map(Problem::to_string));
         if let Some(lift) = &options.lift {
             notes.extend(self.lift(lift, &catalog, &selection)?);
         }

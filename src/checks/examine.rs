@@ -55,6 +55,11 @@ pub fn examine(session: &Session, tell: &mut dyn FnMut(Check)) {
             None
         }
     };
+    if let Some(catalog) = &catalog {
+        for problem in session.exposed(catalog) {
+            tell(Check::note("secrets", problem));
+        }
+    }
     let apps = catalog.as_ref().map(|catalog| {
         let apps = host::apps(catalog).map(|spec| spec.app.clone());
         apps.collect::<Vec<String>>()

@@ -12,14 +12,20 @@ use crate::resource::Failure;
 /// No private key is longer, in bytes.
 const MAX_KEY: usize = 64 << 10;
 
-/// The private key at `path`.
-pub(super) fn read(path: &Path, host: &Host) -> Result<String, Failure> {
+/// The private key at `path`, if only root and the app's `owner` could have put it there.
+pub(super) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<String, Failure> {
     let shown = path.display();
-    let body = host
+    let found = host
         .root
-        .read(path, MAX_KEY)
-        .map_err(|error| Failure::new(format!("cannot read the deploy key {shown}: {error}")))?;
-    let body = body.ok_or_else(|| {
+        .read_trusted(path, MAX_KEY, owner)
+        .map_err(|error| {
+            let failure = Failure::new(format!("cannot read the deploy key {shown}: {error}"));
+            match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
+    let (_, body) = found.ok_or_else(|| {
         Failure::not_yet(format!("the deploy key {shown} does not exist")).hint(
             "put it there, or describe it in a `file` with `secret: true` before this release",
         )

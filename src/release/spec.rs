@@ -370,9 +370,11 @@ impl Spec {
                 .hint("expected what the group and others do not get, \"000\" to \"077\": \"022\" is usual, \"002\" for a group that shares files"));
         }
         if self.lfs_url.as_ref().is_some_and(|url| url.ssh().is_some()) {
-            return Err(Problem::new("expected an address with `https://` or `http://`")
-                .field("lfs_url")
-                .hint("for ssh leave it away: the server of `repo` is asked where its LFS is"));
+            return Err(
+                Problem::new("expected an address with `https://` or `http://`")
+                    .field("lfs_url")
+                    .hint("for ssh leave it away: the server of `repo` is asked where its LFS is"),
+            );
         }
         self.hooks.validate()?;
         unchanged::validate(self)?;

@@ -1,6 +1,7 @@
 //! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
 
 mod address;
+mod exposed;
 mod fleet;
 mod merge;
 #[cfg(test)]
@@ -8,10 +9,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Deserialize;
 
-use crate::ports::root::{Root, RootError};
+use crate::ports::root::{FileKind, Meta, Root, RootError};
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
 use crate::problem::{At, Problem, Problems};
@@ -103,6 +105,8 @@ pub struct Settings {
     pub shared: Node,
     pub lookup: Lookup,
     pub places: Places,
+    /// What is no reason not to go on, and has to be mended.
+    pub warnings: Vec<Problem>,
 }
 
 /// Where in the files those settings stand whose value is judged later.
@@ -115,12 +119,32 @@ pub struct Places {
 /// Where roles, templates and environments are looked up: beside the settings, then as shipped.
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    pub folders: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+    root: Rc<Root>,
 }
 
 impl Lookup {
+    /// `config` is the file of settings, `share` where the shipped roles are.
+    pub fn beside(config: &Path, share: &Path) -> Result<Lookup, Problem> {
+        let root = Rc::new(Root::real().map_err(unreadable)?);
+        Ok(Lookup::with(root, config, share))
+    }
+
+    fn with(root: Rc<Root>, config: &Path, share: &Path) -> Lookup {
+        let base = config.parent().unwrap_or(Path::new("/")).to_owned();
+        Lookup {
+            folders: vec![base, share.to_owned()],
+            root,
+        }
+    }
+
     /// The text of `folder/name`, and where it was found.
     pub fn read(&self, folder: &str, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Problem> {
+        let found = self.find(folder, name)?;
+        Ok(found.map(|(path, _, body)| (path, body)))
+    }
+
+    fn find(&self, folder: &str, name: &str) -> Result<Option<(PathBuf, Meta, Vec<u8>)>, Problem> {
         let relative = Path::new(name);
         let climbs = |part| !matches!(part, std::path::Component::Normal(_));
         if name.is_empty() || relative.components().any(climbs) {
@@ -130,8 +154,8 @@ impl Lookup {
         }
         for base in &self.folders {
             let path = base.join(folder).join(relative);
-            if let Some(body) = read_file(&path)? {
-                return Ok(Some((path, body)));
+            if let Some((meta, body)) = read_file(&self.root, &path)? {
+                return Ok(Some((path, meta, body)));
             }
         }
         Ok(None)
@@ -140,9 +164,9 @@ impl Lookup {
     /// The names in `folder` that end in `suffix`, without it, in all places; for suggestions.
     pub fn names(&self, folder: &str, suffix: &str) -> Vec<String> {
         let mut names = Vec::new();
-        let Ok(root) = Root::real() else { return names };
         for base in &self.folders {
-            let found = root
+            let found = self
+                .root
                 .list(&base.join(folder))
                 .ok()
                 .flatten()
@@ -171,19 +195,33 @@ impl Lookup {
 
 /// Reads the settings of this node. `share` is where the shipped roles are, normally [`SHARE`].
 pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
-    let Some(body) = read_file(config)? else {
+    let root = Rc::new(Root::real().map_err(unreadable)?);
+    let Some((meta, body)) = read_file(&root, config)? else {
         return Err(Problem::new(format!("there are no settings at {}", config.display()))
             .hint("make them with `trueup init`, name another file with --config, or try `trueup demo`")
             .into());
     };
-    take(config, &body, share)
+    take_with(root, config, (Some(meta), &body), share)
 }
 
 /// Takes `body` for what stands in `config`, with the drop-ins, roles and templates that lie beside it.
 pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Problems> {
+    let root = Rc::new(Root::real().map_err(unreadable)?);
+    take_with(root, config, (None, body), share)
+}
+
+fn take_with(
+    root: Rc<Root>,
+    config: &Path,
+    (meta, body): (Option<Meta>, &[u8]),
+    share: &Path,
+) -> Result<Settings, Problems> {
     let tree = tree_of(config, body)?;
-    let base = config.parent().unwrap_or(Path::new("/")).to_owned();
-    let tree = with_drop_ins(tree, &base.join("node.d"))?;
+    let mut warnings: Vec<Problem> = meta
+        .and_then(|meta| exposed::warning(&root, config, &meta, &tree))
+        .into_iter()
+        .collect();
+    let tree = with_drop_ins(&root, tree, config, &mut warnings)?;
     if tree.as_map().is_none_or(<[_]>::is_empty) {
         let problem = format!(
             "this host is not configured yet: nothing is set in {}",
@@ -255,13 +293,12 @@ pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Proble
         roles: place("roles"),
         store: place("store"),
     };
-    let lookup = Lookup {
-        folders: vec![base, share.to_owned()],
-    };
-    let shared = match lookup.read("environments", &format!("{}.yml", written.environment))? {
-        Some((path, body)) => {
+    let lookup = Lookup::with(root, config, share);
+    let shared = match lookup.find("environments", &format!("{}.yml", written.environment))? {
+        Some((path, meta, body)) => {
             let node = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
             node.map("a map of parameters")?;
+            warnings.extend(exposed::warning(&lookup.root, &path, &meta, &node));
             node
         }
         None => empty(&tree),
@@ -280,6 +317,7 @@ pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Proble
         shared,
         lookup,
         places,
+        warnings,
     })
 }
 
@@ -296,25 +334,35 @@ pub fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-fn with_drop_ins(mut tree: Node, folder: &Path) -> Result<Node, Problem> {
-    let root = real_root()?;
-    let names = root.list(folder).map_err(unreadable)?.unwrap_or_default();
+fn with_drop_ins(
+    root: &Root,
+    mut tree: Node,
+    config: &Path,
+    warnings: &mut Vec<Problem>,
+) -> Result<Node, Problem> {
+    let folder = config.parent().unwrap_or(Path::new("/")).join("node.d");
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let names = root.list_trusted(&folder).map_err(unreadable)?;
+    let names = names.unwrap_or_default();
     for name in names {
         let hidden = name.as_encoded_bytes().starts_with(b".");
         let path = folder.join(&name);
         if hidden || path.extension().is_none_or(|end| end != "yml") {
             continue;
         }
-        if let Some(more) = read_tree(&path)? {
+        if let Some((meta, more)) = read_tree(root, &path)? {
+            warnings.extend(exposed::warning(root, &path, &meta, &more));
             merge(&mut tree, more);
         }
     }
     Ok(tree)
 }
 
-fn read_tree(path: &Path) -> Result<Option<Node>, Problem> {
-    let body = read_file(path)?;
-    body.map(|body| tree_of(path, &body)).transpose()
+fn read_tree(root: &Root, path: &Path) -> Result<Option<(Meta, Node)>, Problem> {
+    let Some((meta, body)) = read_file(root, path)? else {
+        return Ok(None);
+    };
+    Ok(Some((meta, tree_of(path, &body)?)))
 }
 
 /// A file with nothing in it but comments, as the package brings it, is an empty map.
@@ -329,37 +377,31 @@ fn tree_of(path: &Path, body: &[u8]) -> Result<Node, Problem> {
 
 /// Whether anything is set in `config` or in the drop-ins beside it.
 pub fn is_configured(config: &Path) -> Result<bool, Problem> {
-    let base = config.parent().unwrap_or(Path::new("/"));
+    let root = Root::real().map_err(unreadable)?;
     let at = At {
         file: config.display().to_string().into(),
         line: 1,
         column: 1,
     };
-    let tree = read_tree(config)?.unwrap_or_else(|| Node::made(&at, yaml::Kind::Map(Vec::new())));
-    let tree = with_drop_ins(tree, &base.join("node.d"))?;
+    let tree = read_tree(&root, config)?.map(|(_, tree)| tree);
+    let tree = tree.unwrap_or_else(|| Node::made(&at, yaml::Kind::Map(Vec::new())));
+    let tree = with_drop_ins(&root, tree, config, &mut Vec::new())?;
     Ok(tree.as_map().is_some_and(|map| !map.is_empty()))
 }
 
-/// A file of ours, outside of any sandbox. Trusted places only: see [`Root`].
-fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
+/// A file of ours, outside of any sandbox, that nobody but root (or the user who runs trueup) can change.
+fn read_file(root: &Root, path: &Path) -> Result<Option<(Meta, Vec<u8>)>, Problem> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let found = real_root()?
-        .read_with_meta(&path, MAX_FILE)
+    let found = root
+        .read_trusted(&path, MAX_FILE, None)
         .map_err(unreadable)?;
     match found {
-        Some((meta, _)) if meta.kind == crate::ports::root::FileKind::Directory => {
-            Err(Problem::new(format!(
-                "{} is a directory; expected a file",
-                path.display()
-            )))
-        }
-        Some((_, body)) => Ok(Some(body)),
-        None => Ok(None),
+        Some((meta, _)) if meta.kind == FileKind::Directory => Err(Problem::new(format!(
+            "{} is a directory; expected a file",
+            path.display()
+        ))),
+        found => Ok(found),
     }
-}
-
-fn real_root() -> Result<Root, Problem> {
-    Root::real().map_err(unreadable)
 }
 
 fn unreadable(error: RootError) -> Problem {

@@ -53,7 +53,7 @@ pub(super) fn run(
         // Before anybody answers questions.
         Shell::this().keys().map_err(edge::Error::Usage)?;
     }
-    let lookup = lookup(places);
+    let lookup = lookup(places)?;
     let lists = if args.env.is_none() || args.role.is_empty() || args.store.is_none() {
         if !ask::somebody() || output.json {
             return Err(edge::Error::Usage(missing(&args)));
@@ -90,11 +90,8 @@ pub(super) fn run(
 }
 
 /// Where roles and templates are looked up once the settings are in place.
-fn lookup(places: &Places) -> Lookup {
-    let base = places.config.parent().unwrap_or(Path::new("/")).to_owned();
-    Lookup {
-        folders: vec![base, places.share.clone()],
-    }
+fn lookup(places: &Places) -> Result<Lookup, edge::Error> {
+    Lookup::beside(&places.config, &places.share).map_err(input)
 }
 
 fn in_s3(url: &str) -> bool {

@@ -18,6 +18,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust;
 mod usage;
 mod write;
 mod xattr;
@@ -40,6 +41,7 @@ pub use copy::Copier;
 pub use custody::Custody;
 pub use folder::{Folder, Room, Space, begin_writing};
 pub use temporary::is_leftover;
+pub use trust::Exposure;
 pub use usage::Usage;
 
 /// Why a path of the host could not be read or changed.
@@ -82,6 +84,14 @@ pub enum RootError {
         path: PathBuf,
         limit: usize,
         what: &'static str,
+    },
+    /// What decides what root does could have been written by somebody else.
+    #[error("{path} is not obeyed: {part} {exposure}")]
+    Exposed {
+        path: PathBuf,
+        /// The file, or a folder on the way to it.
+        part: PathBuf,
+        exposure: Exposure,
     },
 }
 
@@ -161,6 +171,9 @@ impl RootError {
             error if error.is_full() => {
                 Some("free space on that filesystem; the next pass goes on from here".into())
             }
+            RootError::Exposed { part, exposure, .. } => {
+                Some(exposure.remedy(part, geteuid().as_raw()))
+            }
             RootError::Io {
                 verb: "remove" | "rename" | "write" | "link" | "change",
                 path,
@@ -198,6 +211,8 @@ pub struct Root {
     path: PathBuf,
     euid: Uid,
     folders: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
+    /// What was found to be in nobody else's hands but this user's: see `trust.rs`.
+    trusted: RefCell<HashMap<(PathBuf, Option<u32>), Option<Rc<OwnedFd>>>>,
 }
 
 /// How many folders are kept open at most: far below what a process may have open.
@@ -238,6 +253,7 @@ impl Root {
             path,
             euid: geteuid(),
             folders: RefCell::new(None),
+            trusted: RefCell::default(),
         })
     }
 

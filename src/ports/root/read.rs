@@ -123,7 +123,7 @@ impl Root {
 
 /// Reads a file that is expected to hold so many bytes, with one call if it does: a plain file gives
 /// less than was asked for only at its end.
-fn read_whole(
+pub(super) fn read_whole(
     mut file: File,
     expected: usize,
     limit: usize,

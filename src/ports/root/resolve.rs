@@ -66,7 +66,7 @@ impl Root {
 
     /// The folders on the way, from the root on, and what the path ends with if that is none.
     #[allow(clippy::type_complexity, reason = "used here alone")]
-    fn walk(
+    pub(super) fn walk(
         &self,
         verb: &'static str,
         path: &Path,
@@ -132,7 +132,7 @@ impl Root {
         })
     }
 
-    fn trusts(&self, uid: u32) -> bool {
+    pub(super) fn trusts(&self, uid: u32) -> bool {
         uid == 0 || uid == self.euid.as_raw()
     }
 
@@ -181,10 +181,10 @@ impl Root {
 }
 
 /// One folder on the way, and whether everything up to it is out of others' hands.
-struct Step {
-    fd: OwnedFd,
+pub(super) struct Step {
+    pub(super) fd: OwnedFd,
     trusted: bool,
-    name: OsString,
+    pub(super) name: OsString,
 }
 
 impl Step {

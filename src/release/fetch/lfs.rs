@@ -123,7 +123,8 @@ impl Fetch<'_> {
             let offered = self.offers(&http, &endpoint, objects)?;
             for object in objects {
                 let found = offered.iter().find(|offered| offered.oid == object.digest);
-                let found = found.ok_or_else(|| self.lfs_failed("the server's answer leaves out a file"))?;
+                let found = found
+                    .ok_or_else(|| self.lfs_failed("the server's answer leaves out a file"))?;
                 self.download(&http, &endpoint, object, found, store)?;
             }
         }
@@ -322,10 +323,17 @@ impl Fetch<'_> {
             to.write_all(&piece[..count])
                 .map_err(|error| self.lfs_failed(format!("it cannot be written: {error}")))?;
         }
-        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found: String = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         match left == 0 && found == object.digest {
             true => Ok(()),
-            false => Err(self.lfs_failed("a file is not the one that the commit names (its sha256 differs)")),
+            false => {
+                Err(self
+                    .lfs_failed("a file is not the one that the commit names (its sha256 differs)"))
+            }
         }
     }
 }
@@ -348,7 +356,9 @@ fn usable(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
         "transfer-encoding",
         "content-type",
     ];
-    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     let others = headers.filter(|(name, _)| !OURS.iter().any(|our| name.eq_ignore_ascii_case(our)));
     others.collect()
 }
@@ -374,15 +384,26 @@ mod tests {
     #[test]
     fn a_password_goes_to_no_other_server() {
         let api = "https://ana:geheim@host/shop.git/info/lfs";
-        assert_eq!(with_password("https://host/x", api), "https://ana:geheim@host/x");
-        for other in ["https://elsewhere/x", "http://host/x", "https://host:8443/x"] {
+        assert_eq!(
+            with_password("https://host/x", api),
+            "https://ana:geheim@host/x"
+        );
+        for other in [
+            "https://elsewhere/x",
+            "http://host/x",
+            "https://host:8443/x",
+        ] {
             assert_eq!(with_password(other, api), other);
         }
     }
 
     #[test]
     fn the_api_is_beside_the_repository() {
-        for url in ["https://h/shop", "https://h/shop.git", "https://h/shop.git/"] {
+        for url in [
+            "https://h/shop",
+            "https://h/shop.git",
+            "https://h/shop.git/",
+        ] {
             assert_eq!(beside(url), "https://h/shop.git/info/lfs");
         }
     }

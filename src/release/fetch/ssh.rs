@@ -55,7 +55,8 @@ impl Ssh {
         given: &[String],
     ) -> Result<Ssh, Failure> {
         let key = d.spec.deploy_key.as_deref();
-        let key = key.map(|path| deploy_key::read(path, d.host)).transpose()?;
+        let key = key.map(|path| deploy_key::read(path, d.owner.uid, d.host));
+        let key = key.transpose()?;
         let key = key.map(|key| hand_over(key.as_bytes())).transpose()?;
         let files = match &d.spec.known_hosts {
             Some(path) => vec![path.clone()],

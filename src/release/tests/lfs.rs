@@ -212,7 +212,10 @@ fn a_password_of_lfs_is_sent_to_its_own_server_alone() {
     let files = Server::new(|_, _| ("200 OK".into(), b"content".to_vec()));
     let port = files.port;
     let api = Server::new(move |head, body| match head.starts_with("post") {
-        true => offer(&wanted(body), &"HERE/file".replace("HERE", &format!("http://{}", host(head)))),
+        true => offer(
+            &wanted(body),
+            &"HERE/file".replace("HERE", &format!("http://{}", host(head))),
+        ),
         false => (
             format!("302 Found\r\nLocation: http://127.0.0.1:{port}/there"),
             Vec::new(),
@@ -226,7 +229,10 @@ fn a_password_of_lfs_is_sent_to_its_own_server_alone() {
     let password = "authorization: basic yw5hom";
     let asked = api.asked();
     assert!(asked[0].starts_with("post /lfs/objects/batch"), "{asked:?}");
-    assert!(asked.iter().all(|head| head.contains(password)), "{asked:?}");
+    assert!(
+        asked.iter().all(|head| head.contains(password)),
+        "{asked:?}"
+    );
     let elsewhere = files.asked().join("");
     assert!(elsewhere.contains("get /there"), "{elsewhere}");
     for secret in ["authorization", "x-token"] {
@@ -251,8 +257,16 @@ fn lfsconfig_of_a_commit_steers_nothing() {
     );
     let sha = pointer_to(&bench, "secret", &[(".lfsconfig", &config)]);
     let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
-    assert!(failure.message.starts_with("a.bin: cannot fetch from the Git LFS of"), "{failure}");
-    assert!(failure.hint.as_ref().unwrap().contains("lfs_url"), "{failure}");
+    assert!(
+        failure
+            .message
+            .starts_with("a.bin: cannot fetch from the Git LFS of"),
+        "{failure}"
+    );
+    assert!(
+        failure.hint.as_ref().unwrap().contains("lfs_url"),
+        "{failure}"
+    );
     assert_eq!(asked.asked(), [""; 0]);
     assert!(!theirs.exists());
 }
@@ -299,7 +313,10 @@ fn a_pointer_to_more_than_fits_is_refused_before_anything_is_asked() {
         "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 1152921504606846976\n",
         "4f".repeat(32)
     );
-    let sha = bench.commit(&[(".gitattributes", "*.bin filter=lfs\n"), ("a.bin", &pointer)]);
+    let sha = bench.commit(&[
+        (".gitattributes", "*.bin filter=lfs\n"),
+        ("a.bin", &pointer),
+    ]);
     let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", asked.port);
     let failure = pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
     assert!(failure.message.contains("no room"), "{failure}");

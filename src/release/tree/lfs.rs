@@ -104,8 +104,10 @@ impl Lfs {
             if more > 0 {
                 named += &format!(" and {more} more");
             }
-            let objects: HashSet<&Object> =
-                missing.iter().filter_map(|id| lfs.pointers.get(id)).collect();
+            let objects: HashSet<&Object> = missing
+                .iter()
+                .filter_map(|id| lfs.pointers.get(id))
+                .collect();
             let objects: Vec<&Object> = objects.into_iter().collect();
             Fetch::new(d)?
                 .lfs(&objects, &place)

@@ -3,6 +3,7 @@
 
 mod host;
 mod manifest;
+mod owners;
 mod roles;
 mod settings;
 mod state;

@@ -1,0 +1,360 @@
+//! Reading what trueup obeys: settings, roles, templates and keys decide what root does, so a file of this
+//! kind counts only if nobody but root (or the user who runs trueup) could have written it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::libc;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::getegid;
+
+use super::read::{errno, read_whole};
+use super::{FileKind, Meta, Result, Root, RootError};
+
+/// What makes a path one that somebody else can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    /// It belongs to this user.
+    Owner(u32),
+    /// Everybody may write to it, by this mode.
+    Everybody(u32),
+    /// This group may write to it.
+    Group(u32),
+    /// An access control list lets others write to it.
+    AccessList,
+}
+
+impl std::fmt::Display for Exposure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Exposure::Owner(uid) => write!(f, "belongs to the user with the id {uid}"),
+            Exposure::Everybody(mode) => write!(f, "can be written by everybody (mode {mode:04o})"),
+            Exposure::Group(gid) => write!(f, "can be written by the group with the id {gid}"),
+            Exposure::AccessList => write!(f, "can be written by others (its access control list)"),
+        }
+    }
+}
+
+impl Exposure {
+    /// The command that ends it, for the user who runs trueup.
+    pub(super) fn remedy(self, path: &Path, user: u32) -> String {
+        let path = path.display();
+        match self {
+            Exposure::Owner(_) => {
+                format!("`chown {user} {path}`, once you have looked at what is in it")
+            }
+            Exposure::Everybody(_) => {
+                format!("`chmod o-w {path}`, once you have looked at what is in it")
+            }
+            Exposure::Group(_) => {
+                format!("`chmod g-w {path}`, once you have looked at what is in it")
+            }
+            Exposure::AccessList => {
+                format!("`setfacl -b {path}`, once you have looked at what is in it")
+            }
+        }
+    }
+}
+
+impl Root {
+    /// A file's content and what it is, as [`Root::read_with_meta`], if nobody but root and the user who
+    /// runs trueup can change it, any folder on the way to it, or a link on the way. `also` is one more
+    /// user who may: the one whose business the file is. What is judged is what is read: both are taken
+    /// from the same open file. Where there is no file, nobody else could have removed it.
+    pub fn read_trusted(
+        &self,
+        path: &Path,
+        limit: usize,
+        also: Option<u32>,
+    ) -> Result<Option<(Meta, Vec<u8>)>> {
+        Root::check_path(path)?;
+        let io = self.io("read", path);
+        let Some(name) = path.file_name() else {
+            return Err(io(Errno::EISDIR));
+        };
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let Some(parent) = self.trusted_folder(parent, path, also)? else {
+            return Ok(None);
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fd = match openat(&parent, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => {
+                return match self.follow(path)? {
+                    Some(target) => self.read_trusted(&target, limit, also),
+                    None => Ok(None),
+                };
+            }
+            Err(source) => return Err(io(source)),
+        };
+        let meta = self.check_exposure(path, path, &fd, also)?;
+        let mut body = Vec::new();
+        if meta.kind != FileKind::File {
+            return Ok(Some((meta, body)));
+        }
+        let expected = usize::try_from(meta.size).unwrap_or(usize::MAX);
+        if expected <= limit {
+            read_whole(File::from(fd), expected, limit, &mut body)
+                .map_err(|error| io(errno(&error)))?;
+        }
+        match expected > limit || body.len() > limit {
+            true => Err(RootError::TooLarge {
+                path: path.into(),
+                limit,
+            }),
+            false => Ok(Some((meta, body))),
+        }
+    }
+
+    /// The names in a folder, sorted, if nobody but root and the user who runs trueup can change it or any
+    /// folder on the way to it. `None` when it does not exist.
+    pub fn list_trusted(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
+        Root::check_path(path)?;
+        match self.trusted_folder(path, path, None)? {
+            Some(_) => self.list(path),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether everybody may read this file, by its mode and those of the folders on the way.
+    pub fn is_readable_by_all(&self, path: &Path) -> bool {
+        let open = |path: &Path, bits| {
+            let meta = self.meta(path).ok().flatten();
+            meta.is_some_and(|meta| meta.mode & bits == bits)
+        };
+        let mut folders = path.ancestors().skip(1);
+        open(path, 0o004) && folders.all(|folder| open(folder, 0o001))
+    }
+
+    /// A folder on the way to `path`, once every folder down to it was judged. Many files lie in few
+    /// folders, and what only root can change stays so: each is judged once.
+    fn trusted_folder(
+        &self,
+        folder: &Path,
+        path: &Path,
+        also: Option<u32>,
+    ) -> Result<Option<Rc<OwnedFd>>> {
+        let key = (folder.to_owned(), also);
+        if let Some(known) = self.trusted.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let found = match self.walk("read", folder)? {
+            Some((mut steps, None)) => {
+                let mut here = PathBuf::from("/");
+                for step in &steps {
+                    here.push(&step.name);
+                    self.check_exposure(path, &here, &step.fd, also)?;
+                }
+                steps.pop().map(|step| Rc::new(step.fd))
+            }
+            Some((_, Some(_))) => return Err(self.io("read", path)(Errno::ENOTDIR)),
+            None => {
+                if let Some(parent) = folder.parent() {
+                    self.trusted_folder(parent, path, also)?;
+                }
+                None
+            }
+        };
+        self.trusted.borrow_mut().insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// Refuses what somebody else can change. Others may make files of their own in a folder like `/tmp`:
+    /// its sticky bit keeps them from what is root's, and the next step looks at whose that is.
+    fn check_exposure(
+        &self,
+        path: &Path,
+        here: &Path,
+        fd: &OwnedFd,
+        also: Option<u32>,
+    ) -> Result<Meta> {
+        let meta = Meta::from(fstat(fd).map_err(self.io("read", path))?);
+        let exposure = match meta.mode & 0o022 {
+            _ if !self.trusts(meta.uid) && also != Some(meta.uid) => Exposure::Owner(meta.uid),
+            0 => return Ok(meta),
+            _ if meta.kind == FileKind::Directory && meta.mode & 0o1000 != 0 => return Ok(meta),
+            write if write & 0o002 != 0 => Exposure::Everybody(meta.mode),
+            // The group's bits are those of the access control list, where there is one.
+            _ if has_access_list(fd) => Exposure::AccessList,
+            _ if meta.gid == 0 => return Ok(meta),
+            // Users of some distributions each have a group of their own.
+            _ if !self.privileged() && meta.gid == getegid().as_raw() => return Ok(meta),
+            _ => Exposure::Group(meta.gid),
+        };
+        Err(RootError::Exposed {
+            path: path.into(),
+            part: here.into(),
+            exposure,
+        })
+    }
+}
+
+fn has_access_list(fd: &OwnedFd) -> bool {
+    // Through /proc: the descriptor of a folder was opened only to look at it.
+    let Ok(path) = std::ffi::CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())) else {
+        return true;
+    };
+    let name = c"system.posix_acl_access";
+    // SAFETY: two strings with an end; asked for its size, the call writes nothing.
+    unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    struct Case {
+        root: Root,
+        dir: tempfile::TempDir,
+    }
+
+    impl Case {
+        fn new() -> Case {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(dir.path().join("etc/node.d")).unwrap();
+            std::fs::write(dir.path().join("etc/node.d/host.yml"), "roles: []").unwrap();
+            Case {
+                root: Root::at(dir.path()).unwrap(),
+                dir,
+            }
+        }
+
+        fn mode(&self, path: &str, mode: u32) {
+            let path = self.dir.path().join(path);
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+
+        fn owner(&self, path: &str, uid: u32, gid: u32) {
+            chown(self.dir.path().join(path), Some(uid), Some(gid)).unwrap();
+        }
+
+        fn read(&self, also: Option<u32>) -> std::result::Result<String, String> {
+            let file = Path::new("/etc/node.d/host.yml");
+            // What was judged before a change is not judged again.
+            let root = Root::at(self.dir.path()).unwrap();
+            match root.read_trusted(file, 100, also) {
+                Ok(found) => Ok(String::from_utf8(found.unwrap().1).unwrap()),
+                Err(error) => Err(format!("{error}\n{}", error.hint().unwrap_or_default())),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_change_is_not_obeyed() {
+        let case = Case::new();
+        assert_eq!(case.read(None).unwrap(), "roles: []");
+        for (path, was) in [
+            ("etc/node.d/host.yml", 0o644),
+            ("etc/node.d", 0o755),
+            ("etc", 0o755),
+        ] {
+            case.mode(path, was | 0o002);
+            let said = case.read(None).unwrap_err();
+            assert!(
+                said.contains(&format!("/{path} can be written by everybody")),
+                "{said}"
+            );
+            assert!(said.contains("chmod o-w"), "{said}");
+            case.mode(path, was);
+        }
+        case.mode("etc", 0o1777);
+        assert!(
+            case.read(None).is_ok(),
+            "the sticky bit keeps others from what is ours"
+        );
+        if !case.root.privileged() {
+            return;
+        }
+        case.owner("etc/node.d", 0, 100);
+        case.mode("etc/node.d", 0o775);
+        assert!(
+            case.read(None)
+                .unwrap_err()
+                .contains("the group with the id 100")
+        );
+        case.owner("etc/node.d", 0, 0);
+        assert!(case.read(None).is_ok(), "root's own group is root");
+        for path in ["etc/node.d/host.yml", "etc/node.d", "etc"] {
+            case.owner(path, 1234, 0);
+            let said = case.read(None).unwrap_err();
+            assert!(
+                said.contains(&format!("/{path} belongs to the user with the id 1234")),
+                "{said}"
+            );
+            assert!(said.contains("chown 0"), "{said}");
+            assert!(case.read(Some(1234)).is_ok());
+            case.owner(path, 0, 0);
+        }
+    }
+
+    #[test]
+    fn an_access_control_list_is_seen_behind_the_bits_of_roots_group() {
+        let case = Case::new();
+        // Version 2; user::rw-, user:1234:rw-, group::r--, mask::rw-, other::r--.
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, bits, id) in [
+            (1, 6, u32::MAX),
+            (2, 6, 1234),
+            (4, 4, u32::MAX),
+            (16, 6, u32::MAX),
+            (32, 4, u32::MAX),
+        ] {
+            list.extend(u16::to_le_bytes(tag));
+            list.extend(u16::to_le_bytes(bits));
+            list.extend(u32::to_le_bytes(id));
+        }
+        let file = case.dir.path().join("etc/node.d/host.yml");
+        let path = std::ffi::CString::new(file.to_str().unwrap()).unwrap();
+        // SAFETY: strings with an end, and as many bytes as are there.
+        let set = unsafe {
+            let name = c"system.posix_acl_access";
+            libc::setxattr(
+                path.as_ptr(),
+                name.as_ptr(),
+                list.as_ptr().cast(),
+                list.len(),
+                0,
+            )
+        };
+        // Not every filesystem has them.
+        if set == 0 {
+            let said = case.read(None).unwrap_err();
+            assert!(said.contains("access control list"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_where_nobody_else_could_have_put_it() {
+        let case = Case::new();
+        let link = case.dir.path().join("etc/node.d/host.yml");
+        std::fs::rename(&link, case.dir.path().join("elsewhere.yml")).unwrap();
+        symlink("../../elsewhere.yml", &link).unwrap();
+        assert_eq!(case.read(None).unwrap(), "roles: []");
+        case.mode("elsewhere.yml", 0o666);
+        assert!(
+            case.read(None)
+                .unwrap_err()
+                .contains("/elsewhere.yml can be written")
+        );
+        case.mode("elsewhere.yml", 0o644);
+        case.mode("etc/node.d", 0o777);
+        assert!(case.read(None).is_err());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_settings_blocks_nobody() {
+        let case = Case::new();
+        let path = case.dir.path().join("etc/node.d/host.yml");
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
+        assert_eq!(case.read(None).unwrap(), "");
+    }
+}
