@@ -1,6 +1,5 @@
 //! Who, besides us, has a say in what is at a path and below it.
 
-use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -113,7 +112,7 @@ impl Root {
                     return Ok(Custody::Shared);
                 }
                 if kind == FileKind::Directory {
-                    todo.push(way.join(OsString::from(name)));
+                    todo.push(way.join(name));
                 }
             }
         }
