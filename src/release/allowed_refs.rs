@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
+use git2::{ErrorCode, ObjectType, Oid, Repository};
 use serde::de::{self, Deserialize, Deserializer};
 
 use crate::digest::digest;
@@ -118,9 +118,9 @@ impl AllowedRefs {
         commit: Oid,
         go_on: &dyn Fn() -> bool,
     ) -> Result<bool, git2::Error> {
+        // Not sorted it begins with the youngest, which the wanted one mostly is among, and reads no further
+        // than it is asked to.
         let mut walk = mirror.revwalk()?;
-        // The wanted commit is mostly a young one.
-        walk.set_sorting(Sort::TIME)?;
         for reference in mirror.references()? {
             let reference = reference?;
             if !reference.name().is_ok_and(|name| self.allows(name)) {

@@ -9,7 +9,9 @@ use std::path::Path;
 use git2::Repository;
 
 use super::Deployment;
-use super::tree::{Kept, Kind, Large, Lfs, Plan, Source, Stock, Writer, check_plan, oid};
+use super::tree::{
+    Kept, Key, Kind, Large, Lfs, Plan, Source, Stock, Writer, check_filters, check_plan, oid,
+};
 use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, Folder};
 use crate::resource::Failure;
@@ -70,6 +72,7 @@ struct Work<'a> {
     lfs: Lfs,
     odb: git2::Odb<'a>,
     large: Large,
+    key: Option<Key>,
 }
 
 impl<'a> Work<'a> {
@@ -84,10 +87,12 @@ impl<'a> Work<'a> {
         let odb = mirror.odb()?;
         let lfs = Lfs::ready(d, mirror, &plan.put)?;
         let releases = folder(d, &d.layout.releases())?;
+        let key = Key::of(d.spec, d.host)?;
         let source = Source {
             odb: &odb,
             lfs: &lfs,
             max_file: d.spec.max_file(),
+            key: key.as_ref(),
         };
         let fits = || check_plan(&plan, source, &releases, &d.host.stop);
         let large = match fits() {
@@ -95,12 +100,14 @@ impl<'a> Work<'a> {
             Err(_) => fits()?,
             Ok(large) => large,
         };
+        check_filters(d, source, &plan.put)?;
         tell(d, &plan);
         Ok(Work {
             plan,
             lfs,
             odb,
             large,
+            key,
         })
     }
 
@@ -110,6 +117,7 @@ impl<'a> Work<'a> {
                 odb: &self.odb,
                 lfs: &self.lfs,
                 max_file: d.spec.max_file(),
+                key: self.key.as_ref(),
             },
             large: &self.large,
             uid: d.owner.uid,

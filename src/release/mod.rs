@@ -77,6 +77,7 @@ pub use record::{Active, Record, Trial, Unremoved, active};
 pub use repo::Repo;
 pub use rollback::{Chosen, Refused, choose, lift, pin, unpin};
 pub use spec::{Assets, Migrate, Spec, Step};
+pub use tree::Filters;
 pub use unchanged::forecast;
 
 use crate::desired::Sha;

@@ -12,6 +12,7 @@ use super::health::Health;
 use super::hooks::Hooks;
 use super::layout::{Layout, stays_inside};
 use super::repo::Repo;
+use super::tree::Filters;
 use super::unchanged;
 use crate::desired::{Hold, Sha, TakeUp, Wanted};
 use crate::ports::exec::UMASK;
@@ -125,6 +126,13 @@ pub struct Spec {
     /// A commit with a larger file in it is refused, unless Git LFS keeps that: `100M` when not given.
     /// Such a file is held in memory while it is written.
     pub max_file: Option<Size>,
+    /// What to do about files for which `.gitattributes` want a `filter` (but for Git LFS): `refuse` the
+    /// commit, or `ignore` it and deploy them as they are in the repository. Not given: encrypted ones
+    /// are refused, others told of.
+    pub filters: Option<Filters>,
+    /// The key with which files of git-crypt are decrypted: a file of the host that is root's alone, as
+    /// `git-crypt export-key` writes it. Only the app's user and group may read the decrypted files.
+    pub git_crypt_key: Option<PathBuf>,
     #[serde(skip)]
     pub(crate) wanted: Option<Sha>,
     /// Where the wanted sha came from, for people.
@@ -351,6 +359,7 @@ impl Spec {
             ("deploy_to", &self.deploy_to),
             ("deploy_key", &self.deploy_key),
             ("known_hosts", &self.known_hosts),
+            ("git_crypt_key", &self.git_crypt_key),
         ] {
             if let Some(path) = path {
                 Root::check_path(path)

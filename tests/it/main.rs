@@ -12,6 +12,7 @@
 //! - [`printed`]: what others write, as text on an operator's terminal
 //! - [`release_crash`]: a deploy that is killed at every stage
 //! - [`git_http`]: how a repository behind http is reached
+//! - [`git_memory`]: what a git server can make a pass take of memory
 //! - [`init`]: how a host is set up
 //! - [`operate`]: what an operator does with releases at a host
 //! - [`doctor`]: what can be wrong round a pass, named with what to do
@@ -43,6 +44,7 @@ mod durable;
 mod fleet;
 mod gate;
 mod git_http;
+mod git_memory;
 mod init;
 mod operate;
 mod package;

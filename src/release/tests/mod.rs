@@ -8,6 +8,7 @@ mod bounds;
 mod changed;
 mod crash;
 mod disks;
+mod filters;
 mod hostile;
 mod http;
 mod keeping;

@@ -129,6 +129,7 @@ impl Moving<'_> {
                 odb: &repo.odb().unwrap(),
                 lfs: &Lfs::default(),
                 max_file: u64::MAX,
+                key: None,
             },
             large: &Large::default(),
             uid: None,

@@ -59,8 +59,32 @@ pub struct How {
     pub subst: bool,
     /// It may be a pointer to a file that git-lfs keeps.
     pub lfs: bool,
+    pub filter: Filter,
     /// It is to be written in another encoding, which trueup does not do.
     pub encoded: bool,
+}
+
+/// The program that makes a file of a blob, but for git-lfs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Filter {
+    #[default]
+    None,
+    GitCrypt,
+    Other,
+}
+
+impl Filter {
+    fn of(said: Option<&Said>) -> Filter {
+        match said {
+            Some(Said::Value(name)) if name == "lfs" => Filter::None,
+            // Further keys of it have names.
+            Some(Said::Value(name)) if name == "git-crypt" || name.starts_with("git-crypt-") => {
+                Filter::GitCrypt
+            }
+            Some(Said::Value(_)) => Filter::Other,
+            _ => Filter::None,
+        }
+    }
 }
 
 /// Whether lines get CR LF ends.
@@ -175,6 +199,7 @@ impl Attributes {
             ident: set(&ident),
             subst: set(&subst),
             lfs: is(&filter, "lfs"),
+            filter: Filter::of(filter.as_ref()),
             encoded: matches!(&encoding, Some(Said::Value(v)) if !v.eq_ignore_ascii_case("utf-8") && !v.eq_ignore_ascii_case("utf8")),
         }
     }

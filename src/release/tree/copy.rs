@@ -22,10 +22,10 @@ struct Listing {
     need: Need,
 }
 
-/// Things of one folder, with whether their owner may run them.
+/// Things of one folder, with their modes.
 struct Job {
     folder: PathBuf,
-    names: Vec<(OsString, FileKind, bool)>,
+    names: Vec<(OsString, FileKind, u32)>,
 }
 
 /// Copies everything in one folder into another, empty one, for this owner. Where the filesystem can,
@@ -37,8 +37,8 @@ pub(crate) fn copy(
     pace: Pace,
     stop: &StopFlag,
 ) -> Result<(), Trouble> {
-    let attrs = |runs: bool| Attrs {
-        mode: Some(if runs { 0o755 } else { 0o644 }),
+    let attrs = |mode: u32| Attrs {
+        mode: Some(mode & 0o777),
         uid: owner.0,
         gid: owner.1,
     };
@@ -46,17 +46,17 @@ pub(crate) fn copy(
     let listing = list(from, to.room()?.block)?;
     for folder in &listing.folders {
         let (parent, name) = super::write::split(folder)?;
-        inside(to, parent)?.make_folder(name, &attrs(true))?;
+        inside(to, parent)?.make_folder(name, &attrs(0o755))?;
     }
     let copy_job = |job: &Job| -> Result<(), Trouble> {
         let (from, to) = (inside(from, &job.folder)?, inside(to, &job.folder)?);
-        for (name, kind, runs) in &job.names {
+        for (name, kind, mode) in &job.names {
             if *kind == FileKind::Symlink {
-                to.make_link(name, &from.read_link(name)?, &attrs(true))?;
+                to.make_link(name, &from.read_link(name)?, &attrs(0o755))?;
                 continue;
             }
             let source = from.open_file(name)?.ok_or_else(|| changed(&job.folder))?;
-            let file = copier.copy(&source, &to, name, &attrs(*runs))?;
+            let file = copier.copy(&source, &to, name, &attrs(*mode))?;
             if pace == Pace::Idle && !copier.shares() {
                 begin_writing(&file);
             }
@@ -99,11 +99,11 @@ fn list(tree: &Folder, block: u64) -> Result<Listing, Trouble> {
                     listing.folders.push(path.join(name));
                     continue;
                 }
-                FileKind::Symlink => names.push((name, kind, false)),
+                FileKind::Symlink => names.push((name, kind, 0)),
                 FileKind::File => {
                     let meta = folder.meta(&name)?;
                     listing.need.add(meta.size, block);
-                    names.push((name, kind, meta.mode & 0o100 != 0));
+                    names.push((name, kind, meta.mode));
                 }
                 FileKind::Other => return Err(changed(&path)),
             }

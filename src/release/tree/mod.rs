@@ -8,6 +8,8 @@
 //! | `content` | from a blob to what is in the file |
 //! | `plan` | what has to be removed and made, between two commits or for a whole one |
 //! | `lfs` | files that git keeps elsewhere |
+//! | `filters` | files that are something else in the repository, encrypted ones above all |
+//! | `git_crypt` | what git-crypt encrypted, in the clear |
 //! | `space` | whether it fits |
 //! | `write` | doing it, on all cores |
 //! | `copy` | a copy of a whole tree |
@@ -20,6 +22,8 @@
 mod attributes;
 mod content;
 mod copy;
+mod filters;
+mod git_crypt;
 mod lfs;
 mod plan;
 mod space;
@@ -32,6 +36,9 @@ use std::path::PathBuf;
 use git2::{ErrorClass, ErrorCode, Oid};
 
 pub(super) use copy::copy;
+pub use filters::Filters;
+pub(super) use filters::check as check_filters;
+pub(super) use git_crypt::Key;
 pub(super) use lfs::Lfs;
 pub(super) use plan::Plan;
 pub(super) use space::{Large, Source, check_plan};
@@ -45,7 +52,7 @@ use crate::resource::Failure;
 
 /// Raised whenever the same commit comes out as other files than before: trees that an older trueup
 /// kept ready are then not used.
-pub(super) const FORM: u32 = 1;
+pub(super) const FORM: u32 = 2;
 
 /// One thing to be laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use git2::{Odb, Oid};
 
+use super::git_crypt::Key;
 use super::lfs::Lfs;
 use super::{Item, Kind, Plan, Trouble};
 use crate::ports::exec::StopFlag;
@@ -84,6 +85,7 @@ pub(crate) struct Source<'a> {
     pub lfs: &'a Lfs,
     /// In bytes.
     pub max_file: u64,
+    pub key: Option<&'a Key>,
 }
 
 /// The blobs that are held in memory one at a time.
@@ -115,7 +117,9 @@ impl Large {
 /// The size of a file, known from its header before any of it is unpacked: a few bytes in a pack can
 /// unfold to any size.
 fn size(source: Source<'_>, item: &Item) -> Result<u64, Trouble> {
-    let Source { odb, lfs, max_file } = source;
+    let Source {
+        odb, lfs, max_file, ..
+    } = source;
     let most = match item.kind {
         // A folder takes a block: there are no names without it.
         Kind::Folder | Kind::Submodule => return Ok(1),

@@ -16,7 +16,7 @@ use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Notes;
-use super::{FORM, Lfs, Plan, Source, Trouble, Writer, copy, space};
+use super::{FORM, Filters, Key, Lfs, Plan, Source, Trouble, Writer, copy, filters, space};
 use crate::desired::Sha;
 use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, FileKind, Folder, RootError};
@@ -48,6 +48,8 @@ pub(crate) struct Kept {
 pub(crate) struct Stock<'a> {
     d: &'a Deployment<'a>,
     home: PathBuf,
+    /// What the settings of the release change about its files, in a few letters.
+    rules: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,9 +62,17 @@ struct Written {
 
 impl<'a> Stock<'a> {
     pub(crate) fn of(d: &'a Deployment<'a>) -> Stock<'a> {
+        let mut rules = String::new();
+        if d.spec.filters == Some(Filters::Ignore) {
+            rules.push('i');
+        }
+        if let Ok(Some(key)) = Key::of(d.spec, d.host) {
+            rules = format!("{rules}k{}", key.digest());
+        }
         Stock {
             d,
             home: d.layout.stock(),
+            rules,
         }
     }
 
@@ -81,7 +91,7 @@ impl<'a> Stock<'a> {
             Role::Pristine => "pristine",
         };
         let (uid, gid) = self.owner();
-        format!("{role}-{FORM}-{uid}-{gid}-{sha}")
+        format!("{role}-{FORM}{}-{uid}-{gid}-{sha}", self.rules)
     }
 
     /// Whether everything that is to be kept is there: the spare comes last. Costs two system calls.
@@ -338,12 +348,15 @@ impl<'a> Stock<'a> {
         let tree = self.unfinished(home)?;
         let odb = mirror.odb()?;
         let lfs = Lfs::ready(self.d, mirror, &plan.put)?;
+        let key = Key::of(self.d.spec, self.d.host)?;
         let source = Source {
             odb: &odb,
             lfs: &lfs,
             max_file: self.d.spec.max_file(),
+            key: key.as_ref(),
         };
         let large = space::check_plan(plan, source, home, &self.d.host.stop)?;
+        filters::check(self.d, source, &plan.put)?;
         let writer = Writer {
             source,
             large: &large,

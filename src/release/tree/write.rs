@@ -9,7 +9,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::attributes::Crlf;
 use super::content::{self, Stamp};
+use super::filters;
 use super::space::{Large, Source, too_large};
 use super::{Item, Kind, Plan, Trouble};
 use crate::ports::exec::StopFlag;
@@ -124,15 +126,29 @@ impl Writer<'_> {
                     })?;
             }
             Kind::File { runs } => {
-                let Source { odb, lfs, max_file } = self.source;
+                let Source {
+                    odb,
+                    lfs,
+                    max_file,
+                    key,
+                } = self.source;
                 if let Some(file) = lfs.put(item, folder, name, &self.attrs(runs))? {
                     return Ok(Some(file));
                 }
                 let _turn = self.large.turn(item.id);
                 let blob = odb.read(item.id).map_err(explain)?;
-                let body = content::of(blob.data(), item.id, item.how, stamp, max_file)
+                let (mut how, mut attrs) = (item.how, self.attrs(runs));
+                let secret = filters::plain(item, blob.data(), key)?;
+                if secret.is_some() {
+                    // Git changes line ends and marks before its filters, in ciphertext, so not at all.
+                    (how.crlf, how.ident) = (Crlf::Never, false);
+                    // Not for everybody on the host, as most of the repository is.
+                    attrs.mode = Some(if runs { 0o750 } else { 0o640 });
+                }
+                let text = secret.as_deref().unwrap_or(blob.data());
+                let body = content::of(text, item.id, how, stamp, max_file)
                     .ok_or_else(|| Trouble::Other(too_large(item, None, max_file)))?;
-                return Ok(Some(folder.make_file(name, &body, &self.attrs(runs))?));
+                return Ok(Some(folder.make_file(name, &body, &attrs)?));
             }
         }
         Ok(None)

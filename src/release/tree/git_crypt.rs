@@ -1,0 +1,143 @@
+//! Files that git-crypt encrypted, in the clear: AES-256 in counter mode, with a nonce that is an
+//! HMAC of the plain text and so its checksum.
+//!
+//! In the process and not with the program: the key stays with root, in no file of a lesser user and on
+//! no command line, and nothing is run for each file.
+
+use aes::Aes256;
+use aes::cipher::{KeyIvInit, StreamCipher};
+use ctr::Ctr32BE;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+
+use crate::digest::digest;
+use crate::ports::Host;
+use crate::release::Spec;
+use crate::resource::Failure;
+
+/// What an encrypted file begins with; its nonce comes next.
+pub(super) const MARK: &[u8] = b"\0GITCRYPT\0";
+
+const NONCE: usize = 12;
+
+/// What a file with keys begins with; the number of its form comes next.
+const KEY_MARK: &[u8] = b"\0GITCRYPTKEY";
+
+/// No file with keys is longer, in bytes.
+const MAX_KEY: usize = 64 << 10;
+
+/// The key of a repository.
+pub(crate) struct Key {
+    aes: [u8; 32],
+    hmac: [u8; 64],
+    /// Tells one from another.
+    digest: String,
+}
+
+impl Key {
+    /// The key that `git_crypt_key` names, if it names one.
+    pub(crate) fn of(spec: &Spec, host: &Host) -> Result<Option<Key>, Failure> {
+        let Some(path) = &spec.git_crypt_key else {
+            return Ok(None);
+        };
+        let shown = path.display();
+        let read = host.root.read_with_meta(path, MAX_KEY)?;
+        let (meta, body) = read.ok_or_else(|| {
+            Failure::not_yet(format!("the key of git-crypt {shown} does not exist")).hint(
+                "`git-crypt export-key FILE` in an unlocked clone writes it; put it there, or describe it in a `file` with `secret: true` before this release",
+            )
+        })?;
+        if meta.uid != host.root.maker().0 || meta.mode & 0o077 != 0 {
+            return Err(
+                Failure::new(format!("the key of git-crypt {shown} is not root's alone"))
+                    .hint(format!("`chown root:root {shown}; chmod 600 {shown}`")),
+            );
+        }
+        Key::parse(&body).map(Some).ok_or_else(|| {
+            Failure::new(format!("{shown} is no key of git-crypt")).hint(
+                "expected what `git-crypt export-key FILE` writes in an unlocked clone, not encrypted with GPG",
+            )
+        })
+    }
+
+    fn parse(body: &[u8]) -> Option<Key> {
+        const FORM: [u8; 4] = 2_u32.to_be_bytes();
+        let rest = body.strip_prefix(KEY_MARK)?.strip_prefix(&FORM)?;
+        // What the whole file says (its name), then its first key: git-crypt writes with no other.
+        let (_, rest) = fields(rest)?;
+        let (key, _) = fields(rest)?;
+        let field = |wanted| key.iter().find(|(id, _)| *id == wanted).map(|(_, v)| *v);
+        Some(Key {
+            aes: field(AES_KEY)?.try_into().ok()?,
+            hmac: field(HMAC_KEY)?.try_into().ok()?,
+            digest: digest(body)[..12].to_owned(),
+        })
+    }
+
+    /// The plain text of an encrypted file. `None`: it was not encrypted with this key, or was changed.
+    pub(super) fn decrypt(&self, file: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, body) = file.strip_prefix(MARK)?.split_first_chunk::<NONCE>()?;
+        let mut counter = [0; 16];
+        counter[..NONCE].copy_from_slice(nonce);
+        let mut plain = body.to_vec();
+        Ctr32BE::<Aes256>::new(&self.aes.into(), &counter.into()).apply_keystream(&mut plain);
+        let mut mac = Hmac::<Sha1>::new_from_slice(&self.hmac).ok()?;
+        mac.update(&plain);
+        mac.verify_truncated_left(nonce).ok().map(|()| plain)
+    }
+
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+const AES_KEY: u32 = 3;
+const HMAC_KEY: u32 = 5;
+
+/// One group of fields, each a number, a length and so many bytes, up to a zero; and what comes after.
+fn fields(mut rest: &[u8]) -> Option<(Vec<(u32, &[u8])>, &[u8])> {
+    let mut fields = Vec::new();
+    loop {
+        let (id, after) = rest.split_first_chunk::<4>()?;
+        if *id == [0; 4] {
+            return Some((fields, after));
+        }
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (value, after) = after.split_at_checked(length)?;
+        fields.push((u32::from_be_bytes(*id), value));
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(id: u32, value: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(value.len()).unwrap();
+        [&id.to_be_bytes(), &length.to_be_bytes(), value].concat()
+    }
+
+    #[test]
+    fn what_is_cut_off_or_of_another_form_is_no_key() {
+        let key = [
+            KEY_MARK,
+            &[0, 0, 0, 2],
+            &field(1, b"name"),
+            &[0; 4],
+            &field(1, &[0; 4]),
+            &field(AES_KEY, &[7; 32]),
+            &field(HMAC_KEY, &[9; 64]),
+            &[0; 4],
+        ];
+        let key = key.concat();
+        assert!(Key::parse(&key).is_some());
+        for length in 0..key.len() {
+            assert!(Key::parse(&key[..length]).is_none(), "{length}");
+        }
+        let mut huge = key.clone();
+        huge[20..24].copy_from_slice(&[0xff; 4]);
+        assert!(Key::parse(&huge).is_none());
+    }
+}

@@ -1,0 +1,105 @@
+#!/bin/bash
+# 74-attack-git: a git server, and whoever may push or propose there, against a host that deploys from it
+# timeout: 420
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+give_git_server
+give_s3
+give_app_server web "git@$git_address:shop.git"
+check "v1 is published" publish "${sha[v1]}" --create
+check "the host converges" on web trueup converge
+wait_for 10 "a visitor gets v1" page_says web "version v1"
+
+git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
+in_clone() { git -C "$SCRATCH/clone" -c user.name=Mallory -c user.email=m@shop.invalid "$@"; }
+# push REF: what is in the clone, as one more commit on that ref alone; its sha is $pushed.
+push() {
+  in_clone add -A
+  in_clone commit -qm "For $1"
+  pushed=$(in_clone rev-parse HEAD)
+  in_clone push -qf origin "HEAD:$1"
+  on git rm -rf /srv/git/shop.git
+  lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
+  on git chown -R git: /srv/git/shop.git
+  in_clone reset -q --hard "${sha[v1]}"
+}
+# refused WORDS...: a pass fails, says this, and visitors get v1.
+refused() {
+  code "a pass fails" 1 on web trueup converge --force
+  local words
+  for words; do has "it says \"$words\"" "$words" "$said"; done
+  has "visitors get v1" "version v1" "$(page web)"
+}
+# The most memory that a pass takes, in KiB.
+pass_takes() {
+  on web sh -c 'trueup converge --force >/run/said 2>&1 & pid=$!; peak=0
+    while now=$(awk "/VmHWM/ {print \$2}" /proc/$pid/status 2>/dev/null) && [ -n "$now" ]; do peak=$now; sleep .05; done
+    wait $pid; echo $peak'
+}
+# bounded MIB: such a pass takes no more, and says why it failed.
+bounded() {
+  local peak; peak=$(pass_takes)
+  echo "  the pass took $((peak / 1024)) MiB"
+  [ "$peak" -gt 0 ] && [ "$peak" -lt $(($1 * 1024)) ] || fail "a pass takes less than $1 MiB" "$peak KiB" "$(on web cat /run/said)"
+  _passed "a pass takes less than $1 MiB"
+  has "it says what is wrong" "$2" "$(on web cat /run/said)"
+  has "visitors get v1" "version v1" "$(page web)"
+}
+
+#### Somebody who may write the manifest and open a pull request
+echo 'version evil' >"$SCRATCH/clone/VERSION"
+push refs/pull/7/head
+on git git config --system uploadpack.allowAnySHA1InWant true
+check "the sha of a pull request is published" publish "$pushed"
+refused "is on no branch and no tag" allow_refs
+attacked "manifest + fork" "the sha of a pull request" "refused: on no branch and no tag"
+
+#### Somebody who may push
+head -c 1200000000 /dev/zero >"$SCRATCH/clone/bomb"
+push main
+check "a commit with a blob of 1.2 GB in a small pack is published" publish "$pushed"
+bounded 700 '`bomb`'
+attacked "who may push" "a blob of 1.2 GB in a pack of 1 MB" "refused by its header, with its path"
+
+write git:/root/secret 600 <<<'a secret of root'
+printf '[lfs]\n\turl = file:///root\n\tstandalonetransferagent = run\n[lfs "customtransfer.run"]\n\tpath = /usr/bin/touch\n\targs = /root/was-here\n' >"$SCRATCH/clone/.lfsconfig"
+echo '*.bin filter=lfs' >"$SCRATCH/clone/.gitattributes"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12\n' 0 >"$SCRATCH/clone/a.bin"
+push main
+check "a commit with an .lfsconfig is published" publish "$pushed"
+refused "a.bin" "Git LFS"
+code "nothing that it names was run" 1 on web test -e /root/was-here
+attacked "who may push" ".lfsconfig with file:// and a program of its own" "does not count"
+
+echo '*.key filter=git-crypt' >"$SCRATCH/clone/.gitattributes"
+printf '\0GITCRYPT\0123456789012ciphertext' >"$SCRATCH/clone/shop.key"
+push main
+check "a commit with ciphertext is published" publish "$pushed"
+refused "would be deployed as ciphertext" "shop.key"
+attacked "nobody" "a file of git-crypt without its key" "refused"
+
+#### The git server itself: whatever is asked over ssh, it lists refs without an end
+write git:/usr/local/bin/endless 755 <<'END'
+#!/usr/bin/python3
+import os
+number = 0
+while True:
+    lines = ""
+    for _ in range(1000):
+        number += 1
+        text = f"{number:040x} refs/heads/{number}" + ("\0agent=git/9" if number == 1 else "") + "\n"
+        lines += f"{len(text) + 4:04x}{text}"
+    os.write(1, lines.encode())
+END
+on git sed -i 's#^restrict #restrict,command="/usr/local/bin/endless" #' /srv/git/.ssh/authorized_keys
+on git usermod --shell /bin/sh git
+check "another sha is published" publish "${sha[v2]}"
+bounded 400 "list of branches, tags and other refs is longer than 32 MiB"
+attacked "git server" "refs without an end" "cut off at 32 MiB"
+
+on git sed -i 's#^restrict,command="[^"]*" #restrict #' /srv/git/.ssh/authorized_keys
+on git usermod --shell /usr/bin/git-shell git
+check "with an honest server the next pass deploys" on web trueup converge --force
+wait_for 10 "visitors get v2" page_says web "version v2"
+same "no half-received pack is left" "" "$(on web find /var/lib/trueup/mirrors -name '*_git2_*')"
