@@ -42,7 +42,8 @@
 //!    nothing more is changed.
 //! 5. Nothing is notified. What a service was last started with is on record before anything under
 //!    it changes, and a restart is owed exactly while that differs from the disk ([`owed`]).
-//! 6. Time is an argument ([`ports::clock`]); a child always ends ([`ports::exec`]).
+//! 6. Time is an argument ([`ports::clock`]); a child always ends ([`ports::exec`]), and a
+//!    pass that hangs all the same ends itself ([`ports::watchdog`]).
 //!
 //! # What is not here, on purpose
 //!

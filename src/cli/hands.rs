@@ -7,9 +7,11 @@ use super::args::WaitArgs;
 use super::words::started_by;
 use super::{Output, edge};
 use crate::apply::Event;
-use crate::pass::{PassError, Places, Session};
+use crate::exit::Exit;
+use crate::pass::{self, PassError, Places, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::lock::{Attempt, Holder, Lock, try_lock};
+use crate::ports::watchdog::Watchdog;
 use crate::ports::{pause, signals};
 use crate::problem::Problem;
 
@@ -27,6 +29,8 @@ pub(super) struct Hands {
     pub session: Session,
     me: Holder,
     lock: Lock,
+    #[allow(dead_code, reason = "looks on until it is dropped")]
+    watchdog: Watchdog,
 }
 
 /// Who asks for the hands, and for what.
@@ -42,18 +46,30 @@ impl Hands {
     pub fn on(places: &Places, asks: &Asks<'_>, output: &Output) -> Result<Hands, edge::Error> {
         let stop = StopFlag::default();
         signals::stop_on_termination(&stop);
+        // Before the settings are read: what they are on may hang as well.
+        let watchdog = watchdog(places);
         let session = Session::open(places, stop.clone())?;
         needs_root(&session, asks.what, asks.or)?;
         let now = session.host.clock.now();
         let command = asks.what.trim_matches('`').to_owned();
         let mut me = Holder::me(started_by(), command, now);
         if let Attempt::Taken(lock) = try_lock(&session.host.root, &me)? {
-            return Ok(Hands { session, me, lock });
+            return Ok(Hands {
+                session,
+                me,
+                lock,
+                watchdog,
+            });
         }
         let lock = wait(&session, &mut me, asks.wait, output)?;
         // What the settings were when the wait began means nothing any more.
         let session = Session::open(places, stop)?;
-        Ok(Hands { session, me, lock })
+        Ok(Hands {
+            session,
+            me,
+            lock,
+            watchdog,
+        })
     }
 
     /// Lets others know what this pass is at.
@@ -69,6 +85,12 @@ impl Hands {
             ..self.me.clone()
         });
     }
+}
+
+/// Ends this process should it hang, which `status`, monitoring and the log are told of.
+fn watchdog(places: &Places) -> Watchdog {
+    let places = places.clone();
+    Watchdog::start(move |why| pass::no_session(&places, Exit::Failed, why))
 }
 
 /// Takes the lock as soon as it is free.

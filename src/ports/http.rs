@@ -29,6 +29,7 @@ pub use error::HttpError;
 
 use super::patience::{GivenUp, Patience};
 use super::runtime::block_on;
+use super::watchdog;
 
 /// How long a connection may take, the name's lookup and TLS included.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -190,6 +191,7 @@ impl Http {
             set.map_err(|_| unusable())?;
         }
         let host = host(url);
+        let _operation = watchdog::begin(format!("{method} {shown}"), patience.left());
         let call = self.connector(url).call(http);
         let answer = block_on(bounded(call, patience)).map_err(HttpError::GivenUp)?;
         let answer: HttpResponse = answer.map_err(|error| error::sort(&host, error))?;
@@ -231,6 +233,8 @@ impl Response {
 
     /// Waits for the next part of the body; `false` at its end.
     fn fill(&mut self) -> Result<bool, HttpError> {
+        let left = self.patience.left();
+        let _operation = watchdog::begin(format!("read from {}", self.host), left);
         let next = bounded(self.body.next(), &self.patience);
         let next = block_on(next).map_err(HttpError::GivenUp)?;
         let bytes = next

@@ -24,6 +24,7 @@ pub mod signals;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
+pub mod watchdog;
 
 use std::path::PathBuf;
 use std::rc::Rc;

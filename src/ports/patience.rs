@@ -39,6 +39,11 @@ impl Patience {
         }
     }
 
+    /// What is left of the time for all of it.
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     /// How long to wait before looking again, when the last sign of life was at `heard`.
     pub(super) fn wait(&self, heard: Instant) -> Result<Duration, GivenUp> {
         let now = Instant::now();

@@ -4,6 +4,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use super::watchdog;
+
 /// The first pause is at most this long; each further one at most twice as long.
 const FIRST: Duration = Duration::from_millis(50);
 /// No pause is longer.
@@ -13,11 +15,12 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub fn jittered(attempt: u32) {
     // The standard library seeds its hash maps from the system's randomness.
     let random = RandomState::new().build_hasher().finish();
-    std::thread::sleep(length(attempt, random));
+    of(length(attempt, random));
 }
 
 /// Waits this long.
 pub fn of(length: Duration) {
+    watchdog::progress();
     std::thread::sleep(length);
 }
 

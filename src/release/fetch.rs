@@ -24,6 +24,7 @@ use super::Deployment;
 use crate::ports::git_memory;
 use crate::ports::http::Http;
 use crate::ports::patience::Patience;
+use crate::ports::watchdog;
 use crate::resource::Failure;
 
 /// How long an ssh server may take to answer at all.
@@ -121,6 +122,7 @@ impl<'a> Fetch<'a> {
     /// because a branch `a/b` cannot come while a branch `a` is there.
     pub(super) fn run(&self, mirror: &Repository, refs: &[String]) -> Result<(), git2::Error> {
         self.verdict.take();
+        let _operation = self.declare("fetch");
         let way = self.way().map_err(|failure| {
             self.end(failure);
             git2::Error::from_str("the repository is not read")
@@ -221,6 +223,7 @@ impl<'a> Fetch<'a> {
 
     /// Asks which refs there are, and counts them.
     pub(super) fn refs(&self) -> Result<usize, Failure> {
+        let _operation = self.declare("list the refs of");
         let way = self.way()?;
         let url = self.url(&way).to_owned();
         let call = Call::new(way, self.patience());
@@ -273,6 +276,11 @@ impl<'a> Fetch<'a> {
         let gone = self.d.host.clock.tick().duration_since(self.begun);
         let left = self.d.spec.fetch_timeout().saturating_sub(gone);
         Patience::new(left, SILENCE, self.d.host.stop.clone())
+    }
+
+    fn declare(&self, verb: &str) -> watchdog::Operation {
+        let what = format!("{verb} {}", self.d.spec.repo);
+        watchdog::begin(what, self.patience().left())
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use super::{Change, Duty, Failure, Inputs, Kind, Outcome, Run, Stamp, Trial, Trigger, Verdict};
-use crate::ports::Host;
+use crate::ports::{Host, watchdog};
 use crate::problem::Problem;
 use crate::yaml::{Node, decode};
 
@@ -144,6 +144,13 @@ struct Typed<K: Kind> {
     spec: K::Spec,
 }
 
+impl<K: Kind> Typed<K> {
+    /// What the watchdog says should the host hang here.
+    fn declare(&self) -> watchdog::Operation {
+        watchdog::at(format!("{}:{}", K::NAME, K::subject(&self.spec)))
+    }
+}
+
 impl<K: Kind> AnyResource for Typed<K> {
     fn kind(&self) -> &'static str {
         K::NAME
@@ -178,6 +185,7 @@ impl<K: Kind> AnyResource for Typed<K> {
     }
 
     fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure> {
+        let _operation = self.declare();
         let state = K::inspect(&self.spec, host)?;
         Ok(Seen {
             change: K::diff(&self.spec, &state),
@@ -201,14 +209,17 @@ impl<K: Kind> AnyResource for Typed<K> {
     }
 
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+        let _operation = self.declare();
         K::apply(&self.spec, change, host)
     }
 
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+        let _operation = self.declare();
         K::pay(&self.spec, duty, host)
     }
 
     fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
+        let _operation = self.declare();
         K::runs_from(&self.spec, host, trial)
     }
 
@@ -225,18 +236,22 @@ impl<K: Kind> AnyResource for Typed<K> {
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
     ) -> Result<Verdict, Failure> {
+        let _operation = self.declare();
         K::prove(&self.spec, host, users)
     }
 
     fn confirm(&self, host: &Host) -> Result<(), Failure> {
+        let _operation = self.declare();
         K::confirm(&self.spec, host)
     }
 
     fn do_chores(&self, host: &Host) -> Result<(), Failure> {
+        let _operation = self.declare();
         K::do_chores(&self.spec, host)
     }
 
     fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {
+        let _operation = self.declare();
         K::put_back(&self.spec, host, why)
     }
 }

@@ -20,6 +20,7 @@ use super::attributes::{self, Attributes, Purpose};
 use super::output::{LOG_LIMIT, Output};
 use super::{Command, Ended, ExecError, Finished, Identity, PATH, StopFlag};
 use crate::ports::secrets::{self, Redactor};
+use crate::ports::watchdog;
 
 /// How long a group may take to end after a polite signal before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let input = std::mem::take(&mut command.input);
     let log = command.log.take();
     let begun = Instant::now();
+    let operation = watchdog::begin(format!("`{line}`"), command.timeout);
     let mut std_command = prepare(&command).map_err(&failed)?;
     std_command
         .stdin(if input.is_empty() {
@@ -47,6 +49,7 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
         .stdout(writer.try_clone().map_err(&failed)?)
         .stderr(writer);
     let mut child = std_command.spawn().map_err(&failed)?;
+    operation.runs(Pid::from_raw(child.id().cast_signed()));
     // Our copies of the write end must close, or the pipe never ends.
     drop(std_command);
     if let Some(mut stdin) = child.stdin.take() {

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use super::output::Output;
 use super::{Command, Ended, ExecError, child};
 use crate::ports::patience::Patience;
+use crate::ports::watchdog::{self, Operation};
 
 /// How much of what the child says is held while it is being written to, in bytes.
 const AHEAD: usize = 1 << 20;
@@ -37,6 +38,8 @@ pub struct Talk {
     patience: Patience,
     heard: Instant,
     ended: Option<Ended>,
+    #[allow(dead_code, reason = "ends when dropped")]
+    operation: Operation,
 }
 
 impl Talk {
@@ -45,12 +48,14 @@ impl Talk {
             line: command.line(),
             source,
         };
+        let operation = watchdog::begin(format!("`{}`", command.line()), patience.left());
         let mut std_command = child::prepare(command).map_err(failed)?;
         std_command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = std_command.spawn().map_err(failed)?;
+        operation.runs(Pid::from_raw(child.id().cast_signed()));
         let stdin = child.stdin.take().map(OwnedFd::from);
         let stdout = child.stdout.take().map(OwnedFd::from);
         let stderr = child.stderr.take().map(OwnedFd::from);
@@ -64,6 +69,7 @@ impl Talk {
             patience,
             heard: Instant::now(),
             ended: None,
+            operation,
         };
         // From here on the child ends with `talk`, also when this fails.
         talk.do_not_block().map_err(failed)?;

@@ -16,6 +16,7 @@ use nix::unistd::{UnlinkatFlags, Whence, ftruncate, lseek, unlinkat};
 use super::read::errno;
 use super::write::set;
 use super::{Attrs, Folder, Result};
+use crate::ports::watchdog;
 
 /// As much as is asked of the kernel at once, in bytes.
 const PIECE: usize = 1 << 30;
@@ -89,6 +90,7 @@ impl Copier {
     fn piece(&self, source: &File, target: &File, from: i64, end: i64) -> nix::Result<()> {
         let (mut read, mut written) = (from, from);
         while read < end && self.in_kernel.load(Ordering::Relaxed) {
+            watchdog::progress();
             let length = usize::try_from(end - read).unwrap_or(PIECE).min(PIECE);
             let (source, target) = (source.as_fd(), target.as_fd());
             match copy_file_range(source, Some(&mut read), target, Some(&mut written), length) {
@@ -149,6 +151,7 @@ fn through_us(source: &File, target: &File, from: i64, end: i64) -> std::io::Res
     let mut at = u64::try_from(from).unwrap_or(0);
     let end = u64::try_from(end).unwrap_or(0);
     while at < end {
+        watchdog::progress();
         let most = usize::try_from(end - at).unwrap_or(piece.len());
         let length = piece.len().min(most);
         match source.read_at(&mut piece[..length], at) {

@@ -20,9 +20,10 @@ use nix::unistd::{fsync, symlinkat, syncfs};
 use super::carry::{MOST, too_much};
 use super::mounts::{OPEN, enter};
 use super::read::errno;
-use super::tree::{is_dots, remove_at};
+use super::tree::{SYNC, is_dots, remove_at};
 use super::write::{own, set};
 use super::{Attrs, FileKind, Meta, Result, Root, RootError};
+use crate::ports::watchdog;
 
 /// A folder of the host, held open.
 #[derive(Debug)]
@@ -117,6 +118,7 @@ impl Folder {
     /// The folder at a relative path below this one, or this one for an empty path. `None` when
     /// there is nothing, or no folder. What is mounted on the way is an error.
     pub fn inside(&self, way: &Path) -> Result<Option<Folder>> {
+        watchdog::progress();
         let way_down = match way.as_os_str().is_empty() {
             true => Path::new("."),
             false => way,
@@ -172,6 +174,7 @@ impl Folder {
 
     /// Opens a file in the folder for reading. `None` when there is nothing, or no plain file.
     pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
+        watchdog::progress();
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => {
@@ -208,6 +211,7 @@ impl Folder {
 
     /// A new, empty file that nobody else can open yet.
     pub(super) fn fresh(&self, name: &OsStr) -> nix::Result<File> {
+        watchdog::progress();
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
@@ -232,6 +236,8 @@ impl Folder {
 
     /// Waits until everything written so far to the folder's filesystem is on disk.
     pub fn sync_filesystem(&self) -> Result<()> {
+        let what = format!("sync {}", self.path.display());
+        let _operation = watchdog::begin(what, SYNC);
         syncfs(&self.fd).map_err(|source| self.io("sync", OsStr::new(""), source))
     }
 

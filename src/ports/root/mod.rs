@@ -44,6 +44,8 @@ pub use temporary::is_leftover;
 pub use trust::Exposure;
 pub use usage::Usage;
 
+use super::watchdog;
+
 /// Why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
@@ -314,6 +316,7 @@ impl Root {
 
     /// The parent folder of `path`, or `None` when it does not exist.
     fn spot(&self, verb: &'static str, path: &Path) -> Result<Option<Spot>> {
+        watchdog::progress();
         Root::check_path(path)?;
         let Some(name) = path.file_name() else {
             // `/` itself: look it up as `.` of the root.

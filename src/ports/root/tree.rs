@@ -8,6 +8,7 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
@@ -18,6 +19,11 @@ use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 use super::mounts::{OPEN, enter, shown};
 use super::{Result, Root, RootError};
 use crate::ports::pace::Pace;
+use crate::ports::watchdog;
+
+/// How long it may take until everything that was written to a filesystem is on disk. It cannot show
+/// progress, and what others wrote counts: gigabytes of memory onto a slow disk.
+pub(super) const SYNC: Duration = Duration::from_secs(30 * 60);
 
 /// So many folders of one folder are gone into before its names are read again.
 const BATCH: usize = 1024;
@@ -54,6 +60,7 @@ impl Root {
     /// disk: one wait for a whole tree of new files.
     pub fn sync_all(&self, path: &Path) -> Result<()> {
         let spot = self.spot_in_place("sync", path)?;
+        let _operation = watchdog::begin(format!("sync {}", path.display()), SYNC);
         openat(&spot.parent, spot.name.as_os_str(), OPEN, Mode::empty())
             .and_then(syncfs)
             .map_err(self.io("sync", path))
@@ -117,6 +124,7 @@ pub(super) fn remove_at(parent: impl AsFd, name: &OsStr, path: &Path) -> Result<
     removal.begin(&top, name)?;
     let mut here = top;
     while let Some(next) = removal.step(&here, &parent)? {
+        watchdog::progress();
         here = next;
     }
     removal.obstacle.map_or(Ok(()), Err)
@@ -161,6 +169,7 @@ impl Removal<'_> {
         let mut dir = listed.map_err(|source| self.error(None, source))?;
         let (mut todo, mut more) = (Vec::new(), false);
         for entry in dir.iter() {
+            watchdog::progress();
             let entry = entry.map_err(|source| self.error(None, source))?;
             if is_dots(entry.file_name()) {
                 continue;

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::mounts::{OPEN, enter};
 use super::tree::{above, is_dots};
+use crate::ports::watchdog;
 use super::{FileKind, Meta, Result, Root, RootError};
 
 /// The unit of `st_blocks`, whatever the filesystem's own is.
@@ -116,6 +117,7 @@ impl Count {
         let mut todo = Vec::new();
         let mut dir = openat(folder, ".", OPEN, Mode::empty()).and_then(Dir::from_fd)?;
         for entry in dir.iter() {
+            watchdog::progress();
             let entry = entry?;
             if is_dots(entry.file_name()) {
                 continue;

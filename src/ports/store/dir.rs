@@ -25,6 +25,7 @@ use super::{
     Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When, check_key,
     check_prefix, check_size, content_etag,
 };
+use crate::ports::watchdog;
 
 mod walk;
 
@@ -60,6 +61,11 @@ impl DirStore {
             address: format!("dir:{}", root.display()),
             root,
         })
+    }
+
+    /// Everything here waits for the folder's filesystem, which may be somebody's server.
+    fn at(&self, key: &str) -> watchdog::Operation {
+        watchdog::at(format!("{}: {key}", self.address))
     }
 
     fn folder(&self) -> Result<OwnedFd, StoreError> {
@@ -242,6 +248,7 @@ impl Store for DirStore {
 
     fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
         check_visible(key)?;
+        let _operation = self.at(key);
         Ok(match self.read(&self.folder()?, key)? {
             None => Fetched::Missing,
             Some(object) if known == Some(&object.etag) => Fetched::Unchanged,
@@ -251,6 +258,7 @@ impl Store for DirStore {
 
     fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
         check_visible(key)?;
+        let _operation = self.at(key);
         check_size(&self.address, key, body.len() as u64)?;
         let root = self.folder()?;
         let _turn = self.turn(&root, key)?;
@@ -268,11 +276,13 @@ impl Store for DirStore {
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         check_prefix(prefix)?;
+        let _operation = self.at(prefix);
         self.walk(prefix)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_visible(key)?;
+        let _operation = self.at(key);
         let root = self.folder()?;
         let _turn = self.turn(&root, key)?;
         let (parents, name) = split(key);
@@ -329,6 +339,7 @@ impl Meta {
 
 /// Opens a path below a folder, through no symbolic link.
 fn beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    watchdog::progress();
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
     openat2(
         folder.as_fd(),

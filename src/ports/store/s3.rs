@@ -32,6 +32,7 @@ use super::{
     StoreError, When, check_key, check_prefix, check_size,
 };
 use crate::ports::runtime::block_on;
+use crate::ports::watchdog;
 
 /// How often a write is tried again after AWS's "a conditional operation on this key is going on"
 /// (409), which says nothing about the condition itself.
@@ -117,6 +118,7 @@ impl S3Store {
         operation: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, StoreError> {
         let limit = self.deadlines.operation;
+        let _operation = watchdog::begin(format!("{}: {key}", self.address), limit);
         let fault = match block_on(async { tokio::time::timeout(limit, operation).await }) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(fault)) => fault,

@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use super::place::Place;
 use crate::ports::root::Root;
 use crate::ports::runtime::block_on;
+use crate::ports::watchdog;
 
 /// No answer is larger, in bytes: that is some thousand processes.
 const MAX_ANSWER: usize = 4 << 20;
@@ -74,6 +75,7 @@ impl Wire {
         method: &str,
         params: Vec<Value>,
     ) -> Result<T, Trouble> {
+        let _operation = watchdog::begin(format!("supervisord: {method}"), limit);
         let place = Place::find(&self.root).map_err(Trouble::Unreachable)?;
         let question = MethodCall {
             name: format!("supervisor.{method}").into(),

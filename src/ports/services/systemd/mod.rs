@@ -22,6 +22,7 @@ use super::name::UnitName;
 use super::{Active, Enabled, ServiceError, Services, Status, Tick};
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
+use crate::ports::watchdog;
 
 /// How long starting and restarting may take: services may load much before they are ready.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -230,6 +231,8 @@ impl SystemdServices {
         limit: Duration,
         question: impl AsyncFnOnce(&Bus) -> zbus::Result<T>,
     ) -> Result<T, ServiceError> {
+        let what = format!("systemd: {verb} {}", name.full());
+        let _operation = watchdog::begin(what, limit);
         let bus = self.bus.borrow().clone();
         let answer = block_on(within(limit, async {
             let bus = match bus {

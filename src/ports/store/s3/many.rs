@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Fault, S3Store, fetched};
 use crate::ports::runtime::block_on;
 use crate::ports::store::{Answer, Fetched, check_key};
+use crate::ports::watchdog;
 
 /// How many requests are under way at most: enough to hide the way to the server and back, few
 /// enough that a small host and a small server bear it.
@@ -20,6 +21,8 @@ impl S3Store {
         limit: usize,
         take: &mut dyn FnMut(usize, Answer),
     ) {
+        let what = format!("{}: {} objects", self.address, keys.len());
+        let _operation = watchdog::begin(what, self.deadlines.many);
         let mut left: Vec<bool> = keys.iter().map(|_| true).collect();
         block_on(self.answers(keys, limit, &mut |number, answer| {
             left[number] = false;

@@ -1,0 +1,175 @@
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+
+use super::*;
+
+const CHILD: &str = "TRUEUP_TEST_WATCHDOG";
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limits() -> Limits {
+    Limits {
+        grace: 60 * SECOND,
+        idle: 600 * SECOND,
+        tick: 5 * SECOND,
+    }
+}
+
+/// Looks at the state once a tick for as long, and returns after how many seconds it hung.
+fn hangs_after(watch: &mut Watch, state: &mut State, seconds: u64) -> Option<(u64, String)> {
+    (1..=seconds / 5).find_map(|n| {
+        let progress = watch.progress;
+        let hung = watch.look(state, progress, 5 * SECOND)?;
+        Some((n * 5, hung))
+    })
+}
+
+/// The guard of an operation in a state of the test's own must not end one of the process's.
+fn declare(state: &mut State, what: &str, limit: Option<u64>) -> u64 {
+    let operation = state.push(what.into(), limit.map(Duration::from_secs));
+    let id = operation.id;
+    std::mem::forget(operation);
+    id
+}
+
+#[test]
+fn an_operation_past_its_deadline_hangs_and_is_named() {
+    let (mut watch, mut state) = (Watch::new(limits()), State::new());
+    declare(&mut state, "release:shop", None);
+    declare(&mut state, "fetch git@host:shop.git\x1b]52;\n", Some(300));
+    let (after, why) = hangs_after(&mut watch, &mut state, 1000).unwrap();
+    // It was first seen at the first look.
+    assert_eq!(after, 300 + 60 + 5);
+    assert_eq!(
+        why,
+        "it hung at release:shop: fetch git@host:shop.git ]52; , 60 s past the deadline of 300 s"
+    );
+}
+
+#[test]
+fn the_innermost_operation_decides_and_the_outer_one_has_its_grace_after_it() {
+    let (mut watch, mut state) = (Watch::new(limits()), State::new());
+    declare(&mut state, "fetch", Some(10));
+    let inner = declare(&mut state, "build", Some(900));
+    assert!(hangs_after(&mut watch, &mut state, 900).is_none());
+    state.remove(inner);
+    let (after, why) = hangs_after(&mut watch, &mut state, 1000).unwrap();
+    assert_eq!(after, 60 + 5);
+    assert!(why.contains("at fetch, "), "{why}");
+}
+
+#[test]
+fn work_that_goes_on_may_take_for_ever_and_ends_when_it_stands_still() {
+    let (mut watch, mut state) = (Watch::new(limits()), State::new());
+    declare(&mut state, "directory:/srv", None);
+    for n in 1..1000 {
+        assert_eq!(watch.look(&mut state, n, 5 * SECOND), None);
+    }
+    let (after, why) = hangs_after(&mut watch, &mut state, 5000).unwrap();
+    assert_eq!(after, 660);
+    assert_eq!(why, "it hung at directory:/srv, without progress for 660 s");
+}
+
+#[test]
+fn time_that_the_machine_slept_does_not_count() {
+    let (mut watch, mut state) = (Watch::new(limits()), State::new());
+    declare(&mut state, "build", Some(10));
+    for _ in 0..6 {
+        assert_eq!(watch.look(&mut state, 0, 86_400 * SECOND), None);
+    }
+}
+
+#[test]
+fn a_watchdog_that_is_dropped_ends_nothing() {
+    let limits = Limits {
+        grace: Duration::ZERO,
+        idle: 100 * SECOND,
+        tick: Duration::from_secs(3600),
+    };
+    let over = Arc::new(AtomicBool::new(true));
+    assert_eq!(watch_once(limits, &over), None);
+}
+
+fn watch_once(limits: Limits, over: &Arc<AtomicBool>) -> Option<String> {
+    let seen = over.clone();
+    let thread = std::thread::spawn(move || watch(limits, &seen));
+    thread.thread().unpark();
+    thread.join().unwrap()
+}
+
+/// Waits for what never comes, in a system call that no signal of ours ends.
+fn hang() -> ! {
+    let (mut reader, _writer) = std::io::pipe().unwrap();
+    loop {
+        let _ = reader.read(&mut [0]);
+    }
+}
+
+#[test]
+fn child() {
+    let Some(kind) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let limits = Limits {
+        grace: Duration::from_millis(100),
+        idle: Duration::from_millis(100),
+        tick: Duration::from_millis(20),
+    };
+    let stuck = kind == "stuck";
+    let _watchdog = Watchdog::with(limits, move |why| {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), why.as_bytes());
+        if stuck {
+            hang();
+        }
+    });
+    let stop = crate::ports::exec::StopFlag::default();
+    crate::ports::signals::stop_on_termination(&stop);
+    if kind == "idle" {
+        let _resource = at("file:/srv/fifo");
+        hang();
+    }
+    let operation = begin("fetch shop", Duration::from_millis(100));
+    let left = Command::new("/bin/sh")
+        .args(["-c", "trap '' TERM; sleep 1000 & wait"])
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    operation.runs(Pid::from_raw(left.id().cast_signed()));
+    // A request to stop is only ever a flag.
+    nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+    hang();
+}
+
+/// How a process ended that hangs so, and what it had to say.
+fn hung(kind: &str) -> (std::process::ExitStatus, String) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["ports::watchdog::tests::child", "--exact", "--nocapture"])
+        .env(CHILD, kind)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its standard error only ends once all its children have ended, too.
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status, text)
+}
+
+#[test]
+fn a_pass_that_hangs_ends_itself_with_its_children_and_says_at_what() {
+    for (kind, what) in [
+        ("fetch", "it hung at fetch shop, "),
+        ("idle", "it hung at file:/srv/fifo, without progress"),
+    ] {
+        let (status, text) = hung(kind);
+        assert_eq!((status.code(), status.signal()), (Some(1), None), "{text}");
+        assert!(text.contains(what), "{text}");
+    }
+}
+
+#[test]
+fn it_ends_even_if_what_hung_cannot_be_written_down() {
+    let (status, text) = hung("stuck");
+    assert_eq!((status.code(), status.signal()), (Some(1), None), "{text}");
+}
