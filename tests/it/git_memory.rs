@@ -55,7 +55,10 @@ fn endless_refs_of_a_git_server_take_no_memory() {
             }
         }
     });
-    let sandbox = release(&format!("http://127.0.0.1:{port}/shop.git"), &"4f".repeat(20));
+    let sandbox = release(
+        &format!("http://127.0.0.1:{port}/shop.git"),
+        &"4f".repeat(20),
+    );
     let (peak, said) = pass(&sandbox);
     assert!(said.contains("is longer than 32 MiB"), "{said}");
     assert!(0 < peak && peak < MOST, "{peak} KiB: {said}");

@@ -6,6 +6,7 @@
 //! - [`bad_input`]: what people and broken machines hand in, and what they are told
 //! - [`caller`]: what children have of whoever started trueup: nothing
 //! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
+//! - [`demo`]: the demo keeps to a folder of its own
 //! - [`durable`]: what is on disk before something else is made of it
 //! - [`fleet`]: hosts that share a store and learn of each other
 //! - [`gate`]: releases that do not work in service
@@ -39,6 +40,7 @@ mod bad_input;
 mod caller;
 mod cli;
 mod crash;
+mod demo;
 mod doctor;
 mod durable;
 mod fleet;

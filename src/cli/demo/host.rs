@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use super::{edge, failed};
-use crate::ports::root::{Attrs, Root};
+use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 
 /// Says that a folder was made by a demo and may be removed by one.
@@ -15,22 +15,31 @@ const ROLE: &str = include_str!("files/hello.yml");
 const UNIT: &str = include_str!("files/hello.service");
 const MOTD: &str = include_str!("files/motd");
 
-/// A new, empty folder: the one asked for, or one of our own in the temporary folder.
+/// A folder of our own, new or empty: the one asked for, or one in the temporary folder.
 pub(super) fn folder(asked: Option<&Path>) -> Result<PathBuf, edge::Error> {
-    let folder = match asked {
-        Some(folder) => std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
-        None => std::env::temp_dir().join(format!("trueup-demo-{}", std::process::id())),
-    };
     let root = Root::real()?;
-    if root.list(&folder)?.is_some_and(|names| !names.is_empty()) {
-        return Err(edge::Error::Usage(
-            Problem::new(format!("{} is there and not empty", folder.display()))
-                .hint("name a new folder with --dir"),
-        ));
-    }
-    root.make_dirs(&folder, &Attrs::mode(0o755))?;
+    let folder = match asked {
+        Some(folder) => root.make_private_folder(&absolute(folder)),
+        None => root.make_temporary_folder("trueup-demo-"),
+    };
+    let folder = folder.map_err(named)?;
     root.replace(&folder.join(MARK), b"", &Attrs::default())?;
     Ok(folder)
+}
+
+/// What a person named cannot be taken.
+fn named(error: RootError) -> edge::Error {
+    match (&error, error.hint()) {
+        (RootError::NotPrivate { .. }, Some(hint)) => {
+            edge::Error::Usage(Problem::new(error.to_string()).hint(hint))
+        }
+        (RootError::Planted { .. }, _) => edge::Error::Usage(Problem::new(error.to_string())),
+        _ => error.into(),
+    }
+}
+
+fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 /// Writes what makes a folder a host.
@@ -79,11 +88,13 @@ pub(super) fn starts(folder: &Path) -> Result<usize, edge::Error> {
     Ok(String::from_utf8_lossy(&log).matches("serving").count())
 }
 
-/// Refuses to touch a folder that no demo made.
-pub(super) fn must_be_ours(folder: &Path) -> Result<(), edge::Error> {
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    match Root::real()?.meta(&folder.join(MARK))? {
-        Some(_) => Ok(()),
+/// The folder of a demo. One that no demo made is refused, and so is one that somebody else made or
+/// can write in: what is in it says which processes are to be ended.
+pub(super) fn must_be_ours(folder: &Path) -> Result<PathBuf, edge::Error> {
+    let root = Root::real()?;
+    let folder = root.private_folder(&absolute(folder)).map_err(named)?;
+    match root.meta(&folder.join(MARK))? {
+        Some(_) => Ok(folder),
         None => Err(edge::Error::Usage(Problem::new(format!(
             "{} was not made by `trueup demo`",
             folder.display()
@@ -93,8 +104,7 @@ pub(super) fn must_be_ours(folder: &Path) -> Result<(), edge::Error> {
 
 /// Removes a demo's folder. What cannot be removed is left: it is a scratch folder.
 pub(super) fn remove(folder: &Path) {
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     if let Ok(root) = Root::real() {
-        let _ = root.remove_tree(&folder);
+        let _ = root.remove_tree(folder);
     }
 }

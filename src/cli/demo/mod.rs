@@ -230,9 +230,9 @@ impl<'a> Demo<'a> {
 
 /// Ends a demo that was kept.
 pub(super) fn end(folder: &Path, output: &Output) -> Result<Exit, edge::Error> {
-    host::must_be_ours(folder)?;
-    stop(folder);
-    host::remove(folder);
+    let folder = host::must_be_ours(folder)?;
+    stop(&folder);
+    host::remove(&folder);
     output.line(format!("the demo in {} is gone", folder.display()));
     Ok(Exit::Converged)
 }

@@ -11,6 +11,7 @@ mod copy;
 mod custody;
 mod folder;
 mod mounts;
+mod private;
 mod read;
 mod resolve;
 mod subvolume;
@@ -67,6 +68,9 @@ pub enum RootError {
     },
     #[error("{path} is not a usable path: {why}")]
     BadPath { path: PathBuf, why: &'static str },
+    /// A folder that was to be ours alone.
+    #[error("{path} cannot be used: {why}")]
+    NotPrivate { path: PathBuf, why: String },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: usize },
     /// Whoever put it there would decide how long opening it takes, and what comes of it.
@@ -199,6 +203,9 @@ impl RootError {
             error if error.is_denied() => {
                 Some("the user who runs trueup may not do this; root may".into())
             }
+            RootError::NotPrivate { .. } => Some(
+                "name a new folder, below folders in which only root and whoever runs trueup can write",
+            ),
             _ => None,
         }
     }

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::mounts::{OPEN, enter};
 use super::tree::{above, is_dots};
-use crate::ports::watchdog;
 use super::{FileKind, Meta, Result, Root, RootError};
+use crate::ports::watchdog;
 
 /// The unit of `st_blocks`, whatever the filesystem's own is.
 const BLOCK: u64 = 512;

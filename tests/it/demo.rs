@@ -1,0 +1,94 @@
+//! `trueup demo` makes its host in a folder that is its own, whatever others have put in its way.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::privilege::{NOBODY, is_root};
+use crate::sandbox::{binary, isolated};
+
+/// A folder like `/tmp`.
+fn tmp() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+    dir
+}
+
+fn demo(tmp: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    isolated(&mut command);
+    command.env("TMPDIR", tmp).arg("demo").args(args);
+    command.output().unwrap()
+}
+
+fn refused(tmp: &Path, args: &[&str], why: &str) {
+    let output = demo(tmp, args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{args:?}: {said}");
+    assert!(
+        said.contains(why) && said.contains("cannot be used"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_that_somebody_else_made_for_the_demo_is_not_used() {
+    if !is_root("a folder of somebody else") {
+        return;
+    }
+    let tmp = tmp();
+    let mut command = Command::new("/bin/sh");
+    isolated(&mut command);
+    // The process id is known before the demo begins.
+    let mut child = command
+        .args(["-c", "read go; exec \"$0\" demo"])
+        .arg(binary())
+        .env("TMPDIR", tmp.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let foreseen = tmp.path().join(format!("trueup-demo-{}", child.id()));
+    fs::create_dir(&foreseen).unwrap();
+    chown(&foreseen, Some(NOBODY), Some(NOBODY)).unwrap();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains(&foreseen.display().to_string()), "{said}");
+    // The demo removes only what it made itself.
+    let left: Vec<_> = fs::read_dir(tmp.path()).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(fs::read_dir(&foreseen).unwrap().count(), 0);
+}
+
+#[test]
+fn a_demo_is_neither_made_nor_ended_in_a_folder_of_somebody_else() {
+    if !is_root("a folder of somebody else") {
+        return;
+    }
+    let tmp = tmp();
+    let (theirs, link) = (tmp.path().join("theirs"), tmp.path().join("link"));
+    fs::create_dir(&theirs).unwrap();
+    fs::create_dir(tmp.path().join("etc")).unwrap();
+    symlink("etc", &link).unwrap();
+    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
+    refused(
+        tmp.path(),
+        &["--dir", theirs.to_str().unwrap()],
+        "uid 54321",
+    );
+    refused(tmp.path(), &["--dir", link.to_str().unwrap()], "no folder");
+    // What looks like a demo that was kept.
+    fs::write(theirs.join(".trueup-demo"), "").unwrap();
+    refused(
+        tmp.path(),
+        &["--stop", theirs.to_str().unwrap()],
+        "uid 54321",
+    );
+    assert!(theirs.join(".trueup-demo").exists());
+    assert_eq!(fs::read_dir(tmp.path().join("etc")).unwrap().count(), 0);
+}
