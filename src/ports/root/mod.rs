@@ -204,7 +204,7 @@ impl RootError {
                 Some("the user who runs trueup may not do this; root may".into())
             }
             RootError::NotPrivate { .. } => Some(
-                "name a new folder, below folders in which only root and whoever runs trueup can write",
+                "name a new folder, below folders in which only root and whoever runs trueup can write".into(),
             ),
             _ => None,
         }
