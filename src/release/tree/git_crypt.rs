@@ -94,8 +94,11 @@ impl Key {
 const AES_KEY: u32 = 3;
 const HMAC_KEY: u32 = 5;
 
+/// Its number, and what is in it.
+type Field<'a> = (u32, &'a [u8]);
+
 /// One group of fields, each a number, a length and so many bytes, up to a zero; and what comes after.
-fn fields(mut rest: &[u8]) -> Option<(Vec<(u32, &[u8])>, &[u8])> {
+fn fields(mut rest: &[u8]) -> Option<(Vec<Field<'_>>, &[u8])> {
     let mut fields = Vec::new();
     loop {
         let (id, after) = rest.split_first_chunk::<4>()?;
