@@ -307,7 +307,7 @@ impl Watch {
 /// Writes down what hung, and ends the process with all its children.
 fn end(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     let line = format!(
-        "the pass ended itself: {why}; look for a filesystem or a disk that does not answer (`dmesg`, `mount`), the next pass begins anew"
+        "the pass ended itself: {why}; look for a filesystem or a disk that does not answer (`dmesg`, `mount`); the next pass begins anew"
     );
     let (done, wait) = mpsc::channel();
     // On a thread of its own: whoever hung may hold what this needs.

@@ -11,7 +11,7 @@ on web mkdir -p /srv/store
 write web:/etc/trueup/node.yml <<'END'
 environment: production
 roles: [tool]
-store: "dir:/srv/store"
+store: {url: "dir:/srv/store"}
 END
 write web:/etc/trueup/roles/tool.yml <<'END'
 description: A program of somebody else's.
@@ -37,6 +37,7 @@ END
 on web systemd-run -q --unit hold python3 /srv/hold.py
 wait_for 20 "the program is held up" on web test -e /run/held
 
+check "a manifest is published" on web trueup publish production "other=$(printf "%040d" 1)" --ref main --create
 on web systemctl daemon-reload
 check "the timer is started" on web systemctl start trueup.timer
 pass() { on web systemctl show trueup.service --property=MainPID --value; }
@@ -49,9 +50,9 @@ check "SIGTERM does not end it" on web kill -0 "$pid"
 ended() { ! on web kill -0 "$pid" 2>/dev/null; }
 wait_for 150 "it ends itself" ended
 has "as a failure" "status=1/FAILURE" "$(on web journalctl -u trueup --no-pager)"
-has "the journal says at what" 'it hung at command:tool: `/srv/tool`, 60 s past the deadline of 1 s' "$(on web journalctl -u trueup -o cat)"
+has "the journal says at what" 'it hung at command:/srv/tool: `/srv/tool`, 60 s past the deadline of 1 s' "$(on web journalctl -u trueup -o cat)"
 code "so does status" 1 on web trueup status
-has "in the same words" "hung at command:tool" "$said"
+has "in the same words" "hung at command:/srv/tool" "$said"
 attacked "a filesystem that does not answer" "hangs a pass in a system call, deaf to SIGTERM" "it ends itself a minute past the deadline, and says so"
 
 on web systemctl stop hold
