@@ -288,11 +288,11 @@ impl Root {
         Ok(File::from(fd))
     }
 
-    /// Opens a file for locking and for a word about who holds it.
+    /// Opens a file to lock it: nobody else can, since whoever can open it can lock it.
     pub fn open_lock(&self, path: &Path) -> Result<File> {
         let spot = self.spot_in_place("lock", path)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o644);
+        let mode = Mode::from_bits_truncate(0o600);
         let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode);
         Ok(File::from(fd.map_err(self.io("lock", path))?))
     }

@@ -12,15 +12,15 @@ use super::moment;
 
 /// A process that is neither gone nor a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Living {
-    pub(super) pid: i32,
-    pub(super) session: i32,
+pub(in crate::ports) struct Living {
+    pub(in crate::ports) pid: i32,
+    pub(in crate::ports) session: i32,
     /// In clock ticks since boot.
-    pub(super) start: u64,
+    pub(in crate::ports) start: u64,
 }
 
 impl Living {
-    pub(super) fn find(pid: i32) -> Option<Living> {
+    pub(in crate::ports) fn find(pid: i32) -> Option<Living> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name, in parentheses, may hold anything; the fields after it hold no parenthesis.
         let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();

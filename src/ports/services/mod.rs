@@ -13,11 +13,13 @@ mod supervisor;
 mod systemd;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use choice::{Manager, ServiceManager, open, supervisor, timer};
+pub(super) use living::Living;
 pub use process::ProcessServices;
 pub use supervisor::SupervisorServices;
 pub use systemd::SystemdServices;
@@ -107,6 +109,20 @@ pub enum Tick {
     Underway,
     /// The timer is there and starts nothing: it was stopped, or has nothing left to do.
     Off,
+}
+
+/// A timer, as its supervisor has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    pub tick: Tick,
+    /// False: it is disabled and off, and nobody expects anything of it.
+    pub expected: bool,
+    /// How long after one start, or after its end, the next one comes; `None`: that cannot be told.
+    pub period: Option<Duration>,
+    /// How much later than planned a start may come.
+    pub leeway: Duration,
+    /// Since when it has been on, on the clock of [`crate::ports::clock::awake`].
+    pub on_since: Option<Duration>,
 }
 
 /// Why a service could not be asked or moved.
