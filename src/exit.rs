@@ -16,7 +16,7 @@ pub enum Exit {
     /// Something waits for a slot, a canary, a hold or the end of a pin.
     Waiting,
     /// As described by a manifest or a list of peers that may be old: what would end the waiting may be
-    /// in the one that was not seen. Or peers do not learn of the host.
+    /// in the one that was not seen. Or peers do not learn of the host, or no pass is made any more.
     Stale,
     /// A release was rolled back or is quarantined.
     RolledBack,
@@ -48,7 +48,7 @@ impl Exit {
         ),
         (
             Exit::Stale,
-            "converged from what was last good: the store did not answer, its list of peers is not taken, or peers do not learn of this host",
+            "converged from what was last good: the store did not answer, its list of peers is not taken, or peers do not learn of this host; `status`: no pass was made for three periods of the timer",
         ),
         (Exit::Usage, "the command line cannot be taken"),
         (Exit::Locked, "another pass is running on this host"),

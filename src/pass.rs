@@ -35,7 +35,7 @@ use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
 
 pub use apps::{App, Apps};
-pub use error::{PassError, holder_words};
+pub use error::PassError;
 pub use standing::{AppStanding, Proof, Serving, Standing};
 pub use told::no_session;
 

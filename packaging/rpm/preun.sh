@@ -2,8 +2,8 @@
 [ "$1" = 0 ] || exit 0
 if [ -d /run/systemd/system ]; then
     systemctl --quiet disable --now trueup.timer || :
-    if ! grep -qs /trueup.service /proc/self/cgroup && [ -e /run/trueup/lock ] && command -v flock >/dev/null; then
-        flock --timeout 900 /run/trueup/lock true || :
+    if ! grep -qs /trueup.service /proc/self/cgroup && [ -e /run/trueup/private/lock ] && command -v flock >/dev/null; then
+        flock --timeout 900 /run/trueup/private/lock true || :
     fi
 elif command -v systemctl >/dev/null; then
     systemctl --quiet disable trueup.timer || :

@@ -1,22 +1,18 @@
 //! How passes go on this host: the last good one, the next one, and what is owed.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::{Check, bad, note};
 use crate::exit::Exit;
 use crate::plan::{self, Forecast, Selection};
-use crate::ports::Host;
 use crate::ports::lock::{self, Holder};
-use crate::ports::services::{Tick, timer};
+use crate::ports::services::{ServiceError, Tick, Timer, timer};
+use crate::ports::{Host, clock};
 use crate::problem::Problem;
-use crate::report::{History, Last};
+use crate::report::{History, Last, TIMER, overdue};
 use crate::role::Catalog;
-
-/// With a timer, a good pass that is older than this is too old, in seconds.
-const OLD: i64 = 15 * 60;
-
-/// What starts passes by itself.
-const TIMER: &str = "trueup.timer";
 
 /// What is owed that no pass has paid. What a running one has not paid yet is its own business.
 pub(super) fn owed(
@@ -69,13 +65,11 @@ pub(super) fn owed(
 /// When a pass last ended well.
 pub(super) fn last(host: &Host, running: Option<&Holder>, tell: &mut dyn FnMut(Check)) {
     let passes = Passes {
-        ticks: matches!(
-            timer(&host.root, &host.exec, TIMER),
-            Ok(Some(Tick::At(_) | Tick::Underway))
-        ),
+        timer: timer(&host.root, &host.exec, TIMER),
         last: History::new(host).last(),
         running: running.cloned(),
         now: host.clock.now(),
+        awake: clock::awake(),
     };
     tell(passes.judge());
 }
@@ -85,9 +79,10 @@ struct Passes {
     /// Since boot.
     last: Option<Last>,
     running: Option<Holder>,
-    /// A timer makes them.
-    ticks: bool,
+    /// What makes them.
+    timer: Result<Option<Timer>, ServiceError>,
     now: Timestamp,
+    awake: Duration,
 }
 
 impl Passes {
@@ -104,7 +99,8 @@ impl Passes {
         }
         let (Some(last), Some(good)) = (&self.last, good) else {
             let what = "none since boot";
-            return match self.ticks {
+            let ticks = matches!(&self.timer, Ok(Some(timer)) if timer.tick != Tick::Off);
+            return match ticks {
                 true => bad(
                     about,
                     what,
@@ -130,19 +126,12 @@ impl Passes {
                 "`trueup status` tells why",
             );
         }
-        // From its end: a first build takes as long as it takes.
-        let took = SignedDuration::from_millis(i64::try_from(last.took_ms).unwrap_or(i64::MAX));
-        let silent = self.now.duration_since(last.started).saturating_sub(took);
-        if self.ticks && silent.as_secs() > OLD {
+        if let Some(overdue) = overdue(&self.timer, Some(last), None, self.now, self.awake) {
             let what = match &ended {
                 Some(ended) => format!("{}, {ended}", self.ago(last.started)),
                 None => format!("the last good one: {good}"),
             };
-            return bad(
-                about,
-                what,
-                "the timer should have made others since: `journalctl -u trueup` tells what became of them",
-            );
+            return bad(about, what, overdue.words());
         }
         if let Some(ended) = ended {
             let problem = Problem::new(format!("{ended}; the last good one: {good}"));
@@ -160,7 +149,8 @@ impl Passes {
 /// What starts the next one.
 pub(super) fn next(host: &Host, tell: &mut dyn FnMut(Check)) {
     let about = "next pass";
-    tell(match timer(&host.root, &host.exec, TIMER) {
+    let timer = timer(&host.root, &host.exec, TIMER);
+    tell(match timer.map(|timer| timer.map(|timer| timer.tick)) {
         Ok(Some(Tick::At(at))) => {
             let seconds = at.duration_since(host.clock.now()).as_secs().max(0);
             Check::good(about, format!("{TIMER}, in {seconds} s"))
@@ -198,6 +188,8 @@ mod tests {
             outcome,
             store_answered: None,
             good: good.map(at),
+            ended_ms: None,
+            rhythm: None,
         })
     }
 
@@ -205,8 +197,15 @@ mod tests {
         Passes {
             last,
             running: None,
-            ticks,
+            timer: Ok(ticks.then_some(Timer {
+                tick: Tick::Underway,
+                expected: true,
+                period: Some(Duration::from_secs(30)),
+                leeway: Duration::from_secs(6),
+                on_since: None,
+            })),
             now: at("2026-11-21T05:00:00Z"),
+            awake: Duration::from_secs(86_400),
         }
     }
 
@@ -262,7 +261,7 @@ mod tests {
     fn a_pass_that_took_long_is_as_old_as_its_end() {
         let started = "2026-11-21T04:00:00Z";
         let long = passes(
-            ended(Exit::Converged, started, 50 * 60, Some(started)),
+            ended(Exit::Converged, started, 59 * 60, Some(started)),
             true,
         );
         assert!(!long.judge().is_bad());

@@ -57,7 +57,9 @@ impl Error {
             | Error::Failed(problem)
             | Error::Stopped(problem) => vec![problem.clone()],
             Error::Input(problems) | Error::Pass(PassError::Input(problems)) => problems.0.clone(),
-            Error::Pass(PassError::Asked(problem)) => vec![(**problem).clone()],
+            Error::Pass(PassError::Asked(problem) | PassError::Foreign(problem)) => {
+                vec![(**problem).clone()]
+            }
             Error::Pass(PassError::Root(error)) => {
                 let problem = Problem::new(error.to_string());
                 vec![match error.hint() {

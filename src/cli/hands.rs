@@ -10,7 +10,7 @@ use crate::apply::Event;
 use crate::exit::Exit;
 use crate::pass::{self, PassError, Places, Session};
 use crate::ports::exec::StopFlag;
-use crate::ports::lock::{Attempt, Holder, Lock, try_lock};
+use crate::ports::lock::{self, Attempt, Holder, Lock, Locker, try_lock};
 use crate::ports::watchdog::Watchdog;
 use crate::ports::{pause, signals};
 use crate::problem::Problem;
@@ -53,13 +53,17 @@ impl Hands {
         let now = session.host.clock.now();
         let command = asks.what.trim_matches('`').to_owned();
         let mut me = Holder::me(started_by(), command, now);
-        if let Attempt::Taken(lock) = try_lock(&session.host.root, &me)? {
-            return Ok(Hands {
-                session,
-                me,
-                lock,
-                watchdog,
-            });
+        match try_lock(&session.host.root, &me)? {
+            Attempt::Taken(lock) => {
+                return Ok(Hands {
+                    session,
+                    me,
+                    lock,
+                    watchdog,
+                });
+            }
+            Attempt::Busy(_) => {}
+            Attempt::Foreign(locker) => return Err(foreign(&session, locker.as_ref())),
         }
         let lock = wait(&session, &mut me, asks.wait, output)?;
         // What the settings were when the wait began means nothing any more.
@@ -80,10 +84,7 @@ impl Hands {
             Event::Pay { id, debt } => format!("{} {id}", debt.duty),
             Event::Trial { id, word } => format!("{id} {word}"),
         };
-        self.lock.tell(&Holder {
-            doing: Some(doing),
-            ..self.me.clone()
-        });
+        self.lock.tell(&self.me.at(doing));
     }
 }
 
@@ -117,32 +118,58 @@ fn wait(
                 return Ok(lock);
             }
             Attempt::Busy(holder) => holder,
+            Attempt::Foreign(locker) => return Err(foreign(session, locker.as_ref())),
         };
         let waited = host.clock.tick().saturating_duration_since(begun);
         let stopped = host.stop.is_set();
         if stopped || waited >= limit {
             return Err(PassError::Locked {
-                holder: holder.map(Box::new),
+                holder,
                 waited,
                 stopped,
             }
             .into());
         }
-        let words = crate::pass::holder_words(holder.as_ref());
         let news = match &told {
             None => true,
-            Some((before, at)) => *before != words && waited >= *at + TELL,
+            Some((before, at)) => *before != holder && waited >= *at + TELL,
         };
         if news {
             let how = match told {
                 None => " (Ctrl-C ends the wait, --no-wait does without)",
                 Some(_) => "",
             };
-            output.error(&format!("trueup: waiting for {words}{how}"));
-            told = Some((words, waited));
+            output.error(&format!("trueup: waiting for {holder}{how}"));
+            told = Some((holder, waited));
         }
         pause::of(LOOK.min(limit.saturating_sub(waited)));
     }
+}
+
+/// Something has the lock that is no pass: that does not end by itself, and whoever waits for it waits
+/// for ever. Monitoring and whoever logs in are told, since no pass is made.
+fn foreign(session: &Session, locker: Option<&Locker>) -> edge::Error {
+    let path = session.host.root.outside(&lock::path());
+    let path = path.display();
+    let problem = match locker {
+        Some(locker) => Problem::new(format!(
+            "no pass can be made: {} has {path} locked, and is no pass of trueup",
+            locker.words()
+        ))
+        .hint(format!(
+            "look what it is (`ps -fp {pid}`) and end it (`kill {pid}`); passes go on by themselves then",
+            pid = locker.pid
+        )),
+        None => Problem::new(format!(
+            "no pass can be made: a process that cannot be seen from here has {path} locked"
+        ))
+        .hint(format!(
+            "look for it on the machine itself, outside of containers: `fuser -v {path}`"
+        )),
+    };
+    let error = edge::Error::Pass(PassError::Foreign(Box::new(problem)));
+    session.could_not(error.exit(), &error.line());
+    error
 }
 
 fn needs_root(session: &Session, what: &str, or: &str) -> Result<(), edge::Error> {

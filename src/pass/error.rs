@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::desired::DesiredError;
-use crate::ports::lock::Holder;
 use crate::ports::root::RootError;
 use crate::ports::store::StoreError;
 use crate::problem::{Problem, Problems};
@@ -34,25 +33,20 @@ pub enum PassError {
     /// What an operator ordered besides the pass.
     #[error("{0}")]
     Ordered(Failure),
-    #[error("{}", locked(holder.as_deref(), *waited, *stopped))]
+    #[error("{}", locked(holder, *waited, *stopped))]
     Locked {
-        holder: Option<Box<Holder>>,
+        /// The pass that has the lock, in words.
+        holder: String,
         waited: Duration,
         /// Somebody ended the wait.
         stopped: bool,
     },
+    /// No pass has the lock, and something has.
+    #[error("{0}")]
+    Foreign(Box<Problem>),
 }
 
-/// Who has the lock, in words.
-pub fn holder_words(holder: Option<&Holder>) -> String {
-    holder.map_or_else(
-        || "a process that does not say who it is".into(),
-        Holder::words,
-    )
-}
-
-fn locked(holder: Option<&Holder>, waited: Duration, stopped: bool) -> String {
-    let holder = holder_words(holder);
+fn locked(holder: &str, waited: Duration, stopped: bool) -> String {
     match (stopped, waited.as_secs()) {
         (true, _) => format!("the wait was ended and nothing was done; running still: {holder}"),
         (false, 0) => format!("another pass is running: {holder}"),

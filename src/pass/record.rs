@@ -72,7 +72,7 @@ impl Session {
         let outcome = match error {
             // Nobody would hear it, or it says nothing about this host.
             PassError::Store(_) | PassError::Peers { .. } | PassError::Desired(_) => return,
-            PassError::Asked(_) | PassError::Locked { .. } => return,
+            PassError::Asked(_) | PassError::Locked { .. } | PassError::Foreign(_) => return,
             PassError::Input(_) => Exit::BadInput,
             PassError::Root(_) | PassError::Ordered(_) => Exit::Failed,
         };

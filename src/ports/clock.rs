@@ -1,8 +1,9 @@
 //! The clock, so that time is an argument everywhere else.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
 
 /// Tells the time.
 pub trait Clock {
@@ -24,4 +25,10 @@ impl Clock for SystemClock {
     fn tick(&self) -> Instant {
         Instant::now()
     }
+}
+
+/// How long the host has been up and awake. Nobody can set it, it is the same for all processes, and it
+/// stands still while the host sleeps, as the timers of systemd do.
+pub fn awake() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }

@@ -4,14 +4,16 @@
 //! after a reboot) says that it happened.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Row, Status, VERSION};
+use super::{Report, Row, Status, TIMER, VERSION};
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError, is_leftover};
-use crate::ports::{Host, RUN};
+use crate::ports::services::timer;
+use crate::ports::{Host, RUN, clock};
 
 /// How many reports are kept at most.
 const KEEP: usize = 50;
@@ -29,6 +31,31 @@ const NOTE: usize = 2048;
 
 /// How long the reason in it may be, in characters.
 const LONGEST: usize = 300;
+
+/// How long what a timer said about its period is taken for true.
+const ASK_AGAIN: Duration = Duration::from_secs(600);
+
+/// How often the timer makes passes, as it said when it was last asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rhythm {
+    /// With how late it may be; `null`: nothing makes passes by itself.
+    pub period_s: Option<u64>,
+    /// When it was asked, in seconds on the clock of [`clock::awake`].
+    asked_s: u64,
+}
+
+impl Rhythm {
+    pub fn of(period: Option<Duration>, asked: Duration) -> Rhythm {
+        Rhythm {
+            period_s: period.map(|period| period.as_secs()),
+            asked_s: asked.as_secs(),
+        }
+    }
+
+    pub fn period(self) -> Option<Duration> {
+        self.period_s.map(Duration::from_secs)
+    }
+}
 
 /// The note about the last pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +75,11 @@ pub struct Last {
     /// Where the metrics were written, for a pass that cannot even take the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub textfile: Option<PathBuf>,
+    /// When it ended, in milliseconds on the clock of [`clock::awake`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rhythm: Option<Rhythm>,
 }
 
 impl Last {
@@ -80,6 +112,8 @@ impl Last {
             store_answered: before.and_then(|last| last.store_answered),
             good: before.and_then(|last| last.good),
             textfile: before.and_then(|last| last.textfile.clone()),
+            ended_ms: Some(now_ms()),
+            rhythm: before.and_then(|last| last.rhythm),
         };
         last.save(root)
     }
@@ -91,6 +125,10 @@ impl Last {
         root.make_dirs(Path::new(RUN), &Attrs::mode(0o755))?;
         root.note(&Last::path(), &body, NOTE)
     }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(clock::awake().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The reports of a host.
@@ -151,8 +189,31 @@ impl<'a> History<'a> {
                 _ => before.and_then(|last| last.good),
             },
             textfile: textfile.map(Path::to_owned),
+            ended_ms: Some(now_ms()),
+            rhythm: self.rhythm(before.and_then(|last| last.rhythm)),
         };
         last.save(&self.host.root)
+    }
+
+    /// What the timer says, or said a short while ago: to ask is dear beside a pass that changes nothing.
+    fn rhythm(&self, before: Option<Rhythm>) -> Option<Rhythm> {
+        let now = clock::awake();
+        let is_fresh = |before: &Rhythm| {
+            let age = now.checked_sub(Duration::from_secs(before.asked_s));
+            age.is_some_and(|age| age < ASK_AGAIN)
+        };
+        if let Some(before) = before.filter(is_fresh) {
+            return Some(before);
+        }
+        match timer(&self.host.root, &self.host.exec, TIMER) {
+            Ok(None) => Some(Rhythm::of(None, now)),
+            Ok(Some(timer)) => {
+                let said = timer.period.map(|period| period + timer.leeway);
+                Some(Rhythm::of(said.filter(|_| timer.expected), now))
+            }
+            // It may answer next time: until then what was said before, and it is not waited for again.
+            Err(_) => Some(Rhythm::of(before.and_then(Rhythm::period), now)),
+        }
     }
 
     /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,

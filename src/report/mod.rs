@@ -4,6 +4,7 @@ mod history;
 mod human;
 pub mod metrics;
 pub mod motd;
+mod overdue;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,9 @@ use crate::plan::{Forecast, Plan};
 use crate::resource::Change;
 use crate::role::Catalog;
 
-pub use history::{History, Last};
+pub use history::{History, Last, Rhythm};
 pub use human::{Paint, change_lines, debt_line, diff_lines, totals, waiting_lines};
+pub use overdue::{Overdue, TIMER, overdue};
 pub use standing::AppState;
 
 /// The version of the format; a reader refuses a newer one.

@@ -48,6 +48,7 @@ mod gate;
 mod git_http;
 mod git_memory;
 mod init;
+mod locked;
 mod operate;
 mod package;
 mod printed;

@@ -8,13 +8,11 @@ use serde::Serialize;
 use super::{Output, edge};
 use crate::exit::Exit;
 use crate::pass::{AppStanding, Places, Session, Standing};
+use crate::ports::clock;
 use crate::ports::exec::StopFlag;
 use crate::ports::lock::{self, Holder};
 use crate::ports::services::{Tick, timer};
-use crate::report::{AppState, Counts, History, Last, Report, Row};
-
-/// What starts a pass by itself.
-const TIMER: &str = "trueup.timer";
+use crate::report::{AppState, Counts, History, Last, Overdue, Report, Row, TIMER, overdue};
 
 /// The document of `status --json`.
 #[derive(Debug, Serialize)]
@@ -31,6 +29,8 @@ struct Document<'a> {
     running: Option<&'a Holder>,
     /// `null`: nothing starts one by itself.
     next_pass: Option<Next>,
+    /// No pass was made for three periods of the timer, in words.
+    overdue: Option<String>,
     /// The store did not answer the last pass; when it did last.
     stale: Option<Stale>,
     generation: Option<u64>,
@@ -82,6 +82,7 @@ struct Seen {
     last: Option<Last>,
     running: Option<Holder>,
     next: Option<Next>,
+    overdue: Option<Overdue>,
     stale: Option<Stale>,
     outcome: Exit,
     why: Option<String>,
@@ -122,7 +123,23 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
         .map(|last| Stale {
             since: last.store_answered,
         });
-    settle(&mut report, &apps, stale.is_some(), remembered);
+    // A bus that does not answer leaves the rest to be shown.
+    let timer = timer(&host.root, &host.exec, TIMER);
+    let running = lock::holder(&host.root);
+    let now = host.clock.now();
+    let overdue = overdue(&timer, last.as_ref(), running.as_ref(), now, clock::awake());
+    // While a pass runs, what differs may be just what it is at.
+    let (outcome, why) = match &overdue {
+        Some(overdue)
+            if outcome < Exit::Stale
+                && (overdue.running.is_none() || outcome == Exit::Converged) =>
+        {
+            (Exit::Stale, Some(overdue.words()))
+        }
+        _ => (outcome, why),
+    };
+    let is_old = stale.is_some() || overdue.is_some();
+    settle(&mut report, &apps, is_old, remembered);
     let unserved = report
         .apps
         .iter()
@@ -131,22 +148,22 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
         Some(app) if outcome < Exit::Failed => (Exit::Failed, app.why.clone()),
         _ => (outcome, why),
     };
-    // A bus that does not answer leaves the rest to be shown.
-    let next = timer(&host.root, &host.exec, TIMER).ok().flatten();
+    let next = timer.ok().flatten();
     Ok(Seen {
-        running: lock::holder(&host.root),
-        next: next.map(|tick| Next {
-            at: match tick {
+        running,
+        next: next.map(|timer| Next {
+            at: match timer.tick {
                 Tick::At(at) => Some(at),
                 Tick::Underway | Tick::Off => None,
             },
             timer: TIMER,
-            underway: tick == Tick::Underway,
+            underway: timer.tick == Tick::Underway,
         }),
-        now: host.clock.now(),
+        now,
         report,
         apps,
         last,
+        overdue,
         stale,
         outcome,
         why,
@@ -201,6 +218,7 @@ impl Seen {
             last_pass: self.last.as_ref(),
             running: self.running.as_ref(),
             next_pass: self.next,
+            overdue: self.overdue.as_ref().map(Overdue::words),
             stale: self.stale,
             generation: report.generation,
             apps: report.apps.iter().map(|row| self.app(row)).collect(),

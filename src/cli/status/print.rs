@@ -22,6 +22,13 @@ pub(super) fn all(seen: &Seen, output: &Output) {
         vec!["last pass".into(), last_pass(seen)],
         vec!["next pass".into(), next_pass(seen)],
     ];
+    if let Some(overdue) = &seen.overdue {
+        let words = overdue.words();
+        // Once is enough.
+        if seen.why.as_ref() != Some(&words) {
+            rows.push(vec![String::new(), paint.changed(&words)]);
+        }
+    }
     if let Some(stale) = seen.stale {
         let since = stale.since.map_or("before the last boot".into(), |since| {
             let ago = age(since, seen.now);

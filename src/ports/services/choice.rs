@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ProcessServices, ServiceError, Services, Status, SupervisorServices, SystemdServices, Tick,
+    ProcessServices, ServiceError, Services, Status, SupervisorServices, SystemdServices, Timer,
 };
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
@@ -46,9 +46,8 @@ pub fn supervisor(root: &Rc<Root>) -> Box<dyn Services> {
     Box::new(SupervisorServices::new(root.clone()))
 }
 
-/// When the timer `name` of the host's systemd starts its service next; `None`: there is no such timer,
-/// or no systemd.
-pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Tick>, ServiceError> {
+/// The timer `name` of the host's systemd; `None`: there is no such timer, or no systemd.
+pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Timer>, ServiceError> {
     if !root.is_real() || !Path::new(BOOTED).is_dir() {
         return Ok(None);
     }

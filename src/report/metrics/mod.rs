@@ -102,6 +102,12 @@ fn metrics(pass: &Pass<'_>) -> Vec<Metric> {
             last.and_then(|last| last.good).map(seconds),
         ),
         one(
+            "trueup_pass_period_seconds",
+            "How long the timer takes from the end of a pass to the next one, at most.",
+            last.and_then(|last| last.rhythm?.period())
+                .map(|period| period.as_secs_f64()),
+        ),
+        one(
             "trueup_last_pass_duration_seconds",
             "How long the last pass took.",
             Some(pass.took.as_secs_f64()),

@@ -73,6 +73,11 @@ fn last() -> Last {
         outcome: Exit::Converged,
         store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
         good: None,
+        ended_ms: None,
+        rhythm: Some(crate::report::Rhythm::of(
+            Some(Duration::from_secs(36)),
+            Duration::ZERO,
+        )),
     }
 }
 

@@ -82,7 +82,7 @@ check "v3 is published" publish "${sha[v3]}"
 check "the timer is started again" on web systemctl start trueup.timer
 wait_for 60 "its pass takes it up" on web pgrep -f hold-migrations
 rpm -e trueup >"$SCRATCH/removal" 2>&1 & removal=$!
-wait_for 30 "a removal of the package waits for it" on web pgrep -f 'flock --timeout 900 /run/trueup/lock'
+wait_for 30 "a removal of the package waits for it" on web pgrep -f 'flock --timeout 900 /run/trueup/private/lock'
 on web rm /run/hold-migrations
 wait $removal || fail "the package is removed" "$(cat "$SCRATCH/removal")"
 page_says web "version v3" || fail "with v3 in service" "$(page web)"

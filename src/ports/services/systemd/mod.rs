@@ -19,7 +19,7 @@ use std::time::Duration;
 use self::bus::Bus;
 use self::reading::Reading;
 use super::name::UnitName;
-use super::{Active, Enabled, ServiceError, Services, Status, Tick};
+use super::{Active, Enabled, ServiceError, Services, Status, Timer};
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
@@ -80,14 +80,14 @@ impl SystemdServices {
         })
     }
 
-    /// When a timer elapses next; `None`: there is none of this name.
-    pub fn timer(&self, name: &str) -> Result<Option<Tick>, ServiceError> {
+    /// A timer as it is now; `None`: there is none of this name.
+    pub fn timer(&self, name: &str) -> Result<Option<Timer>, ServiceError> {
         let name = UnitName::new(name)?;
         self.ask("status", &name, GLANCE, async |bus| {
             let path = bus.unit(name.full()).await?;
             let unit = bus.properties(&path, bus::UNIT).await?;
             let timer = bus.properties(&path, bus::UNIT_OF_TYPE_TIMER).await;
-            Ok(reading::tick(&unit, &timer.unwrap_or_default()))
+            Ok(reading::timer(&unit, &timer.unwrap_or_default()))
         })
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use zbus::Variant;
 
 use super::bus::Properties;
-use crate::ports::services::{Active, Enabled, Status, Tick, moment};
+use crate::ports::services::{Active, Enabled, Status, Tick, Timer, moment};
 
 /// The two halves of what systemd knows about a unit.
 #[derive(Debug)]
@@ -196,29 +196,68 @@ impl Reading {
     }
 }
 
-/// What a timer is about to do.
-pub(super) fn tick(unit: &Properties, timer: &Properties) -> Option<Tick> {
+/// What a timer is about to do, and how often it does; `None`: there is no such timer.
+pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
     if matches!(text(unit, "LoadState"), "not-found" | "stub" | "") {
         return None;
     }
+    let is_on = text(unit, "ActiveState") == "active";
+    let late = |property| micros(timer, property).unwrap_or_default();
+    Some(Timer {
+        tick: tick(unit, timer),
+        // One that is masked cannot be told from one that was enabled before.
+        expected: is_on || text(unit, "UnitFileState") != "disabled",
+        period: period(timer),
+        leeway: late("RandomizedDelayUSec") + late("AccuracyUSec"),
+        on_since: micros(unit, "ActiveEnterTimestampMonotonic").filter(|_| is_on),
+    })
+}
+
+/// Nothing planned on a clock is 0 or all ones.
+fn planned(timer: &Properties, property: &str) -> Option<u64> {
+    number(timer, property).filter(|micros| *micros != 0 && *micros != u64::MAX)
+}
+
+/// The shortest distance that it says itself, else what lies between its last start and the next.
+fn period(timer: &Properties) -> Option<Duration> {
+    let said = match timer.get("TimersMonotonic").map(|value| &**value) {
+        // base, distance, next
+        Some(Variant::Array(timers)) => timers.iter().filter_map(|timer| match timer {
+            Variant::Structure(parts) => match parts.fields() {
+                [Variant::Str(base), Variant::U64(micros), ..] => Some((base.as_str(), *micros)),
+                _ => None,
+            },
+            _ => None,
+        }),
+        _ => return between(timer),
+    };
+    let repeats = ["OnUnitInactiveUSec", "OnUnitActiveUSec"];
+    let said = said.filter(|(base, micros)| repeats.contains(base) && *micros > 0);
+    let shortest = said.map(|(_, micros)| Duration::from_micros(micros)).min();
+    shortest.or_else(|| between(timer))
+}
+
+fn between(timer: &Properties) -> Option<Duration> {
+    let next = planned(timer, "NextElapseUSecRealtime")?;
+    let last = planned(timer, "LastTriggerUSec")?;
+    next.checked_sub(last).map(Duration::from_micros)
+}
+
+fn tick(unit: &Properties, timer: &Properties) -> Tick {
     if text(unit, "ActiveState") != "active" {
-        return Some(Tick::Off);
+        return Tick::Off;
     }
     if text(unit, "SubState") == "running" {
-        return Some(Tick::Underway);
+        return Tick::Underway;
     }
-    // Nothing planned on a clock is 0 or all ones.
-    let planned = |property| {
-        let micros = number(timer, property)?;
-        (micros != 0 && micros != u64::MAX).then_some(micros)
-    };
+    let planned = |property| planned(timer, property);
     let wall = planned("NextElapseUSecRealtime")
         .and_then(|micros| i64::try_from(micros).ok())
         .and_then(|micros| Timestamp::from_microsecond(micros).ok());
     let counted = planned("NextElapseUSecMonotonic")
         .and_then(|micros| moment::of_monotonic(Duration::from_micros(micros)));
     let next = wall.into_iter().chain(counted).min();
-    Some(next.map_or(Tick::Off, Tick::At))
+    next.map_or(Tick::Off, Tick::At)
 }
 
 fn text<'a>(of: &'a Properties, property: &str) -> &'a str {
@@ -299,6 +338,49 @@ mod tests {
             let status = reading(&[("UnitFileState", word)]).status();
             assert_eq!(status.enabled, enabled, "{word}");
         }
+    }
+
+    fn plain(values: Vec<(&str, Variant<'static>)>) -> Properties {
+        let own = |value: Variant<'static>| OwnedVariant::try_from(value).unwrap();
+        let values = values.into_iter();
+        values
+            .map(|(key, value)| (key.to_owned(), own(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_timer_tells_how_often_it_starts_its_service_even_while_it_is_off() {
+        const SECOND: u64 = 1_000_000;
+        let monotonic = vec![
+            ("OnUnitInactiveUSec", 30 * SECOND, 0_u64),
+            ("OnBootUSec", 10 * SECOND, 0),
+        ];
+        let counted = plain(vec![
+            ("TimersMonotonic", Variant::from(monotonic)),
+            ("RandomizedDelayUSec", Variant::U64(5 * SECOND)),
+            ("AccuracyUSec", Variant::U64(SECOND)),
+        ]);
+        let stopped = reading(&[
+            ("LoadState", "loaded"),
+            ("ActiveState", "inactive"),
+            ("UnitFileState", "enabled"),
+        ]);
+        let seen = timer(&stopped.unit, &counted).unwrap();
+        assert_eq!(seen.tick, Tick::Off);
+        assert_eq!(seen.period, Some(Duration::from_secs(30)));
+        assert_eq!(seen.leeway, Duration::from_secs(6));
+        assert!(seen.expected && seen.on_since.is_none());
+        let disabled = reading(&[("LoadState", "loaded"), ("UnitFileState", "disabled")]);
+        assert!(!timer(&disabled.unit, &counted).unwrap().expected);
+        let masked = reading(&[("LoadState", "masked"), ("UnitFileState", "masked")]);
+        let masked = timer(&masked.unit, &Properties::new()).unwrap();
+        assert!(masked.expected && masked.period.is_none());
+        let hourly = plain(vec![
+            ("LastTriggerUSec", Variant::U64(1_000 * SECOND)),
+            ("NextElapseUSecRealtime", Variant::U64(4_600 * SECOND)),
+        ]);
+        let seen = timer(&stopped.unit, &hourly).unwrap();
+        assert_eq!(seen.period, Some(Duration::from_secs(3600)));
     }
 
     #[test]

@@ -1,0 +1,273 @@
+//! Whether passes are still made. How the last one ended says nothing any more once others should have
+//! come after it, whatever kept them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Last;
+use crate::ports::lock::Holder;
+use crate::ports::services::{ServiceError, Tick, Timer};
+
+/// What makes passes by itself.
+pub const TIMER: &str = "trueup.timer";
+
+/// So many periods without a pass are too many.
+const MISSED: u32 = 3;
+
+/// What the timer of the package says, for one that cannot be asked and never was.
+const USUAL: Duration = Duration::from_secs(36);
+
+/// How long after boot, or after the timer was started, the first pass may take to begin: it waits for
+/// the network.
+const FIRST: Duration = Duration::from_secs(180);
+
+/// No pass has been made for too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// For how long.
+    silent: Duration,
+    period: Duration,
+    is_off: bool,
+    /// None since boot.
+    never: bool,
+    /// The pass that runs, and does not end.
+    pub running: Option<Holder>,
+}
+
+/// Whether no pass was made for three periods of the timer. Where nothing is expected to make them there
+/// is nothing to miss. `now` and `awake` are the time on two clocks, see [`crate::ports::clock::awake`].
+pub fn overdue(
+    timer: &Result<Option<Timer>, ServiceError>,
+    last: Option<&Last>,
+    running: Option<&Holder>,
+    now: Timestamp,
+    awake: Duration,
+) -> Option<Overdue> {
+    let remembered = last.and_then(|last| last.rhythm?.period());
+    let (period, on_since, is_off) = match timer {
+        Ok(Some(timer)) if timer.expected => {
+            let said = timer.period.map(|period| period + timer.leeway);
+            let period = said.or(remembered).unwrap_or(USUAL);
+            (period, timer.on_since, timer.tick == Tick::Off)
+        }
+        Ok(_) => return None,
+        // Whoever does not answer may well start nothing either.
+        Err(_) => (remembered?, None, false),
+    };
+    let limit = period.saturating_mul(MISSED);
+    let ended = last.map(|last| ended(last, now, awake));
+    let first = on_since.unwrap_or_default().saturating_add(FIRST);
+    // A first pass has its time, and a timer that was off until now begins anew.
+    let expected = match ended {
+        None => first,
+        Some(ended) if on_since.is_some_and(|on| on > ended) => first,
+        Some(ended) => ended,
+    };
+    if awake.saturating_sub(expected) <= limit {
+        return None;
+    }
+    if let Some(running) = running {
+        let runs = now.duration_since(running.since);
+        if Duration::try_from(runs).unwrap_or_default() <= limit {
+            return None;
+        }
+    }
+    Some(Overdue {
+        silent: awake.saturating_sub(ended.unwrap_or_default()),
+        period,
+        is_off,
+        never: ended.is_none(),
+        running: running.cloned(),
+    })
+}
+
+/// When the last pass ended, on the clock of `awake`. A note that does not say so is as old as the wall
+/// clock says.
+fn ended(last: &Last, now: Timestamp, awake: Duration) -> Duration {
+    let said = last.ended_ms.map(Duration::from_millis);
+    said.filter(|ended| *ended <= awake).unwrap_or_else(|| {
+        let age = now.duration_since(last.started);
+        let age = Duration::try_from(age).unwrap_or_default();
+        awake.saturating_sub(age.saturating_sub(Duration::from_millis(last.took_ms)))
+    })
+}
+
+impl Overdue {
+    /// ``no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status …` ``.
+    pub fn words(&self) -> String {
+        let silent = span(self.silent);
+        let period = span(self.period);
+        if let Some(running) = &self.running {
+            return format!(
+                "no pass has ended for {silent}; running still: {}: `journalctl -u trueup` tells what it is at",
+                running.words()
+            );
+        }
+        let silence = match self.never {
+            true => format!("no pass since boot, {silent} ago"),
+            false => format!("no pass for {silent}"),
+        };
+        match self.is_off {
+            true => format!(
+                "{silence}; {TIMER}, which is to make one every {period}, is off: `systemctl status {TIMER}`, then `systemctl enable --now {TIMER}`"
+            ),
+            false => format!(
+                "{silence}; {TIMER} makes one every {period}: `systemctl status {TIMER} trueup.service` and `journalctl -u trueup` tell why not"
+            ),
+        }
+    }
+}
+
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use crate::report::Rhythm;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T05:00:00Z".parse().unwrap()
+    }
+
+    /// One that ended so long before an hour after boot.
+    fn ago(silent: u64) -> Last {
+        Last {
+            version: 1,
+            started: now(),
+            took_ms: 10,
+            why: None,
+            textfile: None,
+            outcome: Exit::Converged,
+            store_answered: None,
+            good: None,
+            ended_ms: Some(1000 * (3600 - silent)),
+            rhythm: None,
+        }
+    }
+
+    fn on() -> Timer {
+        Timer {
+            tick: Tick::Underway,
+            expected: true,
+            period: Some(seconds(30)),
+            leeway: seconds(6),
+            on_since: Some(seconds(5)),
+        }
+    }
+
+    fn seen(timer: Timer, last: Option<&Last>) -> Option<String> {
+        let overdue = overdue(&Ok(Some(timer)), last, None, now(), HOUR);
+        overdue.map(|overdue| overdue.words())
+    }
+
+    #[test]
+    fn three_periods_without_a_pass_are_told_and_no_fewer() {
+        assert_eq!(seen(on(), Some(&ago(108))), None);
+        assert_eq!(
+            seen(on(), Some(&ago(720))).unwrap(),
+            "no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status trueup.timer trueup.service` and `journalctl -u trueup` tell why not"
+        );
+    }
+
+    #[test]
+    fn a_timer_that_is_off_or_masked_is_told_and_one_that_nobody_wants_is_not() {
+        let off = Timer {
+            tick: Tick::Off,
+            on_since: None,
+            ..on()
+        };
+        assert!(seen(off, Some(&ago(720))).unwrap().contains("is off: "));
+        let masked = Timer {
+            period: None,
+            leeway: Duration::ZERO,
+            ..off
+        };
+        // Which has forgotten its period: the last pass knows it.
+        let mut last = ago(720);
+        assert!(seen(masked, Some(&last)).is_some());
+        last.rhythm = Some(Rhythm::of(Some(seconds(600)), HOUR));
+        assert_eq!(seen(masked, Some(&last)), None);
+        let disabled = Timer {
+            expected: false,
+            ..off
+        };
+        assert_eq!(seen(disabled, Some(&ago(3000))), None);
+        assert_eq!(overdue(&Ok(None), Some(&last), None, now(), HOUR), None);
+    }
+
+    #[test]
+    fn a_first_pass_after_boot_and_one_after_a_start_of_the_timer_have_their_time() {
+        assert!(
+            seen(on(), None)
+                .unwrap()
+                .starts_with("no pass since boot, 60 min ago")
+        );
+        let early = |awake| overdue(&Ok(Some(on())), None, None, now(), seconds(awake));
+        assert!(early(200).is_none() && early(300).is_some());
+        let started = Timer {
+            on_since: Some(seconds(3590)),
+            ..on()
+        };
+        assert_eq!(seen(started, Some(&ago(3000))), None);
+        assert_eq!(seen(started, None), None);
+    }
+
+    #[test]
+    fn a_host_that_slept_or_whose_clock_was_set_has_missed_nothing() {
+        let mut last = ago(20);
+        last.started = "2026-11-01T00:00:00Z".parse().unwrap();
+        assert_eq!(seen(on(), Some(&last)), None);
+        // And a clock that was set back hides nothing.
+        last = ago(720);
+        last.started = "2027-01-01T00:00:00Z".parse().unwrap();
+        assert!(seen(on(), Some(&last)).is_some());
+    }
+
+    #[test]
+    fn a_pass_that_runs_is_waited_for_and_one_that_never_ends_is_told() {
+        let runs = |since: &str| {
+            let holder = Holder::me(
+                "ana".into(),
+                "trueup converge".into(),
+                since.parse().unwrap(),
+            );
+            overdue(&Ok(Some(on())), Some(&ago(720)), Some(&holder), now(), HOUR)
+        };
+        assert_eq!(runs("2026-11-21T04:59:00Z"), None);
+        let words = runs("2026-11-21T04:00:00Z").unwrap().words();
+        assert!(
+            words.starts_with("no pass has ended for 12 min; running still: process "),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_systemd_that_does_not_answer_hides_nothing() {
+        let silent = || ServiceError::Unreachable {
+            supervisor: "systemd",
+            why: "no bus".into(),
+        };
+        let mut last = ago(720);
+        assert_eq!(
+            overdue(&Err(silent()), Some(&last), None, now(), HOUR),
+            None
+        );
+        last.rhythm = Some(Rhythm::of(Some(seconds(36)), HOUR));
+        assert!(overdue(&Err(silent()), Some(&last), None, now(), HOUR).is_some());
+    }
+}

@@ -1,0 +1,99 @@
+#!/bin/bash
+# 72-attack-local-users: whatever other users of a host lock, passes go on; and when none is made any more, nobody is told that all is well
+# timeout: 300
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+make_package
+host web
+give_apt_repo web
+lab cp "$package" web:/root/trueup.deb
+check "the package is installed" on web sh -c 'apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install /root/trueup.deb'
+on web sh -ec 'mkdir -p /srv/store /srv/metrics /etc/trueup/roles && useradd --system --create-home deploy'
+write web:/srv/store/sha_number.yml <<<'generation: 1'
+write web:/etc/trueup/roles/empty.yml <<END
+resources:
+  - directory: {path: /srv/kept}
+END
+write web:/etc/trueup/node.yml <<END
+environment: production
+roles: [empty]
+store: {url: "dir:/srv/store"}
+metrics: {textfile: /srv/metrics}
+END
+# What a version of before has left, open to all.
+on web sh -c 'mkdir -p /run/trueup && : >/run/trueup/lock && chmod 644 /run/trueup/lock'
+check "a pass converges" on web trueup converge
+check "the timer runs" on web systemctl enable --now trueup.timer
+
+# Passes come every second or so: three periods are short.
+on web mkdir -p /etc/systemd/system/trueup.timer.d
+write web:/etc/systemd/system/trueup.timer.d/often.conf <<END
+[Timer]
+OnUnitInactiveSec=
+OnUnitInactiveSec=2s
+RandomizedDelaySec=0
+END
+check "it makes passes often" on web sh -c 'systemctl daemon-reload && systemctl restart trueup.timer'
+
+# steal USER: locks all that he can open where trueup keeps its things, again and again, and says how much that is
+cat >"$SCRATCH/steal" <<'END'
+#!/bin/sh
+for place in /run/trueup /var/lib/trueup /etc/trueup /var/log/trueup; do
+  find "$place" 2>/dev/null
+done | while read -r path; do
+  for kind in --exclusive --shared; do flock --nonblock $kind "$path" sleep 300 & done
+done
+END
+lab cp "$SCRATCH/steal" web:/usr/local/bin/steal
+on web chmod 755 /usr/local/bin/steal
+started() { on web sed -n 's/.*"started":"\([^"]*\)".*/\1/p' /run/trueup/last.json; }
+later() { [ "$(started)" != "$1" ]; }
+for thief in nobody deploy; do
+  on web systemd-run -q --unit "steal-$thief" --uid "$thief" --property=Type=forking --property=SuccessExitStatus="0 1" /usr/local/bin/steal
+  wait_for 10 "$thief holds what he can" on web pgrep -u "$thief" -x flock
+  check "a pass by hand waits for nobody" on web trueup converge --no-wait
+  was=$(started)
+  wait_for 20 "and the timer's go on" later "$was"
+  was=$(started)
+  wait_for 20 "and on" later "$was"
+  code "status says so" 0 on web trueup status
+  attacked "$thief" "lock every file and folder of trueup that he can open" "passes by hand and by the timer go on"
+done
+same "nothing that others can open is locked" "" "$(on web sh -c 'find /run/trueup -maxdepth 1 -type f -name lock -perm /077')"
+code "nobody comes to the lock" 1 on web setpriv --reuid nobody --clear-groups test -e /run/trueup/private/lock
+on web sh -c 'systemctl stop steal-nobody steal-deploy' || :
+
+# Somebody who is root by mistake: a script that locks the same file.
+on web systemctl stop trueup.timer
+on web systemd-run -q --unit foreign flock /run/trueup/private/lock sleep 300
+wait_for 10 "a foreign process has the lock" on web sh -c '! flock --nonblock /run/trueup/private/lock true'
+code "that is a failure" 1 on web trueup converge
+has "which names it" '(`flock`, run by root) has /run/trueup/private/lock locked' "$said"
+code "for the unit as well" 1 on web systemctl start trueup.service
+code "and status says so" 1 on web trueup status
+has "with the reason" "no pass can be made" "$said"
+has "who logs in is told" "no pass can be made" "$(on web cat /run/motd.d/trueup)"
+on web systemctl stop foreign
+check "then passes go on" on web sh -c 'systemctl reset-failed trueup.service; trueup converge'
+attacked "a script of root" "hold the lock without being a pass" "failed (1), with the process and what to do"
+
+# Passes end, whatever the reason: nobody is told that all is well.
+stale() { on web trueup status >"$SCRATCH/status" 2>&1 && return 1; [ $? = 5 ]; }
+says() { has "$1" "$2" "$(cat "$SCRATCH/status")"; }
+wait_for 60 "a timer that is stopped makes status say stale" stale
+says "with how long and what to do" "trueup.timer"
+check "a pass by hand makes it well again" on web trueup converge
+code "for now" 0 on web trueup status
+on web systemctl mask --quiet --now trueup.timer
+wait_for 60 "so with one that is masked" stale
+says "with what to look at" "is off"
+on web systemctl unmask --quiet trueup.timer
+attacked "somebody with sudo" "stop or mask the timer" "status says stale (5) after three periods"
+check "the timer runs again" on web systemctl start trueup.timer
+code "and has its time" 0 on web trueup status
+has "monitoring knows the period" "trueup_pass_period_seconds" "$(on web cat /srv/metrics/trueup.prom)"
+on web systemctl disable --quiet --now trueup.timer
+check "a last pass" on web trueup converge
+sleep 12
+code "where nobody wants a timer only the age is told" 0 on web trueup status
