@@ -179,12 +179,11 @@ impl<'a> Stock<'a> {
 
     /// Nothing is being made from then on. What cannot be removed is put aside, and stops nothing.
     fn vacate(&self) -> Result<(), Failure> {
-        let root = &self.d.host.root;
-        let unfinished = self.home.join(UNFINISHED);
-        let Err(error) = root.remove_tree(&unfinished) else {
-            return Ok(());
-        };
-        self.stays(error);
+        let (root, unfinished) = (&self.d.host.root, self.home.join(UNFINISHED));
+        match root.remove_tree(&unfinished) {
+            Ok(()) => return Ok(()),
+            Err(error) => self.stays(error),
+        }
         let now = self.d.host.clock.now().as_nanosecond();
         Ok(root.rename(&unfinished, &self.home.join(format!("left-{now}")))?)
     }
