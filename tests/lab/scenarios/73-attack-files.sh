@@ -39,7 +39,7 @@ count() { on web sh -c "ls $releases | wc -l"; }
 left() { on web sh -c "ls -A $releases | grep -c '[.]removed\$' ||:"; }
 
 # Before anything was deployed: what another tool would have left to the deploy user.
-check "there is a deploy user" on web sh -c 'useradd --create-home --shell /bin/bash deploy && install -d -o deploy -g deploy /srv/www /srv/www/shop'
+check "there is a deploy user" on web sh -c 'useradd --create-home --shell /bin/bash deploy && install -d /srv/www && install -d -o deploy -g deploy /srv/www/shop'
 deploy 'mkfifo /srv/www/shop/revisions.log'
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web timeout 120 trueup converge
