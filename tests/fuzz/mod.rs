@@ -1,7 +1,7 @@
 //! What comes from outside, broken in every way: each target takes the files of its corpus, and mutations
 //! of them, and holds what it reads to a law.
 //!
-//! Part of the unit tests, because parsers are private. `cargo test --lib fuzz` is the short run: the same
+//! Part of the unit tests, because parsers are private. `cargo test --lib fuzz_` is the short run: the same
 //! inputs each time. `tests/run fuzz SECONDS` goes on for so long with each target, from another seed each time. An input
 //! that breaks a law is kept in `target/fuzz/`: it goes into the target's corpus with the fix.
 //!

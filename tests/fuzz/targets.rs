@@ -68,7 +68,7 @@ fn comes_back(node: &Node) {
 }
 
 #[test]
-fn yaml() {
+fn fuzz_yaml() {
     let law = |input: &[u8]| {
         let Some(tree) = tree(input) else {
             return false;
@@ -85,7 +85,7 @@ fn yaml() {
 }
 
 #[test]
-fn manifest() {
+fn fuzz_manifest() {
     let law = |input: &[u8]| {
         let Ok(manifest) = Manifest::parse("m.yml", input) else {
             return false;
@@ -109,7 +109,7 @@ fn manifest() {
 }
 
 #[test]
-fn publish() {
+fn fuzz_publish() {
     let new = Sha::parse(&"fedcba9876".repeat(4)).unwrap();
     let orders =
         [("shop", None), ("shop", Some("v1")), ("new", None)].map(|(app, reference)| Order {
@@ -172,7 +172,7 @@ fn publish() {
 }
 
 #[test]
-fn record() {
+fn fuzz_record() {
     let words = &[
         "{",
         "}",
@@ -231,7 +231,7 @@ fn record() {
 }
 
 #[test]
-fn node_settings() {
+fn fuzz_settings() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("node.yml");
     let words = &[
@@ -271,7 +271,7 @@ fn node_settings() {
 }
 
 #[test]
-fn role() {
+fn fuzz_role() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("node.yml");
     let node = "environment: production\nroles: [web]\nstore: {url: \"dir:/store\"}\n";

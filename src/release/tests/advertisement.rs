@@ -45,7 +45,7 @@ impl Write for Said {
 }
 
 #[test]
-fn fuzz_what_git_servers_advertise() {
+fn fuzz_git_advertisements() {
     // SAFETY: nothing else in this process uses these schemes, and each is registered once.
     unsafe {
         register("fuzz", |remote| Transport::smart(remote, false, Server)).unwrap();

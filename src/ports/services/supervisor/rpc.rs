@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fuzz_what_supervisord_answers() {
+    fn fuzz_xml_rpc_answers() {
         let words = &[
             "<value>",
             "</value>",

@@ -61,13 +61,13 @@ fn a_list_that_never_ends_is_refused_with_little_memory() {
 /// An answer that goes on for as long as anybody reads.
 fn endless(status: u16) -> Act {
     let mut said = format!("HTTP/1.1 {status} So\r\nETag: \"v\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: 500000000\r\n\r\n").into_bytes();
-    said.resize(64 << 20, b'x');
+    said.resize(40 << 20, b'x');
     Act::Cut(said)
 }
 
 #[test]
 fn an_endless_answer_is_cut_off_wherever_it_comes() {
-    for status in [200, 400, 403, 404, 503] {
+    for status in [200, 403, 503] {
         let server = Server::start(vec![endless(status)]);
         let store = store_at(&server.endpoint(), ENDLESS);
         for asked in ["get", "put", "list", "delete"] {
@@ -78,7 +78,7 @@ fn an_endless_answer_is_cut_off_wherever_it_comes() {
                 _ => store.delete("key").is_err() || status == 200,
             });
             assert!(failed, "{asked} {status}");
-            assert!(peak < 32 << 20, "{asked} {status}: {} MiB", peak >> 20);
+            assert!(peak < 24 << 20, "{asked} {status}: {} MiB", peak >> 20);
         }
     }
 }
