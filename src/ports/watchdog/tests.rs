@@ -130,6 +130,7 @@ fn child() {
         hang();
     }
     let operation = begin("fetch shop", Duration::from_millis(100));
+    #[allow(clippy::zombie_processes, reason = "this process is to end before it")]
     let left = Command::new("/bin/sh")
         .args(["-c", "trap '' TERM; sleep 1000 & wait"])
         .process_group(0)
