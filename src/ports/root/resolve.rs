@@ -148,9 +148,8 @@ impl Root {
     /// follows links: no folder on the way, and no link, is in others' hands. Of a path at which
     /// there is nothing, the folders that are there count.
     pub fn only_root_decides(&self, path: &Path) -> Result<bool> {
-        let mut way = path.ancestors();
         let mut rest = PathBuf::new();
-        while let Some(here) = way.next() {
+        for here in path.ancestors() {
             match self.follow(here) {
                 Ok(Some(real)) => return self.is_trusted_place(&real.join(&rest)),
                 Ok(None) => rest = PathBuf::from("any"),
