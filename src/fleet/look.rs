@@ -295,7 +295,7 @@ impl Look {
         for nodes in names.values().filter(|nodes| nodes.len() > 1) {
             self.problems.push(format!(
                 "{} have the same machine id: is one a copy of the other? Give it one of its own (`rm /etc/machine-id; systemd-machine-id-setup`), or wait until a name that it had before is forgotten",
-                some_of(&nodes)
+                some_of(nodes)
             ));
         }
     }
