@@ -32,8 +32,9 @@ const NOTE: usize = 2048;
 /// How long the reason in it may be, in characters.
 const LONGEST: usize = 300;
 
-/// How long what a timer said about its period is taken for true.
+/// How long what a timer said about its period is taken for true, and how long that there is none.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
+const ASK_SOON: Duration = Duration::from_secs(60);
 
 /// How often the timer makes passes, as it said when it was last asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +201,8 @@ impl<'a> History<'a> {
         let now = clock::awake();
         let is_fresh = |before: &Rhythm| {
             let age = now.checked_sub(Duration::from_secs(before.asked_s));
-            age.is_some_and(|age| age < ASK_AGAIN)
+            let limit = before.period_s.map_or(ASK_SOON, |_| ASK_AGAIN);
+            age.is_some_and(|age| age < limit)
         };
         if let Some(before) = before.filter(is_fresh) {
             return Some(before);

@@ -202,12 +202,18 @@ pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
         return None;
     }
     let is_on = text(unit, "ActiveState") == "active";
-    let late = |property| micros(timer, property).unwrap_or_default();
+    // Of one that is masked systemd has a part of what it read before, and defaults for the rest.
+    let nothing = Properties::new();
+    let definition = match text(unit, "LoadState") {
+        "masked" => &nothing,
+        _ => timer,
+    };
+    let late = |property| micros(definition, property).unwrap_or_default();
     Some(Timer {
         tick: tick(unit, timer),
         // One that is masked cannot be told from one that was enabled before.
         expected: is_on || text(unit, "UnitFileState") != "disabled",
-        period: period(timer),
+        period: period(definition),
         leeway: late("RandomizedDelayUSec") + late("AccuracyUSec"),
         on_since: micros(unit, "ActiveEnterTimestampMonotonic").filter(|_| is_on),
     })
@@ -373,7 +379,7 @@ mod tests {
         let disabled = reading(&[("LoadState", "loaded"), ("UnitFileState", "disabled")]);
         assert!(!timer(&disabled.unit, &counted).unwrap().expected);
         let masked = reading(&[("LoadState", "masked"), ("UnitFileState", "masked")]);
-        let masked = timer(&masked.unit, &Properties::new()).unwrap();
+        let masked = timer(&masked.unit, &counted).unwrap();
         assert!(masked.expected && masked.period.is_none());
         let hourly = plain(vec![
             ("LastTriggerUSec", Variant::U64(1_000 * SECOND)),
