@@ -23,7 +23,6 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::exec::DEFAULT_TIMEOUT;
-use crate::exit::Exit;
 
 /// How long an operation may be past its deadline. The ports end what they can end at the deadline
 /// itself, and a child has some seconds to go.
@@ -39,6 +38,9 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// How long it may take to write down what hung: this may hang for the same reason.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What the process ends with: as any other failure.
+const FAILED: libc::c_int = 1;
 
 /// No more of what an operation is called is told, in characters.
 const SHOWN: usize = 160;
@@ -325,5 +327,5 @@ fn end(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     }
     // SAFETY: ends the process without its exit handlers, which may wait for what hangs. Files are
     // only ever replaced whole, so there is nothing to finish.
-    unsafe { libc::_exit(Exit::Failed.code().into()) }
+    unsafe { libc::_exit(FAILED) }
 }
