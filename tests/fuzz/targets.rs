@@ -54,11 +54,30 @@ fn tree(text: &[u8]) -> Option<Node> {
     parse("f.yml", text, Limits::default()).ok()
 }
 
+/// YAML takes no key on one line that is written with more than 1024 characters; trueup writes names.
+fn has_long_key(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Object(map) => map.iter().any(|(key, value)| {
+            let written = serde_json::Value::from(key.as_str()).to_string();
+            written.chars().count() > 1000 || has_long_key(value)
+        }),
+        serde_json::Value::Array(items) => items.iter().any(has_long_key),
+        _ => false,
+    }
+}
+
 /// What is read can be written, and is read then as the same.
 fn comes_back(node: &Node) {
-    let serde_json::Value::Object(map) = node.to_json() else {
+    let json = node.to_json();
+    let serde_json::Value::Object(map) = json else {
         return;
     };
+    if map
+        .iter()
+        .any(|(key, value)| has_long_key(&serde_json::json!({key: value})))
+    {
+        return;
+    }
     // Entries are written for what trueup writes: keys and texts, and what is plain.
     let lines: Vec<String> = map.iter().map(|(key, value)| entry(key, value)).collect();
     let text = lines.join("\n");
