@@ -379,6 +379,11 @@ mod conformance {
                 Probe::not_set("umask", built),
                 Probe::not_set("deploy_key", whence),
                 Probe::not_set("known_hosts", whence),
+                Probe::not_set("lfs_url", whence),
+                Probe::not_set("allow_refs", "it says which shas may be deployed"),
+                Probe::not_set("max_file", "it says which commits may be deployed"),
+                Probe::not_set("filters", built),
+                Probe::not_set("git_crypt_key", built),
                 Probe::not_set("linked_dirs", built),
                 Probe::not_set("linked_files", built),
                 Probe::spoil("files", |host| {

@@ -293,7 +293,7 @@ fn no_privileged_program_opens_a_path_of_a_lesser_user() {
 fn nothing_that_root_runs_lies_where_a_lesser_user_writes() {
     let host = host();
     let mut opened: Vec<String> = Vec::new();
-    for (_, argv) in &host.catalog.checks {
+    for argv in host.catalog.checks.values() {
         opened.extend(paths(&argv.to_string()).into_iter().map(str::to_owned));
     }
     for resource in &host.catalog.resources {

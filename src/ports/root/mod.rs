@@ -221,8 +221,11 @@ pub struct Root {
     euid: Uid,
     folders: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
     /// What was found to be in nobody else's hands but this user's: see `trust.rs`.
-    trusted: RefCell<HashMap<(PathBuf, Option<u32>), Option<Rc<OwnedFd>>>>,
+    trusted: RefCell<TrustedFolders>,
 }
+
+/// By their path and the one more user who may change them; `None`: there is no such folder.
+type TrustedFolders = HashMap<(PathBuf, Option<u32>), Option<Rc<OwnedFd>>>;
 
 /// How many folders are kept open at most: far below what a process may have open.
 const MAX_OPEN: usize = 128;

@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
 
 use super::{
     Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When, check_key,
@@ -109,12 +109,20 @@ impl DirStore {
 
     /// Waits for this writer's turn; the turn ends when the file is dropped.
     fn turn(&self, root: &OwnedFd, key: &str) -> Result<File, StoreError> {
+        let failed = |errno| self.failed(key, errno);
         let flags = FILE | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-        let mode = Mode::from_bits_truncate(0o644);
-        let lock = openat(root, LOCK, flags, mode).map_err(|errno| self.failed(key, errno))?;
+        // Whoever can open a file can lock it: nobody but writers.
+        let shared = fstat(root).map_err(failed)?.st_mode & 0o022 != 0;
+        let mode = Mode::from_bits_truncate(if shared { 0o644 } else { 0o600 });
+        let lock = openat(root, LOCK, flags, mode).map_err(failed)?;
+        let stat = fstat(&lock).map_err(failed)?;
         let lock = File::from(lock);
         if !lock.metadata().is_ok_and(|meta| meta.is_file()) {
-            return Err(self.unreachable(&format!("{LOCK} in it is no plain file: remove it")));
+            return Err(self.refused(key, &format!("{LOCK} is not a file: remove it")));
+        }
+        // As versions before this one made it.
+        if !shared && stat.st_mode & 0o077 != 0 && stat.st_uid == geteuid().as_raw() {
+            fchmod(&lock, mode).map_err(failed)?;
         }
         let asked = Instant::now();
         loop {

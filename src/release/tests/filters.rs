@@ -17,7 +17,7 @@ fn ciphertext_is_refused_and_other_filters_are_not() {
     let plain = bench.commit(&[RULES, ("secret", "not encrypted"), ("a", "\0GITCRYPT\0")]);
     done(&bench.spec(&plain, ""), &bench.host());
     for (path, text) in [
-        ("secret.key", "\0GITCRYPT\0123456789012ciphertext"),
+        ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
         ("a.enc", "U2FsdGVkX1+ciphertext"),
     ] {
         let sha = bench.commit(&[RULES, (path, text)]);
@@ -33,13 +33,16 @@ fn ciphertext_is_refused_and_other_filters_are_not() {
         );
         assert_eq!(bench.releases().len(), 1);
     }
-    let sha = bench.commit(&[RULES, ("secret.key", "\0GITCRYPT\0123456789012ciphertext")]);
+    let sha = bench.commit(&[
+        RULES,
+        ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
+    ]);
     done(&bench.spec(&sha, "filters: ignore\n"), &bench.host());
     // What was kept ready under that word is of no use under another.
     idle(&bench.spec(&sha, "filters: ignore\n"), &bench.host()).unwrap();
     let next = bench.commit(&[
         RULES,
-        ("secret.key", "\0GITCRYPT\0123456789012ciphertext"),
+        ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
         ("b", "2"),
     ]);
     let failure = pass(&bench.spec(&next, ""), &bench.host()).unwrap_err();

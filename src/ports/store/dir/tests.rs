@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 
 use tempfile::TempDir;
@@ -176,6 +177,20 @@ fn what_somebody_put_in_the_place_of_the_lock_holds_nobody_up() {
     nix::unistd::mkfifo(&folder.path().join(LOCK), Mode::S_IRWXU).unwrap();
     assert!(refused(store.put("a", b"1", When::Always)).contains(".lock is not a file"));
     assert!(refused(store.delete("a")).contains(".lock is not a file"));
+}
+
+#[test]
+fn who_may_only_read_a_store_cannot_lock_its_writers_out() {
+    let (folder, store) = store();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let lock = folder.path().join(LOCK);
+    fs::write(&lock, "").unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    store.put("a", b"1", When::Always).unwrap();
+    assert_eq!(
+        fs::metadata(&lock).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 #[test]
