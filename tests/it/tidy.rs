@@ -151,6 +151,30 @@ const LONG: &[(&str, &str)] = &[
         "one table of edits, with the text before and after each",
     ),
     (
+        "src/kinds/privileged/mod.rs",
+        "a test alone: all shipped roles against one table of paths",
+    ),
+    (
+        "src/kinds/release.rs",
+        "half of it says how each field of a release is probed",
+    ),
+    (
+        "src/ports/services/fake.rs",
+        "the one fake of all that supervisors tell",
+    ),
+    (
+        "src/release/fetch/lfs.rs",
+        "the conversation with an LFS server from its address to its files",
+    ),
+    (
+        "src/release/spec.rs",
+        "one struct, with a line and a description for each field",
+    ),
+    (
+        "src/release/tests/stages.rs",
+        "one table of what each stage does and leaves",
+    ),
+    (
         "src/ports/services/suite.rs",
         "the one suite that every supervisor passes",
     ),
