@@ -30,6 +30,18 @@ pub fn refusal(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
     }
 }
 
+/// What to do about a refusal.
+pub fn remedy(found: Option<u64>, acted_on: Option<u64>) -> String {
+    // So far behind, or ahead, nobody gets by counting.
+    const FAR: u64 = 1000;
+    let far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
+    let way = match far {
+        true => WAY_OUT,
+        false => "publish again with `trueup publish`, which counts up",
+    };
+    format!("{way}; to go back on purpose remove /var/lib/trueup/manifest.json on the host")
+}
+
 fn older(it_is: &str, acted_on: u64) -> String {
     format!("{it_is}, and this host has acted on {acted_on}: an older manifest is not taken")
 }

@@ -213,14 +213,10 @@ fn acceptable(
     let manifest = Manifest::parse(name, body)?;
     let acted_on = cached.and_then(|cached| cached.meta.generation);
     if let Some(why) = generation::refusal(manifest.generation, acted_on) {
-        let again = format!(
-            "publish again with `trueup publish`, which counts up; if hosts refuse that too, {}; to go back on purpose remove /var/lib/trueup/manifest.json on the host",
-            generation::WAY_OUT
-        );
         return Err(Problem::new(why)
             .at(&manifest.generation_at)
             .field("generation")
-            .hint(again));
+            .hint(generation::remedy(manifest.generation, acted_on)));
     }
     let desired = select(&manifest, name, whom, Freshness::Fresh)?;
     Ok((manifest, desired))
