@@ -171,6 +171,10 @@ const LONG: &[(&str, &str)] = &[
         "one struct, with a line and a description for each field",
     ),
     (
+        "src/release/tree/stock.rs",
+        "all that becomes of kept trees, from making one to giving it up",
+    ),
+    (
         "src/release/tests/stages.rs",
         "one table of what each stage does and leaves",
     ),
