@@ -73,7 +73,7 @@ code "nothing that it names was run" 1 on web test -e /root/was-here
 attacked "who may push" ".lfsconfig with file:// and a program of its own" "does not count"
 
 echo '*.key filter=git-crypt' >"$SCRATCH/clone/.gitattributes"
-printf '\0GITCRYPT\0123456789012ciphertext' >"$SCRATCH/clone/shop.key"
+printf '\0GITCRYPT\0000123456789012ciphertext' >"$SCRATCH/clone/shop.key"
 push main
 check "a commit with ciphertext is published" publish "$pushed"
 refused "would be deployed as ciphertext" "shop.key"
