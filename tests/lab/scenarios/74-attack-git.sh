@@ -94,12 +94,13 @@ while True:
 END
 on git sed -i 's#^restrict #restrict,command="/usr/local/bin/endless" #' /srv/git/.ssh/authorized_keys
 on git usermod --shell /bin/sh git
-check "another sha is published" publish "${sha[v2]}"
+check "a sha that the host does not have is published" publish 00112233445566778899aabbccddeeff00112233
 bounded 400 "list of branches, tags and other refs is longer than 32 MiB"
 attacked "git server" "refs without an end" "cut off at 32 MiB"
 
 on git sed -i 's#^restrict,command="[^"]*" #restrict #' /srv/git/.ssh/authorized_keys
 on git usermod --shell /usr/bin/git-shell git
+check "one of the repository's is published" publish "${sha[v2]}"
 check "with an honest server the next pass deploys" on web trueup converge --force
 wait_for 10 "visitors get v2" page_says web "version v2"
 same "no half-received pack is left" "" "$(on web find /var/lib/trueup/mirrors -name '*_git2_*')"
