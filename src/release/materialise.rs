@@ -76,7 +76,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Refuses what cannot be done. Writes nothing, but for what git-lfs fetches into the mirror.
+    /// Refuses what cannot be done. Writes nothing, but for the files of LFS that it fetches into the mirror.
     /// `from` is the tree that it is to be made from: the other kept ones give way where room is short.
     fn prepare(
         d: &Deployment<'_>,
