@@ -33,7 +33,7 @@ check "the timer can be enabled by hand" in_image systemctl --quiet enable trueu
 check "which is for the first boot" in_image test -L $link
 check "it is purged" in_image apt-get -qq purge trueup
 same "and nothing of it is left" "" "$(in_image sh -c "ls -d /etc/trueup /run/trueup /usr/bin/trueup $link 2>/dev/null" || :)"
-check "settings are there" in_image sh -c 'mkdir -p /etc/trueup/node.d; cp /root/settings/host.yml /etc/trueup/node.d/'
+check "settings are there" in_image sh -c 'mkdir -p /etc/trueup/node.d; mv /root/settings/host.yml /etc/trueup/node.d/'
 check "the package is installed" in_image apt-get -qq install /root/trueup.deb
 check "the timer is enabled" in_image test -L $link
 check "it is removed" in_image apt-get -qq remove trueup
