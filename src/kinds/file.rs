@@ -246,7 +246,11 @@ impl Wanted<'_> {
             host.root.remove(self.path)?;
             return Ok(Outcome::Done);
         }
-        if change.touches("content") {
+        // Where others can rename, what is there may be somebody else's file: it is not given away, but
+        // replaced by one of the right owner.
+        let replaced = change.touches("content")
+            || (change.touches("owner") && !host.root.is_trusted_place(self.path)?);
+        if replaced {
             // What the spec leaves open stays as it is on the file that is replaced.
             let mut attrs = self.access.attrs(host)?;
             if let Some(old) = host

@@ -167,12 +167,8 @@ impl Sandbox {
 
     /// Gives it away, to a user and a group; of a link the link itself. Root only.
     pub fn chown(&self, path: &str, uid: u32, gid: u32) {
-        let attrs = Attrs {
-            mode: None,
-            uid: Some(uid),
-            gid: Some(gid),
-        };
-        self.host.root.set_attrs(Path::new(path), &attrs).unwrap();
+        let at = self.host.root.outside(Path::new(path));
+        std::os::unix::fs::lchown(at, Some(uid), Some(gid)).unwrap();
     }
 
     /// Points a link somewhere, whatever was there.

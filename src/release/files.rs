@@ -124,7 +124,7 @@ pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
             .meta(&path)?
             .is_some_and(|meta| meta.kind != FileKind::File)
         {
-            root.remove_tree(&path)?;
+            root.remove_obstacle(&path)?;
         }
         let attrs: Attrs = d.owner.attrs(file.mode());
         root.replace(&path, file.body.as_bytes(), &attrs)?;

@@ -17,7 +17,7 @@ pub(super) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
         make_way(d, tree, path)?;
         let place = tree.join(path);
         // What the repository has there (a placeholder, usually) gives way.
-        d.host.root.remove_tree(&place)?;
+        d.host.root.remove_obstacle(&place)?;
         d.host
             .root
             .link(&place, &way_out(path, &target), &Attrs::default())?;

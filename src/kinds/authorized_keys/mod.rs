@@ -290,8 +290,6 @@ impl Kind for AuthorizedKeys {
         }
         if root.meta(&folder)?.is_none() {
             root.make_dir(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
-        } else if change.touches("folder_mode") || change.touches("folder_owner") {
-            root.set_attrs(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
         }
         let text = place::read(&file, spec.keeps_nothing(), host)?.map(|(_, text)| text);
         spec.guard(text.as_deref())?;
@@ -304,6 +302,10 @@ impl Kind for AuthorizedKeys {
                 after.as_bytes(),
                 &place::attrs(&user, FILE_MODE, host),
             )?;
+        }
+        // A folder with files of others in it is not given away: the one that is ours to make goes first.
+        if change.touches("folder_mode") || change.touches("folder_owner") {
+            root.set_attrs(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
         }
         Ok(Outcome::Done)
     }

@@ -20,8 +20,8 @@ use nix::unistd::{fsync, symlinkat, syncfs};
 use super::carry::{MOST, too_much};
 use super::mounts::{OPEN, enter};
 use super::read::errno;
-use super::tree::{SYNC, is_dots, remove_at};
-use super::write::{own, set};
+use super::tree::{LONGEST, SYNC, is_dots, remove_at};
+use super::write::{new_folder, own_new_link, set};
 use super::{Attrs, FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
@@ -191,11 +191,10 @@ impl Folder {
     pub fn make_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
         // Closed to others until its owner and mode are right.
         let closed = Mode::from_bits_truncate(0o700);
-        let made = mkdirat(&self.fd, name, closed).and_then(|()| {
-            let folder = File::from(openat(&self.fd, name, OPEN, Mode::empty())?);
-            set(&folder, attrs)
-        });
-        made.map_err(|source| self.io("make", name, source))
+        let made = mkdirat(&self.fd, name, closed)
+            .and_then(|()| new_folder(&self.fd, name))
+            .and_then(|folder| set(&folder, attrs));
+        made.map_err(|source| RootError::of("make", self.path.join(name), source))
     }
 
     /// Makes a file in the folder, with this content. Nothing may be there. It is on disk once it is
@@ -220,13 +219,13 @@ impl Folder {
     /// Makes a link in the folder. Nothing may be there.
     pub fn make_link(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
         symlinkat(target, &self.fd, name)
-            .and_then(|()| own(&self.fd, name, attrs))
-            .map_err(|source| self.io("link", name, source))
+            .and_then(|()| own_new_link(&self.fd, name, target, attrs))
+            .map_err(|source| RootError::of("link", self.path.join(name), source))
     }
 
     /// Removes something from the folder with everything below it. What is not there is no error.
     pub fn remove(&self, name: &OsStr) -> Result<()> {
-        remove_at(&self.fd, name, &self.path.join(name))
+        remove_at(&self.fd, name, &self.path.join(name), LONGEST)
     }
 
     /// Waits until what was made in and removed from the folder is on disk; not what is in it.

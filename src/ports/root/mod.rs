@@ -30,6 +30,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -85,6 +86,19 @@ pub enum RootError {
     /// Somebody moved a folder of a tree while it was worked on.
     #[error("cannot {verb} {path}: somebody moved it at the same time")]
     Moved { verb: &'static str, path: PathBuf },
+    /// What root could do to it, its owner did not ask for: somebody who can write in the folder that it
+    /// is in may have put it there.
+    #[error(
+        "cannot {verb} {path}: it belongs to the user with the id {owner}, in a folder of somebody else"
+    )]
+    Foreign {
+        verb: &'static str,
+        path: PathBuf,
+        owner: u32,
+    },
+    /// A removal took too long, or others never cease to fill what is removed.
+    #[error("cannot remove {path}: it is not gone after {} s", limit.as_secs())]
+    Unending { path: PathBuf, limit: Duration },
     #[error("{path} holds more than {limit} {what}")]
     TooMuch {
         path: PathBuf,
@@ -194,6 +208,14 @@ impl RootError {
             )),
             RootError::NotPlain { path, .. } => Some(format!(
                 "`ls -l {0}` shows what it is; move it away if it is not meant",
+                path.display()
+            )),
+            RootError::Foreign { path, .. } => Some(format!(
+                "`ls -la {0}` shows what it is: move it away, or give it to the owner of the folder that it is in, if he is to have it",
+                path.display()
+            )),
+            RootError::Unending { path, .. } => Some(format!(
+                "there is very much in it, which the next pass goes on with, or somebody goes on writing there: `fuser -v {0}` shows processes in it",
                 path.display()
             )),
             RootError::Leased { path, .. } => Some(format!(

@@ -1,20 +1,25 @@
 //! Removing a whole tree, without ever leaving it or the mount that it is on.
 //!
 //! Whoever wrote the tree decided how deep and how wide it is. So two descriptors are open at a time
-//! however deep it is, and of a folder only so many names are held at once.
+//! however deep it is, of a folder only so many names are held at once, and it ends after a while,
+//! also where somebody goes on writing.
+//!
+//! Whose tree it is may have in it what he could not remove himself: he moved a folder of somebody else's
+//! there, that holds a database, say. So root empties no folder that belongs to somebody else than the
+//! folder that it is in, unless that is root's own.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::openat;
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, syncfs, unlinkat};
 
 use super::mounts::{OPEN, enter, shown};
 use super::{Result, Root, RootError};
@@ -24,6 +29,13 @@ use crate::ports::watchdog;
 /// How long it may take until everything that was written to a filesystem is on disk. It cannot show
 /// progress, and what others wrote counts: gigabytes of memory onto a slow disk.
 pub(super) const SYNC: Duration = Duration::from_secs(30 * 60);
+
+/// How long a tree may take that nobody waits to see gone, or that only root can write in. The next time
+/// goes on where this one ended.
+pub(super) const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// How long something may take that is in the way of what is to be there.
+const OBSTACLE: Duration = Duration::from_secs(30);
 
 /// So many folders of one folder are gone into before its names are read again.
 const BATCH: usize = 1024;
@@ -41,7 +53,16 @@ impl Root {
     /// All that can be removed is; the error names the first thing that cannot.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
         match self.spot("remove", path)? {
-            Some(spot) => remove_at(&spot.parent, &spot.name, path),
+            Some(spot) => remove_at(&spot.parent, &spot.name, path, LONGEST),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Root::remove_tree`], for what is in the way where something else is to be: whoever put it there
+    /// must not be able to hold others up with it.
+    pub fn remove_obstacle(&self, path: &Path) -> Result<()> {
+        match self.spot("remove", path)? {
+            Some(spot) => remove_at(&spot.parent, &spot.name, path, OBSTACLE),
             None => Ok(()),
         }
     }
@@ -53,7 +74,7 @@ impl Root {
             return Ok(());
         };
         let (parent, name) = (spot.parent.as_fd(), spot.name.as_os_str());
-        Pace::Idle.one(move || remove_at(parent, name, path))
+        Pace::Idle.one(move || remove_at(parent, name, path, LONGEST))
     }
 
     /// Waits until everything written so far to the filesystem that holds the folder `path` is on
@@ -71,6 +92,7 @@ impl Root {
 struct Level {
     name: OsString,
     id: (u64, u64),
+    owner: u32,
     /// Folders in it that have not been gone into.
     todo: Vec<OsString>,
     /// There are more of them than were read.
@@ -100,14 +122,24 @@ struct Removal<'a> {
     path: &'a Path,
     levels: Vec<Level>,
     obstacle: Option<RootError>,
+    begun: Instant,
+    limit: Duration,
 }
 
-pub(super) fn remove_at(parent: impl AsFd, name: &OsStr, path: &Path) -> Result<()> {
+/// Removes what is at a name, for no longer than `limit`.
+pub(super) fn remove_at(
+    parent: impl AsFd,
+    name: &OsStr,
+    path: &Path,
+    limit: Duration,
+) -> Result<()> {
     let parent = parent.as_fd();
     let mut removal = Removal {
         path,
         levels: Vec::new(),
         obstacle: None,
+        begun: Instant::now(),
+        limit,
     };
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
@@ -121,7 +153,10 @@ pub(super) fn remove_at(parent: impl AsFd, name: &OsStr, path: &Path) -> Result<
         Err(Errno::ENOTDIR) => return Err(removal.error(None, Errno::EPERM)),
         Err(source) => return Err(removal.error(None, source)),
     };
-    removal.begin(&top, name)?;
+    let holder = fstat(parent).map_err(|source| removal.error(None, source))?;
+    if !removal.begin(&top, name, &parent, holder.st_uid)? {
+        return removal.obstacle.map_or(Ok(()), Err);
+    }
     let mut here = top;
     while let Some(next) = removal.step(&here, &parent)? {
         watchdog::progress();
@@ -150,18 +185,55 @@ impl Removal<'_> {
         }
     }
 
-    /// Goes into a folder, and removes all in it but its folders.
-    fn begin(&mut self, folder: &OwnedFd, name: &OsStr) -> Result<()> {
-        let id = identity(folder).map_err(|source| self.error(Some(name), source))?;
+    /// Goes into a folder of `holder`, which is `outer`'s, and removes all in it but its folders. `false`:
+    /// it is somebody else's to empty, and stays unless it is empty already.
+    fn begin(
+        &mut self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        holder: &impl AsFd,
+        outer: u32,
+    ) -> Result<bool> {
+        let stat = fstat(folder).map_err(|source| self.error(Some(name), source))?;
+        if !may_empty(stat.st_uid, outer) {
+            if unlinkat(holder, name, UnlinkatFlags::RemoveDir).is_err() {
+                self.leave_foreign(name, stat.st_uid);
+            }
+            return Ok(false);
+        }
         self.levels.push(Level {
             name: name.to_owned(),
-            id,
+            id: (stat.st_dev, stat.st_ino),
+            owner: stat.st_uid,
             todo: Vec::new(),
             more: false,
             stuck: BTreeSet::new(),
             tries: 0,
         });
-        self.clear(folder)
+        self.clear(folder)?;
+        Ok(true)
+    }
+
+    fn leave_foreign(&mut self, name: &OsStr, owner: u32) {
+        let way = self.levels.iter().skip(1).map(|level| level.name.clone());
+        let name = (!self.levels.is_empty()).then(|| name.to_owned());
+        let foreign = RootError::Foreign {
+            verb: "remove",
+            path: shown(self.path, way.chain(name.clone())),
+            owner,
+        };
+        self.obstacle.get_or_insert(foreign);
+        self.keep(name.as_deref().unwrap_or_default());
+    }
+
+    fn in_time(&self) -> Result<()> {
+        match self.begun.elapsed() < self.limit {
+            true => Ok(()),
+            false => Err(RootError::Unending {
+                path: self.path.into(),
+                limit: self.limit,
+            }),
+        }
     }
 
     fn clear(&mut self, folder: &OwnedFd) -> Result<()> {
@@ -170,6 +242,7 @@ impl Removal<'_> {
         let (mut todo, mut more) = (Vec::new(), false);
         for entry in dir.iter() {
             watchdog::progress();
+            self.in_time()?;
             let entry = entry.map_err(|source| self.error(None, source))?;
             if is_dots(entry.file_name()) {
                 continue;
@@ -204,10 +277,13 @@ impl Removal<'_> {
     /// One folder down, or one up. Gives where the work goes on; nothing when all is done.
     fn step(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
         while let Some(name) = self.levels.last_mut().and_then(|level| level.todo.pop()) {
+            self.in_time()?;
+            let outer = self.levels.last().map_or(0, |level| level.owner);
             match enter(here, Path::new(&name)) {
                 Ok(folder) => {
-                    self.begin(&folder, &name)?;
-                    return Ok(Some(folder));
+                    if self.begin(&folder, &name, here, outer)? {
+                        return Ok(Some(folder));
+                    }
                 }
                 Err(Errno::ENOENT) => {}
                 // It was replaced meanwhile.
@@ -262,6 +338,12 @@ impl Removal<'_> {
         }
         Ok(up)
     }
+}
+
+/// Whether root may empty a folder of `owner` that is in a folder of `outer`: what is in root's folders, root
+/// put there, and what is the outer one's owner's, he could empty himself.
+pub(super) fn may_empty(owner: u32, outer: u32) -> bool {
+    owner == outer || outer == 0 || outer == geteuid().as_raw()
 }
 
 pub(super) fn is_dots(name: &CStr) -> bool {

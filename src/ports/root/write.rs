@@ -8,9 +8,9 @@ use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, symlinkat, unlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, geteuid, symlinkat, unlinkat};
 
 use super::mounts::OPEN;
 use super::read::errno;
@@ -98,10 +98,11 @@ impl Root {
         let io = self.io("link", path);
         let linked = prepare(&spot, |name| symlinkat(target, &spot.parent, name));
         let (temp, ()) = linked.map_err(&io)?;
-        let linked = own(&spot.parent, &temp, attrs).and_then(|()| into_place(&spot, &temp));
+        let linked = own_new_link(&spot.parent, &temp, target.as_os_str(), attrs)
+            .and_then(|()| into_place(&spot, &temp));
         if let Err(source) = linked {
             discard(&spot, &temp);
-            return Err(io(source));
+            return Err(RootError::of("link", path.into(), source));
         }
         self.sync_folder(&spot).map_err(io)
     }
@@ -129,30 +130,14 @@ impl Root {
         let closed = Mode::from_bits_truncate(0o700);
         let made = prepare(&spot, |name| mkdirat(&spot.parent, name, closed));
         let (temp, ()) = made.map_err(&io)?;
-        let made = self
-            .new_folder(&spot, &temp)
+        let made = new_folder(&spot.parent, &temp)
             .and_then(|folder| set(&folder, &attrs))
             .and_then(|()| into_place(&spot, &temp));
         if let Err(source) = made {
             discard(&spot, &temp);
-            return Err(io(source));
+            return Err(RootError::of("make", path.into(), source));
         }
         self.sync_folder(&spot).map_err(io)
-    }
-
-    /// The folder that was just made, and no other that somebody put in its place: that one would be
-    /// given away with what is in it.
-    fn new_folder(&self, spot: &Spot, name: &OsStr) -> nix::Result<File> {
-        let folder = openat(&spot.parent, name, OPEN, Mode::empty())?;
-        let mut dir = Dir::from_fd(openat(&folder, ".", OPEN, Mode::empty())?)?;
-        let ours = fstat(&folder)?.st_uid == self.euid.as_raw();
-        let is_empty = dir
-            .iter()
-            .all(|entry| entry.is_ok_and(|entry| is_dots(entry.file_name())));
-        match ours && is_empty {
-            true => Ok(File::from(folder)),
-            false => Err(Errno::ESTALE),
-        }
     }
 
     /// Makes a folder and every missing one above it. The ones above get mode 0755 and root's
@@ -195,6 +180,7 @@ impl Root {
                 owner: meta.uid,
             });
         }
+        self.must_be_theirs(path, &spot, &fd, &meta, attrs)?;
         own(&fd, &OsString::new(), attrs).map_err(&io)?;
         if let (Some(mode), true) = (attrs.mode, meta.kind != FileKind::Symlink) {
             // Through /proc, because an O_PATH descriptor cannot be chmod-ed and any other way to
@@ -209,6 +195,35 @@ impl Root {
             .map_err(&io)?;
         }
         Ok(())
+    }
+
+    /// Refuses to give away, or to open up, what somebody who can rename in its folder may have put there:
+    /// it has to be the new owner's already. A folder that holds nothing of others gives nothing away.
+    fn must_be_theirs(
+        &self,
+        path: &Path,
+        spot: &Spot,
+        fd: &OwnedFd,
+        meta: &Meta,
+        attrs: &Attrs,
+    ) -> Result<()> {
+        let io = self.io("change", path);
+        let theirs = match attrs.uid {
+            Some(uid) => uid,
+            None => fstat(&spot.parent).map_err(&io)?.st_uid,
+        };
+        if meta.uid == theirs || meta.kind == FileKind::Symlink || self.is_trusted_place(path)? {
+            return Ok(());
+        }
+        let harmless = meta.kind == FileKind::Directory && holds_only(fd, theirs).map_err(&io)?;
+        match harmless {
+            true => Ok(()),
+            false => Err(RootError::Foreign {
+                verb: "change",
+                path: path.into(),
+                owner: meta.uid,
+            }),
+        }
     }
 
     /// Removes a file or link; one that is not there is no error.
@@ -313,6 +328,60 @@ fn fresh(spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(&spot.parent, name, flags, Mode::from_bits_truncate(0o600))
+}
+
+/// The folder that we just made, and no other that somebody put in its place: that one would be given away
+/// with what is in it.
+pub(super) fn new_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<File> {
+    let folder = openat(parent, name, OPEN, Mode::empty())?;
+    let mut dir = Dir::from_fd(openat(&folder, ".", OPEN, Mode::empty())?)?;
+    let ours = fstat(&folder)?.st_uid == geteuid().as_raw();
+    let is_empty = dir
+        .iter()
+        .all(|entry| entry.is_ok_and(|entry| is_dots(entry.file_name())));
+    match ours && is_empty {
+        true => Ok(File::from(folder)),
+        false => Err(Errno::ESTALE),
+    }
+}
+
+/// Gives away the link that we just made, and nothing else that somebody put in its place.
+pub(super) fn own_new_link(
+    parent: impl AsFd,
+    name: &OsStr,
+    target: &OsStr,
+    attrs: &Attrs,
+) -> nix::Result<()> {
+    if attrs.uid.is_none() && attrs.gid.is_none() {
+        return Ok(());
+    }
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let link = openat(parent, name, flags, Mode::empty())?;
+    let meta = Meta::from(fstat(&link)?);
+    let ours = meta.kind == FileKind::Symlink && meta.uid == geteuid().as_raw();
+    // Of what is open here: an empty path means the link itself.
+    if !ours || meta.links > 1 || readlinkat(&link, "")? != target {
+        return Err(Errno::ESTALE);
+    }
+    own(&link, OsStr::new(""), attrs)
+}
+
+/// Whether all in a folder are files of this user, and few.
+fn holds_only(folder: &OwnedFd, uid: u32) -> nix::Result<bool> {
+    const MOST: usize = 1000;
+    let mut dir = Dir::from_fd(openat(folder, ".", OPEN, Mode::empty())?)?;
+    for (at, entry) in dir.iter().enumerate() {
+        let entry = entry?;
+        if is_dots(entry.file_name()) {
+            continue;
+        }
+        let stat = fstatat(folder, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let meta = Meta::from(stat);
+        if at > MOST || meta.uid != uid || meta.kind == FileKind::Directory {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Gives what was prepared its own name.

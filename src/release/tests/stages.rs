@@ -278,7 +278,10 @@ fn whatever_the_apps_user_puts_in_a_rendered_files_place_the_next_pass_mends() {
         ("a link", &|| symlink(outside.join("env"), &file).unwrap()),
         ("a pipe", &|| pipe(&file)),
         ("a folder", &|| {
-            std::fs::create_dir_all(file.join("x")).unwrap()
+            for path in [file.clone(), file.join("x")] {
+                std::fs::create_dir(&path).unwrap();
+                lchown(&path, Some(DEPLOY), Some(DEPLOY)).unwrap();
+            }
         }),
         ("a file without end", &|| {
             std::fs::File::create(&file)

@@ -234,13 +234,17 @@ impl<'a> Stock<'a> {
     fn home(&self) -> Result<Folder, Failure> {
         let root = &self.d.host.root;
         if !self.is_ours()? {
-            root.remove_tree(&self.home)?;
             let (uid, gid) = root.maker();
             let attrs = Attrs {
                 mode: Some(0o700),
                 uid: root.privileged().then_some(uid),
                 gid: root.privileged().then_some(gid),
             };
+            if root.meta(&self.home)?.is_some() {
+                // Taken back first: nobody else puts anything there any more.
+                root.set_attrs(&self.home, &attrs)?;
+            }
+            root.remove_tree(&self.home)?;
             root.make_dir(&self.home, &attrs)?;
         }
         root.open_folder(&self.home)?.ok_or_else(|| {

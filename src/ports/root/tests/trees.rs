@@ -130,3 +130,187 @@ fn what_cannot_be_removed_is_named_and_the_rest_goes() {
     );
     root.remove_tree(Path::new("/tree")).unwrap();
 }
+
+/// Files and folders with their owners: a folder ends with `/`.
+fn lay_out(dir: &Path, things: &[(&str, u32)]) {
+    for (path, owner) in things {
+        let at = dir.join(path);
+        match path.ends_with('/') {
+            true => std::fs::create_dir_all(&at).unwrap(),
+            false => std::fs::write(&at, "x").unwrap(),
+        }
+        std::os::unix::fs::chown(&at, Some(*owner), Some(*owner)).unwrap();
+    }
+}
+
+#[test]
+fn of_a_tree_only_what_its_owner_could_remove_himself_is_removed() {
+    let (dir, root) = sandbox();
+    if !root.privileged() {
+        return crate::ports::testing::skipped("folders of several owners", "takes root");
+    }
+    lay_out(
+        dir.path(),
+        &[
+            ("releases/", 0),
+            // Of root's own making: half of it given away when it was killed.
+            ("releases/1/", 0),
+            ("releases/1/app/", 1234),
+            ("releases/1/app/code", 1234),
+            ("releases/1/app/log", 0),
+            ("releases/1/app/made-by-root/", 0),
+            ("releases/1/app/data/", 1234),
+            ("releases/1/app/data/database/", 0),
+            ("releases/1/app/data/database/rows", 0),
+            ("releases/1/app/data/other/", 999),
+            ("releases/1/app/data/other/rows", 999),
+        ],
+    );
+    let error = root.remove_tree(Path::new("/releases/1")).unwrap_err();
+    assert!(matches!(error, RootError::Foreign { .. }), "{error}");
+    assert!(
+        error.to_string().contains("/releases/1/app/data/"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("ls -la"), "{error}");
+    let left = |path: &str| dir.path().join("releases/1/app").join(path).exists();
+    assert!(left("data/database/rows") && left("data/other/rows"));
+    for gone in ["code", "log", "made-by-root"] {
+        assert!(!left(gone), "{gone}");
+    }
+    std::fs::remove_dir_all(dir.path().join("releases/1/app/data")).unwrap();
+    root.remove_tree(Path::new("/releases/1")).unwrap();
+    assert!(!dir.path().join("releases/1").exists());
+    // What is itself somebody else's, in a folder that is not root's.
+    lay_out(
+        dir.path(),
+        &[("home/", 1234), ("home/env/", 0), ("home/env/key", 0)],
+    );
+    let error = root.remove_obstacle(Path::new("/home/env")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("/home/env: it belongs to the user with the id 0"),
+        "{error}"
+    );
+    assert!(dir.path().join("home/env/key").exists());
+}
+
+#[test]
+fn a_tree_that_somebody_goes_on_filling_is_left_after_a_while() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (dir, root) = sandbox();
+    let tree = dir.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0_u64.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let _ = std::fs::create_dir(tree.join(number.to_string()));
+            }
+        });
+        let parent = std::fs::File::open(dir.path()).unwrap();
+        let limit = std::time::Duration::from_millis(300);
+        let removed = loop {
+            // Until the other one has begun, and whenever it was slower, there is nothing left.
+            let removed = tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), limit);
+            match removed {
+                Ok(()) => std::fs::create_dir(&tree).unwrap(),
+                removed => break removed,
+            }
+        };
+        over.store(true, Ordering::Relaxed);
+        let error = removed.unwrap_err();
+        let ended = matches!(error, RootError::Unending { .. });
+        // Or it found the folder filled again as often as it looks.
+        assert!(ended || error.is_not_empty(), "{error}");
+    });
+    root.remove_tree(Path::new("/tree")).unwrap();
+    let parent = std::fs::File::open(dir.path()).unwrap();
+    std::fs::create_dir_all(tree.join("a")).unwrap();
+    let zero = std::time::Duration::ZERO;
+    let error = tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), zero).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("/tree: it is not gone after 0 s"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("fuser"));
+}
+
+#[test]
+fn what_somebody_else_owns_is_not_given_away_where_others_can_rename() {
+    let (dir, root) = sandbox();
+    if !root.privileged() {
+        return crate::ports::testing::skipped("folders of several owners", "takes root");
+    }
+    let (deploy, access) = (
+        Attrs {
+            uid: Some(1234),
+            gid: Some(1234),
+            mode: Some(0o755),
+        },
+        Attrs::mode(0o755),
+    );
+    lay_out(
+        dir.path(),
+        &[
+            ("home/", 1234),
+            ("home/.ssh/", 0),
+            ("home/.ssh/id_root", 0),
+            ("home/backup", 0),
+            ("home/empty/", 0),
+            ("home/his/", 0),
+            ("home/his/authorized_keys", 1234),
+            ("srv/", 0),
+            ("srv/data/", 0),
+            ("srv/data/rows", 0),
+        ],
+    );
+    let owner = |path: &str| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(dir.path().join(path)).unwrap().uid()
+    };
+    for path in ["home/.ssh", "home/backup"] {
+        for attrs in [deploy, access] {
+            let error = root
+                .set_attrs(&Path::new("/").join(path), &attrs)
+                .unwrap_err();
+            assert!(
+                matches!(error, RootError::Foreign { owner: 0, .. }),
+                "{error}"
+            );
+        }
+        assert_eq!(owner(path), 0);
+    }
+    // Nothing of anybody else's is in it, or only root could have put it there.
+    for path in ["home/empty", "home/his", "srv/data"] {
+        root.set_attrs(&Path::new("/").join(path), &deploy).unwrap();
+        assert_eq!(owner(path), 1234, "{path}");
+    }
+}
+
+#[test]
+fn what_is_put_in_the_place_of_a_new_link_or_folder_is_not_given_away() {
+    let (dir, root) = sandbox();
+    std::fs::write(dir.path().join("secret"), "x").unwrap();
+    std::fs::create_dir(dir.path().join("full")).unwrap();
+    std::fs::write(dir.path().join("full/secret"), "x").unwrap();
+    std::os::unix::fs::symlink("elsewhere", dir.path().join("link")).unwrap();
+    let parent = std::fs::File::open(dir.path()).unwrap();
+    let attrs = Attrs {
+        uid: Some(root.user()),
+        ..Attrs::default()
+    };
+    let own = |name: &str, target: &str| {
+        write::own_new_link(&parent, name.as_ref(), target.as_ref(), &attrs)
+    };
+    assert_eq!(own("secret", "target"), Err(Errno::ESTALE));
+    assert_eq!(own("link", "target"), Err(Errno::ESTALE));
+    assert_eq!(own("link", "elsewhere"), Ok(()));
+    assert!(write::new_folder(&parent, "full".as_ref()).is_err());
+}
