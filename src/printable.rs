@@ -41,6 +41,32 @@ pub fn styled_line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false, true)
 }
 
+/// A document of JSON in which nothing steers a terminal; it says the same. Outside of its strings there is
+/// nothing of the sort, and in them `\u` is how to write it.
+pub fn json(document: &str) -> Cow<'_, str> {
+    let steers = |c: char| is_unprintable(c) && !is_layout(c);
+    if !document.chars().any(steers) {
+        return Cow::Borrowed(document);
+    }
+    let mut shown = String::with_capacity(document.len() + 64);
+    for c in document.chars() {
+        if steers(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// What a program printed, below words of ours: no line of it looks as if trueup said it.
+pub fn quoted(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("  | {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// For a field of one line that others write.
 pub fn deserialize_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(line(&String::deserialize(deserializer)?).into_owned())
@@ -102,6 +128,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn json_says_the_same_without_steering_a_terminal() {
+        let hostile = "a\u{9b}31m\u{202e}\u{7f}\u{e0001} \"q\" \\ \u{1b} ü\n";
+        let document = serde_json::to_string_pretty(&[hostile]).unwrap();
+        let shown = json(&document);
+        assert!(
+            !shown.chars().any(|c| is_unprintable(c) && c != '\n'),
+            "{shown}"
+        );
+        let read: Vec<String> = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, [hostile]);
+        assert!(matches!(json("{\n  \"a\": 1\n}"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn no_line_of_what_a_program_printed_looks_like_one_of_trueups() {
+        let printed = quoted("one\nconverged: 0 changes");
+        assert_eq!(printed, "  | one\n  | converged: 0 changes");
+    }
 
     #[test]
     fn what_steers_a_terminal_is_shown_and_not_done() {

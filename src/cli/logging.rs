@@ -41,7 +41,7 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
     });
     let text = || {
         fmt::layer()
-            .with_writer(|| fit::Stderr)
+            .with_writer(|| fit::Stderr::Text)
             .with_ansi(false)
             .with_target(false)
             .without_time()
@@ -51,7 +51,10 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
     let mut journalled = false;
     let layer = match form {
         LogForm::Text => text(),
-        LogForm::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
+        LogForm::Json => fmt::layer()
+            .json()
+            .with_writer(|| fit::Stderr::Json)
+            .boxed(),
         LogForm::Journal => match tracing_journald::layer() {
             Ok(layer) => {
                 journalled = true;

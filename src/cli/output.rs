@@ -64,7 +64,7 @@ impl Output {
     pub(crate) fn document(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => {
-                let _ = writeln!(std::io::stdout(), "{text}");
+                let _ = writeln!(std::io::stdout(), "{}", printable::json(&text));
             }
             Err(error) => self.error(&format!("cannot write JSON: {error}")),
         }

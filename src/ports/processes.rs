@@ -2,8 +2,8 @@
 //!
 //! Of the machine even for a sandbox, because that is where its processes are.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
@@ -20,8 +20,8 @@ const DEEPEST: usize = 256;
 pub struct Process {
     pub pid: u32,
     pub parent: u32,
-    /// Whose it is.
-    pub uid: u32,
+    /// Its real, effective and saved user: they differ where somebody runs a set-user-id program.
+    pub users: [u32; 3],
     /// Its working folder and its program, as far as they may be seen.
     pub places: Vec<PathBuf>,
 }
@@ -41,7 +41,12 @@ pub fn family(main: u32) -> Option<Vec<Process>> {
     let all = all()?;
     let mut family: Vec<Process> = Vec::new();
     let mut wanted = vec![main];
+    // Numbers that are given anew while they are read could make a circle.
+    let mut seen = HashSet::new();
     while let Some(pid) = wanted.pop() {
+        if !seen.insert(pid) {
+            continue;
+        }
         family.extend(all.iter().find(|process| process.pid == pid).cloned());
         let children = all.iter().filter(|process| process.parent == pid);
         wanted.extend(children.map(|process| process.pid));
@@ -121,13 +126,23 @@ fn one(pid: u32) -> Option<Process> {
     Some(Process {
         pid,
         parent,
-        uid: std::fs::metadata(&folder).ok()?.uid(),
+        users: users(&folder)?,
         places: places.collect(),
     })
 }
 
+fn users(folder: &Path) -> Option<[u32; 3]> {
+    let status = std::fs::read_to_string(folder.join("status")).ok()?;
+    // `Uid: real effective saved filesystem`
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut ids = line.split_whitespace().map(str::parse);
+    Some([ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?])
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -156,7 +171,7 @@ mod tests {
         assert_eq!(family.len(), 2, "{family:?}");
         assert!(family.iter().all(|process| process.places.contains(&place)));
         assert_eq!(family[1].parent, shell.id());
-        assert_eq!(family[1].uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(family[1].users, [nix::unistd::geteuid().as_raw(); 3]);
     }
 
     #[test]

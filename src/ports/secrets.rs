@@ -126,13 +126,16 @@ impl Redactor {
         while at < held.len() {
             let rest = &held[at..];
             if first[usize::from(rest[0])] {
+                // One that is whole by now may be the beginning of another.
+                let goes_on =
+                    |secret: &Vec<u8>| secret.len() > rest.len() && secret.starts_with(rest);
+                if !all && self.known.iter().any(goes_on) {
+                    break;
+                }
                 if let Some(secret) = self.known.iter().find(|secret| rest.starts_with(secret)) {
                     shown.extend_from_slice(INSTEAD.as_bytes());
                     at += secret.len();
                     continue;
-                }
-                if !all && self.known.iter().any(|secret| secret.starts_with(rest)) {
-                    break;
                 }
             }
             shown.push(rest[0]);
@@ -160,6 +163,23 @@ mod tests {
             shown.extend(redactor.end());
             let expected = "a (secret) b (secret)(secret) canary-in";
             assert_eq!(String::from_utf8(shown).unwrap(), expected, "by {size}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_secret_that_begins_with_another_is_not_shown() {
+        learn("canary-of-staging");
+        learn("canary-of-staging-and-more");
+        let text = "a canary-of-staging-and-more b canary-of-staging c";
+        for size in 1..text.len() {
+            let mut redactor = Redactor::new();
+            let mut shown = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                shown.extend(redactor.push(piece));
+            }
+            shown.extend(redactor.end());
+            let shown = String::from_utf8(shown).unwrap();
+            assert_eq!(shown, "a (secret) b (secret) c", "by {size}");
         }
     }
 

@@ -197,7 +197,9 @@ pub(super) fn apart(d: &Deployment<'_>, names: Vec<String>) -> Option<(Vec<Strin
     let mut busy: BTreeMap<Identity, bool> = BTreeMap::new();
     let maker = d.host.root.user();
     for process in processes::all()? {
-        let ours = [0, maker].contains(&process.uid) || Some(process.uid) == d.owner.uid;
+        // Anybody can have a set-user-id program wait: it is root's only if root started it.
+        let is_ours = |uid| [0, maker].contains(uid) || Some(*uid) == d.owner.uid;
+        let ours = process.users.iter().all(is_ours);
         for folder in processes::folders_of(process.pid, &folders) {
             *busy.entry(folder).or_default() |= ours;
         }

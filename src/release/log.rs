@@ -9,7 +9,7 @@ use crate::printable;
 use crate::resource::Failure;
 
 /// No log is read that is larger, in bytes: a log takes 16 MiB of each command.
-const MAX_LOG: usize = 64 << 20;
+pub(super) const MAX_LOG: usize = 64 << 20;
 
 /// A release's past, as far as it is on record.
 #[derive(Debug)]

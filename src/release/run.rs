@@ -11,10 +11,12 @@ use std::time::Duration;
 use super::Deployment;
 use super::attempt::remaining;
 use super::entry::Stage;
+use super::log::MAX_LOG;
 use super::spec::{STEP_TIMEOUT, Spec, Step};
 use crate::digest::digest;
-use crate::ports::exec::{Ended, Finished, Identity};
+use crate::ports::exec::{Ended, Finished, Identity, LOG_LIMIT};
 use crate::ports::root::Attrs;
+use crate::printable;
 use crate::resource::{Argv, Failure, Seconds};
 
 /// How many lines of a failed command go into its error.
@@ -161,11 +163,20 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<Finished, 
     Ok(d.host.exec.run(command)?)
 }
 
+/// A log that is longer, in bytes, begins anew with the next command: with what that one may add, no log is
+/// too long to be [read](super::log).
+const MOST_LOG: u64 = MAX_LOG as u64 - 2 * LOG_LIMIT;
+
 /// The log of a release, to add to it. For root alone: a program may print what it knows.
 pub(super) fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
     let (root, layout) = (&d.host.root, &d.layout);
     root.make_dirs(&layout.logs(), &Attrs::mode(0o750))?;
-    Ok(root.append(&layout.log(name), &Attrs::mode(0o600))?)
+    let log = root.append(&layout.log(name), &Attrs::mode(0o600))?;
+    // A release that fails is tried again and again.
+    if log.metadata().is_ok_and(|log| log.len() > MOST_LOG) {
+        let _ = log.set_len(0);
+    }
+    Ok(log)
 }
 
 /// The deadline of a command, in which `build_deadline` has a say only as long as it is about building:
@@ -271,7 +282,7 @@ fn told(d: &Deployment<'_>, name: &str, task: &Task<'_>, done: &Finished) -> Fai
     let said = if tail.is_empty() {
         " (it printed nothing)".to_owned()
     } else {
-        format!("; its last lines:\n{tail}")
+        format!("; its last lines:\n{}", printable::quoted(&tail))
     };
     Failure::new(format!(
         "step `{}` ({}) {}{said}",

@@ -103,6 +103,8 @@ impl From<RootError> for Failure {
             RootError::Io { source: nix::errno::Errno::EPERM, .. }
             | RootError::Mounted { .. }
             | RootError::NotPlain { .. }
+            | RootError::Foreign { .. }
+            | RootError::Unending { .. }
             | RootError::Leased { .. } => Failure {
                 hint: error.hint(),
                 ..failure
@@ -130,7 +132,7 @@ impl From<ServiceError> for Failure {
             ServiceError::Failed { log, .. } if !log.is_empty() => Failure::new(format!(
                 "{}; its last lines:\n{}",
                 failure.message,
-                log.join("\n")
+                printable::quoted(&log.join("\n"))
             )),
             _ => failure,
         }

@@ -17,12 +17,19 @@ use crate::printable;
 const MOST_FIELDS: usize = 32;
 
 /// Standard error, for lines that come in one piece.
-pub(super) struct Stderr;
+pub(super) enum Stderr {
+    Text,
+    Json,
+}
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        std::io::stderr().write_all(printable::text(&text).as_bytes())?;
+        let fit = match self {
+            Stderr::Text => printable::text(&text),
+            Stderr::Json => printable::json(&text),
+        };
+        std::io::stderr().write_all(fit.as_bytes())?;
         Ok(line.len())
     }
 

@@ -103,7 +103,7 @@ mod tests {
         Process {
             pid: 7,
             parent: 1,
-            uid: 7001,
+            users: [7001; 3],
             places: vec![place.into(), "/usr/bin/ruby".into()],
         }
     }

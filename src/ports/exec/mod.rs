@@ -26,10 +26,11 @@ use std::time::Duration;
 
 pub use attributes::reset_own;
 pub use handed::Handed;
-pub use output::Output;
+pub use output::{LOG_LIMIT, Output};
 pub use talk::Talk;
 
 use super::patience::Patience;
+use crate::printable;
 
 /// The search path of every child that does not bring its own.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -213,7 +214,7 @@ fn after(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()
     } else {
-        format!("; it printed:\n{output}")
+        format!("; it printed:\n{}", printable::quoted(output))
     }
 }
 

@@ -90,7 +90,7 @@ fn a_failure_carries_the_last_lines() {
     let error = Exec.must(sh("echo one; echo two; exit 1")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`echo one; echo two; exit 1` exited with 1; it printed:\none\ntwo"
+        "`echo one; echo two; exit 1` exited with 1; it printed:\n  | one\n  | two"
     );
 }
 
