@@ -167,8 +167,13 @@ pub fn deploy(spec: &Spec, sha: &Sha, host: &Host) -> Result<(), Failure> {
 }
 
 /// Makes `sha` the active release up to the point of activating it. Returns the release's name.
+///
+/// What was built ahead and is not wanted any more goes first: whoever names another sha in each manifest
+/// would fill the disk.
 pub fn build_ahead(spec: &Spec, sha: &Sha, host: &Host) -> Result<String, Failure> {
     let d = Deployment::new(spec, sha, host)?;
+    let mut record = Record::load(host, &d.layout)?;
+    keep::prune(&d, &mut record)?;
     d.built().map(|(_, name)| name)
 }
 

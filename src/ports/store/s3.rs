@@ -322,7 +322,12 @@ async fn fetched(
                 modified,
             }))
         }
-        Err(fault) if fault.status() == Some(304) => Ok(Fetched::Unchanged),
+        Err(fault) if fault.status() == Some(304) => match known {
+            Some(_) => Ok(Fetched::Unchanged),
+            None => Err(Fault::answer(
+                "\"not modified\" where all of an object was asked for",
+            )),
+        },
         Err(fault) if fault.no_such_key() => Ok(Fetched::Missing),
         Err(fault) => Err(fault),
     }

@@ -141,6 +141,20 @@ fn the_next_sha_is_built_ahead_and_activated_without_building() {
 }
 
 #[test]
+fn of_what_was_built_ahead_only_what_is_wanted_next_is_kept() {
+    let bench = Bench::new();
+    let one = bench.commit(&[("a", "0")]);
+    done(&bench.spec(&one, ""), &bench.host());
+    for n in ["1", "2", "3", "4"] {
+        let next = bench.commit(&[("a", n)]);
+        let mut spec = bench.spec(&one, "");
+        spec.next = Some(next);
+        done(&spec, &bench.host());
+        assert_eq!(bench.releases().len(), 2, "the active one, and the next");
+    }
+}
+
+#[test]
 fn hooks_run_around_their_stages_and_know_where_they_are() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));

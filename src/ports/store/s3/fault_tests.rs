@@ -152,6 +152,14 @@ fn an_unchanged_object_is_not_read() {
 }
 
 #[test]
+fn an_object_that_was_never_read_cannot_be_unchanged() {
+    let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec();
+    let server = Server::start(vec![Act::Say(unchanged)]);
+    let why = unreachable(store(&server).get("key", None));
+    assert!(why.contains("not modified"), "{why}");
+}
+
+#[test]
 fn a_write_sends_its_condition() {
     let written =
         || Act::Say(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
