@@ -116,7 +116,10 @@ impl From<RootError> for Failure {
 
 impl From<ExecError> for Failure {
     fn from(error: ExecError) -> Failure {
-        Failure::new(error.to_string())
+        match error {
+            ExecError::Stopped { .. } => Failure::stopped(),
+            error => Failure::new(error.to_string()),
+        }
     }
 }
 

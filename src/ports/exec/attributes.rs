@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | session, controlling terminal, process group | a session of its own without a terminal, so that it can neither open `/dev/tty` and type there (TIOCSTI) nor signal the caller's group; `exec` at a terminal: a pty of its own ([`super::console`]) |
 //! | standard streams | `/dev/null` and pipes or log files of trueup; `exec`: the caller's, but no terminal |
-//! | other descriptors | none but [`super::Command::pass`]; trueup's are close-on-exec, the caller's are made so here |
+//! | other descriptors | none but [`super::Command::pass`]: all others are closed before it becomes another user, who could stop it before its program begins ([`super::descriptors`]) |
 //! | environment, working directory | exactly what the [`super::Command`] says. The folder is entered as the child's user, who may not get into what he cannot reach himself |
 //! | umask | [`super::Command::umask`], 022 unless an app says otherwise |
 //! | signal mask, ignored signals | none blocked, none ignored |
@@ -58,9 +58,6 @@ const OF_INIT: [Resource; 2] = [Resource::RLIMIT_NPROC, Resource::RLIMIT_SIGPEND
 /// The highest signal of Linux.
 const LAST_SIGNAL: libc::c_int = 64;
 
-/// What a kernel without close_range is asked for one by one.
-const MANY_DESCRIPTORS: libc::c_int = 1 << 16;
-
 /// What a child is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -98,7 +95,6 @@ impl Attributes {
     pub(super) fn apply(&self) {
         umask(self.umask);
         reset_signals();
-        close_on_exec();
         for (resource, soft, hard) in LIMITS {
             limit(resource, soft, hard);
         }
@@ -147,8 +143,8 @@ pub(super) fn new_session() -> io::Result<()> {
     }
 }
 
-/// A session keyring of its own, in the child once it is who it is to be. Without one in the kernel, or
-/// where a container forbids it, there is nothing to leave.
+/// A session keyring of its own, the present user's. Without one in the kernel, or where a container forbids it,
+/// there is nothing to leave.
 pub(super) fn new_keyring() {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     // SAFETY: a null pointer asks for a keyring without a name.
@@ -199,19 +195,6 @@ fn reset_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-    }
-}
-
-fn close_on_exec() {
-    // SAFETY: flags of descriptors, by number.
-    unsafe {
-        let flag = libc::CLOSE_RANGE_CLOEXEC;
-        if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flag) == 0 {
-            return;
-        }
-        for fd in 3..MANY_DESCRIPTORS {
-            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-        }
     }
 }
 

@@ -1,25 +1,25 @@
 //! One child: start, read, wait, kill.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, pipe2};
+use nix::sys::signal::Signal;
+use nix::unistd::pipe2;
 
-use super::attributes::{self, Attributes, Purpose};
+use super::attributes::Purpose;
+use super::descriptors::null;
 use super::output::{LOG_LIMIT, Output};
-use super::{Command, Ended, ExecError, Finished, Identity, PATH, StopFlag};
-use crate::ports::secrets::{self, Redactor};
+use super::process::Process;
+use super::spawn::Spawn;
+use super::{Command, Ended, ExecError, Finished, StopFlag};
+use crate::ports::patience::Patience;
+use crate::ports::secrets::Redactor;
 use crate::ports::watchdog;
 
 /// How long a group may take to end after a polite signal before it is killed.
@@ -27,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long to go on reading after the child itself is gone, for what its own children still print.
 const DRAIN: Duration = Duration::from_millis(200);
+
+/// How long a child without a deadline may take until its program has begun.
+pub(super) const BEGINNING: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 30 });
 
 pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let line = command.line();
@@ -39,25 +42,33 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let log = command.log.take();
     let begun = Instant::now();
     let operation = watchdog::begin(format!("`{line}`"), command.timeout);
-    let mut std_command = prepare(&command).map_err(&failed)?;
-    std_command
-        .stdin(if input.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        })
-        .stdout(writer.try_clone().map_err(&failed)?)
-        .stderr(writer);
-    let mut child = std_command.spawn().map_err(&failed)?;
-    operation.runs(Pid::from_raw(child.id().cast_signed()));
-    // Our copies of the write end must close, or the pipe never ends.
-    drop(std_command);
-    if let Some(mut stdin) = child.stdin.take() {
+    let (stdin, theirs) = match input.is_empty() {
+        true => (None, null().map_err(failed)?),
+        false => {
+            let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
+            (Some(File::from(ours)), theirs)
+        }
+    };
+    let streams = [theirs, writer.try_clone().map_err(failed)?, writer].map(Some);
+    let spawn = Spawn::new(&command, Purpose::Task, streams).map_err(failed)?;
+    let stop = command.stop.clone().unwrap_or_default();
+    let patience = Patience::new(command.timeout, command.timeout, stop);
+    let mut process = match spawn.begin(&operation, &patience) {
+        Err(ExecError::Stopped { .. }) => {
+            return Ok(Finished {
+                ended: Ended::Stopped,
+                output: Output::default(),
+                took: begun.elapsed(),
+            });
+        }
+        begun => begun?,
+    };
+    if let Some(mut stdin) = stdin {
         // What trueup passes on standard input is shorter than a pipe's buffer.
         let _ = stdin.write_all(&input);
     }
-    let mut reading = Reading::new(reader, log).map_err(&failed)?;
-    let ended = wait(&mut child, &mut reading, begun, &command).map_err(&failed)?;
+    let mut reading = Reading::new(reader, log).map_err(failed)?;
+    let ended = wait(&mut process, &mut reading, begun, &command).map_err(failed)?;
     Ok(Finished {
         ended,
         output: reading.output,
@@ -67,163 +78,16 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
 
 pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
     let line = command.line();
-    let failed = |source| ExecError::Start {
-        line: line.clone(),
-        source,
+    let operation = watchdog::begin(format!("`{line}`"), BEGINNING);
+    let sink = || match &command.log {
+        Some(file) => file.try_clone().map(OwnedFd::from),
+        None => null(),
     };
-    let mut std_command = prepare_detached(&command).map_err(&failed)?;
-    let sink = |log: &Option<File>| -> io::Result<Stdio> {
-        match log {
-            Some(file) => Ok(file.try_clone()?.into()),
-            None => Ok(Stdio::null()),
-        }
-    };
-    std_command
-        .stdin(Stdio::null())
-        .stdout(sink(&command.log).map_err(&failed)?)
-        .stderr(sink(&command.log).map_err(&failed)?);
-    let child = std_command.spawn().map_err(&failed)?;
-    Ok(child.id())
-}
-
-pub(super) fn prepare(command: &Command) -> io::Result<std::process::Command> {
-    build(command, Purpose::Task, |child| {
-        attributes::new_session()?;
-        child.settle()?;
-        child.die_with_parent()
-    })
-}
-
-fn prepare_detached(command: &Command) -> io::Result<std::process::Command> {
-    build(command, Purpose::Service, |child| {
-        attributes::new_session()?;
-        child.settle()
-    })
-}
-
-/// What a child is to become, made before it is forked: nothing may be allocated from then on.
-pub(super) struct Preparation {
-    parent: libc::pid_t,
-    attributes: Attributes,
-    identity: Option<Identity>,
-    folder: CString,
-    pass: Vec<OwnedFd>,
-}
-
-impl Preparation {
-    /// The attributes, the user, the folder and the descriptors, in this order: each step needs the
-    /// privilege that the next one gives up, and the folder is the user's to enter.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        self.attributes.apply();
-        become_identity(self.identity.as_ref())?;
-        attributes::new_keyring();
-        // SAFETY: a string with an end that outlives the call.
-        if unsafe { libc::chdir(self.folder.as_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        place_descriptors(&self.pass)
-    }
-
-    /// Has the kernel kill this child when trueup dies. To be called once the child is who it is to be: the
-    /// kernel forgets it at a change of the user (prctl(2)).
-    pub(super) fn die_with_parent(&self) -> io::Result<()> {
-        // SAFETY: async-signal-safe calls that take no pointer.
-        let set = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        if set != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // It may have died before.
-        match unsafe { libc::getppid() } == self.parent {
-            true => Ok(()),
-            false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-        }
-    }
-}
-
-/// `become_child` makes only async-signal-safe calls.
-pub(super) fn build(
-    command: &Command,
-    purpose: Purpose,
-    become_child: impl Fn(&Preparation) -> io::Result<()> + Send + Sync + 'static,
-) -> io::Result<std::process::Command> {
-    let invalid = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let mut argv = command.argv.iter();
-    let program = argv.next().ok_or_else(|| invalid("the command is empty"))?;
-    let mut std_command = std::process::Command::new(program);
-    std_command
-        .args(argv)
-        .env_clear()
-        .env("PATH", PATH)
-        .envs(&command.env);
-    let line = command.line();
-    let shown = secrets::redact(line.as_str());
-    if shown != line {
-        tracing::warn!(
-            "a secret stands on the command line of `{shown}`, where every user of this host can read it: give it in `env`, or in a file"
-        );
-    }
-    let folder = command.cwd.as_deref().unwrap_or(Path::new("/"));
-    let folder = CString::new(folder.as_os_str().as_bytes())
-        .map_err(|_| invalid("the folder has a zero byte in its name"))?;
-    // Copies above the range 3.. that they are to be placed in, so that none overwrites another.
-    let pass: Vec<OwnedFd> = command
-        .pass
-        .iter()
-        .map(|fd| {
-            let raw = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(64)).map_err(io::Error::from)?;
-            // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
-            Ok(unsafe { OwnedFd::from_raw_fd(raw) })
-        })
-        .collect::<io::Result<_>>()?;
-    let preparation = Preparation {
-        parent: Pid::this().as_raw(),
-        attributes: Attributes::new(command.umask, purpose),
-        identity: command.identity.clone(),
-        folder,
-        pass,
-    };
-    // SAFETY: the closure runs between fork and exec; it makes only async-signal-safe calls and
-    // touches only memory that was filled before the fork.
-    unsafe {
-        std_command.pre_exec(move || become_child(&preparation));
-    }
-    Ok(std_command)
-}
-
-/// Groups, group, user, in this order: each needs the privilege that the next one gives up.
-fn become_identity(identity: Option<&Identity>) -> io::Result<()> {
-    let Some(identity) = identity else {
-        // Root's group alone, whatever else whoever started trueup belongs to. A container may forbid it.
-        // SAFETY: plain system calls on a value of ours.
-        unsafe {
-            if libc::geteuid() == 0 {
-                libc::setgroups(1, &0);
-                libc::setgid(0);
-            }
-        }
-        return Ok(());
-    };
-    // SAFETY: plain system calls on values made before the fork.
-    let ok = unsafe {
-        libc::setgroups(identity.groups.len(), identity.groups.as_ptr()) == 0
-            && libc::setgid(identity.gid) == 0
-            && libc::setuid(identity.uid) == 0
-    };
-    if ok {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-fn place_descriptors(pass: &[OwnedFd]) -> io::Result<()> {
-    for (place, fd) in (3..).zip(pass) {
-        // SAFETY: dup2 on descriptors that are ours; it also clears close-on-exec.
-        if unsafe { libc::dup2(fd.as_raw_fd(), place) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
+    let streams = || Ok([Some(null()?), Some(sink()?), Some(sink()?)]);
+    let spawn = streams().and_then(|streams| Spawn::new(&command, Purpose::Service, streams));
+    let spawn = spawn.map_err(|source| ExecError::Start { line, source })?;
+    let mut process = spawn.begin(&operation, &BEGINNING.into())?;
+    Ok(process.leave().as_raw().cast_unsigned())
 }
 
 /// What is read from a child, and where it goes.
@@ -302,30 +166,29 @@ impl Reading {
 }
 
 fn wait(
-    child: &mut Child,
+    process: &mut Process,
     reading: &mut Reading,
     begun: Instant,
     command: &Command,
 ) -> io::Result<Ended> {
     let limit = command.timeout;
     let told_to_stop = || command.stop.as_ref().is_some_and(StopFlag::is_set);
-    let group = Pid::from_raw(child.id() as i32);
     let mut pause = Duration::from_millis(1);
     loop {
         // Exits are noticed by the pipe closing; the short pause covers a child that closed it early.
         reading.step(pause)?;
-        if let Some(status) = child.try_wait()? {
+        if process.has_ended()? {
             drain(reading)?;
             // Whatever it left behind in its group ends with it.
-            let _ = killpg(group, Signal::SIGKILL);
-            return Ok(how(status));
+            let status = process.end()?;
+            return Ok(status.map_or(Ended::TimedOut(limit), how));
         }
         if begun.elapsed() >= limit {
-            end(child, group, reading)?;
+            end(process, reading)?;
             return Ok(Ended::TimedOut(limit));
         }
         if told_to_stop() {
-            end(child, group, reading)?;
+            end(process, reading)?;
             return Ok(Ended::Stopped);
         }
         let left = limit.saturating_sub(begun.elapsed());
@@ -355,16 +218,15 @@ fn drain(reading: &mut Reading) -> io::Result<()> {
 }
 
 /// Asks the group to end, then kills it.
-fn end(child: &mut Child, group: Pid, reading: &mut Reading) -> io::Result<()> {
-    let _ = killpg(group, Signal::SIGTERM);
+fn end(process: &mut Process, reading: &mut Reading) -> io::Result<()> {
+    process.signal(Signal::SIGTERM);
     let asked = Instant::now();
-    while child.try_wait()?.is_none() {
+    while !process.has_ended()? {
         if asked.elapsed() > GRACE {
             break;
         }
         reading.step(Duration::from_millis(20))?;
     }
-    let _ = killpg(group, Signal::SIGKILL);
-    child.wait()?;
+    process.end()?;
     drain(reading)
 }

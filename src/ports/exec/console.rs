@@ -8,24 +8,29 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::PtyMaster;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, Signal, kill, killpg, raise};
+use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::{Pid, dup};
+use nix::unistd::dup;
 
-use super::attributes::{self, Purpose};
+use super::attributes::Purpose;
+use super::child::BEGINNING;
+use super::descriptors::null;
+use super::process::Process;
+use super::spawn::Spawn;
 use super::terminal::{Raw, copy_size, is_in_foreground, open_pty, stream};
-use super::{Command, ExecError, child};
+use super::{Command, ExecError};
 use crate::ports::signals::is_ignored;
+use crate::ports::watchdog;
 
 /// How long to go on passing on what was printed once the command has ended.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -35,12 +40,15 @@ const CHUNK: usize = 16 << 10;
 
 /// Runs a command to its end as a person's own.
 pub(super) fn attend(command: &Command) -> Result<ExitStatus, ExecError> {
-    begin(command)
-        .and_then(Console::attend)
-        .map_err(|source| ExecError::Start {
-            line: command.line(),
-            source,
-        })
+    let failed = |source| ExecError::Start {
+        line: command.line(),
+        source,
+    };
+    let (spawn, console) = prepare(command).map_err(failed)?;
+    let operation = watchdog::begin(format!("`{}`", command.line()), BEGINNING);
+    let process = spawn.begin(&operation, &BEGINNING.into())?;
+    drop(operation);
+    console(process).attend().map_err(failed)
 }
 
 /// Ends trueup as the command ended.
@@ -91,7 +99,7 @@ impl Caller {
 
 /// A command, and what is passed on to it and from it.
 struct Console {
-    child: Child,
+    process: Process,
     signals: SignalFd,
     /// `None`: it has no terminal, or that is closed.
     master: Option<PtyMaster>,
@@ -103,7 +111,8 @@ struct Console {
     typed: Vec<u8>,
 }
 
-fn begin(command: &Command) -> io::Result<Console> {
+/// The command, and what it gets once it runs.
+fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(Process) -> Console)> {
     let caller = Caller::look()?;
     let keyboard = caller.keyboard && is_in_foreground();
     // Before the child is there, so that its end is not missed.
@@ -112,42 +121,27 @@ fn begin(command: &Command) -> io::Result<Console> {
         Some(screen) => Some(open_pty(screen, keyboard, command)?),
         None => None,
     };
-    let terminal = pty.as_ref().map(|(_, slave)| slave.try_clone());
-    let terminal = terminal.transpose()?;
-    let mut std_command = child::build(command, Purpose::Console, move |child| {
-        attributes::new_session()?;
-        if let Some(terminal) = &terminal {
-            // SAFETY: async-signal-safe, on a descriptor of ours.
-            let taken = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) };
-            if taken != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        child.settle()?;
-        child.die_with_parent()
-    })?;
     let hand_over = |number| match &pty {
-        Some((_, slave)) if stream(number).is_terminal() => Ok(slave.try_clone()?.into()),
-        _ => Ok::<Stdio, io::Error>(Stdio::inherit()),
+        Some((_, slave)) if stream(number).is_terminal() => slave.try_clone().map(Some),
+        _ => Ok::<Option<OwnedFd>, io::Error>(None),
     };
     let stdin = match stream(0).is_terminal() {
-        true if !keyboard => Stdio::null(),
+        true if !keyboard => Some(null()?),
         _ => hand_over(0)?,
     };
-    std_command
-        .stdin(stdin)
-        .stdout(hand_over(1)?)
-        .stderr(hand_over(2)?);
-    let child = std_command.spawn()?;
-    Ok(Console {
-        child,
+    let streams = [stdin, hand_over(1)?, hand_over(2)?];
+    let (master, slave) = pty.unzip();
+    let spawn = Spawn::new(command, Purpose::Console, streams)?.terminal(slave);
+    let console = move |process| Console {
+        process,
         signals,
-        master: pty.map(|(master, _)| master),
+        master,
         screen: caller.screen,
         keyboard,
         raw: None,
         typed: Vec::new(),
-    })
+    };
+    Ok((spawn, console))
 }
 
 /// Signals that are for the command, or about it and its terminal. What the caller has ignored (`nohup`)
@@ -225,7 +219,7 @@ impl Console {
             };
             match signal {
                 Signal::SIGCHLD => {
-                    if let Some(status) = self.child.try_wait()? {
+                    if let Some(status) = self.process.try_wait()? {
                         return Ok(Some(status));
                     }
                 }
@@ -234,18 +228,14 @@ impl Console {
                 Signal::SIGCONT => self.resume(),
                 // As a terminal sends them: to everything in the foreground.
                 Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP => {
-                    let _ = killpg(self.pid(), signal);
+                    self.process.signal(signal);
                 }
                 _ => {
-                    let _ = kill(self.pid(), signal);
+                    let _ = kill(self.process.pid(), signal);
                 }
             }
         }
         Ok(None)
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Hands the keyboard to the command, unless another program has the person's terminal.
@@ -264,13 +254,13 @@ impl Console {
     /// Stops with the command, and leaves the terminal to the shell.
     fn suspend(&mut self) {
         self.raw = None;
-        let _ = killpg(self.pid(), Signal::SIGSTOP);
+        self.process.signal(Signal::SIGSTOP);
         let _ = raise(Signal::SIGSTOP);
         self.resume();
     }
 
     fn resume(&mut self) {
-        let _ = killpg(self.pid(), Signal::SIGCONT);
+        self.process.signal(Signal::SIGCONT);
         self.enter();
         self.resize();
     }

@@ -3,13 +3,18 @@
 //! Every child runs in a session of its own without a terminal, with a deadline, a clean environment and
 //! a bounded share of memory for what it prints. It has nothing of the process state of whoever started
 //! trueup: see [`attributes`]. At the deadline its whole process group is killed, and the kernel kills the
-//! child (though not the child's own children) should trueup itself be killed first.
+//! child (though not the child's own children) should trueup itself be killed first. The deadline counts from
+//! the fork on, and after SIGKILL nobody is waited for without an end: see [`spawn`] and [`process`].
 
 mod attributes;
 mod child;
 mod console;
+mod descriptors;
 mod handed;
 mod output;
+mod process;
+mod program;
+mod spawn;
 mod talk;
 mod terminal;
 #[cfg(test)]
@@ -194,6 +199,16 @@ pub enum ExecError {
         line: String,
         source: std::io::Error,
     },
+    #[error("`{line}` did not begin within {} s and was killed: {}", limit.as_secs_f32(), held_up(user.as_deref()))]
+    NotBegun {
+        line: String,
+        /// `None`: as trueup itself.
+        user: Option<String>,
+        limit: Duration,
+    },
+    /// Before it began.
+    #[error("`{line}` was killed: trueup was asked to stop")]
+    Stopped { line: String },
     #[error("`{line}` {ended}{}", after(output))]
     Failed {
         line: String,
@@ -207,6 +222,17 @@ impl ExecError {
     /// There is no such program.
     pub fn is_not_there(&self) -> bool {
         matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+fn held_up(user: Option<&str>) -> String {
+    let filesystem =
+        "its folder or its program is on a filesystem that does not answer (`dmesg`, `mount`)";
+    match user {
+        None => filesystem.to_owned(),
+        Some(user) => format!(
+            "another process of {user} stopped it before it was its program, or {filesystem}; look for processes of {user} that should not be there (`ps -fu {user}`) and end them"
+        ),
     }
 }
 

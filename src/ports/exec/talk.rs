@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Stdio};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::pipe2;
 
+use super::attributes::Purpose;
 use super::output::Output;
+use super::process::Process;
+use super::spawn::Spawn;
 use super::{Command, Ended, ExecError, child};
 use crate::ports::patience::Patience;
 use crate::ports::watchdog::{self, Operation};
@@ -28,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// [`GivenUp`](crate::ports::patience::GivenUp) or what the system says.
 #[derive(Debug)]
 pub struct Talk {
-    child: Child,
+    process: Process,
     stdin: Option<File>,
     /// `None` at its end.
     stdout: Option<File>,
@@ -49,41 +50,32 @@ impl Talk {
             source,
         };
         let operation = watchdog::begin(format!("`{}`", command.line()), patience.left());
-        let mut std_command = child::prepare(command).map_err(failed)?;
-        std_command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = std_command.spawn().map_err(failed)?;
-        operation.runs(Pid::from_raw(child.id().cast_signed()));
-        let stdin = child.stdin.take().map(OwnedFd::from);
-        let stdout = child.stdout.take().map(OwnedFd::from);
-        let stderr = child.stderr.take().map(OwnedFd::from);
-        let mut talk = Talk {
-            child,
-            stdin: stdin.map(File::from),
-            stdout: stdout.map(File::from),
-            stderr: stderr.map(File::from),
+        let pipes = || -> io::Result<_> {
+            let [(reads, stdin), (stdout, prints), (stderr, complains)] = [
+                pipe2(OFlag::O_CLOEXEC)?,
+                pipe2(OFlag::O_CLOEXEC)?,
+                pipe2(OFlag::O_CLOEXEC)?,
+            ];
+            for ours in [&stdin, &stdout, &stderr] {
+                fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            }
+            let streams = [reads, prints, complains].map(Some);
+            let ours = [stdin, stdout, stderr].map(|pipe| Some(File::from(pipe)));
+            Ok((Spawn::new(command, Purpose::Task, streams)?, ours))
+        };
+        let (spawn, [stdin, stdout, stderr]) = pipes().map_err(failed)?;
+        Ok(Talk {
+            process: spawn.begin(&operation, &patience)?,
+            stdin,
+            stdout,
+            stderr,
             said: Output::default(),
             inbox: Vec::new(),
             patience,
             heard: Instant::now(),
             ended: None,
             operation,
-        };
-        // From here on the child ends with `talk`, also when this fails.
-        talk.do_not_block().map_err(failed)?;
-        Ok(talk)
-    }
-
-    fn do_not_block(&mut self) -> io::Result<()> {
-        for pipe in [&self.stdin, &self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-        {
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        }
-        Ok(())
+        })
     }
 
     /// Tells the child that there is nothing more to come and waits a moment for its end. Returns
@@ -91,31 +83,26 @@ impl Talk {
     pub fn end(&mut self) -> (Ended, String) {
         self.stdin = None;
         let asked = Instant::now();
-        let ended = loop {
-            if let Some(ended) = self.ended {
-                break ended;
-            }
-            match self.child.try_wait() {
-                Ok(Some(status)) => break child::how(status),
-                Ok(None) if asked.elapsed() < GRACE => {}
-                _ => break Ended::TimedOut(GRACE),
+        let in_time = loop {
+            match self.process.has_ended() {
+                Ok(false) if self.ended.is_none() && asked.elapsed() < GRACE => {}
+                answer => break answer.unwrap_or(false),
             }
             self.inbox.clear();
             // It may wait for somebody to read what it says.
             let _ = self.turn(false, Duration::from_millis(5));
         };
-        self.ended = Some(ended);
         // All that it printed is in the pipe by now.
         while self.stderr.is_some() && matches!(self.turn(false, Duration::ZERO), Ok(true)) {
             self.inbox.clear();
         }
-        let _ = killpg(self.group(), Signal::SIGKILL);
-        let _ = self.child.wait();
+        let ended = match (self.ended, self.process.end()) {
+            (Some(ended), _) => ended,
+            (None, Ok(Some(status))) if in_time => child::how(status),
+            _ => Ended::TimedOut(GRACE),
+        };
+        self.ended = Some(ended);
         (ended, self.said.text())
-    }
-
-    fn group(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Waits until something came or can be written, and takes in what came. Whether anything did.
@@ -190,15 +177,6 @@ impl Write for Talk {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        if self.ended.is_none() {
-            let _ = killpg(self.group(), Signal::SIGKILL);
-            let _ = self.child.wait();
-        }
     }
 }
 

@@ -1,3 +1,6 @@
+mod held;
+mod unkillable;
+
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -256,4 +259,67 @@ fn a_child_dies_with_trueup_whoever_it_runs_as() {
         return skipped("a child of another user", "needs root");
     }
     assert_eq!(told(Some(nobody())), "9\n");
+}
+
+#[test]
+fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
+    let program = |folder: &std::path::Path, name: &str, body: &str, mode: u32| {
+        std::fs::create_dir_all(folder).unwrap();
+        let path = folder.join(name);
+        std::fs::write(&path, body).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let refused = program(&first, "tool", "#!/bin/sh\necho first\n", 0o644);
+    program(&second, "tool", "#!/bin/sh\necho second $1\n", 0o755);
+    let plain = program(&second, "plain", "echo plain \"$1\"\n", 0o755);
+    program(&first, "refused", "", 0o644);
+    let lost = program(&second, "lost", "#!/no/such/interpreter\n", 0o755);
+    let path = format!("/no/such:{}:{}", first.display(), second.display());
+    let run = |argv: &[&str]| {
+        let mut command = Command::new(argv.iter().copied()).env("PATH", &path);
+        command.cwd = Some(second.clone());
+        Exec.run(command)
+    };
+    let printed = |argv: &[&str]| run(argv).unwrap().output.text();
+    let kind = |argv: &[&str]| match run(argv).unwrap_err() {
+        ExecError::Start { source, .. } => source.kind(),
+        other => panic!("{other}"),
+    };
+    let shown = |path: &std::path::Path| path.display().to_string();
+    // Looked for in the child's own path, past what may not be run.
+    assert_eq!(printed(&["tool", "x"]), "second x\n");
+    assert_eq!(printed(&["./tool", "x"]), "second x\n", "in the folder");
+    // Without `#!` it is the shell's.
+    assert_eq!(printed(&["plain", "a b"]), "plain a b\n");
+    assert_eq!(printed(&[&shown(&plain), "a b"]), "plain a b\n");
+    assert_eq!(kind(&["refused"]), ErrorKind::PermissionDenied);
+    assert_eq!(kind(&[&shown(&refused)]), ErrorKind::PermissionDenied);
+    assert_eq!(kind(&["none"]), ErrorKind::NotFound);
+    assert_eq!(kind(&[""]), ErrorKind::NotFound);
+    assert_eq!(kind(&[&shown(&lost)]), ErrorKind::NotFound);
+    assert_eq!(kind(&["./tool/x"]), ErrorKind::NotADirectory);
+    assert_eq!(kind(&["a\0b"]), ErrorKind::InvalidInput);
+    assert_eq!(kind(&["tool", "a\0b"]), ErrorKind::InvalidInput);
+    assert_eq!(
+        kind(&["x".repeat(300).as_str()]),
+        ErrorKind::InvalidFilename
+    );
+    assert!(run(&["none"]).unwrap_err().is_not_there());
+    assert!(!run(&["refused"]).unwrap_err().is_not_there());
+    let mut nowhere = Command::new(["true"]);
+    nowhere.cwd = Some("/no/such".into());
+    let error = Exec.run(nowhere).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot run `true`: No such file or directory (os error 2)"
+    );
+    // An empty element of the path is the folder.
+    let mut here = Command::new(["tool", "x"]).env("PATH", ":/no/such");
+    here.cwd = Some(second.clone());
+    assert_eq!(Exec.run(here).unwrap().output.text(), "second x\n");
 }

@@ -52,6 +52,8 @@ impl Fetch<'_> {
                 limit.as_secs()
             ))
             .hint(SILENT),
+            Trouble::Start(ExecError::Stopped { .. }) => Failure::stopped(),
+            Trouble::Start(error @ ExecError::NotBegun { .. }) => failure(&error.to_string()),
             Trouble::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
                 failure(&format!("cannot run `git`: {source}")).hint(
                     "the repository is not root's alone, so `git` reads it as its owner: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`)",
@@ -209,6 +211,6 @@ impl Fetch<'_> {
 fn why_not(error: &ExecError) -> String {
     match error {
         ExecError::Start { source, .. } => format!("cannot run `ssh`: {source}"),
-        ExecError::Failed { .. } => error.to_string(),
+        _ => error.to_string(),
     }
 }

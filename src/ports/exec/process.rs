@@ -1,0 +1,126 @@
+//! A child of trueup's from its fork on until it is reaped.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+/// How long a child may take to go once it was killed.
+const GOING: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+
+/// Those that were killed and did not go.
+static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// A child. Its whole group ends with this value, unless it was reaped or left.
+///
+/// Its number, which is that of its group as well, means nobody else for as long as it is not reaped.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: Pid,
+    /// For messages.
+    line: String,
+    ours: bool,
+}
+
+impl Process {
+    pub(super) fn new(pid: Pid, line: String) -> Process {
+        let mut left = LEFT.lock().unwrap_or_else(|broken| broken.into_inner());
+        left.retain(|pid| matches!(reap(*pid), Ok(None)));
+        Process {
+            pid,
+            line,
+            ours: true,
+        }
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Whether it has ended. It can still be reaped, and so can its group be signalled.
+    pub(super) fn has_ended(&self) -> io::Result<bool> {
+        // SAFETY: a struct that is valid when zeroed, and a pointer to it for the length of the call.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let id = self.pid.as_raw().cast_unsigned();
+            let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            match libc::waitid(libc::P_PID, id, &mut info, how) {
+                0 => Ok(info.si_pid() != 0),
+                _ => Err(io::Error::last_os_error()),
+            }
+        }
+    }
+
+    /// Sends a signal to its whole group.
+    pub(super) fn signal(&self, signal: Signal) {
+        if self.ours {
+            let _ = killpg(self.pid, signal);
+        }
+    }
+
+    /// Reaps it if it has ended, and leaves the rest of its group alone.
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let reaped = reap(self.pid);
+        self.ours = matches!(reaped, Ok(None));
+        reaped
+    }
+
+    /// Kills what there is of its group, and reaps it. `None`: it does not go even now. Nothing waits for it
+    /// any longer then.
+    pub(super) fn end(&mut self) -> io::Result<Option<ExitStatus>> {
+        if !self.ours {
+            return Ok(None);
+        }
+        self.signal(Signal::SIGKILL);
+        // It may not have made its group as yet.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let killed = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Some(status));
+            }
+            if killed.elapsed() >= GOING {
+                break;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+        tracing::warn!(
+            "`{}` was killed and is still there after {} s, as process {}: a filesystem or a disk does not answer it (state D in `ps`), or another process traces it; nothing waits for it any longer",
+            self.line,
+            GOING.as_secs(),
+            self.pid
+        );
+        let mut left = LEFT.lock().unwrap_or_else(|broken| broken.into_inner());
+        left.push(self.leave());
+        Ok(None)
+    }
+
+    /// It goes on without trueup.
+    pub(super) fn leave(&mut self) -> Pid {
+        self.ours = false;
+        self.pid
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn reap(pid: Pid) -> io::Result<Option<ExitStatus>> {
+    let mut status = 0;
+    // SAFETY: a pointer to a value of ours for the length of the call.
+    match unsafe { libc::waitpid(pid.as_raw(), &mut status, libc::WNOHANG) } {
+        0 => Ok(None),
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(Some(ExitStatus::from_raw(status))),
+    }
+}

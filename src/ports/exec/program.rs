@@ -1,0 +1,136 @@
+//! Which program a child runs: looked for and begun as execvp(3) does it, with all strings made before the
+//! fork.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::libc::{self, c_char};
+
+use super::{Command, PATH};
+
+pub(super) struct Program {
+    /// Where it may be, best first.
+    places: Vec<CString>,
+    argv: Strings,
+    environment: Strings,
+    /// `/bin/sh`, a place, the arguments: a file without `#!` is the shell's to run.
+    script: Strings,
+}
+
+impl Program {
+    pub(super) fn new(command: &Command) -> io::Result<Program> {
+        let name = command
+            .argv
+            .first()
+            .ok_or_else(|| invalid("the command is empty"))?;
+        let mut env = command.env.clone();
+        let path = env
+            .entry("PATH".into())
+            .or_insert_with(|| PATH.into())
+            .clone();
+        let assignments = env.into_iter().map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            name
+        });
+        let script = ["/bin/sh", ""].map(OsString::from).into_iter();
+        let arguments = command.argv.iter().skip(1).cloned();
+        Ok(Program {
+            places: places(name, &path)?,
+            argv: Strings::new(command.argv.iter().cloned())?,
+            environment: Strings::new(assignments)?,
+            script: Strings::new(script.chain(arguments))?,
+        })
+    }
+
+    /// In the child: becomes the program, or returns why not. Only async-signal-safe calls.
+    pub(super) fn exec(&mut self) -> io::Error {
+        let environment = self.environment.pointers.as_ptr();
+        let mut denied = false;
+        let mut why = Errno::ENOENT;
+        for place in &self.places {
+            // SAFETY: strings with an end, in arrays with an end; all of them outlive the calls.
+            unsafe {
+                libc::execve(place.as_ptr(), self.argv.pointers.as_ptr(), environment);
+            }
+            if Errno::last() == Errno::ENOEXEC
+                && let Some(script) = self.script.pointers.get_mut(1)
+            {
+                *script = place.as_ptr();
+                // SAFETY: as above.
+                unsafe {
+                    libc::execve(
+                        c"/bin/sh".as_ptr(),
+                        self.script.pointers.as_ptr(),
+                        environment,
+                    );
+                }
+            }
+            why = Errno::last();
+            match why {
+                Errno::EACCES => denied = true,
+                Errno::ENOENT
+                | Errno::ESTALE
+                | Errno::ENOTDIR
+                | Errno::ENODEV
+                | Errno::ETIMEDOUT => {}
+                _ => return why.into(),
+            }
+        }
+        match denied {
+            true => Errno::EACCES.into(),
+            false => why.into(),
+        }
+    }
+}
+
+fn places(name: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
+    let name = name.as_bytes();
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    if name.contains(&b'/') {
+        return Ok(vec![string(name)?]);
+    }
+    let place = |folder: &[u8]| match folder {
+        b"" => string(name),
+        _ => string([folder, name].join(&b'/')),
+    };
+    path.as_bytes()
+        .split(|byte| *byte == b':')
+        .map(place)
+        .collect()
+}
+
+/// Strings as a program gets them.
+struct Strings {
+    #[allow(dead_code, reason = "the pointers are into it")]
+    strings: Vec<CString>,
+    /// With a null pointer at the end.
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<Strings> {
+        let strings: Vec<CString> = strings
+            .map(|text| string(text.as_bytes()))
+            .collect::<io::Result<_>>()?;
+        let pointers = strings.iter().map(|text| text.as_ptr());
+        Ok(Strings {
+            pointers: pointers.chain([ptr::null()]).collect(),
+            strings,
+        })
+    }
+}
+
+pub(super) fn string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
+    CString::new(bytes)
+        .map_err(|_| invalid("a zero byte in the command, its folder or its environment"))
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}

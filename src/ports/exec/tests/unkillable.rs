@@ -1,0 +1,148 @@
+//! Children that not even SIGKILL ends, since a filesystem does not answer them.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+
+use super::*;
+use crate::ports::testing::skipped;
+
+/// A filesystem that takes every question and answers none, until this value goes.
+struct Mute {
+    folder: tempfile::TempDir,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Mute {
+    /// `None`: such filesystems cannot be mounted here.
+    fn mount() -> Option<Mute> {
+        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+        let Ok(device) = device else {
+            skipped("a filesystem that does not answer", "needs /dev/fuse");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0,allow_other",
+            device.as_raw_fd()
+        );
+        let [at, options] =
+            [folder.path().to_str().unwrap(), &options].map(|text| CString::new(text).unwrap());
+        // SAFETY: strings with an end that outlive the call.
+        let mounted = unsafe {
+            let (what, kind) = (c"mute".as_ptr(), c"fuse".as_ptr());
+            libc::mount(what, at.as_ptr(), kind, 0, options.as_ptr().cast())
+        };
+        if mounted != 0 {
+            let error = std::io::Error::last_os_error().to_string();
+            skipped("a filesystem that does not answer", &error);
+            return None;
+        }
+        let server = std::thread::spawn(move || serve(device));
+        Some(Mute {
+            folder,
+            server: Some(server),
+        })
+    }
+}
+
+/// Answers the first question of the kernel, which asks for the protocol, and no other.
+fn serve(mut device: File) {
+    let mut question = vec![0; 1 << 17];
+    let n = device.read(&mut question).unwrap();
+    assert!(n >= 40, "the header of a question");
+    let mut answer = vec![0; 16 + 64];
+    let mut put = |at: usize, bytes: &[u8]| answer[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &80_u32.to_ne_bytes());
+    put(8, &question[8..16]);
+    // Version 7.31, and the most that is written at once.
+    put(16, &7_u32.to_ne_bytes());
+    put(20, &31_u32.to_ne_bytes());
+    put(36, &4096_u32.to_ne_bytes());
+    device.write_all(&answer).unwrap();
+    while device.read(&mut question).is_ok() {}
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        let at = CString::new(self.folder.path().to_str().unwrap()).unwrap();
+        // SAFETY: a string with an end that outlives the calls.
+        unsafe {
+            // Whoever waits for an answer gets an error.
+            libc::umount2(at.as_ptr(), libc::MNT_FORCE);
+            libc::umount2(at.as_ptr(), libc::MNT_DETACH);
+        }
+        let _ = self.server.take().unwrap().join();
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_child_whose_folder_does_not_answer_ends_at_its_deadline() {
+    let Some(mute) = Mute::mount() else { return };
+    let begun = Instant::now();
+    let mut command = sh("true").timeout(Duration::from_secs(1));
+    command.cwd = Some(mute.folder.path().into());
+    let error = Exec.run(command).unwrap_err().to_string();
+    assert!(error.contains("did not begin within 5 s"), "{error}");
+    assert!(begun.elapsed() < LONG);
+}
+
+#[test]
+fn a_child_that_cannot_be_killed_does_not_hold_the_pass() {
+    let Some(mute) = Mute::mount() else { return };
+    let begun = Instant::now();
+    let line = format!("cd {}", mute.folder.path().display());
+    let done = Exec.run(sh(&line).timeout(Duration::from_secs(1))).unwrap();
+    assert!(matches!(done.ended, Ended::TimedOut(_)), "{:?}", done.ended);
+    assert!(begun.elapsed() < LONG);
+}
+
+#[test]
+fn a_talk_with_a_child_that_cannot_be_killed_is_given_up() {
+    let Some(mute) = Mute::mount() else { return };
+    let begun = Instant::now();
+    let line = format!("cd {}", mute.folder.path().display());
+    let mut talk = Exec.talk(&sh(&line), patience(500)).unwrap();
+    let error = talk.read(&mut [0; 8]).unwrap_err();
+    assert!(given_up(&error).is_some(), "{error}");
+    drop(talk);
+    assert!(begun.elapsed() < LONG);
+}
+
+#[test]
+fn a_child_that_another_process_traces_does_not_hold_the_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let [tracer, traced] = ["tracer", "traced"].map(|name| dir.path().join(name));
+    // PTRACE_SEIZE: who is traced and ends is his tracer's to reap.
+    let python = "import ctypes, sys, time; ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None); time.sleep(600)";
+    let line = format!(
+        "echo $$ >{}; setsid python3 -c '{python}' $$ & echo $! >{}; while grep -q 'TracerPid:.0$' /proc/$$/status; do sleep 0.1; done",
+        traced.display(),
+        tracer.display()
+    );
+    let begun = Instant::now();
+    let done = Exec
+        .run(sh(&line).timeout(Duration::from_secs(10)))
+        .unwrap();
+    assert!(matches!(done.ended, Ended::TimedOut(_)), "{:?}", done.ended);
+    assert!(begun.elapsed() < LONG);
+    let number = |file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.trim().parse::<i32>().unwrap()
+    };
+    let (tracer, traced) = (number(&tracer), number(&traced));
+    // SAFETY: the process that the line above began.
+    unsafe { libc::kill(tracer, libc::SIGKILL) };
+    // Once it can be, it is reaped: with the next child.
+    while std::path::Path::new(&format!("/proc/{traced}")).exists() {
+        assert!(begun.elapsed() < LONG);
+        assert!(Exec.run(sh("sleep 0.1")).unwrap().ok());
+    }
+}
