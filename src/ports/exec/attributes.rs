@@ -14,7 +14,7 @@
 //! | nice, scheduler, I/O class, CPUs | normal, `SCHED_OTHER`, none, as PID 1 has them |
 //! | `oom_score_adj` | 200, as `trueup.service` has it: a host short of memory had rather lose a build than an app. A service that outlives trueup, and a person's command: 0 |
 //! | ambient capabilities | none |
-//! | session keyring | a new one: keys of root's session are not possessed by a build |
+//! | session keyring | a new one: keys of root's session are not possessed by a build, also if its user has used up his share of keys |
 //! | personality, timer slack | those of Linux |
 //! | parent-death signal | SIGKILL, but for services that outlive trueup |
 //! | dumpable, secure computing of exec | `execve` sets it anew |

@@ -147,6 +147,8 @@ impl Spawn {
         }
         self.descriptors.place(teller)?;
         self.attributes.apply();
+        // Root's is left while nothing can hinder that: the user may have used up his share of keys.
+        attributes::new_keyring();
         become_identity(self.identity.as_ref())?;
         attributes::new_keyring();
         // SAFETY: a string with an end that outlives the call.

@@ -323,3 +323,36 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
     here.cwd = Some(second.clone());
     assert_eq!(Exec.run(here).unwrap().output.text(), "second x\n");
 }
+
+#[test]
+fn a_user_without_room_for_keys_gets_none_of_trueups() {
+    use nix::libc;
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("a child of another user", "needs root");
+    }
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let nameless = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null pointer asks for a keyring without a name; it is this thread's.
+    let own = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nameless) };
+    if own < 0 {
+        return skipped("a keyring", "the kernel gives none");
+    }
+    let python = |line: &str, number: libc::c_long| {
+        let line = format!("import ctypes, time; call = ctypes.CDLL(None).syscall; {line}");
+        let mut command =
+            Command::new(["python3", "-c", &line.replace("SYS", &number.to_string())]);
+        command.identity = Some(nobody());
+        command
+    };
+    // Into the keyring of the process, until there are no more to be had.
+    let fill = "[n for n in iter(lambda: call(SYS, b'user', str(time.time()).encode(), b'x', 1, -2), -1)]; print('full', flush=True); time.sleep(60)";
+    let mut filler = Exec
+        .talk(&python(fill, libc::SYS_add_key), patience(30_000))
+        .unwrap();
+    filler.read_exact(&mut [0; 5]).unwrap();
+    let which = "print(call(SYS, 0, -3, 0))";
+    let seen = Exec.must(python(which, libc::SYS_keyctl)).unwrap();
+    let seen = seen.output.text();
+    assert_ne!(seen.trim(), "-1");
+    assert_ne!(seen.trim(), own.to_string());
+}
