@@ -5,6 +5,7 @@ use super::entry::{Ended, Entry, Note, Stage};
 use super::record::Record;
 use super::run::heading;
 use crate::ports::Host;
+use crate::ports::exec::HEADING;
 use crate::printable;
 use crate::resource::Failure;
 
@@ -59,7 +60,10 @@ pub fn past(
 fn printed<'t>(log: &'t str, note: &Note) -> Vec<&'t str> {
     let word = note.stage.word();
     let own = |name: &str| heading(note.stage, name, "");
-    let hooks = [format!("== {word} before_"), format!("== {word} after_")];
+    let hooks = [
+        format!("{HEADING}{word} before_"),
+        format!("{HEADING}{word} after_"),
+    ];
     let mut lines: Vec<&str> = Vec::new();
     let mut of_it = false;
     for line in log.lines() {
@@ -82,7 +86,7 @@ fn printed<'t>(log: &'t str, note: &Note) -> Vec<&'t str> {
 }
 
 fn is_heading(line: &str) -> bool {
-    let rest = line.strip_prefix("== ");
+    let rest = line.strip_prefix(HEADING);
     rest.and_then(|rest| rest.split_once(' '))
         .is_some_and(|(word, rest)| {
             rest.contains(" == ") && Stage::ALL.iter().any(|stage| stage.word() == word)

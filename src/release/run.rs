@@ -14,7 +14,7 @@ use super::entry::Stage;
 use super::log::MAX_LOG;
 use super::spec::{STEP_TIMEOUT, Spec, Step};
 use crate::digest::digest;
-use crate::ports::exec::{Ended, Finished, Identity, LOG_LIMIT};
+use crate::ports::exec::{Ended, Finished, HEADING, Identity, LOG_LIMIT};
 use crate::ports::root::Attrs;
 use crate::printable;
 use crate::resource::{Argv, Failure, Seconds};
@@ -192,7 +192,7 @@ fn timeout_of(d: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Failure> 
 
 /// The line in a release's log under which the output of a command stands.
 pub(super) fn heading(stage: Stage, name: &str, rest: &str) -> String {
-    format!("== {} {name} == {rest}", stage.word())
+    format!("{HEADING}{} {name} == {rest}", stage.word())
 }
 
 /// As whom a command for a release runs; `None`: root.

@@ -14,7 +14,7 @@ use nix::unistd::pipe2;
 
 use super::attributes::Purpose;
 use super::descriptors::null;
-use super::output::{LOG_LIMIT, Output};
+use super::output::{Headings, LOG_LIMIT, Output};
 use super::process::Process;
 use super::spawn::Spawn;
 use super::{Command, Ended, ExecError, Finished, StopFlag};
@@ -27,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long to go on reading after the child itself is gone, for what its own children still print.
 const DRAIN: Duration = Duration::from_millis(200);
+
+/// How often is looked whether somebody withholds a child's end.
+const WITHHELD: Duration = Duration::from_secs(1);
 
 /// How long a child without a deadline may take until its program has begun.
 pub(super) const BEGINNING: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 30 });
@@ -98,6 +101,7 @@ struct Reading {
     output: Output,
     open: bool,
     redactor: Redactor,
+    headings: Headings,
 }
 
 impl Reading {
@@ -110,6 +114,7 @@ impl Reading {
             output: Output::default(),
             open: true,
             redactor: Redactor::new(),
+            headings: Headings::default(),
         })
     }
 
@@ -158,7 +163,7 @@ impl Reading {
         }
         self.logged += bytes.len() as u64;
         // A full disk must not fail the step that fills it more: the output in memory remains.
-        let _ = log.write_all(bytes);
+        let _ = log.write_all(&self.headings.hide(bytes));
         if self.logged > LOG_LIMIT {
             let _ = log.write_all(b"\n[the rest of the output is not kept]\n");
         }
@@ -174,6 +179,7 @@ fn wait(
     let limit = command.timeout;
     let told_to_stop = || command.stop.as_ref().is_some_and(StopFlag::is_set);
     let mut pause = Duration::from_millis(1);
+    let mut looked = begun;
     loop {
         // Exits are noticed by the pipe closing; the short pause covers a child that closed it early.
         reading.step(pause)?;
@@ -182,6 +188,13 @@ fn wait(
             // Whatever it left behind in its group ends with it.
             let status = process.end()?;
             return Ok(status.map_or(Ended::TimedOut(limit), how));
+        }
+        if looked.elapsed() >= WITHHELD {
+            looked = Instant::now();
+            if process.is_withheld() {
+                end(process, reading)?;
+                return Ok(Ended::Withheld);
+            }
         }
         if begun.elapsed() >= limit {
             end(process, reading)?;
@@ -222,7 +235,7 @@ fn end(process: &mut Process, reading: &mut Reading) -> io::Result<()> {
     process.signal(Signal::SIGTERM);
     let asked = Instant::now();
     while !process.has_ended()? {
-        if asked.elapsed() > GRACE {
+        if asked.elapsed() > GRACE || process.is_withheld() {
             break;
         }
         reading.step(Duration::from_millis(20))?;

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use attributes::reset_own;
 pub use handed::Handed;
-pub use output::{LOG_LIMIT, Output};
+pub use output::{HEADING, LOG_LIMIT, Output};
 pub use talk::Talk;
 
 use super::patience::Patience;
@@ -153,6 +153,8 @@ pub enum Ended {
     Signalled(i32),
     /// Killed by us at its deadline.
     TimedOut(Duration),
+    /// How is not known: another process traces it and keeps that to itself.
+    Withheld,
     /// Killed by us, since somebody asked trueup to stop.
     Stopped,
 }
@@ -170,6 +172,10 @@ impl std::fmt::Display for Ended {
                 f,
                 "was killed: not finished within its timeout of {} s",
                 limit.as_secs_f32()
+            ),
+            Ended::Withheld => write!(
+                f,
+                "has ended, but another process traces it and withholds how (`ps` shows it as `defunct`, /proc/PID/status by whom it is traced)"
             ),
             Ended::Stopped => write!(f, "was killed: trueup was asked to stop"),
         }

@@ -54,6 +54,31 @@ impl Output {
     }
 }
 
+/// How a line of a log begins under which the output of the next command stands.
+pub const HEADING: &str = "== ";
+
+/// Keeps a child from writing [headings](HEADING) of its own: a line that begins as they do gets a space
+/// before it. Lines come in pieces, so the first byte decides.
+#[derive(Debug, Default)]
+pub(super) struct Headings {
+    is_within_line: bool,
+}
+
+impl Headings {
+    /// What is to be written instead.
+    pub(super) fn hide(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            if !self.is_within_line && HEADING.as_bytes().first() == Some(byte) {
+                shown.push(b' ');
+            }
+            shown.push(*byte);
+            self.is_within_line = *byte != b'\n';
+        }
+        shown
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +95,17 @@ mod tests {
         let text = output.text();
         assert!(text.starts_with("first\n") && text.contains("bytes left out"));
         assert_eq!(output.tail(1), "last");
+    }
+
+    #[test]
+    fn no_child_writes_a_heading_into_a_log() {
+        let text = b"== build install == now\na == b\n== x";
+        for size in [1, 2, 100] {
+            let mut headings = Headings::default();
+            let pieces = text.chunks(size).map(|piece| headings.hide(piece));
+            let written = pieces.collect::<Vec<_>>().concat();
+            assert_eq!(written, b" == build install == now\na == b\n == x");
+        }
     }
 
     #[test]

@@ -56,6 +56,17 @@ impl Process {
         }
     }
 
+    /// Whether it has ended without that being told to us: to who traces it, it is told first, and he may never
+    /// listen.
+    pub(super) fn is_withheld(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let has_ended = field("State:").is_some_and(|state| state.trim().starts_with('Z'));
+        let is_traced = field("TracerPid:").is_some_and(|tracer| tracer.trim() != "0");
+        has_ended && is_traced && matches!(self.has_ended(), Ok(false))
+    }
+
     /// Sends a signal to its whole group.
     pub(super) fn signal(&self, signal: Signal) {
         if self.ours {
@@ -85,16 +96,16 @@ impl Process {
             if let Some(status) = self.try_wait()? {
                 return Ok(Some(status));
             }
-            if killed.elapsed() >= GOING {
+            if killed.elapsed() >= GOING || self.is_withheld() {
                 break;
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         }
         tracing::warn!(
-            "`{}` was killed and is still there after {} s, as process {}: a filesystem or a disk does not answer it (state D in `ps`), or another process traces it; nothing waits for it any longer",
+            "`{}` was killed and is still there, as process {}: a filesystem or a disk does not answer it (state D in `ps`), or another process traces it (`grep TracerPid /proc/{}/status`); nothing waits for it any longer",
             self.line,
-            GOING.as_secs(),
+            self.pid,
             self.pid
         );
         let mut left = LEFT.lock().unwrap_or_else(|broken| broken.into_inner());

@@ -146,3 +146,36 @@ fn a_child_that_another_process_traces_does_not_hold_the_pass() {
         assert!(Exec.run(sh("sleep 0.1")).unwrap().ok());
     }
 }
+
+#[test]
+fn nobody_holds_a_pass_by_tracing_a_child_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // PTRACE_SEIZE, and never a wait for what is traced.
+    let tracer = r#"
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+traced = libc.ptrace(0x4206, int(sys.argv[1]), None, None)
+open(sys.argv[2], "w").write(f"{os.getpid()} {traced}")
+time.sleep(120)
+"#;
+    std::fs::write(path("tracer.py"), tracer).unwrap();
+    let command = sh(&format!(
+        "setsid python3 {} $$ {} >/dev/null 2>&1 & while [ ! -s {1} ]; do sleep .05; done; exit 3",
+        path("tracer.py"),
+        path("ready"),
+    ))
+    .timeout(Duration::from_secs(100));
+    let begun = Instant::now();
+    let done = Exec.run(command).unwrap();
+    let ready = std::fs::read_to_string(path("ready")).unwrap();
+    let (pid, traced) = ready.split_once(' ').unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    if traced != "0" {
+        return skipped("a child that is traced", "nothing may be traced here");
+    }
+    assert_eq!(done.ended, Ended::Withheld);
+    assert!(begun.elapsed() < Duration::from_secs(90));
+    assert!(done.ended.to_string().contains("traces"));
+}
