@@ -194,7 +194,9 @@ pub struct Assets {
     pub run: Argv,
     /// The folder of the release that they are compiled into. Afterwards its files are moved to
     /// `shared/assets`, and links to them, and to those of the other kept releases, stand here: a page
-    /// of any of them finds its files. A name that is there with another content stays in the release.
+    /// of any of them finds its files. A name that is there with another content stays in the release,
+    /// as does what belongs to somebody else than the folder that it is in, and a name with control
+    /// characters. A release with more than 100,000 files, or 8 MiB of their names, fails.
     #[serde(default = "public_assets")]
     pub path: PathBuf,
     /// Which files are each release's own and never shared: what says which names are current.

@@ -102,8 +102,8 @@ impl From<RootError> for Failure {
             ),
             RootError::Io { source: nix::errno::Errno::EPERM, .. }
             | RootError::Mounted { .. }
-            | RootError::NotPlain { .. }
             | RootError::Foreign { .. }
+            | RootError::NotPlain { .. }
             | RootError::Unending { .. }
             | RootError::Leased { .. } => Failure {
                 hint: error.hint(),

@@ -27,8 +27,8 @@ const LONGEST_PATH: usize = 3500;
 /// More files than the largest projects have.
 pub(super) const MOST: usize = 1_000_000;
 
-/// As much as the paths of one tree may take in memory, in bytes.
-const MOST_TEXT: usize = 128 << 20;
+/// As much as the paths of the folders of one tree may take, in bytes.
+const MOST_TEXT: usize = 32 << 20;
 
 /// Free space that is left for others, in bytes.
 const MARGIN: u64 = 16 << 20;
@@ -159,23 +159,24 @@ impl Copy {
             let Some(here) = top.inside(&way)? else {
                 continue;
             };
-            for (name, kind) in here.entries()? {
+            here.each(|name, kind| {
                 seen += 1;
                 if seen > MOST {
                     return Err(too_much(top, MOST, "files"));
                 }
                 if !matches!(kind, FileKind::Directory | FileKind::File) {
-                    continue;
+                    return Ok(());
                 }
-                let Some(meta) = here.find(&name)? else {
-                    continue;
+                let Some(meta) = here.find(name)? else {
+                    return Ok(());
                 };
                 if kind == FileKind::File {
                     tree.bytes = tree.bytes.saturating_add(meta.taken);
-                    tree.sample.get_or_insert_with(|| (way.clone(), name));
-                    continue;
+                    tree.sample
+                        .get_or_insert_with(|| (way.clone(), name.into()));
+                    return Ok(());
                 }
-                let inner = way.join(&name);
+                let inner = way.join(name);
                 if is_too_deep(&inner) {
                     return Err(too_much(top, DEEPEST, "folders inside one another"));
                 }
@@ -186,7 +187,8 @@ impl Copy {
                 let attrs = self.attrs(meta.mode, meta.uid, meta.gid);
                 tree.folders.insert(inner.clone(), attrs);
                 todo.push(inner);
-            }
+                Ok(())
+            })?;
         }
         Ok(tree)
     }
@@ -208,12 +210,10 @@ impl Copy {
 
     /// The files and links of one folder.
     fn content(&self, from: &Folder, to: &Folder) -> Result<()> {
-        for (name, kind) in from.entries()? {
-            if matches!(kind, FileKind::File | FileKind::Symlink) {
-                self.one(from, &name, to, &name)?;
-            }
-        }
-        Ok(())
+        from.each(|name, kind| match kind {
+            FileKind::File | FileKind::Symlink => self.one(from, name, to, name),
+            FileKind::Directory | FileKind::Other => Ok(()),
+        })
     }
 
     fn one(&self, from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> Result<()> {
@@ -244,7 +244,7 @@ impl Copy {
 
 impl Folder {
     /// Moves a file of this folder to another one under its own name, with its owner, mode and times.
-    /// What has its name there stays.
+    /// What has its name there stays. One that the owner of this folder may be kept from is never read.
     pub fn move_file(&self, name: &OsStr, to: &Folder) -> Result<Moved> {
         let how = RenameFlags::RENAME_NOREPLACE;
         match renameat2(&self.fd, name, &to.fd, name, how) {
@@ -260,6 +260,9 @@ impl Folder {
         let Some(source) = self.open_file(name)? else {
             return Err(self.io("move", name, Errno::ENOENT));
         };
+        if !self.holds_as_own(name, &source)? {
+            return Err(self.io("move", name, Errno::EACCES));
+        }
         let copy = Copy {
             copier: Copier::default(),
             privileged: nix::unistd::geteuid().is_root(),
@@ -271,7 +274,7 @@ impl Folder {
             }) => return Ok(Moved::Taken),
             copied => copied?,
         }
-        self.remove(name)?;
+        self.unlink(name)?;
         Ok(Moved::There)
     }
 
@@ -288,48 +291,21 @@ impl Folder {
         }
     }
 
-    /// Whether two plain files of two folders hold the same. Not if either is anything else.
+    /// Whether two plain files of two folders hold the same. Not if either is anything else, or one that the
+    /// owner of its folder may be kept from: he would learn what is in it.
     pub fn same_content(&self, name: &OsStr, other: &Folder) -> Result<bool> {
         let Some((one, two)) = self.open_file(name)?.zip(other.open_file(name)?) else {
             return Ok(false);
         };
+        if !self.holds_as_own(name, &one)? || !other.holds_as_own(name, &two)? {
+            return Ok(false);
+        }
         let io = |error: std::io::Error| self.io("read", name, errno(&error));
         let (size, theirs) = (one.metadata().map_err(io)?, two.metadata().map_err(io)?);
         if size.len() != theirs.len() {
             return Ok(false);
         }
         alike(one.take(size.len()), two.take(size.len())).map_err(io)
-    }
-
-    /// Every file and link below the folder, and every folder before what is in it: the way to it
-    /// from here, and what it is. Not what is mounted there, nor what is deeper than any project's.
-    pub fn walk(&self) -> Result<Vec<(PathBuf, FileKind)>> {
-        let (mut found, mut text) = (Vec::new(), 0);
-        let mut todo = vec![PathBuf::new()];
-        while let Some(way) = todo.pop() {
-            let folder = match self.inside(&way) {
-                Ok(Some(folder)) => folder,
-                Ok(None) | Err(RootError::Mounted { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let mut entries: Vec<(OsString, FileKind)> = folder.entries()?;
-            entries.sort_by(|one, other| one.0.cmp(&other.0));
-            for (name, kind) in entries {
-                if found.len() >= MOST {
-                    return Err(too_much(self, MOST, "files"));
-                }
-                let path = way.join(name);
-                text += path.as_os_str().len();
-                if text > MOST_TEXT {
-                    return Err(too_much(self, MOST_TEXT, "bytes of names"));
-                }
-                if kind == FileKind::Directory && !is_too_deep(&path) {
-                    todo.push(path.clone());
-                }
-                found.push((path, kind));
-            }
-        }
-        Ok(found)
     }
 
     fn set_own(&self, attrs: &Attrs) -> Result<()> {
@@ -339,7 +315,7 @@ impl Folder {
     }
 }
 
-fn is_too_deep(way: &Path) -> bool {
+pub(super) fn is_too_deep(way: &Path) -> bool {
     way.components().count() > DEEPEST || way.as_os_str().len() > LONGEST_PATH
 }
 

@@ -21,6 +21,7 @@ mod tests;
 mod tree;
 mod trust;
 mod usage;
+mod user_tree;
 mod write;
 mod xattr;
 
@@ -45,6 +46,7 @@ pub use folder::{Folder, Room, Space, begin_writing};
 pub use temporary::is_leftover;
 pub use trust::Exposure;
 pub use usage::Usage;
+pub use user_tree::{Entry, Most, UserTree};
 
 use super::watchdog;
 
@@ -148,6 +150,11 @@ impl RootError {
         )
     }
 
+    /// Whether trueup does not go there, because who leads it there may not be able to.
+    pub fn is_out_of_bounds(&self) -> bool {
+        matches!(self, RootError::Foreign { .. } | RootError::Mounted { .. })
+    }
+
     /// Whether something that is no folder is on the way: a link that others than root can have
     /// put there, or a file.
     pub fn is_detour(&self) -> bool {
@@ -210,16 +217,16 @@ impl RootError {
                 "`ls -l {0}` shows what it is; move it away if it is not meant",
                 path.display()
             )),
-            RootError::Foreign { path, .. } => Some(format!(
-                "`ls -la {0}` shows what it is: move it away, or give it to the owner of the folder that it is in, if he is to have it",
-                path.display()
-            )),
             RootError::Unending { path, .. } => Some(format!(
                 "there is very much in it, which the next pass goes on with, or somebody goes on writing there: `fuser -v {0}` shows processes in it",
                 path.display()
             )),
             RootError::Leased { path, .. } => Some(format!(
                 "`lslocks` and `fuser {}` show which; end it if it is not meant",
+                path.display()
+            )),
+            RootError::Foreign { path, .. } => Some(format!(
+                "`ls -la {0}` shows what it is: move it elsewhere, or give it to the owner of the folder that it is in (`chown`) if he is to have it",
                 path.display()
             )),
             error if error.is_denied() => {

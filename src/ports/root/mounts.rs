@@ -54,7 +54,7 @@ fn step_down(top: impl AsFd, way: &Path) -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn mount_id(of: impl AsFd) -> nix::Result<String> {
+pub(super) fn mount_id(of: impl AsFd) -> nix::Result<String> {
     let info = format!("/proc/self/fdinfo/{}", of.as_fd().as_raw_fd());
     let text = std::fs::read_to_string(info).map_err(|error| errno(&error))?;
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));

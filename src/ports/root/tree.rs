@@ -19,9 +19,10 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::openat;
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{UnlinkatFlags, geteuid, syncfs, unlinkat};
+use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 
 use super::mounts::{OPEN, enter, shown};
+use super::user_tree::is_as_his;
 use super::{Result, Root, RootError};
 use crate::ports::pace::Pace;
 use crate::ports::watchdog;
@@ -195,7 +196,7 @@ impl Removal<'_> {
         outer: u32,
     ) -> Result<bool> {
         let stat = fstat(folder).map_err(|source| self.error(Some(name), source))?;
-        if !may_empty(stat.st_uid, outer) {
+        if !is_as_his(outer, stat.st_uid) {
             if unlinkat(holder, name, UnlinkatFlags::RemoveDir).is_err() {
                 self.leave_foreign(name, stat.st_uid);
             }
@@ -338,12 +339,6 @@ impl Removal<'_> {
         }
         Ok(up)
     }
-}
-
-/// Whether root may empty a folder of `owner` that is in a folder of `outer`: what is in root's folders, root
-/// put there, and what is the outer one's owner's, he could empty himself.
-pub(super) fn may_empty(owner: u32, outer: u32) -> bool {
-    owner == outer || outer == 0 || outer == geteuid().as_raw()
 }
 
 pub(super) fn is_dots(name: &CStr) -> bool {

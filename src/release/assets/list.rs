@@ -6,14 +6,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::Host;
-use crate::ports::root::Attrs;
+use crate::ports::root::{Attrs, RootError};
 use crate::release::Layout;
 use crate::resource::Failure;
 
 const VERSION: u32 = 1;
 
-/// No list that trueup reads is larger, in bytes.
-const MAX_LIST: usize = 64 << 20;
+/// More files than any app compiles for one release.
+pub(super) const MAX_FILES: usize = 100_000;
+
+/// As much as the ways of all these files may take, in bytes.
+pub(super) const MAX_NAMES: usize = 8 << 20;
+
+/// No list is larger, in bytes: of what a name may hold, JSON writes a quote with one more byte.
+const MAX_LIST: usize = 2 * MAX_NAMES + 4 * MAX_FILES + 1024;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct List {
@@ -25,41 +31,102 @@ pub(super) struct List {
     pub gone: Option<Timestamp>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Written {
+#[derive(Deserialize)]
+struct Read {
     version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<Timestamp>,
     files: BTreeSet<String>,
     own: BTreeSet<String>,
 }
 
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone: Option<Timestamp>,
+    files: &'a BTreeSet<String>,
+    own: &'a BTreeSet<String>,
+}
+
+/// Whether a list may hold this name: JSON makes six bytes of each control character.
+pub(super) fn is_usual(name: &str) -> bool {
+    !name.chars().any(char::is_control)
+}
+
 impl List {
     /// `None`: there is none, or none that can be read.
     pub fn load(host: &Host, layout: &Layout, name: &str) -> Result<Option<List>, Failure> {
-        let Some(text) = host.root.read(&layout.asset_list(name), MAX_LIST)? else {
-            return Ok(None);
+        let text = match host.root.read(&layout.asset_list(name), MAX_LIST) {
+            Ok(Some(text)) => text,
+            Ok(None) | Err(RootError::TooLarge { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
-        let written = serde_json::from_slice::<Written>(&text).ok();
-        let written = written.filter(|written| written.version == VERSION);
-        Ok(written.map(|written| List {
-            files: written.files,
-            own: written.own,
-            gone: written.gone,
+        let read = serde_json::from_slice::<Read>(&text).ok();
+        let read = read.filter(|read| read.version == VERSION);
+        Ok(read.map(|read| List {
+            files: read.files,
+            own: read.own,
+            gone: read.gone,
         }))
+    }
+
+    /// All names together, in bytes.
+    pub fn size(&self) -> usize {
+        self.files.iter().chain(&self.own).map(String::len).sum()
+    }
+
+    /// Whether all of it may be kept, and so be read again.
+    pub fn fits(&self) -> bool {
+        self.files.len() + self.own.len() <= MAX_FILES && self.size() <= MAX_NAMES
     }
 
     pub fn save(&self, host: &Host, layout: &Layout, name: &str) -> Result<(), Failure> {
         let written = Written {
             version: VERSION,
             gone: self.gone,
-            files: self.files.clone(),
-            own: self.own.clone(),
+            files: &self.files,
+            own: &self.own,
         };
         let body = serde_json::to_vec(&written).expect("plain data is always JSON");
         host.root
             .make_dirs(&layout.asset_lists(), &Attrs::mode(0o755))?;
         let path = layout.asset_list(name);
         Ok(host.root.replace(&path, &body, &Attrs::mode(0o644))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many names of that length as are said, of what JSON makes the most of.
+    fn of(count: usize, length: usize) -> List {
+        let name = |n: usize| format!("{n:06}{}", "\"".repeat(length - 6));
+        List {
+            files: (0..count).map(name).collect(),
+            ..List::default()
+        }
+    }
+
+    #[test]
+    fn the_largest_list_that_is_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = crate::release::tests::host_at(dir.path());
+        let layout = Layout::new("shop", std::path::Path::new("/srv/www/shop"));
+        for list in [
+            of(MAX_FILES, MAX_NAMES / MAX_FILES),
+            of(MAX_NAMES / 255, 255),
+        ] {
+            assert!(list.fits());
+            list.save(&host, &layout, "one").unwrap();
+            assert!(List::load(&host, &layout, "one").unwrap() == Some(list));
+        }
+    }
+
+    #[test]
+    fn a_list_of_more_files_or_longer_names_does_not_fit() {
+        assert!(!of(MAX_FILES + 1, 6).fits());
+        assert!(!of(MAX_NAMES / 255 + 1, 255).fits());
+        assert!(is_usual("app-é \"1\".css") && !is_usual("a\u{1}") && !is_usual("a\u{9b}"));
     }
 }

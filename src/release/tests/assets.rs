@@ -27,7 +27,7 @@ impl Clock for Later {
     }
 }
 
-fn at_day(bench: &Bench, day: i64) -> Host {
+pub(super) fn at_day(bench: &Bench, day: i64) -> Host {
     let mut host = bench.host();
     host.clock = Box::new(Later(day));
     host

@@ -4,6 +4,7 @@
 
 mod advertisement;
 mod assets;
+mod assets_hostile;
 mod bounds;
 mod changed;
 mod crash;
@@ -166,7 +167,7 @@ impl Bench {
     }
 }
 
-fn host_at(root: &Path) -> Host {
+pub(super) fn host_at(root: &Path) -> Host {
     Host {
         root: Rc::new(Root::at(root).unwrap()),
         accounts: Rc::new(Accounts::default()),

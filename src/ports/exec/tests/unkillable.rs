@@ -160,10 +160,19 @@ open(sys.argv[2], "w").write(f"{os.getpid()} {traced}")
 time.sleep(120)
 "#;
     std::fs::write(path("tracer.py"), tracer).unwrap();
+    // It must get no signal: one that is traced stops at each.
+    let traced = r#"
+import os, sys, time
+while not os.path.exists(sys.argv[1]) or not os.path.getsize(sys.argv[1]):
+    time.sleep(0.05)
+os._exit(3)
+"#;
+    std::fs::write(path("traced.py"), traced).unwrap();
     let command = sh(&format!(
-        "setsid python3 {} $$ {} >/dev/null 2>&1 & while [ ! -s {1} ]; do sleep .05; done; exit 3",
+        "setsid python3 {} $$ {ready} >/dev/null 2>&1 & exec python3 {} {ready}",
         path("tracer.py"),
-        path("ready"),
+        path("traced.py"),
+        ready = path("ready"),
     ))
     .timeout(Duration::from_secs(100));
     let begun = Instant::now();

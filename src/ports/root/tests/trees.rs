@@ -6,6 +6,11 @@ use crate::ports::testing::dig;
 /// More than a process may have open, or a thread has stack for.
 const DEEP: usize = 30_000;
 
+const ALL: Most = Most {
+    entries: 10_000,
+    names: 1 << 20,
+};
+
 #[test]
 fn a_tree_of_any_depth_is_counted_and_removed() {
     // In memory, where there is such a filesystem: some disks take milliseconds for a folder.
@@ -26,8 +31,8 @@ fn a_tree_deeper_than_any_project_is_not_copied_and_leaves_nothing() {
     let error = copied.unwrap_err();
     assert!(matches!(error, RootError::TooMuch { .. }), "{error}");
     assert!(!dir.path().join("copy").exists());
-    let tree = root.open_folder(Path::new("/tree")).unwrap().unwrap();
-    assert!(tree.walk().unwrap().len() < 300);
+    let tree = root.user_tree(Path::new("/tree")).unwrap().unwrap();
+    assert!(tree.walk(ALL).unwrap().len() < 300);
     root.remove_tree(Path::new("/tree")).unwrap();
 }
 
@@ -80,8 +85,8 @@ fn no_work_on_a_tree_crosses_a_mount_of_either_sort() {
             "{copied:?}"
         );
         assert!(!at("copy").exists());
-        let tree = root.open_folder(Path::new("/tree")).unwrap().unwrap();
-        let walked = tree.walk().unwrap();
+        let tree = root.user_tree(Path::new("/tree")).unwrap().unwrap();
+        let walked = tree.walk(ALL).unwrap();
         assert!(walked.iter().all(|(path, _)| !path.ends_with("precious")));
         let error = root.remove_tree(Path::new("/tree")).unwrap_err();
         assert!(
@@ -313,4 +318,32 @@ fn what_is_put_in_the_place_of_a_new_link_or_folder_is_not_given_away() {
     assert_eq!(own("link", "target"), Err(Errno::ESTALE));
     assert_eq!(own("link", "elsewhere"), Ok(()));
     assert!(write::new_folder(&parent, "full".as_ref()).is_err());
+}
+
+#[test]
+fn a_walk_ends_where_the_bound_is_however_large_the_tree() {
+    let (dir, root) = sandbox();
+    std::fs::create_dir_all(dir.path().join("tree/a")).unwrap();
+    for n in 0..100 {
+        std::fs::write(dir.path().join(format!("tree/a/{n:03}")), "").unwrap();
+    }
+    let tree = root.user_tree(Path::new("/tree")).unwrap().unwrap();
+    let walk = |entries, names| tree.walk(Most { entries, names });
+    assert_eq!(walk(101, 501).unwrap().len(), 101);
+    for (entries, names, what) in [(100, 501, "100 files"), (101, 500, "500 bytes of names")] {
+        let error = walk(entries, names).unwrap_err().to_string();
+        assert_eq!(error, format!("/tree holds more than {what}"));
+    }
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_not_removed_with_it() {
+    let (dir, root) = sandbox();
+    std::fs::create_dir_all(dir.path().join("tree/a")).unwrap();
+    std::fs::write(dir.path().join("tree/a/kept"), "").unwrap();
+    let folder = root.open_folder(Path::new("/tree")).unwrap().unwrap();
+    for name in ["a", "none"] {
+        folder.unlink(name.as_ref()).unwrap();
+    }
+    assert!(dir.path().join("tree/a/kept").exists());
 }

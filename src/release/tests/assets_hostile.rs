@@ -1,0 +1,251 @@
+//! Root gathers and clears up assets in folders of the app's user: no further down than he could go.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+use jiff::Timestamp;
+
+use super::assets::at_day;
+use super::*;
+use crate::ports::clock::Clock;
+
+const SECRET: &str = "users and their passwords";
+
+/// The user's own folder `home/deploy/NAME`, with a file of his, and a folder in it that root alone can enter.
+fn stuff(bench: &Bench, name: &str) -> PathBuf {
+    let stuff = bench.path("home/deploy").join(name);
+    let private = stuff.join("private");
+    std::fs::create_dir_all(&private).unwrap();
+    std::fs::write(stuff.join("own.css"), "own").unwrap();
+    std::fs::write(private.join("dump.sql"), SECRET).unwrap();
+    std::fs::set_permissions(&private, PermissionsExt::from_mode(0o700)).unwrap();
+    for path in [&stuff, &stuff.join("own.css")] {
+        chown(path, Some(DEPLOY), Some(DEPLOY)).unwrap();
+    }
+    chown(bench.path("home/deploy"), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    stuff
+}
+
+fn compile(run: &str) -> String {
+    format!("user: deploy\nkeep_releases: 2\nassets: {{run: '{run}'}}\n")
+}
+
+fn commit(bench: &Bench, css: &str) -> Sha {
+    bench.commit(&[("app.css", css)])
+}
+
+fn is_kept(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text == SECRET)
+}
+
+#[test]
+fn what_the_apps_user_cannot_enter_is_not_gathered() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let stuff = stuff(&bench, "stuff");
+    let run = format!("mv {} public/assets/stuff", stuff.display());
+    done(
+        &bench.spec(&commit(&bench, "red"), &compile(&run)),
+        &bench.host(),
+    );
+    assert_eq!(names(&bench.app("shared/assets/stuff")), ["own.css"]);
+    let private = bench.app("current/public/assets/stuff/private");
+    let folder = std::fs::metadata(&private).unwrap();
+    assert_eq!((folder.uid(), folder.mode() & 0o777), (0, 0o700));
+    let dump = private.join("dump.sql");
+    assert!(is_kept(&dump) && !std::fs::symlink_metadata(dump).unwrap().is_symlink());
+    // What is his is shared, as ever.
+    assert_eq!(bench.read("current/public/assets/stuff/own.css"), "own");
+}
+
+#[test]
+fn clearing_up_removes_nothing_that_the_apps_user_put_in_the_place_of_an_asset() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let more = compile(
+        "mkdir -p public/assets/stuff/private; echo 1 > public/assets/stuff/private/dump.sql",
+    );
+    done(&bench.spec(&commit(&bench, "red"), &more), &bench.host());
+    assert!(bench.app("shared/assets/stuff/private/dump.sql").exists());
+    std::fs::remove_dir_all(bench.app("shared/assets/stuff")).unwrap();
+    std::fs::rename(stuff(&bench, "stuff"), bench.app("shared/assets/stuff")).unwrap();
+    let more = compile("echo ok > public/assets/b.css");
+    for (css, day) in [("1", 0), ("2", 0), ("3", 3), ("4", 6)] {
+        done(
+            &bench.spec(&commit(&bench, css), &more),
+            &at_day(&bench, day),
+        );
+    }
+    assert!(is_kept(&bench.app("shared/assets/stuff/private/dump.sql")));
+    // Nor are the names of what is in there told in a release.
+    assert!(!bench.app("current/public/assets/stuff/private").exists());
+    let lists = names(&bench.path("var/lib/trueup/assets/shop"));
+    assert!(lists.len() <= 3, "{lists:?}");
+}
+
+#[test]
+fn no_link_is_made_in_a_folder_that_the_apps_user_cannot_enter() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let stuff = stuff(&bench, "stuff");
+    let run = format!(
+        "mkdir -p ../../shared/assets/stuff/private; echo 1 > ../../shared/assets/stuff/private/a.css; mv {} public/assets/stuff",
+        stuff.display()
+    );
+    done(
+        &bench.spec(&commit(&bench, "red"), &compile(&run)),
+        &bench.host(),
+    );
+    let private = bench.app("current/public/assets/stuff/private");
+    assert_eq!(names(&private), ["dump.sql"]);
+}
+
+#[test]
+fn files_of_others_stay_in_the_release_and_are_compared_with_nothing() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let more = compile(
+        "echo x > public/assets/b.css; echo guess > public/assets/secret.css; rm -f ../../shared/assets/foreign.css; mv ../../shared/foreign.css public/assets/ || true",
+    );
+    let sha = commit(&bench, "red");
+    std::fs::create_dir_all(bench.app("shared/assets")).unwrap();
+    for (path, text) in [
+        ("shared/foreign.css", SECRET),
+        ("shared/assets/secret.css", "guess\n"),
+    ] {
+        std::fs::write(bench.app(path), text).unwrap();
+        std::fs::set_permissions(bench.app(path), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    for folder in ["shared", "shared/assets"] {
+        chown(bench.app(folder), Some(DEPLOY), Some(DEPLOY)).unwrap();
+    }
+    done(&bench.spec(&sha, &more), &bench.host());
+    assert_eq!(names(&bench.app("shared/assets")), ["b.css", "secret.css"]);
+    assert!(is_kept(&bench.app("current/public/assets/foreign.css")));
+    let own = std::fs::symlink_metadata(bench.app("current/public/assets/secret.css")).unwrap();
+    assert!(own.is_file(), "that the two are equal is told to him");
+}
+
+#[test]
+fn a_folder_of_roots_that_he_names_as_the_shared_one_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let more = compile("echo x > public/assets/b.css");
+    done(&bench.spec(&commit(&bench, "red"), &more), &bench.host());
+    // He may not take it elsewhere, but call it what he likes.
+    let shared = bench.app("shared/assets");
+    std::fs::remove_dir_all(&shared).unwrap();
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(shared.join("dump.sql"), SECRET).unwrap();
+    let failure = pass(&bench.spec(&commit(&bench, "blue"), &more), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("shared/assets"), "{failure}");
+    assert!(failure.hint.is_some(), "{failure}");
+    assert_eq!(names(&shared), ["dump.sql"]);
+}
+
+#[test]
+fn names_with_control_characters_stay_in_the_release() {
+    let bench = Bench::new();
+    let more = "assets:\n  run: 'cd public/assets; touch \"$(printf \"a\\001b\")\" \"$(printf \"a\\377b\")\" ok.css'\n";
+    done(&bench.spec(&commit(&bench, "red"), more), &bench.host());
+    assert_eq!(names(&bench.app("shared/assets")), ["ok.css"]);
+    let lists = bench.path("var/lib/trueup/assets/shop");
+    let list = std::fs::read_to_string(lists.join(&names(&lists)[0])).unwrap();
+    assert!(!list.contains("\\u0001"), "{list}");
+    assert!(bench.app("current/public/assets/a\u{1}b").exists());
+}
+
+/// A list that nobody can read, of a release of that name.
+fn unreadable(bench: &Bench, name: &str) -> PathBuf {
+    let path = bench
+        .path("var/lib/trueup/assets/shop")
+        .join(format!("{name}.json"));
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(1 << 30).unwrap();
+    path
+}
+
+#[test]
+fn a_list_too_large_to_read_goes_with_its_release_and_stops_nothing() {
+    let bench = Bench::new();
+    let more = "keep_releases: 2\nassets: {run: 'touch public/assets/$(cat app.css).css'}\n";
+    for css in ["0", "1"] {
+        done(&bench.spec(&commit(&bench, css), more), &bench.host());
+    }
+    let list = unreadable(&bench, "20200101000000-abcdef0");
+    for (css, day) in [("2", 0), ("3", 3), ("4", 6)] {
+        done(
+            &bench.spec(&commit(&bench, css), more),
+            &at_day(&bench, day),
+        );
+    }
+    assert!(!list.exists(), "it is in the way of all that come after it");
+    let shared = names(&bench.app("shared/assets"));
+    assert!(!shared.contains(&"0.css".to_owned()), "{shared:?}");
+    // Of one that is kept: what it needs is not known, so all stays, and goes on once it is gone.
+    unreadable(&bench, &bench.active().unwrap());
+    done(&bench.spec(&commit(&bench, "5"), more), &at_day(&bench, 9));
+    assert_eq!(
+        names(&bench.app("shared/assets")),
+        [shared, vec!["5.css".into()]].concat()
+    );
+    for (css, day) in [("6", 12), ("7", 15), ("8", 18)] {
+        done(
+            &bench.spec(&commit(&bench, css), more),
+            &at_day(&bench, day),
+        );
+    }
+    let lists = names(&bench.path("var/lib/trueup/assets/shop"));
+    assert!(lists.len() <= 3, "{lists:?}");
+}
+
+#[test]
+fn more_names_than_a_list_may_hold_fail_the_deploy_and_leave_no_list() {
+    let bench = Bench::new();
+    let name = "n".repeat(240);
+    let more = format!(
+        "assets: {{run: 'cd public/assets; for n in $(seq 13); do mkdir {name}; cd {name}; done; seq 2700 | xargs touch'}}\n"
+    );
+    let failure = pass(&bench.spec(&commit(&bench, "red"), &more), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("8388608 bytes of names"),
+        "{failure}"
+    );
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("`assets.path`"), "{hint}");
+    assert_eq!(names(&bench.path("var/lib/trueup/assets/shop")), [""; 0]);
+    assert_eq!(names(&bench.app("shared/assets")), [""; 0]);
+}
+
+#[test]
+fn clearing_up_holds_no_two_lists_in_memory() {
+    let bench = Bench::new();
+    let more = "assets: {run: 'touch public/assets/$(cat app.css).css'}\n";
+    done(&bench.spec(&commit(&bench, "1"), more), &bench.host());
+    // Of releases that were removed within a day, but for one.
+    let lists = bench.path("var/lib/trueup/assets/shop");
+    let long_ago = Timestamp::UNIX_EPOCH;
+    for n in 0..20 {
+        let files: Vec<String> = (0..5_000)
+            .map(|file| format!("{n}-{file:0100}.css"))
+            .collect();
+        let gone = if n == 0 { long_ago } else { SystemClock.now() };
+        let list = serde_json::json!({"version": 1, "gone": gone, "files": files, "own": []});
+        let path = lists.join(format!("202001010000{n:02}-abcdef0.json"));
+        std::fs::write(path, serde_json::to_vec(&list).unwrap()).unwrap();
+    }
+    let spec = bench.spec(&commit(&bench, "2"), more);
+    let ((), peak) = crate::testing::peak(|| done(&spec, &bench.host()));
+    assert_eq!(names(&lists).len(), 2 + 19);
+    assert!(peak < 8 << 20, "{peak} bytes");
+}
