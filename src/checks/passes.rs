@@ -104,7 +104,7 @@ impl Passes {
                 true => bad(
                     about,
                     what,
-                    "`journalctl -u trueup` tells what the timer's passes end with",
+                    "`journalctl -u trueup _UID=0` tells what the timer's passes end with",
                 ),
                 false => note(about, format!("{what}; `trueup converge` makes one")),
             };

@@ -100,7 +100,7 @@ impl Overdue {
         let period = span(self.period);
         if let Some(running) = &self.running {
             return format!(
-                "no pass has ended for {silent}; running still: {}: `journalctl -u trueup` tells what it is at",
+                "no pass has ended for {silent}; running still: {}: `journalctl -u trueup _UID=0` tells what it is at",
                 running.words()
             );
         }
@@ -113,7 +113,7 @@ impl Overdue {
                 "{silence}; {TIMER}, which is to make one every {period}, is off: `systemctl status {TIMER}`, then `systemctl enable --now {TIMER}`"
             ),
             false => format!(
-                "{silence}; {TIMER} makes one every {period}: `systemctl status {TIMER} trueup.service` and `journalctl -u trueup` tell why not"
+                "{silence}; {TIMER} makes one every {period}: `systemctl status {TIMER} trueup.service` and `journalctl -u trueup _UID=0` tell why not"
             ),
         }
     }
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(seen(on(), Some(&ago(108))), None);
         assert_eq!(
             seen(on(), Some(&ago(720))).unwrap(),
-            "no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status trueup.timer trueup.service` and `journalctl -u trueup` tell why not"
+            "no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status trueup.timer trueup.service` and `journalctl -u trueup _UID=0` tell why not"
         );
     }
 

@@ -25,15 +25,21 @@ wait_for 10 "a visitor gets v1" page_says web "version v1"
 
 # The journal: everything that concerns the app, by field, and nothing twice.
 on web journalctl --sync
-said=$(on web journalctl -q -o cat TRUEUP_APP=shop)
+said=$(on web journalctl -q -o cat _UID=0 TRUEUP_APP=shop)
 has "the journal tells by app what was done" "deploy shop/code" "$said"
 has "and what runs from it" "update service:puma-shop" "$said"
-same "by sha as well" "$said" "$(on web journalctl -q -o cat TRUEUP_APP=shop "TRUEUP_SHA=${sha[v1]}")"
+same "by sha as well" "$said" "$(on web journalctl -q -o cat _UID=0 TRUEUP_APP=shop "TRUEUP_SHA=${sha[v1]}")"
 run=$(on web trueup history --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["passes"][0]["run"])')
-has "by run" "converged" "$(on web journalctl -q -o cat "TRUEUP_RUN=$run")"
-has "by resource" "deploy shop/code" "$(on web journalctl -q -o cat TRUEUP_RESOURCE=shop/code)"
+has "by run" "converged" "$(on web journalctl -q -o cat _UID=0 "TRUEUP_RUN=$run")"
+has "by resource" "deploy shop/code" "$(on web journalctl -q -o cat _UID=0 TRUEUP_RESOURCE=shop/code)"
 same "nothing is said a second time without its fields" 0 \
   "$(on web journalctl -q -o cat -u first _TRANSPORT=stdout | wc -l)"
+forged='MESSAGE=forged\nTRUEUP_APP=shop\nTRUEUP_VERB=failed\nSYSLOG_IDENTIFIER=trueup\n_UID=0\n'
+check "the deploy user sends a line in trueup's name" on web sh -c "printf '$forged' | runuser -u deploy -- logger --journald"
+on web journalctl --sync
+has "the journal keeps it" forged "$(on web journalctl -q -o cat TRUEUP_APP=shop TRUEUP_VERB=failed)"
+same "but not as root's" "$said" "$(on web journalctl -q -o cat _UID=0 TRUEUP_APP=shop)"
+attacked deploy "a line in the journal with trueup's own fields" "the documented queries ask for root's own: it is not among them"
 
 # Status, for root and for everybody.
 code "status says that all is well" 0 on web trueup status

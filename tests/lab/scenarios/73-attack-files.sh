@@ -22,7 +22,7 @@ apps:
     steps:
       - {name: install, run: bundle check}
       - {name: made, run: "mkdir -p made && echo made >>made/log", when_changed: [config.ru], outputs: [made]}
-    assets: {run: bin/build}
+    assets: {run: "bin/build; ! test -e /home/deploy/stuff || mv /home/deploy/stuff public/assets/"}
 END
 deploy() { on web runuser -u deploy -- sh -ec "$1"; }
 releases=/srv/www/shop/releases
@@ -96,3 +96,16 @@ next v2
 check "a file of 20 GB that is a hole is taken over as one" on web sh -c "[ \"\$(stat -c %s /srv/www/shop/current/made/hole)\" = $((20 << 30)) ]"
 check "and takes no room" [ $(($(used) - before)) -lt 2000 ]
 attacked deploy "a hole of 20 GB in what the next release takes over" "it stays a hole"
+
+on web sh -ec 'install -d -o deploy -g deploy ~deploy/stuff; install -d -m 700 ~deploy/stuff/private; echo kept >~deploy/stuff/private/dump.sql'
+# shellcheck disable=SC2016  # for the host's shell
+deploy 'echo x >~/stuff/own.css; touch ~/stuff/"$(printf "a\\001b.css")"'
+check "v3 is published" publish "${sha[v3]}"
+code "and taken up" 0 on web timeout 60 trueup converge
+has "with a word on what is not shared" 'public/assets/stuff/private` (of root) is left where it is' "$said"
+has "and on the name" 'a\x01b.css` is left where it is' "$said"
+same "what is his is shared" own.css "$(on web ls -A /srv/www/shop/shared/assets/stuff)"
+same "what is root's is where it was" kept "$(on web cat /srv/www/shop/current/public/assets/stuff/private/dump.sql)"
+check "where he may not look" on web sh -c '! runuser -u deploy -- ls /srv/www/shop/current/public/assets/stuff/private'
+attacked deploy "a folder with a folder of root's in it, moved among the assets that root gathers" "root does not enter it: nothing of it is shared, served or cleared up"
+attacked deploy "names of assets that take six bytes each in root's list" "they stay in the release; lists are bounded"
