@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::owed::Debt;
+use crate::owed::Ledger;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, RootError};
 use crate::resource::{Argv, Duty, Failure, candidate};
@@ -160,6 +161,7 @@ impl<'a> Checks<'a> {
 /// line for the report for each.
 pub fn recover(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError> {
     candidate::forget(host)?;
+    Ledger::new(&host.root).make_private()?;
     let mut notes = Vec::new();
     for name in host.root.list(&host.state("checks"))?.unwrap_or_default() {
         let name = name.to_string_lossy().into_owned();

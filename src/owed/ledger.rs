@@ -1,6 +1,8 @@
-//! The records on disk: `/var/lib/trueup/services/`, one small file each.
+//! The records on disk: `/var/lib/trueup/services/`, one small file each, for root alone: with the
+//! fingerprint of a file that has a short password in it, and the rest of the file, the password is soon
+//! guessed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,9 @@ struct File {
     record: Record,
 }
 
+/// The folder and its files.
+const PRIVATE: (u32, u32) = (0o700, 0o600);
+
 /// Reads and writes records.
 pub struct Ledger<'a> {
     root: &'a Root,
@@ -31,6 +36,29 @@ pub struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     pub fn new(root: &'a Root) -> Ledger<'a> {
         Ledger { root }
+    }
+
+    /// Whether the records are not for the user who asks.
+    pub fn is_hidden(&self) -> bool {
+        self.root
+            .list(&folder())
+            .is_err_and(|error| error.is_denied())
+    }
+
+    /// Takes from all others what an older trueup let everybody read.
+    pub fn make_private(&self) -> Result<(), RootError> {
+        let folder = folder();
+        let meta = self.root.meta(&folder)?;
+        if meta.is_none_or(|meta| meta.mode == PRIVATE.0) {
+            return Ok(());
+        }
+        // The files as well: somebody may have them open, or under another name. The folder last, so that
+        // a pass that is killed here is made up for.
+        for name in self.root.list(&folder)?.unwrap_or_default() {
+            self.root
+                .set_attrs(&folder.join(name), &Attrs::mode(PRIVATE.1))?;
+        }
+        self.root.set_attrs(&folder, &Attrs::mode(PRIVATE.0))
     }
 
     /// The record of a resource. A missing, broken or newer one is none at all: what is owed is
@@ -54,9 +82,16 @@ impl<'a> Ledger<'a> {
         let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
         let path = path(id);
         let folder = path.parent().expect("a record lies in a folder");
-        self.root.make_dirs(folder, &Attrs::mode(0o755))?;
-        self.root.replace(&path, &body, &Attrs::mode(0o644))
+        if self.root.meta(folder)?.is_none() {
+            self.root.make_dirs(Path::new(STATE), &Attrs::mode(0o755))?;
+            self.root.make_dir(folder, &Attrs::mode(PRIVATE.0))?;
+        }
+        self.root.replace(&path, &body, &Attrs::mode(PRIVATE.1))
     }
+}
+
+fn folder() -> PathBuf {
+    Path::new(STATE).join("services")
 }
 
 /// A file name that no id can escape from; the hash keeps apart what the replacement makes alike.
@@ -73,7 +108,5 @@ fn path(id: &str) -> PathBuf {
         })
         .collect();
     let hash = &crate::digest::digest(id.as_bytes())[..8];
-    PathBuf::from(STATE)
-        .join("services")
-        .join(format!("{word}-{hash}.json"))
+    folder().join(format!("{word}-{hash}.json"))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::owed::{self, Debt, Ledger, Record, Stamps};
+use crate::owed::{self, Debt, Ledger, Stamps};
 use crate::ports::Host;
 use crate::resource::{Change, Duty, Failure, Run, Seen};
 use crate::role::{Catalog, Resource};
@@ -128,7 +128,10 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         }
         looks.push((resource, seen));
     }
-    let ledger = Ledger::new(&host.root);
+    let ledger = Some(Ledger::new(&host.root)).filter(|ledger| !ledger.is_hidden());
+    if ledger.is_none() {
+        warnings.push("what is owed can be seen only by root".to_owned());
+    }
     let mut steps: Vec<Step> = Vec::new();
     let mut ailing: BTreeMap<&str, Failure> = BTreeMap::new();
     let mut planned: BTreeSet<&str> = BTreeSet::new();
@@ -170,7 +173,7 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
             .expect("the steps were made from the catalog");
         // A restart that is coming may be what mends it.
         if !resource.triggers.is_empty() {
-            look_ahead(step, resource, &ledger, &planned, &stamps);
+            look_ahead(step, resource, ledger.as_ref(), &planned, &stamps);
         }
         if let Some(failure) = ailing.remove(step.id.as_str()).filter(|_| step.is_right()) {
             step.forecast = Forecast::Failed(failure);
@@ -189,15 +192,21 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
 fn look_ahead(
     step: &mut Step,
     resource: &Resource,
-    ledger: &Ledger<'_>,
+    ledger: Option<&Ledger<'_>>,
     planned: &BTreeSet<&str>,
     stamps: &Stamps,
 ) {
+    let run = step.run.as_ref();
+    let Some(ledger) = ledger else {
+        step.debts = debts(Vec::new(), resource, run, planned);
+        return;
+    };
     let record = ledger.read(&resource.id);
-    let (record, run) = (record.as_ref(), step.run.as_ref());
+    let record = record.as_ref();
     let settled = owed::settle(record, run, &resource.triggers, stamps, &[]);
     step.news = run.is_some() && record != Some(&settled);
-    step.debts = debts(resource, record, run, planned, stamps);
+    let due = owed::due(record, run, &resource.triggers, stamps);
+    step.debts = debts(due, resource, run, planned);
 }
 
 /// A service that has nothing to run yet, and will once what is planned before it is done.
@@ -251,13 +260,11 @@ fn forecast(
 
 /// What is owed already, and what the planned changes will make owed.
 fn debts(
+    mut debts: Vec<Debt>,
     resource: &Resource,
-    record: Option<&Record>,
     run: Option<&Run>,
     planned: &BTreeSet<&str>,
-    stamps: &Stamps,
 ) -> Vec<Debt> {
-    let mut debts = owed::due(record, run, &resource.triggers, stamps);
     for trigger in &resource.triggers {
         // A service that does not run will be started with everything in place.
         if trigger.duty != Duty::Run && run.is_none() {

@@ -115,3 +115,131 @@ fn what_an_older_trueup_kept_for_all_to_read_is_taken_away() {
     assert!(now.contains("it died") && !now.contains(CANARY), "{now}");
     assert_eq!(app.running(), sha);
 }
+
+/// A short secret, which whoever has a digest of it and all that stands beside it soon knows.
+const PIN: &str = "PIN=482913\n";
+
+/// An app with it in a file of its release, in one of the host, and in one that is only watched.
+fn app_with_a_pin() -> App {
+    let role = ROLE.replace(
+        "      hooks:\n",
+        &format!("      files: [{{path: .env, content: {PIN:?}, secret: true}}]\n      hooks:\n"),
+    );
+    let more = format!(
+        "  - directory: {{path: /etc}}\n  - file: {{id: pin, path: /etc/pin, content: {PIN:?}, secret: true, mode: \"0600\"}}\n  - watch: {{id: seen, paths: [/etc/pin]}}\n  - service:"
+    );
+    let role = role.replace("  - service:", &more);
+    App::new(&role.replace("restart_on: [code]", "restart_on: [code, pin, seen]"))
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::Digest;
+    let bytes = sha2::Sha256::digest(text.as_bytes());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The beginning of every fingerprint that is taken of it.
+fn fingerprints() -> [String; 3] {
+    let one = sha256(PIN);
+    let watched = sha256(&format!("\0{one}\n"));
+    [sha256(&one), watched, one].map(|digest| digest[..12].to_owned())
+}
+
+/// All files below a folder that an ordinary user can read, if he can get to the folder.
+fn readable(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(meta) = entry.path().symlink_metadata() else {
+            continue;
+        };
+        let mode = meta.permissions().mode();
+        if meta.is_dir() && mode & 0o001 != 0 {
+            readable(&entry.path(), found);
+        } else if meta.is_file() && mode & 0o004 != 0 {
+            found.push(entry.path());
+        }
+    }
+}
+
+#[test]
+fn no_fingerprint_of_a_secret_is_kept_where_others_can_read_it() {
+    let app = app_with_a_pin();
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    app.want("exit 1", "200", "page two");
+    app.converge(4);
+    let kept = files_with(&app.sandbox.at("/var/lib/trueup"), &fingerprints()[0]);
+    assert!(
+        !kept.is_empty(),
+        "the test knows no fingerprint that is kept"
+    );
+    let mut files = Vec::new();
+    for folder in ["/var", "/run", "/etc"] {
+        readable(&app.sandbox.at(folder), &mut files);
+    }
+    readable(&app.sandbox.store, &mut files);
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        for fingerprint in fingerprints() {
+            assert!(!text.contains(&fingerprint), "{}: {text}", file.display());
+        }
+    }
+    let looks: [&[&str]; 6] = [
+        &["status"],
+        &["status", "--json"],
+        &["plan", "--json"],
+        &["doctor"],
+        &["releases", "--json"],
+        &["history", "--json"],
+    ];
+    for args in looks {
+        let mut command = app.sandbox.command(args);
+        crate::privilege::as_nobody(&mut command);
+        let ran = app.sandbox.ran(command).to_string();
+        for fingerprint in fingerprints() {
+            assert!(!ran.contains(&fingerprint), "{args:?}: {ran}");
+        }
+    }
+}
+
+#[test]
+fn records_of_an_older_trueup_are_closed_by_a_pass_that_changes_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = app_with_a_pin();
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let folder = app.sandbox.at("/var/lib/trueup/services");
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
+    assert!(!files.is_empty());
+    set(&folder, 0o755);
+    files.iter().for_each(|file| set(&file.path(), 0o644));
+    let ran = app.converge(0);
+    assert!(!ran.out.contains("restarted"), "{ran}");
+    assert_eq!(mode(&folder), 0o700);
+    for file in files {
+        assert_eq!(mode(&file.path()), 0o600, "{:?}", file.path());
+    }
+}
+
+#[test]
+fn an_ordinary_users_status_says_that_only_root_sees_what_is_owed() {
+    if !crate::privilege::is_root("records of root") {
+        return;
+    }
+    let app = app_with_a_pin();
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let said = "what is owed can be seen only by root";
+    let mine = app.sandbox.run(&["status"]);
+    assert!(mine.code == 0 && !mine.out.contains(said), "{mine}");
+    let mut command = app.sandbox.command(&["status"]);
+    crate::privilege::as_nobody(&mut command);
+    let theirs = app.sandbox.ran(command);
+    assert_eq!(theirs.code, 0, "{theirs}");
+    assert!(theirs.to_string().contains(said), "{theirs}");
+}
