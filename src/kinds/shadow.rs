@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::ports::Host;
 use crate::ports::exec::{Command, Ended, ExecError};
 use crate::ports::root::Attrs;
+use crate::ports::{Host, lock};
 use crate::problem::Problem;
 use crate::resource::Failure;
 
@@ -40,17 +40,52 @@ pub fn usable_name(field: &str, name: &str) -> Result<(), Problem> {
 
 /// Runs one of them, and forgets what was known about accounts.
 pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
+    if !host.root.is_real() {
+        found_accounts(host)?;
+    }
+    let failure = match once(host, program, args) {
+        Ok(()) => return Ok(()),
+        Err(error) => match lock::who_locks_accounts(&host.root) {
+            Some(locker) if is_locked_out(&error) => {
+                // Or he could keep his account from being locked, for as long as he likes.
+                if lock::end_who_locks_accounts(&host.root, &locker) {
+                    tracing::warn!(
+                        "{} kept the accounts locked, and was ended so that they can be changed",
+                        locker.words()
+                    );
+                    return once(host, program, args).map_err(|error| explained(program, error));
+                }
+                let pid = locker.pid;
+                Failure::from(error)
+                    .and(&format!("\n{} has the accounts locked", locker.words()))
+                    .hint(format!(
+                        "the next pass tries again; if it goes on, end it: `kill -KILL {pid}`"
+                    ))
+            }
+            _ => explained(program, error),
+        },
+    };
+    Err(failure)
+}
+
+/// Whether somebody else changes accounts just now: that is what they print, and what they exit with
+/// says less.
+fn is_locked_out(error: &ExecError) -> bool {
+    matches!(error, ExecError::Failed { ended, output, .. }
+        if matches!(ended, Ended::TimedOut(_)) || output.contains("cannot lock"))
+}
+
+fn once(host: &Host, program: &str, args: &[&str]) -> Result<(), ExecError> {
     let root = &host.root;
     let mut command = Command::new([program]).timeout(DEADLINE).env("LC_ALL", "C");
     if !root.is_real() {
-        found_accounts(host)?;
         command.argv.push("--prefix".into());
         command.argv.push(root.path().into());
     }
     command.argv.extend(args.iter().map(Into::into));
     let done = host.exec.must(command);
     host.accounts.forget();
-    done.map(|_| ()).map_err(|error| explained(program, error))
+    done.map(|_| ())
 }
 
 /// The account files of a sandbox that has none yet: without them `groupadd` works halfway.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{Uid, User};
 
 /// A file or folder itself, whatever names lead to it: its device and inode.
 pub type Identity = (u64, u64);
@@ -28,12 +29,22 @@ pub struct Process {
 
 /// All processes; `None` when `/proc` cannot be read. One that has just ended is left out.
 pub fn all() -> Option<Vec<Process>> {
-    let entries = std::fs::read_dir("/proc").ok()?;
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<Process> = pids.filter_map(one).collect();
+    let all: Vec<Process> = pids().filter_map(one).collect();
     (!all.is_empty()).then_some(all)
+}
+
+/// The ids of all processes.
+pub(super) fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// What a process calls its program, fit for a line: it may call it what it likes.
+pub(super) fn program(pid: u32) -> Option<String> {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let visible = |c: char| if c.is_control() { '?' } else { c };
+    let name = String::from_utf8_lossy(&name);
+    Some(name.trim_end().chars().map(visible).collect())
 }
 
 /// A process and all that it started, and they in turn.
@@ -89,6 +100,12 @@ pub fn folders_of(pid: u32, folders: &[Identity]) -> Vec<Identity> {
         }
     }
     found
+}
+
+/// What this machine calls a user, or the number.
+pub(super) fn user(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 fn identity(of: impl AsFd) -> Option<Identity> {

@@ -171,3 +171,50 @@ fn fields_that_would_break_the_account_file_are_refused() {
         assert!(resource(&format!("user: {{{bad}}}")).is_err(), "{bad}");
     }
 }
+
+/// As `passwd` does: with root's rights, called by nobody.
+#[test]
+fn a_program_that_a_user_stopped_keeps_root_from_changing_no_account() {
+    use std::io::Read;
+    let Some(sandbox) = sandbox("a stopped program") else {
+        return;
+    };
+    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    let note = sandbox.outside("/etc/passwd.lock");
+    let stopped = |caller: u32| {
+        let program = "import os, signal, sys\nopen(sys.argv[1], 'w').write(f'{os.getpid()}\\0')\nos.setresuid(int(sys.argv[2]), 0, 0)\nprint('locked', flush=True)\nos.kill(os.getpid(), signal.SIGSTOP)";
+        let mut command = std::process::Command::new("/usr/bin/python3");
+        command
+            .args(["-c", program])
+            .arg(&note)
+            .arg(caller.to_string());
+        let mut child = command
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut word = [0; 7];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut word)
+            .unwrap();
+        child
+    };
+    let locked = resource("user: {name: deploy, locked: true, comment: gone}").unwrap();
+    let mut child = stopped(0);
+    let failure = converge(&*locked, &sandbox).unwrap_err();
+    let said = format!("process {} (`python3`, run by root, stopped)", child.id());
+    assert!(failure.message.contains(&said), "{failure}");
+    let hint = failure.hint.unwrap();
+    assert!(
+        hint.contains(&format!("kill -KILL {}", child.id())),
+        "{hint}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut child = stopped(65534);
+    converge(&*locked, &sandbox).unwrap();
+    child.wait().unwrap();
+    assert!(sandbox.read("/etc/passwd").contains(":gone:"));
+}

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::ports::processes;
+use crate::ports::services::Living;
 
 /// The name of our program.
 const PROGRAM: &str = "trueup";
@@ -16,9 +22,15 @@ pub struct Locker {
     pub pid: u32,
     /// What its program is called.
     pub program: String,
+    /// Who called it, also of one that runs with the rights of another.
     pub user: String,
+    /// Somebody stopped it: it goes on when it is told to.
+    pub is_stopped: bool,
+    caller: u32,
     uid: u32,
     is_trueup: bool,
+    /// Its id may be another's by now.
+    start: u64,
 }
 
 impl Locker {
@@ -32,26 +44,72 @@ impl Locker {
         let Locker {
             pid, program, user, ..
         } = self;
-        format!("process {pid} (`{program}`, run by {user})")
+        let stopped = if self.is_stopped { ", stopped" } else { "" };
+        format!("process {pid} (`{program}`, run by {user}{stopped})")
     }
 
-    fn of(pid: u32) -> Option<Locker> {
+    /// Whether it has root's rights.
+    pub(super) fn is_privileged(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// Whether it has root's rights for somebody else who called it, as `passwd` has.
+    pub(super) fn is_lent_to_others(&self) -> bool {
+        self.is_privileged() && self.caller != 0
+    }
+
+    pub(super) fn is_same(&self, other: &Locker) -> bool {
+        (self.pid, self.start) == (other.pid, other.start)
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(super) fn kill(&self, patience: Duration) -> bool {
+        // SAFETY: takes two numbers; what it returns is checked before it is taken for a descriptor.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) };
+        let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
+            return false;
+        };
+        // SAFETY: the kernel has just made it, for nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // From here on it is this process or none, whatever becomes of its number.
+        if !Locker::of(self.pid).is_some_and(|now| now.is_same(self) && now.caller == self.caller) {
+            return false;
+        }
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: the descriptor is open, and no information about the signal is allowed.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                fd.as_raw_fd(),
+                libc::SIGKILL,
+                no_info,
+                0,
+            )
+        };
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut ended = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        sent == 0 && poll(&mut ended, patience).is_ok_and(|ended| ended > 0)
+    }
+
+    pub(super) fn of(pid: u32) -> Option<Locker> {
+        let start = Living::find(i32::try_from(pid).ok()?)?.start;
         let place = proc(pid);
         let status = fs::read_to_string(place.join("status")).ok()?;
         // `Uid: real effective saved filesystem`
-        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-        let uid = uids.split_whitespace().nth(1)?.parse().ok()?;
-        let name = fs::read(place.join("comm")).ok()?;
-        let name = String::from_utf8_lossy(&name);
-        let visible = |c: char| if c.is_control() { '?' } else { c };
-        let program: String = name.trim_end().chars().map(visible).collect();
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let line = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let mut uids = line("Uid:")?.split_whitespace();
+        let caller = uids.next()?.parse().ok()?;
+        let uid = uids.next()?.parse().ok()?;
+        let program = processes::program(pid)?;
         Some(Locker {
             pid,
             is_trueup: program == PROGRAM || runs_trueup(&place),
-            user: user.map_or_else(|| uid.to_string(), |user| user.name),
+            user: processes::user(caller),
+            is_stopped: line("State:").is_some_and(|state| state.trim().starts_with(['T', 't'])),
             program,
+            caller,
             uid,
+            start,
         })
     }
 }
@@ -67,29 +125,47 @@ fn runs_trueup(place: &Path) -> bool {
 /// lock and ended may have left it to a child: then that is it.
 pub(super) fn find(file: &File) -> Option<Locker> {
     let meta = file.metadata().ok()?;
-    let lockers = lockers(meta.ino());
+    let lockers = lockers("FLOCK", meta.ino());
     // An inode has its number on its own disk only.
     let told = lockers
         .iter()
         .filter(|pid| opens(**pid, &meta) != Some(false));
     let mut told = told.filter_map(|pid| Locker::of(*pid));
     told.next().or_else(|| {
-        let pid = all().find(|pid| opens(*pid, &meta) == Some(true))?;
+        let pid = processes::pids().find(|pid| opens(*pid, &meta) == Some(true))?;
         Locker::of(pid)
     })
 }
 
-/// Who has locked a file of this number.
-fn lockers(inode: u64) -> BTreeSet<u32> {
+/// The living process that has locked a part of this file, or all of it, as `fcntl` does.
+pub(super) fn of_record(device: u64, inode: u64) -> Option<Locker> {
+    let lockers = lockers("POSIX", inode);
+    let opens = |pid: &&u32| {
+        let files = fs::read_dir(proc(**pid).join("fd")).into_iter().flatten();
+        let mut opened = files
+            .flatten()
+            .filter_map(|file| fs::metadata(file.path()).ok());
+        opened.any(|file| (file.dev(), file.ino()) == (device, inode))
+    };
+    lockers
+        .iter()
+        .filter(opens)
+        .find_map(|pid| Locker::of(*pid))
+}
+
+/// Who has locked a file of this number, in this way.
+fn lockers(way: &str, inode: u64) -> BTreeSet<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     // `1: FLOCK  ADVISORY  WRITE 4242 00:2a:1234 0 EOF`; one that waits has `->` before its kind.
     let locker = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, place, ..] = words.as_slice() else {
+        let [_, kind, _, _, pid, place, ..] = words.as_slice() else {
             return None;
         };
         let number: u64 = place.rsplit(':').next()?.parse().ok()?;
-        (number == inode).then(|| pid.parse().ok()).flatten()
+        (*kind == way && number == inode)
+            .then(|| pid.parse().ok())
+            .flatten()
     };
     locks.lines().filter_map(locker).collect()
 }
@@ -102,11 +178,6 @@ fn opens(pid: u32, meta: &fs::Metadata) -> Option<bool> {
         .filter_map(|file| fs::metadata(file.path()).ok());
     let opened = opened.filter(|other| (other.dev(), other.ino()) == (meta.dev(), meta.ino()));
     Some(opened.count() > usize::from(pid == std::process::id()))
-}
-
-fn all() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn proc(pid: u32) -> PathBuf {

@@ -3,6 +3,7 @@
 //! Whoever can open a file can lock it, to read it is enough. So what is locked lies in a folder that
 //! only root can enter (in a sandbox: the user who runs trueup), and who runs is told in a note beside it.
 
+mod accounts;
 mod holder;
 mod locker;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 
+pub use accounts::{end_who_locks_accounts, who_locks_accounts};
 pub use holder::{Holder, holder};
 pub use locker::Locker;
 
