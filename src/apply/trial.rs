@@ -76,7 +76,10 @@ impl Walk<'_> {
                 let why = format!("{} is not proven: {why}", trial.release);
                 return Ok(Some(Box::new(|change| Result::Waiting(change, why))));
             }
-            So::Broken(failure) => Verdict::Failed(failure),
+            So::Broken(failure) => match self.disturbed(resource, catalog) {
+                Some(failure) => Verdict::Disturbed(failure),
+                None => Verdict::Failed(failure),
+            },
             So::Restarted => match self.watch(resource, trial, catalog) {
                 Ok(verdict) => verdict,
                 Err(failure) => {
@@ -99,6 +102,14 @@ impl Walk<'_> {
                         .map(|result| -> Settled { Box::new(|_| result) }),
                     Err(failure) => Some(Box::new(|change| Result::Failed(Some(change), failure))),
                 });
+            }
+            Verdict::Disturbed(why) => {
+                self.owe_restarts(resource, catalog)?;
+                let why = Failure {
+                    message: format!("{} is not proven: {}", trial.release, why.message),
+                    ..why
+                };
+                return Ok(Some(Box::new(|change| Result::Failed(Some(change), why))));
             }
             Verdict::Failed(why) => self.with_last_words(resource, catalog, why),
         };
@@ -135,12 +146,19 @@ impl Walk<'_> {
         };
         let again = match self.so_far(resource, catalog, done) {
             So::Open(why) | So::Waits(why) => Ok(Verdict::Failed(Failure::new(why))),
-            So::Broken(failure) => Ok(Verdict::Failed(failure)),
+            So::Broken(failure) => Ok(match self.disturbed(resource, catalog) {
+                Some(failure) => Verdict::Disturbed(failure),
+                None => Verdict::Failed(failure),
+            }),
             So::Restarted => self.watch(resource, &restored, catalog),
         };
         let settled = match again {
             Ok(Verdict::Proven) => body.confirm(self.host),
             Ok(Verdict::Stopped) => Ok(()),
+            Ok(Verdict::Disturbed(failure)) => {
+                self.owe_restarts(resource, catalog)?;
+                Err(failure)
+            }
             Ok(Verdict::Failed(failure)) => {
                 // It stays where it is: there is no third release to try.
                 let _ = body.put_back(self.host, &failure);
@@ -254,7 +272,28 @@ impl Walk<'_> {
                 .iter()
                 .try_for_each(|user| user.body.runs_from(self.host, trial))
         };
-        resource.body.prove(self.host, &mut all)
+        let runs_as = || catalog.runs_as(&resource.id, self.host);
+        resource.body.prove(self.host, &mut all, &runs_as)
+    }
+
+    fn disturbed(&self, resource: &Resource, catalog: &Catalog) -> Option<Failure> {
+        let runs_as = || catalog.runs_as(&resource.id, self.host);
+        resource.body.disturbed(self.host, &runs_as)
+    }
+
+    /// What was disturbed may go on without what it could not have: the next pass starts it anew.
+    fn owe_restarts(
+        &self,
+        resource: &Resource,
+        catalog: &Catalog,
+    ) -> std::result::Result<(), RootError> {
+        for user in catalog.users(&resource.id) {
+            if let Some(mut record) = self.ledger.read(&user.id) {
+                record.owe(Duty::Restart, &resource.id);
+                self.ledger.write(&user.id, &record)?;
+            }
+        }
+        Ok(())
     }
 
     /// What uses it is restarted from what is back, whether it runs, keeps dying or was never up.

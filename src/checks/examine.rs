@@ -73,6 +73,7 @@ pub fn examine(session: &Session, tell: &mut dyn FnMut(Check)) {
         looks.extend([
             Box::new(|tell: Tell<'_>| host::git(catalog, settings, host, tell)) as Look<'_>,
             Box::new(|tell| host::services(catalog, host, tell)),
+            Box::new(|tell| host::ports(catalog, host, tell)),
             Box::new(|tell| host::checks(catalog, host, running, tell)),
             Box::new(|tell| host::disks(catalog, settings, host, tell)),
             Box::new(|tell| passes::owed(catalog, host, running, tell)),

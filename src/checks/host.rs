@@ -8,7 +8,7 @@ use crate::apply;
 use crate::ports::lock::Holder;
 use crate::ports::root::Space;
 use crate::ports::{Host, STATE};
-use crate::release::Spec;
+use crate::release::{self, Spec};
 use crate::role::Catalog;
 use crate::settings::Settings;
 
@@ -59,6 +59,20 @@ pub(super) fn services(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Chec
                 failure.hint.unwrap_or_else(|| "look at its unit".into()),
             ),
         });
+    }
+}
+
+/// Who holds the port of an app in its place; of those that are held by nobody wrong, nothing is said.
+pub(super) fn ports(catalog: &Catalog, host: &Host, tell: &mut dyn FnMut(Check)) {
+    for resource in &catalog.resources {
+        let Some(spec) = resource.body.spec().downcast_ref::<Spec>() else {
+            continue;
+        };
+        let runs_as = || catalog.runs_as(&resource.id, host);
+        if let Some(failure) = release::disturbed(spec, host, &runs_as) {
+            let hint = failure.hint.unwrap_or_default();
+            tell(bad(format!("port {}", spec.app), failure.message, hint));
+        }
     }
 }
 

@@ -316,8 +316,13 @@ impl Kind for Release {
         spec: &Spec,
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
+        runs_as: &dyn Fn() -> Vec<u32>,
     ) -> Result<Verdict, Failure> {
-        release::watch(spec, host, users)
+        release::watch(spec, host, users, runs_as)
+    }
+
+    fn disturbed(spec: &Spec, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure> {
+        release::disturbed(spec, host, runs_as)
     }
 
     fn confirm(spec: &Spec, host: &Host) -> Result<(), Failure> {
@@ -394,6 +399,7 @@ mod conformance {
                 Probe::not_set("assets", built),
                 Probe::not_set("migrate", built),
                 Probe::not_set("hooks", built),
+                Probe::not_set("port", gate),
                 Probe::not_set("health", gate),
                 Probe::not_set("gate_timeout", gate),
                 Probe::not_set("build_deadline", whence),

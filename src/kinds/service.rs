@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::ports::Host;
+use crate::ports::processes;
 use crate::ports::services::{Active, Enabled, Manager, Services, Status};
 use crate::resource::{
     Change, Duty, Failure, FieldChange, Kind, Outcome, Run, Shown, Trial, Trigger, Verb,
@@ -218,6 +219,13 @@ impl Kind for Service {
             Some(main) => place::check(name, main, serves, trial, host),
             None => Ok(()),
         }
+    }
+
+    fn runs_as(spec: &Spec, host: &Host) -> Vec<u32> {
+        let status = services(spec, host).status(&spec.name).ok();
+        let family = status.and_then(|status| processes::family(status.main_pid?));
+        let family = family.into_iter().flatten();
+        family.map(|process| process.uid).collect()
     }
 
     /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.

@@ -33,6 +33,15 @@ pub struct Record {
     pub with: BTreeMap<Duty, BTreeMap<String, String>>,
 }
 
+impl Record {
+    /// Forgets with what it was done last, so that it is due again. No fingerprint is a word.
+    pub fn owe(&mut self, duty: Duty, id: &str) {
+        if let Some(with) = self.with.get_mut(&duty).and_then(|with| with.get_mut(id)) {
+            "again".clone_into(with);
+        }
+    }
+}
+
 /// One duty that is due, and the ids whose change made it so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Debt {

@@ -126,7 +126,7 @@ impl Session {
             let users = catalog.users(&resource.id);
             Serving {
                 processes: Proof::of(users.map(|user| user.body.runs_from(&self.host, &of_it))),
-                health: health(spec, active.sha.as_ref()),
+                health: self.health(spec, active.sha.as_ref(), resource, catalog),
             }
         });
         AppStanding {
@@ -142,8 +142,17 @@ impl Session {
     }
 }
 
-fn health(spec: &Spec, sha: Option<&Sha>) -> Proof {
-    Proof::of(release::asked(spec, sha).into_iter())
+impl Session {
+    fn health(
+        &self,
+        spec: &Spec,
+        sha: Option<&Sha>,
+        resource: &Resource,
+        catalog: &Catalog,
+    ) -> Proof {
+        let runs_as = || catalog.runs_as(&resource.id, &self.host);
+        Proof::of(release::asked(spec, sha, &self.host, &runs_as).into_iter())
+    }
 }
 
 /// Takes out of the plan what the user who asks may not look at; how many that are.

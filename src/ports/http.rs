@@ -10,6 +10,7 @@ mod tests;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Host, Url};
 
 pub use error::HttpError;
 
@@ -274,6 +275,23 @@ async fn bounded<F: Future>(future: F, patience: &Patience) -> Result<F::Output,
             return Ok(output);
         }
     }
+}
+
+/// Where a connection for `url` may lead.
+pub fn addresses(url: &str, patience: impl Into<Patience>) -> Result<Vec<SocketAddr>, HttpError> {
+    let (url, patience) = (parse(url)?, patience.into());
+    let port = url.port_or_known_default().unwrap_or_default();
+    let name = match url.host() {
+        Some(Host::Ipv4(address)) => return Ok(vec![(address, port).into()]),
+        Some(Host::Ipv6(address)) => return Ok(vec![(address, port).into()]),
+        Some(Host::Domain(name)) => name,
+        None => return Ok(Vec::new()),
+    };
+    let _operation = watchdog::begin(format!("look up {name}"), patience.left());
+    let found = block_on(bounded(tokio::net::lookup_host((name, port)), &patience));
+    let found = found.map_err(HttpError::GivenUp)?;
+    let found = found.map_err(|_| HttpError::Resolve(name.to_owned()))?;
+    Ok(found.collect())
 }
 
 fn parse(text: &str) -> Result<Url, HttpError> {

@@ -11,6 +11,7 @@ pub mod exec;
 pub mod git_memory;
 pub mod http;
 pub mod journal;
+pub mod listeners;
 pub mod lock;
 pub mod pace;
 pub mod packages;

@@ -10,6 +10,7 @@ use super::attempt::Attempt;
 use super::entry::{Ended, Note, Stage, Standing};
 use super::hooks::{self, When};
 use super::keep;
+use super::listener::{self, RunsAs};
 use super::orders::{Barred, Orders};
 use super::record::{self, Record, Trial};
 use super::spec::LOOK_EVERY;
@@ -32,6 +33,7 @@ pub fn watch(
     spec: &Spec,
     host: &Host,
     processes: &mut dyn FnMut() -> Result<(), Failure>,
+    runs_as: RunsAs<'_>,
 ) -> Result<Verdict, Failure> {
     let sha = match on_trial(spec, host)? {
         Some((d, mut record, trial)) => {
@@ -47,11 +49,15 @@ pub fn watch(
     let (deadline, times, every) = spec.gate();
     let begun = host.clock.tick();
     let mut in_a_row = 0;
+    let mut disturbed = None;
     loop {
         if host.stop.is_set() {
             return Ok(Verdict::Stopped);
         }
-        let looked = processes().and_then(|()| spec.ask_health(sha.as_ref()));
+        let looked = match processes() {
+            Ok(()) => spec.ask_health(sha.as_ref(), host, runs_as),
+            Err(failure) => Err(listener::disturbed(spec, host, runs_as).unwrap_or(failure)),
+        };
         let failure = match looked {
             Ok(()) => {
                 in_a_row += 1;
@@ -62,6 +68,10 @@ pub fn watch(
             }
             Err(failure) => {
                 in_a_row = 0;
+                // An app that found its port taken may go on without it when it is free again.
+                if failure.disturbed {
+                    disturbed = Some(failure.clone());
+                }
                 Some(failure)
             }
         };
@@ -70,12 +80,19 @@ pub fn watch(
             let failure = failure.unwrap_or_else(|| {
                 Failure::new(format!("it was right only {in_a_row} of {times} times"))
             });
-            let failure = Failure::new(format!(
-                "not proven within {} s: {}",
-                deadline.as_secs(),
-                failure.message
-            ));
-            return Ok(Verdict::Failed(failure));
+            let failure = disturbed.unwrap_or(failure);
+            let failure = Failure {
+                message: format!(
+                    "not proven within {} s: {}",
+                    deadline.as_secs(),
+                    failure.message
+                ),
+                ..failure
+            };
+            return Ok(match failure.disturbed {
+                true => Verdict::Disturbed(failure),
+                false => Verdict::Failed(failure),
+            });
         }
         // What is not right yet may be in a moment; what is right has to stay so for a while.
         pause::of(if failure.is_some() {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Spec;
+use super::listener::{self, Listeners, RunsAs, Seen};
 use crate::desired::Sha;
+use crate::ports::Host;
 use crate::ports::http::Http;
 use crate::ports::secrets;
 use crate::problem::Problem;
@@ -42,6 +44,9 @@ pub struct Health {
     pub interval: Option<Seconds>,
     /// How long one answer may take; `5s` when not given.
     pub timeout: Option<Seconds>,
+    /// Who may listen there, where the URL leads to a port of this host above 1023, besides root, the release's user
+    /// and those of its services: the user of a proxy, say. `any`: it is not looked at.
+    pub listener: Option<String>,
 }
 
 fn ok() -> u16 {
@@ -55,6 +60,10 @@ fn three() -> u32 {
 impl Health {
     pub(super) fn interval(&self) -> Duration {
         self.interval.map_or(Duration::from_secs(1), |s| s.0)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout.map_or(Duration::from_secs(5), |s| s.0)
     }
 
     /// Refuses what no type can refuse.
@@ -86,14 +95,13 @@ impl Health {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let timeout = self.timeout.map_or(Duration::from_secs(5), |s| s.0);
         let bad = |what: String| {
             Err(Failure::new(format!(
                 "the health check at {} {what}",
                 self.url
             )))
         };
-        let answer = match Http::direct().get(&self.url, &headers, timeout, MAX_BODY) {
+        let answer = match Http::direct().get(&self.url, &headers, self.timeout(), MAX_BODY) {
             Ok(answer) => answer,
             Err(error) => return bad(format!("did not answer: {error}")),
         };
@@ -144,16 +152,41 @@ fn said(text: &str) -> String {
     format!("; it said: {line}")
 }
 
-/// Asks the app once, as its gate would; `None`: it has no health check.
-pub fn asked(spec: &Spec, sha: Option<&Sha>) -> Option<Result<(), Failure>> {
-    spec.health.as_ref().map(|health| health.ask(sha))
+/// Asks the app once, as its gate would; `None`: it has no health check, and nobody is in its way.
+pub fn asked(
+    spec: &Spec,
+    sha: Option<&Sha>,
+    host: &Host,
+    runs_as: RunsAs<'_>,
+) -> Option<Result<(), Failure>> {
+    let asked = spec.ask_health(sha, host, runs_as);
+    (spec.health.is_some() || asked.is_err()).then_some(asked)
 }
 
 impl Spec {
-    /// Asks the app, if there is a health check, whether it is well and at `sha`.
-    pub(super) fn ask_health(&self, sha: Option<&Sha>) -> Result<(), Failure> {
-        self.health
-            .as_ref()
-            .map_or(Ok(()), |health| health.ask(sha))
+    /// Asks the app, if there is a health check, whether it is well and at `sha`. Who listens is looked
+    /// at before and after: what answered in between is his.
+    pub(super) fn ask_health(
+        &self,
+        sha: Option<&Sha>,
+        host: &Host,
+        runs_as: RunsAs<'_>,
+    ) -> Result<(), Failure> {
+        let timeout = self.health.as_ref().map_or(Duration::ZERO, Health::timeout);
+        let listeners = Listeners::of(self, host, runs_as, timeout)?;
+        // Once more for an app that began to listen just then.
+        for _ in 0..2 {
+            let before = listeners.look()?;
+            let Some(health) = &self.health else {
+                return Ok(());
+            };
+            let answer = health.ask(sha);
+            let after = listeners.look()?;
+            if answer.is_err() || (before != Seen::Nobody && after != Seen::Nobody) {
+                return answer;
+            }
+        }
+        let url = self.health.as_ref().map_or("", |health| &health.url);
+        Err(listener::unseen(url))
     }
 }

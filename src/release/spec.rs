@@ -93,6 +93,9 @@ pub struct Spec {
     /// `after_rollback`.
     #[serde(default)]
     pub hooks: Hooks,
+    /// The port of 127.0.0.1 on which the app itself listens, whatever its health check asks. No release is judged
+    /// while another user of the host holds it.
+    pub port: Option<u16>,
     /// What the app has to answer before a release counts as good.
     pub health: Option<Health>,
     /// How long the services that run from the release may take until they are seen to, and until

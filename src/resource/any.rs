@@ -128,13 +128,16 @@ pub trait AnyResource {
     fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
     fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
     fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
+    fn runs_as(&self, host: &Host) -> Vec<u32>;
     fn last_words(&self, host: &Host) -> Vec<String>;
     fn learn_secrets(&self);
     fn prove(
         &self,
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
+        runs_as: &dyn Fn() -> Vec<u32>,
     ) -> Result<Verdict, Failure>;
+    fn disturbed(&self, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure>;
     fn confirm(&self, host: &Host) -> Result<(), Failure>;
     fn do_chores(&self, host: &Host) -> Result<(), Failure>;
     fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure>;
@@ -223,6 +226,11 @@ impl<K: Kind> AnyResource for Typed<K> {
         K::runs_from(&self.spec, host, trial)
     }
 
+    fn runs_as(&self, host: &Host) -> Vec<u32> {
+        let _operation = self.declare();
+        K::runs_as(&self.spec, host)
+    }
+
     fn last_words(&self, host: &Host) -> Vec<String> {
         K::last_words(&self.spec, host)
     }
@@ -235,9 +243,15 @@ impl<K: Kind> AnyResource for Typed<K> {
         &self,
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
+        runs_as: &dyn Fn() -> Vec<u32>,
     ) -> Result<Verdict, Failure> {
         let _operation = self.declare();
-        K::prove(&self.spec, host, users)
+        K::prove(&self.spec, host, users, runs_as)
+    }
+
+    fn disturbed(&self, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure> {
+        let _operation = self.declare();
+        K::disturbed(&self.spec, host, runs_as)
     }
 
     fn confirm(&self, host: &Host) -> Result<(), Failure> {

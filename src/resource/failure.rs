@@ -18,6 +18,8 @@ pub struct Failure {
     pub denied: bool,
     /// Nothing went wrong: trueup was told to stop, and goes on in the next pass.
     pub stopped: bool,
+    /// Somebody else on the host is in the way: it says nothing about what is on trial.
+    pub disturbed: bool,
 }
 
 impl Failure {
@@ -29,6 +31,15 @@ impl Failure {
             not_yet: false,
             denied: false,
             stopped: false,
+            disturbed: false,
+        }
+    }
+
+    /// Somebody else on the host is in the way of what is on trial.
+    pub fn disturbed(message: impl Into<String>) -> Failure {
+        Failure {
+            disturbed: true,
+            ..Failure::new(message)
         }
     }
 

@@ -136,6 +136,11 @@ pub trait Kind: Probed + 'static {
         Ok(())
     }
 
+    /// As a user of something on trial: as whom its processes run.
+    fn runs_as(_spec: &Self::Spec, _host: &Host) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// As a user of something that failed its trial: what it printed last, newest last.
     fn last_words(_spec: &Self::Spec, _host: &Host) -> Vec<String> {
         Vec::new()
@@ -144,13 +149,24 @@ pub trait Kind: Probed + 'static {
     /// Tells [`secrets`](crate::ports::secrets) what of it must not be shown, whoever prints it.
     fn learn_secrets(_spec: &Self::Spec) {}
 
-    /// Watches a trial to its end. `users` says whether all its users run from it.
+    /// Watches a trial to its end. `users` says whether all its users run from it, `runs_as` as whom
+    /// their processes do.
     fn prove(
         _spec: &Self::Spec,
         _host: &Host,
         _users: &mut dyn FnMut() -> Result<(), Failure>,
+        _runs_as: &dyn Fn() -> Vec<u32>,
     ) -> Result<Verdict, Failure> {
         Ok(Verdict::Proven)
+    }
+
+    /// Of one whose users cannot run: who else on the host is in their way, if somebody is.
+    fn disturbed(
+        _spec: &Self::Spec,
+        _host: &Host,
+        _runs_as: &dyn Fn() -> Vec<u32>,
+    ) -> Option<Failure> {
+        None
     }
 
     /// Ends a trial that went well.
@@ -222,6 +238,8 @@ pub struct Trial {
 pub enum Verdict {
     Proven,
     Failed(Failure),
+    /// Somebody else on the host is in the way, so that nothing can be said; the next pass goes on.
+    Disturbed(Failure),
     /// trueup was told to stop meanwhile; the next pass goes on with the trial.
     Stopped,
 }

@@ -145,3 +145,111 @@ fn a_first_release_that_is_bad_is_left_as_it_is_and_told() {
     app.converge(0);
     assert_eq!(app.running(), good);
 }
+
+/// Another user's server on the app's port, which says of itself what a good release would. It takes the
+/// port as soon as it is free.
+struct Stranger(std::process::Child);
+
+impl Stranger {
+    fn waits_for(port: &str, sha: &str) -> Stranger {
+        let server = format!(
+            r#"
+import http.server, socketserver, time
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("X-Revision", "{sha}")
+        self.end_headers()
+        self.wfile.write(b"page of a stranger")
+    def log_message(self, *args):
+        pass
+while True:
+    try:
+        server = http.server.HTTPServer(("127.0.0.1", {port}), Page)
+        break
+    except OSError:
+        time.sleep(0.001)
+server.serve_forever()
+"#
+        );
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let mut command = std::process::Command::new("setpriv");
+        command
+            .args(nobody)
+            .args(["/usr/bin/python3", "-c", &server]);
+        Stranger(command.current_dir("/").spawn().unwrap())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// It goes on without its port.
+const PORTLESS: &str = "cat REVISION >> ../../shared/starts; python3 web.py $1; exec sleep 600";
+
+fn port(app: &App) -> String {
+    let unit = app.sandbox.read("/etc/systemd/system/shop.service");
+    let after = unit.split("run.sh ").nth(1).unwrap();
+    after.split_whitespace().next().unwrap().to_owned()
+}
+
+/// The health check asks on the app's port; or the role only says which it is.
+fn roles() -> [String; 2] {
+    let begin = ROLE.find("      health:").unwrap();
+    let end = begin + ROLE[begin..].find('\n').unwrap();
+    let said = format!("{}      port: @PORT@{}", &ROLE[..begin], &ROLE[end..]);
+    [ROLE.to_owned(), said]
+}
+
+#[test]
+fn a_stranger_on_the_apps_port_proves_no_release_and_condemns_none() {
+    if !crate::privilege::is_root("a server of another user") {
+        return;
+    }
+    for role in roles() {
+        let app = App::new(&role);
+        app.want(GOOD, "200", "page one");
+        app.converge(0);
+        let port = port(&app);
+        for (run, page) in [(PORTLESS, "page two"), (GOOD, "page three")] {
+            let sha = app.want(run, "200", page);
+            let stranger = Stranger::waits_for(&port, &sha);
+            for _ in 0..2 {
+                let ran = app.converge(1);
+                let pid = stranger.0.id();
+                let said = format!(
+                    "port {port} is held by the user nobody (process {pid} (`python3`)), not by shop"
+                );
+                assert!(ran.out.contains(&said), "{ran}");
+                assert!(!ran.out.contains("goes back"), "{ran}");
+                let status = app.sandbox.run(&["status"]);
+                assert!(status.code != 0 && status.out.contains(&said), "{status}");
+                let doctor = app.sandbox.run(&["doctor"]);
+                assert!(doctor.code != 0 && doctor.out.contains(&said), "{doctor}");
+            }
+            drop(stranger);
+            app.converge(0);
+            let now = (app.running(), app.sandbox.read("/srv/shop/current/page"));
+            assert_eq!(now, (sha, page.to_owned()));
+            app.sandbox.is_right(&[]);
+        }
+    }
+}
+
+#[test]
+fn another_user_may_answer_where_the_role_says_so() {
+    if !crate::privilege::is_root("a server of another user") {
+        return;
+    }
+    let role = ROLE.replace("times: 2", "times: 2, listener: \"65534\"");
+    let app = App::new(&role);
+    app.want(GOOD, "200", "page one");
+    app.converge(0);
+    let sha = app.want(PORTLESS, "200", "page two");
+    let _stranger = Stranger::waits_for(&port(&app), &sha);
+    app.converge(0);
+}

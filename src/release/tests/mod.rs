@@ -212,9 +212,10 @@ fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
         .map(|change| Release::apply(spec, &change, host))
         .transpose()?;
     if Release::trial(spec, &Release::inspect(spec, host)?).is_some() {
-        match Release::prove(spec, host, &mut || Ok(()))? {
+        match Release::prove(spec, host, &mut || Ok(()), &Vec::new)? {
             Verdict::Proven => confirm(spec, host)?,
             Verdict::Stopped => return Err(Failure::stopped()),
+            Verdict::Disturbed(why) => return Err(why),
             Verdict::Failed(why) => {
                 put_back(spec, host, &why)?;
                 return Err(why);

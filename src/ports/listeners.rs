@@ -1,0 +1,221 @@
+//! Who listens on a port of this machine, as the kernel tells in `/proc/net/tcp` and `/proc/net/tcp6`.
+//!
+//! A port above 1023 belongs to whoever takes it first, so what answers there may be anybody's.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::ifaddrs::getifaddrs;
+
+use super::processes;
+
+/// A socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Whose it is: who opened it, or who has taken it over since by name of root.
+    pub uid: u32,
+    inode: u64,
+}
+
+impl Listener {
+    pub fn user(&self) -> String {
+        processes::user(self.uid)
+    }
+
+    /// The process that has it, and what that calls its program, if it can be seen: what other users'
+    /// processes have open, only root can see.
+    pub fn process(&self) -> Option<(u32, String)> {
+        let name = format!("socket:[{}]", self.inode);
+        let pid = processes::pids().find(|pid| {
+            let files = fs::read_dir(format!("/proc/{pid}/fd"))
+                .into_iter()
+                .flatten();
+            let mut links = files.flatten().map(|file| fs::read_link(file.path()));
+            links.any(|link| link.is_ok_and(|link| link.as_os_str() == name.as_str()))
+        })?;
+        Some((pid, processes::program(pid)?))
+    }
+}
+
+/// Whether every user can listen on this port; on others only whom root lets.
+pub fn is_anybodys(port: u16) -> bool {
+    const FIRST: u16 = 1024;
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let first = first.ok().and_then(|text| text.trim().parse().ok());
+    port >= first.unwrap_or(FIRST)
+}
+
+/// Whether a connection to this address stays on this machine.
+pub fn is_here(address: SocketAddr) -> bool {
+    let target = target(address);
+    if target.is_loopback() {
+        return true;
+    }
+    let interfaces = getifaddrs().into_iter().flatten();
+    let mut own = interfaces.filter_map(|interface| interface.address);
+    let is_target = |own: nix::sys::socket::SockaddrStorage| {
+        let v4 = own.as_sockaddr_in().map(|own| IpAddr::V4(own.ip()));
+        let v6 = own.as_sockaddr_in6().map(|own| IpAddr::V6(own.ip()));
+        v4.or(v6) == Some(target)
+    };
+    own.any(is_target)
+}
+
+/// What the kernel makes of an address that is to be reached.
+fn target(address: SocketAddr) -> IpAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    }
+}
+
+/// Those that a connection to an address of this machine is answered by.
+pub fn at(address: SocketAddr) -> io::Result<Vec<Listener>> {
+    let mut rows = read("/proc/net/tcp", address.port())?;
+    match read("/proc/net/tcp6", address.port()) {
+        Ok(more) => rows.extend(more),
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(answering(target(address), &rows))
+}
+
+/// The kernel's choice: a socket of exactly this address, then one of any address, and of both the one
+/// of the same family first. A later one gets nothing, so that nobody is in the way by listening where
+/// no connection leads.
+fn answering(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener> {
+    let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let order = match target {
+        IpAddr::V4(v4) => vec![
+            target,
+            IpAddr::V6(v4.to_ipv6_mapped()),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()),
+            any_v6,
+        ],
+        IpAddr::V6(_) => vec![target, any_v6],
+    };
+    let on = |address| {
+        let on = rows.iter().filter(move |(on, _)| *on == address);
+        on.map(|(_, listener)| *listener).collect::<Vec<_>>()
+    };
+    let mut all = order.into_iter().map(on);
+    all.find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+/// Line by line: anybody may have opened very many.
+fn read(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
+    let mut rows = Vec::new();
+    for line in BufReader::new(File::open(path)?).lines() {
+        rows.extend(
+            row(&line?)
+                .filter(|(at, ..)| *at == port)
+                .map(|(_, on, who)| (on, who)),
+        );
+    }
+    Ok(rows)
+}
+
+/// `sl local rem state queues timer retransmits uid timeout inode …`
+fn row(line: &str) -> Option<(u16, IpAddr, Listener)> {
+    const LISTENS: &str = "0A";
+    let words: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
+    let [_, local, _, LISTENS, _, _, _, uid, _, inode] = words.as_slice() else {
+        return None;
+    };
+    let (address, port) = local.split_once(':')?;
+    let listener = Listener {
+        uid: uid.parse().ok()?,
+        inode: inode.parse().ok()?,
+    };
+    Some((u16::from_str_radix(port, 16).ok()?, ip(address)?, listener))
+}
+
+/// Words of 32 bits in the machine's own order, each in hexadecimal.
+fn ip(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let digits = text.get(at * 8..at * 8 + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    match text.len() {
+        8 => Some(IpAddr::from(word(0)?)),
+        32 => {
+            let mut all = [0; 16];
+            for at in 0..4 {
+                all[at * 4..at * 4 + 4].copy_from_slice(&word(at)?);
+            }
+            Some(IpAddr::from(all))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn who_listens_is_told_for_each_way_to_write_the_address() {
+        let me = nix::unistd::geteuid().as_raw();
+        for (bound, asked, other) in [
+            ("127.0.0.1:0", "127.0.0.1", "[::1]"),
+            ("127.0.0.1:0", "[::ffff:127.0.0.1]", "127.0.0.2"),
+            ("127.0.0.1:0", "0.0.0.0", "[::1]"),
+            ("0.0.0.0:0", "127.0.0.9", "[::1]"),
+            ("[::1]:0", "[::1]", "127.0.0.1"),
+            ("[::]:0", "127.0.0.1", "127.0.0.1:1"),
+            ("[::]:0", "[::1]", "127.0.0.1:1"),
+        ] {
+            let Ok(socket) = TcpListener::bind(bound) else {
+                assert!(bound.starts_with('['), "{bound}");
+                crate::ports::testing::skipped(bound, "no IPv6 here");
+                continue;
+            };
+            let port = socket.local_addr().unwrap().port();
+            let at = |host: &str| {
+                let whole = host.parse().ok();
+                at(whole.unwrap_or_else(|| format!("{host}:{port}").parse().unwrap())).unwrap()
+            };
+            let found = at(asked);
+            assert_eq!(found.len(), 1, "{bound} {asked}");
+            assert_eq!(found[0].uid, me, "{bound} {asked}");
+            assert_eq!(found[0].process().unwrap().0, std::process::id());
+            assert_eq!(at(other), [], "{bound} {other}");
+            assert!(is_here(format!("{asked}:{port}").parse().unwrap()));
+            drop(socket);
+            assert_eq!(at(asked), [], "{bound} {asked}: nobody listens any more");
+        }
+    }
+
+    #[test]
+    fn ports_of_root_and_addresses_of_others_are_told_apart() {
+        assert!(is_anybodys(65535) && !is_anybodys(0));
+        let is_here = |text: &str| is_here(text.parse().unwrap());
+        assert!(is_here("127.3.2.1:80") && is_here("[::]:80"));
+        assert!(!is_here("192.0.2.1:80") && !is_here("[2001:db8::1]:80"));
+    }
+
+    #[test]
+    fn only_whom_the_kernel_would_choose_counts() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let rows: Vec<(IpAddr, Listener)> = ["::", "0.0.0.0", "127.0.0.1", "::1"]
+            .iter()
+            .zip(1..)
+            .map(|(on, uid)| (ip(on), Listener { uid, inode: 9 }))
+            .collect();
+        let who = |target: &str, rows: &[(IpAddr, Listener)]| {
+            let all = answering(ip(target), rows);
+            all.iter().map(|listener| listener.uid).collect::<Vec<_>>()
+        };
+        assert_eq!(who("127.0.0.1", &rows), [3]);
+        assert_eq!(who("127.0.0.5", &rows), [2]);
+        assert_eq!(who("::1", &rows), [4]);
+        assert_eq!(who("127.0.0.1", &rows[..1]), [1]);
+        assert_eq!(who("127.0.0.1", &rows[3..]), [0; 0]);
+    }
+}
