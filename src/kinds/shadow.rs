@@ -43,29 +43,35 @@ pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
     if !host.root.is_real() {
         found_accounts(host)?;
     }
-    let failure = match once(host, program, args) {
+    let error = match once(host, program, args) {
         Ok(()) => return Ok(()),
-        Err(error) => match lock::who_locks_accounts(&host.root) {
-            Some(locker) if is_locked_out(&error) => {
-                // Or he could keep his account from being locked, for as long as he likes.
-                if lock::end_who_locks_accounts(&host.root, &locker) {
-                    tracing::warn!(
-                        "{} kept the accounts locked, and was ended so that they can be changed",
-                        locker.words()
-                    );
-                    return once(host, program, args).map_err(|error| explained(program, error));
-                }
-                let pid = locker.pid;
-                Failure::from(error)
-                    .and(&format!("\n{} has the accounts locked", locker.words()))
-                    .hint(format!(
-                        "the next pass tries again; if it goes on, end it: `kill -KILL {pid}`"
-                    ))
-            }
-            _ => explained(program, error),
-        },
+        Err(error) if is_locked_out(&error) => error,
+        Err(error) => return Err(explained(program, error)),
     };
-    Err(failure)
+    let root = &host.root;
+    let locker = lock::who_locks_accounts(root);
+    // Or he could keep his account from being locked, for as long as he likes.
+    let ended = locker
+        .as_ref()
+        .filter(|locker| lock::end_who_locks_accounts(root, locker));
+    if let Some(locker) = ended {
+        tracing::warn!(
+            "{} kept the accounts locked, and was ended so that they can be changed",
+            locker.words()
+        );
+    }
+    if lock::forget_dead_who_locked_accounts(root) || ended.is_some() {
+        return once(host, program, args).map_err(|error| explained(program, error));
+    }
+    let Some(locker) = locker else {
+        return Err(explained(program, error));
+    };
+    let pid = locker.pid;
+    Err(Failure::from(error)
+        .and(&format!("\n{} has the accounts locked", locker.words()))
+        .hint(format!(
+            "the next pass tries again; if it goes on, end it: `kill -KILL {pid}`"
+        )))
 }
 
 /// Whether somebody else changes accounts just now: that is what they print, and what they exit with

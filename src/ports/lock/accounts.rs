@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::locker::{self, Locker};
 use crate::ports::root::Root;
+use crate::ports::services::Living;
 
 /// What `lckpwdf` locks.
 const LOCK: &str = "/etc/.pwd.lock";
@@ -42,10 +43,27 @@ pub fn who_locks_accounts(root: &Root) -> Option<Locker> {
         .or_else(|| NOTES.iter().find_map(|note| noted(root, note)))
 }
 
-fn noted(root: &Root, note: &str) -> Option<Locker> {
+fn pid_in(root: &Root, note: &str) -> Option<u32> {
     let text = root.read(Path::new(note), MAX_NOTE).ok()??;
     let text = String::from_utf8(text).ok()?;
-    let locker = Locker::of(text.trim_matches(['\0', '\n', ' ']).parse().ok()?);
+    text.trim_matches(['\0', '\n', ' ']).parse().ok()
+}
+
+/// Takes away what the dead have left. The tools do so themselves, but take one for whom nobody waited
+/// to be alive. Returns whether there was such a note.
+pub fn forget_dead_who_locked_accounts(root: &Root) -> bool {
+    let mut found = false;
+    for note in NOTES {
+        let is_dead = |pid| i32::try_from(pid).is_ok_and(|pid| Living::find(pid).is_none());
+        if pid_in(root, note).is_some_and(is_dead) {
+            found |= root.remove(Path::new(note)).is_ok();
+        }
+    }
+    found
+}
+
+fn noted(root: &Root, note: &str) -> Option<Locker> {
+    let locker = Locker::of(pid_in(root, note)?);
     // The note outlives who left it, and his id may be anybody's by now.
     locker.filter(Locker::is_privileged)
 }

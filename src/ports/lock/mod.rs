@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 
-pub use accounts::{end_who_locks_accounts, who_locks_accounts};
+pub use accounts::{end_who_locks_accounts, forget_dead_who_locked_accounts, who_locks_accounts};
 pub use holder::{Holder, holder};
 pub use locker::Locker;
 
