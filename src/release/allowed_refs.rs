@@ -5,16 +5,14 @@
 
 use std::fmt;
 
-use git2::{ErrorCode, ObjectType, Oid, Repository};
+use git2::{Oid, Repository};
 use serde::de::{self, Deserialize, Deserializer};
 
+use super::history::{self, Cut, Unreadable};
 use crate::digest::digest;
 
 const BRANCHES: &str = "refs/heads/*";
 const TAGS: &str = "refs/tags/*";
-
-/// So many commits are walked between two looks at the clock.
-const LOOK_EVERY: usize = 1000;
 
 /// Patterns of refs: branches and tags, and what `allow_refs` of a release adds to them or takes in
 /// their place.
@@ -88,17 +86,10 @@ impl AllowedRefs {
         Ok(AllowedRefs(patterns))
     }
 
-    /// What is fetched: branches and tags in any case, for an error can then say where a commit is.
+    /// What is fetched: no more, for whoever may push any branch could make that as much as he likes.
     pub(super) fn refspecs(&self) -> Vec<String> {
-        let others = self.0.iter().filter(|p| !p.names_branches_or_tags());
-        let others = others.map(|pattern| pattern.0.as_str());
-        let all = [BRANCHES, TAGS].into_iter().chain(others);
+        let all = self.0.iter().map(|pattern| pattern.0.as_str());
         all.map(|pattern| format!("+{pattern}:{pattern}")).collect()
-    }
-
-    /// Whether a ref is among those that are fetched.
-    pub(super) fn fetches(&self, name: &str) -> bool {
-        name.starts_with("refs/heads/") || name.starts_with("refs/tags/") || self.allows(name)
     }
 
     pub(super) fn allows(&self, name: &str) -> bool {
@@ -110,47 +101,33 @@ impl AllowedRefs {
         format!("refs:{}", &digest(self.to_string().as_bytes())[..16])
     }
 
-    /// Whether a commit is on one of these refs, as the mirror has them. Ends early with an error once
-    /// `go_on` says no.
+    /// Whether a commit is on one of these refs, as the mirror has them. A ref that cannot be read is
+    /// passed by, and said to be in `skipped`. Ends early once `go_on` says no.
     pub(super) fn hold(
         &self,
         mirror: &Repository,
         commit: Oid,
         go_on: &dyn Fn() -> bool,
-    ) -> Result<bool, git2::Error> {
-        // Not sorted it begins with the youngest, which the wanted one mostly is among, and reads no further
-        // than it is asked to.
-        let mut walk = mirror.revwalk()?;
-        for reference in mirror.references()? {
-            let reference = reference?;
-            if !reference.name().is_ok_and(|name| self.allows(name)) {
+        skipped: &mut Vec<String>,
+    ) -> Result<bool, Cut> {
+        let odb = mirror.odb().map_err(Cut::Lost)?;
+        let mut tips = Vec::new();
+        for reference in mirror.references().map_err(Cut::Lost)? {
+            let reference = reference.map_err(Cut::Lost)?;
+            let (Ok(name), Some(id)) = (reference.name(), reference.target()) else {
+                continue;
+            };
+            if !self.allows(name) {
                 continue;
             }
-            // A tag may be one of anything.
-            if let Some(tip) = commit_of(&reference)? {
-                if tip == commit {
-                    return Ok(true);
-                }
-                walk.push(tip)?;
+            match history::peel(mirror, &odb, id) {
+                // A tag may be one of anything.
+                Ok(tip) => tips.extend(tip),
+                Err(Unreadable::Malformed(why)) => skipped.push(format!("`{name}`: {why}")),
+                Err(Unreadable::Lost(error)) => return Err(Cut::Lost(error)),
             }
         }
-        for (count, ancestor) in walk.enumerate() {
-            if ancestor? == commit {
-                return Ok(true);
-            }
-            if count % LOOK_EVERY == 0 && !go_on() {
-                return Err(git2::Error::from_str("the search was ended"));
-            }
-        }
-        Ok(false)
-    }
-}
-
-fn commit_of(reference: &git2::Reference<'_>) -> Result<Option<Oid>, git2::Error> {
-    match reference.peel(ObjectType::Commit) {
-        Ok(commit) => Ok(Some(commit.id())),
-        Err(error) if matches!(error.code(), ErrorCode::Peel | ErrorCode::InvalidSpec) => Ok(None),
-        Err(error) => Err(error),
+        history::is_behind(&odb, &tips, commit, go_on, skipped)
     }
 }
 

@@ -7,20 +7,22 @@ mod lfs;
 mod line;
 mod nearby;
 mod owned;
+mod refs;
 mod ssh;
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use git2::{
-    AutotagOption, Direction, FetchOptions, FetchPrune, ObjectType, Progress, RemoteCallbacks,
-    RemoteHead, RemoteUpdateFlags, Repository,
+    AutotagOption, Direction, FetchOptions, FetchPrune, ObjectType, Oid, Progress, RemoteCallbacks,
+    Repository,
 };
 
 pub(super) use self::lfs::Object;
 use self::line::{Call, Way};
 use self::ssh::Ssh;
-use super::Deployment;
+use super::{Deployment, mirror};
+use crate::digest::digest;
 use crate::ports::git_memory;
 use crate::ports::http::Http;
 use crate::ports::patience::Patience;
@@ -37,9 +39,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// more than once, and libgit2's own limit (4096) is a hundred files. All of them together stay below
 /// libgit2's 256 MB.
 const LARGEST_FOLDER: usize = 256 << 10;
-
-/// A mirror holds no more refs.
-const MAX_REFS: usize = 100_000;
 
 /// No pack is larger, in bytes.
 const MAX_PACK: u64 = 16 << 30;
@@ -86,6 +85,14 @@ fn unsettled(why: impl std::fmt::Display) -> Failure {
     Failure::new(format!("cannot set up libgit2: {why}"))
 }
 
+/// What a fetch is to bring.
+pub(super) enum Wanted {
+    /// The refs that are allowed.
+    Refs,
+    /// A commit by its name.
+    Commit(Oid),
+}
+
 /// What is needed to talk to the server of one app.
 pub(super) struct Fetch<'a> {
     d: &'a Deployment<'a>,
@@ -94,6 +101,10 @@ pub(super) struct Fetch<'a> {
     told: Cell<Option<Instant>>,
     /// How many bytes had come when the room was looked at last.
     weighed: Cell<usize>,
+    /// Tells apart what the server said which refs it has.
+    advertised: RefCell<Option<String>>,
+    /// A ref that is not taken into the mirror, and why.
+    left_out: RefCell<Option<String>>,
     /// Why it ended, if libgit2 cannot know.
     verdict: RefCell<Option<Failure>>,
 }
@@ -114,19 +125,34 @@ impl<'a> Fetch<'a> {
             begun,
             told: Cell::new(None),
             weighed: Cell::new(0),
+            advertised: RefCell::default(),
+            left_out: RefCell::default(),
             verdict: RefCell::new(None),
         })
     }
 
-    /// Fetches these refs into the mirror, and removes from it what the server no longer has: first,
-    /// because a branch `a/b` cannot come while a branch `a` is there.
-    pub(super) fn run(&self, mirror: &Repository, refs: &[String]) -> Result<(), git2::Error> {
+    /// Fetches into the mirror, which is empty if it `is_new`, and removes from it what the server no
+    /// longer has.
+    pub(super) fn run(
+        &self,
+        mirror: &Repository,
+        wanted: &Wanted,
+        is_new: bool,
+    ) -> Result<(), git2::Error> {
         self.verdict.take();
         let _operation = self.declare("fetch");
+        self.check_old(mirror)?;
         let way = self.way().map_err(|failure| {
             self.end(failure);
             git2::Error::from_str("the repository is not read")
         })?;
+        let way = match way {
+            Way::Local if self.is_flawed(mirror) => {
+                let by_git = owned::by_git(self.d.spec.repo.url());
+                by_git.map_or(Way::Local, Way::Ssh)
+            }
+            way => way,
+        };
         let url = self.url(&way).to_owned();
         // Only a quicker way to what follows, which says what is wrong with the repository.
         if matches!(way, Way::Local)
@@ -145,18 +171,22 @@ impl<'a> Fetch<'a> {
             let mut remote = mirror.remote_anonymous(&url)?;
             let mut connection =
                 remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
-            self.check_count(connection.list()?)?;
-            let remote = connection.remote();
-            remote.download(refs, Some(&mut options))?;
-            remote.prune(None)?;
-            let mut callbacks = RemoteCallbacks::new();
-            callbacks.update_tips(|_, _, _| self.in_time());
-            remote.update_tips(
-                Some(&mut callbacks),
-                RemoteUpdateFlags::empty(),
-                AutotagOption::None,
-                None,
-            )
+            let refs = match wanted {
+                Wanted::Refs => {
+                    let refs = self.select(connection.list()?)?;
+                    self.advertised
+                        .replace(Some(digest(format!("{refs:?}").as_bytes())));
+                    self.prune(mirror, &refs)?;
+                    refs
+                }
+                Wanted::Commit(id) => [(format!("{}{id}", mirror::BY_SHA), *id)].into(),
+            };
+            let specs = match wanted {
+                Wanted::Refs => self.d.spec.allow_refs.refspecs(),
+                Wanted::Commit(id) => vec![format!("+{id}:{}{id}", mirror::BY_SHA)],
+            };
+            connection.remote().download(&specs, Some(&mut options))?;
+            self.move_refs(mirror, &refs, is_new)
         });
         // What a callback said comes first: it may have brought the line down.
         let ended = fetched.is_ok() || self.verdict.borrow().is_some();
@@ -166,22 +196,14 @@ impl<'a> Fetch<'a> {
         fetched
     }
 
-    /// Refuses to keep more refs than a mirror may hold: each becomes a file.
-    fn check_count(&self, heads: &[RemoteHead<'_>]) -> Result<(), git2::Error> {
-        let allowed = &self.d.spec.allow_refs;
-        let kept = |head: &&RemoteHead<'_>| allowed.fetches(head.name());
-        let count = heads.iter().filter(kept).count();
-        if count <= MAX_REFS {
-            return Ok(());
-        }
-        self.end(
-            Failure::new(format!(
-                "cannot fetch {}: it has {count} branches, tags and allowed refs, more than {MAX_REFS}",
-                self.d.spec.repo
-            ))
-            .hint("delete those that nobody needs, or allow fewer with `allow_refs`"),
-        );
-        Err(git2::Error::from_str("too many refs"))
+    /// Tells apart what the server said which refs it has, once it was asked.
+    pub(super) fn advertised(&self) -> Option<String> {
+        self.advertised.borrow().clone()
+    }
+
+    /// A ref that was not taken into the mirror, and why.
+    pub(super) fn left_out(&self) -> Option<String> {
+        self.left_out.borrow().clone()
     }
 
     /// Refuses a pack that would fill the disk, or that has no end.

@@ -12,7 +12,8 @@ use std::path::Path;
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use super::entry::Standing;
-use super::fetch::{self, Fetch};
+use super::fetch::{self, Fetch, Wanted};
+use super::history::{Cut, MAX_COMMIT};
 use super::record::Record;
 use super::{AllowedRefs, Deployment, Layout, Spec, names};
 use crate::desired::Sha;
@@ -21,8 +22,14 @@ use crate::ports::git_memory;
 use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
-/// No commit is larger, in bytes: its message is long, then.
-const MAX_COMMIT: usize = 1 << 20;
+/// What follows is the sha of a commit that was brought by it.
+pub(super) const BY_SHA: &str = "refs/trueup/";
+
+/// Says in a mirror's configuration that no ref gets into it before it was looked at.
+pub(super) const CHECKED: &str = "trueup.checked";
+
+/// Says there what the server had when the mirror was made in the place of a broken one.
+const MADE_FOR: &str = "trueup.madefor";
 
 /// Where its packs are.
 const PACKS: &str = "objects/pack";
@@ -39,10 +46,13 @@ pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
         match provided {
             Ok(()) => return Ok(mirror),
             Err(Unfetched::Failed(failure)) => return Err(failure),
-            Err(Unfetched::Broken(why)) => tracing::warn!(
-                "{}: the mirror is broken ({why}): fetching it anew",
-                d.spec.app
-            ),
+            Err(Unfetched::Broken { why, advertised }) => {
+                tracing::warn!(
+                    "{}: the mirror is broken ({why}): fetching it anew",
+                    d.spec.app
+                );
+                return made_anew(d, advertised);
+            }
         }
     }
     anew(d)
@@ -61,27 +71,31 @@ pub(super) fn named(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     let fetched = |mirror: Repository| {
         tidy(d).map_err(Unfetched::Failed)?;
         let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-        run(d, &fetch, &mirror, &d.spec.allow_refs.refspecs()).map(|()| mirror)
+        run(d, &fetch, &mirror, &Wanted::Refs).map(|()| mirror)
     };
-    let there = open(d).map_or_else(|| empty(d), Ok)?;
+    let there = open(d).map_or_else(|| empty(d, None), Ok)?;
     let mirror = match fetched(there) {
-        Err(Unfetched::Broken(_)) => fetched(empty(d)?),
+        Err(Unfetched::Broken { advertised, .. }) => fetched(empty(d, advertised)?),
         fetched => fetched,
     };
     match mirror {
         Ok(mirror) => names::commit(&mirror, name, d.spec),
         Err(Unfetched::Failed(failure)) => Err(failure),
-        Err(Unfetched::Broken(why)) => Err(unkept(d, &why)),
+        Err(Unfetched::Broken { why, .. }) => Err(unkept(d, &why)),
     }
 }
 
 /// A new mirror in the place of the old one, with the wanted commit in it.
 pub(super) fn anew(d: &Deployment<'_>) -> Result<Repository, Failure> {
-    let mirror = empty(d)?;
+    made_anew(d, None)
+}
+
+fn made_anew(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
+    let mirror = empty(d, advertised)?;
     match fill(d, &mirror) {
         Ok(()) => Ok(mirror),
         Err(Unfetched::Failed(failure)) => Err(failure),
-        Err(Unfetched::Broken(why)) => Err(unkept(d, &why)),
+        Err(Unfetched::Broken { why, .. }) => Err(unkept(d, &why)),
     }
 }
 
@@ -92,16 +106,21 @@ fn unkept(d: &Deployment<'_>, why: &str) -> Failure {
         d.spec.repo,
         path.display()
     ))
+    .hint(format!(
+        "look at that repository with `git fsck`; after `rm -r {}` it is fetched anew, and it is once something is pushed",
+        path.display()
+    ))
 }
 
-/// A new mirror with nothing in it in the place of the old one.
-fn empty(d: &Deployment<'_>) -> Result<Repository, Failure> {
+/// A new mirror with nothing in it in the place of the old one, which could not take in what was
+/// `advertised`.
+fn empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
     let root = &d.host.root;
     let path = d.layout.mirror();
     root.make_dirs(&Layout::mirrors(), &Attrs::mode(0o700))?;
     root.remove_tree(&path)?;
     root.make_dir(&path, &Attrs::mode(0o700))?;
-    create(d, &root.outside(&path)).map_err(|error| {
+    create(d, &root.outside(&path), advertised).map_err(|error| {
         Failure::new(format!(
             "cannot make the mirror {}: {}",
             path.display(),
@@ -112,16 +131,35 @@ fn empty(d: &Deployment<'_>) -> Result<Repository, Failure> {
 
 /// Why the commit is still not in the mirror.
 enum Unfetched {
-    /// It is the mirror's fault.
-    Broken(String),
+    /// It is the mirror's fault, and the server said that it has this, if it was asked.
+    Broken {
+        why: String,
+        advertised: Option<String>,
+    },
     Failed(Failure),
 }
 
-fn create(d: &Deployment<'_>, path: &Path) -> Result<Repository, git2::Error> {
+/// A mirror that cannot be read.
+fn broken(error: git2::Error) -> Unfetched {
+    Unfetched::Broken {
+        why: error.message().to_owned(),
+        advertised: None,
+    }
+}
+
+fn create(
+    d: &Deployment<'_>,
+    path: &Path,
+    advertised: Option<String>,
+) -> Result<Repository, git2::Error> {
     let mirror = Repository::init_bare(path)?;
     let mut config = mirror.config()?;
     // Of loose objects and refs; packs are seen to after a fetch.
     config.set_bool("core.fsyncObjectFiles", true)?;
+    config.set_bool(CHECKED, true)?;
+    if let Some(advertised) = advertised {
+        config.set_str(MADE_FOR, &advertised)?;
+    }
     // Last: a mirror without it is not taken for one.
     config.set_str("trueup.repo", d.spec.repo.url())?;
     Ok(mirror)
@@ -147,7 +185,6 @@ pub(super) fn as_it_is(spec: &Spec, host: &Host) -> Option<Repository> {
 
 /// Whether the wanted commit is there.
 fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
-    let broken = |error: git2::Error| Unfetched::Broken(error.message().to_owned());
     let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
     let odb = mirror.odb().map_err(broken)?;
     if let Ok((size, _)) = odb.read_header(id)
@@ -197,7 +234,9 @@ fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
         for name in root.list(&folder)?.unwrap_or_default() {
             let (path, shown) = (folder.join(&name), name.to_string_lossy());
             let is_folder = |meta: Meta| meta.kind == FileKind::Directory;
-            if shown.ends_with(".lock") || shown.contains("_git2_") {
+            // A branch may well have such a name; git has none for what ends in `.lock`.
+            let is_left = shown.ends_with(".lock") || !deep && shown.contains("_git2_");
+            if is_left {
                 root.remove_tree(&path)?;
             } else if deep && root.meta(&path)?.is_some_and(is_folder) {
                 folders.push((path, true));
@@ -211,18 +250,18 @@ fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
 fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
     tidy(d).map_err(Unfetched::Failed)?;
     let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-    run(d, &fetch, mirror, &d.spec.allow_refs.refspecs())?;
+    run(d, &fetch, mirror, &Wanted::Refs)?;
     if is_allowed(d, &fetch, mirror)? {
         return Ok(());
     }
     // Proven here once, and taken off its branch since. Some servers still hand it out by its name.
     if is_proven(d).map_err(Unfetched::Failed)? {
-        let by_name = format!("+{0}:refs/trueup/{0}", d.sha);
-        if run(d, &fetch, mirror, &[by_name]).is_ok() && lookup(mirror, d)? {
+        let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
+        if run(d, &fetch, mirror, &Wanted::Commit(id)).is_ok() && lookup(mirror, d)? {
             return Ok(());
         }
     }
-    Err(Unfetched::Failed(not_allowed(d, mirror)))
+    Err(Unfetched::Failed(not_allowed(d, &fetch)))
 }
 
 /// Makes sure that a commit which the mirror holds is still on a ref that is allowed. A server that
@@ -233,7 +272,7 @@ fn confirm(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
     }
     tidy(d).map_err(Unfetched::Failed)?;
     let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-    let asked = run(d, &fetch, mirror, &d.spec.allow_refs.refspecs());
+    let asked = run(d, &fetch, mirror, &Wanted::Refs);
     let silent = match asked {
         Ok(()) => None,
         Err(Unfetched::Failed(failure)) if !d.host.stop.is_set() => Some(failure),
@@ -249,7 +288,7 @@ fn confirm(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
             );
             Ok(())
         }
-        (false, None) => Err(Unfetched::Failed(not_allowed(d, mirror))),
+        (false, None) => Err(Unfetched::Failed(not_allowed(d, &fetch))),
         (false, Some(failure)) => Err(Unfetched::Failed(failure)),
     }
 }
@@ -267,36 +306,43 @@ fn is_allowed(
     fetch: &Fetch<'_>,
     mirror: &Repository,
 ) -> Result<bool, Unfetched> {
-    let broken = |error: git2::Error| Unfetched::Broken(error.message().to_owned());
     if !lookup(mirror, d)? {
         return Ok(false);
     }
     let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
-    let held = d.spec.allow_refs.hold(mirror, id, &|| fetch.in_time());
-    held.map_err(|error| match fetch.ended() {
-        Some(failure) => Unfetched::Failed(failure),
-        None => broken(error),
+    let mut skipped = Vec::new();
+    let allowed = &d.spec.allow_refs;
+    let held = allowed.hold(mirror, id, &|| fetch.in_time(), &mut skipped);
+    for skipped in skipped {
+        tracing::warn!("{}: passed by in {}: {skipped}", d.spec.app, d.spec.repo);
+    }
+    held.map_err(|cut| match (fetch.ended(), cut) {
+        (Some(failure), _) => Unfetched::Failed(failure),
+        (None, Cut::Lost(error)) => broken(error),
+        (None, Cut::Stopped | Cut::TooLong) => Unfetched::Failed(
+            Failure::new(format!(
+                "cannot tell whether {} is on an allowed ref of {}: their history is too long",
+                d.sha, d.spec.repo
+            ))
+            .hint(
+                "name the branches that are deployed in `allow_refs`: no others are looked at then",
+            ),
+        ),
     })
 }
 
-fn not_allowed(d: &Deployment<'_>, mirror: &Repository) -> Failure {
+fn not_allowed(d: &Deployment<'_>, fetch: &Fetch<'_>) -> Failure {
     let (sha, repo, allowed) = (&d.sha, &d.spec.repo, &d.spec.allow_refs);
+    // It may be on that one.
+    let left_out = fetch.left_out();
+    let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
     if *allowed == AllowedRefs::default() {
-        return Failure::new(format!("{sha} is on no branch and no tag of {repo}")).hint(
+        return Failure::new(format!("{sha} is on no branch and no tag of {repo}{left_out}")).hint(
             "is it pushed? Only what is on a branch or tag is deployed: merge it, or push it as a branch or tag again if a forced push took it away; other refs count when `allow_refs` names them",
         );
     }
-    let id = Oid::from_str(sha.as_str()).ok();
-    let elsewhere = id.is_some_and(|id| {
-        let anywhere = AllowedRefs::default().hold(mirror, id, &|| true);
-        mirror.find_commit(id).is_ok() && anywhere.unwrap_or(false)
-    });
-    let where_it_is = match elsewhere {
-        true => " (it is on a branch or tag that these leave out)",
-        false => "",
-    };
     Failure::new(format!(
-        "{sha} is on none of the refs of {repo} that `allow_refs` allows, {allowed}{where_it_is}"
+        "{sha} is on none of the refs of {repo} that `allow_refs` allows, {allowed}{left_out}"
     ))
     .hint("is it pushed and merged? Publish a sha that is on one of these refs, or add its ref to `allow_refs`")
 }
@@ -305,34 +351,52 @@ fn run(
     d: &Deployment<'_>,
     fetch: &Fetch<'_>,
     mirror: &Repository,
-    refs: &[String],
+    wanted: &Wanted,
 ) -> Result<(), Unfetched> {
-    use git2::ErrorClass::{Config, Indexer, Object, Odb, Reference, Zlib};
     let before = packs(d).map_err(Unfetched::Failed)?;
-    let fetched = fetch.run(mirror, refs).map_err(|error| {
-        if let Some(failure) = fetch.ended() {
-            return Unfetched::Failed(failure);
-        }
-        if error.class() == git2::ErrorClass::NoMemory {
-            return Unfetched::Failed(fetch.explain(&error));
-        }
-        // A broken transfer is of the same classes as a broken mirror: either way anew is right.
-        if matches!(
-            error.class(),
-            Config | Indexer | Object | Odb | Reference | Zlib
-        ) || error.code() == ErrorCode::Locked
-        {
-            Unfetched::Broken(error.message().to_owned())
-        } else {
-            Unfetched::Failed(fetch.explain(&error))
-        }
-    });
+    let fetched = fetch
+        .run(mirror, wanted, before.is_empty())
+        .map_err(|error| blame(d, fetch, mirror, &error));
     settle(d, &before).map_err(Unfetched::Failed)?;
     if fetched.is_err() {
         // What came of a pack is of no use, and may be gigabytes.
         tidy(d).map_err(Unfetched::Failed)?;
     }
     fetched
+}
+
+/// Whose fault it is that a fetch failed. What is neither the line's nor the server's nor this host's is
+/// the mirror's, whatever libgit2 calls it. A broken transfer looks the same: either way anew is right,
+/// but only once for all that the server has now, or each pass would fetch everything.
+fn blame(
+    d: &Deployment<'_>,
+    fetch: &Fetch<'_>,
+    mirror: &Repository,
+    error: &git2::Error,
+) -> Unfetched {
+    use git2::ErrorClass::Repository as NoRepository;
+    use git2::ErrorClass::{Callback, Filesystem, Http, Net, NoMemory, Os, Ssh, Ssl, Thread};
+    if let Some(failure) = fetch.ended() {
+        return Unfetched::Failed(failure);
+    }
+    let is_elsewhere = matches!(
+        error.class(),
+        Callback | Filesystem | Http | Net | NoMemory | NoRepository | Os | Ssh | Ssl | Thread
+    );
+    if is_elsewhere && error.code() != ErrorCode::Locked {
+        return Unfetched::Failed(fetch.explain(error));
+    }
+    let advertised = fetch.advertised();
+    let made_for = mirror
+        .config()
+        .and_then(|config| config.get_string(MADE_FOR));
+    if advertised.is_some() && made_for.ok() == advertised {
+        return Unfetched::Failed(unkept(d, error.message()));
+    }
+    Unfetched::Broken {
+        why: error.message().to_owned(),
+        advertised,
+    }
 }
 
 /// The names in the folder of packs.

@@ -29,6 +29,7 @@ pub mod files;
 mod found;
 mod gate;
 mod health;
+mod history;
 mod hooks;
 mod inside;
 mod inventory;

@@ -2,7 +2,7 @@
 
 use git2::{ObjectType, Repository};
 
-use super::Spec;
+use super::{AllowedRefs, Spec};
 use crate::desired::Sha;
 use crate::problem::nearest;
 use crate::resource::Failure;
@@ -64,6 +64,10 @@ fn unknown(mirror: &Repository, name: &str, spec: &Spec) -> Failure {
     ));
     match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None if spec.allow_refs != AllowedRefs::default() => failure.hint(format!(
+            "is it pushed, and among what `allow_refs` allows, {}? Nothing else is fetched",
+            spec.allow_refs
+        )),
         None => failure.hint("is it pushed?"),
     }
 }

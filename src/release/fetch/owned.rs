@@ -36,9 +36,7 @@ pub(super) fn serve(d: &Deployment<'_>) -> Result<Option<Command>, Failure> {
             ))
         })?,
     };
-    let mut command = Command::new(["git", "-c", "safe.directory=*", "upload-pack"]);
-    command.argv.push(path.into());
-    command.env.insert("LC_ALL".into(), "C".into());
+    let mut command = upload_pack(path);
     command.identity = Some(Identity {
         name: uid.to_string(),
         uid,
@@ -48,6 +46,19 @@ pub(super) fn serve(d: &Deployment<'_>) -> Result<Option<Command>, Failure> {
         shell: "/bin/sh".into(),
     });
     Ok(Some(command))
+}
+
+/// The command that serves a repository of root's as root: what libgit2 would stumble over in it, `git`
+/// hands out.
+pub(super) fn by_git(url: &str) -> Option<Command> {
+    path(url).map(upload_pack)
+}
+
+fn upload_pack(path: PathBuf) -> Command {
+    let mut command = Command::new(["git", "-c", "safe.directory=*", "upload-pack"]);
+    command.argv.push(path.into());
+    command.env.insert("LC_ALL".into(), "C".into());
+    command
 }
 
 /// The folder behind an address without a host.

@@ -15,6 +15,7 @@ mod http;
 mod keeping;
 mod killed;
 mod lfs;
+mod malformed;
 mod owned;
 mod pipeline;
 mod refs;

@@ -87,10 +87,7 @@ fn allowed_refs_are_deployed_and_restrict_when_they_name_branches() {
     let only = "allow_refs: [\"refs/heads/release/*\"]\n";
     let failure = refused(&bench.spec(&next, only), &bench);
     assert!(
-        failure.message.contains("refs/heads/release/*")
-            && failure
-                .message
-                .contains("on a branch or tag that these leave out"),
+        failure.message.contains("refs/heads/release/*"),
         "{failure}"
     );
     point(&bench, "refs/heads/release/7", &next);

@@ -1,0 +1,333 @@
+//! The history of commits as anybody wrote it who may push to the repository.
+//!
+//! A server takes commits that no honest git makes: without a committer, or with ten thousands of
+//! parents. libgit2 gives up a whole walk at the first, and works for minutes on the second. So what
+//! is read here is bounded, and what cannot be read is the fault of those refs alone that lead to it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+
+use git2::{Error, ObjectType, Odb, Oid, Repository};
+
+/// No commit or tag is larger, in bytes: its message is long, then.
+pub(super) const MAX_COMMIT: usize = 1 << 20;
+
+/// No commit has more parents.
+const MAX_PARENTS: usize = 1000;
+
+/// No tag is a tag of a tag of a tag this often.
+const MAX_TAGS: usize = 16;
+
+/// More commits, and more parents of all of them, are not looked at.
+pub(super) const MAX_HISTORY: usize = 4 << 20;
+
+/// How far behind its tip a ref has to be sound: libgit2 reads 256 commits to tell a server what is there,
+/// and the parents of those. Old histories have flaws that do no harm.
+const DEPTH: usize = 257;
+
+/// So many commits are read between two looks at the clock.
+const LOOK_EVERY: usize = 1000;
+
+/// Why a commit or tag cannot be read.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// It was made so.
+    Malformed(String),
+    /// It is not there, or damaged.
+    Lost(Error),
+}
+
+/// Why a walk ended early.
+#[derive(Debug)]
+pub(super) enum Cut {
+    Lost(Error),
+    /// `go_on` said no.
+    Stopped,
+    TooLong,
+}
+
+pub(super) struct Commit {
+    pub(super) parents: Vec<Oid>,
+    pub(super) time: i64,
+}
+
+/// The header of an object, if it is small enough to be read.
+fn header(odb: &Odb<'_>, id: Oid) -> Result<ObjectType, Unreadable> {
+    let (size, kind) = odb.read_header(id).map_err(Unreadable::Lost)?;
+    let is_read = matches!(kind, ObjectType::Commit | ObjectType::Tag);
+    if is_read && size > MAX_COMMIT {
+        return Err(Unreadable::Malformed(format!(
+            "{id} is a {kind} of {size} bytes, and none has more than {MAX_COMMIT}"
+        )));
+    }
+    Ok(kind)
+}
+
+/// The commit behind what a ref names; nothing if it is something else.
+pub(super) fn peel(mirror: &Repository, odb: &Odb<'_>, id: Oid) -> Result<Option<Oid>, Unreadable> {
+    let mut at = id;
+    for _ in 0..MAX_TAGS {
+        match header(odb, at)? {
+            ObjectType::Commit => return Ok(Some(at)),
+            ObjectType::Tag => {
+                let tag = mirror.find_tag(at);
+                at = tag.map_err(|error| malformed(at, &error))?.target_id();
+            }
+            _ => return Ok(None),
+        }
+    }
+    Err(Unreadable::Malformed(format!(
+        "{id} is a tag of tags, more than {MAX_TAGS} deep"
+    )))
+}
+
+fn malformed(id: Oid, error: &Error) -> Unreadable {
+    Unreadable::Malformed(format!("{id} does not parse: {}", error.message()))
+}
+
+/// A commit, read at least as strictly as libgit2 does when it walks.
+pub(super) fn commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, Unreadable> {
+    let bad = |why: &str| Unreadable::Malformed(format!("the commit {id} {why}"));
+    if header(odb, id)? != ObjectType::Commit {
+        return Err(bad("is none"));
+    }
+    let object = odb.read(id).map_err(Unreadable::Lost)?;
+    let mut lines = object.data().split(|byte| *byte == b'\n').peekable();
+    let oid = |line: &[u8], name: &str| {
+        let hex = line.strip_prefix(name.as_bytes())?;
+        let hex = std::str::from_utf8(hex)
+            .ok()
+            .filter(|hex| hex.len() == 40)?;
+        Oid::from_str(hex).ok()
+    };
+    lines
+        .next()
+        .and_then(|line| oid(line, "tree "))
+        .ok_or_else(|| bad("names no tree"))?;
+    let mut parents = Vec::new();
+    while let Some(line) = lines.next_if(|line| line.starts_with(b"parent ")) {
+        parents.push(oid(line, "parent ").ok_or_else(|| bad("has a parent that is no id"))?);
+        if parents.len() > MAX_PARENTS {
+            return Err(bad(&format!("has more than {MAX_PARENTS} parents")));
+        }
+    }
+    // There are commits with two authors; some tools wrote them.
+    if lines.next_if(|line| line.starts_with(b"author ")).is_none() {
+        return Err(bad("has no author"));
+    }
+    while lines.next_if(|line| line.starts_with(b"author ")).is_some() {}
+    let committer = lines
+        .next()
+        .and_then(|line| line.strip_prefix(b"committer "));
+    let committer = committer.ok_or_else(|| bad("has no committer"))?;
+    let time =
+        time(committer).ok_or_else(|| bad("has a committer that is not `NAME <MAIL> TIME`"))?;
+    Ok(Commit { parents, time })
+}
+
+/// When it was, by a line `NAME <MAIL> TIME ZONE`; the time may be missing.
+fn time(signature: &[u8]) -> Option<i64> {
+    let last = |wanted: u8| signature.iter().rposition(|byte| *byte == wanted);
+    let (begin, end) = (last(b'<')?, last(b'>')?);
+    if end <= begin {
+        return None;
+    }
+    let rest = std::str::from_utf8(signature.get(end + 1..)?)
+        .ok()?
+        .trim_start();
+    match rest.split_ascii_whitespace().next() {
+        None => Some(0),
+        Some(seconds) => seconds.parse().ok(),
+    }
+}
+
+/// Whether a commit is one of these tips, or behind one. What is behind a commit that cannot be read does
+/// not count; `skipped` gets why.
+pub(super) fn is_behind(
+    odb: &Odb<'_>,
+    tips: &[Oid],
+    wanted: Oid,
+    go_on: &dyn Fn() -> bool,
+    skipped: &mut Vec<String>,
+) -> Result<bool, Cut> {
+    let mut walk = Walk::default();
+    if tips.contains(&wanted) {
+        return Ok(true);
+    }
+    for tip in tips {
+        walk.add(*tip, i64::MAX, false)?;
+    }
+    // The youngest first, which the wanted one mostly is among.
+    while let Some((id, _)) = walk.next(go_on)? {
+        match commit(odb, id) {
+            Ok(commit) if commit.parents.contains(&wanted) => return Ok(true),
+            Ok(commit) => {
+                for parent in commit.parents {
+                    walk.add(parent, commit.time, false)?;
+                }
+            }
+            Err(Unreadable::Malformed(why)) => skipped.push(why),
+            Err(Unreadable::Lost(error)) => return Err(Cut::Lost(error)),
+        }
+    }
+    Ok(false)
+}
+
+/// For each tip what is wrong with it or close behind it. `known` are commits of which nothing is, nor
+/// of what is behind them. What is lost counts as malformed if all of it `is_new`: then it never came.
+pub(super) fn flaws(
+    repository: &Repository,
+    known: &[Oid],
+    tips: &[Oid],
+    is_new: bool,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Vec<Option<String>>, Cut> {
+    let odb = repository.odb().map_err(Cut::Lost)?;
+    let mut walk = Walk::default();
+    for id in known {
+        walk.add(*id, i64::MAX, true)?;
+    }
+    for id in tips {
+        walk.add(*id, i64::MAX, false)?;
+    }
+    let (mut bad, mut edges) = (Vec::new(), Vec::new());
+    while walk.unknown > 0
+        && let Some((id, number)) = walk.next(go_on)?
+    {
+        let is_known = walk.is_known(number);
+        match commit(&odb, id) {
+            Ok(commit) => {
+                for parent in commit.parents {
+                    let parent = walk.add(parent, commit.time, is_known)?;
+                    if !is_known {
+                        edges.push((parent, number));
+                    }
+                }
+                if edges.len() > MAX_HISTORY {
+                    return Err(Cut::TooLong);
+                }
+            }
+            // An old flaw, further behind than matters.
+            Err(Unreadable::Malformed(_)) if is_known => {}
+            Err(Unreadable::Malformed(why)) => bad.push((number, why)),
+            Err(Unreadable::Lost(error)) if is_new => {
+                bad.push((number, format!("{id} cannot be read: {}", error.message())));
+            }
+            Err(Unreadable::Lost(error)) => return Err(Cut::Lost(error)),
+        }
+    }
+    // libgit2 reads all of a tip.
+    let looked_at: HashSet<u32> = bad.iter().map(|(number, _)| *number).collect();
+    for id in tips {
+        if let Some(number) = walk.numbers.get(id).copied()
+            && !walk.is_known(number)
+            && !looked_at.contains(&number)
+            && let Err(error) = repository.find_commit(*id)
+        {
+            bad.push((
+                number,
+                format!("the commit {id} does not parse: {}", error.message()),
+            ));
+        }
+    }
+    let flawed = spread(&bad, edges);
+    let flaw = |id: &Oid| {
+        let number = walk.numbers.get(id)?;
+        let (_, why) = bad.get(*flawed.get(number)?)?;
+        Some(why.clone())
+    };
+    Ok(tips.iter().map(flaw).collect())
+}
+
+/// Which of `bad` is close behind a commit, for all commits of which that is so. `edges` are pairs of a
+/// parent and its child.
+fn spread(bad: &[(u32, String)], mut edges: Vec<(u32, u32)>) -> HashMap<u32, usize> {
+    let mut flawed = HashMap::new();
+    if bad.is_empty() {
+        return flawed;
+    }
+    edges.sort_unstable();
+    let mut todo: VecDeque<(u32, usize, usize)> = VecDeque::new();
+    for (index, (number, _)) in bad.iter().enumerate() {
+        flawed.insert(*number, index);
+        todo.push_back((*number, index, 0));
+    }
+    while let Some((number, index, depth)) = todo.pop_front() {
+        let first = edges.partition_point(|(parent, _)| *parent < number);
+        let children = edges.iter().skip(first);
+        let children = children.take_while(|(parent, _)| *parent == number && depth < DEPTH);
+        for (_, child) in children {
+            if let Entry::Vacant(new) = flawed.entry(*child) {
+                new.insert(index);
+                todo.push_back((*child, index, depth + 1));
+            }
+        }
+    }
+    flawed
+}
+
+/// The commits that were met, and those to be read, the youngest first.
+#[derive(Default)]
+struct Walk {
+    numbers: HashMap<Oid, u32>,
+    /// Whether it is known, and whether it waits.
+    commits: Vec<(Oid, bool, bool)>,
+    waiting: BinaryHeap<(i64, u32)>,
+    /// How many wait that are not known.
+    unknown: usize,
+    read: usize,
+}
+
+impl Walk {
+    /// Lets a commit wait to be read if it was not met before, or not known to be known.
+    fn add(&mut self, id: Oid, time: i64, is_known: bool) -> Result<u32, Cut> {
+        let next = u32::try_from(self.commits.len()).map_err(|_| Cut::TooLong)?;
+        let number = *self.numbers.entry(id).or_insert(next);
+        if number == next {
+            if self.commits.len() >= MAX_HISTORY {
+                return Err(Cut::TooLong);
+            }
+            self.commits.push((id, is_known, true));
+            self.waiting.push((time, number));
+            self.unknown += usize::from(!is_known);
+        } else if let Some((_, known, waits)) = self.commits.get_mut(number as usize)
+            && is_known
+            && !*known
+        {
+            *known = true;
+            match waits {
+                true => self.unknown -= 1,
+                // So that what is behind it gets known too.
+                false => {
+                    *waits = true;
+                    self.waiting.push((time, number));
+                }
+            }
+        }
+        Ok(number)
+    }
+
+    fn next(&mut self, go_on: &dyn Fn() -> bool) -> Result<Option<(Oid, u32)>, Cut> {
+        self.read += 1;
+        if self.read.is_multiple_of(LOOK_EVERY) && !go_on() {
+            return Err(Cut::Stopped);
+        }
+        let Some((_, number)) = self.waiting.pop() else {
+            return Ok(None);
+        };
+        let Some((id, known, waits)) = self.commits.get_mut(number as usize) else {
+            return Ok(None);
+        };
+        *waits = false;
+        self.unknown -= usize::from(!*known);
+        Ok(Some((*id, number)))
+    }
+
+    fn is_known(&self, number: u32) -> bool {
+        let commit = self.commits.get(number as usize);
+        commit.is_some_and(|(_, known, _)| *known)
+    }
+}

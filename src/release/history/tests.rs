@@ -1,0 +1,126 @@
+#![allow(clippy::disallowed_methods, reason = "a test lays out its own folders")]
+
+use super::*;
+
+struct Made {
+    _dir: tempfile::TempDir,
+    repository: Repository,
+}
+
+impl Made {
+    fn new() -> Made {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(dir.path()).unwrap();
+        Made {
+            _dir: dir,
+            repository,
+        }
+    }
+
+    fn raw(&self, parents: &[Oid], rest: &str) -> Oid {
+        let odb = self.repository.odb().unwrap();
+        let tree = odb.write(ObjectType::Tree, b"").unwrap();
+        let parents: String = parents.iter().map(|id| format!("parent {id}\n")).collect();
+        let body = format!("tree {tree}\n{parents}{rest}");
+        odb.write(ObjectType::Commit, body.as_bytes()).unwrap()
+    }
+
+    fn honest(&self, parents: &[Oid], time: i64) -> Oid {
+        let who = format!("t <t@e> {time} +0000");
+        self.raw(parents, &format!("author {who}\ncommitter {who}\n\nx\n"))
+    }
+
+    /// A row of honest commits after one.
+    fn row(&self, after: Oid, count: i64) -> Oid {
+        (1..=count).fold(after, |parent, time| self.honest(&[parent], time))
+    }
+
+    fn flaws(&self, known: &[Oid], tips: &[Oid]) -> Vec<bool> {
+        let flaws = flaws(&self.repository, known, tips, false, &|| true).unwrap();
+        flaws.iter().map(Option::is_some).collect()
+    }
+
+    fn is_behind(&self, tips: &[Oid], wanted: Oid) -> bool {
+        let odb = self.repository.odb().unwrap();
+        is_behind(&odb, tips, wanted, &|| true, &mut Vec::new()).unwrap()
+    }
+}
+
+const BAD: &str = "author t <t@e> 1 +0000\n\nx\n";
+
+#[test]
+fn a_flaw_is_that_of_the_refs_that_lead_to_it_and_of_no_others() {
+    let made = Made::new();
+    let base = made.honest(&[], 0);
+    let bad = made.raw(&[base], BAD);
+    let (behind, merged) = (made.row(bad, 3), made.honest(&[base, bad], 9));
+    let (main, deep) = (made.row(base, 5), made.row(bad, 300));
+    assert_eq!(
+        made.flaws(&[], &[main, bad, behind, merged, deep]),
+        [false, true, true, true, false]
+    );
+    assert_eq!(made.flaws(&[base], &[main, behind]), [false, true]);
+    // What is known is not looked at again, and what comes after it is.
+    assert_eq!(made.flaws(&[deep], &[made.honest(&[deep], 999)]), [false]);
+    assert_eq!(
+        made.flaws(&[main], &[made.honest(&[bad, main], 999)]),
+        [true]
+    );
+}
+
+#[test]
+fn commits_and_tags_out_of_all_bounds_are_flaws() {
+    let made = Made::new();
+    let base = made.honest(&[], 0);
+    let who = "t <t@e> 1 +0000";
+    let bodies = [
+        String::new(),
+        "parent 0123\n".to_owned(),
+        format!("committer {who}\n\nx"),
+        format!("author {who}\ncommitter nobody\n\nx"),
+        format!("author {who}\ncommitter t <t@e> soon\n\nx"),
+        format!(
+            "author {who}\ncommitter {who}\n\n{}",
+            "x".repeat(MAX_COMMIT)
+        ),
+    ];
+    for body in bodies {
+        let bad = made.raw(&[base], &body);
+        let start = &body[..body.len().min(60)];
+        assert_eq!(made.flaws(&[], &[made.row(bad, 2)]), [true], "{start}");
+    }
+    let wide: Vec<Oid> = (0..=MAX_PARENTS as i64)
+        .map(|n| made.honest(&[base], n))
+        .collect();
+    assert_eq!(made.flaws(&[], &[made.honest(&wide, 1)]), [true]);
+    assert_eq!(made.flaws(&[], &[made.honest(&wide[1..], 1)]), [false]);
+    let odb = made.repository.odb().unwrap();
+    let mut tag = base;
+    for kind in ["commit"].into_iter().chain(std::iter::repeat_n("tag", 20)) {
+        let body = format!("object {tag}\ntype {kind}\ntag v1\ntagger {who}\n\nx");
+        tag = odb.write(ObjectType::Tag, body.as_bytes()).unwrap();
+        if kind == "commit" {
+            assert_eq!(peel(&made.repository, &odb, tag).unwrap(), Some(base));
+        }
+    }
+    assert!(peel(&made.repository, &odb, tag).is_err());
+}
+
+#[test]
+fn a_commit_is_found_past_histories_that_cannot_be_read() {
+    let made = Made::new();
+    let base = made.honest(&[], 0);
+    let bad = made.raw(&[base], BAD);
+    let (tip, main) = (made.row(bad, 3), made.row(base, 5));
+    assert!(made.is_behind(&[tip, main], base));
+    assert!(!made.is_behind(&[tip], base));
+    assert!(made.is_behind(&[tip], bad));
+}
+
+#[test]
+fn a_long_walk_can_be_stopped() {
+    let made = Made::new();
+    let tip = made.row(made.honest(&[], 0), 3000);
+    let cut = flaws(&made.repository, &[], &[tip], false, &|| false);
+    assert!(matches!(cut, Err(Cut::Stopped)));
+}

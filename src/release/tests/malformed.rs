@@ -1,0 +1,166 @@
+//! Commits that no honest git makes, on branches of a repository that a real git serves.
+
+use std::process::Command;
+
+use super::*;
+
+/// A repository that `git` serves as its owner; `None` where that cannot be, which is told.
+fn served() -> Option<Bench> {
+    if !is_root() || Command::new("git").arg("version").output().is_err() {
+        crate::ports::testing::skipped("a repository of somebody else", "needs root and git");
+        return None;
+    }
+    Some(Bench::new())
+}
+
+const USER: &str = "user: deploy\n";
+
+fn deploys(bench: &Bench, sha: &Sha, more: &str) {
+    let mut chown = Command::new("chown");
+    let chown = chown.arg("-R").arg(format!("{DEPLOY}:{DEPLOY}"));
+    assert!(chown.arg(bench.repo.path()).status().unwrap().success());
+    done(&bench.spec(sha, &format!("{USER}{more}")), &bench.host());
+}
+
+/// A commit after master's that looks like this after its parents.
+fn raw(bench: &Bench, parents: &[Oid], rest: &str) -> Oid {
+    let master = bench.repo.find_reference("refs/heads/master").unwrap();
+    let tree = master.peel_to_tree().unwrap().id();
+    let mut body = format!("tree {tree}\n");
+    for parent in parents {
+        body.push_str(&format!("parent {parent}\n"));
+    }
+    body.push_str(rest);
+    let odb = bench.repo.odb().unwrap();
+    odb.write(git2::ObjectType::Commit, body.as_bytes())
+        .unwrap()
+}
+
+const WHO: &str = "author t <t@e> 1800000000 +0000\ncommitter t <t@e> 1800000000 +0000\n\nx\n";
+const NO_COMMITTER: &str = "author t <t@e> 1800000000 +0000\n\nx\n";
+
+fn point(bench: &Bench, name: &str, id: Oid) {
+    let packed = bench.repo.path().join(name);
+    std::fs::create_dir_all(packed.parent().unwrap()).unwrap();
+    std::fs::write(packed, format!("{id}\n")).unwrap();
+}
+
+fn unpoint(bench: &Bench, name: &str) {
+    std::fs::remove_file(bench.repo.path().join(name)).unwrap();
+}
+
+fn id(sha: &Sha) -> Oid {
+    Oid::from_str(sha.as_str()).unwrap()
+}
+
+/// The number of the file that is the mirror's configuration: another one after it is made anew.
+fn mirror(bench: &Bench) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let config = bench.path("var/lib/trueup/mirrors/shop.git/config");
+    std::fs::metadata(config).unwrap().ino()
+}
+
+/// Deploys while `bad` is on a branch that sorts before or after master, after that is gone, and again.
+fn goes_on_despite(bench: &Bench, bad: Oid, more: &str) {
+    for name in ["refs/heads/aaa", "refs/heads/zzz", "refs/tags/v0"] {
+        deploys(bench, &bench.commit(&[("a", name)]), more);
+        let first = mirror(bench);
+        point(bench, name, bad);
+        deploys(bench, &bench.commit(&[("a", "there"), ("b", name)]), more);
+        deploys(
+            bench,
+            &bench.commit(&[("a", "still there"), ("b", name)]),
+            more,
+        );
+        unpoint(bench, name);
+        deploys(bench, &bench.commit(&[("a", "gone"), ("b", name)]), more);
+        assert_eq!(mirror(bench), first, "{name}: the mirror is made anew");
+    }
+}
+
+#[test]
+fn a_malformed_commit_on_another_branch_stops_no_deployment() {
+    let Some(bench) = served() else { return };
+    let base = id(&bench.commit(&[("a", "0")]));
+    goes_on_despite(&bench, raw(&bench, &[base], NO_COMMITTER), "");
+    let only = "allow_refs: [refs/heads/master]\n";
+    goes_on_despite(&bench, raw(&bench, &[base], "not even an author\n"), only);
+}
+
+#[test]
+fn a_malformed_commit_behind_the_tip_of_a_branch_stops_no_deployment() {
+    let Some(bench) = served() else { return };
+    let base = id(&bench.commit(&[("a", "0")]));
+    let bad = raw(&bench, &[base], NO_COMMITTER);
+    let after = raw(&bench, &[bad], WHO);
+    goes_on_despite(&bench, raw(&bench, &[after], WHO), "");
+}
+
+#[test]
+fn a_commit_with_thousands_of_parents_is_not_walked_into() {
+    let Some(bench) = served() else { return };
+    let base = id(&bench.commit(&[("a", "0")]));
+    let parents: Vec<Oid> = (0..2000)
+        .map(|n| raw(&bench, &[base], &format!("{WHO}{n}\n")))
+        .collect();
+    let wide = raw(&bench, &parents, WHO);
+    goes_on_despite(&bench, raw(&bench, &[wide], WHO), "");
+    // Nothing of it is on a ref of the mirror.
+    let mirror = Repository::open_bare(bench.path("var/lib/trueup/mirrors/shop.git")).unwrap();
+    let refs: Vec<String> = mirror
+        .references()
+        .unwrap()
+        .map(|reference| reference.unwrap().name().unwrap().to_owned())
+        .collect();
+    assert_eq!(refs, ["refs/heads/master"]);
+}
+
+#[test]
+fn a_mirror_that_took_a_malformed_commit_in_before_heals_itself() {
+    let Some(bench) = served() else { return };
+    let first = bench.commit(&[("a", "0")]);
+    deploys(&bench, &first, "");
+    // As versions before this one left it.
+    let mirror = bench.path("var/lib/trueup/mirrors/shop.git");
+    let there = Repository::open_bare(&mirror).unwrap();
+    let odb = there.odb().unwrap();
+    let bad = bench.repo.odb().unwrap();
+    let bad = bad.read(raw(&bench, &[id(&first)], NO_COMMITTER)).unwrap();
+    let bad = odb.write(git2::ObjectType::Commit, bad.data()).unwrap();
+    std::fs::write(mirror.join("refs/heads/zzz"), format!("{bad}\n")).unwrap();
+    let _ = there.config().unwrap().remove("trueup.checked");
+    deploys(&bench, &bench.commit(&[("a", "1")]), "");
+    assert!(!mirror.join("refs/heads/zzz").exists());
+}
+
+#[test]
+fn a_branch_whose_name_looks_like_a_leftover_of_libgit2_is_kept() {
+    let Some(bench) = served() else { return };
+    let sha = bench.commit(&[("a", "0")]);
+    point(&bench, "refs/heads/fix_git2_x", id(&sha));
+    deploys(&bench, &sha, "");
+    let next = raw(&bench, &[id(&sha)], WHO);
+    point(&bench, "refs/heads/fix_git2_x", next);
+    let next = Sha::parse(&next.to_string()).unwrap();
+    let (host, spec) = (bench.host(), bench.spec(&next, ""));
+    assert_eq!(resolve(&spec, &host, "fix_git2_x").unwrap(), next);
+    // Without the server what it said last counts.
+    std::fs::rename(bench.repo.path(), bench.dir.path().join("away")).unwrap();
+    done(&spec, &host);
+}
+
+#[test]
+fn refs_that_are_not_allowed_are_not_fetched() {
+    let Some(bench) = served() else { return };
+    let sha = bench.commit(&[("a", "0")]);
+    point(&bench, "refs/heads/topic", raw(&bench, &[id(&sha)], WHO));
+    // A name that no file can have, as a server may have it in its list.
+    let packed = format!("{sha} refs/heads/{}\n", "n".repeat(300));
+    std::fs::write(bench.repo.path().join("packed-refs"), packed).unwrap();
+    deploys(&bench, &sha, "");
+    let mirror = bench.path("var/lib/trueup/mirrors/shop.git/refs/heads");
+    assert_eq!(names(&mirror), ["master", "topic"]);
+    let only = "allow_refs: [refs/heads/master]\n";
+    deploys(&bench, &bench.commit(&[("a", "1")]), only);
+    assert_eq!(names(&mirror), ["master"]);
+}
