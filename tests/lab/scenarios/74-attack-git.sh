@@ -104,3 +104,23 @@ check "one of the repository's is published" publish "${sha[v2]}"
 check "with an honest server the next pass deploys" on web trueup converge --force
 wait_for 10 "visitors get v2" page_says web "version v2"
 same "no half-received pack is left" "" "$(on web find /var/lib/trueup/mirrors -name '*_git2_*')"
+
+# git receives what does not parse by default, and hands it out.
+bad=$(printf 'tree %s\nparent %s\nauthor M <m@shop.invalid> 1795866000 +0000\n\nno committer\n' \
+  "$(git -C "$SCRATCH/shop.git" rev-parse "${sha[v1]}^{tree}")" "${sha[v1]}" |
+  git -C "$SCRATCH/shop.git" hash-object -t commit -w --stdin --literally)
+for topic in aaa zzz; do
+  git -C "$SCRATCH/shop.git" update-ref "refs/heads/$topic" "$bad"
+  echo "version beside $topic" >"$SCRATCH/clone/VERSION"
+  push main
+  check "a commit is published while $topic is malformed" publish "$pushed"
+  check "a pass deploys it" on web trueup converge --force
+  wait_for 10 "visitors get it" page_says web "version beside $topic"
+  git -C "$SCRATCH/shop.git" update-ref -d "refs/heads/$topic"
+  echo "version after $topic" >"$SCRATCH/clone/VERSION"
+  push main
+  check "the next is published" publish "$pushed"
+  check "a pass deploys that" on web trueup converge --force
+  wait_for 10 "visitors get that" page_says web "version after $topic"
+done
+attacked "who may push" "a commit that does not parse, on a topic branch" "that branch is left out, main is deployed"
