@@ -4,6 +4,7 @@
 //! with the authorities of the host). Each half of it, with and without TLS, is built on first use.
 
 mod error;
+mod guard;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
@@ -27,6 +28,7 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 pub use error::HttpError;
+use guard::Guard;
 
 use super::patience::{GivenUp, Patience};
 use super::runtime::block_on;
@@ -38,6 +40,9 @@ const CONNECT: Duration = Duration::from_secs(20);
 /// What another server than the one asked may see of the headers.
 const HARMLESS: [&str; 4] = ["accept", "content-type", "pragma", "user-agent"];
 
+/// No address is longer, in bytes. Signed ones have some thousand.
+const LONGEST_URL: usize = 16 << 10;
+
 /// How many times in a row a server may send us elsewhere.
 const REDIRECTS: usize = 10;
 
@@ -45,6 +50,9 @@ const REDIRECTS: usize = 10;
 #[derive(Debug)]
 pub struct Http {
     proxied: bool,
+    guard: Guard,
+    /// The server for which it is, as the operator named it: the first that is asked if not said.
+    home: OnceCell<Url>,
     plain: OnceCell<Connector>,
     tls: OnceCell<Connector>,
 }
@@ -86,13 +94,25 @@ pub struct Response {
 }
 
 impl Http {
-    /// Through the proxies that the environment names (`https_proxy`, `no_proxy`, …).
+    /// Through the proxies that the environment names (`https_proxy`, `no_proxy`, …). Only the first server
+    /// that is asked may be on this host: it leads to no other there.
     pub fn proxied() -> Http {
         Http {
             proxied: true,
+            guard: Guard::default(),
+            home: OnceCell::new(),
             plain: OnceCell::new(),
             tls: OnceCell::new(),
         }
+    }
+
+    /// As [`Http::proxied`], for what the server at this address says, of any scheme.
+    pub fn led_by(address: &str) -> Http {
+        let http = Http::proxied();
+        if let Ok(url) = Url::parse(address) {
+            http.home.get_or_init(|| url);
+        }
+        http
     }
 
     /// Without a proxy, and each request over a connection of its own: for health checks, where a
@@ -135,18 +155,22 @@ impl Http {
     /// Sends a request. Any status is an answer, but for those that were followed.
     pub fn send(&self, request: Request<'_>, patience: &Patience) -> Result<Response, HttpError> {
         let first = parse(request.url)?;
+        let home = self.home.get_or_init(|| first.clone());
         let mut url = first.clone();
         for _ in 0..=REDIRECTS {
             // A name and password are for the server to which they were given, and so is every header that
             // may be one.
             let same = url.origin() == first.origin();
             let auth = same.then(|| authorization(&first)).flatten();
+            self.guard.check(&url, self.proxied.then_some(home))?;
             let response = self.once(&request, &url, same, auth.as_deref(), patience)?;
             let there = match response.header("location") {
                 Some(there)
                     if request.follow && matches!(response.status, 301..=303 | 307 | 308) =>
                 {
-                    url.join(there).ok()
+                    url.join(there)
+                        .ok()
+                        .filter(|url| url.as_str().len() <= LONGEST_URL)
                 }
                 _ => return Ok(response),
             };
@@ -195,7 +219,10 @@ impl Http {
         let _operation = watchdog::begin(format!("{method} {shown}"), patience.left());
         let call = self.connector(url).call(http);
         let answer = block_on(bounded(call, patience)).map_err(HttpError::GivenUp)?;
-        let answer: HttpResponse = answer.map_err(|error| error::sort(&host, error))?;
+        let answer: HttpResponse = answer.map_err(|error| {
+            let refused = self.guard.refused(url);
+            refused.unwrap_or_else(|| error::sort(&host, error))
+        })?;
         let headers = answer.headers().iter();
         Ok(Response {
             status: answer.status().as_u16(),
@@ -219,8 +246,18 @@ impl Http {
         }
         let ring = tls::Provider::Rustls(CryptoMode::Ring);
         match url.scheme() {
+            "http" if self.proxied => self.plain.get_or_init(|| {
+                // One without TLS would look names up by itself. For this one no authorities are read.
+                let none = TlsContext::builder().with_trust_store(TrustStore::empty());
+                let none = none.build().expect("an empty list is valid");
+                let builder = builder.tls_provider(ring).tls_context(none);
+                builder.build_with_resolver(self.guard.clone())
+            }),
             "http" => self.plain.get_or_init(|| builder.build_http()),
-            _ => self.tls.get_or_init(|| builder.tls_provider(ring).build()),
+            _ => self.tls.get_or_init(|| {
+                let builder = builder.tls_provider(ring);
+                builder.build_with_resolver(self.guard.clone())
+            }),
         }
     }
 }
@@ -295,9 +332,13 @@ pub fn addresses(url: &str, patience: impl Into<Patience>) -> Result<Vec<SocketA
 }
 
 fn parse(text: &str) -> Result<Url, HttpError> {
-    let url = Url::parse(text).ok();
+    let url = Some(text).filter(|text| text.len() <= LONGEST_URL);
+    let url = url.and_then(|text| Url::parse(text).ok());
     url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| HttpError::Address(text.split('@').next_back().unwrap_or_default().into()))
+        .ok_or_else(|| {
+            let shown = text.split('@').next_back().unwrap_or_default();
+            HttpError::Address(shown.chars().take(200).collect())
+        })
 }
 
 /// For messages: the host, with its port if that is no usual one.

@@ -19,6 +19,9 @@ pub enum HttpError {
     Certificate { host: String, why: String },
     #[error("{0} sends us somewhere we do not follow")]
     Redirect(String),
+    /// It is on this host, or a place that answers every machine in its own way.
+    #[error("it leads to {host}, and no server of others is there: {why}")]
+    Inside { host: String, why: &'static str },
     #[error("{host} broke off: {why}")]
     Broken { host: String, why: String },
     #[error("{0}")]

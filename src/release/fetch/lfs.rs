@@ -34,6 +34,9 @@ const MAX_ANSWER: u64 = 4 << 20;
 /// Nor what `git-lfs-authenticate` prints.
 const MAX_TICKET: u64 = 64 << 10;
 
+/// No more of what it complains of is shown, in characters.
+const MAX_COMPLAINT: usize = 2000;
+
 /// What the disk is to have left beside the files, in bytes.
 const RESERVE: u64 = 64 << 20;
 
@@ -117,7 +120,10 @@ impl Fetch<'_> {
         if let Some(folder) = nearby::path(repo.url()) {
             return self.lfs_from_folder(&folder, objects, store);
         }
-        let http = Http::proxied();
+        let http = match repo.ssh() {
+            Some(server) => Http::led_by(&format!("ssh://{}", server.host)),
+            None => Http::led_by(repo.url()),
+        };
         let endpoint = self.lfs_endpoint(repo)?;
         for objects in objects.chunks(BATCH) {
             let offered = self.offers(&http, &endpoint, objects)?;
@@ -162,7 +168,11 @@ impl Fetch<'_> {
         let ticket: Endpoint = serde_json::from_slice(&said).map_err(|_| {
             self.lfs_failed(format!(
                 "`git-lfs-authenticate` on the server {ended} and gave no address: {}",
-                complaint.trim()
+                complaint
+                    .trim()
+                    .chars()
+                    .take(MAX_COMPLAINT)
+                    .collect::<String>()
             ))
         })?;
         Ok(ticket)
@@ -237,6 +247,10 @@ impl Fetch<'_> {
         }
         let action = offered.actions.get("download");
         let action = action.ok_or_else(|| self.lfs_failed("the server offers no download"))?;
+        let is = |url: &str, scheme: &str| Url::parse(url).is_ok_and(|url| url.scheme() == scheme);
+        if is(&endpoint.href, "https") && is(&action.href, "http") {
+            return Err(self.lfs_failed("the server sends us from https to http for a file"));
+        }
         let headers = usable(&action.header);
         let let_in = headers
             .iter()
@@ -347,20 +361,19 @@ fn beside(url: &str) -> String {
     }
 }
 
-/// What a server may ask to be sent with a request: nothing that is about the connection.
+/// What a server may ask to be sent with a request: what lets us in at it or at a store of objects. Others
+/// could mean something to whom they are sent (`Cookie`, `Metadata-Flavor`, `Host`).
 fn usable(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
-    const OURS: [&str; 5] = [
-        "host",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "content-type",
-    ];
+    const NAMES: [&str; 2] = ["accept", "authorization"];
+    const BEGINNINGS: [&str; 5] = ["x-amz-", "x-cos-", "x-goog-", "x-ms-", "x-oss-"];
     let headers = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
-    let others = headers.filter(|(name, _)| !OURS.iter().any(|our| name.eq_ignore_ascii_case(our)));
-    others.collect()
+    let usable = headers.filter(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        NAMES.contains(&name.as_str()) || BEGINNINGS.iter().any(|begin| name.starts_with(begin))
+    });
+    usable.collect()
 }
 
 /// An address with the user name and password of the API's, if it is on the same server.

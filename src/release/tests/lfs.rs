@@ -324,3 +324,77 @@ fn a_pointer_to_more_than_fits_is_refused_before_anything_is_asked() {
     assert!(failure.message.contains("no room"), "{failure}");
     assert_eq!(asked.asked(), [""; 0]);
 }
+
+/// A pass whose LFS server, at `localhost`, offers the file at this address, with these headers for it.
+fn pass_offered(href: &str, header: &str) -> (Result<(), Failure>, Vec<String>) {
+    let bench = Bench::new();
+    let sha = pointer_to(&bench, "content", &[]);
+    let (href, header) = (href.to_owned(), header.to_owned());
+    let api = Server::new(move |head, body| match head.starts_with("post") {
+        true => {
+            let answer = format!(
+                "{{\"objects\":[{{\"oid\":\"{}\",\"size\":1,\"actions\":{{\"download\":{{\"href\":\"{}\",\"header\":{{{header}}}}}}}}}]}}",
+                wanted(body),
+                href.replace("HERE", &host(head)),
+            );
+            ("200 OK".into(), answer.into_bytes())
+        }
+        false => ("200 OK".into(), b"content".to_vec()),
+    });
+    let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", api.port);
+    let done = pass(&bench.spec(&sha, &url), &bench.host()).map(drop);
+    (done, api.asked())
+}
+
+#[test]
+fn an_lfs_server_leads_root_to_no_service_of_the_host() {
+    let inner = Server::new(|_, _| ("200 OK".into(), b"content".to_vec()));
+    let port = inner.port;
+    for name in [
+        "localhost",
+        "127.0.0.2",
+        "[::1]",
+        "0x7f.3",
+        "0.0.0.0",
+        "[::ffff:127.0.0.1]",
+    ] {
+        let (done, _) = pass_offered(&format!("http://{name}:{port}/admin/flush"), "");
+        let failure = done.unwrap_err();
+        assert!(
+            failure.message.contains("leads to") && failure.message.contains(" is "),
+            "{name}: {failure}"
+        );
+        assert_eq!(inner.asked(), [""; 0], "{name}");
+    }
+    // A redirect leads nowhere else.
+    let away = Server::new(move |_, _| {
+        (
+            format!("302 Found\r\nLocation: http://localhost:{port}/admin"),
+            Vec::new(),
+        )
+    });
+    let (done, _) = pass_offered(&format!("http://127.0.0.1:{}/file", away.port), "");
+    let failure = done.unwrap_err();
+    assert!(failure.message.contains("leads to localhost"), "{failure}");
+    assert_eq!(inner.asked(), [""; 0]);
+}
+
+#[test]
+fn an_lfs_server_chooses_only_headers_that_let_us_in() {
+    let (done, asked) = pass_offered(
+        "http://HERE/file",
+        "\"Metadata-Flavor\":\"Google\",\"Cookie\":\"a=b\",\"Host\":\"other\",\"X-Aws-Ec2-Metadata-Token\":\"x\",\"X-Amz-Security-Token\":\"yes\",\"x-ms-version\":\"yes\",\"Authorization\":\"Bearer yes\"",
+    );
+    done.unwrap();
+    let asked = asked.iter().find(|head| head.starts_with("get")).unwrap();
+    for sent in [
+        "x-amz-security-token",
+        "x-ms-version",
+        "authorization: bearer",
+    ] {
+        assert!(asked.contains(sent), "{asked}");
+    }
+    for never in ["metadata", "cookie", "other"] {
+        assert!(!asked.contains(never), "{asked}");
+    }
+}
