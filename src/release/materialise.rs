@@ -10,7 +10,8 @@ use git2::Repository;
 
 use super::Deployment;
 use super::tree::{
-    Kept, Key, Kind, Large, Lfs, Plan, Source, Stock, Writer, check_filters, check_plan, oid,
+    Item, Kept, Key, Kind, Large, Lfs, Limits, Plan, Source, Stock, Writer, check_filters,
+    check_plan, named, oid,
 };
 use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, Folder};
@@ -34,6 +35,7 @@ pub(super) fn materialise(
     tree: &Path,
 ) -> Result<Laid, Trouble> {
     let stock = Stock::of(d);
+    let limits = Limits::new(&d.host.stop);
     for kept in stock.candidates()? {
         let planned = Plan::between(
             mirror,
@@ -41,6 +43,7 @@ pub(super) fn materialise(
             stock.notes(&kept.sha),
             oid(&d.sha)?,
             None,
+            &limits,
         );
         // What is wrong with the wanted commit is told below; what is wrong with the kept one is not
         // worth a word.
@@ -48,6 +51,7 @@ pub(super) fn materialise(
         let work = Work::prepare(d, mirror, plan, Some(&kept))?;
         stock.take(&kept, tree)?;
         match work.carry_out(d, tree) {
+            Err(trouble @ Trouble::Refused(_)) => return Err(trouble),
             Err(trouble) if !d.host.stop.is_set() => {
                 tracing::warn!("{}: a kept tree is of no use: {trouble}", d.spec.app);
                 d.host.root.remove_tree(tree)?;
@@ -55,12 +59,17 @@ pub(super) fn materialise(
             done => return done,
         }
     }
-    from_nothing(d, mirror, tree)
+    from_nothing(d, mirror, tree, &limits)
 }
 
-fn from_nothing(d: &Deployment<'_>, mirror: &Repository, tree: &Path) -> Result<Laid, Trouble> {
+fn from_nothing(
+    d: &Deployment<'_>,
+    mirror: &Repository,
+    tree: &Path,
+    limits: &Limits<'_>,
+) -> Result<Laid, Trouble> {
     let releases = folder(d, &d.layout.releases())?;
-    let plan = Plan::whole(mirror, oid(&d.sha)?, releases.room()?.files)?;
+    let plan = Plan::whole(mirror, oid(&d.sha)?, releases.room()?.files, limits)?;
     let work = Work::prepare(d, mirror, plan, None)?;
     d.host.root.make_dir(tree, &Attrs::mode(0o700))?;
     work.carry_out(d, tree)
@@ -156,7 +165,7 @@ pub(super) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), 
     }
     match Stock::of(d).fill(mirror) {
         Ok(()) => Ok(()),
-        Err(Trouble::Other(failure)) => Err(failure),
+        Err(Trouble::Refused(failure) | Trouble::Other(failure)) => Err(failure),
         Err(Trouble::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
     }
 }
@@ -179,18 +188,17 @@ fn folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
 
 /// What comes out otherwise than somebody may expect.
 fn tell(d: &Deployment<'_>, plan: &Plan) {
-    let named = |chosen: &dyn Fn(&super::tree::Item) -> bool| {
-        let chosen = plan.put.iter().filter(|item| chosen(item));
-        let names: Vec<String> = chosen.map(|item| item.path.display().to_string()).collect();
-        (!names.is_empty()).then(|| names.join(", "))
+    let those = |chosen: fn(&Item) -> bool| {
+        let chosen: Vec<&Item> = plan.put.iter().filter(|item| chosen(item)).collect();
+        (!chosen.is_empty()).then(|| named(chosen.into_iter()))
     };
-    if let Some(names) = named(&|item| item.kind == Kind::Submodule) {
+    if let Some(names) = those(|item| item.kind == Kind::Submodule) {
         tracing::warn!(
             "{}: submodules are not fetched, their folders stay empty: {names}",
             d.spec.app
         );
     }
-    if let Some(names) = named(&|item| item.how.encoded) {
+    if let Some(names) = those(|item| item.how.encoded) {
         tracing::warn!(
             "{}: `working-tree-encoding` is not applied, these files stay in UTF-8: {names}",
             d.spec.app

@@ -181,7 +181,7 @@ impl Deployment<'_> {
     fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Laid, Failure> {
         match materialise::materialise(self, &mirror, partial) {
             Ok(laid) => return Ok(laid),
-            Err(Trouble::Other(failure)) => return Err(failure),
+            Err(Trouble::Refused(failure) | Trouble::Other(failure)) => return Err(failure),
             Err(Trouble::Mirror(why)) => tracing::warn!(
                 "{}: the mirror is broken ({why}): fetching it anew",
                 self.spec.app
@@ -192,7 +192,7 @@ impl Deployment<'_> {
         let mirror = mirror::anew(self)?;
         match materialise::materialise(self, &mirror, partial) {
             Ok(laid) => Ok(laid),
-            Err(Trouble::Other(failure)) => Err(failure),
+            Err(Trouble::Refused(failure) | Trouble::Other(failure)) => Err(failure),
             Err(Trouble::Mirror(why)) => Err(Failure::new(why)),
         }
     }

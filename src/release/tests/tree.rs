@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ports::pace::Pace;
 use crate::release::materialise::Trouble;
-use crate::release::tree::{Large, Lfs, Plan, Source, Writer};
+use crate::release::tree::{Large, Lfs, Limits, Plan, Source, Writer};
 
 /// What may be in a folder of a repository.
 #[derive(Debug, Clone)]
@@ -112,17 +112,18 @@ struct Moving<'a> {
 impl Moving<'_> {
     fn to(&mut self, id: Oid, with_notes: bool) -> Result<(), Trouble> {
         let repo = &self.bench.repo;
+        let host = self.bench.host();
+        let limits = Limits::new(&host.stop);
         let plan = match self.at.take() {
             None => {
                 std::fs::create_dir(self.bench.path(&self.place)).unwrap();
-                Plan::whole(repo, id, None)?
+                Plan::whole(repo, id, None, &limits)?
             }
             Some((from, plan)) => {
                 let notes = with_notes.then_some(plan.notes);
-                Plan::between(repo, from, notes, id, None)?
+                Plan::between(repo, from, notes, id, None, &limits)?
             }
         };
-        let host = self.bench.host();
         let folder = host.root.open_folder(&Path::new("/").join(&self.place));
         let writer = Writer {
             source: Source {

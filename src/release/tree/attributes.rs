@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use git2::Repository;
 use gix_attributes::search::{MetadataCollection, Outcome};
 use gix_attributes::{Search, StateRef};
-use gix_glob::pattern::Case;
+use gix_glob::Pattern;
+use gix_glob::pattern::{Case, Mode};
 
 use super::Trouble;
+use super::walk::shown;
 use crate::resource::Failure;
 
 pub(super) const FILE: &[u8] = b".gitattributes";
@@ -20,14 +22,25 @@ pub(super) const FILE: &[u8] = b".gitattributes";
 /// All of them together are no larger, in bytes: each line of them is compared with each path.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Lines and paths are compared so often at most: that takes a minute.
+/// Lines, and attributes that they give, are looked at so often at most: that takes a minute.
 const MAX_COMPARISONS: usize = 1_000_000_000;
+
+/// No pattern is longer, in bytes.
+const MAX_PATTERN: usize = 1024;
+
+/// No pattern has `*` or `**` in more places.
+const MAX_STARS: usize = 10;
+
+/// The comparison of all patterns with one path takes no more steps at worst: some seconds.
+const MAX_STEPS: u64 = 5_000_000_000;
 
 const SHORTER: &str =
     "say the same in fewer lines: a pattern such as `*.bin` is about a whole folder";
 
+const SIMPLER: &str = "mend that line in the repository: one `**` is enough for most patterns";
+
 fn too_much(path: &Path) -> Trouble {
-    Trouble::Other(
+    Trouble::Refused(
         Failure::new(format!(
             "the `.gitattributes` files of the repository come to more than {} KiB with `{}`",
             MAX_BYTES >> 10,
@@ -102,7 +115,76 @@ pub(super) struct Attributes {
     search: Search,
     outcome: Outcome,
     any: bool,
-    lines: usize,
+    /// Of lines, and of attributes that they give.
+    entries: usize,
+    cost: Cost,
+}
+
+/// How long patterns can take to be compared with a path. The matcher tries every way to spread a path's
+/// folders over the `**` of a pattern, so their number decides.
+#[derive(Debug, Default)]
+struct Cost {
+    /// Of patterns for names, in bytes: those are no deeper than one folder.
+    in_names: u64,
+    /// Of patterns for paths, in bytes: by the number of their `**`.
+    in_paths: [u64; MAX_STARS + 1],
+    /// The pattern with the most `**`: their number, its file and line.
+    worst: (usize, String, usize),
+}
+
+impl Cost {
+    /// Counts a pattern in, or says what is wrong with it.
+    fn add(&mut self, pattern: &Pattern, file: &Path, line: usize) -> Result<(), String> {
+        if pattern.text.len() > MAX_PATTERN {
+            return Err(format!("is longer than {MAX_PATTERN} bytes"));
+        }
+        if pattern.first_wildcard_pos.is_none() {
+            return Ok(());
+        }
+        let (mut single, mut double) = (0, 0);
+        for run in pattern.text.chunk_by(|one, other| one == other) {
+            match (run[0], run.len()) {
+                (b'*', 1) => single += 1,
+                (b'*', _) => double += 1,
+                _ => {}
+            }
+        }
+        if single + double > MAX_STARS {
+            return Err(format!("has `*` or `**` in more than {MAX_STARS} places"));
+        }
+        let bytes = pattern.text.len() as u64;
+        if pattern.mode.contains(Mode::NO_SUB_DIR) && !pattern.mode.contains(Mode::ABSOLUTE) {
+            self.in_names += bytes * (double as u64 + 1);
+            return Ok(());
+        }
+        self.in_paths[double] += bytes;
+        if double > self.worst.0 {
+            self.worst = (double, shown(file), line);
+        }
+        Ok(())
+    }
+
+    /// How many steps the comparison with this path takes at worst.
+    fn steps(&self, path: &[u8]) -> u64 {
+        let folders = path.iter().filter(|byte| **byte == b'/').count() as u64;
+        let in_paths = self.in_paths.iter().zip(0..).map(|(bytes, doubles)| {
+            // In so many ways the folders can be spread.
+            let ways = (1..=doubles).fold(1_u128, |ways, n| {
+                ways.saturating_mul(u128::from(folders + n)) / u128::from(n)
+            });
+            let ways = u64::try_from(ways).unwrap_or(u64::MAX);
+            bytes.saturating_mul(doubles + 1).saturating_mul(ways)
+        });
+        let bytes = in_paths.fold(self.in_names, u64::saturating_add);
+        bytes.saturating_mul(path.len() as u64)
+    }
+}
+
+impl How {
+    /// Whether the content may come out larger than the blob.
+    pub(super) fn grows(self) -> bool {
+        self.subst || self.ident || self.crlf != Crlf::Never
+    }
 }
 
 impl Attributes {
@@ -122,13 +204,28 @@ impl Attributes {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by_key(|(path, _)| path.components().count());
         let any = !files.is_empty();
-        let (odb, mut left, mut lines) = (mirror.odb()?, MAX_BYTES, 0);
+        let (odb, mut left) = (mirror.odb()?, MAX_BYTES);
+        let (mut entries, mut cost) = (0, Cost::default());
         for (path, id) in files {
             left = left
                 .checked_sub(odb.read_header(*id)?.0)
                 .ok_or_else(|| too_much(path))?;
             let blob = mirror.find_blob(*id)?;
-            lines += blob.content().split(|byte| *byte == b'\n').count();
+            entries += blob.content().split(|byte| *byte == b'\n').count();
+            for (kind, given, line) in gix_attributes::parse(blob.content()).flatten() {
+                entries += given.count();
+                if let gix_attributes::parse::Kind::Pattern(pattern) = kind {
+                    cost.add(&pattern, path, line).map_err(|why| {
+                        Trouble::Refused(
+                            Failure::new(format!(
+                                "line {line} of `{}` in the repository cannot be used: its pattern {why}",
+                                shown(path)
+                            ))
+                            .hint(SIMPLER),
+                        )
+                    })?;
+                }
+            }
             // Macros count only at the top, as in git.
             let top = path.parent() == Some(Path::new(""));
             search
@@ -147,18 +244,19 @@ impl Attributes {
             search,
             outcome,
             any,
-            lines,
+            entries,
+            cost,
         })
     }
 
     /// Refuses to look up so many paths if that would take hours.
     pub(super) fn check_effort(&self, paths: usize) -> Result<(), Trouble> {
-        match self.lines.saturating_mul(paths) <= MAX_COMPARISONS {
+        match self.entries.saturating_mul(paths) <= MAX_COMPARISONS {
             true => Ok(()),
-            false => Err(Trouble::Other(
+            false => Err(Trouble::Refused(
                 Failure::new(format!(
-                    "the `.gitattributes` of the repository have {} lines, too many to be compared with {paths} paths",
-                    self.lines
+                    "the `.gitattributes` of the repository have {} lines and attributes, too many to be compared with {paths} paths",
+                    self.entries
                 ))
                 .hint(SHORTER),
             )),
@@ -166,19 +264,20 @@ impl Attributes {
     }
 
     /// Whether this is left out, with everything below it.
-    pub(super) fn ignores(&mut self, path: &Path, folder: bool) -> bool {
-        self.any && {
-            let [ignored, ..] = self.look_up(path, folder);
-            matches!(ignored, Some(Said::Set))
+    pub(super) fn ignores(&mut self, path: &Path, folder: bool) -> Result<bool, Trouble> {
+        if !self.any {
+            return Ok(false);
         }
+        let [ignored, ..] = self.look_up(path, folder)?;
+        Ok(matches!(ignored, Some(Said::Set)))
     }
 
     /// How the content of the file at this path comes about.
-    pub(super) fn how(&mut self, path: &Path) -> How {
+    pub(super) fn how(&mut self, path: &Path) -> Result<How, Trouble> {
         if !self.any {
-            return How::default();
+            return Ok(How::default());
         }
-        let [_, subst, text, crlf, eol, ident, filter, encoding] = self.look_up(path, false);
+        let [_, subst, text, crlf, eol, ident, filter, encoding] = self.look_up(path, false)?;
         let is =
             |said: &Option<Said>, value: &str| matches!(said, Some(Said::Value(v)) if v == value);
         let set = |said: &Option<Said>| matches!(said, Some(Said::Set));
@@ -194,17 +293,31 @@ impl Attributes {
             said if is(said, "auto") => Crlf::IfText,
             _ => Crlf::Always,
         };
-        How {
+        Ok(How {
             crlf,
             ident: set(&ident),
             subst: set(&subst),
             lfs: is(&filter, "lfs"),
             filter: Filter::of(filter.as_ref()),
             encoded: matches!(&encoding, Some(Said::Value(v)) if !v.eq_ignore_ascii_case("utf-8") && !v.eq_ignore_ascii_case("utf8")),
-        }
+        })
     }
 
-    fn look_up(&mut self, path: &Path, folder: bool) -> [Option<Said>; NAMES.len()] {
+    fn look_up(
+        &mut self,
+        path: &Path,
+        folder: bool,
+    ) -> Result<[Option<Said>; NAMES.len()], Trouble> {
+        if self.cost.steps(path.as_os_str().as_bytes()) > MAX_STEPS {
+            let (doubles, file, line) = &self.cost.worst;
+            return Err(Trouble::Refused(
+                Failure::new(format!(
+                    "the `.gitattributes` of the repository have patterns that take too long to be compared with `{}`: the one in line {line} of `{file}` has `**` in {doubles} places",
+                    shown(path)
+                ))
+                .hint(SIMPLER),
+            ));
+        }
         self.outcome.reset();
         self.search.pattern_matching_relative_path(
             path.as_os_str().as_bytes().into(),
@@ -223,7 +336,7 @@ impl Attributes {
                 StateRef::Unspecified => None,
             };
         }
-        said
+        Ok(said)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::attributes::Filter;
 use super::git_crypt::{self, Key};
 use super::space::Source;
+use super::walk::shown;
 use super::{Item, Trouble};
 use crate::release::Deployment;
 use crate::resource::Failure;
@@ -84,11 +85,10 @@ pub(crate) fn check(d: &Deployment<'_>, source: Source<'_>, items: &[Item]) -> R
     Ok(())
 }
 
-fn named<'a>(items: impl ExactSizeIterator<Item = &'a Item>) -> String {
+/// The first few of these, and how many more there are.
+pub(in crate::release) fn named<'a>(items: impl ExactSizeIterator<Item = &'a Item>) -> String {
     let more = items.len().saturating_sub(NAMED);
-    let names = items
-        .take(NAMED)
-        .map(|item| item.path.display().to_string());
+    let names = items.take(NAMED).map(|item| shown(&item.path));
     let names = names.collect::<Vec<_>>().join(", ");
     match more {
         0 => names,

@@ -37,10 +37,10 @@ use git2::{ErrorClass, ErrorCode, Oid};
 
 pub(super) use copy::copy;
 pub use filters::Filters;
-pub(super) use filters::check as check_filters;
+pub(super) use filters::{check as check_filters, named};
 pub(super) use git_crypt::Key;
 pub(super) use lfs::Lfs;
-pub(super) use plan::Plan;
+pub(super) use plan::{Limits, Plan};
 pub(super) use space::{Large, Source, check_plan};
 pub(super) use stock::{Kept, Stock, oid};
 pub(super) use write::Writer;
@@ -81,6 +81,8 @@ pub(super) enum Kind {
 pub(crate) enum Trouble {
     /// The mirror lacks an object, or has a broken one: fetching it anew may help.
     Mirror(String),
+    /// The commit asks for too much, or there is no room: it is the same whatever its tree is made from.
+    Refused(Failure),
     Other(Failure),
 }
 
@@ -88,7 +90,7 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Trouble::Mirror(why) => f.write_str(why),
-            Trouble::Other(failure) => f.write_str(&failure.message),
+            Trouble::Refused(failure) | Trouble::Other(failure) => f.write_str(&failure.message),
         }
     }
 }
@@ -127,7 +129,10 @@ impl From<Failure> for Trouble {
 
 impl From<RootError> for Trouble {
     fn from(error: RootError) -> Trouble {
-        Trouble::Other(error.into())
+        match error.is_full() {
+            true => Trouble::Refused(error.into()),
+            false => Trouble::Other(error.into()),
+        }
     }
 }
 

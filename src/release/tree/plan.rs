@@ -1,9 +1,10 @@
 //! What has to be removed and made to bring a tree to a commit: from nothing, or from another commit
 //! at the cost of what differs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::iter::from_fn;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use git2::{Oid, Repository};
 
@@ -11,6 +12,43 @@ use super::attributes::{self, Attributes, How};
 use super::content::Stamp;
 use super::walk::{Entry, Reader, join};
 use super::{Item, Kind, Trouble};
+use crate::ports::exec::StopFlag;
+use crate::resource::Failure;
+
+/// No plan takes longer to make: the largest projects take seconds.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What making plans may take.
+pub(crate) struct Limits<'a> {
+    stop: &'a StopFlag,
+    until: Instant,
+}
+
+impl Limits<'_> {
+    /// From now on.
+    pub(crate) fn new(stop: &StopFlag) -> Limits<'_> {
+        Limits {
+            stop,
+            until: Instant::now() + LONGEST,
+        }
+    }
+
+    fn check(&self) -> Result<(), Trouble> {
+        if self.stop.is_set() {
+            return Err(Trouble::Other(Failure::stopped()));
+        }
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        Err(Trouble::Refused(
+            Failure::new(format!(
+                "what has to be done for this commit is not known after {} s",
+                LONGEST.as_secs()
+            ))
+            .hint("look at the `.gitattributes` of the repository, and at how many files it has: somebody may have made it to do harm"),
+        ))
+    }
+}
 
 /// What is to be done to a tree, in this order.
 #[derive(Debug, Default)]
@@ -41,9 +79,14 @@ struct Found {
 
 impl Plan {
     /// For an empty folder. `most`: how many entries there may be at most.
-    pub(crate) fn whole(mirror: &Repository, to: Oid, most: Option<u64>) -> Result<Plan, Trouble> {
+    pub(crate) fn whole(
+        mirror: &Repository,
+        to: Oid,
+        most: Option<u64>,
+        limits: &Limits<'_>,
+    ) -> Result<Plan, Trouble> {
         let commit = mirror.find_commit(to)?;
-        let (put, notes) = everything(mirror, commit.tree_id(), most)?;
+        let (put, notes) = everything(mirror, commit.tree_id(), most, limits)?;
         Ok(Plan {
             remove: Vec::new(),
             put,
@@ -60,40 +103,45 @@ impl Plan {
         notes: Option<Notes>,
         to: Oid,
         most: Option<u64>,
+        limits: &Limits<'_>,
     ) -> Result<Plan, Trouble> {
         let (old, new) = (mirror.find_commit(from)?, mirror.find_commit(to)?);
         let stamp = Stamp::of(&new)?;
-        let mut difference = Difference::new(mirror, most)?;
+        let mut difference = Difference::new(mirror, most, limits)?;
         difference.folder(Path::new(""), Some(old.tree_id()), Some(new.tree_id()))?;
         if difference.attributes {
-            return compared(mirror, old.tree_id(), new.tree_id(), most, stamp);
+            return compared(mirror, old.tree_id(), new.tree_id(), most, stamp, limits);
         }
         let notes = match notes {
             Some(notes) => notes,
-            None => everything(mirror, old.tree_id(), most)?.1,
+            None => everything(mirror, old.tree_id(), most, limits)?.1,
         };
         let Difference {
             mut remove,
             put: mut found,
             ..
         } = difference;
-        let gone = |path: &Path| remove.iter().any(|removed| path.starts_with(removed));
+        let removed: HashSet<&Path> = remove.iter().map(PathBuf::as_path).collect();
+        let gone = |path: &Path| path.ancestors().any(|part| removed.contains(part));
         let mut kept = notes.attributes;
         kept.retain(|path, _| !gone(path));
-        let old_subst: Vec<PathBuf> = notes.subst.into_iter().filter(|path| !gone(path)).collect();
-        let tree = new.tree()?;
-        for path in old_subst {
-            let entry = tree.get_path(&path)?;
-            found.push(Found {
-                kind: Kind::File {
-                    runs: entry.filemode_raw() & 0o100 != 0,
-                },
-                id: entry.id(),
-                path: path.clone(),
-            });
-            remove.push(path);
+        let mut subst = notes.subst;
+        subst.retain(|path| !gone(path));
+        let above = subst.iter().flat_map(|path| path.ancestors().skip(1));
+        let mut again = Again {
+            reader: Reader::new(mirror, most)?,
+            limits,
+            folders: above.collect(),
+            files: &subst,
+            found: Vec::new(),
+        };
+        if !subst.is_empty() {
+            again.folder(Path::new(""), new.tree_id())?;
         }
-        let put = treated(found, &mut Attributes::read(mirror, &kept)?)?;
+        found.append(&mut again.found);
+        drop(again);
+        remove.extend(subst);
+        let put = treated(found, &mut Attributes::read(mirror, &kept)?, limits)?;
         let notes = Notes {
             attributes: kept,
             subst: substituted(&put),
@@ -112,15 +160,16 @@ fn everything(
     mirror: &Repository,
     tree: Oid,
     most: Option<u64>,
+    limits: &Limits<'_>,
 ) -> Result<(Vec<Item>, Notes), Trouble> {
-    let mut all = Difference::new(mirror, most)?;
+    let mut all = Difference::new(mirror, most, limits)?;
     all.folder(Path::new(""), None, Some(tree))?;
     let files = all.put.iter();
     let attributes: BTreeMap<PathBuf, Oid> = files
         .filter(|found| is_attributes(&found.path) && matches!(found.kind, Kind::File { .. }))
         .map(|found| (found.path.clone(), found.id))
         .collect();
-    let put = treated(all.put, &mut Attributes::read(mirror, &attributes)?)?;
+    let put = treated(all.put, &mut Attributes::read(mirror, &attributes)?, limits)?;
     let subst = substituted(&put);
     Ok((put, Notes { attributes, subst }))
 }
@@ -133,9 +182,10 @@ fn compared(
     new: Oid,
     most: Option<u64>,
     stamp: Stamp,
+    limits: &Limits<'_>,
 ) -> Result<Plan, Trouble> {
-    let (before, _) = everything(mirror, old, most)?;
-    let (put, notes) = everything(mirror, new, most)?;
+    let (before, _) = everything(mirror, old, most, limits)?;
+    let (put, notes) = everything(mirror, new, most, limits)?;
     let mut left: HashMap<PathBuf, Item> = before
         .into_iter()
         .map(|item| (item.path.clone(), item))
@@ -170,17 +220,22 @@ fn is_attributes(path: &Path) -> bool {
 }
 
 /// What is not left out, with how its content comes about.
-fn treated(found: Vec<Found>, attributes: &mut Attributes) -> Result<Vec<Item>, Trouble> {
+fn treated(
+    found: Vec<Found>,
+    attributes: &mut Attributes,
+    limits: &Limits<'_>,
+) -> Result<Vec<Item>, Trouble> {
     attributes.check_effort(found.len())?;
     let mut folders: HashMap<PathBuf, bool> = HashMap::new();
     let mut items = Vec::with_capacity(found.len());
     for Found { path, kind, id } in found {
+        limits.check()?;
         let parent = path.parent().unwrap_or(Path::new(""));
-        let left_out = left_out(parent, attributes, &mut folders)
-            || attributes.ignores(&path, matches!(kind, Kind::Folder | Kind::Submodule));
+        let left_out = left_out(parent, attributes, &mut folders, limits)?
+            || attributes.ignores(&path, matches!(kind, Kind::Folder | Kind::Submodule))?;
         if !left_out {
             let how = match kind {
-                Kind::File { .. } => attributes.how(&path),
+                Kind::File { .. } => attributes.how(&path)?,
                 _ => How::default(),
             };
             items.push(Item {
@@ -199,32 +254,70 @@ fn left_out(
     folder: &Path,
     attributes: &mut Attributes,
     known: &mut HashMap<PathBuf, bool>,
-) -> bool {
+    limits: &Limits<'_>,
+) -> Result<bool, Trouble> {
     if folder.as_os_str().is_empty() {
-        return false;
+        return Ok(false);
     }
     if let Some(known) = known.get(folder) {
-        return *known;
+        return Ok(*known);
     }
+    limits.check()?;
     let above = folder.parent().unwrap_or(Path::new(""));
-    let out = left_out(above, attributes, known) || attributes.ignores(folder, true);
+    let out = left_out(above, attributes, known, limits)? || attributes.ignores(folder, true)?;
     known.insert(folder.to_owned(), out);
-    out
+    Ok(out)
+}
+
+/// Files of a tree that are there already and have to be made anew: each folder above them is read once.
+struct Again<'a> {
+    reader: Reader<'a>,
+    limits: &'a Limits<'a>,
+    folders: HashSet<&'a Path>,
+    files: &'a BTreeSet<PathBuf>,
+    found: Vec<Found>,
+}
+
+impl Again<'_> {
+    fn folder(&mut self, path: &Path, id: Oid) -> Result<(), Trouble> {
+        self.limits.check()?;
+        let mut folders = Vec::new();
+        for Entry { name, id, kind } in self.reader.read(id, path)? {
+            let path = join(path, &name);
+            match kind {
+                None if self.folders.contains(path.as_path()) => folders.push((path, id)),
+                Some(kind) if self.files.contains(&path) => {
+                    self.found.push(Found { path, kind, id });
+                }
+                _ => {}
+            }
+        }
+        for (path, id) in folders {
+            self.folder(&path, id)?;
+        }
+        Ok(())
+    }
 }
 
 /// What differs between two trees. Folders of one id are not looked into.
 struct Difference<'a> {
     reader: Reader<'a>,
+    limits: &'a Limits<'a>,
     remove: Vec<PathBuf>,
     put: Vec<Found>,
     /// Some `.gitattributes` differ that may be about something that stays.
     attributes: bool,
 }
 
-impl Difference<'_> {
-    fn new(mirror: &Repository, most: Option<u64>) -> Result<Difference<'_>, Trouble> {
+impl<'a> Difference<'a> {
+    fn new(
+        mirror: &'a Repository,
+        most: Option<u64>,
+        limits: &'a Limits<'a>,
+    ) -> Result<Difference<'a>, Trouble> {
         Ok(Difference {
             reader: Reader::new(mirror, most)?,
+            limits,
             remove: Vec::new(),
             put: Vec::new(),
             attributes: false,
@@ -232,6 +325,7 @@ impl Difference<'_> {
     }
 
     fn folder(&mut self, path: &Path, old: Option<Oid>, new: Option<Oid>) -> Result<(), Trouble> {
+        self.limits.check()?;
         let mut read = |id: Option<Oid>| id.map_or(Ok(Vec::new()), |id| self.reader.read(id, path));
         // Both are sorted by name.
         let (old, new) = (read(old)?, read(new)?);

@@ -16,7 +16,7 @@ use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Notes;
-use super::{FORM, Filters, Key, Lfs, Plan, Source, Trouble, Writer, copy, filters, space};
+use super::{FORM, Filters, Key, Lfs, Limits, Plan, Source, Trouble, Writer, copy, filters, space};
 use crate::desired::Sha;
 use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, FileKind, Folder, RootError};
@@ -279,6 +279,7 @@ impl<'a> Stock<'a> {
             if !moved {
                 moved = match self.move_on(old, mirror, home) {
                     Ok(()) => true,
+                    Err(trouble @ Trouble::Refused(_)) => return Err(trouble),
                     Err(trouble) if self.d.host.stop.is_set() => return Err(trouble),
                     // Its own commit may have gone from the mirror, say.
                     Err(trouble) => {
@@ -323,6 +324,7 @@ impl<'a> Stock<'a> {
             self.notes(&old.sha),
             oid(&self.d.sha)?,
             most,
+            &Limits::new(&self.d.host.stop),
         )?;
         self.carry_out(&plan, mirror, home)
     }
@@ -341,7 +343,12 @@ impl<'a> Stock<'a> {
                 return copy(&pristine, &to, owner, Pace::Idle, &self.d.host.stop);
             }
         }
-        let plan = Plan::whole(mirror, oid(&self.d.sha)?, home.room()?.files)?;
+        let plan = Plan::whole(
+            mirror,
+            oid(&self.d.sha)?,
+            home.room()?.files,
+            &Limits::new(&self.d.host.stop),
+        )?;
         // What spares are copied from can be copied whole where the filesystem knows how.
         home.make_volume(UNFINISHED.as_ref(), &closed)?;
         self.carry_out(&plan, mirror, home)

@@ -145,15 +145,21 @@ fn check_name(folder: &Path, name: &[u8]) -> Result<(), Trouble> {
     ))
 }
 
-fn unsafe_path(path: &Path, why: &str) -> Trouble {
+/// A path for a message: not all of a long one.
+pub(super) fn shown(path: &Path) -> String {
     let mut shown = path.to_string_lossy().trim_start_matches('/').to_owned();
     if let Some((cut, _)) = shown.char_indices().nth(120) {
         shown.truncate(cut);
         shown.push('…');
     }
+    shown
+}
+
+fn unsafe_path(path: &Path, why: &str) -> Trouble {
     Trouble::Other(
         Failure::new(format!(
-            "the repository holds a path that cannot be laid out, `{shown}`: {why}"
+            "the repository holds a path that cannot be laid out, `{}`: {why}",
+            shown(path)
         ))
         .hint("rename or remove it in the repository; nothing was written"),
     )
