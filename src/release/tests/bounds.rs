@@ -203,6 +203,88 @@ fn a_file_that_marks_blow_up_is_refused() {
 }
 
 #[test]
+fn patterns_that_take_for_ever_to_compare_are_refused() {
+    let bench = Bench::new();
+    let deep = format!("{}b", "a/".repeat(60));
+    for (pattern, why) in [
+        (
+            "**/".repeat(40) + "zz",
+            "line 2 of `.gitattributes` in the repository cannot be used: its pattern has `*` or `**` in more than 10 places",
+        ),
+        ("*a".repeat(11), "in more than 10 places"),
+        ("?".repeat(1025), "its pattern is longer than 1024 bytes"),
+        // Few enough for shallow paths only.
+        (
+            "**/".repeat(10) + "*z*z",
+            "the one in line 2 of `.gitattributes` has `**` in 10 places",
+        ),
+    ] {
+        let rule = format!("* text\n{pattern} export-ignore\n");
+        let sha = bench.commit(&[(".gitattributes", &rule), (&deep, "x")]);
+        let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+        assert!(failure.message.contains(why), "{failure}");
+        assert!(failure.hint.is_some(), "{failure}");
+        assert_eq!(bench.releases(), [""; 0]);
+    }
+}
+
+#[test]
+fn patterns_that_projects_have_are_taken() {
+    let bench = Bench::new();
+    let rules = "**/**/a/**/*.min.* export-ignore\n[0-9]*-*_*.*.?s -text\n/a/**/b/**/c/**/*z export-ignore\n";
+    let deep = format!("{}b", "a/".repeat(60));
+    let sha = bench.commit(&[
+        (".gitattributes", rules),
+        (&deep, "x"),
+        ("x/a/y.min.js", ""),
+    ]);
+    done(&bench.spec(&sha, ""), &bench.host());
+    assert!(bench.path("current").join(deep).exists());
+    assert!(!bench.path("current/x/a/y.min.js").exists());
+}
+
+/// A commit with this subject.
+fn with_subject(bench: &Bench, subject: &str, files: &[(&str, &str)]) -> Sha {
+    bench.commit(files);
+    let tree = bench.repo.head().unwrap().peel_to_tree().unwrap();
+    let who = Signature::now("t", "t@e").unwrap();
+    let id = bench.repo.commit(None, &who, &who, subject, &tree, &[]);
+    let id = id.unwrap();
+    let branch = bench.repo.reference("refs/heads/subject", id, true, "t");
+    branch.unwrap();
+    Sha::parse(&id.to_string()).unwrap()
+}
+
+#[test]
+fn marks_of_the_commit_blow_up_no_file_and_no_tree() {
+    let bench = Bench::new();
+    let first = bench.commit(&[("a", "1")]);
+    done(&bench.spec(&first, ""), &bench.host());
+    let rule = (".gitattributes", "*.s export-subst\n");
+    // One file of 200 bytes that would come to 99 MB.
+    let bomb = format!("$Format:{}$", "%s".repeat(99));
+    let sha = with_subject(&bench, &"S".repeat(1_000_000), &[rule, ("big/x.s", &bomb)]);
+    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("`big/x.s`") && failure.message.contains("more than 65536 bytes"),
+        "{failure}"
+    );
+    // Many that come to 64 KB each.
+    let names: Vec<String> = (0..1100).map(|n| format!("{n}/x.s")).collect();
+    let mut files: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "$Format:%s$"))
+        .collect();
+    files.push(rule);
+    let sha = with_subject(&bench, &"S".repeat(64_000), &files);
+    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("64 MiB"), "{failure}");
+    assert!(failure.hint.is_some(), "{failure}");
+    assert_eq!(bench.releases().len(), 1);
+    assert_eq!(bench.read("current/a"), "1");
+}
+
+#[test]
 fn objects_that_are_read_as_a_whole_are_small() {
     let bench = Bench::new();
     bench.commit(&[("a", "1")]);

@@ -91,6 +91,17 @@ fn date(time: Time, form: &str) -> String {
         .to_string()
 }
 
+/// A file comes to no more than so many times its blob.
+const MAX_TIMES: u64 = 16;
+
+/// A small one may come to so many bytes.
+const MAX_SMALL: u64 = 64 << 10;
+
+/// What a file may come to, in bytes, whose blob has so many.
+pub(super) fn most(blob: u64, max_file: u64) -> u64 {
+    blob.saturating_mul(MAX_TIMES).max(MAX_SMALL).min(max_file)
+}
+
 /// What is to be in a file whose blob is this. `None`: it comes to more than `most` bytes, which a few
 /// marks in a file can be made to do.
 pub(super) fn of<'a>(

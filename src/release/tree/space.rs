@@ -1,13 +1,15 @@
 //! Whether what is to be written fits: seen before anything is.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use git2::{Odb, Oid};
 
 use super::git_crypt::Key;
 use super::lfs::Lfs;
-use super::{Item, Kind, Plan, Trouble};
+use super::walk::shown;
+use super::{Item, Kind, Plan, Trouble, content};
 use crate::ports::exec::StopFlag;
 use crate::ports::pace::Pace;
 use crate::ports::root::{Folder, Room};
@@ -21,6 +23,12 @@ const MARGIN_FILES: u64 = 256;
 
 /// From this size on, in bytes, blobs are held in memory one at a time.
 const LARGE: u64 = 4 << 20;
+
+/// The files of a tree grow by no more than this when their marks are filled in, in bytes.
+const MAX_GROWTH: u64 = 64 << 20;
+
+/// Room is looked for again after so many bytes.
+const LOOK: u64 = 4 << 20;
 
 /// What the kernel takes for the target of a link, in bytes.
 const LONGEST_TARGET: u64 = 4095;
@@ -48,7 +56,6 @@ impl Need {
         block: u64,
         stop: &StopFlag,
     ) -> Result<(Need, Large), Trouble> {
-        use std::sync::atomic::{AtomicU64, Ordering};
         let (bytes, files) = (AtomicU64::new(0), AtomicU64::new(0));
         let large = Mutex::new(HashSet::new());
         let jobs: Vec<&[Item]> = items.chunks(64).collect();
@@ -56,7 +63,11 @@ impl Need {
             let mut need = Need::default();
             for item in *items {
                 let size = size(source, item)?;
-                if size >= LARGE {
+                let in_memory = match item.how.grows() {
+                    true => content::most(size, source.max_file),
+                    false => size,
+                };
+                if in_memory >= LARGE {
                     let mut large = large.lock().unwrap_or_else(|broken| broken.into_inner());
                     large.insert(item.id);
                 }
@@ -153,6 +164,70 @@ pub(super) fn too_large(item: &Item, size: Option<u64>, most: u64) -> Failure {
         item.path.display()
     ))
     .hint("keep large files in Git LFS (`git lfs migrate import`) or outside the repository, or raise `max_file` of the release; nothing was activated")
+}
+
+fn too_grown(item: &Item, from: usize, most: u64) -> Failure {
+    Failure::new(format!(
+        "the file `{}` in the repository has {from} bytes and comes to more than {most} bytes when its marks (`export-subst`, `ident`) are filled in",
+        shown(&item.path)
+    ))
+    .hint(UNMARK)
+}
+
+const UNMARK: &str = "take `export-subst` or `ident` away from it in `.gitattributes`, or look at what the commit says about itself: somebody may have made it to do harm; nothing was activated";
+
+/// What a tree takes while it is written. What its files come to is not known before.
+pub(super) struct Meter<'a> {
+    tree: &'a Folder,
+    written: AtomicU64,
+    grown: AtomicU64,
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn new(tree: &'a Folder) -> Meter<'a> {
+        Meter {
+            tree,
+            written: AtomicU64::new(0),
+            grown: AtomicU64::new(0),
+        }
+    }
+
+    /// What is to be in a file comes to more than [`content::most`].
+    pub(super) fn refuse(item: &Item, blob: usize, max_file: u64) -> Trouble {
+        let most = content::most(blob as u64, max_file);
+        Trouble::Refused(match most < max_file {
+            true => too_grown(item, blob, most),
+            false => too_large(item, None, max_file),
+        })
+    }
+
+    /// A file is about to be written that was of another size in the repository.
+    pub(super) fn add(&self, item: &Item, blob: usize, bytes: usize) -> Result<(), Trouble> {
+        if item.how.subst || item.how.ident {
+            let more = bytes.saturating_sub(blob) as u64;
+            if self.grown.fetch_add(more, Ordering::Relaxed) + more > MAX_GROWTH {
+                return Err(Trouble::Refused(
+                    Failure::new(format!(
+                        "the files of this commit grow by more than {} MiB when their marks (`export-subst`, `ident`) are filled in; one of them is `{}`",
+                        MAX_GROWTH >> 20,
+                        shown(&item.path)
+                    ))
+                    .hint(UNMARK),
+                ));
+            }
+        }
+        self.write(bytes as u64)
+    }
+
+    /// So many bytes are about to be written.
+    pub(super) fn write(&self, bytes: u64) -> Result<(), Trouble> {
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if before / LOOK == before.saturating_add(bytes) / LOOK {
+            return Ok(());
+        }
+        let need = Need { bytes, files: 0 };
+        check(need, self.tree, "the rest of this commit's files").map_err(Trouble::Refused)
+    }
 }
 
 /// Refuses a plan whose result does not fit into the filesystem of a folder, or that holds a file

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use super::attributes::Crlf;
 use super::content::{self, Stamp};
 use super::filters;
-use super::space::{Large, Source, too_large};
+use super::space::{Large, Meter, Source};
 use super::{Item, Kind, Plan, Trouble};
 use crate::ports::exec::StopFlag;
 use crate::ports::pace::Pace;
@@ -64,11 +64,12 @@ impl Writer<'_> {
         touched.extend(jobs.iter().map(|job| job.folder.to_owned()));
         let few = plan.put.len() <= FEW;
         let made = Mutex::new(Vec::new());
+        let meter = Meter::new(tree);
         self.pace.each(&jobs, self.stop, |job| {
             let folder = open(tree, job.folder)?;
             for item in &job.items {
                 // Where somebody waits for thousands of files, one sync of all of them is quicker.
-                if let Some(file) = self.put(&folder, item, &plan.stamp)?
+                if let Some(file) = self.put(&folder, item, &plan.stamp, &meter)?
                     && (few || self.pace == Pace::Idle)
                 {
                     begin_writing(&file);
@@ -103,7 +104,13 @@ impl Writer<'_> {
         Ok(touched)
     }
 
-    fn put(&self, folder: &Folder, item: &Item, stamp: &Stamp) -> Result<Option<File>, Trouble> {
+    fn put(
+        &self,
+        folder: &Folder,
+        item: &Item,
+        stamp: &Stamp,
+        meter: &Meter<'_>,
+    ) -> Result<Option<File>, Trouble> {
         let (_, name) = split(&item.path)?;
         let explain = |error: git2::Error| broken(item, &error);
         match item.kind {
@@ -132,6 +139,9 @@ impl Writer<'_> {
                     max_file,
                     key,
                 } = self.source;
+                if let Some(size) = lfs.size(item) {
+                    meter.write(size)?;
+                }
                 if let Some(file) = lfs.put(item, folder, name, &self.attrs(runs))? {
                     return Ok(Some(file));
                 }
@@ -146,8 +156,10 @@ impl Writer<'_> {
                     attrs.mode = Some(if runs { 0o750 } else { 0o640 });
                 }
                 let text = secret.as_deref().unwrap_or(blob.data());
-                let body = content::of(text, item.id, how, stamp, max_file)
-                    .ok_or_else(|| Trouble::Other(too_large(item, None, max_file)))?;
+                let most = content::most(text.len() as u64, max_file);
+                let body = content::of(text, item.id, how, stamp, most)
+                    .ok_or_else(|| Meter::refuse(item, text.len(), max_file))?;
+                meter.add(item, text.len(), body.len())?;
                 return Ok(Some(folder.make_file(name, &body, &attrs)?));
             }
         }
