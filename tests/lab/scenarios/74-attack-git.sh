@@ -13,10 +13,10 @@ wait_for 10 "a visitor gets v1" page_says web "version v1"
 
 git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
 in_clone() { git -C "$SCRATCH/clone" -c user.name=Mallory -c user.email=m@shop.invalid "$@"; }
-# push REF: what is in the clone, as one more commit on that ref alone; its sha is $pushed.
+# push REF [SUBJECT]: what is in the clone, as one more commit on that ref alone; its sha is $pushed.
 push() {
   in_clone add -A
-  in_clone commit -qm "For $1"
+  printf '%s\n' "${2:-For $1}" | in_clone commit -qF -
   pushed=$(in_clone rev-parse HEAD)
   in_clone push -qf origin "HEAD:$1"
   on git rm -rf /srv/git/shop.git
@@ -78,6 +78,24 @@ push main
 check "a commit with ciphertext is published" publish "$pushed"
 refused "would be deployed as ciphertext" "shop.key"
 attacked "nobody" "a file of git-crypt without its key" "refused"
+
+mkdir -p "$SCRATCH/clone/$(printf 'a/%.0s' {1..60})"
+echo x >"$SCRATCH/clone/$(printf 'a/%.0s' {1..60})b"
+echo "$(printf '**/%.0s' {1..40})zz export-ignore" >"$SCRATCH/clone/.gitattributes"
+push main
+check "a commit with a pattern of forty ** is published" publish "$pushed"
+refused 'line 1 of `.gitattributes`' "more than 10 places"
+attacked "who may push" "a pattern that takes for ever to compare" "refused with its line"
+
+echo '*.s export-subst' >"$SCRATCH/clone/.gitattributes"
+for n in {1..64}; do
+  mkdir -p "$SCRATCH/clone/big/$n"
+  echo "$n \$Format:$(printf '%%s%.0s' {1..99})\$" >"$SCRATCH/clone/big/$n/x.s"
+done
+push main "$(head -c 1000000 /dev/zero | tr '\0' S)"
+check "a commit whose subject of 1 MB is asked for 6336 times is published" publish "$pushed"
+refused "comes to more than 65536 bytes" "export-subst"
+attacked "who may push" "export-subst that unfolds to 6 GB" "refused with its path"
 
 #### The git server itself: whatever is asked over ssh, it lists refs without an end
 write git:/usr/local/bin/endless 755 <<'END'
