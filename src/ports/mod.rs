@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_types))]
 
 pub mod accounts;
+pub mod address;
 pub mod clock;
 pub mod exec;
 pub mod git_memory;

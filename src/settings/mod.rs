@@ -1,6 +1,5 @@
 //! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
 
-mod address;
 mod exposed;
 mod fleet;
 mod lookup;
@@ -20,7 +19,7 @@ use crate::ports::store::StoreSettings;
 use crate::problem::{At, Problem, Problems};
 use crate::yaml::{self, Limits, Node};
 
-pub use address::{is_address, no_host};
+pub use crate::ports::address::{is_address, no_host};
 pub use fleet::{Fleet, Static};
 pub use lookup::Lookup;
 pub use merge::merge;

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError
 use url::{Host, Url};
 
 use super::{HttpError, host};
-use crate::settings::no_host;
+use crate::ports::address::no_host;
 
 /// Looks names up for a client.
 #[derive(Debug, Clone, Default)]

@@ -284,3 +284,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn planning_ends_when_trueup_is_told_to_stop() {
+    let bench = Bench::new();
+    let ids = ["1", "2"].map(|text| {
+        let sha = bench.commit(&[("a", text)]);
+        Oid::from_str(sha.as_str()).unwrap()
+    });
+    let host = bench.host();
+    let limits = Limits::new(&host.stop);
+    let whole = || Plan::whole(&bench.repo, ids[1], None, &limits);
+    assert_eq!(whole().unwrap().put.len(), 1);
+    host.stop.set();
+    let between = Plan::between(&bench.repo, ids[0], None, ids[1], None, &limits);
+    for plan in [whole(), between] {
+        let trouble = plan.unwrap_err().to_string();
+        assert!(trouble.contains("stop"), "{trouble}");
+    }
+}
