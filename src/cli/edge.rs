@@ -37,6 +37,7 @@ impl Error {
             Error::Pass(PassError::Store(crate::ports::store::StoreError::Settings(_))) => {
                 Exit::BadInput
             }
+            Error::Pass(PassError::Lists(_)) => Exit::Stale,
             Error::Quarantined(_) => Exit::RolledBack,
             Error::Stopped(_) => Exit::Stopped,
             Error::Failed(_) | Error::Pass(_) => Exit::Failed,

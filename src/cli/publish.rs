@@ -67,15 +67,24 @@ pub(super) fn run(
     let mut order = order(args).map_err(edge::Error::Usage)?;
     let target = Target::of(&args.at, places, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
+    let mut unread = None;
     if args.above_fleet {
-        order.above = Some(fleet::acted_on(store.as_ref()).map_err(PassError::Store)?);
+        let gone_after = target.fleet.gone_after();
+        let found = fleet::acted_on(store.as_ref(), gone_after).map_err(PassError::Store)?;
+        unread = found.1;
+        order.above = Some(found.0);
     }
-    let published = desired::publish(
+    let mut published = desired::publish(
         store.as_ref(),
         &target.manifest,
         &order,
         &mut pause::jittered,
     )?;
+    published.warnings.extend(unread.map(|unread| {
+        Problem::new(format!(
+            "{unread}: what these hosts have acted on does not count"
+        ))
+    }));
     if output.json {
         output.document(&Document {
             version: crate::report::VERSION,

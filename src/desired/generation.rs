@@ -64,13 +64,13 @@ pub struct Above {
 
 /// The generation to go on with: past what the hosts have acted on, and past the one that is there unless
 /// that is a leap. A record may say anything, so the most hosts count that one generation can satisfy; of as
-/// many, those with the lower number, which is what counting leads to. `None`: no host says a
-/// number that can be counted on from.
+/// many, those with the lower number, which is what counting leads to. Nothing above [`MAX_FIRST`]: no new
+/// host would take it, and nobody could count on from there. `None`: no host says a number that can be
+/// counted on from.
 pub fn above(hosts: &[ActedOn], there: Option<u64>) -> Option<Above> {
     let mut said: Vec<u64> = hosts.iter().map(|host| host.generation).collect();
     said.sort_unstable();
-    // YAML's whole numbers end there.
-    said.retain(|generation| i64::try_from(*generation).is_ok_and(|number| number < i64::MAX));
+    said.retain(|generation| *generation < MAX_FIRST);
     let mut best: Option<(usize, u64)> = None;
     let mut first = 0;
     for (last, top) in said.iter().enumerate() {
@@ -84,8 +84,8 @@ pub fn above(hosts: &[ActedOn], there: Option<u64>) -> Option<Above> {
     }
     let (_, top) = best?;
     let least = said.iter().find(|said| top - **said < MAX_LEAP)?;
-    let there = there.filter(|there| *there > top && there - least < MAX_LEAP);
-    let generation = there.unwrap_or(top) + 1;
+    let counts_on = |there: &u64| *there > top && there - least < MAX_LEAP && *there < MAX_FIRST;
+    let generation = there.filter(counts_on).unwrap_or(top) + 1;
     let refuses = |host: &&ActedOn| refusal(Some(generation), Some(host.generation)).is_some();
     Some(Above {
         generation,
@@ -164,12 +164,7 @@ mod tests {
             (vec![42, 42 + MAX_LEAP], Some(7), 43, vec![1]),
             (vec![42], Some(42 + MAX_LEAP - 1), 42 + MAX_LEAP, vec![]),
             (vec![42], Some(42 + MAX_LEAP), 43, vec![]),
-            (
-                vec![i64::MAX as u64 - 1, u64::MAX],
-                None,
-                i64::MAX as u64,
-                vec![1],
-            ),
+            (vec![MAX_FIRST - 1], Some(MAX_FIRST), MAX_FIRST, vec![]),
         ] {
             let hosts = hosts(&said);
             let found = above(&hosts, there).unwrap();
@@ -180,7 +175,12 @@ mod tests {
                 .collect();
             assert_eq!(found.refused_by, refused, "{said:?} {there:?}");
         }
-        for said in [vec![], vec![u64::MAX], vec![i64::MAX as u64]] {
+        for said in [
+            vec![],
+            vec![u64::MAX],
+            vec![i64::MAX as u64 - 1],
+            vec![MAX_FIRST; 2],
+        ] {
             assert_eq!(above(&hosts(&said), Some(5)), None, "{said:?}");
         }
     }

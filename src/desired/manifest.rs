@@ -180,6 +180,15 @@ impl Entry {
                     .field(path.join(".")));
             }
         }
+        if let Some(number) = self.overrides.iter().position(|over| over.tags.is_empty()) {
+            let field = format!("overrides[{number}].match");
+            return Err(Problem::new(
+                "it names no tag, so it would catch every host; expected tags and their values",
+            )
+            .hint("to have every host at another sha, change `sha` itself")
+            .at(&place(node, &["overrides"]).at)
+            .field(field));
+        }
         let tags = self.overrides.iter().map(|over| over.tags.len());
         let count = tags.sum::<usize>().max(self.overrides.len());
         if count > MOST {

@@ -180,7 +180,7 @@ fn what_a_manifest_says_is_shown_a_few_lines_of() {
 }
 
 #[test]
-fn texts_and_overrides_of_an_entry_have_a_length() {
+fn texts_and_overrides_of_an_entry_have_bounds() {
     let long = "x".repeat(5000);
     for (entry, expected) in [
         (
@@ -198,6 +198,12 @@ fn texts_and_overrides_of_an_entry_have_a_length() {
                 format!("{{match: {{a: b}}, sha: {SHA}}},").repeat(1001)
             ),
             "shop.overrides: there are 1001 overrides",
+        ),
+        (
+            format!(
+                "{{sha: {SHA}, overrides: [{{match: {{a: b}}, sha: {SHA}}}, {{match: {{}}, sha: {SHA}}}]}}"
+            ),
+            "shop.overrides[1].match: it names no tag, so it would catch every host",
         ),
     ] {
         let said = chosen(

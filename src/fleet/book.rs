@@ -5,13 +5,13 @@
 //! once, they leave one by one as their heartbeats run out, and no single step of that is large. While an
 //! answer is refused it is the hour before that: a refusal does not end by being waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::cache::{Answer, Refused};
+use super::lists::{self, Answer, Lists, Refused};
 use super::{Peer, Query};
 
 /// How far back an answer is held against.
@@ -51,11 +51,14 @@ pub struct Book {
     /// Nodes of the store.
     seen: Seen,
     /// The last good answers.
-    known: BTreeMap<String, Answer>,
+    known: Lists,
     guard: Guard,
     asked: BTreeMap<String, Asked>,
-    /// A question has no answer at all.
-    failed: bool,
+    /// What answers may weigh yet, with all that is known, and the nodes that are counted.
+    room: usize,
+    counted: HashSet<usize>,
+    /// Why a question has no answer at all.
+    failed: Option<String>,
 }
 
 /// A question that a template asked, and what it was told.
@@ -69,24 +72,30 @@ pub struct Asked {
 }
 
 impl Book {
-    pub(super) fn new(
-        fixed: Vec<Arc<Peer>>,
-        seen: Seen,
-        known: BTreeMap<String, Answer>,
-        guard: Guard,
-    ) -> Book {
+    pub(super) fn new(fixed: Vec<Arc<Peer>>, seen: Seen, known: Lists, guard: Guard) -> Book {
+        // Who takes the lists as they are keeps nothing of those that were.
+        let (weight, counted) = match guard.accept {
+            true => (0, HashSet::new()),
+            false => (
+                known.weight(),
+                known.nodes().into_iter().map(place).collect(),
+            ),
+        };
         Book {
+            room: lists::MAX_WEIGHT.saturating_sub(weight),
+            counted,
             fixed,
             seen,
             known,
             guard,
             asked: BTreeMap::new(),
-            failed: false,
+            failed: None,
         }
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
+    /// Why a question has no answer at all.
+    pub(super) fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
     }
 
     /// The nodes that were asked for, by name. What the settings say of a node counts more than what it
@@ -99,16 +108,16 @@ impl Book {
             _ => None,
         };
         if let Some(why) = missing
-            && !self.known.contains_key(&words)
+            && !self.known.answers.contains_key(&words)
         {
-            self.failed = true;
+            self.failed = Some(why.clone());
             return Err(format!(
                 "{words}: {why}; this host has no last good list yet"
             ));
         }
         let asked = match self.asked.remove(&words) {
             Some(asked) => asked,
-            None => self.judge(query, &words),
+            None => self.bounded(query, &words)?,
         };
         let fixed = self.fixed.iter().filter(|peer| query.matches(peer));
         let mut nodes: BTreeMap<&str, &Arc<Peer>> = BTreeMap::new();
@@ -125,8 +134,40 @@ impl Book {
         &self.asked
     }
 
+    /// Takes nothing that could not be kept: what is not known to the next pass is no guard for it.
+    fn bounded(&mut self, query: &Query, words: &str) -> Result<Asked, String> {
+        let asked = self.judge(query, words);
+        let nodes = &asked.answer.nodes;
+        let new = nodes
+            .iter()
+            .filter(|peer| !self.counted.contains(&place(peer)));
+        let weight = new.map(|peer| peer.weight()).sum::<usize>() + lists::places(words, nodes);
+        if weight <= self.room {
+            self.room -= weight;
+            self.counted.extend(nodes.iter().map(place));
+            return Ok(asked);
+        }
+        let most = lists::MAX_WEIGHT >> 20;
+        let why = format!(
+            "the lists of this host would take more than {most} MiB: there are more nodes in the store, or larger records, than a fleet has (`trueup fleet` shows them)"
+        );
+        match self.known.answers.get(words).filter(|_| !self.guard.accept) {
+            Some(last) => Ok(Asked {
+                kept: Some(format!(
+                    "{words}: {why}; the last good list stays ({})",
+                    named(&last.nodes)
+                )),
+                ..Asked::good(last.clone())
+            }),
+            None => {
+                self.failed = Some(why.clone());
+                Err(format!("{words}: {why}; no list of that size is taken"))
+            }
+        }
+    }
+
     fn judge(&self, query: &Query, words: &str) -> Asked {
-        let last = self.known.get(words);
+        let last = self.known.answers.get(words);
         let matching = |peers: &[Arc<Peer>]| -> Vec<Arc<Peer>> {
             let peers = peers.iter().filter(|peer| query.matches(peer));
             peers.cloned().collect()
@@ -249,6 +290,11 @@ impl Asked {
             accepted: None,
         }
     }
+}
+
+/// Tells a node in memory from others.
+fn place(peer: &Arc<Peer>) -> usize {
+    Arc::as_ptr(peer).addr()
 }
 
 fn is_over(ended: Timestamp, now: Timestamp) -> bool {

@@ -1,17 +1,15 @@
-//! What this host knew of its peers last: records, and the answers that its templates were given.
+//! The records that this host has read: none is read again while its object is the same.
 //!
-//! Lost or unreadable it is made anew, at the cost of reading every record once; what is lost with it
-//! is what a shrunken answer would be held against.
+//! Lost or unreadable it is made anew, at the cost of reading every record once. What a list is held against
+//! is kept elsewhere ([`super::lists`]).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Peer, Record};
+use super::Record;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::store::Etag;
@@ -19,7 +17,7 @@ use crate::settings::is_address;
 
 const VERSION: u32 = 1;
 
-/// No such file is larger, in bytes: more than twice what ten thousand nodes and five questions take.
+/// No such file is larger, in bytes.
 const MAX_FILE: usize = 64 << 20;
 
 /// What is kept between passes.
@@ -31,8 +29,9 @@ pub struct Cache {
     environment: String,
     /// By node.
     pub records: BTreeMap<String, Kept>,
-    /// By question.
-    pub answers: BTreeMap<String, Answer>,
+    /// About how many bytes what is in memory besides takes.
+    #[serde(skip)]
+    pub(super) beside: usize,
 }
 
 /// A record and the version of the object that it was read from. `None`: the object held no record.
@@ -47,34 +46,18 @@ pub struct Kept {
     pub bad: Option<String>,
 }
 
-/// The last good answer to a question.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    #[serde(with = "shared::list")]
-    pub nodes: Vec<Arc<Peer>>,
-    /// How many nodes it had from when on, by this host's clock; the last one is now.
-    pub sizes: Vec<(Timestamp, usize)>,
-    /// What was not taken instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<Refused>,
-}
-
-/// An answer that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// How many nodes it had.
-    pub size: usize,
-    /// Since when it is refused, by this host's clock. Until it is taken, or another one is, the hour
-    /// before this counts.
-    pub since: Timestamp,
-    /// Why, if it is not for its size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+impl Kept {
+    pub(super) fn weight(&self) -> usize {
+        const ETAG: usize = 128;
+        let record = self.record.as_ref();
+        let bad = self.bad.as_ref().map_or(0, String::len);
+        ETAG + bad + record.map_or(0, |record| record.weight())
+    }
 }
 
 impl Cache {
     fn path(host: &Host) -> PathBuf {
-        host.state("fleet.json")
+        host.state("fleet-records.json")
     }
 
     pub fn empty(store: &str, environment: &str) -> Cache {
@@ -101,23 +84,16 @@ impl Cache {
 
     /// An earlier trueup took addresses that are no host's, and what is known is not read again.
     fn forget_what_is_not_taken_any_more(&mut self) {
-        let good = |addresses: &[IpAddr]| addresses.iter().all(|ip| is_address(*ip));
         self.records.retain(|_, kept| {
             let record = kept.record.as_ref();
-            record.is_none_or(|record| good(&record.addresses))
+            record.is_none_or(|record| record.addresses.iter().all(|ip| is_address(*ip)))
         });
-        for answer in self.answers.values_mut() {
-            answer.nodes.retain(|peer| good(&peer.addresses));
-        }
     }
 
-    /// About how many bytes the records take in memory.
+    /// About how many bytes the records take in memory, with what is there besides.
     pub(super) fn weight(&self) -> usize {
-        let records = self
-            .records
-            .values()
-            .filter_map(|kept| kept.record.as_ref());
-        records.map(|record| record.weight()).sum()
+        let records = self.records.values().map(Kept::weight);
+        self.beside + records.sum::<usize>()
     }
 
     /// Takes up the record that this host has just written, if it keeps any: it need not read that.
@@ -150,8 +126,8 @@ impl Cache {
             .replace(&Cache::path(host), &body, &Attrs::mode(0o644))
     }
 
-    /// As it is written, in no more than `most` bytes: what could not be read again would be no guard.
-    /// The answers stay, and of the records the small ones; the others cost a read in each pass.
+    /// As it is written, in no more than `most` bytes, so that it can be read again: without the largest
+    /// records, which cost a read in each pass then.
     pub(super) fn body(&self, most: usize) -> Vec<u8> {
         let json = |cache: &Cache| serde_json::to_vec(cache).expect("plain data is always JSON");
         let whole = json(self);
@@ -193,26 +169,6 @@ mod shared {
             deserializer: D,
         ) -> Result<Option<Arc<T>>, D::Error> {
             Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
-        }
-    }
-
-    pub(super) mod list {
-        use std::sync::Arc;
-
-        use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-        pub fn serialize<T: Serialize, S: Serializer>(
-            list: &[Arc<T>],
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(list.iter().map(|one| &**one))
-        }
-
-        pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Vec<Arc<T>>, D::Error> {
-            let list = Vec::<T>::deserialize(deserializer)?;
-            Ok(list.into_iter().map(Arc::new).collect())
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Look {
     pub problems: Vec<String>,
     /// How many records were read.
     pub reads: usize,
+    /// How many objects that have the name of a record hold none.
+    pub bad: usize,
     /// Records that could not be read, of nodes of which nothing is known: there is more than `rows`.
     pub unread: Option<Unread>,
 }
@@ -89,8 +91,23 @@ pub(super) const MAX_NODES: usize = 30_000;
 /// Nor have all its records together more bytes in the store,
 const MAX_BYTES: u64 = 64 << 20;
 
-/// or in memory (see [`Record::weight`]).
-const MAX_WEIGHT: usize = 160 << 20;
+/// or in memory, with all lists that are made of them (see [`Record::weight`]).
+pub(super) const MAX_WEIGHT: usize = 192 << 20;
+
+fn too_much(store: &dyn Store, environment: &str, what: String) -> StoreError {
+    StoreError::TooMuch {
+        store: store.address().to_owned(),
+        prefix: folder(environment),
+        what,
+    }
+}
+
+/// What is there takes more than [`MAX_WEIGHT`].
+pub(super) fn too_heavy(store: &dyn Store, environment: &str) -> StoreError {
+    let most = MAX_WEIGHT >> 20;
+    let what = format!("records that take more than {most} MiB of memory");
+    too_much(store, environment, what)
+}
 
 /// Looks. What is known is in `cache`, which takes up what is new.
 pub fn look(
@@ -100,11 +117,7 @@ pub fn look(
     cache: &mut Cache,
 ) -> Result<Look, StoreError> {
     let listed = store.list(&folder(environment))?;
-    let too_much = |what: String| StoreError::TooMuch {
-        store: store.address().to_owned(),
-        prefix: folder(environment),
-        what,
-    };
+    let too_much = |what: String| too_much(store, environment, what);
     if listed.len() > MAX_NODES {
         return Err(too_much(format!("more than {MAX_NODES} records")));
     }
@@ -124,6 +137,7 @@ pub fn look(
         now,
         problems: Vec::new(),
         reads: 0,
+        bad: 0,
         unread: None,
     };
     let mut here = BTreeMap::new();
@@ -147,10 +161,7 @@ pub fn look(
     }
     cache.records.retain(|name, _| here.contains_key(name));
     if !look.read_new(store, environment, &here, cache) {
-        let most = MAX_WEIGHT >> 20;
-        return Err(too_much(format!(
-            "records that take more than {most} MiB of memory"
-        )));
+        return Err(too_heavy(store, environment));
     }
     for (node, row) in here {
         let Some(kept) = cache.records.get(&node) else {
@@ -162,6 +173,7 @@ pub fn look(
                 None => "",
             };
             let key = key(environment, &node);
+            look.bad += 1;
             look.problems.push(format!("{key}: {bad}{stays}"));
         }
         look.rows.extend(kept.record.clone().map(|record| Row {
@@ -241,8 +253,9 @@ impl Look {
             match answer {
                 Ok(Fetched::Object(object)) if weight <= MAX_WEIGHT => {
                     let read = Record::read(name, environment, &object.body);
-                    weight += read.as_ref().map_or(0, Record::weight);
+                    weight -= cache.records.get(*name).map_or(0, Kept::weight);
                     take_up(cache, name, object.etag, read);
+                    weight += cache.records.get(*name).map_or(0, Kept::weight);
                 }
                 Ok(Fetched::Object(_)) => {}
                 // Removed since the list, or never unconditional: the next look tells.
@@ -310,24 +323,37 @@ fn some_of(nodes: &[&str]) -> String {
     }
 }
 
-/// What the hosts of all environments say that they have acted on. A record that is none says nothing; one
-/// that could not be read is an error: it may be the one that counts.
-pub fn acted_on(store: &dyn Store) -> Result<Vec<ActedOn>, StoreError> {
-    let small = |row: &Listed| row.size <= MAX_RECORD as u64;
-    let keys: Vec<String> = store
-        .list("nodes/")?
+/// What the hosts of all environments say that they have acted on, and what could not be read of it. Each node
+/// says it once, in the record of its name, and while it lives: what a machine reports beside a name that is
+/// taken (`NODE@…`) is no voice, else whoever may write one record would have many.
+pub fn acted_on(
+    store: &dyn Store,
+    gone_after: Duration,
+) -> Result<(Vec<ActedOn>, Option<Unread>), StoreError> {
+    let listed = store.list("nodes/")?;
+    let newest = listed.iter().map(|row| row.modified).max();
+    let now = store.now().or(newest).unwrap_or(Timestamp::UNIX_EPOCH);
+    let lives = |row: &Listed| {
+        let silent = Duration::try_from(now.duration_since(row.modified));
+        silent.unwrap_or_default() <= gone_after
+    };
+    let names: Vec<(String, String, String)> = listed
         .into_iter()
-        .filter(small)
-        .map(|row| row.key)
+        .filter(|row| row.size <= MAX_RECORD as u64 && lives(row))
+        .filter_map(|row| {
+            let name = row.key.strip_prefix("nodes/")?.strip_suffix(".json")?;
+            let (environment, node) = name.split_once('/')?;
+            let (environment, node) = (environment.to_owned(), node.to_owned());
+            (is_name(&environment) && is_name(&node)).then_some((row.key, environment, node))
+        })
         .collect();
+    let keys: Vec<String> = names.iter().map(|(key, ..)| key.clone()).collect();
     let mut found = Vec::new();
-    let mut lost = None;
+    let mut unread = Unreads::default();
     store.get_many(&keys, MAX_RECORD, &mut |number, answer| {
-        let name = keys[number]
-            .strip_prefix("nodes/")
-            .and_then(|key| key.strip_suffix(".json"));
-        match (name.and_then(|name| name.split_once('/')), answer) {
-            (Some((environment, node)), Ok(Fetched::Object(object))) => {
+        let (_, environment, node) = &names[number];
+        match answer {
+            Ok(Fetched::Object(object)) => {
                 let record = Record::read(node, environment, &object.body);
                 found.extend(record.ok().and_then(|record| {
                     Some(ActedOn {
@@ -336,13 +362,10 @@ pub fn acted_on(store: &dyn Store) -> Result<Vec<ActedOn>, StoreError> {
                     })
                 }));
             }
-            (_, Ok(_)) | (_, Err(StoreError::TooLarge { .. })) => {}
-            (_, Err(error)) => lost = Some(error),
+            Ok(_) | Err(StoreError::TooLarge { .. }) => {}
+            Err(error) => unread.add(error),
         }
     });
     found.sort_by(|a, b| a.node.cmp(&b.node));
-    match lost {
-        Some(error) => Err(error),
-        None => Ok(found),
-    }
+    Ok((found, unread.0))
 }

@@ -16,6 +16,8 @@
 //! - *A list never collapses* ([`book`]). An answer that is empty, or much smaller than what was given
 //!   within the last hour, is not taken, nor is one of which a part could not be read; the last good one
 //!   stays, with what is new, and is shown, until somebody says otherwise.
+//! - *A list that could not be held against later is not taken* ([`lists`]). Lists that cannot be read are
+//!   an error and not "none": else whoever makes them too large to read would end the guard.
 //! - *No writer costs a reader more than a fleet does.* More records, or larger ones, than any fleet has are
 //!   refused before they are read, and the last good list stays.
 //! - *Silence is heard only by who listens* ([`contact`]). A node that was listed leaves the list after a
@@ -26,6 +28,7 @@
 mod book;
 mod cache;
 mod contact;
+mod lists;
 mod look;
 mod own;
 mod peer;
@@ -37,10 +40,10 @@ mod view;
 
 pub use book::{Asked, Book};
 pub use cache::Cache;
-pub use look::{Look, Row, acted_on, forget, look, silence};
+pub use look::{Look, Row, Unread, acted_on, forget, look, silence};
 pub use own::{Own, Said, machine_id, untold};
 pub use peer::{Peer, Query};
-pub use peers::Peers;
+pub use peers::{Peers, Unanswered};
 pub use record::{AppRecord, AppState, LastPass, MAX_RECORD, Record, VERSION, is_word};
 pub use view::{AppView, NodeView, View, view};
 

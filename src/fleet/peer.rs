@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::{TEXT, map_weight};
 use super::{AppRecord, AppState, Record};
 use crate::settings::Static;
 
 /// A node as templates see it. Nothing in it changes by itself, so a file that shows it does not either.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Peer {
     pub name: String,
     /// The best of its addresses.
@@ -45,6 +46,37 @@ impl Peer {
             roles: record.roles.clone(),
             apps,
         })
+    }
+
+    /// The same without addresses of the host that asks, which no other host has: visitors that a balancer
+    /// sent there would come around without end. And what to say about it, if it named one.
+    pub(super) fn without(mut self, own: &[IpAddr]) -> (Option<Peer>, Option<String>) {
+        let Some(mine) = self.addresses.iter().find(|ip| own.contains(ip)).copied() else {
+            return (Some(self), None);
+        };
+        self.addresses.retain(|ip| !own.contains(ip));
+        let left = self.addresses.first().copied();
+        let then = match left {
+            Some(_) => "only its others are taken",
+            None => "it is not listed",
+        };
+        let said = format!(
+            "the record of {} names {mine}, which is an address of this host: {then}",
+            self.name
+        );
+        let peer = left.map(|address| Peer { address, ..self });
+        (peer, Some(said))
+    }
+
+    /// About how many bytes it takes in memory: as a record does, and never less than it takes in a file.
+    pub(super) fn weight(&self) -> usize {
+        const ADDRESS: usize = 48;
+        let texts = self.roles.iter().chain(&self.apps).chain([&self.name]);
+        size_of::<Peer>()
+            + ADDRESS * (1 + self.addresses.len())
+            + texts.map(|text| TEXT + text.len()).sum::<usize>()
+            + map_weight(&self.tags, String::len)
+            + map_weight(&self.ports, |_| 0)
     }
 
     /// A node of the settings.

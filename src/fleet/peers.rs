@@ -1,12 +1,15 @@
 //! Where templates get their peers from: looked for when the first one asks, once in a pass.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::book::{Asked, Book, Guard, Seen};
 use super::cache::Cache;
 use super::contact::Contact;
+use super::lists::Lists;
+use super::look::{MAX_WEIGHT, too_heavy};
 use super::{Look, Peer, look};
 use crate::ports::Host;
 use crate::ports::root::RootError;
@@ -20,12 +23,23 @@ const LINES: usize = 5;
 pub struct Peers<'a> {
     fleet: &'a Fleet,
     environment: &'a str,
-    /// As it is called in the settings.
+    /// As the store is called in the settings.
     store_name: &'a str,
     source: Source<'a>,
     /// Take the list as it is, however much smaller.
     accept: bool,
+    /// What this host is called, and its addresses.
+    own: (String, Vec<IpAddr>),
     found: OnceCell<Found>,
+}
+
+/// Why there is no answer at all to a question that was asked.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The store is the reason.
+    Store(StoreError),
+    /// What is kept on this host is, or what can be.
+    Lists(String),
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +55,8 @@ struct Found {
     book: Arc<Mutex<Book>>,
     before: Cache,
     cache: Cache,
+    /// As they are in the file. `None`: there is none that can be read.
+    lists: Option<Lists>,
     contact: Option<Contact>,
     problems: Vec<String>,
     /// Why there is no answer, or only a part of one.
@@ -55,7 +71,16 @@ impl<'a> Peers<'a> {
             store_name: &settings.store.url,
             source,
             accept: false,
+            own: (String::new(), Vec::new()),
             found: OnceCell::new(),
+        }
+    }
+
+    /// This host is called so and has these addresses: no other node has them.
+    pub fn apart_from(self, node: &str, addresses: Vec<IpAddr>) -> Peers<'a> {
+        Peers {
+            own: (node.to_owned(), addresses),
+            ..self
         }
     }
 
@@ -93,27 +118,39 @@ impl<'a> Peers<'a> {
             Source::Known(host) => (Some(host), None),
             Source::Store(host, store) => (Some(host), Some(store)),
         };
-        let before = match host {
-            Some(host) => Cache::load(host, self.store_name, self.environment),
-            None => Cache::empty(self.store_name, self.environment),
+        let (store_name, environment) = (self.store_name, self.environment);
+        let mut before = match host {
+            Some(host) => Cache::load(host, store_name, environment),
+            None => Cache::empty(store_name, environment),
         };
+        let nothing = || Lists::empty(store_name, environment);
+        let lists = match host {
+            Some(host) => Lists::load(host, store_name, environment),
+            None => Ok(nothing()),
+        };
+        // Somebody who takes the lists as they are needs none to hold them against.
+        let (lists, unknown) = match lists {
+            Ok(lists) => (Some(lists), None),
+            Err(why) => (None, Some(why).filter(|_| !self.accept)),
+        };
+        let known = lists.clone().unwrap_or_else(nothing);
+        before.beside = known.weight();
         let mut cache = before.clone();
-        let gone_after = self.fleet.gone_after();
-        let answer = store.map(|store| look(store, self.environment, gone_after, &mut cache));
-        let heard = host.and_then(|host| Contact::load(host, self.store_name, self.environment));
+        let answer = match (store, &unknown) {
+            (Some(store), None) => Some(self.ask(store, &mut cache, &known, host)),
+            _ => None,
+        };
+        let heard = host.and_then(|host| Contact::load(host, store_name, environment));
         let mut problems = Vec::new();
         let (seen, contact, lost) = match answer {
-            None => (Seen::Nothing, heard, None),
+            None => (unknown.map_or(Seen::Nothing, Seen::Lost), heard, None),
             Some(Err(error)) => {
                 // What it may have taken up before it was refused.
                 cache = before.clone();
                 let seen = Seen::Lost(error.to_string());
                 (seen, heard.map(Contact::lost), Some(error))
             }
-            Some(Ok(look)) => {
-                let whose = (self.store_name, self.environment);
-                let contact = Contact::answered(heard, whose, look.now, gone_after);
-                let peers = self.of_use(&look, &before, &contact);
+            Some(Ok((look, peers, contact))) => {
                 problems = look.problems;
                 let seen = match &look.unread {
                     Some(unread) => Seen::Part(peers, unread.to_string()),
@@ -130,29 +167,63 @@ impl<'a> Peers<'a> {
             accept: self.accept,
             now: host.map_or(jiff::Timestamp::UNIX_EPOCH, |host| host.clock.now()),
         };
-        let book = Book::new(fixed.collect(), seen, before.answers.clone(), guard);
+        let book = Book::new(fixed.collect(), seen, known, guard);
         Found {
             book: Arc::new(Mutex::new(book)),
             before,
             cache,
+            lists,
             contact,
             problems,
             lost,
         }
     }
 
+    /// Asks the store which nodes live and serve.
+    fn ask(
+        &self,
+        store: &dyn Store,
+        cache: &mut Cache,
+        known: &Lists,
+        host: Option<&Host>,
+    ) -> Result<(Look, Vec<Arc<Peer>>, Contact), StoreError> {
+        let gone_after = self.fleet.gone_after();
+        let mut look = look(store, self.environment, gone_after, cache)?;
+        let whose = (self.store_name, self.environment);
+        let heard = host.and_then(|host| Contact::load(host, whose.0, whose.1));
+        let contact = Contact::answered(heard, whose, look.now, gone_after);
+        let mut peers = self.of_use(&mut look, known, &contact);
+        let new = share(&mut peers, known);
+        match cache.weight() + new > MAX_WEIGHT {
+            true => Err(too_heavy(store, self.environment)),
+            false => Ok((look, peers, contact)),
+        }
+    }
+
     /// Those that live and serve. Whoever was listed is silent only if this host listened.
-    fn of_use(&self, look: &Look, before: &Cache, contact: &Contact) -> Vec<Arc<Peer>> {
+    fn of_use(&self, look: &mut Look, known: &Lists, contact: &Contact) -> Vec<Arc<Peer>> {
         let gone_after = self.fleet.gone_after();
         let listened = contact.lasts() >= gone_after;
-        let listed = before.answers.values().flat_map(|answer| &answer.nodes);
+        let listed = known.answers.values().flat_map(|answer| &answer.nodes);
         let listed: BTreeSet<&str> = listed.map(|peer| peer.name.as_str()).collect();
         let alive = look.rows.iter().filter(|row| {
             let listed = listed.contains(row.node.as_str());
             row.silent(look.now) <= gone_after || (listed && !listened)
         });
         let peers = alive.filter_map(|row| Peer::of(&row.record));
-        peers.map(Arc::new).collect()
+        let mut mistaken = Vec::new();
+        let peers = peers.filter_map(|peer| {
+            let (node, addresses) = &self.own;
+            if peer.name == *node {
+                return Some(peer);
+            }
+            let (peer, mine) = peer.without(addresses);
+            mistaken.extend(mine);
+            peer
+        });
+        let peers: Vec<Arc<Peer>> = peers.map(Arc::new).collect();
+        look.problems.extend(mistaken);
+        peers
     }
 
     fn answered(found: &Found) -> MutexGuard<'_, Book> {
@@ -168,18 +239,21 @@ impl<'a> Peers<'a> {
         if let Some(contact) = &found.contact {
             contact.note(host)?;
         }
-        let mut cache = found.cache.clone();
         if acted_on {
             let book = Peers::answered(found);
             let asked = book.asked().iter();
-            cache.answers = asked
+            let mut lists = Lists::empty(self.store_name, self.environment);
+            lists.answers = asked
                 .map(|(words, asked)| (words.clone(), asked.answer.clone()))
                 .collect();
+            if found.lists.as_ref() != Some(&lists) {
+                lists.save(host)?;
+            }
         }
-        if cache == found.before {
+        if found.cache == found.before {
             return Ok(());
         }
-        cache.save(host)
+        found.cache.save(host)
     }
 
     /// What is wrong with records in the store, a line each, not too many.
@@ -214,10 +288,31 @@ impl<'a> Peers<'a> {
         book.asked().values().filter_map(of).collect()
     }
 
-    /// Why there is no answer at all to a question that was asked, if the store is the reason.
-    pub fn unanswered(self) -> Option<StoreError> {
+    /// Why there is no answer at all to a question that was asked.
+    pub fn unanswered(self) -> Option<Unanswered> {
         let found = self.found.into_inner()?;
-        let failed = Peers::answered(&found).has_failed();
-        found.lost.filter(|_| failed)
+        let why = Peers::answered(&found).failed()?.to_owned();
+        Some(match found.lost {
+            Some(error) => Unanswered::Store(error),
+            None => Unanswered::Lists(why),
+        })
     }
+}
+
+/// Has each that is known by now as it is known: what does not change is in memory once. Returns what the
+/// others weigh.
+fn share(peers: &mut [Arc<Peer>], known: &Lists) -> usize {
+    let mut by_name: BTreeMap<&str, Vec<&Arc<Peer>>> = BTreeMap::new();
+    for peer in known.nodes() {
+        by_name.entry(&peer.name).or_default().push(peer);
+    }
+    let mut new = 0;
+    for peer in peers {
+        let same = by_name.get(peer.name.as_str());
+        match same.and_then(|all| all.iter().find(|one| **one == peer)) {
+            Some(one) => *peer = Arc::clone(one),
+            None => new += peer.weight(),
+        }
+    }
+    new
 }

@@ -200,22 +200,16 @@ impl Record {
     /// About how many bytes it takes in memory. A text of two letters takes forty, so what many short ones
     /// come to is not told by the size of the object.
     pub(super) fn weight(&self) -> usize {
-        const TEXT: usize = 48;
-        let texts = |texts: &mut dyn Iterator<Item = &String>| -> usize {
-            texts.map(|text| TEXT + text.len()).sum()
-        };
         let reason = |why: &Option<String>| why.as_ref().map_or(0, String::len);
-        let apps = self.apps.iter();
-        let apps = apps.map(|(name, app)| 4 * TEXT + 128 + name.len() + reason(&app.why));
-        // A map has room for eleven from its first entry on.
-        let maps = 11 * (TEXT + 8) + 11 * 32 + 11 * 160;
         size_of::<Record>()
-            + maps
-            + texts(&mut self.roles.iter())
-            + texts(&mut self.tags.keys())
-            + texts(&mut self.tags.values())
-            + texts(&mut self.ports.keys())
-            + apps.sum::<usize>()
+            + self
+                .roles
+                .iter()
+                .map(|role| TEXT + role.len())
+                .sum::<usize>()
+            + map_weight(&self.tags, String::len)
+            + map_weight(&self.ports, |_| 0)
+            + map_weight(&self.apps, |app| 3 * TEXT + 128 + reason(&app.why))
             + self.addresses.len() * size_of::<IpAddr>()
             + reason(&self.last_pass.why)
     }
@@ -226,6 +220,24 @@ impl Record {
         same_time.last_pass.at = self.last_pass.at;
         *self == same_time
     }
+}
+
+/// What a short text takes: itself, and what the allocator gives it at least.
+pub(super) const TEXT: usize = 48;
+
+/// What a map takes: it has room for eleven from its first entry on, and the nodes of a larger one that was
+/// filled in order are half empty.
+pub(super) fn map_weight<V>(map: &BTreeMap<String, V>, held: impl Fn(&V) -> usize) -> usize {
+    let entry = size_of::<String>() + size_of::<V>();
+    let room = match map.len() {
+        0 => 0,
+        few @ 1..=11 => few.max(11) * entry,
+        many => 2 * many * entry,
+    };
+    let texts = map
+        .iter()
+        .map(|(key, value)| TEXT + key.len() + TEXT + held(value));
+    room + texts.sum::<usize>()
 }
 
 pub(super) fn too_large(bytes: u64) -> String {

@@ -20,7 +20,7 @@ pub struct View {
     pub nodes: Vec<NodeView>,
     /// What is wrong with records or with the manifest, a line each.
     pub problems: Vec<String>,
-    /// Whatever the nodes say: a part of them could not be read.
+    /// Whatever the nodes say: a part of them could not be read, or is no record.
     #[serde(skip)]
     least: Exit,
 }
@@ -95,9 +95,9 @@ pub fn view(
         .map(|row| node(row, manifest, now, gone_after))
         .collect();
     let worst = nodes.iter().map(|node| node.outcome);
-    let least = match look.unread {
-        Some(_) => Exit::Stale,
-        None => Exit::Converged,
+    let least = match look.unread.is_some() || look.bad > 0 {
+        true => Exit::Stale,
+        false => Exit::Converged,
     };
     View {
         least,

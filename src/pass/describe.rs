@@ -3,7 +3,7 @@
 
 use super::{Options, PassError, Session, Source};
 use crate::desired::{self, Desired, For};
-use crate::fleet::Peers;
+use crate::fleet::{Peers, Unanswered};
 use crate::problem::Problem;
 use crate::report::History;
 use crate::role::{self, Catalog};
@@ -24,7 +24,8 @@ impl Session {
         let (peers, keep) = match source {
             Source::Store(ask) => {
                 let store = self.opened()?;
-                let peers = Peers::of_store(settings, host, store, options.accept_shrink);
+                let peers = Peers::of_store(settings, host, store, options.accept_shrink)
+                    .apart_from(self.node(), self.own_addresses());
                 (peers, ask.keep)
             }
             Source::Nobody => (Peers::known(settings, host), false),
@@ -41,7 +42,8 @@ impl Session {
                 Ok((catalog, desired))
             }
             Err(PassError::Input(problems)) => Err(match peers.unanswered() {
-                Some(source) => PassError::Peers { source },
+                Some(Unanswered::Store(source)) => PassError::Peers { source },
+                Some(Unanswered::Lists(why)) => PassError::Lists(why),
                 None => PassError::Input(problems),
             }),
             Err(error) => Err(error),

@@ -24,6 +24,9 @@ pub enum PassError {
         #[source]
         source: StoreError,
     },
+    /// A role asks for peers, and the last good list of them cannot be read, or none can be kept.
+    #[error("{0}; nothing was changed")]
+    Lists(String),
     /// trueup's own files on the host.
     #[error("{0}")]
     Root(#[from] RootError),

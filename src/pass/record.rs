@@ -74,6 +74,7 @@ impl Session {
             PassError::Store(_) | PassError::Peers { .. } | PassError::Desired(_) => return,
             PassError::Asked(_) | PassError::Locked { .. } | PassError::Foreign(_) => return,
             PassError::Input(_) => Exit::BadInput,
+            PassError::Lists(_) => Exit::Stale,
             PassError::Root(_) | PassError::Ordered(_) => Exit::Failed,
         };
         let Some(own) = self.own() else {
@@ -152,14 +153,27 @@ impl Session {
         }
     }
 
+    /// All addresses by interface.
+    fn interfaces(&self) -> BTreeMap<String, Vec<IpAddr>> {
+        let found = self.facts.at_path("network.interfaces");
+        let interfaces = found.and_then(|found| serde_json::from_value(found.clone()).ok());
+        interfaces.unwrap_or_default()
+    }
+
+    /// Whatever leads to this host itself.
+    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+        let told = self.settings.fleet.addresses.iter().copied();
+        let all = self.interfaces().into_values().flatten();
+        all.chain(told).collect()
+    }
+
     /// Where peers may reach this host, as far as it can tell.
     fn addresses(&self) -> Vec<IpAddr> {
-        let found = self.facts.at_path("network.interfaces");
-        let interfaces: BTreeMap<String, Vec<IpAddr>> = found
-            .and_then(|found| serde_json::from_value(found.clone()).ok())
-            .unwrap_or_default();
         let inner = |name: &String| INNER.iter().any(|start| name.starts_with(start));
-        let outer = interfaces.into_iter().filter(|(name, _)| !inner(name));
+        let outer = self
+            .interfaces()
+            .into_iter()
+            .filter(|(name, _)| !inner(name));
         let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
         all.retain(|ip| crate::settings::is_address(*ip));
         // Stable: interfaces stay in the order of their names.

@@ -1,6 +1,6 @@
 //! Counting the generation up.
 
-use super::super::generation::{MAX_FIRST, WAY_OUT, above};
+use super::super::generation::{Above, MAX_FIRST, WAY_OUT, above};
 use super::super::{Manifest, SHOWN};
 use super::{EditError, Order};
 use crate::problem::Problem;
@@ -22,6 +22,9 @@ pub(super) fn next_generation(
             "`trueup status` on a host tells what it has acted on: write one more as `generation:` by hand",
         ))
     })?;
+    if 2 * above.refused_by.len() > hosts.len() {
+        return Err(EditError::order(refused_by_most(&above, hosts.len())));
+    }
     for host in above.refused_by.iter().take(SHOWN) {
         warnings.push(
             Problem::new(format!(
@@ -42,6 +45,21 @@ pub(super) fn next_generation(
         warnings.push(Problem::new(format!("{more} more hosts say so")));
     }
     Ok(above.generation)
+}
+
+fn refused_by_most(above: &Above, hosts: usize) -> Problem {
+    let said = above.refused_by.iter().take(SHOWN);
+    let said = said.map(|host| format!("{} says {}", host.node, host.generation));
+    let said: Vec<String> = said.collect();
+    Problem::new(format!(
+        "{} of {hosts} hosts would refuse the generation {}, the one that most of them could take ({}, …); nothing was written",
+        above.refused_by.len(),
+        above.generation,
+        said.join(", ")
+    ))
+    .hint(
+        "records that no host of yours wrote go with `trueup fleet --env ENV --forget NODE`; else write `generation:` by hand, as `trueup status` on the hosts tells",
+    )
 }
 
 /// One up from what is there.

@@ -481,6 +481,15 @@ fn a_fleet_that_was_locked_out_is_let_in_past_what_it_has_acted_on() {
         why.contains("no node record says") && why.contains("by hand"),
         "{why}"
     );
-    // Nobody is told to write what cannot be read back.
+    // What most would refuse is not written, and who says what is named.
+    let far = [1 << 30, 1 << 31, 1 << 32, 42, 43];
+    let why = above(&locked, "", &far).unwrap_err();
+    assert!(
+        why.contains("3 of 5 hosts would refuse the generation 44")
+            && why.contains("production/web0 says 1073741824")
+            && why.contains("nothing was written"),
+        "{why}"
+    );
+    // Nobody is told to write what no new host would take.
     assert!(above(&locked, "shop=B", &[u64::MAX]).is_err());
 }

@@ -69,6 +69,23 @@ fn a_record_that_is_none_is_told_of_and_the_last_good_one_stays() {
 }
 
 #[test]
+fn a_fleet_with_a_record_that_is_none_is_not_as_it_should_be() {
+    let store = MemoryStore::new();
+    put(&store, &record("web1", 1));
+    let mut bad = record("web2", 2);
+    bad.version = 2;
+    let outcome = |store: &MemoryStore| {
+        let look = looked(store, &mut Cache::empty("s", ENV));
+        let mut view = view(ENV, look, None, HOUR);
+        view.only("shop");
+        view.outcome
+    };
+    assert_eq!(outcome(&store), Exit::Converged);
+    put(&store, &bad);
+    assert_eq!(outcome(&store), Exit::Stale);
+}
+
+#[test]
 fn a_copied_machine_is_noticed() {
     let store = MemoryStore::new();
     put(&store, &record("web1", 1));

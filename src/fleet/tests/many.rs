@@ -2,13 +2,15 @@
 
 use serde_json::json;
 
+use super::super::lists::Lists;
 use super::lists::{all, settings};
 use super::*;
+use crate::ports::root::Attrs;
 use crate::ports::store::StoreError;
 use crate::testing::peak;
 
 /// As a record of a host with two apps is.
-fn usual(node: &str, number: usize) -> Record {
+pub(super) fn usual(node: &str, number: usize) -> Record {
     let mut record = record(node, 1);
     record.machine_id = Some(format!("{number:032x}"));
     let (a, b) = (number / 250 % 250, number % 250);
@@ -23,7 +25,7 @@ fn usual(node: &str, number: usize) -> Record {
     record
 }
 
-fn pass(store: &MemoryStore, sandbox: &Sandbox) -> Result<usize, String> {
+pub(super) fn pass(store: &MemoryStore, sandbox: &Sandbox) -> Result<usize, String> {
     let (_folder, settings) = settings("");
     let peers = Peers::of_store(&settings, &sandbox.host, store, false);
     let nodes = peers.book().lock().unwrap().nodes(&all());
@@ -97,7 +99,7 @@ fn records_that_take_more_memory_than_a_fleet_takes_are_refused() {
     let (look, peak) = peak(|| look(&store, ENV, HOUR, &mut cache));
     match look {
         Err(StoreError::TooMuch { what, .. }) => {
-            assert!(what.contains("160 MiB of memory"), "{what}")
+            assert!(what.contains("192 MiB of memory"), "{what}")
         }
         other => panic!("{other:?}"),
     }
@@ -124,21 +126,20 @@ fn a_record_that_an_earlier_trueup_took_is_judged_again() {
     put(&store, &usual("web1", 1));
     put(&store, &usual("web2", 2));
     assert_eq!(pass(&store, &sandbox), Ok(2));
-    let path = sandbox.host.state("fleet.json");
-    let kept = sandbox.host.root.read(&path, 1 << 20).unwrap().unwrap();
-    let kept = String::from_utf8(kept)
-        .unwrap()
-        .replace("10.0.1.1", "100.100.100.200");
-    let attrs = crate::ports::root::Attrs::mode(0o644);
-    sandbox
-        .host
-        .root
-        .replace(&path, kept.as_bytes(), &attrs)
-        .unwrap();
+    let root = &sandbox.host.root;
+    for file in ["fleet.json", "fleet-records.json"] {
+        let path = sandbox.host.state(file);
+        let kept = root.read(&path, 1 << 20).unwrap().unwrap();
+        let kept = String::from_utf8(kept).unwrap();
+        let kept = kept.replace("10.0.1.1", "100.100.100.200");
+        root.replace(&path, kept.as_bytes(), &Attrs::mode(0o644))
+            .unwrap();
+    }
     let (_folder, settings) = settings("");
     let cache = Cache::load(&sandbox.host, &settings.store.url, ENV);
     assert!(!cache.records.contains_key("web1") && cache.records.contains_key("web2"));
-    assert!(cache.answers.values().all(|answer| answer.nodes.len() == 1));
+    let lists = Lists::load(&sandbox.host, &settings.store.url, ENV).unwrap();
+    assert!(lists.answers.values().all(|answer| answer.nodes.len() == 1));
 }
 
 #[test]
@@ -159,12 +160,29 @@ fn what_hosts_have_acted_on_is_gathered_from_all_environments() {
     ] {
         store.put(key, body, When::Always).unwrap();
     }
-    let found = acted_on(&store).unwrap();
-    let found: Vec<(&str, u64)> = found
-        .iter()
-        .map(|host| (host.node.as_str(), host.generation))
-        .collect();
-    assert_eq!(found, [("production/web1", 42), ("staging/web3", u64::MAX)]);
+    let said = || -> Vec<(String, u64)> {
+        let (found, unread) = acted_on(&store, HOUR).unwrap();
+        assert!(unread.is_none());
+        let found = found.into_iter();
+        found.map(|host| (host.node, host.generation)).collect()
+    };
+    let both = [
+        ("production/web1".to_owned(), 42),
+        ("staging/web3".to_owned(), u64::MAX),
+    ];
+    assert_eq!(said(), both);
+    // Whoever may write one record, and those beside it, has one voice.
+    for n in 0..6 {
+        let mut beside = usual(&format!("web1@{n}"), 9);
+        beside.generation = Some(7);
+        put(&store, &beside);
+    }
+    assert_eq!(said(), both);
+    // What is gone says nothing.
+    let later = Timestamp::now() + SignedDuration::from_hours(2);
+    store.set_now(later);
+    put(&store, &usual("web1", 1));
+    assert_eq!(said(), both[..1]);
     store.set_unreachable(true);
-    assert!(acted_on(&store).is_err());
+    assert!(acted_on(&store, HOUR).is_err());
 }

@@ -1,6 +1,7 @@
 //! Against a store in memory and a host in a folder.
 
 mod balancer;
+mod bounds;
 mod lists;
 mod looks;
 mod many;

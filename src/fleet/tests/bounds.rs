@@ -1,0 +1,236 @@
+//! The guard against a list that shrinks holds against whoever writes many, or large, records.
+
+use serde_json::{Value, json};
+
+use super::super::lists::{Lists, MAX_WEIGHT};
+use super::lists::settings;
+use super::many::{pass, usual};
+use super::*;
+use crate::ports::root::Attrs;
+use crate::testing::peak;
+
+/// `number` records with as many tags of a text so long, which all serve the app.
+fn flood(store: &MemoryStore, name: &str, number: usize, tags: usize, text: usize) {
+    let mut value = serde_json::to_value(usual("x", 0)).unwrap();
+    for n in 0..tags {
+        value["tags"][format!("t{n}")] = json!("x".repeat(text));
+    }
+    for n in 0..number {
+        let node = format!("{name}{n}");
+        value["node"] = json!(node);
+        let body = serde_json::to_vec(&value).unwrap();
+        assert!(body.len() <= MAX_RECORD);
+        store.put(&key(ENV, &node), &body, When::Always).unwrap();
+    }
+}
+
+fn wipe(store: &MemoryStore) {
+    for row in store.list("nodes/").unwrap() {
+        store.delete(&row.key).unwrap();
+    }
+}
+
+fn kept(sandbox: &Sandbox) -> Value {
+    let path = sandbox.host.state("fleet.json");
+    let body = sandbox.host.root.read(&path, MAX_WEIGHT).unwrap().unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn write(sandbox: &Sandbox, body: &[u8]) {
+    let path = sandbox.host.state("fleet.json");
+    let attrs = Attrs::mode(0o644);
+    sandbox.host.root.replace(&path, body, &attrs).unwrap();
+}
+
+fn of(store: &MemoryStore, sandbox: &Sandbox, roles: &[&str]) -> Vec<Result<usize, String>> {
+    let (_folder, settings) = settings("");
+    let peers = Peers::of_store(&settings, &sandbox.host, store, false);
+    let book = peers.book();
+    let ask = |role: &&str| {
+        let query = Query {
+            role: (!role.is_empty()).then(|| (*role).to_owned()),
+            ..Query::default()
+        };
+        book.lock().unwrap().nodes(&query).map(|nodes| nodes.len())
+    };
+    let answers: Vec<_> = roles.iter().map(ask).collect();
+    peers.keep(answers.iter().all(Result::is_ok)).unwrap();
+    answers
+}
+
+#[test]
+fn no_flood_of_records_ends_the_guard_against_an_empty_list() {
+    let store = MemoryStore::new();
+    for n in 1..=3 {
+        put(&store, &usual(&format!("web{n}"), n));
+    }
+    let sandbox = Sandbox::empty();
+    assert_eq!(of(&store, &sandbox, &["app", ""]), [Ok(3), Ok(3)]);
+    // Round after round, each of other nodes; what is refused is joined by who is new.
+    for round in 0..4 {
+        flood(&store, &format!("evil{round}x"), 2600, 115, 120);
+        for answer in of(&store, &sandbox, &["app", ""]) {
+            assert!(answer.unwrap() >= 3);
+        }
+        wipe(&store);
+        for answer in of(&store, &sandbox, &["app", ""]) {
+            assert!(
+                answer.unwrap() >= 3,
+                "the list was given up in round {round}"
+            );
+        }
+    }
+}
+
+#[test]
+fn lists_that_cannot_be_read_are_an_error_and_not_no_lists() {
+    let store = MemoryStore::new();
+    put(&store, &usual("web1", 1));
+    let sandbox = Sandbox::empty();
+    assert_eq!(pass(&store, &sandbox), Ok(1));
+    let (_folder, settings) = settings("");
+    let url = &settings.store.url;
+    for (body, expected) in [
+        (&b"{\"version\": 2, torn"[..], "is not as trueup wrote it"),
+        (b"", "is not as trueup wrote it"),
+        (b"{\"version\": 3}", "it is of version 3"),
+        (&vec![b' '; MAX_WEIGHT + 1], "is larger than 67108864 bytes"),
+    ] {
+        write(&sandbox, body);
+        let why = pass(&store, &sandbox).unwrap_err();
+        assert!(why.contains(expected), "{why}");
+        assert!(why.contains("--accept-shrink"), "{why}");
+        let peers = Peers::of_store(&settings, &sandbox.host, &store, false);
+        assert!(
+            peers
+                .book()
+                .lock()
+                .unwrap()
+                .nodes(&Query::default())
+                .is_err()
+        );
+        assert!(matches!(peers.unanswered(), Some(Unanswered::Lists(_))));
+        let known = Peers::known(&settings, &sandbox.host);
+        assert!(
+            known
+                .book()
+                .lock()
+                .unwrap()
+                .nodes(&Query::default())
+                .is_err()
+        );
+        assert!(Lists::load(&sandbox.host, url, ENV).is_err(), "it stays");
+    }
+    // Somebody says that it is as it should be.
+    let peers = Peers::of_store(&settings, &sandbox.host, &store, true);
+    let nodes = peers.book().lock().unwrap().nodes(&Query::default());
+    assert_eq!(nodes.unwrap().len(), 1);
+    peers.keep(true).unwrap();
+    assert_eq!(pass(&store, &sandbox), Ok(1));
+    // Only a file that is not there is no history.
+    let path = sandbox.host.state("fleet.json");
+    sandbox.host.root.remove(&path).unwrap();
+    wipe(&store);
+    assert_eq!(pass(&store, &sandbox), Ok(0));
+}
+
+#[test]
+fn the_lists_of_the_trueup_before_are_taken_over() {
+    let store = MemoryStore::new();
+    let sandbox = Sandbox::empty();
+    let peer = serde_json::to_value(Peer::of(&usual("web1", 1)).unwrap()).unwrap();
+    let answer = json!({"nodes": [peer], "sizes": [[then(), 1]]});
+    let old = json!({
+        "version": 1, "store": "dir:/s", "environment": ENV,
+        "records": {"web1": {"etag": "x", "record": null}},
+        "answers": {"nodes(app=\"shop\")": answer, "nodes()": answer},
+    });
+    write(&sandbox, &serde_json::to_vec(&old).unwrap());
+    assert_eq!(pass(&store, &sandbox), Ok(1), "an empty list is refused");
+    let kept = kept(&sandbox);
+    assert_eq!(kept["version"], 2);
+    assert_eq!(kept["nodes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_answers_share_is_kept_and_held_once() {
+    let store = MemoryStore::new();
+    flood(&store, "web", 50, 5, 3);
+    let sandbox = Sandbox::empty();
+    for _ in 0..2 {
+        assert_eq!(of(&store, &sandbox, &["app", ""]), [Ok(50), Ok(50)]);
+        let kept = kept(&sandbox);
+        assert_eq!(kept["nodes"].as_array().unwrap().len(), 50);
+        assert_eq!(kept["answers"]["nodes()"]["nodes"][49], 49);
+        let lists = Lists::load(&sandbox.host, "dir:/s", ENV).unwrap();
+        assert!(lists.weight() >= lists.body().len());
+        let nodes = |words: &str| &lists.answers[words].nodes;
+        let all = nodes("nodes()").iter().zip(nodes("nodes(role=\"app\")"));
+        assert!(all.into_iter().all(|(a, b)| std::sync::Arc::ptr_eq(a, b)));
+    }
+}
+
+#[test]
+fn records_of_many_short_tags_cost_four_questions_no_more_memory_than_may_be() {
+    let store = MemoryStore::new();
+    let mut value = serde_json::to_value(usual("x", 0)).unwrap();
+    for n in 0..90 {
+        value["tags"][format!("t{n}")] = json!("");
+    }
+    for n in 0..12_500 {
+        let node = format!("n{n}");
+        value["node"] = json!(node);
+        let body = serde_json::to_vec(&value).unwrap();
+        store.put(&key(ENV, &node), &body, When::Always).unwrap();
+    }
+    let sandbox = Sandbox::empty();
+    for _ in 0..2 {
+        let ((), peak) = peak(|| {
+            of(&store, &sandbox, &["app", "", "db", "web"]);
+        });
+        assert!(peak < 300 << 20, "{} MiB", peak >> 20);
+    }
+}
+
+#[test]
+fn records_that_are_replaced_are_not_counted_twice() {
+    let store = MemoryStore::new();
+    let mut cache = Cache::empty("s", ENV);
+    for round in 0..4 {
+        flood(&store, "web", 7000, 40, 4 + round);
+        looked(&store, &mut cache);
+    }
+}
+
+#[test]
+fn no_record_of_another_node_brings_an_address_of_this_host() {
+    let store = MemoryStore::new();
+    let mut evil = usual("evil", 1);
+    evil.addresses = vec!["10.9.9.9".parse().unwrap()];
+    put(&store, &evil);
+    let mut both = usual("floating", 2);
+    both.addresses.insert(0, "10.9.9.9".parse().unwrap());
+    put(&store, &both);
+    let mut own = usual("lb", 3);
+    own.addresses = vec!["10.9.9.9".parse().unwrap()];
+    put(&store, &own);
+    let sandbox = Sandbox::empty();
+    let (_folder, settings) = settings("");
+    let peers = Peers::of_store(&settings, &sandbox.host, &store, false)
+        .apart_from("lb", vec!["10.9.9.9".parse().unwrap()]);
+    let nodes = peers.book().lock().unwrap().nodes(&Query::default());
+    let nodes: Vec<String> = nodes
+        .unwrap()
+        .iter()
+        .map(|peer| format!("{} {}", peer.name, peer.address))
+        .collect();
+    assert_eq!(nodes, ["floating 10.0.2.1", "lb 10.9.9.9"]);
+    let notes = peers.notes();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(
+        notes[0].contains(
+            "the record of evil names 10.9.9.9, which is an address of this host: it is not listed"
+        ),
+        "{notes:?}"
+    );
+}
