@@ -225,7 +225,8 @@ impl Kind for Service {
         let status = services(spec, host).status(&spec.name).ok();
         let family = status.and_then(|status| processes::family(status.main_pid?));
         let family = family.into_iter().flatten();
-        family.map(|process| process.uid).collect()
+        // Sockets are of whoever a process acts as.
+        family.map(|process| process.users[1]).collect()
     }
 
     /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.
