@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::expand::Draft;
-use crate::ports::Host;
 use crate::problem::{At, Problem, Problems, nearest};
 use crate::resource::{AnyResource, Argv, Trigger};
 use crate::yaml::{Kind, Node};
@@ -104,20 +103,6 @@ impl Catalog {
             ports: BTreeMap::new(),
             by_id,
         }
-    }
-
-    /// The resources that act when this one changes.
-    pub fn users(&self, id: &str) -> impl Iterator<Item = &Resource> {
-        self.resources.iter().filter(move |user| {
-            let mut on = user.triggers.iter().flat_map(|trigger| &trigger.on);
-            on.any(|on| on == id)
-        })
-    }
-
-    /// As whom the processes of what uses a resource run.
-    pub fn runs_as(&self, id: &str, host: &Host) -> Vec<u32> {
-        let users = self.users(id);
-        users.flat_map(|user| user.body.runs_as(host)).collect()
     }
 
     /// The app that a resource belongs to: the one that it deploys, else the one that it is made for or

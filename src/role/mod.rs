@@ -22,6 +22,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 mod text;
+mod users;
 
 pub use catalog::{Catalog, Resource};
 pub use expand::{Expanded, expand};

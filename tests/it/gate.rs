@@ -168,6 +168,7 @@ while True:
         server = http.server.HTTPServer(("127.0.0.1", {port}), Page)
         break
     except OSError:
+        print("waits", flush=True)
         time.sleep(0.001)
 server.serve_forever()
 "#
@@ -177,7 +178,14 @@ server.serve_forever()
         command
             .args(nobody)
             .args(["/usr/bin/python3", "-c", &server]);
-        Stranger(command.current_dir("/").spawn().unwrap())
+        command.stdout(std::process::Stdio::piped());
+        let mut child = command.current_dir("/").spawn().unwrap();
+        // Its output is read to the end, or it would wait for us.
+        let said = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut lines = std::io::BufRead::lines(said);
+        lines.next().unwrap().unwrap();
+        std::thread::spawn(move || lines.for_each(drop));
+        Stranger(child)
     }
 }
 
@@ -197,12 +205,12 @@ fn port(app: &App) -> String {
     after.split_whitespace().next().unwrap().to_owned()
 }
 
-/// The health check asks on the app's port; or the role only says which it is.
+/// The health check asks on the app's port; or elsewhere, as through a proxy, and the role says which port
+/// the app has.
 fn roles() -> [String; 2] {
-    let begin = ROLE.find("      health:").unwrap();
-    let end = begin + ROLE[begin..].find('\n').unwrap();
-    let said = format!("{}      port: @PORT@{}", &ROLE[..begin], &ROLE[end..]);
-    [ROLE.to_owned(), said]
+    let health = "      health: {";
+    let said = format!("      port: @PORT@\n{health}listener: any, ");
+    [ROLE.to_owned(), ROLE.replace(health, &said)]
 }
 
 #[test]
