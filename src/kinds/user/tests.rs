@@ -173,6 +173,10 @@ fn fields_that_would_break_the_account_file_are_refused() {
 }
 
 /// As `passwd` does: with root's rights, called by nobody.
+#[allow(
+    clippy::disallowed_types,
+    reason = "it stands for a program of somebody else"
+)]
 #[test]
 fn a_program_that_a_user_stopped_keeps_root_from_changing_no_account() {
     use std::io::Read;
