@@ -16,7 +16,7 @@ use super::attributes::Purpose;
 use super::descriptors::null;
 use super::output::{Headings, LOG_LIMIT, Output};
 use super::process::Process;
-use super::spawn::Spawn;
+use super::spawn::{LONGEST, Spawn};
 use super::{Command, Ended, ExecError, Finished, StopFlag};
 use crate::ports::patience::Patience;
 use crate::ports::secrets::Redactor;
@@ -30,9 +30,6 @@ const DRAIN: Duration = Duration::from_millis(200);
 
 /// How often is looked whether somebody withholds a child's end.
 const WITHHELD: Duration = Duration::from_secs(1);
-
-/// How long a child without a deadline may take until its program has begun.
-pub(super) const BEGINNING: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 30 });
 
 pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let line = command.line();
@@ -81,7 +78,7 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
 
 pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
     let line = command.line();
-    let operation = watchdog::begin(format!("`{line}`"), BEGINNING);
+    let operation = watchdog::begin(format!("`{line}`"), LONGEST);
     let sink = || match &command.log {
         Some(file) => file.try_clone().map(OwnedFd::from),
         None => null(),
@@ -89,7 +86,7 @@ pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
     let streams = || Ok([Some(null()?), Some(sink()?), Some(sink()?)]);
     let spawn = streams().and_then(|streams| Spawn::new(&command, Purpose::Service, streams));
     let spawn = spawn.map_err(|source| ExecError::Start { line, source })?;
-    let mut process = spawn.begin(&operation, &BEGINNING.into())?;
+    let mut process = spawn.begin(&operation, &LONGEST.into())?;
     Ok(process.leave().as_raw().cast_unsigned())
 }
 

@@ -23,10 +23,9 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::dup;
 
 use super::attributes::Purpose;
-use super::child::BEGINNING;
 use super::descriptors::null;
 use super::process::Process;
-use super::spawn::Spawn;
+use super::spawn::{LONGEST, Spawn};
 use super::terminal::{Raw, copy_size, is_in_foreground, open_pty, stream};
 use super::{Command, ExecError};
 use crate::ports::signals::is_ignored;
@@ -45,8 +44,8 @@ pub(super) fn attend(command: &Command) -> Result<ExitStatus, ExecError> {
         source,
     };
     let (spawn, console) = prepare(command).map_err(failed)?;
-    let operation = watchdog::begin(format!("`{}`", command.line()), BEGINNING);
-    let process = spawn.begin(&operation, &BEGINNING.into())?;
+    let operation = watchdog::begin(format!("`{}`", command.line()), LONGEST);
+    let process = spawn.begin(&operation, &LONGEST.into())?;
     drop(operation);
     console(process).attend().map_err(failed)
 }

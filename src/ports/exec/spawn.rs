@@ -30,7 +30,10 @@ use crate::ports::watchdog::Operation;
 /// How long any child may take to begin, however short its deadline: a busy host is no attack.
 const MOMENT: Duration = Duration::from_secs(5);
 
-/// How often to look during the rest of that.
+/// And however long it is: whoever has not begun by then does not begin any more.
+pub(super) const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 10 } else { 60 });
+
+/// How often to look while a deadline does not say.
 const SOON: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -90,7 +93,7 @@ impl Spawn {
         self
     }
 
-    /// Returns once its program has begun. Whoever does not begin for as long as there is patience is killed.
+    /// Returns once its program has begun. Whoever does not begin in time is killed.
     pub(super) fn begin(
         mut self,
         operation: &Operation,
@@ -241,6 +244,7 @@ fn why_not(status: OwnedFd, patience: &Patience) -> Result<Option<io::Error>, No
     loop {
         let wait = match patience.wait(begun) {
             Err(GivenUp::Late(_) | GivenUp::Silent(_)) if begun.elapsed() < MOMENT => SOON,
+            Ok(_) if begun.elapsed() >= LONGEST => return Err(GivenUp::Late(LONGEST).into()),
             wait => wait?,
         };
         let millis = u16::try_from(wait.as_millis()).unwrap_or(u16::MAX);
