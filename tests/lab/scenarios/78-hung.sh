@@ -1,5 +1,5 @@
 #!/bin/bash
-# 78-hung: a pass that hangs in a system call and cannot hear SIGTERM ends itself, says at what, and the timer goes on
+# 78-hung: a program that cannot be begun fails within its deadline; a pass that hangs in a system call and cannot hear SIGTERM ends itself, says at what, and the timer goes on
 # timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -8,41 +8,59 @@ host web
 give_trueup web
 for unit in trueup.service trueup.timer; do lab cp "$tests/../packaging/systemd/$unit" "web:/etc/systemd/system/$unit"; done
 on web mkdir -p /srv/store
+"$tests/fixtures/make-repo" "$SCRATCH/shop.git" node-app >"$SCRATCH/shas"
+lab cp "$SCRATCH/shop.git" web:/srv/shop.git
+on web chown -R root: /srv/shop.git
 write web:/etc/trueup/node.yml <<'END'
 environment: production
 roles: [tool]
 store: {url: "dir:/srv/store"}
 END
-write web:/etc/trueup/roles/tool.yml <<'END'
-description: A program of somebody else's.
-resources:
-  - command: {id: tool, run: [/srv/tool], creates: /srv/done, timeout: 1s}
-END
+role() { { printf 'description: A program and an app of somebody else.\nresources:\n'; cat; } | write web:/etc/trueup/roles/tool.yml; }
 write web:/srv/tool 755 <<'END'
 #!/bin/sh
 touch /srv/done
 END
-# Holds up whoever opens the program, for as long as this runs, as a filesystem does that does not answer: the child hangs
-# before it has become the program, and trueup waits for that in a system call.
+# Holds up whoever opens a file, for as long as this runs, as a filesystem does that does not answer.
 write web:/srv/hold.py <<'END'
-import ctypes, os, signal
+import ctypes, os, signal, sys
 libc = ctypes.CDLL(None, use_errno=True)
 content, add, open_perm, here = 0x4, 0x1, 0x10000, -100
 listener = libc.fanotify_init(content, os.O_RDONLY)
-marked = libc.fanotify_mark(listener, add, ctypes.c_uint64(open_perm), here, b"/srv/tool")
+marked = libc.fanotify_mark(listener, add, ctypes.c_uint64(open_perm), here, sys.argv[1].encode())
 assert listener >= 0 and marked == 0, os.strerror(ctypes.get_errno())
 open("/run/held", "w").close()
 signal.pause()
 END
-on web systemd-run -q --unit hold python3 /srv/hold.py
-wait_for 20 "the program is held up" on web test -e /run/held
+hold() {
+  on web rm -f /run/held
+  on web systemd-run -q --unit hold python3 /srv/hold.py "$1"
+  wait_for 20 "$1 is held up" on web test -e /run/held
+}
+check "a manifest is published" on web trueup publish production "shop=$(sed -n 's/^v1 //p' "$SCRATCH/shas")" --ref main --create
 
-check "a manifest is published" on web trueup publish production "other=$(printf "%040d" 1)" --ref main --create
+# The child hangs before it has become the program.
+role <<'END'
+  - command: {id: tool, run: [/srv/tool], creates: /srv/done, timeout: 1s}
+END
+hold /srv/tool
+code "a pass ends" 1 on web timeout 60 trueup converge
+has "and says what it could not begin" '`/srv/tool` did not begin within 5 s and was killed: its folder or its program is on a filesystem that does not answer' "$said"
+on web systemctl stop hold
+check "the next pass does it" on web trueup converge
+check "indeed" on web test -e /srv/done
+attacked "a filesystem that does not answer" "holds up a program of a resource before it begins" "it is killed, and the pass goes on"
+
+# trueup itself hangs, at a repository that it reads without a child.
+role <<'END'
+  - release: {app: shop, repo: /srv/shop.git, deploy_to: /srv/shop, fetch_timeout: 1s}
+END
+hold /srv/shop.git/HEAD
 on web systemctl daemon-reload
 check "the timer is started" on web systemctl start trueup.timer
 pass() { on web systemctl show trueup.service --property=MainPID --value; }
-begun() { [ "$(pass)" != 0 ] && on web pgrep -P "$(pass)"; }
-wait_for 60 "a pass has begun, and is at the program" begun
+begun() { [ "$(pass)" != 0 ] && on web grep -q fanotify "/proc/$(pass)/wchan" ; }
+wait_for 60 "a pass has begun, and is at the repository" begun
 pid=$(pass)
 on web kill -TERM "$pid"
 sleep 5
@@ -50,11 +68,11 @@ check "SIGTERM does not end it" on web kill -0 "$pid"
 ended() { ! on web kill -0 "$pid" 2>/dev/null; }
 wait_for 150 "it ends itself" ended
 has "as a failure" "status=1/FAILURE" "$(on web journalctl -u trueup --no-pager)"
-has "the journal says at what" 'it hung at command:/srv/tool: `/srv/tool`, 60 s past the deadline of 1 s' "$(on web journalctl -u trueup -o cat)"
+has "the journal says at what" "it hung at release:shop: fetch /srv/shop.git, 60 s past the deadline of " "$(on web journalctl -u trueup -o cat)"
 code "so does status" 1 on web trueup status
-has "in the same words" "hung at command:/srv/tool" "$said"
+has "in the same words" "hung at release:shop" "$said"
 attacked "a filesystem that does not answer" "hangs a pass in a system call, deaf to SIGTERM" "it ends itself a minute past the deadline, and says so"
 
 on web systemctl stop hold
-wait_for 90 "the timer goes on by itself, and the next pass does it" on web test -e /srv/done
-check "nobody has the lock" on web trueup converge --no-wait
+wait_for 90 "the timer goes on by itself, and the next pass does it" on web test -e /srv/shop/current
+check "and whoever is next has the lock" on web timeout 60 trueup converge
