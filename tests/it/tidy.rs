@@ -167,6 +167,10 @@ const LONG: &[(&str, &str)] = &[
         "the conversation with an LFS server from its address to its files",
     ),
     (
+        "src/release/mirror.rs",
+        "the mirror of an app from its making to whom its errors are put down",
+    ),
+    (
         "src/release/spec.rs",
         "one struct, with a line and a description for each field",
     ),

@@ -18,10 +18,11 @@ use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{fsync, symlinkat, syncfs};
 
 use super::carry::{MOST, too_much};
+use super::give::{new_folder, own_new_link};
 use super::mounts::{OPEN, enter};
 use super::read::errno;
 use super::tree::{LONGEST, SYNC, is_dots, remove_at};
-use super::write::{new_folder, own_new_link, set};
+use super::write::set;
 use super::{Attrs, FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 

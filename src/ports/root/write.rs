@@ -6,16 +6,14 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, geteuid, symlinkat, unlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, symlinkat, unlinkat};
 
-use super::mounts::OPEN;
+use super::give::{new_folder, own_new_link};
 use super::read::errno;
 use super::temporary::{discard, prepare};
-use super::tree::is_dots;
 use super::xattr::Carried;
 use super::{Attrs, FileKind, Meta, Result, Root, RootError, Spot};
 
@@ -197,35 +195,6 @@ impl Root {
         Ok(())
     }
 
-    /// Refuses to give away, or to open up, what somebody who can rename in its folder may have put there:
-    /// it has to be the new owner's already. A folder that holds nothing of others gives nothing away.
-    fn must_be_theirs(
-        &self,
-        path: &Path,
-        spot: &Spot,
-        fd: &OwnedFd,
-        meta: &Meta,
-        attrs: &Attrs,
-    ) -> Result<()> {
-        let io = self.io("change", path);
-        let theirs = match attrs.uid {
-            Some(uid) => uid,
-            None => fstat(&spot.parent).map_err(&io)?.st_uid,
-        };
-        if meta.uid == theirs || meta.kind == FileKind::Symlink || self.is_trusted_place(path)? {
-            return Ok(());
-        }
-        let harmless = meta.kind == FileKind::Directory && holds_only(fd, theirs).map_err(&io)?;
-        match harmless {
-            true => Ok(()),
-            false => Err(RootError::Foreign {
-                verb: "change",
-                path: path.into(),
-                owner: meta.uid,
-            }),
-        }
-    }
-
     /// Removes a file or link; one that is not there is no error.
     pub fn remove(&self, path: &Path) -> Result<()> {
         let Some(spot) = self.spot("remove", path)? else {
@@ -328,60 +297,6 @@ fn fresh(spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(&spot.parent, name, flags, Mode::from_bits_truncate(0o600))
-}
-
-/// The folder that we just made, and no other that somebody put in its place: that one would be given away
-/// with what is in it.
-pub(super) fn new_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<File> {
-    let folder = openat(parent, name, OPEN, Mode::empty())?;
-    let mut dir = Dir::from_fd(openat(&folder, ".", OPEN, Mode::empty())?)?;
-    let ours = fstat(&folder)?.st_uid == geteuid().as_raw();
-    let is_empty = dir
-        .iter()
-        .all(|entry| entry.is_ok_and(|entry| is_dots(entry.file_name())));
-    match ours && is_empty {
-        true => Ok(File::from(folder)),
-        false => Err(Errno::ESTALE),
-    }
-}
-
-/// Gives away the link that we just made, and nothing else that somebody put in its place.
-pub(super) fn own_new_link(
-    parent: impl AsFd,
-    name: &OsStr,
-    target: &OsStr,
-    attrs: &Attrs,
-) -> nix::Result<()> {
-    if attrs.uid.is_none() && attrs.gid.is_none() {
-        return Ok(());
-    }
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let link = openat(parent, name, flags, Mode::empty())?;
-    let meta = Meta::from(fstat(&link)?);
-    let ours = meta.kind == FileKind::Symlink && meta.uid == geteuid().as_raw();
-    // Of what is open here: an empty path means the link itself.
-    if !ours || meta.links > 1 || readlinkat(&link, "")? != target {
-        return Err(Errno::ESTALE);
-    }
-    own(&link, OsStr::new(""), attrs)
-}
-
-/// Whether all in a folder are files of this user, and few.
-fn holds_only(folder: &OwnedFd, uid: u32) -> nix::Result<bool> {
-    const MOST: usize = 1000;
-    let mut dir = Dir::from_fd(openat(folder, ".", OPEN, Mode::empty())?)?;
-    for (at, entry) in dir.iter().enumerate() {
-        let entry = entry?;
-        if is_dots(entry.file_name()) {
-            continue;
-        }
-        let stat = fstatat(folder, entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let meta = Meta::from(stat);
-        if at > MOST || meta.uid != uid || meta.kind == FileKind::Directory {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Gives what was prepared its own name.

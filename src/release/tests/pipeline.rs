@@ -138,7 +138,7 @@ fn a_failing_step_leaves_current_alone_and_says_where_to_look() {
             "{failure}"
         );
         assert!(
-            failure.message.contains("\n11\n") && !failure.message.contains("\n10\n"),
+            failure.message.contains("\n  | 11\n") && !failure.message.contains("| 10\n"),
             "{failure}"
         );
         assert_eq!(bench.active(), active);

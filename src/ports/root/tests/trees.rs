@@ -312,12 +312,12 @@ fn what_is_put_in_the_place_of_a_new_link_or_folder_is_not_given_away() {
         ..Attrs::default()
     };
     let own = |name: &str, target: &str| {
-        write::own_new_link(&parent, name.as_ref(), target.as_ref(), &attrs)
+        give::own_new_link(&parent, name.as_ref(), target.as_ref(), &attrs)
     };
     assert_eq!(own("secret", "target"), Err(Errno::ESTALE));
     assert_eq!(own("link", "target"), Err(Errno::ESTALE));
     assert_eq!(own("link", "elsewhere"), Ok(()));
-    assert!(write::new_folder(&parent, "full".as_ref()).is_err());
+    assert!(give::new_folder(&parent, "full".as_ref()).is_err());
 }
 
 #[test]
