@@ -1,6 +1,6 @@
 #!/bin/bash
 # 73-attack-files: the deploy user lays pipes, occupied names, deep and sparse trees in the way, and what root may not remove or leave: deployments go on, and nothing is lost
-# timeout: 240
+# timeout: 300
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 

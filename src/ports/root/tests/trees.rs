@@ -347,3 +347,32 @@ fn a_folder_in_the_place_of_a_file_is_not_removed_with_it() {
     }
     assert!(dir.path().join("tree/a/kept").exists());
 }
+
+#[test]
+fn a_folder_of_somebody_elses_is_a_tree_only_where_root_mounted_it() {
+    let (dir, root) = sandbox();
+    let at = |path: &str| dir.path().join(path);
+    std::fs::create_dir_all(at("shared/assets/private")).unwrap();
+    for (path, uid) in [("shared", 7001), ("shared/assets", 7001)] {
+        if std::os::unix::fs::chown(at(path), Some(uid), None).is_err() {
+            crate::ports::testing::skipped("folders of others", "needs root");
+            return;
+        }
+    }
+    let open = || root.user_tree(Path::new("/shared/assets"));
+    let tree = open().unwrap().unwrap();
+    let error = tree.folder(Path::new("private")).err().unwrap();
+    assert!(matches!(error, RootError::Foreign { owner: 0, .. }));
+    assert!(error.hint().unwrap().contains("chown"), "{error}");
+    let walked = tree.walk(ALL).unwrap();
+    assert_eq!(walked.len(), 1);
+    assert_eq!(walked[0].1.foreign, Some(0));
+    std::os::unix::fs::chown(at("shared/assets"), Some(0), None).unwrap();
+    let error = open().err().unwrap();
+    assert!(matches!(error, RootError::Foreign { owner: 0, .. }));
+    let Some(_mount) = Mount::new(at("shared/assets"), &["-t", "tmpfs", "none"]) else {
+        return;
+    };
+    std::fs::create_dir_all(at("shared/assets/a")).unwrap();
+    assert_eq!(open().unwrap().unwrap().walk(ALL).unwrap().len(), 1);
+}
