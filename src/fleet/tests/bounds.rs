@@ -38,8 +38,10 @@ fn kept(sandbox: &Sandbox) -> Value {
 
 fn write(sandbox: &Sandbox, body: &[u8]) {
     let path = sandbox.host.state("fleet.json");
-    let attrs = Attrs::mode(0o644);
-    sandbox.host.root.replace(&path, body, &attrs).unwrap();
+    let root = &sandbox.host.root;
+    let folder = path.parent().unwrap();
+    root.make_dirs(folder, &Attrs::mode(0o755)).unwrap();
+    root.replace(&path, body, &Attrs::mode(0o644)).unwrap();
 }
 
 fn of(store: &MemoryStore, sandbox: &Sandbox, roles: &[&str]) -> Vec<Result<usize, String>> {
