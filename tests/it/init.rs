@@ -169,8 +169,8 @@ fn nothing_is_written_when_something_does_not_work() {
         ),
         (
             &["--set", "apps.shop.port=x"],
-            1,
-            "apps.shop.port: \"x\" is no port; expected 1 to 65535",
+            78,
+            "shop/code: port: expected a whole number from 0 to 65535, found the text `x`",
         ),
         (
             &["--node", "a b"],
