@@ -13,15 +13,19 @@ wait_for 10 "a visitor gets v1" page_says web "version v1"
 
 git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
 in_clone() { git -C "$SCRATCH/clone" -c user.name=Mallory -c user.email=m@shop.invalid "$@"; }
+# The git server has what was pushed.
+serve() {
+  on git rm -rf /srv/git/shop.git
+  lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
+  on git chown -R git: /srv/git/shop.git
+}
 # push REF [SUBJECT]: what is in the clone, as one more commit on that ref alone; its sha is $pushed.
 push() {
   in_clone add -A
   printf '%s\n' "${2:-For $1}" | in_clone commit -qF -
   pushed=$(in_clone rev-parse HEAD)
   in_clone push -qf origin "HEAD:$1"
-  on git rm -rf /srv/git/shop.git
-  lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
-  on git chown -R git: /srv/git/shop.git
+  serve
   in_clone reset -q --hard "${sha[v1]}"
 }
 # refused WORDS...: a pass fails, says this, and visitors get v1.
@@ -79,10 +83,15 @@ check "a commit with ciphertext is published" publish "$pushed"
 refused "would be deployed as ciphertext" "shop.key"
 attacked "nobody" "a file of git-crypt without its key" "refused"
 
-mkdir -p "$SCRATCH/clone/$(printf 'a/%.0s' {1..60})"
-echo x >"$SCRATCH/clone/$(printf 'a/%.0s' {1..60})b"
-echo "$(printf '**/%.0s' {1..40})zz export-ignore" >"$SCRATCH/clone/.gitattributes"
-push main
+# Put together by hand: git itself does not end with such a pattern.
+bare() { git -C "$SCRATCH/shop.git" "$@"; }
+deep=$(printf '100644 blob %s\tb\n' "$(bare hash-object -w --stdin <<<x)" | bare mktree)
+for _ in {1..60}; do deep=$(printf '040000 tree %s\ta\n' "$deep" | bare mktree); done
+pattern=$(printf '%szz export-ignore\n' "$(printf '**/%.0s' {1..40})" | bare hash-object -w --stdin)
+tree=$({ bare ls-tree "${sha[v1]}"; printf '100644 blob %s\t.gitattributes\n040000 tree %s\ta\n' "$pattern" "$deep"; } | bare mktree)
+pushed=$(bare -c user.name=Mallory -c user.email=m@shop.invalid commit-tree -p "${sha[v1]}" -m Wild "$tree")
+bare update-ref refs/heads/main "$pushed"
+serve
 check "a commit with a pattern of forty ** is published" publish "$pushed"
 refused 'line 1 of `.gitattributes`' "more than 10 places"
 attacked "who may push" "a pattern that takes for ever to compare" "refused with its line"
