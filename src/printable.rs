@@ -61,12 +61,6 @@ pub fn json(document: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// What a program printed, below words of ours: no line of it looks as if trueup said it.
-pub fn quoted(text: &str) -> String {
-    let lines = text.lines().map(|line| format!("  | {line}"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 /// For a field of one line that others write.
 pub fn deserialize_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(line(&String::deserialize(deserializer)?).into_owned())
@@ -141,12 +135,6 @@ mod tests {
         let read: Vec<String> = serde_json::from_str(&shown).unwrap();
         assert_eq!(read, [hostile]);
         assert!(matches!(json("{\n  \"a\": 1\n}"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn no_line_of_what_a_program_printed_looks_like_one_of_trueups() {
-        let printed = quoted("one\nconverged: 0 changes");
-        assert_eq!(printed, "  | one\n  | converged: 0 changes");
     }
 
     #[test]

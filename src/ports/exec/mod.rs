@@ -31,11 +31,10 @@ use std::time::Duration;
 
 pub use attributes::reset_own;
 pub use handed::Handed;
-pub use output::{HEADING, LOG_LIMIT, Output};
+pub use output::{HEADING, LOG_LIMIT, Output, barred};
 pub use talk::Talk;
 
 use super::patience::Patience;
-use crate::printable;
 
 /// The search path of every child that does not bring its own.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -246,7 +245,7 @@ fn after(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()
     } else {
-        format!("; it printed:\n{}", printable::quoted(output))
+        format!("; it printed:\n{}", barred(output))
     }
 }
 

@@ -54,6 +54,12 @@ impl Output {
     }
 }
 
+/// What a program printed, below words of ours: no line of it looks as if trueup said it.
+pub fn barred(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("  | {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// How a line of a log begins under which the output of the next command stands.
 pub const HEADING: &str = "== ";
 
@@ -95,6 +101,12 @@ mod tests {
         let text = output.text();
         assert!(text.starts_with("first\n") && text.contains("bytes left out"));
         assert_eq!(output.tail(1), "last");
+    }
+
+    #[test]
+    fn no_line_of_what_a_program_printed_looks_like_one_of_trueups() {
+        let printed = barred("one\nconverged: 0 changes");
+        assert_eq!(printed, "  | one\n  | converged: 0 changes");
     }
 
     #[test]

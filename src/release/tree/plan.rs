@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::iter::from_fn;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use git2::{Oid, Repository};
 
@@ -13,6 +13,7 @@ use super::content::Stamp;
 use super::walk::{Entry, Reader, join};
 use super::{Item, Kind, Trouble};
 use crate::ports::exec::StopFlag;
+use crate::ports::patience::Patience;
 use crate::resource::Failure;
 
 /// No plan takes longer to make: the largest projects take seconds.
@@ -21,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// What making plans may take.
 pub(crate) struct Limits<'a> {
     stop: &'a StopFlag,
-    until: Instant,
+    patience: Patience,
 }
 
 impl Limits<'_> {
@@ -29,7 +30,7 @@ impl Limits<'_> {
     pub(crate) fn new(stop: &StopFlag) -> Limits<'_> {
         Limits {
             stop,
-            until: Instant::now() + LONGEST,
+            patience: Patience::from(LONGEST),
         }
     }
 
@@ -37,7 +38,7 @@ impl Limits<'_> {
         if self.stop.is_set() {
             return Err(Trouble::Other(Failure::stopped()));
         }
-        if Instant::now() < self.until {
+        if !self.patience.left().is_zero() {
             return Ok(());
         }
         Err(Trouble::Refused(
