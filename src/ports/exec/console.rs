@@ -239,7 +239,7 @@ impl Console {
 
     /// Hands the keyboard to the command, unless another program has the person's terminal.
     fn enter(&mut self) {
-        if self.keyboard && self.raw.is_none() && is_in_foreground() {
+        if self.keyboard && self.master.is_some() && self.raw.is_none() && is_in_foreground() {
             self.raw = Raw::begin().ok();
         }
     }
@@ -279,7 +279,7 @@ impl Console {
             Err(error) if is_passing(&error) => false,
             // Nothing has the command's terminal open any more.
             Ok(_) | Err(_) => {
-                self.master = None;
+                self.hang_up();
                 false
             }
         }
@@ -293,8 +293,15 @@ impl Console {
             Ok(n @ 1..) => self.typed.extend_from_slice(&buffer[..n]),
             Err(_) if is_passing(&io::Error::last_os_error()) => {}
             // The terminal went away: that of the command hangs up as well.
-            _ => self.master = None,
+            _ => self.hang_up(),
         }
+    }
+
+    /// The command has no terminal any more. The person gets his own back as it was, so that his keys reach
+    /// what still runs as signals.
+    fn hang_up(&mut self) {
+        self.master = None;
+        self.raw = None;
     }
 
     fn type_on(&mut self) {
