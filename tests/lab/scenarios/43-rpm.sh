@@ -1,6 +1,6 @@
 #!/bin/bash
 # 43-rpm: the .rpm does nothing until configured, leaves a running pass alone at an upgrade, and goes without the apps
-# timeout: 240
+# timeout: 420
 # packages: rpm
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"

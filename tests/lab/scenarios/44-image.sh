@@ -1,6 +1,6 @@
 #!/bin/bash
 # 44-image: the package is put into an image without a running systemd; what boots from it deploys by itself
-# timeout: 180
+# timeout: 300
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # 57-reboot: a host is rebooted in the middle of a build and of a migration; what boots serves, and its timer finishes the deploy
-# timeout: 240
+# timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
