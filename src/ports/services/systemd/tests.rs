@@ -107,7 +107,7 @@ fn deaths_are_counted_from_the_last_start_on_purpose() {
     let mended = bench.path("mended");
     let unit = format!(
         "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=300ms\n\
-         ExecStart=/bin/sh -c '[ -e {} ] && exec sleep 60; sleep 0.4; exit 1'\n",
+         ExecStart=/bin/sh -c '[ -e {} ] && exec sleep 60; sleep 3; exit 1'\n",
         mended.display()
     );
     let name = bench.define("service", &unit);
