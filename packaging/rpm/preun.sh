@@ -4,6 +4,11 @@ if [ -d /run/systemd/system ]; then
     systemctl --quiet disable --now trueup.timer || :
     if ! grep -qs /trueup.service /proc/self/cgroup && [ -e /run/trueup/private/lock ] && command -v flock >/dev/null; then
         flock --timeout 900 /run/trueup/private/lock true || :
+        # One that has only just begun does not have the lock yet.
+        for _ in $(seq 900); do
+            [ "$(systemctl is-active trueup.service)" = activating ] || break
+            sleep 1
+        done
     fi
 elif command -v systemctl >/dev/null; then
     systemctl --quiet disable trueup.timer || :
