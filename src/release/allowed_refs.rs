@@ -123,7 +123,9 @@ impl AllowedRefs {
             match history::peel(mirror, &odb, id) {
                 // A tag may be one of anything.
                 Ok(tip) => tips.extend(tip),
-                Err(Unreadable::Malformed(why)) => skipped.push(format!("`{name}`: {why}")),
+                Err(Unreadable::Malformed(why)) => {
+                    history::tell(skipped, format!("`{name}`: {why}"))
+                }
                 Err(Unreadable::Lost(error)) => return Err(Cut::Lost(error)),
             }
         }

@@ -28,6 +28,9 @@ pub(super) const MAX_HISTORY: usize = 4 << 20;
 /// and the parents of those. Old histories have flaws that do no harm.
 const DEPTH: usize = 257;
 
+/// Of what is passed by so much is told; whoever made it would decide how many lines that are.
+const TOLD: usize = 10;
+
 /// So many commits are read between two looks at the clock.
 const LOOK_EVERY: usize = 1000;
 
@@ -144,6 +147,15 @@ fn time(signature: &[u8]) -> Option<i64> {
     }
 }
 
+/// Notes what is passed by, as far as it is told.
+pub(super) fn tell(skipped: &mut Vec<String>, why: String) {
+    match skipped.len() {
+        0..TOLD => skipped.push(why),
+        TOLD => skipped.push("more like these".into()),
+        _ => {}
+    }
+}
+
 /// Whether a commit is one of these tips, or behind one. What is behind a commit that cannot be read does
 /// not count; `skipped` gets why.
 pub(super) fn is_behind(
@@ -169,7 +181,7 @@ pub(super) fn is_behind(
                     walk.add(parent, commit.time, false)?;
                 }
             }
-            Err(Unreadable::Malformed(why)) => skipped.push(why),
+            Err(Unreadable::Malformed(why)) => tell(skipped, why),
             Err(Unreadable::Lost(error)) => return Err(Cut::Lost(error)),
         }
     }

@@ -14,7 +14,7 @@ use super::entry::Stage;
 use super::log::MAX_LOG;
 use super::spec::{STEP_TIMEOUT, Spec, Step};
 use crate::digest::digest;
-use crate::ports::exec::{Ended, Finished, HEADING, Identity, LOG_LIMIT, barred};
+use crate::ports::exec::{Ended, Finished, HEADING, Identity, LOG_LIMIT, block_quote};
 use crate::ports::root::Attrs;
 use crate::resource::{Argv, Failure, Seconds};
 
@@ -281,7 +281,7 @@ fn told(d: &Deployment<'_>, name: &str, task: &Task<'_>, done: &Finished) -> Fai
     let said = if tail.is_empty() {
         " (it printed nothing)".to_owned()
     } else {
-        format!("; its last lines:\n{}", barred(&tail))
+        format!("; its last lines:\n{}", block_quote(&tail))
     };
     Failure::new(format!(
         "step `{}` ({}) {}{said}",

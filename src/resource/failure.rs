@@ -1,6 +1,6 @@
 //! Why a resource could not be looked at or changed: report data, never the end of a pass.
 
-use crate::ports::exec::{ExecError, barred};
+use crate::ports::exec::{ExecError, block_quote};
 use crate::ports::root::RootError;
 use crate::ports::secrets;
 use crate::ports::services::ServiceError;
@@ -146,7 +146,7 @@ impl From<ServiceError> for Failure {
             ServiceError::Failed { log, .. } if !log.is_empty() => Failure::new(format!(
                 "{}; its last lines:\n{}",
                 failure.message,
-                barred(&log.join("\n"))
+                block_quote(&log.join("\n"))
             )),
             _ => failure,
         }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use attributes::reset_own;
 pub use handed::Handed;
-pub use output::{HEADING, LOG_LIMIT, Output, barred};
+pub use output::{HEADING, LOG_LIMIT, Output, block_quote};
 pub use talk::Talk;
 
 use super::patience::Patience;
@@ -245,7 +245,7 @@ fn after(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()
     } else {
-        format!("; it printed:\n{}", barred(output))
+        format!("; it printed:\n{}", block_quote(output))
     }
 }
 

@@ -55,7 +55,7 @@ impl Output {
 }
 
 /// What a program printed, below words of ours: no line of it looks as if trueup said it.
-pub fn barred(text: &str) -> String {
+pub fn block_quote(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  | {line}"));
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn no_line_of_what_a_program_printed_looks_like_one_of_trueups() {
-        let printed = barred("one\nconverged: 0 changes");
+        let printed = block_quote("one\nconverged: 0 changes");
         assert_eq!(printed, "  | one\n  | converged: 0 changes");
     }
 

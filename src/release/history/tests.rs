@@ -124,3 +124,13 @@ fn a_long_walk_can_be_stopped() {
     let cut = flaws(&made.repository, &[], &[tip], false, &|| false);
     assert!(matches!(cut, Err(Cut::Stopped)));
 }
+
+#[test]
+fn of_what_is_passed_by_no_more_is_told_than_people_read() {
+    let mut skipped = Vec::new();
+    for n in 0..10_000 {
+        tell(&mut skipped, n.to_string());
+    }
+    assert_eq!(skipped.len(), TOLD + 1);
+    assert_eq!(skipped.last().unwrap(), "more like these");
+}
