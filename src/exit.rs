@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failure_beats_everything_that_a_pass_can_end_with_and_green_hides_nothing() {
+    fn failure_wins_every_merge_and_converged_hides_nothing() {
         for (exit, _) in Exit::ALL {
             if *exit < Exit::Failed {
                 assert_eq!(exit.and(Exit::Failed), Exit::Failed);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_the_same_without_steering_a_terminal() {
+    fn escaped_json_parses_to_the_same_value() {
         let hostile = "a\u{9b}31m\u{202e}\u{7f}\u{e0001} \"q\" \\ \u{1b} ü\n";
         let document = serde_json::to_string_pretty(&[hostile]).unwrap();
         let shown = json(&document);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_steers_a_terminal_is_shown_and_not_done() {
+    fn control_characters_are_escaped_and_not_executed() {
         let hostile = "a\x1b]52;c;aGk=\x07b\rc\u{9b}31md\u{202e}e\nf\tg\r\n";
         assert_eq!(
             line(hostile),
@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_but_our_own_colours_and_ends_of_lines_gets_through(
+        fn only_own_colours_and_line_ends_pass_through(
             parts in prop::collection::vec(prop_oneof![".*", "[\\x00-\\x9f\u{2000}-\u{2070}]*", prop::sample::select(STYLES.as_slice()).prop_map(str::to_owned)], 0..8)
         ) {
             let hostile = parts.concat();

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_an_answer_is_compared_with_the_middle_of_its_wait() {
+    fn clock_is_compared_at_the_midpoint_of_the_request() {
         let theirs = at("2026-11-21T05:00:10Z");
         let found = |before, after| clock(theirs, at(before), at(after));
         assert!(!found("2026-11-21T04:59:50Z", "2026-11-21T05:00:30Z").is_bad());
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_may_write_its_record_and_no_probe_is_well() {
+    fn denied_probe_is_a_note_while_the_record_is_writable() {
         let (check, left) = at_closed(&["doctor/"], true);
         assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
         assert!(check.message().contains("403"), "{check:?}");
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_may_not_write_its_record_is_told_what_to_allow_or_to_say() {
+    fn denied_record_names_the_permission_or_setting_to_change() {
         let (check, left) = at_closed(&["doctor/", "nodes/"], true);
         let Verdict::Bad(problem) = &check.verdict else {
             panic!("{check:?}");
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_keeps_its_conditions_is_found_well_and_left_empty() {
+    fn conforming_store_passes_and_is_left_empty() {
         let dir = tempfile::tempdir().unwrap();
         let settings = StoreSettings {
             url: format!("dir:{}", dir.path().display()),

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn little_room_and_few_inodes_are_told_with_what_to_do() {
+    fn low_space_or_few_inodes_fail_the_disk_check() {
         let space = |free, files| Space {
             device: 1,
             free,

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn doctor_tells_a_host_that_may_write_the_records_of_others() {
+    fn writable_peer_records_are_reported() {
         let keys = [
             OWN,
             "nodes/production/web1@1234.json",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_alone_is_told_nothing_of_others() {
+    fn host_without_peers_has_no_peer_record_check() {
         let beside = "nodes/production/web1@1234.json";
         assert!(found(&[OWN, beside], |_| true).is_none());
         assert!(found(&[], |_| true).is_none());

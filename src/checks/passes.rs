@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_waits_is_as_it_should_be_and_says_for_what() {
+    fn waiting_host_is_a_note_with_its_reason() {
         let started = "2026-11-21T04:59:50Z";
         let mut waits = passes(
             ended(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn while_a_pass_runs_nothing_is_judged_and_it_is_told_whose_it_is() {
+    fn running_pass_is_a_note_that_names_its_holder() {
         let since = at("2026-11-21T04:00:00Z");
         let holder = Holder::me("trueup.service".into(), "trueup converge".into(), since);
         let failed = ended(Exit::Failed, "2026-11-21T03:00:00Z", 1, None);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_took_long_is_as_old_as_its_end() {
+    fn long_pass_is_aged_from_its_end() {
         let started = "2026-11-21T04:00:00Z";
         let long = passes(
             ended(Exit::Converged, started, 59 * 60, Some(started)),
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_pass_that_is_too_old_is_bad_only_where_a_timer_makes_them() {
+    fn old_pass_fails_only_where_a_timer_is_active() {
         let minute = "2026-11-21T04:59:00Z";
         let fresh = ended(Exit::Converged, minute, 0, Some(minute));
         let hour = "2026-11-21T04:00:00Z";

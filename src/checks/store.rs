@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_tells_what_it_wants_of_this_host_and_what_is_not_there_yet() {
+    fn store_check_lists_wanted_shas_and_missing_apps() {
         let memory = MemoryStore::new();
         let lines = said(&memory);
         assert!(lines[0].starts_with("good store "), "{lines:?}");

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_bad_stands_with_what_to_do_under_its_column() {
+    fn failed_check_shows_its_remedy_in_the_column() {
         let paint = Paint::default();
         assert_eq!(
             line(&Check::good("clock", "the same as the store's"), paint),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_at_and_is_long_leaves_the_column_where_it_is() {
+    fn long_check_name_keeps_the_column() {
         let check = Check::good("store s3://acme-deploys-production", "answers");
         assert_eq!(
             line(&check, Paint::default()),

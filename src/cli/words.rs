@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_short_and_never_lie_by_a_unit() {
+    fn sizes_and_durations_are_rounded_down_in_the_right_unit() {
         let sizes = [0, 1023, 1024, 1536, (1 << 20) - 1, 5 << 30, u64::MAX];
         assert_eq!(
             sizes.map(bytes),

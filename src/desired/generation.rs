@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generation_is_taken_from_the_one_acted_on_up_to_a_leap() {
+    fn generation_is_accepted_from_the_last_one_up_to_a_leap() {
         for (found, acted_on, expected) in [
             (None, None, None),
             (Some(0), None, None),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_most_hosts_can_take_is_gone_on_with_and_the_others_are_named() {
+    fn generation_suits_most_hosts_and_names_those_that_refuse() {
         for (said, there, expected, refused) in [
             (vec![42, 41, 42], Some(u64::MAX), 43, vec![]),
             (vec![42, 41, 42], Some(50), 51, vec![]),

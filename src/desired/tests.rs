@@ -43,7 +43,7 @@ fn short_and_long_entries_mean_the_same_sha() {
 }
 
 #[test]
-fn an_override_goes_to_the_nodes_whose_tags_match_and_an_expired_hold_is_none() {
+fn override_applies_to_matching_tags_and_expired_hold_is_ignored() {
     let text = format!(
         "production:\n  shop:\n    sha: {SHA}\n    hold: {{reason: db, by: ana, until: 2026-11-21T04:00:00Z}}\n    overrides: [{{match: {{zone: b}}, sha: {NEXT}}}]\n"
     );
@@ -62,7 +62,7 @@ fn an_override_goes_to_the_nodes_whose_tags_match_and_an_expired_hold_is_none() 
 }
 
 #[test]
-fn a_sha_made_of_digits_stays_what_it_is() {
+fn all_digit_sha_stays_text() {
     let sha = "4200000000000000000000000000000000000e42";
     let desired = chosen(
         &format!("production: {{shop: {sha}}}"),
@@ -74,7 +74,7 @@ fn a_sha_made_of_digits_stays_what_it_is() {
 }
 
 #[test]
-fn a_bad_entry_is_refused_for_its_own_host_and_a_warning_for_others() {
+fn bad_entry_fails_its_own_host_and_warns_others() {
     for (bad, expected) in [
         (
             "4f2c9d0",
@@ -98,7 +98,7 @@ fn a_bad_entry_is_refused_for_its_own_host_and_a_warning_for_others() {
 }
 
 #[test]
-fn an_unknown_environment_or_app_is_nothing_to_deploy_yet_and_says_what_is_near() {
+fn unknown_environment_or_app_deploys_nothing_and_suggests_a_name() {
     let desired = chosen(
         &format!("prodution: {{shop: {SHA}}}"),
         &tags(&[]),
@@ -127,7 +127,7 @@ fn an_unknown_environment_or_app_is_nothing_to_deploy_yet_and_says_what_is_near(
 }
 
 #[test]
-fn a_manifest_that_is_no_map_of_environments_is_refused_whole() {
+fn manifest_without_a_map_of_environments_is_refused() {
     for (text, expected) in [
         ("", "m.yml:1:1: the manifest is empty"),
         ("- a", "m.yml:1:1: expected a map of environments"),
@@ -146,7 +146,7 @@ fn a_manifest_that_is_no_map_of_environments_is_refused_whole() {
 }
 
 #[test]
-fn a_manifest_of_too_many_values_is_refused_and_of_many_is_read_with_little() {
+fn manifest_size_is_limited_and_a_large_one_needs_little_memory() {
     let nested = 60;
     let many = |apps: usize, value: &str| -> String {
         let apps: String = (0..apps).map(|n| format!("  app{n}: {value}\n")).collect();
@@ -165,7 +165,7 @@ fn a_manifest_of_too_many_values_is_refused_and_of_many_is_read_with_little() {
 }
 
 #[test]
-fn what_a_manifest_says_is_shown_a_few_lines_of() {
+fn long_manifest_names_and_problems_are_truncated() {
     let bad: String = (0..5000).map(|n| format!("  app{n}: master\n")).collect();
     let text = format!("production:\n  shop: {SHA}\n{bad}");
     let desired = chosen(&text, &tags(&[]), &["shop"]).unwrap();
@@ -180,7 +180,7 @@ fn what_a_manifest_says_is_shown_a_few_lines_of() {
 }
 
 #[test]
-fn texts_and_overrides_of_an_entry_have_bounds() {
+fn entry_texts_and_overrides_are_limited() {
     let long = "x".repeat(5000);
     for (entry, expected) in [
         (
@@ -249,7 +249,7 @@ fn taken(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
 }
 
 #[test]
-fn a_generation_that_leaps_is_refused_and_the_last_good_one_stays() {
+fn leaping_generation_is_refused_and_the_last_good_one_kept() {
     let most = "18446744073709551615";
     let taken = taken(&["42", most, "1000043", "1000042", "43", "1000043"]);
     assert_eq!(taken[0], Ok(Some(42)));
@@ -271,7 +271,7 @@ fn a_generation_that_leaps_is_refused_and_the_last_good_one_stays() {
 }
 
 #[test]
-fn a_first_generation_has_a_limit() {
+fn first_generation_is_limited() {
     let first = |generation: &str| taken(&[generation]).remove(0);
     assert_eq!(first("1099511627776"), Ok(Some(1 << 40)));
     for generation in ["1099511627777", "18446744073709551615"] {

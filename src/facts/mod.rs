@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn two_looks_at_an_unchanged_host_tell_the_same() {
+    fn facts_of_an_unchanged_host_are_stable() {
         let look = || Facts::new(Rc::new(Root::real().unwrap())).all().clone();
         assert_eq!(look(), look());
     }

@@ -189,7 +189,7 @@ mod tests {
     use crate::ports::testing::Sandbox;
 
     #[test]
-    fn what_is_put_into_a_folder_before_it_is_removed_stays() {
+    fn file_added_before_removal_keeps_the_directory() {
         let sandbox = Sandbox::empty();
         sandbox.make_dir("/srv/old");
         let spec: Spec =

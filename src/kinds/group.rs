@@ -147,7 +147,7 @@ mod tests {
     use crate::resource::conformance::resource;
 
     #[test]
-    fn a_number_that_another_group_has_is_refused_with_its_name() {
+    fn gid_in_use_is_rejected_with_its_groups_name() {
         let sandbox = Sandbox::with_basics();
         if !sandbox.is_privileged() {
             return skipped("a taken gid", "needs root");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_somebodys_main_one_is_not_removed() {
+    fn primary_group_of_a_user_is_not_removed() {
         let sandbox = Sandbox::with_basics();
         if !sandbox.is_privileged() {
             return skipped("removing a main group", "needs root");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_be_taken_for_something_else_are_refused() {
+    fn ambiguous_group_names_are_rejected() {
         for bad in ["-r", "a:b", "Deploy", "1st", "a,b", "\"a\\nb\"", "ü"] {
             assert!(
                 resource(&format!("group: {{name: {bad}}}")).is_err(),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_group_of_an_empty_sandbox_is_made_there_and_not_on_the_machine() {
+    fn group_in_an_empty_sandbox_leaves_the_machine_alone() {
         let sandbox = Sandbox::empty();
         if !sandbox.is_privileged() {
             return skipped("a group in an empty sandbox", "needs root");

@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn a_file_is_made_so_from_whatever_is_there(
+    fn file_converges_from_any_initial_state(
         before in before(), content in content(), state in state(),
         owner_of in owner(), group in owner(), mode in mode(),
     ) {
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn a_directory_is_made_so_from_whatever_is_there(
+    fn directory_converges_from_any_initial_state(
         before in before(), state in state(), parents in any::<bool>(),
         owner_of in owner(), group in owner(), mode in mode(),
     ) {
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn a_symlink_is_made_so_from_whatever_is_there(
+    fn symlink_converges_from_any_initial_state(
         before in before(), to in target(), state in state(),
         owner_of in owner(), group in owner(),
     ) {
@@ -204,7 +204,7 @@ proptest! {
     #![proptest_config(cases(32))]
 
     #[test]
-    fn a_group_is_made_so_from_whatever_is_there(
+    fn group_converges_from_any_initial_state(
         found in some(&[2001u32, 2002, 7033]), gid in some(&[2001u32, 2003, 7004]),
         state in state(), system in any::<bool>(),
     ) {
@@ -221,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn a_user_is_made_so_from_whatever_is_there(
+    fn user_converges_from_any_initial_state(
         found in proptest::option::of((
             select(vec![2001u32, 2002]), select(vec![7033u32, 7004, 2009, 33]),
             select(vec!["", "Deploys, all"]), select(vec!["/home/deploy", "/srv", ""]),

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_only_root_can_have_made_are_followed_to_what_they_hold() {
+    fn root_made_symlinks_are_followed_to_their_content() {
         let host = Sandbox::with_basics();
         host.write("/etc/le/archive/a1.pem", "one");
         host.write("/etc/le/archive/a2.pem", "two");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_root_opens_is_refused_where_a_lesser_user_could_replace_it() {
+    fn root_only_path_replaceable_by_others_is_rejected() {
         let host = Sandbox::with_basics();
         if !host.is_privileged() {
             return crate::ports::testing::skipped("folders of another user", "needs root");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_the_files_in_it() {
+    fn watched_directory_covers_its_direct_files() {
         let host = Sandbox::with_basics();
         host.write("/etc/certs/a.pem", "a");
         host.write("/etc/certs/deeper/b.pem", "b");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_or_no_file_is_told_by_its_path() {
+    fn missing_path_is_reported() {
         let host = Sandbox::with_basics();
         host.write("/etc/a.pem", "a");
         let failure = stamp(&host, "/etc/a.pem, /etc/b.pem").unwrap_err();

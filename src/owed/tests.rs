@@ -35,7 +35,7 @@ fn stamps(fingerprint: &str, changed: i64) -> Stamps {
 }
 
 #[test]
-fn a_restart_is_owed_exactly_while_the_start_and_the_disk_differ() {
+fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
     let record = settle(
         None,
         Some(&run("a", 10)),
@@ -78,7 +78,7 @@ fn a_restart_is_owed_exactly_while_the_start_and_the_disk_differ() {
 }
 
 #[test]
-fn a_restart_by_somebody_else_after_the_change_pays_and_one_before_it_does_not() {
+fn foreign_restart_counts_only_after_the_change() {
     let record = settle(
         None,
         Some(&run("a", 10)),
@@ -114,7 +114,7 @@ fn a_clock_set_back_within_one_run_does_not_lose_a_restart() {
 }
 
 #[test]
-fn a_debt_stays_on_record_until_it_is_paid() {
+fn obligation_stays_recorded_until_fulfilled() {
     let record = settle(
         None,
         Some(&run("a", 10)),
@@ -149,18 +149,18 @@ fn a_debt_stays_on_record_until_it_is_paid() {
 }
 
 #[test]
-fn without_a_record_times_tell_what_is_owed() {
+fn without_a_record_timestamps_decide_what_is_owed() {
     assert!(due(None, Some(&run("a", 10)), &restart(), &stamps("one", 5)).is_empty());
     assert!(!due(None, Some(&run("a", 10)), &restart(), &stamps("one", 20)).is_empty());
 }
 
 #[test]
-fn a_service_that_does_not_run_owes_nothing() {
+fn stopped_service_owes_nothing() {
     assert!(due(None, None, &restart(), &stamps("one", 20)).is_empty());
 }
 
 #[test]
-fn a_reload_is_paid_by_a_later_reload_or_start_of_anybody() {
+fn owed_reload_is_fulfilled_by_any_later_reload_or_start() {
     let triggers = vec![Trigger {
         duty: Duty::Reload,
         on: vec!["conf".into()],
@@ -177,7 +177,7 @@ fn a_reload_is_paid_by_a_later_reload_or_start_of_anybody() {
 }
 
 #[test]
-fn a_reload_is_known_again_though_its_time_is_worked_out_anew() {
+fn reload_is_recognized_although_its_computed_time_varies() {
     let triggers = vec![Trigger {
         duty: Duty::Reload,
         on: vec!["conf".into()],

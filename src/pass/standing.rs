@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_not_be_seen_is_no_proof_and_no_failure() {
+    fn denied_probe_is_neither_success_nor_failure() {
         let denied = || Err(Failure::denied("root may"));
         let failed = || Err(Failure::new("puma is failed\nlast words"));
         let proof = |results: Vec<Result<(), Failure>>| Proof::of(results.into_iter()).ok;

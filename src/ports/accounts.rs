@@ -220,7 +220,7 @@ mod tests {
     use crate::ports::root::Attrs;
 
     #[test]
-    fn names_and_numbers_are_found_in_the_sandbox_and_nowhere_else() {
+    fn accounts_are_read_from_the_sandbox_only() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
         root.make_dirs(Path::new("/etc"), &Attrs::default())

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_address_of_a_metadata_service_is_that_of_a_host() {
+    fn metadata_service_addresses_are_rejected() {
         for (ip, why) in [
             ("169.254.169.254", "link-local"),
             ("100.100.100.200", "Alibaba"),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn no_address_that_means_another_host_to_each_is_that_of_a_host() {
+    fn loopback_multicast_and_reserved_addresses_are_rejected() {
         for ip in [
             "0.0.0.0",
             "0.1.2.3",
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hosts_have_is_taken() {
+    fn host_addresses_are_accepted() {
         for ip in [
             "10.0.0.1",
             "172.16.0.1",

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_that_does_not_fit_is_an_error_of_libgit2() {
+    fn object_over_the_memory_limit_is_a_libgit2_error() {
         bound().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init_bare(folder.path()).unwrap();

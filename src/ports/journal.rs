@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_very_stream_that_systemd_named_is_the_journal() {
+    fn only_the_stream_named_by_systemd_is_the_journal() {
         assert!(is_named("8:4711", 8, 4711));
         for other in ["8:4712", "9:4711", "", "8", "8:x", "4711:8"] {
             assert!(!is_named(other, 8, 4711), "{other}");

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_is_told_for_each_way_to_write_the_address() {
+    fn listener_is_found_by_every_form_of_its_address() {
         let me = nix::unistd::geteuid().as_raw();
         for (bound, asked, other) in [
             ("127.0.0.1:0", "127.0.0.1", "[::1]"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_root_and_addresses_of_others_are_told_apart() {
+    fn privileged_ports_and_remote_addresses_are_recognized() {
         assert!(is_anybodys(65535) && !is_anybodys(0));
         let is_here = |text: &str| is_here(text.parse().unwrap());
         assert!(is_here("127.3.2.1:80") && is_here("[::]:80"));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whom_the_kernel_would_choose_counts() {
+    fn only_the_listener_that_the_kernel_chooses_counts() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let rows: Vec<(IpAddr, Listener)> = ["::", "0.0.0.0", "127.0.0.1", "::1"]
             .iter()

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_is_done_once_at_either_pace() {
+    fn every_job_runs_once_at_either_priority() {
         for pace in [Pace::Now, Pace::Idle] {
             for count in [0, 1, 7, 1000] {
                 let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_or_a_request_to_stop_ends_it() {
+    fn failure_or_stop_request_ends_the_run() {
         let jobs = [0_u32; 1000];
         let failed = Pace::Now.each(&jobs, &StopFlag::default(), |_| Err("full"));
         assert!(matches!(failed, Err(Halt::Failed("full"))));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_work_has_the_lowest_priority_and_leaves_ours_alone() {
+    fn idle_work_has_the_lowest_priority_and_the_caller_keeps_its_own() {
         // SAFETY: asks about the calling thread.
         let ask = || unsafe {
             let nice = libc::getpriority(libc::PRIO_PROCESS, 0);

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_unpacked_and_configured_counts_as_installed() {
+    fn only_a_configured_package_counts_as_installed() {
         let sandbox = Sandbox::empty();
         sandbox.write(
             STATUS,
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_architecture_does_not_stand_for_the_hosts_own() {
+    fn foreign_architecture_does_not_replace_the_native_package() {
         let sandbox = Sandbox::empty();
         sandbox.write(
             STATUS,
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crashed_dpkg_left_in_its_journal_counts() {
+    fn updates_journal_of_a_crashed_dpkg_counts() {
         let sandbox = Sandbox::empty();
         sandbox.write(
             STATUS,

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_differ_and_stay_short() {
+    fn delays_grow_are_jittered_and_bounded() {
         let at_most = |attempt| length(attempt, 24_999);
         assert_eq!(length(1, 0), Duration::from_millis(25));
         assert!(at_most(1) <= FIRST && length(1, 7) != length(1, 8));

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_found_with_its_children_and_where_they_run() {
+    fn process_tree_lists_children_with_their_folders() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().canonicalize().unwrap();
         let mut shell = std::process::Command::new("sh")
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_in_a_folder_by_what_it_is_and_not_by_its_name() {
+    fn folders_of_a_process_are_matched_by_inode_not_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let (real, other) = (dir.path().join("real/shop"), dir.path().join("other/shop"));
         std::fs::create_dir_all(real.join("deep/deeper")).unwrap();

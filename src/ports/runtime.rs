@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_deadline_gave_up_on_does_not_hold_up_the_end() {
+    fn timed_out_lookup_does_not_delay_the_exit() {
         let finished = Arc::new(AtomicBool::new(false));
         let lookup = Arc::clone(&finished);
         let thread = std::thread::spawn(|| {

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_cut_out_wherever_its_pieces_are_cut() {
+    fn secret_split_across_chunks_is_redacted() {
         learn("canary-in-pieces");
         let text = "a canary-in-pieces b canary-in-piecescanary-in-pieces canary-in";
         for size in 1..text.len() {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_secret_that_begins_with_another_is_not_shown() {
+    fn secret_that_extends_another_is_redacted_whole() {
         learn("canary-of-staging");
         learn("canary-of-staging-and-more");
         let text = "a canary-of-staging-and-more b canary-of-staging c";
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_of_urls_lines_of_keys_and_values_of_secret_files_are_known() {
+    fn secrets_in_urls_keys_and_files_are_redacted() {
         learn("postgres://shop:p%40ss-of-url@db/shop");
         learn("first-line-of-key\nsecond-line-of-key");
         learn_text(

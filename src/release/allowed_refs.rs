@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn other_refs_are_added_and_named_branches_replace_all_of_them() {
+    fn named_branches_replace_the_default_and_other_refs_are_added() {
         let cases = [
             (&[][..], "refs/heads/a/b", true),
             (&[], "refs/tags/v1", true),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_would_let_in_everything_is_refused() {
+    fn overly_broad_ref_pattern_is_refused() {
         for text in [
             "",
             "*",

@@ -188,7 +188,7 @@ mod tests {
     use crate::desired::Sha;
 
     #[test]
-    fn the_second_try_comes_at_once_and_pauses_grow_to_half_an_hour() {
+    fn retry_backoff_starts_after_the_second_failure_and_is_capped() {
         let minutes = |failures| pause(failures).map(|pause| pause.as_secs() / 60);
         assert_eq!((minutes(0), minutes(1)), (None, None));
         assert_eq!(
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_nobody_wait() {
+    fn clock_set_back_delays_no_retry() {
         let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
         let at: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
         let mut entry = Entry::begun("r", &sha, at);

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_cannot_be_used_are_told_apart() {
+    fn unusable_deploy_keys_are_distinguished() {
         let sealed = STANDARD.encode(b"openssh-key-v1\0\0\0\0\x0aaes256-ctr\0\0\0\x06bcrypt");
         let plain = STANDARD.encode(b"openssh-key-v1\0\0\0\0\x04none\0\0\0\x04none");
         let openssh = |body: &str| {

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_lines_about_activations_are_taken_for_some() {
+    fn only_activation_lines_of_revisions_log_are_parsed() {
         let log = "Branch main (at 4f2c) deployed as release 20261121050000 by ana\n\
                    Branch (none) (at 9b1c) deployed as release 20261122050000-9b1c44e by trueup\n\
                    trueup took back release 20261122050000-9b1c44e and went back to 20261121050000\n\

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_of_no_stage_is_refused_with_the_one_that_was_meant() {
+    fn hook_of_unknown_stage_is_refused_with_a_suggestion() {
         let hooks = |name: &str| Hooks(BTreeMap::from([(name.to_owned(), Steps::default())]));
         for good in ["before_fetch", "after_keep", "after_rollback"] {
             assert!(hooks(good).validate().is_ok(), "{good}");

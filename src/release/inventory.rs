@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_called_what_matters_most_about_it() {
+    fn release_phase_shows_the_most_important_state() {
         let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
         let at = Timestamp::UNIX_EPOCH;
         let mut entry = Entry::begun("r", &sha, at);

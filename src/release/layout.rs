@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_releases_and_their_leftovers_are_ever_ours() {
+    fn only_release_names_and_their_leftovers_are_recognized() {
         for name in [
             "20261121050000-4f2c9d0",
             "20261121050000",
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_active_release_is_read_from_every_spelling_of_the_link() {
+    fn active_release_is_read_from_every_form_of_the_link() {
         let layout = Layout::new("shop", Path::new("/srv/www/shop"));
         let named = |target: &str| layout.named_by(Path::new(target));
         for target in [
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_out_of_a_release_is_relative_and_reaches_shared() {
+    fn link_to_shared_path_is_relative() {
         let way = |path, to| {
             way_out(Path::new(path), Path::new(to))
                 .display()
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_leave_their_folder_are_seen() {
+    fn paths_outside_their_folder_are_detected() {
         for bad in ["", "/etc", "../x", "a/../b", "."] {
             assert!(!stays_inside(Path::new(bad)), "{bad}");
         }

@@ -143,7 +143,7 @@ five
     }
 
     #[test]
-    fn each_step_gets_what_it_printed_in_its_last_run() {
+    fn each_step_shows_the_output_of_its_last_run() {
         let of = |stage, step, ended| printed(LOG, &note(stage, step, ended));
         assert_eq!(
             of(Stage::Build, Some("gems"), Ended::Done),
@@ -161,7 +161,7 @@ five
     }
 
     #[test]
-    fn what_a_program_printed_cannot_play_with_the_terminal() {
+    fn program_output_contains_no_terminal_control_characters() {
         assert_eq!(shown("10%\r50%\r\x1b[32mdone\x1b[0m\x07\r"), "done");
         assert_eq!(shown("a\tb\x1b]0;title"), "a  b0;title");
     }

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_counted_or_missed_without_any_user_and_leaves_nothing() {
+    fn remote_refs_are_counted_before_the_app_user_exists() {
         let sandbox = Sandbox::empty();
         let folder = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init_bare(folder.path()).unwrap();

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ssh_server_is_read_from_both_spellings() {
+    fn ssh_server_is_parsed_from_url_and_scp_syntax() {
         for (text, user, host, port, path) in [
             (
                 "git@github.com:emami/shop",
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_taken_for_an_option_or_another_transport_is_refused() {
+    fn address_that_resembles_an_option_or_another_transport_is_refused() {
         for text in [
             "",
             "shop",

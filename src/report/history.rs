@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_bounded_in_number_and_in_bytes_and_the_newest_is_always_there() {
+    fn reports_are_bounded_and_the_newest_is_always_kept() {
         let sandbox = Sandbox::with_basics();
         for second in 0..KEEP + 3 {
             keep(&sandbox, second, second + 1);

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wrong_is_told_once_and_taken_away_when_it_is_well_again() {
+    fn motd_shows_a_problem_once_and_clears_when_converged() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
         let said = || root.read_with_meta(&path(), MAX_FILE).unwrap();

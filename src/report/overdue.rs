@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn three_periods_without_a_pass_are_told_and_no_fewer() {
+    fn three_periods_without_a_pass_are_overdue() {
         assert_eq!(seen(on(), Some(&ago(108))), None);
         assert_eq!(
             seen(on(), Some(&ago(720))).unwrap(),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_is_off_or_masked_is_told_and_one_that_nobody_wants_is_not() {
+    fn stopped_or_masked_timer_is_overdue_but_disabled_one_is_not() {
         let off = Timer {
             tick: Tick::Off,
             on_since: None,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_pass_after_boot_and_one_after_a_start_of_the_timer_have_their_time() {
+    fn first_pass_after_boot_or_timer_start_has_a_grace_period() {
         assert!(
             seen(on(), None)
                 .unwrap()
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_slept_or_whose_clock_was_set_has_missed_nothing() {
+    fn suspend_and_clock_changes_are_not_missed_passes() {
         let mut last = ago(20);
         last.started = "2026-11-01T00:00:00Z".parse().unwrap();
         assert_eq!(seen(on(), Some(&last)), None);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_runs_is_waited_for_and_one_that_never_ends_is_told() {
+    fn running_pass_is_overdue_only_when_it_never_ends() {
         let runs = |since: &str| {
             let holder = Holder::me(
                 "ana".into(),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_systemd_that_does_not_answer_hides_nothing() {
+    fn unreachable_systemd_does_not_hide_missed_passes() {
         let silent = || ServiceError::Unreachable {
             supervisor: "systemd",
             why: "no bus".into(),

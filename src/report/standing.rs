@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_of_what_is_an_apps_own_says_how_it_stands() {
+    fn worst_resource_of_an_app_decides_its_state() {
         let mut owing = row(Status::Right);
         owing.owed = vec![Debt {
             duty: Duty::Restart,

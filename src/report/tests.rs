@@ -51,7 +51,7 @@ fn every_end_has_its_own_outcome_and_the_worst_one_counts() {
 }
 
 #[test]
-fn a_pass_that_was_told_to_stop_has_not_failed_unless_something_did() {
+fn stopped_pass_fails_only_when_a_resource_failed() {
     let stopped = |rows| {
         let report = Report {
             stopped: true,
@@ -93,7 +93,7 @@ fn stale_and_refused_are_never_green() {
 }
 
 #[test]
-fn a_report_survives_the_way_to_disk_and_back() {
+fn report_round_trips_through_json() {
     let mut changed = row(Status::Changed);
     changed.change =
         Some(Change::new(Verb::Update).with("mode", Shown::value("0644"), Shown::value("0600")));
@@ -126,7 +126,7 @@ fn a_secret_is_never_in_what_is_shown() {
 }
 
 #[test]
-fn totals_count_what_happened_in_words() {
+fn summary_line_counts_changes_restarts_and_failures() {
     let mut changed = row(Status::Changed);
     changed.paid = vec![Debt {
         duty: Duty::Restart,

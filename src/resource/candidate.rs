@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_accepted_never_takes_the_place_of_what_is_there() {
+    fn rejected_content_never_replaces_the_file() {
         let host = Sandbox::with_basics();
         bring(&host, "good", "").unwrap();
         let inode = host.host.root.meta(FILE.as_ref()).unwrap().unwrap().inode;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_judge_that_is_not_there_is_told_apart_from_one_that_says_no() {
+    fn missing_verify_program_is_distinguished_from_a_rejection() {
         let host = Sandbox::with_basics();
         let text =
             format!("file: {{path: {FILE}, content: x, verify: [no-such-judge, '{{path}}']}}");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_judge_says_of_a_secret_is_not_shown() {
+    fn verify_output_of_a_secret_file_is_hidden() {
         let host = Sandbox::with_basics();
         let failure = bring(&host, "bad word", ", secret: true").unwrap_err();
         assert!(!failure.to_string().contains("bad word"), "{failure}");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_judge_that_would_look_at_nothing_is_refused() {
+    fn verify_command_without_a_path_is_rejected() {
         let text = format!("file: {{path: {FILE}, content: x, verify: [visudo, -c]}}");
         let problem = resource(&text).err().unwrap();
         assert_eq!(problem.field.as_deref(), Some("verify"));

@@ -267,7 +267,7 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
 }
 
 #[test]
-fn every_kind_makes_its_example_so_and_sees_whatever_it_can_set() {
+fn every_kind_applies_its_example_and_detects_drift() {
     let mut wrong = Vec::new();
     for kind in KINDS {
         if let Err(why) = walk(*kind) {
@@ -304,7 +304,7 @@ fn every_field_has_a_description_and_a_probe() {
 }
 
 #[test]
-fn every_kind_has_a_name_of_its_own_one_sentence_and_an_example_of_itself() {
+fn every_kind_has_a_unique_name_a_sentence_and_an_example() {
     let names: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name()).collect();
     assert_eq!(names.len(), KINDS.len(), "a name is used twice");
     for kind in KINDS {

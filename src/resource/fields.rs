@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_without_quotes_is_refused_and_never_read_as_decimal() {
+    fn unquoted_mode_is_rejected_instead_of_read_as_decimal() {
         let error = read::<Mode>("755").unwrap_err();
         assert_eq!(
             error,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_a_list_or_a_line() {
+    fn argv_is_a_list_or_a_shell_line() {
         assert_eq!(read::<Argv>("[a, 'b c']").unwrap().to_string(), "a 'b c'");
         assert_eq!(read::<Argv>("a | b").unwrap().to_string(), "a | b");
         assert!(read::<Argv>("[]").is_err() && read::<Argv>("''").is_err());

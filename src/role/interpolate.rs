@@ -72,7 +72,7 @@ mod tests {
     proptest! {
         /// Where both take a text, both make the same of it.
         #[test]
-        fn tera_would_have_made_the_same(parts in proptest::collection::vec(
+        fn interpolation_renders_the_same_as_tera(parts in proptest::collection::vec(
             prop_oneof![
                 "[ -z}\n\r]{0,6}",
                 Just("{{ a }}".to_owned()), Just("{{n}}".to_owned()), Just("{{ deep.b }}".to_owned()),

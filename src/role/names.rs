@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_may_ask_whether_a_name_is_there() {
+    fn expression_may_test_whether_a_name_is_defined() {
         assert!(asks_for_defined("port is defined"));
         assert!(asks_for_defined("port | default(value=1) == 1"));
         assert!(!asks_for_defined("port == defined_elsewhere"));

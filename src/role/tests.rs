@@ -63,7 +63,7 @@ resources:
 ";
 
 #[test]
-fn items_share_what_is_the_same_and_its_triggers_are_those_of_all() {
+fn equal_resources_of_items_merge_with_all_their_triggers() {
     let catalog = catalog(
         TWO_APPS,
         "attributes: {apps: {a: {port: 1}, b: {port: 2}}}",
@@ -218,14 +218,14 @@ fn later_layers_win_and_maps_merge_deep() {
 }
 
 #[test]
-fn what_an_operator_sets_is_a_value_and_not_a_template() {
+fn operator_values_are_never_rendered_as_templates() {
     let role = "parameters: {motd: ''}\nresources:\n  - file: {path: \"/{{ motd }}\", content: x}";
     let catalog = catalog(role, "attributes: {motd: \"{{ facts.hostname }}\"}", &[]).unwrap();
     assert_eq!(ids(&catalog), ["file:/{{ facts.hostname }}"]);
 }
 
 #[test]
-fn resources_whose_when_does_not_hold_are_left_out_and_may_still_be_named() {
+fn resources_with_a_false_when_are_skipped_and_stay_referable() {
     let role = "parameters: {web: false}\nresources:\n  - file: {id: site, when: web, path: /a, content: x}\n  - service: {name: s, restart_on: [site]}";
     let without = catalog(role, "", &[]).unwrap();
     assert_eq!(ids(&without), ["service:s"]);
@@ -306,7 +306,7 @@ fn an_explanation_shows_every_layer_with_its_place_and_no_secret() {
 }
 
 #[test]
-fn the_shipped_roles_describe_a_host_with_a_name_a_repo_and_a_port() {
+fn shipped_role_needs_only_a_name_a_repo_and_a_port() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("node.yml");
     std::fs::write(

@@ -90,7 +90,7 @@ fn a_bad_setting_names_its_own_file_line_and_what_is_near() {
 }
 
 #[test]
-fn no_settings_says_where_they_were_looked_for_and_what_to_do() {
+fn missing_settings_name_the_path_and_the_remedy() {
     let dir = folder(&[]);
     let error = read(&dir).unwrap_err();
     assert!(
@@ -100,7 +100,7 @@ fn no_settings_says_where_they_were_looked_for_and_what_to_do() {
 }
 
 #[test]
-fn settings_with_nothing_but_comments_are_no_settings_yet_and_drop_ins_count() {
+fn comment_only_settings_are_unconfigured_unless_a_drop_in_is_set() {
     for body in ["", "# one day\n", "---\n", "{}\n"] {
         let dir = folder(&[("node.yml", body)]);
         let error = read(&dir).unwrap_err();

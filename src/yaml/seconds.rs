@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_have_units() {
+    fn durations_have_units() {
         assert_eq!(read("15m").unwrap(), Seconds::new(900));
         assert_eq!(read("30").unwrap(), Seconds::new(30));
         for bad in ["0", "-1", "soon", "1d"] {

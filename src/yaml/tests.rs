@@ -38,7 +38,7 @@ fn sample(text: &str) -> Result<Sample, String> {
 }
 
 #[test]
-fn text_stays_as_it_was_written() {
+fn scalars_keep_their_written_text() {
     for written in [
         "1.10",
         "4200000000000000000000000000000000000e42",
@@ -51,7 +51,7 @@ fn text_stays_as_it_was_written() {
 }
 
 #[test]
-fn every_misfit_names_file_line_column_and_field() {
+fn decode_errors_name_file_line_column_and_field() {
     let cases = [
         (
             "name: a\nprot: 1",
@@ -99,7 +99,7 @@ fn every_misfit_names_file_line_column_and_field() {
 }
 
 #[test]
-fn broken_text_names_its_line() {
+fn syntax_errors_name_their_line() {
     let cases: [(&[u8], &str); 6] = [
         (b"a: 1\n\tb: 2", "t.yml:2:1:"),
         (
@@ -170,14 +170,14 @@ fn an_empty_text_is_an_empty_map() {
 }
 
 #[test]
-fn merge_keys_and_aliases_bring_in_what_they_name() {
+fn merge_keys_and_aliases_are_resolved() {
     let node = tree("base: &base {a: 1, b: 2}\nuse: {<<: *base, b: 3}").unwrap();
     let json = node.get("use").unwrap().to_json();
     assert_eq!(json, serde_json::json!({"b": 3, "a": 1}));
 }
 
 #[test]
-fn spans_are_bytes_of_the_text_also_after_other_alphabets() {
+fn spans_are_byte_offsets_in_non_ascii_text() {
     let text = "täg: 'ünï'\nsha: abc # note\n";
     let node = tree(text).unwrap();
     let span = node.get("sha").unwrap().span.clone();
@@ -187,7 +187,7 @@ fn spans_are_bytes_of_the_text_also_after_other_alphabets() {
 }
 
 #[test]
-fn plain_data_survives_the_way_to_templates_and_back() {
+fn json_round_trip_keeps_plain_values() {
     let node = tree("{n: 1, f: 1.5, b: true, z: null, s: '1', l: [a, 2], mode: 0755}").unwrap();
     let json = node.to_json();
     assert_eq!(json["mode"], "0755");
@@ -207,7 +207,7 @@ fn taken_within_bounds(text: &str) -> Result<Node, String> {
 }
 
 #[test]
-fn anchors_inside_of_anchors_cost_what_their_text_costs() {
+fn nested_anchors_are_bounded() {
     let mut text = String::new();
     let depth = 60;
     for level in 0..depth {
@@ -223,7 +223,7 @@ fn anchors_inside_of_anchors_cost_what_their_text_costs() {
 }
 
 #[test]
-fn a_long_text_behind_an_anchor_is_not_copied_without_end() {
+fn copies_of_a_long_anchored_text_are_bounded() {
     let text = format!(
         "a: &a {}\nb: [{}]\n",
         "x".repeat(1 << 20),
@@ -234,7 +234,7 @@ fn a_long_text_behind_an_anchor_is_not_copied_without_end() {
 }
 
 #[test]
-fn aliases_cannot_nest_deeper_than_what_is_written() {
+fn aliases_count_towards_the_nesting_limit() {
     let nest = |inner: &str| format!("{}{inner}{}", "[".repeat(50), "]".repeat(50));
     let mut text = format!("a0: &a0 {}\n", nest("x"));
     for level in 1..60 {
@@ -251,7 +251,7 @@ fn aliases_cannot_nest_deeper_than_what_is_written() {
 }
 
 #[test]
-fn a_hundred_thousand_keys_are_read_without_comparing_each_with_all() {
+fn parsing_many_keys_is_not_quadratic() {
     let keys = 99_000;
     let text: String = (0..keys).map(|n| format!("k{n}: v\n")).collect();
     let node = taken_within_bounds(&text).unwrap();
@@ -263,7 +263,7 @@ fn a_hundred_thousand_keys_are_read_without_comparing_each_with_all() {
 }
 
 #[test]
-fn places_in_a_text_of_another_alphabet_are_found_without_starting_over() {
+fn byte_offsets_in_non_ascii_text_are_found_quickly() {
     let mut text = String::from("list:\n");
     for n in 0..60_000 {
         text += &format!("  ß{n}:\n");

@@ -279,7 +279,7 @@ mod tests {
     const FILE_TEXT: &str = "[other]\naws_access_key_id = B\n\n[default]\n# ours\naws_access_key_id=A\naws_secret_access_key = a=/+\n[more]\naws_session_token = t\n";
 
     #[test]
-    fn keys_that_the_timer_does_not_have_are_told_and_those_that_it_has_are_not() {
+    fn keys_missing_from_the_timer_are_reported() {
         let ours = shell(&[(ID, "A"), (SECRET, "a=/+")]);
         let said = |shell: &Shell, timer: &Timer| shell.differs(timer, |_| false);
         let none = timer("", None);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_other_credentials_is_told() {
+    fn other_credential_sources_are_reported() {
         let profile = shell(&[("AWS_PROFILE", "ops")]);
         let never = |_: &Path| false;
         let problem = profile.differs(&timer("", None), never).unwrap();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_to_be_saved_are_all_there_and_of_one_line() {
+    fn saved_keys_are_complete_and_single_line() {
         let kept = shell(&[(ID, "A"), (SECRET, "a=/+")]).keys().unwrap();
         assert!(is_same(&kept, &timer("", Some(FILE_TEXT))), "{kept}");
         let problem = shell(&[]).keys().unwrap_err();

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_option_said_is_not_blamed_on_a_line_that_nobody_wrote() {
+    fn settings_problems_name_the_option_instead_of_a_line() {
         let config = Path::new("/etc/trueup/node.yml");
         let shown = |problem: Problem| blamed(problem.into(), config).to_string();
         let wrong = Problem::new("no")

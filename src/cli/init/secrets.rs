@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_urls_and_private_keys_are_secrets_wherever_they_stand() {
+    fn secrets_are_detected_by_key_url_and_form_at_any_depth() {
         for secret in [
             json!({"apps": {"shop": {"env": {"RAILS_MASTER_KEY": "0f"}}}}),
             json!({"apps": {"shop": {"secrets": {"A": "1"}}}}),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_public_and_names_of_files_are_none() {
+    fn public_addresses_and_file_names_are_not_secrets() {
         for public in [
             json!({"deploy_key": "/etc/trueup/deploy_key"}),
             json!({"apps": {"shop": {"repo": "git@github.com:acme/shop.git", "port": 3000}}}),

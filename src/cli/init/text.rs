@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_take_the_place_of_their_examples_and_explanations_stay() {
+    fn settings_replace_their_examples_and_keep_the_comments() {
         let text = "# Which one.\n#environment: production\n\n# Where.\n#store:\n#  url: x\n#  region: y\n# More.\n";
         let settings = [
             ("environment", json!("staging")),

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_event_carries_what_steers_a_terminal_into_the_journal() {
+    fn journal_events_carry_no_terminal_control_characters() {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let layer = Fit(Kept(Arc::clone(&kept)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

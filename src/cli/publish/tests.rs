@@ -14,7 +14,7 @@ fn ordered(words: &[&str]) -> Result<Order, String> {
 }
 
 #[test]
-fn an_order_that_cannot_be_says_what_to_type_instead() {
+fn invalid_publish_arguments_say_what_to_type_instead() {
     let full = format!("shop={SHA}");
     let web = format!("web={SHA}");
     for (words, expected) in [
@@ -50,7 +50,7 @@ fn an_order_that_cannot_be_says_what_to_type_instead() {
 }
 
 #[test]
-fn an_empty_option_of_a_ci_job_is_none() {
+fn empty_options_count_as_absent() {
     let full = format!("shop={SHA}");
     let order = ordered(&["production", &full, "--ref", "", "--by", "jenkins"]).unwrap();
     assert_eq!(order.reference, None);
@@ -58,7 +58,7 @@ fn an_empty_option_of_a_ci_job_is_none() {
 }
 
 #[test]
-fn each_app_is_told_in_one_line() {
+fn each_app_is_printed_in_one_line() {
     let sha = |text: &str| Sha::parse(&text.repeat(40)).unwrap();
     let published = Published {
         manifest: "s3://packages/sha_number.yml".into(),
@@ -91,7 +91,7 @@ fn each_app_is_told_in_one_line() {
 }
 
 #[test]
-fn options_of_a_store_need_the_store() {
+fn store_options_require_a_store() {
     for option in ["--region=x", "--endpoint=http://x", "--path-style"] {
         let full = format!("shop={SHA}");
         let words = ["trueup", "publish", "production", &full, option];

@@ -189,7 +189,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn a_published_sha_changes_its_own_bytes_only(sample in sample(), pick in any::<(prop::sample::Index, prop::sample::Index)>()) {
+    fn publishing_a_sha_changes_only_its_own_bytes(sample in sample(), pick in any::<(prop::sample::Index, prop::sample::Index)>()) {
         let text = sample.text();
         let environment = pick.0.index(sample.environments.len());
         let (form, apps) = &sample.environments[environment];
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn a_new_app_leaves_every_other_byte(sample in sample(), pick in any::<prop::sample::Index>(), fresh in any::<bool>(), named in any::<bool>()) {
+    fn adding_an_app_changes_no_other_byte(sample in sample(), pick in any::<prop::sample::Index>(), fresh in any::<bool>(), named in any::<bool>()) {
         let text = sample.text();
         let count = sample.environments.len();
         let environment = if fresh { count } else { pick.index(count) };

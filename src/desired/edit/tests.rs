@@ -50,7 +50,7 @@ fn after(before: &str, words: &str) -> String {
 }
 
 #[test]
-fn a_sha_is_replaced_and_everything_else_stays_as_it_was() {
+fn replacing_a_sha_changes_nothing_else() {
     for (before, words, expected) in [
         // Comments, order, blank lines, indentation.
         (
@@ -114,7 +114,7 @@ fn a_sha_is_replaced_and_everything_else_stays_as_it_was() {
 }
 
 #[test]
-fn a_long_entry_keeps_what_is_not_published() {
+fn long_entry_keeps_its_other_fields() {
     for (before, words, expected) in [
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A  # now\n    ref: v1 # tag\n    by: 'bob'\n    at: 2020-01-01T00:00:00Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
@@ -149,7 +149,7 @@ fn a_long_entry_keeps_what_is_not_published() {
 }
 
 #[test]
-fn a_short_entry_becomes_long_for_a_ref_and_keeps_its_comment() {
+fn short_entry_becomes_long_for_a_ref_and_keeps_comment() {
     for (before, expected) in [
         (
             "generation: 1\nproduction:\n  shop: A # the shop\n  web: A\n",
@@ -177,7 +177,7 @@ fn a_short_entry_becomes_long_for_a_ref_and_keeps_its_comment() {
 }
 
 #[test]
-fn a_new_app_or_environment_goes_below_its_like() {
+fn new_app_or_environment_is_added_after_its_siblings() {
     for (before, words, expected) in [
         (
             "generation: 1\nproduction:\n    web: A # w\n    # later\n\n# next\nstaging:\n    web: A\n",
@@ -263,7 +263,7 @@ fn a_new_app_or_environment_goes_below_its_like() {
 }
 
 #[test]
-fn the_first_manifest_is_made_only_on_purpose() {
+fn first_manifest_is_created_only_with_create() {
     let first = edit("m.yml", None, &order("shop=B --create")).unwrap();
     let text = String::from_utf8(first.body.unwrap()).unwrap();
     assert_eq!(short(&text), "generation: 1\nproduction:\n  shop: B\n");
@@ -281,7 +281,7 @@ fn the_first_manifest_is_made_only_on_purpose() {
 }
 
 #[test]
-fn what_is_there_already_is_not_written_again() {
+fn unchanged_sha_is_not_written_again() {
     for before in [
         "production:\n  shop: A\n",
         "generation: 4\nproduction:\n  shop: {sha: A, ref: v1}\n",
@@ -301,7 +301,7 @@ fn what_is_there_already_is_not_written_again() {
 }
 
 #[test]
-fn what_keeps_hosts_from_the_sha_is_said() {
+fn holds_and_overrides_that_block_the_sha_are_warnings() {
     let before = "generation: 1\nproduction:\n  shop:\n    sha: A\n    ref: v1\n    hold: {reason: db, by: bob, until: 2026-11-22T00:00:00Z}\n    overrides: [{match: {zone: b}, sha: C}, {match: {zone: c}, sha: B}]\n  bad: master\n";
     let done = edited(before, "shop=B").unwrap();
     let said: Vec<String> = done.warnings.iter().map(|p| p.to_string()).collect();
@@ -325,7 +325,7 @@ fn what_keeps_hosts_from_the_sha_is_said() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused_with_its_place() {
+fn unsupported_manifest_is_refused_with_its_location() {
     for (before, words, expected) in [
         // The manifest as it is.
         ("", "shop=B --create", "m.yml:1:1: the manifest is empty"),
@@ -452,7 +452,7 @@ fn above(before: &str, words: &str, hosts: &[u64]) -> Result<(String, Vec<String
 }
 
 #[test]
-fn a_fleet_that_was_locked_out_is_let_in_past_what_it_has_acted_on() {
+fn locked_out_fleet_recovers_with_a_higher_generation() {
     let most = "18446744073709551615";
     let locked = format!("# top\ngeneration: {most} # n\nproduction: {{shop: A}}\n");
     let why = edited(&locked, "shop=B").unwrap_err();

@@ -61,7 +61,7 @@ impl Store for Raced {
 }
 
 #[test]
-fn who_comes_second_reads_again_and_neither_is_lost() {
+fn conflicting_publish_retries_and_loses_nothing() {
     for times in [1, 3, ATTEMPTS - 1] {
         let store = Raced {
             store: MemoryStore::new(),
@@ -78,7 +78,7 @@ fn who_comes_second_reads_again_and_neither_is_lost() {
 }
 
 #[test]
-fn who_never_comes_first_gives_up_and_has_written_nothing() {
+fn publish_that_always_conflicts_gives_up_without_writing() {
     let store = Raced {
         store: MemoryStore::new(),
         times: Cell::new(u32::MAX),
@@ -112,7 +112,7 @@ fn the_same_sha_again_writes_nothing() {
 }
 
 #[test]
-fn a_broken_manifest_is_left_as_it_is() {
+fn broken_manifest_is_not_overwritten() {
     let store = MemoryStore::new();
     let broken = b"production: {shop: [\n";
     store.put(KEY, broken, When::Always).unwrap();
@@ -157,7 +157,7 @@ impl Store for Silent {
 }
 
 #[test]
-fn a_write_without_an_answer_is_not_called_done_or_failed_and_may_be_repeated() {
+fn unanswered_write_is_reported_unconfirmed_and_can_be_repeated() {
     let store = MemoryStore::new();
     let lost = Silent(store.clone());
     let error = publish(&lost, KEY, &order("shop", "a"), &mut |_| {}).unwrap_err();
@@ -174,7 +174,7 @@ fn a_write_without_an_answer_is_not_called_done_or_failed_and_may_be_repeated() 
 }
 
 #[test]
-fn eight_who_publish_at_once_all_land_and_each_is_counted() {
+fn eight_concurrent_publishes_all_land_and_count_up() {
     const THREADS: usize = 8;
     let folder = tempfile::tempdir().unwrap();
     let start = Barrier::new(THREADS);

@@ -31,7 +31,7 @@ impl Balancer {
 }
 
 #[test]
-fn an_outage_of_the_store_takes_away_nobody_who_was_listed() {
+fn store_outage_removes_no_listed_node() {
     let lb = Balancer::new("");
     let store = MemoryStore::new();
     let at = |minutes: i64| store.set_now(then() + SignedDuration::from_mins(minutes));
@@ -73,7 +73,7 @@ fn an_outage_of_the_store_takes_away_nobody_who_was_listed() {
 }
 
 #[test]
-fn a_balancer_that_was_off_listens_anew_before_it_takes_anybody_away() {
+fn restarted_load_balancer_waits_gone_after_before_removing_nodes() {
     let lb = Balancer::new("fleet: {heartbeat: 20s, gone_after: 1m}\n");
     let store = MemoryStore::new();
     let at = |seconds: i64| {
@@ -130,7 +130,7 @@ impl Store for Throttled<'_> {
 }
 
 #[test]
-fn records_that_cannot_be_read_are_not_taken_for_nodes_that_are_not_there() {
+fn unreadable_records_do_not_count_as_missing_nodes() {
     let lb = Balancer::new("");
     let store = MemoryStore::new();
     for n in 1..=3 {
@@ -162,7 +162,7 @@ fn records_that_cannot_be_read_are_not_taken_for_nodes_that_are_not_there() {
 }
 
 #[test]
-fn what_is_kept_of_many_large_records_can_be_read_again() {
+fn cache_of_many_large_records_can_be_loaded_again() {
     let store = MemoryStore::new();
     let mut cache = Cache::empty("s", ENV);
     for n in 1..=9_u8 {
@@ -183,7 +183,7 @@ fn what_is_kept_of_many_large_records_can_be_read_again() {
 }
 
 #[test]
-fn a_node_that_is_silent_for_too_long_leaves_by_the_stores_clock() {
+fn silent_node_is_removed_by_the_clock_of_the_store() {
     let sandbox = Sandbox::empty();
     let (_folder, settings) = settings("fleet: {gone_after: 20m, heartbeat: 5m}\n");
     let store = MemoryStore::new();

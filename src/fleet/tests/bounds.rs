@@ -61,7 +61,7 @@ fn of(store: &MemoryStore, sandbox: &Sandbox, roles: &[&str]) -> Vec<Result<usiz
 }
 
 #[test]
-fn no_flood_of_records_ends_the_guard_against_an_empty_list() {
+fn record_flood_does_not_disable_the_shrink_guard() {
     let store = MemoryStore::new();
     for n in 1..=3 {
         put(&store, &usual(&format!("web{n}"), n));
@@ -85,7 +85,7 @@ fn no_flood_of_records_ends_the_guard_against_an_empty_list() {
 }
 
 #[test]
-fn lists_that_cannot_be_read_are_an_error_and_not_no_lists() {
+fn unreadable_last_good_lists_are_an_error() {
     let store = MemoryStore::new();
     put(&store, &usual("web1", 1));
     let sandbox = Sandbox::empty();
@@ -137,7 +137,7 @@ fn lists_that_cannot_be_read_are_an_error_and_not_no_lists() {
 }
 
 #[test]
-fn the_lists_of_the_trueup_before_are_taken_over() {
+fn lists_of_the_previous_format_version_are_loaded() {
     let store = MemoryStore::new();
     let sandbox = Sandbox::empty();
     let peer = serde_json::to_value(Peer::of(&usual("web1", 1)).unwrap()).unwrap();
@@ -155,7 +155,7 @@ fn the_lists_of_the_trueup_before_are_taken_over() {
 }
 
 #[test]
-fn what_answers_share_is_kept_and_held_once() {
+fn nodes_shared_by_lists_are_stored_once() {
     let store = MemoryStore::new();
     flood(&store, "web", 50, 5, 3);
     let sandbox = Sandbox::empty();
@@ -173,7 +173,7 @@ fn what_answers_share_is_kept_and_held_once() {
 }
 
 #[test]
-fn records_of_many_short_tags_cost_four_questions_no_more_memory_than_may_be() {
+fn records_with_many_short_tags_stay_within_the_memory_limit() {
     let store = MemoryStore::new();
     let mut value = serde_json::to_value(usual("x", 0)).unwrap();
     for n in 0..90 {
@@ -195,7 +195,7 @@ fn records_of_many_short_tags_cost_four_questions_no_more_memory_than_may_be() {
 }
 
 #[test]
-fn records_that_are_replaced_are_not_counted_twice() {
+fn replaced_records_are_not_counted_twice() {
     let store = MemoryStore::new();
     let mut cache = Cache::empty("s", ENV);
     for round in 0..4 {
@@ -205,7 +205,7 @@ fn records_that_are_replaced_are_not_counted_twice() {
 }
 
 #[test]
-fn no_record_of_another_node_brings_an_address_of_this_host() {
+fn record_of_another_node_cannot_list_an_address_of_this_host() {
     let store = MemoryStore::new();
     let mut evil = usual("evil", 1);
     evil.addresses = vec!["10.9.9.9".parse().unwrap()];

@@ -59,7 +59,7 @@ fn told(seen: Seen, known: &Known, guard: Guard) -> (Vec<Arc<Peer>>, bool, Known
 }
 
 #[test]
-fn an_empty_or_much_smaller_answer_is_not_taken_until_somebody_says_so() {
+fn empty_or_much_smaller_list_is_refused_until_accepted() {
     for (before, now, given) in [
         (0, 0, 0),
         (0, 4, 4),
@@ -88,7 +88,7 @@ fn an_empty_or_much_smaller_answer_is_not_taken_until_somebody_says_so() {
 }
 
 #[test]
-fn a_list_that_shrinks_node_by_node_stops_at_half_of_what_it_had_within_the_hour() {
+fn gradual_shrink_is_refused_below_half_of_the_last_hour() {
     let (_, _, mut known) = pass(Some(8), &Default::default(), guard(then()));
     let mut given = Vec::new();
     for step in 1..=8_u8 {
@@ -101,7 +101,7 @@ fn a_list_that_shrinks_node_by_node_stops_at_half_of_what_it_had_within_the_hour
 }
 
 #[test]
-fn a_refusal_does_not_end_by_being_waited_for() {
+fn refused_shrink_does_not_expire() {
     let minutes = |minutes: i64| guard(then() + SignedDuration::from_mins(minutes));
     let hours = |hours: i64| minutes(60 * hours);
     let (_, _, known) = pass(Some(8), &Default::default(), hours(0));
@@ -126,7 +126,7 @@ fn a_refusal_does_not_end_by_being_waited_for() {
 }
 
 #[test]
-fn while_a_shrink_is_refused_who_joins_or_moves_is_taken_up() {
+fn new_or_changed_nodes_are_listed_while_a_shrink_is_refused() {
     let (_, _, known) = pass(Some(6), &Default::default(), guard(then()));
     let mut moved = record("web1", 1);
     moved.addresses = vec!["10.0.0.101".parse().unwrap()];
@@ -152,7 +152,7 @@ fn while_a_shrink_is_refused_who_joins_or_moves_is_taken_up() {
 }
 
 #[test]
-fn a_list_of_which_a_part_could_not_be_read_is_none_and_takes_nobody_away() {
+fn partially_read_list_removes_no_node() {
     let part = |count| Seen::Part(peers(count), "2 could not be read".into());
     let mut cold = Book::new(Vec::new(), part(3), lists(&Known::new()), guard(then()));
     let why = cold.nodes(&all()).unwrap_err();
@@ -168,7 +168,7 @@ fn a_list_of_which_a_part_could_not_be_read_is_none_and_takes_nobody_away() {
 }
 
 #[test]
-fn who_accepts_a_list_is_told_which_question_that_answers_otherwise() {
+fn accepting_a_shrink_names_the_queries_it_changes() {
     let (_, _, known) = pass(Some(4), &Default::default(), guard(then()));
     let accept = Guard {
         accept: true,
@@ -190,7 +190,7 @@ fn who_accepts_a_list_is_told_which_question_that_answers_otherwise() {
 }
 
 #[test]
-fn without_an_answer_the_last_good_list_stays_and_without_that_there_is_none() {
+fn unavailable_store_keeps_the_last_good_list_or_fails_without_one() {
     let (_, _, known) = pass(Some(3), &Default::default(), guard(then()));
     let (nodes, kept, after) = pass(None, &known, guard(then()));
     assert_eq!((nodes, kept), (3, false));
@@ -209,7 +209,7 @@ fn without_an_answer_the_last_good_list_stays_and_without_that_there_is_none() {
 }
 
 #[test]
-fn nodes_are_found_by_role_tag_app_and_port_in_the_order_of_their_names() {
+fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
     let mut joining = record("web0", 10);
     joining.apps.get_mut("shop").unwrap().state = AppState::OnTrial;
     let mut plain = record("db1", 20);
@@ -300,7 +300,7 @@ pub(super) fn settings(fleet: &str) -> (tempfile::TempDir, Settings) {
 }
 
 #[test]
-fn peers_are_asked_for_once_kept_and_there_when_the_store_is_not() {
+fn peers_are_queried_once_and_cached_for_a_store_outage() {
     let sandbox = Sandbox::empty();
     let (_folder, settings) = settings("");
     let store = MemoryStore::new();

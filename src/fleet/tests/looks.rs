@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn only_what_is_new_is_read() {
+fn only_changed_records_are_read() {
     let store = MemoryStore::new();
     let mut cache = Cache::empty("s", ENV);
     for last in 1..=5 {
@@ -28,7 +28,7 @@ fn only_what_is_new_is_read() {
 }
 
 #[test]
-fn a_record_that_is_none_is_told_of_and_the_last_good_one_stays() {
+fn invalid_record_is_reported_and_the_last_good_one_kept() {
     let store = MemoryStore::new();
     let mut cache = Cache::empty("s", ENV);
     put(&store, &record("web1", 1));
@@ -69,7 +69,7 @@ fn a_record_that_is_none_is_told_of_and_the_last_good_one_stays() {
 }
 
 #[test]
-fn a_fleet_with_a_record_that_is_none_is_not_as_it_should_be() {
+fn fleet_with_an_invalid_record_is_not_converged() {
     let store = MemoryStore::new();
     put(&store, &record("web1", 1));
     let mut bad = record("web2", 2);
@@ -86,7 +86,7 @@ fn a_fleet_with_a_record_that_is_none_is_not_as_it_should_be() {
 }
 
 #[test]
-fn a_copied_machine_is_noticed() {
+fn copied_machine_is_reported() {
     let store = MemoryStore::new();
     put(&store, &record("web1", 1));
     put(&store, &record("web2", 1));
@@ -100,7 +100,7 @@ fn a_copied_machine_is_noticed() {
 }
 
 #[test]
-fn the_view_says_why_each_app_is_not_as_wanted() {
+fn fleet_view_gives_the_reason_for_each_app_not_converged() {
     let manifest = format!(
         "generation: 7\nproduction:\n  torn: short\n  shop:\n    sha: {}\n    overrides: [{{match: {{zone: b}}, sha: {}}}]\n  held: {{sha: {}, hold: {{reason: stocktaking, by: ana}}}}\n",
         sha('a'),

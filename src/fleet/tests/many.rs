@@ -34,7 +34,7 @@ pub(super) fn pass(store: &MemoryStore, sandbox: &Sandbox) -> Result<usize, Stri
 }
 
 #[test]
-fn twenty_thousand_records_are_taken_with_reasonable_memory() {
+fn twenty_thousand_records_load_within_the_memory_limit() {
     let store = MemoryStore::new();
     let number = 20_000;
     for n in 0..number {
@@ -49,7 +49,7 @@ fn twenty_thousand_records_are_taken_with_reasonable_memory() {
 }
 
 #[test]
-fn more_records_than_a_fleet_has_are_refused_and_the_last_list_stays() {
+fn too_many_records_are_refused_and_the_last_list_kept() {
     let store = MemoryStore::new();
     for n in 1..=3 {
         put(&store, &usual(&format!("web{n}"), n));
@@ -74,7 +74,7 @@ fn more_records_than_a_fleet_has_are_refused_and_the_last_list_stays() {
 }
 
 #[test]
-fn records_that_take_more_memory_than_a_fleet_takes_are_refused() {
+fn records_over_the_memory_limit_are_refused() {
     let mut heavy = usual("web0", 0);
     // What takes little room in the store and much in memory.
     let name = |n: usize| {
@@ -120,7 +120,7 @@ fn records_that_take_more_memory_than_a_fleet_takes_are_refused() {
 }
 
 #[test]
-fn a_record_that_an_earlier_trueup_took_is_judged_again() {
+fn record_cached_by_an_earlier_version_is_validated_again() {
     let sandbox = Sandbox::empty();
     let store = MemoryStore::new();
     put(&store, &usual("web1", 1));
@@ -143,7 +143,7 @@ fn a_record_that_an_earlier_trueup_took_is_judged_again() {
 }
 
 #[test]
-fn what_hosts_have_acted_on_is_gathered_from_all_environments() {
+fn applied_generations_are_read_from_all_environments() {
     let store = MemoryStore::new();
     put(&store, &usual("web1", 1));
     let mut silent = usual("web2", 2);

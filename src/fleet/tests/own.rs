@@ -91,7 +91,7 @@ fn later(record: &Record, minutes: i64) -> Record {
 }
 
 #[test]
-fn the_own_record_is_written_when_it_is_new_and_as_a_heartbeat_and_not_otherwise() {
+fn own_record_is_written_only_when_changed_or_heartbeat_due() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     let own = record("web1", 1);
     assert!(publish(&sandbox, &store, &own).is_empty());
@@ -127,7 +127,7 @@ fn the_own_record_is_written_when_it_is_new_and_as_a_heartbeat_and_not_otherwise
 }
 
 #[test]
-fn a_store_that_refuses_writes_is_told_of_by_every_pass_and_asked_no_more_often() {
+fn every_pass_reports_a_read_only_store_without_retrying_more_often() {
     let sandbox = Sandbox::empty();
     let mut store = Watched::new();
     store.read_only = true;
@@ -156,7 +156,7 @@ fn a_store_that_refuses_writes_is_told_of_by_every_pass_and_asked_no_more_often(
 }
 
 #[test]
-fn a_write_that_the_store_does_not_answer_is_told_of_before_the_host_is_gone() {
+fn unanswered_write_is_reported_before_the_host_counts_as_gone() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     let own = record("web1", 1);
     publish(&sandbox, &store, &own);
@@ -176,7 +176,7 @@ fn a_write_that_the_store_does_not_answer_is_told_of_before_the_host_is_gone() {
 }
 
 #[test]
-fn a_record_that_is_too_large_leaves_out_its_reasons_or_is_said_to_be() {
+fn oversized_record_drops_its_reasons_or_is_reported() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     let mut own = record("web1", 1);
     own.last_pass.why = Some("x".repeat(MAX_RECORD));
@@ -195,7 +195,7 @@ fn a_record_that_is_too_large_leaves_out_its_reasons_or_is_said_to_be() {
 }
 
 #[test]
-fn before_a_pass_that_may_take_long_the_heartbeat_goes_out_if_it_is_due() {
+fn due_heartbeat_is_sent_before_a_long_pass() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     let beat = || {
         let fleet = Fleet::default();
@@ -218,7 +218,7 @@ fn before_a_pass_that_may_take_long_the_heartbeat_goes_out_if_it_is_due() {
 }
 
 #[test]
-fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
+fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
     let store = Watched::new();
     store.inner.set_now(then());
     let (first, second) = (Sandbox::empty(), Sandbox::empty());
@@ -260,7 +260,7 @@ fn a_second_machine_of_one_name_takes_nothing_over_until_the_first_is_gone() {
 }
 
 #[test]
-fn copies_of_a_machine_settle_on_one_and_do_not_take_turns() {
+fn cloned_machines_agree_on_one_owner_of_the_name() {
     let store = Watched::new();
     let (first, copy) = (Sandbox::empty(), Sandbox::empty());
     let (ours, mut theirs) = (record("web1", 1), record("web1", 1));
@@ -284,7 +284,7 @@ fn copies_of_a_machine_settle_on_one_and_do_not_take_turns() {
 }
 
 #[test]
-fn a_host_that_is_renamed_leaves_no_record_behind() {
+fn renamed_host_leaves_no_record_behind() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     publish(&sandbox, &store, &record("web1", 1));
     publish(&sandbox, &store, &record("web7", 1));
@@ -294,7 +294,7 @@ fn a_host_that_is_renamed_leaves_no_record_behind() {
 }
 
 #[test]
-fn a_host_whose_passes_cannot_be_made_goes_on_telling_that_it_lives() {
+fn host_with_failing_passes_keeps_sending_heartbeats() {
     let (sandbox, store) = (Sandbox::empty(), Watched::new());
     let own = record("web1", 1);
     let failed = LastPass {
@@ -336,7 +336,7 @@ fn a_host_whose_passes_cannot_be_made_goes_on_telling_that_it_lives() {
 }
 
 #[test]
-fn a_machine_tells_itself_apart_without_telling_its_id() {
+fn published_machine_id_does_not_reveal_the_real_one() {
     let sandbox = Sandbox::empty();
     assert_eq!(machine_id(&sandbox.host), None);
     let id = "0123456789abcdef0123456789abcdef";

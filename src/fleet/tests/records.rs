@@ -5,14 +5,14 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn a_record_is_read_back_as_it_was_written() {
+fn record_survives_a_write_and_read() {
     let record = record("web1", 1);
     assert_eq!(Record::read("web1", ENV, &record.body()).unwrap(), record);
 }
 
 /// Every version that was ever written must be read for as long as a host may still run it.
 #[test]
-fn the_first_version_of_a_record_is_still_read() {
+fn first_record_version_is_still_parsed() {
     let old = include_bytes!("../fixtures/node-1.json");
     let record = Record::read("web1", ENV, old).unwrap();
     assert_eq!(record.apps["shop"].state, AppState::Serving);
@@ -20,7 +20,7 @@ fn the_first_version_of_a_record_is_still_read() {
 }
 
 #[test]
-fn what_a_newer_trueup_adds_to_a_record_is_left_alone() {
+fn unknown_fields_of_a_newer_version_are_ignored() {
     let mut value = serde_json::to_value(record("web1", 1)).unwrap();
     value["mood"] = json!({"good": true});
     value["apps"]["shop"]["state"] = json!("resting");
@@ -33,7 +33,7 @@ fn what_a_newer_trueup_adds_to_a_record_is_left_alone() {
 }
 
 #[test]
-fn a_hostile_record_is_refused_whole_and_said_in_one_harmless_line() {
+fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
     let spoilt: &[(&str, serde_json::Value)] = &[
         ("/version", json!(2)),
         ("/version", json!("1")),
@@ -104,7 +104,7 @@ fn a_hostile_record_is_refused_whole_and_said_in_one_harmless_line() {
 }
 
 #[test]
-fn a_reason_is_shown_without_what_a_terminal_would_obey() {
+fn reason_is_shown_without_terminal_control_characters() {
     let mut evil = record("web1", 1);
     evil.last_pass.why = Some(format!("\u{1b}]0;x\u{7}\nroot# {}", "y".repeat(5000)));
     let read = Record::read("web1", ENV, &evil.body()).unwrap();
@@ -116,7 +116,7 @@ fn a_reason_is_shown_without_what_a_terminal_would_obey() {
 }
 
 #[test]
-fn an_address_has_one_spelling() {
+fn addresses_are_normalized() {
     let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
     whole["addresses"] = json!(["::ffff:10.0.0.7", "2001:db8::7"]);
     let read = Record::read("web1", ENV, whole.to_string().as_bytes()).unwrap();
@@ -126,7 +126,7 @@ fn an_address_has_one_spelling() {
 }
 
 #[test]
-fn a_host_that_served_stays_listed_while_its_next_release_is_on_trial() {
+fn serving_host_stays_listed_while_its_next_release_is_on_trial() {
     let listed = |state: AppState, served: bool| {
         let mut trying = record("web1", 1);
         let app = trying.apps.get_mut("shop").unwrap();

@@ -246,7 +246,7 @@ pub mod tests {
     }
 
     #[test]
-    fn keys_are_told_by_type_end_and_comment() {
+    fn summary_shows_key_type_last_characters_and_comment() {
         assert_eq!(
             Key::parse(ANA).unwrap().short(),
             "ssh-ed25519 …bjERvJLmVhnY ana@laptop"
@@ -273,7 +273,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_private_key_is_refused_and_nothing_of_it_is_repeated() {
+    fn private_key_is_rejected_without_repeating_it() {
         let secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
         let header = "-----BEGIN OPENSSH PRIVATE KEY-----";
         for line in [

@@ -49,7 +49,7 @@ fn converge(keys: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>,
 }
 
 #[test]
-fn the_file_and_its_folder_are_the_users_own_and_closed_to_others() {
+fn key_file_and_folder_belong_to_the_user_with_private_modes() {
     let sandbox = sandbox(None);
     let change = converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
     assert_eq!(change.verb, Verb::Create);
@@ -70,7 +70,7 @@ fn the_file_and_its_folder_are_the_users_own_and_closed_to_others() {
 }
 
 #[test]
-fn the_last_key_is_not_taken_away_unless_that_is_what_was_said() {
+fn last_key_is_removed_only_by_state_absent() {
     let nothing = deploy(&[], "");
     let with_one = sandbox(Some(&format!("# ana's\n{ANA}\n")));
     let failure = converge(&*nothing, &with_one).unwrap_err();
@@ -87,7 +87,7 @@ fn the_last_key_is_not_taken_away_unless_that_is_what_was_said() {
 }
 
 #[test]
-fn a_key_that_replaces_the_only_one_is_shown_by_its_end_and_comment() {
+fn replaced_keys_are_shown_as_summaries() {
     let sandbox = sandbox(Some(&format!("{EVE}\n")));
     let change = converge(&*deploy(&[ANA, BEN], ""), &sandbox)
         .unwrap()
@@ -121,7 +121,7 @@ fn a_key_that_replaces_the_only_one_is_shown_by_its_end_and_comment() {
 }
 
 #[test]
-fn order_comments_and_blank_lines_are_no_difference() {
+fn order_comments_and_blank_lines_do_not_count_as_drift() {
     let text = format!("# the team\n\n{BEN}\r\n  {ANA}  \n");
     let sandbox = sandbox(Some(&text));
     assert_eq!(converge(&*deploy(&[ANA, BEN], ""), &sandbox).unwrap(), None);
@@ -129,7 +129,7 @@ fn order_comments_and_blank_lines_are_no_difference() {
 }
 
 #[test]
-fn keys_that_are_not_exclusive_leave_everything_else_in_its_place() {
+fn non_exclusive_keys_leave_other_lines_in_place() {
     let sandbox = sandbox(Some(&format!(
         "# by hand\n{EVE}\nfrom=\"10.0.0.1\" {ANA}\ngarbage"
     )));
@@ -143,14 +143,14 @@ fn keys_that_are_not_exclusive_leave_everything_else_in_its_place() {
 }
 
 #[test]
-fn a_key_that_comes_twice_in_the_file_is_mended_once() {
+fn duplicate_key_is_removed_in_one_change() {
     let sandbox = sandbox(Some(&format!("{ANA}\n{ANA}\n")));
     converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
     assert_eq!(sandbox.read(FILE), format!("{ANA}\n"));
 }
 
 #[test]
-fn a_user_or_home_that_is_not_there_yet_is_waited_for() {
+fn missing_user_or_home_is_not_ready() {
     let sandbox = sandbox(None);
     sandbox.remove("/home/deploy");
     let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
@@ -166,7 +166,7 @@ fn a_user_or_home_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-fn a_link_that_the_user_planted_is_not_followed() {
+fn symlink_planted_by_the_user_is_not_followed() {
     let sandbox = sandbox(None);
     if !sandbox.is_privileged() {
         return skipped("a planted link", "needs root");
@@ -188,7 +188,7 @@ fn a_link_that_the_user_planted_is_not_followed() {
 }
 
 #[test]
-fn a_link_whose_keys_should_stay_is_left_for_somebody_to_look_at() {
+fn symlink_with_keys_to_keep_fails_and_is_left_alone() {
     let sandbox = sandbox(Some(""));
     sandbox.write("/home/deploy/elsewhere", EVE);
     sandbox.link(FILE, "../elsewhere");
@@ -200,7 +200,7 @@ fn a_link_whose_keys_should_stay_is_left_for_somebody_to_look_at() {
 }
 
 #[test]
-fn what_is_no_key_is_refused_by_its_place_in_the_list() {
+fn invalid_key_is_rejected_with_its_list_index() {
     let keys = serde_json::to_string(&[ANA, "-----BEGIN OPENSSH PRIVATE KEY-----"]).unwrap();
     let problem = resource(&format!("authorized_keys: {{user: deploy, keys: {keys}}}"))
         .err()
@@ -211,7 +211,7 @@ fn what_is_no_key_is_refused_by_its_place_in_the_list() {
 }
 
 #[test]
-fn a_folder_in_the_way_of_the_prepared_file_keeps_no_key() {
+fn directory_at_the_temporary_name_does_not_block_key_removal() {
     let sandbox = sandbox(Some(&format!("{ANA}\n{EVE}\n")));
     sandbox.make_dir("/home/deploy/.ssh/.authorized_keys.trueup~/full");
     converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();

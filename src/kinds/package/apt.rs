@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stale_lists_and_an_interrupted_dpkg_are_repaired_and_nothing_else_is() {
+    fn only_stale_lists_and_interrupted_dpkg_are_repaired() {
         assert_eq!(
             Remedy::of("E: Version '2.0' for 'nginx' was not found"),
             Some(Remedy::Update)

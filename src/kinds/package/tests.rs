@@ -68,7 +68,7 @@ fn left(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
 }
 
 #[test]
-fn what_is_missing_is_installed_and_what_is_there_is_not_upgraded() {
+fn missing_packages_are_installed_and_present_ones_not_upgraded() {
     let Some(sandbox) = sandbox("installing", &[("one", "1.0"), ("two", "1.0")]) else {
         return;
     };
@@ -86,7 +86,7 @@ fn what_is_missing_is_installed_and_what_is_there_is_not_upgraded() {
 }
 
 #[test]
-fn a_version_is_gone_to_up_and_down() {
+fn version_is_upgraded_and_downgraded() {
     let Some(sandbox) = sandbox("versions", &[("one", "1.0-1"), ("one", "1.1-1")]) else {
         return;
     };
@@ -102,7 +102,7 @@ fn a_version_is_gone_to_up_and_down() {
 }
 
 #[test]
-fn an_operators_hold_stands_unless_the_role_says_held() {
+fn operators_hold_wins_unless_the_role_sets_held() {
     let Some(sandbox) = sandbox("holds", &[("one", "1.0"), ("one", "2.0")]) else {
         return;
     };
@@ -135,7 +135,7 @@ fn an_operators_hold_stands_unless_the_role_says_held() {
 }
 
 #[test]
-fn a_package_that_nobody_has_fails_after_the_lists_were_updated_once() {
+fn unknown_package_fails_after_one_list_update() {
     let Some(sandbox) = sandbox("an unknown package", &[("one", "1.0")]) else {
         return;
     };
@@ -149,7 +149,7 @@ fn a_package_that_nobody_has_fails_after_the_lists_were_updated_once() {
 }
 
 #[test]
-fn what_an_interrupted_dpkg_left_is_configured_first() {
+fn packages_of_an_interrupted_dpkg_are_configured_first() {
     let Some(sandbox) = sandbox("an interrupted dpkg", &[("one", "1.0"), ("two", "1.0")]) else {
         return;
     };
@@ -165,7 +165,7 @@ fn what_an_interrupted_dpkg_left_is_configured_first() {
 }
 
 #[test]
-fn a_sandbox_without_sources_says_so_and_stays_empty() {
+fn sandbox_without_package_sources_fails_and_stays_empty() {
     let sandbox = Sandbox::empty();
     if let Some(why) = cannot_install(&sandbox) {
         return skipped("no sources", why);
@@ -176,7 +176,7 @@ fn a_sandbox_without_sources_says_so_and_stays_empty() {
 }
 
 #[test]
-fn names_that_apt_would_take_for_something_else_are_refused() {
+fn ambiguous_package_names_are_rejected() {
     for bad in [
         "names: []",
         "names: ['nginx-']",

@@ -277,7 +277,7 @@ fn paths(value: &str) -> Vec<&str> {
 }
 
 #[test]
-fn no_privileged_program_opens_a_path_of_a_lesser_user() {
+fn no_privileged_program_opens_a_path_of_an_unprivileged_user() {
     let host = host();
     let problems: Vec<String> = host
         .written
@@ -290,7 +290,7 @@ fn no_privileged_program_opens_a_path_of_a_lesser_user() {
 
 /// Commands that root runs, and what is in its search path.
 #[test]
-fn nothing_that_root_runs_lies_where_a_lesser_user_writes() {
+fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
     let host = host();
     let mut opened: Vec<String> = Vec::new();
     for argv in host.catalog.checks.values() {
@@ -321,7 +321,7 @@ fn nothing_that_root_runs_lies_where_a_lesser_user_writes() {
 
 /// What is not switched on is not looked at.
 #[test]
-fn every_template_of_every_shipped_role_is_held_against_the_table() {
+fn every_template_of_every_shipped_role_is_covered() {
     let host = host();
     let mut sources = BTreeSet::new();
     let mut roles = BTreeSet::new();
@@ -354,7 +354,7 @@ fn every_template_of_every_shipped_role_is_held_against_the_table() {
 
 /// The guard itself: what it has to see, it sees.
 #[test]
-fn the_guard_sees_every_way_to_give_root_away() {
+fn checker_detects_every_known_way_to_expose_root() {
     let host = host();
     let see = |path: &str, text: &str| {
         let problems = host.problems(&Written {

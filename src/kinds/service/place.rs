@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_in_another_release_and_a_service_in_none_are_told() {
+    fn processes_outside_the_trial_release_are_reported() {
         let trial = Trial {
             release: "20261121050000-4f2c9d0".into(),
             deploy_to: "/srv/www/shop".into(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::ports::testing::Sandbox;
 
 #[test]
-fn whoever_manages_a_service_is_the_only_one_told() {
+fn only_the_manager_of_a_service_is_called() {
     let sandbox = Sandbox::with_basics();
     sandbox.supervisor.define("demo");
     let spec = |manager| Spec {
@@ -26,7 +26,7 @@ fn whoever_manages_a_service_is_the_only_one_told() {
 }
 
 #[test]
-fn a_service_that_keeps_dying_is_not_well_until_it_stays_up() {
+fn crash_looping_service_is_unhealthy_until_it_stays_up() {
     let sandbox = Sandbox::with_basics();
     sandbox.services.define("demo");
     let spec = |running| Spec {
@@ -60,7 +60,7 @@ fn a_service_that_keeps_dying_is_not_well_until_it_stays_up() {
 }
 
 #[test]
-fn a_definition_that_hides_the_described_one_is_told() {
+fn overriding_unit_file_is_reported() {
     let sandbox = Sandbox::with_basics();
     sandbox.services.define("demo");
     let spec = Spec {
@@ -88,7 +88,7 @@ fn a_definition_that_hides_the_described_one_is_told() {
 }
 
 #[test]
-fn an_environment_file_that_a_lesser_user_can_replace_is_told() {
+fn environment_file_replaceable_by_others_is_reported() {
     if !Sandbox::empty().is_privileged() {
         crate::ports::testing::skipped("folders of another user", "needs root");
         return;

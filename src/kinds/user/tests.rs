@@ -20,7 +20,7 @@ fn sandbox(test: &str) -> Option<Sandbox> {
 }
 
 #[test]
-fn unlocking_an_account_without_a_password_lets_no_password_in() {
+fn unlocking_an_account_without_a_password_allows_no_password() {
     let Some(sandbox) = sandbox("unlocking") else {
         return;
     };
@@ -32,7 +32,7 @@ fn unlocking_an_account_without_a_password_lets_no_password_in() {
 }
 
 #[test]
-fn a_user_that_was_deleted_has_his_number_again() {
+fn recreated_user_gets_its_former_uid() {
     let Some(sandbox) = sandbox("number") else {
         return;
     };
@@ -75,7 +75,7 @@ fn locking_and_unlocking_keep_the_password() {
 }
 
 #[test]
-fn a_missing_group_is_expected_from_an_earlier_resource() {
+fn missing_group_is_not_ready() {
     let Some(sandbox) = sandbox("a missing group") else {
         return;
     };
@@ -91,7 +91,7 @@ fn a_missing_group_is_expected_from_an_earlier_resource() {
 }
 
 #[test]
-fn a_number_that_another_user_has_is_refused_with_its_name() {
+fn uid_in_use_is_rejected_with_its_users_name() {
     let Some(sandbox) = sandbox("a taken uid") else {
         return;
     };
@@ -102,7 +102,7 @@ fn a_number_that_another_user_has_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_new_user_without_a_group_gets_the_one_of_its_name_whether_it_is_there_or_not() {
+fn new_user_gets_the_group_of_its_name_existing_or_not() {
     let Some(sandbox) = sandbox("the main group") else {
         return;
     };
@@ -118,7 +118,7 @@ fn a_new_user_without_a_group_gets_the_one_of_its_name_whether_it_is_there_or_no
 }
 
 #[test]
-fn no_other_groups_and_groups_left_alone_are_different_wishes() {
+fn empty_groups_differ_from_unset_groups() {
     let Some(sandbox) = sandbox("other groups") else {
         return;
     };
@@ -157,7 +157,7 @@ fn a_removed_user_leaves_its_home() {
 }
 
 #[test]
-fn fields_that_would_break_the_account_file_are_refused() {
+fn fields_that_would_break_the_passwd_file_are_rejected() {
     for bad in [
         "name: Deploy",
         "name: deploy, comment: 'a:b'",
@@ -178,7 +178,7 @@ fn fields_that_would_break_the_account_file_are_refused() {
     reason = "it stands for a program of somebody else"
 )]
 #[test]
-fn a_program_that_a_user_stopped_keeps_root_from_changing_no_account() {
+fn stopped_program_with_the_account_lock_does_not_block_changes() {
     use std::io::Read;
     let Some(sandbox) = sandbox("a stopped program") else {
         return;

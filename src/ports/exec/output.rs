@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_output_keeps_its_beginning_and_end_and_little_memory() {
+    fn large_output_keeps_its_beginning_and_end_in_bounded_memory() {
         let mut output = Output::default();
         output.push(b"first\n");
         for _ in 0..10_000 {
@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_what_a_program_printed_looks_like_one_of_trueups() {
+    fn block_quote_marks_every_line_of_a_program() {
         let printed = block_quote("one\nconverged: 0 changes");
         assert_eq!(printed, "  | one\n  | converged: 0 changes");
     }
 
     #[test]
-    fn no_child_writes_a_heading_into_a_log() {
+    fn child_output_cannot_forge_a_log_heading() {
         let text = b"== build install == now\na == b\n== x";
         for size in [1, 2, 100] {
             let mut headings = Headings::default();

@@ -32,7 +32,7 @@ fn the_environment_is_only_what_was_given() {
 }
 
 #[test]
-fn a_child_past_its_deadline_dies_with_its_whole_group() {
+fn timed_out_child_is_killed_with_its_process_group() {
     let begun = Instant::now();
     let command = sh("sleep 60 & echo $!; wait").timeout(Duration::from_millis(300));
     let done = Exec.run(command).unwrap();
@@ -48,7 +48,7 @@ fn a_child_past_its_deadline_dies_with_its_whole_group() {
 }
 
 #[test]
-fn a_child_that_ignores_the_polite_signal_is_killed() {
+fn child_that_ignores_sigterm_is_killed() {
     let command =
         sh("trap '' TERM; while :; do sleep 0.1; done").timeout(Duration::from_millis(200));
     assert!(matches!(
@@ -58,7 +58,7 @@ fn a_child_that_ignores_the_polite_signal_is_killed() {
 }
 
 #[test]
-fn a_background_child_that_holds_the_pipe_does_not_hold_the_pass() {
+fn background_process_with_an_open_pipe_does_not_block_the_pass() {
     let begun = Instant::now();
     let done = Exec.run(sh("sleep 30 & echo started")).unwrap();
     assert_eq!(done.ended, Ended::Exited(0));
@@ -78,7 +78,7 @@ fn a_hundred_megabytes_of_output_are_bounded_on_disk_and_in_memory() {
 }
 
 #[test]
-fn a_missing_program_says_which() {
+fn missing_program_is_named_in_the_error() {
     let error = Exec
         .run(Command::new(["/no/such/program", "a b"]))
         .unwrap_err();
@@ -98,7 +98,7 @@ fn a_failure_carries_the_last_lines() {
 }
 
 #[test]
-fn descriptors_are_passed_from_three_on() {
+fn extra_fds_start_at_three() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
     let mut command = sh("echo through >&3");
     command.pass = vec![writer];
@@ -117,7 +117,7 @@ fn given_up(error: &std::io::Error) -> Option<GivenUp> {
 }
 
 #[test]
-fn a_talk_goes_both_ways_and_ends_with_what_was_said_aside() {
+fn piped_child_exchanges_data_and_returns_its_stderr() {
     let command = sh("echo hello >&2; read a; echo \"got $a\"; read b; echo \"and $b\"; exit 4");
     let mut talk = Exec.talk(&command, patience(10_000)).unwrap();
     let mut answer = [0; 64];
@@ -132,7 +132,7 @@ fn a_talk_goes_both_ways_and_ends_with_what_was_said_aside() {
 }
 
 #[test]
-fn a_child_that_answers_before_it_has_heard_everything_does_not_hold_the_talk() {
+fn piped_child_that_answers_early_does_not_deadlock() {
     // More each way than both pipes hold.
     let much = vec![b'x'; 600 << 10];
     let mut talk = Exec.talk(&sh("exec cat"), patience(20_000)).unwrap();
@@ -146,7 +146,7 @@ fn a_child_that_answers_before_it_has_heard_everything_does_not_hold_the_talk() 
 }
 
 #[test]
-fn a_talk_with_somebody_silent_is_given_up_and_his_whole_group_with_it() {
+fn silent_piped_child_times_out_and_its_group_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pid");
     let line = format!("sleep 60 & echo $! >{}; wait", file.display());
@@ -166,7 +166,7 @@ fn a_talk_with_somebody_silent_is_given_up_and_his_whole_group_with_it() {
 }
 
 #[test]
-fn a_talk_hears_a_stop_while_it_reads_and_while_it_writes() {
+fn stop_flag_ends_reads_and_writes_of_a_piped_child() {
     for reads in [true, false] {
         let stop = StopFlag::default();
         let long = Duration::from_secs(30);
@@ -187,7 +187,7 @@ fn a_talk_hears_a_stop_while_it_reads_and_while_it_writes() {
 }
 
 #[test]
-fn a_child_that_will_not_end_its_talk_is_killed() {
+fn piped_child_that_does_not_exit_is_killed() {
     let begun = Instant::now();
     let mut talk = Exec.talk(&sh("exec sleep 60"), patience(30_000)).unwrap();
     assert!(matches!(talk.end().0, Ended::TimedOut(_)));
@@ -197,7 +197,7 @@ fn a_child_that_will_not_end_its_talk_is_killed() {
 }
 
 #[test]
-fn what_is_handed_over_is_read_and_written_by_a_child_and_by_nobody_else() {
+fn mem_file_is_accessible_to_a_child_of_the_same_user_only() {
     let handed = Handed::new(b"secret\n").unwrap();
     let path = handed.path();
     let line = format!(
@@ -325,7 +325,7 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
 }
 
 #[test]
-fn a_user_without_room_for_keys_gets_none_of_trueups() {
+fn user_over_the_key_quota_gets_no_keys_of_trueup() {
     use nix::libc;
     if !nix::unistd::geteuid().is_root() {
         return skipped("a child of another user", "needs root");

@@ -75,7 +75,7 @@ fn answer(status: &str, more: &str, body: &str) -> String {
 const SECONDS: Duration = Duration::from_secs(10);
 
 #[test]
-fn any_status_is_an_answer_with_its_headers_and_as_much_of_the_body_as_was_asked_for() {
+fn any_status_returns_its_headers_and_a_bounded_body() {
     let server = Server::new(&[
         &answer("200 OK", "X-Version: 7\r\n", "healthy"),
         &answer("503 Service Unavailable", "", "starting"),
@@ -111,7 +111,7 @@ fn any_status_is_an_answer_with_its_headers_and_as_much_of_the_body_as_was_asked
 }
 
 #[test]
-fn a_body_makes_it_a_post_and_the_password_of_an_address_goes_into_a_header() {
+fn request_with_body_is_a_post_with_basic_auth() {
     let server = Server::new(&[&answer("200 OK", "", "done")]);
     let url = server.url("/x").replace("//", "//ana:ge%40heim@");
     let request = Request {
@@ -140,7 +140,7 @@ fn a_body_makes_it_a_post_and_the_password_of_an_address_goes_into_a_header() {
 }
 
 #[test]
-fn a_redirect_is_followed_when_asked_for_and_a_password_stays_with_its_server() {
+fn redirect_never_passes_the_password_to_another_server() {
     let other = Server::new(&[&answer("200 OK", "", "there")]);
     let away = format!("Location: {}\r\n", other.url("/there"));
     let server = Server::new(&[
@@ -169,7 +169,7 @@ fn a_redirect_is_followed_when_asked_for_and_a_password_stays_with_its_server() 
 }
 
 #[test]
-fn a_redirect_in_a_circle_or_away_from_http_ends() {
+fn redirect_loops_and_non_http_redirects_fail() {
     let circle = answer("302 Found", "Location: http://127.0.0.1:PORT/\r\n", "");
     let circle = vec![circle.as_str(); REDIRECTS + 1];
     let file = answer("302 Found", "Location: file:///etc/passwd\r\n", "");
@@ -186,7 +186,7 @@ fn a_redirect_in_a_circle_or_away_from_http_ends() {
 }
 
 #[test]
-fn a_silent_or_dripping_server_is_given_up_and_a_stop_is_heard() {
+fn deadline_ends_silent_servers_and_honours_a_stop_request() {
     let get = |answer: &str, patience: &Patience| {
         let server = Server::new(&[answer]);
         let begun = Instant::now();
@@ -217,7 +217,7 @@ fn a_silent_or_dripping_server_is_given_up_and_a_stop_is_heard() {
 }
 
 #[test]
-fn why_there_is_no_answer_is_told_apart() {
+fn connection_failures_are_distinguished() {
     let free = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
@@ -245,7 +245,7 @@ fn why_there_is_no_answer_is_told_apart() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_refused() {
+fn self_signed_certificate_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (key, certificate) = (dir.path().join("key"), dir.path().join("cert"));
     let made = Command::new("openssl")

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn who_locks_the_accounts_is_told_with_the_user_who_called_it() {
+    fn account_lock_is_attributed_to_the_calling_user() {
         if !nix::unistd::geteuid().is_root() {
             return crate::ports::testing::skipped("a program with root's rights", "needs root");
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_ordinary_user_stopped_is_ended_and_what_root_runs_never_is() {
+    fn account_lock_process_of_a_user_is_killed_but_never_roots() {
         if !nix::unistd::geteuid().is_root() {
             return crate::ports::testing::skipped("a program with root's rights", "needs root");
         }

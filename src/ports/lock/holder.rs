@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_runs_is_believed_only_while_that_very_process_lives() {
+    fn holder_counts_only_while_its_process_is_alive() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
         root.make_dirs(Path::new(RUN), &Attrs::mode(0o755)).unwrap();

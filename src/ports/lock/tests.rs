@@ -68,7 +68,7 @@ fn former_lock(root: &Root) -> PathBuf {
 }
 
 #[test]
-fn only_one_has_the_lock_and_it_goes_with_its_holder() {
+fn lock_is_exclusive_and_released_with_its_holder() {
     let (_dir, root) = host();
     assert_eq!(holder(&root), None);
     let first = taken(&root);
@@ -83,7 +83,7 @@ fn only_one_has_the_lock_and_it_goes_with_its_holder() {
 }
 
 #[test]
-fn what_the_holder_is_at_can_be_read_however_long_it_was() {
+fn activity_of_the_holder_is_readable_at_any_length() {
     let (_dir, root) = host();
     let lock = taken(&root);
     lock.tell(&me(Some(&"ü\"".repeat(500))));
@@ -130,7 +130,7 @@ fn nobody_else_can_lock_what_a_pass_or_doctor_locks() {
 }
 
 #[test]
-fn what_others_have_locked_for_an_older_version_stops_no_pass() {
+fn foreign_lock_on_the_legacy_path_blocks_no_pass() {
     let (_dir, root) = host();
     let path = former_lock(&root);
     let foreign = locks(&path, nix::unistd::geteuid().as_raw()).unwrap();
@@ -145,7 +145,7 @@ fn what_others_have_locked_for_an_older_version_stops_no_pass() {
 }
 
 #[test]
-fn a_running_pass_of_an_older_version_is_waited_for() {
+fn running_pass_of_an_older_version_holds_the_lock() {
     let (dir, root) = host();
     let path = former_lock(&root);
     // What makes it one is its program.
@@ -186,7 +186,7 @@ fn a_running_pass_of_an_older_version_is_waited_for() {
 }
 
 #[test]
-fn a_lock_without_a_pass_is_told_with_the_process_that_has_it() {
+fn foreign_lock_names_the_process_that_holds_it() {
     let (_dir, root) = host();
     drop(taken(&root));
     let place = root.outside(&path());
@@ -216,7 +216,7 @@ fn a_lock_without_a_pass_is_told_with_the_process_that_has_it() {
 }
 
 #[test]
-fn only_one_is_alone_and_nothing_is_written_for_it() {
+fn doctor_lock_is_exclusive_and_writes_nothing() {
     let (dir, root) = host();
     assert!(alone(&root).is_some());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -228,7 +228,7 @@ fn only_one_is_alone_and_nothing_is_written_for_it() {
 }
 
 #[test]
-fn a_folder_of_the_lock_that_others_can_enter_is_closed() {
+fn lock_folder_open_to_others_is_closed() {
     let (_dir, root) = host();
     root.make_dirs(&private(), &Attrs::mode(0o777)).unwrap();
     taken(&root);

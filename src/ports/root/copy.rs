@@ -175,7 +175,7 @@ mod tests {
     use crate::ports::root::Root;
 
     #[test]
-    fn a_copy_of_a_sparse_file_is_as_sparse_and_holds_the_same() {
+    fn copy_of_a_sparse_file_stays_sparse_and_equal() {
         let dir = tempfile::tempdir().unwrap();
         let file = File::create(dir.path().join("sparse")).unwrap();
         file.write_all_at(b"begin", 0).unwrap();

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_ours_only_if_nobody_else_can_change_any_of_it() {
+    fn tree_is_ours_only_if_nobody_else_can_change_it() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         std::fs::create_dir_all(at("git/objects/info")).unwrap();

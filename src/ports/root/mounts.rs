@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_opened_in_the_same_way_without_openat2() {
+    fn open_stepwise_behaves_like_openat2() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::os::unix::fs::symlink("b", dir.path().join("a/link")).unwrap();

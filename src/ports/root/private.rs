@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_ours_is_new_and_closed_or_was_ours_and_empty() {
+    fn private_folder_is_new_or_was_our_own_and_empty() {
         let (dir, root) = sandbox();
         let made = root.make_private_folder(Path::new("/tmp/a/demo")).unwrap();
         assert_eq!(made, Path::new("/tmp/a/demo"));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_hold_or_can_replace_is_refused() {
+    fn folder_that_others_own_or_can_replace_is_refused() {
         let (dir, root) = sandbox();
         let at = |name: &str| dir.path().join("tmp").join(name);
         for name in ["open", "shared", "theirs"] {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_link_is_not_followed_to_a_folder_of_ours() {
+    fn untrusted_link_is_not_followed_to_a_private_folder() {
         let (dir, root) = sandbox();
         let at = |name: &str| dir.path().join("tmp").join(name);
         std::fs::create_dir(dir.path().join("etc")).unwrap();

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_leftovers_of_the_same_thing_are_taken_for_some() {
+    fn leftovers_match_only_their_own_final_name() {
         let start = start(OsStr::new("a.conf"));
         let is_of = |name: &OsStr| is_of(name, &start);
         assert!(is_of(&name(OsStr::new("a.conf"))));

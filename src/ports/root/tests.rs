@@ -33,7 +33,7 @@ fn a_replaced_file_has_its_content_and_mode_and_leaves_no_temporary() {
 }
 
 #[test]
-fn a_link_in_a_folder_that_others_can_write_is_refused_and_its_target_untouched() {
+fn link_in_a_world_writable_folder_is_refused() {
     let (dir, root) = sandbox();
     root.make_dirs(Path::new("/etc"), &Attrs::default())
         .unwrap();
@@ -61,7 +61,7 @@ fn a_link_in_a_folder_that_others_can_write_is_refused_and_its_target_untouched(
 }
 
 #[test]
-fn a_link_that_only_root_could_have_made_is_followed_below_the_root() {
+fn trusted_link_is_followed_below_the_root() {
     let (dir, root) = sandbox();
     root.make_dirs(Path::new("/run/app"), &Attrs::default())
         .unwrap();
@@ -103,7 +103,7 @@ fn replacing_a_link_replaces_the_link_and_not_its_target() {
 }
 
 #[test]
-fn paths_that_climb_or_are_relative_are_refused() {
+fn relative_paths_and_dot_dot_are_refused() {
     let (_dir, root) = sandbox();
     for path in ["/etc/../root", "etc/passwd", ""] {
         let error = root.meta(Path::new(path)).unwrap_err();
@@ -115,7 +115,7 @@ fn paths_that_climb_or_are_relative_are_refused() {
 }
 
 #[test]
-fn a_second_name_of_a_file_in_a_foreign_folder_is_not_given_away() {
+fn hard_link_in_an_untrusted_folder_is_not_chowned() {
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("secret"), "x").unwrap();
     root.make_dirs(Path::new("/home/deploy"), &Attrs::default())
@@ -142,7 +142,7 @@ fn removing_a_tree_removes_links_and_leaves_what_they_point_to() {
 }
 
 #[test]
-fn a_pipe_in_a_files_place_does_not_stop_a_read() {
+fn fifo_in_place_of_a_file_does_not_block_a_read() {
     let (dir, root) = sandbox();
     nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let (meta, body) = root
@@ -168,7 +168,7 @@ fn a_file_over_the_limit_is_refused_unread() {
 }
 
 #[test]
-fn a_copied_tree_has_links_modes_and_times_of_its_original_and_no_more() {
+fn copied_tree_keeps_links_modes_and_times() {
     use std::os::unix::fs::MetadataExt;
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
@@ -260,7 +260,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn nobody_can_occupy_the_name_that_something_is_prepared_under() {
+fn temporary_name_cannot_be_occupied_in_advance() {
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
     let write = || {
@@ -282,7 +282,7 @@ fn nobody_can_occupy_the_name_that_something_is_prepared_under() {
 }
 
 #[test]
-fn what_killed_passes_left_goes_with_the_next_write_of_the_same() {
+fn leftovers_of_killed_passes_are_removed_by_the_next_write() {
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
     std::fs::write(at(".file.trueup~"), "of an older trueup").unwrap();
@@ -298,7 +298,7 @@ fn what_killed_passes_left_goes_with_the_next_write_of_the_same() {
 }
 
 #[test]
-fn a_pipe_in_a_files_place_does_not_stop_a_write() {
+fn fifo_in_place_of_a_file_does_not_block_a_write() {
     let (dir, root) = sandbox();
     let pipe = dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -321,7 +321,7 @@ fn a_pipe_in_a_files_place_does_not_stop_a_write() {
 }
 
 #[test]
-fn a_second_name_of_a_file_in_a_foreign_folder_is_not_written_to() {
+fn hard_link_in_an_untrusted_folder_is_not_overwritten() {
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("secret"), "x").unwrap();
     std::fs::create_dir(dir.path().join("app")).unwrap();
@@ -333,7 +333,7 @@ fn a_second_name_of_a_file_in_a_foreign_folder_is_not_written_to() {
 }
 
 #[test]
-fn a_lease_of_another_process_keeps_nobody_waiting() {
+fn lease_of_another_process_does_not_block() {
     use std::os::fd::AsRawFd;
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("leased"), "x").unwrap();

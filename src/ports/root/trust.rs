@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_change_is_not_obeyed() {
+    fn file_that_others_can_change_is_not_trusted() {
         let case = Case::new();
         assert_eq!(case.read(None).unwrap(), "roles: []");
         for (path, was) in [
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_control_list_is_seen_behind_the_bits_of_roots_group() {
+    fn acl_is_detected_behind_the_mode_bits_of_roots_group() {
         let case = Case::new();
         // Version 2; user::rw-, user:1234:rw-, group::r--, mask::rw-, other::r--.
         let mut list = 2_u32.to_le_bytes().to_vec();
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_where_nobody_else_could_have_put_it() {
+    fn link_is_followed_only_in_trusted_folders() {
         let case = Case::new();
         let link = case.dir.path().join("etc/node.d/host.yml");
         std::fs::rename(&link, case.dir.path().join("elsewhere.yml")).unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_in_the_place_of_settings_blocks_nobody() {
+    fn fifo_in_place_of_settings_does_not_block() {
         let case = Case::new();
         let path = case.dir.path().join("etc/node.d/host.yml");
         std::fs::remove_file(&path).unwrap();

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_file_counts_once_and_what_is_linked_elsewhere_is_told_apart() {
+    fn hard_links_count_once_and_outside_links_count_as_shared() {
         let dir = tempfile::tempdir().unwrap();
         let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
         fs::create_dir_all(tree.join("a/b")).unwrap();

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sandbox_never_touches_the_machines_own_services() {
+    fn sandbox_never_touches_host_services() {
         let dir = tempfile::tempdir().unwrap();
         let root = Rc::new(Root::at(dir.path()).unwrap());
         let services = open(

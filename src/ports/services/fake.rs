@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn every_start_is_a_new_run_and_a_start_of_what_runs_is_none() {
+    fn start_begins_a_new_run_unless_already_running() {
         let (services, clock) = supervisor();
         services.define("web");
         services.start("web").unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_keeps_the_run_and_tells_when_it_was() {
+    fn reload_keeps_the_run_and_records_its_time() {
         let (services, clock) = supervisor();
         services.define("web");
         assert!(services.reload("web").is_err(), "it does not run yet");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_met_once_and_says_what_the_service_said() {
+    fn injected_fault_applies_once_and_carries_the_log() {
         let (services, _) = supervisor();
         services.define("web");
         services.crash("web", &["no such port"]);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_defined_is_unknown_and_what_is_masked_stands() {
+    fn undefined_service_is_unknown_and_masked_one_stays_masked() {
         let (services, _) = supervisor();
         assert!(!services.status("web").unwrap().known);
         assert!(matches!(

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_keeps_its_distance_to_now() {
+    fn boottime_converts_to_wall_clock_time() {
         let minute = Duration::from_secs(60);
         let before = Timestamp::now();
         let ago = of_boot(since_boot() - minute).unwrap();

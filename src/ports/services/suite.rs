@@ -228,7 +228,7 @@ pub(super) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-fn an_unknown_service_is_not_known_and_no_verb_pretends(bench: &mut Bench) {
+fn unknown_service_is_reported_and_every_action_fails(bench: &mut Bench) {
     let services = &bench.services;
     let status = services.status("trueup-no-such").unwrap();
     assert!(!status.known && status.active == Active::Stopped);
@@ -246,7 +246,7 @@ fn an_unknown_service_is_not_known_and_no_verb_pretends(bench: &mut Bench) {
     assert!(services.status("../etc/passwd").is_err());
 }
 
-fn a_service_starts_once_and_stops_wholly(bench: &mut Bench) {
+fn service_starts_once_and_stops_completely(bench: &mut Bench) {
     let name = bench.steady();
     let services = &bench.services;
     let before = services.status(&name).unwrap();
@@ -271,7 +271,7 @@ fn a_service_starts_once_and_stops_wholly(bench: &mut Bench) {
     services.stop(&name).unwrap();
 }
 
-fn a_run_ends_with_a_restart_and_outlives_a_reload(bench: &mut Bench) {
+fn restart_changes_the_run_id_and_reload_keeps_it(bench: &mut Bench) {
     let name = bench.steady();
     let services = &bench.services;
     // Starts it, as it was stopped.
@@ -296,7 +296,7 @@ fn a_run_ends_with_a_restart_and_outlives_a_reload(bench: &mut Bench) {
     assert_eq!(restarted.reloaded_at, None, "of the run before");
 }
 
-fn a_start_lies_between_the_files_before_and_after_it(bench: &mut Bench) {
+fn start_time_lies_between_files_written_before_and_after(bench: &mut Bench) {
     let name = bench.steady();
     for _ in 0..3 {
         let before = bench.written();
@@ -315,13 +315,13 @@ fn a_start_lies_between_the_files_before_and_after_it(bench: &mut Bench) {
     }
 }
 
-fn what_is_not_running_cannot_be_reloaded(bench: &mut Bench) {
+fn stopped_service_cannot_be_reloaded(bench: &mut Bench) {
     let name = bench.steady();
     let error = bench.services.reload(&name).unwrap_err().to_string();
     assert!(error.contains("not running"), "{error}");
 }
 
-fn what_has_no_way_to_reload_says_so(bench: &mut Bench) {
+fn reload_without_exec_reload_fails(bench: &mut Bench) {
     let mute = bench.service("/bin/sleep 60");
     bench.services.start(&mute).unwrap();
     assert!(!bench.services.status(&mute).unwrap().can_reload);
@@ -329,7 +329,7 @@ fn what_has_no_way_to_reload_says_so(bench: &mut Bench) {
     assert!(error.contains("ExecReload"), "{error}");
 }
 
-fn enabling_is_remembered_and_undone(bench: &mut Bench) {
+fn enable_persists_until_disable(bench: &mut Bench) {
     let name = bench.steady();
     let plain = bench.define("service", "[Service]\nExecStart=/bin/sleep 60\n");
     let services = &bench.services;
@@ -348,7 +348,7 @@ fn enabling_is_remembered_and_undone(bench: &mut Bench) {
     assert!(error.contains("[Install]"), "{error}");
 }
 
-fn a_start_that_fails_carries_the_log(bench: &mut Bench) {
+fn failed_start_carries_the_log_tail(bench: &mut Bench) {
     let name = bench.service("/bin/sh -c 'echo no config here >&2; exit 3'");
     for verb in [bench.services.start(&name), bench.services.restart(&name)] {
         let ServiceError::Failed {
@@ -374,7 +374,7 @@ fn a_start_that_fails_carries_the_log(bench: &mut Bench) {
     assert!(matches!(error, ServiceError::Failed { .. }), "{error}");
 }
 
-fn a_service_that_dies_by_itself_has_failed(bench: &mut Bench) {
+fn killed_service_is_reported_failed(bench: &mut Bench) {
     let name = bench.steady();
     bench.services.start(&name).unwrap();
     let pid = bench.services.status(&name).unwrap().main_pid.unwrap();
@@ -388,7 +388,7 @@ fn a_service_that_dies_by_itself_has_failed(bench: &mut Bench) {
     bench.run(&name);
 }
 
-fn a_changed_definition_is_the_one_that_starts(bench: &mut Bench) {
+fn restart_uses_the_changed_definition(bench: &mut Bench) {
     let name = bench.steady();
     bench.services.start(&name).unwrap();
     let mark = bench.path("second");
@@ -402,7 +402,7 @@ fn a_changed_definition_is_the_one_that_starts(bench: &mut Bench) {
     assert!(!bench.services.status(&name).unwrap().stale_definition);
 }
 
-fn a_masked_service_says_so_and_stays_down(bench: &mut Bench) {
+fn masked_service_cannot_be_started(bench: &mut Bench) {
     let name = bench.steady();
     let path = bench.units.join(format!("{name}.service"));
     std::fs::remove_file(&path).unwrap();
@@ -481,19 +481,19 @@ macro_rules! suite {
 
 suite! {
     of_all {
-        an_unknown_service_is_not_known_and_no_verb_pretends
-        a_service_starts_once_and_stops_wholly
-        a_run_ends_with_a_restart_and_outlives_a_reload
-        a_start_lies_between_the_files_before_and_after_it
-        what_is_not_running_cannot_be_reloaded
-        a_start_that_fails_carries_the_log
-        a_service_that_dies_by_itself_has_failed
-        a_changed_definition_is_the_one_that_starts
+        unknown_service_is_reported_and_every_action_fails
+        service_starts_once_and_stops_completely
+        restart_changes_the_run_id_and_reload_keeps_it
+        start_time_lies_between_files_written_before_and_after
+        stopped_service_cannot_be_reloaded
+        failed_start_carries_the_log_tail
+        killed_service_is_reported_failed
+        restart_uses_the_changed_definition
     }
     of_units {
-        what_has_no_way_to_reload_says_so
-        enabling_is_remembered_and_undone
-        a_masked_service_says_so_and_stays_down
+        reload_without_exec_reload_fails
+        enable_persists_until_disable
+        masked_service_cannot_be_started
         a_socket_is_passed_to_the_service_of_its_name
     }
 }

@@ -127,13 +127,13 @@ mod tests {
     use crate::ports::store::suite;
 
     #[test]
-    fn a_store_in_memory_keeps_the_promises_of_a_store() {
+    fn memory_store_passes_the_conformance_suite() {
         let store = MemoryStore::new();
         suite::run(&|| Box::new(store.clone()));
     }
 
     #[test]
-    fn a_store_that_is_cut_off_answers_nothing_and_loses_nothing() {
+    fn unreachable_store_fails_every_operation_and_keeps_objects() {
         let store = MemoryStore::new();
         store.put("kept", b"1", When::Always).unwrap();
         store.set_unreachable(true);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_carries_the_time_of_the_stores_own_clock() {
+    fn objects_carry_the_server_time() {
         let store = MemoryStore::new();
         let then: Timestamp = "2026-11-21T04:43:01Z".parse().unwrap();
         store.set_now(then);

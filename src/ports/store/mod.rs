@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_opens_its_own_backend() {
+    fn url_scheme_selects_the_backend() {
         for (url, address) in [
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/", "s3://bucket"),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_understood_says_what_was_expected() {
+    fn invalid_url_error_says_what_was_expected() {
         for (url, expected) in [
             ("http://bucket", "expected s3://bucket"),
             ("bucket", "expected s3://bucket"),

@@ -48,7 +48,7 @@ fn an_operation_past_its_deadline_hangs_and_is_named() {
 }
 
 #[test]
-fn the_innermost_operation_decides_and_the_outer_one_has_its_grace_after_it() {
+fn innermost_operation_decides_and_the_outer_gets_grace_afterwards() {
     let (mut watch, mut state) = (Watch::new(limits()), State::new());
     declare(&mut state, "fetch", Some(10));
     let inner = declare(&mut state, "build", Some(900));
@@ -60,7 +60,7 @@ fn the_innermost_operation_decides_and_the_outer_one_has_its_grace_after_it() {
 }
 
 #[test]
-fn work_that_goes_on_may_take_for_ever_and_ends_when_it_stands_still() {
+fn work_hangs_only_after_progress_stops() {
     let (mut watch, mut state) = (Watch::new(limits()), State::new());
     declare(&mut state, "directory:/srv", None);
     for n in 1..1000 {
@@ -72,7 +72,7 @@ fn work_that_goes_on_may_take_for_ever_and_ends_when_it_stands_still() {
 }
 
 #[test]
-fn time_that_the_machine_slept_does_not_count() {
+fn suspended_time_does_not_count() {
     let (mut watch, mut state) = (Watch::new(limits()), State::new());
     declare(&mut state, "build", Some(10));
     for _ in 0..6 {
@@ -81,7 +81,7 @@ fn time_that_the_machine_slept_does_not_count() {
 }
 
 #[test]
-fn a_watchdog_that_is_dropped_ends_nothing() {
+fn dropped_watchdog_ends_nothing() {
     let limits = Limits {
         grace: Duration::ZERO,
         idle: 100 * SECOND,
@@ -158,7 +158,7 @@ fn hung(kind: &str) -> (std::process::ExitStatus, String) {
 }
 
 #[test]
-fn a_pass_that_hangs_ends_itself_with_its_children_and_says_at_what() {
+fn hung_pass_kills_its_children_and_names_the_operation() {
     for (kind, what) in [
         ("fetch", "it hung at fetch shop, "),
         ("idle", "it hung at file:/srv/fifo, without progress"),
@@ -170,7 +170,7 @@ fn a_pass_that_hangs_ends_itself_with_its_children_and_says_at_what() {
 }
 
 #[test]
-fn it_ends_even_if_what_hung_cannot_be_written_down() {
+fn hung_pass_ends_even_if_reporting_hangs() {
     let (status, text) = hung("stuck");
     assert_eq!((status.code(), status.signal()), (Some(1), None), "{text}");
 }

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_told_in_a_line_with_an_example() {
+    fn unshared_files_are_summarized_in_one_line_with_an_example() {
         let mut left = Left::default();
         let words = |left: &Left| left.words("it is closed", |uid| format!("user {uid}"));
         assert_eq!(words(&left), None);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_list_that_is_written_is_read_again() {
+    fn largest_asset_list_can_be_saved_and_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let host = crate::release::tests::host_at(dir.path());
         let layout = Layout::new("shop", std::path::Path::new("/srv/www/shop"));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_more_files_or_longer_names_does_not_fit() {
+    fn asset_list_over_its_limits_does_not_fit() {
         assert!(!of(MAX_FILES + 1, 6).fits());
         assert!(!of(MAX_NAMES / 255 + 1, 255).fits());
         assert!(is_usual("app-é \"1\".css") && !is_usual("a\u{1}") && !is_usual("a\u{9b}"));

@@ -395,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_goes_to_no_other_server() {
+    fn credentials_are_not_sent_to_another_server() {
         let api = "https://ana:geheim@host/shop.git/info/lfs";
         assert_eq!(
             with_password("https://host/x", api),
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_is_beside_the_repository() {
+    fn default_api_url_follows_the_repository_url() {
         for url in [
             "https://h/shop",
             "https://h/shop.git",

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_path_gets_out_of_its_quotes_in_the_remote_shell() {
+    fn repository_path_cannot_escape_remote_shell_quotes() {
         for (path, expected) in [
             ("/srv/a b", "'/srv/a b'"),
             ("x'; id #", r"'x'\''; id #'"),

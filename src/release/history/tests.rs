@@ -49,7 +49,7 @@ impl Made {
 const BAD: &str = "author t <t@e> 1 +0000\n\nx\n";
 
 #[test]
-fn a_flaw_is_that_of_the_refs_that_lead_to_it_and_of_no_others() {
+fn malformed_commit_affects_only_refs_that_reach_it() {
     let made = Made::new();
     let base = made.honest(&[], 0);
     let bad = made.raw(&[base], BAD);
@@ -69,7 +69,7 @@ fn a_flaw_is_that_of_the_refs_that_lead_to_it_and_of_no_others() {
 }
 
 #[test]
-fn commits_and_tags_out_of_all_bounds_are_flaws() {
+fn oversized_and_malformed_commits_and_tags_are_flaws() {
     let made = Made::new();
     let base = made.honest(&[], 0);
     let who = "t <t@e> 1 +0000";
@@ -107,7 +107,7 @@ fn commits_and_tags_out_of_all_bounds_are_flaws() {
 }
 
 #[test]
-fn a_commit_is_found_past_histories_that_cannot_be_read() {
+fn commit_is_reachable_past_unreadable_branches() {
     let made = Made::new();
     let base = made.honest(&[], 0);
     let bad = made.raw(&[base], BAD);
@@ -126,7 +126,7 @@ fn a_long_walk_can_be_stopped() {
 }
 
 #[test]
-fn of_what_is_passed_by_no_more_is_told_than_people_read() {
+fn number_of_reported_skipped_refs_is_limited() {
     let mut skipped = Vec::new();
     for n in 0..10_000 {
         tell(&mut skipped, n.to_string());

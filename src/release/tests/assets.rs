@@ -43,7 +43,7 @@ fn asset(bench: &Bench, release: &str, css: &str) -> Option<String> {
 }
 
 #[test]
-fn a_page_of_an_old_release_finds_its_files_and_a_way_back_gets_its_own_manifest() {
+fn old_releases_keep_their_assets_and_rollback_restores_the_manifest() {
     let bench = Bench::new();
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
     done(&bench.spec(&one, COMPILE), &bench.host());
@@ -80,7 +80,7 @@ fn a_page_of_an_old_release_finds_its_files_and_a_way_back_gets_its_own_manifest
 }
 
 #[test]
-fn nothing_of_the_serving_release_changes_while_the_next_is_compiled() {
+fn compiling_assets_does_not_change_the_active_release() {
     let bench = Bench::new();
     done(&bench.spec(&commit(&bench, "red"), COMPILE), &bench.host());
     let before = snapshot(&bench.app("current/public"));
@@ -92,7 +92,7 @@ fn nothing_of_the_serving_release_changes_while_the_next_is_compiled() {
 }
 
 #[test]
-fn files_that_no_kept_release_names_go_a_day_after_the_last_that_did() {
+fn unreferenced_assets_are_removed_after_one_day() {
     let bench = Bench::new();
     let more = format!("keep_releases: 2\n{COMPILE}");
     let shared = || names(&bench.app("shared/assets/deep"));
@@ -132,7 +132,7 @@ fn files_that_no_kept_release_names_go_a_day_after_the_last_that_did() {
 }
 
 #[test]
-fn a_file_that_comes_back_in_a_later_release_is_kept() {
+fn asset_that_reappears_in_a_later_release_is_kept() {
     let bench = Bench::new();
     let more = format!("keep_releases: 2\n{COMPILE}");
     for (css, day) in [
@@ -150,7 +150,7 @@ fn a_file_that_comes_back_in_a_later_release_is_kept() {
 }
 
 #[test]
-fn assets_whose_inputs_did_not_change_are_taken_over_with_their_manifest() {
+fn assets_with_unchanged_inputs_are_reused_with_their_manifest() {
     let bench = Bench::new();
     let more = COMPILE
         .replace("assets:\n", "assets:\n  when_changed: [app.css]\n")
@@ -180,7 +180,7 @@ fn assets_whose_inputs_did_not_change_are_taken_over_with_their_manifest() {
 }
 
 #[test]
-fn a_release_of_an_earlier_trueup_keeps_its_link_and_its_manifest() {
+fn release_of_an_older_trueup_keeps_its_asset_link_and_manifest() {
     let bench = Bench::new();
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
     done(&bench.spec(&one, ""), &bench.host());
@@ -205,7 +205,7 @@ fn a_release_of_an_earlier_trueup_keeps_its_link_and_its_manifest() {
 }
 
 #[test]
-fn a_compile_that_is_done_again_writes_nothing_through_a_link() {
+fn recompiling_assets_writes_through_no_link() {
     let bench = Bench::new();
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
     let fixed =
@@ -224,7 +224,7 @@ fn a_compile_that_is_done_again_writes_nothing_through_a_link() {
 }
 
 #[test]
-fn links_that_the_apps_user_puts_among_the_assets_lead_nowhere() {
+fn links_planted_among_the_assets_are_not_followed() {
     if !is_root() {
         return;
     }
@@ -259,7 +259,7 @@ fn links_that_the_apps_user_puts_among_the_assets_lead_nowhere() {
 }
 
 #[test]
-fn the_manifests_of_the_usual_tools_are_known_without_being_named() {
+fn manifests_of_common_tools_are_recognized_by_default() {
     let bench = Bench::new();
     let hex = |n: usize| "a".repeat(n);
     let own = [

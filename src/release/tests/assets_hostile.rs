@@ -38,7 +38,7 @@ fn is_kept(path: &Path) -> bool {
 }
 
 #[test]
-fn what_the_apps_user_cannot_enter_is_not_gathered() {
+fn folders_closed_to_the_app_user_are_not_shared() {
     if !is_root() {
         return;
     }
@@ -60,7 +60,7 @@ fn what_the_apps_user_cannot_enter_is_not_gathered() {
 }
 
 #[test]
-fn clearing_up_removes_nothing_that_the_apps_user_put_in_the_place_of_an_asset() {
+fn asset_cleanup_removes_nothing_planted_in_place_of_an_asset() {
     if !is_root() {
         return;
     }
@@ -87,7 +87,7 @@ fn clearing_up_removes_nothing_that_the_apps_user_put_in_the_place_of_an_asset()
 }
 
 #[test]
-fn no_link_is_made_in_a_folder_that_the_apps_user_cannot_enter() {
+fn no_asset_link_is_made_in_folders_closed_to_the_app_user() {
     if !is_root() {
         return;
     }
@@ -106,7 +106,7 @@ fn no_link_is_made_in_a_folder_that_the_apps_user_cannot_enter() {
 }
 
 #[test]
-fn files_of_others_stay_in_the_release_and_are_compared_with_nothing() {
+fn files_of_other_users_are_neither_shared_nor_compared() {
     if !is_root() {
         return;
     }
@@ -134,7 +134,7 @@ fn files_of_others_stay_in_the_release_and_are_compared_with_nothing() {
 }
 
 #[test]
-fn a_folder_of_roots_that_he_names_as_the_shared_one_is_refused() {
+fn root_owned_folder_in_place_of_shared_assets_is_refused() {
     if !is_root() {
         return;
     }
@@ -176,7 +176,7 @@ fn unreadable(bench: &Bench, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_list_too_large_to_read_goes_with_its_release_and_stops_nothing() {
+fn oversized_asset_list_is_removed_with_its_release_and_blocks_nothing() {
     let bench = Bench::new();
     let more = "keep_releases: 2\nassets: {run: 'touch public/assets/$(cat app.css).css'}\n";
     for css in ["0", "1"] {
@@ -210,7 +210,7 @@ fn a_list_too_large_to_read_goes_with_its_release_and_stops_nothing() {
 }
 
 #[test]
-fn more_names_than_a_list_may_hold_fail_the_deploy_and_leave_no_list() {
+fn too_many_asset_names_fail_the_deploy_and_leave_no_list() {
     let bench = Bench::new();
     let name = "n".repeat(240);
     let more = format!(
@@ -228,7 +228,7 @@ fn more_names_than_a_list_may_hold_fail_the_deploy_and_leave_no_list() {
 }
 
 #[test]
-fn clearing_up_holds_no_two_lists_in_memory() {
+fn asset_cleanup_keeps_only_one_list_in_memory() {
     let bench = Bench::new();
     let more = "assets: {run: 'touch public/assets/$(cat app.css).css'}\n";
     done(&bench.spec(&commit(&bench, "1"), more), &bench.host());

@@ -136,7 +136,7 @@ fn varint(mut number: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_delta_that_unfolds_to_gigabytes_takes_no_memory() {
+fn delta_that_expands_to_gigabytes_takes_no_memory() {
     use sha1::Digest;
     const BASE: usize = 1 << 16;
     const COPIES: usize = 30_000;
@@ -167,7 +167,7 @@ fn a_delta_that_unfolds_to_gigabytes_takes_no_memory() {
 }
 
 #[test]
-fn a_large_file_is_refused_by_its_header_with_its_path() {
+fn large_file_is_refused_by_its_header_and_its_path_is_named() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1"), ("large", &"x".repeat(64 << 10))]);
     done(&bench.spec(&first, "max_file: 64K\n"), &bench.host());
@@ -191,7 +191,7 @@ fn a_large_file_is_refused_by_its_header_with_its_path() {
 }
 
 #[test]
-fn a_file_that_marks_blow_up_is_refused() {
+fn file_that_placeholders_expand_beyond_max_file_is_refused() {
     let bench = Bench::new();
     for (attribute, mark) in [("export-subst", "$Format:%H%H%H%H$"), ("ident", "$Id$")] {
         let rule = format!("bomb {attribute}\n");
@@ -203,7 +203,7 @@ fn a_file_that_marks_blow_up_is_refused() {
 }
 
 #[test]
-fn patterns_that_take_for_ever_to_compare_are_refused() {
+fn attribute_patterns_too_slow_to_match_are_refused() {
     let bench = Bench::new();
     let deep = format!("{}b", "a/".repeat(60));
     for (pattern, why) in [
@@ -229,7 +229,7 @@ fn patterns_that_take_for_ever_to_compare_are_refused() {
 }
 
 #[test]
-fn patterns_that_projects_have_are_taken() {
+fn common_attribute_patterns_are_accepted() {
     let bench = Bench::new();
     let rules = "**/**/a/**/*.min.* export-ignore\n[0-9]*-*_*.*.?s -text\n/a/**/b/**/c/**/*z export-ignore\n";
     let deep = format!("{}b", "a/".repeat(60));
@@ -255,7 +255,7 @@ fn with_subject(bench: &Bench, subject: &str, files: &[(&str, &str)]) -> Sha {
 }
 
 #[test]
-fn marks_of_the_commit_blow_up_no_file_and_no_tree() {
+fn commit_placeholders_cannot_expand_files_or_trees_without_limit() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1")]);
     done(&bench.spec(&first, ""), &bench.host());
@@ -284,7 +284,7 @@ fn marks_of_the_commit_blow_up_no_file_and_no_tree() {
 }
 
 #[test]
-fn objects_that_are_read_as_a_whole_are_small() {
+fn oversized_commit_attributes_and_link_objects_are_refused() {
     let bench = Bench::new();
     bench.commit(&[("a", "1")]);
     let attributes = "*.x text\n".repeat(40_000);

@@ -28,7 +28,7 @@ fn steps_of(spec: &Spec, bench: &Bench) -> String {
 }
 
 #[test]
-fn a_step_whose_inputs_did_not_change_is_skipped_and_what_it_made_is_taken_over() {
+fn step_with_unchanged_inputs_is_skipped_and_its_outputs_are_copied() {
     use std::os::unix::fs::MetadataExt;
     let bench = Bench::new();
     let user = if nix::unistd::geteuid().is_root() {
@@ -67,7 +67,7 @@ fn a_step_whose_inputs_did_not_change_is_skipped_and_what_it_made_is_taken_over(
 }
 
 #[test]
-fn a_step_is_run_whenever_it_cannot_be_told_that_it_need_not() {
+fn step_is_run_unless_skipping_it_is_known_to_be_safe() {
     let bench = Bench::new();
     let commit = |a: &str| bench.commit(&[("Gemfile", "rails"), ("a", a)]);
     done(&bench.spec(&commit("0"), GEMS), &bench.host());
@@ -114,7 +114,7 @@ fn a_step_is_run_whenever_it_cannot_be_told_that_it_need_not() {
 }
 
 #[test]
-fn what_the_repository_has_in_an_output_counts_as_an_input() {
+fn repository_files_in_an_output_path_count_as_inputs() {
     let bench = Bench::new();
     let one = bench.commit(&[("Gemfile", "g"), ("vendor/bundle/kept", "1")]);
     let two = bench.commit(&[("Gemfile", "g"), ("vendor/bundle/kept", "2")]);
@@ -125,7 +125,7 @@ fn what_the_repository_has_in_an_output_counts_as_an_input() {
 }
 
 #[test]
-fn a_changed_mode_of_an_input_is_a_change_and_a_failed_release_is_no_basis() {
+fn changed_mode_counts_as_change_and_failed_releases_are_not_reused() {
     let bench = Bench::new();
     let of =
         |mode: u32, a: &str| bench.commit_modes(&[("Gemfile", "g", mode), ("a", a, 0o100_644)]);
@@ -140,7 +140,7 @@ fn a_changed_mode_of_an_input_is_a_change_and_a_failed_release_is_no_basis() {
 }
 
 #[test]
-fn what_is_built_afresh_on_purpose_skips_nothing() {
+fn forced_fresh_build_skips_no_step() {
     let bench = Bench::new();
     let sha = bench.commit(&[("Gemfile", "g")]);
     done(&bench.spec(&sha, GEMS), &bench.host());
@@ -151,7 +151,7 @@ fn what_is_built_afresh_on_purpose_skips_nothing() {
 }
 
 #[test]
-fn a_database_whose_folder_did_not_change_is_not_migrated() {
+fn database_is_not_migrated_when_its_folder_is_unchanged() {
     let bench = Bench::new();
     let migrate = "migrate: {run: 'echo $REVISION >> ../../shared/migrated'}\n";
     let with = |db: &str, a: &str| bench.commit(&[("db/schema.rb", db), ("a", a)]);
@@ -180,7 +180,7 @@ fn a_database_whose_folder_did_not_change_is_not_migrated() {
 }
 
 #[test]
-fn the_plan_tells_what_is_skipped_and_what_is_not_known_yet() {
+fn plan_shows_skipped_steps_and_undecided_ones() {
     let bench = Bench::new();
     let more =
         format!("{GEMS}assets: {{run: rake, when_changed: [app]}}\nmigrate: {{run: 'true'}}\n");
@@ -238,7 +238,7 @@ fn the_plan_tells_what_is_skipped_and_what_is_not_known_yet() {
 }
 
 #[test]
-fn inputs_and_outputs_that_can_be_none_are_refused() {
+fn invalid_inputs_and_outputs_are_refused() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     for (more, field) in [
@@ -295,7 +295,7 @@ fn inputs_and_outputs_that_can_be_none_are_refused() {
 }
 
 #[test]
-fn a_link_planted_on_the_way_to_an_output_is_not_followed() {
+fn link_planted_in_an_output_path_is_not_followed() {
     let bench = Bench::new();
     if !is_root() {
         return;
@@ -320,7 +320,7 @@ fn a_link_planted_on_the_way_to_an_output_is_not_followed() {
 }
 
 #[test]
-fn everything_counts_but_what_is_taken_out() {
+fn all_paths_count_as_inputs_except_excluded_ones() {
     let bench = Bench::new();
     let more = "steps:\n  - {name: all, run: 'echo all >> ../../shared/ran', when_changed: ['.', '!app/models', '!spec']}\n";
     let mut files = vec![
@@ -358,7 +358,7 @@ fn everything_counts_but_what_is_taken_out() {
 }
 
 #[test]
-fn outputs_that_cannot_be_taken_over_are_made_anew() {
+fn outputs_that_cannot_be_copied_are_rebuilt() {
     let bench = Bench::new();
     let commit = |a: &str| bench.commit(&[("Gemfile", "rails"), ("a", a)]);
     done(&bench.spec(&commit("0"), GEMS), &bench.host());

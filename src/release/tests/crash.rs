@@ -88,7 +88,7 @@ fn interrupted_everywhere(interrupt: impl Fn(&Bench, &Spec, u32) -> bool) {
 }
 
 #[test]
-fn a_pass_that_is_stopped_anywhere_is_made_good_by_the_next() {
+fn stopped_pass_is_completed_by_the_next_one() {
     interrupted_everywhere(|bench, spec, n| {
         let mut host = bench.host();
         let stop = host.stop.clone();
@@ -111,7 +111,7 @@ fn a_pass_that_is_stopped_anywhere_is_made_good_by_the_next() {
 }
 
 #[test]
-fn a_pass_that_dies_anywhere_is_made_good_by_the_next() {
+fn crashed_pass_is_completed_by_the_next_one() {
     interrupted_everywhere(|bench, spec, n| {
         let mut host = bench.host();
         host.clock = Box::new(Fuse {

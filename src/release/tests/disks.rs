@@ -103,7 +103,7 @@ fn three_releases(bench: &Bench, disk: &Disk, megabytes: usize) -> u64 {
 }
 
 #[test]
-fn on_btrfs_a_spare_is_a_snapshot_and_releases_of_it_can_be_removed() {
+fn btrfs_spare_is_a_snapshot_and_its_releases_can_be_removed() {
     let bench = Bench::new();
     let Some(disk) = Disk::image(&bench, "btrfs", &["-q"]) else {
         return;
@@ -116,7 +116,7 @@ fn on_btrfs_a_spare_is_a_snapshot_and_releases_of_it_can_be_removed() {
 }
 
 #[test]
-fn on_xfs_a_spare_shares_its_files_with_the_pristine_tree() {
+fn xfs_spare_shares_file_blocks_with_the_pristine_tree() {
     let bench = Bench::new();
     let Some(disk) = Disk::image(&bench, "xfs", &["-q", "-m", "reflink=1"]) else {
         return;
@@ -126,7 +126,7 @@ fn on_xfs_a_spare_shares_its_files_with_the_pristine_tree() {
 }
 
 #[test]
-fn a_commit_that_does_not_fit_is_refused_before_anything_is_written() {
+fn commit_that_does_not_fit_is_refused_before_writing() {
     let bench = Bench::new();
     let Some(_disk) = Disk::mount(
         &bench.path("srv"),
@@ -165,7 +165,7 @@ fn a_commit_that_does_not_fit_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn what_is_kept_ready_gives_way_to_a_release() {
+fn spare_trees_are_removed_when_a_release_needs_space() {
     let bench = Bench::new();
     let Some(_disk) = Disk::mount(
         &bench.path("srv"),

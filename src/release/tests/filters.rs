@@ -12,7 +12,7 @@ const RULES: (&str, &str) = (
 );
 
 #[test]
-fn ciphertext_is_refused_and_other_filters_are_not() {
+fn ciphertext_is_refused_and_other_filters_are_ignored() {
     let bench = Bench::new();
     let plain = bench.commit(&[RULES, ("secret", "not encrypted"), ("a", "\0GITCRYPT\0")]);
     done(&bench.spec(&plain, ""), &bench.host());
@@ -50,7 +50,7 @@ fn ciphertext_is_refused_and_other_filters_are_not() {
 }
 
 #[test]
-fn every_filter_is_refused_where_that_is_said() {
+fn every_filter_is_refused_when_configured() {
     let bench = Bench::new();
     let sha = bench.commit(&[RULES, ("a.enc", "not encrypted")]);
     let failure = pass(&bench.spec(&sha, "filters: refuse\n"), &bench.host()).unwrap_err();
@@ -73,7 +73,7 @@ fn run(at: &Path, program: &str, args: &[&str]) -> String {
 }
 
 #[test]
-fn what_git_crypt_encrypted_is_deployed_in_the_clear_with_its_key() {
+fn git_crypt_files_are_decrypted_with_the_configured_key() {
     if Command::new("git-crypt").arg("version").output().is_err() {
         return crate::ports::testing::skipped("files of git-crypt", "git-crypt is not installed");
     }

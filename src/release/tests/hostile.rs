@@ -30,7 +30,7 @@ fn deploy_tree(bench: &Bench, tree: Oid) -> Result<Option<Outcome>, Failure> {
 }
 
 #[test]
-fn trees_that_reach_out_of_their_folder_write_nothing_outside() {
+fn malicious_trees_write_nothing_outside_their_release() {
     let bench = Bench::new();
     let outside = bench.dir.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
@@ -67,7 +67,7 @@ fn trees_that_reach_out_of_their_folder_write_nothing_outside() {
 }
 
 #[test]
-fn a_tree_that_no_honest_git_makes_is_refused_with_the_path_and_the_reason() {
+fn malformed_tree_is_refused_with_path_and_reason() {
     let bench = Bench::new();
     let blob = bench.repo.blob(b"x").unwrap();
     let inner = raw_tree(&bench, &[("100644", "hook", blob)]);
@@ -110,7 +110,7 @@ fn a_tree_that_no_honest_git_makes_is_refused_with_the_path_and_the_reason() {
 }
 
 #[test]
-fn a_shared_path_through_a_link_of_the_repository_is_refused() {
+fn linked_dir_below_a_repository_symlink_is_refused() {
     let bench = Bench::new();
     let outside = bench.dir.path().join("outside");
     std::fs::create_dir_all(outside.join("log")).unwrap();
@@ -129,7 +129,7 @@ fn a_shared_path_through_a_link_of_the_repository_is_refused() {
 }
 
 #[test]
-fn a_link_of_the_repository_in_the_place_of_a_shared_folder_gives_way() {
+fn repository_symlink_in_place_of_a_linked_dir_is_replaced() {
     let bench = Bench::new();
     let outside = bench.dir.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
@@ -149,7 +149,7 @@ fn a_link_of_the_repository_in_the_place_of_a_shared_folder_gives_way() {
 }
 
 #[test]
-fn links_of_the_repository_keep_their_targets_owner_and_mode() {
+fn repository_symlinks_leave_owner_and_mode_of_targets_unchanged() {
     if !is_root() {
         return;
     }
@@ -165,7 +165,7 @@ fn links_of_the_repository_keep_their_targets_owner_and_mode() {
 }
 
 #[test]
-fn a_place_that_the_apps_user_can_write_to_is_taken_from_him_or_refused() {
+fn deploy_folder_writable_by_the_app_user_is_secured_or_refused() {
     if !is_root() {
         return;
     }
@@ -200,7 +200,7 @@ fn a_place_that_the_apps_user_can_write_to_is_taken_from_him_or_refused() {
 }
 
 #[test]
-fn folders_that_the_apps_user_has_made_links_lead_root_nowhere() {
+fn symlinks_in_place_of_deploy_folders_are_refused() {
     if !is_root() {
         return;
     }
@@ -222,7 +222,7 @@ fn folders_that_the_apps_user_has_made_links_lead_root_nowhere() {
 }
 
 #[test]
-fn a_forged_revision_is_not_believed() {
+fn forged_revision_file_is_not_trusted() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     done(&bench.spec(&one, ""), &bench.host());

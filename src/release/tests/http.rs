@@ -98,7 +98,7 @@ fn serve(folder: &Path, mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
 }
 
 #[test]
-fn a_repository_is_fetched_over_http_with_what_its_server_asks_for() {
+fn repository_is_fetched_over_http_with_redirects_and_credentials() {
     let bench = Bench::new();
     let server = Backend::new(bench.dir.path());
     let url = format!("http://ana:geheim@127.0.0.1:{}/old/repo.git", server.port);
@@ -143,7 +143,7 @@ fn a_repository_is_fetched_over_http_with_what_its_server_asks_for() {
 }
 
 #[test]
-fn a_server_that_dies_in_the_middle_leaves_a_mirror_that_the_next_fetch_can_use() {
+fn interrupted_http_fetch_leaves_a_usable_mirror() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -40,7 +40,7 @@ fn five_good_releases_are_kept_and_failed_ones_do_not_count() {
 }
 
 #[test]
-fn the_release_to_go_back_to_is_kept_even_when_one_is_asked_for() {
+fn rollback_release_is_kept_even_with_keep_releases_1() {
     let bench = Bench::new();
     let shas = shas(&bench, 3);
     let mut active = Vec::new();
@@ -57,7 +57,7 @@ fn the_release_to_go_back_to_is_kept_even_when_one_is_asked_for() {
 }
 
 #[test]
-fn a_release_in_which_a_process_lives_is_not_removed() {
+fn release_with_a_running_process_is_not_removed() {
     let bench = Bench::new();
     let shas = shas(&bench, 5);
     let keep = "keep_releases: 2\n";
@@ -81,7 +81,7 @@ fn a_release_in_which_a_process_lives_is_not_removed() {
 }
 
 #[test]
-fn what_is_no_release_is_never_touched() {
+fn folders_that_are_no_releases_are_never_removed() {
     let bench = Bench::new();
     let shas = shas(&bench, 4);
     done(&bench.spec(&shas[0], "keep_releases: 1\n"), &bench.host());
@@ -97,7 +97,7 @@ fn what_is_no_release_is_never_touched() {
 }
 
 #[test]
-fn releases_of_capistrano_are_taken_over() {
+fn capistrano_releases_are_adopted() {
     let bench = Bench::new();
     let (old, sha) = (bench.commit(&[("a", "0")]), bench.commit(&[("a", "1")]));
     for name in ["20200101000000", "20200102000000", "20200103000000"] {
@@ -146,7 +146,7 @@ fn has_chores(spec: &Spec, host: &Host) -> bool {
 }
 
 #[test]
-fn what_is_mounted_in_an_old_release_is_kept_and_deployments_go_on() {
+fn mount_in_an_old_release_is_kept_and_blocks_no_deployment() {
     let bench = Bench::new();
     let shas = shas(&bench, 5);
     let keep = "keep_releases: 2\nspare: false\n";
@@ -195,7 +195,7 @@ fn what_is_mounted_in_an_old_release_is_kept_and_deployments_go_on() {
 }
 
 #[test]
-fn an_immutable_file_in_an_old_release_stops_no_deployment() {
+fn immutable_file_in_an_old_release_blocks_no_deployment() {
     let bench = Bench::new();
     let shas = shas(&bench, 6);
     let keep = "keep_releases: 2\n";
@@ -251,7 +251,7 @@ fn an_immutable_file_in_an_old_release_stops_no_deployment() {
 }
 
 #[test]
-fn a_process_in_a_folder_of_the_same_name_keeps_no_release() {
+fn process_in_another_folder_of_that_name_keeps_no_release() {
     let bench = Bench::new();
     let shas = shas(&bench, 4);
     let keep = "keep_releases: 2\n";
@@ -274,7 +274,7 @@ fn a_process_in_a_folder_of_the_same_name_keeps_no_release() {
 }
 
 #[test]
-fn processes_of_strangers_keep_a_bounded_number_of_releases() {
+fn processes_of_other_users_keep_a_limited_number_of_releases() {
     use std::os::unix::process::CommandExt;
     if !is_root() {
         return;
@@ -301,7 +301,7 @@ fn processes_of_strangers_keep_a_bounded_number_of_releases() {
 }
 
 #[test]
-fn a_folder_3000_deep_in_an_old_release_stops_no_deployment() {
+fn deeply_nested_folder_in_an_old_release_blocks_no_deployment() {
     let bench = Bench::new();
     let shas = shas(&bench, 4);
     let keep = "keep_releases: 2\n";
@@ -315,7 +315,7 @@ fn a_folder_3000_deep_in_an_old_release_stops_no_deployment() {
 }
 
 #[test]
-fn a_pipe_as_the_log_of_activations_stops_nothing() {
+fn fifo_in_place_of_revisions_log_blocks_nothing() {
     let bench = Bench::new();
     let shas = shas(&bench, 2);
     std::fs::create_dir_all(bench.app("releases/20200101000000")).unwrap();

@@ -34,7 +34,7 @@ fn text(repo: &str) -> String {
 }
 
 #[test]
-fn killed_at_any_instant_no_release_and_no_kept_tree_is_other_than_its_commit() {
+fn sigkill_never_leaves_a_corrupt_release_or_spare() {
     let bench = Bench::new();
     let shas: Vec<Sha> = (0..5)
         .map(|n| {

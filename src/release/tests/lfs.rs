@@ -55,7 +55,7 @@ fn push(work: &Path, files: &[(&str, &str)]) -> Sha {
 }
 
 #[test]
-fn files_of_lfs_are_in_the_release_whole() {
+fn lfs_files_are_complete_in_the_release() {
     if !installed() {
         return;
     }
@@ -79,7 +79,7 @@ fn files_of_lfs_are_in_the_release_whole() {
 }
 
 #[test]
-fn a_file_that_was_never_pushed_to_lfs_refuses_the_commit() {
+fn commit_with_a_missing_lfs_file_is_refused() {
     if !installed() {
         return;
     }
@@ -94,7 +94,7 @@ fn a_file_that_was_never_pushed_to_lfs_refuses_the_commit() {
 }
 
 #[test]
-fn a_broken_copy_in_the_mirror_is_not_deployed() {
+fn corrupt_lfs_file_in_the_mirror_is_not_deployed() {
     if !installed() {
         return;
     }
@@ -207,7 +207,7 @@ fn pointer_to(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
 }
 
 #[test]
-fn a_password_of_lfs_is_sent_to_its_own_server_alone() {
+fn lfs_password_is_sent_only_to_its_own_server() {
     let bench = Bench::new();
     let files = Server::new(|_, _| ("200 OK".into(), b"content".to_vec()));
     let port = files.port;
@@ -246,7 +246,7 @@ fn host(head: &str) -> String {
 }
 
 #[test]
-fn lfsconfig_of_a_commit_steers_nothing() {
+fn lfsconfig_of_a_commit_is_ignored() {
     let bench = Bench::new();
     let asked = Server::new(|_, _| ("200 OK".into(), b"secret".to_vec()));
     let theirs = bench.dir.path().join("theirs");
@@ -272,7 +272,7 @@ fn lfsconfig_of_a_commit_steers_nothing() {
 }
 
 #[test]
-fn what_an_lfs_server_sends_instead_of_the_file_is_not_kept() {
+fn lfs_content_with_a_wrong_hash_is_discarded() {
     let bench = Bench::new();
     let sha = pointer_to(&bench, "content", &[]);
     for (sent, why) in [
@@ -294,7 +294,7 @@ fn what_an_lfs_server_sends_instead_of_the_file_is_not_kept() {
 }
 
 #[test]
-fn a_pipe_in_the_store_of_a_local_repository_is_not_waited_for() {
+fn fifo_in_a_local_lfs_store_does_not_block() {
     let bench = Bench::new();
     let sha = pointer_to(&bench, "content", &[]);
     let digest = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
@@ -308,7 +308,7 @@ fn a_pipe_in_the_store_of_a_local_repository_is_not_waited_for() {
 }
 
 #[test]
-fn a_pointer_to_more_than_fits_is_refused_before_anything_is_asked() {
+fn lfs_file_too_large_for_the_disk_is_refused_before_any_request() {
     let bench = Bench::new();
     let asked = Server::new(|_, _| ("200 OK".into(), Vec::new()));
     let pointer = format!(
@@ -347,7 +347,7 @@ fn pass_offered(href: &str, header: &str) -> (Result<(), Failure>, Vec<String>) 
 }
 
 #[test]
-fn an_lfs_server_leads_root_to_no_service_of_the_host() {
+fn lfs_server_cannot_redirect_root_to_local_services() {
     let inner = Server::new(|_, _| ("200 OK".into(), b"content".to_vec()));
     let port = inner.port;
     for name in [
@@ -380,7 +380,7 @@ fn an_lfs_server_leads_root_to_no_service_of_the_host() {
 }
 
 #[test]
-fn an_lfs_server_chooses_only_headers_that_let_us_in() {
+fn lfs_server_can_set_only_authentication_headers() {
     let (done, asked) = pass_offered(
         "http://HERE/file",
         "\"Metadata-Flavor\":\"Google\",\"Cookie\":\"a=b\",\"Host\":\"other\",\"X-Aws-Ec2-Metadata-Token\":\"x\",\"X-Amz-Security-Token\":\"yes\",\"x-ms-version\":\"yes\",\"Authorization\":\"Bearer yes\"",

@@ -79,7 +79,7 @@ fn goes_on_despite(bench: &Bench, bad: Oid, more: &str) {
 }
 
 #[test]
-fn a_malformed_commit_on_another_branch_stops_no_deployment() {
+fn malformed_commit_on_another_branch_blocks_no_deployment() {
     let Some(bench) = served() else { return };
     let base = id(&bench.commit(&[("a", "0")]));
     goes_on_despite(&bench, raw(&bench, &[base], NO_COMMITTER), "");
@@ -88,7 +88,7 @@ fn a_malformed_commit_on_another_branch_stops_no_deployment() {
 }
 
 #[test]
-fn a_malformed_commit_behind_the_tip_of_a_branch_stops_no_deployment() {
+fn malformed_ancestor_on_another_branch_blocks_no_deployment() {
     let Some(bench) = served() else { return };
     let base = id(&bench.commit(&[("a", "0")]));
     let bad = raw(&bench, &[base], NO_COMMITTER);
@@ -97,7 +97,7 @@ fn a_malformed_commit_behind_the_tip_of_a_branch_stops_no_deployment() {
 }
 
 #[test]
-fn a_commit_with_thousands_of_parents_is_not_walked_into() {
+fn commit_with_thousands_of_parents_is_not_traversed() {
     let Some(bench) = served() else { return };
     let base = id(&bench.commit(&[("a", "0")]));
     let parents: Vec<Oid> = (0..2000)
@@ -116,7 +116,7 @@ fn a_commit_with_thousands_of_parents_is_not_walked_into() {
 }
 
 #[test]
-fn a_mirror_that_took_a_malformed_commit_in_before_heals_itself() {
+fn mirror_containing_a_malformed_commit_repairs_itself() {
     let Some(bench) = served() else { return };
     let first = bench.commit(&[("a", "0")]);
     deploys(&bench, &first, "");
@@ -134,7 +134,7 @@ fn a_mirror_that_took_a_malformed_commit_in_before_heals_itself() {
 }
 
 #[test]
-fn a_branch_whose_name_looks_like_a_leftover_of_libgit2_is_kept() {
+fn branch_named_like_a_libgit2_temporary_file_is_kept() {
     let Some(bench) = served() else { return };
     let sha = bench.commit(&[("a", "0")]);
     point(&bench, "refs/heads/fix_git2_x", id(&sha));

@@ -24,7 +24,7 @@ fn give_away(bench: &Bench) {
 const SOON: &str = "user: deploy\nfetch_timeout: 3\n";
 
 #[test]
-fn a_repository_of_the_apps_user_is_read_as_that_user() {
+fn repository_owned_by_the_app_user_is_read_as_that_user() {
     let Some((bench, sha)) = owned() else { return };
     give_away(&bench);
     done(&bench.spec(&sha, SOON), &bench.host());
@@ -43,7 +43,7 @@ fn a_repository_of_the_apps_user_is_read_as_that_user() {
 }
 
 #[test]
-fn a_pipe_in_a_repository_of_somebody_else_ends_at_the_deadline() {
+fn fifo_in_a_foreign_repository_ends_at_the_deadline() {
     for place in [
         "packed-refs",
         "config",
@@ -62,7 +62,7 @@ fn a_pipe_in_a_repository_of_somebody_else_ends_at_the_deadline() {
 }
 
 #[test]
-fn a_repository_that_others_may_write_to_is_not_read_as_root() {
+fn repository_writable_by_others_is_not_read_as_root() {
     let Some((bench, sha)) = owned() else { return };
     let refs = bench.repo.path().join("refs");
     std::fs::set_permissions(&refs, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();

@@ -84,7 +84,7 @@ fn a_sha_is_checked_out_linked_built_and_activated() {
 }
 
 #[test]
-fn the_same_sha_again_touches_nothing_at_all() {
+fn second_pass_with_the_same_sha_changes_nothing() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(&sha, "linked_dirs: [log]\nsteps: [{run: 'true'}]\n");
@@ -97,7 +97,7 @@ fn the_same_sha_again_touches_nothing_at_all() {
 }
 
 #[test]
-fn going_back_activates_the_release_that_is_there_without_building() {
+fn rollback_activates_the_existing_release_without_building() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let steps = "steps: [{run: 'echo built >> ../../shared/built'}]\n";
@@ -120,7 +120,7 @@ fn going_back_activates_the_release_that_is_there_without_building() {
 }
 
 #[test]
-fn a_failing_step_leaves_current_alone_and_says_where_to_look() {
+fn failing_step_leaves_current_unchanged_and_names_the_log() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     done(&bench.spec(&one, ""), &bench.host());
@@ -157,7 +157,7 @@ fn a_failing_step_leaves_current_alone_and_says_where_to_look() {
 }
 
 #[test]
-fn a_step_over_its_time_fails() {
+fn step_that_exceeds_its_timeout_fails() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(&sha, "steps: [{run: [sleep, '60'], timeout: 1s}]\n");
@@ -167,7 +167,7 @@ fn a_step_over_its_time_fails() {
 }
 
 #[test]
-fn a_held_app_waits_and_says_for_whom() {
+fn held_app_waits_and_names_the_holder() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let mut spec = bench.spec(&sha, "");
@@ -198,7 +198,7 @@ fn a_held_app_waits_and_says_for_whom() {
 }
 
 #[test]
-fn the_plan_tells_the_sha_and_the_steps_and_does_nothing() {
+fn plan_shows_sha_and_steps_and_changes_nothing() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(
@@ -228,7 +228,7 @@ fn the_plan_tells_the_sha_and_the_steps_and_does_nothing() {
 }
 
 #[test]
-fn the_stamp_tells_releases_apart() {
+fn stamp_differs_between_releases() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let stamp = |sha: &Sha| {
@@ -242,7 +242,7 @@ fn the_stamp_tells_releases_apart() {
 }
 
 #[test]
-fn a_missing_linked_file_stops_before_anything_is_built() {
+fn missing_linked_file_fails_before_the_build() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(
@@ -263,7 +263,7 @@ fn a_missing_linked_file_stops_before_anything_is_built() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_current_is_refused_before_the_build() {
+fn directory_in_place_of_current_is_refused_before_the_build() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     std::fs::create_dir_all(bench.app("current")).unwrap();
@@ -278,7 +278,7 @@ fn a_folder_in_the_place_of_current_is_refused_before_the_build() {
 }
 
 #[test]
-fn everything_but_the_frame_belongs_to_the_app_and_its_steps_run_as_its_user() {
+fn release_files_belong_to_the_app_user_who_runs_the_steps() {
     if !is_root() {
         return;
     }
@@ -314,7 +314,7 @@ fn everything_but_the_frame_belongs_to_the_app_and_its_steps_run_as_its_user() {
 }
 
 #[test]
-fn a_step_of_root_finds_no_program_in_a_folder_of_the_apps_user() {
+fn root_step_finds_no_program_in_app_user_folders() {
     if !is_root() {
         return;
     }
@@ -332,7 +332,7 @@ fn a_step_of_root_finds_no_program_in_a_folder_of_the_apps_user() {
 }
 
 #[test]
-fn a_spec_that_leaves_its_folder_or_contradicts_itself_is_refused() {
+fn spec_with_unsafe_or_conflicting_paths_is_refused() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     for (more, field) in [
@@ -370,7 +370,7 @@ fn a_spec_that_leaves_its_folder_or_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn the_example_of_the_reference_is_one_that_can_be_used() {
+fn reference_example_is_valid() {
     let kind = crate::kinds::find("release").unwrap();
     let node = yaml::parse("e", kind.example().as_bytes(), yaml::Limits::default()).unwrap();
     let body = &node.map("a resource").unwrap()[0].value;

@@ -28,7 +28,7 @@ fn refused(spec: &Spec, bench: &Bench) -> Failure {
 const PULL: &str = "refs/pull/7/head";
 
 #[test]
-fn a_sha_on_no_branch_and_no_tag_is_never_run() {
+fn sha_on_no_branch_or_tag_is_never_deployed() {
     let bench = Bench::new();
     let reviewed = bench.commit(&[("a", "1")]);
     let proposed = commit_on(&bench, Some(PULL));
@@ -56,7 +56,7 @@ fn a_sha_on_no_branch_and_no_tag_is_never_run() {
 }
 
 #[test]
-fn a_sha_that_the_mirror_holds_is_asked_for_again() {
+fn cached_sha_is_checked_against_the_server_again() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1")]);
     let taken_back = commit_on(&bench, Some("refs/heads/topic"));
@@ -76,7 +76,7 @@ fn a_sha_that_the_mirror_holds_is_asked_for_again() {
 }
 
 #[test]
-fn allowed_refs_are_deployed_and_restrict_when_they_name_branches() {
+fn allow_refs_adds_refs_and_restricts_when_it_names_branches() {
     let bench = Bench::new();
     let main = bench.commit(&[("a", "1")]);
     let proposed = commit_on(&bench, Some(PULL));
@@ -95,7 +95,7 @@ fn allowed_refs_are_deployed_and_restrict_when_they_name_branches() {
 }
 
 #[test]
-fn a_proven_release_can_be_gone_back_to_after_a_forced_push() {
+fn rollback_to_a_proven_release_works_after_a_force_push() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1")]);
     let proven = bench.commit(&[("a", "2")]);
@@ -111,7 +111,7 @@ fn a_proven_release_can_be_gone_back_to_after_a_forced_push() {
 }
 
 #[test]
-fn what_was_built_for_other_refs_is_checked_before_it_is_activated() {
+fn release_built_for_other_refs_is_checked_before_activation() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1")]);
     done(&bench.spec(&first, ""), &bench.host());
@@ -128,7 +128,7 @@ fn what_was_built_for_other_refs_is_checked_before_it_is_activated() {
 }
 
 #[test]
-fn building_ahead_and_private_builds_are_refused_alike() {
+fn build_ahead_and_private_builds_check_allowed_refs() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1")]);
     let proposed = commit_on(&bench, Some(PULL));

@@ -9,7 +9,7 @@ fn mirror(bench: &Bench) -> PathBuf {
 }
 
 #[test]
-fn a_sha_that_is_not_pushed_is_a_clear_error_and_leaves_nothing() {
+fn unpushed_sha_is_a_clear_error_and_leaves_no_release() {
     let bench = Bench::new();
     bench.commit(&[("a", "1")]);
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
@@ -25,7 +25,7 @@ fn a_sha_that_is_not_pushed_is_a_clear_error_and_leaves_nothing() {
 }
 
 #[test]
-fn a_tag_is_told_from_its_commit() {
+fn tag_object_id_is_refused_as_no_commit() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let commit = bench
@@ -43,7 +43,7 @@ fn a_tag_is_told_from_its_commit() {
 }
 
 #[test]
-fn a_commit_only_on_a_tag_is_deployed() {
+fn commit_reachable_only_from_a_tag_is_deployed() {
     let bench = Bench::new();
     bench.commit(&[("a", "1")]);
     let tree = bench.repo.head().unwrap().peel_to_tree().unwrap().id();
@@ -57,7 +57,7 @@ fn a_commit_only_on_a_tag_is_deployed() {
 }
 
 #[test]
-fn what_is_in_the_mirror_is_deployed_without_the_server() {
+fn cached_proven_commit_is_deployed_while_the_server_is_down() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     done(&bench.spec(&two, ""), &bench.host());
@@ -70,7 +70,7 @@ fn what_is_in_the_mirror_is_deployed_without_the_server() {
 type Ruin = fn(&Path);
 
 #[test]
-fn a_broken_mirror_is_made_anew() {
+fn broken_mirror_is_recreated() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "1")]);
     done(&bench.spec(&one, ""), &bench.host());
@@ -101,7 +101,7 @@ fn a_broken_mirror_is_made_anew() {
 }
 
 #[test]
-fn a_mirror_that_lost_part_of_the_wanted_commit_is_made_anew() {
+fn mirror_missing_objects_of_the_commit_is_recreated() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     done(&bench.spec(&two, ""), &bench.host());
@@ -134,7 +134,7 @@ fn empty_files(folder: &Path) {
 }
 
 #[test]
-fn another_address_is_another_mirror() {
+fn changed_repo_address_recreates_the_mirror() {
     let (bench, other) = (Bench::new(), Bench::new());
     let one = bench.commit(&[("a", "1")]);
     done(&bench.spec(&one, ""), &bench.host());
@@ -150,7 +150,7 @@ fn another_address_is_another_mirror() {
 }
 
 #[test]
-fn a_branch_that_is_gone_or_was_forced_does_not_stop_the_next_fetch() {
+fn deleted_or_force_pushed_branch_does_not_block_the_next_fetch() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "1")]);
     let id = Oid::from_str(one.as_str()).unwrap();
@@ -182,7 +182,7 @@ fn a_branch_that_is_gone_or_was_forced_does_not_stop_the_next_fetch() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_from_a_missing_repository() {
+fn unreachable_server_and_missing_repository_have_different_hints() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
     let port = {
@@ -240,7 +240,7 @@ fn http_server(answer: &'static str) -> u16 {
 }
 
 #[test]
-fn what_an_http_server_refuses_is_said_without_the_password() {
+fn http_errors_are_explained_without_the_password() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
     for (answer, expected) in [
@@ -282,7 +282,7 @@ fn what_an_http_server_refuses_is_said_without_the_password() {
 }
 
 #[test]
-fn a_silent_server_is_given_up_at_the_deadline() {
+fn silent_server_times_out_at_the_deadline() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
     let port = http_server("");
@@ -297,7 +297,7 @@ fn a_silent_server_is_given_up_at_the_deadline() {
 }
 
 #[test]
-fn what_a_killed_fetch_left_does_not_stop_the_next() {
+fn leftovers_of_a_killed_fetch_do_not_block_the_next() {
     let bench = Bench::new();
     done(&bench.spec(&bench.commit(&[("a", "1")]), ""), &bench.host());
     let before = mirror_inode(&bench);

@@ -40,7 +40,7 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
 }
 
 #[test]
-fn a_secret_that_is_changed_builds_nothing_anew() {
+fn changed_secret_rebuilds_nothing() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let steps = "steps: [{run: 'echo >> ../../shared/built'}, {run: 'test $TOKEN = good-one'}]\n";

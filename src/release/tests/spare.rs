@@ -94,7 +94,7 @@ const TWO: &[(&str, &str, u32)] = &[
 const LINKED: &str = "user: deploy\nlinked_dirs: [log, tmp/pids]\n";
 
 #[test]
-fn a_release_made_from_a_spare_is_the_same_as_one_made_afresh() {
+fn release_from_a_spare_equals_one_from_scratch() {
     if !is_root() {
         return;
     }
@@ -123,7 +123,7 @@ fn a_release_made_from_a_spare_is_the_same_as_one_made_afresh() {
 }
 
 #[test]
-fn only_what_differs_is_made_anew() {
+fn only_changed_files_of_a_spare_are_rewritten() {
     let bench = Bench::new();
     let (one, two) = (
         bench.commit(&[("a", "1"), ("lib/same", "s")]),
@@ -143,7 +143,7 @@ fn only_what_differs_is_made_anew() {
 }
 
 #[test]
-fn the_pristine_tree_serves_where_the_spare_is_used_up() {
+fn pristine_tree_is_used_when_the_spare_is_gone() {
     let bench = Bench::new();
     let shas: Vec<Sha> = (0..4)
         .map(|n| bench.commit(&[("a", &n.to_string()), ("b", "b")]))
@@ -167,7 +167,7 @@ fn the_pristine_tree_serves_where_the_spare_is_used_up() {
 }
 
 #[test]
-fn what_an_app_changed_in_an_old_release_never_gets_into_a_new_one() {
+fn changes_in_an_old_release_never_reach_a_new_one() {
     let bench = Bench::new();
     let shas: Vec<Sha> = (0..3)
         .map(|n| bench.commit(&[("a", &n.to_string()), ("config", "clean"), ("x/y", "z")]))
@@ -186,7 +186,7 @@ fn what_an_app_changed_in_an_old_release_never_gets_into_a_new_one() {
 }
 
 #[test]
-fn nobody_but_root_gets_at_a_spare_and_one_that_others_could_reach_is_not_used() {
+fn spare_accessible_to_other_users_is_not_used() {
     if !is_root() {
         return;
     }
@@ -228,7 +228,7 @@ fn nobody_but_root_gets_at_a_spare_and_one_that_others_could_reach_is_not_used()
 }
 
 #[test]
-fn another_owner_gets_a_tree_of_its_own() {
+fn spare_of_another_owner_is_not_used() {
     if !is_root() {
         return;
     }
@@ -262,7 +262,7 @@ fn another_owner_gets_a_tree_of_its_own() {
 }
 
 #[test]
-fn a_spare_that_is_not_wanted_is_removed_and_one_tree_kept() {
+fn disabled_spare_is_removed_and_the_pristine_tree_kept() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let (with_spare, without) = (bench.spec(&sha, ""), bench.spec(&sha, "spare: false\n"));
@@ -282,7 +282,7 @@ fn a_spare_that_is_not_wanted_is_removed_and_one_tree_kept() {
 }
 
 #[test]
-fn making_a_spare_again_touches_nothing() {
+fn preparing_an_existing_spare_changes_nothing() {
     let bench = Bench::new();
     let spec = bench.spec(&bench.commit_modes(ONE), "");
     done(&spec, &bench.host());
@@ -293,7 +293,7 @@ fn making_a_spare_again_touches_nothing() {
 }
 
 #[test]
-fn what_a_killed_pass_left_is_never_taken_for_a_tree() {
+fn unfinished_tree_of_a_killed_pass_is_never_used() {
     let bench = Bench::new();
     let (one, two) = (bench.commit_modes(ONE), bench.commit_modes(TWO));
     let first = bench.spec(&one, "");
@@ -321,7 +321,7 @@ fn what_a_killed_pass_left_is_never_taken_for_a_tree() {
 }
 
 #[test]
-fn lost_notes_and_a_lost_commit_cost_time_and_nothing_else() {
+fn missing_spare_metadata_or_commit_only_costs_time() {
     let bench = Bench::new();
     let one = bench.commit(&[
         ("a", "1"),
@@ -362,7 +362,7 @@ fn lost_notes_and_a_lost_commit_cost_time_and_nothing_else() {
 }
 
 #[test]
-fn a_refused_commit_leaves_the_spare_for_a_better_one() {
+fn refused_commit_leaves_the_spare_unused() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "1")]);
     done(&bench.spec(&one, ""), &bench.host());

@@ -86,7 +86,7 @@ impl Sshd {
 }
 
 #[test]
-fn a_deploy_key_and_a_known_host_are_all_it_takes_whatever_sort_of_key_is_known() {
+fn ssh_fetch_works_with_any_known_host_key_type() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     for sort in ["ed25519", "ecdsa"] {
@@ -113,7 +113,7 @@ fn a_deploy_key_and_a_known_host_are_all_it_takes_whatever_sort_of_key_is_known(
 }
 
 #[test]
-fn a_key_that_is_not_let_in_or_cannot_be_used_is_named() {
+fn rejected_or_unusable_deploy_key_is_named_in_the_error() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
@@ -139,7 +139,7 @@ fn a_key_that_is_not_let_in_or_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_host_that_is_unknown_or_not_the_known_one_gets_nothing() {
+fn unknown_changed_or_revoked_host_key_is_refused() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
@@ -186,7 +186,7 @@ fn a_host_that_is_unknown_or_not_the_known_one_gets_nothing() {
 }
 
 #[test]
-fn a_key_is_taken_whatever_the_mode_and_the_line_ends_of_its_file() {
+fn deploy_key_works_with_any_file_mode_and_line_endings() {
     use std::os::unix::fs::PermissionsExt;
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
@@ -199,7 +199,7 @@ fn a_key_is_taken_whatever_the_mode_and_the_line_ends_of_its_file() {
 }
 
 #[test]
-fn nothing_of_the_users_own_ssh_configuration_counts() {
+fn ssh_configuration_of_the_user_is_ignored() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
@@ -230,7 +230,7 @@ fn mute(words: &'static [u8]) -> u16 {
 }
 
 #[test]
-fn a_mute_server_is_given_up_at_the_deadline_and_at_a_stop() {
+fn silent_ssh_server_times_out_at_deadline_or_stop() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
     let port = mute(b"");
@@ -261,7 +261,7 @@ fn a_mute_server_is_given_up_at_the_deadline_and_at_a_stop() {
 }
 
 #[test]
-fn a_server_that_speaks_no_ssh_is_told() {
+fn server_that_speaks_no_ssh_is_reported() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
     let port = mute(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -276,7 +276,7 @@ fn a_server_that_speaks_no_ssh_is_told() {
 }
 
 #[test]
-fn a_repository_that_the_server_does_not_have_is_told() {
+fn missing_repository_on_an_ssh_server_is_reported() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
@@ -296,7 +296,7 @@ fn a_repository_that_the_server_does_not_have_is_told() {
 }
 
 #[test]
-fn a_commit_on_no_branch_is_refused_though_the_server_would_give_it() {
+fn unreachable_commit_is_refused_even_if_the_server_offers_it() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     bench.commit(&[("a", "1")]);

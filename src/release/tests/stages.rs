@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_release_that_failed_goes_on_at_the_step_that_failed() {
+fn failed_release_resumes_at_the_failed_step() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let steps = |second: &str| {
@@ -49,7 +49,7 @@ fn a_release_that_failed_goes_on_at_the_step_that_failed() {
 }
 
 #[test]
-fn a_step_that_was_changed_since_is_run_again_with_all_that_follow() {
+fn changed_step_is_run_again_with_all_following_steps() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let steps = |first: &str, third: &str| {
@@ -63,7 +63,7 @@ fn a_step_that_was_changed_since_is_run_again_with_all_that_follow() {
 }
 
 #[test]
-fn what_keeps_failing_waits_until_it_is_forced() {
+fn repeatedly_failing_release_backs_off_until_forced() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let mut spec = bench.spec(
@@ -83,7 +83,7 @@ fn what_keeps_failing_waits_until_it_is_forced() {
 }
 
 #[test]
-fn a_release_that_is_not_built_in_time_is_given_up() {
+fn release_that_exceeds_build_deadline_is_abandoned() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let mut spec = bench.spec(&sha, "build_deadline: 1s\nsteps: [{run: [sleep, '30']}]\n");
@@ -102,7 +102,7 @@ fn a_release_that_is_not_built_in_time_is_given_up() {
 }
 
 #[test]
-fn what_was_built_in_time_is_migrated_and_activated_however_long_that_takes() {
+fn build_deadline_does_not_limit_migration_and_activation() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let rest = |end: &str| {
@@ -141,7 +141,7 @@ fn the_next_sha_is_built_ahead_and_activated_without_building() {
 }
 
 #[test]
-fn of_what_was_built_ahead_only_what_is_wanted_next_is_kept() {
+fn only_the_next_wanted_prebuilt_release_is_kept() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "0")]);
     done(&bench.spec(&one, ""), &bench.host());
@@ -155,7 +155,7 @@ fn of_what_was_built_ahead_only_what_is_wanted_next_is_kept() {
 }
 
 #[test]
-fn hooks_run_around_their_stages_and_know_where_they_are() {
+fn hooks_run_around_their_stages_with_the_right_environment() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let say = "echo $APP $STAGE ${PREVIOUS_REVISION:-none} $REVISION $(readlink $CURRENT_PATH) >> $SHARED_PATH/hooks";
@@ -192,7 +192,7 @@ fn hooks_run_around_their_stages_and_know_where_they_are() {
 }
 
 #[test]
-fn a_hook_that_fails_before_the_switch_stops_it() {
+fn failing_before_activate_hook_prevents_activation() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     done(&bench.spec(&one, ""), &bench.host());
@@ -207,7 +207,7 @@ fn a_hook_that_fails_before_the_switch_stops_it() {
 }
 
 #[test]
-fn rendered_files_are_there_for_the_build_and_go_back_with_their_release() {
+fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
     use std::os::unix::fs::MetadataExt;
     let bench = Bench::new();
     let (one, two) = (
@@ -262,7 +262,7 @@ fn rendered_files_are_there_for_the_build_and_go_back_with_their_release() {
 }
 
 #[test]
-fn whatever_the_apps_user_puts_in_a_rendered_files_place_the_next_pass_mends() {
+fn replaced_rendered_files_are_restored_by_the_next_pass() {
     use std::os::unix::fs::{lchown, symlink};
     if !is_root() {
         return;
@@ -339,7 +339,7 @@ fn yaml_health() -> Health {
 }
 
 #[test]
-fn a_stop_ends_a_build_at_once_and_waits_for_a_migration() {
+fn stop_interrupts_a_build_and_waits_for_a_migration() {
     // What is slow; what had run when the stopped pass ended, and when the next one had. A letter stands
     // for the beginning of a command, a capital one for its end.
     for (slow, stopped, whole) in [
@@ -401,7 +401,7 @@ fn a_stop_ends_a_build_at_once_and_waits_for_a_migration() {
 
 /// What tells peers whether a host on trial is a newcomer.
 #[test]
-fn a_trial_after_a_good_release_is_told_from_that_of_the_first_one() {
+fn first_release_on_trial_is_distinguished_from_later_ones() {
     let bench = Bench::new();
     let host = bench.host();
     let served = |spec: &Spec| {

@@ -253,7 +253,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_tree_moved_from_commit_to_commit_is_what_git_archive_makes_of_each(
+    fn incrementally_updated_tree_matches_git_archive(
         history in history(),
         with_notes in any::<bool>(),
     ) {
@@ -286,7 +286,7 @@ proptest! {
 }
 
 #[test]
-fn planning_ends_when_trueup_is_told_to_stop() {
+fn planning_ends_on_stop() {
     let bench = Bench::new();
     let ids = ["1", "2"].map(|text| {
         let sha = bench.commit(&[("a", text)]);

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_of_another_form_is_no_key() {
+    fn truncated_or_malformed_key_is_rejected() {
         let key = [
             KEY_MARK,
             &[0, 0, 0, 2],

@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_real_pointers_are_taken_for_pointers() {
+    fn only_valid_lfs_pointers_are_parsed() {
         let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
         let text =
             format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12345\n");

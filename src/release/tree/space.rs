@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_told_with_both_numbers() {
+    fn space_shortage_names_needed_and_free_amounts() {
         let room = Room {
             bytes: 100_000_000,
             files: Some(1000),

@@ -117,7 +117,7 @@ pub fn all() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
 }
 
 #[test]
-fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
+fn metrics_file_is_valid_for_any_label_values() {
     let (report, last) = (failed(), last());
     let pass = Pass {
         environment: Some("production"),
@@ -159,7 +159,7 @@ fn the_file_is_as_the_format_wants_it_whatever_people_named_things() {
 }
 
 #[test]
-fn a_pass_that_could_not_be_made_is_told_and_claims_nothing_else() {
+fn failed_start_writes_its_outcome_and_no_resource_metrics() {
     let pass = Pass {
         environment: Some("production"),
         started: Timestamp::UNIX_EPOCH,

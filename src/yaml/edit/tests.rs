@@ -109,7 +109,7 @@ proptest! {
 }
 
 #[test]
-fn a_draft_that_would_say_something_else_is_not_handed_out() {
+fn edit_with_an_unexpected_result_is_refused() {
     let mut draft = Draft::of("t", b"a: 1\nb: 2\n").unwrap();
     draft.splice(vec![(3..4, "7".into())]);
     let error = draft.finish().unwrap_err().to_string();

@@ -63,7 +63,7 @@ fn descriptors_of_one_stopped(count: usize) -> BTreeMap<i32, PathBuf> {
 }
 
 #[test]
-fn a_child_stopped_before_it_begins_ends_at_its_deadline() {
+fn child_stopped_before_exec_is_killed_at_its_deadline() {
     let Some(command) = as_nobody() else { return };
     let begun = Instant::now();
     let run = std::thread::spawn(|| {
@@ -79,7 +79,7 @@ fn a_child_stopped_before_it_begins_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_child_of_another_user_has_nothing_of_trueups_before_it_begins() {
+fn child_of_another_user_inherits_no_fds_of_trueup_before_exec() {
     let Some(mut command) = as_nobody() else {
         return;
     };
@@ -113,7 +113,7 @@ fn a_child_of_another_user_has_nothing_of_trueups_before_it_begins() {
 }
 
 #[test]
-fn a_talk_with_a_child_stopped_before_it_begins_is_given_up() {
+fn piped_child_stopped_before_exec_times_out() {
     let Some(command) = as_nobody() else { return };
     let begun = Instant::now();
     let talk = std::thread::spawn(move || {
@@ -128,7 +128,7 @@ fn a_talk_with_a_child_stopped_before_it_begins_is_given_up() {
 }
 
 #[test]
-fn a_service_that_is_stopped_before_it_begins_is_given_up() {
+fn detached_service_stopped_before_exec_times_out() {
     let Some(command) = as_nobody() else { return };
     let begun = Instant::now();
     let service = std::thread::spawn(move || {

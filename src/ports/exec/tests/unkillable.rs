@@ -84,7 +84,7 @@ impl Drop for Mute {
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_child_whose_folder_does_not_answer_ends_at_its_deadline() {
+fn child_on_a_hung_filesystem_ends_at_its_deadline() {
     let Some(mute) = Mute::mount() else { return };
     let begun = Instant::now();
     let mut command = sh("true").timeout(Duration::from_secs(1));
@@ -95,7 +95,7 @@ fn a_child_whose_folder_does_not_answer_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_child_that_cannot_be_killed_does_not_hold_the_pass() {
+fn unkillable_child_does_not_block_the_pass() {
     let Some(mute) = Mute::mount() else { return };
     let begun = Instant::now();
     let line = format!("cd {}", mute.folder.path().display());
@@ -105,7 +105,7 @@ fn a_child_that_cannot_be_killed_does_not_hold_the_pass() {
 }
 
 #[test]
-fn a_talk_with_a_child_that_cannot_be_killed_is_given_up() {
+fn unkillable_piped_child_times_out() {
     let Some(mute) = Mute::mount() else { return };
     let begun = Instant::now();
     let line = format!("cd {}", mute.folder.path().display());
@@ -117,7 +117,7 @@ fn a_talk_with_a_child_that_cannot_be_killed_is_given_up() {
 }
 
 #[test]
-fn a_child_that_another_process_traces_does_not_hold_the_pass() {
+fn traced_child_does_not_block_the_pass() {
     let dir = tempfile::tempdir().unwrap();
     let [tracer, traced] = ["tracer", "traced"].map(|name| dir.path().join(name));
     // PTRACE_SEIZE: who is traced and ends is his tracer's to reap.
@@ -148,7 +148,7 @@ fn a_child_that_another_process_traces_does_not_hold_the_pass() {
 }
 
 #[test]
-fn nobody_holds_a_pass_by_tracing_a_child_to_its_end() {
+fn tracer_of_an_exited_child_does_not_block_the_pass() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     // PTRACE_SEIZE, and never a wait for what is traced.

@@ -80,7 +80,7 @@ fn with_acl() -> Option<(tempfile::TempDir, Root, PathBuf)> {
 }
 
 #[test]
-fn a_file_with_new_content_keeps_its_acl_and_notes_but_not_its_powers() {
+fn replaced_file_keeps_acl_and_user_xattrs_but_no_capabilities() {
     let Some((_dir, root, file)) = with_acl() else {
         return;
     };
@@ -104,7 +104,7 @@ fn a_file_with_new_content_keeps_its_acl_and_notes_but_not_its_powers() {
 }
 
 #[test]
-fn an_acl_of_the_folder_changes_neither_mode_nor_a_file_without_one() {
+fn default_acl_of_the_folder_is_not_applied_to_replaced_files() {
     let Some((dir, root, file)) = with_acl() else {
         return;
     };
@@ -123,7 +123,7 @@ fn an_acl_of_the_folder_changes_neither_mode_nor_a_file_without_one() {
 }
 
 #[test]
-fn who_can_put_a_file_with_an_acl_there_does_not_read_what_replaces_it() {
+fn planted_acl_does_not_grant_access_to_the_replacement() {
     let Some((dir, root, file)) = with_acl() else {
         return;
     };

@@ -24,7 +24,7 @@ fn a_tree_of_any_depth_is_counted_and_removed() {
 }
 
 #[test]
-fn a_tree_deeper_than_any_project_is_not_copied_and_leaves_nothing() {
+fn too_deep_tree_is_not_copied_and_leaves_nothing() {
     let (dir, root) = sandbox();
     dig(&dir.path().join("tree"), 3_000);
     let copied = root.copy_tree(Path::new("/tree"), Path::new("/copy"), &Default::default());
@@ -60,7 +60,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn no_work_on_a_tree_crosses_a_mount_of_either_sort() {
+fn tree_operations_never_cross_a_mount() {
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
     std::fs::create_dir_all(at("share")).unwrap();
@@ -103,7 +103,7 @@ fn no_work_on_a_tree_crosses_a_mount_of_either_sort() {
 }
 
 #[test]
-fn what_cannot_be_removed_is_named_and_the_rest_goes() {
+fn unremovable_entry_is_named_and_the_rest_is_removed() {
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
     std::fs::create_dir_all(at("tree/a/b")).unwrap();
@@ -149,7 +149,7 @@ fn lay_out(dir: &Path, things: &[(&str, u32)]) {
 }
 
 #[test]
-fn of_a_tree_only_what_its_owner_could_remove_himself_is_removed() {
+fn only_entries_that_the_tree_owner_could_remove_are_removed() {
     let (dir, root) = sandbox();
     if !root.privileged() {
         return crate::ports::testing::skipped("folders of several owners", "takes root");
@@ -202,7 +202,7 @@ fn of_a_tree_only_what_its_owner_could_remove_himself_is_removed() {
 }
 
 #[test]
-fn a_tree_that_somebody_goes_on_filling_is_left_after_a_while() {
+fn removal_of_a_constantly_refilled_tree_times_out() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let (dir, root) = sandbox();
     let tree = dir.path().join("tree");
@@ -248,7 +248,7 @@ fn a_tree_that_somebody_goes_on_filling_is_left_after_a_while() {
 }
 
 #[test]
-fn what_somebody_else_owns_is_not_given_away_where_others_can_rename() {
+fn foreign_files_in_untrusted_folders_are_not_chowned() {
     let (dir, root) = sandbox();
     if !root.privileged() {
         return crate::ports::testing::skipped("folders of several owners", "takes root");
@@ -300,7 +300,7 @@ fn what_somebody_else_owns_is_not_given_away_where_others_can_rename() {
 }
 
 #[test]
-fn what_is_put_in_the_place_of_a_new_link_or_folder_is_not_given_away() {
+fn swapped_in_link_or_folder_is_not_chowned() {
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("secret"), "x").unwrap();
     std::fs::create_dir(dir.path().join("full")).unwrap();
@@ -321,7 +321,7 @@ fn what_is_put_in_the_place_of_a_new_link_or_folder_is_not_given_away() {
 }
 
 #[test]
-fn a_walk_ends_where_the_bound_is_however_large_the_tree() {
+fn walk_stops_at_its_limits() {
     let (dir, root) = sandbox();
     std::fs::create_dir_all(dir.path().join("tree/a")).unwrap();
     for n in 0..100 {
@@ -337,7 +337,7 @@ fn a_walk_ends_where_the_bound_is_however_large_the_tree() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_file_is_not_removed_with_it() {
+fn unlink_does_not_remove_a_folder_in_place_of_a_file() {
     let (dir, root) = sandbox();
     std::fs::create_dir_all(dir.path().join("tree/a")).unwrap();
     std::fs::write(dir.path().join("tree/a/kept"), "").unwrap();
@@ -349,7 +349,7 @@ fn a_folder_in_the_place_of_a_file_is_not_removed_with_it() {
 }
 
 #[test]
-fn a_folder_of_somebody_elses_is_a_tree_only_where_root_mounted_it() {
+fn foreign_folder_is_a_user_tree_only_as_a_mount_point() {
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
     std::fs::create_dir_all(at("shared/assets/private")).unwrap();

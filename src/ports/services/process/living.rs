@@ -105,7 +105,7 @@ mod tests {
     use crate::ports::exec::{Command, Exec};
 
     #[test]
-    fn a_process_never_looks_older_than_what_was_there_before_it() {
+    fn start_time_is_later_than_an_earlier_timestamp() {
         let before = Timestamp::now();
         let pid = Exec.detach(Command::new(["sleep", "60"])).unwrap();
         let living = Living::find(pid as i32).unwrap();

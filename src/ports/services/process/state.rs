@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_of_the_first_version_can_be_read() {
+    fn version_1_state_is_loaded_and_others_are_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
         let name = UnitName::new("puma").unwrap();

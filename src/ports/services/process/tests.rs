@@ -94,7 +94,7 @@ fn a_killed_trueup_leaves_its_services_running() {
 }
 
 #[test]
-fn a_process_that_nobody_wrote_down_never_becomes_the_service() {
+fn unrecorded_process_never_becomes_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let unit = Unit::read(
@@ -124,7 +124,7 @@ fn a_process_that_nobody_wrote_down_never_becomes_the_service() {
 }
 
 #[test]
-fn a_process_at_the_gate_is_not_taken_for_the_service() {
+fn blocked_process_is_not_mistaken_for_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let log = sandbox.outside("/starts");
@@ -175,7 +175,7 @@ fn a_process_at_the_gate_is_not_taken_for_the_service() {
 }
 
 #[test]
-fn a_service_is_found_again_when_its_state_is_lost() {
+fn running_service_is_found_without_its_state_file() {
     for start in [
         // With a daemon that it left in a session of its own, which is nobody's main process.
         "/bin/sh -c 'setsid sleep 3 & exec sleep 60'",
@@ -201,7 +201,7 @@ fn a_service_is_found_again_when_its_state_is_lost() {
 }
 
 #[test]
-fn a_service_runs_as_the_user_that_the_sandbox_knows() {
+fn service_runs_as_the_sandbox_user() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
@@ -220,7 +220,7 @@ fn a_service_runs_as_the_user_that_the_sandbox_knows() {
 }
 
 #[test]
-fn a_reused_process_id_is_never_taken_for_the_service_nor_killed() {
+fn reused_pid_is_neither_the_service_nor_killed() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     sandbox.service("ExecStart=/bin/sleep 60");
@@ -255,7 +255,7 @@ fn a_reused_process_id_is_never_taken_for_the_service_nor_killed() {
 }
 
 #[test]
-fn what_ignores_the_polite_signal_is_killed_with_all_its_children() {
+fn service_ignoring_sigterm_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let child = sandbox.outside("/child");
@@ -275,7 +275,7 @@ fn what_ignores_the_polite_signal_is_killed_with_all_its_children() {
 }
 
 #[test]
-fn what_a_dead_main_process_left_behind_ends_before_the_next_start() {
+fn orphaned_children_are_killed_before_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let child = sandbox.outside("/child");
@@ -298,7 +298,7 @@ fn what_a_dead_main_process_left_behind_ends_before_the_next_start() {
 }
 
 #[test]
-fn a_service_gets_exactly_its_units_environment() {
+fn service_gets_exactly_the_environment_of_its_unit() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     sandbox.put("/etc/app.env", "# comment\nPORT=3000\nB='from the file'\n");
@@ -339,7 +339,7 @@ fn a_service_gets_exactly_its_units_environment() {
 }
 
 #[test]
-fn a_start_that_cannot_work_leaves_what_runs_alone() {
+fn invalid_unit_leaves_the_running_process_alone() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     sandbox.service("ExecStart=/bin/sleep 60");
@@ -365,7 +365,7 @@ fn a_start_that_cannot_work_leaves_what_runs_alone() {
 }
 
 #[test]
-fn a_step_before_the_start_that_fails_stops_it_unless_it_may() {
+fn failing_exec_start_pre_prevents_the_start_unless_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let steps = "ExecStartPre=-/bin/false\nExecStartPre=/bin/sh -c 'echo bad config; exit 2'";
@@ -377,7 +377,7 @@ fn a_step_before_the_start_that_fails_stops_it_unless_it_may() {
 }
 
 #[test]
-fn a_port_is_bound_before_the_start_and_again_after_a_restart() {
+fn active_socket_is_bound_at_every_start() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

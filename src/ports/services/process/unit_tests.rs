@@ -10,7 +10,7 @@ fn read(files: &[&str]) -> Unit {
 }
 
 #[test]
-fn a_unit_as_templates_write_it_is_understood() {
+fn typical_unit_file_is_parsed() {
     let unit = read(&["
 # by hand
 [Unit]
@@ -53,7 +53,7 @@ WantedBy=multi-user.target
 }
 
 #[test]
-fn a_drop_in_takes_a_command_back_with_an_empty_one() {
+fn empty_exec_start_in_a_drop_in_resets_it() {
     let base = "[Service]\nExecStart=/bin/a\nEnvironment=A=1\n";
     let unit = read(&[
         base,
@@ -65,7 +65,7 @@ fn a_drop_in_takes_a_command_back_with_an_empty_one() {
 }
 
 #[test]
-fn what_is_not_understood_is_named() {
+fn parse_errors_name_their_directive() {
     let unit = read(&["[Service]\nExecStart=/bin/a 'b\nTimeoutStopSec=soon\nEnvironment=X=%t\n"]);
     let faults = unit.faults.join("\n");
     for key in ["ExecStart=", "TimeoutStopSec=", "Environment="] {

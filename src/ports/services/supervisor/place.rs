@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_reached_says_what_to_do() {
+    fn unusable_configuration_error_says_what_to_do() {
         for (text, word) in [
             ("", "file="),
             ("[inet_http_server]\nport=9001\n", "file="),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_never_reaches_the_machines_own_supervisord() {
+    fn sandbox_never_reaches_the_host_supervisord() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
         let path = Path::new("/etc/supervisord.conf");

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nests_without_end_is_refused() {
+    fn deeply_nested_response_is_refused() {
         for depth in [40, 100_000] {
             let (open, close) = ("<value><array><data>", "</data></array></value>");
             let inner = format!("{}{}", open.repeat(depth), close.repeat(depth));

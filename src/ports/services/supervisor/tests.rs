@@ -82,7 +82,7 @@ fn pids(bench: &Bench, names: &[&str]) -> Vec<u32> {
 }
 
 #[test]
-fn a_new_section_is_known_before_and_taken_up_by_a_start() {
+fn start_loads_a_new_section_without_touching_other_groups() {
     let Some(mut bench) = bench(&format!("[program:old]\n{SLEEP}")) else {
         return;
     };
@@ -104,7 +104,7 @@ fn a_new_section_is_known_before_and_taken_up_by_a_start() {
 }
 
 #[test]
-fn the_main_process_is_the_one_that_runs() {
+fn main_pid_is_the_executed_program() {
     let Some(bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
         return;
     };
@@ -167,7 +167,7 @@ fn a_changed_section_restarts_its_own_group_and_no_other() {
 }
 
 #[test]
-fn several_processes_are_one_service() {
+fn group_of_processes_is_one_service() {
     let numbered = "numprocs=3\nprocess_name=%(program_name)s_%(process_num)d\n";
     let Some(bench) = bench(&format!("[program:app]\n{SLEEP}{numbered}")) else {
         return;
@@ -205,7 +205,7 @@ fn several_processes_are_one_service() {
 }
 
 #[test]
-fn a_section_that_is_gone_can_be_stopped_and_not_started() {
+fn removed_section_can_be_stopped_but_not_started() {
     let Some(mut bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
         return;
     };
@@ -225,7 +225,7 @@ fn a_section_that_is_gone_can_be_stopped_and_not_started() {
 }
 
 #[test]
-fn a_broken_configuration_stops_nothing_and_starts_nothing() {
+fn broken_configuration_changes_no_process() {
     let Some(mut bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
         return;
     };
@@ -246,7 +246,7 @@ fn a_broken_configuration_stops_nothing_and_starts_nothing() {
 }
 
 #[test]
-fn a_name_in_a_group_is_told_in_full() {
+fn error_names_the_namespec_of_a_group_member() {
     let sections = format!("[program:web]\n{SLEEP}[group:shop]\nprograms=web\n");
     let Some(bench) = bench(&sections) else {
         return;
@@ -260,7 +260,7 @@ fn a_name_in_a_group_is_told_in_full() {
 }
 
 #[test]
-fn what_keeps_dying_fails_at_its_first_end_and_says_what_it_said() {
+fn crash_looping_service_fails_its_start_with_the_log() {
     let line = "command=/bin/sh -c 'echo kl\u{e4}rt \x01 nichts; exit 1'\n";
     let Some(bench) = bench(&format!(
         "[program:app]\n{line}redirect_stderr=true\nautostart=false\nstartretries=30\n"
@@ -287,7 +287,7 @@ fn what_keeps_dying_fails_at_its_first_end_and_says_what_it_said() {
 }
 
 #[test]
-fn nobody_can_switch_what_starts_with_supervisord() {
+fn enable_cannot_change_autostart() {
     let Some(bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
         return;
     };
@@ -305,7 +305,7 @@ fn alone(dir: &Path) -> SupervisorServices {
 }
 
 #[test]
-fn a_password_is_asked_for_and_given() {
+fn configured_login_is_sent() {
     if Bench::supervisor().is_none() {
         return;
     }
@@ -322,7 +322,7 @@ fn a_password_is_asked_for_and_given() {
 }
 
 #[test]
-fn without_supervisord_every_question_says_why() {
+fn missing_supervisord_is_unreachable_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let why = |word: &str| {
         let error = alone(dir.path()).status("app").unwrap_err();
@@ -361,7 +361,7 @@ fn impostor(dir: &Path, answer: &'static [u8]) {
 }
 
 #[test]
-fn an_answer_that_is_none_is_refused() {
+fn invalid_responses_are_refused() {
     for (answer, word) in [
         (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], "s.sock"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "XML-RPC"),

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_of_systemd_means_one_of_ours() {
+    fn systemd_states_map_to_port_states() {
         for (word, active) in [
             ("active", Active::Running),
             ("reloading", Active::Running),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_tells_how_often_it_starts_its_service_even_while_it_is_off() {
+    fn timer_period_is_known_while_the_timer_is_inactive() {
         const SECOND: u64 = 1_000_000;
         let monotonic = vec![
             ("OnUnitInactiveUSec", 30 * SECOND, 0_u64),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_counts_as_known_even_when_its_definition_is_wrong() {
+    fn unit_with_an_invalid_definition_is_known() {
         let known = |word| reading(&[("LoadState", word)]).status().known;
         assert!(known("loaded") && known("masked") && known("bad-setting"));
         assert!(!known("not-found") && !known(""));

@@ -11,7 +11,7 @@ fn failure(bench: &Bench, name: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn a_service_that_crashes_in_a_loop_is_not_started() {
+fn crash_looping_service_fails_its_start() {
     let Some(mut bench) = Bench::systemd() else {
         return;
     };
@@ -27,7 +27,7 @@ fn a_service_that_crashes_in_a_loop_is_not_started() {
 }
 
 #[test]
-fn a_task_that_ends_well_was_started_and_one_that_does_not_was_not() {
+fn oneshot_start_succeeds_only_with_exit_code_zero() {
     let Some(mut bench) = Bench::systemd() else {
         return;
     };
@@ -44,7 +44,7 @@ fn a_task_that_ends_well_was_started_and_one_that_does_not_was_not() {
 }
 
 #[test]
-fn a_start_waits_until_the_service_says_that_it_is_ready() {
+fn start_waits_for_the_readiness_notification() {
     let Some(mut bench) = Bench::systemd() else {
         return;
     };
@@ -64,7 +64,7 @@ fn a_start_waits_until_the_service_says_that_it_is_ready() {
 }
 
 #[test]
-fn a_failure_says_whose_it_is() {
+fn start_failure_names_its_cause() {
     let Some(mut bench) = Bench::systemd() else {
         return;
     };
@@ -86,7 +86,7 @@ fn a_failure_says_whose_it_is() {
 }
 
 #[test]
-fn a_service_started_too_often_says_how_to_go_on() {
+fn start_limit_error_names_reset_failed() {
     let Some(mut bench) = Bench::systemd() else {
         return;
     };
@@ -100,7 +100,7 @@ fn a_service_started_too_often_says_how_to_go_on() {
 }
 
 #[test]
-fn deaths_are_counted_from_the_last_start_on_purpose() {
+fn restart_count_resets_at_a_requested_start() {
     let Some(mut bench) = Bench::systemd() else {
         return;
     };

@@ -26,7 +26,7 @@ fn refused(result: Result<impl std::fmt::Debug, StoreError>) -> String {
 }
 
 #[test]
-fn a_folder_keeps_the_promises_of_a_store() {
+fn dir_store_passes_the_conformance_suite() {
     let folder = TempDir::new().unwrap();
     suite::run(&|| Box::new(DirStore::open(folder.path()).unwrap()));
     let left = fs::read_dir(folder.path()).unwrap();
@@ -35,7 +35,7 @@ fn a_folder_keeps_the_promises_of_a_store() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_unreachable_and_stays_absent() {
+fn missing_folder_is_unreachable_and_never_created() {
     let (folder, _) = store();
     let path = folder.path().join("absent");
     let store = DirStore::open(&path).unwrap();
@@ -66,7 +66,7 @@ fn a_refused_write_leaves_the_object_as_it_was() {
 }
 
 #[test]
-fn the_name_of_an_emptied_folder_is_free_again() {
+fn name_of_an_emptied_folder_can_become_a_key() {
     let (_folder, store) = store();
     store.put("a/b/c", b"1", When::Always).unwrap();
     store.put("a/d", b"1", When::Always).unwrap();
@@ -76,7 +76,7 @@ fn the_name_of_an_emptied_folder_is_free_again() {
 }
 
 #[test]
-fn no_link_leads_out_of_the_folder() {
+fn symlinks_never_lead_out_of_the_folder() {
     let (folder, store) = store();
     let outside = TempDir::new().unwrap();
     fs::write(outside.path().join("secret"), "s").unwrap();
@@ -127,7 +127,7 @@ fn only_objects_are_listed() {
 }
 
 #[test]
-fn a_body_that_a_dead_writer_left_is_never_seen() {
+fn temp_file_of_a_dead_writer_is_never_read() {
     let (folder, store) = store();
     fs::write(folder.path().join(INCOMING), "half a bo").unwrap();
     assert_eq!(listed(&store), [""; 0]);
@@ -162,7 +162,7 @@ fn an_object_too_large_is_refused_unread() {
 }
 
 #[test]
-fn a_reader_does_not_wait_for_a_writer() {
+fn reader_does_not_wait_for_the_write_lock() {
     let (folder, store) = store();
     store.put("a", b"1", When::Always).unwrap();
     let _turn = store.turn(&store.folder().unwrap(), "a").unwrap();
@@ -172,7 +172,7 @@ fn a_reader_does_not_wait_for_a_writer() {
 }
 
 #[test]
-fn what_somebody_put_in_the_place_of_the_lock_holds_nobody_up() {
+fn non_file_in_place_of_the_lock_fails_at_once() {
     let (folder, store) = store();
     nix::unistd::mkfifo(&folder.path().join(LOCK), Mode::S_IRWXU).unwrap();
     assert!(refused(store.put("a", b"1", When::Always)).contains(".lock is not a file"));
@@ -180,7 +180,7 @@ fn what_somebody_put_in_the_place_of_the_lock_holds_nobody_up() {
 }
 
 #[test]
-fn who_may_only_read_a_store_cannot_lock_its_writers_out() {
+fn readers_cannot_lock_out_writers() {
     let (folder, store) = store();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let lock = folder.path().join(LOCK);
@@ -194,7 +194,7 @@ fn who_may_only_read_a_store_cannot_lock_its_writers_out() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_the_temporary_file_stops_no_write() {
+fn folder_with_the_temp_prefix_blocks_no_write() {
     let (folder, store) = store();
     for place in ["", "nodes/production"] {
         fs::create_dir_all(folder.path().join(place).join(INCOMING).join("full")).unwrap();
@@ -215,7 +215,7 @@ fn too_much(result: Result<Vec<Listed>, StoreError>) -> String {
 }
 
 #[test]
-fn a_list_of_folders_without_end_is_refused_with_few_descriptors() {
+fn too_deep_folders_are_refused_with_few_descriptors() {
     let (folder, store) = store();
     let deep = "d/".repeat(1000);
     // Longer than any path may be, so level by level.
@@ -229,7 +229,7 @@ fn a_list_of_folders_without_end_is_refused_with_few_descriptors() {
 }
 
 #[test]
-fn a_list_that_would_read_without_end_is_refused() {
+fn list_of_too_many_bytes_is_refused() {
     let (folder, store) = store();
     for number in 0..10 {
         fs::write(folder.path().join(format!("f{number}")), [0; 100]).unwrap();

@@ -65,7 +65,7 @@ fn known(etag: &str) -> Etag {
 }
 
 #[test]
-fn a_server_that_never_answers_is_unreachable_by_the_deadline() {
+fn silent_server_is_unreachable_by_the_deadline() {
     let server = Server::start(vec![Act::Hang]);
     let asked = Instant::now();
     let why = unreachable(store(&server).get("key", None));
@@ -79,7 +79,7 @@ fn a_server_that_never_answers_is_unreachable_by_the_deadline() {
 }
 
 #[test]
-fn a_body_that_drips_ends_at_the_deadline() {
+fn slow_body_fails_at_the_deadline() {
     let server = Server::start(vec![Act::Drip(object("v1", &[b'x'; 1000]))]);
     let asked = Instant::now();
     let why = unreachable(store(&server).get("key", None));
@@ -92,7 +92,7 @@ fn a_body_that_drips_ends_at_the_deadline() {
 }
 
 #[test]
-fn a_server_that_is_busy_is_asked_again() {
+fn busy_server_is_retried() {
     let busy = || Act::Say(error(503, "SlowDown"));
     let server = Server::start(vec![busy(), Act::Say(object("v1", b"body"))]);
     let Fetched::Object(found) = patient(&server).get("key", None).unwrap() else {
@@ -108,7 +108,7 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
-fn a_body_cut_short_is_no_object() {
+fn truncated_body_is_an_error() {
     let mut short = object("v1", &[b'x'; 1000]);
     short.truncate(short.len() - 1);
     let server = Server::start(vec![Act::Cut(short)]);
@@ -117,7 +117,7 @@ fn a_body_cut_short_is_no_object() {
 }
 
 #[test]
-fn a_body_of_unknown_or_too_great_length_is_not_read() {
+fn body_of_unknown_or_excessive_length_is_not_read() {
     let head =
         "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\n";
     let unknown = format!("{head}Connection: close\r\n\r\nhalf of it");
@@ -152,7 +152,7 @@ fn an_unchanged_object_is_not_read() {
 }
 
 #[test]
-fn an_object_that_was_never_read_cannot_be_unchanged() {
+fn not_modified_without_a_known_etag_is_an_error() {
     let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec();
     let server = Server::start(vec![Act::Say(unchanged)]);
     let why = unreachable(store(&server).get("key", None));
@@ -181,7 +181,7 @@ fn a_write_sends_its_condition() {
 }
 
 #[test]
-fn a_condition_that_failed_is_a_conflict_and_no_bucket_is_not() {
+fn failed_condition_is_a_conflict_but_a_missing_bucket_is_not() {
     for (status, code) in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
         let server = Server::start(vec![Act::Say(error(status, code))]);
         let put = store(&server).put("key", b"", When::Matches(&known("v1")));
@@ -195,7 +195,7 @@ fn a_condition_that_failed_is_a_conflict_and_no_bucket_is_not() {
 }
 
 #[test]
-fn a_write_that_meets_another_in_progress_waits_its_turn() {
+fn write_retries_while_another_is_in_progress() {
     let busy = || Act::Say(error(409, "ConditionalRequestConflict"));
     let written =
         Act::Say(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
@@ -211,7 +211,7 @@ fn a_write_that_meets_another_in_progress_waits_its_turn() {
 
 /// The first attempt is carried out but its answer is lost; the second runs into the first.
 #[test]
-fn a_write_whose_answer_was_lost_is_known_again() {
+fn write_with_a_lost_response_is_recognised() {
     fn mark(heads: &[String]) -> &str {
         let (_, rest) = heads[0].split_once("x-amz-meta-trueup-write: ").unwrap();
         rest.split("\r\n").next().unwrap()
@@ -240,7 +240,7 @@ fn a_write_whose_answer_was_lost_is_known_again() {
 }
 
 #[test]
-fn a_connection_closed_between_two_operations_is_opened_anew() {
+fn closed_connection_is_reopened() {
     let once = || Act::Cut(object("v1", b"body"));
     let server = Server::start(vec![once()]);
     let store = patient(&server);
@@ -287,7 +287,7 @@ fn an_error_names_its_cause_and_the_endpoint() {
 }
 
 #[test]
-fn a_refusal_gives_the_servers_word_and_what_to_do() {
+fn refusal_carries_the_error_code_and_a_hint() {
     for (status, code, hint) in [
         (403, "SignatureDoesNotMatch", "secret access key"),
         (403, "InvalidAccessKeyId", "does not know"),
@@ -309,7 +309,7 @@ fn a_refusal_gives_the_servers_word_and_what_to_do() {
 }
 
 #[test]
-fn a_web_server_that_is_no_store_never_says_missing() {
+fn plain_web_server_404_is_not_a_missing_object() {
     let page = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<h1>gone</h1>\r\n";
     let server = Server::start(vec![Act::Say(page.to_vec())]);
     assert!(refused(store(&server).get("key", None)).contains("an S3 server?"));

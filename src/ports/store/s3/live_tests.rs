@@ -39,7 +39,7 @@ fn why(result: Result<Fetched, StoreError>) -> String {
 }
 
 #[test]
-fn a_bucket_keeps_the_promises_of_a_store() {
+fn s3_store_passes_the_conformance_suite() {
     if let Some(settings) = live() {
         suite::run(&|| Box::new(S3Store::open(settings.clone()).unwrap()));
     }
@@ -62,7 +62,7 @@ fn a_wrong_secret_is_refused_by_a_real_server() {
 }
 
 #[test]
-fn a_bucket_that_is_not_there_is_not_an_empty_store() {
+fn missing_bucket_is_refused() {
     let Some(settings) = live() else { return };
     let bucket = "no-such-bucket".to_owned();
     let store = S3Store::open(S3Settings { bucket, ..settings }).unwrap();

@@ -83,7 +83,7 @@ fn whole(mirror: &Repository, commit: Oid) -> bool {
 }
 
 #[test]
-fn new_commits_come_with_all_that_they_need_and_nothing_else() {
+fn new_commits_are_copied_with_exactly_the_objects_they_need() {
     let two = Two::new();
     two.commit(
         &[("a", "1"), ("deep/er/b", "2"), ("still/c", "3")],
@@ -115,7 +115,7 @@ fn new_commits_come_with_all_that_they_need_and_nothing_else() {
 }
 
 #[test]
-fn an_empty_mirror_and_much_at_once_are_left_to_the_ordinary_way() {
+fn empty_mirror_or_many_commits_are_left_to_the_regular_fetch() {
     let two = Two::new();
     two.commit(&[("a", "1")], "refs/heads/main");
     let empty = Repository::init_bare(two.dir.path().join("empty.git")).unwrap();
@@ -130,7 +130,7 @@ fn an_empty_mirror_and_much_at_once_are_left_to_the_ordinary_way() {
 }
 
 #[test]
-fn nothing_is_left_of_what_was_told_to_stop() {
+fn stopped_copy_leaves_no_objects_behind() {
     let two = Two::new();
     two.commit(&[("a", "1"), ("b/c", "2")], "refs/heads/main");
     let mirror = two.mirror();
@@ -150,7 +150,7 @@ fn nothing_is_left_of_what_was_told_to_stop() {
 }
 
 #[test]
-fn a_branch_that_was_forced_elsewhere_comes_too() {
+fn force_pushed_branch_is_copied() {
     let two = Two::new();
     let base = two.commit(&[("a", "1")], "refs/heads/main");
     two.commit(&[("a", "2")], "refs/heads/main");
@@ -164,7 +164,7 @@ fn a_branch_that_was_forced_elsewhere_comes_too() {
 }
 
 #[test]
-fn a_submodule_and_an_unreadable_origin_harm_nothing() {
+fn submodule_or_unreadable_origin_does_not_damage_the_mirror() {
     let two = Two::new();
     let first = two.commit(&[("a", "1")], "refs/heads/main");
     let mirror = two.mirror();
@@ -187,7 +187,7 @@ fn a_submodule_and_an_unreadable_origin_harm_nothing() {
 }
 
 #[test]
-fn only_a_plain_path_is_a_nearby_repository() {
+fn only_a_plain_path_is_a_local_repository() {
     let is = |url, expected: Option<&str>| assert_eq!(path(url), expected.map(PathBuf::from));
     is("/srv/git/a%20b.git", Some("/srv/git/a%20b.git"));
     is("file:///srv/git/a.git", Some("/srv/git/a.git"));

@@ -66,7 +66,7 @@ fn endless(status: u16) -> Act {
 }
 
 #[test]
-fn an_endless_answer_is_cut_off_wherever_it_comes() {
+fn endless_response_is_cut_off_in_every_operation() {
     for status in [200, 403, 503] {
         let server = Server::start(vec![endless(status)]);
         let store = store_at(&server.endpoint(), ENDLESS);
@@ -84,14 +84,14 @@ fn an_endless_answer_is_cut_off_wherever_it_comes() {
 }
 
 #[test]
-fn a_page_of_a_list_that_is_too_long_says_so() {
+fn too_long_list_page_is_an_error() {
     let server = Server::start(vec![Act::Say(numbered_page(0, 20_000, ""))]);
     let why = unreachable(store_at(&server.endpoint(), ENDLESS).list(""));
     assert!(why.contains("longer than 1572864 bytes"), "{why}");
 }
 
 #[test]
-fn an_object_that_grew_since_the_list_is_not_read_beyond_the_limit() {
+fn object_larger_than_the_limit_is_not_read() {
     let server = Server::start(vec![Act::Say(object("v", &[b'x'; 3000]))]);
     let mut answers = Vec::new();
     let keys = ["a".to_owned(), "b".to_owned()];

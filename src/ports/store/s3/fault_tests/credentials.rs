@@ -84,7 +84,7 @@ fn json(key: &str) -> Vec<u8> {
 }
 
 #[test]
-fn no_region_is_said_at_once_and_nobody_is_asked_for_it() {
+fn missing_region_fails_without_any_request() {
     let metadata = Server::start(vec![Act::Hang]);
     let endpoint = metadata.endpoint();
     let (said, _) = look_with(
@@ -103,7 +103,7 @@ fn no_region_is_said_at_once_and_nobody_is_asked_for_it() {
 }
 
 #[test]
-fn no_credentials_is_said_soon_and_names_what_was_tried() {
+fn missing_credentials_error_names_the_sources_tried() {
     let silent = Server::start(vec![Act::Hang]);
     let store = store();
     let (endpoint, at) = (silent.endpoint(), store.endpoint());
@@ -130,7 +130,7 @@ fn no_credentials_is_said_soon_and_names_what_was_tried() {
 }
 
 #[test]
-fn the_environment_answers_without_asking_anyone() {
+fn environment_credentials_need_no_request() {
     let (store, metadata) = (store(), Server::start(vec![Act::Hang]));
     let (at, endpoint) = (store.endpoint(), metadata.endpoint());
     let (said, _) = look_with(
@@ -148,7 +148,7 @@ fn the_environment_answers_without_asking_anyone() {
 }
 
 #[test]
-fn a_profile_answers_for_region_and_credentials() {
+fn profile_provides_region_and_credentials() {
     let store = store();
     let at = store.endpoint();
     let (said, _) = look_with(
@@ -165,7 +165,7 @@ fn a_profile_answers_for_region_and_credentials() {
 }
 
 #[test]
-fn a_container_answers_for_credentials() {
+fn container_provides_credentials() {
     let (store, container) = (store(), Server::start(vec![Act::Say(json("CONTAINER"))]));
     let (at, uri) = (store.endpoint(), format!("{}/keys", container.endpoint()));
     let (said, _) = look_with(
@@ -180,7 +180,7 @@ fn a_container_answers_for_credentials() {
 }
 
 #[test]
-fn a_web_identity_answers_for_credentials() {
+fn web_identity_provides_credentials() {
     let xml = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
         <AccessKeyId>WEB</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
         <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
@@ -208,7 +208,7 @@ fn a_web_identity_answers_for_credentials() {
 }
 
 #[test]
-fn an_instance_answers_for_credentials() {
+fn instance_metadata_provides_credentials() {
     let text = |text: &str| {
         let head = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 600\r\n";
         Act::Say(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).into())
