@@ -16,48 +16,52 @@ use std::path::{Path, PathBuf};
 use crate::exit::Exit;
 use crate::kinds::KINDS;
 use crate::resource::AnyKind;
-use tables::{fields, types};
+use tables::{field_tables, type_list};
 
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- /generated -->";
 
 /// Every generated section of the reference, by the file and its name there.
 fn sections() -> Vec<(&'static str, &'static str, String)> {
-    let settings = schemars::schema_for!(crate::settings::Written);
-    let role = crate::role::reference();
+    let settings = schemars::schema_for!(crate::settings::SettingsFile);
+    let role = crate::role::json_schema();
     let kinds: Vec<schemars::Schema> = KINDS.iter().map(|kind| kind.schema()).collect();
     vec![
-        ("settings.md", "settings", fields(&settings)),
+        ("settings.md", "settings", field_tables(&settings)),
         (
             "kinds.md",
             "list",
-            KINDS.iter().map(|kind| row(*kind)).collect(),
+            KINDS.iter().map(|kind| kind_row(*kind)).collect(),
         ),
         (
             "kinds.md",
             "kinds",
-            KINDS.iter().map(|kind| page(*kind)).collect(),
+            KINDS.iter().map(|kind| kind_page(*kind)).collect(),
         ),
-        ("kinds.md", "types", types(&kinds)),
-        ("roles.md", "keys", fields(&role)),
-        ("exit-codes.md", "codes", codes()),
-        ("monitoring.md", "metrics", metrics()),
+        ("kinds.md", "types", type_list(&kinds)),
+        ("roles.md", "keys", field_tables(&role)),
+        ("exit-codes.md", "codes", exit_code_table()),
+        ("monitoring.md", "metrics", metrics_table()),
         ("cli.md", "commands", commands::all()),
-        ("security.md", "paths", crate::kinds::privileged::table()),
+        (
+            "security.md",
+            "paths",
+            crate::kinds::privileged::render_table(),
+        ),
     ]
 }
 
-fn row(kind: &dyn AnyKind) -> String {
+fn kind_row(kind: &dyn AnyKind) -> String {
     format!("- [`{0}`](#{0}): {1}\n", kind.name(), kind.about())
 }
 
-fn page(kind: &dyn AnyKind) -> String {
+fn kind_page(kind: &dyn AnyKind) -> String {
     format!(
         "\n## {}\n\n{}\n\n```yaml\n{}```\n\n{}",
         kind.name(),
         kind.about(),
         example(kind),
-        fields(&kind.schema())
+        field_tables(&kind.schema())
     )
 }
 
@@ -66,7 +70,7 @@ fn example(kind: &dyn AnyKind) -> String {
     format!("- {}\n", kind.example().trim().replace('\n', "\n  "))
 }
 
-fn codes() -> String {
+fn exit_code_table() -> String {
     let mut table = String::from("| code | in JSON | meaning |\n| --- | --- | --- |\n");
     for (exit, meaning) in Exit::ALL {
         let word = serde_json::to_value(exit).unwrap();
@@ -76,16 +80,16 @@ fn codes() -> String {
     table
 }
 
-fn metrics() -> String {
+fn metrics_table() -> String {
     let mut table = String::from("| metric | labels | |\n| --- | --- | --- |\n");
-    for (name, labels, help) in crate::report::metrics::tests::all() {
+    for (name, labels, help) in crate::report::metrics::tests::reference() {
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(table, "| `{name}` | {} | {help} |", labels.join(", ")).unwrap();
     }
     table
 }
 
-fn file(name: &str) -> PathBuf {
+fn docs_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("docs")
         .join(name)
@@ -125,7 +129,7 @@ fn the_reference_follows_the_code() {
     let update = std::env::var_os("UPDATE_DOCS").is_some();
     let mut stale = String::new();
     for (name, section, body) in sections() {
-        let path = file(name);
+        let path = docs_path(name);
         let old = std::fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let new = with_section(&old, section, &body)
@@ -145,7 +149,7 @@ fn the_reference_follows_the_code() {
 /// Each place in the reference's prose that a new fact or reserved name has to go to.
 #[test]
 fn the_reference_names_everything_that_templates_see() {
-    let prose = std::fs::read_to_string(file("roles.md")).unwrap();
+    let prose = std::fs::read_to_string(docs_path("roles.md")).unwrap();
     let facts = crate::facts::Facts::new(crate::ports::root::Root::real().unwrap().into());
     for (name, value) in facts.all().as_object().unwrap() {
         let inner = value.as_object().into_iter().flatten();
@@ -169,13 +173,16 @@ fn every_field_and_setting_says_what_it_is() {
     let mut silent = Vec::new();
     let mut look = |owner: &str, schema: &schemars::Schema| {
         silent.extend(
-            tables::silent(schema)
+            tables::undocumented_fields(schema)
                 .into_iter()
                 .map(|field| format!("{owner}.{field}")),
         );
     };
-    look("settings", &schemars::schema_for!(crate::settings::Written));
-    look("role", &crate::role::reference());
+    look(
+        "settings",
+        &schemars::schema_for!(crate::settings::SettingsFile),
+    );
+    look("role", &crate::role::json_schema());
     for kind in KINDS {
         look(kind.name(), &kind.schema());
     }
@@ -184,7 +191,7 @@ fn every_field_and_setting_says_what_it_is() {
 
 /// The first example in YAML of a page.
 fn example_of(page: &str) -> String {
-    let text = std::fs::read_to_string(file(page)).unwrap();
+    let text = std::fs::read_to_string(docs_path(page)).unwrap();
     let (_, rest) = text.split_once("```yaml\n").unwrap();
     rest.split("```").next().unwrap().to_owned()
 }
@@ -207,10 +214,10 @@ fn the_examples_of_the_reference_work_together() {
     let catalog = crate::role::expand(
         &settings,
         &facts,
-        &crate::fleet::Peers::on_paper(&settings),
+        &crate::fleet::PeerSource::from_settings(&settings),
         "",
     )
-    .and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()))
+    .and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()))
     .unwrap();
     let ids: Vec<&str> = catalog
         .resources
@@ -236,7 +243,7 @@ fn every_promise_names_tests_that_exist() {
             }
         }
     }
-    let page = std::fs::read_to_string(file("promises.md")).unwrap();
+    let page = std::fs::read_to_string(docs_path("promises.md")).unwrap();
     let names = page.split('`').skip(1).step_by(2);
     let mut seen = 0;
     for name in names.filter(|name| !name.contains(['/', ' ', '=']) && name.len() > 8) {

@@ -79,7 +79,7 @@ impl Exit {
     }
 
     /// The one outcome of two.
-    pub fn and(self, other: Exit) -> Exit {
+    pub fn merge(self, other: Exit) -> Exit {
         self.max(other)
     }
 
@@ -114,11 +114,11 @@ mod tests {
     fn failure_wins_every_merge_and_converged_hides_nothing() {
         for (exit, _) in Exit::ALL {
             if *exit < Exit::Failed {
-                assert_eq!(exit.and(Exit::Failed), Exit::Failed);
+                assert_eq!(exit.merge(Exit::Failed), Exit::Failed);
             }
-            assert_eq!(exit.and(Exit::Converged), *exit);
+            assert_eq!(exit.merge(Exit::Converged), *exit);
         }
-        assert_eq!(Exit::Stale.and(Exit::Waiting), Exit::Stale);
+        assert_eq!(Exit::Stale.merge(Exit::Waiting), Exit::Stale);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::printable;
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct At {
+pub struct Location {
     /// As the reader would name it: a path, or an object in the store.
     #[serde(serialize_with = "as_text")]
     pub file: Arc<str>,
@@ -24,7 +24,7 @@ fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok
     serializer.serialize_str(text)
 }
 
-impl fmt::Display for At {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -34,7 +34,7 @@ impl fmt::Display for At {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<At>,
+    pub at: Option<Location>,
     /// The resource that it is about, as the report names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
@@ -60,7 +60,7 @@ impl Problem {
         }
     }
 
-    pub fn at(mut self, at: &At) -> Problem {
+    pub fn at(mut self, at: &Location) -> Problem {
         self.at.get_or_insert_with(|| at.clone());
         self
     }
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_problem_reads_as_file_line_resource_field_message_hint() {
-        let at = At {
+        let at = Location {
             file: "a.yml".into(),
             line: 3,
             column: 5,

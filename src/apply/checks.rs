@@ -13,30 +13,30 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::owed::Debt;
-use crate::owed::Ledger;
+use crate::owed::Obligation;
+use crate::owed::RecordStore;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, RootError};
 use crate::resource::{Argv, Duty, Failure, candidate};
 use crate::role::{Catalog, Resource};
 
 /// How long a check may take.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 const VERSION: u32 = 1;
 
 /// No managed file is larger, in bytes.
-const MAX_FILE: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 64 << 20;
 
 /// What was there before a set was changed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Journal {
     version: u32,
-    saved: Vec<Saved>,
+    saved: Vec<SavedFile>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Saved {
+struct SavedFile {
     path: PathBuf,
     /// The copy's name in the journal's folder; `None`: there was nothing.
     copy: Option<String>,
@@ -45,79 +45,83 @@ struct Saved {
     gid: u32,
 }
 
-struct Set<'a> {
+struct CheckSet<'a> {
     argv: &'a Argv,
     /// The last member in order: after it the set is checked.
-    last: &'a str,
+    last_member: &'a str,
     changed: BTreeSet<String>,
 }
 
 /// The sets of one catalog.
-pub(super) struct Checks<'a> {
-    sets: BTreeMap<&'a str, Set<'a>>,
+pub(super) struct CheckSets<'a> {
+    sets: BTreeMap<&'a str, CheckSet<'a>>,
     /// The set of each member, by its id.
-    set_of: BTreeMap<&'a str, &'a str>,
+    set_by_member: BTreeMap<&'a str, &'a str>,
     /// Whether a set passes as it is now, where that is known.
-    verdicts: BTreeMap<&'a str, Result<(), String>>,
+    results: BTreeMap<&'a str, Result<(), String>>,
 }
 
-impl<'a> Checks<'a> {
-    pub(super) fn new(catalog: &'a Catalog, _host: &Host) -> Checks<'a> {
-        let mut sets: BTreeMap<&str, Set<'_>> = BTreeMap::new();
+impl<'a> CheckSets<'a> {
+    pub(super) fn new(catalog: &'a Catalog, _host: &Host) -> CheckSets<'a> {
+        let mut sets: BTreeMap<&str, CheckSet<'_>> = BTreeMap::new();
         let mut set_of = BTreeMap::new();
         for resource in &catalog.resources {
-            let Some(name) = resource.body.check() else {
+            let Some(name) = resource.body.check_name() else {
                 continue;
             };
             let Some((name, argv)) = catalog.checks.get_key_value(name) else {
                 continue;
             };
-            let set = sets.entry(name).or_insert(Set {
+            let set = sets.entry(name).or_insert(CheckSet {
                 argv,
-                last: &resource.id,
+                last_member: &resource.id,
                 changed: BTreeSet::new(),
             });
-            set.last = &resource.id;
+            set.last_member = &resource.id;
             set_of.insert(resource.id.as_str(), name.as_str());
         }
-        Checks {
+        CheckSets {
             sets,
-            set_of,
-            verdicts: BTreeMap::new(),
+            set_by_member: set_of,
+            results: BTreeMap::new(),
         }
     }
 
     /// To be called before a member is changed: keeps what is there.
-    pub(super) fn before(&mut self, resource: &Resource, host: &Host) -> Result<(), RootError> {
-        let Some(name) = resource.body.check() else {
+    pub(super) fn save_before_change(
+        &mut self,
+        resource: &Resource,
+        host: &Host,
+    ) -> Result<(), RootError> {
+        let Some(name) = resource.body.check_name() else {
             return Ok(());
         };
-        if let (Some(set), Some(path)) = (self.sets.get_mut(name), resource.body.owns()) {
+        if let (Some(set), Some(path)) = (self.sets.get_mut(name), resource.body.owned_path()) {
             set.changed.insert(resource.id.clone());
-            save(name, &path, host)?;
+            save_file(name, &path, host)?;
         }
         Ok(())
     }
 
     /// To be called after each resource: checks the sets that end with it. Returns the members that
     /// were put back, each with why.
-    pub(super) fn close_after(
+    pub(super) fn check_completed_sets(
         &mut self,
         id: &str,
         host: &Host,
     ) -> Result<Vec<(String, Failure)>, RootError> {
         let mut failed = Vec::new();
         for (name, set) in &mut self.sets {
-            if set.last != id || set.changed.is_empty() {
+            if set.last_member != id || set.changed.is_empty() {
                 continue;
             }
-            let verdict = run(set.argv, host);
+            let verdict = check_result(set.argv, host);
             // What is put back is another thing than what was judged.
             if verdict.is_ok() {
-                self.verdicts.insert(name, Ok(()));
+                self.results.insert(name, Ok(()));
             }
             if let Err(why) = &verdict {
-                put_back(name, host)?;
+                restore_files(name, host)?;
                 for member in &set.changed {
                     let failure = Failure::new(format!(
                         "put back, because the check `{name}` failed: {why}"
@@ -126,24 +130,28 @@ impl<'a> Checks<'a> {
                     failed.push((member.clone(), failure));
                 }
             }
-            forget(name, host)?;
+            remove_journal(name, host)?;
             set.changed.clear();
         }
         Ok(failed)
     }
 
     /// Whether a restart or reload may be made because of these members. Every set is asked once.
-    pub(super) fn allow(&mut self, debt: &Debt, host: &Host) -> Result<(), Failure> {
+    pub(super) fn require_passing(
+        &mut self,
+        debt: &Obligation,
+        host: &Host,
+    ) -> Result<(), Failure> {
         if debt.duty == Duty::Run {
             return Ok(());
         }
         for id in &debt.causes {
-            let Some(name) = self.set_of.get(id.as_str()).copied() else {
+            let Some(name) = self.set_by_member.get(id.as_str()).copied() else {
                 continue;
             };
             let set = &self.sets[name];
-            let verdict = self.verdicts.entry(name);
-            if let Err(why) = verdict.or_insert_with(|| run(set.argv, host)) {
+            let verdict = self.results.entry(name);
+            if let Err(why) = verdict.or_insert_with(|| check_result(set.argv, host)) {
                 let duty = debt.duty;
                 let message =
                     format!("no {duty} because of {id}: the check `{name}` failed: {why}");
@@ -159,91 +167,101 @@ impl<'a> Checks<'a> {
 
 /// Settles what a killed pass left: a set whose check passes stays, any other goes back. Returns a
 /// line for the report for each.
-pub fn recover(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError> {
-    candidate::forget(host)?;
-    Ledger::new(&host.root).make_private()?;
+pub fn recover_interrupted(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError> {
+    candidate::remove_leftovers(host)?;
+    RecordStore::new(&host.root).restrict_modes()?;
     let mut notes = Vec::new();
-    for name in host.root.list(&host.state("checks"))?.unwrap_or_default() {
+    for name in host
+        .root
+        .list(&host.state_path("checks"))?
+        .unwrap_or_default()
+    {
         let name = name.to_string_lossy().into_owned();
-        if read(&name, host).saved.is_empty() {
-            forget(&name, host)?;
+        if read_journal(&name, host).saved.is_empty() {
+            remove_journal(&name, host)?;
             continue;
         }
-        let verdict = catalog.checks.get(&name).map(|argv| run(argv, host));
+        let verdict = catalog
+            .checks
+            .get(&name)
+            .map(|argv| check_result(argv, host));
         let note = match verdict {
             Some(Ok(())) => {
                 format!("a pass was interrupted before the check `{name}`; it passes now")
             }
             Some(Err(why)) => {
-                put_back(&name, host)?;
+                restore_files(&name, host)?;
                 format!(
                     "a pass was interrupted before the check `{name}`, which fails: its files were put back ({why})"
                 )
             }
             None => {
-                put_back(&name, host)?;
+                restore_files(&name, host)?;
                 format!(
                     "a pass was interrupted before the check `{name}`, which is gone: its files were put back"
                 )
             }
         };
-        forget(&name, host)?;
+        remove_journal(&name, host)?;
         notes.push(note);
     }
     Ok(notes)
 }
 
-fn run(argv: &Argv, host: &Host) -> Result<(), String> {
+fn check_result(argv: &Argv, host: &Host) -> Result<(), String> {
     run_check(argv, host).map_err(|unpassed| unpassed.message)
 }
 
 /// Why a check does not pass.
 #[derive(Debug)]
-pub struct Unpassed {
+pub struct CheckFailure {
     pub message: String,
     /// Its program is not installed.
-    pub not_there: bool,
+    pub program_missing: bool,
 }
 
 /// Runs a check as it stands now.
-pub fn run_check(argv: &Argv, host: &Host) -> Result<(), Unpassed> {
-    let command = argv.command().timeout(PATIENCE);
-    host.exec.must(command).map(drop).map_err(|error| Unpassed {
-        not_there: error.is_not_there(),
-        message: error.to_string(),
-    })
+pub fn run_check(argv: &Argv, host: &Host) -> Result<(), CheckFailure> {
+    let command = argv.command().timeout(CHECK_TIMEOUT);
+    host.exec
+        .run_checked(command)
+        .map(drop)
+        .map_err(|error| CheckFailure {
+            program_missing: error.is_program_missing(),
+            message: error.to_string(),
+        })
 }
 
-fn folder(name: &str, host: &Host) -> PathBuf {
-    host.state("checks").join(name)
+fn journal_dir(name: &str, host: &Host) -> PathBuf {
+    host.state_path("checks").join(name)
 }
 
-fn read(name: &str, host: &Host) -> Journal {
+fn read_journal(name: &str, host: &Host) -> Journal {
     let body = host
         .root
-        .read(&folder(name, host).join("journal.json"), 1 << 20)
+        .read(&journal_dir(name, host).join("journal.json"), 1 << 20)
         .ok()
         .flatten();
     body.and_then(|body| serde_json::from_slice(&body).ok())
         .unwrap_or_default()
 }
 
-fn save(name: &str, path: &Path, host: &Host) -> Result<(), RootError> {
-    let mut journal = read(name, host);
+fn save_file(name: &str, path: &Path, host: &Host) -> Result<(), RootError> {
+    let mut journal = read_journal(name, host);
     if journal.saved.iter().any(|saved| saved.path == path) {
         return Ok(());
     }
-    let folder = folder(name, host);
+    let folder = journal_dir(name, host);
     // Copies may hold secrets.
-    host.root.make_dirs(&folder, &Attrs::mode(0o700))?;
-    let found = host.root.read_with_meta(path, MAX_FILE)?;
+    host.root.create_dir_all(&folder, &Attrs::mode(0o700))?;
+    let found = host.root.read_with_meta(path, MAX_FILE_BYTES)?;
     let file = found.filter(|(meta, _)| meta.kind == FileKind::File);
     let saved = match file {
         Some((meta, body)) => {
             let copy = format!("{}.before", journal.saved.len());
             host.root
-                .replace(&folder.join(&copy), &body, &Attrs::mode(0o600))?;
-            Saved {
+                .write_atomic(&folder.join(&copy), &body, &Attrs::mode(0o600))?;
+            SavedFile {
                 path: path.into(),
                 copy: Some(copy),
                 mode: meta.mode,
@@ -251,7 +269,7 @@ fn save(name: &str, path: &Path, host: &Host) -> Result<(), RootError> {
                 gid: meta.gid,
             }
         }
-        None => Saved {
+        None => SavedFile {
             path: path.into(),
             copy: None,
             mode: 0,
@@ -263,31 +281,35 @@ fn save(name: &str, path: &Path, host: &Host) -> Result<(), RootError> {
     journal.saved.push(saved);
     let body = serde_json::to_vec_pretty(&journal).expect("plain data is always JSON");
     host.root
-        .replace(&folder.join("journal.json"), &body, &Attrs::mode(0o600))
+        .write_atomic(&folder.join("journal.json"), &body, &Attrs::mode(0o600))
 }
 
-fn put_back(name: &str, host: &Host) -> Result<(), RootError> {
-    for saved in read(name, host).saved {
+fn restore_files(name: &str, host: &Host) -> Result<(), RootError> {
+    for saved in read_journal(name, host).saved {
         let Some(copy) = &saved.copy else {
-            host.root.remove(&saved.path)?;
+            host.root.remove_file(&saved.path)?;
             continue;
         };
-        let Some(body) = host.root.read(&folder(name, host).join(copy), MAX_FILE)? else {
+        let Some(body) = host
+            .root
+            .read(&journal_dir(name, host).join(copy), MAX_FILE_BYTES)?
+        else {
             continue;
         };
-        let owned = host.root.privileged();
+        let owned = host.root.is_privileged();
         let attrs = Attrs {
             mode: Some(saved.mode),
             uid: owned.then_some(saved.uid),
             gid: owned.then_some(saved.gid),
         };
-        host.root.replace(&saved.path, &body, &attrs)?;
+        host.root.write_atomic(&saved.path, &body, &attrs)?;
     }
     Ok(())
 }
 
-fn forget(name: &str, host: &Host) -> Result<(), RootError> {
+fn remove_journal(name: &str, host: &Host) -> Result<(), RootError> {
     // The journal first: without it the copies mean nothing.
-    host.root.remove(&folder(name, host).join("journal.json"))?;
-    host.root.remove_tree(&folder(name, host))
+    host.root
+        .remove_file(&journal_dir(name, host).join("journal.json"))?;
+    host.root.remove_tree(&journal_dir(name, host))
 }

@@ -9,25 +9,25 @@ mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::owed::{self, Debt, Ledger, Stamps};
-use crate::plan::{Plan, Selection, without_covered};
+use crate::owed::{self, Obligation, RecordStore, Stamps};
+use crate::plan::{Plan, Selection, without_redundant_reloads};
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::resource::{Change, Duty, Failure, Outcome, Run};
+use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
-use checks::Checks;
-pub use checks::{recover, run_check};
+use checks::CheckSets;
+pub use checks::{recover_interrupted, run_check};
 
 /// What to do about a sha that was found to be bad.
-const LIFT: &str =
+const LIFT_HINT: &str =
     "publish another sha; or, if the reason is gone, `trueup converge --lift-quarantine REASON`";
 
 /// The target of events about resources. Each stands in the span of its resource, with what it is, whose
-/// it is and the sha that is wanted as fields: see [`span`].
-pub const RESOURCE: &str = "trueup::resource";
+/// it is and the sha that is wanted as fields: see [`resource_span`].
+pub const RESOURCE_TARGET: &str = "trueup::resource";
 
 /// What is told about a resource is told in this span.
-pub fn span(
+pub fn resource_span(
     resource: &Resource,
     catalog: &Catalog,
     shas: &BTreeMap<String, String>,
@@ -39,8 +39,8 @@ pub fn span(
 
 /// What became of one resource.
 #[derive(Debug)]
-pub enum Result {
-    Right,
+pub enum ResourceResult {
+    Unchanged,
     Changed(Change),
     Waiting(Change, String),
     /// It failed its trial, and what was there before is back; or what is wanted did so before.
@@ -52,79 +52,85 @@ pub enum Result {
 
 /// What became of one resource and of its duties.
 #[derive(Debug)]
-pub struct Done {
+pub struct AppliedResource {
     pub id: String,
-    pub result: Result,
+    pub result: ResourceResult,
     /// Done in this pass.
-    pub paid: Vec<Debt>,
+    pub fulfilled: Vec<Obligation>,
     /// Still owed, with what went wrong or is waited for.
-    pub owed: Vec<(Debt, String)>,
+    pub owed: Vec<(Obligation, String)>,
     /// Why a duty could not be done.
-    unpaid: Option<Failure>,
+    duty_failure: Option<Failure>,
 }
 
 /// Something worth telling while a pass goes on.
 pub enum Event<'a> {
-    Begin {
+    ChangeStarted {
         id: &'a str,
         change: &'a Change,
     },
-    Pay {
+    DutyStarted {
         id: &'a str,
-        debt: &'a Debt,
+        obligation: &'a Obligation,
     },
     /// Something on trial went on.
-    Trial {
+    TrialProgress {
         id: &'a str,
-        word: &'a str,
+        message: &'a str,
     },
 }
 
 /// Everything that an apply needs besides the host.
-pub struct Task<'a> {
+pub struct ApplyParams<'a> {
     pub catalog: &'a Catalog,
     pub plan: &'a Plan,
     pub selection: &'a Selection,
     /// The sha that is wanted of each app, for the log.
-    pub shas: &'a BTreeMap<String, String>,
-    pub observe: &'a mut dyn FnMut(Event<'_>),
+    pub wanted_shas: &'a BTreeMap<String, String>,
+    pub on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
 /// Carries out a plan. An `Err` is a failure of trueup's own bookkeeping, before which nothing more
 /// is changed; what goes wrong with a resource is in the list.
-pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, RootError> {
-    let ledger = Ledger::new(&host.root);
-    let mut walk = Walk {
+pub fn apply(
+    task: ApplyParams<'_>,
+    host: &Host,
+) -> std::result::Result<Vec<AppliedResource>, RootError> {
+    let ledger = RecordStore::new(&host.root);
+    let mut walk = Applier {
         stamps: task.plan.stamps.clone(),
-        checks: Checks::new(task.catalog, host),
+        checks: CheckSets::new(task.catalog, host),
         failed: BTreeSet::new(),
         ledger,
         host,
-        observe: task.observe,
+        on_event: task.on_event,
     };
-    walk.record_before(task.catalog, task.plan)?;
+    walk.record_running_services(task.catalog, task.plan)?;
     let mut done = Vec::new();
     for resource in task
         .catalog
         .resources
         .iter()
-        .filter(|r| task.selection.holds(&r.id))
+        .filter(|r| task.selection.contains(&r.id))
     {
-        let told = span(resource, task.catalog, task.shas).entered();
-        let result = walk.resource(resource)?;
+        let told = resource_span(resource, task.catalog, task.wanted_shas).entered();
+        let result = walk.apply_resource(resource)?;
         drop(told);
-        if matches!(result, Result::Failed(..) | Result::Skipped(_)) {
+        if matches!(
+            result,
+            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
+        ) {
             walk.failed.insert(resource.id.clone());
         }
-        done.push(Done {
+        done.push(AppliedResource {
             id: resource.id.clone(),
             result,
-            paid: Vec::new(),
+            fulfilled: Vec::new(),
             owed: Vec::new(),
-            unpaid: None,
+            duty_failure: None,
         });
-        for (id, failure) in walk.checks.close_after(&resource.id, host)? {
-            walk.fail(&id, failure, &mut done, task.catalog);
+        for (id, failure) in walk.checks.check_completed_sets(&resource.id, host)? {
+            walk.mark_failed(&id, failure, &mut done, task.catalog);
         }
     }
     for entry in &mut done {
@@ -133,123 +139,138 @@ pub fn apply(task: Task<'_>, host: &Host) -> std::result::Result<Vec<Done>, Root
             .find(&entry.id)
             .expect("made from the catalog above");
         if !resource.triggers.is_empty() {
-            let _told = span(resource, task.catalog, task.shas).entered();
-            walk.duties(resource, entry)?;
+            let _told = resource_span(resource, task.catalog, task.wanted_shas).entered();
+            walk.fulfill_duties(resource, entry)?;
         }
     }
-    walk.trials(task.catalog, task.shas, &mut done)?;
-    walk.ailing(task.catalog, &mut done);
+    walk.finish_trials(task.catalog, task.wanted_shas, &mut done)?;
+    walk.fail_unhealthy(task.catalog, &mut done);
     Ok(done)
 }
 
 /// Does what is left to do on a host that is right. What goes wrong with it is told and harms nobody.
-pub fn do_chores(catalog: &Catalog, plan: &Plan, host: &Host) {
-    for resource in plan.chores.iter().filter_map(|id| catalog.find(id)) {
+pub fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
+    for resource in plan.maintenance.iter().filter_map(|id| catalog.find(id)) {
         if host.stop.is_set() {
             return;
         }
-        if let Err(failure) = resource.body.do_chores(host) {
+        if let Err(failure) = resource.body.run_maintenance(host) {
             tracing::warn!("{}: {failure}", resource.id);
         }
     }
 }
 
-struct Walk<'a> {
+struct Applier<'a> {
     stamps: Stamps,
-    checks: Checks<'a>,
+    checks: CheckSets<'a>,
     /// Ids that failed or were skipped.
     failed: BTreeSet<String>,
-    ledger: Ledger<'a>,
+    ledger: RecordStore<'a>,
     host: &'a Host,
-    observe: &'a mut dyn FnMut(Event<'_>),
+    on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
-impl Walk<'_> {
+impl Applier<'_> {
     /// Puts on record what each running service runs with, before anything under it changes.
-    fn record_before(&self, catalog: &Catalog, plan: &Plan) -> std::result::Result<(), RootError> {
+    fn record_running_services(
+        &self,
+        catalog: &Catalog,
+        plan: &Plan,
+    ) -> std::result::Result<(), RootError> {
         for step in plan.steps.iter().filter(|step| step.run.is_some()) {
             let resource = catalog
                 .find(&step.id)
                 .expect("the steps were made from the catalog");
             if !resource.triggers.is_empty() {
-                self.settle(resource, step.run.as_ref(), &[])?;
+                self.update_record(resource, step.run.as_ref(), &[])?;
             }
         }
         Ok(())
     }
 
-    fn settle(
+    fn update_record(
         &self,
         resource: &Resource,
-        run: Option<&Run>,
-        paid: &[Duty],
+        run: Option<&ServiceRun>,
+        fulfilled: &[Duty],
     ) -> std::result::Result<(), RootError> {
         let record = self.ledger.read(&resource.id);
-        let settled = owed::settle(record.as_ref(), run, &resource.triggers, &self.stamps, paid);
+        let settled = owed::updated_record(
+            record.as_ref(),
+            run,
+            &resource.triggers,
+            &self.stamps,
+            fulfilled,
+        );
         self.ledger.write(&resource.id, &settled)
     }
 
-    fn resource(&mut self, resource: &Resource) -> std::result::Result<Result, RootError> {
+    fn apply_resource(
+        &mut self,
+        resource: &Resource,
+    ) -> std::result::Result<ResourceResult, RootError> {
         if self.host.stop.is_set() {
-            return Ok(Result::Skipped(
+            return Ok(ResourceResult::Skipped(
                 "trueup was told to stop; the next pass goes on from here".into(),
             ));
         }
-        let seen = match resource.body.look(self.host, resource.watched) {
+        let seen = match resource.body.inspect(self.host, resource.watched) {
             Ok(seen) => seen,
-            Err(failure) => return Ok(Result::Failed(None, failure)),
+            Err(failure) => return Ok(ResourceResult::Failed(None, failure)),
         };
-        self.stamp(&resource.id, seen.stamp);
+        self.set_stamp(&resource.id, seen.stamp);
         let Some(change) = seen.change else {
-            return Ok(Result::Right);
+            return Ok(ResourceResult::Unchanged);
         };
-        if let Some(broken) = self.broken_dependency(resource) {
-            return Ok(Result::Skipped(format!(
+        if let Some(broken) = self.failed_dependency(resource) {
+            return Ok(ResourceResult::Skipped(format!(
                 "it depends on {broken}, which failed"
             )));
         }
-        (self.observe)(Event::Begin {
+        (self.on_event)(Event::ChangeStarted {
             id: &resource.id,
             change: &change,
         });
-        if let Err(error) = self.checks.before(resource, self.host) {
-            return Ok(Result::Failed(Some(change), error.into()));
+        if let Err(error) = self.checks.save_before_change(resource, self.host) {
+            return Ok(ResourceResult::Failed(Some(change), error.into()));
         }
         Ok(match resource.body.apply(&change, self.host) {
-            Ok(Outcome::Waiting(why)) => Result::Waiting(change, why),
-            Ok(Outcome::Refused(why)) => Result::RolledBack(change, Failure::new(why).hint(LIFT)),
-            Ok(Outcome::Done) => self.after(resource, change)?,
-            Err(failure) => Result::Failed(Some(change), failure),
+            Ok(ApplyOutcome::Waiting(why)) => ResourceResult::Waiting(change, why),
+            Ok(ApplyOutcome::Refused(why)) => {
+                ResourceResult::RolledBack(change, Failure::new(why).hint(LIFT_HINT))
+            }
+            Ok(ApplyOutcome::Done) => self.verify_change(resource, change)?,
+            Err(failure) => ResourceResult::Failed(Some(change), failure),
         })
     }
 
     /// What nothing was done about, and which is not well. Others that depend on it are not held up:
     /// what they bring may be what mends it.
-    fn ailing(&self, catalog: &Catalog, done: &mut [Done]) {
+    fn fail_unhealthy(&self, catalog: &Catalog, done: &mut [AppliedResource]) {
         for entry in done {
-            let untouched = matches!(entry.result, Result::Right);
-            if !untouched || !entry.paid.is_empty() || !entry.owed.is_empty() {
+            let untouched = matches!(entry.result, ResourceResult::Unchanged);
+            if !untouched || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
                 continue;
             }
             let resource = catalog.find(&entry.id);
-            let seen = resource.and_then(|resource| resource.body.look(self.host, false).ok());
-            if let Some(failure) = seen.and_then(|seen| seen.ails) {
-                entry.result = Result::Failed(None, failure);
+            let seen = resource.and_then(|resource| resource.body.inspect(self.host, false).ok());
+            if let Some(failure) = seen.and_then(|seen| seen.unhealthy_reason) {
+                entry.result = ResourceResult::Failed(None, failure);
             }
         }
     }
 
     /// A change that was made is looked at once more: only what is seen counts as done.
-    fn after(
+    fn verify_change(
         &mut self,
         resource: &Resource,
         change: Change,
-    ) -> std::result::Result<Result, RootError> {
-        let seen = match resource.body.look(self.host, resource.watched) {
+    ) -> std::result::Result<ResourceResult, RootError> {
+        let seen = match resource.body.inspect(self.host, resource.watched) {
             Ok(seen) => seen,
-            Err(failure) => return Ok(Result::Failed(Some(change), failure)),
+            Err(failure) => return Ok(ResourceResult::Failed(Some(change), failure)),
         };
-        self.stamp(&resource.id, seen.stamp);
+        self.set_stamp(&resource.id, seen.stamp);
         // What is on trial is settled once everything that uses it was restarted.
         if let Some(rest) = seen.change.filter(|_| seen.trial.is_none()) {
             let fields: Vec<&str> = rest
@@ -259,113 +280,126 @@ impl Walk<'_> {
                 .collect();
             let failure = Failure::new(format!("it still differs after it was changed: {}", fields.join(", ")))
                 .hint("something else on this host changes it back, or it is described in a way that cannot be");
-            return Ok(Result::Failed(Some(change), failure));
+            return Ok(ResourceResult::Failed(Some(change), failure));
         }
         if seen.run.is_some() && !resource.triggers.is_empty() && change.touches("running") {
             // It was started just now, with everything that is on disk now.
-            self.settle(resource, seen.run.as_ref(), &[Duty::Restart, Duty::Reload])?;
+            self.update_record(resource, seen.run.as_ref(), &[Duty::Restart, Duty::Reload])?;
         }
-        Ok(Result::Changed(change))
+        Ok(ResourceResult::Changed(change))
     }
 
-    fn stamp(&mut self, id: &str, stamp: Option<crate::resource::Stamp>) {
+    fn set_stamp(&mut self, id: &str, stamp: Option<crate::resource::Stamp>) {
         match stamp {
             Some(stamp) => self.stamps.insert(id.to_owned(), stamp),
             None => self.stamps.remove(id),
         };
     }
 
-    fn broken_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
+    fn failed_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
         let triggers = resource.triggers.iter().flat_map(|trigger| &trigger.on);
         let mut on = triggers.chain(&resource.requires);
         on.find(|id| self.failed.contains(*id)).map(String::as_str)
     }
 
     /// A check put a file back: what was reported as changed has failed.
-    fn fail(&mut self, id: &str, failure: Failure, done: &mut [Done], catalog: &Catalog) {
+    fn mark_failed(
+        &mut self,
+        id: &str,
+        failure: Failure,
+        done: &mut [AppliedResource],
+        catalog: &Catalog,
+    ) {
         self.failed.insert(id.to_owned());
         if let Some(resource) = catalog.find(id)
-            && let Ok(seen) = resource.body.look(self.host, resource.watched)
+            && let Ok(seen) = resource.body.inspect(self.host, resource.watched)
         {
-            self.stamp(id, seen.stamp);
+            self.set_stamp(id, seen.stamp);
         }
         if let Some(entry) = done.iter_mut().find(|entry| entry.id == id) {
-            let before = std::mem::replace(&mut entry.result, Result::Right);
+            let before = std::mem::replace(&mut entry.result, ResourceResult::Unchanged);
             let change = match before {
-                Result::Changed(change) | Result::Failed(Some(change), _) => Some(change),
+                ResourceResult::Changed(change) | ResourceResult::Failed(Some(change), _) => {
+                    Some(change)
+                }
                 _ => None,
             };
-            entry.result = Result::Failed(change, failure);
+            entry.result = ResourceResult::Failed(change, failure);
         }
     }
 
     /// Pays what is owed to a resource, or says why not.
-    fn duties(
+    fn fulfill_duties(
         &mut self,
         resource: &Resource,
-        entry: &mut Done,
+        entry: &mut AppliedResource,
     ) -> std::result::Result<(), RootError> {
         let run = match &entry.result {
-            Result::Failed(..) | Result::Skipped(_) => None,
+            ResourceResult::Failed(..) | ResourceResult::Skipped(_) => None,
             _ => resource
                 .body
-                .look(self.host, resource.watched)
+                .inspect(self.host, resource.watched)
                 .ok()
                 .and_then(|seen| seen.run),
         };
         let record = self.ledger.read(&resource.id);
-        let debts = owed::due(
+        let debts = owed::due_obligations(
             record.as_ref(),
             run.as_ref(),
             &resource.triggers,
             &self.stamps,
         );
         let mut paid = Vec::new();
-        for debt in without_covered(debts) {
+        for debt in without_redundant_reloads(debts) {
             let blocked = match &entry.result {
-                Result::Failed(..) | Result::Skipped(_) => {
+                ResourceResult::Failed(..) | ResourceResult::Skipped(_) => {
                     Some("the resource itself failed".to_owned())
                 }
-                Result::Waiting(_, why) => Some(why.clone()),
+                ResourceResult::Waiting(_, why) => Some(why.clone()),
                 _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
                 _ => self
-                    .broken_dependency(resource)
+                    .failed_dependency(resource)
                     .map(|id| format!("{id} failed")),
             };
             if let Some(why) = blocked {
                 entry.owed.push((debt, why));
                 continue;
             }
-            (self.observe)(Event::Pay {
+            (self.on_event)(Event::DutyStarted {
                 id: &resource.id,
-                debt: &debt,
+                obligation: &debt,
             });
-            let judged = self.checks.allow(&debt, self.host);
-            match judged.and_then(|()| resource.body.pay(debt.duty, self.host)) {
+            let judged = self.checks.require_passing(&debt, self.host);
+            match judged.and_then(|()| resource.body.fulfill(debt.duty, self.host)) {
                 Ok(()) => {
                     paid.push(debt.duty);
                     // A restart takes up what a reload would.
                     paid.extend((debt.duty == Duty::Restart).then_some(Duty::Reload));
-                    entry.paid.push(debt);
+                    entry.fulfilled.push(debt);
                 }
                 Err(failure) => {
                     entry.owed.push((debt, failure.message.clone()));
-                    entry.unpaid = Some(failure.clone());
-                    let change = match std::mem::replace(&mut entry.result, Result::Right) {
-                        Result::Changed(change) => Some(change),
-                        _ => None,
-                    };
-                    entry.result = Result::Failed(change, failure);
+                    entry.duty_failure = Some(failure.clone());
+                    let change =
+                        match std::mem::replace(&mut entry.result, ResourceResult::Unchanged) {
+                            ResourceResult::Changed(change) => Some(change),
+                            _ => None,
+                        };
+                    entry.result = ResourceResult::Failed(change, failure);
                     self.failed.insert(resource.id.clone());
                 }
             }
         }
-        if matches!(entry.result, Result::Failed(..) | Result::Skipped(_)) && paid.is_empty() {
+        if matches!(
+            entry.result,
+            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
+        ) && paid.is_empty()
+        {
             return Ok(());
         }
         let run = resource
             .body
-            .look(self.host, resource.watched)
+            .inspect(self.host, resource.watched)
             .ok()
             .and_then(|seen| seen.run);
         let is_service = resource
@@ -373,7 +407,7 @@ impl Walk<'_> {
             .iter()
             .any(|trigger| trigger.duty != Duty::Run);
         if run.is_some() || !is_service {
-            self.settle(resource, run.as_ref(), &paid)?;
+            self.update_record(resource, run.as_ref(), &paid)?;
         }
         Ok(())
     }

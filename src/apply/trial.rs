@@ -6,44 +6,47 @@
 
 use std::collections::BTreeMap;
 
-use super::{Done, Event, LIFT, Result, Walk, span};
+use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult, resource_span};
 use crate::ports::root::RootError;
-use crate::resource::{Change, Duty, Failure, Shown, Trial, Verdict};
+use crate::resource::{Change, Duty, Failure, FieldValue, Trial, TrialOutcome};
 use crate::role::{Catalog, Resource};
 
 /// What became of a trial, but for the change that it came with.
-type Settled = Box<dyn FnOnce(Change) -> Result>;
+type TrialResult = Box<dyn FnOnce(Change) -> ResourceResult>;
 
 /// What the pass so far says about a trial.
-enum So {
+enum TrialReadiness {
     /// Everything that uses it was started or restarted.
-    Restarted,
+    Ready,
     /// One of its users cannot be started with it.
-    Broken(Failure),
+    UserFailed(Failure),
     /// It cannot be judged yet.
-    Open(String),
+    NotReady(String),
     /// Nor before somebody lets one of its users run.
-    Waits(String),
+    Waiting(String),
 }
 
-impl Walk<'_> {
+impl Applier<'_> {
     /// Brings every trial of the list to its end.
-    pub(super) fn trials(
+    pub(super) fn finish_trials(
         &mut self,
         catalog: &Catalog,
         shas: &BTreeMap<String, String>,
-        done: &mut [Done],
+        done: &mut [AppliedResource],
     ) -> std::result::Result<(), RootError> {
         for at in 0..done.len() {
             let Some(resource) = catalog.find(&done[at].id) else {
                 continue;
             };
-            let _told = span(resource, catalog, shas).entered();
-            let seen = resource.body.look(self.host, resource.watched);
+            let _told = resource_span(resource, catalog, shas).entered();
+            let seen = resource.body.inspect(self.host, resource.watched);
             if let Some(trial) = seen.ok().and_then(|seen| seen.trial) {
-                let result = self.trial(resource, &trial, catalog, done)?;
+                let result = self.finish_trial(resource, &trial, catalog, done)?;
                 if let Some(result) = result {
-                    let change = change_of(std::mem::replace(&mut done[at].result, Result::Right));
+                    let change = into_change(std::mem::replace(
+                        &mut done[at].result,
+                        ResourceResult::Unchanged,
+                    ));
                     done[at].result = result(change);
                 }
             }
@@ -56,68 +59,74 @@ impl Walk<'_> {
         clippy::type_complexity,
         reason = "a result that still lacks its change"
     )]
-    fn trial(
+    fn finish_trial(
         &mut self,
         resource: &Resource,
         trial: &Trial,
         catalog: &Catalog,
-        done: &mut [Done],
-    ) -> std::result::Result<Option<Settled>, RootError> {
+        done: &mut [AppliedResource],
+    ) -> std::result::Result<Option<TrialResult>, RootError> {
         let body = &resource.body;
-        let verdict = match self.so_far(resource, catalog, done) {
-            So::Open(why) => {
+        let verdict = match self.trial_readiness(resource, catalog, done) {
+            TrialReadiness::NotReady(why) => {
                 let failure = Failure::new(format!("{} is not proven: {why}", trial.release))
                     .hint("the next pass goes on with it once that is mended");
                 return Ok(Some(Box::new(|change| {
-                    Result::Failed(Some(change), failure)
+                    ResourceResult::Failed(Some(change), failure)
                 })));
             }
-            So::Waits(why) => {
+            TrialReadiness::Waiting(why) => {
                 let why = format!("{} is not proven: {why}", trial.release);
-                return Ok(Some(Box::new(|change| Result::Waiting(change, why))));
+                return Ok(Some(Box::new(|change| {
+                    ResourceResult::Waiting(change, why)
+                })));
             }
-            So::Broken(failure) => match self.disturbed(resource, catalog) {
-                Some(failure) => Verdict::Disturbed(failure),
-                None => Verdict::Failed(failure),
+            TrialReadiness::UserFailed(failure) => match self.find_conflict(resource, catalog) {
+                Some(failure) => TrialOutcome::Conflict(failure),
+                None => TrialOutcome::Failed(failure),
             },
-            So::Restarted => match self.watch(resource, trial, catalog) {
+            TrialReadiness::Ready => match self.run_trial(resource, trial, catalog) {
                 Ok(verdict) => verdict,
                 Err(failure) => {
                     return Ok(Some(Box::new(|change| {
-                        Result::Failed(Some(change), failure)
+                        ResourceResult::Failed(Some(change), failure)
                     })));
                 }
             },
         };
         let why = match verdict {
-            Verdict::Stopped => {
+            TrialOutcome::Stopped => {
                 let why = "trueup was told to stop; the next pass goes on from here".to_owned();
-                return Ok(Some(Box::new(|_| Result::Skipped(why))));
+                return Ok(Some(Box::new(|_| ResourceResult::Skipped(why))));
             }
-            Verdict::Proven => {
-                self.tell(&resource.id, &format!("{} is proven", trial.release));
+            TrialOutcome::Passed => {
+                self.announce(&resource.id, &format!("{} is proven", trial.release));
                 return Ok(match body.confirm(self.host) {
                     Ok(()) => self
-                        .still_to_do(resource)
-                        .map(|result| -> Settled { Box::new(|_| result) }),
-                    Err(failure) => Some(Box::new(|change| Result::Failed(Some(change), failure))),
+                        .remaining_result(resource)
+                        .map(|result| -> TrialResult { Box::new(|_| result) }),
+                    Err(failure) => Some(Box::new(|change| {
+                        ResourceResult::Failed(Some(change), failure)
+                    })),
                 });
             }
-            Verdict::Disturbed(why) => {
-                self.owe_restarts(resource, catalog)?;
+            TrialOutcome::Conflict(why) => {
+                self.record_owed_restarts(resource, catalog)?;
                 let why = Failure {
                     message: format!("{} is not proven: {}", trial.release, why.message),
                     ..why
                 };
-                return Ok(Some(Box::new(|change| Result::Failed(Some(change), why))));
+                return Ok(Some(Box::new(|change| {
+                    ResourceResult::Failed(Some(change), why)
+                })));
             }
-            Verdict::Failed(why) => self.with_last_words(resource, catalog, why),
+            TrialOutcome::Failed(why) => self.with_log_tail(resource, catalog, why),
         };
-        self.tell(
+        self.announce(
             &resource.id,
             &format!("{} failed: {}", trial.release, first_line(&why)),
         );
-        let back = match body.put_back(self.host, &why) {
+        let back = match body.roll_back(self.host, &why) {
             Ok(back) => back,
             Err(failure) => {
                 let failure = Failure::new(format!(
@@ -125,7 +134,7 @@ impl Walk<'_> {
                     why.message, failure.message
                 ));
                 return Ok(Some(Box::new(|change| {
-                    Result::Failed(Some(change), failure)
+                    ResourceResult::Failed(Some(change), failure)
                 })));
             }
         };
@@ -135,47 +144,53 @@ impl Walk<'_> {
                 trial.release, why.message
             ))
             .hint("everything was left as it is; publish a sha that works");
-            return Ok(Some(Box::new(|change| Result::RolledBack(change, failure))));
+            return Ok(Some(Box::new(|change| {
+                ResourceResult::RolledBack(change, failure)
+            })));
         };
-        self.tell(&resource.id, &format!("goes back to {back}"));
-        self.after_put_back(resource, catalog, done)?;
+        self.announce(&resource.id, &format!("goes back to {back}"));
+        self.restart_after_rollback(resource, catalog, done)?;
         let tried = trial.release.clone();
         let restored = Trial {
             release: back.clone(),
             ..trial.clone()
         };
-        let again = match self.so_far(resource, catalog, done) {
-            So::Open(why) | So::Waits(why) => Ok(Verdict::Failed(Failure::new(why))),
-            So::Broken(failure) => Ok(match self.disturbed(resource, catalog) {
-                Some(failure) => Verdict::Disturbed(failure),
-                None => Verdict::Failed(failure),
-            }),
-            So::Restarted => self.watch(resource, &restored, catalog),
+        let again = match self.trial_readiness(resource, catalog, done) {
+            TrialReadiness::NotReady(why) | TrialReadiness::Waiting(why) => {
+                Ok(TrialOutcome::Failed(Failure::new(why)))
+            }
+            TrialReadiness::UserFailed(failure) => {
+                Ok(match self.find_conflict(resource, catalog) {
+                    Some(failure) => TrialOutcome::Conflict(failure),
+                    None => TrialOutcome::Failed(failure),
+                })
+            }
+            TrialReadiness::Ready => self.run_trial(resource, &restored, catalog),
         };
         let settled = match again {
-            Ok(Verdict::Proven) => body.confirm(self.host),
-            Ok(Verdict::Stopped) => Ok(()),
-            Ok(Verdict::Disturbed(failure)) => {
-                self.owe_restarts(resource, catalog)?;
+            Ok(TrialOutcome::Passed) => body.confirm(self.host),
+            Ok(TrialOutcome::Stopped) => Ok(()),
+            Ok(TrialOutcome::Conflict(failure)) => {
+                self.record_owed_restarts(resource, catalog)?;
                 Err(failure)
             }
-            Ok(Verdict::Failed(failure)) => {
+            Ok(TrialOutcome::Failed(failure)) => {
                 // It stays where it is: there is no third release to try.
-                let _ = body.put_back(self.host, &failure);
+                let _ = body.roll_back(self.host, &failure);
                 Err(failure)
             }
             Err(failure) => Err(failure),
         };
         Ok(Some(Box::new(move |change| match settled {
-            Ok(()) => Result::RolledBack(
+            Ok(()) => ResourceResult::RolledBack(
                 change,
                 Failure::new(format!(
                     "{tried} failed and {back} is back: {}",
                     first_line(&why)
                 ))
-                .hint(LIFT),
+                .hint(LIFT_HINT),
             ),
-            Err(failure) => Result::Failed(
+            Err(failure) => ResourceResult::Failed(
                 Some(change),
                 Failure::new(format!(
                     "it failed ({}), and {back}, which is back, is not well either: {}",
@@ -188,33 +203,33 @@ impl Walk<'_> {
 
     /// What is proven may not be what is wanted: a pass that was killed on its way back from a bad
     /// release leaves a good one on trial.
-    fn still_to_do(&self, resource: &Resource) -> Option<Result> {
-        let seen = resource.body.look(self.host, false).ok()?;
+    fn remaining_result(&self, resource: &Resource) -> Option<ResourceResult> {
+        let seen = resource.body.inspect(self.host, false).ok()?;
         let change = seen.change?;
         let barred = change
             .fields
             .iter()
             .find(|field| field.field == "quarantine");
         Some(match barred.map(|field| &field.to) {
-            Some(Shown::Value(words)) => {
+            Some(FieldValue::Value(words)) => {
                 let failure = Failure::new(words.clone());
-                Result::RolledBack(change, failure.hint(LIFT))
+                ResourceResult::RolledBack(change, failure.hint(LIFT_HINT))
             }
-            _ => Result::Waiting(change, "the next pass goes on to it".into()),
+            _ => ResourceResult::Waiting(change, "the next pass goes on to it".into()),
         })
     }
 
     /// Why a trial failed, with what its users had to say before they are restarted.
-    fn with_last_words(&self, resource: &Resource, catalog: &Catalog, why: Failure) -> Failure {
+    fn with_log_tail(&self, resource: &Resource, catalog: &Catalog, why: Failure) -> Failure {
         // A service that did not start has said so already.
         if why.message.contains('\n') {
             return why;
         }
         let mut why = why;
-        for user in catalog.users(&resource.id) {
-            let words = user.body.last_words(self.host);
+        for user in catalog.dependents(&resource.id) {
+            let words = user.body.log_tail(self.host);
             if !words.is_empty() {
-                why = why.and(&format!(
+                why = why.with_detail(&format!(
                     "\n{} printed last:\n{}",
                     user.id,
                     words.join("\n")
@@ -224,72 +239,83 @@ impl Walk<'_> {
         why
     }
 
-    fn tell(&mut self, id: &str, word: &str) {
-        (self.observe)(Event::Trial { id, word });
+    fn announce(&mut self, id: &str, message: &str) {
+        (self.on_event)(Event::TrialProgress { id, message });
     }
 
     /// How the users of a resource came through the pass.
-    fn so_far(&self, resource: &Resource, catalog: &Catalog, done: &[Done]) -> So {
+    fn trial_readiness(
+        &self,
+        resource: &Resource,
+        catalog: &Catalog,
+        done: &[AppliedResource],
+    ) -> TrialReadiness {
         if self.host.stop.is_set() {
-            return So::Restarted;
+            return TrialReadiness::Ready;
         }
-        for entry in users(resource, catalog, done) {
+        for entry in dependent_results(resource, catalog, done) {
             let started = |change: &Change| change.touches("running");
             match &entry.result {
-                Result::Failed(Some(change), failure) if started(change) => {
-                    return So::Broken(failure.clone());
+                ResourceResult::Failed(Some(change), failure) if started(change) => {
+                    return TrialReadiness::UserFailed(failure.clone());
                 }
-                Result::Failed(..) if entry.unpaid.is_some() => {
-                    return So::Broken(entry.unpaid.clone().expect("seen just now"));
+                ResourceResult::Failed(..) if entry.duty_failure.is_some() => {
+                    return TrialReadiness::UserFailed(
+                        entry.duty_failure.clone().expect("seen just now"),
+                    );
                 }
-                Result::Failed(_, failure) => {
-                    return So::Open(format!("{}: {}", entry.id, failure.message));
+                ResourceResult::Failed(_, failure) => {
+                    return TrialReadiness::NotReady(format!("{}: {}", entry.id, failure.message));
                 }
-                Result::Skipped(why) => return So::Open(format!("{}: {why}", entry.id)),
-                Result::Waiting(_, why) => return So::Waits(format!("{}: {why}", entry.id)),
+                ResourceResult::Skipped(why) => {
+                    return TrialReadiness::NotReady(format!("{}: {why}", entry.id));
+                }
+                ResourceResult::Waiting(_, why) => {
+                    return TrialReadiness::Waiting(format!("{}: {why}", entry.id));
+                }
                 _ => {}
             }
-            let of_it = |debt: &crate::owed::Debt| debt.causes.contains(&resource.id);
+            let of_it = |debt: &crate::owed::Obligation| debt.causes.contains(&resource.id);
             if let Some((debt, why)) = entry.owed.iter().find(|(debt, _)| of_it(debt)) {
-                return So::Open(format!(
+                return TrialReadiness::NotReady(format!(
                     "{} of {} is still owed: {why}",
                     debt.duty, entry.id
                 ));
             }
         }
-        So::Restarted
+        TrialReadiness::Ready
     }
 
-    fn watch(
+    fn run_trial(
         &self,
         resource: &Resource,
         trial: &Trial,
         catalog: &Catalog,
-    ) -> std::result::Result<Verdict, Failure> {
-        let users: Vec<&Resource> = catalog.users(&resource.id).collect();
+    ) -> std::result::Result<TrialOutcome, Failure> {
+        let users: Vec<&Resource> = catalog.dependents(&resource.id).collect();
         let mut all = || {
             users
                 .iter()
-                .try_for_each(|user| user.body.runs_from(self.host, trial))
+                .try_for_each(|user| user.body.check_runs_from(self.host, trial))
         };
         let runs_as = || catalog.runs_as(&resource.id, self.host);
-        resource.body.prove(self.host, &mut all, &runs_as)
+        resource.body.run_trial(self.host, &mut all, &runs_as)
     }
 
-    fn disturbed(&self, resource: &Resource, catalog: &Catalog) -> Option<Failure> {
+    fn find_conflict(&self, resource: &Resource, catalog: &Catalog) -> Option<Failure> {
         let runs_as = || catalog.runs_as(&resource.id, self.host);
-        resource.body.disturbed(self.host, &runs_as)
+        resource.body.find_conflict(self.host, &runs_as)
     }
 
     /// What was disturbed may go on without what it could not have: the next pass starts it anew.
-    fn owe_restarts(
+    fn record_owed_restarts(
         &self,
         resource: &Resource,
         catalog: &Catalog,
     ) -> std::result::Result<(), RootError> {
-        for user in catalog.users(&resource.id) {
+        for user in catalog.dependents(&resource.id) {
             if let Some(mut record) = self.ledger.read(&user.id) {
-                record.owe(Duty::Restart, &resource.id);
+                record.mark_owed(Duty::Restart, &resource.id);
                 self.ledger.write(&user.id, &record)?;
             }
         }
@@ -297,21 +323,21 @@ impl Walk<'_> {
     }
 
     /// What uses it is restarted from what is back, whether it runs, keeps dying or was never up.
-    fn after_put_back(
+    fn restart_after_rollback(
         &mut self,
         resource: &Resource,
         catalog: &Catalog,
-        done: &mut [Done],
+        done: &mut [AppliedResource],
     ) -> std::result::Result<(), RootError> {
-        if let Ok(seen) = resource.body.look(self.host, resource.watched) {
-            self.stamp(&resource.id, seen.stamp);
+        if let Ok(seen) = resource.body.inspect(self.host, resource.watched) {
+            self.set_stamp(&resource.id, seen.stamp);
         }
-        for user in catalog.users(&resource.id) {
+        for user in catalog.dependents(&resource.id) {
             let Some(entry) = done.iter_mut().find(|entry| entry.id == user.id) else {
                 continue;
             };
-            let result = std::mem::replace(&mut entry.result, Result::Right);
-            entry.unpaid = None;
+            let result = std::mem::replace(&mut entry.result, ResourceResult::Unchanged);
+            entry.duty_failure = None;
             entry.owed.clear();
             let duties = user
                 .triggers
@@ -319,65 +345,65 @@ impl Walk<'_> {
                 .filter(|trigger| trigger.on.contains(&resource.id));
             let mut failed = None;
             for trigger in duties {
-                let debt = crate::owed::Debt {
+                let debt = crate::owed::Obligation {
                     duty: trigger.duty,
                     causes: vec![resource.id.clone()],
                 };
-                (self.observe)(Event::Pay {
+                (self.on_event)(Event::DutyStarted {
                     id: &user.id,
-                    debt: &debt,
+                    obligation: &debt,
                 });
-                match user.body.pay(trigger.duty, self.host) {
-                    Ok(()) => entry.paid.push(debt),
+                match user.body.fulfill(trigger.duty, self.host) {
+                    Ok(()) => entry.fulfilled.push(debt),
                     Err(failure) => failed = Some(failure),
                 }
             }
             let run = user
                 .body
-                .look(self.host, user.watched)
+                .inspect(self.host, user.watched)
                 .ok()
                 .and_then(|seen| seen.run);
             entry.result = match failed {
                 Some(failure) => {
-                    entry.unpaid = Some(failure.clone());
-                    Result::Failed(None, failure)
+                    entry.duty_failure = Some(failure.clone());
+                    ResourceResult::Failed(None, failure)
                 }
                 None => match result {
-                    Result::Failed(Some(change), _) | Result::Changed(change) => {
-                        Result::Changed(change)
+                    ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
+                        ResourceResult::Changed(change)
                     }
-                    _ => Result::Right,
+                    _ => ResourceResult::Unchanged,
                 },
             };
             if run.is_some() {
-                self.settle(user, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
+                self.update_record(user, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
             }
         }
         Ok(())
     }
 }
 
-fn users<'d>(
+fn dependent_results<'d>(
     resource: &Resource,
     catalog: &Catalog,
-    done: &'d [Done],
-) -> impl Iterator<Item = &'d Done> {
+    done: &'d [AppliedResource],
+) -> impl Iterator<Item = &'d AppliedResource> {
     let ids: Vec<String> = catalog
-        .users(&resource.id)
+        .dependents(&resource.id)
         .map(|user| user.id.clone())
         .collect();
     done.iter().filter(move |entry| ids.contains(&entry.id))
 }
 
-fn change_of(result: Result) -> Change {
+fn into_change(result: ResourceResult) -> Change {
     match result {
-        Result::Changed(change)
-        | Result::Waiting(change, _)
-        | Result::RolledBack(change, _)
-        | Result::Failed(Some(change), _) => change,
-        Result::Right | Result::Skipped(_) | Result::Failed(None, _) => {
-            Change::new(crate::resource::Verb::Prove)
-        }
+        ResourceResult::Changed(change)
+        | ResourceResult::Waiting(change, _)
+        | ResourceResult::RolledBack(change, _)
+        | ResourceResult::Failed(Some(change), _) => change,
+        ResourceResult::Unchanged
+        | ResourceResult::Skipped(_)
+        | ResourceResult::Failed(None, _) => Change::new(crate::resource::Verb::Prove),
     }
 }
 

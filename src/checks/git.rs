@@ -3,14 +3,14 @@
 use super::Check;
 use crate::ports::Host;
 use crate::problem::Problem;
-use crate::release::{self, Spec};
+use crate::release::{self, ReleaseSpec};
 use crate::role;
 use crate::settings::Settings;
 
 /// `known` are lines of `known_hosts` that a pass will put in place before it fetches.
-pub fn git(spec: &Spec, host: &Host, known: &[String]) -> Check {
+pub fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
     let about = format!("git {}", spec.app);
-    match release::reach(spec, host, known) {
+    match release::count_remote_refs(spec, host, known) {
         Ok(0) => Check::note(
             about,
             Problem::new(format!("{} lets this host in and is empty", spec.repo))

@@ -1,22 +1,22 @@
 //! Whether what a pass relies on works from here. Each check asks one thing, changes nothing, and
 //! ends in a line for people: good, or what is wrong and what to do.
 
-mod conditions;
-mod examine;
+mod conditional_writes;
 mod git;
 mod host;
-mod others;
 mod passes;
+mod peer_records;
+mod run_all;
 mod store;
 
 use serde::Serialize;
 
 use crate::problem::Problem;
 
-pub use conditions::{Probe, conditions};
-pub use examine::examine;
-pub use git::{git, known_hosts};
-pub use store::store;
+pub use conditional_writes::{Probe, check_conditional_writes};
+pub use git::{check_git, known_hosts};
+pub use run_all::run_all;
+pub use store::check_store;
 
 /// Checks of what may be written in the store have this name.
 const ABOUT_WRITES: &str = "store writes";

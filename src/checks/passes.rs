@@ -6,52 +6,52 @@ use jiff::Timestamp;
 
 use super::{Check, bad, note};
 use crate::exit::Exit;
-use crate::plan::{self, Forecast, Selection};
+use crate::plan::{self, PlannedOutcome, Selection};
 use crate::ports::lock::{self, Holder};
-use crate::ports::services::{ServiceError, Tick, Timer, timer};
+use crate::ports::services::{NextTrigger, ServiceError, Timer, timer};
 use crate::ports::{Host, clock};
 use crate::problem::Problem;
-use crate::report::{History, Last, TIMER, overdue};
+use crate::report::{History, PassSummary, TIMER, check_overdue};
 use crate::role::Catalog;
 
 /// What is owed that no pass has paid. What a running one has not paid yet is its own business.
-pub(super) fn owed(
+pub(super) fn check_owed(
     catalog: &Catalog,
     host: &Host,
     running: Option<&Holder>,
-    tell: &mut dyn FnMut(Check),
+    announce: &mut dyn FnMut(Check),
 ) {
     if running.is_some() {
-        tell(note("owed", "not looked at while a pass is running"));
+        announce(note("owed", "not looked at while a pass is running"));
         return;
     }
-    if !host.root.privileged() && host.root.is_real() {
-        tell(note("owed", "what is owed can be seen only by root"));
+    if !host.root.is_privileged() && host.root.is_real() {
+        announce(note("owed", "what is owed can be seen only by root"));
         return;
     }
-    let plan = plan::build(catalog, host, &Selection::all());
+    let plan = plan::build_plan(catalog, host, &Selection::all());
     // What a change will make owed that is still to come is a part of that change.
     let is_to_come = |id: &String| {
         let step = plan.steps.iter().find(|step| step.id == *id);
-        step.is_some_and(|step| matches!(step.forecast, Forecast::Change(_)))
+        step.is_some_and(|step| matches!(step.outcome, PlannedOutcome::Change(_)))
     };
     let (mut owed, mut withheld) = (Vec::new(), Vec::new());
     for step in &plan.steps {
-        for debt in &step.debts {
+        for debt in &step.obligations {
             let what = format!("{} of {}", debt.duty, step.id);
-            match &step.forecast {
+            match &step.outcome {
                 _ if !debt.causes.is_empty() && debt.causes.iter().all(is_to_come) => {}
-                Forecast::Waiting(_, why) => withheld.push(format!("{what}: {why}")),
+                PlannedOutcome::Waiting(_, why) => withheld.push(format!("{what}: {why}")),
                 _ => owed.push(what),
             }
         }
     }
     // A pass may have begun in between.
-    if !owed.is_empty() && lock::holder(&host.root).is_some() {
-        tell(note("owed", "not looked at while a pass is running"));
+    if !owed.is_empty() && lock::read_holder(&host.root).is_some() {
+        announce(note("owed", "not looked at while a pass is running"));
         return;
     }
-    tell(match (owed.as_slice(), withheld.as_slice()) {
+    announce(match (owed.as_slice(), withheld.as_slice()) {
         ([], []) => Check::good("owed", "nothing is owed"),
         ([], withheld) => note("owed", format!("withheld: {}", withheld.join(", "))),
         (owed, _) => bad(
@@ -63,21 +63,25 @@ pub(super) fn owed(
 }
 
 /// When a pass last ended well.
-pub(super) fn last(host: &Host, running: Option<&Holder>, tell: &mut dyn FnMut(Check)) {
-    let passes = Passes {
+pub(super) fn check_last_pass(
+    host: &Host,
+    running: Option<&Holder>,
+    announce: &mut dyn FnMut(Check),
+) {
+    let passes = PassTiming {
         timer: timer(&host.root, &host.exec, TIMER),
         last: History::new(host).last(),
         running: running.cloned(),
         now: host.clock.now(),
-        awake: clock::awake(),
+        awake: clock::monotonic_time(),
     };
-    tell(passes.judge());
+    announce(passes.check());
 }
 
 /// What is known of the passes of a host.
-struct Passes {
+struct PassTiming {
     /// Since boot.
-    last: Option<Last>,
+    last: Option<PassSummary>,
     running: Option<Holder>,
     /// What makes them.
     timer: Result<Option<Timer>, ServiceError>,
@@ -85,21 +89,24 @@ struct Passes {
     awake: Duration,
 }
 
-impl Passes {
-    fn judge(&self) -> Check {
+impl PassTiming {
+    fn check(&self) -> Check {
         let about = "last pass";
         let good = self.last.as_ref().map(|last| match last.good {
-            Some(good) => self.ago(good),
+            Some(good) => self.format_ago(good),
             None => "never since boot".into(),
         });
         if let Some(holder) = &self.running {
             let good = good.unwrap_or("none since boot".into());
-            let what = format!("running now: {}; the last good one: {good}", holder.words());
+            let what = format!(
+                "running now: {}; the last good one: {good}",
+                holder.describe()
+            );
             return note(about, what);
         }
         let (Some(last), Some(good)) = (&self.last, good) else {
             let what = "none since boot";
-            let ticks = matches!(&self.timer, Ok(Some(timer)) if timer.tick != Tick::Off);
+            let ticks = matches!(&self.timer, Ok(Some(timer)) if timer.next != NextTrigger::Off);
             return match ticks {
                 true => bad(
                     about,
@@ -126,9 +133,9 @@ impl Passes {
                 "`trueup status` tells why",
             );
         }
-        if let Some(overdue) = overdue(&self.timer, Some(last), None, self.now, self.awake) {
+        if let Some(overdue) = check_overdue(&self.timer, Some(last), None, self.now, self.awake) {
             let what = match &ended {
-                Some(ended) => format!("{}, {ended}", self.ago(last.started)),
+                Some(ended) => format!("{}, {ended}", self.format_ago(last.started)),
                 None => format!("the last good one: {good}"),
             };
             return bad(about, what, overdue.words());
@@ -140,23 +147,23 @@ impl Passes {
         Check::good(about, format!("the last good one: {good}"))
     }
 
-    fn ago(&self, when: Timestamp) -> String {
+    fn format_ago(&self, when: Timestamp) -> String {
         let ago = self.now.duration_since(when).as_secs().max(0);
         format!("{}, {ago} s ago", when.strftime("%F %T UTC"))
     }
 }
 
 /// What starts the next one.
-pub(super) fn next(host: &Host, tell: &mut dyn FnMut(Check)) {
+pub(super) fn check_next_pass(host: &Host, announce: &mut dyn FnMut(Check)) {
     let about = "next pass";
     let timer = timer(&host.root, &host.exec, TIMER);
-    tell(match timer.map(|timer| timer.map(|timer| timer.tick)) {
-        Ok(Some(Tick::At(at))) => {
+    announce(match timer.map(|timer| timer.map(|timer| timer.next)) {
+        Ok(Some(NextTrigger::At(at))) => {
             let seconds = at.duration_since(host.clock.now()).as_secs().max(0);
             Check::good(about, format!("{TIMER}, in {seconds} s"))
         }
-        Ok(Some(Tick::Underway)) => Check::good(about, format!("{TIMER}; one is running")),
-        Ok(Some(Tick::Off)) => bad(
+        Ok(Some(NextTrigger::Underway)) => Check::good(about, format!("{TIMER}; one is running")),
+        Ok(Some(NextTrigger::Off)) => bad(
             about,
             format!("{TIMER} is off"),
             format!("`systemctl enable --now {TIMER}`, unless somebody stopped it on purpose"),
@@ -178,8 +185,13 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn ended(outcome: Exit, started: &str, took_s: u64, good: Option<&str>) -> Option<Last> {
-        Some(Last {
+    fn last_pass(
+        outcome: Exit,
+        started: &str,
+        took_s: u64,
+        good: Option<&str>,
+    ) -> Option<PassSummary> {
+        Some(PassSummary {
             version: 1,
             started: at(started),
             took_ms: took_s * 1000,
@@ -193,16 +205,16 @@ mod tests {
         })
     }
 
-    fn passes(last: Option<Last>, ticks: bool) -> Passes {
-        Passes {
+    fn timing(last: Option<PassSummary>, ticks: bool) -> PassTiming {
+        PassTiming {
             last,
             running: None,
             timer: Ok(ticks.then_some(Timer {
-                tick: Tick::Underway,
+                next: NextTrigger::Underway,
                 expected: true,
                 period: Some(Duration::from_secs(30)),
-                leeway: Duration::from_secs(6),
-                on_since: None,
+                max_delay: Duration::from_secs(6),
+                active_since: None,
             })),
             now: at("2026-11-21T05:00:00Z"),
             awake: Duration::from_secs(86_400),
@@ -212,12 +224,12 @@ mod tests {
     #[test]
     fn waiting_host_is_a_note_with_its_reason() {
         let started = "2026-11-21T04:59:50Z";
-        let mut waits = passes(
-            ended(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
+        let mut waits = timing(
+            last_pass(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
             true,
         );
         waits.last.as_mut().unwrap().why = Some("code: held: no deploys today".into());
-        let check = waits.judge();
+        let check = waits.check();
         assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
         assert!(
             check.message().starts_with(
@@ -225,28 +237,31 @@ mod tests {
             ),
             "{check:?}"
         );
-        let stopped = passes(ended(Exit::Stopped, started, 1, None), true);
-        assert!(!stopped.judge().is_bad());
+        let stopped = timing(last_pass(Exit::Stopped, started, 1, None), true);
+        assert!(!stopped.check().is_bad());
         // But a timer that has stopped for another reason is not.
-        let dead = passes(ended(Exit::Waiting, "2026-11-21T03:00:00Z", 1, None), true);
-        assert!(dead.judge().is_bad());
+        let dead = timing(
+            last_pass(Exit::Waiting, "2026-11-21T03:00:00Z", 1, None),
+            true,
+        );
+        assert!(dead.check().is_bad());
     }
 
     #[test]
     fn running_pass_is_a_note_that_names_its_holder() {
         let since = at("2026-11-21T04:00:00Z");
-        let holder = Holder::me("trueup.service".into(), "trueup converge".into(), since);
-        let failed = ended(Exit::Failed, "2026-11-21T03:00:00Z", 1, None);
+        let holder = Holder::current("trueup.service".into(), "trueup converge".into(), since);
+        let failed = last_pass(Exit::Failed, "2026-11-21T03:00:00Z", 1, None);
         for last in [
             None,
             failed,
-            ended(Exit::Converged, "2026-11-21T03:00:00Z", 1, None),
+            last_pass(Exit::Converged, "2026-11-21T03:00:00Z", 1, None),
         ] {
-            let running = Passes {
+            let running = PassTiming {
                 running: Some(holder.clone()),
-                ..passes(last, true)
+                ..timing(last, true)
             };
-            let check = running.judge();
+            let check = running.check();
             assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
             assert!(
                 check
@@ -260,21 +275,22 @@ mod tests {
     #[test]
     fn long_pass_is_aged_from_its_end() {
         let started = "2026-11-21T04:00:00Z";
-        let long = passes(
-            ended(Exit::Converged, started, 59 * 60, Some(started)),
+        let long = timing(
+            last_pass(Exit::Converged, started, 59 * 60, Some(started)),
             true,
         );
-        assert!(!long.judge().is_bad());
+        assert!(!long.check().is_bad());
     }
 
     #[test]
     fn old_pass_fails_only_where_a_timer_is_active() {
         let minute = "2026-11-21T04:59:00Z";
-        let fresh = ended(Exit::Converged, minute, 0, Some(minute));
+        let fresh = last_pass(Exit::Converged, minute, 0, Some(minute));
         let hour = "2026-11-21T04:00:00Z";
-        let old = ended(Exit::Converged, hour, 0, Some(hour));
-        let stale = ended(Exit::Stale, minute, 0, Some(minute));
-        let is_bad = |last: &Option<Last>, ticks| passes(last.clone(), ticks).judge().is_bad();
+        let old = last_pass(Exit::Converged, hour, 0, Some(hour));
+        let stale = last_pass(Exit::Stale, minute, 0, Some(minute));
+        let is_bad =
+            |last: &Option<PassSummary>, ticks| timing(last.clone(), ticks).check().is_bad();
         assert!(!is_bad(&fresh, true));
         assert!(is_bad(&old, true));
         assert!(!is_bad(&old, false));
@@ -282,7 +298,7 @@ mod tests {
         assert!(!is_bad(&None, false));
         assert!(is_bad(&None, true));
         assert_eq!(
-            passes(fresh, true).judge().message(),
+            timing(fresh, true).check().message(),
             "the last good one: 2026-11-21 04:59:00 UTC, 60 s ago"
         );
     }

@@ -2,26 +2,26 @@
 
 use super::Check;
 use crate::desired::Manifest;
-use crate::ports::store::{Fetched, Store, StoreError};
+use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
 /// Reads the manifest `key`. With it come lines about the apps that `environment` does not name.
-pub fn store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -> Vec<Check> {
+pub fn check_store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -> Vec<Check> {
     let address = store.address();
     let about = format!("store {address}");
     let body = match store.get(key, None) {
-        Ok(Fetched::Object(object)) => object.body,
-        Ok(Fetched::Missing | Fetched::Unchanged) => {
+        Ok(GetOutcome::Object(object)) => object.body,
+        Ok(GetOutcome::Missing | GetOutcome::Unchanged) => {
             return vec![
                 Check::good(about, "answers"),
-                nothing_yet(
+                not_published(
                     format!("there is no {key} in {address} yet"),
                     environment,
                     apps,
                 ),
             ];
         }
-        Err(error) => return vec![Check::bad(about, explained(address, &error))],
+        Err(error) => return vec![Check::bad(about, store_problem(address, &error))],
     };
     let mut checks = vec![Check::good(about, "answers")];
     let manifest = match Manifest::parse(&format!("{address}/{key}"), &body) {
@@ -42,7 +42,7 @@ pub fn store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -
             "{key} does not name {} in {environment}",
             missing.join(", ")
         );
-        checks.push(nothing_yet(what, environment, &missing));
+        checks.push(not_published(what, environment, &missing));
     }
     for app in apps {
         match named.and_then(|named| named.get(app)) {
@@ -57,7 +57,7 @@ pub fn store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -
     checks
 }
 
-fn nothing_yet(what: String, environment: &str, apps: &[String]) -> Check {
+fn not_published(what: String, environment: &str, apps: &[String]) -> Check {
     let (app, whose) = match apps.first() {
         Some(app) => (app.as_str(), "it"),
         None => ("APP", "an app"),
@@ -68,7 +68,7 @@ fn nothing_yet(what: String, environment: &str, apps: &[String]) -> Check {
     Check::note("manifest", Problem::new(what).hint(hint))
 }
 
-fn explained(address: &str, error: &StoreError) -> Problem {
+fn store_problem(address: &str, error: &StoreError) -> Problem {
     const CREDENTIALS: &str = "look at the bucket's name and at the credentials: the environment, root's ~/.aws, or the role of this instance";
     let problem = Problem::new(error.to_string());
     match error {
@@ -83,7 +83,7 @@ fn explained(address: &str, error: &StoreError) -> Problem {
             problem.hint("look at the address, the region, the network and firewalls")
         }
         StoreError::Refused { .. } => problem.hint(CREDENTIALS),
-        StoreError::TooLarge { .. } | StoreError::TooMuch { .. } | StoreError::Settings(_) => {
+        StoreError::TooLarge { .. } | StoreError::ListTooLarge { .. } | StoreError::Settings(_) => {
             problem
         }
     }
@@ -93,11 +93,11 @@ fn explained(address: &str, error: &StoreError) -> Problem {
 mod tests {
     use super::super::Verdict;
     use super::*;
-    use crate::ports::store::{MemoryStore, When};
+    use crate::ports::store::{MemoryStore, WriteCondition};
 
-    fn said(store_: &MemoryStore) -> Vec<String> {
+    fn check_lines(store_: &MemoryStore) -> Vec<String> {
         let apps = ["blog".to_owned(), "shop".to_owned()];
-        let checks = store(store_, "sha_number.yml", "production", &apps);
+        let checks = check_store(store_, "sha_number.yml", "production", &apps);
         let line = |check: &Check| match &check.verdict {
             Verdict::Good { said } => format!("good {}: {said}", check.about),
             Verdict::Note(problem) => format!("note {}: {problem}", check.about),
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn store_check_lists_wanted_shas_and_missing_apps() {
         let memory = MemoryStore::new();
-        let lines = said(&memory);
+        let lines = check_lines(&memory);
         assert!(lines[0].starts_with("good store "), "{lines:?}");
         assert!(
             lines[1].contains("no sha_number.yml")
@@ -117,9 +117,10 @@ mod tests {
             "{lines:?}"
         );
         let sha = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
-        let put = |body: &str| memory.put("sha_number.yml", body.as_bytes(), When::Always);
+        let put =
+            |body: &str| memory.put("sha_number.yml", body.as_bytes(), WriteCondition::Always);
         put(&format!("production: {{shop: {sha}}}\n")).unwrap();
-        let lines = said(&memory);
+        let lines = check_lines(&memory);
         assert!(
             lines[1].starts_with("note manifest: sha_number.yml does not name blog in production"),
             "{lines:?}"
@@ -129,9 +130,9 @@ mod tests {
             "good manifest: shop is to be at 4f2c9d0 in production"
         );
         put("production: [\n").unwrap();
-        assert!(said(&memory)[1].starts_with("bad manifest: "));
+        assert!(check_lines(&memory)[1].starts_with("bad manifest: "));
         memory.set_unreachable(true);
-        let lines = said(&memory);
+        let lines = check_lines(&memory);
         assert!(
             lines.len() == 1 && lines[0].starts_with("bad store "),
             "{lines:?}"

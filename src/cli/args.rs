@@ -27,12 +27,12 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArgs,
 }
 
 /// Options of every command.
 #[derive(Debug, Args)]
-pub struct Global {
+pub struct GlobalArgs {
     /// Settings of this node [default: /etc/trueup/node.yml, below --root if that is given]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct Global {
     pub json: bool,
     /// Where and how to log [default: text at a terminal, the journal under systemd]
     #[arg(long, global = true, value_enum, value_name = "FORM")]
-    pub log: Option<LogForm>,
+    pub log: Option<LogFormat>,
     /// Log more: -v for each step, -vv for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -61,7 +61,7 @@ pub struct Global {
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogForm {
+pub enum LogFormat {
     /// Lines for people, on standard error
     Text,
     /// One JSON object per line, on standard error
@@ -114,7 +114,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct WaitArgs {
     /// How long to wait for a pass that is running, as in `90s` or `15m`; 0 does not wait [default: 1h; 0 when a timer of systemd starts it]
-    #[arg(long, value_name = "TIME", value_parser = patience)]
+    #[arg(long, value_name = "TIME", value_parser = parse_wait)]
     pub wait: Option<Duration>,
     /// End with 75 at once when another pass is running
     #[arg(long, conflicts_with = "wait")]
@@ -124,17 +124,17 @@ pub struct WaitArgs {
 impl WaitArgs {
     /// How long to wait; `usual` where nothing is said. What a timer starts comes again by itself:
     /// it never queues up behind an operator.
-    pub(super) fn limit(&self, usual: Duration) -> Duration {
+    pub(super) fn limit(&self, default: Duration) -> Duration {
         match (self.no_wait, self.wait) {
             (true, _) => Duration::ZERO,
             (false, Some(said)) => said,
             (false, None) if std::env::var_os("TRIGGER_UNIT").is_some() => Duration::ZERO,
-            (false, None) => usual,
+            (false, None) => default,
         }
     }
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+fn parse_wait(text: &str) -> Result<Duration, String> {
     use crate::resource::Seconds;
     use serde::de::value::{Error, StrDeserializer};
     use serde::{Deserialize, de::IntoDeserializer};

@@ -1,125 +1,128 @@
 //! `trueup converge`: one pass.
 
 use super::args::ConvergeArgs;
-use super::hands::{Asks, Hands};
-use super::words::{one_line, user};
-use super::{Output, edge};
-use crate::apply::{Event, RESOURCE};
+use super::format::{current_user, parse_one_line};
+use super::locked::{LockRequest, LockedSession};
+use super::{Output, error};
+use crate::apply::{Event, RESOURCE_TARGET};
 use crate::exit::Exit;
-use crate::pass::{self, Lift, Options, PassError, Places, Session};
+use crate::pass::{self, PassError, PassOptions, Paths, QuarantineLift, Session};
 use crate::problem::Problem;
-use crate::report::{Report, Status, change_lines, debt_line, totals};
+use crate::report::{Report, ResourceStatus, change_line, obligation_line, summary_line};
 
 pub(super) fn run(
     args: &ConvergeArgs,
-    places: &Places,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
-    let options = Options {
+) -> Result<Exit, error::CliError> {
+    let options = PassOptions {
         force: args.force,
-        over_holds: args.force,
+        ignore_holds: args.force,
         fresh: args.fresh,
         only: args.only.clone(),
         accept_shrink: args.accept_shrink,
-        lift: lift(args.lift_quarantine.as_deref())?,
+        lift_quarantine: parse_lift(args.lift_quarantine.as_deref())?,
     };
-    let asks = Asks {
-        what: "`trueup converge`",
-        or: "`trueup plan` needs less",
+    let request = LockRequest {
+        command: "`trueup converge`",
+        alternative: "`trueup plan` needs less",
         wait: &args.wait,
     };
-    let hands = Hands::on(places, &asks, output).inspect_err(|error| {
-        if matches!(error, edge::Error::Pass(PassError::Input(_))) {
-            pass::no_session(places, error.exit(), &error.line());
+    let locked = LockedSession::acquire(paths, &request, output).inspect_err(|error| {
+        if matches!(error, error::CliError::Pass(PassError::Input(_))) {
+            pass::announce_no_session(paths, error.exit(), &error.summary());
         }
     })?;
-    let session = &hands.session;
+    let session = &locked.session;
     let done = session.converge(&options, &mut |event| {
-        hands.tell(&event);
-        tell(&event, output);
+        locked.announce(&event);
+        announce(&event, output);
     });
-    let report = done.map_err(edge::Error::from).inspect_err(|error| {
+    let report = done.map_err(error::CliError::from).inspect_err(|error| {
         if error.exit() != Exit::Usage {
-            session.could_not(error.exit(), &error.line());
+            session.announce_failure(error.exit(), &error.summary());
         }
     })?;
-    finish(session, &report, output);
+    print_report(session, &report, output);
     Ok(report.outcome)
 }
 
 /// Who lifts a quarantine, with a reason that is one.
-fn lift(reason: Option<&str>) -> Result<Option<Lift>, edge::Error> {
+fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, error::CliError> {
     if reason.is_none() {
         return Ok(None);
     }
-    let said = one_line("--lift-quarantine", reason).map_err(edge::Error::Usage)?;
+    let said = parse_one_line("--lift-quarantine", reason).map_err(error::CliError::Usage)?;
     let said = said.ok_or_else(|| {
         let problem = Problem::new("--lift-quarantine: expected a reason");
-        edge::Error::Usage(problem.hint("what has changed, so that it works now?"))
+        error::CliError::Usage(problem.hint("what has changed, so that it works now?"))
     })?;
-    Ok(Some(Lift {
-        by: user().unwrap_or_else(|| "somebody".into()),
+    Ok(Some(QuarantineLift {
+        by: current_user().unwrap_or_else(|| "somebody".into()),
         reason: said,
     }))
 }
 
 /// What is being done, as it is done. The resource itself is in the span of the event.
-pub(super) fn tell(event: &Event<'_>, output: &Output) {
+pub(super) fn announce(event: &Event<'_>, output: &Output) {
     match event {
         // What is withheld is told with the reason, once, at the end.
-        Event::Begin { change, .. } if change.is_withheld() => {}
-        Event::Begin { id, change } => {
-            tracing::info!(target: RESOURCE, verb = %change.verb, "{} {id}", change.verb);
-            output.event(change_lines(output.paint, id, change));
+        Event::ChangeStarted { change, .. } if change.is_withheld() => {}
+        Event::ChangeStarted { id, change } => {
+            tracing::info!(target: RESOURCE_TARGET, verb = %change.verb, "{} {id}", change.verb);
+            output.print_logged(change_line(output.paint, id, change));
         }
-        Event::Trial { id, word } => {
-            tracing::info!(target: RESOURCE, verb = "prove", "{id}: {word}");
-            output.event(format!("{} {id} {word}", output.paint.changed("?")));
+        Event::TrialProgress { id, message: word } => {
+            tracing::info!(target: RESOURCE_TARGET, verb = "prove", "{id}: {word}");
+            output.print_logged(format!("{} {id} {word}", output.paint.changed("?")));
         }
-        Event::Pay { id, debt } => {
+        Event::DutyStarted {
+            id,
+            obligation: debt,
+        } => {
             let causes = debt.causes.join(" ");
-            tracing::info!(target: RESOURCE, verb = %debt.duty, causes, "{} {id}", debt.duty);
-            output.event(debt_line(output.paint, id, debt, true));
+            tracing::info!(target: RESOURCE_TARGET, verb = %debt.duty, causes, "{} {id}", debt.duty);
+            output.print_logged(obligation_line(output.paint, id, debt, true));
         }
     }
 }
 
 /// What is left to say after a pass.
-fn finish(session: &Session, report: &Report, output: &Output) {
+fn print_report(session: &Session, report: &Report, output: &Output) {
     if output.json {
-        output.document(report);
-    } else if !output.journalled {
-        print(session, report, output);
+        output.print_json(report);
+    } else if !output.to_journal {
+        print_text_report(session, report, output);
     }
 }
 
 /// The end of a pass, for people.
-pub(super) fn print(session: &Session, report: &Report, output: &Output) {
+pub(super) fn print_text_report(session: &Session, report: &Report, output: &Output) {
     let paint = output.paint;
     for row in &report.resources {
         let word = match row.status {
-            Status::Failed => paint.bad("failed"),
-            Status::RolledBack => paint.bad("rolled back"),
-            Status::Waiting => paint.changed("waiting"),
-            Status::Skipped => paint.changed("skipped"),
+            ResourceStatus::Failed => paint.bad("failed"),
+            ResourceStatus::RolledBack => paint.bad("rolled back"),
+            ResourceStatus::Waiting => paint.changed("waiting"),
+            ResourceStatus::Skipped => paint.changed("skipped"),
             _ if !row.owed.is_empty() => paint.changed("owed"),
             _ => continue,
         };
-        output.line(format!(
+        output.print_line(format!(
             "{word} {}: {}",
             row.id,
             row.why.as_deref().unwrap_or("see above")
         ));
         if let Some(hint) = &row.hint {
-            output.line(format!("  hint: {hint}"));
+            output.print_line(format!("  hint: {hint}"));
         }
         for debt in &row.owed {
-            output.line(format!("  still owed: {} of {}", debt.duty, row.id));
+            output.print_line(format!("  still owed: {} of {}", debt.duty, row.id));
         }
     }
     super::plan::print_state(report, output);
-    if !session.host.root.privileged() {
-        output.line(paint.faint("owners and accounts were left alone: this is not root"));
+    if !session.host.root.is_privileged() {
+        output.print_line(paint.faint("owners and accounts were left alone: this is not root"));
     }
-    output.line(totals(paint, report));
+    output.print_line(summary_line(paint, report));
 }

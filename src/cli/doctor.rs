@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Output, edge};
+use super::{Output, error};
 use crate::checks::{self, Check, Verdict};
 use crate::exit::Exit;
-use crate::pass::{PassError, Places, Session};
+use crate::pass::{PassError, Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::signals;
 use crate::problem::Problem;
@@ -13,7 +13,7 @@ use crate::report::Paint;
 
 /// How wide the column is that says what was looked at: lines come as they are known. What does not
 /// fit, such as the address of a store, has a line of its own.
-const ABOUT: usize = 24;
+const ABOUT_WIDTH: usize = 24;
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -23,26 +23,26 @@ struct Document<'a> {
     checks: &'a [Check],
 }
 
-pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error> {
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
     let stop = StopFlag::default();
     signals::stop_on_termination(&stop);
     let mut checks = Vec::new();
-    let mut tell = |check: Check| {
-        output.text(line(&check, output.paint));
+    let mut announce = |check: Check| {
+        output.print_text(check_line(&check, output.paint));
         checks.push(check);
     };
-    match Session::open(places, stop.clone()) {
-        Ok(session) => checks::examine(&session, &mut tell),
+    match Session::open(paths, stop.clone()) {
+        Ok(session) => checks::run_all(&session, &mut announce),
         // Without settings nothing else can be looked at.
         Err(PassError::Input(problems)) => {
             for problem in problems.0 {
-                tell(Check::bad("settings", problem));
+                announce(Check::bad("settings", problem));
             }
         }
         Err(error) => return Err(error.into()),
     }
     if stop.is_set() {
-        tell(Check::note(
+        announce(Check::note(
             "stopped",
             Problem::new("by a signal: what is missing here was not looked at"),
         ));
@@ -54,37 +54,37 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
         _ => Exit::Failed,
     };
     if output.json {
-        output.document(&Document {
+        output.print_json(&Document {
             version: crate::report::VERSION,
             outcome,
             checks: &checks,
         });
     } else if bad > 0 {
         let word = if bad == 1 { "thing" } else { "things" };
-        output.line(output.paint.bad(&format!("{bad} {word} to mend")));
+        output.print_line(output.paint.bad(&format!("{bad} {word} to mend")));
     } else if !stop.is_set() {
-        output.line(output.paint.good("nothing to mend"));
+        output.print_line(output.paint.good("nothing to mend"));
     }
     Ok(outcome)
 }
 
-fn line(check: &Check, paint: Paint) -> String {
+fn check_line(check: &Check, paint: Paint) -> String {
     let (word, text) = match &check.verdict {
         Verdict::Good { said } => (paint.good("ok  "), said.clone()),
-        Verdict::Note(problem) => (paint.changed("note"), shown(problem, paint)),
-        Verdict::Bad(problem) => (paint.bad("BAD "), shown(problem, paint)),
+        Verdict::Note(problem) => (paint.changed("note"), problem_text(problem, paint)),
+        Verdict::Bad(problem) => (paint.bad("BAD "), problem_text(problem, paint)),
     };
-    let indent = format!("\n{:width$}", "", width = ABOUT + 8);
+    let indent = format!("\n{:width$}", "", width = ABOUT_WIDTH + 8);
     let text = text.trim_end().replace('\n', &indent);
     let about = &check.about;
-    match about.chars().count() > ABOUT {
+    match about.chars().count() > ABOUT_WIDTH {
         true => format!("{word}  {about}{indent}{text}"),
-        false => format!("{word}  {about:ABOUT$}  {text}"),
+        false => format!("{word}  {about:ABOUT_WIDTH$}  {text}"),
     }
 }
 
 /// What is wrong with its place, and what to do on a line of its own.
-fn shown(problem: &Problem, paint: Paint) -> String {
+fn problem_text(problem: &Problem, paint: Paint) -> String {
     let bare = Problem {
         hint: None,
         ..problem.clone()
@@ -103,12 +103,12 @@ mod tests {
     fn failed_check_shows_its_remedy_in_the_column() {
         let paint = Paint::default();
         assert_eq!(
-            line(&Check::good("clock", "the same as the store's"), paint),
+            check_line(&Check::good("clock", "the same as the store's"), paint),
             "ok    clock                     the same as the store's"
         );
         let problem = Problem::new("failed:\nline 2").hint("mend it");
         assert_eq!(
-            line(&Check::bad("check nginx", problem), paint),
+            check_line(&Check::bad("check nginx", problem), paint),
             "BAD   check nginx               failed:\n\
              \x20                               line 2\n\
              \x20                               do: mend it"
@@ -119,7 +119,7 @@ mod tests {
     fn long_check_name_keeps_the_column() {
         let check = Check::good("store s3://acme-deploys-production", "answers");
         assert_eq!(
-            line(&check, Paint::default()),
+            check_line(&check, Paint::default()),
             "ok    store s3://acme-deploys-production\n                                answers"
         );
     }

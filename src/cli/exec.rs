@@ -3,10 +3,10 @@
 
 use clap::Args;
 
-use super::rollback::refused;
-use super::{edge, words};
+use super::rollback::refusal_error;
+use super::{error, format};
 use crate::exit::Exit;
-use crate::pass::{Places, Session};
+use crate::pass::{Paths, Session};
 use crate::ports::exec::{Exec, StopFlag};
 use crate::release;
 
@@ -29,16 +29,18 @@ pub struct ExecArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
-pub(super) fn run(args: ExecArgs, places: &Places) -> Result<Exit, edge::Error> {
+pub(super) fn run(args: ExecArgs, paths: &Paths) -> Result<Exit, error::CliError> {
     let command = {
-        let session = Session::open(places, StopFlag::default())?;
+        let session = Session::open(paths, StopFlag::default())?;
         let apps = session.apps()?;
         let spec = apps.find(&args.app)?.spec;
         let named = args.release.as_deref();
-        release::inside(spec, &session.host, named, args.command, |key| {
+        release::exec_command(spec, &session.host, named, args.command, |key| {
             std::env::var_os(key)
         })
-        .map_err(refused)?
+        .map_err(refusal_error)?
     };
-    Err(words::failed(Exec.replace(&command).into()))
+    Err(format::command_failed(
+        Exec.run_interactive(&command).into(),
+    ))
 }

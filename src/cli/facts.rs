@@ -4,22 +4,22 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::{Output, edge};
+use super::{Output, error};
 use crate::exit::Exit;
 use crate::facts::Facts;
-use crate::pass::Places;
+use crate::pass::Paths;
 use crate::ports::root::Root;
 
-pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let facts = Facts::new(Rc::new(Root::at(&places.root)?));
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+    let facts = Facts::new(Rc::new(Root::at(&paths.root)?));
     let facts = facts.all();
     if output.json {
-        output.document(&json!({"version": crate::report::VERSION, "facts": facts}));
+        output.print_json(&json!({"version": crate::report::VERSION, "facts": facts}));
         return Ok(Exit::Converged);
     }
     let mut rows = Vec::new();
     flatten("facts", facts, &mut rows);
-    output.table(&rows);
+    output.print_table(&rows);
     Ok(Exit::Converged)
 }
 

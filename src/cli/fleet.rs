@@ -6,15 +6,17 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::target::{StoreArgs, Target};
-use super::words::age;
-use super::{Output, edge};
+use super::format::format_age;
+use super::target::{StoreArgs, StoreTarget};
+use super::{Output, error};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
-use crate::fleet::{self, AppState, AppView, Cache, Look, NodeView, View, view};
-use crate::pass::{PassError, Places};
-use crate::ports::pause;
-use crate::ports::store::{self, Etag, Fetched, Store};
+use crate::fleet::{
+    self, AppState, AppView, FleetView, NodeView, RecordCache, Snapshot, fleet_view,
+};
+use crate::pass::{PassError, Paths};
+use crate::ports::backoff;
+use crate::ports::store::{self, Etag, GetOutcome, Store};
 use crate::problem::Problem;
 use crate::report::Paint;
 use crate::settings::is_name;
@@ -54,15 +56,19 @@ struct Document<'a> {
     /// The store's time.
     now: Timestamp,
     #[serde(flatten)]
-    view: &'a View,
+    view: &'a FleetView,
 }
 
-pub(super) fn run(args: &FleetArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let target = Target::of(&args.at, places, "fleet")?;
+pub(super) fn run(
+    args: &FleetArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
+    let target = StoreTarget::resolve(&args.at, paths, "fleet")?;
     let environment = args.env.clone().or(target.environment.clone());
     let environment = environment.filter(|name| is_name(name)).ok_or_else(|| {
         let problem = Problem::new("which environment? Expected `--env ENV`");
-        edge::Error::Usage(problem.hint("as in `trueup fleet --env production`"))
+        error::CliError::Usage(problem.hint("as in `trueup fleet --env production`"))
     })?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     if let Some(node) = &args.forget {
@@ -80,25 +86,25 @@ pub(super) fn run(args: &FleetArgs, places: &Places, output: &Output) -> Result<
         environment: &environment,
         target: &target,
         app: args.app.as_deref(),
-        is_named: args.env.is_some(),
-        cache: Cache::empty(store.address(), &environment),
+        environment_given: args.env.is_some(),
+        cache: RecordCache::empty(store.address(), &environment),
         manifest: None,
     };
     let Some(seconds) = args.watch else {
-        let (view, now) = watch.look()?;
-        show(&view, now, store.address(), output);
+        let (view, now) = watch.observe()?;
+        print_view(&view, now, store.address(), output);
         return Ok(view.outcome);
     };
     loop {
-        match watch.look() {
+        match watch.observe() {
             Ok((view, now)) => {
-                output.begin_again();
-                show(&view, now, store.address(), output);
+                output.clear_screen();
+                print_view(&view, now, store.address(), output);
             }
             // Somebody who watches wants to see it come back.
-            Err(error) => output.error(&format!("trueup: {error}")),
+            Err(error) => output.print_error(&format!("trueup: {error}")),
         }
-        pause::of(Duration::from_secs(seconds.into()));
+        backoff::sleep(Duration::from_secs(seconds.into()));
     }
 }
 
@@ -106,21 +112,21 @@ pub(super) fn run(args: &FleetArgs, places: &Places, output: &Output) -> Result<
 struct Watch<'a> {
     store: &'a dyn Store,
     environment: &'a str,
-    target: &'a Target,
+    target: &'a StoreTarget,
     app: Option<&'a str>,
     /// The environment was said, and not taken from the settings.
-    is_named: bool,
-    cache: Cache,
+    environment_given: bool,
+    cache: RecordCache,
     manifest: Option<(Etag, Result<Manifest, String>)>,
 }
 
 impl Watch<'_> {
-    fn look(&mut self) -> Result<(View, Timestamp), PassError> {
+    fn observe(&mut self) -> Result<(FleetView, Timestamp), PassError> {
         let gone_after = self.target.fleet.gone_after();
-        let mut look: Look =
-            fleet::look(self.store, self.environment, gone_after, &mut self.cache)?;
+        let mut look: Snapshot =
+            fleet::take_snapshot(self.store, self.environment, gone_after, &mut self.cache)?;
         let now = look.now;
-        let manifest = match self.manifest()? {
+        let manifest = match self.read_manifest()? {
             Ok(manifest) => Some(manifest),
             Err(why) => {
                 let line = format!("{why}; what the nodes say was wanted is shown");
@@ -128,7 +134,7 @@ impl Watch<'_> {
                 None
             }
         };
-        let mut view = view(self.environment, look, manifest.as_ref(), gone_after);
+        let mut view = fleet_view(self.environment, look, manifest.as_ref(), gone_after);
         let reported = !view.nodes.is_empty();
         let mut apps: Vec<String> = view
             .nodes
@@ -138,33 +144,33 @@ impl Watch<'_> {
         apps.sort();
         apps.dedup();
         if let Some(app) = self.app {
-            view.only(app);
+            view.retain_app(app);
         }
         let environment = self.environment;
         match self.app {
-            _ if !reported && (self.is_named || self.app.is_some()) => {
+            _ if !reported && (self.environment_given || self.app.is_some()) => {
                 let known = manifest.iter().flat_map(|known| known.environments.keys());
-                let known = words(known.map(String::as_str));
-                view.is_nothing(format!(
+                let known = join_names(known.map(String::as_str));
+                view.add_not_found(format!(
                     "no node of `{environment}` has reported; the manifest names {known}"
                 ));
             }
-            Some(app) if view.nodes.is_empty() => view.is_nothing(format!(
+            Some(app) if view.nodes.is_empty() => view.add_not_found(format!(
                 "no node of {environment} runs `{app}`; what they run: {}",
-                words(apps.iter().map(String::as_str))
+                join_names(apps.iter().map(String::as_str))
             )),
             _ => {}
         }
         Ok((view, now))
     }
 
-    fn manifest(&mut self) -> Result<Result<Manifest, String>, PassError> {
+    fn read_manifest(&mut self) -> Result<Result<Manifest, String>, PassError> {
         let key = &self.target.manifest;
         let known = self.manifest.as_ref().map(|(etag, _)| etag);
         match self.store.get(key, known)? {
-            Fetched::Unchanged => {}
-            Fetched::Missing => return Ok(Err(format!("there is no manifest `{key}`"))),
-            Fetched::Object(object) => {
+            GetOutcome::Unchanged => {}
+            GetOutcome::Missing => return Ok(Err(format!("there is no manifest `{key}`"))),
+            GetOutcome::Object(object) => {
                 let read = Manifest::parse(key, &object.body);
                 let read = read.map_err(|problem| problem.to_string());
                 self.manifest = Some((object.etag, read));
@@ -187,36 +193,36 @@ struct Forget<'a> {
 }
 
 impl Forget<'_> {
-    fn run(&self, output: &Output) -> Result<Exit, edge::Error> {
+    fn run(&self, output: &Output) -> Result<Exit, error::CliError> {
         let Forget {
             store,
             environment,
             node,
             ..
         } = *self;
-        let silence = fleet::silence(store, environment, node).map_err(PassError::Store)?;
+        let silence = fleet::node_silence(store, environment, node).map_err(PassError::Store)?;
         let lives = silence.filter(|silence| *silence < 2 * self.heartbeat);
         let back = "it comes back with its next heartbeat if it lives, and is off every list of peers until then";
         if let (Some(silence), false) = (lives, self.yes) {
             let seconds = silence.as_secs();
             let problem = Problem::new(format!("{node} was heard of {seconds} s ago: {back}"));
-            return Err(edge::Error::Usage(problem.hint(format!(
+            return Err(error::CliError::Usage(problem.hint(format!(
                 "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
             ))));
         }
-        let forgotten = fleet::forget(store, environment, node).map_err(PassError::Store)?;
+        let forgotten = fleet::forget_node(store, environment, node).map_err(PassError::Store)?;
         if forgotten == 0 {
             let problem = Problem::new(format!("{environment} has no node `{node}`"));
-            return Err(edge::Error::Usage(
+            return Err(error::CliError::Usage(
                 problem.hint("`trueup fleet` lists those there are"),
             ));
         }
-        output.text(format!("{node} of {environment} is forgotten"));
+        output.print_text(format!("{node} of {environment} is forgotten"));
         if lives.is_some() {
-            output.text(format!("{}: {back}", output.paint.changed("warning")));
+            output.print_text(format!("{}: {back}", output.paint.changed("warning")));
         }
         if output.json {
-            output.document(&serde_json::json!({
+            output.print_json(&serde_json::json!({
                 "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
             }));
         }
@@ -225,7 +231,7 @@ impl Forget<'_> {
 }
 
 /// `a, b`, or that there is none.
-fn words<'a>(names: impl Iterator<Item = &'a str>) -> String {
+fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.take(20).collect();
     match names.as_slice() {
         [] => "nothing".into(),
@@ -233,9 +239,9 @@ fn words<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn show(view: &View, now: Timestamp, store: &str, output: &Output) {
+fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
     if output.json {
-        return output.document(&Document {
+        return output.print_json(&Document {
             version: crate::report::VERSION,
             store,
             now,
@@ -244,43 +250,49 @@ fn show(view: &View, now: Timestamp, store: &str, output: &Output) {
     }
     let paint = output.paint;
     if view.nodes.is_empty() && view.outcome == Exit::Converged {
-        output.line(format!(
+        output.print_line(format!(
             "no node of {} has reported to {store}",
             view.environment
         ));
     } else if !view.nodes.is_empty() {
         let heads = ["node", "app", "wanted", "actual", "since", "seen", "state"];
         let mut rows = vec![heads.map(|head| paint.faint(head)).to_vec()];
-        rows.extend(view.nodes.iter().flat_map(|node| rows_of(node, now, paint)));
-        output.table(&rows);
+        rows.extend(
+            view.nodes
+                .iter()
+                .flat_map(|node| node_rows(node, now, paint)),
+        );
+        output.print_table(&rows);
     }
     for problem in &view.problems {
-        output.line(format!("{}: {problem}", paint.changed("warning")));
+        output.print_line(format!("{}: {problem}", paint.changed("warning")));
     }
 }
 
 /// A row for each app of a node, or one for the node alone.
-fn rows_of(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
+fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
     let seen = || match node.gone {
-        true => paint.bad(&age(node.seen, now)),
-        false => age(node.seen, now),
+        true => paint.bad(&format_age(node.seen, now)),
+        false => format_age(node.seen, now),
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
     for app in &node.apps {
         rows.push(vec![
             paint.strong(&node.node),
             app.app.clone(),
-            short(app.wanted.as_ref()),
-            short(app.actual.as_ref()),
-            app.since.map_or("-".into(), |since| age(since, now)),
+            short_sha(app.wanted.as_ref()),
+            short_sha(app.actual.as_ref()),
+            app.since.map_or("-".into(), |since| format_age(since, now)),
             seen(),
-            state(app, paint),
+            state_text(app, paint),
         ]);
     }
     if node.apps.is_empty() || node.why.is_some() {
         let state = match (&node.why, node.outcome) {
-            (None, outcome) => word(outcome, outcome.word(), paint),
-            (Some(why), outcome) => format!("{}: {why}", word(outcome, outcome.word(), paint)),
+            (None, outcome) => paint_outcome(outcome, outcome.word(), paint),
+            (Some(why), outcome) => {
+                format!("{}: {why}", paint_outcome(outcome, outcome.word(), paint))
+            }
         };
         let none = || "-".to_owned();
         let name = paint.strong(&node.node);
@@ -289,25 +301,25 @@ fn rows_of(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
     rows
 }
 
-fn short(sha: Option<&Sha>) -> String {
+fn short_sha(sha: Option<&Sha>) -> String {
     sha.map_or("-".into(), |sha| sha.short().to_owned())
 }
 
-fn state(app: &AppView, paint: Paint) -> String {
+fn state_text(app: &AppView, paint: Paint) -> String {
     let plain = match (app.outcome, app.state) {
         (Exit::Converged, AppState::Absent) => "absent",
         (Exit::Converged, _) => "serving",
         (Exit::Stale, _) => "gone",
         (outcome, _) => outcome.word(),
     };
-    let said = word(app.outcome, plain, paint);
+    let said = paint_outcome(app.outcome, plain, paint);
     match &app.why {
         Some(why) => format!("{said}: {why}"),
         None => said,
     }
 }
 
-fn word(outcome: Exit, word: &str, paint: Paint) -> String {
+fn paint_outcome(outcome: Exit, word: &str, paint: Paint) -> String {
     match outcome {
         Exit::Converged => paint.good(word),
         Exit::Failed | Exit::BadInput | Exit::RolledBack | Exit::Stale => paint.bad(word),

@@ -1,47 +1,47 @@
 //! Where log lines go: text at a terminal, fields in the journal under systemd, JSON on request.
 
-mod fit;
+mod sanitize;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use super::args::LogForm;
-use crate::apply::RESOURCE;
+use super::args::LogFormat;
+use crate::apply::RESOURCE_TARGET;
 use crate::ports::journal;
 
 /// Starts the log. Returns whether standard output is the journal, where everything stands as an event
 /// with fields already.
-pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
+pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
     let level = match verbose {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     let form = form.unwrap_or_else(|| {
-        if journal::is_stderr() {
-            LogForm::Journal
+        if journal::stderr_is_journal() {
+            LogFormat::Journal
         } else {
-            LogForm::Text
+            LogFormat::Text
         }
     });
     // Libraries only speak up when everything is asked for.
     let ours =
         move |target: &str| verbose > 1 || target.starts_with("trueup") || target == "progress";
     // At a terminal a command prints these itself; a log needs them as fields.
-    let printed = form == LogForm::Text && verbose == 0;
+    let printed = form == LogFormat::Text && verbose == 0;
     let filter = tracing_subscriber::filter::filter_fn(move |meta| {
         // A line for people tells by itself what it is about; spans are fields for machines.
-        let told = meta.is_span() && form == LogForm::Text;
+        let told = meta.is_span() && form == LogFormat::Text;
         *meta.level() <= level
             && ours(meta.target())
-            && !(printed && meta.target() == RESOURCE)
+            && !(printed && meta.target() == RESOURCE_TARGET)
             && !told
     });
     let text = || {
         fmt::layer()
-            .with_writer(|| fit::Stderr::Text)
+            .with_writer(|| sanitize::SanitizedStderr::Text)
             .with_ansi(false)
             .with_target(false)
             .without_time()
@@ -50,15 +50,15 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
     };
     let mut journalled = false;
     let layer = match form {
-        LogForm::Text => text(),
-        LogForm::Json => fmt::layer()
+        LogFormat::Text => text(),
+        LogFormat::Json => fmt::layer()
             .json()
-            .with_writer(|| fit::Stderr::Json)
+            .with_writer(|| sanitize::SanitizedStderr::Json)
             .boxed(),
-        LogForm::Journal => match tracing_journald::layer() {
+        LogFormat::Journal => match tracing_journald::layer() {
             Ok(layer) => {
                 journalled = true;
-                fit::Fit(layer.with_field_prefix(Some("TRUEUP".into()))).boxed()
+                sanitize::SanitizeLayer(layer.with_field_prefix(Some("TRUEUP".into()))).boxed()
             }
             Err(_) => text(),
         },
@@ -67,5 +67,5 @@ pub(crate) fn start(form: Option<LogForm>, verbose: u8) -> bool {
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
-    journalled && journal::is_stdout()
+    journalled && journal::stdout_is_journal()
 }

@@ -4,13 +4,14 @@ mod args;
 mod converge;
 mod demo;
 mod doctor;
-mod edge;
+mod error;
 mod exec;
 mod facts;
 mod fleet;
-mod hands;
+mod format;
 mod history;
 mod init;
+mod locked;
 mod logging;
 mod output;
 mod plan;
@@ -20,14 +21,13 @@ mod rollback;
 mod status;
 mod target;
 mod validate;
-mod words;
 
 use std::ffi::OsString;
 
 use clap::Parser;
 
 use crate::exit::Exit;
-use crate::pass::Places;
+use crate::pass::Paths;
 
 pub use args::{Cli, Command};
 pub(crate) use output::Output;
@@ -35,42 +35,42 @@ pub(crate) use output::Output;
 /// Parses the command line and runs it. `tools` are the commands of the binary itself, which need
 /// more than a library may assume.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
-    crate::ports::exec::reset_own();
+    crate::ports::exec::reset_inherited_attributes();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return edge::usage(&error),
+        Err(error) => return error::print_clap_message(&error),
     };
-    let journalled = logging::start(cli.global.log, cli.global.verbose);
+    let journalled = logging::init(cli.global.log, cli.global.verbose);
     let output = Output::new(cli.global.json, journalled);
     let global = &cli.global;
-    let places = crate::pass::places(
+    let paths = crate::pass::resolve_paths(
         global.config.as_deref(),
         global.root.as_deref(),
         global.share.as_deref(),
     );
-    match dispatch(cli.command, &places, &output) {
+    match dispatch(cli.command, &paths, &output) {
         Ok(exit) => exit,
-        Err(error) => edge::print(&error, &output),
+        Err(error) => error::print_error(&error, &output),
     }
 }
 
-fn dispatch(command: Command, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
+fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
     match command {
-        Command::Init(args) => init::run(*args, places, output),
-        Command::Converge(args) => converge::run(&args, places, output),
-        Command::Plan(args) => plan::run(&args, places, output),
-        Command::Status => status::run(places, output),
-        Command::Doctor => doctor::run(places, output),
-        Command::History(args) => history::run(&args, places, output),
-        Command::Releases(args) => releases::run(&args, places, output),
-        Command::Rollback(args) => rollback::run(&args, places, output),
-        Command::Exec(args) => exec::run(args, places),
-        Command::Validate => validate::run(places, output),
-        Command::Publish(args) => publish::run(&args, places, output),
-        Command::Fleet(args) => fleet::run(&args, places, output),
-        Command::Facts => facts::run(places, output),
+        Command::Init(args) => init::run(*args, paths, output),
+        Command::Converge(args) => converge::run(&args, paths, output),
+        Command::Plan(args) => plan::run(&args, paths, output),
+        Command::Status => status::run(paths, output),
+        Command::Doctor => doctor::run(paths, output),
+        Command::History(args) => history::run(&args, paths, output),
+        Command::Releases(args) => releases::run(&args, paths, output),
+        Command::Rollback(args) => rollback::run(&args, paths, output),
+        Command::Exec(args) => exec::run(args, paths),
+        Command::Validate => validate::run(paths, output),
+        Command::Publish(args) => publish::run(&args, paths, output),
+        Command::Fleet(args) => fleet::run(&args, paths, output),
+        Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {
-            Some(folder) => demo::end(folder, output),
+            Some(folder) => demo::stop_kept_demo(folder, output),
             None => demo::run(&args, output),
         },
         Command::DemoApp(args) => demo::serve(args.port),

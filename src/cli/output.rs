@@ -13,7 +13,7 @@ use crate::report::Paint;
 pub(crate) struct Output {
     pub json: bool,
     /// Standard output is the journal: lines become events, and what is an event is not printed.
-    pub journalled: bool,
+    pub to_journal: bool,
     pub paint: Paint,
 }
 
@@ -24,22 +24,22 @@ impl Output {
         let colour = std::io::stdout().is_terminal() && !plain && !dumb && !json;
         Output {
             json,
-            journalled,
+            to_journal: journalled,
             paint: Paint { colour },
         }
     }
 
     /// One line of text. A reader that went away (`| head`) is no error.
-    pub(crate) fn line(&self, text: impl AsRef<str>) {
-        if self.journalled {
+    pub(crate) fn print_line(&self, text: impl AsRef<str>) {
+        if self.to_journal {
             tracing::info!(target: "trueup::said", "{}", printable::text(text.as_ref()));
             return;
         }
-        let _ = writeln!(std::io::stdout(), "{}", self.fit(text.as_ref()));
+        let _ = writeln!(std::io::stdout(), "{}", self.sanitize(text.as_ref()));
     }
 
     /// The text as it may be printed.
-    fn fit<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    fn sanitize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.paint.colour {
             true => printable::styled(text),
             false => printable::text(text),
@@ -47,31 +47,31 @@ impl Output {
     }
 
     /// A line for text only.
-    pub(crate) fn text(&self, text: impl AsRef<str>) {
+    pub(crate) fn print_text(&self, text: impl AsRef<str>) {
         if !self.json {
-            self.line(text);
+            self.print_line(text);
         }
     }
 
     /// A line for text only, about what was logged as an event just now.
-    pub(crate) fn event(&self, text: impl AsRef<str>) {
-        if !self.json && !self.journalled {
-            self.line(text);
+    pub(crate) fn print_logged(&self, text: impl AsRef<str>) {
+        if !self.json && !self.to_journal {
+            self.print_line(text);
         }
     }
 
     /// The one document of `--json`.
-    pub(crate) fn document(&self, value: &impl Serialize) {
+    pub(crate) fn print_json(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => {
                 let _ = writeln!(std::io::stdout(), "{}", printable::json(&text));
             }
-            Err(error) => self.error(&format!("cannot write JSON: {error}")),
+            Err(error) => self.print_error(&format!("cannot write JSON: {error}")),
         }
     }
 
-    pub(crate) fn error(&self, text: &str) {
-        if self.journalled {
+    pub(crate) fn print_error(&self, text: &str) {
+        if self.to_journal {
             tracing::error!(target: "trueup::said", "{}", printable::text(text));
             return;
         }
@@ -79,16 +79,16 @@ impl Output {
     }
 
     /// Makes room for what is shown again and again: a cleared screen, or an empty line in a pipe.
-    pub(crate) fn begin_again(&self) {
+    pub(crate) fn clear_screen(&self) {
         if std::io::stdout().is_terminal() && !self.json {
             let _ = write!(std::io::stdout(), "\x1b[2J\x1b[H");
         } else {
-            self.text("");
+            self.print_text("");
         }
     }
 
     /// Rows in aligned columns; the last column is not padded.
-    pub(crate) fn table(&self, rows: &[Vec<String>]) {
+    pub(crate) fn print_table(&self, rows: &[Vec<String>]) {
         let fit = |cell: &String| printable::styled_line(cell).into_owned();
         let rows: Vec<Vec<String>> = rows
             .iter()
@@ -97,7 +97,7 @@ impl Output {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| visible(cell)).max().unwrap_or(0)
+            cells.map(|cell| visible_width(cell)).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &rows {
@@ -105,17 +105,17 @@ impl Output {
             for (column, cell) in row.iter().enumerate() {
                 line.push_str(cell);
                 if column + 1 < row.len() {
-                    let pad = widths[column] - visible(cell) + 2;
+                    let pad = widths[column] - visible_width(cell) + 2;
                     line.extend(std::iter::repeat_n(' ', pad));
                 }
             }
-            self.line(line.trim_end());
+            self.print_line(line.trim_end());
         }
     }
 }
 
 /// How many characters of a cell are seen: a colour takes no room.
-fn visible(cell: &str) -> usize {
+fn visible_width(cell: &str) -> usize {
     let mut parts = cell.split('\x1b');
     let before = parts.next().map_or(0, |text| text.chars().count());
     let after = parts.map(|part| {

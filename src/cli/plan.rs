@@ -3,26 +3,32 @@
 use serde_json::json;
 
 use super::args::PlanArgs;
-use super::{Output, edge};
+use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{Options, Places, Session};
+use crate::pass::{PassOptions, Paths, Session};
 use crate::ports::exec::StopFlag;
-use crate::report::{Report, Status, change_lines, debt_line, diff_lines, totals, waiting_lines};
+use crate::report::{
+    Report, ResourceStatus, change_line, diff_lines, obligation_line, summary_line, waiting_lines,
+};
 use crate::role;
 
-pub(super) fn run(args: &PlanArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let session = Session::open(places, StopFlag::default())?;
+pub(super) fn run(
+    args: &PlanArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
+    let session = Session::open(paths, StopFlag::default())?;
     if let Some(key) = &args.explain {
         return explain(&session, key, output);
     }
-    let options = Options {
+    let options = PassOptions {
         only: args.only.clone(),
         accept_shrink: args.accept_shrink,
-        ..Options::default()
+        ..PassOptions::default()
     };
     let report = session.plan(&options)?;
     if output.json {
-        output.document(&report);
+        output.print_json(&report);
     } else {
         print(&report, output);
     }
@@ -34,32 +40,32 @@ pub(super) fn print(report: &Report, output: &Output) {
     let paint = output.paint;
     for row in &report.resources {
         match (&row.change, row.status) {
-            (Some(change), Status::Waiting) => {
+            (Some(change), ResourceStatus::Waiting) => {
                 let why = row.why.as_deref().unwrap_or_default();
-                output.line(waiting_lines(paint, &row.id, change, why));
+                output.print_line(waiting_lines(paint, &row.id, change, why));
             }
             (Some(change), _) => {
-                output.line(change_lines(paint, &row.id, change));
+                output.print_line(change_line(paint, &row.id, change));
                 for line in diff_lines(paint, &row.id, change) {
-                    output.line(line);
+                    output.print_line(line);
                 }
             }
-            (None, Status::Unknown) => {
+            (None, ResourceStatus::Unknown) => {
                 let why = row.why.as_deref().unwrap_or_default();
-                output.line(format!(
+                output.print_line(format!(
                     "? {} unknown until what is above is done: {why}",
                     row.id
                 ));
             }
-            (None, Status::Failed) => {
-                output.line(format!(
+            (None, ResourceStatus::Failed) => {
+                output.print_line(format!(
                     "{} {}: {}",
                     paint.bad("failed"),
                     row.id,
                     row.why.as_deref().unwrap_or_default()
                 ));
                 if let Some(hint) = &row.hint {
-                    output.line(format!("  hint: {hint}"));
+                    output.print_line(format!("  hint: {hint}"));
                 }
             }
             (None, _) => {}
@@ -67,11 +73,11 @@ pub(super) fn print(report: &Report, output: &Output) {
     }
     for row in &report.resources {
         for debt in &row.owed {
-            output.line(debt_line(paint, &row.id, debt, false));
+            output.print_line(obligation_line(paint, &row.id, debt, false));
         }
     }
     print_state(report, output);
-    output.line(totals(paint, report));
+    output.print_line(summary_line(paint, report));
 }
 
 /// What is worth saying about the desired state itself.
@@ -81,36 +87,36 @@ pub(super) fn print_state(report: &Report, output: &Output) {
         let since = stale.since.map_or("an unknown time".into(), |since| {
             since.strftime("%F %T UTC").to_string()
         });
-        output.line(format!(
+        output.print_line(format!(
             "{}: {}; the last good manifest is in force, from {since}",
             paint.changed("stale"),
             stale.why
         ));
     }
     if let Some(refused) = &report.refused {
-        output.line(format!(
+        output.print_line(format!(
             "{}: the manifest in the store is not taken, the last good one is in force\n  {refused}",
             paint.bad("refused")
         ));
     }
     for kept in report.kept_lists.iter().chain(&report.untold) {
-        output.line(format!("{}: {kept}", paint.changed("stale")));
+        output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }
     for app in &report.apps {
         if let Some(held) = &app.held {
-            output.line(format!("{}: {held}", paint.strong(&app.app)));
+            output.print_line(format!("{}: {held}", paint.strong(&app.app)));
         }
     }
     for warning in &report.warnings {
-        output.line(format!("{}: {warning}", paint.changed("warning")));
+        output.print_line(format!("{}: {warning}", paint.changed("warning")));
     }
 }
 
-fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, edge::Error> {
+fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, error::CliError> {
     let explanation = role::explain(&session.settings, key)
-        .map_err(|problem| edge::Error::Input(problem.into()))?;
+        .map_err(|problem| error::CliError::Input(problem.into()))?;
     if output.json {
-        output.document(&json!({
+        output.print_json(&json!({
             "version": crate::report::VERSION,
             "key": explanation.key,
             "layers": explanation.layers,
@@ -135,6 +141,6 @@ fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, edge::
             ]
         })
         .collect();
-    output.table(&rows);
+    output.print_table(&rows);
     Ok(Exit::Converged)
 }

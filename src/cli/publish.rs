@@ -3,15 +3,17 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::target::{StoreArgs, Target};
-use super::words::{one_line, user};
-use super::{Output, edge};
-use crate::desired::{self, EditError, Move, Order, PublishError, Published, Sha};
+use super::format::{current_user, parse_one_line};
+use super::target::{StoreArgs, StoreTarget};
+use super::{Output, error};
+use crate::desired::{
+    self, EditError, PublishError, PublishRequest, PublishSummary, Sha, ShaChange,
+};
 use crate::exit::Exit;
 use crate::fleet;
-use crate::pass::{PassError, Places};
+use crate::pass::{PassError, Paths};
+use crate::ports::backoff;
 use crate::ports::clock::{Clock, SystemClock};
-use crate::ports::pause;
 use crate::ports::store;
 use crate::problem::Problem;
 
@@ -55,30 +57,31 @@ struct Document<'a> {
     /// `false`: every app was at its sha already.
     written: bool,
     generation: Option<u64>,
-    apps: &'a [Move],
+    apps: &'a [ShaChange],
     warnings: &'a [Problem],
 }
 
 pub(super) fn run(
     args: &PublishArgs,
-    places: &Places,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
-    let mut order = order(args).map_err(edge::Error::Usage)?;
-    let target = Target::of(&args.at, places, "publish")?;
+) -> Result<Exit, error::CliError> {
+    let mut order = parse_request(args).map_err(error::CliError::Usage)?;
+    let target = StoreTarget::resolve(&args.at, paths, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     let mut unread = None;
     if args.above_fleet {
         let gone_after = target.fleet.gone_after();
-        let found = fleet::acted_on(store.as_ref(), gone_after).map_err(PassError::Store)?;
+        let found =
+            fleet::node_generations(store.as_ref(), gone_after).map_err(PassError::Store)?;
         unread = found.1;
-        order.above = Some(found.0);
+        order.above_fleet = Some(found.0);
     }
     let mut published = desired::publish(
         store.as_ref(),
         &target.manifest,
         &order,
-        &mut pause::jittered,
+        &mut backoff::wait_before_retry,
     )?;
     published.warnings.extend(unread.map(|unread| {
         Problem::new(format!(
@@ -86,33 +89,33 @@ pub(super) fn run(
         ))
     }));
     if output.json {
-        output.document(&Document {
+        output.print_json(&Document {
             version: crate::report::VERSION,
             outcome: Exit::Converged,
             manifest: &published.manifest,
             environment: &order.environment,
             written: published.written,
             generation: published.generation,
-            apps: &published.moves,
+            apps: &published.changes,
             warnings: &published.warnings,
         });
     } else {
-        for one in &published.moves {
-            output.line(told(one, &order.environment, &published));
+        for one in &published.changes {
+            output.print_line(move_line(one, &order.environment, &published));
         }
-        if published.moves.is_empty() {
-            output.line(told_alone(&published));
+        if published.changes.is_empty() {
+            output.print_line(generation_line(&published));
         }
         for warning in &published.warnings {
-            output.line(format!("{}: {warning}", output.paint.changed("warning")));
+            output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
         }
     }
     Ok(Exit::Converged)
 }
 
 /// `production/shop 4f2c9d0 -> 9b1c44e (generation 43) in s3://packages/sha_number.yml`.
-fn told(one: &Move, environment: &str, published: &Published) -> String {
-    let Published {
+fn move_line(one: &ShaChange, environment: &str, published: &PublishSummary) -> String {
+    let PublishSummary {
         manifest,
         generation,
         ..
@@ -137,13 +140,13 @@ fn told(one: &Move, environment: &str, published: &Published) -> String {
 }
 
 /// `generation 43 in s3://packages/sha_number.yml`, when no app was named.
-fn told_alone(published: &Published) -> String {
+fn generation_line(published: &PublishSummary) -> String {
     let generation = published.generation.unwrap_or_default();
     let already = if published.written { "" } else { " already" };
     format!("generation {generation}{already} in {}", published.manifest)
 }
 
-fn order(args: &PublishArgs) -> Result<Order, Problem> {
+fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
     let mut shas: Vec<(String, Sha)> = Vec::new();
     for word in &args.shas {
         let Some((app, sha)) = word.split_once('=').filter(|(app, _)| !app.is_empty()) else {
@@ -166,30 +169,30 @@ fn order(args: &PublishArgs) -> Result<Order, Problem> {
             Problem::new("--ref goes with one app only").hint("publish the apps one by one")
         );
     }
-    Ok(Order {
+    Ok(PublishRequest {
         environment: args.environment.clone(),
         shas,
-        reference: one_line("--ref", args.reference.as_deref())?,
-        by: one_line("--by", args.by.as_deref())?.or_else(user),
+        reference: parse_one_line("--ref", args.reference.as_deref())?,
+        by: parse_one_line("--by", args.by.as_deref())?.or_else(current_user),
         at: SystemClock.now(),
         create: args.create,
-        above: None,
+        above_fleet: None,
     })
 }
 
-impl From<PublishError> for edge::Error {
-    fn from(error: PublishError) -> edge::Error {
+impl From<PublishError> for error::CliError {
+    fn from(error: PublishError) -> error::CliError {
         match error {
             PublishError::Edit(EditError::Manifest(problem)) => {
-                edge::Error::Input((*problem).into())
+                error::CliError::Input((*problem).into())
             }
-            PublishError::Edit(EditError::Order(problem)) => edge::Error::Usage(*problem),
+            PublishError::Edit(EditError::Request(problem)) => error::CliError::Usage(*problem),
             PublishError::Store(error) => PassError::Store(error).into(),
-            error @ PublishError::Unsure { .. } => edge::Error::Failed(
+            error @ PublishError::Unconfirmed { .. } => error::CliError::Failed(
                 Problem::new(error.to_string())
                     .hint("publish again: what is there already is not written twice"),
             ),
-            error @ PublishError::Busy { .. } => edge::Error::Failed(
+            error @ PublishError::Busy { .. } => error::CliError::Failed(
                 Problem::new(error.to_string()).hint("nothing was written; publish again"),
             ),
         }

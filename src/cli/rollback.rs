@@ -3,32 +3,32 @@
 use serde::Serialize;
 
 use super::args::{RollbackArgs, WaitArgs};
-use super::converge::{print, tell};
-use super::hands::{Asks, Hands};
-use super::words::{failed, one_line, problem, user};
-use super::{Output, edge};
+use super::converge::{announce, print_text_report};
+use super::format::{command_failed, current_user, parse_one_line, to_problem};
+use super::locked::{LockRequest, LockedSession};
+use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{App, Options, Places, Session};
-use crate::release::{self, Chosen, How, Pin, Refused};
+use crate::pass::{DeployedApp, PassOptions, Paths, Session};
+use crate::release::{self, ChangeType, Pin, RollbackTarget, SelectionError};
 use crate::report::Report;
 
 /// What an operator asks for.
-pub(super) struct Wish<'a> {
+pub(super) struct ActivationRequest<'a> {
     pub app: &'a str,
     /// `None`: the good release that was active before.
     pub to: Option<&'a str>,
     pub reason: Option<&'a str>,
     pub by: Option<&'a str>,
     /// Also while the manifest holds the app where it is.
-    pub over_holds: bool,
+    pub ignore_holds: bool,
     pub wait: &'a WaitArgs,
 }
 
-impl<'a> Wish<'a> {
-    fn asks(&self, what: &'a str) -> Asks<'a> {
-        Asks {
-            what,
-            or: "what is there is shown by `trueup releases`",
+impl<'a> ActivationRequest<'a> {
+    fn lock_request(&self, what: &'a str) -> LockRequest<'a> {
+        LockRequest {
+            command: what,
+            alternative: "what is there is shown by `trueup releases`",
             wait: self.wait,
         }
     }
@@ -44,49 +44,52 @@ struct Document<'a> {
     release: Option<&'a str>,
     pin: Option<&'a Pin>,
     /// Migrations that differ; `null`: that cannot be told.
-    migrations: Option<&'a [release::Difference]>,
+    migrations: Option<&'a [release::ChangedFile]>,
     report: &'a Report,
 }
 
 pub(super) fn run(
     args: &RollbackArgs,
-    places: &Places,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
-    let wish = Wish {
+) -> Result<Exit, error::CliError> {
+    let request = ActivationRequest {
         app: &args.app,
         to: args.to.as_deref(),
         reason: args.reason.as_deref(),
         by: args.by.as_deref(),
-        over_holds: args.force,
+        ignore_holds: args.force,
         wait: &args.wait,
     };
     match args.unpin {
-        true => unpin(&wish, places, output),
-        false => go("`trueup rollback`", &wish, places, output),
+        true => unpin_and_converge(&request, paths, output),
+        false => activate("`trueup rollback`", &request, paths, output),
     }
 }
 
 /// Goes to the release that is wished for, and pins it.
-pub(super) fn go(
+pub(super) fn activate(
     what: &str,
-    wish: &Wish<'_>,
-    places: &Places,
+    request: &ActivationRequest<'_>,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
-    let reason = one_line("--reason", wish.reason).map_err(edge::Error::Usage)?;
-    let by = one_line("--by", wish.by).map_err(edge::Error::Usage)?;
-    let by = by.or_else(user).unwrap_or_else(|| "somebody".into());
-    let hands = Hands::on(places, &wish.asks(what), output)?;
-    let session = &hands.session;
-    let apps = session.apps_now(wish.over_holds)?;
-    let app = apps.find(wish.app)?;
-    let chosen = release::choose(app.spec, &session.host, wish.to).map_err(refused)?;
-    warn(&chosen, output);
-    release::pin(app.spec, &session.host, &chosen, by, reason).map_err(failed)?;
-    let report = pass(&hands, app, wish, output)?;
-    let pinned = end(session, app, &chosen).map_err(failed)?;
-    let active = release::active_name(app.spec, &session.host).map_err(failed)?;
+) -> Result<Exit, error::CliError> {
+    let reason = parse_one_line("--reason", request.reason).map_err(error::CliError::Usage)?;
+    let by = parse_one_line("--by", request.by).map_err(error::CliError::Usage)?;
+    let by = by
+        .or_else(current_user)
+        .unwrap_or_else(|| "somebody".into());
+    let locked = LockedSession::acquire(paths, &request.lock_request(what), output)?;
+    let session = &locked.session;
+    let apps = session.apps_from_store(request.ignore_holds)?;
+    let app = apps.find(request.app)?;
+    let chosen =
+        release::select_target(app.spec, &session.host, request.to).map_err(refusal_error)?;
+    warn_of_migrations(&chosen, output);
+    release::pin(app.spec, &session.host, &chosen, by, reason).map_err(command_failed)?;
+    let report = run_pass(&locked, app, request, output)?;
+    let pinned = pin_after_pass(session, app, &chosen).map_err(command_failed)?;
+    let active = release::active_release_name(app.spec, &session.host).map_err(command_failed)?;
     let name = active.as_deref();
     let is_there = name == Some(&chosen.release);
     let outcome = match (report.outcome, is_there) {
@@ -99,10 +102,10 @@ pub(super) fn go(
         (outcome, _) => outcome,
     };
     if output.json {
-        output.document(&Document {
+        output.print_json(&Document {
             version: crate::report::VERSION,
             outcome,
-            app: wish.app,
+            app: request.app,
             release: name,
             pin: pinned.as_ref(),
             migrations: chosen.migrations.as_deref().ok(),
@@ -110,11 +113,11 @@ pub(super) fn go(
         });
         return Ok(outcome);
     }
-    let (app, to) = (wish.app, &chosen.release);
-    output.line(match (is_there, &pinned) {
+    let (app, to) = (request.app, &chosen.release);
+    output.print_line(match (is_there, &pinned) {
         (true, Some(pin)) => format!(
             "{app} is {}\nit stays there until the manifest wants another sha, or `trueup rollback {app} --unpin`",
-            pin.words()
+            pin.describe()
         ),
         (true, None) => format!("{app} is at {to}, as the manifest wants it: no pin is needed"),
         (false, Some(_)) => format!(
@@ -125,23 +128,28 @@ pub(super) fn go(
     Ok(outcome)
 }
 
-fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let hands = Hands::on(places, &wish.asks("`trueup rollback`"), output)?;
-    let session = &hands.session;
-    let apps = session.apps_now(false)?;
-    let app = apps.find(wish.app)?;
-    let pin = release::unpin(app.spec, &session.host).map_err(failed)?;
-    output.text(match &pin {
-        Some(pin) => format!("no longer {}", pin.words()),
-        None => format!("{} was not pinned", wish.app),
+fn unpin_and_converge(
+    request: &ActivationRequest<'_>,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
+    let locked = LockedSession::acquire(paths, &request.lock_request("`trueup rollback`"), output)?;
+    let session = &locked.session;
+    let apps = session.apps_from_store(false)?;
+    let app = apps.find(request.app)?;
+    let pin = release::unpin(app.spec, &session.host).map_err(command_failed)?;
+    output.print_text(match &pin {
+        Some(pin) => format!("no longer {}", pin.describe()),
+        None => format!("{} was not pinned", request.app),
     });
-    let report = pass(&hands, app, wish, output)?;
+    let report = run_pass(&locked, app, request, output)?;
     if output.json {
-        let active = release::active_name(app.spec, &session.host).map_err(failed)?;
-        output.document(&Document {
+        let active =
+            release::active_release_name(app.spec, &session.host).map_err(command_failed)?;
+        output.print_json(&Document {
             version: crate::report::VERSION,
             outcome: report.outcome,
-            app: wish.app,
+            app: request.app,
             release: active.as_deref(),
             pin: None,
             migrations: Some(&[]),
@@ -152,39 +160,39 @@ fn unpin(wish: &Wish<'_>, places: &Places, output: &Output) -> Result<Exit, edge
 }
 
 /// A pass for the app and what runs from it.
-fn pass(
-    hands: &Hands,
-    app: App<'_>,
-    wish: &Wish<'_>,
+fn run_pass(
+    locked: &LockedSession,
+    app: DeployedApp<'_>,
+    request: &ActivationRequest<'_>,
     output: &Output,
-) -> Result<Report, edge::Error> {
-    let session = &hands.session;
-    let options = Options {
+) -> Result<Report, error::CliError> {
+    let session = &locked.session;
+    let options = PassOptions {
         // What failed before is tried at once: somebody asks for it.
         force: true,
-        over_holds: wish.over_holds,
+        ignore_holds: request.ignore_holds,
         only: Some(app.id.to_owned()),
-        ..Options::default()
+        ..PassOptions::default()
     };
     let report = session.converge(&options, &mut |event| {
-        hands.tell(&event);
-        tell(&event, output);
+        locked.announce(&event);
+        announce(&event, output);
     })?;
     if !output.json {
-        print(session, &report, output);
+        print_text_report(session, &report, output);
     }
     Ok(report)
 }
 
 /// The pin as it stands after the pass. One of a release that failed its proof is ended: it would
 /// only keep the host from what the manifest wants.
-fn end(
+fn pin_after_pass(
     session: &Session,
-    app: App<'_>,
-    chosen: &Chosen,
+    app: DeployedApp<'_>,
+    chosen: &RollbackTarget,
 ) -> Result<Option<Pin>, crate::resource::Failure> {
-    let orders = release::Orders::load(&session.host, &app.spec.layout())?;
-    if orders.barred(&chosen.sha).is_some() {
+    let orders = release::Overrides::load(&session.host, &app.spec.layout())?;
+    if orders.find_quarantined(&chosen.sha).is_some() {
         release::unpin(app.spec, &session.host)?;
         return Ok(None);
     }
@@ -192,14 +200,14 @@ fn end(
 }
 
 /// What the way leaves as it is.
-fn warn(chosen: &Chosen, output: &Output) {
+fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
     if output.json {
         return;
     }
     let differences = match &chosen.migrations {
         Ok(differences) => differences,
         Err(why) => {
-            output.error(&format!(
+            output.print_error(&format!(
                 "trueup: warning: it cannot be told whether migrations differ: {why}"
             ));
             return;
@@ -209,24 +217,24 @@ fn warn(chosen: &Chosen, output: &Output) {
         return;
     }
     let from = chosen.from.as_deref().unwrap_or("what is active");
-    output.error(&format!(
+    output.print_error(&format!(
         "trueup: warning: migrations differ between {from} and {}; the database is not migrated down:",
         chosen.release
     ));
     for difference in differences {
         let how = match difference.how {
-            How::Gone => "-",
-            How::New => "+",
-            How::Changed => "~",
+            ChangeType::Gone => "-",
+            ChangeType::New => "+",
+            ChangeType::Changed => "~",
         };
-        output.error(&format!("  {how} {}", difference.path.display()));
+        output.print_error(&format!("  {how} {}", difference.path.display()));
     }
 }
 
-pub(super) fn refused(refused: Refused) -> edge::Error {
+pub(super) fn refusal_error(refused: SelectionError) -> error::CliError {
     match refused {
-        Refused::Asked(failure) => edge::Error::Usage(problem(failure)),
-        Refused::Quarantined(failure) => edge::Error::Quarantined(problem(failure)),
-        Refused::Other(failure) => failed(failure),
+        SelectionError::InvalidRequest(failure) => error::CliError::Usage(to_problem(failure)),
+        SelectionError::Quarantined(failure) => error::CliError::Quarantined(to_problem(failure)),
+        SelectionError::Other(failure) => command_failed(failure),
     }
 }

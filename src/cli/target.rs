@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::edge;
-use crate::pass::Places;
+use super::error;
+use crate::pass::Paths;
 use crate::ports::store::StoreSettings;
 use crate::problem::Problem;
-use crate::settings::{self, Fleet};
+use crate::settings::{self, FleetSettings};
 
 /// A store that is not, or not only, that of the settings.
 #[derive(Debug, Args)]
@@ -29,21 +29,25 @@ pub struct StoreArgs {
 }
 
 /// A store, and what is where in it.
-pub(super) struct Target {
+pub(super) struct StoreTarget {
     pub store: StoreSettings,
     /// The manifest's key.
     pub manifest: String,
     /// The node's own, where there is a node.
     pub environment: Option<String>,
-    pub fleet: Fleet,
+    pub fleet: FleetSettings,
 }
 
-impl Target {
+impl StoreTarget {
     /// As the options say, else as the node's settings do. `command` needs it.
-    pub fn of(args: &StoreArgs, places: &Places, command: &str) -> Result<Target, edge::Error> {
+    pub fn resolve(
+        args: &StoreArgs,
+        paths: &Paths,
+        command: &str,
+    ) -> Result<StoreTarget, error::CliError> {
         let manifest = args.manifest.as_deref();
         if let Some(url) = &args.store {
-            return Ok(Target {
+            return Ok(StoreTarget {
                 store: StoreSettings {
                     url: url.clone(),
                     region: args.region.clone(),
@@ -52,17 +56,17 @@ impl Target {
                 },
                 manifest: manifest.map_or_else(settings::default_manifest, str::to_owned),
                 environment: None,
-                fleet: Fleet::default(),
+                fleet: FleetSettings::default(),
             });
         }
-        let written = settings::load(&places.config, &places.share).map_err(|mut problems| {
+        let written = settings::load(&paths.config, &paths.share).map_err(|mut problems| {
             let needs = Problem::new(format!("{command} needs the settings of a node, or --store"));
             problems.0.push(needs.hint(format!(
                 "where there is no node.yml, such as in CI: `trueup {command} … --store s3://bucket --region REGION`"
             )));
             problems
         })?;
-        Ok(Target {
+        Ok(StoreTarget {
             store: written.store,
             manifest: manifest.map_or(written.manifest, str::to_owned),
             environment: Some(written.environment),

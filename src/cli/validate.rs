@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use super::{Output, edge};
+use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{Places, Session};
+use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 
-pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let session = Session::open(places, StopFlag::default())?;
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+    let session = Session::open(paths, StopFlag::default())?;
     let resources = session.validate()?;
     let roles = &session.settings.roles;
     if output.json {
-        output.document(&json!({
+        output.print_json(&json!({
             "version": crate::report::VERSION,
             "outcome": Exit::Converged,
             "roles": roles,
@@ -20,7 +20,7 @@ pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error>
         }));
     } else {
         let paint = output.paint;
-        output.line(format!(
+        output.print_line(format!(
             "{}: {} describe {resources} resources for {} in {}",
             paint.good("good"),
             roles.join(", "),

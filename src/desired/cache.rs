@@ -13,11 +13,11 @@ use super::Manifest;
 use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
-use crate::ports::store::{Etag, MAX_OBJECT, Object};
+use crate::ports::store::{Etag, MAX_OBJECT_SIZE, Object};
 
 /// What is known about the last good manifest (`manifest.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastGood {
+pub struct ManifestMeta {
     version: u32,
     /// `None` when the pair of files did not match: the next read is unconditional.
     pub etag: Option<Etag>,
@@ -29,31 +29,34 @@ pub struct LastGood {
 
 /// The last good manifest and what is known about it.
 #[derive(Debug, Clone)]
-pub struct Cached {
+pub struct CachedManifest {
     pub body: Vec<u8>,
-    pub meta: LastGood,
+    pub meta: ManifestMeta,
 }
 
 const VERSION: u32 = 1;
 
 fn paths(host: &Host) -> (PathBuf, PathBuf) {
-    (host.state("manifest.yml"), host.state("manifest.json"))
+    (
+        host.state_path("manifest.yml"),
+        host.state_path("manifest.json"),
+    )
 }
 
 /// The last good manifest, if there is one that can be read. Never an error: a lost cache costs one
 /// unconditional request.
-pub(super) fn load(host: &Host) -> Option<Cached> {
+pub(super) fn load(host: &Host) -> Option<CachedManifest> {
     let (body, meta) = paths(host);
-    let body = host.root.read(&body, MAX_OBJECT).ok()??;
-    let meta = host.root.read(&meta, MAX_OBJECT).ok().flatten();
+    let body = host.root.read(&body, MAX_OBJECT_SIZE).ok()??;
+    let meta = host.root.read(&meta, MAX_OBJECT_SIZE).ok().flatten();
     let lost = meta.is_none();
-    let known: Option<LastGood> = meta.and_then(|text| serde_json::from_slice(&text).ok());
+    let known: Option<ManifestMeta> = meta.and_then(|text| serde_json::from_slice(&text).ok());
     let known = known.filter(|meta| meta.version == VERSION);
     let meta = match known {
         Some(meta) if meta.sha256 == digest(&body) => meta,
         // The generation still counts: an old manifest must not slip in because a file was torn.
         // Only where it was taken away does it not: that is how an operator goes back on purpose.
-        other => LastGood {
+        other => ManifestMeta {
             version: VERSION,
             etag: None,
             generation: match &other {
@@ -67,17 +70,17 @@ pub(super) fn load(host: &Host) -> Option<Cached> {
             sha256: digest(&body),
         },
     };
-    Some(Cached { body, meta })
+    Some(CachedManifest { body, meta })
 }
 
-pub(super) fn keep(
+pub(super) fn save(
     host: &Host,
     object: &Object,
     generation: Option<u64>,
     now: Timestamp,
 ) -> Result<(), RootError> {
     let (body_path, meta_path) = paths(host);
-    let meta = LastGood {
+    let meta = ManifestMeta {
         version: VERSION,
         etag: Some(object.etag.clone()),
         generation,
@@ -85,9 +88,11 @@ pub(super) fn keep(
         sha256: digest(&object.body),
     };
     let meta = serde_json::to_vec_pretty(&meta).expect("plain data is always JSON");
-    host.root.make_dirs(&host.state(""), &Attrs::mode(0o755))?;
+    host.root
+        .create_dir_all(&host.state_path(""), &Attrs::mode(0o755))?;
     // For everybody to read: it holds no secret, and `status` tells people without root what is wanted.
     host.root
-        .replace(&body_path, &object.body, &Attrs::mode(0o644))?;
-    host.root.replace(&meta_path, &meta, &Attrs::mode(0o644))
+        .write_atomic(&body_path, &object.body, &Attrs::mode(0o644))?;
+    host.root
+        .write_atomic(&meta_path, &meta, &Attrs::mode(0o644))
 }

@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use self::count::next_generation;
-use super::generation::ActedOn;
-use super::{Entry, Manifest, SHOWN, Sha, unshown};
+use self::bump::next_generation;
+use super::generation::NodeGeneration;
+use super::{AppEntry, MAX_LISTED, Manifest, Sha, more_entries_warning};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
-use crate::yaml::{Draft, Kind, Limits, Place, parse};
+use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
 
-mod count;
+mod bump;
 
 /// What is to be in the manifest.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct PublishRequest {
     pub environment: String,
     /// By app; no app twice.
     pub shas: Vec<(String, Sha)>,
@@ -26,12 +26,12 @@ pub struct Order {
     /// An environment, an app or the manifest itself may be new.
     pub create: bool,
     /// The generation goes past what these hosts have acted on, and not one up from what is there.
-    pub above: Option<Vec<ActedOn>>,
+    pub above_fleet: Option<Vec<NodeGeneration>>,
 }
 
 /// One app of an order.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Move {
+pub struct ShaChange {
     pub app: String,
     /// `None`: the app is new in this environment.
     pub from: Option<Sha>,
@@ -40,11 +40,11 @@ pub struct Move {
 
 /// What an order comes to.
 #[derive(Debug, Clone)]
-pub struct Edited {
+pub struct ManifestEdit {
     /// The new text; `None` when every app is at its sha already.
     pub body: Option<Vec<u8>>,
     pub generation: Option<u64>,
-    pub moves: Vec<Move>,
+    pub changes: Vec<ShaChange>,
     /// Why hosts may not go to the sha though it is published, and what else is worth a line.
     pub warnings: Vec<Problem>,
 }
@@ -55,9 +55,9 @@ pub enum EditError {
     /// The manifest that is there.
     #[error("{0}")]
     Manifest(Box<Problem>),
-    /// The order: something unknown without [`Order::create`], or a name that cannot be.
+    /// The order: something unknown without [`PublishRequest::create`], or a name that cannot be.
     #[error("{0}")]
-    Order(Box<Problem>),
+    Request(Box<Problem>),
 }
 
 impl EditError {
@@ -65,52 +65,60 @@ impl EditError {
         EditError::Manifest(Box::new(problem))
     }
 
-    fn order(problem: Problem) -> EditError {
-        EditError::Order(Box::new(problem))
+    fn request(problem: Problem) -> EditError {
+        EditError::Request(Box::new(problem))
     }
 }
 
 /// The text of a store's first manifest, before the order.
-const FIRST: &[u8] = b"generation: 0\n";
+const EMPTY_MANIFEST: &[u8] = b"generation: 0\n";
 
 /// Carries out an order on a manifest; `None`: there is none yet. `name` is how problems call it.
-pub fn edit(name: &str, body: Option<&[u8]>, order: &Order) -> Result<Edited, EditError> {
+pub fn edit_manifest(
+    name: &str,
+    body: Option<&[u8]>,
+    order: &PublishRequest,
+) -> Result<ManifestEdit, EditError> {
     if body.is_none() && !order.create {
-        return Err(EditError::order(
+        return Err(EditError::request(
             Problem::new(format!("there is no manifest {name}"))
                 .hint("add --create if this is to be the store's first one; else check the store and --manifest"),
         ));
     }
-    let body = body.unwrap_or(FIRST);
+    let body = body.unwrap_or(EMPTY_MANIFEST);
     let manifest = Manifest::parse(name, body).map_err(EditError::manifest)?;
-    let moves = moves(&manifest, name, order)?;
+    let changes = sha_changes(&manifest, name, order)?;
     let mut warnings = warnings(&manifest, order);
     let next = next_generation(&manifest, name, order, &mut warnings)?;
-    let unmoved = moves.iter().all(|one| one.from.as_ref() == Some(&one.to));
-    if unmoved && (order.above.is_none() || manifest.generation == Some(next)) {
-        return Ok(Edited {
+    let unmoved = changes.iter().all(|one| one.from.as_ref() == Some(&one.to));
+    if unmoved && (order.above_fleet.is_none() || manifest.generation == Some(next)) {
+        return Ok(ManifestEdit {
             body: None,
             generation: manifest.generation,
-            moves,
+            changes,
             warnings,
         });
     }
-    let edited = Writer::new(name, body, &manifest, order)
-        .and_then(|writer| writer.write(&moves, next))
+    let edited = ManifestWriter::new(name, body, &manifest, order)
+        .and_then(|writer| writer.write(&changes, next))
         .map_err(EditError::manifest)?;
-    let generation = proven(name, &edited, order).map_err(EditError::manifest)?;
-    warnings.extend(stale_reference(&manifest, order, &moves));
-    Ok(Edited {
+    let generation = verify_edit(name, &edited, order).map_err(EditError::manifest)?;
+    warnings.extend(stale_reference(&manifest, order, &changes));
+    Ok(ManifestEdit {
         body: Some(edited),
         generation: Some(generation),
-        moves,
+        changes,
         warnings,
     })
 }
 
 /// Every app of the order with what it is at now, judged before anything is edited.
-fn moves(manifest: &Manifest, name: &str, order: &Order) -> Result<Vec<Move>, EditError> {
-    let Order {
+fn sha_changes(
+    manifest: &Manifest,
+    name: &str,
+    order: &PublishRequest,
+) -> Result<Vec<ShaChange>, EditError> {
+    let PublishRequest {
         environment,
         create,
         ..
@@ -119,9 +127,9 @@ fn moves(manifest: &Manifest, name: &str, order: &Order) -> Result<Vec<Move>, Ed
     if known.is_none() && !order.shas.is_empty() {
         let listed = manifest.environments.keys().map(String::as_str);
         let problem = Problem::new(format!("{name} has no environment `{environment}`"));
-        may_be_new(problem, environment, listed, *create)?;
+        check_may_be_new(problem, environment, listed, *create)?;
     }
-    let mut moves = Vec::new();
+    let mut changes = Vec::new();
     for (app, to) in &order.shas {
         let from = match known.and_then(|apps| apps.get(app)) {
             Some(Ok(entry)) => Some(entry.sha.clone()),
@@ -129,27 +137,27 @@ fn moves(manifest: &Manifest, name: &str, order: &Order) -> Result<Vec<Move>, Ed
             None => {
                 let listed = known.into_iter().flatten().map(|(app, _)| app.as_str());
                 let problem = Problem::new(format!("{name} has no app `{app}` in {environment}"));
-                may_be_new(problem, app, listed, *create)?;
+                check_may_be_new(problem, app, listed, *create)?;
                 None
             }
         };
-        moves.push(Move {
+        changes.push(ShaChange {
             app: app.clone(),
             from,
             to: to.clone(),
         });
     }
-    Ok(moves)
+    Ok(changes)
 }
 
-fn may_be_new<'a>(
+fn check_may_be_new<'a>(
     unknown: Problem,
     word: &str,
     known: impl Iterator<Item = &'a str>,
     create: bool,
 ) -> Result<(), EditError> {
     if !create {
-        return Err(EditError::order(match nearest(word, known) {
+        return Err(EditError::request(match nearest(word, known) {
             Some(near) => {
                 unknown.hint(format!("did you mean `{near}`? If it is new, add --create"))
             }
@@ -157,7 +165,7 @@ fn may_be_new<'a>(
         }));
     }
     if !is_name(word) || word == "generation" {
-        return Err(EditError::order(Problem::new(format!(
+        return Err(EditError::request(Problem::new(format!(
             "`{word}` cannot be the name of something new: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit, and not `generation`"
         ))));
     }
@@ -165,7 +173,7 @@ fn may_be_new<'a>(
 }
 
 /// What keeps hosts from a published sha, and bad entries of others.
-fn warnings(manifest: &Manifest, order: &Order) -> Vec<Problem> {
+fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let environment = &order.environment;
     for (app, sha) in &order.shas {
@@ -199,22 +207,26 @@ fn warnings(manifest: &Manifest, order: &Order) -> Vec<Problem> {
         let others = apps.iter().filter(|(app, _)| !touched(name, app));
         for problem in others.filter_map(|(_, entry)| entry.as_ref().err()) {
             bad += 1;
-            if bad <= SHOWN {
+            if bad <= MAX_LISTED {
                 warnings.push(problem.clone());
             }
         }
     }
-    warnings.extend(unshown("the manifest", bad));
+    warnings.extend(more_entries_warning("the manifest", bad));
     warnings
 }
 
 /// A `ref` that was right for the old sha stays when no other is given.
-fn stale_reference(manifest: &Manifest, order: &Order, moves: &[Move]) -> Vec<Problem> {
+fn stale_reference(
+    manifest: &Manifest,
+    order: &PublishRequest,
+    changes: &[ShaChange],
+) -> Vec<Problem> {
     if order.reference.is_some() {
         return Vec::new();
     }
     let apps = manifest.environments.get(&order.environment);
-    let changed = moves
+    let changed = changes
         .iter()
         .filter(|one| one.from.as_ref() != Some(&one.to));
     changed
@@ -230,12 +242,12 @@ fn stale_reference(manifest: &Manifest, order: &Order, moves: &[Move]) -> Vec<Pr
 }
 
 /// The generation of the new text, which must say to hosts what was ordered.
-fn proven(name: &str, body: &[u8], order: &Order) -> Result<u64, Problem> {
+fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<u64, Problem> {
     let manifest = Manifest::parse(name, body)?;
     let apps = manifest.environments.get(&order.environment);
     for (app, sha) in &order.shas {
         match apps.and_then(|apps| apps.get(app)) {
-            Some(Ok(Entry { sha: found, .. })) if found == sha => {}
+            Some(Ok(AppEntry { sha: found, .. })) if found == sha => {}
             Some(Err(problem)) => return Err(problem.clone()),
             _ => {
                 return Err(Problem::new(format!(
@@ -252,71 +264,77 @@ fn proven(name: &str, body: &[u8], order: &Order) -> Result<u64, Problem> {
 }
 
 /// Writes an order into the text.
-struct Writer<'a> {
-    draft: Draft,
+struct ManifestWriter<'a> {
+    draft: YamlEditor,
     manifest: &'a Manifest,
     tree: crate::yaml::Node,
-    order: &'a Order,
+    request: &'a PublishRequest,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> ManifestWriter<'a> {
     fn new(
         name: &str,
         body: &[u8],
         manifest: &'a Manifest,
-        order: &'a Order,
-    ) -> Result<Writer<'a>, Problem> {
-        Ok(Writer {
-            draft: Draft::of(name, body)?,
-            tree: parse(name, body, Limits::default())?,
+        order: &'a PublishRequest,
+    ) -> Result<ManifestWriter<'a>, Problem> {
+        Ok(ManifestWriter {
+            draft: YamlEditor::new(name, body)?,
+            tree: parse(name, body, ParseLimits::default())?,
             manifest,
-            order,
+            request: order,
         })
     }
 
-    fn write(mut self, moves: &[Move], generation: u64) -> Result<Vec<u8>, Problem> {
-        let environment = self.order.environment.as_str();
-        let moved = |one: &&Move| one.from.as_ref().is_some_and(|from| *from != one.to);
-        for one in moves.iter().filter(moved) {
-            self.move_app(one)?;
+    fn write(mut self, changes: &[ShaChange], generation: u64) -> Result<Vec<u8>, Problem> {
+        let environment = self.request.environment.as_str();
+        let moved = |one: &&ShaChange| one.from.as_ref().is_some_and(|from| *from != one.to);
+        for one in changes.iter().filter(moved) {
+            self.change_sha(one)?;
         }
-        let new = moves.iter().filter(|one| one.from.is_none());
-        if moves.is_empty() {
+        let new = changes.iter().filter(|one| one.from.is_none());
+        if changes.is_empty() {
             // Only the generation is to change.
         } else if self.tree.get(environment).is_none() {
-            let apps: Map<String, Value> =
-                new.map(|one| (one.app.clone(), self.fresh(one))).collect();
-            self.draft
-                .add(&[], Place::Last, environment, &Value::Object(apps))?;
+            let apps: Map<String, Value> = new
+                .map(|one| (one.app.clone(), self.new_entry(one)))
+                .collect();
+            self.draft.insert_entry(
+                &[],
+                InsertPosition::Last,
+                environment,
+                &Value::Object(apps),
+            )?;
         } else {
             for one in new {
-                let value = self.fresh(one);
+                let value = self.new_entry(one);
                 self.draft
-                    .add(&[environment], Place::Last, &one.app, &value)?;
+                    .insert_entry(&[environment], InsertPosition::Last, &one.app, &value)?;
             }
         }
-        self.count(generation)?;
+        self.set_generation(generation)?;
         self.draft.finish()
     }
 
-    fn move_app(&mut self, one: &Move) -> Result<(), Problem> {
-        let path = [self.order.environment.as_str(), one.app.as_str()];
+    fn change_sha(&mut self, change: &ShaChange) -> Result<(), Problem> {
+        let path = [self.request.environment.as_str(), change.app.as_str()];
         let entry = self.tree.get(path[0]).and_then(|apps| apps.get(path[1]));
         match entry.map(|entry| &entry.kind) {
-            Some(Kind::Map(_)) => {}
-            _ if self.order.reference.is_some() => {
-                return self.draft.widen(&path, &self.fresh(one));
+            Some(NodeKind::Map(_)) => {}
+            _ if self.request.reference.is_some() => {
+                return self.draft.replace_with_map(&path, &self.new_entry(change));
             }
-            _ => return self.draft.set(&path, &Value::from(one.to.as_str())),
+            _ => return self.draft.set(&path, &Value::from(change.to.as_str())),
         }
         // In the order of the design, each below the one before it.
         let mut above = "sha";
-        for (key, value) in self.long(one) {
+        for (key, value) in self.long_form(change) {
             let whole = [path[0], path[1], key];
             if entry.is_some_and(|entry| entry.get(key).is_some()) {
                 self.draft.set(&whole, &value)?;
             } else {
-                self.draft.add(&path, Place::After(above), key, &value)?;
+                self.draft
+                    .insert_entry(&path, InsertPosition::After(above), key, &value)?;
             }
             above = key;
         }
@@ -324,20 +342,20 @@ impl<'a> Writer<'a> {
     }
 
     /// An entry that is written anew: short, unless there is something to say about it.
-    fn fresh(&self, one: &Move) -> Value {
-        if self.order.reference.is_none() {
-            return Value::from(one.to.as_str());
+    fn new_entry(&self, change: &ShaChange) -> Value {
+        if self.request.reference.is_none() {
+            return Value::from(change.to.as_str());
         }
-        let long = self.long(one).into_iter();
+        let long = self.long_form(change).into_iter();
         Value::Object(long.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     /// The fields of the long form that an order sets.
-    fn long(&self, one: &Move) -> Vec<(&'static str, Value)> {
-        let order = self.order;
+    fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
+        let order = self.request;
         let at = Timestamp::from_second(order.at.as_second()).unwrap_or(order.at);
         [
-            ("sha", Some(one.to.as_str().to_owned())),
+            ("sha", Some(change.to.as_str().to_owned())),
             ("ref", order.reference.clone()),
             ("by", order.by.clone()),
             ("at", Some(at.to_string())),
@@ -347,16 +365,18 @@ impl<'a> Writer<'a> {
         .collect()
     }
 
-    fn count(&mut self, generation: u64) -> Result<(), Problem> {
+    fn set_generation(&mut self, generation: u64) -> Result<(), Problem> {
         let value = Value::from(generation);
         match self.manifest.generation {
             Some(_) => self.draft.set(&["generation"], &value),
-            None => self.draft.add(&[], Place::First, "generation", &value),
+            None => self
+                .draft
+                .insert_entry(&[], InsertPosition::First, "generation", &value),
         }
     }
 }
 
 #[cfg(test)]
-mod random;
+mod property_tests;
 #[cfg(test)]
 mod tests;

@@ -10,19 +10,21 @@ pub const MAX_LEAP: u64 = 1_000_000;
 pub const MAX_FIRST: u64 = 1 << 40;
 
 /// What `trueup publish` is told when hosts refuse to follow.
-pub const WAY_OUT: &str =
+pub const ABOVE_FLEET_HINT: &str =
     "`trueup publish ENV --above-fleet` sets it past what the hosts have acted on";
 
 /// Why a host that has acted on `acted_on` does not take the generation `found`.
-pub fn refusal(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
+pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
     let it_is = || found.map_or("it has none".into(), |found| format!("it is {found}"));
     match (found, acted_on) {
         (Some(found), None) if found > MAX_FIRST => Some(format!(
             "it is {found}, and this host has acted on none yet: it takes none above {MAX_FIRST}"
         )),
         (_, None) => None,
-        (None, Some(acted_on)) => Some(older(&it_is(), acted_on)),
-        (Some(found), Some(acted_on)) if found < acted_on => Some(older(&it_is(), acted_on)),
+        (None, Some(acted_on)) => Some(older_message(&it_is(), acted_on)),
+        (Some(found), Some(acted_on)) if found < acted_on => {
+            Some(older_message(&it_is(), acted_on))
+        }
         (Some(found), Some(acted_on)) if found - acted_on > MAX_LEAP => Some(format!(
             "it is {found}, and this host has acted on {acted_on}: a leap of more than {MAX_LEAP} is not taken"
         )),
@@ -31,24 +33,24 @@ pub fn refusal(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
 }
 
 /// What to do about a refusal.
-pub fn remedy(found: Option<u64>, acted_on: Option<u64>) -> String {
+pub fn refusal_hint(found: Option<u64>, acted_on: Option<u64>) -> String {
     // So far behind, or ahead, nobody gets by counting.
     const FAR: u64 = 1000;
     let far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
     let way = match far {
-        true => WAY_OUT,
+        true => ABOVE_FLEET_HINT,
         false => "publish again with `trueup publish`, which counts up",
     };
     format!("{way}; to go back on purpose remove /var/lib/trueup/manifest.json on the host")
 }
 
-fn older(it_is: &str, acted_on: u64) -> String {
+fn older_message(it_is: &str, acted_on: u64) -> String {
     format!("{it_is}, and this host has acted on {acted_on}: an older manifest is not taken")
 }
 
 /// What a host says that it has acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActedOn {
+pub struct NodeGeneration {
     /// `production/web1`.
     pub node: String,
     pub generation: u64,
@@ -56,25 +58,28 @@ pub struct ActedOn {
 
 /// A generation past what hosts have acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Above {
+pub struct NextGeneration {
     pub generation: u64,
     /// Hosts that would not take it: what they say is too far from what most say.
-    pub refused_by: Vec<ActedOn>,
+    pub refused_by: Vec<NodeGeneration>,
 }
 
 /// The generation to go on with: past what the hosts have acted on, and past the one that is there unless
 /// that is a leap. A record may say anything, so the most hosts count that one generation can satisfy; of as
-/// many, those with the lower number, which is what counting leads to. Nothing above [`MAX_FIRST`]: no new
+/// many, those with the lower number, which is what counting leads to. Nothing above `MAX_FIRST`: no new
 /// host would take it, and nobody could count on from there. `None`: no host says a number that can be
 /// counted on from.
-pub fn above(hosts: &[ActedOn], there: Option<u64>) -> Option<Above> {
-    let mut said: Vec<u64> = hosts.iter().map(|host| host.generation).collect();
-    said.sort_unstable();
-    said.retain(|generation| *generation < MAX_FIRST);
+pub fn generation_above_fleet(
+    hosts: &[NodeGeneration],
+    current: Option<u64>,
+) -> Option<NextGeneration> {
+    let mut generations: Vec<u64> = hosts.iter().map(|host| host.generation).collect();
+    generations.sort_unstable();
+    generations.retain(|generation| *generation < MAX_FIRST);
     let mut best: Option<(usize, u64)> = None;
     let mut first = 0;
-    for (last, top) in said.iter().enumerate() {
-        while top - said[first] >= MAX_LEAP {
+    for (last, top) in generations.iter().enumerate() {
+        while top - generations[first] >= MAX_LEAP {
             first += 1;
         }
         let count = last + 1 - first;
@@ -83,11 +88,12 @@ pub fn above(hosts: &[ActedOn], there: Option<u64>) -> Option<Above> {
         }
     }
     let (_, top) = best?;
-    let least = said.iter().find(|said| top - **said < MAX_LEAP)?;
+    let least = generations.iter().find(|said| top - **said < MAX_LEAP)?;
     let counts_on = |there: &u64| *there > top && there - least < MAX_LEAP && *there < MAX_FIRST;
-    let generation = there.filter(counts_on).unwrap_or(top) + 1;
-    let refuses = |host: &&ActedOn| refusal(Some(generation), Some(host.generation)).is_some();
-    Some(Above {
+    let generation = current.filter(counts_on).unwrap_or(top) + 1;
+    let refuses =
+        |host: &&NodeGeneration| refusal_reason(Some(generation), Some(host.generation)).is_some();
+    Some(NextGeneration {
         generation,
         refused_by: hosts.iter().filter(refuses).cloned().collect(),
     })
@@ -130,7 +136,7 @@ mod tests {
             (Some(u64::MAX), Some(u64::MAX), None),
             (Some(MAX_FIRST + 2), Some(MAX_FIRST + 1), None),
         ] {
-            let said = refusal(found, acted_on);
+            let said = refusal_reason(found, acted_on);
             match expected {
                 None => assert_eq!(said, None, "{found:?} {acted_on:?}"),
                 Some(part) => assert!(
@@ -141,9 +147,9 @@ mod tests {
         }
     }
 
-    fn hosts(said: &[u64]) -> Vec<ActedOn> {
+    fn hosts(said: &[u64]) -> Vec<NodeGeneration> {
         let numbered = said.iter().enumerate();
-        let hosts = numbered.map(|(n, generation)| ActedOn {
+        let hosts = numbered.map(|(n, generation)| NodeGeneration {
             node: format!("production/web{n}"),
             generation: *generation,
         });
@@ -167,9 +173,9 @@ mod tests {
             (vec![MAX_FIRST - 1], Some(MAX_FIRST), MAX_FIRST, vec![]),
         ] {
             let hosts = hosts(&said);
-            let found = above(&hosts, there).unwrap();
+            let found = generation_above_fleet(&hosts, there).unwrap();
             assert_eq!(found.generation, expected, "{said:?} {there:?}");
-            let refused: Vec<ActedOn> = refused
+            let refused: Vec<NodeGeneration> = refused
                 .into_iter()
                 .map(|n: usize| hosts[n].clone())
                 .collect();
@@ -181,7 +187,11 @@ mod tests {
             vec![i64::MAX as u64 - 1],
             vec![MAX_FIRST; 2],
         ] {
-            assert_eq!(above(&hosts(&said), Some(5)), None, "{said:?}");
+            assert_eq!(
+                generation_above_fleet(&hosts(&said), Some(5)),
+                None,
+                "{said:?}"
+            );
         }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Sha, Wanted};
+use super::{DesiredApp, Sha};
 use crate::printable;
-use crate::problem::{At, Problem};
-use crate::yaml::{self, Kind, Limits, Node};
+use crate::problem::{Location, Problem};
+use crate::yaml::{self, Node, NodeKind, ParseLimits};
 
 /// A whole manifest. Entries are judged one by one, because a bad one of an app that a host does
 /// not run is not its business.
@@ -16,14 +16,14 @@ use crate::yaml::{self, Kind, Limits, Node};
 pub struct Manifest {
     pub generation: Option<u64>,
     /// Where the generation stands, or the start of the file.
-    pub generation_at: At,
-    pub environments: BTreeMap<String, BTreeMap<String, Result<Entry, Problem>>>,
+    pub generation_at: Location,
+    pub environments: BTreeMap<String, BTreeMap<String, Result<AppEntry, Problem>>>,
 }
 
 /// The long form of an entry; the short form is just its sha.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct AppEntry {
     pub sha: Sha,
     #[serde(
         rename = "ref",
@@ -59,7 +59,7 @@ pub struct Hold {
 
 impl Hold {
     /// `held by ana until 2026-11-22T00:00:00Z: db maintenance`.
-    pub fn words(&self) -> String {
+    pub fn description(&self) -> String {
         let until = self.until;
         let until = until.map_or_else(|| "it is lifted".into(), |until| until.to_string());
         format!("held by {} until {until}: {}", self.by, self.reason)
@@ -78,9 +78,9 @@ pub struct Override {
 impl Manifest {
     /// `name` is how errors call the file.
     pub fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
-        let tree = yaml::parse(name, body, Limits::default())?;
+        let tree = yaml::parse(name, body, ParseLimits::default())?;
         let what = "a map of environments to apps to shas";
-        let entries = tree.map(what)?;
+        let entries = tree.expect_map(what)?;
         if entries.is_empty() {
             return Err(
                 Problem::new(format!("the manifest is empty; expected {what}")).at(&tree.at),
@@ -98,7 +98,7 @@ impl Manifest {
                     Some(yaml::decode(&entry.value).map_err(|p| p.field("generation"))?);
                 continue;
             }
-            let apps = environment(&entry.value).map_err(|problem| {
+            let apps = parse_environment(&entry.value).map_err(|problem| {
                 problem
                     .field(entry.key.clone())
                     .suggest(&entry.key, ["generation"])
@@ -109,15 +109,15 @@ impl Manifest {
     }
 }
 
-fn environment(node: &Node) -> Result<BTreeMap<String, Result<Entry, Problem>>, Problem> {
+fn parse_environment(node: &Node) -> Result<BTreeMap<String, Result<AppEntry, Problem>>, Problem> {
     if node.is_null() {
         return Ok(BTreeMap::new());
     }
-    let apps = node.map("an environment: a map of apps to shas")?;
+    let apps = node.expect_map("an environment: a map of apps to shas")?;
     Ok(apps
         .iter()
         .map(|app| {
-            let entry = entry(&app.value).map_err(|problem| {
+            let entry = parse_entry(&app.value).map_err(|problem| {
                 let field = match &problem.field {
                     Some(field) => format!("{}.{field}", app.key),
                     None => app.key.clone(),
@@ -133,14 +133,14 @@ fn environment(node: &Node) -> Result<BTreeMap<String, Result<Entry, Problem>>, 
 }
 
 /// Where a field of an entry stands.
-fn place<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
+fn node_at<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
     path.iter()
         .fold(entry, |node, key| node.get(key).unwrap_or(node))
 }
 
-fn entry(node: &Node) -> Result<Entry, Problem> {
+fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
     match &node.kind {
-        Kind::Scalar { .. } => Ok(Entry {
+        NodeKind::Scalar { .. } => Ok(AppEntry {
             sha: yaml::decode(node)?,
             reference: None,
             by: None,
@@ -150,14 +150,14 @@ fn entry(node: &Node) -> Result<Entry, Problem> {
             overrides: Vec::new(),
         }),
         _ => {
-            let entry: Entry = yaml::decode(node)?;
+            let entry: AppEntry = yaml::decode(node)?;
             entry.check(node)?;
             Ok(entry)
         }
     }
 }
 
-impl Entry {
+impl AppEntry {
     /// Refuses what no type can refuse: texts go to people, into reports and records, and each host holds
     /// each override against its tags in each pass.
     fn check(&self, node: &Node) -> Result<(), Problem> {
@@ -176,7 +176,7 @@ impl Entry {
             if length > most {
                 let problem = format!("it is {length} characters long; at most {most} are taken");
                 return Err(Problem::new(problem)
-                    .at(&place(node, path).at)
+                    .at(&node_at(node, path).at)
                     .field(path.join(".")));
             }
         }
@@ -186,7 +186,7 @@ impl Entry {
                 "it names no tag, so it would catch every host; expected tags and their values",
             )
             .hint("to have every host at another sha, change `sha` itself")
-            .at(&place(node, &["overrides"]).at)
+            .at(&node_at(node, &["overrides"]).at)
             .field(field));
         }
         let tags = self.overrides.iter().map(|over| over.tags.len());
@@ -195,7 +195,7 @@ impl Entry {
             let problem =
                 format!("there are {count} overrides or tags of them; at most {MOST} are taken");
             return Err(Problem::new(problem)
-                .at(&place(node, &["overrides"]).at)
+                .at(&node_at(node, &["overrides"]).at)
                 .field("overrides"));
         }
         Ok(())
@@ -203,14 +203,14 @@ impl Entry {
 
     /// What this entry means for a node with these tags, at this time. The first override that
     /// matches wins.
-    pub fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> Wanted {
+    pub fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> DesiredApp {
         let matching = |over: &&Override| {
             over.tags
                 .iter()
                 .all(|(tag, value)| tags.get(tag) == Some(value))
         };
         let over = self.overrides.iter().find(matching);
-        Wanted {
+        DesiredApp {
             sha: over.map_or(&self.sha, |over| &over.sha).clone(),
             reference: self.reference.clone(),
             by: self.by.clone(),

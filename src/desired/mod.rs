@@ -15,19 +15,19 @@ use jiff::Timestamp;
 
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::ports::store::{Fetched, Store, StoreError};
+use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
-pub use cache::{Cached, LastGood};
-pub use edit::{EditError, Edited, Move, Order, edit};
-pub use generation::{ActedOn, above};
-pub use manifest::{Entry, Hold, Manifest, Override};
-pub use publish::{ATTEMPTS, PublishError, Published, publish};
+pub use cache::{CachedManifest, ManifestMeta};
+pub use edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manifest};
+pub use generation::{NodeGeneration, generation_above_fleet};
+pub use manifest::{AppEntry, Hold, Manifest, Override};
+pub use publish::{MAX_ATTEMPTS, PublishError, PublishSummary, publish};
 pub use sha::Sha;
 
 /// What the manifest says about one app, for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DesiredApp {
     pub sha: Sha,
     /// Where the sha came from, for people.
     pub reference: Option<String>,
@@ -54,25 +54,25 @@ pub enum Freshness {
 
 /// How a deployment that failed or was killed is taken up again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TakeUp {
+pub enum ResumePolicy {
     /// At the stage where it stopped, with pauses that grow when it keeps failing.
     #[default]
-    Usual,
+    Backoff,
     /// At the stage where it stopped, now.
     Now,
     /// From the beginning, as a new release.
-    Fresh,
+    FromScratch,
 }
 
 /// What should be running on this host.
 #[derive(Debug, Clone)]
-pub struct Desired {
+pub struct DesiredState {
     /// The node's environment.
     pub environment: String,
     /// By app; only apps of this host's environment.
-    pub apps: BTreeMap<String, Wanted>,
+    pub apps: BTreeMap<String, DesiredApp>,
     /// How the pass takes up what is unfinished.
-    pub take_up: TakeUp,
+    pub resume_policy: ResumePolicy,
     pub freshness: Freshness,
     pub generation: Option<u64>,
     /// What is wrong elsewhere in the manifest, and other things worth a line in the report.
@@ -81,13 +81,13 @@ pub struct Desired {
     pub kept_lists: Vec<String>,
 }
 
-impl Desired {
+impl DesiredState {
     /// Nothing is wanted and nobody was asked.
-    pub fn nothing() -> Desired {
-        Desired {
+    pub fn empty() -> DesiredState {
+        DesiredState {
             environment: String::new(),
             apps: BTreeMap::new(),
-            take_up: TakeUp::Usual,
+            resume_policy: ResumePolicy::Backoff,
             freshness: Freshness::Fresh,
             generation: None,
             warnings: Vec::new(),
@@ -96,12 +96,12 @@ impl Desired {
     }
 }
 
-impl Desired {
+impl DesiredState {
     /// Goes over the holds, for one pass: an operator at the host asked for it. Each is told.
     pub fn lift_holds(&mut self) {
         for (app, wanted) in &mut self.apps {
             if let Some(hold) = wanted.hold.take() {
-                let what = format!("{app} is {}: this pass goes over it", hold.words());
+                let what = format!("{app} is {}: this pass goes over it", hold.description());
                 self.warnings.push(Problem::new(what));
             }
         }
@@ -110,7 +110,7 @@ impl Desired {
 
 /// For whom the manifest is read.
 #[derive(Debug, Clone)]
-pub struct For<'a> {
+pub struct NodeContext<'a> {
     pub environment: &'a str,
     pub tags: &'a BTreeMap<String, String>,
     /// The apps that this host runs.
@@ -137,61 +137,61 @@ pub enum DesiredError {
 
 /// How the store is asked.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct ReadOptions {
     /// As if nothing were known.
     pub force: bool,
     /// What is good is kept as the last good manifest: it is about to be acted on.
-    pub keep: bool,
+    pub save_last_good: bool,
 }
 
 /// Reads the manifest `key`, at the cost of one conditional request when nothing is new.
 pub fn read(
     store: &dyn Store,
     key: &str,
-    ask: Ask,
+    options: ReadOptions,
     host: &Host,
-    whom: &For<'_>,
-) -> Result<Desired, DesiredError> {
+    node: &NodeContext<'_>,
+) -> Result<DesiredState, DesiredError> {
     let cached = cache::load(host);
     let known = cached
         .as_ref()
         .and_then(|cached| cached.meta.etag.as_ref())
-        .filter(|_| !ask.force);
+        .filter(|_| !options.force);
     let name = format!("{}/{key}", store.address());
     match store.get(key, known) {
-        Ok(Fetched::Unchanged) => {
+        Ok(GetOutcome::Unchanged) => {
             let cached = cached.expect("only a cached manifest has an etag to be unchanged from");
-            last_good(cached, &name, whom, Freshness::Fresh)
+            desired_from_last_good(cached, &name, node, Freshness::Fresh)
         }
-        Ok(Fetched::Object(object)) => {
-            match acceptable(&name, &object.body, cached.as_ref(), whom) {
+        Ok(GetOutcome::Object(object)) => {
+            match parse_and_check(&name, &object.body, cached.as_ref(), node) {
                 Ok((manifest, desired)) => {
-                    if ask.keep {
-                        cache::keep(host, &object, manifest.generation, whom.now)?;
+                    if options.save_last_good {
+                        cache::save(host, &object, manifest.generation, node.now)?;
                     }
                     Ok(desired)
                 }
-                Err(problem) => refuse(problem, cached, &name, whom),
+                Err(problem) => last_good_or_refuse(problem, cached, &name, node),
             }
         }
-        Ok(Fetched::Missing) => {
+        Ok(GetOutcome::Missing) => {
             let problem = Problem::new(format!(
                 "there is no manifest `{key}` in {}",
                 store.address()
             ))
             .hint("`trueup publish ENV APP=SHA --create` makes the first one");
             // Whether it was there once or never was: its absence is not an order to want nothing.
-            refuse(problem, cached, &name, whom)
+            last_good_or_refuse(problem, cached, &name, node)
         }
         Err(StoreError::TooLarge { limit, .. }) => {
             let problem = Problem::new(format!("{name} is larger than {limit} bytes"));
-            refuse(problem, cached, &name, whom)
+            last_good_or_refuse(problem, cached, &name, node)
         }
         Err(error) => match cached {
             Some(cached) => {
-                let since = whom.last_answer.or(Some(cached.meta.taken));
+                let since = node.last_answer.or(Some(cached.meta.taken));
                 let why = error.to_string();
-                last_good(cached, &name, whom, Freshness::Stale { since, why })
+                desired_from_last_good(cached, &name, node, Freshness::Stale { since, why })
             }
             None => Err(DesiredError::NeverReached { source: error }),
         },
@@ -199,102 +199,104 @@ pub fn read(
 }
 
 /// What was last good, without asking anybody. `None`: there is no last good manifest.
-pub fn last_known(name: &str, host: &Host, whom: &For<'_>) -> Option<Desired> {
-    last_good(cache::load(host)?, name, whom, Freshness::Fresh).ok()
+pub fn last_known(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<DesiredState> {
+    desired_from_last_good(cache::load(host)?, name, node, Freshness::Fresh).ok()
 }
 
 /// The new manifest, if it may be acted on.
-fn acceptable(
+fn parse_and_check(
     name: &str,
     body: &[u8],
-    cached: Option<&Cached>,
-    whom: &For<'_>,
-) -> Result<(Manifest, Desired), Problem> {
+    cached: Option<&CachedManifest>,
+    node: &NodeContext<'_>,
+) -> Result<(Manifest, DesiredState), Problem> {
     let manifest = Manifest::parse(name, body)?;
     let acted_on = cached.and_then(|cached| cached.meta.generation);
-    if let Some(why) = generation::refusal(manifest.generation, acted_on) {
+    if let Some(why) = generation::refusal_reason(manifest.generation, acted_on) {
         return Err(Problem::new(why)
             .at(&manifest.generation_at)
             .field("generation")
-            .hint(generation::remedy(manifest.generation, acted_on)));
+            .hint(generation::refusal_hint(manifest.generation, acted_on)));
     }
-    let desired = select(&manifest, name, whom, Freshness::Fresh)?;
+    let desired = select_apps(&manifest, name, node, Freshness::Fresh)?;
     Ok((manifest, desired))
 }
 
-fn refuse(
+fn last_good_or_refuse(
     problem: Problem,
-    cached: Option<Cached>,
+    cached: Option<CachedManifest>,
     name: &str,
-    whom: &For<'_>,
-) -> Result<Desired, DesiredError> {
+    node: &NodeContext<'_>,
+) -> Result<DesiredState, DesiredError> {
     match cached {
-        Some(cached) => last_good(cached, name, whom, Freshness::Refused(Box::new(problem))),
+        Some(cached) => {
+            desired_from_last_good(cached, name, node, Freshness::Refused(Box::new(problem)))
+        }
         None => Err(DesiredError::Refused(Box::new(problem))),
     }
 }
 
-fn last_good(
-    cached: Cached,
+fn desired_from_last_good(
+    cached: CachedManifest,
     name: &str,
-    whom: &For<'_>,
+    node: &NodeContext<'_>,
     freshness: Freshness,
-) -> Result<Desired, DesiredError> {
+) -> Result<DesiredState, DesiredError> {
     let wrap = |problem| DesiredError::Refused(Box::new(problem));
     let manifest = Manifest::parse(name, &cached.body).map_err(wrap)?;
-    select(&manifest, name, whom, freshness).map_err(wrap)
+    select_apps(&manifest, name, node, freshness).map_err(wrap)
 }
 
 /// What the manifest says for this node. A bad entry of one of its own apps is a refusal.
-fn select(
+fn select_apps(
     manifest: &Manifest,
     name: &str,
-    whom: &For<'_>,
+    node: &NodeContext<'_>,
     freshness: Freshness,
-) -> Result<Desired, Problem> {
-    let mut desired = Desired {
+) -> Result<DesiredState, Problem> {
+    let mut desired = DesiredState {
         freshness,
         generation: manifest.generation,
-        ..Desired::nothing()
+        ..DesiredState::empty()
     };
-    let Some(entries) = manifest.environments.get(whom.environment) else {
+    let Some(entries) = manifest.environments.get(node.environment) else {
         let known = || manifest.environments.keys().map(String::as_str);
         if !manifest.environments.is_empty() {
             desired.warnings.push(
                 Problem::new(format!(
                     "{name} has no environment `{}` (it has {}): nothing to deploy yet",
-                    whom.environment,
-                    listed(known())
+                    node.environment,
+                    format_names(known())
                 ))
-                .suggest(whom.environment, known()),
+                .suggest(node.environment, known()),
             );
         }
         return Ok(desired);
     };
     let mut bad = 0;
     for (app, entry) in entries {
-        let ours = whom.apps.contains(app);
+        let ours = node.apps.contains(app);
         match entry {
             Ok(entry) if ours => {
                 desired
                     .apps
-                    .insert(app.clone(), entry.for_node(whom.tags, whom.now));
+                    .insert(app.clone(), entry.for_node(node.tags, node.now));
             }
             Ok(_) => {}
             Err(problem) if ours => return Err(problem.clone()),
             Err(problem) => {
                 bad += 1;
-                if bad <= SHOWN {
+                if bad <= MAX_LISTED {
                     desired.warnings.push(problem.clone());
                 }
             }
         }
     }
-    desired.warnings.extend(unshown(name, bad));
-    for app in whom.apps.iter().filter(|app| !entries.contains_key(*app)) {
+    desired.warnings.extend(more_entries_warning(name, bad));
+    for app in node.apps.iter().filter(|app| !entries.contains_key(*app)) {
         let problem = Problem::new(format!(
             "nothing to deploy yet: {name} has no `{app}` in {}",
-            whom.environment
+            node.environment
         ));
         desired
             .warnings
@@ -304,11 +306,11 @@ fn select(
 }
 
 /// So many names or problems of a manifest are shown at most: it may have a hundred thousand.
-const SHOWN: usize = 10;
+const MAX_LISTED: usize = 10;
 
 /// `a, b, c and more`.
-fn listed<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
-    let some: Vec<String> = names.by_ref().take(SHOWN).map(shorten).collect();
+fn format_names<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    let some: Vec<String> = names.by_ref().take(MAX_LISTED).map(truncate_name).collect();
     let more = if names.next().is_some() {
         " and more"
     } else {
@@ -318,7 +320,7 @@ fn listed<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// A name from outside as it may be shown.
-fn shorten(name: &str) -> String {
+fn truncate_name(name: &str) -> String {
     const LONGEST: usize = 80;
     match name.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &name[..end]),
@@ -327,8 +329,8 @@ fn shorten(name: &str) -> String {
 }
 
 /// That there are more bad entries than are shown.
-fn unshown(name: &str, bad: usize) -> Option<Problem> {
-    let more = bad.checked_sub(SHOWN).filter(|more| *more > 0)?;
+fn more_entries_warning(name: &str, bad: usize) -> Option<Problem> {
+    let more = bad.checked_sub(MAX_LISTED).filter(|more| *more > 0)?;
     Some(Problem::new(format!(
         "{name} has {more} more entries like these"
     )))

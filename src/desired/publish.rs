@@ -1,21 +1,21 @@
 //! Publishing: read, edit, write if nobody else wrote in between; else once more.
 
-use super::edit::{EditError, Edited, Move, Order, edit};
-use crate::ports::store::{Fetched, Put, Store, StoreError, When};
+use super::edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manifest};
+use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
 /// How often a write is tried while others keep coming first.
-pub const ATTEMPTS: u32 = 10;
+pub const MAX_ATTEMPTS: u32 = 10;
 
 /// What became of an order.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub struct PublishSummary {
     /// As an operator would write it: the store and the key.
     pub manifest: String,
     /// Whether something was written; if not, every app was at its sha already.
     pub written: bool,
     pub generation: Option<u64>,
-    pub moves: Vec<Move>,
+    pub changes: Vec<ShaChange>,
     pub warnings: Vec<Problem>,
 }
 
@@ -28,7 +28,7 @@ pub enum PublishError {
     Store(#[from] StoreError),
     /// The store did not say whether it took the new text.
     #[error("{source}; whether the manifest was written is not known")]
-    Unsure {
+    Unconfirmed {
         #[source]
         source: StoreError,
     },
@@ -42,44 +42,44 @@ pub enum PublishError {
 pub fn publish(
     store: &dyn Store,
     key: &str,
-    order: &Order,
-    pause: &mut dyn FnMut(u32),
-) -> Result<Published, PublishError> {
+    request: &PublishRequest,
+    backoff: &mut dyn FnMut(u32),
+) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
-    for attempt in 1..=ATTEMPTS {
+    for attempt in 1..=MAX_ATTEMPTS {
         let found = match store.get(key, None)? {
-            Fetched::Object(object) => Some(object),
-            Fetched::Missing | Fetched::Unchanged => None,
+            GetOutcome::Object(object) => Some(object),
+            GetOutcome::Missing | GetOutcome::Unchanged => None,
         };
         let body = found.as_ref().map(|object| object.body.as_slice());
-        let edited = edit(&manifest, body, order)?;
-        let done = |written: bool, edited: Edited| Published {
+        let edited = edit_manifest(&manifest, body, request)?;
+        let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
             generation: edited.generation,
-            moves: edited.moves,
+            changes: edited.changes,
             warnings: edited.warnings,
         };
         let Some(body) = &edited.body else {
             return Ok(done(false, edited));
         };
         let when = match &found {
-            Some(object) => When::Matches(&object.etag),
-            None => When::Absent,
+            Some(object) => WriteCondition::Matches(&object.etag),
+            None => WriteCondition::Absent,
         };
         match store.put(key, body, when) {
-            Ok(Put::Written(_)) => return Ok(done(true, edited)),
-            Ok(Put::Conflict) if attempt < ATTEMPTS => pause(attempt),
-            Ok(Put::Conflict) => {}
+            Ok(PutOutcome::Written(_)) => return Ok(done(true, edited)),
+            Ok(PutOutcome::Conflict) if attempt < MAX_ATTEMPTS => backoff(attempt),
+            Ok(PutOutcome::Conflict) => {}
             Err(source @ StoreError::Unreachable { .. }) => {
-                return Err(PublishError::Unsure { source });
+                return Err(PublishError::Unconfirmed { source });
             }
             Err(error) => return Err(error.into()),
         }
     }
     Err(PublishError::Busy {
         manifest,
-        attempts: ATTEMPTS,
+        attempts: MAX_ATTEMPTS,
     })
 }
 

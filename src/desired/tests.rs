@@ -10,28 +10,32 @@ fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn chosen(text: &str, tags: &BTreeMap<String, String>, apps: &[&str]) -> Result<Desired, String> {
+fn parse_and_select(
+    text: &str,
+    tags: &BTreeMap<String, String>,
+    apps: &[&str],
+) -> Result<DesiredState, String> {
     let manifest = Manifest::parse("m.yml", text.as_bytes()).map_err(|p| p.to_string())?;
     let apps: Vec<String> = apps.iter().map(|app| app.to_string()).collect();
-    let whom = For {
+    let whom = NodeContext {
         environment: "production",
         tags,
         apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
     };
-    select(&manifest, "m.yml", &whom, Freshness::Fresh).map_err(|p| p.to_string())
+    select_apps(&manifest, "m.yml", &whom, Freshness::Fresh).map_err(|p| p.to_string())
 }
 
 #[test]
 fn short_and_long_entries_mean_the_same_sha() {
-    let short = chosen(
+    let short = parse_and_select(
         &format!("production: {{shop: {SHA}}}"),
         &tags(&[]),
         &["shop"],
     )
     .unwrap();
-    let long = chosen(
+    let long = parse_and_select(
         &format!("generation: 42\nproduction:\n  shop:\n    sha: {SHA}\n    ref: master\n    by: jenkins\n    at: 2026-11-21T04:43:01Z\n    next: {NEXT}\n"),
         &tags(&[]),
         &["shop"],
@@ -47,8 +51,8 @@ fn override_applies_to_matching_tags_and_expired_hold_is_ignored() {
     let text = format!(
         "production:\n  shop:\n    sha: {SHA}\n    hold: {{reason: db, by: ana, until: 2026-11-21T04:00:00Z}}\n    overrides: [{{match: {{zone: b}}, sha: {NEXT}}}]\n"
     );
-    let here = chosen(&text, &tags(&[("zone", "b")]), &["shop"]).unwrap();
-    let there = chosen(&text, &tags(&[("zone", "a")]), &["shop"]).unwrap();
+    let here = parse_and_select(&text, &tags(&[("zone", "b")]), &["shop"]).unwrap();
+    let there = parse_and_select(&text, &tags(&[("zone", "a")]), &["shop"]).unwrap();
     assert_eq!(
         (
             here.apps["shop"].sha.as_str(),
@@ -57,14 +61,14 @@ fn override_applies_to_matching_tags_and_expired_hold_is_ignored() {
         (NEXT, SHA)
     );
     assert_eq!(here.apps["shop"].hold, None);
-    let held = chosen(&text.replace("T04:00", "T06:00"), &tags(&[]), &["shop"]).unwrap();
+    let held = parse_and_select(&text.replace("T04:00", "T06:00"), &tags(&[]), &["shop"]).unwrap();
     assert_eq!(held.apps["shop"].hold.as_ref().unwrap().by, "ana");
 }
 
 #[test]
 fn all_digit_sha_stays_text() {
     let sha = "4200000000000000000000000000000000000e42";
-    let desired = chosen(
+    let desired = parse_and_select(
         &format!("production: {{shop: {sha}}}"),
         &tags(&[]),
         &["shop"],
@@ -90,8 +94,11 @@ fn bad_entry_fails_its_own_host_and_warns_others() {
         ),
     ] {
         let text = format!("production:\n  shop: {bad}\n  other: {SHA}\n");
-        assert_eq!(chosen(&text, &tags(&[]), &["shop"]).unwrap_err(), expected);
-        let desired = chosen(&text, &tags(&[]), &["other"]).unwrap();
+        assert_eq!(
+            parse_and_select(&text, &tags(&[]), &["shop"]).unwrap_err(),
+            expected
+        );
+        let desired = parse_and_select(&text, &tags(&[]), &["other"]).unwrap();
         assert_eq!(desired.warnings[0].to_string(), expected);
         assert_eq!(desired.apps["other"].sha.as_str(), SHA);
     }
@@ -99,7 +106,7 @@ fn bad_entry_fails_its_own_host_and_warns_others() {
 
 #[test]
 fn unknown_environment_or_app_deploys_nothing_and_suggests_a_name() {
-    let desired = chosen(
+    let desired = parse_and_select(
         &format!("prodution: {{shop: {SHA}}}"),
         &tags(&[]),
         &["shop"],
@@ -113,7 +120,7 @@ fn unknown_environment_or_app_deploys_nothing_and_suggests_a_name() {
         "{}",
         desired.warnings[0]
     );
-    let desired = chosen(
+    let desired = parse_and_select(
         &format!("production: {{shopp: {SHA}}}"),
         &tags(&[]),
         &["shop"],
@@ -140,7 +147,7 @@ fn manifest_without_a_map_of_environments_is_refused() {
             "m.yml:1:13: generation: expected a whole number",
         ),
     ] {
-        let error = chosen(text, &tags(&[]), &["shop"]).unwrap_err();
+        let error = parse_and_select(text, &tags(&[]), &["shop"]).unwrap_err();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -153,13 +160,15 @@ fn manifest_size_is_limited_and_a_large_one_needs_little_memory() {
         format!("production: {{shop: {SHA}}}\nstaging:\n{apps}")
     };
     for text in [many(75_000, SHA), many(95_000, "x")] {
-        let (read, peak) = crate::testing::peak(|| chosen(&text, &tags(&[]), &["shop"]));
+        let (read, peak) =
+            crate::testing::peak_memory(|| parse_and_select(&text, &tags(&[]), &["shop"]));
         assert_eq!(read.unwrap().apps["shop"].sha.as_str(), SHA);
         assert!(peak < 150 << 20, "{} MiB", peak >> 20);
     }
     let bomb: String = (0..nested).map(|n| format!("&a{n} [")).collect();
     let bomb = format!("{bomb}{}{}", "x,".repeat(190_000), "]".repeat(nested));
-    let (read, peak) = crate::testing::peak(|| chosen(&bomb, &tags(&[]), &["shop"]));
+    let (read, peak) =
+        crate::testing::peak_memory(|| parse_and_select(&bomb, &tags(&[]), &["shop"]));
     assert!(read.unwrap_err().contains("anchors"));
     assert!(peak < 150 << 20, "{} MiB", peak >> 20);
 }
@@ -168,13 +177,13 @@ fn manifest_size_is_limited_and_a_large_one_needs_little_memory() {
 fn long_manifest_names_and_problems_are_truncated() {
     let bad: String = (0..5000).map(|n| format!("  app{n}: master\n")).collect();
     let text = format!("production:\n  shop: {SHA}\n{bad}");
-    let desired = chosen(&text, &tags(&[]), &["shop"]).unwrap();
+    let desired = parse_and_select(&text, &tags(&[]), &["shop"]).unwrap();
     assert_eq!(desired.warnings.len(), 11);
     assert!(desired.warnings[10].to_string().contains("4990 more"));
     let many: String = (0..5000)
         .map(|n| format!("e{n}{}: {{}}\n", "x".repeat(500)))
         .collect();
-    let desired = chosen(&many, &tags(&[]), &["shop"]).unwrap();
+    let desired = parse_and_select(&many, &tags(&[]), &["shop"]).unwrap();
     let said = desired.warnings[0].to_string();
     assert!(said.contains(" and more") && said.len() < 2000, "{said}");
 }
@@ -206,7 +215,7 @@ fn entry_texts_and_overrides_are_limited() {
             "shop.overrides[1].match: it names no tag, so it would catch every host",
         ),
     ] {
-        let said = chosen(
+        let said = parse_and_select(
             &format!("production: {{shop: {entry}}}"),
             &tags(&[]),
             &["shop"],
@@ -217,14 +226,14 @@ fn entry_texts_and_overrides_are_limited() {
 }
 
 /// What a host makes of each manifest, one after the other.
-fn taken(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
-    use crate::ports::store::{MemoryStore, When};
+fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
+    use crate::ports::store::{MemoryStore, WriteCondition};
     use crate::ports::testing::Sandbox;
 
     let sandbox = Sandbox::empty();
     let store = MemoryStore::new();
     let (apps, none) = (["shop".to_owned()], tags(&[]));
-    let whom = For {
+    let whom = NodeContext {
         environment: "production",
         tags: &none,
         apps: &apps,
@@ -233,10 +242,12 @@ fn taken(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
     };
     let pass = |generation: &&str| {
         let body = format!("generation: {generation}\nproduction: {{shop: {SHA}}}\n");
-        store.put("m", body.as_bytes(), When::Always).unwrap();
-        let ask = Ask {
+        store
+            .put("m", body.as_bytes(), WriteCondition::Always)
+            .unwrap();
+        let ask = ReadOptions {
             force: false,
-            keep: true,
+            save_last_good: true,
         };
         let desired =
             read(&store, "m", ask, &sandbox.host, &whom).map_err(|error| error.to_string())?;
@@ -251,7 +262,7 @@ fn taken(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
 #[test]
 fn leaping_generation_is_refused_and_the_last_good_one_kept() {
     let most = "18446744073709551615";
-    let taken = taken(&["42", most, "1000043", "1000042", "43", "1000043"]);
+    let taken = read_each(&["42", most, "1000043", "1000042", "43", "1000043"]);
     assert_eq!(taken[0], Ok(Some(42)));
     let refused = |n: usize, part: &str| {
         let said = taken[n].as_ref().unwrap_err();
@@ -272,7 +283,7 @@ fn leaping_generation_is_refused_and_the_last_good_one_kept() {
 
 #[test]
 fn first_generation_is_limited() {
-    let first = |generation: &str| taken(&[generation]).remove(0);
+    let first = |generation: &str| read_each(&[generation]).remove(0);
     assert_eq!(first("1099511627776"), Ok(Some(1 << 40)));
     for generation in ["1099511627777", "18446744073709551615"] {
         let said = first(generation).unwrap_err();

@@ -18,12 +18,12 @@ pub(super) fn all() -> String {
         .collect();
     let mut text = section("trueup", &cli);
     for command in cli.get_subcommands() {
-        text.push_str(&with_inner("trueup", command, &global));
+        text.push_str(&with_subcommands("trueup", command, &global));
     }
     text
 }
 
-fn with_inner(above: &str, command: &Command, global: &[String]) -> String {
+fn with_subcommands(above: &str, command: &Command, global: &[String]) -> String {
     if command.is_hide_set() || command.get_name() == "help" {
         return String::new();
     }
@@ -36,7 +36,7 @@ fn with_inner(above: &str, command: &Command, global: &[String]) -> String {
     });
     let mut text = section(&name, &own);
     for inner in command.get_subcommands() {
-        text.push_str(&with_inner(&name, inner, global));
+        text.push_str(&with_subcommands(&name, inner, global));
     }
     text
 }

@@ -9,23 +9,23 @@ use serde_json::{Map, Value};
 const HEAD: &str = "| field | type | default | |\n| --- | --- | --- | --- |\n";
 
 /// The fields of a type, then those of each type with fields of its own that is used in it.
-pub(super) fn fields(schema: &Schema) -> String {
+pub(super) fn field_tables(schema: &Schema) -> String {
     let root = schema.as_value();
     let mut text = table(root, root);
     for (name, inner) in definitions(root).filter(|(_, inner)| has_fields(inner)) {
-        let used = uses(root, name);
-        writeln!(text, "\n`{}`: {}\n", used.join("`, `"), describe(inner)).unwrap();
+        let used = fields_of_type(root, name);
+        writeln!(text, "\n`{}`: {}\n", used.join("`, `"), description(inner)).unwrap();
         text.push_str(&table(inner, root));
     }
     text
 }
 
 /// The types of fields that are written in a way of their own.
-pub(super) fn types(schemas: &[Schema]) -> String {
+pub(super) fn type_list(schemas: &[Schema]) -> String {
     let mut known = BTreeMap::new();
     for schema in schemas {
-        let own = definitions(schema.as_value()).filter(|(_, inner)| is_named(inner));
-        known.extend(own.map(|(name, inner)| (word(name), describe(inner))));
+        let own = definitions(schema.as_value()).filter(|(_, inner)| is_opaque(inner));
+        known.extend(own.map(|(name, inner)| (type_name(name), description(inner))));
     }
     let mut text = String::new();
     for (name, about) in known {
@@ -35,12 +35,12 @@ pub(super) fn types(schemas: &[Schema]) -> String {
 }
 
 /// Fields without a word about them.
-pub(super) fn silent(schema: &Schema) -> Vec<String> {
+pub(super) fn undocumented_fields(schema: &Schema) -> Vec<String> {
     let root = schema.as_value();
     let owners = std::iter::once(root).chain(definitions(root).map(|(_, inner)| inner));
     owners
         .flat_map(properties)
-        .filter(|(_, field)| describe(field).is_empty())
+        .filter(|(_, field)| description(field).is_empty())
         .map(|(name, _)| name.clone())
         .collect()
 }
@@ -48,23 +48,23 @@ pub(super) fn silent(schema: &Schema) -> Vec<String> {
 fn table(schema: &Value, root: &Value) -> String {
     let mut text = HEAD.to_owned();
     for (name, field) in properties(schema) {
-        let default = if required(schema, name) {
+        let default = if is_required(schema, name) {
             "**required**".to_owned()
         } else {
-            default(field)
+            default_text(field)
         };
-        let about = describe(field).replace('|', "\\|");
+        let about = description(field).replace('|', "\\|");
         writeln!(
             text,
             "| `{name}` | {} | {default} | {about} |",
-            kind(field, root)
+            type_text(field, root)
         )
         .unwrap();
     }
     text
 }
 
-fn default(field: &Value) -> String {
+fn default_text(field: &Value) -> String {
     match field.get("default") {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) if text.is_empty() => String::new(),
@@ -76,15 +76,15 @@ fn default(field: &Value) -> String {
 }
 
 /// What may be written for a field.
-fn kind(field: &Value, root: &Value) -> String {
-    if let Some((name, inner)) = referred(field, root) {
-        return match values(inner) {
+fn type_text(field: &Value, root: &Value) -> String {
+    if let Some((name, inner)) = resolve_reference(field, root) {
+        return match choices(inner) {
             values if !values.is_empty() => values.join(", "),
             _ if has_fields(inner) => "map, see below".into(),
-            _ => format!("[{}](#types)", word(name)),
+            _ => format!("[{}](#types)", type_name(name)),
         };
     }
-    let values = values(field);
+    let values = choices(field);
     if !values.is_empty() {
         return values.join(", ");
     }
@@ -95,16 +95,16 @@ fn kind(field: &Value, root: &Value) -> String {
         let mut words: Vec<String> = several
             .iter()
             .filter(|one| one["type"] != "null")
-            .map(|one| kind(one, root))
+            .map(|one| type_text(one, root))
             .collect();
         words.dedup();
         return words.join(" or ");
     }
-    match single(&field["type"]) {
+    match non_null_type(&field["type"]) {
         "string" => "text".into(),
         "boolean" => "`true`, `false`".into(),
         "integer" => "whole number".into(),
-        "array" => format!("list of {}", plural(&kind(&field["items"], root))),
+        "array" => format!("list of {}", plural(&type_text(&field["items"], root))),
         "object" => "map".into(),
         "" => "anything".into(),
         other => other.into(),
@@ -119,7 +119,7 @@ fn plural(word: &str) -> String {
 }
 
 /// The type of a field that may also be left out.
-fn single(types: &Value) -> &str {
+fn non_null_type(types: &Value) -> &str {
     match types {
         Value::Array(types) => types
             .iter()
@@ -131,7 +131,7 @@ fn single(types: &Value) -> &str {
 }
 
 /// The words of a type that is a choice of them.
-fn values(schema: &Value) -> Vec<String> {
+fn choices(schema: &Value) -> Vec<String> {
     let quoted = |value: &Value| value.as_str().map(|word| format!("`{word}`"));
     if let Some(values) = schema["enum"].as_array() {
         return values.iter().filter_map(quoted).collect();
@@ -140,14 +140,14 @@ fn values(schema: &Value) -> Vec<String> {
         return vec![word];
     }
     let several = schema["oneOf"].as_array();
-    let inner: Vec<Vec<String>> = several.into_iter().flatten().map(values).collect();
+    let inner: Vec<Vec<String>> = several.into_iter().flatten().map(choices).collect();
     if inner.iter().any(Vec::is_empty) {
         return Vec::new();
     }
     inner.concat()
 }
 
-fn referred<'a>(field: &'a Value, root: &'a Value) -> Option<(&'a str, &'a Value)> {
+fn resolve_reference<'a>(field: &'a Value, root: &'a Value) -> Option<(&'a str, &'a Value)> {
     let name = field["$ref"].as_str()?.strip_prefix("#/$defs/")?;
     Some((name, root.get("$defs")?.get(name)?))
 }
@@ -160,7 +160,7 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
 
-fn required(schema: &Value, name: &str) -> bool {
+fn is_required(schema: &Value, name: &str) -> bool {
     let names = schema["required"].as_array();
     names.is_some_and(|names| names.iter().any(|one| one == name))
 }
@@ -172,12 +172,12 @@ fn has_fields(schema: &Value) -> bool {
 }
 
 /// Whether fields of this type say its name instead of what it is.
-fn is_named(schema: &Value) -> bool {
-    !has_fields(schema) && values(schema).is_empty()
+fn is_opaque(schema: &Value) -> bool {
+    !has_fields(schema) && choices(schema).is_empty()
 }
 
 /// The fields of whatever type in which a type is used.
-fn uses(root: &Value, name: &str) -> Vec<String> {
+fn fields_of_type(root: &Value, name: &str) -> Vec<String> {
     let target = format!("\"#/$defs/{name}\"");
     let owners = std::iter::once(root).chain(definitions(root).map(|(_, inner)| inner));
     owners
@@ -187,11 +187,11 @@ fn uses(root: &Value, name: &str) -> Vec<String> {
         .collect()
 }
 
-fn word(name: &str) -> String {
+fn type_name(name: &str) -> String {
     name.to_lowercase()
 }
 
-fn describe(schema: &Value) -> String {
+fn description(schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

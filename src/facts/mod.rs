@@ -17,49 +17,49 @@ use crate::ports::root::Root;
 /// One group of facts: its name and how it is had.
 struct Probe {
     name: &'static str,
-    look: fn(&Root) -> Value,
+    collect: fn(&Root) -> Value,
 }
 
 /// Every group, in the order in which they are shown.
 const PROBES: [Probe; 8] = [
     Probe {
         name: "os",
-        look: |root| value(os::probe(root)),
+        collect: |root| to_json(os::probe(root)),
     },
     Probe {
         name: "hostname",
-        look: |_| value(os::hostname()),
+        collect: |_| to_json(os::hostname()),
     },
     // The full name where the host knows one, else the short one.
     Probe {
         name: "fqdn",
-        look: |root| value(os::fqdn(root, &os::hostname())),
+        collect: |root| to_json(os::fqdn(root, &os::hostname())),
     },
     Probe {
         name: "network",
-        look: |_| value(network::probe()),
+        collect: |_| to_json(network::probe()),
     },
     // How many processors trueup may use.
     Probe {
         name: "cpus",
-        look: |_| value(hardware::cpus()),
+        collect: |_| to_json(hardware::cpus()),
     },
     Probe {
         name: "memory",
-        look: |_| value(hardware::memory()),
+        collect: |_| to_json(hardware::memory()),
     },
     // Mounted filesystems, by mount point.
     Probe {
         name: "disks",
-        look: |_| value(hardware::disks()),
+        collect: |_| to_json(hardware::disks()),
     },
     Probe {
         name: "agents",
-        look: |root| value(agents::probe(root)),
+        collect: |root| to_json(agents::probe(root)),
     },
 ];
 
-fn value(fact: impl Serialize) -> Value {
+fn to_json(fact: impl Serialize) -> Value {
     serde_json::to_value(fact).expect("facts are plain data")
 }
 
@@ -112,7 +112,7 @@ impl Facts {
 
     fn group(&self, name: &str) -> Option<&Value> {
         let at = PROBES.iter().position(|probe| probe.name == name)?;
-        Some(self.groups[at].get_or_init(|| (PROBES[at].look)(&self.root)))
+        Some(self.groups[at].get_or_init(|| (PROBES[at].collect)(&self.root)))
     }
 }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{TEXT, map_weight};
+use super::record::{STRING_SIZE, map_memory_size};
 use super::{AppRecord, AppState, Record};
-use crate::settings::Static;
+use crate::settings::StaticNode;
 
 /// A node as templates see it. Nothing in it changes by itself, so a file that shows it does not either.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Peer {
 impl Peer {
     /// The node of a record, once it is of use to others: a host that runs apps has to serve one. One
     /// that did before the release that is on trial stays: whether it serves now, a health check tells.
-    pub fn of(record: &Record) -> Option<Peer> {
+    pub fn from_record(record: &Record) -> Option<Peer> {
         let serves = |app: &AppRecord| match app.state {
             AppState::Serving => true,
             AppState::OnTrial => app.served,
@@ -50,7 +50,7 @@ impl Peer {
 
     /// The same without addresses of the host that asks, which no other host has: visitors that a balancer
     /// sent there would come around without end. And what to say about it, if it named one.
-    pub(super) fn without(mut self, own: &[IpAddr]) -> (Option<Peer>, Option<String>) {
+    pub(super) fn without_addresses(mut self, own: &[IpAddr]) -> (Option<Peer>, Option<String>) {
         let Some(mine) = self.addresses.iter().find(|ip| own.contains(ip)).copied() else {
             return (Some(self), None);
         };
@@ -69,18 +69,18 @@ impl Peer {
     }
 
     /// About how many bytes it takes in memory: as a record does, and never less than it takes in a file.
-    pub(super) fn weight(&self) -> usize {
+    pub(super) fn memory_size(&self) -> usize {
         const ADDRESS: usize = 48;
         let texts = self.roles.iter().chain(&self.apps).chain([&self.name]);
         size_of::<Peer>()
             + ADDRESS * (1 + self.addresses.len())
-            + texts.map(|text| TEXT + text.len()).sum::<usize>()
-            + map_weight(&self.tags, String::len)
-            + map_weight(&self.ports, |_| 0)
+            + texts.map(|text| STRING_SIZE + text.len()).sum::<usize>()
+            + map_memory_size(&self.tags, String::len)
+            + map_memory_size(&self.ports, |_| 0)
     }
 
     /// A node of the settings.
-    pub fn of_static(name: &str, node: &Static) -> Option<Peer> {
+    pub fn from_settings(name: &str, node: &StaticNode) -> Option<Peer> {
         Some(Peer {
             name: name.to_owned(),
             address: *node.addresses.first()?,
@@ -107,7 +107,7 @@ pub struct Query {
 
 impl Query {
     /// As it may be written in a template; the same for the same question.
-    pub fn words(&self) -> String {
+    pub fn to_expression(&self) -> String {
         let quoted = |name: &str, value: &Option<String>| {
             let value = value.as_ref()?;
             Some(format!("{name}=\"{value}\""))

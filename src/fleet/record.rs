@@ -10,20 +10,20 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::shown;
+use super::sanitize_line;
 use crate::desired::Sha;
 use crate::exit::Exit;
-use crate::settings::{is_name, no_host};
+use crate::settings::{is_name, non_host_reason};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
 /// No record is larger, in bytes: ten times what a host with a dozen apps has. What a host keeps of ten
-/// thousand such records must be readable ([`super::Cache`]).
+/// thousand such records must be readable ([`super::RecordCache`]).
 pub const MAX_RECORD: usize = 16 << 10;
 
 /// No node has more of anything.
-const MOST: usize = 200;
+const MAX_ITEMS: usize = 200;
 
 /// What a node says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,23 +105,23 @@ pub enum AppState {
 
 impl Record {
     /// As it is written.
-    pub fn body(&self) -> Vec<u8> {
+    pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("plain data is always JSON")
     }
 
     /// The same, no larger than a record may be: the reasons are shortened, or left out.
-    pub(super) fn fitting(mut self) -> Result<Record, String> {
+    pub(super) fn fit_to_limit(mut self) -> Result<Record, String> {
         for why in self.reasons() {
-            *why = shown(why);
+            *why = sanitize_line(why);
         }
-        if self.body().len() > MAX_RECORD {
+        if self.to_json().len() > MAX_RECORD {
             self.last_pass.why = None;
             for app in self.apps.values_mut() {
                 app.why = None;
             }
         }
-        match self.body().len() {
-            size if size > MAX_RECORD => Err(too_large(size as u64)),
+        match self.to_json().len() {
+            size if size > MAX_RECORD => Err(record_too_large(size as u64)),
             _ => Ok(self),
         }
     }
@@ -132,15 +132,15 @@ impl Record {
     }
 
     /// The record of this node, if that is what the object holds; else why not, in a line.
-    pub fn read(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
+    pub fn parse(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
         #[derive(Deserialize)]
         struct Head {
             version: u32,
         }
         if body.len() > MAX_RECORD {
-            return Err(too_large(body.len() as u64));
+            return Err(record_too_large(body.len() as u64));
         }
-        let wrong = |error: serde_json::Error| shown(&format!("it is no record: {error}"));
+        let wrong = |error: serde_json::Error| sanitize_line(&format!("it is no record: {error}"));
         let head: Head = serde_json::from_slice(body).map_err(wrong)?;
         if head.version != VERSION {
             return Err(format!(
@@ -150,7 +150,7 @@ impl Record {
         }
         let mut record: Record = serde_json::from_slice(body).map_err(wrong)?;
         if record.node != node || record.environment != environment {
-            return Err(shown(&format!(
+            return Err(sanitize_line(&format!(
                 "it says that it is of `{}` in `{}`",
                 record.node, record.environment
             )));
@@ -160,7 +160,7 @@ impl Record {
         }
         record.check()?;
         for why in record.reasons() {
-            *why = shown(why);
+            *why = sanitize_line(why);
         }
         Ok(record)
     }
@@ -170,17 +170,19 @@ impl Record {
         let names = self.roles.iter().chain(self.tags.keys());
         let names = names.chain(self.ports.keys()).chain(self.apps.keys());
         if let Some(bad) = names.into_iter().find(|name| !is_name(name)) {
-            return Err(shown(&format!("`{bad}` is not a name")));
+            return Err(sanitize_line(&format!("`{bad}` is not a name")));
         }
         let words = self.tags.values().chain([&self.agent]);
         let mut words = words.chain(&self.machine_id);
-        if let Some(bad) = words.find(|word| !is_word(word)) {
-            return Err(shown(&format!("`{bad}` holds what no tag may hold")));
+        if let Some(bad) = words.find(|word| !is_plain_value(word)) {
+            return Err(sanitize_line(&format!(
+                "`{bad}` holds what no tag may hold"
+            )));
         }
         let bad = self
             .addresses
             .iter()
-            .find_map(|ip| Some((ip, no_host(*ip)?)));
+            .find_map(|ip| Some((ip, non_host_reason(*ip)?)));
         if let Some((bad, why)) = bad {
             return Err(format!("{bad} is not the address of a host: {why}"));
         }
@@ -191,31 +193,33 @@ impl Record {
         let counts = counts
             .into_iter()
             .chain([self.ports.len(), self.apps.len()]);
-        match counts.max().filter(|most| *most > MOST) {
-            Some(most) => Err(format!("{most} of something: no node has more than {MOST}")),
+        match counts.max().filter(|most| *most > MAX_ITEMS) {
+            Some(most) => Err(format!(
+                "{most} of something: no node has more than {MAX_ITEMS}"
+            )),
             None => Ok(()),
         }
     }
 
     /// About how many bytes it takes in memory. A text of two letters takes forty, so what many short ones
     /// come to is not told by the size of the object.
-    pub(super) fn weight(&self) -> usize {
+    pub(super) fn memory_size(&self) -> usize {
         let reason = |why: &Option<String>| why.as_ref().map_or(0, String::len);
         size_of::<Record>()
             + self
                 .roles
                 .iter()
-                .map(|role| TEXT + role.len())
+                .map(|role| STRING_SIZE + role.len())
                 .sum::<usize>()
-            + map_weight(&self.tags, String::len)
-            + map_weight(&self.ports, |_| 0)
-            + map_weight(&self.apps, |app| 3 * TEXT + 128 + reason(&app.why))
+            + map_memory_size(&self.tags, String::len)
+            + map_memory_size(&self.ports, |_| 0)
+            + map_memory_size(&self.apps, |app| 3 * STRING_SIZE + 128 + reason(&app.why))
             + self.addresses.len() * size_of::<IpAddr>()
             + reason(&self.last_pass.why)
     }
 
     /// Whether it says the same as another, whenever either was written.
-    pub fn says_the_same(&self, other: &Record) -> bool {
+    pub fn same_content(&self, other: &Record) -> bool {
         let mut same_time = other.clone();
         same_time.last_pass.at = self.last_pass.at;
         *self == same_time
@@ -223,11 +227,11 @@ impl Record {
 }
 
 /// What a short text takes: itself, and what the allocator gives it at least.
-pub(super) const TEXT: usize = 48;
+pub(super) const STRING_SIZE: usize = 48;
 
 /// What a map takes: it has room for eleven from its first entry on, and the nodes of a larger one that was
 /// filled in order are half empty.
-pub(super) fn map_weight<V>(map: &BTreeMap<String, V>, held: impl Fn(&V) -> usize) -> usize {
+pub(super) fn map_memory_size<V>(map: &BTreeMap<String, V>, held: impl Fn(&V) -> usize) -> usize {
     let entry = size_of::<String>() + size_of::<V>();
     let room = match map.len() {
         0 => 0,
@@ -236,17 +240,17 @@ pub(super) fn map_weight<V>(map: &BTreeMap<String, V>, held: impl Fn(&V) -> usiz
     };
     let texts = map
         .iter()
-        .map(|(key, value)| TEXT + key.len() + TEXT + held(value));
+        .map(|(key, value)| STRING_SIZE + key.len() + STRING_SIZE + held(value));
     room + texts.sum::<usize>()
 }
 
-pub(super) fn too_large(bytes: u64) -> String {
+pub(super) fn record_too_large(bytes: u64) -> String {
     format!("it has {bytes} bytes, and no record has more than {MAX_RECORD}")
 }
 
 /// A word that means nothing to the syntax of any file that it is written into: letters, digits, and
 /// `. _ : / @ + , = -`.
-pub fn is_word(word: &str) -> bool {
+pub fn is_plain_value(word: &str) -> bool {
     word.chars().count() <= 128
         && word
             .chars()

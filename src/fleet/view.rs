@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AppRecord, AppState, Look, Row, shown};
+use super::{AppRecord, AppState, NodeRow, Snapshot, sanitize_line};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 
 /// The fleet.
 #[derive(Debug, Serialize)]
-pub struct View {
+pub struct FleetView {
     pub environment: String,
     /// Of all that is in it, the worst.
     pub outcome: Exit,
@@ -22,7 +22,7 @@ pub struct View {
     pub problems: Vec<String>,
     /// Whatever the nodes say: a part of them could not be read, or is no record.
     #[serde(skip)]
-    least: Exit,
+    read_outcome: Exit,
 }
 
 /// One node.
@@ -60,57 +60,62 @@ pub struct AppView {
     pub why: Option<String>,
 }
 
-impl View {
+impl FleetView {
     /// Leaves out what is not about this app.
-    pub fn only(&mut self, app: &str) {
+    pub fn retain_app(&mut self, app: &str) {
         for node in &mut self.nodes {
             node.apps.retain(|known| known.app == app);
             node.why = None;
             let outcomes = node.apps.iter().map(|app| app.outcome);
-            node.outcome = outcomes.fold(Exit::Converged, Exit::and);
+            node.outcome = outcomes.fold(Exit::Converged, Exit::merge);
         }
         self.nodes.retain(|node| !node.apps.is_empty());
         let outcomes = self.nodes.iter().map(|node| node.outcome);
-        self.outcome = outcomes.fold(self.least, Exit::and);
+        self.outcome = outcomes.fold(self.read_outcome, Exit::merge);
     }
 
     /// Says that nothing is there of what was asked for.
-    pub fn is_nothing(&mut self, why: String) {
+    pub fn add_not_found(&mut self, why: String) {
         self.problems.push(why);
-        self.outcome = self.outcome.and(Exit::Failed);
+        self.outcome = self.outcome.merge(Exit::Failed);
     }
 }
 
 /// Puts together what the nodes say and what the manifest wants. `None`: it could not be had, and what
 /// the nodes say was wanted counts.
-pub fn view(
+pub fn fleet_view(
     environment: &str,
-    look: Look,
+    snapshot: Snapshot,
     manifest: Option<&Manifest>,
     gone_after: Duration,
-) -> View {
-    let now = look.now;
-    let nodes = look.rows.into_iter();
+) -> FleetView {
+    let now = snapshot.now;
+    let nodes = snapshot.rows.into_iter();
     let nodes: Vec<NodeView> = nodes
-        .map(|row| node(row, manifest, now, gone_after))
+        .map(|row| node_view(row, manifest, now, gone_after))
         .collect();
     let worst = nodes.iter().map(|node| node.outcome);
-    let least = match look.unread.is_some() || look.bad > 0 {
+    let least = match snapshot.unread.is_some() || snapshot.invalid > 0 {
         true => Exit::Stale,
         false => Exit::Converged,
     };
-    View {
-        least,
+    FleetView {
+        read_outcome: least,
         environment: environment.to_owned(),
-        outcome: worst.fold(least, Exit::and),
+        outcome: worst.fold(least, Exit::merge),
         generation: manifest.and_then(|manifest| manifest.generation),
         nodes,
-        problems: look.problems,
+        problems: snapshot.problems,
     }
 }
 
-fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Duration) -> NodeView {
-    let gone = row.silent(now) > gone_after;
+fn node_view(
+    row: NodeRow,
+    manifest: Option<&Manifest>,
+    now: Timestamp,
+    gone_after: Duration,
+) -> NodeView {
+    let gone = row.silent_for(now) > gone_after;
     let record = row.record;
     let entries = manifest.and_then(|manifest| manifest.environments.get(&record.environment));
     let apps = record.apps.iter().map(|(name, app)| {
@@ -136,9 +141,9 @@ fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Durat
             (false, Some(problem)) => {
                 let why = problem.to_string();
                 let first = why.lines().next().unwrap_or_default();
-                (Exit::BadInput, Some(shown(first)))
+                (Exit::BadInput, Some(sanitize_line(first)))
             }
-            (false, None) => judge(app, sha.as_ref(), held, record.last_pass.outcome),
+            (false, None) => app_outcome(app, sha.as_ref(), held, record.last_pass.outcome),
         };
         AppView {
             app: name.clone(),
@@ -153,10 +158,10 @@ fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Durat
     let apps: Vec<AppView> = apps.collect();
     // In the words of one of its apps, which stands for itself.
     let last = &record.last_pass;
-    let said = last.why.as_deref().unwrap_or_default();
+    let reason = last.why.as_deref().unwrap_or_default();
     let of_an_app = || record.apps.values().filter_map(|app| app.why.as_deref());
-    let waits_for_it = of_an_app().any(|why| said.contains(why));
-    let told = of_an_app().any(|why| said.ends_with(why));
+    let waits_for_it = of_an_app().any(|why| reason.contains(why));
+    let already_shown = of_an_app().any(|why| reason.ends_with(why));
     let own = match gone {
         true => Exit::Stale,
         // The pass waited for what the manifest now wants otherwise, or the other way round.
@@ -164,14 +169,14 @@ fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Durat
         false => last.outcome,
     };
     NodeView {
-        outcome: apps.iter().map(|app| app.outcome).fold(own, Exit::and),
+        outcome: apps.iter().map(|app| app.outcome).fold(own, Exit::merge),
         why: match gone {
             true if apps.is_empty() => Some("stopped, or cut off from the store".into()),
             true => None,
-            false => record.last_pass.why.clone().filter(|_| !told),
+            false => record.last_pass.why.clone().filter(|_| !already_shown),
         },
         node: row.node,
-        seen: row.seen,
+        seen: row.last_seen,
         gone,
         roles: record.roles.clone(),
         tags: record.tags.clone(),
@@ -184,7 +189,7 @@ fn node(row: Row, manifest: Option<&Manifest>, now: Timestamp, gone_after: Durat
 }
 
 /// How an app of a node that lives stands, and why it does not stand well.
-fn judge(
+fn app_outcome(
     app: &AppRecord,
     wanted: Option<&Sha>,
     held: Option<String>,
@@ -220,7 +225,7 @@ fn judge(
             Exit::RolledBack,
             why.clone().or(Some("it failed its proof".into())),
         ),
-        (Some(why), _) => (last.and(Exit::Pending), Some(why.clone())),
+        (Some(why), _) => (last.merge(Exit::Pending), Some(why.clone())),
         (None, AppState::OnTrial) => pending("on trial"),
         (None, _) => pending("not done yet"),
     }

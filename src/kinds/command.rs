@@ -7,14 +7,15 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::ports::Host;
-use crate::ports::exec::{self, Ended};
+use crate::ports::exec::{self, ExitReason};
 use crate::problem::Problem;
 use crate::resource::{
-    Argv, Change, Duty, Failure, Inputs, Kind, Outcome, Seconds, Shown, Trigger, Verb,
+    ApplyOutcome, Argv, Change, Duty, Failure, FieldValue, Kind, ResolveInputs, Seconds, Trigger,
+    Verb,
 };
 
 /// How long an `unless` may take: it is asked in every pass.
-const QUESTION: Duration = Duration::from_secs(30);
+const UNLESS_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Command;
 
@@ -22,7 +23,7 @@ pub struct Command;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct CommandSpec {
     /// What to run: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Run only while this path does not exist; it must exist afterwards.
@@ -44,37 +45,42 @@ pub struct Spec {
 }
 
 /// Whether it is due, and why.
-pub struct Due(Option<String>);
+pub struct CommandState(Option<String>);
 
-impl Spec {
-    fn child(&self, argv: &Argv, timeout: Duration, host: &Host) -> Result<exec::Command, Failure> {
+impl CommandSpec {
+    fn build_command(
+        &self,
+        argv: &Argv,
+        timeout: Duration,
+        host: &Host,
+    ) -> Result<exec::Command, Failure> {
         let mut command = argv.command().timeout(timeout);
         let folder = self.cwd.as_deref().unwrap_or("/".as_ref());
         if host.root.meta(folder)?.is_none() {
             // The system's own word for it would be about the program.
-            return Err(Failure::not_yet(format!(
+            return Err(Failure::not_ready(format!(
                 "the folder to run it in, {}, does not exist",
                 folder.display()
             ))
             .hint("describe it in a `directory` before this"));
         }
-        command.cwd = Some(host.root.outside(folder));
+        command.cwd = Some(host.root.machine_path(folder));
         for (key, value) in &self.env {
             command.env.insert(key.into(), value.into());
         }
         if let Some(user) = &self.user {
             let identity = host.accounts.identity(&host.root, user)?;
             let identity = identity.ok_or_else(|| {
-                Failure::not_yet(format!("there is no user `{user}` to run it as"))
+                Failure::not_ready(format!("there is no user `{user}` to run it as"))
             })?;
-            let home = host.root.outside(&identity.home);
+            let home = host.root.machine_path(&identity.home);
             for (key, value) in [("HOME", home.as_os_str()), ("USER", identity.name.as_ref())] {
                 command
                     .env
                     .entry(key.into())
                     .or_insert_with(|| value.to_owned());
             }
-            command.identity = host.root.privileged().then_some(identity);
+            command.identity = host.root.is_privileged().then_some(identity);
         }
         Ok(command)
     }
@@ -83,7 +89,8 @@ impl Spec {
         let timeout = self
             .timeout
             .map_or(exec::DEFAULT_TIMEOUT, |timeout| timeout.0);
-        host.exec.must(self.child(&self.run, timeout, host)?)?;
+        host.exec
+            .run_checked(self.build_command(&self.run, timeout, host)?)?;
         match &self.creates {
             Some(path) if host.root.meta(path)?.is_none() => Err(Failure::new(format!(
                 "it exited with 0, but {} is still not there",
@@ -100,17 +107,17 @@ impl Kind for Command {
     const ABOUT: &'static str = "Something to run when, and only when, its condition says so.";
     const EXAMPLE: &'static str = "command: {run: [touch, marker], cwd: /var/lib/app, creates: /var/lib/app/marker, timeout: 30s}";
 
-    type Spec = Spec;
-    type State = Due;
+    type Spec = CommandSpec;
+    type State = CommandState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &CommandSpec) -> String {
         spec.run.to_string()
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+    fn resolve(spec: &mut CommandSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         for (field, path) in [("creates", &spec.creates), ("cwd", &spec.cwd)] {
             path.as_ref()
-                .map_or(Ok(()), |path| super::usable_path(field, path))?;
+                .map_or(Ok(()), |path| super::validate_path(field, path))?;
         }
         if spec.creates.is_none() && spec.unless.is_none() && spec.when_changed.is_empty() {
             return Err(
@@ -121,7 +128,7 @@ impl Kind for Command {
         Ok(())
     }
 
-    fn triggers(spec: &Spec) -> Vec<Trigger> {
+    fn triggers(spec: &CommandSpec) -> Vec<Trigger> {
         let on = spec.when_changed.clone();
         if on.is_empty() {
             return Vec::new();
@@ -132,35 +139,43 @@ impl Kind for Command {
         }]
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Due, Failure> {
+    fn inspect(spec: &CommandSpec, host: &Host) -> Result<CommandState, Failure> {
         if let Some(path) = &spec.creates {
             let missing = host.root.meta(path)?.is_none();
-            return Ok(Due(
-                missing.then(|| format!("{} is not there", path.display()))
+            return Ok(CommandState(
+                missing.then(|| format!("{} is not there", path.display())),
             ));
         }
         let Some(unless) = &spec.unless else {
-            return Ok(Due(None));
+            return Ok(CommandState(None));
         };
-        let answer = host.exec.run(spec.child(unless, QUESTION, host)?)?;
-        match answer.ended {
-            Ended::Exited(0) => Ok(Due(None)),
-            Ended::Exited(code) => Ok(Due(Some(format!("`{unless}` exited with {code}")))),
+        let answer = host
+            .exec
+            .run(spec.build_command(unless, UNLESS_TIMEOUT, host)?)?;
+        match answer.exit_reason {
+            ExitReason::Exited(0) => Ok(CommandState(None)),
+            ExitReason::Exited(code) => {
+                Ok(CommandState(Some(format!("`{unless}` exited with {code}"))))
+            }
             ended => Err(Failure::new(format!("its condition `{unless}` {ended}"))),
         }
     }
 
-    fn diff(spec: &Spec, state: &Due) -> Option<Change> {
+    fn diff(spec: &CommandSpec, state: &CommandState) -> Option<Change> {
         let why = state.0.as_ref()?;
-        Some(Change::new(Verb::Run).with("run", Shown::value(why), Shown::value(&spec.run)))
+        Some(Change::new(Verb::Run).with_field(
+            "run",
+            FieldValue::value(why),
+            FieldValue::value(&spec.run),
+        ))
     }
 
-    fn apply(spec: &Spec, _change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &CommandSpec, _change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         spec.run(host)?;
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 
-    fn pay(spec: &Spec, _duty: Duty, host: &Host) -> Result<(), Failure> {
+    fn fulfill(spec: &CommandSpec, _duty: Duty, host: &Host) -> Result<(), Failure> {
         spec.run(host)
     }
 }
@@ -168,11 +183,11 @@ impl Kind for Command {
 #[cfg(test)]
 mod conformance {
     use super::Command;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::Verb;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Command {
+    impl ConformanceProbes for Command {
         fn prepare(host: &crate::ports::testing::Sandbox) {
             host.make_dir("/var/lib/app");
         }
@@ -180,8 +195,8 @@ mod conformance {
         fn probes() -> Vec<Probe> {
             let how = "it says how to run, which leaves nothing of its own on the host";
             vec![
-                Probe::spoil("creates", |host| host.remove("/var/lib/app/marker"))
-                    .leads_to(Verb::Run),
+                Probe::drift("creates", |host| host.remove("/var/lib/app/marker"))
+                    .expect_verb(Verb::Run),
                 Probe::not_set("run", how),
                 Probe::not_set("unless", "it is the other condition, asked and not set"),
                 Probe::not_set("when_changed", "what is owed is kept by the stages"),

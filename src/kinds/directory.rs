@@ -8,7 +8,8 @@ use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessSeen, Change, Failure, Inputs, Kind, Mode, Outcome, Shown, Stamp, State, Verb,
+    Access, AccessState, ApplyOutcome, Change, Failure, FieldValue, Kind, Mode, Presence,
+    ResolveInputs, Stamp, Verb,
 };
 
 pub struct Directory;
@@ -19,7 +20,7 @@ const NOT_EMPTY: &str = "a directory that is not empty";
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct DirectorySpec {
     /// Absolute path.
     pub path: PathBuf,
     /// Name or number; not given: left as it is (root for a new one).
@@ -33,20 +34,20 @@ pub struct Spec {
     pub parents: bool,
     /// `absent` removes it if it is empty.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
 }
 
-pub enum Found {
-    Nothing,
-    Folder {
-        access: AccessSeen,
+pub enum DirectoryState {
+    Missing,
+    Directory {
+        access: AccessState,
         stamp: Stamp,
         empty: bool,
     },
     Other(FileKind),
 }
 
-impl Spec {
+impl DirectorySpec {
     fn access(&self) -> Access<'_> {
         Access {
             owner: self.owner.as_deref(),
@@ -61,79 +62,87 @@ impl Kind for Directory {
     const ABOUT: &'static str = "A folder that exists, with an owner and a mode.";
     const EXAMPLE: &'static str = r#"directory: {path: /srv/www/shop, owner: root, group: root, mode: "0755", parents: true}"#;
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = DirectorySpec;
+    type State = DirectoryState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &DirectorySpec) -> String {
         spec.path.display().to_string()
     }
 
-    fn owns(spec: &Spec) -> Option<PathBuf> {
+    fn owned_path(spec: &DirectorySpec) -> Option<PathBuf> {
         Some(spec.path.clone())
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
-        super::usable_path("path", &spec.path)
+    fn resolve(spec: &mut DirectorySpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        super::validate_path("path", &spec.path)
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+    fn inspect(spec: &DirectorySpec, host: &Host) -> Result<DirectoryState, Failure> {
         let Some(meta) = host.root.meta(&spec.path)? else {
-            return Ok(Found::Nothing);
+            return Ok(DirectoryState::Missing);
         };
         if meta.kind != FileKind::Directory {
-            return Ok(Found::Other(meta.kind));
+            return Ok(DirectoryState::Other(meta.kind));
         }
-        let empty = spec.state == State::Absent
+        let empty = spec.state == Presence::Absent
             && host
                 .root
                 .list(&spec.path)?
                 .is_none_or(|names| names.is_empty());
-        let access = spec.access().look(&meta, host)?;
+        let access = spec.access().observe(&meta, host)?;
         let stamp = Stamp {
             fingerprint: format!(
                 "directory {} {} {}",
                 access.owner, access.group, access.mode
             ),
-            changed: None,
+            changed_at: None,
         };
-        Ok(Found::Folder {
+        Ok(DirectoryState::Directory {
             access,
             stamp,
             empty,
         })
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
+    fn diff(spec: &DirectorySpec, state: &DirectoryState) -> Option<Change> {
         match (spec.state, state) {
-            (State::Absent, Found::Nothing) => None,
-            (State::Absent, found) => {
+            (Presence::Absent, DirectoryState::Missing) => None,
+            (Presence::Absent, found) => {
                 let from = match found {
-                    Found::Folder { empty: false, .. } => NOT_EMPTY,
-                    Found::Folder { .. } | Found::Nothing => FileKind::Directory.words(),
-                    Found::Other(kind) => kind.words(),
+                    DirectoryState::Directory { empty: false, .. } => NOT_EMPTY,
+                    DirectoryState::Directory { .. } | DirectoryState::Missing => {
+                        FileKind::Directory.describe()
+                    }
+                    DirectoryState::Other(kind) => kind.describe(),
                 };
-                Some(Change::new(Verb::Remove).with("state", Shown::value(from), Shown::Absent))
+                Some(Change::new(Verb::Remove).with_field(
+                    "state",
+                    FieldValue::value(from),
+                    FieldValue::Absent,
+                ))
             }
-            (State::Present, Found::Nothing) => {
+            (Presence::Present, DirectoryState::Missing) => {
                 let mut change = Change::new(Verb::Create);
-                change.fields = spec.access().wanted();
+                change.fields = spec.access().creation_fields();
                 Some(change)
             }
-            (State::Present, Found::Other(kind)) => Some(Change::new(Verb::Update).with(
-                "state",
-                Shown::value(kind.words()),
-                Shown::value("a directory"),
-            )),
-            (State::Present, Found::Folder { access, .. }) => {
+            (Presence::Present, DirectoryState::Other(kind)) => {
+                Some(Change::new(Verb::Update).with_field(
+                    "state",
+                    FieldValue::value(kind.describe()),
+                    FieldValue::value("a directory"),
+                ))
+            }
+            (Presence::Present, DirectoryState::Directory { access, .. }) => {
                 Change::update(spec.access().diff(access, true))
             }
         }
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         if change.verb == Verb::Remove {
             remove(spec, change, host)?;
-            return Ok(Outcome::Done);
+            return Ok(ApplyOutcome::Done);
         }
         if change.touches("state") {
             return Err(Failure::new(format!(
@@ -142,35 +151,35 @@ impl Kind for Directory {
             ))
             .hint("move it away by hand: trueup does not replace a file by a folder"));
         }
-        let attrs = spec.access().attrs(host)?;
+        let attrs = spec.access().resolve_attrs(host)?;
         if change.verb == Verb::Update {
             host.root.set_attrs(&spec.path, &attrs)?;
         } else if spec.parents {
-            host.root.make_dirs(&spec.path, &attrs)?;
+            host.root.create_dir_all(&spec.path, &attrs)?;
         } else {
-            host.root.make_dir(&spec.path, &attrs)?;
+            host.root.create_dir(&spec.path, &attrs)?;
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 
-    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+    fn stamp(_spec: &DirectorySpec, state: &DirectoryState) -> Option<Stamp> {
         match state {
-            Found::Folder { stamp, .. } => Some(stamp.clone()),
+            DirectoryState::Directory { stamp, .. } => Some(stamp.clone()),
             _ => None,
         }
     }
 }
 
-fn remove(spec: &Spec, change: &Change, host: &Host) -> Result<(), Failure> {
+fn remove(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<(), Failure> {
     let full = || {
         Failure::new(format!("{} is not empty", spec.path.display()))
             .hint("describe what is in it as absent first, or remove it by hand")
     };
     let from = change.fields.first().map(|field| &field.from);
-    if from == Some(&Shown::value(NOT_EMPTY)) {
+    if from == Some(&FieldValue::value(NOT_EMPTY)) {
         return Err(full());
     }
-    if from != Some(&Shown::value(FileKind::Directory.words())) {
+    if from != Some(&FieldValue::value(FileKind::Directory.describe())) {
         return Err(
             Failure::new(format!("{} is no directory", spec.path.display()))
                 .hint("remove it with a `file` or `symlink` resource"),
@@ -192,7 +201,7 @@ mod tests {
     fn file_added_before_removal_keeps_the_directory() {
         let sandbox = Sandbox::empty();
         sandbox.make_dir("/srv/old");
-        let spec: Spec =
+        let spec: DirectorySpec =
             serde_json::from_value(serde_json::json!({"path": "/srv/old", "state": "absent"}))
                 .unwrap();
         let look = || Directory::inspect(&spec, &sandbox.host).unwrap();
@@ -210,19 +219,19 @@ mod tests {
 #[cfg(test)]
 mod conformance {
     use super::Directory;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Directory {
+    impl ConformanceProbes for Directory {
         fn probes() -> Vec<Probe> {
             const PATH: &str = "/srv/www/shop";
             vec![
                 Probe::not_set("path", "it says which folder is meant"),
-                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
-                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
-                Probe::spoil("mode", |host| host.chmod(PATH, 0o700)),
-                Probe::gone("parents", |host| host.remove("/srv/www")),
-                Probe::gone("state", |host| host.remove(PATH)),
+                Probe::drift("owner", |host| host.chown(PATH, 65534, 0)).needs_root(),
+                Probe::drift("group", |host| host.chown(PATH, 0, 65534)).needs_root(),
+                Probe::drift("mode", |host| host.chmod(PATH, 0o700)),
+                Probe::removal("parents", |host| host.remove("/srv/www")),
+                Probe::removal("state", |host| host.remove(PATH)),
             ]
         }
     }

@@ -10,15 +10,15 @@ use crate::ports::root::FileKind;
 use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessSeen, Argv, Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown,
-    Stamp, State, Verb, candidate,
+    Access, AccessState, ApplyOutcome, Argv, Change, Failure, FieldChange, FieldValue, Kind, Mode,
+    Presence, ResolveInputs, Stamp, Verb, candidate,
 };
 
 /// No managed file is larger, in bytes.
-const MAX_FILE: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 64 << 20;
 
 /// Longer texts are told by their hash instead of shown, in bytes.
-const MAX_SHOWN: usize = 64 << 10;
+const MAX_SHOWN_BYTES: usize = 64 << 10;
 
 pub struct File;
 
@@ -26,7 +26,7 @@ pub struct File;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct FileSpec {
     /// Absolute path.
     pub path: PathBuf,
     /// What is in it. Either this or `source`.
@@ -49,7 +49,7 @@ pub struct Spec {
     pub verify: Option<Argv>,
     /// `absent` removes it.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
     #[serde(skip)]
     bytes: Vec<u8>,
 }
@@ -59,68 +59,68 @@ impl Kind for File {
     const ABOUT: &'static str = "A file with a given content, replaced whole or not at all. ACL, SELinux label and `user.*` attributes of the file that is replaced stay.";
     const EXAMPLE: &'static str = r#"file: {path: /etc/motd, content: "Kept by trueup.\n", owner: root, group: root, mode: "0644"}"#;
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = FileSpec;
+    type State = FileState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &FileSpec) -> String {
         spec.path.display().to_string()
     }
 
-    fn owns(spec: &Spec) -> Option<PathBuf> {
+    fn owned_path(spec: &FileSpec) -> Option<PathBuf> {
         Some(spec.path.clone())
     }
 
-    fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
-        super::usable_path("path", &spec.path)?;
-        candidate::usable(spec.verify.as_ref())?;
+    fn resolve(spec: &mut FileSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        super::validate_path("path", &spec.path)?;
+        candidate::validate_command(spec.verify.as_ref())?;
         spec.bytes = match (&spec.content, &spec.source, spec.state) {
             (Some(content), None, _) => content.clone().into_bytes(),
             (None, Some(source), _) => inputs
-                .source(source)
+                .read_source(source)
                 .map_err(|problem| problem.field("source"))?,
-            (None, None, State::Absent) => Vec::new(),
+            (None, None, Presence::Absent) => Vec::new(),
             (Some(_), Some(_), _) => {
                 return Err(Problem::new("`content` and `source` exclude each other"));
             }
-            (None, None, State::Present) => {
+            (None, None, Presence::Present) => {
                 return Err(Problem::new("expected `content` or `source`"));
             }
         };
         Ok(())
     }
 
-    fn check(spec: &Spec) -> Option<&str> {
+    fn check_name(spec: &FileSpec) -> Option<&str> {
         spec.check.as_deref()
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        spec.wanted().inspect(host)
+    fn inspect(spec: &FileSpec, host: &Host) -> Result<FileState, Failure> {
+        spec.desired_file().inspect(host)
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        spec.wanted().diff(state)
+    fn diff(spec: &FileSpec, state: &FileState) -> Option<Change> {
+        spec.desired_file().diff(state)
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
-        spec.wanted().apply(change, host)
+    fn apply(spec: &FileSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+        spec.desired_file().apply(change, host)
     }
 
-    fn learn_secrets(spec: &Spec) {
-        spec.wanted().learn_secrets();
+    fn register_secrets(spec: &FileSpec) {
+        spec.desired_file().learn_secrets();
     }
 
-    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+    fn stamp(_spec: &FileSpec, state: &FileState) -> Option<Stamp> {
         state.stamp()
     }
 
-    fn shows(change: &Change) -> bool {
-        !change.only_access()
+    fn changes_stamp(change: &Change) -> bool {
+        !change.is_access_only()
     }
 }
 
-impl Spec {
-    fn wanted(&self) -> Wanted<'_> {
-        Wanted {
+impl FileSpec {
+    fn desired_file(&self) -> DesiredFile<'_> {
+        DesiredFile {
             path: &self.path,
             body: &self.bytes,
             access: Access {
@@ -136,92 +136,110 @@ impl Spec {
 }
 
 /// A file as it should be, wherever its content comes from.
-pub struct Wanted<'a> {
+pub struct DesiredFile<'a> {
     pub path: &'a Path,
     pub body: &'a [u8],
     pub access: Access<'a>,
     pub secret: bool,
     pub verify: Option<&'a Argv>,
-    pub state: State,
+    pub state: Presence,
 }
 
-impl Wanted<'_> {
+impl DesiredFile<'_> {
     pub(super) fn learn_secrets(&self) {
         if self.secret {
-            secrets::learn_text(&String::from_utf8_lossy(self.body));
+            secrets::add_secrets_of_text(&String::from_utf8_lossy(self.body));
         }
     }
 }
 
 /// A file as it is.
-pub enum Found {
-    Nothing,
+pub enum FileState {
+    Missing,
     File {
         body: Vec<u8>,
-        access: AccessSeen,
-        changed: jiff::Timestamp,
+        access: AccessState,
+        changed_at: jiff::Timestamp,
     },
     Other(FileKind),
 }
 
-impl Found {
+impl FileState {
     pub fn stamp(&self) -> Option<Stamp> {
         match self {
-            Found::File { body, changed, .. } => Some(Stamp {
+            FileState::File {
+                body,
+                changed_at: changed,
+                ..
+            } => Some(Stamp {
                 fingerprint: digest(body),
-                changed: Some(*changed),
+                changed_at: Some(*changed),
             }),
             _ => None,
         }
     }
 }
 
-impl Wanted<'_> {
-    pub fn inspect(&self, host: &Host) -> Result<Found, Failure> {
-        let Some((meta, body)) = host.root.read_with_meta(self.path, MAX_FILE)? else {
-            return Ok(Found::Nothing);
+impl DesiredFile<'_> {
+    pub fn inspect(&self, host: &Host) -> Result<FileState, Failure> {
+        let Some((meta, body)) = host.root.read_with_meta(self.path, MAX_FILE_BYTES)? else {
+            return Ok(FileState::Missing);
         };
         match meta.kind {
-            FileKind::File => Ok(Found::File {
-                access: self.access.look(&meta, host)?,
-                changed: meta.changed,
+            FileKind::File => Ok(FileState::File {
+                access: self.access.observe(&meta, host)?,
+                changed_at: meta.ctime,
                 body,
             }),
-            other => Ok(Found::Other(other)),
+            other => Ok(FileState::Other(other)),
         }
     }
 
-    pub fn diff(&self, found: &Found) -> Option<Change> {
+    pub fn diff(&self, found: &FileState) -> Option<Change> {
         match (self.state, found) {
-            (State::Absent, Found::Nothing) => None,
-            (State::Absent, Found::Other(kind)) => Some(Change::new(Verb::Remove).with(
-                "state",
-                Shown::value(kind.words()),
-                Shown::Absent,
-            )),
-            (State::Absent, Found::File { .. }) => {
-                Some(Change::new(Verb::Remove).with("state", Shown::value("a file"), Shown::Absent))
-            }
-            (State::Present, Found::Nothing) => {
-                let mut change = Change::new(Verb::Create);
-                change.fields = self.access.wanted();
-                Some(change.with("content", Shown::Absent, self.shown(self.body)))
-            }
-            (State::Present, Found::Other(kind)) => {
-                let change = Change::new(Verb::Update).with(
+            (Presence::Absent, FileState::Missing) => None,
+            (Presence::Absent, FileState::Other(kind)) => {
+                Some(Change::new(Verb::Remove).with_field(
                     "state",
-                    Shown::value(kind.words()),
-                    Shown::value("a file"),
-                );
-                Some(change.with("content", Shown::Absent, self.shown(self.body)))
+                    FieldValue::value(kind.describe()),
+                    FieldValue::Absent,
+                ))
             }
-            (State::Present, Found::File { body, access, .. }) => {
+            (Presence::Absent, FileState::File { .. }) => {
+                Some(Change::new(Verb::Remove).with_field(
+                    "state",
+                    FieldValue::value("a file"),
+                    FieldValue::Absent,
+                ))
+            }
+            (Presence::Present, FileState::Missing) => {
+                let mut change = Change::new(Verb::Create);
+                change.fields = self.access.creation_fields();
+                Some(change.with_field(
+                    "content",
+                    FieldValue::Absent,
+                    self.display_content(self.body),
+                ))
+            }
+            (Presence::Present, FileState::Other(kind)) => {
+                let change = Change::new(Verb::Update).with_field(
+                    "state",
+                    FieldValue::value(kind.describe()),
+                    FieldValue::value("a file"),
+                );
+                Some(change.with_field(
+                    "content",
+                    FieldValue::Absent,
+                    self.display_content(self.body),
+                ))
+            }
+            (Presence::Present, FileState::File { body, access, .. }) => {
                 let mut fields = self.access.diff(access, true);
                 if body != self.body {
                     fields.push(FieldChange::new(
                         "content",
-                        self.shown(body),
-                        self.shown(self.body),
+                        self.display_content(body),
+                        self.display_content(self.body),
                     ));
                 }
                 Change::update(fields)
@@ -229,8 +247,8 @@ impl Wanted<'_> {
         }
     }
 
-    pub fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure> {
-        let blocked = Shown::value(FileKind::Directory.words());
+    pub fn apply(&self, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+        let blocked = FieldValue::value(FileKind::Directory.describe());
         if change
             .fields
             .iter()
@@ -243,23 +261,23 @@ impl Wanted<'_> {
             );
         }
         if change.verb == Verb::Remove {
-            host.root.remove(self.path)?;
-            return Ok(Outcome::Done);
+            host.root.remove_file(self.path)?;
+            return Ok(ApplyOutcome::Done);
         }
         // Where others can rename, what is there may be somebody else's file: it is not given away, but
         // replaced by one of the right owner.
         let replaced = change.touches("content")
-            || (change.touches("owner") && !host.root.is_trusted_place(self.path)?);
+            || (change.touches("owner") && !host.root.is_in_trusted_folder(self.path)?);
         if replaced {
             // What the spec leaves open stays as it is on the file that is replaced.
-            let mut attrs = self.access.attrs(host)?;
+            let mut attrs = self.access.resolve_attrs(host)?;
             if let Some(old) = host
                 .root
                 .meta(self.path)?
                 .filter(|old| old.kind == FileKind::File)
             {
                 attrs.mode.get_or_insert(old.mode);
-                if host.root.privileged() {
+                if host.root.is_privileged() {
                     attrs.uid.get_or_insert(old.uid);
                     attrs.gid.get_or_insert(old.gid);
                 }
@@ -267,18 +285,21 @@ impl Wanted<'_> {
             if let Some(argv) = self.verify {
                 candidate::verify(argv, self.body, self.secret, host)?;
             }
-            host.root.replace(self.path, self.body, &attrs)?;
+            host.root.write_atomic(self.path, self.body, &attrs)?;
         } else {
-            host.root.set_attrs(self.path, &self.access.attrs(host)?)?;
+            host.root
+                .set_attrs(self.path, &self.access.resolve_attrs(host)?)?;
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 
-    fn shown(&self, body: &[u8]) -> Shown {
+    fn display_content(&self, body: &[u8]) -> FieldValue {
         match std::str::from_utf8(body) {
-            _ if self.secret => Shown::Secret,
-            Ok(text) if body.len() <= MAX_SHOWN && !text.contains('\0') => Shown::Text(text.into()),
-            _ => Shown::Value(format!("{} bytes, sha256 {}", body.len(), digest(body))),
+            _ if self.secret => FieldValue::Secret,
+            Ok(text) if body.len() <= MAX_SHOWN_BYTES && !text.contains('\0') => {
+                FieldValue::Text(text.into())
+            }
+            _ => FieldValue::Value(format!("{} bytes, sha256 {}", body.len(), digest(body))),
         }
     }
 }
@@ -286,23 +307,23 @@ impl Wanted<'_> {
 #[cfg(test)]
 mod conformance {
     use super::File;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for File {
+    impl ConformanceProbes for File {
         fn probes() -> Vec<Probe> {
             const PATH: &str = "/etc/motd";
             vec![
                 Probe::not_set("path", "it says which file is meant"),
-                Probe::spoil("content", |host| host.write(PATH, "Welcome.\n")),
+                Probe::drift("content", |host| host.write(PATH, "Welcome.\n")),
                 Probe::not_set("source", "it is the other way to say `content`"),
-                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
-                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
-                Probe::spoil("mode", |host| host.chmod(PATH, 0o600)),
+                Probe::drift("owner", |host| host.chown(PATH, 65534, 0)).needs_root(),
+                Probe::drift("group", |host| host.chown(PATH, 0, 65534)).needs_root(),
+                Probe::drift("mode", |host| host.chmod(PATH, 0o600)),
                 Probe::not_set("secret", "it says what may be shown"),
                 Probe::not_set("check", "the stages run checks, not the kind"),
                 Probe::not_set("verify", "it says who has to accept the content"),
-                Probe::gone("state", |host| host.remove(PATH)),
+                Probe::removal("state", |host| host.remove(PATH)),
             ]
         }
     }

@@ -2,10 +2,12 @@
 
 use serde::Deserialize;
 
-use super::shadow;
+use super::shadow_utils;
 use crate::ports::Host;
 use crate::problem::Problem;
-use crate::resource::{Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, State, Verb};
+use crate::resource::{
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
+};
 
 pub struct Group;
 
@@ -13,7 +15,7 @@ pub struct Group;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct GroupSpec {
     /// At most 32 of a-z, 0-9, `_` and `-`. Its members are said in each `user`.
     pub name: String,
     /// Its number; not given: left as it is (the next free one for a new group). Files keep the
@@ -24,13 +26,13 @@ pub struct Spec {
     pub system: bool,
     /// `absent` removes it.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
 }
 
-pub enum Found {
+pub enum GroupState {
     /// An unprivileged run: groups are not ours to set.
-    NotOurs,
-    Nothing,
+    Unmanaged,
+    Missing,
     Group {
         gid: u32,
     },
@@ -41,50 +43,55 @@ impl Kind for Group {
     const ABOUT: &'static str = "A group of users.";
     const EXAMPLE: &'static str = "group: {name: deploy, gid: 2001}";
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = GroupSpec;
+    type State = GroupState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &GroupSpec) -> String {
         spec.name.clone()
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
-        shadow::usable_name("name", &spec.name)
+    fn resolve(spec: &mut GroupSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        shadow_utils::validate_name("name", &spec.name)
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        if !shadow::are_ours(host) {
-            return Ok(Found::NotOurs);
+    fn inspect(spec: &GroupSpec, host: &Host) -> Result<GroupState, Failure> {
+        if !shadow_utils::can_manage_accounts(host) {
+            return Ok(GroupState::Unmanaged);
         }
         let group = host.accounts.group(&host.root, &spec.name)?;
-        Ok(group.map_or(Found::Nothing, |group| Found::Group { gid: group.gid }))
+        Ok(
+            group.map_or(GroupState::Missing, |group| GroupState::Group {
+                gid: group.gid,
+            }),
+        )
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        let name = || Shown::value(&spec.name);
+    fn diff(spec: &GroupSpec, state: &GroupState) -> Option<Change> {
+        let name = || FieldValue::value(&spec.name);
         match (spec.state, state) {
-            (_, Found::NotOurs) | (State::Absent, Found::Nothing) => None,
-            (State::Absent, Found::Group { .. }) => {
-                Some(Change::new(Verb::Remove).with("name", name(), Shown::Absent))
+            (_, GroupState::Unmanaged) | (Presence::Absent, GroupState::Missing) => None,
+            (Presence::Absent, GroupState::Group { .. }) => {
+                Some(Change::new(Verb::Remove).with_field("name", name(), FieldValue::Absent))
             }
-            (State::Present, Found::Nothing) => {
-                let mut change = Change::new(Verb::Create).with("name", Shown::Absent, name());
+            (Presence::Present, GroupState::Missing) => {
+                let mut change =
+                    Change::new(Verb::Create).with_field("name", FieldValue::Absent, name());
                 if let Some(gid) = spec.gid {
-                    change = change.with("gid", Shown::Absent, Shown::value(gid));
+                    change = change.with_field("gid", FieldValue::Absent, FieldValue::value(gid));
                 }
                 Some(change)
             }
-            (State::Present, Found::Group { gid }) => {
+            (Presence::Present, GroupState::Group { gid }) => {
                 let wanted = spec.gid.unwrap_or(*gid);
-                Change::update(FieldChange::of("gid", gid, &wanted).into_iter().collect())
+                Change::update(FieldChange::diff("gid", gid, &wanted).into_iter().collect())
             }
         }
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &GroupSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         if change.verb == Verb::Remove {
-            shadow::run(host, "groupdel", &[&spec.name])?;
-            return Ok(Outcome::Done);
+            shadow_utils::run(host, "groupdel", &[&spec.name])?;
+            return Ok(ApplyOutcome::Done);
         }
         let gid = spec.gid.map(|gid| gid.to_string());
         let mut args = Vec::new();
@@ -110,8 +117,8 @@ impl Kind for Group {
             Verb::Create => "groupadd",
             _ => "groupmod",
         };
-        shadow::run(host, program, &args)?;
-        Ok(Outcome::Done)
+        shadow_utils::run(host, program, &args)?;
+        Ok(ApplyOutcome::Done)
     }
 }
 
@@ -119,23 +126,23 @@ impl Kind for Group {
 mod conformance {
     use super::Group;
     use crate::ports::testing::Sandbox;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Group {
-        fn cannot_run(host: &Sandbox) -> Option<&'static str> {
-            (!host.is_privileged()).then_some("needs root")
+    impl ConformanceProbes for Group {
+        fn skip_reason(host: &Sandbox) -> Option<&'static str> {
+            (!host.can_set_owners()).then_some("needs root")
         }
 
         fn probes() -> Vec<Probe> {
             vec![
-                Probe::gone("name", |host| {
+                Probe::removal("name", |host| {
                     host.edit("/etc/group", "deploy:", "renamed:");
                     host.edit("/etc/group", ":2001:", ":2002:");
                 }),
-                Probe::spoil("gid", |host| host.edit("/etc/group", ":2001:", ":2003:")),
+                Probe::drift("gid", |host| host.edit("/etc/group", ":2001:", ":2003:")),
                 Probe::not_set("system", "it only says where a new group's number is from"),
-                Probe::gone("state", |host| host.write("/etc/group", "root:x:0:\n")),
+                Probe::removal("state", |host| host.write("/etc/group", "root:x:0:\n")),
             ]
         }
     }
@@ -143,18 +150,18 @@ mod conformance {
 
 #[cfg(test)]
 mod tests {
-    use crate::ports::testing::{Sandbox, machine_file, skipped};
-    use crate::resource::conformance::resource;
+    use crate::ports::testing::{Sandbox, machine_file, skip_test};
+    use crate::resource::conformance::parse_resource;
 
     #[test]
     fn gid_in_use_is_rejected_with_its_groups_name() {
-        let sandbox = Sandbox::with_basics();
-        if !sandbox.is_privileged() {
-            return skipped("a taken gid", "needs root");
+        let sandbox = Sandbox::with_base_system();
+        if !sandbox.can_set_owners() {
+            return skip_test("a taken gid", "needs root");
         }
         sandbox.write("/etc/group", "root:x:0:\nwww:x:2001:\n");
-        let group = resource("group: {name: deploy, gid: 2001}").unwrap();
-        let change = group.look(&sandbox.host, false).unwrap().change.unwrap();
+        let group = parse_resource("group: {name: deploy, gid: 2001}").unwrap();
+        let change = group.inspect(&sandbox.host, false).unwrap().change.unwrap();
         let failure = group.apply(&change, &sandbox.host).unwrap_err();
         assert!(failure.message.contains("group `www`"), "{failure}");
         assert_eq!(
@@ -166,12 +173,12 @@ mod tests {
 
     #[test]
     fn primary_group_of_a_user_is_not_removed() {
-        let sandbox = Sandbox::with_basics();
-        if !sandbox.is_privileged() {
-            return skipped("removing a main group", "needs root");
+        let sandbox = Sandbox::with_base_system();
+        if !sandbox.can_set_owners() {
+            return skip_test("removing a main group", "needs root");
         }
-        let group = resource("group: {name: nogroup, state: absent}").unwrap();
-        let change = group.look(&sandbox.host, false).unwrap().change.unwrap();
+        let group = parse_resource("group: {name: nogroup, state: absent}").unwrap();
+        let change = group.inspect(&sandbox.host, false).unwrap().change.unwrap();
         let failure = group.apply(&change, &sandbox.host).unwrap_err();
         assert!(failure.hint.unwrap().contains("main group"));
         assert!(sandbox.read("/etc/group").contains("nogroup"));
@@ -181,25 +188,25 @@ mod tests {
     fn ambiguous_group_names_are_rejected() {
         for bad in ["-r", "a:b", "Deploy", "1st", "a,b", "\"a\\nb\"", "ü"] {
             assert!(
-                resource(&format!("group: {{name: {bad}}}")).is_err(),
+                parse_resource(&format!("group: {{name: {bad}}}")).is_err(),
                 "{bad}"
             );
         }
-        assert!(resource(&format!("group: {{name: {}}}", "a".repeat(33))).is_err());
-        assert!(resource("group: {name: _ssh-2}").is_ok());
+        assert!(parse_resource(&format!("group: {{name: {}}}", "a".repeat(33))).is_err());
+        assert!(parse_resource("group: {name: _ssh-2}").is_ok());
     }
 
     #[test]
     fn group_in_an_empty_sandbox_leaves_the_machine_alone() {
         let sandbox = Sandbox::empty();
-        if !sandbox.is_privileged() {
-            return skipped("a group in an empty sandbox", "needs root");
+        if !sandbox.can_set_owners() {
+            return skip_test("a group in an empty sandbox", "needs root");
         }
         let machine = machine_file("/etc/group");
-        let group = resource("group: {name: trueup-probe, system: true}").unwrap();
-        let change = group.look(&sandbox.host, false).unwrap().change.unwrap();
+        let group = parse_resource("group: {name: trueup-probe, system: true}").unwrap();
+        let change = group.inspect(&sandbox.host, false).unwrap().change.unwrap();
         group.apply(&change, &sandbox.host).unwrap();
-        assert_eq!(group.look(&sandbox.host, false).unwrap().change, None);
+        assert_eq!(group.inspect(&sandbox.host, false).unwrap().change, None);
         assert_eq!(sandbox.mode("/etc/gshadow") & 0o077, 0);
         assert_eq!(machine_file("/etc/group"), machine);
     }

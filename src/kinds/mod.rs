@@ -9,31 +9,31 @@ mod package;
 #[cfg(test)]
 pub(crate) mod privileged;
 #[cfg(test)]
-mod properties;
+mod property_tests;
 pub(crate) mod release;
 mod service;
-mod shadow;
+mod shadow_utils;
 mod symlink;
 mod template;
 mod user;
 mod watch;
 
-use crate::resource::{AnyKind, Registered};
+use crate::resource::{AnyKind, KindEntry};
 
 /// Every kind that a role may use, in the order of the reference.
 pub const KINDS: &[&dyn AnyKind] = &[
-    &Registered::<group::Group>::new(),
-    &Registered::<user::User>::new(),
-    &Registered::<authorized_keys::AuthorizedKeys>::new(),
-    &Registered::<directory::Directory>::new(),
-    &Registered::<file::File>::new(),
-    &Registered::<template::Template>::new(),
-    &Registered::<symlink::Symlink>::new(),
-    &Registered::<package::Package>::new(),
-    &Registered::<command::Command>::new(),
-    &Registered::<release::Release>::new(),
-    &Registered::<watch::Watch>::new(),
-    &Registered::<service::Service>::new(),
+    &KindEntry::<group::Group>::new(),
+    &KindEntry::<user::User>::new(),
+    &KindEntry::<authorized_keys::AuthorizedKeys>::new(),
+    &KindEntry::<directory::Directory>::new(),
+    &KindEntry::<file::File>::new(),
+    &KindEntry::<template::Template>::new(),
+    &KindEntry::<symlink::Symlink>::new(),
+    &KindEntry::<package::Package>::new(),
+    &KindEntry::<command::Command>::new(),
+    &KindEntry::<release::Release>::new(),
+    &KindEntry::<watch::Watch>::new(),
+    &KindEntry::<service::Service>::new(),
 ];
 
 /// The kind of this name.
@@ -42,7 +42,7 @@ pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
 }
 
 /// Refuses a path that no resource can have, before anything is looked at.
-fn usable_path(field: &str, path: &std::path::Path) -> Result<(), crate::problem::Problem> {
+fn validate_path(field: &str, path: &std::path::Path) -> Result<(), crate::problem::Problem> {
     crate::ports::root::Root::check_path(path)
         .map_err(|error| crate::problem::Problem::new(error.to_string()).field(field))
 }

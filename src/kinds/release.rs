@@ -7,91 +7,100 @@ use std::path::PathBuf;
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::problem::Problem;
-use crate::release::files::{self, FileSeen};
-use crate::release::{self, Active, Orders, Pin, Record, Spec, Standing};
+use crate::release::files::{self, ObservedFile};
+use crate::release::{self, ActiveRelease, Overrides, Pin, Record, ReleaseSpec, ReleaseStatus};
 use crate::resource::{
-    Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, Stamp, Trial, Verb, Verdict,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, ResolveInputs, Stamp, Trial,
+    TrialOutcome, Verb,
 };
 
 pub struct Release;
 
 /// What is deployed, and what stands in the way of what is wanted.
-pub struct Found {
-    active: Option<Active>,
+pub struct ReleaseState {
+    active: Option<ActiveRelease>,
     /// A whole release of the wanted sha that is not active.
-    ready: Option<String>,
+    built: Option<String>,
     /// What an operator or the gate decided on this host.
-    orders: Orders,
+    overrides: Overrides,
     /// The sha to build ahead, if there is no whole release of it yet.
-    next: Option<Sha>,
+    next_sha: Option<Sha>,
     /// The rendered files of the active release.
-    files: Vec<FileSeen>,
+    files: Vec<ObservedFile>,
     /// What has to run for the wanted sha, a line each, if there is no whole release of it.
-    steps: String,
+    pending_steps: String,
 }
 
-impl Found {
+impl ReleaseState {
     /// What is to be active: what the manifest wants, or what an operator pinned instead.
-    fn target<'a>(&'a self, spec: &'a Spec) -> Option<&'a Sha> {
-        match self.pin(spec) {
+    fn target_sha<'a>(&'a self, spec: &'a ReleaseSpec) -> Option<&'a Sha> {
+        match self.effective_pin(spec) {
             Some(pin) => Some(&pin.sha),
             None => spec.wanted.as_ref(),
         }
     }
 
     /// The pin that is in force: what it pins did not fail here meanwhile.
-    fn pin(&self, spec: &Spec) -> Option<&Pin> {
-        let pin = self.orders.pinned(spec.wanted.as_ref())?;
-        self.orders.barred(&pin.sha).is_none().then_some(pin)
+    fn effective_pin(&self, spec: &ReleaseSpec) -> Option<&Pin> {
+        let pin = self.overrides.effective_pin(spec.wanted.as_ref())?;
+        self.overrides
+            .find_quarantined(&pin.sha)
+            .is_none()
+            .then_some(pin)
     }
 
     /// A pin that is over. It is lifted, so that it does not come back with the sha that the manifest
     /// wanted when it was made.
-    fn lapsed(&self, spec: &Spec) -> Option<&Pin> {
-        let is_over = |_: &&Pin| spec.wanted.is_some() && self.pin(spec).is_none();
-        self.orders.pin.as_ref().filter(is_over)
+    fn expired_pin(&self, spec: &ReleaseSpec) -> Option<&Pin> {
+        let is_over = |_: &&Pin| spec.wanted.is_some() && self.effective_pin(spec).is_none();
+        self.overrides.pin.as_ref().filter(is_over)
     }
 
     fn active_sha(&self) -> Option<&Sha> {
         self.active.as_ref()?.sha.as_ref()
     }
 
-    fn is_bad(&self) -> bool {
+    fn is_active_bad(&self) -> bool {
         let active = self.active.as_ref();
-        active.is_some_and(|active| active.state == Some(Standing::Bad))
+        active.is_some_and(|active| active.state == Some(ReleaseStatus::Bad))
     }
 
     /// Whether the active release is the wanted one, and good as far as is known.
-    fn is_there(&self, spec: &Spec) -> bool {
-        self.active_sha().is_some() && self.active_sha() == self.target(spec) && !self.is_bad()
+    fn is_target_active(&self, spec: &ReleaseSpec) -> bool {
+        self.active_sha().is_some()
+            && self.active_sha() == self.target_sha(spec)
+            && !self.is_active_bad()
     }
 
     /// The trial that the active release is on, if nobody wants another one meanwhile.
-    fn trial(&self, spec: &Spec) -> Option<&release::Trial> {
+    fn trial(&self, spec: &ReleaseSpec) -> Option<&release::Trial> {
         let trial = self.active.as_ref()?.trial.as_ref()?;
-        (trial.back || self.is_there(spec)).then_some(trial)
+        (trial.back || self.is_target_active(spec)).then_some(trial)
     }
 
     /// What differs in the files of the active release. One that was gone back to keeps its own.
-    fn files_to_change(&self, spec: &Spec) -> Vec<FieldChange> {
-        match self.pin(spec) {
+    fn files_to_change(&self, spec: &ReleaseSpec) -> Vec<FieldChange> {
+        match self.effective_pin(spec) {
             Some(_) => Vec::new(),
-            None => files::differences(spec, &self.files),
+            None => files::diff(spec, &self.files),
         }
     }
 
     /// Why nothing may be activated now, if nothing may.
-    fn obstacle(&self, spec: &Spec) -> Option<Outcome> {
-        if let Some(pin) = self.pin(spec).filter(|_| self.is_there(spec)) {
-            return Some(Outcome::Waiting(pin.words()));
+    fn activation_blocker(&self, spec: &ReleaseSpec) -> Option<ApplyOutcome> {
+        if let Some(pin) = self
+            .effective_pin(spec)
+            .filter(|_| self.is_target_active(spec))
+        {
+            return Some(ApplyOutcome::Waiting(pin.describe()));
         }
-        let target = self.target(spec)?;
-        if let Some(barred) = self.orders.barred(target) {
-            return Some(Outcome::Refused(barred.words()));
+        let target = self.target_sha(spec)?;
+        if let Some(barred) = self.overrides.find_quarantined(target) {
+            return Some(ApplyOutcome::Refused(barred.describe()));
         }
         spec.hold
             .as_ref()
-            .map(|hold| Outcome::Waiting(hold.words()))
+            .map(|hold| ApplyOutcome::Waiting(hold.description()))
     }
 }
 
@@ -114,166 +123,178 @@ impl Kind for Release {
   migrate: {run: [bin/rails, "db:migrate"]}
   health: {url: "http://127.0.0.1:3000/up"}"#;
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = ReleaseSpec;
+    type State = ReleaseState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &ReleaseSpec) -> String {
         spec.app.clone()
     }
 
-    fn owns(spec: &Spec) -> Option<PathBuf> {
+    fn owned_path(spec: &ReleaseSpec) -> Option<PathBuf> {
         Some(spec.layout().current())
     }
 
-    fn app(spec: &Spec) -> Option<&str> {
+    fn app(spec: &ReleaseSpec) -> Option<&str> {
         Some(&spec.app)
     }
 
-    fn learn_secrets(spec: &Spec) {
+    fn register_secrets(spec: &ReleaseSpec) {
         spec.learn_secrets();
     }
 
-    fn sha(_spec: &Spec, state: &Found) -> Option<String> {
+    fn deployed_sha(_spec: &ReleaseSpec, state: &ReleaseState) -> Option<String> {
         state.active_sha().map(|sha| sha.to_string())
     }
 
-    fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
+    fn resolve(spec: &mut ReleaseSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         spec.validate()?;
         let desired = inputs.desired();
-        spec.want(desired.apps.get(&spec.app));
+        spec.set_wanted(desired.apps.get(&spec.app));
         spec.environment = desired.environment.clone();
-        spec.take_up = desired.take_up;
+        spec.resume_policy = desired.resume_policy;
         for file in &mut spec.files {
             file.resolve(inputs)?;
         }
         Ok(())
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+    fn inspect(spec: &ReleaseSpec, host: &Host) -> Result<ReleaseState, Failure> {
         let layout = spec.layout();
-        let mut found = Found {
+        let mut found = ReleaseState {
             active: release::active(host, &layout, spec.keep_releases)?,
-            orders: Orders::load(host, &layout)?,
-            ready: None,
-            next: spec.next.clone(),
+            overrides: Overrides::load(host, &layout)?,
+            built: None,
+            next_sha: spec.build_ahead.clone(),
             files: Vec::new(),
-            steps: String::new(),
+            pending_steps: String::new(),
         };
         if let Some(active) = &found.active {
-            found.files = files::look(spec, host, &active.name)?;
+            found.files = files::inspect(spec, host, &active.name)?;
         }
-        let away = !found.is_there(spec);
-        if (away && found.target(spec).is_some()) || found.next.is_some() {
+        let away = !found.is_target_active(spec);
+        if (away && found.target_sha(spec).is_some()) || found.next_sha.is_some() {
             let record = Record::load(host, &layout)?;
-            let whole = |sha: &Sha| record.whole(sha, host, &layout);
-            found.ready = found.target(spec).filter(|_| away).and_then(whole);
-            found.next = found.next.take().filter(|sha| whole(sha).is_none());
-            if let Some(target) = found.target(spec).filter(|_| away && found.ready.is_none()) {
-                found.steps = release::forecast(spec, host, &record, target)?;
+            let whole = |sha: &Sha| record.find_complete(sha, host, &layout);
+            found.built = found.target_sha(spec).filter(|_| away).and_then(whole);
+            found.next_sha = found.next_sha.take().filter(|sha| whole(sha).is_none());
+            if let Some(target) = found
+                .target_sha(spec)
+                .filter(|_| away && found.built.is_none())
+            {
+                found.pending_steps = release::describe_commands(spec, host, &record, target)?;
             }
         }
         Ok(found)
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
+    fn diff(spec: &ReleaseSpec, state: &ReleaseState) -> Option<Change> {
         if let Some(trial) = state.trial(spec) {
-            let to = Shown::Unknown("its services and its health check have shown it".into());
-            let from = Shown::value(&trial.name);
-            return Some(Change::new(Verb::Prove).with("release", from, to));
+            let to = FieldValue::Unknown("its services and its health check have shown it".into());
+            let from = FieldValue::value(&trial.name);
+            return Some(Change::new(Verb::Prove).with_field("release", from, to));
         }
-        if state.is_there(spec) {
+        if state.is_target_active(spec) {
             if let Some(update) = Change::update(state.files_to_change(spec)) {
                 return Some(update);
             }
-            return match (state.pin(spec), &state.next) {
-                (Some(pin), _) => Some(hold::pinned(spec, state.active_sha(), pin)),
+            return match (state.effective_pin(spec), &state.next_sha) {
+                (Some(pin), _) => Some(hold::pinned_change(spec, state.active_sha(), pin)),
                 (None, Some(next)) => {
                     let ahead = Change::new(Verb::Build);
-                    Some(ahead.with("next", Shown::Absent, Shown::value(next)))
+                    Some(ahead.with_field("next", FieldValue::Absent, FieldValue::value(next)))
                 }
-                (None, None) => state.lapsed(spec).map(|pin| {
+                (None, None) => state.expired_pin(spec).map(|pin| {
                     let update = Change::new(Verb::Update);
-                    update.with("pin", Shown::value(pin.words()), Shown::Absent)
+                    update.with_field("pin", FieldValue::value(pin.describe()), FieldValue::Absent)
                 }),
             };
         }
-        let wanted = state.target(spec)?;
-        let sha = Change::new(Verb::Deploy).with(
+        let wanted = state.target_sha(spec)?;
+        let sha = Change::new(Verb::Deploy).with_field(
             "sha",
-            Shown::maybe(state.active_sha()),
-            Shown::value(wanted),
+            FieldValue::from_option(state.active_sha()),
+            FieldValue::value(wanted),
         );
-        if let Some(barred) = state.orders.barred(wanted) {
-            return Some(sha.with("quarantine", Shown::Absent, Shown::value(barred.words())));
+        if let Some(barred) = state.overrides.find_quarantined(wanted) {
+            return Some(sha.with_field(
+                "quarantine",
+                FieldValue::Absent,
+                FieldValue::value(barred.describe()),
+            ));
         }
         let name = state.active.as_ref().map(|active| &active.name);
-        let to = match &state.ready {
-            Some(ready) => Shown::value(ready),
-            None => Shown::Unknown("it is built".into()),
+        let to = match &state.built {
+            Some(ready) => FieldValue::value(ready),
+            None => FieldValue::Unknown("it is built".into()),
         };
-        let mut change = sha.with("release", Shown::maybe(name), to);
-        if !state.steps.is_empty() {
-            let steps = Shown::Text(state.steps.clone());
-            change = change.with("steps", Shown::Absent, steps);
+        let mut change = sha.with_field("release", FieldValue::from_option(name), to);
+        if !state.pending_steps.is_empty() {
+            let steps = FieldValue::Text(state.pending_steps.clone());
+            change = change.with_field("steps", FieldValue::Absent, steps);
         }
         if let Some(hold) = &spec.hold {
-            change = change.with("hold", Shown::Absent, Shown::value(hold.words()));
+            change = change.with_field(
+                "hold",
+                FieldValue::Absent,
+                FieldValue::value(hold.description()),
+            );
         }
         Some(change)
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &ReleaseSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         let found = Release::inspect(spec, host)?;
-        if found.lapsed(spec).is_some() {
+        if found.expired_pin(spec).is_some() {
             release::unpin(spec, host)?;
         }
-        if let (Verb::Build, Some(next)) = (change.verb, &found.next) {
+        if let (Verb::Build, Some(next)) = (change.verb, &found.next_sha) {
             release::build_ahead(spec, next, host)?;
-            return Ok(Outcome::Done);
+            return Ok(ApplyOutcome::Done);
         }
         if let (Verb::Update, Some(active), Some(sha)) =
             (change.verb, &found.active, found.active_sha())
         {
             release::refresh_files(spec, sha, host, &active.name)?;
-            return Ok(Outcome::Done);
+            return Ok(ApplyOutcome::Done);
         }
         // What is on trial is settled by the pass, once its services were restarted.
         if found.trial(spec).is_some() {
-            return Ok(Outcome::Done);
+            return Ok(ApplyOutcome::Done);
         }
-        if let Some(outcome) = found.obstacle(spec) {
-            let bad = found.active.as_ref().filter(|_| found.is_bad());
+        if let Some(outcome) = found.activation_blocker(spec) {
+            let bad = found.active.as_ref().filter(|_| found.is_active_bad());
             if let Some(bad) = bad
-                && let release::Back::To(_) = release::leave_bad(spec, host, &bad.name)?
+                && let release::RollbackOutcome::RolledBack(_) =
+                    release::roll_back_bad(spec, host, &bad.name)?
             {
-                return Ok(Outcome::Done);
+                return Ok(ApplyOutcome::Done);
             }
             return Ok(outcome);
         }
-        if let Some(target) = found.target(spec) {
+        if let Some(target) = found.target_sha(spec) {
             release::deploy(spec, target, host)?;
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 
-    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+    fn stamp(_spec: &ReleaseSpec, state: &ReleaseState) -> Option<Stamp> {
         let active = state.active.as_ref()?;
         let sha = active.sha.as_ref().map_or("unknown", |sha| sha.as_str());
         let release = format!("release {} {sha}", active.name);
         Some(match files::stamp(&state.files) {
             Some((files, changed)) => Stamp {
                 fingerprint: format!("{release} {files}"),
-                changed: Some(active.since.max(changed)),
+                changed_at: Some(active.since.max(changed)),
             },
             None => Stamp {
                 fingerprint: release,
-                changed: Some(active.since),
+                changed_at: Some(active.since),
             },
         })
     }
 
     /// Building ahead activates nothing, and what is on trial was switched before.
-    fn shows(change: &Change) -> bool {
+    fn changes_stamp(change: &Change) -> bool {
         let unseen = |field: &FieldChange| field.field.ends_with(" mode") || field.field == "pin";
         match change.verb {
             Verb::Update => !change.fields.iter().all(unseen),
@@ -282,27 +303,31 @@ impl Kind for Release {
         }
     }
 
-    fn has_chores(spec: &Spec, state: &Found) -> bool {
-        state.orders.tells_too_much()
-            || state.is_there(spec) && state.active.as_ref().is_some_and(|active| active.untidy)
+    fn needs_maintenance(spec: &ReleaseSpec, state: &ReleaseState) -> bool {
+        state.overrides.has_multiline_reason()
+            || state.is_target_active(spec)
+                && state
+                    .active
+                    .as_ref()
+                    .is_some_and(|active| active.needs_cleanup)
     }
 
-    fn warnings(_spec: &Spec, state: &Found) -> Vec<String> {
+    fn warnings(_spec: &ReleaseSpec, state: &ReleaseState) -> Vec<String> {
         let left = state.active.iter().flat_map(|active| &active.unremoved);
         left.map(|left| format!("{} cannot be removed: {}", left.name, left.why))
             .collect()
     }
 
-    fn do_chores(spec: &Spec, host: &Host) -> Result<(), Failure> {
-        release::tidy(spec, host)
+    fn run_maintenance(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+        release::finish_cleanup(spec, host)
     }
 
     /// A hold, or a pin.
-    fn waits(change: &Change) -> Option<String> {
-        hold::said(change)
+    fn waiting_reason(change: &Change) -> Option<String> {
+        hold::hold_reason(change)
     }
 
-    fn trial(spec: &Spec, state: &Found) -> Option<Trial> {
+    fn trial(spec: &ReleaseSpec, state: &ReleaseState) -> Option<Trial> {
         let trial = state.trial(spec)?;
         let layout = spec.layout();
         Some(Trial {
@@ -312,27 +337,35 @@ impl Kind for Release {
         })
     }
 
-    fn prove(
-        spec: &Spec,
+    fn run_trial(
+        spec: &ReleaseSpec,
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
         runs_as: &dyn Fn() -> Vec<u32>,
-    ) -> Result<Verdict, Failure> {
-        release::watch(spec, host, users, runs_as)
+    ) -> Result<TrialOutcome, Failure> {
+        release::run_gate(spec, host, users, runs_as)
     }
 
-    fn disturbed(spec: &Spec, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure> {
-        release::disturbed(spec, host, runs_as)
+    fn find_conflict(
+        spec: &ReleaseSpec,
+        host: &Host,
+        runs_as: &dyn Fn() -> Vec<u32>,
+    ) -> Option<Failure> {
+        release::port_conflict(spec, host, runs_as)
     }
 
-    fn confirm(spec: &Spec, host: &Host) -> Result<(), Failure> {
+    fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
         release::confirm(spec, host)
     }
 
-    fn put_back(spec: &Spec, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {
-        Ok(match release::put_back(spec, host, why)? {
-            release::Back::To(name) => Some(name),
-            release::Back::Nowhere => None,
+    fn roll_back(
+        spec: &ReleaseSpec,
+        host: &Host,
+        why: &Failure,
+    ) -> Result<Option<String>, Failure> {
+        Ok(match release::roll_back(spec, host, why)? {
+            release::RollbackOutcome::RolledBack(name) => Some(name),
+            release::RollbackOutcome::NoTarget => None,
         })
     }
 }
@@ -342,11 +375,11 @@ mod conformance {
     use super::Release;
     use crate::ports::testing::Sandbox;
     use crate::resource::conformance::Probe;
-    use crate::resource::{Probed, Verb};
+    use crate::resource::{ConformanceProbes, Verb};
 
     /// A repository beside the host with one commit; returns its address and the sha.
-    fn repository(sandbox: &Sandbox) -> (String, String) {
-        let path = sandbox.outside("/outside/shop.git");
+    fn create_repository(sandbox: &Sandbox) -> (String, String) {
+        let path = sandbox.machine_path("/outside/shop.git");
         let repository = git2::Repository::init_bare(&path).unwrap();
         let blob = repository.blob(b"hello\n").unwrap();
         let mut tree = repository.treebuilder(None).unwrap();
@@ -360,9 +393,9 @@ mod conformance {
         (path.display().to_string(), sha.to_string())
     }
 
-    impl Probed for Release {
-        fn example_here(sandbox: &Sandbox) -> Option<String> {
-            let (repo, sha) = repository(sandbox);
+    impl ConformanceProbes for Release {
+        fn sandbox_example(sandbox: &Sandbox) -> Option<String> {
+            let (repo, sha) = create_repository(sandbox);
             Some(format!(
                 "release:\n  app: shop\n  repo: {repo}\n  sha: {sha}\n  deploy_to: /srv/shop\n  \
                  linked_dirs: [log]\n  files: [{{path: .env, content: \"A=1\\n\"}}]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
@@ -377,7 +410,8 @@ mod conformance {
             vec![
                 Probe::not_set("app", "it says which app is meant"),
                 Probe::not_set("repo", whence),
-                Probe::spoil("sha", |host| host.remove("/srv/shop/current")).leads_to(Verb::Deploy),
+                Probe::drift("sha", |host| host.remove("/srv/shop/current"))
+                    .expect_verb(Verb::Deploy),
                 Probe::not_set("deploy_to", "it says where the app is"),
                 Probe::not_set("user", built),
                 Probe::not_set("group", built),
@@ -391,10 +425,10 @@ mod conformance {
                 Probe::not_set("git_crypt_key", built),
                 Probe::not_set("linked_dirs", built),
                 Probe::not_set("linked_files", built),
-                Probe::spoil("files", |host| {
+                Probe::drift("files", |host| {
                     host.write("/srv/shop/current/.env", "A=2\n")
                 })
-                .shown_as(".env"),
+                .reported_as(".env"),
                 Probe::not_set("steps", built),
                 Probe::not_set("assets", built),
                 Probe::not_set("migrate", built),

@@ -1,6 +1,6 @@
 //! `service`: enabled, running, and restarted or reloaded when what it uses changed.
 
-mod place;
+mod running_release;
 
 use std::path::PathBuf;
 
@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use crate::ports::Host;
 use crate::ports::processes;
-use crate::ports::services::{Active, Enabled, Manager, Services, Status};
+use crate::ports::services::{ActiveState, EnabledState, ManagedBy, ServiceStatus, Services};
 use crate::resource::{
-    Change, Duty, Failure, FieldChange, Kind, Outcome, Run, Shown, Trial, Trigger, Verb,
+    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, Kind, ServiceRun, Trial, Trigger,
+    Verb,
 };
 
 pub struct Service;
@@ -20,13 +21,13 @@ pub struct Service;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct ServiceSpec {
     /// As its supervisor calls it; for systemd `nginx` means `nginx.service`.
     pub name: String,
     /// What runs it: `host` (see `services` in the settings), or `supervisor`, a supervisord beside
     /// that. Its names are supervisord's: `shop`, or `group:shop`, or `group:*`.
     #[serde(default)]
-    pub manager: Manager,
+    pub manager: ManagedBy,
     /// Whether it starts at boot; not given: left as it is. Under supervisord its section alone says.
     pub enabled: Option<bool>,
     /// Whether it runs; not given: left as it is.
@@ -45,19 +46,19 @@ pub struct Spec {
 }
 
 /// A service as it is.
-pub struct Found {
-    status: Status,
+pub struct ServiceState {
+    status: ServiceStatus,
     /// There is nothing yet that it could run from.
-    dormant: bool,
+    serves_missing: bool,
     /// It has not been up for long.
-    fresh: bool,
+    recently_started: bool,
     /// A file that its supervisor opens as root, where others decide what it finds.
-    exposed: Option<PathBuf>,
+    exposed_environment_file: Option<PathBuf>,
 }
 
 /// What runs it.
-fn services<'a>(spec: &Spec, host: &'a Host) -> &'a dyn Services {
-    host.services_of(spec.manager)
+fn service_manager<'a>(spec: &ServiceSpec, host: &'a Host) -> &'a dyn Services {
+    host.service_manager(spec.manager)
 }
 
 impl Kind for Service {
@@ -65,14 +66,14 @@ impl Kind for Service {
     const ABOUT: &'static str = "A service: enabled, running, and restarted or reloaded once when something that it uses changed.";
     const EXAMPLE: &'static str = "service: {name: demo, enabled: true, running: true}";
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = ServiceSpec;
+    type State = ServiceState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &ServiceSpec) -> String {
         spec.name.clone()
     }
 
-    fn triggers(spec: &Spec) -> Vec<Trigger> {
+    fn triggers(spec: &ServiceSpec) -> Vec<Trigger> {
         [
             (Duty::Restart, &spec.restart_on),
             (Duty::Reload, &spec.reload_on),
@@ -86,8 +87,8 @@ impl Kind for Service {
         .collect()
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        let status = services(spec, host).status(&spec.name)?;
+    fn inspect(spec: &ServiceSpec, host: &Host) -> Result<ServiceState, Failure> {
+        let status = service_manager(spec, host).status(&spec.name)?;
         if status.known {
             let dormant = match &spec.serves {
                 Some(path) => host.root.meta(path)?.is_none(),
@@ -96,49 +97,53 @@ impl Kind for Service {
             let up = status
                 .started_at
                 .map(|at| host.clock.now().duration_since(at));
-            let fresh = up.is_none_or(|up| up < FRESH);
+            let fresh = up.is_none_or(|up| up < STABLE_AFTER);
             let mut exposed = None;
             for path in &status.environment_files {
-                if exposed.is_none() && !host.root.only_root_decides(path)? {
+                if exposed.is_none() && !host.root.is_trusted_path(path)? {
                     exposed = Some(path.clone());
                 }
             }
-            return Ok(Found {
+            return Ok(ServiceState {
                 status,
-                dormant,
-                fresh,
-                exposed,
+                serves_missing: dormant,
+                recently_started: fresh,
+                exposed_environment_file: exposed,
             });
         }
         Err(
-            Failure::not_yet(format!("there is no service `{}` on this host", spec.name))
+            Failure::not_ready(format!("there is no service `{}` on this host", spec.name))
                 .hint("is its package installed, or its unit or section described before it?"),
         )
     }
 
     fn diff(
-        spec: &Spec,
-        Found {
+        spec: &ServiceSpec,
+        ServiceState {
             status: state,
-            dormant,
+            serves_missing: dormant,
             ..
-        }: &Found,
+        }: &ServiceState,
     ) -> Option<Change> {
-        if forbidden(spec, state) {
+        if is_masked_but_wanted(spec, state) {
             let change = Change::new(Verb::Update);
-            return Some(change.with(MASKED, Shown::value(true), Shown::value(false)));
+            return Some(change.with_field(
+                MASKED_FIELD,
+                FieldValue::value(true),
+                FieldValue::value(false),
+            ));
         }
         let mut fields = Vec::new();
         let enabled = match state.enabled {
-            Enabled::Yes => Some(true),
-            Enabled::No => Some(false),
+            EnabledState::Yes => Some(true),
+            EnabledState::No => Some(false),
             // There is nothing to enable in a static unit, nor in one that shall not run.
-            Enabled::Static | Enabled::Masked => None,
+            EnabledState::Static | EnabledState::Masked => None,
         };
         if let (Some(wanted), Some(is)) = (spec.enabled, enabled) {
-            fields.extend(FieldChange::of("enabled", &is, &wanted));
+            fields.extend(FieldChange::diff("enabled", &is, &wanted));
         }
-        let running = matches!(state.active, Active::Running | Active::Starting);
+        let running = matches!(state.active, ActiveState::Running | ActiveState::Starting);
         if let Some(wanted) = spec
             .running
             .filter(|wanted| *wanted != running && !(*wanted && *dormant))
@@ -146,19 +151,19 @@ impl Kind for Service {
             let to = if wanted { "running" } else { "stopped" };
             fields.push(FieldChange::new(
                 "running",
-                Shown::value(word(state.active)),
-                Shown::value(to),
+                FieldValue::value(active_state_text(state.active)),
+                FieldValue::value(to),
             ));
         }
         Change::update(fields)
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &ServiceSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         debug_assert_eq!(change.verb, Verb::Update);
-        if let Some(why) = Service::waits(change) {
-            return Ok(Outcome::Waiting(why));
+        if let Some(why) = Service::waiting_reason(change) {
+            return Ok(ApplyOutcome::Waiting(why));
         }
-        let services = services(spec, host);
+        let services = service_manager(spec, host);
         if change.touches("enabled") {
             if spec.enabled == Some(true) {
                 services.enable(&spec.name)?;
@@ -173,66 +178,72 @@ impl Kind for Service {
                 services.stop(&spec.name)?;
             }
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 
     /// For whoever masked it to unmask it.
-    fn waits(change: &Change) -> Option<String> {
-        change.touches(MASKED).then(|| {
+    fn waiting_reason(change: &Change) -> Option<String> {
+        change.touches(MASKED_FIELD).then(|| {
             "somebody masked it on purpose; `systemctl unmask` lets it run again".to_owned()
         })
     }
 
-    fn dormant(spec: &Spec, state: &Found) -> bool {
-        state.dormant && spec.running == Some(true)
+    fn awaits_dependency(spec: &ServiceSpec, state: &ServiceState) -> bool {
+        state.serves_missing && spec.running == Some(true)
     }
 
-    fn run(_spec: &Spec, Found { status: state, .. }: &Found) -> Option<Run> {
-        if state.active != Active::Running {
+    fn service_run(
+        _spec: &ServiceSpec,
+        ServiceState { status: state, .. }: &ServiceState,
+    ) -> Option<ServiceRun> {
+        if state.active != ActiveState::Running {
             return None;
         }
-        Some(Run {
-            id: state.run.clone()?,
-            started: state.started_at,
-            reloaded: state.reloaded_at,
-            load: state.load.clone(),
+        Some(ServiceRun {
+            id: state.run_id.clone()?,
+            started_at: state.started_at,
+            reloaded_at: state.reloaded_at,
+            reload_id: state.reload_id.clone(),
         })
     }
 
-    fn runs_from(spec: &Spec, host: &Host, trial: &Trial) -> Result<(), Failure> {
-        let status = services(spec, host).status(&spec.name)?;
+    fn check_runs_from(spec: &ServiceSpec, host: &Host, trial: &Trial) -> Result<(), Failure> {
+        let status = service_manager(spec, host).status(&spec.name)?;
         let name = &spec.name;
         match status.active {
-            Active::Running => {}
+            ActiveState::Running => {}
             // Nobody wants it to run: there is nothing to be shown.
             _ if spec.running != Some(true) => return Ok(()),
             other => {
-                let masked = match forbidden(spec, &status) {
+                let masked = match is_masked_but_wanted(spec, &status) {
                     true => ", and somebody masked it on purpose",
                     false => "",
                 };
-                return Err(Failure::new(format!("{name} is {}{masked}", word(other))));
+                return Err(Failure::new(format!(
+                    "{name} is {}{masked}",
+                    active_state_text(other)
+                )));
             }
         }
         let serves = spec.serves.as_deref() == Some(&trial.current);
         match status.main_pid {
-            Some(main) => place::check(name, main, serves, trial, host),
+            Some(main) => running_release::check_processes(name, main, serves, trial, host),
             None => Ok(()),
         }
     }
 
-    fn runs_as(spec: &Spec, host: &Host) -> Vec<u32> {
-        let status = services(spec, host).status(&spec.name).ok();
-        let family = status.and_then(|status| processes::family(status.main_pid?));
+    fn process_uids(spec: &ServiceSpec, host: &Host) -> Vec<u32> {
+        let status = service_manager(spec, host).status(&spec.name).ok();
+        let family = status.and_then(|status| processes::process_tree(status.main_pid?));
         let family = family.into_iter().flatten();
         // Sockets are of whoever a process acts as.
-        family.map(|process| process.users[1]).collect()
+        family.map(|process| process.uids[1]).collect()
     }
 
     /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.
     /// Or its supervisor has another definition of it, or one that gives root's rights away.
-    fn ails(spec: &Spec, state: &Found) -> Option<Failure> {
-        if let (Some(unit), Some(other)) = (&spec.unit, &state.status.definition)
+    fn unhealthy_reason(spec: &ServiceSpec, state: &ServiceState) -> Option<Failure> {
+        if let (Some(unit), Some(other)) = (&spec.unit, &state.status.definition_file)
             && unit != other
         {
             let (name, other) = (&spec.name, other.display());
@@ -244,7 +255,7 @@ impl Kind for Service {
                 "take away what is not wanted: `rm {other}`, then `systemctl daemon-reload` and `systemctl restart {name}`"
             )));
         }
-        if let Some(path) = &state.exposed {
+        if let Some(path) = &state.exposed_environment_file {
             let failure = Failure::new(format!(
                 "{}: systemd opens its EnvironmentFile= {} as root, and others than root can put a link or a pipe there",
                 spec.name,
@@ -252,57 +263,59 @@ impl Kind for Service {
             ));
             return Some(failure.hint("have the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder of root's"));
         }
-        let Status {
-            revived, active, ..
+        let ServiceStatus {
+            restarts: revived,
+            active,
+            ..
         } = state.status;
         let name = &spec.name;
         let trouble = match active {
             _ if spec.running != Some(true) => return None,
-            Active::Starting if revived > 0 => "it died, and waits to be started again",
+            ActiveState::Starting if revived > 0 => "it died, and waits to be started again",
             // No numbers: what is the same in every pass is kept once.
-            Active::Running if revived > 1 && state.fresh => {
+            ActiveState::Running if revived > 1 && state.recently_started => {
                 "it keeps dying, and is started again each time"
             }
             _ => return None,
         };
         let hint = format!(
             "`journalctl -u {name}` tells why; it counts as well again when it has been up for {} minutes",
-            FRESH.as_mins()
+            STABLE_AFTER.as_mins()
         );
         Some(Failure::new(format!("{name}: {trouble}")).hint(hint))
     }
 
-    fn last_words(spec: &Spec, host: &Host) -> Vec<String> {
-        services(spec, host).last_words(&spec.name)
+    fn log_tail(spec: &ServiceSpec, host: &Host) -> Vec<String> {
+        service_manager(spec, host).log_tail(&spec.name)
     }
 
-    fn pay(spec: &Spec, duty: Duty, host: &Host) -> Result<(), Failure> {
+    fn fulfill(spec: &ServiceSpec, duty: Duty, host: &Host) -> Result<(), Failure> {
         match duty {
-            Duty::Reload => services(spec, host).reload(&spec.name)?,
-            _ => services(spec, host).restart(&spec.name)?,
+            Duty::Reload => service_manager(spec, host).reload(&spec.name)?,
+            _ => service_manager(spec, host).restart(&spec.name)?,
         }
         Ok(())
     }
 }
 
 /// How long a service that died more than once has to be up to count as well again.
-const FRESH: SignedDuration = SignedDuration::from_mins(5);
+const STABLE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// The field of a change that only whoever masked the service can make.
-const MASKED: &str = "masked";
+const MASKED_FIELD: &str = "masked";
 
 /// Whether it shall run, and an operator forbade it: his word counts. What it runs now goes on, and
 /// is neither restarted nor reloaded, which systemd would refuse.
-fn forbidden(spec: &Spec, state: &Status) -> bool {
-    spec.running == Some(true) && state.enabled == Enabled::Masked
+fn is_masked_but_wanted(spec: &ServiceSpec, state: &ServiceStatus) -> bool {
+    spec.running == Some(true) && state.enabled == EnabledState::Masked
 }
 
-fn word(active: Active) -> &'static str {
+fn active_state_text(active: ActiveState) -> &'static str {
     match active {
-        Active::Running | Active::Starting => "running",
-        Active::Stopping => "stopping",
-        Active::Stopped => "stopped",
-        Active::Failed => "failed",
+        ActiveState::Running | ActiveState::Starting => "running",
+        ActiveState::Stopping => "stopping",
+        ActiveState::Stopped => "stopped",
+        ActiveState::Failed => "failed",
     }
 }
 
@@ -310,10 +323,10 @@ fn word(active: Active) -> &'static str {
 mod conformance {
     use super::Service;
     use crate::ports::services::Services;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Service {
+    impl ConformanceProbes for Service {
         fn prepare(host: &crate::ports::testing::Sandbox) {
             host.services.define("demo");
         }
@@ -323,8 +336,8 @@ mod conformance {
             vec![
                 Probe::not_set("name", "it says which service is meant"),
                 Probe::not_set("manager", "it says whom to ask"),
-                Probe::spoil("enabled", |host| host.services.disable("demo").unwrap()),
-                Probe::spoil("running", |host| host.services.crash("demo", &[])),
+                Probe::drift("enabled", |host| host.services.disable("demo").unwrap()),
+                Probe::drift("running", |host| host.services.crash("demo", &[])),
                 Probe::not_set("unit", "what hides it is somebody else's"),
                 Probe::not_set("serves", "it says what there must be before it can start"),
                 Probe::not_set("restart_on", owed),

@@ -9,8 +9,8 @@ use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessSeen, Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, Stamp, State,
-    Verb,
+    Access, AccessState, ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence,
+    ResolveInputs, Stamp, Verb,
 };
 
 pub struct Symlink;
@@ -19,7 +19,7 @@ pub struct Symlink;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct SymlinkSpec {
     /// Absolute path of the link.
     pub path: PathBuf,
     /// What it points to, written into the link as it is here.
@@ -30,10 +30,10 @@ pub struct Spec {
     pub group: Option<String>,
     /// `absent` removes it.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
 }
 
-impl Spec {
+impl SymlinkSpec {
     fn access(&self) -> Access<'_> {
         Access {
             owner: self.owner.as_deref(),
@@ -43,12 +43,12 @@ impl Spec {
     }
 }
 
-pub enum Found {
-    Nothing,
-    Link {
-        to: PathBuf,
-        access: AccessSeen,
-        changed: Timestamp,
+pub enum SymlinkState {
+    Missing,
+    Symlink {
+        target: PathBuf,
+        access: AccessState,
+        changed_at: Timestamp,
     },
     Other(FileKind),
 }
@@ -58,21 +58,21 @@ impl Kind for Symlink {
     const ABOUT: &'static str = "A symbolic link, switched in one step.";
     const EXAMPLE: &'static str = "symlink: {path: /etc/nginx/sites-enabled/default, to: ../sites-available/shop, owner: root, group: root}";
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = SymlinkSpec;
+    type State = SymlinkState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &SymlinkSpec) -> String {
         spec.path.display().to_string()
     }
 
-    fn owns(spec: &Spec) -> Option<PathBuf> {
+    fn owned_path(spec: &SymlinkSpec) -> Option<PathBuf> {
         Some(spec.path.clone())
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
-        super::usable_path("path", &spec.path)?;
+    fn resolve(spec: &mut SymlinkSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        super::validate_path("path", &spec.path)?;
         match (&spec.to, spec.state) {
-            (None, State::Present) => Err(Problem::new("the field `to` is missing")),
+            (None, Presence::Present) => Err(Problem::new("the field `to` is missing")),
             (Some(to), _) if to.as_os_str().is_empty() => {
                 Err(Problem::new("a link cannot point to nothing").field("to"))
             }
@@ -80,59 +80,73 @@ impl Kind for Symlink {
         }
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+    fn inspect(spec: &SymlinkSpec, host: &Host) -> Result<SymlinkState, Failure> {
         let Some(meta) = host.root.meta(&spec.path)? else {
-            return Ok(Found::Nothing);
+            return Ok(SymlinkState::Missing);
         };
         match (meta.kind, host.root.read_link(&spec.path)?) {
-            (FileKind::Symlink, Some(to)) => Ok(Found::Link {
-                to,
-                access: spec.access().look(&meta, host)?,
-                changed: meta.changed,
+            (FileKind::Symlink, Some(to)) => Ok(SymlinkState::Symlink {
+                target: to,
+                access: spec.access().observe(&meta, host)?,
+                changed_at: meta.ctime,
             }),
-            (kind, _) => Ok(Found::Other(kind)),
+            (kind, _) => Ok(SymlinkState::Other(kind)),
         }
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        let wanted = || Shown::maybe(spec.to.as_ref().map(|to| to.display()));
+    fn diff(spec: &SymlinkSpec, state: &SymlinkState) -> Option<Change> {
+        let wanted = || FieldValue::from_option(spec.to.as_ref().map(|to| to.display()));
         match (spec.state, state) {
-            (State::Absent, Found::Nothing) => None,
-            (State::Absent, Found::Link { to, .. }) => Some(Change::new(Verb::Remove).with(
-                "to",
-                Shown::value(to.display()),
-                Shown::Absent,
-            )),
-            (State::Absent, Found::Other(kind)) => Some(Change::new(Verb::Remove).with(
-                "state",
-                Shown::value(kind.words()),
-                Shown::Absent,
-            )),
-            (State::Present, Found::Nothing) => {
-                let mut change = Change::new(Verb::Create).with("to", Shown::Absent, wanted());
-                change.fields.extend(spec.access().wanted());
+            (Presence::Absent, SymlinkState::Missing) => None,
+            (Presence::Absent, SymlinkState::Symlink { target: to, .. }) => {
+                Some(Change::new(Verb::Remove).with_field(
+                    "to",
+                    FieldValue::value(to.display()),
+                    FieldValue::Absent,
+                ))
+            }
+            (Presence::Absent, SymlinkState::Other(kind)) => {
+                Some(Change::new(Verb::Remove).with_field(
+                    "state",
+                    FieldValue::value(kind.describe()),
+                    FieldValue::Absent,
+                ))
+            }
+            (Presence::Present, SymlinkState::Missing) => {
+                let mut change =
+                    Change::new(Verb::Create).with_field("to", FieldValue::Absent, wanted());
+                change.fields.extend(spec.access().creation_fields());
                 Some(change)
             }
-            (State::Present, Found::Other(kind)) => Some(
+            (Presence::Present, SymlinkState::Other(kind)) => Some(
                 Change::new(Verb::Update)
-                    .with(
+                    .with_field(
                         "state",
-                        Shown::value(kind.words()),
-                        Shown::value("a symbolic link"),
+                        FieldValue::value(kind.describe()),
+                        FieldValue::value("a symbolic link"),
                     )
-                    .with("to", Shown::Absent, wanted()),
+                    .with_field("to", FieldValue::Absent, wanted()),
             ),
-            (State::Present, Found::Link { to, access, .. }) => {
+            (
+                Presence::Present,
+                SymlinkState::Symlink {
+                    target: to, access, ..
+                },
+            ) => {
                 let mut fields = spec.access().diff(access, false);
                 if Some(to) != spec.to.as_ref() {
-                    fields.push(FieldChange::new("to", Shown::value(to.display()), wanted()));
+                    fields.push(FieldChange::new(
+                        "to",
+                        FieldValue::value(to.display()),
+                        wanted(),
+                    ));
                 }
                 Change::update(fields)
             }
         }
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &SymlinkSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         let path = &spec.path;
         if change.touches("state") {
             // A file there may be somebody's data; a link never is.
@@ -143,24 +157,31 @@ impl Kind for Symlink {
             .hint("move it away by hand: trueup does not replace a file or folder by a link"));
         }
         match (change.verb, &spec.to) {
-            (Verb::Remove, _) => host.root.remove(path)?,
+            (Verb::Remove, _) => host.root.remove_file(path)?,
             (_, Some(to)) if change.touches("to") => {
-                host.root.link(path, to, &spec.access().attrs(host)?)?;
+                host.root
+                    .replace_symlink(path, to, &spec.access().resolve_attrs(host)?)?;
             }
-            _ => host.root.set_attrs(path, &spec.access().attrs(host)?)?,
+            _ => host
+                .root
+                .set_attrs(path, &spec.access().resolve_attrs(host)?)?,
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 
-    fn shows(change: &Change) -> bool {
-        !change.only_access()
+    fn changes_stamp(change: &Change) -> bool {
+        !change.is_access_only()
     }
 
-    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+    fn stamp(_spec: &SymlinkSpec, state: &SymlinkState) -> Option<Stamp> {
         match state {
-            Found::Link { to, changed, .. } => Some(Stamp {
+            SymlinkState::Symlink {
+                target: to,
+                changed_at: changed,
+                ..
+            } => Some(Stamp {
                 fingerprint: format!("link {}", to.display()),
-                changed: Some(*changed),
+                changed_at: Some(*changed),
             }),
             _ => None,
         }
@@ -170,10 +191,10 @@ impl Kind for Symlink {
 #[cfg(test)]
 mod conformance {
     use super::Symlink;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Symlink {
+    impl ConformanceProbes for Symlink {
         fn prepare(host: &crate::ports::testing::Sandbox) {
             host.make_dir("/etc/nginx/sites-enabled");
         }
@@ -182,10 +203,10 @@ mod conformance {
             const PATH: &str = "/etc/nginx/sites-enabled/default";
             vec![
                 Probe::not_set("path", "it says which link is meant"),
-                Probe::spoil("to", |host| host.link(PATH, "elsewhere")),
-                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
-                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
-                Probe::gone("state", |host| host.remove(PATH)),
+                Probe::drift("to", |host| host.link(PATH, "elsewhere")),
+                Probe::drift("owner", |host| host.chown(PATH, 65534, 0)).needs_root(),
+                Probe::drift("group", |host| host.chown(PATH, 0, 65534)).needs_root(),
+                Probe::removal("state", |host| host.remove(PATH)),
             ]
         }
     }

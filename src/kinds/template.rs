@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::file::{Found, Wanted};
+use super::file::{DesiredFile, FileState};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, Argv, Change, Failure, Inputs, Kind, Mode, Outcome, Stamp, State, candidate,
+    Access, ApplyOutcome, Argv, Change, Failure, Kind, Mode, Presence, ResolveInputs, Stamp,
+    candidate,
 };
 
 pub struct Template;
@@ -18,7 +19,7 @@ pub struct Template;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct TemplateSpec {
     /// Absolute path.
     pub path: PathBuf,
     /// The template, a path below `templates/`.
@@ -43,14 +44,14 @@ pub struct Spec {
     pub verify: Option<Argv>,
     /// `absent` removes it.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
     #[serde(skip)]
     rendered: String,
 }
 
-impl Spec {
-    fn wanted(&self) -> Wanted<'_> {
-        Wanted {
+impl TemplateSpec {
+    fn desired_file(&self) -> DesiredFile<'_> {
+        DesiredFile {
             path: &self.path,
             body: self.rendered.as_bytes(),
             access: Access {
@@ -71,21 +72,21 @@ impl Kind for Template {
         "A file rendered from a template with the role's parameters, the facts and `vars`.";
     const EXAMPLE: &'static str = r#"template: {path: /etc/nginx/sites-enabled/shop.conf, source: nginx/site.conf, owner: root, group: root, mode: "0644", check: nginx}"#;
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = TemplateSpec;
+    type State = FileState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &TemplateSpec) -> String {
         spec.path.display().to_string()
     }
 
-    fn owns(spec: &Spec) -> Option<PathBuf> {
+    fn owned_path(spec: &TemplateSpec) -> Option<PathBuf> {
         Some(spec.path.clone())
     }
 
-    fn resolve(spec: &mut Spec, inputs: &dyn Inputs) -> Result<(), Problem> {
-        super::usable_path("path", &spec.path)?;
-        candidate::usable(spec.verify.as_ref())?;
-        if spec.state == State::Present {
+    fn resolve(spec: &mut TemplateSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        super::validate_path("path", &spec.path)?;
+        candidate::validate_command(spec.verify.as_ref())?;
+        if spec.state == Presence::Present {
             let vars =
                 serde_json::Value::Object(std::mem::take(&mut spec.vars).into_iter().collect());
             let vars = vars
@@ -93,48 +94,48 @@ impl Kind for Template {
                 .is_some_and(|vars| !vars.is_empty())
                 .then_some(&vars);
             spec.rendered = inputs
-                .template(&spec.source, vars)
+                .render_template(&spec.source, vars)
                 .map_err(|problem| problem.field("source"))?;
         }
         Ok(())
     }
 
-    fn check(spec: &Spec) -> Option<&str> {
+    fn check_name(spec: &TemplateSpec) -> Option<&str> {
         spec.check.as_deref()
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        spec.wanted().inspect(host)
+    fn inspect(spec: &TemplateSpec, host: &Host) -> Result<FileState, Failure> {
+        spec.desired_file().inspect(host)
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        spec.wanted().diff(state)
+    fn diff(spec: &TemplateSpec, state: &FileState) -> Option<Change> {
+        spec.desired_file().diff(state)
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
-        spec.wanted().apply(change, host)
+    fn apply(spec: &TemplateSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+        spec.desired_file().apply(change, host)
     }
 
-    fn learn_secrets(spec: &Spec) {
-        spec.wanted().learn_secrets();
+    fn register_secrets(spec: &TemplateSpec) {
+        spec.desired_file().learn_secrets();
     }
 
-    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+    fn stamp(_spec: &TemplateSpec, state: &FileState) -> Option<Stamp> {
         state.stamp()
     }
 
-    fn shows(change: &Change) -> bool {
-        !change.only_access()
+    fn changes_stamp(change: &Change) -> bool {
+        !change.is_access_only()
     }
 }
 
 #[cfg(test)]
 mod conformance {
     use super::Template;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Template {
+    impl ConformanceProbes for Template {
         fn prepare(host: &crate::ports::testing::Sandbox) {
             host.make_dir("/etc/nginx/sites-enabled");
         }
@@ -143,15 +144,16 @@ mod conformance {
             const PATH: &str = "/etc/nginx/sites-enabled/shop.conf";
             vec![
                 Probe::not_set("path", "it says which file is meant"),
-                Probe::spoil("source", |host| host.write(PATH, "server {}\n")).shown_as("content"),
+                Probe::drift("source", |host| host.write(PATH, "server {}\n"))
+                    .reported_as("content"),
                 Probe::not_set("vars", "they are in the content by now"),
-                Probe::spoil("owner", |host| host.chown(PATH, 65534, 0)).as_root(),
-                Probe::spoil("group", |host| host.chown(PATH, 0, 65534)).as_root(),
-                Probe::spoil("mode", |host| host.chmod(PATH, 0o600)),
+                Probe::drift("owner", |host| host.chown(PATH, 65534, 0)).needs_root(),
+                Probe::drift("group", |host| host.chown(PATH, 0, 65534)).needs_root(),
+                Probe::drift("mode", |host| host.chmod(PATH, 0o600)),
                 Probe::not_set("secret", "it says what may be shown"),
                 Probe::not_set("check", "the stages run checks, not the kind"),
                 Probe::not_set("verify", "it says who has to accept the content"),
-                Probe::gone("state", |host| host.remove(PATH)),
+                Probe::removal("state", |host| host.remove(PATH)),
             ]
         }
     }

@@ -1,19 +1,21 @@
 //! `user`: an account.
 
-mod number;
+mod uid;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::shadow;
+use super::shadow_utils;
 use crate::ports::Host;
 use crate::ports::root::Attrs;
 use crate::problem::Problem;
-use crate::resource::{Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, State, Verb};
+use crate::resource::{
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
+};
 
 /// No `/etc/passwd` is larger, in bytes.
-const MAX_FILE: usize = 16 << 20;
+const MAX_PASSWD_BYTES: usize = 16 << 20;
 
 pub struct User;
 
@@ -21,7 +23,7 @@ pub struct User;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct UserSpec {
     /// At most 32 of a-z, 0-9, `_` and `-`.
     pub name: String,
     /// Its number; not given: left as it is (a new user gets the one
@@ -49,18 +51,18 @@ pub struct Spec {
     pub locked: Option<bool>,
     /// `absent` removes the account and leaves its home folder.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
 }
 
-pub enum Found {
+pub enum UserState {
     /// An unprivileged run: users are not ours to set.
-    NotOurs,
-    Nothing,
-    User(Box<Seen>),
+    Unmanaged,
+    Missing,
+    User(Box<ObservedUser>),
 }
 
 /// An account as it is.
-pub struct Seen {
+pub struct ObservedUser {
     uid: u32,
     /// Spelt as the spec spells it where both mean the same.
     group: String,
@@ -71,18 +73,18 @@ pub struct Seen {
     locked: bool,
 }
 
-impl Spec {
+impl UserSpec {
     /// The other groups, sorted and once each.
-    fn others(&self) -> Option<Vec<String>> {
+    fn supplementary_groups(&self) -> Option<Vec<String>> {
         let mut groups = self.groups.clone()?;
         groups.sort();
         groups.dedup();
         Some(groups)
     }
 
-    fn differences(&self, seen: &Seen) -> Vec<FieldChange> {
+    fn changed_fields(&self, seen: &ObservedUser) -> Vec<FieldChange> {
         let text = |path: &Path| path.display().to_string();
-        let others = self.others().map(|groups| groups.join(", "));
+        let others = self.supplementary_groups().map(|groups| groups.join(", "));
         let locked = |locked: bool| if locked { "locked" } else { "not locked" }.to_owned();
         [
             (
@@ -98,12 +100,12 @@ impl Spec {
             ("locked", locked(seen.locked), self.locked.map(locked)),
         ]
         .into_iter()
-        .filter_map(|(field, from, to)| FieldChange::of(field, &from, &to?))
+        .filter_map(|(field, from, to)| FieldChange::diff(field, &from, &to?))
         .collect()
     }
 
-    fn created(&self) -> Change {
-        let nobody = Seen {
+    fn creation_change(&self) -> Change {
+        let nobody = ObservedUser {
             uid: 0,
             group: String::new(),
             groups: Vec::new(),
@@ -112,11 +114,14 @@ impl Spec {
             comment: String::new(),
             locked: true,
         };
-        let mut change =
-            Change::new(Verb::Create).with("name", Shown::Absent, Shown::value(&self.name));
-        for field in self.differences(&nobody) {
+        let mut change = Change::new(Verb::Create).with_field(
+            "name",
+            FieldValue::Absent,
+            FieldValue::value(&self.name),
+        );
+        for field in self.changed_fields(&nobody) {
             change.fields.push(FieldChange {
-                from: Shown::Absent,
+                from: FieldValue::Absent,
                 ..field
             });
         }
@@ -124,7 +129,7 @@ impl Spec {
     }
 
     /// Refuses what shadow-utils would refuse halfway or in worse words.
-    fn check_against(&self, host: &Host) -> Result<(), Failure> {
+    fn validate_on_host(&self, host: &Host) -> Result<(), Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         if let Some(uid) = self.uid {
             let holder = accounts.user_name(root, uid)?;
@@ -139,22 +144,26 @@ impl Spec {
         }
         for group in self.group.iter().chain(self.groups.iter().flatten()) {
             if accounts.gid(root, group)?.is_none() {
-                return Err(
-                    Failure::not_yet(format!("there is no group `{group}` on this host"))
-                        .hint("describe it in a `group` resource before this one"),
-                );
+                return Err(Failure::not_ready(format!(
+                    "there is no group `{group}` on this host"
+                ))
+                .hint("describe it in a `group` resource before this one"));
             }
         }
         Ok(())
     }
 
     /// The arguments that set these fields, the same for `useradd` and `usermod`.
-    fn settings(&self, wants: impl Fn(&str) -> bool) -> Vec<String> {
+    fn account_args(&self, wants: impl Fn(&str) -> bool) -> Vec<String> {
         let text = |path: &PathBuf| path.display().to_string();
         [
             ("uid", "-u", self.uid.map(|uid| uid.to_string())),
             ("group", "-g", self.group.clone()),
-            ("groups", "-G", self.others().map(|groups| groups.join(","))),
+            (
+                "groups",
+                "-G",
+                self.supplementary_groups().map(|groups| groups.join(",")),
+            ),
             ("home", "-d", self.home.as_ref().map(text)),
             ("shell", "-s", self.shell.as_ref().map(text)),
             ("comment", "-c", self.comment.clone()),
@@ -181,8 +190,8 @@ impl Spec {
         if self.locked == Some(false) {
             args.extend(["-p".to_owned(), "*".to_owned()]);
         }
-        args.extend(self.settings(|_| true));
-        if let Some(uid) = number::former(self, host)? {
+        args.extend(self.account_args(|_| true));
+        if let Some(uid) = uid::former_uid(self, host)? {
             args.extend(["-u".to_owned(), uid.to_string()]);
         }
         self.run(host, "useradd", args)
@@ -193,12 +202,12 @@ impl Spec {
         // 4.13): there it is set here.
         let group_below = change.touches("group") && !host.root.is_real();
         let args =
-            self.settings(|field| change.touches(field) && !(field == "group" && group_below));
+            self.account_args(|field| change.touches(field) && !(field == "group" && group_below));
         if !args.is_empty() {
             self.run(host, "usermod", args)?;
         }
         if group_below {
-            self.set_group_below(host)?;
+            self.set_primary_group_in_sandbox(host)?;
         }
         if change.touches("locked") {
             let flag = if self.locked == Some(true) {
@@ -220,17 +229,17 @@ impl Spec {
     fn run(&self, host: &Host, program: &str, args: Vec<String>) -> Result<(), Failure> {
         let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
         args.push(&self.name);
-        shadow::run(host, program, &args)
+        shadow_utils::run(host, program, &args)
     }
 
-    fn set_group_below(&self, host: &Host) -> Result<(), Failure> {
+    fn set_primary_group_in_sandbox(&self, host: &Host) -> Result<(), Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         let wanted = self.group.as_deref().unwrap_or(&self.name);
         let Some(gid) = accounts.gid(root, wanted)? else {
             return Ok(());
         };
         let path = Path::new("/etc/passwd");
-        let Some((meta, body)) = root.read_with_meta(path, MAX_FILE)? else {
+        let Some((meta, body)) = root.read_with_meta(path, MAX_PASSWD_BYTES)? else {
             return Ok(());
         };
         let text = String::from_utf8_lossy(&body);
@@ -248,8 +257,8 @@ impl Spec {
             uid: Some(meta.uid),
             gid: Some(meta.gid),
         };
-        root.replace(path, (lines.join("\n") + "\n").as_bytes(), &attrs)?;
-        accounts.forget();
+        root.write_atomic(path, (lines.join("\n") + "\n").as_bytes(), &attrs)?;
+        accounts.invalidate();
         Ok(())
     }
 }
@@ -260,18 +269,18 @@ impl Kind for User {
         "An account: its number, groups, home, shell and whether its password is locked.";
     const EXAMPLE: &'static str = "user: {name: deploy, uid: 2001, group: www-data, groups: [adm, ssl-cert], home: /home/deploy, shell: /bin/bash, comment: Deploys, locked: true}";
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = UserSpec;
+    type State = UserState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &UserSpec) -> String {
         spec.name.clone()
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
-        shadow::usable_name("name", &spec.name)?;
+    fn resolve(spec: &mut UserSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        shadow_utils::validate_name("name", &spec.name)?;
         for (field, path) in [("home", &spec.home), ("shell", &spec.shell)] {
             path.as_ref()
-                .map_or(Ok(()), |path| super::usable_path(field, path))?;
+                .map_or(Ok(()), |path| super::validate_path(field, path))?;
         }
         let shell = spec.shell.as_ref().map(|path| path.display().to_string());
         let home = spec.home.as_ref().map(|path| path.display().to_string());
@@ -286,30 +295,30 @@ impl Kind for User {
             }
         }
         if let Some(group) = spec.group.as_ref().filter(|g| g.parse::<u32>().is_err()) {
-            shadow::usable_name("group", group)?;
+            shadow_utils::validate_name("group", group)?;
         }
         for group in spec.groups.iter().flatten() {
-            shadow::usable_name("groups", group)?;
+            shadow_utils::validate_name("groups", group)?;
         }
         Ok(())
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+    fn inspect(spec: &UserSpec, host: &Host) -> Result<UserState, Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
-        if !shadow::are_ours(host) {
-            return Ok(Found::NotOurs);
+        if !shadow_utils::can_manage_accounts(host) {
+            return Ok(UserState::Unmanaged);
         }
         let Some(user) = accounts.user(root, &spec.name)? else {
-            return Ok(Found::Nothing);
+            return Ok(UserState::Missing);
         };
         let group = match &spec.group {
             Some(group) if accounts.gid(root, group)? == Some(user.gid) => group.clone(),
             _ => accounts.group_name(root, user.gid)?,
         };
-        Ok(Found::User(Box::new(Seen {
+        Ok(UserState::User(Box::new(ObservedUser {
             uid: user.uid,
             group,
-            groups: accounts.groups_of(root, &spec.name)?,
+            groups: accounts.supplementary_groups(root, &spec.name)?,
             home: user.home,
             shell: user.shell,
             comment: user.comment,
@@ -318,31 +327,31 @@ impl Kind for User {
         })))
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
+    fn diff(spec: &UserSpec, state: &UserState) -> Option<Change> {
         match (spec.state, state) {
-            (_, Found::NotOurs) | (State::Absent, Found::Nothing) => None,
-            (State::Absent, Found::User(_)) => Some(Change::new(Verb::Remove).with(
+            (_, UserState::Unmanaged) | (Presence::Absent, UserState::Missing) => None,
+            (Presence::Absent, UserState::User(_)) => Some(Change::new(Verb::Remove).with_field(
                 "name",
-                Shown::value(&spec.name),
-                Shown::Absent,
+                FieldValue::value(&spec.name),
+                FieldValue::Absent,
             )),
-            (State::Present, Found::Nothing) => Some(spec.created()),
-            (State::Present, Found::User(seen)) => Change::update(spec.differences(seen)),
+            (Presence::Present, UserState::Missing) => Some(spec.creation_change()),
+            (Presence::Present, UserState::User(seen)) => Change::update(spec.changed_fields(seen)),
         }
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(spec: &UserSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
         if change.verb == Verb::Remove {
-            shadow::run(host, "userdel", &[&spec.name])?;
-            return Ok(Outcome::Done);
+            shadow_utils::run(host, "userdel", &[&spec.name])?;
+            return Ok(ApplyOutcome::Done);
         }
-        spec.check_against(host)?;
+        spec.validate_on_host(host)?;
         if change.verb == Verb::Create {
             spec.create(host)?;
         } else {
             spec.update(change, host)?;
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 }
 
@@ -350,12 +359,12 @@ impl Kind for User {
 mod conformance {
     use super::User;
     use crate::ports::testing::Sandbox;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for User {
-        fn cannot_run(host: &Sandbox) -> Option<&'static str> {
-            (!host.is_privileged()).then_some("needs root")
+    impl ConformanceProbes for User {
+        fn skip_reason(host: &Sandbox) -> Option<&'static str> {
+            (!host.can_set_owners()).then_some("needs root")
         }
 
         fn prepare(host: &Sandbox) {
@@ -369,25 +378,25 @@ mod conformance {
         fn probes() -> Vec<Probe> {
             const PASSWD: &str = "/etc/passwd";
             vec![
-                Probe::gone("name", |host| {
+                Probe::removal("name", |host| {
                     host.edit(PASSWD, "deploy:x:2001", "other:x:2002")
                 }),
-                Probe::spoil("uid", |host| host.edit(PASSWD, ":2001:", ":2003:")),
-                Probe::spoil("group", |host| host.edit(PASSWD, ":7033:", ":7004:")),
-                Probe::spoil("groups", |host| {
+                Probe::drift("uid", |host| host.edit(PASSWD, ":2001:", ":2003:")),
+                Probe::drift("group", |host| host.edit(PASSWD, ":7033:", ":7004:")),
+                Probe::drift("groups", |host| {
                     host.edit("/etc/group", "ssl-cert:x:7099:deploy", "ssl-cert:x:7099:");
                     host.edit("/etc/group", "root:x:0:", "root:x:0:deploy");
                 }),
-                Probe::spoil("home", |host| host.edit(PASSWD, "/home/deploy", "/srv")),
-                Probe::spoil("shell", |host| {
+                Probe::drift("home", |host| host.edit(PASSWD, "/home/deploy", "/srv")),
+                Probe::drift("shell", |host| {
                     host.edit(PASSWD, "deploy:/bin/bash", "deploy:/bin/sh")
                 }),
-                Probe::spoil("comment", |host| host.edit(PASSWD, ":Deploys:", "::")),
+                Probe::drift("comment", |host| host.edit(PASSWD, ":Deploys:", "::")),
                 Probe::not_set("system", "it only says where a new user's number is from"),
-                Probe::spoil("locked", |host| {
+                Probe::drift("locked", |host| {
                     host.edit("/etc/shadow", "deploy:!", "deploy:$6$salt$hash");
                 }),
-                Probe::gone("state", |host| {
+                Probe::removal("state", |host| {
                     host.write(PASSWD, "root:x:0:0::/root:/bin/sh\n")
                 }),
             ]

@@ -9,10 +9,10 @@ use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{FileKind, Meta};
 use crate::problem::Problem;
-use crate::resource::{Change, Failure, Inputs, Kind, Outcome, Stamp};
+use crate::resource::{ApplyOutcome, Change, Failure, Kind, ResolveInputs, Stamp};
 
 /// No watched file is larger, in bytes.
-const MAX_FILE: usize = 16 << 20;
+const MAX_FILE_BYTES: usize = 16 << 20;
 
 pub struct Watch;
 
@@ -20,7 +20,7 @@ pub struct Watch;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct WatchSpec {
     /// Absolute paths of files; of a folder, the files in it. They have to be there.
     pub paths: Vec<PathBuf>,
     /// The check that has to pass before a service takes up a change: a name in the role's `checks`.
@@ -32,9 +32,9 @@ pub struct Spec {
 }
 
 /// What the files hold.
-pub struct Found {
+pub struct WatchState {
     fingerprint: String,
-    changed: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
 }
 
 impl Kind for Watch {
@@ -42,81 +42,81 @@ impl Kind for Watch {
     const ABOUT: &'static str = "Files that somebody else keeps, such as certificates: trueup only looks, for what has them in `reload_on` or `restart_on`.";
     const EXAMPLE: &'static str = "watch: {paths: [/etc/ssl/private/example.com.pem]}";
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = WatchSpec;
+    type State = WatchState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &WatchSpec) -> String {
         let paths = spec.paths.iter().map(|path| path.display().to_string());
         paths.collect::<Vec<_>>().join(", ")
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+    fn resolve(spec: &mut WatchSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         if spec.paths.is_empty() {
             let problem = Problem::new("expected at least one path").field("paths");
             return Err(problem.hint("leave it out with `when` where there is nothing to watch"));
         }
         let mut paths = spec.paths.iter();
-        paths.try_for_each(|path| super::usable_path("paths", path))
+        paths.try_for_each(|path| super::validate_path("paths", path))
     }
 
-    fn check(spec: &Spec) -> Option<&str> {
+    fn check_name(spec: &WatchSpec) -> Option<&str> {
         spec.check.as_deref()
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        let mut seen = Seen::default();
+    fn inspect(spec: &WatchSpec, host: &Host) -> Result<WatchState, Failure> {
+        let mut seen = WatchScan::default();
         for path in &spec.paths {
             let missing = || {
-                Failure::not_yet(format!("there is no {}", path.display())).hint(
+                Failure::not_ready(format!("there is no {}", path.display())).hint(
                     "put it there, or name it no more; until then what uses it is left as it is",
                 )
             };
-            match seen.look(path, path, host)?.ok_or_else(missing)? {
-                FileKind::File => spec.only_root_decides(path, path, host)?,
+            match seen.add_path(path, path, host)?.ok_or_else(missing)? {
+                FileKind::File => spec.require_root_only(path, path, host)?,
                 FileKind::Directory => {
-                    spec.only_root_decides(path, &path.join("any"), host)?;
+                    spec.require_root_only(path, &path.join("any"), host)?;
                     for name in host.root.list(path)?.unwrap_or_default() {
                         // What goes between two looks, and what is no file, counts for nothing.
                         let inner = path.join(name);
-                        seen.look(path, &inner, host)?;
-                        spec.only_root_decides(path, &inner, host)?;
+                        seen.add_path(path, &inner, host)?;
+                        spec.require_root_only(path, &inner, host)?;
                     }
                 }
                 other => {
-                    let (path, kind) = (path.display(), other.words());
+                    let (path, kind) = (path.display(), other.describe());
                     return Err(Failure::new(format!("{path} is {kind}, and no file")));
                 }
             }
         }
-        Ok(Found {
-            fingerprint: digest(seen.text.as_bytes()),
-            changed: seen.changed,
+        Ok(WatchState {
+            fingerprint: digest(seen.listing.as_bytes()),
+            changed_at: seen.changed_at,
         })
     }
 
-    fn diff(_spec: &Spec, _state: &Found) -> Option<Change> {
+    fn diff(_spec: &WatchSpec, _state: &WatchState) -> Option<Change> {
         None
     }
 
-    fn apply(_spec: &Spec, _change: &Change, _host: &Host) -> Result<Outcome, Failure> {
+    fn apply(_spec: &WatchSpec, _change: &Change, _host: &Host) -> Result<ApplyOutcome, Failure> {
         Err(Failure::new("what is only looked at is never changed"))
     }
 
-    fn stamp(_spec: &Spec, state: &Found) -> Option<Stamp> {
+    fn stamp(_spec: &WatchSpec, state: &WatchState) -> Option<Stamp> {
         Some(Stamp {
             fingerprint: state.fingerprint.clone(),
-            changed: state.changed,
+            changed_at: state.changed_at,
         })
     }
 }
 
-impl Spec {
+impl WatchSpec {
     /// `given`: the path that the spec has it from.
-    fn only_root_decides(&self, given: &Path, path: &Path, host: &Host) -> Result<(), Failure> {
-        if !self.root_only || host.root.only_root_decides(path)? {
+    fn require_root_only(&self, spec_path: &Path, path: &Path, host: &Host) -> Result<(), Failure> {
+        if !self.root_only || host.root.is_trusted_path(path)? {
             return Ok(());
         }
-        let path = given.display();
+        let path = spec_path.display();
         Err(Failure::new(format!(
             "{path} is opened as root, and others than root could put a link, a pipe or another file there"
         ))
@@ -126,33 +126,41 @@ impl Spec {
 
 /// What was looked at so far.
 #[derive(Default)]
-struct Seen {
-    text: String,
-    changed: Option<Timestamp>,
+struct WatchScan {
+    listing: String,
+    changed_at: Option<Timestamp>,
 }
 
-impl Seen {
+impl WatchScan {
     /// Links are followed where root alone can have made them: tools that renew certificates switch
     /// links. `given`: the path that the spec has it from.
-    fn look(
+    fn add_path(
         &mut self,
-        given: &Path,
+        spec_path: &Path,
         path: &Path,
         host: &Host,
     ) -> Result<Option<FileKind>, Failure> {
-        let Some(real) = host.root.follow(path)? else {
+        let Some(real) = host.root.canonicalize(path)? else {
             return Ok(None);
         };
-        let found = host.root.read_with_meta(&real, MAX_FILE)?;
-        let Some((Meta { kind, changed, .. }, body)) = found else {
+        let found = host.root.read_with_meta(&real, MAX_FILE_BYTES)?;
+        let Some((
+            Meta {
+                kind,
+                ctime: changed,
+                ..
+            },
+            body,
+        )) = found
+        else {
             return Ok(None);
         };
         if kind == FileKind::File {
-            let way = path.strip_prefix(given).unwrap_or(path);
-            self.text += &format!("{}\0{}\n", way.display(), digest(&body));
+            let way = path.strip_prefix(spec_path).unwrap_or(path);
+            self.listing += &format!("{}\0{}\n", way.display(), digest(&body));
         }
-        if kind == FileKind::File || given == path {
-            self.changed = self.changed.max(Some(changed));
+        if kind == FileKind::File || spec_path == path {
+            self.changed_at = self.changed_at.max(Some(changed));
         }
         Ok(Some(kind))
     }
@@ -161,23 +169,23 @@ impl Seen {
 #[cfg(test)]
 mod conformance {
     use super::Watch;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
     const FILE: &str = "/etc/ssl/private/example.com.pem";
 
-    impl Probed for Watch {
+    impl ConformanceProbes for Watch {
         fn prepare(host: &crate::ports::testing::Sandbox) {
             host.write(FILE, "old");
         }
 
-        fn only_looks() -> bool {
+        fn is_read_only() -> bool {
             true
         }
 
         fn probes() -> Vec<Probe> {
             vec![
-                Probe::stamped("paths", |host| host.write(FILE, "new")),
+                Probe::stamp_change("paths", |host| host.write(FILE, "new")),
                 Probe::not_set("check", "it says what is to be run before a reload"),
                 Probe::not_set("root_only", "it says what is refused"),
             ]
@@ -188,19 +196,19 @@ mod conformance {
 #[cfg(test)]
 mod tests {
     use crate::ports::testing::Sandbox;
-    use crate::resource::conformance::resource;
+    use crate::resource::conformance::parse_resource;
     use crate::resource::{Failure, Stamp};
 
     fn stamp(host: &Sandbox, paths: &str) -> Result<Stamp, Failure> {
-        let watch = resource(&format!("watch: {{paths: [{paths}]}}")).unwrap();
-        let seen = watch.look(&host.host, true)?;
+        let watch = parse_resource(&format!("watch: {{paths: [{paths}]}}")).unwrap();
+        let seen = watch.inspect(&host.host, true)?;
         assert!(seen.change.is_none());
         Ok(seen.stamp.unwrap())
     }
 
     #[test]
     fn root_made_symlinks_are_followed_to_their_content() {
-        let host = Sandbox::with_basics();
+        let host = Sandbox::with_base_system();
         host.write("/etc/le/archive/a1.pem", "one");
         host.write("/etc/le/archive/a2.pem", "two");
         host.make_dir("/etc/le/live");
@@ -219,9 +227,9 @@ mod tests {
 
     #[test]
     fn root_only_path_replaceable_by_others_is_rejected() {
-        let host = Sandbox::with_basics();
-        if !host.is_privileged() {
-            return crate::ports::testing::skipped("folders of another user", "needs root");
+        let host = Sandbox::with_base_system();
+        if !host.can_set_owners() {
+            return crate::ports::testing::skip_test("folders of another user", "needs root");
         }
         host.write("/etc/ssl/a.pem", "a");
         host.write("/etc/certs/a.pem", "a");
@@ -232,8 +240,8 @@ mod tests {
         host.link("/etc/linked/a.pem", "/etc/certs/a.pem");
         let stamp = |path: &str, only: bool| {
             let text = format!("watch: {{paths: [{path}], root_only: {only}}}");
-            let watch = resource(&text).unwrap();
-            watch.look(&host.host, true).map(|seen| seen.stamp)
+            let watch = parse_resource(&text).unwrap();
+            watch.inspect(&host.host, true).map(|seen| seen.stamp)
         };
         for path in ["/etc/ssl/a.pem", "/etc/ssl"] {
             assert!(stamp(path, true).unwrap().is_some(), "{path}");
@@ -252,7 +260,7 @@ mod tests {
 
     #[test]
     fn watched_directory_covers_its_direct_files() {
-        let host = Sandbox::with_basics();
+        let host = Sandbox::with_base_system();
         host.write("/etc/certs/a.pem", "a");
         host.write("/etc/certs/deeper/b.pem", "b");
         let all = || stamp(&host, "/etc/certs").unwrap().fingerprint;
@@ -270,11 +278,11 @@ mod tests {
 
     #[test]
     fn missing_path_is_reported() {
-        let host = Sandbox::with_basics();
+        let host = Sandbox::with_base_system();
         host.write("/etc/a.pem", "a");
         let failure = stamp(&host, "/etc/a.pem, /etc/b.pem").unwrap_err();
         assert_eq!(failure.message, "there is no /etc/b.pem");
-        assert!(failure.not_yet && failure.hint.is_some());
+        assert!(failure.not_ready && failure.hint.is_some());
         host.link("/etc/b.pem", "/etc/nowhere");
         let failure = stamp(&host, "/etc/b.pem").unwrap_err();
         assert_eq!(failure.message, "there is no /etc/b.pem");

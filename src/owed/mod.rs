@@ -9,7 +9,7 @@
 //! A run that began after the last change of a thing was begun with it, whoever asked for it: an
 //! operator's own restart pays the debt.
 
-mod ledger;
+mod record_store;
 #[cfg(test)]
 mod tests;
 
@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Duty, Run, Stamp, Trigger};
+use crate::resource::{Duty, ServiceRun, Stamp, Trigger};
 
-pub use ledger::Ledger;
+pub use record_store::RecordStore;
 
 /// What a resource was last started, loaded or run with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct RunRecord {
     /// The run of the service that this is about; a command has none.
     pub run: Option<String>,
     /// The last reload of that run.
@@ -33,9 +33,9 @@ pub struct Record {
     pub with: BTreeMap<Duty, BTreeMap<String, String>>,
 }
 
-impl Record {
+impl RunRecord {
     /// Forgets with what it was done last, so that it is due again. No fingerprint is a word.
-    pub fn owe(&mut self, duty: Duty, id: &str) {
+    pub fn mark_owed(&mut self, duty: Duty, id: &str) {
         if let Some(with) = self.with.get_mut(&duty).and_then(|with| with.get_mut(id)) {
             "again".clone_into(with);
         }
@@ -44,7 +44,7 @@ impl Record {
 
 /// One duty that is due, and the ids whose change made it so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Debt {
+pub struct Obligation {
     pub duty: Duty,
     pub causes: Vec<String>,
 }
@@ -53,12 +53,12 @@ pub struct Debt {
 pub type Stamps = BTreeMap<String, Stamp>;
 
 /// What is due now. A service that does not run owes nothing: it will start with what is there.
-pub fn due(
-    record: Option<&Record>,
-    run: Option<&Run>,
+pub fn due_obligations(
+    record: Option<&RunRecord>,
+    run: Option<&ServiceRun>,
     triggers: &[Trigger],
     stamps: &Stamps,
-) -> Vec<Debt> {
+) -> Vec<Obligation> {
     triggers
         .iter()
         .filter(|trigger| run.is_some() || trigger.duty == Duty::Run)
@@ -69,7 +69,7 @@ pub fn due(
                 .filter(|id| is_due(record, run, trigger.duty, id, stamps.get(*id)))
                 .cloned()
                 .collect();
-            (!causes.is_empty()).then_some(Debt {
+            (!causes.is_empty()).then_some(Obligation {
                 duty: trigger.duty,
                 causes,
             })
@@ -78,8 +78,8 @@ pub fn due(
 }
 
 fn is_due(
-    record: Option<&Record>,
-    run: Option<&Run>,
+    record: Option<&RunRecord>,
+    run: Option<&ServiceRun>,
     duty: Duty,
     id: &str,
     stamp: Option<&Stamp>,
@@ -96,7 +96,8 @@ fn is_due(
     let same_run = record.is_some_and(|record| record.run.as_deref() == Some(run.id.as_str()));
     // A supervisor may forget when it last reloaded (systemd does at its own reload): then nobody
     // is known to have loaded it since.
-    let same_load = run.load.is_none() || record.is_some_and(|record| record.load == run.load);
+    let same_load =
+        run.reload_id.is_none() || record.is_some_and(|record| record.load == run.reload_id);
     if let Some(then) = then
         && same_run
         && (duty == Duty::Restart || same_load)
@@ -106,10 +107,10 @@ fn is_due(
     }
     // Somebody else started or loaded it since, or it was never seen: then times must tell.
     let taken_up = match duty {
-        Duty::Reload => run.started.max(run.reloaded),
-        _ => run.started,
+        Duty::Reload => run.started_at.max(run.reloaded_at),
+        _ => run.started_at,
     };
-    match (stamp.and_then(|stamp| stamp.changed), taken_up) {
+    match (stamp.and_then(|stamp| stamp.changed_at), taken_up) {
         (Some(changed), Some(taken_up)) => taken_up <= changed,
         // No time to tell by: what was seen before decides, and what never was is taken to be right.
         _ => then.is_some_and(|then| then != now),
@@ -117,22 +118,22 @@ fn is_due(
 }
 
 /// The record after `paid` was done: what is owed stays as it was, all else is as on disk now.
-pub fn settle(
-    record: Option<&Record>,
-    run: Option<&Run>,
+pub fn updated_record(
+    record: Option<&RunRecord>,
+    run: Option<&ServiceRun>,
     triggers: &[Trigger],
     stamps: &Stamps,
-    paid: &[Duty],
-) -> Record {
-    let debts = due(record, run, triggers, stamps);
+    fulfilled: &[Duty],
+) -> RunRecord {
+    let debts = due_obligations(record, run, triggers, stamps);
     let open = |duty, id: &String| {
-        !paid.contains(&duty)
+        !fulfilled.contains(&duty)
             && debts
                 .iter()
                 .any(|debt| debt.duty == duty && debt.causes.contains(id))
     };
-    let any_open = debts.iter().any(|debt| !paid.contains(&debt.duty));
-    let mut settled = Record {
+    let any_open = debts.iter().any(|debt| !fulfilled.contains(&debt.duty));
+    let mut settled = RunRecord {
         // While something is owed, the run that owes it stays on record.
         run: match record {
             Some(record) if any_open => record.run.clone(),
@@ -140,7 +141,7 @@ pub fn settle(
         },
         load: match record {
             Some(record) if any_open => record.load.clone(),
-            _ => run.and_then(|run| run.load.clone()),
+            _ => run.and_then(|run| run.reload_id.clone()),
         },
         with: BTreeMap::new(),
     };

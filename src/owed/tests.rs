@@ -10,16 +10,16 @@ fn at(second: i64) -> Timestamp {
 fn stamp(fingerprint: &str, changed: i64) -> Stamp {
     Stamp {
         fingerprint: fingerprint.into(),
-        changed: Some(at(changed)),
+        changed_at: Some(at(changed)),
     }
 }
 
-fn run(id: &str, started: i64) -> Run {
-    Run {
+fn run(id: &str, started: i64) -> ServiceRun {
+    ServiceRun {
         id: id.into(),
-        started: Some(at(started)),
-        reloaded: None,
-        load: None,
+        started_at: Some(at(started)),
+        reloaded_at: None,
+        reload_id: None,
     }
 }
 
@@ -36,7 +36,7 @@ fn stamps(fingerprint: &str, changed: i64) -> Stamps {
 
 #[test]
 fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
-    let record = settle(
+    let record = updated_record(
         None,
         Some(&run("a", 10)),
         &restart(),
@@ -44,7 +44,7 @@ fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
         &[],
     );
     assert!(
-        due(
+        due_obligations(
             Some(&record),
             Some(&run("a", 10)),
             &restart(),
@@ -52,7 +52,7 @@ fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
         )
         .is_empty()
     );
-    let debts = due(
+    let debts = due_obligations(
         Some(&record),
         Some(&run("a", 10)),
         &restart(),
@@ -60,14 +60,14 @@ fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
     );
     assert_eq!(
         debts,
-        [Debt {
+        [Obligation {
             duty: Duty::Restart,
             causes: vec!["conf".into()]
         }]
     );
     // Changed back before anybody restarted: what runs is right again.
     assert!(
-        due(
+        due_obligations(
             Some(&record),
             Some(&run("a", 10)),
             &restart(),
@@ -79,7 +79,7 @@ fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
 
 #[test]
 fn foreign_restart_counts_only_after_the_change() {
-    let record = settle(
+    let record = updated_record(
         None,
         Some(&run("a", 10)),
         &restart(),
@@ -88,14 +88,18 @@ fn foreign_restart_counts_only_after_the_change() {
     );
     let after = run("b", 30);
     let before = run("b", 15);
-    assert!(due(Some(&record), Some(&after), &restart(), &stamps("two", 20)).is_empty());
-    assert!(!due(Some(&record), Some(&before), &restart(), &stamps("two", 20)).is_empty());
+    assert!(
+        due_obligations(Some(&record), Some(&after), &restart(), &stamps("two", 20)).is_empty()
+    );
+    assert!(
+        !due_obligations(Some(&record), Some(&before), &restart(), &stamps("two", 20)).is_empty()
+    );
 }
 
 #[test]
 fn a_clock_set_back_within_one_run_does_not_lose_a_restart() {
     // Started at 100 by a clock that ran ahead; then it was set right and the file changed at 20.
-    let record = settle(
+    let record = updated_record(
         None,
         Some(&run("a", 100)),
         &restart(),
@@ -103,7 +107,7 @@ fn a_clock_set_back_within_one_run_does_not_lose_a_restart() {
         &[],
     );
     assert!(
-        !due(
+        !due_obligations(
             Some(&record),
             Some(&run("a", 100)),
             &restart(),
@@ -115,14 +119,14 @@ fn a_clock_set_back_within_one_run_does_not_lose_a_restart() {
 
 #[test]
 fn obligation_stays_recorded_until_fulfilled() {
-    let record = settle(
+    let record = updated_record(
         None,
         Some(&run("a", 10)),
         &restart(),
         &stamps("one", 5),
         &[],
     );
-    let still = settle(
+    let still = updated_record(
         Some(&record),
         Some(&run("a", 10)),
         &restart(),
@@ -130,7 +134,7 @@ fn obligation_stays_recorded_until_fulfilled() {
         &[],
     );
     assert_eq!(still, record);
-    let paid = settle(
+    let paid = updated_record(
         Some(&record),
         Some(&run("b", 21)),
         &restart(),
@@ -138,7 +142,7 @@ fn obligation_stays_recorded_until_fulfilled() {
         &[Duty::Restart],
     );
     assert!(
-        due(
+        due_obligations(
             Some(&paid),
             Some(&run("b", 21)),
             &restart(),
@@ -150,13 +154,13 @@ fn obligation_stays_recorded_until_fulfilled() {
 
 #[test]
 fn without_a_record_timestamps_decide_what_is_owed() {
-    assert!(due(None, Some(&run("a", 10)), &restart(), &stamps("one", 5)).is_empty());
-    assert!(!due(None, Some(&run("a", 10)), &restart(), &stamps("one", 20)).is_empty());
+    assert!(due_obligations(None, Some(&run("a", 10)), &restart(), &stamps("one", 5)).is_empty());
+    assert!(!due_obligations(None, Some(&run("a", 10)), &restart(), &stamps("one", 20)).is_empty());
 }
 
 #[test]
 fn stopped_service_owes_nothing() {
-    assert!(due(None, None, &restart(), &stamps("one", 20)).is_empty());
+    assert!(due_obligations(None, None, &restart(), &stamps("one", 20)).is_empty());
 }
 
 #[test]
@@ -165,13 +169,15 @@ fn owed_reload_is_fulfilled_by_any_later_reload_or_start() {
         duty: Duty::Reload,
         on: vec!["conf".into()],
     }];
-    let record = settle(None, Some(&run("a", 10)), &triggers, &stamps("one", 5), &[]);
-    let owed = |run: &Run| !due(Some(&record), Some(run), &triggers, &stamps("two", 20)).is_empty();
+    let record = updated_record(None, Some(&run("a", 10)), &triggers, &stamps("one", 5), &[]);
+    let owed = |run: &ServiceRun| {
+        !due_obligations(Some(&record), Some(run), &triggers, &stamps("two", 20)).is_empty()
+    };
     assert!(owed(&run("a", 10)));
     assert!(!owed(&run("b", 25)));
-    assert!(!owed(&Run {
-        reloaded: Some(at(30)),
-        load: Some("30".into()),
+    assert!(!owed(&ServiceRun {
+        reloaded_at: Some(at(30)),
+        reload_id: Some("30".into()),
         ..run("a", 10)
     }));
 }
@@ -182,17 +188,17 @@ fn reload_is_recognized_although_its_computed_time_varies() {
         duty: Duty::Reload,
         on: vec!["conf".into()],
     }];
-    let seen = |nanos| Run {
-        reloaded: Some(at(30) + jiff::SignedDuration::from_nanos(nanos)),
-        load: Some("30".into()),
+    let seen = |nanos| ServiceRun {
+        reloaded_at: Some(at(30) + jiff::SignedDuration::from_nanos(nanos)),
+        reload_id: Some("30".into()),
         ..run("a", 10)
     };
     let (one, two) = (stamps("one", 20), stamps("two", 25));
-    let record = settle(None, Some(&seen(0)), &triggers, &one, &[]);
-    let again = settle(Some(&record), Some(&seen(7)), &triggers, &one, &[]);
+    let record = updated_record(None, Some(&seen(0)), &triggers, &one, &[]);
+    let again = updated_record(Some(&record), Some(&seen(7)), &triggers, &one, &[]);
     assert_eq!(again, record, "a look at it rewrote the record");
     // The record decides, not the times: the clock may have been set back since the reload.
-    assert!(!due(Some(&record), Some(&seen(7)), &triggers, &two).is_empty());
+    assert!(!due_obligations(Some(&record), Some(&seen(7)), &triggers, &two).is_empty());
 }
 
 #[test]
@@ -201,28 +207,28 @@ fn a_command_runs_once_for_every_change() {
         duty: Duty::Run,
         on: vec!["conf".into()],
     }];
-    assert!(!due(None, None, &triggers, &stamps("one", 5)).is_empty());
-    let record = settle(None, None, &triggers, &stamps("one", 5), &[Duty::Run]);
-    assert!(due(Some(&record), None, &triggers, &stamps("one", 5)).is_empty());
-    assert!(!due(Some(&record), None, &triggers, &stamps("two", 6)).is_empty());
+    assert!(!due_obligations(None, None, &triggers, &stamps("one", 5)).is_empty());
+    let record = updated_record(None, None, &triggers, &stamps("one", 5), &[Duty::Run]);
+    assert!(due_obligations(Some(&record), None, &triggers, &stamps("one", 5)).is_empty());
+    assert!(!due_obligations(Some(&record), None, &triggers, &stamps("two", 6)).is_empty());
     assert!(
-        due(None, None, &triggers, &Stamps::new()).is_empty(),
+        due_obligations(None, None, &triggers, &Stamps::new()).is_empty(),
         "nothing is there to run it for"
     );
 }
 
 #[derive(Debug, Clone)]
-enum Event {
+enum PassEvent {
     Change(u8),
     Foreign,
     Pass { killed_before_record: bool },
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
+fn events() -> impl Strategy<Value = Vec<PassEvent>> {
     let event = prop_oneof![
-        (0..3u8).prop_map(Event::Change),
-        Just(Event::Foreign),
-        any::<bool>().prop_map(|killed_before_record| Event::Pass {
+        (0..3u8).prop_map(PassEvent::Change),
+        Just(PassEvent::Foreign),
+        any::<bool>().prop_map(|killed_before_record| PassEvent::Pass {
             killed_before_record
         }),
     ];
@@ -237,17 +243,17 @@ proptest! {
         let mut now = 0;
         let (mut disk, mut changed) = (0u8, 0);
         let mut running = (0u32, 0i64, 0u8); // run, started, with what
-        let mut record: Option<Record> = None;
-        for event in events.into_iter().chain([Event::Pass { killed_before_record: false }]) {
+        let mut record: Option<RunRecord> = None;
+        for event in events.into_iter().chain([PassEvent::Pass { killed_before_record: false }]) {
             now += 1;
             match event {
-                Event::Change(value) if value == disk => {}
-                Event::Change(value) => (disk, changed) = (value, now),
-                Event::Foreign => running = (running.0 + 1, now, disk),
-                Event::Pass { killed_before_record } => {
+                PassEvent::Change(value) if value == disk => {}
+                PassEvent::Change(value) => (disk, changed) = (value, now),
+                PassEvent::Foreign => running = (running.0 + 1, now, disk),
+                PassEvent::Pass { killed_before_record } => {
                     let this = run(&running.0.to_string(), running.1);
                     let stamps = stamps(&disk.to_string(), changed);
-                    let owed = !due(record.as_ref(), Some(&this), &restart(), &stamps).is_empty();
+                    let owed = !due_obligations(record.as_ref(), Some(&this), &restart(), &stamps).is_empty();
                     prop_assert!(owed || running.2 == disk, "a restart was lost");
                     prop_assert!(!owed || running.2 != disk || changed >= running.1, "a restart was repeated");
                     let paid = if owed {
@@ -259,7 +265,7 @@ proptest! {
                     };
                     if !killed_before_record {
                         let this = run(&running.0.to_string(), running.1);
-                        record = Some(settle(record.as_ref(), Some(&this), &restart(), &stamps, &paid));
+                        record = Some(updated_record(record.as_ref(), Some(&this), &restart(), &stamps, &paid));
                     }
                 }
             }

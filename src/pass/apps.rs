@@ -1,9 +1,9 @@
 //! The apps of a host by name, for commands that are about one app and not about the whole host.
 
-use super::{Lift, Options, PassError, Session, Source, desired, some_of};
+use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired, list_some};
 use crate::plan::Selection;
 use crate::problem::{Problem, nearest};
-use crate::release::{self, Spec};
+use crate::release::{self, ReleaseSpec};
 use crate::role::{Catalog, Resource};
 
 /// Every app that is deployed to this host, as its roles describe it, with what is wanted of it.
@@ -13,46 +13,46 @@ pub struct Apps {
 
 /// One app.
 #[derive(Clone, Copy)]
-pub struct App<'a> {
+pub struct DeployedApp<'a> {
     /// The id of the resource that deploys it.
     pub id: &'a str,
-    pub spec: &'a Spec,
+    pub spec: &'a ReleaseSpec,
 }
 
 impl Session {
     /// The apps, with what was last known to be wanted. Asks nobody, writes nothing.
     pub fn apps(&self) -> Result<Apps, PassError> {
-        let (catalog, _) = self.describe(Source::Nobody, &Options::default())?;
+        let (catalog, _) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
         Ok(Apps { catalog })
     }
 
     /// The apps, with what the store says is wanted now, `over_holds` as if it held nothing back. The
     /// caller holds the lock.
-    pub fn apps_now(&self, over_holds: bool) -> Result<Apps, PassError> {
-        let ask = desired::Ask {
+    pub fn apps_from_store(&self, ignore_holds: bool) -> Result<Apps, PassError> {
+        let ask = desired::ReadOptions {
             force: false,
-            keep: true,
+            save_last_good: true,
         };
-        let options = Options {
-            over_holds,
-            ..Options::default()
+        let options = PassOptions {
+            ignore_holds,
+            ..PassOptions::default()
         };
-        let (catalog, _) = self.describe(Source::Store(ask), &options)?;
+        let (catalog, _) = self.compile(ManifestSource::Store(ask), &options)?;
         Ok(Apps { catalog })
     }
 
     /// Lifts the quarantine of what is wanted, where there is one. Returns what to say of it.
-    pub(super) fn lift(
+    pub(super) fn lift_quarantine(
         &self,
-        lift: &Lift,
+        lift: &QuarantineLift,
         catalog: &Catalog,
         selection: &Selection,
     ) -> Result<Vec<String>, PassError> {
         let mut notes = Vec::new();
-        let selected = |app: &App<'_>| selection.holds(app.id);
-        for app in apps_of(catalog).filter(selected) {
-            let lifted = release::lift(app.spec, &self.host, &lift.by, &lift.reason);
-            notes.extend(lifted.map_err(PassError::Ordered)?);
+        let selected = |app: &DeployedApp<'_>| selection.contains(app.id);
+        for app in deployed_apps(catalog).filter(selected) {
+            let lifted = release::lift_quarantine(app.spec, &self.host, &lift.by, &lift.reason);
+            notes.extend(lifted.map_err(PassError::LiftQuarantine)?);
         }
         if notes.is_empty() {
             notes.push("nothing that is wanted is quarantined on this host".into());
@@ -61,23 +61,23 @@ impl Session {
     }
 }
 
-pub(super) fn apps_of(catalog: &Catalog) -> impl Iterator<Item = App<'_>> {
-    catalog.resources.iter().filter_map(app)
+pub(super) fn deployed_apps(catalog: &Catalog) -> impl Iterator<Item = DeployedApp<'_>> {
+    catalog.resources.iter().filter_map(as_app)
 }
 
-fn app(resource: &Resource) -> Option<App<'_>> {
-    let spec = resource.body.spec().downcast_ref::<Spec>()?;
+fn as_app(resource: &Resource) -> Option<DeployedApp<'_>> {
+    let spec = resource.body.spec().downcast_ref::<ReleaseSpec>()?;
     let id = resource.id.as_str();
-    Some(App { id, spec })
+    Some(DeployedApp { id, spec })
 }
 
 impl Apps {
-    pub fn all(&self) -> Vec<App<'_>> {
-        apps_of(&self.catalog).collect()
+    pub fn all(&self) -> Vec<DeployedApp<'_>> {
+        deployed_apps(&self.catalog).collect()
     }
 
-    /// The app of this name; [`PassError::Asked`] when this host has none.
-    pub fn find(&self, name: &str) -> Result<App<'_>, PassError> {
+    /// The app of this name; [`PassError::Usage`] when this host has none.
+    pub fn find(&self, name: &str) -> Result<DeployedApp<'_>, PassError> {
         let all = self.all();
         if let Some(app) = all.iter().find(|app| app.spec.app == name) {
             return Ok(*app);
@@ -87,13 +87,13 @@ impl Apps {
         let hint = match nearest(name, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "none of its roles deploys an app".into(),
-            None => some_of(&names),
+            None => list_some(&names),
         };
-        Err(PassError::Asked(Box::new(problem.hint(hint))))
+        Err(PassError::Usage(Box::new(problem.hint(hint))))
     }
 
     /// The app of this name, or all of them.
-    pub fn chosen(&self, name: Option<&str>) -> Result<Vec<App<'_>>, PassError> {
+    pub fn select(&self, name: Option<&str>) -> Result<Vec<DeployedApp<'_>>, PassError> {
         match name {
             Some(name) => Ok(vec![self.find(name)?]),
             None => Ok(self.all()),

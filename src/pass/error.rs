@@ -20,23 +20,23 @@ pub enum PassError {
     Store(#[from] StoreError),
     /// A role asks for peers, and there is no last good list of them either.
     #[error("{source}; this host has no list of its peers yet, so nothing was changed")]
-    Peers {
+    NoPeerList {
         #[source]
         source: StoreError,
     },
     /// A role asks for peers, and the last good list of them cannot be read, or none can be kept.
     #[error("{0}; nothing was changed")]
-    Lists(String),
+    PeerList(String),
     /// trueup's own files on the host.
     #[error("{0}")]
     Root(#[from] RootError),
     /// The command line names something that is not there.
     #[error("{0}")]
-    Asked(Box<Problem>),
+    Usage(Box<Problem>),
     /// What an operator ordered besides the pass.
     #[error("{0}")]
-    Ordered(Failure),
-    #[error("{}", locked(holder, *waited, *stopped))]
+    LiftQuarantine(Failure),
+    #[error("{}", locked_message(holder, *waited, *stopped))]
     Locked {
         /// The pass that has the lock, in words.
         holder: String,
@@ -46,10 +46,10 @@ pub enum PassError {
     },
     /// No pass has the lock, and something has.
     #[error("{0}")]
-    Foreign(Box<Problem>),
+    ForeignLock(Box<Problem>),
 }
 
-fn locked(holder: &str, waited: Duration, stopped: bool) -> String {
+fn locked_message(holder: &str, waited: Duration, stopped: bool) -> String {
     match (stopped, waited.as_secs()) {
         (true, _) => format!("the wait was ended and nothing was done; running still: {holder}"),
         (false, 0) => format!("another pass is running: {holder}"),

@@ -3,35 +3,36 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::apps::{App, apps_of};
+use super::apps::{DeployedApp, deployed_apps};
 use super::{PassError, Session};
 use crate::exit::Exit;
 use crate::fleet::{
-    self, AppRecord, AppState, LastPass, Own, Record, Said, VERSION, is_word, machine_id,
+    self, AppRecord, AppState, LastPass, PublishOutcome, Record, RecordPublisher, VERSION,
+    is_plain_value, machine_id,
 };
 use crate::release;
 use crate::report::Report;
 use crate::role::Catalog;
 
 /// Interfaces whose addresses mean something on this host only.
-const INNER: &[&str] = &[
+const LOCAL_INTERFACES: &[&str] = &[
     "br-", "cali", "cni", "docker", "flannel", "lxc", "lxd", "podman", "veth", "virbr",
 ];
 
 /// No host tells more addresses.
-const ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 impl Session {
     /// Tells peers how this host stands, if that is new or a heartbeat is due. Returns what to say about
     /// it in the report.
-    pub(super) fn publish(&self, report: &Report, catalog: &Catalog) -> Said {
+    pub(super) fn publish_record(&self, report: &Report, catalog: &Catalog) -> PublishOutcome {
         // A store that did not answer a minute ago would only be waited for again.
-        let (None, Some(own)) = (&report.stale, self.own()) else {
-            return Said::default();
+        let (None, Some(own)) = (&report.stale, self.publisher()) else {
+            return PublishOutcome::default();
         };
-        let mut said = own.publish(self.record(report, catalog));
-        for (key, value) in self.settings.tags.iter().filter(|tag| !is_told(tag)) {
-            said.lines.push(format!(
+        let mut said = own.publish(self.build_record(report, catalog));
+        for (key, value) in self.settings.tags.iter().filter(|tag| !is_publishable(tag)) {
+            said.report_lines.push(format!(
                 "peers do not learn of the tag `{key}: {value}`: only letters, digits and `. _ : / @ + , = -` are told"
             ));
         }
@@ -39,27 +40,27 @@ impl Session {
     }
 
     /// Tells peers that this host lives, before a pass that may take long.
-    pub(super) fn beat(&self) {
-        if let Some(own) = self.own() {
-            own.beat();
+    pub(super) fn send_heartbeat(&self) {
+        if let Some(own) = self.publisher() {
+            own.send_heartbeat();
         }
     }
 
     /// Why peers do not learn of this host, as the last pass found it.
-    pub(super) fn untold(&self) -> Option<String> {
+    pub(super) fn publish_error(&self) -> Option<String> {
         if !self.settings.fleet.publish {
             return None;
         }
-        fleet::untold(&self.host, &self.settings.environment, self.node())
+        fleet::publish_error(&self.host, &self.settings.environment, self.node())
     }
 
     /// Who writes the record, if this host tells peers anything.
-    fn own(&self) -> Option<Own<'_>> {
+    fn publisher(&self) -> Option<RecordPublisher<'_>> {
         let store = match self.settings.fleet.publish {
-            true => self.opened().ok()?,
+            true => self.shared_store().ok()?,
             false => return None,
         };
-        Some(Own {
+        Some(RecordPublisher {
             host: &self.host,
             store,
             store_name: &self.settings.store.url,
@@ -71,13 +72,13 @@ impl Session {
     pub(super) fn publish_failure(&self, error: &PassError) {
         let outcome = match error {
             // Nobody would hear it, or it says nothing about this host.
-            PassError::Store(_) | PassError::Peers { .. } | PassError::Desired(_) => return,
-            PassError::Asked(_) | PassError::Locked { .. } | PassError::Foreign(_) => return,
+            PassError::Store(_) | PassError::NoPeerList { .. } | PassError::Desired(_) => return,
+            PassError::Usage(_) | PassError::Locked { .. } | PassError::ForeignLock(_) => return,
             PassError::Input(_) => Exit::BadInput,
-            PassError::Lists(_) => Exit::Stale,
-            PassError::Root(_) | PassError::Ordered(_) => Exit::Failed,
+            PassError::PeerList(_) => Exit::Stale,
+            PassError::Root(_) | PassError::LiftQuarantine(_) => Exit::Failed,
         };
-        let Some(own) = self.own() else {
+        let Some(own) = self.publisher() else {
             return;
         };
         let why = error.to_string();
@@ -88,22 +89,22 @@ impl Session {
         };
         let machine = machine_id(&self.host);
         let environment = &self.settings.environment;
-        own.publish_again(self.node(), environment, machine.as_deref(), pass);
+        own.republish(self.node(), environment, machine.as_deref(), pass);
     }
 
-    fn record(&self, report: &Report, catalog: &Catalog) -> Record {
+    fn build_record(&self, report: &Report, catalog: &Catalog) -> Record {
         let fleet = &self.settings.fleet;
-        let apps = apps_of(catalog).map(|app| {
+        let apps = deployed_apps(catalog).map(|app| {
             let row = report.apps.iter().find(|row| row.app == app.spec.app);
             (app.spec.app.clone(), self.app_record(app, row))
         });
         let mut ports = catalog.ports.clone();
         ports.extend(fleet.ports.clone());
         let addresses = match fleet.addresses.as_slice() {
-            [] => self.addresses(),
+            [] => self.reachable_addresses(),
             given => given.to_vec(),
         };
-        let tags = self.settings.tags.iter().filter(is_told);
+        let tags = self.settings.tags.iter().filter(is_publishable);
         Record {
             version: VERSION,
             node: self.node().to_owned(),
@@ -126,7 +127,11 @@ impl Session {
         }
     }
 
-    fn app_record(&self, app: App<'_>, row: Option<&crate::report::App>) -> AppRecord {
+    fn app_record(
+        &self,
+        app: DeployedApp<'_>,
+        row: Option<&crate::report::AppReport>,
+    ) -> AppRecord {
         let spec = app.spec;
         let active = release::active(&self.host, &spec.layout(), spec.keep_releases);
         let active = active.ok().flatten();
@@ -134,9 +139,11 @@ impl Session {
             None => AppState::Absent,
             Some(active) if active.trial.is_some() => AppState::OnTrial,
             Some(active) => match active.state {
-                Some(release::Standing::Bad) => AppState::Bad,
+                Some(release::ReleaseStatus::Bad) => AppState::Bad,
                 // One that another tool deployed serves as well as it did before.
-                Some(release::Standing::Good) | None if active.sha.is_some() => AppState::Serving,
+                Some(release::ReleaseStatus::Good) | None if active.sha.is_some() => {
+                    AppState::Serving
+                }
                 _ => AppState::Unknown,
             },
         };
@@ -144,7 +151,7 @@ impl Session {
             wanted: row
                 .and_then(|row| row.wanted.as_deref())
                 .and_then(|sha| crate::desired::Sha::parse(sha).ok()),
-            served: active.as_ref().is_some_and(|active| active.served),
+            served: active.as_ref().is_some_and(|active| active.served_before),
             outcome: row.and_then(|row| row.state.outcome()),
             since: active.as_ref().map(|active| active.since),
             actual: active.and_then(|active| active.sha),
@@ -168,22 +175,22 @@ impl Session {
     }
 
     /// Where peers may reach this host, as far as it can tell.
-    fn addresses(&self) -> Vec<IpAddr> {
-        let inner = |name: &String| INNER.iter().any(|start| name.starts_with(start));
+    fn reachable_addresses(&self) -> Vec<IpAddr> {
+        let inner = |name: &String| LOCAL_INTERFACES.iter().any(|start| name.starts_with(start));
         let outer = self
             .interfaces()
             .into_iter()
             .filter(|(name, _)| !inner(name));
         let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
-        all.retain(|ip| crate::settings::is_address(*ip));
+        all.retain(|ip| crate::settings::is_host_address(*ip));
         // Stable: interfaces stay in the order of their names.
         all.sort_by_key(IpAddr::is_ipv6);
         all.dedup();
-        all.truncate(ADDRESSES);
+        all.truncate(MAX_ADDRESSES);
         all
     }
 }
 
-fn is_told((key, value): &(&String, &String)) -> bool {
-    crate::settings::is_name(key) && is_word(value)
+fn is_publishable((key, value): &(&String, &String)) -> bool {
+    crate::settings::is_name(key) && is_plain_value(value)
 }

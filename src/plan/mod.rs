@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::owed::{self, Debt, Ledger, Stamps};
+use crate::owed::{self, Obligation, RecordStore, Stamps};
 use crate::ports::Host;
-use crate::resource::{Change, Duty, Failure, Run, Seen};
+use crate::resource::{Change, Duty, Failure, ObservedState, ServiceRun};
 use crate::role::{Catalog, Resource};
 
 /// What one look says about one resource.
 #[derive(Debug)]
-pub enum Forecast {
-    Right,
+pub enum PlannedOutcome {
+    Unchanged,
     Change(Change),
     /// A pass would not change it yet, because of this.
     Waiting(Change, String),
@@ -21,34 +21,34 @@ pub enum Forecast {
 
 /// The forecast for one resource.
 #[derive(Debug)]
-pub struct Step {
+pub struct PlanStep {
     pub id: String,
-    pub forecast: Forecast,
+    pub outcome: PlannedOutcome,
     /// What is owed now or will be once the planned changes are made.
-    pub debts: Vec<Debt>,
-    pub run: Option<Run>,
+    pub obligations: Vec<Obligation>,
+    pub run: Option<ServiceRun>,
     /// What is on record about a running service is out of date although nothing may be owed to it:
     /// somebody restarted it, or it was never seen before.
-    pub news: bool,
+    pub record_outdated: bool,
 }
 
-impl Step {
+impl PlanStep {
     /// Whether there is nothing to do about it.
-    fn is_right(&self) -> bool {
-        matches!(self.forecast, Forecast::Right) && self.debts.is_empty()
+    fn is_unchanged(&self) -> bool {
+        matches!(self.outcome, PlannedOutcome::Unchanged) && self.obligations.is_empty()
     }
 }
 
 /// The forecast for a host, in the order in which a pass would go.
 #[derive(Debug)]
 pub struct Plan {
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     /// What is on disk now.
     pub stamps: Stamps,
     /// The sha that each app is at now.
-    pub shas: BTreeMap<String, Option<String>>,
+    pub deployed_shas: BTreeMap<String, Option<String>>,
     /// Resources with something to do that changes nothing.
-    pub chores: Vec<String>,
+    pub maintenance: Vec<String>,
     /// What a person should see to, though nothing of it has to change.
     pub warnings: Vec<String>,
 }
@@ -56,16 +56,16 @@ pub struct Plan {
 impl Plan {
     /// Whether a pass would do nothing.
     pub fn is_empty(&self) -> bool {
-        self.steps.iter().all(Step::is_right)
+        self.steps.iter().all(PlanStep::is_unchanged)
     }
 
     /// Whether a pass would only bring its own records up to date.
-    pub fn has_news(&self) -> bool {
-        self.steps.iter().any(|step| step.news)
+    pub fn has_outdated_records(&self) -> bool {
+        self.steps.iter().any(|step| step.record_outdated)
     }
 
     pub fn failures(&self) -> usize {
-        let failed = |step: &&Step| matches!(step.forecast, Forecast::Failed(_));
+        let failed = |step: &&PlanStep| matches!(step.outcome, PlannedOutcome::Failed(_));
         self.steps.iter().filter(failed).count()
     }
 }
@@ -94,32 +94,35 @@ impl Selection {
         Selection(Some(ids))
     }
 
-    pub fn holds(&self, id: &str) -> bool {
+    pub fn contains(&self, id: &str) -> bool {
         self.0.as_ref().is_none_or(|ids| ids.contains(id))
     }
 }
 
 /// Looks at every resource of the selection. Changes nothing.
-pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
+pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut stamps = Stamps::new();
     let mut shas = BTreeMap::new();
     let (mut chores, mut warnings) = (Vec::new(), Vec::new());
     let mut looks = Vec::new();
     // Nothing is changed while everything is looked at, so folders can be kept open meanwhile.
-    let _open = host.root.keep_folders_open();
+    let _open = host.root.cache_folders();
     for resource in &catalog.resources {
-        let seen = resource.body.look(host, resource.watched);
-        if let Ok(Seen {
+        let seen = resource.body.inspect(host, resource.watched);
+        if let Ok(ObservedState {
             stamp: Some(stamp), ..
         }) = &seen
         {
             stamps.insert(resource.id.clone(), stamp.clone());
         }
         if let Some(app) = resource.body.app() {
-            let sha = seen.as_ref().ok().and_then(|seen| seen.sha.clone());
+            let sha = seen
+                .as_ref()
+                .ok()
+                .and_then(|seen| seen.deployed_sha.clone());
             shas.insert(app.to_owned(), sha);
         }
-        if seen.as_ref().is_ok_and(|seen| seen.chores) {
+        if seen.as_ref().is_ok_and(|seen| seen.needs_maintenance) {
             chores.push(resource.id.clone());
         }
         if let Ok(seen) = &seen {
@@ -128,43 +131,45 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
         }
         looks.push((resource, seen));
     }
-    let ledger = Some(Ledger::new(&host.root)).filter(|ledger| !ledger.is_hidden());
+    let ledger = Some(RecordStore::new(&host.root)).filter(|ledger| !ledger.is_unreadable());
     if ledger.is_none() {
         warnings.push("what is owed can be seen only by root".to_owned());
     }
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<PlanStep> = Vec::new();
     let mut ailing: BTreeMap<&str, Failure> = BTreeMap::new();
     let mut planned: BTreeSet<&str> = BTreeSet::new();
     for (resource, seen) in looks {
-        if !selection.holds(&resource.id) {
+        if !selection.contains(&resource.id) {
             continue;
         }
-        if let Ok(Seen {
+        if let Ok(ObservedState {
             change: None,
-            ails: Some(failure),
+            unhealthy_reason: Some(failure),
             ..
         }) = &seen
         {
             ailing.insert(&resource.id, failure.clone());
         }
-        let (forecast, run) = match dormant(&seen, resource, &planned) {
-            Some(waits) => (Forecast::Unknown(waits), None),
-            None => forecast(seen, resource, &steps),
+        let (forecast, run) = match pending_start_reason(&seen, resource, &planned) {
+            Some(waits) => (PlannedOutcome::Unknown(waits), None),
+            None => planned_outcome(seen, resource, &steps),
         };
         let shows = match &forecast {
-            Forecast::Right | Forecast::Waiting(..) | Forecast::Failed(_) => false,
-            Forecast::Change(change) => resource.body.shows(change),
-            Forecast::Unknown(_) => true,
+            PlannedOutcome::Unchanged | PlannedOutcome::Waiting(..) | PlannedOutcome::Failed(_) => {
+                false
+            }
+            PlannedOutcome::Change(change) => resource.body.changes_stamp(change),
+            PlannedOutcome::Unknown(_) => true,
         };
         if shows {
             planned.insert(&resource.id);
         }
-        steps.push(Step {
+        steps.push(PlanStep {
             id: resource.id.clone(),
-            forecast,
-            debts: Vec::new(),
+            outcome: forecast,
+            obligations: Vec::new(),
             run,
-            news: false,
+            record_outdated: false,
         });
     }
     for step in &mut steps {
@@ -173,52 +178,55 @@ pub fn build(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
             .expect("the steps were made from the catalog");
         // A restart that is coming may be what mends it.
         if !resource.triggers.is_empty() {
-            look_ahead(step, resource, ledger.as_ref(), &planned, &stamps);
+            plan_obligations(step, resource, ledger.as_ref(), &planned, &stamps);
         }
-        if let Some(failure) = ailing.remove(step.id.as_str()).filter(|_| step.is_right()) {
-            step.forecast = Forecast::Failed(failure);
+        if let Some(failure) = ailing
+            .remove(step.id.as_str())
+            .filter(|_| step.is_unchanged())
+        {
+            step.outcome = PlannedOutcome::Failed(failure);
         }
     }
     Plan {
         steps,
         stamps,
-        shas,
-        chores,
+        deployed_shas: shas,
+        maintenance: chores,
         warnings,
     }
 }
 
 /// What is owed to a resource, and what is to be put on record about it.
-fn look_ahead(
-    step: &mut Step,
+fn plan_obligations(
+    step: &mut PlanStep,
     resource: &Resource,
-    ledger: Option<&Ledger<'_>>,
+    ledger: Option<&RecordStore<'_>>,
     planned: &BTreeSet<&str>,
     stamps: &Stamps,
 ) {
     let run = step.run.as_ref();
     let Some(ledger) = ledger else {
-        step.debts = debts(Vec::new(), resource, run, planned);
+        step.obligations = with_planned_obligations(Vec::new(), resource, run, planned);
         return;
     };
     let record = ledger.read(&resource.id);
     let record = record.as_ref();
-    let settled = owed::settle(record, run, &resource.triggers, stamps, &[]);
-    step.news = run.is_some() && record != Some(&settled);
-    let due = owed::due(record, run, &resource.triggers, stamps);
-    step.debts = debts(due, resource, run, planned);
+    let settled = owed::updated_record(record, run, &resource.triggers, stamps, &[]);
+    step.record_outdated = run.is_some() && record != Some(&settled);
+    let due = owed::due_obligations(record, run, &resource.triggers, stamps);
+    step.obligations = with_planned_obligations(due, resource, run, planned);
 }
 
 /// A service that has nothing to run yet, and will once what is planned before it is done.
-fn dormant(
-    seen: &Result<Seen, Failure>,
+fn pending_start_reason(
+    seen: &Result<ObservedState, Failure>,
     resource: &Resource,
     planned: &BTreeSet<&str>,
 ) -> Option<String> {
     let waits = matches!(
         seen,
-        Ok(Seen {
-            dormant: true,
+        Ok(ObservedState {
+            awaits_dependency: true,
             change: None,
             ..
         })
@@ -230,64 +238,67 @@ fn dormant(
         .map(|id| format!("it starts with what {id} brings"))
 }
 
-fn forecast(
-    seen: Result<Seen, Failure>,
+fn planned_outcome(
+    seen: Result<ObservedState, Failure>,
     resource: &Resource,
-    before: &[Step],
-) -> (Forecast, Option<Run>) {
+    before: &[PlanStep],
+) -> (PlannedOutcome, Option<ServiceRun>) {
     match seen {
-        Ok(Seen {
+        Ok(ObservedState {
             change: None, run, ..
-        }) => (Forecast::Right, run),
-        Ok(Seen {
+        }) => (PlannedOutcome::Unchanged, run),
+        Ok(ObservedState {
             change: Some(change),
             run,
             ..
-        }) => match resource.body.waits(&change) {
-            Some(why) => (Forecast::Waiting(change, why), run),
-            None => (Forecast::Change(change), run),
+        }) => match resource.body.waiting_reason(&change) {
+            Some(why) => (PlannedOutcome::Waiting(change, why), run),
+            None => (PlannedOutcome::Change(change), run),
         },
-        Err(failure) if failure.not_yet => {
-            let pending = |step: &&Step| matches!(step.forecast, Forecast::Change(_));
+        Err(failure) if failure.not_ready => {
+            let pending = |step: &&PlanStep| matches!(step.outcome, PlannedOutcome::Change(_));
             match before.iter().rev().find(pending) {
-                Some(_) => (Forecast::Unknown(failure.message), None),
-                None => (Forecast::Failed(failure), None),
+                Some(_) => (PlannedOutcome::Unknown(failure.message), None),
+                None => (PlannedOutcome::Failed(failure), None),
             }
         }
-        Err(failure) => (Forecast::Failed(failure), None),
+        Err(failure) => (PlannedOutcome::Failed(failure), None),
     }
 }
 
 /// What is owed already, and what the planned changes will make owed.
-fn debts(
-    mut debts: Vec<Debt>,
+fn with_planned_obligations(
+    mut obligations: Vec<Obligation>,
     resource: &Resource,
-    run: Option<&Run>,
+    run: Option<&ServiceRun>,
     planned: &BTreeSet<&str>,
-) -> Vec<Debt> {
+) -> Vec<Obligation> {
     for trigger in &resource.triggers {
         // A service that does not run will be started with everything in place.
         if trigger.duty != Duty::Run && run.is_none() {
             continue;
         }
         for id in trigger.on.iter().filter(|id| planned.contains(id.as_str())) {
-            match debts.iter_mut().find(|debt| debt.duty == trigger.duty) {
+            match obligations
+                .iter_mut()
+                .find(|debt| debt.duty == trigger.duty)
+            {
                 Some(debt) if debt.causes.contains(id) => {}
                 Some(debt) => debt.causes.push(id.clone()),
-                None => debts.push(Debt {
+                None => obligations.push(Obligation {
                     duty: trigger.duty,
                     causes: vec![id.clone()],
                 }),
             }
         }
     }
-    without_covered(debts)
+    without_redundant_reloads(obligations)
 }
 
 /// A restart takes up everything that a reload would.
-pub fn without_covered(mut debts: Vec<Debt>) -> Vec<Debt> {
-    if debts.iter().any(|debt| debt.duty == Duty::Restart) {
-        debts.retain(|debt| debt.duty != Duty::Reload);
+pub fn without_redundant_reloads(mut obligations: Vec<Obligation>) -> Vec<Obligation> {
+    if obligations.iter().any(|debt| debt.duty == Duty::Restart) {
+        obligations.retain(|debt| debt.duty != Duty::Reload);
     }
-    debts
+    obligations
 }

@@ -11,7 +11,7 @@ use super::exec::Identity;
 use super::root::{Root, RootError};
 
 /// No account file is larger, in bytes.
-const MAX_FILE: usize = 16 << 20;
+const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// One line of `/etc/passwd`, with the lock state of `/etc/shadow` where that could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Group {
 }
 
 #[derive(Debug, Default)]
-struct Files {
+struct AccountFiles {
     users: Vec<User>,
     groups: Vec<Group>,
 }
@@ -41,12 +41,12 @@ struct Files {
 /// The accounts of one host, read when first asked for.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    files: RefCell<Option<Files>>,
+    files: RefCell<Option<AccountFiles>>,
 }
 
 impl Accounts {
     /// Forgets what was read: to be called after accounts were changed.
-    pub fn forget(&self) {
+    pub fn invalidate(&self) {
         self.files.replace(None);
     }
 
@@ -118,7 +118,7 @@ impl Accounts {
     }
 
     /// The supplementary groups of a user, by name and sorted.
-    pub fn groups_of(&self, root: &Root, name: &str) -> Result<Vec<String>, RootError> {
+    pub fn supplementary_groups(&self, root: &Root, name: &str) -> Result<Vec<String>, RootError> {
         let files = self.files(root)?;
         let mut names: Vec<String> = files
             .groups
@@ -157,7 +157,7 @@ impl Accounts {
     /// Whether the password is locked (`!` before it, as `usermod -L` puts it); `None` when that
     /// cannot be read or there is no entry.
     pub fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
-        let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE).ok()??;
+        let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE_BYTES).ok()??;
         let shadow = String::from_utf8_lossy(&shadow);
         let line = shadow
             .lines()
@@ -166,15 +166,23 @@ impl Accounts {
         Some(password.starts_with('!'))
     }
 
-    fn files(&self, root: &Root) -> Result<Ref<'_, Files>, RootError> {
+    fn files(&self, root: &Root) -> Result<Ref<'_, AccountFiles>, RootError> {
         if self.files.borrow().is_none() {
             let text = |path: &str| -> Result<String, RootError> {
-                let body = root.read(Path::new(path), MAX_FILE)?.unwrap_or_default();
+                let body = root
+                    .read(Path::new(path), MAX_FILE_BYTES)?
+                    .unwrap_or_default();
                 Ok(String::from_utf8_lossy(&body).into_owned())
             };
-            let files = Files {
-                users: text("/etc/passwd")?.lines().filter_map(user_line).collect(),
-                groups: text("/etc/group")?.lines().filter_map(group_line).collect(),
+            let files = AccountFiles {
+                users: text("/etc/passwd")?
+                    .lines()
+                    .filter_map(parse_user)
+                    .collect(),
+                groups: text("/etc/group")?
+                    .lines()
+                    .filter_map(parse_group)
+                    .collect(),
             };
             self.files.replace(Some(files));
         }
@@ -184,7 +192,7 @@ impl Accounts {
     }
 }
 
-fn user_line(line: &str) -> Option<User> {
+fn parse_user(line: &str) -> Option<User> {
     let mut part = line.split(':');
     let name = part.next()?.to_owned();
     let _password = part.next()?;
@@ -198,7 +206,7 @@ fn user_line(line: &str) -> Option<User> {
     })
 }
 
-fn group_line(line: &str) -> Option<Group> {
+fn parse_group(line: &str) -> Option<Group> {
     let mut part = line.split(':');
     let name = part.next()?.to_owned();
     let _password = part.next()?;
@@ -223,10 +231,10 @@ mod tests {
     fn accounts_are_read_from_the_sandbox_only() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
-        root.make_dirs(Path::new("/etc"), &Attrs::default())
+        root.create_dir_all(Path::new("/etc"), &Attrs::default())
             .unwrap();
         let put = |path: &str, body: &str| {
-            root.replace(Path::new(path), body.as_bytes(), &Attrs::default())
+            root.write_atomic(Path::new(path), body.as_bytes(), &Attrs::default())
                 .unwrap();
         };
         put(
@@ -238,7 +246,10 @@ mod tests {
         let accounts = Accounts::default();
         let identity = accounts.identity(&root, "deploy").unwrap().unwrap();
         assert_eq!((identity.uid, identity.groups), (7001, vec![7001, 33]));
-        assert_eq!(accounts.groups_of(&root, "deploy").unwrap(), ["www"]);
+        assert_eq!(
+            accounts.supplementary_groups(&root, "deploy").unwrap(),
+            ["www"]
+        );
         assert_eq!(
             accounts.uid(&root, "root").unwrap(),
             None,

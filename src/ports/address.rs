@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Networks in which no host is, with the length of their prefix.
-const NO_HOSTS_V4: &[(Ipv4Addr, u32, &str)] = &[
+const NON_HOST_NETWORKS_V4: &[(Ipv4Addr, u32, &str)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8, "it means this very host"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "it is loopback"),
     (
@@ -39,7 +39,7 @@ const NO_HOSTS_V4: &[(Ipv4Addr, u32, &str)] = &[
     ),
 ];
 
-const NO_HOSTS_V6: &[(Ipv6Addr, u32, &str)] = &[
+const NON_HOST_NETWORKS_V6: &[(Ipv6Addr, u32, &str)] = &[
     (
         Ipv6Addr::UNSPECIFIED,
         96,
@@ -113,28 +113,32 @@ const NO_HOSTS_V6: &[(Ipv6Addr, u32, &str)] = &[
 ];
 
 /// Why an address cannot be that of a host, for others. `None`: it can.
-pub fn no_host(ip: IpAddr) -> Option<&'static str> {
+pub fn non_host_reason(ip: IpAddr) -> Option<&'static str> {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
             let bits = v4.to_bits();
             let inside = |net: &Ipv4Addr, prefix: u32| (net.to_bits() ^ bits) >> (32 - prefix) == 0;
-            let found = NO_HOSTS_V4.iter().find(|(net, at, _)| inside(net, *at));
+            let found = NON_HOST_NETWORKS_V4
+                .iter()
+                .find(|(net, at, _)| inside(net, *at));
             found.map(|(_, _, why)| *why)
         }
         IpAddr::V6(v6) => {
             let bits = v6.to_bits();
             let inside =
                 |net: &Ipv6Addr, prefix: u32| (net.to_bits() ^ bits) >> (128 - prefix) == 0;
-            let found = NO_HOSTS_V6.iter().find(|(net, at, _)| inside(net, *at));
+            let found = NON_HOST_NETWORKS_V6
+                .iter()
+                .find(|(net, at, _)| inside(net, *at));
             let found = found.map(|(_, _, why)| *why);
-            found.or_else(|| embedded(v6).and_then(|v4| no_host(v4.into())))
+            found.or_else(|| embedded_ipv4(v6).and_then(|v4| non_host_reason(v4.into())))
         }
     }
 }
 
 /// The IPv4 address to which a host sends what is for this one, without a translator on the way: 6to4 has it
 /// behind 2002, ISATAP at its end.
-fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = v6.to_bits();
     match v6.segments() {
         [0x2002, ..] => Some(Ipv4Addr::from_bits((bits >> 80) as u32)),
@@ -144,8 +148,8 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 /// Whether an address can be that of a host, for others.
-pub fn is_address(ip: IpAddr) -> bool {
-    no_host(ip).is_none()
+pub fn is_host_address(ip: IpAddr) -> bool {
+    non_host_reason(ip).is_none()
 }
 
 #[cfg(test)]
@@ -176,7 +180,8 @@ mod tests {
             ("::ffff:0:169.254.169.254", "translator"),
             ("::169.254.169.254", "older spelling"),
         ] {
-            let found = no_host(ip.parse().unwrap()).unwrap_or_else(|| panic!("{ip} is taken"));
+            let found =
+                non_host_reason(ip.parse().unwrap()).unwrap_or_else(|| panic!("{ip} is taken"));
             assert!(found.contains(why), "{ip}: {found}");
         }
     }
@@ -206,7 +211,7 @@ mod tests {
             "ff02::1",
             "::7f00:1",
         ] {
-            assert!(!is_address(ip.parse().unwrap()), "{ip} is taken");
+            assert!(!is_host_address(ip.parse().unwrap()), "{ip} is taken");
         }
     }
 
@@ -232,7 +237,7 @@ mod tests {
             "2002:a00:1::1",
             "::ffff:10.0.0.7",
         ] {
-            assert_eq!(no_host(ip.parse().unwrap()), None, "{ip}");
+            assert_eq!(non_host_reason(ip.parse().unwrap()), None, "{ip}");
         }
     }
 }

@@ -10,7 +10,7 @@ pub trait Clock {
     /// The wall clock, as set on the host. May jump.
     fn now(&self) -> Timestamp;
     /// For measuring how long something takes. Never jumps.
-    fn tick(&self) -> Instant;
+    fn monotonic_now(&self) -> Instant;
 }
 
 /// The host's own clock.
@@ -22,13 +22,13 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 
-    fn tick(&self) -> Instant {
+    fn monotonic_now(&self) -> Instant {
         Instant::now()
     }
 }
 
 /// How long the host has been up and awake. Nobody can set it, it is the same for all processes, and it
 /// stands still while the host sleeps, as the timers of systemd do.
-pub fn awake() -> Duration {
+pub fn monotonic_time() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }

@@ -12,12 +12,12 @@ use nix::libc;
 use nix::unistd::{SysconfVar, sysconf};
 
 /// At most this, and at least so much: half of the host's memory where that lies between. In bytes.
-const MOST: usize = 1 << 30;
-const LEAST: usize = 512 << 20;
+const MAX_LIMIT: usize = 1 << 30;
+const MIN_LIMIT: usize = 512 << 20;
 
-static LIMIT: AtomicUsize = AtomicUsize::new(MOST);
+static LIMIT: AtomicUsize = AtomicUsize::new(MAX_LIMIT);
 /// Below nothing at times: what was taken before the budget began was never counted.
-static TAKEN: AtomicIsize = AtomicIsize::new(0);
+static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 
 /// As `git_allocator` of libgit2's `sys/alloc.h`.
 #[repr(C)]
@@ -28,10 +28,10 @@ struct Allocator {
 }
 
 /// Bounds libgit2 from now on. It has to be called before libgit2 is used for the first time.
-pub fn bound() -> Result<(), String> {
+pub fn install_limit() -> Result<(), String> {
     static DONE: OnceLock<c_int> = OnceLock::new();
     let answer = DONE.get_or_init(|| {
-        LIMIT.store(share_of_host(), Ordering::Relaxed);
+        LIMIT.store(default_limit(), Ordering::Relaxed);
         let ours = Allocator {
             malloc,
             realloc,
@@ -54,7 +54,7 @@ pub fn bound() -> Result<(), String> {
 }
 
 /// Allows at least so many bytes: for somebody who asked for large files.
-pub fn allow(bytes: usize) {
+pub fn raise_limit(bytes: usize) {
     LIMIT.fetch_max(bytes, Ordering::Relaxed);
 }
 
@@ -63,24 +63,24 @@ pub fn limit() -> usize {
     LIMIT.load(Ordering::Relaxed)
 }
 
-fn share_of_host() -> usize {
+fn default_limit() -> usize {
     let ask = |what| {
         let answer = sysconf(what).ok().flatten();
         answer.and_then(|number| usize::try_from(number).ok())
     };
     let all = ask(SysconfVar::_PHYS_PAGES).zip(ask(SysconfVar::PAGE_SIZE));
-    let half = all.map_or(MOST, |(pages, size)| pages.saturating_mul(size) / 2);
-    half.clamp(LEAST, MOST)
+    let half = all.map_or(MAX_LIMIT, |(pages, size)| pages.saturating_mul(size) / 2);
+    half.clamp(MIN_LIMIT, MAX_LIMIT)
 }
 
 /// Whether so many bytes more are within the budget.
 fn fits(more: usize) -> bool {
-    let taken = usize::try_from(TAKEN.load(Ordering::Relaxed)).unwrap_or(0);
+    let taken = usize::try_from(ALLOCATED.load(Ordering::Relaxed)).unwrap_or(0);
     taken.saturating_add(more) <= limit()
 }
 
 /// What an allocation really takes; 0 for none.
-fn size(block: *mut c_void) -> isize {
+fn allocated_size(block: *mut c_void) -> isize {
     // SAFETY: it is null or came from `malloc` or `realloc`.
     let bytes = unsafe { libc::malloc_usable_size(block) };
     // No allocation is larger than this.
@@ -93,12 +93,12 @@ extern "C" fn malloc(bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
     }
     // SAFETY: it takes any size.
     let block = unsafe { libc::malloc(bytes) };
-    TAKEN.fetch_add(size(block), Ordering::Relaxed);
+    ALLOCATED.fetch_add(allocated_size(block), Ordering::Relaxed);
     block
 }
 
 extern "C" fn realloc(old: *mut c_void, bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
-    let before = size(old);
+    let before = allocated_size(old);
     // While it moves, both are there.
     if bytes > before.unsigned_abs() && !fits(bytes) {
         return std::ptr::null_mut();
@@ -106,13 +106,13 @@ extern "C" fn realloc(old: *mut c_void, bytes: usize, _: *const c_char, _: c_int
     // SAFETY: `old` is null or came from here.
     let block = unsafe { libc::realloc(old, bytes) };
     if !block.is_null() {
-        TAKEN.fetch_add(size(block) - before, Ordering::Relaxed);
+        ALLOCATED.fetch_add(allocated_size(block) - before, Ordering::Relaxed);
     }
     block
 }
 
 extern "C" fn free(block: *mut c_void) {
-    TAKEN.fetch_sub(size(block), Ordering::Relaxed);
+    ALLOCATED.fetch_sub(allocated_size(block), Ordering::Relaxed);
     // SAFETY: it is null or came from here.
     unsafe { libc::free(block) }
 }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn object_over_the_memory_limit_is_a_libgit2_error() {
-        bound().unwrap();
+        install_limit().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init_bare(folder.path()).unwrap();
         // A blob that says in its header to be of sixteen terabytes: a loose one.

@@ -4,7 +4,7 @@
 //! with the authorities of the host). Each half of it, with and without TLS, is built on first use.
 
 mod error;
-mod guard;
+mod ssrf_guard;
 #[cfg(test)]
 mod tests;
 
@@ -28,31 +28,31 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 pub use error::HttpError;
-use guard::Guard;
+use ssrf_guard::SsrfGuard;
 
-use super::patience::{GivenUp, Patience};
+use super::deadline::{Deadline, DeadlineError};
 use super::runtime::block_on;
 use super::watchdog;
 
 /// How long a connection may take, the name's lookup and TLS included.
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What another server than the one asked may see of the headers.
-const HARMLESS: [&str; 4] = ["accept", "content-type", "pragma", "user-agent"];
+const CROSS_ORIGIN_HEADERS: [&str; 4] = ["accept", "content-type", "pragma", "user-agent"];
 
 /// No address is longer, in bytes. Signed ones have some thousand.
-const LONGEST_URL: usize = 16 << 10;
+const MAX_URL_LENGTH: usize = 16 << 10;
 
 /// How many times in a row a server may send us elsewhere.
-const REDIRECTS: usize = 10;
+const MAX_REDIRECTS: usize = 10;
 
 /// A client. Cheap to make; what it needs is made when it is first used.
 #[derive(Debug)]
-pub struct Http {
+pub struct HttpClient {
     proxied: bool,
-    guard: Guard,
+    guard: SsrfGuard,
     /// The server for which it is, as the operator named it: the first that is asked if not said.
-    home: OnceCell<Url>,
+    trusted_server: OnceCell<Url>,
     plain: OnceCell<Connector>,
     tls: OnceCell<Connector>,
 }
@@ -65,17 +65,17 @@ pub struct Request<'a> {
     /// With a body it is a POST, without one a GET.
     pub body: Option<Vec<u8>>,
     /// Whether to go where the server sends us. Never from https to http.
-    pub follow: bool,
+    pub follow_redirects: bool,
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct FullResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// There was more of the body than was asked for.
-    pub cut: bool,
+    pub truncated: bool,
 }
 
 /// An answer whose body is still to be read.
@@ -87,40 +87,40 @@ pub struct Response {
     pub url: String,
     host: String,
     body: ByteStream,
-    patience: Patience,
+    deadline: Deadline,
     /// What came and was not read yet, from `read` on.
     chunk: Vec<u8>,
-    read: usize,
+    chunk_position: usize,
 }
 
-impl Http {
+impl HttpClient {
     /// Through the proxies that the environment names (`https_proxy`, `no_proxy`, …). Only the first server
     /// that is asked may be on this host: it leads to no other there.
-    pub fn proxied() -> Http {
-        Http {
+    pub fn with_proxy() -> HttpClient {
+        HttpClient {
             proxied: true,
-            guard: Guard::default(),
-            home: OnceCell::new(),
+            guard: SsrfGuard::default(),
+            trusted_server: OnceCell::new(),
             plain: OnceCell::new(),
             tls: OnceCell::new(),
         }
     }
 
-    /// As [`Http::proxied`], for what the server at this address says, of any scheme.
-    pub fn led_by(address: &str) -> Http {
-        let http = Http::proxied();
+    /// As [`HttpClient::with_proxy`], for what the server at this address says, of any scheme.
+    pub fn for_server(address: &str) -> HttpClient {
+        let http = HttpClient::with_proxy();
         if let Ok(url) = Url::parse(address) {
-            http.home.get_or_init(|| url);
+            http.trusted_server.get_or_init(|| url);
         }
         http
     }
 
     /// Without a proxy, and each request over a connection of its own: for health checks, where a
     /// kept connection could lead to a process that is about to end.
-    pub fn direct() -> Http {
-        Http {
+    pub fn without_proxy() -> HttpClient {
+        HttpClient {
             proxied: false,
-            ..Http::proxied()
+            ..HttpClient::with_proxy()
         }
     }
 
@@ -129,48 +129,49 @@ impl Http {
         &self,
         url: &str,
         headers: &[(&str, &str)],
-        patience: impl Into<Patience>,
+        deadline: impl Into<Deadline>,
         most: usize,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<FullResponse, HttpError> {
         let request = Request {
             url,
             headers,
             ..Request::default()
         };
-        let mut response = self.send(request, &patience.into())?;
+        let mut response = self.send(request, &deadline.into())?;
         let mut body = Vec::new();
-        while body.len() <= most && response.fill()? {
+        while body.len() <= most && response.read_chunk()? {
             body.append(&mut response.chunk);
         }
         let cut = body.len() > most;
         body.truncate(most);
-        Ok(Answer {
+        Ok(FullResponse {
             status: response.status,
             headers: response.headers,
             body,
-            cut,
+            truncated: cut,
         })
     }
 
     /// Sends a request. Any status is an answer, but for those that were followed.
-    pub fn send(&self, request: Request<'_>, patience: &Patience) -> Result<Response, HttpError> {
-        let first = parse(request.url)?;
-        let home = self.home.get_or_init(|| first.clone());
+    pub fn send(&self, request: Request<'_>, deadline: &Deadline) -> Result<Response, HttpError> {
+        let first = parse_url(request.url)?;
+        let home = self.trusted_server.get_or_init(|| first.clone());
         let mut url = first.clone();
-        for _ in 0..=REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             // A name and password are for the server to which they were given, and so is every header that
             // may be one.
             let same = url.origin() == first.origin();
-            let auth = same.then(|| authorization(&first)).flatten();
-            self.guard.check(&url, self.proxied.then_some(home))?;
-            let response = self.once(&request, &url, same, auth.as_deref(), patience)?;
+            let auth = same.then(|| basic_auth(&first)).flatten();
+            self.guard.check_url(&url, self.proxied.then_some(home))?;
+            let response = self.send_once(&request, &url, same, auth.as_deref(), deadline)?;
             let there = match response.header("location") {
                 Some(there)
-                    if request.follow && matches!(response.status, 301..=303 | 307 | 308) =>
+                    if request.follow_redirects
+                        && matches!(response.status, 301..=303 | 307 | 308) =>
                 {
                     url.join(there)
                         .ok()
-                        .filter(|url| url.as_str().len() <= LONGEST_URL)
+                        .filter(|url| url.as_str().len() <= MAX_URL_LENGTH)
                 }
                 _ => return Ok(response),
             };
@@ -178,23 +179,23 @@ impl Http {
                 next.scheme() == "https" || next.scheme() == "http" && url.scheme() == "http"
             };
             let Some(there) = there.filter(allowed) else {
-                return Err(HttpError::Redirect(host(&url)));
+                return Err(HttpError::Redirect(display_host(&url)));
             };
             url = there;
         }
-        Err(HttpError::Redirect(host(&url)))
+        Err(HttpError::Redirect(display_host(&url)))
     }
 
-    fn once(
+    fn send_once(
         &self,
         request: &Request<'_>,
         url: &Url,
         same: bool,
         auth: Option<&str>,
-        patience: &Patience,
+        deadline: &Deadline,
     ) -> Result<Response, HttpError> {
-        let shown = bare(url);
-        let unusable = || HttpError::Address(shown.clone());
+        let shown = without_credentials(url);
+        let unusable = || HttpError::InvalidUrl(shown.clone());
         let mut http = HttpRequest::new(match &request.body {
             Some(body) => SdkBody::from(body.clone()),
             None => SdkBody::empty(),
@@ -208,20 +209,20 @@ impl Http {
         http.set_uri(shown.as_str()).map_err(|_| unusable())?;
         let auth = auth.map(|auth| ("authorization", auth));
         let said = request.headers.iter().copied();
-        let said = said.filter(|(name, _)| same || HARMLESS.contains(name));
+        let said = said.filter(|(name, _)| same || CROSS_ORIGIN_HEADERS.contains(name));
         for (name, value) in said.chain(auth) {
             let set = http
                 .headers_mut()
                 .try_insert(name.to_owned(), value.to_owned());
             set.map_err(|_| unusable())?;
         }
-        let host = host(url);
-        let _operation = watchdog::begin(format!("{method} {shown}"), patience.left());
+        let host = display_host(url);
+        let _operation = watchdog::begin(format!("{method} {shown}"), deadline.remaining());
         let call = self.connector(url).call(http);
-        let answer = block_on(bounded(call, patience)).map_err(HttpError::GivenUp)?;
+        let answer = block_on(with_deadline(call, deadline)).map_err(HttpError::Deadline)?;
         let answer: HttpResponse = answer.map_err(|error| {
-            let refused = self.guard.refused(url);
-            refused.unwrap_or_else(|| error::sort(&host, error))
+            let refused = self.guard.last_refusal(url);
+            refused.unwrap_or_else(|| error::classify(&host, error))
         })?;
         let headers = answer.headers().iter();
         Ok(Response {
@@ -230,14 +231,14 @@ impl Http {
             url: shown,
             host,
             body: ByteStream::new(answer.into_body()),
-            patience: patience.clone(),
+            deadline: deadline.clone(),
             chunk: Vec::new(),
-            read: 0,
+            chunk_position: 0,
         })
     }
 
     fn connector(&self, url: &Url) -> &Connector {
-        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT);
+        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT);
         let mut builder = Connector::builder().connector_settings(settings.build());
         if self.proxied {
             builder = builder.proxy_config(ProxyConfig::from_env());
@@ -270,15 +271,15 @@ impl Response {
     }
 
     /// Waits for the next part of the body; `false` at its end.
-    fn fill(&mut self) -> Result<bool, HttpError> {
-        let left = self.patience.left();
+    fn read_chunk(&mut self) -> Result<bool, HttpError> {
+        let left = self.deadline.remaining();
         let _operation = watchdog::begin(format!("read from {}", self.host), left);
-        let next = bounded(self.body.next(), &self.patience);
-        let next = block_on(next).map_err(HttpError::GivenUp)?;
+        let next = with_deadline(self.body.next(), &self.deadline);
+        let next = block_on(next).map_err(HttpError::Deadline)?;
         let bytes = next
             .transpose()
-            .map_err(|error| error::broken(&self.host, &error))?;
-        self.read = 0;
+            .map_err(|error| error::interrupted(&self.host, &error))?;
+        self.chunk_position = 0;
         self.chunk.clear();
         self.chunk
             .extend_from_slice(bytes.as_deref().unwrap_or_default());
@@ -289,25 +290,28 @@ impl Response {
 impl Read for Response {
     /// Reads the body. An error is an [`HttpError`].
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.chunk.len() {
-            if !self.fill().map_err(io::Error::other)? {
+        while self.chunk_position == self.chunk.len() {
+            if !self.read_chunk().map_err(io::Error::other)? {
                 return Ok(0);
             }
         }
-        let left = &self.chunk[self.read..];
+        let left = &self.chunk[self.chunk_position..];
         let length = left.len().min(buffer.len());
         buffer[..length].copy_from_slice(&left[..length]);
-        self.read += length;
+        self.chunk_position += length;
         Ok(length)
     }
 }
 
 /// Waits for `future` for as long as there is patience; each one is a sign of life of its own.
-async fn bounded<F: Future>(future: F, patience: &Patience) -> Result<F::Output, GivenUp> {
+async fn with_deadline<F: Future>(
+    future: F,
+    deadline: &Deadline,
+) -> Result<F::Output, DeadlineError> {
     let begun = Instant::now();
     let mut future = pin!(future);
     loop {
-        let wait = patience.wait(begun)?;
+        let wait = deadline.next_wait(begun)?;
         if let Ok(output) = tokio::time::timeout(wait, &mut future).await {
             return Ok(output);
         }
@@ -315,8 +319,8 @@ async fn bounded<F: Future>(future: F, patience: &Patience) -> Result<F::Output,
 }
 
 /// Where a connection for `url` may lead.
-pub fn addresses(url: &str, patience: impl Into<Patience>) -> Result<Vec<SocketAddr>, HttpError> {
-    let (url, patience) = (parse(url)?, patience.into());
+pub fn resolve(url: &str, deadline: impl Into<Deadline>) -> Result<Vec<SocketAddr>, HttpError> {
+    let (url, deadline) = (parse_url(url)?, deadline.into());
     let port = url.port_or_known_default().unwrap_or_default();
     let name = match url.host() {
         Some(Host::Ipv4(address)) => return Ok(vec![(address, port).into()]),
@@ -324,25 +328,28 @@ pub fn addresses(url: &str, patience: impl Into<Patience>) -> Result<Vec<SocketA
         Some(Host::Domain(name)) => name,
         None => return Ok(Vec::new()),
     };
-    let _operation = watchdog::begin(format!("look up {name}"), patience.left());
-    let found = block_on(bounded(tokio::net::lookup_host((name, port)), &patience));
-    let found = found.map_err(HttpError::GivenUp)?;
+    let _operation = watchdog::begin(format!("look up {name}"), deadline.remaining());
+    let found = block_on(with_deadline(
+        tokio::net::lookup_host((name, port)),
+        &deadline,
+    ));
+    let found = found.map_err(HttpError::Deadline)?;
     let found = found.map_err(|_| HttpError::Resolve(name.to_owned()))?;
     Ok(found.collect())
 }
 
-fn parse(text: &str) -> Result<Url, HttpError> {
-    let url = Some(text).filter(|text| text.len() <= LONGEST_URL);
+fn parse_url(text: &str) -> Result<Url, HttpError> {
+    let url = Some(text).filter(|text| text.len() <= MAX_URL_LENGTH);
     let url = url.and_then(|text| Url::parse(text).ok());
     url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| {
             let shown = text.split('@').next_back().unwrap_or_default();
-            HttpError::Address(shown.chars().take(200).collect())
+            HttpError::InvalidUrl(shown.chars().take(200).collect())
         })
 }
 
 /// For messages: the host, with its port if that is no usual one.
-fn host(url: &Url) -> String {
+fn display_host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -350,15 +357,15 @@ fn host(url: &Url) -> String {
     }
 }
 
-fn bare(url: &Url) -> String {
+fn without_credentials(url: &Url) -> String {
     let mut url = url.clone();
-    // Both fail only without a host, which `parse` and the schemes rule out.
+    // Both fail only without a host, which `Url::parse` and the schemes rule out.
     let _ = (url.set_username(""), url.set_password(None));
     url.set_fragment(None);
     url.into()
 }
 
-fn authorization(url: &Url) -> Option<String> {
+fn basic_auth(url: &Url) -> Option<String> {
     let plain = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
     let (user, password) = (url.username(), url.password().unwrap_or_default());
     if user.is_empty() && password.is_empty() {

@@ -3,24 +3,24 @@
 use nix::sys::stat::stat;
 
 /// Standard output.
-pub fn is_stdout() -> bool {
-    is("/proc/self/fd/1")
+pub fn stdout_is_journal() -> bool {
+    is_journal("/proc/self/fd/1")
 }
 
 /// Standard error.
-pub fn is_stderr() -> bool {
-    is("/proc/self/fd/2")
+pub fn stderr_is_journal() -> bool {
+    is_journal("/proc/self/fd/2")
 }
 
 /// systemd names the stream that it connected to the journal. The name alone tells nothing: it is
 /// inherited by what was started with another output, a shell in a desktop's terminal for one.
-fn is(stream: &str) -> bool {
+fn is_journal(stream: &str) -> bool {
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let stat = stat(stream).ok();
-    stat.is_some_and(|stat| is_named(&named, stat.st_dev, stat.st_ino))
+    stat.is_some_and(|stat| is_named_stream(&named, stat.st_dev, stat.st_ino))
 }
 
-fn is_named(named: &str, device: u64, inode: u64) -> bool {
+fn is_named_stream(named: &str, device: u64, inode: u64) -> bool {
     named
         .split_once(':')
         .is_some_and(|(first, second)| first.parse() == Ok(device) && second.parse() == Ok(inode))
@@ -32,10 +32,10 @@ mod tests {
 
     #[test]
     fn only_the_stream_named_by_systemd_is_the_journal() {
-        assert!(is_named("8:4711", 8, 4711));
+        assert!(is_named_stream("8:4711", 8, 4711));
         for other in ["8:4712", "9:4711", "", "8", "8:x", "4711:8"] {
-            assert!(!is_named(other, 8, 4711), "{other}");
+            assert!(!is_named_stream(other, 8, 4711), "{other}");
         }
-        assert!(!is_stderr());
+        assert!(!stderr_is_journal());
     }
 }

@@ -19,8 +19,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn user(&self) -> String {
-        processes::user(self.uid)
+    pub fn user_name(&self) -> String {
+        processes::user_name(self.uid)
     }
 
     /// The process that has it, and what that calls its program, if it can be seen: what other users'
@@ -34,12 +34,12 @@ impl Listener {
             let mut links = files.flatten().map(|file| fs::read_link(file.path()));
             links.any(|link| link.is_ok_and(|link| link.as_os_str() == name.as_str()))
         })?;
-        Some((pid, processes::program(pid)?))
+        Some((pid, processes::program_name(pid)?))
     }
 }
 
 /// Whether every user can listen on this port; on others only whom root lets.
-pub fn is_anybodys(port: u16) -> bool {
+pub fn is_unprivileged_port(port: u16) -> bool {
     const FIRST: u16 = 1024;
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let first = first.ok().and_then(|text| text.trim().parse().ok());
@@ -47,8 +47,8 @@ pub fn is_anybodys(port: u16) -> bool {
 }
 
 /// Whether a connection to this address stays on this machine.
-pub fn is_here(address: SocketAddr) -> bool {
-    let target = target(address);
+pub fn is_local(address: SocketAddr) -> bool {
+    let target = connect_ip(address);
     if target.is_loopback() {
         return true;
     }
@@ -63,7 +63,7 @@ pub fn is_here(address: SocketAddr) -> bool {
 }
 
 /// What the kernel makes of an address that is to be reached.
-fn target(address: SocketAddr) -> IpAddr {
+fn connect_ip(address: SocketAddr) -> IpAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -72,21 +72,21 @@ fn target(address: SocketAddr) -> IpAddr {
 }
 
 /// Those that a connection to an address of this machine is answered by.
-pub fn at(address: SocketAddr) -> io::Result<Vec<Listener>> {
-    let mut rows = read("/proc/net/tcp", address.port())?;
-    match read("/proc/net/tcp6", address.port()) {
+pub fn find(address: SocketAddr) -> io::Result<Vec<Listener>> {
+    let mut rows = read_socket_table("/proc/net/tcp", address.port())?;
+    match read_socket_table("/proc/net/tcp6", address.port()) {
         Ok(more) => rows.extend(more),
         // A kernel without IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    Ok(answering(target(address), &rows))
+    Ok(select_listeners(connect_ip(address), &rows))
 }
 
 /// The kernel's choice: a socket of exactly this address, then one of any address, and of both the one
 /// of the same family first. A later one gets nothing, so that nobody is in the way by listening where
 /// no connection leads.
-fn answering(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener> {
+fn select_listeners(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener> {
     let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let order = match target {
         IpAddr::V4(v4) => vec![
@@ -107,11 +107,11 @@ fn answering(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener> {
 }
 
 /// Line by line: anybody may have opened very many.
-fn read(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
+fn read_socket_table(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
     let mut rows = Vec::new();
     for line in BufReader::new(File::open(path)?).lines() {
         rows.extend(
-            row(&line?)
+            parse_listener(&line?)
                 .filter(|(at, ..)| *at == port)
                 .map(|(_, on, who)| (on, who)),
         );
@@ -120,7 +120,7 @@ fn read(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
 }
 
 /// `sl local rem state queues timer retransmits uid timeout inode …`
-fn row(line: &str) -> Option<(u16, IpAddr, Listener)> {
+fn parse_listener(line: &str) -> Option<(u16, IpAddr, Listener)> {
     const LISTENS: &str = "0A";
     let words: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
     let [_, local, _, LISTENS, _, _, _, uid, _, inode] = words.as_slice() else {
@@ -131,11 +131,15 @@ fn row(line: &str) -> Option<(u16, IpAddr, Listener)> {
         uid: uid.parse().ok()?,
         inode: inode.parse().ok()?,
     };
-    Some((u16::from_str_radix(port, 16).ok()?, ip(address)?, listener))
+    Some((
+        u16::from_str_radix(port, 16).ok()?,
+        parse_ip(address)?,
+        listener,
+    ))
 }
 
 /// Words of 32 bits in the machine's own order, each in hexadecimal.
-fn ip(text: &str) -> Option<IpAddr> {
+fn parse_ip(text: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let digits = text.get(at * 8..at * 8 + 8)?;
         Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
@@ -173,20 +177,20 @@ mod tests {
         ] {
             let Ok(socket) = TcpListener::bind(bound) else {
                 assert!(bound.starts_with('['), "{bound}");
-                crate::ports::testing::skipped(bound, "no IPv6 here");
+                crate::ports::testing::skip_test(bound, "no IPv6 here");
                 continue;
             };
             let port = socket.local_addr().unwrap().port();
             let at = |host: &str| {
                 let whole = host.parse().ok();
-                at(whole.unwrap_or_else(|| format!("{host}:{port}").parse().unwrap())).unwrap()
+                find(whole.unwrap_or_else(|| format!("{host}:{port}").parse().unwrap())).unwrap()
             };
             let found = at(asked);
             assert_eq!(found.len(), 1, "{bound} {asked}");
             assert_eq!(found[0].uid, me, "{bound} {asked}");
             assert_eq!(found[0].process().unwrap().0, std::process::id());
             assert_eq!(at(other), [], "{bound} {other}");
-            assert!(is_here(format!("{asked}:{port}").parse().unwrap()));
+            assert!(is_local(format!("{asked}:{port}").parse().unwrap()));
             drop(socket);
             assert_eq!(at(asked), [], "{bound} {asked}: nobody listens any more");
         }
@@ -194,8 +198,8 @@ mod tests {
 
     #[test]
     fn privileged_ports_and_remote_addresses_are_recognized() {
-        assert!(is_anybodys(65535) && !is_anybodys(0));
-        let is_here = |text: &str| is_here(text.parse().unwrap());
+        assert!(is_unprivileged_port(65535) && !is_unprivileged_port(0));
+        let is_here = |text: &str| is_local(text.parse().unwrap());
         assert!(is_here("127.3.2.1:80") && is_here("[::]:80"));
         assert!(!is_here("192.0.2.1:80") && !is_here("[2001:db8::1]:80"));
     }
@@ -209,7 +213,7 @@ mod tests {
             .map(|(on, uid)| (ip(on), Listener { uid, inode: 9 }))
             .collect();
         let who = |target: &str, rows: &[(IpAddr, Listener)]| {
-            let all = answering(ip(target), rows);
+            let all = select_listeners(ip(target), rows);
             all.iter().map(|listener| listener.uid).collect::<Vec<_>>()
         };
         assert_eq!(who("127.0.0.1", &rows), [3]);

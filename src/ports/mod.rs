@@ -7,17 +7,16 @@
 
 pub mod accounts;
 pub mod address;
+pub mod backoff;
 pub mod clock;
+pub mod deadline;
 pub mod exec;
 pub mod git_memory;
 pub mod http;
 pub mod journal;
 pub mod listeners;
 pub mod lock;
-pub mod pace;
 pub mod packages;
-pub mod patience;
-pub mod pause;
 pub mod processes;
 pub mod root;
 pub mod runtime;
@@ -28,6 +27,7 @@ pub mod store;
 #[cfg(test)]
 pub mod testing;
 pub mod watchdog;
+pub mod worker_pool;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -37,13 +37,13 @@ use clock::Clock;
 use exec::{Exec, StopFlag};
 use packages::Packages;
 use root::Root;
-use services::{Manager, Services};
+use services::{ManagedBy, Services};
 
 /// Where trueup keeps its own state on the host.
-pub const STATE: &str = "/var/lib/trueup";
+pub const STATE_DIR: &str = "/var/lib/trueup";
 
 /// Where trueup keeps what means nothing after a reboot: the lock, the last pass.
-pub const RUN: &str = "/run/trueup";
+pub const RUN_DIR: &str = "/run/trueup";
 
 /// One host, as everything above the ports sees it.
 pub struct Host {
@@ -62,15 +62,15 @@ pub struct Host {
 
 impl Host {
     /// What runs a service that names its manager.
-    pub fn services_of(&self, manager: Manager) -> &dyn Services {
+    pub fn service_manager(&self, manager: ManagedBy) -> &dyn Services {
         match manager {
-            Manager::Host => &*self.services,
-            Manager::Supervisor => &*self.supervisor,
+            ManagedBy::Host => &*self.services,
+            ManagedBy::Supervisor => &*self.supervisor,
         }
     }
 
     /// A path in the state folder.
-    pub fn state(&self, name: &str) -> PathBuf {
-        PathBuf::from(STATE).join(name)
+    pub fn state_path(&self, name: &str) -> PathBuf {
+        PathBuf::from(STATE_DIR).join(name)
     }
 }

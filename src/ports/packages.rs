@@ -11,10 +11,10 @@ use std::path::Path;
 use super::root::{Root, RootError};
 
 /// No status file is larger, in bytes.
-const MAX_FILE: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 64 << 20;
 
-const STATUS: &str = "/var/lib/dpkg/status";
-const JOURNAL: &str = "/var/lib/dpkg/updates";
+const STATUS_FILE: &str = "/var/lib/dpkg/status";
+const UPDATES_DIR: &str = "/var/lib/dpkg/updates";
 
 /// A package that dpkg knows about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,38 +31,38 @@ pub struct Package {
 /// The packages of one host, read when first asked for.
 #[derive(Debug, Default)]
 pub struct Packages {
-    known: RefCell<Option<HashMap<String, Package>>>,
+    cached: RefCell<Option<HashMap<String, Package>>>,
 }
 
 impl Packages {
     /// Forgets what was read: to be called after packages were changed.
-    pub fn forget(&self) {
-        self.known.replace(None);
+    pub fn invalidate(&self) {
+        self.cached.replace(None);
     }
 
     /// The package of this name, which may end in `:architecture`. Without that, the one of the
     /// host's own architecture comes before one of another.
     pub fn get(&self, root: &Root, name: &str) -> Result<Option<Package>, RootError> {
-        Ok(self.known(root)?.get(name).cloned())
+        Ok(self.load(root)?.get(name).cloned())
     }
 
-    fn known(&self, root: &Root) -> Result<Ref<'_, HashMap<String, Package>>, RootError> {
-        if self.known.borrow().is_none() {
+    fn load(&self, root: &Root) -> Result<Ref<'_, HashMap<String, Package>>, RootError> {
+        if self.cached.borrow().is_none() {
             let text = |path: &Path| -> Result<String, RootError> {
-                let body = root.read(path, MAX_FILE)?.unwrap_or_default();
+                let body = root.read(path, MAX_FILE_BYTES)?.unwrap_or_default();
                 Ok(String::from_utf8_lossy(&body).into_owned())
             };
-            let mut read = Reading::default();
-            read.add(&text(Path::new(STATUS))?);
-            for name in root.list(Path::new(JOURNAL))?.unwrap_or_default() {
+            let mut read = PackageDatabase::default();
+            read.merge(&text(Path::new(STATUS_FILE))?);
+            for name in root.list(Path::new(UPDATES_DIR))?.unwrap_or_default() {
                 // `tmp.i` is one that dpkg had not finished writing.
                 if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-                    read.add(&text(&Path::new(JOURNAL).join(name))?);
+                    read.merge(&text(&Path::new(UPDATES_DIR).join(name))?);
                 }
             }
-            self.known.replace(Some(read.by_name()));
+            self.cached.replace(Some(read.index_by_name()));
         }
-        Ok(Ref::map(self.known.borrow(), |known| {
+        Ok(Ref::map(self.cached.borrow(), |known| {
             known.as_ref().expect("filled just above")
         }))
     }
@@ -70,18 +70,18 @@ impl Packages {
 
 /// Packages by name and architecture.
 #[derive(Default)]
-struct Reading(HashMap<(String, String), Package>);
+struct PackageDatabase(HashMap<(String, String), Package>);
 
-impl Reading {
-    fn add(&mut self, text: &str) {
+impl PackageDatabase {
+    fn merge(&mut self, text: &str) {
         for stanza in text.split("\n\n") {
-            if let Some((name, package)) = package(stanza) {
+            if let Some((name, package)) = parse_package(stanza) {
                 self.0.insert((name, package.architecture.clone()), package);
             }
         }
     }
 
-    fn by_name(self) -> HashMap<String, Package> {
+    fn index_by_name(self) -> HashMap<String, Package> {
         // dpkg itself is always of the host's own architecture.
         let native = self
             .0
@@ -107,7 +107,7 @@ impl Reading {
 }
 
 /// The name and the state in one stanza. Long fields (dependencies, descriptions) are passed over.
-fn package(stanza: &str) -> Option<(String, Package)> {
+fn parse_package(stanza: &str) -> Option<(String, Package)> {
     let (mut name, mut status, mut version, mut architecture) = (None, "", "", "");
     for line in stanza.lines() {
         match line.split_once(": ") {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::ports::testing::Sandbox;
 
-    fn seen(sandbox: &Sandbox, name: &str) -> Option<(bool, bool, String)> {
+    fn package_state(sandbox: &Sandbox, name: &str) -> Option<(bool, bool, String)> {
         let package = sandbox
             .host
             .packages
@@ -151,33 +151,39 @@ mod tests {
     fn only_a_configured_package_counts_as_installed() {
         let sandbox = Sandbox::empty();
         sandbox.write(
-            STATUS,
+            STATUS_FILE,
             "Package: a\nStatus: install ok installed\nVersion: 1.0-1\nDescription: x\n Status: install ok half-configured\n\n\
              Package: b\nStatus: install ok half-configured\nVersion: 2\n\n\
              Package: c\nStatus: hold ok installed\nVersion: 3\n\n\
              Package: d\nStatus: deinstall ok config-files\nVersion: 4\n\n\
              Package: e\nStatus: install reinstreq installed\nVersion: 5\n",
         );
-        assert_eq!(seen(&sandbox, "a"), Some((true, false, "1.0-1".into())));
-        assert_eq!(seen(&sandbox, "b").map(|seen| seen.0), Some(false));
-        assert_eq!(seen(&sandbox, "c"), Some((true, true, "3".into())));
-        assert_eq!(seen(&sandbox, "d").map(|seen| seen.0), Some(false));
-        assert_eq!(seen(&sandbox, "e").map(|seen| seen.0), Some(false));
-        assert_eq!(seen(&sandbox, "f"), None);
+        assert_eq!(
+            package_state(&sandbox, "a"),
+            Some((true, false, "1.0-1".into()))
+        );
+        assert_eq!(package_state(&sandbox, "b").map(|seen| seen.0), Some(false));
+        assert_eq!(package_state(&sandbox, "c"), Some((true, true, "3".into())));
+        assert_eq!(package_state(&sandbox, "d").map(|seen| seen.0), Some(false));
+        assert_eq!(package_state(&sandbox, "e").map(|seen| seen.0), Some(false));
+        assert_eq!(package_state(&sandbox, "f"), None);
     }
 
     #[test]
     fn foreign_architecture_does_not_replace_the_native_package() {
         let sandbox = Sandbox::empty();
         sandbox.write(
-            STATUS,
+            STATUS_FILE,
             "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n\
              Package: libc6\nStatus: install ok unpacked\nArchitecture: amd64\nVersion: 2\n\n\
              Package: libc6\nStatus: install ok installed\nArchitecture: i386\nVersion: 3\n",
         );
-        assert_eq!(seen(&sandbox, "libc6"), Some((false, false, "2".into())));
         assert_eq!(
-            seen(&sandbox, "libc6:i386"),
+            package_state(&sandbox, "libc6"),
+            Some((false, false, "2".into()))
+        );
+        assert_eq!(
+            package_state(&sandbox, "libc6:i386"),
             Some((true, false, "3".into()))
         );
     }
@@ -186,7 +192,7 @@ mod tests {
     fn updates_journal_of_a_crashed_dpkg_counts() {
         let sandbox = Sandbox::empty();
         sandbox.write(
-            STATUS,
+            STATUS_FILE,
             "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n",
         );
         sandbox.write(
@@ -194,6 +200,9 @@ mod tests {
             "Package: a\nStatus: install ok half-configured\nArchitecture: all\nVersion: 2\n",
         );
         sandbox.write("/var/lib/dpkg/updates/tmp.i", "Package: a\nStatus: inst");
-        assert_eq!(seen(&sandbox, "a"), Some((false, false, "2".into())));
+        assert_eq!(
+            package_state(&sandbox, "a"),
+            Some((false, false, "2".into()))
+        );
     }
 }

@@ -11,10 +11,10 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, User};
 
 /// A file or folder itself, whatever names lead to it: its device and inode.
-pub type Identity = (u64, u64);
+pub type FileId = (u64, u64);
 
 /// No folder that a process runs in is looked for further up.
-const DEEPEST: usize = 256;
+const MAX_DEPTH: usize = 256;
 
 /// One process: where it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub struct Process {
     pub pid: u32,
     pub parent: u32,
     /// Its real, effective and saved user: they differ where somebody runs a set-user-id program.
-    pub users: [u32; 3],
+    pub uids: [u32; 3],
     /// Its working folder and its program, as far as they may be seen.
-    pub places: Vec<PathBuf>,
+    pub paths: Vec<PathBuf>,
 }
 
 /// All processes; `None` when `/proc` cannot be read. One that has just ended is left out.
-pub fn all() -> Option<Vec<Process>> {
-    let all: Vec<Process> = pids().filter_map(one).collect();
+pub fn list() -> Option<Vec<Process>> {
+    let all: Vec<Process> = pids().filter_map(read_process).collect();
     (!all.is_empty()).then_some(all)
 }
 
@@ -40,7 +40,7 @@ pub(super) fn pids() -> impl Iterator<Item = u32> {
 }
 
 /// What a process calls its program, fit for a line: it may call it what it likes.
-pub(super) fn program(pid: u32) -> Option<String> {
+pub(super) fn program_name(pid: u32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     let visible = |c: char| if c.is_control() { '?' } else { c };
     let name = String::from_utf8_lossy(&name);
@@ -48,8 +48,8 @@ pub(super) fn program(pid: u32) -> Option<String> {
 }
 
 /// A process and all that it started, and they in turn.
-pub fn family(main: u32) -> Option<Vec<Process>> {
-    let all = all()?;
+pub fn process_tree(main: u32) -> Option<Vec<Process>> {
+    let all = list()?;
     let mut family: Vec<Process> = Vec::new();
     let mut wanted = vec![main];
     // Numbers that are given anew while they are read could make a circle.
@@ -67,7 +67,7 @@ pub fn family(main: u32) -> Option<Vec<Process>> {
 
 /// Of these folders, those that a process runs in: its working folder, its root or its program is in
 /// them. By what they are and not by their names, which anybody can give to folders of his own.
-pub fn folders_of(pid: u32, folders: &[Identity]) -> Vec<Identity> {
+pub fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     let mut found = Vec::new();
     for what in ["cwd", "root", "exe"] {
         let place = Path::new("/proc").join(pid.to_string()).join(what);
@@ -78,15 +78,15 @@ pub fn folders_of(pid: u32, folders: &[Identity]) -> Vec<Identity> {
         };
         let mut here = match what {
             // What a program's folder is, only its name tells.
-            "exe" => match folder_of_program(pid, &place) {
+            "exe" => match program_folder(pid, &place) {
                 Some(folder) => folder,
                 None => continue,
             },
             _ => place,
         };
         let mut last = None;
-        for _ in 0..DEEPEST {
-            let Some(id) = identity(&here).filter(|id| last != Some(*id)) else {
+        for _ in 0..MAX_DEPTH {
+            let Some(id) = file_id(&here).filter(|id| last != Some(*id)) else {
                 break;
             };
             if folders.contains(&id) && !found.contains(&id) {
@@ -103,17 +103,17 @@ pub fn folders_of(pid: u32, folders: &[Identity]) -> Vec<Identity> {
 }
 
 /// What this machine calls a user, or the number.
-pub(super) fn user(uid: u32) -> String {
+pub(super) fn user_name(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-fn identity(of: impl AsFd) -> Option<Identity> {
+fn file_id(of: impl AsFd) -> Option<FileId> {
     fstat(of).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// The folder by the name that the kernel gives, if the program is in it under that name.
-fn folder_of_program(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
+fn program_folder(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
     let named = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // As the process itself would find it.
@@ -128,10 +128,10 @@ fn folder_of_program(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
     )
     .ok()?;
     let there = openat(&folder, named.file_name()?, flags, Mode::empty()).ok()?;
-    (identity(&there) == identity(program)).then_some(folder)
+    (file_id(&there) == file_id(program)).then_some(folder)
 }
 
-fn one(pid: u32) -> Option<Process> {
+fn read_process(pid: u32) -> Option<Process> {
     let folder = Path::new("/proc").join(pid.to_string());
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
     // The name of the program, in brackets, may hold anything; what follows its end does not.
@@ -143,12 +143,12 @@ fn one(pid: u32) -> Option<Process> {
     Some(Process {
         pid,
         parent,
-        users: users(&folder)?,
-        places: places.collect(),
+        uids: read_uids(&folder)?,
+        paths: places.collect(),
     })
 }
 
-fn users(folder: &Path) -> Option<[u32; 3]> {
+fn read_uids(folder: &Path) -> Option<[u32; 3]> {
     let status = std::fs::read_to_string(folder.join("status")).ok()?;
     // `Uid: real effective saved filesystem`
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -173,7 +173,7 @@ mod tests {
             .unwrap();
         let begun = std::time::Instant::now();
         let family = loop {
-            let family = family(shell.id()).unwrap();
+            let family = process_tree(shell.id()).unwrap();
             if family.len() > 1 || begun.elapsed().as_secs() > 10 {
                 break family;
             }
@@ -186,9 +186,9 @@ mod tests {
         }
         shell.wait().unwrap();
         assert_eq!(family.len(), 2, "{family:?}");
-        assert!(family.iter().all(|process| process.places.contains(&place)));
+        assert!(family.iter().all(|process| process.paths.contains(&place)));
         assert_eq!(family[1].parent, shell.id());
-        assert_eq!(family[1].users, [nix::unistd::geteuid().as_raw(); 3]);
+        assert_eq!(family[1].uids, [nix::unistd::geteuid().as_raw(); 3]);
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
                 .current_dir(place)
                 .spawn()
                 .unwrap();
-            let found = folders_of(sleep.id(), &both);
+            let found = folders_of_process(sleep.id(), &both);
             sleep.kill().unwrap();
             sleep.wait().unwrap();
             found
@@ -224,7 +224,7 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let found = folders_of(program.id(), &both);
+        let found = folders_of_process(program.id(), &both);
         program.kill().unwrap();
         program.wait().unwrap();
         assert_eq!(found, [both[0]]);

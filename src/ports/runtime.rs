@@ -9,14 +9,14 @@ use std::future::Future;
 use tokio::runtime::{Builder, Runtime};
 
 thread_local! {
-    static RUNTIME: OnceCell<Unwaiting> = const { OnceCell::new() };
+    static RUNTIME: OnceCell<BackgroundRuntime> = const { OnceCell::new() };
 }
 
 /// A runtime that ends without waiting for what it still has on its helper threads: a name lookup
 /// that a deadline gave up on would otherwise hold up the end of the process.
-struct Unwaiting(Option<Runtime>);
+struct BackgroundRuntime(Option<Runtime>);
 
-impl Drop for Unwaiting {
+impl Drop for BackgroundRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -29,7 +29,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with(|cell| {
         let kept = cell.get_or_init(|| {
             let runtime = Builder::new_current_thread().enable_all().build();
-            Unwaiting(Some(runtime.expect(
+            BackgroundRuntime(Some(runtime.expect(
                 "a current-thread runtime needs only an epoll descriptor and a pipe",
             )))
         });

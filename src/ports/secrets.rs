@@ -1,6 +1,6 @@
 //! The secrets that this pass knows of, and texts without them.
 //!
-//! Resources say what is secret ([`Kind::learn_secrets`](crate::resource::Kind::learn_secrets)); from then on no output of a
+//! Resources say what is secret ([`Kind::register_secrets`](crate::resource::Kind::register_secrets)); from then on no output of a
 //! program keeps it: [`Redactor`] is between every child and what is remembered or logged of it, and every
 //! [`Failure`](crate::resource::Failure) is redacted once more when it is made. For the whole process, as a
 //! log is: a text that is printed by one app's step may hold the secret of another.
@@ -8,64 +8,66 @@
 use std::sync::RwLock;
 
 /// Shorter values are no secrets: without them, the rest could not be read.
-const SHORTEST: usize = 6;
+const MIN_LENGTH: usize = 6;
 
 /// Shorter values in a text that is secret as a whole are its ordinary words.
-const SHORTEST_IN_TEXT: usize = 8;
+const MIN_LENGTH_IN_TEXT: usize = 8;
 
 /// A shorter name of a user is one.
-const SHORTEST_TOKEN: usize = 16;
+const MIN_TOKEN_LENGTH: usize = 16;
 
 /// More is not looked for, in values: a large secret file is none of passwords.
-const MOST: usize = 10_000;
+const MAX_SECRETS: usize = 10_000;
 
-const INSTEAD: &str = "(secret)";
+const PLACEHOLDER: &str = "(secret)";
 
 /// Longest first: one may contain another.
-static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
 /// Takes a value for secret from now on: each of its lines, and the password in it if it is a URL.
-pub fn learn(value: &str) {
+pub fn add_secret(value: &str) {
     for line in value.lines() {
-        add(line.trim(), SHORTEST);
+        insert(line.trim(), MIN_LENGTH);
     }
-    learn_credentials(value.trim());
+    add_url_credentials(value.trim());
 }
 
 /// Takes the password in a URL for secret, or the token that stands there in place of a user.
-pub fn learn_credentials(url: &str) {
+pub fn add_url_credentials(url: &str) {
     let Ok(url) = url::Url::parse(url) else {
         return;
     };
     let (password, shortest) = match url.password() {
-        Some(password) => (password, SHORTEST),
-        None => (url.username(), SHORTEST_TOKEN),
+        Some(password) => (password, MIN_LENGTH),
+        None => (url.username(), MIN_TOKEN_LENGTH),
     };
-    add(password, shortest);
+    insert(password, shortest);
     let decoded = percent_encoding::percent_decode_str(password);
-    add(&decoded.decode_utf8_lossy(), shortest);
+    insert(&decoded.decode_utf8_lossy(), shortest);
 }
 
 /// Takes what looks secret in a text that must not be shown: settings with their keys, say, or a private key.
-pub fn learn_text(text: &str) {
+pub fn add_secrets_of_text(text: &str) {
     for line in text.lines() {
         let separator = line.find(['=', ':']);
         let value = separator.map_or(line, |at| &line[at + 1..]);
         let value = value.trim().trim_matches(['"', '\'']);
         let place = value.starts_with('/') || (value.contains("://") && !value.contains('@'));
         let word = value.chars().all(|c| c.is_lowercase() || "_-.".contains(c)) && value.len() < 20;
-        if value.len() >= SHORTEST_IN_TEXT && !value.contains(' ') && !place && !word {
-            learn(value);
+        if value.len() >= MIN_LENGTH_IN_TEXT && !value.contains(' ') && !place && !word {
+            add_secret(value);
         }
     }
 }
 
-fn add(value: &str, shortest: usize) {
+fn insert(value: &str, shortest: usize) {
     let is_new = |known: &[String]| {
-        value.len() >= shortest && known.len() < MOST && !known.iter().any(|old| old == value)
+        value.len() >= shortest
+            && known.len() < MAX_SECRETS
+            && !known.iter().any(|old| old == value)
     };
-    if is_new(&KNOWN.read().unwrap_or_else(|broken| broken.into_inner())) {
-        let mut known = KNOWN.write().unwrap_or_else(|broken| broken.into_inner());
+    if is_new(&SECRETS.read().unwrap_or_else(|broken| broken.into_inner())) {
+        let mut known = SECRETS.write().unwrap_or_else(|broken| broken.into_inner());
         known.push(value.to_owned());
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
@@ -74,51 +76,51 @@ fn add(value: &str, shortest: usize) {
 /// A text without the secrets in it.
 pub fn redact(text: impl Into<String>) -> String {
     let text = text.into();
-    let known = KNOWN.read().unwrap_or_else(|broken| broken.into_inner());
+    let known = SECRETS.read().unwrap_or_else(|broken| broken.into_inner());
     if !known.iter().any(|secret| text.contains(secret.as_str())) {
         return text;
     }
-    known
-        .iter()
-        .fold(text, |text, secret| text.replace(secret.as_str(), INSTEAD))
+    known.iter().fold(text, |text, secret| {
+        text.replace(secret.as_str(), PLACEHOLDER)
+    })
 }
 
 /// Redacts what comes in pieces; a secret may be in two of them.
 #[derive(Debug, Default)]
 pub struct Redactor {
-    known: Vec<Vec<u8>>,
+    secrets: Vec<Vec<u8>>,
     /// May be the beginning of a secret.
-    held: Vec<u8>,
+    pending: Vec<u8>,
 }
 
 impl Redactor {
     /// For the secrets that are known by now.
     pub fn new() -> Redactor {
-        let known = KNOWN.read().unwrap_or_else(|broken| broken.into_inner());
+        let known = SECRETS.read().unwrap_or_else(|broken| broken.into_inner());
         Redactor {
-            known: known
+            secrets: known
                 .iter()
                 .map(|secret| secret.clone().into_bytes())
                 .collect(),
-            held: Vec::new(),
+            pending: Vec::new(),
         }
     }
 
     /// Takes what came, and returns what can be shown by now.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.held.extend_from_slice(bytes);
-        self.take(false)
+        self.pending.extend_from_slice(bytes);
+        self.redact_pending(false)
     }
 
     /// Nothing more will come.
-    pub fn end(&mut self) -> Vec<u8> {
-        self.take(true)
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.redact_pending(true)
     }
 
-    fn take(&mut self, all: bool) -> Vec<u8> {
-        let held = std::mem::take(&mut self.held);
+    fn redact_pending(&mut self, all: bool) -> Vec<u8> {
+        let held = std::mem::take(&mut self.pending);
         let mut first = [false; 256];
-        for secret in &self.known {
+        for secret in &self.secrets {
             first[usize::from(secret[0])] = true;
         }
         let mut shown = Vec::with_capacity(held.len());
@@ -129,11 +131,11 @@ impl Redactor {
                 // One that is whole by now may be the beginning of another.
                 let goes_on =
                     |secret: &Vec<u8>| secret.len() > rest.len() && secret.starts_with(rest);
-                if !all && self.known.iter().any(goes_on) {
+                if !all && self.secrets.iter().any(goes_on) {
                     break;
                 }
-                if let Some(secret) = self.known.iter().find(|secret| rest.starts_with(secret)) {
-                    shown.extend_from_slice(INSTEAD.as_bytes());
+                if let Some(secret) = self.secrets.iter().find(|secret| rest.starts_with(secret)) {
+                    shown.extend_from_slice(PLACEHOLDER.as_bytes());
                     at += secret.len();
                     continue;
                 }
@@ -141,7 +143,7 @@ impl Redactor {
             shown.push(rest[0]);
             at += 1;
         }
-        self.held = held[at..].to_vec();
+        self.pending = held[at..].to_vec();
         shown
     }
 }
@@ -150,34 +152,34 @@ impl Redactor {
 mod tests {
     use super::*;
 
-    fn in_pieces(text: &str, size: usize) -> String {
+    fn redact_in_chunks(text: &str, size: usize) -> String {
         let mut redactor = Redactor::new();
         let mut shown = Vec::new();
         for piece in text.as_bytes().chunks(size) {
             shown.extend(redactor.push(piece));
         }
-        shown.extend(redactor.end());
+        shown.extend(redactor.finish());
         String::from_utf8(shown).unwrap()
     }
 
     #[test]
     fn secret_split_across_chunks_is_redacted() {
-        learn("canary-in-pieces");
+        add_secret("canary-in-pieces");
         let text = "a canary-in-pieces b canary-in-piecescanary-in-pieces canary-in";
         for size in 1..text.len() {
             let expected = "a (secret) b (secret)(secret) canary-in";
-            assert_eq!(in_pieces(text, size), expected, "by {size}");
+            assert_eq!(redact_in_chunks(text, size), expected, "by {size}");
         }
     }
 
     #[test]
     fn secret_that_extends_another_is_redacted_whole() {
-        learn("canary-of-staging");
-        learn("canary-of-staging-and-more");
+        add_secret("canary-of-staging");
+        add_secret("canary-of-staging-and-more");
         let text = "a canary-of-staging-and-more b canary-of-staging c";
         for size in 1..text.len() {
             assert_eq!(
-                in_pieces(text, size),
+                redact_in_chunks(text, size),
                 "a (secret) b (secret) c",
                 "by {size}"
             );
@@ -186,9 +188,9 @@ mod tests {
 
     #[test]
     fn secrets_in_urls_keys_and_files_are_redacted() {
-        learn("postgres://shop:p%40ss-of-url@db/shop");
-        learn("first-line-of-key\nsecond-line-of-key");
-        learn_text(
+        add_secret("postgres://shop:p%40ss-of-url@db/shop");
+        add_secret("first-line-of-key\nsecond-line-of-key");
+        add_secrets_of_text(
             "mode: production\npath=/usr/bin:/bin\nPASSWORD=\"s3cret-of-file\"\nurl: http://127.0.0.1/",
         );
         for secret in [

@@ -46,7 +46,7 @@ impl Clock for FakeClock {
         self.now.get()
     }
 
-    fn tick(&self) -> Instant {
+    fn monotonic_now(&self) -> Instant {
         let (then, tick) = self.began;
         let gone = self.now.get().duration_since(then);
         tick + Duration::try_from(gone).unwrap_or_default()
@@ -90,7 +90,7 @@ impl Sandbox {
     }
 
     /// A host with the folders and the two accounts that every host has.
-    pub fn with_basics() -> Sandbox {
+    pub fn with_base_system() -> Sandbox {
         let sandbox = Sandbox::empty();
         for folder in ["/etc", "/home", "/srv", "/tmp", "/usr", "/var/lib"] {
             sandbox.make_dir(folder);
@@ -106,42 +106,42 @@ impl Sandbox {
     }
 
     /// Whether what runs the tests may set owners and accounts.
-    pub fn is_privileged(&self) -> bool {
-        self.host.root.privileged()
+    pub fn can_set_owners(&self) -> bool {
+        self.host.root.is_privileged()
     }
 
     /// Where a path of the host is on the machine.
-    pub fn outside(&self, path: &str) -> PathBuf {
+    pub fn machine_path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path.trim_start_matches('/'))
     }
 
     /// Makes a folder and those above it.
     pub fn make_dir(&self, path: &str) {
-        std::fs::create_dir_all(self.outside(path)).unwrap();
+        std::fs::create_dir_all(self.machine_path(path)).unwrap();
     }
 
     /// Writes a file and the folders above it; what was read of accounts and packages is forgotten.
     pub fn write(&self, path: &str, body: impl AsRef<[u8]>) {
-        if let Some(folder) = self.outside(path).parent() {
+        if let Some(folder) = self.machine_path(path).parent() {
             std::fs::create_dir_all(folder).unwrap();
         }
-        std::fs::write(self.outside(path), body).unwrap();
-        self.forget();
+        std::fs::write(self.machine_path(path), body).unwrap();
+        self.invalidate_caches();
     }
 
     /// The bytes of a file; it must be there.
     pub fn bytes(&self, path: &str) -> Vec<u8> {
-        machine_file(self.outside(path))
+        machine_file(self.machine_path(path))
     }
 
     /// The text of a file; it must be there.
     pub fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.outside(path))
+        std::fs::read_to_string(self.machine_path(path))
             .unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub fn exists(&self, path: &str) -> bool {
-        std::fs::symlink_metadata(self.outside(path)).is_ok()
+        std::fs::symlink_metadata(self.machine_path(path)).is_ok()
     }
 
     /// Permission bits of what is there.
@@ -167,26 +167,26 @@ impl Sandbox {
 
     /// Gives it away, to a user and a group; of a link the link itself. Root only.
     pub fn chown(&self, path: &str, uid: u32, gid: u32) {
-        let at = self.host.root.outside(Path::new(path));
+        let at = self.host.root.machine_path(Path::new(path));
         std::os::unix::fs::lchown(at, Some(uid), Some(gid)).unwrap();
     }
 
     /// Points a link somewhere, whatever was there.
     pub fn link(&self, path: &str, to: &str) {
         self.remove(path);
-        std::os::unix::fs::symlink(to, self.outside(path)).unwrap();
+        std::os::unix::fs::symlink(to, self.machine_path(path)).unwrap();
     }
 
     /// Removes whatever is there, folders with all that is in them.
     pub fn remove(&self, path: &str) {
         match self.host.root.meta(Path::new(path)).unwrap() {
             Some(meta) if meta.kind == FileKind::Directory => {
-                std::fs::remove_dir_all(self.outside(path)).unwrap();
+                std::fs::remove_dir_all(self.machine_path(path)).unwrap();
             }
-            Some(_) => std::fs::remove_file(self.outside(path)).unwrap(),
+            Some(_) => std::fs::remove_file(self.machine_path(path)).unwrap(),
             None => {}
         }
-        self.forget();
+        self.invalidate_caches();
     }
 
     /// Puts `new` in the place of `old` in a file; `old` must be there.
@@ -197,9 +197,9 @@ impl Sandbox {
     }
 
     /// Forgets what was read, as the next pass would.
-    pub fn forget(&self) {
-        self.host.accounts.forget();
-        self.host.packages.forget();
+    pub fn invalidate_caches(&self) {
+        self.host.accounts.invalidate();
+        self.host.packages.invalidate();
     }
 }
 
@@ -210,7 +210,7 @@ pub fn machine_file(path: impl AsRef<Path>) -> Vec<u8> {
 }
 
 /// Says loudly that a test has not run, and why. `return` after it. In CI nothing may be skipped.
-pub fn skipped(test: &str, why: &str) {
+pub fn skip_test(test: &str, why: &str) {
     assert!(
         std::env::var_os("CI").is_none(),
         "in CI nothing may be skipped: {test}: {why}"
@@ -220,7 +220,7 @@ pub fn skipped(test: &str, why: &str) {
 
 /// A chain of folders in one another, made without a path, which would be too long. `leaf` is a
 /// file at the end.
-pub fn dig(top: &Path, depth: usize) {
+pub fn create_deep_tree(top: &Path, depth: usize) {
     use nix::fcntl::{OFlag, open, openat};
     use nix::sys::stat::{Mode, mkdirat};
     std::fs::create_dir_all(top).unwrap();

@@ -4,7 +4,7 @@
 //! up) is past the reach of every deadline in the ports, and of SIGTERM, which only sets a flag. So
 //! the ports declare what they are at, and a thread looks on from outside. A thread and no timer
 //! signal, because it has to write down what hung, which no signal handler may; and one that only
-//! wakes up every [`TICK`], so that a pass without work, which is over long before, pays for nothing
+//! wakes up every `CHECK_INTERVAL`, so that a pass without work, which is over long before, pays for nothing
 //! but its start, and an operation for nothing but a push and a pop.
 //!
 //! Of nested operations the innermost decides. A process in a state where even SIGKILL waits (a dead
@@ -31,21 +31,21 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How long trueup's own work may show no progress: as long as a child that says nothing else.
 /// Each file, folder and piece of a large file counts as progress, so a tree of any size may take
 /// its time; one fsync of a large file to a slow disk must fit.
-const IDLE: Duration = DEFAULT_TIMEOUT;
+const IDLE_TIMEOUT: Duration = DEFAULT_TIMEOUT;
 
 /// How often the watchdog looks.
-const TICK: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long it may take to write down what hung: this may hang for the same reason.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the process ends with: as any other failure.
-const FAILED: libc::c_int = 1;
+const EXIT_FAILURE: libc::c_int = 1;
 
 /// No more of what an operation is called is told, in characters.
-const SHOWN: usize = 160;
+const MAX_SHOWN_CHARS: usize = 160;
 
-static STATE: Mutex<State> = Mutex::new(State::new());
+static OPERATIONS: Mutex<OperationStack> = Mutex::new(OperationStack::new());
 
 /// Counts what goes on in trueup's own work.
 static PROGRESS: AtomicU64 = AtomicU64::new(0);
@@ -59,23 +59,23 @@ pub struct Operation {
 
 /// Declares an operation that ends by itself within `limit`, even if it fails.
 pub fn begin(what: impl Into<String>, limit: Duration) -> Operation {
-    lock(&STATE).push(what.into(), Some(limit))
+    lock(&OPERATIONS).push(what.into(), Some(limit))
 }
 
-/// Declares work of trueup's own, which has no deadline but shows [`progress`].
-pub fn at(what: impl Into<String>) -> Operation {
-    lock(&STATE).push(what.into(), None)
+/// Declares work of trueup's own, which has no deadline but shows [`record_progress`].
+pub fn begin_unbounded(what: impl Into<String>) -> Operation {
+    lock(&OPERATIONS).push(what.into(), None)
 }
 
 /// Shows that trueup's own work goes on.
-pub fn progress() {
+pub fn record_progress() {
     PROGRESS.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Operation {
     /// The process group to be killed should the operation hang.
-    pub fn runs(&self, group: Pid) {
-        let mut state = lock(&STATE);
+    pub fn set_process_group(&self, group: Pid) {
+        let mut state = lock(&OPERATIONS);
         if let Some(open) = state.open.iter_mut().find(|open| open.id == self.id) {
             open.group = Some(group);
         }
@@ -84,64 +84,64 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        lock(&STATE).remove(self.id);
+        lock(&OPERATIONS).remove(self.id);
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<OperationStack>) -> MutexGuard<'_, OperationStack> {
     state.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
 /// What is being done right now, outermost first.
 #[derive(Debug)]
-struct State {
-    open: Vec<Open>,
+struct OperationStack {
+    open: Vec<OpenOperation>,
     /// How many operations were ever begun, and how many have begun or ended.
-    begun: u64,
-    turns: u64,
+    last_id: u64,
+    changes: u64,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenOperation {
     id: u64,
     what: String,
     limit: Option<Duration>,
     group: Option<Pid>,
     /// When the watchdog saw it first, by its own clock.
-    seen: Option<Duration>,
+    first_seen: Option<Duration>,
 }
 
-impl State {
-    const fn new() -> State {
-        State {
+impl OperationStack {
+    const fn new() -> OperationStack {
+        OperationStack {
             open: Vec::new(),
-            begun: 0,
-            turns: 0,
+            last_id: 0,
+            changes: 0,
         }
     }
 
     fn push(&mut self, what: String, limit: Option<Duration>) -> Operation {
-        self.begun += 1;
-        self.turns += 1;
-        self.open.push(Open {
-            id: self.begun,
+        self.last_id += 1;
+        self.changes += 1;
+        self.open.push(OpenOperation {
+            id: self.last_id,
             what,
             limit,
             group: None,
-            seen: None,
+            first_seen: None,
         });
-        Operation { id: self.begun }
+        Operation { id: self.last_id }
     }
 
     fn remove(&mut self, id: u64) {
-        self.turns += 1;
+        self.changes += 1;
         // Operations of several threads do not end in the order in which they began.
         self.open.retain(|open| open.id != id);
     }
 
     /// What trueup is at, in one line that is safe to show.
-    fn words(&self) -> String {
-        let names: Vec<String> = self.open.iter().map(|open| short(&open.what)).collect();
+    fn describe(&self) -> String {
+        let names: Vec<String> = self.open.iter().map(|open| shorten(&open.what)).collect();
         match names.is_empty() {
             true => "what comes before and after the resources".to_owned(),
             false => names.join(": "),
@@ -149,9 +149,9 @@ impl State {
     }
 }
 
-fn short(what: &str) -> String {
+fn shorten(what: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = what.chars().take(SHOWN).map(shown).collect();
+    let mut short: String = what.chars().take(MAX_SHOWN_CHARS).map(shown).collect();
     if short.len() < what.len() {
         short.push('…');
     }
@@ -163,19 +163,19 @@ fn short(what: &str) -> String {
 struct Limits {
     grace: Duration,
     idle: Duration,
-    tick: Duration,
+    check_interval: Duration,
 }
 
-const USUAL: Limits = Limits {
+const DEFAULT_LIMITS: Limits = Limits {
     grace: GRACE,
-    idle: IDLE,
-    tick: TICK,
+    idle: IDLE_TIMEOUT,
+    check_interval: CHECK_INTERVAL,
 };
 
 /// Looks on until it is dropped.
 #[derive(Debug)]
 pub struct Watchdog {
-    over: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
     thread: Option<Thread>,
 }
 
@@ -183,15 +183,15 @@ impl Watchdog {
     /// From now on a hang ends the process with the code of a failure. `write_down` is given what
     /// hung, in a line, and has some seconds for it.
     pub fn start(write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
-        Watchdog::with(USUAL, write_down)
+        Watchdog::start_with(DEFAULT_LIMITS, write_down)
     }
 
-    fn with(limits: Limits, write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
+    fn start_with(limits: Limits, write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
         let over = Arc::new(AtomicBool::new(false));
         let seen = over.clone();
         let started = Builder::new().name("watchdog".into()).spawn(move || {
-            if let Some(why) = watch(limits, &seen) {
-                end(why, write_down);
+            if let Some(why) = watch_for_hang(limits, &seen) {
+                abort_process(why, write_down);
             }
         });
         let thread = match started {
@@ -201,13 +201,16 @@ impl Watchdog {
                 None
             }
         };
-        Watchdog { over, thread }
+        Watchdog {
+            stopped: over,
+            thread,
+        }
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
         if let Some(thread) = &self.thread {
             thread.unpark();
         }
@@ -215,11 +218,11 @@ impl Drop for Watchdog {
 }
 
 /// Looks until something hangs, which is returned, or until it is over.
-fn watch(limits: Limits, over: &AtomicBool) -> Option<String> {
-    let mut watch = Watch::new(limits);
+fn watch_for_hang(limits: Limits, over: &AtomicBool) -> Option<String> {
+    let mut watch = HangDetector::new(limits);
     let mut last = Instant::now();
     loop {
-        park_timeout(limits.tick);
+        park_timeout(limits.check_interval);
         if over.load(Ordering::Acquire) {
             return None;
         }
@@ -227,7 +230,7 @@ fn watch(limits: Limits, over: &AtomicBool) -> Option<String> {
         let passed = now.duration_since(last);
         last = now;
         let progress = PROGRESS.load(Ordering::Relaxed);
-        let hung = watch.look(&mut lock(&STATE), progress, passed);
+        let hung = watch.check(&mut lock(&OPERATIONS), progress, passed);
         if hung.is_some() {
             return hung;
         }
@@ -236,56 +239,61 @@ fn watch(limits: Limits, over: &AtomicBool) -> Option<String> {
 
 /// What the watchdog knows from one look to the next.
 #[derive(Debug)]
-struct Watch {
+struct HangDetector {
     limits: Limits,
     now: Duration,
-    turns: u64,
+    changes: u64,
     progress: u64,
     /// When an operation last began or ended, and when there was progress besides.
-    turned: Duration,
-    went_on: Duration,
+    last_change: Duration,
+    last_progress: Duration,
 }
 
-impl Watch {
-    fn new(limits: Limits) -> Watch {
-        Watch {
+impl HangDetector {
+    fn new(limits: Limits) -> HangDetector {
+        HangDetector {
             limits,
             now: Duration::ZERO,
-            turns: 0,
+            changes: 0,
             progress: 0,
-            turned: Duration::ZERO,
-            went_on: Duration::ZERO,
+            last_change: Duration::ZERO,
+            last_progress: Duration::ZERO,
         }
     }
 
-    fn look(&mut self, state: &mut State, progress: u64, passed: Duration) -> Option<String> {
+    fn check(
+        &mut self,
+        state: &mut OperationStack,
+        progress: u64,
+        passed: Duration,
+    ) -> Option<String> {
         // A machine that was suspended or had no processor was no use to the operation either.
-        self.now += passed.min(self.limits.tick * 2);
-        if self.turns != state.turns {
-            self.turns = state.turns;
-            self.turned = self.now;
+        self.now += passed.min(self.limits.check_interval * 2);
+        if self.changes != state.changes {
+            self.changes = state.changes;
+            self.last_change = self.now;
         }
         if self.progress != progress {
             self.progress = progress;
-            self.went_on = self.now;
+            self.last_progress = self.now;
         }
         for open in &mut state.open {
-            open.seen.get_or_insert(self.now);
+            open.first_seen.get_or_insert(self.now);
         }
         let innermost = state.open.last();
         let grace = self.limits.grace;
-        match innermost.and_then(|open| Some((open.limit?, open.seen?))) {
+        match innermost.and_then(|open| Some((open.limit?, open.first_seen?))) {
             // What was inside it may rightly have taken longer.
             Some((limit, seen))
                 if self.now
                     >= seen
                         .saturating_add(limit)
-                        .max(self.turned)
+                        .max(self.last_change)
                         .saturating_add(grace) =>
             {
                 Some(format!(
                     "it hung at {}, {} s past the deadline of {} s",
-                    state.words(),
+                    state.describe(),
                     grace.as_secs(),
                     limit.as_secs()
                 ))
@@ -293,11 +301,11 @@ impl Watch {
             Some(_) => None,
             None => {
                 let limit = self.limits.idle + grace;
-                let idle = self.now >= self.turned.max(self.went_on) + limit;
+                let idle = self.now >= self.last_change.max(self.last_progress) + limit;
                 idle.then(|| {
                     format!(
                         "it hung at {}, without progress for {} s",
-                        state.words(),
+                        state.describe(),
                         limit.as_secs()
                     )
                 })
@@ -307,7 +315,7 @@ impl Watch {
 }
 
 /// Writes down what hung, and ends the process with all its children.
-fn end(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
+fn abort_process(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     let line = format!(
         "the pass ended itself: {why}; look for a filesystem or a disk that does not answer (`dmesg`, `mount`); the next pass begins anew"
     );
@@ -319,13 +327,17 @@ fn end(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
         let _ = done.send(());
     });
     if told.is_ok() {
-        let _ = wait.recv_timeout(LAST_WORDS);
+        let _ = wait.recv_timeout(REPORT_TIMEOUT);
     }
-    let groups: Vec<Pid> = lock(&STATE).open.iter().filter_map(|o| o.group).collect();
+    let groups: Vec<Pid> = lock(&OPERATIONS)
+        .open
+        .iter()
+        .filter_map(|o| o.group)
+        .collect();
     for group in groups {
         let _ = killpg(group, Signal::SIGKILL);
     }
     // SAFETY: ends the process without its exit handlers, which may wait for what hangs. Files are
     // only ever replaced whole, so there is nothing to finish.
-    unsafe { libc::_exit(FAILED) }
+    unsafe { libc::_exit(EXIT_FAILURE) }
 }

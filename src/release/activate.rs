@@ -6,44 +6,44 @@ use std::path::Path;
 use super::Deployment;
 use super::assets;
 use super::attempt::Attempt;
-use super::entry::{Note, Stage};
-use super::hooks::{self, When};
+use super::entry::{Stage, StageEntry};
+use super::hooks::{self, HookTiming};
 use super::record::{self, Trial};
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
 /// Refuses, before anything is built, a host on which `current` could not be switched.
-pub(super) fn possible(d: &Deployment<'_>) -> Result<(), Failure> {
+pub(super) fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
     let current = d.layout.current();
     match d.host.root.meta(&current)?.map(|meta| meta.kind) {
         None | Some(FileKind::Symlink) => Ok(()),
         Some(other) => Err(Failure::new(format!(
             "{} is {} and no symbolic link",
             current.display(),
-            other.words()
+            other.describe()
         ))
         .hint("move it away by hand: trueup does not replace somebody's data by a link")),
     }
 }
 
 /// Switches `current` to a whole release, which is on trial from then on.
-pub(super) fn switch(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(super) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let d = attempt.d;
     let (host, layout) = (d.host, &d.layout);
     let from = record::current(host, layout)?;
     let began = host.clock.now();
-    hooks::run(attempt, When::Before, Stage::Activate)?;
+    hooks::run(attempt, HookTiming::Before, Stage::Activate)?;
     // First on record: killed right after the rename, the next pass knows that it is untried.
-    attempt.put(Note::done(Stage::Activate, began));
+    attempt.put_stage(StageEntry::done(Stage::Activate, began));
     attempt.record.set_trial(Some(Trial {
         name: attempt.name.clone(),
         from: from.filter(|from| *from != attempt.name),
         back: false,
     }));
-    attempt.record.last(&attempt.name);
+    attempt.record.set_last_activated(&attempt.name);
     attempt.save()?;
-    point_to(d, &attempt.name)?;
-    log(
+    point_current_to(d, &attempt.name)?;
+    append_revisions_log(
         d,
         &format!(
             "Branch {} (at {}) deployed as release {} by trueup",
@@ -53,28 +53,30 @@ pub(super) fn switch(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         ),
     );
     // From the switch on the gate alone decides: a message that could not be sent takes nothing back.
-    if let Err(failure) = hooks::run(attempt, When::After, Stage::Activate) {
+    if let Err(failure) = hooks::run(attempt, HookTiming::After, Stage::Activate) {
         tracing::warn!("{}: {failure}", d.spec.app);
     }
     Ok(())
 }
 
 /// Points `current` at a release.
-pub(super) fn point_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+pub(super) fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     // Its pages, and those of what was active in between, find their files from the first moment.
-    if let Err(failure) = assets::tend(d, name) {
+    if let Err(failure) = assets::update_links(d, name) {
         tracing::warn!("{}: the assets of {name}: {failure}", d.spec.app);
     }
     let target = Path::new("releases").join(name);
     let current = d.layout.current();
-    Ok(d.host.root.link(&current, &target, &Attrs::default())?)
+    Ok(d.host
+        .root
+        .replace_symlink(&current, &target, &Attrs::default())?)
 }
 
 /// Adds a line to `revisions.log`. It is for people: where it cannot be written, it is only told.
-pub(super) fn log(d: &Deployment<'_>, line: &str) {
+pub(super) fn append_revisions_log(d: &Deployment<'_>, line: &str) {
     let log = d.layout.revisions_log();
     let line = format!("{line}\n");
-    let opened = d.host.root.append(&log, &Attrs::mode(0o644));
+    let opened = d.host.root.open_append(&log, &Attrs::mode(0o644));
     let written = opened.map_err(Failure::from).and_then(|mut log| {
         let written = log.write_all(line.as_bytes());
         written.map_err(|error| Failure::new(error.to_string()))

@@ -8,7 +8,7 @@ use std::fmt;
 use git2::{Oid, Repository};
 use serde::de::{self, Deserialize, Deserializer};
 
-use super::history::{self, Cut, Unreadable};
+use super::commit_graph::{self, GitObjectError, WalkError};
 use crate::digest::digest;
 
 const BRANCHES: &str = "refs/heads/*";
@@ -19,14 +19,14 @@ const TAGS: &str = "refs/tags/*";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "Vec<String>"))]
-pub struct AllowedRefs(Vec<Pattern>);
+pub struct AllowedRefs(Vec<RefPattern>);
 
 /// A ref, or all that begin and end like this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern(String);
+struct RefPattern(String);
 
-impl Pattern {
-    fn parse(text: &str) -> Result<Pattern, String> {
+impl RefPattern {
+    fn parse(text: &str) -> Result<RefPattern, String> {
         let bad = |why: &str| {
             Err(format!(
                 "`{text}` is no pattern of refs: {why} | expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`"
@@ -47,7 +47,7 @@ impl Pattern {
         if !git2::Reference::is_valid_name(&text.replacen('*', "x", 1)) {
             return bad("git has no ref of such a name");
         }
-        Ok(Pattern(text.to_owned()))
+        Ok(RefPattern(text.to_owned()))
     }
 
     /// As in a refspec: `*` is any text, slashes too.
@@ -69,16 +69,20 @@ impl Pattern {
 impl Default for AllowedRefs {
     /// All branches and tags.
     fn default() -> AllowedRefs {
-        AllowedRefs([BRANCHES, TAGS].map(|text| Pattern(text.to_owned())).into())
+        AllowedRefs(
+            [BRANCHES, TAGS]
+                .map(|text| RefPattern(text.to_owned()))
+                .into(),
+        )
     }
 }
 
 impl AllowedRefs {
     /// Patterns that name branches or tags are instead of all branches and tags; others are besides.
     fn parse(texts: &[String]) -> Result<AllowedRefs, String> {
-        let patterns = texts.iter().map(|text| Pattern::parse(text));
-        let mut patterns: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
-        if !patterns.iter().any(Pattern::names_branches_or_tags) {
+        let patterns = texts.iter().map(|text| RefPattern::parse(text));
+        let mut patterns: Vec<RefPattern> = patterns.collect::<Result<_, _>>()?;
+        if !patterns.iter().any(RefPattern::names_branches_or_tags) {
             let AllowedRefs(mut all) = AllowedRefs::default();
             all.append(&mut patterns);
             patterns = all;
@@ -103,33 +107,33 @@ impl AllowedRefs {
 
     /// Whether a commit is on one of these refs, as the mirror has them. A ref that cannot be read is
     /// passed by, and said to be in `skipped`. Ends early once `go_on` says no.
-    pub(super) fn hold(
+    pub(super) fn contain_commit(
         &self,
         mirror: &Repository,
         commit: Oid,
-        go_on: &dyn Fn() -> bool,
+        may_continue: &dyn Fn() -> bool,
         skipped: &mut Vec<String>,
-    ) -> Result<bool, Cut> {
-        let odb = mirror.odb().map_err(Cut::Lost)?;
+    ) -> Result<bool, WalkError> {
+        let odb = mirror.odb().map_err(WalkError::Git)?;
         let mut tips = Vec::new();
-        for reference in mirror.references().map_err(Cut::Lost)? {
-            let reference = reference.map_err(Cut::Lost)?;
+        for reference in mirror.references().map_err(WalkError::Git)? {
+            let reference = reference.map_err(WalkError::Git)?;
             let (Ok(name), Some(id)) = (reference.name(), reference.target()) else {
                 continue;
             };
             if !self.allows(name) {
                 continue;
             }
-            match history::peel(mirror, &odb, id) {
+            match commit_graph::peel(mirror, &odb, id) {
                 // A tag may be one of anything.
                 Ok(tip) => tips.extend(tip),
-                Err(Unreadable::Malformed(why)) => {
-                    history::tell(skipped, format!("`{name}`: {why}"))
+                Err(GitObjectError::Malformed(why)) => {
+                    commit_graph::push_skipped(skipped, format!("`{name}`: {why}"))
                 }
-                Err(Unreadable::Lost(error)) => return Err(Cut::Lost(error)),
+                Err(GitObjectError::Git(error)) => return Err(WalkError::Git(error)),
             }
         }
-        history::is_behind(&odb, &tips, commit, go_on, skipped)
+        commit_graph::is_reachable(&odb, &tips, commit, may_continue, skipped)
     }
 }
 
@@ -197,7 +201,7 @@ mod tests {
             "refs/heads/[ab]",
             "+refs/pull/*:refs/heads/*",
         ] {
-            let error = Pattern::parse(text).unwrap_err();
+            let error = RefPattern::parse(text).unwrap_err();
             assert!(error.contains("refs/pull/*/head"), "{text}: {error}");
         }
     }

@@ -8,18 +8,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Deployment;
-use super::entry::{Ended, Entry, Note, Stage, Standing};
-use super::hooks::{self, When};
+use super::entry::{ReleaseEntry, ReleaseStatus, Stage, StageEntry, StageStatus};
+use super::hooks::{self, HookTiming};
 use super::record::Record;
 use crate::resource::Failure;
 
 /// The first pause after failures in a row; each further one is twice as long.
-const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+const MIN_BACKOFF: SignedDuration = SignedDuration::from_secs(60);
 /// No pause is longer.
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(30);
+const MAX_BACKOFF: SignedDuration = SignedDuration::from_mins(30);
 
 /// How a stage that did not fail ended.
-pub(super) enum Work {
+pub(super) enum StageOutcome {
     Done,
     /// There was nothing to do, for this reason.
     Skipped(String),
@@ -33,13 +33,13 @@ pub(super) struct Attempt<'r, 'd> {
 }
 
 impl Attempt<'_, '_> {
-    pub fn entry(&self) -> &Entry {
+    pub fn entry(&self) -> &ReleaseEntry {
         self.record
             .find(&self.name)
             .expect("an attempt's release is put on record before anything is done for it")
     }
 
-    fn entry_mut(&mut self) -> &mut Entry {
+    fn entry_mut(&mut self) -> &mut ReleaseEntry {
         self.record
             .find_mut(&self.name)
             .expect("an attempt's release is put on record before anything is done for it")
@@ -50,104 +50,104 @@ impl Attempt<'_, '_> {
     }
 
     /// Goes through one stage with its hooks, unless that was done already as it is defined now.
-    pub fn stage(
+    pub fn run_stage(
         &mut self,
         stage: Stage,
         definition: Option<&str>,
-        work: impl FnOnce(&mut Self) -> Result<Work, Failure>,
+        action: impl FnOnce(&mut Self) -> Result<StageOutcome, Failure>,
     ) -> Result<(), Failure> {
         if self.entry().is_done(stage, None, definition) {
             return Ok(());
         }
-        self.d.go_on()?;
-        self.noted(stage, None, definition, |attempt| {
-            hooks::run(attempt, When::Before, stage)?;
-            let done = work(attempt)?;
-            hooks::run(attempt, When::After, stage)?;
+        self.d.check_stop()?;
+        self.run_recorded(stage, None, definition, |attempt| {
+            hooks::run(attempt, HookTiming::Before, stage)?;
+            let done = action(attempt)?;
+            hooks::run(attempt, HookTiming::After, stage)?;
             Ok(done)
         })
     }
 
     /// Does something and notes how it ended. What takes long is noted durably at both ends; what
     /// does not is written with the next thing that is.
-    pub fn noted(
+    pub fn run_recorded(
         &mut self,
         stage: Stage,
         step: Option<&str>,
         definition: Option<&str>,
-        work: impl FnOnce(&mut Self) -> Result<Work, Failure>,
+        action: impl FnOnce(&mut Self) -> Result<StageOutcome, Failure>,
     ) -> Result<(), Failure> {
         let host = self.d.host;
-        let tick = host.clock.tick();
-        let mut note = Note {
+        let tick = host.clock.monotonic_now();
+        let mut entry = StageEntry {
             stage,
             step: step.map(str::to_owned),
-            ended: Ended::Running,
+            ended: StageStatus::Running,
             began: host.clock.now(),
             took_ms: 0,
             why: None,
             definition: definition.map(str::to_owned),
         };
         let is_long = step.is_some() || stage == Stage::Assets || stage == Stage::Migrate;
-        self.entry_mut().put(note.clone());
+        self.entry_mut().put_stage(entry.clone());
         if is_long {
             self.save()?;
         }
-        let worked = work(self);
-        let took = host.clock.tick().saturating_duration_since(tick);
-        note.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        match &worked {
-            Ok(Work::Done) => note.ended = Ended::Done,
-            Ok(Work::Skipped(why)) => {
-                note.ended = Ended::Skipped;
-                note.why = Some(why.clone());
+        let result = action(self);
+        let took = host.clock.monotonic_now().saturating_duration_since(tick);
+        entry.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(StageOutcome::Done) => entry.ended = StageStatus::Done,
+            Ok(StageOutcome::Skipped(why)) => {
+                entry.ended = StageStatus::Skipped;
+                entry.why = Some(why.clone());
             }
             // Told to stop: it goes on here, and nothing failed.
             Err(_) if host.stop.is_set() => {}
             Err(failure) => {
-                note.ended = Ended::Failed;
-                note.why = failure.message.lines().next().map(str::to_owned);
+                entry.ended = StageStatus::Failed;
+                entry.why = failure.message.lines().next().map(str::to_owned);
             }
         }
-        self.entry_mut().put(note);
-        if is_long && worked.is_ok() {
+        self.entry_mut().put_stage(entry);
+        if is_long && result.is_ok() {
             self.save()?;
         }
-        worked.map(|_| ())
+        result.map(|_| ())
     }
 
-    pub fn put(&mut self, note: Note) {
-        self.entry_mut().put(note);
+    pub fn put_stage(&mut self, entry: StageEntry) {
+        self.entry_mut().put_stage(entry);
     }
 
     /// Puts the release into a state.
-    pub fn enter(&mut self, state: Standing, why: Option<String>) {
+    pub fn set_status(&mut self, status: ReleaseStatus, why: Option<String>) {
         let now = self.d.host.clock.now();
         let entry = self.entry_mut();
-        (entry.state, entry.why, entry.at) = (state, why, now);
-        if state.is_whole() {
+        (entry.state, entry.why, entry.at) = (status, why, now);
+        if status.is_complete() {
             entry.failures = 0;
         }
     }
 
     /// Puts a failure on record. What is whole stays whole.
-    pub fn failed(&mut self, failure: &Failure, for_good: bool) -> Result<(), Failure> {
+    pub fn record_failure(&mut self, failure: &Failure, give_up: bool) -> Result<(), Failure> {
         let now = self.d.host.clock.now();
         let entry = self.entry_mut();
-        if !entry.state.is_whole() {
-            entry.state = Standing::Failed;
+        if !entry.state.is_complete() {
+            entry.state = ReleaseStatus::Failed;
         }
         entry.why = failure.message.lines().next().map(str::to_owned);
         entry.at = now;
         entry.failures += 1;
-        entry.given_up |= for_good;
+        entry.given_up |= give_up;
         self.save()
     }
 }
 
 /// Why a release is not tried again now, if it is not: it failed several times in a row, or was
 /// given up.
-pub(super) fn not_now(entry: &Entry, now: Timestamp) -> Option<Failure> {
+pub(super) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> {
     let why = entry.why.as_deref().unwrap_or("no reason on record");
     if entry.given_up {
         return Some(
@@ -155,7 +155,7 @@ pub(super) fn not_now(entry: &Entry, now: Timestamp) -> Option<Failure> {
                 .hint("publish another sha, or try this one again with `trueup converge --force`"),
         );
     }
-    let again = entry.at + pause(entry.failures)?;
+    let again = entry.at + backoff(entry.failures)?;
     // A clock that was set back must not make it wait for a year.
     let waits = now < again && entry.at <= now;
     waits.then(|| {
@@ -171,15 +171,15 @@ pub(super) fn not_now(entry: &Entry, now: Timestamp) -> Option<Failure> {
 
 /// How long to wait after so many failures in a row. The first is followed by another attempt in
 /// the next pass.
-fn pause(failures: u32) -> Option<SignedDuration> {
+fn backoff(failures: u32) -> Option<SignedDuration> {
     let doublings = failures.checked_sub(2)?;
     let factor = 2_i32.saturating_pow(doublings.min(20));
-    Some((FIRST_PAUSE * factor).min(LONGEST_PAUSE))
+    Some((MIN_BACKOFF * factor).min(MAX_BACKOFF))
 }
 
 /// What is left of a limit, and at least a moment: a command must end, not fail to start.
-pub(super) fn remaining(limit: Option<Duration>, begun: Duration) -> Option<Duration> {
-    limit.map(|limit| limit.saturating_sub(begun).max(Duration::from_millis(10)))
+pub(super) fn remaining(limit: Option<Duration>, elapsed: Duration) -> Option<Duration> {
+    limit.map(|limit| limit.saturating_sub(elapsed).max(Duration::from_millis(10)))
 }
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn retry_backoff_starts_after_the_second_failure_and_is_capped() {
-        let minutes = |failures| pause(failures).map(|pause| pause.as_secs() / 60);
+        let minutes = |failures| backoff(failures).map(|pause| pause.as_secs() / 60);
         assert_eq!((minutes(0), minutes(1)), (None, None));
         assert_eq!(
             (minutes(2), minutes(3), minutes(4)),
@@ -202,9 +202,10 @@ mod tests {
     fn clock_set_back_delays_no_retry() {
         let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
         let at: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
-        let mut entry = Entry::begun("r", &sha, at);
+        let mut entry = ReleaseEntry::new("r", &sha, at);
         entry.failures = 3;
-        let after = |seconds| not_now(&entry, at + SignedDuration::from_secs(seconds)).is_some();
+        let after =
+            |seconds| no_retry_reason(&entry, at + SignedDuration::from_secs(seconds)).is_some();
         assert!(after(0) && after(119));
         assert!(!after(120) && !after(-5));
     }

@@ -1,24 +1,24 @@
 //! The stages that run the role's steps in a release, and then what compiles its assets.
 
 use super::assets;
-use super::attempt::{Attempt, Work};
+use super::attempt::{Attempt, StageOutcome};
 use super::entry::Stage;
 use super::run::{self, Task};
-use super::unchanged;
+use super::skip;
 use crate::digest::digest;
 use crate::resource::Failure;
 
 /// Runs the steps that were not done yet, in order. The first that fails ends it.
-pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(super) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let tasks: Vec<Task<'_>> = (0..spec.steps.len())
-        .map(|index| Task::step(spec, index))
+        .map(|index| Task::build_step(spec, index))
         .collect();
-    let definitions: Vec<String> = tasks.iter().map(|task| task.definition(spec)).collect();
+    let definitions: Vec<String> = tasks.iter().map(|task| task.fingerprint(spec)).collect();
     let all = digest(definitions.join(" ").as_bytes())[..16].to_owned();
-    attempt.stage(Stage::Build, Some(&all), |attempt| {
+    attempt.run_stage(Stage::Build, Some(&all), |attempt| {
         if tasks.is_empty() {
-            return Ok(Work::Skipped("it has no steps".into()));
+            return Ok(StageOutcome::Skipped("it has no steps".into()));
         }
         // A step that was changed or comes anew spoils what later ones made of it.
         let mut afresh = false;
@@ -31,25 +31,25 @@ pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                 continue;
             }
             afresh = true;
-            attempt.d.go_on()?;
-            attempt.noted(Stage::Build, step, Some(definition), |attempt| {
+            attempt.d.check_stop()?;
+            attempt.run_recorded(Stage::Build, step, Some(definition), |attempt| {
                 let d = attempt.d;
-                let told = format!(
+                let progress = format!(
                     "{}: step {} of {}: {}",
                     spec.app,
                     i + 1,
                     tasks.len(),
                     task.name
                 );
-                if let Some(basis) = unchanged::basis(attempt, task)? {
+                if let Some(basis) = skip::find_basis(attempt, task)? {
                     let mut outputs = task.outputs.iter();
                     let carried = outputs.try_for_each(|output| {
-                        unchanged::carry(d, &attempt.name, &basis.name, output)
+                        skip::copy_from_release(d, &attempt.name, &basis.name, output)
                     });
                     match carried {
                         Ok(()) => {
-                            tracing::info!(target: "progress", "{told}: skipped, {}", basis.words());
-                            return Ok(Work::Skipped(basis.words()));
+                            tracing::info!(target: "progress", "{progress}: skipped, {}", basis.describe());
+                            return Ok(StageOutcome::Skipped(basis.describe()));
                         }
                         Err(failure) if d.host.stop.is_set() => return Err(failure),
                         // What others made there is no reason not to make it anew.
@@ -58,32 +58,32 @@ pub(super) fn steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                         }
                     }
                 }
-                tracing::info!(target: "progress", "{told}");
+                tracing::info!(target: "progress", "{progress}");
                 run::run(d, &attempt.name, task)?;
-                Ok(Work::Done)
+                Ok(StageOutcome::Done)
             })?;
         }
-        Ok(Work::Done)
+        Ok(StageOutcome::Done)
     })
 }
 
 /// What the stage `assets` notes apart: it is not compiled again when only the sharing was left.
-const COMPILE: &str = "compile";
+const COMPILE_STEP: &str = "compile";
 
 /// Compiles the assets.
-pub(super) fn assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(super) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let Some(task) = Task::assets(spec) else {
         return Ok(());
     };
-    let definition = task.definition(spec);
-    attempt.stage(Stage::Assets, Some(&definition), |attempt| {
+    let definition = task.fingerprint(spec);
+    attempt.run_stage(Stage::Assets, Some(&definition), |attempt| {
         let d = attempt.d;
-        if let Some(basis) = unchanged::basis(attempt, &task)? {
-            match assets::take_over(d, &attempt.name, &basis.name) {
+        if let Some(basis) = skip::find_basis(attempt, &task)? {
+            match assets::reuse(d, &attempt.name, &basis.name) {
                 Ok(()) => {
-                    tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.words());
-                    return Ok(Work::Skipped(basis.words()));
+                    tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.describe());
+                    return Ok(StageOutcome::Skipped(basis.describe()));
                 }
                 Err(failure) if d.host.stop.is_set() => return Err(failure),
                 Err(failure) => tracing::warn!("{}: assets: they are compiled: {failure}", spec.app),
@@ -91,17 +91,17 @@ pub(super) fn assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         }
         let compiled = attempt
             .entry()
-            .is_done(Stage::Assets, Some(COMPILE), Some(&definition));
+            .is_done(Stage::Assets, Some(COMPILE_STEP), Some(&definition));
         if !compiled {
             tracing::info!(target: "progress", "{}: assets", spec.app);
-            assets::begin(d, &attempt.name)?;
-            attempt.noted(Stage::Assets, Some(COMPILE), Some(&definition), |attempt| {
+            assets::reset_compile_folder(d, &attempt.name)?;
+            attempt.run_recorded(Stage::Assets, Some(COMPILE_STEP), Some(&definition), |attempt| {
                 run::run(attempt.d, &attempt.name, &task)?;
-                Ok(Work::Done)
+                Ok(StageOutcome::Done)
             })?;
         }
-        assets::gather(d, &attempt.name)?;
-        assets::serve_beside(d)?;
-        Ok(Work::Done)
+        assets::share_compiled(d, &attempt.name)?;
+        assets::update_active_links(d)?;
+        Ok(StageOutcome::Done)
     })
 }

@@ -2,63 +2,72 @@
 
 use serde::Serialize;
 
-use super::entry::Standing;
-use super::keep::{self, Failed};
-use super::orders::Orders;
-use super::record::{self, Record, Unremoved};
-use super::{Deployment, Spec, of_app};
+use super::entry::ReleaseStatus;
+use super::keep::{self, KeepFailed};
+use super::overrides::Overrides;
+use super::record::{self, FailedRemoval, Record};
+use super::{Deployment, ReleaseSpec, deployment_of_app};
 use crate::ports::Host;
-use crate::ports::root::Usage;
+use crate::ports::root::DiskUsage;
 use crate::resource::Failure;
 
 /// What was removed, or would be.
 #[derive(Debug, Serialize)]
-pub struct Cleaned {
+pub struct CleanResult {
     pub app: String,
-    pub removed: Vec<Removed>,
+    pub removed: Vec<RemovedRelease>,
     /// Not needed, but a process runs in it.
     pub in_use: Vec<String>,
     /// Not needed, but something is in the way.
-    pub unremoved: Vec<Unremoved>,
+    pub unremoved: Vec<FailedRemoval>,
 }
 
 /// One release.
 #[derive(Debug, Serialize)]
-pub struct Removed {
+pub struct RemovedRelease {
     pub release: String,
-    pub state: Standing,
+    pub state: ReleaseStatus,
     /// `None`: it could not be looked at.
-    pub size: Option<Usage>,
+    pub size: Option<DiskUsage>,
 }
 
 /// Removes what is not needed. `dry`: only says what that is.
-pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Cleaned, Failure> {
-    let d = of_app(spec, host)?;
+pub fn clean(
+    spec: &ReleaseSpec,
+    host: &Host,
+    failed: KeepFailed,
+    dry_run: bool,
+) -> Result<CleanResult, Failure> {
+    let d = deployment_of_app(spec, host)?;
     let mut record = Record::load(host, &d.layout)?;
-    let mut names = keep::unneeded(&d, &record, failed)?;
-    names.extend(keep::unfinished(&d, &record)?);
-    let (idle, in_use) = keep::apart(&d, names).ok_or_else(|| {
+    let mut names = keep::find_unneeded(&d, &record, failed)?;
+    names.extend(keep::find_unfinished(&d, &record)?);
+    let (idle, in_use) = keep::partition_by_use(&d, names).ok_or_else(|| {
         Failure::new("/proc cannot be read, so it cannot be told which releases are in use")
     })?;
     let mut removed = Vec::new();
     for name in idle {
         let state = record.find(&name).map(|entry| entry.state);
-        let size = host.root.usage(&d.layout.release(&name)).ok().flatten();
-        if !dry && let Err(failure) = keep::remove(&d, &mut record, &name) {
-            record.cannot_remove(&name, &failure);
+        let size = host
+            .root
+            .disk_usage(&d.layout.release(&name))
+            .ok()
+            .flatten();
+        if !dry_run && let Err(failure) = keep::remove_release(&d, &mut record, &name) {
+            record.add_failed_removal(&name, &failure);
             continue;
         }
-        removed.extend(state.map(|state| Removed {
+        removed.extend(state.map(|state| RemovedRelease {
             release: name,
             state,
             size,
         }));
     }
-    if !dry {
+    if !dry_run {
         keep::remove_leftovers(&d, &mut record)?;
         record.save_if_changed(host, &d.layout)?;
     }
-    Ok(Cleaned {
+    Ok(CleanResult {
         app: spec.app.clone(),
         removed,
         in_use,
@@ -68,11 +77,11 @@ pub fn clean(spec: &Spec, host: &Host, failed: Failed, dry: bool) -> Result<Clea
 
 /// Removes what is no longer needed and makes ready what comes next, where the pass that should have
 /// done so was killed.
-pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
+pub fn finish_cleanup(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let layout = spec.layout();
-    let orders = Orders::load(host, &layout)?;
-    if orders.tells_too_much() {
-        orders.save(host, &layout)?;
+    let overrides = Overrides::load(host, &layout)?;
+    if overrides.has_multiline_reason() {
+        overrides.save(host, &layout)?;
     }
     let active = record::active(host, &layout, spec.keep_releases)?;
     let Some(sha) = active.and_then(|active| active.sha) else {
@@ -80,11 +89,11 @@ pub fn tidy(spec: &Spec, host: &Host) -> Result<(), Failure> {
     };
     let d = Deployment::new(spec, &sha, host)?;
     let mut record = Record::load(host, &layout)?;
-    keep::sweep(&d, &mut record);
+    keep::remove_unfinished(&d, &mut record);
     keep::prune(&d, &mut record)?;
     record.save_if_changed(host, &layout)?;
-    match record.is_stocked(&sha) {
+    match record.is_spare_attempted(&sha) {
         true => Ok(()),
-        false => super::stock_up(&d, &mut record),
+        false => super::prepare_spare(&d, &mut record),
     }
 }

@@ -26,63 +26,65 @@ pub(super) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<Strin
             }
         })?;
     let (_, body) = found.ok_or_else(|| {
-        Failure::not_yet(format!("the deploy key {shown} does not exist")).hint(
+        Failure::not_ready(format!("the deploy key {shown} does not exist")).hint(
             "put it there, or describe it in a `file` with `secret: true` before this release",
         )
     })?;
     let text = String::from_utf8_lossy(&body).into_owned();
-    match Sort::of(&text) {
+    match KeyFormat::detect(&text) {
         // OpenSSH insists on plain line ends, the last one included.
-        Sort::Private => Ok(text.lines().map(|line| format!("{}\n", line.trim_end())).collect()),
-        Sort::Encrypted => Err(Failure::new(format!(
+        KeyFormat::Private => Ok(text.lines().map(|line| format!("{}\n", line.trim_end())).collect()),
+        KeyFormat::Encrypted => Err(Failure::new(format!(
             "the deploy key {shown} is protected by a passphrase"
         ))
         .hint("nobody is there to type it: make a key without one (`ssh-keygen -N ''`) and allow it on this repository only, reading only")),
-        Sort::Public => Err(Failure::new(format!(
+        KeyFormat::Public => Err(Failure::new(format!(
             "the deploy key {shown} is a public key"
         ))
         .hint("name the private one: the file without `.pub`")),
-        Sort::Unknown => Err(Failure::new(format!("{shown} is no private ssh key"))),
+        KeyFormat::Unknown => Err(Failure::new(format!("{shown} is no private ssh key"))),
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Sort {
+enum KeyFormat {
     Private,
     Encrypted,
     Public,
     Unknown,
 }
 
-impl Sort {
-    fn of(text: &str) -> Sort {
+impl KeyFormat {
+    fn detect(text: &str) -> KeyFormat {
         let text = text.trim_start();
         if text.starts_with("ssh-") || text.starts_with("ecdsa-") {
-            return Sort::Public;
+            return KeyFormat::Public;
         }
         let mut lines = text.lines();
         let Some(kind) = lines
             .next()
             .and_then(|line| line.strip_prefix("-----BEGIN "))
         else {
-            return Sort::Unknown;
+            return KeyFormat::Unknown;
         };
         if kind.contains("ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
-            return Sort::Encrypted;
+            return KeyFormat::Encrypted;
         }
         if kind.starts_with("OPENSSH") {
             let body: String = lines.take_while(|line| !line.starts_with("--")).collect();
             return match STANDARD.decode(body.trim()) {
                 // The magic word, then the cipher's name with its length before it.
-                Ok(body) if body.starts_with(b"openssh-key-v1\0\0\0\0\x04none") => Sort::Private,
-                Ok(body) if body.starts_with(b"openssh-key-v1\0") => Sort::Encrypted,
-                _ => Sort::Unknown,
+                Ok(body) if body.starts_with(b"openssh-key-v1\0\0\0\0\x04none") => {
+                    KeyFormat::Private
+                }
+                Ok(body) if body.starts_with(b"openssh-key-v1\0") => KeyFormat::Encrypted,
+                _ => KeyFormat::Unknown,
             };
         }
         if kind.contains("PRIVATE KEY") {
-            return Sort::Private;
+            return KeyFormat::Private;
         }
-        Sort::Unknown
+        KeyFormat::Unknown
     }
 }
 
@@ -100,21 +102,21 @@ mod tests {
             )
         };
         for (text, sort) in [
-            (openssh(&sealed), Sort::Encrypted),
-            (openssh(&plain), Sort::Private),
-            (openssh("???"), Sort::Unknown),
+            (openssh(&sealed), KeyFormat::Encrypted),
+            (openssh(&plain), KeyFormat::Private),
+            (openssh("???"), KeyFormat::Unknown),
             (
                 "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n".into(),
-                Sort::Encrypted,
+                KeyFormat::Encrypted,
             ),
             (
                 "-----BEGIN RSA PRIVATE KEY-----\nMII\n".into(),
-                Sort::Private,
+                KeyFormat::Private,
             ),
-            ("ssh-ed25519 AAAA deploy".into(), Sort::Public),
-            ("hello".into(), Sort::Unknown),
+            ("ssh-ed25519 AAAA deploy".into(), KeyFormat::Public),
+            ("hello".into(), KeyFormat::Unknown),
         ] {
-            assert_eq!(Sort::of(&text), sort, "{text}");
+            assert_eq!(KeyFormat::detect(&text), sort, "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::desired::Sha;
 /// How far a release has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum ReleaseStatus {
     /// Begun and not finished.
     Building,
     /// One of its stages failed.
@@ -21,19 +21,19 @@ pub enum Standing {
     Bad,
 }
 
-impl Standing {
+impl ReleaseStatus {
     /// Whether every file of it is there, so that it may be activated.
-    pub fn is_whole(self) -> bool {
-        matches!(self, Standing::Built | Standing::Good)
+    pub fn is_complete(self) -> bool {
+        matches!(self, ReleaseStatus::Built | ReleaseStatus::Good)
     }
 
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Standing::Building => "building",
-            Standing::Failed => "failed",
-            Standing::Built => "built",
-            Standing::Good => "good",
-            Standing::Bad => "bad",
+            ReleaseStatus::Building => "building",
+            ReleaseStatus::Failed => "failed",
+            ReleaseStatus::Built => "built",
+            ReleaseStatus::Good => "good",
+            ReleaseStatus::Bad => "bad",
         }
     }
 }
@@ -66,7 +66,7 @@ impl Stage {
         Stage::Keep,
     ];
 
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Stage::Fetch => "fetch",
             Stage::Materialise => "materialise",
@@ -84,7 +84,7 @@ impl Stage {
 /// How a stage, or one step of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ended {
+pub enum StageStatus {
     /// Begun; if nobody is at it, it was killed there.
     Running,
     Done,
@@ -95,12 +95,12 @@ pub enum Ended {
 
 /// One stage of one release, or one step of the stage `build`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct StageEntry {
     pub stage: Stage,
     /// The name of a step; a stage without steps has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    pub ended: Ended,
+    pub ended: StageStatus,
     pub began: Timestamp,
     /// In milliseconds.
     #[serde(default)]
@@ -112,13 +112,13 @@ pub struct Note {
     pub definition: Option<String>,
 }
 
-impl Note {
+impl StageEntry {
     /// A stage that is done in no time worth telling.
-    pub fn done(stage: Stage, at: Timestamp) -> Note {
-        Note {
+    pub fn done(stage: Stage, at: Timestamp) -> StageEntry {
+        StageEntry {
             stage,
             step: None,
-            ended: Ended::Done,
+            ended: StageStatus::Done,
             began: at,
             took_ms: 0,
             why: None,
@@ -129,10 +129,10 @@ impl Note {
 
 /// One release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ReleaseEntry {
     pub name: String,
     pub sha: Sha,
-    pub state: Standing,
+    pub state: ReleaseStatus,
     /// When it got into this state, by the host's clock.
     pub at: Timestamp,
     /// Why it failed or is bad.
@@ -154,20 +154,20 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stages: Vec<Note>,
+    pub stages: Vec<StageEntry>,
 }
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-impl Entry {
+impl ReleaseEntry {
     /// A release that is begun now.
-    pub fn begun(name: &str, sha: &Sha, at: Timestamp) -> Entry {
-        Entry {
+    pub fn new(name: &str, sha: &Sha, at: Timestamp) -> ReleaseEntry {
+        ReleaseEntry {
             name: name.to_owned(),
             sha: sha.clone(),
-            state: Standing::Building,
+            state: ReleaseStatus::Building,
             at,
             why: None,
             reference: None,
@@ -180,37 +180,38 @@ impl Entry {
     }
 
     /// What is noted about a stage, or about a step of it.
-    pub fn note(&self, stage: Stage, step: Option<&str>) -> Option<&Note> {
-        let of = |note: &&Note| note.stage == stage && note.step.as_deref() == step;
+    pub fn find_stage(&self, stage: Stage, step: Option<&str>) -> Option<&StageEntry> {
+        let of = |entry: &&StageEntry| entry.stage == stage && entry.step.as_deref() == step;
         self.stages.iter().find(of)
     }
 
     /// Whether a stage or step was done (or skipped) as it is defined now.
     pub fn is_done(&self, stage: Stage, step: Option<&str>, definition: Option<&str>) -> bool {
-        self.note(stage, step).is_some_and(|note| {
-            matches!(note.ended, Ended::Done | Ended::Skipped)
-                && note.definition.as_deref() == definition
+        self.find_stage(stage, step).is_some_and(|entry| {
+            matches!(entry.ended, StageStatus::Done | StageStatus::Skipped)
+                && entry.definition.as_deref() == definition
         })
     }
 
     /// Notes a stage or step in the place of what was noted about it before.
-    pub fn put(&mut self, note: Note) {
-        let same = |old: &&mut Note| old.stage == note.stage && old.step == note.step;
+    pub fn put_stage(&mut self, entry: StageEntry) {
+        let same = |old: &&mut StageEntry| old.stage == entry.stage && old.step == entry.step;
         match self.stages.iter_mut().find(same) {
-            Some(old) => *old = note,
-            None => self.stages.push(note),
+            Some(old) => *old = entry,
+            None => self.stages.push(entry),
         }
     }
 
     /// Whether it did not come to its end and can be taken up again: its files are laid out.
-    pub fn can_go_on(&self) -> bool {
-        matches!(self.state, Standing::Building | Standing::Failed)
+    pub fn is_resumable(&self) -> bool {
+        matches!(self.state, ReleaseStatus::Building | ReleaseStatus::Failed)
             && self.is_done(Stage::Link, None, None)
     }
 
     /// The stage that it failed in or was killed in.
-    pub fn unfinished(&self) -> Option<&Note> {
-        let open = |note: &&Note| matches!(note.ended, Ended::Running | Ended::Failed);
+    pub fn unfinished_stage(&self) -> Option<&StageEntry> {
+        let open =
+            |entry: &&StageEntry| matches!(entry.ended, StageStatus::Running | StageStatus::Failed);
         self.stages.iter().find(open)
     }
 }

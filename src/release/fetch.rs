@@ -4,11 +4,11 @@
 mod explain;
 mod https;
 mod lfs;
-mod line;
-mod nearby;
-mod owned;
+mod local_repo;
 mod refs;
 mod ssh;
+mod transport;
+mod upload_pack;
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -18,52 +18,52 @@ use git2::{
     Repository,
 };
 
-pub(super) use self::lfs::Object;
-use self::line::{Call, Way};
-use self::ssh::Ssh;
+pub(super) use self::lfs::LfsObject;
+use self::ssh::SshClient;
+use self::transport::{RemoteTransport, TransportContext};
 use super::{Deployment, mirror};
 use crate::digest::digest;
+use crate::ports::deadline::Deadline;
 use crate::ports::git_memory;
-use crate::ports::http::Http;
-use crate::ports::patience::Patience;
+use crate::ports::http::HttpClient;
 use crate::ports::watchdog;
 use crate::resource::Failure;
 
 /// How long an ssh server may take to answer at all.
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a server may be silent in the middle.
-const SILENCE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Up to this size in bytes a folder of a commit is kept unpacked while it is worked on: it is looked at
 /// more than once, and libgit2's own limit (4096) is a hundred files. All of them together stay below
 /// libgit2's 256 MB.
-const LARGEST_FOLDER: usize = 256 << 10;
+const MAX_CACHED_TREE: usize = 256 << 10;
 
 /// No pack is larger, in bytes.
 const MAX_PACK: u64 = 16 << 30;
 
 /// After so many bytes of a pack the room on the disk is looked at again.
-const WEIGH_EVERY: usize = 16 << 20;
+const CHECK_SPACE_EVERY: usize = 16 << 20;
 
 /// What a fetch leaves free on the disk, in bytes.
-const RESERVE: u64 = 64 << 20;
+const MIN_FREE_SPACE: u64 = 64 << 20;
 
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes libgit2 independent of the host's own git configuration, and tells it our transports.
 ///
 /// Its settings belong to the process; trueup runs one deployment at a time.
-pub(super) fn settle() -> Result<(), Failure> {
-    settle_reading()?;
-    line::register_all().map_err(unsettled)
+pub(super) fn configure_libgit2() -> Result<(), Failure> {
+    configure_libgit2_for_reading()?;
+    transport::register_transports().map_err(setup_error)
 }
 
 /// The part of it that reading a mirror needs.
-pub(super) fn settle_reading() -> Result<(), Failure> {
+pub(super) fn configure_libgit2_for_reading() -> Result<(), Failure> {
     use git2::{ConfigLevel as Level, opts};
-    git_memory::bound().map_err(unsettled)?;
+    git_memory::install_limit().map_err(setup_error)?;
     // SAFETY: plain settings, made while no other thread of trueup uses libgit2.
     let settled = unsafe {
         let levels = [Level::System, Level::Global, Level::XDG];
@@ -72,21 +72,21 @@ pub(super) fn settle_reading() -> Result<(), Failure> {
             .try_for_each(|level| opts::set_search_path(level, ""))
             // Mirrors and local repositories belong to whom they belong; no hook of theirs is run.
             .and_then(|()| opts::set_verify_owner_validation(false))
-            .and_then(|()| opts::set_cache_object_limit(ObjectType::Tree, LARGEST_FOLDER))
+            .and_then(|()| opts::set_cache_object_limit(ObjectType::Tree, MAX_CACHED_TREE))
     };
     // What came over the network was checked as it came, and a broken disk shows in the checksums
     // of what is packed. To hash every object again at each read, which git does not do either, would
     // take a third of the time of laying a tree out.
     opts::strict_hash_verification(false);
-    settled.map_err(|error| unsettled(error.message()))
+    settled.map_err(|error| setup_error(error.message()))
 }
 
-fn unsettled(why: impl std::fmt::Display) -> Failure {
+fn setup_error(why: impl std::fmt::Display) -> Failure {
     Failure::new(format!("cannot set up libgit2: {why}"))
 }
 
 /// What a fetch is to bring.
-pub(super) enum Wanted {
+pub(super) enum FetchTarget {
     /// The refs that are allowed.
     Refs,
     /// A commit by its name.
@@ -94,40 +94,47 @@ pub(super) enum Wanted {
 }
 
 /// What is needed to talk to the server of one app.
-pub(super) struct Fetch<'a> {
+pub(super) struct Fetcher<'a> {
     d: &'a Deployment<'a>,
-    ssh: Option<Ssh>,
+    ssh: Option<SshClient>,
     begun: Instant,
-    told: Cell<Option<Instant>>,
+    last_progress: Cell<Option<Instant>>,
     /// How many bytes had come when the room was looked at last.
-    weighed: Cell<usize>,
+    space_checked_at: Cell<usize>,
     /// Tells apart what the server said which refs it has.
-    advertised: RefCell<Option<String>>,
+    advertisement_digest: RefCell<Option<String>>,
     /// A ref that is not taken into the mirror, and why.
-    left_out: RefCell<Option<String>>,
+    skipped_ref: RefCell<Option<String>>,
     /// Why it ended, if libgit2 cannot know.
-    verdict: RefCell<Option<Failure>>,
+    failure: RefCell<Option<Failure>>,
 }
 
-impl<'a> Fetch<'a> {
-    pub(super) fn new(d: &'a Deployment<'a>) -> Result<Fetch<'a>, Failure> {
-        Fetch::knowing(d, &[])
+impl<'a> Fetcher<'a> {
+    pub(super) fn new(d: &'a Deployment<'a>) -> Result<Fetcher<'a>, Failure> {
+        Fetcher::with_known_hosts(d, &[])
     }
 
     /// Believes these lines of `known_hosts` besides those of the host.
-    pub(super) fn knowing(d: &'a Deployment<'a>, known: &[String]) -> Result<Fetch<'a>, Failure> {
-        let begun = d.host.clock.tick();
-        let connect = CONNECT.min(d.spec.fetch_timeout());
-        let ssh = d.spec.repo.ssh().map(|_| Ssh::new(d, connect, known));
-        Ok(Fetch {
+    pub(super) fn with_known_hosts(
+        d: &'a Deployment<'a>,
+        known_hosts: &[String],
+    ) -> Result<Fetcher<'a>, Failure> {
+        let begun = d.host.clock.monotonic_now();
+        let connect = CONNECT_TIMEOUT.min(d.spec.fetch_timeout());
+        let ssh = d
+            .spec
+            .repo
+            .ssh()
+            .map(|_| SshClient::new(d, connect, known_hosts));
+        Ok(Fetcher {
             d,
             ssh: ssh.transpose()?,
             begun,
-            told: Cell::new(None),
-            weighed: Cell::new(0),
-            advertised: RefCell::default(),
-            left_out: RefCell::default(),
-            verdict: RefCell::new(None),
+            last_progress: Cell::new(None),
+            space_checked_at: Cell::new(0),
+            advertisement_digest: RefCell::default(),
+            skipped_ref: RefCell::default(),
+            failure: RefCell::new(None),
         })
     }
 
@@ -136,33 +143,34 @@ impl<'a> Fetch<'a> {
     pub(super) fn run(
         &self,
         mirror: &Repository,
-        wanted: &Wanted,
+        wanted: &FetchTarget,
         is_new: bool,
     ) -> Result<(), git2::Error> {
-        self.verdict.take();
-        let _operation = self.declare("fetch");
-        self.check_old(mirror)?;
-        let way = self.way().map_err(|failure| {
-            self.end(failure);
+        self.failure.take();
+        let _operation = self.register_operation("fetch");
+        self.check_existing_refs(mirror)?;
+        let way = self.transport().map_err(|failure| {
+            self.set_failure(failure);
             git2::Error::from_str("the repository is not read")
         })?;
         let way = match way {
-            Way::Local if self.is_flawed(mirror) => {
-                let by_git = owned::by_git(self.d.spec.repo.url());
-                by_git.map_or(Way::Local, Way::Ssh)
+            RemoteTransport::Local if self.has_invalid_ref(mirror) => {
+                let by_git = upload_pack::command_as_root(self.d.spec.repo.url());
+                by_git.map_or(RemoteTransport::Local, RemoteTransport::Process)
             }
             way => way,
         };
-        let url = self.url(&way).to_owned();
+        let url = self.transport_url(&way).to_owned();
         // Only a quicker way to what follows, which says what is wrong with the repository.
-        if matches!(way, Way::Local)
-            && let Some(origin) = nearby::path(self.d.spec.repo.url())
-            && let Err(error) = nearby::bring(mirror, &origin, &|| self.in_time())
+        if matches!(way, RemoteTransport::Local)
+            && let Some(origin) = local_repo::local_path(self.d.spec.repo.url())
+            && let Err(error) =
+                local_repo::copy_new_objects(mirror, &origin, &|| self.may_continue())
         {
             tracing::debug!("{}: {error}", self.d.spec.app);
         }
-        let call = Call::new(way, self.patience());
-        let (fetched, trouble) = line::during(call, || {
+        let call = TransportContext::new(way, self.deadline());
+        let (fetched, transport_error) = transport::with_transport(call, || {
             let mut options = FetchOptions::new();
             options
                 .remote_callbacks(self.callbacks())
@@ -172,52 +180,52 @@ impl<'a> Fetch<'a> {
             let mut connection =
                 remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
             let refs = match wanted {
-                Wanted::Refs => {
-                    let refs = self.select(connection.list()?)?;
-                    self.advertised
+                FetchTarget::Refs => {
+                    let refs = self.select_refs(connection.list()?)?;
+                    self.advertisement_digest
                         .replace(Some(digest(format!("{refs:?}").as_bytes())));
-                    self.prune(mirror, &refs)?;
+                    self.prune_refs(mirror, &refs)?;
                     refs
                 }
-                Wanted::Commit(id) => [(format!("{}{id}", mirror::BY_SHA), *id)].into(),
+                FetchTarget::Commit(id) => [(format!("{}{id}", mirror::BY_SHA_PREFIX), *id)].into(),
             };
             let specs = match wanted {
-                Wanted::Refs => self.d.spec.allow_refs.refspecs(),
-                Wanted::Commit(id) => vec![format!("+{id}:{}{id}", mirror::BY_SHA)],
+                FetchTarget::Refs => self.d.spec.allow_refs.refspecs(),
+                FetchTarget::Commit(id) => vec![format!("+{id}:{}{id}", mirror::BY_SHA_PREFIX)],
             };
             connection.remote().download(&specs, Some(&mut options))?;
-            self.move_refs(mirror, &refs, is_new)
+            self.update_refs(mirror, &refs, is_new)
         });
         // What a callback said comes first: it may have brought the line down.
-        let ended = fetched.is_ok() || self.verdict.borrow().is_some();
-        if let Some(trouble) = trouble.filter(|_| !ended) {
-            self.end(self.troubled(trouble));
+        let ended = fetched.is_ok() || self.failure.borrow().is_some();
+        if let Some(transport_error) = transport_error.filter(|_| !ended) {
+            self.set_failure(self.transport_failure(transport_error));
         }
         fetched
     }
 
     /// Tells apart what the server said which refs it has, once it was asked.
-    pub(super) fn advertised(&self) -> Option<String> {
-        self.advertised.borrow().clone()
+    pub(super) fn advertisement_digest(&self) -> Option<String> {
+        self.advertisement_digest.borrow().clone()
     }
 
     /// A ref that was not taken into the mirror, and why.
-    pub(super) fn left_out(&self) -> Option<String> {
-        self.left_out.borrow().clone()
+    pub(super) fn skipped_ref(&self) -> Option<String> {
+        self.skipped_ref.borrow().clone()
     }
 
     /// Refuses a pack that would fill the disk, or that has no end.
-    fn check_room(&self, received: usize) -> bool {
-        if received.saturating_sub(self.weighed.get()) < WEIGH_EVERY {
+    fn check_space(&self, received: usize) -> bool {
+        if received.saturating_sub(self.space_checked_at.get()) < CHECK_SPACE_EVERY {
             return true;
         }
-        self.weighed.set(received);
-        let free = self.d.host.root.space(&self.d.layout.mirror());
+        self.space_checked_at.set(received);
+        let free = self.d.host.root.disk_space(&self.d.layout.mirror());
         let free = free.ok().flatten().map_or(u64::MAX, |space| space.free);
         let (repo, mirror) = (&self.d.spec.repo, self.d.layout.mirror());
         let received = received as u64;
         if received > MAX_PACK {
-            self.end(
+            self.set_failure(
                 Failure::new(format!(
                     "cannot fetch {repo}: the server sent more than {} GiB at once",
                     MAX_PACK >> 30
@@ -227,9 +235,9 @@ impl<'a> Fetch<'a> {
             return false;
         }
         // The index of a pack comes after it.
-        let left = RESERVE.saturating_add(received / 8);
+        let left = MIN_FREE_SPACE.saturating_add(received / 8);
         if free < left {
-            self.end(
+            self.set_failure(
                 Failure::new(format!(
                     "no room in {} for what {repo} sends: {} MiB came and {} MiB are free",
                     mirror.display(),
@@ -244,112 +252,115 @@ impl<'a> Fetch<'a> {
     }
 
     /// Asks which refs there are, and counts them.
-    pub(super) fn refs(&self) -> Result<usize, Failure> {
-        let _operation = self.declare("list the refs of");
-        let way = self.way()?;
-        let url = self.url(&way).to_owned();
-        let call = Call::new(way, self.patience());
-        let (listed, trouble) = line::during(call, || {
+    pub(super) fn count_refs(&self) -> Result<usize, Failure> {
+        let _operation = self.register_operation("list the refs of");
+        let way = self.transport()?;
+        let url = self.transport_url(&way).to_owned();
+        let call = TransportContext::new(way, self.deadline());
+        let (listed, transport_error) = transport::with_transport(call, || {
             let mut remote = git2::Remote::create_detached(url.as_str())?;
             let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
             Ok(connection.list()?.len())
         });
-        listed.map_err(|error: git2::Error| match (self.ended(), trouble) {
-            (Some(failure), _) => failure,
-            (None, Some(trouble)) => self.troubled(trouble),
-            (None, None) => self.explain(&error),
-        })
+        listed.map_err(
+            |error: git2::Error| match (self.take_failure(), transport_error) {
+                (Some(failure), _) => failure,
+                (None, Some(transport_error)) => self.transport_failure(transport_error),
+                (None, None) => self.git_failure(&error),
+            },
+        )
     }
 
     /// The line of `known_hosts` for the key that the server shows, if it is one that nothing here
     /// knows.
-    pub(super) fn unknown_server(&self) -> Result<Option<String>, Failure> {
+    pub(super) fn unknown_host_key(&self) -> Result<Option<String>, Failure> {
         let (Some(ssh), Some(server)) = (&self.ssh, self.d.spec.repo.ssh()) else {
             return Ok(None);
         };
         let shown = ssh
-            .line_for(server, self.patience())
+            .known_hosts_line(server, self.deadline())
             .map_err(|error| Failure::new(format!("cannot run `ssh`: {error}")))?;
-        Ok((!shown.is_empty() && !ssh.knows(&shown)).then_some(shown))
+        Ok((!shown.is_empty() && !ssh.knows_key(&shown)).then_some(shown))
     }
 
-    fn way(&self) -> Result<Way, Failure> {
+    fn transport(&self) -> Result<RemoteTransport, Failure> {
         let repo = &self.d.spec.repo;
         Ok(match (&self.ssh, repo.ssh()) {
-            (Some(ssh), Some(server)) => Way::Ssh(ssh.fetch(server)),
-            _ if repo.url().starts_with("http") => Way::Http {
-                http: Http::proxied(),
+            (Some(ssh), Some(server)) => RemoteTransport::Process(ssh.upload_pack_command(server)),
+            _ if repo.url().starts_with("http") => RemoteTransport::Http {
+                http: HttpClient::with_proxy(),
                 base: repo.url().to_owned(),
             },
-            _ => owned::serve(self.d)?.map_or(Way::Local, Way::Ssh),
+            _ => upload_pack::command_as_owner(self.d)?
+                .map_or(RemoteTransport::Local, RemoteTransport::Process),
         })
     }
 
     /// What libgit2 picks the transport by.
-    fn url(&self, way: &Way) -> &str {
+    fn transport_url(&self, way: &RemoteTransport) -> &str {
         match (way, &self.ssh) {
-            (Way::Ssh(_), None) => owned::ADDRESS,
+            (RemoteTransport::Process(_), None) => upload_pack::PLACEHOLDER_URL,
             _ => self.d.spec.repo.url(),
         }
     }
 
     /// What is left of it.
-    fn patience(&self) -> Patience {
-        let gone = self.d.host.clock.tick().duration_since(self.begun);
-        let left = self.d.spec.fetch_timeout().saturating_sub(gone);
-        Patience::new(left, SILENCE, self.d.host.stop.clone())
+    fn deadline(&self) -> Deadline {
+        let elapsed = self.d.host.clock.monotonic_now().duration_since(self.begun);
+        let left = self.d.spec.fetch_timeout().saturating_sub(elapsed);
+        Deadline::new(left, IDLE_TIMEOUT, self.d.host.stop.clone())
     }
 
-    fn declare(&self, verb: &str) -> watchdog::Operation {
+    fn register_operation(&self, verb: &str) -> watchdog::Operation {
         let what = format!("{verb} {}", self.d.spec.repo);
-        watchdog::begin(what, self.patience().left())
+        watchdog::begin(what, self.deadline().remaining())
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {
         let mut callbacks = RemoteCallbacks::new();
         callbacks
-            .transfer_progress(|progress| self.progress(&progress))
-            .sideband_progress(|_| self.in_time());
+            .transfer_progress(|progress| self.on_progress(&progress))
+            .sideband_progress(|_| self.may_continue());
         callbacks
     }
 
     /// Why the conversation ended, if it was not libgit2 that ended it.
-    pub(super) fn ended(&self) -> Option<Failure> {
-        self.verdict.take()
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        self.failure.take()
     }
 
-    fn progress(&self, progress: &Progress<'_>) -> bool {
-        let now = self.d.host.clock.tick();
-        let due = |told: Instant| now.duration_since(told) >= TELL_EVERY;
+    fn on_progress(&self, progress: &Progress<'_>) -> bool {
+        let now = self.d.host.clock.monotonic_now();
+        let due = |told: Instant| now.duration_since(told) >= PROGRESS_INTERVAL;
         // Nothing at all is said about what takes less than a second.
-        if due(self.told.get().unwrap_or(self.begun)) {
-            self.told.set(Some(now));
-            tracing::info!(target: "progress", "{}: fetching {}: {}", self.d.spec.app, self.d.spec.repo, words(progress));
+        if due(self.last_progress.get().unwrap_or(self.begun)) {
+            self.last_progress.set(Some(now));
+            tracing::info!(target: "progress", "{}: fetching {}: {}", self.d.spec.app, self.d.spec.repo, format_progress(progress));
         }
-        self.in_time() && self.check_room(progress.received_bytes())
+        self.may_continue() && self.check_space(progress.received_bytes())
     }
 
     /// Whether to go on; if not, the reason is kept.
-    pub(super) fn in_time(&self) -> bool {
+    pub(super) fn may_continue(&self) -> bool {
         let limit = self.d.spec.fetch_timeout();
         if self.d.host.stop.is_set() {
-            self.verdict.replace(Some(Failure::stopped()));
+            self.failure.replace(Some(Failure::stopped()));
             return false;
         }
-        if self.d.host.clock.tick().duration_since(self.begun) < limit {
+        if self.d.host.clock.monotonic_now().duration_since(self.begun) < limit {
             return true;
         }
-        self.end(self.too_slow());
+        self.set_failure(self.timed_out());
         false
     }
 
-    fn end(&self, failure: Failure) {
-        self.verdict.replace(Some(failure));
+    fn set_failure(&self, failure: Failure) {
+        self.failure.replace(Some(failure));
     }
 }
 
 /// How far it is, for people: "45% 1.2 MB".
-fn words(progress: &Progress<'_>) -> String {
+fn format_progress(progress: &Progress<'_>) -> String {
     let (done, all) = (progress.received_objects(), progress.total_objects());
     let percent = (done * 100).checked_div(all).unwrap_or(0);
     let megabytes = progress.received_bytes() as f64 / 1e6;

@@ -12,16 +12,16 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::layout::stays_inside;
-use super::{Deployment, Spec};
+use super::{Deployment, ReleaseSpec};
 use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, Root, RootError};
 use crate::ports::secrets;
 use crate::problem::Problem;
-use crate::resource::{Failure, FieldChange, Inputs, Mode, Shown};
+use crate::resource::{Failure, FieldChange, FieldValue, Mode, ResolveInputs};
 
 /// No such file is larger, in bytes.
-const MAX_BODY: usize = 4 << 20;
+const MAX_FILE: usize = 4 << 20;
 
 /// A file of a release that does not come from the repository.
 #[derive(Debug, Deserialize)]
@@ -48,7 +48,7 @@ pub struct ReleaseFile {
 }
 
 /// A file of a release as it is; `None`: it is not there.
-pub type FileSeen = Option<(u32, Vec<u8>, Timestamp)>;
+pub type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
 
 impl ReleaseFile {
     fn mode(&self) -> u32 {
@@ -57,12 +57,12 @@ impl ReleaseFile {
 
     pub(crate) fn learn_secrets(&self) {
         if self.secret {
-            secrets::learn_text(&self.body);
+            secrets::add_secrets_of_text(&self.body);
         }
     }
 
     /// Renders it, and refuses what no type can refuse.
-    pub fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem> {
+    pub fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         let shown = self.path.display();
         if !stays_inside(&self.path) || self.path.starts_with(".git") {
             return Err(Problem::new(format!(
@@ -76,7 +76,7 @@ impl ReleaseFile {
                 let vars = serde_json::Value::Object(vars.into_iter().collect());
                 let given = vars.as_object().is_some_and(|vars| !vars.is_empty());
                 inputs
-                    .template(source, given.then_some(&vars))
+                    .render_template(source, given.then_some(&vars))
                     .map_err(|problem| problem.field("files"))?
             }
             (None, Some(content)) => content.clone(),
@@ -90,18 +90,18 @@ impl ReleaseFile {
         Ok(())
     }
 
-    fn shown(&self, body: &[u8]) -> Shown {
+    fn displayed(&self, body: &[u8]) -> FieldValue {
         match std::str::from_utf8(body) {
-            _ if self.secret => Shown::Secret,
-            Ok(text) => Shown::Text(text.to_owned()),
-            Err(_) => Shown::Value(format!("{} bytes", body.len())),
+            _ if self.secret => FieldValue::Secret,
+            Ok(text) => FieldValue::Text(text.to_owned()),
+            Err(_) => FieldValue::Value(format!("{} bytes", body.len())),
         }
     }
 }
 
 /// Puts all of them into a release, in the places that are described. Whatever else the app's user
 /// put there gives way.
-pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
+pub(super) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     for file in &d.spec.files {
         let mut folder = release.to_owned();
@@ -109,14 +109,14 @@ pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
             folder.push(part);
             let kind = root.meta(&folder)?.map(|meta| meta.kind);
             if kind.is_some_and(|kind| kind != FileKind::Directory) {
-                root.remove(&folder)?;
+                root.remove_file(&folder)?;
             }
             if kind != Some(FileKind::Directory) {
-                root.make_dir(&folder, &d.owner.attrs(0o755))?;
+                root.create_dir(&folder, &d.owner.attrs(0o755))?;
             }
         }
         let path = release.join(&file.path);
-        let seen = look_at(root, &path)?;
+        let seen = inspect_file(root, &path)?;
         if seen.is_some_and(|(mode, body, _)| mode == file.mode() && body == file.body.as_bytes()) {
             continue;
         }
@@ -127,24 +127,28 @@ pub(super) fn put(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
             root.remove_obstacle(&path)?;
         }
         let attrs: Attrs = d.owner.attrs(file.mode());
-        root.replace(&path, file.body.as_bytes(), &attrs)?;
+        root.write_atomic(&path, file.body.as_bytes(), &attrs)?;
     }
     Ok(())
 }
 
 /// All of them as they are in a release, in the order of the spec.
-pub fn look(spec: &Spec, host: &Host, release: &str) -> Result<Vec<FileSeen>, Failure> {
+pub fn inspect(
+    spec: &ReleaseSpec,
+    host: &Host,
+    release: &str,
+) -> Result<Vec<ObservedFile>, Failure> {
     let release = spec.layout().release(release);
     let files = spec.files.iter();
     files
-        .map(|file| look_at(&host.root, &release.join(&file.path)))
+        .map(|file| inspect_file(&host.root, &release.join(&file.path)))
         .collect()
 }
 
 /// One of them. The app's user, in whose folder it is, may have put there what he likes: that is a
 /// difference, and no reason to be unable to deploy.
-fn look_at(root: &Root, path: &Path) -> Result<FileSeen, Failure> {
-    let (meta, body) = match root.read_with_meta(path, MAX_BODY) {
+fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
+    let (meta, body) = match root.read_with_meta(path, MAX_FILE) {
         Ok(None) => return Ok(None),
         Ok(Some((meta, body))) => (meta, body),
         Err(RootError::TooLarge { .. }) => match root.meta(path)? {
@@ -152,35 +156,35 @@ fn look_at(root: &Root, path: &Path) -> Result<FileSeen, Failure> {
             None => return Ok(None),
         },
         // A link or a file where a folder was.
-        Err(error) if error.is_detour() => return Ok(None),
+        Err(error) if error.is_not_a_folder_on_path() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let body = (meta.kind == FileKind::File).then_some(body);
-    Ok(body.map(|body| (meta.mode, body, meta.changed)))
+    Ok(body.map(|body| (meta.mode, body, meta.ctime)))
 }
 
 /// What differs between them as they are and as they should be.
-pub fn differences(spec: &Spec, seen: &[FileSeen]) -> Vec<FieldChange> {
+pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FieldChange> {
     let mut fields = Vec::new();
-    for (file, seen) in spec.files.iter().zip(seen) {
+    for (file, seen) in spec.files.iter().zip(observed) {
         let name = file.path.display();
         let (from, mode) = match seen {
             Some((mode, body, _)) if body == file.body.as_bytes() => (None, Some(*mode)),
-            Some((mode, body, _)) => (Some(file.shown(body)), Some(*mode)),
-            None => (Some(Shown::Absent), None),
+            Some((mode, body, _)) => (Some(file.displayed(body)), Some(*mode)),
+            None => (Some(FieldValue::Absent), None),
         };
         if let Some(from) = from {
             fields.push(FieldChange {
                 field: Cow::Owned(name.to_string()),
                 from,
-                to: file.shown(file.body.as_bytes()),
+                to: file.displayed(file.body.as_bytes()),
             });
         }
         if let Some(mode) = mode.filter(|mode| *mode != file.mode()) {
             fields.push(FieldChange {
                 field: Cow::Owned(format!("{name} mode")),
-                from: Shown::Value(format!("{mode:04o}")),
-                to: Shown::Value(format!("{:04o}", file.mode())),
+                from: FieldValue::Value(format!("{mode:04o}")),
+                to: FieldValue::Value(format!("{:04o}", file.mode())),
             });
         }
     }
@@ -188,9 +192,9 @@ pub fn differences(spec: &Spec, seen: &[FileSeen]) -> Vec<FieldChange> {
 }
 
 /// A fingerprint of them as they are and when the last of them changed; `None` if there are none.
-pub fn stamp(seen: &[FileSeen]) -> Option<(String, Timestamp)> {
-    let changed = seen.iter().flatten().map(|(_, _, at)| *at).max()?;
-    let each = seen.iter().map(|file| match file {
+pub fn stamp(observed: &[ObservedFile]) -> Option<(String, Timestamp)> {
+    let changed = observed.iter().flatten().map(|(_, _, at)| *at).max()?;
+    let each = observed.iter().map(|file| match file {
         Some((_, body, _)) => digest(body),
         None => String::new(),
     });

@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Spec;
-use super::listener::{self, Listeners, RunsAs, Seen};
+use super::ReleaseSpec;
+use super::listener::{self, ListenerCheck, ListenerState, ServiceUids};
 use crate::desired::Sha;
 use crate::ports::Host;
-use crate::ports::http::Http;
+use crate::ports::http::HttpClient;
 use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Failure, Seconds};
 
 /// No more of an answer is read, in bytes.
-const MAX_BODY: usize = 1 << 20;
+const MAX_RESPONSE_BODY: usize = 1 << 20;
 
 /// How much of a wrong answer is shown, in characters.
-const SHOWN: usize = 200;
+const MAX_SHOWN_CHARS: usize = 200;
 
 /// What a release has to answer before it counts as good.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Health {
+pub struct HealthCheck {
     /// Where to ask: `http://…` or `https://…`, without a proxy; redirects are not followed.
     pub url: String,
     /// The status that is well.
-    #[serde(default = "ok")]
+    #[serde(default = "default_status")]
     pub status: u16,
     /// What the body has to contain.
     pub body: Option<String>,
@@ -38,7 +38,7 @@ pub struct Health {
     #[serde(default)]
     pub headers: std::collections::BTreeMap<String, String>,
     /// How often in a row everything must be right.
-    #[serde(default = "three")]
+    #[serde(default = "default_times")]
     pub times: u32,
     /// How long to wait between two requests; `1s` when not given.
     pub interval: Option<Seconds>,
@@ -49,15 +49,15 @@ pub struct Health {
     pub listener: Option<String>,
 }
 
-fn ok() -> u16 {
+fn default_status() -> u16 {
     200
 }
 
-fn three() -> u32 {
+fn default_times() -> u32 {
     3
 }
 
-impl Health {
+impl HealthCheck {
     pub(super) fn interval(&self) -> Duration {
         self.interval.map_or(Duration::from_secs(1), |s| s.0)
     }
@@ -89,7 +89,7 @@ impl Health {
     }
 
     /// Asks once.
-    fn ask(&self, sha: Option<&Sha>) -> Result<(), Failure> {
+    fn request(&self, sha: Option<&Sha>) -> Result<(), Failure> {
         let headers: Vec<(&str, &str)> = self
             .headers
             .iter()
@@ -101,7 +101,12 @@ impl Health {
                 self.url
             )))
         };
-        let answer = match Http::direct().get(&self.url, &headers, self.timeout(), MAX_BODY) {
+        let answer = match HttpClient::without_proxy().get(
+            &self.url,
+            &headers,
+            self.timeout(),
+            MAX_RESPONSE_BODY,
+        ) {
             Ok(answer) => answer,
             Err(error) => return bad(format!("did not answer: {error}")),
         };
@@ -111,23 +116,26 @@ impl Health {
                 "answered {} instead of {}{}",
                 answer.status,
                 self.status,
-                said(&text)
+                response_excerpt(&text)
             ));
         }
         if let Some(part) = self.body.as_ref().filter(|part| !text.contains(*part)) {
-            return bad(format!("answered without `{part}`{}", said(&text)));
+            return bad(format!(
+                "answered without `{part}`{}",
+                response_excerpt(&text)
+            ));
         }
         let Some((name, sha)) = self.sha_header.as_deref().zip(sha) else {
             return Ok(());
         };
-        let told = answer
+        let header = answer
             .headers
             .iter()
             .find(|(key, _)| key.eq_ignore_ascii_case(name));
-        match told.map(|(_, value)| value.trim()) {
-            Some(told) if told.len() >= 7 && sha.as_str().starts_with(told) => Ok(()),
-            Some(told) => bad(format!(
-                "is answered by another sha: `{name}` is {told} instead of {}",
+        match header.map(|(_, value)| value.trim()) {
+            Some(reported) if reported.len() >= 7 && sha.as_str().starts_with(reported) => Ok(()),
+            Some(reported) => bad(format!(
+                "is answered by another sha: `{name}` is {reported} instead of {}",
                 sha.short()
             )),
             None => bad(format!("answered without the header `{name}`")),
@@ -136,7 +144,7 @@ impl Health {
 }
 
 /// What was answered, as far as it can be shown in a line.
-fn said(text: &str) -> String {
+fn response_excerpt(text: &str) -> String {
     // Before it is cut: half a secret is none that is known.
     let text = secrets::redact(text.trim());
     if text.is_empty() {
@@ -147,46 +155,51 @@ fn said(text: &str) -> String {
         .collect::<Vec<_>>()
         .join(" ")
         .chars()
-        .take(SHOWN)
+        .take(MAX_SHOWN_CHARS)
         .collect();
     format!("; it said: {line}")
 }
 
 /// Asks the app once, as its gate would; `None`: it has no health check, and nobody is in its way.
-pub fn asked(
-    spec: &Spec,
+pub fn check_health(
+    spec: &ReleaseSpec,
     sha: Option<&Sha>,
     host: &Host,
-    runs_as: RunsAs<'_>,
+    runs_as: ServiceUids<'_>,
 ) -> Option<Result<(), Failure>> {
-    let asked = spec.ask_health(sha, host, runs_as);
+    let asked = spec.check_health(sha, host, runs_as);
     (spec.health.is_some() || asked.is_err()).then_some(asked)
 }
 
-impl Spec {
+impl ReleaseSpec {
     /// Asks the app, if there is a health check, whether it is well and at `sha`. Who listens is looked
     /// at before and after: what answered in between is his.
-    pub(super) fn ask_health(
+    pub(super) fn check_health(
         &self,
         sha: Option<&Sha>,
         host: &Host,
-        runs_as: RunsAs<'_>,
+        runs_as: ServiceUids<'_>,
     ) -> Result<(), Failure> {
-        let timeout = self.health.as_ref().map_or(Duration::ZERO, Health::timeout);
-        let listeners = Listeners::of(self, host, runs_as, timeout)?;
+        let timeout = self
+            .health
+            .as_ref()
+            .map_or(Duration::ZERO, HealthCheck::timeout);
+        let listeners = ListenerCheck::new(self, host, runs_as, timeout)?;
         // Once more for an app that began to listen just then.
         for _ in 0..2 {
-            let before = listeners.look()?;
+            let before = listeners.check()?;
             let Some(health) = &self.health else {
                 return Ok(());
             };
-            let answer = health.ask(sha);
-            let after = listeners.look()?;
-            if answer.is_err() || (before != Seen::Nobody && after != Seen::Nobody) {
+            let answer = health.request(sha);
+            let after = listeners.check()?;
+            if answer.is_err()
+                || (before != ListenerState::Absent && after != ListenerState::Absent)
+            {
                 return answer;
             }
         }
         let url = self.health.as_ref().map_or("", |health| &health.url);
-        Err(listener::unseen(url))
+        Err(listener::no_listener_failure(url))
     }
 }

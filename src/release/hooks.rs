@@ -7,13 +7,13 @@ use serde::Deserialize;
 use super::attempt::Attempt;
 use super::entry::Stage;
 use super::run::{self, Task};
-use super::spec::{Step, there};
+use super::spec::{Step, deserialize_enabled_steps};
 use crate::problem::{Problem, nearest};
 use crate::resource::Failure;
 
 /// On which side of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum HookTiming {
     Before,
     After,
 }
@@ -29,13 +29,13 @@ pub struct Hooks(BTreeMap<String, Steps>);
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
-struct Steps(#[serde(deserialize_with = "there")] Vec<Step>);
+struct Steps(#[serde(deserialize_with = "deserialize_enabled_steps")] Vec<Step>);
 
 const ROLLBACK: &str = "rollback";
 
 impl Hooks {
     /// The steps of one hook.
-    pub fn of(&self, name: &str) -> &[Step] {
+    pub fn steps_of(&self, name: &str) -> &[Step] {
         self.0.get(name).map_or(&[], |steps| &steps.0)
     }
 
@@ -43,7 +43,7 @@ impl Hooks {
     pub fn validate(&self) -> Result<(), Problem> {
         let stages = Stage::ALL
             .iter()
-            .map(|stage| stage.word())
+            .map(|stage| stage.as_str())
             .chain([ROLLBACK]);
         let known: Vec<String> = stages
             .flat_map(|stage| [format!("before_{stage}"), format!("after_{stage}")])
@@ -71,28 +71,40 @@ impl Hooks {
 }
 
 /// Runs the hooks of one side of a stage. The first that fails fails the stage.
-pub(super) fn run(attempt: &mut Attempt<'_, '_>, when: When, stage: Stage) -> Result<(), Failure> {
-    all(attempt, when, stage.word(), stage)
+pub(super) fn run(
+    attempt: &mut Attempt<'_, '_>,
+    timing: HookTiming,
+    stage: Stage,
+) -> Result<(), Failure> {
+    run_hook(attempt, timing, stage.as_str(), stage)
 }
 
 /// Runs the hooks of one side of a way back.
-pub(super) fn run_rollback(attempt: &mut Attempt<'_, '_>, when: When) -> Result<(), Failure> {
-    all(attempt, when, ROLLBACK, Stage::Activate)
+pub(super) fn run_rollback(
+    attempt: &mut Attempt<'_, '_>,
+    timing: HookTiming,
+) -> Result<(), Failure> {
+    run_hook(attempt, timing, ROLLBACK, Stage::Activate)
 }
 
-fn all(attempt: &mut Attempt<'_, '_>, when: When, word: &str, stage: Stage) -> Result<(), Failure> {
-    let side = match when {
-        When::Before => "before",
-        When::After => "after",
+fn run_hook(
+    attempt: &mut Attempt<'_, '_>,
+    timing: HookTiming,
+    word: &str,
+    stage: Stage,
+) -> Result<(), Failure> {
+    let side = match timing {
+        HookTiming::Before => "before",
+        HookTiming::After => "after",
     };
     let hook = format!("{side}_{word}");
     let spec = attempt.d.spec;
-    for (i, step) in spec.hooks.of(&hook).iter().enumerate() {
+    for (i, step) in spec.hooks.steps_of(&hook).iter().enumerate() {
         let name = match &step.name {
             Some(name) => format!("{hook} {name}"),
             None => format!("{hook} {}", i + 1),
         };
-        let mut task = Task::of(spec, name, stage, step);
+        let mut task = Task::from_step(spec, name, stage, step);
         task.may_stop = stage < Stage::Migrate;
         run::run(attempt.d, &attempt.name, &task)?;
     }

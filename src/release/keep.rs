@@ -7,81 +7,81 @@ use std::collections::BTreeMap;
 
 use super::Deployment;
 use super::assets;
-use super::entry::Standing;
+use super::entry::ReleaseStatus;
 use super::layout::is_leftover;
-use super::orders::Orders;
+use super::overrides::Overrides;
 use super::record::{self, Record};
-use crate::ports::processes::{self, Identity};
+use crate::ports::processes::{self, FileId};
 use crate::ports::root::RootError;
 use crate::resource::Failure;
 
 /// Which of the failed and the bad releases are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failed {
+pub enum KeepFailed {
     /// The latest of each, to be looked at.
     Latest,
     None,
 }
 
-/// Removes what [`unneeded`] names.
+/// Removes what [`find_unneeded`] names.
 pub(super) fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
-    let names = unneeded(d, record, Failed::Latest)?;
+    let names = find_unneeded(d, record, KeepFailed::Latest)?;
     remove_idle(d, record, names);
-    clear_assets(d, record);
+    sweep_assets(d, record);
     Ok(())
 }
 
 /// Good releases beyond `keep_releases`, releases that were never activated and wait for nobody, and
 /// failed ones. Never the active one, the good one before it, one that is to be activated next or
 /// gone back to, or a private one within its days.
-pub(super) fn unneeded(
+pub(super) fn find_unneeded(
     d: &Deployment<'_>,
     record: &Record,
-    failed: Failed,
+    failed: KeepFailed,
 ) -> Result<Vec<String>, Failure> {
     let active = record::current(d.host, &d.layout)?;
-    let orders = Orders::load(d.host, &d.layout)?;
-    let pinned = orders.pin.map(|pin| pin.release);
+    let overrides = Overrides::load(d.host, &d.layout)?;
+    let pinned = overrides.pin.map(|pin| pin.release);
     let trial = record.trial();
     let from = trial.and_then(|trial| trial.from.clone());
     let needed = |name: &String| [&active, &pinned, &from].contains(&&Some(name.clone()));
-    let mut unused = record.in_state(Standing::Built);
-    unused.retain(|name| !needed(name) && !is_awaited(d, record, name));
-    let mut good = record.in_state(Standing::Good);
+    let mut unused = record.in_state(ReleaseStatus::Built);
+    unused.retain(|name| !needed(name) && !is_wanted(d, record, name));
+    let mut good = record.in_state(ReleaseStatus::Good);
     good.retain(|name| !needed(name) && !is_private(d, record, name));
     // The active one, and at least the one to go back to.
     let beside_active = d.spec.keep_releases.saturating_sub(1).max(1);
     good.truncate(good.len().saturating_sub(beside_active));
-    let failed = failed_ones(d, record, failed)?;
+    let failed = find_failed(d, record, failed)?;
     Ok([unused, good, failed].concat())
 }
 
 /// Removes all failed and all bad releases but the latest of each.
-pub(super) fn failed(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
-    let names = failed_ones(d, record, Failed::Latest)?;
+pub(super) fn prune_failed(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+    let names = find_failed(d, record, KeepFailed::Latest)?;
     remove_idle(d, record, names);
-    clear_assets(d, record);
+    sweep_assets(d, record);
     Ok(())
 }
 
 /// What stays for once does no harm, so that it is only told.
-fn clear_assets(d: &Deployment<'_>, record: &Record) {
+fn sweep_assets(d: &Deployment<'_>, record: &Record) {
     if let Err(failure) = assets::sweep(d, record) {
         tracing::warn!("{}: clearing up assets: {failure}", d.spec.app);
     }
 }
 
-fn failed_ones(
+fn find_failed(
     d: &Deployment<'_>,
     record: &Record,
-    needed: Failed,
+    needed: KeepFailed,
 ) -> Result<Vec<String>, Failure> {
     let active = record::current(d.host, &d.layout)?;
     let mut all = Vec::new();
-    for state in [Standing::Failed, Standing::Bad] {
+    for state in [ReleaseStatus::Failed, ReleaseStatus::Bad] {
         let mut failed = record.in_state(state);
         failed.retain(|name| Some(name) != active.as_ref());
-        if needed == Failed::Latest {
+        if needed == KeepFailed::Latest {
             failed.pop();
         }
         all.extend(failed);
@@ -90,8 +90,8 @@ fn failed_ones(
 }
 
 /// Whether a release that was never activated is still wanted.
-fn is_awaited(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
-    let wanted = [d.spec.wanted.as_ref(), d.spec.next.as_ref()];
+fn is_wanted(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
+    let wanted = [d.spec.wanted.as_ref(), d.spec.build_ahead.as_ref()];
     record
         .find(name)
         .is_some_and(|entry| match entry.private_until {
@@ -108,8 +108,8 @@ fn is_private(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
 }
 
 /// Removes what earlier passes left unfinished: hidden folders, and releases that were being built.
-pub(super) fn sweep(d: &Deployment<'_>, record: &mut Record) {
-    let swept = remove_leftovers(d, record).and_then(|()| unfinished(d, record));
+pub(super) fn remove_unfinished(d: &Deployment<'_>, record: &mut Record) {
+    let swept = remove_leftovers(d, record).and_then(|()| find_unfinished(d, record));
     match swept {
         Ok(names) => remove_idle(d, record, names),
         Err(failure) => tracing::warn!("{}: clearing up: {failure}", d.spec.app),
@@ -124,25 +124,27 @@ pub(super) fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Resul
             continue;
         };
         match d.host.root.remove_tree(&releases.join(name)) {
-            Ok(()) => record.is_removed(name),
-            Err(error) => stays(d, record, name, error.into()),
+            Ok(()) => record.clear_failed_removal(name),
+            Err(error) => record_not_removed(d, record, name, error.into()),
         }
     }
     Ok(())
 }
 
 /// Tells that something cannot be removed, and puts it on record.
-fn stays(d: &Deployment<'_>, record: &mut Record, name: &str, failure: Failure) {
+fn record_not_removed(d: &Deployment<'_>, record: &mut Record, name: &str, failure: Failure) {
     tracing::warn!("{}: {name} is not removed: {failure}", d.spec.app);
-    record.cannot_remove(name, &failure);
+    record.add_failed_removal(name, &failure);
 }
 
 /// Releases that were being built. What was begun for the wanted sha, or by somebody for himself,
 /// and can be taken up again is not among them.
-pub(super) fn unfinished(d: &Deployment<'_>, record: &Record) -> Result<Vec<String>, Failure> {
+pub(super) fn find_unfinished(d: &Deployment<'_>, record: &Record) -> Result<Vec<String>, Failure> {
     let active = record::current(d.host, &d.layout)?;
-    let taken_up = record.unfinished(&d.sha).map(|entry| entry.name.clone());
-    let mut unfinished = record.in_state(Standing::Building);
+    let taken_up = record
+        .find_resumable(&d.sha)
+        .map(|entry| entry.name.clone());
+    let mut unfinished = record.in_state(ReleaseStatus::Building);
     unfinished.retain(|name| {
         ![&active, &taken_up].contains(&&Some(name.clone())) && !is_private(d, record, name)
     });
@@ -153,7 +155,7 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
     if names.is_empty() {
         return;
     }
-    let Some((idle, in_use)) = apart(d, names) else {
+    let Some((idle, in_use)) = partition_by_use(d, names) else {
         tracing::warn!(
             "{}: /proc cannot be read, so no release is removed",
             d.spec.app
@@ -167,8 +169,8 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
         );
     }
     for name in idle {
-        if let Err(failure) = remove(d, record, &name) {
-            stays(d, record, &name, failure);
+        if let Err(failure) = remove_release(d, record, &name) {
+            record_not_removed(d, record, &name, failure);
         }
     }
     if let Err(failure) = record.save_if_changed(d.host, &d.layout) {
@@ -180,38 +182,41 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
 ///
 /// Every process of root or of the app's user counts. Those of others, who may go into any release
 /// that they can read, keep no more than `keep_releases` of them, the newest.
-pub(super) fn apart(d: &Deployment<'_>, names: Vec<String>) -> Option<(Vec<String>, Vec<String>)> {
+pub(super) fn partition_by_use(
+    d: &Deployment<'_>,
+    names: Vec<String>,
+) -> Option<(Vec<String>, Vec<String>)> {
     if names.is_empty() {
         return Some((names, Vec::new()));
     }
-    let id = |name: &String| -> Option<Identity> {
+    let id = |name: &String| -> Option<FileId> {
         let meta = d.host.root.meta(&d.layout.release(name)).ok()??;
         Some((meta.device, meta.inode))
     };
-    let mut ids: Vec<(Option<Identity>, String)> =
+    let mut ids: Vec<(Option<FileId>, String)> =
         names.into_iter().map(|name| (id(&name), name)).collect();
     // The newest first: names begin with a time.
     ids.sort_by(|one, other| other.1.cmp(&one.1));
-    let folders: Vec<Identity> = ids.iter().filter_map(|(id, _)| *id).collect();
+    let folders: Vec<FileId> = ids.iter().filter_map(|(id, _)| *id).collect();
     // Whether one of ours is among the processes in it.
-    let mut busy: BTreeMap<Identity, bool> = BTreeMap::new();
-    let maker = d.host.root.user();
-    for process in processes::all()? {
+    let mut busy: BTreeMap<FileId, bool> = BTreeMap::new();
+    let maker = d.host.root.current_uid();
+    for process in processes::list()? {
         // Anybody can have a set-user-id program wait: it is root's only if root started it.
         let is_ours = |uid| [0, maker].contains(uid) || Some(*uid) == d.owner.uid;
-        let ours = process.users.iter().all(is_ours);
-        for folder in processes::folders_of(process.pid, &folders) {
+        let ours = process.uids.iter().all(is_ours);
+        for folder in processes::folders_of_process(process.pid, &folders) {
             *busy.entry(folder).or_default() |= ours;
         }
     }
-    let mut left = d.spec.keep_releases;
+    let mut keep_quota = d.spec.keep_releases;
     let (mut idle, mut in_use) = (Vec::new(), Vec::new());
     for (id, name) in ids {
         let kept = match id.and_then(|id| busy.get(&id)) {
             Some(true) => true,
             Some(false) => {
-                let kept = left > 0;
-                left = left.saturating_sub(1);
+                let kept = keep_quota > 0;
+                keep_quota = keep_quota.saturating_sub(1);
                 kept
             }
             None => false,
@@ -226,9 +231,13 @@ pub(super) fn apart(d: &Deployment<'_>, names: Vec<String>) -> Option<(Vec<Strin
 
 /// Hidden first, forgotten next, removed last: a kill in between leaves no half-removed release
 /// that could be taken for a whole one. One that something is mounted in stays where it is, whole.
-pub(super) fn remove(d: &Deployment<'_>, record: &mut Record, name: &str) -> Result<(), Failure> {
+pub(super) fn remove_release(
+    d: &Deployment<'_>,
+    record: &mut Record,
+    name: &str,
+) -> Result<(), Failure> {
     let (host, layout) = (d.host, &d.layout);
-    let (release, hidden) = (layout.release(name), layout.removed(name));
+    let (release, hidden) = (layout.release(name), layout.removed_release(name));
     if let Some(path) = host.root.mounts_below(&release)?.into_iter().next() {
         let verb = "remove";
         return Err(RootError::Mounted { verb, path }.into());
@@ -237,11 +246,11 @@ pub(super) fn remove(d: &Deployment<'_>, record: &mut Record, name: &str) -> Res
         host.root.rename(&release, &hidden)?;
     }
     record.forget(name);
-    record.is_removed(name);
+    record.clear_failed_removal(name);
     record.save(host, layout)?;
-    if let Err(error) = host.root.remove_tree_at_leisure(&hidden) {
+    if let Err(error) = host.root.remove_tree_idle(&hidden) {
         let hidden = hidden.file_name().unwrap_or_default().to_string_lossy();
-        stays(d, record, &hidden, error.into());
+        record_not_removed(d, record, &hidden, error.into());
     }
-    Ok(host.root.remove(&layout.log(name))?)
+    Ok(host.root.remove_file(&layout.log(name))?)
 }

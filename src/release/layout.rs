@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::Sha;
-use crate::ports::STATE;
+use crate::ports::STATE_DIR;
 
 /// The paths of one app.
 #[derive(Debug, Clone)]
@@ -49,28 +49,28 @@ impl Layout {
     }
 
     /// Where a release is laid out before anybody but root may see it.
-    pub fn partial(&self, name: &str) -> PathBuf {
+    pub fn partial_release(&self, name: &str) -> PathBuf {
         self.releases().join(format!(".{name}{PARTIAL}"))
     }
 
     /// Where a release is while it is being removed.
-    pub fn removed(&self, name: &str) -> PathBuf {
+    pub fn removed_release(&self, name: &str) -> PathBuf {
         self.releases().join(format!(".{name}{REMOVED}"))
     }
 
     /// Where trees for coming releases are kept ready: beside the releases, so that one rename makes
     /// one of it, and closed to everybody but root.
-    pub fn stock(&self) -> PathBuf {
+    pub fn spares(&self) -> PathBuf {
         self.releases().join(".trueup")
     }
 
     pub fn record(&self) -> PathBuf {
-        Path::new(STATE).join(format!("releases/{}.json", self.app))
+        Path::new(STATE_DIR).join(format!("releases/{}.json", self.app))
     }
 
     /// What is known of the compiled assets of each release.
     pub fn asset_lists(&self) -> PathBuf {
-        Path::new(STATE).join("assets").join(&self.app)
+        Path::new(STATE_DIR).join("assets").join(&self.app)
     }
 
     pub fn asset_list(&self, name: &str) -> PathBuf {
@@ -83,12 +83,12 @@ impl Layout {
     }
 
     /// Which shas are quarantined, and which is pinned.
-    pub fn orders(&self) -> PathBuf {
-        Path::new(STATE).join(format!("orders/{}.json", self.app))
+    pub fn overrides(&self) -> PathBuf {
+        Path::new(STATE_DIR).join(format!("orders/{}.json", self.app))
     }
 
     pub fn mirrors() -> PathBuf {
-        Path::new(STATE).join("mirrors")
+        Path::new(STATE_DIR).join("mirrors")
     }
 
     pub fn mirror(&self) -> PathBuf {
@@ -107,7 +107,7 @@ impl Layout {
     /// The release that `current` names with this target, in trueup's spelling
     /// (`releases/NAME`) or in Capistrano's (the whole path, in which the folders above the app's own
     /// may be spelt through links).
-    pub fn named_by(&self, target: &Path) -> Option<String> {
+    pub fn release_of_link(&self, target: &Path) -> Option<String> {
         let name = target.file_name()?.to_str()?;
         let releases = target.parent()?;
         let ours = |releases: &Path| match releases.parent() {
@@ -182,12 +182,12 @@ pub fn is_leftover(name: &str) -> bool {
 }
 
 /// What a link at `path` inside a release has to say to reach `target` inside `deploy_to`.
-pub fn way_out(path: &Path, target: &Path) -> PathBuf {
+pub fn relative_link(path: &Path, target: &Path) -> PathBuf {
     let depth = path.components().count() - 1;
     // Out of the folders of the release, out of the release, out of `releases`.
-    let mut way: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
-    way.push(target);
-    way
+    let mut link: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
+    link.push(target);
+    link
 }
 
 /// Whether a path of a spec stays inside the folder that it is relative to.
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn active_release_is_read_from_every_form_of_the_link() {
         let layout = Layout::new("shop", Path::new("/srv/www/shop"));
-        let named = |target: &str| layout.named_by(Path::new(target));
+        let named = |target: &str| layout.release_of_link(Path::new(target));
         for target in [
             "releases/20261121050000",
             "./releases/20261121050000",
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn link_to_shared_path_is_relative() {
         let way = |path, to| {
-            way_out(Path::new(path), Path::new(to))
+            relative_link(Path::new(path), Path::new(to))
                 .display()
                 .to_string()
         };

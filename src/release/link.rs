@@ -6,44 +6,44 @@
 use std::path::{Path, PathBuf};
 
 use super::Deployment;
-use super::layout::{SHARED_ASSETS, way_out};
+use super::layout::{SHARED_ASSETS, relative_link};
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
 /// Makes the shared folders, and links them and the shared files into the tree.
 pub(super) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
-    share(d)?;
+    ensure_shared_paths(d)?;
     for (path, target) in d.spec.links() {
-        make_way(d, tree, path)?;
+        make_parents(d, tree, path)?;
         let place = tree.join(path);
         // What the repository has there (a placeholder, usually) gives way.
         d.host.root.remove_obstacle(&place)?;
         d.host
             .root
-            .link(&place, &way_out(path, &target), &Attrs::default())?;
+            .replace_symlink(&place, &relative_link(path, &target), &Attrs::default())?;
     }
     Ok(())
 }
 
 /// Everything that is linked to has to be there, and what cannot be made has to be told.
-fn share(d: &Deployment<'_>) -> Result<(), Failure> {
+fn ensure_shared_paths(d: &Deployment<'_>) -> Result<(), Failure> {
     let root = &d.host.root;
     let shared = d.layout.shared();
     for dir in &d.spec.linked_dirs {
-        make_shared(d, dir)?;
+        make_shared_folder(d, dir)?;
     }
     if d.spec.assets.is_some() {
-        make_shared(d, Path::new(SHARED_ASSETS))?;
+        make_shared_folder(d, Path::new(SHARED_ASSETS))?;
     }
     for file in &d.spec.linked_files {
         if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
-            make_shared(d, folder)?;
+            make_shared_folder(d, folder)?;
         }
         let path = shared.join(file);
         match root.meta(&path)?.map(|meta| meta.kind) {
             Some(FileKind::File | FileKind::Symlink) => {}
             None => {
-                return Err(Failure::not_yet(format!(
+                return Err(Failure::not_ready(format!(
                     "the linked file {} does not exist",
                     path.display()
                 ))
@@ -55,7 +55,7 @@ fn share(d: &Deployment<'_>) -> Result<(), Failure> {
                 return Err(Failure::new(format!(
                     "the linked file {} is {}",
                     path.display(),
-                    other.words()
+                    other.describe()
                 )));
             }
         }
@@ -64,7 +64,7 @@ fn share(d: &Deployment<'_>) -> Result<(), Failure> {
 }
 
 /// A folder of `shared`, with those above it: all of them the app user's own.
-fn make_shared(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
+fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let mut folder = d.layout.shared();
     for part in path {
@@ -73,12 +73,12 @@ fn make_shared(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
             Some(FileKind::Directory) => {}
             // A shared folder may well be a link to a larger disk. It is not followed here.
             Some(FileKind::Symlink) if folder == d.layout.shared().join(path) => {}
-            None => root.make_dir(&folder, &d.owner.attrs(0o755))?,
+            None => root.create_dir(&folder, &d.owner.attrs(0o755))?,
             Some(other) => {
                 return Err(Failure::new(format!(
                     "{} is {} and no folder to link to",
                     folder.display(),
-                    other.words()
+                    other.describe()
                 )));
             }
         }
@@ -87,21 +87,21 @@ fn make_shared(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
 }
 
 /// Makes the folders in the tree on the way to a link. Only real folders count.
-fn make_way(d: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Failure> {
+fn make_parents(d: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
-    let mut inside = PathBuf::new();
+    let mut parent = PathBuf::new();
     for part in path.parent().into_iter().flatten() {
-        inside.push(part);
-        let folder = tree.join(&inside);
+        parent.push(part);
+        let folder = tree.join(&parent);
         match root.meta(&folder)?.map(|meta| meta.kind) {
             Some(FileKind::Directory) => {}
-            None => root.make_dir(&folder, &Attrs::mode(0o755))?,
+            None => root.create_dir(&folder, &Attrs::mode(0o755))?,
             Some(other) => {
                 return Err(Failure::new(format!(
                     "cannot link {}: {} is {} in the repository",
                     path.display(),
-                    inside.display(),
-                    other.words()
+                    parent.display(),
+                    other.describe()
                 ))
                 .hint(
                     "a link can only be put into real folders: change the repository or the path",

@@ -5,101 +5,101 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::Spec;
+use super::ReleaseSpec;
 use crate::ports::Host;
 use crate::ports::http;
 use crate::ports::listeners;
 use crate::resource::Failure;
 
 /// The value of `listener` that lets anybody answer.
-const ANY: &str = "any";
+const ANY_LISTENER: &str = "any";
 
 /// As whom the processes of an app's services run.
-pub type RunsAs<'a> = &'a dyn Fn() -> Vec<u32>;
+pub type ServiceUids<'a> = &'a dyn Fn() -> Vec<u32>;
 
 /// Who may listen where the app answers.
-pub(super) struct Listeners<'a> {
-    spec: &'a Spec,
+pub(super) struct ListenerCheck<'a> {
+    spec: &'a ReleaseSpec,
     host: &'a Host,
-    runs_as: RunsAs<'a>,
+    runs_as: ServiceUids<'a>,
     /// The app's own port, if the role says which it is.
-    own: Option<SocketAddr>,
+    app_port: Option<SocketAddr>,
     /// Where the health check asks.
-    asked: Vec<SocketAddr>,
+    health_addresses: Vec<SocketAddr>,
 }
 
 /// Who listens where the health check asks, if it is nobody wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    Right,
-    Nobody,
+pub(super) enum ListenerState {
+    Allowed,
+    Absent,
     /// It is for others to see, on another host or behind a port that root gives away.
-    Elsewhere,
+    NotChecked,
 }
 
-impl<'a> Listeners<'a> {
-    pub(super) fn of(
-        spec: &'a Spec,
+impl<'a> ListenerCheck<'a> {
+    pub(super) fn new(
+        spec: &'a ReleaseSpec,
         host: &'a Host,
-        runs_as: RunsAs<'a>,
+        runs_as: ServiceUids<'a>,
         timeout: Duration,
-    ) -> Result<Listeners<'a>, Failure> {
-        let judged = |address: &SocketAddr| listeners::is_anybodys(address.port());
+    ) -> Result<ListenerCheck<'a>, Failure> {
+        let judged = |address: &SocketAddr| listeners::is_unprivileged_port(address.port());
         let own = spec.port.map(|port| (Ipv4Addr::LOCALHOST, port).into());
         let mut asked = Vec::new();
         if let Some(health) = &spec.health
-            && health.listener.as_deref() != Some(ANY)
+            && health.listener.as_deref() != Some(ANY_LISTENER)
         {
-            let found = http::addresses(&health.url, timeout).map_err(|error| {
+            let found = http::resolve(&health.url, timeout).map_err(|error| {
                 Failure::new(format!("the health check at {}: {error}", health.url))
             })?;
             for address in found.into_iter().filter(judged) {
-                if listeners::is_here(address) {
+                if listeners::is_local(address) {
                     asked.push(address);
                 }
             }
         }
-        Ok(Listeners {
+        Ok(ListenerCheck {
             spec,
             host,
             runs_as,
-            own: own.filter(judged),
-            asked,
+            app_port: own.filter(judged),
+            health_addresses: asked,
         })
     }
 
     /// Fails if a stranger holds one of the ports.
-    pub(super) fn look(&self) -> Result<Seen, Failure> {
-        if let Some(own) = self.own {
-            self.at(own)?;
+    pub(super) fn check(&self) -> Result<ListenerState, Failure> {
+        if let Some(own) = self.app_port {
+            self.check_address(own)?;
         }
-        let mut seen = match self.asked.is_empty() {
-            true => Seen::Elsewhere,
-            false => Seen::Nobody,
+        let mut seen = match self.health_addresses.is_empty() {
+            true => ListenerState::NotChecked,
+            false => ListenerState::Absent,
         };
-        for address in &self.asked {
-            if self.at(*address)? {
-                seen = Seen::Right;
+        for address in &self.health_addresses {
+            if self.check_address(*address)? {
+                seen = ListenerState::Allowed;
             }
         }
         Ok(seen)
     }
 
     /// Whether somebody listens there.
-    fn at(&self, address: SocketAddr) -> Result<bool, Failure> {
+    fn check_address(&self, address: SocketAddr) -> Result<bool, Failure> {
         let port = address.port();
-        let all = listeners::at(address).map_err(|error| {
+        let all = listeners::find(address).map_err(|error| {
             let failure = Failure::new(format!("cannot see who listens on port {port}: {error}"));
             Failure {
-                denied: error.kind() == std::io::ErrorKind::PermissionDenied,
+                permission_denied: error.kind() == std::io::ErrorKind::PermissionDenied,
                 ..failure
             }
         })?;
         for listener in &all {
-            if self.is_right(listener.uid)? {
+            if self.is_allowed(listener.uid)? {
                 continue;
             }
-            let user = listener.user();
+            let user = listener.user_name();
             let process = listener.process();
             let by = process.as_ref().map_or(String::new(), |(pid, program)| {
                 format!(" (process {pid} (`{program}`))")
@@ -109,7 +109,7 @@ impl<'a> Listeners<'a> {
                 |(pid, _)| format!("end it: `kill {pid}`"),
             );
             let app = &self.spec.app;
-            return Err(Failure::disturbed(format!(
+            return Err(Failure::conflict(format!(
                 "port {port} is held by the user {user}{by}, not by {app}"
             ))
             .hint(format!(
@@ -119,10 +119,10 @@ impl<'a> Listeners<'a> {
         Ok(!all.is_empty())
     }
 
-    fn is_right(&self, uid: u32) -> Result<bool, Failure> {
+    fn is_allowed(&self, uid: u32) -> Result<bool, Failure> {
         let (root, accounts) = (&self.host.root, &self.host.accounts);
         // In a sandbox whoever runs trueup is root.
-        if uid == 0 || (!root.is_real() && uid == root.user()) {
+        if uid == 0 || (!root.is_real() && uid == root.current_uid()) {
             return Ok(true);
         }
         let allowed = self.spec.health.as_ref();
@@ -137,8 +137,8 @@ impl<'a> Listeners<'a> {
 }
 
 /// What was answered where nobody listens.
-pub(super) fn unseen(url: &str) -> Failure {
-    Failure::disturbed(format!(
+pub(super) fn no_listener_failure(url: &str) -> Failure {
+    Failure::conflict(format!(
         "{url} answers, but nobody is seen to listen there: whose answer it is cannot be told"
     ))
     .hint("if a packet filter leads it elsewhere, ask at that address, or let anybody answer: `health: {listener: any}`")
@@ -146,11 +146,11 @@ pub(super) fn unseen(url: &str) -> Failure {
 
 /// Who keeps the app from its port, if somebody does: whatever became of it then, its release is not to
 /// blame.
-pub fn disturbed(spec: &Spec, host: &Host, runs_as: RunsAs<'_>) -> Option<Failure> {
+pub fn port_conflict(spec: &ReleaseSpec, host: &Host, runs_as: ServiceUids<'_>) -> Option<Failure> {
     let timeout = spec
         .health
         .as_ref()
-        .map_or(Duration::ZERO, super::Health::timeout);
-    let looked = Listeners::of(spec, host, runs_as, timeout).and_then(|all| all.look());
-    looked.err().filter(|failure| failure.disturbed)
+        .map_or(Duration::ZERO, super::HealthCheck::timeout);
+    let looked = ListenerCheck::new(spec, host, runs_as, timeout).and_then(|all| all.check());
+    looked.err().filter(|failure| failure.conflict)
 }

@@ -1,11 +1,11 @@
 //! What the commands of a release printed, stage by stage: its log, read back.
 
-use super::Spec;
-use super::entry::{Ended, Entry, Note, Stage};
+use super::ReleaseSpec;
+use super::entry::{ReleaseEntry, Stage, StageEntry, StageStatus};
 use super::record::Record;
 use super::run::heading;
 use crate::ports::Host;
-use crate::ports::exec::HEADING;
+use crate::ports::exec::LOG_HEADING;
 use crate::printable;
 use crate::resource::Failure;
 
@@ -14,23 +14,23 @@ pub(super) const MAX_LOG: usize = 64 << 20;
 
 /// A release's past, as far as it is on record.
 #[derive(Debug)]
-pub struct Past {
-    pub entry: Entry,
+pub struct ReleaseHistory {
+    pub entry: ReleaseEntry,
     /// The end of what each stage or step printed, in the order of the entry's stages.
     pub output: Vec<Vec<String>>,
     /// Why the output cannot be shown, if it cannot.
-    pub silent: Option<String>,
+    pub output_error: Option<String>,
     pub log: std::path::PathBuf,
 }
 
 /// The past of a release, with the last `lines` lines of what each of its stages printed. `None`:
 /// there is no such release of this app.
-pub fn past(
-    spec: &Spec,
+pub fn read_history(
+    spec: &ReleaseSpec,
     host: &Host,
     name: &str,
-    lines: impl Fn(&Note) -> usize,
-) -> Result<Option<Past>, Failure> {
+    lines: impl Fn(&StageEntry) -> usize,
+) -> Result<Option<ReleaseHistory>, Failure> {
     let layout = spec.layout();
     let record = Record::load(host, &layout)?;
     let Some(entry) = record.find(name).cloned() else {
@@ -43,26 +43,29 @@ pub fn past(
         Err(error) => (String::new(), Some(error.to_string())),
     };
     let output = entry.stages.iter().map(|note| {
-        let printed = printed(&text, note);
+        let printed = stage_output(&text, note);
         let from = printed.len().saturating_sub(lines(note));
-        printed[from..].iter().map(|line| shown(line)).collect()
+        printed[from..]
+            .iter()
+            .map(|line| sanitize_line(line))
+            .collect()
     });
-    Ok(Some(Past {
+    Ok(Some(ReleaseHistory {
         output: output.collect(),
         entry,
-        silent,
-        log: host.root.outside(&path),
+        output_error: silent,
+        log: host.root.machine_path(&path),
     }))
 }
 
 /// What a stage or step printed the last time it ran. Of a stage that failed it is what was run last,
 /// which may have been a hook of it.
-fn printed<'t>(log: &'t str, note: &Note) -> Vec<&'t str> {
-    let word = note.stage.word();
+fn stage_output<'t>(log: &'t str, note: &StageEntry) -> Vec<&'t str> {
+    let word = note.stage.as_str();
     let own = |name: &str| heading(note.stage, name, "");
     let hooks = [
-        format!("{HEADING}{word} before_"),
-        format!("{HEADING}{word} after_"),
+        format!("{LOG_HEADING}{word} before_"),
+        format!("{LOG_HEADING}{word} after_"),
     ];
     let mut lines: Vec<&str> = Vec::new();
     let mut of_it = false;
@@ -72,7 +75,7 @@ fn printed<'t>(log: &'t str, note: &Note) -> Vec<&'t str> {
                 Some(step) => line.starts_with(&own(step)),
                 None => {
                     let is_hook = hooks.iter().any(|hook| line.starts_with(hook));
-                    line.starts_with(&own(word)) || (is_hook && note.ended == Ended::Failed)
+                    line.starts_with(&own(word)) || (is_hook && note.ended == StageStatus::Failed)
                 }
             };
             if of_it {
@@ -86,15 +89,15 @@ fn printed<'t>(log: &'t str, note: &Note) -> Vec<&'t str> {
 }
 
 fn is_heading(line: &str) -> bool {
-    let rest = line.strip_prefix(HEADING);
+    let rest = line.strip_prefix(LOG_HEADING);
     rest.and_then(|rest| rest.split_once(' '))
         .is_some_and(|(word, rest)| {
-            rest.contains(" == ") && Stage::ALL.iter().any(|stage| stage.word() == word)
+            rest.contains(" == ") && Stage::ALL.iter().any(|stage| stage.as_str() == word)
         })
 }
 
 /// A line as a terminal may get it: without colours, what was written over, and control characters.
-fn shown(line: &str) -> String {
+fn sanitize_line(line: &str) -> String {
     let line = line.trim_end_matches('\r');
     let line = line.rsplit('\r').next().unwrap_or_default();
     let mut plain = String::new();
@@ -134,35 +137,35 @@ four
 five
 ";
 
-    fn note(stage: Stage, step: Option<&str>, ended: Ended) -> Note {
-        Note {
+    fn stage_entry(stage: Stage, step: Option<&str>, ended: StageStatus) -> StageEntry {
+        StageEntry {
             step: step.map(str::to_owned),
             ended,
-            ..Note::done(stage, jiff::Timestamp::UNIX_EPOCH)
+            ..StageEntry::done(stage, jiff::Timestamp::UNIX_EPOCH)
         }
     }
 
     #[test]
     fn each_step_shows_the_output_of_its_last_run() {
-        let of = |stage, step, ended| printed(LOG, &note(stage, step, ended));
+        let of = |stage, step, ended| stage_output(LOG, &stage_entry(stage, step, ended));
         assert_eq!(
-            of(Stage::Build, Some("gems"), Ended::Done),
+            of(Stage::Build, Some("gems"), StageStatus::Done),
             ["one", "== not a heading", "two"]
         );
         assert_eq!(
-            of(Stage::Build, Some("gems and more"), Ended::Done),
+            of(Stage::Build, Some("gems and more"), StageStatus::Done),
             ["three"]
         );
-        assert_eq!(of(Stage::Build, Some("gem"), Ended::Done), [""; 0]);
-        assert_eq!(of(Stage::Build, None, Ended::Done), [""; 0]);
-        assert_eq!(of(Stage::Build, None, Ended::Failed), ["told"]);
-        assert_eq!(of(Stage::Migrate, None, Ended::Done), ["four"]);
-        assert_eq!(of(Stage::Migrate, None, Ended::Failed), ["five"]);
+        assert_eq!(of(Stage::Build, Some("gem"), StageStatus::Done), [""; 0]);
+        assert_eq!(of(Stage::Build, None, StageStatus::Done), [""; 0]);
+        assert_eq!(of(Stage::Build, None, StageStatus::Failed), ["told"]);
+        assert_eq!(of(Stage::Migrate, None, StageStatus::Done), ["four"]);
+        assert_eq!(of(Stage::Migrate, None, StageStatus::Failed), ["five"]);
     }
 
     #[test]
     fn program_output_contains_no_terminal_control_characters() {
-        assert_eq!(shown("10%\r50%\r\x1b[32mdone\x1b[0m\x07\r"), "done");
-        assert_eq!(shown("a\tb\x1b]0;title"), "a  b0;title");
+        assert_eq!(sanitize_line("10%\r50%\r\x1b[32mdone\x1b[0m\x07\r"), "done");
+        assert_eq!(sanitize_line("a\tb\x1b]0;title"), "a  b0;title");
     }
 }

@@ -10,21 +10,21 @@ use git2::Repository;
 
 use super::Deployment;
 use super::tree::{
-    Item, Kept, Key, Kind, Large, Lfs, Limits, Plan, Source, Stock, Writer, check_filters,
-    check_plan, named, oid,
+    ContentSource, EntryKind, GitCryptKey, LargeBlobs, LfsFiles, Plan, PlanLimits, SpareTree,
+    SpareTrees, TreeEntry, TreeWriter, check_filters, check_plan, format_paths, parse_oid,
 };
-use crate::ports::pace::Pace;
 use crate::ports::root::{Attrs, Folder};
+use crate::ports::worker_pool::Priority;
 use crate::resource::Failure;
 
-pub(super) use super::tree::Trouble;
+pub(super) use super::tree::TreeError;
 
 /// A tree that has just been laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub(super) struct Laid {
+pub(super) struct Checkout {
     /// All of it is on disk already: it needs no sync unless something is added to it.
-    pub on_disk: bool,
+    pub is_synced: bool,
 }
 
 /// Lays out the wanted commit in the new folder `tree`. Everything in it belongs to the app's owner;
@@ -33,71 +33,76 @@ pub(super) fn materialise(
     d: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
-) -> Result<Laid, Trouble> {
-    let stock = Stock::of(d);
-    let limits = Limits::new(&d.host.stop);
-    for kept in stock.candidates()? {
-        let planned = Plan::between(
+) -> Result<Checkout, TreeError> {
+    let stock = SpareTrees::new(d);
+    let limits = PlanLimits::new(&d.host.stop);
+    for spare in stock.candidates()? {
+        let planned = Plan::incremental(
             mirror,
-            oid(&kept.sha)?,
-            stock.notes(&kept.sha),
-            oid(&d.sha)?,
+            parse_oid(&spare.sha)?,
+            stock.load_metadata(&spare.sha),
+            parse_oid(&d.sha)?,
             None,
             &limits,
         );
         // What is wrong with the wanted commit is told below; what is wrong with the kept one is not
         // worth a word.
         let Ok(plan) = planned else { continue };
-        let work = Work::prepare(d, mirror, plan, Some(&kept))?;
-        stock.take(&kept, tree)?;
-        match work.carry_out(d, tree) {
-            Err(trouble @ Trouble::Refused(_)) => return Err(trouble),
-            Err(trouble) if !d.host.stop.is_set() => {
-                tracing::warn!("{}: a kept tree is of no use: {trouble}", d.spec.app);
+        let job = CheckoutJob::prepare(d, mirror, plan, Some(&spare))?;
+        stock.take(&spare, tree)?;
+        match job.run(d, tree) {
+            Err(error @ TreeError::Refused(_)) => return Err(error),
+            Err(error) if !d.host.stop.is_set() => {
+                tracing::warn!("{}: a kept tree is of no use: {error}", d.spec.app);
                 d.host.root.remove_tree(tree)?;
             }
             done => return done,
         }
     }
-    from_nothing(d, mirror, tree, &limits)
+    checkout_from_scratch(d, mirror, tree, &limits)
 }
 
-fn from_nothing(
+fn checkout_from_scratch(
     d: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
-    limits: &Limits<'_>,
-) -> Result<Laid, Trouble> {
-    let releases = folder(d, &d.layout.releases())?;
-    let plan = Plan::whole(mirror, oid(&d.sha)?, releases.room()?.files, limits)?;
-    let work = Work::prepare(d, mirror, plan, None)?;
-    d.host.root.make_dir(tree, &Attrs::mode(0o700))?;
-    work.carry_out(d, tree)
+    limits: &PlanLimits<'_>,
+) -> Result<Checkout, TreeError> {
+    let releases = open_folder(d, &d.layout.releases())?;
+    let plan = Plan::full(
+        mirror,
+        parse_oid(&d.sha)?,
+        releases.free_space()?.files,
+        limits,
+    )?;
+    let job = CheckoutJob::prepare(d, mirror, plan, None)?;
+    d.host.root.create_dir(tree, &Attrs::mode(0o700))?;
+    job.run(d, tree)
 }
 
 /// Everything that is needed to bring a tree to the wanted commit, and is known to be there.
-struct Work<'a> {
+struct CheckoutJob<'a> {
     plan: Plan,
-    lfs: Lfs,
+    lfs: LfsFiles,
     odb: git2::Odb<'a>,
-    large: Large,
-    key: Option<Key>,
+    large: LargeBlobs,
+    key: Option<GitCryptKey>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> CheckoutJob<'a> {
     /// Refuses what cannot be done. Writes nothing, but for the files of LFS that it fetches into the mirror.
     /// `from` is the tree that it is to be made from: the other kept ones give way where room is short.
     fn prepare(
         d: &Deployment<'_>,
         mirror: &'a Repository,
         plan: Plan,
-        from: Option<&Kept>,
-    ) -> Result<Work<'a>, Trouble> {
+        base: Option<&SpareTree>,
+    ) -> Result<CheckoutJob<'a>, TreeError> {
         let odb = mirror.odb()?;
-        let lfs = Lfs::ready(d, mirror, &plan.put)?;
-        let releases = folder(d, &d.layout.releases())?;
-        let key = Key::of(d.spec, d.host)?;
-        let source = Source {
+        let lfs = LfsFiles::fetch_missing(d, mirror, &plan.create)?;
+        let releases = open_folder(d, &d.layout.releases())?;
+        let key = GitCryptKey::load(d.spec, d.host)?;
+        let source = ContentSource {
             odb: &odb,
             lfs: &lfs,
             max_file: d.spec.max_file(),
@@ -105,13 +110,15 @@ impl<'a> Work<'a> {
         };
         let fits = || check_plan(&plan, source, &releases, &d.host.stop);
         let large = match fits() {
-            Err(trouble) if !Stock::of(d).make_room(from).unwrap_or(false) => return Err(trouble),
+            Err(error) if !SpareTrees::new(d).remove_except(base).unwrap_or(false) => {
+                return Err(error);
+            }
             Err(_) => fits()?,
             Ok(large) => large,
         };
-        check_filters(d, source, &plan.put)?;
-        tell(d, &plan);
-        Ok(Work {
+        check_filters(d, source, &plan.create)?;
+        warn_unsupported(d, &plan);
+        Ok(CheckoutJob {
             plan,
             lfs,
             odb,
@@ -120,9 +127,9 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn carry_out(&self, d: &Deployment<'_>, tree: &Path) -> Result<Laid, Trouble> {
-        let writer = Writer {
-            source: Source {
+    fn run(&self, d: &Deployment<'_>, tree: &Path) -> Result<Checkout, TreeError> {
+        let writer = TreeWriter {
+            source: ContentSource {
                 odb: &self.odb,
                 lfs: &self.lfs,
                 max_file: d.spec.max_file(),
@@ -131,30 +138,30 @@ impl<'a> Work<'a> {
             large: &self.large,
             uid: d.owner.uid,
             gid: d.owner.gid,
-            pace: Pace::Now,
+            pace: Priority::Normal,
             stop: &d.host.stop,
         };
-        let on_disk = writer.apply(&self.plan, &folder(d, tree)?)?;
-        Ok(Laid { on_disk })
+        let on_disk = writer.apply(&self.plan, &open_folder(d, tree)?)?;
+        Ok(Checkout { is_synced: on_disk })
     }
 }
 
 /// The wanted commit, with its name on it, becomes its owner's. What was linked into it belongs to root
 /// until then, like the folder itself, which comes last: a tree that is closed to others stays so until
 /// all of it is done.
-pub(super) fn hand_over(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(super) fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let revision = tree.join("REVISION");
     root.remove_tree(&revision)?;
     let line = format!("{}\n", d.sha);
-    root.replace(&revision, line.as_bytes(), &d.owner.attrs(0o644))?;
+    root.write_atomic(&revision, line.as_bytes(), &d.owner.attrs(0o644))?;
     for (path, _) in d.spec.links() {
         for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
             root.set_attrs(&tree.join(part), &d.owner.attrs(0o755))?;
         }
     }
     root.set_attrs(tree, &d.owner.attrs(0o755))?;
-    Ok(folder(d, tree)?.sync()?)
+    Ok(open_folder(d, tree)?.sync()?)
 }
 
 /// Makes the trees of the wanted commit that are kept ready for the next release, at the lowest
@@ -163,42 +170,42 @@ pub(super) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), 
     if spare_is_ready(d)? {
         return Ok(());
     }
-    match Stock::of(d).fill(mirror) {
+    match SpareTrees::new(d).prepare(mirror) {
         Ok(()) => Ok(()),
-        Err(Trouble::Refused(failure) | Trouble::Other(failure)) => Err(failure),
-        Err(Trouble::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
+        Err(TreeError::Refused(failure) | TreeError::Other(failure)) => Err(failure),
+        Err(TreeError::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
     }
 }
 
 /// Whether there is nothing to do for [`make_spare`]. Costs two system calls.
 pub(super) fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
-    Stock::of(d).is_full()
+    SpareTrees::new(d).is_complete()
 }
 
 /// Removes the trees that are kept ready: for an app that is gone.
 #[allow(dead_code, reason = "no state of a release asks for it yet")]
-pub(super) fn drop_spare(d: &Deployment<'_>) -> Result<(), Failure> {
-    Stock::of(d).clear()
+pub(super) fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
+    SpareTrees::new(d).remove_all()
 }
 
-fn folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
+fn open_folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
     let folder = d.host.root.open_folder(path)?;
     folder.ok_or_else(|| Failure::new(format!("{} has gone while it was used", path.display())))
 }
 
 /// What comes out otherwise than somebody may expect.
-fn tell(d: &Deployment<'_>, plan: &Plan) {
-    let those = |chosen: fn(&Item) -> bool| {
-        let chosen: Vec<&Item> = plan.put.iter().filter(|item| chosen(item)).collect();
-        (!chosen.is_empty()).then(|| named(chosen.into_iter()))
+fn warn_unsupported(d: &Deployment<'_>, plan: &Plan) {
+    let those = |chosen: fn(&TreeEntry) -> bool| {
+        let chosen: Vec<&TreeEntry> = plan.create.iter().filter(|item| chosen(item)).collect();
+        (!chosen.is_empty()).then(|| format_paths(chosen.into_iter()))
     };
-    if let Some(names) = those(|item| item.kind == Kind::Submodule) {
+    if let Some(names) = those(|item| item.kind == EntryKind::Submodule) {
         tracing::warn!(
             "{}: submodules are not fetched, their folders stay empty: {names}",
             d.spec.app
         );
     }
-    if let Some(names) = those(|item| item.how.encoded) {
+    if let Some(names) = those(|item| item.conversion.has_encoding) {
         tracing::warn!(
             "{}: `working-tree-encoding` is not applied, these files stay in UTF-8: {names}",
             d.spec.app

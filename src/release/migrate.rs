@@ -1,9 +1,9 @@
 //! The stage that brings the app's database up to the release, just before it is activated.
 
-use super::attempt::{Attempt, Work};
+use super::attempt::{Attempt, StageOutcome};
 use super::entry::Stage;
 use super::run::{self, Task};
-use super::unchanged;
+use super::skip;
 use crate::resource::Failure;
 
 /// Migrates, once for each release. A release that is gone back to was migrated when it was new;
@@ -13,17 +13,17 @@ pub(super) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let Some(task) = Task::migrate(spec) else {
         return Ok(());
     };
-    let is_known = attempt.entry().note(Stage::Gate, None).is_some();
+    let is_known = attempt.entry().find_stage(Stage::Gate, None).is_some();
     if is_known {
         return Ok(());
     }
-    let definition = task.definition(spec);
-    attempt.stage(Stage::Migrate, Some(&definition), |attempt| {
-        if let Some(basis) = unchanged::basis(attempt, &task)? {
-            return Ok(Work::Skipped(basis.words()));
+    let definition = task.fingerprint(spec);
+    attempt.run_stage(Stage::Migrate, Some(&definition), |attempt| {
+        if let Some(basis) = skip::find_basis(attempt, &task)? {
+            return Ok(StageOutcome::Skipped(basis.describe()));
         }
         tracing::info!(target: "progress", "{}: migrating", spec.app);
         run::run(attempt.d, &attempt.name, &task)?;
-        Ok(Work::Done)
+        Ok(StageOutcome::Done)
     })
 }

@@ -11,11 +11,11 @@ use std::path::Path;
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
-use super::entry::Standing;
-use super::fetch::{self, Fetch, Wanted};
-use super::history::{Cut, MAX_COMMIT};
+use super::commit_graph::{MAX_COMMIT_SIZE, WalkError};
+use super::entry::ReleaseStatus;
+use super::fetch::{self, FetchTarget, Fetcher};
 use super::record::Record;
-use super::{AllowedRefs, Deployment, Layout, Spec, names};
+use super::{AllowedRefs, Deployment, Layout, ReleaseSpec, ref_names};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::git_memory;
@@ -23,83 +23,83 @@ use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
 /// What follows is the sha of a commit that was brought by it.
-pub(super) const BY_SHA: &str = "refs/trueup/";
+pub(super) const BY_SHA_PREFIX: &str = "refs/trueup/";
 
 /// Says in a mirror's configuration that no ref gets into it before it was looked at.
-pub(super) const CHECKED: &str = "trueup.checked";
+pub(super) const CHECKED_KEY: &str = "trueup.checked";
 
 /// Says there what the server had when the mirror was made in the place of a broken one.
-const MADE_FOR: &str = "trueup.madefor";
+const MADE_FOR_KEY: &str = "trueup.madefor";
 
 /// Where its packs are.
-const PACKS: &str = "objects/pack";
+const PACK_DIR: &str = "objects/pack";
 
 /// The mirror, with the wanted commit in it, on a ref that is allowed.
-pub(super) fn with_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
-    fetch::settle()?;
+pub(super) fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    fetch::configure_libgit2()?;
     if let Some(mirror) = open(d) {
-        let provided = match lookup(&mirror, d) {
-            Ok(true) => confirm(d, &mirror),
-            Ok(false) => fill(d, &mirror),
+        let provided = match has_commit(&mirror, d) {
+            Ok(true) => confirm_allowed(d, &mirror),
+            Ok(false) => fetch_commit(d, &mirror),
             Err(unfetched) => Err(unfetched),
         };
         match provided {
             Ok(()) => return Ok(mirror),
-            Err(Unfetched::Failed(failure)) => return Err(failure),
-            Err(Unfetched::Broken { why, advertised }) => {
+            Err(MirrorError::Failed(failure)) => return Err(failure),
+            Err(MirrorError::Broken { why, advertised }) => {
                 tracing::warn!(
                     "{}: the mirror is broken ({why}): fetching it anew",
                     d.spec.app
                 );
-                return made_anew(d, advertised);
+                return recreate_after(d, advertised);
             }
         }
     }
-    anew(d)
+    recreate(d)
 }
 
 /// The mirror, if it holds the wanted commit already. Asks no server.
-pub(super) fn at_hand(d: &Deployment<'_>) -> Option<Repository> {
-    fetch::settle_reading().ok()?;
+pub(super) fn cached_with_commit(d: &Deployment<'_>) -> Option<Repository> {
+    fetch::configure_libgit2_for_reading().ok()?;
     let mirror = open(d)?;
-    matches!(lookup(&mirror, d), Ok(true)).then_some(mirror)
+    matches!(has_commit(&mirror, d), Ok(true)).then_some(mirror)
 }
 
 /// The commit that a branch or tag names on the server now; the mirror holds it from then on.
-pub(super) fn named(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
-    fetch::settle()?;
+pub(super) fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
+    fetch::configure_libgit2()?;
     let fetched = |mirror: Repository| {
-        tidy(d).map_err(Unfetched::Failed)?;
-        let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-        run(d, &fetch, &mirror, &Wanted::Refs).map(|()| mirror)
+        remove_leftovers(d).map_err(MirrorError::Failed)?;
+        let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
+        run_fetch(d, &fetch, &mirror, &FetchTarget::Refs).map(|()| mirror)
     };
-    let there = open(d).map_or_else(|| empty(d, None), Ok)?;
+    let there = open(d).map_or_else(|| create_empty(d, None), Ok)?;
     let mirror = match fetched(there) {
-        Err(Unfetched::Broken { advertised, .. }) => fetched(empty(d, advertised)?),
+        Err(MirrorError::Broken { advertised, .. }) => fetched(create_empty(d, advertised)?),
         fetched => fetched,
     };
     match mirror {
-        Ok(mirror) => names::commit(&mirror, name, d.spec),
-        Err(Unfetched::Failed(failure)) => Err(failure),
-        Err(Unfetched::Broken { why, .. }) => Err(unkept(d, &why)),
+        Ok(mirror) => ref_names::resolve(&mirror, name, d.spec),
+        Err(MirrorError::Failed(failure)) => Err(failure),
+        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(d, &why)),
     }
 }
 
 /// A new mirror in the place of the old one, with the wanted commit in it.
-pub(super) fn anew(d: &Deployment<'_>) -> Result<Repository, Failure> {
-    made_anew(d, None)
+pub(super) fn recreate(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    recreate_after(d, None)
 }
 
-fn made_anew(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
-    let mirror = empty(d, advertised)?;
-    match fill(d, &mirror) {
+fn recreate_after(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
+    let mirror = create_empty(d, advertised)?;
+    match fetch_commit(d, &mirror) {
         Ok(()) => Ok(mirror),
-        Err(Unfetched::Failed(failure)) => Err(failure),
-        Err(Unfetched::Broken { why, .. }) => Err(unkept(d, &why)),
+        Err(MirrorError::Failed(failure)) => Err(failure),
+        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(d, &why)),
     }
 }
 
-fn unkept(d: &Deployment<'_>, why: &str) -> Failure {
+fn unusable_mirror(d: &Deployment<'_>, why: &str) -> Failure {
     let path = d.layout.mirror();
     Failure::new(format!(
         "cannot keep {} in {}: {why}",
@@ -114,13 +114,13 @@ fn unkept(d: &Deployment<'_>, why: &str) -> Failure {
 
 /// A new mirror with nothing in it in the place of the old one, which could not take in what was
 /// `advertised`.
-fn empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
+fn create_empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
     let root = &d.host.root;
     let path = d.layout.mirror();
-    root.make_dirs(&Layout::mirrors(), &Attrs::mode(0o700))?;
+    root.create_dir_all(&Layout::mirrors(), &Attrs::mode(0o700))?;
     root.remove_tree(&path)?;
-    root.make_dir(&path, &Attrs::mode(0o700))?;
-    create(d, &root.outside(&path), advertised).map_err(|error| {
+    root.create_dir(&path, &Attrs::mode(0o700))?;
+    init_repository(d, &root.machine_path(&path), advertised).map_err(|error| {
         Failure::new(format!(
             "cannot make the mirror {}: {}",
             path.display(),
@@ -130,7 +130,7 @@ fn empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, F
 }
 
 /// Why the commit is still not in the mirror.
-enum Unfetched {
+enum MirrorError {
     /// It is the mirror's fault, and the server said that it has this, if it was asked.
     Broken {
         why: String,
@@ -140,14 +140,14 @@ enum Unfetched {
 }
 
 /// A mirror that cannot be read.
-fn broken(error: git2::Error) -> Unfetched {
-    Unfetched::Broken {
+fn broken_mirror(error: git2::Error) -> MirrorError {
+    MirrorError::Broken {
         why: error.message().to_owned(),
         advertised: None,
     }
 }
 
-fn create(
+fn init_repository(
     d: &Deployment<'_>,
     path: &Path,
     advertised: Option<String>,
@@ -156,9 +156,9 @@ fn create(
     let mut config = mirror.config()?;
     // Of loose objects and refs; packs are seen to after a fetch.
     config.set_bool("core.fsyncObjectFiles", true)?;
-    config.set_bool(CHECKED, true)?;
+    config.set_bool(CHECKED_KEY, true)?;
     if let Some(advertised) = advertised {
-        config.set_str(MADE_FOR, &advertised)?;
+        config.set_str(MADE_FOR_KEY, &advertised)?;
     }
     // Last: a mirror without it is not taken for one.
     config.set_str("trueup.repo", d.spec.repo.url())?;
@@ -167,32 +167,32 @@ fn create(
 
 /// The mirror that is there, if it can be opened and is of this address.
 pub(super) fn open(d: &Deployment<'_>) -> Option<Repository> {
-    as_it_is(d.spec, d.host)
+    open_existing(d.spec, d.host)
 }
 
 /// The same, for looking only.
-pub(super) fn as_it_is(spec: &Spec, host: &Host) -> Option<Repository> {
+pub(super) fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repository> {
     // The file, what it is a delta of, and the delta; and one of its size that came before.
-    git_memory::allow(
+    git_memory::raise_limit(
         usize::try_from(spec.max_file())
             .unwrap_or(usize::MAX)
             .saturating_mul(4),
     );
-    let mirror = Repository::open_bare(host.root.outside(&spec.layout().mirror())).ok()?;
+    let mirror = Repository::open_bare(host.root.machine_path(&spec.layout().mirror())).ok()?;
     let of = mirror.config().ok()?.get_string("trueup.repo").ok()?;
     (of == spec.repo.url()).then_some(mirror)
 }
 
 /// Whether the wanted commit is there.
-fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
-    let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
-    let odb = mirror.odb().map_err(broken)?;
+fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorError> {
+    let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+    let odb = mirror.odb().map_err(broken_mirror)?;
     if let Ok((size, _)) = odb.read_header(id)
-        && size > MAX_COMMIT
+        && size > MAX_COMMIT_SIZE
     {
-        return Err(Unfetched::Failed(
+        return Err(MirrorError::Failed(
             Failure::new(format!(
-                "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT}",
+                "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT_SIZE}",
                 d.sha, d.spec.repo
             ))
             .hint("its message or its headers were made to do harm: make the commit anew"),
@@ -201,7 +201,7 @@ fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
     match mirror.find_object(id, None) {
         Ok(object) => match object.kind() {
             Some(ObjectType::Commit) => Ok(true),
-            kind => Err(Unfetched::Failed(
+            kind => Err(MirrorError::Failed(
                 Failure::new(format!(
                     "{} in {} is a {} and no commit",
                     d.sha,
@@ -215,18 +215,18 @@ fn lookup(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, Unfetched> {
             )),
         },
         Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
-        Err(error) => Err(broken(error)),
+        Err(error) => Err(broken_mirror(error)),
     }
 }
 
 /// Removes what a killed fetch left in the mirror: locks, which would stop every later fetch, and
 /// half-received packs. Nobody else works on it: one pass at a time.
-fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
+fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
     let root = &d.host.root;
     let mirror = d.layout.mirror();
     // Branches lie in folders of folders; elsewhere there is nothing to look for further down.
     let mut folders = vec![
-        (mirror.join(PACKS), false),
+        (mirror.join(PACK_DIR), false),
         (mirror.join("refs"), true),
         (mirror, false),
     ];
@@ -247,35 +247,36 @@ fn tidy(d: &Deployment<'_>) -> Result<(), Failure> {
 }
 
 /// Brings the refs as the server has them now, with the wanted commit on one of them.
-fn fill(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
-    tidy(d).map_err(Unfetched::Failed)?;
-    let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-    run(d, &fetch, mirror, &Wanted::Refs)?;
+fn fetch_commit(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
+    remove_leftovers(d).map_err(MirrorError::Failed)?;
+    let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
+    run_fetch(d, &fetch, mirror, &FetchTarget::Refs)?;
     if is_allowed(d, &fetch, mirror)? {
         return Ok(());
     }
     // Proven here once, and taken off its branch since. Some servers still hand it out by its name.
-    if is_proven(d).map_err(Unfetched::Failed)? {
-        let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
-        if run(d, &fetch, mirror, &Wanted::Commit(id)).is_ok() && lookup(mirror, d)? {
+    if is_proven(d).map_err(MirrorError::Failed)? {
+        let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+        if run_fetch(d, &fetch, mirror, &FetchTarget::Commit(id)).is_ok() && has_commit(mirror, d)?
+        {
             return Ok(());
         }
     }
-    Err(Unfetched::Failed(not_allowed(d, &fetch)))
+    Err(MirrorError::Failed(not_allowed(d, &fetch)))
 }
 
 /// Makes sure that a commit which the mirror holds is still on a ref that is allowed. A server that
 /// cannot be asked now is no reason to be down: then what it said last counts.
-fn confirm(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
-    if is_proven(d).map_err(Unfetched::Failed)? {
+fn confirm_allowed(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
+    if is_proven(d).map_err(MirrorError::Failed)? {
         return Ok(());
     }
-    tidy(d).map_err(Unfetched::Failed)?;
-    let fetch = Fetch::new(d).map_err(Unfetched::Failed)?;
-    let asked = run(d, &fetch, mirror, &Wanted::Refs);
+    remove_leftovers(d).map_err(MirrorError::Failed)?;
+    let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
+    let asked = run_fetch(d, &fetch, mirror, &FetchTarget::Refs);
     let silent = match asked {
         Ok(()) => None,
-        Err(Unfetched::Failed(failure)) if !d.host.stop.is_set() => Some(failure),
+        Err(MirrorError::Failed(failure)) if !d.host.stop.is_set() => Some(failure),
         Err(unfetched) => return Err(unfetched),
     };
     match (is_allowed(d, &fetch, mirror)?, silent) {
@@ -288,8 +289,8 @@ fn confirm(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
             );
             Ok(())
         }
-        (false, None) => Err(Unfetched::Failed(not_allowed(d, &fetch))),
-        (false, Some(failure)) => Err(Unfetched::Failed(failure)),
+        (false, None) => Err(MirrorError::Failed(not_allowed(d, &fetch))),
+        (false, Some(failure)) => Err(MirrorError::Failed(failure)),
     }
 }
 
@@ -297,29 +298,29 @@ fn confirm(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Unfetched> {
 fn is_proven(d: &Deployment<'_>) -> Result<bool, Failure> {
     let record = Record::load(d.host, &d.layout)?;
     let mut entries = record.entries().iter();
-    Ok(entries.any(|entry| entry.sha == d.sha && entry.state == Standing::Good))
+    Ok(entries.any(|entry| entry.sha == d.sha && entry.state == ReleaseStatus::Good))
 }
 
 /// Whether the wanted commit is in the mirror, on a ref that is allowed.
 fn is_allowed(
     d: &Deployment<'_>,
-    fetch: &Fetch<'_>,
+    fetch: &Fetcher<'_>,
     mirror: &Repository,
-) -> Result<bool, Unfetched> {
-    if !lookup(mirror, d)? {
+) -> Result<bool, MirrorError> {
+    if !has_commit(mirror, d)? {
         return Ok(false);
     }
-    let id = Oid::from_str(d.sha.as_str()).map_err(broken)?;
+    let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
     let mut skipped = Vec::new();
     let allowed = &d.spec.allow_refs;
-    let held = allowed.hold(mirror, id, &|| fetch.in_time(), &mut skipped);
+    let held = allowed.contain_commit(mirror, id, &|| fetch.may_continue(), &mut skipped);
     for skipped in skipped {
         tracing::warn!("{}: passed by in {}: {skipped}", d.spec.app, d.spec.repo);
     }
-    held.map_err(|cut| match (fetch.ended(), cut) {
-        (Some(failure), _) => Unfetched::Failed(failure),
-        (None, Cut::Lost(error)) => broken(error),
-        (None, Cut::Stopped | Cut::TooLong) => Unfetched::Failed(
+    held.map_err(|cut| match (fetch.take_failure(), cut) {
+        (Some(failure), _) => MirrorError::Failed(failure),
+        (None, WalkError::Git(error)) => broken_mirror(error),
+        (None, WalkError::Stopped | WalkError::TooLong) => MirrorError::Failed(
             Failure::new(format!(
                 "cannot tell whether {} is on an allowed ref of {}: their history is too long",
                 d.sha, d.spec.repo
@@ -331,10 +332,10 @@ fn is_allowed(
     })
 }
 
-fn not_allowed(d: &Deployment<'_>, fetch: &Fetch<'_>) -> Failure {
+fn not_allowed(d: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
     let (sha, repo, allowed) = (&d.sha, &d.spec.repo, &d.spec.allow_refs);
     // It may be on that one.
-    let left_out = fetch.left_out();
+    let left_out = fetch.skipped_ref();
     let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
     if *allowed == AllowedRefs::default() {
         return Failure::new(format!("{sha} is on no branch and no tag of {repo}{left_out}")).hint(
@@ -347,20 +348,20 @@ fn not_allowed(d: &Deployment<'_>, fetch: &Fetch<'_>) -> Failure {
     .hint("is it pushed and merged? Publish a sha that is on one of these refs, or add its ref to `allow_refs`")
 }
 
-fn run(
+fn run_fetch(
     d: &Deployment<'_>,
-    fetch: &Fetch<'_>,
+    fetch: &Fetcher<'_>,
     mirror: &Repository,
-    wanted: &Wanted,
-) -> Result<(), Unfetched> {
-    let before = packs(d).map_err(Unfetched::Failed)?;
+    wanted: &FetchTarget,
+) -> Result<(), MirrorError> {
+    let before = list_packs(d).map_err(MirrorError::Failed)?;
     let fetched = fetch
         .run(mirror, wanted, before.is_empty())
-        .map_err(|error| blame(d, fetch, mirror, &error));
-    settle(d, &before).map_err(Unfetched::Failed)?;
+        .map_err(|error| classify_fetch_error(d, fetch, mirror, &error));
+    sync_new_packs(d, &before).map_err(MirrorError::Failed)?;
     if fetched.is_err() {
         // What came of a pack is of no use, and may be gigabytes.
-        tidy(d).map_err(Unfetched::Failed)?;
+        remove_leftovers(d).map_err(MirrorError::Failed)?;
     }
     fetched
 }
@@ -368,51 +369,51 @@ fn run(
 /// Whose fault it is that a fetch failed. What is neither the line's nor the server's nor this host's is
 /// the mirror's, whatever libgit2 calls it. A broken transfer looks the same: either way anew is right,
 /// but only once for all that the server has now, or each pass would fetch everything.
-fn blame(
+fn classify_fetch_error(
     d: &Deployment<'_>,
-    fetch: &Fetch<'_>,
+    fetch: &Fetcher<'_>,
     mirror: &Repository,
     error: &git2::Error,
-) -> Unfetched {
+) -> MirrorError {
     use git2::ErrorClass::Repository as NoRepository;
     use git2::ErrorClass::{Callback, Filesystem, Http, Net, NoMemory, Os, Ssh, Ssl, Thread};
-    if let Some(failure) = fetch.ended() {
-        return Unfetched::Failed(failure);
+    if let Some(failure) = fetch.take_failure() {
+        return MirrorError::Failed(failure);
     }
     let is_elsewhere = matches!(
         error.class(),
         Callback | Filesystem | Http | Net | NoMemory | NoRepository | Os | Ssh | Ssl | Thread
     );
     if is_elsewhere && error.code() != ErrorCode::Locked {
-        return Unfetched::Failed(fetch.explain(error));
+        return MirrorError::Failed(fetch.git_failure(error));
     }
-    let advertised = fetch.advertised();
+    let advertised = fetch.advertisement_digest();
     let made_for = mirror
         .config()
-        .and_then(|config| config.get_string(MADE_FOR));
+        .and_then(|config| config.get_string(MADE_FOR_KEY));
     if advertised.is_some() && made_for.ok() == advertised {
-        return Unfetched::Failed(unkept(d, error.message()));
+        return MirrorError::Failed(unusable_mirror(d, error.message()));
     }
-    Unfetched::Broken {
+    MirrorError::Broken {
         why: error.message().to_owned(),
         advertised,
     }
 }
 
 /// The names in the folder of packs.
-fn packs(d: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
-    let names = d.host.root.list(&d.layout.mirror().join(PACKS))?;
+fn list_packs(d: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
+    let names = d.host.root.list(&d.layout.mirror().join(PACK_DIR))?;
     Ok(names.unwrap_or_default().into_iter().collect())
 }
 
 /// Waits until the packs that were not there before are on disk: libgit2 does that for loose objects
 /// and refs alone, and what came over a network should not be asked for again after a power cut.
-fn settle(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
-    let path = d.layout.mirror().join(PACKS);
+fn sync_new_packs(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
+    let path = d.layout.mirror().join(PACK_DIR);
     let Some(folder) = d.host.root.open_folder(&path)? else {
         return Ok(());
     };
-    let now = packs(d)?;
+    let now = list_packs(d)?;
     let new: Vec<&OsString> = now.difference(before).collect();
     for name in &new {
         if let Some(file) = folder.open_file(name)? {

@@ -2,40 +2,42 @@
 
 use std::path::Path;
 
-use super::attempt::{self, Attempt, Work};
-use super::entry::{Entry, Note, Stage, Standing};
-use super::materialise::{Laid, Trouble};
+use super::attempt::{self, Attempt, StageOutcome};
+use super::entry::{ReleaseEntry, ReleaseStatus, Stage, StageEntry};
+use super::materialise::{Checkout, TreeError};
 use super::record::Record;
 use super::{
     Deployment, activate, assets, build, files, keep, layout, link, materialise, mirror, rollback,
 };
-use crate::desired::TakeUp;
+use crate::desired::ResumePolicy;
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
 impl Deployment<'_> {
     /// A whole release of the sha: one that is there, one that was begun and is finished now, or a
     /// new one.
-    pub(super) fn built(&self) -> Result<(Record, String), Failure> {
-        self.go_on()?;
-        activate::possible(self)?;
-        self.prepare()?;
+    pub(super) fn ensure_built(&self) -> Result<(Record, String), Failure> {
+        self.check_stop()?;
+        activate::check_current(self)?;
+        self.prepare_folders()?;
         let mut record = Record::load(self.host, &self.layout)?;
-        keep::sweep(self, &mut record);
-        let take_up = self.spec.take_up;
-        if take_up != TakeUp::Fresh {
-            let whole = rollback::pinned(self, &record)?
-                .or_else(|| record.whole(&self.sha, self.host, &self.layout));
-            let begun = record.unfinished(&self.sha).map(|entry| entry.name.clone());
-            let there = whole.clone().or(begun.clone());
-            let entry = there.as_deref().and_then(|name| record.find(name));
-            if take_up == TakeUp::Usual
+        keep::remove_unfinished(self, &mut record);
+        let resume_policy = self.spec.resume_policy;
+        if resume_policy != ResumePolicy::FromScratch {
+            let whole = rollback::find_pinned(self, &record)?
+                .or_else(|| record.find_complete(&self.sha, self.host, &self.layout));
+            let begun = record
+                .find_resumable(&self.sha)
+                .map(|entry| entry.name.clone());
+            let existing = whole.clone().or(begun.clone());
+            let entry = existing.as_deref().and_then(|name| record.find(name));
+            if resume_policy == ResumePolicy::Backoff
                 && let Some(failure) =
-                    entry.and_then(|entry| attempt::not_now(entry, self.host.clock.now()))
+                    entry.and_then(|entry| attempt::no_retry_reason(entry, self.host.clock.now()))
             {
                 return Err(failure);
             }
-            if let Some(name) = &there {
+            if let Some(name) = &existing {
                 self.check_refs(&mut record, name)?;
             }
             if let Some(name) = whole {
@@ -43,11 +45,11 @@ impl Deployment<'_> {
             }
             if let Some(name) = begun {
                 tracing::info!("{}: release {name} is taken up again", self.spec.app);
-                self.finish(&mut record, &name, None)?;
+                self.finish_build(&mut record, &name, None)?;
                 return Ok((record, name));
             }
         }
-        let name = self.make(&mut record)?;
+        let name = self.build_new(&mut record)?;
         Ok((record, name))
     }
 
@@ -58,38 +60,38 @@ impl Deployment<'_> {
         let Some(entry) = record.find_mut(name) else {
             return Ok(());
         };
-        if entry.state == Standing::Good || entry.is_done(Stage::Fetch, None, Some(&checked)) {
+        if entry.state == ReleaseStatus::Good || entry.is_done(Stage::Fetch, None, Some(&checked)) {
             return Ok(());
         }
-        mirror::with_commit(self)?;
-        entry.put(Note {
+        mirror::ensure_commit(self)?;
+        entry.put_stage(StageEntry {
             definition: Some(checked),
-            ..Note::done(Stage::Fetch, self.host.clock.now())
+            ..StageEntry::done(Stage::Fetch, self.host.clock.now())
         });
         record.save(self.host, &self.layout)
     }
 
     /// The folders of the layout. `releases` must be out of the app user's reach, or he could swap
     /// what root lays out there.
-    pub(super) fn prepare(&self) -> Result<(), Failure> {
+    pub(super) fn prepare_folders(&self) -> Result<(), Failure> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
-        root.make_dirs(deploy_to, &Attrs::mode(0o755))?;
+        root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
         let ours = Attrs {
             mode: Some(0o755),
-            uid: root.privileged().then_some(0),
-            gid: root.privileged().then_some(0),
+            uid: root.is_privileged().then_some(0),
+            gid: root.is_privileged().then_some(0),
         };
-        if !root.is_trusted_place(&releases)? && root.is_trusted_place(deploy_to)? {
+        if !root.is_in_trusted_folder(&releases)? && root.is_in_trusted_folder(deploy_to)? {
             // Another tool gave the folder to the app's user. Nothing in it is touched.
             tracing::info!(
                 "{}: {} is root's from now on; what the app writes belongs into shared/",
                 self.spec.app,
                 deploy_to.display()
             );
-            root.make_dir(deploy_to, &ours)?;
+            root.create_dir(deploy_to, &ours)?;
         }
-        if !root.is_trusted_place(&releases)? {
+        if !root.is_in_trusted_folder(&releases)? {
             return Err(Failure::new(format!(
                 "others than root could replace what is built in {}: they can write to it or to a folder above it, or a link leads there",
                 deploy_to.display()
@@ -100,42 +102,42 @@ impl Deployment<'_> {
             )));
         }
         let inside = releases.join("any");
-        if root.meta(&releases)?.is_none() || !root.is_trusted_place(&inside)? {
-            root.make_dir(&releases, &ours)?;
+        if root.meta(&releases)?.is_none() || !root.is_in_trusted_folder(&inside)? {
+            root.create_dir(&releases, &ours)?;
         }
         let shared = self.layout.shared();
         match root.meta(&shared)?.map(|meta| meta.kind) {
-            None => Ok(root.make_dir(&shared, &self.owner.attrs(0o755))?),
+            None => Ok(root.create_dir(&shared, &self.owner.attrs(0o755))?),
             Some(FileKind::Directory | FileKind::Symlink) => Ok(()),
             Some(other) => Err(Failure::new(format!(
                 "{} is {} and no folder",
                 shared.display(),
-                other.words()
+                other.describe()
             ))),
         }
     }
 
     /// Builds a new release and returns its name; the record calls it built by then.
-    pub(super) fn make(&self, record: &mut Record) -> Result<String, Failure> {
+    pub(super) fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
         };
         let name = layout::free_name(self.host.clock.now(), &self.sha, taken);
-        let mut entry = Entry::begun(&name, &self.sha, self.host.clock.now());
+        let mut entry = ReleaseEntry::new(&name, &self.sha, self.host.clock.now());
         (entry.reference, entry.by) = match &self.private {
             Some(private) => (private.reference.clone(), private.by.clone()),
-            None => (self.spec.reference.clone(), self.spec.by.clone()),
+            None => (self.spec.reference.clone(), self.spec.requested_by.clone()),
         };
         entry.private_until = self.private.as_ref().map(|private| private.until);
         record.put(entry);
-        let partial = layout.partial(&name);
+        let partial = layout.partial_release(&name);
         let mut attempt = Attempt {
             d: self,
             record,
             name: name.clone(),
         };
-        let laid = match self.lay_out(&mut attempt, &partial) {
+        let checkout = match self.create_tree(&mut attempt, &partial) {
             Ok(laid) => laid,
             Err(failure) => {
                 if let Err(error) = root.remove_tree(&partial) {
@@ -147,94 +149,103 @@ impl Deployment<'_> {
             }
         };
         root.rename(&partial, &layout.release(&name))?;
-        self.finish(record, &name, Some(laid))?;
+        self.finish_build(record, &name, Some(checkout))?;
         Ok(name)
     }
 
     /// The stages up to a tree that is laid out and linked, hidden as yet.
-    fn lay_out(&self, attempt: &mut Attempt<'_, '_>, partial: &Path) -> Result<Laid, Failure> {
-        let (mut mirror, mut laid) = (None, None);
+    fn create_tree(
+        &self,
+        attempt: &mut Attempt<'_, '_>,
+        partial: &Path,
+    ) -> Result<Checkout, Failure> {
+        let (mut mirror, mut checkout) = (None, None);
         let checked = self.spec.allow_refs.fingerprint();
-        attempt.stage(Stage::Fetch, Some(&checked), |_| {
-            mirror = Some(mirror::with_commit(self)?);
-            Ok(Work::Done)
+        attempt.run_stage(Stage::Fetch, Some(&checked), |_| {
+            mirror = Some(mirror::ensure_commit(self)?);
+            Ok(StageOutcome::Done)
         })?;
         let mirror = mirror.expect("the stage ends with a mirror or with an error");
-        self.in_time()?;
+        self.check_deadline()?;
         attempt.save()?;
-        attempt.stage(Stage::Materialise, None, |_| {
-            laid = Some(self.materialise(mirror, partial)?);
-            Ok(Work::Done)
+        attempt.run_stage(Stage::Materialise, None, |_| {
+            checkout = Some(self.materialise(mirror, partial)?);
+            Ok(StageOutcome::Done)
         })?;
-        attempt.stage(Stage::Link, None, |_| {
+        attempt.run_stage(Stage::Link, None, |_| {
             link::link(self, partial)?;
-            materialise::hand_over(self, partial)?;
-            assets::make_place(self, partial)?;
-            files::put(self, partial)?;
-            Ok(Work::Done)
+            materialise::write_revision_and_chown(self, partial)?;
+            assets::make_compile_folder(self, partial)?;
+            files::write_files(self, partial)?;
+            Ok(StageOutcome::Done)
         })?;
-        self.go_on()?;
+        self.check_stop()?;
         attempt.save()?;
-        Ok(laid.expect("the stage ends with a tree or with an error"))
+        Ok(checkout.expect("the stage ends with a tree or with an error"))
     }
 
-    fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Laid, Failure> {
+    fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Checkout, Failure> {
         match materialise::materialise(self, &mirror, partial) {
-            Ok(laid) => return Ok(laid),
-            Err(Trouble::Refused(failure) | Trouble::Other(failure)) => return Err(failure),
-            Err(Trouble::Mirror(why)) => tracing::warn!(
+            Ok(checkout) => return Ok(checkout),
+            Err(TreeError::Refused(failure) | TreeError::Other(failure)) => return Err(failure),
+            Err(TreeError::Mirror(why)) => tracing::warn!(
                 "{}: the mirror is broken ({why}): fetching it anew",
                 self.spec.app
             ),
         }
         drop(mirror);
         self.host.root.remove_tree(partial)?;
-        let mirror = mirror::anew(self)?;
+        let mirror = mirror::recreate(self)?;
         match materialise::materialise(self, &mirror, partial) {
-            Ok(laid) => Ok(laid),
-            Err(Trouble::Refused(failure) | Trouble::Other(failure)) => Err(failure),
-            Err(Trouble::Mirror(why)) => Err(Failure::new(why)),
+            Ok(checkout) => Ok(checkout),
+            Err(TreeError::Refused(failure) | TreeError::Other(failure)) => Err(failure),
+            Err(TreeError::Mirror(why)) => Err(Failure::new(why)),
         }
     }
 
     /// The stages from a tree that is laid out (just now, if `laid` is there) to a whole release.
-    pub(super) fn finish(
+    pub(super) fn finish_build(
         &self,
         record: &mut Record,
         name: &str,
-        laid: Option<Laid>,
+        checkout: Option<Checkout>,
     ) -> Result<(), Failure> {
         let mut attempt = Attempt {
             d: self,
             record,
             name: name.to_owned(),
         };
-        attempt.enter(Standing::Building, None);
-        let built = build::steps(&mut attempt).and_then(|()| build::assets(&mut attempt));
+        attempt.set_status(ReleaseStatus::Building, None);
+        let built =
+            build::run_steps(&mut attempt).and_then(|()| build::compile_assets(&mut attempt));
         if let Err(failure) = built {
-            return Err(self.failed(&mut attempt, failure));
+            return Err(self.record_failure(&mut attempt, failure));
         }
-        self.go_on()?;
+        self.check_stop()?;
         // What steps wrote, nobody else waits for.
         let by_steps = !self.spec.steps.is_empty() || self.spec.assets.is_some();
-        if by_steps || !laid.is_some_and(|laid| laid.on_disk) {
-            self.host.root.sync_all(&self.layout.release(name))?;
+        if by_steps || !checkout.is_some_and(|checkout| checkout.is_synced) {
+            self.host.root.sync_filesystem(&self.layout.release(name))?;
         }
-        attempt.enter(Standing::Built, None);
+        attempt.set_status(ReleaseStatus::Built, None);
         attempt.save()
     }
 
     /// Puts a failure on record, unless it is only that trueup was told to stop.
-    pub(super) fn failed(&self, attempt: &mut Attempt<'_, '_>, failure: Failure) -> Failure {
+    pub(super) fn record_failure(
+        &self,
+        attempt: &mut Attempt<'_, '_>,
+        failure: Failure,
+    ) -> Failure {
         if self.host.stop.is_set() {
             return attempt.save().err().unwrap_or(failure);
         }
         // What is whole was built in time, whatever failed since.
-        let is_building = !attempt.entry().state.is_whole();
-        let late = is_building.then(|| self.in_time().err()).flatten();
+        let is_building = !attempt.entry().state.is_complete();
+        let late = is_building.then(|| self.check_deadline().err()).flatten();
         let failure = late.clone().unwrap_or(failure);
-        let noted = attempt.failed(&failure, late.is_some());
-        if let Err(failure) = keep::failed(self, attempt.record) {
+        let noted = attempt.record_failure(&failure, late.is_some());
+        if let Err(failure) = keep::prune_failed(self, attempt.record) {
             tracing::warn!("{}: clearing up: {failure}", self.spec.app);
         }
         noted.err().unwrap_or(failure)

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::record::Record;
-use super::{Deployment, Spec, mirror, of_app};
+use super::{Deployment, ReleaseSpec, deployment_of_app, mirror};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::resource::Failure;
 
 /// What sets a private release apart.
 #[derive(Debug, Clone)]
-pub struct Private {
+pub struct PrivateBuild {
     /// It is kept until then.
     pub until: Timestamp,
     pub by: Option<String>,
@@ -24,7 +24,7 @@ pub struct Private {
 
 /// A release that is there and whole.
 #[derive(Debug)]
-pub struct BuiltPrivate {
+pub struct PrivateRelease {
     pub name: String,
     /// Outside path.
     pub path: PathBuf,
@@ -34,51 +34,51 @@ pub struct BuiltPrivate {
 /// Builds a private release up to the point of migrating and activating it, goes on with one that
 /// failed, or keeps one that is there for longer.
 pub fn build_private(
-    spec: &Spec,
+    spec: &ReleaseSpec,
     sha: &Sha,
     host: &Host,
-    private: Private,
-) -> Result<BuiltPrivate, Failure> {
+    private: PrivateBuild,
+) -> Result<PrivateRelease, Failure> {
     let mut d = Deployment::new(spec, sha, host)?;
     d.private = Some(private.clone());
-    d.go_on()?;
-    d.prepare()?;
+    d.check_stop()?;
+    d.prepare_folders()?;
     let mut record = Record::load(host, &d.layout)?;
-    let name = match there(&record, sha) {
-        None => d.make(&mut record)?,
+    let name = match find_private(&record, sha) {
+        None => d.build_new(&mut record)?,
         Some(name) => {
             d.check_refs(&mut record, &name)?;
             let entry = record.find_mut(&name).expect("its name was taken from it");
             entry.private_until = entry.private_until.max(Some(private.until));
-            if entry.state.is_whole() {
+            if entry.state.is_complete() {
                 record.save(host, &d.layout)?;
             } else {
                 tracing::info!("{}: release {name} is taken up again", spec.app);
-                d.finish(&mut record, &name, None)?;
+                d.finish_build(&mut record, &name, None)?;
             }
             name
         }
     };
     let until = record.find(&name).and_then(|entry| entry.private_until);
-    Ok(BuiltPrivate {
-        path: host.root.outside(&d.layout.release(&name)),
+    Ok(PrivateRelease {
+        path: host.root.machine_path(&d.layout.release(&name)),
         until: until.unwrap_or(private.until),
         name,
     })
 }
 
 /// The private release of this sha that is there, or one that was begun and can be taken up again.
-fn there(record: &Record, sha: &Sha) -> Option<String> {
+fn find_private(record: &Record, sha: &Sha) -> Option<String> {
     let mut own = record.entries().iter().rev();
     let found = own.find(|entry| {
         entry.private_until.is_some()
             && entry.sha == *sha
-            && (entry.state.is_whole() || entry.can_go_on())
+            && (entry.state.is_complete() || entry.is_resumable())
     });
     found.map(|entry| entry.name.clone())
 }
 
 /// The commit that a branch or tag names on the server now.
-pub fn resolve(spec: &Spec, host: &Host, name: &str) -> Result<Sha, Failure> {
-    mirror::named(&of_app(spec, host)?, name)
+pub fn resolve_ref(spec: &ReleaseSpec, host: &Host, name: &str) -> Result<Sha, Failure> {
+    mirror::resolve_ref(&deployment_of_app(spec, host)?, name)
 }

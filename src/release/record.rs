@@ -2,13 +2,13 @@
 //!
 //! A release is only ever activated if this record says that it is built, and that is written,
 //! durably, after its last step succeeded. A record that is lost, unreadable or from a newer trueup
-//! is rebuilt from what is on the host (see `found`).
+//! is rebuilt from what is on the host (see `adopt`).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Standing};
-use super::found::{self, revision};
+use super::adopt::{self, read_revision};
+use super::entry::{ReleaseEntry, ReleaseStatus};
 use super::layout::{Layout, is_release_name};
 use crate::desired::Sha;
 use crate::ports::Host;
@@ -18,7 +18,7 @@ use crate::resource::Failure;
 const VERSION: u32 = 2;
 
 /// No record or log that trueup reads is larger, in bytes.
-pub(super) const MAX_FILE: usize = 8 << 20;
+pub(super) const MAX_RECORD: usize = 8 << 20;
 
 /// A switch of `current` that has not been proven yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,105 +36,105 @@ pub struct Trial {
 /// All releases of one app that are on disk, in the order in which they were last activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    entries: Vec<Entry>,
+    entries: Vec<ReleaseEntry>,
     trial: Option<Trial>,
-    stocked: Option<Sha>,
-    unremoved: Vec<Unremoved>,
+    spare_attempted_for: Option<Sha>,
+    unremoved: Vec<FailedRemoval>,
 }
 
 /// Something in `releases/` that is not needed and could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unremoved {
+pub struct FailedRemoval {
     pub name: String,
     /// What is in the way, and what ends it.
     pub why: String,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct RecordFile {
     version: u32,
-    releases: Vec<Entry>,
+    releases: Vec<ReleaseEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
     /// The sha from whose tree the next release can be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stocked: Option<Sha>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    unremoved: Vec<Unremoved>,
+    unremoved: Vec<FailedRemoval>,
 }
 
 /// The release that `current` points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Active {
+pub struct ActiveRelease {
     pub name: String,
     /// `None`: it has no usable `REVISION`, or one that contradicts the record.
     pub sha: Option<Sha>,
     /// When `current` was switched to it.
     pub since: Timestamp,
     /// As the record has it; `None`: it does not know it.
-    pub state: Option<Standing>,
+    pub state: Option<ReleaseStatus>,
     /// It has not been proven since `current` was switched to it.
     pub trial: Option<Trial>,
     /// The trial is one of a release after another one that was good, or is the way back to that one: the
     /// app served before.
-    pub served: bool,
+    pub served_before: bool,
     /// A pass was killed before it had removed what is no longer needed, or made ready what comes
     /// next.
-    pub untidy: bool,
+    pub needs_cleanup: bool,
     /// What is in the way of clearing up.
-    pub unremoved: Vec<Unremoved>,
+    pub unremoved: Vec<FailedRemoval>,
 }
 
 impl Record {
     /// The record, as far as it agrees with the disk. Writes nothing.
     pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
-        let written = written(host, layout).unwrap_or_else(Written::empty);
-        let on_disk = on_disk(host, layout)?;
+        let file = read_record_file(host, layout).unwrap_or_else(RecordFile::empty);
+        let on_disk = list_release_folders(host, layout)?;
         let mut record = Record {
-            entries: written.releases,
-            trial: written.trial,
-            stocked: written.stocked,
-            unremoved: written.unremoved,
+            entries: file.releases,
+            trial: file.trial,
+            spare_attempted_for: file.stocked,
+            unremoved: file.unremoved,
         };
-        record.unremoved.retain(|left| left.is_there(host, layout));
+        record.unremoved.retain(|left| left.exists(host, layout));
         record.entries.retain(|entry| on_disk.contains(&entry.name));
-        let mut strangers = on_disk;
-        strangers.retain(|name| record.find(name).is_none());
-        if strangers.is_empty() {
+        let mut unrecorded = on_disk;
+        unrecorded.retain(|name| record.find(name).is_none());
+        if unrecorded.is_empty() {
             return Ok(record);
         }
-        let mut found = found::judge(host, layout, strangers)?;
+        let mut adopted = adopt::adopt_releases(host, layout, unrecorded)?;
         // Older than anything that is remembered, but for the active one.
-        found.append(&mut record.entries);
-        record.entries = found;
+        adopted.append(&mut record.entries);
+        record.entries = adopted;
         if let Some(active) = current(host, layout)? {
-            record.last(&active);
+            record.set_last_activated(&active);
         }
         Ok(record)
     }
 
     pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
         let path = layout.record();
-        let written = Written {
+        let file = RecordFile {
             version: VERSION,
             releases: self.entries.clone(),
             trial: self.trial.clone(),
-            stocked: self.stocked.clone(),
+            stocked: self.spare_attempted_for.clone(),
             unremoved: self.unremoved.clone(),
         };
-        let body = serde_json::to_vec_pretty(&written).expect("plain data is always JSON");
+        let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
         if let Some(folder) = path.parent() {
-            host.root.make_dirs(folder, &Attrs::mode(0o755))?;
+            host.root.create_dir_all(folder, &Attrs::mode(0o755))?;
         }
-        Ok(host.root.replace(&path, &body, &Attrs::mode(0o644))?)
+        Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
     }
 
     /// Writes it if it says something else than the file, which may name what is gone.
     pub fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
-        let same = written(host, layout).is_some_and(|written| {
-            written.releases == self.entries
-                && written.trial == self.trial
-                && written.unremoved == self.unremoved
+        let same = read_record_file(host, layout).is_some_and(|file| {
+            file.releases == self.entries
+                && file.trial == self.trial
+                && file.unremoved == self.unremoved
         });
         if same {
             return Ok(());
@@ -142,50 +142,50 @@ impl Record {
         self.save(host, layout)
     }
 
-    pub fn find(&self, name: &str) -> Option<&Entry> {
+    pub fn find(&self, name: &str) -> Option<&ReleaseEntry> {
         self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// The names of the releases in this state, the one last activated last.
-    pub fn in_state(&self, state: Standing) -> Vec<String> {
+    pub fn in_state(&self, state: ReleaseStatus) -> Vec<String> {
         let matching = self.entries.iter().filter(|entry| entry.state == state);
         matching.map(|entry| entry.name.clone()).collect()
     }
 
-    pub fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
+    pub fn find_mut(&mut self, name: &str) -> Option<&mut ReleaseEntry> {
         self.entries.iter_mut().find(|entry| entry.name == name)
     }
 
     /// All of them, the one last activated last.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ReleaseEntry] {
         &self.entries
     }
 
     /// A whole release of this sha, as it was built: the one last activated. Not a private one.
-    pub fn whole(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
+    pub fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
             .find(|entry| {
-                entry.state.is_whole()
+                entry.state.is_complete()
                     && entry.private_until.is_none()
                     && entry.sha == *sha
-                    && revision(host, layout, &entry.name).as_ref() == Some(sha)
+                    && read_revision(host, layout, &entry.name).as_ref() == Some(sha)
             })
             .map(|entry| entry.name.clone())
     }
 
     /// An attempt at this sha that did not come to its end and can be taken up again: its files are
     /// laid out, and what was done since is on record.
-    pub fn unfinished(&self, sha: &Sha) -> Option<&Entry> {
-        let open = |entry: &&Entry| {
-            entry.can_go_on() && entry.private_until.is_none() && entry.sha == *sha
+    pub fn find_resumable(&self, sha: &Sha) -> Option<&ReleaseEntry> {
+        let open = |entry: &&ReleaseEntry| {
+            entry.is_resumable() && entry.private_until.is_none() && entry.sha == *sha
         };
         self.entries.iter().rev().find(open)
     }
 
     /// The good release that was active last before `name`.
-    pub fn before(&self, name: &str) -> Option<&Entry> {
-        let good = |entry: &&Entry| entry.state == Standing::Good && entry.name != name;
+    pub fn previous_good(&self, name: &str) -> Option<&ReleaseEntry> {
+        let good = |entry: &&ReleaseEntry| entry.state == ReleaseStatus::Good && entry.name != name;
         self.entries.iter().rev().find(good)
     }
 
@@ -194,12 +194,12 @@ impl Record {
     }
 
     /// Whether a tree was made ready, or could not be, while this sha was active.
-    pub fn is_stocked(&self, sha: &Sha) -> bool {
-        self.stocked.as_ref() == Some(sha)
+    pub fn is_spare_attempted(&self, sha: &Sha) -> bool {
+        self.spare_attempted_for.as_ref() == Some(sha)
     }
 
-    pub fn set_stocked(&mut self, sha: &Sha) {
-        self.stocked = Some(sha.clone());
+    pub fn set_spare_attempted(&mut self, sha: &Sha) {
+        self.spare_attempted_for = Some(sha.clone());
     }
 
     pub fn set_trial(&mut self, trial: Option<Trial>) {
@@ -207,7 +207,7 @@ impl Record {
     }
 
     /// Takes up a release, in the place of what was known of it.
-    pub fn put(&mut self, entry: Entry) {
+    pub fn put(&mut self, entry: ReleaseEntry) {
         match self.entries.iter_mut().find(|old| old.name == entry.name) {
             Some(old) => *old = entry,
             None => self.entries.push(entry),
@@ -215,18 +215,18 @@ impl Record {
     }
 
     /// Notes that a release is the one last activated.
-    pub fn last(&mut self, name: &str) {
+    pub fn set_last_activated(&mut self, name: &str) {
         self.entries.sort_by_key(|entry| entry.name == name);
     }
 
     /// Notes why something in `releases/` stays there.
-    pub fn cannot_remove(&mut self, name: &str, failure: &Failure) {
+    pub fn add_failed_removal(&mut self, name: &str, failure: &Failure) {
         let why = match &failure.hint {
             Some(hint) => format!("{}; {hint}", failure.message),
             None => failure.message.clone(),
         };
-        self.is_removed(name);
-        self.unremoved.push(Unremoved {
+        self.clear_failed_removal(name);
+        self.unremoved.push(FailedRemoval {
             name: name.to_owned(),
             why,
         });
@@ -234,12 +234,12 @@ impl Record {
             .sort_by(|one, other| one.name.cmp(&other.name));
     }
 
-    pub fn is_removed(&mut self, name: &str) {
+    pub fn clear_failed_removal(&mut self, name: &str) {
         self.unremoved.retain(|left| left.name != name);
     }
 
     /// What could not be removed the last time that it was tried.
-    pub fn unremoved(&self) -> &[Unremoved] {
+    pub fn unremoved(&self) -> &[FailedRemoval] {
         &self.unremoved
     }
 
@@ -248,15 +248,15 @@ impl Record {
     }
 }
 
-impl Unremoved {
-    fn is_there(&self, host: &Host, layout: &Layout) -> bool {
+impl FailedRemoval {
+    fn exists(&self, host: &Host, layout: &Layout) -> bool {
         !matches!(host.root.meta(&layout.release(&self.name)), Ok(None))
     }
 }
 
-impl Written {
-    fn empty() -> Written {
-        Written {
+impl RecordFile {
+    fn empty() -> RecordFile {
+        RecordFile {
             version: VERSION,
             releases: Vec::new(),
             trial: None,
@@ -270,7 +270,11 @@ impl Written {
 /// and the record does not know it for half-built. Costs three reads.
 ///
 /// `keep` is how many good releases are kept.
-pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active>, Failure> {
+pub fn active(
+    host: &Host,
+    layout: &Layout,
+    keep_releases: usize,
+) -> Result<Option<ActiveRelease>, Failure> {
     let Some(meta) = host.root.meta(&layout.current())? else {
         return Ok(None);
     };
@@ -279,67 +283,67 @@ pub fn active(host: &Host, layout: &Layout, keep: usize) -> Result<Option<Active
     };
     let (mut entry, mut trial, mut untidy, mut stocked) = (None, None, false, None);
     let (mut served, mut unremoved) = (false, Vec::new());
-    if let Some(written) = written(host, layout) {
-        let all = &written.releases;
-        unremoved = written.unremoved;
+    if let Some(file) = read_record_file(host, layout) {
+        let all = &file.releases;
+        unremoved = file.unremoved;
         // What cannot be removed is tried again with the next deployment, not in each pass.
-        let stays = |entry: &Entry| unremoved.iter().any(|left| left.name == entry.name);
+        let stays = |entry: &ReleaseEntry| unremoved.iter().any(|left| left.name == entry.name);
         let of = |state| {
             all.iter().filter(move |entry| {
                 entry.state == state && entry.private_until.is_none() && !stays(entry)
             })
         };
-        let is_gone = |left: &Unremoved| !left.is_there(host, layout);
+        let is_gone = |left: &FailedRemoval| !left.exists(host, layout);
         untidy = unremoved.iter().any(is_gone)
-            || of(Standing::Good).count() > keep.max(2)
-            || of(Standing::Failed).count() > 1;
-        trial = written.trial.filter(|trial| trial.name == name);
+            || of(ReleaseStatus::Good).count() > keep_releases.max(2)
+            || of(ReleaseStatus::Failed).count() > 1;
+        trial = file.trial.filter(|trial| trial.name == name);
         served = trial.as_ref().is_some_and(|trial| {
             let from = trial.from.as_ref();
             // One that the record does not know was put there by another tool.
             let unknown = from.is_some_and(|from| all.iter().all(|entry| entry.name != *from));
             let good = all
                 .iter()
-                .any(|entry| entry.state == Standing::Good && entry.name != name);
+                .any(|entry| entry.state == ReleaseStatus::Good && entry.name != name);
             trial.back || unknown || good
         });
-        stocked = written.stocked;
-        entry = written.releases.into_iter().find(|e| e.name == name);
+        stocked = file.stocked;
+        entry = file.releases.into_iter().find(|e| e.name == name);
     }
-    let sha = revision(host, layout, &name).filter(|sha| {
+    let sha = read_revision(host, layout, &name).filter(|sha| {
         entry.as_ref().is_none_or(|entry| {
             // A bad one is whole as well: it is where it is until it is put back.
-            (entry.state.is_whole() || entry.state == Standing::Bad) && entry.sha == *sha
+            (entry.state.is_complete() || entry.state == ReleaseStatus::Bad) && entry.sha == *sha
         })
     });
     // A release that was taken over has no mirror to make anything from as yet.
     let bare = entry.is_some() && sha.is_some() && stocked != sha;
-    Ok(Some(Active {
+    Ok(Some(ActiveRelease {
         name,
         sha,
-        since: meta.changed,
+        since: meta.ctime,
         state: entry.map(|entry| entry.state),
         trial,
-        served,
-        untidy: untidy || bare,
+        served_before: served,
+        needs_cleanup: untidy || bare,
         unremoved,
     }))
 }
 
 /// The record's file, if it can be taken.
-fn written(host: &Host, layout: &Layout) -> Option<Written> {
-    let text = host.root.read(&layout.record(), MAX_FILE).ok()??;
-    let written: Written = serde_json::from_slice(&text).ok()?;
-    (written.version == VERSION).then_some(written)
+fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
+    let text = host.root.read(&layout.record(), MAX_RECORD).ok()??;
+    let file: RecordFile = serde_json::from_slice(&text).ok()?;
+    (file.version == VERSION).then_some(file)
 }
 
 /// The name of the release that `current` points to, whether it is there or not.
 pub fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
     let target = host.root.read_link(&layout.current())?;
-    Ok(target.and_then(|target| layout.named_by(&target)))
+    Ok(target.and_then(|target| layout.release_of_link(&target)))
 }
 
-fn on_disk(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
+fn list_release_folders(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
     let names = host.root.list(&layout.releases())?.unwrap_or_default();
     let mut releases = Vec::new();
     for name in names.iter().filter_map(|name| name.to_str()) {

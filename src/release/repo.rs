@@ -11,13 +11,13 @@ use serde::de::{self, Deserialize, Deserializer};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
 pub struct Repo {
-    written: String,
-    ssh: Option<Server>,
+    address: String,
+    ssh: Option<SshServer>,
 }
 
 /// The ssh server of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct SshServer {
     pub user: String,
     pub host: String,
     pub port: u16,
@@ -28,14 +28,14 @@ pub struct Server {
 impl Repo {
     pub fn parse(text: &str) -> Result<Repo, String> {
         let refused = || {
-            let shown = hide_password(text);
+            let shown = redact_password(text);
             Err(format!(
                 "`{shown}` is no address of a repository | expected git@host:path, ssh://, https://, http://, file:/// or an absolute path"
             ))
         };
         let repo = |ssh| {
             Ok(Repo {
-                written: text.to_owned(),
+                address: text.to_owned(),
                 ssh,
             })
         };
@@ -47,7 +47,7 @@ impl Repo {
             return match scheme {
                 "file" if authority.is_empty() && !path.is_empty() => repo(None),
                 "http" | "https" if !authority.is_empty() && !path.is_empty() => repo(None),
-                "ssh" if !path.is_empty() => match server(authority, url_path(path)) {
+                "ssh" if !path.is_empty() => match parse_server(authority, decode_path(path)) {
                     Some(server) => repo(Some(server)),
                     None => refused(),
                 },
@@ -60,7 +60,7 @@ impl Repo {
         match text.split_once(':') {
             // scp's way has no port: what follows the colon is the path.
             Some((before, path)) if !path.is_empty() && !before.contains('/') => {
-                match server(before, Some(path.to_owned())) {
+                match parse_server(before, Some(path.to_owned())) {
                     Some(server) => repo(Some(server)),
                     None => refused(),
                 }
@@ -71,26 +71,26 @@ impl Repo {
 
     /// For libgit2.
     pub fn url(&self) -> &str {
-        &self.written
+        &self.address
     }
 
     /// Whom to log in to, if it is reached by ssh.
-    pub fn ssh(&self) -> Option<&Server> {
+    pub fn ssh(&self) -> Option<&SshServer> {
         self.ssh.as_ref()
     }
 
     pub(crate) fn learn_secrets(&self) {
-        secrets::learn_credentials(&self.written);
+        secrets::add_url_credentials(&self.address);
     }
 
     /// For people: a password that stands in it is not shown, here or in anything that quotes it.
-    pub fn hide_in(&self, text: &str) -> String {
-        text.replace(&self.written, &hide_password(&self.written))
+    pub fn redact_in(&self, text: &str) -> String {
+        text.replace(&self.address, &redact_password(&self.address))
     }
 }
 
 /// The path of an ssh address, as git takes it: `/~ana/x` is in ana's home.
-fn url_path(rest: &str) -> Option<String> {
+fn decode_path(rest: &str) -> Option<String> {
     let path = percent_decode_str(rest).decode_utf8().ok()?.into_owned();
     Some(if path.starts_with('~') {
         path
@@ -99,7 +99,7 @@ fn url_path(rest: &str) -> Option<String> {
     })
 }
 
-fn server(authority: &str, path: Option<String>) -> Option<Server> {
+fn parse_server(authority: &str, path: Option<String>) -> Option<SshServer> {
     let path = path.filter(|path| !path.starts_with('-') && !path.contains(char::is_control))?;
     let (user, rest) = authority.rsplit_once('@').unwrap_or(("git", authority));
     let user = user.split(':').next().unwrap_or_default();
@@ -109,7 +109,7 @@ fn server(authority: &str, path: Option<String>) -> Option<Server> {
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let usable = |word: &str| !word.is_empty() && !word.starts_with('-') && word.chars().all(plain);
-    (usable(user) && usable(host)).then(|| Server {
+    (usable(user) && usable(host)).then(|| SshServer {
         user: user.to_owned(),
         host: host.to_owned(),
         port,
@@ -117,7 +117,7 @@ fn server(authority: &str, path: Option<String>) -> Option<Server> {
     })
 }
 
-fn hide_password(url: &str) -> String {
+fn redact_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
@@ -133,7 +133,7 @@ fn hide_password(url: &str) -> String {
 
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hide_password(&self.written))
+        f.write_str(&redact_password(&self.address))
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
             ("ssh://host/~ana/shop", "git", "host", 22, "~ana/shop"),
         ] {
             let repo = Repo::parse(text).unwrap();
-            let server = Server {
+            let server = SshServer {
                 user: user.into(),
                 host: host.into(),
                 port,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_password_in_an_address_is_never_shown() {
         let repo = Repo::parse("https://ana:geheim@host/shop.git").unwrap();
-        let shown = format!("{repo} {repo:?} {}", repo.hide_in(repo.url()));
+        let shown = format!("{repo} {repo:?} {}", repo.redact_in(repo.url()));
         assert!(!shown.contains("geheim") && shown.contains("https://***@host/shop.git"));
         assert!(
             !Repo::parse("ftp://ana:geheim@host/x")

@@ -3,11 +3,11 @@
 //! The switch itself is a pass like any other, with its trial, its gate and its way back. Without the
 //! pin the next pass would go to what the manifest wants again.
 
-use super::between::{self, Difference};
-use super::entry::Entry;
-use super::orders::{Orders, Pin};
+use super::diff::{self, ChangedFile};
+use super::entry::ReleaseEntry;
+use super::overrides::{Overrides, Pin};
 use super::record::{self, Record};
-use super::{Deployment, Spec, activate, of_app};
+use super::{Deployment, ReleaseSpec, activate, deployment_of_app};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::problem::nearest;
@@ -15,7 +15,7 @@ use crate::resource::Failure;
 
 /// The release to go to.
 #[derive(Debug)]
-pub struct Chosen {
+pub struct RollbackTarget {
     pub release: String,
     pub sha: Sha,
     /// The manifest wants its sha anyway: no pin is needed to stay there.
@@ -23,40 +23,44 @@ pub struct Chosen {
     /// What is active now.
     pub from: Option<String>,
     /// How the database's migrations differ between the two; an error if that cannot be told.
-    pub migrations: Result<Vec<Difference>, String>,
+    pub migrations: Result<Vec<ChangedFile>, String>,
 }
 
 /// Why there is none to go to.
 #[derive(Debug)]
-pub enum Refused {
+pub enum SelectionError {
     /// What was asked for cannot be.
-    Asked(Failure),
+    InvalidRequest(Failure),
     Quarantined(Failure),
     Other(Failure),
 }
 
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Refused {
-        Refused::Other(failure)
+impl From<Failure> for SelectionError {
+    fn from(failure: Failure) -> SelectionError {
+        SelectionError::Other(failure)
     }
 }
 
 /// The release named `to`, or the good one that was active before. Changes nothing.
-pub fn choose(spec: &Spec, host: &Host, to: Option<&str>) -> Result<Chosen, Refused> {
+pub fn select_target(
+    spec: &ReleaseSpec,
+    host: &Host,
+    to: Option<&str>,
+) -> Result<RollbackTarget, SelectionError> {
     let layout = spec.layout();
     let record = Record::load(host, &layout)?;
-    let orders = Orders::load(host, &layout)?;
+    let overrides = Overrides::load(host, &layout)?;
     let active = record::current(host, &layout)?;
-    let view = View {
+    let view = ReleaseSelector {
         app: &spec.app,
         wanted: spec.wanted.as_ref(),
         active: active.as_deref().and_then(|name| record.find(name)),
         record: &record,
-        orders: &orders,
+        overrides: &overrides,
     };
     let entry = match to {
-        Some(name) => view.named(name)?,
-        None => view.before()?,
+        Some(name) => view.by_name(name)?,
+        None => view.previous_good()?,
     };
     if let Some(hold) = spec
         .hold
@@ -67,16 +71,16 @@ pub fn choose(spec: &Spec, host: &Host, to: Option<&str>) -> Result<Chosen, Refu
             "{} is held by {}: {}",
             spec.app, hold.by, hold.reason
         ));
-        return Err(Refused::Asked(failure.hint(
+        return Err(SelectionError::InvalidRequest(failure.hint(
             "nothing is activated while a hold is in force; take it out of the manifest, or go over it on this host with `--force`",
         )));
     }
     let from = view.active.map(|active| &active.sha);
     let migrations = match from.filter(|from| **from != entry.sha) {
-        Some(from) => between::migrations(spec, host, from, &entry.sha),
+        Some(from) => diff::diff_migrations(spec, host, from, &entry.sha),
         None => Ok(Vec::new()),
     };
-    Ok(Chosen {
+    Ok(RollbackTarget {
         release: entry.name.clone(),
         sha: entry.sha.clone(),
         wanted: view.wanted == Some(&entry.sha),
@@ -86,61 +90,61 @@ pub fn choose(spec: &Spec, host: &Host, to: Option<&str>) -> Result<Chosen, Refu
 }
 
 /// What the choice is made from.
-struct View<'a> {
+struct ReleaseSelector<'a> {
     app: &'a str,
     wanted: Option<&'a Sha>,
-    active: Option<&'a Entry>,
+    active: Option<&'a ReleaseEntry>,
     record: &'a Record,
-    orders: &'a Orders,
+    overrides: &'a Overrides,
 }
 
-impl<'a> View<'a> {
+impl<'a> ReleaseSelector<'a> {
     /// The good release that was active last before the active one and may be gone back to. The one
     /// that the manifest wants is not back: going back twice must not lead to where it began.
-    fn before(&self) -> Result<&'a Entry, Refused> {
+    fn previous_good(&self) -> Result<&'a ReleaseEntry, SelectionError> {
         let active = self.active.map(|active| &active.sha);
         let mut entries = self.record.entries().iter().rev();
         let found = entries.find(|entry| {
-            entry.state == super::Standing::Good
+            entry.state == super::ReleaseStatus::Good
                 && Some(&entry.sha) != active
                 && Some(&entry.sha) != self.wanted
-                && self.orders.barred(&entry.sha).is_none()
+                && self.overrides.find_quarantined(&entry.sha).is_none()
         });
         found.ok_or_else(|| {
             let failure = Failure::new(format!(
                 "there is no good release of {} to go back to",
                 self.app
             ));
-            Refused::Asked(failure.hint(
+            SelectionError::InvalidRequest(failure.hint(
                 "`trueup releases` shows what there is; `trueup releases build` builds another, which `trueup releases activate` puts into service",
             ))
         })
     }
 
     /// The release of this name, if it may be activated.
-    fn named(&self, name: &str) -> Result<&'a Entry, Refused> {
+    fn by_name(&self, name: &str) -> Result<&'a ReleaseEntry, SelectionError> {
         let entry = self
             .record
             .find(name)
-            .ok_or_else(|| unknown(self.app, self.record, name))?;
-        if !entry.state.is_whole() {
+            .ok_or_else(|| unknown_release(self.app, self.record, name))?;
+        if !entry.state.is_complete() {
             let failure = Failure::new(format!(
                 "release {name} of {} is {} and cannot be activated",
                 self.app,
-                entry.state.word()
+                entry.state.as_str()
             ));
-            return Err(Refused::Asked(failure.hint(format!(
+            return Err(SelectionError::InvalidRequest(failure.hint(format!(
                 "`trueup history --release {name}` tells more; `trueup releases` shows which are whole"
             ))));
         }
-        if let Some(barred) = self.orders.barred(&entry.sha) {
-            return Err(Refused::Quarantined(Failure::new(barred.words()).hint(
+        if let Some(quarantined) = self.overrides.find_quarantined(&entry.sha) {
+            return Err(SelectionError::Quarantined(Failure::new(quarantined.describe()).hint(
                 "it failed in service here; if the reason is gone, lift that with `trueup converge --lift-quarantine REASON` once the manifest wants it",
             )));
         }
         match self.active {
             Some(active) if active.sha == entry.sha && active.name != name => {
-                Err(Refused::Asked(Failure::new(format!(
+                Err(SelectionError::InvalidRequest(Failure::new(format!(
                     "release {name} of {} is of the sha that is active already, in {}",
                     self.app, active.name
                 ))))
@@ -151,14 +155,14 @@ impl<'a> View<'a> {
 }
 
 /// That there is no release of this name, with what there is.
-pub(super) fn unknown(app: &str, record: &Record, name: &str) -> Refused {
+pub(super) fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError {
     let failure = Failure::new(format!("{app} has no release `{name}`"));
     let names = || {
         let entries = record.entries().iter().rev();
         entries.map(|entry| entry.name.as_str())
     };
     let shown: Vec<&str> = names().take(8).collect();
-    Refused::Asked(match nearest(name, names()) {
+    SelectionError::InvalidRequest(match nearest(name, names()) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
         None if shown.is_empty() => failure.hint("nothing was ever built here"),
         None => failure.hint(format!("there are {}", shown.join(", "))),
@@ -168,73 +172,83 @@ pub(super) fn unknown(app: &str, record: &Record, name: &str) -> Refused {
 /// Puts the choice on record, for this pass and those to come: a pin, or, where the manifest wants
 /// the same, the end of one.
 pub fn pin(
-    spec: &Spec,
+    spec: &ReleaseSpec,
     host: &Host,
-    chosen: &Chosen,
+    target: &RollbackTarget,
     by: String,
     reason: Option<String>,
 ) -> Result<(), Failure> {
     let layout = spec.layout();
     let mut record = Record::load(host, &layout)?;
     // What is put into service is not private any more.
-    if let Some(entry) = record.find_mut(&chosen.release)
+    if let Some(entry) = record.find_mut(&target.release)
         && entry.private_until.take().is_some()
     {
         record.save(host, &layout)?;
     }
-    let mut orders = Orders::load(host, &layout)?;
+    let mut overrides = Overrides::load(host, &layout)?;
     let pin = Pin {
-        release: chosen.release.clone(),
-        sha: chosen.sha.clone(),
+        release: target.release.clone(),
+        sha: target.sha.clone(),
         instead_of: spec.wanted.clone(),
         by,
         at: host.clock.now(),
         reason,
     };
-    orders.pin = (!chosen.wanted).then_some(pin);
-    orders.save(host, &layout)
+    overrides.pin = (!target.wanted).then_some(pin);
+    overrides.save(host, &layout)
 }
 
 /// Ends a pin, and returns it.
-pub fn unpin(spec: &Spec, host: &Host) -> Result<Option<Pin>, Failure> {
+pub fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
     let layout = spec.layout();
-    let mut orders = Orders::load(host, &layout)?;
-    let pin = orders.pin.take();
+    let mut overrides = Overrides::load(host, &layout)?;
+    let pin = overrides.pin.take();
     if pin.is_some() {
-        orders.save(host, &layout)?;
+        overrides.save(host, &layout)?;
     }
     Ok(pin)
 }
 
 /// Forgets that the wanted sha failed here, if it did, and returns a line that says so; it is in
 /// `revisions.log` as well. Its release that failed stays what it is: a new one is built.
-pub fn lift(spec: &Spec, host: &Host, by: &str, reason: &str) -> Result<Option<String>, Failure> {
-    let d = of_app(spec, host)?;
-    let mut orders = Orders::load(host, &d.layout)?;
+pub fn lift_quarantine(
+    spec: &ReleaseSpec,
+    host: &Host,
+    by: &str,
+    reason: &str,
+) -> Result<Option<String>, Failure> {
+    let d = deployment_of_app(spec, host)?;
+    let mut overrides = Overrides::load(host, &d.layout)?;
     let wanted = spec.wanted.as_ref();
-    let Some(barred) = wanted.and_then(|sha| orders.barred(sha)).cloned() else {
+    let Some(quarantined) = wanted
+        .and_then(|sha| overrides.find_quarantined(sha))
+        .cloned()
+    else {
         return Ok(None);
     };
     let line = format!(
         "lifted the quarantine of {} (release {}) for {by}: {reason}",
-        barred.sha, barred.release
+        quarantined.sha, quarantined.release
     );
-    activate::log(&d, &format!("trueup {line}"));
-    orders.quarantine.retain(|other| other.sha != barred.sha);
-    orders.save(host, &d.layout)?;
+    activate::append_revisions_log(&d, &format!("trueup {line}"));
+    overrides
+        .quarantine
+        .retain(|other| other.sha != quarantined.sha);
+    overrides.save(host, &d.layout)?;
     Ok(Some(format!("{}: {line}", spec.app)))
 }
 
 /// The whole release that is pinned, if it is one of this sha: of two releases of one sha an
 /// operator may mean either.
-pub(super) fn pinned(d: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
-    let orders = Orders::load(d.host, &d.layout)?;
-    let pin = orders.pinned(d.spec.wanted.as_ref());
+pub(super) fn find_pinned(d: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
+    let overrides = Overrides::load(d.host, &d.layout)?;
+    let pin = overrides.effective_pin(d.spec.wanted.as_ref());
     let entry = pin.and_then(|pin| record.find(&pin.release));
     let whole = entry.filter(|entry| {
-        entry.state.is_whole()
+        entry.state.is_complete()
             && entry.sha == d.sha
-            && super::found::revision(d.host, &d.layout, &entry.name).as_ref() == Some(&d.sha)
+            && super::adopt::read_revision(d.host, &d.layout, &entry.name).as_ref() == Some(&d.sha)
     });
     Ok(whole.map(|entry| entry.name.clone()))
 }

@@ -8,40 +8,40 @@ use serde::{Deserialize, Deserializer};
 
 use super::allowed_refs::AllowedRefs;
 use super::files::ReleaseFile;
-use super::health::Health;
+use super::health::HealthCheck;
 use super::hooks::Hooks;
 use super::layout::{Layout, stays_inside};
 use super::repo::Repo;
-use super::tree::Filters;
-use super::unchanged;
-use crate::desired::{Hold, Sha, TakeUp, Wanted};
-use crate::ports::exec::UMASK;
+use super::skip;
+use super::tree::FilterPolicy;
+use crate::desired::{DesiredApp, Hold, ResumePolicy, Sha};
+use crate::ports::exec::DEFAULT_UMASK;
 use crate::ports::root::Root;
 use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Argv, Mode, Seconds, Size};
 
 /// How long a step may take when nothing else is said.
-pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(super) const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How long a fetch may take when nothing else is said.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// How large a file of a repository may be when nothing else is said, in bytes: as on most servers.
-const MAX_FILE: u64 = 100 << 20;
+const DEFAULT_MAX_FILE: u64 = 100 << 20;
 
 /// How long a release may take to prove itself when nothing else is said.
-const GATE_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often is looked whether a release has proven itself, without a health check that says
 /// otherwise.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// An app that is deployed from a git repository.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct ReleaseSpec {
     /// The app's name, as in the manifest. Letters, digits, `.`, `_` and `-`.
     pub app: String,
     /// Where to fetch from: `git@host:path`, `ssh://…`, `https://…`, `http://…`, `file:///…` or an
@@ -81,14 +81,14 @@ pub struct Spec {
     #[serde(default)]
     pub files: Vec<ReleaseFile>,
     /// What builds the release, in this order, in its folder.
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "deserialize_enabled_steps")]
     pub steps: Vec<Step>,
     /// How assets are compiled, after the steps. Their files are shared by all releases; what says
     /// which are current is each release's own.
-    pub assets: Option<Assets>,
+    pub assets: Option<AssetsSpec>,
     /// What brings the database up to the release: once for each release, just before it is
     /// activated.
-    pub migrate: Option<Migrate>,
+    pub migrate: Option<MigrationSpec>,
     /// Commands to run around the stages: `before_STAGE` and `after_STAGE`, `before_rollback` and
     /// `after_rollback`.
     #[serde(default)]
@@ -97,7 +97,7 @@ pub struct Spec {
     /// while another user of the host holds it.
     pub port: Option<u16>,
     /// What the app has to answer before a release counts as good.
-    pub health: Option<Health>,
+    pub health: Option<HealthCheck>,
     /// How long the services that run from the release may take until they are seen to, and until
     /// the health check has answered; `60s` when not given.
     pub gate_timeout: Option<Seconds>,
@@ -114,12 +114,12 @@ pub struct Spec {
     pub secrets: BTreeMap<String, String>,
     /// How many good releases are kept, the active one included. At least 1; the one before the
     /// active is kept in any case.
-    #[serde(default = "five")]
+    #[serde(default = "default_keep_releases")]
     pub keep_releases: usize,
     /// Whether two trees are kept ready for the next releases, and not one. Each takes as much room as
     /// the code of one release, or next to none where the filesystem shares files (btrfs, xfs). They
     /// give way to a release that has no room otherwise.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub spare: bool,
     /// Deploy this commit, whatever the manifest says.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
@@ -132,7 +132,7 @@ pub struct Spec {
     /// What to do about files for which `.gitattributes` want a `filter` (but for Git LFS): `refuse` the
     /// commit, or `ignore` it and deploy them as they are in the repository. Not given: encrypted ones
     /// are refused, others told of.
-    pub filters: Option<Filters>,
+    pub filters: Option<FilterPolicy>,
     /// The key with which files of git-crypt are decrypted: a file of the host that is root's alone, as
     /// `git-crypt export-key` writes it. Only the app's user and group may read the decrypted files.
     pub git_crypt_key: Option<PathBuf>,
@@ -145,15 +145,15 @@ pub struct Spec {
     pub(crate) hold: Option<Hold>,
     /// Who asked for the wanted sha.
     #[serde(skip)]
-    pub(crate) by: Option<String>,
+    pub(crate) requested_by: Option<String>,
     /// To be built ahead.
     #[serde(skip)]
-    pub(crate) next: Option<Sha>,
+    pub(crate) build_ahead: Option<Sha>,
     /// The node's environment.
     #[serde(skip)]
     pub(crate) environment: String,
     #[serde(skip)]
-    pub(crate) take_up: TakeUp,
+    pub(crate) resume_policy: ResumePolicy,
 }
 
 /// One step of a build.
@@ -164,7 +164,7 @@ pub struct Step {
     /// For plans, logs and errors; not given: its number.
     pub name: Option<String>,
     /// `false`: as if it were not there. For roles, such as `"{{ ruby_build }}"`.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub when: bool,
     /// What to run: a list of arguments, or a string for the shell.
     pub run: Argv,
@@ -192,7 +192,7 @@ pub struct Step {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Assets {
+pub struct AssetsSpec {
     /// What to run: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// The folder of the release that they are compiled into. Afterwards its files are moved to
@@ -204,7 +204,7 @@ pub struct Assets {
     pub path: PathBuf,
     /// Which files are each release's own and never shared: what says which names are current.
     /// Patterns as git has them, of a file's name or of its way below `path`.
-    #[serde(default = "manifests")]
+    #[serde(default = "default_manifests")]
     pub manifests: Vec<String>,
     /// Added to the environment of all steps.
     #[serde(default)]
@@ -222,7 +222,7 @@ pub struct Assets {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Migrate {
+pub struct MigrationSpec {
     /// What to run: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Added to the environment of all steps.
@@ -233,22 +233,24 @@ pub struct Migrate {
     /// Paths of the repository, files or folders, that it depends on. It is skipped when all of them
     /// are, by their git object ids, as they are in the active release. Paths that neither has are
     /// equal, but one must be there. `[db]` when not given; `null`: always run.
-    #[serde(default = "db")]
+    #[serde(default = "default_migration_paths")]
     pub when_changed: Option<Vec<PathBuf>>,
 }
 
 /// Without those that are not there.
-pub(super) fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D::Error> {
+pub(super) fn deserialize_enabled_steps<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Step>, D::Error> {
     let mut steps = Vec::<Step>::deserialize(deserializer)?;
     steps.retain(|step| step.when);
     Ok(steps)
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
-fn five() -> usize {
+fn default_keep_releases() -> usize {
     5
 }
 
@@ -258,7 +260,7 @@ fn public_assets() -> PathBuf {
 
 /// Of Sprockets, Propshaft, Vite, webpack and its kin, gulp, and Django; and pages, whose names stay
 /// the same whatever is in them.
-fn manifests() -> Vec<String> {
+fn default_manifests() -> Vec<String> {
     let all = [
         ".sprockets-manifest-*.json",
         ".manifest.json",
@@ -275,11 +277,11 @@ fn manifests() -> Vec<String> {
 }
 
 #[allow(clippy::unnecessary_wraps)] // It is the default of an optional field.
-fn db() -> Option<Vec<PathBuf>> {
+fn default_migration_paths() -> Option<Vec<PathBuf>> {
     Some(vec!["db".into()])
 }
 
-impl Spec {
+impl ReleaseSpec {
     pub(crate) fn layout(&self) -> Layout {
         let default = || Path::new("/srv/www").join(&self.app);
         let deploy_to = self.deploy_to.clone().unwrap_or_else(default);
@@ -290,36 +292,36 @@ impl Spec {
     pub(crate) fn learn_secrets(&self) {
         self.secrets
             .values()
-            .for_each(|value| secrets::learn(value));
+            .for_each(|value| secrets::add_secret(value));
         self.repo.learn_secrets();
         self.files.iter().for_each(ReleaseFile::learn_secrets);
     }
 
     /// What a command of it does not permit on the files that it makes.
     pub(crate) fn umask(&self) -> u32 {
-        self.umask.map_or(UMASK, |umask| umask.0)
+        self.umask.map_or(DEFAULT_UMASK, |umask| umask.0)
     }
 
     pub(crate) fn fetch_timeout(&self) -> Duration {
         self.fetch_timeout
-            .map_or(FETCH_TIMEOUT, |timeout| timeout.0)
+            .map_or(DEFAULT_FETCH_TIMEOUT, |timeout| timeout.0)
     }
 
     /// How large a file of the repository may be, in bytes.
     pub(crate) fn max_file(&self) -> u64 {
-        self.max_file.map_or(MAX_FILE, |size| size.0)
+        self.max_file.map_or(DEFAULT_MAX_FILE, |size| size.0)
     }
 
     /// Takes what the manifest says; a sha of its own wins.
-    pub(crate) fn want(&mut self, wanted: Option<&Wanted>) {
+    pub(crate) fn set_wanted(&mut self, wanted: Option<&DesiredApp>) {
         self.wanted = self.sha.clone();
         let Some(wanted) = wanted else { return };
         self.hold = wanted.hold.clone();
-        self.next = wanted.next.clone();
+        self.build_ahead = wanted.next.clone();
         if self.sha.is_none() {
             self.wanted = Some(wanted.sha.clone());
             self.reference = wanted.reference.clone();
-            self.by = wanted.by.clone();
+            self.requested_by = wanted.by.clone();
         }
     }
 
@@ -331,11 +333,13 @@ impl Spec {
 
     /// The deadline of the gate, how often in a row everything must be right, and how long to wait
     /// in between.
-    pub(crate) fn gate(&self) -> (Duration, u32, Duration) {
-        let deadline = self.gate_timeout.map_or(GATE_TIMEOUT, |timeout| timeout.0);
+    pub(crate) fn gate_timing(&self) -> (Duration, u32, Duration) {
+        let deadline = self
+            .gate_timeout
+            .map_or(DEFAULT_GATE_TIMEOUT, |timeout| timeout.0);
         match &self.health {
             Some(health) => (deadline, health.times, health.interval()),
-            None => (deadline, 1, LOOK_EVERY),
+            None => (deadline, 1, POLL_INTERVAL),
         }
     }
 
@@ -391,7 +395,7 @@ impl Spec {
             );
         }
         self.hooks.validate()?;
-        unchanged::validate(self)?;
+        skip::validate(self)?;
         if let Some(health) = &self.health {
             health.validate()?;
         }

@@ -9,45 +9,45 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Row, Status, TIMER, VERSION};
+use super::{Report, ResourceReport, ResourceStatus, TIMER, VERSION};
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError, is_leftover};
 use crate::ports::services::timer;
-use crate::ports::{Host, RUN, clock};
+use crate::ports::{Host, RUN_DIR, clock};
 
 /// How many reports are kept at most.
-const KEEP: usize = 50;
+const MAX_REPORTS: usize = 50;
 
 /// How much room they take at most, in bytes: one of a first pass with the diffs of all its files may
 /// be large.
-const KEEP_BYTES: u64 = 8 << 20;
+const MAX_REPORTS_BYTES: u64 = 8 << 20;
 
 /// No report is larger, in bytes.
-const MAX_REPORT: usize = 16 << 20;
+const MAX_REPORT_BYTES: usize = 16 << 20;
 
 /// How wide the note about the last pass is, in bytes: more than any is long, so that a shorter one leaves
 /// nothing of a longer one.
-const NOTE: usize = 2048;
+const SUMMARY_BYTES: usize = 2048;
 
 /// How long the reason in it may be, in characters.
-const LONGEST: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// How long what a timer said about its period is taken for true, and how long that there is none.
-const ASK_AGAIN: Duration = Duration::from_secs(600);
-const ASK_SOON: Duration = Duration::from_secs(60);
+const PERIOD_CACHE_TTL: Duration = Duration::from_secs(600);
+const NO_PERIOD_CACHE_TTL: Duration = Duration::from_secs(60);
 
 /// How often the timer makes passes, as it said when it was last asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rhythm {
+pub struct TimerPeriod {
     /// With how late it may be; `null`: nothing makes passes by itself.
     pub period_s: Option<u64>,
-    /// When it was asked, in seconds on the clock of [`clock::awake`].
+    /// When it was asked, in seconds on the clock of [`clock::monotonic_time`].
     asked_s: u64,
 }
 
-impl Rhythm {
-    pub fn of(period: Option<Duration>, asked: Duration) -> Rhythm {
-        Rhythm {
+impl TimerPeriod {
+    pub fn new(period: Option<Duration>, asked: Duration) -> TimerPeriod {
+        TimerPeriod {
             period_s: period.map(|period| period.as_secs()),
             asked_s: asked.as_secs(),
         }
@@ -60,7 +60,7 @@ impl Rhythm {
 
 /// The note about the last pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Last {
+pub struct PassSummary {
     pub version: u32,
     pub started: Timestamp,
     pub took_ms: u64,
@@ -76,35 +76,35 @@ pub struct Last {
     /// Where the metrics were written, for a pass that cannot even take the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub textfile: Option<PathBuf>,
-    /// When it ended, in milliseconds on the clock of [`clock::awake`].
+    /// When it ended, in milliseconds on the clock of [`clock::monotonic_time`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rhythm: Option<Rhythm>,
+    pub rhythm: Option<TimerPeriod>,
 }
 
-impl Last {
+impl PassSummary {
     fn path() -> PathBuf {
-        PathBuf::from(RUN).join("last.json")
+        PathBuf::from(RUN_DIR).join("last.json")
     }
 
     /// The note about the last pass, if there was one since boot.
-    pub fn load(root: &Root) -> Option<Last> {
-        let body = root.read(&Last::path(), MAX_REPORT).ok()??;
-        let last: Last = serde_json::from_slice(&body).ok()?;
+    pub fn load(root: &Root) -> Option<PassSummary> {
+        let body = root.read(&PassSummary::path(), MAX_REPORT_BYTES).ok()??;
+        let last: PassSummary = serde_json::from_slice(&body).ok()?;
         (last.version == VERSION).then_some(last)
     }
 
     /// Notes that a pass could not be made at all.
-    pub fn tell_of_none(
+    pub fn record_failure(
         root: &Root,
         started: Timestamp,
         outcome: Exit,
         why: &str,
     ) -> Result<(), RootError> {
-        let before = Last::load(root);
+        let before = PassSummary::load(root);
         let before = before.as_ref();
-        let last = Last {
+        let last = PassSummary {
             version: VERSION,
             started,
             took_ms: 0,
@@ -113,7 +113,7 @@ impl Last {
             store_answered: before.and_then(|last| last.store_answered),
             good: before.and_then(|last| last.good),
             textfile: before.and_then(|last| last.textfile.clone()),
-            ended_ms: Some(now_ms()),
+            ended_ms: Some(awake_ms()),
             rhythm: before.and_then(|last| last.rhythm),
         };
         last.save(root)
@@ -121,15 +121,17 @@ impl Last {
 
     /// In `/run`, where there is room even when the disk is full.
     fn save(mut self, root: &Root) -> Result<(), RootError> {
-        self.why = self.why.map(|why| why.chars().take(LONGEST).collect());
+        self.why = self
+            .why
+            .map(|why| why.chars().take(MAX_REASON_CHARS).collect());
         let body = serde_json::to_vec(&self).expect("plain data is always JSON");
-        root.make_dirs(Path::new(RUN), &Attrs::mode(0o755))?;
-        root.note(&Last::path(), &body, NOTE)
+        root.create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))?;
+        root.overwrite(&PassSummary::path(), &body, SUMMARY_BYTES)
     }
 }
 
-fn now_ms() -> u64 {
-    u64::try_from(clock::awake().as_millis()).unwrap_or(u64::MAX)
+fn awake_ms() -> u64 {
+    u64::try_from(clock::monotonic_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The reports of a host.
@@ -143,14 +145,14 @@ impl<'a> History<'a> {
     }
 
     /// The note about the last pass, if there was one since boot.
-    pub fn last(&self) -> Option<Last> {
-        Last::load(&self.host.root)
+    pub fn last(&self) -> Option<PassSummary> {
+        PassSummary::load(&self.host.root)
     }
 
     /// Keeps the report of a pass if it did something or ended otherwise than the one before it.
     /// Returns whether it did keep it: whether it says anything new.
-    pub fn keep(&self, report: &Report) -> Result<bool, RootError> {
-        self.sweep()?;
+    pub fn save_if_new(&self, report: &Report) -> Result<bool, RootError> {
+        self.remove_leftovers()?;
         let before = self.last().map(|last| last.outcome);
         // After one that did not end well, that all is well again is news. A quiet pass after a quiet
         // one reads none of what is kept.
@@ -160,22 +162,26 @@ impl<'a> History<'a> {
             None => false,
         };
         if !tells_nothing {
-            let folder = self.host.state("runs");
-            self.host.root.make_dirs(&folder, &Attrs::mode(0o755))?;
+            let folder = self.host.state_path("runs");
+            self.host
+                .root
+                .create_dir_all(&folder, &Attrs::mode(0o755))?;
             let body = serde_json::to_vec_pretty(report).expect("plain data is always JSON");
             let path = folder.join(format!("{}.json", report.run));
             // With what commands and services printed last: not everybody's business.
-            self.host.root.replace(&path, &body, &Attrs::mode(0o600))?;
+            self.host
+                .root
+                .write_atomic(&path, &body, &Attrs::mode(0o600))?;
             self.prune()?;
         }
         Ok(!tells_nothing)
     }
 
     /// Notes how the pass ended: it is the last one from now on. `textfile`: where its metrics are.
-    pub fn note(&self, report: &Report, textfile: Option<&Path>) -> Result<(), RootError> {
+    pub fn save_last(&self, report: &Report, textfile: Option<&Path>) -> Result<(), RootError> {
         let before = self.last();
         let before = before.as_ref();
-        let last = Last {
+        let last = PassSummary {
             version: VERSION,
             started: report.started,
             took_ms: report.took_ms,
@@ -190,31 +196,33 @@ impl<'a> History<'a> {
                 _ => before.and_then(|last| last.good),
             },
             textfile: textfile.map(Path::to_owned),
-            ended_ms: Some(now_ms()),
-            rhythm: self.rhythm(before.and_then(|last| last.rhythm)),
+            ended_ms: Some(awake_ms()),
+            rhythm: self.timer_period(before.and_then(|last| last.rhythm)),
         };
         last.save(&self.host.root)
     }
 
     /// What the timer says, or said a short while ago: to ask is dear beside a pass that changes nothing.
-    fn rhythm(&self, before: Option<Rhythm>) -> Option<Rhythm> {
-        let now = clock::awake();
-        let is_fresh = |before: &Rhythm| {
+    fn timer_period(&self, before: Option<TimerPeriod>) -> Option<TimerPeriod> {
+        let now = clock::monotonic_time();
+        let is_fresh = |before: &TimerPeriod| {
             let age = now.checked_sub(Duration::from_secs(before.asked_s));
-            let limit = before.period_s.map_or(ASK_SOON, |_| ASK_AGAIN);
+            let limit = before
+                .period_s
+                .map_or(NO_PERIOD_CACHE_TTL, |_| PERIOD_CACHE_TTL);
             age.is_some_and(|age| age < limit)
         };
         if let Some(before) = before.filter(is_fresh) {
             return Some(before);
         }
         match timer(&self.host.root, &self.host.exec, TIMER) {
-            Ok(None) => Some(Rhythm::of(None, now)),
+            Ok(None) => Some(TimerPeriod::new(None, now)),
             Ok(Some(timer)) => {
-                let said = timer.period.map(|period| period + timer.leeway);
-                Some(Rhythm::of(said.filter(|_| timer.expected), now))
+                let said = timer.period.map(|period| period + timer.max_delay);
+                Some(TimerPeriod::new(said.filter(|_| timer.expected), now))
             }
             // It may answer next time: until then what was said before, and it is not waited for again.
-            Err(_) => Some(Rhythm::of(before.and_then(Rhythm::period), now)),
+            Err(_) => Some(TimerPeriod::new(before.and_then(TimerPeriod::period), now)),
         }
     }
 
@@ -227,9 +235,10 @@ impl<'a> History<'a> {
         let changed = |report: &Report| {
             report.counts.changed + report.counts.restarted + report.counts.reloaded
         };
-        let lasting = |report: &Report| -> Vec<Row> {
+        let lasting = |report: &Report| -> Vec<ResourceReport> {
             let rows = report.resources.iter();
-            let rows = rows.filter(|row| row.status != Status::Changed && row.paid.is_empty());
+            let rows =
+                rows.filter(|row| row.status != ResourceStatus::Changed && row.paid.is_empty());
             rows.cloned().collect()
         };
         let stale = |report: &Report| report.stale.as_ref().map(|stale| stale.why.clone());
@@ -244,22 +253,22 @@ impl<'a> History<'a> {
 
     /// Kept reports, newest first. One that is broken is left out.
     pub fn list(&self) -> Result<Vec<Report>, RootError> {
-        self.kept()?.collect()
+        self.saved_reports()?.collect()
     }
 
     /// The newest kept report: what the last pass that had something new to say said.
     pub fn newest(&self) -> Option<Report> {
-        self.kept().ok()?.next()?.ok()
+        self.saved_reports().ok()?.next()?.ok()
     }
 
     /// The same, each read when it is asked for.
-    fn kept(&self) -> Result<impl Iterator<Item = Result<Report, RootError>>, RootError> {
-        let folder = self.host.state("runs");
+    fn saved_reports(&self) -> Result<impl Iterator<Item = Result<Report, RootError>>, RootError> {
+        let folder = self.host.state_path("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
         Ok(names.into_iter().rev().filter_map(move |name| {
-            let body = match self.host.root.read(&folder.join(name), MAX_REPORT) {
+            let body = match self.host.root.read(&folder.join(name), MAX_REPORT_BYTES) {
                 Ok(body) => body?,
-                Err(error) if error.is_denied() => return Some(Err(error)),
+                Err(error) if error.is_permission_denied() => return Some(Err(error)),
                 Err(_) => return None,
             };
             let report: Report = serde_json::from_slice(&body).ok()?;
@@ -269,8 +278,8 @@ impl<'a> History<'a> {
 
     /// A report's name is never used again, and a pass that does nothing keeps none: so nothing
     /// would ever replace what a killed pass was preparing here.
-    fn sweep(&self) -> Result<(), RootError> {
-        for folder in [self.host.state(""), self.host.state("runs")] {
+    fn remove_leftovers(&self) -> Result<(), RootError> {
+        for folder in [self.host.state_path(""), self.host.state_path("runs")] {
             let names = self.host.root.list(&folder)?.unwrap_or_default();
             for name in names.iter().filter(|name| is_leftover(name)) {
                 self.host.root.remove_tree(&folder.join(name))?;
@@ -280,15 +289,15 @@ impl<'a> History<'a> {
     }
 
     fn prune(&self) -> Result<(), RootError> {
-        let folder = self.host.state("runs");
+        let folder = self.host.state_path("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
         // From the newest on, which is kept whatever its size.
         let mut bytes = 0;
         for (at, name) in names.iter().rev().enumerate() {
             let path = folder.join(name);
             bytes += self.host.root.meta(&path)?.map_or(0, |meta| meta.size);
-            if at > 0 && (at >= KEEP || bytes > KEEP_BYTES) {
-                self.host.root.remove(&path)?;
+            if at > 0 && (at >= MAX_REPORTS || bytes > MAX_REPORTS_BYTES) {
+                self.host.root.remove_file(&path)?;
             }
         }
         Ok(())
@@ -302,34 +311,37 @@ mod tests {
     use crate::ports::testing::Sandbox;
 
     /// Keeps a report of about this many bytes, at this second.
-    fn keep(sandbox: &Sandbox, second: usize, bytes: usize) {
-        let mut report = report(vec![Row {
+    fn save_report(sandbox: &Sandbox, second: usize, bytes: usize) {
+        let mut report = report(vec![ResourceReport {
             why: Some("x".repeat(bytes)),
-            ..row(Status::Failed)
+            ..row(ResourceStatus::Failed)
         }]);
         report.run = format!("20261121T{second:06}.000Z");
-        History::new(&sandbox.host).keep(&report).unwrap();
+        History::new(&sandbox.host).save_if_new(&report).unwrap();
     }
 
-    fn kept(sandbox: &Sandbox) -> Vec<String> {
+    fn saved_runs(sandbox: &Sandbox) -> Vec<String> {
         let list = History::new(&sandbox.host).list().unwrap();
         list.into_iter().map(|report| report.run).collect()
     }
 
     #[test]
     fn reports_are_bounded_and_the_newest_is_always_kept() {
-        let sandbox = Sandbox::with_basics();
-        for second in 0..KEEP + 3 {
-            keep(&sandbox, second, second + 1);
+        let sandbox = Sandbox::with_base_system();
+        for second in 0..MAX_REPORTS + 3 {
+            save_report(&sandbox, second, second + 1);
         }
-        assert_eq!(kept(&sandbox).len(), KEEP);
-        assert_eq!(kept(&sandbox)[0], format!("20261121T{:06}.000Z", KEEP + 2));
-        keep(&sandbox, 100, 5 << 20);
-        keep(&sandbox, 101, 6 << 20);
-        assert_eq!(kept(&sandbox), ["20261121T000101.000Z"]);
-        keep(&sandbox, 102, 9 << 20);
-        assert_eq!(kept(&sandbox), ["20261121T000102.000Z"]);
-        keep(&sandbox, 103, 1);
-        assert_eq!(kept(&sandbox), ["20261121T000103.000Z"]);
+        assert_eq!(saved_runs(&sandbox).len(), MAX_REPORTS);
+        assert_eq!(
+            saved_runs(&sandbox)[0],
+            format!("20261121T{:06}.000Z", MAX_REPORTS + 2)
+        );
+        save_report(&sandbox, 100, 5 << 20);
+        save_report(&sandbox, 101, 6 << 20);
+        assert_eq!(saved_runs(&sandbox), ["20261121T000101.000Z"]);
+        save_report(&sandbox, 102, 9 << 20);
+        assert_eq!(saved_runs(&sandbox), ["20261121T000102.000Z"]);
+        save_report(&sandbox, 103, 1);
+        assert_eq!(saved_runs(&sandbox), ["20261121T000103.000Z"]);
     }
 }

@@ -1,13 +1,13 @@
 //! What a pass did and how it ended: kept on the host, printed for people, given as JSON.
 
+mod app_state;
 mod history;
-mod human;
 pub mod metrics;
 pub mod motd;
 mod overdue;
-mod standing;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::apply;
-use crate::desired::{Desired, Freshness, Hold};
+use crate::desired::{DesiredState, Freshness, Hold};
 use crate::exit::Exit;
-use crate::owed::Debt;
-use crate::plan::{Forecast, Plan};
+use crate::owed::Obligation;
+use crate::plan::{Plan, PlannedOutcome};
 use crate::resource::Change;
 use crate::role::Catalog;
 
-pub use history::{History, Last, Rhythm};
-pub use human::{Paint, change_lines, debt_line, diff_lines, totals, waiting_lines};
-pub use overdue::{Overdue, TIMER, overdue};
-pub use standing::AppState;
+pub use app_state::AppState;
+pub use history::{History, PassSummary, TimerPeriod};
+pub use overdue::{Overdue, TIMER, check_overdue};
+pub use text::{Paint, change_line, diff_lines, obligation_line, summary_line, waiting_lines};
 
 /// The version of the format; a reader refuses a newer one.
 pub const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ pub const VERSION: u32 = 1;
 /// What became of one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum ResourceStatus {
     Right,
     Changed,
     /// Plan only: it would be changed.
@@ -50,10 +50,10 @@ pub enum Status {
 
 /// One resource in a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
+pub struct ResourceReport {
     pub id: String,
     pub kind: String,
-    pub status: Status,
+    pub status: ResourceStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
     /// Why it failed, waits, was skipped or is not known.
@@ -63,10 +63,10 @@ pub struct Row {
     pub hint: Option<String>,
     /// Restarts, reloads and runs that were done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paid: Vec<Debt>,
+    pub paid: Vec<Obligation>,
     /// Those that are still owed; in a plan, those that a pass would do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub owed: Vec<Debt>,
+    pub owed: Vec<Obligation>,
 }
 
 /// How many resources ended how.
@@ -86,7 +86,7 @@ pub struct Counts {
 
 /// One app of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct App {
+pub struct AppReport {
     pub app: String,
     pub wanted: Option<String>,
     /// What `current` points to; `null`: nothing is deployed.
@@ -120,7 +120,7 @@ pub struct Report {
     pub generation: Option<u64>,
     /// The store did not answer; what is in force is from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stale: Option<Stale>,
+    pub stale: Option<Staleness>,
     /// The manifest in the store was refused; the last good one is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -130,10 +130,10 @@ pub struct Report {
     /// Why peers do not learn of this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untold: Option<String>,
-    pub apps: Vec<App>,
+    pub apps: Vec<AppReport>,
     pub counts: Counts,
     /// Every resource that is not simply right.
-    pub resources: Vec<Row>,
+    pub resources: Vec<ResourceReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Trueup was told to stop before the end.
@@ -143,18 +143,18 @@ pub struct Report {
 
 /// Why and since when the desired state may be old.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stale {
+pub struct Staleness {
     pub since: Option<Timestamp>,
     pub why: String,
 }
 
 /// What a report is about besides its resources.
-pub struct Heading<'a> {
+pub struct ReportHeader<'a> {
     pub node: &'a str,
     pub environment: &'a str,
     pub started: Timestamp,
     pub took: Duration,
-    pub desired: &'a Desired,
+    pub desired: &'a DesiredState,
     /// Each app of this host with the sha that it is at.
     pub apps: BTreeMap<String, Option<String>>,
     pub notes: Vec<String>,
@@ -164,8 +164,8 @@ pub struct Heading<'a> {
 
 impl Report {
     fn new(
-        heading: Heading<'_>,
-        rows: Vec<Row>,
+        heading: ReportHeader<'_>,
+        rows: Vec<ResourceReport>,
         resources: usize,
         catalog: Option<&Catalog>,
     ) -> Report {
@@ -173,7 +173,7 @@ impl Report {
         let (stale, refused) = match &desired.freshness {
             Freshness::Fresh => (None, None),
             Freshness::Stale { since, why } => (
-                Some(Stale {
+                Some(Staleness {
                     since: *since,
                     why: why.clone(),
                 }),
@@ -183,29 +183,29 @@ impl Report {
         };
         let apps = heading.apps.into_iter().map(|(app, actual)| {
             let wanted = desired.apps.get(&app);
-            let mut app = App {
+            let mut app = AppReport {
                 app,
                 actual,
                 wanted: wanted.map(|wanted| wanted.sha.to_string()),
                 reference: wanted.and_then(|wanted| wanted.reference.clone()),
                 held: wanted
                     .and_then(|wanted| wanted.hold.as_ref())
-                    .map(Hold::words),
+                    .map(Hold::description),
                 state: AppState::Converged,
                 why: None,
             };
-            let own = catalog.map(|catalog| catalog.of_app(&app.app));
+            let own = catalog.map(|catalog| catalog.app_resource_ids(&app.app));
             let own = own.unwrap_or_default();
             let own = rows.iter().filter(|row| own.contains(&row.id.as_str()));
-            let stale = stale.as_ref().map(|stale: &Stale| stale.why.as_str());
+            let stale = stale.as_ref().map(|stale: &Staleness| stale.why.as_str());
             (app.state, app.why) =
-                standing::of_app(&app, own, stale, refused.as_deref(), heading.stopped);
+                app_state::evaluate(&app, own, stale, refused.as_deref(), heading.stopped);
             app
         });
         let apps = apps.collect();
         let mut warnings = heading.notes;
         warnings.extend(desired.warnings.iter().map(|problem| problem.to_string()));
-        let counts = count(&rows, resources);
+        let counts = count_rows(&rows, resources);
         let mut report = Report {
             version: VERSION,
             run: run_name(heading.started),
@@ -225,43 +225,49 @@ impl Report {
             warnings,
             stopped: heading.stopped,
         };
-        report.outcome = report.verdict();
+        report.outcome = report.compute_outcome();
         report
     }
 
     /// The report of a pass that applied.
-    pub fn of_pass(heading: Heading<'_>, catalog: &Catalog, done: Vec<apply::Done>) -> Report {
+    pub fn from_pass(
+        heading: ReportHeader<'_>,
+        catalog: &Catalog,
+        done: Vec<apply::AppliedResource>,
+    ) -> Report {
         let total = done.len();
-        let rows = done.into_iter().map(|entry| row_of(entry, catalog));
+        let rows = done
+            .into_iter()
+            .map(|entry| resource_report(entry, catalog));
         let rows = rows.filter(|row| {
-            row.status != Status::Right || !row.paid.is_empty() || !row.owed.is_empty()
+            row.status != ResourceStatus::Right || !row.paid.is_empty() || !row.owed.is_empty()
         });
         Report::new(heading, rows.collect(), total, Some(catalog))
     }
 
     /// The report of a plan; also that of a pass that found nothing to do.
-    pub fn of_plan(heading: Heading<'_>, catalog: &Catalog, plan: &Plan) -> Report {
+    pub fn from_plan(heading: ReportHeader<'_>, catalog: &Catalog, plan: &Plan) -> Report {
         let rows = plan.steps.iter().filter_map(|step| {
-            let mut row = Row::right(&step.id, catalog);
-            row.owed = step.debts.clone();
-            match &step.forecast {
-                Forecast::Right if row.owed.is_empty() => return None,
-                Forecast::Right => {}
-                Forecast::Change(change) => {
-                    row.status = Status::Pending;
+            let mut row = ResourceReport::unchanged(&step.id, catalog);
+            row.owed = step.obligations.clone();
+            match &step.outcome {
+                PlannedOutcome::Unchanged if row.owed.is_empty() => return None,
+                PlannedOutcome::Unchanged => {}
+                PlannedOutcome::Change(change) => {
+                    row.status = ResourceStatus::Pending;
                     row.change = Some(change.clone());
                 }
-                Forecast::Waiting(change, why) => {
-                    row.status = Status::Waiting;
+                PlannedOutcome::Waiting(change, why) => {
+                    row.status = ResourceStatus::Waiting;
                     row.change = Some(change.clone());
                     row.why = Some(why.clone());
                 }
-                Forecast::Unknown(why) => {
-                    row.status = Status::Unknown;
+                PlannedOutcome::Unknown(why) => {
+                    row.status = ResourceStatus::Unknown;
                     row.why = Some(why.clone());
                 }
-                Forecast::Failed(failure) => {
-                    row.status = Status::Failed;
+                PlannedOutcome::Failed(failure) => {
+                    row.status = ResourceStatus::Failed;
                     row.why = Some(failure.message.clone());
                     row.hint = failure.hint.clone();
                 }
@@ -272,30 +278,32 @@ impl Report {
     }
 
     /// Says that peers do not learn of this host, and why.
-    pub fn is_untold(&mut self, why: String) {
+    pub fn mark_unpublished(&mut self, why: String) {
         self.untold = Some(why);
-        self.outcome = self.outcome.and(Exit::Stale);
+        self.outcome = self.outcome.merge(Exit::Stale);
     }
 
-    fn verdict(&self) -> Exit {
+    fn compute_outcome(&self) -> Exit {
         let mut exit = Exit::Converged;
         if self.stale.is_some() || !self.kept_lists.is_empty() || self.untold.is_some() {
-            exit = exit.and(Exit::Stale);
+            exit = exit.merge(Exit::Stale);
         }
         if self.refused.is_some() {
-            exit = exit.and(Exit::BadInput);
+            exit = exit.merge(Exit::BadInput);
         }
         for row in &self.resources {
-            exit = exit.and(match row.status {
-                Status::Right | Status::Changed => Exit::Converged,
-                Status::Pending | Status::Unknown => Exit::Pending,
-                Status::Waiting => Exit::Waiting,
-                Status::RolledBack => Exit::RolledBack,
-                Status::Skipped if self.stopped => Exit::Stopped,
-                Status::Skipped | Status::Failed => Exit::Failed,
+            exit = exit.merge(match row.status {
+                ResourceStatus::Right | ResourceStatus::Changed => Exit::Converged,
+                ResourceStatus::Pending | ResourceStatus::Unknown => Exit::Pending,
+                ResourceStatus::Waiting => Exit::Waiting,
+                ResourceStatus::RolledBack => Exit::RolledBack,
+                ResourceStatus::Skipped if self.stopped => Exit::Stopped,
+                ResourceStatus::Skipped | ResourceStatus::Failed => Exit::Failed,
             });
-            if !row.owed.is_empty() && matches!(row.status, Status::Right | Status::Changed) {
-                exit = exit.and(match self.stopped {
+            if !row.owed.is_empty()
+                && matches!(row.status, ResourceStatus::Right | ResourceStatus::Changed)
+            {
+                exit = exit.merge(match self.stopped {
                     true => Exit::Stopped,
                     false => Exit::Pending,
                 });
@@ -310,13 +318,13 @@ impl Report {
     }
 }
 
-impl Row {
-    fn right(id: &str, catalog: &Catalog) -> Row {
+impl ResourceReport {
+    fn unchanged(id: &str, catalog: &Catalog) -> ResourceReport {
         let kind = catalog.find(id).map_or("", |resource| resource.body.kind());
-        Row {
+        ResourceReport {
             id: id.to_owned(),
             kind: kind.to_owned(),
-            status: Status::Right,
+            status: ResourceStatus::Right,
             change: None,
             why: None,
             hint: None,
@@ -326,46 +334,46 @@ impl Row {
     }
 }
 
-fn row_of(entry: apply::Done, catalog: &Catalog) -> Row {
-    let mut row = Row::right(&entry.id, catalog);
-    row.paid = entry.paid;
+fn resource_report(entry: apply::AppliedResource, catalog: &Catalog) -> ResourceReport {
+    let mut row = ResourceReport::unchanged(&entry.id, catalog);
+    row.paid = entry.fulfilled;
     row.owed = entry.owed.iter().map(|(debt, _)| debt.clone()).collect();
     row.why = entry.owed.first().map(|(_, why)| why.clone());
     match entry.result {
-        apply::Result::Right => {}
-        apply::Result::Changed(change) => {
-            row.status = Status::Changed;
+        apply::ResourceResult::Unchanged => {}
+        apply::ResourceResult::Changed(change) => {
+            row.status = ResourceStatus::Changed;
             row.change = Some(change);
         }
-        apply::Result::Waiting(change, why) => {
-            row.status = Status::Waiting;
+        apply::ResourceResult::Waiting(change, why) => {
+            row.status = ResourceStatus::Waiting;
             row.change = Some(change);
             row.why = Some(why);
         }
-        apply::Result::RolledBack(change, failure) => {
-            row.status = Status::RolledBack;
+        apply::ResourceResult::RolledBack(change, failure) => {
+            row.status = ResourceStatus::RolledBack;
             row.change = Some(change);
             row.why = Some(failure.message);
             row.hint = failure.hint;
         }
-        apply::Result::Failed(change, failure) => {
+        apply::ResourceResult::Failed(change, failure) => {
             row.status = match failure.stopped {
-                true => Status::Skipped,
-                false => Status::Failed,
+                true => ResourceStatus::Skipped,
+                false => ResourceStatus::Failed,
             };
             row.change = change;
             row.why = Some(failure.message);
             row.hint = failure.hint;
         }
-        apply::Result::Skipped(why) => {
-            row.status = Status::Skipped;
+        apply::ResourceResult::Skipped(why) => {
+            row.status = ResourceStatus::Skipped;
             row.why = Some(why);
         }
     }
     row
 }
 
-fn count(rows: &[Row], resources: usize) -> Counts {
+fn count_rows(rows: &[ResourceReport], resources: usize) -> Counts {
     use crate::resource::Duty;
     let of = |status| rows.iter().filter(|row| row.status == status).count();
     let paid = |duty| {
@@ -376,15 +384,17 @@ fn count(rows: &[Row], resources: usize) -> Counts {
     };
     let not_right = rows
         .iter()
-        .filter(|row| row.status != Status::Right)
+        .filter(|row| row.status != ResourceStatus::Right)
         .count();
     Counts {
         right: resources - not_right,
-        changed: of(Status::Changed) + of(Status::Pending) + of(Status::Unknown),
-        waiting: of(Status::Waiting),
-        skipped: of(Status::Skipped),
-        rolled_back: of(Status::RolledBack),
-        failed: of(Status::Failed),
+        changed: of(ResourceStatus::Changed)
+            + of(ResourceStatus::Pending)
+            + of(ResourceStatus::Unknown),
+        waiting: of(ResourceStatus::Waiting),
+        skipped: of(ResourceStatus::Skipped),
+        rolled_back: of(ResourceStatus::RolledBack),
+        failed: of(ResourceStatus::Failed),
         restarted: paid(Duty::Restart),
         reloaded: paid(Duty::Reload),
         owed: rows.iter().map(|row| row.owed.len()).sum(),

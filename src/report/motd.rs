@@ -12,34 +12,34 @@ use crate::ports::root::{Attrs, Root, RootError};
 use crate::printable;
 
 /// How long the reason may be, in characters: some lines at a terminal.
-const LONGEST: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// No such file of ours is larger, in bytes.
-const MAX_FILE: usize = 8192;
+const MAX_FILE_BYTES: usize = 8192;
 
 fn path() -> PathBuf {
     PathBuf::from("/run/motd.d/trueup")
 }
 
 /// Says how a pass ended, or nothing more if it ended well.
-pub fn tell(root: &Root, report: &Report) -> Result<(), RootError> {
-    say(
+pub fn write(root: &Root, report: &Report) -> Result<(), RootError> {
+    update(
         root,
-        text(report.outcome, report.why().as_deref()).as_deref(),
+        render(report.outcome, report.why().as_deref()).as_deref(),
     )
 }
 
 /// Says that no pass can be made at all.
-pub fn tell_of_none(root: &Root, outcome: Exit, why: &str) -> Result<(), RootError> {
-    say(root, text(outcome, Some(why)).as_deref())
+pub fn write_failure(root: &Root, outcome: Exit, why: &str) -> Result<(), RootError> {
+    update(root, render(outcome, Some(why)).as_deref())
 }
 
-fn text(outcome: Exit, why: Option<&str>) -> Option<String> {
+fn render(outcome: Exit, why: Option<&str>) -> Option<String> {
     if outcome == Exit::Converged {
         return None;
     }
     let why = printable::line(why.unwrap_or_default());
-    let mut short: String = why.chars().take(LONGEST).collect();
+    let mut short: String = why.chars().take(MAX_REASON_CHARS).collect();
     if short.len() < why.len() {
         short.push('…');
     }
@@ -50,52 +50,52 @@ fn text(outcome: Exit, why: Option<&str>) -> Option<String> {
     ))
 }
 
-fn say(root: &Root, text: Option<&str>) -> Result<(), RootError> {
+fn update(root: &Root, text: Option<&str>) -> Result<(), RootError> {
     let path = path();
     let Some(text) = text else {
-        return root.remove(&path);
+        return root.remove_file(&path);
     };
-    if root.read(&path, MAX_FILE)?.as_deref() == Some(text.as_bytes()) {
+    if root.read(&path, MAX_FILE_BYTES)?.as_deref() == Some(text.as_bytes()) {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
-    root.make_dirs(folder, &Attrs::mode(0o755))?;
-    root.replace(&path, text.as_bytes(), &Attrs::mode(0o644))
+    root.create_dir_all(folder, &Attrs::mode(0o755))?;
+    root.write_atomic(&path, text.as_bytes(), &Attrs::mode(0o644))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{report, row};
-    use super::super::{Row, Status};
+    use super::super::{ResourceReport, ResourceStatus};
     use super::*;
 
     #[test]
     fn motd_shows_a_problem_once_and_clears_when_converged() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
-        let said = || root.read_with_meta(&path(), MAX_FILE).unwrap();
-        tell(&root, &report(vec![row(Status::Changed)])).unwrap();
+        let said = || root.read_with_meta(&path(), MAX_FILE_BYTES).unwrap();
+        write(&root, &report(vec![row(ResourceStatus::Changed)])).unwrap();
         assert!(said().is_none());
-        let failed = report(vec![Row {
+        let failed = report(vec![ResourceReport {
             why: Some("\x1b[31mno\u{7} room".into()),
-            ..row(Status::Failed)
+            ..row(ResourceStatus::Failed)
         }]);
-        tell(&root, &failed).unwrap();
+        write(&root, &failed).unwrap();
         let (first, text) = said().unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "trueup: failed: file:/a: \\x1b[31mno\\x07 room\n        `trueup status` tells more\n"
         );
-        tell(&root, &failed).unwrap();
+        write(&root, &failed).unwrap();
         assert_eq!(said().unwrap().0.inode, first.inode, "it was written again");
-        tell_of_none(&root, Exit::BadInput, &"x".repeat(1000)).unwrap();
+        write_failure(&root, Exit::BadInput, &"x".repeat(1000)).unwrap();
         let (_, text) = said().unwrap();
         assert!(
             String::from_utf8(text)
                 .unwrap()
                 .starts_with("trueup: bad input: xxx")
         );
-        tell(&root, &report(vec![])).unwrap();
+        write(&root, &report(vec![])).unwrap();
         assert!(said().is_none());
     }
 }

@@ -5,30 +5,30 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Last;
+use super::PassSummary;
 use crate::ports::lock::Holder;
-use crate::ports::services::{ServiceError, Tick, Timer};
+use crate::ports::services::{NextTrigger, ServiceError, Timer};
 
 /// What makes passes by itself.
 pub const TIMER: &str = "trueup.timer";
 
 /// So many periods without a pass are too many.
-const MISSED: u32 = 3;
+const MAX_MISSED_PERIODS: u32 = 3;
 
 /// What the timer of the package says, for one that cannot be asked and never was.
-const USUAL: Duration = Duration::from_secs(36);
+const DEFAULT_PERIOD: Duration = Duration::from_secs(36);
 
 /// How long after boot, or after the timer was started, the first pass may take to begin: it waits for
 /// the network.
-const FIRST: Duration = Duration::from_secs(180);
+const FIRST_PASS_GRACE: Duration = Duration::from_secs(180);
 
 /// No pass has been made for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overdue {
     /// For how long.
-    silent: Duration,
+    silence: Duration,
     period: Duration,
-    is_off: bool,
+    timer_is_off: bool,
     /// None since boot.
     never: bool,
     /// The pass that runs, and does not end.
@@ -36,10 +36,10 @@ pub struct Overdue {
 }
 
 /// Whether no pass was made for three periods of the timer. Where nothing is expected to make them there
-/// is nothing to miss. `now` and `awake` are the time on two clocks, see [`crate::ports::clock::awake`].
-pub fn overdue(
+/// is nothing to miss. `now` and `awake` are the time on two clocks, see [`crate::ports::clock::monotonic_time`].
+pub fn check_overdue(
     timer: &Result<Option<Timer>, ServiceError>,
-    last: Option<&Last>,
+    last: Option<&PassSummary>,
     running: Option<&Holder>,
     now: Timestamp,
     awake: Duration,
@@ -47,17 +47,19 @@ pub fn overdue(
     let remembered = last.and_then(|last| last.rhythm?.period());
     let (period, on_since, is_off) = match timer {
         Ok(Some(timer)) if timer.expected => {
-            let said = timer.period.map(|period| period + timer.leeway);
-            let period = said.or(remembered).unwrap_or(USUAL);
-            (period, timer.on_since, timer.tick == Tick::Off)
+            let said = timer.period.map(|period| period + timer.max_delay);
+            let period = said.or(remembered).unwrap_or(DEFAULT_PERIOD);
+            (period, timer.active_since, timer.next == NextTrigger::Off)
         }
         Ok(_) => return None,
         // Whoever does not answer may well start nothing either.
         Err(_) => (remembered?, None, false),
     };
-    let limit = period.saturating_mul(MISSED);
-    let ended = last.map(|last| ended(last, now, awake));
-    let first = on_since.unwrap_or_default().saturating_add(FIRST);
+    let limit = period.saturating_mul(MAX_MISSED_PERIODS);
+    let ended = last.map(|last| ended_at(last, now, awake));
+    let first = on_since
+        .unwrap_or_default()
+        .saturating_add(FIRST_PASS_GRACE);
     // A first pass has its time, and a timer that was off until now begins anew.
     let expected = match ended {
         None => first,
@@ -74,9 +76,9 @@ pub fn overdue(
         }
     }
     Some(Overdue {
-        silent: awake.saturating_sub(ended.unwrap_or_default()),
+        silence: awake.saturating_sub(ended.unwrap_or_default()),
         period,
-        is_off,
+        timer_is_off: is_off,
         never: ended.is_none(),
         running: running.cloned(),
     })
@@ -84,7 +86,7 @@ pub fn overdue(
 
 /// When the last pass ended, on the clock of `awake`. A note that does not say so is as old as the wall
 /// clock says.
-fn ended(last: &Last, now: Timestamp, awake: Duration) -> Duration {
+fn ended_at(last: &PassSummary, now: Timestamp, awake: Duration) -> Duration {
     let said = last.ended_ms.map(Duration::from_millis);
     said.filter(|ended| *ended <= awake).unwrap_or_else(|| {
         let age = now.duration_since(last.started);
@@ -96,19 +98,19 @@ fn ended(last: &Last, now: Timestamp, awake: Duration) -> Duration {
 impl Overdue {
     /// ``no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status …` ``.
     pub fn words(&self) -> String {
-        let silent = span(self.silent);
-        let period = span(self.period);
+        let silent = format_span(self.silence);
+        let period = format_span(self.period);
         if let Some(running) = &self.running {
             return format!(
                 "no pass has ended for {silent}; running still: {}: `journalctl -u trueup _UID=0` tells what it is at",
-                running.words()
+                running.describe()
             );
         }
         let silence = match self.never {
             true => format!("no pass since boot, {silent} ago"),
             false => format!("no pass for {silent}"),
         };
-        match self.is_off {
+        match self.timer_is_off {
             true => format!(
                 "{silence}; {TIMER}, which is to make one every {period}, is off: `systemctl status {TIMER}`, then `systemctl enable --now {TIMER}`"
             ),
@@ -119,7 +121,7 @@ impl Overdue {
     }
 }
 
-fn span(time: Duration) -> String {
+fn format_span(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..=119 => format!("{seconds} s"),
         seconds @ 120..=7_199 => format!("{} min", seconds / 60),
@@ -132,7 +134,7 @@ fn span(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use crate::report::Rhythm;
+    use crate::report::TimerPeriod;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -145,8 +147,8 @@ mod tests {
     }
 
     /// One that ended so long before an hour after boot.
-    fn ago(silent: u64) -> Last {
-        Last {
+    fn ended_seconds_ago(silent: u64) -> PassSummary {
+        PassSummary {
             version: 1,
             started: now(),
             took_ms: 10,
@@ -160,26 +162,29 @@ mod tests {
         }
     }
 
-    fn on() -> Timer {
+    fn active_timer() -> Timer {
         Timer {
-            tick: Tick::Underway,
+            next: NextTrigger::Underway,
             expected: true,
             period: Some(seconds(30)),
-            leeway: seconds(6),
-            on_since: Some(seconds(5)),
+            max_delay: seconds(6),
+            active_since: Some(seconds(5)),
         }
     }
 
-    fn seen(timer: Timer, last: Option<&Last>) -> Option<String> {
-        let overdue = overdue(&Ok(Some(timer)), last, None, now(), HOUR);
+    fn overdue_text(timer: Timer, last: Option<&PassSummary>) -> Option<String> {
+        let overdue = check_overdue(&Ok(Some(timer)), last, None, now(), HOUR);
         overdue.map(|overdue| overdue.words())
     }
 
     #[test]
     fn three_periods_without_a_pass_are_overdue() {
-        assert_eq!(seen(on(), Some(&ago(108))), None);
         assert_eq!(
-            seen(on(), Some(&ago(720))).unwrap(),
+            overdue_text(active_timer(), Some(&ended_seconds_ago(108))),
+            None
+        );
+        assert_eq!(
+            overdue_text(active_timer(), Some(&ended_seconds_ago(720))).unwrap(),
             "no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status trueup.timer trueup.service` and `journalctl -u trueup _UID=0` tell why not"
         );
     }
@@ -187,66 +192,80 @@ mod tests {
     #[test]
     fn stopped_or_masked_timer_is_overdue_but_disabled_one_is_not() {
         let off = Timer {
-            tick: Tick::Off,
-            on_since: None,
-            ..on()
+            next: NextTrigger::Off,
+            active_since: None,
+            ..active_timer()
         };
-        assert!(seen(off, Some(&ago(720))).unwrap().contains("is off: "));
+        assert!(
+            overdue_text(off, Some(&ended_seconds_ago(720)))
+                .unwrap()
+                .contains("is off: ")
+        );
         let masked = Timer {
             period: None,
-            leeway: Duration::ZERO,
+            max_delay: Duration::ZERO,
             ..off
         };
         // Which has forgotten its period: the last pass knows it.
-        let mut last = ago(720);
-        assert!(seen(masked, Some(&last)).is_some());
-        last.rhythm = Some(Rhythm::of(Some(seconds(600)), HOUR));
-        assert_eq!(seen(masked, Some(&last)), None);
+        let mut last = ended_seconds_ago(720);
+        assert!(overdue_text(masked, Some(&last)).is_some());
+        last.rhythm = Some(TimerPeriod::new(Some(seconds(600)), HOUR));
+        assert_eq!(overdue_text(masked, Some(&last)), None);
         let disabled = Timer {
             expected: false,
             ..off
         };
-        assert_eq!(seen(disabled, Some(&ago(3000))), None);
-        assert_eq!(overdue(&Ok(None), Some(&last), None, now(), HOUR), None);
+        assert_eq!(overdue_text(disabled, Some(&ended_seconds_ago(3000))), None);
+        assert_eq!(
+            check_overdue(&Ok(None), Some(&last), None, now(), HOUR),
+            None
+        );
     }
 
     #[test]
     fn first_pass_after_boot_or_timer_start_has_a_grace_period() {
         assert!(
-            seen(on(), None)
+            overdue_text(active_timer(), None)
                 .unwrap()
                 .starts_with("no pass since boot, 60 min ago")
         );
-        let early = |awake| overdue(&Ok(Some(on())), None, None, now(), seconds(awake));
+        let early =
+            |awake| check_overdue(&Ok(Some(active_timer())), None, None, now(), seconds(awake));
         assert!(early(200).is_none() && early(300).is_some());
         let started = Timer {
-            on_since: Some(seconds(3590)),
-            ..on()
+            active_since: Some(seconds(3590)),
+            ..active_timer()
         };
-        assert_eq!(seen(started, Some(&ago(3000))), None);
-        assert_eq!(seen(started, None), None);
+        assert_eq!(overdue_text(started, Some(&ended_seconds_ago(3000))), None);
+        assert_eq!(overdue_text(started, None), None);
     }
 
     #[test]
     fn suspend_and_clock_changes_are_not_missed_passes() {
-        let mut last = ago(20);
+        let mut last = ended_seconds_ago(20);
         last.started = "2026-11-01T00:00:00Z".parse().unwrap();
-        assert_eq!(seen(on(), Some(&last)), None);
+        assert_eq!(overdue_text(active_timer(), Some(&last)), None);
         // And a clock that was set back hides nothing.
-        last = ago(720);
+        last = ended_seconds_ago(720);
         last.started = "2027-01-01T00:00:00Z".parse().unwrap();
-        assert!(seen(on(), Some(&last)).is_some());
+        assert!(overdue_text(active_timer(), Some(&last)).is_some());
     }
 
     #[test]
     fn running_pass_is_overdue_only_when_it_never_ends() {
         let runs = |since: &str| {
-            let holder = Holder::me(
+            let holder = Holder::current(
                 "ana".into(),
                 "trueup converge".into(),
                 since.parse().unwrap(),
             );
-            overdue(&Ok(Some(on())), Some(&ago(720)), Some(&holder), now(), HOUR)
+            check_overdue(
+                &Ok(Some(active_timer())),
+                Some(&ended_seconds_ago(720)),
+                Some(&holder),
+                now(),
+                HOUR,
+            )
         };
         assert_eq!(runs("2026-11-21T04:59:00Z"), None);
         let words = runs("2026-11-21T04:00:00Z").unwrap().words();
@@ -262,12 +281,12 @@ mod tests {
             supervisor: "systemd",
             why: "no bus".into(),
         };
-        let mut last = ago(720);
+        let mut last = ended_seconds_ago(720);
         assert_eq!(
-            overdue(&Err(silent()), Some(&last), None, now(), HOUR),
+            check_overdue(&Err(silent()), Some(&last), None, now(), HOUR),
             None
         );
-        last.rhythm = Some(Rhythm::of(Some(seconds(36)), HOUR));
-        assert!(overdue(&Err(silent()), Some(&last), None, now(), HOUR).is_some());
+        last.rhythm = Some(TimerPeriod::new(Some(seconds(36)), HOUR));
+        assert!(check_overdue(&Err(silent()), Some(&last), None, now(), HOUR).is_some());
     }
 }

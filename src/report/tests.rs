@@ -1,8 +1,8 @@
 use super::*;
-use crate::resource::{Duty, Shown, Verb};
+use crate::resource::{Duty, FieldValue, Verb};
 
-pub(super) fn row(status: Status) -> Row {
-    Row {
+pub(super) fn row(status: ResourceStatus) -> ResourceReport {
+    ResourceReport {
         id: "file:/a".into(),
         kind: "file".into(),
         status,
@@ -14,9 +14,9 @@ pub(super) fn row(status: Status) -> Row {
     }
 }
 
-pub(super) fn report(rows: Vec<Row>) -> Report {
-    let desired = Desired::nothing();
-    let heading = Heading {
+pub(super) fn report(rows: Vec<ResourceReport>) -> Report {
+    let desired = DesiredState::empty();
+    let heading = ReportHeader {
         node: "app-1",
         environment: "production",
         started: "2026-11-21T04:43:01.123Z".parse().unwrap(),
@@ -33,17 +33,17 @@ pub(super) fn report(rows: Vec<Row>) -> Report {
 fn every_end_has_its_own_outcome_and_the_worst_one_counts() {
     let cases = [
         (vec![], Exit::Converged),
-        (vec![row(Status::Changed)], Exit::Converged),
-        (vec![row(Status::Pending)], Exit::Pending),
+        (vec![row(ResourceStatus::Changed)], Exit::Converged),
+        (vec![row(ResourceStatus::Pending)], Exit::Pending),
         (
-            vec![row(Status::Changed), row(Status::Waiting)],
+            vec![row(ResourceStatus::Changed), row(ResourceStatus::Waiting)],
             Exit::Waiting,
         ),
         (
-            vec![row(Status::Waiting), row(Status::Failed)],
+            vec![row(ResourceStatus::Waiting), row(ResourceStatus::Failed)],
             Exit::Failed,
         ),
-        (vec![row(Status::Skipped)], Exit::Failed),
+        (vec![row(ResourceStatus::Skipped)], Exit::Failed),
     ];
     for (rows, expected) in cases {
         assert_eq!(report(rows).outcome, expected);
@@ -57,47 +57,50 @@ fn stopped_pass_fails_only_when_a_resource_failed() {
             stopped: true,
             ..report(rows)
         };
-        report.verdict()
+        report.compute_outcome()
     };
-    let owing = || Row {
-        owed: vec![Debt {
+    let owing = || ResourceReport {
+        owed: vec![Obligation {
             duty: Duty::Restart,
             causes: vec!["code".into()],
         }],
-        ..row(Status::Changed)
+        ..row(ResourceStatus::Changed)
     };
-    assert_eq!(stopped(vec![row(Status::Changed)]), Exit::Converged);
-    assert_eq!(stopped(vec![row(Status::Skipped)]), Exit::Stopped);
+    assert_eq!(stopped(vec![row(ResourceStatus::Changed)]), Exit::Converged);
+    assert_eq!(stopped(vec![row(ResourceStatus::Skipped)]), Exit::Stopped);
     assert_eq!(stopped(vec![owing()]), Exit::Stopped);
     assert_eq!(report(vec![owing()]).outcome, Exit::Pending);
-    let failed = vec![row(Status::Skipped), row(Status::Failed)];
+    let failed = vec![row(ResourceStatus::Skipped), row(ResourceStatus::Failed)];
     assert_eq!(stopped(failed), Exit::Failed);
 }
 
 #[test]
 fn stale_and_refused_are_never_green() {
     let mut stale = report(vec![]);
-    stale.stale = Some(Stale {
+    stale.stale = Some(Staleness {
         since: None,
         why: "down".into(),
     });
-    assert_eq!(stale.verdict(), Exit::Stale);
+    assert_eq!(stale.compute_outcome(), Exit::Stale);
     let mut untold = report(vec![]);
-    untold.is_untold("peers do not learn of this host: 403".into());
+    untold.mark_unpublished("peers do not learn of this host: 403".into());
     assert_eq!(untold.outcome, Exit::Stale);
     assert!(!untold.is_quiet());
     assert_eq!(untold.why().as_deref(), untold.untold.as_deref());
-    let mut refused = report(vec![row(Status::Waiting)]);
+    let mut refused = report(vec![row(ResourceStatus::Waiting)]);
     refused.refused = Some("bad".into());
-    assert_eq!(refused.verdict(), Exit::BadInput);
+    assert_eq!(refused.compute_outcome(), Exit::BadInput);
 }
 
 #[test]
 fn report_round_trips_through_json() {
-    let mut changed = row(Status::Changed);
-    changed.change =
-        Some(Change::new(Verb::Update).with("mode", Shown::value("0644"), Shown::value("0600")));
-    changed.paid = vec![Debt {
+    let mut changed = row(ResourceStatus::Changed);
+    changed.change = Some(Change::new(Verb::Update).with_field(
+        "mode",
+        FieldValue::value("0644"),
+        FieldValue::value("0600"),
+    ));
+    changed.paid = vec![Obligation {
         duty: Duty::Restart,
         causes: vec!["code".into()],
     }];
@@ -116,10 +119,11 @@ fn the_first_version_of_a_report_can_still_be_read() {
 
 #[test]
 fn a_secret_is_never_in_what_is_shown() {
-    let change = Change::new(Verb::Update).with("content", Shown::Secret, Shown::Secret);
+    let change =
+        Change::new(Verb::Update).with_field("content", FieldValue::Secret, FieldValue::Secret);
     let paint = Paint::default();
     assert_eq!(
-        change_lines(paint, "file:/key", &change),
+        change_line(paint, "file:/key", &change),
         "~ update file:/key (content (secret))"
     );
     assert!(diff_lines(paint, "file:/key", &change).is_empty());
@@ -127,14 +131,14 @@ fn a_secret_is_never_in_what_is_shown() {
 
 #[test]
 fn summary_line_counts_changes_restarts_and_failures() {
-    let mut changed = row(Status::Changed);
-    changed.paid = vec![Debt {
+    let mut changed = row(ResourceStatus::Changed);
+    changed.paid = vec![Obligation {
         duty: Duty::Restart,
         causes: vec!["code".into()],
     }];
-    let report = report(vec![changed, row(Status::Failed)]);
+    let report = report(vec![changed, row(ResourceStatus::Failed)]);
     assert_eq!(
-        totals(Paint::default(), &report),
+        summary_line(Paint::default(), &report),
         "failed: 1 change, 1 restarted, 1 failed, 1 right (7 ms)"
     );
 }

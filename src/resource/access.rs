@@ -1,6 +1,6 @@
 //! Owner, group and mode, as several kinds manage them: a field that is not given is left alone.
 
-use super::{Failure, FieldChange, Mode, Shown};
+use super::{Failure, FieldChange, FieldValue, Mode};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, Meta};
 
@@ -14,17 +14,17 @@ pub struct Access<'a> {
 
 /// Who owns it and who may touch it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessSeen {
+pub struct AccessState {
     /// Spelt as the spec spells it where both mean the same.
     pub owner: String,
     pub group: String,
     pub mode: Mode,
     /// False in an unprivileged run, where an owner is not ours to set.
-    pub owners_are_ours: bool,
+    pub owners_managed: bool,
 }
 
 impl Access<'_> {
-    pub fn look(&self, meta: &Meta, host: &Host) -> Result<AccessSeen, Failure> {
+    pub fn observe(&self, meta: &Meta, host: &Host) -> Result<AccessState, Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         let same = |wanted: Option<&str>, id: u32, wanted_id: Option<u32>| {
             wanted.filter(|_| wanted_id == Some(id)).map(str::to_owned)
@@ -37,7 +37,7 @@ impl Access<'_> {
             Some(name) => same(self.group, meta.gid, accounts.gid(root, name)?),
             None => None,
         };
-        Ok(AccessSeen {
+        Ok(AccessState {
             owner: match owner {
                 Some(owner) => owner,
                 None => accounts.user_name(root, meta.uid)?,
@@ -47,36 +47,36 @@ impl Access<'_> {
                 None => accounts.group_name(root, meta.gid)?,
             },
             mode: Mode(meta.mode),
-            owners_are_ours: root.privileged(),
+            owners_managed: root.is_privileged(),
         })
     }
 
     /// What differs. Pass `with_mode: false` for a link, which has no mode of its own.
-    pub fn diff(&self, seen: &AccessSeen, with_mode: bool) -> Vec<FieldChange> {
+    pub fn diff(&self, state: &AccessState, with_mode: bool) -> Vec<FieldChange> {
         let mut fields = Vec::new();
         let mut compare = |field, wanted: Option<&str>, found: &String| {
-            if let Some(wanted) = wanted.filter(|wanted| seen.owners_are_ours && wanted != found) {
+            if let Some(wanted) = wanted.filter(|wanted| state.owners_managed && wanted != found) {
                 fields.push(FieldChange::new(
                     field,
-                    Shown::value(found),
-                    Shown::value(wanted),
+                    FieldValue::value(found),
+                    FieldValue::value(wanted),
                 ));
             }
         };
-        compare("owner", self.owner, &seen.owner);
-        compare("group", self.group, &seen.group);
-        if let Some(mode) = self.mode.filter(|mode| with_mode && *mode != seen.mode) {
+        compare("owner", self.owner, &state.owner);
+        compare("group", self.group, &state.group);
+        if let Some(mode) = self.mode.filter(|mode| with_mode && *mode != state.mode) {
             fields.push(FieldChange::new(
                 "mode",
-                Shown::value(seen.mode),
-                Shown::value(mode),
+                FieldValue::value(state.mode),
+                FieldValue::value(mode),
             ));
         }
         fields
     }
 
     /// What a new thing gets, for showing.
-    pub fn wanted(&self) -> Vec<FieldChange> {
+    pub fn creation_fields(&self) -> Vec<FieldChange> {
         [
             ("owner", self.owner.map(str::to_owned)),
             ("group", self.group.map(str::to_owned)),
@@ -84,24 +84,28 @@ impl Access<'_> {
         ]
         .into_iter()
         .filter_map(|(field, value)| {
-            Some(FieldChange::new(field, Shown::Absent, Shown::Value(value?)))
+            Some(FieldChange::new(
+                field,
+                FieldValue::Absent,
+                FieldValue::Value(value?),
+            ))
         })
         .collect()
     }
 
     /// As ids, for the root port. Names must exist by now.
-    pub fn attrs(&self, host: &Host) -> Result<Attrs, Failure> {
+    pub fn resolve_attrs(&self, host: &Host) -> Result<Attrs, Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         let mut attrs = Attrs {
             mode: self.mode.map(|mode| mode.0),
             uid: None,
             gid: None,
         };
-        if !root.privileged() {
+        if !root.is_privileged() {
             return Ok(attrs);
         }
         let missing = |what: &str, name: &str| {
-            Failure::not_yet(format!("there is no {what} `{name}` on this host")).hint(format!(
+            Failure::not_ready(format!("there is no {what} `{name}` on this host")).hint(format!(
                 "describe it in a `{what}` resource before this one"
             ))
         };

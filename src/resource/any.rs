@@ -4,7 +4,10 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use super::{Change, Duty, Failure, Inputs, Kind, Outcome, Run, Stamp, Trial, Trigger, Verdict};
+use super::{
+    ApplyOutcome, Change, Duty, Failure, Kind, ResolveInputs, ServiceRun, Stamp, Trial,
+    TrialOutcome, Trigger,
+};
 use crate::ports::{Host, watchdog};
 use crate::problem::Problem;
 use crate::yaml::{Node, decode};
@@ -21,31 +24,31 @@ pub trait AnyKind: Sync {
     #[cfg(test)]
     fn prepare(&self, sandbox: &crate::ports::testing::Sandbox);
     #[cfg(test)]
-    fn cannot_run(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str>;
+    fn skip_reason(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str>;
     #[cfg(test)]
-    fn example_here(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String>;
+    fn sandbox_example(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String>;
     #[cfg(test)]
-    fn only_looks(&self) -> bool;
+    fn is_read_only(&self) -> bool;
     #[cfg(test)]
     fn probes(&self) -> Vec<super::conformance::Probe>;
 }
 
 /// The entry of the kind `K` in the list of kinds.
-pub struct Registered<K>(PhantomData<fn() -> K>);
+pub struct KindEntry<K>(PhantomData<fn() -> K>);
 
-impl<K> Registered<K> {
-    pub const fn new() -> Registered<K> {
-        Registered(PhantomData)
+impl<K> KindEntry<K> {
+    pub const fn new() -> KindEntry<K> {
+        KindEntry(PhantomData)
     }
 }
 
-impl<K> Default for Registered<K> {
-    fn default() -> Registered<K> {
-        Registered::new()
+impl<K> Default for KindEntry<K> {
+    fn default() -> KindEntry<K> {
+        KindEntry::new()
     }
 }
 
-impl<K: Kind> AnyKind for Registered<K> {
+impl<K: Kind> AnyKind for KindEntry<K> {
     fn name(&self) -> &'static str {
         K::NAME
     }
@@ -59,7 +62,7 @@ impl<K: Kind> AnyKind for Registered<K> {
     }
 
     fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem> {
-        Ok(Box::new(Typed::<K> {
+        Ok(Box::new(TypedResource::<K> {
             spec: decode(node)?,
         }))
     }
@@ -75,18 +78,18 @@ impl<K: Kind> AnyKind for Registered<K> {
     }
 
     #[cfg(test)]
-    fn cannot_run(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str> {
-        K::cannot_run(sandbox)
+    fn skip_reason(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str> {
+        K::skip_reason(sandbox)
     }
 
     #[cfg(test)]
-    fn example_here(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String> {
-        K::example_here(sandbox)
+    fn sandbox_example(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String> {
+        K::sandbox_example(sandbox)
     }
 
     #[cfg(test)]
-    fn only_looks(&self) -> bool {
-        K::only_looks()
+    fn is_read_only(&self) -> bool {
+        K::is_read_only()
     }
 
     #[cfg(test)]
@@ -97,17 +100,17 @@ impl<K: Kind> AnyKind for Registered<K> {
 
 /// What one look at the host found.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ObservedState {
     pub change: Option<Change>,
     pub stamp: Option<Stamp>,
-    pub run: Option<Run>,
-    pub dormant: bool,
+    pub run: Option<ServiceRun>,
+    pub awaits_dependency: bool,
     /// The sha that its app is at, if it has one.
-    pub sha: Option<String>,
+    pub deployed_sha: Option<String>,
     pub trial: Option<Trial>,
-    pub chores: bool,
+    pub needs_maintenance: bool,
     pub warnings: Vec<String>,
-    pub ails: Option<Failure>,
+    pub unhealthy_reason: Option<Failure>,
 }
 
 /// A resource of whatever kind. The methods are those of [`Kind`].
@@ -116,45 +119,45 @@ pub trait AnyResource {
     /// The spec itself, for whoever knows its type.
     fn spec(&self) -> &dyn Any;
     fn subject(&self) -> String;
-    fn owns(&self) -> Option<PathBuf>;
+    fn owned_path(&self) -> Option<PathBuf>;
     fn app(&self) -> Option<&str>;
-    fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem>;
-    fn check(&self) -> Option<&str>;
+    fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem>;
+    fn check_name(&self) -> Option<&str>;
     fn triggers(&self) -> Vec<Trigger>;
     /// `stamp`: whether somebody needs the fingerprint, which may cost reading.
-    fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure>;
-    fn shows(&self, change: &Change) -> bool;
-    fn waits(&self, change: &Change) -> Option<String>;
-    fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure>;
-    fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
-    fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
-    fn runs_as(&self, host: &Host) -> Vec<u32>;
-    fn last_words(&self, host: &Host) -> Vec<String>;
-    fn learn_secrets(&self);
-    fn prove(
+    fn inspect(&self, host: &Host, stamp: bool) -> Result<ObservedState, Failure>;
+    fn changes_stamp(&self, change: &Change) -> bool;
+    fn waiting_reason(&self, change: &Change) -> Option<String>;
+    fn apply(&self, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure>;
+    fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
+    fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
+    fn process_uids(&self, host: &Host) -> Vec<u32>;
+    fn log_tail(&self, host: &Host) -> Vec<String>;
+    fn register_secrets(&self);
+    fn run_trial(
         &self,
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
         runs_as: &dyn Fn() -> Vec<u32>,
-    ) -> Result<Verdict, Failure>;
-    fn disturbed(&self, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure>;
+    ) -> Result<TrialOutcome, Failure>;
+    fn find_conflict(&self, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure>;
     fn confirm(&self, host: &Host) -> Result<(), Failure>;
-    fn do_chores(&self, host: &Host) -> Result<(), Failure>;
-    fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure>;
+    fn run_maintenance(&self, host: &Host) -> Result<(), Failure>;
+    fn roll_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure>;
 }
 
-struct Typed<K: Kind> {
+struct TypedResource<K: Kind> {
     spec: K::Spec,
 }
 
-impl<K: Kind> Typed<K> {
+impl<K: Kind> TypedResource<K> {
     /// What the watchdog says should the host hang here.
-    fn declare(&self) -> watchdog::Operation {
-        watchdog::at(format!("{}:{}", K::NAME, K::subject(&self.spec)))
+    fn watch_operation(&self) -> watchdog::Operation {
+        watchdog::begin_unbounded(format!("{}:{}", K::NAME, K::subject(&self.spec)))
     }
 }
 
-impl<K: Kind> AnyResource for Typed<K> {
+impl<K: Kind> AnyResource for TypedResource<K> {
     fn kind(&self) -> &'static str {
         K::NAME
     }
@@ -167,105 +170,105 @@ impl<K: Kind> AnyResource for Typed<K> {
         K::subject(&self.spec)
     }
 
-    fn owns(&self) -> Option<PathBuf> {
-        K::owns(&self.spec)
+    fn owned_path(&self) -> Option<PathBuf> {
+        K::owned_path(&self.spec)
     }
 
     fn app(&self) -> Option<&str> {
         K::app(&self.spec)
     }
 
-    fn resolve(&mut self, inputs: &dyn Inputs) -> Result<(), Problem> {
+    fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         K::resolve(&mut self.spec, inputs)
     }
 
-    fn check(&self) -> Option<&str> {
-        K::check(&self.spec)
+    fn check_name(&self) -> Option<&str> {
+        K::check_name(&self.spec)
     }
 
     fn triggers(&self) -> Vec<Trigger> {
         K::triggers(&self.spec)
     }
 
-    fn look(&self, host: &Host, stamp: bool) -> Result<Seen, Failure> {
-        let _operation = self.declare();
+    fn inspect(&self, host: &Host, stamp: bool) -> Result<ObservedState, Failure> {
+        let _operation = self.watch_operation();
         let state = K::inspect(&self.spec, host)?;
-        Ok(Seen {
+        Ok(ObservedState {
             change: K::diff(&self.spec, &state),
             stamp: stamp.then(|| K::stamp(&self.spec, &state)).flatten(),
-            run: K::run(&self.spec, &state),
-            dormant: K::dormant(&self.spec, &state),
-            sha: K::sha(&self.spec, &state),
+            run: K::service_run(&self.spec, &state),
+            awaits_dependency: K::awaits_dependency(&self.spec, &state),
+            deployed_sha: K::deployed_sha(&self.spec, &state),
             trial: K::trial(&self.spec, &state),
-            chores: K::has_chores(&self.spec, &state),
+            needs_maintenance: K::needs_maintenance(&self.spec, &state),
             warnings: K::warnings(&self.spec, &state),
-            ails: K::ails(&self.spec, &state),
+            unhealthy_reason: K::unhealthy_reason(&self.spec, &state),
         })
     }
 
-    fn shows(&self, change: &Change) -> bool {
-        K::shows(change)
+    fn changes_stamp(&self, change: &Change) -> bool {
+        K::changes_stamp(change)
     }
 
-    fn waits(&self, change: &Change) -> Option<String> {
-        K::waits(change)
+    fn waiting_reason(&self, change: &Change) -> Option<String> {
+        K::waiting_reason(change)
     }
 
-    fn apply(&self, change: &Change, host: &Host) -> Result<Outcome, Failure> {
-        let _operation = self.declare();
+    fn apply(&self, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+        let _operation = self.watch_operation();
         K::apply(&self.spec, change, host)
     }
 
-    fn pay(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
-        let _operation = self.declare();
-        K::pay(&self.spec, duty, host)
+    fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+        let _operation = self.watch_operation();
+        K::fulfill(&self.spec, duty, host)
     }
 
-    fn runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
-        let _operation = self.declare();
-        K::runs_from(&self.spec, host, trial)
+    fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
+        let _operation = self.watch_operation();
+        K::check_runs_from(&self.spec, host, trial)
     }
 
-    fn runs_as(&self, host: &Host) -> Vec<u32> {
-        let _operation = self.declare();
-        K::runs_as(&self.spec, host)
+    fn process_uids(&self, host: &Host) -> Vec<u32> {
+        let _operation = self.watch_operation();
+        K::process_uids(&self.spec, host)
     }
 
-    fn last_words(&self, host: &Host) -> Vec<String> {
-        K::last_words(&self.spec, host)
+    fn log_tail(&self, host: &Host) -> Vec<String> {
+        K::log_tail(&self.spec, host)
     }
 
-    fn learn_secrets(&self) {
-        K::learn_secrets(&self.spec);
+    fn register_secrets(&self) {
+        K::register_secrets(&self.spec);
     }
 
-    fn prove(
+    fn run_trial(
         &self,
         host: &Host,
         users: &mut dyn FnMut() -> Result<(), Failure>,
         runs_as: &dyn Fn() -> Vec<u32>,
-    ) -> Result<Verdict, Failure> {
-        let _operation = self.declare();
-        K::prove(&self.spec, host, users, runs_as)
+    ) -> Result<TrialOutcome, Failure> {
+        let _operation = self.watch_operation();
+        K::run_trial(&self.spec, host, users, runs_as)
     }
 
-    fn disturbed(&self, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure> {
-        let _operation = self.declare();
-        K::disturbed(&self.spec, host, runs_as)
+    fn find_conflict(&self, host: &Host, runs_as: &dyn Fn() -> Vec<u32>) -> Option<Failure> {
+        let _operation = self.watch_operation();
+        K::find_conflict(&self.spec, host, runs_as)
     }
 
     fn confirm(&self, host: &Host) -> Result<(), Failure> {
-        let _operation = self.declare();
+        let _operation = self.watch_operation();
         K::confirm(&self.spec, host)
     }
 
-    fn do_chores(&self, host: &Host) -> Result<(), Failure> {
-        let _operation = self.declare();
-        K::do_chores(&self.spec, host)
+    fn run_maintenance(&self, host: &Host) -> Result<(), Failure> {
+        let _operation = self.watch_operation();
+        K::run_maintenance(&self.spec, host)
     }
 
-    fn put_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {
-        let _operation = self.declare();
-        K::put_back(&self.spec, host, why)
+    fn roll_back(&self, host: &Host, why: &Failure) -> Result<Option<String>, Failure> {
+        let _operation = self.watch_operation();
+        K::roll_back(&self.spec, host, why)
     }
 }

@@ -9,21 +9,21 @@ use crate::ports::root::{Attrs, RootError};
 use crate::problem::Problem;
 
 /// Stands for the candidate in the command.
-const PATH: &str = "{path}";
+const PLACEHOLDER: &str = "{path}";
 
 /// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Refuses a command that would look at nothing.
-pub fn usable(verify: Option<&Argv>) -> Result<(), Problem> {
+pub fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
     let names_it = |argv: &Argv| match argv {
-        Argv::List(argv) => argv.iter().any(|word| word.contains(PATH)),
-        Argv::Shell(line) => line.contains(PATH),
+        Argv::List(argv) => argv.iter().any(|word| word.contains(PLACEHOLDER)),
+        Argv::Shell(line) => line.contains(PLACEHOLDER),
     };
     match verify {
         Some(argv) if !names_it(argv) => {
             let message =
-                format!("expected `{PATH}`, which stands for a file with the new content");
+                format!("expected `{PLACEHOLDER}`, which stands for a file with the new content");
             Err(Problem::new(message)
                 .field("verify")
                 .hint("a command that judges what is in place already is a `check`"))
@@ -34,25 +34,27 @@ pub fn usable(verify: Option<&Argv>) -> Result<(), Problem> {
 
 /// Runs the command on a file with this content. `secret`: what it prints may hold some of it.
 pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(), Failure> {
-    let folder = folder(host);
-    forget(host)?;
-    host.root.make_dirs(&folder, &Attrs::mode(0o700))?;
+    let folder = candidate_dir(host);
+    remove_leftovers(host)?;
+    host.root.create_dir_all(&folder, &Attrs::mode(0o700))?;
     let path = folder.join("candidate");
-    host.root.replace(&path, body, &Attrs::mode(0o600))?;
-    let outside = host.root.outside(&path).display().to_string();
+    host.root.write_atomic(&path, body, &Attrs::mode(0o600))?;
+    let outside = host.root.machine_path(&path).display().to_string();
     let here = match argv {
         Argv::List(argv) => {
-            let words = argv.iter().map(|word| word.replace(PATH, &outside));
+            let words = argv.iter().map(|word| word.replace(PLACEHOLDER, &outside));
             Argv::List(words.collect())
         }
-        Argv::Shell(line) => Argv::Shell(line.replace(PATH, &outside)),
+        Argv::Shell(line) => Argv::Shell(line.replace(PLACEHOLDER, &outside)),
     };
-    let answer = host.exec.must(here.command().timeout(PATIENCE));
-    forget(host)?;
+    let answer = host
+        .exec
+        .run_checked(here.command().timeout(VERIFY_TIMEOUT));
+    remove_leftovers(host)?;
     let Err(error) = answer else {
         return Ok(());
     };
-    let (why, remedy) = if error.is_not_there() {
+    let (why, remedy) = if error.is_program_missing() {
         (
             error.to_string(),
             "have a package that brings this program installed before it, or leave `verify` out",
@@ -74,53 +76,53 @@ pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(),
 }
 
 /// Takes away what a killed pass left.
-pub fn forget(host: &Host) -> Result<(), RootError> {
-    host.root.remove_tree(&folder(host))
+pub fn remove_leftovers(host: &Host) -> Result<(), RootError> {
+    host.root.remove_tree(&candidate_dir(host))
 }
 
-fn folder(host: &Host) -> PathBuf {
-    host.state("candidate")
+fn candidate_dir(host: &Host) -> PathBuf {
+    host.state_path("candidate")
 }
 
 #[cfg(test)]
 mod tests {
     use crate::ports::testing::Sandbox;
-    use crate::resource::conformance::resource;
-    use crate::resource::{Failure, Outcome};
+    use crate::resource::conformance::parse_resource;
+    use crate::resource::{ApplyOutcome, Failure};
 
     const FILE: &str = "/etc/app.conf";
 
     /// Brings this content about, with a judge that takes nothing with "bad" in it.
-    fn bring(host: &Sandbox, content: &str, more: &str) -> Result<Outcome, Failure> {
+    fn apply_content(host: &Sandbox, content: &str, more: &str) -> Result<ApplyOutcome, Failure> {
         let judge =
             r#"verify: ["/bin/sh", "-c", "cat \"$0\" >&2; ! grep -q bad \"$0\"", "{path}"]"#;
         let text = format!("file: {{path: {FILE}, content: \"{content}\\n\", {judge}{more}}}");
-        let resource = resource(&text).unwrap();
-        let change = resource.look(&host.host, false)?.change.unwrap();
+        let resource = parse_resource(&text).unwrap();
+        let change = resource.inspect(&host.host, false)?.change.unwrap();
         resource.apply(&change, &host.host)
     }
 
     #[test]
     fn rejected_content_never_replaces_the_file() {
-        let host = Sandbox::with_basics();
-        bring(&host, "good", "").unwrap();
+        let host = Sandbox::with_base_system();
+        apply_content(&host, "good", "").unwrap();
         let inode = host.host.root.meta(FILE.as_ref()).unwrap().unwrap().inode;
-        let failure = bring(&host, "bad word", "").unwrap_err();
+        let failure = apply_content(&host, "bad word", "").unwrap_err();
         assert!(failure.message.contains("bad word"), "{failure}");
         let now = host.host.root.meta(FILE.as_ref()).unwrap().unwrap().inode;
         assert_eq!((host.read(FILE).as_str(), now), ("good\n", inode));
-        bring(&host, "better", "").unwrap();
+        apply_content(&host, "better", "").unwrap();
         assert_eq!(host.read(FILE), "better\n");
         assert!(!host.exists("/var/lib/trueup/candidate"), "left behind");
     }
 
     #[test]
     fn missing_verify_program_is_distinguished_from_a_rejection() {
-        let host = Sandbox::with_basics();
+        let host = Sandbox::with_base_system();
         let text =
             format!("file: {{path: {FILE}, content: x, verify: [no-such-judge, '{{path}}']}}");
-        let resource = resource(&text).unwrap();
-        let change = resource.look(&host.host, false).unwrap().change.unwrap();
+        let resource = parse_resource(&text).unwrap();
+        let change = resource.inspect(&host.host, false).unwrap().change.unwrap();
         let failure = resource.apply(&change, &host.host).unwrap_err();
         assert!(failure.message.contains("no-such-judge"), "{failure}");
         assert!(
@@ -133,8 +135,8 @@ mod tests {
 
     #[test]
     fn verify_output_of_a_secret_file_is_hidden() {
-        let host = Sandbox::with_basics();
-        let failure = bring(&host, "bad word", ", secret: true").unwrap_err();
+        let host = Sandbox::with_base_system();
+        let failure = apply_content(&host, "bad word", ", secret: true").unwrap_err();
         assert!(!failure.to_string().contains("bad word"), "{failure}");
         assert!(!host.exists(FILE));
     }
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn verify_command_without_a_path_is_rejected() {
         let text = format!("file: {{path: {FILE}, content: x, verify: [visudo, -c]}}");
-        let problem = resource(&text).err().unwrap();
+        let problem = parse_resource(&text).err().unwrap();
         assert_eq!(problem.field.as_deref(), Some("verify"));
         assert!(problem.message.contains("{path}"), "{problem}");
     }

@@ -36,7 +36,7 @@ impl std::fmt::Display for Verb {
 /// One side of a field's change, as people may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Shown {
+pub enum FieldValue {
     Absent,
     /// A short value.
     Value(String),
@@ -48,14 +48,16 @@ pub enum Shown {
     Unknown(String),
 }
 
-impl Shown {
-    pub fn value(value: impl ToString) -> Shown {
-        Shown::Value(value.to_string())
+impl FieldValue {
+    pub fn value(value: impl ToString) -> FieldValue {
+        FieldValue::Value(value.to_string())
     }
 
     /// `value`, or absent.
-    pub fn maybe<T: ToString>(value: Option<T>) -> Shown {
-        value.map_or(Shown::Absent, |value| Shown::Value(value.to_string()))
+    pub fn from_option<T: ToString>(value: Option<T>) -> FieldValue {
+        value.map_or(FieldValue::Absent, |value| {
+            FieldValue::Value(value.to_string())
+        })
     }
 }
 
@@ -63,8 +65,8 @@ impl Shown {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldChange {
     pub field: Cow<'static, str>,
-    pub from: Shown,
-    pub to: Shown,
+    pub from: FieldValue,
+    pub to: FieldValue,
 }
 
 /// What has to change about one resource. Never without a reason: `fields` says what differs.
@@ -90,13 +92,13 @@ impl Change {
         })
     }
 
-    pub fn with(mut self, field: &'static str, from: Shown, to: Shown) -> Change {
+    pub fn with_field(mut self, field: &'static str, from: FieldValue, to: FieldValue) -> Change {
         self.fields.push(FieldChange::new(field, from, to));
         self
     }
 
     /// Whether nothing but owner, group and mode changes.
-    pub fn only_access(&self) -> bool {
+    pub fn is_access_only(&self) -> bool {
         let access = |field: &FieldChange| matches!(&*field.field, "owner" | "group" | "mode");
         self.verb == Verb::Update && self.fields.iter().all(access)
     }
@@ -115,7 +117,7 @@ impl Change {
 }
 
 impl FieldChange {
-    pub fn new(field: &'static str, from: Shown, to: Shown) -> FieldChange {
+    pub fn new(field: &'static str, from: FieldValue, to: FieldValue) -> FieldChange {
         FieldChange {
             field: Cow::Borrowed(field),
             from,
@@ -124,7 +126,7 @@ impl FieldChange {
     }
 
     /// A change of a short value, if there is one.
-    pub fn of<T: ToString + PartialEq>(
+    pub fn diff<T: ToString + PartialEq>(
         field: &'static str,
         from: &T,
         to: &T,
@@ -132,8 +134,8 @@ impl FieldChange {
         (from != to).then(|| {
             FieldChange::new(
                 field,
-                Shown::value(from.to_string()),
-                Shown::value(to.to_string()),
+                FieldValue::value(from.to_string()),
+                FieldValue::value(to.to_string()),
             )
         })
     }

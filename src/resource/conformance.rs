@@ -1,38 +1,38 @@
 //! What every kind must hold, checked by walking the list of kinds.
 //!
 //! A kind's example differs on an empty host, is applied, and is then right. And inspect sees
-//! whatever apply can set: for every field a kind tells how to spoil it on the host ([`Probed`]),
+//! whatever apply can set: for every field a kind tells how to spoil it on the host ([`ConformanceProbes`]),
 //! after which a change must show it and applying must mend it. A field that a kind forgot to tell
 //! about fails the test, so a new field cannot come without its probe. A kind that only looks has to
 //! see by its stamp what was spoilt.
 
 use std::collections::BTreeSet;
 
-use super::{AnyKind, AnyResource, Change, Inputs, Outcome, Verb};
-use crate::desired::Desired;
+use super::{AnyKind, AnyResource, ApplyOutcome, Change, ResolveInputs, Verb};
+use crate::desired::DesiredState;
 use crate::kinds::KINDS;
-use crate::ports::testing::{Sandbox, skipped};
+use crate::ports::testing::{Sandbox, skip_test};
 use crate::problem::Problem;
-use crate::yaml::{Limits, parse};
+use crate::yaml::{ParseLimits, parse};
 
 /// How a kind takes part in the conformance test.
-pub trait Probed {
+pub trait ConformanceProbes {
     /// Brings what the example needs to be there first.
     fn prepare(_sandbox: &Sandbox) {}
 
     /// The example as it can be applied here, where the one in the reference names things that a
     /// test does not have.
-    fn example_here(_sandbox: &Sandbox) -> Option<String> {
+    fn sandbox_example(_sandbox: &Sandbox) -> Option<String> {
         None
     }
 
     /// Why the example cannot be applied here, by whoever runs the tests on this machine.
-    fn cannot_run(_sandbox: &Sandbox) -> Option<&'static str> {
+    fn skip_reason(_sandbox: &Sandbox) -> Option<&'static str> {
         None
     }
 
     /// Whether it never changes anything: it is there for those that depend on it.
-    fn only_looks() -> bool {
+    fn is_read_only() -> bool {
         false
     }
 
@@ -43,75 +43,78 @@ pub trait Probed {
 /// How one field of a spec is probed, on a host on which the example was applied.
 pub struct Probe {
     field: &'static str,
-    how: How,
+    method: ProbeMethod,
 }
 
-enum How {
+enum ProbeMethod {
     NotSet(&'static str),
-    Spoil {
-        spoil: fn(&Sandbox),
-        shows: Shows,
+    Drift {
+        cause: fn(&Sandbox),
+        expected: ExpectedEffect,
         as_root: bool,
     },
 }
 
-enum Shows {
+enum ExpectedEffect {
     Field(&'static str),
     Verb(Verb),
     Stamp,
 }
 
 impl Probe {
-    /// After `spoil` a change touches this field.
-    pub fn spoil(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+    /// After `drift` a change touches this field.
+    pub fn drift(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe {
             field,
-            how: How::Spoil {
-                spoil,
-                shows: Shows::Field(field),
+            method: ProbeMethod::Drift {
+                cause: spoil,
+                expected: ExpectedEffect::Field(field),
                 as_root: false,
             },
         }
     }
 
-    /// After `spoil` the whole thing has to be made again.
-    pub fn gone(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
-        Probe::spoil(field, spoil).showing(Shows::Verb(Verb::Create))
+    /// After `drift` the whole thing has to be made again.
+    pub fn removal(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+        Probe::drift(field, spoil).expecting(ExpectedEffect::Verb(Verb::Create))
     }
 
     /// Apply never sets it on the host.
     pub fn not_set(field: &'static str, because: &'static str) -> Probe {
         Probe {
             field,
-            how: How::NotSet(because),
+            method: ProbeMethod::NotSet(because),
         }
     }
 
-    /// After `spoil` its stamp is another one.
-    pub fn stamped(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
-        Probe::spoil(field, spoil).showing(Shows::Stamp)
+    /// After `drift` its stamp is another one.
+    pub fn stamp_change(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+        Probe::drift(field, spoil).expecting(ExpectedEffect::Stamp)
     }
 
     /// The change is shown under another word than the field's.
-    pub fn shown_as(self, field: &'static str) -> Probe {
-        self.showing(Shows::Field(field))
+    pub fn reported_as(self, field: &'static str) -> Probe {
+        self.expecting(ExpectedEffect::Field(field))
     }
 
-    /// What `spoil` leads to is this verb.
-    pub fn leads_to(self, verb: Verb) -> Probe {
-        self.showing(Shows::Verb(verb))
+    /// What `drift` leads to is this verb.
+    pub fn expect_verb(self, verb: Verb) -> Probe {
+        self.expecting(ExpectedEffect::Verb(verb))
     }
 
     /// Only root can spoil it, or set it.
-    pub fn as_root(mut self) -> Probe {
-        if let How::Spoil { as_root, .. } = &mut self.how {
+    pub fn needs_root(mut self) -> Probe {
+        if let ProbeMethod::Drift { as_root, .. } = &mut self.method {
             *as_root = true;
         }
         self
     }
 
-    fn showing(mut self, new: Shows) -> Probe {
-        if let How::Spoil { shows, .. } = &mut self.how {
+    fn expecting(mut self, new: ExpectedEffect) -> Probe {
+        if let ProbeMethod::Drift {
+            expected: shows, ..
+        } = &mut self.method
+        {
             *shows = new;
         }
         self
@@ -119,32 +122,32 @@ impl Probe {
 }
 
 /// Stands in for the role and the store.
-pub struct StandIn(Desired);
+pub struct FakeInputs(DesiredState);
 
-impl Default for StandIn {
-    fn default() -> StandIn {
-        StandIn(Desired::nothing())
+impl Default for FakeInputs {
+    fn default() -> FakeInputs {
+        FakeInputs(DesiredState::empty())
     }
 }
 
-impl Inputs for StandIn {
-    fn template(&self, _: &str, _: Option<&serde_json::Value>) -> Result<String, Problem> {
+impl ResolveInputs for FakeInputs {
+    fn render_template(&self, _: &str, _: Option<&serde_json::Value>) -> Result<String, Problem> {
         Ok("server { listen 80; }\n".to_owned())
     }
 
-    fn source(&self, _: &str) -> Result<Vec<u8>, Problem> {
+    fn read_source(&self, _: &str) -> Result<Vec<u8>, Problem> {
         Ok(b"as it is\n".to_vec())
     }
 
-    fn desired(&self) -> &Desired {
+    fn desired(&self) -> &DesiredState {
         &self.0
     }
 }
 
 /// The resource in `kind: {field: value, …}`, complete.
-pub fn resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
-    let node = parse("example", text.as_bytes(), Limits::default())?;
-    let entries = node.map("a resource")?;
+pub fn parse_resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
+    let node = parse("example", text.as_bytes(), ParseLimits::default())?;
+    let entries = node.expect_map("a resource")?;
     let [entry] = entries else {
         return Err(Problem::new("expected one kind"));
     };
@@ -152,28 +155,32 @@ pub fn resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
         return Err(Problem::new(format!("`{}` is no kind", entry.key)));
     };
     let mut resource = kind.decode(&entry.value)?;
-    resource.resolve(&StandIn::default())?;
+    resource.resolve(&FakeInputs::default())?;
     Ok(resource)
 }
 
-fn look(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, String> {
-    sandbox.forget();
-    let seen = resource.look(&sandbox.host, false);
+fn pending_change(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, String> {
+    sandbox.invalidate_caches();
+    let seen = resource.inspect(&sandbox.host, false);
     Ok(seen
         .map_err(|failure| format!("looking: {failure}"))?
         .change)
 }
 
 /// Applies a change; afterwards nothing may differ, at once and in the next pass.
-fn mend(resource: &dyn AnyResource, change: &Change, sandbox: &Sandbox) -> Result<(), String> {
+fn apply_and_verify(
+    resource: &dyn AnyResource,
+    change: &Change,
+    sandbox: &Sandbox,
+) -> Result<(), String> {
     let outcome = resource.apply(change, &sandbox.host);
     let outcome = outcome.map_err(|failure| format!("applying {change:?}: {failure}"))?;
-    if outcome != Outcome::Done {
+    if outcome != ApplyOutcome::Done {
         return Err(format!("applying {change:?} ended in {outcome:?}"));
     }
     let see = || {
         resource
-            .look(&sandbox.host, false)
+            .inspect(&sandbox.host, false)
             .map_err(|f| f.to_string())
     };
     if see()?.trial.is_some() {
@@ -182,7 +189,7 @@ fn mend(resource: &dyn AnyResource, change: &Change, sandbox: &Sandbox) -> Resul
     let at_once = see()?;
     for (when, left) in [
         ("at once", at_once.change),
-        ("in the next pass", look(resource, sandbox)?),
+        ("in the next pass", pending_change(resource, sandbox)?),
     ] {
         if let Some(left) = left {
             return Err(format!("{when} this was left of {change:?}: {left:?}"));
@@ -192,21 +199,21 @@ fn mend(resource: &dyn AnyResource, change: &Change, sandbox: &Sandbox) -> Resul
 }
 
 /// For a kind that only looks: nothing ever differs, and what was spoilt shows in the stamp.
-fn walk_looking(
+fn check_read_only_kind(
     kind: &dyn AnyKind,
     resource: &dyn AnyResource,
     sandbox: &Sandbox,
 ) -> Result<(), String> {
     let stamp = || {
-        let seen = resource.look(&sandbox.host, true);
+        let seen = resource.inspect(&sandbox.host, true);
         let seen = seen.map_err(|failure| format!("looking: {failure}"))?;
         match seen.change {
             Some(change) => Err(format!("it would change something: {change:?}")),
             None => Ok(seen.stamp.map(|stamp| stamp.fingerprint)),
         }
     };
-    for Probe { field, how } in kind.probes() {
-        let How::Spoil { spoil, .. } = how else {
+    for Probe { field, method: how } in kind.probes() {
+        let ProbeMethod::Drift { cause: spoil, .. } = how else {
             continue;
         };
         let before = stamp()?.ok_or("it has no stamp")?;
@@ -218,39 +225,43 @@ fn walk_looking(
     Ok(())
 }
 
-fn walk(kind: &dyn AnyKind) -> Result<(), String> {
-    let sandbox = Sandbox::with_basics();
-    if let Some(why) = kind.cannot_run(&sandbox) {
-        skipped(&format!("conformance of `{}`", kind.name()), why);
+fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
+    let sandbox = Sandbox::with_base_system();
+    if let Some(why) = kind.skip_reason(&sandbox) {
+        skip_test(&format!("conformance of `{}`", kind.name()), why);
         return Ok(());
     }
     kind.prepare(&sandbox);
-    let here = kind.example_here(&sandbox);
+    let here = kind.sandbox_example(&sandbox);
     let example = here.as_deref().unwrap_or(kind.example());
-    let resource = resource(example).map_err(|problem| problem.to_string())?;
+    let resource = parse_resource(example).map_err(|problem| problem.to_string())?;
     let resource = resource.as_ref();
-    if kind.only_looks() {
-        return walk_looking(kind, resource, &sandbox);
+    if kind.is_read_only() {
+        return check_read_only_kind(kind, resource, &sandbox);
     }
-    let change = look(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
-    mend(resource, &change, &sandbox).map_err(|why| format!("the example: {why}"))?;
-    for Probe { field, how } in kind.probes() {
+    let change = pending_change(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
+    apply_and_verify(resource, &change, &sandbox).map_err(|why| format!("the example: {why}"))?;
+    for Probe { field, method: how } in kind.probes() {
         let (spoil, shows) = match how {
-            How::NotSet(_) => continue,
-            How::Spoil { as_root: true, .. } if !sandbox.is_privileged() => {
-                skipped(&format!("`{}`.{field}", kind.name()), "needs root");
+            ProbeMethod::NotSet(_) => continue,
+            ProbeMethod::Drift { as_root: true, .. } if !sandbox.can_set_owners() => {
+                skip_test(&format!("`{}`.{field}", kind.name()), "needs root");
                 continue;
             }
-            How::Spoil { spoil, shows, .. } => (spoil, shows),
+            ProbeMethod::Drift {
+                cause: spoil,
+                expected: shows,
+                ..
+            } => (spoil, shows),
         };
         spoil(&sandbox);
-        let change = look(resource, &sandbox)
+        let change = pending_change(resource, &sandbox)
             .and_then(|change| change.ok_or_else(|| "spoilt, and nothing differs".to_owned()))
             .map_err(|why| format!("`{field}`: {why}"))?;
         let shown = match shows {
-            Shows::Field(shown) => change.touches(shown),
-            Shows::Verb(verb) => change.verb == verb,
-            Shows::Stamp => {
+            ExpectedEffect::Field(shown) => change.touches(shown),
+            ExpectedEffect::Verb(verb) => change.verb == verb,
+            ExpectedEffect::Stamp => {
                 return Err(format!(
                     "`{field}`: only what only looks is told by its stamp"
                 ));
@@ -261,7 +272,7 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
                 "`{field}`: the change does not show it: {change:?}"
             ));
         }
-        mend(resource, &change, &sandbox).map_err(|why| format!("`{field}`: {why}"))?;
+        apply_and_verify(resource, &change, &sandbox).map_err(|why| format!("`{field}`: {why}"))?;
     }
     Ok(())
 }
@@ -270,7 +281,7 @@ fn walk(kind: &dyn AnyKind) -> Result<(), String> {
 fn every_kind_applies_its_example_and_detects_drift() {
     let mut wrong = Vec::new();
     for kind in KINDS {
-        if let Err(why) = walk(*kind) {
+        if let Err(why) = check_kind(*kind) {
             wrong.push(format!("{}: {why}", kind.name()));
         }
     }
@@ -296,7 +307,7 @@ fn every_field_has_a_description_and_a_probe() {
         assert_eq!(probed, fields, "probes of `{}`", kind.name());
         assert_eq!(probes.len(), probed.len(), "a field is probed twice");
         for probe in &probes {
-            if let How::NotSet(because) = probe.how {
+            if let ProbeMethod::NotSet(because) = probe.method {
                 assert!(because.len() > 10, "{}.{}: why?", kind.name(), probe.field);
             }
         }
@@ -315,7 +326,7 @@ fn every_kind_has_a_unique_name_a_sentence_and_an_example() {
             "{name}: its example is of something else"
         );
         let example =
-            resource(kind.example()).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+            parse_resource(kind.example()).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         assert_eq!(example.kind(), name);
         assert!(!example.subject().is_empty(), "{name}");
     }

@@ -13,13 +13,13 @@ pub struct Failure {
     pub hint: Option<String>,
     /// It may well work once what is planned before it has been done: in a plan this is "unknown
     /// until …", in an apply it is a failure like any other.
-    pub not_yet: bool,
+    pub not_ready: bool,
     /// The user who runs trueup may not look there. Root never gets this.
-    pub denied: bool,
+    pub permission_denied: bool,
     /// Nothing went wrong: trueup was told to stop, and goes on in the next pass.
     pub stopped: bool,
     /// Somebody else on the host is in the way: it says nothing about what is on trial.
-    pub disturbed: bool,
+    pub conflict: bool,
 }
 
 impl Failure {
@@ -28,17 +28,17 @@ impl Failure {
             // What a program printed may be in it.
             message: printable::text(&secrets::redact(message)).into_owned(),
             hint: None,
-            not_yet: false,
-            denied: false,
+            not_ready: false,
+            permission_denied: false,
             stopped: false,
-            disturbed: false,
+            conflict: false,
         }
     }
 
     /// Somebody else on the host is in the way of what is on trial.
-    pub fn disturbed(message: impl Into<String>) -> Failure {
+    pub fn conflict(message: impl Into<String>) -> Failure {
         Failure {
-            disturbed: true,
+            conflict: true,
             ..Failure::new(message)
         }
     }
@@ -52,23 +52,23 @@ impl Failure {
     }
 
     /// Something that an earlier resource is expected to bring is not there.
-    pub fn not_yet(message: impl Into<String>) -> Failure {
+    pub fn not_ready(message: impl Into<String>) -> Failure {
         Failure {
-            not_yet: true,
+            not_ready: true,
             ..Failure::new(message)
         }
     }
 
     /// The user who runs trueup may not look there.
-    pub fn denied(message: impl Into<String>) -> Failure {
+    pub fn permission_denied(message: impl Into<String>) -> Failure {
         Failure {
-            denied: true,
+            permission_denied: true,
             ..Failure::new(message)
         }
     }
 
     /// Says more about it.
-    pub fn and(self, more: &str) -> Failure {
+    pub fn with_detail(self, more: &str) -> Failure {
         Failure {
             message: Failure::new(self.message + more).message,
             hint: self.hint,
@@ -97,15 +97,15 @@ impl std::error::Error for Failure {}
 impl From<RootError> for Failure {
     fn from(error: RootError) -> Failure {
         let failure = Failure {
-            denied: error.is_denied(),
+            permission_denied: error.is_permission_denied(),
             ..Failure::new(error.to_string())
         };
         match &error {
-            RootError::Planted { link, .. } => failure.hint(format!(
+            RootError::UntrustedLink { link, .. } => failure.hint(format!(
                 "if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made {}",
                 link.display()
             )),
-            error if error.is_full() => {
+            error if error.is_disk_full() => {
                 failure.hint("free space on that filesystem; nothing was changed and the next pass goes on from here")
             }
             RootError::Io { source: nix::errno::Errno::ENOENT, .. } => failure.hint(
@@ -113,9 +113,9 @@ impl From<RootError> for Failure {
             ),
             RootError::Io { source: nix::errno::Errno::EPERM, .. }
             | RootError::Mounted { .. }
-            | RootError::Foreign { .. }
-            | RootError::NotPlain { .. }
-            | RootError::Unending { .. }
+            | RootError::ForeignOwner { .. }
+            | RootError::NotRegularFile { .. }
+            | RootError::RemoveTimedOut { .. }
             | RootError::Leased { .. } => Failure {
                 hint: error.hint(),
                 ..failure
@@ -140,7 +140,7 @@ impl From<ServiceError> for Failure {
         match error {
             // A supervisor may well come with a package that is planned before.
             ServiceError::Unknown { .. } | ServiceError::Unreachable { .. } => Failure {
-                not_yet: true,
+                not_ready: true,
                 ..failure
             },
             ServiceError::Failed { log, .. } if !log.is_empty() => Failure::new(format!(

@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum Presence {
     #[default]
     Present,
     Absent,
@@ -78,7 +78,7 @@ impl Argv {
 
 impl fmt::Display for Argv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.command().line())
+        f.write_str(&self.command().command_line())
     }
 }
 
@@ -117,15 +117,15 @@ impl<'de> Deserialize<'de> for Argv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::{Limits, decode, parse};
+    use crate::yaml::{ParseLimits, decode, parse};
 
     #[derive(Debug, serde::Deserialize)]
     struct Holder<T> {
         v: T,
     }
 
-    fn read<T: de::DeserializeOwned>(text: &str) -> Result<T, String> {
-        let node = parse("t", format!("v: {text}").as_bytes(), Limits::default()).unwrap();
+    fn decode_value<T: de::DeserializeOwned>(text: &str) -> Result<T, String> {
+        let node = parse("t", format!("v: {text}").as_bytes(), ParseLimits::default()).unwrap();
         decode::<Holder<T>>(&node)
             .map(|holder| holder.v)
             .map_err(|problem| problem.to_string())
@@ -133,22 +133,25 @@ mod tests {
 
     #[test]
     fn unquoted_mode_is_rejected_instead_of_read_as_decimal() {
-        let error = read::<Mode>("755").unwrap_err();
+        let error = decode_value::<Mode>("755").unwrap_err();
         assert_eq!(
             error,
             "t:1:4: v: a mode must be quoted, or YAML reads it as the decimal number 755\n  hint: write \"0755\""
         );
-        assert_eq!(read::<Mode>("\"0755\"").unwrap(), Mode(0o755));
-        assert_eq!(read::<Mode>("'644'").unwrap().to_string(), "0644");
+        assert_eq!(decode_value::<Mode>("\"0755\"").unwrap(), Mode(0o755));
+        assert_eq!(decode_value::<Mode>("'644'").unwrap().to_string(), "0644");
         for bad in ["'9'", "'0888'", "rwx", "'0o755'", "'17777'"] {
-            assert!(read::<Mode>(bad).is_err(), "{bad}");
+            assert!(decode_value::<Mode>(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn argv_is_a_list_or_a_shell_line() {
-        assert_eq!(read::<Argv>("[a, 'b c']").unwrap().to_string(), "a 'b c'");
-        assert_eq!(read::<Argv>("a | b").unwrap().to_string(), "a | b");
-        assert!(read::<Argv>("[]").is_err() && read::<Argv>("''").is_err());
+        assert_eq!(
+            decode_value::<Argv>("[a, 'b c']").unwrap().to_string(),
+            "a 'b c'"
+        );
+        assert_eq!(decode_value::<Argv>("a | b").unwrap().to_string(), "a | b");
+        assert!(decode_value::<Argv>("[]").is_err() && decode_value::<Argv>("''").is_err());
     }
 }

@@ -19,31 +19,35 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::Desired;
+use crate::desired::DesiredState;
 use crate::ports::Host;
 use crate::problem::Problem;
 
 pub use crate::yaml::{Seconds, Size};
-pub use access::{Access, AccessSeen};
-pub use any::{AnyKind, AnyResource, Registered, Seen};
-pub use change::{Change, FieldChange, Shown, Verb};
+pub use access::{Access, AccessState};
+pub use any::{AnyKind, AnyResource, KindEntry, ObservedState};
+pub use change::{Change, FieldChange, FieldValue, Verb};
 #[cfg(test)]
-pub use conformance::Probed;
+pub use conformance::ConformanceProbes;
 pub use failure::Failure;
-pub use fields::{Argv, Mode, State};
+pub use fields::{Argv, Mode, Presence};
 
 /// What a kind may ask for while its spec is completed, before anything on the host is looked at.
-pub trait Inputs {
+pub trait ResolveInputs {
     /// The text of a template file, rendered with the resource's own variables.
-    fn template(&self, source: &str, vars: Option<&serde_json::Value>) -> Result<String, Problem>;
+    fn render_template(
+        &self,
+        source: &str,
+        vars: Option<&serde_json::Value>,
+    ) -> Result<String, Problem>;
     /// The bytes of a file beside the templates, as they are.
-    fn source(&self, source: &str) -> Result<Vec<u8>, Problem>;
-    fn desired(&self) -> &Desired;
+    fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem>;
+    fn desired(&self) -> &DesiredState;
 }
 
 /// One kind of resource. Adding a kind is writing this in a file of its own and naming it in
 /// [`crate::kinds::KINDS`].
-pub trait Kind: Probed + 'static {
+pub trait Kind: ConformanceProbes + 'static {
     /// As written in a role.
     const NAME: &'static str;
     /// One sentence for the reference.
@@ -60,7 +64,7 @@ pub trait Kind: Probed + 'static {
     fn subject(spec: &Self::Spec) -> String;
 
     /// The path that it owns alone: no other resource may own the same.
-    fn owns(_spec: &Self::Spec) -> Option<PathBuf> {
+    fn owned_path(_spec: &Self::Spec) -> Option<PathBuf> {
         None
     }
 
@@ -70,18 +74,18 @@ pub trait Kind: Probed + 'static {
     }
 
     /// The sha that the app is at now.
-    fn sha(_spec: &Self::Spec, _state: &Self::State) -> Option<String> {
+    fn deployed_sha(_spec: &Self::Spec, _state: &Self::State) -> Option<String> {
         None
     }
 
     /// Completes the spec from inputs other than the host (renders a template, looks up the wanted
     /// sha) and refuses what no type can refuse.
-    fn resolve(_spec: &mut Self::Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+    fn resolve(_spec: &mut Self::Spec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         Ok(())
     }
 
     /// The check that must pass before anything uses what this wrote.
-    fn check(_spec: &Self::Spec) -> Option<&str> {
+    fn check_name(_spec: &Self::Spec) -> Option<&str> {
         None
     }
 
@@ -97,7 +101,7 @@ pub trait Kind: Probed + 'static {
     fn diff(spec: &Self::Spec, state: &Self::State) -> Option<Change>;
 
     /// Makes it so.
-    fn apply(spec: &Self::Spec, change: &Change, host: &Host) -> Result<Outcome, Failure>;
+    fn apply(spec: &Self::Spec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure>;
 
     /// A fingerprint of what is on disk now and when it last changed, for those that depend on it.
     /// `None`: nothing is there.
@@ -107,22 +111,22 @@ pub trait Kind: Probed + 'static {
 
     /// Whether those that depend on it will see another [`Kind::stamp`] after this change. A plan
     /// asks, so as not to tell of a restart that the pass would not make.
-    fn shows(_change: &Change) -> bool {
+    fn changes_stamp(_change: &Change) -> bool {
         true
     }
 
     /// Why a pass would not make this change now, if it would only wait. A plan asks.
-    fn waits(_change: &Change) -> Option<String> {
+    fn waiting_reason(_change: &Change) -> Option<String> {
         None
     }
 
     /// Whether it will start by itself once something that is not there yet is in place.
-    fn dormant(_spec: &Self::Spec, _state: &Self::State) -> bool {
+    fn awaits_dependency(_spec: &Self::Spec, _state: &Self::State) -> bool {
         false
     }
 
     /// The run of the service that this is, if it is one and it runs.
-    fn run(_spec: &Self::Spec, _state: &Self::State) -> Option<Run> {
+    fn service_run(_spec: &Self::Spec, _state: &Self::State) -> Option<ServiceRun> {
         None
     }
 
@@ -132,36 +136,36 @@ pub trait Kind: Probed + 'static {
     }
 
     /// As a user of something on trial: whether its processes run from it.
-    fn runs_from(_spec: &Self::Spec, _host: &Host, _trial: &Trial) -> Result<(), Failure> {
+    fn check_runs_from(_spec: &Self::Spec, _host: &Host, _trial: &Trial) -> Result<(), Failure> {
         Ok(())
     }
 
     /// As a user of something on trial: as whom its processes run.
-    fn runs_as(_spec: &Self::Spec, _host: &Host) -> Vec<u32> {
+    fn process_uids(_spec: &Self::Spec, _host: &Host) -> Vec<u32> {
         Vec::new()
     }
 
     /// As a user of something that failed its trial: what it printed last, newest last.
-    fn last_words(_spec: &Self::Spec, _host: &Host) -> Vec<String> {
+    fn log_tail(_spec: &Self::Spec, _host: &Host) -> Vec<String> {
         Vec::new()
     }
 
     /// Tells [`secrets`](crate::ports::secrets) what of it must not be shown, whoever prints it.
-    fn learn_secrets(_spec: &Self::Spec) {}
+    fn register_secrets(_spec: &Self::Spec) {}
 
-    /// Watches a trial to its end. `users` says whether all its users run from it, `runs_as` as whom
+    /// Watches a trial to its end. `users` says whether all its users run from it, `process_uids` as whom
     /// their processes do.
-    fn prove(
+    fn run_trial(
         _spec: &Self::Spec,
         _host: &Host,
         _users: &mut dyn FnMut() -> Result<(), Failure>,
         _runs_as: &dyn Fn() -> Vec<u32>,
-    ) -> Result<Verdict, Failure> {
-        Ok(Verdict::Proven)
+    ) -> Result<TrialOutcome, Failure> {
+        Ok(TrialOutcome::Passed)
     }
 
     /// Of one whose users cannot run: who else on the host is in their way, if somebody is.
-    fn disturbed(
+    fn find_conflict(
         _spec: &Self::Spec,
         _host: &Host,
         _runs_as: &dyn Fn() -> Vec<u32>,
@@ -176,7 +180,7 @@ pub trait Kind: Probed + 'static {
 
     /// Ends a trial that went wrong: puts back what was there before and returns its name, on trial
     /// in its turn; `None` if there is nothing to put back.
-    fn put_back(
+    fn roll_back(
         _spec: &Self::Spec,
         _host: &Host,
         _why: &Failure,
@@ -191,30 +195,30 @@ pub trait Kind: Probed + 'static {
 
     /// Whether something is left to do that changes nothing for anybody: preparing what comes next,
     /// removing what a killed pass left. Asked in every pass, so it must cost next to nothing.
-    fn has_chores(_spec: &Self::Spec, _state: &Self::State) -> bool {
+    fn needs_maintenance(_spec: &Self::Spec, _state: &Self::State) -> bool {
         false
     }
 
     /// Does its chores, in a pass that has nothing else to do.
-    fn do_chores(_spec: &Self::Spec, _host: &Host) -> Result<(), Failure> {
+    fn run_maintenance(_spec: &Self::Spec, _host: &Host) -> Result<(), Failure> {
         Ok(())
     }
 
     /// What is wrong with it although nothing about it differs and nothing is owed to it: no change
     /// would mend it, and a host with it is not well.
-    fn ails(_spec: &Self::Spec, _state: &Self::State) -> Option<Failure> {
+    fn unhealthy_reason(_spec: &Self::Spec, _state: &Self::State) -> Option<Failure> {
         None
     }
 
     /// Does what is owed. Only called for the duties of [`Kind::triggers`].
-    fn pay(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
+    fn fulfill(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
         Err(Failure::new(format!("a {} cannot {duty}", Self::NAME)))
     }
 }
 
 /// How an apply that did not fail ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ApplyOutcome {
     Done,
     /// Nothing was done, for a reason that is nobody's failure: a hold, a slot not free.
     Waiting(String),
@@ -235,11 +239,11 @@ pub struct Trial {
 
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Proven,
+pub enum TrialOutcome {
+    Passed,
     Failed(Failure),
     /// Somebody else on the host is in the way, so that nothing can be said; the next pass goes on.
-    Disturbed(Failure),
+    Conflict(Failure),
     /// trueup was told to stop meanwhile; the next pass goes on with the trial.
     Stopped,
 }
@@ -276,18 +280,18 @@ pub struct Stamp {
     /// Differs exactly when what a service would read differs.
     pub fingerprint: String,
     /// When it last changed, by the host's clock; `None` when that is not known.
-    pub changed: Option<Timestamp>,
+    pub changed_at: Option<Timestamp>,
 }
 
 /// One run of a service, whoever started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct ServiceRun {
     pub id: String,
-    pub started: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
     /// When it was last told to reload, by the wall clock as it is set now.
-    pub reloaded: Option<Timestamp>,
+    pub reloaded_at: Option<Timestamp>,
     /// Which reload that was.
-    pub load: Option<String>,
+    pub reload_id: Option<String>,
 }
 
 /// A spec that can tell its fields. In the shipped binary this asks nothing of a type; in tests it
@@ -302,8 +306,8 @@ pub trait Documented: schemars::JsonSchema {}
 impl<T: schemars::JsonSchema> Documented for T {}
 
 /// A kind that can tell how each of its fields is tested. In the shipped binary this asks nothing
-/// of a type; in tests it is `conformance::Probed`.
+/// of a type; in tests it is `conformance::ConformanceProbes`.
 #[cfg(not(test))]
-pub trait Probed {}
+pub trait ConformanceProbes {}
 #[cfg(not(test))]
-impl<T> Probed for T {}
+impl<T> ConformanceProbes for T {}

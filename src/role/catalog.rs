@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::expand::Draft;
-use crate::problem::{At, Problem, Problems, nearest};
+use crate::problem::{Location, Problem, Problems, nearest};
 use crate::resource::{AnyResource, Argv, Trigger};
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Node, NodeKind};
 
 /// One resource, ready to be planned.
 pub struct Resource {
     pub id: String,
-    pub at: At,
+    pub at: Location,
     pub role: String,
     pub item: Option<String>,
     /// By whole ids.
@@ -24,7 +24,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    fn of(draft: Draft, triggers: Vec<Trigger>, requires: Vec<String>) -> Resource {
+    fn from_draft(draft: Draft, triggers: Vec<Trigger>, requires: Vec<String>) -> Resource {
         Resource {
             id: draft.id,
             at: draft.at,
@@ -49,7 +49,7 @@ pub struct Catalog {
 }
 
 /// Fields that say when to act and not what is wanted: two declarations may differ in them.
-const TRIGGERS: &[&str] = &["restart_on", "reload_on", "when_changed"];
+const TRIGGER_FIELDS: &[&str] = &["restart_on", "reload_on", "when_changed"];
 
 impl Catalog {
     pub(super) fn build(
@@ -58,33 +58,33 @@ impl Catalog {
         checks: BTreeMap<String, Argv>,
     ) -> Result<Catalog, Problems> {
         let mut problems = Vec::new();
-        let (drafts, aliases) = one_each(drafts, &mut problems);
+        let (drafts, aliases) = merge_duplicates(drafts, &mut problems);
         let mut resources: Vec<Resource> = Vec::new();
         let ids: Vec<String> = drafts.iter().map(|(draft, _)| draft.id.clone()).collect();
-        let known = Known {
+        let known = KnownIds {
             ids: &ids,
             aliases: &aliases,
             left_out,
         };
         for (mut draft, triggers) in drafts {
-            let triggers = known.resolve(&draft, triggers, &mut problems);
-            let requires = known.requires(&mut draft, &mut problems);
-            resources.push(Resource::of(draft, triggers, requires));
+            let triggers = known.resolve_triggers(&draft, triggers, &mut problems);
+            let requires = known.resolve_requires(&mut draft, &mut problems);
+            resources.push(Resource::from_draft(draft, triggers, requires));
         }
-        required_later(&resources, &mut problems);
-        same_path_twice(&resources, &mut problems);
-        same_id_twice(&resources, &mut problems);
-        unknown_checks(&resources, &checks, &mut problems);
+        check_required_order(&resources, &mut problems);
+        check_unique_paths(&resources, &mut problems);
+        check_unique_ids(&resources, &mut problems);
+        check_known_checks(&resources, &checks, &mut problems);
         if problems.is_empty() {
-            Ok(Catalog::of(resources, checks))
+            Ok(Catalog::index(resources, checks))
         } else {
             Err(Problems(problems))
         }
     }
 
-    fn of(mut resources: Vec<Resource>, checks: BTreeMap<String, Argv>) -> Catalog {
+    fn index(mut resources: Vec<Resource>, checks: BTreeMap<String, Argv>) -> Catalog {
         for resource in &resources {
-            resource.body.learn_secrets();
+            resource.body.register_secrets();
         }
         let ids = resources.iter().enumerate();
         let by_id: HashMap<String, usize> = ids.map(|(at, r)| (r.id.clone(), at)).collect();
@@ -120,12 +120,12 @@ impl Catalog {
     }
 
     /// The ids of what is an app's own: what deploys it, and what runs from that.
-    pub fn of_app(&self, app: &str) -> Vec<&str> {
+    pub fn app_resource_ids(&self, app: &str) -> Vec<&str> {
         let deploys = |resource: &&Resource| resource.body.app() == Some(app);
         let mut ids = Vec::new();
         for resource in self.resources.iter().filter(deploys) {
             ids.push(resource.id.as_str());
-            ids.extend(self.users(&resource.id).map(|user| user.id.as_str()));
+            ids.extend(self.dependents(&resource.id).map(|user| user.id.as_str()));
         }
         ids
     }
@@ -136,21 +136,21 @@ impl Catalog {
 }
 
 /// A trigger as written, with the item in whose scope its ids are looked up.
-type Scoped = (Option<String>, Trigger);
+type ScopedTrigger = (Option<String>, Trigger);
 
 /// Declarations of the same thing become one: the items of a `for_each` may all need nginx. Its
 /// triggers are those of all of them; a thing that has triggers stands where the last one stood, so
 /// that it comes after all that it depends on.
 #[allow(clippy::type_complexity, reason = "a list and an index made in one go")]
-fn one_each(
+fn merge_duplicates(
     drafts: Vec<Draft>,
     problems: &mut Vec<Problem>,
-) -> (Vec<(Draft, Vec<Scoped>)>, HashMap<String, String>) {
+) -> (Vec<(Draft, Vec<ScopedTrigger>)>, HashMap<String, String>) {
     let mut aliases = HashMap::new();
-    let mut kept: Vec<Option<(Draft, Vec<Scoped>)>> = Vec::new();
+    let mut kept: Vec<Option<(Draft, Vec<ScopedTrigger>)>> = Vec::new();
     let mut seen: HashMap<(&'static str, String), usize> = HashMap::new();
     for draft in drafts {
-        let triggers: Vec<Scoped> = draft
+        let triggers: Vec<ScopedTrigger> = draft
             .body
             .triggers()
             .into_iter()
@@ -165,7 +165,7 @@ fn one_each(
         let (mut first, mut all) = kept[at]
             .take()
             .expect("an index is only kept for what is there");
-        if wanted(&first.node) != wanted(&draft.node) {
+        if without_triggers(&first.node) != without_triggers(&draft.node) {
             problems.push(
                 Problem::new(format!(
                     "it is described differently as {} on {}",
@@ -191,25 +191,25 @@ fn one_each(
     (kept.into_iter().flatten().collect(), aliases)
 }
 
-fn wanted(node: &Node) -> serde_json::Value {
+fn without_triggers(node: &Node) -> serde_json::Value {
     let mut node = node.clone();
-    if let Kind::Map(entries) = &mut node.kind {
-        entries.retain(|entry| !TRIGGERS.contains(&entry.key.as_str()));
+    if let NodeKind::Map(entries) = &mut node.kind {
+        entries.retain(|entry| !TRIGGER_FIELDS.contains(&entry.key.as_str()));
     }
     node.to_json()
 }
 
-struct Known<'a> {
+struct KnownIds<'a> {
     ids: &'a [String],
     aliases: &'a HashMap<String, String>,
     left_out: &'a [String],
 }
 
-impl Known<'_> {
-    fn resolve(
+impl KnownIds<'_> {
+    fn resolve_triggers(
         &self,
         draft: &Draft,
-        scoped: Vec<Scoped>,
+        scoped: Vec<ScopedTrigger>,
         problems: &mut Vec<Problem>,
     ) -> Vec<Trigger> {
         let mut triggers: Vec<Trigger> = Vec::new();
@@ -225,7 +225,7 @@ impl Known<'_> {
                 }
             };
             for name in trigger.on {
-                match self.other(draft, item.as_deref(), &name) {
+                match self.resolve_id(draft, item.as_deref(), &name) {
                     Ok(Some(id)) if !merged.on.contains(&id) => merged.on.push(id),
                     Ok(_) => {}
                     Err(problem) => problems.push(problem),
@@ -235,10 +235,10 @@ impl Known<'_> {
         triggers
     }
 
-    fn requires(&self, draft: &mut Draft, problems: &mut Vec<Problem>) -> Vec<String> {
+    fn resolve_requires(&self, draft: &mut Draft, problems: &mut Vec<Problem>) -> Vec<String> {
         let mut requires = Vec::new();
         for (item, name) in std::mem::take(&mut draft.requires) {
-            match self.other(draft, item.as_deref(), &name) {
+            match self.resolve_id(draft, item.as_deref(), &name) {
                 Ok(id) => requires.extend(id),
                 Err(problem) => problems.push(problem.field("requires")),
             }
@@ -247,7 +247,7 @@ impl Known<'_> {
     }
 
     /// The whole id of another resource; `None`: it is known, but not part of this node.
-    fn other(
+    fn resolve_id(
         &self,
         draft: &Draft,
         item: Option<&str>,
@@ -301,7 +301,7 @@ impl Known<'_> {
 }
 
 /// The order of the list is the order of work: what is required has to be done by then.
-fn required_later(resources: &[Resource], problems: &mut Vec<Problem>) {
+fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
     let at: HashMap<&str, usize> = resources
         .iter()
         .enumerate()
@@ -323,10 +323,10 @@ fn required_later(resources: &[Resource], problems: &mut Vec<Problem>) {
     }
 }
 
-fn same_path_twice(resources: &[Resource], problems: &mut Vec<Problem>) {
+fn check_unique_paths(resources: &[Resource], problems: &mut Vec<Problem>) {
     let mut owners: HashMap<PathBuf, &Resource> = HashMap::new();
     for resource in resources {
-        let Some(path) = resource.body.owns() else {
+        let Some(path) = resource.body.owned_path() else {
             continue;
         };
         // The same path with another spelling (`//`, a trailing slash) is the same path.
@@ -349,7 +349,7 @@ fn same_path_twice(resources: &[Resource], problems: &mut Vec<Problem>) {
     }
 }
 
-fn same_id_twice(resources: &[Resource], problems: &mut Vec<Problem>) {
+fn check_unique_ids(resources: &[Resource], problems: &mut Vec<Problem>) {
     let mut seen: HashMap<&str, &Resource> = HashMap::new();
     for resource in resources {
         if let Some(first) = seen.insert(&resource.id, resource) {
@@ -366,7 +366,7 @@ fn same_id_twice(resources: &[Resource], problems: &mut Vec<Problem>) {
     }
 }
 
-fn unknown_checks(
+fn check_known_checks(
     resources: &[Resource],
     checks: &BTreeMap<String, Argv>,
     problems: &mut Vec<Problem>,
@@ -374,7 +374,7 @@ fn unknown_checks(
     for resource in resources {
         if let Some(name) = resource
             .body
-            .check()
+            .check_name()
             .filter(|name| !checks.contains_key(*name))
         {
             problems.push(

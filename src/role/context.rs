@@ -7,11 +7,11 @@ use crate::facts::Facts;
 use crate::settings::Settings;
 
 /// Names that no parameter may take.
-pub(super) const RESERVED: &[&str] = &["facts", "node", "root"];
+pub(super) const RESERVED_NAMES: &[&str] = &["facts", "node", "root"];
 
 /// The outermost scope: `node`, and `root`, the folder that stands for `/` (empty on a
 /// real host), for contents that are read by processes outside of a sandbox.
-pub(super) fn outermost(settings: &Settings, facts: &Facts, root: &str) -> Scope {
+pub(super) fn node_scope(settings: &Settings, facts: &Facts, root: &str) -> Scope {
     let mut scope = Scope::default();
     scope.insert(
         "node",

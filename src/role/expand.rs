@@ -4,29 +4,29 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::catalog::Catalog;
-use super::context::outermost;
-use super::parameters::{fill, has_template, items, merged, unknown_attributes};
-use super::ports::Ports;
+use super::context::node_scope;
+use super::parameters::{fill_scope, has_template, items, merge_layers, unknown_attributes};
+use super::ports::RolePorts;
 use super::render::Renderer;
-use super::schema::{Role, with_included};
+use super::schema::{Role, load_with_included};
 use super::scope::Scope;
-use crate::desired::Desired;
+use crate::desired::DesiredState;
 use crate::facts::Facts;
-use crate::fleet::Peers;
+use crate::fleet::PeerSource;
 use crate::kinds;
-use crate::problem::{At, Problem, Problems, nearest, one_of};
-use crate::resource::{AnyResource, Argv, Inputs};
+use crate::problem::{Location, Problem, Problems, nearest, one_of};
+use crate::resource::{AnyResource, Argv, ResolveInputs};
 use crate::settings::Settings;
 use crate::yaml::{self, Node};
 
 /// Fields that every resource may have and that no kind sees.
-const COMMON: &[&str] = &["id", "when", "requires"];
+const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
 
 /// A resource that is not yet held against the others.
 pub(super) struct Draft {
     pub id: String,
     pub explicit_id: bool,
-    pub at: At,
+    pub at: Location,
     pub role: String,
     pub item: Option<String>,
     /// Rendered, without the common fields.
@@ -38,41 +38,41 @@ pub(super) struct Draft {
 }
 
 /// All resources of a node, rendered and decoded.
-pub struct Expanded<'a> {
+pub struct RoleExpansion<'a> {
     renderer: Renderer<'a>,
     scopes: Vec<Rc<Scope>>,
     drafts: Vec<Draft>,
     /// Ids whose `when` did not hold.
-    left_out: Vec<String>,
+    skipped_ids: Vec<String>,
     checks: BTreeMap<String, Argv>,
-    ports: Ports,
+    ports: RolePorts,
 }
 
 /// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
 pub fn expand<'a>(
     settings: &'a Settings,
     facts: &'a Facts,
-    peers: &'a Peers<'a>,
+    peers: &'a PeerSource<'a>,
     root: &str,
-) -> Result<Expanded<'a>, Problems> {
-    let roles = with_included(&settings.lookup, &settings.roles)
-        .map_err(|problem| problem.at(&settings.places.roles))?;
+) -> Result<RoleExpansion<'a>, Problems> {
+    let roles = load_with_included(&settings.lookup, &settings.roles)
+        .map_err(|problem| problem.at(&settings.locations.roles))?;
     let unknown = unknown_attributes(&roles, settings)?;
     if !unknown.is_empty() {
         return Err(Problems(unknown));
     }
-    let mut expanded = Expanded {
+    let mut expanded = RoleExpansion {
         renderer: Renderer::new(&settings.lookup, facts, peers),
         scopes: Vec::new(),
         drafts: Vec::new(),
-        left_out: Vec::new(),
+        skipped_ids: Vec::new(),
         checks: BTreeMap::new(),
-        ports: Ports::default(),
+        ports: RolePorts::default(),
     };
-    let outermost = Rc::new(outermost(settings, facts, root));
+    let outermost = Rc::new(node_scope(settings, facts, root));
     let mut problems = Vec::new();
     for role in &roles {
-        if let Err(Problems(found)) = expanded.role(role, settings, &outermost) {
+        if let Err(Problems(found)) = expanded.expand_role(role, settings, &outermost) {
             problems.extend(found);
         }
     }
@@ -83,7 +83,7 @@ pub fn expand<'a>(
     }
 }
 
-impl Expanded<'_> {
+impl RoleExpansion<'_> {
     /// The apps that this node runs.
     pub fn apps(&self) -> Vec<String> {
         let mut apps: Vec<String> = self
@@ -98,11 +98,11 @@ impl Expanded<'_> {
 
     /// Completes every resource and holds them against each other. Every mistake is found before
     /// anything on the host is looked at.
-    pub fn resolve(mut self, desired: &Desired) -> Result<Catalog, Problems> {
+    pub fn resolve(mut self, desired: &DesiredState) -> Result<Catalog, Problems> {
         let mut problems = Vec::new();
         let mut drafts = std::mem::take(&mut self.drafts);
         for draft in &mut drafts {
-            let inputs = Given {
+            let inputs = RoleInputs {
                 renderer: &self.renderer,
                 scope: &self.scopes[draft.scope],
                 desired,
@@ -112,48 +112,48 @@ impl Expanded<'_> {
             }
         }
         if problems.is_empty() {
-            let mut catalog = Catalog::build(drafts, &self.left_out, self.checks)?;
-            catalog.ports = self.ports.numbers();
+            let mut catalog = Catalog::build(drafts, &self.skipped_ids, self.checks)?;
+            catalog.ports = self.ports.into_numbers();
             Ok(catalog)
         } else {
             Err(Problems(problems))
         }
     }
 
-    fn role(
+    fn expand_role(
         &mut self,
         role: &Role,
         settings: &Settings,
         outermost: &Rc<Scope>,
     ) -> Result<(), Problems> {
-        let parameters = merged(role, settings)?;
-        let mut scope = Scope::inside(outermost);
-        fill(&mut scope, &parameters, role, &self.renderer)?;
-        self.role_checks(role, &scope)?;
-        self.role_ports(role, &scope)?;
+        let parameters = merge_layers(role, settings)?;
+        let mut scope = Scope::nested_in(outermost);
+        fill_scope(&mut scope, &parameters, role, &self.renderer)?;
+        self.collect_checks(role, &scope)?;
+        self.collect_ports(role, &scope)?;
         let scope = Rc::new(scope);
         let Some(list) = &role.for_each else {
-            return self.resources(role, None, scope);
+            return self.expand_resources(role, None, scope);
         };
         let mut problems = Vec::new();
         let items = items(role, list, &parameters)?;
         let mut whole = Vec::new();
         for item in &items {
             let values = self
-                .item_values(&scope, role, &item.values)
+                .render_item(&scope, role, &item.values)
                 .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
             whole.push(serde_json::Value::Object(values));
         }
         // From here on the list itself has its items whole, for a file that is about all of them.
-        let mut scope = Scope::inside(&scope);
+        let mut scope = Scope::nested_in(&scope);
         let named = items.iter().map(|item| item.name.clone());
         scope.insert(list, named.zip(whole.iter().cloned()).collect());
         let scope = Rc::new(scope);
         for (item, values) in items.iter().zip(whole) {
-            let mut inner = Scope::inside(&scope);
+            let mut inner = Scope::nested_in(&scope);
             inner.insert(&role.item, values);
             let inner = Rc::new(inner);
-            if let Err(Problems(found)) = self.resources(role, Some(&item.name), inner) {
+            if let Err(Problems(found)) = self.expand_resources(role, Some(&item.name), inner) {
                 problems.extend(found);
             }
         }
@@ -165,13 +165,13 @@ impl Expanded<'_> {
     }
 
     /// An item's values refer to each other as `app.port`, so the item grows while it is rendered.
-    fn item_values(
+    fn render_item(
         &self,
         outer: &Rc<Scope>,
         role: &Role,
         values: &Node,
     ) -> Result<serde_json::Map<String, serde_json::Value>, Problem> {
-        let ours = |at: &At| role.is_ours(at);
+        let ours = |at: &Location| role.contains(at);
         let entries = values.as_map().unwrap_or_default();
         let (templates, plain): (Vec<_>, Vec<_>) =
             entries.iter().partition(|entry| has_template(&entry.value));
@@ -179,12 +179,12 @@ impl Expanded<'_> {
             .iter()
             .map(|entry| (entry.key.clone(), entry.value.to_json()))
             .collect();
-        let mut scope = Scope::inside(outer);
+        let mut scope = Scope::nested_in(outer);
         scope.insert(&role.item, serde_json::Value::Object(item.clone()));
         for entry in templates {
             let value = self
                 .renderer
-                .tree(&entry.value, &scope, &ours)
+                .render_tree(&entry.value, &scope, &ours)
                 .map_err(|p| p.field(entry.key.clone()))?;
             item.insert(entry.key.clone(), value.to_json());
             scope.insert(&role.item, serde_json::Value::Object(item.clone()));
@@ -192,16 +192,20 @@ impl Expanded<'_> {
         Ok(item)
     }
 
-    fn role_ports(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
-        let ports = self.renderer.tree(&role.map("ports")?, scope, &|_| true)?;
+    fn collect_ports(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
+        let ports = self
+            .renderer
+            .render_tree(&role.map_field("ports")?, scope, &|_| true)?;
         for entry in ports.as_map().unwrap_or_default() {
             self.ports.add(&role.name, entry)?;
         }
         Ok(())
     }
 
-    fn role_checks(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
-        let checks = self.renderer.tree(&role.map("checks")?, scope, &|_| true)?;
+    fn collect_checks(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
+        let checks = self
+            .renderer
+            .render_tree(&role.map_field("checks")?, scope, &|_| true)?;
         for entry in checks.as_map().unwrap_or_default() {
             let argv: Argv =
                 yaml::decode(&entry.value).map_err(|p| p.field(format!("checks.{}", entry.key)))?;
@@ -220,7 +224,7 @@ impl Expanded<'_> {
         Ok(())
     }
 
-    fn resources(
+    fn expand_resources(
         &mut self,
         role: &Role,
         item: Option<&str>,
@@ -229,7 +233,7 @@ impl Expanded<'_> {
         let mut problems = Vec::new();
         let number = self.scopes.len();
         for node in role.resources()? {
-            match self.draft(role, item, node, &scope, number) {
+            match self.draft_resource(role, item, node, &scope, number) {
                 Ok(Some(draft)) => self.drafts.push(draft),
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),
@@ -243,7 +247,7 @@ impl Expanded<'_> {
         }
     }
 
-    fn draft(
+    fn draft_resource(
         &mut self,
         role: &Role,
         item: Option<&str>,
@@ -251,7 +255,7 @@ impl Expanded<'_> {
         scope: &Scope,
         number: usize,
     ) -> Result<Option<Draft>, Problem> {
-        let [entry] = node.map("a resource: `kind: {…}`")? else {
+        let [entry] = node.expect_map("a resource: `kind: {…}`")? else {
             return Err(
                 Problem::new("expected exactly one `kind: {…}` in each item of the list")
                     .at(&node.at)
@@ -276,7 +280,7 @@ impl Expanded<'_> {
         };
         entry
             .value
-            .map("the fields of the resource")
+            .expect_map("the fields of the resource")
             .map_err(|p| p.resource(written_id()))?;
         let fields = &entry.value;
         let when = fields.get("when");
@@ -284,7 +288,7 @@ impl Expanded<'_> {
             Some(id) => {
                 let id = self
                     .renderer
-                    .tree(id, scope, &|_| true)
+                    .render_tree(id, scope, &|_| true)
                     .map_err(|p| p.field("id"))?;
                 let text = id.as_text().unwrap_or_default().to_owned();
                 if text.is_empty() || text.contains(['/', ' ', ',']) {
@@ -300,16 +304,16 @@ impl Expanded<'_> {
             let expression = when.as_text().unwrap_or_default().to_owned();
             let holds = self
                 .renderer
-                .holds(&expression, scope)
+                .evaluate_condition(&expression, scope)
                 .map_err(|p| p.at(&when.at).resource(written_id()).field("when"))?;
             if !holds {
-                self.left_out.extend(id);
+                self.skipped_ids.extend(id);
                 return Ok(None);
             }
         }
         let requires: Vec<String> = match fields.get("requires") {
             Some(ids) => {
-                let ids = self.renderer.tree(ids, scope, &|_| true);
+                let ids = self.renderer.render_tree(ids, scope, &|_| true);
                 ids.and_then(|ids| yaml::decode(&ids)).map_err(|p| {
                     p.resource(id.clone().unwrap_or_else(written_id))
                         .field("requires")
@@ -319,10 +323,10 @@ impl Expanded<'_> {
         };
         let rendered = self
             .renderer
-            .fields(fields, COMMON, scope)
+            .render_fields(fields, COMMON_FIELDS, scope)
             .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
         let body = kind.decode(&rendered).map_err(|problem| {
-            let problem = without_value(problem, fields);
+            let problem = name_unset_parameter(problem, fields);
             problem.resource(id.clone().unwrap_or_else(written_id))
         })?;
         Ok(Some(Draft {
@@ -344,11 +348,11 @@ impl Expanded<'_> {
 
 /// A field that found nothing because the parameter that it names has no value: says which one to
 /// set.
-fn without_value(problem: Problem, fields: &Node) -> Problem {
+fn name_unset_parameter(problem: Problem, fields: &Node) -> Problem {
     let written = problem.field.as_deref().and_then(|field| fields.get(field));
     let name = written
         .and_then(Node::as_text)
-        .and_then(super::text::reference);
+        .and_then(super::template_syntax::plain_reference);
     match name {
         Some(name) if problem.message.ends_with("found nothing") => Problem {
             message: format!("`{name}` has no value"),
@@ -362,22 +366,26 @@ fn without_value(problem: Problem, fields: &Node) -> Problem {
 }
 
 /// What a resource may ask for while it is completed.
-struct Given<'a> {
+struct RoleInputs<'a> {
     renderer: &'a Renderer<'a>,
     scope: &'a Rc<Scope>,
-    desired: &'a Desired,
+    desired: &'a DesiredState,
 }
 
-impl Inputs for Given<'_> {
-    fn template(&self, source: &str, vars: Option<&serde_json::Value>) -> Result<String, Problem> {
-        self.renderer.template(source, self.scope, vars)
+impl ResolveInputs for RoleInputs<'_> {
+    fn render_template(
+        &self,
+        source: &str,
+        vars: Option<&serde_json::Value>,
+    ) -> Result<String, Problem> {
+        self.renderer.render_template(source, self.scope, vars)
     }
 
-    fn source(&self, source: &str) -> Result<Vec<u8>, Problem> {
-        self.renderer.source(source)
+    fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem> {
+        self.renderer.read_source(source)
     }
 
-    fn desired(&self) -> &Desired {
+    fn desired(&self) -> &DesiredState {
         self.desired
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::schema::{Role, with_included};
-use crate::problem::{At, Problem};
+use super::schema::{Role, load_with_included};
+use crate::problem::{Location, Problem};
 use crate::settings::Settings;
 use crate::yaml::Node;
 
@@ -12,7 +12,7 @@ use crate::yaml::Node;
 pub struct Layer {
     /// `role app`, `role app (defaults of each app)`, `environment production`, `node`.
     pub layer: String,
-    pub at: At,
+    pub at: Location,
     pub value: serde_json::Value,
 }
 
@@ -25,21 +25,21 @@ pub struct Explanation {
 
 /// Explains a dotted key such as `keep_releases` or `apps.shop.port`.
 pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
-    let roles = with_included(&settings.lookup, &settings.roles)
-        .map_err(|problem| problem.at(&settings.places.roles))?;
+    let roles = load_with_included(&settings.lookup, &settings.roles)
+        .map_err(|problem| problem.at(&settings.locations.roles))?;
     let mut layers = Vec::new();
     for role in &roles {
         let mut add = |layer: String, node: Option<&Node>| {
             layers.extend(node.map(|node| Layer {
                 layer,
                 at: node.at.clone(),
-                value: shown(key, node),
+                value: redact(key, node),
             }));
         };
         let parameters = &role.parameters;
-        add(format!("role {}", role.name), lookup(parameters, key));
-        let defaults = role.map("defaults")?;
-        let inner = item_key(role, key).and_then(|inner| lookup(&defaults, inner));
+        add(format!("role {}", role.name), get_path(parameters, key));
+        let defaults = role.map_field("defaults")?;
+        let inner = item_key(role, key).and_then(|inner| get_path(&defaults, inner));
         add(
             format!("role {} (defaults of each {})", role.name, role.item),
             inner,
@@ -48,14 +48,14 @@ pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
     for (layer, node) in [
         (
             format!("environment {}", settings.environment),
-            &settings.shared,
+            &settings.environment_attributes,
         ),
         ("node".to_owned(), &settings.attributes),
     ] {
-        layers.extend(lookup(node, key).map(|node| Layer {
+        layers.extend(get_path(node, key).map(|node| Layer {
             layer,
             at: node.at.clone(),
-            value: shown(key, node),
+            value: redact(key, node),
         }));
     }
     if layers.is_empty() {
@@ -76,12 +76,12 @@ fn item_key<'k>(role: &Role, key: &'k str) -> Option<&'k str> {
     rest.split_once('.').map(|(_, inner)| inner)
 }
 
-fn lookup<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+fn get_path<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     key.split('.').try_fold(node, |node, part| node.get(part))
 }
 
 /// A value that is probably a secret is not printed: a shell's scroll-back is no place for it.
-fn shown(key: &str, node: &Node) -> serde_json::Value {
+fn redact(key: &str, node: &Node) -> serde_json::Value {
     fn hide(key: &str, value: serde_json::Value) -> serde_json::Value {
         use serde_json::Value;
         let secret = ["secret", "password", "token", "private", "credential"];

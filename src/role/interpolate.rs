@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::text::is_plain_path;
+use super::template_syntax::is_plain_path;
 
 /// The text with its references put in, if plain references to words and whole numbers are all
 /// that it holds. `None`: it takes Tera, which also words the errors.
@@ -42,7 +42,7 @@ mod tests {
 
     use super::*;
 
-    fn plain(text: &str) -> Option<String> {
+    fn render(text: &str) -> Option<String> {
         let values = json!({"a": "<x>", "n": -3, "deep": {"b": "y"}, "f": 1.5, "none": null});
         interpolate(text, |path| {
             path.split('.')
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn plain_references_are_put_in_and_all_else_is_left_to_tera() {
-        assert_eq!(plain("{{ a }}-{{n}}-{{ deep.b }}").unwrap(), "<x>--3-y");
+        assert_eq!(render("{{ a }}-{{n}}-{{ deep.b }}").unwrap(), "<x>--3-y");
         for left in [
             "{{ a | upper }}",
             "{{- a }}",
@@ -65,7 +65,7 @@ mod tests {
             "{{ 1 }}",
             "{{ true }}",
         ] {
-            assert_eq!(plain(left), None, "{left}");
+            assert_eq!(render(left), None, "{left}");
         }
     }
 
@@ -78,7 +78,7 @@ mod tests {
                 Just("{{ a }}".to_owned()), Just("{{n}}".to_owned()), Just("{{ deep.b }}".to_owned()),
             ], 0..8)) {
             let text = parts.concat();
-            if let Some(ours) = plain(&text) {
+            if let Some(ours) = render(&text) {
                 let mut context = tera::Context::new();
                 context.insert("a", "<x>");
                 context.insert("n", &-3);

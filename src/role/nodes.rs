@@ -4,28 +4,28 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tera::{Kwargs, State, TeraResult, Value};
 
-use crate::fleet::{Book, Peer, Query};
+use crate::fleet::{Peer, PeerList, Query};
 
 /// What may be asked for.
-const WORDS: &[&str] = &["role", "tag", "app", "port"];
+const ARGUMENTS: &[&str] = &["role", "tag", "app", "port"];
 
 /// What answers the function. Tera keeps functions for good and calls them where nobody can ask a store, so
 /// the answers are looked for before a text that asks is rendered.
 #[derive(Clone, Default)]
-pub(super) struct Nodes {
-    book: Arc<OnceLock<Arc<Mutex<Book>>>>,
+pub(super) struct NodesFunction {
+    peers: Arc<OnceLock<Arc<Mutex<PeerList>>>>,
     /// The last answer: Tera renders to text, and some want the list.
-    last: Arc<Mutex<serde_json::Value>>,
+    last_answer: Arc<Mutex<serde_json::Value>>,
 }
 
-impl Nodes {
-    pub(super) fn offer(&self, look: impl FnOnce() -> Arc<Mutex<Book>>) {
-        self.book.get_or_init(look);
+impl NodesFunction {
+    pub(super) fn provide(&self, look: impl FnOnce() -> Arc<Mutex<PeerList>>) {
+        self.peers.get_or_init(look);
     }
 
     /// What the last call was answered.
-    pub(super) fn last(&self) -> serde_json::Value {
-        self.last
+    pub(super) fn last_answer(&self) -> serde_json::Value {
+        self.last_answer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -34,9 +34,9 @@ impl Nodes {
     pub(super) fn function(
         &self,
     ) -> impl Fn(Kwargs, &State<'_>) -> TeraResult<Value> + Send + Sync + 'static {
-        let (book, last) = (self.book.clone(), self.last.clone());
+        let (book, last) = (self.peers.clone(), self.last_answer.clone());
         move |kwargs, _| {
-            let query = query(&kwargs)?;
+            let query = parse_query(&kwargs)?;
             let book = book.get().ok_or_else(|| {
                 tera::Error::message(
                     "nodes(…) is written in a way that was not seen: write `nodes(`",
@@ -52,10 +52,10 @@ impl Nodes {
     }
 }
 
-fn query(kwargs: &Kwargs) -> TeraResult<Query> {
+fn parse_query(kwargs: &Kwargs) -> TeraResult<Query> {
     for (key, _) in kwargs.iter() {
         let key = key.to_string();
-        if !WORDS.contains(&key.as_str()) {
+        if !ARGUMENTS.contains(&key.as_str()) {
             return Err(tera::Error::message(format!(
                 "nodes(…) has no `{key}`: expected `role`, `tag`, `app` or `port`"
             )));
@@ -92,7 +92,7 @@ fn query(kwargs: &Kwargs) -> TeraResult<Query> {
 }
 
 /// Whether a text calls the function.
-pub(super) fn asks(text: &str) -> bool {
+pub(super) fn calls_nodes(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find("nodes") {
         let before = rest[..at].chars().next_back();
@@ -106,7 +106,7 @@ pub(super) fn asks(text: &str) -> bool {
 }
 
 /// Whether a text is nothing but one call: it then stands for the list itself.
-pub(super) fn is_one_call(text: &str) -> bool {
+pub(super) fn is_single_call(text: &str) -> bool {
     let inner = |text: &str| {
         let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
         let arguments = inner.strip_prefix("nodes")?.trim_start();
@@ -127,7 +127,7 @@ mod tests {
             "{% for n in nodes (role=\"a\") %}",
             "x(nodes(tag='a'))",
         ] {
-            assert!(asks(text), "{text}");
+            assert!(calls_nodes(text), "{text}");
         }
         for text in [
             "these nodes",
@@ -136,20 +136,20 @@ mod tests {
             "# nodes: (none)",
             "nodes",
         ] {
-            assert!(!asks(text), "{text}");
+            assert!(!calls_nodes(text), "{text}");
         }
     }
 
     #[test]
     fn a_text_that_is_one_call_is_a_list_and_any_other_is_text() {
-        assert!(is_one_call("{{ nodes(role=\"a\") }}") && is_one_call("{{nodes()}}"));
+        assert!(is_single_call("{{ nodes(role=\"a\") }}") && is_single_call("{{nodes()}}"));
         for text in [
             "{{ nodes() | length }}",
             "{{ nodes() }} ",
             "{{ nodes(a) + nodes(b) }}",
             "nodes()",
         ] {
-            assert!(!is_one_call(text), "{text}");
+            assert!(!is_single_call(text), "{text}");
         }
     }
 }

@@ -1,20 +1,20 @@
 //! The parameters of a role: its defaults, then the environment's file, then the node's attributes.
 
-use super::context::RESERVED;
+use super::context::RESERVED_NAMES;
 use super::render::Renderer;
 use super::schema::Role;
 use super::scope::Scope;
-use super::text::is_template;
+use super::template_syntax::is_template;
 use crate::problem::Problem;
 use crate::settings::{Settings, is_name, merge};
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Node, NodeKind};
 
 /// The parameters of one role, all layers merged, templates of the role's own defaults not yet
 /// rendered.
-pub(super) fn merged(role: &Role, settings: &Settings) -> Result<Node, Problem> {
+pub(super) fn merge_layers(role: &Role, settings: &Settings) -> Result<Node, Problem> {
     let mut all = role.parameters.clone();
     for entry in all.as_map().unwrap_or_default() {
-        if RESERVED.contains(&entry.key.as_str()) {
+        if RESERVED_NAMES.contains(&entry.key.as_str()) {
             return Err(Problem::new(format!(
                 "`{}` is reserved and cannot be a parameter",
                 entry.key
@@ -23,9 +23,9 @@ pub(super) fn merged(role: &Role, settings: &Settings) -> Result<Node, Problem> 
             .field("parameters"));
         }
     }
-    for layer in [&settings.shared, &settings.attributes] {
+    for layer in [&settings.environment_attributes, &settings.attributes] {
         let mut known = layer.clone();
-        if let Kind::Map(entries) = &mut known.kind {
+        if let NodeKind::Map(entries) = &mut known.kind {
             entries.retain(|entry| all.get(&entry.key).is_some());
         }
         merge(&mut all, known);
@@ -70,13 +70,13 @@ pub(super) fn unknown_attributes(
 
 /// Puts a map of values into a scope. Leaves that come from the role itself are templates, rendered
 /// after all plain ones and in the order in which they stand; what people set is taken as it is.
-pub(super) fn fill(
+pub(super) fn fill_scope(
     scope: &mut Scope,
     values: &Node,
     role: &Role,
     renderer: &Renderer<'_>,
 ) -> Result<(), Problem> {
-    let ours = |at: &crate::problem::At| role.is_ours(at);
+    let ours = |at: &crate::problem::Location| role.contains(at);
     let entries = values.as_map().unwrap_or_default();
     let (templates, plain): (Vec<_>, Vec<_>) =
         entries.iter().partition(|entry| has_template(&entry.value));
@@ -85,7 +85,7 @@ pub(super) fn fill(
     }
     for entry in templates {
         let value = renderer
-            .tree(&entry.value, scope, &ours)
+            .render_tree(&entry.value, scope, &ours)
             .map_err(|problem| problem.field(entry.key.clone()))?;
         scope.insert(&entry.key, value.to_json());
     }
@@ -94,9 +94,9 @@ pub(super) fn fill(
 
 pub(super) fn has_template(node: &Node) -> bool {
     match &node.kind {
-        Kind::Scalar { text, .. } => is_template(text),
-        Kind::List(items) => items.iter().any(has_template),
-        Kind::Map(entries) => entries.iter().any(|entry| has_template(&entry.value)),
+        NodeKind::Scalar { text, .. } => is_template(text),
+        NodeKind::List(items) => items.iter().any(has_template),
+        NodeKind::Map(entries) => entries.iter().any(|entry| has_template(&entry.value)),
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) struct Item {
 
 /// The items of a role's `for_each`.
 pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<Item>, Problem> {
-    let defaults = role.map("defaults")?;
+    let defaults = role.map_field("defaults")?;
     let Some(node) = parameters.get(list) else {
         let at = role
             .tree
@@ -131,7 +131,7 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
     }
     let mut items = Vec::new();
     for entry in node
-        .map("a map of names to settings")
+        .expect_map("a map of names to settings")
         .map_err(|p| p.field(list))?
     {
         if !is_name(&entry.key) {
@@ -147,9 +147,9 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
             let what = format!("the settings of the {} `{}`", role.item, entry.key);
             entry
                 .value
-                .map(&what)
+                .expect_map(&what)
                 .map_err(|p| p.field(format!("{list}.{}", entry.key)))?;
-            unknown_keys(role, list, entry, &defaults)?;
+            check_unknown_keys(role, list, entry, &defaults)?;
             merge(&mut values, entry.value.clone());
         }
         values.set("name", Node::text(&entry.key_at, entry.key.clone()));
@@ -163,7 +163,7 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
 
 /// A role that lists its items' settings in `defaults` takes no others, so that a mistyped one is
 /// not silently nothing.
-fn unknown_keys(
+fn check_unknown_keys(
     role: &Role,
     list: &str,
     item: &crate::yaml::Entry,

@@ -8,9 +8,9 @@ use crate::yaml::Entry;
 
 /// By name, with the role that says so.
 #[derive(Default)]
-pub(super) struct Ports(BTreeMap<String, (u16, String)>);
+pub(super) struct RolePorts(BTreeMap<String, (u16, String)>);
 
-impl Ports {
+impl RolePorts {
     /// Takes one as a role has it, rendered; an empty one is none.
     pub(super) fn add(&mut self, role: &str, entry: &Entry) -> Result<(), Problem> {
         let (name, value) = (&entry.key, &entry.value);
@@ -41,7 +41,7 @@ impl Ports {
         }
     }
 
-    pub(super) fn numbers(self) -> BTreeMap<String, u16> {
+    pub(super) fn into_numbers(self) -> BTreeMap<String, u16> {
         let ports = self.0.into_iter();
         ports.map(|(name, (port, _))| (name, port)).collect()
     }

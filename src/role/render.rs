@@ -7,41 +7,41 @@ use std::rc::Rc;
 use serde_json::Value;
 use tera::{ErrorKind, Tera};
 
+use super::expression_names;
 use super::interpolate::interpolate;
-use super::names;
-use super::nodes::{self, Nodes};
+use super::nodes::{self, NodesFunction};
 use super::scope::Scope;
-use super::text::{is_template, mentioned, reference};
+use super::template_syntax::{is_template, plain_reference, referenced_templates};
 use crate::facts::Facts;
-use crate::fleet::Peers;
-use crate::problem::{At, Problem, nearest};
+use crate::fleet::PeerSource;
+use crate::problem::{Location, Problem, nearest};
 use crate::settings::Lookup;
-use crate::yaml::{Entry, Kind, Node, Style};
+use crate::yaml::{Entry, Node, NodeKind, Style};
 
 /// Renders strings and templates. Templates are read when first asked for and compiled once.
 pub struct Renderer<'a> {
     lookup: &'a Lookup,
     facts: &'a Facts,
-    peers: &'a Peers<'a>,
+    peers: &'a PeerSource<'a>,
     /// What answers `nodes(…)` inside Tera; empty until a text asks.
-    nodes: Nodes,
+    nodes: NodesFunction,
     tera: RefCell<Tera>,
     /// Templates by name.
-    sources: RefCell<BTreeMap<String, Rc<Source>>>,
+    sources: RefCell<BTreeMap<String, Rc<TemplateSource>>>,
     /// Names that Tera has compiled.
     compiled: RefCell<BTreeSet<String>>,
 }
 
 /// A template as read.
-struct Source {
+struct TemplateSource {
     path: String,
     text: String,
 }
 
 impl<'a> Renderer<'a> {
-    pub fn new(lookup: &'a Lookup, facts: &'a Facts, peers: &'a Peers<'a>) -> Renderer<'a> {
+    pub fn new(lookup: &'a Lookup, facts: &'a Facts, peers: &'a PeerSource<'a>) -> Renderer<'a> {
         let mut tera = Tera::new();
-        let nodes = Nodes::default();
+        let nodes = NodesFunction::default();
         tera.register_function("nodes", nodes.function());
         // The files are configuration, not HTML, whatever they are called.
         tera.autoescape_on(Vec::<&'static str>::new());
@@ -59,31 +59,31 @@ impl<'a> Renderer<'a> {
 
     /// A tree with its string leaves rendered. Only leaves for which `ours` holds are templates;
     /// others (what an operator wrote as a value) stay as they are.
-    pub fn tree(
+    pub fn render_tree(
         &self,
         node: &Node,
         scope: &Scope,
-        ours: &dyn Fn(&At) -> bool,
+        ours: &dyn Fn(&Location) -> bool,
     ) -> Result<Node, Problem> {
         let kind = match &node.kind {
-            Kind::Scalar { text, .. } if is_template(text) && ours(&node.at) => {
-                return self.leaf(node, text, scope);
+            NodeKind::Scalar { text, .. } if is_template(text) && ours(&node.at) => {
+                return self.render_leaf(node, text, scope);
             }
-            Kind::Scalar { .. } => return Ok(node.clone()),
-            Kind::List(items) => Kind::List(
+            NodeKind::Scalar { .. } => return Ok(node.clone()),
+            NodeKind::List(items) => NodeKind::List(
                 items
                     .iter()
                     .enumerate()
                     .map(|(i, item)| {
-                        self.tree(item, scope, ours)
-                            .map_err(|p| under(p, &format!("[{i}]")))
+                        self.render_tree(item, scope, ours)
+                            .map_err(|p| prefix_field(p, &format!("[{i}]")))
                     })
                     .collect::<Result<_, _>>()?,
             ),
-            Kind::Map(entries) => Kind::Map(
+            NodeKind::Map(entries) => NodeKind::Map(
                 entries
                     .iter()
-                    .map(|entry| self.entry(entry, scope, ours))
+                    .map(|entry| self.render_entry(entry, scope, ours))
                     .collect::<Result<_, Problem>>()?,
             ),
         };
@@ -95,26 +95,31 @@ impl<'a> Renderer<'a> {
     }
 
     /// The fields of a resource, rendered, without the common ones.
-    pub fn fields(&self, node: &Node, without: &[&str], scope: &Scope) -> Result<Node, Problem> {
+    pub fn render_fields(
+        &self,
+        node: &Node,
+        without: &[&str],
+        scope: &Scope,
+    ) -> Result<Node, Problem> {
         let entries = node.as_map().unwrap_or_default().iter();
         let wanted = entries.filter(|entry| !without.contains(&entry.key.as_str()));
-        let entries = wanted.map(|entry| self.entry(entry, scope, &|_| true));
+        let entries = wanted.map(|entry| self.render_entry(entry, scope, &|_| true));
         Ok(Node {
-            kind: Kind::Map(entries.collect::<Result<_, Problem>>()?),
+            kind: NodeKind::Map(entries.collect::<Result<_, Problem>>()?),
             at: node.at.clone(),
             span: node.span.clone(),
         })
     }
 
-    fn entry(
+    fn render_entry(
         &self,
         entry: &Entry,
         scope: &Scope,
-        ours: &dyn Fn(&At) -> bool,
+        ours: &dyn Fn(&Location) -> bool,
     ) -> Result<Entry, Problem> {
         let value = self
-            .tree(&entry.value, scope, ours)
-            .map_err(|p| under(p, &entry.key))?;
+            .render_tree(&entry.value, scope, ours)
+            .map_err(|p| prefix_field(p, &entry.key))?;
         Ok(Entry {
             key: entry.key.clone(),
             key_at: entry.key_at.clone(),
@@ -124,28 +129,28 @@ impl<'a> Renderer<'a> {
     }
 
     /// A leaf that is one plain reference takes the value itself, list or map; any other is text.
-    fn leaf(&self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
-        if let Some(path) = reference(text) {
+    fn render_leaf(&self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
+        if let Some(path) = plain_reference(text) {
             return match self.lookup(path, scope) {
-                Some(Value::String(value)) => Ok(rendered(&node.at, value.clone())),
+                Some(Value::String(value)) => Ok(rendered_node(&node.at, value.clone())),
                 Some(value) => Ok(Node::from_json(&node.at, value)),
-                None => Err(self.undefined(path, scope).at(&node.at)),
+                None => Err(self.undefined_name(path, scope).at(&node.at)),
             };
         }
-        if nodes::is_one_call(text) {
-            self.text(text, scope).map_err(|p| p.at(&node.at))?;
-            return Ok(Node::from_json(&node.at, &self.nodes.last()));
+        if nodes::is_single_call(text) {
+            self.render_text(text, scope).map_err(|p| p.at(&node.at))?;
+            return Ok(Node::from_json(&node.at, &self.nodes.last_answer()));
         }
         let text = self
-            .text(text, scope)
+            .render_text(text, scope)
             .map_err(|problem| problem.at(&node.at))?;
-        Ok(rendered(&node.at, text))
+        Ok(rendered_node(&node.at, text))
     }
 
-    fn undefined(&self, path: &str, scope: &Scope) -> Problem {
+    fn undefined_name(&self, path: &str, scope: &Scope) -> Problem {
         let first = path.split('.').next().unwrap_or(path);
         let problem = Problem::new(format!("`{path}` is not defined"));
-        match nearest(first, names(scope)) {
+        match nearest(first, visible_names(scope)) {
             Some(near) if self.lookup(first, scope).is_none() => {
                 problem.hint(format!("did you mean `{near}`?"))
             }
@@ -164,19 +169,19 @@ impl<'a> Renderer<'a> {
     }
 
     /// A string that holds template marks, rendered.
-    pub fn text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
+    pub fn render_text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
         if let Some(text) = interpolate(text, |path| self.lookup(path, scope)) {
             return Ok(text);
         }
-        self.offer_facts(text);
-        self.offer_nodes(text);
+        self.provide_facts(text);
+        self.provide_nodes(text);
         let tera = self.tera.borrow();
         tera.render_str(text, scope.context(), false)
-            .map_err(|error| self.problem(&error, scope, false))
+            .map_err(|error| self.tera_problem(&error, scope, false))
     }
 
     /// Gives Tera the facts if a text may ask for them.
-    fn offer_facts(&self, text: &str) {
+    fn provide_facts(&self, text: &str) {
         let mut tera = self.tera.borrow_mut();
         if text.contains("facts") && !tera.global_context().contains_key("facts") {
             let facts = self.facts.all();
@@ -185,75 +190,75 @@ impl<'a> Renderer<'a> {
     }
 
     /// Looks for the peers if a text asks for some.
-    fn offer_nodes(&self, text: &str) {
-        if nodes::asks(text) {
-            self.nodes.offer(|| self.peers.book());
+    fn provide_nodes(&self, text: &str) {
+        if nodes::calls_nodes(text) {
+            self.nodes.provide(|| self.peers.peer_list());
         }
     }
 
     /// Whether an expression holds. Tera takes an undefined name for false, by which a mistyped one
     /// would leave a resource out without a word: here it is an error, unless the expression asks
     /// for it (`is defined`, `default`).
-    pub fn holds(&self, expression: &str, scope: &Scope) -> Result<bool, Problem> {
+    pub fn evaluate_condition(&self, expression: &str, scope: &Scope) -> Result<bool, Problem> {
         let lacks = |path: &&str| match path.strip_prefix("facts.") {
             Some(fact) => self.facts.at_path(fact).is_none(),
-            None => *path != "facts" && scope.lacks(path),
+            None => *path != "facts" && scope.is_undefined(path),
         };
-        let mut used = names::used(expression).into_iter();
-        if !names::asks_for_defined(expression)
+        let mut used = expression_names::value_names(expression).into_iter();
+        if !expression_names::handles_undefined(expression)
             && let Some(missing) = used.find(lacks)
         {
-            return Err(self.undefined(missing, scope));
+            return Err(self.undefined_name(missing, scope));
         }
         let text = format!("{{% if {expression} %}}yes{{% endif %}}");
-        Ok(self.text(&text, scope)? == "yes")
+        Ok(self.render_text(&text, scope)? == "yes")
     }
 
     /// A template file, rendered with these values over the scope.
-    pub fn template(
+    pub fn render_template(
         &self,
         name: &str,
         scope: &Rc<Scope>,
         vars: Option<&Value>,
     ) -> Result<String, Problem> {
         let with_vars = vars.and_then(Value::as_object).map(|vars| {
-            let mut inner = Scope::inside(scope);
+            let mut inner = Scope::nested_in(scope);
             for (key, value) in vars {
                 inner.insert(key, value.clone());
             }
             inner
         });
         let scope = with_vars.as_ref().unwrap_or(scope);
-        let source = self.read(name)?;
+        let source = self.load_template(name)?;
         if let Some(text) = interpolate(&source.text, |path| self.lookup(path, scope)) {
             return Ok(text);
         }
         self.compile(name)?;
         let tera = self.tera.borrow();
         tera.render(name, scope.context())
-            .map_err(|error| self.problem(&error, scope, true))
+            .map_err(|error| self.tera_problem(&error, scope, true))
     }
 
     /// A file beside the templates, as it is.
-    pub fn source(&self, name: &str) -> Result<Vec<u8>, Problem> {
+    pub fn read_source(&self, name: &str) -> Result<Vec<u8>, Problem> {
         match self.lookup.read("templates", name)? {
             Some((_, body)) => Ok(body),
-            None => Err(self.missing(name)),
+            None => Err(self.missing_template(name)),
         }
     }
 
     /// The text of a template, read once.
-    fn read(&self, name: &str) -> Result<Rc<Source>, Problem> {
+    fn load_template(&self, name: &str) -> Result<Rc<TemplateSource>, Problem> {
         if let Some(source) = self.sources.borrow().get(name) {
             return Ok(source.clone());
         }
         let Some((path, body)) = self.lookup.read("templates", name)? else {
-            return Err(self.missing(name));
+            return Err(self.missing_template(name));
         };
         let path = path.display().to_string();
         let text = String::from_utf8(body)
             .map_err(|_| Problem::new(format!("{path} is not UTF-8 text")))?;
-        let source = Rc::new(Source { path, text });
+        let source = Rc::new(TemplateSource { path, text });
         self.sources
             .borrow_mut()
             .insert(name.to_owned(), source.clone());
@@ -268,23 +273,23 @@ impl<'a> Renderer<'a> {
             if !self.compiled.borrow_mut().insert(name.clone()) {
                 continue;
             }
-            let source = self.read(&name)?;
-            self.offer_facts(&source.text);
-            self.offer_nodes(&source.text);
-            wanted.extend(mentioned(&source.text));
+            let source = self.load_template(&name)?;
+            self.provide_facts(&source.text);
+            self.provide_nodes(&source.text);
+            wanted.extend(referenced_templates(&source.text));
             batch.push((name, source));
         }
         let texts = batch
             .iter()
             .map(|(name, source)| (name, source.text.as_str()));
         let added = self.tera.borrow_mut().add_raw_templates(texts);
-        added.map_err(|error| self.problem(&error, &Scope::default(), true))
+        added.map_err(|error| self.tera_problem(&error, &Scope::default(), true))
     }
 
-    fn missing(&self, name: &str) -> Problem {
+    fn missing_template(&self, name: &str) -> Problem {
         let problem = Problem::new(format!(
             "there is no template `{name}` in {}",
-            self.lookup.places("templates")
+            self.lookup.searched_folders("templates")
         ));
         let folder = name
             .rsplit_once('/')
@@ -303,7 +308,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// Tera's error in our words. `file`: the place is in a template file, not in a role.
-    fn problem(&self, error: &tera::Error, scope: &Scope, file: bool) -> Problem {
+    fn tera_problem(&self, error: &tera::Error, scope: &Scope, file: bool) -> Problem {
         let report = match error.kind() {
             ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => report,
             _ => {
@@ -323,7 +328,7 @@ impl<'a> Renderer<'a> {
                 .get(report.filename())
                 .map_or(report.filename(), |source| source.path.as_str());
             let span = report.span();
-            problem = problem.at(&At {
+            problem = problem.at(&Location {
                 file: path.into(),
                 line: span.start_line as u32,
                 column: span.start_col as u32 + 1,
@@ -331,7 +336,7 @@ impl<'a> Renderer<'a> {
         }
         // Undefined names are the most common mistake: say what is near.
         let name = report.message().split('`').nth(1).unwrap_or_default();
-        match nearest(name, names(scope)) {
+        match nearest(name, visible_names(scope)) {
             Some(near) if scope.at_path(name).is_none() => {
                 problem.hint(format!("did you mean `{near}`?"))
             }
@@ -341,7 +346,7 @@ impl<'a> Renderer<'a> {
 }
 
 /// Every name that a template can see.
-fn names(scope: &Scope) -> Vec<&str> {
+fn visible_names(scope: &Scope) -> Vec<&str> {
     let mut names = scope.names();
     names.push("facts");
     names
@@ -351,17 +356,17 @@ fn first_lines(text: &str) -> String {
     text.lines().take(8).collect::<Vec<_>>().join("\n")
 }
 
-fn rendered(at: &At, text: String) -> Node {
-    Node::made(
+fn rendered_node(at: &Location, text: String) -> Node {
+    Node::synthetic(
         at,
-        Kind::Scalar {
+        NodeKind::Scalar {
             text,
             style: Style::Rendered,
         },
     )
 }
 
-fn under(problem: Problem, part: &str) -> Problem {
+fn prefix_field(problem: Problem, part: &str) -> Problem {
     let field = match &problem.field {
         Some(field) if field.starts_with('[') => format!("{part}{field}"),
         Some(field) => format!("{part}.{field}"),

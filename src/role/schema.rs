@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::problem::{At, Problem};
+use crate::problem::{Location, Problem};
 use crate::settings::{Lookup, merge};
-use crate::yaml::{self, Limits, Node};
+use crate::yaml::{self, Node, ParseLimits};
 
 /// The keys of a role.
 #[derive(Debug, Deserialize)]
@@ -16,7 +16,7 @@ use crate::yaml::{self, Limits, Node};
     dead_code,
     reason = "decoded for its errors and its reference; read as a tree"
 )]
-pub(super) struct Written {
+pub(super) struct RoleFile {
     /// One line for people.
     #[serde(default)]
     pub description: String,
@@ -58,8 +58,8 @@ pub(super) struct Written {
 
 /// What a role may have in it, for the reference.
 #[cfg(test)]
-pub(crate) fn reference() -> schemars::Schema {
-    schemars::schema_for!(Written)
+pub(crate) fn json_schema() -> schemars::Schema {
+    schemars::schema_for!(RoleFile)
 }
 
 /// A role, its parts still trees.
@@ -77,22 +77,22 @@ pub(super) struct Role {
 }
 
 impl Role {
-    pub(super) fn read(lookup: &Lookup, name: &str) -> Result<Role, Problem> {
+    pub(super) fn load(lookup: &Lookup, name: &str) -> Result<Role, Problem> {
         let Some((path, body)) = lookup.read("roles", &format!("{name}.yml"))? else {
             let known = lookup.names("roles", ".yml");
             let problem = Problem::new(format!(
                 "there is no role `{name}` in {}",
-                lookup.places("roles")
+                lookup.searched_folders("roles")
             ));
             return Err(problem.suggest(name, known.iter().map(String::as_str)));
         };
-        let tree = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
-        let written: Written = yaml::decode(&tree)?;
+        let tree = yaml::parse(&path.display().to_string(), &body, ParseLimits::default())?;
+        let written: RoleFile = yaml::decode(&tree)?;
         let item = written.item.or_else(|| {
             let list = written.for_each.as_deref()?;
             Some(list.strip_suffix('s').unwrap_or(list).to_owned())
         });
-        let parameters = map(&tree, "parameters")?;
+        let parameters = get_map(&tree, "parameters")?;
         Ok(Role {
             name: name.to_owned(),
             include: written.include,
@@ -112,45 +112,46 @@ impl Role {
     }
 
     /// Whether a place is in this role or in one that it includes.
-    pub(super) fn is_ours(&self, at: &At) -> bool {
+    pub(super) fn contains(&self, at: &Location) -> bool {
         self.files.contains(&at.file)
     }
 
     /// A part that must be a map; an empty one when it is not there.
-    pub(super) fn map(&self, key: &str) -> Result<Node, Problem> {
-        map(&self.tree, key)
+    pub(super) fn map_field(&self, key: &str) -> Result<Node, Problem> {
+        get_map(&self.tree, key)
     }
 
     pub(super) fn resources(&self) -> Result<&[Node], Problem> {
         match self.tree.get("resources") {
             Some(node) if !node.is_null() => node
-                .list("a list of resources")
+                .expect_list("a list of resources")
                 .map_err(|p| p.field("resources")),
             _ => Ok(&[]),
         }
     }
 }
 
-fn map(tree: &Node, key: &str) -> Result<Node, Problem> {
+fn get_map(tree: &Node, key: &str) -> Result<Node, Problem> {
     match tree.get(key) {
         Some(node) if !node.is_null() => {
-            node.map("a map").map_err(|problem| problem.field(key))?;
+            node.expect_map("a map")
+                .map_err(|problem| problem.field(key))?;
             Ok(node.clone())
         }
-        _ => Ok(Node::made(&tree.at, yaml::Kind::Map(Vec::new()))),
+        _ => Ok(Node::synthetic(&tree.at, yaml::NodeKind::Map(Vec::new()))),
     }
 }
 
 /// The roles of a node with those that they include, each once, included ones first.
-pub(super) fn with_included(lookup: &Lookup, names: &[String]) -> Result<Vec<Role>, Problem> {
+pub(super) fn load_with_included(lookup: &Lookup, names: &[String]) -> Result<Vec<Role>, Problem> {
     let mut done: Vec<Role> = Vec::new();
     for name in names {
-        add(lookup, name, &mut done, &mut Vec::new())?;
+        load_included(lookup, name, &mut done, &mut Vec::new())?;
     }
     Ok(done)
 }
 
-fn add(
+fn load_included(
     lookup: &Lookup,
     name: &str,
     done: &mut Vec<Role>,
@@ -166,12 +167,14 @@ fn add(
         )));
     }
     open.push(name.to_owned());
-    let mut role = Role::read(lookup, name)?;
+    let mut role = Role::load(lookup, name)?;
     for included in role.include.clone() {
         let included = &included;
-        add(lookup, included, done, open).map_err(|problem| match role.tree.get("include") {
-            Some(node) => problem.at(&node.at).field("include"),
-            None => problem,
+        load_included(lookup, included, done, open).map_err(|problem| {
+            match role.tree.get("include") {
+                Some(node) => problem.at(&node.at).field("include"),
+                None => problem,
+            }
         })?;
         if let Some(included) = done.iter().find(|known| known.name == *included) {
             role.inherit(included);

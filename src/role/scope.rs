@@ -16,7 +16,7 @@ pub struct Scope {
 
 impl Scope {
     /// A new layer inside this one.
-    pub fn inside(outer: &Rc<Scope>) -> Scope {
+    pub fn nested_in(outer: &Rc<Scope>) -> Scope {
         Scope {
             outer: Some(outer.clone()),
             ..Scope::default()
@@ -39,7 +39,7 @@ impl Scope {
     }
 
     /// Whether a dotted path leads to a name or a key of a map that is not there.
-    pub fn lacks(&self, path: &str) -> bool {
+    pub fn is_undefined(&self, path: &str) -> bool {
         let mut parts = path.split('.');
         let mut value = parts.next().and_then(|first| self.get(first));
         for part in parts {

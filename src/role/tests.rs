@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::desired::Desired;
+use crate::desired::DesiredState;
 use std::rc::Rc;
 
 use crate::facts::Facts;
@@ -37,10 +37,10 @@ fn catalog(role: &str, attributes: &str, files: &[(&str, &str)]) -> Result<Catal
     expand(
         &settings,
         &facts,
-        &crate::fleet::Peers::on_paper(&settings),
+        &crate::fleet::PeerSource::from_settings(&settings),
         "/",
     )
-    .and_then(|expanded| expanded.resolve(&Desired::nothing()))
+    .and_then(|expanded| expanded.resolve(&DesiredState::empty()))
     .map_err(|problems| clean(problems.to_string()))
 }
 
@@ -316,11 +316,11 @@ fn shipped_role_needs_only_a_name_a_repo_and_a_port() {
     .unwrap();
     let settings = settings::load(&config, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
-    let peers = crate::fleet::Peers::on_paper(&settings);
+    let peers = crate::fleet::PeerSource::from_settings(&settings);
     let expanded =
         expand(&settings, &facts, &peers, "/").unwrap_or_else(|problems| panic!("{problems}"));
     let catalog = expanded
-        .resolve(&Desired::nothing())
+        .resolve(&DesiredState::empty())
         .unwrap_or_else(|problems| panic!("{problems}"));
     for id in [
         "shop/code",

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{is_name, no_host};
-use crate::problem::{At, Problem};
+use super::{is_name, non_host_reason};
+use crate::problem::{Location, Problem};
 use crate::yaml::{Node, Seconds};
 
 /// As written.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Fleet {
+pub struct FleetSettings {
     /// `false`: this host writes no record of itself; for read-only credentials.
-    #[serde(default = "yes")]
+    #[serde(default = "default_publish")]
     pub publish: bool,
     /// How often the record is written when nothing in it changed; `5m` when not given.
     pub heartbeat: Option<Seconds>,
@@ -24,7 +24,7 @@ pub struct Fleet {
     pub gone_after: Option<Seconds>,
     /// An answer of `nodes(…)` that is smaller than the last good one by more than so many percent is
     /// not taken.
-    #[serde(default = "half")]
+    #[serde(default = "default_max_shrink")]
     pub max_shrink: u8,
     /// Where peers reach this host, the best first; those that were found on it when not given.
     #[serde(default)]
@@ -35,14 +35,14 @@ pub struct Fleet {
     pub ports: BTreeMap<String, u16>,
     /// Nodes without an agent, which `nodes(…)` lists as well, by name.
     #[serde(default, rename = "static")]
-    pub others: BTreeMap<String, Static>,
+    pub static_nodes: BTreeMap<String, StaticNode>,
 }
 
 /// A node that does not run the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Static {
+pub struct StaticNode {
     /// Where it is reached, the best first.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub addresses: Vec<IpAddr>,
@@ -60,29 +60,29 @@ pub struct Static {
     pub apps: Vec<String>,
 }
 
-fn yes() -> bool {
+fn default_publish() -> bool {
     true
 }
 
-fn half() -> u8 {
+fn default_max_shrink() -> u8 {
     50
 }
 
-impl Default for Fleet {
-    fn default() -> Fleet {
-        Fleet {
+impl Default for FleetSettings {
+    fn default() -> FleetSettings {
+        FleetSettings {
             publish: true,
             heartbeat: None,
             gone_after: None,
-            max_shrink: half(),
+            max_shrink: default_max_shrink(),
             addresses: Vec::new(),
             ports: BTreeMap::new(),
-            others: BTreeMap::new(),
+            static_nodes: BTreeMap::new(),
         }
     }
 }
 
-impl Fleet {
+impl FleetSettings {
     pub fn heartbeat(&self) -> Duration {
         self.heartbeat.map_or(Duration::from_secs(300), |s| s.0)
     }
@@ -92,9 +92,9 @@ impl Fleet {
     }
 
     /// Refuses what no type can refuse. `tree` is all settings.
-    pub(super) fn problems(&self, tree: &Node) -> Vec<Problem> {
+    pub(super) fn validate(&self, tree: &Node) -> Vec<Problem> {
         let mut found = Vec::new();
-        let at = |path: &[&str]| -> At {
+        let at = |path: &[&str]| -> Location {
             let mut node = tree;
             for part in path {
                 node = node.get(part).unwrap_or(node);
@@ -122,25 +122,25 @@ impl Fleet {
         let bad = self
             .addresses
             .iter()
-            .find_map(|ip| Some((ip, no_host(*ip)?)));
+            .find_map(|ip| Some((ip, non_host_reason(*ip)?)));
         if let Some((bad, why)) = bad {
             let message = format!(
                 "{bad} is not an address at which another host finds this one: {why}; expected none that is loopback, link-local, multicast or unspecified"
             );
             say(&["addresses"], message);
         }
-        if let Some(why) = bad_name(self.ports.keys()) {
+        if let Some(why) = name_error(self.ports.keys()) {
             say(&["ports"], why);
         }
         if self.ports.values().any(|port| *port == 0) {
             say(&["ports"], "0 is not a port".into());
         }
-        if let Some(why) = bad_name(self.others.keys()) {
+        if let Some(why) = name_error(self.static_nodes.keys()) {
             say(&["static"], why);
         }
-        for (name, other) in &self.others {
+        for (name, other) in &self.static_nodes {
             let words = other.ports.keys().chain(&other.roles).chain(&other.apps);
-            if let Some(why) = bad_name(words) {
+            if let Some(why) = name_error(words) {
                 say(&["static", name], why);
             }
             if other.addresses.is_empty() {
@@ -154,7 +154,7 @@ impl Fleet {
     }
 }
 
-fn bad_name<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
+fn name_error<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
     let bad = names.find(|name| !is_name(name))?;
     Some(format!(
         "`{bad}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"

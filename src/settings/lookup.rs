@@ -16,12 +16,12 @@ pub struct Lookup {
 
 impl Lookup {
     /// `config` is the file of settings, `share` where the shipped roles are.
-    pub fn beside(config: &Path, share: &Path) -> Result<Lookup, Problem> {
+    pub fn for_config(config: &Path, share: &Path) -> Result<Lookup, Problem> {
         let root = Rc::new(Root::real().map_err(unreadable)?);
-        Ok(Lookup::with(root, config, share))
+        Ok(Lookup::with_root(root, config, share))
     }
 
-    pub(super) fn with(root: Rc<Root>, config: &Path, share: &Path) -> Lookup {
+    pub(super) fn with_root(root: Rc<Root>, config: &Path, share: &Path) -> Lookup {
         let base = config.parent().unwrap_or(Path::new("/")).to_owned();
         Lookup {
             folders: vec![base, share.to_owned()],
@@ -78,7 +78,7 @@ impl Lookup {
     }
 
     /// For messages: where was looked.
-    pub fn places(&self, folder: &str) -> String {
+    pub fn searched_folders(&self, folder: &str) -> String {
         let places: Vec<String> = self
             .folders
             .iter()

@@ -1,11 +1,11 @@
 //! How two layers of settings become one: maps merge deep, everything else replaces.
 
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Node, NodeKind};
 
 /// Lays `over` on top of `under`.
 pub fn merge(under: &mut Node, over: Node) {
     match (&mut under.kind, over.kind) {
-        (Kind::Map(below), Kind::Map(above)) => {
+        (NodeKind::Map(below), NodeKind::Map(above)) => {
             for entry in above {
                 match below.iter_mut().find(|known| known.key == entry.key) {
                     Some(known) => merge(&mut known.value, entry.value),

@@ -1,6 +1,6 @@
 //! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
 
-mod exposed;
+mod exposed_secrets;
 mod fleet;
 mod lookup;
 mod merge;
@@ -16,11 +16,11 @@ use serde::Deserialize;
 use crate::ports::root::{FileKind, Meta, Root, RootError};
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
-use crate::problem::{At, Problem, Problems};
-use crate::yaml::{self, Limits, Node};
+use crate::problem::{Location, Problem, Problems};
+use crate::yaml::{self, Node, ParseLimits};
 
-pub use crate::ports::address::{is_address, no_host};
-pub use fleet::{Fleet, Static};
+pub use crate::ports::address::{is_host_address, non_host_reason};
+pub use fleet::{FleetSettings, StaticNode};
 pub use lookup::Lookup;
 pub use merge::merge;
 
@@ -28,16 +28,16 @@ pub use merge::merge;
 pub const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
 
 /// Where the package puts the shipped roles and templates.
-pub const SHARE: &str = "/usr/share/trueup";
+pub const DEFAULT_SHARE: &str = "/usr/share/trueup";
 
 /// No settings, role or template file is larger, in bytes.
-const MAX_FILE: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Settings as written, all files merged.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Written {
+pub struct SettingsFile {
     /// Which part of the manifest is for this node: `production`, `staging`, …
     pub environment: String,
     /// What this node is; each is a file in `roles/`. In this order.
@@ -58,12 +58,12 @@ pub struct Written {
     pub services: ServiceManager,
     /// Where monitoring reads how the passes went.
     #[serde(default)]
-    pub metrics: Metrics,
+    pub metrics: MetricsSettings,
     /// What this node tells its peers, and how it takes what they tell.
     #[serde(default)]
-    pub fleet: Fleet,
+    pub fleet: FleetSettings,
     /// Parameters of the roles, over their defaults and the environment's file.
-    #[serde(default = "no_attributes")]
+    #[serde(default = "default_attributes")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
     attributes: serde_json::Value,
@@ -73,7 +73,7 @@ pub struct Written {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Metrics {
+pub struct MetricsSettings {
     /// The folder of node_exporter's textfile collector, such as `/var/lib/prometheus/node-exporter`:
     /// every pass writes `trueup.prom` there. Nothing is written when not given.
     pub textfile: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub fn default_manifest() -> String {
     "sha_number.yml".into()
 }
 
-fn no_attributes() -> serde_json::Value {
+fn default_attributes() -> serde_json::Value {
     serde_json::Value::Null
 }
 
@@ -98,26 +98,26 @@ pub struct Settings {
     pub store: StoreSettings,
     pub manifest: String,
     pub services: ServiceManager,
-    pub metrics: Metrics,
-    pub fleet: Fleet,
+    pub metrics: MetricsSettings,
+    pub fleet: FleetSettings,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty when there is no such file.
-    pub shared: Node,
+    pub environment_attributes: Node,
     pub lookup: Lookup,
-    pub places: Places,
+    pub locations: SettingLocations,
     /// What is no reason not to go on, and has to be mended.
     pub warnings: Vec<Problem>,
 }
 
 /// Where in the files those settings stand whose value is judged later.
 #[derive(Debug, Clone)]
-pub struct Places {
-    pub roles: At,
-    pub store: At,
+pub struct SettingLocations {
+    pub roles: Location,
+    pub store: Location,
 }
 
-/// Reads the settings of this node. `share` is where the shipped roles are, normally [`SHARE`].
+/// Reads the settings of this node. `share` is where the shipped roles are, normally [`DEFAULT_SHARE`].
 pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     let root = Rc::new(Root::real().map_err(unreadable)?);
     let Some((meta, body)) = read_file(&root, config)? else {
@@ -125,27 +125,27 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
             .hint("make them with `trueup init`, name another file with --config, or try `trueup demo`")
             .into());
     };
-    take_with(root, config, (Some(meta), &body), share)
+    load_with(root, config, (Some(meta), &body), share)
 }
 
 /// Takes `body` for what stands in `config`, with the drop-ins, roles and templates that lie beside it.
-pub fn take(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Problems> {
+pub fn load_from_body(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Problems> {
     let root = Rc::new(Root::real().map_err(unreadable)?);
-    take_with(root, config, (None, body), share)
+    load_with(root, config, (None, body), share)
 }
 
-fn take_with(
+fn load_with(
     root: Rc<Root>,
     config: &Path,
     (meta, body): (Option<Meta>, &[u8]),
     share: &Path,
 ) -> Result<Settings, Problems> {
-    let tree = tree_of(config, body)?;
+    let tree = parse_tree(config, body)?;
     let mut warnings: Vec<Problem> = meta
-        .and_then(|meta| exposed::warning(&root, config, &meta, &tree))
+        .and_then(|meta| exposed_secrets::exposure_warning(&root, config, &meta, &tree))
         .into_iter()
         .collect();
-    let tree = with_drop_ins(&root, tree, config, &mut warnings)?;
+    let tree = merge_drop_ins(&root, tree, config, &mut warnings)?;
     if tree.as_map().is_none_or(<[_]>::is_empty) {
         let problem = format!(
             "this host is not configured yet: nothing is set in {}",
@@ -159,17 +159,17 @@ fn take_with(
     // The attributes stay a tree: their places are needed when a role is rendered.
     let attributes = match tree.get("attributes") {
         Some(node) if !node.is_null() => {
-            node.map("a map of parameters")
+            node.expect_map("a map of parameters")
                 .map_err(|p| p.field("attributes"))?;
             node.clone()
         }
-        _ => empty(&tree),
+        _ => empty_map(&tree),
     };
     typed.set(
         "attributes",
         Node::from_json(&tree.at, &serde_json::Value::Null),
     );
-    let written: Written = yaml::decode(&typed)?;
+    let written: SettingsFile = yaml::decode(&typed)?;
     let mut problems = Vec::new();
     for (field, list) in [
         ("environment", std::slice::from_ref(&written.environment)),
@@ -193,7 +193,7 @@ fn take_with(
         );
         problems.push(Problem::new(message).at(at).field("node"));
     }
-    problems.extend(written.fleet.problems(&tree));
+    problems.extend(written.fleet.validate(&tree));
     if written.roles.is_empty() {
         let at = tree.get("roles").map_or(&tree.at, |node| &node.at);
         problems.push(
@@ -213,19 +213,24 @@ fn take_with(
         return Err(Problems(problems));
     }
     let place = |field| tree.get(field).map_or(&tree.at, |node| &node.at).clone();
-    let places = Places {
+    let places = SettingLocations {
         roles: place("roles"),
         store: place("store"),
     };
-    let lookup = Lookup::with(root, config, share);
+    let lookup = Lookup::with_root(root, config, share);
     let shared = match lookup.find("environments", &format!("{}.yml", written.environment))? {
         Some((path, meta, body)) => {
-            let node = yaml::parse(&path.display().to_string(), &body, Limits::default())?;
-            node.map("a map of parameters")?;
-            warnings.extend(exposed::warning(&lookup.root, &path, &meta, &node));
+            let node = yaml::parse(&path.display().to_string(), &body, ParseLimits::default())?;
+            node.expect_map("a map of parameters")?;
+            warnings.extend(exposed_secrets::exposure_warning(
+                &lookup.root,
+                &path,
+                &meta,
+                &node,
+            ));
             node
         }
-        None => empty(&tree),
+        None => empty_map(&tree),
     };
     Ok(Settings {
         environment: written.environment,
@@ -238,15 +243,15 @@ fn take_with(
         metrics: written.metrics,
         fleet: written.fleet,
         attributes,
-        shared,
+        environment_attributes: shared,
         lookup,
-        places,
+        locations: places,
         warnings,
     })
 }
 
-fn empty(like: &Node) -> Node {
-    Node::made(&like.at, yaml::Kind::Map(Vec::new()))
+fn empty_map(like: &Node) -> Node {
+    Node::synthetic(&like.at, yaml::NodeKind::Map(Vec::new()))
 }
 
 /// A word that is safe as part of a path, a unit name and a store key.
@@ -258,7 +263,7 @@ pub fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-fn with_drop_ins(
+fn merge_drop_ins(
     root: &Root,
     mut tree: Node,
     config: &Path,
@@ -275,7 +280,7 @@ fn with_drop_ins(
             continue;
         }
         if let Some((meta, more)) = read_tree(root, &path)? {
-            warnings.extend(exposed::warning(root, &path, &meta, &more));
+            warnings.extend(exposed_secrets::exposure_warning(root, &path, &meta, &more));
             merge(&mut tree, more);
         }
     }
@@ -286,30 +291,30 @@ fn read_tree(root: &Root, path: &Path) -> Result<Option<(Meta, Node)>, Problem> 
     let Some((meta, body)) = read_file(root, path)? else {
         return Ok(None);
     };
-    Ok(Some((meta, tree_of(path, &body)?)))
+    Ok(Some((meta, parse_tree(path, &body)?)))
 }
 
 /// A file with nothing in it but comments, as the package brings it, is an empty map.
-fn tree_of(path: &Path, body: &[u8]) -> Result<Node, Problem> {
-    let node = yaml::parse(&path.display().to_string(), body, Limits::default())?;
+fn parse_tree(path: &Path, body: &[u8]) -> Result<Node, Problem> {
+    let node = yaml::parse(&path.display().to_string(), body, ParseLimits::default())?;
     if node.is_null() {
-        return Ok(empty(&node));
+        return Ok(empty_map(&node));
     }
-    node.map("a map of settings")?;
+    node.expect_map("a map of settings")?;
     Ok(node)
 }
 
 /// Whether anything is set in `config` or in the drop-ins beside it.
 pub fn is_configured(config: &Path) -> Result<bool, Problem> {
     let root = Root::real().map_err(unreadable)?;
-    let at = At {
+    let at = Location {
         file: config.display().to_string().into(),
         line: 1,
         column: 1,
     };
     let tree = read_tree(&root, config)?.map(|(_, tree)| tree);
-    let tree = tree.unwrap_or_else(|| Node::made(&at, yaml::Kind::Map(Vec::new())));
-    let tree = with_drop_ins(&root, tree, config, &mut Vec::new())?;
+    let tree = tree.unwrap_or_else(|| Node::synthetic(&at, yaml::NodeKind::Map(Vec::new())));
+    let tree = merge_drop_ins(&root, tree, config, &mut Vec::new())?;
     Ok(tree.as_map().is_some_and(|map| !map.is_empty()))
 }
 
@@ -317,7 +322,7 @@ pub fn is_configured(config: &Path) -> Result<bool, Problem> {
 fn read_file(root: &Root, path: &Path) -> Result<Option<(Meta, Vec<u8>)>, Problem> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let found = root
-        .read_trusted(&path, MAX_FILE, None)
+        .read_trusted(&path, MAX_FILE_BYTES, None)
         .map_err(unreadable)?;
     match found {
         Some((meta, _)) if meta.kind == FileKind::Directory => Err(Problem::new(format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 
-fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+fn write_files(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, body) in files {
         let path = dir.path().join(name);
@@ -15,7 +15,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn read(dir: &tempfile::TempDir) -> Result<Settings, String> {
+fn load_from(dir: &tempfile::TempDir) -> Result<Settings, String> {
     load(&dir.path().join("node.yml"), Path::new("/nonexistent")).map_err(|problems| {
         problems
             .to_string()
@@ -27,7 +27,7 @@ const GOOD: &str = "environment: production\nroles: [app]\nstore: {url: \"dir:/s
 
 #[test]
 fn drop_ins_are_merged_in_name_order_maps_deep_and_lists_replaced() {
-    let dir = folder(&[
+    let dir = write_files(&[
         (
             "node.yml",
             &format!("{GOOD}attributes: {{a: {{x: 1, y: [1, 2]}}}}\n"),
@@ -39,7 +39,7 @@ fn drop_ins_are_merged_in_name_order_maps_deep_and_lists_replaced() {
         ),
         ("node.d/ignored.txt", "nonsense: true\n"),
     ]);
-    let settings = read(&dir).unwrap();
+    let settings = load_from(&dir).unwrap();
     let expected = serde_json::json!({"a": {"x": 3, "y": [3]}});
     assert_eq!(settings.attributes.to_json(), expected);
     assert_eq!(settings.tags["zone"], "b");
@@ -84,15 +84,15 @@ fn a_bad_setting_names_its_own_file_line_and_what_is_near() {
             "node.yml:1:1: the field `environment` is missing",
         ),
     ] {
-        let dir = folder(&[("node.yml", &body), ("node.d/a.yml", drop_in)]);
-        assert_eq!(read(&dir).unwrap_err(), expected);
+        let dir = write_files(&[("node.yml", &body), ("node.d/a.yml", drop_in)]);
+        assert_eq!(load_from(&dir).unwrap_err(), expected);
     }
 }
 
 #[test]
 fn missing_settings_name_the_path_and_the_remedy() {
-    let dir = folder(&[]);
-    let error = read(&dir).unwrap_err();
+    let dir = write_files(&[]);
+    let error = load_from(&dir).unwrap_err();
     assert!(
         error.starts_with("there are no settings at node.yml\n  hint: make them"),
         "{error}"
@@ -102,8 +102,8 @@ fn missing_settings_name_the_path_and_the_remedy() {
 #[test]
 fn comment_only_settings_are_unconfigured_unless_a_drop_in_is_set() {
     for body in ["", "# one day\n", "---\n", "{}\n"] {
-        let dir = folder(&[("node.yml", body)]);
-        let error = read(&dir).unwrap_err();
+        let dir = write_files(&[("node.yml", body)]);
+        let error = load_from(&dir).unwrap_err();
         assert!(
             error.starts_with(
                 "this host is not configured yet: nothing is set in node.yml\n  hint: `sudo trueup init`"
@@ -112,8 +112,8 @@ fn comment_only_settings_are_unconfigured_unless_a_drop_in_is_set() {
         );
         assert!(!is_configured(&dir.path().join("node.yml")).unwrap());
     }
-    let dir = folder(&[("node.yml", "# see node.d\n"), ("node.d/a.yml", GOOD)]);
-    assert_eq!(read(&dir).unwrap().environment, "production");
+    let dir = write_files(&[("node.yml", "# see node.d\n"), ("node.d/a.yml", GOOD)]);
+    assert_eq!(load_from(&dir).unwrap().environment, "production");
     assert!(is_configured(&dir.path().join("node.yml")).unwrap());
 }
 
@@ -121,8 +121,8 @@ fn comment_only_settings_are_unconfigured_unless_a_drop_in_is_set() {
 #[test]
 fn the_shipped_settings_set_nothing_and_show_every_setting() {
     let shipped = include_str!("../../packaging/node.yml");
-    let dir = folder(&[("node.yml", shipped)]);
-    assert!(read(&dir).unwrap_err().contains("not configured yet"));
+    let dir = write_files(&[("node.yml", shipped)]);
+    assert!(load_from(&dir).unwrap_err().contains("not configured yet"));
 
     let sample = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
     let shown: String = shipped
@@ -132,11 +132,11 @@ fn the_shipped_settings_set_nothing_and_show_every_setting() {
             _ => None,
         })
         .collect();
-    let dir = folder(&[("node.yml", &shown)]);
-    let settings = read(&dir).unwrap();
+    let dir = write_files(&[("node.yml", &shown)]);
+    let settings = load_from(&dir).unwrap();
     assert_eq!(settings.roles, ["app"]);
     assert!(settings.attributes.get("apps").is_some());
-    let schema = serde_json::to_value(schemars::schema_for!(Written)).unwrap();
+    let schema = serde_json::to_value(schemars::schema_for!(SettingsFile)).unwrap();
     let store = serde_json::to_value(schemars::schema_for!(StoreSettings)).unwrap();
     for (schema, before) in [(schema, "\n#"), (store, "\n#  ")] {
         for (field, _) in schema["properties"].as_object().unwrap() {

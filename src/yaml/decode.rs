@@ -2,7 +2,7 @@
 
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
-use super::node::{Entry, Kind, Node, Plain, Style};
+use super::node::{Entry, Node, NodeKind, PlainScalar, Style};
 use crate::problem::{Problem, nearest, one_of};
 
 /// The typed value of a tree.
@@ -12,36 +12,36 @@ pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Problem> {
 
 /// Why a node does not fit a type, on its way out to the place where it is known which one.
 #[derive(Debug)]
-pub struct Misfit(Box<Detail>);
+pub struct DecodeError(Box<DecodeErrorDetail>);
 
 #[derive(Debug)]
-struct Detail {
+struct DecodeErrorDetail {
     problem: Problem,
     /// From the innermost out.
     path: Vec<String>,
 }
 
-impl Misfit {
-    fn new(problem: Problem) -> Misfit {
-        Misfit(Box::new(Detail {
+impl DecodeError {
+    fn new(problem: Problem) -> DecodeError {
+        DecodeError(Box::new(DecodeErrorDetail {
             problem,
             path: Vec::new(),
         }))
     }
 
-    fn at(mut self, node: &Node) -> Misfit {
+    fn at(mut self, node: &Node) -> DecodeError {
         self.0.problem = self.0.problem.at(&node.at);
         self
     }
 
-    fn inside(mut self, part: impl Into<String>, node: &Node) -> Misfit {
+    fn within_field(mut self, part: impl Into<String>, node: &Node) -> DecodeError {
         self = self.at(node);
         self.0.path.push(part.into());
         self
     }
 
     fn into_problem(self, node: &Node) -> Problem {
-        let Detail { problem, mut path } = *self.at(node).0;
+        let DecodeErrorDetail { problem, mut path } = *self.at(node).0;
         path.reverse();
         let mut field = String::new();
         for part in path {
@@ -58,47 +58,47 @@ impl Misfit {
     }
 }
 
-impl std::fmt::Display for Misfit {
+impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.problem.fmt(f)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for DecodeError {}
 
-impl de::Error for Misfit {
+impl de::Error for DecodeError {
     /// A type may give advice after a `|`.
-    fn custom<T: std::fmt::Display>(message: T) -> Misfit {
+    fn custom<T: std::fmt::Display>(message: T) -> DecodeError {
         let message = message.to_string();
-        Misfit::new(match message.split_once(" | ") {
+        DecodeError::new(match message.split_once(" | ") {
             Some((message, hint)) => Problem::new(message).hint(hint),
             None => Problem::new(message),
         })
     }
 
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Misfit {
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> DecodeError {
         let problem = Problem::new(format!("unknown field `{field}`"));
-        Misfit::new(match nearest(field, expected.iter().copied()) {
+        DecodeError::new(match nearest(field, expected.iter().copied()) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint(format!("expected {}", one_of(expected))),
         })
     }
 
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Misfit {
-        Misfit::new(
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> DecodeError {
+        DecodeError::new(
             Problem::new(format!("`{variant}` is not one of {}", one_of(expected)))
                 .suggest(variant, expected.iter().copied()),
         )
     }
 
-    fn missing_field(field: &'static str) -> Misfit {
-        Misfit::new(Problem::new(format!("the field `{field}` is missing")))
+    fn missing_field(field: &'static str) -> DecodeError {
+        DecodeError::new(Problem::new(format!("the field `{field}` is missing")))
     }
 }
 
 impl Node {
-    fn unfit(&self, expected: &str) -> Misfit {
-        Misfit::new(Problem::new(format!(
+    fn mismatch(&self, expected: &str) -> DecodeError {
+        DecodeError::new(Problem::new(format!(
             "expected {expected}, found {}",
             self.describe()
         )))
@@ -106,18 +106,18 @@ impl Node {
     }
 
     /// The number behind a scalar that is allowed to be one.
-    fn number<T: std::str::FromStr>(&self, expected: &str) -> Result<T, Misfit> {
-        let unfit = || self.unfit(expected);
+    fn number<T: std::str::FromStr>(&self, expected: &str) -> Result<T, DecodeError> {
+        let unfit = || self.mismatch(expected);
         match &self.kind {
-            Kind::Scalar {
+            NodeKind::Scalar {
                 text,
                 style: Style::Plain,
-            } => match Plain::of(text) {
-                Plain::Int(value) => value.to_string().parse().map_err(|_| unfit()),
-                Plain::Float(_) => text.parse().map_err(|_| unfit()),
+            } => match PlainScalar::resolve(text) {
+                PlainScalar::Int(value) => value.to_string().parse().map_err(|_| unfit()),
+                PlainScalar::Float(_) => text.parse().map_err(|_| unfit()),
                 _ => Err(unfit()),
             },
-            Kind::Scalar {
+            NodeKind::Scalar {
                 text,
                 style: Style::Rendered,
             } => text.trim().parse().map_err(|_| unfit()),
@@ -128,38 +128,40 @@ impl Node {
 
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $words:literal;)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
             let value: $type = self.number($words)?;
-            visitor.$visit::<Misfit>(value).map_err(|error| error.at(self))
+            visitor.$visit::<DecodeError>(value).map_err(|error| error.at(self))
         })*
     };
 }
 
 impl<'de> Deserializer<'de> for &'de Node {
-    type Error = Misfit;
+    type Error = DecodeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.kind {
-            Kind::List(_) => self.deserialize_seq(visitor),
-            Kind::Map(_) => self.deserialize_map(visitor),
-            Kind::Scalar { text, style } => match (style, Plain::of(text)) {
-                (Style::Plain, Plain::Null) => visitor.visit_unit(),
-                (Style::Plain, Plain::Bool(value)) => visitor.visit_bool(value),
-                (Style::Plain, Plain::Int(value)) => visitor.visit_i64(value),
-                (Style::Plain, Plain::Float(value)) => visitor.visit_f64(value),
+            NodeKind::List(_) => self.deserialize_seq(visitor),
+            NodeKind::Map(_) => self.deserialize_map(visitor),
+            NodeKind::Scalar { text, style } => match (style, PlainScalar::resolve(text)) {
+                (Style::Plain, PlainScalar::Null) => visitor.visit_unit(),
+                (Style::Plain, PlainScalar::Bool(value)) => visitor.visit_bool(value),
+                (Style::Plain, PlainScalar::Int(value)) => visitor.visit_i64(value),
+                (Style::Plain, PlainScalar::Float(value)) => visitor.visit_f64(value),
                 _ => visitor.visit_borrowed_str(text),
             }
-            .map_err(|error: Misfit| error.at(self)),
+            .map_err(|error: DecodeError| error.at(self)),
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.kind {
-            Kind::Scalar { text, style } if *style != Style::Quoted => match Plain::of(text) {
-                Plain::Bool(value) => visitor.visit_bool(value),
-                _ => Err(self.unfit("`true` or `false`")),
-            },
-            _ => Err(self.unfit("`true` or `false`")),
+            NodeKind::Scalar { text, style } if *style != Style::Quoted => {
+                match PlainScalar::resolve(text) {
+                    PlainScalar::Bool(value) => visitor.visit_bool(value),
+                    _ => Err(self.mismatch("`true` or `false`")),
+                }
+            }
+            _ => Err(self.mismatch("`true` or `false`")),
         }
     }
 
@@ -177,23 +179,22 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     /// Any scalar but null is text where text is wanted, exactly as it was written.
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.kind {
-            Kind::Scalar { text, .. } if !self.is_null() => visitor
+            NodeKind::Scalar { text, .. } if !self.is_null() => visitor
                 .visit_borrowed_str(text)
-                .map_err(|error: Misfit| error.at(self)),
-            _ => Err(self.unfit("text")),
+                .map_err(|error: DecodeError| error.at(self)),
+            _ => Err(self.mismatch("text")),
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         // A template that renders to nothing in place of something optional gives nothing.
-        let empty =
-            matches!(&self.kind, Kind::Scalar { text, style: Style::Rendered } if text.is_empty());
+        let empty = matches!(&self.kind, NodeKind::Scalar { text, style: Style::Rendered } if text.is_empty());
         if self.is_null() || empty {
             visitor.visit_none()
         } else {
@@ -201,29 +202,29 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         if self.is_null() {
             visitor.visit_unit()
         } else {
-            Err(self.unfit("nothing"))
+            Err(self.mismatch("nothing"))
         }
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.kind {
-            Kind::List(items) => visitor
-                .visit_seq(Items { items, next: 0 })
-                .map_err(|error: Misfit| error.at(self)),
-            _ => Err(self.unfit("a list")),
+            NodeKind::List(items) => visitor
+                .visit_seq(ListAccess { items, next: 0 })
+                .map_err(|error: DecodeError| error.at(self)),
+            _ => Err(self.mismatch("a list")),
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.kind {
-            Kind::Map(entries) => visitor
-                .visit_map(Entries { entries, next: 0 })
-                .map_err(|error: Misfit| error.at(self)),
-            _ => Err(self.unfit("a map")),
+            NodeKind::Map(entries) => visitor
+                .visit_map(EntryAccess { entries, next: 0 })
+                .map_err(|error: DecodeError| error.at(self)),
+            _ => Err(self.mismatch("a map")),
         }
     }
 
@@ -232,7 +233,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         _name: &'static str,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, DecodeError> {
         self.deserialize_map(visitor)
     }
 
@@ -241,14 +242,14 @@ impl<'de> Deserializer<'de> for &'de Node {
         _name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, DecodeError> {
         match &self.kind {
-            Kind::Scalar { text, .. } => {
-                let text: de::value::StrDeserializer<'_, Misfit> =
+            NodeKind::Scalar { text, .. } => {
+                let text: de::value::StrDeserializer<'_, DecodeError> =
                     text.as_str().into_deserializer();
                 visitor.visit_enum(text).map_err(|error| error.at(self))
             }
-            _ => Err(self.unfit(&one_of(variants))),
+            _ => Err(self.mismatch(&one_of(variants))),
         }
     }
 
@@ -256,11 +257,11 @@ impl<'de> Deserializer<'de> for &'de Node {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, DecodeError> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_unit()
     }
 
@@ -269,44 +270,44 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 }
 
-struct Items<'de> {
+struct ListAccess<'de> {
     items: &'de [Node],
     next: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for Items<'de> {
-    type Error = Misfit;
+impl<'de> de::SeqAccess<'de> for ListAccess<'de> {
+    type Error = DecodeError;
 
     fn next_element_seed<T: de::DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Misfit> {
+    ) -> Result<Option<T::Value>, DecodeError> {
         let Some(item) = self.items.get(self.next) else {
             return Ok(None);
         };
         self.next += 1;
         seed.deserialize(item)
             .map(Some)
-            .map_err(|error| error.inside(format!("[{}]", self.next - 1), item))
+            .map_err(|error| error.within_field(format!("[{}]", self.next - 1), item))
     }
 }
 
-struct Entries<'de> {
+struct EntryAccess<'de> {
     entries: &'de [Entry],
     next: usize,
 }
 
-impl<'de> de::MapAccess<'de> for Entries<'de> {
-    type Error = Misfit;
+impl<'de> de::MapAccess<'de> for EntryAccess<'de> {
+    type Error = DecodeError;
 
     fn next_key_seed<K: de::DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Misfit> {
+    ) -> Result<Option<K::Value>, DecodeError> {
         let Some(entry) = self.entries.get(self.next) else {
             return Ok(None);
         };
-        let key: de::value::BorrowedStrDeserializer<'de, Misfit> =
+        let key: de::value::BorrowedStrDeserializer<'de, DecodeError> =
             de::value::BorrowedStrDeserializer::new(&entry.key);
         seed.deserialize(key).map(Some).map_err(|mut error| {
             error.0.problem = error.0.problem.at(&entry.key_at);
@@ -317,10 +318,10 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
     fn next_value_seed<V: de::DeserializeSeed<'de>>(
         &mut self,
         seed: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, DecodeError> {
         let entry = &self.entries[self.next];
         self.next += 1;
         seed.deserialize(&entry.value)
-            .map_err(|error| error.inside(&entry.key, &entry.value))
+            .map_err(|error| error.within_field(&entry.key, &entry.value))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::problem::{At, Problem};
+use crate::problem::{Location, Problem};
 
 /// How a scalar was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Style {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub key: String,
-    pub key_at: At,
+    pub key_at: Location,
     /// The byte where it stands in the text that it was parsed from.
     pub key_start: usize,
     pub value: Node,
@@ -27,7 +27,7 @@ pub struct Entry {
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub enum NodeKind {
     Scalar { text: String, style: Style },
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -36,15 +36,15 @@ pub enum Kind {
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    pub at: At,
-    pub kind: Kind,
+    pub at: Location,
+    pub kind: NodeKind,
     /// Its bytes in the text that it was parsed from.
     pub span: Range<usize>,
 }
 
 impl Node {
     /// A node that was not parsed, standing at the place of the node that it comes from.
-    pub fn made(at: &At, kind: Kind) -> Node {
+    pub fn synthetic(at: &Location, kind: NodeKind) -> Node {
         Node {
             at: at.clone(),
             kind,
@@ -52,10 +52,10 @@ impl Node {
         }
     }
 
-    pub fn text(at: &At, text: impl Into<String>) -> Node {
-        Node::made(
+    pub fn text(at: &Location, text: impl Into<String>) -> Node {
+        Node::synthetic(
             at,
-            Kind::Scalar {
+            NodeKind::Scalar {
                 text: text.into(),
                 style: Style::Quoted,
             },
@@ -65,25 +65,25 @@ impl Node {
     /// The text of a scalar.
     pub fn as_text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar { text, .. } => Some(text),
+            NodeKind::Scalar { text, .. } => Some(text),
             _ => None,
         }
     }
 
     pub fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, style: Style::Plain } if is_null(text))
+        matches!(&self.kind, NodeKind::Scalar { text, style: Style::Plain } if is_null(text))
     }
 
     pub fn as_map(&self) -> Option<&[Entry]> {
         match &self.kind {
-            Kind::Map(entries) => Some(entries),
+            NodeKind::Map(entries) => Some(entries),
             _ => None,
         }
     }
 
     pub fn as_list(&self) -> Option<&[Node]> {
         match &self.kind {
-            Kind::List(items) => Some(items),
+            NodeKind::List(items) => Some(items),
             _ => None,
         }
     }
@@ -99,7 +99,7 @@ impl Node {
 
     /// Sets a key of this map, which it must be, in the place of an older value.
     pub fn set(&mut self, key: &str, value: Node) {
-        if let Kind::Map(entries) = &mut self.kind {
+        if let NodeKind::Map(entries) = &mut self.kind {
             match entries.iter_mut().find(|entry| entry.key == key) {
                 Some(entry) => entry.value = value,
                 None => entries.push(Entry {
@@ -113,36 +113,36 @@ impl Node {
     }
 
     /// The map that this must be.
-    pub fn map(&self, what: &str) -> Result<&[Entry], Problem> {
+    pub fn expect_map(&self, what: &str) -> Result<&[Entry], Problem> {
         match &self.kind {
-            Kind::Map(entries) => Ok(entries),
-            _ => Err(self.expected(what)),
+            NodeKind::Map(entries) => Ok(entries),
+            _ => Err(self.type_mismatch(what)),
         }
     }
 
     /// The list that this must be.
-    pub fn list(&self, what: &str) -> Result<&[Node], Problem> {
+    pub fn expect_list(&self, what: &str) -> Result<&[Node], Problem> {
         match &self.kind {
-            Kind::List(items) => Ok(items),
-            _ => Err(self.expected(what)),
+            NodeKind::List(items) => Ok(items),
+            _ => Err(self.type_mismatch(what)),
         }
     }
 
-    fn expected(&self, what: &str) -> Problem {
+    fn type_mismatch(&self, what: &str) -> Problem {
         Problem::new(format!("expected {what}, found {}", self.describe())).at(&self.at)
     }
 
     /// For messages: "the number `755`".
     pub fn describe(&self) -> String {
         match &self.kind {
-            Kind::List(_) => "a list".into(),
-            Kind::Map(_) => "a map".into(),
-            Kind::Scalar { text, style } => {
+            NodeKind::List(_) => "a list".into(),
+            NodeKind::Map(_) => "a map".into(),
+            NodeKind::Scalar { text, style } => {
                 let text = shorten(text);
-                match (style, Plain::of(&text)) {
-                    (Style::Plain, Plain::Null) => "nothing".into(),
-                    (Style::Plain, Plain::Bool(_)) => format!("`{text}`"),
-                    (Style::Plain, Plain::Int(_) | Plain::Float(_)) => {
+                match (style, PlainScalar::resolve(&text)) {
+                    (Style::Plain, PlainScalar::Null) => "nothing".into(),
+                    (Style::Plain, PlainScalar::Bool(_)) => format!("`{text}`"),
+                    (Style::Plain, PlainScalar::Int(_) | PlainScalar::Float(_)) => {
                         format!("the number `{text}`")
                     }
                     _ => format!("the text `{text}`"),
@@ -155,35 +155,35 @@ impl Node {
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.kind {
-            Kind::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
-            Kind::Map(entries) => Value::Object(
+            NodeKind::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            NodeKind::Map(entries) => Value::Object(
                 entries
                     .iter()
                     .map(|entry| (entry.key.clone(), entry.value.to_json()))
                     .collect(),
             ),
-            Kind::Scalar {
+            NodeKind::Scalar {
                 text,
                 style: Style::Plain,
-            } => match Plain::of(text) {
-                Plain::Null => Value::Null,
-                Plain::Bool(value) => Value::Bool(value),
-                Plain::Int(value) if value.to_string() == *text => Value::from(value),
-                Plain::Float(value) => match serde_json::Number::from_f64(value) {
+            } => match PlainScalar::resolve(text) {
+                PlainScalar::Null => Value::Null,
+                PlainScalar::Bool(value) => Value::Bool(value),
+                PlainScalar::Int(value) if value.to_string() == *text => Value::from(value),
+                PlainScalar::Float(value) => match serde_json::Number::from_f64(value) {
                     Some(number) if number.to_string() == *text => Value::Number(number),
                     _ => Value::String(text.clone()),
                 },
                 // `0755`, `1e3` and the like: what was written is what a template shows.
-                Plain::Int(_) | Plain::Text => Value::String(text.clone()),
+                PlainScalar::Int(_) | PlainScalar::Text => Value::String(text.clone()),
             },
-            Kind::Scalar { text, .. } => Value::String(text.clone()),
+            NodeKind::Scalar { text, .. } => Value::String(text.clone()),
         }
     }
 
     /// From plain data, at the place of the node that asked for it.
-    pub fn from_json(at: &At, value: &serde_json::Value) -> Node {
+    pub fn from_json(at: &Location, value: &serde_json::Value) -> Node {
         use serde_json::Value;
-        let plain = |text: String| Kind::Scalar {
+        let plain = |text: String| NodeKind::Scalar {
             text,
             style: Style::Plain,
         };
@@ -191,14 +191,14 @@ impl Node {
             Value::Null => plain("null".into()),
             Value::Bool(value) => plain(value.to_string()),
             Value::Number(value) => plain(value.to_string()),
-            Value::String(text) => Kind::Scalar {
+            Value::String(text) => NodeKind::Scalar {
                 text: text.clone(),
                 style: Style::Quoted,
             },
             Value::Array(items) => {
-                Kind::List(items.iter().map(|item| Node::from_json(at, item)).collect())
+                NodeKind::List(items.iter().map(|item| Node::from_json(at, item)).collect())
             }
-            Value::Object(entries) => Kind::Map(
+            Value::Object(entries) => NodeKind::Map(
                 entries
                     .iter()
                     .map(|(key, value)| Entry {
@@ -210,7 +210,7 @@ impl Node {
                     .collect(),
             ),
         };
-        Node::made(at, kind)
+        Node::synthetic(at, kind)
     }
 }
 
@@ -230,7 +230,7 @@ fn is_null(text: &str) -> bool {
 
 /// What a bare scalar means by the YAML 1.2 core schema.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Plain {
+pub(super) enum PlainScalar {
     Null,
     Bool(bool),
     Int(i64),
@@ -238,36 +238,36 @@ pub(super) enum Plain {
     Text,
 }
 
-impl Plain {
-    pub(super) fn of(text: &str) -> Plain {
+impl PlainScalar {
+    pub(super) fn resolve(text: &str) -> PlainScalar {
         match text {
-            _ if is_null(text) => Plain::Null,
-            "true" | "True" | "TRUE" => Plain::Bool(true),
-            "false" | "False" | "FALSE" => Plain::Bool(false),
-            _ => Plain::number(text),
+            _ if is_null(text) => PlainScalar::Null,
+            "true" | "True" | "TRUE" => PlainScalar::Bool(true),
+            "false" | "False" | "FALSE" => PlainScalar::Bool(false),
+            _ => PlainScalar::resolve_number(text),
         }
     }
 
-    fn number(text: &str) -> Plain {
+    fn resolve_number(text: &str) -> PlainScalar {
         if !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
-            return Plain::Text;
+            return PlainScalar::Text;
         }
         let radix = |prefix, radix| {
             let digits = text.strip_prefix(prefix)?;
             i64::from_str_radix(digits, radix).ok()
         };
         if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)) {
-            return Plain::Int(value);
+            return PlainScalar::Int(value);
         }
         if let Ok(value) = text.parse() {
-            return Plain::Int(value);
+            return PlainScalar::Int(value);
         }
         let digits = text.trim_start_matches(['+', '-']);
         let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
             && digits.chars().any(|c| c.is_ascii_digit());
         match text.parse() {
-            Ok(value) if numeric => Plain::Float(value),
-            _ => Plain::Text,
+            Ok(value) if numeric => PlainScalar::Float(value),
+            _ => PlainScalar::Text,
         }
     }
 }

@@ -1,35 +1,38 @@
 //! Where characters of a text are, in bytes.
 
 /// Byte offsets of character positions, in any order.
-pub(super) struct Offsets<'a> {
+pub(super) struct ByteOffsets<'a> {
     text: &'a str,
     /// Of every so many characters, the byte that it begins at; empty if every character is a byte.
-    marks: Vec<usize>,
+    checkpoints: Vec<usize>,
 }
 
-impl<'a> Offsets<'a> {
+impl<'a> ByteOffsets<'a> {
     const STEP: usize = 64;
 
-    pub(super) fn new(text: &'a str) -> Offsets<'a> {
+    pub(super) fn new(text: &'a str) -> ByteOffsets<'a> {
         let marks = match text.is_ascii() {
             true => Vec::new(),
             false => {
                 let starts = text.char_indices().map(|(at, _)| at);
-                starts.step_by(Offsets::STEP).collect()
+                starts.step_by(ByteOffsets::STEP).collect()
             }
         };
-        Offsets { text, marks }
+        ByteOffsets {
+            text,
+            checkpoints: marks,
+        }
     }
 
-    pub(super) fn of(&self, chars: usize) -> usize {
-        if self.marks.is_empty() {
+    pub(super) fn byte_offset(&self, chars: usize) -> usize {
+        if self.checkpoints.is_empty() {
             return chars.min(self.text.len());
         }
-        let Some(mark) = self.marks.get(chars / Offsets::STEP) else {
+        let Some(mark) = self.checkpoints.get(chars / ByteOffsets::STEP) else {
             return self.text.len();
         };
         let mut rest = self.text[*mark..].char_indices();
-        rest.nth(chars % Offsets::STEP)
+        rest.nth(chars % ByteOffsets::STEP)
             .map_or(self.text.len(), |(at, _)| mark + at)
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::node::{Entry, Kind, Node, Style, shorten};
-use super::offsets::Offsets;
-use crate::problem::{At, Problem};
+use super::node::{Entry, Node, NodeKind, Style, shorten};
+use super::offsets::ByteOffsets;
+use crate::problem::{Location, Problem};
 
 /// How much of a document is too much.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ParseLimits {
     /// Of the text, in bytes; of what anchors and aliases copy as well.
     pub bytes: usize,
     /// Of nodes after aliases are put in, so that a "billion laughs" stays small; of what anchors keep
@@ -21,9 +21,9 @@ pub struct Limits {
     pub depth: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ParseLimits {
+    fn default() -> ParseLimits {
+        ParseLimits {
             bytes: 4 << 20,
             nodes: 200_000,
             depth: 64,
@@ -32,9 +32,9 @@ impl Default for Limits {
 }
 
 /// Reads one YAML document. An empty text is an empty map: a file of comments only is no error.
-pub fn parse(file: &str, text: &[u8], limits: Limits) -> Result<Node, Problem> {
+pub fn parse(file: &str, text: &[u8], limits: ParseLimits) -> Result<Node, Problem> {
     let file: Arc<str> = file.into();
-    let start = At {
+    let start = Location {
         file: file.clone(),
         line: 1,
         column: 1,
@@ -47,26 +47,26 @@ pub fn parse(file: &str, text: &[u8], limits: Limits) -> Result<Node, Problem> {
         ))
         .at(&start));
     }
-    let text = utf8(text, &start)?;
+    let text = decode_utf8(text, &start)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder {
+    let mut builder = TreeBuilder {
         file,
         limits,
         nodes: 0,
-        kept: 0,
-        copied: 0,
+        anchored_nodes: 0,
+        copied_bytes: 0,
         anchors: HashMap::new(),
-        offsets: Offsets::new(text),
+        offsets: ByteOffsets::new(text),
         events: Parser::new_from_str(text),
     };
-    builder.document(&start)
+    builder.build_document(&start)
 }
 
-fn utf8<'a>(text: &'a [u8], start: &At) -> Result<&'a str, Problem> {
+fn decode_utf8<'a>(text: &'a [u8], start: &Location) -> Result<&'a str, Problem> {
     let place = |upto: usize| {
         let before = &text[..upto];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        At {
+        Location {
             line: line as u32,
             ..start.clone()
         }
@@ -79,14 +79,14 @@ fn utf8<'a>(text: &'a [u8], start: &At) -> Result<&'a str, Problem> {
 }
 
 /// A node that an anchor names, and what a copy of it costs.
-struct Anchored {
+struct Anchor {
     node: Node,
-    size: Size,
+    size: NodeSize,
 }
 
 /// What a node comes to with all that is in it.
 #[derive(Clone, Copy, Default)]
-struct Size {
+struct NodeSize {
     nodes: usize,
     /// Of texts and keys.
     bytes: usize,
@@ -94,44 +94,44 @@ struct Size {
     height: usize,
 }
 
-struct Builder<'a> {
+struct TreeBuilder<'a> {
     file: Arc<str>,
-    limits: Limits,
+    limits: ParseLimits,
     nodes: usize,
     /// Nodes of anchors.
-    kept: usize,
+    anchored_nodes: usize,
     /// Bytes that were copied for anchors and aliases.
-    copied: usize,
-    anchors: HashMap<usize, Anchored>,
-    offsets: Offsets<'a>,
+    copied_bytes: usize,
+    anchors: HashMap<usize, Anchor>,
+    offsets: ByteOffsets<'a>,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
 }
 
-impl<'a> Builder<'a> {
-    fn document(&mut self, start: &At) -> Result<Node, Problem> {
+impl<'a> TreeBuilder<'a> {
+    fn build_document(&mut self, start: &Location) -> Result<Node, Problem> {
         let mut found = None;
         loop {
-            let (event, span) = self.next()?;
+            let (event, span) = self.next_event()?;
             match event {
                 Event::StreamEnd => break,
                 Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
                 Event::DocumentStart(_) if found.is_some() => {
                     return Err(
                         Problem::new("a second document starts here; expected only one")
-                            .at(&self.at(&span)),
+                            .at(&self.location(&span)),
                     );
                 }
                 Event::DocumentStart(_) => {}
-                event => found = Some(self.node(event, span, 0)?),
+                event => found = Some(self.build_node(event, span, 0)?),
             }
         }
         match found {
             Some(node) if !node.is_null() => Ok(node),
-            _ => Ok(Node::made(start, Kind::Map(Vec::new()))),
+            _ => Ok(Node::synthetic(start, NodeKind::Map(Vec::new()))),
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
+    fn next_event(&mut self) -> Result<(Event<'a>, Span), Problem> {
         match self.events.next_event() {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => Err(self.scan_problem(&error)),
@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
 
     fn scan_problem(&self, error: &ScanError) -> Problem {
         let mark = error.marker();
-        let mut at = At {
+        let mut at = Location {
             file: self.file.clone(),
             line: mark.line() as u32,
             column: mark.col() as u32 + 1,
@@ -161,15 +161,15 @@ impl<'a> Builder<'a> {
             .hint("the line is indented with a tab; YAML allows only spaces")
     }
 
-    fn at(&self, span: &Span) -> At {
-        At {
+    fn location(&self, span: &Span) -> Location {
+        Location {
             file: self.file.clone(),
             line: span.start.line() as u32,
             column: span.start.col() as u32 + 1,
         }
     }
 
-    fn count(&mut self, at: &At, more: usize) -> Result<(), Problem> {
+    fn count_nodes(&mut self, at: &Location, more: usize) -> Result<(), Problem> {
         self.nodes += more;
         if self.nodes > self.limits.nodes {
             return Err(Problem::new(format!(
@@ -182,9 +182,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes a copy of a node into account, before it is made.
-    fn copy(&mut self, at: &At, size: Size) -> Result<(), Problem> {
-        self.copied += size.bytes;
-        if self.copied > self.limits.bytes {
+    fn count_copied_bytes(&mut self, at: &Location, size: NodeSize) -> Result<(), Problem> {
+        self.copied_bytes += size.bytes;
+        if self.copied_bytes > self.limits.bytes {
             return Err(Problem::new(format!(
                 "its anchors and aliases stand for more than {} bytes of text",
                 self.limits.bytes
@@ -194,35 +194,40 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
-        let size = size(node);
-        self.kept += size.nodes;
-        if self.kept > self.limits.nodes {
+    fn save_anchor(&mut self, anchor: usize, node: &Node) -> Result<(), Problem> {
+        let size = node_size(node);
+        self.anchored_nodes += size.nodes;
+        if self.anchored_nodes > self.limits.nodes {
             return Err(Problem::new(format!(
                 "its anchors name more than {} values (one inside another counts for both)",
                 self.limits.nodes
             ))
             .at(&node.at));
         }
-        self.copy(&node.at, size)?;
+        self.count_copied_bytes(&node.at, size)?;
         let node = node.clone();
-        self.anchors.insert(anchor, Anchored { node, size });
+        self.anchors.insert(anchor, Anchor { node, size });
         Ok(())
     }
 
     /// What an alias stands for.
-    fn alias(&mut self, anchor: usize, at: &At, depth: usize) -> Result<Node, Problem> {
-        let Some(Anchored { size, .. }) = self.anchors.get(&anchor) else {
+    fn resolve_alias(
+        &mut self,
+        anchor: usize,
+        at: &Location,
+        depth: usize,
+    ) -> Result<Node, Problem> {
+        let Some(Anchor { size, .. }) = self.anchors.get(&anchor) else {
             return Err(Problem::new("this alias stands inside of what it names").at(at));
         };
         let size = *size;
-        self.deep(at, depth + size.height - 1)?;
-        self.count(at, size.nodes)?;
-        self.copy(at, size)?;
+        self.check_depth(at, depth + size.height - 1)?;
+        self.count_nodes(at, size.nodes)?;
+        self.count_copied_bytes(at, size)?;
         Ok(self.anchors[&anchor].node.clone())
     }
 
-    fn deep(&self, at: &At, depth: usize) -> Result<(), Problem> {
+    fn check_depth(&self, at: &Location, depth: usize) -> Result<(), Problem> {
         if depth > self.limits.depth {
             return Err(
                 Problem::new(format!("nested deeper than {} levels", self.limits.depth)).at(at),
@@ -231,11 +236,11 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
-        let at = self.at(&span);
-        self.deep(&at, depth)?;
-        self.count(&at, 1)?;
-        let start = self.offsets.of(span.start.index());
+    fn build_node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
+        let at = self.location(&span);
+        self.check_depth(&at, depth)?;
+        self.count_nodes(&at, 1)?;
+        let start = self.offsets.byte_offset(span.start.index());
         let (kind, anchor, end) = match event {
             Event::Scalar(text, style, anchor, _) => {
                 let style = if style == ScalarStyle::Plain {
@@ -244,60 +249,60 @@ impl<'a> Builder<'a> {
                     Style::Quoted
                 };
                 let text = text.into_owned();
-                (Kind::Scalar { text, style }, anchor, span)
+                (NodeKind::Scalar { text, style }, anchor, span)
             }
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
                 let end = loop {
-                    match self.next()? {
+                    match self.next_event()? {
                         (Event::SequenceEnd, span) => break span,
-                        (event, span) => items.push(self.node(event, span, depth + 1)?),
+                        (event, span) => items.push(self.build_node(event, span, depth + 1)?),
                     }
                 };
-                (Kind::List(items), anchor, end)
+                (NodeKind::List(items), anchor, end)
             }
             Event::MappingStart(anchor, _) => {
-                let (entries, end) = self.mapping(depth)?;
-                (Kind::Map(entries), anchor, end)
+                let (entries, end) = self.build_map(depth)?;
+                (NodeKind::Map(entries), anchor, end)
             }
-            Event::Alias(id) => return self.alias(id, &at, depth),
+            Event::Alias(id) => return self.resolve_alias(id, &at, depth),
             other => {
                 return Err(Problem::new(format!("not valid YAML: unexpected {other:?}")).at(&at));
             }
         };
-        let end = self.offsets.of(end.end.index());
+        let end = self.offsets.byte_offset(end.end.index());
         let node = Node {
             at,
             kind,
             span: start..end.max(start),
         };
         if anchor > 0 {
-            self.keep(anchor, &node)?;
+            self.save_anchor(anchor, &node)?;
         }
         Ok(node)
     }
 
-    fn mapping(&mut self, depth: usize) -> Result<(Vec<Entry>, Span), Problem> {
+    fn build_map(&mut self, depth: usize) -> Result<(Vec<Entry>, Span), Problem> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged: Vec<Entry> = Vec::new();
         // A map may have a hundred thousand keys, so each is looked up once, by a hash that nobody can
         // steer.
         let mut lines: HashMap<String, u32> = HashMap::new();
         let end = loop {
-            let (event, span) = self.next()?;
+            let (event, span) = self.next_event()?;
             if event == Event::MappingEnd {
                 break span;
             }
-            let key_node = self.node(event, span, depth + 1)?;
+            let key_node = self.build_node(event, span, depth + 1)?;
             let (key_at, key_start) = (key_node.at.clone(), key_node.span.start);
             let key = match key_node.kind {
-                Kind::Scalar { text, .. } => text,
+                NodeKind::Scalar { text, .. } => text,
                 _ => return Err(Problem::new("a key must be a single word").at(&key_at)),
             };
-            let (event, span) = self.next()?;
-            let value = self.node(event, span, depth + 1)?;
+            let (event, span) = self.next_event()?;
+            let value = self.build_node(event, span, depth + 1)?;
             if key == "<<" {
-                merged.extend(merge_sources(value)?);
+                merged.extend(merged_entries(value)?);
                 continue;
             }
             if let Some(first) = lines.insert(key.clone(), key_at.line) {
@@ -324,17 +329,17 @@ impl<'a> Builder<'a> {
 }
 
 /// The entries that a merge key (`<<`) brings in, earlier maps first.
-fn merge_sources(value: Node) -> Result<Vec<Entry>, Problem> {
+fn merged_entries(value: Node) -> Result<Vec<Entry>, Problem> {
     match value.kind {
-        Kind::Map(entries) => Ok(entries),
-        Kind::List(items) => {
+        NodeKind::Map(entries) => Ok(entries),
+        NodeKind::List(items) => {
             let mut all = Vec::new();
             for item in items {
-                all.extend(merge_sources(item)?);
+                all.extend(merged_entries(item)?);
             }
             Ok(all)
         }
-        Kind::Scalar { .. } => {
+        NodeKind::Scalar { .. } => {
             Err(Problem::new("`<<` takes a map or a list of maps").at(&value.at))
         }
     }
@@ -347,23 +352,23 @@ fn tab_indent(line: &str) -> Option<usize> {
         .position(|c| c == '\t')
 }
 
-fn size(node: &Node) -> Size {
-    let own = |bytes: usize| Size {
+fn node_size(node: &Node) -> NodeSize {
+    let own = |bytes: usize| NodeSize {
         nodes: 1,
         bytes,
         height: 1,
     };
-    let holds = |whole: Size, inner: Size| Size {
+    let holds = |whole: NodeSize, inner: NodeSize| NodeSize {
         nodes: whole.nodes + inner.nodes,
         bytes: whole.bytes + inner.bytes,
         height: whole.height.max(1 + inner.height),
     };
     match &node.kind {
-        Kind::Scalar { text, .. } => own(text.len()),
-        Kind::List(items) => items.iter().map(size).fold(own(0), holds),
-        Kind::Map(entries) => entries.iter().fold(own(0), |whole, entry| {
+        NodeKind::Scalar { text, .. } => own(text.len()),
+        NodeKind::List(items) => items.iter().map(node_size).fold(own(0), holds),
+        NodeKind::Map(entries) => entries.iter().fold(own(0), |whole, entry| {
             let whole = holds(whole, own(entry.key.len()));
-            holds(whole, size(&entry.value))
+            holds(whole, node_size(&entry.value))
         }),
     }
 }

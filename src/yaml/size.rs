@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::{Limits, decode, parse};
+    use crate::yaml::{ParseLimits, decode, parse};
 
     #[derive(Debug, serde::Deserialize)]
     struct Holder {
@@ -41,7 +41,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Size, String> {
-        let node = parse("t", format!("v: {text}").as_bytes(), Limits::default()).unwrap();
+        let node = parse("t", format!("v: {text}").as_bytes(), ParseLimits::default()).unwrap();
         decode::<Holder>(&node)
             .map(|holder| holder.v)
             .map_err(|problem| problem.to_string())

@@ -17,18 +17,18 @@ struct Sample {
     #[serde(default)]
     list: Vec<u32>,
     #[serde(default)]
-    state: Option<State>,
+    state: Option<SampleState>,
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum SampleState {
     Present,
     Absent,
 }
 
 fn tree(text: &str) -> Result<Node, crate::problem::Problem> {
-    parse("t.yml", text.as_bytes(), Limits::default())
+    parse("t.yml", text.as_bytes(), ParseLimits::default())
 }
 
 fn sample(text: &str) -> Result<Sample, String> {
@@ -115,7 +115,7 @@ fn syntax_errors_name_their_line() {
         ),
     ];
     for (text, expected) in cases {
-        let problem = parse("t.yml", text, Limits::default())
+        let problem = parse("t.yml", text, ParseLimits::default())
             .unwrap_err()
             .to_string();
         assert!(problem.starts_with(expected), "{problem}");
@@ -155,7 +155,7 @@ fn deep_nesting_and_long_texts_are_refused() {
     );
     let long = vec![b' '; (4 << 20) + 1];
     assert!(
-        parse("t", &long, Limits::default())
+        parse("t", &long, ParseLimits::default())
             .unwrap_err()
             .to_string()
             .contains("bytes long")
@@ -195,8 +195,8 @@ fn json_round_trip_keeps_plain_values() {
 }
 
 /// Whether a text is taken, within a bound of memory that every text has to keep to.
-fn taken_within_bounds(text: &str) -> Result<Node, String> {
-    let (read, peak) = crate::testing::peak(|| tree(text));
+fn parse_within_memory_bound(text: &str) -> Result<Node, String> {
+    let (read, peak) = crate::testing::peak_memory(|| tree(text));
     assert!(
         peak < 150 << 20,
         "{} MiB for {} KiB",
@@ -215,7 +215,7 @@ fn nested_anchors_are_bounded() {
     }
     text += &"x,".repeat(190_000);
     text += &"]".repeat(depth);
-    let why = taken_within_bounds(&text).unwrap_err();
+    let why = parse_within_memory_bound(&text).unwrap_err();
     assert!(
         why.contains("anchors name more than 200000 values"),
         "{why}"
@@ -229,7 +229,7 @@ fn copies_of_a_long_anchored_text_are_bounded() {
         "x".repeat(1 << 20),
         "*a,".repeat(1000)
     );
-    let why = taken_within_bounds(&text).unwrap_err();
+    let why = parse_within_memory_bound(&text).unwrap_err();
     assert!(why.contains("stand for more than 4194304 bytes"), "{why}");
 }
 
@@ -243,7 +243,7 @@ fn aliases_count_towards_the_nesting_limit() {
             nest(&format!("*a{}", level - 1))
         );
     }
-    let why = taken_within_bounds(&text).unwrap_err();
+    let why = parse_within_memory_bound(&text).unwrap_err();
     assert!(
         why.contains("t.yml:2:") && why.contains("nested deeper than 64"),
         "{why}"
@@ -254,11 +254,11 @@ fn aliases_count_towards_the_nesting_limit() {
 fn parsing_many_keys_is_not_quadratic() {
     let keys = 99_000;
     let text: String = (0..keys).map(|n| format!("k{n}: v\n")).collect();
-    let node = taken_within_bounds(&text).unwrap();
+    let node = parse_within_memory_bound(&text).unwrap();
     assert_eq!(node.as_map().unwrap().len(), keys);
     let merged: String = (0..30_000).map(|n| format!("  k{n}: v\n")).collect();
     let text = format!("a: &a\n{merged}b:\n  <<: *a\n  k1: w\n");
-    let node = taken_within_bounds(&text).unwrap();
+    let node = parse_within_memory_bound(&text).unwrap();
     assert_eq!(node.get("b").unwrap().as_map().unwrap().len(), 30_000);
 }
 
@@ -268,7 +268,7 @@ fn byte_offsets_in_non_ascii_text_are_found_quickly() {
     for n in 0..60_000 {
         text += &format!("  ß{n}:\n");
     }
-    let node = taken_within_bounds(&text).unwrap();
+    let node = parse_within_memory_bound(&text).unwrap();
     let last = node.get("list").unwrap().as_map().unwrap().last().unwrap();
     assert_eq!(&text[last.key_start..], "ß59999:\n");
 }

@@ -18,7 +18,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use self::mutate::Mutator;
-use crate::testing::peak;
+use crate::testing::peak_memory;
 
 /// How many mutations the short run makes.
 const SHORT: usize = 400;
@@ -96,7 +96,7 @@ impl Target<'_> {
 
     fn try_one(&self, input: &[u8], guard: &Guard) -> bool {
         guard.begin(input);
-        let law = std::panic::AssertUnwindSafe(|| peak(|| (self.law)(input)));
+        let law = std::panic::AssertUnwindSafe(|| peak_memory(|| (self.law)(input)));
         let done = std::panic::catch_unwind(law);
         match done {
             Ok((taken, most)) if most <= ROOM + TIMES * input.len() => taken,

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::Target;
-use crate::desired::{Manifest, Order, Sha, edit};
+use crate::desired::{Manifest, PublishRequest, Sha, edit_manifest};
 use crate::fleet::{Peer, Record};
 use crate::settings;
-use crate::yaml::{Limits, Node, entry, parse};
+use crate::yaml::{Node, ParseLimits, parse, render_entry};
 
 const YAML: &[&str] = &[
     "&a ",
@@ -51,7 +51,7 @@ const YAML: &[&str] = &[
 ];
 
 fn tree(text: &[u8]) -> Option<Node> {
-    parse("f.yml", text, Limits::default()).ok()
+    parse("f.yml", text, ParseLimits::default()).ok()
 }
 
 /// YAML takes no key on one line that is written with more than 1024 characters; trueup writes names.
@@ -79,9 +79,12 @@ fn comes_back(node: &Node) {
         return;
     }
     // Entries are written for what trueup writes: keys and texts, and what is plain.
-    let lines: Vec<String> = map.iter().map(|(key, value)| entry(key, value)).collect();
+    let lines: Vec<String> = map
+        .iter()
+        .map(|(key, value)| render_entry(key, value))
+        .collect();
     let text = lines.join("\n");
-    let again = parse("again.yml", text.as_bytes(), Limits::default());
+    let again = parse("again.yml", text.as_bytes(), ParseLimits::default());
     let again = again.unwrap_or_else(|problem| panic!("{problem}\n{text}"));
     assert_eq!(again.to_json(), serde_json::Value::Object(map), "{text}");
 }
@@ -130,20 +133,21 @@ fn fuzz_manifest() {
 #[test]
 fn fuzz_publish() {
     let new = Sha::parse(&"fedcba9876".repeat(4)).unwrap();
-    let orders =
-        [("shop", None), ("shop", Some("v1")), ("new", None)].map(|(app, reference)| Order {
+    let orders = [("shop", None), ("shop", Some("v1")), ("new", None)].map(|(app, reference)| {
+        PublishRequest {
             environment: "production".into(),
             shas: vec![(app.into(), new.clone())],
             reference: reference.map(str::to_owned),
             by: None,
             at: "2026-11-21T04:43:01Z".parse().unwrap(),
             create: true,
-            above: None,
-        });
+            above_fleet: None,
+        }
+    });
     let law = |input: &[u8]| {
         let mut taken = false;
         for order in &orders {
-            let Ok(edited) = edit("m.yml", Some(input), order) else {
+            let Ok(edited) = edit_manifest("m.yml", Some(input), order) else {
                 continue;
             };
             let Some(body) = edited.body else {
@@ -177,7 +181,7 @@ fn fuzz_publish() {
             let kept = input.iter().filter(|byte| **byte == b'#').count();
             assert!(body.iter().filter(|byte| **byte == b'#').count() >= kept);
             // Once more comes to nothing.
-            let again = edit("m.yml", Some(&body), order).expect("an edit can be edited");
+            let again = edit_manifest("m.yml", Some(&body), order).expect("an edit can be edited");
             assert!(again.body.is_none());
         }
         taken
@@ -217,21 +221,24 @@ fn fuzz_record() {
         "\"why\":",
     ];
     let law = |input: &[u8]| {
-        let Ok(record) = Record::read("web1", "production", input) else {
+        let Ok(record) = Record::parse("web1", "production", input) else {
             return false;
         };
-        let again = Record::read("web1", "production", &record.body());
+        let again = Record::parse("web1", "production", &record.to_json());
         // Written anew it may have become too long: spaces are its own.
         if let Ok(again) = &again {
             assert_eq!(*again, record);
         } else {
-            assert!(record.body().len() > crate::fleet::MAX_RECORD, "{again:?}");
+            assert!(
+                record.to_json().len() > crate::fleet::MAX_RECORD,
+                "{again:?}"
+            );
         }
         for ip in &record.addresses {
-            assert!(settings::is_address(*ip), "{ip}");
+            assert!(settings::is_host_address(*ip), "{ip}");
             assert!(!ip.is_loopback() && !ip.is_multicast(), "{ip}");
         }
-        let Some(peer) = Peer::of(&record) else {
+        let Some(peer) = Peer::from_record(&record) else {
             return true;
         };
         let shown = serde_json::to_string(&peer).unwrap();
@@ -280,7 +287,8 @@ fn fuzz_settings() {
         "../../etc",
         "\"dir:/srv/store\"",
     ];
-    let law = |input: &[u8]| settings::take(&config, input, Path::new("/nonexistent")).is_ok();
+    let law =
+        |input: &[u8]| settings::load_from_body(&config, input, Path::new("/nonexistent")).is_ok();
     Target {
         name: "settings",
         words,
@@ -333,10 +341,10 @@ fn fuzz_role() {
         let settings = settings::load(&config, Path::new("/nonexistent")).unwrap();
         let root = std::rc::Rc::new(crate::ports::root::Root::at(dir.path()).unwrap());
         let facts = crate::facts::Facts::new(root);
-        let peers = crate::fleet::Peers::on_paper(&settings);
+        let peers = crate::fleet::PeerSource::from_settings(&settings);
         let expanded = crate::role::expand(&settings, &facts, &peers, "/");
         let catalog =
-            expanded.and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()));
+            expanded.and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()));
         // An id stands for one thing.
         catalog.is_ok_and(|catalog| {
             let ids = catalog.resources.iter().map(|resource| resource.id.clone());

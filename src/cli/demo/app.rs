@@ -5,18 +5,18 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::edge;
+use super::error;
 use crate::exit::Exit;
 use crate::ports::root::Root;
 use crate::problem::Problem;
 
 /// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves `public/index.html` of the working folder, read once at the start as real apps do: a new
 /// release shows only after a restart. Never returns while all is well.
-pub(in crate::cli) fn serve(port: u16) -> Result<Exit, edge::Error> {
-    let failed = |error: String| edge::Error::Failed(Problem::new(error));
+pub(in crate::cli) fn serve(port: u16) -> Result<Exit, error::CliError> {
+    let failed = |error: String| error::CliError::Failed(Problem::new(error));
     let folder = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
     let page = Root::real()?
         .read(&folder.join(Path::new("public/index.html")), 1 << 20)?
@@ -27,14 +27,14 @@ pub(in crate::cli) fn serve(port: u16) -> Result<Exit, edge::Error> {
     let _ = writeln!(io::stdout(), "{line}");
     for stream in listener.incoming().flatten() {
         // A client that goes away is its own business.
-        let _ = answer(stream, &page);
+        let _ = respond(stream, &page);
     }
     Ok(Exit::Converged)
 }
 
-fn answer(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn respond(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
     let mut request = [0; 1024];
     let _ = stream.read(&mut request)?;
     write!(
@@ -46,11 +46,11 @@ fn answer(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
 }
 
 /// Asks for the page until it answers, at most this long.
-pub(super) fn get(port: u16, patience: Duration) -> io::Result<String> {
+pub(super) fn fetch_page(port: u16, timeout: Duration) -> io::Result<String> {
     let pause = Duration::from_millis(50);
-    let mut left = patience;
+    let mut left = timeout;
     loop {
-        match try_get(port) {
+        match try_fetch_page(port) {
             Ok(page) => return Ok(page),
             Err(error) if left < pause => return Err(error),
             Err(_) => {
@@ -61,9 +61,9 @@ pub(super) fn get(port: u16, patience: Duration) -> io::Result<String> {
     }
 }
 
-fn try_get(port: u16) -> io::Result<String> {
+fn try_fetch_page(port: u16) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

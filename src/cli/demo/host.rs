@@ -3,12 +3,12 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use super::{edge, failed};
+use super::{demo_failed, error};
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 
 /// Says that a folder was made by a demo and may be removed by one.
-const MARK: &str = ".trueup-demo";
+const MARKER_FILE: &str = ".trueup-demo";
 
 const NODE: &str = include_str!("files/node.yml");
 const ROLE: &str = include_str!("files/hello.yml");
@@ -16,24 +16,26 @@ const UNIT: &str = include_str!("files/hello.service");
 const MOTD: &str = include_str!("files/motd");
 
 /// A folder of our own, new or empty: the one asked for, or one in the temporary folder.
-pub(super) fn folder(asked: Option<&Path>) -> Result<PathBuf, edge::Error> {
+pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, error::CliError> {
     let root = Root::real()?;
     let folder = match asked {
-        Some(folder) => root.make_private_folder(&absolute(folder)),
-        None => root.make_temporary_folder("trueup-demo-"),
+        Some(folder) => root.create_private_folder(&absolute(folder)),
+        None => root.create_temporary_folder("trueup-demo-"),
     };
-    let folder = folder.map_err(named)?;
-    root.replace(&folder.join(MARK), b"", &Attrs::default())?;
+    let folder = folder.map_err(folder_error)?;
+    root.write_atomic(&folder.join(MARKER_FILE), b"", &Attrs::default())?;
     Ok(folder)
 }
 
 /// What a person named cannot be taken.
-fn named(error: RootError) -> edge::Error {
+fn folder_error(error: RootError) -> error::CliError {
     match (&error, error.hint()) {
         (RootError::NotPrivate { .. }, Some(hint)) => {
-            edge::Error::Usage(Problem::new(error.to_string()).hint(hint))
+            error::CliError::Usage(Problem::new(error.to_string()).hint(hint))
         }
-        (RootError::Planted { .. }, _) => edge::Error::Usage(Problem::new(error.to_string())),
+        (RootError::UntrustedLink { .. }, _) => {
+            error::CliError::Usage(Problem::new(error.to_string()))
+        }
         _ => error.into(),
     }
 }
@@ -43,9 +45,9 @@ fn absolute(folder: &Path) -> PathBuf {
 }
 
 /// Writes what makes a folder a host.
-pub(super) fn furnish(folder: &Path, port: u16) -> Result<(), edge::Error> {
+pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), error::CliError> {
     let program = std::env::current_exe()
-        .map_err(|error| failed(format!("cannot find my own program: {error}")))?;
+        .map_err(|error| demo_failed(format!("cannot find my own program: {error}")))?;
     let root = Root::at(folder)?;
     let node = NODE
         .replace("FOLDER", &folder.display().to_string())
@@ -58,31 +60,31 @@ pub(super) fn furnish(folder: &Path, port: u16) -> Result<(), edge::Error> {
         ("/etc/trueup/templates/motd", MOTD),
     ] {
         let path = Path::new(path);
-        root.make_dirs(
+        root.create_dir_all(
             path.parent().expect("all of them lie in a folder"),
             &Attrs::default(),
         )?;
-        root.replace(path, body.as_bytes(), &Attrs::mode(0o644))?;
+        root.write_atomic(path, body.as_bytes(), &Attrs::mode(0o644))?;
     }
-    root.make_dirs(Path::new("/store"), &Attrs::default())?;
+    root.create_dir_all(Path::new("/store"), &Attrs::default())?;
     Ok(())
 }
 
 /// A port of the loopback address that nobody listens on now.
-pub(super) fn free_port() -> Result<u16, edge::Error> {
+pub(super) fn free_port() -> Result<u16, error::CliError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|error| failed(format!("no port of 127.0.0.1 can be had: {error}")))
+        .map_err(|error| demo_failed(format!("no port of 127.0.0.1 can be had: {error}")))
 }
 
 /// What somebody does by hand.
-pub(super) fn scribble(path: &Path) -> Result<(), edge::Error> {
-    Ok(Root::real()?.replace(path, b"this host is mine\n", &Attrs::mode(0o644))?)
+pub(super) fn edit_by_hand(path: &Path) -> Result<(), error::CliError> {
+    Ok(Root::real()?.write_atomic(path, b"this host is mine\n", &Attrs::mode(0o644))?)
 }
 
 /// How often the app was started, by its own log.
-pub(super) fn starts(folder: &Path) -> Result<usize, edge::Error> {
+pub(super) fn count_starts(folder: &Path) -> Result<usize, error::CliError> {
     let log = Root::at(folder)?.read(Path::new("/var/log/trueup/hello.log"), 1 << 20)?;
     let log = log.unwrap_or_default();
     Ok(String::from_utf8_lossy(&log).matches("serving").count())
@@ -90,12 +92,14 @@ pub(super) fn starts(folder: &Path) -> Result<usize, edge::Error> {
 
 /// The folder of a demo. One that no demo made is refused, and so is one that somebody else made or
 /// can write in: what is in it says which processes are to be ended.
-pub(super) fn must_be_ours(folder: &Path) -> Result<PathBuf, edge::Error> {
+pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, error::CliError> {
     let root = Root::real()?;
-    let folder = root.private_folder(&absolute(folder)).map_err(named)?;
-    match root.meta(&folder.join(MARK))? {
+    let folder = root
+        .resolve_private_folder(&absolute(folder))
+        .map_err(folder_error)?;
+    match root.meta(&folder.join(MARKER_FILE))? {
         Some(_) => Ok(folder),
-        None => Err(edge::Error::Usage(Problem::new(format!(
+        None => Err(error::CliError::Usage(Problem::new(format!(
             "{} was not made by `trueup demo`",
             folder.display()
         )))),

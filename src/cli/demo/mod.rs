@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::DemoArgs;
-use super::{Output, edge};
+use super::{Output, error};
 use crate::exit::Exit;
 use crate::pass::Session;
 use crate::ports::exec::StopFlag;
@@ -17,17 +17,17 @@ use crate::problem::Problem;
 pub(super) use app::serve;
 
 /// The page is asked for this long before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) fn run(args: &DemoArgs, output: &Output) -> Result<Exit, edge::Error> {
+pub(super) fn run(args: &DemoArgs, output: &Output) -> Result<Exit, error::CliError> {
     let demo = Demo::prepare(args, output)?;
-    let told = demo.tell();
-    if args.keep && told.is_ok() {
-        demo.farewell();
+    let outcome = demo.run();
+    if args.keep && outcome.is_ok() {
+        demo.print_next_steps();
     } else {
         demo.clean_up();
     }
-    told.map(|()| Exit::Converged)
+    outcome.map(|()| Exit::Converged)
 }
 
 struct Demo<'a> {
@@ -38,17 +38,17 @@ struct Demo<'a> {
     output: &'a Output,
 }
 
-fn failed(message: impl Into<String>) -> edge::Error {
-    edge::Error::Failed(Problem::new(message))
+fn demo_failed(message: impl Into<String>) -> error::CliError {
+    error::CliError::Failed(Problem::new(message))
 }
 
 impl<'a> Demo<'a> {
-    fn prepare(args: &DemoArgs, output: &'a Output) -> Result<Demo<'a>, edge::Error> {
-        let folder = host::folder(args.dir.as_deref())?;
+    fn prepare(args: &DemoArgs, output: &'a Output) -> Result<Demo<'a>, error::CliError> {
+        let folder = host::create_folder(args.dir.as_deref())?;
         let port = host::free_port()?;
-        let shas = repository::make(&folder.join("git/hello"))
-            .map_err(|error| failed(format!("cannot make a git repository: {error}")))?;
-        host::furnish(&folder, port)?;
+        let shas = repository::create(&folder.join("git/hello"))
+            .map_err(|error| demo_failed(format!("cannot make a git repository: {error}")))?;
+        host::write_files(&folder, port)?;
         Ok(Demo {
             folder,
             port,
@@ -58,79 +58,81 @@ impl<'a> Demo<'a> {
         })
     }
 
-    fn tell(&self) -> Result<(), edge::Error> {
+    fn run(&self) -> Result<(), error::CliError> {
         let place = self.folder.display();
-        self.chapter("A host in a folder");
-        self.say(&format!("{place} stands for `/`. In it:"));
-        self.say("  etc/trueup/node.yml          what this node is, and where the store is");
-        self.say("  etc/trueup/roles/hello.yml   a role: the resources, as data");
-        self.say("  store/                       the store; in production an S3 bucket");
-        self.say(
+        self.print_heading("A host in a folder");
+        self.print(&format!("{place} stands for `/`. In it:"));
+        self.print("  etc/trueup/node.yml          what this node is, and where the store is");
+        self.print("  etc/trueup/roles/hello.yml   a role: the resources, as data");
+        self.print("  store/                       the store; in production an S3 bucket");
+        self.print(
             "  git/hello                    a git repository with three commits of a small web app",
         );
 
-        self.chapter("CI publishes the first commit, and the host converges");
+        self.print_heading("CI publishes the first commit, and the host converges");
         self.publish(&self.shas.first, "first", &["--create"])?;
-        self.trueup(&["converge"], Exit::Converged)?;
-        self.page_says("first")?;
+        self.run_command(&["converge"], Exit::Converged)?;
+        self.expect_page("first")?;
 
-        self.chapter("A second pass finds everything right: no writes, no restarts");
-        let before = self.service_run()?;
-        self.trueup(&["converge"], Exit::Converged)?;
-        self.same_run(&before)?;
+        self.print_heading("A second pass finds everything right: no writes, no restarts");
+        let before = self.service_run_id()?;
+        self.run_command(&["converge"], Exit::Converged)?;
+        self.expect_no_restart(&before)?;
 
-        self.chapter(
+        self.print_heading(
             "CI publishes the second commit; `plan` shows what would happen, `converge` does it",
         );
         self.publish(&self.shas.second, "second", &[])?;
-        self.trueup(&["plan"], Exit::Pending)?;
-        self.trueup(&["converge"], Exit::Converged)?;
-        self.restarted_once(&before)?;
-        self.page_says("second")?;
+        self.run_command(&["plan"], Exit::Pending)?;
+        self.run_command(&["converge"], Exit::Converged)?;
+        self.expect_one_restart(&before)?;
+        self.expect_page("second")?;
 
-        self.chapter("CI publishes a commit that does not work: the host takes it back, and stays at the second");
+        self.print_heading("CI publishes a commit that does not work: the host takes it back, and stays at the second");
         self.publish(&self.shas.broken, "broken", &[])?;
-        self.trueup(&["converge"], Exit::RolledBack)?;
-        self.page_says("second")?;
-        self.trueup(&["converge"], Exit::RolledBack)?;
-        self.say("It is refused from now on. CI publishes the second commit again:");
+        self.run_command(&["converge"], Exit::RolledBack)?;
+        self.expect_page("second")?;
+        self.run_command(&["converge"], Exit::RolledBack)?;
+        self.print("It is refused from now on. CI publishes the second commit again:");
         self.publish(&self.shas.second, "second", &[])?;
-        self.trueup(&["converge"], Exit::Converged)?;
+        self.run_command(&["converge"], Exit::Converged)?;
 
-        self.chapter("Somebody changes a file by hand; the next pass mends it");
+        self.print_heading("Somebody changes a file by hand; the next pass mends it");
         let motd = self.folder.join("etc/motd");
-        host::scribble(&motd)?;
-        self.say(&format!("$ echo 'this host is mine' > {}", motd.display()));
-        self.trueup(&["plan"], Exit::Pending)?;
-        self.trueup(&["converge"], Exit::Converged)?;
-        self.trueup(&["status"], Exit::Converged)?;
+        host::edit_by_hand(&motd)?;
+        self.print(&format!("$ echo 'this host is mine' > {}", motd.display()));
+        self.run_command(&["plan"], Exit::Pending)?;
+        self.run_command(&["converge"], Exit::Converged)?;
+        self.run_command(&["status"], Exit::Converged)?;
 
-        self.chapter("What next");
-        self.say(
+        self.print_heading("What next");
+        self.print(
             "On a real host the same three files describe real users, services, nginx and puma:",
         );
-        self.say("see \"A real host\" in the README.");
+        self.print("see \"A real host\" in the README.");
         if !self.keep {
-            self.say("`trueup demo --keep` leaves all this running, to look around and to break.");
+            self.print(
+                "`trueup demo --keep` leaves all this running, to look around and to break.",
+            );
         }
         Ok(())
     }
 
-    fn chapter(&self, title: &str) {
-        self.output.line("");
+    fn print_heading(&self, title: &str) {
+        self.output.print_line("");
         self.output
-            .line(self.output.paint.strong(&format!("== {title}")));
+            .print_line(self.output.paint.strong(&format!("== {title}")));
     }
 
-    fn say(&self, text: &str) {
-        self.output.line(text);
+    fn print(&self, text: &str) {
+        self.output.print_line(text);
     }
 
     /// Runs a command of our own as somebody would type it, and shows what it prints.
-    fn trueup(&self, args: &[&str], expected: Exit) -> Result<(), edge::Error> {
+    fn run_command(&self, args: &[&str], expected: Exit) -> Result<(), error::CliError> {
         let paint = self.output.paint;
         let root = self.folder.display().to_string();
-        self.say(&paint.faint(&format!("$ trueup --root {root} {}", args.join(" "))));
+        self.print(&paint.faint(&format!("$ trueup --root {root} {}", args.join(" "))));
         let line = ["trueup", "--root", &root]
             .into_iter()
             .chain(args.iter().copied());
@@ -138,7 +140,7 @@ impl<'a> Demo<'a> {
         if exit == expected {
             Ok(())
         } else {
-            Err(failed(format!(
+            Err(demo_failed(format!(
                 "`trueup {}` ended with {} ({}), expected {}",
                 args.join(" "),
                 exit.code(),
@@ -148,98 +150,100 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), edge::Error> {
+    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), error::CliError> {
         let pair = format!("hello={sha}");
         let args = ["publish", "demo", &pair, "--ref", reference];
-        self.trueup(&[&args, more].concat(), Exit::Converged)
+        self.run_command(&[&args, more].concat(), Exit::Converged)
     }
 
-    fn page_says(&self, word: &str) -> Result<(), edge::Error> {
+    fn expect_page(&self, word: &str) -> Result<(), error::CliError> {
         let url = format!("http://127.0.0.1:{}/", self.port);
-        let page = app::get(self.port, PATIENCE)
-            .map_err(|error| failed(format!("{url} does not answer: {error}")))?;
-        self.say(&self.output.paint.faint(&format!("$ curl {url}")));
-        self.say(page.trim());
+        let page = app::fetch_page(self.port, PAGE_TIMEOUT)
+            .map_err(|error| demo_failed(format!("{url} does not answer: {error}")))?;
+        self.print(&self.output.paint.faint(&format!("$ curl {url}")));
+        self.print(page.trim());
         if page.contains(&format!("the {word} commit")) {
             Ok(())
         } else {
-            Err(failed(format!("{url} does not show the {word} commit")))
+            Err(demo_failed(format!(
+                "{url} does not show the {word} commit"
+            )))
         }
     }
 
     /// Which run of the service this is.
-    fn service_run(&self) -> Result<String, edge::Error> {
+    fn service_run_id(&self) -> Result<String, error::CliError> {
         let session = self.session()?;
         let status = session.host.services.status("hello");
-        let status = status.map_err(|error| failed(error.to_string()))?;
+        let status = status.map_err(|error| demo_failed(error.to_string()))?;
         status
-            .run
-            .ok_or_else(|| failed("the service hello does not run"))
+            .run_id
+            .ok_or_else(|| demo_failed("the service hello does not run"))
     }
 
-    fn same_run(&self, before: &str) -> Result<(), edge::Error> {
-        if self.service_run()? == before {
-            self.say("The service is the same process as before.");
+    fn expect_no_restart(&self, before: &str) -> Result<(), error::CliError> {
+        if self.service_run_id()? == before {
+            self.print("The service is the same process as before.");
             Ok(())
         } else {
-            Err(failed(
+            Err(demo_failed(
                 "the service was restarted although nothing had changed",
             ))
         }
     }
 
-    fn restarted_once(&self, before: &str) -> Result<(), edge::Error> {
-        let starts = host::starts(&self.folder)?;
-        if self.service_run()? != before && starts == 2 {
-            self.say("Exactly one service was restarted, once.");
+    fn expect_one_restart(&self, before: &str) -> Result<(), error::CliError> {
+        let starts = host::count_starts(&self.folder)?;
+        if self.service_run_id()? != before && starts == 2 {
+            self.print("Exactly one service was restarted, once.");
             Ok(())
         } else {
-            Err(failed(format!(
+            Err(demo_failed(format!(
                 "the service was started {starts} times in all, expected 2"
             )))
         }
     }
 
-    fn session(&self) -> Result<Session, edge::Error> {
-        let places = crate::pass::places(None, Some(&self.folder), None);
-        Ok(Session::open(&places, StopFlag::default())?)
+    fn session(&self) -> Result<Session, error::CliError> {
+        let paths = crate::pass::resolve_paths(None, Some(&self.folder), None);
+        Ok(Session::open(&paths, StopFlag::default())?)
     }
 
-    fn farewell(&self) {
+    fn print_next_steps(&self) {
         let place = self.folder.display();
         // Where nothing is installed, `trueup` alone is no command.
         let program = std::env::current_exe().unwrap_or_else(|_| "trueup".into());
         let program = program.display();
-        self.say("");
-        self.say(&format!(
+        self.print("");
+        self.print(&format!(
             "It is still running: http://127.0.0.1:{}/",
             self.port
         ));
-        self.say(&format!("  try    {program} --root {place} status"));
-        self.say(&format!(
+        self.print(&format!("  try    {program} --root {place} status"));
+        self.print(&format!(
             "  edit   {place}/etc/trueup/roles/hello.yml, then converge"
         ));
-        self.say(&format!("  end    {program} demo --stop {place}"));
+        self.print(&format!("  end    {program} demo --stop {place}"));
     }
 
     fn clean_up(&self) {
-        stop(&self.folder);
+        stop_service(&self.folder);
         host::remove(&self.folder);
     }
 }
 
 /// Ends a demo that was kept.
-pub(super) fn end(folder: &Path, output: &Output) -> Result<Exit, edge::Error> {
-    let folder = host::must_be_ours(folder)?;
-    stop(&folder);
+pub(super) fn stop_kept_demo(folder: &Path, output: &Output) -> Result<Exit, error::CliError> {
+    let folder = host::require_demo_folder(folder)?;
+    stop_service(&folder);
     host::remove(&folder);
-    output.line(format!("the demo in {} is gone", folder.display()));
+    output.print_line(format!("the demo in {} is gone", folder.display()));
     Ok(Exit::Converged)
 }
 
-fn stop(folder: &Path) {
-    let places = crate::pass::places(None, Some(folder), None);
-    if let Ok(session) = Session::open(&places, StopFlag::default()) {
+fn stop_service(folder: &Path) {
+    let paths = crate::pass::resolve_paths(None, Some(folder), None);
+    if let Ok(session) = Session::open(&paths, StopFlag::default()) {
         let _ = session.host.services.stop("hello");
     }
 }

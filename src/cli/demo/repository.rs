@@ -15,7 +15,7 @@ pub(super) struct Shas {
 const BUILD: &str = "#!/bin/sh\n# Compiles the page: what a real app does with its assets.\nset -eu\nmkdir -p public\n{ printf '<h1>'; cat page.txt; printf '</h1>\\n'; } > public/index.html\n";
 
 /// Makes the repository at `path`.
-pub(super) fn make(path: &Path) -> Result<Shas, Error> {
+pub(super) fn create(path: &Path) -> Result<Shas, Error> {
     let repository = Repository::init_bare(path)?;
     let first = commit(&repository, None, "first", "This is the first commit.\n")?;
     let second = commit(

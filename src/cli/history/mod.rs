@@ -4,17 +4,17 @@ mod passes;
 mod release;
 
 use super::args::HistoryArgs;
-use super::{Output, edge};
+use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{Places, Session};
+use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 
 pub(super) fn run(
     args: &HistoryArgs,
-    places: &Places,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
-    let session = Session::open(places, StopFlag::default())?;
+) -> Result<Exit, error::CliError> {
+    let session = Session::open(paths, StopFlag::default())?;
     match &args.release {
         None => passes::run(args.limit, &session, output),
         Some(name) => release::run(name, args.app.as_deref(), &session, output),

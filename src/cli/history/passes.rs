@@ -2,20 +2,24 @@
 
 use serde_json::json;
 
-use crate::cli::{Output, edge};
+use crate::cli::{Output, error};
 use crate::exit::Exit;
 use crate::pass::Session;
 use crate::report::{History, Report};
 
-pub(super) fn run(limit: usize, session: &Session, output: &Output) -> Result<Exit, edge::Error> {
+pub(super) fn run(
+    limit: usize,
+    session: &Session,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
     let mut reports = History::new(&session.host).list()?;
     reports.truncate(limit);
     if output.json {
-        output.document(&json!({"version": crate::report::VERSION, "passes": reports}));
+        output.print_json(&json!({"version": crate::report::VERSION, "passes": reports}));
         return Ok(Exit::Converged);
     }
     if reports.is_empty() {
-        output.line("no pass has changed anything yet");
+        output.print_line("no pass has changed anything yet");
         return Ok(Exit::Converged);
     }
     let mut rows = vec![
@@ -32,7 +36,7 @@ pub(super) fn run(limit: usize, session: &Session, output: &Output) -> Result<Ex
         .to_vec(),
     ];
     rows.extend(reports.iter().map(row));
-    output.table(&rows);
+    output.print_table(&rows);
     Ok(Exit::Converged)
 }
 

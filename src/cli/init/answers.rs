@@ -7,11 +7,11 @@ use crate::cli::args::InitArgs;
 use crate::ports::root::Root;
 use crate::ports::store::StoreSettings;
 use crate::problem::Problem;
-use crate::role::List;
-use crate::yaml::{self, Limits};
+use crate::role::ItemList;
+use crate::yaml::{self, ParseLimits};
 
 /// No file that a value comes from is larger, in bytes.
-const MAX_VALUE: usize = 64 << 10;
+const MAX_VALUE_BYTES: usize = 64 << 10;
 
 /// Everything that the settings will say.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// `lists` are those of the roles: an app goes where a role looks for it.
-    pub fn new(args: &InitArgs, lists: &[List]) -> Result<Answers, Problem> {
+    pub fn new(args: &InitArgs, lists: &[ItemList]) -> Result<Answers, Problem> {
         let store = StoreSettings {
             url: args.store.clone().unwrap_or_default(),
             region: args.region.clone(),
@@ -47,37 +47,37 @@ impl Answers {
         // What is not said is not written.
         answers.store.retain(|_, value| *value != json!(false));
         for word in &args.tag {
-            let (key, value) = split(word, "--tag", "KEY=VALUE, as in `zone=eu-west-1a`")?;
+            let (key, value) = split_pair(word, "--tag", "KEY=VALUE, as in `zone=eu-west-1a`")?;
             answers.tags.insert(key.to_owned(), json!(value));
         }
         for word in &args.app {
-            let (name, repo) = split(
+            let (name, repo) = split_pair(
                 word,
                 "--app",
                 "NAME=REPO, as in `shop=git@github.com:acme/shop.git`",
             )?;
-            let list = list_of_apps(lists)?;
+            let list = app_list(lists)?;
             answers.set(&[&list.name, name, "repo"], json!(repo), "--app")?;
         }
         if !args.known_host.is_empty() {
-            answers.know(&args.known_host)?;
+            answers.add_known_hosts(&args.known_host)?;
         }
         for word in &args.set {
             let form = "KEY=VALUE, as in `apps.shop.port=3000`";
-            let (key, value) = split(word, "--set", form)?;
+            let (key, value) = split_pair(word, "--set", form)?;
             let path: Vec<&str> = key.split('.').collect();
             if path.iter().any(|part| part.is_empty()) {
                 return Err(Problem::new(format!("--set: `{key}` is no key"))
                     .hint("keys are dotted, from the parameter inwards: `apps.shop.port`"));
             }
             answers.from_file |= value.starts_with('@');
-            answers.set(&path, value_of(key, value)?, "--set")?;
+            answers.set(&path, parse_value(key, value)?, "--set")?;
         }
         Ok(answers)
     }
 
     /// More servers whose keys are known, as lines of `known_hosts`.
-    pub fn know(&mut self, lines: &[String]) -> Result<(), Problem> {
+    pub fn add_known_hosts(&mut self, lines: &[String]) -> Result<(), Problem> {
         let lines = lines.iter().flat_map(|lines| lines.lines());
         let lines = lines
             .map(str::trim)
@@ -131,7 +131,7 @@ impl Answers {
     /// Whether something in them is nobody else's business. What came from a file did so for a reason.
     pub fn has_secrets(&self) -> bool {
         let all = [&self.attributes, &self.store, &self.tags];
-        self.from_file || all.iter().any(|map| secrets::within(&json!(map)))
+        self.from_file || all.iter().any(|map| secrets::contains_secret(&json!(map)))
     }
 
     fn set(&mut self, path: &[&str], value: Value, option: &str) -> Result<(), Problem> {
@@ -161,20 +161,20 @@ fn as_map(value: Value) -> Map<String, Value> {
     }
 }
 
-fn split<'w>(word: &'w str, option: &str, form: &str) -> Result<(&'w str, &'w str), Problem> {
+fn split_pair<'w>(word: &'w str, option: &str, form: &str) -> Result<(&'w str, &'w str), Problem> {
     word.split_once('=')
         .filter(|(key, value)| !key.is_empty() && !value.is_empty())
         .ok_or_else(|| Problem::new(format!("{option}: `{word}` is not {form}")))
 }
 
 /// A value as YAML reads it; `@FILE` is what stands in a file, as text.
-fn value_of(key: &str, text: &str) -> Result<Value, Problem> {
+fn parse_value(key: &str, text: &str) -> Result<Value, Problem> {
     let Some(file) = text.strip_prefix('@') else {
         // Within a map, where nothing at all and `null` are what they are.
         let tree = yaml::parse(
             &format!("--set {key}"),
             format!("value: {text}").as_bytes(),
-            Limits::default(),
+            ParseLimits::default(),
         )?;
         let value = tree.get("value").map(yaml::Node::to_json);
         return Ok(value.unwrap_or_default());
@@ -182,7 +182,7 @@ fn value_of(key: &str, text: &str) -> Result<Value, Problem> {
     let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
     let unread = |why: String| Problem::new(format!("--set {key}: {why}"));
     let body = Root::real()
-        .and_then(|root| root.read(&path, MAX_VALUE))
+        .and_then(|root| root.read(&path, MAX_VALUE_BYTES))
         .map_err(|error| unread(error.to_string()))?
         .ok_or_else(|| unread(format!("there is no file {}", path.display())))?;
     let text = String::from_utf8(body)
@@ -191,9 +191,9 @@ fn value_of(key: &str, text: &str) -> Result<Value, Problem> {
 }
 
 /// The one list of these roles whose items have a repository.
-pub(super) fn list_of_apps(lists: &[List]) -> Result<&List, Problem> {
-    let has_repo = |list: &&List| list.settings.iter().any(|(name, _)| name == "repo");
-    let found: Vec<&List> = lists.iter().filter(has_repo).collect();
+pub(super) fn app_list(lists: &[ItemList]) -> Result<&ItemList, Problem> {
+    let has_repo = |list: &&ItemList| list.settings.iter().any(|(name, _)| name == "repo");
+    let found: Vec<&ItemList> = lists.iter().filter(has_repo).collect();
     match found.as_slice() {
         [one] => Ok(one),
         [] => Err(

@@ -8,30 +8,30 @@ use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 
 /// Where the AWS tools of root look.
-pub(super) const FILE: &str = "/root/.aws/credentials";
+pub(super) const CREDENTIALS_FILE: &str = "/root/.aws/credentials";
 
 /// What the unit of the timer has in its environment.
-const UNIT: &str = "/etc/environment";
+const ENVIRONMENT_FILE: &str = "/etc/environment";
 
 /// The home of the timer.
-const HOME: &str = "/root";
+const ROOT_HOME: &str = "/root";
 
 /// No such file is larger, in bytes.
-const MAX_FILE: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 
-const ID: &str = "AWS_ACCESS_KEY_ID";
-const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
-const TOKEN: &str = "AWS_SESSION_TOKEN";
+const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
 /// Keys in an environment, each with its name in a file.
 const KEYS: [(&str, &str); 3] = [
-    (ID, "aws_access_key_id"),
-    (SECRET, "aws_secret_access_key"),
-    (TOKEN, "aws_session_token"),
+    (ACCESS_KEY_ID, "aws_access_key_id"),
+    (SECRET_ACCESS_KEY, "aws_secret_access_key"),
+    (SESSION_TOKEN, "aws_session_token"),
 ];
 
 /// What else in an environment leads the AWS tools to credentials.
-const LEADS: [&str; 7] = [
+const CREDENTIAL_SOURCES: [&str; 7] = [
     "AWS_PROFILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CONFIG_FILE",
@@ -42,32 +42,32 @@ const LEADS: [&str; 7] = [
 ];
 
 /// Names and values of an environment, or of a section of a file. Nothing is as good as an empty value.
-type Words = BTreeMap<String, String>;
+type Variables = BTreeMap<String, String>;
 
 /// The environment of this process, as far as it is about credentials.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shell {
-    words: Words,
+pub(super) struct ShellEnvironment {
+    variables: Variables,
     home: Option<PathBuf>,
     /// Somebody came here by sudo, which leaves most of the environment behind.
     by_sudo: bool,
 }
 
-impl Shell {
-    pub fn this() -> Shell {
-        let names = KEYS.iter().map(|(name, _)| name).chain(&LEADS);
-        let word = |name: &&str| Some(((*name).to_owned(), said(name)?));
-        Shell {
-            words: names.filter_map(word).collect(),
-            home: said("HOME").map(PathBuf::from),
-            by_sudo: said("SUDO_COMMAND").is_some(),
+impl ShellEnvironment {
+    pub fn current() -> ShellEnvironment {
+        let names = KEYS.iter().map(|(name, _)| name).chain(&CREDENTIAL_SOURCES);
+        let word = |name: &&str| Some(((*name).to_owned(), read_variable(name)?));
+        ShellEnvironment {
+            variables: names.filter_map(word).collect(),
+            home: read_variable("HOME").map(PathBuf::from),
+            by_sudo: read_variable("SUDO_COMMAND").is_some(),
         }
     }
 
     /// The keys as the file is to have them.
-    pub fn keys(&self) -> Result<String, Problem> {
-        let value = |name: &str| self.words.get(name);
-        let missing: Vec<&str> = [ID, SECRET]
+    pub fn render_keys(&self) -> Result<String, Problem> {
+        let value = |name: &str| self.variables.get(name);
+        let missing: Vec<&str> = [ACCESS_KEY_ID, SECRET_ACCESS_KEY]
             .into_iter()
             .filter(|name| value(name).is_none())
             .collect();
@@ -78,7 +78,7 @@ impl Shell {
                 missing.join(" and ")
             ))
             .hint(format!(
-                "sudo leaves them behind, unless told: `sudo --preserve-env={ID},{SECRET} trueup init …`"
+                "sudo leaves them behind, unless told: `sudo --preserve-env={ACCESS_KEY_ID},{SECRET_ACCESS_KEY} trueup init …`"
             )));
         }
         let mut text = "[default]\n".to_owned();
@@ -95,31 +95,35 @@ impl Shell {
     }
 
     /// What to know of keys that end.
-    pub fn ends(&self) -> Option<Problem> {
-        self.words.get(TOKEN)?;
+    pub fn expiry_warning(&self) -> Option<Problem> {
+        self.variables.get(SESSION_TOKEN)?;
         Some(
             Problem::new(format!(
-                "{TOKEN} is set: these keys end with their session, in hours, and then no pass reads the store"
+                "{SESSION_TOKEN} is set: these keys end with their session, in hours, and then no pass reads the store"
             ))
             .hint("use keys that stay, or the role of the instance"),
         )
     }
 
     /// Why there may be none.
-    pub fn left_behind(&self) -> Option<Problem> {
-        let none = self.by_sudo && self.words.is_empty();
+    pub fn sudo_warning(&self) -> Option<Problem> {
+        let none = self.by_sudo && self.variables.is_empty();
         none.then(|| {
             Problem::new("sudo leaves AWS_* variables behind").hint(format!(
-                "if keys are in yours: `sudo --preserve-env={ID},{SECRET} trueup init --save-credentials …`"
+                "if keys are in yours: `sudo --preserve-env={ACCESS_KEY_ID},{SECRET_ACCESS_KEY} trueup init --save-credentials …`"
             ))
         })
     }
 
     /// Why the store was asked with other credentials than the timer will have.
-    pub fn differs(&self, timer: &Timer, has_files: impl Fn(&Path) -> bool) -> Option<Problem> {
-        let unit = |name: &str| timer.unit.get(name);
+    pub fn find_mismatch(
+        &self,
+        timer: &TimerEnvironment,
+        has_files: impl Fn(&Path) -> bool,
+    ) -> Option<Problem> {
+        let unit = |name: &str| timer.variables.get(name);
         let is_only_here = |name: &str| {
-            let here = self.words.get(name);
+            let here = self.variables.get(name);
             here.is_some() && here != unit(name)
         };
         let keys: Vec<&str> = KEYS
@@ -128,27 +132,28 @@ impl Shell {
             .filter(|name| is_only_here(name))
             .collect();
         let same_as_file = || {
-            let of_file = |key: &str| timer.file.as_ref()?.get(key);
+            let of_file = |key: &str| timer.credentials.as_ref()?.get(key);
             KEYS.iter().all(|(name, key)| {
-                self.words.get(*name).map(|word| word.trim()) == of_file(key).map(String::as_str)
+                self.variables.get(*name).map(|word| word.trim())
+                    == of_file(key).map(String::as_str)
             })
         };
         if !keys.is_empty() && !same_as_file() {
-            let without = format!("{} trueup init …", without(&keys));
-            return Some(match &timer.file {
+            let without = format!("{} trueup init …", env_without(&keys));
+            return Some(match &timer.credentials {
                 Some(_) => Problem::new(format!(
-                    "the keys in this environment are not those in {FILE}, which the timer uses: the store was asked with the wrong ones"
+                    "the keys in this environment are not those in {CREDENTIALS_FILE}, which the timer uses: the store was asked with the wrong ones"
                 ))
                 .hint(format!("`{without}` asks with those of the file; or change the file")),
                 None => Problem::new(
                     "the keys for the store are in the environment of this shell, which the timer does not have",
                 )
                 .hint(format!(
-                    "--save-credentials keeps them in {FILE}; where the instance has a role, `{without}` asks with that"
+                    "--save-credentials keeps them in {CREDENTIALS_FILE}; where the instance has a role, `{without}` asks with that"
                 )),
             });
         }
-        let leads: Vec<&str> = LEADS
+        let leads: Vec<&str> = CREDENTIAL_SOURCES
             .into_iter()
             .filter(|name| is_only_here(name))
             .collect();
@@ -159,18 +164,18 @@ impl Shell {
                     leads.join(", ")
                 ))
                 .hint(format!(
-                    "`{} trueup init …` asks as the timer does; what stands in {UNIT} the timer has, too",
-                    without(&leads)
+                    "`{} trueup init …` asks as the timer does; what stands in {ENVIRONMENT_FILE} the timer has, too",
+                    env_without(&leads)
                 )),
             );
         }
         let home = self
             .home
             .as_deref()
-            .filter(|home| *home != Path::new(HOME))?;
-        (!self.words.contains_key(ID) && has_files(home)).then(|| {
+            .filter(|home| *home != Path::new(ROOT_HOME))?;
+        (!self.variables.contains_key(ACCESS_KEY_ID) && has_files(home)).then(|| {
             Problem::new(format!(
-                "HOME is {}: the credentials there were used, and the timer uses those of {HOME}",
+                "HOME is {}: the credentials there were used, and the timer uses those of {ROOT_HOME}",
                 home.display()
             ))
             .hint("`sudo -H trueup init …`")
@@ -180,60 +185,61 @@ impl Shell {
 
 /// What the timer has.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Timer {
+pub(super) struct TimerEnvironment {
     /// In its environment.
-    pub unit: Words,
+    pub variables: Variables,
     /// In root's file of credentials; `None`: there is none.
-    pub file: Option<Words>,
+    pub credentials: Option<Variables>,
 }
 
-impl Timer {
-    pub fn on(root: &Root) -> Result<Timer, RootError> {
+impl TimerEnvironment {
+    pub fn read(root: &Root) -> Result<TimerEnvironment, RootError> {
         let read = |path: &str| -> Result<Option<String>, RootError> {
-            let body = root.read(Path::new(path), MAX_FILE)?;
+            let body = root.read(Path::new(path), MAX_FILE_BYTES)?;
             Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
         };
-        Ok(Timer {
-            unit: read(UNIT)?.map_or_else(Words::new, |text| words(text.lines())),
-            file: read(FILE)?.map(|text| section(&text, "default")),
+        Ok(TimerEnvironment {
+            variables: read(ENVIRONMENT_FILE)?
+                .map_or_else(Variables::new, |text| parse_assignments(text.lines())),
+            credentials: read(CREDENTIALS_FILE)?.map(|text| parse_section(&text, "default")),
         })
     }
 }
 
 /// Keeps them for every pass. There is no such file yet.
-pub(super) fn keep(root: &Root, text: &str) -> Result<(), RootError> {
-    let path = Path::new(FILE);
-    root.make_dirs(Path::new("/root/.aws"), &Attrs::mode(0o700))?;
-    root.replace(path, text.as_bytes(), &Attrs::mode(0o600))
+pub(super) fn save(root: &Root, text: &str) -> Result<(), RootError> {
+    let path = Path::new(CREDENTIALS_FILE);
+    root.create_dir_all(Path::new("/root/.aws"), &Attrs::mode(0o700))?;
+    root.write_atomic(path, text.as_bytes(), &Attrs::mode(0o600))
 }
 
 /// The same keys as such a file has.
-pub(super) fn is_same(text: &str, timer: &Timer) -> bool {
-    timer.file.as_ref() == Some(&section(text, "default"))
+pub(super) fn matches_timer(text: &str, timer: &TimerEnvironment) -> bool {
+    timer.credentials.as_ref() == Some(&parse_section(text, "default"))
 }
 
 /// The region that this environment names. The timer does not have it: it belongs in the settings.
-pub(super) fn region() -> Option<String> {
-    said("AWS_REGION").or_else(|| said("AWS_DEFAULT_REGION"))
+pub(super) fn environment_region() -> Option<String> {
+    read_variable("AWS_REGION").or_else(|| read_variable("AWS_DEFAULT_REGION"))
 }
 
-fn said(name: &str) -> Option<String> {
+fn read_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn without(names: &[&str]) -> String {
+fn env_without(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("-u {name}")).collect();
     format!("env {}", names.join(" "))
 }
 
 /// The words of one section: `[name]` in a line, then `key = value`.
-fn section(text: &str, name: &str) -> Words {
+fn parse_section(text: &str, name: &str) -> Variables {
     let head = |line: &str| {
         let inner = line.trim().strip_prefix('[')?.split_once(']')?.0;
         Some(inner.trim().to_owned())
     };
     let mut inside = false;
-    words(text.lines().filter(|line| {
+    parse_assignments(text.lines().filter(|line| {
         if let Some(found) = head(line) {
             inside = found == name;
             return false;
@@ -242,7 +248,7 @@ fn section(text: &str, name: &str) -> Words {
     }))
 }
 
-fn words<'t>(lines: impl Iterator<Item = &'t str>) -> Words {
+fn parse_assignments<'t>(lines: impl Iterator<Item = &'t str>) -> Variables {
     let word = |line: &str| {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -258,9 +264,9 @@ fn words<'t>(lines: impl Iterator<Item = &'t str>) -> Words {
 mod tests {
     use super::*;
 
-    fn shell(pairs: &[(&str, &str)]) -> Shell {
-        Shell {
-            words: pairs
+    fn shell(pairs: &[(&str, &str)]) -> ShellEnvironment {
+        ShellEnvironment {
+            variables: pairs
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
@@ -269,10 +275,10 @@ mod tests {
         }
     }
 
-    fn timer(unit: &str, file: Option<&str>) -> Timer {
-        Timer {
-            unit: words(unit.lines()),
-            file: file.map(|text| section(text, "default")),
+    fn timer(unit: &str, file: Option<&str>) -> TimerEnvironment {
+        TimerEnvironment {
+            variables: parse_assignments(unit.lines()),
+            credentials: file.map(|text| parse_section(text, "default")),
         }
     }
 
@@ -280,8 +286,10 @@ mod tests {
 
     #[test]
     fn keys_missing_from_the_timer_are_reported() {
-        let ours = shell(&[(ID, "A"), (SECRET, "a=/+")]);
-        let said = |shell: &Shell, timer: &Timer| shell.differs(timer, |_| false);
+        let ours = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")]);
+        let said = |shell: &ShellEnvironment, timer: &TimerEnvironment| {
+            shell.find_mismatch(timer, |_| false)
+        };
         let none = timer("", None);
         let problem = said(&ours, &none).unwrap();
         assert!(
@@ -295,7 +303,7 @@ mod tests {
         assert_eq!(said(&ours, &timer("", Some(FILE_TEXT))), None);
         let unit = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=\"a=/+\"\n";
         assert_eq!(said(&ours, &timer(unit, None)), None);
-        let others = shell(&[(ID, "A"), (SECRET, "b")]);
+        let others = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "b")]);
         let problem = said(&others, &timer("", Some(FILE_TEXT))).unwrap();
         assert!(
             problem.message.contains("not those in /root/.aws"),
@@ -309,7 +317,11 @@ mod tests {
                 .contains("env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY trueup"),
             "{problem}"
         );
-        let token = shell(&[(ID, "A"), (SECRET, "a=/+"), (TOKEN, "t")]);
+        let token = shell(&[
+            (ACCESS_KEY_ID, "A"),
+            (SECRET_ACCESS_KEY, "a=/+"),
+            (SESSION_TOKEN, "t"),
+        ]);
         assert!(said(&token, &timer("", Some(FILE_TEXT))).is_some());
         assert_eq!(said(&shell(&[]), &none), None);
     }
@@ -318,37 +330,43 @@ mod tests {
     fn other_credential_sources_are_reported() {
         let profile = shell(&[("AWS_PROFILE", "ops")]);
         let never = |_: &Path| false;
-        let problem = profile.differs(&timer("", None), never).unwrap();
+        let problem = profile.find_mismatch(&timer("", None), never).unwrap();
         assert!(problem.message.contains("AWS_PROFILE"), "{problem}");
         assert_eq!(
-            profile.differs(&timer("AWS_PROFILE=ops", None), never),
+            profile.find_mismatch(&timer("AWS_PROFILE=ops", None), never),
             None
         );
-        let ana = Shell {
+        let ana = ShellEnvironment {
             home: Some("/home/ana".into()),
             ..shell(&[])
         };
-        assert_eq!(ana.differs(&timer("", None), never), None);
-        let problem = ana.differs(&timer("", None), |home| home == Path::new("/home/ana"));
+        assert_eq!(ana.find_mismatch(&timer("", None), never), None);
+        let problem = ana.find_mismatch(&timer("", None), |home| home == Path::new("/home/ana"));
         assert!(problem.unwrap().message.contains("/home/ana"));
     }
 
     #[test]
     fn saved_keys_are_complete_and_single_line() {
-        let kept = shell(&[(ID, "A"), (SECRET, "a=/+")]).keys().unwrap();
-        assert!(is_same(&kept, &timer("", Some(FILE_TEXT))), "{kept}");
-        let problem = shell(&[]).keys().unwrap_err();
+        let kept = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")])
+            .render_keys()
+            .unwrap();
+        assert!(matches_timer(&kept, &timer("", Some(FILE_TEXT))), "{kept}");
+        let problem = shell(&[]).render_keys().unwrap_err();
         assert!(
             problem.to_string().contains(
                 "sudo --preserve-env=AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY trueup init"
             ),
             "{problem}"
         );
-        let problem = shell(&[(ID, "A")]).keys().unwrap_err();
+        let problem = shell(&[(ACCESS_KEY_ID, "A")]).render_keys().unwrap_err();
         assert!(
             problem.message.contains(": AWS_SECRET_ACCESS_KEY is not"),
             "{problem}"
         );
-        assert!(shell(&[(ID, "A"), (SECRET, "a\nb")]).keys().is_err());
+        assert!(
+            shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a\nb")])
+                .render_keys()
+                .is_err()
+        );
     }
 }

@@ -1,108 +1,110 @@
 //! `trueup init`: say what this host is, look whether that works, write it down, start the timer.
 
 mod answers;
-mod ask;
 mod credentials;
-mod key;
-mod look;
-mod options;
+mod deploy_key;
+mod node_yml;
+mod option_errors;
 mod ports;
+mod prompt;
 mod secrets;
-mod text;
+mod summary;
 mod timer;
-mod told;
+mod verify;
 
 use std::path::Path;
 use std::rc::Rc;
 
 use self::answers::Answers;
-use self::credentials::Shell;
-use self::key::{KEY, NEW_KEY};
+use self::credentials::ShellEnvironment;
+use self::deploy_key::{DEPLOY_KEY, STAGED_DEPLOY_KEY};
 use super::args::InitArgs;
-use super::{Output, edge};
+use super::{Output, error};
 use crate::checks::Check;
 use crate::exit::Exit;
-use crate::pass::{Places, Session};
+use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, FileKind, Meta, Root};
 use crate::problem::Problem;
-use crate::role::{self, List};
+use crate::role::{self, ItemList};
 use crate::settings::{self, Lookup};
 
 pub(super) fn run(
     mut args: InitArgs,
-    places: &Places,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
-    let root = Rc::new(Root::at(&places.root)?);
-    if root.is_real() && !root.privileged() {
-        return Err(edge::Error::Usage(
+) -> Result<Exit, error::CliError> {
+    let root = Rc::new(Root::at(&paths.root)?);
+    if root.is_real() && !root.is_privileged() {
+        return Err(error::CliError::Usage(
             Problem::new("`trueup init` on this host needs root")
                 .hint("`sudo trueup init`, or `--root DIR` for a sandbox"),
         ));
     }
-    let configured = settings::is_configured(&places.config).map_err(input)?;
+    let configured = settings::is_configured(&paths.config).map_err(input_error)?;
     if configured && !args.force {
-        return Err(edge::Error::Usage(
-            Problem::new(format!("{} is configured already", places.config.display())).hint(
+        return Err(error::CliError::Usage(
+            Problem::new(format!("{} is configured already", paths.config.display())).hint(
                 "change it by hand, or begin anew with --force: the old file is kept beside it",
             ),
         ));
     }
     if args.save_credentials {
         // Before anybody answers questions.
-        Shell::this().keys().map_err(edge::Error::Usage)?;
+        ShellEnvironment::current()
+            .render_keys()
+            .map_err(error::CliError::Usage)?;
     }
-    let lookup = lookup(places)?;
+    let lookup = lookup(paths)?;
     let lists = if args.env.is_none() || args.role.is_empty() || args.store.is_none() {
-        if !ask::somebody() || output.json {
-            return Err(edge::Error::Usage(missing(&args)));
+        if !prompt::is_interactive() || output.json {
+            return Err(error::CliError::Usage(missing_options(&args)));
         }
-        ask::complete(&mut args, &lookup).map_err(input)?
+        prompt::prompt_missing(&mut args, &lookup).map_err(input_error)?
     } else {
-        role::lists(&lookup, &args.role).map_err(input)?
+        role::item_lists(&lookup, &args.role).map_err(input_error)?
     };
-    if in_s3(args.store.as_deref().unwrap_or_default()) {
+    if is_s3(args.store.as_deref().unwrap_or_default()) {
         // The timer has nothing of this environment.
-        args.region = args.region.or_else(credentials::region);
+        args.region = args.region.or_else(credentials::environment_region);
     } else if args.save_credentials {
-        return Err(edge::Error::Usage(
+        return Err(error::CliError::Usage(
             Problem::new("--save-credentials: only a store in S3 asks for keys")
                 .hint("as in `--store s3://bucket/prefix`"),
         ));
     }
-    let mut answers = Answers::new(&args, &lists).map_err(edge::Error::Usage)?;
-    let mut work = Work {
+    let mut answers = Answers::new(&args, &lists).map_err(error::CliError::Usage)?;
+    let mut init = InitRun {
         lists,
         root: root.clone(),
         args: &args,
-        places,
+        paths,
         output,
         checks: Vec::new(),
-        written: Vec::new(),
+        written_files: Vec::new(),
         stop: StopFlag::default(),
     };
-    let done = work.all(&mut answers);
+    let done = init.execute(&mut answers);
     // Also what one left that was killed.
-    root.remove(Path::new(NEW_KEY))?;
+    root.remove_file(Path::new(STAGED_DEPLOY_KEY))?;
     let timer = done?;
-    work.report(timer)
+    init.print_summary(timer)
 }
 
 /// Where roles and templates are looked up once the settings are in place.
-fn lookup(places: &Places) -> Result<Lookup, edge::Error> {
-    Lookup::beside(&places.config, &places.share).map_err(input)
+fn lookup(paths: &Paths) -> Result<Lookup, error::CliError> {
+    Lookup::for_config(&paths.config, &paths.share).map_err(input_error)
 }
 
-fn in_s3(url: &str) -> bool {
+fn is_s3(url: &str) -> bool {
     url.starts_with("s3://")
 }
 
-fn input(problem: Problem) -> edge::Error {
-    edge::Error::Input(problem.into())
+fn input_error(problem: Problem) -> error::CliError {
+    error::CliError::Input(problem.into())
 }
 
-fn missing(args: &InitArgs) -> Problem {
+fn missing_options(args: &InitArgs) -> Problem {
     let options = [
         ("--env", args.env.is_none()),
         ("--role", args.role.is_empty()),
@@ -118,39 +120,43 @@ fn missing(args: &InitArgs) -> Problem {
 }
 
 /// One run of it.
-struct Work<'a> {
+struct InitRun<'a> {
     /// Of the roles.
-    lists: Vec<List>,
+    lists: Vec<ItemList>,
     root: Rc<Root>,
     args: &'a InitArgs,
-    places: &'a Places,
+    paths: &'a Paths,
     output: &'a Output,
     checks: Vec<Check>,
-    written: Vec<String>,
+    written_files: Vec<String>,
     /// Somebody wants it to end.
     stop: StopFlag,
 }
 
-impl Work<'_> {
+impl InitRun<'_> {
     /// Looks, and if all is well writes and starts. Whether the timer runs then.
-    fn all(&mut self, answers: &mut Answers) -> Result<bool, edge::Error> {
+    fn execute(&mut self, answers: &mut Answers) -> Result<bool, error::CliError> {
         let root = self.root.clone();
         let key = self.args.deploy_key.as_deref();
-        let key = key.map(key::read).transpose()?;
-        let kept = self.look(answers, key.as_deref())?;
+        let key = key.map(deploy_key::read).transpose()?;
+        let kept = self.verify(answers, key.as_deref())?;
         if self.checks.iter().any(Check::is_bad) {
             return Ok(false);
         }
         if let Some(key) = &key {
-            key::place(&root, KEY, key)?;
-            self.written
-                .push(root.outside(Path::new(KEY)).display().to_string());
+            deploy_key::install(&root, DEPLOY_KEY, key)?;
+            self.written_files.push(
+                root.machine_path(Path::new(DEPLOY_KEY))
+                    .display()
+                    .to_string(),
+            );
         }
         if let Some(kept) = kept {
-            credentials::keep(&root, &kept)?;
-            self.written.push(credentials::FILE.to_owned());
+            credentials::save(&root, &kept)?;
+            self.written_files
+                .push(credentials::CREDENTIALS_FILE.to_owned());
         }
-        self.write(answers)?;
+        self.write_settings(answers)?;
         if !root.is_real() || self.args.no_timer {
             return Ok(false);
         }
@@ -162,53 +168,58 @@ impl Work<'_> {
     }
 
     /// The settings that these answers make, held against roles and templates.
-    fn session(&self, answers: &Answers, key: Option<&str>) -> Result<Session, edge::Error> {
-        let settings = settings::take(
-            &self.places.config,
-            self.text(answers, key).as_bytes(),
-            &self.places.share,
+    fn session(&self, answers: &Answers, key: Option<&str>) -> Result<Session, error::CliError> {
+        let settings = settings::load_from_body(
+            &self.paths.config,
+            self.render_settings(answers, key).as_bytes(),
+            &self.paths.share,
         )
-        .map_err(|problems| options::blamed(problems, &self.places.config))?;
-        Ok(Session::with(settings, self.places, self.stop.clone())?)
+        .map_err(|problems| option_errors::attribute_to_options(problems, &self.paths.config))?;
+        Ok(Session::with_settings(
+            settings,
+            self.paths,
+            self.stop.clone(),
+        )?)
     }
 
-    fn text(&self, answers: &Answers, key: Option<&str>) -> String {
+    fn render_settings(&self, answers: &Answers, key: Option<&str>) -> String {
         let mut answers = answers.clone();
         if let Some(key) = key {
             let key = serde_json::Value::from(key);
             answers.attributes.shift_insert(0, "deploy_key".into(), key);
         }
-        text::filled(text::SHIPPED, &answers.settings())
+        node_yml::fill(node_yml::TEMPLATE, &answers.settings())
     }
 
-    fn write(&mut self, answers: &Answers) -> Result<(), edge::Error> {
-        let config = &self.places.config;
+    fn write_settings(&mut self, answers: &Answers) -> Result<(), error::CliError> {
+        let config = &self.paths.config;
         let real = Root::real()?;
         if let Some(base) = config.parent() {
-            real.make_dirs(base, &Attrs::mode(0o755))?;
+            real.create_dir_all(base, &Attrs::mode(0o755))?;
         }
-        let key = self.args.deploy_key.as_ref().map(|_| KEY);
-        let body = self.text(answers, key);
+        let key = self.args.deploy_key.as_ref().map(|_| DEPLOY_KEY);
+        let body = self.render_settings(answers, key);
         let before = real.read_with_meta(config, 1 << 20)?;
-        let attrs = attrs(answers, before.as_ref().map(|(meta, _)| meta));
+        let attrs = settings_attrs(answers, before.as_ref().map(|(meta, _)| meta));
         if let Some((_, before)) = before.filter(|_| self.args.force) {
             let old = config.with_extension("yml.old");
-            real.replace(&old, &before, &Attrs::mode(0o600))?;
-            self.written.push(old.display().to_string());
+            real.write_atomic(&old, &before, &Attrs::mode(0o600))?;
+            self.written_files.push(old.display().to_string());
         }
-        real.replace(config, body.as_bytes(), &attrs)?;
+        real.write_atomic(config, body.as_bytes(), &attrs)?;
         let secret = match answers.has_secrets() {
             true => " (for root's eyes only: it holds secrets)",
             false => "",
         };
-        self.written.push(format!("{}{secret}", config.display()));
+        self.written_files
+            .push(format!("{}{secret}", config.display()));
         Ok(())
     }
 }
 
 /// Whoever may log in may look how the host stands, but for secrets, and unless somebody made the file
 /// before it stricter.
-fn attrs(answers: &Answers, before: Option<&Meta>) -> Attrs {
+fn settings_attrs(answers: &Answers, before: Option<&Meta>) -> Attrs {
     let usual = if answers.has_secrets() { 0o600 } else { 0o644 };
     let Some(before) = before.filter(|before| before.kind == FileKind::File) else {
         return Attrs::mode(usual);

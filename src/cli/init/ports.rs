@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use crate::checks::Check;
 use crate::problem::Problem;
-use crate::role::{self, List};
+use crate::role::{self, ItemList};
 use crate::settings::Settings;
 
 /// One line for each of `apps`, names below the parameter of `list`, that will not know where to listen.
-pub(super) fn missing(settings: &Settings, list: &List, apps: &[String]) -> Vec<Check> {
+pub(super) fn check_ports(settings: &Settings, list: &ItemList, apps: &[String]) -> Vec<Check> {
     let unset = |key: &str| list.settings.iter().any(|(name, set)| name == key && !set);
     let value = |app: &str, key: &str| {
         let explained = role::explain(settings, &format!("{}.{app}.{key}", list.name)).ok()?;

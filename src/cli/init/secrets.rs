@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 /// Parts of keys whose values are secret, in small letters.
-const WORDS: [&str; 9] = [
+const SECRET_WORDS: [&str; 9] = [
     "secret",
     "password",
     "passwd",
@@ -17,36 +17,36 @@ const WORDS: [&str; 9] = [
 ];
 
 /// Ends of keys whose values are secret: `RAILS_MASTER_KEY`, `db_pass`.
-const ENDS: [&str; 3] = ["_key", "_pass", "_pwd"];
+const SECRET_SUFFIXES: [&str; 3] = ["_key", "_pass", "_pwd"];
 
 /// A key that ends like a secret and names a file.
-const NO_SECRETS: [&str; 1] = ["deploy_key"];
+const EXEMPT_KEYS: [&str; 1] = ["deploy_key"];
 
 /// Whether something in this, however deep, looks like a secret.
-pub(super) fn within(value: &Value) -> bool {
+pub(super) fn contains_secret(value: &Value) -> bool {
     match value {
         Value::Object(map) => map
             .iter()
-            .any(|(key, value)| (is_key(key) && is_said(value)) || within(value)),
-        Value::Array(items) => items.iter().any(within),
-        Value::String(text) => is_text(text),
+            .any(|(key, value)| (is_secret_key(key) && is_set(value)) || contains_secret(value)),
+        Value::Array(items) => items.iter().any(contains_secret),
+        Value::String(text) => is_secret_text(text),
         _ => false,
     }
 }
 
-fn is_key(key: &str) -> bool {
+fn is_secret_key(key: &str) -> bool {
     let key = key.to_lowercase().replace('-', "_");
-    !NO_SECRETS.contains(&key.as_str())
-        && (WORDS.iter().any(|word| key.contains(word))
-            || ENDS.iter().any(|end| key.ends_with(end)))
+    !EXEMPT_KEYS.contains(&key.as_str())
+        && (SECRET_WORDS.iter().any(|word| key.contains(word))
+            || SECRET_SUFFIXES.iter().any(|end| key.ends_with(end)))
 }
 
 /// Switches and nothing at all are no secrets, whatever they are called.
-fn is_said(value: &Value) -> bool {
+fn is_set(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::Bool(_))
 }
 
-fn is_text(text: &str) -> bool {
+fn is_secret_text(text: &str) -> bool {
     let small = text.to_lowercase();
     small.contains("private key-----")
         || small.contains("password=")
@@ -64,7 +64,7 @@ fn has_userinfo(word: &str) -> bool {
     match authority.rsplit_once('@') {
         Some((user, _)) => match user.split_once(':') {
             Some((_, password)) => !password.is_empty(),
-            None => is_web(scheme),
+            None => is_http(scheme),
         },
         // A password with a slash in it: people write it, and what follows the colon is no port.
         None => {
@@ -76,7 +76,7 @@ fn has_userinfo(word: &str) -> bool {
     }
 }
 
-fn is_web(scheme: &str) -> bool {
+fn is_http(scheme: &str) -> bool {
     let scheme = scheme.to_lowercase();
     scheme.ends_with("http") || scheme.ends_with("https")
 }
@@ -103,7 +103,7 @@ mod tests {
             json!({"files": [{"content": "-----BEGIN RSA PRIVATE KEY-----\nMII"}]}),
             json!({"command": "serve --db mysql://u:p@db/x"}),
         ] {
-            assert!(within(&secret), "{secret}");
+            assert!(contains_secret(&secret), "{secret}");
         }
     }
 
@@ -120,7 +120,7 @@ mod tests {
             json!({"authorized_keys": ["ssh-ed25519 AAAA ana@home"]}),
             json!({"tokens": null, "password": false}),
         ] {
-            assert!(!within(&public), "{public}");
+            assert!(!contains_secret(&public), "{public}");
         }
     }
 }

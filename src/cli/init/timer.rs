@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::ports::root::Root;
-use crate::ports::services::{self, Enabled, ServiceManager};
+use crate::ports::services::{self, EnabledState, ServiceManager};
 use crate::problem::Problem;
 
 const TIMER: &str = "trueup.timer";
@@ -11,22 +11,22 @@ const TIMER: &str = "trueup.timer";
 /// Starts the timer, now and at every boot; it makes a pass at once.
 pub(super) fn start(root: &Rc<Root>) -> Result<(), Problem> {
     let services = services::open(ServiceManager::Auto, root, &Rc::default(), &Rc::default());
-    let timer = services.status(TIMER).map_err(unable)?;
+    let timer = services.status(TIMER).map_err(timer_problem)?;
     if !timer.known {
         let problem = "there is no trueup.timer on this host: nothing makes passes by itself";
         return Err(Problem::new(problem)
             .hint("the package brings it; `sudo trueup converge` makes one pass"));
     }
-    if timer.enabled == Enabled::Masked {
+    if timer.enabled == EnabledState::Masked {
         let problem = "trueup.timer is masked: somebody forbade it on purpose";
         return Err(Problem::new(problem).hint("`sudo systemctl unmask trueup.timer` allows it"));
     }
-    services.enable(TIMER).map_err(unable)?;
+    services.enable(TIMER).map_err(timer_problem)?;
     // Begun anew, it is due at once.
-    services.restart(TIMER).map_err(unable)
+    services.restart(TIMER).map_err(timer_problem)
 }
 
-fn unable(error: services::ServiceError) -> Problem {
+fn timer_problem(error: services::ServiceError) -> Problem {
     Problem::new(error.to_string()).hint(format!(
         "`sudo systemctl enable --now {TIMER}`, once that is mended"
     ))

@@ -5,10 +5,10 @@ use crate::cli::{Cli, Command};
 
 const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
 
-fn ordered(words: &[&str]) -> Result<Order, String> {
+fn parse(words: &[&str]) -> Result<PublishRequest, String> {
     let words = ["trueup", "publish"].iter().chain(words);
     match Cli::try_parse_from(words).unwrap().command {
-        Command::Publish(args) => order(&args).map_err(|problem| problem.to_string()),
+        Command::Publish(args) => parse_request(&args).map_err(|problem| problem.to_string()),
         other => panic!("{other:?}"),
     }
 }
@@ -45,14 +45,14 @@ fn invalid_publish_arguments_say_what_to_type_instead() {
             "--ref: expected one line of text",
         ),
     ] {
-        assert_eq!(ordered(&words).unwrap_err(), expected);
+        assert_eq!(parse(&words).unwrap_err(), expected);
     }
 }
 
 #[test]
 fn empty_options_count_as_absent() {
     let full = format!("shop={SHA}");
-    let order = ordered(&["production", &full, "--ref", "", "--by", "jenkins"]).unwrap();
+    let order = parse(&["production", &full, "--ref", "", "--by", "jenkins"]).unwrap();
     assert_eq!(order.reference, None);
     assert_eq!(order.by.as_deref(), Some("jenkins"));
 }
@@ -60,11 +60,11 @@ fn empty_options_count_as_absent() {
 #[test]
 fn each_app_is_printed_in_one_line() {
     let sha = |text: &str| Sha::parse(&text.repeat(40)).unwrap();
-    let published = Published {
+    let published = PublishSummary {
         manifest: "s3://packages/sha_number.yml".into(),
         written: true,
         generation: Some(43),
-        moves: Vec::new(),
+        changes: Vec::new(),
         warnings: Vec::new(),
     };
     for (from, expected) in [
@@ -81,12 +81,12 @@ fn each_app_is_printed_in_one_line() {
             "production/shop new -> bbbbbbb (generation 43) in s3://packages/sha_number.yml",
         ),
     ] {
-        let one = Move {
+        let one = ShaChange {
             app: "shop".into(),
             from,
             to: sha("b"),
         };
-        assert_eq!(told(&one, "production", &published), expected);
+        assert_eq!(move_line(&one, "production", &published), expected);
     }
 }
 

@@ -4,43 +4,47 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cli::args::BuildArgs;
-use crate::cli::hands::{Asks, Hands};
-use crate::cli::words::{failed, one_line, user};
-use crate::cli::{Output, edge};
+use crate::cli::format::{command_failed, current_user, parse_one_line};
+use crate::cli::locked::{LockRequest, LockedSession};
+use crate::cli::{Output, error};
 use crate::desired::Sha;
 use crate::exit::Exit;
-use crate::pass::Places;
+use crate::pass::Paths;
 use crate::problem::Problem;
-use crate::release::{self, Private};
+use crate::release::{self, PrivateBuild};
 
-pub(super) fn run(args: &BuildArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let by = one_line("--by", args.by.as_deref()).map_err(edge::Error::Usage)?;
-    let said = args.sha.as_deref().map(sha).transpose()?;
-    let asks = Asks {
-        what: "`trueup releases build`",
-        or: "what is there is shown by `trueup releases`",
+pub(super) fn run(
+    args: &BuildArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
+    let by = parse_one_line("--by", args.by.as_deref()).map_err(error::CliError::Usage)?;
+    let said = args.sha.as_deref().map(parse_sha).transpose()?;
+    let request = LockRequest {
+        command: "`trueup releases build`",
+        alternative: "what is there is shown by `trueup releases`",
         wait: &args.wait,
     };
-    let hands = Hands::on(places, &asks, output)?;
-    let host = &hands.session.host;
-    let apps = hands.session.apps()?;
+    let locked = LockedSession::acquire(paths, &request, output)?;
+    let host = &locked.session.host;
+    let apps = locked.session.apps()?;
     let spec = apps.find(&args.app)?.spec;
     let sha = match (said, &args.reference) {
         (Some(sha), _) => sha,
-        (None, Some(name)) => release::resolve(spec, host, name).map_err(failed)?,
+        (None, Some(name)) => release::resolve_ref(spec, host, name).map_err(command_failed)?,
         (None, None) => unreachable!("clap demands one of the two"),
     };
-    let private = Private {
+    let private = PrivateBuild {
         until: host.clock.now() + SignedDuration::from_hours(24 * i64::from(args.keep_days)),
-        by: by.or_else(user),
+        by: by.or_else(current_user),
         reference: args.reference.clone(),
     };
     if !output.json {
-        output.error(&format!("building {} of {}", sha.short(), spec.app));
+        output.print_error(&format!("building {} of {}", sha.short(), spec.app));
     }
-    let built = release::build_private(spec, &sha, host, private).map_err(failed)?;
+    let built = release::build_private(spec, &sha, host, private).map_err(command_failed)?;
     if output.json {
-        output.document(&json!({
+        output.print_json(&json!({
             "version": crate::report::VERSION,
             "app": spec.app,
             "release": built.name,
@@ -51,16 +55,16 @@ pub(super) fn run(args: &BuildArgs, places: &Places, output: &Output) -> Result<
         return Ok(Exit::Converged);
     }
     let until = built.until.strftime("%F %T UTC");
-    output.error(&format!("{} is built and kept until {until}", built.name));
-    output.line(built.path.display().to_string());
+    output.print_error(&format!("{} is built and kept until {until}", built.name));
+    output.print_line(built.path.display().to_string());
     Ok(Exit::Converged)
 }
 
-fn sha(text: &str) -> Result<Sha, edge::Error> {
+fn parse_sha(text: &str) -> Result<Sha, error::CliError> {
     Sha::parse(text).map_err(|why| {
         let (why, hint) = why.split_once(" | ").unwrap_or((&why, ""));
         let problem = Problem::new(format!("--sha: {why}"));
-        edge::Error::Usage(match hint {
+        error::CliError::Usage(match hint {
             "" => problem,
             hint => problem.hint(format!("{hint}; or name a branch or tag with `--ref`")),
         })

@@ -3,36 +3,40 @@
 use serde_json::json;
 
 use crate::cli::args::CleanArgs;
-use crate::cli::hands::{Asks, Hands};
-use crate::cli::words::{bytes, failed};
-use crate::cli::{Output, edge};
+use crate::cli::format::{command_failed, format_bytes};
+use crate::cli::locked::{LockRequest, LockedSession};
+use crate::cli::{Output, error};
 use crate::exit::Exit;
-use crate::pass::Places;
-use crate::release::{self, Cleaned, Failed};
+use crate::pass::Paths;
+use crate::release::{self, CleanResult, KeepFailed};
 
-pub(super) fn run(args: &CleanArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
+pub(super) fn run(
+    args: &CleanArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
     // Also to look only: who else runs in a release is not told to everybody.
-    let asks = Asks {
-        what: "`trueup releases clean`",
-        or: "what is there is shown by `trueup releases`",
+    let request = LockRequest {
+        command: "`trueup releases clean`",
+        alternative: "what is there is shown by `trueup releases`",
         wait: &args.wait,
     };
-    let hands = Hands::on(places, &asks, output)?;
+    let locked = LockedSession::acquire(paths, &request, output)?;
     let which = if args.all_failed {
-        Failed::None
+        KeepFailed::None
     } else {
-        Failed::Latest
+        KeepFailed::Latest
     };
-    let apps = hands.session.apps()?;
+    let apps = locked.session.apps()?;
     let mut all = Vec::new();
-    for app in apps.chosen(args.app.as_deref())? {
-        let cleaned = release::clean(app.spec, &hands.session.host, which, args.dry_run);
-        all.push(cleaned.map_err(failed)?);
+    for app in apps.select(args.app.as_deref())? {
+        let cleaned = release::clean(app.spec, &locked.session.host, which, args.dry_run);
+        all.push(cleaned.map_err(command_failed)?);
     }
     let freed = all.iter().flat_map(|cleaned| &cleaned.removed);
     let freed: u64 = freed.filter_map(|release| Some(release.size?.own)).sum();
     if output.json {
-        output.document(&json!({
+        output.print_json(&json!({
             "version": crate::report::VERSION,
             "dry_run": args.dry_run,
             "freed": freed,
@@ -47,7 +51,7 @@ pub(super) fn run(args: &CleanArgs, places: &Places, output: &Output) -> Result<
     }
 }
 
-fn print(all: &[Cleaned], freed: u64, dry: bool, output: &Output) {
+fn print(all: &[CleanResult], freed: u64, dry: bool, output: &Output) {
     let (removed, free) = if dry {
         ("would be removed", "would be free")
     } else {
@@ -55,16 +59,18 @@ fn print(all: &[Cleaned], freed: u64, dry: bool, output: &Output) {
     };
     for cleaned in all {
         for release in &cleaned.removed {
-            let size = release.size.map_or("?".into(), |size| bytes(size.own));
-            output.line(format!(
+            let size = release
+                .size
+                .map_or("?".into(), |size| format_bytes(size.own));
+            output.print_line(format!(
                 "{} {} ({}, {size}): {removed}",
                 cleaned.app,
                 release.release,
-                release.state.word()
+                release.state.as_str()
             ));
         }
         for name in &cleaned.in_use {
-            output.line(format!(
+            output.print_line(format!(
                 "{} {name}: kept, a process runs in it",
                 cleaned.app
             ));
@@ -72,16 +78,17 @@ fn print(all: &[Cleaned], freed: u64, dry: bool, output: &Output) {
     }
     for cleaned in all {
         for left in &cleaned.unremoved {
-            output.line(format!(
+            output.print_line(format!(
                 "{} {}: not removed: {}",
                 cleaned.app, left.name, left.why
             ));
         }
     }
-    let nothing = |cleaned: &Cleaned| cleaned.removed.is_empty() && cleaned.unremoved.is_empty();
+    let nothing =
+        |cleaned: &CleanResult| cleaned.removed.is_empty() && cleaned.unremoved.is_empty();
     if all.iter().all(nothing) {
-        output.line("nothing to remove: everything that is there is needed");
+        output.print_line("nothing to remove: everything that is there is needed");
     } else {
-        output.line(format!("{} {free}", bytes(freed)));
+        output.print_line(format!("{} {free}", format_bytes(freed)));
     }
 }

@@ -4,38 +4,42 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cli::args::ListArgs;
-use crate::cli::words::{age, bytes, failed};
-use crate::cli::{Output, edge};
+use crate::cli::format::{command_failed, format_age, format_bytes};
+use crate::cli::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{Places, Session};
+use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
-use crate::release::{self, Inventory, Item, State};
+use crate::release::{self, Inventory, ReleaseInfo, ReleasePhase};
 use crate::report::Paint;
 
 const COLUMNS: [&str; 9] = [
     "APP", "RELEASE", "STATE", "SHA", "REF", "AGE", "SIZE", "BY", "WHY",
 ];
 
-pub(super) fn run(args: &ListArgs, places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let session = Session::open(places, StopFlag::default())?;
+pub(super) fn run(
+    args: &ListArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, error::CliError> {
+    let session = Session::open(paths, StopFlag::default())?;
     let apps = session.apps()?;
     let inventories = apps
-        .chosen(args.app.as_deref())?
+        .select(args.app.as_deref())?
         .into_iter()
         .map(|app| release::inventory(app.spec, &session.host))
         .collect::<Result<Vec<Inventory>, _>>()
-        .map_err(failed)?;
+        .map_err(command_failed)?;
     if output.json {
-        output.document(&json!({"version": crate::report::VERSION, "apps": inventories}));
+        output.print_json(&json!({"version": crate::report::VERSION, "apps": inventories}));
     } else {
-        print(&inventories, session.host.clock.now(), output);
+        print_inventories(&inventories, session.host.clock.now(), output);
     }
     Ok(Exit::Converged)
 }
 
-fn print(inventories: &[Inventory], now: Timestamp, output: &Output) {
+fn print_inventories(inventories: &[Inventory], now: Timestamp, output: &Output) {
     if inventories.is_empty() {
-        output.line("no role of this host deploys an app");
+        output.print_line("no role of this host deploys an app");
         return;
     }
     let rows = inventories.iter().flat_map(|inventory| {
@@ -45,23 +49,23 @@ fn print(inventories: &[Inventory], now: Timestamp, output: &Output) {
     let mut table = vec![COLUMNS.map(String::from).to_vec()];
     table.extend(rows);
     if table.len() > 1 {
-        output.table(&table);
+        output.print_table(&table);
     }
     for inventory in inventories {
         let app = &inventory.app;
         if inventory.releases.is_empty() {
-            output.line(format!("{app}: there is no release yet"));
+            output.print_line(format!("{app}: there is no release yet"));
         }
         if let Some(pin) = &inventory.pin {
-            output.line(format!("{app}: {}", output.paint.changed(&pin.words())));
+            output.print_line(format!("{app}: {}", output.paint.changed(&pin.describe())));
         }
         for barred in &inventory.quarantine {
-            output.line(format!("{app}: {}", output.paint.bad(&barred.words())));
+            output.print_line(format!("{app}: {}", output.paint.bad(&barred.describe())));
         }
     }
 }
 
-fn row(inventory: &Inventory, item: &Item, now: Timestamp, paint: Paint) -> Vec<String> {
+fn row(inventory: &Inventory, item: &ReleaseInfo, now: Timestamp, paint: Paint) -> Vec<String> {
     let none = || "-".to_owned();
     let pin = inventory.pin.as_ref();
     let pinned = pin.filter(|pin| pin.release == item.release);
@@ -72,23 +76,27 @@ fn row(inventory: &Inventory, item: &Item, now: Timestamp, paint: Paint) -> Vec<
     let size = match item.size {
         None => "?".into(),
         Some(size) if size.shared > 0 => {
-            format!("{} (+{} shared)", bytes(size.own), bytes(size.shared))
+            format!(
+                "{} (+{} shared)",
+                format_bytes(size.own),
+                format_bytes(size.shared)
+            )
         }
-        Some(size) => bytes(size.own),
+        Some(size) => format_bytes(size.own),
     };
     let barred = inventory.quarantine.iter();
-    let mut state = standing(item, now);
+    let mut state = state_text(item, now);
     if pinned.is_some() {
         state += ", pinned";
     }
-    if item.state != State::Bad && barred.clone().any(|barred| barred.sha == item.sha) {
+    if item.state != ReleasePhase::Bad && barred.clone().any(|barred| barred.sha == item.sha) {
         state += ", quarantined";
     }
     let state = match item.state {
-        State::Active => paint.good(&state),
-        State::Failed | State::Bad => paint.bad(&state),
-        State::OnTrial | State::Building => paint.changed(&state),
-        State::Good | State::Built | State::Private => state,
+        ReleasePhase::Active => paint.good(&state),
+        ReleasePhase::Failed | ReleasePhase::Bad => paint.bad(&state),
+        ReleasePhase::OnTrial | ReleasePhase::Building => paint.changed(&state),
+        ReleasePhase::Good | ReleasePhase::Built | ReleasePhase::Private => state,
     };
     vec![
         inventory.app.clone(),
@@ -96,7 +104,7 @@ fn row(inventory: &Inventory, item: &Item, now: Timestamp, paint: Paint) -> Vec<
         state,
         item.sha.short().to_owned(),
         item.reference.clone().unwrap_or_else(none),
-        age(item.begun, now),
+        format_age(item.begun, now),
         size,
         by.unwrap_or_else(none),
         why.unwrap_or_default(),
@@ -104,23 +112,23 @@ fn row(inventory: &Inventory, item: &Item, now: Timestamp, paint: Paint) -> Vec<
 }
 
 /// `active`, `failed at build`, `private until 2026-11-28`.
-fn standing(item: &Item, now: Timestamp) -> String {
+fn state_text(item: &ReleaseInfo, now: Timestamp) -> String {
     let at = |word: &str| match item.stage {
-        Some(stage) => format!("{word} at {}", stage.word()),
+        Some(stage) => format!("{word} at {}", stage.as_str()),
         None => word.to_owned(),
     };
     match (item.state, item.private_until) {
-        (State::Active, _) => "active".into(),
-        (State::OnTrial, _) => "on trial".into(),
-        (State::Good, _) => "good".into(),
-        (State::Built, _) => "built".into(),
-        (State::Private, Some(until)) if now < until => {
+        (ReleasePhase::Active, _) => "active".into(),
+        (ReleasePhase::OnTrial, _) => "on trial".into(),
+        (ReleasePhase::Good, _) => "good".into(),
+        (ReleasePhase::Built, _) => "built".into(),
+        (ReleasePhase::Private, Some(until)) if now < until => {
             format!("private until {}", until.strftime("%F"))
         }
-        (State::Private, _) => "private, expired".into(),
-        (State::Failed, _) => at("failed"),
-        (State::Bad, _) if item.active => "bad, active still".into(),
-        (State::Bad, _) => "bad".into(),
-        (State::Building, _) => at("building"),
+        (ReleasePhase::Private, _) => "private, expired".into(),
+        (ReleasePhase::Failed, _) => at("failed"),
+        (ReleasePhase::Bad, _) if item.active => "bad, active still".into(),
+        (ReleasePhase::Bad, _) => "bad".into(),
+        (ReleasePhase::Building, _) => at("building"),
     }
 }

@@ -5,31 +5,31 @@ mod clean;
 mod list;
 
 use super::args::{ReleasesArgs, ReleasesCommand};
-use super::rollback::{self, Wish};
-use super::{Output, edge};
+use super::rollback::{self, ActivationRequest};
+use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::Places;
+use crate::pass::Paths;
 
 pub(super) fn run(
     args: &ReleasesArgs,
-    places: &Places,
+    paths: &Paths,
     output: &Output,
-) -> Result<Exit, edge::Error> {
+) -> Result<Exit, error::CliError> {
     match &args.command {
-        None => list::run(&args.list, places, output),
-        Some(ReleasesCommand::List(list)) => list::run(list, places, output),
-        Some(ReleasesCommand::Build(args)) => build::run(args, places, output),
+        None => list::run(&args.list, paths, output),
+        Some(ReleasesCommand::List(list)) => list::run(list, paths, output),
+        Some(ReleasesCommand::Build(args)) => build::run(args, paths, output),
         Some(ReleasesCommand::Activate(args)) => {
-            let wish = Wish {
+            let request = ActivationRequest {
                 app: &args.app,
                 to: Some(&args.release),
                 reason: args.reason.as_deref(),
                 by: args.by.as_deref(),
-                over_holds: args.force,
+                ignore_holds: args.force,
                 wait: &args.wait,
             };
-            rollback::go("`trueup releases activate`", &wish, places, output)
+            rollback::activate("`trueup releases activate`", &request, paths, output)
         }
-        Some(ReleasesCommand::Clean(args)) => clean::run(args, places, output),
+        Some(ReleasesCommand::Clean(args)) => clean::run(args, paths, output),
     }
 }

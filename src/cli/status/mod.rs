@@ -5,14 +5,16 @@ mod print;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Output, edge};
+use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{AppStanding, Places, Session, Standing};
+use crate::pass::{AppStatus, HostStatus, Paths, Session};
 use crate::ports::clock;
 use crate::ports::exec::StopFlag;
 use crate::ports::lock::{self, Holder};
-use crate::ports::services::{Tick, timer};
-use crate::report::{AppState, Counts, History, Last, Overdue, Report, Row, TIMER, overdue};
+use crate::ports::services::{NextTrigger, timer};
+use crate::report::{
+    AppState, Counts, History, Overdue, PassSummary, Report, ResourceReport, TIMER, check_overdue,
+};
 
 /// The document of `status --json`.
 #[derive(Debug, Serialize)]
@@ -24,19 +26,19 @@ struct Document<'a> {
     /// Why the host is not converged, in one line.
     why: Option<&'a str>,
     /// Since boot; `null`: none yet.
-    last_pass: Option<&'a Last>,
+    last_pass: Option<&'a PassSummary>,
     /// The pass that is running.
     running: Option<&'a Holder>,
     /// `null`: nothing starts one by itself.
-    next_pass: Option<Next>,
+    next_pass: Option<NextPass>,
     /// No pass was made for three periods of the timer, in words.
     overdue: Option<String>,
     /// The store did not answer the last pass; when it did last.
-    stale: Option<Stale>,
+    stale: Option<StaleStore>,
     generation: Option<u64>,
-    apps: Vec<App<'a>>,
+    apps: Vec<AppDocument<'a>>,
     counts: Counts,
-    resources: &'a [Row],
+    resources: &'a [ResourceReport],
     /// Lists of peers that the store has otherwise: the last good ones are in force.
     kept_lists: &'a [String],
     /// Why peers do not learn of this host, as the last pass found it.
@@ -45,7 +47,7 @@ struct Document<'a> {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Next {
+struct NextPass {
     /// `null`: the timer is there, and no time is planned.
     at: Option<Timestamp>,
     timer: &'static str,
@@ -54,54 +56,54 @@ struct Next {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Stale {
+struct StaleStore {
     since: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
-struct App<'a> {
+struct AppDocument<'a> {
     #[serde(flatten)]
-    row: &'a crate::report::App,
+    row: &'a crate::report::AppReport,
     #[serde(flatten)]
-    standing: Option<Extra<'a>>,
+    details: Option<AppDetails<'a>>,
 }
 
-/// [`AppStanding`] without the name, which the row has.
+/// [`AppStatus`] without the name, which the row has.
 #[derive(Debug, Serialize)]
-struct Extra<'a> {
+struct AppDetails<'a> {
     release: Option<&'a str>,
     pin: Option<&'a crate::release::Pin>,
-    quarantine: &'a [crate::release::Barred],
-    serving: Option<&'a crate::pass::Serving>,
+    quarantine: &'a [crate::release::QuarantinedSha],
+    serving: Option<&'a crate::pass::ServingStatus>,
 }
 
 /// All that there is to say.
-struct Seen {
+struct StatusReport {
     report: Report,
-    apps: Vec<AppStanding>,
-    last: Option<Last>,
+    apps: Vec<AppStatus>,
+    last: Option<PassSummary>,
     running: Option<Holder>,
-    next: Option<Next>,
+    next: Option<NextPass>,
     overdue: Option<Overdue>,
-    stale: Option<Stale>,
+    stale: Option<StaleStore>,
     outcome: Exit,
     why: Option<String>,
     now: Timestamp,
 }
 
-pub(super) fn run(places: &Places, output: &Output) -> Result<Exit, edge::Error> {
-    let session = Session::open(places, StopFlag::default())?;
-    let seen = look(&session)?;
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+    let session = Session::open(paths, StopFlag::default())?;
+    let status = observe(&session)?;
     if output.json {
-        output.document(&seen.document());
+        output.print_json(&status.document());
     } else {
-        print::all(&seen, output);
+        print::print_status(&status, output);
     }
-    Ok(seen.outcome)
+    Ok(status.outcome)
 }
 
-fn look(session: &Session) -> Result<Seen, edge::Error> {
-    let Standing { mut report, apps } = session.standing()?;
+fn observe(session: &Session) -> Result<StatusReport, error::CliError> {
+    let HostStatus { mut report, apps } = session.status()?;
     let host = &session.host;
     let history = History::new(host);
     let last = history.last();
@@ -112,7 +114,7 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
             Exit::Stale | Exit::Waiting | Exit::RolledBack | Exit::BadInput | Exit::Failed
         )
     });
-    let outcome = report.outcome.and(remembered.unwrap_or(Exit::Converged));
+    let outcome = report.outcome.merge(remembered.unwrap_or(Exit::Converged));
     let why = match report.outcome == outcome {
         true => report.why(),
         false => last.as_ref().and_then(|last| last.why.clone()),
@@ -120,14 +122,20 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
     let stale = last
         .as_ref()
         .filter(|last| last.store_answered < Some(last.started))
-        .map(|last| Stale {
+        .map(|last| StaleStore {
             since: last.store_answered,
         });
     // A bus that does not answer leaves the rest to be shown.
     let timer = timer(&host.root, &host.exec, TIMER);
-    let running = lock::holder(&host.root);
+    let running = lock::read_holder(&host.root);
     let now = host.clock.now();
-    let overdue = overdue(&timer, last.as_ref(), running.as_ref(), now, clock::awake());
+    let overdue = check_overdue(
+        &timer,
+        last.as_ref(),
+        running.as_ref(),
+        now,
+        clock::monotonic_time(),
+    );
     // While a pass runs, what differs may be just what it is at.
     let (outcome, why) = match &overdue {
         Some(overdue)
@@ -139,7 +147,7 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
         _ => (outcome, why),
     };
     let is_old = stale.is_some() || overdue.is_some();
-    settle(&mut report, &apps, is_old, remembered);
+    merge_app_states(&mut report, &apps, is_old, remembered);
     let unserved = report
         .apps
         .iter()
@@ -149,15 +157,15 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
         _ => (outcome, why),
     };
     let next = timer.ok().flatten();
-    Ok(Seen {
+    Ok(StatusReport {
         running,
-        next: next.map(|timer| Next {
-            at: match timer.tick {
-                Tick::At(at) => Some(at),
-                Tick::Underway | Tick::Off => None,
+        next: next.map(|timer| NextPass {
+            at: match timer.next {
+                NextTrigger::At(at) => Some(at),
+                NextTrigger::Underway | NextTrigger::Off => None,
             },
             timer: TIMER,
-            underway: timer.tick == Tick::Underway,
+            underway: timer.next == NextTrigger::Underway,
         }),
         now,
         report,
@@ -172,14 +180,19 @@ fn look(session: &Session) -> Result<Seen, edge::Error> {
 
 /// Gives each app what is known of it besides drift: whether it serves, what is quarantined, and what
 /// the last pass heard from the store.
-fn settle(report: &mut Report, apps: &[AppStanding], stale: bool, remembered: Option<Exit>) {
+fn merge_app_states(
+    report: &mut Report,
+    apps: &[AppStatus],
+    is_stale: bool,
+    remembered: Option<Exit>,
+) {
     for row in &mut report.apps {
         let mut add = |state: AppState, why: Option<String>| {
             if state > row.state {
                 (row.state, row.why) = (state, why);
             }
         };
-        if stale {
+        if is_stale {
             add(AppState::Stale, None);
         }
         if remembered == Some(Exit::BadInput) {
@@ -189,7 +202,7 @@ fn settle(report: &mut Report, apps: &[AppStanding], stale: bool, remembered: Op
         let barred = own.into_iter().flat_map(|own| &own.quarantine);
         let wanted = row.wanted.clone();
         for barred in barred.filter(|barred| wanted.as_deref() == Some(barred.sha.as_str())) {
-            add(AppState::RolledBack, Some(barred.words()));
+            add(AppState::RolledBack, Some(barred.describe()));
         }
         let Some(serving) = own.and_then(|own| own.serving.as_ref()) else {
             continue;
@@ -206,7 +219,7 @@ fn settle(report: &mut Report, apps: &[AppStanding], stale: bool, remembered: Op
     }
 }
 
-impl Seen {
+impl StatusReport {
     fn document(&self) -> Document<'_> {
         let report = &self.report;
         Document {
@@ -221,7 +234,11 @@ impl Seen {
             overdue: self.overdue.as_ref().map(Overdue::words),
             stale: self.stale,
             generation: report.generation,
-            apps: report.apps.iter().map(|row| self.app(row)).collect(),
+            apps: report
+                .apps
+                .iter()
+                .map(|row| self.app_document(row))
+                .collect(),
             counts: report.counts,
             resources: &report.resources,
             kept_lists: &report.kept_lists,
@@ -230,17 +247,20 @@ impl Seen {
         }
     }
 
-    fn app<'a>(&'a self, row: &'a crate::report::App) -> App<'a> {
-        let standing = self.standing_of(&row.app).map(|standing| Extra {
+    fn app_document<'a>(&'a self, row: &'a crate::report::AppReport) -> AppDocument<'a> {
+        let standing = self.app_status(&row.app).map(|standing| AppDetails {
             release: standing.release.as_deref(),
             pin: standing.pin.as_ref(),
             quarantine: &standing.quarantine,
             serving: standing.serving.as_ref(),
         });
-        App { row, standing }
+        AppDocument {
+            row,
+            details: standing,
+        }
     }
 
-    fn standing_of(&self, app: &str) -> Option<&AppStanding> {
+    fn app_status(&self, app: &str) -> Option<&AppStatus> {
         self.apps.iter().find(|standing| standing.app == app)
     }
 }

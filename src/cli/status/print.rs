@@ -1,61 +1,63 @@
 //! How a host stands, for people.
 
-use super::{Next, Seen};
+use super::{NextPass, StatusReport};
 use crate::cli::Output;
-use crate::cli::words::{age, took};
+use crate::cli::format::{format_age, format_duration};
 use crate::exit::Exit;
-use crate::pass::{Proof, Serving};
-use crate::report::{App, AppState, Counts, Paint, Status, change_lines, debt_line, waiting_lines};
+use crate::pass::{ProbeResult, ServingStatus};
+use crate::report::{
+    AppReport, AppState, Counts, Paint, ResourceStatus, change_line, obligation_line, waiting_lines,
+};
 
-pub(super) fn all(seen: &Seen, output: &Output) {
-    let (paint, report) = (output.paint, &seen.report);
-    output.line(format!(
+pub(super) fn print_status(status: &StatusReport, output: &Output) {
+    let (paint, report) = (output.paint, &status.report);
+    output.print_line(format!(
         "{} in {}: {}",
         paint.strong(&report.node),
         report.environment,
-        coloured(paint, seen.outcome)
+        paint_outcome(paint, status.outcome)
     ));
-    if let Some(why) = &seen.why {
-        output.line(format!("why: {why}"));
+    if let Some(why) = &status.why {
+        output.print_line(format!("why: {why}"));
     }
     let mut rows = vec![
-        vec!["last pass".into(), last_pass(seen)],
-        vec!["next pass".into(), next_pass(seen)],
+        vec!["last pass".into(), last_pass_text(status)],
+        vec!["next pass".into(), next_pass_text(status)],
     ];
-    if let Some(overdue) = &seen.overdue {
+    if let Some(overdue) = &status.overdue {
         let words = overdue.words();
         // Once is enough.
-        if seen.why.as_ref() != Some(&words) {
+        if status.why.as_ref() != Some(&words) {
             rows.push(vec![String::new(), paint.changed(&words)]);
         }
     }
-    if let Some(stale) = seen.stale {
+    if let Some(stale) = status.stale {
         let since = stale.since.map_or("before the last boot".into(), |since| {
-            let ago = age(since, seen.now);
+            let ago = format_age(since, status.now);
             format!("{} ({ago})", since.strftime("%F %T UTC"))
         });
         let word = paint.changed("stale");
         rows.push(vec!["store".into(), format!("{word} since {since}")]);
     }
     for app in &report.apps {
-        rows.push(vec![format!("app {}", app.app), standing(app, paint)]);
+        rows.push(vec![format!("app {}", app.app), app_text(app, paint)]);
         let mut more = |word: &str, what: String| {
             rows.push(vec![String::new(), format!("{word}{what}")]);
         };
-        let Some(own) = seen.standing_of(&app.app) else {
+        let Some(own) = status.app_status(&app.app) else {
             continue;
         };
         if let Some(serving) = &own.serving {
-            more("serving: ", proof(serving, paint));
+            more("serving: ", serving_text(serving, paint));
         }
         if let Some(held) = &app.held {
             more("", paint.changed(held));
         }
         if let Some(pin) = &own.pin {
-            more("", paint.changed(&pin.words()));
+            more("", paint.changed(&pin.describe()));
         }
         for barred in &own.quarantine {
-            more("", paint.bad(&barred.words()));
+            more("", paint.bad(&barred.describe()));
         }
     }
     let Counts {
@@ -72,36 +74,38 @@ pub(super) fn all(seen: &Seen, output: &Output) {
         }
     }
     rows.push(vec!["resources".into(), counts]);
-    output.table(&rows);
-    resources(seen, output);
+    output.print_table(&rows);
+    print_resources(status, output);
     for kept in report.kept_lists.iter().chain(&report.untold) {
-        output.line(format!("{}: {kept}", paint.changed("stale")));
+        output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }
     for warning in &report.warnings {
-        output.line(format!("{}: {warning}", paint.changed("warning")));
+        output.print_line(format!("{}: {warning}", paint.changed("warning")));
     }
 }
 
-fn resources(seen: &Seen, output: &Output) {
+fn print_resources(status: &StatusReport, output: &Output) {
     let paint = output.paint;
-    for row in &seen.report.resources {
-        if let (Some(change), Some(why), Status::Waiting) = (&row.change, &row.why, row.status) {
-            output.line(waiting_lines(paint, &row.id, change, why));
+    for row in &status.report.resources {
+        if let (Some(change), Some(why), ResourceStatus::Waiting) =
+            (&row.change, &row.why, row.status)
+        {
+            output.print_line(waiting_lines(paint, &row.id, change, why));
             continue;
         }
         if let Some(change) = &row.change {
-            output.line(change_lines(paint, &row.id, change));
+            output.print_line(change_line(paint, &row.id, change));
         }
         if let Some(why) = &row.why {
-            output.line(format!("{} {}: {why}", paint.bad("!"), row.id));
+            output.print_line(format!("{} {}: {why}", paint.bad("!"), row.id));
         }
         for debt in &row.owed {
-            output.line(debt_line(paint, &row.id, debt, false));
+            output.print_line(obligation_line(paint, &row.id, debt, false));
         }
     }
 }
 
-fn coloured(paint: Paint, outcome: Exit) -> String {
+fn paint_outcome(paint: Paint, outcome: Exit) -> String {
     match outcome {
         Exit::Converged => paint.good(outcome.word()),
         Exit::Failed | Exit::BadInput | Exit::RolledBack => paint.bad(outcome.word()),
@@ -109,39 +113,39 @@ fn coloured(paint: Paint, outcome: Exit) -> String {
     }
 }
 
-fn last_pass(seen: &Seen) -> String {
-    let Some(last) = &seen.last else {
+fn last_pass_text(status: &StatusReport) -> String {
+    let Some(last) = &status.last else {
         return "none since boot".into();
     };
     format!(
         "{} ({} ago), {} in {}",
         last.started.strftime("%F %T UTC"),
-        age(last.started, seen.now),
+        format_age(last.started, status.now),
         last.outcome.word(),
-        took(last.took_ms)
+        format_duration(last.took_ms)
     )
 }
 
-fn next_pass(seen: &Seen) -> String {
-    if let Some(running) = &seen.running {
-        return format!("running now: {}", running.words());
+fn next_pass_text(status: &StatusReport) -> String {
+    if let Some(running) = &status.running {
+        return format!("running now: {}", running.describe());
     }
-    match seen.next {
+    match status.next {
         None => "not scheduled".into(),
-        Some(Next { at: Some(at), .. }) => {
+        Some(NextPass { at: Some(at), .. }) => {
             // Of a time to come, the distance is the age of now.
-            let distance = age(seen.now, at);
+            let distance = format_age(status.now, at);
             format!("{} (in {distance})", at.strftime("%F %T UTC"))
         }
-        Some(Next { underway: true, .. }) => "once the one that is running has ended".into(),
-        Some(Next { timer, .. }) => {
+        Some(NextPass { underway: true, .. }) => "once the one that is running has ended".into(),
+        Some(NextPass { timer, .. }) => {
             format!("not scheduled: {timer} is off (`systemctl enable --now {timer}`)")
         }
     }
 }
 
 /// Where an app is and where it should be, in a line.
-fn standing(app: &App, paint: Paint) -> String {
+fn app_text(app: &AppReport, paint: Paint) -> String {
     let reference = app.reference.as_ref();
     let reference = reference.map_or(String::new(), |name| format!(" ({name})"));
     let place = match (&app.actual, &app.wanted) {
@@ -162,8 +166,8 @@ fn standing(app: &App, paint: Paint) -> String {
     }
 }
 
-fn proof(serving: &Serving, paint: Paint) -> String {
-    let part = |proof: &Proof, good: &str, none: &str| match (proof.ok, &proof.why) {
+fn serving_text(serving: &ServingStatus, paint: Paint) -> String {
+    let part = |proof: &ProbeResult, good: &str, none: &str| match (proof.ok, &proof.why) {
         (Some(true), _) => paint.good(good),
         (Some(false), why) => paint.bad(why.as_deref().unwrap_or("no")),
         (None, Some(why)) => why.clone(),

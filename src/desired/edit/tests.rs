@@ -5,15 +5,15 @@ const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
 
 /// `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
-fn order(words: &str) -> Order {
-    let mut order = Order {
+fn order(words: &str) -> PublishRequest {
+    let mut order = PublishRequest {
         environment: "production".into(),
         shas: Vec::new(),
         reference: None,
         by: Some("ana".into()),
         at: "2026-11-21T04:43:01.5Z".parse().unwrap(),
         create: false,
-        above: None,
+        above_fleet: None,
     };
     let mut words = words.split(' ');
     while let Some(word) = words.next() {
@@ -23,7 +23,7 @@ fn order(words: &str) -> Order {
             ("--env", _) => order.environment = words.next().unwrap().to_owned(),
             (_, Some((app, sha))) => order
                 .shas
-                .push((app.into(), Sha::parse(&full(sha)).unwrap())),
+                .push((app.into(), Sha::parse(&expand_shas(sha)).unwrap())),
             _ => panic!("{word}"),
         }
     }
@@ -31,22 +31,23 @@ fn order(words: &str) -> Order {
 }
 
 /// Writes shas by their first letter, for short tables: `A` stands for forty a.
-fn full(text: &str) -> String {
+fn expand_shas(text: &str) -> String {
     text.replace('A', A).replace('B', B).replace('C', C)
 }
 
-fn short(text: &str) -> String {
+fn abbreviate_shas(text: &str) -> String {
     text.replace(A, "A").replace(B, "B").replace(C, "C")
 }
 
-fn edited(before: &str, words: &str) -> Result<Edited, String> {
-    let before = full(before);
-    edit("m.yml", Some(before.as_bytes()), &order(words)).map_err(|error| short(&error.to_string()))
+fn edited(before: &str, words: &str) -> Result<ManifestEdit, String> {
+    let before = expand_shas(before);
+    edit_manifest("m.yml", Some(before.as_bytes()), &order(words))
+        .map_err(|error| abbreviate_shas(&error.to_string()))
 }
 
 fn after(before: &str, words: &str) -> String {
     let edited = edited(before, words).unwrap_or_else(|error| panic!("{before:?}: {error}"));
-    short(&String::from_utf8(edited.body.expect("something to write")).unwrap())
+    abbreviate_shas(&String::from_utf8(edited.body.expect("something to write")).unwrap())
 }
 
 #[test]
@@ -264,15 +265,18 @@ fn new_app_or_environment_is_added_after_its_siblings() {
 
 #[test]
 fn first_manifest_is_created_only_with_create() {
-    let first = edit("m.yml", None, &order("shop=B --create")).unwrap();
+    let first = edit_manifest("m.yml", None, &order("shop=B --create")).unwrap();
     let text = String::from_utf8(first.body.unwrap()).unwrap();
-    assert_eq!(short(&text), "generation: 1\nproduction:\n  shop: B\n");
     assert_eq!(
-        (first.generation, first.moves[0].from.as_ref()),
+        abbreviate_shas(&text),
+        "generation: 1\nproduction:\n  shop: B\n"
+    );
+    assert_eq!(
+        (first.generation, first.changes[0].from.as_ref()),
         (Some(1), None)
     );
-    let error = edit("m.yml", None, &order("shop=B")).unwrap_err();
-    assert!(matches!(error, EditError::Order(_)));
+    let error = edit_manifest("m.yml", None, &order("shop=B")).unwrap_err();
+    assert!(matches!(error, EditError::Request(_)));
     assert!(
         error
             .to_string()
@@ -288,7 +292,7 @@ fn unchanged_sha_is_not_written_again() {
     ] {
         let same = edited(before, "shop=A --ref v2").unwrap();
         assert_eq!(same.body, None, "{before}");
-        assert_eq!(same.moves[0].from.as_ref(), Some(&same.moves[0].to));
+        assert_eq!(same.changes[0].from.as_ref(), Some(&same.changes[0].to));
     }
     // In the same order, only what differs.
     assert_eq!(
@@ -427,23 +431,27 @@ fn unsupported_manifest_is_refused_with_its_location() {
     }
 }
 
-fn above(before: &str, words: &str, hosts: &[u64]) -> Result<(String, Vec<String>), String> {
+fn edit_above_fleet(
+    before: &str,
+    words: &str,
+    hosts: &[u64],
+) -> Result<(String, Vec<String>), String> {
     let mut order = if words.is_empty() {
         order("--env production")
     } else {
         order(words)
     };
     let numbered = hosts.iter().enumerate();
-    let said = |(n, generation): (usize, &u64)| ActedOn {
+    let said = |(n, generation): (usize, &u64)| NodeGeneration {
         node: format!("production/web{n}"),
         generation: *generation,
     };
-    order.above = Some(numbered.map(said).collect());
-    let edited =
-        edit("m.yml", Some(full(before).as_bytes()), &order).map_err(|error| error.to_string())?;
+    order.above_fleet = Some(numbered.map(said).collect());
+    let edited = edit_manifest("m.yml", Some(expand_shas(before).as_bytes()), &order)
+        .map_err(|error| error.to_string())?;
     let body = edited.body.map_or_else(
         || "nothing".into(),
-        |body| short(&String::from_utf8(body).unwrap()),
+        |body| abbreviate_shas(&String::from_utf8(body).unwrap()),
     );
     Ok((
         body,
@@ -463,27 +471,27 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
     // With a sha, without one, and with one that is there already.
     let healed = |sha: &str| format!("# top\ngeneration: 43 # n\nproduction: {{shop: {sha}}}\n");
     for (words, sha) in [("shop=B", "B"), ("", "A"), ("shop=A", "A")] {
-        let (body, warnings) = above(&locked, words, &[42, 41]).unwrap();
+        let (body, warnings) = edit_above_fleet(&locked, words, &[42, 41]).unwrap();
         assert_eq!((body, warnings.len()), (healed(sha), 0), "{words}");
     }
     // One whose record says anything is named, and does not lead the others.
-    let (body, warnings) = above(&locked, "", &[42, u64::MAX, 41]).unwrap();
+    let (body, warnings) = edit_above_fleet(&locked, "", &[42, u64::MAX, 41]).unwrap();
     assert_eq!(body, healed("A"));
     assert!(
         warnings[0].contains("production/web1") && warnings[0].contains(most),
         "{warnings:?}"
     );
     // Where there is no generation yet, there is one then.
-    let (body, _) = above("production: {shop: A}\n", "", &[42]).unwrap();
+    let (body, _) = edit_above_fleet("production: {shop: A}\n", "", &[42]).unwrap();
     assert_eq!(body, "generation: 43\nproduction: {shop: A}\n");
-    let why = above(&locked, "shop=B", &[]).unwrap_err();
+    let why = edit_above_fleet(&locked, "shop=B", &[]).unwrap_err();
     assert!(
         why.contains("no node record says") && why.contains("by hand"),
         "{why}"
     );
     // What most would refuse is not written, and who says what is named.
     let far = [1 << 30, 1 << 31, 1 << 32, 42, 43];
-    let why = above(&locked, "", &far).unwrap_err();
+    let why = edit_above_fleet(&locked, "", &far).unwrap_err();
     assert!(
         why.contains("3 of 5 hosts would refuse the generation 44")
             && why.contains("production/web0 says 1073741824")
@@ -491,5 +499,5 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
         "{why}"
     );
     // Nobody is told to write what no new host would take.
-    assert!(above(&locked, "shop=B", &[u64::MAX]).is_err());
+    assert!(edit_above_fleet(&locked, "shop=B", &[u64::MAX]).is_err());
 }

@@ -3,24 +3,24 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::desired::{Manifest, Sha};
-use crate::ports::store::{DirStore, Etag, Listed, MemoryStore};
+use crate::ports::store::{DirStore, Etag, MemoryStore, ObjectMeta};
 
 const KEY: &str = "sha_number.yml";
 
-fn order(app: &str, letter: &str) -> Order {
-    Order {
+fn order(app: &str, letter: &str) -> PublishRequest {
+    PublishRequest {
         environment: "production".into(),
         shas: vec![(app.into(), Sha::parse(&letter.repeat(40)).unwrap())],
         reference: None,
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
         create: true,
-        above: None,
+        above_fleet: None,
     }
 }
 
-fn held(store: &dyn Store) -> (Manifest, Vec<u8>) {
-    let Fetched::Object(object) = store.get(KEY, None).unwrap() else {
+fn stored_manifest(store: &dyn Store) -> (Manifest, Vec<u8>) {
+    let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
         panic!("there is no manifest");
     };
     let manifest = Manifest::parse(KEY, &object.body).unwrap();
@@ -28,21 +28,26 @@ fn held(store: &dyn Store) -> (Manifest, Vec<u8>) {
 }
 
 /// A store where somebody else publishes just before each write, `times` times.
-struct Raced {
+struct RacingStore {
     store: MemoryStore,
     times: Cell<u32>,
 }
 
-impl Store for Raced {
+impl Store for RacingStore {
     fn address(&self) -> &str {
         "memory:"
     }
 
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
         self.store.get(key, known)
     }
 
-    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
         if let Some(left) = self.times.get().checked_sub(1) {
             self.times.set(left);
             let other = order(&format!("other-{left}"), "0");
@@ -51,7 +56,7 @@ impl Store for Raced {
         self.store.put(key, body, when)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.store.list(prefix)
     }
 
@@ -62,8 +67,8 @@ impl Store for Raced {
 
 #[test]
 fn conflicting_publish_retries_and_loses_nothing() {
-    for times in [1, 3, ATTEMPTS - 1] {
-        let store = Raced {
+    for times in [1, 3, MAX_ATTEMPTS - 1] {
+        let store = RacingStore {
             store: MemoryStore::new(),
             times: Cell::new(times),
         };
@@ -71,7 +76,7 @@ fn conflicting_publish_retries_and_loses_nothing() {
         let done = publish(&store, KEY, &order("shop", "a"), &mut |n| pauses.push(n)).unwrap();
         assert_eq!(pauses, (1..=times).collect::<Vec<u32>>());
         assert_eq!(done.generation, Some(u64::from(times) + 1));
-        let (manifest, _) = held(&store);
+        let (manifest, _) = stored_manifest(&store);
         let apps = &manifest.environments["production"];
         assert_eq!(apps.len() as u32, times + 1, "{apps:?}");
     }
@@ -79,7 +84,7 @@ fn conflicting_publish_retries_and_loses_nothing() {
 
 #[test]
 fn publish_that_always_conflicts_gives_up_without_writing() {
-    let store = Raced {
+    let store = RacingStore {
         store: MemoryStore::new(),
         times: Cell::new(u32::MAX),
     };
@@ -89,14 +94,14 @@ fn publish_that_always_conflicts_gives_up_without_writing() {
         matches!(
             error,
             PublishError::Busy {
-                attempts: ATTEMPTS,
+                attempts: MAX_ATTEMPTS,
                 ..
             }
         ),
         "{error}"
     );
-    assert_eq!(pauses, ATTEMPTS - 1, "no pause after the last attempt");
-    let (manifest, _) = held(&store);
+    assert_eq!(pauses, MAX_ATTEMPTS - 1, "no pause after the last attempt");
+    let (manifest, _) = stored_manifest(&store);
     assert!(!manifest.environments["production"].contains_key("shop"));
 }
 
@@ -104,42 +109,47 @@ fn publish_that_always_conflicts_gives_up_without_writing() {
 fn the_same_sha_again_writes_nothing() {
     let store = MemoryStore::new();
     let first = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap();
-    let (_, before) = held(&store);
+    let (_, before) = stored_manifest(&store);
     let again = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap();
     assert_eq!((first.written, again.written), (true, false));
     assert_eq!(again.generation, Some(1));
-    assert_eq!(held(&store).1, before);
+    assert_eq!(stored_manifest(&store).1, before);
 }
 
 #[test]
 fn broken_manifest_is_not_overwritten() {
     let store = MemoryStore::new();
     let broken = b"production: {shop: [\n";
-    store.put(KEY, broken, When::Always).unwrap();
+    store.put(KEY, broken, WriteCondition::Always).unwrap();
     let error = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap_err();
     assert!(
         error.to_string().starts_with("memory:/sha_number.yml:"),
         "{error}"
     );
-    let Fetched::Object(object) = store.get(KEY, None).unwrap() else {
+    let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
         panic!("it is gone");
     };
     assert_eq!(object.body, broken);
 }
 
 /// A store whose answer to a write got lost.
-struct Silent(MemoryStore);
+struct UnansweringStore(MemoryStore);
 
-impl Store for Silent {
+impl Store for UnansweringStore {
     fn address(&self) -> &str {
         "memory:"
     }
 
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
         self.0.get(key, known)
     }
 
-    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
         self.0.put(key, body, when)?;
         Err(StoreError::Unreachable {
             store: "memory:".into(),
@@ -147,7 +157,7 @@ impl Store for Silent {
         })
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.0.list(prefix)
     }
 
@@ -159,9 +169,9 @@ impl Store for Silent {
 #[test]
 fn unanswered_write_is_reported_unconfirmed_and_can_be_repeated() {
     let store = MemoryStore::new();
-    let lost = Silent(store.clone());
+    let lost = UnansweringStore(store.clone());
     let error = publish(&lost, KEY, &order("shop", "a"), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, PublishError::Unsure { .. }), "{error}");
+    assert!(matches!(error, PublishError::Unconfirmed { .. }), "{error}");
     let again = publish(&store, KEY, &order("shop", "a"), &mut |_| {}).unwrap();
     assert!(!again.written, "it had landed");
     assert_eq!(again.generation, Some(1));
@@ -186,12 +196,17 @@ fn eight_concurrent_publishes_all_land_and_count_up() {
                 let store = DirStore::open(folder).unwrap();
                 let order = order(&format!("app-{number}"), &number.to_string());
                 start.wait();
-                let done = publish(&store, KEY, &order, &mut crate::ports::pause::jittered);
+                let done = publish(
+                    &store,
+                    KEY,
+                    &order,
+                    &mut crate::ports::backoff::wait_before_retry,
+                );
                 assert!(done.unwrap().written);
             });
         }
     });
-    let (manifest, _) = held(&DirStore::open(folder.path()).unwrap());
+    let (manifest, _) = stored_manifest(&DirStore::open(folder.path()).unwrap());
     assert_eq!(manifest.generation, Some(THREADS as u64));
     let apps = &manifest.environments["production"];
     for number in 0..THREADS {

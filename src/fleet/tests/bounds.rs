@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::super::lists::{Lists, MAX_WEIGHT};
-use super::lists::settings;
-use super::many::{pass, usual};
+use super::super::last_good::{LastGoodLists, MAX_MEMORY};
+use super::peer_list::settings;
+use super::scale::{pass, typical_record};
 use super::*;
 use crate::ports::root::Attrs;
-use crate::testing::peak;
+use crate::testing::peak_memory;
 
 /// `number` records with as many tags of a text so long, which all serve the app.
-fn flood(store: &MemoryStore, name: &str, number: usize, tags: usize, text: usize) {
-    let mut value = serde_json::to_value(usual("x", 0)).unwrap();
+fn put_many(store: &MemoryStore, name: &str, number: usize, tags: usize, text: usize) {
+    let mut value = serde_json::to_value(typical_record("x", 0)).unwrap();
     for n in 0..tags {
         value["tags"][format!("t{n}")] = json!("x".repeat(text));
     }
@@ -20,34 +20,40 @@ fn flood(store: &MemoryStore, name: &str, number: usize, tags: usize, text: usiz
         value["node"] = json!(node);
         let body = serde_json::to_vec(&value).unwrap();
         assert!(body.len() <= MAX_RECORD);
-        store.put(&key(ENV, &node), &body, When::Always).unwrap();
+        store
+            .put(&record_key(ENV, &node), &body, WriteCondition::Always)
+            .unwrap();
     }
 }
 
-fn wipe(store: &MemoryStore) {
+fn delete_all_records(store: &MemoryStore) {
     for row in store.list("nodes/").unwrap() {
         store.delete(&row.key).unwrap();
     }
 }
 
-fn kept(sandbox: &Sandbox) -> Value {
-    let path = sandbox.host.state("fleet.json");
-    let body = sandbox.host.root.read(&path, MAX_WEIGHT).unwrap().unwrap();
+fn saved_lists(sandbox: &Sandbox) -> Value {
+    let path = sandbox.host.state_path("fleet.json");
+    let body = sandbox.host.root.read(&path, MAX_MEMORY).unwrap().unwrap();
     serde_json::from_slice(&body).unwrap()
 }
 
-fn write(sandbox: &Sandbox, body: &[u8]) {
-    let path = sandbox.host.state("fleet.json");
+fn write_lists(sandbox: &Sandbox, body: &[u8]) {
+    let path = sandbox.host.state_path("fleet.json");
     let root = &sandbox.host.root;
     let folder = path.parent().unwrap();
-    root.make_dirs(folder, &Attrs::mode(0o755)).unwrap();
-    root.replace(&path, body, &Attrs::mode(0o644)).unwrap();
+    root.create_dir_all(folder, &Attrs::mode(0o755)).unwrap();
+    root.write_atomic(&path, body, &Attrs::mode(0o644)).unwrap();
 }
 
-fn of(store: &MemoryStore, sandbox: &Sandbox, roles: &[&str]) -> Vec<Result<usize, String>> {
+fn query_by_role(
+    store: &MemoryStore,
+    sandbox: &Sandbox,
+    roles: &[&str],
+) -> Vec<Result<usize, String>> {
     let (_folder, settings) = settings("");
-    let peers = Peers::of_store(&settings, &sandbox.host, store, false);
-    let book = peers.book();
+    let peers = PeerSource::from_store(&settings, &sandbox.host, store, false);
+    let book = peers.peer_list();
     let ask = |role: &&str| {
         let query = Query {
             role: (!role.is_empty()).then(|| (*role).to_owned()),
@@ -56,7 +62,7 @@ fn of(store: &MemoryStore, sandbox: &Sandbox, roles: &[&str]) -> Vec<Result<usiz
         book.lock().unwrap().nodes(&query).map(|nodes| nodes.len())
     };
     let answers: Vec<_> = roles.iter().map(ask).collect();
-    peers.keep(answers.iter().all(Result::is_ok)).unwrap();
+    peers.save(answers.iter().all(Result::is_ok)).unwrap();
     answers
 }
 
@@ -64,18 +70,21 @@ fn of(store: &MemoryStore, sandbox: &Sandbox, roles: &[&str]) -> Vec<Result<usiz
 fn record_flood_does_not_disable_the_shrink_guard() {
     let store = MemoryStore::new();
     for n in 1..=3 {
-        put(&store, &usual(&format!("web{n}"), n));
+        put(&store, &typical_record(&format!("web{n}"), n));
     }
     let sandbox = Sandbox::empty();
-    assert_eq!(of(&store, &sandbox, &["app", ""]), [Ok(3), Ok(3)]);
+    assert_eq!(
+        query_by_role(&store, &sandbox, &["app", ""]),
+        [Ok(3), Ok(3)]
+    );
     // Round after round, each of other nodes; what is refused is joined by who is new.
     for round in 0..4 {
-        flood(&store, &format!("evil{round}x"), 2600, 115, 120);
-        for answer in of(&store, &sandbox, &["app", ""]) {
+        put_many(&store, &format!("evil{round}x"), 2600, 115, 120);
+        for answer in query_by_role(&store, &sandbox, &["app", ""]) {
             assert!(answer.unwrap() >= 3);
         }
-        wipe(&store);
-        for answer in of(&store, &sandbox, &["app", ""]) {
+        delete_all_records(&store);
+        for answer in query_by_role(&store, &sandbox, &["app", ""]) {
             assert!(
                 answer.unwrap() >= 3,
                 "the list was given up in round {round}"
@@ -87,7 +96,7 @@ fn record_flood_does_not_disable_the_shrink_guard() {
 #[test]
 fn unreadable_last_good_lists_are_an_error() {
     let store = MemoryStore::new();
-    put(&store, &usual("web1", 1));
+    put(&store, &typical_record("web1", 1));
     let sandbox = Sandbox::empty();
     assert_eq!(pass(&store, &sandbox), Ok(1));
     let (_folder, settings) = settings("");
@@ -96,43 +105,49 @@ fn unreadable_last_good_lists_are_an_error() {
         (&b"{\"version\": 2, torn"[..], "is not as trueup wrote it"),
         (b"", "is not as trueup wrote it"),
         (b"{\"version\": 3}", "it is of version 3"),
-        (&vec![b' '; MAX_WEIGHT + 1], "is larger than 67108864 bytes"),
+        (&vec![b' '; MAX_MEMORY + 1], "is larger than 67108864 bytes"),
     ] {
-        write(&sandbox, body);
+        write_lists(&sandbox, body);
         let why = pass(&store, &sandbox).unwrap_err();
         assert!(why.contains(expected), "{why}");
         assert!(why.contains("--accept-shrink"), "{why}");
-        let peers = Peers::of_store(&settings, &sandbox.host, &store, false);
+        let peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
         assert!(
             peers
-                .book()
+                .peer_list()
                 .lock()
                 .unwrap()
                 .nodes(&Query::default())
                 .is_err()
         );
-        assert!(matches!(peers.unanswered(), Some(Unanswered::Lists(_))));
-        let known = Peers::known(&settings, &sandbox.host);
+        assert!(matches!(
+            peers.into_query_error(),
+            Some(PeerQueryError::Lists(_))
+        ));
+        let known = PeerSource::last_known(&settings, &sandbox.host);
         assert!(
             known
-                .book()
+                .peer_list()
                 .lock()
                 .unwrap()
                 .nodes(&Query::default())
                 .is_err()
         );
-        assert!(Lists::load(&sandbox.host, url, ENV).is_err(), "it stays");
+        assert!(
+            LastGoodLists::load(&sandbox.host, url, ENV).is_err(),
+            "it stays"
+        );
     }
     // Somebody says that it is as it should be.
-    let peers = Peers::of_store(&settings, &sandbox.host, &store, true);
-    let nodes = peers.book().lock().unwrap().nodes(&Query::default());
+    let peers = PeerSource::from_store(&settings, &sandbox.host, &store, true);
+    let nodes = peers.peer_list().lock().unwrap().nodes(&Query::default());
     assert_eq!(nodes.unwrap().len(), 1);
-    peers.keep(true).unwrap();
+    peers.save(true).unwrap();
     assert_eq!(pass(&store, &sandbox), Ok(1));
     // Only a file that is not there is no history.
-    let path = sandbox.host.state("fleet.json");
-    sandbox.host.root.remove(&path).unwrap();
-    wipe(&store);
+    let path = sandbox.host.state_path("fleet.json");
+    sandbox.host.root.remove_file(&path).unwrap();
+    delete_all_records(&store);
     assert_eq!(pass(&store, &sandbox), Ok(0));
 }
 
@@ -140,16 +155,17 @@ fn unreadable_last_good_lists_are_an_error() {
 fn lists_of_the_previous_format_version_are_loaded() {
     let store = MemoryStore::new();
     let sandbox = Sandbox::empty();
-    let peer = serde_json::to_value(Peer::of(&usual("web1", 1)).unwrap()).unwrap();
-    let answer = json!({"nodes": [peer], "sizes": [[then(), 1]]});
+    let peer =
+        serde_json::to_value(Peer::from_record(&typical_record("web1", 1)).unwrap()).unwrap();
+    let answer = json!({"nodes": [peer], "sizes": [[fixed_time(), 1]]});
     let old = json!({
         "version": 1, "store": "dir:/s", "environment": ENV,
         "records": {"web1": {"etag": "x", "record": null}},
         "answers": {"nodes(app=\"shop\")": answer, "nodes()": answer},
     });
-    write(&sandbox, &serde_json::to_vec(&old).unwrap());
+    write_lists(&sandbox, &serde_json::to_vec(&old).unwrap());
     assert_eq!(pass(&store, &sandbox), Ok(1), "an empty list is refused");
-    let kept = kept(&sandbox);
+    let kept = saved_lists(&sandbox);
     assert_eq!(kept["version"], 2);
     assert_eq!(kept["nodes"].as_array().unwrap().len(), 1);
 }
@@ -157,16 +173,19 @@ fn lists_of_the_previous_format_version_are_loaded() {
 #[test]
 fn nodes_shared_by_lists_are_stored_once() {
     let store = MemoryStore::new();
-    flood(&store, "web", 50, 5, 3);
+    put_many(&store, "web", 50, 5, 3);
     let sandbox = Sandbox::empty();
     for _ in 0..2 {
-        assert_eq!(of(&store, &sandbox, &["app", ""]), [Ok(50), Ok(50)]);
-        let kept = kept(&sandbox);
+        assert_eq!(
+            query_by_role(&store, &sandbox, &["app", ""]),
+            [Ok(50), Ok(50)]
+        );
+        let kept = saved_lists(&sandbox);
         assert_eq!(kept["nodes"].as_array().unwrap().len(), 50);
         assert_eq!(kept["answers"]["nodes()"]["nodes"][49], 49);
-        let lists = Lists::load(&sandbox.host, "dir:/s", ENV).unwrap();
-        assert!(lists.weight() >= lists.body().len());
-        let nodes = |words: &str| &lists.answers[words].nodes;
+        let lists = LastGoodLists::load(&sandbox.host, "dir:/s", ENV).unwrap();
+        assert!(lists.memory_size() >= lists.to_json().len());
+        let nodes = |words: &str| &lists.lists[words].nodes;
         let all = nodes("nodes()").iter().zip(nodes("nodes(role=\"app\")"));
         assert!(all.into_iter().all(|(a, b)| std::sync::Arc::ptr_eq(a, b)));
     }
@@ -175,7 +194,7 @@ fn nodes_shared_by_lists_are_stored_once() {
 #[test]
 fn records_with_many_short_tags_stay_within_the_memory_limit() {
     let store = MemoryStore::new();
-    let mut value = serde_json::to_value(usual("x", 0)).unwrap();
+    let mut value = serde_json::to_value(typical_record("x", 0)).unwrap();
     for n in 0..90 {
         value["tags"][format!("t{n}")] = json!("");
     }
@@ -183,12 +202,14 @@ fn records_with_many_short_tags_stay_within_the_memory_limit() {
         let node = format!("n{n}");
         value["node"] = json!(node);
         let body = serde_json::to_vec(&value).unwrap();
-        store.put(&key(ENV, &node), &body, When::Always).unwrap();
+        store
+            .put(&record_key(ENV, &node), &body, WriteCondition::Always)
+            .unwrap();
     }
     let sandbox = Sandbox::empty();
     for _ in 0..2 {
-        let ((), peak) = peak(|| {
-            of(&store, &sandbox, &["app", "", "db", "web"]);
+        let ((), peak) = peak_memory(|| {
+            query_by_role(&store, &sandbox, &["app", "", "db", "web"]);
         });
         assert!(peak < 300 << 20, "{} MiB", peak >> 20);
     }
@@ -197,37 +218,37 @@ fn records_with_many_short_tags_stay_within_the_memory_limit() {
 #[test]
 fn replaced_records_are_not_counted_twice() {
     let store = MemoryStore::new();
-    let mut cache = Cache::empty("s", ENV);
+    let mut cache = RecordCache::empty("s", ENV);
     for round in 0..4 {
-        flood(&store, "web", 7000, 40, 4 + round);
-        looked(&store, &mut cache);
+        put_many(&store, "web", 7000, 40, 4 + round);
+        snapshot_of(&store, &mut cache);
     }
 }
 
 #[test]
 fn record_of_another_node_cannot_list_an_address_of_this_host() {
     let store = MemoryStore::new();
-    let mut evil = usual("evil", 1);
+    let mut evil = typical_record("evil", 1);
     evil.addresses = vec!["10.9.9.9".parse().unwrap()];
     put(&store, &evil);
-    let mut both = usual("floating", 2);
+    let mut both = typical_record("floating", 2);
     both.addresses.insert(0, "10.9.9.9".parse().unwrap());
     put(&store, &both);
-    let mut own = usual("lb", 3);
+    let mut own = typical_record("lb", 3);
     own.addresses = vec!["10.9.9.9".parse().unwrap()];
     put(&store, &own);
     let sandbox = Sandbox::empty();
     let (_folder, settings) = settings("");
-    let peers = Peers::of_store(&settings, &sandbox.host, &store, false)
-        .apart_from("lb", vec!["10.9.9.9".parse().unwrap()]);
-    let nodes = peers.book().lock().unwrap().nodes(&Query::default());
+    let peers = PeerSource::from_store(&settings, &sandbox.host, &store, false)
+        .with_own_node("lb", vec!["10.9.9.9".parse().unwrap()]);
+    let nodes = peers.peer_list().lock().unwrap().nodes(&Query::default());
     let nodes: Vec<String> = nodes
         .unwrap()
         .iter()
         .map(|peer| format!("{} {}", peer.name, peer.address))
         .collect();
     assert_eq!(nodes, ["floating 10.0.2.1", "lb 10.9.9.9"]);
-    let notes = peers.notes();
+    let notes = peers.record_problems();
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(
         notes[0].contains(

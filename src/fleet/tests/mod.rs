@@ -1,12 +1,12 @@
 //! Against a store in memory and a host in a folder.
 
-mod balancer;
 mod bounds;
-mod lists;
-mod looks;
-mod many;
-mod own;
+mod load_balancer;
+mod peer_list;
+mod publisher;
 mod records;
+mod registry;
+mod scale;
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use super::*;
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
-use crate::ports::store::{MemoryStore, Store, When};
+use crate::ports::store::{MemoryStore, Store, WriteCondition};
 use crate::ports::testing::Sandbox;
 
 pub(super) const ENV: &str = "production";
@@ -26,7 +26,7 @@ pub(super) fn sha(digit: char) -> Sha {
     Sha::parse(&digit.to_string().repeat(40)).unwrap()
 }
 
-pub(super) fn then() -> Timestamp {
+pub(super) fn fixed_time() -> Timestamp {
     "2026-11-21T03:00:00Z".parse().unwrap()
 }
 
@@ -42,21 +42,23 @@ pub(super) fn record(node: &str, last: u8) -> Record {
         "tags": {"zone": if last.is_multiple_of(2) { "a" } else { "b" }},
         "addresses": [format!("10.0.0.{last}")],
         "ports": {"http": 80},
-        "apps": {"shop": {"wanted": sha('a'), "actual": sha('a'), "state": "serving", "since": then()}},
-        "last_pass": {"at": then(), "outcome": "converged"},
+        "apps": {"shop": {"wanted": sha('a'), "actual": sha('a'), "state": "serving", "since": fixed_time()}},
+        "last_pass": {"at": fixed_time(), "outcome": "converged"},
     }))
     .unwrap()
 }
 
 pub(super) fn put(store: &MemoryStore, record: &Record) {
-    let key = key(ENV, &record.node);
-    store.put(&key, &record.body(), When::Always).unwrap();
+    let key = record_key(ENV, &record.node);
+    store
+        .put(&key, &record.to_json(), WriteCondition::Always)
+        .unwrap();
 }
 
-pub(super) fn looked(store: &dyn Store, cache: &mut Cache) -> Look {
-    look(store, ENV, HOUR, cache).unwrap()
+pub(super) fn snapshot_of(store: &dyn Store, cache: &mut RecordCache) -> Snapshot {
+    take_snapshot(store, ENV, HOUR, cache).unwrap()
 }
 
-pub(super) fn names(look: &Look) -> Vec<&str> {
+pub(super) fn names(look: &Snapshot) -> Vec<&str> {
     look.rows.iter().map(|row| row.node.as_str()).collect()
 }

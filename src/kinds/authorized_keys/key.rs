@@ -4,7 +4,7 @@
 //! somebody pasted by mistake.
 
 /// The types that sshd takes, and how many values the key itself holds after its type.
-const TYPES: &[(&str, usize)] = &[
+const KEY_TYPES: &[(&str, usize)] = &[
     ("ssh-ed25519", 1),
     ("ssh-rsa", 2),
     ("ecdsa-sha2-nistp256", 2),
@@ -16,7 +16,7 @@ const TYPES: &[(&str, usize)] = &[
 
 /// A public key with its options and comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct PublicKey {
     /// As it stands in the file.
     pub line: String,
     options: String,
@@ -25,12 +25,12 @@ pub struct Key {
     comment: String,
 }
 
-impl Key {
+impl PublicKey {
     /// Reads a line. The error says what is wrong and shows nothing of it.
-    pub fn parse(line: &str) -> Result<Key, String> {
+    pub fn parse(line: &str) -> Result<PublicKey, String> {
         let line = line.trim();
         if line.contains("PRIVATE KEY") || line.contains("PuTTY-User-Key-File") {
-            return Err(private());
+            return Err(private_key_error());
         }
         if line.starts_with("---- BEGIN SSH2 PUBLIC KEY") {
             return Err(
@@ -40,17 +40,17 @@ impl Key {
         if line.contains(['\n', '\r', '\0']) {
             return Err("it is more than one line: each key is an item of its own".into());
         }
-        let (options, key) = if type_of(line).is_some() {
+        let (options, key) = if parse_key_type(line).is_some() {
             ("", line)
         } else {
             split_options(line)
         };
         let mut words = key.splitn(3, [' ', '\t']);
-        let found = type_of(key).ok_or_else(|| not_a_key(line))?;
+        let found = parse_key_type(key).ok_or_else(|| invalid_key_error(line))?;
         let body = words.nth(1).unwrap_or_default();
         let comment = words.next().unwrap_or_default().trim();
         check_body(body, found)?;
-        Ok(Key {
+        Ok(PublicKey {
             line: line.to_owned(),
             options: options.to_owned(),
             kind: found.0,
@@ -60,12 +60,12 @@ impl Key {
     }
 
     /// Whether the two let in the same holder, whatever the options and comments.
-    pub fn is_same(&self, other: &Key) -> bool {
+    pub fn is_same_key(&self, other: &PublicKey) -> bool {
         self.kind == other.kind && self.body == other.body
     }
 
     /// For people: type, the end of the key, the comment; of options only their names.
-    pub fn short(&self) -> String {
+    pub fn summary(&self) -> String {
         let end = self.body.len().saturating_sub(12);
         let mut text = format!("{} …{}", self.kind, &self.body[end..]);
         let visible = |c: &char| !c.is_control();
@@ -81,15 +81,15 @@ impl Key {
     }
 }
 
-fn private() -> String {
+fn private_key_error() -> String {
     "it is a private key, which nobody else should ever see: replace that key, and put its public half here (the file that ends in `.pub`)".into()
 }
 
-fn not_a_key(line: &str) -> String {
-    let types: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+fn invalid_key_error(line: &str) -> String {
+    let types: Vec<&str> = KEY_TYPES.iter().map(|(name, _)| *name).collect();
     // The body of a private key as OpenSSH writes it begins with these letters.
     if line.contains("b3BlbnNzaC1rZXktdjE") {
-        return private();
+        return private_key_error();
     }
     if line.split([' ', '\t']).any(|word| word == "ssh-dss") {
         return "sshd takes no ssh-dss keys any more".into();
@@ -100,9 +100,9 @@ fn not_a_key(line: &str) -> String {
     )
 }
 
-fn type_of(text: &str) -> Option<(&'static str, usize)> {
+fn parse_key_type(text: &str) -> Option<(&'static str, usize)> {
     let word = text.split([' ', '\t']).next()?;
-    TYPES.iter().copied().find(|(name, _)| *name == word)
+    KEY_TYPES.iter().copied().find(|(name, _)| *name == word)
 }
 
 /// Options end at the first blank outside of quotes, as sshd reads them.
@@ -148,18 +148,18 @@ fn option_names(options: &str) -> Vec<String> {
 /// was cut off or is of another type shows.
 fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
     let cut = || "the key is damaged or was cut off".to_owned();
-    let bytes = base64(body).ok_or_else(cut)?;
+    let bytes = decode_base64(body).ok_or_else(cut)?;
     if bytes.starts_with(b"openssh-key-v1\0") {
-        return Err(private());
+        return Err(private_key_error());
     }
-    let (inner, mut rest) = value(&bytes).ok_or_else(cut)?;
+    let (inner, mut rest) = split_ssh_string(&bytes).ok_or_else(cut)?;
     if inner != kind.as_bytes() {
         return Err(format!(
             "it says {kind}, and the key itself is of another type"
         ));
     }
     for _ in 0..values {
-        rest = match value(rest) {
+        rest = match split_ssh_string(rest) {
             Some((found, rest)) if !found.is_empty() => rest,
             _ => return Err(cut()),
         };
@@ -168,13 +168,13 @@ fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
 }
 
 /// A value with its length before it, and what follows.
-fn value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_ssh_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
 }
 
 /// Standard base64, padded, with nothing else in it.
-fn base64(text: &str) -> Option<Vec<u8>> {
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
@@ -227,13 +227,13 @@ pub mod tests {
         ];
         let law = |input: &[u8]| {
             let text = String::from_utf8_lossy(input);
-            let Ok(key) = Key::parse(&text) else {
+            let Ok(key) = PublicKey::parse(&text) else {
                 return false;
             };
             assert!(!key.line.contains(['\n', '\r', '\0']), "{:?}", key.line);
-            let again = Key::parse(&key.line).expect("a key can be read again");
+            let again = PublicKey::parse(&key.line).expect("a key can be read again");
             assert_eq!(again.line, key.line);
-            assert!(again.is_same(&key) && !key.short().is_empty());
+            assert!(again.is_same_key(&key) && !key.summary().is_empty());
             true
         };
         let name = "public-key";
@@ -248,20 +248,30 @@ pub mod tests {
     #[test]
     fn summary_shows_key_type_last_characters_and_comment() {
         assert_eq!(
-            Key::parse(ANA).unwrap().short(),
+            PublicKey::parse(ANA).unwrap().summary(),
             "ssh-ed25519 …bjERvJLmVhnY ana@laptop"
         );
-        assert!(Key::parse(BEN).unwrap().short().ends_with("ben@desk"));
-        assert!(Key::parse(RSA).unwrap().short().starts_with("ssh-rsa …"));
+        assert!(
+            PublicKey::parse(BEN)
+                .unwrap()
+                .summary()
+                .ends_with("ben@desk")
+        );
+        assert!(
+            PublicKey::parse(RSA)
+                .unwrap()
+                .summary()
+                .starts_with("ssh-rsa …")
+        );
     }
 
     #[test]
     fn options_are_kept_and_only_their_names_are_shown() {
         let line = format!(r#"restrict,environment="TOKEN=a \"b\", c",command="run me" {ANA}"#);
-        let key = Key::parse(&line).unwrap();
+        let key = PublicKey::parse(&line).unwrap();
         assert_eq!(key.line, line);
-        assert!(key.is_same(&Key::parse(ANA).unwrap()));
-        let short = key.short();
+        assert!(key.is_same_key(&PublicKey::parse(ANA).unwrap()));
+        let short = key.summary();
         assert!(
             short.ends_with("ana@laptop (restrict, environment, command)"),
             "{short}"
@@ -282,7 +292,7 @@ pub mod tests {
             format!("ssh-ed25519 {secret}AA ana"),
             "PuTTY-User-Key-File-3: ssh-ed25519".to_owned(),
         ] {
-            let error = Key::parse(&line).unwrap_err();
+            let error = PublicKey::parse(&line).unwrap_err();
             assert!(error.contains("private key"), "{error}");
             assert!(
                 !error.contains("b3Bl") && !error.contains("AAAA"),
@@ -309,7 +319,7 @@ pub mod tests {
             "secret words".to_owned(),
             String::new(),
         ] {
-            let error = Key::parse(&bad).unwrap_err();
+            let error = PublicKey::parse(&bad).unwrap_err();
             assert!(
                 !error.contains("AAAA") && !error.contains("secret"),
                 "{error}"
@@ -319,11 +329,11 @@ pub mod tests {
 
     #[test]
     fn base64_reads_every_padding_and_nothing_else() {
-        assert_eq!(base64("YWJj").unwrap(), b"abc");
-        assert_eq!(base64("YWI=").unwrap(), b"ab");
-        assert_eq!(base64("YQ==").unwrap(), b"a");
+        assert_eq!(decode_base64("YWJj").unwrap(), b"abc");
+        assert_eq!(decode_base64("YWI=").unwrap(), b"ab");
+        assert_eq!(decode_base64("YQ==").unwrap(), b"a");
         for bad in ["", "YW", "Y===", "YW J", "====", "YW=J"] {
-            assert_eq!(base64(bad), None, "{bad}");
+            assert_eq!(decode_base64(bad), None, "{bad}");
         }
     }
 }

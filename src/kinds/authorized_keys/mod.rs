@@ -1,22 +1,23 @@
 //! `authorized_keys`: who may log in as a user.
 
 mod key;
-mod place;
+mod key_file;
 #[cfg(test)]
 mod tests;
 
 use serde::Deserialize;
 
-use super::shadow;
+use super::shadow_utils;
 use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Change, Failure, FieldChange, Inputs, Kind, Mode, Outcome, Shown, State, Verb,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Mode, Presence, ResolveInputs,
+    Verb,
 };
 
-use key::Key;
-use place::Place;
+use key::PublicKey;
+use key_file::ObservedPath;
 
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -27,7 +28,7 @@ pub struct AuthorizedKeys;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct AuthorizedKeysSpec {
     /// Whose keys they are. They are kept in `.ssh/authorized_keys` below its home (mode `"0600"`,
     /// the folder `"0700"`, both its own), which must exist.
     pub user: String,
@@ -35,59 +36,59 @@ pub struct Spec {
     #[serde(default)]
     pub keys: Vec<String>,
     /// Whether only these may log in; `false` leaves other keys as they are.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub exclusive: bool,
     /// `absent` removes these keys; if they are exclusive, the file and so every key.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
     #[serde(skip)]
-    parsed: Vec<Key>,
+    parsed: Vec<PublicKey>,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
-pub enum Found {
+pub enum AuthorizedKeysState {
     /// An unprivileged run on a host without this user, which it could not make.
-    NotOurs,
-    Keys(Box<Seen>),
+    Unmanaged,
+    Keys(Box<ObservedKeys>),
 }
 
 /// The file and its folder as they are.
-pub struct Seen {
+pub struct ObservedKeys {
     /// To whom both should belong, as `user:group`.
     owner: String,
-    file: Option<(Place, String)>,
-    folder: Option<Place>,
+    file: Option<(ObservedPath, String)>,
+    folder: Option<ObservedPath>,
 }
 
-impl Spec {
+impl AuthorizedKeysSpec {
     /// What the file should hold, given what it holds; `None`: no file. A text that is right comes
     /// back as it is, blank lines, comments and all.
-    fn after(&self, text: Option<&str>) -> Option<String> {
+    fn desired_text(&self, text: Option<&str>) -> Option<String> {
         let listed = |line: &str| {
-            let key = Key::parse(line).ok()?;
-            self.parsed.iter().find(|listed| listed.is_same(&key))
+            let key = PublicKey::parse(line).ok()?;
+            self.parsed.iter().find(|listed| listed.is_same_key(&key))
         };
         match (self.state, self.exclusive) {
-            (State::Absent, true) => None,
-            (State::Absent, false) => {
+            (Presence::Absent, true) => None,
+            (Presence::Absent, false) => {
                 let text = text?;
                 let keep: Vec<&str> = text.lines().filter(|line| listed(line).is_none()).collect();
-                Some(same_or(text, keep))
+                Some(join_unless_equal(text, keep))
             }
-            (State::Present, true) => {
+            (Presence::Present, true) => {
                 let wanted = || self.parsed.iter().map(|key| key.line.as_str());
                 let found: Vec<&str> = entries(text.unwrap_or_default()).collect();
                 let right =
                     found.len() == self.parsed.len() && wanted().all(|line| found.contains(&line));
                 match text {
                     Some(text) if right => Some(text.to_owned()),
-                    _ => Some(lines(wanted())),
+                    _ => Some(join_lines(wanted())),
                 }
             }
-            (State::Present, false) => {
+            (Presence::Present, false) => {
                 let text = text.unwrap_or_default();
                 let mut after: Vec<&str> = Vec::new();
                 for line in text.lines() {
@@ -98,29 +99,30 @@ impl Spec {
                     }
                 }
                 let missing = self.parsed.iter().filter(|key| {
-                    !entries(text).any(|line| Key::parse(line).is_ok_and(|old| old.is_same(key)))
+                    !entries(text)
+                        .any(|line| PublicKey::parse(line).is_ok_and(|old| old.is_same_key(key)))
                 });
                 after.extend(missing.map(|key| key.line.as_str()));
-                Some(same_or(text, after))
+                Some(join_unless_equal(text, after))
             }
         }
     }
 
     /// Whether nothing that is in the file may have to stay.
-    fn keeps_nothing(&self) -> bool {
-        self.exclusive && (self.state == State::Absent || !self.parsed.is_empty())
+    fn replaces_all_keys(&self) -> bool {
+        self.exclusive && (self.state == Presence::Absent || !self.parsed.is_empty())
     }
 
     /// Refuses to lock everybody out by mistake.
-    fn guard(&self, text: Option<&str>) -> Result<(), Failure> {
+    fn check_last_key(&self, text: Option<&str>) -> Result<(), Failure> {
         let count = |text: &str| {
             entries(text)
-                .filter(|line| Key::parse(line).is_ok())
+                .filter(|line| PublicKey::parse(line).is_ok())
                 .count()
         };
         let now = count(text.unwrap_or_default());
-        let then = count(self.after(text).as_deref().unwrap_or_default());
-        if self.state == State::Absent || now == 0 || then > 0 {
+        let then = count(self.desired_text(text).as_deref().unwrap_or_default());
+        if self.state == Presence::Absent || now == 0 || then > 0 {
             return Ok(());
         }
         Err(Failure::new(format!(
@@ -130,18 +132,18 @@ impl Spec {
         .hint("list a key that should stay; if nobody is to log in, say `state: absent`"))
     }
 
-    fn fields(&self, seen: &Seen) -> Vec<FieldChange> {
+    fn changed_fields(&self, seen: &ObservedKeys) -> Vec<FieldChange> {
         let old = seen.file.as_ref().map(|(_, text)| text.as_str());
-        let new = self.after(old).unwrap_or_default();
+        let new = self.desired_text(old).unwrap_or_default();
         let old = old.unwrap_or_default();
         let gone = entries(old).filter(|line| !entries(&new).any(|other| other == *line));
         let come = entries(&new).filter(|line| !entries(old).any(|other| other == *line));
-        let gone = gone.map(|line| FieldChange::new("keys", shown(line), Shown::Absent));
-        let come = come.map(|line| FieldChange::new("keys", Shown::Absent, shown(line)));
+        let gone = gone.map(|line| FieldChange::new("keys", display_key(line), FieldValue::Absent));
+        let come = come.map(|line| FieldChange::new("keys", FieldValue::Absent, display_key(line)));
         let mut fields: Vec<FieldChange> = gone.chain(come).collect();
-        if fields.is_empty() && self.after(Some(old)).is_some_and(|new| new != old) {
+        if fields.is_empty() && self.desired_text(Some(old)).is_some_and(|new| new != old) {
             // The same key twice in the file, say.
-            let count = |text: &str| Shown::Value(format!("{} lines", text.lines().count()));
+            let count = |text: &str| FieldValue::Value(format!("{} lines", text.lines().count()));
             fields.push(FieldChange::new("keys", count(old), count(&new)));
         }
         fields
@@ -155,25 +157,27 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-fn lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
+fn join_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     lines.into_iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// `text` itself if it has these lines already, so that a missing last line end is no difference.
-fn same_or(text: &str, wanted: Vec<&str>) -> String {
+fn join_unless_equal(text: &str, wanted: Vec<&str>) -> String {
     if text.lines().eq(wanted.iter().copied()) {
         text.to_owned()
     } else {
-        lines(wanted)
+        join_lines(wanted)
     }
 }
 
-fn shown(line: &str) -> Shown {
-    Shown::Value(Key::parse(line).map_or("a line that is no key".to_owned(), |key| key.short()))
+fn display_key(line: &str) -> FieldValue {
+    FieldValue::Value(
+        PublicKey::parse(line).map_or("a line that is no key".to_owned(), |key| key.summary()),
+    )
 }
 
-fn missing_user(name: &str) -> Failure {
-    Failure::not_yet(format!("there is no user `{name}` on this host"))
+fn missing_user_failure(name: &str) -> Failure {
+    Failure::not_ready(format!("there is no user `{name}` on this host"))
         .hint("describe it in a `user` resource before this one")
 }
 
@@ -183,25 +187,25 @@ impl Kind for AuthorizedKeys {
         "The public keys with which a user may log in; never takes away the last one by mistake.";
     const EXAMPLE: &'static str = r#"authorized_keys: {user: deploy, keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB6ylTm3jwmIjjCEvwxDVbO8f8k4S1OfbjERvJLmVhnY ana@laptop"]}"#;
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = AuthorizedKeysSpec;
+    type State = AuthorizedKeysState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &AuthorizedKeysSpec) -> String {
         spec.user.clone()
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
-        shadow::usable_name("user", &spec.user)?;
-        let mut parsed: Vec<Key> = Vec::new();
+    fn resolve(spec: &mut AuthorizedKeysSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        shadow_utils::validate_name("user", &spec.user)?;
+        let mut parsed: Vec<PublicKey> = Vec::new();
         for (at, line) in spec.keys.iter().enumerate() {
             let wrong = |why: String| Problem::new(why).field(format!("keys.{at}"));
-            let key = Key::parse(line).map_err(wrong)?;
-            match parsed.iter().position(|other| other.is_same(&key)) {
+            let key = PublicKey::parse(line).map_err(wrong)?;
+            match parsed.iter().position(|other| other.is_same_key(&key)) {
                 Some(other) if parsed[other].line == key.line => {}
                 Some(_) => {
                     return Err(wrong(format!(
                         "{} is listed before, with other options or another comment",
-                        key.short()
+                        key.summary()
                     )));
                 }
                 None => parsed.push(key),
@@ -211,77 +215,85 @@ impl Kind for AuthorizedKeys {
         Ok(())
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
+    fn inspect(spec: &AuthorizedKeysSpec, host: &Host) -> Result<AuthorizedKeysState, Failure> {
         let Some(user) = host.accounts.user(&host.root, &spec.user)? else {
             return match spec.state {
-                _ if !shadow::are_ours(host) => Ok(Found::NotOurs),
-                State::Absent => Ok(Found::NotOurs),
-                State::Present => Err(missing_user(&spec.user)),
+                _ if !shadow_utils::can_manage_accounts(host) => Ok(AuthorizedKeysState::Unmanaged),
+                Presence::Absent => Ok(AuthorizedKeysState::Unmanaged),
+                Presence::Present => Err(missing_user_failure(&spec.user)),
             };
         };
-        let (folder, file) = place::paths(&user);
-        let file = match place::read(&file, spec.keeps_nothing(), host)? {
-            Some((meta, text)) => Some((Place::of(&meta, &user, host)?, text)),
+        let (folder, file) = key_file::paths(&user);
+        let file = match key_file::read(&file, spec.replaces_all_keys(), host)? {
+            Some((meta, text)) => Some((ObservedPath::from_meta(&meta, &user, host)?, text)),
             None => None,
         };
-        spec.guard(file.as_ref().map(|(_, text)| text.as_str()))?;
+        spec.check_last_key(file.as_ref().map(|(_, text)| text.as_str()))?;
         let folder = match host.root.meta(&folder)? {
-            Some(meta) => Some(Place::of(&meta, &user, host)?),
+            Some(meta) => Some(ObservedPath::from_meta(&meta, &user, host)?),
             None => None,
         };
-        Ok(Found::Keys(Box::new(Seen {
-            owner: place::owner(user.uid, user.gid, host)?,
+        Ok(AuthorizedKeysState::Keys(Box::new(ObservedKeys {
+            owner: key_file::format_owner(user.uid, user.gid, host)?,
             file,
             folder,
         })))
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        let Found::Keys(seen) = state else {
+    fn diff(spec: &AuthorizedKeysSpec, state: &AuthorizedKeysState) -> Option<Change> {
+        let AuthorizedKeysState::Keys(seen) = state else {
             return None;
         };
-        let mut fields = spec.fields(seen);
+        let mut fields = spec.changed_fields(seen);
         match (spec.state, &seen.file) {
-            (State::Absent, None) => return None,
-            (State::Absent, Some(_)) if spec.exclusive => {
+            (Presence::Absent, None) => return None,
+            (Presence::Absent, Some(_)) if spec.exclusive => {
                 let mut change = Change::new(Verb::Remove);
                 change.fields = fields;
-                return Some(change.with("state", Shown::value("a file"), Shown::Absent));
+                return Some(change.with_field(
+                    "state",
+                    FieldValue::value("a file"),
+                    FieldValue::Absent,
+                ));
             }
-            (State::Absent, Some(_)) => return Change::update(fields),
-            (State::Present, None) => {
+            (Presence::Absent, Some(_)) => return Change::update(fields),
+            (Presence::Present, None) => {
                 let mut change = Change::new(Verb::Create);
                 change.fields = fields;
-                let mode = Shown::value(Mode(FILE_MODE));
-                return Some(change.with("mode", Shown::Absent, mode));
+                let mode = FieldValue::value(Mode(FILE_MODE));
+                return Some(change.with_field("mode", FieldValue::Absent, mode));
             }
-            (State::Present, Some((file, _))) => {
+            (Presence::Present, Some((file, _))) => {
                 if file.kind != FileKind::File {
-                    let is = Shown::value(file.kind.words());
-                    fields.push(FieldChange::new("state", is, Shown::value("a file")));
+                    let is = FieldValue::value(file.kind.describe());
+                    fields.push(FieldChange::new("state", is, FieldValue::value("a file")));
                 } else {
-                    fields.extend(file.differences(["mode", "owner"], FILE_MODE, &seen.owner));
+                    fields.extend(file.diff(["mode", "owner"], FILE_MODE, &seen.owner));
                 }
             }
         }
         if let Some(folder) = &seen.folder {
             let names = ["folder_mode", "folder_owner"];
-            fields.extend(folder.differences(names, FOLDER_MODE, &seen.owner));
+            fields.extend(folder.diff(names, FOLDER_MODE, &seen.owner));
         }
         Change::update(fields)
     }
 
-    fn apply(spec: &Spec, change: &Change, host: &Host) -> Result<Outcome, Failure> {
+    fn apply(
+        spec: &AuthorizedKeysSpec,
+        change: &Change,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
         let root = &host.root;
         let user = host.accounts.user(root, &spec.user)?;
-        let user = user.ok_or_else(|| missing_user(&spec.user))?;
-        let (folder, file) = place::paths(&user);
+        let user = user.ok_or_else(|| missing_user_failure(&spec.user))?;
+        let (folder, file) = key_file::paths(&user);
         if change.verb == Verb::Remove {
-            root.remove(&file)?;
-            return Ok(Outcome::Done);
+            root.remove_file(&file)?;
+            return Ok(ApplyOutcome::Done);
         }
         if root.meta(&user.home)?.is_none() {
-            return Err(Failure::not_yet(format!(
+            return Err(Failure::not_ready(format!(
                 "the home of `{}`, {}, does not exist",
                 user.name,
                 user.home.display()
@@ -289,25 +301,25 @@ impl Kind for AuthorizedKeys {
             .hint("describe it in a `directory` resource before this one"));
         }
         if root.meta(&folder)?.is_none() {
-            root.make_dir(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
+            root.create_dir(&folder, &key_file::attrs(&user, FOLDER_MODE, host))?;
         }
-        let text = place::read(&file, spec.keeps_nothing(), host)?.map(|(_, text)| text);
-        spec.guard(text.as_deref())?;
+        let text = key_file::read(&file, spec.replaces_all_keys(), host)?.map(|(_, text)| text);
+        spec.check_last_key(text.as_deref())?;
         let only_folder = |field: &FieldChange| field.field.starts_with("folder_");
-        if let Some(after) = spec.after(text.as_deref())
+        if let Some(after) = spec.desired_text(text.as_deref())
             && !change.fields.iter().all(only_folder)
         {
-            root.replace(
+            root.write_atomic(
                 &file,
                 after.as_bytes(),
-                &place::attrs(&user, FILE_MODE, host),
+                &key_file::attrs(&user, FILE_MODE, host),
             )?;
         }
         // A folder with files of others in it is not given away: the one that is ours to make goes first.
         if change.touches("folder_mode") || change.touches("folder_owner") {
-            root.set_attrs(&folder, &place::attrs(&user, FOLDER_MODE, host))?;
+            root.set_attrs(&folder, &key_file::attrs(&user, FOLDER_MODE, host))?;
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 }
 
@@ -316,10 +328,10 @@ mod conformance {
     use super::AuthorizedKeys;
     use super::key::tests::EVE;
     use crate::ports::testing::Sandbox;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for AuthorizedKeys {
+    impl ConformanceProbes for AuthorizedKeys {
         fn prepare(host: &Sandbox) {
             super::tests::add_deploy(host);
         }
@@ -327,15 +339,15 @@ mod conformance {
         fn probes() -> Vec<Probe> {
             const FILE: &str = "/home/deploy/.ssh/authorized_keys";
             vec![
-                Probe::spoil("user", |host| host.chown(FILE, 0, 0))
-                    .shown_as("owner")
-                    .as_root(),
-                Probe::spoil("keys", |host| host.write(FILE, "# none\n")),
-                Probe::spoil("exclusive", |host| {
+                Probe::drift("user", |host| host.chown(FILE, 0, 0))
+                    .reported_as("owner")
+                    .needs_root(),
+                Probe::drift("keys", |host| host.write(FILE, "# none\n")),
+                Probe::drift("exclusive", |host| {
                     host.write(FILE, host.read(FILE) + EVE + "\n");
                 })
-                .shown_as("keys"),
-                Probe::gone("state", |host| host.remove("/home/deploy/.ssh")),
+                .reported_as("keys"),
+                Probe::removal("state", |host| host.remove("/home/deploy/.ssh")),
             ]
         }
     }

@@ -1,7 +1,7 @@
 use super::key::tests::{ANA, BEN, EVE};
-use crate::ports::testing::{Sandbox, skipped};
-use crate::resource::conformance::resource;
-use crate::resource::{AnyResource, Change, Failure, Shown, Verb};
+use crate::ports::testing::{Sandbox, skip_test};
+use crate::resource::conformance::parse_resource;
+use crate::resource::{AnyResource, Change, Failure, FieldValue, Verb};
 
 const FILE: &str = "/home/deploy/.ssh/authorized_keys";
 
@@ -10,25 +10,25 @@ pub fn add_deploy(sandbox: &Sandbox) {
     sandbox.write("/etc/passwd", account);
     sandbox.write("/etc/group", "root:x:0:\ndeploy:x:2001:\n");
     sandbox.make_dir("/home/deploy");
-    if sandbox.is_privileged() {
+    if sandbox.can_set_owners() {
         sandbox.chown("/home/deploy", 2001, 2001);
     }
 }
 
 fn deploy(keys: &[&str], more: &str) -> Box<dyn AnyResource> {
     let keys = serde_json::to_string(keys).unwrap();
-    resource(&format!(
+    parse_resource(&format!(
         "authorized_keys: {{user: deploy, keys: {keys}{more}}}"
     ))
     .unwrap()
 }
 
 fn sandbox(text: Option<&str>) -> Sandbox {
-    let sandbox = Sandbox::with_basics();
+    let sandbox = Sandbox::with_base_system();
     add_deploy(&sandbox);
     if let Some(text) = text {
         sandbox.write(FILE, text);
-        if sandbox.is_privileged() {
+        if sandbox.can_set_owners() {
             sandbox.chown("/home/deploy/.ssh", 2001, 2001);
             sandbox.chown(FILE, 2001, 2001);
         }
@@ -40,11 +40,11 @@ fn sandbox(text: Option<&str>) -> Sandbox {
 
 /// Makes it so and returns what changed; afterwards nothing is left to do.
 fn converge(keys: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, Failure> {
-    let change = keys.look(&sandbox.host, false)?.change;
+    let change = keys.inspect(&sandbox.host, false)?.change;
     if let Some(change) = &change {
         keys.apply(change, &sandbox.host)?;
     }
-    assert_eq!(keys.look(&sandbox.host, false)?.change, None);
+    assert_eq!(keys.inspect(&sandbox.host, false)?.change, None);
     Ok(change)
 }
 
@@ -60,7 +60,7 @@ fn key_file_and_folder_belong_to_the_user_with_private_modes() {
         sandbox.chmod(path, wrong);
         converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
         assert_eq!(sandbox.mode(path), right);
-        if sandbox.is_privileged() {
+        if sandbox.can_set_owners() {
             assert_eq!(sandbox.owner(path), (2001, 2001));
             sandbox.chown(path, 0, 2001);
             converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
@@ -96,8 +96,8 @@ fn replaced_keys_are_shown_as_summaries() {
         .fields
         .iter()
         .map(|field| {
-            let end = |side: &'_ Shown| match side {
-                Shown::Value(text) => Some(if text.ends_with("eve") {
+            let end = |side: &'_ FieldValue| match side {
+                FieldValue::Value(text) => Some(if text.ends_with("eve") {
                     "eve"
                 } else if text.ends_with("ana@laptop") {
                     "ana"
@@ -154,11 +154,11 @@ fn missing_user_or_home_is_not_ready() {
     let sandbox = sandbox(None);
     sandbox.remove("/home/deploy");
     let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
-    assert!(failure.not_yet && failure.message.contains("/home/deploy"));
+    assert!(failure.not_ready && failure.message.contains("/home/deploy"));
     sandbox.write("/etc/passwd", "");
-    let looked = deploy(&[ANA], "").look(&sandbox.host, false);
-    if sandbox.is_privileged() {
-        assert!(looked.unwrap_err().not_yet);
+    let looked = deploy(&[ANA], "").inspect(&sandbox.host, false);
+    if sandbox.can_set_owners() {
+        assert!(looked.unwrap_err().not_ready);
     } else {
         // Nobody could have made the account: it is left alone with what hangs on it.
         assert_eq!(looked.unwrap().change, None);
@@ -168,8 +168,8 @@ fn missing_user_or_home_is_not_ready() {
 #[test]
 fn symlink_planted_by_the_user_is_not_followed() {
     let sandbox = sandbox(None);
-    if !sandbox.is_privileged() {
-        return skipped("a planted link", "needs root");
+    if !sandbox.can_set_owners() {
+        return skip_test("a planted link", "needs root");
     }
     sandbox.make_dir("/root");
     sandbox.write("/root/secret", "kept");
@@ -193,7 +193,7 @@ fn symlink_with_keys_to_keep_fails_and_is_left_alone() {
     sandbox.write("/home/deploy/elsewhere", EVE);
     sandbox.link(FILE, "../elsewhere");
     for keys in [deploy(&[ANA], ", exclusive: false"), deploy(&[], "")] {
-        let failure = keys.look(&sandbox.host, false).unwrap_err();
+        let failure = keys.inspect(&sandbox.host, false).unwrap_err();
         assert!(failure.message.contains("symbolic link"), "{failure}");
     }
     sandbox.host.root.read_link(FILE.as_ref()).unwrap().unwrap();
@@ -202,12 +202,12 @@ fn symlink_with_keys_to_keep_fails_and_is_left_alone() {
 #[test]
 fn invalid_key_is_rejected_with_its_list_index() {
     let keys = serde_json::to_string(&[ANA, "-----BEGIN OPENSSH PRIVATE KEY-----"]).unwrap();
-    let problem = resource(&format!("authorized_keys: {{user: deploy, keys: {keys}}}"))
+    let problem = parse_resource(&format!("authorized_keys: {{user: deploy, keys: {keys}}}"))
         .err()
         .unwrap();
     assert_eq!(problem.field.as_deref(), Some("keys.1"));
     let twice = serde_json::to_string(&[ANA, &format!("restrict {ANA}")]).unwrap();
-    assert!(resource(&format!("authorized_keys: {{user: deploy, keys: {twice}}}")).is_err());
+    assert!(parse_resource(&format!("authorized_keys: {{user: deploy, keys: {twice}}}")).is_err());
 }
 
 #[test]

@@ -4,18 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::ports::Host;
-use crate::ports::exec::{Command, ExecError, Finished};
+use crate::ports::exec::{Command, CompletedCommand, ExecError};
 use crate::ports::root::Attrs;
 use crate::resource::Failure;
 
 /// Downloads and maintainer scripts included. Killing dpkg halfway costs a repair, so this is long.
-const DEADLINE: Duration = Duration::from_secs(1800);
+const APT_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// For `apt-get update`.
-const UPDATE_DEADLINE: Duration = Duration::from_secs(300);
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A sandbox's apt configuration, for `APT_CONFIG`.
-const CONFIG: &str = "apt.conf";
+const CONFIG_FILE: &str = "apt.conf";
 
 pub struct Apt<'a> {
     host: &'a Host,
@@ -24,18 +24,18 @@ pub struct Apt<'a> {
 
 /// What can be done about a failed installation before it is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remedy {
+enum Repair {
     /// The lists of packages are missing or out of date.
     Update,
     /// An earlier dpkg was killed halfway.
     Configure,
 }
 
-impl Remedy {
-    fn of(output: &str) -> Option<Remedy> {
+impl Repair {
+    fn from_output(output: &str) -> Option<Repair> {
         let says = |signs: &[&str]| signs.iter().any(|sign| output.contains(sign));
         if says(&["dpkg was interrupted"]) {
-            return Some(Remedy::Configure);
+            return Some(Repair::Configure);
         }
         says(&[
             "Unable to locate package",
@@ -46,7 +46,7 @@ impl Remedy {
             "Unable to fetch some archives",
             "Failed to fetch",
         ])
-        .then_some(Remedy::Update)
+        .then_some(Repair::Update)
     }
 }
 
@@ -55,7 +55,7 @@ impl<'a> Apt<'a> {
     /// machine's is read or written.
     pub fn new(host: &'a Host) -> Result<Apt<'a>, Failure> {
         let root = &host.root;
-        if !root.privileged() {
+        if !root.is_privileged() {
             return Err(Failure::new("packages can only be changed by root")
                 .hint("run trueup as root, or use `plan` to look only"));
         }
@@ -73,7 +73,7 @@ impl<'a> Apt<'a> {
             ))
             .hint("put an etc/apt/sources.list there, or leave packages out with `when`"));
         }
-        let config = found(host)?;
+        let config = create_sandbox_config(host)?;
         Ok(Apt {
             host,
             config: Some(config),
@@ -84,34 +84,35 @@ impl<'a> Apt<'a> {
     pub fn install(&self, wanted: &[String], downgrade: bool) -> Result<(), Failure> {
         let mut tried = Vec::new();
         loop {
-            let mut command = self.get(&["--no-install-recommends", "install"]);
+            let mut command = self.apt_get(&["--no-install-recommends", "install"]);
             if downgrade {
                 command.argv.push("--allow-downgrades".into());
             }
             command.argv.extend(wanted.iter().map(Into::into));
-            let line = command.line();
+            let line = command.command_line();
             let done = self.host.exec.run(command)?;
-            if done.ok() {
+            if done.success() {
                 return Ok(());
             }
-            match Remedy::of(&done.output.text()).filter(|remedy| !tried.contains(remedy)) {
+            match Repair::from_output(&done.output.text()).filter(|remedy| !tried.contains(remedy))
+            {
                 Some(remedy) => {
                     self.repair(remedy)?;
                     tried.push(remedy);
                 }
-                None => return Err(explained(line, done)),
+                None => return Err(apt_failure(line, done)),
             }
         }
     }
 
     pub fn remove(&self, names: &[String]) -> Result<(), Failure> {
-        let mut command = self.get(&["remove"]);
+        let mut command = self.apt_get(&["remove"]);
         command.argv.extend(names.iter().map(Into::into));
-        self.must(command)
+        self.run(command)
     }
 
     /// Keeps packages at their version, or lets them go.
-    pub fn hold(&self, names: &[String], hold: bool) -> Result<(), Failure> {
+    pub fn set_hold(&self, names: &[String], hold: bool) -> Result<(), Failure> {
         if names.is_empty() {
             return Ok(());
         }
@@ -120,19 +121,21 @@ impl<'a> Apt<'a> {
             .argv
             .push(if hold { "hold" } else { "unhold" }.into());
         command.argv.extend(names.iter().map(Into::into));
-        self.must(command)
+        self.run(command)
     }
 
-    fn repair(&self, remedy: Remedy) -> Result<(), Failure> {
+    fn repair(&self, remedy: Repair) -> Result<(), Failure> {
         match remedy {
             // One unreachable source of several must not stop the others: what counts is whether
             // the package can be had afterwards.
-            Remedy::Update => {
-                let update = self.command("apt-get").timeout(UPDATE_DEADLINE);
-                self.host.exec.run(with(update, &["-y", "-q", "update"]))?;
+            Repair::Update => {
+                let update = self.command("apt-get").timeout(UPDATE_TIMEOUT);
+                self.host
+                    .exec
+                    .run(with_args(update, &["-y", "-q", "update"]))?;
                 Ok(())
             }
-            Remedy::Configure => {
+            Repair::Configure => {
                 let mut command = self.command("dpkg");
                 if self.config.is_some() {
                     let root = self.host.root.path().display();
@@ -141,16 +144,19 @@ impl<'a> Apt<'a> {
                         .argv
                         .push(format!("--log={root}/var/log/dpkg.log").into());
                 }
-                self.must(with(command, &["--force-confold", "--configure", "-a"]))
+                self.run(with_args(
+                    command,
+                    &["--force-confold", "--configure", "-a"],
+                ))
             }
         }
     }
 
     /// `apt-get` for changing something: it asks nothing, keeps configuration files that were
     /// changed on the host, and waits for whoever holds dpkg's lock.
-    fn get(&self, args: &[&str]) -> Command {
-        let command = with(self.command("apt-get"), &["-y", "-q"]);
-        let command = with(
+    fn apt_get(&self, args: &[&str]) -> Command {
+        let command = with_args(self.command("apt-get"), &["-y", "-q"]);
+        let command = with_args(
             command,
             &[
                 "-o",
@@ -159,12 +165,12 @@ impl<'a> Apt<'a> {
                 "DPkg::Lock::Timeout=120",
             ],
         );
-        with(command, args)
+        with_args(command, args)
     }
 
     fn command(&self, program: &str) -> Command {
         let command = Command::new([program])
-            .timeout(DEADLINE)
+            .timeout(APT_TIMEOUT)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .env("LC_ALL", "C");
         match &self.config {
@@ -173,25 +179,25 @@ impl<'a> Apt<'a> {
         }
     }
 
-    fn must(&self, command: Command) -> Result<(), Failure> {
-        let line = command.line();
+    fn run(&self, command: Command) -> Result<(), Failure> {
+        let line = command.command_line();
         let done = self.host.exec.run(command)?;
-        if done.ok() {
+        if done.success() {
             Ok(())
         } else {
-            Err(explained(line, done))
+            Err(apt_failure(line, done))
         }
     }
 }
 
-fn with(mut command: Command, args: &[&str]) -> Command {
+fn with_args(mut command: Command, args: &[&str]) -> Command {
     command.argv.extend(args.iter().map(Into::into));
     command
 }
 
 /// The folders and the status file that apt expects below a sandbox's root, and where its
 /// configuration is for a process outside.
-fn found(host: &Host) -> Result<std::path::PathBuf, Failure> {
+fn create_sandbox_config(host: &Host) -> Result<std::path::PathBuf, Failure> {
     let root = &host.root;
     let plain = Attrs::default();
     for folder in [
@@ -202,13 +208,13 @@ fn found(host: &Host) -> Result<std::path::PathBuf, Failure> {
         "/var/lib/dpkg/info",
         "/var/lib/dpkg/updates",
         "/var/log/apt",
-        crate::ports::STATE,
+        crate::ports::STATE_DIR,
     ] {
-        root.make_dirs(Path::new(folder), &plain)?;
+        root.create_dir_all(Path::new(folder), &plain)?;
     }
     let status = Path::new("/var/lib/dpkg/status");
     if root.meta(status)?.is_none() {
-        root.replace(status, b"", &plain)?;
+        root.write_atomic(status, b"", &plain)?;
     }
     let path = root.path().display().to_string();
     if path.contains(['"', '\n']) {
@@ -222,16 +228,16 @@ fn found(host: &Host) -> Result<std::path::PathBuf, Failure> {
          DPkg::Options {{ \"--root={path}\"; \"--log={path}/var/log/dpkg.log\"; }};\n\
          APT::Sandbox::User \"root\";\n"
     );
-    let config = host.state(CONFIG);
-    root.replace(&config, text.as_bytes(), &plain)?;
-    Ok(root.outside(&config))
+    let config = host.state_path(CONFIG_FILE);
+    root.write_atomic(&config, text.as_bytes(), &plain)?;
+    Ok(root.machine_path(&config))
 }
 
-fn explained(line: String, done: Finished) -> Failure {
+fn apt_failure(line: String, done: CompletedCommand) -> Failure {
     let output = done.output.text();
     let failure = Failure::from(ExecError::Failed {
         line,
-        ended: done.ended,
+        ended: done.exit_reason,
         output: done.output.tail(20),
     });
     let hints = [
@@ -269,15 +275,18 @@ mod tests {
     #[test]
     fn only_stale_lists_and_interrupted_dpkg_are_repaired() {
         assert_eq!(
-            Remedy::of("E: Version '2.0' for 'nginx' was not found"),
-            Some(Remedy::Update)
+            Repair::from_output("E: Version '2.0' for 'nginx' was not found"),
+            Some(Repair::Update)
         );
         assert_eq!(
-            Remedy::of(
+            Repair::from_output(
                 "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."
             ),
-            Some(Remedy::Configure)
+            Some(Repair::Configure)
         );
-        assert_eq!(Remedy::of("E: Could not get lock /var/lib/dpkg/lock"), None);
+        assert_eq!(
+            Repair::from_output("E: Could not get lock /var/lib/dpkg/lock"),
+            None
+        );
     }
 }

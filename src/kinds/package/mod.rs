@@ -11,7 +11,9 @@ use serde::Deserialize;
 use crate::ports::Host;
 use crate::ports::packages;
 use crate::problem::Problem;
-use crate::resource::{Change, Failure, FieldChange, Inputs, Kind, Outcome, Shown, State, Verb};
+use crate::resource::{
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
+};
 
 use apt::Apt;
 
@@ -21,7 +23,7 @@ pub struct Package;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct PackageSpec {
     /// As apt calls them. Installed without what they only recommend; one that is installed is
     /// not upgraded.
     pub names: Vec<String>,
@@ -33,18 +35,18 @@ pub struct Spec {
     pub held: Option<bool>,
     /// `absent` removes them and leaves their configuration.
     #[serde(default)]
-    pub state: State,
+    pub state: Presence,
 }
 
-pub enum Found {
+pub enum PackageState {
     /// An unprivileged run in a sandbox: packages are not ours to set.
-    NotOurs,
+    Unmanaged,
     /// What dpkg knows about each name.
     Packages(Vec<(String, Option<packages::Package>)>),
 }
 
-impl Spec {
-    fn is_version(&self, found: &str) -> bool {
+impl PackageSpec {
+    fn matches_version(&self, found: &str) -> bool {
         match self.version.as_deref() {
             None => true,
             Some(version) => match version.strip_suffix('*') {
@@ -54,7 +56,10 @@ impl Spec {
         }
     }
 
-    fn look(&self, host: &Host) -> Result<Vec<(String, Option<packages::Package>)>, Failure> {
+    fn query_packages(
+        &self,
+        host: &Host,
+    ) -> Result<Vec<(String, Option<packages::Package>)>, Failure> {
         let mut found = Vec::new();
         for name in &self.names {
             found.push((name.clone(), host.packages.get(&host.root, name)?));
@@ -63,13 +68,13 @@ impl Spec {
     }
 
     /// What apt has to do, by name: installed or removed, changed in version.
-    fn todo(&self, found: &[(String, Option<packages::Package>)]) -> Vec<String> {
+    fn names_to_change(&self, found: &[(String, Option<packages::Package>)]) -> Vec<String> {
         let due = |package: Option<&packages::Package>| {
             let installed = package.filter(|package| package.installed);
             match (self.state, installed) {
-                (State::Absent, installed) => installed.is_some(),
-                (State::Present, None) => true,
-                (State::Present, Some(installed)) => !self.is_version(&installed.version),
+                (Presence::Absent, installed) => installed.is_some(),
+                (Presence::Present, None) => true,
+                (Presence::Present, Some(installed)) => !self.matches_version(&installed.version),
             }
         };
         found
@@ -79,9 +84,9 @@ impl Spec {
             .collect()
     }
 
-    fn change(&self, host: &Host) -> Result<Outcome, Failure> {
-        let found = self.look(host)?;
-        let todo = self.todo(&found);
+    fn change_packages(&self, host: &Host) -> Result<ApplyOutcome, Failure> {
+        let found = self.query_packages(host)?;
+        let todo = self.names_to_change(&found);
         let is_held = |name: &String| {
             let (_, package) = found.iter().find(|(other, _)| other == name)?;
             package.as_ref().map(|package| package.held)
@@ -93,7 +98,7 @@ impl Spec {
             .collect();
         // An operator's hold stands unless the role says that holding is its business.
         if self.held.is_none() && !held.is_empty() {
-            return Ok(Outcome::Waiting(format!(
+            return Ok(ApplyOutcome::Waiting(format!(
                 "{} on hold on this host (`apt-mark unhold` lets go; `held` in the role takes over)",
                 match held.as_slice() {
                     [one] => format!("`{one}` is"),
@@ -102,13 +107,13 @@ impl Spec {
             )));
         }
         let apt = Apt::new(host)?;
-        if self.state == State::Absent {
+        if self.state == Presence::Absent {
             apt.remove(&todo)?;
-            return Ok(Outcome::Done);
+            return Ok(ApplyOutcome::Done);
         }
         if !todo.is_empty() {
             // Let go of exactly these, rather than allow apt to change whatever is held.
-            apt.hold(&held, false)?;
+            apt.set_hold(&held, false)?;
             let with_version = |name: &String| match &self.version {
                 Some(version) => format!("{name}={version}"),
                 None => name.clone(),
@@ -117,21 +122,21 @@ impl Spec {
             apt.install(&wanted, self.version.is_some())?;
         }
         if let Some(hold) = self.held {
-            host.packages.forget();
-            let now = self.look(host)?;
+            host.packages.invalidate();
+            let now = self.query_packages(host)?;
             let differs = |package: &Option<packages::Package>| {
                 package.as_ref().is_none_or(|package| package.held != hold)
             };
             let names = now.into_iter().filter(|(_, package)| differs(package));
             let names: Vec<String> = names.map(|(name, _)| name).collect();
-            apt.hold(&names, hold)?;
+            apt.set_hold(&names, hold)?;
         }
-        Ok(Outcome::Done)
+        Ok(ApplyOutcome::Done)
     }
 }
 
-fn names(names: &[&str]) -> Shown {
-    Shown::maybe((!names.is_empty()).then(|| names.join(" ")))
+fn display_names(names: &[&str]) -> FieldValue {
+    FieldValue::from_option((!names.is_empty()).then(|| names.join(" ")))
 }
 
 impl Kind for Package {
@@ -140,20 +145,20 @@ impl Kind for Package {
         "Packages that are installed, at a version if one is given, and on hold if wanted.";
     const EXAMPLE: &'static str = r#"package: {names: [nginx], version: "1.22.*", held: true}"#;
 
-    type Spec = Spec;
-    type State = Found;
+    type Spec = PackageSpec;
+    type State = PackageState;
 
-    fn subject(spec: &Spec) -> String {
+    fn subject(spec: &PackageSpec) -> String {
         spec.names.join(" ")
     }
 
-    fn resolve(spec: &mut Spec, _inputs: &dyn Inputs) -> Result<(), Problem> {
+    fn resolve(spec: &mut PackageSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         let wrong = |field: &str, why: String| Err(Problem::new(why).field(field));
         if spec.names.is_empty() {
             return wrong("names", "expected at least one package".into());
         }
         for (at, name) in spec.names.iter().enumerate() {
-            if !is_name(name) {
+            if !is_package_name(name) {
                 let shown = name.escape_default();
                 return wrong("names", format!("`{shown}` is no name of a package"));
             }
@@ -175,7 +180,7 @@ impl Kind for Package {
                 return wrong("version", "a version goes with one name only".into());
             }
         }
-        if spec.state == State::Absent && (spec.version.is_some() || spec.held.is_some()) {
+        if spec.state == Presence::Absent && (spec.version.is_some() || spec.held.is_some()) {
             return wrong(
                 "state",
                 "`absent` goes with neither `version` nor `held`".into(),
@@ -184,15 +189,15 @@ impl Kind for Package {
         Ok(())
     }
 
-    fn inspect(spec: &Spec, host: &Host) -> Result<Found, Failure> {
-        if !host.root.privileged() && !host.root.is_real() {
-            return Ok(Found::NotOurs);
+    fn inspect(spec: &PackageSpec, host: &Host) -> Result<PackageState, Failure> {
+        if !host.root.is_privileged() && !host.root.is_real() {
+            return Ok(PackageState::Unmanaged);
         }
-        Ok(Found::Packages(spec.look(host)?))
+        Ok(PackageState::Packages(spec.query_packages(host)?))
     }
 
-    fn diff(spec: &Spec, state: &Found) -> Option<Change> {
-        let Found::Packages(found) = state else {
+    fn diff(spec: &PackageSpec, state: &PackageState) -> Option<Change> {
+        let PackageState::Packages(found) = state else {
             return None;
         };
         let installed: Vec<(&str, &packages::Package)> = found
@@ -201,22 +206,35 @@ impl Kind for Package {
             .filter(|(_, package)| package.installed)
             .collect();
         let there: Vec<&str> = installed.iter().map(|(name, _)| *name).collect();
-        if spec.state == State::Absent {
-            let change = Change::new(Verb::Remove).with("names", names(&there), Shown::Absent);
+        if spec.state == Presence::Absent {
+            let change = Change::new(Verb::Remove).with_field(
+                "names",
+                display_names(&there),
+                FieldValue::Absent,
+            );
             return (!there.is_empty()).then_some(change);
         }
         let all: Vec<&str> = spec.names.iter().map(String::as_str).collect();
         let mut fields = Vec::new();
         if there.len() < all.len() {
-            fields.push(FieldChange::new("names", names(&there), names(&all)));
+            fields.push(FieldChange::new(
+                "names",
+                display_names(&there),
+                display_names(&all),
+            ));
         }
         if let Some(version) = &spec.version {
-            let from = Shown::maybe(installed.first().map(|(_, package)| &package.version));
+            let from =
+                FieldValue::from_option(installed.first().map(|(_, package)| &package.version));
             let right = installed
                 .first()
-                .is_some_and(|(_, package)| spec.is_version(&package.version));
+                .is_some_and(|(_, package)| spec.matches_version(&package.version));
             if !right {
-                fields.push(FieldChange::new("version", from, Shown::value(version)));
+                fields.push(FieldChange::new(
+                    "version",
+                    from,
+                    FieldValue::value(version),
+                ));
             }
         }
         if let Some(hold) = spec.held {
@@ -225,7 +243,7 @@ impl Kind for Package {
                 package.as_ref().is_some_and(|package| package.held)
             };
             if found.iter().any(|(_, package)| held(package) != hold) {
-                fields.extend(FieldChange::of("held", &!hold, &hold));
+                fields.extend(FieldChange::diff("held", &!hold, &hold));
             }
         }
         let mut change = Change::update(fields)?;
@@ -235,12 +253,12 @@ impl Kind for Package {
         Some(change)
     }
 
-    fn apply(spec: &Spec, _change: &Change, host: &Host) -> Result<Outcome, Failure> {
-        let outcome = spec.change(host);
-        host.packages.forget();
+    fn apply(spec: &PackageSpec, _change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+        let outcome = spec.change_packages(host);
+        host.packages.invalidate();
         let outcome = outcome?;
-        let left = spec.todo(&spec.look(host)?);
-        if outcome == Outcome::Done && !left.is_empty() {
+        let left = spec.names_to_change(&spec.query_packages(host)?);
+        if outcome == ApplyOutcome::Done && !left.is_empty() {
             return Err(Failure::new(format!(
                 "apt ended well, and `{}` is still not as it should be",
                 left.join("`, `")
@@ -255,7 +273,7 @@ impl Kind for Package {
 
 /// As Debian spells them, with `:architecture` if need be. apt takes a name that ends in `-` for
 /// one to remove.
-fn is_name(name: &str) -> bool {
+fn is_package_name(name: &str) -> bool {
     let (name, architecture) = name.split_once(':').unwrap_or((name, "any"));
     let known =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+.-".contains(&byte);
@@ -273,27 +291,27 @@ fn is_name(name: &str) -> bool {
 mod conformance {
     use super::Package;
     use crate::ports::testing::Sandbox;
-    use crate::resource::Probed;
+    use crate::resource::ConformanceProbes;
     use crate::resource::conformance::Probe;
 
-    impl Probed for Package {
-        fn cannot_run(host: &Sandbox) -> Option<&'static str> {
-            super::tests::cannot_install(host)
+    impl ConformanceProbes for Package {
+        fn skip_reason(host: &Sandbox) -> Option<&'static str> {
+            super::tests::skip_reason(host)
         }
 
         fn prepare(host: &Sandbox) {
-            super::tests::repository(host, &[("nginx", "1.18.0-1"), ("nginx", "1.22.1-9")]);
+            super::tests::create_repository(host, &[("nginx", "1.18.0-1"), ("nginx", "1.22.1-9")]);
         }
 
         fn probes() -> Vec<Probe> {
             const STATUS: &str = "/var/lib/dpkg/status";
             vec![
-                Probe::gone("names", |host| {
+                Probe::removal("names", |host| {
                     host.edit(STATUS, "hold ok installed", "deinstall ok half-configured");
                 }),
-                Probe::spoil("version", |host| host.edit(STATUS, "1.22.1-9", "1.18.0-1")),
-                Probe::spoil("held", |host| host.edit(STATUS, "hold ok", "install ok")),
-                Probe::gone("state", |host| host.write(STATUS, "")),
+                Probe::drift("version", |host| host.edit(STATUS, "1.22.1-9", "1.18.0-1")),
+                Probe::drift("held", |host| host.edit(STATUS, "hold ok", "install ok")),
+                Probe::removal("state", |host| host.write(STATUS, "")),
             ]
         }
     }

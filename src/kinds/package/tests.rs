@@ -1,24 +1,24 @@
 use crate::digest::digest;
 use crate::ports::exec::Command;
-use crate::ports::testing::{Sandbox, machine_file, skipped};
-use crate::resource::conformance::resource;
-use crate::resource::{AnyResource, Change, Failure, Outcome};
+use crate::ports::testing::{Sandbox, machine_file, skip_test};
+use crate::resource::conformance::parse_resource;
+use crate::resource::{AnyResource, ApplyOutcome, Change, Failure};
 
 const STATUS: &str = "/var/lib/dpkg/status";
 
-pub fn cannot_install(sandbox: &Sandbox) -> Option<&'static str> {
-    if !sandbox.is_privileged() {
+pub fn skip_reason(sandbox: &Sandbox) -> Option<&'static str> {
+    if !sandbox.can_set_owners() {
         return Some("needs root");
     }
     let has = |program: &str| {
         let done = sandbox.host.exec.run(Command::new([program, "--version"]));
-        done.is_ok_and(|done| done.ok())
+        done.is_ok_and(|done| done.success())
     };
     (!(has("apt-get") && has("dpkg-deb"))).then_some("needs apt-get and dpkg-deb")
 }
 
 /// A repository in the sandbox with these packages, as its only source.
-pub fn repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
+pub fn create_repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
     let mut index = String::new();
     for (name, version) in packages {
         let tree = format!("/srv/build/{name}-{version}");
@@ -31,9 +31,9 @@ pub fn repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
         let deb = format!("/srv/packages/{file}");
         sandbox.make_dir("/srv/packages");
         let mut build = Command::new(["dpkg-deb", "--root-owner-group", "--build"]);
-        build.argv.push(sandbox.outside(&tree).into());
-        build.argv.push(sandbox.outside(&deb).into());
-        sandbox.host.exec.must(build).unwrap();
+        build.argv.push(sandbox.machine_path(&tree).into());
+        build.argv.push(sandbox.machine_path(&deb).into());
+        sandbox.host.exec.run_checked(build).unwrap();
         let body = sandbox.bytes(&deb);
         let (size, sum) = (body.len(), digest(&body));
         index.push_str(&format!(
@@ -41,73 +41,75 @@ pub fn repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
         ));
     }
     sandbox.write("/srv/packages/Packages", index);
-    let folder = sandbox.outside("/srv/packages");
+    let folder = sandbox.machine_path("/srv/packages");
     sandbox.write(
         "/etc/apt/sources.list",
         format!("deb [trusted=yes] file:{} ./\n", folder.display()),
     );
 }
 
-fn sandbox(test: &str, packages: &[(&str, &str)]) -> Option<Sandbox> {
-    let sandbox = Sandbox::with_basics();
-    if let Some(why) = cannot_install(&sandbox) {
-        skipped(test, why);
+fn sandbox_with_repository(test: &str, packages: &[(&str, &str)]) -> Option<Sandbox> {
+    let sandbox = Sandbox::with_base_system();
+    if let Some(why) = skip_reason(&sandbox) {
+        skip_test(test, why);
         return None;
     }
-    repository(&sandbox, packages);
+    create_repository(&sandbox, packages);
     Some(sandbox)
 }
 
-fn apply(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Outcome, Failure> {
-    let change = resource.look(&sandbox.host, false)?.change;
+fn apply(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<ApplyOutcome, Failure> {
+    let change = resource.inspect(&sandbox.host, false)?.change;
     resource.apply(&change.expect("something to do"), &sandbox.host)
 }
 
-fn left(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
-    resource.look(&sandbox.host, false).unwrap().change
+fn pending_change(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
+    resource.inspect(&sandbox.host, false).unwrap().change
 }
 
 #[test]
 fn missing_packages_are_installed_and_present_ones_not_upgraded() {
-    let Some(sandbox) = sandbox("installing", &[("one", "1.0"), ("two", "1.0")]) else {
+    let Some(sandbox) = sandbox_with_repository("installing", &[("one", "1.0"), ("two", "1.0")])
+    else {
         return;
     };
     let machine = machine_file("/var/lib/dpkg/status");
-    let one = resource("package: {names: [one]}").unwrap();
-    assert_eq!(apply(&*one, &sandbox).unwrap(), Outcome::Done);
+    let one = parse_resource("package: {names: [one]}").unwrap();
+    assert_eq!(apply(&*one, &sandbox).unwrap(), ApplyOutcome::Done);
     assert_eq!(sandbox.read("/usr/share/one/version"), "1.0");
-    repository(&sandbox, &[("one", "2.0"), ("two", "1.0")]);
-    assert_eq!(left(&*one, &sandbox), None);
-    let both = resource("package: {names: [one, two]}").unwrap();
+    create_repository(&sandbox, &[("one", "2.0"), ("two", "1.0")]);
+    assert_eq!(pending_change(&*one, &sandbox), None);
+    let both = parse_resource("package: {names: [one, two]}").unwrap();
     apply(&*both, &sandbox).unwrap();
-    assert_eq!(left(&*both, &sandbox), None);
+    assert_eq!(pending_change(&*both, &sandbox), None);
     assert_eq!(sandbox.read("/usr/share/one/version"), "1.0");
     assert_eq!(machine_file("/var/lib/dpkg/status"), machine);
 }
 
 #[test]
 fn version_is_upgraded_and_downgraded() {
-    let Some(sandbox) = sandbox("versions", &[("one", "1.0-1"), ("one", "1.1-1")]) else {
+    let Some(sandbox) = sandbox_with_repository("versions", &[("one", "1.0-1"), ("one", "1.1-1")])
+    else {
         return;
     };
     for (version, found) in [("1.1-1", "1.1-1"), ("1.0*", "1.0-1"), ("1.*", "1.0-1")] {
         let text = format!("package: {{names: [one], version: \"{version}\"}}");
-        let one = resource(&text).unwrap();
-        if left(&*one, &sandbox).is_some() {
+        let one = parse_resource(&text).unwrap();
+        if pending_change(&*one, &sandbox).is_some() {
             apply(&*one, &sandbox).unwrap();
         }
-        assert_eq!(left(&*one, &sandbox), None, "{version}");
+        assert_eq!(pending_change(&*one, &sandbox), None, "{version}");
         assert_eq!(sandbox.read("/usr/share/one/version"), found, "{version}");
     }
 }
 
 #[test]
 fn operators_hold_wins_unless_the_role_sets_held() {
-    let Some(sandbox) = sandbox("holds", &[("one", "1.0"), ("one", "2.0")]) else {
+    let Some(sandbox) = sandbox_with_repository("holds", &[("one", "1.0"), ("one", "2.0")]) else {
         return;
     };
     apply(
-        &*resource("package: {names: [one], version: '1.0', held: true}").unwrap(),
+        &*parse_resource("package: {names: [one], version: '1.0', held: true}").unwrap(),
         &sandbox,
     )
     .unwrap();
@@ -115,31 +117,35 @@ fn operators_hold_wins_unless_the_role_sets_held() {
     assert!(held.contains("hold ok installed"), "{held}");
     for other in ["version: '2.0'", "state: absent"] {
         let text = format!("package: {{names: [one], {other}}}");
-        let outcome = apply(&*resource(&text).unwrap(), &sandbox).unwrap();
-        let Outcome::Waiting(why) = outcome else {
+        let outcome = apply(&*parse_resource(&text).unwrap(), &sandbox).unwrap();
+        let ApplyOutcome::Waiting(why) = outcome else {
             panic!("{other} was done");
         };
         assert!(why.contains("`one` is on hold"), "{why}");
     }
     assert_eq!(sandbox.read(STATUS), held);
-    let ours = resource("package: {names: [one], version: '2.0', held: true}").unwrap();
+    let ours = parse_resource("package: {names: [one], version: '2.0', held: true}").unwrap();
     apply(&*ours, &sandbox).unwrap();
-    assert_eq!(left(&*ours, &sandbox), None);
+    assert_eq!(pending_change(&*ours, &sandbox), None);
     assert!(sandbox.read(STATUS).contains("hold ok installed"));
-    let free = resource("package: {names: [one], held: false}").unwrap();
+    let free = parse_resource("package: {names: [one], held: false}").unwrap();
     apply(&*free, &sandbox).unwrap();
-    let absent = resource("package: {names: [one], state: absent}").unwrap();
+    let absent = parse_resource("package: {names: [one], state: absent}").unwrap();
     apply(&*absent, &sandbox).unwrap();
-    assert_eq!(left(&*absent, &sandbox), None);
+    assert_eq!(pending_change(&*absent, &sandbox), None);
     assert!(!sandbox.exists("/usr/share/one/version"));
 }
 
 #[test]
 fn unknown_package_fails_after_one_list_update() {
-    let Some(sandbox) = sandbox("an unknown package", &[("one", "1.0")]) else {
+    let Some(sandbox) = sandbox_with_repository("an unknown package", &[("one", "1.0")]) else {
         return;
     };
-    let failure = apply(&*resource("package: {names: [nosuch]}").unwrap(), &sandbox).unwrap_err();
+    let failure = apply(
+        &*parse_resource("package: {names: [nosuch]}").unwrap(),
+        &sandbox,
+    )
+    .unwrap_err();
     assert!(failure.message.contains("Unable to locate package nosuch"));
     assert!(failure.hint.unwrap().contains("just updated"));
     let lists = sandbox.host.root.list("/var/lib/apt/lists".as_ref());
@@ -150,27 +156,37 @@ fn unknown_package_fails_after_one_list_update() {
 
 #[test]
 fn packages_of_an_interrupted_dpkg_are_configured_first() {
-    let Some(sandbox) = sandbox("an interrupted dpkg", &[("one", "1.0"), ("two", "1.0")]) else {
+    let Some(sandbox) =
+        sandbox_with_repository("an interrupted dpkg", &[("one", "1.0"), ("two", "1.0")])
+    else {
         return;
     };
-    apply(&*resource("package: {names: [one]}").unwrap(), &sandbox).unwrap();
+    apply(
+        &*parse_resource("package: {names: [one]}").unwrap(),
+        &sandbox,
+    )
+    .unwrap();
     let status = sandbox.read(STATUS);
     sandbox.write(
         "/var/lib/dpkg/updates/0001",
         status.replace("ok installed", "ok unpacked"),
     );
-    let both = resource("package: {names: [one, two]}").unwrap();
+    let both = parse_resource("package: {names: [one, two]}").unwrap();
     apply(&*both, &sandbox).unwrap();
-    assert_eq!(left(&*both, &sandbox), None);
+    assert_eq!(pending_change(&*both, &sandbox), None);
 }
 
 #[test]
 fn sandbox_without_package_sources_fails_and_stays_empty() {
     let sandbox = Sandbox::empty();
-    if let Some(why) = cannot_install(&sandbox) {
-        return skipped("no sources", why);
+    if let Some(why) = skip_reason(&sandbox) {
+        return skip_test("no sources", why);
     }
-    let failure = apply(&*resource("package: {names: [one]}").unwrap(), &sandbox).unwrap_err();
+    let failure = apply(
+        &*parse_resource("package: {names: [one]}").unwrap(),
+        &sandbox,
+    )
+    .unwrap_err();
     assert!(failure.message.contains("no package sources") && failure.hint.is_some());
     assert!(!sandbox.exists("/var"));
 }
@@ -191,11 +207,14 @@ fn ambiguous_package_names_are_rejected() {
         "names: [nginx], version: '1.0 curl'",
         "names: [nginx], held: true, state: absent",
     ] {
-        assert!(resource(&format!("package: {{{bad}}}")).is_err(), "{bad}");
+        assert!(
+            parse_resource(&format!("package: {{{bad}}}")).is_err(),
+            "{bad}"
+        );
     }
     for good in ["g++", "libstdc++6:amd64", "python3.11", "ca-certificates"] {
         assert!(
-            resource(&format!("package: {{names: ['{good}']}}")).is_ok(),
+            parse_resource(&format!("package: {{names: ['{good}']}}")).is_ok(),
             "{good}"
         );
     }

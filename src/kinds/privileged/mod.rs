@@ -1,6 +1,6 @@
 //! Nothing that a privileged program opens by path lies where a lesser user could put a link, a pipe
 //! or another file: of all that the shipped roles write, with everything switched on, each directive
-//! with a path in it is held against [`table::FORMATS`].
+//! with a path in it is held against [`render_table::FORMATS`].
 #![allow(
     clippy::disallowed_methods,
     reason = "the files are this repository's, not a host's"
@@ -12,16 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use self::table::{FOLDERS, FORMATS, Format, Rights};
+use self::table::{FORMATS, Format, PACKAGE_FOLDERS, Rights};
 use crate::facts::Facts;
-use crate::fleet::Peers;
+use crate::fleet::PeerSource;
 use crate::ports::root::Root;
 use crate::ports::testing::Sandbox;
-use crate::resource::{AnyResource, Change, Shown};
+use crate::resource::{AnyResource, Change, FieldValue};
 use crate::role::{Catalog, expand};
 use crate::settings;
 
-pub(crate) use self::table::table;
+pub(crate) use self::table::render_table;
 
 /// Every shipped role with everything on that it can do.
 const SETTINGS: &str = r#"
@@ -58,12 +58,12 @@ attributes:
     shop: {hosts: [shop.example], check: {path: /up, expect: 200}}
 "#;
 
-fn top() -> &'static Path {
+fn repository_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What a file of the catalog is to be.
-struct Written {
+struct RoleFile {
     path: PathBuf,
     owner: String,
     mode: String,
@@ -71,52 +71,57 @@ struct Written {
 }
 
 /// All that the shipped roles write, and who owns the folders that they make.
-struct Host {
+struct RoleFiles {
     catalog: Catalog,
-    written: Vec<Written>,
-    folders: BTreeMap<PathBuf, String>,
+    files: Vec<RoleFile>,
+    folder_owners: BTreeMap<PathBuf, String>,
 }
 
-fn host() -> Host {
+fn render_shipped_roles() -> RoleFiles {
     let sandbox = Sandbox::empty();
     sandbox.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
     sandbox.write("/etc/group", "root:x:0:\n");
     sandbox.write("/opt/datadog-agent/bin/agent/agent", "");
     sandbox.write("/etc/trueup/node.yml", SETTINGS);
-    let settings = settings::load(&sandbox.outside("/etc/trueup/node.yml"), top()).unwrap();
-    let facts = Facts::new(Rc::new(Root::at(&sandbox.outside("/")).unwrap()));
-    let catalog = expand(&settings, &facts, &Peers::on_paper(&settings), "")
-        .and_then(|expanded| expanded.resolve(&crate::desired::Desired::nothing()))
+    let settings = settings::load(
+        &sandbox.machine_path("/etc/trueup/node.yml"),
+        repository_root(),
+    )
+    .unwrap();
+    let facts = Facts::new(Rc::new(Root::at(&sandbox.machine_path("/")).unwrap()));
+    let catalog = expand(&settings, &facts, &PeerSource::from_settings(&settings), "")
+        .and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()))
         .unwrap_or_else(|problems| panic!("{problems}"));
-    let mut host = Host {
+    let mut host = RoleFiles {
         catalog,
-        written: Vec::new(),
-        folders: BTreeMap::new(),
+        files: Vec::new(),
+        folder_owners: BTreeMap::new(),
     };
-    for (path, _) in FOLDERS {
-        host.folders
+    for (path, _) in PACKAGE_FOLDERS {
+        host.folder_owners
             .insert(path.into(), "its package's user".into());
     }
     for folder in ["/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/var/lock"] {
-        host.folders.insert(folder.into(), "everybody".into());
+        host.folder_owners.insert(folder.into(), "everybody".into());
     }
     for resource in &host.catalog.resources {
         let body = resource.body.as_ref();
-        if let Some(spec) = body.spec().downcast_ref::<crate::release::Spec>() {
+        if let Some(spec) = body.spec().downcast_ref::<crate::release::ReleaseSpec>() {
             let user = spec.user.clone().unwrap_or_default();
             let deploy_to = spec.layout().deploy_to().to_owned();
             // The folder itself and `releases` are root's; what is in a release is its user's.
             for folder in ["current", "shared", "releases/any"] {
-                host.folders.insert(deploy_to.join(folder), user.clone());
+                host.folder_owners
+                    .insert(deploy_to.join(folder), user.clone());
             }
             continue;
         }
-        let Some((path, change)) = body.owns().zip(look(body, &sandbox)) else {
+        let Some((path, change)) = body.owned_path().zip(pending_change(body, &sandbox)) else {
             continue;
         };
         let field = |name: &str| match change.fields.iter().find(|field| field.field == name) {
             Some(field) => match &field.to {
-                Shown::Value(text) | Shown::Text(text) => text.clone(),
+                FieldValue::Value(text) | FieldValue::Text(text) => text.clone(),
                 _ => String::new(),
             },
             None => String::new(),
@@ -125,9 +130,9 @@ fn host() -> Host {
         let owner = owner.unwrap_or("root".into());
         match body.kind() {
             "directory" => {
-                host.folders.insert(path, owner);
+                host.folder_owners.insert(path, owner);
             }
-            "file" | "template" => host.written.push(Written {
+            "file" | "template" => host.files.push(RoleFile {
                 path,
                 owner,
                 mode: field("mode"),
@@ -139,35 +144,37 @@ fn host() -> Host {
     host
 }
 
-fn look(body: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
+fn pending_change(body: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
     match body.kind() {
-        "directory" | "file" | "template" => body.look(&sandbox.host, false).unwrap().change,
+        "directory" | "file" | "template" => body.inspect(&sandbox.host, false).unwrap().change,
         _ => None,
     }
 }
 
-impl Host {
+impl RoleFiles {
     /// Who else than root could put something else at a path.
-    fn whose(&self, path: &Path) -> Option<&str> {
+    fn unprivileged_owner(&self, path: &Path) -> Option<&str> {
         let above = path.ancestors().skip(1).collect::<Vec<_>>();
         above.into_iter().rev().find_map(|folder| {
-            let owner = self.folders.get(folder)?;
-            let accepted = FOLDERS.iter().any(|(known, _)| Path::new(known) == folder);
+            let owner = self.folder_owners.get(folder)?;
+            let accepted = PACKAGE_FOLDERS
+                .iter()
+                .any(|(known, _)| Path::new(known) == folder);
             (owner != "root" && !accepted).then_some(owner.as_str())
         })
     }
 
     /// What is wrong with a path that is opened with root's rights.
-    fn exposed(&self, path: &str) -> Option<String> {
-        let owner = self.whose(Path::new(path))?;
+    fn exposure_problem(&self, path: &str) -> Option<String> {
+        let owner = self.unprivileged_owner(Path::new(path))?;
         Some(format!(
             "root opens {path}, and {owner} could put a link, a pipe or another file there: have the app's user open it, or keep it in a folder of root's"
         ))
     }
 
-    fn problems(&self, file: &Written) -> Vec<String> {
+    fn file_problems(&self, file: &RoleFile) -> Vec<String> {
         let shown = file.path.display();
-        let Some(format) = format_of(&file.path) else {
+        let Some(format) = find_format(&file.path) else {
             return vec![format!(
                 "{shown}: say in src/kinds/privileged/table.rs who reads such a file, and with whose rights each path in it is opened"
             )];
@@ -184,10 +191,10 @@ impl Host {
             problems.push(format!("others than root may write it: {}", file.mode));
         }
         if format.owner == "root" {
-            problems.extend(self.exposed(&shown.to_string()));
+            problems.extend(self.exposure_problem(&shown.to_string()));
         }
         for line in file.text.lines() {
-            problems.extend(self.problem(format, file, line));
+            problems.extend(self.line_problem(format, file, line));
         }
         let problems = problems.into_iter();
         problems
@@ -195,30 +202,30 @@ impl Host {
             .collect()
     }
 
-    fn problem(&self, format: &Format, file: &Written, line: &str) -> Option<String> {
+    fn line_problem(&self, format: &Format, file: &RoleFile, line: &str) -> Option<String> {
         let line = line.trim();
         if line.starts_with(['#', ';']) || !line.contains('/') {
             return None;
         }
-        let (name, value) = split(format, line);
+        let (name, value) = split_directive(format, line);
         let Some(directive) = format.directive(&name) else {
             return Some(format!(
                 "`{name}` has a path in it ({line}): say in src/kinds/privileged/table.rs who opens it, and with whose rights"
             ));
         };
-        let paths = paths(value);
+        let paths = absolute_paths(value);
         match directive.rights {
             Rights::NoFile | Rights::User(_) => None,
             Rights::Root if paths.is_empty() => Some(format!("not a whole path: {line}")),
-            Rights::Root => paths.iter().find_map(|path| self.exposed(path)),
+            Rights::Root => paths.iter().find_map(|path| self.exposure_problem(path)),
             Rights::Program => match paths.first() {
-                Some(path) if value.trim_start().starts_with(path) => {
-                    self.exposed(path).or_else(|| no_user(format, file))
-                }
+                Some(path) if value.trim_start().starts_with(path) => self
+                    .exposure_problem(path)
+                    .or_else(|| missing_user_problem(format, file)),
                 _ => Some(format!("not the whole path of a program: {line}")),
             },
             Rights::Listed => {
-                let owner = self.whose(Path::new(*paths.first()?))?;
+                let owner = self.unprivileged_owner(Path::new(*paths.first()?))?;
                 let su = format!("su {owner} ");
                 let has = file.text.lines().any(|line| line.trim().starts_with(&su));
                 (!has).then(|| format!("no `{su}…` beside {line}"))
@@ -228,8 +235,8 @@ impl Host {
 }
 
 /// A supervisor runs as root whatever does not say another user.
-fn no_user(format: &Format, file: &Written) -> Option<String> {
-    let key = match format.begins {
+fn missing_user_problem(format: &Format, file: &RoleFile) -> Option<String> {
+    let key = match format.path_prefix {
         "/usr/local/lib/systemd/system/" => "User=",
         "/etc/supervisor/conf.d/" => "user=",
         _ => return None,
@@ -240,20 +247,21 @@ fn no_user(format: &Format, file: &Written) -> Option<String> {
     (!fine).then(|| format!("`{key}` has to say a user that is not root"))
 }
 
-fn format_of(path: &Path) -> Option<&'static Format> {
+fn find_format(path: &Path) -> Option<&'static Format> {
     let path = path.to_str()?;
     let mut formats = FORMATS.iter();
-    formats.find(|format| path.starts_with(format.begins) && path.ends_with(format.ends))
+    formats
+        .find(|format| path.starts_with(format.path_prefix) && path.ends_with(format.path_suffix))
 }
 
 /// The directive of a line, and the rest of it.
-fn split<'l>(format: &Format, line: &'l str) -> (String, &'l str) {
+fn split_directive<'l>(format: &Format, line: &'l str) -> (String, &'l str) {
     let word = line.split_whitespace().next().unwrap_or_default();
     let network = |word: &str| {
         let address = word.split('/').next().unwrap_or_default();
         address.parse::<std::net::IpAddr>().is_ok()
     };
-    let (name, value) = match format.begins {
+    let (name, value) = match format.path_prefix {
         "/etc/logrotate.d/" if word.starts_with('/') => ("(pattern)", line),
         "/etc/sudoers.d/" => ("(command)", line.split(": ").nth(1).unwrap_or(line)),
         "/etc/nginx/sites-enabled/" if network(word) => ("(network)", line),
@@ -270,7 +278,7 @@ fn split<'l>(format: &Format, line: &'l str) -> (String, &'l str) {
 }
 
 /// The absolute paths in a value, without what units and configurations put before them.
-fn paths(value: &str) -> Vec<&str> {
+fn absolute_paths(value: &str) -> Vec<&str> {
     let words = value.split(|c: char| c.is_whitespace() || "\"',:=(".contains(c));
     let words = words.map(|word| word.trim_start_matches(['-', '@', '+', '!']));
     words.filter(|word| word.starts_with('/')).collect()
@@ -278,42 +286,46 @@ fn paths(value: &str) -> Vec<&str> {
 
 #[test]
 fn no_privileged_program_opens_a_path_of_an_unprivileged_user() {
-    let host = host();
+    let host = render_shipped_roles();
     let problems: Vec<String> = host
-        .written
+        .files
         .iter()
-        .flat_map(|file| host.problems(file))
+        .flat_map(|file| host.file_problems(file))
         .collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(host.written.len() > 20, "only {} files", host.written.len());
+    assert!(host.files.len() > 20, "only {} files", host.files.len());
 }
 
 /// Commands that root runs, and what is in its search path.
 #[test]
 fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
-    let host = host();
+    let host = render_shipped_roles();
     let mut opened: Vec<String> = Vec::new();
     for argv in host.catalog.checks.values() {
-        opened.extend(paths(&argv.to_string()).into_iter().map(str::to_owned));
+        opened.extend(
+            absolute_paths(&argv.to_string())
+                .into_iter()
+                .map(str::to_owned),
+        );
     }
     for resource in &host.catalog.resources {
         let spec = resource.body.spec();
         let path = |path: &Path| path.display().to_string();
-        if let Some(spec) = spec.downcast_ref::<super::symlink::Spec>() {
+        if let Some(spec) = spec.downcast_ref::<super::symlink::SymlinkSpec>() {
             opened.extend(spec.to.iter().map(|to| path(to)));
-        } else if let Some(spec) = spec.downcast_ref::<super::command::Spec>() {
+        } else if let Some(spec) = spec.downcast_ref::<super::command::CommandSpec>() {
             assert!(spec.user.is_none(), "say here what {} opens", resource.id);
             opened.extend(spec.cwd.iter().map(|cwd| path(&cwd.join("any"))));
             opened.extend(spec.creates.iter().map(|creates| path(creates)));
-        } else if let Some(spec) = spec.downcast_ref::<super::watch::Spec>() {
+        } else if let Some(spec) = spec.downcast_ref::<super::watch::WatchSpec>() {
             opened.extend(spec.paths.iter().map(|one| path(one)));
-        } else if let Some(spec) = spec.downcast_ref::<super::service::Spec>() {
+        } else if let Some(spec) = spec.downcast_ref::<super::service::ServiceSpec>() {
             opened.extend(spec.unit.iter().map(|unit| path(unit)));
         }
     }
     let problems: Vec<String> = opened
         .iter()
-        .filter_map(|path| host.exposed(path))
+        .filter_map(|path| host.exposure_problem(path))
         .collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(opened.len() > 8, "{opened:?}");
@@ -322,26 +334,26 @@ fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
 /// What is not switched on is not looked at.
 #[test]
 fn every_template_of_every_shipped_role_is_covered() {
-    let host = host();
+    let host = render_shipped_roles();
     let mut sources = BTreeSet::new();
     let mut roles = BTreeSet::new();
     for resource in &host.catalog.resources {
         roles.insert(resource.role.clone());
         let spec = resource.body.spec();
-        if let Some(spec) = spec.downcast_ref::<super::template::Spec>() {
+        if let Some(spec) = spec.downcast_ref::<super::template::TemplateSpec>() {
             sources.insert(spec.source.clone());
-        } else if let Some(spec) = spec.downcast_ref::<crate::release::Spec>() {
+        } else if let Some(spec) = spec.downcast_ref::<crate::release::ReleaseSpec>() {
             // In a release; whoever reads them is its user.
             sources.extend(spec.files.iter().filter_map(|file| file.source.clone()));
         }
     }
     let mut missing = Vec::new();
-    for role in std::fs::read_dir(top().join("roles")).unwrap() {
+    for role in std::fs::read_dir(repository_root().join("roles")).unwrap() {
         let name = role.unwrap().path();
         let name = name.file_stem().unwrap().to_str().unwrap().to_owned();
         missing.extend((!roles.contains(&name)).then_some(name));
     }
-    for folder in std::fs::read_dir(top().join("templates")).unwrap() {
+    for folder in std::fs::read_dir(repository_root().join("templates")).unwrap() {
         let folder = folder.unwrap();
         for file in std::fs::read_dir(folder.path()).unwrap() {
             let name = [folder.file_name(), file.unwrap().file_name()];
@@ -355,9 +367,9 @@ fn every_template_of_every_shipped_role_is_covered() {
 /// The guard itself: what it has to see, it sees.
 #[test]
 fn checker_detects_every_known_way_to_expose_root() {
-    let host = host();
+    let host = render_shipped_roles();
     let see = |path: &str, text: &str| {
-        let problems = host.problems(&Written {
+        let problems = host.file_problems(&RoleFile {
             path: path.into(),
             owner: "root".into(),
             mode: "0644".into(),

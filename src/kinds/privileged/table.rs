@@ -20,15 +20,15 @@ pub(super) enum Rights {
 pub(super) struct Directive {
     pub names: &'static [&'static str],
     pub rights: Rights,
-    pub how: &'static str,
+    pub protection: &'static str,
 }
 
 /// A sort of file that roles write.
 pub(super) struct Format {
     /// What its path begins and ends with.
-    pub begins: &'static str,
-    pub ends: &'static str,
-    pub shown: &'static str,
+    pub path_prefix: &'static str,
+    pub path_suffix: &'static str,
+    pub display_path: &'static str,
     pub read_by: &'static str,
     /// Whom it belongs to; `root` is who reads it, too, then.
     pub owner: &'static str,
@@ -43,23 +43,31 @@ impl Format {
     }
 }
 
-const fn directive(names: &'static [&'static str], rights: Rights, how: &'static str) -> Directive {
-    Directive { names, rights, how }
+const fn directive(
+    names: &'static [&'static str],
+    rights: Rights,
+    protection: &'static str,
+) -> Directive {
+    Directive {
+        names,
+        rights,
+        protection,
+    }
 }
 
 use Rights::{Listed, NoFile, Program, Root, User};
 
 /// Folders that packages make for others than root, as Debian has them, and why nobody gains by it.
-pub(super) const FOLDERS: &[(&str, &str)] = &[(
+pub(super) const PACKAGE_FOLDERS: &[(&str, &str)] = &[(
     "/run/haproxy",
     "the package's folder of the user haproxy, whose processes are shut into /var/lib/haproxy",
 )];
 
 pub(super) const FORMATS: &[Format] = &[
     Format {
-        begins: "/usr/local/lib/systemd/system/",
-        ends: "",
-        shown: "/usr/local/lib/systemd/system/*.service, *.socket",
+        path_prefix: "/usr/local/lib/systemd/system/",
+        path_suffix: "",
+        display_path: "/usr/local/lib/systemd/system/*.service, *.socket",
         read_by: "systemd (PID 1)",
         owner: "root",
         directives: &[
@@ -107,9 +115,9 @@ pub(super) const FORMATS: &[Format] = &[
         ],
     },
     Format {
-        begins: "/etc/supervisor/conf.d/",
-        ends: ".conf",
-        shown: "/etc/supervisor/conf.d/APP.conf",
+        path_prefix: "/etc/supervisor/conf.d/",
+        path_suffix: ".conf",
+        display_path: "/etc/supervisor/conf.d/APP.conf",
         read_by: "supervisord",
         owner: "root",
         directives: &[
@@ -127,9 +135,9 @@ pub(super) const FORMATS: &[Format] = &[
         ],
     },
     Format {
-        begins: "/etc/nginx/sites-enabled/",
-        ends: ".conf",
-        shown: "/etc/nginx/sites-enabled/APP.conf",
+        path_prefix: "/etc/nginx/sites-enabled/",
+        path_suffix: ".conf",
+        display_path: "/etc/nginx/sites-enabled/APP.conf",
         read_by: "nginx's master, `nginx -t`",
         owner: "root",
         directives: &[
@@ -157,9 +165,9 @@ pub(super) const FORMATS: &[Format] = &[
         ],
     },
     Format {
-        begins: "/etc/logrotate.d/",
-        ends: "",
-        shown: "/etc/logrotate.d/APP",
+        path_prefix: "/etc/logrotate.d/",
+        path_suffix: "",
+        display_path: "/etc/logrotate.d/APP",
         read_by: "logrotate",
         owner: "root",
         directives: &[directive(
@@ -169,9 +177,9 @@ pub(super) const FORMATS: &[Format] = &[
         )],
     },
     Format {
-        begins: "/etc/sudoers.d/",
-        ends: "",
-        shown: "/etc/sudoers.d/trueup-USER",
+        path_prefix: "/etc/sudoers.d/",
+        path_suffix: "",
+        display_path: "/etc/sudoers.d/trueup-USER",
         read_by: "sudo, `visudo -c`",
         owner: "root",
         directives: &[directive(
@@ -181,9 +189,9 @@ pub(super) const FORMATS: &[Format] = &[
         )],
     },
     Format {
-        begins: "/etc/haproxy/",
-        ends: ".cfg",
-        shown: "/etc/haproxy/haproxy.cfg",
+        path_prefix: "/etc/haproxy/",
+        path_suffix: ".cfg",
+        display_path: "/etc/haproxy/haproxy.cfg",
         read_by: "haproxy, `haproxy -c`",
         owner: "root",
         directives: &[
@@ -202,17 +210,17 @@ pub(super) const FORMATS: &[Format] = &[
         ],
     },
     Format {
-        begins: "/etc/haproxy/certificate",
-        ends: ".pem",
-        shown: "/etc/haproxy/certificate.pem",
+        path_prefix: "/etc/haproxy/certificate",
+        path_suffix: ".pem",
+        display_path: "/etc/haproxy/certificate.pem",
         read_by: "haproxy, `haproxy -c`",
         owner: "root",
         directives: &[],
     },
     Format {
-        begins: "/etc/datadog-agent/conf.d/",
-        ends: ".yaml",
-        shown: "/etc/datadog-agent/conf.d/*.d/conf.yaml",
+        path_prefix: "/etc/datadog-agent/conf.d/",
+        path_suffix: ".yaml",
+        display_path: "/etc/datadog-agent/conf.d/*.d/conf.yaml",
         read_by: "the Datadog agent, as dd-agent",
         owner: "dd-agent",
         directives: &[directive(
@@ -222,9 +230,9 @@ pub(super) const FORMATS: &[Format] = &[
         )],
     },
     Format {
-        begins: "/home/deploy/.ssh/",
-        ends: "",
-        shown: "~/.ssh/config, known_hosts, id_deploy of the deploy user",
+        path_prefix: "/home/deploy/.ssh/",
+        path_suffix: "",
+        display_path: "~/.ssh/config, known_hosts, id_deploy of the deploy user",
         read_by: "ssh, as the deploy user",
         owner: "deploy",
         directives: &[
@@ -239,7 +247,7 @@ pub(super) const FORMATS: &[Format] = &[
 ];
 
 /// For `docs/security.md`.
-pub(crate) fn table() -> String {
+pub(crate) fn render_table() -> String {
     let mut table = String::from(
         "| written in | directive | opened by | as whom | how it is protected |\n| --- | --- | --- | --- | --- |\n",
     );
@@ -251,7 +259,7 @@ pub(crate) fn table() -> String {
             ),
             owner => (owner, "trueup writes there without following a link"),
         };
-        let (shown, by) = (format.shown, format.read_by);
+        let (shown, by) = (format.display_path, format.read_by);
         writeln!(
             table,
             "| `{shown}` | the file itself | {by} | {} | {} |",
@@ -275,7 +283,7 @@ pub(crate) fn table() -> String {
                 table,
                 "| | {} | {by} | {whom} | {} |",
                 names.join(", "),
-                directive.how
+                directive.protection
             )
             .unwrap();
         }

@@ -3,9 +3,9 @@ use crate::ports::testing::Sandbox;
 
 #[test]
 fn only_the_manager_of_a_service_is_called() {
-    let sandbox = Sandbox::with_basics();
+    let sandbox = Sandbox::with_base_system();
     sandbox.supervisor.define("demo");
-    let spec = |manager| Spec {
+    let spec = |manager| ServiceSpec {
         name: "demo".into(),
         manager,
         enabled: None,
@@ -15,23 +15,23 @@ fn only_the_manager_of_a_service_is_called() {
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
-    let found = Service::inspect(&spec(Manager::Supervisor), &sandbox.host).unwrap();
-    let change = Service::diff(&spec(Manager::Supervisor), &found).unwrap();
-    Service::apply(&spec(Manager::Supervisor), &change, &sandbox.host).unwrap();
-    Service::pay(&spec(Manager::Supervisor), Duty::Restart, &sandbox.host).unwrap();
+    let found = Service::inspect(&spec(ManagedBy::Supervisor), &sandbox.host).unwrap();
+    let change = Service::diff(&spec(ManagedBy::Supervisor), &found).unwrap();
+    Service::apply(&spec(ManagedBy::Supervisor), &change, &sandbox.host).unwrap();
+    Service::fulfill(&spec(ManagedBy::Supervisor), Duty::Restart, &sandbox.host).unwrap();
     assert_eq!(sandbox.supervisor.calls(), ["start demo", "restart demo"]);
-    let unknown = Service::inspect(&spec(Manager::Host), &sandbox.host);
-    assert!(unknown.is_err_and(|failure| failure.not_yet));
+    let unknown = Service::inspect(&spec(ManagedBy::Host), &sandbox.host);
+    assert!(unknown.is_err_and(|failure| failure.not_ready));
     assert!(sandbox.services.calls().is_empty());
 }
 
 #[test]
 fn crash_looping_service_is_unhealthy_until_it_stays_up() {
-    let sandbox = Sandbox::with_basics();
+    let sandbox = Sandbox::with_base_system();
     sandbox.services.define("demo");
-    let spec = |running| Spec {
+    let spec = |running| ServiceSpec {
         name: "demo".into(),
-        manager: Manager::Host,
+        manager: ManagedBy::Host,
         enabled: None,
         running,
         unit: None,
@@ -43,29 +43,29 @@ fn crash_looping_service_is_unhealthy_until_it_stays_up() {
         let spec = spec(running);
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
         assert!(Service::diff(&spec, &found).is_none());
-        Service::ails(&spec, &found)
+        Service::unhealthy_reason(&spec, &found)
     };
     sandbox.services.start("demo").unwrap();
-    sandbox.services.revive("demo");
+    sandbox.services.crash_and_restart("demo");
     assert!(ails(Some(true)).is_none(), "once may happen");
-    sandbox.services.revive("demo");
+    sandbox.services.crash_and_restart("demo");
     let failure = ails(Some(true)).unwrap();
     assert!(failure.message.contains("keeps dying"), "{failure}");
     assert!(ails(None).is_none(), "nobody wants it to run");
-    sandbox.clock.advance(FRESH.as_secs());
+    sandbox.clock.advance(STABLE_AFTER.as_secs());
     assert!(ails(Some(true)).is_none(), "it has been up for long");
-    sandbox.services.revive("demo");
+    sandbox.services.crash_and_restart("demo");
     sandbox.services.restart("demo").unwrap();
     assert!(ails(Some(true)).is_none(), "started on purpose");
 }
 
 #[test]
 fn overriding_unit_file_is_reported() {
-    let sandbox = Sandbox::with_basics();
+    let sandbox = Sandbox::with_base_system();
     sandbox.services.define("demo");
-    let spec = Spec {
+    let spec = ServiceSpec {
         name: "demo".into(),
-        manager: Manager::Host,
+        manager: ManagedBy::Host,
         enabled: None,
         running: None,
         unit: Some("/usr/local/lib/systemd/system/demo.service".into()),
@@ -77,9 +77,9 @@ fn overriding_unit_file_is_reported() {
         ("/etc/systemd/system/demo.service", true),
         ("/usr/local/lib/systemd/system/demo.service", false),
     ] {
-        sandbox.services.define_in("demo", path);
+        sandbox.services.set_definition_file("demo", path);
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
-        let failure = Service::ails(&spec, &found);
+        let failure = Service::unhealthy_reason(&spec, &found);
         assert_eq!(
             failure.is_some_and(|failure| failure.message.contains(path)),
             hides
@@ -89,12 +89,12 @@ fn overriding_unit_file_is_reported() {
 
 #[test]
 fn environment_file_replaceable_by_others_is_reported() {
-    if !Sandbox::empty().is_privileged() {
-        crate::ports::testing::skipped("folders of another user", "needs root");
+    if !Sandbox::empty().can_set_owners() {
+        crate::ports::testing::skip_test("folders of another user", "needs root");
         return;
     }
     let ails = |path: &str| {
-        let sandbox = Sandbox::with_basics();
+        let sandbox = Sandbox::with_base_system();
         sandbox.write("/srv/www/shop/releases/1/.trueup/env", "");
         sandbox.chown("/srv/www/shop/releases/1", 65534, 65534);
         sandbox.link("/srv/www/shop/current", "releases/1");
@@ -108,9 +108,9 @@ fn environment_file_replaceable_by_others_is_reported() {
             .services
             .add_environment_file("demo", "/etc/default/shop");
         sandbox.services.add_environment_file("demo", path);
-        let spec = Spec {
+        let spec = ServiceSpec {
             name: "demo".into(),
-            manager: Manager::Host,
+            manager: ManagedBy::Host,
             enabled: None,
             running: Some(true),
             unit: None,
@@ -120,7 +120,7 @@ fn environment_file_replaceable_by_others_is_reported() {
         };
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
         assert!(Service::diff(&spec, &found).is_none());
-        Service::ails(&spec, &found)
+        Service::unhealthy_reason(&spec, &found)
     };
     for safe in ["/etc/default/other", "/etc/sysconfig/not/there"] {
         assert!(ails(safe).is_none(), "{safe}");

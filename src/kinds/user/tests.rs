@@ -1,19 +1,19 @@
-use crate::ports::testing::{Sandbox, skipped};
-use crate::resource::conformance::resource;
+use crate::ports::testing::{Sandbox, skip_test};
+use crate::resource::conformance::parse_resource;
 use crate::resource::{AnyResource, Failure};
 
 fn converge(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(), Failure> {
-    if let Some(change) = resource.look(&sandbox.host, false)?.change {
+    if let Some(change) = resource.inspect(&sandbox.host, false)?.change {
         resource.apply(&change, &sandbox.host)?;
     }
-    assert_eq!(resource.look(&sandbox.host, false)?.change, None);
+    assert_eq!(resource.inspect(&sandbox.host, false)?.change, None);
     Ok(())
 }
 
-fn sandbox(test: &str) -> Option<Sandbox> {
-    let sandbox = Sandbox::with_basics();
-    if !sandbox.is_privileged() {
-        skipped(test, "needs root");
+fn privileged_sandbox(test: &str) -> Option<Sandbox> {
+    let sandbox = Sandbox::with_base_system();
+    if !sandbox.can_set_owners() {
+        skip_test(test, "needs root");
         return None;
     }
     Some(sandbox)
@@ -21,19 +21,19 @@ fn sandbox(test: &str) -> Option<Sandbox> {
 
 #[test]
 fn unlocking_an_account_without_a_password_allows_no_password() {
-    let Some(sandbox) = sandbox("unlocking") else {
+    let Some(sandbox) = privileged_sandbox("unlocking") else {
         return;
     };
-    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    converge(&*parse_resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
     assert!(sandbox.read("/etc/shadow").contains("deploy:!:"));
-    let unlocked = resource("user: {name: deploy, locked: false}").unwrap();
+    let unlocked = parse_resource("user: {name: deploy, locked: false}").unwrap();
     converge(&*unlocked, &sandbox).unwrap();
     assert!(sandbox.read("/etc/shadow").contains("deploy:*:"));
 }
 
 #[test]
 fn recreated_user_gets_its_former_uid() {
-    let Some(sandbox) = sandbox("number") else {
+    let Some(sandbox) = privileged_sandbox("number") else {
         return;
     };
     sandbox.edit(
@@ -45,7 +45,7 @@ fn recreated_user_gets_its_former_uid() {
         sandbox.make_dir(home);
         sandbox.chown(home, owner, owner);
         let name = home.rsplit('/').next().unwrap();
-        let user = resource(&format!("user: {{name: {name}, home: {home}}}")).unwrap();
+        let user = parse_resource(&format!("user: {{name: {name}, home: {home}}}")).unwrap();
         converge(&*user, &sandbox).unwrap();
         let made = sandbox.host.accounts.uid(&sandbox.host.root, name).unwrap();
         match uid {
@@ -57,33 +57,33 @@ fn recreated_user_gets_its_former_uid() {
 
 #[test]
 fn locking_and_unlocking_keep_the_password() {
-    let Some(sandbox) = sandbox("locking") else {
+    let Some(sandbox) = privileged_sandbox("locking") else {
         return;
     };
-    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    converge(&*parse_resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
     sandbox.edit("/etc/shadow", "deploy:!:", "deploy:$6$salt$hash:");
-    let locked = resource("user: {name: deploy, locked: true}").unwrap();
+    let locked = parse_resource("user: {name: deploy, locked: true}").unwrap();
     converge(&*locked, &sandbox).unwrap();
     assert!(
         sandbox
             .read("/etc/shadow")
             .contains("deploy:!$6$salt$hash:")
     );
-    let unlocked = resource("user: {name: deploy, locked: false}").unwrap();
+    let unlocked = parse_resource("user: {name: deploy, locked: false}").unwrap();
     converge(&*unlocked, &sandbox).unwrap();
     assert!(sandbox.read("/etc/shadow").contains("deploy:$6$salt$hash:"));
 }
 
 #[test]
 fn missing_group_is_not_ready() {
-    let Some(sandbox) = sandbox("a missing group") else {
+    let Some(sandbox) = privileged_sandbox("a missing group") else {
         return;
     };
     for spec in ["group: web", "groups: [web]"] {
-        let user = resource(&format!("user: {{name: deploy, {spec}}}")).unwrap();
+        let user = parse_resource(&format!("user: {{name: deploy, {spec}}}")).unwrap();
         let failure = converge(&*user, &sandbox).unwrap_err();
         assert!(
-            failure.not_yet && failure.message.contains("`web`"),
+            failure.not_ready && failure.message.contains("`web`"),
             "{failure}"
         );
     }
@@ -92,10 +92,10 @@ fn missing_group_is_not_ready() {
 
 #[test]
 fn uid_in_use_is_rejected_with_its_users_name() {
-    let Some(sandbox) = sandbox("a taken uid") else {
+    let Some(sandbox) = privileged_sandbox("a taken uid") else {
         return;
     };
-    let user = resource("user: {name: deploy, uid: 65534}").unwrap();
+    let user = parse_resource("user: {name: deploy, uid: 65534}").unwrap();
     let failure = converge(&*user, &sandbox).unwrap_err();
     assert!(failure.message.contains("user `nobody`"), "{failure}");
     assert!(!sandbox.read("/etc/passwd").contains("deploy"));
@@ -103,44 +103,44 @@ fn uid_in_use_is_rejected_with_its_users_name() {
 
 #[test]
 fn new_user_gets_the_group_of_its_name_existing_or_not() {
-    let Some(sandbox) = sandbox("the main group") else {
+    let Some(sandbox) = privileged_sandbox("the main group") else {
         return;
     };
-    converge(&*resource("user: {name: one}").unwrap(), &sandbox).unwrap();
+    converge(&*parse_resource("user: {name: one}").unwrap(), &sandbox).unwrap();
     converge(
-        &*resource("group: {name: two, gid: 4242}").unwrap(),
+        &*parse_resource("group: {name: two, gid: 4242}").unwrap(),
         &sandbox,
     )
     .unwrap();
-    converge(&*resource("user: {name: two}").unwrap(), &sandbox).unwrap();
+    converge(&*parse_resource("user: {name: two}").unwrap(), &sandbox).unwrap();
     assert!(sandbox.read("/etc/group").contains("one:x:"));
     assert!(sandbox.read("/etc/passwd").contains(":4242:"));
 }
 
 #[test]
 fn empty_groups_differ_from_unset_groups() {
-    let Some(sandbox) = sandbox("other groups") else {
+    let Some(sandbox) = privileged_sandbox("other groups") else {
         return;
     };
-    let with = resource("user: {name: deploy, groups: [nogroup, root, root]}").unwrap();
+    let with = parse_resource("user: {name: deploy, groups: [nogroup, root, root]}").unwrap();
     converge(&*with, &sandbox).unwrap();
-    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    converge(&*parse_resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
     assert!(
         sandbox
             .read("/etc/group")
             .contains("nogroup:x:65534:deploy")
     );
-    let without = resource("user: {name: deploy, groups: []}").unwrap();
+    let without = parse_resource("user: {name: deploy, groups: []}").unwrap();
     converge(&*without, &sandbox).unwrap();
     assert!(sandbox.read("/etc/group").contains("nogroup:x:65534:\n"));
 }
 
 #[test]
 fn a_removed_user_leaves_its_home() {
-    let Some(sandbox) = sandbox("removing a user") else {
+    let Some(sandbox) = privileged_sandbox("removing a user") else {
         return;
     };
-    let user = resource("user: {name: deploy, home: /home/deploy}").unwrap();
+    let user = parse_resource("user: {name: deploy, home: /home/deploy}").unwrap();
     converge(&*user, &sandbox).unwrap();
     assert!(
         !sandbox.exists("/home/deploy"),
@@ -148,7 +148,7 @@ fn a_removed_user_leaves_its_home() {
     );
     sandbox.write("/home/deploy/notes", "kept");
     converge(
-        &*resource("user: {name: deploy, state: absent}").unwrap(),
+        &*parse_resource("user: {name: deploy, state: absent}").unwrap(),
         &sandbox,
     )
     .unwrap();
@@ -168,7 +168,10 @@ fn fields_that_would_break_the_passwd_file_are_rejected() {
         "name: deploy, group: 'a,b'",
         "name: deploy, groups: ['-r']",
     ] {
-        assert!(resource(&format!("user: {{{bad}}}")).is_err(), "{bad}");
+        assert!(
+            parse_resource(&format!("user: {{{bad}}}")).is_err(),
+            "{bad}"
+        );
     }
 }
 
@@ -180,11 +183,11 @@ fn fields_that_would_break_the_passwd_file_are_rejected() {
 #[test]
 fn stopped_program_with_the_account_lock_does_not_block_changes() {
     use std::io::Read;
-    let Some(sandbox) = sandbox("a stopped program") else {
+    let Some(sandbox) = privileged_sandbox("a stopped program") else {
         return;
     };
-    converge(&*resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
-    let note = sandbox.outside("/etc/passwd.lock");
+    converge(&*parse_resource("user: {name: deploy}").unwrap(), &sandbox).unwrap();
+    let note = sandbox.machine_path("/etc/passwd.lock");
     let stopped = |caller: u32| {
         let program = "import os, signal, sys\nopen(sys.argv[1], 'w').write(f'{os.getpid()}\\0')\nos.setresuid(int(sys.argv[2]), 0, 0)\nprint('locked', flush=True)\nos.kill(os.getpid(), signal.SIGSTOP)";
         let mut command = std::process::Command::new("/usr/bin/python3");
@@ -205,7 +208,7 @@ fn stopped_program_with_the_account_lock_does_not_block_changes() {
             .unwrap();
         child
     };
-    let locked = resource("user: {name: deploy, locked: true, comment: gone}").unwrap();
+    let locked = parse_resource("user: {name: deploy, locked: true, comment: gone}").unwrap();
     let mut child = stopped(0);
     let failure = converge(&*locked, &sandbox).unwrap_err();
     let said = format!("process {} (`python3`, run by root, stopped)", child.id());

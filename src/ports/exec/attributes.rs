@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | session, controlling terminal, process group | a session of its own without a terminal, so that it can neither open `/dev/tty` and type there (TIOCSTI) nor signal the caller's group; `exec` at a terminal: a pty of its own ([`super::console`]) |
 //! | standard streams | `/dev/null` and pipes or log files of trueup; `exec`: the caller's, but no terminal |
-//! | other descriptors | none but [`super::Command::pass`]: all others are closed before it becomes another user, who could stop it before its program begins ([`super::descriptors`]) |
+//! | other descriptors | none but [`super::Command::extra_fds`]: all others are closed before it becomes another user, who could stop it before its program begins ([`super::descriptors`]) |
 //! | environment, working directory | exactly what the [`super::Command`] says. The folder is entered as the child's user, who may not get into what he cannot reach himself |
 //! | umask | [`super::Command::umask`], 022 unless an app says otherwise |
 //! | signal mask, ignored signals | none blocked, none ignored |
@@ -20,7 +20,7 @@
 //! | dumpable, secure computing of exec | `execve` sets it anew |
 //! | bounding set, securebits, `no_new_privs`, seccomp, namespaces, cgroup, audit session | as trueup has them: they only take away, or say who is responsible, and `trueup.service` sets some on purpose |
 //!
-//! Nothing here may allocate or take a lock once the child is forked: [`Attributes::apply`] makes only
+//! Nothing here may allocate or take a lock once the child is forked: [`ProcessAttributes::apply`] makes only
 //! system calls.
 
 use std::io;
@@ -31,10 +31,10 @@ use nix::sys::stat::{Mode, umask};
 
 const MIB: u64 = 1 << 20;
 
-const DESCRIPTORS: (u64, u64) = (1024, 524_288);
+const NOFILE_LIMIT: (u64, u64) = (1024, 524_288);
 
 /// Soft and hard, as systemd has them for a service that says nothing.
-const LIMITS: [(Resource, u64, u64); 14] = [
+const DEFAULT_LIMITS: [(Resource, u64, u64); 14] = [
     (Resource::RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY),
     // A core dump of a build would hold its secrets.
     (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
@@ -45,7 +45,7 @@ const LIMITS: [(Resource, u64, u64); 14] = [
     (Resource::RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB),
     (Resource::RLIMIT_MSGQUEUE, 819_200, 819_200),
     (Resource::RLIMIT_NICE, 0, 0),
-    (Resource::RLIMIT_NOFILE, DESCRIPTORS.0, DESCRIPTORS.1),
+    (Resource::RLIMIT_NOFILE, NOFILE_LIMIT.0, NOFILE_LIMIT.1),
     (Resource::RLIMIT_RSS, RLIM_INFINITY, RLIM_INFINITY),
     (Resource::RLIMIT_RTPRIO, 0, 0),
     (Resource::RLIMIT_RTTIME, RLIM_INFINITY, RLIM_INFINITY),
@@ -53,7 +53,7 @@ const LIMITS: [(Resource, u64, u64); 14] = [
 ];
 
 /// Limits that depend on the host's memory.
-const OF_INIT: [Resource; 2] = [Resource::RLIMIT_NPROC, Resource::RLIMIT_SIGPENDING];
+const INIT_LIMITS: [Resource; 2] = [Resource::RLIMIT_NPROC, Resource::RLIMIT_SIGPENDING];
 
 /// The highest signal of Linux.
 const LAST_SIGNAL: libc::c_int = 64;
@@ -70,22 +70,22 @@ pub(super) enum Purpose {
 }
 
 /// Everything that a child gets in place of what it inherits, gathered before it is forked.
-pub(super) struct Attributes {
+pub(super) struct ProcessAttributes {
     umask: Mode,
     oom_score_adj: &'static [u8],
-    of_init: [Option<(u64, u64)>; OF_INIT.len()],
+    init_limits: [Option<(u64, u64)>; INIT_LIMITS.len()],
     cpus: Option<libc::cpu_set_t>,
 }
 
-impl Attributes {
-    pub(super) fn new(mask: u32, purpose: Purpose) -> Attributes {
-        Attributes {
+impl ProcessAttributes {
+    pub(super) fn new(mask: u32, purpose: Purpose) -> ProcessAttributes {
+        ProcessAttributes {
             umask: Mode::from_bits_truncate(mask),
             oom_score_adj: match purpose {
                 Purpose::Task => b"200",
                 Purpose::Service | Purpose::Console => b"0",
             },
-            of_init: OF_INIT.map(limit_of_init),
+            init_limits: INIT_LIMITS.map(limit_of_init),
             cpus: cpus_of_init(),
         }
     }
@@ -95,12 +95,12 @@ impl Attributes {
     pub(super) fn apply(&self) {
         umask(self.umask);
         reset_signals();
-        for (resource, soft, hard) in LIMITS {
-            limit(resource, soft, hard);
+        for (resource, soft, hard) in DEFAULT_LIMITS {
+            set_limit(resource, soft, hard);
         }
-        for (resource, known) in OF_INIT.into_iter().zip(self.of_init) {
+        for (resource, known) in INIT_LIMITS.into_iter().zip(self.init_limits) {
             if let Some((soft, hard)) = known {
-                limit(resource, soft, hard);
+                set_limit(resource, soft, hard);
             }
         }
         // SAFETY: async-signal-safe calls; the pointers are to values that live through each call.
@@ -160,10 +160,10 @@ pub(super) fn new_keyring() {
 /// Lets nothing of the caller's process state steer trueup itself: modes of what libraries make, signals
 /// that end a pass, SIGCHLD, without which no child's end is seen, and fewer descriptors than a pass needs.
 /// Its other limits and its priority stay as the caller wants them. SIGHUP stays ignored under `nohup`.
-pub fn reset_own() {
+pub fn reset_inherited_attributes() {
     umask(Mode::from_bits_truncate(0o022));
-    if getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft < DESCRIPTORS.0) {
-        limit(Resource::RLIMIT_NOFILE, DESCRIPTORS.0, DESCRIPTORS.1);
+    if getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft < NOFILE_LIMIT.0) {
+        set_limit(Resource::RLIMIT_NOFILE, NOFILE_LIMIT.0, NOFILE_LIMIT.1);
     }
     // SAFETY: a mask on the stack, and signal dispositions that are numbers.
     unsafe {
@@ -199,7 +199,7 @@ fn reset_signals() {
 }
 
 /// As near as the present hard limit allows, if it cannot be raised.
-fn limit(resource: Resource, soft: u64, hard: u64) {
+fn set_limit(resource: Resource, soft: u64, hard: u64) {
     if setrlimit(resource, soft, hard).is_err()
         && let Ok((_, most)) = getrlimit(resource)
     {

@@ -13,26 +13,26 @@ use nix::sys::signal::Signal;
 use nix::unistd::pipe2;
 
 use super::attributes::Purpose;
-use super::descriptors::null;
-use super::output::{Headings, LOG_LIMIT, Output};
-use super::process::Process;
-use super::spawn::{LONGEST, Spawn};
-use super::{Command, Ended, ExecError, Finished, StopFlag};
-use crate::ports::patience::Patience;
+use super::descriptors::open_dev_null;
+use super::output::{HeadingEscaper, LOG_LIMIT, Output};
+use super::process::ChildProcess;
+use super::spawn::{MAX_START_TIMEOUT, Spawn};
+use super::{Command, CompletedCommand, ExecError, ExitReason, StopFlag};
+use crate::ports::deadline::Deadline;
 use crate::ports::secrets::Redactor;
 use crate::ports::watchdog;
 
 /// How long a group may take to end after a polite signal before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long to go on reading after the child itself is gone, for what its own children still print.
-const DRAIN: Duration = Duration::from_millis(200);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How often is looked whether somebody withholds a child's end.
-const WITHHELD: Duration = Duration::from_secs(1);
+const TRACER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
-    let line = command.line();
+pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
+    let line = command.command_line();
     let failed = |source| ExecError::Start {
         line: line.clone(),
         source,
@@ -43,7 +43,7 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let begun = Instant::now();
     let operation = watchdog::begin(format!("`{line}`"), command.timeout);
     let (stdin, theirs) = match input.is_empty() {
-        true => (None, null().map_err(failed)?),
+        true => (None, open_dev_null().map_err(failed)?),
         false => {
             let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
             (Some(File::from(ours)), theirs)
@@ -52,13 +52,13 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
     let streams = [theirs, writer.try_clone().map_err(failed)?, writer].map(Some);
     let spawn = Spawn::new(&command, Purpose::Task, streams).map_err(failed)?;
     let stop = command.stop.clone().unwrap_or_default();
-    let patience = Patience::new(command.timeout, command.timeout, stop);
-    let mut process = match spawn.begin(&operation, &patience) {
+    let patience = Deadline::new(command.timeout, command.timeout, stop);
+    let mut process = match spawn.start(&operation, &patience) {
         Err(ExecError::Stopped { .. }) => {
-            return Ok(Finished {
-                ended: Ended::Stopped,
+            return Ok(CompletedCommand {
+                exit_reason: ExitReason::Stopped,
                 output: Output::default(),
-                took: begun.elapsed(),
+                duration: begun.elapsed(),
             });
         }
         begun => begun?,
@@ -67,56 +67,56 @@ pub(super) fn run(mut command: Command) -> Result<Finished, ExecError> {
         // What trueup passes on standard input is shorter than a pipe's buffer.
         let _ = stdin.write_all(&input);
     }
-    let mut reading = Reading::new(reader, log).map_err(failed)?;
-    let ended = wait(&mut process, &mut reading, begun, &command).map_err(failed)?;
-    Ok(Finished {
-        ended,
+    let mut reading = OutputReader::new(reader, log).map_err(failed)?;
+    let ended = wait_for_exit(&mut process, &mut reading, begun, &command).map_err(failed)?;
+    Ok(CompletedCommand {
+        exit_reason: ended,
         output: reading.output,
-        took: begun.elapsed(),
+        duration: begun.elapsed(),
     })
 }
 
-pub(super) fn detach(command: Command) -> Result<u32, ExecError> {
-    let line = command.line();
-    let operation = watchdog::begin(format!("`{line}`"), LONGEST);
+pub(super) fn spawn_detached(command: Command) -> Result<u32, ExecError> {
+    let line = command.command_line();
+    let operation = watchdog::begin(format!("`{line}`"), MAX_START_TIMEOUT);
     let sink = || match &command.log {
         Some(file) => file.try_clone().map(OwnedFd::from),
-        None => null(),
+        None => open_dev_null(),
     };
-    let streams = || Ok([Some(null()?), Some(sink()?), Some(sink()?)]);
+    let streams = || Ok([Some(open_dev_null()?), Some(sink()?), Some(sink()?)]);
     let spawn = streams().and_then(|streams| Spawn::new(&command, Purpose::Service, streams));
     let spawn = spawn.map_err(|source| ExecError::Start { line, source })?;
-    let mut process = spawn.begin(&operation, &LONGEST.into())?;
-    Ok(process.leave().as_raw().cast_unsigned())
+    let mut process = spawn.start(&operation, &MAX_START_TIMEOUT.into())?;
+    Ok(process.disown().as_raw().cast_unsigned())
 }
 
 /// What is read from a child, and where it goes.
-struct Reading {
+struct OutputReader {
     pipe: File,
     log: Option<File>,
     logged: u64,
     output: Output,
     open: bool,
     redactor: Redactor,
-    headings: Headings,
+    headings: HeadingEscaper,
 }
 
-impl Reading {
-    fn new(pipe: OwnedFd, log: Option<File>) -> io::Result<Reading> {
+impl OutputReader {
+    fn new(pipe: OwnedFd, log: Option<File>) -> io::Result<OutputReader> {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Reading {
+        Ok(OutputReader {
             pipe: pipe.into(),
             log,
             logged: 0,
             output: Output::default(),
             open: true,
             redactor: Redactor::new(),
-            headings: Headings::default(),
+            headings: HeadingEscaper::default(),
         })
     }
 
     /// Reads what is there, waiting at most `timeout` for it.
-    fn step(&mut self, timeout: Duration) -> io::Result<()> {
+    fn poll_output(&mut self, timeout: Duration) -> io::Result<()> {
         if !self.open {
             std::thread::sleep(timeout);
             return Ok(());
@@ -129,7 +129,7 @@ impl Reading {
         let mut buffer = [0; 16 << 10];
         match self.pipe.read(&mut buffer) {
             Ok(0) => self.close(),
-            Ok(n) => self.keep(&buffer[..n]),
+            Ok(n) => self.redact_and_store(&buffer[..n]),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -143,16 +143,16 @@ impl Reading {
     /// Nothing more is read.
     fn close(&mut self) {
         self.open = false;
-        let last = self.redactor.end();
-        self.remember(&last);
+        let last = self.redactor.finish();
+        self.store(&last);
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn redact_and_store(&mut self, bytes: &[u8]) {
         let shown = self.redactor.push(bytes);
-        self.remember(&shown);
+        self.store(&shown);
     }
 
-    fn remember(&mut self, bytes: &[u8]) {
+    fn store(&mut self, bytes: &[u8]) {
         self.output.push(bytes);
         let Some(log) = &mut self.log else { return };
         if self.logged > LOG_LIMIT {
@@ -160,83 +160,83 @@ impl Reading {
         }
         self.logged += bytes.len() as u64;
         // A full disk must not fail the step that fills it more: the output in memory remains.
-        let _ = log.write_all(&self.headings.hide(bytes));
+        let _ = log.write_all(&self.headings.escape(bytes));
         if self.logged > LOG_LIMIT {
             let _ = log.write_all(b"\n[the rest of the output is not kept]\n");
         }
     }
 }
 
-fn wait(
-    process: &mut Process,
-    reading: &mut Reading,
+fn wait_for_exit(
+    process: &mut ChildProcess,
+    reader: &mut OutputReader,
     begun: Instant,
     command: &Command,
-) -> io::Result<Ended> {
+) -> io::Result<ExitReason> {
     let limit = command.timeout;
     let told_to_stop = || command.stop.as_ref().is_some_and(StopFlag::is_set);
     let mut pause = Duration::from_millis(1);
     let mut looked = begun;
     loop {
         // Exits are noticed by the pipe closing; the short pause covers a child that closed it early.
-        reading.step(pause)?;
+        reader.poll_output(pause)?;
         if process.has_ended()? {
-            drain(reading)?;
+            drain(reader)?;
             // Whatever it left behind in its group ends with it.
-            let status = process.end()?;
-            return Ok(status.map_or(Ended::TimedOut(limit), how));
+            let status = process.kill_and_reap()?;
+            return Ok(status.map_or(ExitReason::TimedOut(limit), exit_reason));
         }
-        if looked.elapsed() >= WITHHELD {
+        if looked.elapsed() >= TRACER_CHECK_INTERVAL {
             looked = Instant::now();
-            if process.is_withheld() {
-                end(process, reading)?;
-                return Ok(Ended::Withheld);
+            if process.is_held_by_tracer() {
+                terminate(process, reader)?;
+                return Ok(ExitReason::HeldByTracer);
             }
         }
         if begun.elapsed() >= limit {
-            end(process, reading)?;
-            return Ok(Ended::TimedOut(limit));
+            terminate(process, reader)?;
+            return Ok(ExitReason::TimedOut(limit));
         }
         if told_to_stop() {
-            end(process, reading)?;
-            return Ok(Ended::Stopped);
+            terminate(process, reader)?;
+            return Ok(ExitReason::Stopped);
         }
         let left = limit.saturating_sub(begun.elapsed());
         pause = (pause * 2).min(Duration::from_millis(50)).min(left);
     }
 }
 
-pub(super) fn how(status: ExitStatus) -> Ended {
+pub(super) fn exit_reason(status: ExitStatus) -> ExitReason {
     match (status.code(), status.signal()) {
-        (Some(code), _) => Ended::Exited(code),
-        (None, Some(signal)) => Ended::Signalled(signal),
-        (None, None) => Ended::Exited(-1),
+        (Some(code), _) => ExitReason::Exited(code),
+        (None, Some(signal)) => ExitReason::Signalled(signal),
+        (None, None) => ExitReason::Exited(-1),
     }
 }
 
-fn drain(reading: &mut Reading) -> io::Result<()> {
+fn drain(reader: &mut OutputReader) -> io::Result<()> {
     let begun = Instant::now();
-    while reading.open && begun.elapsed() < DRAIN {
-        let before = reading.output.total();
-        reading.step(Duration::from_millis(5))?;
-        if reading.open && reading.output.total() == before && begun.elapsed() > DRAIN / 4 {
+    while reader.open && begun.elapsed() < DRAIN_TIMEOUT {
+        let before = reader.output.total();
+        reader.poll_output(Duration::from_millis(5))?;
+        if reader.open && reader.output.total() == before && begun.elapsed() > DRAIN_TIMEOUT / 4 {
             break;
         }
     }
-    reading.close();
+    reader.close();
     Ok(())
 }
 
 /// Asks the group to end, then kills it.
-fn end(process: &mut Process, reading: &mut Reading) -> io::Result<()> {
+fn terminate(process: &mut ChildProcess, reader: &mut OutputReader) -> io::Result<()> {
     process.signal(Signal::SIGTERM);
     let asked = Instant::now();
     while !process.has_ended()? {
-        if asked.elapsed() > GRACE || process.is_withheld() {
+        if asked.elapsed() > GRACE_PERIOD || process.is_held_by_tracer() {
             break;
         }
-        reading.step(Duration::from_millis(20))?;
+        reader.poll_output(Duration::from_millis(20))?;
     }
-    process.end()?;
-    drain(reading)
+    process.kill_and_reap()?;
+    drain(reader)
 }

@@ -23,31 +23,31 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::dup;
 
 use super::attributes::Purpose;
-use super::descriptors::null;
-use super::process::Process;
-use super::spawn::{LONGEST, Spawn};
-use super::terminal::{Raw, copy_size, is_in_foreground, open_pty, stream};
+use super::descriptors::open_dev_null;
+use super::process::ChildProcess;
+use super::spawn::{MAX_START_TIMEOUT, Spawn};
+use super::terminal::{RawMode, copy_window_size, is_in_foreground, open_pty, std_stream};
 use super::{Command, ExecError};
 use crate::ports::signals::is_ignored;
 use crate::ports::watchdog;
 
 /// How long to go on passing on what was printed once the command has ended.
-const DRAIN: Duration = Duration::from_millis(500);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How much is passed on at once, in bytes.
-const CHUNK: usize = 16 << 10;
+const CHUNK_BYTES: usize = 16 << 10;
 
 /// Runs a command to its end as a person's own.
-pub(super) fn attend(command: &Command) -> Result<ExitStatus, ExecError> {
+pub(super) fn run_interactive(command: &Command) -> Result<ExitStatus, ExecError> {
     let failed = |source| ExecError::Start {
-        line: command.line(),
+        line: command.command_line(),
         source,
     };
     let (spawn, console) = prepare(command).map_err(failed)?;
-    let operation = watchdog::begin(format!("`{}`", command.line()), LONGEST);
-    let process = spawn.begin(&operation, &LONGEST.into())?;
+    let operation = watchdog::begin(format!("`{}`", command.command_line()), MAX_START_TIMEOUT);
+    let process = spawn.start(&operation, &MAX_START_TIMEOUT.into())?;
     drop(operation);
-    console(process).attend().map_err(failed)
+    console(process).relay().map_err(failed)
 }
 
 /// Ends trueup as the command ended.
@@ -55,7 +55,7 @@ pub(super) fn attend(command: &Command) -> Result<ExitStatus, ExecError> {
     clippy::exit,
     reason = "trueup is the command as far as its caller can see"
 )]
-pub(super) fn end_as(status: ExitStatus) -> ! {
+pub(super) fn exit_as(status: ExitStatus) -> ! {
     if let Some(Ok(signal)) = status.signal().map(Signal::try_from) {
         // The command's memory may be dumped, ours may not.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
@@ -71,7 +71,7 @@ pub(super) fn end_as(status: ExitStatus) -> ! {
 }
 
 /// The person's side.
-struct Caller {
+struct CallerTerminal {
     /// Where what the command prints to its terminal is shown; `None`: no stream is a terminal.
     screen: Option<File>,
     /// Whether the person types to the command. Not to one in the background, and not to one in a
@@ -79,9 +79,9 @@ struct Caller {
     keyboard: bool,
 }
 
-impl Caller {
-    fn look() -> io::Result<Caller> {
-        let [stdin, stdout, stderr] = [0, 1, 2].map(stream);
+impl CallerTerminal {
+    fn detect() -> io::Result<CallerTerminal> {
+        let [stdin, stdout, stderr] = [0, 1, 2].map(std_stream);
         let streams = [stdout, stderr, stdin];
         let screen = streams.into_iter().find(|stream| stream.is_terminal());
         let is_pipe = |fd: BorrowedFd<'_>| {
@@ -89,7 +89,7 @@ impl Caller {
                 SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
             })
         };
-        Ok(Caller {
+        Ok(CallerTerminal {
             screen: screen.map(dup).transpose()?.map(File::from),
             keyboard: stdin.is_terminal() && !is_pipe(stdout),
         })
@@ -98,21 +98,21 @@ impl Caller {
 
 /// A command, and what is passed on to it and from it.
 struct Console {
-    process: Process,
+    process: ChildProcess,
     signals: SignalFd,
     /// `None`: it has no terminal, or that is closed.
     master: Option<PtyMaster>,
     screen: Option<File>,
     keyboard: bool,
     /// The person's terminal as it was, while what is typed goes to the command key by key.
-    raw: Option<Raw>,
+    raw_mode: Option<RawMode>,
     /// Typed, and not taken by the command as yet.
-    typed: Vec<u8>,
+    pending_input: Vec<u8>,
 }
 
 /// The command, and what it gets once it runs.
-fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(Process) -> Console)> {
-    let caller = Caller::look()?;
+fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(ChildProcess) -> Console)> {
+    let caller = CallerTerminal::detect()?;
     let keyboard = caller.keyboard && is_in_foreground();
     // Before the child is there, so that its end is not missed.
     let signals = block_signals()?;
@@ -121,11 +121,11 @@ fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(Process) -> Cons
         None => None,
     };
     let hand_over = |number| match &pty {
-        Some((_, slave)) if stream(number).is_terminal() => slave.try_clone().map(Some),
+        Some((_, slave)) if std_stream(number).is_terminal() => slave.try_clone().map(Some),
         _ => Ok::<Option<OwnedFd>, io::Error>(None),
     };
-    let stdin = match stream(0).is_terminal() {
-        true if !keyboard => Some(null()?),
+    let stdin = match std_stream(0).is_terminal() {
+        true if !keyboard => Some(open_dev_null()?),
         _ => hand_over(0)?,
     };
     let streams = [stdin, hand_over(1)?, hand_over(2)?];
@@ -137,8 +137,8 @@ fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(Process) -> Cons
         master,
         screen: caller.screen,
         keyboard,
-        raw: None,
-        typed: Vec::new(),
+        raw_mode: None,
+        pending_input: Vec::new(),
     };
     Ok((spawn, console))
 }
@@ -171,21 +171,21 @@ fn block_signals() -> io::Result<SignalFd> {
 }
 
 impl Console {
-    fn attend(mut self) -> io::Result<ExitStatus> {
-        self.enter();
+    fn relay(mut self) -> io::Result<ExitStatus> {
+        self.enter_raw_mode();
         loop {
             let [signalled, printed, typed] = self.wait(PollTimeout::NONE)?;
-            if signalled && let Some(status) = self.take_signals()? {
+            if signalled && let Some(status) = self.forward_signals()? {
                 self.drain();
                 return Ok(status);
             }
             if printed {
-                self.show();
+                self.forward_output();
             }
             if typed {
-                self.read_keys();
+                self.read_input();
             }
-            self.type_on();
+            self.forward_input();
         }
     }
 
@@ -194,11 +194,11 @@ impl Console {
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if let Some(master) = &self.master {
             let mut wanted = PollFlags::POLLIN;
-            wanted.set(PollFlags::POLLOUT, !self.typed.is_empty());
+            wanted.set(PollFlags::POLLOUT, !self.pending_input.is_empty());
             fds.push(PollFd::new(master.as_fd(), wanted));
             // What the command does not take waits at the person's terminal.
-            if self.raw.is_some() && self.typed.is_empty() {
-                fds.push(PollFd::new(stream(0), PollFlags::POLLIN));
+            if self.raw_mode.is_some() && self.pending_input.is_empty() {
+                fds.push(PollFd::new(std_stream(0), PollFlags::POLLIN));
             }
         }
         match poll(&mut fds, timeout) {
@@ -210,7 +210,7 @@ impl Console {
     }
 
     /// Passes on what trueup was sent. Returns how the command ended, if it did.
-    fn take_signals(&mut self) -> io::Result<Option<ExitStatus>> {
+    fn forward_signals(&mut self) -> io::Result<Option<ExitStatus>> {
         while let Some(info) = self.signals.read_signal()? {
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             let Ok(signal) = Signal::try_from(number) else {
@@ -238,21 +238,21 @@ impl Console {
     }
 
     /// Hands the keyboard to the command, unless another program has the person's terminal.
-    fn enter(&mut self) {
-        if self.keyboard && self.master.is_some() && self.raw.is_none() && is_in_foreground() {
-            self.raw = Raw::begin().ok();
+    fn enter_raw_mode(&mut self) {
+        if self.keyboard && self.master.is_some() && self.raw_mode.is_none() && is_in_foreground() {
+            self.raw_mode = RawMode::enable().ok();
         }
     }
 
     fn resize(&self) {
         if let (Some(screen), Some(master)) = (&self.screen, &self.master) {
-            copy_size(screen, master);
+            copy_window_size(screen, master);
         }
     }
 
     /// Stops with the command, and leaves the terminal to the shell.
     fn suspend(&mut self) {
-        self.raw = None;
+        self.raw_mode = None;
         self.process.signal(Signal::SIGSTOP);
         let _ = raise(Signal::SIGSTOP);
         self.resume();
@@ -260,23 +260,23 @@ impl Console {
 
     fn resume(&mut self) {
         self.process.signal(Signal::SIGCONT);
-        self.enter();
+        self.enter_raw_mode();
         self.resize();
     }
 
     /// Shows what the command printed to its terminal. Whether there was anything.
-    fn show(&mut self) -> bool {
+    fn forward_output(&mut self) -> bool {
         let (Some(master), Some(screen)) = (&mut self.master, &mut self.screen) else {
             return false;
         };
-        let mut buffer = [0; CHUNK];
+        let mut buffer = [0; CHUNK_BYTES];
         match master.read(&mut buffer) {
             Ok(n @ 1..) => {
                 // A terminal that went away is told of by SIGHUP.
                 let _ = screen.write_all(&buffer[..n]);
                 true
             }
-            Err(error) if is_passing(&error) => false,
+            Err(error) if is_transient(&error) => false,
             // Nothing has the command's terminal open any more.
             Ok(_) | Err(_) => {
                 self.hang_up();
@@ -285,13 +285,13 @@ impl Console {
         }
     }
 
-    fn read_keys(&mut self) {
-        let mut buffer = [0; CHUNK];
+    fn read_input(&mut self) {
+        let mut buffer = [0; CHUNK_BYTES];
         // SAFETY: reads at most the buffer's length. Not through std's buffer, in which keys would wait.
         let n = unsafe { libc::read(0, buffer.as_mut_ptr().cast(), buffer.len()) };
         match usize::try_from(n) {
-            Ok(n @ 1..) => self.typed.extend_from_slice(&buffer[..n]),
-            Err(_) if is_passing(&io::Error::last_os_error()) => {}
+            Ok(n @ 1..) => self.pending_input.extend_from_slice(&buffer[..n]),
+            Err(_) if is_transient(&io::Error::last_os_error()) => {}
             // The terminal went away: that of the command hangs up as well.
             _ => self.hang_up(),
         }
@@ -301,30 +301,30 @@ impl Console {
     /// what still runs as signals.
     fn hang_up(&mut self) {
         self.master = None;
-        self.raw = None;
+        self.raw_mode = None;
     }
 
-    fn type_on(&mut self) {
+    fn forward_input(&mut self) {
         let Some(master) = &mut self.master else {
             return;
         };
-        if self.typed.is_empty() {
+        if self.pending_input.is_empty() {
             return;
         }
-        match master.write(&self.typed) {
-            Ok(n) => drop(self.typed.drain(..n)),
-            Err(error) if is_passing(&error) => {}
-            Err(_) => self.typed.clear(),
+        match master.write(&self.pending_input) {
+            Ok(n) => drop(self.pending_input.drain(..n)),
+            Err(error) if is_transient(&error) => {}
+            Err(_) => self.pending_input.clear(),
         }
     }
 
     /// What the command printed last; what its children go on printing is not waited for.
     fn drain(&mut self) {
         let begun = Instant::now();
-        while begun.elapsed() < DRAIN && self.show() {}
+        while begun.elapsed() < DRAIN_TIMEOUT && self.forward_output() {}
     }
 }
 
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -12,50 +12,53 @@ use nix::libc;
 
 /// What a child is passed is first copied to here or above: past all the places that it may get, so that none
 /// overwrites another.
-const ABOVE: RawFd = 64;
+const FIRST_FREE_FD: RawFd = 64;
 
 /// What a kernel without close_range is asked for one by one.
-const MANY: RawFd = 1 << 16;
+const MAX_CLOSED_FD: RawFd = 1 << 16;
 
 pub(super) struct Descriptors {
     /// Standard input, output and error. `None`: trueup's own.
     streams: [Option<OwnedFd>; 3],
-    pass: Vec<OwnedFd>,
+    extra_fds: Vec<OwnedFd>,
 }
 
 impl Descriptors {
     pub(super) fn new(streams: [Option<OwnedFd>; 3], pass: &[OwnedFd]) -> io::Result<Descriptors> {
         Ok(Descriptors {
             streams,
-            pass: pass.iter().map(copy).collect::<io::Result<_>>()?,
+            extra_fds: pass.iter().map(duplicate).collect::<io::Result<_>>()?,
         })
     }
 
     /// In the child. Besides what it is to have, `kept` stays open until its program begins; it is moved.
     /// Only async-signal-safe calls.
-    pub(super) fn place(&self, kept: &mut RawFd) -> io::Result<()> {
-        let next = (3..).zip(&self.pass).last().map_or(3, |(last, _)| last + 1);
+    pub(super) fn install(&self, kept: &mut RawFd) -> io::Result<()> {
+        let next = (3..)
+            .zip(&self.extra_fds)
+            .last()
+            .map_or(3, |(last, _)| last + 1);
         // SAFETY: descriptors by number; whatever is overwritten or closed is this process's own copy.
         unsafe {
-            *kept = checked(libc::fcntl(*kept, libc::F_DUPFD_CLOEXEC, next))?;
+            *kept = check_result(libc::fcntl(*kept, libc::F_DUPFD_CLOEXEC, next))?;
             for (place, stream) in (0..).zip(&self.streams) {
                 if let Some(stream) = stream {
                     // It also clears close-on-exec, unlike where both are the same; those of trueup begin at 3.
-                    checked(libc::dup2(stream.as_raw_fd(), place))?;
+                    check_result(libc::dup2(stream.as_raw_fd(), place))?;
                 }
             }
-            for (place, passed) in (3..).zip(&self.pass) {
-                checked(libc::dup2(passed.as_raw_fd(), place))?;
+            for (place, passed) in (3..).zip(&self.extra_fds) {
+                check_result(libc::dup2(passed.as_raw_fd(), place))?;
             }
         }
-        close(next, *kept - 1);
-        close(*kept + 1, RawFd::MAX);
+        close_range(next, *kept - 1);
+        close_range(*kept + 1, RawFd::MAX);
         Ok(())
     }
 }
 
 /// What reads as empty and takes everything.
-pub(super) fn null() -> io::Result<OwnedFd> {
+pub(super) fn open_dev_null() -> io::Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -63,20 +66,20 @@ pub(super) fn null() -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn copy(fd: &OwnedFd) -> io::Result<OwnedFd> {
-    let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(ABOVE))?;
+fn duplicate(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(FIRST_FREE_FD))?;
     // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
+fn check_result(answer: libc::c_int) -> io::Result<libc::c_int> {
     match answer {
         -1 => Err(io::Error::last_os_error()),
         answer => Ok(answer),
     }
 }
 
-fn close(first: RawFd, last: RawFd) {
+fn close_range(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
@@ -85,7 +88,7 @@ fn close(first: RawFd, last: RawFd) {
         if libc::syscall(libc::SYS_close_range, first, last, 0) == 0 {
             return;
         }
-        for fd in first..=last.min(MANY) {
+        for fd in first..=last.min(MAX_CLOSED_FD) {
             libc::close(fd);
         }
     }

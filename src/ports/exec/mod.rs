@@ -2,20 +2,20 @@
 //!
 //! Every child runs in a session of its own without a terminal, with a deadline, a clean environment and
 //! a bounded share of memory for what it prints. It has nothing of the process state of whoever started
-//! trueup: see [`attributes`]. At the deadline its whole process group is killed, and the kernel kills the
+//! trueup: see `attributes`. At the deadline its whole process group is killed, and the kernel kills the
 //! child (though not the child's own children) should trueup itself be killed first. The deadline counts from
-//! the fork on, and after SIGKILL nobody is waited for without an end: see [`spawn`] and [`process`].
+//! the fork on, and after SIGKILL nobody is waited for without an end: see `spawn` and `process`.
 
 mod attributes;
 mod child;
 mod console;
 mod descriptors;
-mod handed;
+mod memfd;
 mod output;
 mod process;
 mod program;
 mod spawn;
-mod talk;
+mod stdio;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -29,12 +29,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub use attributes::reset_own;
-pub use handed::Handed;
-pub use output::{HEADING, LOG_LIMIT, Output, block_quote};
-pub use talk::Talk;
+pub use attributes::reset_inherited_attributes;
+pub use memfd::MemFile;
+pub use output::{LOG_HEADING, LOG_LIMIT, Output, block_quote};
+pub use stdio::PipedChild;
 
-use super::patience::Patience;
+use super::deadline::Deadline;
 
 /// The search path of every child that does not bring its own.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,7 +44,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The umask of a child for which nothing else is said: what a build makes is served by nginx, which is
 /// another user.
-pub const UMASK: u32 = 0o022;
+pub const DEFAULT_UMASK: u32 = 0o022;
 
 /// As whom a child runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub struct Command {
     /// Where everything that it prints is kept as well; at most 16 MiB.
     pub log: Option<File>,
     /// Descriptors that the child gets as 3, 4, …, at most 16.
-    pub pass: Vec<OwnedFd>,
+    pub extra_fds: Vec<OwnedFd>,
     /// Given on standard input.
     pub input: Vec<u8>,
     /// Once this is set, the group is killed as at a deadline. `None`: whoever asks trueup to stop waits
@@ -93,10 +93,10 @@ impl Command {
             cwd: None,
             env: BTreeMap::new(),
             identity: None,
-            umask: UMASK,
+            umask: DEFAULT_UMASK,
             timeout: DEFAULT_TIMEOUT,
             log: None,
-            pass: Vec::new(),
+            extra_fds: Vec::new(),
             input: Vec::new(),
             stop: None,
         }
@@ -118,7 +118,7 @@ impl Command {
     }
 
     /// For messages: the arguments as a shell would take them.
-    pub fn line(&self) -> String {
+    pub fn command_line(&self) -> String {
         let argv: Vec<&std::ffi::OsStr> = self.argv.iter().map(OsString::as_os_str).collect();
         // A shell step is shown as it was written.
         if let [sh, flag, dash_c, line] = argv.as_slice()
@@ -129,13 +129,13 @@ impl Command {
             return line.to_string_lossy().into_owned();
         }
         argv.iter()
-            .map(|arg| quoted(&arg.to_string_lossy()))
+            .map(|arg| shell_quote(&arg.to_string_lossy()))
             .collect::<Vec<_>>()
             .join(" ")
     }
 }
 
-fn quoted(arg: &str) -> String {
+fn shell_quote(arg: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%+".contains(c);
     if !arg.is_empty() && arg.chars().all(plain) {
         arg.to_owned()
@@ -146,53 +146,53 @@ fn quoted(arg: &str) -> String {
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ExitReason {
     Exited(i32),
     /// By this signal, not sent by us.
     Signalled(i32),
     /// Killed by us at its deadline.
     TimedOut(Duration),
     /// How is not known: another process traces it and keeps that to itself.
-    Withheld,
+    HeldByTracer,
     /// Killed by us, since somebody asked trueup to stop.
     Stopped,
 }
 
-impl std::fmt::Display for Ended {
+impl std::fmt::Display for ExitReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Ended::Exited(code) => write!(f, "exited with {code}"),
-            Ended::Signalled(signal) => {
+            ExitReason::Exited(code) => write!(f, "exited with {code}"),
+            ExitReason::Signalled(signal) => {
                 let name = nix::sys::signal::Signal::try_from(*signal)
                     .map_or_else(|_| signal.to_string(), |signal| signal.to_string());
                 write!(f, "was killed by {name}")
             }
-            Ended::TimedOut(limit) => write!(
+            ExitReason::TimedOut(limit) => write!(
                 f,
                 "was killed: not finished within its timeout of {} s",
                 limit.as_secs_f32()
             ),
-            Ended::Withheld => write!(
+            ExitReason::HeldByTracer => write!(
                 f,
                 "has ended, but another process traces it and withholds how (`ps` shows it as `defunct`, /proc/PID/status by whom it is traced)"
             ),
-            Ended::Stopped => write!(f, "was killed: trueup was asked to stop"),
+            ExitReason::Stopped => write!(f, "was killed: trueup was asked to stop"),
         }
     }
 }
 
 /// A child that ran and is gone, its whole group with it.
 #[derive(Debug)]
-pub struct Finished {
-    pub ended: Ended,
+pub struct CompletedCommand {
+    pub exit_reason: ExitReason,
     /// Standard output and error, in the order in which they came.
     pub output: Output,
-    pub took: Duration,
+    pub duration: Duration,
 }
 
-impl Finished {
-    pub fn ok(&self) -> bool {
-        self.ended == Ended::Exited(0)
+impl CompletedCommand {
+    pub fn success(&self) -> bool {
+        self.exit_reason == ExitReason::Exited(0)
     }
 }
 
@@ -204,8 +204,8 @@ pub enum ExecError {
         line: String,
         source: std::io::Error,
     },
-    #[error("`{line}` did not begin within {} s and was killed: {}", limit.as_secs_f32(), held_up(user.as_deref()))]
-    NotBegun {
+    #[error("`{line}` did not begin within {} s and was killed: {}", limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
+    StartTimedOut {
         line: String,
         /// `None`: as trueup itself.
         user: Option<String>,
@@ -214,10 +214,10 @@ pub enum ExecError {
     /// Before it began.
     #[error("`{line}` was killed: trueup was asked to stop")]
     Stopped { line: String },
-    #[error("`{line}` {ended}{}", after(output))]
+    #[error("`{line}` {ended}{}", printed_output(output))]
     Failed {
         line: String,
-        ended: Ended,
+        ended: ExitReason,
         /// The last lines that it printed.
         output: String,
     },
@@ -225,12 +225,12 @@ pub enum ExecError {
 
 impl ExecError {
     /// There is no such program.
-    pub fn is_not_there(&self) -> bool {
+    pub fn is_program_missing(&self) -> bool {
         matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
 }
 
-fn held_up(user: Option<&str>) -> String {
+fn start_timeout_cause(user: Option<&str>) -> String {
     let filesystem =
         "its folder or its program is on a filesystem that does not answer (`dmesg`, `mount`)";
     match user {
@@ -241,7 +241,7 @@ fn held_up(user: Option<&str>) -> String {
     }
 }
 
-fn after(output: &str) -> String {
+fn printed_output(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()
     } else {
@@ -275,43 +275,47 @@ pub struct Exec;
 
 impl Exec {
     /// Runs a child to its end, whatever the end is.
-    pub fn run(&self, command: Command) -> Result<Finished, ExecError> {
+    pub fn run(&self, command: Command) -> Result<CompletedCommand, ExecError> {
         child::run(command)
     }
 
     /// Runs a child that must exit with 0.
-    pub fn must(&self, command: Command) -> Result<Finished, ExecError> {
-        let line = command.line();
+    pub fn run_checked(&self, command: Command) -> Result<CompletedCommand, ExecError> {
+        let line = command.command_line();
         let finished = self.run(command)?;
-        if finished.ok() {
+        if finished.success() {
             return Ok(finished);
         }
         Err(ExecError::Failed {
             line,
-            ended: finished.ended,
+            ended: finished.exit_reason,
             output: finished.output.tail(20),
         })
     }
 
-    /// Starts a child to talk with. `input`, `log` and `timeout` mean nothing here: `patience` says
+    /// Starts a child to talk with. `input`, `log` and `timeout` mean nothing here: `deadline` says
     /// how long it may take.
-    pub fn talk(&self, command: &Command, patience: Patience) -> Result<Talk, ExecError> {
-        Talk::start(command, patience)
+    pub fn spawn_piped(
+        &self,
+        command: &Command,
+        deadline: Deadline,
+    ) -> Result<PipedChild, ExecError> {
+        PipedChild::start(command, deadline)
     }
 
     /// Runs a command as a person's own, in the place of trueup itself: with the caller's input and output, a
     /// terminal of its own where those are one, and the signals that trueup is sent. Ends trueup as the
     /// command ended, and returns only if it cannot be run. `timeout`, `log` and `input` mean nothing here.
-    pub fn replace(&self, command: &Command) -> ExecError {
-        match console::attend(command) {
-            Ok(status) => console::end_as(status),
+    pub fn run_interactive(&self, command: &Command) -> ExecError {
+        match console::run_interactive(command) {
+            Ok(status) => console::exit_as(status),
             Err(error) => error,
         }
     }
 
     /// Starts a child that outlives trueup, in a session of its own, and returns its process id.
     /// What it prints goes to `command.log`; `timeout` and `input` mean nothing here.
-    pub fn detach(&self, command: Command) -> Result<u32, ExecError> {
-        child::detach(command)
+    pub fn spawn_detached(&self, command: Command) -> Result<u32, ExecError> {
+        child::spawn_detached(command)
     }
 }

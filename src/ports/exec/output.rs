@@ -1,7 +1,7 @@
 //! What a child printed, kept within bounds: the first and the last part of it.
 
 /// How much of the beginning and of the end is kept in memory, each, in bytes.
-const KEEP: usize = 64 << 10;
+const MAX_PART_BYTES: usize = 64 << 10;
 
 /// How much of one child's output is kept on disk, in bytes. The rest is counted and dropped.
 pub const LOG_LIMIT: u64 = 16 << 20;
@@ -17,15 +17,15 @@ pub struct Output {
 impl Output {
     pub(super) fn push(&mut self, mut bytes: &[u8]) {
         self.total += bytes.len() as u64;
-        let room = KEEP - self.head.len();
+        let room = MAX_PART_BYTES - self.head.len();
         if room > 0 {
             let (now, later) = bytes.split_at(bytes.len().min(room));
             self.head.extend_from_slice(now);
             bytes = later;
         }
         self.tail.extend_from_slice(bytes);
-        if self.tail.len() > 2 * KEEP {
-            self.tail.drain(..self.tail.len() - KEEP);
+        if self.tail.len() > 2 * MAX_PART_BYTES {
+            self.tail.drain(..self.tail.len() - MAX_PART_BYTES);
         }
     }
 
@@ -61,21 +61,21 @@ pub fn block_quote(text: &str) -> String {
 }
 
 /// How a line of a log begins under which the output of the next command stands.
-pub const HEADING: &str = "== ";
+pub const LOG_HEADING: &str = "== ";
 
-/// Keeps a child from writing [headings](HEADING) of its own: a line that begins as they do gets a space
+/// Keeps a child from writing [headings](LOG_HEADING) of its own: a line that begins as they do gets a space
 /// before it. Lines come in pieces, so the first byte decides.
 #[derive(Debug, Default)]
-pub(super) struct Headings {
+pub(super) struct HeadingEscaper {
     is_within_line: bool,
 }
 
-impl Headings {
+impl HeadingEscaper {
     /// What is to be written instead.
-    pub(super) fn hide(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(bytes.len());
         for byte in bytes {
-            if !self.is_within_line && HEADING.as_bytes().first() == Some(byte) {
+            if !self.is_within_line && LOG_HEADING.as_bytes().first() == Some(byte) {
                 shown.push(b' ');
             }
             shown.push(*byte);
@@ -97,7 +97,7 @@ mod tests {
             output.push(&[b'x'; 1000]);
         }
         output.push(b"\nlast\n");
-        assert!(output.head.len() + output.tail.len() < 4 * KEEP);
+        assert!(output.head.len() + output.tail.len() < 4 * MAX_PART_BYTES);
         let text = output.text();
         assert!(text.starts_with("first\n") && text.contains("bytes left out"));
         assert_eq!(output.tail(1), "last");
@@ -113,8 +113,8 @@ mod tests {
     fn child_output_cannot_forge_a_log_heading() {
         let text = b"== build install == now\na == b\n== x";
         for size in [1, 2, 100] {
-            let mut headings = Headings::default();
-            let pieces = text.chunks(size).map(|piece| headings.hide(piece));
+            let mut headings = HeadingEscaper::default();
+            let pieces = text.chunks(size).map(|piece| headings.escape(piece));
             let written = pieces.collect::<Vec<_>>().concat();
             assert_eq!(written, b" == build install == now\na == b\n == x");
         }

@@ -11,30 +11,30 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// How long a child may take to go once it was killed.
-const GOING: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+const KILL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 
 /// Those that were killed and did not go.
-static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static UNREAPED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// A child. Its whole group ends with this value, unless it was reaped or left.
 ///
 /// Its number, which is that of its group as well, means nobody else for as long as it is not reaped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ChildProcess {
     pid: Pid,
     /// For messages.
     line: String,
-    ours: bool,
+    owned: bool,
 }
 
-impl Process {
-    pub(super) fn new(pid: Pid, line: String) -> Process {
-        let mut left = LEFT.lock().unwrap_or_else(|broken| broken.into_inner());
+impl ChildProcess {
+    pub(super) fn new(pid: Pid, line: String) -> ChildProcess {
+        let mut left = UNREAPED.lock().unwrap_or_else(|broken| broken.into_inner());
         left.retain(|pid| matches!(reap(*pid), Ok(None)));
-        Process {
+        ChildProcess {
             pid,
             line,
-            ours: true,
+            owned: true,
         }
     }
 
@@ -58,7 +58,7 @@ impl Process {
 
     /// Whether it has ended without that being told to us: to who traces it, it is told first, and he may never
     /// listen.
-    pub(super) fn is_withheld(&self) -> bool {
+    pub(super) fn is_held_by_tracer(&self) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
         let status = status.unwrap_or_default();
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
@@ -69,7 +69,7 @@ impl Process {
 
     /// Sends a signal to its whole group.
     pub(super) fn signal(&self, signal: Signal) {
-        if self.ours {
+        if self.owned {
             let _ = killpg(self.pid, signal);
         }
     }
@@ -77,14 +77,14 @@ impl Process {
     /// Reaps it if it has ended, and leaves the rest of its group alone.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let reaped = reap(self.pid);
-        self.ours = matches!(reaped, Ok(None));
+        self.owned = matches!(reaped, Ok(None));
         reaped
     }
 
     /// Kills what there is of its group, and reaps it. `None`: it does not go even now. Nothing waits for it
     /// any longer then.
-    pub(super) fn end(&mut self) -> io::Result<Option<ExitStatus>> {
-        if !self.ours {
+    pub(super) fn kill_and_reap(&mut self) -> io::Result<Option<ExitStatus>> {
+        if !self.owned {
             return Ok(None);
         }
         self.signal(Signal::SIGKILL);
@@ -96,7 +96,7 @@ impl Process {
             if let Some(status) = self.try_wait()? {
                 return Ok(Some(status));
             }
-            if killed.elapsed() >= GOING || self.is_withheld() {
+            if killed.elapsed() >= KILL_TIMEOUT || self.is_held_by_tracer() {
                 break;
             }
             std::thread::sleep(pause);
@@ -108,21 +108,21 @@ impl Process {
             self.pid,
             self.pid
         );
-        let mut left = LEFT.lock().unwrap_or_else(|broken| broken.into_inner());
-        left.push(self.leave());
+        let mut left = UNREAPED.lock().unwrap_or_else(|broken| broken.into_inner());
+        left.push(self.disown());
         Ok(None)
     }
 
     /// It goes on without trueup.
-    pub(super) fn leave(&mut self) -> Pid {
-        self.ours = false;
+    pub(super) fn disown(&mut self) -> Pid {
+        self.owned = false;
         self.pid
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.kill_and_reap();
     }
 }
 

@@ -13,11 +13,11 @@ use super::{Command, PATH};
 
 pub(super) struct Program {
     /// Where it may be, best first.
-    places: Vec<CString>,
-    argv: Strings,
-    environment: Strings,
+    candidates: Vec<CString>,
+    argv: CStringArray,
+    environment: CStringArray,
     /// `/bin/sh`, a place, the arguments: a file without `#!` is the shell's to run.
-    script: Strings,
+    shell_argv: CStringArray,
 }
 
 impl Program {
@@ -25,7 +25,7 @@ impl Program {
         let name = command
             .argv
             .first()
-            .ok_or_else(|| invalid("the command is empty"))?;
+            .ok_or_else(|| invalid_input("the command is empty"))?;
         let mut env = command.env.clone();
         let path = env
             .entry("PATH".into())
@@ -39,10 +39,10 @@ impl Program {
         let script = ["/bin/sh", ""].map(OsString::from).into_iter();
         let arguments = command.argv.iter().skip(1).cloned();
         Ok(Program {
-            places: places(name, &path)?,
-            argv: Strings::new(command.argv.iter().cloned())?,
-            environment: Strings::new(assignments)?,
-            script: Strings::new(script.chain(arguments))?,
+            candidates: candidate_paths(name, &path)?,
+            argv: CStringArray::new(command.argv.iter().cloned())?,
+            environment: CStringArray::new(assignments)?,
+            shell_argv: CStringArray::new(script.chain(arguments))?,
         })
     }
 
@@ -51,20 +51,20 @@ impl Program {
         let environment = self.environment.pointers.as_ptr();
         let mut denied = false;
         let mut why = Errno::ENOENT;
-        for place in &self.places {
+        for place in &self.candidates {
             // SAFETY: strings with an end, in arrays with an end; all of them outlive the calls.
             unsafe {
                 libc::execve(place.as_ptr(), self.argv.pointers.as_ptr(), environment);
             }
             if Errno::last() == Errno::ENOEXEC
-                && let Some(script) = self.script.pointers.get_mut(1)
+                && let Some(script) = self.shell_argv.pointers.get_mut(1)
             {
                 *script = place.as_ptr();
                 // SAFETY: as above.
                 unsafe {
                     libc::execve(
                         c"/bin/sh".as_ptr(),
-                        self.script.pointers.as_ptr(),
+                        self.shell_argv.pointers.as_ptr(),
                         environment,
                     );
                 }
@@ -87,17 +87,17 @@ impl Program {
     }
 }
 
-fn places(name: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
+fn candidate_paths(name: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
     let name = name.as_bytes();
     if name.is_empty() {
         return Ok(Vec::new());
     }
     if name.contains(&b'/') {
-        return Ok(vec![string(name)?]);
+        return Ok(vec![c_string(name)?]);
     }
     let place = |folder: &[u8]| match folder {
-        b"" => string(name),
-        _ => string([folder, name].join(&b'/')),
+        b"" => c_string(name),
+        _ => c_string([folder, name].join(&b'/')),
     };
     path.as_bytes()
         .split(|byte| *byte == b':')
@@ -106,31 +106,31 @@ fn places(name: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
 }
 
 /// Strings as a program gets them.
-struct Strings {
+struct CStringArray {
     #[allow(dead_code, reason = "the pointers are into it")]
     strings: Vec<CString>,
     /// With a null pointer at the end.
     pointers: Vec<*const c_char>,
 }
 
-impl Strings {
-    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<Strings> {
+impl CStringArray {
+    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<CStringArray> {
         let strings: Vec<CString> = strings
-            .map(|text| string(text.as_bytes()))
+            .map(|text| c_string(text.as_bytes()))
             .collect::<io::Result<_>>()?;
         let pointers = strings.iter().map(|text| text.as_ptr());
-        Ok(Strings {
+        Ok(CStringArray {
             pointers: pointers.chain([ptr::null()]).collect(),
             strings,
         })
     }
 }
 
-pub(super) fn string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
+pub(super) fn c_string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
     CString::new(bytes)
-        .map_err(|_| invalid("a zero byte in the command, its folder or its environment"))
+        .map_err(|_| invalid_input("a zero byte in the command, its folder or its environment"))
 }
 
-fn invalid(why: &str) -> io::Error {
+fn invalid_input(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }

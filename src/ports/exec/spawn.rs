@@ -18,23 +18,24 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, pipe2};
 
-use super::attributes::{self, Attributes, Purpose};
+use super::attributes::{self, ProcessAttributes, Purpose};
 use super::descriptors::Descriptors;
-use super::process::Process;
-use super::program::{Program, string};
+use super::process::ChildProcess;
+use super::program::{Program, c_string};
 use super::{Command, ExecError, Identity};
-use crate::ports::patience::{GivenUp, Patience};
+use crate::ports::deadline::{Deadline, DeadlineError};
 use crate::ports::secrets;
 use crate::ports::watchdog::Operation;
 
 /// How long any child may take to begin, however short its deadline: a busy host is no attack.
-const MOMENT: Duration = Duration::from_secs(5);
+const MIN_START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// And however long it is: whoever has not begun by then does not begin any more.
-pub(super) const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 10 } else { 60 });
+pub(super) const MAX_START_TIMEOUT: Duration =
+    Duration::from_secs(if cfg!(test) { 10 } else { 60 });
 
 /// How often to look while a deadline does not say.
-const SOON: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 thread_local! {
@@ -51,7 +52,7 @@ pub(super) struct Spawn {
     descriptors: Descriptors,
     /// To become its controlling one.
     terminal: Option<OwnedFd>,
-    attributes: Attributes,
+    attributes: ProcessAttributes,
     identity: Option<Identity>,
     folder: CString,
     #[cfg(test)]
@@ -65,7 +66,7 @@ impl Spawn {
         purpose: Purpose,
         streams: [Option<OwnedFd>; 3],
     ) -> io::Result<Spawn> {
-        let line = command.line();
+        let line = command.command_line();
         let shown = secrets::redact(line.as_str());
         if shown != line {
             tracing::warn!(
@@ -78,11 +79,11 @@ impl Spawn {
             purpose,
             parent: Pid::this(),
             program: Program::new(command)?,
-            descriptors: Descriptors::new(streams, &command.pass)?,
+            descriptors: Descriptors::new(streams, &command.extra_fds)?,
             terminal: None,
-            attributes: Attributes::new(command.umask, purpose),
+            attributes: ProcessAttributes::new(command.umask, purpose),
             identity: command.identity.clone(),
-            folder: string(folder.as_os_str().as_bytes())?,
+            folder: c_string(folder.as_os_str().as_bytes())?,
             #[cfg(test)]
             before_exec: BEFORE_EXEC.get(),
         })
@@ -94,29 +95,29 @@ impl Spawn {
     }
 
     /// Returns once its program has begun. Whoever does not begin in time is killed.
-    pub(super) fn begin(
+    pub(super) fn start(
         mut self,
         operation: &Operation,
-        patience: &Patience,
-    ) -> Result<Process, ExecError> {
-        self.fork(operation, patience).map_err(|why| {
+        deadline: &Deadline,
+    ) -> Result<ChildProcess, ExecError> {
+        self.fork_and_wait(operation, deadline).map_err(|why| {
             let limit = match why {
-                NotBegun::Error(source) => {
+                StartError::Io(source) => {
                     return ExecError::Start {
                         line: self.line.clone(),
                         source,
                     };
                 }
-                NotBegun::GivenUp(GivenUp::Stopped) => {
+                StartError::Deadline(DeadlineError::Stopped) => {
                     return ExecError::Stopped {
                         line: self.line.clone(),
                     };
                 }
-                NotBegun::GivenUp(GivenUp::Late(limit) | GivenUp::Silent(limit)) => {
-                    limit.max(MOMENT)
-                }
+                StartError::Deadline(
+                    DeadlineError::TimedOut(limit) | DeadlineError::IdleTimedOut(limit),
+                ) => limit.max(MIN_START_TIMEOUT),
             };
-            ExecError::NotBegun {
+            ExecError::StartTimedOut {
                 line: self.line.clone(),
                 user: self.identity.as_ref().map(|identity| identity.name.clone()),
                 limit,
@@ -124,17 +125,21 @@ impl Spawn {
         })
     }
 
-    fn fork(&mut self, operation: &Operation, patience: &Patience) -> Result<Process, NotBegun> {
-        let (status, teller) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+    fn fork_and_wait(
+        &mut self,
+        operation: &Operation,
+        deadline: &Deadline,
+    ) -> Result<ChildProcess, StartError> {
+        let (status, error_writer) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         // SAFETY: the child makes only async-signal-safe calls, on memory that was filled before.
         let process = match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error().into()),
-            0 => become_child(self, teller.as_raw_fd()),
-            pid => Process::new(Pid::from_raw(pid), self.line.clone()),
+            0 => child_main(self, error_writer.as_raw_fd()),
+            pid => ChildProcess::new(Pid::from_raw(pid), self.line.clone()),
         };
-        operation.runs(process.pid());
-        drop(teller);
-        match why_not(status, patience)? {
+        operation.set_process_group(process.pid());
+        drop(error_writer);
+        match wait_for_exec(status, deadline)? {
             Some(error) => Err(error.into()),
             None => Ok(process),
         }
@@ -142,20 +147,20 @@ impl Spawn {
 
     /// Each step needs the privilege that a later one gives up. The folder is the user's to enter, and the
     /// kernel forgets at a change of the user with whom the child is to die (prctl(2)).
-    fn settle(&self, teller: &mut RawFd) -> io::Result<()> {
+    fn set_up_child(&self, error_writer: &mut RawFd) -> io::Result<()> {
         attributes::new_session()?;
         if let Some(terminal) = &self.terminal {
             // SAFETY: a descriptor by number.
-            checked(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) })?;
+            check_result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) })?;
         }
-        self.descriptors.place(teller)?;
+        self.descriptors.install(error_writer)?;
         self.attributes.apply();
         // Root's is left while nothing can hinder that: the user may have used up his share of keys.
         attributes::new_keyring();
-        become_identity(self.identity.as_ref())?;
+        switch_user(self.identity.as_ref())?;
         attributes::new_keyring();
         // SAFETY: a string with an end that outlives the call.
-        checked(unsafe { libc::chdir(self.folder.as_ptr()) })?;
+        check_result(unsafe { libc::chdir(self.folder.as_ptr()) })?;
         match self.purpose {
             Purpose::Service => Ok(()),
             Purpose::Task | Purpose::Console => self.die_with_parent(),
@@ -165,7 +170,7 @@ impl Spawn {
     /// Has the kernel kill this child when trueup dies.
     fn die_with_parent(&self) -> io::Result<()> {
         // SAFETY: calls that take no pointer.
-        checked(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        check_result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
         // It may have died before.
         match unsafe { libc::getppid() } == self.parent.as_raw() {
             true => Ok(()),
@@ -175,8 +180,8 @@ impl Spawn {
 }
 
 /// The child. A panic must not get past here, into what the parent was at: across this boundary it aborts.
-extern "C" fn become_child(spawn: &mut Spawn, mut teller: RawFd) -> ! {
-    let error = match spawn.settle(&mut teller) {
+extern "C" fn child_main(spawn: &mut Spawn, mut error_writer: RawFd) -> ! {
+    let error = match spawn.set_up_child(&mut error_writer) {
         Ok(()) => {
             #[cfg(test)]
             (spawn.before_exec)();
@@ -187,13 +192,13 @@ extern "C" fn become_child(spawn: &mut Spawn, mut teller: RawFd) -> ! {
     let number = error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes();
     // SAFETY: a pointer to so many bytes; the end of a process without its exit handlers.
     unsafe {
-        libc::write(teller, number.as_ptr().cast(), number.len());
+        libc::write(error_writer, number.as_ptr().cast(), number.len());
         libc::_exit(127)
     }
 }
 
 /// Groups, group, user, in this order: each needs the privilege that the next one gives up.
-fn become_identity(identity: Option<&Identity>) -> io::Result<()> {
+fn switch_user(identity: Option<&Identity>) -> io::Result<()> {
     let Some(identity) = identity else {
         // Root's group alone, whatever else whoever started trueup belongs to. A container may forbid it.
         // SAFETY: plain system calls on a value of ours.
@@ -208,43 +213,49 @@ fn become_identity(identity: Option<&Identity>) -> io::Result<()> {
     // SAFETY: plain system calls on values made before the fork.
     unsafe {
         let groups = &identity.groups;
-        checked(libc::setgroups(groups.len(), groups.as_ptr()))?;
-        checked(libc::setgid(identity.gid))?;
-        checked(libc::setuid(identity.uid))
+        check_result(libc::setgroups(groups.len(), groups.as_ptr()))?;
+        check_result(libc::setgid(identity.gid))?;
+        check_result(libc::setuid(identity.uid))
     }
 }
 
-fn checked(answer: libc::c_int) -> io::Result<()> {
+fn check_result(answer: libc::c_int) -> io::Result<()> {
     match answer {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-enum NotBegun {
-    Error(io::Error),
-    GivenUp(GivenUp),
+enum StartError {
+    Io(io::Error),
+    Deadline(DeadlineError),
 }
 
-impl From<io::Error> for NotBegun {
-    fn from(error: io::Error) -> NotBegun {
-        NotBegun::Error(error)
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> StartError {
+        StartError::Io(error)
     }
 }
 
-impl From<GivenUp> for NotBegun {
-    fn from(why: GivenUp) -> NotBegun {
-        NotBegun::GivenUp(why)
+impl From<DeadlineError> for StartError {
+    fn from(why: DeadlineError) -> StartError {
+        StartError::Deadline(why)
     }
 }
 
 /// What the child tells of why its program could not be begun; when it begins, the pipe ends without a word.
-fn why_not(status: OwnedFd, patience: &Patience) -> Result<Option<io::Error>, NotBegun> {
+fn wait_for_exec(status: OwnedFd, deadline: &Deadline) -> Result<Option<io::Error>, StartError> {
     let begun = Instant::now();
     loop {
-        let wait = match patience.wait(begun) {
-            Err(GivenUp::Late(_) | GivenUp::Silent(_)) if begun.elapsed() < MOMENT => SOON,
-            Ok(_) if begun.elapsed() >= LONGEST => return Err(GivenUp::Late(LONGEST).into()),
+        let wait = match deadline.next_wait(begun) {
+            Err(DeadlineError::TimedOut(_) | DeadlineError::IdleTimedOut(_))
+                if begun.elapsed() < MIN_START_TIMEOUT =>
+            {
+                POLL_INTERVAL
+            }
+            Ok(_) if begun.elapsed() >= MAX_START_TIMEOUT => {
+                return Err(DeadlineError::TimedOut(MAX_START_TIMEOUT).into());
+            }
             wait => wait?,
         };
         let millis = u16::try_from(wait.as_millis()).unwrap_or(u16::MAX);

@@ -14,7 +14,7 @@ use nix::unistd::{Uid, fchown, getpgrp, tcgetpgrp};
 use super::Command;
 
 /// Standard input, output or error.
-pub(super) fn stream(number: RawFd) -> BorrowedFd<'static> {
+pub(super) fn std_stream(number: RawFd) -> BorrowedFd<'static> {
     debug_assert!((0..=2).contains(&number));
     // SAFETY: the runtime opens all three before `main`, and trueup closes none of them.
     unsafe { BorrowedFd::borrow_raw(number) }
@@ -22,12 +22,12 @@ pub(super) fn stream(number: RawFd) -> BorrowedFd<'static> {
 
 /// Whether this process may read what is typed, and set the terminal up.
 pub(super) fn is_in_foreground() -> bool {
-    tcgetpgrp(stream(0)).is_ok_and(|group| group == getpgrp()) || !has_job_control()
+    tcgetpgrp(std_stream(0)).is_ok_and(|group| group == getpgrp()) || !has_job_control()
 }
 
 /// Standard input may be a terminal that is not the controlling one: nobody else is in its foreground.
 fn has_job_control() -> bool {
-    tcgetpgrp(stream(0)).is_ok()
+    tcgetpgrp(std_stream(0)).is_ok()
 }
 
 /// A terminal like the person's, which the command's user may open by its name as well.
@@ -57,11 +57,11 @@ pub(super) fn open_pty(
         like.output_flags.remove(OutputFlags::OPOST);
     }
     tcsetattr(&slave, SetArg::TCSANOW, &like)?;
-    copy_size(screen, &master);
+    copy_window_size(screen, &master);
     Ok((master, slave))
 }
 
-pub(super) fn copy_size(from: &File, to: &PtyMaster) {
+pub(super) fn copy_window_size(from: &File, to: &PtyMaster) {
     // SAFETY: a plain struct that is valid when zeroed, for the length of two calls.
     unsafe {
         let mut size: libc::winsize = std::mem::zeroed();
@@ -73,26 +73,26 @@ pub(super) fn copy_size(from: &File, to: &PtyMaster) {
 
 /// Standard input as it is until this value ends: every key is handed over as it is typed, and means
 /// nothing to this terminal.
-pub(super) struct Raw(Termios);
+pub(super) struct RawMode(Termios);
 
-impl Raw {
-    pub(super) fn begin() -> io::Result<Raw> {
-        let before = tcgetattr(stream(0))?;
+impl RawMode {
+    pub(super) fn enable() -> io::Result<RawMode> {
+        let before = tcgetattr(std_stream(0))?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        tcsetattr(stream(0), SetArg::TCSADRAIN, &raw)?;
-        Ok(Raw(before))
+        tcsetattr(std_stream(0), SetArg::TCSADRAIN, &raw)?;
+        Ok(RawMode(before))
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawMode {
     fn drop(&mut self) {
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGTTOU);
         let _ = blocked.thread_block();
         // What is still unread may be the terminal's answer to something that the command printed: it must
         // not become input of the shell.
-        let _ = tcsetattr(stream(0), SetArg::TCSAFLUSH, &self.0);
+        let _ = tcsetattr(std_stream(0), SetArg::TCSAFLUSH, &self.0);
         let _ = blocked.thread_unblock();
     }
 }

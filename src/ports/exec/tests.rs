@@ -1,12 +1,12 @@
-mod held;
+mod stopped_before_exec;
 mod unkillable;
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::ports::patience::GivenUp;
-use crate::ports::testing::skipped;
+use crate::ports::deadline::DeadlineError;
+use crate::ports::testing::skip_test;
 
 fn sh(line: &str) -> Command {
     Command::shell(line).timeout(Duration::from_secs(20))
@@ -15,7 +15,7 @@ fn sh(line: &str) -> Command {
 #[test]
 fn output_of_both_streams_is_kept_in_order_with_the_exit_code() {
     let done = Exec.run(sh("echo out; echo err >&2; exit 3")).unwrap();
-    assert_eq!(done.ended, Ended::Exited(3));
+    assert_eq!(done.exit_reason, ExitReason::Exited(3));
     assert_eq!(done.output.text(), "out\nerr\n");
 }
 
@@ -36,7 +36,11 @@ fn timed_out_child_is_killed_with_its_process_group() {
     let begun = Instant::now();
     let command = sh("sleep 60 & echo $!; wait").timeout(Duration::from_millis(300));
     let done = Exec.run(command).unwrap();
-    assert!(matches!(done.ended, Ended::TimedOut(_)), "{:?}", done.ended);
+    assert!(
+        matches!(done.exit_reason, ExitReason::TimedOut(_)),
+        "{:?}",
+        done.exit_reason
+    );
     assert!(begun.elapsed() < Duration::from_secs(15));
     let grandchild: i32 = done.output.text().trim().parse().unwrap();
     std::thread::sleep(Duration::from_millis(50));
@@ -52,8 +56,8 @@ fn child_that_ignores_sigterm_is_killed() {
     let command =
         sh("trap '' TERM; while :; do sleep 0.1; done").timeout(Duration::from_millis(200));
     assert!(matches!(
-        Exec.run(command).unwrap().ended,
-        Ended::TimedOut(_)
+        Exec.run(command).unwrap().exit_reason,
+        ExitReason::TimedOut(_)
     ));
 }
 
@@ -61,7 +65,7 @@ fn child_that_ignores_sigterm_is_killed() {
 fn background_process_with_an_open_pipe_does_not_block_the_pass() {
     let begun = Instant::now();
     let done = Exec.run(sh("sleep 30 & echo started")).unwrap();
-    assert_eq!(done.ended, Ended::Exited(0));
+    assert_eq!(done.exit_reason, ExitReason::Exited(0));
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
@@ -90,7 +94,9 @@ fn missing_program_is_named_in_the_error() {
 
 #[test]
 fn a_failure_carries_the_last_lines() {
-    let error = Exec.must(sh("echo one; echo two; exit 1")).unwrap_err();
+    let error = Exec
+        .run_checked(sh("echo one; echo two; exit 1"))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "`echo one; echo two; exit 1` exited with 1; it printed:\n  | one\n  | two"
@@ -101,25 +107,25 @@ fn a_failure_carries_the_last_lines() {
 fn extra_fds_start_at_three() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
     let mut command = sh("echo through >&3");
-    command.pass = vec![writer];
-    assert!(Exec.run(command).unwrap().ok());
+    command.extra_fds = vec![writer];
+    assert!(Exec.run(command).unwrap().success());
     let mut buffer = [0; 16];
     let n = nix::unistd::read(&reader, &mut buffer).unwrap();
     assert_eq!(&buffer[..n], b"through\n");
 }
 
-fn patience(millis: u64) -> Patience {
+fn deadline_in(millis: u64) -> Deadline {
     Duration::from_millis(millis).into()
 }
 
-fn given_up(error: &std::io::Error) -> Option<GivenUp> {
-    error.get_ref()?.downcast_ref::<GivenUp>().cloned()
+fn deadline_error(error: &std::io::Error) -> Option<DeadlineError> {
+    error.get_ref()?.downcast_ref::<DeadlineError>().cloned()
 }
 
 #[test]
 fn piped_child_exchanges_data_and_returns_its_stderr() {
     let command = sh("echo hello >&2; read a; echo \"got $a\"; read b; echo \"and $b\"; exit 4");
-    let mut talk = Exec.talk(&command, patience(10_000)).unwrap();
+    let mut talk = Exec.spawn_piped(&command, deadline_in(10_000)).unwrap();
     let mut answer = [0; 64];
     talk.write_all(b"one\n").unwrap();
     let n = talk.read(&mut answer).unwrap();
@@ -128,19 +134,21 @@ fn piped_child_exchanges_data_and_returns_its_stderr() {
     let mut rest = String::new();
     talk.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "and two\n");
-    assert_eq!(talk.end(), (Ended::Exited(4), "hello\n".into()));
+    assert_eq!(talk.finish(), (ExitReason::Exited(4), "hello\n".into()));
 }
 
 #[test]
 fn piped_child_that_answers_early_does_not_deadlock() {
     // More each way than both pipes hold.
     let much = vec![b'x'; 600 << 10];
-    let mut talk = Exec.talk(&sh("exec cat"), patience(20_000)).unwrap();
+    let mut talk = Exec
+        .spawn_piped(&sh("exec cat"), deadline_in(20_000))
+        .unwrap();
     talk.write_all(&much).unwrap();
     let mut back = vec![0; much.len()];
     talk.read_exact(&mut back).unwrap();
     assert!(back == much);
-    assert_eq!(talk.end(), (Ended::Exited(0), String::new()));
+    assert_eq!(talk.finish(), (ExitReason::Exited(0), String::new()));
     assert_eq!(talk.read(&mut back).unwrap(), 0);
     assert!(talk.write(b"x").is_err());
 }
@@ -151,9 +159,9 @@ fn silent_piped_child_times_out_and_its_group_is_killed() {
     let file = dir.path().join("pid");
     let line = format!("sleep 60 & echo $! >{}; wait", file.display());
     let short = Duration::from_millis(700);
-    let mut talk = Exec.talk(&sh(&line), short.into()).unwrap();
+    let mut talk = Exec.spawn_piped(&sh(&line), short.into()).unwrap();
     let error = talk.read(&mut [0; 8]).unwrap_err();
-    assert_eq!(given_up(&error), Some(GivenUp::Late(short)));
+    assert_eq!(deadline_error(&error), Some(DeadlineError::TimedOut(short)));
     drop(talk);
     let grandchild = std::fs::read_to_string(file).unwrap();
     std::thread::sleep(Duration::from_millis(50));
@@ -170,8 +178,8 @@ fn stop_flag_ends_reads_and_writes_of_a_piped_child() {
     for reads in [true, false] {
         let stop = StopFlag::default();
         let long = Duration::from_secs(30);
-        let patience = Patience::new(long, long, stop.clone());
-        let mut talk = Exec.talk(&sh("exec sleep 60"), patience).unwrap();
+        let patience = Deadline::new(long, long, stop.clone());
+        let mut talk = Exec.spawn_piped(&sh("exec sleep 60"), patience).unwrap();
         let stopper = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(200));
             stop.set();
@@ -181,7 +189,7 @@ fn stop_flag_ends_reads_and_writes_of_a_piped_child() {
         } else {
             talk.write_all(&vec![0; 1 << 20]).unwrap_err()
         };
-        assert_eq!(given_up(&error), Some(GivenUp::Stopped));
+        assert_eq!(deadline_error(&error), Some(DeadlineError::Stopped));
         stopper.join().unwrap();
     }
 }
@@ -189,16 +197,18 @@ fn stop_flag_ends_reads_and_writes_of_a_piped_child() {
 #[test]
 fn piped_child_that_does_not_exit_is_killed() {
     let begun = Instant::now();
-    let mut talk = Exec.talk(&sh("exec sleep 60"), patience(30_000)).unwrap();
-    assert!(matches!(talk.end().0, Ended::TimedOut(_)));
+    let mut talk = Exec
+        .spawn_piped(&sh("exec sleep 60"), deadline_in(30_000))
+        .unwrap();
+    assert!(matches!(talk.finish().0, ExitReason::TimedOut(_)));
     assert!(begun.elapsed() < Duration::from_secs(10));
-    let missing = Exec.talk(&Command::new(["/no/such"]), patience(1));
+    let missing = Exec.spawn_piped(&Command::new(["/no/such"]), deadline_in(1));
     assert!(matches!(missing, Err(ExecError::Start { .. })));
 }
 
 #[test]
 fn mem_file_is_accessible_to_a_child_of_the_same_user_only() {
-    let handed = Handed::new(b"secret\n").unwrap();
+    let handed = MemFile::new(b"secret\n").unwrap();
     let path = handed.path();
     let line = format!(
         "cat {0}; stat -Lc '%a %U' {0}; echo more >>{0}",
@@ -228,7 +238,7 @@ fn nobody() -> Identity {
 fn a_child_enters_no_folder_that_its_user_cannot_reach() {
     use std::os::unix::fs::PermissionsExt;
     if !nix::unistd::geteuid().is_root() {
-        return skipped("a child of another user", "needs root");
+        return skip_test("a child of another user", "needs root");
     }
     let dir = tempfile::tempdir().unwrap();
     let inner = dir.path().join("inner");
@@ -241,7 +251,7 @@ fn a_child_enters_no_folder_that_its_user_cannot_reach() {
         command.identity = Some(nobody());
         Exec.run(command)
     };
-    assert!(run(0o755).unwrap().ok());
+    assert!(run(0o755).unwrap().success());
     let error = run(0o700).unwrap_err();
     assert!(error.to_string().contains("Permission denied"), "{error}");
 }
@@ -252,11 +262,11 @@ fn a_child_dies_with_trueup_whoever_it_runs_as() {
         let python = "import ctypes; told = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(told)); print(told.value)";
         let mut command = Command::new(["python3", "-c", python]);
         command.identity = identity;
-        Exec.must(command).unwrap().output.text()
+        Exec.run_checked(command).unwrap().output.text()
     };
     assert_eq!(told(None), "9\n", "PR_GET_PDEATHSIG: SIGKILL");
     if !nix::unistd::geteuid().is_root() {
-        return skipped("a child of another user", "needs root");
+        return skip_test("a child of another user", "needs root");
     }
     assert_eq!(told(Some(nobody())), "9\n");
 }
@@ -309,8 +319,8 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
         kind(&["x".repeat(300).as_str()]),
         ErrorKind::InvalidFilename
     );
-    assert!(run(&["none"]).unwrap_err().is_not_there());
-    assert!(!run(&["refused"]).unwrap_err().is_not_there());
+    assert!(run(&["none"]).unwrap_err().is_program_missing());
+    assert!(!run(&["refused"]).unwrap_err().is_program_missing());
     let mut nowhere = Command::new(["true"]);
     nowhere.cwd = Some("/no/such".into());
     let error = Exec.run(nowhere).unwrap_err();
@@ -328,14 +338,14 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
 fn user_over_the_key_quota_gets_no_keys_of_trueup() {
     use nix::libc;
     if !nix::unistd::geteuid().is_root() {
-        return skipped("a child of another user", "needs root");
+        return skip_test("a child of another user", "needs root");
     }
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     let nameless = std::ptr::null::<libc::c_char>();
     // SAFETY: a null pointer asks for a keyring without a name; it is this thread's.
     let own = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nameless) };
     if own < 0 {
-        return skipped("a keyring", "the kernel gives none");
+        return skip_test("a keyring", "the kernel gives none");
     }
     let python = |line: &str, number: libc::c_long| {
         let line = format!("import ctypes, time; call = ctypes.CDLL(None).syscall; {line}");
@@ -347,11 +357,11 @@ fn user_over_the_key_quota_gets_no_keys_of_trueup() {
     // Into the keyring of the process, until there are no more to be had.
     let fill = "[n for n in iter(lambda: call(SYS, b'user', str(time.time()).encode(), b'x', 1, -2), -1)]; print('full', flush=True); time.sleep(60)";
     let mut filler = Exec
-        .talk(&python(fill, libc::SYS_add_key), patience(30_000))
+        .spawn_piped(&python(fill, libc::SYS_add_key), deadline_in(30_000))
         .unwrap();
     filler.read_exact(&mut [0; 5]).unwrap();
     let which = "print(call(SYS, 0, -3, 0))";
-    let seen = Exec.must(python(which, libc::SYS_keyctl)).unwrap();
+    let seen = Exec.run_checked(python(which, libc::SYS_keyctl)).unwrap();
     let seen = seen.output.text();
     assert_ne!(seen.trim(), "-1");
     assert_ne!(seen.trim(), own.to_string());

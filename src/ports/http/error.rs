@@ -4,13 +4,13 @@ use std::error::Error;
 
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
-use crate::ports::patience::GivenUp;
+use crate::ports::deadline::DeadlineError;
 
 /// Why a request got no answer. None of them shows a password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
     #[error("`{0}` is no http or https address")]
-    Address(String),
+    InvalidUrl(String),
     #[error("the name {0} cannot be resolved")]
     Resolve(String),
     #[error("cannot connect to {host}: {why}")]
@@ -21,17 +21,17 @@ pub enum HttpError {
     Redirect(String),
     /// It is on this host, or a place that answers every machine in its own way.
     #[error("it leads to {host}, and no server of others is there: {why}")]
-    Inside { host: String, why: &'static str },
+    ForbiddenAddress { host: String, why: &'static str },
     #[error("{host} broke off: {why}")]
-    Broken { host: String, why: String },
+    Interrupted { host: String, why: String },
     #[error("{0}")]
-    GivenUp(GivenUp),
+    Deadline(DeadlineError),
 }
 
 /// What stands behind an error of the client, whose own types for it are private to it.
-pub(super) fn sort(host: &str, error: ConnectorError) -> HttpError {
+pub(super) fn classify(host: &str, error: ConnectorError) -> HttpError {
     let host = host.to_owned();
-    let chain = chain(&error);
+    let chain = error_chain(&error);
     let said = |words: &str| chain.iter().any(|line| line.contains(words));
     let why = chain.last().cloned().unwrap_or_default();
     if said("dns error") {
@@ -49,18 +49,18 @@ pub(super) fn sort(host: &str, error: ConnectorError) -> HttpError {
     if said("client error (Connect)") {
         return HttpError::Connect { host, why };
     }
-    HttpError::Broken { host, why }
+    HttpError::Interrupted { host, why }
 }
 
-pub(super) fn broken(host: &str, error: &(dyn Error + 'static)) -> HttpError {
-    HttpError::Broken {
+pub(super) fn interrupted(host: &str, error: &(dyn Error + 'static)) -> HttpError {
+    HttpError::Interrupted {
         host: host.to_owned(),
-        why: chain(error).pop().unwrap_or_default(),
+        why: error_chain(error).pop().unwrap_or_default(),
     }
 }
 
 /// The messages from the outermost to the cause.
-fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+fn error_chain(error: &(dyn Error + 'static)) -> Vec<String> {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect()
 }

@@ -9,14 +9,14 @@ use super::*;
 use crate::ports::exec::StopFlag;
 
 /// Gives these answers, one a connection, and keeps what it was asked.
-struct Server {
+struct TestServer {
     port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
+impl TestServer {
     /// `PORT` in an answer is the server's own port. An empty one is silence.
-    fn new(answers: &[&str]) -> Server {
+    fn new(answers: &[&str]) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -36,15 +36,18 @@ impl Server {
                 }
             }
         });
-        Server { port, asked }
+        TestServer {
+            port,
+            requests: asked,
+        }
     }
 
     fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -65,7 +68,7 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn answer(status: &str, more: &str, body: &str) -> String {
+fn response(status: &str, more: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n{body}"
@@ -76,12 +79,12 @@ const SECONDS: Duration = Duration::from_secs(10);
 
 #[test]
 fn any_status_returns_its_headers_and_a_bounded_body() {
-    let server = Server::new(&[
-        &answer("200 OK", "X-Version: 7\r\n", "healthy"),
-        &answer("503 Service Unavailable", "", "starting"),
+    let server = TestServer::new(&[
+        &response("200 OK", "X-Version: 7\r\n", "healthy"),
+        &response("503 Service Unavailable", "", "starting"),
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
     ]);
-    let http = Http::direct();
+    let http = HttpClient::without_proxy();
     let got = http
         .get(
             &server.url("/health?a=b"),
@@ -91,18 +94,21 @@ fn any_status_returns_its_headers_and_a_bounded_body() {
         )
         .unwrap();
     assert_eq!(
-        (got.status, got.body.as_slice(), got.cut),
+        (got.status, got.body.as_slice(), got.truncated),
         (200, &b"healthy"[..], false)
     );
     assert!(got.headers.contains(&("x-version".into(), "7".into())));
     let got = http.get(&server.url("/"), &[], SECONDS, 5).unwrap();
     assert_eq!(
-        (got.status, got.body.as_slice(), got.cut),
+        (got.status, got.body.as_slice(), got.truncated),
         (503, &b"start"[..], true)
     );
     let got = http.get(&server.url("/"), &[], SECONDS, 11).unwrap();
-    assert_eq!((got.body.as_slice(), got.cut), (&b"hello world"[..], false));
-    let asked = server.asked();
+    assert_eq!(
+        (got.body.as_slice(), got.truncated),
+        (&b"hello world"[..], false)
+    );
+    let asked = server.requests();
     assert!(
         asked[0].starts_with("GET /health?a=b HTTP/1.1\r\n"),
         "{asked:?}"
@@ -112,18 +118,20 @@ fn any_status_returns_its_headers_and_a_bounded_body() {
 
 #[test]
 fn request_with_body_is_a_post_with_basic_auth() {
-    let server = Server::new(&[&answer("200 OK", "", "done")]);
+    let server = TestServer::new(&[&response("200 OK", "", "done")]);
     let url = server.url("/x").replace("//", "//ana:ge%40heim@");
     let request = Request {
         url: &url,
         body: Some(b"wanted".to_vec()),
         ..Request::default()
     };
-    let mut response = Http::proxied().send(request, &SECONDS.into()).unwrap();
+    let mut response = HttpClient::with_proxy()
+        .send(request, &SECONDS.into())
+        .unwrap();
     let mut text = String::new();
     response.read_to_string(&mut text).unwrap();
     assert_eq!(text, "done");
-    let asked = &server.asked()[0];
+    let asked = &server.requests()[0];
     assert!(
         asked.starts_with("POST /x HTTP/1.1") && asked.ends_with("\r\n\r\nwanted"),
         "{asked}"
@@ -141,28 +149,30 @@ fn request_with_body_is_a_post_with_basic_auth() {
 
 #[test]
 fn redirect_never_passes_the_password_to_another_server() {
-    let other = Server::new(&[&answer("200 OK", "", "there")]);
+    let other = TestServer::new(&[&response("200 OK", "", "there")]);
     let away = format!("Location: {}\r\n", other.url("/there"));
-    let server = Server::new(&[
-        &answer("302 Found", "Location: /moved\r\n", ""),
-        &answer("301 Moved", &away, ""),
-        &answer("302 Found", &away, ""),
+    let server = TestServer::new(&[
+        &response("302 Found", "Location: /moved\r\n", ""),
+        &response("301 Moved", &away, ""),
+        &response("302 Found", &away, ""),
     ]);
     let url = server.url("/x").replace("//", "//ana:geheim@");
     let request = |follow| Request {
         url: &url,
-        follow,
+        follow_redirects: follow,
         ..Request::default()
     };
-    let response = Http::direct().send(request(true), &SECONDS.into()).unwrap();
+    let response = HttpClient::without_proxy()
+        .send(request(true), &SECONDS.into())
+        .unwrap();
     assert_eq!((response.status, response.url), (200, other.url("/there")));
-    let asked = server.asked();
+    let asked = server.requests();
     assert!(
         asked[1].starts_with("GET /moved") && asked[1].contains("authorization"),
         "{asked:?}"
     );
-    assert!(!other.asked()[0].contains("authorization"));
-    let response = Http::direct()
+    assert!(!other.requests()[0].contains("authorization"));
+    let response = HttpClient::without_proxy()
         .send(request(false), &SECONDS.into())
         .unwrap();
     assert_eq!(response.status, 302);
@@ -170,48 +180,50 @@ fn redirect_never_passes_the_password_to_another_server() {
 
 #[test]
 fn redirect_loops_and_non_http_redirects_fail() {
-    let circle = answer("302 Found", "Location: http://127.0.0.1:PORT/\r\n", "");
-    let circle = vec![circle.as_str(); REDIRECTS + 1];
-    let file = answer("302 Found", "Location: file:///etc/passwd\r\n", "");
-    for server in [Server::new(&circle), Server::new(&[&file])] {
+    let circle = response("302 Found", "Location: http://127.0.0.1:PORT/\r\n", "");
+    let circle = vec![circle.as_str(); MAX_REDIRECTS + 1];
+    let file = response("302 Found", "Location: file:///etc/passwd\r\n", "");
+    for server in [TestServer::new(&circle), TestServer::new(&[&file])] {
         let url = server.url("/");
         let request = Request {
             url: &url,
-            follow: true,
+            follow_redirects: true,
             ..Request::default()
         };
-        let error = Http::direct().send(request, &SECONDS.into()).unwrap_err();
+        let error = HttpClient::without_proxy()
+            .send(request, &SECONDS.into())
+            .unwrap_err();
         assert!(matches!(error, HttpError::Redirect(_)), "{error}");
     }
 }
 
 #[test]
 fn deadline_ends_silent_servers_and_honours_a_stop_request() {
-    let get = |answer: &str, patience: &Patience| {
-        let server = Server::new(&[answer]);
+    let get = |answer: &str, patience: &Deadline| {
+        let server = TestServer::new(&[answer]);
         let begun = Instant::now();
-        let error = Http::direct()
+        let error = HttpClient::without_proxy()
             .get(&server.url("/"), &[], patience.clone(), 100)
             .unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(5));
         match error {
-            HttpError::GivenUp(why) => why,
+            HttpError::Deadline(why) => why,
             error => panic!("{error}"),
         }
     };
     let half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nMORE";
     let short = Duration::from_millis(300);
     for answer in ["", half] {
-        assert_eq!(get(answer, &short.into()), GivenUp::Late(short));
-        let quiet = Patience::new(SECONDS, short, StopFlag::default());
-        assert_eq!(get(answer, &quiet), GivenUp::Silent(short));
+        assert_eq!(get(answer, &short.into()), DeadlineError::TimedOut(short));
+        let quiet = Deadline::new(SECONDS, short, StopFlag::default());
+        assert_eq!(get(answer, &quiet), DeadlineError::IdleTimedOut(short));
         let stop = StopFlag::default();
-        let patience = Patience::new(SECONDS, SECONDS, stop.clone());
+        let patience = Deadline::new(SECONDS, SECONDS, stop.clone());
         let stopper = std::thread::spawn(move || {
             std::thread::sleep(short);
             stop.set();
         });
-        assert_eq!(get(answer, &patience), GivenUp::Stopped);
+        assert_eq!(get(answer, &patience), DeadlineError::Stopped);
         stopper.join().unwrap();
     }
 }
@@ -222,15 +234,19 @@ fn connection_failures_are_distinguished() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
-    let rude = Server::new(&["nonsense\r\n\r\n"]);
-    let get = |url: &str| Http::direct().get(url, &[], SECONDS, 1).unwrap_err();
+    let rude = TestServer::new(&["nonsense\r\n\r\n"]);
+    let get = |url: &str| {
+        HttpClient::without_proxy()
+            .get(url, &[], SECONDS, 1)
+            .unwrap_err()
+    };
     let error = get(&format!("http://127.0.0.1:{free}/"));
     assert!(matches!(error, HttpError::Connect { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     let error = get("http://no.such.host.invalid/");
     assert!(matches!(error, HttpError::Resolve(_)), "{error:?}");
     let error = get(&rude.url("/"));
-    assert!(matches!(error, HttpError::Broken { .. }), "{error:?}");
+    assert!(matches!(error, HttpError::Interrupted { .. }), "{error:?}");
     for address in [
         "",
         "host",
@@ -239,7 +255,7 @@ fn connection_failures_are_distinguished() {
         "file:///etc",
     ] {
         let error = get(address);
-        assert!(matches!(error, HttpError::Address(_)), "{error:?}");
+        assert!(matches!(error, HttpError::InvalidUrl(_)), "{error:?}");
         assert!(!error.to_string().contains("geheim"), "{error}");
     }
 }
@@ -273,7 +289,7 @@ fn self_signed_certificate_is_refused() {
         .stderr(Stdio::null())
         .status();
     if !made.is_ok_and(|status| status.success()) {
-        crate::ports::testing::skipped("a server with TLS", "needs the command openssl");
+        crate::ports::testing::skip_test("a server with TLS", "needs the command openssl");
         return;
     }
     let port = {
@@ -304,7 +320,7 @@ fn self_signed_certificate_is_refused() {
         std::thread::sleep(Duration::from_millis(25));
     }
     let url = format!("https://localhost:{port}/");
-    let error = Http::direct().get(&url, &[], SECONDS, 1);
+    let error = HttpClient::without_proxy().get(&url, &[], SECONDS, 1);
     server.kill().unwrap();
     server.wait().unwrap();
     let error = error.unwrap_err();

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::RUN;
+use crate::ports::RUN_DIR;
 use crate::ports::root::Root;
-use crate::ports::services::Living;
+use crate::ports::services::LiveProcess;
 
 /// How wide the note is, in bytes. Always the same, so that it is written over and nothing has to be cut
 /// off.
-const NOTE: usize = 512;
+const FILE_BYTES: usize = 512;
 
 /// No more of what somebody is called or does is kept, in characters.
-const SHOWN: usize = 80;
+const MAX_TEXT_CHARS: usize = 80;
 
 /// Who has the lock, and what he is at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +35,11 @@ pub struct Holder {
 
 impl Holder {
     /// This process.
-    pub fn me(by: String, command: String, since: Timestamp) -> Holder {
+    pub fn current(by: String, command: String, since: Timestamp) -> Holder {
         let pid = std::process::id();
         Holder {
             pid,
-            start: start_of(pid).unwrap_or(0),
+            start: start_time(pid).unwrap_or(0),
             by,
             command,
             since,
@@ -49,7 +49,7 @@ impl Holder {
 
     /// The same at something.
     #[must_use]
-    pub fn at(&self, doing: String) -> Holder {
+    pub fn with_activity(&self, doing: String) -> Holder {
         Holder {
             doing: Some(doing),
             ..self.clone()
@@ -57,7 +57,7 @@ impl Holder {
     }
 
     /// `process 4242 (trueup converge by ana, since 04:43:01 UTC): deploy code`.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         let since = self.since.strftime("%T UTC");
         let Holder {
             pid, by, command, ..
@@ -67,8 +67,8 @@ impl Holder {
         format!("process {pid} ({command} by {by}, since {since}){doing}")
     }
 
-    fn bounded(&self) -> Holder {
-        let short = |text: &String| text.chars().take(SHOWN).collect();
+    fn truncated(&self) -> Holder {
+        let short = |text: &String| text.chars().take(MAX_TEXT_CHARS).collect();
         Holder {
             by: short(&self.by),
             command: short(&self.command),
@@ -77,38 +77,38 @@ impl Holder {
         }
     }
 
-    fn lives(&self) -> bool {
-        start_of(self.pid) == Some(self.start)
+    fn is_alive(&self) -> bool {
+        start_time(self.pid) == Some(self.start)
     }
 
     /// Leaves the note. A failure to say so is no reason not to go on.
-    pub(super) fn publish(&self, root: &Root) {
-        let word = serde_json::to_vec(&self.bounded()).unwrap_or_default();
-        if word.len() <= NOTE {
-            let _ = root.note(&path(), &word, NOTE);
+    pub(super) fn write(&self, root: &Root) {
+        let word = serde_json::to_vec(&self.truncated()).unwrap_or_default();
+        if word.len() <= FILE_BYTES {
+            let _ = root.overwrite(&holder_path(), &word, FILE_BYTES);
         }
     }
 }
 
 /// Nobody runs any more.
-pub(super) fn withdraw(root: &Root) {
-    let _ = root.note(&path(), b"", NOTE);
+pub(super) fn clear(root: &Root) {
+    let _ = root.overwrite(&holder_path(), b"", FILE_BYTES);
 }
 
 /// Who runs now, if anybody does. Needs no privilege, and believes only in a process that is alive: the
 /// note outlives one that was killed.
-pub fn holder(root: &Root) -> Option<Holder> {
-    let text = root.read(&path(), NOTE * 2).ok()??;
+pub fn read_holder(root: &Root) -> Option<Holder> {
+    let text = root.read(&holder_path(), FILE_BYTES * 2).ok()??;
     let holder: Holder = serde_json::from_slice(&text).ok()?;
-    holder.lives().then_some(holder)
+    holder.is_alive().then_some(holder)
 }
 
-fn start_of(pid: u32) -> Option<u64> {
-    Some(Living::find(i32::try_from(pid).ok()?)?.start)
+fn start_time(pid: u32) -> Option<u64> {
+    Some(LiveProcess::find(i32::try_from(pid).ok()?)?.start_time)
 }
 
-fn path() -> PathBuf {
-    Path::new(RUN).join("running.json")
+fn holder_path() -> PathBuf {
+    Path::new(RUN_DIR).join("running.json")
 }
 
 #[cfg(test)]
@@ -116,35 +116,36 @@ mod tests {
     use super::*;
     use crate::ports::root::Attrs;
 
-    fn me() -> Holder {
+    fn current_holder() -> Holder {
         let now = "2026-11-21T04:43:01Z".parse().unwrap();
-        Holder::me("ana".into(), "trueup converge".into(), now)
+        Holder::current("ana".into(), "trueup converge".into(), now)
     }
 
     #[test]
     fn holder_counts_only_while_its_process_is_alive() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
-        root.make_dirs(Path::new(RUN), &Attrs::mode(0o755)).unwrap();
-        me().publish(&root);
-        assert_eq!(holder(&root), Some(me()));
+        root.create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))
+            .unwrap();
+        current_holder().write(&root);
+        assert_eq!(read_holder(&root), Some(current_holder()));
         let reused = Holder {
-            start: me().start + 1,
-            ..me()
+            start: current_holder().start + 1,
+            ..current_holder()
         };
-        reused.publish(&root);
-        assert_eq!(holder(&root), None, "its id is another's by now");
+        reused.write(&root);
+        assert_eq!(read_holder(&root), None, "its id is another's by now");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let dead = Holder {
             pid: child.id(),
-            start: start_of(child.id()).unwrap_or(0),
-            ..me()
+            start: start_time(child.id()).unwrap_or(0),
+            ..current_holder()
         };
         child.wait().unwrap();
-        dead.publish(&root);
-        assert_eq!(holder(&root), None, "it has ended");
-        me().publish(&root);
-        withdraw(&root);
-        assert_eq!(holder(&root), None);
+        dead.write(&root);
+        assert_eq!(read_holder(&root), None, "it has ended");
+        current_holder().write(&root);
+        clear(&root);
+        assert_eq!(read_holder(&root), None);
     }
 }

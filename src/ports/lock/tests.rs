@@ -8,29 +8,29 @@ use super::*;
 
 const NOBODY: u32 = 65534;
 
-fn me(doing: Option<&str>) -> Holder {
+fn current_holder(doing: Option<&str>) -> Holder {
     let now = "2026-11-21T04:43:01Z".parse().unwrap();
-    let me = Holder::me("ana".into(), "trueup converge".into(), now);
-    doing.map_or(me.clone(), |doing| me.at(doing.to_owned()))
+    let me = Holder::current("ana".into(), "trueup converge".into(), now);
+    doing.map_or(me.clone(), |doing| me.with_activity(doing.to_owned()))
 }
 
 /// A host that everybody may look into, like a real one.
-fn host() -> (tempfile::TempDir, Rc<Root>) {
+fn sandbox() -> (tempfile::TempDir, Rc<Root>) {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let root = Rc::new(Root::at(dir.path()).unwrap());
     (dir, root)
 }
 
-fn taken(root: &Rc<Root>) -> Lock {
-    match try_lock(root, &me(None)).unwrap() {
-        Attempt::Taken(lock) => lock,
+fn acquire(root: &Rc<Root>) -> Lock {
+    match try_lock(root, &current_holder(None)).unwrap() {
+        LockAttempt::Acquired(lock) => lock,
         other => panic!("{other:?}"),
     }
 }
 
 /// A process that has `path` locked until it is killed; `None`: it could not.
-fn locks(path: &Path, user: u32) -> Option<Child> {
+fn spawn_locking_process(path: &Path, user: u32) -> Option<Child> {
     let mut command = Command::new("flock");
     command.arg("--nonblock").arg(path);
     command.args(["sh", "-c", "echo locked; exec sleep 600"]);
@@ -51,16 +51,17 @@ fn locks(path: &Path, user: u32) -> Option<Child> {
     }
 }
 
-fn end(mut child: Child) {
+fn kill_group(mut child: Child) {
     let group = nix::unistd::Pid::from_raw(child.id().cast_signed());
     nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
     child.wait().unwrap();
 }
 
 /// A lock of the kind that passes had before.
-fn former_lock(root: &Root) -> PathBuf {
-    root.make_dirs(Path::new(RUN), &Attrs::mode(0o755)).unwrap();
-    let path = root.outside(&former_path());
+fn legacy_lock(root: &Root) -> PathBuf {
+    root.create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))
+        .unwrap();
+    let path = root.machine_path(&legacy_lock_path());
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o644);
     options.open(&path).unwrap();
@@ -69,28 +70,28 @@ fn former_lock(root: &Root) -> PathBuf {
 
 #[test]
 fn lock_is_exclusive_and_released_with_its_holder() {
-    let (_dir, root) = host();
-    assert_eq!(holder(&root), None);
-    let first = taken(&root);
-    match try_lock(&root, &me(Some("something else"))).unwrap() {
-        Attempt::Busy(words) => assert_eq!(words, me(None).words()),
+    let (_dir, root) = sandbox();
+    assert_eq!(read_holder(&root), None);
+    let first = acquire(&root);
+    match try_lock(&root, &current_holder(Some("something else"))).unwrap() {
+        LockAttempt::Busy(words) => assert_eq!(words, current_holder(None).describe()),
         other => panic!("{other:?}"),
     }
-    assert_eq!(holder(&root), Some(me(None)));
+    assert_eq!(read_holder(&root), Some(current_holder(None)));
     drop(first);
-    assert_eq!(holder(&root), None);
-    taken(&root);
+    assert_eq!(read_holder(&root), None);
+    acquire(&root);
 }
 
 #[test]
 fn activity_of_the_holder_is_readable_at_any_length() {
-    let (_dir, root) = host();
-    let lock = taken(&root);
-    lock.tell(&me(Some(&"ü\"".repeat(500))));
-    let doing = holder(&root).unwrap().doing.unwrap();
+    let (_dir, root) = sandbox();
+    let lock = acquire(&root);
+    lock.update_holder(&current_holder(Some(&"ü\"".repeat(500))));
+    let doing = read_holder(&root).unwrap().doing.unwrap();
     assert!(doing.len() > 50 && "ü\"".repeat(500).starts_with(&doing));
-    lock.tell(&me(Some("short")));
-    assert_eq!(holder(&root), Some(me(Some("short"))));
+    lock.update_holder(&current_holder(Some("short")));
+    assert_eq!(read_holder(&root), Some(current_holder(Some("short"))));
 }
 
 #[test]
@@ -99,14 +100,14 @@ fn nobody_else_can_lock_what_a_pass_or_doctor_locks() {
         eprintln!("skipped: only root can try it as somebody else");
         return;
     }
-    let (dir, root) = host();
-    former_lock(&root);
-    drop(taken(&root));
-    let run = root.outside(Path::new(RUN));
+    let (dir, root) = sandbox();
+    legacy_lock(&root);
+    drop(acquire(&root));
+    let run = root.machine_path(Path::new(RUN_DIR));
     let mut places = vec![
         run.clone(),
-        run.join(PRIVATE),
-        run.join(PRIVATE).join("lock"),
+        run.join(PRIVATE_DIR),
+        run.join(PRIVATE_DIR).join("lock"),
     ];
     places.extend(
         fs::read_dir(&run)
@@ -115,39 +116,39 @@ fn nobody_else_can_lock_what_a_pass_or_doctor_locks() {
     );
     let thieves: Vec<Child> = places
         .iter()
-        .filter_map(|place| locks(place, NOBODY))
+        .filter_map(|place| spawn_locking_process(place, NOBODY))
         .collect();
     assert!(
         !thieves.is_empty(),
         "nothing in {} can be read",
         dir.path().display()
     );
-    let lock = try_lock(&root, &me(None)).unwrap();
-    let is_alone = alone(&root).is_some();
-    thieves.into_iter().for_each(end);
-    assert!(matches!(lock, Attempt::Taken(_)), "{lock:?}");
+    let lock = try_lock(&root, &current_holder(None)).unwrap();
+    let is_alone = try_lock_doctor(&root).is_some();
+    thieves.into_iter().for_each(kill_group);
+    assert!(matches!(lock, LockAttempt::Acquired(_)), "{lock:?}");
     assert!(is_alone, "`trueup doctor` is kept out");
 }
 
 #[test]
 fn foreign_lock_on_the_legacy_path_blocks_no_pass() {
-    let (_dir, root) = host();
-    let path = former_lock(&root);
-    let foreign = locks(&path, nix::unistd::geteuid().as_raw()).unwrap();
-    let lock = try_lock(&root, &me(None)).unwrap();
-    assert!(matches!(lock, Attempt::Taken(_)), "{lock:?}");
+    let (_dir, root) = sandbox();
+    let path = legacy_lock(&root);
+    let foreign = spawn_locking_process(&path, nix::unistd::geteuid().as_raw()).unwrap();
+    let lock = try_lock(&root, &current_holder(None)).unwrap();
+    assert!(matches!(lock, LockAttempt::Acquired(_)), "{lock:?}");
     // Which keeps out a pass of that version.
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
-    assert!(locks(&path, nix::unistd::geteuid().as_raw()).is_none());
-    end(foreign);
+    assert!(spawn_locking_process(&path, nix::unistd::geteuid().as_raw()).is_none());
+    kill_group(foreign);
     drop(lock);
-    taken(&root);
+    acquire(&root);
 }
 
 #[test]
 fn running_pass_of_an_older_version_holds_the_lock() {
-    let (dir, root) = host();
-    let path = former_lock(&root);
+    let (dir, root) = sandbox();
+    let path = legacy_lock(&root);
     // What makes it one is its program.
     let program = dir.path().join("trueup");
     fs::copy("/bin/sleep", &program).unwrap();
@@ -169,9 +170,9 @@ fn running_pass_of_an_older_version_holds_the_lock() {
     nix::unistd::close(fd).unwrap();
     let begun = Instant::now();
     let busy = loop {
-        match try_lock(&root, &me(None)).unwrap() {
+        match try_lock(&root, &current_holder(None)).unwrap() {
             // Between its fork and its program it is called like us.
-            Attempt::Busy(words) => break words,
+            LockAttempt::Busy(words) => break words,
             other if begun.elapsed().as_secs() > 10 => panic!("{other:?}"),
             _ => {}
         }
@@ -182,17 +183,17 @@ fn running_pass_of_an_older_version_holds_the_lock() {
     );
     old.kill().unwrap();
     old.wait().unwrap();
-    taken(&root);
+    acquire(&root);
 }
 
 #[test]
 fn foreign_lock_names_the_process_that_holds_it() {
-    let (_dir, root) = host();
-    drop(taken(&root));
-    let place = root.outside(&path());
-    let foreign = locks(&place, nix::unistd::geteuid().as_raw()).unwrap();
-    let attempt = try_lock(&root, &me(None)).unwrap();
-    let Attempt::Foreign(Some(locker)) = &attempt else {
+    let (_dir, root) = sandbox();
+    drop(acquire(&root));
+    let place = root.machine_path(&lock_path());
+    let foreign = spawn_locking_process(&place, nix::unistd::geteuid().as_raw()).unwrap();
+    let attempt = try_lock(&root, &current_holder(None)).unwrap();
+    let LockAttempt::Foreign(Some(locker)) = &attempt else {
         panic!("{attempt:?}");
     };
     assert_eq!(
@@ -206,33 +207,34 @@ fn foreign_lock_names_the_process_that_holds_it() {
         nix::sys::signal::Signal::SIGKILL,
     )
     .unwrap();
-    let attempt = try_lock(&root, &me(None)).unwrap();
+    let attempt = try_lock(&root, &current_holder(None)).unwrap();
     assert!(
-        matches!(&attempt, Attempt::Foreign(Some(locker)) if locker.program == "sleep" && locker.pid != group),
+        matches!(&attempt, LockAttempt::Foreign(Some(locker)) if locker.program == "sleep" && locker.pid != group),
         "{attempt:?}"
     );
-    end(foreign);
-    taken(&root);
+    kill_group(foreign);
+    acquire(&root);
 }
 
 #[test]
 fn doctor_lock_is_exclusive_and_writes_nothing() {
-    let (dir, root) = host();
-    assert!(alone(&root).is_some());
+    let (dir, root) = sandbox();
+    assert!(try_lock_doctor(&root).is_some());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    make_private(&root).unwrap();
-    let first = alone(&root);
-    assert!(first.is_some() && alone(&root).is_none());
+    create_private_dir(&root).unwrap();
+    let first = try_lock_doctor(&root);
+    assert!(first.is_some() && try_lock_doctor(&root).is_none());
     drop(first);
-    assert!(alone(&root).is_some());
+    assert!(try_lock_doctor(&root).is_some());
 }
 
 #[test]
 fn lock_folder_open_to_others_is_closed() {
-    let (_dir, root) = host();
-    root.make_dirs(&private(), &Attrs::mode(0o777)).unwrap();
-    taken(&root);
-    assert_eq!(root.meta(&private()).unwrap().unwrap().mode, 0o700);
-    let lock = root.meta(&path()).unwrap().unwrap();
-    assert_eq!((lock.mode, lock.uid), (0o600, root.user()));
+    let (_dir, root) = sandbox();
+    root.create_dir_all(&private_dir(), &Attrs::mode(0o777))
+        .unwrap();
+    acquire(&root);
+    assert_eq!(root.meta(&private_dir()).unwrap().unwrap().mode, 0o700);
+    let lock = root.meta(&lock_path()).unwrap().unwrap();
+    assert_eq!((lock.mode, lock.uid), (0o600, root.current_uid()));
 }

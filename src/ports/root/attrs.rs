@@ -15,7 +15,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// For people: "a directory".
-    pub fn words(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             FileKind::File => "a file",
             FileKind::Directory => "a directory",
@@ -36,12 +36,12 @@ pub struct Meta {
     /// In bytes.
     pub size: u64,
     /// What of it is on disk, in bytes: less where it has holes.
-    pub taken: u64,
+    pub disk_bytes: u64,
     pub links: u64,
     pub inode: u64,
     pub device: u64,
     /// When the content, owner or mode last changed (ctime), by the host's clock.
-    pub changed: Timestamp,
+    pub ctime: Timestamp,
 }
 
 impl From<FileStat> for Meta {
@@ -59,7 +59,7 @@ impl From<FileStat> for Meta {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            taken: u64::try_from(stat.st_blocks)
+            disk_bytes: u64::try_from(stat.st_blocks)
                 .unwrap_or(0)
                 .saturating_mul(512),
             // Its width differs between architectures.
@@ -67,7 +67,7 @@ impl From<FileStat> for Meta {
             links: stat.st_nlink as u64,
             inode: stat.st_ino,
             device: stat.st_dev,
-            changed: Timestamp::new(stat.st_ctime, nanos).unwrap_or(Timestamp::UNIX_EPOCH),
+            ctime: Timestamp::new(stat.st_ctime, nanos).unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
 }

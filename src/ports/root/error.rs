@@ -21,14 +21,14 @@ pub enum RootError {
     #[error(
         "refused to {verb} {path}: {link} is a symbolic link (owner uid {owner}) in a folder that others than root can write to"
     )]
-    Planted {
+    UntrustedLink {
         verb: &'static str,
         path: PathBuf,
         link: PathBuf,
         owner: u32,
     },
     #[error("{path} is not a usable path: {why}")]
-    BadPath { path: PathBuf, why: &'static str },
+    InvalidPath { path: PathBuf, why: &'static str },
     /// A folder that was to be ours alone.
     #[error("{path} cannot be used: {why}")]
     NotPrivate { path: PathBuf, why: String },
@@ -36,7 +36,7 @@ pub enum RootError {
     TooLarge { path: PathBuf, limit: usize },
     /// Whoever put it there would decide how long opening it takes, and what comes of it.
     #[error("cannot {verb} {path}: it is no plain file of its own")]
-    NotPlain { verb: &'static str, path: PathBuf },
+    NotRegularFile { verb: &'static str, path: PathBuf },
     /// Opening it would wait for another process.
     #[error("cannot {verb} {path}: another process holds a lease on it")]
     Leased { verb: &'static str, path: PathBuf },
@@ -45,29 +45,29 @@ pub enum RootError {
     Mounted { verb: &'static str, path: PathBuf },
     /// Somebody moved a folder of a tree while it was worked on.
     #[error("cannot {verb} {path}: somebody moved it at the same time")]
-    Moved { verb: &'static str, path: PathBuf },
+    MovedMeanwhile { verb: &'static str, path: PathBuf },
     /// What root could do to it, its owner did not ask for: somebody who can write in the folder that it
     /// is in may have put it there.
     #[error(
         "cannot {verb} {path}: it belongs to the user with the id {owner}, in a folder of somebody else"
     )]
-    Foreign {
+    ForeignOwner {
         verb: &'static str,
         path: PathBuf,
         owner: u32,
     },
     /// A removal took too long, or others never cease to fill what is removed.
     #[error("cannot remove {path}: it is not gone after {} s", limit.as_secs())]
-    Unending { path: PathBuf, limit: Duration },
+    RemoveTimedOut { path: PathBuf, limit: Duration },
     #[error("{path} holds more than {limit} {what}")]
-    TooMuch {
+    LimitExceeded {
         path: PathBuf,
         limit: usize,
         what: &'static str,
     },
     /// What decides what root does could have been written by somebody else.
     #[error("{path} is not obeyed: {part} {exposure}")]
-    Exposed {
+    Untrusted {
         path: PathBuf,
         /// The file, or a folder on the way to it.
         part: PathBuf,
@@ -77,17 +77,17 @@ pub enum RootError {
 
 impl RootError {
     /// What the kernel's word means, where it has a meaning of its own here.
-    pub(super) fn of(verb: &'static str, path: PathBuf, source: Errno) -> RootError {
+    pub(super) fn from_errno(verb: &'static str, path: PathBuf, source: Errno) -> RootError {
         match source {
             Errno::EXDEV | Errno::EBUSY => RootError::Mounted { verb, path },
-            Errno::ESTALE => RootError::Moved { verb, path },
+            Errno::ESTALE => RootError::MovedMeanwhile { verb, path },
             Errno::EAGAIN => RootError::Leased { verb, path },
             source => RootError::Io { verb, path, source },
         }
     }
 
     /// Whether the disk (or a quota) is full.
-    pub fn is_full(&self) -> bool {
+    pub fn is_disk_full(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -98,7 +98,7 @@ impl RootError {
     }
 
     /// Whether the user who runs trueup may not do it.
-    pub fn is_denied(&self) -> bool {
+    pub fn is_permission_denied(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -110,15 +110,18 @@ impl RootError {
 
     /// Whether trueup does not go there, because who leads it there may not be able to.
     pub fn is_out_of_bounds(&self) -> bool {
-        matches!(self, RootError::Foreign { .. } | RootError::Mounted { .. })
+        matches!(
+            self,
+            RootError::ForeignOwner { .. } | RootError::Mounted { .. }
+        )
     }
 
     /// Whether something that is no folder is on the way: a link that others than root can have
     /// put there, or a file.
-    pub fn is_detour(&self) -> bool {
+    pub fn is_not_a_folder_on_path(&self) -> bool {
         matches!(
             self,
-            RootError::Planted { .. }
+            RootError::UntrustedLink { .. }
                 | RootError::Io {
                     source: Errno::ENOTDIR,
                     ..
@@ -139,7 +142,7 @@ impl RootError {
 
     /// Whether a link could not be made because of what it was to point to: nothing, too much, or a
     /// NUL.
-    pub fn is_bad_target(&self) -> bool {
+    pub fn is_invalid_link_target(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -153,10 +156,10 @@ impl RootError {
     /// What to do next, where that can be told.
     pub fn hint(&self) -> Option<String> {
         match self {
-            error if error.is_full() => {
+            error if error.is_disk_full() => {
                 Some("free space on that filesystem; the next pass goes on from here".into())
             }
-            RootError::Exposed { part, exposure, .. } => {
+            RootError::Untrusted { part, exposure, .. } => {
                 Some(exposure.remedy(part, geteuid().as_raw()))
             }
             RootError::Io {
@@ -171,11 +174,11 @@ impl RootError {
                 "`findmnt -R {0}` shows what; `umount {0}` if it is not meant. trueup never works across a mount",
                 path.display()
             )),
-            RootError::NotPlain { path, .. } => Some(format!(
+            RootError::NotRegularFile { path, .. } => Some(format!(
                 "`ls -l {0}` shows what it is; move it away if it is not meant",
                 path.display()
             )),
-            RootError::Unending { path, .. } => Some(format!(
+            RootError::RemoveTimedOut { path, .. } => Some(format!(
                 "there is very much in it, which the next pass goes on with, or somebody goes on writing there: `fuser -v {0}` shows processes in it",
                 path.display()
             )),
@@ -183,11 +186,11 @@ impl RootError {
                 "`lslocks` and `fuser {}` show which; end it if it is not meant",
                 path.display()
             )),
-            RootError::Foreign { path, .. } => Some(format!(
+            RootError::ForeignOwner { path, .. } => Some(format!(
                 "`ls -la {0}` shows what it is: move it elsewhere, or give it to the owner of the folder that it is in (`chown`) if he is to have it",
                 path.display()
             )),
-            error if error.is_denied() => {
+            error if error.is_permission_denied() => {
                 Some("the user who runs trueup may not do this; root may".into())
             }
             RootError::NotPrivate { .. } => Some(

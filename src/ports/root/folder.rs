@@ -17,12 +17,12 @@ use nix::libc;
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{fsync, symlinkat, syncfs};
 
-use super::carry::{MOST, too_much};
-use super::give::{new_folder, own_new_link};
-use super::mounts::{OPEN, enter};
-use super::read::errno;
-use super::tree::{LONGEST, SYNC, is_dots, remove_at};
-use super::write::set;
+use super::copy_tree::{MAX_ENTRIES, limit_exceeded};
+use super::mounts::{FOLDER_FLAGS, open_beneath};
+use super::read::errno_of;
+use super::remove_tree::{REMOVE_TIMEOUT, SYNC_TIMEOUT, is_dot_or_dot_dot, remove_at};
+use super::safe_chown::{chown_new_link, open_new_folder};
+use super::write::set_file_attrs;
 use super::{Attrs, FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
@@ -36,7 +36,7 @@ pub struct Folder {
 
 /// What the filesystem of a folder still holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct FreeSpace {
     /// In bytes, for everybody: what is reserved for root is left to root.
     pub bytes: u64,
     /// How many more files and folders fit; `None` where the filesystem does not count them.
@@ -47,7 +47,7 @@ pub struct Room {
 
 /// What a filesystem holds and what of it is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub struct DiskSpace {
     /// Which filesystem it is.
     pub device: u64,
     /// In bytes, for everybody: what is reserved for root is left to root.
@@ -60,7 +60,7 @@ pub struct Space {
 
 impl Root {
     /// The filesystem of a path, or of what will hold it. `None`: not even that is there.
-    pub fn space(&self, path: &Path) -> Result<Option<Space>> {
+    pub fn disk_space(&self, path: &Path) -> Result<Option<DiskSpace>> {
         for folder in path.ancestors() {
             let Some(meta) = self.meta(folder)? else {
                 continue;
@@ -69,9 +69,9 @@ impl Root {
                 continue;
             };
             let seen = nix::sys::statvfs::fstatvfs(&open.fd)
-                .map_err(|source| self.io("look at", folder)(source))?;
+                .map_err(|source| self.io_error("look at", folder)(source))?;
             let block = seen.fragment_size().max(1);
-            return Ok(Some(Space {
+            return Ok(Some(DiskSpace {
                 device: meta.device,
                 free: seen.blocks_available().saturating_mul(block),
                 total: seen.blocks().saturating_mul(block),
@@ -83,27 +83,32 @@ impl Root {
 
     /// Opens a folder. `None` when there is nothing.
     pub fn open_folder(&self, path: &Path) -> Result<Option<Folder>> {
-        let Some(spot) = self.spot("open", path)? else {
+        let Some(resolved) = self.resolve_path("open", path)? else {
             return Ok(None);
         };
-        match openat(&spot.parent, spot.name.as_os_str(), OPEN, Mode::empty()) {
+        match openat(
+            &resolved.parent,
+            resolved.name.as_os_str(),
+            FOLDER_FLAGS,
+            Mode::empty(),
+        ) {
             Ok(fd) => Ok(Some(Folder {
                 fd,
                 path: path.into(),
             })),
             Err(Errno::ENOENT) => Ok(None),
-            Err(source) => Err(self.io("open", path)(source)),
+            Err(source) => Err(self.io_error("open", path)(source)),
         }
     }
 
     /// Who owns what trueup makes and gives to nobody: uid and gid.
-    pub fn maker(&self) -> (u32, u32) {
+    pub fn default_owner(&self) -> (u32, u32) {
         (self.euid.as_raw(), nix::unistd::getegid().as_raw())
     }
 }
 
 impl Folder {
-    pub(super) fn io(&self, verb: &'static str, name: &OsStr, source: Errno) -> RootError {
+    pub(super) fn io_error(&self, verb: &'static str, name: &OsStr, source: Errno) -> RootError {
         let path = match name.is_empty() {
             true => self.path.clone(),
             false => self.path.join(name),
@@ -118,31 +123,31 @@ impl Folder {
 
     /// The folder at a relative path below this one, or this one for an empty path. `None` when
     /// there is nothing, or no folder. What is mounted on the way is an error.
-    pub fn inside(&self, way: &Path) -> Result<Option<Folder>> {
-        watchdog::progress();
-        let way_down = match way.as_os_str().is_empty() {
+    pub fn open_subfolder(&self, path: &Path) -> Result<Option<Folder>> {
+        watchdog::record_progress();
+        let way_down = match path.as_os_str().is_empty() {
             true => Path::new("."),
-            false => way,
+            false => path,
         };
-        match enter(&self.fd, way_down) {
+        match open_beneath(&self.fd, way_down) {
             Ok(fd) => Ok(Some(Folder {
                 fd,
-                path: self.path.join(way),
+                path: self.path.join(path),
             })),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-            Err(source) => Err(RootError::of("open", self.path.join(way), source)),
+            Err(source) => Err(RootError::from_errno("open", self.path.join(path), source)),
         }
     }
 
     /// What is in the folder, in no particular order.
     pub fn entries(&self) -> Result<Vec<(OsString, FileKind)>> {
-        let io = |source| self.io("list", OsStr::new(""), source);
-        let own = openat(&self.fd, ".", OPEN, Mode::empty()).map_err(io)?;
+        let io = |source| self.io_error("list", OsStr::new(""), source);
+        let own = openat(&self.fd, ".", FOLDER_FLAGS, Mode::empty()).map_err(io)?;
         let mut dir = Dir::from_fd(own).map_err(io)?;
         let mut entries = Vec::new();
         for entry in dir.iter() {
             let entry = entry.map_err(io)?;
-            if is_dots(entry.file_name()) {
+            if is_dot_or_dot_dot(entry.file_name()) {
                 continue;
             }
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
@@ -153,8 +158,8 @@ impl Folder {
                 Some(_) => FileKind::Other,
                 None => self.meta(&name)?.kind,
             };
-            if entries.len() >= MOST {
-                return Err(too_much(self, MOST, "files"));
+            if entries.len() >= MAX_ENTRIES {
+                return Err(limit_exceeded(self, MAX_ENTRIES, "files"));
             }
             entries.push((name, kind));
         }
@@ -165,17 +170,17 @@ impl Folder {
     pub fn meta(&self, name: &OsStr) -> Result<Meta> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .map(Meta::from)
-            .map_err(|source| self.io("look at", name, source))
+            .map_err(|source| self.io_error("look at", name, source))
     }
 
     /// Where a link in the folder points, as written in it.
     pub fn read_link(&self, name: &OsStr) -> Result<OsString> {
-        readlinkat(&self.fd, name).map_err(|source| self.io("read", name, source))
+        readlinkat(&self.fd, name).map_err(|source| self.io_error("read", name, source))
     }
 
     /// Opens a file in the folder for reading. `None` when there is nothing, or no plain file.
     pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
-        watchdog::progress();
+        watchdog::record_progress();
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => {
@@ -184,69 +189,69 @@ impl Folder {
                 Ok(plain.then_some(file))
             }
             Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => Ok(None),
-            Err(source) => Err(RootError::of("read", self.path.join(name), source)),
+            Err(source) => Err(RootError::from_errno("read", self.path.join(name), source)),
         }
     }
 
     /// Makes a folder in this one. Nothing may be there.
-    pub fn make_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
+    pub fn create_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
         // Closed to others until its owner and mode are right.
         let closed = Mode::from_bits_truncate(0o700);
         let made = mkdirat(&self.fd, name, closed)
-            .and_then(|()| new_folder(&self.fd, name))
-            .and_then(|folder| set(&folder, attrs));
-        made.map_err(|source| RootError::of("make", self.path.join(name), source))
+            .and_then(|()| open_new_folder(&self.fd, name))
+            .and_then(|folder| set_file_attrs(&folder, attrs));
+        made.map_err(|source| RootError::from_errno("make", self.path.join(name), source))
     }
 
     /// Makes a file in the folder, with this content. Nothing may be there. It is on disk once it is
     /// synced, which the caller sees to.
-    pub fn make_file(&self, name: &OsStr, body: &[u8], attrs: &Attrs) -> Result<File> {
-        let made = self.fresh(name).and_then(|mut file| {
-            file.write_all(body).map_err(|error| errno(&error))?;
-            set(&file, attrs)?;
+    pub fn create_file(&self, name: &OsStr, body: &[u8], attrs: &Attrs) -> Result<File> {
+        let made = self.create_new_file(name).and_then(|mut file| {
+            file.write_all(body).map_err(|error| errno_of(&error))?;
+            set_file_attrs(&file, attrs)?;
             Ok(file)
         });
-        made.map_err(|source| self.io("write", name, source))
+        made.map_err(|source| self.io_error("write", name, source))
     }
 
     /// A new, empty file that nobody else can open yet.
-    pub(super) fn fresh(&self, name: &OsStr) -> nix::Result<File> {
-        watchdog::progress();
+    pub(super) fn create_new_file(&self, name: &OsStr) -> nix::Result<File> {
+        watchdog::record_progress();
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
     }
 
     /// Makes a link in the folder. Nothing may be there.
-    pub fn make_link(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
+    pub fn create_symlink(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
         symlinkat(target, &self.fd, name)
-            .and_then(|()| own_new_link(&self.fd, name, target, attrs))
-            .map_err(|source| RootError::of("link", self.path.join(name), source))
+            .and_then(|()| chown_new_link(&self.fd, name, target, attrs))
+            .map_err(|source| RootError::from_errno("link", self.path.join(name), source))
     }
 
     /// Removes something from the folder with everything below it. What is not there is no error.
-    pub fn remove(&self, name: &OsStr) -> Result<()> {
-        remove_at(&self.fd, name, &self.path.join(name), LONGEST)
+    pub fn remove_tree(&self, name: &OsStr) -> Result<()> {
+        remove_at(&self.fd, name, &self.path.join(name), REMOVE_TIMEOUT)
     }
 
     /// Waits until what was made in and removed from the folder is on disk; not what is in it.
     pub fn sync(&self) -> Result<()> {
-        fsync(&self.fd).map_err(|source| self.io("sync", OsStr::new(""), source))
+        fsync(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
     /// Waits until everything written so far to the folder's filesystem is on disk.
     pub fn sync_filesystem(&self) -> Result<()> {
         let what = format!("sync {}", self.path.display());
-        let _operation = watchdog::begin(what, SYNC);
-        syncfs(&self.fd).map_err(|source| self.io("sync", OsStr::new(""), source))
+        let _operation = watchdog::begin(what, SYNC_TIMEOUT);
+        syncfs(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
     /// How much still fits.
-    pub fn room(&self) -> Result<Room> {
+    pub fn free_space(&self) -> Result<FreeSpace> {
         let seen = nix::sys::statvfs::fstatvfs(&self.fd)
-            .map_err(|source| self.io("look at", OsStr::new(""), source))?;
+            .map_err(|source| self.io_error("look at", OsStr::new(""), source))?;
         let block = seen.fragment_size().max(1);
-        Ok(Room {
+        Ok(FreeSpace {
             bytes: seen.blocks_available().saturating_mul(block),
             files: (seen.files() > 0).then(|| seen.files_available()),
             block,
@@ -256,7 +261,7 @@ impl Folder {
 
 /// Has the kernel begin to write a file to disk, with the priority of the calling thread, and does
 /// not wait for it: a sync later has less to do. Where that cannot be asked for, the sync does it all.
-pub fn begin_writing(file: &File) {
+pub fn start_writeback(file: &File) {
     // SAFETY: a system call on an open descriptor, with numbers that mean "all of it".
     unsafe {
         libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);

@@ -6,21 +6,21 @@
 //! `resolve.rs`.
 
 mod attrs;
-mod carry;
-mod copy;
-mod custody;
+mod copy_file;
+mod copy_tree;
 mod error;
 mod folder;
-mod give;
 mod mounts;
+mod ownership;
 mod private;
 mod read;
+mod remove_tree;
 mod resolve;
+mod safe_chown;
 mod subvolume;
 mod temporary;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod trust;
 mod usage;
 mod user_tree;
@@ -40,15 +40,15 @@ use nix::sys::stat::Mode as NixMode;
 use nix::unistd::{Uid, geteuid};
 
 pub use attrs::{Attrs, FileKind, Meta};
-pub use carry::Moved;
-pub use copy::Copier;
-pub use custody::Custody;
+pub use copy_file::FileCopier;
+pub use copy_tree::MoveOutcome;
 pub use error::RootError;
-pub use folder::{Folder, Room, Space, begin_writing};
+pub use folder::{DiskSpace, Folder, FreeSpace, start_writeback};
+pub use ownership::Ownership;
 pub use temporary::is_leftover;
 pub use trust::Exposure;
-pub use usage::Usage;
-pub use user_tree::{Entry, Most, UserTree};
+pub use usage::DiskUsage;
+pub use user_tree::{UserTree, UserTreeEntry, WalkLimits};
 
 use super::watchdog;
 
@@ -60,28 +60,28 @@ pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
     euid: Uid,
-    folders: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
+    folder_cache: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
     /// What was found to be in nobody else's hands but this user's: see `trust.rs`.
-    trusted: RefCell<TrustedFolders>,
+    trusted_folders: RefCell<TrustedFolders>,
 }
 
 /// By their path and the one more user who may change them; `None`: there is no such folder.
 type TrustedFolders = HashMap<(PathBuf, Option<u32>), Option<Rc<OwnedFd>>>;
 
 /// How many folders are kept open at most: far below what a process may have open.
-const MAX_OPEN: usize = 128;
+const MAX_OPEN_FOLDERS: usize = 128;
 
-/// While this lives, folders stay open: see [`Root::keep_folders_open`].
-pub struct OpenFolders<'a>(&'a Root);
+/// While this lives, folders stay open: see [`Root::cache_folders`].
+pub struct FolderCacheGuard<'a>(&'a Root);
 
-impl Drop for OpenFolders<'_> {
+impl Drop for FolderCacheGuard<'_> {
     fn drop(&mut self) {
-        self.0.folders.replace(None);
+        self.0.folder_cache.replace(None);
     }
 }
 
 /// Where a path lives: its parent folder, held open, and its last part.
-struct Spot {
+struct ResolvedPath {
     parent: Rc<OwnedFd>,
     name: OsString,
 }
@@ -105,8 +105,8 @@ impl Root {
             dir: fd,
             path,
             euid: geteuid(),
-            folders: RefCell::new(None),
-            trusted: RefCell::default(),
+            folder_cache: RefCell::new(None),
+            trusted_folders: RefCell::default(),
         })
     }
 
@@ -122,25 +122,25 @@ impl Root {
 
     /// Where `path` of the host is for a process outside (a child, a library that opens files
     /// itself). Does not look at the disk.
-    pub fn outside(&self, path: &Path) -> PathBuf {
+    pub fn machine_path(&self, path: &Path) -> PathBuf {
         let inner = path.strip_prefix("/").unwrap_or(path);
         self.path.join(inner)
     }
 
     /// Whether owners can be set: not in an unprivileged sandbox run.
-    pub fn privileged(&self) -> bool {
+    pub fn is_privileged(&self) -> bool {
         self.euid.is_root()
     }
 
     /// The id of the user that trueup runs as.
-    pub fn user(&self) -> u32 {
+    pub fn current_uid(&self) -> u32 {
         self.euid.as_raw()
     }
 
     /// Checks that a path can be used at all, without looking at the disk.
     pub fn check_path(path: &Path) -> Result<()> {
         let bad = |why| {
-            Err(RootError::BadPath {
+            Err(RootError::InvalidPath {
                 path: path.into(),
                 why,
             })
@@ -157,7 +157,11 @@ impl Root {
         Ok(())
     }
 
-    fn io<'a>(&self, verb: &'static str, path: &'a Path) -> impl Fn(Errno) -> RootError + use<'a> {
+    fn io_error<'a>(
+        &self,
+        verb: &'static str,
+        path: &'a Path,
+    ) -> impl Fn(Errno) -> RootError + use<'a> {
         move |source| RootError::Io {
             verb,
             path: path.into(),
@@ -166,8 +170,8 @@ impl Root {
     }
 
     /// The parent folder of `path`, or `None` when it does not exist.
-    fn spot(&self, verb: &'static str, path: &Path) -> Result<Option<Spot>> {
-        watchdog::progress();
+    fn resolve_path(&self, verb: &'static str, path: &Path) -> Result<Option<ResolvedPath>> {
+        watchdog::record_progress();
         Root::check_path(path)?;
         let Some(name) = path.file_name() else {
             // `/` itself: look it up as `.` of the root.
@@ -176,31 +180,31 @@ impl Root {
                 path: path.into(),
                 source: Errno::EMFILE,
             })?;
-            return Ok(Some(Spot {
+            return Ok(Some(ResolvedPath {
                 parent: Rc::new(parent),
                 name: OsStr::new(".").into(),
             }));
         };
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let parent = self.known_folder(verb, parent)?;
-        Ok(parent.map(|parent| Spot {
+        let parent = self.cached_folder(verb, parent)?;
+        Ok(parent.map(|parent| ResolvedPath {
             parent,
             name: name.into(),
         }))
     }
 
-    /// [`Root::folder`], from those that are kept open if there are any.
-    fn known_folder(&self, verb: &'static str, path: &Path) -> Result<Option<Rc<OwnedFd>>> {
-        if let Some(folders) = self.folders.borrow().as_ref()
+    /// [`Root::resolve_folder`], from those that are kept open if there are any.
+    fn cached_folder(&self, verb: &'static str, path: &Path) -> Result<Option<Rc<OwnedFd>>> {
+        if let Some(folders) = self.folder_cache.borrow().as_ref()
             && let Some(folder) = folders.get(path)
         {
             return Ok(Some(folder.clone()));
         }
-        let Some(folder) = self.folder(verb, path)?.map(Rc::new) else {
+        let Some(folder) = self.resolve_folder(verb, path)?.map(Rc::new) else {
             return Ok(None);
         };
-        if let Some(folders) = self.folders.borrow_mut().as_mut() {
-            if folders.len() >= MAX_OPEN {
+        if let Some(folders) = self.folder_cache.borrow_mut().as_mut() {
+            if folders.len() >= MAX_OPEN_FOLDERS {
                 folders.clear();
             }
             folders.insert(path.to_owned(), folder.clone());
@@ -210,14 +214,14 @@ impl Root {
 
     /// Keeps the folders that are looked into open until the guard goes: for many looks in a row,
     /// during which nothing is changed through this handle.
-    pub fn keep_folders_open(&self) -> OpenFolders<'_> {
-        self.folders.replace(Some(HashMap::new()));
-        OpenFolders(self)
+    pub fn cache_folders(&self) -> FolderCacheGuard<'_> {
+        self.folder_cache.replace(Some(HashMap::new()));
+        FolderCacheGuard(self)
     }
 
-    /// Like [`Root::spot`], for a caller that needs the parent to be there.
-    fn spot_in_place(&self, verb: &'static str, path: &Path) -> Result<Spot> {
-        self.spot(verb, path)?.ok_or_else(|| RootError::Io {
+    /// Like [`Root::resolve_path`], for a caller that needs the parent to be there.
+    fn require_path(&self, verb: &'static str, path: &Path) -> Result<ResolvedPath> {
+        self.resolve_path(verb, path)?.ok_or_else(|| RootError::Io {
             verb,
             path: path.into(),
             source: Errno::ENOENT,

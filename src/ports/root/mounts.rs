@@ -12,38 +12,40 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
-use super::read::errno;
+use super::read::errno_of;
 use super::{Result, Root};
 
 /// How a folder is opened to see or change what is in it.
-pub(super) const OPEN: OFlag = OFlag::O_RDONLY
+pub(super) const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
 /// Opens the folder at a relative path below `top`, by real folders of the same mount only: `EXDEV` is
 /// what something mounted on the way gives, without being asked anything.
-pub(super) fn enter(top: impl AsFd, way: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new().flags(OPEN).resolve(
+pub(super) fn open_beneath(top: impl AsFd, path: &Path) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(FOLDER_FLAGS).resolve(
         ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS
             | ResolveFlag::RESOLVE_NO_XDEV,
     );
-    match openat2(top.as_fd(), way, how) {
+    match openat2(top.as_fd(), path, how) {
         // A kernel or sandbox without openat2.
-        Err(Errno::ENOSYS | Errno::EPERM) => step_down(top, way),
+        Err(Errno::ENOSYS | Errno::EPERM) => open_stepwise(top, path),
         opened => opened,
     }
 }
 
 /// The same with a call for each part.
-fn step_down(top: impl AsFd, way: &Path) -> nix::Result<OwnedFd> {
+fn open_stepwise(top: impl AsFd, path: &Path) -> nix::Result<OwnedFd> {
     let mount = mount_id(top.as_fd())?;
-    let mut fd = openat(top, ".", OPEN, Mode::empty())?;
-    for part in way.components() {
+    let mut fd = openat(top, ".", FOLDER_FLAGS, Mode::empty())?;
+    for part in path.components() {
         match part {
-            std::path::Component::Normal(part) => fd = openat(&fd, part, OPEN, Mode::empty())?,
+            std::path::Component::Normal(part) => {
+                fd = openat(&fd, part, FOLDER_FLAGS, Mode::empty())?
+            }
             std::path::Component::CurDir => {}
             _ => return Err(Errno::ELOOP),
         }
@@ -56,7 +58,7 @@ fn step_down(top: impl AsFd, way: &Path) -> nix::Result<OwnedFd> {
 
 pub(super) fn mount_id(of: impl AsFd) -> nix::Result<String> {
     let info = format!("/proc/self/fdinfo/{}", of.as_fd().as_raw_fd());
-    let text = std::fs::read_to_string(info).map_err(|error| errno(&error))?;
+    let text = std::fs::read_to_string(info).map_err(|error| errno_of(&error))?;
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     id.map(|id| id.trim().to_owned()).ok_or(Errno::ENOSYS)
 }
@@ -65,8 +67,9 @@ impl Root {
     /// What is mounted at or below a path of the host, as this process sees it.
     pub fn mounts_below(&self, path: &Path) -> Result<Vec<PathBuf>> {
         let table = Path::new("/proc/self/mountinfo");
-        let text = std::fs::read(table).map_err(|error| self.io("read", table)(errno(&error)))?;
-        let top = self.outside(&self.follow(path)?.unwrap_or_else(|| path.into()));
+        let text =
+            std::fs::read(table).map_err(|error| self.io_error("read", table)(errno_of(&error)))?;
+        let top = self.machine_path(&self.canonicalize(path)?.unwrap_or_else(|| path.into()));
         let points = text.split(|byte| *byte == b'\n').filter_map(mount_point);
         Ok(points.filter(|point| point.starts_with(&top)).collect())
     }
@@ -95,11 +98,11 @@ fn mount_point(line: &[u8]) -> Option<PathBuf> {
 }
 
 /// A path for a message: of one that is longer than people read, the beginning and the end.
-pub(super) fn shown(top: &Path, way: impl Iterator<Item = OsString>) -> PathBuf {
+pub(super) fn shorten_path(top: &Path, parts: impl Iterator<Item = OsString>) -> PathBuf {
     const LONGEST: usize = 512;
     let mut path = top.to_owned();
     let mut last = None;
-    for name in way {
+    for name in parts {
         if path.as_os_str().as_bytes().len() < LONGEST {
             path.push(&name);
             last = None;
@@ -130,7 +133,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::os::unix::fs::symlink("b", dir.path().join("a/link")).unwrap();
         let top = std::fs::File::open(dir.path()).unwrap();
-        for open in [enter, step_down] {
+        for open in [open_beneath, open_stepwise] {
             assert!(open(&top, Path::new("a/b")).is_ok());
             for (way, error) in [("a/c", Errno::ENOENT), ("a/link", Errno::ELOOP)] {
                 let refused = open(&top, Path::new(way)).unwrap_err();
@@ -140,7 +143,7 @@ mod tests {
         }
         // Everybody's own processes are another mount.
         let root = std::fs::File::open("/").unwrap();
-        for open in [enter, step_down] {
+        for open in [open_beneath, open_stepwise] {
             assert_eq!(open(&root, Path::new("proc")).unwrap_err(), Errno::EXDEV);
         }
     }

@@ -14,38 +14,38 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::mkdtemp;
 
-use super::tree::is_dots;
+use super::remove_tree::is_dot_or_dot_dot;
 use super::{Result, Root, RootError};
 
-const OPEN: OFlag = OFlag::O_RDONLY
+const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
 /// Who may write besides the owner.
-const OTHERS: u32 = 0o022;
+const OTHERS_WRITE: u32 = 0o022;
 
 impl Root {
     /// Makes a folder of our own in the temporary folder: under a name that nobody can foresee, made
     /// by us or not at all, and closed to others.
-    pub fn make_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
+    pub fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
         let place = std::env::temp_dir();
         Root::check_path(&place)?;
-        let gone = || self.io("make a folder in", &place)(Errno::ENOENT);
-        let place = self.follow(&place)?.ok_or_else(gone)?;
-        self.held_folder(&place)?;
-        let template = self.outside(&place).join(format!("{prefix}XXXXXX"));
-        mkdtemp(&template).map_err(self.io("make a folder in", &place))
+        let gone = || self.io_error("make a folder in", &place)(Errno::ENOENT);
+        let place = self.canonicalize(&place)?.ok_or_else(gone)?;
+        self.open_protected_folder(&place)?;
+        let template = self.machine_path(&place).join(format!("{prefix}XXXXXX"));
+        mkdtemp(&template).map_err(self.io_error("make a folder in", &place))
     }
 
     /// Makes a folder of our own at `path`, with the missing ones above it. One that is there is taken
     /// if it is ours, empty and closed to writes of others. Returns where it is when all links are
     /// followed.
-    pub fn make_private_folder(&self, path: &Path) -> Result<PathBuf> {
+    pub fn create_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
-        let (place, mut folder) = self.deepest_above(path)?;
-        let missing = path.strip_prefix(&place.written).unwrap_or(path);
-        let mut real = place.real;
+        let (place, mut folder) = self.deepest_existing_ancestor(path)?;
+        let missing = path.strip_prefix(&place.requested).unwrap_or(path);
+        let mut real = place.resolved;
         let mut parts = missing.iter().peekable();
         while let Some(part) = parts.next() {
             real.push(part);
@@ -54,11 +54,11 @@ impl Root {
             let there = match mkdirat(&folder, part, Mode::from_bits_truncate(mode)) {
                 Ok(()) => false,
                 Err(Errno::EEXIST) if is_last => true,
-                Err(source) => return Err(self.io("make", &real)(source)),
+                Err(source) => return Err(self.io_error("make", &real)(source)),
             };
-            folder = self.enter_own(&folder, part, &real)?;
-            if there && !is_empty(&folder).map_err(self.io("list", &real))? {
-                return Err(refused(&real, "it is there and not empty".into()));
+            folder = self.open_own_folder(&folder, part, &real)?;
+            if there && !is_empty(&folder).map_err(self.io_error("list", &real))? {
+                return Err(not_private(&real, "it is there and not empty".into()));
             }
         }
         Ok(real)
@@ -66,84 +66,93 @@ impl Root {
 
     /// Where a folder of our own is when all links are followed; an error if it, or one above it, is
     /// in the hands of others.
-    pub fn private_folder(&self, path: &Path) -> Result<PathBuf> {
+    pub fn resolve_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
-        let gone = |path: &Path| self.io("open", path)(Errno::ENOENT);
+        let gone = |path: &Path| self.io_error("open", path)(Errno::ENOENT);
         let name = path.file_name().ok_or_else(|| gone(path))?;
         let above = path.parent().unwrap_or(Path::new("/"));
-        let above = self.follow(above)?.ok_or_else(|| gone(above))?;
-        let folder = self.held_folder(&above)?;
+        let above = self.canonicalize(above)?.ok_or_else(|| gone(above))?;
+        let folder = self.open_protected_folder(&above)?;
         let real = above.join(name);
-        self.enter_own(&folder, name, &real)?;
+        self.open_own_folder(&folder, name, &real)?;
         Ok(real)
     }
 
     /// The deepest folder above `path` that is there, held open.
-    fn deepest_above(&self, path: &Path) -> Result<(Place, OwnedFd)> {
+    fn deepest_existing_ancestor(&self, path: &Path) -> Result<(Ancestor, OwnedFd)> {
         for written in path.ancestors().skip(1) {
-            if let Some(real) = self.follow(written)? {
-                let folder = self.held_folder(&real)?;
+            if let Some(real) = self.canonicalize(written)? {
+                let folder = self.open_protected_folder(&real)?;
                 let written = written.to_owned();
-                return Ok((Place { written, real }, folder));
+                return Ok((
+                    Ancestor {
+                        requested: written,
+                        resolved: real,
+                    },
+                    folder,
+                ));
             }
         }
-        Err(self.io("make", path)(Errno::ENOENT))
+        Err(self.io_error("make", path)(Errno::ENOENT))
     }
 
     /// Opens a folder, if nobody else can put another one in its place, or in that of one above it,
     /// nor take away what we make in it. `path` goes through no link.
-    fn held_folder(&self, path: &Path) -> Result<OwnedFd> {
-        let io = self.io("open", path);
-        let mut folder = openat(&self.dir, ".", OPEN, Mode::empty()).map_err(&io)?;
+    fn open_protected_folder(&self, path: &Path) -> Result<OwnedFd> {
+        let io = self.io_error("open", path);
+        let mut folder = openat(&self.dir, ".", FOLDER_FLAGS, Mode::empty()).map_err(&io)?;
         let mut here = PathBuf::from("/");
-        self.must_hold(&folder, &here)?;
+        self.check_protected(&folder, &here)?;
         for part in path.iter().skip(1) {
             here.push(part);
-            folder = openat(&folder, part, OPEN, Mode::empty()).map_err(&io)?;
-            self.must_hold(&folder, &here)?;
+            folder = openat(&folder, part, FOLDER_FLAGS, Mode::empty()).map_err(&io)?;
+            self.check_protected(&folder, &here)?;
         }
         Ok(folder)
     }
 
-    fn must_hold(&self, folder: &OwnedFd, path: &Path) -> Result<()> {
-        let stat = fstat(folder).map_err(self.io("look at", path))?;
+    fn check_protected(&self, folder: &OwnedFd, path: &Path) -> Result<()> {
+        let stat = fstat(folder).map_err(self.io_error("look at", path))?;
         let sticky = stat.st_mode & 0o1000 != 0;
-        match writers(&stat) == 0 || sticky {
-            true => self.must_trust_owner(&stat, path),
+        match foreign_write_bits(&stat) == 0 || sticky {
+            true => self.check_trusted_owner(&stat, path),
             false => {
                 let why =
                     "others than its owner can write in it, and so replace what is made there";
-                Err(refused(path, why.into()))
+                Err(not_private(path, why.into()))
             }
         }
     }
 
-    fn must_trust_owner(&self, stat: &FileStat, path: &Path) -> Result<()> {
-        match stat.st_uid == 0 || stat.st_uid == self.user() {
+    fn check_trusted_owner(&self, stat: &FileStat, path: &Path) -> Result<()> {
+        match stat.st_uid == 0 || stat.st_uid == self.current_uid() {
             true => Ok(()),
-            false => Err(refused(path, format!("it belongs to uid {}", stat.st_uid))),
+            false => Err(not_private(
+                path,
+                format!("it belongs to uid {}", stat.st_uid),
+            )),
         }
     }
 
     /// Opens the folder `name` in `folder`, which has to be our own and nobody else's to write in.
-    fn enter_own(&self, folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd> {
-        let opened = match openat(folder, name, OPEN, Mode::empty()) {
+    fn open_own_folder(&self, folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd> {
+        let opened = match openat(folder, name, FOLDER_FLAGS, Mode::empty()) {
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
-                return Err(refused(path, "it is no folder".into()));
+                return Err(not_private(path, "it is no folder".into()));
             }
-            opened => opened.map_err(self.io("open", path))?,
+            opened => opened.map_err(self.io_error("open", path))?,
         };
-        let stat = fstat(&opened).map_err(self.io("look at", path))?;
-        if stat.st_uid != self.user() {
+        let stat = fstat(&opened).map_err(self.io_error("look at", path))?;
+        if stat.st_uid != self.current_uid() {
             let why = format!(
                 "it belongs to uid {}, not to whoever runs trueup",
                 stat.st_uid
             );
-            return Err(refused(path, why));
+            return Err(not_private(path, why));
         }
-        match writers(&stat) {
+        match foreign_write_bits(&stat) {
             0 => Ok(opened),
-            _ => Err(refused(
+            _ => Err(not_private(
                 path,
                 "others than its owner can write in it".into(),
             )),
@@ -152,12 +161,12 @@ impl Root {
 }
 
 /// A folder as it was asked for, and where it is.
-struct Place {
-    written: PathBuf,
-    real: PathBuf,
+struct Ancestor {
+    requested: PathBuf,
+    resolved: PathBuf,
 }
 
-fn refused(path: &Path, why: String) -> RootError {
+fn not_private(path: &Path, why: String) -> RootError {
     RootError::NotPrivate {
         path: path.into(),
         why,
@@ -165,15 +174,15 @@ fn refused(path: &Path, why: String) -> RootError {
 }
 
 /// The bits that let others than the owner write. A group that is root's own counts as root.
-fn writers(stat: &FileStat) -> u32 {
+fn foreign_write_bits(stat: &FileStat) -> u32 {
     let ignored = if stat.st_gid == 0 { 0o020 } else { 0 };
-    stat.st_mode & OTHERS & !ignored
+    stat.st_mode & OTHERS_WRITE & !ignored
 }
 
 fn is_empty(folder: &OwnedFd) -> nix::Result<bool> {
-    let mut dir = Dir::openat(folder.as_fd(), ".", OPEN, Mode::empty())?;
+    let mut dir = Dir::openat(folder.as_fd(), ".", FOLDER_FLAGS, Mode::empty())?;
     for entry in dir.iter() {
-        if !is_dots(entry?.file_name()) {
+        if !is_dot_or_dot_dot(entry?.file_name()) {
             return Ok(false);
         }
     }
@@ -199,31 +208,33 @@ mod tests {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     }
 
-    fn why(root: &Root, path: &str) -> String {
-        let error = root.make_private_folder(Path::new(path)).unwrap_err();
+    fn refusal(root: &Root, path: &str) -> String {
+        let error = root.create_private_folder(Path::new(path)).unwrap_err();
         assert!(
             matches!(
                 error,
-                RootError::NotPrivate { .. } | RootError::Planted { .. }
+                RootError::NotPrivate { .. } | RootError::UntrustedLink { .. }
             ),
             "{error}"
         );
-        assert!(error.hint().is_some() || matches!(error, RootError::Planted { .. }));
+        assert!(error.hint().is_some() || matches!(error, RootError::UntrustedLink { .. }));
         error.to_string()
     }
 
     #[test]
     fn private_folder_is_new_or_was_our_own_and_empty() {
         let (dir, root) = sandbox();
-        let made = root.make_private_folder(Path::new("/tmp/a/demo")).unwrap();
+        let made = root
+            .create_private_folder(Path::new("/tmp/a/demo"))
+            .unwrap();
         assert_eq!(made, Path::new("/tmp/a/demo"));
         let meta = std::fs::metadata(dir.path().join("tmp/a/demo")).unwrap();
         assert_eq!(meta.mode() & 0o7777, 0o700);
         // Again: it is empty and ours.
-        assert_eq!(root.make_private_folder(&made).unwrap(), made);
-        assert_eq!(root.private_folder(&made).unwrap(), made);
+        assert_eq!(root.create_private_folder(&made).unwrap(), made);
+        assert_eq!(root.resolve_private_folder(&made).unwrap(), made);
         std::fs::write(dir.path().join("tmp/a/demo/x"), "").unwrap();
-        assert!(why(&root, "/tmp/a/demo").contains("not empty"));
+        assert!(refusal(&root, "/tmp/a/demo").contains("not empty"));
     }
 
     #[test]
@@ -235,20 +246,23 @@ mod tests {
         }
         set_mode(&at("open"), 0o777);
         set_mode(&at("shared"), 0o775);
-        assert!(why(&root, "/tmp/open").contains("can write in it"));
-        assert!(why(&root, "/tmp/open/demo").contains("/tmp/open cannot be used"));
-        if !root.privileged() {
+        assert!(refusal(&root, "/tmp/open").contains("can write in it"));
+        assert!(refusal(&root, "/tmp/open/demo").contains("/tmp/open cannot be used"));
+        if !root.is_privileged() {
             return;
         }
         chown(at("shared"), None, Some(65534)).unwrap();
-        assert!(why(&root, "/tmp/shared/demo").contains("can write in it"));
+        assert!(refusal(&root, "/tmp/shared/demo").contains("can write in it"));
         chown(at("theirs"), Some(65534), None).unwrap();
-        assert!(why(&root, "/tmp/theirs").contains("uid 65534"));
-        assert!(why(&root, "/tmp/theirs/demo").contains("uid 65534"));
-        assert!(root.private_folder(Path::new("/tmp/theirs")).is_err());
+        assert!(refusal(&root, "/tmp/theirs").contains("uid 65534"));
+        assert!(refusal(&root, "/tmp/theirs/demo").contains("uid 65534"));
+        assert!(
+            root.resolve_private_folder(Path::new("/tmp/theirs"))
+                .is_err()
+        );
         // The sticky bit binds all but the folder's owner.
         set_mode(&at("theirs"), 0o1777);
-        assert!(why(&root, "/tmp/theirs/demo").contains("uid 65534"));
+        assert!(refusal(&root, "/tmp/theirs/demo").contains("uid 65534"));
     }
 
     #[test]
@@ -258,10 +272,10 @@ mod tests {
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         symlink("../etc", at("demo")).unwrap();
         symlink("../nothing", at("dangling")).unwrap();
-        assert!(why(&root, "/tmp/demo").contains("no folder"));
-        assert!(why(&root, "/tmp/dangling").contains("no folder"));
-        assert!(why(&root, "/tmp/demo/x").contains("symbolic link"));
-        assert!(root.private_folder(Path::new("/tmp/demo")).is_err());
+        assert!(refusal(&root, "/tmp/demo").contains("no folder"));
+        assert!(refusal(&root, "/tmp/dangling").contains("no folder"));
+        assert!(refusal(&root, "/tmp/demo/x").contains("symbolic link"));
+        assert!(root.resolve_private_folder(Path::new("/tmp/demo")).is_err());
         assert_eq!(
             std::fs::read_dir(dir.path().join("etc")).unwrap().count(),
             0

@@ -17,17 +17,17 @@ use super::{Meta, Result, Root, RootError};
 impl Root {
     /// What `path` is; of a link, the link itself. `None` when there is nothing.
     pub fn meta(&self, path: &Path) -> Result<Option<Meta>> {
-        let Some(spot) = self.spot("look at", path)? else {
+        let Some(resolved) = self.resolve_path("look at", path)? else {
             return Ok(None);
         };
         match fstatat(
-            &spot.parent,
-            spot.name.as_os_str(),
+            &resolved.parent,
+            resolved.name.as_os_str(),
             AtFlags::AT_SYMLINK_NOFOLLOW,
         ) {
             Ok(stat) => Ok(Some(stat.into())),
             Err(Errno::ENOENT) => Ok(None),
-            Err(source) => Err(self.io("look at", path)(source)),
+            Err(source) => Err(self.io_error("look at", path)(source)),
         }
     }
 
@@ -39,12 +39,17 @@ impl Root {
     /// A file's content and what it is, taken together from one open file. Anything that is not
     /// a plain file comes back with an empty content.
     pub fn read_with_meta(&self, path: &Path, limit: usize) -> Result<Option<(Meta, Vec<u8>)>> {
-        let Some(spot) = self.spot("read", path)? else {
+        let Some(resolved) = self.resolve_path("read", path)? else {
             return Ok(None);
         };
         // Non-blocking, so that a pipe in a file's place cannot stop the pass.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let fd = match openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()) {
+        let fd = match openat(
+            &resolved.parent,
+            resolved.name.as_os_str(),
+            flags,
+            Mode::empty(),
+        ) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP | Errno::ENXIO) => {
@@ -56,9 +61,9 @@ impl Root {
                     path: path.into(),
                 });
             }
-            Err(source) => return Err(self.io("read", path)(source)),
+            Err(source) => return Err(self.io_error("read", path)(source)),
         };
-        let meta = Meta::from(fstat(&fd).map_err(self.io("read", path))?);
+        let meta = Meta::from(fstat(&fd).map_err(self.io_error("read", path))?);
         let mut body = Vec::new();
         if meta.kind == super::FileKind::File {
             let too_large = || RootError::TooLarge {
@@ -70,7 +75,7 @@ impl Root {
             }
             let expected = usize::try_from(meta.size).unwrap_or(limit);
             read_whole(File::from(fd), expected, limit, &mut body)
-                .map_err(|error| self.io("read", path)(errno(&error)))?;
+                .map_err(|error| self.io_error("read", path)(errno_of(&error)))?;
             if body.len() > limit {
                 return Err(too_large());
             }
@@ -80,37 +85,42 @@ impl Root {
 
     /// Where a link points, as written in it. `None` when there is nothing or it is no link.
     pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
-        let Some(spot) = self.spot("read", path)? else {
+        let Some(resolved) = self.resolve_path("read", path)? else {
             return Ok(None);
         };
-        match readlinkat(&spot.parent, spot.name.as_os_str()) {
+        match readlinkat(&resolved.parent, resolved.name.as_os_str()) {
             Ok(target) => Ok(Some(target.into())),
             Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
-            Err(source) => Err(self.io("read", path)(source)),
+            Err(source) => Err(self.io_error("read", path)(source)),
         }
     }
 
     /// A folder, held open, for a call that takes a path below `/proc/self/fd` and nothing else
     /// (a socket). `None` when it does not exist.
-    pub fn folder_handle(&self, path: &Path) -> Result<Option<OwnedFd>> {
+    pub fn open_folder_fd(&self, path: &Path) -> Result<Option<OwnedFd>> {
         Root::check_path(path)?;
-        self.folder("open", path)
+        self.resolve_folder("open", path)
     }
 
     /// The names in a folder, sorted. `None` when it does not exist.
     pub fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
-        let Some(spot) = self.spot("list", path)? else {
+        let Some(resolved) = self.resolve_path("list", path)? else {
             return Ok(None);
         };
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut dir = match Dir::openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()) {
+        let mut dir = match Dir::openat(
+            &resolved.parent,
+            resolved.name.as_os_str(),
+            flags,
+            Mode::empty(),
+        ) {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),
-            Err(source) => return Err(self.io("list", path)(source)),
+            Err(source) => return Err(self.io_error("list", path)(source)),
         };
         let mut names = Vec::new();
         for entry in dir.iter() {
-            let entry = entry.map_err(self.io("list", path))?;
+            let entry = entry.map_err(self.io_error("list", path))?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
                 names.push(OsString::from_vec(name.to_vec()));
@@ -152,6 +162,6 @@ pub(super) fn read_whole(
 }
 
 /// The kernel's word behind an I/O error.
-pub(super) fn errno(error: &std::io::Error) -> Errno {
+pub(super) fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
 }

@@ -20,20 +20,24 @@ use super::{FileKind, Meta, Result, Root, RootError};
 /// As many as the kernel follows in one path.
 const MAX_LINKS: u32 = 40;
 
-const FOLDER: OFlag = OFlag::O_PATH
+const PATH_FLAGS: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
 
 impl Root {
     /// Opens the folder `path` (absolute, checked) for use as the base of `…at` calls.
-    pub(super) fn folder(&self, verb: &'static str, path: &Path) -> Result<Option<OwnedFd>> {
+    pub(super) fn resolve_folder(
+        &self,
+        verb: &'static str,
+        path: &Path,
+    ) -> Result<Option<OwnedFd>> {
         let inner = path.strip_prefix("/").unwrap_or(path);
         let inner = if inner.as_os_str().is_empty() {
             Path::new(".")
         } else {
             inner
         };
-        let how = OpenHow::new().flags(FOLDER).resolve(
+        let how = OpenHow::new().flags(PATH_FLAGS).resolve(
             ResolveFlag::RESOLVE_BENEATH
                 | ResolveFlag::RESOLVE_NO_SYMLINKS
                 | ResolveFlag::RESOLVE_NO_MAGICLINKS,
@@ -42,20 +46,20 @@ impl Root {
             Ok(folder) => Ok(Some(folder)),
             Err(Errno::ENOENT) => Ok(None),
             // A link, or a kernel or sandbox without openat2.
-            Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => match self.walk(verb, path)? {
+            Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => match self.walk_path(verb, path)? {
                 None => Ok(None),
                 Some((mut folders, None)) => Ok(folders.pop().map(|step| step.fd)),
-                Some((_, Some(_))) => Err(self.io(verb, path)(Errno::ENOTDIR)),
+                Some((_, Some(_))) => Err(self.io_error(verb, path)(Errno::ENOTDIR)),
             },
-            Err(source) => Err(self.io(verb, path)(source)),
+            Err(source) => Err(self.io_error(verb, path)(source)),
         }
     }
 
     /// Where a path leads when all links on the way and at its end are followed, by the same rule as
     /// for folders. `None`: to nothing.
-    pub fn follow(&self, path: &Path) -> Result<Option<PathBuf>> {
+    pub fn canonicalize(&self, path: &Path) -> Result<Option<PathBuf>> {
         Root::check_path(path)?;
-        let Some((folders, last)) = self.walk("look at", path)? else {
+        let Some((folders, last)) = self.walk_path("look at", path)? else {
             return Ok(None);
         };
         let folders = folders.into_iter().skip(1).map(|step| step.name);
@@ -66,15 +70,15 @@ impl Root {
 
     /// The folders on the way, from the root on, and what the path ends with if that is none.
     #[allow(clippy::type_complexity, reason = "used here alone")]
-    pub(super) fn walk(
+    pub(super) fn walk_path(
         &self,
         verb: &'static str,
         path: &Path,
-    ) -> Result<Option<(Vec<Step>, Option<OsString>)>> {
-        let io = self.io(verb, path);
+    ) -> Result<Option<(Vec<PathStep>, Option<OsString>)>> {
+        let io = self.io_error(verb, path);
         let mut links = 0;
-        let mut todo = parts(path);
-        let mut stack: Vec<Step> = vec![self.first_step().map_err(&io)?];
+        let mut todo = path_parts(path);
+        let mut stack: Vec<PathStep> = vec![self.root_step().map_err(&io)?];
         while let Some(part) = todo.pop_front() {
             if part == ".." {
                 // Only out of a trusted link; `..` of the root is the root, as everywhere.
@@ -90,7 +94,7 @@ impl Root {
                 Err(source) => return Err(io(source)),
             };
             if Meta::from(stat).kind != FileKind::Symlink {
-                match here.enter(&part, self) {
+                match here.open_child(&part, self) {
                     Ok(step) => stack.push(step),
                     Err(Errno::ENOTDIR) if todo.is_empty() => return Ok(Some((stack, Some(part)))),
                     Err(source) => return Err(io(source)),
@@ -101,10 +105,10 @@ impl Root {
             if links > MAX_LINKS {
                 return Err(io(Errno::ELOOP));
             }
-            if !(here.trusted && self.trusts(stat.st_uid)) {
+            if !(here.trusted && self.is_trusted_uid(stat.st_uid)) {
                 let mut link: PathBuf = stack.iter().skip(1).map(|step| &step.name).collect();
                 link = Path::new("/").join(link).join(&part);
-                return Err(RootError::Planted {
+                return Err(RootError::UntrustedLink {
                     verb,
                     path: path.into(),
                     link,
@@ -115,45 +119,45 @@ impl Root {
             if target.is_absolute() {
                 stack.truncate(1);
             }
-            let mut ahead = parts(&target);
+            let mut ahead = path_parts(&target);
             ahead.append(&mut todo);
             todo = ahead;
         }
         Ok(Some((stack, None)))
     }
 
-    fn first_step(&self) -> nix::Result<Step> {
+    fn root_step(&self) -> nix::Result<PathStep> {
         let fd = self.dir.try_clone().map_err(|_| Errno::EMFILE)?;
-        let trusted = self.trusts_folder(&fstat(&fd)?);
-        Ok(Step {
+        let trusted = self.is_trusted_folder(&fstat(&fd)?);
+        Ok(PathStep {
             fd,
             trusted,
             name: OsString::new(),
         })
     }
 
-    pub(super) fn trusts(&self, uid: u32) -> bool {
+    pub(super) fn is_trusted_uid(&self, uid: u32) -> bool {
         uid == 0 || uid == self.euid.as_raw()
     }
 
     /// Nobody but root (or ourselves) can put anything into this folder. A group that is root's
     /// own counts as root.
-    fn trusts_folder(&self, stat: &FileStat) -> bool {
+    fn is_trusted_folder(&self, stat: &FileStat) -> bool {
         let others = stat.st_mode & 0o002 != 0;
         let group = stat.st_mode & 0o020 != 0 && stat.st_gid != 0;
-        self.trusts(stat.st_uid) && !others && !group
+        self.is_trusted_uid(stat.st_uid) && !others && !group
     }
 
     /// Whether nobody but root (or ourselves) decides what a program finds that opens `path` and
     /// follows links: no folder on the way, and no link, is in others' hands. Of a path at which
     /// there is nothing, the folders that are there count.
-    pub fn only_root_decides(&self, path: &Path) -> Result<bool> {
+    pub fn is_trusted_path(&self, path: &Path) -> Result<bool> {
         let mut rest = PathBuf::new();
         for here in path.ancestors() {
-            match self.follow(here) {
-                Ok(Some(real)) => return self.is_trusted_place(&real.join(&rest)),
+            match self.canonicalize(here) {
+                Ok(Some(real)) => return self.is_in_trusted_folder(&real.join(&rest)),
                 Ok(None) => rest = PathBuf::from("any"),
-                Err(RootError::Planted { .. }) => return Ok(false),
+                Err(RootError::UntrustedLink { .. }) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -162,15 +166,15 @@ impl Root {
 
     /// Whether nobody but root (or ourselves) can put anything into the folder that holds `path`,
     /// nor into any folder above it. A file in such a folder is what root left there.
-    pub fn is_trusted_place(&self, path: &Path) -> Result<bool> {
+    pub fn is_in_trusted_folder(&self, path: &Path) -> Result<bool> {
         Root::check_path(path)?;
-        let io = self.io("look at", path);
-        let mut step = self.first_step().map_err(&io)?;
-        for part in parts(path.parent().unwrap_or(Path::new("/"))) {
+        let io = self.io_error("look at", path);
+        let mut step = self.root_step().map_err(&io)?;
+        for part in path_parts(path.parent().unwrap_or(Path::new("/"))) {
             if !step.trusted {
                 return Ok(false);
             }
-            match step.enter(&part, self) {
+            match step.open_child(&part, self) {
                 Ok(next) => step = next,
                 Err(_) => return Ok(false),
             }
@@ -180,22 +184,22 @@ impl Root {
 }
 
 /// One folder on the way, and whether everything up to it is out of others' hands.
-pub(super) struct Step {
+pub(super) struct PathStep {
     pub(super) fd: OwnedFd,
     trusted: bool,
     pub(super) name: OsString,
 }
 
-impl Step {
-    fn enter(&self, name: &OsStr, root: &Root) -> nix::Result<Step> {
+impl PathStep {
+    fn open_child(&self, name: &OsStr, root: &Root) -> nix::Result<PathStep> {
         let fd = openat(
             self.fd.as_fd(),
             name,
-            FOLDER | OFlag::O_NOFOLLOW,
+            PATH_FLAGS | OFlag::O_NOFOLLOW,
             Mode::empty(),
         )?;
-        let trusted = self.trusted && root.trusts_folder(&fstat(&fd)?);
-        Ok(Step {
+        let trusted = self.trusted && root.is_trusted_folder(&fstat(&fd)?);
+        Ok(PathStep {
             fd,
             trusted,
             name: name.into(),
@@ -203,7 +207,7 @@ impl Step {
     }
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
+fn path_parts(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|part| match part {
             Component::Normal(name) => Some(name.to_owned()),

@@ -1,5 +1,5 @@
-mod carried;
 mod trees;
+mod xattrs;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -15,11 +15,11 @@ fn sandbox() -> (tempfile::TempDir, Root) {
 #[test]
 fn a_replaced_file_has_its_content_and_mode_and_leaves_no_temporary() {
     let (dir, root) = sandbox();
-    root.make_dirs(Path::new("/etc/app"), &Attrs::default())
+    root.create_dir_all(Path::new("/etc/app"), &Attrs::default())
         .unwrap();
-    root.replace(Path::new("/etc/app/a.conf"), b"one", &Attrs::mode(0o640))
+    root.write_atomic(Path::new("/etc/app/a.conf"), b"one", &Attrs::mode(0o640))
         .unwrap();
-    root.replace(Path::new("/etc/app/a.conf"), b"two", &Attrs::mode(0o600))
+    root.write_atomic(Path::new("/etc/app/a.conf"), b"two", &Attrs::mode(0o600))
         .unwrap();
     let (meta, body) = root
         .read_with_meta(Path::new("/etc/app/a.conf"), 10)
@@ -35,23 +35,23 @@ fn a_replaced_file_has_its_content_and_mode_and_leaves_no_temporary() {
 #[test]
 fn link_in_a_world_writable_folder_is_refused() {
     let (dir, root) = sandbox();
-    root.make_dirs(Path::new("/etc"), &Attrs::default())
+    root.create_dir_all(Path::new("/etc"), &Attrs::default())
         .unwrap();
-    root.make_dirs(Path::new("/srv/app"), &Attrs::default())
+    root.create_dir_all(Path::new("/srv/app"), &Attrs::default())
         .unwrap();
     std::fs::write(dir.path().join("etc/passwd"), "kept").unwrap();
     std::fs::set_permissions(dir.path().join("srv/app"), PermissionsExt::from_mode(0o777)).unwrap();
     symlink("../../etc", dir.path().join("srv/app/shared")).unwrap();
 
     let error = root
-        .replace(
+        .write_atomic(
             Path::new("/srv/app/shared/passwd"),
             b"lost",
             &Attrs::default(),
         )
         .unwrap_err();
     assert!(
-        matches!(&error, RootError::Planted { link, .. } if link == Path::new("/srv/app/shared")),
+        matches!(&error, RootError::UntrustedLink { link, .. } if link == Path::new("/srv/app/shared")),
         "{error}"
     );
     assert_eq!(
@@ -63,12 +63,12 @@ fn link_in_a_world_writable_folder_is_refused() {
 #[test]
 fn trusted_link_is_followed_below_the_root() {
     let (dir, root) = sandbox();
-    root.make_dirs(Path::new("/run/app"), &Attrs::default())
+    root.create_dir_all(Path::new("/run/app"), &Attrs::default())
         .unwrap();
-    root.make_dirs(Path::new("/var"), &Attrs::default())
+    root.create_dir_all(Path::new("/var"), &Attrs::default())
         .unwrap();
     symlink("/run", dir.path().join("var/run")).unwrap();
-    root.replace(Path::new("/var/run/app/pid"), b"1", &Attrs::default())
+    root.write_atomic(Path::new("/var/run/app/pid"), b"1", &Attrs::default())
         .unwrap();
     assert!(
         dir.path().join("run/app/pid").exists(),
@@ -80,7 +80,7 @@ fn trusted_link_is_followed_below_the_root() {
 fn a_link_cannot_lead_out_of_the_sandbox() {
     let (dir, root) = sandbox();
     symlink("../../../../..", dir.path().join("up")).unwrap();
-    root.replace(Path::new("/up/marker"), b"", &Attrs::default())
+    root.write_atomic(Path::new("/up/marker"), b"", &Attrs::default())
         .unwrap();
     assert!(dir.path().join("marker").exists());
 }
@@ -90,7 +90,7 @@ fn replacing_a_link_replaces_the_link_and_not_its_target() {
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("target"), "kept").unwrap();
     symlink("target", dir.path().join("file")).unwrap();
-    root.replace(Path::new("/file"), b"new", &Attrs::default())
+    root.write_atomic(Path::new("/file"), b"new", &Attrs::default())
         .unwrap();
     assert_eq!(
         std::fs::read_to_string(dir.path().join("target")).unwrap(),
@@ -108,7 +108,7 @@ fn relative_paths_and_dot_dot_are_refused() {
     for path in ["/etc/../root", "etc/passwd", ""] {
         let error = root.meta(Path::new(path)).unwrap_err();
         assert!(
-            matches!(error, RootError::BadPath { .. }),
+            matches!(error, RootError::InvalidPath { .. }),
             "{path}: {error}"
         );
     }
@@ -118,7 +118,7 @@ fn relative_paths_and_dot_dot_are_refused() {
 fn hard_link_in_an_untrusted_folder_is_not_chowned() {
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("secret"), "x").unwrap();
-    root.make_dirs(Path::new("/home/deploy"), &Attrs::default())
+    root.create_dir_all(Path::new("/home/deploy"), &Attrs::default())
         .unwrap();
     let home = dir.path().join("home/deploy");
     std::fs::set_permissions(&home, PermissionsExt::from_mode(0o777)).unwrap();
@@ -126,7 +126,7 @@ fn hard_link_in_an_untrusted_folder_is_not_chowned() {
     let error = root
         .set_attrs(Path::new("/home/deploy/mine"), &Attrs::mode(0o666))
         .unwrap_err();
-    assert!(matches!(error, RootError::Planted { .. }), "{error}");
+    assert!(matches!(error, RootError::UntrustedLink { .. }), "{error}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn fifo_in_place_of_a_file_does_not_block_a_read() {
 #[test]
 fn a_file_over_the_limit_is_refused_unread() {
     let (_dir, root) = sandbox();
-    root.replace(Path::new("/big"), &[0; 100], &Attrs::default())
+    root.write_atomic(Path::new("/big"), &[0; 100], &Attrs::default())
         .unwrap();
     assert!(matches!(
         root.read(Path::new("/big"), 99),
@@ -230,27 +230,36 @@ fn a_moved_file_never_takes_the_place_of_another() {
     }
     let folder = |path: &str| root.open_folder(Path::new(path)).unwrap().unwrap();
     let (a, b) = (folder("/a"), folder("/b"));
-    assert_eq!(a.move_file("one".as_ref(), &b).unwrap(), Moved::There);
-    assert_eq!(a.move_file("two".as_ref(), &b).unwrap(), Moved::Taken);
+    assert_eq!(a.move_file("one".as_ref(), &b).unwrap(), MoveOutcome::Moved);
+    assert_eq!(
+        a.move_file("two".as_ref(), &b).unwrap(),
+        MoveOutcome::NameTaken
+    );
     assert_eq!(std::fs::read(at("b/two")).unwrap(), b"of b");
     assert!(at("a/two").exists() && !at("a/one").exists());
     assert!(!a.same_content("two".as_ref(), &b).unwrap());
     // To another disk, if this machine has one here.
     let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
-        crate::ports::testing::skipped("a move to another disk", "needs /dev/shm");
+        crate::ports::testing::skip_test("a move to another disk", "needs /dev/shm");
         return;
     };
     let shm = Root::at(other.path()).unwrap();
     let there = shm.open_folder(Path::new("/")).unwrap().unwrap();
-    assert_eq!(a.move_file("two".as_ref(), &there).unwrap(), Moved::There);
+    assert_eq!(
+        a.move_file("two".as_ref(), &there).unwrap(),
+        MoveOutcome::Moved
+    );
     assert_eq!(std::fs::read(other.path().join("two")).unwrap(), b"2");
     assert!(!at("a/two").exists());
     std::fs::write(at("a/two"), "again").unwrap();
-    assert_eq!(a.move_file("two".as_ref(), &there).unwrap(), Moved::Taken);
+    assert_eq!(
+        a.move_file("two".as_ref(), &there).unwrap(),
+        MoveOutcome::NameTaken
+    );
 }
 
 /// Everything in a folder.
-fn names(folder: &Path) -> Vec<String> {
+fn file_names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -264,18 +273,18 @@ fn temporary_name_cannot_be_occupied_in_advance() {
     let (dir, root) = sandbox();
     let at = |path: &str| dir.path().join(path);
     let write = || {
-        root.replace(Path::new("/file"), b"new", &Attrs::default())
+        root.write_atomic(Path::new("/file"), b"new", &Attrs::default())
             .unwrap();
-        root.link(Path::new("/link"), Path::new("file"), &Attrs::default())
+        root.replace_symlink(Path::new("/link"), Path::new("file"), &Attrs::default())
             .unwrap();
-        root.make_dir(Path::new("/folder"), &Attrs::default())
+        root.create_dir(Path::new("/folder"), &Attrs::default())
             .unwrap();
     };
     for name in ["file", "link", "folder"] {
         std::fs::create_dir_all(at(&format!(".{name}.trueup~/full"))).unwrap();
     }
     write();
-    let mut left: Vec<String> = names(dir.path());
+    let mut left: Vec<String> = file_names(dir.path());
     left.retain(|name| !name.starts_with('.'));
     assert_eq!(left, ["file", "folder", "link"]);
     assert_eq!(std::fs::read(at("file")).unwrap(), b"new");
@@ -289,10 +298,10 @@ fn leftovers_of_killed_passes_are_removed_by_the_next_write() {
     std::fs::write(at(".file.0123456789abcdef.trueup~"), "").unwrap();
     std::fs::create_dir(at(".file.fedcba9876543210.trueup~")).unwrap();
     std::fs::write(at(".other.0123456789abcdef.trueup~"), "").unwrap();
-    root.replace(Path::new("/file"), b"new", &Attrs::default())
+    root.write_atomic(Path::new("/file"), b"new", &Attrs::default())
         .unwrap();
     assert_eq!(
-        names(dir.path()),
+        file_names(dir.path()),
         [".other.0123456789abcdef.trueup~", "file"]
     );
 }
@@ -303,20 +312,23 @@ fn fifo_in_place_of_a_file_does_not_block_a_write() {
     let pipe = dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let refused = |reader: &str| {
-        let appended = root.append(Path::new("/pipe"), &Attrs::mode(0o644));
+        let appended = root.open_append(Path::new("/pipe"), &Attrs::mode(0o644));
         assert!(
-            matches!(appended, Err(RootError::NotPlain { .. })),
+            matches!(appended, Err(RootError::NotRegularFile { .. })),
             "{reader}"
         );
-        let noted = root.note(Path::new("/pipe"), b"x", 10);
-        assert!(matches!(noted, Err(RootError::NotPlain { .. })), "{reader}");
+        let noted = root.overwrite(Path::new("/pipe"), b"x", 10);
+        assert!(
+            matches!(noted, Err(RootError::NotRegularFile { .. })),
+            "{reader}"
+        );
     };
     refused("nobody reads");
     let reader = nix::fcntl::open(&pipe, OFlag::O_RDONLY | OFlag::O_NONBLOCK, NixMode::empty());
     refused("somebody reads");
     drop(reader);
     // The pipe itself can be replaced.
-    root.replace(Path::new("/pipe"), b"x", &Attrs::default())
+    root.write_atomic(Path::new("/pipe"), b"x", &Attrs::default())
         .unwrap();
 }
 
@@ -328,8 +340,8 @@ fn hard_link_in_an_untrusted_folder_is_not_overwritten() {
     let app = dir.path().join("app");
     std::fs::set_permissions(&app, PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::hard_link(dir.path().join("secret"), app.join("revisions.log")).unwrap();
-    let appended = root.append(Path::new("/app/revisions.log"), &Attrs::mode(0o644));
-    assert!(matches!(appended, Err(RootError::NotPlain { .. })));
+    let appended = root.open_append(Path::new("/app/revisions.log"), &Attrs::mode(0o644));
+    assert!(matches!(appended, Err(RootError::NotRegularFile { .. })));
 }
 
 #[test]
@@ -346,12 +358,12 @@ fn lease_of_another_process_does_not_block() {
             && nix::libc::fcntl(held.as_raw_fd(), nix::libc::F_SETLEASE, nix::libc::F_WRLCK) == 0
     };
     if !leased {
-        crate::ports::testing::skipped("a lease", "this filesystem has none");
+        crate::ports::testing::skip_test("a lease", "this filesystem has none");
         return;
     }
     let error = root.read(Path::new("/leased"), 10).unwrap_err();
     assert!(matches!(error, RootError::Leased { .. }), "{error}");
-    root.replace(Path::new("/leased"), b"new", &Attrs::default())
+    root.write_atomic(Path::new("/leased"), b"new", &Attrs::default())
         .unwrap();
     assert_eq!(
         root.read(Path::new("/leased"), 10).unwrap().unwrap(),

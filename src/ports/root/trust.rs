@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::getegid;
 
-use super::read::{errno, read_whole};
+use super::read::{errno_of, read_whole};
 use super::{FileKind, Meta, Result, Root, RootError};
 
 /// What makes a path one that somebody else can change.
@@ -70,15 +70,15 @@ impl Root {
         &self,
         path: &Path,
         limit: usize,
-        also: Option<u32>,
+        extra_uid: Option<u32>,
     ) -> Result<Option<(Meta, Vec<u8>)>> {
         Root::check_path(path)?;
-        let io = self.io("read", path);
+        let io = self.io_error("read", path);
         let Some(name) = path.file_name() else {
             return Err(io(Errno::EISDIR));
         };
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let Some(parent) = self.trusted_folder(parent, path, also)? else {
+        let Some(parent) = self.open_trusted_folder(parent, path, extra_uid)? else {
             return Ok(None);
         };
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -86,14 +86,14 @@ impl Root {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP) => {
-                return match self.follow(path)? {
-                    Some(target) => self.read_trusted(&target, limit, also),
+                return match self.canonicalize(path)? {
+                    Some(target) => self.read_trusted(&target, limit, extra_uid),
                     None => Ok(None),
                 };
             }
             Err(source) => return Err(io(source)),
         };
-        let meta = self.check_exposure(path, path, &fd, also)?;
+        let meta = self.check_exposure(path, path, &fd, extra_uid)?;
         let mut body = Vec::new();
         if meta.kind != FileKind::File {
             return Ok(Some((meta, body)));
@@ -101,7 +101,7 @@ impl Root {
         let expected = usize::try_from(meta.size).unwrap_or(usize::MAX);
         if expected <= limit {
             read_whole(File::from(fd), expected, limit, &mut body)
-                .map_err(|error| io(errno(&error)))?;
+                .map_err(|error| io(errno_of(&error)))?;
         }
         match expected > limit || body.len() > limit {
             true => Err(RootError::TooLarge {
@@ -116,7 +116,7 @@ impl Root {
     /// folder on the way to it. `None` when it does not exist.
     pub fn list_trusted(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
         Root::check_path(path)?;
-        match self.trusted_folder(path, path, None)? {
+        match self.open_trusted_folder(path, path, None)? {
             Some(_) => self.list(path),
             None => Ok(None),
         }
@@ -134,34 +134,34 @@ impl Root {
 
     /// A folder on the way to `path`, once every folder down to it was judged. Many files lie in few
     /// folders, and what only root can change stays so: each is judged once.
-    fn trusted_folder(
+    fn open_trusted_folder(
         &self,
         folder: &Path,
         path: &Path,
-        also: Option<u32>,
+        extra_uid: Option<u32>,
     ) -> Result<Option<Rc<OwnedFd>>> {
-        let key = (folder.to_owned(), also);
-        if let Some(known) = self.trusted.borrow().get(&key) {
+        let key = (folder.to_owned(), extra_uid);
+        if let Some(known) = self.trusted_folders.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let found = match self.walk("read", folder)? {
+        let found = match self.walk_path("read", folder)? {
             Some((mut steps, None)) => {
                 let mut here = PathBuf::from("/");
                 for step in &steps {
                     here.push(&step.name);
-                    self.check_exposure(path, &here, &step.fd, also)?;
+                    self.check_exposure(path, &here, &step.fd, extra_uid)?;
                 }
                 steps.pop().map(|step| Rc::new(step.fd))
             }
-            Some((_, Some(_))) => return Err(self.io("read", path)(Errno::ENOTDIR)),
+            Some((_, Some(_))) => return Err(self.io_error("read", path)(Errno::ENOTDIR)),
             None => {
                 if let Some(parent) = folder.parent() {
-                    self.trusted_folder(parent, path, also)?;
+                    self.open_trusted_folder(parent, path, extra_uid)?;
                 }
                 None
             }
         };
-        self.trusted.borrow_mut().insert(key, found.clone());
+        self.trusted_folders.borrow_mut().insert(key, found.clone());
         Ok(found)
     }
 
@@ -172,11 +172,13 @@ impl Root {
         path: &Path,
         here: &Path,
         fd: &OwnedFd,
-        also: Option<u32>,
+        extra_uid: Option<u32>,
     ) -> Result<Meta> {
-        let meta = Meta::from(fstat(fd).map_err(self.io("read", path))?);
+        let meta = Meta::from(fstat(fd).map_err(self.io_error("read", path))?);
         let exposure = match meta.mode & 0o022 {
-            _ if !self.trusts(meta.uid) && also != Some(meta.uid) => Exposure::Owner(meta.uid),
+            _ if !self.is_trusted_uid(meta.uid) && extra_uid != Some(meta.uid) => {
+                Exposure::Owner(meta.uid)
+            }
             0 => return Ok(meta),
             _ if meta.kind == FileKind::Directory && meta.mode & 0o1000 != 0 => return Ok(meta),
             write if write & 0o002 != 0 => Exposure::Everybody(meta.mode),
@@ -184,10 +186,10 @@ impl Root {
             _ if has_access_list(fd) => Exposure::AccessList,
             _ if meta.gid == 0 => return Ok(meta),
             // Users of some distributions each have a group of their own.
-            _ if !self.privileged() && meta.gid == getegid().as_raw() => return Ok(meta),
+            _ if !self.is_privileged() && meta.gid == getegid().as_raw() => return Ok(meta),
             _ => Exposure::Group(meta.gid),
         };
-        Err(RootError::Exposed {
+        Err(RootError::Untrusted {
             path: path.into(),
             part: here.into(),
             exposure,
@@ -211,17 +213,17 @@ mod tests {
 
     use super::*;
 
-    struct Case {
+    struct Fixture {
         root: Root,
         dir: tempfile::TempDir,
     }
 
-    impl Case {
-        fn new() -> Case {
+    impl Fixture {
+        fn new() -> Fixture {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir_all(dir.path().join("etc/node.d")).unwrap();
             std::fs::write(dir.path().join("etc/node.d/host.yml"), "roles: []").unwrap();
-            Case {
+            Fixture {
                 root: Root::at(dir.path()).unwrap(),
                 dir,
             }
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn file_that_others_can_change_is_not_trusted() {
-        let case = Case::new();
+        let case = Fixture::new();
         assert_eq!(case.read(None).unwrap(), "roles: []");
         for (path, was) in [
             ("etc/node.d/host.yml", 0o644),
@@ -270,7 +272,7 @@ mod tests {
             case.read(None).is_ok(),
             "the sticky bit keeps others from what is ours"
         );
-        if !case.root.privileged() {
+        if !case.root.is_privileged() {
             return;
         }
         case.owner("etc/node.d", 0, 100);
@@ -297,7 +299,7 @@ mod tests {
 
     #[test]
     fn acl_is_detected_behind_the_mode_bits_of_roots_group() {
-        let case = Case::new();
+        let case = Fixture::new();
         // Version 2; user::rw-, user:1234:rw-, group::r--, mask::rw-, other::r--.
         let mut list = 2_u32.to_le_bytes().to_vec();
         for (tag, bits, id) in [
@@ -333,7 +335,7 @@ mod tests {
 
     #[test]
     fn link_is_followed_only_in_trusted_folders() {
-        let case = Case::new();
+        let case = Fixture::new();
         let link = case.dir.path().join("etc/node.d/host.yml");
         std::fs::rename(&link, case.dir.path().join("elsewhere.yml")).unwrap();
         symlink("../../elsewhere.yml", &link).unwrap();
@@ -351,7 +353,7 @@ mod tests {
 
     #[test]
     fn fifo_in_place_of_settings_does_not_block() {
-        let case = Case::new();
+        let case = Fixture::new();
         let path = case.dir.path().join("etc/node.d/host.yml");
         std::fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();

@@ -12,18 +12,18 @@ use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use serde::Serialize;
 
-use super::mounts::{OPEN, enter};
-use super::tree::{above, is_dots};
+use super::mounts::{FOLDER_FLAGS, open_beneath};
+use super::remove_tree::{is_dot_or_dot_dot, open_parent};
 use super::{FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
 /// The unit of `st_blocks`, whatever the filesystem's own is.
-const BLOCK: u64 = 512;
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What a tree takes on disk, in bytes. Blocks that a filesystem shares between copies (reflinks)
 /// are counted in each of them: `stat` does not tell them apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
+pub struct DiskUsage {
     /// Free again once the tree is removed.
     pub own: u64,
     /// Of files that have a hard link outside of the tree as well.
@@ -32,73 +32,73 @@ pub struct Usage {
 
 /// Of a tree with more entries than this nobody is told the size: whoever made it would decide what
 /// looking takes.
-const MOST: usize = 4_000_000;
+const MAX_ENTRIES: usize = 4_000_000;
 
 /// As much as the names of its folders may take in memory, in bytes.
-const MOST_TEXT: usize = 128 << 20;
+const MAX_NAMES_BYTES: usize = 128 << 20;
 
 impl Root {
     /// What is on disk for `path` and everything below it on its mount. Links are not followed,
     /// and a file with several hard links counts once. `None` when there is nothing.
-    pub fn usage(&self, path: &Path) -> Result<Option<Usage>> {
-        let Some(spot) = self.spot("look at", path)? else {
+    pub fn disk_usage(&self, path: &Path) -> Result<Option<DiskUsage>> {
+        let Some(resolved) = self.resolve_path("look at", path)? else {
             return Ok(None);
         };
-        let mut count = Count::default();
-        match count.tree(&spot.parent, &spot.name) {
+        let mut count = UsageCounter::default();
+        match count.count_tree(&resolved.parent, &resolved.name) {
             Ok(()) => Ok(Some(count.total())),
             Err(Errno::ENOENT) => Ok(None),
-            Err(Errno::E2BIG) => Err(RootError::TooMuch {
+            Err(Errno::E2BIG) => Err(RootError::LimitExceeded {
                 path: path.into(),
-                limit: MOST,
+                limit: MAX_ENTRIES,
                 what: "files",
             }),
-            Err(source) => Err(RootError::of("look at", path.into(), source)),
+            Err(source) => Err(RootError::from_errno("look at", path.into(), source)),
         }
     }
 }
 
 #[derive(Default)]
-struct Count {
-    usage: Usage,
+struct UsageCounter {
+    usage: DiskUsage,
     /// Files with several hard links: their bytes, and how many links are yet to be found.
     linked: HashMap<(u64, u64), (u64, u64)>,
-    seen: usize,
+    entries: usize,
     /// The length of all names of folders.
-    text: usize,
+    names_bytes: usize,
 }
 
 /// A folder on the way to where the counting is.
-struct Level {
+struct FolderLevel {
     id: (u64, u64),
     /// Folders in it that have not been gone into.
     todo: Vec<OsString>,
 }
 
-impl Count {
+impl UsageCounter {
     /// With two descriptors open at a time, however deep the tree is.
-    fn tree(&mut self, parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
-        let top = match enter(parent.as_fd(), Path::new(name)) {
+    fn count_tree(&mut self, parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
+        let top = match open_beneath(parent.as_fd(), Path::new(name)) {
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
                 let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-                self.file(&stat);
+                self.count_file(&stat);
                 return Ok(());
             }
             opened => opened?,
         };
-        let mut levels = vec![self.folder(&top)?];
+        let mut levels = vec![self.count_folder(&top)?];
         let mut here = top;
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.todo.pop() else {
                 levels.pop();
                 if let Some(outer) = levels.last() {
-                    here = above(&here, outer.id)?;
+                    here = open_parent(&here, outer.id)?;
                 }
                 continue;
             };
-            match enter(&here, Path::new(&name)) {
+            match open_beneath(&here, Path::new(&name)) {
                 Ok(inner) => {
-                    levels.push(self.folder(&inner)?);
+                    levels.push(self.count_folder(&inner)?);
                     here = inner;
                 }
                 // Another mount is not this tree's. Somebody works in it: what has just gone takes no
@@ -111,24 +111,24 @@ impl Count {
     }
 
     /// A folder, and all in it but its folders.
-    fn folder(&mut self, folder: &OwnedFd) -> nix::Result<Level> {
+    fn count_folder(&mut self, folder: &OwnedFd) -> nix::Result<FolderLevel> {
         let own = fstat(folder)?;
-        self.usage.own += blocks(&own) * BLOCK;
+        self.usage.own += blocks(&own) * STAT_BLOCK_BYTES;
         let mut todo = Vec::new();
-        let mut dir = openat(folder, ".", OPEN, Mode::empty()).and_then(Dir::from_fd)?;
+        let mut dir = openat(folder, ".", FOLDER_FLAGS, Mode::empty()).and_then(Dir::from_fd)?;
         for entry in dir.iter() {
-            watchdog::progress();
+            watchdog::record_progress();
             let entry = entry?;
-            if is_dots(entry.file_name()) {
+            if is_dot_or_dot_dot(entry.file_name()) {
                 continue;
             }
-            self.seen += 1;
-            if self.seen > MOST || self.text > MOST_TEXT {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES || self.names_bytes > MAX_NAMES_BYTES {
                 return Err(Errno::E2BIG);
             }
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if entry.file_type() == Some(Type::Directory) {
-                self.text += name.len();
+                self.names_bytes += name.len();
                 todo.push(name.to_owned());
                 continue;
             }
@@ -136,19 +136,19 @@ impl Count {
                 Ok(stat) if Meta::from(stat).kind == FileKind::Directory => {
                     todo.push(name.to_owned());
                 }
-                Ok(stat) if stat.st_dev == own.st_dev => self.file(&stat),
+                Ok(stat) if stat.st_dev == own.st_dev => self.count_file(&stat),
                 Ok(_) | Err(Errno::ENOENT) => {}
                 Err(source) => return Err(source),
             }
         }
-        Ok(Level {
+        Ok(FolderLevel {
             id: (own.st_dev, own.st_ino),
             todo,
         })
     }
 
-    fn file(&mut self, stat: &FileStat) {
-        let (bytes, meta) = (blocks(stat) * BLOCK, Meta::from(*stat));
+    fn count_file(&mut self, stat: &FileStat) {
+        let (bytes, meta) = (blocks(stat) * STAT_BLOCK_BYTES, Meta::from(*stat));
         if meta.links <= 1 {
             self.usage.own += bytes;
         } else {
@@ -158,7 +158,7 @@ impl Count {
         }
     }
 
-    fn total(self) -> Usage {
+    fn total(self) -> DiskUsage {
         let mut usage = self.usage;
         for (bytes, open) in self.linked.into_values() {
             match open {
@@ -187,7 +187,7 @@ mod tests {
         let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
         fs::create_dir_all(tree.join("a/b")).unwrap();
         let root = Root::at(dir.path()).unwrap();
-        let usage = || root.usage(Path::new("/tree")).unwrap().unwrap();
+        let usage = || root.disk_usage(Path::new("/tree")).unwrap().unwrap();
         let empty = usage();
         let size = 256 << 10;
         fs::write(tree.join("a/one"), vec![1; size]).unwrap();
@@ -195,7 +195,7 @@ mod tests {
         // The test stands and falls with what the filesystem says of a file.
         let of = |path: &Path| {
             use std::os::unix::fs::MetadataExt;
-            fs::metadata(path).unwrap().blocks() * BLOCK
+            fs::metadata(path).unwrap().blocks() * STAT_BLOCK_BYTES
         };
         let one = of(&tree.join("a/one"));
         assert!(one >= size as u64);
@@ -212,6 +212,6 @@ mod tests {
         // What a link leads to is not the tree's.
         symlink(dir.path(), tree.join("up")).unwrap();
         assert!(usage().own - empty.own < 2 * one);
-        assert_eq!(root.usage(Path::new("/nothing")).unwrap(), None);
+        assert_eq!(root.disk_usage(Path::new("/nothing")).unwrap(), None);
     }
 }

@@ -20,10 +20,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::carry::{is_too_deep, too_much};
-use super::mounts::{OPEN, mount_id};
-use super::read::errno;
-use super::tree::is_dots;
+use super::copy_tree::{is_too_deep, limit_exceeded};
+use super::mounts::{FOLDER_FLAGS, mount_id};
+use super::read::errno_of;
+use super::remove_tree::is_dot_or_dot_dot;
 use super::{FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
@@ -31,55 +31,59 @@ use crate::ports::watchdog;
 pub struct UserTree {
     top: Rc<Folder>,
     /// Where the last look was: many come one after the other.
-    last: RefCell<Option<(PathBuf, Rc<Folder>)>>,
+    last_folder: RefCell<Option<(PathBuf, Rc<Folder>)>>,
 }
 
 /// Something in a [`UserTree`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct UserTreeEntry {
     pub kind: FileKind,
     /// Who owns it, if that is somebody else than root may do the owner's work for.
-    pub foreign: Option<u32>,
+    pub foreign_owner: Option<u32>,
 }
 
 /// How much of a tree is looked at: whoever made it would decide what that takes.
 #[derive(Debug, Clone, Copy)]
-pub struct Most {
+pub struct WalkLimits {
     /// Files, links and folders.
     pub entries: usize,
     /// All their paths together, in bytes.
-    pub names: usize,
+    pub name_bytes: usize,
 }
 
 impl Root {
     /// Opens the top of a tree. `None`: there is nothing. What is mounted there, root put there.
-    pub fn user_tree(&self, path: &Path) -> Result<Option<UserTree>> {
+    pub fn open_user_tree(&self, path: &Path) -> Result<Option<UserTree>> {
         let Some(top) = self.open_folder(path)? else {
             return Ok(None);
         };
         let outer = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let outer = openat(&top.fd, "..", outer, Mode::empty());
-        let outer = outer.map_err(self.io("look at", path))?;
-        let holder = fstat(&outer).map_err(self.io("look at", path))?.st_uid;
-        let own = top.owner()?;
-        if !is_as_his(holder, own) && !is_mount(&outer, &top).map_err(self.io("look at", path))? {
-            return Err(foreign(&top, own));
+        let outer = outer.map_err(self.io_error("look at", path))?;
+        let holder = fstat(&outer)
+            .map_err(self.io_error("look at", path))?
+            .st_uid;
+        let own = top.owner_uid()?;
+        if !is_same_owner_or_root(holder, own)
+            && !is_mount_point(&outer, &top).map_err(self.io_error("look at", path))?
+        {
+            return Err(foreign_owner(&top, own));
         }
-        Ok(Some(UserTree::of(Rc::new(top))))
+        Ok(Some(UserTree::new(Rc::new(top))))
     }
 }
 
 /// Whether root does with what `inner` owns, in a folder of `outer`'s, what it does with that one's own.
-pub(super) fn is_as_his(outer: u32, inner: u32) -> bool {
+pub(super) fn is_same_owner_or_root(outer: u32, inner: u32) -> bool {
     outer == inner || outer == 0
 }
 
-fn is_mount(outer: impl AsFd, top: &Folder) -> nix::Result<bool> {
+fn is_mount_point(outer: impl AsFd, top: &Folder) -> nix::Result<bool> {
     Ok(mount_id(outer)? != mount_id(&top.fd)?)
 }
 
-fn foreign(folder: &Folder, owner: u32) -> RootError {
-    RootError::Foreign {
+fn foreign_owner(folder: &Folder, owner: u32) -> RootError {
+    RootError::ForeignOwner {
         verb: "enter",
         path: folder.path().into(),
         owner,
@@ -87,10 +91,10 @@ fn foreign(folder: &Folder, owner: u32) -> RootError {
 }
 
 impl UserTree {
-    fn of(top: Rc<Folder>) -> UserTree {
+    fn new(top: Rc<Folder>) -> UserTree {
         UserTree {
             top,
-            last: RefCell::default(),
+            last_folder: RefCell::default(),
         }
     }
 
@@ -105,65 +109,69 @@ impl UserTree {
     }
 
     /// The tree at a path below the top. `None`: there is nothing, or no folder.
-    pub fn below(&self, way: &Path) -> Result<Option<UserTree>> {
-        Ok(self.folder(way)?.map(UserTree::of))
+    pub fn subtree(&self, path: &Path) -> Result<Option<UserTree>> {
+        Ok(self.open_folder(path)?.map(UserTree::new))
     }
 
     /// The folder at a path below the top, or the top for an empty one. `None`: there is nothing, or
     /// no folder. One that is somebody else's, or mounted, is an error.
-    pub fn folder(&self, way: &Path) -> Result<Option<Rc<Folder>>> {
-        watchdog::progress();
-        if let Some((last, folder)) = &*self.last.borrow()
-            && last.as_os_str() == way.as_os_str()
+    pub fn open_folder(&self, path: &Path) -> Result<Option<Rc<Folder>>> {
+        watchdog::record_progress();
+        if let Some((last, folder)) = &*self.last_folder.borrow()
+            && last.as_os_str() == path.as_os_str()
         {
             return Ok(Some(folder.clone()));
         }
         let mut here = self.top.clone();
-        for part in way.components() {
-            match here.enter(Path::new(part.as_os_str()))? {
+        for part in path.components() {
+            match here.open_owned_subfolder(Path::new(part.as_os_str()))? {
                 Some(inner) => here = Rc::new(inner),
                 None => return Ok(None),
             }
         }
-        self.last.replace(Some((way.into(), here.clone())));
+        self.last_folder.replace(Some((path.into(), here.clone())));
         Ok(Some(here))
     }
 
     /// What is at a path below the top; of a link, the link itself.
-    pub fn find(&self, path: &Path) -> Result<Option<Entry>> {
-        let folder = self.folder(path.parent().unwrap_or(Path::new("")))?;
+    pub fn find(&self, path: &Path) -> Result<Option<UserTreeEntry>> {
+        let folder = self.open_folder(path.parent().unwrap_or(Path::new("")))?;
         match folder.zip(path.file_name()) {
-            Some((folder, name)) => folder.entry(name, folder.owner()?),
+            Some((folder, name)) => folder.entry(name, folder.owner_uid()?),
             None => Ok(None),
         }
     }
 
     /// Everything below the top that may be entered, every folder before what is in it, with its way
     /// from there. Not what is mounted there, nor what is deeper than any project's.
-    pub fn walk(&self, most: Most) -> Result<Vec<(PathBuf, Entry)>> {
+    pub fn walk(&self, limits: WalkLimits) -> Result<Vec<(PathBuf, UserTreeEntry)>> {
         let (mut found, mut names) = (Vec::new(), 0);
         let mut todo = vec![PathBuf::new()];
         while let Some(way) = todo.pop() {
-            let folder = match self.folder(&way) {
+            let folder = match self.open_folder(&way) {
                 Ok(Some(folder)) => folder,
                 Ok(None) => continue,
                 Err(error) if error.is_out_of_bounds() => continue,
                 Err(error) => return Err(error),
             };
-            let owner = folder.owner()?;
-            folder.each(|name, _| {
+            let owner = folder.owner_uid()?;
+            folder.for_each_entry(|name, _| {
                 let Some(entry) = folder.entry(name, owner)? else {
                     return Ok(());
                 };
-                if found.len() >= most.entries {
-                    return Err(too_much(&self.top, most.entries, "files"));
+                if found.len() >= limits.entries {
+                    return Err(limit_exceeded(&self.top, limits.entries, "files"));
                 }
                 let path = way.join(name);
                 names += path.as_os_str().len();
-                if names > most.names {
-                    return Err(too_much(&self.top, most.names, "bytes of names"));
+                if names > limits.name_bytes {
+                    return Err(limit_exceeded(
+                        &self.top,
+                        limits.name_bytes,
+                        "bytes of names",
+                    ));
                 }
-                let enters = entry.kind == FileKind::Directory && entry.foreign.is_none();
+                let enters = entry.kind == FileKind::Directory && entry.foreign_owner.is_none();
                 if enters && !is_too_deep(&path) {
                     todo.push(path.clone());
                 }
@@ -176,48 +184,52 @@ impl UserTree {
 }
 
 impl Folder {
-    fn owner(&self) -> Result<u32> {
-        let stat = fstat(&self.fd).map_err(|source| self.io("look at", OsStr::new(""), source))?;
+    fn owner_uid(&self) -> Result<u32> {
+        let stat =
+            fstat(&self.fd).map_err(|source| self.io_error("look at", OsStr::new(""), source))?;
         Ok(stat.st_uid)
     }
 
-    fn enter(&self, name: &Path) -> Result<Option<Folder>> {
-        let Some(inner) = self.inside(name)? else {
+    fn open_owned_subfolder(&self, name: &Path) -> Result<Option<Folder>> {
+        let Some(inner) = self.open_subfolder(name)? else {
             return Ok(None);
         };
-        let own = inner.owner()?;
-        match is_as_his(self.owner()?, own) {
+        let own = inner.owner_uid()?;
+        match is_same_owner_or_root(self.owner_uid()?, own) {
             true => Ok(Some(inner)),
-            false => Err(foreign(&inner, own)),
+            false => Err(foreign_owner(&inner, own)),
         }
     }
 
-    fn entry(&self, name: &OsStr, owner: u32) -> Result<Option<Entry>> {
+    fn entry(&self, name: &OsStr, owner: u32) -> Result<Option<UserTreeEntry>> {
         let Some(stat) = self.stat(name)? else {
             return Ok(None);
         };
-        let foreign = !is_as_his(owner, stat.st_uid);
-        Ok(Some(Entry {
+        let foreign = !is_same_owner_or_root(owner, stat.st_uid);
+        Ok(Some(UserTreeEntry {
             kind: Meta::from(stat).kind,
-            foreign: foreign.then_some(stat.st_uid),
+            foreign_owner: foreign.then_some(stat.st_uid),
         }))
     }
 
     /// Whether a file that was opened in this folder is none that its owner may be kept from.
-    pub(super) fn holds_as_own(&self, name: &OsStr, file: &File) -> Result<bool> {
+    pub(super) fn is_owned_like_folder(&self, name: &OsStr, file: &File) -> Result<bool> {
         let meta = file.metadata();
-        let meta = meta.map_err(|error| self.io("look at", name, errno(&error)))?;
-        Ok(is_as_his(self.owner()?, meta.uid()))
+        let meta = meta.map_err(|error| self.io_error("look at", name, errno_of(&error)))?;
+        Ok(is_same_owner_or_root(self.owner_uid()?, meta.uid()))
     }
 
     /// Calls `visit` for each thing in the folder, in no particular order: holds no list of them.
-    pub(super) fn each(&self, mut visit: impl FnMut(&OsStr, FileKind) -> Result<()>) -> Result<()> {
-        let io = |source| self.io("list", OsStr::new(""), source);
-        let own = openat(&self.fd, ".", OPEN, Mode::empty()).map_err(io)?;
+    pub(super) fn for_each_entry(
+        &self,
+        mut visit: impl FnMut(&OsStr, FileKind) -> Result<()>,
+    ) -> Result<()> {
+        let io = |source| self.io_error("list", OsStr::new(""), source);
+        let own = openat(&self.fd, ".", FOLDER_FLAGS, Mode::empty()).map_err(io)?;
         let mut dir = Dir::from_fd(own).map_err(io)?;
         for entry in dir.iter() {
             let entry = entry.map_err(io)?;
-            if is_dots(entry.file_name()) {
+            if is_dot_or_dot_dot(entry.file_name()) {
                 continue;
             }
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -241,7 +253,7 @@ impl Folder {
     pub fn unlink(&self, name: &OsStr) -> Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
-            Err(source) => Err(self.io("remove", name, source)),
+            Err(source) => Err(self.io_error("remove", name, source)),
         }
     }
 }

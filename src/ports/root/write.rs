@@ -11,11 +11,11 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, symlinkat, unlinkat};
 
-use super::give::{new_folder, own_new_link};
-use super::read::errno;
-use super::temporary::{discard, prepare};
-use super::xattr::Carried;
-use super::{Attrs, FileKind, Meta, Result, Root, RootError, Spot};
+use super::read::errno_of;
+use super::safe_chown::{chown_new_link, open_new_folder};
+use super::temporary::{create_temporary, remove_temporary};
+use super::xattr::PreservedXattrs;
+use super::{Attrs, FileKind, Meta, ResolvedPath, Result, Root, RootError};
 
 impl Root {
     /// Puts a file with this content and these attributes at `path`, replacing what is there in
@@ -25,33 +25,44 @@ impl Root {
     /// rename, fsync of the folder. On any error the old file is untouched and the temporary gone.
     /// ACL, label and `user.*` attributes of the file that is replaced are carried over where nobody
     /// else could have put it there.
-    pub fn replace(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
-        let spot = self.spot_in_place("write", path)?;
-        let io = self.io("write", path);
-        let carried = self.carried(path, &spot, attrs)?;
-        let (temp, fd) = prepare(&spot, |name| fresh(&spot, name)).map_err(&io)?;
+    pub fn write_atomic(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
+        let resolved = self.require_path("write", path)?;
+        let io = self.io_error("write", path);
+        let carried = self.preserved_xattrs(path, &resolved, attrs)?;
+        let (temp, fd) =
+            create_temporary(&resolved, |name| create_new_file(&resolved, name)).map_err(&io)?;
         let mut file = File::from(fd);
         let written = file
             .write_all(body)
-            .map_err(|error| errno(&error))
-            .and_then(|()| carried.map_or(Ok(()), |carried| carried.put_on(&file)))
+            .map_err(|error| errno_of(&error))
+            .and_then(|()| carried.map_or(Ok(()), |carried| carried.apply_to(&file)))
             // Last: the ACL has a mode of its own.
-            .and_then(|()| set(&file, attrs))
+            .and_then(|()| set_file_attrs(&file, attrs))
             .and_then(|()| fsync(&file))
-            .and_then(|()| into_place(&spot, &temp));
+            .and_then(|()| rename_into_place(&resolved, &temp));
         if let Err(source) = written {
-            discard(&spot, &temp);
+            remove_temporary(&resolved, &temp);
             return Err(io(source));
         }
-        self.sync_folder(&spot).map_err(io)
+        self.sync_folder(&resolved).map_err(io)
     }
 
     /// What is to be carried over from the file that is there; `None`: nothing is there, or what is
     /// there may be somebody's who wants to read what comes in its place.
-    fn carried(&self, path: &Path, spot: &Spot, attrs: &Attrs) -> Result<Option<Carried>> {
+    fn preserved_xattrs(
+        &self,
+        path: &Path,
+        resolved: &ResolvedPath,
+        attrs: &Attrs,
+    ) -> Result<Option<PreservedXattrs>> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let io = self.io("write", path);
-        let old = match openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()) {
+        let io = self.io_error("write", path);
+        let old = match openat(
+            &resolved.parent,
+            resolved.name.as_os_str(),
+            flags,
+            Mode::empty(),
+        ) {
             Ok(old) => old,
             Err(Errno::ENOENT) => return Ok(None),
             Err(source) => return Err(io(source)),
@@ -62,20 +73,21 @@ impl Root {
         if meta.kind != FileKind::File || meta.links > 1 || !same {
             return Ok(None);
         }
-        let carried = Carried::of(&old).map_err(&io)?;
+        let carried = PreservedXattrs::read_from(&old).map_err(&io)?;
         // Whoever may rename in the folder could give it a file of root's with an ACL for himself.
-        let open = !carried.is_empty() && meta.uid == maker && !self.is_trusted_place(path)?;
+        let open = !carried.is_empty() && meta.uid == maker && !self.is_in_trusted_folder(path)?;
         Ok((!open).then_some(carried))
     }
 
     /// Writes a note over the one that is there, in one call and without making anything anew: for
     /// what every pass says and what means nothing after a crash. Notes are padded with spaces to
     /// `width` bytes, so that a shorter one leaves nothing of a longer one.
-    pub fn note(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
-        let spot = self.spot_in_place("write", path)?;
-        let io = self.io("write", path);
+    pub fn overwrite(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
+        let resolved = self.require_path("write", path)?;
+        let io = self.io_error("write", path);
         let mode = Mode::from_bits_truncate(0o644);
-        let mut file = self.open_plain(path, &spot, OFlag::O_WRONLY | OFlag::O_CREAT, mode)?;
+        let mut file =
+            self.open_regular_file(path, &resolved, OFlag::O_WRONLY | OFlag::O_CREAT, mode)?;
         let mut padded = body.to_vec();
         padded.resize(body.len().max(width), b' ');
         file.write_all(&padded)
@@ -87,60 +99,60 @@ impl Root {
                 }
                 Ok(())
             })
-            .map_err(|error| io(errno(&error)))
+            .map_err(|error| io(errno_of(&error)))
     }
 
     /// Points the link at `path` to `target`, replacing a link or file that is there in one step.
-    pub fn link(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
-        let spot = self.spot_in_place("link", path)?;
-        let io = self.io("link", path);
-        let linked = prepare(&spot, |name| symlinkat(target, &spot.parent, name));
+    pub fn replace_symlink(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
+        let resolved = self.require_path("link", path)?;
+        let io = self.io_error("link", path);
+        let linked = create_temporary(&resolved, |name| symlinkat(target, &resolved.parent, name));
         let (temp, ()) = linked.map_err(&io)?;
-        let linked = own_new_link(&spot.parent, &temp, target.as_os_str(), attrs)
-            .and_then(|()| into_place(&spot, &temp));
+        let linked = chown_new_link(&resolved.parent, &temp, target.as_os_str(), attrs)
+            .and_then(|()| rename_into_place(&resolved, &temp));
         if let Err(source) = linked {
-            discard(&spot, &temp);
-            return Err(RootError::of("link", path.into(), source));
+            remove_temporary(&resolved, &temp);
+            return Err(RootError::from_errno("link", path.into(), source));
         }
-        self.sync_folder(&spot).map_err(io)
+        self.sync_folder(&resolved).map_err(io)
     }
 
     /// Makes a folder whose parent exists. One that is there already gets the attributes.
     ///
     /// Like a file it is prepared under another name: had a crash left it half made, nobody could
     /// tell that its mode was not meant.
-    pub fn make_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+    pub fn create_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let attrs = Attrs {
             mode: attrs.mode.or(Some(0o755)),
             ..*attrs
         };
-        let spot = self.spot_in_place("make", path)?;
-        let io = self.io("make", path);
+        let resolved = self.require_path("make", path)?;
+        let io = self.io_error("make", path);
         match self.meta(path)? {
             Some(meta) if meta.kind == FileKind::Directory => {
                 self.set_attrs(path, &attrs)?;
-                return self.sync_folder(&spot).map_err(io);
+                return self.sync_folder(&resolved).map_err(io);
             }
             Some(_) => return Err(io(Errno::ENOTDIR)),
             None => {}
         }
         // Closed to others until its owner and mode are right.
         let closed = Mode::from_bits_truncate(0o700);
-        let made = prepare(&spot, |name| mkdirat(&spot.parent, name, closed));
+        let made = create_temporary(&resolved, |name| mkdirat(&resolved.parent, name, closed));
         let (temp, ()) = made.map_err(&io)?;
-        let made = new_folder(&spot.parent, &temp)
-            .and_then(|folder| set(&folder, &attrs))
-            .and_then(|()| into_place(&spot, &temp));
+        let made = open_new_folder(&resolved.parent, &temp)
+            .and_then(|folder| set_file_attrs(&folder, &attrs))
+            .and_then(|()| rename_into_place(&resolved, &temp));
         if let Err(source) = made {
-            discard(&spot, &temp);
-            return Err(RootError::of("make", path.into(), source));
+            remove_temporary(&resolved, &temp);
+            return Err(RootError::from_errno("make", path.into(), source));
         }
-        self.sync_folder(&spot).map_err(io)
+        self.sync_folder(&resolved).map_err(io)
     }
 
     /// Makes a folder and every missing one above it. The ones above get mode 0755 and root's
     /// ownership; one that exists is left as it is.
-    pub fn make_dirs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+    pub fn create_dir_all(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let missing: Vec<&Path> = {
             let mut missing = Vec::new();
             for folder in path.ancestors() {
@@ -157,29 +169,35 @@ impl Root {
             } else {
                 Attrs::mode(0o755)
             };
-            self.make_dir(folder, &wanted)?;
+            self.create_dir(folder, &wanted)?;
         }
         Ok(())
     }
 
     /// Sets owner, group and mode of what is at `path`; of a link, its owner only.
     pub fn set_attrs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
-        let spot = self.spot_in_place("change", path)?;
-        let io = self.io("change", path);
+        let resolved = self.require_path("change", path)?;
+        let io = self.io_error("change", path);
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, Mode::empty()).map_err(&io)?;
+        let fd = openat(
+            &resolved.parent,
+            resolved.name.as_os_str(),
+            flags,
+            Mode::empty(),
+        )
+        .map_err(&io)?;
         let meta = Meta::from(fstat(&fd).map_err(&io)?);
         // A second name of the same file may be somewhere that its owner must not reach.
-        if meta.kind == FileKind::File && meta.links > 1 && !self.is_trusted_place(path)? {
-            return Err(RootError::Planted {
+        if meta.kind == FileKind::File && meta.links > 1 && !self.is_in_trusted_folder(path)? {
+            return Err(RootError::UntrustedLink {
                 verb: "change",
                 path: path.into(),
                 link: path.into(),
                 owner: meta.uid,
             });
         }
-        self.must_be_theirs(path, &spot, &fd, &meta, attrs)?;
-        own(&fd, &OsString::new(), attrs).map_err(&io)?;
+        self.check_chown_target(path, &resolved, &fd, &meta, attrs)?;
+        chown_at(&fd, &OsString::new(), attrs).map_err(&io)?;
         if let (Some(mode), true) = (attrs.mode, meta.kind != FileKind::Symlink) {
             // Through /proc, because an O_PATH descriptor cannot be chmod-ed and any other way to
             // open could be refused by the very mode that is to be mended.
@@ -196,94 +214,104 @@ impl Root {
     }
 
     /// Removes a file or link; one that is not there is no error.
-    pub fn remove(&self, path: &Path) -> Result<()> {
-        let Some(spot) = self.spot("remove", path)? else {
+    pub fn remove_file(&self, path: &Path) -> Result<()> {
+        let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
         };
         match unlinkat(
-            &spot.parent,
-            spot.name.as_os_str(),
+            &resolved.parent,
+            resolved.name.as_os_str(),
             UnlinkatFlags::NoRemoveDir,
         ) {
-            Ok(()) => self.sync_folder(&spot).map_err(self.io("remove", path)),
+            Ok(()) => self
+                .sync_folder(&resolved)
+                .map_err(self.io_error("remove", path)),
             Err(Errno::ENOENT) => Ok(()),
-            Err(source) => Err(self.io("remove", path)(source)),
+            Err(source) => Err(self.io_error("remove", path)(source)),
         }
     }
 
     /// Removes an empty folder; one that is not there is no error, one that is not empty is.
     pub fn remove_dir(&self, path: &Path) -> Result<()> {
-        let Some(spot) = self.spot("remove", path)? else {
+        let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
         };
-        let name = spot.name.as_os_str();
-        match unlinkat(&spot.parent, name, UnlinkatFlags::RemoveDir) {
-            Ok(()) => self.sync_folder(&spot).map_err(self.io("remove", path)),
+        let name = resolved.name.as_os_str();
+        match unlinkat(&resolved.parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => self
+                .sync_folder(&resolved)
+                .map_err(self.io_error("remove", path)),
             Err(Errno::ENOENT) => Ok(()),
-            Err(source) => Err(RootError::of("remove", path.into(), source)),
+            Err(source) => Err(RootError::from_errno("remove", path.into(), source)),
         }
     }
 
     /// Renames within the host. What is at `to` is replaced if it can be (a file by a file, an
     /// empty folder by a folder).
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let old = self.spot_in_place("rename", from)?;
-        let new = self.spot_in_place("rename", to)?;
+        let old = self.require_path("rename", from)?;
+        let new = self.require_path("rename", to)?;
         renameat(
             &old.parent,
             old.name.as_os_str(),
             &new.parent,
             new.name.as_os_str(),
         )
-        .map_err(self.io("rename", from))?;
-        self.sync_folder(&new).map_err(self.io("rename", to))
+        .map_err(self.io_error("rename", from))?;
+        self.sync_folder(&new).map_err(self.io_error("rename", to))
     }
 
     /// Opens a file for appending, made with these attributes if it is not there. For logs: what
     /// is written to it is not synced.
-    pub fn append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
-        let spot = self.spot_in_place("write", path)?;
+    pub fn open_append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
+        let resolved = self.require_path("write", path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
         let mode = Mode::from_bits_truncate(0o600);
-        let file = self.open_plain(path, &spot, flags, mode)?;
-        set(&file, attrs).map_err(self.io("write", path))?;
+        let file = self.open_regular_file(path, &resolved, flags, mode)?;
+        set_file_attrs(&file, attrs).map_err(self.io_error("write", path))?;
         Ok(file)
     }
 
     /// Opens a plain file to write to it, without ever waiting for somebody: for the reader of a pipe in
     /// its place, or for the holder of a lease. A second name of it may be somewhere that its owner must
     /// not reach.
-    fn open_plain(&self, path: &Path, spot: &Spot, flags: OFlag, mode: Mode) -> Result<File> {
+    fn open_regular_file(
+        &self,
+        path: &Path,
+        resolved: &ResolvedPath,
+        flags: OFlag,
+        mode: Mode,
+    ) -> Result<File> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let verb = "write";
-        let no_file = || RootError::NotPlain {
+        let no_file = || RootError::NotRegularFile {
             verb,
             path: path.into(),
         };
-        let fd = match openat(&spot.parent, spot.name.as_os_str(), flags, mode) {
+        let fd = match openat(&resolved.parent, resolved.name.as_os_str(), flags, mode) {
             Ok(fd) => fd,
             Err(Errno::ENXIO | Errno::ELOOP | Errno::EISDIR) => return Err(no_file()),
-            Err(source) => return Err(RootError::of(verb, path.into(), source)),
+            Err(source) => return Err(RootError::from_errno(verb, path.into(), source)),
         };
-        let meta = Meta::from(fstat(&fd).map_err(self.io(verb, path))?);
-        if meta.kind != FileKind::File || (meta.links > 1 && !self.is_trusted_place(path)?) {
+        let meta = Meta::from(fstat(&fd).map_err(self.io_error(verb, path))?);
+        if meta.kind != FileKind::File || (meta.links > 1 && !self.is_in_trusted_folder(path)?) {
             return Err(no_file());
         }
         Ok(File::from(fd))
     }
 
     /// Opens a file to lock it: nobody else can, since whoever can open it can lock it.
-    pub fn open_lock(&self, path: &Path) -> Result<File> {
-        let spot = self.spot_in_place("lock", path)?;
+    pub fn open_lock_file(&self, path: &Path) -> Result<File> {
+        let resolved = self.require_path("lock", path)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
-        let fd = openat(&spot.parent, spot.name.as_os_str(), flags, mode);
-        Ok(File::from(fd.map_err(self.io("lock", path))?))
+        let fd = openat(&resolved.parent, resolved.name.as_os_str(), flags, mode);
+        Ok(File::from(fd.map_err(self.io_error("lock", path))?))
     }
 
-    fn sync_folder(&self, spot: &Spot) -> nix::Result<()> {
+    fn sync_folder(&self, resolved: &ResolvedPath) -> nix::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match openat(&spot.parent, ".", flags, Mode::empty()) {
+        match openat(&resolved.parent, ".", flags, Mode::empty()) {
             Ok(folder) => fsync(&folder),
             // A folder that may be written but not read (an unprivileged sandbox) cannot be synced.
             Err(Errno::EACCES) => Ok(()),
@@ -293,20 +321,30 @@ impl Root {
 }
 
 /// A new, empty file that nobody else can open yet.
-fn fresh(spot: &Spot, name: &OsStr) -> nix::Result<OwnedFd> {
+fn create_new_file(resolved: &ResolvedPath, name: &OsStr) -> nix::Result<OwnedFd> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(&spot.parent, name, flags, Mode::from_bits_truncate(0o600))
+    openat(
+        &resolved.parent,
+        name,
+        flags,
+        Mode::from_bits_truncate(0o600),
+    )
 }
 
 /// Gives what was prepared its own name.
-fn into_place(spot: &Spot, temp: &OsStr) -> nix::Result<()> {
-    renameat(&spot.parent, temp, &spot.parent, spot.name.as_os_str())
+fn rename_into_place(resolved: &ResolvedPath, temp: &OsStr) -> nix::Result<()> {
+    renameat(
+        &resolved.parent,
+        temp,
+        &resolved.parent,
+        resolved.name.as_os_str(),
+    )
 }
 
-pub(super) fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {
+pub(super) fn set_file_attrs(file: &File, attrs: &Attrs) -> nix::Result<()> {
     // Owner first: chown clears the set-id bits that mode may ask for.
-    own(file, &OsString::new(), attrs)?;
+    chown_at(file, &OsString::new(), attrs)?;
     match attrs.mode {
         Some(mode) => fchmod(file, Mode::from_bits_truncate(mode)),
         None => fchmod(file, Mode::from_bits_truncate(0o644)),
@@ -314,7 +352,7 @@ pub(super) fn set(file: &File, attrs: &Attrs) -> nix::Result<()> {
 }
 
 /// Sets the owner of `name` below `at`, or of `at` itself when `name` is empty. Follows nothing.
-pub(super) fn own(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
+pub(super) fn chown_at(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
     if attrs.uid.is_none() && attrs.gid.is_none() {
         return Ok(());
     }

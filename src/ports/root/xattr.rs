@@ -11,41 +11,41 @@ use nix::libc;
 const ACL: &CStr = c"system.posix_acl_access";
 
 /// SELinux's label.
-const LABEL: &CStr = c"security.selinux";
+const SELINUX_LABEL: &CStr = c"security.selinux";
 
 /// As the kernel limits them, in bytes: the names of all, and one value.
-const MOST: usize = 64 << 10;
+const MAX_XATTR_BYTES: usize = 64 << 10;
 
 /// What is to be carried over when a file is replaced.
 #[derive(Debug, Default)]
-pub(super) struct Carried(Vec<(CString, Vec<u8>)>);
+pub(super) struct PreservedXattrs(Vec<(CString, Vec<u8>)>);
 
 /// Not `security.capability`: what a program may do belongs to its content. Nor what a filesystem or
 /// the kernel notes for itself (`trusted.*`, `security.ima`).
-fn is_carried(name: &CStr) -> bool {
-    name == ACL || name == LABEL || name.to_bytes().starts_with(b"user.")
+fn is_preserved(name: &CStr) -> bool {
+    name == ACL || name == SELINUX_LABEL || name.to_bytes().starts_with(b"user.")
 }
 
-impl Carried {
+impl PreservedXattrs {
     /// Of a file that is held by any descriptor, also one that cannot be read from.
-    pub(super) fn of(file: impl AsFd) -> nix::Result<Carried> {
+    pub(super) fn read_from(file: impl AsFd) -> nix::Result<PreservedXattrs> {
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
-        let names = match whole(|buffer, size| {
+        let names = match read_all(|buffer, size| {
             // SAFETY: the path ends in a NUL, and the buffer is of the size that is said.
             unsafe { libc::listxattr(path.as_ptr(), buffer.cast(), size) }
         }) {
             // A filesystem without any.
-            Err(Errno::ENOTSUP) => return Ok(Carried::default()),
+            Err(Errno::ENOTSUP) => return Ok(PreservedXattrs::default()),
             names => names?,
         };
         let mut carried = Vec::new();
         for name in names.split_inclusive(|byte| *byte == 0) {
             let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::EINVAL)?;
-            if !is_carried(name) {
+            if !is_preserved(name) {
                 continue;
             }
-            let value = whole(|buffer, size| {
+            let value = read_all(|buffer, size| {
                 // SAFETY: both texts end in a NUL, and the buffer is of the size that is said.
                 unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size) }
             });
@@ -55,7 +55,7 @@ impl Carried {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Carried(carried))
+        Ok(PreservedXattrs(carried))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -63,7 +63,7 @@ impl Carried {
     }
 
     /// Puts them on a new file. An ACL that the folder gave it, and the old one had not, goes.
-    pub(super) fn put_on(&self, file: &File) -> nix::Result<()> {
+    pub(super) fn apply_to(&self, file: &File) -> nix::Result<()> {
         let fd = file.as_raw_fd();
         if self.0.iter().all(|(name, _)| name.as_c_str() != ACL) {
             // SAFETY: an open descriptor, and a text that ends in a NUL.
@@ -81,7 +81,8 @@ impl Carried {
             });
             match set {
                 // Where the policy has the say, the label is what it gives to a new file there.
-                Err(Errno::EPERM | Errno::EACCES | Errno::ENOTSUP) if name.as_c_str() == LABEL => {}
+                Err(Errno::EPERM | Errno::EACCES | Errno::ENOTSUP)
+                    if name.as_c_str() == SELINUX_LABEL => {}
                 set => set.map(drop)?,
             }
         }
@@ -90,7 +91,7 @@ impl Carried {
 }
 
 /// Everything that a call puts into a buffer.
-fn whole(call: impl Fn(*mut u8, usize) -> isize) -> nix::Result<Vec<u8>> {
+fn read_all(call: impl Fn(*mut u8, usize) -> isize) -> nix::Result<Vec<u8>> {
     let mut buffer = vec![0; 256];
     loop {
         match Errno::result(call(buffer.as_mut_ptr(), buffer.len())) {
@@ -98,7 +99,9 @@ fn whole(call: impl Fn(*mut u8, usize) -> isize) -> nix::Result<Vec<u8>> {
                 buffer.truncate(usize::try_from(length).unwrap_or(0));
                 return Ok(buffer);
             }
-            Err(Errno::ERANGE) if buffer.len() < MOST => buffer.resize(MOST, 0),
+            Err(Errno::ERANGE) if buffer.len() < MAX_XATTR_BYTES => {
+                buffer.resize(MAX_XATTR_BYTES, 0)
+            }
             Err(error) => return Err(error),
         }
     }

@@ -9,39 +9,39 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-use super::{Active, Enabled, ServiceError, Services, Status};
+use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services};
 use crate::ports::clock::Clock;
 
 /// A supervisor whose services exist only here.
 #[derive(Clone)]
 pub struct FakeServices {
-    state: Rc<RefCell<State>>,
+    state: Rc<RefCell<FakeState>>,
     clock: Rc<dyn Clock>,
 }
 
 #[derive(Default)]
-struct State {
-    services: BTreeMap<String, Service>,
+struct FakeState {
+    services: BTreeMap<String, FakeService>,
     /// Process ids and runs are counted together: no two are ever the same.
-    started: u32,
+    start_count: u32,
     calls: Vec<String>,
 }
 
-struct Service {
-    active: Active,
-    enabled: Enabled,
+struct FakeService {
+    active: ActiveState,
+    enabled: EnabledState,
     can_reload: bool,
     stale_definition: bool,
     definition: Option<PathBuf>,
     environment_files: Vec<PathBuf>,
-    revived: u32,
-    run: Option<Run>,
+    restarts: u32,
+    run: Option<FakeRun>,
     log: Vec<String>,
     /// What the next call of a verb meets.
-    trouble: BTreeMap<String, Trouble>,
+    injected_faults: BTreeMap<String, InjectedFault>,
 }
 
-struct Run {
+struct FakeRun {
     number: u32,
     started_at: Timestamp,
     reloaded_at: Option<Timestamp>,
@@ -49,11 +49,11 @@ struct Run {
 
 /// What a service does instead of what it was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
+pub enum InjectedFault {
     /// It fails, for this reason.
-    Fails(String),
+    Fail(String),
     /// It has not finished when its supervisor's patience is over, after so many seconds.
-    Hangs(u64),
+    Hang(u64),
 }
 
 impl FakeServices {
@@ -71,17 +71,17 @@ impl FakeServices {
         match state.services.get_mut(name) {
             Some(service) => service.stale_definition = true,
             None => {
-                let service = Service {
-                    active: Active::Stopped,
-                    enabled: Enabled::No,
+                let service = FakeService {
+                    active: ActiveState::Stopped,
+                    enabled: EnabledState::No,
                     can_reload: true,
                     stale_definition: false,
                     definition: None,
                     environment_files: Vec::new(),
-                    revived: 0,
+                    restarts: 0,
                     run: None,
                     log: Vec::new(),
-                    trouble: BTreeMap::new(),
+                    injected_faults: BTreeMap::new(),
                 };
                 state.services.insert(name.to_owned(), service);
             }
@@ -94,51 +94,53 @@ impl FakeServices {
     }
 
     /// Sets whether it starts at boot, as an operator would (`mask` is one of the ways).
-    pub fn set_enabled(&self, name: &str, enabled: Enabled) {
-        self.change(name, |service| service.enabled = enabled);
+    pub fn set_enabled(&self, name: &str, enabled: EnabledState) {
+        self.update(name, |service| service.enabled = enabled);
     }
 
     pub fn set_can_reload(&self, name: &str, can_reload: bool) {
-        self.change(name, |service| service.can_reload = can_reload);
+        self.update(name, |service| service.can_reload = can_reload);
     }
 
     /// It ends by itself, with these last words.
     pub fn crash(&self, name: &str, log: &[&str]) {
-        self.change(name, |service| {
-            service.active = Active::Failed;
+        self.update(name, |service| {
+            service.active = ActiveState::Failed;
             service.run = None;
             service.log = log.iter().map(|line| (*line).to_owned()).collect();
         });
     }
 
     /// Sets the file that its definition is from.
-    pub fn define_in(&self, name: &str, path: &str) {
-        self.change(name, |service| service.definition = Some(path.into()));
+    pub fn set_definition_file(&self, name: &str, path: &str) {
+        self.update(name, |service| service.definition = Some(path.into()));
     }
 
     /// Adds a file that its supervisor opens to start it.
     pub fn add_environment_file(&self, name: &str, path: &str) {
-        self.change(name, |service| service.environment_files.push(path.into()));
+        self.update(name, |service| service.environment_files.push(path.into()));
     }
 
     /// It dies, and is started again by its supervisor.
-    pub fn revive(&self, name: &str) {
+    pub fn crash_and_restart(&self, name: &str) {
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
-        state.started += 1;
-        let number = state.started;
+        state.start_count += 1;
+        let number = state.start_count;
         if let Some(service) = state.services.get_mut(name) {
-            let revived = service.revived + 1;
-            service.begin(number, now);
-            service.revived = revived;
+            let revived = service.restarts + 1;
+            service.start_run(number, now);
+            service.restarts = revived;
         }
     }
 
     /// The next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it
     /// meets this.
-    pub fn trouble(&self, name: &str, verb: &str, trouble: Trouble) {
-        self.change(name, |service| {
-            service.trouble.insert(verb.to_owned(), trouble.clone());
+    pub fn inject_fault(&self, name: &str, verb: &str, trouble: InjectedFault) {
+        self.update(name, |service| {
+            service
+                .injected_faults
+                .insert(verb.to_owned(), trouble.clone());
         });
     }
 
@@ -147,11 +149,11 @@ impl FakeServices {
         self.state.borrow().calls.clone()
     }
 
-    pub fn forget_calls(&self) {
+    pub fn clear_calls(&self) {
         self.state.borrow_mut().calls.clear();
     }
 
-    fn change(&self, name: &str, change: impl Fn(&mut Service)) {
+    fn update(&self, name: &str, change: impl Fn(&mut FakeService)) {
         if let Some(service) = self.state.borrow_mut().services.get_mut(name) {
             change(service);
         }
@@ -159,17 +161,17 @@ impl FakeServices {
 
     /// Notes the call, meets the trouble that was laid out for it, then does `work`. The number
     /// given to `work` is for a run that it may begin.
-    fn told(
+    fn perform(
         &self,
         verb: &'static str,
         name: &str,
-        work: impl FnOnce(&mut Service, u32, Timestamp) -> Result<(), String>,
+        work: impl FnOnce(&mut FakeService, u32, Timestamp) -> Result<(), String>,
     ) -> Result<(), ServiceError> {
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
         state.calls.push(format!("{verb} {name}"));
-        state.started += 1;
-        let number = state.started;
+        state.start_count += 1;
+        let number = state.start_count;
         let Some(service) = state.services.get_mut(name) else {
             return Err(ServiceError::Unknown {
                 name: name.to_owned(),
@@ -177,22 +179,24 @@ impl FakeServices {
             });
         };
         let moves = matches!(verb, "start" | "restart" | "reload");
-        let done = match service.trouble.remove(verb) {
-            Some(Trouble::Hangs(seconds)) => {
+        let done = match service.injected_faults.remove(verb) {
+            Some(InjectedFault::Hang(seconds)) => {
                 return Err(ServiceError::TimedOut {
                     verb,
                     name: name.to_owned(),
                     seconds,
                 });
             }
-            Some(Trouble::Fails(why)) => {
+            Some(InjectedFault::Fail(why)) => {
                 if matches!(verb, "start" | "restart") {
-                    service.active = Active::Failed;
+                    service.active = ActiveState::Failed;
                     service.run = None;
                 }
                 Err(why)
             }
-            None if moves && service.enabled == Enabled::Masked => Err("it is masked".to_owned()),
+            None if moves && service.enabled == EnabledState::Masked => {
+                Err("it is masked".to_owned())
+            }
             None => work(service, number, now),
         };
         done.map_err(|why| ServiceError::Failed {
@@ -204,12 +208,12 @@ impl FakeServices {
     }
 }
 
-impl Service {
-    fn begin(&mut self, number: u32, now: Timestamp) {
-        self.active = Active::Running;
+impl FakeService {
+    fn start_run(&mut self, number: u32, now: Timestamp) {
+        self.active = ActiveState::Running;
         self.stale_definition = false;
-        self.revived = 0;
-        self.run = Some(Run {
+        self.restarts = 0;
+        self.run = Some(FakeRun {
             number,
             started_at: now,
             reloaded_at: None,
@@ -218,55 +222,55 @@ impl Service {
 }
 
 impl Services for FakeServices {
-    fn status(&self, name: &str) -> Result<Status, ServiceError> {
+    fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError> {
         let state = self.state.borrow();
         let Some(service) = state.services.get(name) else {
-            return Ok(Status::unknown());
+            return Ok(ServiceStatus::unknown());
         };
         let run = service.run.as_ref();
-        Ok(Status {
+        Ok(ServiceStatus {
             known: true,
             active: service.active,
             enabled: service.enabled,
             main_pid: run.map(|run| 1000 + run.number),
-            run: run.map(|run| format!("run-{}", run.number)),
+            run_id: run.map(|run| format!("run-{}", run.number)),
             started_at: run.map(|run| run.started_at),
             reloaded_at: run.and_then(|run| run.reloaded_at),
-            load: run.and_then(|run| run.reloaded_at).map(|at| at.to_string()),
+            reload_id: run.and_then(|run| run.reloaded_at).map(|at| at.to_string()),
             can_reload: service.can_reload,
             stale_definition: service.stale_definition,
-            definition: service.definition.clone(),
+            definition_file: service.definition.clone(),
             environment_files: service.environment_files.clone(),
-            revived: service.revived,
+            restarts: service.restarts,
         })
     }
 
     fn start(&self, name: &str) -> Result<(), ServiceError> {
-        self.told("start", name, |service, number, now| {
-            if service.active != Active::Running {
-                service.begin(number, now);
+        self.perform("start", name, |service, number, now| {
+            if service.active != ActiveState::Running {
+                service.start_run(number, now);
             }
             Ok(())
         })
     }
 
     fn stop(&self, name: &str) -> Result<(), ServiceError> {
-        self.told("stop", name, |service, _, _| {
-            service.active = Active::Stopped;
+        self.perform("stop", name, |service, _, _| {
+            service.active = ActiveState::Stopped;
             service.run = None;
             Ok(())
         })
     }
 
     fn restart(&self, name: &str) -> Result<(), ServiceError> {
-        self.told("restart", name, |service, number, now| {
-            service.begin(number, now);
+        self.perform("restart", name, |service, number, now| {
+            service.start_run(number, now);
             Ok(())
         })
     }
 
     fn reload(&self, name: &str) -> Result<(), ServiceError> {
-        self.told("reload", name, |service, _, now| match &mut service.run {
+        self.perform("reload", name, |service, _, now| match &mut service.run {
             _ if !service.can_reload => Err("it has no way to reload".to_owned()),
             None => Err("it does not run".to_owned()),
             Some(run) => {
@@ -277,26 +281,26 @@ impl Services for FakeServices {
     }
 
     fn enable(&self, name: &str) -> Result<(), ServiceError> {
-        self.told("enable", name, |service, _, _| match service.enabled {
-            Enabled::Masked => Err("it is masked".to_owned()),
-            Enabled::Static => Ok(()),
-            Enabled::Yes | Enabled::No => {
-                service.enabled = Enabled::Yes;
+        self.perform("enable", name, |service, _, _| match service.enabled {
+            EnabledState::Masked => Err("it is masked".to_owned()),
+            EnabledState::Static => Ok(()),
+            EnabledState::Yes | EnabledState::No => {
+                service.enabled = EnabledState::Yes;
                 Ok(())
             }
         })
     }
 
     fn disable(&self, name: &str) -> Result<(), ServiceError> {
-        self.told("disable", name, |service, _, _| {
-            if service.enabled == Enabled::Yes {
-                service.enabled = Enabled::No;
+        self.perform("disable", name, |service, _, _| {
+            if service.enabled == EnabledState::Yes {
+                service.enabled = EnabledState::No;
             }
             Ok(())
         })
     }
 
-    fn last_words(&self, name: &str) -> Vec<String> {
+    fn log_tail(&self, name: &str) -> Vec<String> {
         let state = self.state.borrow();
         state
             .services
@@ -326,9 +330,9 @@ mod tests {
         clock.advance(60);
         services.restart("web").unwrap();
         let second = services.status("web").unwrap();
-        assert!(second.run != first.run && second.started_at > first.started_at);
+        assert!(second.run_id != first.run_id && second.started_at > first.started_at);
         services.stop("web").unwrap();
-        assert_eq!(services.status("web").unwrap().run, None);
+        assert_eq!(services.status("web").unwrap().run_id, None);
         assert_eq!(
             services.calls(),
             ["start web", "start web", "restart web", "stop web"]
@@ -345,7 +349,7 @@ mod tests {
         clock.advance(5);
         services.reload("web").unwrap();
         let after = services.status("web").unwrap();
-        assert_eq!(after.run, before.run);
+        assert_eq!(after.run_id, before.run_id);
         assert_eq!(after.reloaded_at, Some(clock.now()));
         services.set_can_reload("web", false);
         assert!(services.reload("web").is_err());
@@ -356,7 +360,7 @@ mod tests {
         let (services, _) = supervisor();
         services.define("web");
         services.crash("web", &["no such port"]);
-        services.trouble("web", "start", Trouble::Fails("exited with 1".into()));
+        services.inject_fault("web", "start", InjectedFault::Fail("exited with 1".into()));
         let error = services.start("web").unwrap_err();
         let ServiceError::Failed { why, log, .. } = error else {
             panic!("{error}");
@@ -365,14 +369,14 @@ mod tests {
             (why.as_str(), log),
             ("exited with 1", vec!["no such port".into()])
         );
-        assert_eq!(services.status("web").unwrap().active, Active::Failed);
-        services.trouble("web", "start", Trouble::Hangs(90));
+        assert_eq!(services.status("web").unwrap().active, ActiveState::Failed);
+        services.inject_fault("web", "start", InjectedFault::Hang(90));
         assert!(matches!(
             services.start("web"),
             Err(ServiceError::TimedOut { seconds: 90, .. })
         ));
         services.start("web").unwrap();
-        assert_eq!(services.status("web").unwrap().active, Active::Running);
+        assert_eq!(services.status("web").unwrap().active, ActiveState::Running);
     }
 
     #[test]
@@ -384,10 +388,13 @@ mod tests {
             Err(ServiceError::Unknown { .. })
         ));
         services.define("web");
-        services.set_enabled("web", Enabled::Masked);
+        services.set_enabled("web", EnabledState::Masked);
         assert!(services.start("web").is_err() && services.enable("web").is_err());
         services.disable("web").unwrap();
-        assert_eq!(services.status("web").unwrap().enabled, Enabled::Masked);
+        assert_eq!(
+            services.status("web").unwrap().enabled,
+            EnabledState::Masked
+        );
     }
 
     #[test]

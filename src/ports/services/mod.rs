@@ -1,14 +1,14 @@
 //! The services port: what runs on the host and how it is started, stopped and told to reload.
 
-mod choice;
+#[cfg(test)]
+mod conformance;
 #[cfg(any(test, feature = "test-backends"))]
 pub mod fake;
-mod living;
-mod moment;
+mod kernel_clock;
+mod live_process;
+mod manager;
 mod name;
 mod process;
-#[cfg(test)]
-mod suite;
 mod supervisor;
 mod systemd;
 
@@ -18,8 +18,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Manager, ServiceManager, open, supervisor, timer};
-pub(super) use living::Living;
+pub(super) use live_process::LiveProcess;
+pub use manager::{ManagedBy, ServiceManager, open, supervisor, timer};
 pub use process::ProcessServices;
 pub use supervisor::SupervisorServices;
 pub use systemd::SystemdServices;
@@ -27,7 +27,7 @@ pub use systemd::SystemdServices;
 /// What a service is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Active {
+pub enum ActiveState {
     Running,
     /// On its way up: activating, or waiting to be restarted by its supervisor.
     Starting,
@@ -40,7 +40,7 @@ pub enum Active {
 /// Whether a service is started at boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Enabled {
+pub enum EnabledState {
     Yes,
     No,
     /// Neither: it has no install section, or is generated, transient or indirect.
@@ -51,14 +51,14 @@ pub enum Enabled {
 
 /// A service as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct ServiceStatus {
     /// The supervisor has a definition of it. False: nothing else here means anything.
     pub known: bool,
-    pub active: Active,
-    pub enabled: Enabled,
+    pub active: ActiveState,
+    pub enabled: EnabledState,
     pub main_pid: Option<u32>,
     /// Which run this is: differs after every start or restart, whoever asked for it.
-    pub run: Option<String>,
+    pub run_id: Option<String>,
     /// When this run started, by the wall clock as it is set *now* (so that it compares with file
     /// times even if the clock was corrected since).
     pub started_at: Option<Timestamp>,
@@ -66,36 +66,36 @@ pub struct Status {
     pub reloaded_at: Option<Timestamp>,
     /// Which reload that was: differs after every one, and never else. (The time is worked out
     /// anew at each look and so is never twice the same.)
-    pub load: Option<String>,
+    pub reload_id: Option<String>,
     pub can_reload: bool,
     /// The definition on disk is newer than the one its supervisor has read.
     pub stale_definition: bool,
     /// The file that its supervisor has its definition from, if that tells.
-    pub definition: Option<PathBuf>,
+    pub definition_file: Option<PathBuf>,
     /// The files that its supervisor itself opens to start it, with all the rights that it has.
     pub environment_files: Vec<PathBuf>,
     /// How often its supervisor started it again because it died, since anybody last started it on
     /// purpose; 0 where the supervisor does not count.
-    pub revived: u32,
+    pub restarts: u32,
 }
 
-impl Status {
+impl ServiceStatus {
     /// Of a name that the supervisor has no definition of.
-    fn unknown() -> Status {
-        Status {
+    fn unknown() -> ServiceStatus {
+        ServiceStatus {
             known: false,
-            active: Active::Stopped,
-            enabled: Enabled::No,
+            active: ActiveState::Stopped,
+            enabled: EnabledState::No,
             main_pid: None,
-            run: None,
+            run_id: None,
             started_at: None,
             reloaded_at: None,
-            load: None,
+            reload_id: None,
             can_reload: false,
             stale_definition: false,
-            definition: None,
+            definition_file: None,
             environment_files: Vec::new(),
-            revived: 0,
+            restarts: 0,
         }
     }
 }
@@ -103,7 +103,7 @@ impl Status {
 /// When a timer starts its service next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Tick {
+pub enum NextTrigger {
     At(Timestamp),
     /// Its service runs; the next start is counted from its end.
     Underway,
@@ -114,15 +114,15 @@ pub enum Tick {
 /// A timer, as its supervisor has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timer {
-    pub tick: Tick,
+    pub next: NextTrigger,
     /// False: it is disabled and off, and nobody expects anything of it.
     pub expected: bool,
     /// How long after one start, or after its end, the next one comes; `None`: that cannot be told.
     pub period: Option<Duration>,
     /// How much later than planned a start may come.
-    pub leeway: Duration,
-    /// Since when it has been on, on the clock of [`crate::ports::clock::awake`].
-    pub on_since: Option<Duration>,
+    pub max_delay: Duration,
+    /// Since when it has been on, on the clock of [`crate::ports::clock::monotonic_time`].
+    pub active_since: Option<Duration>,
 }
 
 /// Why a service could not be asked or moved.
@@ -175,7 +175,7 @@ impl ServiceError {
 ///
 /// Names are as in the supervisor's own words; for systemd, `nginx` means `nginx.service`.
 pub trait Services {
-    fn status(&self, name: &str) -> Result<Status, ServiceError>;
+    fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError>;
     fn start(&self, name: &str) -> Result<(), ServiceError>;
     fn stop(&self, name: &str) -> Result<(), ServiceError>;
     /// Stops and starts; starts it if it was stopped. Rereads a stale definition first.
@@ -184,5 +184,5 @@ pub trait Services {
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
     /// The last lines that it printed, newest last; none when they cannot be had.
-    fn last_words(&self, name: &str) -> Vec<String>;
+    fn log_tail(&self, name: &str) -> Vec<String>;
 }

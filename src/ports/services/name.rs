@@ -3,7 +3,7 @@
 use super::ServiceError;
 
 /// Suffixes that name a unit of another type than a service.
-const TYPES: [&str; 11] = [
+const UNIT_TYPES: [&str; 11] = [
     "service",
     "socket",
     "timer",
@@ -18,7 +18,7 @@ const TYPES: [&str; 11] = [
 ];
 
 /// The longest name that systemd takes, in bytes.
-const LONGEST: usize = 255;
+const MAX_NAME_LENGTH: usize = 255;
 
 /// A unit's full name: `nginx` means `nginx.service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +41,13 @@ impl UnitName {
         }
         let typed = name
             .rsplit_once('.')
-            .is_some_and(|(_, suffix)| TYPES.contains(&suffix));
+            .is_some_and(|(_, suffix)| UNIT_TYPES.contains(&suffix));
         let full = if typed {
             name.to_owned()
         } else {
             format!("{name}.service")
         };
-        if full.len() > LONGEST {
+        if full.len() > MAX_NAME_LENGTH {
             return bad("it is longer than 255 bytes");
         }
         Ok(UnitName(full))

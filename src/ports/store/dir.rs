@@ -22,21 +22,21 @@ use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
 
 use super::{
-    Etag, Fetched, Listed, MAX_OBJECT, Object, Put, Store, StoreError, When, check_key,
-    check_prefix, check_size, content_etag,
+    Etag, GetOutcome, MAX_OBJECT_SIZE, Object, ObjectMeta, PutOutcome, Store, StoreError,
+    WriteCondition, check_key, check_prefix, check_size, content_etag,
 };
 use crate::ports::watchdog;
 
 mod walk;
 
 /// The writers' lock, in the store's folder.
-const LOCK: &str = ".lock";
+const LOCK_FILE: &str = ".lock";
 /// How the name of a body on its way in begins, in the folder where it will be. Only the holder of the
 /// lock writes, so one that is found there was left by a writer that died. The rest of the name nobody
 /// can know: whoever may write in the folder could occupy it.
-const INCOMING: &str = ".incoming";
+const TEMP_PREFIX: &str = ".incoming";
 /// How long a writer waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A folder as a store.
 #[derive(Debug)]
@@ -64,15 +64,15 @@ impl DirStore {
     }
 
     /// Everything here waits for the folder's filesystem, which may be somebody's server.
-    fn at(&self, key: &str) -> watchdog::Operation {
-        watchdog::at(format!("{}: {key}", self.address))
+    fn begin_operation(&self, key: &str) -> watchdog::Operation {
+        watchdog::begin_unbounded(format!("{}: {key}", self.address))
     }
 
-    fn folder(&self) -> Result<OwnedFd, StoreError> {
-        nix::fcntl::open(&self.root, FOLDER, Mode::empty()).map_err(|errno| match errno {
+    fn open_root(&self) -> Result<OwnedFd, StoreError> {
+        nix::fcntl::open(&self.root, FOLDER_FLAGS, Mode::empty()).map_err(|errno| match errno {
             Errno::ENOENT => self.unreachable("there is no such folder: create it or mount it"),
             Errno::ENOTDIR => self.unreachable("it is not a folder"),
-            errno => self.failed("", errno),
+            errno => self.errno_error("", errno),
         })
     }
 
@@ -91,7 +91,7 @@ impl DirStore {
         }
     }
 
-    fn failed(&self, key: &str, errno: Errno) -> StoreError {
+    fn errno_error(&self, key: &str, errno: Errno) -> StoreError {
         match errno {
             Errno::ELOOP => self.refused(key, "a symbolic link is in its path"),
             Errno::EXDEV => self.refused(key, "its path leads out of the store"),
@@ -100,25 +100,25 @@ impl DirStore {
         }
     }
 
-    fn failed_io(&self, key: &str, error: &io::Error) -> StoreError {
+    fn io_error(&self, key: &str, error: &io::Error) -> StoreError {
         match error.raw_os_error() {
-            Some(errno) => self.failed(key, Errno::from_raw(errno)),
+            Some(errno) => self.errno_error(key, Errno::from_raw(errno)),
             None => self.refused(key, &error.to_string()),
         }
     }
 
     /// Waits for this writer's turn; the turn ends when the file is dropped.
-    fn turn(&self, root: &OwnedFd, key: &str) -> Result<File, StoreError> {
-        let failed = |errno| self.failed(key, errno);
-        let flags = FILE | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    fn acquire_lock(&self, root: &OwnedFd, key: &str) -> Result<File, StoreError> {
+        let failed = |errno| self.errno_error(key, errno);
+        let flags = FILE_FLAGS | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
         // Whoever can open a file can lock it: nobody but writers.
         let shared = fstat(root).map_err(failed)?.st_mode & 0o022 != 0;
         let mode = Mode::from_bits_truncate(if shared { 0o644 } else { 0o600 });
-        let lock = openat(root, LOCK, flags, mode).map_err(failed)?;
+        let lock = openat(root, LOCK_FILE, flags, mode).map_err(failed)?;
         let stat = fstat(&lock).map_err(failed)?;
         let lock = File::from(lock);
         if !lock.metadata().is_ok_and(|meta| meta.is_file()) {
-            return Err(self.refused(key, &format!("{LOCK} is not a file: remove it")));
+            return Err(self.refused(key, &format!("{LOCK_FILE} is not a file: remove it")));
         }
         // As versions before this one made it.
         if !shared && stat.st_mode & 0o077 != 0 && stat.st_uid == geteuid().as_raw() {
@@ -128,11 +128,11 @@ impl DirStore {
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
-                Err(TryLockError::Error(error)) => return Err(self.failed_io(key, &error)),
-                Err(TryLockError::WouldBlock) if asked.elapsed() > PATIENCE => {
+                Err(TryLockError::Error(error)) => return Err(self.io_error(key, &error)),
+                Err(TryLockError::WouldBlock) if asked.elapsed() > LOCK_TIMEOUT => {
                     return Err(self.unreachable(&format!(
-                        "another writer has held {LOCK} for {} s",
-                        PATIENCE.as_secs()
+                        "another writer has held {LOCK_FILE} for {} s",
+                        LOCK_TIMEOUT.as_secs()
                     )));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
@@ -141,28 +141,32 @@ impl DirStore {
     }
 
     /// The file of an object, or None if there is no such object.
-    fn file(&self, root: &OwnedFd, key: &str) -> Result<Option<(File, Meta)>, StoreError> {
-        let file = match beneath(root, key, FILE) {
+    fn open_object(
+        &self,
+        root: &OwnedFd,
+        key: &str,
+    ) -> Result<Option<(File, FileMeta)>, StoreError> {
+        let file = match open_beneath(root, key, FILE_FLAGS) {
             Ok(file) => File::from(file),
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
-            Err(errno) => return Err(self.failed(key, errno)),
+            Err(errno) => return Err(self.errno_error(key, errno)),
         };
         let meta = file
             .metadata()
-            .map_err(|error| self.failed_io(key, &error))?;
-        Ok(meta.is_file().then(|| (file, Meta::of(&meta))))
+            .map_err(|error| self.io_error(key, &error))?;
+        Ok(meta.is_file().then(|| (file, FileMeta::of(&meta))))
     }
 
-    fn read(&self, root: &OwnedFd, key: &str) -> Result<Option<Object>, StoreError> {
-        let Some((file, meta)) = self.file(root, key)? else {
+    fn read_object(&self, root: &OwnedFd, key: &str) -> Result<Option<Object>, StoreError> {
+        let Some((file, meta)) = self.open_object(root, key)? else {
             return Ok(None);
         };
         check_size(&self.address, key, meta.size)?;
         let mut body = Vec::with_capacity(meta.size as usize + 1);
         // Bounded a second time: a file that is not ours may grow while it is read.
-        file.take(MAX_OBJECT as u64 + 1)
+        file.take(MAX_OBJECT_SIZE as u64 + 1)
             .read_to_end(&mut body)
-            .map_err(|error| self.failed_io(key, &error))?;
+            .map_err(|error| self.io_error(key, &error))?;
         check_size(&self.address, key, body.len() as u64)?;
         Ok(Some(Object {
             etag: content_etag(&body),
@@ -171,11 +175,16 @@ impl DirStore {
         }))
     }
 
-    fn holds(&self, root: &OwnedFd, key: &str, when: When<'_>) -> Result<bool, StoreError> {
+    fn condition_holds(
+        &self,
+        root: &OwnedFd,
+        key: &str,
+        when: WriteCondition<'_>,
+    ) -> Result<bool, StoreError> {
         match when {
-            When::Always => Ok(true),
-            When::Absent => Ok(self.file(root, key)?.is_none()),
-            When::Matches(etag) => match self.read(root, key) {
+            WriteCondition::Always => Ok(true),
+            WriteCondition::Absent => Ok(self.open_object(root, key)?.is_none()),
+            WriteCondition::Matches(etag) => match self.read_object(root, key) {
                 Ok(current) => Ok(current.is_some_and(|object| object.etag == *etag)),
                 // No version of an object that nobody can read is known to anyone.
                 Err(StoreError::TooLarge { .. }) => Ok(false),
@@ -185,19 +194,23 @@ impl DirStore {
     }
 
     /// The folder that an object's file goes to, made if need be, and the file's name in it.
-    fn place<'k>(&self, root: &OwnedFd, key: &'k str) -> Result<(OwnedFd, &'k str), StoreError> {
+    fn open_parent<'k>(
+        &self,
+        root: &OwnedFd,
+        key: &'k str,
+    ) -> Result<(OwnedFd, &'k str), StoreError> {
         let failed = |errno| match errno {
             Errno::ENOTDIR => self.refused(key, "a part of its path is an object itself"),
-            errno => self.failed(key, errno),
+            errno => self.errno_error(key, errno),
         };
-        let mut folder = beneath(root, ".", FOLDER).map_err(failed)?;
-        let (parents, name) = split(key);
+        let mut folder = open_beneath(root, ".", FOLDER_FLAGS).map_err(failed)?;
+        let (parents, name) = split_key(key);
         for part in parents.split('/').filter(|part| !part.is_empty()) {
-            folder = match beneath(&folder, part, FOLDER) {
+            folder = match open_beneath(&folder, part, FOLDER_FLAGS) {
                 Err(Errno::ENOENT) => {
                     mkdirat(&folder, part, Mode::from_bits_truncate(0o755)).map_err(failed)?;
                     fsync(&folder).map_err(failed)?;
-                    beneath(&folder, part, FOLDER).map_err(failed)?
+                    open_beneath(&folder, part, FOLDER_FLAGS).map_err(failed)?
                 }
                 other => other.map_err(failed)?,
             };
@@ -206,9 +219,9 @@ impl DirStore {
     }
 
     fn replace(&self, folder: &OwnedFd, key: &str, name: &str, body: &[u8]) -> Result<(), Errno> {
-        clear_incoming(folder)?;
+        remove_stale_temp_files(folder)?;
         let incoming = format!(
-            "{INCOMING}-{:016x}",
+            "{TEMP_PREFIX}-{:016x}",
             RandomState::new().build_hasher().finish()
         );
         let incoming = incoming.as_str();
@@ -233,12 +246,15 @@ impl DirStore {
 
     /// Removes the folders that a deleted object leaves empty, so that their names are free to
     /// become keys, as in a store that has no folders.
-    fn prune(root: &OwnedFd, key: &str) {
-        let (mut folder, _) = split(key);
+    fn prune_empty_folders(root: &OwnedFd, key: &str) {
+        let (mut folder, _) = split_key(key);
         while !folder.is_empty() {
-            let (parent, name) = split(folder);
-            let Ok(above) = beneath(root, if parent.is_empty() { "." } else { parent }, FOLDER)
-            else {
+            let (parent, name) = split_key(folder);
+            let Ok(above) = open_beneath(
+                root,
+                if parent.is_empty() { "." } else { parent },
+                FOLDER_FLAGS,
+            ) else {
                 return;
             };
             if unlinkat(&above, name, UnlinkatFlags::RemoveDir).is_err() {
@@ -254,90 +270,95 @@ impl Store for DirStore {
         &self.address
     }
 
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
         check_visible(key)?;
-        let _operation = self.at(key);
-        Ok(match self.read(&self.folder()?, key)? {
-            None => Fetched::Missing,
-            Some(object) if known == Some(&object.etag) => Fetched::Unchanged,
-            Some(object) => Fetched::Object(object),
+        let _operation = self.begin_operation(key);
+        Ok(match self.read_object(&self.open_root()?, key)? {
+            None => GetOutcome::Missing,
+            Some(object) if known == Some(&object.etag) => GetOutcome::Unchanged,
+            Some(object) => GetOutcome::Object(object),
         })
     }
 
-    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
         check_visible(key)?;
-        let _operation = self.at(key);
+        let _operation = self.begin_operation(key);
         check_size(&self.address, key, body.len() as u64)?;
-        let root = self.folder()?;
-        let _turn = self.turn(&root, key)?;
-        if !self.holds(&root, key, when)? {
-            return Ok(Put::Conflict);
+        let root = self.open_root()?;
+        let _turn = self.acquire_lock(&root, key)?;
+        if !self.condition_holds(&root, key, when)? {
+            return Ok(PutOutcome::Conflict);
         }
-        let (folder, name) = self.place(&root, key)?;
+        let (folder, name) = self.open_parent(&root, key)?;
         self.replace(&folder, key, name, body)
             .map_err(|errno| match errno {
                 Errno::EISDIR => self.refused(key, "there are objects below it"),
-                errno => self.failed(key, errno),
+                errno => self.errno_error(key, errno),
             })?;
-        Ok(Put::Written(content_etag(body)))
+        Ok(PutOutcome::Written(content_etag(body)))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         check_prefix(prefix)?;
-        let _operation = self.at(prefix);
-        self.walk(prefix)
+        let _operation = self.begin_operation(prefix);
+        self.list_objects(prefix)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_visible(key)?;
-        let _operation = self.at(key);
-        let root = self.folder()?;
-        let _turn = self.turn(&root, key)?;
-        let (parents, name) = split(key);
-        let folder = match beneath(
+        let _operation = self.begin_operation(key);
+        let root = self.open_root()?;
+        let _turn = self.acquire_lock(&root, key)?;
+        let (parents, name) = split_key(key);
+        let folder = match open_beneath(
             &root,
             if parents.is_empty() { "." } else { parents },
-            FOLDER,
+            FOLDER_FLAGS,
         ) {
             Ok(folder) => folder,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-            Err(errno) => return Err(self.failed(key, errno)),
+            Err(errno) => return Err(self.errno_error(key, errno)),
         };
         match unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => fsync(&folder).map_err(|errno| self.failed(key, errno))?,
+            Ok(()) => fsync(&folder).map_err(|errno| self.errno_error(key, errno))?,
             // A folder is no object.
             Err(Errno::ENOENT | Errno::EISDIR) => return Ok(()),
-            Err(errno) => return Err(self.failed(key, errno)),
+            Err(errno) => return Err(self.errno_error(key, errno)),
         }
-        Self::prune(&root, key);
+        Self::prune_empty_folders(&root, key);
         Ok(())
     }
 
     /// The clock of the machine that stamps the files; of a mounted folder, of its user's.
-    fn now(&self) -> Option<Timestamp> {
+    fn server_time(&self) -> Option<Timestamp> {
         Some(Timestamp::now())
     }
 }
 
-const FOLDER: OFlag = OFlag::O_RDONLY
+const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
 /// Without O_NONBLOCK, opening a FIFO that someone left in the folder would wait for its writer.
-const FILE: OFlag = OFlag::O_RDONLY
+const FILE_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY)
     .union(OFlag::O_CLOEXEC);
 
 /// What a store wants to know of a file.
-struct Meta {
+struct FileMeta {
     size: u64,
     modified: Timestamp,
 }
 
-impl Meta {
-    fn of(meta: &std::fs::Metadata) -> Meta {
+impl FileMeta {
+    fn of(meta: &std::fs::Metadata) -> FileMeta {
         let nanos = i32::try_from(meta.mtime_nsec()).unwrap_or_default();
-        Meta {
+        FileMeta {
             size: meta.len(),
             // Out of a Timestamp's range only for a time that nobody meant.
             modified: Timestamp::new(meta.mtime(), nanos).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -346,8 +367,8 @@ impl Meta {
 }
 
 /// Opens a path below a folder, through no symbolic link.
-fn beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-    watchdog::progress();
+fn open_beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    watchdog::record_progress();
     let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
     openat2(
         folder.as_fd(),
@@ -357,12 +378,12 @@ fn beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedFd, Er
 }
 
 /// Removes what writers that died left.
-fn clear_incoming(folder: &OwnedFd) -> Result<(), Errno> {
-    let mut dir = Dir::from_fd(openat(folder, ".", FOLDER, Mode::empty())?)?;
+fn remove_stale_temp_files(folder: &OwnedFd) -> Result<(), Errno> {
+    let mut dir = Dir::from_fd(openat(folder, ".", FOLDER_FLAGS, Mode::empty())?)?;
     for entry in dir.iter() {
         let entry = entry?;
         let name = entry.file_name();
-        if name.to_bytes().starts_with(INCOMING.as_bytes()) {
+        if name.to_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
             let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
         }
     }
@@ -370,7 +391,7 @@ fn clear_incoming(folder: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// The folder part of a key (empty at the top) and its last part.
-fn split(key: &str) -> (&str, &str) {
+fn split_key(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
 }
 

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::{
-    Etag, Fetched, Listed, Object, Put, Store, StoreError, When, check_key, check_prefix,
-    check_size, content_etag,
+    Etag, GetOutcome, Object, ObjectMeta, PutOutcome, Store, StoreError, WriteCondition, check_key,
+    check_prefix, check_size, content_etag,
 };
 
 const ADDRESS: &str = "memory:";
 
 /// A store in memory. Clones share their objects, as handles of one store do.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<State>>);
+pub struct MemoryStore(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryState {
     objects: BTreeMap<String, Object>,
     unreachable: bool,
     now: Option<Timestamp>,
@@ -35,16 +35,16 @@ impl MemoryStore {
 
     /// Sets the store's own clock, which stamps what is written from now on. Without it the
     /// store follows the clock of the machine.
-    pub fn set_now(&self, now: Timestamp) {
+    pub fn set_server_time(&self, now: Timestamp) {
         self.state().now = Some(now);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         // A test that panicked while it held the lock must not hide behind a second panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reach(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    fn reachable_state(&self) -> Result<MutexGuard<'_, MemoryState>, StoreError> {
         let state = self.state();
         if state.unreachable {
             return Err(StoreError::Unreachable {
@@ -61,27 +61,32 @@ impl Store for MemoryStore {
         ADDRESS
     }
 
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
         check_key(key)?;
-        Ok(match self.reach()?.objects.get(key) {
-            None => Fetched::Missing,
-            Some(object) if known == Some(&object.etag) => Fetched::Unchanged,
-            Some(object) => Fetched::Object(object.clone()),
+        Ok(match self.reachable_state()?.objects.get(key) {
+            None => GetOutcome::Missing,
+            Some(object) if known == Some(&object.etag) => GetOutcome::Unchanged,
+            Some(object) => GetOutcome::Object(object.clone()),
         })
     }
 
-    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
         check_key(key)?;
         check_size(ADDRESS, key, body.len() as u64)?;
-        let mut state = self.reach()?;
+        let mut state = self.reachable_state()?;
         let current = state.objects.get(key).map(|object| &object.etag);
         let holds = match when {
-            When::Always => true,
-            When::Absent => current.is_none(),
-            When::Matches(etag) => current == Some(etag),
+            WriteCondition::Always => true,
+            WriteCondition::Absent => current.is_none(),
+            WriteCondition::Matches(etag) => current == Some(etag),
         };
         if !holds {
-            return Ok(Put::Conflict);
+            return Ok(PutOutcome::Conflict);
         }
         let etag = content_etag(body);
         let object = Object {
@@ -90,18 +95,18 @@ impl Store for MemoryStore {
             modified: state.now.unwrap_or_else(Timestamp::now),
         };
         state.objects.insert(key.to_owned(), object);
-        Ok(Put::Written(etag))
+        Ok(PutOutcome::Written(etag))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         check_prefix(prefix)?;
-        let state = self.reach()?;
+        let state = self.reachable_state()?;
         let rows = state
             .objects
             .iter()
             .filter(|(key, _)| key.starts_with(prefix));
         Ok(rows
-            .map(|(key, object)| Listed {
+            .map(|(key, object)| ObjectMeta {
                 key: key.clone(),
                 etag: object.etag.clone(),
                 modified: object.modified,
@@ -112,11 +117,11 @@ impl Store for MemoryStore {
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
-        self.reach()?.objects.remove(key);
+        self.reachable_state()?.objects.remove(key);
         Ok(())
     }
 
-    fn now(&self) -> Option<Timestamp> {
+    fn server_time(&self) -> Option<Timestamp> {
         Some(self.state().now.unwrap_or_else(Timestamp::now))
     }
 }
@@ -124,26 +129,28 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::store::suite;
+    use crate::ports::store::conformance;
 
     #[test]
     fn memory_store_passes_the_conformance_suite() {
         let store = MemoryStore::new();
-        suite::run(&|| Box::new(store.clone()));
+        conformance::run(&|| Box::new(store.clone()));
     }
 
     #[test]
     fn unreachable_store_fails_every_operation_and_keeps_objects() {
         let store = MemoryStore::new();
-        store.put("kept", b"1", When::Always).unwrap();
+        store.put("kept", b"1", WriteCondition::Always).unwrap();
         store.set_unreachable(true);
         let cut = |error| matches!(error, StoreError::Unreachable { .. });
         assert!(cut(store.get("kept", None).unwrap_err()));
-        assert!(cut(store.put("kept", b"2", When::Always).unwrap_err()));
+        assert!(cut(store
+            .put("kept", b"2", WriteCondition::Always)
+            .unwrap_err()));
         assert!(cut(store.list("").unwrap_err()));
         assert!(cut(store.delete("kept").unwrap_err()));
         store.set_unreachable(false);
-        let Fetched::Object(kept) = store.get("kept", None).unwrap() else {
+        let GetOutcome::Object(kept) = store.get("kept", None).unwrap() else {
             panic!("the object is gone");
         };
         assert_eq!(kept.body, b"1");
@@ -153,8 +160,8 @@ mod tests {
     fn objects_carry_the_server_time() {
         let store = MemoryStore::new();
         let then: Timestamp = "2026-11-21T04:43:01Z".parse().unwrap();
-        store.set_now(then);
-        store.put("seen", b"", When::Always).unwrap();
+        store.set_server_time(then);
+        store.put("seen", b"", WriteCondition::Always).unwrap();
         assert_eq!(store.list("").unwrap()[0].modified, then);
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Five operations are all that trueup asks of a store. Everything the fleet agrees on is built
 //! from a conditional read and a compare-and-swap write, so a backend that gets either wrong is
-//! worse than none: every backend passes the one suite in `suite.rs`.
+//! worse than none: every backend passes the one suite in `conformance.rs`.
 
+#[cfg(test)]
+mod conformance;
 mod dir;
 #[cfg(any(test, feature = "test-backends"))]
 mod memory;
 mod s3;
-#[cfg(test)]
-mod suite;
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub struct Etag(pub String);
 
 /// What [`Store::get`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fetched {
+pub enum GetOutcome {
     /// The object is still at the version that the caller knows. Nothing was transferred.
     Unchanged,
     /// There is no such object.
@@ -48,7 +48,7 @@ pub struct Object {
 
 /// When [`Store::put`] may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When<'a> {
+pub enum WriteCondition<'a> {
     Always,
     /// Only if there is no such object yet.
     Absent,
@@ -58,7 +58,7 @@ pub enum When<'a> {
 
 /// What [`Store::put`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Put {
+pub enum PutOutcome {
     Written(Etag),
     /// The condition did not hold; nothing was written.
     Conflict,
@@ -66,7 +66,7 @@ pub enum Put {
 
 /// One row of [`Store::list`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ObjectMeta {
     /// The whole key, relative to the store's prefix.
     pub key: String,
     pub etag: Etag,
@@ -98,7 +98,7 @@ pub enum StoreError {
     },
     /// There is more than anybody means to keep there, and more than a pass may cost.
     #[error("{store}/{prefix} holds {what}")]
-    TooMuch {
+    ListTooLarge {
         store: String,
         prefix: String,
         /// `more than 100000 objects`.
@@ -110,16 +110,16 @@ pub enum StoreError {
 }
 
 /// No object that trueup reads is larger than this many bytes; a larger one is refused unread.
-pub const MAX_OBJECT: usize = 4 << 20;
+pub const MAX_OBJECT_SIZE: usize = 4 << 20;
 
 /// No list is longer; a longer one is refused, and never cut.
-pub const MAX_LISTED: usize = 100_000;
+pub const MAX_LIST_LENGTH: usize = 100_000;
 
 /// No key is longer, in bytes: S3's own limit.
-const MAX_KEY: usize = 1024;
+const MAX_KEY_LENGTH: usize = 1024;
 
 /// No version is longer, in bytes: those of S3 have 32 digits, and a few more when written in parts.
-const MAX_ETAG: usize = 256;
+const MAX_ETAG_LENGTH: usize = 256;
 
 /// A store. Keys are `/`-separated, relative to the store's prefix, without `.` or `..` parts.
 pub trait Store {
@@ -127,13 +127,18 @@ pub trait Store {
     fn address(&self) -> &str;
 
     /// Reads an object unless it is still at the version `known`.
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError>;
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError>;
 
     /// Writes an object whole, if the condition holds at the instant of writing.
-    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError>;
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError>;
 
     /// Every object whose key starts with `prefix`, in key order.
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError>;
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
@@ -141,30 +146,30 @@ pub trait Store {
     /// Reads many objects of at most `limit` bytes, several at a time where that saves waiting. `take` gets
     /// each answer once, in any order, with the number of its key, so that they are never all in memory; a
     /// backend may give up after a while on those that are still to come.
-    fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, Answer)) {
+    fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, GetResult)) {
         for (number, key) in keys.iter().enumerate() {
             let answer = self.get(key, None);
             take(
                 number,
-                answer.and_then(|answer| within(self.address(), key, answer, limit)),
+                answer.and_then(|answer| enforce_limit(self.address(), key, answer, limit)),
             );
         }
     }
 
     /// The store's own clock, as its last answer told it; what [`Object::modified`] and
-    /// [`Listed::modified`] are held against. `None`: it has told nothing.
-    fn now(&self) -> Option<Timestamp> {
+    /// [`ObjectMeta::modified`] are held against. `None`: it has told nothing.
+    fn server_time(&self) -> Option<Timestamp> {
         None
     }
 }
 
 /// What became of one read of many.
-pub type Answer = Result<Fetched, StoreError>;
+pub type GetResult = Result<GetOutcome, StoreError>;
 
 /// The answer, unless it is an object of more bytes than the caller reads.
-fn within(store: &str, key: &str, answer: Fetched, limit: usize) -> Answer {
+fn enforce_limit(store: &str, key: &str, answer: GetOutcome, limit: usize) -> GetResult {
     match answer {
-        Fetched::Object(object) if object.body.len() > limit => Err(StoreError::TooLarge {
+        GetOutcome::Object(object) if object.body.len() > limit => Err(StoreError::TooLarge {
             store: store.to_owned(),
             key: key.to_owned(),
             limit,
@@ -218,7 +223,7 @@ pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
 /// A key that every backend can take: not empty, no empty, `.` or `..` part, no control character.
 fn check_key(key: &str) -> Result<(), StoreError> {
     let bad = |part: &str| part.is_empty() || part == "." || part == "..";
-    if key.len() > MAX_KEY || key.split('/').any(bad) || key.chars().any(char::is_control) {
+    if key.len() > MAX_KEY_LENGTH || key.split('/').any(bad) || key.chars().any(char::is_control) {
         return Err(StoreError::Settings(format!(
             "`{key}` is not a key: expected parts separated by single slashes, none of them empty, `.` or `..`"
         )));
@@ -236,11 +241,11 @@ fn check_prefix(prefix: &str) -> Result<(), StoreError> {
 
 /// Refuses to write what no reader would take.
 fn check_size(store: &str, key: &str, bytes: u64) -> Result<(), StoreError> {
-    if bytes > MAX_OBJECT as u64 {
+    if bytes > MAX_OBJECT_SIZE as u64 {
         return Err(StoreError::TooLarge {
             store: store.to_owned(),
             key: key.to_owned(),
-            limit: MAX_OBJECT,
+            limit: MAX_OBJECT_SIZE,
         });
     }
     Ok(())

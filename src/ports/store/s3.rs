@@ -4,14 +4,14 @@
 //! file's part is to turn every way in which an answer can be late, lost, cut short or refused
 //! into one of the port's own words, within a deadline.
 
-mod connect;
+mod client;
 mod credentials;
-mod fault;
+mod error;
 #[cfg(test)]
 mod fault_tests;
+mod get_many;
 #[cfg(test)]
 mod live_tests;
-mod many;
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -25,22 +25,22 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use jiff::Timestamp;
 
-use self::connect::{Attempts, Deadlines, ServerClock};
-use self::fault::Fault;
+use self::client::{AttemptCounter, Deadlines, ServerClock};
+use self::error::S3Error;
 use super::{
-    Answer, Etag, Fetched, Listed, MAX_ETAG, MAX_LISTED, MAX_OBJECT, Object, Put, Store,
-    StoreError, When, check_key, check_prefix, check_size,
+    Etag, GetOutcome, GetResult, MAX_ETAG_LENGTH, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, Object,
+    ObjectMeta, PutOutcome, Store, StoreError, WriteCondition, check_key, check_prefix, check_size,
 };
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
 /// How often a write is tried again after AWS's "a conditional operation on this key is going on"
 /// (409), which says nothing about the condition itself.
-const TURNS: u32 = 5;
+const MAX_PUT_ATTEMPTS: u32 = 5;
 /// A list has no more pages: ten for each that a server has to make, because some make shorter ones.
-const MAX_PAGES: usize = MAX_LISTED / 100;
+const MAX_PAGES: usize = MAX_LIST_LENGTH / 100;
 /// The name under which a write carries its own mark, to be known again.
-const MARK: &str = "trueup-write";
+const WRITE_ID_KEY: &str = "trueup-write";
 
 /// Where the bucket is.
 #[derive(Debug, Clone)]
@@ -76,10 +76,10 @@ impl S3Store {
     /// Prepares the client. Contacts nothing; credentials are looked for when first needed, by
     /// the SDK's standard chain.
     pub fn open(settings: S3Settings) -> Result<S3Store, StoreError> {
-        S3Store::prepare(settings, Deadlines::default(), None)
+        S3Store::with_options(settings, Deadlines::default(), None)
     }
 
-    fn prepare(
+    fn with_options(
         settings: S3Settings,
         deadlines: Deadlines,
         credentials: Option<SharedCredentialsProvider>,
@@ -100,7 +100,7 @@ impl S3Store {
         };
         let clock = ServerClock::default();
         Ok(S3Store {
-            client: connect::client(&address, &settings, deadlines, credentials, &clock)?,
+            client: client::build_client(&address, &settings, deadlines, credentials, &clock)?,
             clock,
             address,
             prefix,
@@ -112,79 +112,84 @@ impl S3Store {
     }
 
     /// Runs one operation to its end or to its deadline, in the port's own words.
-    fn run<T>(
+    fn run_operation<T>(
         &self,
         key: &str,
-        operation: impl Future<Output = Result<T, Fault>>,
+        operation: impl Future<Output = Result<T, S3Error>>,
     ) -> Result<T, StoreError> {
         let limit = self.deadlines.operation;
         let _operation = watchdog::begin(format!("{}: {key}", self.address), limit);
         let fault = match block_on(async { tokio::time::timeout(limit, operation).await }) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(fault)) => fault,
-            Err(_) => Fault::Late(limit),
+            Err(_) => S3Error::TimedOut(limit),
         };
-        Err(self.explain(fault, key))
+        Err(self.store_error(fault, key))
     }
 
-    fn explain(&self, fault: Fault, key: &str) -> StoreError {
-        fault.explain(&self.address, key, self.endpoint.as_deref())
+    fn store_error(&self, fault: S3Error, key: &str) -> StoreError {
+        fault.into_store_error(&self.address, key, self.endpoint.as_deref())
     }
 
-    async fn fetch(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, Fault> {
+    async fn get_object(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, S3Error> {
         let answer = self
             .client
             .get_object()
             .bucket(&self.bucket)
             .key(format!("{}{key}", self.prefix))
-            .set_if_none_match(known.map(quoted))
+            .set_if_none_match(known.map(quote_etag))
             .send()
             .await;
-        fetched(answer.map_err(Fault::from), known, MAX_OBJECT).await
+        parse_get_response(answer.map_err(S3Error::from), known, MAX_OBJECT_SIZE).await
     }
 
-    async fn write(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, Fault> {
+    async fn put_object(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, S3Error> {
         let key = format!("{}{key}", self.prefix);
-        let mark = mark();
-        let attempts = Attempts::default();
+        let mark = new_write_id();
+        let attempts = AttemptCounter::default();
         for turn in 1.. {
             let request = self
                 .client
                 .put_object()
                 .bucket(&self.bucket)
                 .key(&key)
-                .metadata(MARK, &mark)
+                .metadata(WRITE_ID_KEY, &mark)
                 .body(ByteStream::from(body.to_vec()));
             let request = match when {
-                When::Always => request,
-                When::Absent => request.if_none_match("*"),
+                WriteCondition::Always => request,
+                WriteCondition::Absent => request.if_none_match("*"),
                 // Unquoted: AWS takes both, radosgw never matches a quoted one.
-                When::Matches(etag) => request.if_match(&etag.0),
+                WriteCondition::Matches(etag) => request.if_match(&etag.0),
             };
             let answer = request
                 .customize()
                 .interceptor(attempts.clone())
                 .send()
                 .await;
-            let fault = match answer.map_err(Fault::from) {
-                Ok(answer) => return Ok(Put::Written(etag(answer.e_tag.as_deref())?)),
+            let fault = match answer.map_err(S3Error::from) {
+                Ok(answer) => return Ok(PutOutcome::Written(parse_etag(answer.e_tag.as_deref())?)),
                 Err(fault) => fault,
             };
-            let conditional = !matches!(when, When::Always);
+            let conditional = !matches!(when, WriteCondition::Always);
             match fault.status() {
                 // A missing key is a 404 to some servers and a 412 to others.
-                _ if conditional && fault.condition_failed() => {
+                _ if conditional && fault.is_condition_failed() => {
                     // An attempt whose answer was lost may have been carried out, and then it is
                     // this very write that the next attempt ran into.
                     if attempts.count() > 1
-                        && let Some(etag) = self.written_as(&key, &mark).await?
+                        && let Some(etag) = self.find_own_write(&key, &mark).await?
                     {
-                        return Ok(Put::Written(etag));
+                        return Ok(PutOutcome::Written(etag));
                     }
-                    return Ok(Put::Conflict);
+                    return Ok(PutOutcome::Conflict);
                 }
-                Some(409) if turn < TURNS => tokio::time::sleep(pause(turn)).await,
-                Some(409) if conditional => return Ok(Put::Conflict),
+                Some(409) if turn < MAX_PUT_ATTEMPTS => tokio::time::sleep(backoff(turn)).await,
+                Some(409) if conditional => return Ok(PutOutcome::Conflict),
                 _ => return Err(fault),
             }
         }
@@ -192,13 +197,16 @@ impl S3Store {
     }
 
     /// The version of the object, if it is the one that a write with this mark made.
-    async fn written_as(&self, key: &str, mark: &str) -> Result<Option<Etag>, Fault> {
+    async fn find_own_write(&self, key: &str, mark: &str) -> Result<Option<Etag>, S3Error> {
         let request = self.client.head_object().bucket(&self.bucket).key(key);
-        match request.send().await.map_err(Fault::from) {
+        match request.send().await.map_err(S3Error::from) {
             Ok(head) => {
-                let found = head.metadata.as_ref().and_then(|meta| meta.get(MARK));
+                let found = head
+                    .metadata
+                    .as_ref()
+                    .and_then(|meta| meta.get(WRITE_ID_KEY));
                 if found.is_some_and(|found| found == mark) {
-                    return etag(head.e_tag.as_deref()).map(Some);
+                    return parse_etag(head.e_tag.as_deref()).map(Some);
                 }
                 Ok(None)
             }
@@ -207,7 +215,7 @@ impl S3Store {
         }
     }
 
-    async fn rows(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
+    async fn list_objects(&self, prefix: &str) -> Result<Vec<ObjectMeta>, S3Error> {
         let mut rows = Vec::new();
         let mut next: Option<String> = None;
         let mut keys = 0;
@@ -220,47 +228,53 @@ impl S3Store {
                 .set_continuation_token(next.clone())
                 .send()
                 .await
-                .map_err(Fault::from)?;
+                .map_err(S3Error::from)?;
             let contents = page.contents.unwrap_or_default();
             // Those that are left out below count as well.
             keys += contents.len();
-            if keys > MAX_LISTED {
-                return Err(Fault::TooMany);
+            if keys > MAX_LIST_LENGTH {
+                return Err(S3Error::ListTooLong);
             }
             for object in contents {
                 let key = object.key.unwrap_or_default();
                 let Some(key) = key.strip_prefix(&self.prefix) else {
-                    return Err(Fault::answer("a list with a key outside of its prefix"));
+                    return Err(S3Error::invalid_response(
+                        "a list with a key outside of its prefix",
+                    ));
                 };
                 // Not ours: the empty objects that consoles make as folders, mostly.
                 if check_key(key).is_err() {
                     continue;
                 }
-                rows.push(Listed {
+                rows.push(ObjectMeta {
                     key: key.to_owned(),
-                    etag: etag(object.e_tag.as_deref())?,
-                    modified: time(object.last_modified)?,
+                    etag: parse_etag(object.e_tag.as_deref())?,
+                    modified: parse_time(object.last_modified)?,
                     size: u64::try_from(object.size.unwrap_or_default()).unwrap_or_default(),
                 });
             }
             let after = page.next_continuation_token;
             match (page.is_truncated.unwrap_or_default(), after) {
                 (false, _) => {
-                    rows.sort_unstable_by(|a: &Listed, b| a.key.cmp(&b.key));
+                    rows.sort_unstable_by(|a: &ObjectMeta, b| a.key.cmp(&b.key));
                     return Ok(rows);
                 }
                 (true, Some(token)) if next.as_ref() != Some(&token) => next = Some(token),
-                (true, _) => return Err(Fault::answer("a cut list without its continuation")),
+                (true, _) => {
+                    return Err(S3Error::invalid_response(
+                        "a cut list without its continuation",
+                    ));
+                }
             }
         }
-        Err(Fault::answer("a list of pages without an end"))
+        Err(S3Error::invalid_response("a list of pages without an end"))
     }
 
-    async fn remove(&self, key: &str) -> Result<(), Fault> {
+    async fn delete_object(&self, key: &str) -> Result<(), S3Error> {
         let request = self.client.delete_object().bucket(&self.bucket);
         let key = format!("{}{key}", self.prefix);
-        match request.key(key).send().await.map_err(Fault::from) {
-            Err(fault) if !fault.no_such_key() => Err(fault),
+        match request.key(key).send().await.map_err(S3Error::from) {
+            Err(fault) if !fault.is_no_such_key() => Err(fault),
             _ => Ok(()),
         }
     }
@@ -271,127 +285,136 @@ impl Store for S3Store {
         &self.address
     }
 
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<Fetched, StoreError> {
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
         check_key(key)?;
-        self.run(key, self.fetch(key, known))
+        self.run_operation(key, self.get_object(key, known))
     }
 
-    fn put(&self, key: &str, body: &[u8], when: When<'_>) -> Result<Put, StoreError> {
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
         check_key(key)?;
         check_size(&self.address, key, body.len() as u64)?;
-        self.run(key, self.write(key, body, when))
+        self.run_operation(key, self.put_object(key, body, when))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         check_prefix(prefix)?;
-        self.run(prefix, self.rows(prefix))
+        self.run_operation(prefix, self.list_objects(prefix))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
-        self.run(key, self.remove(key))
+        self.run_operation(key, self.delete_object(key))
     }
 
-    fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, Answer)) {
+    fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, GetResult)) {
         self.fetch_many(keys, limit, take);
     }
 
-    fn now(&self) -> Option<Timestamp> {
-        self.clock.told()
+    fn server_time(&self) -> Option<Timestamp> {
+        self.clock.time()
     }
 }
 
 /// What the answer to a read says.
-async fn fetched(
-    answer: Result<GetObjectOutput, Fault>,
+async fn parse_get_response(
+    answer: Result<GetObjectOutput, S3Error>,
     known: Option<&Etag>,
     limit: usize,
-) -> Result<Fetched, Fault> {
+) -> Result<GetOutcome, S3Error> {
     match answer {
         Ok(answer) => {
-            let etag = etag(answer.e_tag.as_deref())?;
+            let etag = parse_etag(answer.e_tag.as_deref())?;
             // Some servers send the object whatever the condition says.
             if known == Some(&etag) {
-                return Ok(Fetched::Unchanged);
+                return Ok(GetOutcome::Unchanged);
             }
-            let modified = time(answer.last_modified)?;
-            let body = whole(answer, limit).await?;
-            Ok(Fetched::Object(Object {
+            let modified = parse_time(answer.last_modified)?;
+            let body = read_body(answer, limit).await?;
+            Ok(GetOutcome::Object(Object {
                 body,
                 etag,
                 modified,
             }))
         }
         Err(fault) if fault.status() == Some(304) => match known {
-            Some(_) => Ok(Fetched::Unchanged),
-            None => Err(Fault::answer(
+            Some(_) => Ok(GetOutcome::Unchanged),
+            None => Err(S3Error::invalid_response(
                 "\"not modified\" where all of an object was asked for",
             )),
         },
-        Err(fault) if fault.no_such_key() => Ok(Fetched::Missing),
+        Err(fault) if fault.is_no_such_key() => Ok(GetOutcome::Missing),
         Err(fault) => Err(fault),
     }
 }
 
 /// The body, if it is all there and not too large.
-async fn whole(answer: GetObjectOutput, limit: usize) -> Result<Vec<u8>, Fault> {
+async fn read_body(answer: GetObjectOutput, limit: usize) -> Result<Vec<u8>, S3Error> {
     // Without its length, a body that ends early could pass for a short object.
     let Some(length) = answer.content_length.and_then(|n| usize::try_from(n).ok()) else {
-        return Err(Fault::answer("an object without its length"));
+        return Err(S3Error::invalid_response("an object without its length"));
     };
     if length > limit {
-        return Err(Fault::TooLarge(limit));
+        return Err(S3Error::TooLarge(limit));
     }
     let mut stream = answer.body;
     let mut body = Vec::with_capacity(length);
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Fault::cut(&error))?;
+        let chunk = chunk.map_err(|error| S3Error::truncated_body(&error))?;
         if body.len() + chunk.len() > length {
-            return Err(Fault::answer("more of an object than its length"));
+            return Err(S3Error::invalid_response(
+                "more of an object than its length",
+            ));
         }
         body.extend_from_slice(&chunk);
     }
     if body.len() < length {
-        return Err(Fault::answer("less of an object than its length"));
+        return Err(S3Error::invalid_response(
+            "less of an object than its length",
+        ));
     }
     Ok(body)
 }
 
-fn etag(quoted: Option<&str>) -> Result<Etag, Fault> {
-    let quoted = quoted.ok_or_else(|| Fault::answer("an object without its ETag"))?;
-    if quoted.len() > MAX_ETAG {
-        return Err(Fault::answer("an ETag of more than 256 bytes"));
+fn parse_etag(quoted: Option<&str>) -> Result<Etag, S3Error> {
+    let quoted = quoted.ok_or_else(|| S3Error::invalid_response("an object without its ETag"))?;
+    if quoted.len() > MAX_ETAG_LENGTH {
+        return Err(S3Error::invalid_response("an ETag of more than 256 bytes"));
     }
     let plain = quoted.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
     Ok(Etag(plain.unwrap_or(quoted).to_owned()))
 }
 
 /// As HTTP wants it, for reads; a weak ETag was kept with its quotes.
-fn quoted(etag: &Etag) -> String {
+fn quote_etag(etag: &Etag) -> String {
     if etag.0.contains('"') {
         return etag.0.clone();
     }
     format!("\"{}\"", etag.0)
 }
 
-fn time(modified: Option<DateTime>) -> Result<Timestamp, Fault> {
+fn parse_time(modified: Option<DateTime>) -> Result<Timestamp, S3Error> {
     modified
         .and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok())
-        .ok_or_else(|| Fault::answer("an object without its time"))
+        .ok_or_else(|| S3Error::invalid_response("an object without its time"))
 }
 
 /// A mark that no other write has.
-fn mark() -> String {
-    format!("{:016x}{:016x}", random(), random())
+fn new_write_id() -> String {
+    format!("{:016x}{:016x}", random_u64(), random_u64())
 }
 
 /// The standard library seeds its hash maps from the system's randomness.
-fn random() -> u64 {
+fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
 /// A pause that grows, and differs between hosts that ran into each other.
-fn pause(turn: u32) -> Duration {
+fn backoff(turn: u32) -> Duration {
     let longest = 50_u64 << turn.min(6);
-    Duration::from_millis(longest / 2 + random() % (longest / 2))
+    Duration::from_millis(longest / 2 + random_u64() % (longest / 2))
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 
-const CHILD: &str = "TRUEUP_TEST_WATCHDOG";
+const CHILD_VARIABLE: &str = "TRUEUP_TEST_WATCHDOG";
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -12,21 +12,25 @@ fn limits() -> Limits {
     Limits {
         grace: 60 * SECOND,
         idle: 600 * SECOND,
-        tick: 5 * SECOND,
+        check_interval: 5 * SECOND,
     }
 }
 
 /// Looks at the state once a tick for as long, and returns after how many seconds it hung.
-fn hangs_after(watch: &mut Watch, state: &mut State, seconds: u64) -> Option<(u64, String)> {
+fn hangs_after(
+    watch: &mut HangDetector,
+    state: &mut OperationStack,
+    seconds: u64,
+) -> Option<(u64, String)> {
     (1..=seconds / 5).find_map(|n| {
         let progress = watch.progress;
-        let hung = watch.look(state, progress, 5 * SECOND)?;
+        let hung = watch.check(state, progress, 5 * SECOND)?;
         Some((n * 5, hung))
     })
 }
 
 /// The guard of an operation in a state of the test's own must not end one of the process's.
-fn declare(state: &mut State, what: &str, limit: Option<u64>) -> u64 {
+fn push_operation(state: &mut OperationStack, what: &str, limit: Option<u64>) -> u64 {
     let operation = state.push(what.into(), limit.map(Duration::from_secs));
     let id = operation.id;
     std::mem::forget(operation);
@@ -35,9 +39,9 @@ fn declare(state: &mut State, what: &str, limit: Option<u64>) -> u64 {
 
 #[test]
 fn an_operation_past_its_deadline_hangs_and_is_named() {
-    let (mut watch, mut state) = (Watch::new(limits()), State::new());
-    declare(&mut state, "release:shop", None);
-    declare(&mut state, "fetch git@host:shop.git\x1b]52;\n", Some(300));
+    let (mut watch, mut state) = (HangDetector::new(limits()), OperationStack::new());
+    push_operation(&mut state, "release:shop", None);
+    push_operation(&mut state, "fetch git@host:shop.git\x1b]52;\n", Some(300));
     let (after, why) = hangs_after(&mut watch, &mut state, 1000).unwrap();
     // It was first seen at the first look.
     assert_eq!(after, 300 + 60 + 5);
@@ -49,9 +53,9 @@ fn an_operation_past_its_deadline_hangs_and_is_named() {
 
 #[test]
 fn innermost_operation_decides_and_the_outer_gets_grace_afterwards() {
-    let (mut watch, mut state) = (Watch::new(limits()), State::new());
-    declare(&mut state, "fetch", Some(10));
-    let inner = declare(&mut state, "build", Some(900));
+    let (mut watch, mut state) = (HangDetector::new(limits()), OperationStack::new());
+    push_operation(&mut state, "fetch", Some(10));
+    let inner = push_operation(&mut state, "build", Some(900));
     assert!(hangs_after(&mut watch, &mut state, 900).is_none());
     state.remove(inner);
     let (after, why) = hangs_after(&mut watch, &mut state, 1000).unwrap();
@@ -61,10 +65,10 @@ fn innermost_operation_decides_and_the_outer_gets_grace_afterwards() {
 
 #[test]
 fn work_hangs_only_after_progress_stops() {
-    let (mut watch, mut state) = (Watch::new(limits()), State::new());
-    declare(&mut state, "directory:/srv", None);
+    let (mut watch, mut state) = (HangDetector::new(limits()), OperationStack::new());
+    push_operation(&mut state, "directory:/srv", None);
     for n in 1..1000 {
-        assert_eq!(watch.look(&mut state, n, 5 * SECOND), None);
+        assert_eq!(watch.check(&mut state, n, 5 * SECOND), None);
     }
     let (after, why) = hangs_after(&mut watch, &mut state, 5000).unwrap();
     assert_eq!(after, 660);
@@ -73,10 +77,10 @@ fn work_hangs_only_after_progress_stops() {
 
 #[test]
 fn suspended_time_does_not_count() {
-    let (mut watch, mut state) = (Watch::new(limits()), State::new());
-    declare(&mut state, "build", Some(10));
+    let (mut watch, mut state) = (HangDetector::new(limits()), OperationStack::new());
+    push_operation(&mut state, "build", Some(10));
     for _ in 0..6 {
-        assert_eq!(watch.look(&mut state, 0, 86_400 * SECOND), None);
+        assert_eq!(watch.check(&mut state, 0, 86_400 * SECOND), None);
     }
 }
 
@@ -85,7 +89,7 @@ fn dropped_watchdog_ends_nothing() {
     let limits = Limits {
         grace: Duration::ZERO,
         idle: 100 * SECOND,
-        tick: Duration::from_secs(3600),
+        check_interval: Duration::from_secs(3600),
     };
     let over = Arc::new(AtomicBool::new(true));
     assert_eq!(watch_once(limits, &over), None);
@@ -93,7 +97,7 @@ fn dropped_watchdog_ends_nothing() {
 
 fn watch_once(limits: Limits, over: &Arc<AtomicBool>) -> Option<String> {
     let seen = over.clone();
-    let thread = std::thread::spawn(move || watch(limits, &seen));
+    let thread = std::thread::spawn(move || watch_for_hang(limits, &seen));
     thread.thread().unpark();
     thread.join().unwrap()
 }
@@ -108,16 +112,16 @@ fn hang() -> ! {
 
 #[test]
 fn child() {
-    let Some(kind) = std::env::var_os(CHILD) else {
+    let Some(kind) = std::env::var_os(CHILD_VARIABLE) else {
         return;
     };
     let limits = Limits {
         grace: Duration::from_millis(100),
         idle: Duration::from_millis(100),
-        tick: Duration::from_millis(20),
+        check_interval: Duration::from_millis(20),
     };
     let stuck = kind == "stuck";
-    let _watchdog = Watchdog::with(limits, move |why| {
+    let _watchdog = Watchdog::start_with(limits, move |why| {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), why.as_bytes());
         if stuck {
             hang();
@@ -126,7 +130,7 @@ fn child() {
     let stop = crate::ports::exec::StopFlag::default();
     crate::ports::signals::stop_on_termination(&stop);
     if kind == "idle" {
-        let _resource = at("file:/srv/fifo");
+        let _resource = begin_unbounded("file:/srv/fifo");
         hang();
     }
     let operation = begin("fetch shop", Duration::from_millis(100));
@@ -136,17 +140,17 @@ fn child() {
         .process_group(0)
         .spawn()
         .unwrap();
-    operation.runs(Pid::from_raw(left.id().cast_signed()));
+    operation.set_process_group(Pid::from_raw(left.id().cast_signed()));
     // A request to stop is only ever a flag.
     nix::sys::signal::raise(Signal::SIGTERM).unwrap();
     hang();
 }
 
 /// How a process ended that hangs so, and what it had to say.
-fn hung(kind: &str) -> (std::process::ExitStatus, String) {
+fn run_hanging_child(kind: &str) -> (std::process::ExitStatus, String) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["ports::watchdog::tests::child", "--exact", "--nocapture"])
-        .env(CHILD, kind)
+        .env(CHILD_VARIABLE, kind)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -163,7 +167,7 @@ fn hung_pass_kills_its_children_and_names_the_operation() {
         ("fetch", "it hung at fetch shop, "),
         ("idle", "it hung at file:/srv/fifo, without progress"),
     ] {
-        let (status, text) = hung(kind);
+        let (status, text) = run_hanging_child(kind);
         assert_eq!((status.code(), status.signal()), (Some(1), None), "{text}");
         assert!(text.contains(what), "{text}");
     }
@@ -171,6 +175,6 @@ fn hung_pass_kills_its_children_and_names_the_operation() {
 
 #[test]
 fn hung_pass_ends_even_if_reporting_hangs() {
-    let (status, text) = hung("stuck");
+    let (status, text) = run_hanging_child("stuck");
     assert_eq!((status.code(), status.signal()), (Some(1), None), "{text}");
 }

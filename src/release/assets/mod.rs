@@ -11,9 +11,9 @@
 //! root's alone. All folders here belong to the app's user, so nothing is ever reached through a link,
 //! nothing changes its owner, and what he put there that is somebody else's is left where it is.
 
-mod left;
-mod list;
+mod asset_list;
 mod sweep;
+mod unshared;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,26 +21,28 @@ use std::rc::Rc;
 
 use git2::{Pathspec, PathspecFlags};
 
-use super::layout::{SHARED_ASSETS, way_out};
-use super::spec::Assets;
-use super::{Deployment, Spec, record, unchanged};
+use super::layout::{SHARED_ASSETS, relative_link};
+use super::spec::AssetsSpec;
+use super::{Deployment, ReleaseSpec, record, skip};
 use crate::ports::Host;
-use crate::ports::root::{Entry, FileKind, Folder, Most, Moved, RootError, UserTree};
+use crate::ports::root::{
+    FileKind, Folder, MoveOutcome, RootError, UserTree, UserTreeEntry, WalkLimits,
+};
 use crate::resource::Failure;
-use left::Left;
-use list::{List, MAX_FILES, MAX_NAMES, is_usual};
+use asset_list::{AssetList, MAX_FILES, MAX_NAME_BYTES, is_listable};
+use unshared::UnsharedFiles;
 
 pub(super) use sweep::sweep;
 
 /// What one release holds, with the links to what all kept ones share, or `shared/assets`: more is not
 /// looked at, and takes no more memory.
-const MOST: Most = Most {
+const WALK_LIMITS: WalkLimits = WalkLimits {
     entries: 500_000,
-    names: 32 << 20,
+    name_bytes: 32 << 20,
 };
 
 /// Makes the folder that a release compiles into, in the place of a link that is there.
-pub(super) fn make_place(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(super) fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let Some(assets) = &d.spec.assets else {
         return Ok(());
     };
@@ -53,32 +55,32 @@ pub(super) fn make_place(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure>
             continue;
         }
         match kind {
-            Some(_) if folder == tree.join(&assets.path) => root.remove(&folder)?,
+            Some(_) if folder == tree.join(&assets.path) => root.remove_file(&folder)?,
             Some(other) => {
                 return Err(Failure::new(format!(
                     "cannot make {}: {} is {}",
                     assets.path.display(),
                     folder.display(),
-                    other.words()
+                    other.describe()
                 ))
                 .hint("assets can only be compiled in real folders: change the repository, or `assets.path`"));
             }
             None => {}
         }
-        root.make_dir(&folder, &d.owner.attrs(0o755))?;
+        root.create_dir(&folder, &d.owner.attrs(0o755))?;
     }
     Ok(())
 }
 
 /// What an earlier attempt shared already is compiled anew: nothing may be written through a link.
-pub(super) fn begin(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    make_place(d, &d.layout.release(name))?;
-    let Some(place) = Place::of(d.spec, d.host, name)? else {
+pub(super) fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    make_compile_folder(d, &d.layout.release(name))?;
+    let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
         return Ok(());
     };
-    for (path, entry) in walk(&place.own)? {
-        if entry.kind == FileKind::Symlink && place.is_ours(&path)? {
-            let (folder, file) = place.at(&place.own, &path)?;
+    for (path, entry) in walk(&folders.own)? {
+        if entry.kind == FileKind::Symlink && folders.is_shared_link(&path)? {
+            let (folder, file) = folders.open_parent(&folders.own, &path)?;
             folder.unlink(file)?;
         }
     }
@@ -86,21 +88,21 @@ pub(super) fn begin(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
 }
 
 /// Shares what a release has compiled. Done twice it comes to the same.
-pub(super) fn gather(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    let Some(place) = Place::of(d.spec, d.host, name)? else {
+pub(super) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
         return Ok(());
     };
-    let mut list = List::load(d.host, &d.layout, name)?.unwrap_or_default();
-    let (mut foreign, mut unusual) = (Left::default(), Left::default());
-    for (path, entry) in walk(&place.own)? {
-        let shown = || place.assets.path.join(&path);
-        match (entry.kind, path.to_str().filter(|name| is_usual(name))) {
-            (FileKind::File | FileKind::Directory, _) if entry.foreign.is_some() => {
-                foreign.add(&shown(), entry.foreign);
+    let mut list = AssetList::load(d.host, &d.layout, name)?.unwrap_or_default();
+    let (mut foreign, mut unusual) = (UnsharedFiles::default(), UnsharedFiles::default());
+    for (path, entry) in walk(&folders.own)? {
+        let shown = || folders.assets.path.join(&path);
+        match (entry.kind, path.to_str().filter(|name| is_listable(name))) {
+            (FileKind::File | FileKind::Directory, _) if entry.foreign_owner.is_some() => {
+                foreign.add(&shown(), entry.foreign_owner);
             }
             (FileKind::File, Some(name)) => {
-                let which = match place.is_manifest(&path) {
-                    true => &mut list.own,
+                let which = match folders.is_manifest(&path) {
+                    true => &mut list.manifests,
                     false => &mut list.files,
                 };
                 which.insert(name.to_owned());
@@ -111,74 +113,74 @@ pub(super) fn gather(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     }
     if !list.fits() {
         return Err(Failure::new(format!(
-            "{} holds more than {MAX_FILES} files, or more than {MAX_NAMES} bytes of names",
-            d.layout.release(name).join(&place.assets.path).display()
+            "{} holds more than {MAX_FILES} files, or more than {MAX_NAME_BYTES} bytes of names",
+            d.layout.release(name).join(&folders.assets.path).display()
         ))
-        .hint(too_much()));
+        .hint(too_many_files_hint()));
     }
     // First on record: what is shared and on no list would stay for ever.
     list.save(d.host, &d.layout, name)?;
     for file in &list.files {
-        d.go_on()?;
-        place.share(d, Path::new(file))?;
+        d.check_stop()?;
+        folders.share_file(d, Path::new(file))?;
     }
-    place.complete(d, &mut foreign)?;
-    foreign.tell(
+    folders.update_links(d, &mut foreign)?;
+    foreign.warn(
         d,
         "it belongs to somebody else than the folder that it is in",
     );
-    unusual.tell(d, "its name is no text, or holds control characters");
-    if place.shared.device()? != place.own.device()? {
+    unusual.warn(d, "its name is no text, or holds control characters");
+    if folders.shared.device()? != folders.own.device()? {
         // The release's own filesystem is synced with the release.
-        place.shared.sync_filesystem()?;
+        folders.shared.sync_filesystem()?;
     }
     Ok(())
 }
 
 /// Has the release that is serving serve what was just shared, too: on other hosts the next one may be
 /// active already, and its pages ask here as well.
-pub(super) fn serve_beside(d: &Deployment<'_>) -> Result<(), Failure> {
+pub(super) fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
     match record::current(d.host, &d.layout)? {
-        Some(active) => tend(d, &active),
+        Some(active) => update_links(d, &active),
         None => Ok(()),
     }
 }
 
 /// Takes over what another release has compiled.
-pub(super) fn take_over(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
+pub(super) fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
     let Some(assets) = &d.spec.assets else {
         return Ok(());
     };
-    unchanged::carry(d, name, from, &assets.path)?;
-    let list = List::load(d.host, &d.layout, from)?.unwrap_or_default();
+    skip::copy_from_release(d, name, from, &assets.path)?;
+    let list = AssetList::load(d.host, &d.layout, from)?.unwrap_or_default();
     list.save(d.host, &d.layout, name)?;
-    tend(d, name)
+    update_links(d, name)
 }
 
 /// Brings the links of a release to what is shared now.
-pub(super) fn tend(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    match Place::of(d.spec, d.host, name)? {
-        Some(place) => place.complete(d, &mut Left::default()),
+pub(super) fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    match AssetFolders::open(d.spec, d.host, name)? {
+        Some(folders) => folders.update_links(d, &mut UnsharedFiles::default()),
         None => Ok(()),
     }
 }
 
 /// Whether everything that a release has compiled is still there.
-pub(super) fn are_whole(spec: &Spec, host: &Host, name: &str) -> bool {
+pub(super) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool {
     let whole = || -> Result<bool, Failure> {
-        let Some(list) = List::load(host, &spec.layout(), name)? else {
+        let Some(list) = AssetList::load(host, &spec.layout(), name)? else {
             return Ok(false);
         };
-        let Some(place) = Place::of(spec, host, name)? else {
+        let Some(folders) = AssetFolders::open(spec, host, name)? else {
             return Ok(false);
         };
-        for file in list.files.iter().chain(&list.own).map(Path::new) {
-            if place.own.find(file)?.is_none() {
+        for file in list.files.iter().chain(&list.manifests).map(Path::new) {
+            if folders.own.find(file)?.is_none() {
                 return Ok(false);
             }
         }
         for file in &list.files {
-            if !is_file(place.shared.find(Path::new(file))?) {
+            if !is_file(folders.shared.find(Path::new(file))?) {
                 return Ok(false);
             }
         }
@@ -188,44 +190,48 @@ pub(super) fn are_whole(spec: &Spec, host: &Host, name: &str) -> bool {
 }
 
 /// Everything in a tree that root may enter in its owner's place.
-fn walk(tree: &UserTree) -> Result<Vec<(PathBuf, Entry)>, Failure> {
-    tree.walk(MOST).map_err(|error| match error {
-        RootError::TooMuch { .. } => Failure::from(error).hint(too_much()),
+fn walk(tree: &UserTree) -> Result<Vec<(PathBuf, UserTreeEntry)>, Failure> {
+    tree.walk(WALK_LIMITS).map_err(|error| match error {
+        RootError::LimitExceeded { .. } => Failure::from(error).hint(too_many_files_hint()),
         error => error.into(),
     })
 }
 
-fn too_much() -> String {
+fn too_many_files_hint() -> String {
     format!(
         "`assets.path` is to name the compiler's own folder: remove what else lies there and in `shared/{SHARED_ASSETS}`. trueup shares {MAX_FILES} files with {} MiB of names of one release, and {} with {} MiB of all that `keep_releases` keeps",
-        MAX_NAMES >> 20,
-        MOST.entries,
-        MOST.names >> 20
+        MAX_NAME_BYTES >> 20,
+        WALK_LIMITS.entries,
+        WALK_LIMITS.name_bytes >> 20
     )
 }
 
-fn is_file(entry: Option<Entry>) -> bool {
+fn is_file(entry: Option<UserTreeEntry>) -> bool {
     entry.is_some_and(|entry| entry.kind == FileKind::File)
 }
 
 /// The assets of one release, and those of all.
-struct Place<'a> {
-    assets: &'a Assets,
+struct AssetFolders<'a> {
+    assets: &'a AssetsSpec,
     own: UserTree,
     shared: UserTree,
     manifests: Pathspec,
 }
 
-impl<'a> Place<'a> {
+impl<'a> AssetFolders<'a> {
     /// `None`: the release has no such folder. Those of an earlier trueup have a link to the shared one.
-    fn of(spec: &'a Spec, host: &Host, name: &str) -> Result<Option<Place<'a>>, Failure> {
+    fn open(
+        spec: &'a ReleaseSpec,
+        host: &Host,
+        name: &str,
+    ) -> Result<Option<AssetFolders<'a>>, Failure> {
         let Some(assets) = &spec.assets else {
             return Ok(None);
         };
         let layout = spec.layout();
-        let release = host.root.user_tree(&layout.release(name))?;
+        let release = host.root.open_user_tree(&layout.release(name))?;
         let own = match release {
-            Some(release) => release.below(&assets.path)?,
+            Some(release) => release.subtree(&assets.path)?,
             None => None,
         };
         let shared = layout.shared_assets();
@@ -239,10 +245,10 @@ impl<'a> Place<'a> {
                 "mount the other disk there instead (`mount --bind`, or its own line in fstab)",
             ));
         }
-        let shared = host.root.user_tree(&shared)?;
+        let shared = host.root.open_user_tree(&shared)?;
         let manifests = Pathspec::new(&assets.manifests)
             .map_err(|error| Failure::new(format!("`assets.manifests`: {}", error.message())))?;
-        Ok(own.zip(shared).map(|(own, shared)| Place {
+        Ok(own.zip(shared).map(|(own, shared)| AssetFolders {
             assets,
             own,
             shared,
@@ -256,65 +262,76 @@ impl<'a> Place<'a> {
     }
 
     /// What a link at this path says.
-    fn target(&self, path: &Path) -> PathBuf {
+    fn link_target(&self, path: &Path) -> PathBuf {
         let shared = Path::new("shared").join(SHARED_ASSETS);
-        way_out(&self.assets.path.join(path), &shared.join(path))
+        relative_link(&self.assets.path.join(path), &shared.join(path))
     }
 
     /// The folder of a path below `top`, and its name in it.
-    fn at<'p>(&self, top: &UserTree, path: &'p Path) -> Result<(Rc<Folder>, &'p OsStr), Failure> {
+    fn open_parent<'p>(
+        &self,
+        top: &UserTree,
+        path: &'p Path,
+    ) -> Result<(Rc<Folder>, &'p OsStr), Failure> {
         let gone = || Failure::new(format!("{} has gone while it was used", path.display()));
-        let folder = top.folder(path.parent().unwrap_or(Path::new("")))?;
+        let folder = top.open_folder(path.parent().unwrap_or(Path::new("")))?;
         folder.zip(path.file_name()).ok_or_else(gone)
     }
 
     /// Whether the link at this path is one to what is shared.
-    fn is_ours(&self, path: &Path) -> Result<bool, Failure> {
-        let (folder, name) = self.at(&self.own, path)?;
-        Ok(folder.read_link(name)? == self.target(path))
+    fn is_shared_link(&self, path: &Path) -> Result<bool, Failure> {
+        let (folder, name) = self.open_parent(&self.own, path)?;
+        Ok(folder.read_link(name)? == self.link_target(path))
     }
 
     /// Moves a file to the shared ones, if its name is free there or has the same content.
-    fn share(&self, d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
+    fn share_file(&self, d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
         let is_own = match self.own.find(path) {
             Err(error) if error.is_out_of_bounds() => false,
-            found => is_file(found?.filter(|entry| entry.foreign.is_none())),
+            found => is_file(found?.filter(|entry| entry.foreign_owner.is_none())),
         };
-        if !is_own || !make_way(d, &self.shared, path)? {
+        if !is_own || !make_parents(d, &self.shared, path)? {
             return Ok(());
         }
-        let (own, name) = self.at(&self.own, path)?;
-        let (shared, _) = self.at(&self.shared, path)?;
+        let (own, name) = self.open_parent(&self.own, path)?;
+        let (shared, _) = self.open_parent(&self.shared, path)?;
         match own.move_file(name, &shared)? {
-            Moved::There => Ok(()),
-            Moved::Taken if own.same_content(name, &shared)? => Ok(own.unlink(name)?),
-            Moved::Taken => Ok(()),
+            MoveOutcome::Moved => Ok(()),
+            MoveOutcome::NameTaken if own.same_content(name, &shared)? => Ok(own.unlink(name)?),
+            MoveOutcome::NameTaken => Ok(()),
         }
     }
 
     /// Puts a link to everything shared where the release has nothing of its name, and removes links
     /// to what is no longer shared. What is left out is added to `foreign`.
-    fn complete(&self, d: &Deployment<'_>, foreign: &mut Left) -> Result<(), Failure> {
+    fn update_links(
+        &self,
+        d: &Deployment<'_>,
+        unshared: &mut UnsharedFiles,
+    ) -> Result<(), Failure> {
         for (path, entry) in walk(&self.shared)? {
-            if entry.kind == FileKind::Directory && entry.foreign.is_some() {
-                foreign.add(
+            if entry.kind == FileKind::Directory && entry.foreign_owner.is_some() {
+                unshared.add(
                     &Path::new("shared").join(SHARED_ASSETS).join(&path),
-                    entry.foreign,
+                    entry.foreign_owner,
                 );
             }
             let is_shared = entry.kind == FileKind::File && !self.is_manifest(&path);
-            if !is_shared || !make_way(d, &self.own, &path)? {
+            if !is_shared || !make_parents(d, &self.own, &path)? {
                 continue;
             }
-            let (folder, name) = self.at(&self.own, &path)?;
+            let (folder, name) = self.open_parent(&self.own, &path)?;
             if folder.find(name)?.is_none() {
-                let target = self.target(&path);
-                folder.make_link(name, target.as_os_str(), &d.owner.attrs(0o777))?;
+                let target = self.link_target(&path);
+                folder.create_symlink(name, target.as_os_str(), &d.owner.attrs(0o777))?;
             }
         }
         for (path, entry) in walk(&self.own)? {
-            if entry.kind == FileKind::Symlink && self.is_ours(&path)? && !self.is_shared(&path)? {
-                let (folder, name) = self.at(&self.own, &path)?;
+            if entry.kind == FileKind::Symlink
+                && self.is_shared_link(&path)?
+                && !self.is_shared(&path)?
+            {
+                let (folder, name) = self.open_parent(&self.own, &path)?;
                 folder.unlink(name)?;
             }
         }
@@ -332,8 +349,8 @@ impl<'a> Place<'a> {
 }
 
 /// Makes the folders below `top` on the way to a path. `false`: something else is in the way.
-fn make_way(d: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Failure> {
-    let enters = |way: &Path| match top.folder(way) {
+fn make_parents(d: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Failure> {
+    let enters = |folder_path: &Path| match top.open_folder(folder_path) {
         Err(error) if error.is_out_of_bounds() => Ok(None),
         folder => folder,
     };
@@ -341,17 +358,17 @@ fn make_way(d: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Fai
     if enters(parent)?.is_some() {
         return Ok(true);
     }
-    let mut way = PathBuf::new();
+    let mut folder_path = PathBuf::new();
     for part in parent {
-        let Some(folder) = enters(&way)? else {
+        let Some(folder) = enters(&folder_path)? else {
             return Ok(false);
         };
         match folder.find(part)?.map(|meta| meta.kind) {
             Some(FileKind::Directory) => {}
             Some(_) => return Ok(false),
-            None => folder.make_folder(part, &d.owner.attrs(0o755))?,
+            None => folder.create_folder(part, &d.owner.attrs(0o755))?,
         }
-        way.push(part);
+        folder_path.push(part);
     }
-    Ok(enters(&way)?.is_some())
+    Ok(enters(&folder_path)?.is_some())
 }

@@ -3,27 +3,28 @@
 
 use git2::{ErrorClass, ErrorCode};
 
-use super::Fetch;
-use super::line::{MAX_LIST, Trouble};
-use super::ssh::{Meant, Ssh};
+use super::Fetcher;
+use super::ssh::{SshClient, SshFailure};
+use super::transport::{MAX_REF_LIST, TransportError};
+use crate::ports::deadline::DeadlineError;
 use crate::ports::exec::ExecError;
 use crate::ports::http::HttpError;
-use crate::ports::patience::GivenUp;
-use crate::release::repo::Server;
+use crate::release::repo::SshServer;
 use crate::release::tree::too_much_memory;
 
 use crate::resource::Failure;
 
-const RESOLVE: &str = "its name cannot be resolved: look at the address and at this host's DNS";
-const UNREACHABLE: &str =
+const RESOLVE_HINT: &str =
+    "its name cannot be resolved: look at the address and at this host's DNS";
+const UNREACHABLE_HINT: &str =
     "the server cannot be reached: look at the address, the network and firewalls";
-const SILENT: &str = "the server does not answer in time: look at the network and the server";
-const HUNG_UP: &str = "the server hung up: look at its log";
-const NO_REPOSITORY: &str = "there is no such repository, or it is not one that we may read: look at `repo` and at what the deploy key is allowed to";
+const TIMEOUT_HINT: &str = "the server does not answer in time: look at the network and the server";
+const HUNG_UP_HINT: &str = "the server hung up: look at its log";
+const NO_REPOSITORY_HINT: &str = "there is no such repository, or it is not one that we may read: look at `repo` and at what the deploy key is allowed to";
 
 /// Whether this is how servers say that there is no such repository.
-fn is_missing(said: &str) -> bool {
-    let said = said.to_lowercase();
+fn means_missing_repo(output: &str) -> bool {
+    let said = output.to_lowercase();
     [
         "not found",
         "could not be found",
@@ -39,71 +40,71 @@ fn is_missing(said: &str) -> bool {
     .any(|words| said.contains(words))
 }
 
-impl Fetch<'_> {
+impl Fetcher<'_> {
     /// What it means for people that something went wrong on the line.
-    pub(super) fn troubled(&self, trouble: Trouble) -> Failure {
+    pub(super) fn transport_failure(&self, error: TransportError) -> Failure {
         let repo = &self.d.spec.repo;
         let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
-        match trouble {
-            Trouble::GivenUp(GivenUp::Stopped) => Failure::stopped(),
-            Trouble::GivenUp(GivenUp::Late(_)) => self.too_slow(),
-            Trouble::GivenUp(GivenUp::Silent(limit)) => failure(&format!(
+        match error {
+            TransportError::TimedOut(DeadlineError::Stopped) => Failure::stopped(),
+            TransportError::TimedOut(DeadlineError::TimedOut(_)) => self.timed_out(),
+            TransportError::TimedOut(DeadlineError::IdleTimedOut(limit)) => failure(&format!(
                 "the server was silent for {} s",
                 limit.as_secs()
             ))
-            .hint(SILENT),
-            Trouble::Start(ExecError::Stopped { .. }) => Failure::stopped(),
-            Trouble::Start(error @ ExecError::NotBegun { .. }) => failure(&error.to_string()),
-            Trouble::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
+            .hint(TIMEOUT_HINT),
+            TransportError::Start(ExecError::Stopped { .. }) => Failure::stopped(),
+            TransportError::Start(error @ ExecError::StartTimedOut { .. }) => failure(&error.to_string()),
+            TransportError::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
                 failure(&format!("cannot run `git`: {source}")).hint(
                     "the repository is not root's alone, so `git` reads it as its owner: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`)",
                 )
             }
-            Trouble::Start(error) => failure(&why_not(&error)).hint(
+            TransportError::Start(error) => failure(&describe_exec_error(&error)).hint(
                 "git over ssh needs OpenSSH's client on this host: install the package `openssh-client`",
             ),
-            Trouble::Ssh(ended, said) => self.said_by_ssh(&said, &ended.to_string()),
-            Trouble::Http(error) => {
+            TransportError::Exited(ended, said) => self.process_failure(&said, &ended.to_string()),
+            TransportError::Http(error) => {
                 let failed = failure(&error.to_string());
                 match error {
-                    HttpError::Resolve(_) => failed.hint(RESOLVE),
-                    HttpError::Connect { .. } => failed.hint(UNREACHABLE),
+                    HttpError::Resolve(_) => failed.hint(RESOLVE_HINT),
+                    HttpError::Connect { .. } => failed.hint(UNREACHABLE_HINT),
                     HttpError::Certificate { .. } => failed
                         .hint("its TLS certificate is not one that this host's authorities vouch for"),
-                    HttpError::Broken { .. } => failed.hint(HUNG_UP),
+                    HttpError::Interrupted { .. } => failed.hint(HUNG_UP_HINT),
                     _ => failed,
                 }
             }
-            Trouble::Status(401 | 407) => Failure::new(format!(
+            TransportError::Status(401 | 407) => Failure::new(format!(
                 "{repo} asks for a user name and password"
             ))
             .hint("is the address right? Private repositories are fetched by ssh with a `deploy_key`"),
-            Trouble::Status(status @ (403 | 404 | 410)) => {
-                failure(&format!("the server answered {status}")).hint(NO_REPOSITORY)
+            TransportError::Status(status @ (403 | 404 | 410)) => {
+                failure(&format!("the server answered {status}")).hint(NO_REPOSITORY_HINT)
             }
-            Trouble::Status(status) => failure(&format!("the server answered {status}"))
+            TransportError::Status(status) => failure(&format!("the server answered {status}"))
                 .hint("look at the server's log, or try again later"),
-            Trouble::EndlessList => failure(&format!(
+            TransportError::RefListTooLong => failure(&format!(
                 "its list of branches, tags and other refs is longer than {} MiB",
-                MAX_LIST >> 20
+                MAX_REF_LIST >> 20
             ))
             .hint("is that the server you mean? If so, delete refs there that nobody needs"),
-            Trouble::NoGit => {
-                failure("what answers there is no git server").hint(NO_REPOSITORY)
+            TransportError::NotGit => {
+                failure("what answers there is no git server").hint(NO_REPOSITORY_HINT)
             }
         }
     }
 
-    fn said_by_ssh(&self, said: &str, ended: &str) -> Failure {
+    fn process_failure(&self, stderr: &str, ended: &str) -> Failure {
         let repo = &self.d.spec.repo;
         let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
-            let said = said.trim();
-            let failure = match said.is_empty() {
+            let stderr = stderr.trim();
+            let failure = match stderr.is_empty() {
                 true => Failure::new(format!("cannot fetch {repo}: git {ended}")),
-                false => Failure::new(format!("cannot fetch {repo}: {said}")),
+                false => Failure::new(format!("cannot fetch {repo}: {stderr}")),
             };
-            return match is_missing(said) {
-                true => failure.hint(NO_REPOSITORY),
+            return match means_missing_repo(stderr) {
+                true => failure.hint(NO_REPOSITORY_HINT),
                 false => failure.hint(
                     "git reads it as its owner, because others than root can write to it: `git fsck` there says more",
                 ),
@@ -111,47 +112,47 @@ impl Fetch<'_> {
         };
         let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
         let host = &server.host;
-        match ssh.meant(said) {
-            Meant::UnknownHost => Failure::new(format!(
+        match ssh.classify_stderr(stderr) {
+            SshFailure::UnknownHostKey => Failure::new(format!(
                 "the host key of {host} is not known, so it may be anybody"
             ))
             .hint(format!(
                 "if this is the key that its owner publishes, add this line to {}:\n{}",
-                ssh.known_files(),
-                self.line_for(ssh, server)
+                ssh.known_hosts_files(),
+                self.known_hosts_line(ssh, server)
             )),
-            Meant::ChangedHost(file, number) => Failure::new(format!(
+            SshFailure::ChangedHostKey(file, number) => Failure::new(format!(
                 "the host key of {host} is not the one in {}:{number}: it was changed, or somebody is in between",
                 file.display()
             ))
             .hint(format!(
                 "ask its owner; if the key was changed on purpose, put this line in its place:\n{}",
-                self.line_for(ssh, server)
+                self.known_hosts_line(ssh, server)
             )),
-            Meant::RevokedHost => Failure::new(format!(
+            SshFailure::RevokedHostKey => Failure::new(format!(
                 "the host key of {host} is revoked in {}",
-                ssh.known_files()
+                ssh.known_hosts_files()
             ))
             .hint("ask its owner: whoever shows this key may have stolen it"),
-            Meant::UnusableKey(why) => {
+            SshFailure::UnusableDeployKey(why) => {
                 let key = self.d.spec.deploy_key.as_deref().unwrap_or("none".as_ref());
                 Failure::new(format!("ssh cannot use the deploy key {}: {why}", key.display()))
                     .hint("does `ssh-keygen -y -f` read it?")
             }
-            Meant::Denied => self.denied(server),
-            Meant::Resolve => failure("its name cannot be resolved").hint(RESOLVE),
-            Meant::Unreachable => failure(said.trim()).hint(UNREACHABLE),
-            Meant::Silent => failure(said.trim()).hint(SILENT),
-            Meant::Said(words) if words.is_empty() => {
-                failure(&format!("ssh {ended} and said nothing")).hint(HUNG_UP)
+            SshFailure::PermissionDenied => self.permission_denied(server),
+            SshFailure::UnresolvedHost => failure("its name cannot be resolved").hint(RESOLVE_HINT),
+            SshFailure::Unreachable => failure(stderr.trim()).hint(UNREACHABLE_HINT),
+            SshFailure::TimedOut => failure(stderr.trim()).hint(TIMEOUT_HINT),
+            SshFailure::Other(words) if words.is_empty() => {
+                failure(&format!("ssh {ended} and said nothing")).hint(HUNG_UP_HINT)
             }
-            Meant::Said(words) if is_missing(&words) => failure(&words).hint(NO_REPOSITORY),
-            Meant::Said(words) => failure(&words).hint(HUNG_UP),
+            SshFailure::Other(words) if means_missing_repo(&words) => failure(&words).hint(NO_REPOSITORY_HINT),
+            SshFailure::Other(words) => failure(&words).hint(HUNG_UP_HINT),
         }
     }
 
-    fn line_for(&self, ssh: &Ssh, server: &Server) -> String {
-        let line = ssh.line_for(server, self.patience());
+    fn known_hosts_line(&self, ssh: &SshClient, server: &SshServer) -> String {
+        let line = ssh.known_hosts_line(server, self.deadline());
         line.ok()
             .filter(|line| !line.is_empty())
             .unwrap_or_else(|| {
@@ -162,7 +163,7 @@ impl Fetch<'_> {
             })
     }
 
-    fn denied(&self, server: &Server) -> Failure {
+    fn permission_denied(&self, server: &SshServer) -> Failure {
         let failure = Failure::new(format!(
             "{}@{} refused us: permission denied (publickey), for {}",
             server.user, server.host, self.d.spec.repo
@@ -176,7 +177,7 @@ impl Fetch<'_> {
         }
     }
 
-    pub(super) fn too_slow(&self) -> Failure {
+    pub(super) fn timed_out(&self) -> Failure {
         Failure::new(format!(
             "fetching {} did not finish within {} s",
             self.d.spec.repo,
@@ -185,30 +186,32 @@ impl Fetch<'_> {
         .hint("look at the network and the server, or raise `fetch_timeout`")
     }
 
-    /// What an error of [`Fetch::run`] means that came neither from a callback nor from the line.
-    pub(in crate::release) fn explain(&self, error: &git2::Error) -> Failure {
-        if self.d.host.clock.tick().duration_since(self.begun) >= self.d.spec.fetch_timeout() {
-            return self.too_slow();
+    /// What an error of [`Fetcher::run`] means that came neither from a callback nor from the line.
+    pub(in crate::release) fn git_failure(&self, error: &git2::Error) -> Failure {
+        if self.d.host.clock.monotonic_now().duration_since(self.begun)
+            >= self.d.spec.fetch_timeout()
+        {
+            return self.timed_out();
         }
         if error.class() == ErrorClass::NoMemory {
             return too_much_memory();
         }
         let repo = &self.d.spec.repo;
-        let said = repo.hide_in(error.message());
-        let said = said.trim();
-        let failure = Failure::new(format!("cannot fetch {repo}: {said}"));
-        if is_missing(said) || error.code() == ErrorCode::NotFound {
-            return failure.hint(NO_REPOSITORY);
+        let message = repo.redact_in(error.message());
+        let message = message.trim();
+        let failure = Failure::new(format!("cannot fetch {repo}: {message}"));
+        if means_missing_repo(message) || error.code() == ErrorCode::NotFound {
+            return failure.hint(NO_REPOSITORY_HINT);
         }
         if error.code() == ErrorCode::Eof || error.class() == ErrorClass::Net {
-            return failure.hint(HUNG_UP);
+            return failure.hint(HUNG_UP_HINT);
         }
         failure
     }
 }
 
 /// Without the whole command, which says nothing to whom it is about.
-fn why_not(error: &ExecError) -> String {
+fn describe_exec_error(error: &ExecError) -> String {
     match error {
         ExecError::Start { source, .. } => format!("cannot run `ssh`: {source}"),
         _ => error.to_string(),

@@ -4,40 +4,44 @@ use std::io::{self, Read, Write};
 
 use url::Url;
 
-use super::line::{Trouble, count_list, down, over_http};
-use crate::ports::http::{Http, HttpError, Request, Response};
-use crate::ports::patience::Patience;
+use super::transport::{TransportError, count_ref_list, record_error, with_http};
+use crate::ports::deadline::Deadline;
+use crate::ports::http::{HttpClient, HttpError, Request, Response};
 
 /// Servers tell git from browsers by its beginning.
-const AGENT: (&str, &str) = (
+const USER_AGENT: (&str, &str) = (
     "user-agent",
     concat!("git/2.0 (trueup ", env!("CARGO_PKG_VERSION"), ")"),
 );
 
-const REFS: &str = "/info/refs?service=git-upload-pack";
+const REFS_PATH: &str = "/info/refs?service=git-upload-pack";
 
 /// Asks for the refs. Where the server sends us for them, the rest is asked for as well.
-pub(super) fn refs(http: &Http, base: &mut String, patience: &Patience) -> Result<Body, Trouble> {
+pub(super) fn get_refs(
+    http: &HttpClient,
+    base: &mut String,
+    deadline: &Deadline,
+) -> Result<ResponseBody, TransportError> {
     let request = Request {
-        url: &format!("{}{REFS}", base.trim_end_matches('/')),
-        headers: &[AGENT, ("pragma", "no-cache")],
+        url: &format!("{}{REFS_PATH}", base.trim_end_matches('/')),
+        headers: &[USER_AGENT, ("pragma", "no-cache")],
         body: None,
-        follow: true,
+        follow_redirects: true,
     };
-    let response = expect(http.send(request, patience), "advertisement")?;
-    if let Some(moved) = moved(&response.url, base) {
+    let response = check_response(http.send(request, deadline), "advertisement")?;
+    if let Some(moved) = redirected_base(&response.url, base) {
         *base = moved;
     }
-    Ok(Body {
+    Ok(ResponseBody {
         response,
-        lists: true,
+        listing_refs: true,
     })
 }
 
 /// The address of a repository whose refs came from `from`: on the same server, with the user name
 /// and password of the old one.
-fn moved(from: &str, base: &str) -> Option<String> {
-    let mut moved = Url::parse(from.strip_suffix(REFS)?).ok()?;
+fn redirected_base(from: &str, base: &str) -> Option<String> {
+    let mut moved = Url::parse(from.strip_suffix(REFS_PATH)?).ok()?;
     let old = Url::parse(base).ok()?;
     if moved.origin() == old.origin() {
         moved.set_username(old.username()).ok()?;
@@ -46,49 +50,52 @@ fn moved(from: &str, base: &str) -> Option<String> {
     Some(moved.into())
 }
 
-fn expect(answer: Result<Response, HttpError>, what: &str) -> Result<Response, Trouble> {
-    let response = answer.map_err(trouble)?;
+fn check_response(
+    result: Result<Response, HttpError>,
+    what: &str,
+) -> Result<Response, TransportError> {
+    let response = result.map_err(transport_error)?;
     if response.status != 200 {
-        return Err(Trouble::Status(response.status));
+        return Err(TransportError::Status(response.status));
     }
     let sort = format!("application/x-git-upload-pack-{what}");
     if response.header("content-type") != Some(&sort) {
-        return Err(Trouble::NoGit);
+        return Err(TransportError::NotGit);
     }
     Ok(response)
 }
 
-fn trouble(error: HttpError) -> Trouble {
+fn transport_error(error: HttpError) -> TransportError {
     match error {
-        HttpError::GivenUp(why) => Trouble::GivenUp(why),
-        error => Trouble::Http(error),
+        HttpError::Deadline(why) => TransportError::TimedOut(why),
+        error => TransportError::Http(error),
     }
 }
 
 /// The body of an answer, to be read and no more.
-pub(super) struct Body {
+pub(super) struct ResponseBody {
     response: Response,
     /// It is a list of refs.
-    lists: bool,
+    listing_refs: bool,
 }
 
-impl Read for Body {
+impl Read for ResponseBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.response.read(buffer).map_err(|error| {
             let inner = error.into_inner().and_then(|inner| inner.downcast().ok());
             match inner {
-                Some(error) => down(trouble(*error)),
-                None => down(Trouble::NoGit),
+                Some(error) => record_error(transport_error(*error)),
+                None => record_error(TransportError::NotGit),
             }
         })?;
-        match self.lists {
-            true => count_list(read),
+        match self.listing_refs {
+            true => count_ref_list(read),
             false => Ok(read),
         }
     }
 }
 
-impl Write for Body {
+impl Write for ResponseBody {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -100,12 +107,12 @@ impl Write for Body {
 
 /// One step: what is written is sent when the answer is first read.
 #[derive(Default)]
-pub(super) struct Post {
+pub(super) struct PostStream {
     body: Vec<u8>,
-    answer: Option<Body>,
+    response: Option<ResponseBody>,
 }
 
-impl Write for Post {
+impl Write for PostStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.body.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -116,29 +123,29 @@ impl Write for Post {
     }
 }
 
-impl Read for Post {
+impl Read for PostStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let answer = match &mut self.answer {
+        let answer = match &mut self.response {
             Some(answer) => answer,
             None => {
                 let body = std::mem::take(&mut self.body);
-                let sent = over_http(|http, base, patience| {
+                let sent = with_http(|http, base, patience| {
                     let request = Request {
                         url: &format!("{}/git-upload-pack", base.trim_end_matches('/')),
                         headers: &[
-                            AGENT,
+                            USER_AGENT,
                             ("content-type", "application/x-git-upload-pack-request"),
                             ("accept", "application/x-git-upload-pack-result"),
                         ],
                         body: Some(body),
-                        follow: false,
+                        follow_redirects: false,
                     };
-                    expect(http.send(request, patience), "result")
+                    check_response(http.send(request, patience), "result")
                 });
                 let sent = sent.map_err(|error| io::Error::other(error.message().to_owned()))?;
-                self.answer.insert(Body {
+                self.response.insert(ResponseBody {
                     response: sent,
-                    lists: false,
+                    listing_refs: false,
                 })
             }
         };

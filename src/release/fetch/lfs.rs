@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Fetch, nearby};
+use super::{Fetcher, local_repo};
 use crate::ports::exec::Exec;
-use crate::ports::http::{Http, HttpError, Request};
+use crate::ports::http::{HttpClient, HttpError, Request};
 use crate::ports::root::{Attrs, Root};
 use crate::release::repo::Repo;
 use crate::resource::Failure;
@@ -26,32 +26,32 @@ use crate::resource::Failure;
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 
 /// So many files are asked for at once, as git-lfs does it.
-const BATCH: usize = 100;
+const BATCH_SIZE: usize = 100;
 
 /// No answer to that is longer, in bytes.
-const MAX_ANSWER: u64 = 4 << 20;
+const MAX_RESPONSE: u64 = 4 << 20;
 
 /// Nor what `git-lfs-authenticate` prints.
-const MAX_TICKET: u64 = 64 << 10;
+const MAX_AUTHENTICATE_OUTPUT: u64 = 64 << 10;
 
 /// No more of what it complains of is shown, in characters.
-const MAX_COMPLAINT: usize = 2000;
+const MAX_SHOWN_STDERR: usize = 2000;
 
 /// What the disk is to have left beside the files, in bytes.
-const RESERVE: u64 = 64 << 20;
+const MIN_FREE_SPACE: u64 = 64 << 20;
 
 /// A file that LFS keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::release) struct Object {
+pub(in crate::release) struct LfsObject {
     /// The sha256 of the content, in hexadecimal.
     pub digest: String,
     /// In bytes.
     pub size: u64,
 }
 
-impl Object {
+impl LfsObject {
     /// Where its content is, below a store of LFS.
-    pub fn path(&self) -> PathBuf {
+    pub fn store_path(&self) -> PathBuf {
         [&self.digest[..2], &self.digest[2..4], &self.digest]
             .iter()
             .collect()
@@ -67,25 +67,25 @@ struct Endpoint {
 }
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct BatchRequest<'a> {
     operation: &'static str,
     transfers: [&'static str; 1],
-    objects: Vec<Asked<'a>>,
+    objects: Vec<RequestedObject<'a>>,
 }
 
 #[derive(Serialize)]
-struct Asked<'a> {
+struct RequestedObject<'a> {
     oid: &'a str,
     size: u64,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    objects: Vec<Offered>,
+struct BatchResponse {
+    objects: Vec<OfferedObject>,
 }
 
 #[derive(Deserialize)]
-struct Offered {
+struct OfferedObject {
     oid: String,
     error: Option<ObjectError>,
     #[serde(default)]
@@ -99,14 +99,18 @@ struct ObjectError {
     message: String,
 }
 
-impl Fetch<'_> {
+impl Fetcher<'_> {
     /// Brings these files into the store at `store` of the host.
-    pub(in crate::release) fn lfs(&self, objects: &[&Object], store: &Path) -> Result<(), Failure> {
+    pub(in crate::release) fn fetch_lfs_objects(
+        &self,
+        objects: &[&LfsObject],
+        store: &Path,
+    ) -> Result<(), Failure> {
         let root = &self.d.host.root;
-        root.make_dirs(store, &Attrs::mode(0o700))?;
+        root.create_dir_all(store, &Attrs::mode(0o700))?;
         let need = objects.iter().map(|object| object.size);
-        let need = need.fold(RESERVE, u64::saturating_add);
-        let free = root.space(store)?.map_or(u64::MAX, |space| space.free);
+        let need = need.fold(MIN_FREE_SPACE, u64::saturating_add);
+        let free = root.disk_space(store)?.map_or(u64::MAX, |space| space.free);
         if need > free {
             return Err(Failure::new(format!(
                 "no room in {} for files of Git LFS: {} MiB are needed and {} MiB are free",
@@ -117,27 +121,27 @@ impl Fetch<'_> {
             .hint("make room on that filesystem"));
         }
         let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
-        if let Some(folder) = nearby::path(repo.url()) {
-            return self.lfs_from_folder(&folder, objects, store);
+        if let Some(folder) = local_repo::local_path(repo.url()) {
+            return self.copy_lfs_from_folder(&folder, objects, store);
         }
         let http = match repo.ssh() {
-            Some(server) => Http::led_by(&format!("ssh://{}", server.host)),
-            None => Http::led_by(repo.url()),
+            Some(server) => HttpClient::for_server(&format!("ssh://{}", server.host)),
+            None => HttpClient::for_server(repo.url()),
         };
         let endpoint = self.lfs_endpoint(repo)?;
-        for objects in objects.chunks(BATCH) {
-            let offered = self.offers(&http, &endpoint, objects)?;
+        for objects in objects.chunks(BATCH_SIZE) {
+            let offered = self.request_batch(&http, &endpoint, objects)?;
             for object in objects {
                 let found = offered.iter().find(|offered| offered.oid == object.digest);
                 let found = found
-                    .ok_or_else(|| self.lfs_failed("the server's answer leaves out a file"))?;
+                    .ok_or_else(|| self.lfs_failure("the server's answer leaves out a file"))?;
                 self.download(&http, &endpoint, object, found, store)?;
             }
         }
         Ok(())
     }
 
-    fn lfs_failed(&self, why: impl std::fmt::Display) -> Failure {
+    fn lfs_failure(&self, why: impl std::fmt::Display) -> Failure {
         let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
         Failure::new(format!("cannot fetch from the Git LFS of {repo}: {why}")).hint(
             "is the LFS server reachable from here, and are the files pushed (`git lfs push --all origin`)? `lfs_url` of the release says where it is if not beside the repository; `.lfsconfig` does not count",
@@ -148,139 +152,143 @@ impl Fetch<'_> {
         let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
             let href = match &self.d.spec.lfs_url {
                 Some(url) => url.url().to_owned(),
-                None => beside(repo.url()),
+                None => default_api_url(repo.url()),
             };
             return Ok(Endpoint {
                 href,
                 header: BTreeMap::new(),
             });
         };
-        let patience = self.patience();
+        let patience = self.deadline();
         let mut talk = Exec
-            .talk(&ssh.lfs(server), patience)
-            .map_err(|error| self.lfs_failed(error))?;
-        let mut said = Vec::new();
+            .spawn_piped(&ssh.lfs_authenticate_command(server), patience)
+            .map_err(|error| self.lfs_failure(error))?;
+        let mut output = Vec::new();
         let read = Read::by_ref(&mut talk)
-            .take(MAX_TICKET)
-            .read_to_end(&mut said);
-        let (ended, complaint) = talk.end();
-        read.map_err(|error| self.lfs_failed(error))?;
-        let ticket: Endpoint = serde_json::from_slice(&said).map_err(|_| {
-            self.lfs_failed(format!(
+            .take(MAX_AUTHENTICATE_OUTPUT)
+            .read_to_end(&mut output);
+        let (ended, stderr) = talk.finish();
+        read.map_err(|error| self.lfs_failure(error))?;
+        let ticket: Endpoint = serde_json::from_slice(&output).map_err(|_| {
+            self.lfs_failure(format!(
                 "`git-lfs-authenticate` on the server {ended} and gave no address: {}",
-                complaint
+                stderr
                     .trim()
                     .chars()
-                    .take(MAX_COMPLAINT)
+                    .take(MAX_SHOWN_STDERR)
                     .collect::<String>()
             ))
         })?;
         Ok(ticket)
     }
 
-    fn offers(
+    fn request_batch(
         &self,
-        http: &Http,
+        http: &HttpClient,
         endpoint: &Endpoint,
-        objects: &[&Object],
-    ) -> Result<Vec<Offered>, Failure> {
-        let question = Question {
+        objects: &[&LfsObject],
+    ) -> Result<Vec<OfferedObject>, Failure> {
+        let question = BatchRequest {
             operation: "download",
             transfers: ["basic"],
             objects: objects
                 .iter()
-                .map(|object| Asked {
+                .map(|object| RequestedObject {
                     oid: &object.digest,
                     size: object.size,
                 })
                 .collect(),
         };
         let body = serde_json::to_vec(&question).expect("plain data is always JSON");
-        let mut headers = usable(&endpoint.header);
+        let mut headers = allowed_headers(&endpoint.header);
         headers.extend([("accept", MEDIA_TYPE), ("content-type", MEDIA_TYPE)]);
         let request = Request {
             url: &format!("{}/objects/batch", endpoint.href.trim_end_matches('/')),
             headers: &headers,
             body: Some(body),
-            follow: true,
+            follow_redirects: true,
         };
-        let response = self.answer(http, request)?;
+        let response = self.send_request(http, request)?;
         let mut answer = Vec::new();
-        let read = response.take(MAX_ANSWER).read_to_end(&mut answer);
-        read.map_err(|error| self.broken(error))?;
-        let answer: Answer = serde_json::from_slice(&answer)
-            .map_err(|_| self.lfs_failed("what answers there is no LFS server"))?;
+        let read = response.take(MAX_RESPONSE).read_to_end(&mut answer);
+        read.map_err(|error| self.read_failure(error))?;
+        let answer: BatchResponse = serde_json::from_slice(&answer)
+            .map_err(|_| self.lfs_failure("what answers there is no LFS server"))?;
         Ok(answer.objects)
     }
 
-    fn answer(&self, http: &Http, request: Request<'_>) -> Result<impl Read + use<>, Failure> {
-        let response = http.send(request, &self.patience());
-        let response = response.map_err(|error| self.lfs_failed(error))?;
+    fn send_request(
+        &self,
+        http: &HttpClient,
+        request: Request<'_>,
+    ) -> Result<impl Read + use<>, Failure> {
+        let response = http.send(request, &self.deadline());
+        let response = response.map_err(|error| self.lfs_failure(error))?;
         match response.status {
             200 => Ok(response),
-            401 | 407 => Err(self.lfs_failed("the server asks for a user name and password")),
-            status => Err(self.lfs_failed(format!("the server answered {status}"))),
+            401 | 407 => Err(self.lfs_failure("the server asks for a user name and password")),
+            status => Err(self.lfs_failure(format!("the server answered {status}"))),
         }
     }
 
-    fn broken(&self, error: io::Error) -> Failure {
+    fn read_failure(&self, error: io::Error) -> Failure {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
-            Some(HttpError::GivenUp(_)) if self.d.host.stop.is_set() => Failure::stopped(),
-            Some(error) => self.lfs_failed(error),
-            None => self.lfs_failed(error),
+            Some(HttpError::Deadline(_)) if self.d.host.stop.is_set() => Failure::stopped(),
+            Some(error) => self.lfs_failure(error),
+            None => self.lfs_failure(error),
         }
     }
 
     fn download(
         &self,
-        http: &Http,
+        http: &HttpClient,
         endpoint: &Endpoint,
-        object: &Object,
-        offered: &Offered,
+        object: &LfsObject,
+        offered: &OfferedObject,
         store: &Path,
     ) -> Result<(), Failure> {
         if let Some(error) = &offered.error {
             let said = error.message.chars().filter(|c| !c.is_control()).take(200);
             let said: String = said.collect();
-            return Err(self.lfs_failed(format!("it lacks a file ({} {said})", error.code)));
+            return Err(self.lfs_failure(format!("it lacks a file ({} {said})", error.code)));
         }
         let action = offered.actions.get("download");
-        let action = action.ok_or_else(|| self.lfs_failed("the server offers no download"))?;
+        let action = action.ok_or_else(|| self.lfs_failure("the server offers no download"))?;
         let is = |url: &str, scheme: &str| Url::parse(url).is_ok_and(|url| url.scheme() == scheme);
         if is(&endpoint.href, "https") && is(&action.href, "http") {
-            return Err(self.lfs_failed("the server sends us from https to http for a file"));
+            return Err(self.lfs_failure("the server sends us from https to http for a file"));
         }
-        let headers = usable(&action.header);
+        let headers = allowed_headers(&action.header);
         let let_in = headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         let url = match let_in {
             true => action.href.clone(),
-            false => with_password(&action.href, &endpoint.href),
+            false => with_credentials(&action.href, &endpoint.href),
         };
         let request = Request {
             url: &url,
             headers: &headers,
             body: None,
-            follow: true,
+            follow_redirects: true,
         };
-        let mut from = self.answer(http, request)?;
-        self.keep(object, &mut from, store)
+        let mut from = self.send_request(http, request)?;
+        self.store_object(object, &mut from, store)
     }
 
     /// The store of a repository on this host. It is not root's: nothing there is followed, or waited for.
-    fn lfs_from_folder(
+    fn copy_lfs_from_folder(
         &self,
         repository: &Path,
-        objects: &[&Object],
+        objects: &[&LfsObject],
         store: &Path,
     ) -> Result<(), Failure> {
         let machine = Root::real()?;
         let stores = ["lfs/objects", ".git/lfs/objects"].map(|inner| repository.join(inner));
         for object in objects {
             let open = |store: &PathBuf| -> Result<Option<File>, Failure> {
-                let path = store.join(object.path());
+                let path = store.join(object.store_path());
                 let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
                     return Ok(None);
                 };
@@ -293,49 +301,61 @@ impl Fetch<'_> {
             for store in &stores {
                 found = found.or(open(store)?);
             }
-            let mut found = found.ok_or_else(|| self.lfs_failed("it lacks a file"))?;
-            self.keep(object, &mut found, store)?;
+            let mut found = found.ok_or_else(|| self.lfs_failure("it lacks a file"))?;
+            self.store_object(object, &mut found, store)?;
         }
         Ok(())
     }
 
     /// Writes what comes into the store, if it is the file.
-    fn keep(&self, object: &Object, from: &mut dyn Read, store: &Path) -> Result<(), Failure> {
+    fn store_object(
+        &self,
+        object: &LfsObject,
+        from: &mut dyn Read,
+        store: &Path,
+    ) -> Result<(), Failure> {
         let root = &self.d.host.root;
-        let path = store.join(object.path());
+        let path = store.join(object.store_path());
         let unfinished = store.join("unfinished");
         root.remove_tree(&unfinished)?;
-        let mut to = root.append(&unfinished, &Attrs::mode(0o600))?;
-        let kept = self.copy(object, from, &mut to);
+        let mut to = root.open_append(&unfinished, &Attrs::mode(0o600))?;
+        let kept = self.copy_verified(object, from, &mut to);
         if kept.is_err() {
             root.remove_tree(&unfinished)?;
         }
         kept?;
         to.sync_all()
-            .map_err(|error| self.lfs_failed(format!("{}: {error}", path.display())))?;
+            .map_err(|error| self.lfs_failure(format!("{}: {error}", path.display())))?;
         if let Some(folder) = path.parent() {
-            root.make_dirs(folder, &Attrs::mode(0o700))?;
+            root.create_dir_all(folder, &Attrs::mode(0o700))?;
         }
         Ok(root.rename(&unfinished, &path)?)
     }
 
-    fn copy(&self, object: &Object, from: &mut dyn Read, to: &mut File) -> Result<(), Failure> {
+    fn copy_verified(
+        &self,
+        object: &LfsObject,
+        from: &mut dyn Read,
+        to: &mut File,
+    ) -> Result<(), Failure> {
         let (mut hash, mut left) = (Sha256::new(), object.size);
         let mut piece = vec![0; 256 << 10];
         loop {
-            if !self.in_time() {
-                return Err(self.ended().unwrap_or_else(|| self.too_slow()));
+            if !self.may_continue() {
+                return Err(self.take_failure().unwrap_or_else(|| self.timed_out()));
             }
-            let count = from.read(&mut piece).map_err(|error| self.broken(error))?;
+            let count = from
+                .read(&mut piece)
+                .map_err(|error| self.read_failure(error))?;
             if count == 0 {
                 break;
             }
             left = left
                 .checked_sub(count as u64)
-                .ok_or_else(|| self.lfs_failed("a file is larger than the commit says"))?;
+                .ok_or_else(|| self.lfs_failure("a file is larger than the commit says"))?;
             hash.update(&piece[..count]);
             to.write_all(&piece[..count])
-                .map_err(|error| self.lfs_failed(format!("it cannot be written: {error}")))?;
+                .map_err(|error| self.lfs_failure(format!("it cannot be written: {error}")))?;
         }
         let found: String = hash
             .finalize()
@@ -344,16 +364,14 @@ impl Fetch<'_> {
             .collect();
         match left == 0 && found == object.digest {
             true => Ok(()),
-            false => {
-                Err(self
-                    .lfs_failed("a file is not the one that the commit names (its sha256 differs)"))
-            }
+            false => Err(self
+                .lfs_failure("a file is not the one that the commit names (its sha256 differs)")),
         }
     }
 }
 
 /// The API beside a repository, as its documentation has it.
-fn beside(url: &str) -> String {
+fn default_api_url(url: &str) -> String {
     let url = url.trim_end_matches('/');
     match url.ends_with(".git") {
         true => format!("{url}/info/lfs"),
@@ -363,7 +381,7 @@ fn beside(url: &str) -> String {
 
 /// What a server may ask to be sent with a request: what lets us in at it or at a store of objects. Others
 /// could mean something to whom they are sent (`Cookie`, `Metadata-Flavor`, `Host`).
-fn usable(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+fn allowed_headers(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
     const NAMES: [&str; 2] = ["accept", "authorization"];
     const BEGINNINGS: [&str; 5] = ["x-amz-", "x-cos-", "x-goog-", "x-ms-", "x-oss-"];
     let headers = headers
@@ -377,7 +395,7 @@ fn usable(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
 }
 
 /// An address with the user name and password of the API's, if it is on the same server.
-fn with_password(href: &str, api: &str) -> String {
+fn with_credentials(href: &str, api: &str) -> String {
     let with = || {
         let (mut url, api) = (Url::parse(href).ok()?, Url::parse(api).ok()?);
         if url.origin() != api.origin() {
@@ -398,7 +416,7 @@ mod tests {
     fn credentials_are_not_sent_to_another_server() {
         let api = "https://ana:geheim@host/shop.git/info/lfs";
         assert_eq!(
-            with_password("https://host/x", api),
+            with_credentials("https://host/x", api),
             "https://ana:geheim@host/x"
         );
         for other in [
@@ -406,7 +424,7 @@ mod tests {
             "http://host/x",
             "https://host:8443/x",
         ] {
-            assert_eq!(with_password(other, api), other);
+            assert_eq!(with_credentials(other, api), other);
         }
     }
 
@@ -417,7 +435,7 @@ mod tests {
             "https://h/shop.git",
             "https://h/shop.git/",
         ] {
-            assert_eq!(beside(url), "https://h/shop.git/info/lfs");
+            assert_eq!(default_api_url(url), "https://h/shop.git/info/lfs");
         }
     }
 }

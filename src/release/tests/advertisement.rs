@@ -9,18 +9,18 @@ use git2::{Direction, Remote};
 use crate::fuzz::Target;
 
 thread_local! {
-    static SAID: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static RESPONSE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A server that says what is fuzzed, and hears nothing.
-struct Server;
+struct FakeServer;
 
-struct Said(io::Cursor<Vec<u8>>);
+struct FakeStream(io::Cursor<Vec<u8>>);
 
-impl SmartSubtransport for Server {
+impl SmartSubtransport for FakeServer {
     fn action(&self, _: &str, _: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        let said = SAID.with_borrow(Vec::clone);
-        Ok(Box::new(Said(io::Cursor::new(said))))
+        let said = RESPONSE.with_borrow(Vec::clone);
+        Ok(Box::new(FakeStream(io::Cursor::new(said))))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -28,13 +28,13 @@ impl SmartSubtransport for Server {
     }
 }
 
-impl Read for Said {
+impl Read for FakeStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for Said {
+impl Write for FakeStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
@@ -48,8 +48,11 @@ impl Write for Said {
 fn fuzz_git_advertisements() {
     // SAFETY: nothing else in this process uses these schemes, and each is registered once.
     unsafe {
-        register("fuzz", |remote| Transport::smart(remote, false, Server)).unwrap();
-        register("fuzz-http", |remote| Transport::smart(remote, true, Server)).unwrap();
+        register("fuzz", |remote| Transport::smart(remote, false, FakeServer)).unwrap();
+        register("fuzz-http", |remote| {
+            Transport::smart(remote, true, FakeServer)
+        })
+        .unwrap();
     }
     let words = &[
         "0000",
@@ -77,7 +80,7 @@ fn fuzz_git_advertisements() {
         "\n",
     ];
     let law = |input: &[u8]| {
-        SAID.set(input.to_vec());
+        RESPONSE.set(input.to_vec());
         let mut taken = false;
         for scheme in ["fuzz", "fuzz-http"] {
             let mut remote =

@@ -15,21 +15,21 @@ fn commit(bench: &Bench, css: &str) -> Sha {
 }
 
 /// Days later.
-struct Later(i64);
+struct DaysLater(i64);
 
-impl Clock for Later {
+impl Clock for DaysLater {
     fn now(&self) -> Timestamp {
         SystemClock.now() + SignedDuration::from_hours(24 * self.0)
     }
 
-    fn tick(&self) -> Instant {
-        SystemClock.tick()
+    fn monotonic_now(&self) -> Instant {
+        SystemClock.monotonic_now()
     }
 }
 
-pub(super) fn at_day(bench: &Bench, day: i64) -> Host {
+pub(super) fn host_after_days(bench: &Bench, day: i64) -> Host {
     let mut host = bench.host();
-    host.clock = Box::new(Later(day));
+    host.clock = Box::new(DaysLater(day));
     host
 }
 
@@ -39,16 +39,16 @@ fn manifest(bench: &Bench) -> String {
 
 fn asset(bench: &Bench, release: &str, css: &str) -> Option<String> {
     let path = format!("{release}/public/assets/deep/app-{css}.css");
-    std::fs::read_to_string(bench.app(&path)).ok()
+    std::fs::read_to_string(bench.app_path(&path)).ok()
 }
 
 #[test]
 fn old_releases_keep_their_assets_and_rollback_restores_the_manifest() {
     let bench = Bench::new();
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
-    done(&bench.spec(&one, COMPILE), &bench.host());
-    let first = bench.active().unwrap();
-    done(&bench.spec(&two, COMPILE), &bench.host());
+    deploy_ok(&bench.spec(&one, COMPILE), &bench.host());
+    let first = bench.active_name().unwrap();
+    deploy_ok(&bench.spec(&two, COMPILE), &bench.host());
     assert_eq!(manifest(&bench), "app-blue.css\n");
     for css in ["red", "blue"] {
         assert_eq!(asset(&bench, "current", css).as_deref(), Some(css));
@@ -61,8 +61,8 @@ fn old_releases_keep_their_assets_and_rollback_restores_the_manifest() {
         bench.read("current/public/assets/logo.txt"),
         format!("site-of-{two}\n")
     );
-    done(&bench.spec(&one, COMPILE), &bench.host());
-    assert_eq!(bench.active().unwrap(), first);
+    deploy_ok(&bench.spec(&one, COMPILE), &bench.host());
+    assert_eq!(bench.active_name().unwrap(), first);
     assert_eq!(manifest(&bench), "app-red.css\n");
     assert_eq!(
         bench.read("current/public/assets/logo.txt"),
@@ -70,35 +70,35 @@ fn old_releases_keep_their_assets_and_rollback_restores_the_manifest() {
     );
     assert_eq!(asset(&bench, "current", "blue").as_deref(), Some("blue"));
     // As do the pages of what was deployed when another release was serving.
-    done(&bench.spec(&two, COMPILE), &bench.host());
-    done(
+    deploy_ok(&bench.spec(&two, COMPILE), &bench.host());
+    deploy_ok(
         &bench.spec(&commit(&bench, "green"), COMPILE),
         &bench.host(),
     );
-    done(&bench.spec(&one, COMPILE), &bench.host());
+    deploy_ok(&bench.spec(&one, COMPILE), &bench.host());
     assert_eq!(asset(&bench, "current", "green").as_deref(), Some("green"));
 }
 
 #[test]
 fn compiling_assets_does_not_change_the_active_release() {
     let bench = Bench::new();
-    done(&bench.spec(&commit(&bench, "red"), COMPILE), &bench.host());
-    let before = snapshot(&bench.app("current/public"));
-    let shared = snapshot(&bench.app("shared/assets"));
+    deploy_ok(&bench.spec(&commit(&bench, "red"), COMPILE), &bench.host());
+    let before = snapshot(&bench.app_path("current/public"));
+    let shared = snapshot(&bench.app_path("shared/assets"));
     let stops = bench.commit(&[("app.css", "blue"), ("stop", "")]);
-    pass(&bench.spec(&stops, COMPILE), &bench.host()).unwrap_err();
-    assert_eq!(before, snapshot(&bench.app("current/public")));
-    assert_eq!(shared, snapshot(&bench.app("shared/assets")));
+    run_pass(&bench.spec(&stops, COMPILE), &bench.host()).unwrap_err();
+    assert_eq!(before, snapshot(&bench.app_path("current/public")));
+    assert_eq!(shared, snapshot(&bench.app_path("shared/assets")));
 }
 
 #[test]
 fn unreferenced_assets_are_removed_after_one_day() {
     let bench = Bench::new();
     let more = format!("keep_releases: 2\n{COMPILE}");
-    let shared = || names(&bench.app("shared/assets/deep"));
+    let shared = || list_names(&bench.app_path("shared/assets/deep"));
     let css = |n: usize| format!("app-{n}.css");
     for n in 0..3 {
-        done(
+        deploy_ok(
             &bench.spec(&commit(&bench, &n.to_string()), &more),
             &bench.host(),
         );
@@ -110,20 +110,24 @@ fn unreferenced_assets_are_removed_after_one_day() {
         "the first release has only just gone"
     );
     // Somebody's own file is none of ours.
-    std::fs::write(bench.app("shared/assets/deep/other.css"), "x").unwrap();
-    done(&bench.spec(&commit(&bench, "3"), &more), &at_day(&bench, 2));
+    std::fs::write(bench.app_path("shared/assets/deep/other.css"), "x").unwrap();
+    deploy_ok(
+        &bench.spec(&commit(&bench, "3"), &more),
+        &host_after_days(&bench, 2),
+    );
     assert_eq!(shared(), [css(1), css(2), css(3), "other.css".into()]);
-    let dangling = std::fs::symlink_metadata(bench.app("current/public/assets/deep/app-0.css"));
+    let dangling =
+        std::fs::symlink_metadata(bench.app_path("current/public/assets/deep/app-0.css"));
     assert!(dangling.is_err(), "a link to nothing is left");
     // The one before the active is kept, so its files are.
     assert_eq!(asset(&bench, "current", "2").as_deref(), Some("2"));
     for (n, day) in [(4, 4), (5, 6), (6, 8)] {
-        done(
+        deploy_ok(
             &bench.spec(&commit(&bench, &n.to_string()), &more),
-            &at_day(&bench, day),
+            &host_after_days(&bench, day),
         );
     }
-    let lists = names(&bench.path("var/lib/trueup/assets/shop"));
+    let lists = list_names(&bench.host_path("var/lib/trueup/assets/shop"));
     assert!(
         shared().len() <= 5 && lists.len() <= 4,
         "{:?} {lists:?}",
@@ -143,7 +147,7 @@ fn asset_that_reappears_in_a_later_release_is_kept() {
         ("pink", 6),
     ] {
         let sha = bench.commit(&[("app.css", css), ("day", &day.to_string())]);
-        done(&bench.spec(&sha, &more), &at_day(&bench, day));
+        deploy_ok(&bench.spec(&sha, &more), &host_after_days(&bench, day));
     }
     assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
     assert_eq!(asset(&bench, "current", "blue"), None);
@@ -157,8 +161,8 @@ fn assets_with_unchanged_inputs_are_reused_with_their_manifest() {
         .replace("'mkdir", "'echo ran >> ../../shared/ran; mkdir");
     let of = |css: &str, a: &str| bench.commit(&[("app.css", css), ("a", a)]);
     let (one, two) = (of("red", "1"), of("red", "2"));
-    done(&bench.spec(&one, &more), &bench.host());
-    done(&bench.spec(&two, &more), &bench.host());
+    deploy_ok(&bench.spec(&one, &more), &bench.host());
+    deploy_ok(&bench.spec(&two, &more), &bench.host());
     assert_eq!(bench.read("shared/ran"), "ran\n");
     assert_eq!(manifest(&bench), "app-red.css\n");
     assert_eq!(
@@ -169,12 +173,15 @@ fn assets_with_unchanged_inputs_are_reused_with_their_manifest() {
     // They are the new release's as well: those of the old one may go.
     let keep = format!("keep_releases: 1\n{more}");
     for (day, a) in [(0, "3"), (0, "4"), (2, "5")] {
-        done(&bench.spec(&of("red", a), &keep), &at_day(&bench, day));
+        deploy_ok(
+            &bench.spec(&of("red", a), &keep),
+            &host_after_days(&bench, day),
+        );
     }
     assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
     // One of them was lost: compiled anew, whatever is equal.
-    std::fs::remove_file(bench.app("shared/assets/deep/app-red.css")).unwrap();
-    done(&bench.spec(&of("red", "6"), &keep), &bench.host());
+    std::fs::remove_file(bench.app_path("shared/assets/deep/app-red.css")).unwrap();
+    deploy_ok(&bench.spec(&of("red", "6"), &keep), &bench.host());
     assert_eq!(bench.read("shared/ran"), "ran\nran\n");
     assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
 }
@@ -183,24 +190,31 @@ fn assets_with_unchanged_inputs_are_reused_with_their_manifest() {
 fn release_of_an_older_trueup_keeps_its_asset_link_and_manifest() {
     let bench = Bench::new();
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
-    done(&bench.spec(&one, ""), &bench.host());
-    let old = bench.active().unwrap();
-    std::fs::create_dir_all(bench.app("shared/assets/deep")).unwrap();
-    std::fs::write(bench.app("shared/assets/manifest.json"), "app-red.css\n").unwrap();
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    let old = bench.active_name().unwrap();
+    std::fs::create_dir_all(bench.app_path("shared/assets/deep")).unwrap();
+    std::fs::write(
+        bench.app_path("shared/assets/manifest.json"),
+        "app-red.css\n",
+    )
+    .unwrap();
     let sprockets = format!(".sprockets-manifest-{}.json", "0".repeat(32));
-    std::fs::write(bench.app("shared/assets").join(&sprockets), "{}").unwrap();
-    std::fs::write(bench.app("shared/assets/deep/app-red.css"), "red").unwrap();
-    std::fs::create_dir(bench.app("current/public")).unwrap();
-    std::os::unix::fs::symlink("../../../shared/assets", bench.app("current/public/assets"))
-        .unwrap();
-    done(&bench.spec(&two, COMPILE), &bench.host());
+    std::fs::write(bench.app_path("shared/assets").join(&sprockets), "{}").unwrap();
+    std::fs::write(bench.app_path("shared/assets/deep/app-red.css"), "red").unwrap();
+    std::fs::create_dir(bench.app_path("current/public")).unwrap();
+    std::os::unix::fs::symlink(
+        "../../../shared/assets",
+        bench.app_path("current/public/assets"),
+    )
+    .unwrap();
+    deploy_ok(&bench.spec(&two, COMPILE), &bench.host());
     assert_eq!(manifest(&bench), "app-blue.css\n");
     assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
     // Of two manifests Sprockets takes the first.
-    let another = bench.app("current/public/assets").join(&sprockets);
+    let another = bench.app_path("current/public/assets").join(&sprockets);
     assert!(std::fs::symlink_metadata(another).is_err());
-    done(&bench.spec(&one, COMPILE), &bench.host());
-    assert_eq!(bench.active().unwrap(), old);
+    deploy_ok(&bench.spec(&one, COMPILE), &bench.host());
+    assert_eq!(bench.active_name().unwrap(), old);
     assert_eq!(manifest(&bench), "app-red.css\n");
 }
 
@@ -210,15 +224,15 @@ fn recompiling_assets_writes_through_no_link() {
     let (one, two) = (commit(&bench, "red"), commit(&bench, "blue"));
     let fixed =
         |word: &str| format!("assets: {{run: 'echo {word} > public/assets/app.css'}}\nsteps: []\n");
-    done(&bench.spec(&one, &fixed("old")), &bench.host());
+    deploy_ok(&bench.spec(&one, &fixed("old")), &bench.host());
     // Its assets are shared when it fails, and defined anew when it is taken up again.
     let hook = "hooks: {after_assets: [{run: 'false'}]}\n";
-    pass(
+    run_pass(
         &bench.spec(&two, &format!("{}{hook}", fixed("old"))),
         &bench.host(),
     )
     .unwrap_err();
-    done(&bench.spec(&two, &fixed("new")), &bench.host());
+    deploy_ok(&bench.spec(&two, &fixed("new")), &bench.host());
     assert_eq!(bench.read("current/public/assets/app.css"), "new\n");
     assert_eq!(bench.read("shared/assets/app.css"), "old\n");
 }
@@ -237,25 +251,32 @@ fn links_planted_among_the_assets_are_not_followed() {
         "user: deploy\nassets: {{run: 'cd public/assets; ln -s {0} dir; ln -s {0}/secret file.css; mkdir way; echo 1 > way/a.css; ln -s {0} ../../../../shared/assets/way; echo ok > b.css'}}\n",
         outside.display()
     );
-    done(&bench.spec(&commit(&bench, "red"), &evil), &bench.host());
-    assert_eq!(names(&outside), ["secret"]);
+    deploy_ok(&bench.spec(&commit(&bench, "red"), &evil), &bench.host());
+    assert_eq!(list_names(&outside), ["secret"]);
     assert_eq!(std::fs::metadata(outside.join("secret")).unwrap().uid(), 0);
-    assert_eq!(names(&bench.app("shared/assets")), ["b.css", "way"]);
+    assert_eq!(
+        list_names(&bench.app_path("shared/assets")),
+        ["b.css", "way"]
+    );
     assert_eq!(bench.read("current/public/assets/way/a.css"), "1\n");
-    let owner = |path: &str| std::fs::symlink_metadata(bench.app(path)).unwrap().uid();
+    let owner = |path: &str| {
+        std::fs::symlink_metadata(bench.app_path(path))
+            .unwrap()
+            .uid()
+    };
     for path in [
         "shared/assets/b.css",
         "current/public/assets/b.css",
         "current/public/assets",
     ] {
-        assert_eq!(owner(path), DEPLOY, "{path}");
+        assert_eq!(owner(path), DEPLOY_UID, "{path}");
     }
     // The whole folder: refused, and told.
-    std::fs::remove_dir_all(bench.app("shared/assets")).unwrap();
-    std::os::unix::fs::symlink(&outside, bench.app("shared/assets")).unwrap();
-    let failure = pass(&bench.spec(&commit(&bench, "blue"), &evil), &bench.host()).unwrap_err();
+    std::fs::remove_dir_all(bench.app_path("shared/assets")).unwrap();
+    std::os::unix::fs::symlink(&outside, bench.app_path("shared/assets")).unwrap();
+    let failure = run_pass(&bench.spec(&commit(&bench, "blue"), &evil), &bench.host()).unwrap_err();
     assert!(failure.message.contains("symbolic link"), "{failure}");
-    assert_eq!(names(&outside), ["secret"]);
+    assert_eq!(list_names(&outside), ["secret"]);
 }
 
 #[test]
@@ -283,13 +304,13 @@ fn manifests_of_common_tools_are_recognized_by_default() {
         "assets: {{run: 'cd public/assets; for f in {}; do mkdir -p $(dirname $f); echo x > $f; done'}}\n",
         all.join(" ")
     );
-    done(&bench.spec(&commit(&bench, "red"), &make), &bench.host());
+    deploy_ok(&bench.spec(&commit(&bench, "red"), &make), &bench.host());
     for path in &all {
-        let here = bench.app("current/public/assets").join(path);
+        let here = bench.app_path("current/public/assets").join(path);
         let is_link = std::fs::symlink_metadata(here).unwrap().is_symlink();
         assert_eq!(is_link, shared.contains(path), "{path}");
         assert_eq!(
-            bench.app("shared/assets").join(path).exists(),
+            bench.app_path("shared/assets").join(path).exists(),
             is_link,
             "{path}"
         );

@@ -9,10 +9,10 @@ use flate2::write::ZlibEncoder;
 
 use super::*;
 
-type Speak = dyn Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync;
+type Responder = dyn Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync;
 
 /// A git server that begins with what `list` says, and answers every request for a pack with `pack`.
-fn server(list: Box<Speak>, pack: Box<Speak>) -> String {
+fn git_server(list: Box<Responder>, pack: Box<Responder>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let speak = Arc::new((list, pack));
@@ -39,21 +39,21 @@ fn server(list: Box<Speak>, pack: Box<Speak>) -> String {
     format!("app: shop\nrepo: http://127.0.0.1:{port}/shop.git\nfetch_timeout: 60s\n")
 }
 
-fn line(text: &str) -> String {
+fn pkt_line(text: &str) -> String {
     format!("{:04x}{text}", text.len() + 4)
 }
 
 /// The list of this many branches.
-fn refs(count: usize) -> Box<Speak> {
+fn ref_list(count: usize) -> Box<Responder> {
     Box::new(move |to| {
-        to.write_all(line("# service=git-upload-pack\n").as_bytes())?;
+        to.write_all(pkt_line("# service=git-upload-pack\n").as_bytes())?;
         to.write_all(b"0000")?;
         for first in (0..count).step_by(1000) {
             let some = first..count.min(first + 1000);
             let some: String = some
                 .map(|n| {
                     let more = if n == 0 { "\0agent=git/9" } else { "" };
-                    line(&format!("{WANTED} refs/heads/b{n:012}{more}\n"))
+                    pkt_line(&format!("{WANTED} refs/heads/b{n:012}{more}\n"))
                 })
                 .collect();
             to.write_all(some.as_bytes())?;
@@ -64,23 +64,23 @@ fn refs(count: usize) -> Box<Speak> {
 
 const WANTED: &str = "4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e";
 
-fn refused(text: &str) -> Failure {
+fn refused_deploy(text: &str) -> Failure {
     let bench = Bench::new();
-    let failure = pass(&spec(text, &Sha::parse(WANTED).unwrap()), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(text, &Sha::parse(WANTED).unwrap()), &bench.host()).unwrap_err();
     assert_eq!(bench.releases(), [""; 0]);
     assert!(failure.hint.is_some(), "{failure}");
-    let packs = bench.path("var/lib/trueup/mirrors/shop.git/objects/pack");
-    assert_eq!(names(&packs), [""; 0]);
+    let packs = bench.host_path("var/lib/trueup/mirrors/shop.git/objects/pack");
+    assert_eq!(list_names(&packs), [""; 0]);
     failure
 }
 
-fn nothing() -> Box<Speak> {
+fn empty_response() -> Box<Responder> {
     Box::new(|_| Ok(()))
 }
 
 #[test]
 fn an_endless_list_of_refs_is_cut_off() {
-    let failure = refused(&server(refs(usize::MAX), nothing()));
+    let failure = refused_deploy(&git_server(ref_list(usize::MAX), empty_response()));
     assert!(
         failure
             .message
@@ -91,18 +91,18 @@ fn an_endless_list_of_refs_is_cut_off() {
 
 #[test]
 fn more_refs_than_a_mirror_may_hold_are_refused() {
-    let failure = refused(&server(refs(100_001), nothing()));
+    let failure = refused_deploy(&git_server(ref_list(100_001), empty_response()));
     assert!(failure.message.contains("100001 branches"), "{failure}");
 }
 
 #[test]
 fn a_pack_that_claims_four_billion_objects_takes_no_memory() {
     let pack = |to: &mut TcpStream| {
-        to.write_all(line("NAK\n").as_bytes())?;
+        to.write_all(pkt_line("NAK\n").as_bytes())?;
         to.write_all(b"PACK\0\0\0\x02\xff\xff\xff\xff")?;
         to.write_all(&[0x30; 4096])
     };
-    let failure = refused(&server(refs(1), Box::new(pack)));
+    let failure = refused_deploy(&git_server(ref_list(1), Box::new(pack)));
     assert!(
         failure.message.contains("MiB of memory that git may take"),
         "{failure}"
@@ -110,7 +110,7 @@ fn a_pack_that_claims_four_billion_objects_takes_no_memory() {
 }
 
 /// An object of a pack: what it is, how large it says it is, what precedes its body, the body.
-fn packed(kind: u8, size: usize, before: &[u8], body: &[u8]) -> Vec<u8> {
+fn pack_object(kind: u8, size: usize, before: &[u8], body: &[u8]) -> Vec<u8> {
     let mut out = vec![kind << 4 | (size & 15) as u8];
     let mut left = size >> 4;
     while left > 0 {
@@ -140,7 +140,7 @@ fn delta_that_expands_to_gigabytes_takes_no_memory() {
     use sha1::Digest;
     const BASE: usize = 1 << 16;
     const COPIES: usize = 30_000;
-    let base = packed(3, BASE, &[], &vec![b'a'; BASE]);
+    let base = pack_object(3, BASE, &[], &vec![b'a'; BASE]);
     // Each copies all of the base: no length means 64 KiB.
     let mut delta = [varint(BASE), varint(BASE * COPIES)].concat();
     delta.extend(vec![0x80; COPIES]);
@@ -151,15 +151,15 @@ fn delta_that_expands_to_gigabytes_takes_no_memory() {
         distance = (distance >> 7) - 1;
         before.insert(0, (distance & 0x7f) as u8 | 0x80);
     }
-    let delta = packed(6, delta.len(), &before, &delta);
+    let delta = pack_object(6, delta.len(), &before, &delta);
     let mut pack = [b"PACK\0\0\0\x02\0\0\0\x02".as_slice(), &base, &delta].concat();
     let sum = sha1::Sha1::digest(&pack);
     pack.extend_from_slice(&sum);
     let pack = move |to: &mut TcpStream| {
-        to.write_all(line("NAK\n").as_bytes())?;
+        to.write_all(pkt_line("NAK\n").as_bytes())?;
         to.write_all(&pack)
     };
-    let failure = refused(&server(refs(1), Box::new(pack)));
+    let failure = refused_deploy(&git_server(ref_list(1), Box::new(pack)));
     assert!(
         failure.message.contains("MiB of memory that git may take"),
         "{failure}"
@@ -170,9 +170,9 @@ fn delta_that_expands_to_gigabytes_takes_no_memory() {
 fn large_file_is_refused_by_its_header_and_its_path_is_named() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1"), ("large", &"x".repeat(64 << 10))]);
-    done(&bench.spec(&first, "max_file: 64K\n"), &bench.host());
+    deploy_ok(&bench.spec(&first, "max_file: 64K\n"), &bench.host());
     let sha = bench.commit(&[("a", "1"), ("data/large", &"x".repeat((64 << 10) + 1))]);
-    let failure = pass(&bench.spec(&sha, "max_file: 64K\n"), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, "max_file: 64K\n"), &bench.host()).unwrap_err();
     assert_eq!(
         failure.message,
         "the file `data/large` in the repository comes to 65537 bytes, and `max_file` allows 65536"
@@ -185,7 +185,7 @@ fn large_file_is_refused_by_its_header_and_its_path_is_named() {
     // A hundred megabytes that take a few hundred bytes in the repository, by the usual limit.
     let zeros = "0".repeat((100 << 20) + 1);
     let sha = bench.commit(&[("bomb", &zeros)]);
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(failure.message.contains("`bomb`"), "{failure}");
     assert_eq!(bench.read("current/a"), "1");
 }
@@ -196,7 +196,7 @@ fn file_that_placeholders_expand_beyond_max_file_is_refused() {
     for (attribute, mark) in [("export-subst", "$Format:%H%H%H%H$"), ("ident", "$Id$")] {
         let rule = format!("bomb {attribute}\n");
         let sha = bench.commit(&[(".gitattributes", &rule), ("bomb", &mark.repeat(2000))]);
-        let failure = pass(&bench.spec(&sha, "max_file: 64K\n"), &bench.host()).unwrap_err();
+        let failure = run_pass(&bench.spec(&sha, "max_file: 64K\n"), &bench.host()).unwrap_err();
         assert!(failure.message.contains("`bomb`"), "{failure}");
         assert_eq!(bench.releases(), [""; 0]);
     }
@@ -221,7 +221,7 @@ fn attribute_patterns_too_slow_to_match_are_refused() {
     ] {
         let rule = format!("* text\n{pattern} export-ignore\n");
         let sha = bench.commit(&[(".gitattributes", &rule), (&deep, "x")]);
-        let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+        let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
         assert!(failure.message.contains(why), "{failure}");
         assert!(failure.hint.is_some(), "{failure}");
         assert_eq!(bench.releases(), [""; 0]);
@@ -238,7 +238,7 @@ fn common_attribute_patterns_are_accepted() {
         (&deep, "x"),
         ("x/a/y.min.js", ""),
     ]);
-    done(&bench.spec(&sha, ""), &bench.host());
+    deploy_ok(&bench.spec(&sha, ""), &bench.host());
     assert_eq!(bench.read(&format!("current/{deep}")), "x");
 }
 
@@ -258,12 +258,12 @@ fn with_subject(bench: &Bench, subject: &str, files: &[(&str, &str)]) -> Sha {
 fn commit_placeholders_cannot_expand_files_or_trees_without_limit() {
     let bench = Bench::new();
     let first = bench.commit(&[("a", "1")]);
-    done(&bench.spec(&first, ""), &bench.host());
+    deploy_ok(&bench.spec(&first, ""), &bench.host());
     let rule = (".gitattributes", "*.s export-subst\n");
     // One file of 200 bytes that would come to 99 MB.
     let bomb = format!("$Format:{}$", "%s".repeat(99));
     let sha = with_subject(&bench, &"S".repeat(1_000_000), &[rule, ("big/x.s", &bomb)]);
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("`big/x.s`") && failure.message.contains("more than 65536 bytes"),
         "{failure}"
@@ -276,7 +276,7 @@ fn commit_placeholders_cannot_expand_files_or_trees_without_limit() {
         .collect();
     files.push(rule);
     let sha = with_subject(&bench, &"S".repeat(64_000), &files);
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(failure.message.contains("64 MiB"), "{failure}");
     assert!(failure.hint.is_some(), "{failure}");
     assert_eq!(bench.releases().len(), 1);
@@ -314,7 +314,7 @@ fn oversized_commit_attributes_and_link_objects_are_refused() {
         ),
         (long, "no commit has more than 1048576"),
     ] {
-        let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+        let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
         assert!(failure.message.contains(why), "{failure}");
         assert!(failure.hint.is_some(), "{failure}");
         assert_eq!(bench.releases(), [""; 0]);

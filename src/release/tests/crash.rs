@@ -10,62 +10,65 @@ use super::*;
 use crate::ports::clock::Clock;
 
 /// Something happens when it is asked the time for the n-th time, which it is in every stage.
-struct Fuse {
-    left: Cell<u32>,
-    burn: Box<dyn Fn()>,
+struct TriggerClock {
+    ticks_left: Cell<u32>,
+    trigger: Box<dyn Fn()>,
 }
 
-impl Fuse {
-    fn tick_down(&self) {
-        let left = self.left.get();
-        self.left.set(left.saturating_sub(1));
+impl TriggerClock {
+    fn count_down(&self) {
+        let left = self.ticks_left.get();
+        self.ticks_left.set(left.saturating_sub(1));
         if left == 1 {
-            (self.burn)();
+            (self.trigger)();
         }
     }
 }
 
-impl Clock for Fuse {
+impl Clock for TriggerClock {
     fn now(&self) -> Timestamp {
-        self.tick_down();
+        self.count_down();
         SystemClock.now()
     }
 
-    fn tick(&self) -> Instant {
-        self.tick_down();
-        SystemClock.tick()
+    fn monotonic_now(&self) -> Instant {
+        self.count_down();
+        SystemClock.monotonic_now()
     }
 }
 
 const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps:\n  - {run: 'touch one'}\n  - {run: 'mkdir -p kept/deep; touch kept/deep/file', when_changed: [b], outputs: [kept]}\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
 
 /// Only whole releases are active, and nothing is left over once a pass has gone through.
-fn check(bench: &Bench, end: bool) {
-    let name = bench.active().unwrap();
-    assert!(bench.app("current/three").exists(), "{name} is half-built");
+fn check_host(bench: &Bench, end: bool) {
+    let name = bench.active_name().unwrap();
+    assert!(
+        bench.app_path("current/three").exists(),
+        "{name} is half-built"
+    );
     let revision = bench.read("current/REVISION");
     for made in [
         "kept/deep/file".into(),
         format!("public/assets/{}", revision.trim()),
     ] {
-        let path = bench.app("current").join(&made);
+        let path = bench.app_path("current").join(&made);
         assert!(path.exists(), "{name} lacks {made}");
     }
     let record = bench.record();
     let state = record.find(&name).unwrap().state;
-    assert!(state.is_whole(), "{name} is {state:?}");
+    assert!(state.is_complete(), "{name} is {state:?}");
     if end {
-        assert_eq!(state, Standing::Good);
+        assert_eq!(state, ReleaseStatus::Good);
         assert_eq!(record.trial(), None);
-        assert_eq!(record.in_state(Standing::Building), [""; 0]);
+        assert_eq!(record.in_state(ReleaseStatus::Building), [""; 0]);
         let hidden = bench.releases().iter().any(|name| name.starts_with('.'));
         assert!(!hidden, "{:?}", bench.releases());
     }
 }
 
-fn interrupted_everywhere(interrupt: impl Fn(&Bench, &Spec, u32) -> bool) {
+fn interrupt_at_every_tick(interrupt: impl Fn(&Bench, &ReleaseSpec, u32) -> bool) {
     let bench = Bench::new();
-    done(
+    deploy_ok(
         &bench.spec(&bench.commit(&[("a", "0"), ("b", "1")]), STEPS),
         &bench.host(),
     );
@@ -77,26 +80,26 @@ fn interrupted_everywhere(interrupt: impl Fn(&Bench, &Spec, u32) -> bool) {
             break;
         }
         interruptions += 1;
-        check(&bench, false);
+        check_host(&bench, false);
         // One more pass makes it right, whatever was left.
-        pass(&spec, &bench.host()).unwrap();
-        check(&bench, true);
+        run_pass(&spec, &bench.host()).unwrap();
+        check_host(&bench, true);
         assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
-        assert_eq!(pass(&spec, &bench.host()), Ok(None));
+        assert_eq!(run_pass(&spec, &bench.host()), Ok(None));
     }
     assert!(interruptions >= 8, "only {interruptions} places were tried");
 }
 
 #[test]
 fn stopped_pass_is_completed_by_the_next_one() {
-    interrupted_everywhere(|bench, spec, n| {
+    interrupt_at_every_tick(|bench, spec, n| {
         let mut host = bench.host();
         let stop = host.stop.clone();
-        host.clock = Box::new(Fuse {
-            left: Cell::new(n),
-            burn: Box::new(move || stop.set()),
+        host.clock = Box::new(TriggerClock {
+            ticks_left: Cell::new(n),
+            trigger: Box::new(move || stop.set()),
         });
-        match pass(spec, &host) {
+        match run_pass(spec, &host) {
             Err(failure) => {
                 assert_eq!(
                     failure.message,
@@ -112,13 +115,13 @@ fn stopped_pass_is_completed_by_the_next_one() {
 
 #[test]
 fn crashed_pass_is_completed_by_the_next_one() {
-    interrupted_everywhere(|bench, spec, n| {
+    interrupt_at_every_tick(|bench, spec, n| {
         let mut host = bench.host();
-        host.clock = Box::new(Fuse {
-            left: Cell::new(n),
-            burn: Box::new(|| std::panic::resume_unwind(Box::new("the power is gone"))),
+        host.clock = Box::new(TriggerClock {
+            ticks_left: Cell::new(n),
+            trigger: Box::new(|| std::panic::resume_unwind(Box::new("the power is gone"))),
         });
-        catch_unwind(AssertUnwindSafe(|| pass(spec, &host))).is_err()
+        catch_unwind(AssertUnwindSafe(|| run_pass(spec, &host))).is_err()
     });
 }
 
@@ -126,10 +129,10 @@ fn crashed_pass_is_completed_by_the_next_one() {
 fn a_lost_record_never_makes_a_half_built_release_good() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
-    done(&bench.spec(&one, STEPS), &bench.host());
+    deploy_ok(&bench.spec(&one, STEPS), &bench.host());
     let fails = "steps: [{run: 'false'}]\n";
-    pass(&bench.spec(&two, fails), &bench.host()).unwrap_err();
-    let record = bench.path("var/lib/trueup/releases/shop.json");
+    run_pass(&bench.spec(&two, fails), &bench.host()).unwrap_err();
+    let record = bench.host_path("var/lib/trueup/releases/shop.json");
     let kept = std::fs::read(&record).unwrap();
     let newer = String::from_utf8(kept)
         .unwrap()
@@ -140,14 +143,17 @@ fn a_lost_record_never_makes_a_half_built_release_good() {
             None => std::fs::remove_file(&record).unwrap(),
         }
         let rebuilt = bench.record();
-        assert_eq!(rebuilt.in_state(Standing::Good), [bench.active().unwrap()]);
-        assert_eq!(rebuilt.in_state(Standing::Failed).len(), 1);
+        assert_eq!(
+            rebuilt.in_state(ReleaseStatus::Good),
+            [bench.active_name().unwrap()]
+        );
+        assert_eq!(rebuilt.in_state(ReleaseStatus::Failed).len(), 1);
         // The half-built one is there, with the right REVISION, and is still not activated.
         let change = plan(&bench.spec(&two, STEPS), &bench.host()).unwrap();
         assert!(change.touches("steps"), "{change:?}");
     }
-    done(&bench.spec(&two, STEPS), &bench.host());
-    check(&bench, true);
+    deploy_ok(&bench.spec(&two, STEPS), &bench.host());
+    check_host(&bench, true);
 }
 
 #[test]
@@ -155,8 +161,13 @@ fn a_release_that_lost_its_folder_is_built_again() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(&sha, STEPS);
-    done(&spec, &bench.host());
-    std::fs::remove_dir_all(bench.app("releases").join(bench.active().unwrap())).unwrap();
-    done(&spec, &bench.host());
-    check(&bench, true);
+    deploy_ok(&spec, &bench.host());
+    std::fs::remove_dir_all(
+        bench
+            .app_path("releases")
+            .join(bench.active_name().unwrap()),
+    )
+    .unwrap();
+    deploy_ok(&spec, &bench.host());
+    check_host(&bench, true);
 }

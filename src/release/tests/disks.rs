@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use super::spare::{idle, ready};
+use super::spare::{are_spares_ready, make_spares};
 use super::*;
 
 /// A filesystem of its own below a bench, gone with it.
@@ -22,7 +22,7 @@ impl Disk {
         let mut mount = Command::new("mount");
         let mounted = mount.args(arguments).arg(at).output();
         if !is_root() || !mounted.is_ok_and(|mounted| mounted.status.success()) {
-            crate::ports::testing::skipped("releases on another filesystem", "cannot mount one");
+            crate::ports::testing::skip_test("releases on another filesystem", "cannot mount one");
             return None;
         }
         Some(Disk(at.to_owned()))
@@ -36,11 +36,11 @@ impl Disk {
         let mut make = Command::new(format!("mkfs.{kind}"));
         let made = make.args(options).arg(&image).output();
         if !made.is_ok_and(|made| made.status.success()) {
-            crate::ports::testing::skipped(kind, "cannot make such a filesystem");
+            crate::ports::testing::skip_test(kind, "cannot make such a filesystem");
             return None;
         }
         let image = image.display().to_string();
-        Disk::mount(&bench.path("srv"), &["-o", "loop", &image])
+        Disk::mount(&bench.host_path("srv"), &["-o", "loop", &image])
     }
 
     fn used(&self) -> u64 {
@@ -55,7 +55,7 @@ impl Disk {
 }
 
 /// Files that make a tree of some size, the same in every commit but for `a`.
-fn commits(bench: &Bench, megabytes: usize) -> [Sha; 3] {
+fn sized_commits(bench: &Bench, megabytes: usize) -> [Sha; 3] {
     let body: String = (0..megabytes << 16)
         .map(|n| format!("{n:015x}\n"))
         .collect();
@@ -70,25 +70,27 @@ fn commits(bench: &Bench, megabytes: usize) -> [Sha; 3] {
 }
 
 fn three_releases(bench: &Bench, disk: &Disk, megabytes: usize) -> u64 {
-    let shas = commits(bench, megabytes);
-    done(&bench.spec(&shas[0], "user: deploy\n"), &bench.host());
+    let shas = sized_commits(bench, megabytes);
+    deploy_ok(&bench.spec(&shas[0], "user: deploy\n"), &bench.host());
     let before = disk.used();
     let mut most = 0;
     for sha in &shas {
         let spec = bench.spec(sha, "user: deploy\nkeep_releases: 1\n");
-        let _ = pass(&spec, &bench.host()).unwrap();
-        idle(&spec, &bench.host()).unwrap();
-        assert!(ready(&spec, &bench.host()));
+        let _ = run_pass(&spec, &bench.host()).unwrap();
+        make_spares(&spec, &bench.host()).unwrap();
+        assert!(are_spares_ready(&spec, &bench.host()));
         most = most.max(disk.used().saturating_sub(before));
         assert_eq!(bench.read("current/x/y/z"), "deep");
         assert_eq!(
-            std::fs::metadata(bench.app("current/x/y/z")).unwrap().uid(),
-            DEPLOY
+            std::fs::metadata(bench.app_path("current/x/y/z"))
+                .unwrap()
+                .uid(),
+            DEPLOY_UID
         );
         // What an app does to its release stays in it.
-        std::fs::write(bench.app("current/large"), "spoiled").unwrap();
-        for name in names(&bench.app("releases/.trueup")) {
-            let large = bench.app("releases/.trueup").join(&name).join("large");
+        std::fs::write(bench.app_path("current/large"), "spoiled").unwrap();
+        for name in list_names(&bench.app_path("releases/.trueup")) {
+            let large = bench.app_path("releases/.trueup").join(&name).join("large");
             if !name.starts_with("notes") {
                 assert_eq!(
                     std::fs::metadata(large).unwrap().len(),
@@ -97,7 +99,7 @@ fn three_releases(bench: &Bench, disk: &Disk, megabytes: usize) -> u64 {
             }
         }
     }
-    let good = bench.record().in_state(Standing::Good);
+    let good = bench.record().in_state(ReleaseStatus::Good);
     assert_eq!(good.len(), 2, "old releases can be removed: {good:?}");
     most
 }
@@ -111,7 +113,7 @@ fn btrfs_spare_is_a_snapshot_and_its_releases_can_be_removed() {
     let most = three_releases(&bench, &disk, 8);
     // The app's own release, the pristine tree; not a third copy, nor one for each release.
     assert!(most < 24 << 20, "{most} bytes more");
-    let top = std::fs::metadata(bench.app("current/")).unwrap();
+    let top = std::fs::metadata(bench.app_path("current/")).unwrap();
     assert_eq!(top.ino(), 256, "the release is no subvolume");
 }
 
@@ -129,7 +131,7 @@ fn xfs_spare_shares_file_blocks_with_the_pristine_tree() {
 fn commit_that_does_not_fit_is_refused_before_writing() {
     let bench = Bench::new();
     let Some(_disk) = Disk::mount(
-        &bench.path("srv"),
+        &bench.host_path("srv"),
         &[
             "-t",
             "tmpfs",
@@ -146,9 +148,9 @@ fn commit_that_does_not_fit_is_refused_before_writing() {
     let many: Vec<(&str, &str)> = many.iter().map(|(p, t)| (p.as_str(), *t)).collect();
     let many = bench.commit(&many);
     let spec = bench.spec(&small, "");
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
     for (sha, what) in [(large, "MB and"), (many, "inodes and")] {
-        let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+        let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
         assert!(
             failure
                 .message
@@ -160,7 +162,7 @@ fn commit_that_does_not_fit_is_refused_before_writing() {
             "{failure}"
         );
         assert!(failure.hint.unwrap().contains("spare: false"));
-        assert_eq!(bench.releases(), [bench.active().unwrap()]);
+        assert_eq!(bench.releases(), [bench.active_name().unwrap()]);
     }
 }
 
@@ -168,7 +170,7 @@ fn commit_that_does_not_fit_is_refused_before_writing() {
 fn spare_trees_are_removed_when_a_release_needs_space() {
     let bench = Bench::new();
     let Some(_disk) = Disk::mount(
-        &bench.path("srv"),
+        &bench.host_path("srv"),
         &["-t", "tmpfs", "-o", "size=44m,mode=755", "none"],
     ) else {
         return;
@@ -176,18 +178,18 @@ fn spare_trees_are_removed_when_a_release_needs_space() {
     let one = bench.commit(&[("a", &"x".repeat(6 << 20))]);
     let two = bench.commit(&[("b", &"y".repeat(12 << 20))]);
     let spec = bench.spec(&one, "");
-    done(&spec, &bench.host());
-    idle(&spec, &bench.host()).unwrap();
-    assert!(ready(&spec, &bench.host()));
-    done(&bench.spec(&two, ""), &bench.host());
-    let trees = names(&bench.app("releases/.trueup"));
+    deploy_ok(&spec, &bench.host());
+    make_spares(&spec, &bench.host()).unwrap();
+    assert!(are_spares_ready(&spec, &bench.host()));
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
+    let trees = list_names(&bench.app_path("releases/.trueup"));
     assert!(
         trees.iter().all(|name| name.starts_with("notes")),
         "{trees:?}"
     );
     // And none is made that does not fit.
-    let failure = idle(&bench.spec(&two, ""), &bench.host()).unwrap_err();
+    let failure = make_spares(&bench.spec(&two, ""), &bench.host()).unwrap_err();
     assert!(failure.message.starts_with("no room in "), "{failure}");
-    let trees = names(&bench.app("releases/.trueup"));
+    let trees = list_names(&bench.app_path("releases/.trueup"));
     assert!(!trees.iter().any(|name| name == "unfinished"), "{trees:?}");
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use super::spare::{idle, ready};
+use super::spare::{are_spares_ready, make_spares};
 use super::*;
 
 const RULES: (&str, &str) = (
@@ -15,13 +15,13 @@ const RULES: (&str, &str) = (
 fn ciphertext_is_refused_and_other_filters_are_ignored() {
     let bench = Bench::new();
     let plain = bench.commit(&[RULES, ("secret", "not encrypted"), ("a", "\0GITCRYPT\0")]);
-    done(&bench.spec(&plain, ""), &bench.host());
+    deploy_ok(&bench.spec(&plain, ""), &bench.host());
     for (path, text) in [
         ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
         ("a.enc", "U2FsdGVkX1+ciphertext"),
     ] {
         let sha = bench.commit(&[RULES, (path, text)]);
-        let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+        let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
         assert!(
             failure.message.contains("would be deployed as ciphertext")
                 && failure.message.contains(path),
@@ -37,15 +37,15 @@ fn ciphertext_is_refused_and_other_filters_are_ignored() {
         RULES,
         ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
     ]);
-    done(&bench.spec(&sha, "filters: ignore\n"), &bench.host());
+    deploy_ok(&bench.spec(&sha, "filters: ignore\n"), &bench.host());
     // What was kept ready under that word is of no use under another.
-    idle(&bench.spec(&sha, "filters: ignore\n"), &bench.host()).unwrap();
+    make_spares(&bench.spec(&sha, "filters: ignore\n"), &bench.host()).unwrap();
     let next = bench.commit(&[
         RULES,
         ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
         ("b", "2"),
     ]);
-    let failure = pass(&bench.spec(&next, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&next, ""), &bench.host()).unwrap_err();
     assert!(failure.message.contains("ciphertext"), "{failure}");
 }
 
@@ -53,13 +53,13 @@ fn ciphertext_is_refused_and_other_filters_are_ignored() {
 fn every_filter_is_refused_when_configured() {
     let bench = Bench::new();
     let sha = bench.commit(&[RULES, ("a.enc", "not encrypted")]);
-    let failure = pass(&bench.spec(&sha, "filters: refuse\n"), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, "filters: refuse\n"), &bench.host()).unwrap_err();
     assert!(failure.message.contains("a.enc"), "{failure}");
     assert!(failure.hint.is_some());
 }
 
 /// Runs a program in a clone; `None` where git-crypt is not installed.
-fn run(at: &Path, program: &str, args: &[&str]) -> String {
+fn run_program(at: &Path, program: &str, args: &[&str]) -> String {
     let output = Command::new(program)
         .env("HOME", at)
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -75,19 +75,22 @@ fn run(at: &Path, program: &str, args: &[&str]) -> String {
 #[test]
 fn git_crypt_files_are_decrypted_with_the_configured_key() {
     if Command::new("git-crypt").arg("version").output().is_err() {
-        return crate::ports::testing::skipped("files of git-crypt", "git-crypt is not installed");
+        return crate::ports::testing::skip_test(
+            "files of git-crypt",
+            "git-crypt is not installed",
+        );
     }
     let bench = Bench::new();
     let work = bench.dir.path().join("work");
     std::fs::create_dir(&work).unwrap();
-    let git = |args: &[&str]| run(&work, "git", args);
+    let git = |args: &[&str]| run_program(&work, "git", args);
     git(&["init", "-q", "-b", "master"]);
     git(&["config", "user.name", "t"]);
     git(&["config", "user.email", "t@example"]);
-    run(&work, "git-crypt", &["init"]);
-    std::fs::create_dir_all(bench.path("etc")).unwrap();
-    let key = bench.path("etc/shop.key");
-    run(&work, "git-crypt", &["export-key", key.to_str().unwrap()]);
+    run_program(&work, "git-crypt", &["init"]);
+    std::fs::create_dir_all(bench.host_path("etc")).unwrap();
+    let key = bench.host_path("etc/shop.key");
+    run_program(&work, "git-crypt", &["export-key", key.to_str().unwrap()]);
     let mode =
         |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
     let push = |files: &[(&str, &str)]| {
@@ -109,34 +112,34 @@ fn git_crypt_files_are_decrypted_with_the_configured_key() {
     ]);
     let with_key = |sha: &Sha| bench.spec(sha, "git_crypt_key: /etc/shop.key\n");
     mode(0o644);
-    let failure = pass(&with_key(&sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&with_key(&sha), &bench.host()).unwrap_err();
     assert!(failure.message.contains("is not root's alone"), "{failure}");
     mode(0o600);
-    done(&with_key(&sha), &bench.host());
+    deploy_ok(&with_key(&sha), &bench.host());
     let is_right = |first: &str| {
         assert_eq!(bench.read("current/secret"), first);
         assert_eq!(bench.read("current/secret.long"), long);
         assert_eq!(bench.read("current/plain"), "p");
-        let meta = std::fs::metadata(bench.app("current/secret.long")).unwrap();
+        let meta = std::fs::metadata(bench.app_path("current/secret.long")).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o640);
     };
     is_right("s3cret\n");
     // From a tree that was kept ready, at the cost of what differs.
-    idle(&with_key(&sha), &bench.host()).unwrap();
-    assert!(ready(&with_key(&sha), &bench.host()));
+    make_spares(&with_key(&sha), &bench.host()).unwrap();
+    assert!(are_spares_ready(&with_key(&sha), &bench.host()));
     let next = push(&[("secret", "another\n")]);
-    done(&with_key(&next), &bench.host());
+    deploy_ok(&with_key(&next), &bench.host());
     is_right("another\n");
     // Another key is told from the right one.
     let other = bench.dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
-    run(&other, "git", &["init", "-q"]);
-    run(&other, "git-crypt", &["init"]);
+    run_program(&other, "git", &["init", "-q"]);
+    run_program(&other, "git-crypt", &["init"]);
     std::fs::remove_file(&key).unwrap();
-    run(&other, "git-crypt", &["export-key", key.to_str().unwrap()]);
+    run_program(&other, "git-crypt", &["export-key", key.to_str().unwrap()]);
     mode(0o600);
     let last = push(&[("secret", "third\n")]);
-    let failure = pass(&with_key(&last), &bench.host()).unwrap_err();
+    let failure = run_pass(&with_key(&last), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("did not encrypt it with the key"),
         "{failure}"

@@ -13,7 +13,7 @@ fn raw_tree(bench: &Bench, entries: &[(&str, &str, Oid)]) -> Oid {
 }
 
 /// The mirror of a repository whose trees no honest git makes: libgit2 is not asked to fetch it.
-fn deploy_tree(bench: &Bench, tree: Oid) -> Result<Option<Outcome>, Failure> {
+fn deploy_tree(bench: &Bench, tree: Oid) -> Result<Option<ApplyOutcome>, Failure> {
     let body = format!(
         "tree {tree}\nauthor t <t@e> 1800000000 +0000\ncommitter t <t@e> 1800000000 +0000\n\nx\n"
     );
@@ -26,7 +26,7 @@ fn deploy_tree(bench: &Bench, tree: Oid) -> Result<Option<Outcome>, Failure> {
         .reference("refs/heads/evil", id, true, "t")
         .unwrap();
     let sha = Sha::parse(&id.to_string()).unwrap();
-    pass(&bench.spec(&sha, ""), &bench.host())
+    run_pass(&bench.spec(&sha, ""), &bench.host())
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn malicious_trees_write_nothing_outside_their_release() {
     for tree in trees {
         // Refused or laid out harmlessly: either way nothing gets out.
         let outcome = deploy_tree(&bench, tree);
-        assert_eq!(names(&outside), [""; 0], "{outcome:?}");
-        assert!(!bench.app("releases/escaped").exists() && !bench.app("hook").exists());
-        assert!(!bench.app("releases/hook").exists(), "{outcome:?}");
+        assert_eq!(list_names(&outside), [""; 0], "{outcome:?}");
+        assert!(!bench.app_path("releases/escaped").exists() && !bench.app_path("hook").exists());
+        assert!(!bench.app_path("releases/hook").exists(), "{outcome:?}");
         let leftovers = bench.releases().iter().any(|name| name.starts_with('.'));
         assert!(!leftovers, "{:?}", bench.releases());
     }
@@ -117,14 +117,15 @@ fn linked_dir_below_a_repository_symlink_is_refused() {
     std::fs::write(outside.join("log/kept"), "x").unwrap();
     let target = outside.display().to_string();
     let sha = bench.commit_modes(&[("tmp", &target, 0o120_000), ("a", "1", 0o100_644)]);
-    let failure = pass(&bench.spec(&sha, "linked_dirs: [tmp/log]\n"), &bench.host()).unwrap_err();
+    let failure =
+        run_pass(&bench.spec(&sha, "linked_dirs: [tmp/log]\n"), &bench.host()).unwrap_err();
     assert!(
         failure
             .message
             .contains("tmp is a symbolic link in the repository"),
         "{failure}"
     );
-    assert_eq!(names(&outside.join("log")), ["kept"]);
+    assert_eq!(list_names(&outside.join("log")), ["kept"]);
     assert_eq!(bench.releases(), [""; 0]);
 }
 
@@ -141,9 +142,9 @@ fn repository_symlink_in_place_of_a_linked_dir_is_replaced() {
         ("public/assets", &target, 0o120_000),
     ]);
     let spec = bench.spec(&sha, "linked_dirs: [log]\nassets: {run: 'true'}\n");
-    done(&spec, &bench.host());
-    assert_eq!(names(&outside), ["kept"]);
-    let link = std::fs::read_link(bench.app("current/log")).unwrap();
+    deploy_ok(&spec, &bench.host());
+    assert_eq!(list_names(&outside), ["kept"]);
+    let link = std::fs::read_link(bench.app_path("current/log")).unwrap();
     assert_eq!(link, Path::new("../../shared/log"));
     assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
 }
@@ -159,7 +160,7 @@ fn repository_symlinks_leave_owner_and_mode_of_targets_unchanged() {
     std::fs::write(&secret, "s").unwrap();
     std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
     let sha = bench.commit_modes(&[("s", &secret.display().to_string(), 0o120_000)]);
-    done(&bench.spec(&sha, "user: deploy\n"), &bench.host());
+    deploy_ok(&bench.spec(&sha, "user: deploy\n"), &bench.host());
     let meta = std::fs::metadata(&secret).unwrap();
     assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o600));
 }
@@ -171,11 +172,11 @@ fn deploy_folder_writable_by_the_app_user_is_secured_or_refused() {
     }
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
-    std::fs::create_dir_all(bench.app("releases")).unwrap();
-    let above = bench.path("srv/www");
-    std::os::unix::fs::chown(&above, Some(DEPLOY), Some(DEPLOY)).unwrap();
+    std::fs::create_dir_all(bench.app_path("releases")).unwrap();
+    let above = bench.host_path("srv/www");
+    std::os::unix::fs::chown(&above, Some(DEPLOY_UID), Some(DEPLOY_UID)).unwrap();
     let spec = bench.spec(&sha, "user: deploy\n");
-    let failure = pass(&spec, &bench.host()).unwrap_err();
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("others than root could replace"),
         "{failure}"
@@ -190,12 +191,13 @@ fn deploy_folder_writable_by_the_app_user_is_secured_or_refused() {
     std::os::unix::fs::chown(&above, Some(0), Some(0)).unwrap();
     // As Capistrano leaves it.
     for folder in ["", "releases"] {
-        std::os::unix::fs::chown(bench.app(folder), Some(DEPLOY), Some(DEPLOY)).unwrap();
+        std::os::unix::fs::chown(bench.app_path(folder), Some(DEPLOY_UID), Some(DEPLOY_UID))
+            .unwrap();
     }
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
     use std::os::unix::fs::MetadataExt;
     for folder in ["", "releases"] {
-        assert_eq!(std::fs::metadata(bench.app(folder)).unwrap().uid(), 0);
+        assert_eq!(std::fs::metadata(bench.app_path(folder)).unwrap().uid(), 0);
     }
 }
 
@@ -209,15 +211,16 @@ fn symlinks_in_place_of_deploy_folders_are_refused() {
         let sha = bench.commit(&[("a", "1")]);
         let outside = bench.dir.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
-        std::fs::create_dir_all(bench.app("")).unwrap();
-        std::os::unix::fs::chown(bench.app(""), Some(DEPLOY), Some(DEPLOY)).unwrap();
-        std::os::unix::fs::symlink(&outside, bench.app(planted)).unwrap();
-        std::os::unix::fs::lchown(bench.app(planted), Some(DEPLOY), Some(DEPLOY)).unwrap();
+        std::fs::create_dir_all(bench.app_path("")).unwrap();
+        std::os::unix::fs::chown(bench.app_path(""), Some(DEPLOY_UID), Some(DEPLOY_UID)).unwrap();
+        std::os::unix::fs::symlink(&outside, bench.app_path(planted)).unwrap();
+        std::os::unix::fs::lchown(bench.app_path(planted), Some(DEPLOY_UID), Some(DEPLOY_UID))
+            .unwrap();
         let spec = bench.spec(&sha, "user: deploy\nlinked_dirs: [log]\n");
-        let refused = pass(&spec, &bench.host()).unwrap_err();
+        let refused = run_pass(&spec, &bench.host()).unwrap_err();
         assert!(refused.message.contains(planted), "{refused}");
-        assert_eq!(names(&outside), [""; 0], "{planted}");
-        assert_eq!(bench.active(), None);
+        assert_eq!(list_names(&outside), [""; 0], "{planted}");
+        assert_eq!(bench.active_name(), None);
     }
 }
 
@@ -225,8 +228,8 @@ fn symlinks_in_place_of_deploy_folders_are_refused() {
 fn forged_revision_file_is_not_trusted() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
-    done(&bench.spec(&one, ""), &bench.host());
-    std::fs::write(bench.app("current/REVISION"), format!("{two}\n")).unwrap();
-    done(&bench.spec(&two, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    std::fs::write(bench.app_path("current/REVISION"), format!("{two}\n")).unwrap();
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
     assert_eq!(bench.read("current/a"), "2");
 }

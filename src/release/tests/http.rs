@@ -22,18 +22,18 @@ impl Backend {
         let (folder, kept) = (folder.to_owned(), asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                serve(&folder, stream.unwrap(), &kept);
+                handle_request(&folder, stream.unwrap(), &kept);
             }
         });
         Backend { port, asked }
     }
 
-    fn asked(&self) -> Vec<String> {
+    fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
 
-fn serve(folder: &Path, mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
+fn handle_request(folder: &Path, mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = Vec::new();
     loop {
@@ -112,9 +112,9 @@ fn repository_is_fetched_over_http_with_redirects_and_credentials() {
             bench.commit(&[("a", &format!("{round} {n}")), ("big", &big[round..])]);
         }
         let sha = bench.commit(&[("a", &format!("{round}"))]);
-        done(&spec(&text, &sha), &bench.host());
+        deploy_ok(&spec(&text, &sha), &bench.host());
         assert_eq!(bench.read("current/a"), format!("{round}"));
-        let asked = server.asked();
+        let asked = server.take_requests();
         // Only the refs are asked for at the old place.
         assert!(
             asked[0].starts_with("GET /old/repo.git/info/refs"),
@@ -131,7 +131,7 @@ fn repository_is_fetched_over_http_with_redirects_and_credentials() {
     }
     let missing = text.replace("repo.git", "none.git");
     let sha = bench.commit(&[("a", "missing")]);
-    let failure = pass(&spec(&missing, &sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(&missing, &sha), &bench.host()).unwrap_err();
     assert!(
         failure
             .hint
@@ -173,8 +173,8 @@ fn interrupted_http_fetch_leaves_a_usable_mirror() {
         }
     });
     let text = format!("app: shop\nrepo: http://127.0.0.1:{port}/repo.git\n");
-    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
     assert!(failure.message.contains("broke off"), "{failure}");
     assert!(failure.hint.is_some_and(|hint| hint.contains("hung up")));
-    done(&bench.spec(&sha, ""), &bench.host());
+    deploy_ok(&bench.spec(&sha, ""), &bench.host());
 }

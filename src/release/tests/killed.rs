@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::spare::{idle, ready};
-use super::tree::{archived, listing};
+use super::spare::{are_spares_ready, make_spares};
+use super::tree::{git_archive, listing};
 use super::*;
 
 const CHILD: &str = "TRUEUP_TEST_KILLED_CHILD";
@@ -22,14 +22,14 @@ fn child() {
     let host = host_at(Path::new(root));
     loop {
         for sha in &shas {
-            let spec = spec(&text(repo), sha);
-            pass(&spec, &host).unwrap();
-            idle(&spec, &host).unwrap();
+            let spec = spec(&role_text(repo), sha);
+            run_pass(&spec, &host).unwrap();
+            make_spares(&spec, &host).unwrap();
         }
     }
 }
 
-fn text(repo: &str) -> String {
+fn role_text(repo: &str) -> String {
     format!("app: shop\nrepo: {repo}\nkeep_releases: 1\n")
 }
 
@@ -53,13 +53,17 @@ fn sigkill_never_leaves_a_corrupt_release_or_spare() {
         .iter()
         .map(|sha| {
             let to = bench.dir.path().join(sha.as_str());
-            archived(bench.repo.path(), Oid::from_str(sha.as_str()).unwrap(), &to);
+            git_archive(bench.repo.path(), Oid::from_str(sha.as_str()).unwrap(), &to);
             listing(&to)
         })
         .collect();
     let repo = bench.repo.path().display().to_string();
     let told: Vec<&str> = shas.iter().map(Sha::as_str).collect();
-    let told = format!("{} {repo} {}", bench.path("").display(), told.join(" "));
+    let told = format!(
+        "{} {repo} {}",
+        bench.host_path("").display(),
+        told.join(" ")
+    );
     let mut trees = 0;
     for round in 0..16 {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -76,8 +80,8 @@ fn sigkill_never_leaves_a_corrupt_release_or_spare() {
         );
         child.kill().unwrap();
         child.wait().unwrap();
-        let home = bench.app("releases/.trueup");
-        for name in names(&home) {
+        let home = bench.app_path("releases/.trueup");
+        for name in list_names(&home) {
             let of = shas.iter().position(|sha| name.ends_with(sha.as_str()));
             if let Some(n) = of {
                 assert_eq!(listing(&home.join(&name)), expected[n], "{name}");
@@ -85,14 +89,14 @@ fn sigkill_never_leaves_a_corrupt_release_or_spare() {
             }
         }
         let n = usize::try_from(round).unwrap() % shas.len();
-        let spec = spec(&text(&repo), &shas[n]);
-        pass(&spec, &bench.host()).unwrap();
-        let mut release = listing(&bench.app("current/"));
+        let spec = spec(&role_text(&repo), &shas[n]);
+        run_pass(&spec, &bench.host()).unwrap();
+        let mut release = listing(&bench.app_path("current/"));
         release.remove(b"REVISION".as_slice());
         assert_eq!(release, expected[n], "round {round}");
         if round % 3 == 0 {
-            idle(&spec, &bench.host()).unwrap();
-            assert!(ready(&spec, &bench.host()));
+            make_spares(&spec, &bench.host()).unwrap();
+            assert!(are_spares_ready(&spec, &bench.host()));
         }
     }
     assert!(trees > 6, "only {trees} trees were seen");

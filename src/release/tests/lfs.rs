@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use super::spare::{idle, ready};
+use super::spare::{are_spares_ready, make_spares};
 use super::*;
 
-fn git(at: &Path, args: &[&str]) -> String {
+fn run_git(at: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .env("HOME", at)
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -19,23 +19,23 @@ fn git(at: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn installed() -> bool {
+fn is_lfs_installed() -> bool {
     let installed = Command::new("git").args(["lfs", "version"]).output();
     let installed = installed.is_ok_and(|said| said.status.success());
     if !installed {
-        crate::ports::testing::skipped("files of Git LFS", "git-lfs is not installed");
+        crate::ports::testing::skip_test("files of Git LFS", "git-lfs is not installed");
     }
     installed
 }
 
 /// A clone in which commits with files of LFS are made, with what they are pushed to.
-fn clone(bench: &Bench) -> PathBuf {
+fn make_clone(bench: &Bench) -> PathBuf {
     let work = bench.dir.path().join("work");
     std::fs::create_dir(&work).unwrap();
-    git(&work, &["init", "-q", "-b", "master"]);
-    git(&work, &["lfs", "install", "--local"]);
+    run_git(&work, &["init", "-q", "-b", "master"]);
+    run_git(&work, &["lfs", "install", "--local"]);
     let url = format!("file://{}", bench.repo.path().display());
-    git(&work, &["remote", "add", "origin", &url]);
+    run_git(&work, &["remote", "add", "origin", &url]);
     std::fs::write(
         work.join(".gitattributes"),
         "*.bin filter=lfs diff=lfs merge=lfs -text\n",
@@ -48,31 +48,31 @@ fn push(work: &Path, files: &[(&str, &str)]) -> Sha {
     for (path, text) in files {
         std::fs::write(work.join(path), text).unwrap();
     }
-    git(work, &["add", "-A"]);
-    git(work, &["commit", "-q", "-m", "x"]);
-    git(work, &["push", "-q", "origin", "master"]);
-    Sha::parse(&git(work, &["rev-parse", "HEAD"])).unwrap()
+    run_git(work, &["add", "-A"]);
+    run_git(work, &["commit", "-q", "-m", "x"]);
+    run_git(work, &["push", "-q", "origin", "master"]);
+    Sha::parse(&run_git(work, &["rev-parse", "HEAD"])).unwrap()
 }
 
 #[test]
 fn lfs_files_are_complete_in_the_release() {
-    if !installed() {
+    if !is_lfs_installed() {
         return;
     }
     let bench = Bench::new();
-    let work = clone(&bench);
+    let work = make_clone(&bench);
     // By the rules for pointers, yet none.
     let one = push(
         &work,
         &[("a.bin", "first"), ("b.bin", "same"), ("plain", "p")],
     );
     let two = push(&work, &[("a.bin", "second")]);
-    done(&bench.spec(&one, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
     assert_eq!(bench.read("current/a.bin"), "first");
     assert_eq!(bench.read("current/b.bin"), "same");
-    idle(&bench.spec(&one, ""), &bench.host()).unwrap();
-    assert!(ready(&bench.spec(&one, ""), &bench.host()));
-    done(&bench.spec(&two, ""), &bench.host());
+    make_spares(&bench.spec(&one, ""), &bench.host()).unwrap();
+    assert!(are_spares_ready(&bench.spec(&one, ""), &bench.host()));
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
     assert_eq!(bench.read("current/a.bin"), "second");
     assert_eq!(bench.read("current/b.bin"), "same");
     assert_eq!(bench.read("current/plain"), "p");
@@ -80,14 +80,14 @@ fn lfs_files_are_complete_in_the_release() {
 
 #[test]
 fn commit_with_a_missing_lfs_file_is_refused() {
-    if !installed() {
+    if !is_lfs_installed() {
         return;
     }
     let bench = Bench::new();
-    let work = clone(&bench);
+    let work = make_clone(&bench);
     let sha = push(&work, &[("lost.bin", "nobody has it")]);
     std::fs::remove_dir_all(bench.repo.path().join("lfs")).unwrap();
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(failure.message.contains("lost.bin"), "{failure}");
     assert!(failure.hint.is_some());
     assert_eq!(bench.releases(), [""; 0]);
@@ -95,17 +95,17 @@ fn commit_with_a_missing_lfs_file_is_refused() {
 
 #[test]
 fn corrupt_lfs_file_in_the_mirror_is_not_deployed() {
-    if !installed() {
+    if !is_lfs_installed() {
         return;
     }
     let bench = Bench::new();
-    let work = clone(&bench);
+    let work = make_clone(&bench);
     let one = push(&work, &[("a.bin", "right")]);
-    done(&bench.spec(&one, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
     let two = push(&work, &[("b", "2")]);
-    let store = bench.path("var/lib/trueup/mirrors/shop.git/lfs/objects");
+    let store = bench.host_path("var/lib/trueup/mirrors/shop.git/lfs/objects");
     let mut folder = store.clone();
-    while let [only] = names(&folder).as_slice() {
+    while let [only] = list_names(&folder).as_slice() {
         folder.push(only);
         if folder.is_file() {
             break;
@@ -115,14 +115,14 @@ fn corrupt_lfs_file_in_the_mirror_is_not_deployed() {
     std::fs::remove_file(&folder).unwrap();
     std::fs::write(&folder, "wrong").unwrap();
     // With a tree that is kept ready nobody would have to look there.
-    std::fs::remove_dir_all(bench.app("releases/.trueup")).unwrap();
-    let failure = pass(&bench.spec(&two, ""), &bench.host()).unwrap_err();
+    std::fs::remove_dir_all(bench.app_path("releases/.trueup")).unwrap();
+    let failure = run_pass(&bench.spec(&two, ""), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("the mirror's copy is broken"),
         "{failure}"
     );
     // The next pass fetches it again.
-    done(&bench.spec(&two, ""), &bench.host());
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
     assert_eq!(bench.read("current/a.bin"), "right");
 }
 
@@ -169,7 +169,7 @@ mod server {
             Server { port, asked }
         }
 
-        pub(super) fn asked(&self) -> Vec<String> {
+        pub(super) fn take_requests(&self) -> Vec<String> {
             std::mem::take(&mut self.asked.lock().unwrap())
         }
     }
@@ -177,12 +177,12 @@ mod server {
 use server::Server;
 
 /// The only pointer in what was asked for.
-fn wanted(body: &str) -> String {
+fn requested_oid(body: &str) -> String {
     let digest = body.split("\"oid\":\"").nth(1).unwrap();
     digest[..64].to_owned()
 }
 
-fn offer(digest: &str, href: &str) -> (String, Vec<u8>) {
+fn batch_response(digest: &str, href: &str) -> (String, Vec<u8>) {
     let answer = format!(
         "{{\"objects\":[{{\"oid\":\"{digest}\",\"size\":1,\"actions\":{{\"download\":{{\"href\":\"{href}\",\"header\":{{\"X-Token\":\"hush\"}}}}}}}}]}}"
     );
@@ -190,7 +190,7 @@ fn offer(digest: &str, href: &str) -> (String, Vec<u8>) {
 }
 
 /// A commit with one file of LFS, by hand: no git-lfs is needed.
-fn pointer_to(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
+fn commit_pointer(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(content.as_bytes());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -212,35 +212,35 @@ fn lfs_password_is_sent_only_to_its_own_server() {
     let files = Server::new(|_, _| ("200 OK".into(), b"content".to_vec()));
     let port = files.port;
     let api = Server::new(move |head, body| match head.starts_with("post") {
-        true => offer(
-            &wanted(body),
-            &"HERE/file".replace("HERE", &format!("http://{}", host(head))),
+        true => batch_response(
+            &requested_oid(body),
+            &"HERE/file".replace("HERE", &format!("http://{}", host_header(head))),
         ),
         false => (
             format!("302 Found\r\nLocation: http://127.0.0.1:{port}/there"),
             Vec::new(),
         ),
     });
-    let sha = pointer_to(&bench, "content", &[]);
+    let sha = commit_pointer(&bench, "content", &[]);
     let url = format!("lfs_url: http://ana:geheim@127.0.0.1:{}/lfs\n", api.port);
-    done(&bench.spec(&sha, &url), &bench.host());
+    deploy_ok(&bench.spec(&sha, &url), &bench.host());
     assert_eq!(bench.read("current/a.bin"), "content");
     // printf ana:geheim | base64
     let password = "authorization: basic yw5hom";
-    let asked = api.asked();
+    let asked = api.take_requests();
     assert!(asked[0].starts_with("post /lfs/objects/batch"), "{asked:?}");
     assert!(
         asked.iter().all(|head| head.contains(password)),
         "{asked:?}"
     );
-    let elsewhere = files.asked().join("");
+    let elsewhere = files.take_requests().join("");
     assert!(elsewhere.contains("get /there"), "{elsewhere}");
     for secret in ["authorization", "x-token"] {
         assert!(!elsewhere.contains(secret), "{elsewhere}");
     }
 }
 
-fn host(head: &str) -> String {
+fn host_header(head: &str) -> String {
     let host = head.split("host: ").nth(1).unwrap();
     host.lines().next().unwrap().trim().to_owned()
 }
@@ -255,8 +255,8 @@ fn lfsconfig_of_a_commit_is_ignored() {
         asked.port,
         theirs.display()
     );
-    let sha = pointer_to(&bench, "secret", &[(".lfsconfig", &config)]);
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let sha = commit_pointer(&bench, "secret", &[(".lfsconfig", &config)]);
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure
             .message
@@ -267,28 +267,31 @@ fn lfsconfig_of_a_commit_is_ignored() {
         failure.hint.as_ref().unwrap().contains("lfs_url"),
         "{failure}"
     );
-    assert_eq!(asked.asked(), [""; 0]);
+    assert_eq!(asked.take_requests(), [""; 0]);
     assert!(!theirs.exists());
 }
 
 #[test]
 fn lfs_content_with_a_wrong_hash_is_discarded() {
     let bench = Bench::new();
-    let sha = pointer_to(&bench, "content", &[]);
+    let sha = commit_pointer(&bench, "content", &[]);
     for (sent, why) in [
         ("CONTENT", "its sha256 differs"),
         ("conten", "its sha256 differs"),
         ("content and more", "larger than the commit says"),
     ] {
         let server = Server::new(move |head, body| match head.starts_with("post") {
-            true => offer(&wanted(body), &format!("http://{}/file", host(head))),
+            true => batch_response(
+                &requested_oid(body),
+                &format!("http://{}/file", host_header(head)),
+            ),
             false => ("200 OK".into(), sent.into()),
         });
         let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", server.port);
-        let failure = pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
+        let failure = run_pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
         assert!(failure.message.contains(why), "{failure}");
-        let store = bench.path("var/lib/trueup/mirrors/shop.git/lfs/objects");
-        assert_eq!(names(&store), [""; 0]);
+        let store = bench.host_path("var/lib/trueup/mirrors/shop.git/lfs/objects");
+        assert_eq!(list_names(&store), [""; 0]);
         assert_eq!(bench.releases(), [""; 0]);
     }
 }
@@ -296,12 +299,12 @@ fn lfs_content_with_a_wrong_hash_is_discarded() {
 #[test]
 fn fifo_in_a_local_lfs_store_does_not_block() {
     let bench = Bench::new();
-    let sha = pointer_to(&bench, "content", &[]);
+    let sha = commit_pointer(&bench, "content", &[]);
     let digest = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
     let folder = bench.repo.path().join("lfs/objects/ed/70");
     std::fs::create_dir_all(&folder).unwrap();
     nix::unistd::mkfifo(&folder.join(digest), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     // A repository with such a thing in it is not all root's, and not read as root.
     let refused = failure.message.contains("root does not read it");
     assert!(refused, "{failure}");
@@ -320,30 +323,30 @@ fn lfs_file_too_large_for_the_disk_is_refused_before_any_request() {
         ("a.bin", &pointer),
     ]);
     let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", asked.port);
-    let failure = pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, &url), &bench.host()).unwrap_err();
     assert!(failure.message.contains("no room"), "{failure}");
-    assert_eq!(asked.asked(), [""; 0]);
+    assert_eq!(asked.take_requests(), [""; 0]);
 }
 
 /// A pass whose LFS server, at `localhost`, offers the file at this address, with these headers for it.
-fn pass_offered(href: &str, header: &str) -> (Result<(), Failure>, Vec<String>) {
+fn pass_with_offer(href: &str, header: &str) -> (Result<(), Failure>, Vec<String>) {
     let bench = Bench::new();
-    let sha = pointer_to(&bench, "content", &[]);
+    let sha = commit_pointer(&bench, "content", &[]);
     let (href, header) = (href.to_owned(), header.to_owned());
     let api = Server::new(move |head, body| match head.starts_with("post") {
         true => {
             let answer = format!(
                 "{{\"objects\":[{{\"oid\":\"{}\",\"size\":1,\"actions\":{{\"download\":{{\"href\":\"{}\",\"header\":{{{header}}}}}}}}}]}}",
-                wanted(body),
-                href.replace("HERE", &host(head)),
+                requested_oid(body),
+                href.replace("HERE", &host_header(head)),
             );
             ("200 OK".into(), answer.into_bytes())
         }
         false => ("200 OK".into(), b"content".to_vec()),
     });
     let url = format!("lfs_url: http://127.0.0.1:{}/lfs\n", api.port);
-    let done = pass(&bench.spec(&sha, &url), &bench.host()).map(drop);
-    (done, api.asked())
+    let done = run_pass(&bench.spec(&sha, &url), &bench.host()).map(drop);
+    (done, api.take_requests())
 }
 
 #[test]
@@ -358,13 +361,13 @@ fn lfs_server_cannot_redirect_root_to_local_services() {
         "0.0.0.0",
         "[::ffff:127.0.0.1]",
     ] {
-        let (done, _) = pass_offered(&format!("http://{name}:{port}/admin/flush"), "");
+        let (done, _) = pass_with_offer(&format!("http://{name}:{port}/admin/flush"), "");
         let failure = done.unwrap_err();
         assert!(
             failure.message.contains("leads to") && failure.message.contains(" is "),
             "{name}: {failure}"
         );
-        assert_eq!(inner.asked(), [""; 0], "{name}");
+        assert_eq!(inner.take_requests(), [""; 0], "{name}");
     }
     // A redirect leads nowhere else.
     let away = Server::new(move |_, _| {
@@ -373,15 +376,15 @@ fn lfs_server_cannot_redirect_root_to_local_services() {
             Vec::new(),
         )
     });
-    let (done, _) = pass_offered(&format!("http://127.0.0.1:{}/file", away.port), "");
+    let (done, _) = pass_with_offer(&format!("http://127.0.0.1:{}/file", away.port), "");
     let failure = done.unwrap_err();
     assert!(failure.message.contains("leads to localhost"), "{failure}");
-    assert_eq!(inner.asked(), [""; 0]);
+    assert_eq!(inner.take_requests(), [""; 0]);
 }
 
 #[test]
 fn lfs_server_can_set_only_authentication_headers() {
-    let (done, asked) = pass_offered(
+    let (done, asked) = pass_with_offer(
         "http://HERE/file",
         "\"Metadata-Flavor\":\"Google\",\"Cookie\":\"a=b\",\"Host\":\"other\",\"X-Aws-Ec2-Metadata-Token\":\"x\",\"X-Amz-Security-Token\":\"yes\",\"x-ms-version\":\"yes\",\"Authorization\":\"Bearer yes\"",
     );

@@ -6,20 +6,20 @@ mod advertisement;
 mod assets;
 mod assets_hostile;
 mod bounds;
-mod changed;
 mod crash;
 mod disks;
 mod filters;
 mod hostile;
 mod http;
-mod keeping;
 mod killed;
 mod lfs;
 mod malformed;
-mod owned;
+mod owned_repository;
 mod pipeline;
 mod refs;
 mod remote;
+mod retention;
+mod skip_unchanged;
 
 mod secrets;
 mod spare;
@@ -33,17 +33,17 @@ use std::rc::Rc;
 use git2::{Oid, Repository, Signature};
 
 use super::*;
-use crate::desired::TakeUp;
+use crate::desired::ResumePolicy;
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::root::Root;
 use crate::ports::services::fake::FakeServices;
-use crate::resource::{Change, Kind, Outcome, Verdict};
+use crate::resource::{ApplyOutcome, Change, Kind, TrialOutcome};
 use crate::yaml;
 
 /// The id of the app's user in the sandbox.
-const DEPLOY: u32 = 7001;
+const DEPLOY_UID: u32 = 7001;
 
 /// A sandbox host, a repository beside it, and an app between them.
 struct Bench {
@@ -64,35 +64,35 @@ impl Bench {
         std::fs::create_dir_all(dir.path().join("host/etc")).unwrap();
         std::fs::write(
             dir.path().join("host/etc/passwd"),
-            format!("deploy:x:{DEPLOY}:{DEPLOY}::/home/deploy:/bin/sh\n"),
+            format!("deploy:x:{DEPLOY_UID}:{DEPLOY_UID}::/home/deploy:/bin/sh\n"),
         )
         .unwrap();
         std::fs::write(
             dir.path().join("host/etc/group"),
-            format!("deploy:x:{DEPLOY}:\n"),
+            format!("deploy:x:{DEPLOY_UID}:\n"),
         )
         .unwrap();
         Bench { dir, repo }
     }
 
     fn host(&self) -> Host {
-        host_at(&self.path(""))
+        host_at(&self.host_path(""))
     }
 
     /// Where a path of the host is.
-    fn path(&self, path: &str) -> PathBuf {
+    fn host_path(&self, path: &str) -> PathBuf {
         self.dir
             .path()
             .join("host")
             .join(path.trim_start_matches('/'))
     }
 
-    fn app(&self, path: &str) -> PathBuf {
-        self.path("srv/www/shop").join(path)
+    fn app_path(&self, path: &str) -> PathBuf {
+        self.host_path("srv/www/shop").join(path)
     }
 
     /// A spec with these further lines, `sha` wanted.
-    fn spec(&self, sha: &Sha, more: &str) -> Spec {
+    fn spec(&self, sha: &Sha, more: &str) -> ReleaseSpec {
         let url = self.repo.path().display().to_string();
         spec(&format!("app: shop\nrepo: {url}\n{more}"), sha)
     }
@@ -142,21 +142,21 @@ impl Bench {
     }
 
     /// The name of the active release.
-    fn active(&self) -> Option<String> {
-        let target = std::fs::read_link(self.app("current")).ok()?;
+    fn active_name(&self) -> Option<String> {
+        let target = std::fs::read_link(self.app_path("current")).ok()?;
         let name = target.strip_prefix("releases").unwrap().to_str().unwrap();
         Some(name.to_owned())
     }
 
     /// Everything in the folder of releases, but for what is kept ready for the next one.
     fn releases(&self) -> Vec<String> {
-        let mut names = names(&self.app("releases"));
+        let mut names = list_names(&self.app_path("releases"));
         names.retain(|name| name != ".trueup");
         names
     }
 
     fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.app(path)).unwrap()
+        std::fs::read_to_string(self.app_path(path)).unwrap()
     }
 
     fn record(&self) -> Record {
@@ -181,7 +181,7 @@ pub(super) fn host_at(root: &Path) -> Host {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn list_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .map(|entries| {
             entries
@@ -193,32 +193,32 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn spec(text: &str, sha: &Sha) -> Spec {
-    let node = yaml::parse("role.yml", text.as_bytes(), yaml::Limits::default()).unwrap();
-    let mut spec: Spec = yaml::decode(&node).unwrap();
+fn spec(text: &str, sha: &Sha) -> ReleaseSpec {
+    let node = yaml::parse("role.yml", text.as_bytes(), yaml::ParseLimits::default()).unwrap();
+    let mut spec: ReleaseSpec = yaml::decode(&node).unwrap();
     spec.wanted = Some(sha.clone());
     spec
 }
 
 type Release = crate::kinds::release::Release;
 
-fn plan(spec: &Spec, host: &Host) -> Option<Change> {
+fn plan(spec: &ReleaseSpec, host: &Host) -> Option<Change> {
     Release::diff(spec, &Release::inspect(spec, host).unwrap())
 }
 
 /// One pass of a host without services: `None` when nothing was to be done.
-fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
+fn run_pass(spec: &ReleaseSpec, host: &Host) -> Result<Option<ApplyOutcome>, Failure> {
     let change = Release::diff(spec, &Release::inspect(spec, host)?);
     let outcome = change
         .map(|change| Release::apply(spec, &change, host))
         .transpose()?;
     if Release::trial(spec, &Release::inspect(spec, host)?).is_some() {
-        match Release::prove(spec, host, &mut || Ok(()), &Vec::new)? {
-            Verdict::Proven => confirm(spec, host)?,
-            Verdict::Stopped => return Err(Failure::stopped()),
-            Verdict::Disturbed(why) => return Err(why),
-            Verdict::Failed(why) => {
-                put_back(spec, host, &why)?;
+        match Release::run_trial(spec, host, &mut || Ok(()), &Vec::new)? {
+            TrialOutcome::Passed => confirm(spec, host)?,
+            TrialOutcome::Stopped => return Err(Failure::stopped()),
+            TrialOutcome::Conflict(why) => return Err(why),
+            TrialOutcome::Failed(why) => {
+                roll_back(spec, host, &why)?;
                 return Err(why);
             }
         }
@@ -226,8 +226,8 @@ fn pass(spec: &Spec, host: &Host) -> Result<Option<Outcome>, Failure> {
     Ok(outcome)
 }
 
-fn done(spec: &Spec, host: &Host) {
-    assert_eq!(pass(spec, host), Ok(Some(Outcome::Done)));
+fn deploy_ok(spec: &ReleaseSpec, host: &Host) {
+    assert_eq!(run_pass(spec, host), Ok(Some(ApplyOutcome::Done)));
 }
 
 /// Everything below a folder with all that `stat` knows, to see whether anything was touched.
@@ -248,7 +248,7 @@ fn snapshot(folder: &Path) -> Vec<String> {
             meta.ctime_nsec()
         ));
         if meta.is_dir() {
-            todo.extend(names(&path).iter().map(|name| path.join(name)));
+            todo.extend(list_names(&path).iter().map(|name| path.join(name)));
         }
     }
     all.sort();
@@ -258,7 +258,7 @@ fn snapshot(folder: &Path) -> Vec<String> {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        crate::ports::testing::skipped("owners of a release", "needs root");
+        crate::ports::testing::skip_test("owners of a release", "needs root");
     }
     root
 }

@@ -2,7 +2,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::desired::Hold;
-use crate::resource::Shown;
+use crate::resource::FieldValue;
 
 #[test]
 fn a_sha_is_checked_out_linked_built_and_activated() {
@@ -14,21 +14,21 @@ fn a_sha_is_checked_out_linked_built_and_activated() {
         ("log/.keep", "", 0o100_644),
         (".gitattributes", "* text=auto eol=lf\n", 0o100_644),
     ]);
-    std::fs::create_dir_all(bench.app("shared/config")).unwrap();
-    std::fs::write(bench.app("shared/config/key"), "k").unwrap();
+    std::fs::create_dir_all(bench.app_path("shared/config")).unwrap();
+    std::fs::write(bench.app_path("shared/config/key"), "k").unwrap();
     let spec = bench.spec(
         &sha,
         "linked_dirs: [log, tmp/pids]\nlinked_files: [config/key]\nenv: {COLOUR: red}\nsteps:\n  - {name: env, run: 'pwd > ../../shared/log/where; env | sort > env.txt', env: {COLOUR: blue}}\nassets: {run: 'echo css > public/assets/a.css'}\n",
     );
     let host = bench.host();
-    done(&spec, &host);
+    deploy_ok(&spec, &host);
 
-    let name = bench.active().unwrap();
+    let name = bench.active_name().unwrap();
     assert!(name.ends_with(&format!("-{}", sha.short())), "{name}");
     assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
     // Byte for byte, whatever .gitattributes says.
     assert_eq!(bench.read("current/app.rb"), "puts 1\r\n");
-    let mode = |path: &str| std::fs::metadata(bench.app(path)).unwrap().mode() & 0o7777;
+    let mode = |path: &str| std::fs::metadata(bench.app_path(path)).unwrap().mode() & 0o7777;
     assert_eq!(
         (
             mode("current/bin/run"),
@@ -38,7 +38,7 @@ fn a_sha_is_checked_out_linked_built_and_activated() {
         (0o755, 0o644, 0o755)
     );
     let link = |path: &str| {
-        std::fs::read_link(bench.app(path))
+        std::fs::read_link(bench.app_path(path))
             .unwrap()
             .display()
             .to_string()
@@ -54,7 +54,7 @@ fn a_sha_is_checked_out_linked_built_and_activated() {
     assert_eq!(bench.read("shared/assets/a.css"), "css\n");
     assert_eq!(link("current"), format!("releases/{name}"));
 
-    let release = bench.app("releases").join(&name).display().to_string();
+    let release = bench.app_path("releases").join(&name).display().to_string();
     assert_eq!(bench.read("shared/log/where"), format!("{release}\n"));
     let env = bench.read("current/env.txt");
     for wanted in [
@@ -70,9 +70,10 @@ fn a_sha_is_checked_out_linked_built_and_activated() {
         );
     }
     assert!(!env.contains("CARGO") && !env.contains("TERM="), "{env}");
-    let log =
-        std::fs::read_to_string(bench.path(&format!("var/log/trueup/releases/shop/{name}.log")))
-            .unwrap();
+    let log = std::fs::read_to_string(
+        bench.host_path(&format!("var/log/trueup/releases/shop/{name}.log")),
+    )
+    .unwrap();
     assert!(
         log.contains("== build env == ") && log.contains("== assets assets == "),
         "{log}"
@@ -88,12 +89,12 @@ fn second_pass_with_the_same_sha_changes_nothing() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(&sha, "linked_dirs: [log]\nsteps: [{run: 'true'}]\n");
-    done(&spec, &bench.host());
-    let before = snapshot(&bench.path(""));
+    deploy_ok(&spec, &bench.host());
+    let before = snapshot(&bench.host_path(""));
     // Not even the repository has to be there.
     std::fs::rename(bench.repo.path(), bench.dir.path().join("gone")).unwrap();
-    assert_eq!(pass(&spec, &bench.host()), Ok(None));
-    assert_eq!(before, snapshot(&bench.path("")));
+    assert_eq!(run_pass(&spec, &bench.host()), Ok(None));
+    assert_eq!(before, snapshot(&bench.host_path("")));
 }
 
 #[test]
@@ -101,9 +102,9 @@ fn rollback_activates_the_existing_release_without_building() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let steps = "steps: [{run: 'echo built >> ../../shared/built'}]\n";
-    done(&bench.spec(&one, steps), &bench.host());
-    let first = bench.active().unwrap();
-    done(&bench.spec(&two, steps), &bench.host());
+    deploy_ok(&bench.spec(&one, steps), &bench.host());
+    let first = bench.active_name().unwrap();
+    deploy_ok(&bench.spec(&two, steps), &bench.host());
     let back = bench.spec(&one, steps);
     let change = plan(&back, &bench.host()).unwrap();
     let release = change
@@ -111,10 +112,10 @@ fn rollback_activates_the_existing_release_without_building() {
         .iter()
         .find(|field| field.field == "release")
         .unwrap();
-    assert_eq!(release.to, Shown::Value(first.clone()));
+    assert_eq!(release.to, FieldValue::Value(first.clone()));
     assert!(!change.touches("steps"));
-    done(&back, &bench.host());
-    assert_eq!(bench.active().unwrap(), first);
+    deploy_ok(&back, &bench.host());
+    assert_eq!(bench.active_name().unwrap(), first);
     assert_eq!(bench.read("shared/built"), "built\nbuilt\n");
     assert_eq!(bench.read("current/a"), "1");
 }
@@ -123,14 +124,14 @@ fn rollback_activates_the_existing_release_without_building() {
 fn failing_step_leaves_current_unchanged_and_names_the_log() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
-    done(&bench.spec(&one, ""), &bench.host());
-    let active = bench.active();
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    let active = bench.active_name();
     let mut bad = bench.spec(
         &two,
         "steps: [{name: gems, run: 'seq 30; exit 7'}, {run: 'touch ../../shared/second'}]\n",
     );
     for _ in 0..3 {
-        let failure = pass(&bad, &bench.host()).unwrap_err();
+        let failure = run_pass(&bad, &bench.host()).unwrap_err();
         assert!(
             failure
                 .message
@@ -141,16 +142,16 @@ fn failing_step_leaves_current_unchanged_and_names_the_log() {
             failure.message.contains("\n  | 11\n") && !failure.message.contains("| 10\n"),
             "{failure}"
         );
-        assert_eq!(bench.active(), active);
-        let failed = bench.record().in_state(Standing::Failed);
+        assert_eq!(bench.active_name(), active);
+        let failed = bench.record().in_state(ReleaseStatus::Failed);
         assert_eq!(failed.len(), 1, "more than one failed release is kept");
         let log = format!("/var/log/trueup/releases/shop/{}.log", failed[0]);
         assert!(failure.hint.unwrap().contains(&log));
-        assert!(bench.path(&log).exists());
-        bad.take_up = TakeUp::Fresh;
+        assert!(bench.host_path(&log).exists());
+        bad.resume_policy = ResumePolicy::FromScratch;
     }
     assert!(
-        !bench.app("shared/second").exists(),
+        !bench.app_path("shared/second").exists(),
         "steps went on after a failure"
     );
     assert_eq!(bench.releases().len(), 2);
@@ -161,9 +162,9 @@ fn step_that_exceeds_its_timeout_fails() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let spec = bench.spec(&sha, "steps: [{run: [sleep, '60'], timeout: 1s}]\n");
-    let failure = pass(&spec, &bench.host()).unwrap_err();
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(failure.message.contains("timeout of 1 s"), "{failure}");
-    assert_eq!(bench.active(), None);
+    assert_eq!(bench.active_name(), None);
 }
 
 #[test]
@@ -177,21 +178,21 @@ fn held_app_waits_and_names_the_holder() {
         until: Some("2026-11-22T00:00:00Z".parse().unwrap()),
     });
     let held = "held by ana until 2026-11-22T00:00:00Z: db maintenance";
-    let before = snapshot(&bench.path(""));
+    let before = snapshot(&bench.host_path(""));
     assert_eq!(
-        pass(&spec, &bench.host()),
-        Ok(Some(Outcome::Waiting(held.into())))
+        run_pass(&spec, &bench.host()),
+        Ok(Some(ApplyOutcome::Waiting(held.into())))
     );
-    assert_eq!(before, snapshot(&bench.path("")));
+    assert_eq!(before, snapshot(&bench.host_path("")));
     spec.hold = None;
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
     spec.hold = Some(Hold {
         reason: "r".into(),
         by: "b".into(),
         until: None,
     });
     assert_eq!(
-        pass(&spec, &bench.host()),
+        run_pass(&spec, &bench.host()),
         Ok(None),
         "a hold of what is right already"
     );
@@ -205,9 +206,9 @@ fn plan_shows_sha_and_steps_and_changes_nothing() {
         &sha,
         "steps: [{name: gems, run: [bundle, install]}]\nassets: {run: rake}\n",
     );
-    let before = snapshot(&bench.path(""));
+    let before = snapshot(&bench.host_path(""));
     let change = plan(&spec, &bench.host()).unwrap();
-    assert_eq!(before, snapshot(&bench.path("")));
+    assert_eq!(before, snapshot(&bench.host_path("")));
     let to = |name: &str| {
         &change
             .fields
@@ -216,11 +217,11 @@ fn plan_shows_sha_and_steps_and_changes_nothing() {
             .unwrap()
             .to
     };
-    assert_eq!(to("sha"), &Shown::value(&sha));
-    assert_eq!(to("release"), &Shown::Unknown("it is built".into()));
+    assert_eq!(to("sha"), &FieldValue::value(&sha));
+    assert_eq!(to("release"), &FieldValue::Unknown("it is built".into()));
     assert_eq!(
         to("steps"),
-        &Shown::Text("gems: bundle install\nassets: rake\n".into())
+        &FieldValue::Text("gems: bundle install\nassets: rake\n".into())
     );
     let mut nothing = bench.spec(&sha, "");
     nothing.wanted = None;
@@ -233,12 +234,12 @@ fn stamp_differs_between_releases() {
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let stamp = |sha: &Sha| {
         let spec = bench.spec(sha, "");
-        done(&spec, &bench.host());
+        deploy_ok(&spec, &bench.host());
         Release::stamp(&spec, &Release::inspect(&spec, &bench.host()).unwrap()).unwrap()
     };
     let (first, second) = (stamp(&one), stamp(&two));
     assert_ne!(first.fingerprint, second.fingerprint);
-    assert!(second.fingerprint.contains(two.as_str()) && second.changed > first.changed);
+    assert!(second.fingerprint.contains(two.as_str()) && second.changed_at > first.changed_at);
 }
 
 #[test]
@@ -249,32 +250,32 @@ fn missing_linked_file_fails_before_the_build() {
         &sha,
         "linked_files: [config/master.key]\nsteps: [{run: 'touch ../../shared/ran'}]\n",
     );
-    let failure = pass(&spec, &bench.host()).unwrap_err();
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(
         failure
             .message
             .contains("/srv/www/shop/shared/config/master.key does not exist"),
         "{failure}"
     );
-    assert!(!bench.app("shared/ran").exists());
+    assert!(!bench.app_path("shared/ran").exists());
     assert_eq!(bench.releases(), [""; 0]);
-    std::fs::write(bench.app("shared/config/master.key"), "k").unwrap();
-    done(&spec, &bench.host());
+    std::fs::write(bench.app_path("shared/config/master.key"), "k").unwrap();
+    deploy_ok(&spec, &bench.host());
 }
 
 #[test]
 fn directory_in_place_of_current_is_refused_before_the_build() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
-    std::fs::create_dir_all(bench.app("current")).unwrap();
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    std::fs::create_dir_all(bench.app_path("current")).unwrap();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure
             .message
             .ends_with("current is a directory and no symbolic link"),
         "{failure}"
     );
-    assert!(!bench.app("releases").exists());
+    assert!(!bench.app_path("releases").exists());
 }
 
 #[test]
@@ -285,8 +286,12 @@ fn release_files_belong_to_the_app_user_who_runs_the_steps() {
     let bench = Bench::new();
     let sha = bench.commit_modes(&[("d/a", "1", 0o100_644), ("l", "d/a", 0o120_000)]);
     let spec = bench.spec(&sha, "user: deploy\nlinked_dirs: [log]\nsteps:\n  - run: 'id -u > who; id -G >> who; echo $USER >> who; touch ../x 2>/dev/null && exit 1; touch ../../x 2>/dev/null && exit 1; touch log/x'\n  - {run: 'id -u > ../../shared/root', user: root}\n");
-    done(&spec, &bench.host());
-    let owner = |path: &str| std::fs::symlink_metadata(bench.app(path)).unwrap().uid();
+    deploy_ok(&spec, &bench.host());
+    let owner = |path: &str| {
+        std::fs::symlink_metadata(bench.app_path(path))
+            .unwrap()
+            .uid()
+    };
     for path in [
         "current/.",
         "current/d",
@@ -297,19 +302,19 @@ fn release_files_belong_to_the_app_user_who_runs_the_steps() {
         "shared",
         "shared/log",
     ] {
-        assert_eq!(owner(path), DEPLOY, "{path}");
+        assert_eq!(owner(path), DEPLOY_UID, "{path}");
     }
     for path in ["", "releases", "current", "revisions.log"] {
         assert_eq!(owner(path), 0, "{path}");
     }
     assert_eq!(
         bench.read("current/who"),
-        format!("{DEPLOY}\n{DEPLOY}\ndeploy\n")
+        format!("{DEPLOY_UID}\n{DEPLOY_UID}\ndeploy\n")
     );
     assert_eq!(bench.read("shared/root"), "0\n");
     let log = bench
-        .path("var/log/trueup/releases/shop")
-        .join(format!("{}.log", bench.active().unwrap()));
+        .host_path("var/log/trueup/releases/shop")
+        .join(format!("{}.log", bench.active_name().unwrap()));
     assert_eq!(std::fs::metadata(log).unwrap().mode() & 0o777, 0o600);
 }
 
@@ -320,10 +325,13 @@ fn root_step_finds_no_program_in_app_user_folders() {
     }
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
-    let home = bench.path("home/deploy/.rbenv/shims").display().to_string();
-    let bin = bench.app("shared/bin").display().to_string();
+    let home = bench
+        .host_path("home/deploy/.rbenv/shims")
+        .display()
+        .to_string();
+    let bin = bench.app_path("shared/bin").display().to_string();
     let spec = bench.spec(&sha, &format!("user: deploy\nenv: {{PATH: '{home}:{bin}:bin::/opt/x/bin:/usr/bin:/bin'}}\nsteps:\n  - run: 'echo $PATH > path'\n  - {{run: 'echo $PATH > ../../shared/of_root', user: root}}\n"));
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
     assert_eq!(
         bench.read("current/path"),
         format!("{home}:{bin}:bin::/opt/x/bin:/usr/bin:/bin\n")
@@ -372,9 +380,9 @@ fn spec_with_unsafe_or_conflicting_paths_is_refused() {
 #[test]
 fn reference_example_is_valid() {
     let kind = crate::kinds::find("release").unwrap();
-    let node = yaml::parse("e", kind.example().as_bytes(), yaml::Limits::default()).unwrap();
-    let body = &node.map("a resource").unwrap()[0].value;
-    let spec: Spec = yaml::decode(body).unwrap();
+    let node = yaml::parse("e", kind.example().as_bytes(), yaml::ParseLimits::default()).unwrap();
+    let body = &node.expect_map("a resource").unwrap()[0].value;
+    let spec: ReleaseSpec = yaml::decode(body).unwrap();
     spec.validate().unwrap();
     assert_eq!(kind.decode(body).unwrap().app(), Some("shop"));
     assert_eq!(spec.links().len(), 3);

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::*;
 
-fn mirror(bench: &Bench) -> PathBuf {
-    bench.path("var/lib/trueup/mirrors/shop.git")
+fn mirror_path(bench: &Bench) -> PathBuf {
+    bench.host_path("var/lib/trueup/mirrors/shop.git")
 }
 
 #[test]
@@ -13,7 +13,7 @@ fn unpushed_sha_is_a_clear_error_and_leaves_no_release() {
     let bench = Bench::new();
     bench.commit(&[("a", "1")]);
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
-    let failure = pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     let repo = bench.repo.path().display();
     assert_eq!(
         failure.message,
@@ -21,7 +21,7 @@ fn unpushed_sha_is_a_clear_error_and_leaves_no_release() {
     );
     assert!(failure.hint.unwrap().contains("is it pushed?"));
     assert_eq!(bench.releases(), [""; 0]);
-    assert_eq!(bench.active(), None);
+    assert_eq!(bench.active_name(), None);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn tag_object_id_is_refused_as_no_commit() {
     let who = Signature::now("t", "t@e").unwrap();
     let tag = bench.repo.tag("v1", &commit, &who, "one", false).unwrap();
     let tag = Sha::parse(&tag.to_string()).unwrap();
-    let failure = pass(&bench.spec(&tag, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&tag, ""), &bench.host()).unwrap_err();
     assert!(
         failure.message.ends_with("is a tag and no commit"),
         "{failure}"
@@ -53,28 +53,28 @@ fn commit_reachable_only_from_a_tag_is_deployed() {
         .repo
         .reference("refs/tags/v2", id, false, "t")
         .unwrap();
-    done(&bench.spec(&sha, ""), &bench.host());
+    deploy_ok(&bench.spec(&sha, ""), &bench.host());
 }
 
 #[test]
 fn cached_proven_commit_is_deployed_while_the_server_is_down() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
-    done(&bench.spec(&two, ""), &bench.host());
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
     let spec = bench.spec(&one, "");
     std::fs::rename(bench.repo.path(), bench.dir.path().join("gone")).unwrap();
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
     assert_eq!(bench.read("current/a"), "1");
 }
 
-type Ruin = fn(&Path);
+type Damage = fn(&Path);
 
 #[test]
 fn broken_mirror_is_recreated() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "1")]);
-    done(&bench.spec(&one, ""), &bench.host());
-    let ruin: [(&str, Ruin); 5] = [
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    let ruin: [(&str, Damage); 5] = [
         ("no HEAD", |mirror| {
             std::fs::remove_file(mirror.join("HEAD")).unwrap()
         }),
@@ -93,9 +93,9 @@ fn broken_mirror_is_recreated() {
         }),
     ];
     for (i, (what, ruin)) in ruin.into_iter().enumerate() {
-        ruin(&mirror(&bench));
+        ruin(&mirror_path(&bench));
         let sha = bench.commit(&[("a", &format!("{what} {i}"))]);
-        done(&bench.spec(&sha, ""), &bench.host());
+        deploy_ok(&bench.spec(&sha, ""), &bench.host());
         assert_eq!(bench.read("current/a"), format!("{what} {i}"));
     }
 }
@@ -104,9 +104,9 @@ fn broken_mirror_is_recreated() {
 fn mirror_missing_objects_of_the_commit_is_recreated() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
-    done(&bench.spec(&two, ""), &bench.host());
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
     // As commits alone, with no tree and no file.
-    let mirror = mirror(&bench);
+    let mirror = mirror_path(&bench);
     std::fs::remove_dir_all(mirror.join("objects")).unwrap();
     std::fs::create_dir_all(mirror.join("objects")).unwrap();
     let id = Oid::from_str(one.as_str()).unwrap();
@@ -117,12 +117,12 @@ fn mirror_missing_objects_of_the_commit_is_recreated() {
         .unwrap()
         .write(git2::ObjectType::Commit, commit.data())
         .unwrap();
-    done(&bench.spec(&one, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
     assert_eq!(bench.read("current/a"), "1");
 }
 
 fn empty_files(folder: &Path) {
-    for name in names(folder) {
+    for name in list_names(folder) {
         let path = folder.join(name);
         if path.is_dir() {
             empty_files(&path);
@@ -137,12 +137,12 @@ fn empty_files(folder: &Path) {
 fn changed_repo_address_recreates_the_mirror() {
     let (bench, other) = (Bench::new(), Bench::new());
     let one = bench.commit(&[("a", "1")]);
-    done(&bench.spec(&one, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
     let two = other.commit(&[("a", "other")]);
     let url = format!("app: shop\nrepo: file://{}\n", other.repo.path().display());
-    done(&spec(&url, &two), &bench.host());
+    deploy_ok(&spec(&url, &two), &bench.host());
     assert_eq!(bench.read("current/a"), "other");
-    let repo = Repository::open_bare(mirror(&bench)).unwrap();
+    let repo = Repository::open_bare(mirror_path(&bench)).unwrap();
     assert!(
         repo.find_commit(Oid::from_str(one.as_str()).unwrap())
             .is_err()
@@ -158,7 +158,7 @@ fn deleted_or_force_pushed_branch_does_not_block_the_next_fetch() {
         .repo
         .reference("refs/heads/topic", id, false, "t")
         .unwrap();
-    done(&bench.spec(&one, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
     // `topic` goes and `topic/x` comes, which cannot be beside each other; master is forced.
     bench
         .repo
@@ -177,7 +177,7 @@ fn deleted_or_force_pushed_branch_does_not_block_the_next_fetch() {
         .delete()
         .unwrap();
     let two = bench.commit(&[("a", "2")]);
-    done(&bench.spec(&two, ""), &bench.host());
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
     assert_eq!(bench.read("current/a"), "2");
 }
 
@@ -208,7 +208,7 @@ fn unreachable_server_and_missing_repository_have_different_hints() {
             "no such repository",
         ),
     ] {
-        let failure = pass(
+        let failure = run_pass(
             &spec(&format!("app: shop\nrepo: {repo}\n"), &sha),
             &bench.host(),
         );
@@ -271,7 +271,7 @@ fn http_errors_are_explained_without_the_password() {
     ] {
         let port = http_server(answer);
         let repo = format!("http://ana:geheim@127.0.0.1:{port}/shop.git");
-        let failure = pass(
+        let failure = run_pass(
             &spec(&format!("app: shop\nrepo: {repo}\n"), &sha),
             &bench.host(),
         );
@@ -288,7 +288,7 @@ fn silent_server_times_out_at_the_deadline() {
     let port = http_server("");
     let text = format!("app: shop\nrepo: http://127.0.0.1:{port}/shop.git\nfetch_timeout: 1s\n");
     let begun = Instant::now();
-    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
     assert!(begun.elapsed().as_secs() < 20, "{failure}");
     assert!(
         failure.message.contains("did not finish within 1 s"),
@@ -299,7 +299,7 @@ fn silent_server_times_out_at_the_deadline() {
 #[test]
 fn leftovers_of_a_killed_fetch_do_not_block_the_next() {
     let bench = Bench::new();
-    done(&bench.spec(&bench.commit(&[("a", "1")]), ""), &bench.host());
+    deploy_ok(&bench.spec(&bench.commit(&[("a", "1")]), ""), &bench.host());
     let before = mirror_inode(&bench);
     let left = [
         "refs/heads/master.lock",
@@ -307,17 +307,17 @@ fn leftovers_of_a_killed_fetch_do_not_block_the_next() {
         "packed-refs.lock",
         "objects/pack/pack_git2_abc",
     ]
-    .map(|path| mirror(&bench).join(path));
+    .map(|path| mirror_path(&bench).join(path));
     for path in &left {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "x").unwrap();
     }
-    done(&bench.spec(&bench.commit(&[("a", "2")]), ""), &bench.host());
+    deploy_ok(&bench.spec(&bench.commit(&[("a", "2")]), ""), &bench.host());
     assert_eq!(before, mirror_inode(&bench), "all of it was fetched again");
     assert!(!left.iter().any(|path| path.exists()));
 }
 
 fn mirror_inode(bench: &Bench) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(mirror(bench)).unwrap().ino()
+    std::fs::metadata(mirror_path(bench)).unwrap().ino()
 }

@@ -14,7 +14,7 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
         tell("migrate"),
         tell("hook")
     );
-    done(&bench.spec(&sha, &all), &bench.host());
+    deploy_ok(&bench.spec(&sha, &all), &bench.host());
     for told in ["build", "assets.txt", "migrate", "hook"] {
         assert_eq!(bench.read(&format!("shared/{told}")), "hush-hush\n");
     }
@@ -25,7 +25,7 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
     let bad = bench.spec(&two, bad);
     bad.learn_secrets();
     let planned = format!("{:?}", plan(&bad, &bench.host()));
-    let failure = pass(&bad, &bench.host()).unwrap_err();
+    let failure = run_pass(&bad, &bench.host()).unwrap_err();
     for shown in [planned, format!("{failure:?}")] {
         assert!(
             !shown.contains("hush-hush") && !shown.contains("5839201"),
@@ -35,7 +35,8 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
     assert!(failure.message.contains("TOKEN=(secret)"), "{failure}");
     // A word too short to be a secret would only make the rest unreadable.
     assert!(failure.message.contains("SHORT=s"), "{failure}");
-    let record = std::fs::read_to_string(bench.path("var/lib/trueup/releases/shop.json")).unwrap();
+    let record =
+        std::fs::read_to_string(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
     assert!(!record.contains("hush-hush"), "{record}");
 }
 
@@ -45,8 +46,8 @@ fn changed_secret_rebuilds_nothing() {
     let sha = bench.commit(&[("a", "1")]);
     let steps = "steps: [{run: 'echo >> ../../shared/built'}, {run: 'test $TOKEN = good-one'}]\n";
     let spec = |token: &str| bench.spec(&sha, &format!("secrets: {{TOKEN: {token}}}\n{steps}"));
-    assert!(pass(&spec("bad-one"), &bench.host()).is_err());
-    done(&spec("good-one"), &bench.host());
+    assert!(run_pass(&spec("bad-one"), &bench.host()).is_err());
+    deploy_ok(&spec("good-one"), &bench.host());
     assert_eq!(bench.read("shared/built"), "\n");
-    assert_eq!(pass(&spec("new-one"), &bench.host()), Ok(None));
+    assert_eq!(run_pass(&spec("new-one"), &bench.host()), Ok(None));
 }

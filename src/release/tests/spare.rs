@@ -4,39 +4,45 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::release::materialise::{drop_spare, make_spare, spare_is_ready};
+use crate::release::materialise::{make_spare, remove_spares, spare_is_ready};
 use crate::release::{Deployment, mirror};
 
 /// What runs when a release is serving.
-pub(super) fn idle(spec: &Spec, host: &Host) -> Result<(), Failure> {
-    with(spec, host, |d| {
-        let mirror = mirror::with_commit(d)?;
+pub(super) fn make_spares(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+    with_deployment(spec, host, |d| {
+        let mirror = mirror::ensure_commit(d)?;
         make_spare(d, &mirror)
     })
 }
 
-fn with<T>(spec: &Spec, host: &Host, work: impl FnOnce(&Deployment<'_>) -> T) -> T {
+fn with_deployment<T>(
+    spec: &ReleaseSpec,
+    host: &Host,
+    work: impl FnOnce(&Deployment<'_>) -> T,
+) -> T {
     work(&Deployment::new(spec, spec.wanted.as_ref().unwrap(), host).unwrap())
 }
 
-pub(super) fn ready(spec: &Spec, host: &Host) -> bool {
-    with(spec, host, spare_is_ready).unwrap()
+pub(super) fn are_spares_ready(spec: &ReleaseSpec, host: &Host) -> bool {
+    with_deployment(spec, host, spare_is_ready).unwrap()
 }
 
-fn kept(bench: &Bench) -> Vec<String> {
-    names(&bench.app("releases/.trueup"))
+fn spare_names(bench: &Bench) -> Vec<String> {
+    list_names(&bench.app_path("releases/.trueup"))
 }
 
 /// What is in the active release: paths, owners, modes, contents.
-fn active(bench: &Bench) -> Vec<String> {
-    let top = bench.app("releases").join(bench.active().unwrap());
+fn active_files(bench: &Bench) -> Vec<String> {
+    let top = bench
+        .app_path("releases")
+        .join(bench.active_name().unwrap());
     let mut all = Vec::new();
     let mut todo = vec![top.clone()];
     while let Some(path) = todo.pop() {
         let meta = std::fs::symlink_metadata(&path).unwrap();
         let body = match (meta.is_dir(), meta.is_symlink()) {
             (true, _) => {
-                todo.extend(names(&path).iter().map(|name| path.join(name)));
+                todo.extend(list_names(&path).iter().map(|name| path.join(name)));
                 String::new()
             }
             (_, true) => std::fs::read_link(&path).unwrap().display().to_string(),
@@ -55,14 +61,14 @@ fn active(bench: &Bench) -> Vec<String> {
 }
 
 /// The same commit, deployed where nothing was ever kept ready.
-fn deployed_afresh(bench: &Bench, spec: &Spec) -> Vec<String> {
-    let host = bench.path("srv/www/shop");
-    let aside = bench.path("srv/www/aside");
+fn deploy_from_scratch(bench: &Bench, spec: &ReleaseSpec) -> Vec<String> {
+    let host = bench.host_path("srv/www/shop");
+    let aside = bench.host_path("srv/www/aside");
     std::fs::rename(&host, &aside).unwrap();
     std::fs::create_dir_all(&host).unwrap();
     std::fs::rename(aside.join("shared"), host.join("shared")).unwrap();
-    done(spec, &bench.host());
-    let seen = active(bench);
+    deploy_ok(spec, &bench.host());
+    let seen = active_files(bench);
     std::fs::rename(host.join("shared"), aside.join("shared")).unwrap();
     std::fs::remove_dir_all(&host).unwrap();
     std::fs::rename(&aside, &host).unwrap();
@@ -105,20 +111,24 @@ fn release_from_a_spare_equals_one_from_scratch() {
         let spec = bench.spec(sha, LINKED);
         if let Some(last) = last.replace(sha.clone()) {
             let before = bench.spec(&last, LINKED);
-            assert!(ready(&before, &bench.host()));
+            assert!(are_spares_ready(&before, &bench.host()));
             // Not the good release that is there from the round before.
-            std::fs::remove_file(bench.path("var/lib/trueup/releases/shop.json")).unwrap();
+            std::fs::remove_file(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
             for name in bench
                 .releases()
                 .iter()
                 .filter(|name| !name.starts_with('.'))
             {
-                std::fs::remove_dir_all(bench.app("releases").join(name)).unwrap();
+                std::fs::remove_dir_all(bench.app_path("releases").join(name)).unwrap();
             }
         }
-        done(&spec, &bench.host());
-        assert_eq!(active(&bench), deployed_afresh(&bench, &spec), "{sha}");
-        idle(&spec, &bench.host()).unwrap();
+        deploy_ok(&spec, &bench.host());
+        assert_eq!(
+            active_files(&bench),
+            deploy_from_scratch(&bench, &spec),
+            "{sha}"
+        );
+        make_spares(&spec, &bench.host()).unwrap();
     }
 }
 
@@ -129,15 +139,17 @@ fn only_changed_files_of_a_spare_are_rewritten() {
         bench.commit(&[("a", "1"), ("lib/same", "s")]),
         bench.commit(&[("a", "2"), ("lib/same", "s")]),
     );
-    done(&bench.spec(&one, ""), &bench.host());
-    idle(&bench.spec(&one, ""), &bench.host()).unwrap();
-    let spare = kept(&bench);
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    make_spares(&bench.spec(&one, ""), &bench.host()).unwrap();
+    let spare = spare_names(&bench);
     let spare = spare.iter().find(|name| name.starts_with("spare")).unwrap();
     let inode = |path: PathBuf| std::fs::metadata(path).unwrap().ino();
-    let spare = bench.app("releases/.trueup").join(spare);
+    let spare = bench.app_path("releases/.trueup").join(spare);
     let before = (inode(spare.join("lib/same")), inode(spare.clone()));
-    done(&bench.spec(&two, ""), &bench.host());
-    let release = bench.app("releases").join(bench.active().unwrap());
+    deploy_ok(&bench.spec(&two, ""), &bench.host());
+    let release = bench
+        .app_path("releases")
+        .join(bench.active_name().unwrap());
     assert_eq!(before, (inode(release.join("lib/same")), inode(release)));
     assert_eq!(bench.read("current/a"), "2");
 }
@@ -148,22 +160,22 @@ fn pristine_tree_is_used_when_the_spare_is_gone() {
     let shas: Vec<Sha> = (0..4)
         .map(|n| bench.commit(&[("a", &n.to_string()), ("b", "b")]))
         .collect();
-    done(&bench.spec(&shas[0], ""), &bench.host());
-    idle(&bench.spec(&shas[0], ""), &bench.host()).unwrap();
+    deploy_ok(&bench.spec(&shas[0], ""), &bench.host());
+    make_spares(&bench.spec(&shas[0], ""), &bench.host()).unwrap();
     for (n, left) in [(1, 1), (2, 0), (3, 0)] {
         // One after the other, before anything could be made ready again.
         let spec = bench.spec(&shas[n], "");
         deploy(&spec, &shas[n], &bench.host()).unwrap();
-        let trees = kept(&bench);
+        let trees = spare_names(&bench);
         let trees = trees.iter().filter(|name| !name.starts_with("notes"));
         assert_eq!(trees.count(), left);
         assert_eq!(bench.read("current/a"), n.to_string());
         assert_eq!(bench.read("current/b"), "b");
     }
     let last = bench.spec(&shas[3], "");
-    idle(&last, &bench.host()).unwrap();
-    assert!(ready(&last, &bench.host()));
-    assert_eq!(kept(&bench).len(), 3, "{:?}", kept(&bench));
+    make_spares(&last, &bench.host()).unwrap();
+    assert!(are_spares_ready(&last, &bench.host()));
+    assert_eq!(spare_names(&bench).len(), 3, "{:?}", spare_names(&bench));
 }
 
 #[test]
@@ -174,14 +186,14 @@ fn changes_in_an_old_release_never_reach_a_new_one() {
         .collect();
     for sha in &shas {
         let spec = bench.spec(sha, "");
-        done(&spec, &bench.host());
+        deploy_ok(&spec, &bench.host());
         assert_eq!(bench.read("current/config"), "clean");
-        assert_eq!(names(&bench.app("current/x")), ["y"]);
+        assert_eq!(list_names(&bench.app_path("current/x")), ["y"]);
         // In place, by a new file, and by removing one.
-        idle(&spec, &bench.host()).unwrap();
-        std::fs::write(bench.app("current/config"), "dirty").unwrap();
-        std::fs::write(bench.app("current/x/dirt"), "dirty").unwrap();
-        std::fs::remove_file(bench.app("current/x/y")).unwrap();
+        make_spares(&spec, &bench.host()).unwrap();
+        std::fs::write(bench.app_path("current/config"), "dirty").unwrap();
+        std::fs::write(bench.app_path("current/x/dirt"), "dirty").unwrap();
+        std::fs::remove_file(bench.app_path("current/x/y")).unwrap();
     }
 }
 
@@ -193,17 +205,17 @@ fn spare_accessible_to_other_users_is_not_used() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("b", "2")]));
     let spec = bench.spec(&one, "user: deploy\n");
-    done(&spec, &bench.host());
-    idle(&spec, &bench.host()).unwrap();
-    let home = bench.app("releases/.trueup");
+    deploy_ok(&spec, &bench.host());
+    make_spares(&spec, &bench.host()).unwrap();
+    let home = bench.app_path("releases/.trueup");
     let meta = std::fs::metadata(&home).unwrap();
     assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o700));
     let spoiled: [&dyn Fn(); 2] = [
-        &|| std::os::unix::fs::chown(&home, Some(DEPLOY), Some(DEPLOY)).unwrap(),
+        &|| std::os::unix::fs::chown(&home, Some(DEPLOY_UID), Some(DEPLOY_UID)).unwrap(),
         &|| std::fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap(),
     ];
     for (n, spoil) in spoiled.iter().enumerate() {
-        for tree in kept(&bench)
+        for tree in spare_names(&bench)
             .iter()
             .filter(|name| !name.starts_with("notes"))
         {
@@ -212,16 +224,16 @@ fn spare_accessible_to_other_users_is_not_used() {
         spoil();
         let sha = [&two, &one][n];
         // Not the good release that is there.
-        std::fs::remove_file(bench.path("var/lib/trueup/releases/shop.json")).unwrap();
-        std::fs::remove_file(bench.app("revisions.log")).unwrap();
+        std::fs::remove_file(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
+        std::fs::remove_file(bench.app_path("revisions.log")).unwrap();
         let spec = bench.spec(sha, "user: deploy\n");
-        let _ = std::fs::remove_file(bench.app("current"));
-        done(&spec, &bench.host());
-        assert!(!bench.app("current/planted").exists());
-        idle(&spec, &bench.host()).unwrap();
+        let _ = std::fs::remove_file(bench.app_path("current"));
+        deploy_ok(&spec, &bench.host());
+        assert!(!bench.app_path("current/planted").exists());
+        make_spares(&spec, &bench.host()).unwrap();
         let meta = std::fs::metadata(&home).unwrap();
         assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o700));
-        for tree in kept(&bench) {
+        for tree in spare_names(&bench) {
             assert!(!home.join(tree).join("planted").exists());
         }
     }
@@ -238,11 +250,11 @@ fn spare_of_another_owner_is_not_used() {
         bench.commit(&[("a/b", "2"), ("c", "c")]),
     );
     let spec = bench.spec(&one, "user: deploy\n");
-    done(&spec, &bench.host());
-    idle(&spec, &bench.host()).unwrap();
+    deploy_ok(&spec, &bench.host());
+    make_spares(&spec, &bench.host()).unwrap();
     let as_root = bench.spec(&two, "");
-    assert!(!ready(&bench.spec(&one, ""), &bench.host()));
-    done(&as_root, &bench.host());
+    assert!(!are_spares_ready(&bench.spec(&one, ""), &bench.host()));
+    deploy_ok(&as_root, &bench.host());
     for path in [
         "current/",
         "current/a",
@@ -251,14 +263,14 @@ fn spare_of_another_owner_is_not_used() {
         "current/REVISION",
     ] {
         assert_eq!(
-            std::fs::metadata(bench.app(path)).unwrap().uid(),
+            std::fs::metadata(bench.app_path(path)).unwrap().uid(),
             0,
             "{path}"
         );
     }
-    idle(&as_root, &bench.host()).unwrap();
-    assert!(ready(&as_root, &bench.host()));
-    assert_eq!(kept(&bench).len(), 3, "{:?}", kept(&bench));
+    make_spares(&as_root, &bench.host()).unwrap();
+    assert!(are_spares_ready(&as_root, &bench.host()));
+    assert_eq!(spare_names(&bench).len(), 3, "{:?}", spare_names(&bench));
 }
 
 #[test]
@@ -266,30 +278,32 @@ fn disabled_spare_is_removed_and_the_pristine_tree_kept() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let (with_spare, without) = (bench.spec(&sha, ""), bench.spec(&sha, "spare: false\n"));
-    done(&without, &bench.host());
-    idle(&without, &bench.host()).unwrap();
-    assert!(ready(&without, &bench.host()) && !ready(&with_spare, &bench.host()));
-    assert_eq!(kept(&bench).len(), 2, "{:?}", kept(&bench));
-    idle(&with_spare, &bench.host()).unwrap();
-    assert!(ready(&with_spare, &bench.host()));
+    deploy_ok(&without, &bench.host());
+    make_spares(&without, &bench.host()).unwrap();
+    assert!(
+        are_spares_ready(&without, &bench.host()) && !are_spares_ready(&with_spare, &bench.host())
+    );
+    assert_eq!(spare_names(&bench).len(), 2, "{:?}", spare_names(&bench));
+    make_spares(&with_spare, &bench.host()).unwrap();
+    assert!(are_spares_ready(&with_spare, &bench.host()));
     let next = bench.commit(&[("a", "2")]);
     let next = bench.spec(&next, "spare: false\n");
-    done(&next, &bench.host());
-    idle(&next, &bench.host()).unwrap();
-    assert_eq!(kept(&bench).len(), 2, "{:?}", kept(&bench));
-    with(&next, &bench.host(), drop_spare).unwrap();
-    assert!(!bench.app("releases/.trueup").exists());
+    deploy_ok(&next, &bench.host());
+    make_spares(&next, &bench.host()).unwrap();
+    assert_eq!(spare_names(&bench).len(), 2, "{:?}", spare_names(&bench));
+    with_deployment(&next, &bench.host(), remove_spares).unwrap();
+    assert!(!bench.app_path("releases/.trueup").exists());
 }
 
 #[test]
 fn preparing_an_existing_spare_changes_nothing() {
     let bench = Bench::new();
     let spec = bench.spec(&bench.commit_modes(ONE), "");
-    done(&spec, &bench.host());
-    idle(&spec, &bench.host()).unwrap();
-    let before = snapshot(&bench.app("releases/.trueup"));
-    idle(&spec, &bench.host()).unwrap();
-    assert_eq!(before, snapshot(&bench.app("releases/.trueup")));
+    deploy_ok(&spec, &bench.host());
+    make_spares(&spec, &bench.host()).unwrap();
+    let before = snapshot(&bench.app_path("releases/.trueup"));
+    make_spares(&spec, &bench.host()).unwrap();
+    assert_eq!(before, snapshot(&bench.app_path("releases/.trueup")));
 }
 
 #[test]
@@ -297,11 +311,11 @@ fn unfinished_tree_of_a_killed_pass_is_never_used() {
     let bench = Bench::new();
     let (one, two) = (bench.commit_modes(ONE), bench.commit_modes(TWO));
     let first = bench.spec(&one, "");
-    done(&first, &bench.host());
-    idle(&first, &bench.host()).unwrap();
+    deploy_ok(&first, &bench.host());
+    make_spares(&first, &bench.host()).unwrap();
     // Killed in the middle of moving the pristine tree on.
-    let home = bench.app("releases/.trueup");
-    let trees = kept(&bench);
+    let home = bench.app_path("releases/.trueup");
+    let trees = spare_names(&bench);
     let pristine = trees
         .iter()
         .find(|name| name.starts_with("pristine"))
@@ -312,11 +326,11 @@ fn unfinished_tree_of_a_killed_pass_is_never_used() {
     std::fs::remove_dir_all(home.join(spare)).unwrap();
     std::fs::create_dir(home.join("spare-0-0-0-nonsense")).unwrap();
     let second = bench.spec(&two, "");
-    done(&second, &bench.host());
-    assert_eq!(active(&bench), deployed_afresh(&bench, &second));
-    idle(&second, &bench.host()).unwrap();
-    assert_eq!(kept(&bench).len(), 3, "{:?}", kept(&bench));
-    done(&bench.spec(&bench.commit_modes(ONE), ""), &bench.host());
+    deploy_ok(&second, &bench.host());
+    assert_eq!(active_files(&bench), deploy_from_scratch(&bench, &second));
+    make_spares(&second, &bench.host()).unwrap();
+    assert_eq!(spare_names(&bench).len(), 3, "{:?}", spare_names(&bench));
+    deploy_ok(&bench.spec(&bench.commit_modes(ONE), ""), &bench.host());
     assert_eq!(bench.read("current/run"), "x");
 }
 
@@ -335,46 +349,46 @@ fn missing_spare_metadata_or_commit_only_costs_time() {
         ("t.txt", "x\n"),
     ]);
     for notes in ["kept", "lost", "broken"] {
-        let _ = std::fs::remove_dir_all(bench.path("srv"));
-        let _ = std::fs::remove_dir_all(bench.path("var"));
-        done(&bench.spec(&one, ""), &bench.host());
-        idle(&bench.spec(&one, ""), &bench.host()).unwrap();
-        let path = bench.app(&format!("releases/.trueup/notes-{one}.json"));
+        let _ = std::fs::remove_dir_all(bench.host_path("srv"));
+        let _ = std::fs::remove_dir_all(bench.host_path("var"));
+        deploy_ok(&bench.spec(&one, ""), &bench.host());
+        make_spares(&bench.spec(&one, ""), &bench.host()).unwrap();
+        let path = bench.app_path(&format!("releases/.trueup/notes-{one}.json"));
         match notes {
             "kept" => assert!(path.exists()),
             "lost" => std::fs::remove_file(path).unwrap(),
             _ => std::fs::write(path, "{\"form\": 1, \"attributes\": 7}").unwrap(),
         }
-        done(&bench.spec(&two, ""), &bench.host());
+        deploy_ok(&bench.spec(&two, ""), &bench.host());
         assert_eq!(bench.read("current/t.txt"), "x\r\n", "{notes}");
         assert_eq!(bench.read("current/v"), two.as_str(), "{notes}");
     }
     // The mirror is another one by now, and does not hold what the tree was made from.
-    let _ = std::fs::remove_dir_all(bench.path("srv"));
-    done(&bench.spec(&one, ""), &bench.host());
-    idle(&bench.spec(&one, ""), &bench.host()).unwrap();
+    let _ = std::fs::remove_dir_all(bench.host_path("srv"));
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    make_spares(&bench.spec(&one, ""), &bench.host()).unwrap();
     let other = Bench::new();
     let three = other.commit(&[("a", "3")]);
     let url = other.repo.path().display().to_string();
     let spec = spec(&format!("app: shop\nrepo: {url}\n"), &three);
-    done(&spec, &bench.host());
-    assert_eq!(names(&bench.app("current/")), ["REVISION", "a"]);
+    deploy_ok(&spec, &bench.host());
+    assert_eq!(list_names(&bench.app_path("current/")), ["REVISION", "a"]);
 }
 
 #[test]
 fn refused_commit_leaves_the_spare_unused() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "1")]);
-    done(&bench.spec(&one, ""), &bench.host());
-    idle(&bench.spec(&one, ""), &bench.host()).unwrap();
-    let before = kept(&bench);
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    make_spares(&bench.spec(&one, ""), &bench.host()).unwrap();
+    let before = spare_names(&bench);
     let bad = bench.commit(&[("a", "2"), (&format!("{}x", "d/".repeat(300)), "deep")]);
-    let failure = pass(&bench.spec(&bad, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&bad, ""), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("more than 200 folders deep"),
         "{failure}"
     );
-    assert_eq!(kept(&bench), before);
+    assert_eq!(spare_names(&bench), before);
     assert!(
         bench
             .releases()

@@ -19,9 +19,9 @@ impl Drop for Sshd {
     }
 }
 
-fn keygen(path: &Path, sort: &str, passphrase: &str) {
+fn keygen(path: &Path, key_type: &str, passphrase: &str) {
     let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", sort, "-N", passphrase, "-C", "test", "-f"])
+        .args(["-q", "-t", key_type, "-N", passphrase, "-C", "test", "-f"])
         .arg(path)
         .status()
         .unwrap();
@@ -31,7 +31,7 @@ fn keygen(path: &Path, sort: &str, passphrase: &str) {
 /// A server with host keys of two sorts, and in the bench's host: `/key`, which it lets in.
 fn sshd(bench: &Bench) -> Option<Sshd> {
     if !Path::new(SSHD).exists() || !is_root() {
-        crate::ports::testing::skipped("git over ssh", "needs sshd and root");
+        crate::ports::testing::skip_test("git over ssh", "needs sshd and root");
         return None;
     }
     let dir = bench.dir.path().join("sshd");
@@ -39,8 +39,8 @@ fn sshd(bench: &Bench) -> Option<Sshd> {
     std::fs::create_dir_all("/run/sshd").unwrap();
     keygen(&dir.join("ed25519"), "ed25519", "");
     keygen(&dir.join("ecdsa"), "ecdsa", "");
-    keygen(&bench.path("key"), "ed25519", "");
-    std::fs::copy(bench.path("key.pub"), dir.join("authorized")).unwrap();
+    keygen(&bench.host_path("key"), "ed25519", "");
+    std::fs::copy(bench.host_path("key.pub"), dir.join("authorized")).unwrap();
     let port = {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap().port()
@@ -68,7 +68,7 @@ fn sshd(bench: &Bench) -> Option<Sshd> {
 }
 
 impl Sshd {
-    fn spec(&self, bench: &Bench, sha: &Sha, more: &str) -> Spec {
+    fn spec(&self, bench: &Bench, sha: &Sha, more: &str) -> ReleaseSpec {
         let path = bench.repo.path().display();
         let text = format!(
             "app: shop\nrepo: ssh://root@127.0.0.1:{}{path}\ndeploy_key: /key\nknown_hosts: /known\n{more}",
@@ -77,11 +77,11 @@ impl Sshd {
         spec(&text, sha)
     }
 
-    fn known(&self, bench: &Bench, sort: &str) {
+    fn write_known_hosts(&self, bench: &Bench, sort: &str) {
         let key =
             std::fs::read_to_string(bench.dir.path().join(format!("sshd/{sort}.pub"))).unwrap();
         let line = format!("[127.0.0.1]:{} {key}", self.port);
-        std::fs::write(bench.path("known"), line).unwrap();
+        std::fs::write(bench.host_path("known"), line).unwrap();
     }
 }
 
@@ -91,16 +91,16 @@ fn ssh_fetch_works_with_any_known_host_key_type() {
     let Some(server) = sshd(&bench) else { return };
     for sort in ["ed25519", "ecdsa"] {
         let sha = bench.commit(&[("a", sort)]);
-        server.known(&bench, sort);
-        done(&server.spec(&bench, &sha, ""), &bench.host());
+        server.write_known_hosts(&bench, sort);
+        deploy_ok(&server.spec(&bench, &sha, ""), &bench.host());
         assert_eq!(bench.read("current/a"), sort);
     }
     // In the user's own file, under a hashed name.
     let sha = bench.commit(&[("a", "3")]);
-    server.known(&bench, "ed25519");
-    std::fs::create_dir_all(bench.path("home/deploy/.ssh")).unwrap();
-    let home = bench.path("home/deploy/.ssh/known_hosts");
-    std::fs::rename(bench.path("known"), &home).unwrap();
+    server.write_known_hosts(&bench, "ed25519");
+    std::fs::create_dir_all(bench.host_path("home/deploy/.ssh")).unwrap();
+    let home = bench.host_path("home/deploy/.ssh/known_hosts");
+    std::fs::rename(bench.host_path("known"), &home).unwrap();
     let hashed = Command::new("ssh-keygen")
         .args(["-H", "-f"])
         .arg(&home)
@@ -109,7 +109,7 @@ fn ssh_fetch_works_with_any_known_host_key_type() {
     assert!(hashed.status.success());
     let mut spec = server.spec(&bench, &sha, "user: deploy\n");
     spec.known_hosts = None;
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn rejected_or_unusable_deploy_key_is_named_in_the_error() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
-    server.known(&bench, "ed25519");
-    keygen(&bench.path("stranger"), "ed25519", "");
-    keygen(&bench.path("sealed"), "ed25519", "secret");
+    server.write_known_hosts(&bench, "ed25519");
+    keygen(&bench.host_path("stranger"), "ed25519", "");
+    keygen(&bench.host_path("sealed"), "ed25519", "secret");
     for (key, expected) in [
         ("/stranger", "permission denied (publickey)"),
         ("/sealed", "/sealed is protected by a passphrase"),
@@ -129,12 +129,12 @@ fn rejected_or_unusable_deploy_key_is_named_in_the_error() {
     ] {
         let mut spec = server.spec(&bench, &sha, "");
         spec.deploy_key = Some(key.into());
-        let failure = pass(&spec, &bench.host()).unwrap_err();
+        let failure = run_pass(&spec, &bench.host()).unwrap_err();
         assert!(failure.message.contains(expected), "{failure}");
     }
     let mut spec = server.spec(&bench, &sha, "");
     spec.deploy_key = None;
-    let failure = pass(&spec, &bench.host()).unwrap_err();
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(failure.hint.unwrap().contains("`deploy_key`"));
 }
 
@@ -143,7 +143,7 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
-    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure
             .message
@@ -155,14 +155,14 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
     let hint = failure.hint.unwrap();
     let line = hint.lines().last().unwrap();
     assert!(hint.contains("/known"), "{hint}");
-    std::fs::write(bench.path("known"), format!("{line}\n")).unwrap();
-    done(&server.spec(&bench, &sha, ""), &bench.host());
+    std::fs::write(bench.host_path("known"), format!("{line}\n")).unwrap();
+    deploy_ok(&server.spec(&bench, &sha, ""), &bench.host());
 
     let sha = bench.commit(&[("a", "2")]);
-    let mine = std::fs::read_to_string(bench.path("key.pub")).unwrap();
+    let mine = std::fs::read_to_string(bench.host_path("key.pub")).unwrap();
     let other = format!("# c\n[127.0.0.1]:{} {mine}", server.port);
-    std::fs::write(bench.path("known"), other).unwrap();
-    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    std::fs::write(bench.host_path("known"), other).unwrap();
+    let failure = run_pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("is not the one in /known:2"),
         "{failure}"
@@ -175,8 +175,8 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
         let (key, port) = (key.unwrap(), server.port);
         revoked += &format!("[127.0.0.1]:{port} {key}@revoked [127.0.0.1]:{port} {key}");
     }
-    std::fs::write(bench.path("known"), revoked).unwrap();
-    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    std::fs::write(bench.host_path("known"), revoked).unwrap();
+    let failure = run_pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure
             .message
@@ -191,11 +191,11 @@ fn deploy_key_works_with_any_file_mode_and_line_endings() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
-    server.known(&bench, "ed25519");
-    let key = std::fs::read_to_string(bench.path("key")).unwrap();
-    std::fs::write(bench.path("key"), key.trim_end().replace('\n', "\r\n")).unwrap();
-    std::fs::set_permissions(bench.path("key"), PermissionsExt::from_mode(0o644)).unwrap();
-    done(&server.spec(&bench, &sha, ""), &bench.host());
+    server.write_known_hosts(&bench, "ed25519");
+    let key = std::fs::read_to_string(bench.host_path("key")).unwrap();
+    std::fs::write(bench.host_path("key"), key.trim_end().replace('\n', "\r\n")).unwrap();
+    std::fs::set_permissions(bench.host_path("key"), PermissionsExt::from_mode(0o644)).unwrap();
+    deploy_ok(&server.spec(&bench, &sha, ""), &bench.host());
 }
 
 #[test]
@@ -204,16 +204,16 @@ fn ssh_configuration_of_the_user_is_ignored() {
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
     // Were it read, nobody would be known: neither its name nor its place leads there.
-    server.known(&bench, "ed25519");
+    server.write_known_hosts(&bench, "ed25519");
     let odd = "odd %h ${HOME} known";
-    std::fs::rename(bench.path("known"), bench.path(odd)).unwrap();
+    std::fs::rename(bench.host_path("known"), bench.host_path(odd)).unwrap();
     let mut spec = server.spec(&bench, &sha, "");
     spec.known_hosts = Some(format!("/{odd}").into());
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
 }
 
 /// A server that accepts and says nothing, or this.
-fn mute(words: &'static [u8]) -> u16 {
+fn silent_server(words: &'static [u8]) -> u16 {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -233,12 +233,12 @@ fn mute(words: &'static [u8]) -> u16 {
 fn silent_ssh_server_times_out_at_deadline_or_stop() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
-    let port = mute(b"");
+    let port = silent_server(b"");
     let text = |limit: &str| {
         format!("app: shop\nrepo: ssh://git@127.0.0.1:{port}/x\nfetch_timeout: {limit}\n")
     };
     let begun = Instant::now();
-    let failure = pass(&spec(&text("2s"), &sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(&text("2s"), &sha), &bench.host()).unwrap_err();
     assert!(begun.elapsed().as_secs() < 15, "{failure}");
     let late = failure.message.contains("did not finish within 2 s");
     assert!(
@@ -254,7 +254,7 @@ fn silent_ssh_server_times_out_at_deadline_or_stop() {
         stop.set();
     });
     let begun = Instant::now();
-    let failure = pass(&spec(&text("60s"), &sha), &host).unwrap_err();
+    let failure = run_pass(&spec(&text("60s"), &sha), &host).unwrap_err();
     assert!(begun.elapsed().as_secs() < 10, "{failure}");
     assert!(failure.message.contains("stopped on request"), "{failure}");
     stopper.join().unwrap();
@@ -264,9 +264,9 @@ fn silent_ssh_server_times_out_at_deadline_or_stop() {
 fn server_that_speaks_no_ssh_is_reported() {
     let bench = Bench::new();
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
-    let port = mute(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let port = silent_server(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let text = format!("app: shop\nrepo: ssh://git@127.0.0.1:{port}/x\n");
-    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
     assert!(failure.hint.is_some_and(|h| h.contains("hung up")));
     assert!(
         failure.message.contains("kex_exchange"),
@@ -280,12 +280,12 @@ fn missing_repository_on_an_ssh_server_is_reported() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
-    server.known(&bench, "ed25519");
+    server.write_known_hosts(&bench, "ed25519");
     let text = format!(
         "app: shop\nrepo: ssh://root@127.0.0.1:{}/no/such.git\ndeploy_key: /key\nknown_hosts: /known\n",
         server.port
     );
-    let failure = pass(&spec(&text, &sha), &bench.host()).unwrap_err();
+    let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
     assert!(
         failure
             .hint
@@ -302,12 +302,12 @@ fn unreachable_commit_is_refused_even_if_the_server_offers_it() {
     bench.commit(&[("a", "1")]);
     let tree = bench.repo.head().unwrap().peel_to_tree().unwrap().id();
     let sha = bench.commit_tree(tree, None);
-    server.known(&bench, "ed25519");
+    server.write_known_hosts(&bench, "ed25519");
     let mut config = bench.repo.config().unwrap();
     config
         .set_bool("uploadpack.allowAnySHA1InWant", true)
         .unwrap();
-    let failure = pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
+    let failure = run_pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("is on no branch and no tag"),
         "{failure}"

@@ -11,21 +11,21 @@ fn failed_release_resumes_at_the_failed_step() {
             "steps:\n  - {{name: one, run: 'echo one >> ../../shared/ran'}}\n  - {{name: two, run: '{second}'}}\n  - {{name: three, run: 'echo three >> ../../shared/ran'}}\n"
         )
     };
-    pass(&bench.spec(&sha, &steps("exit 3")), &bench.host()).unwrap_err();
-    let failed = bench.record().in_state(Standing::Failed);
-    done(
+    run_pass(&bench.spec(&sha, &steps("exit 3")), &bench.host()).unwrap_err();
+    let failed = bench.record().in_state(ReleaseStatus::Failed);
+    deploy_ok(
         &bench.spec(&sha, &steps("echo two >> ../../shared/ran")),
         &bench.host(),
     );
     assert_eq!(bench.read("shared/ran"), "one\ntwo\nthree\n");
     assert_eq!(
-        bench.active(),
+        bench.active_name(),
         failed.first().cloned(),
         "it began a new release"
     );
     let record = bench.record();
     let entry = record.find(&failed[0]).unwrap();
-    assert_eq!((entry.state, entry.failures), (Standing::Good, 0));
+    assert_eq!((entry.state, entry.failures), (ReleaseStatus::Good, 0));
     let told: Vec<(Stage, Option<&str>)> = entry
         .stages
         .iter()
@@ -45,7 +45,12 @@ fn failed_release_resumes_at_the_failed_step() {
             (Stage::Gate, None),
         ]
     );
-    assert!(entry.stages.iter().all(|note| note.ended == Ended::Done));
+    assert!(
+        entry
+            .stages
+            .iter()
+            .all(|note| note.ended == StageStatus::Done)
+    );
 }
 
 #[test]
@@ -57,8 +62,8 @@ fn changed_step_is_run_again_with_all_following_steps() {
             "steps:\n  - {{name: one, run: 'echo {first} >> ../../shared/ran'}}\n  - {{name: two, run: 'echo two >> ../../shared/ran'}}\n  - {{name: three, run: '{third}'}}\n"
         )
     };
-    pass(&bench.spec(&sha, &steps("one", "false")), &bench.host()).unwrap_err();
-    done(&bench.spec(&sha, &steps("uno", "true")), &bench.host());
+    run_pass(&bench.spec(&sha, &steps("one", "false")), &bench.host()).unwrap_err();
+    deploy_ok(&bench.spec(&sha, &steps("uno", "true")), &bench.host());
     assert_eq!(bench.read("shared/ran"), "one\ntwo\nuno\ntwo\n");
 }
 
@@ -71,14 +76,14 @@ fn repeatedly_failing_release_backs_off_until_forced() {
         "steps: [{run: 'echo ran >> ../../shared/ran; false'}]\n",
     );
     for _ in 0..2 {
-        pass(&spec, &bench.host()).unwrap_err();
+        run_pass(&spec, &bench.host()).unwrap_err();
     }
-    let waits = pass(&spec, &bench.host()).unwrap_err();
+    let waits = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(waits.message.contains("failed 2 times in a row"), "{waits}");
     assert!(waits.hint.unwrap().contains("--force"));
     assert_eq!(bench.read("shared/ran"), "ran\nran\n");
-    spec.take_up = TakeUp::Now;
-    pass(&spec, &bench.host()).unwrap_err();
+    spec.resume_policy = ResumePolicy::Now;
+    run_pass(&spec, &bench.host()).unwrap_err();
     assert_eq!(bench.read("shared/ran"), "ran\nran\nran\n");
 }
 
@@ -87,18 +92,18 @@ fn release_that_exceeds_build_deadline_is_abandoned() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let mut spec = bench.spec(&sha, "build_deadline: 1s\nsteps: [{run: [sleep, '30']}]\n");
-    let failure = pass(&spec, &bench.host()).unwrap_err();
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("`build_deadline` (1 s)"),
         "{failure}"
     );
-    let again = pass(&spec, &bench.host()).unwrap_err();
+    let again = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(again.message.contains("was given up"), "{again}");
-    assert_eq!(bench.active(), None);
-    spec.take_up = TakeUp::Fresh;
+    assert_eq!(bench.active_name(), None);
+    spec.resume_policy = ResumePolicy::FromScratch;
     spec.build_deadline = None;
     spec.steps.clear();
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
 }
 
 #[test]
@@ -110,9 +115,9 @@ fn build_deadline_does_not_limit_migration_and_activation() {
             "build_deadline: 2s\nmigrate: {{run: 'sleep 2.2; echo migrated >> ../../shared/ran; {end}'}}\nhooks: {{before_activate: [{{run: 'echo told >> ../../shared/ran'}}]}}\n"
         )
     };
-    let failure = pass(&bench.spec(&sha, &rest("false")), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&sha, &rest("false")), &bench.host()).unwrap_err();
     assert!(failure.message.starts_with("step `migrate`"), "{failure}");
-    done(&bench.spec(&sha, &rest("true")), &bench.host());
+    deploy_ok(&bench.spec(&sha, &rest("true")), &bench.host());
     assert_eq!(bench.read("shared/ran"), "migrated\nmigrated\ntold\n");
 }
 
@@ -121,20 +126,24 @@ fn the_next_sha_is_built_ahead_and_activated_without_building() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let steps = "steps: [{run: 'echo built >> ../../shared/built'}]\nmigrate: {run: 'echo $REVISION >> ../../shared/migrated'}\n";
-    done(&bench.spec(&one, steps), &bench.host());
+    deploy_ok(&bench.spec(&one, steps), &bench.host());
     let mut spec = bench.spec(&one, steps);
-    spec.next = Some(two.clone());
+    spec.build_ahead = Some(two.clone());
     assert_eq!(
         plan(&spec, &bench.host()).unwrap().verb,
         crate::resource::Verb::Build
     );
-    done(&spec, &bench.host());
-    assert_eq!(pass(&spec, &bench.host()), Ok(None), "it is built already");
+    deploy_ok(&spec, &bench.host());
+    assert_eq!(
+        run_pass(&spec, &bench.host()),
+        Ok(None),
+        "it is built already"
+    );
     assert_eq!(bench.read("current/a"), "1");
     assert_eq!(bench.read("shared/migrated"), format!("{one}\n"));
     let change = plan(&bench.spec(&two, steps), &bench.host()).unwrap();
     assert!(!change.touches("steps"));
-    done(&bench.spec(&two, steps), &bench.host());
+    deploy_ok(&bench.spec(&two, steps), &bench.host());
     assert_eq!(bench.read("shared/built"), "built\nbuilt\n");
     assert_eq!(bench.read("shared/migrated"), format!("{one}\n{two}\n"));
     assert_eq!(bench.read("current/a"), "2");
@@ -144,12 +153,12 @@ fn the_next_sha_is_built_ahead_and_activated_without_building() {
 fn only_the_next_wanted_prebuilt_release_is_kept() {
     let bench = Bench::new();
     let one = bench.commit(&[("a", "0")]);
-    done(&bench.spec(&one, ""), &bench.host());
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
     for n in ["1", "2", "3", "4"] {
         let next = bench.commit(&[("a", n)]);
         let mut spec = bench.spec(&one, "");
-        spec.next = Some(next);
-        done(&spec, &bench.host());
+        spec.build_ahead = Some(next);
+        deploy_ok(&spec, &bench.host());
         assert_eq!(bench.releases().len(), 2, "the active one, and the next");
     }
 }
@@ -169,13 +178,13 @@ fn hooks_run_around_their_stages_with_the_right_environment() {
     ]
     .map(|hook| format!("  {hook}: [{{run: '{say}'}}]\n"))
     .concat();
-    done(&bench.spec(&one, ""), &bench.host());
-    let first = bench.active().unwrap();
-    done(
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    let first = bench.active_name().unwrap();
+    deploy_ok(
         &bench.spec(&two, &format!("hooks:\n{hooks}")),
         &bench.host(),
     );
-    let second = bench.active().unwrap();
+    let second = bench.active_name().unwrap();
     let line = |stage: &str, previous: &str, at: &str| {
         format!("shop {stage} {previous} {two} releases/{at}\n")
     };
@@ -195,15 +204,15 @@ fn hooks_run_around_their_stages_with_the_right_environment() {
 fn failing_before_activate_hook_prevents_activation() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
-    done(&bench.spec(&one, ""), &bench.host());
-    let active = bench.active();
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    let active = bench.active_name();
     let hooks = "hooks: {before_activate: [{name: ask, run: 'echo not today; exit 1'}]}\n";
-    let failure = pass(&bench.spec(&two, hooks), &bench.host()).unwrap_err();
+    let failure = run_pass(&bench.spec(&two, hooks), &bench.host()).unwrap_err();
     assert!(
         failure.message.contains("before_activate ask") && failure.message.contains("not today"),
         "{failure}"
     );
-    assert_eq!(bench.active(), active);
+    assert_eq!(bench.active_name(), active);
 }
 
 #[test]
@@ -220,13 +229,13 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
         );
         let mut spec = bench.spec(sha, &text);
         for file in &mut spec.files {
-            file.resolve(&crate::resource::conformance::StandIn::default())
+            file.resolve(&crate::resource::conformance::FakeInputs::default())
                 .unwrap();
         }
         spec
     };
-    done(&with(&one, "old"), &bench.host());
-    let first = bench.active().unwrap();
+    deploy_ok(&with(&one, "old"), &bench.host());
+    let first = bench.active_name().unwrap();
     assert_eq!(
         (
             bench.read("current/seen"),
@@ -235,29 +244,32 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
         ("old".into(), "old".into())
     );
     assert_eq!(
-        std::fs::metadata(bench.app("current/.env")).unwrap().mode() & 0o777,
+        std::fs::metadata(bench.app_path("current/.env"))
+            .unwrap()
+            .mode()
+            & 0o777,
         0o600
     );
     // Described anew, it is changed in place, and told to those that use it.
-    let stamp = |spec: &Spec| {
+    let stamp = |spec: &ReleaseSpec| {
         Release::stamp(spec, &Release::inspect(spec, &bench.host()).unwrap()).unwrap()
     };
     let before = stamp(&with(&one, "old"));
     let change = plan(&with(&one, "new"), &bench.host()).unwrap();
     assert!(
-        change.touches(".env") && Release::shows(&change),
+        change.touches(".env") && Release::changes_stamp(&change),
         "{change:?}"
     );
-    done(&with(&one, "new"), &bench.host());
+    deploy_ok(&with(&one, "new"), &bench.host());
     assert_ne!(stamp(&with(&one, "new")).fingerprint, before.fingerprint);
     assert_eq!(bench.read("current/.env"), "new");
-    assert_eq!(pass(&with(&one, "new"), &bench.host()), Ok(None));
+    assert_eq!(run_pass(&with(&one, "new"), &bench.host()), Ok(None));
     // A release that fails its gate takes its files along.
     let mut bad = with(&two, "for two");
-    bad.health = Some(yaml_health());
+    bad.health = Some(unreachable_health_check());
     bad.gate_timeout = Some(crate::resource::Seconds(std::time::Duration::ZERO));
-    pass(&bad, &bench.host()).unwrap_err();
-    assert_eq!(bench.active().unwrap(), first);
+    run_pass(&bad, &bench.host()).unwrap_err();
+    assert_eq!(bench.active_name().unwrap(), first);
     assert_eq!(bench.read("current/.env"), "new");
 }
 
@@ -277,13 +289,13 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
         "user: deploy\nfiles: [{path: .trueup/env, content: 'A=1'}]\n",
     );
     for file in &mut spec.files {
-        file.resolve(&crate::resource::conformance::StandIn::default())
+        file.resolve(&crate::resource::conformance::FakeInputs::default())
             .unwrap();
     }
-    done(&spec, &bench.host());
+    deploy_ok(&spec, &bench.host());
     let (folder, file) = (
-        bench.app("current/.trueup"),
-        bench.app("current/.trueup/env"),
+        bench.app_path("current/.trueup"),
+        bench.app_path("current/.trueup/env"),
     );
     let pipe = |path: &Path| {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
@@ -294,7 +306,7 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
         ("a folder", &|| {
             for path in [file.clone(), file.join("x")] {
                 std::fs::create_dir(&path).unwrap();
-                lchown(&path, Some(DEPLOY), Some(DEPLOY)).unwrap();
+                lchown(&path, Some(DEPLOY_UID), Some(DEPLOY_UID)).unwrap();
             }
         }),
         ("a file without end", &|| {
@@ -306,7 +318,7 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
         ("a link for the folder", &|| {
             std::fs::remove_dir(&folder).unwrap();
             symlink(&outside, &folder).unwrap();
-            lchown(&folder, Some(DEPLOY), Some(DEPLOY)).unwrap();
+            lchown(&folder, Some(DEPLOY_UID), Some(DEPLOY_UID)).unwrap();
         }),
         ("a pipe for the folder", &|| {
             std::fs::remove_dir(&folder).unwrap();
@@ -316,10 +328,10 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
     for (what, plant) in planted {
         std::fs::remove_file(&file).unwrap();
         plant();
-        let again = pass(&spec, &bench.host());
-        assert_eq!(again, Ok(Some(Outcome::Done)), "{what}");
+        let again = run_pass(&spec, &bench.host());
+        assert_eq!(again, Ok(Some(ApplyOutcome::Done)), "{what}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "A=1", "{what}");
-        assert_eq!(pass(&spec, &bench.host()), Ok(None), "{what}");
+        assert_eq!(run_pass(&spec, &bench.host()), Ok(None), "{what}");
         assert_eq!(
             std::fs::read_to_string(outside.join("env")).unwrap(),
             "root's"
@@ -328,11 +340,11 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
 }
 
 /// Nobody listens there.
-fn yaml_health() -> Health {
+fn unreachable_health_check() -> HealthCheck {
     let node = yaml::parse(
         "h",
         b"{url: 'http://127.0.0.1:1/up'}",
-        yaml::Limits::default(),
+        yaml::ParseLimits::default(),
     )
     .unwrap();
     yaml::decode(&node).unwrap()
@@ -366,7 +378,7 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
             run("migrate"),
         );
         let spec = bench.spec(&sha, &stages);
-        let (ran, go) = (bench.app("shared/ran"), bench.app("shared/go"));
+        let (ran, go) = (bench.app_path("shared/ran"), bench.app_path("shared/go"));
         let host = bench.host();
         let stop = host.stop.clone();
         let ended = std::thread::scope(|threads| {
@@ -381,7 +393,7 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
                     std::fs::write(&go, "").unwrap();
                 }
             });
-            pass(&spec, &host)
+            run_pass(&spec, &host)
         });
         let failure = ended.unwrap_err();
         assert!(
@@ -389,13 +401,17 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
             "{slow}: {failure}"
         );
         assert_eq!(bench.read("shared/ran"), stopped, "{slow}");
-        assert_eq!(bench.active(), None, "{slow}");
+        assert_eq!(bench.active_name(), None, "{slow}");
         std::fs::write(&go, "").unwrap();
-        done(&spec, &bench.host());
+        deploy_ok(&spec, &bench.host());
         assert_eq!(bench.read("shared/ran"), whole, "{slow}");
         let record = bench.record();
-        let entry = record.find(&bench.active().unwrap()).unwrap();
-        assert_eq!((entry.state, entry.failures), (Standing::Good, 0), "{slow}");
+        let entry = record.find(&bench.active_name().unwrap()).unwrap();
+        assert_eq!(
+            (entry.state, entry.failures),
+            (ReleaseStatus::Good, 0),
+            "{slow}"
+        );
     }
 }
 
@@ -404,11 +420,11 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
 fn first_release_on_trial_is_distinguished_from_later_ones() {
     let bench = Bench::new();
     let host = bench.host();
-    let served = |spec: &Spec| {
+    let served = |spec: &ReleaseSpec| {
         let active = record::active(&host, &spec.layout(), 5).unwrap().unwrap();
-        (active.trial.is_some(), active.served)
+        (active.trial.is_some(), active.served_before)
     };
-    let switch = |spec: &Spec| {
+    let switch = |spec: &ReleaseSpec| {
         let change = plan(spec, &host).unwrap();
         Release::apply(spec, &change, &host).unwrap();
     };
@@ -420,6 +436,6 @@ fn first_release_on_trial_is_distinguished_from_later_ones() {
     let second = bench.spec(&bench.commit(&[("a", "2")]), "");
     switch(&second);
     assert_eq!(served(&second), (true, true));
-    put_back(&second, &host, &Failure::new("answered 500")).unwrap();
+    roll_back(&second, &host, &Failure::new("answered 500")).unwrap();
     assert_eq!(served(&second), (true, true), "the way back");
 }

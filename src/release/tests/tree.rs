@@ -9,47 +9,47 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ports::pace::Pace;
-use crate::release::materialise::Trouble;
-use crate::release::tree::{Large, Lfs, Limits, Plan, Source, Writer};
+use crate::ports::worker_pool::Priority;
+use crate::release::materialise::TreeError;
+use crate::release::tree::{ContentSource, LargeBlobs, LfsFiles, Plan, PlanLimits, TreeWriter};
 
 /// What may be in a folder of a repository.
 #[derive(Debug, Clone)]
-enum Node {
+enum TestNode {
     File(Vec<u8>, bool),
     Link(&'static str),
     Submodule,
-    Folder(BTreeMap<Vec<u8>, Node>),
+    Folder(BTreeMap<Vec<u8>, TestNode>),
 }
 
-type Nodes = BTreeMap<Vec<u8>, Node>;
+type Nodes = BTreeMap<Vec<u8>, TestNode>;
 
-fn write(repo: &Repository, nodes: &Nodes) -> Oid {
+fn write_tree(repo: &Repository, nodes: &Nodes) -> Oid {
     let mut builder = repo.treebuilder(None).unwrap();
     for (name, node) in nodes {
         let (id, mode) = match node {
-            Node::File(body, runs) => {
+            TestNode::File(body, runs) => {
                 let mode = if *runs { 0o100_755 } else { 0o100_644 };
                 (repo.blob(body).unwrap(), mode)
             }
-            Node::Link(target) => (repo.blob(target.as_bytes()).unwrap(), 0o120_000),
-            Node::Submodule => (Oid::from_str(&"4f2c9d0e".repeat(5)).unwrap(), 0o160_000),
-            Node::Folder(inner) => (write(repo, inner), 0o040_000),
+            TestNode::Link(target) => (repo.blob(target.as_bytes()).unwrap(), 0o120_000),
+            TestNode::Submodule => (Oid::from_str(&"4f2c9d0e".repeat(5)).unwrap(), 0o160_000),
+            TestNode::Folder(inner) => (write_tree(repo, inner), 0o040_000),
         };
         builder
-            .insert(OsStr::from_bytes(name).to_str_or_bytes(), id, mode)
+            .insert(OsStr::from_bytes(name).as_path(), id, mode)
             .unwrap();
     }
     builder.write().unwrap()
 }
 
 /// `insert` takes a path; only bytes will do.
-trait Named {
-    fn to_str_or_bytes(&self) -> &std::path::Path;
+trait AsPath {
+    fn as_path(&self) -> &std::path::Path;
 }
 
-impl Named for OsStr {
-    fn to_str_or_bytes(&self) -> &std::path::Path {
+impl AsPath for OsStr {
+    fn as_path(&self) -> &std::path::Path {
         std::path::Path::new(self)
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn listing(top: &Path) -> BTreeMap<Vec<u8>, (char, bool, Vec<u8>)> {
 }
 
 /// What git itself makes of a commit.
-pub(super) fn archived(repo: &Path, id: Oid, to: &Path) {
+pub(super) fn git_archive(repo: &Path, id: Oid, to: &Path) {
     std::fs::create_dir(to).unwrap();
     let mut git = Command::new("git")
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -103,39 +103,39 @@ pub(super) fn archived(repo: &Path, id: Oid, to: &Path) {
 }
 
 /// A tree on disk that is brought from commit to commit.
-struct Moving<'a> {
+struct MovedTree<'a> {
     bench: &'a Bench,
     place: String,
     at: Option<(Oid, Plan)>,
 }
 
-impl Moving<'_> {
-    fn to(&mut self, id: Oid, with_notes: bool) -> Result<(), Trouble> {
+impl MovedTree<'_> {
+    fn move_to(&mut self, id: Oid, with_notes: bool) -> Result<(), TreeError> {
         let repo = &self.bench.repo;
         let host = self.bench.host();
-        let limits = Limits::new(&host.stop);
+        let limits = PlanLimits::new(&host.stop);
         let plan = match self.at.take() {
             None => {
-                std::fs::create_dir(self.bench.path(&self.place)).unwrap();
-                Plan::whole(repo, id, None, &limits)?
+                std::fs::create_dir(self.bench.host_path(&self.place)).unwrap();
+                Plan::full(repo, id, None, &limits)?
             }
             Some((from, plan)) => {
-                let notes = with_notes.then_some(plan.notes);
-                Plan::between(repo, from, notes, id, None, &limits)?
+                let notes = with_notes.then_some(plan.metadata);
+                Plan::incremental(repo, from, notes, id, None, &limits)?
             }
         };
         let folder = host.root.open_folder(&Path::new("/").join(&self.place));
-        let writer = Writer {
-            source: Source {
+        let writer = TreeWriter {
+            source: ContentSource {
                 odb: &repo.odb().unwrap(),
-                lfs: &Lfs::default(),
+                lfs: &LfsFiles::default(),
                 max_file: u64::MAX,
                 key: None,
             },
-            large: &Large::default(),
+            large: &LargeBlobs::default(),
             uid: None,
             gid: None,
-            pace: Pace::Now,
+            pace: Priority::Normal,
             stop: &host.stop,
         };
         writer.apply(&plan, &folder.unwrap().unwrap())?;
@@ -196,18 +196,18 @@ const LINES: &[&str] = &[
     ".gitattributes export-ignore",
 ];
 
-fn node() -> impl Strategy<Value = Node> {
+fn node() -> impl Strategy<Value = TestNode> {
     let leaf = prop_oneof![
         6 => (prop::sample::select(BODIES), any::<bool>())
-            .prop_map(|(body, runs)| Node::File(body.to_vec(), runs)),
-        1 => prop::sample::select(vec!["a", "../b", "/etc/passwd", "no/where"]).prop_map(Node::Link),
-        1 => Just(Node::Submodule),
+            .prop_map(|(body, runs)| TestNode::File(body.to_vec(), runs)),
+        1 => prop::sample::select(vec!["a", "../b", "/etc/passwd", "no/where"]).prop_map(TestNode::Link),
+        1 => Just(TestNode::Submodule),
     ];
     // Git makes no empty folders.
-    leaf.prop_recursive(3, 24, 6, |inner| nodes(inner, 1).prop_map(Node::Folder))
+    leaf.prop_recursive(3, 24, 6, |inner| nodes(inner, 1).prop_map(TestNode::Folder))
 }
 
-fn nodes(inner: impl Strategy<Value = Node>, least: usize) -> impl Strategy<Value = Nodes> {
+fn nodes(inner: impl Strategy<Value = TestNode>, least: usize) -> impl Strategy<Value = Nodes> {
     let entries = prop::collection::btree_map(
         prop::sample::select(NAMES).prop_map(<[u8]>::to_vec),
         inner,
@@ -220,7 +220,7 @@ fn nodes(inner: impl Strategy<Value = Node>, least: usize) -> impl Strategy<Valu
     (entries, attributes).prop_map(|(mut nodes, lines)| {
         if let Some(lines) = lines {
             let body = (lines.join("\n") + "\n").into_bytes();
-            nodes.insert(b".gitattributes".to_vec(), Node::File(body, false));
+            nodes.insert(b".gitattributes".to_vec(), TestNode::File(body, false));
         }
         nodes
     })
@@ -258,22 +258,22 @@ proptest! {
         with_notes in any::<bool>(),
     ) {
         let bench = Bench::new();
-        let mut moving = Moving { bench: &bench, place: "moving".into(), at: None };
+        let mut moving = MovedTree { bench: &bench, place: "moving".into(), at: None };
         for (n, nodes) in history.iter().enumerate() {
-            let tree = write(&bench.repo, nodes);
+            let tree = write_tree(&bench.repo, nodes);
             let sha = bench.commit_tree(tree, Some("refs/heads/master"));
             let id = Oid::from_str(sha.as_str()).unwrap();
-            moving.to(id, with_notes).unwrap();
+            moving.move_to(id, with_notes).unwrap();
             let expected = bench.dir.path().join(format!("archive{n}"));
-            archived(bench.repo.path(), id, &expected);
-            let (expected, found) = (listing(&expected), listing(&bench.path("moving")));
+            git_archive(bench.repo.path(), id, &expected);
+            let (expected, found) = (listing(&expected), listing(&bench.host_path("moving")));
             for (path, is) in &expected {
                 let shown = String::from_utf8_lossy(path);
                 prop_assert_eq!(found.get(path), Some(is), "commit {} at {}", n, shown);
             }
             let place = format!("fresh{n}");
-            let fresh = bench.path(&place);
-            Moving { bench: &bench, place, at: None }.to(id, false).unwrap();
+            let fresh = bench.host_path(&place);
+            MovedTree { bench: &bench, place, at: None }.move_to(id, false).unwrap();
             prop_assert_eq!(&found, &listing(&fresh), "commit {}", n);
             // A folder of which all is left out stays, empty; git drops some of these.
             for (path, (kind, ..)) in &found {
@@ -293,11 +293,11 @@ fn planning_ends_on_stop() {
         Oid::from_str(sha.as_str()).unwrap()
     });
     let host = bench.host();
-    let limits = Limits::new(&host.stop);
-    let whole = || Plan::whole(&bench.repo, ids[1], None, &limits);
-    assert_eq!(whole().unwrap().put.len(), 1);
+    let limits = PlanLimits::new(&host.stop);
+    let whole = || Plan::full(&bench.repo, ids[1], None, &limits);
+    assert_eq!(whole().unwrap().create.len(), 1);
     host.stop.set();
-    let between = Plan::between(&bench.repo, ids[0], None, ids[1], None, &limits);
+    let between = Plan::incremental(&bench.repo, ids[0], None, ids[1], None, &limits);
     for plan in [whole(), between] {
         let trouble = plan.unwrap_err().to_string();
         assert!(trouble.contains("stop"), "{trouble}");

@@ -13,11 +13,11 @@ use gix_attributes::{Search, StateRef};
 use gix_glob::Pattern;
 use gix_glob::pattern::{Case, Mode};
 
-use super::Trouble;
-use super::walk::shown;
+use super::TreeError;
+use super::walk::display_path;
 use crate::resource::Failure;
 
-pub(super) const FILE: &[u8] = b".gitattributes";
+pub(super) const FILE_NAME: &[u8] = b".gitattributes";
 
 /// All of them together are no larger, in bytes: each line of them is compared with each path.
 const MAX_BYTES: usize = 256 << 10;
@@ -29,29 +29,30 @@ const MAX_COMPARISONS: usize = 1_000_000_000;
 const MAX_PATTERN: usize = 1024;
 
 /// No pattern has `*` or `**` in more places.
-const MAX_STARS: usize = 10;
+const MAX_WILDCARDS: usize = 10;
 
 /// The comparison of all patterns with one path takes no more steps at worst: some seconds.
 const MAX_STEPS: u64 = 5_000_000_000;
 
-const SHORTER: &str =
+const SHORTEN_HINT: &str =
     "say the same in fewer lines: a pattern such as `*.bin` is about a whole folder";
 
-const SIMPLER: &str = "mend that line in the repository: one `**` is enough for most patterns";
+const SIMPLIFY_HINT: &str =
+    "mend that line in the repository: one `**` is enough for most patterns";
 
-fn too_much(path: &Path) -> Trouble {
-    Trouble::Refused(
+fn attributes_too_large(path: &Path) -> TreeError {
+    TreeError::Refused(
         Failure::new(format!(
             "the `.gitattributes` files of the repository come to more than {} KiB with `{}`",
             MAX_BYTES >> 10,
             path.display()
         ))
-        .hint(SHORTER),
+        .hint(SHORTEN_HINT),
     )
 }
 
 /// What is asked for in one lookup.
-const NAMES: [&str; 8] = [
+const ATTRIBUTE_NAMES: [&str; 8] = [
     "export-ignore",
     "export-subst",
     "text",
@@ -64,38 +65,40 @@ const NAMES: [&str; 8] = [
 
 /// How a file's content comes from its blob.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct How {
+pub struct Conversion {
     pub crlf: Crlf,
     /// `$Id$` becomes the blob's name.
     pub ident: bool,
     /// `$Format:…$` is filled in from the commit.
-    pub subst: bool,
+    pub export_subst: bool,
     /// It may be a pointer to a file that git-lfs keeps.
     pub lfs: bool,
-    pub filter: Filter,
+    pub filter: FilterDriver,
     /// It is to be written in another encoding, which trueup does not do.
-    pub encoded: bool,
+    pub has_encoding: bool,
 }
 
 /// The program that makes a file of a blob, but for git-lfs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Filter {
+pub enum FilterDriver {
     #[default]
     None,
     GitCrypt,
     Other,
 }
 
-impl Filter {
-    fn of(said: Option<&Said>) -> Filter {
-        match said {
-            Some(Said::Value(name)) if name == "lfs" => Filter::None,
+impl FilterDriver {
+    fn from_attribute(attribute: Option<&AttributeValue>) -> FilterDriver {
+        match attribute {
+            Some(AttributeValue::Value(name)) if name == "lfs" => FilterDriver::None,
             // Further keys of it have names.
-            Some(Said::Value(name)) if name == "git-crypt" || name.starts_with("git-crypt-") => {
-                Filter::GitCrypt
+            Some(AttributeValue::Value(name))
+                if name == "git-crypt" || name.starts_with("git-crypt-") =>
+            {
+                FilterDriver::GitCrypt
             }
-            Some(Said::Value(_)) => Filter::Other,
-            _ => Filter::None,
+            Some(AttributeValue::Value(_)) => FilterDriver::Other,
+            _ => FilterDriver::None,
         }
     }
 }
@@ -114,25 +117,25 @@ pub enum Crlf {
 pub(super) struct Attributes {
     search: Search,
     outcome: Outcome,
-    any: bool,
+    has_files: bool,
     /// Of lines, and of attributes that they give.
-    entries: usize,
-    cost: Cost,
+    entry_count: usize,
+    cost: MatchCost,
 }
 
 /// How long patterns can take to be compared with a path. The matcher tries every way to spread a path's
 /// folders over the `**` of a pattern, so their number decides.
 #[derive(Debug, Default)]
-struct Cost {
+struct MatchCost {
     /// Of patterns for names, in bytes: those are no deeper than one folder.
     in_names: u64,
     /// Of patterns for paths, in bytes: by the number of their `**`.
-    in_paths: [u64; MAX_STARS + 1],
+    in_paths: [u64; MAX_WILDCARDS + 1],
     /// The pattern with the most `**`: their number, its file and line.
     worst: (usize, String, usize),
 }
 
-impl Cost {
+impl MatchCost {
     /// Counts a pattern in, or says what is wrong with it.
     fn add(&mut self, pattern: &Pattern, file: &Path, line: usize) -> Result<(), String> {
         if pattern.text.len() > MAX_PATTERN {
@@ -149,8 +152,10 @@ impl Cost {
                 _ => {}
             }
         }
-        if single + double > MAX_STARS {
-            return Err(format!("has `*` or `**` in more than {MAX_STARS} places"));
+        if single + double > MAX_WILDCARDS {
+            return Err(format!(
+                "has `*` or `**` in more than {MAX_WILDCARDS} places"
+            ));
         }
         let bytes = pattern.text.len() as u64;
         if pattern.mode.contains(Mode::NO_SUB_DIR) && !pattern.mode.contains(Mode::ABSOLUTE) {
@@ -159,13 +164,13 @@ impl Cost {
         }
         self.in_paths[double] += bytes;
         if double > self.worst.0 {
-            self.worst = (double, shown(file), line);
+            self.worst = (double, display_path(file), line);
         }
         Ok(())
     }
 
     /// How many steps the comparison with this path takes at worst.
-    fn steps(&self, path: &[u8]) -> u64 {
+    fn worst_case_steps(&self, path: &[u8]) -> u64 {
         let folders = path.iter().filter(|byte| **byte == b'/').count() as u64;
         let in_paths = self.in_paths.iter().zip(0..).map(|(bytes, doubles)| {
             // In so many ways the folders can be spread.
@@ -180,10 +185,10 @@ impl Cost {
     }
 }
 
-impl How {
+impl Conversion {
     /// Whether the content may come out larger than the blob.
-    pub(super) fn grows(self) -> bool {
-        self.subst || self.ident || self.crlf != Crlf::Never
+    pub(super) fn may_grow(self) -> bool {
+        self.export_subst || self.ident || self.crlf != Crlf::Never
     }
 }
 
@@ -192,10 +197,10 @@ impl Attributes {
     pub(super) fn read(
         mirror: &Repository,
         files: &BTreeMap<PathBuf, git2::Oid>,
-    ) -> Result<Attributes, Trouble> {
+    ) -> Result<Attributes, TreeError> {
         let mut names = MetadataCollection::default();
         let broken = |error: std::io::Error| {
-            Trouble::Other(Failure::new(format!("cannot read .gitattributes: {error}")))
+            TreeError::Other(Failure::new(format!("cannot read .gitattributes: {error}")))
         };
         let mut search =
             Search::new_globals(std::iter::empty::<PathBuf>(), &mut Vec::new(), &mut names)
@@ -205,23 +210,23 @@ impl Attributes {
         files.sort_by_key(|(path, _)| path.components().count());
         let any = !files.is_empty();
         let (odb, mut left) = (mirror.odb()?, MAX_BYTES);
-        let (mut entries, mut cost) = (0, Cost::default());
+        let (mut entries, mut cost) = (0, MatchCost::default());
         for (path, id) in files {
             left = left
                 .checked_sub(odb.read_header(*id)?.0)
-                .ok_or_else(|| too_much(path))?;
+                .ok_or_else(|| attributes_too_large(path))?;
             let blob = mirror.find_blob(*id)?;
             entries += blob.content().split(|byte| *byte == b'\n').count();
             for (kind, given, line) in gix_attributes::parse(blob.content()).flatten() {
                 entries += given.count();
                 if let gix_attributes::parse::Kind::Pattern(pattern) = kind {
                     cost.add(&pattern, path, line).map_err(|why| {
-                        Trouble::Refused(
+                        TreeError::Refused(
                             Failure::new(format!(
                                 "line {line} of `{}` in the repository cannot be used: its pattern {why}",
-                                shown(path)
+                                display_path(path)
                             ))
-                            .hint(SIMPLER),
+                            .hint(SIMPLIFY_HINT),
                         )
                     })?;
                 }
@@ -239,67 +244,71 @@ impl Attributes {
                 .map_err(broken)?;
         }
         let mut outcome = Outcome::default();
-        outcome.initialize_with_selection(&names, NAMES);
+        outcome.initialize_with_selection(&names, ATTRIBUTE_NAMES);
         Ok(Attributes {
             search,
             outcome,
-            any,
-            entries,
+            has_files: any,
+            entry_count: entries,
             cost,
         })
     }
 
     /// Refuses to look up so many paths if that would take hours.
-    pub(super) fn check_effort(&self, paths: usize) -> Result<(), Trouble> {
-        match self.entries.saturating_mul(paths) <= MAX_COMPARISONS {
+    pub(super) fn check_lookup_count(&self, paths: usize) -> Result<(), TreeError> {
+        match self.entry_count.saturating_mul(paths) <= MAX_COMPARISONS {
             true => Ok(()),
-            false => Err(Trouble::Refused(
+            false => Err(TreeError::Refused(
                 Failure::new(format!(
                     "the `.gitattributes` of the repository have {} lines and attributes, too many to be compared with {paths} paths",
-                    self.entries
+                    self.entry_count
                 ))
-                .hint(SHORTER),
+                .hint(SHORTEN_HINT),
             )),
         }
     }
 
     /// Whether this is left out, with everything below it.
-    pub(super) fn ignores(&mut self, path: &Path, folder: bool) -> Result<bool, Trouble> {
-        if !self.any {
+    pub(super) fn is_export_ignored(
+        &mut self,
+        path: &Path,
+        folder: bool,
+    ) -> Result<bool, TreeError> {
+        if !self.has_files {
             return Ok(false);
         }
         let [ignored, ..] = self.look_up(path, folder)?;
-        Ok(matches!(ignored, Some(Said::Set)))
+        Ok(matches!(ignored, Some(AttributeValue::Set)))
     }
 
     /// How the content of the file at this path comes about.
-    pub(super) fn how(&mut self, path: &Path) -> Result<How, Trouble> {
-        if !self.any {
-            return Ok(How::default());
+    pub(super) fn conversion(&mut self, path: &Path) -> Result<Conversion, TreeError> {
+        if !self.has_files {
+            return Ok(Conversion::default());
         }
         let [_, subst, text, crlf, eol, ident, filter, encoding] = self.look_up(path, false)?;
-        let is =
-            |said: &Option<Said>, value: &str| matches!(said, Some(Said::Value(v)) if v == value);
-        let set = |said: &Option<Said>| matches!(said, Some(Said::Set));
+        let is = |attribute: &Option<AttributeValue>, value: &str| matches!(attribute, Some(AttributeValue::Value(v)) if v == value);
+        let set =
+            |attribute: &Option<AttributeValue>| matches!(attribute, Some(AttributeValue::Set));
         // `crlf` is what `text` was called once.
         let text = match text {
             None => crlf,
-            Some(Said::Value(value)) if value != "auto" && value != "input" => crlf,
-            said => said,
+            Some(AttributeValue::Value(value)) if value != "auto" && value != "input" => crlf,
+            attribute => attribute,
         };
         let crlf = match &text {
-            Some(Said::Unset) => Crlf::Never,
+            Some(AttributeValue::Unset) => Crlf::Never,
             _ if !is(&eol, "crlf") => Crlf::Never,
-            said if is(said, "auto") => Crlf::IfText,
+            attribute if is(attribute, "auto") => Crlf::IfText,
             _ => Crlf::Always,
         };
-        Ok(How {
+        Ok(Conversion {
             crlf,
             ident: set(&ident),
-            subst: set(&subst),
+            export_subst: set(&subst),
             lfs: is(&filter, "lfs"),
-            filter: Filter::of(filter.as_ref()),
-            encoded: matches!(&encoding, Some(Said::Value(v)) if !v.eq_ignore_ascii_case("utf-8") && !v.eq_ignore_ascii_case("utf8")),
+            filter: FilterDriver::from_attribute(filter.as_ref()),
+            has_encoding: matches!(&encoding, Some(AttributeValue::Value(v)) if !v.eq_ignore_ascii_case("utf-8") && !v.eq_ignore_ascii_case("utf8")),
         })
     }
 
@@ -307,15 +316,15 @@ impl Attributes {
         &mut self,
         path: &Path,
         folder: bool,
-    ) -> Result<[Option<Said>; NAMES.len()], Trouble> {
-        if self.cost.steps(path.as_os_str().as_bytes()) > MAX_STEPS {
+    ) -> Result<[Option<AttributeValue>; ATTRIBUTE_NAMES.len()], TreeError> {
+        if self.cost.worst_case_steps(path.as_os_str().as_bytes()) > MAX_STEPS {
             let (doubles, file, line) = &self.cost.worst;
-            return Err(Trouble::Refused(
+            return Err(TreeError::Refused(
                 Failure::new(format!(
                     "the `.gitattributes` of the repository have patterns that take too long to be compared with `{}`: the one in line {line} of `{file}` has `**` in {doubles} places",
-                    shown(path)
+                    display_path(path)
                 ))
-                .hint(SIMPLER),
+                .hint(SIMPLIFY_HINT),
             ));
         }
         self.outcome.reset();
@@ -325,23 +334,23 @@ impl Attributes {
             Some(folder),
             &mut self.outcome,
         );
-        let mut said = [const { None }; NAMES.len()];
-        for (place, found) in said.iter_mut().zip(self.outcome.iter_selected()) {
+        let mut values = [const { None }; ATTRIBUTE_NAMES.len()];
+        for (place, found) in values.iter_mut().zip(self.outcome.iter_selected()) {
             *place = match found.assignment.state {
-                StateRef::Set => Some(Said::Set),
-                StateRef::Unset => Some(Said::Unset),
-                StateRef::Value(value) => Some(Said::Value(
+                StateRef::Set => Some(AttributeValue::Set),
+                StateRef::Unset => Some(AttributeValue::Unset),
+                StateRef::Value(value) => Some(AttributeValue::Value(
                     String::from_utf8_lossy(value.as_bstr()).into_owned(),
                 )),
                 StateRef::Unspecified => None,
             };
         }
-        Ok(said)
+        Ok(values)
     }
 }
 
 #[derive(Debug)]
-enum Said {
+enum AttributeValue {
     Set,
     Unset,
     Value(String),

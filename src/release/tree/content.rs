@@ -6,14 +6,14 @@ use git2::{Commit, Oid, Time};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::attributes::{Crlf, How};
+use super::attributes::{Conversion, Crlf};
 
 /// What may be said about the commit in files marked `export-subst`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stamp(Vec<(&'static str, String)>);
+pub(super) struct CommitPlaceholders(Vec<(&'static str, String)>);
 
-impl Stamp {
-    pub(super) fn of(commit: &Commit<'_>) -> Result<Stamp, git2::Error> {
+impl CommitPlaceholders {
+    pub(super) fn from_commit(commit: &Commit<'_>) -> Result<CommitPlaceholders, git2::Error> {
         let short = |object: &git2::Object<'_>| -> Result<String, git2::Error> {
             Ok(object.short_id()?.as_str().unwrap_or_default().to_owned())
         };
@@ -27,7 +27,7 @@ impl Stamp {
             let parent = parent.map(|parent| short(parent.as_object())).transpose()?;
             short_parents.push(parent.unwrap_or_else(|| id.to_string()));
         }
-        let mut said = vec![
+        let mut placeholders = vec![
             ("H", commit.id().to_string()),
             ("h", short(commit.as_object())?),
             ("T", tree.id().to_string()),
@@ -44,36 +44,36 @@ impl Stamp {
         ];
         for (names, who) in names.into_iter().zip([commit.author(), commit.committer()]) {
             let (name, mail, seconds, iso, strict, short) = names;
-            said.push((name, text(who.name_bytes())));
-            said.push((mail, text(who.email_bytes())));
-            said.push((seconds, who.when().seconds().to_string()));
-            said.push((iso, date(who.when(), "%Y-%m-%d %H:%M:%S %z")));
+            placeholders.push((name, text(who.name_bytes())));
+            placeholders.push((mail, text(who.email_bytes())));
+            placeholders.push((seconds, who.when().seconds().to_string()));
+            placeholders.push((iso, format_date(who.when(), "%Y-%m-%d %H:%M:%S %z")));
             let zulu = who.when().offset_minutes() == 0;
             let form = if zulu {
                 "%Y-%m-%dT%H:%M:%SZ"
             } else {
                 "%Y-%m-%dT%H:%M:%S%:z"
             };
-            said.push((strict, date(who.when(), form)));
-            said.push((short, date(who.when(), "%Y-%m-%d")));
+            placeholders.push((strict, format_date(who.when(), form)));
+            placeholders.push((short, format_date(who.when(), "%Y-%m-%d")));
         }
-        Ok(Stamp(said))
+        Ok(CommitPlaceholders(placeholders))
     }
 
     /// Adds a format with what it asks for filled in. What is not known stays as it is written. `None`:
-    /// it comes to more than `most` bytes.
-    fn fill(&self, format: &str, out: &mut Vec<u8>, most: usize) -> Option<()> {
+    /// it comes to more than `max_bytes` bytes.
+    fn expand(&self, format: &str, out: &mut Vec<u8>, max_bytes: usize) -> Option<()> {
         let mut rest = format;
         while let Some(at) = rest.find('%') {
             out.extend_from_slice(&rest.as_bytes()[..at]);
             rest = &rest[at..];
             let known = self.0.iter().find(|(name, _)| rest[1..].starts_with(name));
-            let (said, used) = match known {
-                Some((name, said)) => (said.as_str(), 1 + name.len()),
+            let (value, used) = match known {
+                Some((name, value)) => (value.as_str(), 1 + name.len()),
                 None => ("%", 1),
             };
-            out.extend_from_slice(said.as_bytes());
-            if out.len() > most {
+            out.extend_from_slice(value.as_bytes());
+            if out.len() > max_bytes {
                 return None;
             }
             rest = &rest[used..];
@@ -83,7 +83,7 @@ impl Stamp {
     }
 }
 
-fn date(time: Time, form: &str) -> String {
+fn format_date(time: Time, form: &str) -> String {
     let at = Timestamp::from_second(time.seconds()).unwrap_or(Timestamp::UNIX_EPOCH);
     let offset = Offset::from_seconds(time.offset_minutes() * 60).unwrap_or(Offset::UTC);
     at.to_zoned(offset.to_time_zone())
@@ -92,54 +92,56 @@ fn date(time: Time, form: &str) -> String {
 }
 
 /// A file comes to no more than so many times its blob.
-const MAX_TIMES: u64 = 16;
+const MAX_GROWTH_FACTOR: u64 = 16;
 
 /// A small one may come to so many bytes.
-const MAX_SMALL: u64 = 64 << 10;
+const SMALL_FILE_SIZE: u64 = 64 << 10;
 
 /// What a file may come to, in bytes, whose blob has so many.
-pub(super) fn most(blob: u64, max_file: u64) -> u64 {
-    blob.saturating_mul(MAX_TIMES).max(MAX_SMALL).min(max_file)
+pub(super) fn max_size(blob: u64, max_file: u64) -> u64 {
+    blob.saturating_mul(MAX_GROWTH_FACTOR)
+        .max(SMALL_FILE_SIZE)
+        .min(max_file)
 }
 
-/// What is to be in a file whose blob is this. `None`: it comes to more than `most` bytes, which a few
+/// What is to be in a file whose blob is this. `None`: it comes to more than `max_bytes` bytes, which a few
 /// marks in a file can be made to do.
-pub(super) fn of<'a>(
+pub(super) fn convert_blob<'a>(
     blob: &'a [u8],
     id: Oid,
-    how: How,
-    stamp: &Stamp,
-    most: u64,
+    how: Conversion,
+    stamp: &CommitPlaceholders,
+    max_bytes: u64,
 ) -> Option<Cow<'a, [u8]>> {
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let most = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let mut content = Cow::Borrowed(blob);
-    if how.ident && find(&content, b"$Id").is_some() {
-        content = Cow::Owned(ident(&content, id, most)?);
+    if how.ident && find_bytes(&content, b"$Id").is_some() {
+        content = Cow::Owned(expand_ident(&content, id, most)?);
     }
     if how.crlf != Crlf::Never
-        && let Some(changed) = crlf(&content, how.crlf)
+        && let Some(changed) = convert_crlf(&content, how.crlf)
     {
         content = Cow::Owned(changed);
     }
-    if how.subst && find(&content, FORMAT).is_some() {
-        content = Cow::Owned(subst(&content, stamp, most)?);
+    if how.export_subst && find_bytes(&content, FORMAT_MARKER).is_some() {
+        content = Cow::Owned(expand_subst(&content, stamp, most)?);
     }
     (content.len() <= most).then_some(content)
 }
 
 /// What begins a place that `export-subst` fills in.
-const FORMAT: &[u8] = b"$Format:";
+const FORMAT_MARKER: &[u8] = b"$Format:";
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+fn find_bytes(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|part| part == wanted)
 }
 
 /// `$Id$`, and an `$Id: …$` that git wrote once, with the blob's name.
-fn ident(text: &[u8], id: Oid, most: usize) -> Option<Vec<u8>> {
+fn expand_ident(text: &[u8], id: Oid, max_bytes: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() + 64);
     let mut rest = text;
-    while let Some(dollar) = find(rest, b"$") {
-        if out.len() > most {
+    while let Some(dollar) = find_bytes(rest, b"$") {
+        if out.len() > max_bytes {
             return None;
         }
         out.extend_from_slice(&rest[..=dollar]);
@@ -147,7 +149,7 @@ fn ident(text: &[u8], id: Oid, most: usize) -> Option<Vec<u8>> {
         if rest.starts_with(b"Id$") {
             rest = &rest[3..];
         } else if rest.starts_with(b"Id:") {
-            let Some(end) = find(&rest[3..], b"$").map(|end| end + 3) else {
+            let Some(end) = find_bytes(&rest[3..], b"$").map(|end| end + 3) else {
                 break;
             };
             if rest[3..end].contains(&b'\n') {
@@ -155,7 +157,7 @@ fn ident(text: &[u8], id: Oid, most: usize) -> Option<Vec<u8>> {
             }
             // Of another version control system: with more than one word.
             let inner = rest.get(4..end).unwrap_or_default();
-            if find(inner, b" ").is_some_and(|space| space + 4 < end - 1) {
+            if find_bytes(inner, b" ").is_some_and(|space| space + 4 < end - 1) {
                 continue;
             }
             rest = &rest[end + 1..];
@@ -169,7 +171,7 @@ fn ident(text: &[u8], id: Oid, most: usize) -> Option<Vec<u8>> {
 }
 
 /// LF to CR LF, by git's own idea of what is text.
-fn crlf(text: &[u8], when: Crlf) -> Option<Vec<u8>> {
+fn convert_crlf(text: &[u8], mode: Crlf) -> Option<Vec<u8>> {
     let (mut lone_lf, mut lone_cr, mut pairs) = (0_usize, 0_usize, 0_usize);
     let (mut printable, mut odd, mut nul) = (0_usize, 0_usize, false);
     let mut bytes = text.iter().peekable();
@@ -193,7 +195,7 @@ fn crlf(text: &[u8], when: Crlf) -> Option<Vec<u8>> {
         odd -= 1;
     }
     let binary = lone_cr > 0 || nul || (printable >> 7) < odd;
-    if lone_lf == 0 || (when == Crlf::IfText && (binary || pairs > 0)) {
+    if lone_lf == 0 || (mode == Crlf::IfText && (binary || pairs > 0)) {
         return None;
     }
     let mut out = Vec::with_capacity(text.len() + lone_lf);
@@ -208,16 +210,18 @@ fn crlf(text: &[u8], when: Crlf) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn subst(text: &[u8], stamp: &Stamp, most: usize) -> Option<Vec<u8>> {
+fn expand_subst(text: &[u8], stamp: &CommitPlaceholders, max_bytes: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = find(rest, FORMAT) {
-        let inner = &rest[at + FORMAT.len()..];
-        let Some(end) = find(inner, b"$") else { break };
+    while let Some(at) = find_bytes(rest, FORMAT_MARKER) {
+        let inner = &rest[at + FORMAT_MARKER.len()..];
+        let Some(end) = find_bytes(inner, b"$") else {
+            break;
+        };
         out.extend_from_slice(&rest[..at]);
         // A format that is not UTF-8 asks for nothing that is known.
         match std::str::from_utf8(&inner[..end]) {
-            Ok(format) => stamp.fill(format, &mut out, most)?,
+            Ok(format) => stamp.expand(format, &mut out, max_bytes)?,
             Err(_) => out.extend_from_slice(&inner[..end]),
         }
         rest = &inner[end + 1..];

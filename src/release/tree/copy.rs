@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::Trouble;
-use super::space::{self, Need};
+use super::TreeError;
+use super::disk_space::{self, RequiredSpace};
 use crate::ports::exec::StopFlag;
-use crate::ports::pace::Pace;
-use crate::ports::root::{Attrs, Copier, FileKind, Folder, begin_writing};
+use crate::ports::root::{Attrs, FileCopier, FileKind, Folder, start_writeback};
+use crate::ports::worker_pool::Priority;
 use crate::resource::Failure;
 
 /// So many files of one folder are one job.
-const JOB: usize = 64;
+const FILES_PER_JOB: usize = 64;
 
 /// What one tree holds.
 #[derive(Default)]
@@ -19,7 +19,7 @@ struct Listing {
     /// Those above first.
     folders: Vec<PathBuf>,
     jobs: Vec<Job>,
-    need: Need,
+    need: RequiredSpace,
 }
 
 /// Things of one folder, with their modes.
@@ -30,35 +30,40 @@ struct Job {
 
 /// Copies everything in one folder into another, empty one, for this owner. Where the filesystem can,
 /// copies of files share their content on disk until one of them changes.
-pub(crate) fn copy(
+pub(crate) fn copy_tree(
     from: &Folder,
     to: &Folder,
     owner: (Option<u32>, Option<u32>),
-    pace: Pace,
+    pace: Priority,
     stop: &StopFlag,
-) -> Result<(), Trouble> {
+) -> Result<(), TreeError> {
     let attrs = |mode: u32| Attrs {
         mode: Some(mode & 0o777),
         uid: owner.0,
         gid: owner.1,
     };
-    let copier = Copier::default();
-    let listing = list(from, to.room()?.block)?;
+    let copier = FileCopier::default();
+    let listing = list_tree(from, to.free_space()?.block)?;
     for folder in &listing.folders {
-        let (parent, name) = super::write::split(folder)?;
-        inside(to, parent)?.make_folder(name, &attrs(0o755))?;
+        let (parent, name) = super::writer::split_path(folder)?;
+        open_folder(to, parent)?.create_folder(name, &attrs(0o755))?;
     }
-    let copy_job = |job: &Job| -> Result<(), Trouble> {
-        let (from, to) = (inside(from, &job.folder)?, inside(to, &job.folder)?);
+    let copy_job = |job: &Job| -> Result<(), TreeError> {
+        let (from, to) = (
+            open_folder(from, &job.folder)?,
+            open_folder(to, &job.folder)?,
+        );
         for (name, kind, mode) in &job.names {
             if *kind == FileKind::Symlink {
-                to.make_link(name, &from.read_link(name)?, &attrs(0o755))?;
+                to.create_symlink(name, &from.read_link(name)?, &attrs(0o755))?;
                 continue;
             }
-            let source = from.open_file(name)?.ok_or_else(|| changed(&job.folder))?;
+            let source = from
+                .open_file(name)?
+                .ok_or_else(|| changed_error(&job.folder))?;
             let file = copier.copy(&source, &to, name, &attrs(*mode))?;
-            if pace == Pace::Idle && !copier.shares() {
-                begin_writing(&file);
+            if pace == Priority::Idle && !copier.can_reflink() {
+                start_writeback(&file);
             }
         }
         Ok(())
@@ -68,33 +73,34 @@ pub(crate) fn copy(
         return Ok(());
     };
     copy_job(first)?;
-    if !copier.shares() {
-        space::check(listing.need, to, "a tree to be kept ready")?;
+    if !copier.can_reflink() {
+        disk_space::check_space(listing.need, to, "a tree to be kept ready")?;
     }
-    Ok(pace.each(rest, stop, copy_job)?)
+    Ok(pace.run_all(rest, stop, copy_job)?)
 }
 
-fn changed(folder: &Path) -> Trouble {
-    Trouble::Other(Failure::new(format!(
+fn changed_error(folder: &Path) -> TreeError {
+    TreeError::Other(Failure::new(format!(
         "`{}` of a tree that is kept ready has changed while it was copied",
         folder.display()
     )))
 }
 
-fn inside(tree: &Folder, path: &Path) -> Result<Folder, Trouble> {
-    tree.inside(path)?.ok_or_else(|| changed(path))
+fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, TreeError> {
+    tree.open_subfolder(path)?
+        .ok_or_else(|| changed_error(path))
 }
 
-fn list(tree: &Folder, block: u64) -> Result<Listing, Trouble> {
+fn list_tree(tree: &Folder, block: u64) -> Result<Listing, TreeError> {
     let mut listing = Listing::default();
     let mut todo = vec![PathBuf::new()];
     while let Some(path) = todo.pop() {
-        let folder = inside(tree, &path)?;
+        let folder = open_folder(tree, &path)?;
         let mut names = Vec::new();
         for (name, kind) in folder.entries()? {
             match kind {
                 FileKind::Directory => {
-                    listing.need.add(block, block);
+                    listing.need.add_file(block, block);
                     todo.push(path.join(&name));
                     listing.folders.push(path.join(name));
                     continue;
@@ -102,13 +108,13 @@ fn list(tree: &Folder, block: u64) -> Result<Listing, Trouble> {
                 FileKind::Symlink => names.push((name, kind, 0)),
                 FileKind::File => {
                     let meta = folder.meta(&name)?;
-                    listing.need.add(meta.size, block);
+                    listing.need.add_file(meta.size, block);
                     names.push((name, kind, meta.mode));
                 }
-                FileKind::Other => return Err(changed(&path)),
+                FileKind::Other => return Err(changed_error(&path)),
             }
         }
-        for names in names.chunks(JOB) {
+        for names in names.chunks(FILES_PER_JOB) {
             listing.jobs.push(Job {
                 folder: path.clone(),
                 names: names.to_vec(),

@@ -4,11 +4,11 @@
 
 use serde::Deserialize;
 
-use super::attributes::Filter;
-use super::git_crypt::{self, Key};
-use super::space::Source;
-use super::walk::shown;
-use super::{Item, Trouble};
+use super::attributes::FilterDriver;
+use super::disk_space::ContentSource;
+use super::git_crypt::{self, GitCryptKey};
+use super::walk::display_path;
+use super::{TreeEntry, TreeError};
 use crate::release::Deployment;
 use crate::resource::Failure;
 
@@ -16,7 +16,7 @@ use crate::resource::Failure;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Filters {
+pub enum FilterPolicy {
     /// A commit with such a file is refused.
     Refuse,
     /// They are deployed as they are in the repository.
@@ -24,8 +24,8 @@ pub enum Filters {
 }
 
 /// How encrypted files begin, and what encrypted them.
-const CIPHERS: [(&[u8], &str); 6] = [
-    (git_crypt::MARK, "git-crypt"),
+const ENCRYPTED_PREFIXES: [(&[u8], &str); 6] = [
+    (git_crypt::FILE_MAGIC, "git-crypt"),
     (b"U2FsdGVkX1", "transcrypt or openssl"),
     (b"Salted__", "openssl"),
     (b"age-encryption.org/v1", "age"),
@@ -34,22 +34,29 @@ const CIPHERS: [(&[u8], &str); 6] = [
 ];
 
 /// No more files are named in a message.
-const NAMED: usize = 5;
+const MAX_NAMED_FILES: usize = 5;
 
 /// Refuses files that need a filter which cannot be run, as the release says; a warning tells of others.
-pub(crate) fn check(d: &Deployment<'_>, source: Source<'_>, items: &[Item]) -> Result<(), Trouble> {
+pub(crate) fn check(
+    d: &Deployment<'_>,
+    source: ContentSource<'_>,
+    items: &[TreeEntry],
+) -> Result<(), TreeError> {
     let said = d.spec.filters;
-    if said == Some(Filters::Ignore) {
+    if said == Some(FilterPolicy::Ignore) {
         return Ok(());
     }
     let (mut unfiltered, mut encrypted) = (Vec::new(), Vec::new());
-    for item in items.iter().filter(|item| item.how.filter != Filter::None) {
-        let is_ours = item.how.filter == Filter::GitCrypt && source.key.is_some();
+    for item in items
+        .iter()
+        .filter(|item| item.conversion.filter != FilterDriver::None)
+    {
+        let is_ours = item.conversion.filter == FilterDriver::GitCrypt && source.key.is_some();
         if is_ours {
             continue;
         }
         let blob = source.odb.read(item.id)?;
-        match CIPHERS
+        match ENCRYPTED_PREFIXES
             .iter()
             .find(|(mark, _)| blob.data().starts_with(mark))
         {
@@ -58,8 +65,8 @@ pub(crate) fn check(d: &Deployment<'_>, source: Source<'_>, items: &[Item]) -> R
         }
     }
     if let Some((_, by)) = encrypted.first() {
-        let names = named(encrypted.iter().map(|(item, _)| *item));
-        return Err(Trouble::Other(
+        let names = format_paths(encrypted.iter().map(|(item, _)| *item));
+        return Err(TreeError::Other(
             Failure::new(format!(
                 "files of the repository are encrypted ({by}) and would be deployed as ciphertext: {names}"
             ))
@@ -69,9 +76,9 @@ pub(crate) fn check(d: &Deployment<'_>, source: Source<'_>, items: &[Item]) -> R
     if unfiltered.is_empty() {
         return Ok(());
     }
-    let names = named(unfiltered.into_iter());
-    if said == Some(Filters::Refuse) {
-        return Err(Trouble::Other(
+    let names = format_paths(unfiltered.into_iter());
+    if said == Some(FilterPolicy::Refuse) {
+        return Err(TreeError::Other(
             Failure::new(format!(
                 "`.gitattributes` want a `filter` for these files, which is not run: {names}"
             ))
@@ -86,9 +93,13 @@ pub(crate) fn check(d: &Deployment<'_>, source: Source<'_>, items: &[Item]) -> R
 }
 
 /// The first few of these, and how many more there are.
-pub(in crate::release) fn named<'a>(items: impl ExactSizeIterator<Item = &'a Item>) -> String {
-    let more = items.len().saturating_sub(NAMED);
-    let names = items.take(NAMED).map(|item| shown(&item.path));
+pub(in crate::release) fn format_paths<'a>(
+    items: impl ExactSizeIterator<Item = &'a TreeEntry>,
+) -> String {
+    let more = items.len().saturating_sub(MAX_NAMED_FILES);
+    let names = items
+        .take(MAX_NAMED_FILES)
+        .map(|item| display_path(&item.path));
     let names = names.collect::<Vec<_>>().join(", ");
     match more {
         0 => names,
@@ -97,12 +108,13 @@ pub(in crate::release) fn named<'a>(items: impl ExactSizeIterator<Item = &'a Ite
 }
 
 /// The plain text of a file that git-crypt encrypted, if it did and there is a key.
-pub(super) fn plain(
-    item: &Item,
+pub(super) fn decrypt(
+    item: &TreeEntry,
     blob: &[u8],
-    key: Option<&Key>,
+    key: Option<&GitCryptKey>,
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let encrypted = item.how.filter == Filter::GitCrypt && blob.starts_with(git_crypt::MARK);
+    let encrypted =
+        item.conversion.filter == FilterDriver::GitCrypt && blob.starts_with(git_crypt::FILE_MAGIC);
     let Some(key) = key.filter(|_| encrypted) else {
         return Ok(None);
     };

@@ -12,76 +12,78 @@ use sha1::Sha1;
 
 use crate::digest::digest;
 use crate::ports::Host;
-use crate::release::Spec;
+use crate::release::ReleaseSpec;
 use crate::resource::Failure;
 
 /// What an encrypted file begins with; its nonce comes next.
-pub(super) const MARK: &[u8] = b"\0GITCRYPT\0";
+pub(super) const FILE_MAGIC: &[u8] = b"\0GITCRYPT\0";
 
-const NONCE: usize = 12;
+const NONCE_LEN: usize = 12;
 
 /// What a file with keys begins with; the number of its form comes next.
-const KEY_MARK: &[u8] = b"\0GITCRYPTKEY";
+const KEY_MAGIC: &[u8] = b"\0GITCRYPTKEY";
 
 /// No file with keys is longer, in bytes.
-const MAX_KEY: usize = 64 << 10;
+const MAX_KEY_FILE: usize = 64 << 10;
 
 /// The key of a repository.
-pub(crate) struct Key {
-    aes: [u8; 32],
-    hmac: [u8; 64],
+pub(crate) struct GitCryptKey {
+    aes_key: [u8; 32],
+    hmac_key: [u8; 64],
     /// Tells one from another.
     digest: String,
 }
 
-impl Key {
+impl GitCryptKey {
     /// The key that `git_crypt_key` names, if it names one.
-    pub(crate) fn of(spec: &Spec, host: &Host) -> Result<Option<Key>, Failure> {
+    pub(crate) fn load(spec: &ReleaseSpec, host: &Host) -> Result<Option<GitCryptKey>, Failure> {
         let Some(path) = &spec.git_crypt_key else {
             return Ok(None);
         };
         let shown = path.display();
-        let read = host.root.read_with_meta(path, MAX_KEY)?;
+        let read = host.root.read_with_meta(path, MAX_KEY_FILE)?;
         let (meta, body) = read.ok_or_else(|| {
-            Failure::not_yet(format!("the key of git-crypt {shown} does not exist")).hint(
+            Failure::not_ready(format!("the key of git-crypt {shown} does not exist")).hint(
                 "`git-crypt export-key FILE` in an unlocked clone writes it; put it there, or describe it in a `file` with `secret: true` before this release",
             )
         })?;
-        if meta.uid != host.root.maker().0 || meta.mode & 0o077 != 0 {
+        if meta.uid != host.root.default_owner().0 || meta.mode & 0o077 != 0 {
             return Err(
                 Failure::new(format!("the key of git-crypt {shown} is not root's alone"))
                     .hint(format!("`chown root:root {shown}; chmod 600 {shown}`")),
             );
         }
-        Key::parse(&body).map(Some).ok_or_else(|| {
+        GitCryptKey::parse(&body).map(Some).ok_or_else(|| {
             Failure::new(format!("{shown} is no key of git-crypt")).hint(
                 "expected what `git-crypt export-key FILE` writes in an unlocked clone, not encrypted with GPG",
             )
         })
     }
 
-    fn parse(body: &[u8]) -> Option<Key> {
+    fn parse(body: &[u8]) -> Option<GitCryptKey> {
         const FORM: [u8; 4] = 2_u32.to_be_bytes();
-        let rest = body.strip_prefix(KEY_MARK)?.strip_prefix(&FORM)?;
+        let rest = body.strip_prefix(KEY_MAGIC)?.strip_prefix(&FORM)?;
         // What the whole file says (its name), then its first key: git-crypt writes with no other.
-        let (_, rest) = fields(rest)?;
-        let (key, _) = fields(rest)?;
+        let (_, rest) = parse_fields(rest)?;
+        let (key, _) = parse_fields(rest)?;
         let field = |wanted| key.iter().find(|(id, _)| *id == wanted).map(|(_, v)| *v);
-        Some(Key {
-            aes: field(AES_KEY)?.try_into().ok()?,
-            hmac: field(HMAC_KEY)?.try_into().ok()?,
+        Some(GitCryptKey {
+            aes_key: field(AES_KEY_FIELD)?.try_into().ok()?,
+            hmac_key: field(HMAC_KEY_FIELD)?.try_into().ok()?,
             digest: digest(body)[..12].to_owned(),
         })
     }
 
     /// The plain text of an encrypted file. `None`: it was not encrypted with this key, or was changed.
     pub(super) fn decrypt(&self, file: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, body) = file.strip_prefix(MARK)?.split_first_chunk::<NONCE>()?;
+        let (nonce, body) = file
+            .strip_prefix(FILE_MAGIC)?
+            .split_first_chunk::<NONCE_LEN>()?;
         let mut counter = [0; 16];
-        counter[..NONCE].copy_from_slice(nonce);
+        counter[..NONCE_LEN].copy_from_slice(nonce);
         let mut plain = body.to_vec();
-        Ctr32BE::<Aes256>::new(&self.aes.into(), &counter.into()).apply_keystream(&mut plain);
-        let mut mac = Hmac::<Sha1>::new_from_slice(&self.hmac).ok()?;
+        Ctr32BE::<Aes256>::new(&self.aes_key.into(), &counter.into()).apply_keystream(&mut plain);
+        let mut mac = Hmac::<Sha1>::new_from_slice(&self.hmac_key).ok()?;
         mac.update(&plain);
         mac.verify_truncated_left(nonce).ok().map(|()| plain)
     }
@@ -91,14 +93,14 @@ impl Key {
     }
 }
 
-const AES_KEY: u32 = 3;
-const HMAC_KEY: u32 = 5;
+const AES_KEY_FIELD: u32 = 3;
+const HMAC_KEY_FIELD: u32 = 5;
 
 /// Its number, and what is in it.
 type Field<'a> = (u32, &'a [u8]);
 
 /// One group of fields, each a number, a length and so many bytes, up to a zero; and what comes after.
-fn fields(mut rest: &[u8]) -> Option<(Vec<Field<'_>>, &[u8])> {
+fn parse_fields(mut rest: &[u8]) -> Option<(Vec<Field<'_>>, &[u8])> {
     let mut fields = Vec::new();
     loop {
         let (id, after) = rest.split_first_chunk::<4>()?;
@@ -125,22 +127,22 @@ mod tests {
     #[test]
     fn truncated_or_malformed_key_is_rejected() {
         let key = [
-            KEY_MARK,
+            KEY_MAGIC,
             &[0, 0, 0, 2],
             &field(1, b"name"),
             &[0; 4],
             &field(1, &[0; 4]),
-            &field(AES_KEY, &[7; 32]),
-            &field(HMAC_KEY, &[9; 64]),
+            &field(AES_KEY_FIELD, &[7; 32]),
+            &field(HMAC_KEY_FIELD, &[9; 64]),
             &[0; 4],
         ];
         let key = key.concat();
-        assert!(Key::parse(&key).is_some());
+        assert!(GitCryptKey::parse(&key).is_some());
         for length in 0..key.len() {
-            assert!(Key::parse(&key[..length]).is_none(), "{length}");
+            assert!(GitCryptKey::parse(&key[..length]).is_none(), "{length}");
         }
         let mut huge = key.clone();
         huge[20..24].copy_from_slice(&[0xff; 4]);
-        assert!(Key::parse(&huge).is_none());
+        assert!(GitCryptKey::parse(&huge).is_none());
     }
 }

@@ -13,28 +13,28 @@ use std::path::Path;
 use git2::{Oid, Repository};
 use sha2::{Digest, Sha256};
 
-use super::{Item, Trouble};
-use crate::ports::root::{Attrs, Copier, Folder};
+use super::{TreeEntry, TreeError};
+use crate::ports::root::{Attrs, FileCopier, Folder};
 use crate::release::Deployment;
-use crate::release::fetch::{Fetch, Object};
+use crate::release::fetch::{Fetcher, LfsObject};
 use crate::resource::Failure;
 
 /// No pointer is longer, in bytes: so says its specification.
 const MAX_POINTER: usize = 1024;
 
 /// So many files are named in a refusal.
-const NAMED: usize = 3;
+const MAX_NAMED_FILES: usize = 3;
 
 /// The files that a plan takes from LFS, all of them on the host.
 #[derive(Debug, Default)]
-pub(crate) struct Lfs {
-    pointers: HashMap<Oid, Object>,
+pub(crate) struct LfsFiles {
+    pointers: HashMap<Oid, LfsObject>,
     store: Option<Folder>,
-    copier: Copier,
+    copier: FileCopier,
 }
 
 /// What stands in the repository instead of a file.
-fn parse(text: &[u8]) -> Option<Object> {
+fn parse_pointer(text: &[u8]) -> Option<LfsObject> {
     let text = std::str::from_utf8(text).ok()?;
     let version = text.lines().next()?.strip_prefix("version ")?;
     if !version.contains("git-lfs.github.com/spec/") && !version.contains("hawser.github.com/spec/")
@@ -47,39 +47,39 @@ fn parse(text: &[u8]) -> Option<Object> {
     if digest.len() != 64 || !digest.bytes().all(hex) {
         return None;
     }
-    Some(Object {
+    Some(LfsObject {
         digest: digest.to_owned(),
         size: said("size ")?.parse().ok()?,
     })
 }
 
 /// The content of a pointer's file, if the store has it.
-fn open(pointer: &Object, store: &Folder) -> Result<Option<File>, Failure> {
-    let path = pointer.path();
+fn open_object(pointer: &LfsObject, store: &Folder) -> Result<Option<File>, Failure> {
+    let path = pointer.store_path();
     let (folder, name) = (path.parent(), path.file_name());
     let (Some(folder), Some(name)) = (folder, name) else {
         return Ok(None);
     };
-    let Some(folder) = store.inside(folder)? else {
+    let Some(folder) = store.open_subfolder(folder)? else {
         return Ok(None);
     };
     let file = folder.open_file(name)?;
     Ok(file.filter(|file| file.metadata().is_ok_and(|meta| meta.len() == pointer.size)))
 }
 
-impl Lfs {
+impl LfsFiles {
     /// Sees to it that all files that these items take from LFS are on the host.
-    pub(crate) fn ready(
+    pub(crate) fn fetch_missing(
         d: &Deployment<'_>,
         mirror: &Repository,
-        items: &[Item],
-    ) -> Result<Lfs, Trouble> {
+        items: &[TreeEntry],
+    ) -> Result<LfsFiles, TreeError> {
         let odb = mirror.odb()?;
-        let mut lfs = Lfs::default();
+        let mut lfs = LfsFiles::default();
         let mut paths = HashMap::new();
-        for item in items.iter().filter(|item| item.how.lfs) {
+        for item in items.iter().filter(|item| item.conversion.lfs) {
             if odb.read_header(item.id)?.0 <= MAX_POINTER
-                && let Some(pointer) = parse(odb.read(item.id)?.data())
+                && let Some(pointer) = parse_pointer(odb.read(item.id)?.data())
             {
                 paths.entry(item.id).or_insert(&item.path);
                 lfs.pointers.insert(item.id, pointer);
@@ -98,19 +98,19 @@ impl Lfs {
                 .map(|path| path.display().to_string())
                 .collect();
             named.sort();
-            let more = named.len().saturating_sub(NAMED);
-            named.truncate(NAMED);
+            let more = named.len().saturating_sub(MAX_NAMED_FILES);
+            named.truncate(MAX_NAMED_FILES);
             let mut named = named.join(", ");
             if more > 0 {
                 named += &format!(" and {more} more");
             }
-            let objects: HashSet<&Object> = missing
+            let objects: HashSet<&LfsObject> = missing
                 .iter()
                 .filter_map(|id| lfs.pointers.get(id))
                 .collect();
-            let objects: Vec<&Object> = objects.into_iter().collect();
-            Fetch::new(d)?
-                .lfs(&objects, &place)
+            let objects: Vec<&LfsObject> = objects.into_iter().collect();
+            Fetcher::new(d)?
+                .fetch_lfs_objects(&objects, &place)
                 .map_err(|failure| Failure {
                     message: format!("{named}: {}", failure.message),
                     ..failure
@@ -123,7 +123,7 @@ impl Lfs {
     fn missing(&self) -> Result<Vec<Oid>, Failure> {
         let mut missing = Vec::new();
         for (id, pointer) in &self.pointers {
-            let found = self.store.as_ref().map(|store| open(pointer, store));
+            let found = self.store.as_ref().map(|store| open_object(pointer, store));
             if found.transpose()?.flatten().is_none() {
                 missing.push(*id);
             }
@@ -132,39 +132,39 @@ impl Lfs {
     }
 
     /// The size of what comes in the place of a pointer, in bytes.
-    pub(super) fn size(&self, item: &Item) -> Option<u64> {
+    pub(super) fn size(&self, item: &TreeEntry) -> Option<u64> {
         let pointer = self.pointers.get(&item.id)?;
-        item.how.lfs.then_some(pointer.size)
+        item.conversion.lfs.then_some(pointer.size)
     }
 
     /// Makes the file that an item stands for; `None` when it stands for itself.
-    pub(super) fn put(
+    pub(super) fn write_file(
         &self,
-        item: &Item,
+        item: &TreeEntry,
         folder: &Folder,
         name: &OsStr,
         attrs: &Attrs,
-    ) -> Result<Option<File>, Trouble> {
+    ) -> Result<Option<File>, TreeError> {
         let (Some(pointer), Some(store)) = (self.pointers.get(&item.id), &self.store) else {
             return Ok(None);
         };
-        if !item.how.lfs {
+        if !item.conversion.lfs {
             return Ok(None);
         }
         let unreadable = |why: String| {
-            Trouble::Other(Failure::new(format!(
+            TreeError::Other(Failure::new(format!(
                 "cannot lay out {} from Git LFS: {why}",
                 item.path.display()
             )))
         };
-        let mut source = open(pointer, store)?
+        let mut source = open_object(pointer, store)?
             .ok_or_else(|| unreadable("it has gone from the mirror".into()))?;
-        let found = digest(&mut source).map_err(|error| unreadable(error.to_string()))?;
+        let found = sha256_hex(&mut source).map_err(|error| unreadable(error.to_string()))?;
         if found != pointer.digest {
             // What is broken is fetched anew by the next pass.
-            let path = pointer.path();
-            if let Some(folder) = store.inside(path.parent().unwrap_or(Path::new("")))? {
-                folder.remove(OsStr::new(&pointer.digest))?;
+            let path = pointer.store_path();
+            if let Some(folder) = store.open_subfolder(path.parent().unwrap_or(Path::new("")))? {
+                folder.remove_tree(OsStr::new(&pointer.digest))?;
             }
             return Err(unreadable(format!(
                 "the mirror's copy is broken (its sha256 is {found}) and was removed"
@@ -175,7 +175,7 @@ impl Lfs {
 }
 
 /// The sha256 of a file, which is at its beginning again afterwards.
-fn digest(file: &mut File) -> std::io::Result<String> {
+fn sha256_hex(file: &mut File) -> std::io::Result<String> {
     use std::fmt::Write;
     let mut hash = Sha256::new();
     let mut piece = vec![0; 256 << 10];
@@ -203,7 +203,7 @@ mod tests {
         let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
         let text =
             format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12345\n");
-        let pointer = parse(text.as_bytes()).unwrap();
+        let pointer = parse_pointer(text.as_bytes()).unwrap();
         assert_eq!((pointer.digest.as_str(), pointer.size), (oid, 12345));
         let bad = [
             String::new(),
@@ -214,7 +214,7 @@ mod tests {
             text.replace("git-lfs", "other"),
         ];
         for text in bad {
-            assert_eq!(parse(text.as_bytes()), None, "{text}");
+            assert_eq!(parse_pointer(text.as_bytes()), None, "{text}");
         }
     }
 }

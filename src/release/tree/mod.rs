@@ -10,10 +10,10 @@
 //! | `lfs` | files that git keeps elsewhere |
 //! | `filters` | files that are something else in the repository, encrypted ones above all |
 //! | `git_crypt` | what git-crypt encrypted, in the clear |
-//! | `space` | whether it fits |
-//! | `write` | doing it, on all cores |
-//! | `copy` | a copy of a whole tree |
-//! | `stock` | the trees that are kept ready |
+//! | `disk_space` | whether it fits |
+//! | `writer` | doing it, on all cores |
+//! | `copy_tree` | a copy of a whole tree |
+//! | `spare` | the trees that are kept ready |
 //!
 //! A tree that is kept ready is complete, on disk, owned by whom the release will be owned by, and
 //! in a folder that only root can enter: nobody but trueup has ever been able to touch it. Its name
@@ -22,63 +22,63 @@
 mod attributes;
 mod content;
 mod copy;
+mod disk_space;
 mod filters;
 mod git_crypt;
 mod lfs;
 mod plan;
-mod space;
-mod stock;
+mod spare;
 mod walk;
-mod write;
+mod writer;
 
 use std::path::PathBuf;
 
 use git2::{ErrorClass, ErrorCode, Oid};
 
-pub(super) use copy::copy;
-pub use filters::Filters;
-pub(super) use filters::{check as check_filters, named};
-pub(super) use git_crypt::Key;
-pub(super) use lfs::Lfs;
-pub(super) use plan::{Limits, Plan};
-pub(super) use space::{Large, Source, check_plan};
-pub(super) use stock::{Kept, Stock, oid};
-pub(super) use write::Writer;
+pub(super) use copy::copy_tree;
+pub(super) use disk_space::{ContentSource, LargeBlobs, check_plan};
+pub use filters::FilterPolicy;
+pub(super) use filters::{check as check_filters, format_paths};
+pub(super) use git_crypt::GitCryptKey;
+pub(super) use lfs::LfsFiles;
+pub(super) use plan::{Plan, PlanLimits};
+pub(super) use spare::{SpareTree, SpareTrees, parse_oid};
+pub(super) use writer::TreeWriter;
 
 use crate::ports::git_memory;
-use crate::ports::pace::Halt;
 use crate::ports::root::RootError;
+use crate::ports::worker_pool::WorkerPoolError;
 use crate::resource::Failure;
 
 /// Raised whenever the same commit comes out as other files than before: trees that an older trueup
 /// kept ready are then not used.
-pub(super) const FORM: u32 = 2;
+pub(super) const LAYOUT_VERSION: u32 = 2;
 
 /// One thing to be laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct TreeEntry {
     /// From the top of the tree; checked to stay in it.
     pub path: PathBuf,
-    pub kind: Kind,
+    pub kind: EntryKind,
     pub id: Oid,
-    pub how: attributes::How,
+    pub conversion: attributes::Conversion,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     File {
-        runs: bool,
+        executable: bool,
     },
-    Link,
+    Symlink,
     /// Git has no empty ones, but a commit may leave out all that is in one.
-    Folder,
+    Directory,
     /// Another repository: its folder stays empty.
     Submodule,
 }
 
 /// Why a tree could not be laid out.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum TreeError {
     /// The mirror lacks an object, or has a broken one: fetching it anew may help.
     Mirror(String),
     /// The commit asks for too much, or there is no room: it is the same whatever its tree is made from.
@@ -86,11 +86,13 @@ pub(crate) enum Trouble {
     Other(Failure),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for TreeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Trouble::Mirror(why) => f.write_str(why),
-            Trouble::Refused(failure) | Trouble::Other(failure) => f.write_str(&failure.message),
+            TreeError::Mirror(why) => f.write_str(why),
+            TreeError::Refused(failure) | TreeError::Other(failure) => {
+                f.write_str(&failure.message)
+            }
         }
     }
 }
@@ -104,10 +106,10 @@ pub(in crate::release) fn too_much_memory() -> Failure {
     .hint("look for a very large file or folder in the repository, or for one that somebody made to do harm; `max_file` of the release raises this as well")
 }
 
-impl From<git2::Error> for Trouble {
-    fn from(error: git2::Error) -> Trouble {
+impl From<git2::Error> for TreeError {
+    fn from(error: git2::Error) -> TreeError {
         if error.class() == ErrorClass::NoMemory {
-            return Trouble::Other(too_much_memory());
+            return TreeError::Other(too_much_memory());
         }
         let message = error.message().to_owned();
         let of_mirror = matches!(
@@ -115,32 +117,32 @@ impl From<git2::Error> for Trouble {
             ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib | ErrorClass::Indexer
         );
         if of_mirror || error.code() == ErrorCode::NotFound {
-            return Trouble::Mirror(message);
+            return TreeError::Mirror(message);
         }
-        Trouble::Other(Failure::new(message))
+        TreeError::Other(Failure::new(message))
     }
 }
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Trouble {
-        Trouble::Other(failure)
+impl From<Failure> for TreeError {
+    fn from(failure: Failure) -> TreeError {
+        TreeError::Other(failure)
     }
 }
 
-impl From<RootError> for Trouble {
-    fn from(error: RootError) -> Trouble {
-        match error.is_full() {
-            true => Trouble::Refused(error.into()),
-            false => Trouble::Other(error.into()),
+impl From<RootError> for TreeError {
+    fn from(error: RootError) -> TreeError {
+        match error.is_disk_full() {
+            true => TreeError::Refused(error.into()),
+            false => TreeError::Other(error.into()),
         }
     }
 }
 
-impl<E: Into<Trouble>> From<Halt<E>> for Trouble {
-    fn from(halt: Halt<E>) -> Trouble {
+impl<E: Into<TreeError>> From<WorkerPoolError<E>> for TreeError {
+    fn from(halt: WorkerPoolError<E>) -> TreeError {
         match halt {
-            Halt::Stopped => Trouble::Other(Failure::stopped()),
-            Halt::Failed(error) => error.into(),
+            WorkerPoolError::Stopped => TreeError::Other(Failure::stopped()),
+            WorkerPoolError::Failed(error) => error.into(),
         }
     }
 }

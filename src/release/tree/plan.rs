@@ -8,43 +8,43 @@ use std::time::Duration;
 
 use git2::{Oid, Repository};
 
-use super::attributes::{self, Attributes, How};
-use super::content::Stamp;
-use super::walk::{Entry, Reader, join};
-use super::{Item, Kind, Trouble};
+use super::attributes::{self, Attributes, Conversion};
+use super::content::CommitPlaceholders;
+use super::walk::{GitEntry, TreeReader, join_path};
+use super::{EntryKind, TreeEntry, TreeError};
+use crate::ports::deadline::Deadline;
 use crate::ports::exec::StopFlag;
-use crate::ports::patience::Patience;
 use crate::resource::Failure;
 
 /// No plan takes longer to make: the largest projects take seconds.
-const LONGEST: Duration = Duration::from_secs(300);
+const MAX_PLANNING_TIME: Duration = Duration::from_secs(300);
 
 /// What making plans may take.
-pub(crate) struct Limits<'a> {
+pub(crate) struct PlanLimits<'a> {
     stop: &'a StopFlag,
-    patience: Patience,
+    patience: Deadline,
 }
 
-impl Limits<'_> {
+impl PlanLimits<'_> {
     /// From now on.
-    pub(crate) fn new(stop: &StopFlag) -> Limits<'_> {
-        Limits {
+    pub(crate) fn new(stop: &StopFlag) -> PlanLimits<'_> {
+        PlanLimits {
             stop,
-            patience: Patience::from(LONGEST),
+            patience: Deadline::from(MAX_PLANNING_TIME),
         }
     }
 
-    fn check(&self) -> Result<(), Trouble> {
+    fn check(&self) -> Result<(), TreeError> {
         if self.stop.is_set() {
-            return Err(Trouble::Other(Failure::stopped()));
+            return Err(TreeError::Other(Failure::stopped()));
         }
-        if !self.patience.left().is_zero() {
+        if !self.patience.remaining().is_zero() {
             return Ok(());
         }
-        Err(Trouble::Refused(
+        Err(TreeError::Refused(
             Failure::new(format!(
                 "what has to be done for this commit is not known after {} s",
-                LONGEST.as_secs()
+                MAX_PLANNING_TIME.as_secs()
             ))
             .hint("look at the `.gitattributes` of the repository, and at how many files it has: somebody may have made it to do harm"),
         ))
@@ -56,146 +56,165 @@ impl Limits<'_> {
 pub(crate) struct Plan {
     /// With everything below; some may not be there.
     pub remove: Vec<PathBuf>,
-    pub put: Vec<Item>,
-    pub notes: Notes,
-    pub(super) stamp: Stamp,
+    pub create: Vec<TreeEntry>,
+    pub metadata: CommitMetadata,
+    pub(super) placeholders: CommitPlaceholders,
 }
 
 /// What is worth knowing about a commit when another is compared with it. Derived from it alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
+pub(crate) struct CommitMetadata {
     /// All `.gitattributes` in it, with their blobs.
     pub attributes: BTreeMap<PathBuf, Oid>,
     /// All files whose content depends on the commit itself.
-    pub subst: BTreeSet<PathBuf>,
+    pub subst_paths: BTreeSet<PathBuf>,
 }
 
 /// An entry, before anybody asked for its attributes.
 #[derive(Debug)]
-struct Found {
+struct UnfilteredEntry {
     path: PathBuf,
-    kind: Kind,
+    kind: EntryKind,
     id: Oid,
 }
 
 impl Plan {
     /// For an empty folder. `most`: how many entries there may be at most.
-    pub(crate) fn whole(
+    pub(crate) fn full(
         mirror: &Repository,
         to: Oid,
-        most: Option<u64>,
-        limits: &Limits<'_>,
-    ) -> Result<Plan, Trouble> {
+        max_entries: Option<u64>,
+        limits: &PlanLimits<'_>,
+    ) -> Result<Plan, TreeError> {
         let commit = mirror.find_commit(to)?;
-        let (put, notes) = everything(mirror, commit.tree_id(), most, limits)?;
+        let (put, notes) = list_tree(mirror, commit.tree_id(), max_entries, limits)?;
         Ok(Plan {
             remove: Vec::new(),
-            put,
-            notes,
-            stamp: Stamp::of(&commit)?,
+            create: put,
+            metadata: notes,
+            placeholders: CommitPlaceholders::from_commit(&commit)?,
         })
     }
 
     /// For a tree that is exactly at the commit `from`. `notes` are those of `from`, where they were
     /// kept; without them all of its folders are read.
-    pub(crate) fn between(
+    pub(crate) fn incremental(
         mirror: &Repository,
         from: Oid,
-        notes: Option<Notes>,
+        notes: Option<CommitMetadata>,
         to: Oid,
-        most: Option<u64>,
-        limits: &Limits<'_>,
-    ) -> Result<Plan, Trouble> {
+        max_entries: Option<u64>,
+        limits: &PlanLimits<'_>,
+    ) -> Result<Plan, TreeError> {
         let (old, new) = (mirror.find_commit(from)?, mirror.find_commit(to)?);
-        let stamp = Stamp::of(&new)?;
-        let mut difference = Difference::new(mirror, most, limits)?;
-        difference.folder(Path::new(""), Some(old.tree_id()), Some(new.tree_id()))?;
-        if difference.attributes {
-            return compared(mirror, old.tree_id(), new.tree_id(), most, stamp, limits);
+        let stamp = CommitPlaceholders::from_commit(&new)?;
+        let mut difference = TreeDiff::new(mirror, max_entries, limits)?;
+        difference.visit_folder(Path::new(""), Some(old.tree_id()), Some(new.tree_id()))?;
+        if difference.attributes_changed {
+            return diff_trees(
+                mirror,
+                old.tree_id(),
+                new.tree_id(),
+                max_entries,
+                stamp,
+                limits,
+            );
         }
         let notes = match notes {
             Some(notes) => notes,
-            None => everything(mirror, old.tree_id(), most, limits)?.1,
+            None => list_tree(mirror, old.tree_id(), max_entries, limits)?.1,
         };
-        let Difference {
+        let TreeDiff {
             mut remove,
-            put: mut found,
+            create: mut found,
             ..
         } = difference;
         let removed: HashSet<&Path> = remove.iter().map(PathBuf::as_path).collect();
         let gone = |path: &Path| path.ancestors().any(|part| removed.contains(part));
         let mut kept = notes.attributes;
         kept.retain(|path, _| !gone(path));
-        let mut subst = notes.subst;
+        let mut subst = notes.subst_paths;
         subst.retain(|path| !gone(path));
         let above = subst.iter().flat_map(|path| path.ancestors().skip(1));
-        let mut again = Again {
-            reader: Reader::new(mirror, most)?,
+        let mut again = SubstWalk {
+            reader: TreeReader::new(mirror, max_entries)?,
             limits,
             folders: above.collect(),
             files: &subst,
             found: Vec::new(),
         };
         if !subst.is_empty() {
-            again.folder(Path::new(""), new.tree_id())?;
+            again.visit_folder(Path::new(""), new.tree_id())?;
         }
         found.append(&mut again.found);
         drop(again);
         remove.extend(subst);
-        let put = treated(found, &mut Attributes::read(mirror, &kept)?, limits)?;
-        let notes = Notes {
+        let put = apply_attributes(found, &mut Attributes::read(mirror, &kept)?, limits)?;
+        let notes = CommitMetadata {
             attributes: kept,
-            subst: substituted(&put),
+            subst_paths: paths_with_subst(&put),
         };
         Ok(Plan {
             remove,
-            put,
-            notes,
-            stamp,
+            create: put,
+            metadata: notes,
+            placeholders: stamp,
         })
     }
 }
 
 /// All that is in a tree.
-fn everything(
+fn list_tree(
     mirror: &Repository,
     tree: Oid,
-    most: Option<u64>,
-    limits: &Limits<'_>,
-) -> Result<(Vec<Item>, Notes), Trouble> {
-    let mut all = Difference::new(mirror, most, limits)?;
-    all.folder(Path::new(""), None, Some(tree))?;
-    let files = all.put.iter();
+    max_entries: Option<u64>,
+    limits: &PlanLimits<'_>,
+) -> Result<(Vec<TreeEntry>, CommitMetadata), TreeError> {
+    let mut all = TreeDiff::new(mirror, max_entries, limits)?;
+    all.visit_folder(Path::new(""), None, Some(tree))?;
+    let files = all.create.iter();
     let attributes: BTreeMap<PathBuf, Oid> = files
-        .filter(|found| is_attributes(&found.path) && matches!(found.kind, Kind::File { .. }))
+        .filter(|found| {
+            is_attributes_file(&found.path) && matches!(found.kind, EntryKind::File { .. })
+        })
         .map(|found| (found.path.clone(), found.id))
         .collect();
-    let put = treated(all.put, &mut Attributes::read(mirror, &attributes)?, limits)?;
-    let subst = substituted(&put);
-    Ok((put, Notes { attributes, subst }))
+    let put = apply_attributes(
+        all.create,
+        &mut Attributes::read(mirror, &attributes)?,
+        limits,
+    )?;
+    let subst = paths_with_subst(&put);
+    Ok((
+        put,
+        CommitMetadata {
+            attributes,
+            subst_paths: subst,
+        },
+    ))
 }
 
 /// The plan between two trees whose attributes differ: any file may come out differently, so all are
 /// compared.
-fn compared(
+fn diff_trees(
     mirror: &Repository,
     old: Oid,
     new: Oid,
-    most: Option<u64>,
-    stamp: Stamp,
-    limits: &Limits<'_>,
-) -> Result<Plan, Trouble> {
-    let (before, _) = everything(mirror, old, most, limits)?;
-    let (put, notes) = everything(mirror, new, most, limits)?;
-    let mut left: HashMap<PathBuf, Item> = before
+    max_entries: Option<u64>,
+    stamp: CommitPlaceholders,
+    limits: &PlanLimits<'_>,
+) -> Result<Plan, TreeError> {
+    let (before, _) = list_tree(mirror, old, max_entries, limits)?;
+    let (put, notes) = list_tree(mirror, new, max_entries, limits)?;
+    let mut left: HashMap<PathBuf, TreeEntry> = before
         .into_iter()
         .map(|item| (item.path.clone(), item))
         .collect();
     // What is the same stays, unless it speaks of the commit.
-    let put: Vec<Item> = put
+    let put: Vec<TreeEntry> = put
         .into_iter()
         .filter(|item| {
-            let same = left.get(&item.path) == Some(item) && !item.how.subst;
+            let same = left.get(&item.path) == Some(item) && !item.conversion.export_subst;
             if same {
                 left.remove(&item.path);
             }
@@ -204,46 +223,49 @@ fn compared(
         .collect();
     Ok(Plan {
         remove: left.into_keys().collect(),
-        put,
-        notes,
-        stamp,
+        create: put,
+        metadata: notes,
+        placeholders: stamp,
     })
 }
 
-fn substituted(items: &[Item]) -> BTreeSet<PathBuf> {
-    let subst = items.iter().filter(|item| item.how.subst);
+fn paths_with_subst(items: &[TreeEntry]) -> BTreeSet<PathBuf> {
+    let subst = items.iter().filter(|item| item.conversion.export_subst);
     subst.map(|item| item.path.clone()).collect()
 }
 
-fn is_attributes(path: &Path) -> bool {
+fn is_attributes_file(path: &Path) -> bool {
     path.file_name()
-        .is_some_and(|name| name.as_encoded_bytes() == attributes::FILE)
+        .is_some_and(|name| name.as_encoded_bytes() == attributes::FILE_NAME)
 }
 
 /// What is not left out, with how its content comes about.
-fn treated(
-    found: Vec<Found>,
+fn apply_attributes(
+    found: Vec<UnfilteredEntry>,
     attributes: &mut Attributes,
-    limits: &Limits<'_>,
-) -> Result<Vec<Item>, Trouble> {
-    attributes.check_effort(found.len())?;
+    limits: &PlanLimits<'_>,
+) -> Result<Vec<TreeEntry>, TreeError> {
+    attributes.check_lookup_count(found.len())?;
     let mut folders: HashMap<PathBuf, bool> = HashMap::new();
     let mut items = Vec::with_capacity(found.len());
-    for Found { path, kind, id } in found {
+    for UnfilteredEntry { path, kind, id } in found {
         limits.check()?;
         let parent = path.parent().unwrap_or(Path::new(""));
-        let left_out = left_out(parent, attributes, &mut folders, limits)?
-            || attributes.ignores(&path, matches!(kind, Kind::Folder | Kind::Submodule))?;
+        let left_out = is_folder_ignored(parent, attributes, &mut folders, limits)?
+            || attributes.is_export_ignored(
+                &path,
+                matches!(kind, EntryKind::Directory | EntryKind::Submodule),
+            )?;
         if !left_out {
             let how = match kind {
-                Kind::File { .. } => attributes.how(&path)?,
-                _ => How::default(),
+                EntryKind::File { .. } => attributes.conversion(&path)?,
+                _ => Conversion::default(),
             };
-            items.push(Item {
+            items.push(TreeEntry {
                 path,
                 kind,
                 id,
-                how,
+                conversion: how,
             });
         }
     }
@@ -251,12 +273,12 @@ fn treated(
 }
 
 /// Whether a folder is left out, or one above it.
-fn left_out(
+fn is_folder_ignored(
     folder: &Path,
     attributes: &mut Attributes,
     known: &mut HashMap<PathBuf, bool>,
-    limits: &Limits<'_>,
-) -> Result<bool, Trouble> {
+    limits: &PlanLimits<'_>,
+) -> Result<bool, TreeError> {
     if folder.as_os_str().is_empty() {
         return Ok(false);
     }
@@ -265,67 +287,73 @@ fn left_out(
     }
     limits.check()?;
     let above = folder.parent().unwrap_or(Path::new(""));
-    let out = left_out(above, attributes, known, limits)? || attributes.ignores(folder, true)?;
+    let out = is_folder_ignored(above, attributes, known, limits)?
+        || attributes.is_export_ignored(folder, true)?;
     known.insert(folder.to_owned(), out);
     Ok(out)
 }
 
 /// Files of a tree that are there already and have to be made anew: each folder above them is read once.
-struct Again<'a> {
-    reader: Reader<'a>,
-    limits: &'a Limits<'a>,
+struct SubstWalk<'a> {
+    reader: TreeReader<'a>,
+    limits: &'a PlanLimits<'a>,
     folders: HashSet<&'a Path>,
     files: &'a BTreeSet<PathBuf>,
-    found: Vec<Found>,
+    found: Vec<UnfilteredEntry>,
 }
 
-impl Again<'_> {
-    fn folder(&mut self, path: &Path, id: Oid) -> Result<(), Trouble> {
+impl SubstWalk<'_> {
+    fn visit_folder(&mut self, path: &Path, id: Oid) -> Result<(), TreeError> {
         self.limits.check()?;
         let mut folders = Vec::new();
-        for Entry { name, id, kind } in self.reader.read(id, path)? {
-            let path = join(path, &name);
+        for GitEntry { name, id, kind } in self.reader.read(id, path)? {
+            let path = join_path(path, &name);
             match kind {
                 None if self.folders.contains(path.as_path()) => folders.push((path, id)),
                 Some(kind) if self.files.contains(&path) => {
-                    self.found.push(Found { path, kind, id });
+                    self.found.push(UnfilteredEntry { path, kind, id });
                 }
                 _ => {}
             }
         }
         for (path, id) in folders {
-            self.folder(&path, id)?;
+            self.visit_folder(&path, id)?;
         }
         Ok(())
     }
 }
 
 /// What differs between two trees. Folders of one id are not looked into.
-struct Difference<'a> {
-    reader: Reader<'a>,
-    limits: &'a Limits<'a>,
+struct TreeDiff<'a> {
+    reader: TreeReader<'a>,
+    limits: &'a PlanLimits<'a>,
     remove: Vec<PathBuf>,
-    put: Vec<Found>,
+    create: Vec<UnfilteredEntry>,
     /// Some `.gitattributes` differ that may be about something that stays.
-    attributes: bool,
+    attributes_changed: bool,
 }
 
-impl<'a> Difference<'a> {
+impl<'a> TreeDiff<'a> {
     fn new(
         mirror: &'a Repository,
-        most: Option<u64>,
-        limits: &'a Limits<'a>,
-    ) -> Result<Difference<'a>, Trouble> {
-        Ok(Difference {
-            reader: Reader::new(mirror, most)?,
+        max_entries: Option<u64>,
+        limits: &'a PlanLimits<'a>,
+    ) -> Result<TreeDiff<'a>, TreeError> {
+        Ok(TreeDiff {
+            reader: TreeReader::new(mirror, max_entries)?,
             limits,
             remove: Vec::new(),
-            put: Vec::new(),
-            attributes: false,
+            create: Vec::new(),
+            attributes_changed: false,
         })
     }
 
-    fn folder(&mut self, path: &Path, old: Option<Oid>, new: Option<Oid>) -> Result<(), Trouble> {
+    fn visit_folder(
+        &mut self,
+        path: &Path,
+        old: Option<Oid>,
+        new: Option<Oid>,
+    ) -> Result<(), TreeError> {
         self.limits.check()?;
         let mut read = |id: Option<Oid>| id.map_or(Ok(Vec::new()), |id| self.reader.read(id, path));
         // Both are sorted by name.
@@ -334,45 +362,45 @@ impl<'a> Difference<'a> {
         let mut gone = Vec::new();
         // After the files, so that those of one folder come together.
         let mut folders = Vec::new();
-        for Entry { name, id, kind } in new {
+        for GitEntry { name, id, kind } in new {
             gone.extend(from_fn(|| old.next_if(|entry| entry.name < name)));
             let before = old.next_if(|entry| entry.name == name);
-            let same = |entry: &Entry| entry.id == id && entry.kind == kind;
+            let same = |entry: &GitEntry| entry.id == id && entry.kind == kind;
             if before.as_ref().is_some_and(same) {
                 continue;
             }
-            let inner = join(path, &name);
+            let inner = join_path(path, &name);
             let folder = before.as_ref().filter(|entry| entry.kind.is_none());
             let both_folders = folder.filter(|_| kind.is_none()).map(|entry| entry.id);
             if before.is_some() && both_folders.is_none() {
                 self.remove.push(inner.clone());
             }
-            self.attributes |= name == attributes::FILE;
+            self.attributes_changed |= name == attributes::FILE_NAME;
             match kind {
                 None => {
                     if both_folders.is_none() {
-                        self.put.push(Found {
+                        self.create.push(UnfilteredEntry {
                             path: inner.clone(),
-                            kind: Kind::Folder,
+                            kind: EntryKind::Directory,
                             // What is in it is said by what is in it.
                             id: Oid::ZERO_SHA1,
                         });
                     }
                     folders.push((inner, both_folders, id));
                 }
-                Some(kind) => self.put.push(Found {
+                Some(kind) => self.create.push(UnfilteredEntry {
                     path: inner,
                     kind,
                     id,
                 }),
             }
         }
-        for Entry { name, .. } in gone.into_iter().chain(old) {
-            self.attributes |= name == attributes::FILE;
-            self.remove.push(join(path, &name));
+        for GitEntry { name, .. } in gone.into_iter().chain(old) {
+            self.attributes_changed |= name == attributes::FILE_NAME;
+            self.remove.push(join_path(path, &name));
         }
         for (inner, before, id) in folders {
-            self.folder(&inner, before, Some(id))?;
+            self.visit_folder(&inner, before, Some(id))?;
         }
         Ok(())
     }

@@ -7,102 +7,105 @@ use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 
-use super::{Kind, Trouble};
+use super::{EntryKind, TreeError};
 use crate::resource::Failure;
 
 /// No name in a folder is longer on any filesystem that a server uses, in bytes.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME_LEN: usize = 255;
 
 /// Deeper than any project, and shallow enough for the open files of one process.
-const DEEPEST: usize = 200;
+const MAX_DEPTH: usize = 200;
 
 /// The longest path in a tree, in bytes: together with the release's own it has to stay below what
 /// the kernel takes (4096).
-const LONGEST_PATH: usize = 3500;
+const MAX_PATH_LEN: usize = 3500;
 
 /// As many entries as a commit may have when nothing else limits them: more than the largest projects
 /// have. Git stores a tree that occurs twice only once, so a small repository can unfold to more than
 /// any memory or disk holds.
-const MOST: u64 = 1_000_000;
+const MAX_ENTRIES: u64 = 1_000_000;
 
 /// And so many bytes all of their paths together.
-const MOST_BYTES: usize = 128 << 20;
+const MAX_PATH_BYTES: usize = 128 << 20;
 
 /// An entry takes no more bytes of its tree: mode, name and id.
-const LONGEST_ENTRY: u64 = 8 + LONGEST_NAME as u64 + 20;
+const MAX_ENTRY_LEN: u64 = 8 + MAX_NAME_LEN as u64 + 20;
 
 /// One entry of one tree.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct GitEntry {
     pub name: Vec<u8>,
     pub id: Oid,
     /// `None`: a folder.
-    pub kind: Option<Kind>,
+    pub kind: Option<EntryKind>,
 }
 
 /// Reads trees, and counts what it read.
-pub(super) struct Reader<'a> {
+pub(super) struct TreeReader<'a> {
     mirror: &'a Repository,
     odb: git2::Odb<'a>,
-    left: u64,
+    entries_left: u64,
     /// How many bytes of paths.
-    left_bytes: usize,
+    path_bytes_left: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TreeReader<'a> {
     /// Gives up when the trees hold more than `most` entries.
-    pub(super) fn new(mirror: &'a Repository, most: Option<u64>) -> Result<Reader<'a>, Trouble> {
-        Ok(Reader {
+    pub(super) fn new(
+        mirror: &'a Repository,
+        max_entries: Option<u64>,
+    ) -> Result<TreeReader<'a>, TreeError> {
+        Ok(TreeReader {
             mirror,
             odb: mirror.odb()?,
-            left: most.map_or(MOST, |most| most.min(MOST)),
-            left_bytes: MOST_BYTES,
+            entries_left: max_entries.map_or(MAX_ENTRIES, |most| most.min(MAX_ENTRIES)),
+            path_bytes_left: MAX_PATH_BYTES,
         })
     }
 
     /// What is in the tree at this path, by name.
-    pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<Entry>, Trouble> {
-        if path.components().count() > DEEPEST {
-            return Err(unsafe_path(
+    pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<GitEntry>, TreeError> {
+        if path.components().count() > MAX_DEPTH {
+            return Err(unsafe_path_error(
                 path,
-                &format!("it is more than {DEEPEST} folders deep"),
+                &format!("it is more than {MAX_DEPTH} folders deep"),
             ));
         }
         // Before it is unpacked: an entry takes more than its name.
-        if self.odb.read_header(id)?.0 as u64 > self.left.saturating_mul(LONGEST_ENTRY) {
-            return Err(too_many());
+        if self.odb.read_header(id)?.0 as u64 > self.entries_left.saturating_mul(MAX_ENTRY_LEN) {
+            return Err(too_many_entries());
         }
         let tree = self.mirror.find_tree(id)?;
-        self.left = self
-            .left
+        self.entries_left = self
+            .entries_left
             .checked_sub(tree.len() as u64)
-            .ok_or_else(too_many)?;
+            .ok_or_else(too_many_entries)?;
         let bytes = tree
             .iter()
             .map(|entry| path.as_os_str().len() + entry.name_bytes().len());
-        self.left_bytes = self
-            .left_bytes
+        self.path_bytes_left = self
+            .path_bytes_left
             .checked_sub(bytes.sum())
-            .ok_or_else(too_many)?;
+            .ok_or_else(too_many_entries)?;
         let mut entries = Vec::with_capacity(tree.len());
         for entry in tree.iter() {
             let name = entry.name_bytes();
             check_name(path, name)?;
             let kind = match entry.filemode_raw() & 0o170_000 {
                 0o040_000 => None,
-                0o100_000 => Some(Kind::File {
-                    runs: entry.filemode_raw() & 0o100 != 0,
+                0o100_000 => Some(EntryKind::File {
+                    executable: entry.filemode_raw() & 0o100 != 0,
                 }),
-                0o120_000 => Some(Kind::Link),
-                0o160_000 => Some(Kind::Submodule),
+                0o120_000 => Some(EntryKind::Symlink),
+                0o160_000 => Some(EntryKind::Submodule),
                 other => {
-                    return Err(unsafe_path(
-                        &join(path, name),
+                    return Err(unsafe_path_error(
+                        &join_path(path, name),
                         &format!("git has no entries of the mode {other:o}"),
                     ));
                 }
             };
-            entries.push(Entry {
+            entries.push(GitEntry {
                 name: name.to_vec(),
                 id: entry.id(),
                 kind,
@@ -111,8 +114,8 @@ impl<'a> Reader<'a> {
         // Git sorts a folder as if its name ended in a slash, so this moves next to nothing.
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         if let Some(twice) = entries.windows(2).find(|two| two[0].name == two[1].name) {
-            return Err(unsafe_path(
-                &join(path, &twice[0].name),
+            return Err(unsafe_path_error(
+                &join_path(path, &twice[0].name),
                 "it is there twice",
             ));
         }
@@ -121,21 +124,21 @@ impl<'a> Reader<'a> {
 }
 
 /// The path of an entry.
-pub(super) fn join(folder: &Path, name: &[u8]) -> PathBuf {
+pub(super) fn join_path(folder: &Path, name: &[u8]) -> PathBuf {
     folder.join(OsStr::from_bytes(name))
 }
 
-fn check_name(folder: &Path, name: &[u8]) -> Result<(), Trouble> {
+fn check_name(folder: &Path, name: &[u8]) -> Result<(), TreeError> {
     let why = match name {
         b"" => "a name is empty",
         b"." | b".." => "it leaves its folder",
         _ if name.contains(&b'/') => "a name holds a slash",
         _ if name.eq_ignore_ascii_case(b".git") => "`.git` is git's own",
-        _ if name.len() > LONGEST_NAME => "a name is longer than 255 bytes",
-        _ if folder.as_os_str().len() + name.len() >= LONGEST_PATH => "it is too long",
+        _ if name.len() > MAX_NAME_LEN => "a name is longer than 255 bytes",
+        _ if folder.as_os_str().len() + name.len() >= MAX_PATH_LEN => "it is too long",
         _ => return Ok(()),
     };
-    Err(unsafe_path(
+    Err(unsafe_path_error(
         Path::new(&format!(
             "{}/{}",
             folder.display(),
@@ -146,7 +149,7 @@ fn check_name(folder: &Path, name: &[u8]) -> Result<(), Trouble> {
 }
 
 /// A path for a message: not all of a long one.
-pub(super) fn shown(path: &Path) -> String {
+pub(super) fn display_path(path: &Path) -> String {
     let mut shown = path.to_string_lossy().trim_start_matches('/').to_owned();
     if let Some((cut, _)) = shown.char_indices().nth(120) {
         shown.truncate(cut);
@@ -155,18 +158,18 @@ pub(super) fn shown(path: &Path) -> String {
     shown
 }
 
-fn unsafe_path(path: &Path, why: &str) -> Trouble {
-    Trouble::Other(
+fn unsafe_path_error(path: &Path, why: &str) -> TreeError {
+    TreeError::Other(
         Failure::new(format!(
             "the repository holds a path that cannot be laid out, `{}`: {why}",
-            shown(path)
+            display_path(path)
         ))
         .hint("rename or remove it in the repository; nothing was written"),
     )
 }
 
-fn too_many() -> Trouble {
-    Trouble::Other(
+fn too_many_entries() -> TreeError {
+    TreeError::Other(
         Failure::new("the repository unfolds to more files than fit on the filesystem")
             .hint("`git ls-tree -r SHA | wc -l` counts them; free inodes: `df -i`"),
     )

@@ -12,31 +12,31 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AppState, Last, Report};
+use super::{AppState, PassSummary, Report};
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::printable;
 
 /// How the collector knows our file.
-const NAME: &str = "trueup.prom";
+const FILE_NAME: &str = "trueup.prom";
 
 /// What there is to tell of a pass.
-pub struct Pass<'a> {
+pub struct PassMetrics<'a> {
     /// `None`: not even the settings could be taken.
     pub environment: Option<&'a str>,
     pub started: Timestamp,
     pub took: Duration,
     pub outcome: Exit,
     /// What is known about the passes before it.
-    pub last: Option<&'a Last>,
+    pub last: Option<&'a PassSummary>,
     /// `None`: no pass could be made.
     pub report: Option<&'a Report>,
 }
 
 /// Writes the file into `folder`, which must be there: it belongs to the collector.
-pub fn write(root: &Root, folder: &Path, pass: &Pass<'_>) -> Result<(), RootError> {
-    let path = folder.join(NAME);
-    root.replace(&path, render(pass).as_bytes(), &Attrs::mode(0o644))
+pub fn write(root: &Root, folder: &Path, pass: &PassMetrics<'_>) -> Result<(), RootError> {
+    let path = folder.join(FILE_NAME);
+    root.write_atomic(&path, render(pass).as_bytes(), &Attrs::mode(0o644))
 }
 
 /// One metric: its name, what it is, and its values with their labels.
@@ -46,7 +46,7 @@ struct Metric {
     values: Vec<(Vec<(&'static str, String)>, f64)>,
 }
 
-fn render(pass: &Pass<'_>) -> String {
+fn render(pass: &PassMetrics<'_>) -> String {
     let mut text = String::new();
     for metric in metrics(pass) {
         let Metric { name, help, values } = metric;
@@ -57,7 +57,7 @@ fn render(pass: &Pass<'_>) -> String {
         for (labels, value) in values {
             let labels: Vec<String> = labels
                 .iter()
-                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .map(|(label, value)| format!("{label}=\"{}\"", escape_label(value)))
                 .collect();
             let labels = match labels.is_empty() {
                 true => String::new(),
@@ -69,12 +69,12 @@ fn render(pass: &Pass<'_>) -> String {
     text
 }
 
-fn metrics(pass: &Pass<'_>) -> Vec<Metric> {
+fn metrics(pass: &PassMetrics<'_>) -> Vec<Metric> {
     let last = pass.last;
     let report = pass.report;
-    let outcomes = PASSES.iter().map(|outcome| {
-        let labels = vec![("outcome", label(outcome.word()))];
-        (labels, flag(*outcome == pass.outcome))
+    let outcomes = PASS_OUTCOMES.iter().map(|outcome| {
+        let labels = vec![("outcome", label_value(outcome.word()))];
+        (labels, bool_value(*outcome == pass.outcome))
     });
     let mut all = vec![
         Metric {
@@ -91,23 +91,23 @@ fn metrics(pass: &Pass<'_>) -> Vec<Metric> {
                 1.0,
             )],
         },
-        one(
+        gauge(
             "trueup_last_pass_timestamp_seconds",
             "When the last pass began.",
-            Some(seconds(pass.started)),
+            Some(unix_seconds(pass.started)),
         ),
-        one(
+        gauge(
             "trueup_last_good_pass_timestamp_seconds",
             "When the last pass began that ended with converged, since boot.",
-            last.and_then(|last| last.good).map(seconds),
+            last.and_then(|last| last.good).map(unix_seconds),
         ),
-        one(
+        gauge(
             "trueup_pass_period_seconds",
             "How long the timer takes from the end of a pass to the next one, at most.",
             last.and_then(|last| last.rhythm?.period())
                 .map(|period| period.as_secs_f64()),
         ),
-        one(
+        gauge(
             "trueup_last_pass_duration_seconds",
             "How long the last pass took.",
             Some(pass.took.as_secs_f64()),
@@ -117,25 +117,25 @@ fn metrics(pass: &Pass<'_>) -> Vec<Metric> {
             help: "1 for how the last pass ended, 0 for every other outcome.",
             values: outcomes.collect(),
         },
-        one(
+        gauge(
             "trueup_store_answered_timestamp_seconds",
             "When the store last answered, since boot.",
-            last.and_then(|last| last.store_answered).map(seconds),
+            last.and_then(|last| last.store_answered).map(unix_seconds),
         ),
     ];
     if let Some(report) = report {
-        all.push(one(
+        all.push(gauge(
             "trueup_store_stale",
             "1 while the store does not answer and the last good manifest is in force.",
-            Some(flag(report.stale.is_some())),
+            Some(bool_value(report.stale.is_some())),
         ));
-        all.extend(of_report(report));
+        all.extend(report_metrics(report));
     }
     all
 }
 
 /// A metric without labels; `None`: it is not known, and left out.
-fn one(name: &'static str, help: &'static str, value: Option<f64>) -> Metric {
+fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Metric {
     let value = value.map(|value| (Vec::new(), value));
     Metric {
         name,
@@ -144,13 +144,13 @@ fn one(name: &'static str, help: &'static str, value: Option<f64>) -> Metric {
     }
 }
 
-fn number(count: usize) -> f64 {
+fn to_f64(count: usize) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "there are no 2^52 resources")]
     let number = count as f64;
     number
 }
 
-fn of_report(report: &Report) -> Vec<Metric> {
+fn report_metrics(report: &Report) -> Vec<Metric> {
     let counts = &report.counts;
     let resources = [
         ("right", counts.right),
@@ -163,7 +163,7 @@ fn of_report(report: &Report) -> Vec<Metric> {
     let duties = [("restart", counts.restarted), ("reload", counts.reloaded)];
     let counted = |label: &'static str, list: &[(&str, usize)]| {
         let value =
-            |(word, count): &(&str, usize)| (vec![(label, (*word).to_owned())], number(*count));
+            |(word, count): &(&str, usize)| (vec![(label, (*word).to_owned())], to_f64(*count));
         list.iter().map(value).collect()
     };
     let sha = |sha: &Option<String>| sha.clone().unwrap_or_default();
@@ -177,9 +177,12 @@ fn of_report(report: &Report) -> Vec<Metric> {
         (labels, 1.0)
     });
     let states = report.apps.iter().flat_map(|app| {
-        STATES.iter().map(|state| {
-            let labels = vec![("app", app.app.clone()), ("state", label(state.word()))];
-            (labels, flag(*state == app.state))
+        APP_STATES.iter().map(|state| {
+            let labels = vec![
+                ("app", app.app.clone()),
+                ("state", label_value(state.word())),
+            ];
+            (labels, bool_value(*state == app.state))
         })
     });
     vec![
@@ -193,10 +196,10 @@ fn of_report(report: &Report) -> Vec<Metric> {
             help: "How many restarts and reloads the last pass did.",
             values: counted("duty", &duties),
         },
-        one(
+        gauge(
             "trueup_owed",
             "How many restarts, reloads and runs are owed still.",
-            Some(number(counts.owed)),
+            Some(to_f64(counts.owed)),
         ),
         Metric {
             name: "trueup_app_info",
@@ -212,7 +215,7 @@ fn of_report(report: &Report) -> Vec<Metric> {
 }
 
 /// The outcomes that a pass can have.
-const PASSES: &[Exit] = &[
+const PASS_OUTCOMES: &[Exit] = &[
     Exit::Converged,
     Exit::Pending,
     Exit::Stale,
@@ -222,7 +225,7 @@ const PASSES: &[Exit] = &[
     Exit::Failed,
 ];
 
-const STATES: &[AppState] = &[
+const APP_STATES: &[AppState] = &[
     AppState::Converged,
     AppState::Pending,
     AppState::Waiting,
@@ -233,15 +236,15 @@ const STATES: &[AppState] = &[
     AppState::Failed,
 ];
 
-fn label(word: &str) -> String {
+fn label_value(word: &str) -> String {
     word.replace(' ', "_")
 }
 
-fn flag(on: bool) -> f64 {
+fn bool_value(on: bool) -> f64 {
     if on { 1.0 } else { 0.0 }
 }
 
-fn seconds(at: Timestamp) -> f64 {
+fn unix_seconds(at: Timestamp) -> f64 {
     #[allow(
         clippy::cast_precision_loss,
         reason = "milliseconds of our times are exact in a double"
@@ -252,7 +255,7 @@ fn seconds(at: Timestamp) -> f64 {
 
 /// A label's value as the format wants it. What a value must not hold is left out: a ref is chosen by
 /// whoever publishes.
-fn escaped(value: &str) -> String {
+fn escape_label(value: &str) -> String {
     let mut text = String::new();
     for c in value.chars() {
         match c {

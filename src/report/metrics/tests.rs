@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::tests::{report, row};
-use super::super::{App, Status};
+use super::super::{AppReport, ResourceStatus};
 use super::*;
 
 /// The text format, as strictly as promtool reads it: HELP and TYPE before the samples of each metric,
@@ -63,8 +63,8 @@ fn after_labels(mut text: &str) -> &str {
     }
 }
 
-fn last() -> Last {
-    Last {
+fn last() -> PassSummary {
+    PassSummary {
         version: 1,
         started: "2026-11-21T04:43:01Z".parse().unwrap(),
         took_ms: 7,
@@ -74,7 +74,7 @@ fn last() -> Last {
         store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
         good: None,
         ended_ms: None,
-        rhythm: Some(crate::report::Rhythm::of(
+        rhythm: Some(crate::report::TimerPeriod::new(
             Some(Duration::from_secs(36)),
             Duration::ZERO,
         )),
@@ -82,8 +82,8 @@ fn last() -> Last {
 }
 
 fn failed() -> Report {
-    let mut report = report(vec![row(Status::Failed)]);
-    report.apps = vec![App {
+    let mut report = report(vec![row(ResourceStatus::Failed)]);
+    report.apps = vec![AppReport {
         app: "shop".into(),
         wanted: Some("4f2c".into()),
         actual: None,
@@ -96,9 +96,9 @@ fn failed() -> Report {
 }
 
 /// Every metric with its labels and what it is, for the reference.
-pub fn all() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
+pub fn reference() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
     let (report, last) = (failed(), last());
-    let pass = Pass {
+    let pass = PassMetrics {
         environment: None,
         started: last.started,
         took: Duration::ZERO,
@@ -119,7 +119,7 @@ pub fn all() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
 #[test]
 fn metrics_file_is_valid_for_any_label_values() {
     let (report, last) = (failed(), last());
-    let pass = Pass {
+    let pass = PassMetrics {
         environment: Some("production"),
         started: "2026-11-21T04:43:01.123Z".parse().unwrap(),
         took: Duration::from_millis(1234),
@@ -160,7 +160,7 @@ fn metrics_file_is_valid_for_any_label_values() {
 
 #[test]
 fn failed_start_writes_its_outcome_and_no_resource_metrics() {
-    let pass = Pass {
+    let pass = PassMetrics {
         environment: Some("production"),
         started: Timestamp::UNIX_EPOCH,
         took: Duration::ZERO,

@@ -50,12 +50,12 @@ fn piece() -> impl Strategy<Value = &'static str> {
     prop::sample::select(PIECES)
 }
 
-fn ordered(value: &Value) -> String {
+fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let mut rows: Vec<String> = map
                 .iter()
-                .map(|(k, v)| format!("{k}={}", ordered(v)))
+                .map(|(k, v)| format!("{k}={}", canonical(v)))
                 .collect();
             rows.sort();
             format!("{rows:?}")
@@ -75,19 +75,19 @@ proptest! {
         how in 0..5_usize,
     ) {
         let text = pieces.concat();
-        let Ok(mut draft) = Draft::of("t", text.as_bytes()) else { return Ok(()) };
-        let mut meant = parse("t", text.as_bytes(), Limits::default()).unwrap().to_json();
+        let Ok(mut draft) = YamlEditor::new("t", text.as_bytes()) else { return Ok(()) };
+        let mut meant = parse("t", text.as_bytes(), ParseLimits::default()).unwrap().to_json();
         let path: Vec<&str> = [key, inner].into_iter().filter(|key| !key.is_empty()).collect();
         let pointer = format!("/{}", path.join("/"));
         let at = meant.pointer(&pointer).cloned();
         let long = json!({"s": "one", "t": "two 2"});
         let done = match how {
             0 => draft.set(&path, &json!("new")),
-            1 => draft.widen(&path, &long),
+            1 => draft.replace_with_map(&path, &long),
             // Adding what is there is not for this to refuse.
-            2 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.add(&path, Place::Last, "n", &json!("v")),
-            3 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.add(&path, Place::After("a"), "n", &long),
-            4 => draft.add(&[], Place::First, "first", &json!(1)),
+            2 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::Last, "n", &json!("v")),
+            3 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::After("a"), "n", &long),
+            4 => draft.insert_entry(&[], InsertPosition::First, "first", &json!(1)),
             _ => return Ok(()),
         };
         let Ok(body) = done.and_then(|()| draft.finish()) else { return Ok(()) };
@@ -103,22 +103,22 @@ proptest! {
                 }
             }
         }
-        let now = parse("t", &body, Limits::default()).unwrap().to_json();
-        prop_assert_eq!(ordered(&now), ordered(&meant), "{:?} became {:?}", text, String::from_utf8_lossy(&body));
+        let now = parse("t", &body, ParseLimits::default()).unwrap().to_json();
+        prop_assert_eq!(canonical(&now), canonical(&meant), "{:?} became {:?}", text, String::from_utf8_lossy(&body));
     }
 }
 
 #[test]
 fn edit_with_an_unexpected_result_is_refused() {
-    let mut draft = Draft::of("t", b"a: 1\nb: 2\n").unwrap();
-    draft.splice(vec![(3..4, "7".into())]);
+    let mut draft = YamlEditor::new("t", b"a: 1\nb: 2\n").unwrap();
+    draft.apply_splices(vec![(3..4, "7".into())]);
     let error = draft.finish().unwrap_err().to_string();
     assert!(
         error.starts_with("t:1:1: internal error: the edited text"),
         "{error}"
     );
-    let mut draft = Draft::of("t", b"a: 1\nb: 2\n").unwrap();
-    draft.splice(vec![(3..4, "[".into())]);
+    let mut draft = YamlEditor::new("t", b"a: 1\nb: 2\n").unwrap();
+    draft.apply_splices(vec![(3..4, "[".into())]);
     let error = draft.finish().unwrap_err().to_string();
     assert!(error.contains("internal error"), "{error}");
 }

@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use nix::libc;
 
 use super::*;
-use crate::ports::testing::skipped;
+use crate::ports::testing::skip_test;
 
 /// A filesystem that takes every question and answers none, until this value goes.
-struct Mute {
+struct HungFilesystem {
     folder: tempfile::TempDir,
     server: Option<JoinHandle<()>>,
 }
 
-impl Mute {
+impl HungFilesystem {
     /// `None`: such filesystems cannot be mounted here.
-    fn mount() -> Option<Mute> {
+    fn mount() -> Option<HungFilesystem> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let Ok(device) = device else {
-            skipped("a filesystem that does not answer", "needs /dev/fuse");
+            skip_test("a filesystem that does not answer", "needs /dev/fuse");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -40,11 +40,11 @@ impl Mute {
         };
         if mounted != 0 {
             let error = std::io::Error::last_os_error().to_string();
-            skipped("a filesystem that does not answer", &error);
+            skip_test("a filesystem that does not answer", &error);
             return None;
         }
-        let server = std::thread::spawn(move || serve(device));
-        Some(Mute {
+        let server = std::thread::spawn(move || answer_only_init(device));
+        Some(HungFilesystem {
             folder,
             server: Some(server),
         })
@@ -52,7 +52,7 @@ impl Mute {
 }
 
 /// Answers the first question of the kernel, which asks for the protocol, and no other.
-fn serve(mut device: File) {
+fn answer_only_init(mut device: File) {
     let mut question = vec![0; 1 << 17];
     let n = device.read(&mut question).unwrap();
     assert!(n >= 40, "the header of a question");
@@ -68,7 +68,7 @@ fn serve(mut device: File) {
     while device.read(&mut question).is_ok() {}
 }
 
-impl Drop for Mute {
+impl Drop for HungFilesystem {
     fn drop(&mut self) {
         let at = CString::new(self.folder.path().to_str().unwrap()).unwrap();
         // SAFETY: a string with an end that outlives the calls.
@@ -81,39 +81,49 @@ impl Drop for Mute {
     }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn child_on_a_hung_filesystem_ends_at_its_deadline() {
-    let Some(mute) = Mute::mount() else { return };
+    let Some(mute) = HungFilesystem::mount() else {
+        return;
+    };
     let begun = Instant::now();
     let mut command = sh("true").timeout(Duration::from_secs(1));
     command.cwd = Some(mute.folder.path().into());
     let error = Exec.run(command).unwrap_err().to_string();
     assert!(error.contains("did not begin within 5 s"), "{error}");
-    assert!(begun.elapsed() < LONG);
+    assert!(begun.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
 fn unkillable_child_does_not_block_the_pass() {
-    let Some(mute) = Mute::mount() else { return };
+    let Some(mute) = HungFilesystem::mount() else {
+        return;
+    };
     let begun = Instant::now();
     let line = format!("cd {}", mute.folder.path().display());
     let done = Exec.run(sh(&line).timeout(Duration::from_secs(1))).unwrap();
-    assert!(matches!(done.ended, Ended::TimedOut(_)), "{:?}", done.ended);
-    assert!(begun.elapsed() < LONG);
+    assert!(
+        matches!(done.exit_reason, ExitReason::TimedOut(_)),
+        "{:?}",
+        done.exit_reason
+    );
+    assert!(begun.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
 fn unkillable_piped_child_times_out() {
-    let Some(mute) = Mute::mount() else { return };
+    let Some(mute) = HungFilesystem::mount() else {
+        return;
+    };
     let begun = Instant::now();
     let line = format!("cd {}", mute.folder.path().display());
-    let mut talk = Exec.talk(&sh(&line), patience(500)).unwrap();
+    let mut talk = Exec.spawn_piped(&sh(&line), deadline_in(500)).unwrap();
     let error = talk.read(&mut [0; 8]).unwrap_err();
-    assert!(given_up(&error).is_some(), "{error}");
+    assert!(deadline_error(&error).is_some(), "{error}");
     drop(talk);
-    assert!(begun.elapsed() < LONG);
+    assert!(begun.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
@@ -131,8 +141,12 @@ fn traced_child_does_not_block_the_pass() {
     let done = Exec
         .run(sh(&line).timeout(Duration::from_secs(10)))
         .unwrap();
-    assert!(matches!(done.ended, Ended::TimedOut(_)), "{:?}", done.ended);
-    assert!(begun.elapsed() < LONG);
+    assert!(
+        matches!(done.exit_reason, ExitReason::TimedOut(_)),
+        "{:?}",
+        done.exit_reason
+    );
+    assert!(begun.elapsed() < TEST_TIMEOUT);
     let number = |file| {
         let text = std::fs::read_to_string(file).unwrap();
         text.trim().parse::<i32>().unwrap()
@@ -142,8 +156,8 @@ fn traced_child_does_not_block_the_pass() {
     unsafe { libc::kill(tracer, libc::SIGKILL) };
     // Once it can be, it is reaped: with the next child.
     while std::path::Path::new(&format!("/proc/{traced}")).exists() {
-        assert!(begun.elapsed() < LONG);
-        assert!(Exec.run(sh("sleep 0.1")).unwrap().ok());
+        assert!(begun.elapsed() < TEST_TIMEOUT);
+        assert!(Exec.run(sh("sleep 0.1")).unwrap().success());
     }
 }
 
@@ -182,9 +196,9 @@ os._exit(3)
     let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     if traced != "0" {
-        return skipped("a child that is traced", "nothing may be traced here");
+        return skip_test("a child that is traced", "nothing may be traced here");
     }
-    assert_eq!(done.ended, Ended::Withheld);
+    assert_eq!(done.exit_reason, ExitReason::HeldByTracer);
     assert!(begun.elapsed() < Duration::from_secs(90));
-    assert!(done.ended.to_string().contains("traces"));
+    assert!(done.exit_reason.to_string().contains("traces"));
 }

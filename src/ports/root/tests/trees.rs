@@ -1,14 +1,14 @@
 //! Trees that others made: deep, mounted on, and not to be removed.
 
 use super::*;
-use crate::ports::testing::dig;
+use crate::ports::testing::create_deep_tree;
 
 /// More than a process may have open, or a thread has stack for.
-const DEEP: usize = 30_000;
+const DEEP_LEVELS: usize = 30_000;
 
-const ALL: Most = Most {
+const UNLIMITED: WalkLimits = WalkLimits {
     entries: 10_000,
-    names: 1 << 20,
+    name_bytes: 1 << 20,
 };
 
 #[test]
@@ -17,8 +17,8 @@ fn a_tree_of_any_depth_is_counted_and_removed() {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let dir = dir.unwrap();
     let root = Root::at(dir.path()).unwrap();
-    dig(&dir.path().join("tree"), DEEP);
-    assert!(root.usage(Path::new("/tree")).unwrap().is_some());
+    create_deep_tree(&dir.path().join("tree"), DEEP_LEVELS);
+    assert!(root.disk_usage(Path::new("/tree")).unwrap().is_some());
     root.remove_tree(Path::new("/tree")).unwrap();
     assert!(!dir.path().join("tree").exists());
 }
@@ -26,13 +26,13 @@ fn a_tree_of_any_depth_is_counted_and_removed() {
 #[test]
 fn too_deep_tree_is_not_copied_and_leaves_nothing() {
     let (dir, root) = sandbox();
-    dig(&dir.path().join("tree"), 3_000);
+    create_deep_tree(&dir.path().join("tree"), 3_000);
     let copied = root.copy_tree(Path::new("/tree"), Path::new("/copy"), &Default::default());
     let error = copied.unwrap_err();
-    assert!(matches!(error, RootError::TooMuch { .. }), "{error}");
+    assert!(matches!(error, RootError::LimitExceeded { .. }), "{error}");
     assert!(!dir.path().join("copy").exists());
-    let tree = root.user_tree(Path::new("/tree")).unwrap().unwrap();
-    assert!(tree.walk(ALL).unwrap().len() < 300);
+    let tree = root.open_user_tree(Path::new("/tree")).unwrap().unwrap();
+    assert!(tree.walk(UNLIMITED).unwrap().len() < 300);
     root.remove_tree(Path::new("/tree")).unwrap();
 }
 
@@ -45,7 +45,7 @@ impl Mount {
         let mut mount = std::process::Command::new("mount");
         let mounted = mount.args(arguments).arg(&at).output();
         if !mounted.is_ok_and(|mounted| mounted.status.success()) {
-            crate::ports::testing::skipped("a mount in a tree", "cannot mount one");
+            crate::ports::testing::skip_test("a mount in a tree", "cannot mount one");
             return None;
         }
         Some(Mount(at))
@@ -77,7 +77,7 @@ fn tree_operations_never_cross_a_mount() {
         std::fs::write(at("tree/a/mount/precious"), vec![1; 64 << 10]).unwrap();
         let points = root.mounts_below(Path::new("/tree")).unwrap();
         assert_eq!(points, [at("tree/a/mount").canonicalize().unwrap()]);
-        let usage = root.usage(Path::new("/tree")).unwrap().unwrap();
+        let usage = root.disk_usage(Path::new("/tree")).unwrap().unwrap();
         assert!(usage.own < 64 << 10, "{usage:?}");
         let copied = root.copy_tree(Path::new("/tree"), Path::new("/copy"), &Default::default());
         assert!(
@@ -85,8 +85,8 @@ fn tree_operations_never_cross_a_mount() {
             "{copied:?}"
         );
         assert!(!at("copy").exists());
-        let tree = root.user_tree(Path::new("/tree")).unwrap().unwrap();
-        let walked = tree.walk(ALL).unwrap();
+        let tree = root.open_user_tree(Path::new("/tree")).unwrap().unwrap();
+        let walked = tree.walk(UNLIMITED).unwrap();
         assert!(walked.iter().all(|(path, _)| !path.ends_with("precious")));
         let error = root.remove_tree(Path::new("/tree")).unwrap_err();
         assert!(
@@ -118,7 +118,7 @@ fn unremovable_entry_is_named_and_the_rest_is_removed() {
         done.is_ok_and(|done| done.status.success())
     };
     if !chattr("+i") {
-        crate::ports::testing::skipped("an immutable file", "cannot make one");
+        crate::ports::testing::skip_test("an immutable file", "cannot make one");
         return;
     }
     let removed = root.remove_tree(Path::new("/tree"));
@@ -137,7 +137,7 @@ fn unremovable_entry_is_named_and_the_rest_is_removed() {
 }
 
 /// Files and folders with their owners: a folder ends with `/`.
-fn lay_out(dir: &Path, things: &[(&str, u32)]) {
+fn create_entries(dir: &Path, things: &[(&str, u32)]) {
     for (path, owner) in things {
         let at = dir.join(path);
         match path.ends_with('/') {
@@ -151,10 +151,10 @@ fn lay_out(dir: &Path, things: &[(&str, u32)]) {
 #[test]
 fn only_entries_that_the_tree_owner_could_remove_are_removed() {
     let (dir, root) = sandbox();
-    if !root.privileged() {
-        return crate::ports::testing::skipped("folders of several owners", "takes root");
+    if !root.is_privileged() {
+        return crate::ports::testing::skip_test("folders of several owners", "takes root");
     }
-    lay_out(
+    create_entries(
         dir.path(),
         &[
             ("releases/", 0),
@@ -172,7 +172,7 @@ fn only_entries_that_the_tree_owner_could_remove_are_removed() {
         ],
     );
     let error = root.remove_tree(Path::new("/releases/1")).unwrap_err();
-    assert!(matches!(error, RootError::Foreign { .. }), "{error}");
+    assert!(matches!(error, RootError::ForeignOwner { .. }), "{error}");
     assert!(
         error.to_string().contains("/releases/1/app/data/"),
         "{error}"
@@ -187,7 +187,7 @@ fn only_entries_that_the_tree_owner_could_remove_are_removed() {
     root.remove_tree(Path::new("/releases/1")).unwrap();
     assert!(!dir.path().join("releases/1").exists());
     // What is itself somebody else's, in a folder that is not root's.
-    lay_out(
+    create_entries(
         dir.path(),
         &[("home/", 1234), ("home/env/", 0), ("home/env/key", 0)],
     );
@@ -221,7 +221,8 @@ fn removal_of_a_constantly_refilled_tree_times_out() {
         let limit = std::time::Duration::from_millis(300);
         let removed = loop {
             // Until the other one has begun, and whenever it was slower, there is nothing left.
-            let removed = tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), limit);
+            let removed =
+                remove_tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), limit);
             match removed {
                 Ok(()) => std::fs::create_dir(&tree).unwrap(),
                 removed => break removed,
@@ -229,7 +230,7 @@ fn removal_of_a_constantly_refilled_tree_times_out() {
         };
         over.store(true, Ordering::Relaxed);
         let error = removed.unwrap_err();
-        let ended = matches!(error, RootError::Unending { .. });
+        let ended = matches!(error, RootError::RemoveTimedOut { .. });
         // Or it found the folder filled again as often as it looks.
         assert!(ended || error.is_not_empty(), "{error}");
     });
@@ -237,7 +238,8 @@ fn removal_of_a_constantly_refilled_tree_times_out() {
     let parent = std::fs::File::open(dir.path()).unwrap();
     std::fs::create_dir_all(tree.join("a")).unwrap();
     let zero = std::time::Duration::ZERO;
-    let error = tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), zero).unwrap_err();
+    let error =
+        remove_tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), zero).unwrap_err();
     assert!(
         error
             .to_string()
@@ -250,8 +252,8 @@ fn removal_of_a_constantly_refilled_tree_times_out() {
 #[test]
 fn foreign_files_in_untrusted_folders_are_not_chowned() {
     let (dir, root) = sandbox();
-    if !root.privileged() {
-        return crate::ports::testing::skipped("folders of several owners", "takes root");
+    if !root.is_privileged() {
+        return crate::ports::testing::skip_test("folders of several owners", "takes root");
     }
     let (deploy, access) = (
         Attrs {
@@ -261,7 +263,7 @@ fn foreign_files_in_untrusted_folders_are_not_chowned() {
         },
         Attrs::mode(0o755),
     );
-    lay_out(
+    create_entries(
         dir.path(),
         &[
             ("home/", 1234),
@@ -286,7 +288,7 @@ fn foreign_files_in_untrusted_folders_are_not_chowned() {
                 .set_attrs(&Path::new("/").join(path), &attrs)
                 .unwrap_err();
             assert!(
-                matches!(error, RootError::Foreign { owner: 0, .. }),
+                matches!(error, RootError::ForeignOwner { owner: 0, .. }),
                 "{error}"
             );
         }
@@ -308,16 +310,16 @@ fn swapped_in_link_or_folder_is_not_chowned() {
     std::os::unix::fs::symlink("elsewhere", dir.path().join("link")).unwrap();
     let parent = std::fs::File::open(dir.path()).unwrap();
     let attrs = Attrs {
-        uid: Some(root.user()),
+        uid: Some(root.current_uid()),
         ..Attrs::default()
     };
     let own = |name: &str, target: &str| {
-        give::own_new_link(&parent, name.as_ref(), target.as_ref(), &attrs)
+        safe_chown::chown_new_link(&parent, name.as_ref(), target.as_ref(), &attrs)
     };
     assert_eq!(own("secret", "target"), Err(Errno::ESTALE));
     assert_eq!(own("link", "target"), Err(Errno::ESTALE));
     assert_eq!(own("link", "elsewhere"), Ok(()));
-    assert!(give::new_folder(&parent, "full".as_ref()).is_err());
+    assert!(safe_chown::open_new_folder(&parent, "full".as_ref()).is_err());
 }
 
 #[test]
@@ -327,8 +329,13 @@ fn walk_stops_at_its_limits() {
     for n in 0..100 {
         std::fs::write(dir.path().join(format!("tree/a/{n:03}")), "").unwrap();
     }
-    let tree = root.user_tree(Path::new("/tree")).unwrap().unwrap();
-    let walk = |entries, names| tree.walk(Most { entries, names });
+    let tree = root.open_user_tree(Path::new("/tree")).unwrap().unwrap();
+    let walk = |entries, names| {
+        tree.walk(WalkLimits {
+            entries,
+            name_bytes: names,
+        })
+    };
     assert_eq!(walk(101, 501).unwrap().len(), 101);
     for (entries, names, what) in [(100, 501, "100 files"), (101, 500, "500 bytes of names")] {
         let error = walk(entries, names).unwrap_err().to_string();
@@ -355,24 +362,24 @@ fn foreign_folder_is_a_user_tree_only_as_a_mount_point() {
     std::fs::create_dir_all(at("shared/assets/private")).unwrap();
     for (path, uid) in [("shared", 7001), ("shared/assets", 7001)] {
         if std::os::unix::fs::chown(at(path), Some(uid), None).is_err() {
-            crate::ports::testing::skipped("folders of others", "needs root");
+            crate::ports::testing::skip_test("folders of others", "needs root");
             return;
         }
     }
-    let open = || root.user_tree(Path::new("/shared/assets"));
+    let open = || root.open_user_tree(Path::new("/shared/assets"));
     let tree = open().unwrap().unwrap();
-    let error = tree.folder(Path::new("private")).err().unwrap();
-    assert!(matches!(error, RootError::Foreign { owner: 0, .. }));
+    let error = tree.open_folder(Path::new("private")).err().unwrap();
+    assert!(matches!(error, RootError::ForeignOwner { owner: 0, .. }));
     assert!(error.hint().unwrap().contains("chown"), "{error}");
-    let walked = tree.walk(ALL).unwrap();
+    let walked = tree.walk(UNLIMITED).unwrap();
     assert_eq!(walked.len(), 1);
-    assert_eq!(walked[0].1.foreign, Some(0));
+    assert_eq!(walked[0].1.foreign_owner, Some(0));
     std::os::unix::fs::chown(at("shared/assets"), Some(0), None).unwrap();
     let error = open().err().unwrap();
-    assert!(matches!(error, RootError::Foreign { owner: 0, .. }));
+    assert!(matches!(error, RootError::ForeignOwner { owner: 0, .. }));
     let Some(_mount) = Mount::new(at("shared/assets"), &["-t", "tmpfs", "none"]) else {
         return;
     };
     std::fs::create_dir_all(at("shared/assets/a")).unwrap();
-    assert_eq!(open().unwrap().unwrap().walk(ALL).unwrap().len(), 1);
+    assert_eq!(open().unwrap().unwrap().walk(UNLIMITED).unwrap().len(), 1);
 }

@@ -14,28 +14,28 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::living::{self, Living, MAIN_MARK, MARK};
-use super::unit::{Line, Unit};
-use super::{listen, words};
+use super::processes::{self, LiveProcess, MAIN_PID_VARIABLE, SERVICE_VARIABLE};
+use super::unit::{Unit, UnitCommand};
+use super::{command_line, listen};
 use crate::ports::exec::{Command, Exec, ExecError, Identity, PATH};
 use crate::ports::root::{Attrs, Root, RootError};
 
 /// How long a service must stay up to count as started.
-const SETTLE: Duration = Duration::from_millis(150);
+const MIN_UPTIME: Duration = Duration::from_millis(150);
 
 /// How long the way from the gate to the service's own program may take.
-const GATE_LIMIT: Duration = Duration::from_secs(10);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a process may be between two programs, or on its way out.
-const BETWEEN_LIMIT: Duration = Duration::from_secs(1);
+const NO_COMMAND_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A log that is longer when its service starts is put aside (one older one is kept), in bytes.
-const LOG_LIMIT: u64 = 16 << 20;
+const MAX_LOG_SIZE: u64 = 16 << 20;
 
 /// How much of a log's end is looked at, in bytes.
-const LOG_TAIL: u64 = 64 << 10;
+const LOG_TAIL_BYTES: u64 = 64 << 10;
 
-pub(super) const LOG_LINES: usize = 10;
+pub(super) const LOG_TAIL_LINES: usize = 10;
 
 /// Everything that a start needs, found and checked before anything is changed.
 #[derive(Debug)]
@@ -45,24 +45,24 @@ pub(super) struct Launch<'a> {
     pub(super) socket: Option<&'a Unit>,
     pub(super) identity: Option<Identity>,
     pub(super) env: BTreeMap<String, String>,
-    pub(super) mark: String,
+    pub(super) service_id: String,
     pub(super) log: PathBuf,
 }
 
 /// A process at the gate.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct BlockedProcess {
     pub(super) pid: i32,
-    pub(super) start: u64,
-    gate: File,
+    pub(super) start_time: u64,
+    start_pipe: File,
 }
 
 impl Launch<'_> {
     /// Runs what is to come before the service.
-    pub(super) fn prepare(&self, exec: &Exec) -> Result<(), ExecError> {
-        for line in &self.unit.start_pre {
-            let ended = exec.must(self.command(line, &self.env));
-            if !line.may_fail {
+    pub(super) fn run_start_pre(&self, exec: &Exec) -> Result<(), ExecError> {
+        for line in &self.unit.exec_start_pre {
+            let ended = exec.run_checked(self.command(line, &self.env));
+            if !line.ignore_failure {
                 ended?;
             }
         }
@@ -70,63 +70,72 @@ impl Launch<'_> {
     }
 
     /// A command of the unit, run as the service runs.
-    pub(super) fn command(&self, line: &Line, env: &BTreeMap<String, String>) -> Command {
-        let mut command = Command::new(argv(line, env)).timeout(self.unit.start_limit);
-        command.cwd.clone_from(&self.unit.folder);
+    pub(super) fn command(&self, line: &UnitCommand, env: &BTreeMap<String, String>) -> Command {
+        let mut command = Command::new(expanded_argv(line, env)).timeout(self.unit.start_timeout);
+        command.cwd.clone_from(&self.unit.working_directory);
         command.identity.clone_from(&self.identity);
         command.umask = self.unit.umask;
         command.env = env.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        command.env.insert(MARK.into(), (&self.mark).into());
+        command
+            .env
+            .insert(SERVICE_VARIABLE.into(), (&self.service_id).into());
         command
     }
 
     /// Starts a process that waits at the gate.
-    pub(super) fn spawn(&self, exec: &Exec, root: &Root, line: &Line) -> Result<Waiting, String> {
+    pub(super) fn spawn_blocked(
+        &self,
+        exec: &Exec,
+        root: &Root,
+        line: &UnitCommand,
+    ) -> Result<BlockedProcess, String> {
         let mut pass = self.socket.map_or(Ok(Vec::new()), listen::bind)?;
         let sockets = pass.len();
         let (behind, gate) = pipe2(OFlag::O_CLOEXEC).map_err(|error| error.to_string())?;
         pass.push(behind);
         let mut command = self.command(line, &self.env);
         let program = std::mem::take(&mut command.argv);
-        command.argv = ["/bin/sh", "-c", &script(sockets), "sh"]
+        command.argv = ["/bin/sh", "-c", &start_script(sockets), "sh"]
             .map(OsString::from)
             .into();
         command.argv.extend(program);
-        command.pass = pass;
+        command.extra_fds = pass;
         command.log = Some(open_log(root, &self.log).map_err(|error| error.to_string())?);
-        let pid = exec.detach(command).map_err(|error| error.to_string())?;
+        let pid = exec
+            .spawn_detached(command)
+            .map_err(|error| error.to_string())?;
         let pid = i32::try_from(pid).map_err(|error| error.to_string())?;
-        let living = Living::find(pid).ok_or("it ended at once")?;
-        Ok(Waiting {
+        let living = LiveProcess::find(pid).ok_or("it ended at once")?;
+        Ok(BlockedProcess {
             pid,
-            start: living.start,
-            gate: gate.into(),
+            start_time: living.start_time,
+            start_pipe: gate.into(),
         })
     }
 }
 
-impl Waiting {
+impl BlockedProcess {
     /// Lets the process through and waits until it is the service, and stays up for a moment.
-    pub(super) fn release(mut self) -> Result<(), String> {
-        self.gate
+    pub(super) fn unblock(mut self) -> Result<(), String> {
+        self.start_pipe
             .write_all(b"\n")
             .map_err(|error| format!("it ended at once: {error}"))?;
         let begun = Instant::now();
         let mut through: Option<Instant> = None;
         loop {
-            if Living::find(self.pid).is_none() {
-                let how = living::reap(self.pid).unwrap_or_else(|| "ended".into());
+            if LiveProcess::find(self.pid).is_none() {
+                let how = processes::reap(self.pid).unwrap_or_else(|| "ended".into());
                 return Err(format!("it {how} right after its start"));
             }
-            let waits = match stage(self.pid) {
-                Stage::AtGate => true,
-                Stage::Between => begun.elapsed() < BETWEEN_LIMIT,
-                Stage::Through => false,
+            let waits = match launch_stage(self.pid) {
+                LaunchStage::Blocked => true,
+                LaunchStage::NoCommandLine => begun.elapsed() < NO_COMMAND_LINE_TIMEOUT,
+                LaunchStage::Executed => false,
             };
             match through {
-                Some(since) if since.elapsed() >= SETTLE => return Ok(()),
+                Some(since) if since.elapsed() >= MIN_UPTIME => return Ok(()),
                 None if !waits => through = Some(Instant::now()),
-                None if begun.elapsed() > GATE_LIMIT => {
+                None if begun.elapsed() > EXEC_TIMEOUT => {
                     return Err("its program could not be started in time".into());
                 }
                 _ => {}
@@ -141,15 +150,17 @@ impl Waiting {
 /// One at the gate is about to be either, and soon: whoever started it lets it through, or was
 /// killed and so closed the gate. Taking it for the service would lose a start, taking it for
 /// nothing could repeat one.
-pub(super) fn past_the_gate(pid: i32) -> Option<Living> {
+pub(super) fn wait_for_exec(pid: i32) -> Option<LiveProcess> {
     let begun = Instant::now();
     loop {
-        let living = Living::find(pid)?;
-        match stage(pid) {
-            Stage::Through => return Some(living),
+        let living = LiveProcess::find(pid)?;
+        match launch_stage(pid) {
+            LaunchStage::Executed => return Some(living),
             // A program may have wiped its own line.
-            Stage::Between if begun.elapsed() > BETWEEN_LIMIT => return Some(living),
-            Stage::AtGate if begun.elapsed() > GATE_LIMIT => return None,
+            LaunchStage::NoCommandLine if begun.elapsed() > NO_COMMAND_LINE_TIMEOUT => {
+                return Some(living);
+            }
+            LaunchStage::Blocked if begun.elapsed() > EXEC_TIMEOUT => return None,
             _ => std::thread::sleep(Duration::from_millis(2)),
         }
     }
@@ -157,47 +168,49 @@ pub(super) fn past_the_gate(pid: i32) -> Option<Living> {
 
 /// How far a process is that was started to become a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    AtGate,
+enum LaunchStage {
+    Blocked,
     /// It has no command line: the kernel is just giving it another program, or ending it.
-    Between,
-    Through,
+    NoCommandLine,
+    Executed,
 }
 
-fn stage(pid: i32) -> Stage {
-    let line = Living::command_line(pid);
+fn launch_stage(pid: i32) -> LaunchStage {
+    let line = LiveProcess::command_line(pid);
     let script = line.split(|byte| *byte == 0).nth(2);
     match script {
-        _ if line.is_empty() => Stage::Between,
-        Some(script) if script.starts_with(AT_GATE.as_bytes()) => Stage::AtGate,
-        _ => Stage::Through,
+        _ if line.is_empty() => LaunchStage::NoCommandLine,
+        Some(script) if script.starts_with(BLOCKED_SCRIPT_PREFIX.as_bytes()) => {
+            LaunchStage::Blocked
+        }
+        _ => LaunchStage::Executed,
     }
 }
 
 /// How the script at the gate begins.
-const AT_GATE: &str = "read -r go <&";
+const BLOCKED_SCRIPT_PREFIX: &str = "read -r go <&";
 
 /// What the process does at the gate. Only a process itself knows its id before it is the
 /// service, hence the shell.
-fn script(sockets: usize) -> String {
+fn start_script(sockets: usize) -> String {
     let gate = 3 + sockets;
     let listen = match sockets {
         0 => String::new(),
         n => format!("LISTEN_PID=$$ LISTEN_FDS={n}; export LISTEN_PID LISTEN_FDS; "),
     };
     format!(
-        "{AT_GATE}{gate} || exit 1; exec {gate}<&-; {listen}\
-         {MAIN_MARK}=$$; export {MAIN_MARK}; exec \"$@\""
+        "{BLOCKED_SCRIPT_PREFIX}{gate} || exit 1; exec {gate}<&-; {listen}\
+         {MAIN_PID_VARIABLE}=$$; export {MAIN_PID_VARIABLE}; exec \"$@\""
     )
 }
 
-pub(super) fn argv(line: &Line, env: &BTreeMap<String, String>) -> Vec<String> {
-    if !line.expands {
-        return line.words.clone();
+pub(super) fn expanded_argv(line: &UnitCommand, env: &BTreeMap<String, String>) -> Vec<String> {
+    if !line.expand_variables {
+        return line.argv.clone();
     }
     // The program itself is never a variable.
-    let (program, rest) = line.words.split_at(1);
-    [program, &words::expand(rest, env)].concat()
+    let (program, rest) = line.argv.split_at(1);
+    [program, &command_line::expand_variables(rest, env)].concat()
 }
 
 /// The unit's variables: its own lines first, then its files, later ones winning. Systemd's order.
@@ -208,7 +221,7 @@ pub(super) fn environment(
 ) -> Result<BTreeMap<String, String>, String> {
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
     if let Some(identity) = identity {
-        let home = root.outside(&identity.home);
+        let home = root.machine_path(&identity.home);
         env.insert("HOME".into(), home.to_string_lossy().into_owned());
         env.insert(
             "SHELL".into(),
@@ -223,8 +236,8 @@ pub(super) fn environment(
         Some((name.to_owned(), value.to_owned()))
     }));
     for (path, may_miss) in &unit.environment_files {
-        match read_outside(root, path)? {
-            Some(text) => env.extend(variables(&text)?),
+        match read_host_file(root, path)? {
+            Some(text) => env.extend(parse_environment_file(&text)?),
             None if *may_miss => {}
             None => return Err(format!("its EnvironmentFile {} is missing", path.display())),
         }
@@ -233,7 +246,7 @@ pub(super) fn environment(
 }
 
 /// A file named by its outside path, looked up below the root when it is there.
-fn read_outside(root: &Root, path: &Path) -> Result<Option<String>, String> {
+fn read_host_file(root: &Root, path: &Path) -> Result<Option<String>, String> {
     const LIMIT: usize = 1 << 20;
     let body = match path.strip_prefix(root.path()) {
         Ok(inner) => root
@@ -248,7 +261,7 @@ fn read_outside(root: &Root, path: &Path) -> Result<Option<String>, String> {
     Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
 }
 
-fn variables(text: &str) -> Result<Vec<(String, String)>, String> {
+fn parse_environment_file(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut found = Vec::new();
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with(['#', ';']) {
@@ -260,7 +273,7 @@ fn variables(text: &str) -> Result<Vec<(String, String)>, String> {
         };
         let value = value.trim();
         let value = match value.starts_with(['"', '\'']) {
-            true => words::split(value)?.concat(),
+            true => command_line::split_words(value)?.concat(),
             false => value.to_owned(),
         };
         found.push((name.trim().to_owned(), value));
@@ -270,11 +283,14 @@ fn variables(text: &str) -> Result<Vec<(String, String)>, String> {
 
 fn open_log(root: &Root, path: &Path) -> Result<File, RootError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    root.make_dirs(folder, &Attrs::mode(0o755))?;
-    if root.meta(path)?.is_some_and(|meta| meta.size > LOG_LIMIT) {
+    root.create_dir_all(folder, &Attrs::mode(0o755))?;
+    if root
+        .meta(path)?
+        .is_some_and(|meta| meta.size > MAX_LOG_SIZE)
+    {
         root.rename(path, &path.with_extension("log.1"))?;
     }
-    root.append(path, &Attrs::mode(0o600))
+    root.open_append(path, &Attrs::mode(0o600))
 }
 
 /// How long a log is, in bytes.
@@ -295,14 +311,16 @@ pub(super) fn log_tail(root: &Root, path: &Path, from: u64) -> Vec<String> {
         let end = file.seek(SeekFrom::End(0))?;
         // A log that was put aside in between begins anew.
         let from = if from > end { 0 } else { from };
-        file.seek(SeekFrom::Start(from.max(end.saturating_sub(LOG_TAIL))))?;
+        file.seek(SeekFrom::Start(
+            from.max(end.saturating_sub(LOG_TAIL_BYTES)),
+        ))?;
         let mut body = Vec::new();
-        file.take(LOG_TAIL).read_to_end(&mut body)?;
+        file.take(LOG_TAIL_BYTES).read_to_end(&mut body)?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     };
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let first = lines.len().saturating_sub(LOG_LINES);
+    let first = lines.len().saturating_sub(LOG_TAIL_LINES);
     lines[first..]
         .iter()
         .map(|line| (*line).to_owned())

@@ -10,27 +10,27 @@ use std::path::Path;
 use super::unit::Unit;
 
 /// As many as can be passed: the descriptor after the last one must have a single digit.
-pub(super) const MOST: usize = 6;
+pub(super) const MAX_SOCKETS: usize = 6;
 
 /// Binds every `ListenStream=` of a socket unit, in order: a port, `host:port`, or the absolute
 /// path of a Unix socket.
 pub(super) fn bind(unit: &Unit) -> Result<Vec<OwnedFd>, String> {
-    if unit.listen.len() > MOST {
-        return Err(format!("more than {MOST} sockets cannot be passed"));
+    if unit.listen_streams.len() > MAX_SOCKETS {
+        return Err(format!("more than {MAX_SOCKETS} sockets cannot be passed"));
     }
     let one = |address: &String| {
         let bound = if address.starts_with('/') {
-            at_path(Path::new(address), unit.socket_mode)
+            bind_unix(Path::new(address), unit.socket_mode)
         } else {
-            at_port(address)
+            bind_tcp(address)
         };
         bound.map_err(|error| format!("cannot listen on {address}: {error}"))
     };
-    unit.listen.iter().map(one).collect()
+    unit.listen_streams.iter().map(one).collect()
 }
 
 /// The standard library sets SO_REUSEADDR, so that a service can come back at once.
-fn at_port(address: &str) -> io::Result<OwnedFd> {
+fn bind_tcp(address: &str) -> io::Result<OwnedFd> {
     let listener = match address.parse::<u16>() {
         // As systemd does: both families, or the older one where there is no newer one.
         Ok(port) => {
@@ -41,7 +41,7 @@ fn at_port(address: &str) -> io::Result<OwnedFd> {
     Ok(listener.into())
 }
 
-fn at_path(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
         Ok(_) => return Err(io::Error::other("something that is not a socket is there")),

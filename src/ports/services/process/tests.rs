@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::launch::Launch;
-use super::living::{self, Living};
+use super::processes::{self, LiveProcess};
 use super::unit::Unit;
 use super::*;
 use crate::ports::root::Attrs;
@@ -24,29 +24,29 @@ struct Sandbox {
 impl Sandbox {
     fn at(dir: &Path) -> Sandbox {
         let root = Rc::new(Root::at(dir).unwrap());
-        root.make_dirs("/etc/systemd/system".as_ref(), &Attrs::default())
+        root.create_dir_all("/etc/systemd/system".as_ref(), &Attrs::default())
             .unwrap();
         let exec = Rc::new(Exec);
         let services = ProcessServices::new(root.clone(), exec, Rc::new(Accounts::default()));
         Sandbox { root, services }
     }
 
-    fn put(&self, path: &str, body: &str) {
+    fn write(&self, path: &str, body: &str) {
         self.root
-            .replace(path.as_ref(), body.as_bytes(), &Attrs::default())
+            .write_atomic(path.as_ref(), body.as_bytes(), &Attrs::default())
             .unwrap();
     }
 
-    fn service(&self, lines: &str) {
+    fn define_service(&self, lines: &str) {
         let body = format!("[Service]\n{lines}\n");
-        self.put("/etc/systemd/system/app.service", &body);
+        self.write("/etc/systemd/system/app.service", &body);
     }
 
     fn outside(&self, path: &str) -> PathBuf {
-        self.root.outside(path.as_ref())
+        self.root.machine_path(path.as_ref())
     }
 
-    fn text(&self, path: &str) -> String {
+    fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.outside(path)).unwrap_or_default()
     }
 
@@ -78,7 +78,7 @@ fn a_killed_trueup_leaves_its_services_running() {
     }
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    sandbox.service("ExecStart=/bin/sleep 60");
+    sandbox.define_service("ExecStart=/bin/sleep 60");
     let this = "ports::services::process::tests::a_killed_trueup_leaves_its_services_running";
     let killed = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", this])
@@ -90,14 +90,14 @@ fn a_killed_trueup_leaves_its_services_running() {
     sandbox.services.start("app").unwrap();
     assert_eq!(sandbox.pid(), pid, "a second copy was started");
     sandbox.services.stop("app").unwrap();
-    assert_eq!(Living::find(pid), None);
+    assert_eq!(LiveProcess::find(pid), None);
 }
 
 #[test]
 fn unrecorded_process_never_becomes_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    let unit = Unit::read(
+    let unit = Unit::parse(
         &UnitName::new("app").unwrap(),
         [&*format!(
             "[Service]\nExecStart=/bin/touch {}\n",
@@ -109,18 +109,20 @@ fn unrecorded_process_never_becomes_the_service() {
         socket: None,
         identity: None,
         env: Default::default(),
-        mark: "test|app".into(),
+        service_id: "test|app".into(),
         log: "/app.log".into(),
     };
-    let waiting = launch.spawn(&Exec, &sandbox.root, &unit.start[0]).unwrap();
+    let waiting = launch
+        .spawn_blocked(&Exec, &sandbox.root, &unit.exec_start[0])
+        .unwrap();
     let pid = waiting.pid;
     std::thread::sleep(Duration::from_millis(50));
-    assert!(Living::find(pid).is_some(), "it waits at the gate");
+    assert!(LiveProcess::find(pid).is_some(), "it waits at the gate");
     // As when trueup is killed here.
     drop(waiting);
-    wait_for("it ends", || Living::find(pid).is_none());
+    wait_for("it ends", || LiveProcess::find(pid).is_none());
     assert!(!sandbox.outside("/started").exists());
-    living::reap(pid);
+    processes::reap(pid);
 }
 
 #[test]
@@ -128,27 +130,29 @@ fn blocked_process_is_not_mistaken_for_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let log = sandbox.outside("/starts");
-    sandbox.service(&format!(
+    sandbox.define_service(&format!(
         "ExecStart=/bin/sh -c 'echo start >>{}; exec sleep 60'",
         log.display()
     ));
     let name = UnitName::new("app").unwrap();
-    let unit = Unit::read(&name, [&*sandbox.text("/etc/systemd/system/app.service")]);
+    let unit = Unit::parse(&name, [&*sandbox.read("/etc/systemd/system/app.service")]);
     let launch = Launch {
         unit: &unit,
         socket: None,
         identity: None,
         env: Default::default(),
-        mark: sandbox.services.mark(&name),
-        log: sandbox.services.log(&name),
+        service_id: sandbox.services.service_id(&name),
+        log: sandbox.services.log_path(&name),
     };
     // With and without having been written down before trueup was killed.
     for remembered in [false, true] {
-        let waiting = launch.spawn(&Exec, &sandbox.root, &unit.start[0]).unwrap();
-        let (pid, start) = (waiting.pid, waiting.start);
-        let boot = living::boot();
+        let waiting = launch
+            .spawn_blocked(&Exec, &sandbox.root, &unit.exec_start[0])
+            .unwrap();
+        let (pid, start) = (waiting.pid, waiting.start_time);
+        let boot = processes::boot_id();
         if remembered {
-            sandbox.put(
+            sandbox.write(
                 "/var/lib/trueup/process/app.json",
                 &format!(
                     r#"{{"version":1,"enabled":false,"run":{{"pid":{pid},"start":{start},"boot":"{boot}","reloaded":null}}}}"#
@@ -162,15 +166,15 @@ fn blocked_process_is_not_mistaken_for_the_service() {
         });
         assert_ne!(
             sandbox.services.status("app").unwrap().active,
-            Active::Running
+            ActiveState::Running
         );
         sandbox.services.start("app").unwrap();
         killed.join().unwrap();
-        assert!(Living::find(sandbox.pid()).is_some());
+        assert!(LiveProcess::find(sandbox.pid()).is_some());
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "start\n");
         sandbox.services.stop("app").unwrap();
         std::fs::remove_file(&log).unwrap();
-        living::reap(pid);
+        processes::reap(pid);
     }
 }
 
@@ -184,17 +188,17 @@ fn running_service_is_found_without_its_state_file() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::at(dir.path());
-        sandbox.service(&format!("ExecStart={start}"));
+        sandbox.define_service(&format!("ExecStart={start}"));
         sandbox.services.start("app").unwrap();
         let pid = sandbox.pid();
-        sandbox.put("/var/lib/trueup/process/app.json", "{torn");
+        sandbox.write("/var/lib/trueup/process/app.json", "{torn");
         assert_eq!(sandbox.services.status("app").unwrap().main_pid, None);
         sandbox.services.start("app").unwrap();
         assert_eq!(sandbox.pid(), pid, "a second copy was started");
         // The other sandbox's service of the same name is another service.
         let other_dir = tempfile::tempdir().unwrap();
         let other = Sandbox::at(other_dir.path());
-        other.service("ExecStart=/bin/sleep 60");
+        other.define_service("ExecStart=/bin/sleep 60");
         other.services.start("app").unwrap();
         assert_ne!(other.pid(), pid);
     }
@@ -207,14 +211,14 @@ fn service_runs_as_the_sandbox_user() {
     }
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    sandbox.put("/etc/passwd", "deploy:x:7001:7002::/home/deploy:/bin/sh\n");
-    sandbox.put("/etc/group", "deploy:x:7002:\nweb:x:7003:deploy\n");
-    sandbox.service(
+    sandbox.write("/etc/passwd", "deploy:x:7001:7002::/home/deploy:/bin/sh\n");
+    sandbox.write("/etc/group", "deploy:x:7002:\nweb:x:7003:deploy\n");
+    sandbox.define_service(
         "User=deploy\nExecStart=/bin/sh -c 'id -u; id -g; id -G; echo $$HOME; exec sleep 60'",
     );
     sandbox.services.start("app").unwrap();
     let home = sandbox.outside("/home/deploy").display().to_string();
-    let log = || sandbox.text("/var/log/trueup/app.log");
+    let log = || sandbox.read("/var/log/trueup/app.log");
     wait_for("it tells", || log().contains(&home));
     assert_eq!(log(), format!("7001\n7002\n7002 7003\n{home}\n"));
 }
@@ -223,33 +227,33 @@ fn service_runs_as_the_sandbox_user() {
 fn reused_pid_is_neither_the_service_nor_killed() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    sandbox.service("ExecStart=/bin/sleep 60");
+    sandbox.define_service("ExecStart=/bin/sleep 60");
     let mut stranger = std::process::Command::new("sleep")
         .arg("60")
         .process_group(0)
         .spawn()
         .unwrap();
     let pid = stranger.id() as i32;
-    let start = Living::find(pid).unwrap().start;
+    let start = LiveProcess::find(pid).unwrap().start_time;
     let state = format!(
         r#"{{"version":1,"enabled":false,"run":{{"pid":{pid},"start":{},"boot":"{}","reloaded":null}}}}"#,
         start - 1,
-        living::boot()
+        processes::boot_id()
     );
     sandbox
         .root
-        .make_dirs("/var/lib/trueup/process".as_ref(), &Attrs::default())
+        .create_dir_all("/var/lib/trueup/process".as_ref(), &Attrs::default())
         .unwrap();
-    sandbox.put("/var/lib/trueup/process/app.json", &state);
+    sandbox.write("/var/lib/trueup/process/app.json", &state);
     assert_eq!(
         sandbox.services.status("app").unwrap().active,
-        Active::Failed
+        ActiveState::Failed
     );
     sandbox.services.stop("app").unwrap();
-    assert!(Living::find(pid).is_some());
+    assert!(LiveProcess::find(pid).is_some());
     sandbox.services.start("app").unwrap();
     assert_ne!(sandbox.pid(), pid);
-    assert!(Living::find(pid).is_some());
+    assert!(LiveProcess::find(pid).is_some());
     stranger.kill().unwrap();
     stranger.wait().unwrap();
 }
@@ -259,19 +263,22 @@ fn service_ignoring_sigterm_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let child = sandbox.outside("/child");
-    sandbox.service(&format!(
+    sandbox.define_service(&format!(
         "ExecStart=/bin/sh -c 'trap \"\" TERM; sleep 60 & echo $! >{}; wait'\nTimeoutStopSec=200ms",
         child.display()
     ));
     sandbox.services.start("app").unwrap();
     let main = sandbox.pid();
     wait_for("the child is there", || {
-        sandbox.text("/child").ends_with('\n')
+        sandbox.read("/child").ends_with('\n')
     });
-    let child: i32 = sandbox.text("/child").trim().parse().unwrap();
-    assert!(Living::find(child).is_some());
+    let child: i32 = sandbox.read("/child").trim().parse().unwrap();
+    assert!(LiveProcess::find(child).is_some());
     sandbox.services.stop("app").unwrap();
-    assert_eq!((Living::find(main), Living::find(child)), (None, None));
+    assert_eq!(
+        (LiveProcess::find(main), LiveProcess::find(child)),
+        (None, None)
+    );
 }
 
 #[test]
@@ -279,36 +286,40 @@ fn orphaned_children_are_killed_before_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let child = sandbox.outside("/child");
-    sandbox.service(&format!(
+    sandbox.define_service(&format!(
         "ExecStart=/bin/sh -c 'sleep 60 & echo $! >{}; wait'",
         child.display()
     ));
     sandbox.services.start("app").unwrap();
     wait_for("the child is there", || {
-        sandbox.text("/child").ends_with('\n')
+        sandbox.read("/child").ends_with('\n')
     });
-    let worker: i32 = sandbox.text("/child").trim().parse().unwrap();
+    let worker: i32 = sandbox.read("/child").trim().parse().unwrap();
     kill(Pid::from_raw(sandbox.pid()), Signal::SIGKILL).unwrap();
     wait_for("the main process is gone", || {
-        sandbox.services.status("app").unwrap().active == Active::Failed
+        sandbox.services.status("app").unwrap().active == ActiveState::Failed
     });
-    assert!(Living::find(worker).is_some());
+    assert!(LiveProcess::find(worker).is_some());
     sandbox.services.start("app").unwrap();
-    assert_eq!(Living::find(worker), None, "two generations of workers");
+    assert_eq!(
+        LiveProcess::find(worker),
+        None,
+        "two generations of workers"
+    );
 }
 
 #[test]
 fn service_gets_exactly_the_environment_of_its_unit() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    sandbox.put("/etc/app.env", "# comment\nPORT=3000\nB='from the file'\n");
-    sandbox.put(
+    sandbox.write("/etc/app.env", "# comment\nPORT=3000\nB='from the file'\n");
+    sandbox.write(
         "/etc/systemd/system/app.sh",
         "#!/bin/sh\nenv >$1; pwd >>$1; echo $2 >>$1; exec sleep 60\n",
     );
     let script = sandbox.outside("/etc/systemd/system/app.sh");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    sandbox.service(&format!(
+    sandbox.define_service(&format!(
         "Environment=A=1 B=2\nEnvironmentFile={}\nEnvironmentFile=-/no/such/file\n\
          WorkingDirectory={}\nExecStart={} {} port=${{PORT}}",
         sandbox.outside("/etc/app.env").display(),
@@ -317,8 +328,8 @@ fn service_gets_exactly_the_environment_of_its_unit() {
         sandbox.outside("/seen").display(),
     ));
     sandbox.services.start("app").unwrap();
-    wait_for("it tells", || sandbox.text("/seen").contains("port="));
-    let seen = sandbox.text("/seen");
+    wait_for("it tells", || sandbox.read("/seen").contains("port="));
+    let seen = sandbox.read("/seen");
     let root = sandbox.root.path().display().to_string();
     for line in [
         "A=1",
@@ -342,7 +353,7 @@ fn service_gets_exactly_the_environment_of_its_unit() {
 fn invalid_unit_leaves_the_running_process_alone() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
-    sandbox.service("ExecStart=/bin/sleep 60");
+    sandbox.define_service("ExecStart=/bin/sleep 60");
     sandbox.services.start("app").unwrap();
     let pid = sandbox.pid();
     let mut wrong = vec![
@@ -357,7 +368,7 @@ fn invalid_unit_leaves_the_running_process_alone() {
         wrong.push(("User=nobody-here\nExecStart=/bin/sleep 60", "nobody-here"));
     }
     for (unit, said) in wrong {
-        sandbox.service(unit);
+        sandbox.define_service(unit);
         let error = sandbox.services.restart("app").unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
         assert_eq!(sandbox.pid(), pid);
@@ -369,10 +380,10 @@ fn failing_exec_start_pre_prevents_the_start_unless_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::at(dir.path());
     let steps = "ExecStartPre=-/bin/false\nExecStartPre=/bin/sh -c 'echo bad config; exit 2'";
-    sandbox.service(&format!("{steps}\nExecStart=/bin/sleep 60"));
+    sandbox.define_service(&format!("{steps}\nExecStart=/bin/sleep 60"));
     let error = sandbox.services.start("app").unwrap_err().to_string();
     assert!(error.contains("bad config"), "{error}");
-    sandbox.service("ExecStartPre=-/bin/false\nExecStart=/bin/sleep 60");
+    sandbox.define_service("ExecStartPre=-/bin/false\nExecStart=/bin/sleep 60");
     sandbox.services.start("app").unwrap();
 }
 
@@ -384,8 +395,8 @@ fn active_socket_is_bound_at_every_start() {
     let port = free.local_addr().unwrap().port();
     drop(free);
     let listen = format!("[Socket]\nListenStream=127.0.0.1:{port}\n");
-    sandbox.put("/etc/systemd/system/app.socket", &listen);
-    sandbox.service("ExecStart=/bin/sleep 60");
+    sandbox.write("/etc/systemd/system/app.socket", &listen);
+    sandbox.define_service("ExecStart=/bin/sleep 60");
     let connect = || std::net::TcpStream::connect(("127.0.0.1", port));
     sandbox.services.start("app").unwrap();
     assert!(

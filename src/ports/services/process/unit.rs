@@ -9,22 +9,22 @@
 //! Of the prefixes of a command, `-` (may fail) and `:` (no variables) count; `@`, `+` and `!` are
 //! taken off. Type is passed over: what ExecStart runs must stay in the foreground. Specifiers: `%n %N %p %i %%`. Paths are as a process outside the sandbox sees them.
 
-use crate::ports::exec::UMASK;
+use crate::ports::exec::DEFAULT_UMASK;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::words::split;
+use super::command_line::split_words;
 use crate::ports::services::name::UnitName;
 
 /// A command of a unit, split but with its variables still in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) words: Vec<String>,
-    pub(super) may_fail: bool,
-    pub(super) expands: bool,
+pub(super) struct UnitCommand {
+    pub(super) argv: Vec<String>,
+    pub(super) ignore_failure: bool,
+    pub(super) expand_variables: bool,
 }
 
 /// Which processes a stop asks to end before whatever is left is killed.
@@ -37,10 +37,10 @@ pub(super) enum KillMode {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unit {
-    pub(super) start_pre: Vec<Line>,
-    pub(super) start: Vec<Line>,
-    pub(super) reload: Vec<Line>,
-    pub(super) folder: Option<PathBuf>,
+    pub(super) exec_start_pre: Vec<UnitCommand>,
+    pub(super) exec_start: Vec<UnitCommand>,
+    pub(super) exec_reload: Vec<UnitCommand>,
+    pub(super) working_directory: Option<PathBuf>,
     pub(super) environment: Vec<String>,
     /// Each with whether it may be missing.
     pub(super) environment_files: Vec<(PathBuf, bool)>,
@@ -49,44 +49,44 @@ pub(super) struct Unit {
     pub(super) umask: u32,
     pub(super) kill_signal: Signal,
     pub(super) kill_mode: KillMode,
-    pub(super) start_limit: Duration,
-    pub(super) stop_limit: Duration,
-    pub(super) listen: Vec<String>,
+    pub(super) start_timeout: Duration,
+    pub(super) stop_timeout: Duration,
+    pub(super) listen_streams: Vec<String>,
     pub(super) socket_mode: u32,
     pub(super) installable: bool,
     /// What could not be understood; a unit with faults cannot be started.
-    pub(super) faults: Vec<String>,
+    pub(super) errors: Vec<String>,
 }
 
 impl Unit {
     /// Reads a unit file and its drop-ins, in their order.
-    pub(super) fn read<'a>(name: &UnitName, files: impl IntoIterator<Item = &'a str>) -> Unit {
+    pub(super) fn parse<'a>(name: &UnitName, files: impl IntoIterator<Item = &'a str>) -> Unit {
         let mut unit = Unit {
-            start_pre: Vec::new(),
-            start: Vec::new(),
-            reload: Vec::new(),
-            folder: None,
+            exec_start_pre: Vec::new(),
+            exec_start: Vec::new(),
+            exec_reload: Vec::new(),
+            working_directory: None,
             environment: Vec::new(),
             environment_files: Vec::new(),
             user: None,
             group: None,
-            umask: UMASK,
+            umask: DEFAULT_UMASK,
             kill_signal: Signal::SIGTERM,
             kill_mode: KillMode::All,
-            start_limit: Duration::from_secs(90),
-            stop_limit: Duration::from_secs(10),
-            listen: Vec::new(),
+            start_timeout: Duration::from_secs(90),
+            stop_timeout: Duration::from_secs(10),
+            listen_streams: Vec::new(),
             socket_mode: 0o666,
             installable: false,
-            faults: Vec::new(),
+            errors: Vec::new(),
         };
         for file in files {
-            unit.add(name, file);
+            unit.parse_file(name, file);
         }
         unit
     }
 
-    fn add(&mut self, name: &UnitName, text: &str) {
+    fn parse_file(&mut self, name: &UnitName, text: &str) {
         let mut section = String::new();
         for line in logical_lines(text) {
             if let Some(title) = line
@@ -98,31 +98,31 @@ impl Unit {
             } else if let Some((key, value)) = line.split_once('=') {
                 let key = (section.as_str(), key.trim());
                 let written = value.trim();
-                let meant = specifiers(name, written);
+                let meant = expand_specifiers(name, written);
                 // A specifier in a line that is passed over is nobody's business.
-                let fault = match self.take(key, meant.as_deref().unwrap_or(written)) {
+                let fault = match self.set_directive(key, meant.as_deref().unwrap_or(written)) {
                     Ok(true) => meant.err(),
                     Ok(false) => None,
                     Err(fault) => Some(fault),
                 };
-                self.faults
+                self.errors
                     .extend(fault.map(|fault| format!("{}=: {fault}", key.1)));
             }
         }
     }
 
     /// Whether it is one of the lines that count.
-    fn take(&mut self, key: (&str, &str), value: &str) -> Result<bool, String> {
+    fn set_directive(&mut self, key: (&str, &str), value: &str) -> Result<bool, String> {
         let some = || (!value.is_empty()).then(|| value.to_owned());
         match key {
-            ("Service", "ExecStartPre") => push_line(&mut self.start_pre, value)?,
-            ("Service", "ExecStart") => push_line(&mut self.start, value)?,
-            ("Service", "ExecReload") => push_line(&mut self.reload, value)?,
+            ("Service", "ExecStartPre") => push_command(&mut self.exec_start_pre, value)?,
+            ("Service", "ExecStart") => push_command(&mut self.exec_start, value)?,
+            ("Service", "ExecReload") => push_command(&mut self.exec_reload, value)?,
             ("Service", "WorkingDirectory") => {
-                self.folder = some().map(|path| path.trim_start_matches('-').into());
+                self.working_directory = some().map(|path| path.trim_start_matches('-').into());
             }
             ("Service", "Environment") if value.is_empty() => self.environment.clear(),
-            ("Service", "Environment") => self.environment.extend(split(value)?),
+            ("Service", "Environment") => self.environment.extend(split_words(value)?),
             ("Service", "EnvironmentFile") => match value.strip_prefix('-') {
                 _ if value.is_empty() => self.environment_files.clear(),
                 Some(path) => self.environment_files.push((path.into(), true)),
@@ -130,24 +130,24 @@ impl Unit {
             },
             ("Service", "User") => self.user = some(),
             ("Service", "Group") => self.group = some(),
-            ("Service", "UMask") => self.umask = octal(value)?,
-            ("Service", "KillSignal") => self.kill_signal = signal(value)?,
+            ("Service", "UMask") => self.umask = parse_mode(value)?,
+            ("Service", "KillSignal") => self.kill_signal = parse_signal(value)?,
             ("Service", "KillMode") => {
                 self.kill_mode = match value {
                     "mixed" | "process" => KillMode::Main,
                     _ => KillMode::All,
                 }
             }
-            ("Service", "TimeoutStartSec") => self.start_limit = span(value)?,
-            ("Service", "TimeoutStopSec") => self.stop_limit = span(value)?,
+            ("Service", "TimeoutStartSec") => self.start_timeout = parse_time_span(value)?,
+            ("Service", "TimeoutStopSec") => self.stop_timeout = parse_time_span(value)?,
             ("Service", "TimeoutSec") => {
-                self.start_limit = span(value)?;
-                self.stop_limit = self.start_limit;
+                self.start_timeout = parse_time_span(value)?;
+                self.stop_timeout = self.start_timeout;
             }
-            ("Socket", "ListenStream") if value.is_empty() => self.listen.clear(),
-            ("Socket", "ListenStream") => self.listen.push(value.to_owned()),
+            ("Socket", "ListenStream") if value.is_empty() => self.listen_streams.clear(),
+            ("Socket", "ListenStream") => self.listen_streams.push(value.to_owned()),
             ("Socket", "SocketMode") => {
-                self.socket_mode = octal(value)?;
+                self.socket_mode = parse_mode(value)?;
             }
             _ => return Ok(false),
         }
@@ -155,7 +155,7 @@ impl Unit {
     }
 }
 
-fn octal(value: &str) -> Result<u32, String> {
+fn parse_mode(value: &str) -> Result<u32, String> {
     u32::from_str_radix(value, 8).map_err(|_| format!("`{value}` is not an octal mode"))
 }
 
@@ -183,14 +183,14 @@ fn logical_lines(text: &str) -> Vec<String> {
 }
 
 /// An empty value takes back the lines before it.
-fn push_line(lines: &mut Vec<Line>, value: &str) -> Result<(), String> {
+fn push_command(lines: &mut Vec<UnitCommand>, value: &str) -> Result<(), String> {
     if value.is_empty() {
         lines.clear();
         return Ok(());
     }
     let command = value.trim_start_matches(['-', '@', '+', '!', ':']);
     let prefix = &value[..value.len() - command.len()];
-    let mut words = split(command)?;
+    let mut words = split_words(command)?;
     if words.is_empty() {
         return Err("there is no command in it".into());
     }
@@ -198,15 +198,15 @@ fn push_line(lines: &mut Vec<Line>, value: &str) -> Result<(), String> {
         // The name that the program is to see itself under; a plain process goes by its own.
         words.remove(1);
     }
-    lines.push(Line {
-        words,
-        may_fail: prefix.contains('-'),
-        expands: !prefix.contains(':'),
+    lines.push(UnitCommand {
+        argv: words,
+        ignore_failure: prefix.contains('-'),
+        expand_variables: !prefix.contains(':'),
     });
     Ok(())
 }
 
-fn specifiers(name: &UnitName, value: &str) -> Result<String, String> {
+fn expand_specifiers(name: &UnitName, value: &str) -> Result<String, String> {
     let mut done = String::new();
     let mut chars = value.chars();
     let stem = name.stem();
@@ -228,7 +228,7 @@ fn specifiers(name: &UnitName, value: &str) -> Result<String, String> {
     Ok(done)
 }
 
-pub(super) fn signal(text: &str) -> Result<Signal, String> {
+pub(super) fn parse_signal(text: &str) -> Result<Signal, String> {
     let number = text
         .parse()
         .ok()
@@ -243,10 +243,10 @@ pub(super) fn signal(text: &str) -> Result<Signal, String> {
 }
 
 /// `90`, `1min 30s`, `500ms`, `infinity` (an hour here: nothing waits longer).
-fn span(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(3600);
+fn parse_time_span(text: &str) -> Result<Duration, String> {
+    const MAX_TIME_SPAN: Duration = Duration::from_secs(3600);
     if text == "infinity" || text == "0" {
-        return Ok(LONGEST);
+        return Ok(MAX_TIME_SPAN);
     }
     let bad = || format!("`{text}` is not a time");
     let mut total = Duration::ZERO;
@@ -272,5 +272,5 @@ fn span(text: &str) -> Result<Duration, String> {
         total += Duration::from_millis(number.checked_mul(millis).ok_or_else(bad)?);
         rest = after.trim_start();
     }
-    Ok(total.min(LONGEST))
+    Ok(total.min(MAX_TIME_SPAN))
 }

@@ -5,13 +5,13 @@ use nix::sys::signal::Signal;
 use super::unit::{KillMode, Unit};
 use crate::ports::services::name::UnitName;
 
-fn read(files: &[&str]) -> Unit {
-    Unit::read(&UnitName::new("puma@shop").unwrap(), files.iter().copied())
+fn parse(files: &[&str]) -> Unit {
+    Unit::parse(&UnitName::new("puma@shop").unwrap(), files.iter().copied())
 }
 
 #[test]
 fn typical_unit_file_is_parsed() {
-    let unit = read(&["
+    let unit = parse(&["
 # by hand
 [Unit]
 Description=Puma % of the shop
@@ -32,7 +32,7 @@ TimeoutStopSec=1min 30s
 [Install]
 WantedBy=multi-user.target
 "]);
-    assert_eq!(unit.faults, Vec::<String>::new());
+    assert_eq!(unit.errors, Vec::<String>::new());
     let words = [
         "/usr/bin/env",
         "bundle",
@@ -41,33 +41,33 @@ WantedBy=multi-user.target
         "-C",
         "config/puma shop.rb",
     ];
-    assert_eq!(unit.start[0].words, words);
-    assert!(unit.start_pre[0].may_fail && !unit.start[0].may_fail);
+    assert_eq!(unit.exec_start[0].argv, words);
+    assert!(unit.exec_start_pre[0].ignore_failure && !unit.exec_start[0].ignore_failure);
     assert_eq!(unit.environment, ["A=1", "B=two words"]);
     assert_eq!(unit.environment_files, [("/etc/default/puma".into(), true)]);
     assert_eq!(unit.user.as_deref(), Some("deploy"));
     assert_eq!(unit.kill_signal, Signal::SIGQUIT);
     assert_eq!(unit.kill_mode, KillMode::Main);
-    assert_eq!(unit.stop_limit, Duration::from_secs(90));
+    assert_eq!(unit.stop_timeout, Duration::from_secs(90));
     assert!(unit.installable);
 }
 
 #[test]
 fn empty_exec_start_in_a_drop_in_resets_it() {
     let base = "[Service]\nExecStart=/bin/a\nEnvironment=A=1\n";
-    let unit = read(&[
+    let unit = parse(&[
         base,
         "[Service]\nExecStart=\nExecStart=@/bin/b name -x\nEnvironment=B=2\n",
     ]);
-    assert_eq!(unit.start.len(), 1);
-    assert_eq!(unit.start[0].words, ["/bin/b", "-x"]);
+    assert_eq!(unit.exec_start.len(), 1);
+    assert_eq!(unit.exec_start[0].argv, ["/bin/b", "-x"]);
     assert_eq!(unit.environment, ["A=1", "B=2"]);
 }
 
 #[test]
 fn parse_errors_name_their_directive() {
-    let unit = read(&["[Service]\nExecStart=/bin/a 'b\nTimeoutStopSec=soon\nEnvironment=X=%t\n"]);
-    let faults = unit.faults.join("\n");
+    let unit = parse(&["[Service]\nExecStart=/bin/a 'b\nTimeoutStopSec=soon\nEnvironment=X=%t\n"]);
+    let faults = unit.errors.join("\n");
     for key in ["ExecStart=", "TimeoutStopSec=", "Environment="] {
         assert!(faults.contains(key), "{faults}");
     }

@@ -9,25 +9,25 @@
 //! In a sandbox this is a real supervisord too: one that listens below the sandbox's root, as the
 //! configuration there says. There is no stand-in for it.
 
-mod moves;
-mod place;
-mod reading;
+mod actions;
+mod endpoint;
 mod rpc;
+mod state;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::rc::Rc;
 
-use self::moves::Move;
-use self::reading::Name;
-use self::rpc::Wire;
-use super::{ServiceError, Services, Status};
+use self::actions::Action;
+use self::rpc::RpcClient;
+use self::state::Namespec;
+use super::{ServiceError, ServiceStatus, Services};
 use crate::ports::root::Root;
 
 /// The supervisord of a host.
 #[derive(Debug)]
 pub struct SupervisorServices {
-    wire: Wire,
+    client: RpcClient,
 }
 
 type Result<T = ()> = std::result::Result<T, ServiceError>;
@@ -35,44 +35,44 @@ type Result<T = ()> = std::result::Result<T, ServiceError>;
 impl SupervisorServices {
     pub fn new(root: Rc<Root>) -> SupervisorServices {
         SupervisorServices {
-            wire: Wire::new(root),
+            client: RpcClient::new(root),
         }
     }
 
-    fn about<'a>(&'a self, verb: &'static str, asked: &'a str) -> Result<Move<'a>> {
-        Ok(Move {
-            wire: &self.wire,
+    fn action<'a>(&'a self, verb: &'static str, asked: &'a str) -> Result<Action<'a>> {
+        Ok(Action {
+            client: &self.client,
             verb,
-            asked,
-            name: Name::new(asked)?,
+            requested_name: asked,
+            name: Namespec::new(asked)?,
         })
     }
 }
 
 impl Services for SupervisorServices {
-    fn status(&self, name: &str) -> Result<Status> {
-        self.about("status", name)?.status()
+    fn status(&self, name: &str) -> Result<ServiceStatus> {
+        self.action("status", name)?.status()
     }
 
     fn start(&self, name: &str) -> Result {
-        self.about("start", name)?.start()
+        self.action("start", name)?.start()
     }
 
     fn stop(&self, name: &str) -> Result {
-        self.about("stop", name)?.stop()
+        self.action("stop", name)?.stop()
     }
 
     fn restart(&self, name: &str) -> Result {
-        self.about("restart", name)?.restart()
+        self.action("restart", name)?.restart()
     }
 
     fn reload(&self, name: &str) -> Result {
-        self.about("reload", name)?.reload()
+        self.action("reload", name)?.reload()
     }
 
     fn enable(&self, name: &str) -> Result {
-        let about = self.about("enable", name)?;
-        about.is_known()?;
+        let about = self.action("enable", name)?;
+        about.require_known()?;
         Err(about.failed(
             "whether it starts with supervisord is written in its section (autostart=), not switched",
         ))
@@ -80,11 +80,11 @@ impl Services for SupervisorServices {
 
     /// As with a unit that cannot be enabled: there is nothing to undo.
     fn disable(&self, name: &str) -> Result {
-        self.about("disable", name)?.is_known()
+        self.action("disable", name)?.require_known()
     }
 
-    fn last_words(&self, name: &str) -> Vec<String> {
-        let about = self.about("status", name);
-        about.map_or(Vec::new(), |about| about.last_words())
+    fn log_tail(&self, name: &str) -> Vec<String> {
+        let about = self.action("status", name);
+        about.map_or(Vec::new(), |about| about.log_tail())
     }
 }

@@ -15,23 +15,23 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::place::Place;
+use super::endpoint::Endpoint;
 use crate::ports::root::Root;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
 /// No answer is larger, in bytes: that is some thousand processes.
-const MAX_ANSWER: usize = 4 << 20;
+const MAX_RESPONSE: usize = 4 << 20;
 
 /// Nor has any more elements one inside the other: a list of processes has eleven.
 const MAX_DEPTH: usize = 64;
 
 /// How long a supervisord may take to listen after it was started.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum RpcError {
     /// Supervisord answered, and refused.
     Fault {
         code: i32,
@@ -58,13 +58,13 @@ pub(super) mod fault {
 
 /// The way to a host's supervisord.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct RpcClient {
     root: Rc<Root>,
 }
 
-impl Wire {
-    pub(super) fn new(root: Rc<Root>) -> Wire {
-        Wire { root }
+impl RpcClient {
+    pub(super) fn new(root: Rc<Root>) -> RpcClient {
+        RpcClient { root }
     }
 
     /// Asks for `supervisor.METHOD`, within `limit`. Each question has a connection of its own: a
@@ -74,30 +74,30 @@ impl Wire {
         limit: Duration,
         method: &str,
         params: Vec<Value>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, RpcError> {
         let _operation = watchdog::begin(format!("supervisord: {method}"), limit);
-        let place = Place::find(&self.root).map_err(Trouble::Unreachable)?;
+        let place = Endpoint::load(&self.root).map_err(RpcError::Unreachable)?;
         let question = MethodCall {
             name: format!("supervisor.{method}").into(),
             params,
         };
-        let question = question.to_xml().map_err(|e| speech(&e))?;
+        let question = question.to_xml().map_err(|e| protocol_error(&e))?;
         let answer = block_on(async {
             let exchange = async {
                 let stream = self.connect(&place).await?;
-                exchange(stream, &place, question).await
+                send_request(stream, &place, question).await
             };
             tokio::time::timeout(limit, exchange).await
         });
-        let answer = answer.map_err(|_| Trouble::TimedOut)??;
-        read(&answer)
+        let answer = answer.map_err(|_| RpcError::TimedOut)??;
+        parse_response(&answer)
     }
 
     /// A supervisord that was just started is not there at once.
-    async fn connect(&self, place: &Place) -> Result<UnixStream, Trouble> {
+    async fn connect(&self, place: &Endpoint) -> Result<UnixStream, RpcError> {
         let begun = Instant::now();
         loop {
-            let found = match place.reach(&self.root) {
+            let found = match place.resolve_socket(&self.root) {
                 Ok((_folder, path)) => UnixStream::connect(path).await.map_err(|error| {
                     let early = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
                     let early = early.contains(&error.kind());
@@ -109,17 +109,21 @@ impl Wire {
                 Ok(stream) => return Ok(stream),
                 Err(trouble) => trouble,
             };
-            if !early || begun.elapsed() > PATIENCE {
-                return Err(Trouble::Unreachable(why));
+            if !early || begun.elapsed() > CONNECT_TIMEOUT {
+                return Err(RpcError::Unreachable(why));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
-async fn exchange(stream: UnixStream, place: &Place, question: String) -> Result<String, Trouble> {
+async fn send_request(
+    stream: UnixStream,
+    place: &Endpoint,
+    question: String,
+) -> Result<String, RpcError> {
     let gone = |error: &dyn std::fmt::Display| {
-        Trouble::Unreachable(format!("{}: {error}", place.socket.display()))
+        RpcError::Unreachable(format!("{}: {error}", place.socket.display()))
     };
     let server = stream.peer_cred().map_err(|e| gone(&e))?.uid();
     // Anybody could listen in a folder that anybody can write to.
@@ -132,7 +136,7 @@ async fn exchange(stream: UnixStream, place: &Place, question: String) -> Result
         .header(HOST, "localhost")
         .header(CONNECTION, "close")
         .header(CONTENT_TYPE, "text/xml");
-    if let Some((name, password)) = &place.login {
+    if let Some((name, password)) = &place.credentials {
         let login = STANDARD.encode(format!("{name}:{password}"));
         request = request.header(AUTHORIZATION, format!("Basic {login}"));
     }
@@ -153,7 +157,7 @@ async fn exchange(stream: UnixStream, place: &Place, question: String) -> Result
                 status => format!("it answered with {status}"),
             }));
         }
-        let body = Limited::new(response.into_body(), MAX_ANSWER);
+        let body = Limited::new(response.into_body(), MAX_RESPONSE);
         let body = body.collect().await.map_err(|e| gone(&e))?.to_bytes();
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
@@ -162,20 +166,20 @@ async fn exchange(stream: UnixStream, place: &Place, question: String) -> Result
     answer
 }
 
-fn read<T: TryFromValue>(answer: &str) -> Result<T, Trouble> {
+fn parse_response<T: TryFromValue>(answer: &str) -> Result<T, RpcError> {
     // Each level takes room on the stack of who reads it.
-    if depth(answer) > MAX_DEPTH {
-        return Err(speech(&"what it answered is nested too deep"));
+    if nesting_depth(answer) > MAX_DEPTH {
+        return Err(protocol_error(&"what it answered is nested too deep"));
     }
     match MethodResponse::from_xml(answer) {
-        Ok(response) => T::try_from_value(&response.value).map_err(|e| speech(&e)),
+        Ok(response) => T::try_from_value(&response.value).map_err(|e| protocol_error(&e)),
         Err(_) => {
             let fault = FaultResponse::from_xml(answer)
-                .map_err(|_| speech(&"what it answered is no XML-RPC"))?
+                .map_err(|_| protocol_error(&"what it answered is no XML-RPC"))?
                 .fault;
             Err(match fault.code() {
-                fault::SHUTDOWN_STATE => Trouble::Unreachable("it is shutting down".into()),
-                code => Trouble::Fault {
+                fault::SHUTDOWN_STATE => RpcError::Unreachable("it is shutting down".into()),
+                code => RpcError::Fault {
                     code,
                     text: fault.string().to_owned(),
                 },
@@ -185,7 +189,7 @@ fn read<T: TryFromValue>(answer: &str) -> Result<T, Trouble> {
 }
 
 /// How deep elements are nested at most, whether or not they are closed.
-fn depth(answer: &str) -> usize {
+fn nesting_depth(answer: &str) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     let bytes = answer.as_bytes();
     for at in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'<') {
@@ -199,9 +203,9 @@ fn depth(answer: &str) -> usize {
     most
 }
 
-fn speech(error: &dyn std::fmt::Display) -> Trouble {
+fn protocol_error(error: &dyn std::fmt::Display) -> RpcError {
     let text: String = error.to_string().chars().take(200).collect();
-    Trouble::Unreachable(text)
+    RpcError::Unreachable(text)
 }
 
 #[cfg(test)]
@@ -237,7 +241,7 @@ mod tests {
             "&b;",
             "<?xml version='1.0'?>",
         ];
-        let law = |input: &[u8]| read::<Value>(&String::from_utf8_lossy(input)).is_ok();
+        let law = |input: &[u8]| parse_response::<Value>(&String::from_utf8_lossy(input)).is_ok();
         let name = "xml-rpc";
         crate::fuzz::Target {
             name,
@@ -255,8 +259,8 @@ mod tests {
             let answer =
                 format!("<methodResponse><params><param>{inner}</param></params></methodResponse>");
             for answer in [&answer, &answer[..answer.len() / 2]] {
-                let why = read::<Value>(answer).unwrap_err();
-                assert_eq!(why, speech(&"what it answered is nested too deep"));
+                let why = parse_response::<Value>(answer).unwrap_err();
+                assert_eq!(why, protocol_error(&"what it answered is nested too deep"));
             }
         }
     }

@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use super::SupervisorServices;
 use crate::ports::root::Root;
-use crate::ports::services::suite::{Bench, wait_for};
-use crate::ports::services::{Active, Enabled, ServiceError, Services, Status};
+use crate::ports::services::conformance::{Fixture, wait_for};
+use crate::ports::services::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services};
 
 /// A supervisord with its configuration, socket and logs below a folder, ended when it is dropped.
 pub(in super::super) struct Supervisord(Child);
@@ -68,44 +68,44 @@ impl Drop for Supervisord {
     }
 }
 
-const SLEEP: &str = "command=/bin/sleep 60\nstartsecs=0\nautostart=false\n";
+const SLEEP_PROGRAM: &str = "command=/bin/sleep 60\nstartsecs=0\nautostart=false\n";
 
-fn bench(sections: &str) -> Option<Bench> {
-    let mut bench = Bench::supervisor()?;
-    bench.write("app.conf", sections);
+fn fixture(sections: &str) -> Option<Fixture> {
+    let mut bench = Fixture::supervisor()?;
+    bench.write_definition("app.conf", sections);
     Some(bench)
 }
 
-fn pids(bench: &Bench, names: &[&str]) -> Vec<u32> {
+fn pids(bench: &Fixture, names: &[&str]) -> Vec<u32> {
     let pid = |name: &&str| bench.services.status(name).unwrap().main_pid.unwrap();
     names.iter().map(pid).collect()
 }
 
 #[test]
 fn start_loads_a_new_section_without_touching_other_groups() {
-    let Some(mut bench) = bench(&format!("[program:old]\n{SLEEP}")) else {
+    let Some(mut bench) = fixture(&format!("[program:old]\n{SLEEP_PROGRAM}")) else {
         return;
     };
     bench.services.start("old").unwrap();
     let old = pids(&bench, &["old"]);
-    bench.write("new.conf", &format!("[program:new]\n{SLEEP}"));
+    bench.write_definition("new.conf", &format!("[program:new]\n{SLEEP_PROGRAM}"));
     let status = bench.services.status("new").unwrap();
     assert!(status.known && status.stale_definition, "{status:?}");
     assert_eq!(
         (status.active, status.enabled),
-        (Active::Stopped, Enabled::Static)
+        (ActiveState::Stopped, EnabledState::Static)
     );
     bench.services.stop("new").unwrap();
     bench.services.start("new").unwrap();
     let status = bench.services.status("new").unwrap();
     assert!(!status.stale_definition, "{status:?}");
-    assert_eq!(status.active, Active::Running);
+    assert_eq!(status.active, ActiveState::Running);
     assert_eq!(pids(&bench, &["old"]), old, "another group was touched");
 }
 
 #[test]
 fn main_pid_is_the_executed_program() {
-    let Some(bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
+    let Some(bench) = fixture(&format!("[program:app]\n{SLEEP_PROGRAM}")) else {
         return;
     };
     bench.services.start("app").unwrap();
@@ -125,11 +125,11 @@ fn main_pid_is_the_executed_program() {
 fn a_changed_section_restarts_its_own_group_and_no_other() {
     let sections = |seconds: u32| {
         format!(
-            "[program:web]\n{SLEEP}\n[program:worker]\n{SLEEP}environment=N=\"{seconds}\"\n\
-             [group:shop]\nprograms=web,worker\n[program:other]\n{SLEEP}environment=N=\"{seconds}\"\n"
+            "[program:web]\n{SLEEP_PROGRAM}\n[program:worker]\n{SLEEP_PROGRAM}environment=N=\"{seconds}\"\n\
+             [group:shop]\nprograms=web,worker\n[program:other]\n{SLEEP_PROGRAM}environment=N=\"{seconds}\"\n"
         )
     };
-    let Some(mut bench) = bench(&sections(1)) else {
+    let Some(mut bench) = fixture(&sections(1)) else {
         return;
     };
     let names = ["shop:web", "shop:worker", "other"];
@@ -137,7 +137,7 @@ fn a_changed_section_restarts_its_own_group_and_no_other() {
         bench.services.start(name).unwrap();
     }
     let before = pids(&bench, &names);
-    bench.write("app.conf", &sections(2));
+    bench.write_definition("app.conf", &sections(2));
     for name in names {
         assert!(bench.services.status(name).unwrap().stale_definition);
     }
@@ -169,24 +169,25 @@ fn a_changed_section_restarts_its_own_group_and_no_other() {
 #[test]
 fn group_of_processes_is_one_service() {
     let numbered = "numprocs=3\nprocess_name=%(program_name)s_%(process_num)d\n";
-    let Some(bench) = bench(&format!("[program:app]\n{SLEEP}{numbered}")) else {
+    let Some(bench) = fixture(&format!("[program:app]\n{SLEEP_PROGRAM}{numbered}")) else {
         return;
     };
     let services = &bench.services;
     services.start("app").unwrap();
     let first = services.status("app").unwrap();
-    assert_eq!(first.active, Active::Running);
-    assert_eq!(services.status("app:*").unwrap().run, first.run);
+    assert_eq!(first.active, ActiveState::Running);
+    assert_eq!(services.status("app:*").unwrap().run_id, first.run_id);
     let each = ["app:app_0", "app:app_1", "app:app_2"];
     let before = pids(&bench, &each);
     assert_eq!(first.main_pid, Some(before[0]));
     services.stop("app:app_1").unwrap();
-    assert_eq!(services.status("app").unwrap().active, Active::Stopped);
+    assert_eq!(services.status("app").unwrap().active, ActiveState::Stopped);
     services.start("app").unwrap();
     let second = services.status("app").unwrap();
-    assert!(second.run.is_some() && second.run != first.run);
+    assert!(second.run_id.is_some() && second.run_id != first.run_id);
     // It is worked out from the clock anew at each look.
-    let apart = |a: &Status, b: &Status| a.started_at.unwrap() - b.started_at.unwrap();
+    let apart =
+        |a: &ServiceStatus, b: &ServiceStatus| a.started_at.unwrap() - b.started_at.unwrap();
     let oldest = services.status(each[0]).unwrap();
     assert!(
         apart(&second, &oldest)
@@ -200,24 +201,24 @@ fn group_of_processes_is_one_service() {
     assert!(before.iter().all(|pid| !after.contains(pid)));
     services.stop("app").unwrap();
     for name in each {
-        assert_eq!(services.status(name).unwrap().active, Active::Stopped);
+        assert_eq!(services.status(name).unwrap().active, ActiveState::Stopped);
     }
 }
 
 #[test]
 fn removed_section_can_be_stopped_but_not_started() {
-    let Some(mut bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
+    let Some(mut bench) = fixture(&format!("[program:app]\n{SLEEP_PROGRAM}")) else {
         return;
     };
     bench.services.start("app").unwrap();
-    bench.write("app.conf", "");
+    bench.write_definition("app.conf", "");
     let status = bench.services.status("app").unwrap();
     assert!(status.known && status.stale_definition, "{status:?}");
     let error = bench.services.restart("app").unwrap_err().to_string();
     assert!(error.contains("no section"), "{error}");
     assert_eq!(
         bench.services.status("app").unwrap().active,
-        Active::Running,
+        ActiveState::Running,
         "and it was left alone"
     );
     bench.services.stop("app").unwrap();
@@ -226,14 +227,14 @@ fn removed_section_can_be_stopped_but_not_started() {
 
 #[test]
 fn broken_configuration_changes_no_process() {
-    let Some(mut bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
+    let Some(mut bench) = fixture(&format!("[program:app]\n{SLEEP_PROGRAM}")) else {
         return;
     };
     bench.services.start("app").unwrap();
     let before = pids(&bench, &["app"]);
-    bench.write("broken.conf", "[program:broken]\nnumprocs=many\n");
+    bench.write_definition("broken.conf", "[program:broken]\nnumprocs=many\n");
     let status = bench.services.status("app").unwrap();
-    assert!(status.run.is_some() && status.stale_definition);
+    assert!(status.run_id.is_some() && status.stale_definition);
     for tried in [
         bench.services.restart("app"),
         bench.services.start("broken"),
@@ -247,8 +248,8 @@ fn broken_configuration_changes_no_process() {
 
 #[test]
 fn error_names_the_namespec_of_a_group_member() {
-    let sections = format!("[program:web]\n{SLEEP}[group:shop]\nprograms=web\n");
-    let Some(bench) = bench(&sections) else {
+    let sections = format!("[program:web]\n{SLEEP_PROGRAM}[group:shop]\nprograms=web\n");
+    let Some(bench) = fixture(&sections) else {
         return;
     };
     bench.services.start("shop:web").unwrap();
@@ -262,7 +263,7 @@ fn error_names_the_namespec_of_a_group_member() {
 #[test]
 fn crash_looping_service_fails_its_start_with_the_log() {
     let line = "command=/bin/sh -c 'echo kl\u{e4}rt \x01 nichts; exit 1'\n";
-    let Some(bench) = bench(&format!(
+    let Some(bench) = fixture(&format!(
         "[program:app]\n{line}redirect_stderr=true\nautostart=false\nstartretries=30\n"
     )) else {
         return;
@@ -277,18 +278,18 @@ fn crash_looping_service_fails_its_start_with_the_log() {
     // Supervisord goes on with it, and a stop ends that.
     assert_eq!(
         bench.services.status("app").unwrap().active,
-        Active::Starting
+        ActiveState::Starting
     );
     bench.services.stop("app").unwrap();
     assert!(!matches!(
         bench.services.status("app").unwrap().active,
-        Active::Starting | Active::Running
+        ActiveState::Starting | ActiveState::Running
     ));
 }
 
 #[test]
 fn enable_cannot_change_autostart() {
-    let Some(bench) = bench(&format!("[program:app]\n{SLEEP}")) else {
+    let Some(bench) = fixture(&format!("[program:app]\n{SLEEP_PROGRAM}")) else {
         return;
     };
     let error = bench.services.enable("app").unwrap_err().to_string();
@@ -300,24 +301,27 @@ fn enable_cannot_change_autostart() {
     ));
 }
 
-fn alone(dir: &Path) -> SupervisorServices {
+fn services_at(dir: &Path) -> SupervisorServices {
     SupervisorServices::new(Rc::new(Root::at(dir).unwrap()))
 }
 
 #[test]
 fn configured_login_is_sent() {
-    if Bench::supervisor().is_none() {
+    if Fixture::supervisor().is_none() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let login = "username=ana\npassword={SHA}a94a8fe5ccb19ba61c4c0873d391e987982fbbd3\n\
                  [supervisorctl]\nusername=ana\npassword=test\n";
     let _supervisord = Supervisord::start(dir.path(), login).unwrap();
-    assert!(!alone(dir.path()).status("app").unwrap().known);
+    assert!(!services_at(dir.path()).status("app").unwrap().known);
     let path = dir.path().join("etc/supervisor/supervisord.conf");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("=test", "=wrong")).unwrap();
-    let error = alone(dir.path()).status("app").unwrap_err().to_string();
+    let error = services_at(dir.path())
+        .status("app")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("password"), "{error}");
 }
 
@@ -325,7 +329,7 @@ fn configured_login_is_sent() {
 fn missing_supervisord_is_unreachable_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let why = |word: &str| {
-        let error = alone(dir.path()).status("app").unwrap_err();
+        let error = services_at(dir.path()).status("app").unwrap_err();
         assert!(matches!(error, ServiceError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains(word), "{error}");
     };
@@ -341,7 +345,7 @@ fn missing_supervisord_is_unreachable_with_a_reason() {
 }
 
 /// Something else on the socket: it answers everything with the same bytes.
-fn impostor(dir: &Path, answer: &'static [u8]) {
+fn start_impostor(dir: &Path, answer: &'static [u8]) {
     use std::io::{Read, Write};
     let etc = dir.join("etc/supervisor");
     std::fs::create_dir_all(&etc).unwrap();
@@ -374,8 +378,8 @@ fn invalid_responses_are_refused() {
         (b"HTTP/1.1 200 OK\r\n\r\n", "s.sock"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        impostor(dir.path(), answer);
-        let error = alone(dir.path()).status("app").unwrap_err();
+        start_impostor(dir.path(), answer);
+        let error = services_at(dir.path()).status("app").unwrap_err();
         assert!(matches!(error, ServiceError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains(word), "{error}");
     }

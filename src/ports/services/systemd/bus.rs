@@ -13,15 +13,15 @@ use zbus::{
     OwnedObjectPath, OwnedVariant,
 };
 
-const SERVICE: &str = "org.freedesktop.systemd1";
+const BUS_NAME: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
-pub(super) const UNIT_OF_TYPE_TIMER: &str = "org.freedesktop.systemd1.Timer";
-pub(super) const UNIT_OF_TYPE_SERVICE: &str = "org.freedesktop.systemd1.Service";
+const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const TIMER_INTERFACE: &str = "org.freedesktop.systemd1.Timer";
+pub(super) const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 
 /// Signals that may wait unread; systemd sends one for each job that ends anywhere on the host.
-const QUEUE: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not zero");
+const SIGNAL_QUEUE: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not zero");
 
 pub(super) type Properties = HashMap<String, OwnedVariant>;
 
@@ -38,25 +38,34 @@ impl Bus {
             connection: Connection::system().await?,
         };
         // Systemd tells the bus about jobs only while somebody has asked it to.
-        bus.manager("Subscribe", &()).await?;
+        bus.call_manager("Subscribe", &()).await?;
         Ok(bus)
     }
 
-    pub(super) async fn manager<B>(&self, method: &str, body: &B) -> zbus::Result<Message>
+    pub(super) async fn call_manager<B>(&self, method: &str, body: &B) -> zbus::Result<Message>
     where
         B: Serialize + DynamicType,
     {
         self.connection
-            .call_method(Some(SERVICE), MANAGER_PATH, Some(MANAGER), method, body)
+            .call_method(
+                Some(BUS_NAME),
+                MANAGER_PATH,
+                Some(MANAGER_INTERFACE),
+                method,
+                body,
+            )
             .await
     }
 
     /// The object of a unit, loaded from its definition if it was not yet.
-    pub(super) async fn unit(&self, name: &str) -> zbus::Result<OwnedObjectPath> {
-        self.manager("LoadUnit", &name).await?.body().deserialize()
+    pub(super) async fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath> {
+        self.call_manager("LoadUnit", &name)
+            .await?
+            .body()
+            .deserialize()
     }
 
-    pub(super) async fn properties(
+    pub(super) async fn get_properties(
         &self,
         unit: &OwnedObjectPath,
         interface: &str,
@@ -64,7 +73,7 @@ impl Bus {
         let reply = self
             .connection
             .call_method(
-                Some(SERVICE),
+                Some(BUS_NAME),
                 ObjectPath::from(unit),
                 Some("org.freedesktop.DBus.Properties"),
                 "GetAll",
@@ -76,16 +85,20 @@ impl Bus {
 
     /// Asks for a job and waits for its result, in systemd's words: `done`, `failed`, `timeout`,
     /// `dependency`, … Has no deadline of its own.
-    pub(super) async fn job(&self, method: &str, unit: &str) -> zbus::Result<String> {
+    pub(super) async fn run_job(&self, method: &str, unit: &str) -> zbus::Result<String> {
         // Before asking: a job can be over before the answer to the question is here.
-        let mut ended =
-            MessageStream::for_match_rule(job_ends()?, &self.connection, Some(QUEUE)).await?;
+        let mut ended = MessageStream::for_match_rule(
+            job_removed_rule()?,
+            &self.connection,
+            Some(SIGNAL_QUEUE),
+        )
+        .await?;
         let result = async {
-            let reply = self.manager(method, &(unit, "replace")).await?;
+            let reply = self.call_manager(method, &(unit, "replace")).await?;
             let asked: OwnedObjectPath = reply.body().deserialize()?;
             loop {
                 let next = poll_fn(|context| Pin::new(&mut ended).poll_next(context)).await;
-                let message = next.ok_or_else(closed)??;
+                let message = next.ok_or_else(connection_closed)??;
                 let body = message.body();
                 let (_, job, _, result): (u32, OwnedObjectPath, String, String) =
                     body.deserialize()?;
@@ -100,17 +113,17 @@ impl Bus {
     }
 }
 
-fn job_ends() -> zbus::Result<MatchRule<'static>> {
+fn job_removed_rule() -> zbus::Result<MatchRule<'static>> {
     MatchRule::builder()
         .msg_type(Type::Signal)
         // Anybody may send a signal to the bus; only systemd's own counts.
-        .sender(SERVICE)
-        .interface(MANAGER)
+        .sender(BUS_NAME)
+        .interface(MANAGER_INTERFACE)
         .member("JobRemoved")
         .path(MANAGER_PATH)
         .build()
 }
 
-fn closed() -> Error {
+fn connection_closed() -> Error {
     std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()
 }

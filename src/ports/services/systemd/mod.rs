@@ -5,8 +5,8 @@
 //! unit's definition, a definition that changed on disk is read again.
 
 mod bus;
-mod reading;
-mod refusal;
+mod error;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -17,29 +17,29 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::bus::Bus;
-use self::reading::Reading;
+use self::state::UnitState;
 use super::name::UnitName;
-use super::{Active, Enabled, ServiceError, Services, Status, Timer};
+use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services, Timer};
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
 /// How long starting and restarting may take: services may load much before they are ready.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long anything else may take.
-const LIMIT: Duration = Duration::from_secs(90);
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long a look may take that is only for people.
-const GLANCE: Duration = Duration::from_secs(5);
+const TIMER_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a service that nobody waits for must stay up to count as started.
-const SETTLE: Duration = Duration::from_millis(150);
+const MIN_UPTIME: Duration = Duration::from_millis(150);
 
 /// Where journalctl is.
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 
-const LOG_LINES: usize = 10;
+const LOG_TAIL_LINES: usize = 10;
 
 /// The system's systemd.
 #[derive(Debug)]
@@ -57,49 +57,53 @@ impl SystemdServices {
     }
 
     /// A unit as it is now. A bus that went away since the last question is looked for again, once.
-    fn look(&self, verb: &'static str, name: &UnitName) -> Result<Reading, ServiceError> {
-        let first = self.look_once(verb, name);
+    fn unit_state(&self, verb: &'static str, name: &UnitName) -> Result<UnitState, ServiceError> {
+        let first = self.unit_state_once(verb, name);
         match first {
             Err(ServiceError::Unreachable { .. }) if self.bus.take().is_some() => {
-                self.look_once(verb, name)
+                self.unit_state_once(verb, name)
             }
             _ => first,
         }
     }
 
-    fn look_once(&self, verb: &'static str, name: &UnitName) -> Result<Reading, ServiceError> {
-        self.ask(verb, name, LIMIT, async |bus| {
-            let path = bus.unit(name.full()).await?;
-            let unit = bus.properties(&path, bus::UNIT).await?;
+    fn unit_state_once(
+        &self,
+        verb: &'static str,
+        name: &UnitName,
+    ) -> Result<UnitState, ServiceError> {
+        self.call(verb, name, CALL_TIMEOUT, async |bus| {
+            let path = bus.load_unit(name.full()).await?;
+            let unit = bus.get_properties(&path, bus::UNIT_INTERFACE).await?;
             let service = if name.is_service() {
-                bus.properties(&path, bus::UNIT_OF_TYPE_SERVICE).await?
+                bus.get_properties(&path, bus::SERVICE_INTERFACE).await?
             } else {
                 bus::Properties::new()
             };
-            Ok(Reading { unit, service })
+            Ok(UnitState { unit, service })
         })
     }
 
     /// A timer as it is now; `None`: there is none of this name.
     pub fn timer(&self, name: &str) -> Result<Option<Timer>, ServiceError> {
         let name = UnitName::new(name)?;
-        self.ask("status", &name, GLANCE, async |bus| {
-            let path = bus.unit(name.full()).await?;
-            let unit = bus.properties(&path, bus::UNIT).await?;
-            let timer = bus.properties(&path, bus::UNIT_OF_TYPE_TIMER).await;
-            Ok(reading::timer(&unit, &timer.unwrap_or_default()))
+        self.call("status", &name, TIMER_STATUS_TIMEOUT, async |bus| {
+            let path = bus.load_unit(name.full()).await?;
+            let unit = bus.get_properties(&path, bus::UNIT_INTERFACE).await?;
+            let timer = bus.get_properties(&path, bus::TIMER_INTERFACE).await;
+            Ok(state::timer(&unit, &timer.unwrap_or_default()))
         })
     }
 
     /// A unit that is about to be moved: its definition is there and up to date.
-    fn ready(&self, verb: &'static str, name: &UnitName) -> Result<Reading, ServiceError> {
-        let mut reading = self.look(verb, name)?;
+    fn load_unit(&self, verb: &'static str, name: &UnitName) -> Result<UnitState, ServiceError> {
+        let mut reading = self.unit_state(verb, name)?;
         // A file that appeared just now may be missing only from what systemd remembers.
-        if !reading.known() || reading.status().stale_definition {
-            self.reread(verb, name)?;
-            reading = self.look(verb, name)?;
+        if !reading.is_known() || reading.status().stale_definition {
+            self.daemon_reload(verb, name)?;
+            reading = self.unit_state(verb, name)?;
         }
-        if !reading.known() {
+        if !reading.is_known() {
             return Err(ServiceError::Unknown {
                 name: name.short().to_owned(),
                 hint: format!("systemd has no unit {}", name.full()),
@@ -108,66 +112,75 @@ impl SystemdServices {
         Ok(reading)
     }
 
-    /// Like [`SystemdServices::ready`], for a verb that brings the unit up.
-    fn startable(&self, verb: &'static str, name: &UnitName) -> Result<Reading, ServiceError> {
-        let reading = self.ready(verb, name)?;
+    /// Like [`SystemdServices::load_unit`], for a verb that brings the unit up.
+    fn load_startable_unit(
+        &self,
+        verb: &'static str,
+        name: &UnitName,
+    ) -> Result<UnitState, ServiceError> {
+        let reading = self.load_unit(verb, name)?;
         let failed = |why: String| Err(ServiceError::failed(verb, name.short(), why));
-        if reading.masked() {
+        if reading.is_masked() {
             return failed(format!(
                 "it is masked: somebody forbade it on purpose (`systemctl unmask {}` allows it)",
                 name.full()
             ));
         }
-        match reading.objection() {
+        match reading.load_error() {
             Some(objection) => failed(format!("systemd rejects its definition: {objection}")),
             None => Ok(reading),
         }
     }
 
-    fn reread(&self, verb: &'static str, name: &UnitName) -> Result<(), ServiceError> {
-        self.ask(verb, name, LIMIT, async |bus| {
-            bus.manager("Reload", &()).await.map(drop)
+    fn daemon_reload(&self, verb: &'static str, name: &UnitName) -> Result<(), ServiceError> {
+        self.call(verb, name, CALL_TIMEOUT, async |bus| {
+            bus.call_manager("Reload", &()).await.map(drop)
         })
     }
 
-    fn job(
+    fn run_job(
         &self,
         verb: &'static str,
         method: &str,
         name: &UnitName,
         limit: Duration,
     ) -> Result<(), ServiceError> {
-        let result = self.ask(verb, name, limit, async |bus| {
-            bus.job(method, name.full()).await
+        let result = self.call(verb, name, limit, async |bus| {
+            bus.run_job(method, name.full()).await
         })?;
         if result == "done" {
             return Ok(());
         }
         let why = match result.as_str() {
-            "failed" => self.look(verb, name)?.end(),
+            "failed" => self.unit_state(verb, name)?.failure_reason(),
             _ => None,
         };
-        Err(self.explained(
+        Err(self.failure_with_log(
             verb,
             name,
-            why.unwrap_or_else(|| refusal::of_job(&result, name)),
+            why.unwrap_or_else(|| error::job_failure_reason(&result, name)),
         ))
     }
 
-    fn up(&self, verb: &'static str, method: &str, name: &UnitName) -> Result<(), ServiceError> {
+    fn start_unit(
+        &self,
+        verb: &'static str,
+        method: &str,
+        name: &UnitName,
+    ) -> Result<(), ServiceError> {
         // What systemd has nothing to do for any more it forgets at once, and with it why.
         let held = |method: &'static str| {
-            self.ask(verb, name, LIMIT, async |bus| {
-                bus.manager(method, &name.full()).await.map(drop)
+            self.call(verb, name, CALL_TIMEOUT, async |bus| {
+                bus.call_manager(method, &name.full()).await.map(drop)
             })
         };
         held("RefUnit")?;
         let outcome = self
-            .job(verb, method, name, START_LIMIT)
-            .and_then(|()| self.stays_up(verb, name));
+            .run_job(verb, method, name, START_TIMEOUT)
+            .and_then(|()| self.check_stays_up(verb, name));
         // Its deaths are counted from a start on purpose; systemd itself goes on counting after one that
         // comes while it is about to start the unit again.
-        if outcome.is_ok() && self.look(verb, name)?.status().revived > 0 {
+        if outcome.is_ok() && self.unit_state(verb, name)?.status().restarts > 0 {
             held("ResetFailedUnit")?;
         }
         // At the latest the end of the connection lets go of it.
@@ -175,56 +188,63 @@ impl SystemdServices {
         outcome
     }
 
-    fn stays_up(&self, verb: &'static str, name: &UnitName) -> Result<(), ServiceError> {
-        let first = self.look(verb, name)?;
-        let waits = first.starts_blindly() && first.active() == Active::Running;
-        let run = first.status().run;
+    fn check_stays_up(&self, verb: &'static str, name: &UnitName) -> Result<(), ServiceError> {
+        let first = self.unit_state(verb, name)?;
+        let waits = first.has_no_readiness_signal() && first.active_state() == ActiveState::Running;
+        let run = first.status().run_id;
         let now = if waits {
-            std::thread::sleep(SETTLE);
-            self.look(verb, name)?
+            std::thread::sleep(MIN_UPTIME);
+            self.unit_state(verb, name)?
         } else {
             first
         };
-        let ended = || now.end().unwrap_or_else(|| "it ended".into());
-        let why = match now.active() {
-            Active::Failed => format!("{} right after its start", ended()),
-            Active::Starting if now.waits_for_restart() => {
+        let ended = || now.failure_reason().unwrap_or_else(|| "it ended".into());
+        let why = match now.active_state() {
+            ActiveState::Failed => format!("{} right after its start", ended()),
+            ActiveState::Starting if now.waits_for_restart() => {
                 format!(
                     "{} right after its start and waits to be restarted",
                     ended()
                 )
             }
-            Active::Running if now.status().run != run => {
+            ActiveState::Running if now.status().run_id != run => {
                 "it ended right after its start and was started again".into()
             }
-            Active::Stopped if !now.conditions_met() => "a condition of its unit is not met".into(),
-            Active::Stopped if now.starts_blindly() => "it ended right after its start".into(),
+            ActiveState::Stopped if !now.conditions_met() => {
+                "a condition of its unit is not met".into()
+            }
+            ActiveState::Stopped if now.has_no_readiness_signal() => {
+                "it ended right after its start".into()
+            }
             _ => return Ok(()),
         };
-        Err(self.explained(verb, name, why))
+        Err(self.failure_with_log(verb, name, why))
     }
 
-    fn files(
+    fn change_unit_files(
         &self,
         verb: &'static str,
         name: &UnitName,
-        reading: &Reading,
+        reading: &UnitState,
     ) -> Result<(), ServiceError> {
         // Links are made for the unit itself; systemd refuses to make them for an alias of it.
         let files = [reading.id()];
-        self.ask(verb, name, LIMIT, async |bus| match verb {
+        self.call(verb, name, CALL_TIMEOUT, async |bus| match verb {
             "enable" => {
-                bus.manager("EnableUnitFiles", &(&files[..], false, false))
+                bus.call_manager("EnableUnitFiles", &(&files[..], false, false))
                     .await
             }
-            _ => bus.manager("DisableUnitFiles", &(&files[..], false)).await,
+            _ => {
+                bus.call_manager("DisableUnitFiles", &(&files[..], false))
+                    .await
+            }
         })?;
         // What systemd remembers about links is as old as its last reading of them.
-        self.reread(verb, name)
+        self.daemon_reload(verb, name)
     }
 
     /// Enters the runtime with an open connection and maps what can go wrong there.
-    fn ask<T>(
+    fn call<T>(
         &self,
         verb: &'static str,
         name: &UnitName,
@@ -234,7 +254,7 @@ impl SystemdServices {
         let what = format!("systemd: {verb} {}", name.full());
         let _operation = watchdog::begin(what, limit);
         let bus = self.bus.borrow().clone();
-        let answer = block_on(within(limit, async {
+        let answer = block_on(with_timeout(limit, async {
             let bus = match bus {
                 Some(bus) => bus,
                 None => Rc::new(Bus::open().await?),
@@ -244,7 +264,7 @@ impl SystemdServices {
         }));
         match answer {
             Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(refusal::of_call(verb, name, &error)),
+            Some(Err(error)) => Err(error::from_call_error(verb, name, &error)),
             None => Err(ServiceError::TimedOut {
                 verb,
                 name: name.short().to_owned(),
@@ -254,30 +274,35 @@ impl SystemdServices {
     }
 
     /// A failure with the last lines of the unit's log.
-    fn explained(&self, verb: &'static str, name: &UnitName, mut why: String) -> ServiceError {
-        let log = self.log(name);
+    fn failure_with_log(
+        &self,
+        verb: &'static str,
+        name: &UnitName,
+        mut why: String,
+    ) -> ServiceError {
+        let log = self.journal_tail(name);
         // A refusal that leaves the properties as the failure before it set them.
         if log
             .iter()
             .any(|line| line.contains("Start request repeated too quickly"))
         {
-            why = refusal::too_often(name);
+            why = error::start_limit_reason(name);
         }
         ServiceError::failed(verb, name.short(), why).with_log(log)
     }
 
-    fn log(&self, name: &UnitName) -> Vec<String> {
+    fn journal_tail(&self, name: &UnitName) -> Vec<String> {
         if !Path::new(JOURNALCTL).exists() {
             return Vec::new();
         }
         let journalctl = |args: &[&str]| {
             let argv = std::iter::once(&JOURNALCTL).chain(args).copied();
             let command = Command::new(argv).timeout(Duration::from_secs(10));
-            self.exec.run(command).ok().filter(|done| done.ok())
+            self.exec.run(command).ok().filter(|done| done.success())
         };
         // What a process printed just before it ended may still be on its way into the journal.
         journalctl(&["--sync"]);
-        let lines = LOG_LINES.to_string();
+        let lines = LOG_TAIL_LINES.to_string();
         let args = [
             "-u",
             name.full(),
@@ -295,75 +320,75 @@ impl SystemdServices {
 }
 
 impl Services for SystemdServices {
-    fn status(&self, name: &str) -> Result<Status, ServiceError> {
+    fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError> {
         let name = UnitName::new(name)?;
-        let reading = self.look("status", &name)?;
-        Ok(if reading.known() {
+        let reading = self.unit_state("status", &name)?;
+        Ok(if reading.is_known() {
             reading.status()
         } else {
-            Status::unknown()
+            ServiceStatus::unknown()
         })
     }
 
     fn start(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        self.startable("start", &name)?;
-        self.up("start", "StartUnit", &name)
+        self.load_startable_unit("start", &name)?;
+        self.start_unit("start", "StartUnit", &name)
     }
 
     fn stop(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        self.ready("stop", &name)?;
-        self.job("stop", "StopUnit", &name, LIMIT)
+        self.load_unit("stop", &name)?;
+        self.run_job("stop", "StopUnit", &name, CALL_TIMEOUT)
     }
 
     fn restart(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        self.startable("restart", &name)?;
-        self.up("restart", "RestartUnit", &name)
+        self.load_startable_unit("restart", &name)?;
+        self.start_unit("restart", "RestartUnit", &name)
     }
 
     fn reload(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        let reading = self.startable("reload", &name)?;
+        let reading = self.load_startable_unit("reload", &name)?;
         let failed = |why: &str| Err(ServiceError::failed("reload", name.short(), why));
-        if reading.active() != Active::Running {
+        if reading.active_state() != ActiveState::Running {
             return failed("it is not running");
         }
         if !reading.status().can_reload {
             return failed("its unit does not say how (it has no ExecReload=)");
         }
-        self.job("reload", "ReloadUnit", &name, LIMIT)
+        self.run_job("reload", "ReloadUnit", &name, CALL_TIMEOUT)
     }
 
     fn enable(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        let reading = self.startable("enable", &name)?;
+        let reading = self.load_startable_unit("enable", &name)?;
         match reading.status().enabled {
-            Enabled::Yes => Ok(()),
-            Enabled::Static => Err(ServiceError::failed(
+            EnabledState::Yes => Ok(()),
+            EnabledState::Static => Err(ServiceError::failed(
                 "enable",
                 name.short(),
                 "its unit has no [Install] section, so nothing can start it at boot",
             )),
-            _ => self.files("enable", &name, &reading),
+            _ => self.change_unit_files("enable", &name, &reading),
         }
     }
 
     fn disable(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        let reading = self.ready("disable", &name)?;
+        let reading = self.load_unit("disable", &name)?;
         match reading.status().enabled {
-            Enabled::Static | Enabled::Masked => Ok(()),
-            _ => self.files("disable", &name, &reading),
+            EnabledState::Static | EnabledState::Masked => Ok(()),
+            _ => self.change_unit_files("disable", &name, &reading),
         }
     }
 
-    fn last_words(&self, name: &str) -> Vec<String> {
-        UnitName::new(name).map_or(Vec::new(), |name| self.log(&name))
+    fn log_tail(&self, name: &str) -> Vec<String> {
+        UnitName::new(name).map_or(Vec::new(), |name| self.journal_tail(&name))
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+async fn with_timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, work).await.ok()
 }

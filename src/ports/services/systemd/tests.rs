@@ -1,9 +1,9 @@
 //! What only a real systemd can show. Skipped, loudly, where there is none.
 
-use super::super::suite::Bench;
+use super::super::conformance::Fixture;
 use super::*;
 
-fn failure(bench: &Bench, name: &str) -> (String, Vec<String>) {
+fn start_failure(bench: &Fixture, name: &str) -> (String, Vec<String>) {
     match bench.services.start(name) {
         Err(ServiceError::Failed { why, log, .. }) => (why, log),
         other => panic!("{other:?}"),
@@ -12,23 +12,23 @@ fn failure(bench: &Bench, name: &str) -> (String, Vec<String>) {
 
 #[test]
 fn crash_looping_service_fails_its_start() {
-    let Some(mut bench) = Bench::systemd() else {
+    let Some(mut bench) = Fixture::systemd() else {
         return;
     };
     let unit =
         "[Service]\nExecStart=/bin/sh -c 'echo crashed; exit 1'\nRestart=always\nRestartSec=30\n";
     let name = bench.define("service", unit);
-    let (why, log) = failure(&bench, &name);
+    let (why, log) = start_failure(&bench, &name);
     assert!(why.contains("exited with 1"), "{why}");
     assert!(why.contains("waits to be restarted"), "{why}");
     assert!(log.iter().any(|line| line == "crashed"), "{log:?}");
     let status = bench.services.status(&name).unwrap();
-    assert_eq!(status.active, Active::Starting);
+    assert_eq!(status.active, ActiveState::Starting);
 }
 
 #[test]
 fn oneshot_start_succeeds_only_with_exit_code_zero() {
-    let Some(mut bench) = Bench::systemd() else {
+    let Some(mut bench) = Fixture::systemd() else {
         return;
     };
     let unit = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
@@ -36,16 +36,16 @@ fn oneshot_start_succeeds_only_with_exit_code_zero() {
     bench.services.start(&good).unwrap();
     assert_eq!(
         bench.services.status(&good).unwrap().active,
-        Active::Stopped
+        ActiveState::Stopped
     );
     let bad = bench.define("service", &unit.replace("true", "false"));
-    let (why, _) = failure(&bench, &bad);
+    let (why, _) = start_failure(&bench, &bad);
     assert!(why.contains("exited with 1"), "{why}");
 }
 
 #[test]
 fn start_waits_for_the_readiness_notification() {
-    let Some(mut bench) = Bench::systemd() else {
+    let Some(mut bench) = Fixture::systemd() else {
         return;
     };
     let ready = bench.path("ready");
@@ -59,17 +59,17 @@ fn start_waits_for_the_readiness_notification() {
     assert!(ready.exists());
     let silent = "[Service]\nType=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep 60\n";
     let silent = bench.define("service", silent);
-    let (why, _) = failure(&bench, &silent);
+    let (why, _) = start_failure(&bench, &silent);
     assert!(why.contains("longer"), "{why}");
 }
 
 #[test]
 fn start_failure_names_its_cause() {
-    let Some(mut bench) = Bench::systemd() else {
+    let Some(mut bench) = Fixture::systemd() else {
         return;
     };
     let wrong = bench.define("service", "[Service]\nExecStart=relative/path\n");
-    let (why, _) = failure(&bench, &wrong);
+    let (why, _) = start_failure(&bench, &wrong);
     assert!(why.contains("rejects"), "{why}");
     assert!(bench.services.status(&wrong).unwrap().known);
     let needed = bench.define("service", "[Service]\nType=oneshot\nExecStart=/bin/false\n");
@@ -77,31 +77,31 @@ fn start_failure_names_its_cause() {
         "[Unit]\nRequires={needed}.service\nAfter={needed}.service\n[Service]\nExecStart=/bin/sleep 60\n"
     );
     let name = bench.define("service", &unit);
-    let (why, _) = failure(&bench, &name);
+    let (why, _) = start_failure(&bench, &name);
     assert!(why.contains("something that it needs"), "{why}");
     let unit = "[Unit]\nConditionPathExists=/no/such\n[Service]\nExecStart=/bin/sleep 60\n";
     let name = bench.define("service", unit);
-    let (why, _) = failure(&bench, &name);
+    let (why, _) = start_failure(&bench, &name);
     assert!(why.contains("condition"), "{why}");
 }
 
 #[test]
 fn start_limit_error_names_reset_failed() {
-    let Some(mut bench) = Bench::systemd() else {
+    let Some(mut bench) = Fixture::systemd() else {
         return;
     };
     let unit = "[Unit]\nStartLimitBurst=1\nStartLimitIntervalSec=60\n\
                 [Service]\nExecStart=/bin/false\n";
     let name = bench.define("service", unit);
-    let (why, _) = failure(&bench, &name);
+    let (why, _) = start_failure(&bench, &name);
     assert!(why.contains("exited with 1"), "{why}");
-    let (why, _) = failure(&bench, &name);
+    let (why, _) = start_failure(&bench, &name);
     assert!(why.contains("reset-failed"), "{why}");
 }
 
 #[test]
 fn restart_count_resets_at_a_requested_start() {
-    let Some(mut bench) = Bench::systemd() else {
+    let Some(mut bench) = Fixture::systemd() else {
         return;
     };
     let mended = bench.path("mended");
@@ -112,7 +112,7 @@ fn restart_count_resets_at_a_requested_start() {
     );
     let name = bench.define("service", &unit);
     bench.services.start(&name).unwrap();
-    let revived = || bench.services.status(&name).unwrap().revived;
+    let revived = || bench.services.status(&name).unwrap().restarts;
     let begun = std::time::Instant::now();
     while revived() < 2 {
         assert!(begun.elapsed().as_secs() < 30, "it does not die");

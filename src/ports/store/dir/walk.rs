@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 
-use super::{DirStore, FILE, Meta, beneath};
+use super::{DirStore, FILE_FLAGS, FileMeta, open_beneath};
 use crate::ports::store::{
-    Etag, Listed, MAX_LISTED, MAX_OBJECT, StoreError, check_key, content_etag,
+    Etag, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, ObjectMeta, StoreError, check_key, content_etag,
 };
 
 /// Nothing of ours lies deeper, and each level takes a descriptor.
@@ -19,29 +19,33 @@ const MAX_DEPTH: usize = 16;
 const MAX_READ: u64 = 256 << 20;
 
 /// What a list has come to so far.
-struct Walk<'w> {
+struct ListWalk<'w> {
     prefix: &'w str,
-    rows: Vec<Listed>,
+    rows: Vec<ObjectMeta>,
     /// Bytes that may still be read.
-    left: u64,
+    bytes_left: u64,
     /// Names that were seen, those of other things too.
-    names: usize,
+    names_seen: usize,
 }
 
 impl DirStore {
-    pub(super) fn walk(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.walk_within(prefix, MAX_READ)
+    pub(super) fn list_objects(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.list_objects_within(prefix, MAX_READ)
     }
 
     /// Reads so many bytes at most.
-    pub(super) fn walk_within(&self, prefix: &str, most: u64) -> Result<Vec<Listed>, StoreError> {
-        let mut walk = Walk {
+    pub(super) fn list_objects_within(
+        &self,
+        prefix: &str,
+        most: u64,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        let mut walk = ListWalk {
             prefix,
             rows: Vec::new(),
-            left: most,
-            names: 0,
+            bytes_left: most,
+            names_seen: 0,
         };
-        self.descend(self.folder()?, "", &mut walk)?;
+        self.walk_folder(self.open_root()?, "", &mut walk)?;
         let mut rows = walk.rows;
         // Folder by folder is not key order: `a-b` sorts before `a/b`.
         rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -49,8 +53,13 @@ impl DirStore {
     }
 
     /// Adds what is below `folder`, whose keys start with `above` (empty, or ending in a slash).
-    fn descend(&self, folder: OwnedFd, above: &str, walk: &mut Walk<'_>) -> Result<(), StoreError> {
-        let too_much = |what: String| StoreError::TooMuch {
+    fn walk_folder(
+        &self,
+        folder: OwnedFd,
+        above: &str,
+        walk: &mut ListWalk<'_>,
+    ) -> Result<(), StoreError> {
+        let too_much = |what: String| StoreError::ListTooLarge {
             store: self.address.clone(),
             prefix: above.to_owned(),
             what,
@@ -58,14 +67,14 @@ impl DirStore {
         if above.matches('/').count() > MAX_DEPTH {
             return Err(too_much(format!("folders more than {MAX_DEPTH} deep")));
         }
-        let failed = |errno| self.failed(above, errno);
+        let failed = |errno| self.errno_error(above, errno);
         let mut folder = Dir::from_fd(folder).map_err(failed)?;
         let mut names = Vec::new();
         for entry in folder.iter() {
             let entry = entry.map_err(failed)?;
-            walk.names += 1;
-            if walk.names > MAX_LISTED {
-                return Err(too_much(format!("more than {MAX_LISTED} files")));
+            walk.names_seen += 1;
+            if walk.names_seen > MAX_LIST_LENGTH {
+                return Err(too_much(format!("more than {MAX_LIST_LENGTH} files")));
             }
             // None: the file system does not say; opening will tell.
             let ours = matches!(entry.file_type(), None | Some(Type::File | Type::Directory));
@@ -82,27 +91,27 @@ impl DirStore {
             if !key.starts_with(walk.prefix) && !walk.prefix.starts_with(&below) {
                 continue;
             }
-            let file = match beneath(&folder, &name, FILE) {
+            let file = match open_beneath(&folder, &name, FILE_FLAGS) {
                 Ok(file) => File::from(file),
                 // Gone since the folder was read, or never an object: a link, a socket.
                 Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => continue,
                 // Anything else must not pass for a shorter list.
-                Err(errno) => return Err(self.failed(&key, errno)),
+                Err(errno) => return Err(self.errno_error(&key, errno)),
             };
             let meta = file
                 .metadata()
-                .map_err(|error| self.failed_io(&key, &error))?;
+                .map_err(|error| self.io_error(&key, &error))?;
             if meta.is_dir() {
-                self.descend(file.into(), &below, walk)?;
+                self.walk_folder(file.into(), &below, walk)?;
             } else if meta.is_file() && key.starts_with(walk.prefix) {
-                let meta = Meta::of(&meta);
+                let meta = FileMeta::of(&meta);
                 let (etag, size) =
-                    version(file, &meta).map_err(|error| self.failed_io(&key, &error))?;
-                let read = size.min(MAX_OBJECT as u64);
-                walk.left = walk.left.checked_sub(read).ok_or_else(|| {
+                    etag_and_size(file, &meta).map_err(|error| self.io_error(&key, &error))?;
+                let read = size.min(MAX_OBJECT_SIZE as u64);
+                walk.bytes_left = walk.bytes_left.checked_sub(read).ok_or_else(|| {
                     too_much(format!("more than {} MiB of files", MAX_READ >> 20))
                 })?;
-                walk.rows.push(Listed {
+                walk.rows.push(ObjectMeta {
                     key,
                     etag,
                     modified: meta.modified,
@@ -115,13 +124,13 @@ impl DirStore {
 }
 
 /// The version of a file, and its size as read.
-fn version(file: File, meta: &Meta) -> io::Result<(Etag, u64)> {
-    if meta.size > MAX_OBJECT as u64 {
+fn etag_and_size(file: File, meta: &FileMeta) -> io::Result<(Etag, u64)> {
+    if meta.size > MAX_OBJECT_SIZE as u64 {
         // Not worth reading, since nobody can get it: a version that no content has.
         let etag = Etag(format!("unread-{}-{}", meta.size, meta.modified));
         return Ok((etag, meta.size));
     }
     let mut body = Vec::with_capacity(meta.size as usize + 1);
-    file.take(MAX_OBJECT as u64).read_to_end(&mut body)?;
+    file.take(MAX_OBJECT_SIZE as u64).read_to_end(&mut body)?;
     Ok((content_etag(&body), body.len() as u64))
 }

@@ -12,20 +12,20 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 use tokio::sync::OnceCell;
 
-use super::fault::chain;
+use super::error::error_chain;
 
 /// The standard chain, made when credentials are first needed.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(super) struct CredentialsChain {
     http: SharedHttpClient,
     region: Region,
     limit: Duration,
     chain: OnceCell<DefaultCredentialsChain>,
 }
 
-impl Chain {
-    pub fn new(http: SharedHttpClient, region: Region, limit: Duration) -> Chain {
-        Chain {
+impl CredentialsChain {
+    pub fn new(http: SharedHttpClient, region: Region, limit: Duration) -> CredentialsChain {
+        CredentialsChain {
             http,
             region,
             limit,
@@ -33,7 +33,7 @@ impl Chain {
         }
     }
 
-    async fn find(&self) -> provider::Result {
+    async fn load(&self) -> provider::Result {
         let sources = self.chain.get_or_init(async || {
             let config = ProviderConfig::without_region().with_http_client(self.http.clone());
             DefaultCredentialsChain::builder()
@@ -45,47 +45,49 @@ impl Chain {
         let found = async { sources.await.provide_credentials().await };
         let trouble = match tokio::time::timeout(self.limit, found).await {
             Ok(Ok(credentials)) => return Ok(credentials),
-            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => Trouble::None,
-            Ok(Err(error)) => Trouble::Failed(chain(&error)),
-            Err(_) => Trouble::Late(self.limit),
+            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => CredentialsChainError::NotFound,
+            Ok(Err(error)) => CredentialsChainError::Failed(error_chain(&error)),
+            Err(_) => CredentialsChainError::TimedOut(self.limit),
         };
         Err(CredentialsError::provider_error(trouble))
     }
 }
 
-impl ProvideCredentials for Chain {
+impl ProvideCredentials for CredentialsChain {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.find())
+        future::ProvideCredentials::new(self.load())
     }
 }
 
 /// Why there are no credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum CredentialsChainError {
     /// No source has any.
-    None,
+    NotFound,
     /// A source that should have some could not give them.
     Failed(String),
-    Late(Duration),
+    TimedOut(Duration),
 }
 
-const TRIED: &str = "tried AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS profile files, \
+const SOURCES: &str = "tried AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS profile files, \
     AWS_WEB_IDENTITY_TOKEN_FILE, the container's credentials (AWS_CONTAINER_CREDENTIALS_*) and the \
     instance's metadata";
 
-impl fmt::Display for Trouble {
+impl fmt::Display for CredentialsChainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::None => write!(f, "no AWS credentials: {TRIED}"),
-            Trouble::Failed(why) => write!(f, "no AWS credentials: {why} ({TRIED}, in this order)"),
-            Trouble::Late(limit) => {
-                write!(f, "no AWS credentials within {limit:?}: {TRIED}")
+            CredentialsChainError::NotFound => write!(f, "no AWS credentials: {SOURCES}"),
+            CredentialsChainError::Failed(why) => {
+                write!(f, "no AWS credentials: {why} ({SOURCES}, in this order)")
+            }
+            CredentialsChainError::TimedOut(limit) => {
+                write!(f, "no AWS credentials within {limit:?}: {SOURCES}")
             }
         }
     }
 }
 
-impl Error for Trouble {}
+impl Error for CredentialsChainError {}

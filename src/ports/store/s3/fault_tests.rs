@@ -1,21 +1,21 @@
 //! What a bad server or network becomes, shown with a server that misbehaves to order.
 
-mod bounds;
 mod credentials;
+mod response_limits;
 mod server;
 
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::Credentials;
 
-use self::server::{Act, Server, error, object};
+use self::server::{FaultyServer, Reaction, error, object};
 use super::*;
 
-const QUICK: Deadlines = Deadlines {
+const SHORT_DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_millis(400),
     attempt: Duration::from_millis(400),
     operation: Duration::from_secs(4),
-    many: Duration::from_secs(4),
+    get_many: Duration::from_secs(4),
     credentials: Duration::from_millis(400),
 };
 
@@ -32,20 +32,20 @@ fn settings(endpoint: &str) -> S3Settings {
 fn store_at(endpoint: &str, deadlines: Deadlines) -> S3Store {
     let keys = Credentials::new("id", "secret", None, None, "test");
     let keys = SharedCredentialsProvider::new(keys);
-    S3Store::prepare(settings(endpoint), deadlines, Some(keys)).unwrap()
+    S3Store::with_options(settings(endpoint), deadlines, Some(keys)).unwrap()
 }
 
-fn store(server: &Server) -> S3Store {
-    store_at(&server.endpoint(), QUICK)
+fn store(server: &FaultyServer) -> S3Store {
+    store_at(&server.endpoint(), SHORT_DEADLINES)
 }
 
 /// For servers that are slow on purpose, but do answer in the end.
-fn patient(server: &Server) -> S3Store {
+fn store_with_default_deadlines(server: &FaultyServer) -> S3Store {
     store_at(&server.endpoint(), Deadlines::default())
 }
 
 #[track_caller]
-fn unreachable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+fn unreachable_reason<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Err(StoreError::Unreachable { why, .. }) => why,
         other => panic!("not unreachable: {other:?}"),
@@ -53,36 +53,36 @@ fn unreachable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+fn refusal_reason<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Err(StoreError::Refused { why, .. }) => why,
         other => panic!("not refused: {other:?}"),
     }
 }
 
-fn known(etag: &str) -> Etag {
+fn etag_of(etag: &str) -> Etag {
     Etag(etag.to_owned())
 }
 
 #[test]
 fn silent_server_is_unreachable_by_the_deadline() {
-    let server = Server::start(vec![Act::Hang]);
+    let server = FaultyServer::start(vec![Reaction::Hang]);
     let asked = Instant::now();
-    let why = unreachable(store(&server).get("key", None));
+    let why = unreachable_reason(store(&server).get("key", None));
     assert!(why.contains("timeout"), "{why}");
     assert!(
         asked.elapsed() < Duration::from_secs(10),
         "{:?}",
         asked.elapsed()
     );
-    assert_eq!(server.seen().len(), 3, "three attempts");
+    assert_eq!(server.request_heads().len(), 3, "three attempts");
 }
 
 #[test]
 fn slow_body_fails_at_the_deadline() {
-    let server = Server::start(vec![Act::Drip(object("v1", &[b'x'; 1000]))]);
+    let server = FaultyServer::start(vec![Reaction::RespondSlowly(object("v1", &[b'x'; 1000]))]);
     let asked = Instant::now();
-    let why = unreachable(store(&server).get("key", None));
+    let why = unreachable_reason(store(&server).get("key", None));
     assert!(why.contains("not done within"), "{why}");
     assert!(
         asked.elapsed() < Duration::from_secs(10),
@@ -93,26 +93,29 @@ fn slow_body_fails_at_the_deadline() {
 
 #[test]
 fn busy_server_is_retried() {
-    let busy = || Act::Say(error(503, "SlowDown"));
-    let server = Server::start(vec![busy(), Act::Say(object("v1", b"body"))]);
-    let Fetched::Object(found) = patient(&server).get("key", None).unwrap() else {
+    let busy = || Reaction::Respond(error(503, "SlowDown"));
+    let server = FaultyServer::start(vec![busy(), Reaction::Respond(object("v1", b"body"))]);
+    let GetOutcome::Object(found) = store_with_default_deadlines(&server)
+        .get("key", None)
+        .unwrap()
+    else {
         panic!("no object");
     };
-    assert_eq!((&found.body[..], found.etag), (&b"body"[..], known("v1")));
+    assert_eq!((&found.body[..], found.etag), (&b"body"[..], etag_of("v1")));
     assert_eq!(found.modified.to_string(), "2026-11-21T04:43:01Z");
 
-    let server = Server::start(vec![busy()]);
-    let why = unreachable(patient(&server).get("key", None));
+    let server = FaultyServer::start(vec![busy()]);
+    let why = unreachable_reason(store_with_default_deadlines(&server).get("key", None));
     assert!(why.contains("503 SlowDown"), "{why}");
-    assert_eq!(server.seen().len(), 3, "three attempts");
+    assert_eq!(server.request_heads().len(), 3, "three attempts");
 }
 
 #[test]
 fn truncated_body_is_an_error() {
     let mut short = object("v1", &[b'x'; 1000]);
     short.truncate(short.len() - 1);
-    let server = Server::start(vec![Act::Cut(short)]);
-    let why = unreachable(store(&server).get("key", None));
+    let server = FaultyServer::start(vec![Reaction::RespondAndClose(short)]);
+    let why = unreachable_reason(store(&server).get("key", None));
     assert!(why.contains("broke off"), "{why}");
 }
 
@@ -121,12 +124,12 @@ fn body_of_unknown_or_excessive_length_is_not_read() {
     let head =
         "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\n";
     let unknown = format!("{head}Connection: close\r\n\r\nhalf of it");
-    let server = Server::start(vec![Act::Cut(unknown.into())]);
-    let why = unreachable(store(&server).get("key", None));
+    let server = FaultyServer::start(vec![Reaction::RespondAndClose(unknown.into())]);
+    let why = unreachable_reason(store(&server).get("key", None));
     assert!(why.contains("without its length"), "{why}");
 
-    let large = format!("{head}Content-Length: {}\r\n\r\n", MAX_OBJECT + 1);
-    let server = Server::start(vec![Act::Say(large.into())]);
+    let large = format!("{head}Content-Length: {}\r\n\r\n", MAX_OBJECT_SIZE + 1);
+    let server = FaultyServer::start(vec![Reaction::Respond(large.into())]);
     let result = store(&server).get("key", None);
     assert!(
         matches!(result, Err(StoreError::TooLarge { .. })),
@@ -139,10 +142,10 @@ fn an_unchanged_object_is_not_read() {
     let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec();
     // The second server has the object at the known version, but sends it all the same.
     for answer in [unchanged, object("v1", b"body")] {
-        let server = Server::start(vec![Act::Say(answer)]);
-        let found = store(&server).get("key", Some(&known("v1"))).unwrap();
-        assert_eq!(found, Fetched::Unchanged);
-        let seen = server.seen();
+        let server = FaultyServer::start(vec![Reaction::Respond(answer)]);
+        let found = store(&server).get("key", Some(&etag_of("v1"))).unwrap();
+        assert_eq!(found, GetOutcome::Unchanged);
+        let seen = server.request_heads();
         assert!(seen[0].starts_with("GET /bucket/prefix/key"), "{seen:?}");
         assert!(
             seen[0].contains("\r\nif-none-match: \"v1\"\r\n"),
@@ -154,25 +157,29 @@ fn an_unchanged_object_is_not_read() {
 #[test]
 fn not_modified_without_a_known_etag_is_an_error() {
     let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec();
-    let server = Server::start(vec![Act::Say(unchanged)]);
-    let why = unreachable(store(&server).get("key", None));
+    let server = FaultyServer::start(vec![Reaction::Respond(unchanged)]);
+    let why = unreachable_reason(store(&server).get("key", None));
     assert!(why.contains("not modified"), "{why}");
 }
 
 #[test]
 fn a_write_sends_its_condition() {
-    let written =
-        || Act::Say(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let written = || {
+        Reaction::Respond(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec())
+    };
     let cases = [
-        (When::Always, None),
-        (When::Absent, Some("\r\nif-none-match: *\r\n")),
-        (When::Matches(&known("v1")), Some("\r\nif-match: v1\r\n")),
+        (WriteCondition::Always, None),
+        (WriteCondition::Absent, Some("\r\nif-none-match: *\r\n")),
+        (
+            WriteCondition::Matches(&etag_of("v1")),
+            Some("\r\nif-match: v1\r\n"),
+        ),
     ];
     for (when, condition) in cases {
-        let server = Server::start(vec![written()]);
+        let server = FaultyServer::start(vec![written()]);
         let put = store(&server).put("key", b"body", when).unwrap();
-        assert_eq!(put, Put::Written(known("v2")));
-        let seen = &server.seen()[0];
+        assert_eq!(put, PutOutcome::Written(etag_of("v2")));
+        let seen = &server.request_heads()[0];
         match condition {
             Some(condition) => assert!(seen.contains(condition), "{seen}"),
             None => assert!(!seen.contains("\r\nif-"), "{seen}"),
@@ -183,30 +190,38 @@ fn a_write_sends_its_condition() {
 #[test]
 fn failed_condition_is_a_conflict_but_a_missing_bucket_is_not() {
     for (status, code) in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
-        let server = Server::start(vec![Act::Say(error(status, code))]);
-        let put = store(&server).put("key", b"", When::Matches(&known("v1")));
-        assert_eq!(put.unwrap(), Put::Conflict);
-        assert_eq!(server.seen().len(), 1, "asked once, and looked up nothing");
+        let server = FaultyServer::start(vec![Reaction::Respond(error(status, code))]);
+        let put = store(&server).put("key", b"", WriteCondition::Matches(&etag_of("v1")));
+        assert_eq!(put.unwrap(), PutOutcome::Conflict);
+        assert_eq!(
+            server.request_heads().len(),
+            1,
+            "asked once, and looked up nothing"
+        );
     }
-    let server = Server::start(vec![Act::Say(error(404, "NoSuchBucket"))]);
-    let put = store(&server).put("key", b"", When::Matches(&known("v1")));
-    assert!(refused(put).contains("NoSuchBucket"));
-    assert!(refused(store(&server).get("key", None)).contains("NoSuchBucket"));
+    let server = FaultyServer::start(vec![Reaction::Respond(error(404, "NoSuchBucket"))]);
+    let put = store(&server).put("key", b"", WriteCondition::Matches(&etag_of("v1")));
+    assert!(refusal_reason(put).contains("NoSuchBucket"));
+    assert!(refusal_reason(store(&server).get("key", None)).contains("NoSuchBucket"));
 }
 
 #[test]
 fn write_retries_while_another_is_in_progress() {
-    let busy = || Act::Say(error(409, "ConditionalRequestConflict"));
+    let busy = || Reaction::Respond(error(409, "ConditionalRequestConflict"));
     let written =
-        Act::Say(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
-    let server = Server::start(vec![busy(), busy(), written]);
-    let put = patient(&server).put("key", b"", When::Absent).unwrap();
-    assert_eq!(put, Put::Written(known("v2")));
+        Reaction::Respond(b"HTTP/1.1 200 OK\r\nETag: \"v2\"\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let server = FaultyServer::start(vec![busy(), busy(), written]);
+    let put = store_with_default_deadlines(&server)
+        .put("key", b"", WriteCondition::Absent)
+        .unwrap();
+    assert_eq!(put, PutOutcome::Written(etag_of("v2")));
 
-    let server = Server::start(vec![busy()]);
-    let put = patient(&server).put("key", b"", When::Absent).unwrap();
-    assert_eq!(put, Put::Conflict);
-    assert_eq!(server.seen().len(), TURNS as usize);
+    let server = FaultyServer::start(vec![busy()]);
+    let put = store_with_default_deadlines(&server)
+        .put("key", b"", WriteCondition::Absent)
+        .unwrap();
+    assert_eq!(put, PutOutcome::Conflict);
+    assert_eq!(server.request_heads().len(), MAX_PUT_ATTEMPTS as usize);
 }
 
 /// The first attempt is carried out but its answer is lost; the second runs into the first.
@@ -222,32 +237,36 @@ fn write_with_a_lost_response_is_recognised() {
         )
         .into()
     }
-    let lost = || Act::Cut(Vec::new());
-    let conflict = || Act::Say(error(412, "PreconditionFailed"));
+    let lost = || Reaction::RespondAndClose(Vec::new());
+    let conflict = || Reaction::Respond(error(412, "PreconditionFailed"));
 
-    let server = Server::start(vec![
+    let server = FaultyServer::start(vec![
         lost(),
         conflict(),
-        Act::Reply(|seen| head(mark(seen))),
+        Reaction::RespondWith(|seen| head(mark(seen))),
     ]);
-    let put = patient(&server).put("key", b"", When::Absent).unwrap();
-    assert_eq!(put, Put::Written(known("v2")));
-    assert!(server.seen()[2].starts_with("HEAD "));
+    let put = store_with_default_deadlines(&server)
+        .put("key", b"", WriteCondition::Absent)
+        .unwrap();
+    assert_eq!(put, PutOutcome::Written(etag_of("v2")));
+    assert!(server.request_heads()[2].starts_with("HEAD "));
 
-    let server = Server::start(vec![lost(), conflict(), Act::Say(head("another"))]);
-    let put = patient(&server).put("key", b"", When::Absent).unwrap();
-    assert_eq!(put, Put::Conflict);
+    let server = FaultyServer::start(vec![lost(), conflict(), Reaction::Respond(head("another"))]);
+    let put = store_with_default_deadlines(&server)
+        .put("key", b"", WriteCondition::Absent)
+        .unwrap();
+    assert_eq!(put, PutOutcome::Conflict);
 }
 
 #[test]
 fn closed_connection_is_reopened() {
-    let once = || Act::Cut(object("v1", b"body"));
-    let server = Server::start(vec![once()]);
-    let store = patient(&server);
+    let once = || Reaction::RespondAndClose(object("v1", b"body"));
+    let server = FaultyServer::start(vec![once()]);
+    let store = store_with_default_deadlines(&server);
     for _ in 0..3 {
         assert!(matches!(
             store.get("key", None).unwrap(),
-            Fetched::Object(_)
+            GetOutcome::Object(_)
         ));
         // Time for the server's end to arrive, as it would between two looks at a store.
         std::thread::sleep(Duration::from_millis(20));
@@ -260,29 +279,30 @@ fn an_error_names_its_cause_and_the_endpoint() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
-    let why = unreachable(store_at(&closed, QUICK).get("key", None));
+    let why = unreachable_reason(store_at(&closed, SHORT_DEADLINES).get("key", None));
     assert!(
         why.contains("Connection refused") && why.contains(&closed),
         "{why}"
     );
     assert!(!why.contains("dispatch failure"), "{why}");
 
-    let why = unreachable(store_at("http://store.invalid", Deadlines::default()).get("key", None));
+    let why =
+        unreachable_reason(store_at("http://store.invalid", Deadlines::default()).get("key", None));
     assert!(why.contains("dns") || why.contains("timeout"), "{why}");
     assert!(!why.contains("dispatch failure"), "{why}");
 
-    let server = Server::start(vec![Act::Cut(b"not TLS".to_vec())]);
+    let server = FaultyServer::start(vec![Reaction::RespondAndClose(b"not TLS".to_vec())]);
     let secure = server.endpoint().replace("http:", "https:");
-    let why = unreachable(store_at(&secure, Deadlines::default()).get("key", None));
+    let why = unreachable_reason(store_at(&secure, Deadlines::default()).get("key", None));
     assert!(
         why.to_lowercase().contains("tls") || why.contains("corrupt message"),
         "{why}"
     );
 
-    let server = Server::start(vec![Act::Say(
+    let server = FaultyServer::start(vec![Reaction::Respond(
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
     )]);
-    let why = unreachable(store(&server).get("key", None));
+    let why = unreachable_reason(store(&server).get("key", None));
     assert!(why.contains("without its ETag"), "{why}");
 }
 
@@ -295,13 +315,13 @@ fn refusal_carries_the_error_code_and_a_hint() {
         (403, "RequestTimeTooSkewed", "clock"),
         (404, "NoSuchBucket", "bucket's name"),
     ] {
-        let server = Server::start(vec![Act::Say(error(status, code))]);
-        let store = patient(&server);
+        let server = FaultyServer::start(vec![Reaction::Respond(error(status, code))]);
+        let store = store_with_default_deadlines(&server);
         for why in [
-            refused(store.get("key", None)),
-            refused(store.put("key", b"", When::Absent)),
-            refused(store.list("")),
-            refused(store.delete("key")),
+            refusal_reason(store.get("key", None)),
+            refusal_reason(store.put("key", b"", WriteCondition::Absent)),
+            refusal_reason(store.list("")),
+            refusal_reason(store.delete("key")),
         ] {
             assert!(why.contains(code) && why.contains(hint), "{why}");
         }
@@ -311,10 +331,13 @@ fn refusal_carries_the_error_code_and_a_hint() {
 #[test]
 fn plain_web_server_404_is_not_a_missing_object() {
     let page = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<h1>gone</h1>\r\n";
-    let server = Server::start(vec![Act::Say(page.to_vec())]);
-    assert!(refused(store(&server).get("key", None)).contains("an S3 server?"));
-    assert!(refused(store(&server).put("key", b"", When::Matches(&known("v")))).contains("404"));
-    assert!(refused(store(&server).delete("key")).contains("404"));
+    let server = FaultyServer::start(vec![Reaction::Respond(page.to_vec())]);
+    assert!(refusal_reason(store(&server).get("key", None)).contains("an S3 server?"));
+    assert!(
+        refusal_reason(store(&server).put("key", b"", WriteCondition::Matches(&etag_of("v"))))
+            .contains("404")
+    );
+    assert!(refusal_reason(store(&server).delete("key")).contains("404"));
 }
 
 #[test]
@@ -325,7 +348,7 @@ fn a_list_is_read_to_its_last_page() {
             .map(|name| format!("<Contents><Key>prefix/{name}</Key><LastModified>2026-11-21T04:43:01.000Z</LastModified><ETag>&quot;v&quot;</ETag><Size>7</Size></Contents>"))
             .collect();
         let xml = format!("<ListBucketResult>{rows}{next}</ListBucketResult>");
-        Act::Say(
+        Reaction::Respond(
             format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{xml}",
                 xml.len()
@@ -334,18 +357,18 @@ fn a_list_is_read_to_its_last_page() {
         )
     };
     let more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t+1</NextContinuationToken>";
-    let server = Server::start(vec![page(&["a/1", "a/"], more), page(&["a/2"], "")]);
+    let server = FaultyServer::start(vec![page(&["a/1", "a/"], more), page(&["a/2"], "")]);
     let rows = store(&server).list("a/").unwrap();
     let keys: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
     assert_eq!(keys, ["a/1", "a/2"], "and the console's folder is left out");
-    assert_eq!((rows[0].size, &rows[0].etag), (7, &known("v")));
-    let seen = server.seen();
+    assert_eq!((rows[0].size, &rows[0].etag), (7, &etag_of("v")));
+    let seen = server.request_heads();
     assert!(seen[0].contains("prefix=prefix%2Fa%2F"), "{seen:?}");
     assert!(seen[1].contains("continuation-token=t%2B1"), "{seen:?}");
 
     // A server that says "there is more" for ever, or does not say where.
     for next in [more, "<IsTruncated>true</IsTruncated>"] {
-        let server = Server::start(vec![page(&["a/1"], next)]);
-        assert!(unreachable(store(&server).list("a/")).contains("continuation"));
+        let server = FaultyServer::start(vec![page(&["a/1"], next)]);
+        assert!(unreachable_reason(store(&server).list("a/")).contains("continuation"));
     }
 }

@@ -5,10 +5,10 @@
 use std::env;
 
 use super::*;
-use crate::ports::store::suite;
+use crate::ports::store::conformance;
 
 /// The bucket to test in, or None where there is no server: said loudly, and not accepted in CI.
-fn live() -> Option<S3Settings> {
+fn live_settings() -> Option<S3Settings> {
     let Ok(endpoint) = env::var("TRUEUP_TEST_S3_ENDPOINT") else {
         let how = "start a server with tests/s3-server and source its env file";
         assert!(
@@ -31,7 +31,7 @@ fn live() -> Option<S3Settings> {
     })
 }
 
-fn why(result: Result<Fetched, StoreError>) -> String {
+fn refusal_reason(result: Result<GetOutcome, StoreError>) -> String {
     match result {
         Err(StoreError::Refused { why, .. }) => why,
         other => panic!("not refused: {other:?}"),
@@ -40,14 +40,16 @@ fn why(result: Result<Fetched, StoreError>) -> String {
 
 #[test]
 fn s3_store_passes_the_conformance_suite() {
-    if let Some(settings) = live() {
-        suite::run(&|| Box::new(S3Store::open(settings.clone()).unwrap()));
+    if let Some(settings) = live_settings() {
+        conformance::run(&|| Box::new(S3Store::open(settings.clone()).unwrap()));
     }
 }
 
 #[test]
 fn a_wrong_secret_is_refused_by_a_real_server() {
-    let Some(settings) = live() else { return };
+    let Some(settings) = live_settings() else {
+        return;
+    };
     let id = env::var("AWS_ACCESS_KEY_ID").unwrap();
     for (id, code) in [
         (id.as_str(), "SignatureDoesNotMatch"),
@@ -55,17 +57,20 @@ fn a_wrong_secret_is_refused_by_a_real_server() {
     ] {
         let keys = aws_sdk_s3::config::Credentials::new(id, "wrong", None, None, "test");
         let keys = SharedCredentialsProvider::new(keys);
-        let store = S3Store::prepare(settings.clone(), Deadlines::default(), Some(keys)).unwrap();
-        let why = why(store.get("key", None));
+        let store =
+            S3Store::with_options(settings.clone(), Deadlines::default(), Some(keys)).unwrap();
+        let why = refusal_reason(store.get("key", None));
         assert!(why.contains("403") && why.contains(code), "{why}");
     }
 }
 
 #[test]
 fn missing_bucket_is_refused() {
-    let Some(settings) = live() else { return };
+    let Some(settings) = live_settings() else {
+        return;
+    };
     let bucket = "no-such-bucket".to_owned();
     let store = S3Store::open(S3Settings { bucket, ..settings }).unwrap();
-    assert!(why(store.get("key", None)).contains("NoSuchBucket"));
+    assert!(refusal_reason(store.get("key", None)).contains("NoSuchBucket"));
     assert!(matches!(store.list(""), Err(StoreError::Refused { .. })));
 }

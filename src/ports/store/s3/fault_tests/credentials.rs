@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::super::{S3Settings, S3Store};
-use super::server::{Act, Server, object};
+use super::server::{FaultyServer, Reaction, object};
 use crate::ports::store::Store;
 
-const NAME: &str = "ports::store::s3::fault_tests::credentials::look";
+const CHILD_TEST: &str = "ports::store::s3::fault_tests::credentials::open_store_from_environment";
 
 /// Says to a child that it is one.
-const LOOK: &str = "TRUEUP_TEST_LOOK";
+const CHILD_VARIABLE: &str = "TRUEUP_TEST_LOOK";
 
 /// The child's part: opens the store named by its environment and prints what came of it.
 /// Run as a test of its own it has nothing to look at.
 #[test]
-fn look() {
-    if std::env::var_os(LOOK).is_none() {
+fn open_store_from_environment() {
+    if std::env::var_os(CHILD_VARIABLE).is_none() {
         return;
     }
     let settings = S3Settings {
@@ -39,16 +39,16 @@ fn look() {
 }
 
 /// Runs `look` with this environment and nothing else, in a home of its own.
-fn look_with(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, Duration) {
+fn run_child(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, Duration) {
     let home = TempDir::new().unwrap();
     std::fs::create_dir(home.path().join(".aws")).unwrap();
     for (name, content) in files {
         std::fs::write(home.path().join(name), content).unwrap();
     }
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([NAME, "--exact", "--nocapture"])
+        .args([CHILD_TEST, "--exact", "--nocapture"])
         .env_clear()
-        .env(LOOK, "1")
+        .env(CHILD_VARIABLE, "1")
         .env("HOME", home.path())
         .envs(environment.iter().copied())
         .output()
@@ -60,19 +60,19 @@ fn look_with(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, D
 }
 
 /// A store that answers, to see with which key it was asked.
-fn store() -> Server {
-    Server::start(vec![Act::Say(object("v1", b"body"))])
+fn store() -> FaultyServer {
+    FaultyServer::start(vec![Reaction::Respond(object("v1", b"body"))])
 }
 
 #[track_caller]
-fn asked_with(store: &Server, key: &str, said: &str) {
-    let seen = store.seen();
+fn assert_credentials_used(store: &FaultyServer, key: &str, said: &str) {
+    let seen = store.request_heads();
     assert_eq!(seen.len(), 1, "{said}");
     assert!(seen[0].contains(&format!("Credential={key}/")), "{seen:?}");
     assert!(seen[0].contains("/eu-west-1/s3/"), "{seen:?}");
 }
 
-fn json(key: &str) -> Vec<u8> {
+fn credentials_response(key: &str) -> Vec<u8> {
     let body = format!(
         r#"{{"Code": "Success", "AccessKeyId": "{key}", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}}"#
     );
@@ -85,9 +85,9 @@ fn json(key: &str) -> Vec<u8> {
 
 #[test]
 fn missing_region_fails_without_any_request() {
-    let metadata = Server::start(vec![Act::Hang]);
+    let metadata = FaultyServer::start(vec![Reaction::Hang]);
     let endpoint = metadata.endpoint();
-    let (said, _) = look_with(
+    let (said, _) = run_child(
         &[
             ("AWS_ACCESS_KEY_ID", "id"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -99,15 +99,18 @@ fn missing_region_fails_without_any_request() {
         said.contains("Settings") && said.contains("AWS_REGION"),
         "{said}"
     );
-    assert!(metadata.seen().is_empty(), "the metadata service was asked");
+    assert!(
+        metadata.request_heads().is_empty(),
+        "the metadata service was asked"
+    );
 }
 
 #[test]
 fn missing_credentials_error_names_the_sources_tried() {
-    let silent = Server::start(vec![Act::Hang]);
+    let silent = FaultyServer::start(vec![Reaction::Hang]);
     let store = store();
     let (endpoint, at) = (silent.endpoint(), store.endpoint());
-    let (said, after) = look_with(
+    let (said, after) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -126,14 +129,17 @@ fn missing_credentials_error_names_the_sources_tried() {
         assert!(said.contains(tried), "{tried}: {said}");
     }
     assert!(after < Duration::from_secs(6), "{after:?}: {said}");
-    assert!(store.seen().is_empty(), "a request without credentials");
+    assert!(
+        store.request_heads().is_empty(),
+        "a request without credentials"
+    );
 }
 
 #[test]
 fn environment_credentials_need_no_request() {
-    let (store, metadata) = (store(), Server::start(vec![Act::Hang]));
+    let (store, metadata) = (store(), FaultyServer::start(vec![Reaction::Hang]));
     let (at, endpoint) = (store.endpoint(), metadata.endpoint());
-    let (said, _) = look_with(
+    let (said, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -143,15 +149,18 @@ fn environment_credentials_need_no_request() {
         ],
         &[],
     );
-    asked_with(&store, "ENVIRONMENT", &said);
-    assert!(metadata.seen().is_empty(), "the metadata service was asked");
+    assert_credentials_used(&store, "ENVIRONMENT", &said);
+    assert!(
+        metadata.request_heads().is_empty(),
+        "the metadata service was asked"
+    );
 }
 
 #[test]
 fn profile_provides_region_and_credentials() {
     let store = store();
     let at = store.endpoint();
-    let (said, _) = look_with(
+    let (said, _) = run_child(
         &[("LOOK_AT", &at), ("AWS_PROFILE", "deploy")],
         &[
             (".aws/config", "[profile deploy]\nregion = eu-west-1\n"),
@@ -161,14 +170,17 @@ fn profile_provides_region_and_credentials() {
             ),
         ],
     );
-    asked_with(&store, "PROFILE", &said);
+    assert_credentials_used(&store, "PROFILE", &said);
 }
 
 #[test]
 fn container_provides_credentials() {
-    let (store, container) = (store(), Server::start(vec![Act::Say(json("CONTAINER"))]));
+    let (store, container) = (
+        store(),
+        FaultyServer::start(vec![Reaction::Respond(credentials_response("CONTAINER"))]),
+    );
     let (at, uri) = (store.endpoint(), format!("{}/keys", container.endpoint()));
-    let (said, _) = look_with(
+    let (said, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -176,7 +188,7 @@ fn container_provides_credentials() {
         ],
         &[],
     );
-    asked_with(&store, "CONTAINER", &said);
+    assert_credentials_used(&store, "CONTAINER", &said);
 }
 
 #[test]
@@ -189,12 +201,15 @@ fn web_identity_provides_credentials() {
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{xml}",
         xml.len()
     );
-    let (store, sts) = (store(), Server::start(vec![Act::Say(answer.into())]));
+    let (store, sts) = (
+        store(),
+        FaultyServer::start(vec![Reaction::Respond(answer.into())]),
+    );
     let (at, sts) = (store.endpoint(), sts.endpoint());
     let home = TempDir::new().unwrap();
     let token = home.path().join("token");
     std::fs::write(&token, "token").unwrap();
-    let (said, _) = look_with(
+    let (said, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -204,23 +219,23 @@ fn web_identity_provides_credentials() {
         ],
         &[],
     );
-    asked_with(&store, "WEB", &said);
+    assert_credentials_used(&store, "WEB", &said);
 }
 
 #[test]
 fn instance_metadata_provides_credentials() {
     let text = |text: &str| {
         let head = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 600\r\n";
-        Act::Say(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).into())
+        Reaction::Respond(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).into())
     };
-    let metadata = Server::start(vec![
+    let metadata = FaultyServer::start(vec![
         text("token"),
         text("role"),
-        Act::Say(json("INSTANCE")),
+        Reaction::Respond(credentials_response("INSTANCE")),
     ]);
     let store = store();
     let (at, endpoint) = (store.endpoint(), metadata.endpoint());
-    let (said, _) = look_with(
+    let (said, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -228,5 +243,5 @@ fn instance_metadata_provides_credentials() {
         ],
         &[],
     );
-    asked_with(&store, "INSTANCE", &said);
+    assert_credentials_used(&store, "INSTANCE", &said);
 }

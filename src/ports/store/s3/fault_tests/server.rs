@@ -8,32 +8,32 @@ use std::time::Duration;
 
 /// What the server does with a request. The last act goes on for ever.
 #[derive(Clone)]
-pub(super) enum Act {
-    Say(Vec<u8>),
+pub(super) enum Reaction {
+    Respond(Vec<u8>),
     /// Says something that depends on the heads of the requests seen so far.
-    Reply(fn(&[String]) -> Vec<u8>),
+    RespondWith(fn(&[String]) -> Vec<u8>),
     /// Says this, then closes the connection.
-    Cut(Vec<u8>),
+    RespondAndClose(Vec<u8>),
     /// Says the head of this at once and the body slowly.
-    Drip(Vec<u8>),
+    RespondSlowly(Vec<u8>),
     Hang,
 }
 
 #[derive(Clone)]
-pub(super) struct Server {
+pub(super) struct FaultyServer {
     address: SocketAddr,
-    acts: Arc<Mutex<VecDeque<Act>>>,
-    seen: Arc<Mutex<Vec<String>>>,
+    reactions: Arc<Mutex<VecDeque<Reaction>>>,
+    request_heads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
+impl FaultyServer {
     /// Serves until the test process ends.
-    pub fn start(acts: Vec<Act>) -> Server {
+    pub fn start(acts: Vec<Reaction>) -> FaultyServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Server {
+        let server = FaultyServer {
             address: listener.local_addr().unwrap(),
-            acts: Arc::new(Mutex::new(acts.into())),
-            seen: Arc::default(),
+            reactions: Arc::new(Mutex::new(acts.into())),
+            request_heads: Arc::default(),
         };
         let serving = server.clone();
         std::thread::spawn(move || {
@@ -51,12 +51,12 @@ impl Server {
     }
 
     /// The heads of the requests so far, with header names in lower case.
-    pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+    pub fn request_heads(&self) -> Vec<String> {
+        self.request_heads.lock().unwrap().clone()
     }
 
-    fn next(&self) -> Act {
-        let mut acts = self.acts.lock().unwrap();
+    fn next_reaction(&self) -> Reaction {
+        let mut acts = self.reactions.lock().unwrap();
         if acts.len() > 1 {
             acts.pop_front().unwrap()
         } else {
@@ -68,12 +68,12 @@ impl Server {
         let mut reader = BufReader::new(stream);
         let mut writer = stream;
         while let Some(head) = read_request(&mut reader)? {
-            self.seen.lock().unwrap().push(head);
-            match self.next() {
-                Act::Say(bytes) => writer.write_all(&bytes)?,
-                Act::Reply(reply) => writer.write_all(&reply(&self.seen()))?,
-                Act::Cut(bytes) => return writer.write_all(&bytes),
-                Act::Drip(bytes) => {
+            self.request_heads.lock().unwrap().push(head);
+            match self.next_reaction() {
+                Reaction::Respond(bytes) => writer.write_all(&bytes)?,
+                Reaction::RespondWith(reply) => writer.write_all(&reply(&self.request_heads()))?,
+                Reaction::RespondAndClose(bytes) => return writer.write_all(&bytes),
+                Reaction::RespondSlowly(bytes) => {
                     let end = bytes
                         .windows(4)
                         .position(|four| four == b"\r\n\r\n")
@@ -85,7 +85,7 @@ impl Server {
                         std::thread::sleep(Duration::from_millis(20));
                     }
                 }
-                Act::Hang => std::thread::sleep(Duration::from_secs(600)),
+                Reaction::Hang => std::thread::sleep(Duration::from_secs(600)),
             }
         }
         Ok(())

@@ -1,0 +1,381 @@
+//! Whether a store keeps conditional writes, by which hosts and publishers agree with each other, and
+//! has the same time as this host.
+
+use std::sync::Barrier;
+
+use jiff::Timestamp;
+
+use super::{ABOUT_WRITES as ABOUT, Check, bad};
+use crate::ports::store::{
+    self, Etag, GetOutcome, PutOutcome, Store, StoreError, StoreSettings, WriteCondition,
+};
+use crate::problem::Problem;
+
+/// How many write at once: few enough to be polite, and enough for a server that checks and writes in
+/// two steps to be caught.
+const CONCURRENT_WRITERS: usize = 8;
+
+/// A clock that is off by more is told, in seconds. S3 refuses at 900.
+const MAX_SKEW_SECONDS: i64 = 30;
+
+/// Why conditional writes matter, and that they do not yet matter here.
+const UNSAFE_STORE_HINT: &str = "use a store that keeps conditional writes (AWS S3, Ceph): without them two hosts can take one slot and two \
+     publishers lose each other's work; hosts that only follow the manifest are not harmed";
+
+const UNREACHABLE_HINT: &str =
+    "is the address right, is there a way to it (`curl -v`), and a firewall between?";
+
+/// What is tried with which objects.
+pub struct Probe<'a> {
+    pub settings: &'a StoreSettings,
+    pub store: &'a dyn Store,
+    /// The probe's own object: always the same for a host, so that what a killed doctor left is cleared
+    /// by the next one.
+    pub key: &'a str,
+    /// The host's record of itself, which is not changed.
+    pub record: &'a str,
+}
+
+/// Whether conditional writes are kept, one after the other and at once: tried with an object that is
+/// not there afterwards.
+pub fn check_conditional_writes(probe: &Probe<'_>) -> Check {
+    let (about, key) = (ABOUT, probe.key);
+    // Before anything is written that could not be removed.
+    let cleared = probe.store.delete(key);
+    let probed = cleared.and_then(|()| find_violation(probe));
+    if let Err(StoreError::Refused { why, .. }) = probed {
+        // What was written before is removed as far as that is allowed.
+        let _ = probe.store.delete(key);
+        return check_record_write(probe, &why);
+    }
+    let left = probe.store.delete(key);
+    let finding = match probed {
+        Ok(None) => Check::good(
+            about,
+            "conditional writes are kept, also when eight write at once",
+        ),
+        Ok(Some(ignored)) => bad(about, ignored, UNSAFE_STORE_HINT),
+        Err(error) => bad(about, error.to_string(), UNREACHABLE_HINT),
+    };
+    match (finding.is_bad(), left) {
+        (false, Err(error)) => bad(
+            about,
+            format!("conditional writes are kept, but the probe's object is left: {error}"),
+            format!("remove `{key}`, or look again: the next `trueup doctor` removes it, too"),
+        ),
+        _ => finding,
+    }
+}
+
+/// The host may not write the probe's object. That alone is no harm: what it has to write is its record.
+fn check_record_write(probe: &Probe<'_>, why: &str) -> Check {
+    let Probe {
+        store, record, key, ..
+    } = probe;
+    match can_write(*store, record) {
+        Ok(true) => Check::note(
+            ABOUT,
+            Problem::new(format!(
+                "this host may write its record; whether conditions are kept was not tried, because `{key}` is refused: {why}"
+            ))
+            .hint("it is tried once the credentials have s3:PutObject and s3:DeleteObject for `doctor/`"),
+        ),
+        Ok(false) => bad(
+            ABOUT,
+            format!("`If-Match` is ignored for `{record}`: a version that never was counted as the current one"),
+            UNSAFE_STORE_HINT,
+        ),
+        Err(StoreError::Refused { why, .. }) => bad(
+            ABOUT,
+            format!("this host may not write its record `{record}`: {why}"),
+            "allow s3:PutObject for `nodes/`, or say `fleet: {publish: false}`: then peers and `trueup fleet` know nothing of this host, which goes on following the manifest",
+        ),
+        Err(error) => bad(ABOUT, error.to_string(), UNREACHABLE_HINT),
+    }
+}
+
+/// Whether a write of this object is allowed: it is tried with a version that never was, so that a
+/// store that keeps its conditions writes nothing. `false`: this one does not keep them.
+fn can_write(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
+    // As it is, in case that it is written after all.
+    let there = match store.get(key, None) {
+        Ok(GetOutcome::Object(object)) => Some(object.body),
+        // S3 refuses to say that nothing is there to whoever may not list.
+        Ok(_) | Err(StoreError::Refused { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let body = there.as_deref().unwrap_or(b"{}\n");
+    let kept =
+        store.put(key, body, WriteCondition::Matches(&nonexistent_etag()))? == PutOutcome::Conflict;
+    if !kept && there.is_none() {
+        store.delete(key)?;
+    }
+    Ok(kept)
+}
+
+/// A version that no object ever had.
+pub(super) fn nonexistent_etag() -> Etag {
+    Etag("0".repeat(32))
+}
+
+/// What the store got wrong; `None`: nothing.
+fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
+    let Probe {
+        settings,
+        store,
+        key,
+        ..
+    } = *probe;
+    let wrong = |what: &str| Ok(Some(what.to_owned()));
+    let PutOutcome::Written(first) = store.put(key, b"one\n", WriteCondition::Absent)? else {
+        return wrong("it refuses `If-None-Match: *` for an object that is not there");
+    };
+    if store.put(key, b"two\n", WriteCondition::Absent)? != PutOutcome::Conflict {
+        return wrong("it ignores `If-None-Match: *`: an object that is there was overwritten");
+    }
+    if store.put(
+        key,
+        b"three\n",
+        WriteCondition::Matches(&nonexistent_etag()),
+    )? != PutOutcome::Conflict
+    {
+        return wrong("it ignores `If-Match`: a version that never was counted as the current one");
+    }
+    let PutOutcome::Written(second) = store.put(key, b"four\n", WriteCondition::Matches(&first))?
+    else {
+        return wrong("it refuses `If-Match` with the version that is there");
+    };
+    if store.put(key, b"five\n", WriteCondition::Matches(&first))? != PutOutcome::Conflict {
+        return wrong("it ignores `If-Match`: an old version counted as the current one");
+    }
+    match store.get(key, None)? {
+        GetOutcome::Object(object) if object.body == b"four\n" => {}
+        _ => return wrong("what was written cannot be read back at once"),
+    }
+    if store.get(key, Some(&second))? != GetOutcome::Unchanged {
+        return wrong("it does not know an object again by its version");
+    }
+    store.delete(key)?;
+    if store.get(key, None)? != GetOutcome::Missing {
+        return wrong("a removed object is still there");
+    }
+    let won = race_writes(settings, key, WriteCondition::Absent)?;
+    if won != 1 {
+        return Ok(Some(format!(
+            "`If-None-Match: *` is not kept when {CONCURRENT_WRITERS} write at once: {won} of them were told that theirs is there"
+        )));
+    }
+    let GetOutcome::Object(object) = store.get(key, None)? else {
+        return wrong("what was written cannot be read back at once");
+    };
+    match race_writes(settings, key, WriteCondition::Matches(&object.etag))? {
+        1 => Ok(None),
+        won => Ok(Some(format!(
+            "`If-Match` is not kept when {CONCURRENT_WRITERS} write at once: {won} of them were told that theirs is there"
+        ))),
+    }
+}
+
+/// How many of some that write at once are told that they did.
+fn race_writes(
+    settings: &StoreSettings,
+    key: &str,
+    when: WriteCondition<'_>,
+) -> Result<usize, StoreError> {
+    let ready = Barrier::new(CONCURRENT_WRITERS);
+    let results = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..CONCURRENT_WRITERS)
+            .map(|racer| {
+                let ready = &ready;
+                scope.spawn(move || {
+                    // Each on a connection of its own, which is there when all begin.
+                    let store = store::open(settings);
+                    let warm = store.as_ref().map(|store| store.get(key, None));
+                    drop(warm);
+                    ready.wait();
+                    // Never what is there already: equal content may be an equal version.
+                    let body = format!("racer {racer} when {when:?}\n");
+                    store.and_then(|store| store.put(key, body.as_bytes(), when))
+                })
+            })
+            .collect();
+        let joined = racers.into_iter().map(|racer| {
+            racer.join().unwrap_or_else(|_| {
+                Err(StoreError::Settings(
+                    "a probe of the store ended early".into(),
+                ))
+            })
+        });
+        joined.collect::<Vec<_>>()
+    });
+    let mut won = 0;
+    for result in results {
+        won += usize::from(matches!(result?, PutOutcome::Written(_)));
+    }
+    Ok(won)
+}
+
+/// Whether the store has the same time as the host: `theirs` in whole seconds, as an answer told it that
+/// came between `before` and `after`.
+pub(super) fn check_clock(theirs: Timestamp, before: Timestamp, after: Timestamp) -> Check {
+    let half = after.duration_since(before) / 2;
+    let here = before + half;
+    let off = here.duration_since(theirs);
+    let seconds = off.as_secs();
+    if seconds.abs() < MAX_SKEW_SECONDS {
+        return Check::good("clock", "the same as the store's");
+    }
+    let way = if seconds > 0 { "ahead of" } else { "behind" };
+    bad(
+        "clock",
+        format!("this host's clock is {} s {way} the store's", seconds.abs()),
+        "`timedatectl` shows whether it is kept by a time server; S3 refuses requests that are off by more than 900 s",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+    use crate::ports::store::MemoryStore;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn clock_is_compared_at_the_midpoint_of_the_request() {
+        let theirs = at("2026-11-21T05:00:10Z");
+        let found = |before, after| check_clock(theirs, at(before), at(after));
+        assert!(!found("2026-11-21T04:59:50Z", "2026-11-21T05:00:30Z").is_bad());
+        let ahead = found("2026-11-21T06:00:10Z", "2026-11-21T06:00:11Z");
+        assert!(ahead.is_bad());
+        assert!(ahead.message().contains("3600 s ahead of"), "{ahead:?}");
+        let behind = found("2026-11-21T04:59:10Z", "2026-11-21T04:59:10Z");
+        assert!(behind.message().contains("60 s behind"), "{behind:?}");
+    }
+
+    /// A store in memory that lets nobody write below some prefixes, or remove anything.
+    struct DenyingStore {
+        memory: MemoryStore,
+        prefixes: &'static [&'static str],
+        honours_conditions: bool,
+    }
+
+    impl DenyingStore {
+        fn check_access(&self, key: &str) -> Result<(), StoreError> {
+            match self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+                true => Err(StoreError::Refused {
+                    store: "s3://b".into(),
+                    key: key.into(),
+                    why: "403 AccessDenied".into(),
+                }),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl Store for DenyingStore {
+        fn address(&self) -> &str {
+            "s3://b"
+        }
+        fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+            self.memory.get(key, known)
+        }
+        fn put(
+            &self,
+            key: &str,
+            body: &[u8],
+            when: WriteCondition<'_>,
+        ) -> Result<PutOutcome, StoreError> {
+            self.check_access(key)?;
+            let when = if self.honours_conditions {
+                when
+            } else {
+                WriteCondition::Always
+            };
+            self.memory.put(key, body, when)
+        }
+        fn list(&self, prefix: &str) -> Result<Vec<store::ObjectMeta>, StoreError> {
+            self.memory.list(prefix)
+        }
+        fn delete(&self, key: &str) -> Result<(), StoreError> {
+            self.check_access(key)?;
+            self.memory.delete(key)
+        }
+    }
+
+    const RECORD: &str = "nodes/production/web1.json";
+
+    fn check_with_denied(prefixes: &'static [&'static str], keeps: bool) -> (Check, Vec<String>) {
+        let store = DenyingStore {
+            memory: MemoryStore::new(),
+            prefixes,
+            honours_conditions: keeps,
+        };
+        let settings = StoreSettings {
+            url: "s3://b".into(),
+            region: None,
+            endpoint: None,
+            path_style: false,
+        };
+        let check = check_conditional_writes(&Probe {
+            settings: &settings,
+            store: &store,
+            key: "doctor/production/web1",
+            record: RECORD,
+        });
+        let left = store.memory.list("").unwrap();
+        (check, left.into_iter().map(|row| row.key).collect())
+    }
+
+    #[test]
+    fn denied_probe_is_a_note_while_the_record_is_writable() {
+        let (check, left) = check_with_denied(&["doctor/"], true);
+        assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
+        assert!(check.message().contains("403"), "{check:?}");
+        assert_eq!(left, [""; 0]);
+    }
+
+    #[test]
+    fn denied_record_names_the_permission_or_setting_to_change() {
+        let (check, left) = check_with_denied(&["doctor/", "nodes/"], true);
+        let Verdict::Bad(problem) = &check.verdict else {
+            panic!("{check:?}");
+        };
+        assert!(problem.message.contains(RECORD), "{problem}");
+        let hint = problem.hint.as_ref().unwrap();
+        assert!(
+            hint.contains("`nodes/`") && hint.contains("publish: false"),
+            "{hint}"
+        );
+        assert_eq!(left, [""; 0]);
+        let (check, left) = check_with_denied(&["doctor/"], false);
+        assert!(check.is_bad() && left.is_empty(), "{check:?}, {left:?}");
+    }
+
+    #[test]
+    fn conforming_store_passes_and_is_left_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            url: format!("dir:{}", dir.path().display()),
+            region: None,
+            endpoint: None,
+            path_style: false,
+        };
+        let store = store::open(&settings).unwrap();
+        let key = "doctor/production/here";
+        for _ in 0..20 {
+            // What a doctor left that was killed.
+            store.put(key, b"four\n", WriteCondition::Always).unwrap();
+            let check = check_conditional_writes(&Probe {
+                settings: &settings,
+                store: store.as_ref(),
+                key,
+                record: RECORD,
+            });
+            assert!(matches!(check.verdict, Verdict::Good { .. }), "{check:?}");
+        }
+        assert!(store.list("").unwrap().is_empty());
+    }
+}

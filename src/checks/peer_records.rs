@@ -1,0 +1,134 @@
+//! Whether a host may write the records of others: who becomes root on it could then draw the traffic of
+//! any app to himself.
+
+use super::conditional_writes::nonexistent_etag;
+use super::{ABOUT_WRITES as ABOUT, Check};
+use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
+use crate::problem::Problem;
+
+/// Tries a write of the record of another host of the environment that cannot be carried out: with a
+/// version that never was. Only for a store that is known to keep conditional writes; should it not, it
+/// would write what is there already. `None`: there is nobody else, or the store did not tell.
+///
+/// A store asks first whether who writes may, and only then whether the condition holds, so that the two refusals
+/// tell which it was.
+pub(super) fn check_peer_records(store: &dyn Store, folder: &str, own: &str) -> Option<Check> {
+    let listed = store.list(folder).ok()?;
+    let beside = own.strip_suffix(".json").unwrap_or(own);
+    let is_other = |key: &str| {
+        let rest = key.strip_prefix(beside);
+        !rest.is_some_and(|rest| rest.starts_with('@') || rest == ".json")
+    };
+    let other = listed
+        .into_iter()
+        .map(|row| row.key)
+        .find(|key| is_other(key))?;
+    let Ok(GetOutcome::Object(object)) = store.get(&other, None) else {
+        return None;
+    };
+    match store.put(&other, &object.body, WriteCondition::Matches(&nonexistent_etag())) {
+        Ok(PutOutcome::Conflict) => Some(Check::note(
+            ABOUT,
+            Problem::new(format!(
+                "this host may write the records of others (`{other}` was tried, and not changed): who becomes root on one host could draw visitors of every app to it"
+            ))
+            .hint("give each host a key of its own that may write its own record only; docs/fleet.md has the policy"),
+        )),
+        Err(StoreError::Refused { .. }) => Some(Check::good(
+            ABOUT,
+            format!("this host may not write the records of others (`{other}` was tried)"),
+        )),
+        // It was a moment ago that it kept its conditions: nothing is known then, nor changed.
+        Ok(PutOutcome::Written(_)) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+    use crate::ports::store::{Etag, MemoryStore, ObjectMeta};
+
+    /// A store whose policy lets a host write some keys alone.
+    struct PolicyStore {
+        memory: MemoryStore,
+        may_write: fn(&str) -> bool,
+    }
+
+    impl Store for PolicyStore {
+        fn address(&self) -> &str {
+            "s3://b"
+        }
+        fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+            self.memory.get(key, known)
+        }
+        fn put(
+            &self,
+            key: &str,
+            body: &[u8],
+            when: WriteCondition<'_>,
+        ) -> Result<PutOutcome, StoreError> {
+            if !(self.may_write)(key) {
+                return Err(StoreError::Refused {
+                    store: "s3://b".into(),
+                    key: key.into(),
+                    why: "403 AccessDenied".into(),
+                });
+            }
+            self.memory.put(key, body, when)
+        }
+        fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+            self.memory.list(prefix)
+        }
+        fn delete(&self, key: &str) -> Result<(), StoreError> {
+            self.memory.delete(key)
+        }
+    }
+
+    const OWN: &str = "nodes/production/web1.json";
+
+    fn check_with(keys: &[&str], may_write: fn(&str) -> bool) -> Option<Check> {
+        let memory = MemoryStore::new();
+        for key in keys {
+            memory
+                .put(key, key.as_bytes(), WriteCondition::Always)
+                .unwrap();
+        }
+        let before = memory.list("").unwrap();
+        let store = PolicyStore { memory, may_write };
+        let check = check_peer_records(&store, "nodes/production/", OWN);
+        assert_eq!(
+            store.memory.list("").unwrap(),
+            before,
+            "something was written"
+        );
+        check
+    }
+
+    #[test]
+    fn writable_peer_records_are_reported() {
+        let keys = [
+            OWN,
+            "nodes/production/web1@1234.json",
+            "nodes/production/web2.json",
+        ];
+        let check = check_with(&keys, |_| true).unwrap();
+        let Verdict::Note(problem) = &check.verdict else {
+            panic!("{check:?}");
+        };
+        assert!(
+            problem.message.contains("nodes/production/web2.json"),
+            "{problem}"
+        );
+        let check = check_with(&keys, |key| key == OWN).unwrap();
+        assert!(matches!(check.verdict, Verdict::Good { .. }), "{check:?}");
+    }
+
+    #[test]
+    fn host_without_peers_has_no_peer_record_check() {
+        let beside = "nodes/production/web1@1234.json";
+        assert!(check_with(&[OWN, beside], |_| true).is_none());
+        assert!(check_with(&[], |_| true).is_none());
+        assert!(check_with(&[OWN, "nodes/production/web10.json"], |_| true).is_some());
+    }
+}

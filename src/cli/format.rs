@@ -1,0 +1,129 @@
+//! Sizes and times as people read them in a table.
+
+use jiff::Timestamp;
+
+use crate::resource::Failure;
+
+/// How long ago: `45s`, `12m`, `7h`, `3d`; a time to come is `0s`.
+pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7_199 => format!("{}m", seconds / 60),
+        7_200..=172_799 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `640 B`, `12.3 MiB`.
+pub(super) fn format_bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[allow(clippy::cast_precision_loss, reason = "one digit is shown")]
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = units[0];
+    for larger in &units[1..] {
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// `240 ms`, `12.3 s`, `4 min 5 s`.
+pub(super) fn format_duration(millis: u64) -> String {
+    match millis {
+        0..=999 => format!("{millis} ms"),
+        1_000..=119_999 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        _ => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000),
+    }
+}
+
+/// What a person typed for people to read: one line, and an empty one (an unset variable in CI) is
+/// none.
+pub(super) fn parse_one_line(
+    option: &str,
+    value: Option<&str>,
+) -> Result<Option<String>, crate::problem::Problem> {
+    let value = value.map(str::trim).filter(|value| !value.is_empty());
+    if value.is_some_and(|value| value.contains(char::is_control)) {
+        let why = format!("{option}: expected one line of text");
+        return Err(crate::problem::Problem::new(why));
+    }
+    Ok(value.map(str::to_owned))
+}
+
+/// Who is at the keyboard, as a script says or sudo does.
+pub(super) fn current_user() -> Option<String> {
+    ["TRUEUP_BY", "SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty() && !name.contains(char::is_control))
+}
+
+/// Who started this process: a person, or what of systemd's did.
+pub(super) fn started_by() -> String {
+    let said = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        let plain = !value.is_empty() && !value.contains(char::is_control);
+        plain.then_some(value)
+    };
+    let person = said("TRUEUP_BY").or_else(|| said("SUDO_USER"));
+    person
+        .or_else(|| said("TRIGGER_UNIT"))
+        .or_else(|| said("INVOCATION_ID").map(|_| "systemd".into()))
+        .or_else(current_user)
+        .unwrap_or_else(|| "somebody".into())
+}
+
+/// A failure of the pipeline as the error of a command.
+pub(super) fn command_failed(failure: Failure) -> super::error::CliError {
+    super::error::CliError::Failed(to_problem(failure))
+}
+
+pub(super) fn to_problem(failure: Failure) -> crate::problem::Problem {
+    let problem = crate::problem::Problem::new(failure.message);
+    match failure.hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_rounded_down_in_the_right_unit() {
+        let sizes = [0, 1023, 1024, 1536, (1 << 20) - 1, 5 << 30, u64::MAX];
+        assert_eq!(
+            sizes.map(format_bytes),
+            [
+                "0 B",
+                "1023 B",
+                "1.0 KiB",
+                "1.5 KiB",
+                "1.0 MiB",
+                "5.0 GiB",
+                "16777216.0 TiB"
+            ]
+        );
+        let now: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
+        let ages = [-5, 0, 119, 120, 7_200, 172_799, 172_800];
+        assert_eq!(
+            ages.map(|seconds| format_age(now - SignedDuration::from_secs(seconds), now)),
+            ["0s", "0s", "119s", "2m", "2h", "47h", "2d"]
+        );
+        let times = [0, 999, 1_050, 119_999, 245_000];
+        assert_eq!(
+            times.map(format_duration),
+            ["0 ms", "999 ms", "1.0 s", "119.9 s", "4 min 5 s"]
+        );
+    }
+}

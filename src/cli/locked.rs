@@ -1,0 +1,204 @@
+//! What a command needs that changes something: the privilege, and the lock that one pass at a time
+//! has. Whoever comes second waits for it, unless told otherwise.
+
+use std::time::Duration;
+
+use super::args::WaitArgs;
+use super::format::started_by;
+use super::{Output, error};
+use crate::apply::Event;
+use crate::exit::Exit;
+use crate::pass::{self, PassError, Paths, Session};
+use crate::ports::exec::StopFlag;
+use crate::ports::lock::{self, Holder, Lock, LockAttempt, LockingProcess, try_lock};
+use crate::ports::watchdog::Watchdog;
+use crate::ports::{backoff, signals};
+use crate::problem::Problem;
+
+/// How long is waited when nothing else is said: longer than any pass should take, and not for ever.
+const DEFAULT_WAIT: Duration = Duration::from_secs(3600);
+
+/// How often is looked whether the lock is free: a pass of an idle host ends within some of these.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often at most is told what the other pass is at.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A host that may be changed, by nobody else for as long as this lives.
+pub(super) struct LockedSession {
+    pub session: Session,
+    holder: Holder,
+    lock: Lock,
+    #[allow(dead_code, reason = "looks on until it is dropped")]
+    watchdog: Watchdog,
+}
+
+/// Who asks for the hands, and for what.
+pub(super) struct LockRequest<'a> {
+    /// What is done, for the refusal where there is no privilege: a command in backticks.
+    pub command: &'a str,
+    /// Another way out of that besides `sudo`.
+    pub alternative: &'a str,
+    pub wait: &'a WaitArgs,
+}
+
+impl LockedSession {
+    pub fn acquire(
+        paths: &Paths,
+        request: &LockRequest<'_>,
+        output: &Output,
+    ) -> Result<LockedSession, error::CliError> {
+        let stop = StopFlag::default();
+        signals::stop_on_termination(&stop);
+        // Before the settings are read: what they are on may hang as well.
+        let watchdog = start_watchdog(paths);
+        let session = Session::open(paths, stop.clone())?;
+        require_root(&session, request.command, request.alternative)?;
+        let now = session.host.clock.now();
+        let command = request.command.trim_matches('`').to_owned();
+        let mut me = Holder::current(started_by(), command, now);
+        match try_lock(&session.host.root, &me)? {
+            LockAttempt::Acquired(lock) => {
+                return Ok(LockedSession {
+                    session,
+                    holder: me,
+                    lock,
+                    watchdog,
+                });
+            }
+            LockAttempt::Busy(_) => {}
+            LockAttempt::Foreign(locker) => {
+                return Err(foreign_lock_error(&session, locker.as_ref()));
+            }
+        }
+        let lock = wait_for_lock(&session, &mut me, request.wait, output)?;
+        // What the settings were when the wait began means nothing any more.
+        let session = Session::open(paths, stop)?;
+        Ok(LockedSession {
+            session,
+            holder: me,
+            lock,
+            watchdog,
+        })
+    }
+
+    /// Lets others know what this pass is at.
+    pub fn announce(&self, event: &Event<'_>) {
+        let doing = match event {
+            Event::ChangeStarted { change, .. } if change.is_withheld() => return,
+            Event::ChangeStarted { id, change } => format!("{} {id}", change.verb),
+            Event::DutyStarted {
+                id,
+                obligation: debt,
+            } => format!("{} {id}", debt.duty),
+            Event::TrialProgress { id, message: word } => format!("{id} {word}"),
+        };
+        self.lock.update_holder(&self.holder.with_activity(doing));
+    }
+}
+
+/// Ends this process should it hang, which `status`, monitoring and the log are told of.
+fn start_watchdog(paths: &Paths) -> Watchdog {
+    let paths = paths.clone();
+    Watchdog::start(move |why| pass::announce_no_session(&paths, Exit::Failed, why))
+}
+
+/// Takes the lock as soon as it is free.
+fn wait_for_lock(
+    session: &Session,
+    me: &mut Holder,
+    args: &WaitArgs,
+    output: &Output,
+) -> Result<Lock, error::CliError> {
+    let host = &session.host;
+    let limit = args.limit(DEFAULT_WAIT);
+    let begun = host.clock.monotonic_now();
+    let mut told: Option<(String, Duration)> = None;
+    loop {
+        me.since = host.clock.now();
+        let holder = match try_lock(&host.root, me)? {
+            LockAttempt::Acquired(lock) => {
+                let waited = host
+                    .clock
+                    .monotonic_now()
+                    .saturating_duration_since(begun)
+                    .as_secs();
+                if told.is_some() {
+                    output.print_error(&format!(
+                        "trueup: it is done; this one begins after {waited} s"
+                    ));
+                }
+                return Ok(lock);
+            }
+            LockAttempt::Busy(holder) => holder,
+            LockAttempt::Foreign(locker) => {
+                return Err(foreign_lock_error(session, locker.as_ref()));
+            }
+        };
+        let waited = host.clock.monotonic_now().saturating_duration_since(begun);
+        let stopped = host.stop.is_set();
+        if stopped || waited >= limit {
+            return Err(PassError::Locked {
+                holder,
+                waited,
+                stopped,
+            }
+            .into());
+        }
+        let news = match &told {
+            None => true,
+            Some((before, at)) => *before != holder && waited >= *at + ANNOUNCE_INTERVAL,
+        };
+        if news {
+            let how = match told {
+                None => " (Ctrl-C ends the wait, --no-wait does without)",
+                Some(_) => "",
+            };
+            output.print_error(&format!("trueup: waiting for {holder}{how}"));
+            told = Some((holder, waited));
+        }
+        backoff::sleep(POLL_INTERVAL.min(limit.saturating_sub(waited)));
+    }
+}
+
+/// Something has the lock that is no pass: that does not end by itself, and whoever waits for it waits
+/// for ever. Monitoring and whoever logs in are told, since no pass is made.
+fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> error::CliError {
+    let path = session.host.root.machine_path(&lock::lock_path());
+    let path = path.display();
+    let problem = match locker {
+        Some(locker) => Problem::new(format!(
+            "no pass can be made: {} has {path} locked, and is no pass of trueup",
+            locker.describe()
+        ))
+        .hint(format!(
+            "look what it is (`ps -fp {pid}`) and end it (`kill {pid}`); passes go on by themselves then",
+            pid = locker.pid
+        )),
+        None => Problem::new(format!(
+            "no pass can be made: a process that cannot be seen from here has {path} locked"
+        ))
+        .hint(format!(
+            "look for it on the machine itself, outside of containers: `fuser -v {path}`"
+        )),
+    };
+    let error = error::CliError::Pass(PassError::ForeignLock(Box::new(problem)));
+    session.announce_failure(error.exit(), &error.summary());
+    error
+}
+
+fn require_root(session: &Session, what: &str, or: &str) -> Result<(), error::CliError> {
+    if !session.host.root.is_real() || session.host.root.is_privileged() {
+        return Ok(());
+    }
+    let command = what.trim_matches('`');
+    let subject = if command == "trueup converge" {
+        "a pass"
+    } else {
+        what
+    };
+    let problem = Problem::new(format!("{subject} on this host needs root"));
+    Err(error::CliError::Usage(problem.hint(format!(
+        "`sudo {command}`, or `--root DIR` for a sandbox; {or}"
+    ))))
+}

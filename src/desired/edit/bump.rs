@@ -1,0 +1,78 @@
+//! Counting the generation up.
+
+use super::super::generation::{
+    ABOVE_FLEET_HINT, MAX_FIRST, NextGeneration, generation_above_fleet,
+};
+use super::super::{MAX_LISTED, Manifest};
+use super::{EditError, PublishRequest};
+use crate::problem::Problem;
+
+/// The generation of the new text.
+pub(super) fn next_generation(
+    manifest: &Manifest,
+    name: &str,
+    order: &PublishRequest,
+    warnings: &mut Vec<Problem>,
+) -> Result<u64, EditError> {
+    let current = manifest.generation;
+    let Some(hosts) = &order.above_fleet else {
+        return increment_generation(manifest).map_err(EditError::manifest);
+    };
+    let next = generation_above_fleet(hosts, current).ok_or_else(|| {
+        let problem = format!("no node record says which generation its host has acted on, so nobody knows what {name} has to go past");
+        EditError::request(Problem::new(problem).hint(
+            "`trueup status` on a host tells what it has acted on: write one more as `generation:` by hand",
+        ))
+    })?;
+    if 2 * next.refused_by.len() > hosts.len() {
+        return Err(EditError::request(refused_by_most(&next, hosts.len())));
+    }
+    for host in next.refused_by.iter().take(MAX_LISTED) {
+        warnings.push(
+            Problem::new(format!(
+                "{} says that it has acted on generation {}, and will refuse {}",
+                host.node, host.generation, next.generation
+            ))
+            .hint(
+                "if it is a host and no forged record, remove /var/lib/trueup/manifest.json there",
+            ),
+        );
+    }
+    if let Some(more) = next
+        .refused_by
+        .len()
+        .checked_sub(MAX_LISTED)
+        .filter(|more| *more > 0)
+    {
+        warnings.push(Problem::new(format!("{more} more hosts say so")));
+    }
+    Ok(next.generation)
+}
+
+fn refused_by_most(next: &NextGeneration, hosts: usize) -> Problem {
+    let said = next.refused_by.iter().take(MAX_LISTED);
+    let said = said.map(|host| format!("{} says {}", host.node, host.generation));
+    let said: Vec<String> = said.collect();
+    Problem::new(format!(
+        "{} of {hosts} hosts would refuse the generation {}, the one that most of them could take ({}, …); nothing was written",
+        next.refused_by.len(),
+        next.generation,
+        said.join(", ")
+    ))
+    .hint(
+        "records that no host of yours wrote go with `trueup fleet --env ENV --forget NODE`; else write `generation:` by hand, as `trueup status` on the hosts tells",
+    )
+}
+
+/// One up from what is there.
+fn increment_generation(manifest: &Manifest) -> Result<u64, Problem> {
+    match manifest.generation {
+        None => Ok(1),
+        Some(there) if there < MAX_FIRST => Ok(there + 1),
+        Some(there) => Err(Problem::new(format!(
+            "the generation {there} cannot be counted up: no host that has acted on none yet takes one above {MAX_FIRST}"
+        ))
+        .at(&manifest.generation_at)
+        .hint(format!("if nobody meant it, {ABOVE_FLEET_HINT}"))),
+    }
+}

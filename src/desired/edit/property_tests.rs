@@ -1,0 +1,250 @@
+//! Random manifests: whatever their layout, publishing changes what was meant and no other byte.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// How an entry or an environment is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Block,
+    Flow,
+}
+
+#[derive(Debug, Clone)]
+struct App {
+    long: Option<Style>,
+    quote: &'static str,
+    comment: &'static str,
+    above: &'static str,
+}
+
+#[derive(Debug, Clone)]
+struct Sample {
+    environments: Vec<(Style, Vec<App>)>,
+    generation: Option<u64>,
+    unit: usize,
+    newline: &'static str,
+    ends: bool,
+    mark: bool,
+}
+
+fn app() -> impl Strategy<Value = App> {
+    (
+        prop::sample::select(&[None, None, Some(Style::Block), Some(Style::Flow)][..]),
+        prop::sample::select(&["", "", "'", "\""][..]),
+        prop::sample::select(&["", "", "  # größe: {a}", " # x"][..]),
+        prop::sample::select(&["", "", "# - above", " # ü\n", "\n\n"][..]),
+    )
+        .prop_map(|(long, quote, comment, above)| App {
+            long,
+            quote,
+            comment,
+            above,
+        })
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    let form = prop::sample::select(&[Style::Block, Style::Block, Style::Flow][..]);
+    let environment = (form, prop::collection::vec(app(), 1..5));
+    (
+        prop::collection::vec(environment, 1..4),
+        prop::option::of(0..100_000_u64),
+        1..5_usize,
+        prop::sample::select(&["\n", "\n", "\r\n"][..]),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(environments, generation, unit, newline, ends, mark)| Sample {
+                environments,
+                generation,
+                unit,
+                newline,
+                ends,
+                mark,
+            },
+        )
+}
+
+/// A sha that is in no other place.
+fn sha(environment: usize, app: usize) -> String {
+    format!("{environment:020x}{app:020x}")
+}
+
+const NEW: &str = "fedcba9876543210fedcba9876543210fedcba98";
+
+impl Sample {
+    fn text(&self) -> String {
+        let mut lines: Vec<String> = vec!["# head".into(), String::new()];
+        lines.extend(self.generation.map(|n| format!("generation: {n} # n")));
+        for (number, (form, apps)) in self.environments.iter().enumerate() {
+            lines.push(format!("# environment {number}"));
+            match form {
+                Style::Block => {
+                    lines.push(format!("env-{number}: # live"));
+                    for (index, app) in apps.iter().enumerate() {
+                        self.block(app, index, &sha(number, index), &mut lines);
+                    }
+                }
+                Style::Flow => {
+                    let rows: Vec<String> = apps
+                        .iter()
+                        .enumerate()
+                        .map(|(index, app)| app.flow(index, &sha(number, index)))
+                        .collect();
+                    lines.push(format!("env-{number}: {{{}}} # flow", rows.join(", ")));
+                }
+            }
+        }
+        if self.ends {
+            lines.extend(["# end".into(), String::new()]);
+        }
+        let mark = if self.mark { "\u{feff}" } else { "" };
+        format!("{mark}{}", lines.join(self.newline))
+    }
+
+    fn block(&self, app: &App, index: usize, sha: &str, lines: &mut Vec<String>) {
+        lines.extend(app.above.lines().map(|line| line.trim_start().to_owned()));
+        let pad = " ".repeat(self.unit);
+        let App { quote, comment, .. } = app;
+        let sha = format!("{quote}{sha}{quote}");
+        lines.extend(match app.long {
+            None => vec![format!("{pad}app-{index}:   {sha}{comment}")],
+            Some(Style::Flow) => vec![format!(
+                "{pad}app-{index}: {{sha: {sha}, ref: 'r'}}{comment}"
+            )],
+            Some(Style::Block) => vec![
+                format!("{pad}app-{index}:{comment}"),
+                format!("{pad}{pad}ref: r{comment}"),
+                format!("{pad}{pad}# inside"),
+                format!("{pad}{pad}sha: {sha}{comment}"),
+            ],
+        });
+    }
+}
+
+impl App {
+    fn flow(&self, index: usize, sha: &str) -> String {
+        let sha = format!("{0}{sha}{0}", self.quote);
+        match self.long {
+            None => format!("app-{index}: {sha}"),
+            Some(_) => format!("app-{index}: {{sha: {sha}, ref: r}}"),
+        }
+    }
+}
+
+fn tree(text: &str) -> Value {
+    parse("m", text.as_bytes(), ParseLimits::default())
+        .unwrap()
+        .to_json()
+}
+
+/// Whether all of `old` is in `new`, in its order.
+fn is_kept(old: &str, new: &str) -> bool {
+    let mut new = new.chars();
+    old.chars().all(|wanted| new.any(|found| found == wanted))
+}
+
+fn order(environment: usize, app: &str) -> PublishRequest {
+    PublishRequest {
+        environment: format!("env-{environment}"),
+        shas: vec![(app.into(), Sha::parse(NEW).unwrap())],
+        reference: None,
+        by: None,
+        at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        create: false,
+        above_fleet: None,
+    }
+}
+
+/// The old text with its generation counted up, or with one where it goes.
+fn with_next_generation(sample: &Sample, text: &str) -> String {
+    match sample.generation {
+        Some(n) => text.replacen(
+            &format!("generation: {n} #"),
+            &format!("generation: {} #", n + 1),
+            1,
+        ),
+        None => {
+            let at = if sample.mark { 3 } else { 0 };
+            format!(
+                "{}generation: 1{}{}",
+                &text[..at],
+                sample.newline,
+                &text[at..]
+            )
+        }
+    }
+}
+
+fn publish(text: &str, order: &PublishRequest) -> String {
+    let edited = edit_manifest("m", Some(text.as_bytes()), order)
+        .unwrap_or_else(|error| panic!("{error}\n{text}"));
+    String::from_utf8(edited.body.expect("something to write")).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn publishing_a_sha_changes_only_its_own_bytes(sample in sample(), pick in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        let text = sample.text();
+        let environment = pick.0.index(sample.environments.len());
+        let (form, apps) = &sample.environments[environment];
+        let app = pick.1.index(apps.len());
+        let name = format!("app-{app}");
+        let new = publish(&text, &order(environment, &name));
+        let mut expected = with_next_generation(&sample, &text).replacen(&sha(environment, app), NEW, 1);
+        let mut meant = tree(&text);
+        meant["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
+        let entry = &mut meant[format!("env-{environment}")][&name];
+        match apps[app].long {
+            None => *entry = json!(NEW),
+            Some(_) => {
+                entry["sha"] = json!(NEW);
+                entry["at"] = json!("2026-11-21T04:43:01Z");
+                // The long form also says when: the one thing that is new in it.
+                let quote = apps[app].quote;
+                let written = format!("{NEW}{quote}");
+                let at = "at: 2026-11-21T04:43:01Z";
+                let block = apps[app].long == Some(Style::Block) && *form == Style::Block;
+                if block {
+                    let pad = " ".repeat(2 * sample.unit);
+                    let line = format!("{written}{}", apps[app].comment);
+                    expected = expected.replacen(&line, &format!("{line}{}{pad}{at}", sample.newline), 1);
+                } else {
+                    expected = expected.replacen(&written, &format!("{written}, {at}"), 1);
+                }
+            }
+        }
+        prop_assert_eq!(&new, &expected);
+        prop_assert_eq!(tree(&new), meant);
+    }
+
+    #[test]
+    fn adding_an_app_changes_no_other_byte(sample in sample(), pick in any::<prop::sample::Index>(), fresh in any::<bool>(), named in any::<bool>()) {
+        let text = sample.text();
+        let count = sample.environments.len();
+        let environment = if fresh { count } else { pick.index(count) };
+        let mut order = order(environment, "new");
+        order.create = true;
+        order.reference = named.then(|| "v 1".to_owned());
+        let new = publish(&text, &order);
+        let mut meant = tree(&text);
+        meant["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
+        let value = if named {
+            json!({"sha": NEW, "ref": "v 1", "at": "2026-11-21T04:43:01Z"})
+        } else {
+            json!(NEW)
+        };
+        meant[format!("env-{environment}")]["new"] = value;
+        prop_assert_eq!(tree(&new), meant);
+        prop_assert!(is_kept(&with_next_generation(&sample, &text), &new), "{}\nbecame\n{}", text, new);
+        // No line end of the other kind came in.
+        let bare = new.replace("\r\n", "").contains('\n');
+        prop_assert_eq!(bare, sample.newline == "\n");
+        prop_assert_eq!(new.ends_with('\n'), text.ends_with('\n'));
+    }
+}

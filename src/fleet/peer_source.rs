@@ -1,0 +1,332 @@
+//! Where templates get their peers from: looked for when the first one asks, once in a pass.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cache::RecordCache;
+use super::last_good::LastGoodLists;
+use super::liveness::StoreLiveness;
+use super::peer_list::{ObservedNodes, PeerList, QueryResult, ShrinkGuard};
+use super::registry::{MAX_MEMORY, too_much_memory};
+use super::{Peer, Snapshot, take_snapshot};
+use crate::ports::Host;
+use crate::ports::root::RootError;
+use crate::ports::store::{Store, StoreError};
+use crate::settings::{FleetSettings, Settings};
+
+/// How many lines about records a report has at most.
+const MAX_PROBLEM_LINES: usize = 5;
+
+/// The peers of a host.
+pub struct PeerSource<'a> {
+    fleet: &'a FleetSettings,
+    environment: &'a str,
+    /// As the store is called in the settings.
+    store_name: &'a str,
+    origin: Origin<'a>,
+    /// Take the list as it is, however much smaller.
+    accept_shrink: bool,
+    /// What this host is called, and its addresses.
+    own_node: (String, Vec<IpAddr>),
+    loaded: OnceCell<LoadedPeers>,
+}
+
+/// Why there is no answer at all to a question that was asked.
+#[derive(Debug)]
+pub enum PeerQueryError {
+    /// The store is the reason.
+    Store(StoreError),
+    /// What is kept on this host is, or what can be.
+    Lists(String),
+}
+
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// There is no host: roles are only read.
+    SettingsOnly,
+    /// What the host knew last.
+    LastKnown(&'a Host),
+    Store(&'a Host, &'a dyn Store),
+}
+
+struct LoadedPeers {
+    peer_list: Arc<Mutex<PeerList>>,
+    cache_before: RecordCache,
+    cache: RecordCache,
+    /// As they are in the file. `None`: there is none that can be read.
+    last_good: Option<LastGoodLists>,
+    liveness: Option<StoreLiveness>,
+    problems: Vec<String>,
+    /// Why there is no answer, or only a part of one.
+    store_error: Option<StoreError>,
+}
+
+impl<'a> PeerSource<'a> {
+    fn new(settings: &'a Settings, source: Origin<'a>) -> PeerSource<'a> {
+        PeerSource {
+            fleet: &settings.fleet,
+            environment: &settings.environment,
+            store_name: &settings.store.url,
+            origin: source,
+            accept_shrink: false,
+            own_node: (String::new(), Vec::new()),
+            loaded: OnceCell::new(),
+        }
+    }
+
+    /// This host is called so and has these addresses: no other node has them.
+    pub fn with_own_node(self, node: &str, addresses: Vec<IpAddr>) -> PeerSource<'a> {
+        PeerSource {
+            own_node: (node.to_owned(), addresses),
+            ..self
+        }
+    }
+
+    /// Only those that the settings name.
+    pub fn from_settings(settings: &'a Settings) -> PeerSource<'a> {
+        PeerSource::new(settings, Origin::SettingsOnly)
+    }
+
+    /// Those that the host knew last. Asks nobody.
+    pub fn last_known(settings: &'a Settings, host: &'a Host) -> PeerSource<'a> {
+        PeerSource::new(settings, Origin::LastKnown(host))
+    }
+
+    /// Those in the store, if anybody asks. `accept`: however few they are.
+    pub fn from_store(
+        settings: &'a Settings,
+        host: &'a Host,
+        store: &'a dyn Store,
+        accept_shrink: bool,
+    ) -> PeerSource<'a> {
+        PeerSource {
+            accept_shrink,
+            ..PeerSource::new(settings, Origin::Store(host, store))
+        }
+    }
+
+    /// What answers `nodes(…)`. The first call asks the store.
+    pub fn peer_list(&self) -> Arc<Mutex<PeerList>> {
+        self.loaded.get_or_init(|| self.load()).peer_list.clone()
+    }
+
+    fn load(&self) -> LoadedPeers {
+        let (host, store) = match self.origin {
+            Origin::SettingsOnly => (None, None),
+            Origin::LastKnown(host) => (Some(host), None),
+            Origin::Store(host, store) => (Some(host), Some(store)),
+        };
+        let (store_name, environment) = (self.store_name, self.environment);
+        let mut before = match host {
+            Some(host) => RecordCache::load(host, store_name, environment),
+            None => RecordCache::empty(store_name, environment),
+        };
+        let nothing = || LastGoodLists::empty(store_name, environment);
+        let lists = match host {
+            Some(host) => LastGoodLists::load(host, store_name, environment),
+            None => Ok(nothing()),
+        };
+        // Somebody who takes the lists as they are needs none to hold them against.
+        let (lists, unknown) = match lists {
+            Ok(lists) => (Some(lists), None),
+            Err(why) => (None, Some(why).filter(|_| !self.accept_shrink)),
+        };
+        let known = lists.clone().unwrap_or_else(nothing);
+        before.other_memory = known.memory_size();
+        let mut cache = before.clone();
+        let answer = match (store, &unknown) {
+            (Some(store), None) => Some(self.query_store(store, &mut cache, &known, host)),
+            _ => None,
+        };
+        let heard = host.and_then(|host| StoreLiveness::load(host, store_name, environment));
+        let mut problems = Vec::new();
+        let (observed, liveness, store_error) = match answer {
+            None => (
+                unknown.map_or(ObservedNodes::NotAsked, ObservedNodes::Unavailable),
+                heard,
+                None,
+            ),
+            Some(Err(error)) => {
+                // What it may have taken up before it was refused.
+                cache = before.clone();
+                let seen = ObservedNodes::Unavailable(error.to_string());
+                (seen, heard.map(StoreLiveness::after_failure), Some(error))
+            }
+            Some(Ok((snapshot, peers, liveness))) => {
+                problems = snapshot.problems;
+                let seen = match &snapshot.unread {
+                    Some(unread) => ObservedNodes::Partial(peers, unread.to_string()),
+                    None => ObservedNodes::Complete(peers),
+                };
+                let store_error = snapshot.unread.map(|unread| unread.first);
+                (seen, Some(liveness), store_error)
+            }
+        };
+        let fixed = self.fleet.static_nodes.iter();
+        let fixed = fixed.filter_map(|(name, node)| Peer::from_settings(name, node).map(Arc::new));
+        let guard = ShrinkGuard {
+            max_shrink: self.fleet.max_shrink,
+            accept_shrink: self.accept_shrink,
+            now: host.map_or(jiff::Timestamp::UNIX_EPOCH, |host| host.clock.now()),
+        };
+        let book = PeerList::new(fixed.collect(), observed, known, guard);
+        LoadedPeers {
+            peer_list: Arc::new(Mutex::new(book)),
+            cache_before: before,
+            cache,
+            last_good: lists,
+            liveness,
+            problems,
+            store_error,
+        }
+    }
+
+    /// Asks the store which nodes live and serve.
+    fn query_store(
+        &self,
+        store: &dyn Store,
+        cache: &mut RecordCache,
+        known: &LastGoodLists,
+        host: Option<&Host>,
+    ) -> Result<(Snapshot, Vec<Arc<Peer>>, StoreLiveness), StoreError> {
+        let gone_after = self.fleet.gone_after();
+        let mut snapshot = take_snapshot(store, self.environment, gone_after, cache)?;
+        let whose = (self.store_name, self.environment);
+        let heard = host.and_then(|host| StoreLiveness::load(host, whose.0, whose.1));
+        let liveness = StoreLiveness::after_answer(heard, whose, snapshot.now, gone_after);
+        let mut peers = self.live_serving_peers(&mut snapshot, known, &liveness);
+        let new = reuse_known(&mut peers, known);
+        match cache.memory_size() + new > MAX_MEMORY {
+            true => Err(too_much_memory(store, self.environment)),
+            false => Ok((snapshot, peers, liveness)),
+        }
+    }
+
+    /// Those that live and serve. Whoever was listed is silent only if this host listened.
+    fn live_serving_peers(
+        &self,
+        snapshot: &mut Snapshot,
+        known: &LastGoodLists,
+        liveness: &StoreLiveness,
+    ) -> Vec<Arc<Peer>> {
+        let gone_after = self.fleet.gone_after();
+        let listened = liveness.answered_for() >= gone_after;
+        let listed = known.lists.values().flat_map(|answer| &answer.nodes);
+        let listed: BTreeSet<&str> = listed.map(|peer| peer.name.as_str()).collect();
+        let alive = snapshot.rows.iter().filter(|row| {
+            let listed = listed.contains(row.node.as_str());
+            row.silent_for(snapshot.now) <= gone_after || (listed && !listened)
+        });
+        let peers = alive.filter_map(|row| Peer::from_record(&row.record));
+        let mut mistaken = Vec::new();
+        let peers = peers.filter_map(|peer| {
+            let (node, addresses) = &self.own_node;
+            if peer.name == *node {
+                return Some(peer);
+            }
+            let (peer, mine) = peer.without_addresses(addresses);
+            mistaken.extend(mine);
+            peer
+        });
+        let peers: Vec<Arc<Peer>> = peers.map(Arc::new).collect();
+        snapshot.problems.extend(mistaken);
+        peers
+    }
+
+    fn lock_peer_list(loaded: &LoadedPeers) -> MutexGuard<'_, PeerList> {
+        loaded
+            .peer_list
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was learnt for the next pass. `acted_on`: the answers are about to be acted on, so
+    /// they are the last good ones from now on.
+    pub fn save(&self, acted_on: bool) -> Result<(), RootError> {
+        let (Some(loaded), Origin::Store(host, _)) = (self.loaded.get(), self.origin) else {
+            return Ok(());
+        };
+        if let Some(liveness) = &loaded.liveness {
+            liveness.save(host)?;
+        }
+        if acted_on {
+            let book = PeerSource::lock_peer_list(loaded);
+            let asked = book.results().iter();
+            let mut lists = LastGoodLists::empty(self.store_name, self.environment);
+            lists.lists = asked
+                .map(|(words, asked)| (words.clone(), asked.list.clone()))
+                .collect();
+            if loaded.last_good.as_ref() != Some(&lists) {
+                lists.save(host)?;
+            }
+        }
+        if loaded.cache == loaded.cache_before {
+            return Ok(());
+        }
+        loaded.cache.save(host)
+    }
+
+    /// What is wrong with records in the store, a line each, not too many.
+    pub fn record_problems(&self) -> Vec<String> {
+        let problems = self.loaded.get().map_or(&[][..], |found| &found.problems);
+        let mut notes: Vec<String> = problems.iter().take(MAX_PROBLEM_LINES).cloned().collect();
+        if problems.len() > MAX_PROBLEM_LINES {
+            let more = problems.len() - MAX_PROBLEM_LINES;
+            notes.push(format!(
+                "{more} more records like these: `trueup fleet` lists them"
+            ));
+        }
+        notes
+    }
+
+    /// Why a last good list is in force instead of what the store has, a line for each question.
+    pub fn kept_reasons(&self) -> Vec<String> {
+        self.result_lines(|asked| asked.kept_reason.clone())
+    }
+
+    /// What was taken only because somebody said so, a line for each question.
+    pub fn accepted_shrinks(&self) -> Vec<String> {
+        self.result_lines(|asked| asked.accepted_shrink.clone())
+    }
+
+    /// What there is to say of the questions that were asked.
+    fn result_lines(&self, of: impl Fn(&QueryResult) -> Option<String>) -> Vec<String> {
+        let Some(loaded) = self.loaded.get() else {
+            return Vec::new();
+        };
+        let book = PeerSource::lock_peer_list(loaded);
+        book.results().values().filter_map(of).collect()
+    }
+
+    /// Why there is no answer at all to a question that was asked.
+    pub fn into_query_error(self) -> Option<PeerQueryError> {
+        let loaded = self.loaded.into_inner()?;
+        let why = PeerSource::lock_peer_list(&loaded)
+            .query_error()?
+            .to_owned();
+        Some(match loaded.store_error {
+            Some(error) => PeerQueryError::Store(error),
+            None => PeerQueryError::Lists(why),
+        })
+    }
+}
+
+/// Has each that is known by now as it is known: what does not change is in memory once. Returns what the
+/// others weigh.
+fn reuse_known(peers: &mut [Arc<Peer>], known: &LastGoodLists) -> usize {
+    let mut by_name: BTreeMap<&str, Vec<&Arc<Peer>>> = BTreeMap::new();
+    for peer in known.nodes() {
+        by_name.entry(&peer.name).or_default().push(peer);
+    }
+    let mut new = 0;
+    for peer in peers {
+        let same = by_name.get(peer.name.as_str());
+        match same.and_then(|all| all.iter().find(|one| **one == peer)) {
+            Some(one) => *peer = Arc::clone(one),
+            None => new += peer.memory_size(),
+        }
+    }
+    new
+}

@@ -1,0 +1,229 @@
+//! A load balancer from pass to pass: who leaves its list, and who does not.
+
+use super::peer_list::{settings, shop_query};
+use super::*;
+use crate::ports::store::{Etag, GetOutcome, ObjectMeta, PutOutcome, StoreError};
+use crate::settings::Settings;
+
+/// A load balancer: each look as a pass makes it, and who is listed after it.
+struct LoadBalancer {
+    sandbox: Sandbox,
+    settings: Settings,
+    _folder: tempfile::TempDir,
+}
+
+impl LoadBalancer {
+    fn new(fleet: &str) -> LoadBalancer {
+        let (_folder, settings) = settings(fleet);
+        LoadBalancer {
+            sandbox: Sandbox::empty(),
+            settings,
+            _folder,
+        }
+    }
+
+    fn pass(&self, store: &dyn Store) -> Result<Vec<String>, String> {
+        let peers = PeerSource::from_store(&self.settings, &self.sandbox.host, store, false);
+        let nodes = peers.peer_list().lock().unwrap().nodes(&shop_query());
+        peers.save(nodes.is_ok()).unwrap();
+        Ok(nodes?.into_iter().map(|peer| peer.name.clone()).collect())
+    }
+}
+
+#[test]
+fn store_outage_removes_no_listed_node() {
+    let lb = LoadBalancer::new("");
+    let store = MemoryStore::new();
+    let at =
+        |minutes: i64| store.set_server_time(fixed_time() + SignedDuration::from_mins(minutes));
+    let beat = |hosts: std::ops::RangeInclusive<u8>| {
+        for n in hosts {
+            put(&store, &record(&format!("web{n}"), n));
+        }
+    };
+    at(0);
+    beat(1..=4);
+    assert_eq!(lb.pass(&store).unwrap().len(), 4);
+    // Two hours in which nobody is heard, and then three of four are.
+    store.set_unreachable(true);
+    for minutes in [1, 30, 90] {
+        at(minutes);
+        assert_eq!(lb.pass(&store).unwrap().len(), 4);
+    }
+    store.set_unreachable(false);
+    at(120);
+    beat(1..=3);
+    assert_eq!(lb.pass(&store).unwrap(), ["web1", "web2", "web3", "web4"]);
+    // One that was not listed before is gone by its age alone.
+    let stranger = LoadBalancer::new("");
+    assert_eq!(stranger.pass(&store).unwrap(), ["web1", "web2", "web3"]);
+    // It stays silent while the balancer listens.
+    for minutes in 1..60 {
+        at(120 + minutes);
+        beat(1..=3);
+        assert_eq!(lb.pass(&store).unwrap().len(), 4, "minute {minutes}");
+    }
+    // A look that fails now and then is no outage.
+    store.set_unreachable(true);
+    at(180);
+    assert_eq!(lb.pass(&store).unwrap().len(), 4);
+    store.set_unreachable(false);
+    at(181);
+    beat(1..=3);
+    assert_eq!(lb.pass(&store).unwrap(), ["web1", "web2", "web3"]);
+}
+
+#[test]
+fn restarted_load_balancer_waits_gone_after_before_removing_nodes() {
+    let lb = LoadBalancer::new("fleet: {heartbeat: 20s, gone_after: 1m}\n");
+    let store = MemoryStore::new();
+    let at = |seconds: i64| {
+        store.set_server_time(fixed_time() + SignedDuration::from_secs(seconds));
+        put(&store, &record("web1", 1));
+    };
+    at(0);
+    put(&store, &record("web2", 2));
+    for seconds in [0, 30, 60] {
+        at(seconds);
+        assert_eq!(lb.pass(&store).unwrap().len(), 2);
+    }
+    at(600);
+    assert_eq!(lb.pass(&store).unwrap().len(), 2, "it was off");
+    at(640);
+    assert_eq!(lb.pass(&store).unwrap().len(), 2);
+    at(660);
+    assert_eq!(lb.pass(&store).unwrap(), ["web1"]);
+}
+
+/// A store of which only the lists can be had.
+struct Throttled<'a>(&'a MemoryStore);
+
+impl Store for Throttled<'_> {
+    fn address(&self) -> &str {
+        self.0.address()
+    }
+
+    fn get(&self, key: &str, _: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+        if key.contains("web1") {
+            return self.0.get(key, None);
+        }
+        Err(StoreError::Unreachable {
+            store: "s3://b".into(),
+            why: "503 SlowDown".into(),
+        })
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
+        self.0.put(key, body, when)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.0.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+
+    fn server_time(&self) -> Option<Timestamp> {
+        self.0.server_time()
+    }
+}
+
+#[test]
+fn unreadable_records_do_not_count_as_missing_nodes() {
+    let lb = LoadBalancer::new("");
+    let store = MemoryStore::new();
+    for n in 1..=3 {
+        put(&store, &record(&format!("web{n}"), n));
+    }
+    let why = lb.pass(&Throttled(&store)).unwrap_err();
+    assert!(
+        why.contains("the records of 2 nodes could not be read") && why.contains("503 SlowDown"),
+        "{why}"
+    );
+    let throttled = Throttled(&store);
+    let asked = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    asked
+        .peer_list()
+        .lock()
+        .unwrap()
+        .nodes(&shop_query())
+        .unwrap_err();
+    assert!(asked.into_query_error().is_some());
+    assert_eq!(lb.pass(&store).unwrap().len(), 3);
+    // What is known of a node is as good as a read.
+    assert_eq!(lb.pass(&Throttled(&store)).unwrap().len(), 3);
+    let known = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    known
+        .peer_list()
+        .lock()
+        .unwrap()
+        .nodes(&shop_query())
+        .unwrap();
+    assert!(
+        known.kept_reasons().is_empty(),
+        "{:?}",
+        known.kept_reasons()
+    );
+    put(&store, &record("web4", 4));
+    let new = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    new.peer_list()
+        .lock()
+        .unwrap()
+        .nodes(&shop_query())
+        .unwrap();
+    assert!(
+        new.kept_reasons()[0].contains("could not be read"),
+        "{:?}",
+        new.kept_reasons()
+    );
+}
+
+#[test]
+fn cache_of_many_large_records_can_be_loaded_again() {
+    let store = MemoryStore::new();
+    let mut cache = RecordCache::empty("s", ENV);
+    for n in 1..=9_u8 {
+        let mut large = record(&format!("web{n}"), n);
+        large.last_pass.why = Some("x".repeat(30 * usize::from(n)));
+        put(&store, &large);
+    }
+    snapshot_of(&store, &mut cache);
+    let whole = cache.to_json(usize::MAX);
+    let most = whole.len() - 100;
+    let body = cache.to_json(most);
+    assert!(body.len() <= most, "{} > {most}", body.len());
+    let read: RecordCache = serde_json::from_slice(&body).unwrap();
+    assert_eq!(read.records.len(), 8, "the largest one is left out");
+    assert!(!read.records.contains_key("web9"));
+    let read: RecordCache = serde_json::from_slice(&cache.to_json(1)).unwrap();
+    assert_eq!(read.records.len(), 0);
+}
+
+#[test]
+fn silent_node_is_removed_by_the_clock_of_the_store() {
+    let sandbox = Sandbox::empty();
+    let (_folder, settings) = settings("fleet: {gone_after: 20m, heartbeat: 5m}\n");
+    let store = MemoryStore::new();
+    // Years away from the host's clock.
+    let there: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
+    store.set_server_time(there);
+    put(&store, &record("web1", 1));
+    put(&store, &record("web2", 2));
+    let listed = |minutes: i64| -> Vec<String> {
+        store.set_server_time(there + SignedDuration::from_mins(minutes));
+        put(&store, &record("web1", 1));
+        let peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+        let book = peers.peer_list();
+        let nodes = book.lock().unwrap().nodes(&shop_query()).unwrap();
+        nodes.into_iter().map(|peer| peer.name.clone()).collect()
+    };
+    assert_eq!(listed(19), ["web1", "web2"]);
+    assert_eq!(listed(21), ["web1"]);
+}

@@ -1,0 +1,370 @@
+//! This host's own record.
+
+use super::*;
+use crate::ports::store::{Etag, GetOutcome, ObjectMeta, PutOutcome, StoreError};
+use crate::settings::FleetSettings;
+
+/// A store that counts writes and can refuse them.
+struct CountingStore {
+    inner: MemoryStore,
+    writes: std::cell::Cell<usize>,
+    read_only: bool,
+}
+
+impl CountingStore {
+    fn new() -> CountingStore {
+        CountingStore {
+            inner: MemoryStore::new(),
+            writes: Default::default(),
+            read_only: false,
+        }
+    }
+
+    fn take_writes(&self) -> usize {
+        self.writes.take()
+    }
+
+    fn stored_record(&self, node: &str) -> Record {
+        let Ok(GetOutcome::Object(object)) = self.inner.get(&record_key(ENV, node), None) else {
+            panic!("no record of {node}");
+        };
+        Record::parse(node, ENV, &object.body).unwrap()
+    }
+}
+
+impl Store for CountingStore {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+        self.inner.get(key, known)
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
+        self.writes.set(self.writes.get() + 1);
+        if self.read_only {
+            return Err(StoreError::Refused {
+                store: "s3://b".into(),
+                key: key.into(),
+                why: "403 AccessDenied".into(),
+            });
+        }
+        self.inner.put(key, body, when)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+
+    fn server_time(&self) -> Option<Timestamp> {
+        self.inner.server_time()
+    }
+}
+
+/// What the pass says of it, and whether it found that out just now.
+fn publish_outcome(
+    sandbox: &Sandbox,
+    store: &CountingStore,
+    record: &Record,
+) -> (Vec<String>, bool) {
+    let own = RecordPublisher {
+        host: &sandbox.host,
+        store,
+        store_name: "s",
+        fleet: &FleetSettings::default(),
+    };
+    let said = own.publish(record.clone());
+    let lines = said.report_lines.into_iter().chain(said.publish_error);
+    (lines.collect(), said.is_new)
+}
+
+fn publish(sandbox: &Sandbox, store: &CountingStore, record: &Record) -> Vec<String> {
+    publish_outcome(sandbox, store, record).0
+}
+
+/// The same record after a later pass.
+fn later(record: &Record, minutes: i64) -> Record {
+    let mut later = record.clone();
+    later.last_pass.at = record.last_pass.at + SignedDuration::from_mins(minutes);
+    later
+}
+
+#[test]
+fn own_record_is_written_only_when_changed_or_heartbeat_due() {
+    let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
+    let own = record("web1", 1);
+    assert!(publish(&sandbox, &store, &own).is_empty());
+    assert_eq!(store.take_writes(), 1);
+    for minute in 1..5 {
+        sandbox.clock.advance(59);
+        publish(&sandbox, &store, &later(&own, minute));
+    }
+    assert_eq!(store.take_writes(), 0, "an unchanged tick writes nothing");
+    sandbox.clock.advance(70);
+    publish(&sandbox, &store, &later(&own, 5));
+    assert_eq!(store.take_writes(), 1);
+    assert_eq!(
+        store.stored_record("web1"),
+        own,
+        "the heartbeat has the same content"
+    );
+    let mut moved = later(&own, 6);
+    moved.apps.get_mut("shop").unwrap().actual = Some(sha('b'));
+    publish(&sandbox, &store, &moved);
+    assert_eq!(store.take_writes(), 1, "a change is written at once");
+    assert_eq!(store.stored_record("web1"), moved);
+    // The registry is emptied by hand; the next heartbeat mends it.
+    store.inner.delete(&record_key(ENV, "web1")).unwrap();
+    sandbox.clock.advance(301);
+    assert!(publish(&sandbox, &store, &moved).is_empty());
+    assert_eq!(store.stored_record("web1"), moved);
+    // A clock that was set back silences nobody.
+    store.take_writes();
+    sandbox.clock.advance(-86_400);
+    publish(&sandbox, &store, &moved);
+    assert_eq!(store.take_writes(), 1);
+}
+
+#[test]
+fn every_pass_reports_a_read_only_store_without_retrying_more_often() {
+    let sandbox = Sandbox::empty();
+    let mut store = CountingStore::new();
+    store.read_only = true;
+    let own = record("web1", 1);
+    let (first, new) = publish_outcome(&sandbox, &store, &own);
+    assert!(
+        first.len() == 1 && first[0].contains("403") && first[0].contains("publish: false"),
+        "{first:?}"
+    );
+    assert!(new, "the journal has it once");
+    store.take_writes();
+    let mut moved = own.clone();
+    moved.ports.insert("https".into(), 443);
+    assert_eq!(
+        publish_outcome(&sandbox, &store, &moved),
+        (first.clone(), false)
+    );
+    assert_eq!(store.take_writes(), 0);
+    assert_eq!(
+        publish_error(&sandbox.host, ENV, "web1").as_ref(),
+        first.first()
+    );
+    assert_eq!(publish_error(&sandbox.host, ENV, "web2"), None);
+    sandbox.clock.advance(301);
+    assert_eq!(publish_outcome(&sandbox, &store, &moved), (first, false));
+    assert!(
+        store.take_writes() > 0,
+        "and tried again with the heartbeat"
+    );
+    store.read_only = false;
+    sandbox.clock.advance(301);
+    assert!(publish(&sandbox, &store, &moved).is_empty());
+    assert_eq!(store.stored_record("web1"), moved);
+    assert_eq!(publish_error(&sandbox.host, ENV, "web1"), None);
+}
+
+#[test]
+fn unanswered_write_is_reported_before_the_host_counts_as_gone() {
+    let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
+    let own = record("web1", 1);
+    publish(&sandbox, &store, &own);
+    store.inner.set_unreachable(true);
+    sandbox.clock.advance(301);
+    assert!(publish(&sandbox, &store, &own).is_empty(), "it may be back");
+    assert!(store.take_writes() > 0);
+    sandbox.clock.advance(301);
+    for new in [true, false] {
+        let (lines, found) = publish_outcome(&sandbox, &store, &own);
+        assert!(lines[0].contains("cannot be reached"), "{lines:?}");
+        assert_eq!(found, new);
+        assert!(store.take_writes() > 0, "each pass tries");
+    }
+    store.inner.set_unreachable(false);
+    assert!(publish(&sandbox, &store, &own).is_empty());
+}
+
+#[test]
+fn oversized_record_drops_its_reasons_or_is_reported() {
+    let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
+    let mut own = record("web1", 1);
+    own.last_pass.why = Some("x".repeat(MAX_RECORD));
+    assert!(publish(&sandbox, &store, &own).is_empty());
+    assert!(store.stored_record("web1").last_pass.why.unwrap().len() < 400);
+    let app = own.apps["shop"].clone();
+    for n in 0..150 {
+        own.apps
+            .insert(format!("an-app-with-a-long-name-{n}"), app.clone());
+    }
+    let said = publish(&sandbox, &store, &own);
+    assert!(
+        said[0].contains("no record has more than 16384"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn due_heartbeat_is_sent_before_a_long_pass() {
+    let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
+    let beat = || {
+        let fleet = FleetSettings::default();
+        let (host, store) = (&sandbox.host, &store);
+        RecordPublisher {
+            host,
+            store,
+            store_name: "s",
+            fleet: &fleet,
+        }
+        .send_heartbeat();
+        store.take_writes()
+    };
+    assert_eq!(beat(), 0, "it has told nothing yet");
+    publish(&sandbox, &store, &record("web1", 1));
+    store.take_writes();
+    assert_eq!(beat(), 0);
+    sandbox.clock.advance(301);
+    assert_eq!(beat(), 1);
+}
+
+#[test]
+fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
+    let store = CountingStore::new();
+    store.inner.set_server_time(fixed_time());
+    let (first, second) = (Sandbox::empty(), Sandbox::empty());
+    let (ours, mut theirs) = (record("web1", 1), record("web1", 2));
+    theirs.machine_id = Some("f".repeat(32));
+    publish(&first, &store, &ours);
+    let said = publish(&second, &store, &theirs);
+    assert!(
+        said.len() == 1
+            && said[0].contains("another machine")
+            && said[0].contains("`trueup fleet --forget web1 --yes`"),
+        "{said:?}"
+    );
+    assert_eq!(store.stored_record("web1"), ours);
+    let again = publish(&second, &store, &theirs);
+    assert_eq!(again, said, "every pass says it");
+    let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+    assert_eq!(names(&look), ["web1"]);
+    assert!(
+        look.problems[0].contains("two machines call themselves `web1`"),
+        "{:?}",
+        look.problems
+    );
+    assert!(publish(&first, &store, &ours).is_empty());
+    // The first one is gone for longer than `gone_after`: the second is its replacement.
+    store
+        .inner
+        .set_server_time(fixed_time() + SignedDuration::from_mins(61));
+    second.clock.advance(301);
+    assert!(publish(&second, &store, &theirs).is_empty());
+    assert_eq!(store.stored_record("web1"), theirs);
+    // And when it comes back, it is the first that is second.
+    first.clock.advance(301);
+    assert_eq!(publish(&first, &store, &ours).len(), 1);
+    store
+        .inner
+        .set_server_time(fixed_time() + SignedDuration::from_mins(65));
+    let silence = |node| node_silence(&store, ENV, node).unwrap();
+    assert_eq!(silence("web1"), Some(Duration::from_secs(240)));
+    assert_eq!(silence("web"), None);
+    assert_eq!(forget_node(&store, ENV, "web1").unwrap(), 3);
+    assert_eq!(forget_node(&store, ENV, "web").unwrap(), 0);
+}
+
+#[test]
+fn cloned_machines_agree_on_one_owner_of_the_name() {
+    let store = CountingStore::new();
+    let (first, copy) = (Sandbox::empty(), Sandbox::empty());
+    let (ours, mut theirs) = (record("web1", 1), record("web1", 1));
+    theirs.addresses = vec!["10.0.0.99".parse().unwrap()];
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        for (host, record) in [(&first, &ours), (&copy, &theirs)] {
+            host.clock.advance(301);
+            said.extend(publish(host, &store, record));
+        }
+    }
+    assert_eq!(store.stored_record("web1"), ours);
+    assert!(
+        said.len() >= 2,
+        "the copy says so in each of its passes: {said:?}"
+    );
+    // A host that only moved, and forgot in a reboot what it wrote, is no copy.
+    let rebooted = Sandbox::empty();
+    assert!(publish(&rebooted, &store, &theirs).is_empty());
+    assert_eq!(store.stored_record("web1"), theirs);
+}
+
+#[test]
+fn renamed_host_leaves_no_record_behind() {
+    let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
+    publish(&sandbox, &store, &record("web1", 1));
+    publish(&sandbox, &store, &record("web7", 1));
+    let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+    assert_eq!(names(&look), ["web7"]);
+    assert!(look.problems.is_empty(), "{:?}", look.problems);
+}
+
+#[test]
+fn host_with_failing_passes_keeps_sending_heartbeats() {
+    let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
+    let own = record("web1", 1);
+    let failed = LastPass {
+        at: fixed_time(),
+        outcome: Exit::BadInput,
+        why: Some("node.yml:3: no such role".into()),
+    };
+    let tell = |sandbox: &Sandbox| {
+        let fleet = FleetSettings::default();
+        let host = &sandbox.host;
+        let own = RecordPublisher {
+            host,
+            store: &store,
+            store_name: "s",
+            fleet: &fleet,
+        };
+        own.republish(
+            "web1",
+            ENV,
+            record("web1", 1).machine_id.as_deref(),
+            failed.clone(),
+        );
+    };
+    tell(&sandbox);
+    assert_eq!(store.take_writes(), 0, "it has told nothing yet");
+    publish(&sandbox, &store, &own);
+    tell(&sandbox);
+    let told = store.stored_record("web1");
+    assert_eq!((told.last_pass, &told.apps), (failed.clone(), &own.apps));
+    store.take_writes();
+    tell(&sandbox);
+    assert_eq!(store.take_writes(), 0);
+    sandbox.clock.advance(301);
+    tell(&sandbox);
+    assert_eq!(store.take_writes(), 1, "the heartbeat");
+    // After a reboot nothing is noted; what is in the store is its own.
+    tell(&Sandbox::empty());
+    assert!(store.take_writes() >= 1);
+}
+
+#[test]
+fn published_machine_id_does_not_reveal_the_real_one() {
+    let sandbox = Sandbox::empty();
+    assert_eq!(machine_id(&sandbox.host), None);
+    let id = "0123456789abcdef0123456789abcdef";
+    sandbox.write("/etc/machine-id", format!("{id}\n"));
+    let told = machine_id(&sandbox.host).unwrap();
+    assert!(told.len() == 32 && told != id, "{told}");
+    sandbox.write("/etc/machine-id", "uninitialized\n");
+    assert_eq!(machine_id(&sandbox.host), None);
+}

@@ -1,0 +1,146 @@
+//! Whether the processes of a service run from the release that they should.
+//!
+//! A restart that returned 0 proves nothing: a phased restart, or a supervisor that resolved its
+//! working folder once, goes on in the old release.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::ports::Host;
+use crate::ports::processes::{self, Process};
+use crate::resource::{Failure, Trial};
+
+/// Looks at the service's main process and all that descend from it. None may be in another release
+/// of the app, and, of a service that `serves` it, at least one must be in the one on trial.
+pub(super) fn check_processes(
+    name: &str,
+    main_pid: u32,
+    serves: bool,
+    trial: &Trial,
+    host: &Host,
+) -> Result<(), Failure> {
+    let Some(family) = processes::process_tree(main_pid) else {
+        return Err(Failure::new("/proc cannot be read to see what runs where"));
+    };
+    if family.is_empty() {
+        return Err(Failure::new(format!(
+            "the main process of {name} has just ended"
+        )));
+    }
+    let release = trial.deploy_to.join("releases").join(&trial.release);
+    let folder = host.root.meta(&release)?;
+    let folder = folder.map(|meta| (meta.device, meta.inode));
+    // A folder of the same name, anybody can make.
+    let is_inside = |process: &Process| {
+        folder
+            .is_some_and(|folder| !processes::folders_of_process(process.pid, &[folder]).is_empty())
+    };
+    find_mismatch(name, &family, serves, trial, &is_inside)
+}
+
+fn find_mismatch(
+    name: &str,
+    family: &[Process],
+    serves: bool,
+    trial: &Trial,
+    is_inside: &dyn Fn(&Process) -> bool,
+) -> Result<(), Failure> {
+    let mut inside = false;
+    for process in family {
+        for place in &process.paths {
+            match release_in_path(place, &trial.deploy_to) {
+                Some(release) if release == trial.release => inside |= is_inside(process),
+                Some(other) => {
+                    return Err(Failure::new(format!(
+                        "process {} of {name} still runs in release {other}",
+                        process.pid
+                    )));
+                }
+                None => {}
+            }
+        }
+    }
+    if serves && !inside {
+        // The kernel shows where a process runs only to its user and to root.
+        if family.iter().all(|process| process.paths.is_empty()) {
+            return Err(Failure::permission_denied(format!(
+                "where {name} runs can only be seen by root"
+            )));
+        }
+        let seen: Vec<String> = family
+            .iter()
+            .filter_map(|process| process.paths.first())
+            .map(|place| place.display().to_string())
+            .collect();
+        return Err(Failure::new(format!(
+            "no process of {name} runs in release {}: {}",
+            trial.release,
+            seen.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// The release of the app that a place is in. By the last parts of the path only: behind links, bind
+/// mounts and mount namespaces the beginning may be spelt in other ways.
+fn release_in_path(path: &Path, deploy_to: &Path) -> Option<String> {
+    let app = deploy_to.file_name()?;
+    let parts: Vec<&OsStr> = path.iter().collect();
+    let found = parts
+        .windows(3)
+        .find(|parts| parts[0] == app && parts[1] == "releases")?;
+    let name = found[2].to_str()?;
+    // What was removed under a process is called so by the kernel.
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    let name = name.strip_prefix('.').unwrap_or(name);
+    Some(name.strip_suffix(".removed").unwrap_or(name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(place: &str) -> Process {
+        Process {
+            pid: 7,
+            parent: 1,
+            uids: [7001; 3],
+            paths: vec![place.into(), "/usr/bin/ruby".into()],
+        }
+    }
+
+    #[test]
+    fn processes_outside_the_trial_release_are_reported() {
+        let trial = Trial {
+            release: "20261121050000-4f2c9d0".into(),
+            deploy_to: "/srv/www/shop".into(),
+            current: "/srv/www/shop/current".into(),
+        };
+        let new = process("/srv/www/shop/releases/20261121050000-4f2c9d0/public");
+        let old = process("/srv/www/shop/releases/20261121040000-1111111");
+        let gone = process("/mnt/shop/releases/.20261121040000-1111111.removed (deleted)");
+        let elsewhere = process("/");
+        let said = |family: &[Process], serves| {
+            find_mismatch("puma", family, serves, &trial, &|_| true)
+                .map_err(|failure| failure.message)
+        };
+        assert_eq!(said(&[new.clone(), elsewhere.clone()], true), Ok(()));
+        assert_eq!(said(std::slice::from_ref(&elsewhere), false), Ok(()));
+        for stale in [&old, &gone] {
+            let error = said(&[new.clone(), stale.clone()], true).unwrap_err();
+            assert_eq!(
+                error,
+                "process 7 of puma still runs in release 20261121040000-1111111"
+            );
+        }
+        let error = said(&[elsewhere], true).unwrap_err();
+        assert!(
+            error.starts_with("no process of puma runs in release"),
+            "{error}"
+        );
+        let other_app = process("/srv/www/cart/releases/20261121040000-1111111");
+        assert_eq!(said(&[new.clone(), other_app], true), Ok(()));
+        let same_name = find_mismatch("puma", &[new], true, &trial, &|_| false).unwrap_err();
+        assert!(same_name.message.starts_with("no process of puma runs in"));
+    }
+}

@@ -1,0 +1,137 @@
+//! The shadow-utils, as `group` and `user` call them.
+//!
+//! Below a sandbox's root they work with `--prefix`. What runs unprivileged can set no accounts,
+//! as it can set no owners: they are left alone then ([`can_manage_accounts`]).
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::ports::exec::{Command, ExecError, ExitReason};
+use crate::ports::root::Attrs;
+use crate::ports::{Host, lock};
+use crate::problem::Problem;
+use crate::resource::Failure;
+
+/// They wait for each other's locks, but never long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether accounts are ours to set; when not, they count as right.
+pub fn can_manage_accounts(host: &Host) -> bool {
+    host.root.is_privileged()
+}
+
+/// Refuses names that some tool somewhere would trip over.
+pub fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let rest = bytes
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
+    if first && rest && name.len() <= 32 {
+        return Ok(());
+    }
+    Err(Problem::new(format!(
+        "`{}` is not a usable name: expected at most 32 of a-z, 0-9, `_` and `-`, beginning with a letter or `_`",
+        name.escape_default()
+    ))
+    .field(field))
+}
+
+/// Runs one of them, and forgets what was known about accounts.
+pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
+    if !host.root.is_real() {
+        create_account_files(host)?;
+    }
+    let error = match run_once(host, program, args) {
+        Ok(()) => return Ok(()),
+        Err(error) if is_lock_error(&error) => error,
+        Err(error) => return Err(tool_failure(program, error)),
+    };
+    let root = &host.root;
+    let locker = lock::account_locking_process(root);
+    // Or he could keep his account from being locked, for as long as he likes.
+    let ended = locker
+        .as_ref()
+        .filter(|locker| lock::kill_account_locking_process(root, locker));
+    if let Some(locker) = ended {
+        tracing::warn!(
+            "{} kept the accounts locked, and was ended so that they can be changed",
+            locker.describe()
+        );
+    }
+    if lock::remove_stale_account_locks(root) || ended.is_some() {
+        return run_once(host, program, args).map_err(|error| tool_failure(program, error));
+    }
+    let Some(locker) = locker else {
+        return Err(tool_failure(program, error));
+    };
+    let pid = locker.pid;
+    Err(Failure::from(error)
+        .with_detail(&format!("\n{} has the accounts locked", locker.describe()))
+        .hint(format!(
+            "the next pass tries again; if it goes on, end it: `kill -KILL {pid}`"
+        )))
+}
+
+/// Whether somebody else changes accounts just now: that is what they print, and what they exit with
+/// says less.
+fn is_lock_error(error: &ExecError) -> bool {
+    matches!(error, ExecError::Failed { ended, output, .. }
+        if matches!(ended, ExitReason::TimedOut(_)) || output.contains("cannot lock"))
+}
+
+fn run_once(host: &Host, program: &str, args: &[&str]) -> Result<(), ExecError> {
+    let root = &host.root;
+    let mut command = Command::new([program]).timeout(TIMEOUT).env("LC_ALL", "C");
+    if !root.is_real() {
+        command.argv.push("--prefix".into());
+        command.argv.push(root.path().into());
+    }
+    command.argv.extend(args.iter().map(Into::into));
+    let done = host.exec.run_checked(command);
+    host.accounts.invalidate();
+    done.map(|_| ())
+}
+
+/// The account files of a sandbox that has none yet: without them `groupadd` works halfway.
+fn create_account_files(host: &Host) -> Result<(), Failure> {
+    let root = &host.root;
+    root.create_dir_all(Path::new("/etc"), &Attrs::mode(0o755))?;
+    for (path, mode) in [
+        ("/etc/passwd", 0o644),
+        ("/etc/group", 0o644),
+        ("/etc/shadow", 0o600),
+        ("/etc/gshadow", 0o600),
+    ] {
+        let path = Path::new(path);
+        if root.meta(path)?.is_none() {
+            root.write_atomic(path, b"", &Attrs::mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// What to do about it, where the exit code tells (see `man usermod`, EXIT VALUES).
+fn tool_failure(program: &str, error: ExecError) -> Failure {
+    let code = match &error {
+        ExecError::Failed {
+            ended: ExitReason::Exited(code),
+            ..
+        } => *code,
+        _ => 0,
+    };
+    let failure = Failure::from(error);
+    match (program, code) {
+        (_, 1 | 10) => failure.hint(
+            "somebody else may be changing accounts at this moment; the next pass tries again",
+        ),
+        ("groupdel", 8) => failure.hint(
+            "describe the users whose main group it is as absent before it, or give them another",
+        ),
+        ("userdel" | "usermod", 8) => failure.hint(
+            "stop what runs as this user first (`loginctl terminate-user`, or its service); the next pass tries again",
+        ),
+        _ => failure,
+    }
+}

@@ -1,0 +1,90 @@
+//! The first half of a pass: from settings to a catalog of resources. Changes nothing but what the host
+//! remembers of the store.
+
+use super::{ManifestSource, PassError, PassOptions, Session};
+use crate::desired::{self, DesiredState, NodeContext};
+use crate::fleet::{PeerQueryError, PeerSource};
+use crate::problem::Problem;
+use crate::report::History;
+use crate::role::{self, Catalog};
+
+impl Session {
+    /// Everything that is described for this host, with what was last known to be wanted. Asks nobody.
+    pub fn compile_offline(&self) -> Result<(Catalog, DesiredState), PassError> {
+        self.compile(ManifestSource::LastGood, &PassOptions::default())
+    }
+
+    /// The resources of this host and what is wanted of it, whatever they take from peers.
+    pub(super) fn compile(
+        &self,
+        source: ManifestSource,
+        options: &PassOptions,
+    ) -> Result<(Catalog, DesiredState), PassError> {
+        let (settings, host) = (&self.settings, &self.host);
+        let (peers, keep) = match source {
+            ManifestSource::Store(ask) => {
+                let store = self.shared_store()?;
+                let peers = PeerSource::from_store(settings, host, store, options.accept_shrink)
+                    .with_own_node(self.node(), self.own_addresses());
+                (peers, ask.save_last_good)
+            }
+            ManifestSource::LastGood => (PeerSource::last_known(settings, host), false),
+        };
+        let described = self.compile_with(source, options, &peers);
+        if keep {
+            peers.save(described.is_ok())?;
+        }
+        match described {
+            Ok((catalog, mut desired)) => {
+                let notes = peers
+                    .record_problems()
+                    .into_iter()
+                    .chain(peers.accepted_shrinks());
+                desired.warnings.extend(notes.map(Problem::new));
+                desired.kept_lists = peers.kept_reasons();
+                Ok((catalog, desired))
+            }
+            Err(PassError::Input(problems)) => Err(match peers.into_query_error() {
+                Some(PeerQueryError::Store(source)) => PassError::NoPeerList { source },
+                Some(PeerQueryError::Lists(why)) => PassError::PeerList(why),
+                None => PassError::Input(problems),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn compile_with(
+        &self,
+        source: ManifestSource,
+        options: &PassOptions,
+        peers: &PeerSource<'_>,
+    ) -> Result<(Catalog, DesiredState), PassError> {
+        let expanded = role::expand(&self.settings, &self.facts, peers, &self.root_text())?;
+        let apps = expanded.apps();
+        let whom = NodeContext {
+            environment: &self.settings.environment,
+            tags: &self.settings.tags,
+            apps: &apps,
+            now: self.host.clock.now(),
+            last_answer: History::new(&self.host)
+                .last()
+                .and_then(|last| last.store_answered),
+        };
+        let key = &self.settings.manifest;
+        let mut desired = match source {
+            ManifestSource::Store(ask) => {
+                desired::read(self.shared_store()?, key, ask, &self.host, &whom)?
+            }
+            ManifestSource::LastGood => {
+                desired::last_known(key, &self.host, &whom).unwrap_or_else(DesiredState::empty)
+            }
+        };
+        desired.environment.clone_from(&self.settings.environment);
+        desired.resume_policy = options.resume_policy();
+        if options.ignore_holds {
+            desired.lift_holds();
+        }
+        let catalog = expanded.resolve(&desired)?;
+        Ok((catalog, desired))
+    }
+}

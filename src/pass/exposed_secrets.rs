@@ -1,0 +1,34 @@
+//! Secrets that everybody on the host can read: told in every pass, and by `doctor`.
+
+use super::Session;
+use crate::problem::Problem;
+use crate::release::ReleaseSpec;
+use crate::role::Catalog;
+
+impl Session {
+    /// One problem for each file, with what ends it.
+    pub fn exposed_secrets(&self, catalog: &Catalog) -> Vec<Problem> {
+        let specs = catalog.resources.iter();
+        let specs = specs.filter_map(|resource| resource.body.spec().downcast_ref::<ReleaseSpec>());
+        let mut keys: Vec<_> = specs
+            .filter_map(|spec| spec.deploy_key.as_deref())
+            .collect();
+        keys.sort();
+        keys.dedup();
+        let keys = keys.into_iter();
+        let exposed = keys.filter(|key| self.host.root.is_readable_by_all(key));
+        let exposed = exposed.map(|key| {
+            let key = key.display();
+            Problem::new(format!(
+                "everybody on this host can read the deploy key {key}"
+            ))
+            .hint(format!("`chmod go-rwx {key}`"))
+        });
+        self.settings
+            .warnings
+            .iter()
+            .cloned()
+            .chain(exposed)
+            .collect()
+    }
+}

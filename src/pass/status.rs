@@ -1,0 +1,198 @@
+//! How a host stands right now: drift, and for each app what holds it and what proves that it serves.
+//! Looks only, and as far as the user who asks may look.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{ManifestSource, PassError, PassOptions, Selection, Session, plan};
+use crate::desired::Sha;
+use crate::plan::{Plan, PlannedOutcome};
+use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec};
+use crate::report::Report;
+use crate::resource::{Failure, Trial};
+use crate::role::{Catalog, Resource};
+
+/// What was looked at to see whether an app serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbeResult {
+    /// `null`: there is nothing to look at, or it may not be looked at.
+    pub ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Whether an app really serves what is active.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServingStatus {
+    /// Every process of its services is in the active release.
+    pub processes: ProbeResult,
+    /// Its health check answers.
+    pub health: ProbeResult,
+}
+
+/// What there is to know of one app besides its row in the report.
+#[derive(Debug, Clone, Serialize)]
+pub struct AppStatus {
+    pub app: String,
+    /// The active release; `null`: none, or it cannot be told.
+    pub release: Option<String>,
+    /// Of which it is.
+    #[serde(skip)]
+    sha: Option<String>,
+    pub pin: Option<Pin>,
+    pub quarantine: Vec<QuarantinedSha>,
+    /// `null`: nothing is active.
+    pub serving: Option<ServingStatus>,
+}
+
+/// A host as it is now.
+pub struct HostStatus {
+    pub report: Report,
+    pub apps: Vec<AppStatus>,
+}
+
+impl ProbeResult {
+    fn from_results(results: impl Iterator<Item = Result<(), Failure>>) -> ProbeResult {
+        let mut proof = ProbeResult {
+            ok: None,
+            why: None,
+        };
+        for result in results {
+            match result {
+                Ok(()) if proof.ok.is_none() && proof.why.is_none() => proof.ok = Some(true),
+                Ok(()) => {}
+                Err(failure) => {
+                    let why = failure.message.lines().next().map(str::to_owned);
+                    if !failure.permission_denied {
+                        return ProbeResult {
+                            ok: Some(false),
+                            why,
+                        };
+                    }
+                    proof = ProbeResult { ok: None, why };
+                }
+            }
+        }
+        proof
+    }
+}
+
+impl Session {
+    /// How the host compares with what was last known to be wanted, without asking the store, and
+    /// whether its apps serve.
+    pub fn status(&self) -> Result<HostStatus, PassError> {
+        let started = self.start_time();
+        let (catalog, desired) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
+        let mut plan = plan::build_plan(&catalog, &self.host, &Selection::all());
+        let mut notes = plan.warnings.clone();
+        match drop_denied(&mut plan) {
+            0 => {}
+            unseen => notes.push(format!(
+                "{unseen} of {} resources can be looked at only by root",
+                plan.steps.len()
+            )),
+        }
+        let apps = catalog.resources.iter().filter_map(|resource| {
+            let spec = resource.body.spec().downcast_ref::<ReleaseSpec>()?;
+            Some(self.app_status(resource, spec, &catalog))
+        });
+        let apps: Vec<AppStatus> = apps.collect();
+        // A release whose rendered files may not be looked at is told of all the same.
+        for app in &apps {
+            let seen = plan.deployed_shas.entry(app.app.clone()).or_default();
+            *seen = seen.take().or_else(|| app.sha.clone());
+        }
+        let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, notes);
+        let mut report = Report::from_plan(heading, &catalog, &plan);
+        if let Some(why) = self.publish_error() {
+            report.mark_unpublished(why);
+        }
+        Ok(HostStatus { report, apps })
+    }
+
+    fn app_status(&self, resource: &Resource, spec: &ReleaseSpec, catalog: &Catalog) -> AppStatus {
+        let layout = spec.layout();
+        // What cannot be read is in the report already, with why.
+        let orders = Overrides::load(&self.host, &layout).unwrap_or_default();
+        let active = release::active(&self.host, &layout, spec.keep_releases);
+        let active = active.ok().flatten();
+        let serving = active.as_ref().map(|active| {
+            let of_it = Trial {
+                release: active.name.clone(),
+                deploy_to: layout.deploy_to().to_owned(),
+                current: layout.current(),
+            };
+            let users = catalog.dependents(&resource.id);
+            ServingStatus {
+                processes: ProbeResult::from_results(
+                    users.map(|user| user.body.check_runs_from(&self.host, &of_it)),
+                ),
+                health: self.probe_health(spec, active.sha.as_ref(), resource, catalog),
+            }
+        });
+        AppStatus {
+            app: spec.app.clone(),
+            sha: active
+                .as_ref()
+                .and_then(|active| Some(active.sha.as_ref()?.to_string())),
+            release: active.map(|active| active.name),
+            pin: orders.effective_pin(spec.wanted.as_ref()).cloned(),
+            quarantine: orders.quarantine,
+            serving,
+        }
+    }
+}
+
+impl Session {
+    fn probe_health(
+        &self,
+        spec: &ReleaseSpec,
+        sha: Option<&Sha>,
+        resource: &Resource,
+        catalog: &Catalog,
+    ) -> ProbeResult {
+        let runs_as = || catalog.runs_as(&resource.id, &self.host);
+        ProbeResult::from_results(
+            release::check_health(spec, sha, &self.host, &runs_as).into_iter(),
+        )
+    }
+}
+
+/// Takes out of the plan what the user who asks may not look at; how many that are.
+fn drop_denied(plan: &mut Plan) -> usize {
+    let mut unseen = BTreeSet::new();
+    for step in &mut plan.steps {
+        if matches!(&step.outcome, PlannedOutcome::Failed(failure) if failure.permission_denied) {
+            step.outcome = PlannedOutcome::Unchanged;
+            unseen.insert(step.id.clone());
+        }
+    }
+    // What is not seen looks as if it were gone, and so as if it were owed.
+    for step in &mut plan.steps {
+        step.obligations.retain_mut(|debt| {
+            debt.causes.retain(|cause| !unseen.contains(cause));
+            !debt.causes.is_empty()
+        });
+    }
+    unseen.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denied_probe_is_neither_success_nor_failure() {
+        let denied = || Err(Failure::permission_denied("root may"));
+        let failed = || Err(Failure::new("puma is failed\nlast words"));
+        let proof =
+            |results: Vec<Result<(), Failure>>| ProbeResult::from_results(results.into_iter()).ok;
+        assert_eq!(proof(vec![]), None);
+        assert_eq!(proof(vec![Ok(()), Ok(())]), Some(true));
+        assert_eq!(proof(vec![Ok(()), denied(), Ok(())]), None);
+        assert_eq!(proof(vec![denied(), failed(), Ok(())]), Some(false));
+        let said = ProbeResult::from_results([failed()].into_iter()).why;
+        assert_eq!(said.as_deref(), Some("puma is failed"));
+    }
+}

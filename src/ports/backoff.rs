@@ -1,0 +1,49 @@
+//! Pauses: between attempts, each of another length, so that those who met once do not meet again;
+//! and between looks.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use super::watchdog;
+
+/// The first pause is at most this long; each further one at most twice as long.
+const BASE_DELAY: Duration = Duration::from_millis(50);
+/// No pause is longer.
+const MAX_DELAY: Duration = Duration::from_secs(2);
+
+/// Waits before the attempt after the `attempt`th, counted from 1.
+pub fn wait_before_retry(attempt: u32) {
+    // The standard library seeds its hash maps from the system's randomness.
+    let random = RandomState::new().build_hasher().finish();
+    sleep(jittered_delay(attempt, random));
+}
+
+/// Waits this long.
+pub fn sleep(length: Duration) {
+    watchdog::record_progress();
+    std::thread::sleep(length);
+}
+
+/// From half of the longest that the attempt may wait, up to all of it.
+fn jittered_delay(attempt: u32, random: u64) -> Duration {
+    let doubled = BASE_DELAY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+    let half = doubled.min(MAX_DELAY) / 2;
+    let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX);
+    half + Duration::from_micros(random % (spread + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_are_jittered_and_bounded() {
+        let at_most = |attempt| jittered_delay(attempt, 24_999);
+        assert_eq!(jittered_delay(1, 0), Duration::from_millis(25));
+        assert!(at_most(1) <= BASE_DELAY && jittered_delay(1, 7) != jittered_delay(1, 8));
+        assert_eq!(jittered_delay(3, 0), jittered_delay(1, 0) * 4);
+        for attempt in [0, 10, 100, u32::MAX] {
+            assert!(jittered_delay(attempt, u64::MAX) <= MAX_DELAY, "{attempt}");
+        }
+    }
+}

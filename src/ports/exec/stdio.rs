@@ -1,0 +1,222 @@
+//! A child to talk with: what it prints is read while it runs, and it is told more.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
+
+use super::attributes::Purpose;
+use super::output::Output;
+use super::process::ChildProcess;
+use super::spawn::Spawn;
+use super::{Command, ExecError, ExitReason, child};
+use crate::ports::deadline::Deadline;
+use crate::ports::watchdog::{self, Operation};
+
+/// How much of what the child says is held while it is being written to, in bytes.
+const MAX_BUFFERED_BYTES: usize = 1 << 20;
+
+/// How long a child that was told nothing more may take to end.
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
+
+/// A running child between two pipes. Its whole group ends with this value.
+///
+/// Reading and writing wait for as long as there is patience; an error of either is a
+/// [`DeadlineError`](crate::ports::deadline::DeadlineError) or what the system says.
+#[derive(Debug)]
+pub struct PipedChild {
+    process: ChildProcess,
+    stdin: Option<File>,
+    /// `None` at its end.
+    stdout: Option<File>,
+    stderr: Option<File>,
+    stderr_output: Output,
+    stdout_buffer: Vec<u8>,
+    deadline: Deadline,
+    last_activity: Instant,
+    exit_reason: Option<ExitReason>,
+    #[allow(dead_code, reason = "ends when dropped")]
+    operation: Operation,
+}
+
+impl PipedChild {
+    pub(super) fn start(command: &Command, deadline: Deadline) -> Result<PipedChild, ExecError> {
+        let failed = |source| ExecError::Start {
+            line: command.command_line(),
+            source,
+        };
+        let operation = watchdog::begin(
+            format!("`{}`", command.command_line()),
+            deadline.remaining(),
+        );
+        let pipes = || -> io::Result<_> {
+            let [(reads, stdin), (stdout, prints), (stderr, complains)] = [
+                pipe2(OFlag::O_CLOEXEC)?,
+                pipe2(OFlag::O_CLOEXEC)?,
+                pipe2(OFlag::O_CLOEXEC)?,
+            ];
+            for ours in [&stdin, &stdout, &stderr] {
+                fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            }
+            let streams = [reads, prints, complains].map(Some);
+            let ours = [stdin, stdout, stderr].map(|pipe| Some(File::from(pipe)));
+            Ok((Spawn::new(command, Purpose::Task, streams)?, ours))
+        };
+        let (spawn, [stdin, stdout, stderr]) = pipes().map_err(failed)?;
+        Ok(PipedChild {
+            process: spawn.start(&operation, &deadline)?,
+            stdin,
+            stdout,
+            stderr,
+            stderr_output: Output::default(),
+            stdout_buffer: Vec::new(),
+            deadline,
+            last_activity: Instant::now(),
+            exit_reason: None,
+            operation,
+        })
+    }
+
+    /// Tells the child that there is nothing more to come and waits a moment for its end. Returns
+    /// how it ended and what it printed on standard error. What it still says is not kept.
+    pub fn finish(&mut self) -> (ExitReason, String) {
+        self.stdin = None;
+        let asked = Instant::now();
+        let in_time = loop {
+            match self.process.has_ended() {
+                Ok(false) if self.exit_reason.is_none() && asked.elapsed() < GRACE_PERIOD => {}
+                answer => break answer.unwrap_or(false),
+            }
+            self.stdout_buffer.clear();
+            // It may wait for somebody to read what it says.
+            let _ = self.poll_pipes(false, Duration::from_millis(5));
+        };
+        // All that it printed is in the pipe by now.
+        while self.stderr.is_some() && matches!(self.poll_pipes(false, Duration::ZERO), Ok(true)) {
+            self.stdout_buffer.clear();
+        }
+        let ended = match (self.exit_reason, self.process.kill_and_reap()) {
+            (Some(ended), _) => ended,
+            (None, Ok(Some(status))) if in_time => child::exit_reason(status),
+            _ => ExitReason::TimedOut(GRACE_PERIOD),
+        };
+        self.exit_reason = Some(ended);
+        (ended, self.stderr_output.text())
+    }
+
+    /// Waits until something came or can be written, and takes in what came. Whether anything did.
+    fn poll_pipes(&mut self, writing: bool, wait: Duration) -> io::Result<bool> {
+        let room = self.stdout_buffer.len() < MAX_BUFFERED_BYTES;
+        let stdin = self.stdin.as_ref().filter(|_| writing);
+        let stdout = self.stdout.as_ref().filter(|_| room);
+        let wanted = [
+            (stdin, PollFlags::POLLOUT),
+            (stdout, PollFlags::POLLIN),
+            (self.stderr.as_ref(), PollFlags::POLLIN),
+        ];
+        let ready = poll_ready(
+            wanted.map(|(file, flags)| Some((file?.as_fd(), flags))),
+            wait,
+        )?;
+        if ready[1] {
+            let mut buffer = [0; 16 << 10];
+            match read_available(&mut self.stdout, &mut buffer)? {
+                0 => {}
+                n => self.stdout_buffer.extend_from_slice(&buffer[..n]),
+            }
+        }
+        if ready[2] {
+            let mut buffer = [0; 4 << 10];
+            let n = read_available(&mut self.stderr, &mut buffer)?;
+            self.stderr_output.push(&buffer[..n]);
+        }
+        let any = ready.contains(&true);
+        if any {
+            self.last_activity = Instant::now();
+        }
+        Ok(any)
+    }
+
+    fn wait_ready(&mut self, writing: bool) -> io::Result<()> {
+        let wait = self
+            .deadline
+            .next_wait(self.last_activity)
+            .map_err(io::Error::other)?;
+        self.poll_pipes(writing, wait)?;
+        Ok(())
+    }
+}
+
+impl Read for PipedChild {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.last_activity = Instant::now();
+        while self.stdout_buffer.is_empty() {
+            if self.stdout.is_none() {
+                return Ok(0);
+            }
+            self.wait_ready(false)?;
+        }
+        let length = self.stdout_buffer.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.stdout_buffer[..length]);
+        self.stdout_buffer.drain(..length);
+        Ok(length)
+    }
+}
+
+impl Write for PipedChild {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.last_activity = Instant::now();
+        loop {
+            let Some(stdin) = &mut self.stdin else {
+                return Err(ErrorKind::BrokenPipe.into());
+            };
+            match stdin.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_ready(true)?,
+                answer => return answer,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Which of these can be read or written, after waiting at most `wait` for one.
+fn poll_ready(
+    wanted: [Option<(BorrowedFd<'_>, PollFlags)>; 3],
+    wait: Duration,
+) -> io::Result<[bool; 3]> {
+    let mut fds: Vec<PollFd<'_>> = wanted
+        .iter()
+        .flatten()
+        .map(|(fd, flags)| PollFd::new(*fd, *flags))
+        .collect();
+    let millis = u16::try_from(wait.as_millis()).unwrap_or(u16::MAX);
+    match poll(&mut fds, PollTimeout::from(millis)) {
+        // A signal: whoever waits looks again.
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut answers = fds.iter().map(|fd| fd.any().unwrap_or(false));
+    Ok(wanted.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
+}
+
+/// Reads what is there; closes the pipe at its end.
+fn read_available(pipe: &mut Option<File>, buffer: &mut [u8]) -> io::Result<usize> {
+    let Some(file) = pipe else { return Ok(0) };
+    match file.read(buffer) {
+        Ok(0) => {
+            *pipe = None;
+            Ok(0)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(0)
+        }
+        answer => answer,
+    }
+}

@@ -1,0 +1,115 @@
+//! Where another server may lead us: not to services of this host, nor to those that trust every machine
+//! which reaches them.
+//!
+//! A name is looked up here, and the client connects to what was found, so nothing can change between the
+//! look and the connection. Through a proxy it is the proxy that looks names up.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use url::{Host, Url};
+
+use super::{HttpError, display_host};
+use crate::ports::address::non_host_reason;
+
+/// Looks names up for a client.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SsrfGuard(Arc<Mutex<GuardState>>);
+
+#[derive(Debug, Default)]
+struct GuardState {
+    /// Names that may be at any address.
+    allowed_names: BTreeSet<String>,
+    /// Why the last name that was refused was.
+    refusal: Option<&'static str>,
+}
+
+impl SsrfGuard {
+    fn state(&self) -> MutexGuard<'_, GuardState> {
+        self.0.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Prepares for a request to `url`, of a client that was set up for `home`.
+    pub(super) fn check_url(&self, url: &Url, home: Option<&Url>) -> Result<(), HttpError> {
+        let free = home.is_none_or(|home| is_trusted_server(url, home));
+        let mut state = self.state();
+        state.refusal = None;
+        state.allowed_names = proxy_hosts();
+        match url.host() {
+            Some(Host::Domain(name)) if free => {
+                state.allowed_names.insert(name.to_owned());
+                Ok(())
+            }
+            Some(Host::Ipv4(ip)) if !free => check_ip(url, ip.into()),
+            Some(Host::Ipv6(ip)) if !free => check_ip(url, ip.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the request after the last check was refused, if it was.
+    pub(super) fn last_refusal(&self, url: &Url) -> Option<HttpError> {
+        let why = self.state().refusal?;
+        Some(HttpError::ForbiddenAddress {
+            host: display_host(url),
+            why,
+        })
+    }
+}
+
+fn check_ip(url: &Url, ip: IpAddr) -> Result<(), HttpError> {
+    non_host_reason(ip).map_or(Ok(()), |why| {
+        Err(HttpError::ForbiddenAddress {
+            host: display_host(url),
+            why,
+        })
+    })
+}
+
+/// Whether the operator named this server; where he named this very host, any port of it.
+fn is_trusted_server(url: &Url, home: &Url) -> bool {
+    let inside = |name: &str| {
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let ip = bare.parse().ok();
+        name == "localhost" || ip.is_some_and(|ip| non_host_reason(ip).is_some())
+    };
+    let same_host = url.host_str() == home.host_str();
+    url.origin() == home.origin() || same_host && home.host_str().is_some_and(inside)
+}
+
+/// The names of proxies, which are looked up like others.
+fn proxy_hosts() -> BTreeSet<String> {
+    let names = ["http_proxy", "https_proxy", "all_proxy"];
+    let names = names
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), name.to_uppercase()]);
+    let said = names.filter_map(|name| std::env::var(name).ok());
+    let url = |text: String| Url::parse(&text).or_else(|_| Url::parse(&format!("http://{text}")));
+    let urls = said.filter_map(|text| url(text).ok());
+    urls.filter_map(|url| url.host_str().map(str::to_owned))
+        .collect()
+}
+
+impl ResolveDns for SsrfGuard {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        DnsFuture::new(async move {
+            let found = tokio::net::lookup_host((name, 0)).await;
+            let found: Vec<IpAddr> = found
+                .map_err(ResolveDnsError::new)?
+                .map(|address| address.ip())
+                .collect();
+            let mut state = self.state();
+            if state.allowed_names.contains(name) {
+                return Ok(found);
+            }
+            match found.iter().find_map(|ip| non_host_reason(*ip)) {
+                Some(why) => {
+                    state.refusal = Some(why);
+                    Err(ResolveDnsError::new(why))
+                }
+                None => Ok(found),
+            }
+        })
+    }
+}

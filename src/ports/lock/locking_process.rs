@@ -1,0 +1,189 @@
+//! Which process has a file locked, as the kernel tells.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::ports::processes;
+use crate::ports::services::LiveProcess;
+
+/// The name of our program.
+const PROGRAM: &str = "trueup";
+
+/// A process that has a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockingProcess {
+    pub pid: u32,
+    /// What its program is called.
+    pub program: String,
+    /// Who called it, also of one that runs with the rights of another.
+    pub user: String,
+    /// Somebody stopped it: it goes on when it is told to.
+    pub is_stopped: bool,
+    real_uid: u32,
+    effective_uid: u32,
+    is_trueup: bool,
+    /// Its id may be another's by now.
+    start_time: u64,
+}
+
+impl LockingProcess {
+    /// Whether it is trueup itself, run by `user`: what others call their programs proves nothing.
+    pub(super) fn is_trueup_run_by(&self, user: u32) -> bool {
+        self.is_trueup && self.effective_uid == user
+    }
+
+    /// ``process 4242 (`sleep`, run by root)``.
+    pub fn describe(&self) -> String {
+        let LockingProcess {
+            pid, program, user, ..
+        } = self;
+        let stopped = if self.is_stopped { ", stopped" } else { "" };
+        format!("process {pid} (`{program}`, run by {user}{stopped})")
+    }
+
+    /// Whether it has root's rights.
+    pub(super) fn is_root(&self) -> bool {
+        self.effective_uid == 0
+    }
+
+    /// Whether it has root's rights for somebody else who called it, as `passwd` has.
+    pub(super) fn is_setuid_root(&self) -> bool {
+        self.is_root() && self.real_uid != 0
+    }
+
+    pub(super) fn is_same_process(&self, other: &LockingProcess) -> bool {
+        (self.pid, self.start_time) == (other.pid, other.start_time)
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(super) fn kill(&self, timeout: Duration) -> bool {
+        // SAFETY: takes two numbers; what it returns is checked before it is taken for a descriptor.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) };
+        let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
+            return false;
+        };
+        // SAFETY: the kernel has just made it, for nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // From here on it is this process or none, whatever becomes of its number.
+        if !LockingProcess::from_pid(self.pid)
+            .is_some_and(|now| now.is_same_process(self) && now.real_uid == self.real_uid)
+        {
+            return false;
+        }
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: the descriptor is open, and no information about the signal is allowed.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                fd.as_raw_fd(),
+                libc::SIGKILL,
+                no_info,
+                0,
+            )
+        };
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut ended = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        sent == 0 && poll(&mut ended, timeout).is_ok_and(|ended| ended > 0)
+    }
+
+    pub(super) fn from_pid(pid: u32) -> Option<LockingProcess> {
+        let start = LiveProcess::find(i32::try_from(pid).ok()?)?.start_time;
+        let place = proc_dir(pid);
+        let status = fs::read_to_string(place.join("status")).ok()?;
+        // `Uid: real effective saved filesystem`
+        let line = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let mut uids = line("Uid:")?.split_whitespace();
+        let caller = uids.next()?.parse().ok()?;
+        let uid = uids.next()?.parse().ok()?;
+        let program = processes::program_name(pid)?;
+        Some(LockingProcess {
+            pid,
+            is_trueup: program == PROGRAM || runs_trueup(&place),
+            user: processes::user_name(caller),
+            is_stopped: line("State:").is_some_and(|state| state.trim().starts_with(['T', 't'])),
+            program,
+            real_uid: caller,
+            effective_uid: uid,
+            start_time: start,
+        })
+    }
+}
+
+/// Of a program that was replaced while it runs, too: that is what an upgrade does.
+fn runs_trueup(place: &Path) -> bool {
+    let program = fs::read_link(place.join("exe")).unwrap_or_default();
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix(" (deleted)").unwrap_or(&name) == PROGRAM
+}
+
+/// The living process that has this file locked, as far as it can be seen from here. One that took the
+/// lock and ended may have left it to a child: then that is it.
+pub(super) fn flock_process(file: &File) -> Option<LockingProcess> {
+    let meta = file.metadata().ok()?;
+    let lockers = locking_pids("FLOCK", meta.ino());
+    // An inode has its number on its own disk only.
+    let told = lockers
+        .iter()
+        .filter(|pid| has_open(**pid, &meta) != Some(false));
+    let mut told = told.filter_map(|pid| LockingProcess::from_pid(*pid));
+    told.next().or_else(|| {
+        let pid = processes::pids().find(|pid| has_open(*pid, &meta) == Some(true))?;
+        LockingProcess::from_pid(pid)
+    })
+}
+
+/// The living process that has locked a part of this file, or all of it, as `fcntl` does.
+pub(super) fn record_lock_process(device: u64, inode: u64) -> Option<LockingProcess> {
+    let lockers = locking_pids("POSIX", inode);
+    let opens = |pid: &&u32| {
+        let files = fs::read_dir(proc_dir(**pid).join("fd"))
+            .into_iter()
+            .flatten();
+        let mut opened = files
+            .flatten()
+            .filter_map(|file| fs::metadata(file.path()).ok());
+        opened.any(|file| (file.dev(), file.ino()) == (device, inode))
+    };
+    lockers
+        .iter()
+        .filter(opens)
+        .find_map(|pid| LockingProcess::from_pid(*pid))
+}
+
+/// Who has locked a file of this number, in this way.
+fn locking_pids(lock_type: &str, inode: u64) -> BTreeSet<u32> {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // `1: FLOCK  ADVISORY  WRITE 4242 00:2a:1234 0 EOF`; one that waits has `->` before its kind.
+    let locker = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, kind, _, _, pid, place, ..] = words.as_slice() else {
+            return None;
+        };
+        let number: u64 = place.rsplit(':').next()?.parse().ok()?;
+        (*kind == lock_type && number == inode)
+            .then(|| pid.parse().ok())
+            .flatten()
+    };
+    locks.lines().filter_map(locker).collect()
+}
+
+/// Whether it has this file open, besides our own look at it; `None`: that is not for us to see.
+fn has_open(pid: u32, meta: &fs::Metadata) -> Option<bool> {
+    let files = fs::read_dir(proc_dir(pid).join("fd")).ok()?;
+    let opened = files
+        .flatten()
+        .filter_map(|file| fs::metadata(file.path()).ok());
+    let opened = opened.filter(|other| (other.dev(), other.ino()) == (meta.dev(), meta.ino()));
+    Some(opened.count() > usize::from(pid == std::process::id()))
+}
+
+fn proc_dir(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}

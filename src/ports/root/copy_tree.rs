@@ -1,0 +1,348 @@
+//! Taking files, or a whole tree, over into another folder, with their owners and modes.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, RenameFlags, renameat2};
+use nix::sys::stat::{FileStat, fstatat, futimens};
+use nix::sys::time::TimeSpec;
+
+use super::read::errno_of;
+use super::write::set_file_attrs;
+use super::{Attrs, FileCopier, FileKind, Folder, Meta, Result, Root, RootError};
+use crate::ports::exec::StopFlag;
+use crate::ports::worker_pool::{Priority, WorkerPoolError};
+
+/// Deeper than any project, as for a repository.
+const MAX_DEPTH: usize = 200;
+
+/// The longest path in a tree, in bytes: what the kernel takes (4096) less where the tree is.
+const MAX_PATH_BYTES: usize = 3500;
+
+/// More files than the largest projects have.
+pub(super) const MAX_ENTRIES: usize = 1_000_000;
+
+/// As much as the paths of the folders of one tree may take, in bytes.
+const MAX_NAMES_BYTES: usize = 32 << 20;
+
+/// Free space that is left for others, in bytes.
+const FREE_SPACE_MARGIN: u64 = 16 << 20;
+
+/// What became of a file that was to be moved into another folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveOutcome {
+    /// It is there now, and no longer here.
+    Moved,
+    /// Something has its name there. Nothing was changed.
+    NameTaken,
+}
+
+impl Root {
+    /// Copies what is at `from`, with everything below it, to `to`, where nothing may be: files by
+    /// the kernel, sharing their content where the filesystem can; links as they are written. Owners,
+    /// modes (without set-id bits) and times of files stay, so nobody can read in the copy what he
+    /// could not read before. Sockets, pipes and devices are left out, and holes stay holes.
+    ///
+    /// Whoever made the tree may not be trusted: one that is mounted on, that does not fit into the room
+    /// that is there for everybody, or that is larger or deeper than any project's is refused. Nothing is
+    /// left of a copy that failed.
+    pub fn copy_tree(&self, from: &Path, to: &Path, stop: &StopFlag) -> Result<()> {
+        let (top, target) = (self.open_parent_folder(from)?, self.open_parent_folder(to)?);
+        let copy = TreeCopier {
+            copier: FileCopier::default(),
+            privileged: self.is_privileged(),
+        };
+        let (name, new) = (last_part(from), last_part(to));
+        if top.meta(name)?.kind != FileKind::Directory {
+            return copy.copy_entry(&top, name, &target, new);
+        }
+        target.create_folder(new, &Attrs::mode(0o700))?;
+        let copied = copy.copy_folder((&top, from), (&target, to), stop);
+        if copied.is_err() {
+            let _ = target.remove_tree(new);
+        }
+        copied
+    }
+
+    fn open_parent_folder(&self, path: &Path) -> Result<Folder> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let folder = self.open_folder(parent)?;
+        folder.ok_or_else(|| self.io_error("open", parent)(Errno::ENOENT))
+    }
+}
+
+fn last_part(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or(OsStr::new("."))
+}
+
+struct TreeCopier {
+    copier: FileCopier,
+    privileged: bool,
+}
+
+/// What is to be copied.
+#[derive(Default)]
+struct TreeListing {
+    /// With what each is to get in the end.
+    folders: BTreeMap<PathBuf, Attrs>,
+    /// What its files take on disk, in bytes.
+    bytes: u64,
+    /// One of its files, and its folder.
+    sample: Option<(PathBuf, OsString)>,
+}
+
+impl TreeCopier {
+    fn copy_folder(
+        &self,
+        (top, from): (&Folder, &Path),
+        (target, to): (&Folder, &Path),
+        stop: &StopFlag,
+    ) -> Result<()> {
+        let (name, new) = (last_part(from), last_part(to));
+        let gone = |path: &Path, source| RootError::Io {
+            verb: "copy",
+            path: path.into(),
+            source,
+        };
+        let source = top.open_subfolder(name.as_ref())?;
+        let source = source.ok_or_else(|| gone(from, Errno::ENOENT))?;
+        let made = target.open_subfolder(new.as_ref())?;
+        let made = made.ok_or_else(|| gone(to, Errno::ENOENT))?;
+        let tree = self.list_tree(&source)?;
+        self.check_free_space(&tree, &source, &made)?;
+        for folder in tree.folders.keys().filter(|way| way.parent().is_some()) {
+            let parent = made.open_subfolder(folder.parent().unwrap_or(Path::new("")))?;
+            let parent = parent.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            parent.create_folder(last_part(folder), &Attrs::mode(0o700))?;
+        }
+        let all: Vec<&PathBuf> = tree.folders.keys().collect();
+        let copied = Priority::Normal.run_all(&all, stop, |folder| {
+            let both = source
+                .open_subfolder(folder)?
+                .zip(made.open_subfolder(folder)?);
+            let (source, made) = both.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            self.copy_files(&source, &made)
+        });
+        match copied {
+            Ok(()) => {}
+            Err(WorkerPoolError::Failed(error)) => return Err(error),
+            Err(WorkerPoolError::Stopped) => return Err(gone(to, Errno::EINTR)),
+        }
+        // Last, and from the bottom up: a folder may be closed to whoever owns it.
+        for (folder, attrs) in tree.folders.iter().rev() {
+            if let Some(made) = made.open_subfolder(folder)? {
+                made.set_attrs(attrs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copied_attrs(&self, mode: u32, uid: u32, gid: u32) -> Attrs {
+        Attrs {
+            mode: Some(mode & 0o1777),
+            uid: self.privileged.then_some(uid),
+            gid: self.privileged.then_some(gid),
+        }
+    }
+
+    /// All folders of a tree, and what its files take.
+    fn list_tree(&self, top: &Folder) -> Result<TreeListing> {
+        let meta = top.meta(OsStr::new("."))?;
+        let own = self.copied_attrs(meta.mode, meta.uid, meta.gid);
+        let mut tree = TreeListing::default();
+        tree.folders.insert(PathBuf::new(), own);
+        let (mut todo, mut seen, mut text) = (vec![PathBuf::new()], 0, 0);
+        while let Some(way) = todo.pop() {
+            let Some(here) = top.open_subfolder(&way)? else {
+                continue;
+            };
+            here.for_each_entry(|name, kind| {
+                seen += 1;
+                if seen > MAX_ENTRIES {
+                    return Err(limit_exceeded(top, MAX_ENTRIES, "files"));
+                }
+                if !matches!(kind, FileKind::Directory | FileKind::File) {
+                    return Ok(());
+                }
+                let Some(meta) = here.find(name)? else {
+                    return Ok(());
+                };
+                if kind == FileKind::File {
+                    tree.bytes = tree.bytes.saturating_add(meta.disk_bytes);
+                    tree.sample
+                        .get_or_insert_with(|| (way.clone(), name.into()));
+                    return Ok(());
+                }
+                let inner = way.join(name);
+                if is_too_deep(&inner) {
+                    return Err(limit_exceeded(top, MAX_DEPTH, "folders inside one another"));
+                }
+                text += inner.as_os_str().len();
+                if text > MAX_NAMES_BYTES {
+                    return Err(limit_exceeded(top, MAX_NAMES_BYTES, "bytes of names"));
+                }
+                let attrs = self.copied_attrs(meta.mode, meta.uid, meta.gid);
+                tree.folders.insert(inner.clone(), attrs);
+                todo.push(inner);
+                Ok(())
+            })?;
+        }
+        Ok(tree)
+    }
+
+    /// Refuses what does not fit. Where copies share their content they take next to nothing.
+    fn check_free_space(&self, tree: &TreeListing, from: &Folder, to: &Folder) -> Result<()> {
+        if tree.bytes.saturating_add(FREE_SPACE_MARGIN) <= to.free_space()?.bytes {
+            return Ok(());
+        }
+        let sample = match &tree.sample {
+            Some((way, name)) => from
+                .open_subfolder(way)?
+                .map(|folder| folder.open_file(name)),
+            None => None,
+        };
+        match sample.transpose()?.flatten() {
+            Some(file) if FileCopier::probe_reflink(&file, to) => Ok(()),
+            _ => Err(to.io_error("write", OsStr::new(""), Errno::ENOSPC)),
+        }
+    }
+
+    /// The files and links of one folder.
+    fn copy_files(&self, from: &Folder, to: &Folder) -> Result<()> {
+        from.for_each_entry(|name, kind| match kind {
+            FileKind::File | FileKind::Symlink => self.copy_entry(from, name, to, name),
+            FileKind::Directory | FileKind::Other => Ok(()),
+        })
+    }
+
+    fn copy_entry(&self, from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> Result<()> {
+        let meta = from.meta(name)?;
+        match meta.kind {
+            FileKind::Symlink => {
+                let attrs = self.copied_attrs(0, meta.uid, meta.gid);
+                to.create_symlink(new, &from.read_link(name)?, &attrs)
+            }
+            FileKind::File => match from.open_file(name)? {
+                Some(source) => self.copy_open_file(&source, to, new),
+                None => Ok(()),
+            },
+            FileKind::Directory | FileKind::Other => Ok(()),
+        }
+    }
+
+    fn copy_open_file(&self, source: &File, to: &Folder, new: &OsStr) -> Result<()> {
+        // Of the open file: what its name stands for may have changed since.
+        let io = |error: std::io::Error| to.io_error("write", new, errno_of(&error));
+        let meta = source.metadata().map_err(io)?;
+        let attrs = self.copied_attrs(meta.mode() & 0o777, meta.uid(), meta.gid());
+        let copied = self.copier.copy(source, to, new, &attrs)?;
+        let changed = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
+        futimens(&copied, &changed, &changed).map_err(|error| to.io_error("write", new, error))
+    }
+}
+
+impl Folder {
+    /// Moves a file of this folder to another one under its own name, with its owner, mode and times.
+    /// What has its name there stays. One that the owner of this folder may be kept from is never read.
+    pub fn move_file(&self, name: &OsStr, to: &Folder) -> Result<MoveOutcome> {
+        let how = RenameFlags::RENAME_NOREPLACE;
+        match renameat2(&self.fd, name, &to.fd, name, how) {
+            Ok(()) => return Ok(MoveOutcome::Moved),
+            Err(Errno::EEXIST) => return Ok(MoveOutcome::NameTaken),
+            Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS) => {}
+            Err(source) => return Err(self.io_error("move", name, source)),
+        }
+        // Another filesystem, or one that cannot rename so.
+        if to.find(name)?.is_some() {
+            return Ok(MoveOutcome::NameTaken);
+        }
+        let Some(source) = self.open_file(name)? else {
+            return Err(self.io_error("move", name, Errno::ENOENT));
+        };
+        if !self.is_owned_like_folder(name, &source)? {
+            return Err(self.io_error("move", name, Errno::EACCES));
+        }
+        let copy = TreeCopier {
+            copier: FileCopier::default(),
+            privileged: nix::unistd::geteuid().is_root(),
+        };
+        match copy.copy_open_file(&source, to, name) {
+            Err(RootError::Io {
+                source: Errno::EEXIST,
+                ..
+            }) => return Ok(MoveOutcome::NameTaken),
+            copied => copied?,
+        }
+        self.unlink(name)?;
+        Ok(MoveOutcome::Moved)
+    }
+
+    /// What something in the folder is; of a link, the link itself. `None` when there is nothing.
+    pub fn find(&self, name: &OsStr) -> Result<Option<Meta>> {
+        Ok(self.stat(name)?.map(Meta::from))
+    }
+
+    pub(super) fn stat(&self, name: &OsStr) -> Result<Option<FileStat>> {
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(source) => Err(self.io_error("look at", name, source)),
+        }
+    }
+
+    /// Whether two plain files of two folders hold the same. Not if either is anything else, or one that the
+    /// owner of its folder may be kept from: he would learn what is in it.
+    pub fn same_content(&self, name: &OsStr, other: &Folder) -> Result<bool> {
+        let Some((one, two)) = self.open_file(name)?.zip(other.open_file(name)?) else {
+            return Ok(false);
+        };
+        if !self.is_owned_like_folder(name, &one)? || !other.is_owned_like_folder(name, &two)? {
+            return Ok(false);
+        }
+        let io = |error: std::io::Error| self.io_error("read", name, errno_of(&error));
+        let (size, theirs) = (one.metadata().map_err(io)?, two.metadata().map_err(io)?);
+        if size.len() != theirs.len() {
+            return Ok(false);
+        }
+        has_equal_bytes(one.take(size.len()), two.take(size.len())).map_err(io)
+    }
+
+    fn set_attrs(&self, attrs: &Attrs) -> Result<()> {
+        let io = |source| self.io_error("change", OsStr::new(""), source);
+        let own = self.fd.try_clone().map_err(|_| io(Errno::EMFILE))?;
+        set_file_attrs(&File::from(own), attrs).map_err(io)
+    }
+}
+
+pub(super) fn is_too_deep(path: &Path) -> bool {
+    path.components().count() > MAX_DEPTH || path.as_os_str().len() > MAX_PATH_BYTES
+}
+
+pub(super) fn limit_exceeded(top: &Folder, limit: usize, what: &'static str) -> RootError {
+    RootError::LimitExceeded {
+        path: top.path().into(),
+        limit,
+        what,
+    }
+}
+
+fn has_equal_bytes(mut one: impl Read, mut two: impl Read) -> std::io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let read = one.read(&mut left)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        match two.read_exact(&mut right[..read]) {
+            Ok(()) if left[..read] == right[..read] => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Who, besides us, has a say in what is at a path and below it.
+
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat};
+
+use super::{FileKind, Folder, Meta, Result, Root, RootError};
+
+/// Of a tree with more in it nobody looks at all: it counts as shared.
+const MAX_ENTRIES: usize = 200_000;
+
+/// In whose hands something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Nobody can change it but root, or the user who runs trueup.
+    Ours,
+    /// This user and group can, or could on the way there.
+    User { uid: u32, gid: u32 },
+    /// Others can, and it is not known who.
+    Shared,
+}
+
+impl Root {
+    /// In whose hands the tree at a path is, with every folder on the way to it. Opens nothing but
+    /// folders. `None`: there is nothing, and nobody else could put anything there.
+    pub fn ownership(&self, path: &Path) -> Result<Option<Ownership>> {
+        let path = match self.canonicalize(path) {
+            Ok(Some(path)) => path,
+            Ok(None) => path.to_owned(),
+            Err(RootError::UntrustedLink { owner: 0, .. }) => return Ok(Some(Ownership::Shared)),
+            Err(RootError::UntrustedLink { owner, .. }) => {
+                return Ok(Some(Ownership::User {
+                    uid: owner,
+                    gid: owner,
+                }));
+            }
+            Err(error) => return Err(error),
+        };
+        let way = self.path_ownership(&path)?;
+        if way != Some(Ownership::Ours) {
+            return Ok(way);
+        }
+        let Some(top) = self.open_folder(&path)? else {
+            return Ok(None);
+        };
+        // What is checked out beside it is not git's to read.
+        let git = top.open_subfolder(Path::new(".git"))?;
+        self.tree_ownership(&git.unwrap_or(top)).map(Some)
+    }
+
+    fn path_ownership(&self, path: &Path) -> Result<Option<Ownership>> {
+        let io = self.io_error("look at", path);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut here: OwnedFd = self.dir.try_clone().map_err(|_| io(Errno::EMFILE))?;
+        let mut parts = path.components().peekable();
+        while let Some(part) = parts.next() {
+            let Component::Normal(name) = part else {
+                continue;
+            };
+            here = match openat(&here, name, flags, Mode::empty()) {
+                Ok(folder) => folder,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
+                Err(source) => return Err(io(source)),
+            };
+            let stat = fstat(&here).map_err(&io)?;
+            // In a folder like /tmp everybody has his own, which nobody else moves.
+            let sticky = stat.st_mode & 0o1000 != 0 && parts.peek().is_some();
+            match self.stat_ownership(&stat) {
+                Ownership::Shared if sticky => {}
+                Ownership::Ours => {}
+                other => return Ok(Some(other)),
+            }
+        }
+        Ok(Some(Ownership::Ours))
+    }
+
+    fn stat_ownership(&self, stat: &FileStat) -> Ownership {
+        let (uid, gid) = (stat.st_uid, stat.st_gid);
+        let others = stat.st_mode & 0o002 != 0;
+        let group = stat.st_mode & 0o020 != 0 && gid != 0;
+        match uid == 0 || uid == self.euid.as_raw() {
+            false => Ownership::User { uid, gid },
+            true if others || group => Ownership::Shared,
+            true => Ownership::Ours,
+        }
+    }
+
+    fn tree_ownership(&self, top: &Folder) -> Result<Ownership> {
+        let mut todo = vec![PathBuf::new()];
+        let mut seen = 0;
+        while let Some(way) = todo.pop() {
+            let folder = match top.open_subfolder(&way) {
+                Ok(Some(folder)) => folder,
+                Ok(None) | Err(RootError::Mounted { .. }) => return Ok(Ownership::Shared),
+                Err(error) => return Err(error),
+            };
+            for (name, _) in folder.entries()? {
+                seen += 1;
+                let Some(stat) = folder.stat(&name)? else {
+                    continue;
+                };
+                let custody = self.stat_ownership(&stat);
+                let kind = Meta::from(stat).kind;
+                let is_usual = matches!(kind, FileKind::File | FileKind::Directory);
+                if custody != Ownership::Ours {
+                    return Ok(custody);
+                }
+                if seen > MAX_ENTRIES || !is_usual {
+                    return Ok(Ownership::Shared);
+                }
+                if kind == FileKind::Directory {
+                    todo.push(way.join(name));
+                }
+            }
+        }
+        Ok(Ownership::Ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn tree_is_ours_only_if_nobody_else_can_change_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("git/objects/info")).unwrap();
+        std::fs::write(at("git/config"), "").unwrap();
+        let root = Root::real().unwrap();
+        let custody = || root.ownership(&at("git")).unwrap();
+        assert_eq!(custody(), Some(Ownership::Ours));
+        assert_eq!(root.ownership(&at("none")).unwrap(), None);
+        let mode = |path: &str, mode| {
+            std::fs::set_permissions(at(path), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        mode("git/objects", 0o757);
+        assert_eq!(custody(), Some(Ownership::Shared));
+        mode("git/objects", 0o755);
+        symlink("/etc", at("git/objects/pack")).unwrap();
+        assert_eq!(custody(), Some(Ownership::Shared));
+        std::fs::remove_file(at("git/objects/pack")).unwrap();
+        if chown(at("git/objects/info"), Some(7001), Some(7002)).is_err() {
+            crate::ports::testing::skip_test("files of others", "needs root");
+            return;
+        }
+        let theirs = Some(Ownership::User {
+            uid: 7001,
+            gid: 7002,
+        });
+        assert_eq!(custody(), theirs);
+        chown(at("git/objects/info"), Some(0), Some(0)).unwrap();
+        chown(dir.path(), Some(7001), Some(7002)).unwrap();
+        assert_eq!(custody(), theirs);
+        assert_eq!(root.ownership(&at("none")).unwrap(), theirs);
+        chown(dir.path(), Some(0), Some(0)).unwrap();
+    }
+}

@@ -1,0 +1,351 @@
+//! Removing a whole tree, without ever leaving it or the mount that it is on.
+//!
+//! Whoever wrote the tree decided how deep and how wide it is. So two descriptors are open at a time
+//! however deep it is, of a folder only so many names are held at once, and it ends after a while,
+//! also where somebody goes on writing.
+//!
+//! Whose tree it is may have in it what he could not remove himself: he moved a folder of somebody else's
+//! there, that holds a database, say. So root empties no folder that belongs to somebody else than the
+//! folder that it is in, unless that is root's own.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::openat;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
+
+use super::mounts::{FOLDER_FLAGS, open_beneath, shorten_path};
+use super::user_tree::is_same_owner_or_root;
+use super::{Result, Root, RootError};
+use crate::ports::watchdog;
+use crate::ports::worker_pool::Priority;
+
+/// How long it may take until everything that was written to a filesystem is on disk. It cannot show
+/// progress, and what others wrote counts: gigabytes of memory onto a slow disk.
+pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// How long a tree may take that nobody waits to see gone, or that only root can write in. The next time
+/// goes on where this one ended.
+pub(super) const REMOVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How long something may take that is in the way of what is to be there.
+const OBSTACLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// So many folders of one folder are gone into before its names are read again.
+const BATCH_SIZE: usize = 1024;
+
+/// So many things of one folder may be in the way before the rest of it is left.
+const MAX_STUCK: usize = 1024;
+
+/// How often a folder is emptied again into which somebody goes on writing.
+const MAX_RETRIES: u32 = 3;
+
+impl Root {
+    /// Removes `path` and everything below it. Links are removed, never followed; what is mounted
+    /// there is left, with the folders on the way to it. What is not there is no error.
+    ///
+    /// All that can be removed is; the error names the first thing that cannot.
+    pub fn remove_tree(&self, path: &Path) -> Result<()> {
+        match self.resolve_path("remove", path)? {
+            Some(resolved) => remove_at(&resolved.parent, &resolved.name, path, REMOVE_TIMEOUT),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Root::remove_tree`], for what is in the way where something else is to be: whoever put it there
+    /// must not be able to hold others up with it.
+    pub fn remove_obstacle(&self, path: &Path) -> Result<()> {
+        match self.resolve_path("remove", path)? {
+            Some(resolved) => remove_at(&resolved.parent, &resolved.name, path, OBSTACLE_TIMEOUT),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Root::remove_tree`], when nobody else wants the processor and the disk: for what nobody
+    /// waits to see gone.
+    pub fn remove_tree_idle(&self, path: &Path) -> Result<()> {
+        let Some(resolved) = self.resolve_path("remove", path)? else {
+            return Ok(());
+        };
+        let (parent, name) = (resolved.parent.as_fd(), resolved.name.as_os_str());
+        Priority::Idle.run(move || remove_at(parent, name, path, REMOVE_TIMEOUT))
+    }
+
+    /// Waits until everything written so far to the filesystem that holds the folder `path` is on
+    /// disk: one wait for a whole tree of new files.
+    pub fn sync_filesystem(&self, path: &Path) -> Result<()> {
+        let resolved = self.require_path("sync", path)?;
+        let _operation = watchdog::begin(format!("sync {}", path.display()), SYNC_TIMEOUT);
+        openat(
+            &resolved.parent,
+            resolved.name.as_os_str(),
+            FOLDER_FLAGS,
+            Mode::empty(),
+        )
+        .and_then(syncfs)
+        .map_err(self.io_error("sync", path))
+    }
+}
+
+/// A folder on the way from the top of the tree to where the work is.
+struct FolderLevel {
+    name: OsString,
+    id: (u64, u64),
+    owner: u32,
+    /// Folders in it that have not been gone into.
+    todo: Vec<OsString>,
+    /// There are more of them than were read.
+    more: bool,
+    /// What is in it and stays.
+    stuck: BTreeSet<OsString>,
+    tries: u32,
+}
+
+/// What somebody can do to a tree while it is worked on ends the work.
+fn file_id(folder: impl AsFd) -> nix::Result<(u64, u64)> {
+    let stat = fstat(folder)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The folder that holds `here`, if it is still the one that it was entered from.
+pub(super) fn open_parent(here: impl AsFd, id: (u64, u64)) -> nix::Result<OwnedFd> {
+    let up = openat(here, "..", FOLDER_FLAGS, Mode::empty())?;
+    match file_id(&up)? == id {
+        true => Ok(up),
+        false => Err(Errno::ESTALE),
+    }
+}
+
+struct Removal<'a> {
+    /// For messages.
+    path: &'a Path,
+    levels: Vec<FolderLevel>,
+    first_error: Option<RootError>,
+    begun: Instant,
+    limit: Duration,
+}
+
+/// Removes what is at a name, for no longer than `limit`.
+pub(super) fn remove_at(
+    parent: impl AsFd,
+    name: &OsStr,
+    path: &Path,
+    limit: Duration,
+) -> Result<()> {
+    let parent = parent.as_fd();
+    let mut removal = Removal {
+        path,
+        levels: Vec::new(),
+        first_error: None,
+        begun: Instant::now(),
+        limit,
+    };
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        // What Linux says of a folder, and POSIX; the second also of a file that is immutable.
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(source) => return Err(removal.error(None, source)),
+    }
+    let top = match open_beneath(parent, Path::new(name)) {
+        Ok(top) => top,
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOTDIR) => return Err(removal.error(None, Errno::EPERM)),
+        Err(source) => return Err(removal.error(None, source)),
+    };
+    let holder = fstat(parent).map_err(|source| removal.error(None, source))?;
+    if !removal.enter_folder(&top, name, &parent, holder.st_uid)? {
+        return removal.first_error.map_or(Ok(()), Err);
+    }
+    let mut here = top;
+    while let Some(next) = removal.next_folder(&here, &parent)? {
+        watchdog::record_progress();
+        here = next;
+    }
+    removal.first_error.map_or(Ok(()), Err)
+}
+
+impl Removal<'_> {
+    fn error(&self, name: Option<&OsStr>, source: Errno) -> RootError {
+        let way = self.levels.iter().skip(1).map(|level| level.name.clone());
+        let path = shorten_path(self.path, way.chain(name.map(OsStr::to_owned)));
+        RootError::from_errno("remove", path, source)
+    }
+
+    /// Something stays; the rest of the tree goes on.
+    fn record_failure(&mut self, name: &OsStr, source: Errno) {
+        let error = self.error(Some(name), source);
+        self.first_error.get_or_insert(error);
+        self.mark_stuck(name);
+    }
+
+    fn mark_stuck(&mut self, name: &OsStr) {
+        if let Some(level) = self.levels.last_mut() {
+            level.stuck.insert(name.to_owned());
+        }
+    }
+
+    /// Goes into a folder of `holder`, which is `outer`'s, and removes all in it but its folders. `false`:
+    /// it is somebody else's to empty, and stays unless it is empty already.
+    fn enter_folder(
+        &mut self,
+        folder: &OwnedFd,
+        name: &OsStr,
+        holder: &impl AsFd,
+        outer: u32,
+    ) -> Result<bool> {
+        let stat = fstat(folder).map_err(|source| self.error(Some(name), source))?;
+        if !is_same_owner_or_root(outer, stat.st_uid) {
+            if unlinkat(holder, name, UnlinkatFlags::RemoveDir).is_err() {
+                self.record_foreign_owner(name, stat.st_uid);
+            }
+            return Ok(false);
+        }
+        self.levels.push(FolderLevel {
+            name: name.to_owned(),
+            id: (stat.st_dev, stat.st_ino),
+            owner: stat.st_uid,
+            todo: Vec::new(),
+            more: false,
+            stuck: BTreeSet::new(),
+            tries: 0,
+        });
+        self.remove_files(folder)?;
+        Ok(true)
+    }
+
+    fn record_foreign_owner(&mut self, name: &OsStr, owner: u32) {
+        let way = self.levels.iter().skip(1).map(|level| level.name.clone());
+        let name = (!self.levels.is_empty()).then(|| name.to_owned());
+        let foreign = RootError::ForeignOwner {
+            verb: "remove",
+            path: shorten_path(self.path, way.chain(name.clone())),
+            owner,
+        };
+        self.first_error.get_or_insert(foreign);
+        self.mark_stuck(name.as_deref().unwrap_or_default());
+    }
+
+    fn check_timeout(&self) -> Result<()> {
+        match self.begun.elapsed() < self.limit {
+            true => Ok(()),
+            false => Err(RootError::RemoveTimedOut {
+                path: self.path.into(),
+                limit: self.limit,
+            }),
+        }
+    }
+
+    fn remove_files(&mut self, folder: &OwnedFd) -> Result<()> {
+        let listed = openat(folder, ".", FOLDER_FLAGS, Mode::empty()).and_then(Dir::from_fd);
+        let mut dir = listed.map_err(|source| self.error(None, source))?;
+        let (mut todo, mut more) = (Vec::new(), false);
+        for entry in dir.iter() {
+            watchdog::record_progress();
+            self.check_timeout()?;
+            let entry = entry.map_err(|source| self.error(None, source))?;
+            if is_dot_or_dot_dot(entry.file_name()) {
+                continue;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let level = self.levels.last().expect("a folder is entered first");
+            if level.stuck.contains(name) {
+                continue;
+            }
+            if level.stuck.len() >= MAX_STUCK {
+                break;
+            }
+            if todo.len() >= BATCH_SIZE {
+                more = true;
+                break;
+            }
+            if entry.file_type() == Some(Type::Directory) {
+                todo.push(name.to_owned());
+                continue;
+            }
+            match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(Errno::EISDIR) => todo.push(name.to_owned()),
+                Err(source) => self.record_failure(name, source),
+            }
+        }
+        let level = self.levels.last_mut().expect("a folder is entered first");
+        (level.todo, level.more) = (todo, more);
+        Ok(())
+    }
+
+    /// One folder down, or one up. Gives where the work goes on; nothing when all is done.
+    fn next_folder(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
+        while let Some(name) = self.levels.last_mut().and_then(|level| level.todo.pop()) {
+            self.check_timeout()?;
+            let outer = self.levels.last().map_or(0, |level| level.owner);
+            match open_beneath(here, Path::new(&name)) {
+                Ok(folder) => {
+                    if self.enter_folder(&folder, &name, here, outer)? {
+                        return Ok(Some(folder));
+                    }
+                }
+                Err(Errno::ENOENT) => {}
+                // It was replaced meanwhile.
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    match unlinkat(here, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+                        Ok(()) | Err(Errno::ENOENT) => {}
+                        Err(source) => self.record_failure(&name, source),
+                    }
+                }
+                Err(source) => self.record_failure(&name, source),
+            }
+        }
+        if self.levels.last().is_some_and(|level| level.more) {
+            self.remove_files(here)?;
+            return self.reopen(here);
+        }
+        self.leave_folder(here, parent)
+    }
+
+    fn reopen(&self, here: &OwnedFd) -> Result<Option<OwnedFd>> {
+        let same = here.try_clone().map_err(|_| Errno::EMFILE);
+        same.map(Some).map_err(|source| self.error(None, source))
+    }
+
+    fn leave_folder(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
+        let level = self.levels.pop().expect("the top is the last to go");
+        let up = match self.levels.last() {
+            Some(outer) => {
+                let up = open_parent(here, outer.id);
+                Some(up.map_err(|source| self.error(Some(&level.name), source))?)
+            }
+            None => None,
+        };
+        let holder = up.as_ref().map_or(parent.as_fd(), |up| up.as_fd());
+        if !level.stuck.is_empty() {
+            self.mark_stuck(&level.name);
+            return Ok(up);
+        }
+        match unlinkat(holder, level.name.as_os_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) if level.tries < MAX_RETRIES => {
+                let tries = level.tries + 1;
+                self.levels.push(FolderLevel { tries, ..level });
+                self.remove_files(here)?;
+                return self.reopen(here);
+            }
+            Err(source) if self.levels.is_empty() => {
+                let error = self.error(None, source);
+                self.first_error.get_or_insert(error);
+            }
+            Err(source) => self.record_failure(&level.name, source),
+        }
+        Ok(up)
+    }
+}
+
+pub(super) fn is_dot_or_dot_dot(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b"." | b"..")
+}

@@ -1,0 +1,164 @@
+//! Where supervisord listens, and what it asks of whoever comes.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::ports::root::Root;
+
+/// Where its configuration may be; the first one found wins, as for supervisord itself.
+const CONFIG_FILES: [&str; 2] = ["/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"];
+
+/// No configuration is larger, in bytes.
+const MAX_CONFIG_FILE: usize = 1 << 20;
+
+/// Supervisord's socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// On the host, not on the machine that a sandbox is on.
+    pub(super) socket: PathBuf,
+    /// Name and password, when it wants them.
+    pub(super) credentials: Option<(String, String)>,
+}
+
+impl Endpoint {
+    /// As the configuration of the host behind `root` says.
+    pub(super) fn load(root: &Root) -> Result<Endpoint, String> {
+        for path in CONFIG_FILES {
+            let path = Path::new(path);
+            let body = root
+                .read(path, MAX_CONFIG_FILE)
+                .map_err(|e| e.to_string())?;
+            if let Some(body) = body {
+                let text = String::from_utf8_lossy(&body);
+                return Endpoint::parse(&text, path, root)
+                    .map_err(|why| format!("{}: {why}", path.display()));
+            }
+        }
+        Err(format!(
+            "there is no {} (is its package installed?)",
+            CONFIG_FILES[0]
+        ))
+    }
+
+    fn parse(text: &str, path: &Path, root: &Root) -> Result<Endpoint, String> {
+        let file = config_value(text, "unix_http_server", "file").ok_or(
+            "its section [unix_http_server] has no file=, so that nobody can reach supervisord",
+        )?;
+        let here = root.machine_path(path.parent().unwrap_or(Path::new("/")));
+        let file = file.replace("%(here)s", &here.display().to_string());
+        if file.contains('%') || !file.starts_with('/') {
+            return Err(format!(
+                "cannot tell where `file={file}` is: write it as an absolute path"
+            ));
+        }
+        // Its paths are those of the machine, ours begin at the root.
+        let socket = Path::new(&file)
+            .strip_prefix(root.path())
+            .map_err(|_| format!("file={file} is not below {}", root.path().display()))?;
+        // The server keeps a password in the clear or as a hash, supervisorctl always in the clear.
+        let login = ["supervisorctl", "unix_http_server"]
+            .into_iter()
+            .find_map(|section| {
+                Some((
+                    config_value(text, section, "username")?,
+                    config_value(text, section, "password")?,
+                ))
+            });
+        Ok(Endpoint {
+            socket: Path::new("/").join(socket),
+            credentials: login,
+        })
+    }
+
+    /// The folder of the socket, held open, and a path to the socket through it: no link that a
+    /// lesser user may have planted is followed on the way, and no path is too long.
+    pub(super) fn resolve_socket(&self, root: &Root) -> Result<(OwnedFd, PathBuf), String> {
+        let nobody = || format!("nothing listens on {}", self.socket.display());
+        let folder = self.socket.parent().ok_or_else(nobody)?;
+        let name = self.socket.file_name().ok_or_else(nobody)?;
+        let folder = root.open_folder_fd(folder).map_err(|e| e.to_string())?;
+        let folder = folder.ok_or_else(nobody)?;
+        let path = Path::new("/proc/self/fd")
+            .join(std::os::fd::AsRawFd::as_raw_fd(&folder).to_string())
+            .join(name);
+        Ok((folder, path))
+    }
+}
+
+/// The value of a key as Python's configparser reads it, with inline comments after ` ;`.
+fn config_value(text: &str, section: &str, key: &str) -> Option<String> {
+    let mut inside = false;
+    let mut found = None;
+    for line in text.lines() {
+        let line = line.split(" ;").next().unwrap_or(line).trim_end();
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            inside = name == section;
+        } else if inside
+            && !line.starts_with([';', '#'])
+            && let Some((name, value)) = line.split_once(['=', ':'])
+            && name.trim().eq_ignore_ascii_case(key)
+        {
+            found = Some(value.trim().to_owned());
+        }
+    }
+    found.filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Endpoint, String> {
+        let path = Path::new("/etc/supervisor/supervisord.conf");
+        Endpoint::parse(text, path, &Root::real().unwrap())
+    }
+
+    #[test]
+    fn the_socket_is_where_the_configuration_says() {
+        let debian = "; supervisor config file\n\n[unix_http_server]\nfile=/var/run/supervisor.sock   ; (the path)\nchmod=0700\n\n[supervisorctl]\nserverurl=unix:///elsewhere.sock\n";
+        let place = parse(debian).unwrap();
+        assert_eq!(place.socket, Path::new("/var/run/supervisor.sock"));
+        assert_eq!(place.credentials, None);
+        let here = "[unix_http_server]\nFile : %(here)s/s.sock\n";
+        assert_eq!(
+            parse(here).unwrap().socket,
+            Path::new("/etc/supervisor/s.sock")
+        );
+    }
+
+    #[test]
+    fn the_password_is_the_one_that_supervisorctl_uses() {
+        let text = "[unix_http_server]\nfile=/s\nusername=u\npassword={SHA}00\n[supervisorctl]\nusername=u\npassword=p=1\n";
+        assert_eq!(
+            parse(text).unwrap().credentials,
+            Some(("u".into(), "p=1".into()))
+        );
+    }
+
+    #[test]
+    fn unusable_configuration_error_says_what_to_do() {
+        for (text, word) in [
+            ("", "file="),
+            ("[inet_http_server]\nport=9001\n", "file="),
+            ("[unix_http_server]\n;file=/s\n", "file="),
+            ("[unix_http_server]\nfile=%(ENV_X)s/s\n", "absolute"),
+        ] {
+            let why = parse(text).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+    }
+
+    #[test]
+    fn sandbox_never_reaches_the_host_supervisord() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path()).unwrap();
+        let path = Path::new("/etc/supervisord.conf");
+        let text = "[unix_http_server]\nfile=/run/supervisor.sock\n";
+        let why = Endpoint::parse(text, path, &root).unwrap_err();
+        assert!(why.contains("not below"), "{why}");
+        let inside = root.path().join("run/s.sock");
+        let text = format!("[unix_http_server]\nfile={}\n", inside.display());
+        let place = Endpoint::parse(&text, path, &root).unwrap();
+        assert_eq!(place.socket, Path::new("/run/s.sock"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Systemd's refusals, in our words.
+
+use zbus::fdo;
+
+use crate::ports::services::ServiceError;
+use crate::ports::services::name::UnitName;
+
+/// Why a job did not end as `done`.
+pub(super) fn job_failure_reason(result: &str, name: &UnitName) -> String {
+    match result {
+        "failed" => "it failed".to_owned(),
+        "timeout" => "it took longer than its unit allows".to_owned(),
+        "dependency" => format!(
+            "something that it needs failed (`systemctl list-dependencies {}` shows what)",
+            name.full()
+        ),
+        "canceled" => "somebody else's request replaced this one".to_owned(),
+        "assert" => "an assertion of its unit does not hold".to_owned(),
+        other => format!("systemd says `{other}`"),
+    }
+}
+
+/// Systemd has stopped trying, and refuses everybody else's tries too.
+pub(super) fn start_limit_reason(name: &UnitName) -> String {
+    format!(
+        "it was started too often in a short time (`systemctl reset-failed {}` allows it again)",
+        name.full()
+    )
+}
+
+/// Why a call was refused, by systemd or by the bus.
+pub(super) fn from_call_error(
+    verb: &'static str,
+    name: &UnitName,
+    error: &zbus::Error,
+) -> ServiceError {
+    let unreachable = || ServiceError::Unreachable {
+        supervisor: "systemd",
+        why: error.to_string(),
+    };
+    let failed = |why: String| ServiceError::failed(verb, name.short(), why);
+    match error {
+        zbus::Error::MethodError(kind, said, _) => {
+            let said = said.clone().unwrap_or_else(|| kind.to_string());
+            match kind.as_str() {
+                "org.freedesktop.systemd1.NoSuchUnit" => ServiceError::Unknown {
+                    name: name.short().to_owned(),
+                    hint: said,
+                },
+                _ => failed(said),
+            }
+        }
+        zbus::Error::FDO(refused) => match &**refused {
+            fdo::Error::AccessDenied(said) => failed(format!("not permitted: {said}")),
+            fdo::Error::InvalidArgs(said)
+            | fdo::Error::FileNotFound(said)
+            | fdo::Error::FileExists(said)
+            | fdo::Error::Failed(said) => failed(said.clone()),
+            _ => unreachable(),
+        },
+        _ => unreachable(),
+    }
+}

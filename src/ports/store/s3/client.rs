@@ -1,0 +1,276 @@
+//! The S3 client: deadlines, retries, and an HTTP client that pays for TLS only where it is used.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, ConfigBag, HttpClient, Intercept, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jiff::Timestamp;
+
+use super::{S3Settings, credentials};
+use crate::ports::runtime::block_on;
+use crate::ports::store::{MAX_OBJECT_SIZE, StoreError};
+
+/// How long a store may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// To a connection, name lookup included.
+    pub connect: Duration,
+    /// For one attempt, up to the head of its answer.
+    pub attempt: Duration,
+    /// For everything that one operation of the port does: attempts, pauses, pages and bodies.
+    pub operation: Duration,
+    /// For a read of many objects.
+    pub get_many: Duration,
+    /// To find credentials.
+    pub credentials: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines {
+            connect: Duration::from_secs(3),
+            attempt: Duration::from_secs(6),
+            operation: Duration::from_secs(20),
+            get_many: Duration::from_secs(60),
+            credentials: Duration::from_secs(3),
+        }
+    }
+}
+
+pub(super) fn build_client(
+    address: &str,
+    settings: &S3Settings,
+    deadlines: Deadlines,
+    credentials: Option<SharedCredentialsProvider>,
+    clock: &ServerClock,
+) -> Result<Client, StoreError> {
+    let region = match &settings.region {
+        Some(region) => Region::new(region.clone()),
+        None => resolve_region(address)?,
+    };
+    let http = SharedHttpClient::new(SchemeHttpClient::default());
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(deadlines.connect)
+        .operation_attempt_timeout(deadlines.attempt)
+        .build();
+    // With the SDK's own first pause of a second, three attempts would not fit the deadline.
+    let retries = RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(250));
+    let credentials = credentials.unwrap_or_else(|| {
+        let chain =
+            credentials::CredentialsChain::new(http.clone(), region.clone(), deadlines.credentials);
+        SharedCredentialsProvider::new(chain)
+    });
+    let mut config = Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .region(region)
+        .credentials_provider(credentials)
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .force_path_style(settings.path_style)
+        .interceptor(clock.clone())
+        // The deadline of the operation does this, and also where a body drips.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // The signature already covers the body; many compatible servers know no more than that.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(endpoint) = &settings.endpoint {
+        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            return Err(StoreError::Settings(format!(
+                "`{endpoint}` is not an endpoint for {address}: expected http://host:port or https://host:port"
+            )));
+        }
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(Client::from_conf(config.build()))
+}
+
+/// The region where the SDK looks for it, except in the instance's metadata: there, a host that
+/// is not in EC2 would wait at every pass for an answer that never comes.
+fn resolve_region(address: &str) -> Result<Region, StoreError> {
+    let found = block_on(async {
+        match EnvironmentVariableRegionProvider::new().region().await {
+            Some(region) => Some(region),
+            None => ProfileFileRegionProvider::new().region().await,
+        }
+    });
+    found.ok_or_else(|| {
+        StoreError::Settings(format!(
+            "no region for {address}: say `region:` beside the store's url, or set AWS_REGION (an AWS profile's region counts too)"
+        ))
+    })
+}
+
+/// Counts the attempts that were sent to the server.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AttemptCounter(Arc<AtomicU32>);
+
+impl AttemptCounter {
+    pub fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for AttemptCounter {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The server's clock, as its last answer told it: each has the time in its head.
+#[derive(Debug, Clone)]
+pub(super) struct ServerClock(Arc<AtomicI64>);
+
+/// Nothing was told yet.
+const UNKNOWN_TIME: i64 = i64::MIN;
+
+impl Default for ServerClock {
+    fn default() -> ServerClock {
+        ServerClock(Arc::new(AtomicI64::new(UNKNOWN_TIME)))
+    }
+}
+
+impl ServerClock {
+    pub fn time(&self) -> Option<Timestamp> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        (seconds != UNKNOWN_TIME).then(|| Timestamp::from_second(seconds).ok())?
+    }
+}
+
+impl Intercept for ServerClock {
+    fn name(&self) -> &'static str {
+        "ServerClock"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        if let Some(date) = date {
+            self.0.store(date.secs(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Two HTTP clients, one with and one without TLS. Setting TLS up reads the system's
+/// certificates, which takes longer than a whole pass that has nothing to do; so each is made
+/// when the first request needs it. A credential source may need TLS where the store does not,
+/// and the other way round.
+#[derive(Debug)]
+struct SchemeHttpClient {
+    plain: SharedHttpClient,
+    tls: SharedHttpClient,
+}
+
+impl Default for SchemeHttpClient {
+    fn default() -> Self {
+        let ring = tls::Provider::Rustls(CryptoMode::Ring);
+        SchemeHttpClient {
+            plain: aws_smithy_http_client::Builder::new().build_http(),
+            tls: aws_smithy_http_client::Builder::new()
+                .tls_provider(ring)
+                .build_https(),
+        }
+    }
+}
+
+impl HttpClient for SchemeHttpClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(SchemeConnector {
+            plain: self.plain.clone(),
+            tls: self.tls.clone(),
+            settings: settings.clone(),
+            components: components.clone(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct SchemeConnector {
+    plain: SharedHttpClient,
+    tls: SharedHttpClient,
+    settings: HttpConnectorSettings,
+    components: RuntimeComponents,
+}
+
+impl HttpConnector for SchemeConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = if request.uri().starts_with("http:") {
+            &self.plain
+        } else {
+            &self.tls
+        };
+        let limit = match request.uri().contains("list-type=2") {
+            true => MAX_LIST_PAGE,
+            false => MAX_RESPONSE,
+        };
+        let answer = client
+            .http_connector(&self.settings, &self.components)
+            .call(request);
+        HttpConnectorFuture::new(
+            async move { Ok(answer.await?.map(|body| limit_body(body, limit))) },
+        )
+    }
+}
+
+/// No answer is longer, in bytes: an object and a little more. The SDK reads whole what is no object,
+/// such as the body of an error.
+const MAX_RESPONSE: usize = MAX_OBJECT_SIZE + (64 << 10);
+
+/// No page of a list is longer, in bytes: a thousand keys of the greatest length with all that is said of
+/// each. What the SDK makes of a page takes many times its bytes.
+const MAX_LIST_PAGE: usize = 3 << 19;
+
+/// The body, which breaks off where it is too long.
+fn limit_body(body: SdkBody, limit: usize) -> SdkBody {
+    let body =
+        Limited::new(body, limit).map_err(move |error| match error.is::<LengthLimitError>() {
+            true => format!("the answer is longer than {limit} bytes").into(),
+            false => error,
+        });
+    SdkBody::from_body_1_x(body)
+}

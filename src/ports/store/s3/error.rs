@@ -1,0 +1,200 @@
+//! What went wrong in a request, and how it is said in the port's own words.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::credentials::CredentialsChainError;
+use crate::ports::store::{MAX_LIST_LENGTH, StoreError};
+
+/// What went wrong in a request.
+#[derive(Debug)]
+pub(super) enum S3Error {
+    /// The server answered, and it was not a success.
+    Response(ErrorResponse),
+    /// No answer, or one that makes no sense; may be different the next time.
+    Transient(String),
+    /// Not all done by the deadline.
+    TimedOut(Duration),
+    Credentials(CredentialsChainError),
+    /// An object of more bytes than this.
+    TooLarge(usize),
+    /// A list of more objects than any is.
+    ListTooLong,
+}
+
+#[derive(Debug)]
+pub(super) struct ErrorResponse {
+    status: u16,
+    /// S3's own word for it; empty if it gave none.
+    code: String,
+    message: String,
+    /// The region where the bucket is, if it says so.
+    region: Option<String>,
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for S3Error
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> S3Error {
+        if let SdkError::ServiceError(answer) = &error {
+            let (raw, error) = (answer.raw(), answer.err());
+            return S3Error::Response(ErrorResponse {
+                status: raw.status().as_u16(),
+                code: truncate(error.code().unwrap_or_default()),
+                message: truncate(error.message().unwrap_or_default()),
+                region: raw.headers().get("x-amz-bucket-region").map(truncate),
+            });
+        }
+        if let Some(trouble) =
+            sources(&error).find_map(|link| link.downcast_ref::<CredentialsChainError>())
+        {
+            return S3Error::Credentials(trouble.clone());
+        }
+        S3Error::Transient(error_chain(&error))
+    }
+}
+
+impl S3Error {
+    /// An answer that no S3 server should give.
+    pub fn invalid_response(what: &str) -> S3Error {
+        S3Error::Transient(format!("it answered with {what}"))
+    }
+
+    /// A body that broke off.
+    pub fn truncated_body(error: &(dyn Error + 'static)) -> S3Error {
+        S3Error::Transient(format!("the object broke off: {}", error_chain(error)))
+    }
+
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            S3Error::Response(answer) => Some(answer.status),
+            _ => None,
+        }
+    }
+
+    /// A 404 without S3's own word is not taken for a missing object: it may come from a web
+    /// server that has nothing to do with the store.
+    pub fn is_no_such_key(&self) -> bool {
+        matches!(self, S3Error::Response(answer) if answer.status == 404 && answer.code == "NoSuchKey")
+    }
+
+    pub fn is_condition_failed(&self) -> bool {
+        self.status() == Some(412) || self.is_no_such_key()
+    }
+
+    pub fn into_store_error(self, store: &str, key: &str, endpoint: Option<&str>) -> StoreError {
+        let at = endpoint.map_or_else(String::new, |endpoint| format!(" (endpoint {endpoint})"));
+        let unreachable = |why: String| StoreError::Unreachable {
+            store: store.to_owned(),
+            why: why + &at,
+        };
+        let refused = |why: String| StoreError::Refused {
+            store: store.to_owned(),
+            key: key.to_owned(),
+            why: why + &at,
+        };
+        match self {
+            S3Error::TooLarge(limit) => StoreError::TooLarge {
+                store: store.to_owned(),
+                key: key.to_owned(),
+                limit,
+            },
+            S3Error::ListTooLong => StoreError::ListTooLarge {
+                store: store.to_owned(),
+                prefix: key.to_owned(),
+                what: format!("more than {MAX_LIST_LENGTH} objects"),
+            },
+            S3Error::Transient(why) => unreachable(why),
+            S3Error::TimedOut(limit) => unreachable(format!("not done within {limit:?}")),
+            S3Error::Credentials(CredentialsChainError::NotFound) => {
+                refused(CredentialsChainError::NotFound.to_string())
+            }
+            // A source that is there may answer the next time.
+            S3Error::Credentials(trouble) => unreachable(trouble.to_string()),
+            S3Error::Response(answer) if answer.is_transient() => unreachable(answer.describe()),
+            S3Error::Response(answer) => refused(answer.describe()),
+        }
+    }
+}
+
+impl ErrorResponse {
+    /// It says "not now", not "no".
+    fn is_transient(&self) -> bool {
+        const CODES: [&str; 5] = [
+            "SlowDown",
+            "RequestTimeout",
+            "InternalError",
+            "ServiceUnavailable",
+            "OperationAborted",
+        ];
+        self.status >= 500 || self.status == 429 || CODES.contains(&self.code.as_str())
+    }
+
+    fn describe(&self) -> String {
+        let mut words = format!("{} {}", self.status, self.code);
+        if !self.message.is_empty() {
+            words = format!("{words}: {}", self.message);
+        }
+        let words = words.trim_end();
+        let hint = match self.code.as_str() {
+            "" => "not S3's way to answer: is the endpoint an S3 server?",
+            "RequestTimeTooSkewed" => {
+                "this host's clock and the store's are too far apart: check this host's time synchronisation"
+            }
+            "SignatureDoesNotMatch" => "the secret access key is not the one of this access key id",
+            "InvalidAccessKeyId" => "the store does not know this access key id",
+            "ExpiredToken" | "TokenRefreshRequired" => "the session's credentials have expired",
+            "AccessDenied" => "these credentials have no permission for it",
+            "NoSuchBucket" => "check the bucket's name in the store's url, and the region",
+            _ => "",
+        };
+        match &self.region {
+            Some(region) if matches!(self.status, 301 | 307 | 400) => {
+                format!("{words} (the bucket is in the region {region})")
+            }
+            _ if hint.is_empty() => words.to_owned(),
+            _ => format!("{words} ({hint})"),
+        }
+    }
+}
+
+/// As much of what a server says as a person reads.
+fn truncate(said: &str) -> String {
+    const MAX_CHARS: usize = 500;
+    said.chars().take(MAX_CHARS).collect()
+}
+
+/// An error and all that led to it, without the SDK's own frame around them.
+pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    const SDK_WRAPPERS: [&str; 7] = [
+        "dispatch failure",
+        "request has timed out",
+        "response error",
+        "unhandled error",
+        "io error",
+        "other",
+        "client error (Connect)",
+    ];
+    let mut words: Vec<String> = Vec::new();
+    for link in sources(error) {
+        let text = link.to_string();
+        let said = words.last().is_some_and(|last| last.ends_with(&text));
+        if !said && !SDK_WRAPPERS.contains(&text.as_str()) {
+            words.push(text);
+        }
+    }
+    if words.is_empty() {
+        words.push(error.to_string());
+    }
+    words.join(": ")
+}
+
+fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}

@@ -1,0 +1,160 @@
+//! Work on many things at once, at full speed or only when nobody else wants the machine.
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use nix::libc;
+
+use super::exec::StopFlag;
+
+/// Fewer jobs than this for each thread are not worth starting one.
+const MIN_JOBS_PER_THREAD: usize = 8;
+
+/// No more threads than this work on one disk.
+const MAX_THREADS: usize = 16;
+
+/// How much somebody waits for the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for it.
+    Normal,
+    /// Nobody does: it gets the processor and the disk when nothing else wants them.
+    Idle,
+}
+
+/// Why not all jobs were done.
+#[derive(Debug)]
+pub enum WorkerPoolError<E> {
+    /// Somebody asked trueup to stop.
+    Stopped,
+    Failed(E),
+}
+
+impl Priority {
+    /// Does all jobs on all cores, in no particular order. The first failure ends it, as does the
+    /// flag: jobs that were begun are finished, no other is begun.
+    pub fn run_all<J: Sync, E: Send>(
+        self,
+        jobs: &[J],
+        stop: &StopFlag,
+        work: impl Fn(&J) -> Result<(), E> + Sync,
+    ) -> Result<(), WorkerPoolError<E>> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = cores.min(MAX_THREADS).min(jobs.len() / MIN_JOBS_PER_THREAD);
+        let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let halted = Mutex::new(None);
+        let halt = |why| {
+            over.store(true, Ordering::Relaxed);
+            let mut halted = halted.lock().unwrap_or_else(|broken| broken.into_inner());
+            halted.get_or_insert(why);
+        };
+        let go = || {
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                if stop.is_set() {
+                    return halt(WorkerPoolError::Stopped);
+                }
+                if let Err(error) = work(job) {
+                    return halt(WorkerPoolError::Failed(error));
+                }
+            }
+        };
+        match self {
+            Priority::Normal if threads < 2 => go(),
+            // The calling thread keeps its own priority, so it only waits.
+            _ => std::thread::scope(|scope| {
+                for _ in 0..threads.max(1) {
+                    scope.spawn(|| {
+                        if self == Priority::Idle {
+                            lower_priority();
+                        }
+                        go();
+                    });
+                }
+            }),
+        }
+        let halted = halted
+            .into_inner()
+            .unwrap_or_else(|broken| broken.into_inner());
+        halted.map_or(Ok(()), Err)
+    }
+
+    /// Does one thing, on a thread of its own where the pace asks for it.
+    pub fn run<T: Send>(self, work: impl FnOnce() -> T + Send) -> T {
+        match self {
+            Priority::Normal => work(),
+            Priority::Idle => std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    lower_priority();
+                    work()
+                });
+                match thread.join() {
+                    Ok(done) => done,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }),
+        }
+    }
+}
+
+/// Lowers this thread's claim on the processor and the disk as far as it goes. It cannot be raised
+/// again, which is why it is a thread of its own. What cannot be set is left: it is a courtesy.
+fn lower_priority() {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: two system calls on the calling thread (0) that take plain numbers.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_runs_once_at_either_priority() {
+        for pace in [Priority::Normal, Priority::Idle] {
+            for count in [0, 1, 7, 1000] {
+                let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                let each = pace.run_all(&done, &StopFlag::default(), |job| {
+                    job.fetch_add(1, Ordering::Relaxed);
+                    Ok::<(), ()>(())
+                });
+                assert!(each.is_ok());
+                assert!(done.iter().all(|job| job.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn failure_or_stop_request_ends_the_run() {
+        let jobs = [0_u32; 1000];
+        let failed = Priority::Normal.run_all(&jobs, &StopFlag::default(), |_| Err("full"));
+        assert!(matches!(failed, Err(WorkerPoolError::Failed("full"))));
+        let (stop, begun) = (StopFlag::default(), AtomicUsize::new(0));
+        let stopped = Priority::Normal.run_all(&jobs, &stop, |_| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            stop.set();
+            Ok::<(), ()>(())
+        });
+        assert!(matches!(stopped, Err(WorkerPoolError::Stopped)));
+        assert!(begun.load(Ordering::Relaxed) <= MAX_THREADS);
+    }
+
+    #[test]
+    fn idle_work_has_the_lowest_priority_and_the_caller_keeps_its_own() {
+        // SAFETY: asks about the calling thread.
+        let ask = || unsafe {
+            let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
+            (nice, libc::syscall(libc::SYS_ioprio_get, 1, 0) >> 13)
+        };
+        let before = ask();
+        assert_eq!(Priority::Idle.run(ask), (19, 3));
+        assert_eq!(ask(), before);
+    }
+}

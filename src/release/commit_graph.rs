@@ -1,0 +1,350 @@
+//! The history of commits as anybody wrote it who may push to the repository.
+//!
+//! A server takes commits that no honest git makes: without a committer, or with ten thousands of
+//! parents. libgit2 gives up a whole walk at the first, and works for minutes on the second. So what
+//! is read here is bounded, and what cannot be read is the fault of those refs alone that lead to it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+
+use git2::{Error, ObjectType, Odb, Oid, Repository};
+
+/// No commit or tag is larger, in bytes: its message is long, then.
+pub(super) const MAX_COMMIT_SIZE: usize = 1 << 20;
+
+/// No commit has more parents.
+const MAX_PARENTS: usize = 1000;
+
+/// No tag is a tag of a tag of a tag this often.
+const MAX_TAG_DEPTH: usize = 16;
+
+/// More commits, and more parents of all of them, are not looked at.
+pub(super) const MAX_WALKED_COMMITS: usize = 4 << 20;
+
+/// How far behind its tip a ref has to be sound: libgit2 reads 256 commits to tell a server what is there,
+/// and the parents of those. Old histories have flaws that do no harm.
+const CHECKED_DEPTH: usize = 257;
+
+/// Of what is passed by so much is told; whoever made it would decide how many lines that are.
+const MAX_SKIPPED_SHOWN: usize = 10;
+
+/// So many commits are read between two looks at the clock.
+const CHECK_STOP_EVERY: usize = 1000;
+
+/// Why a commit or tag cannot be read.
+#[derive(Debug)]
+pub(super) enum GitObjectError {
+    /// It was made so.
+    Malformed(String),
+    /// It is not there, or damaged.
+    Git(Error),
+}
+
+/// Why a walk ended early.
+#[derive(Debug)]
+pub(super) enum WalkError {
+    Git(Error),
+    /// `go_on` said no.
+    Stopped,
+    TooLong,
+}
+
+pub(super) struct Commit {
+    pub(super) parents: Vec<Oid>,
+    pub(super) time: i64,
+}
+
+/// The header of an object, if it is small enough to be read.
+fn read_header(odb: &Odb<'_>, id: Oid) -> Result<ObjectType, GitObjectError> {
+    let (size, kind) = odb.read_header(id).map_err(GitObjectError::Git)?;
+    let is_read = matches!(kind, ObjectType::Commit | ObjectType::Tag);
+    if is_read && size > MAX_COMMIT_SIZE {
+        return Err(GitObjectError::Malformed(format!(
+            "{id} is a {kind} of {size} bytes, and none has more than {MAX_COMMIT_SIZE}"
+        )));
+    }
+    Ok(kind)
+}
+
+/// The commit behind what a ref names; nothing if it is something else.
+pub(super) fn peel(
+    mirror: &Repository,
+    odb: &Odb<'_>,
+    id: Oid,
+) -> Result<Option<Oid>, GitObjectError> {
+    let mut at = id;
+    for _ in 0..MAX_TAG_DEPTH {
+        match read_header(odb, at)? {
+            ObjectType::Commit => return Ok(Some(at)),
+            ObjectType::Tag => {
+                let tag = mirror.find_tag(at);
+                at = tag.map_err(|error| malformed(at, &error))?.target_id();
+            }
+            _ => return Ok(None),
+        }
+    }
+    Err(GitObjectError::Malformed(format!(
+        "{id} is a tag of tags, more than {MAX_TAG_DEPTH} deep"
+    )))
+}
+
+fn malformed(id: Oid, error: &Error) -> GitObjectError {
+    GitObjectError::Malformed(format!("{id} does not parse: {}", error.message()))
+}
+
+/// A commit, read at least as strictly as libgit2 does when it walks.
+pub(super) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectError> {
+    let bad = |why: &str| GitObjectError::Malformed(format!("the commit {id} {why}"));
+    if read_header(odb, id)? != ObjectType::Commit {
+        return Err(bad("is none"));
+    }
+    let object = odb.read(id).map_err(GitObjectError::Git)?;
+    let mut lines = object.data().split(|byte| *byte == b'\n').peekable();
+    let oid = |line: &[u8], name: &str| {
+        let hex = line.strip_prefix(name.as_bytes())?;
+        let hex = std::str::from_utf8(hex)
+            .ok()
+            .filter(|hex| hex.len() == 40)?;
+        Oid::from_str(hex).ok()
+    };
+    lines
+        .next()
+        .and_then(|line| oid(line, "tree "))
+        .ok_or_else(|| bad("names no tree"))?;
+    let mut parents = Vec::new();
+    while let Some(line) = lines.next_if(|line| line.starts_with(b"parent ")) {
+        parents.push(oid(line, "parent ").ok_or_else(|| bad("has a parent that is no id"))?);
+        if parents.len() > MAX_PARENTS {
+            return Err(bad(&format!("has more than {MAX_PARENTS} parents")));
+        }
+    }
+    // There are commits with two authors; some tools wrote them.
+    if lines.next_if(|line| line.starts_with(b"author ")).is_none() {
+        return Err(bad("has no author"));
+    }
+    while lines.next_if(|line| line.starts_with(b"author ")).is_some() {}
+    let committer = lines
+        .next()
+        .and_then(|line| line.strip_prefix(b"committer "));
+    let committer = committer.ok_or_else(|| bad("has no committer"))?;
+    let time = parse_time(committer)
+        .ok_or_else(|| bad("has a committer that is not `NAME <MAIL> TIME`"))?;
+    Ok(Commit { parents, time })
+}
+
+/// When it was, by a line `NAME <MAIL> TIME ZONE`; the time may be missing.
+fn parse_time(signature: &[u8]) -> Option<i64> {
+    let last = |wanted: u8| signature.iter().rposition(|byte| *byte == wanted);
+    let (begin, end) = (last(b'<')?, last(b'>')?);
+    if end <= begin {
+        return None;
+    }
+    let rest = std::str::from_utf8(signature.get(end + 1..)?)
+        .ok()?
+        .trim_start();
+    match rest.split_ascii_whitespace().next() {
+        None => Some(0),
+        Some(seconds) => seconds.parse().ok(),
+    }
+}
+
+/// Notes what is passed by, as far as it is told.
+pub(super) fn push_skipped(skipped: &mut Vec<String>, why: String) {
+    match skipped.len() {
+        0..MAX_SKIPPED_SHOWN => skipped.push(why),
+        MAX_SKIPPED_SHOWN => skipped.push("more like these".into()),
+        _ => {}
+    }
+}
+
+/// Whether a commit is one of these tips, or behind one. What is behind a commit that cannot be read does
+/// not count; `skipped` gets why.
+pub(super) fn is_reachable(
+    odb: &Odb<'_>,
+    tips: &[Oid],
+    wanted: Oid,
+    may_continue: &dyn Fn() -> bool,
+    skipped: &mut Vec<String>,
+) -> Result<bool, WalkError> {
+    let mut walk = Walk::default();
+    if tips.contains(&wanted) {
+        return Ok(true);
+    }
+    for tip in tips {
+        walk.push(*tip, i64::MAX, false)?;
+    }
+    // The youngest first, which the wanted one mostly is among.
+    while let Some((id, _)) = walk.pop(may_continue)? {
+        match read_commit(odb, id) {
+            Ok(commit) if commit.parents.contains(&wanted) => return Ok(true),
+            Ok(commit) => {
+                for parent in commit.parents {
+                    walk.push(parent, commit.time, false)?;
+                }
+            }
+            Err(GitObjectError::Malformed(why)) => push_skipped(skipped, why),
+            Err(GitObjectError::Git(error)) => return Err(WalkError::Git(error)),
+        }
+    }
+    Ok(false)
+}
+
+/// For each tip what is wrong with it or close behind it. `known` are commits of which nothing is, nor
+/// of what is behind them. What is lost counts as malformed if all of it `is_new`: then it never came.
+pub(super) fn find_flaws(
+    repository: &Repository,
+    known: &[Oid],
+    tips: &[Oid],
+    is_new: bool,
+    may_continue: &dyn Fn() -> bool,
+) -> Result<Vec<Option<String>>, WalkError> {
+    let odb = repository.odb().map_err(WalkError::Git)?;
+    let mut walk = Walk::default();
+    for id in known {
+        walk.push(*id, i64::MAX, true)?;
+    }
+    for id in tips {
+        walk.push(*id, i64::MAX, false)?;
+    }
+    let (mut bad, mut edges) = (Vec::new(), Vec::new());
+    while walk.queued_unknown > 0
+        && let Some((id, number)) = walk.pop(may_continue)?
+    {
+        let is_known = walk.is_known(number);
+        match read_commit(&odb, id) {
+            Ok(commit) => {
+                for parent in commit.parents {
+                    let parent = walk.push(parent, commit.time, is_known)?;
+                    if !is_known {
+                        edges.push((parent, number));
+                    }
+                }
+                if edges.len() > MAX_WALKED_COMMITS {
+                    return Err(WalkError::TooLong);
+                }
+            }
+            // An old flaw, further behind than matters.
+            Err(GitObjectError::Malformed(_)) if is_known => {}
+            Err(GitObjectError::Malformed(why)) => bad.push((number, why)),
+            Err(GitObjectError::Git(error)) if is_new => {
+                bad.push((number, format!("{id} cannot be read: {}", error.message())));
+            }
+            Err(GitObjectError::Git(error)) => return Err(WalkError::Git(error)),
+        }
+    }
+    // libgit2 reads all of a tip.
+    let looked_at: HashSet<u32> = bad.iter().map(|(number, _)| *number).collect();
+    for id in tips {
+        if let Some(number) = walk.numbers.get(id).copied()
+            && !walk.is_known(number)
+            && !looked_at.contains(&number)
+            && let Err(error) = repository.find_commit(*id)
+        {
+            bad.push((
+                number,
+                format!("the commit {id} does not parse: {}", error.message()),
+            ));
+        }
+    }
+    let flawed = propagate_flaws(&bad, edges);
+    let flaw = |id: &Oid| {
+        let number = walk.numbers.get(id)?;
+        let (_, why) = bad.get(*flawed.get(number)?)?;
+        Some(why.clone())
+    };
+    Ok(tips.iter().map(flaw).collect())
+}
+
+/// Which of `bad` is close behind a commit, for all commits of which that is so. `edges` are pairs of a
+/// parent and its child.
+fn propagate_flaws(bad: &[(u32, String)], mut edges: Vec<(u32, u32)>) -> HashMap<u32, usize> {
+    let mut flawed = HashMap::new();
+    if bad.is_empty() {
+        return flawed;
+    }
+    edges.sort_unstable();
+    let mut todo: VecDeque<(u32, usize, usize)> = VecDeque::new();
+    for (index, (number, _)) in bad.iter().enumerate() {
+        flawed.insert(*number, index);
+        todo.push_back((*number, index, 0));
+    }
+    while let Some((number, index, depth)) = todo.pop_front() {
+        let first = edges.partition_point(|(parent, _)| *parent < number);
+        let children = edges.iter().skip(first);
+        let children =
+            children.take_while(|(parent, _)| *parent == number && depth < CHECKED_DEPTH);
+        for (_, child) in children {
+            if let Entry::Vacant(new) = flawed.entry(*child) {
+                new.insert(index);
+                todo.push_back((*child, index, depth + 1));
+            }
+        }
+    }
+    flawed
+}
+
+/// The commits that were met, and those to be read, the youngest first.
+#[derive(Default)]
+struct Walk {
+    numbers: HashMap<Oid, u32>,
+    /// Whether it is known, and whether it waits.
+    commits: Vec<(Oid, bool, bool)>,
+    queue: BinaryHeap<(i64, u32)>,
+    /// How many wait that are not known.
+    queued_unknown: usize,
+    read: usize,
+}
+
+impl Walk {
+    /// Lets a commit wait to be read if it was not met before, or not known to be known.
+    fn push(&mut self, id: Oid, time: i64, is_known: bool) -> Result<u32, WalkError> {
+        let next = u32::try_from(self.commits.len()).map_err(|_| WalkError::TooLong)?;
+        let number = *self.numbers.entry(id).or_insert(next);
+        if number == next {
+            if self.commits.len() >= MAX_WALKED_COMMITS {
+                return Err(WalkError::TooLong);
+            }
+            self.commits.push((id, is_known, true));
+            self.queue.push((time, number));
+            self.queued_unknown += usize::from(!is_known);
+        } else if let Some((_, known, waits)) = self.commits.get_mut(number as usize)
+            && is_known
+            && !*known
+        {
+            *known = true;
+            match waits {
+                true => self.queued_unknown -= 1,
+                // So that what is behind it gets known too.
+                false => {
+                    *waits = true;
+                    self.queue.push((time, number));
+                }
+            }
+        }
+        Ok(number)
+    }
+
+    fn pop(&mut self, may_continue: &dyn Fn() -> bool) -> Result<Option<(Oid, u32)>, WalkError> {
+        self.read += 1;
+        if self.read.is_multiple_of(CHECK_STOP_EVERY) && !may_continue() {
+            return Err(WalkError::Stopped);
+        }
+        let Some((_, number)) = self.queue.pop() else {
+            return Ok(None);
+        };
+        let Some((id, known, waits)) = self.commits.get_mut(number as usize) else {
+            return Ok(None);
+        };
+        *waits = false;
+        self.queued_unknown -= usize::from(!*known);
+        Ok(Some((*id, number)))
+    }
+
+    fn is_known(&self, number: u32) -> bool {
+        let commit = self.commits.get(number as usize);
+        commit.is_some_and(|(_, known, _)| *known)
+    }
+}

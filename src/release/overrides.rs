@@ -1,0 +1,158 @@
+//! What was decided about an app's shas on this host, by its health gate or by an operator: which
+//! are quarantined, and which one is pinned. It outlives releases and their record.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Layout;
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::ports::root::Attrs;
+use crate::resource::Failure;
+
+const VERSION: u32 = 1;
+
+/// No file of orders is larger, in bytes.
+const MAX_OVERRIDES: usize = 4 << 20;
+
+/// A sha that failed its gate here: it is not activated until somebody lifts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantinedSha {
+    pub sha: Sha,
+    /// The release that failed.
+    pub release: String,
+    pub at: Timestamp,
+    /// What the gate said, in a line: everybody may read it, so nothing that a program printed is in it.
+    pub why: String,
+}
+
+/// An operator's rollback on this host: it stands until the manifest wants another sha.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub release: String,
+    pub sha: Sha,
+    /// What the manifest wanted when it was pinned.
+    pub instead_of: Option<Sha>,
+    pub by: String,
+    pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The orders for one app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub quarantine: Vec<QuarantinedSha>,
+    pub pin: Option<Pin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OverridesFile {
+    version: u32,
+    #[serde(default)]
+    quarantine: Vec<QuarantinedSha>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<Pin>,
+}
+
+impl Overrides {
+    /// The orders on this host. What cannot be read is an error and not "no orders": a bad sha must
+    /// not come back because a file was damaged.
+    pub fn load(host: &Host, layout: &Layout) -> Result<Overrides, Failure> {
+        let path = layout.overrides();
+        let Some(text) = host.root.read(&path, MAX_OVERRIDES)? else {
+            return Ok(Overrides::default());
+        };
+        let refused = |why: String| {
+            Failure::new(format!("{} cannot be taken: {why}", path.display())).hint(
+                "it holds which shas are quarantined or pinned here; if that may be forgotten, remove the file",
+            )
+        };
+        let file: OverridesFile =
+            serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+        if file.version != VERSION {
+            return Err(refused(format!(
+                "it is of version {}, and this trueup knows {VERSION}",
+                file.version
+            )));
+        }
+        Ok(Overrides {
+            quarantine: file.quarantine,
+            pin: file.pin,
+        })
+    }
+
+    pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+        let path = layout.overrides();
+        if *self == Overrides::default() {
+            return Ok(host.root.remove_file(&path)?);
+        }
+        let mut quarantine = self.quarantine.clone();
+        quarantine
+            .iter_mut()
+            .for_each(QuarantinedSha::truncate_reason);
+        let file = OverridesFile {
+            version: VERSION,
+            quarantine,
+            pin: self.pin.clone(),
+        };
+        let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
+        if let Some(folder) = path.parent() {
+            host.root.create_dir_all(folder, &Attrs::mode(0o755))?;
+        }
+        Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
+    }
+
+    /// Whether the file is from a trueup that kept there what services printed, for all to read.
+    pub fn has_multiline_reason(&self) -> bool {
+        self.quarantine
+            .iter()
+            .any(|quarantined| quarantined.why.contains('\n'))
+    }
+
+    /// Why a sha may not be activated here, if it may not.
+    pub fn find_quarantined(&self, sha: &Sha) -> Option<&QuarantinedSha> {
+        self.quarantine
+            .iter()
+            .find(|quarantined| quarantined.sha == *sha)
+    }
+
+    pub fn quarantine(&mut self, entry: QuarantinedSha) {
+        self.quarantine.retain(|old| old.sha != entry.sha);
+        self.quarantine.push(entry);
+    }
+
+    /// The pin, as long as the manifest wants what it wanted when it was made.
+    pub fn effective_pin(&self, wanted: Option<&Sha>) -> Option<&Pin> {
+        self.pin
+            .as_ref()
+            .filter(|pin| pin.instead_of.as_ref() == wanted)
+    }
+}
+
+impl QuarantinedSha {
+    fn truncate_reason(&mut self) {
+        let line = self.why.lines().next().unwrap_or_default();
+        self.why = line.to_owned();
+    }
+
+    /// `quarantined since …: health answered 500`, in a line.
+    pub fn describe(&self) -> String {
+        let line = self.why.lines().next().unwrap_or("no reason on record");
+        format!(
+            "{} is quarantined on this host since {:.0}: {line}",
+            self.sha.short(),
+            self.at
+        )
+    }
+}
+
+impl Pin {
+    pub fn describe(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or("no reason given");
+        format!(
+            "pinned to {} by {} since {:.0}: {reason}",
+            self.release, self.by, self.at
+        )
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether an app's git server lets this host in, asked without fetching anything: before there is a
+//! release, a mirror or even the user that will own them.
+
+use super::fetch::{self, Fetcher};
+use super::{Deployment, Owner, ReleaseSpec, null_sha};
+use crate::ports::Host;
+use crate::resource::Failure;
+
+/// How many branches, tags and other refs the server shows. `known` are lines of `known_hosts` to
+/// believe besides those that are on the host already.
+pub fn count_remote_refs(
+    spec: &ReleaseSpec,
+    host: &Host,
+    known_hosts: &[String],
+) -> Result<usize, Failure> {
+    fetch::configure_libgit2()?;
+    let d = probe_deployment(spec, host);
+    Fetcher::with_known_hosts(&d, known_hosts)?.count_refs()
+}
+
+/// The line of `known_hosts` for the key that the server shows, which may be anybody's until a person
+/// has compared it. `None`: it is not reached by ssh, or its key is known already.
+pub fn unknown_host_key(
+    spec: &ReleaseSpec,
+    host: &Host,
+    known_hosts: &[String],
+) -> Result<Option<String>, Failure> {
+    fetch::configure_libgit2()?;
+    let d = probe_deployment(spec, host);
+    Fetcher::with_known_hosts(&d, known_hosts)?.unknown_host_key()
+}
+
+/// The app, without anything that a first pass makes.
+fn probe_deployment<'a>(spec: &'a ReleaseSpec, host: &'a Host) -> Deployment<'a> {
+    Deployment {
+        spec,
+        sha: spec.wanted.clone().unwrap_or_else(null_sha),
+        host,
+        owner: Owner {
+            uid: None,
+            gid: None,
+        },
+        layout: spec.layout(),
+        previous: None,
+        private: None,
+        started: host.clock.monotonic_now(),
+        build_deadline: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::testing::Sandbox;
+
+    fn spec(repo: &str) -> ReleaseSpec {
+        let spec = serde_json::json!({"app": "shop", "repo": repo, "user": "nobody-yet"});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn remote_refs_are_counted_before_the_app_user_exists() {
+        let sandbox = Sandbox::empty();
+        let folder = tempfile::tempdir().unwrap();
+        let repo = git2::Repository::init_bare(folder.path()).unwrap();
+        let tree = repo.treebuilder(None).unwrap().write().unwrap();
+        let who = git2::Signature::now("Ana", "ana@shop.invalid").unwrap();
+        let tree = repo.find_tree(tree).unwrap();
+        for branch in ["refs/heads/a", "refs/heads/b"] {
+            repo.commit(Some(branch), &who, &who, "First", &tree, &[])
+                .unwrap();
+        }
+        let spec = |path: &str| spec(path);
+        let there = folder.path().display().to_string();
+        assert_eq!(
+            count_remote_refs(&spec(&there), &sandbox.host, &[]).unwrap(),
+            2
+        );
+        let gone = count_remote_refs(&spec("/nowhere/shop.git"), &sandbox.host, &[]).unwrap_err();
+        assert!(gone.message.contains("/nowhere/shop.git"), "{gone}");
+        assert!(gone.hint.is_some(), "{gone}");
+        let left = sandbox.host.root.list("/".as_ref()).unwrap().unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! Repositories on the host that belong to somebody else than root.
+
+use std::process::Command;
+
+use super::*;
+
+/// A bench whose repository is the app user's. `None` where that cannot be, which is told.
+fn bench_with_git() -> Option<(Bench, Sha)> {
+    if !is_root() || Command::new("git").arg("version").output().is_err() {
+        crate::ports::testing::skip_test("a repository of somebody else", "needs root and git");
+        return None;
+    }
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    Some((bench, sha))
+}
+
+fn chown_to_app_user(bench: &Bench) {
+    let mut chown = Command::new("chown");
+    let chown = chown.arg("-R").arg(format!("{DEPLOY_UID}:{DEPLOY_UID}"));
+    assert!(chown.arg(bench.repo.path()).status().unwrap().success());
+}
+
+const SHORT_TIMEOUT: &str = "user: deploy\nfetch_timeout: 3\n";
+
+#[test]
+fn repository_owned_by_the_app_user_is_read_as_that_user() {
+    let Some((bench, sha)) = bench_with_git() else {
+        return;
+    };
+    chown_to_app_user(&bench);
+    deploy_ok(&bench.spec(&sha, SHORT_TIMEOUT), &bench.host());
+    let next = bench.commit(&[("a", "2")]);
+    chown_to_app_user(&bench);
+    deploy_ok(&bench.spec(&next, SHORT_TIMEOUT), &bench.host());
+    assert_eq!(bench.read("current/a"), "2");
+    // As root it could be read.
+    let closed = bench.commit(&[("a", "3")]);
+    let config = bench.repo.path().join("HEAD");
+    chown_to_app_user(&bench);
+    std::os::unix::fs::chown(&config, Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let failure = run_pass(&bench.spec(&closed, SHORT_TIMEOUT), &bench.host()).unwrap_err();
+    assert!(failure.hint.is_some(), "{failure}");
+}
+
+#[test]
+fn fifo_in_a_foreign_repository_ends_at_the_deadline() {
+    for place in [
+        "packed-refs",
+        "config",
+        "shallow",
+        "objects/info/alternates",
+    ] {
+        let Some((bench, sha)) = bench_with_git() else {
+            return;
+        };
+        let pipe = bench.repo.path().join(place);
+        std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+        let _ = std::fs::remove_file(&pipe);
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        chown_to_app_user(&bench);
+        // What matters is that it ends: git itself may well pass one of them by.
+        let _ = run_pass(&bench.spec(&sha, SHORT_TIMEOUT), &bench.host());
+    }
+}
+
+#[test]
+fn repository_writable_by_others_is_not_read_as_root() {
+    let Some((bench, sha)) = bench_with_git() else {
+        return;
+    };
+    let refs = bench.repo.path().join("refs");
+    std::fs::set_permissions(&refs, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("others than root can write to it"),
+        "{failure}"
+    );
+    deploy_ok(&bench.spec(&sha, SHORT_TIMEOUT), &bench.host());
+}

@@ -1,0 +1,254 @@
+//! Bringing a tree on disk to where a plan says, on all cores.
+//!
+//! Nothing is ever written to: a file that changes is removed and made anew. So no other name of it,
+//! and no process that has it open, sees anything of the new content.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::attributes::Crlf;
+use super::content::{self, CommitPlaceholders};
+use super::disk_space::{ContentSource, LargeBlobs, SpaceMeter};
+use super::filters;
+use super::{EntryKind, Plan, TreeEntry, TreeError};
+use crate::ports::exec::StopFlag;
+use crate::ports::root::{Attrs, Folder, start_writeback};
+use crate::ports::worker_pool::Priority;
+use crate::resource::Failure;
+
+/// So many files of one folder are one job.
+const FILES_PER_JOB: usize = 32;
+
+/// Up to so many new files are waited for one by one; for more, the whole filesystem is.
+const MAX_SINGLE_SYNCS: usize = 64;
+
+/// How trees are written.
+pub(crate) struct TreeWriter<'a> {
+    pub source: ContentSource<'a>,
+    pub large: &'a LargeBlobs,
+    /// Who owns what is made.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub pace: Priority,
+    pub stop: &'a StopFlag,
+}
+
+/// Files of one folder.
+struct Job<'a> {
+    folder: &'a Path,
+    items: Vec<&'a TreeEntry>,
+}
+
+impl TreeWriter<'_> {
+    fn attrs(&self, runs: bool) -> Attrs {
+        Attrs {
+            mode: Some(if runs { 0o755 } else { 0o644 }),
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+
+    /// Does what the plan says to the tree in this folder, and waits until it is on disk if that
+    /// takes no longer than the writing; tells whether it did.
+    pub(crate) fn apply(&self, plan: &Plan, tree: &Folder) -> Result<bool, TreeError> {
+        let mut touched = self.remove_paths(&plan.remove, tree)?;
+        let jobs = group_into_jobs(&plan.create);
+        for path in folder_paths(&plan.create) {
+            let (parent, name) = split_path(path)?;
+            open_folder(tree, parent)?.create_folder(name, &self.attrs(true))?;
+            touched.extend([parent.to_owned(), path.to_owned()]);
+        }
+        touched.extend(jobs.iter().map(|job| job.folder.to_owned()));
+        let few = plan.create.len() <= MAX_SINGLE_SYNCS;
+        let made = Mutex::new(Vec::new());
+        let meter = SpaceMeter::new(tree);
+        self.pace.run_all(&jobs, self.stop, |job| {
+            let folder = open_folder(tree, job.folder)?;
+            for item in &job.items {
+                // Where somebody waits for thousands of files, one sync of all of them is quicker.
+                if let Some(file) = self.write_entry(&folder, item, &plan.placeholders, &meter)?
+                    && (few || self.pace == Priority::Idle)
+                {
+                    start_writeback(&file);
+                    if few {
+                        made.lock()
+                            .unwrap_or_else(|broken| broken.into_inner())
+                            .push(file);
+                    }
+                }
+            }
+            Ok::<(), TreeError>(())
+        })?;
+        if few {
+            let made = made
+                .into_inner()
+                .unwrap_or_else(|broken| broken.into_inner());
+            sync_to_disk(&made, &touched, tree)?;
+        }
+        Ok(few)
+    }
+
+    /// Removes what is to go; gives the folders that changed.
+    fn remove_paths(
+        &self,
+        paths: &[PathBuf],
+        tree: &Folder,
+    ) -> Result<BTreeSet<PathBuf>, TreeError> {
+        let mut touched = BTreeSet::new();
+        for path in paths {
+            let (parent, name) = split_path(path)?;
+            if let Some(folder) = tree.open_subfolder(parent)? {
+                folder.remove_tree(name)?;
+                touched.insert(parent.to_owned());
+            }
+        }
+        Ok(touched)
+    }
+
+    fn write_entry(
+        &self,
+        folder: &Folder,
+        item: &TreeEntry,
+        stamp: &CommitPlaceholders,
+        meter: &SpaceMeter<'_>,
+    ) -> Result<Option<File>, TreeError> {
+        let (_, name) = split_path(&item.path)?;
+        let explain = |error: git2::Error| object_error(item, &error);
+        match item.kind {
+            EntryKind::Directory | EntryKind::Submodule => {
+                folder.create_folder(name, &self.attrs(true))?
+            }
+            EntryKind::Symlink => {
+                use std::os::unix::ffi::OsStrExt;
+                let target = self.source.odb.read(item.id).map_err(explain)?;
+                let target = OsStr::from_bytes(target.data());
+                folder
+                    .create_symlink(name, target, &self.attrs(true))
+                    .map_err(|error| match error.is_invalid_link_target() {
+                        true => TreeError::Other(
+                            Failure::new(format!(
+                                "the link `{}` in the repository points to nothing that a link can name",
+                                item.path.display()
+                            ))
+                            .hint("mend or remove it in the repository"),
+                        ),
+                        false => error.into(),
+                    })?;
+            }
+            EntryKind::File { executable: runs } => {
+                let ContentSource {
+                    odb,
+                    lfs,
+                    max_file,
+                    key,
+                } = self.source;
+                if let Some(size) = lfs.size(item) {
+                    meter.add_written(size)?;
+                }
+                if let Some(file) = lfs.write_file(item, folder, name, &self.attrs(runs))? {
+                    return Ok(Some(file));
+                }
+                let _turn = self.large.lock(item.id);
+                let blob = odb.read(item.id).map_err(explain)?;
+                let (mut how, mut attrs) = (item.conversion, self.attrs(runs));
+                let secret = filters::decrypt(item, blob.data(), key)?;
+                if secret.is_some() {
+                    // Git changes line ends and marks before its filters, in ciphertext, so not at all.
+                    (how.crlf, how.ident) = (Crlf::Never, false);
+                    // Not for everybody on the host, as most of the repository is.
+                    attrs.mode = Some(if runs { 0o750 } else { 0o640 });
+                }
+                let text = secret.as_deref().unwrap_or(blob.data());
+                let max_bytes = content::max_size(text.len() as u64, max_file);
+                let body = content::convert_blob(text, item.id, how, stamp, max_bytes)
+                    .ok_or_else(|| SpaceMeter::size_error(item, text.len(), max_file))?;
+                meter.add_converted(item, text.len(), body.len())?;
+                return Ok(Some(folder.create_file(name, &body, &attrs)?));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn object_error(item: &TreeEntry, error: &git2::Error) -> TreeError {
+    match TreeError::from(git2::Error::new(
+        error.code(),
+        error.class(),
+        error.message(),
+    )) {
+        TreeError::Mirror(why) => TreeError::Mirror(format!("{}: {why}", item.path.display())),
+        other => other,
+    }
+}
+
+/// The folder of a path, and its last part.
+pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), TreeError> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(TreeError::Other(Failure::new(format!(
+            "`{}` is no path in a tree",
+            path.display()
+        )))),
+    }
+}
+
+fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, TreeError> {
+    tree.open_subfolder(path)?.ok_or_else(|| {
+        TreeError::Other(Failure::new(format!(
+            "the folder `{}` of the repository is not there while it is laid out",
+            path.display()
+        )))
+    })
+}
+
+/// All folders among these, those above first.
+pub(super) fn folder_paths(items: &[TreeEntry]) -> BTreeSet<&Path> {
+    let folders = items
+        .iter()
+        .filter(|item| item.kind == EntryKind::Directory);
+    folders.map(|item| item.path.as_path()).collect()
+}
+
+fn group_into_jobs(items: &[TreeEntry]) -> Vec<Job<'_>> {
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for item in items
+        .iter()
+        .filter(|item| item.kind != EntryKind::Directory)
+    {
+        let folder = item.path.parent().unwrap_or(Path::new(""));
+        match jobs.last_mut() {
+            Some(job) if job.folder == folder && job.items.len() < FILES_PER_JOB => {
+                job.items.push(item)
+            }
+            _ => jobs.push(Job {
+                folder,
+                items: vec![item],
+            }),
+        }
+    }
+    jobs
+}
+
+/// Waits until these are on disk.
+fn sync_to_disk(
+    files: &[File],
+    touched: &BTreeSet<PathBuf>,
+    tree: &Folder,
+) -> Result<(), TreeError> {
+    for file in files {
+        file.sync_all().map_err(|error| {
+            TreeError::Other(Failure::new(format!(
+                "cannot write the tree to disk: {error}"
+            )))
+        })?;
+    }
+    for path in touched {
+        if let Some(folder) = tree.open_subfolder(path)? {
+            folder.sync()?;
+        }
+    }
+    Ok(())
+}

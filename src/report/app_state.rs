@@ -1,0 +1,260 @@
+//! How an app stands on a host, in one word, and why a host is not converged, in one line.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AppReport, Report, ResourceReport, ResourceStatus};
+use crate::exit::Exit;
+
+/// How an app stands on a host. The order is the merge rule: of two the later in this list wins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppState {
+    /// It is at what is wanted, and what runs from it is as described.
+    #[default]
+    Converged,
+    /// A pass has something to do about it, or something is owed.
+    Pending,
+    /// For a slot, a canary or the end of a pin.
+    Waiting,
+    /// An operator froze it in the manifest.
+    Held,
+    /// As wanted when the store last answered.
+    Stale,
+    /// What is wanted failed its health gate, and the release before is back or stays.
+    RolledBack,
+    /// The manifest in the store is not taken; the last good one is in force.
+    Refused,
+    Failed,
+}
+
+impl AppState {
+    pub fn word(self) -> &'static str {
+        match self {
+            AppState::Converged => "converged",
+            AppState::Pending => "pending",
+            AppState::Stale => "stale",
+            AppState::Waiting => "waiting",
+            AppState::Held => "held",
+            AppState::RolledBack => "rolled back",
+            AppState::Refused => "refused",
+            AppState::Failed => "failed",
+        }
+    }
+
+    /// As how a command ends; `None`: well.
+    pub fn outcome(self) -> Option<Exit> {
+        match self {
+            AppState::Converged => None,
+            AppState::Pending => Some(Exit::Pending),
+            AppState::Stale => Some(Exit::Stale),
+            AppState::Waiting | AppState::Held => Some(Exit::Waiting),
+            AppState::RolledBack => Some(Exit::RolledBack),
+            AppState::Refused => Some(Exit::BadInput),
+            AppState::Failed => Some(Exit::Failed),
+        }
+    }
+}
+
+/// The state of an app by the resources that are its own: what deploys it and what runs from it.
+pub(super) fn evaluate<'r>(
+    app: &AppReport,
+    rows: impl Iterator<Item = &'r ResourceReport>,
+    stale: Option<&str>,
+    refused: Option<&str>,
+    stopped: bool,
+) -> (AppState, Option<String>) {
+    let mut worst = (AppState::Converged, None);
+    let mut add = |state, why: Option<String>| {
+        if state > worst.0 {
+            worst = (state, why);
+        }
+    };
+    add_if(&mut add, AppState::Stale, stale);
+    add_if(&mut add, AppState::Refused, refused);
+    for row in rows {
+        let why = || Some(row_line(row));
+        match row.status {
+            ResourceStatus::Skipped if stopped => add(AppState::Pending, why()),
+            ResourceStatus::Failed | ResourceStatus::Skipped => add(AppState::Failed, why()),
+            ResourceStatus::RolledBack => add(AppState::RolledBack, why()),
+            ResourceStatus::Waiting if app.held.is_some() && app.held == row.why => {
+                add(AppState::Held, app.held.clone());
+            }
+            ResourceStatus::Waiting => add(AppState::Waiting, row.why.clone()),
+            ResourceStatus::Pending | ResourceStatus::Unknown => add(AppState::Pending, why()),
+            ResourceStatus::Right | ResourceStatus::Changed if !row.owed.is_empty() => {
+                add(AppState::Pending, why());
+            }
+            ResourceStatus::Right | ResourceStatus::Changed => {}
+        }
+    }
+    worst
+}
+
+fn add_if(add: &mut dyn FnMut(AppState, Option<String>), state: AppState, why: Option<&str>) {
+    if let Some(why) = why {
+        add(state, first_line(why));
+    }
+}
+
+fn first_line(text: &str) -> Option<String> {
+    text.lines().next().map(str::to_owned)
+}
+
+/// A resource that is not right, in a line.
+fn row_line(row: &ResourceReport) -> String {
+    let why = row.why.as_deref().and_then(first_line);
+    match (row.status, row.owed.first(), why) {
+        (ResourceStatus::Right | ResourceStatus::Changed, Some(debt), why) => {
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
+            format!("{} of {} is owed{why}", debt.duty, row.id)
+        }
+        (_, _, Some(why)) => format!("{}: {why}", row.id),
+        (ResourceStatus::Pending, ..) => format!("{} differs", row.id),
+        _ => row.id.clone(),
+    }
+}
+
+impl Report {
+    /// Why the host is not converged, in one line: what decided the outcome, and how many more there
+    /// are of it. The same as long as nothing changes, so that it can be shown and compared.
+    pub fn why(&self) -> Option<String> {
+        let deciding = |row: &&ResourceReport| match self.outcome {
+            Exit::Failed => matches!(row.status, ResourceStatus::Failed | ResourceStatus::Skipped),
+            Exit::RolledBack => row.status == ResourceStatus::RolledBack,
+            Exit::Waiting => row.status == ResourceStatus::Waiting,
+            Exit::Pending => {
+                matches!(
+                    row.status,
+                    ResourceStatus::Pending | ResourceStatus::Unknown
+                ) || !row.owed.is_empty()
+            }
+            Exit::Stopped => row.status == ResourceStatus::Skipped || !row.owed.is_empty(),
+            _ => false,
+        };
+        let mut rows: Vec<&ResourceReport> = self.resources.iter().filter(deciding).collect();
+        // What was skipped is a consequence.
+        rows.sort_by_key(|row| row.status == ResourceStatus::Skipped);
+        match (self.outcome, rows.split_first()) {
+            (Exit::BadInput, _) => self.refused.as_deref().and_then(first_line),
+            (Exit::Stale, _) => {
+                let silent = self.stale.as_ref().map(|stale| {
+                    let since = stale.since.map_or("an unknown time".into(), |since| {
+                        since.strftime("%F %T UTC").to_string()
+                    });
+                    format!("no answer since {since}: {}", stale.why)
+                });
+                silent
+                    .or_else(|| self.kept_lists.first().cloned())
+                    .or_else(|| self.untold.clone())
+            }
+            (_, Some((first, []))) => Some(row_line(first)),
+            (_, Some((first, more))) => {
+                Some(format!("{} (and {} more)", row_line(first), more.len()))
+            }
+            (_, None) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{report, row};
+    use super::*;
+    use crate::owed::Obligation;
+    use crate::resource::Duty;
+
+    fn app(held: Option<&str>) -> AppReport {
+        AppReport {
+            app: "shop".into(),
+            wanted: None,
+            actual: None,
+            reference: None,
+            held: held.map(str::to_owned),
+            state: AppState::Converged,
+            why: None,
+        }
+    }
+
+    fn row_because(status: ResourceStatus, why: &str) -> ResourceReport {
+        ResourceReport {
+            why: Some(why.into()),
+            ..row(status)
+        }
+    }
+
+    #[test]
+    fn worst_resource_of_an_app_decides_its_state() {
+        let mut owing = row(ResourceStatus::Right);
+        owing.owed = vec![Obligation {
+            duty: Duty::Restart,
+            causes: vec!["code".into()],
+        }];
+        let held = "held by ana until it is lifted: moving";
+        let cases = [
+            (
+                vec![row(ResourceStatus::Changed)],
+                AppState::Converged,
+                None,
+            ),
+            (
+                vec![owing],
+                AppState::Pending,
+                Some("restart of file:/a is owed"),
+            ),
+            (
+                vec![row(ResourceStatus::Pending)],
+                AppState::Pending,
+                Some("file:/a differs"),
+            ),
+            (
+                vec![row_because(ResourceStatus::Waiting, held)],
+                AppState::Held,
+                Some(held),
+            ),
+            (
+                vec![row_because(ResourceStatus::Waiting, "pinned to x")],
+                AppState::Waiting,
+                Some("pinned to x"),
+            ),
+            (
+                vec![
+                    row_because(ResourceStatus::RolledBack, "answered 500\nmore"),
+                    row_because(ResourceStatus::Waiting, held),
+                ],
+                AppState::RolledBack,
+                Some("file:/a: answered 500"),
+            ),
+            (
+                vec![row_because(ResourceStatus::Failed, "ENOSPC")],
+                AppState::Failed,
+                Some("file:/a: ENOSPC"),
+            ),
+        ];
+        for (rows, state, why) in cases {
+            let (found, said) = evaluate(&app(Some(held)), rows.iter(), None, None, false);
+            assert_eq!((found, said.as_deref()), (state, why));
+        }
+        let none = || [].iter();
+        assert_eq!(
+            evaluate(&app(None), none(), Some("down"), None, false),
+            (AppState::Stale, Some("down".into()))
+        );
+        assert_eq!(
+            evaluate(&app(None), none(), None, Some("bad\nline two"), false),
+            (AppState::Refused, Some("bad".into()))
+        );
+    }
+
+    #[test]
+    fn one_line_says_why_a_host_is_not_converged() {
+        assert_eq!(report(vec![row(ResourceStatus::Changed)]).why(), None);
+        let failed = report(vec![
+            row_because(ResourceStatus::Skipped, "it depends on x"),
+            row_because(ResourceStatus::Failed, "no such user\nline two"),
+            row_because(ResourceStatus::Waiting, "pinned"),
+        ]);
+        let why = failed.why().unwrap();
+        assert_eq!(why, "file:/a: no such user (and 1 more)");
+    }
+}

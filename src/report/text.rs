@@ -1,0 +1,190 @@
+//! Reports for people: colour at a terminal, plain text in a pipe, the same words in both.
+
+use similar::TextDiff;
+
+use super::{Report, ResourceStatus};
+use crate::owed::Obligation;
+use crate::resource::{Change, Duty, FieldValue, Verb};
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Paint {
+    pub colour: bool,
+}
+
+impl Paint {
+    fn style(self, code: &str, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    pub fn good(self, text: &str) -> String {
+        self.style("32", text)
+    }
+
+    pub fn changed(self, text: &str) -> String {
+        self.style("33", text)
+    }
+
+    pub fn bad(self, text: &str) -> String {
+        self.style("31;1", text)
+    }
+
+    pub fn faint(self, text: &str) -> String {
+        self.style("2", text)
+    }
+
+    pub fn strong(self, text: &str) -> String {
+        self.style("1", text)
+    }
+}
+
+/// A change in one line: `~ update file:/etc/motd (content, mode 0644 -> 0600)`.
+pub fn change_line(paint: Paint, id: &str, change: &Change) -> String {
+    let (sign, word) = match change.verb {
+        Verb::Create => (paint.good("+"), "create"),
+        Verb::Update => (paint.changed("~"), "update"),
+        Verb::Remove => (paint.bad("-"), "remove"),
+        Verb::Run => (paint.changed("!"), "run"),
+        Verb::Deploy => (paint.changed("^"), "deploy"),
+        Verb::Build => (paint.changed("^"), "build ahead"),
+        Verb::Prove => (paint.changed("?"), "prove"),
+    };
+    let fields: Vec<String> = change
+        .fields
+        .iter()
+        .map(|field| match (&field.from, &field.to) {
+            (FieldValue::Absent, FieldValue::Value(to)) => {
+                format!("{} {}", field.field, short_sha(to))
+            }
+            (FieldValue::Value(from), FieldValue::Value(to)) => {
+                format!("{} {} -> {}", field.field, short_sha(from), short_sha(to))
+            }
+            (FieldValue::Value(from), FieldValue::Absent) => {
+                format!("{} {}", field.field, short_sha(from))
+            }
+            (_, FieldValue::Unknown(until)) => format!("{} unknown until {until}", field.field),
+            (_, FieldValue::Text(_)) | (FieldValue::Text(_), _) => field.field.to_string(),
+            (_, FieldValue::Secret) | (FieldValue::Secret, _) => {
+                format!("{} (secret)", field.field)
+            }
+            _ => field.field.to_string(),
+        })
+        .collect();
+    if fields.is_empty() {
+        format!("{sign} {word} {id}")
+    } else {
+        format!(
+            "{sign} {word} {id} {}",
+            paint.faint(&format!("({})", fields.join(", ")))
+        )
+    }
+}
+
+/// A change that waits, with what it waits for: the reason stands once, on a line of its own.
+pub fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) -> String {
+    let mut change = change.clone();
+    change
+        .fields
+        .retain(|field| !matches!(&field.to, FieldValue::Value(to) if to == why));
+    let line = change_line(paint, id, &change);
+    format!("{line}\n  {}: {why}", paint.changed("waiting"))
+}
+
+/// A sha as people say it; anything else as it is.
+fn short_sha(value: &str) -> &str {
+    let sha = value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if sha { &value[..7] } else { value }
+}
+
+/// The texts of a change as unified diffs, indented.
+pub fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String> {
+    let mut lines = Vec::new();
+    for field in &change.fields {
+        let (from, to) = match (&field.from, &field.to) {
+            (FieldValue::Text(from), FieldValue::Text(to)) => (from.as_str(), to.as_str()),
+            (_, FieldValue::Text(to)) => ("", to.as_str()),
+            (FieldValue::Text(from), FieldValue::Absent) => (from.as_str(), ""),
+            _ => continue,
+        };
+        let before = if matches!(field.from, FieldValue::Text(_)) {
+            "on the host"
+        } else {
+            "nothing"
+        };
+        let diff = TextDiff::from_lines(from, to);
+        let text = diff
+            .unified_diff()
+            .context_radius(3)
+            .header(&format!("{id} ({before})"), &format!("{id} (as described)"))
+            .to_string();
+        for line in text.lines() {
+            let painted = match line.as_bytes().first() {
+                Some(b'+') => paint.good(line),
+                Some(b'-') => paint.bad(line),
+                Some(b'@') => paint.faint(line),
+                _ => line.to_owned(),
+            };
+            lines.push(format!("    {painted}"));
+        }
+    }
+    lines
+}
+
+/// A restart, reload or run with its cause.
+pub fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: bool) -> String {
+    let word = match (debt.duty, done) {
+        (Duty::Restart, true) => "restarted",
+        (Duty::Reload, true) => "reloaded",
+        (Duty::Run, true) => "ran",
+        (Duty::Restart, false) => "restart",
+        (Duty::Reload, false) => "reload",
+        (Duty::Run, false) => "run",
+    };
+    let cause = format!("(because of {})", debt.causes.join(", "));
+    format!("{} {word} {id} {}", paint.changed(">"), paint.faint(&cause))
+}
+
+/// The closing line of a pass or plan.
+pub fn summary_line(paint: Paint, report: &Report) -> String {
+    use crate::exit::Exit;
+    let counts = &report.counts;
+    let planned = report.resources.iter().any(|row| {
+        matches!(
+            row.status,
+            ResourceStatus::Pending | ResourceStatus::Unknown
+        )
+    }) || report.outcome == Exit::Pending;
+    let mut parts = vec![match counts.changed {
+        changed if planned => format!("{changed} to change"),
+        1 => "1 change".into(),
+        changed => format!("{changed} changes"),
+    }];
+    let mut add = |number: usize, word: &str| {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    };
+    add(counts.restarted, "restarted");
+    add(counts.reloaded, "reloaded");
+    add(counts.failed, "failed");
+    add(counts.rolled_back, "rolled back");
+    add(counts.skipped, "skipped");
+    add(counts.waiting, "waiting");
+    add(counts.owed, "owed");
+    parts.push(format!("{} right", counts.right));
+    let word = report.outcome.word();
+    let word = match report.outcome {
+        Exit::Converged => paint.good(word),
+        Exit::Pending | Exit::Stale | Exit::Waiting => paint.changed(word),
+        _ => paint.bad(word),
+    };
+    format!(
+        "{word}: {} {}",
+        parts.join(", "),
+        paint.faint(&format!("({} ms)", report.took_ms))
+    )
+}

@@ -1,0 +1,22 @@
+//! What uses a resource.
+
+use super::catalog::{Catalog, Resource};
+use crate::ports::Host;
+
+impl Catalog {
+    /// The resources that act when this one changes.
+    pub fn dependents(&self, id: &str) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(move |user| {
+            let mut on = user.triggers.iter().flat_map(|trigger| &trigger.on);
+            on.any(|on| on == id)
+        })
+    }
+
+    /// As whom the processes of what uses a resource run.
+    pub fn runs_as(&self, id: &str, host: &Host) -> Vec<u32> {
+        let users = self.dependents(id);
+        users
+            .flat_map(|user| user.body.process_uids(host))
+            .collect()
+    }
+}

@@ -1,0 +1,50 @@
+//! What the texts of roles and templates are, by the marks in them.
+
+/// Whether there is anything to render in it.
+pub(super) fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%") || text.contains("{#")
+}
+
+/// The dotted path of a text that is exactly one `{{ path }}`.
+pub(super) fn plain_reference(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    is_plain_path(inner).then_some(inner)
+}
+
+/// A dotted path of names that mean nothing else to Tera.
+pub(super) fn is_plain_path(path: &str) -> bool {
+    let ident = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let word = !matches!(
+        path,
+        "true" | "false" | "none" | "True" | "False" | "None" | "loop"
+    );
+    word && path.split('.').all(ident)
+}
+
+/// The templates that a template names in `include`, `extends` and `import`.
+pub(super) fn referenced_templates(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for tag in text.split("{%").skip(1) {
+        let tag = tag
+            .split("%}")
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches('-')
+            .trim();
+        if let Some(rest) = ["include", "extends", "import"]
+            .iter()
+            .find_map(|word| tag.strip_prefix(word))
+        {
+            let quote = rest.find(['"', '\'']).map(|at| (at, &rest[at..=at]));
+            if let Some((at, quote)) = quote
+                && let Some(name) = rest[at + 1..].split(quote).next()
+            {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}

@@ -1,0 +1,75 @@
+//! Secrets in settings that everybody on the host can read.
+
+use std::path::Path;
+
+use url::Url;
+
+use crate::ports::root::{Meta, Root};
+use crate::problem::Problem;
+use crate::yaml::Node;
+
+/// A warning if a file of settings holds a secret and everybody can read it.
+pub(super) fn exposure_warning(
+    root: &Root,
+    path: &Path,
+    meta: &Meta,
+    tree: &Node,
+) -> Option<Problem> {
+    let exposed = meta.mode & 0o004 != 0 && holds_secret(tree) && root.is_readable_by_all(path);
+    exposed.then(|| {
+        let path = path.display();
+        Problem::new(format!(
+            "{path} holds secrets, and everybody on this host can read it (mode {:04o})",
+            meta.mode
+        ))
+        .hint(format!("`chmod o-r {path}`"))
+    })
+}
+
+/// A parameter `secrets`, a private key as text, or an address with a password in it.
+fn holds_secret(node: &Node) -> bool {
+    if let Some(entries) = node.as_map() {
+        return entries.iter().any(|entry| {
+            let filled = entry.value.as_map().is_some_and(|map| !map.is_empty());
+            entry.key == "secrets" && filled || holds_secret(&entry.value)
+        });
+    }
+    if let Some(list) = node.as_list() {
+        return list.iter().any(holds_secret);
+    }
+    let Some(text) = node.as_text() else {
+        return false;
+    };
+    let has_password = || Url::parse(text).is_ok_and(|url| url.password().is_some());
+    text.contains("PRIVATE KEY-----") || text.contains("://") && has_password()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{self, ParseLimits};
+
+    #[test]
+    fn secrets_are_known_by_their_name_and_by_their_form() {
+        for (text, secret) in [
+            ("attributes: {apps: {shop: {secrets: {TOKEN: abc}}}}", true),
+            ("attributes: {apps: {shop: {secrets: {}}}}", false),
+            (
+                "attributes: {certificate: \"-----BEGIN PRIVATE KEY-----\"}",
+                true,
+            ),
+            (
+                "attributes: {apps: {shop: {repo: \"https://ci:abc@git.example.com/shop\"}}}",
+                true,
+            ),
+            (
+                "attributes: {apps: {shop: {repo: \"https://git.example.com/shop\"}}}",
+                false,
+            ),
+            ("attributes: {lists: [{secrets: {a: b}}]}", true),
+        ] {
+            let tree = yaml::parse("node.yml", text.as_bytes(), ParseLimits::default()).unwrap();
+            assert_eq!(holds_secret(&tree), secret, "{text}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Where things are in a text that is to be edited.
+
+use std::ops::Range;
+
+use super::{alias_problem, unsupported_problem};
+use crate::problem::{Location, Problem};
+use crate::yaml::node::{Entry, Node, NodeKind, Style};
+
+/// A node on which an edit may be made: it stands where its path says, and nowhere else.
+pub(super) struct EditTarget<'a> {
+    pub node: &'a Node,
+    /// Where its key is; 0 for the outermost map.
+    pub key_start: usize,
+    pub in_flow: bool,
+}
+
+/// A text, and where things in it are, in bytes.
+pub(super) struct SourceText<'a> {
+    text: &'a str,
+}
+
+impl<'a> SourceText<'a> {
+    pub(super) fn new(text: &'a str) -> SourceText<'a> {
+        SourceText { text }
+    }
+
+    pub(super) fn find<'n>(
+        &self,
+        tree: &'n Node,
+        path: &[&str],
+    ) -> Result<EditTarget<'n>, Problem> {
+        let mut found = EditTarget {
+            node: tree,
+            key_start: 0,
+            in_flow: false,
+        };
+        for key in path {
+            let map = found.node;
+            let entry = map.entry(key).ok_or_else(|| unsupported_problem(map))?;
+            if !self.is_own_entry(map, entry) || self.is_alias(entry) {
+                return Err(alias_problem(&entry.key_at).field(path.join(".")));
+            }
+            found = EditTarget {
+                node: &entry.value,
+                key_start: entry.key_start,
+                in_flow: self.is_flow(map),
+            };
+        }
+        Ok(found)
+    }
+
+    /// Whether an entry stands in this map itself. What a merge key brings in was written before.
+    pub(super) fn is_own_entry(&self, map: &Node, entry: &Entry) -> bool {
+        entry.key_start >= map.span.start
+    }
+
+    /// An anchor stands before whatever refers to it.
+    pub(super) fn is_alias(&self, entry: &Entry) -> bool {
+        entry.value.span.start < entry.key_start
+    }
+
+    /// The first alias, or value that a merge key brings in.
+    pub(super) fn find_alias(&self, node: &Node) -> Option<Location> {
+        match &node.kind {
+            NodeKind::Scalar { .. } => None,
+            NodeKind::List(items) => items.iter().find_map(|item| self.find_alias(item)),
+            NodeKind::Map(entries) => entries.iter().find_map(|entry| {
+                if !self.is_own_entry(node, entry) || self.is_alias(entry) {
+                    return Some(entry.key_at.clone());
+                }
+                self.find_alias(&entry.value)
+            }),
+        }
+    }
+
+    /// Where a node begins behind its anchor and tag.
+    pub(super) fn content_start(&self, node: &Node) -> usize {
+        let mut start = node.span.start;
+        loop {
+            let rest = &self.text[start..];
+            let blank = rest.len() - rest.trim_start().len();
+            let word = &rest[blank..];
+            if start > node.span.start && word.starts_with('#') {
+                start += blank + word.find('\n').unwrap_or(word.len());
+                continue;
+            }
+            if !word.starts_with(['&', '!']) {
+                return if start == node.span.start {
+                    start
+                } else {
+                    start + blank
+                };
+            }
+            let length = word.find(char::is_whitespace).unwrap_or(word.len());
+            start += blank + length;
+        }
+    }
+
+    pub(super) fn is_flow(&self, map: &Node) -> bool {
+        self.text[self.content_start(map)..].starts_with('{')
+    }
+
+    /// The characters of a scalar that is written on one line, its quotes included. None for one
+    /// that is left out, and for a block.
+    pub(super) fn scalar_range(&self, node: &Node) -> Option<Range<usize>> {
+        let NodeKind::Scalar { text, style } = &node.kind else {
+            return None;
+        };
+        let start = self.content_start(node);
+        let line = self.text.get(start..self.line_end(start))?;
+        let length = match style {
+            Style::Plain if !text.is_empty() && line.starts_with(text) => text.len(),
+            Style::Plain => return None,
+            // The parser counts what follows on the line as part of what is quoted.
+            _ => quoted_length(line)?,
+        };
+        Some(start..start + length).filter(|token| token.end <= node.span.end)
+    }
+
+    /// The colon before a value that is left out.
+    pub(super) fn missing_value_colon(&self, node: &Node) -> Option<usize> {
+        let at = node.span.start;
+        (node.span.is_empty() && self.text[at..].starts_with(':')).then_some(at)
+    }
+
+    /// The end of an entry's value in a flow map, where it can be told.
+    pub(super) fn value_end(&self, entry: &Entry) -> Option<usize> {
+        if self.is_alias(entry) {
+            return None;
+        }
+        let close = match &entry.value.kind {
+            NodeKind::Scalar { .. } => {
+                return self.scalar_range(&entry.value).map(|token| token.end);
+            }
+            NodeKind::List(_) => ']',
+            NodeKind::Map(_) => '}',
+        };
+        let end = entry.value.span.end;
+        self.text.get(..end)?.ends_with(close).then_some(end)
+    }
+
+    pub(super) fn line_start(&self, at: usize) -> usize {
+        self.text[..at].rfind('\n').map_or(0, |found| found + 1)
+    }
+
+    /// The end of a line, its line break left out.
+    pub(super) fn line_end(&self, at: usize) -> usize {
+        let rest = &self.text[at..];
+        let line = rest.split('\n').next().unwrap_or_default();
+        at + line.strip_suffix('\r').unwrap_or(line).len()
+    }
+
+    pub(super) fn column(&self, at: usize) -> usize {
+        self.text[self.line_start(at)..at].chars().count()
+    }
+
+    /// A place on the last line of a block map that is neither blank nor a comment.
+    pub(super) fn last_content(&self, map: &Node) -> usize {
+        let mut end = map.span.end;
+        loop {
+            end = self.text[..end].trim_end().len();
+            let start = self.line_start(end);
+            let comment = self.text[start..end].trim_start().starts_with('#');
+            if !comment || start <= map.span.start {
+                return end.max(map.span.start);
+            }
+            end = start;
+        }
+    }
+
+    /// Where the outermost block map may have a new first line: at the top of the text, or behind
+    /// the mark of the document's start.
+    pub(super) fn first_line_start(&self, map: &Node) -> usize {
+        let before = &self.text[..self.line_start(self.content_start(map))];
+        let mut top = 0;
+        let mut start = 0;
+        for line in before.split_inclusive('\n') {
+            start += line.len();
+            if line.starts_with("---") {
+                top = start;
+            }
+        }
+        top
+    }
+}
+
+/// The length of the quoted text that a line starts with.
+fn quoted_length(line: &str) -> Option<usize> {
+    let mut chars = line.char_indices().peekable();
+    let (_, quote) = chars.next().filter(|(_, c)| "'\"".contains(*c))?;
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if quote == '"' => _ = chars.next(),
+            '\'' if quote == '\'' && chars.next_if(|(_, next)| *next == '\'').is_some() => {}
+            _ if c == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
