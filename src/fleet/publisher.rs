@@ -176,7 +176,7 @@ impl RecordPublisher<'_> {
             is_new: !report_lines.is_empty()
                 || (published.untold.is_some() && published.untold != before),
             publish_error: published.untold.map(|untold| untold.why),
-            report_lines: report_lines,
+            report_lines,
         }
     }
 
