@@ -1,4 +1,4 @@
-//! The hash by which contents are told apart.
+//! Content hashing (SHA-256).
 
 use sha2::{Digest, Sha256};
 

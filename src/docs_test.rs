@@ -1,7 +1,7 @@
-//! The reference in `docs/` follows the code.
+//! Checks that the reference in `docs/` matches the code.
 //!
-//! Prose is written by hand, in the files themselves. What stands between `<!-- generated: NAME -->`
-//! and `<!-- /generated -->` is written by this test: `UPDATE_DOCS=1 cargo test the_reference`.
+//! People write the prose in the files themselves. This test writes the text between `<!-- generated: NAME
+//! -->` and `<!-- /generated -->`: `UPDATE_DOCS=1 cargo test the_reference`.
 #![allow(
     clippy::disallowed_methods,
     reason = "the files are this repository's, not a host's"
@@ -21,7 +21,7 @@ use tables::{field_tables, type_list};
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- /generated -->";
 
-/// Every generated section of the reference, by the file and its name there.
+/// Every generated section of the reference, by file and section name.
 fn sections() -> Vec<(&'static str, &'static str, String)> {
     let settings = schemars::schema_for!(crate::settings::SettingsFile);
     let role = crate::role::json_schema();
@@ -65,7 +65,7 @@ fn kind_page(kind: &dyn AnyKind) -> String {
     )
 }
 
-/// As it would stand in a role, where there is little room for long lines.
+/// Indented as in a role, where long lines have little room.
 fn example(kind: &dyn AnyKind) -> String {
     format!("- {}\n", kind.example().trim().replace('\n', "\n  "))
 }
@@ -95,7 +95,7 @@ fn docs_path(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A text with a section of it replaced.
+/// The text with one section replaced.
 fn with_section(text: &str, name: &str, section: &str) -> Option<String> {
     let begin = format!("{BEGIN}{name} -->\n");
     let (before, rest) = text.split_once(&begin)?;
@@ -146,7 +146,7 @@ fn the_reference_follows_the_code() {
     );
 }
 
-/// Each place in the reference's prose that a new fact or reserved name has to go to.
+/// Each place in the reference's prose that must list a new fact or reserved name.
 #[test]
 fn the_reference_names_everything_that_templates_see() {
     let prose = std::fs::read_to_string(docs_path("roles.md")).unwrap();
@@ -189,7 +189,7 @@ fn every_field_and_setting_says_what_it_is() {
     assert!(silent.is_empty(), "no `///` on {}", silent.join(", "));
 }
 
-/// The first example in YAML of a page.
+/// The first YAML example of a page.
 fn example_of(page: &str) -> String {
     let text = std::fs::read_to_string(docs_path(page)).unwrap();
     let (_, rest) = text.split_once("```yaml\n").unwrap();
@@ -227,7 +227,7 @@ fn the_examples_of_the_reference_work_together() {
     assert_eq!(ids, ["directory:/srv/shop", "shop/site", "service:nginx"]);
 }
 
-/// A promise whose test was renamed or removed must not go on claiming it.
+/// A promise must not keep naming a test that was renamed or removed.
 #[test]
 fn every_promise_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,39 +1,39 @@
-//! The exit codes, and how two outcomes become one.
+//! Exit codes, and the rule that merges two outcomes into one.
 
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-/// How a command ended. The order is the merge rule: of two outcomes the later in this list wins,
-/// so that failure always beats success and green never hides stale.
+/// Outcome of a command. The order is the merge rule: of two outcomes the later variant wins, so that failure
+/// beats success and `Converged` never hides `Stale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
-    /// The host is as described.
+    /// The host matches its description.
     Converged,
-    /// `plan` and `status`: there are changes that a pass would make.
+    /// `plan` and `status`: a pass would make changes.
     Pending,
-    /// Something waits for a slot, a canary, a hold or the end of a pin.
+    /// A change waits for a slot, a canary, a hold or the end of a pin.
     Waiting,
-    /// As described by a manifest or a list of peers that may be old: what would end the waiting may be
-    /// in the one that was not seen. Or peers do not learn of the host, or no pass is made any more.
+    /// Converged on a manifest or a peer list that may be outdated: the version that the host did not read
+    /// may end the waiting. Also: publishing the host's record fails, or passes are overdue.
     Stale,
     /// A release was rolled back or is quarantined.
     RolledBack,
-    /// Settings, a role, a template or the manifest cannot be taken.
+    /// Settings, a role, a template or the manifest is invalid or refused.
     BadInput,
-    /// Trueup was told to stop, and goes on in the next pass.
+    /// A signal stopped the pass; the next pass resumes.
     Stopped,
-    /// Something failed.
+    /// A resource or a stage of the pass failed.
     Failed,
-    /// Another pass is running.
+    /// Another pass holds the lock.
     Locked,
-    /// The command line cannot be taken.
+    /// Invalid command line.
     Usage,
 }
 
 impl Exit {
-    /// Every outcome with its meaning, for the reference.
+    /// Every outcome with its meaning, for the reference in `docs/`.
     pub const ALL: &[(Exit, &str)] = &[
         (Exit::Converged, "converged: the host is as described"),
         (Exit::Failed, "something failed; the report says what"),
@@ -73,17 +73,17 @@ impl Exit {
             Exit::Usage => 64,
             Exit::Locked => 75,
             Exit::BadInput => 78,
-            // What a shell reports of a process that SIGTERM ended.
+            // The code that a shell reports for a process that SIGTERM ended (128 + 15).
             Exit::Stopped => 143,
         }
     }
 
-    /// The one outcome of two.
+    /// Merges two outcomes; the later variant wins.
     pub fn merge(self, other: Exit) -> Exit {
         self.max(other)
     }
 
-    /// The word that reports and status use.
+    /// Name in reports and in `status`.
     pub fn word(self) -> &'static str {
         match self {
             Exit::Converged => "converged",

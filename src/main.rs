@@ -1,4 +1,4 @@
-//! The `trueup` command: parse, call, map the outcome to an exit code.
+//! The `trueup` command: parses the arguments, runs the command and maps its outcome to an exit code.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! One pass: settings → desired → facts → plan → apply → report.
 //!
-//! The stages are strung together here and nowhere else; `converge`, `plan` and `status` are the
-//! same string cut at different places.
+//! Only this module chains the stages; `converge`, `plan` and `status` run the same chain up to different
+//! stages.
 
 mod announce;
 mod apps;
@@ -39,34 +39,34 @@ pub use apps::{Apps, DeployedApp};
 pub use error::PassError;
 pub use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
-/// Where everything is.
+/// Locations that the command line selects.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub config: PathBuf,
     /// The folder that stands for `/`.
     pub root: PathBuf,
-    /// Where the shipped roles and templates are.
+    /// Folder of the shipped roles and templates.
     pub share: PathBuf,
 }
 
-/// What a pass is asked to do besides the usual.
+/// Options that change what a pass does.
 #[derive(Debug, Clone, Default)]
 pub struct PassOptions {
-    /// Ask the store as if nothing were known, and try at once what failed before.
+    /// Fetch from the store without the cached versions, and retry failed releases at once, without backoff.
     pub force: bool,
-    /// Go on to what the manifest holds back, on this host and in this pass.
+    /// Apply changes that the manifest holds back, on this host and in this pass only.
     pub ignore_holds: bool,
-    /// Begin unfinished releases anew.
+    /// Start unfinished releases from scratch.
     pub fresh: bool,
-    /// Only this resource and what acts on its change.
+    /// Limit the pass to this resource and those that act on its change.
     pub only: Option<String>,
-    /// What is wanted and quarantined on this host is tried once more.
+    /// Lift the quarantine of the wanted shas and retry them.
     pub lift_quarantine: Option<QuarantineLift>,
-    /// Lists of peers are taken as they are now, however much smaller than before.
+    /// Accept the current peer lists even if they shrank (overrides the shrink guard).
     pub accept_shrink: bool,
 }
 
-/// Who lifts a quarantine, and why.
+/// Operator and reason of a lifted quarantine.
 #[derive(Debug, Clone)]
 pub struct QuarantineLift {
     pub by: String,
@@ -83,11 +83,11 @@ impl PassOptions {
     }
 }
 
-/// Where the desired state comes from.
+/// Source of the desired state.
 #[derive(Clone, Copy)]
 enum ManifestSource {
     Store(desired::ReadOptions),
-    /// Nobody: what was last good.
+    /// The last good manifest on disk, without asking the store.
     LastGood,
 }
 
@@ -96,7 +96,7 @@ pub struct Session {
     pub settings: Settings,
     pub host: Host,
     pub facts: Facts,
-    /// Opened once: its connections are used again.
+    /// Opened once, so that its connections are reused.
     shared_store: OnceCell<Box<dyn Store>>,
 }
 
@@ -106,7 +106,7 @@ impl Session {
         Session::with_settings(settings, paths, stop)
     }
 
-    /// The same with settings that may not be in force yet.
+    /// Opens a session with settings that need not be on disk yet.
     pub fn with_settings(
         settings: Settings,
         paths: &Paths,
@@ -160,7 +160,8 @@ impl Session {
         Ok(self.shared_store.get_or_init(|| store).as_ref())
     }
 
-    /// What a pass would do. Writes nothing at all, and takes no manifest as acted on.
+    /// Reports what a pass would do. Writes nothing and does not record the manifest's generation as acted
+    /// on.
     pub fn plan(&self, options: &PassOptions) -> Result<Report, PassError> {
         let started = self.start_time();
         let ask = desired::ReadOptions {
@@ -174,8 +175,8 @@ impl Session {
         Ok(Report::from_plan(heading, &catalog, &plan))
     }
 
-    /// Checks roles, templates and settings without looking at the host or the store. Returns how
-    /// many resources are described.
+    /// Validates roles, templates and settings without inspecting the host or asking the store. Returns the
+    /// number of resources.
     pub fn validate(&self) -> Result<usize, PassError> {
         let peers = PeerSource::last_known(&self.settings, &self.host);
         let expanded = role::expand(&self.settings, &self.facts, &peers, &self.root_text())?;
@@ -184,7 +185,7 @@ impl Session {
         Ok(catalog.resources.len())
     }
 
-    /// Makes it so, and tells peers. The caller holds the lock.
+    /// Runs a pass and publishes the host's record. The caller holds the lock.
     pub fn converge(
         &self,
         options: &PassOptions,
@@ -199,7 +200,7 @@ impl Session {
                 return Err(error);
             }
         };
-        // Of one resource, or of half the way, there is nothing to tell about the host.
+        // A pass over one resource, or a stopped one, does not describe the state of the host.
         let is_whole = options.only.is_none() && report.outcome != Exit::Stopped;
         let said = match is_whole {
             true => self.publish_record(&report, &catalog),
@@ -249,7 +250,7 @@ impl Session {
             let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, notes);
             Report::from_plan(heading, &catalog, &plan)
         } else {
-            // A store that did not answer just now would only be waited for again.
+            // A store that did not answer just now would only cost another timeout.
             if !matches!(desired.freshness, desired::Freshness::Stale { .. }) {
                 self.send_heartbeat();
             }
@@ -280,7 +281,7 @@ impl Session {
         apply::apply(task, &self.host)
     }
 
-    /// The sha that each app is at after a pass changed something, and what a person should see to.
+    /// The deployed sha of each app after a pass changed something, and warnings for the operator.
     fn observe_apps(&self, catalog: &Catalog) -> (BTreeMap<String, Option<String>>, Vec<String>) {
         let (mut shas, mut warnings) = (BTreeMap::new(), Vec::new());
         for resource in &catalog.resources {
@@ -344,7 +345,7 @@ fn select(catalog: &Catalog, options: &PassOptions) -> Result<Selection, PassErr
     })))
 }
 
-/// "there are `a`, `b` and 3 more": enough to see how ids look.
+/// "there are `a`, `b` and 3 more": enough to show the form of the ids.
 fn list_some(ids: &[&str]) -> String {
     let shown: Vec<String> = ids.iter().take(8).map(|id| format!("`{id}`")).collect();
     let more = ids.len().saturating_sub(shown.len());
@@ -354,7 +355,7 @@ fn list_some(ids: &[&str]) -> String {
     }
 }
 
-/// The places that the command line names, made absolute.
+/// Makes the paths of the command line absolute.
 pub fn resolve_paths(config: Option<&Path>, root: Option<&Path>, share: Option<&Path>) -> Paths {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let root = root.map_or_else(|| PathBuf::from("/"), absolute);

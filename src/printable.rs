@@ -1,17 +1,17 @@
-//! Texts of others, made fit for a terminal: a control character in a hold's reason, a build's output or a
-//! peer's record would write an operator's clipboard (OSC 52), hide a line (CR) or turn text round (bidi).
-//! They are shown as what they are: `\x1b`, `\u{202e}`.
+//! Escapes foreign text for terminals: a control character in a hold's reason, a build's output or a peer's
+//! record could write the operator's clipboard (OSC 52), hide a line (CR) or reverse text (bidi). Such
+//! characters appear escaped: `\x1b`, `\u{202e}`.
 //!
-//! [`Failure`](crate::resource::Failure) and [`Problem`](crate::problem::Problem) hold nothing else, and what is
-//! read from the store is made so where it is decoded; [`styled`] is the last gate before a terminal, for
-//! whatever is printed. Log files keep what programs printed as it was.
+//! [`Failure`](crate::resource::Failure) and [`Problem`](crate::problem::Problem) hold escaped text only, and
+//! the decoders escape what comes from the store; [`styled`] is the last filter before a terminal, for all
+//! output. Log files keep the output of programs unescaped.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde::{Deserialize, Deserializer};
 
-/// Switches of colour that trueup itself prints, and what ends them.
+/// Colour sequences (SGR) that trueup itself prints, including the reset.
 pub const STYLES: [&str; 6] = [
     "\x1b[32m",
     "\x1b[33m",
@@ -21,28 +21,28 @@ pub const STYLES: [&str; 6] = [
     "\x1b[0m",
 ];
 
-/// One line: ends of lines and tabs are shown as well.
+/// Escapes a single line; line ends and tabs are escaped as well.
 pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false, false)
 }
 
-/// Several lines, as a program prints them.
+/// Escapes several lines, such as the output of a program.
 pub fn text(text: &str) -> Cow<'_, str> {
     escape(text, is_layout, false)
 }
 
-/// Several lines in trueup's own colours.
+/// Escapes several lines, but keeps trueup's own colours.
 pub fn styled(text: &str) -> Cow<'_, str> {
     escape(text, is_layout, true)
 }
 
-/// One line in trueup's own colours.
+/// Escapes a single line, but keeps trueup's own colours.
 pub fn styled_line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false, true)
 }
 
-/// A document of JSON in which nothing steers a terminal; it says the same. Outside of its strings there is
-/// nothing of the sort, and in them `\u` is how to write it.
+/// Escapes a JSON document without changing its meaning: control characters occur only inside its strings,
+/// where `\u` is a valid escape.
 pub fn json(document: &str) -> Cow<'_, str> {
     let steers = |c: char| is_unprintable(c) && !is_layout(c);
     if !document.chars().any(steers) {
@@ -61,12 +61,12 @@ pub fn json(document: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// For a field of one line that others write.
+/// For single-line fields of foreign data.
 pub fn deserialize_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(line(&String::deserialize(deserializer)?).into_owned())
 }
 
-/// The same, if the field is there.
+/// Same as [`deserialize_line`], for optional fields.
 pub fn deserialize_optional_line<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
@@ -78,8 +78,8 @@ fn is_layout(c: char) -> bool {
     matches!(c, '\n' | '\t')
 }
 
-/// Whether a terminal would do something else with it than show it: C0, C1, and what steers the direction
-/// or the breaks of a text without being seen.
+/// Whether a terminal would interpret the character instead of showing it: C0, C1, and invisible characters
+/// that control direction or line breaks.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -105,7 +105,7 @@ fn escape(text: &str, keep: impl Fn(char) -> bool, styles: bool) -> Cow<'_, str>
         rest = &rest[c.len_utf8()..];
         match c {
             c if !is_unprintable(c) || keep(c) => shown.push(c),
-            // The end of a line as Windows has it.
+            // CRLF, the line end of Windows.
             '\r' if rest.starts_with('\n') && keep('\n') => {}
             '\n' => shown.push_str("\\n"),
             '\t' => shown.push_str("\\t"),
@@ -167,7 +167,7 @@ mod tests {
             }
             prop_assert!(!shown.chars().any(|c| is_unprintable(c) && !is_layout(c)), "{shown:?}");
             prop_assert!(!line(&hostile).chars().any(is_unprintable));
-            // Once is enough.
+            // Escaping is idempotent.
             let once = text(&hostile).into_owned();
             prop_assert_eq!(text(&once).into_owned(), once.clone());
         }

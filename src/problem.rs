@@ -1,5 +1,5 @@
-//! What is wrong with something that a person wrote, said so that the person can mend it: which
-//! file, line, resource and field, what was expected, and what to do next.
+//! A mistake in something that a person wrote, with what is needed to fix it: file, line, resource and field,
+//! what was expected, and the next step.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::printable;
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Location {
-    /// As the reader would name it: a path, or an object in the store.
+    /// A path, or the address of an object in the store.
     #[serde(serialize_with = "as_text")]
     pub file: Arc<str>,
     /// From 1.
@@ -30,12 +30,12 @@ impl fmt::Display for Location {
     }
 }
 
-/// One thing wrong with an input.
+/// One mistake in an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Location>,
-    /// The resource that it is about, as the report names it.
+    /// The affected resource, with its id in the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// The field, dotted: `apps.shop.port`.
@@ -54,7 +54,7 @@ impl Problem {
             at: None,
             resource: None,
             field: None,
-            // It may quote what somebody wrote.
+            // The message may quote foreign text.
             message: printable::text(&message.into()).into_owned(),
             hint: None,
         }
@@ -83,7 +83,7 @@ impl Problem {
         self
     }
 
-    /// Adds "did you mean" where one of the known words is near.
+    /// Adds "did you mean" if a known word is close.
     pub fn suggest<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
         match nearest(word, known) {
             Some(near) => self.hint(format!("did you mean `{near}`?")),
@@ -112,7 +112,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Everything found wrong in one look. Never empty.
+/// All mistakes found in one run. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(pub Vec<Problem>);
@@ -137,8 +137,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The known word that somebody who typed `word` may have meant. Nobody typed what is very long, and who
-/// hands in very many words gets no help with them: each costs the product of both lengths.
+/// The known word closest to a mistyped `word`. Very long words and very long lists get no suggestion: each
+/// comparison costs the product of both lengths.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 100;
     const MOST: usize = 2000;

@@ -1,9 +1,9 @@
-//! What tests of this crate measure: how much memory a piece of code has at most.
+//! Measures the peak memory use of a piece of code, for tests of this crate.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, which counts for each thread.
+/// The system allocator with a counter for each thread.
 struct CountingAllocator;
 
 #[global_allocator]
@@ -15,35 +15,36 @@ thread_local! {
 }
 
 fn count_bytes(bytes: isize) {
-    // Not there any more while a thread ends, when nobody measures.
+    // The counter is already destroyed while its thread exits; no test measures then.
     let _ = ALLOCATED.try_with(|now| {
         now.set(now.get() + bytes);
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(now.get())));
     });
 }
 
-// SAFETY: all is handed on to the system's allocator as it came.
+// SAFETY: all calls are passed unchanged to the system allocator.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count_bytes(layout.size().cast_signed());
-        // SAFETY: the caller keeps to the contract of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         count_bytes(-layout.size().cast_signed());
-        // SAFETY: the caller keeps to the contract of `dealloc`, and `place` is the system's.
+        // SAFETY: the caller upholds the contract of `dealloc`, and `place` comes from the system allocator.
         unsafe { System.dealloc(place, layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count_bytes(size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: the caller keeps to the contract of `realloc`, and `place` is the system's.
+        // SAFETY: the caller upholds the contract of `realloc`, and `place` comes from the system allocator.
         unsafe { System.realloc(place, layout, size) }
     }
 }
 
-/// What `run` returns, and how many bytes this thread had at most while it ran, over what it had before.
+/// Returns the result of `run`, and this thread's peak allocation during it, in bytes above the level at the
+/// start.
 pub fn peak_memory<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = ALLOCATED.get();
     PEAK.set(before);

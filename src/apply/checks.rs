@@ -1,12 +1,12 @@
-//! Sets of files that are checked together, and put back together when the check fails.
+//! Sets of files that are checked together, and rolled back together when the check fails.
 //!
-//! Before the first file of a set is touched, what is there is copied into a folder of root's and
-//! a journal names the copies, both on disk for good. After the last file of the set the check
-//! runs; when it fails every file goes back. A pass that is killed in between leaves the journal,
-//! and the next pass settles it before it plans.
+//! Before the first file of a set changes, its current content is copied into a folder of root's and a
+//! journal names the copies, both synced to disk. After the last file of the set the check runs; when it
+//! fails, every file is restored. A pass that is killed in between leaves the journal, and the next pass
+//! resolves it before it plans.
 //!
-//! Nothing is restarted or reloaded because of a member while its set does not pass, whoever changed
-//! what: a watched file is somebody else's, and an old debt may have been left by a pass long ago.
+//! While a set does not pass, no member causes a restart or reload, no matter who changed it: another program
+//! writes a watched file, and a pass long ago may have left an old obligation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ use crate::ports::root::{Attrs, FileKind, RootError};
 use crate::resource::{Argv, Duty, Failure, candidate};
 use crate::role::{Catalog, Resource};
 
-/// How long a check may take.
+/// Timeout of a check.
 const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 const VERSION: u32 = 1;
 
-/// No managed file is larger, in bytes.
+/// Size limit of a managed file, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
-/// What was there before a set was changed.
+/// The state of a set's files before the change.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Journal {
     version: u32,
@@ -38,7 +38,7 @@ struct Journal {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct SavedFile {
     path: PathBuf,
-    /// The copy's name in the journal's folder; `None`: there was nothing.
+    /// The name of the copy in the journal's folder; `None` if the file did not exist.
     copy: Option<String>,
     mode: u32,
     uid: u32,
@@ -47,17 +47,17 @@ struct SavedFile {
 
 struct CheckSet<'a> {
     argv: &'a Argv,
-    /// The last member in order: after it the set is checked.
+    /// The last member in order, after which the set is checked.
     last_member: &'a str,
     changed: BTreeSet<String>,
 }
 
-/// The sets of one catalog.
+/// The check sets of one catalog.
 pub(super) struct CheckSets<'a> {
     sets: BTreeMap<&'a str, CheckSet<'a>>,
-    /// The set of each member, by its id.
+    /// The set of each member, by member id.
     set_by_member: BTreeMap<&'a str, &'a str>,
-    /// Whether a set passes as it is now, where that is known.
+    /// The known results of checks on the current files.
     results: BTreeMap<&'a str, Result<(), String>>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> CheckSets<'a> {
         }
     }
 
-    /// To be called before a member is changed: keeps what is there.
+    /// Saves the current file. Must be called before a member changes.
     pub(super) fn save_before_change(
         &mut self,
         resource: &Resource,
@@ -103,8 +103,8 @@ impl<'a> CheckSets<'a> {
         Ok(())
     }
 
-    /// To be called after each resource: checks the sets that end with it. Returns the members that
-    /// were put back, each with why.
+    /// Checks the sets that end with this resource; must be called after each one. Returns the members that
+    /// were rolled back, each with its failure.
     pub(super) fn check_completed_sets(
         &mut self,
         id: &str,
@@ -116,7 +116,7 @@ impl<'a> CheckSets<'a> {
                 continue;
             }
             let verdict = check_result(set.argv, host);
-            // What is put back is another thing than what was judged.
+            // A failure is not kept: the restored files are not the ones that failed.
             if verdict.is_ok() {
                 self.results.insert(name, Ok(()));
             }
@@ -136,7 +136,8 @@ impl<'a> CheckSets<'a> {
         Ok(failed)
     }
 
-    /// Whether a restart or reload may be made because of these members. Every set is asked once.
+    /// Rejects a restart or reload while a set of these members fails its check. Runs each check at most
+    /// once.
     pub(super) fn require_passing(
         &mut self,
         debt: &Obligation,
@@ -165,7 +166,7 @@ impl<'a> CheckSets<'a> {
     }
 }
 
-/// Settles what a killed pass left: a set whose check passes stays, any other goes back. Returns a
+/// Resolves the journals of a killed pass: keeps a set whose check passes and restores any other. Returns a
 /// line for the report for each.
 pub fn recover_interrupted(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError> {
     candidate::remove_leftovers(host)?;
@@ -212,15 +213,15 @@ fn check_result(argv: &Argv, host: &Host) -> Result<(), String> {
     run_check(argv, host).map_err(|unpassed| unpassed.message)
 }
 
-/// Why a check does not pass.
+/// Why a check fails.
 #[derive(Debug)]
 pub struct CheckFailure {
     pub message: String,
-    /// Its program is not installed.
+    /// The program of the check is not installed.
     pub program_missing: bool,
 }
 
-/// Runs a check as it stands now.
+/// Runs a check on the files as they are now.
 pub fn run_check(argv: &Argv, host: &Host) -> Result<(), CheckFailure> {
     let command = argv.command().timeout(CHECK_TIMEOUT);
     host.exec
@@ -252,7 +253,7 @@ fn save_file(name: &str, path: &Path, host: &Host) -> Result<(), RootError> {
         return Ok(());
     }
     let folder = journal_dir(name, host);
-    // Copies may hold secrets.
+    // The copies may hold secrets.
     host.root.create_dir_all(&folder, &Attrs::mode(0o700))?;
     let found = host.root.read_with_meta(path, MAX_FILE_BYTES)?;
     let file = found.filter(|(meta, _)| meta.kind == FileKind::File);
@@ -308,7 +309,7 @@ fn restore_files(name: &str, host: &Host) -> Result<(), RootError> {
 }
 
 fn remove_journal(name: &str, host: &Host) -> Result<(), RootError> {
-    // The journal first: without it the copies mean nothing.
+    // Remove the journal first: without it the copies have no meaning.
     host.root
         .remove_file(&journal_dir(name, host).join("journal.json"))?;
     host.root.remove_tree(&journal_dir(name, host))

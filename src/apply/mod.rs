@@ -1,8 +1,7 @@
-//! Making it so: every resource in order, then what is owed.
+//! Applies a plan: changes every resource in order, then fulfills what is owed.
 //!
-//! Each resource is looked at again just before it is changed, because those before it may have
-//! changed what the plan saw. A resource's failure is report data: those that depend on it are
-//! skipped, all others still converge.
+//! Each resource is inspected again just before it is changed, because earlier ones may have changed what the
+//! plan saw. A failure of a resource is report data: its dependents are skipped, all others still converge.
 
 mod checks;
 mod trial;
@@ -18,15 +17,15 @@ use crate::role::{Catalog, Resource};
 use checks::CheckSets;
 pub use checks::{recover_interrupted, run_check};
 
-/// What to do about a sha that was found to be bad.
+/// Hint for a quarantined sha.
 const LIFT_HINT: &str =
     "publish another sha; or, if the reason is gone, `trueup converge --lift-quarantine REASON`";
 
-/// The target of events about resources. Each stands in the span of its resource, with what it is, whose
-/// it is and the sha that is wanted as fields: see [`resource_span`].
+/// The tracing target of events about resources. Each event is inside the span of its resource, which has the
+/// resource, its app and the wanted sha as fields: see [`resource_span`].
 pub const RESOURCE_TARGET: &str = "trueup::resource";
 
-/// What is told about a resource is told in this span.
+/// The span for all events about a resource.
 pub fn resource_span(
     resource: &Resource,
     catalog: &Catalog,
@@ -37,33 +36,34 @@ pub fn resource_span(
     tracing::info_span!("resource", resource = resource.id, app, sha)
 }
 
-/// What became of one resource.
+/// The result of one resource.
 #[derive(Debug)]
 pub enum ResourceResult {
     Unchanged,
     Changed(Change),
     Waiting(Change, String),
-    /// It failed its trial, and what was there before is back; or what is wanted did so before.
+    /// It failed its trial and the earlier release is back, or the wanted sha failed earlier and is
+    /// quarantined.
     RolledBack(Change, Failure),
     Failed(Option<Change>, Failure),
-    /// Not looked at or not changed, because of this.
+    /// Not inspected or not changed, for this reason.
     Skipped(String),
 }
 
-/// What became of one resource and of its duties.
+/// The result of one resource and of its duties.
 #[derive(Debug)]
 pub struct AppliedResource {
     pub id: String,
     pub result: ResourceResult,
-    /// Done in this pass.
+    /// Fulfilled in this pass.
     pub fulfilled: Vec<Obligation>,
-    /// Still owed, with what went wrong or is waited for.
+    /// Still owed, each with the failure or the reason to wait.
     pub owed: Vec<(Obligation, String)>,
-    /// Why a duty could not be done.
+    /// The failure of a duty.
     duty_failure: Option<Failure>,
 }
 
-/// Something worth telling while a pass goes on.
+/// Progress to report during a pass.
 pub enum Event<'a> {
     ChangeStarted {
         id: &'a str,
@@ -73,25 +73,25 @@ pub enum Event<'a> {
         id: &'a str,
         obligation: &'a Obligation,
     },
-    /// Something on trial went on.
+    /// A trial reached its next step.
     TrialProgress {
         id: &'a str,
         message: &'a str,
     },
 }
 
-/// Everything that an apply needs besides the host.
+/// The inputs of [`apply`] besides the host.
 pub struct ApplyParams<'a> {
     pub catalog: &'a Catalog,
     pub plan: &'a Plan,
     pub selection: &'a Selection,
-    /// The sha that is wanted of each app, for the log.
+    /// The wanted sha of each app, for the log.
     pub wanted_shas: &'a BTreeMap<String, String>,
     pub on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
-/// Carries out a plan. An `Err` is a failure of trueup's own bookkeeping, before which nothing more
-/// is changed; what goes wrong with a resource is in the list.
+/// Carries out a plan. `Err` means that trueup's own bookkeeping failed, after which nothing more is changed;
+/// failures of resources are in the list.
 pub fn apply(
     task: ApplyParams<'_>,
     host: &Host,
@@ -148,7 +148,7 @@ pub fn apply(
     Ok(done)
 }
 
-/// Does what is left to do on a host that is right. What goes wrong with it is told and harms nobody.
+/// Does maintenance work on a converged host. Logs failures, which affect no service.
 pub fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
     for resource in plan.maintenance.iter().filter_map(|id| catalog.find(id)) {
         if host.stop.is_set() {
@@ -163,7 +163,7 @@ pub fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
 struct Applier<'a> {
     stamps: Stamps,
     checks: CheckSets<'a>,
-    /// Ids that failed or were skipped.
+    /// Ids of the resources that failed or were skipped.
     failed: BTreeSet<String>,
     ledger: RecordStore<'a>,
     host: &'a Host,
@@ -171,7 +171,7 @@ struct Applier<'a> {
 }
 
 impl Applier<'_> {
-    /// Puts on record what each running service runs with, before anything under it changes.
+    /// Records what each running service runs with, before any of its dependencies changes.
     fn record_running_services(
         &self,
         catalog: &Catalog,
@@ -244,8 +244,8 @@ impl Applier<'_> {
         })
     }
 
-    /// What nothing was done about, and which is not well. Others that depend on it are not held up:
-    /// what they bring may be what mends it.
+    /// Fails resources that are unhealthy and were not changed. Runs last and does not skip their dependents,
+    /// whose changes may be the repair.
     fn fail_unhealthy(&self, catalog: &Catalog, done: &mut [AppliedResource]) {
         for entry in done {
             let untouched = matches!(entry.result, ResourceResult::Unchanged);
@@ -260,7 +260,7 @@ impl Applier<'_> {
         }
     }
 
-    /// A change that was made is looked at once more: only what is seen counts as done.
+    /// Inspects a resource again after its change: only an observed result counts as done.
     fn verify_change(
         &mut self,
         resource: &Resource,
@@ -271,7 +271,7 @@ impl Applier<'_> {
             Err(failure) => return Ok(ResourceResult::Failed(Some(change), failure)),
         };
         self.set_stamp(&resource.id, seen.stamp);
-        // What is on trial is settled once everything that uses it was restarted.
+        // A release on trial is settled after everything that uses it was restarted.
         if let Some(rest) = seen.change.filter(|_| seen.trial.is_none()) {
             let fields: Vec<&str> = rest
                 .fields
@@ -283,7 +283,7 @@ impl Applier<'_> {
             return Ok(ResourceResult::Failed(Some(change), failure));
         }
         if seen.run.is_some() && !resource.triggers.is_empty() && change.touches("running") {
-            // It was started just now, with everything that is on disk now.
+            // It has just started, with everything that is on disk now.
             self.update_record(resource, seen.run.as_ref(), &[Duty::Restart, Duty::Reload])?;
         }
         Ok(ResourceResult::Changed(change))
@@ -302,7 +302,7 @@ impl Applier<'_> {
         on.find(|id| self.failed.contains(*id)).map(String::as_str)
     }
 
-    /// A check put a file back: what was reported as changed has failed.
+    /// Marks a reported change as failed, because a check rolled its file back.
     fn mark_failed(
         &mut self,
         id: &str,
@@ -328,7 +328,7 @@ impl Applier<'_> {
         }
     }
 
-    /// Pays what is owed to a resource, or says why not.
+    /// Fulfills the obligations of a resource, or records why not.
     fn fulfill_duties(
         &mut self,
         resource: &Resource,
@@ -373,7 +373,7 @@ impl Applier<'_> {
             match judged.and_then(|()| resource.body.fulfill(debt.duty, self.host)) {
                 Ok(()) => {
                     paid.push(debt.duty);
-                    // A restart takes up what a reload would.
+                    // A restart includes a reload.
                     paid.extend((debt.duty == Duty::Restart).then_some(Duty::Reload));
                     entry.fulfilled.push(debt);
                 }

@@ -1,8 +1,8 @@
-//! Trials: what was put into service has to show that it works, or what was there before comes back.
+//! Trials: a release that was put into service has to show that it works, or the earlier one is restored.
 //!
-//! By now everything that a change made necessary has been done, so whatever runs from a release on
-//! trial was restarted. What could not be restarted for a reason of its own (a config that did not
-//! pass its check, say) leaves the trial open: that says nothing about the release.
+//! By now all duties of the changes are done, so every process that uses a release on trial was restarted. A
+//! service that could not be restarted for a reason of its own (a config that failed its check, say) leaves
+//! the trial open, because that says nothing about the release.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use crate::ports::root::RootError;
 use crate::resource::{Change, Duty, Failure, FieldValue, Trial, TrialOutcome};
 use crate::role::{Catalog, Resource};
 
-/// What became of a trial, but for the change that it came with.
+/// The result of a trial, which still lacks the change that led to it.
 type TrialResult = Box<dyn FnOnce(Change) -> ResourceResult>;
 
-/// What the pass so far says about a trial.
+/// Whether the results of the pass so far allow a trial to run.
 enum TrialReadiness {
     /// Everything that uses it was started or restarted.
     Ready,
     /// One of its users cannot be started with it.
     UserFailed(Failure),
-    /// It cannot be judged yet.
+    /// There can be no verdict yet.
     NotReady(String),
-    /// Nor before somebody lets one of its users run.
+    /// There can be no verdict before an operator lets one of its users run.
     Waiting(String),
 }
 
 impl Applier<'_> {
-    /// Brings every trial of the list to its end.
+    /// Runs every open trial to its end.
     pub(super) fn finish_trials(
         &mut self,
         catalog: &Catalog,
@@ -54,7 +54,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// What becomes of a resource on trial; `None`: what was said of it stands.
+    /// Finishes the trial of one resource; `None` if its result so far stands.
     #[allow(
         clippy::type_complexity,
         reason = "a result that still lacks its change"
@@ -175,7 +175,7 @@ impl Applier<'_> {
                 Err(failure)
             }
             Ok(TrialOutcome::Failed(failure)) => {
-                // It stays where it is: there is no third release to try.
+                // It stays active, now marked as failed: there is no third release to try.
                 let _ = body.roll_back(self.host, &failure);
                 Err(failure)
             }
@@ -201,8 +201,8 @@ impl Applier<'_> {
         })))
     }
 
-    /// What is proven may not be what is wanted: a pass that was killed on its way back from a bad
-    /// release leaves a good one on trial.
+    /// The result if the proven release is not the wanted one: a pass that was killed while it rolled back a
+    /// bad release leaves a good one on trial.
     fn remaining_result(&self, resource: &Resource) -> Option<ResourceResult> {
         let seen = resource.body.inspect(self.host, false).ok()?;
         let change = seen.change?;
@@ -219,9 +219,9 @@ impl Applier<'_> {
         })
     }
 
-    /// Why a trial failed, with what its users had to say before they are restarted.
+    /// Adds the log tail of the resource's users to a trial's failure, before a restart loses it.
     fn with_log_tail(&self, resource: &Resource, catalog: &Catalog, why: Failure) -> Failure {
-        // A service that did not start has said so already.
+        // The failure of a service that did not start contains its output already.
         if why.message.contains('\n') {
             return why;
         }
@@ -243,7 +243,7 @@ impl Applier<'_> {
         (self.on_event)(Event::TrialProgress { id, message });
     }
 
-    /// How the users of a resource came through the pass.
+    /// How the users of a resource fared in this pass.
     fn trial_readiness(
         &self,
         resource: &Resource,
@@ -307,7 +307,8 @@ impl Applier<'_> {
         resource.body.find_conflict(self.host, &runs_as)
     }
 
-    /// What was disturbed may go on without what it could not have: the next pass starts it anew.
+    /// Marks a restart as owed to each user: a service that met a conflict may run without what it could not
+    /// get (a port, say), so the next pass restarts it.
     fn record_owed_restarts(
         &self,
         resource: &Resource,
@@ -322,7 +323,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// What uses it is restarted from what is back, whether it runs, keeps dying or was never up.
+    /// Restarts every user from the restored release, whether it runs, crash-loops or never started.
     fn restart_after_rollback(
         &mut self,
         resource: &Resource,

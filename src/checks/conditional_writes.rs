@@ -1,5 +1,5 @@
-//! Whether a store keeps conditional writes, by which hosts and publishers agree with each other, and
-//! has the same time as this host.
+//! Checks that a store honours conditional writes, by which hosts and publishers coordinate, and that its
+//! clock agrees with the host's.
 
 use std::sync::Barrier;
 
@@ -11,40 +11,40 @@ use crate::ports::store::{
 };
 use crate::problem::Problem;
 
-/// How many write at once: few enough to be polite, and enough for a server that checks and writes in
-/// two steps to be caught.
+/// Number of concurrent writers: few enough not to strain the server, and enough to catch one that checks and
+/// writes in two steps.
 const CONCURRENT_WRITERS: usize = 8;
 
-/// A clock that is off by more is told, in seconds. S3 refuses at 900.
+/// Reported clock skew, in seconds. S3 refuses requests that are off by 900 s.
 const MAX_SKEW_SECONDS: i64 = 30;
 
-/// Why conditional writes matter, and that they do not yet matter here.
+/// Why conditional writes matter, and that nothing depends on them yet.
 const UNSAFE_STORE_HINT: &str = "use a store that keeps conditional writes (AWS S3, Ceph): without them two hosts can take one slot and two \
      publishers lose each other's work; hosts that only follow the manifest are not harmed";
 
 const UNREACHABLE_HINT: &str =
     "is the address right, is there a way to it (`curl -v`), and a firewall between?";
 
-/// What is tried with which objects.
+/// The store under test and the objects to test with.
 pub struct Probe<'a> {
     pub settings: &'a StoreSettings,
     pub store: &'a dyn Store,
-    /// The probe's own object: always the same for a host, so that what a killed doctor left is cleared
-    /// by the next one.
+    /// The probe's own object: always the same for a host, so that each run removes what a killed `doctor`
+    /// left.
     pub key: &'a str,
-    /// The host's record of itself, which is not changed.
+    /// The host's own record, which the check leaves unchanged.
     pub record: &'a str,
 }
 
-/// Whether conditional writes are kept, one after the other and at once: tried with an object that is
-/// not there afterwards.
+/// Checks that the store honours conditional writes, sequentially and concurrently, with an object that is
+/// removed afterwards.
 pub fn check_conditional_writes(probe: &Probe<'_>) -> Check {
     let (about, key) = (ABOUT, probe.key);
-    // Before anything is written that could not be removed.
+    // Before any write, to find out whether this host may delete the object at all.
     let cleared = probe.store.delete(key);
     let probed = cleared.and_then(|()| find_violation(probe));
     if let Err(StoreError::Refused { why, .. }) = probed {
-        // What was written before is removed as far as that is allowed.
+        // Removes what was written so far, if the store allows it.
         let _ = probe.store.delete(key);
         return check_record_write(probe, &why);
     }
@@ -67,7 +67,7 @@ pub fn check_conditional_writes(probe: &Probe<'_>) -> Check {
     }
 }
 
-/// The host may not write the probe's object. That alone is no harm: what it has to write is its record.
+/// The host may not write the probe's object. That is harmless, because it only has to write its record.
 fn check_record_write(probe: &Probe<'_>, why: &str) -> Check {
     let Probe {
         store, record, key, ..
@@ -94,13 +94,13 @@ fn check_record_write(probe: &Probe<'_>, why: &str) -> Check {
     }
 }
 
-/// Whether a write of this object is allowed: it is tried with a version that never was, so that a
-/// store that keeps its conditions writes nothing. `false`: this one does not keep them.
+/// Whether the host may write this object. Writes with a version that never existed, so that a store that
+/// honours conditions writes nothing. `false`: this store does not honour them.
 fn can_write(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
-    // As it is, in case that it is written after all.
+    // The current content, in case the store writes it after all.
     let there = match store.get(key, None) {
         Ok(GetOutcome::Object(object)) => Some(object.body),
-        // S3 refuses to say that nothing is there to whoever may not list.
+        // S3 answers 403 instead of 404 to clients without list permission.
         Ok(_) | Err(StoreError::Refused { .. }) => None,
         Err(error) => return Err(error),
     };
@@ -118,7 +118,7 @@ pub(super) fn nonexistent_etag() -> Etag {
     Etag("0".repeat(32))
 }
 
-/// What the store got wrong; `None`: nothing.
+/// The first violation of the store; `None`: none.
 fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
     let Probe {
         settings,
@@ -176,7 +176,7 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
     }
 }
 
-/// How many of some that write at once are told that they did.
+/// Number of concurrent writers whose write the store confirmed.
 fn race_writes(
     settings: &StoreSettings,
     key: &str,
@@ -188,12 +188,12 @@ fn race_writes(
             .map(|racer| {
                 let ready = &ready;
                 scope.spawn(move || {
-                    // Each on a connection of its own, which is there when all begin.
+                    // Each writer opens its own connection before the race starts.
                     let store = store::open(settings);
                     let warm = store.as_ref().map(|store| store.get(key, None));
                     drop(warm);
                     ready.wait();
-                    // Never what is there already: equal content may be an equal version.
+                    // Each body is unique: equal content may have an equal ETag.
                     let body = format!("racer {racer} when {when:?}\n");
                     store.and_then(|store| store.put(key, body.as_bytes(), when))
                 })
@@ -215,8 +215,8 @@ fn race_writes(
     Ok(won)
 }
 
-/// Whether the store has the same time as the host: `theirs` in whole seconds, as an answer told it that
-/// came between `before` and `after`.
+/// Compares the store's clock with the host's: `theirs`, in whole seconds, comes from a response received
+/// between `before` and `after`.
 pub(super) fn check_clock(theirs: Timestamp, before: Timestamp, after: Timestamp) -> Check {
     let half = after.duration_since(before) / 2;
     let here = before + half;
@@ -255,7 +255,7 @@ mod tests {
         assert!(behind.message().contains("60 s behind"), "{behind:?}");
     }
 
-    /// A store in memory that lets nobody write below some prefixes, or remove anything.
+    /// An in-memory store that denies writes below some prefixes, and all deletions.
     struct DenyingStore {
         memory: MemoryStore,
         prefixes: &'static [&'static str],
@@ -366,7 +366,7 @@ mod tests {
         let store = store::open(&settings).unwrap();
         let key = "doctor/production/here";
         for _ in 0..20 {
-            // What a doctor left that was killed.
+            // Left by a killed `doctor`.
             store.put(key, b"four\n", WriteCondition::Always).unwrap();
             let check = check_conditional_writes(&Probe {
                 settings: &settings,

@@ -1,4 +1,4 @@
-//! Whether an app's git server lets this host in.
+//! Checks that an app's git server grants this host access.
 
 use super::Check;
 use crate::ports::Host;
@@ -7,7 +7,7 @@ use crate::release::{self, ReleaseSpec};
 use crate::role;
 use crate::settings::Settings;
 
-/// `known` are lines of `known_hosts` that a pass will put in place before it fetches.
+/// `known` are the lines of `known_hosts` that a pass installs before it fetches.
 pub fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
     let about = format!("git {}", spec.app);
     match release::count_remote_refs(spec, host, known) {
@@ -33,7 +33,7 @@ pub fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
     }
 }
 
-/// The lines that the roles put into `known_hosts` before a pass fetches.
+/// The lines that the roles add to `known_hosts` before a pass fetches.
 pub fn known_hosts(settings: &Settings) -> Vec<String> {
     let Ok(explained) = role::explain(settings, "known_hosts") else {
         return Vec::new();

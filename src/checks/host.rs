@@ -1,4 +1,4 @@
-//! What a pass needs of the host and of the git server.
+//! Checks what a pass needs on the host and from the git servers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::release::{self, ReleaseSpec};
 use crate::role::Catalog;
 use crate::settings::Settings;
 
-/// Less than this share of a filesystem free is too little, in percent.
+/// Minimum free share of a filesystem, in percent.
 const MIN_FREE_PERCENT: u64 = 5;
 
-/// Less than this is too little whatever the share, in bytes: a build's tree, a log, a package.
+/// Minimum free space whatever the share, in bytes: room for a build's tree, a log, a package.
 const MIN_FREE_BYTES: u64 = 256 << 20;
 
 pub(super) fn app_specs(catalog: &Catalog) -> impl Iterator<Item = &ReleaseSpec> {
@@ -23,8 +23,8 @@ pub(super) fn app_specs(catalog: &Catalog) -> impl Iterator<Item = &ReleaseSpec>
     resources.filter_map(|resource| resource.body.spec().downcast_ref::<ReleaseSpec>())
 }
 
-/// Whether each app's git server lets this host in, with the keys that a pass would use: its own and
-/// those of servers.
+/// Checks that each app's git server grants this host access, with the keys that a pass would use: the deploy
+/// key and the host keys of servers.
 pub(super) fn check_git_servers(
     catalog: &Catalog,
     settings: &Settings,
@@ -37,7 +37,7 @@ pub(super) fn check_git_servers(
     }
 }
 
-/// Whether what runs services knows each of them.
+/// Checks that the service manager knows each service.
 pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn FnMut(Check)) {
     let services = catalog
         .resources
@@ -62,7 +62,7 @@ pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn 
     }
 }
 
-/// Who holds the port of an app in its place; of those that are held by nobody wrong, nothing is said.
+/// Reports a foreign process that holds the port of an app. Prints nothing for the other ports.
 pub(super) fn check_ports(catalog: &Catalog, host: &Host, announce: &mut dyn FnMut(Check)) {
     for resource in &catalog.resources {
         let Some(spec) = resource.body.spec().downcast_ref::<ReleaseSpec>() else {
@@ -76,8 +76,8 @@ pub(super) fn check_ports(catalog: &Catalog, host: &Host, announce: &mut dyn FnM
     }
 }
 
-/// Whether the sets of files that are checked together pass their checks as they are now: nginx, say.
-/// While a pass is running they may be half written.
+/// Runs the check commands of the roles (such as `nginx -t`) on the files as they are now. While a pass runs,
+/// those may be half written.
 pub(super) fn run_role_checks(
     catalog: &Catalog,
     host: &Host,
@@ -116,7 +116,7 @@ pub(super) fn run_role_checks(
     }
 }
 
-/// Whether there is room where releases, state and logs are written.
+/// Checks the free space where releases, state and logs are written.
 pub(super) fn check_disks(
     catalog: &Catalog,
     settings: &Settings,
@@ -126,7 +126,7 @@ pub(super) fn check_disks(
     let mut places: Vec<PathBuf> = vec![STATE_DIR.into(), "/var/log/trueup".into(), "/tmp".into()];
     places.extend(app_specs(catalog).map(|spec| spec.layout().deploy_to().to_owned()));
     places.extend(settings.metrics.textfile.clone());
-    // One line for each filesystem, named by what lies on it.
+    // One line per filesystem, labelled with what is stored on it.
     let mut seen: BTreeMap<u64, (Vec<String>, DiskSpace)> = BTreeMap::new();
     for place in places {
         if let Ok(Some(space)) = host.root.disk_space(&place) {

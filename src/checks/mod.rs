@@ -1,5 +1,6 @@
-//! Whether what a pass relies on works from here. Each check asks one thing, changes nothing, and
-//! ends in a line for people: good, or what is wrong and what to do.
+//! Checks behind `trueup doctor` and `trueup init`: whether everything that a pass relies on works from this
+//! host. Each check tests one thing, changes nothing, and prints one line: good, or what is wrong and how to
+//! fix it.
 
 mod conditional_writes;
 mod git;
@@ -18,26 +19,26 @@ pub use git::{check_git, known_hosts};
 pub use run_all::run_all;
 pub use store::check_store;
 
-/// Checks of what may be written in the store have this name.
+/// Label of the checks of write permissions in the store.
 const ABOUT_WRITES: &str = "store writes";
 
-/// What one check found.
+/// Result of one check.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// What was asked about: `store s3://packages`, `git shop`.
+    /// Label of what was checked: `store s3://packages`, `git shop`.
     pub about: String,
     #[serde(flatten)]
     pub verdict: Verdict,
 }
 
-/// How a check ended.
+/// Verdict of a check.
 #[derive(Debug, Serialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Verdict {
     Good {
         said: String,
     },
-    /// It works, and somebody has to know this.
+    /// It works, with a caveat that an operator should know.
     Note(Problem),
     Bad(Problem),
 }
@@ -57,7 +58,7 @@ impl Check {
         }
     }
 
-    /// Whoever reads it is told what to do in any case.
+    /// Every bad check has a hint; a default one if `problem` has none.
     pub fn bad(about: impl Into<String>, problem: Problem) -> Check {
         let problem = match problem.hint {
             Some(_) => problem,
@@ -69,7 +70,7 @@ impl Check {
         }
     }
 
-    /// What was found, in words.
+    /// The message of the verdict.
     pub fn message(&self) -> &str {
         match &self.verdict {
             Verdict::Good { said } => said,
@@ -82,12 +83,12 @@ impl Check {
     }
 }
 
-/// Something worth knowing, with nothing to be done about it.
+/// A note that requires no action.
 fn note(about: impl Into<String>, what: impl Into<String>) -> Check {
     Check::note(about, Problem::new(what))
 }
 
-/// Something to be mended, with how.
+/// A problem to fix, with the remedy.
 fn bad(about: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check::bad(about, Problem::new(what).hint(remedy))
 }

@@ -1,4 +1,4 @@
-//! How passes go on this host: the last good one, the next one, and what is owed.
+//! Checks of the passes on this host: the last good one, the next one, and what is owed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::report::{History, PassSummary, TIMER, check_overdue};
 use crate::role::Catalog;
 
-/// What is owed that no pass has paid. What a running one has not paid yet is its own business.
+/// Reports obligations that no pass has paid. Skipped while a pass runs, because that one may still pay them.
 pub(super) fn check_owed(
     catalog: &Catalog,
     host: &Host,
@@ -30,7 +30,7 @@ pub(super) fn check_owed(
         return;
     }
     let plan = plan::build_plan(catalog, host, &Selection::all());
-    // What a change will make owed that is still to come is a part of that change.
+    // An obligation caused only by changes that are still pending belongs to those changes.
     let is_to_come = |id: &String| {
         let step = plan.steps.iter().find(|step| step.id == *id);
         step.is_some_and(|step| matches!(step.outcome, PlannedOutcome::Change(_)))
@@ -46,7 +46,7 @@ pub(super) fn check_owed(
             }
         }
     }
-    // A pass may have begun in between.
+    // A pass may have started in the meantime.
     if !owed.is_empty() && lock::read_holder(&host.root).is_some() {
         announce(note("owed", "not looked at while a pass is running"));
         return;
@@ -62,7 +62,7 @@ pub(super) fn check_owed(
     });
 }
 
-/// When a pass last ended well.
+/// Reports when a pass last converged.
 pub(super) fn check_last_pass(
     host: &Host,
     running: Option<&Holder>,
@@ -78,12 +78,12 @@ pub(super) fn check_last_pass(
     announce(passes.check());
 }
 
-/// What is known of the passes of a host.
+/// What is known about the timing of this host's passes.
 struct PassTiming {
     /// Since boot.
     last: Option<PassSummary>,
     running: Option<Holder>,
-    /// What makes them.
+    /// The timer that starts them.
     timer: Result<Option<Timer>, ServiceError>,
     now: Timestamp,
     awake: Duration,
@@ -121,7 +121,7 @@ impl PassTiming {
             (outcome, Some(why)) => Some(format!("ended with {}: {why}", outcome.word())),
             (outcome, None) => Some(format!("ended with {}", outcome.word())),
         };
-        // What it waits for is meant so, and after a stop the next one goes on.
+        // Waiting is intended, and after a stop the next pass resumes.
         let is_fault = !matches!(
             last.outcome,
             Exit::Converged | Exit::Waiting | Exit::Stopped
@@ -153,7 +153,7 @@ impl PassTiming {
     }
 }
 
-/// What starts the next one.
+/// Reports what starts the next pass.
 pub(super) fn check_next_pass(host: &Host, announce: &mut dyn FnMut(Check)) {
     let about = "next pass";
     let timer = timer(&host.root, &host.exec, TIMER);
@@ -239,7 +239,7 @@ mod tests {
         );
         let stopped = timing(last_pass(Exit::Stopped, started, 1, None), true);
         assert!(!stopped.check().is_bad());
-        // But a timer that has stopped for another reason is not.
+        // A timer that stopped for another reason is bad.
         let dead = timing(
             last_pass(Exit::Waiting, "2026-11-21T03:00:00Z", 1, None),
             true,

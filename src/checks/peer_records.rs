@@ -1,17 +1,16 @@
-//! Whether a host may write the records of others: who becomes root on it could then draw the traffic of
-//! any app to himself.
+//! Checks whether this host may write other hosts' records: an attacker who becomes root on it could then
+//! redirect the traffic of any app to himself.
 
 use super::conditional_writes::nonexistent_etag;
 use super::{ABOUT_WRITES as ABOUT, Check};
 use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
-/// Tries a write of the record of another host of the environment that cannot be carried out: with a
-/// version that never was. Only for a store that is known to keep conditional writes; should it not, it
-/// would write what is there already. `None`: there is nobody else, or the store did not tell.
+/// Attempts a write of another host's record with a version that never existed, so that it cannot succeed.
+/// Only for a store that is known to honour conditional writes; if it does not after all, the write repeats
+/// the current content. `None`: there is no other record, or the answer is inconclusive.
 ///
-/// A store asks first whether who writes may, and only then whether the condition holds, so that the two refusals
-/// tell which it was.
+/// A store checks the permission before the condition, so the two kinds of refusal tell which one failed.
 pub(super) fn check_peer_records(store: &dyn Store, folder: &str, own: &str) -> Option<Check> {
     let listed = store.list(folder).ok()?;
     let beside = own.strip_suffix(".json").unwrap_or(own);
@@ -38,7 +37,7 @@ pub(super) fn check_peer_records(store: &dyn Store, folder: &str, own: &str) -> 
             ABOUT,
             format!("this host may not write the records of others (`{other}` was tried)"),
         )),
-        // It was a moment ago that it kept its conditions: nothing is known then, nor changed.
+        // The store honoured conditions a moment ago: the result is inconclusive, and nothing was changed.
         Ok(PutOutcome::Written(_)) | Err(_) => None,
     }
 }
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
     use crate::ports::store::{Etag, MemoryStore, ObjectMeta};
 
-    /// A store whose policy lets a host write some keys alone.
+    /// A store whose policy lets a host write only some keys.
     struct PolicyStore {
         memory: MemoryStore,
         may_write: fn(&str) -> bool,

@@ -1,5 +1,5 @@
-//! All checks of a host, in the order in which one explains the next: a clock that is off explains a
-//! store that refuses, and so on.
+//! Runs all checks of a host, ordered so that earlier ones explain later ones: clock skew explains a store
+//! that refuses, and so on.
 
 use super::conditional_writes::{self, Probe, check_conditional_writes};
 use super::peer_records::check_peer_records;
@@ -10,17 +10,17 @@ use crate::ports::lock;
 use crate::ports::store::{self, Store, StoreError};
 use crate::problem::Problem;
 
-/// Below this every probe has its object in the store.
+/// Prefix of every host's probe object in the store.
 const PREFIX: &str = "doctor/";
 
 type Announce<'t> = &'t mut dyn FnMut(Check);
 
-/// One thing to look at, which may have more than one line.
+/// One check, which may report more than one line.
 type CheckFn<'l> = Box<dyn Fn(Announce<'_>) + 'l>;
 
-/// Looks at everything. `tell` gets each check as soon as it is known: some take seconds. Nothing is
-/// changed, but for a throw-away object in the store, which is removed again. Told to stop, it ends
-/// after the check that it is at, about which nothing is told: the stop may be what it found.
+/// Runs all checks and passes each result to `announce` as soon as it is known, because some take seconds.
+/// Changes nothing except a temporary object in the store, which it removes. When stopped, it ends after the
+/// current check and drops its result, which the stop may have caused.
 pub fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
     let stop = &session.host.stop;
     let tell = &mut |check| {
@@ -145,7 +145,7 @@ fn check_writes(session: &Session, store: &dyn Store, announce: &mut dyn FnMut(C
     });
     let is_kept = matches!(kept.verdict, Verdict::Good { .. });
     announce(kept);
-    // A folder is this machine's own.
+    // A `dir:` store belongs to this machine alone.
     if is_kept && !store.address().starts_with("dir:") {
         let folder = record.trim_end_matches(&format!("{node}.json"));
         check_peer_records(store, folder, &record)

@@ -1,11 +1,11 @@
-//! Whether the store answers, and what its manifest says about the apps of a host.
+//! Checks that the store answers, and what its manifest says about the apps of a host.
 
 use super::Check;
 use crate::desired::Manifest;
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
-/// Reads the manifest `key`. With it come lines about the apps that `environment` does not name.
+/// Reads the manifest `key`. Also reports the apps that `environment` does not name.
 pub fn check_store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -> Vec<Check> {
     let address = store.address();
     let about = format!("store {address}");
@@ -75,7 +75,7 @@ fn store_problem(address: &str, error: &StoreError) -> Problem {
         _ if address.starts_with("dir:") => {
             problem.hint("it is a folder on this machine, which root must be able to read")
         }
-        // A source of them may answer the next time, but mostly none is set up.
+        // A credential source may answer next time, but usually none is configured.
         StoreError::Unreachable { why, .. } if why.starts_with("no AWS credentials") => {
             problem.hint(CREDENTIALS)
         }

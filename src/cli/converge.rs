@@ -1,4 +1,4 @@
-//! `trueup converge`: one pass.
+//! `trueup converge`: runs one pass.
 
 use super::args::ConvergeArgs;
 use super::format::{current_user, parse_one_line};
@@ -47,7 +47,7 @@ pub(super) fn run(
     Ok(report.outcome)
 }
 
-/// Who lifts a quarantine, with a reason that is one.
+/// Validates the reason of `--lift-quarantine` and adds the operator's name.
 fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, error::CliError> {
     if reason.is_none() {
         return Ok(None);
@@ -63,10 +63,10 @@ fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, error::Cli
     }))
 }
 
-/// What is being done, as it is done. The resource itself is in the span of the event.
+/// Prints and logs each change as it happens. The event's span names the resource.
 pub(super) fn announce(event: &Event<'_>, output: &Output) {
     match event {
-        // What is withheld is told with the reason, once, at the end.
+        // The report prints withheld changes with their reason, once, at the end.
         Event::ChangeStarted { change, .. } if change.is_withheld() => {}
         Event::ChangeStarted { id, change } => {
             tracing::info!(target: RESOURCE_TARGET, verb = %change.verb, "{} {id}", change.verb);
@@ -87,7 +87,7 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
     }
 }
 
-/// What is left to say after a pass.
+/// Prints the report of a pass.
 fn print_report(session: &Session, report: &Report, output: &Output) {
     if output.json {
         output.print_json(report);
@@ -96,7 +96,7 @@ fn print_report(session: &Session, report: &Report, output: &Output) {
     }
 }
 
-/// The end of a pass, for people.
+/// Prints the report of a pass as text.
 pub(super) fn print_text_report(session: &Session, report: &Report, output: &Output) {
     let paint = output.paint;
     for row in &report.resources {

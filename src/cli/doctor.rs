@@ -1,4 +1,4 @@
-//! `trueup doctor`: what can be wrong round a pass, each line fine or with what to do.
+//! `trueup doctor`: checks everything that a pass relies on, one line each: fine, or how to fix it.
 
 use serde::Serialize;
 
@@ -11,8 +11,8 @@ use crate::ports::signals;
 use crate::problem::Problem;
 use crate::report::Paint;
 
-/// How wide the column is that says what was looked at: lines come as they are known. What does not
-/// fit, such as the address of a store, has a line of its own.
+/// Width of the label column, in characters; fixed, because lines are printed as results arrive. A longer
+/// label, such as the address of a store, gets its own line.
 const ABOUT_WIDTH: usize = 24;
 
 /// The document of `--json`.
@@ -33,7 +33,7 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliErro
     };
     match Session::open(paths, stop.clone()) {
         Ok(session) => checks::run_all(&session, &mut announce),
-        // Without settings nothing else can be looked at.
+        // Without settings nothing else can be checked.
         Err(PassError::Input(problems)) => {
             for problem in problems.0 {
                 announce(Check::bad("settings", problem));
@@ -83,7 +83,7 @@ fn check_line(check: &Check, paint: Paint) -> String {
     }
 }
 
-/// What is wrong with its place, and what to do on a line of its own.
+/// The problem with its location, and the hint on its own line.
 fn problem_text(problem: &Problem, paint: Paint) -> String {
     let bare = Problem {
         hint: None,

@@ -1,4 +1,4 @@
-//! The edge: where errors become text and an exit code, once.
+//! Errors of commands; converts them to text and an exit code, once.
 
 use serde_json::json;
 
@@ -12,18 +12,18 @@ use crate::problem::{Problem, Problems};
 pub(crate) enum CliError {
     #[error("{0}")]
     Pass(#[from] PassError),
-    /// The command line asks for something that cannot be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     Usage(Problem),
-    /// What a person gave cannot be taken.
+    /// Invalid input from a person.
     #[error("{0}")]
     Input(#[from] Problems),
-    /// What is asked for was found to be bad before.
+    /// The requested sha is quarantined.
     #[error("{0}")]
     Quarantined(Problem),
     #[error("{0}")]
     Failed(Problem),
-    /// Told to, before the end.
+    /// A signal stopped the command before its end.
     #[error("{0}")]
     Stopped(Problem),
 }
@@ -44,7 +44,7 @@ impl CliError {
         }
     }
 
-    /// What went wrong, in one line.
+    /// The first problem, in one line.
     pub(super) fn summary(&self) -> String {
         let first = self.problems().into_iter().next();
         let text = first.map_or(String::new(), |problem| problem.to_string());
@@ -103,7 +103,7 @@ pub(crate) fn print_error(error: &CliError, output: &Output) -> Exit {
     exit
 }
 
-/// What clap has to say: help and version are no errors.
+/// Prints clap's message; help and version are no errors.
 pub(crate) fn print_clap_message(error: &clap::Error) -> Exit {
     let _ = error.print();
     if error.use_stderr() {

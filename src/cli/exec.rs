@@ -1,5 +1,5 @@
-//! `trueup exec`: a command in a release. It takes trueup's place, so that input, signals and the exit
-//! code are its own, with a terminal of its own.
+//! `trueup exec`: runs a command in a release, with its own terminal. The command replaces the trueup process
+//! (`exec`), so that input, signals and the exit code are its own.
 
 use clap::Args;
 

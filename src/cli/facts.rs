@@ -1,4 +1,4 @@
-//! `trueup facts`: what templates can see of this host.
+//! `trueup facts`: the facts of this host that templates can use.
 
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliErro
     Ok(Exit::Converged)
 }
 
-/// Each leaf with the name by which a template calls it.
+/// Each leaf with its dotted name in templates.
 fn flatten(name: &str, value: &serde_json::Value, rows: &mut Vec<Vec<String>>) {
     use serde_json::Value;
     match value {

@@ -1,4 +1,4 @@
-//! `trueup fleet`: each app on each node.
+//! `trueup fleet`: the state of each app on each node.
 
 use std::time::Duration;
 
@@ -101,20 +101,20 @@ pub(super) fn run(
                 output.clear_screen();
                 print_view(&view, now, store.address(), output);
             }
-            // Somebody who watches wants to see it come back.
+            // Keep watching: an operator wants to see the store come back.
             Err(error) => output.print_error(&format!("trueup: {error}")),
         }
         backoff::sleep(Duration::from_secs(seconds.into()));
     }
 }
 
-/// Looks again and again, and reads only what is new.
+/// Reads the fleet repeatedly, fetching only changed records.
 struct Watch<'a> {
     store: &'a dyn Store,
     environment: &'a str,
     target: &'a StoreTarget,
     app: Option<&'a str>,
-    /// The environment was said, and not taken from the settings.
+    /// An option names the environment; otherwise the settings do.
     environment_given: bool,
     cache: RecordCache,
     manifest: Option<(Etag, Result<Manifest, String>)>,
@@ -181,14 +181,14 @@ impl Watch<'_> {
     }
 }
 
-/// Removes what the store knows of a node.
+/// Removes the record of a node from the store.
 struct Forget<'a> {
     store: &'a dyn Store,
     environment: &'a str,
     node: &'a str,
-    /// How often a node that lives is heard of.
+    /// Interval at which a live node publishes its record.
     heartbeat: Duration,
-    /// Also one that lives.
+    /// Remove even a node that still publishes.
     yes: bool,
 }
 
@@ -230,7 +230,7 @@ impl Forget<'_> {
     }
 }
 
-/// `a, b`, or that there is none.
+/// `a, b`, or a note that there are none.
 fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.take(20).collect();
     match names.as_slice() {
@@ -269,7 +269,7 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
     }
 }
 
-/// A row for each app of a node, or one for the node alone.
+/// A row for each app of a node, or one for a node without apps.
 fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
     let seen = || match node.gone {
         true => paint.bad(&format_age(node.seen, now)),

@@ -1,10 +1,10 @@
-//! Sizes and times as people read them in a table.
+//! Formats sizes and times for tables, and parses text that operators type.
 
 use jiff::Timestamp;
 
 use crate::resource::Failure;
 
-/// How long ago: `45s`, `12m`, `7h`, `3d`; a time to come is `0s`.
+/// Age: `45s`, `12m`, `7h`, `3d`; `0s` for a time in the future.
 pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
     match seconds {
@@ -43,8 +43,7 @@ pub(super) fn format_duration(millis: u64) -> String {
     }
 }
 
-/// What a person typed for people to read: one line, and an empty one (an unset variable in CI) is
-/// none.
+/// Validates free text from an operator: one line; empty (an unset variable in CI) is the same as absent.
 pub(super) fn parse_one_line(
     option: &str,
     value: Option<&str>,
@@ -57,7 +56,7 @@ pub(super) fn parse_one_line(
     Ok(value.map(str::to_owned))
 }
 
-/// Who is at the keyboard, as a script says or sudo does.
+/// The operator's name, as a script sets it or sudo passes it on.
 pub(super) fn current_user() -> Option<String> {
     ["TRUEUP_BY", "SUDO_USER", "USER", "LOGNAME"]
         .iter()
@@ -65,7 +64,7 @@ pub(super) fn current_user() -> Option<String> {
         .find(|name| !name.is_empty() && !name.contains(char::is_control))
 }
 
-/// Who started this process: a person, or what of systemd's did.
+/// Who started this process: a person or a systemd unit.
 pub(super) fn started_by() -> String {
     let said = |name: &str| {
         let value = std::env::var(name).ok()?;
@@ -80,7 +79,7 @@ pub(super) fn started_by() -> String {
         .unwrap_or_else(|| "somebody".into())
 }
 
-/// A failure of the pipeline as the error of a command.
+/// Turns a failure of the pipeline into a command error.
 pub(super) fn command_failed(failure: Failure) -> super::error::CliError {
     super::error::CliError::Failed(to_problem(failure))
 }

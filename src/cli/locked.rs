@@ -1,5 +1,5 @@
-//! What a command needs that changes something: the privilege, and the lock that one pass at a time
-//! has. Whoever comes second waits for it, unless told otherwise.
+//! Acquires what a changing command needs: root privilege and the run lock, which admits one pass at a time.
+//! A second command waits for the lock unless `--no-wait` forbids it.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::ports::watchdog::Watchdog;
 use crate::ports::{backoff, signals};
 use crate::problem::Problem;
 
-/// How long is waited when nothing else is said: longer than any pass should take, and not for ever.
+/// Default wait: longer than any pass should take, but limited.
 const DEFAULT_WAIT: Duration = Duration::from_secs(3600);
 
-/// How often is looked whether the lock is free: a pass of an idle host ends within some of these.
+/// Interval at which the lock is polled: a pass of an idle host ends within a few of these.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often at most is told what the other pass is at.
+/// Minimum interval between messages about the other pass.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A host that may be changed, by nobody else for as long as this lives.
+/// A session with exclusive permission to change the host, until it is dropped.
 pub(super) struct LockedSession {
     pub session: Session,
     holder: Holder,
@@ -33,11 +33,11 @@ pub(super) struct LockedSession {
     watchdog: Watchdog,
 }
 
-/// Who asks for the hands, and for what.
+/// Request for the privilege and the run lock.
 pub(super) struct LockRequest<'a> {
-    /// What is done, for the refusal where there is no privilege: a command in backticks.
+    /// The calling command in backticks, for the error when privilege is missing.
     pub command: &'a str,
-    /// Another way out of that besides `sudo`.
+    /// Another remedy in that error besides `sudo`.
     pub alternative: &'a str,
     pub wait: &'a WaitArgs,
 }
@@ -50,7 +50,7 @@ impl LockedSession {
     ) -> Result<LockedSession, error::CliError> {
         let stop = StopFlag::default();
         signals::stop_on_termination(&stop);
-        // Before the settings are read: what they are on may hang as well.
+        // Starts before the settings are read, because their filesystem may hang as well.
         let watchdog = start_watchdog(paths);
         let session = Session::open(paths, stop.clone())?;
         require_root(&session, request.command, request.alternative)?;
@@ -72,7 +72,7 @@ impl LockedSession {
             }
         }
         let lock = wait_for_lock(&session, &mut me, request.wait, output)?;
-        // What the settings were when the wait began means nothing any more.
+        // The settings may have changed during the wait: read them again.
         let session = Session::open(paths, stop)?;
         Ok(LockedSession {
             session,
@@ -82,7 +82,7 @@ impl LockedSession {
         })
     }
 
-    /// Lets others know what this pass is at.
+    /// Writes the current activity into the lock file, for commands that wait and for `status`.
     pub fn announce(&self, event: &Event<'_>) {
         let doing = match event {
             Event::ChangeStarted { change, .. } if change.is_withheld() => return,
@@ -97,13 +97,13 @@ impl LockedSession {
     }
 }
 
-/// Ends this process should it hang, which `status`, monitoring and the log are told of.
+/// Ends this process if it hangs, after announcing that to `status`, monitoring and the log.
 fn start_watchdog(paths: &Paths) -> Watchdog {
     let paths = paths.clone();
     Watchdog::start(move |why| pass::announce_no_session(&paths, Exit::Failed, why))
 }
 
-/// Takes the lock as soon as it is free.
+/// Polls until it acquires the lock, or until the limit or a signal ends the wait.
 fn wait_for_lock(
     session: &Session,
     me: &mut Holder,
@@ -161,8 +161,8 @@ fn wait_for_lock(
     }
 }
 
-/// Something has the lock that is no pass: that does not end by itself, and whoever waits for it waits
-/// for ever. Monitoring and whoever logs in are told, since no pass is made.
+/// A process that is no pass holds the lock. Nothing ends it by itself, so waiting could take forever.
+/// Announces the failure in the metrics and the motd, since no pass runs.
 fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> error::CliError {
     let path = session.host.root.machine_path(&lock::lock_path());
     let path = path.display();

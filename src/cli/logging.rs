@@ -1,4 +1,4 @@
-//! Where log lines go: text at a terminal, fields in the journal under systemd, JSON on request.
+//! Logging setup: text at a terminal, fields in the journal under systemd, JSON on request.
 
 mod sanitize;
 
@@ -11,7 +11,7 @@ use super::args::LogFormat;
 use crate::apply::RESOURCE_TARGET;
 use crate::ports::journal;
 
-/// Starts the log. Returns whether standard output is the journal, where everything stands as an event
+/// Initializes logging. Returns whether standard output is the journal, which then holds everything as events
 /// with fields already.
 pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
     let level = match verbose {
@@ -26,13 +26,13 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
             LogFormat::Text
         }
     });
-    // Libraries only speak up when everything is asked for.
+    // Log lines of libraries appear only at the highest verbosity.
     let ours =
         move |target: &str| verbose > 1 || target.starts_with("trueup") || target == "progress";
-    // At a terminal a command prints these itself; a log needs them as fields.
+    // At a terminal the command prints these itself; other logs need them as fields.
     let printed = form == LogFormat::Text && verbose == 0;
     let filter = tracing_subscriber::filter::filter_fn(move |meta| {
-        // A line for people tells by itself what it is about; spans are fields for machines.
+        // A text line names its subject itself; spans are fields for machines.
         let told = meta.is_span() && form == LogFormat::Text;
         *meta.level() <= level
             && ours(meta.target())
@@ -63,7 +63,7 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
             Err(_) => text(),
         },
     };
-    // A second start in one process (a test) keeps the first.
+    // A second initialization in one process (a test) keeps the first.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();

@@ -1,4 +1,4 @@
-//! The command line: one file per command, and the only place that prints.
+//! The command line: one file per command, and the only module that prints.
 
 mod args;
 mod converge;
@@ -32,8 +32,7 @@ use crate::pass::Paths;
 pub use args::{Cli, Command};
 pub(crate) use output::Output;
 
-/// Parses the command line and runs it. `tools` are the commands of the binary itself, which need
-/// more than a library may assume.
+/// Parses the command line, runs the command and returns its outcome.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     crate::ports::exec::reset_inherited_attributes();
     let cli = match Cli::try_parse_from(args) {

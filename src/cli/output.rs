@@ -1,5 +1,5 @@
-//! Standard output: text or one JSON document, coloured only at a terminal. Nothing gets there that steers
-//! a terminal but trueup's own colours, whoever wrote what is printed.
+//! Standard output: text or one JSON document, coloured only at a terminal. Control sequences other than
+//! trueup's own colours are escaped, whatever their source.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -9,10 +9,11 @@ use serde::Serialize;
 use crate::printable;
 use crate::report::Paint;
 
-/// Where a command prints to.
+/// Where and how a command prints.
 pub(crate) struct Output {
     pub json: bool,
-    /// Standard output is the journal: lines become events, and what is an event is not printed.
+    /// Standard output is the journal: lines become events, and output that was logged as an event is not
+    /// repeated.
     pub to_journal: bool,
     pub paint: Paint,
 }
@@ -29,7 +30,7 @@ impl Output {
         }
     }
 
-    /// One line of text. A reader that went away (`| head`) is no error.
+    /// Prints one line of text. A reader that closed the pipe (`| head`) is no error.
     pub(crate) fn print_line(&self, text: impl AsRef<str>) {
         if self.to_journal {
             tracing::info!(target: "trueup::said", "{}", printable::text(text.as_ref()));
@@ -38,7 +39,7 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{}", self.sanitize(text.as_ref()));
     }
 
-    /// The text as it may be printed.
+    /// The text with control sequences escaped.
     fn sanitize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.paint.colour {
             true => printable::styled(text),
@@ -46,21 +47,21 @@ impl Output {
         }
     }
 
-    /// A line for text only.
+    /// Prints a line in text mode only.
     pub(crate) fn print_text(&self, text: impl AsRef<str>) {
         if !self.json {
             self.print_line(text);
         }
     }
 
-    /// A line for text only, about what was logged as an event just now.
+    /// Prints a line in text mode only, for something already logged as an event.
     pub(crate) fn print_logged(&self, text: impl AsRef<str>) {
         if !self.json && !self.to_journal {
             self.print_line(text);
         }
     }
 
-    /// The one document of `--json`.
+    /// Prints the single document of `--json`.
     pub(crate) fn print_json(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => {
@@ -78,7 +79,7 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "{}", printable::text(text));
     }
 
-    /// Makes room for what is shown again and again: a cleared screen, or an empty line in a pipe.
+    /// Clears the screen before repeated output, or prints an empty line in a pipe.
     pub(crate) fn clear_screen(&self) {
         if std::io::stdout().is_terminal() && !self.json {
             let _ = write!(std::io::stdout(), "\x1b[2J\x1b[H");
@@ -87,7 +88,7 @@ impl Output {
         }
     }
 
-    /// Rows in aligned columns; the last column is not padded.
+    /// Prints rows in aligned columns; the last column is not padded.
     pub(crate) fn print_table(&self, rows: &[Vec<String>]) {
         let fit = |cell: &String| printable::styled_line(cell).into_owned();
         let rows: Vec<Vec<String>> = rows
@@ -114,7 +115,7 @@ impl Output {
     }
 }
 
-/// How many characters of a cell are seen: a colour takes no room.
+/// Width of a cell in characters, without colour sequences.
 fn visible_width(cell: &str) -> usize {
     let mut parts = cell.split('\x1b');
     let before = parts.next().map_or(0, |text| text.chars().count());

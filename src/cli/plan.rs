@@ -1,4 +1,4 @@
-//! `trueup plan`: what a pass would do.
+//! `trueup plan`: reports what a pass would do.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(super) fn run(
     Ok(report.outcome)
 }
 
-/// The changes and debts of a plan, then its closing line.
+/// Prints the changes and obligations of a plan, then its closing line.
 pub(super) fn print(report: &Report, output: &Output) {
     let paint = output.paint;
     for row in &report.resources {
@@ -80,7 +80,7 @@ pub(super) fn print(report: &Report, output: &Output) {
     output.print_line(summary_line(paint, report));
 }
 
-/// What is worth saying about the desired state itself.
+/// Prints warnings about the desired state itself.
 pub(super) fn print_state(report: &Report, output: &Output) {
     let paint = output.paint;
     if let Some(stale) = &report.stale {

@@ -1,4 +1,4 @@
-//! `trueup publish`: say which sha an app should be at.
+//! `trueup publish`: sets the wanted sha of apps in the manifest.
 
 use clap::Args;
 use serde::Serialize;
@@ -51,10 +51,10 @@ pub struct PublishArgs {
 struct Document<'a> {
     version: u32,
     outcome: Exit,
-    /// The store and the key.
+    /// The store's URL and the key.
     manifest: &'a str,
     environment: &'a str,
-    /// `false`: every app was at its sha already.
+    /// `false`: every app had its sha already.
     written: bool,
     generation: Option<u64>,
     apps: &'a [ShaChange],
@@ -139,7 +139,7 @@ fn move_line(one: &ShaChange, environment: &str, published: &PublishSummary) -> 
     }
 }
 
-/// `generation 43 in s3://packages/sha_number.yml`, when no app was named.
+/// `generation 43 in s3://packages/sha_number.yml`, for a call that names no app.
 fn generation_line(published: &PublishSummary) -> String {
     let generation = published.generation.unwrap_or_default();
     let already = if published.written { "" } else { " already" };

@@ -1,4 +1,4 @@
-//! `trueup rollback` and `trueup releases activate`: to another release now, and to stay there.
+//! `trueup rollback` and `trueup releases activate`: activate another release and pin it.
 
 use serde::Serialize;
 
@@ -12,14 +12,14 @@ use crate::pass::{DeployedApp, PassOptions, Paths, Session};
 use crate::release::{self, ChangeType, Pin, RollbackTarget, SelectionError};
 use crate::report::Report;
 
-/// What an operator asks for.
+/// An operator's request.
 pub(super) struct ActivationRequest<'a> {
     pub app: &'a str,
     /// `None`: the good release that was active before.
     pub to: Option<&'a str>,
     pub reason: Option<&'a str>,
     pub by: Option<&'a str>,
-    /// Also while the manifest holds the app where it is.
+    /// Proceed even if the manifest holds the app.
     pub ignore_holds: bool,
     pub wait: &'a WaitArgs,
 }
@@ -40,10 +40,10 @@ struct Document<'a> {
     version: u32,
     outcome: Exit,
     app: &'a str,
-    /// What is active now.
+    /// The release that is active now.
     release: Option<&'a str>,
     pin: Option<&'a Pin>,
-    /// Migrations that differ; `null`: that cannot be told.
+    /// Migrations that differ; `null`: unknown.
     migrations: Option<&'a [release::ChangedFile]>,
     report: &'a Report,
 }
@@ -67,7 +67,7 @@ pub(super) fn run(
     }
 }
 
-/// Goes to the release that is wished for, and pins it.
+/// Activates the requested release and pins it.
 pub(super) fn activate(
     what: &str,
     request: &ActivationRequest<'_>,
@@ -93,11 +93,11 @@ pub(super) fn activate(
     let name = active.as_deref();
     let is_there = name == Some(&chosen.release);
     let outcome = match (report.outcome, is_there) {
-        // It waits for somebody to end the pin, as was asked for.
+        // The app waits for the end of the pin, as requested.
         (Exit::Waiting, true) if pinned.is_some() => Exit::Converged,
-        // What the manifest wants, and whether it can be had, does not matter to what was asked for.
+        // The wanted sha of the manifest, and whether it can be read, does not affect this request.
         (Exit::Stale | Exit::BadInput, true) => Exit::Converged,
-        // The manifest was changed between the look and the pass.
+        // The manifest changed between the selection and the pass.
         (Exit::Converged, false) => Exit::Failed,
         (outcome, _) => outcome,
     };
@@ -159,7 +159,7 @@ fn unpin_and_converge(
     Ok(report.outcome)
 }
 
-/// A pass for the app and what runs from it.
+/// Runs a pass over the app and what runs from it.
 fn run_pass(
     locked: &LockedSession,
     app: DeployedApp<'_>,
@@ -168,7 +168,7 @@ fn run_pass(
 ) -> Result<Report, error::CliError> {
     let session = &locked.session;
     let options = PassOptions {
-        // What failed before is tried at once: somebody asks for it.
+        // Retries failed releases at once: an operator asks for it.
         force: true,
         ignore_holds: request.ignore_holds,
         only: Some(app.id.to_owned()),
@@ -184,8 +184,8 @@ fn run_pass(
     Ok(report)
 }
 
-/// The pin as it stands after the pass. One of a release that failed its proof is ended: it would
-/// only keep the host from what the manifest wants.
+/// The pin after the pass. Ends the pin of a release that failed its gate, because it would only keep the
+/// host from the wanted sha.
 fn pin_after_pass(
     session: &Session,
     app: DeployedApp<'_>,
@@ -199,7 +199,7 @@ fn pin_after_pass(
     Ok(orders.pin)
 }
 
-/// What the way leaves as it is.
+/// Warns of migrations that the rollback does not revert.
 fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
     if output.json {
         return;

@@ -1,4 +1,4 @@
-//! Which store a command is about, for commands that also work where there is no node.
+//! Selects the store of a command that also works on a machine without settings.
 
 use clap::Args;
 
@@ -28,18 +28,18 @@ pub struct StoreArgs {
     pub manifest: Option<String>,
 }
 
-/// A store, and what is where in it.
+/// A store and the keys in it.
 pub(super) struct StoreTarget {
     pub store: StoreSettings,
     /// The manifest's key.
     pub manifest: String,
-    /// The node's own, where there is a node.
+    /// The node's own environment, if the machine has settings.
     pub environment: Option<String>,
     pub fleet: FleetSettings,
 }
 
 impl StoreTarget {
-    /// As the options say, else as the node's settings do. `command` needs it.
+    /// Takes the options, else the node's settings. `command` names the caller for error messages.
     pub fn resolve(
         args: &StoreArgs,
         paths: &Paths,

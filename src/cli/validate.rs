@@ -1,4 +1,4 @@
-//! `trueup validate`: are settings, roles and templates good?
+//! `trueup validate`: checks settings, roles and templates for mistakes.
 
 use serde_json::json;
 

@@ -1,8 +1,8 @@
-//! The last good manifest, kept on the host.
+//! Stores the last good manifest on the host.
 //!
-//! Two files: the manifest as it was, and what is known about it. The second names the first by
-//! its hash, so that a pass killed between the two writes leaves a pair that is seen not to match,
-//! and the manifest is simply fetched again.
+//! Two files: the manifest unchanged, and its metadata. The metadata contains the hash of the manifest, so
+//! that a pass killed between the two writes leaves a detectable mismatch, and the next pass fetches the
+//! manifest again.
 
 use std::path::PathBuf;
 
@@ -15,19 +15,19 @@ use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::store::{Etag, MAX_OBJECT_SIZE, Object};
 
-/// What is known about the last good manifest (`manifest.json`).
+/// The metadata of the last good manifest (`manifest.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestMeta {
     version: u32,
-    /// `None` when the pair of files did not match: the next read is unconditional.
+    /// `None` if the pair of files did not match: the next read is unconditional.
     pub etag: Option<Etag>,
     pub generation: Option<u64>,
-    /// When this host first took it.
+    /// When this host first accepted it.
     pub taken: Timestamp,
     sha256: String,
 }
 
-/// The last good manifest and what is known about it.
+/// The last good manifest with its metadata.
 #[derive(Debug, Clone)]
 pub struct CachedManifest {
     pub body: Vec<u8>,
@@ -43,8 +43,7 @@ fn paths(host: &Host) -> (PathBuf, PathBuf) {
     )
 }
 
-/// The last good manifest, if there is one that can be read. Never an error: a lost cache costs one
-/// unconditional request.
+/// The last good manifest, if one is readable. Never an error: a lost cache costs one unconditional request.
 pub(super) fn load(host: &Host) -> Option<CachedManifest> {
     let (body, meta) = paths(host);
     let body = host.root.read(&body, MAX_OBJECT_SIZE).ok()??;
@@ -54,8 +53,8 @@ pub(super) fn load(host: &Host) -> Option<CachedManifest> {
     let known = known.filter(|meta| meta.version == VERSION);
     let meta = match known {
         Some(meta) if meta.sha256 == digest(&body) => meta,
-        // The generation still counts: an old manifest must not slip in because a file was torn.
-        // Only where it was taken away does it not: that is how an operator goes back on purpose.
+        // The generation still counts: a torn file must not let an old manifest through. It does not count
+        // only if the metadata was removed, which is how an operator goes back on purpose.
         other => ManifestMeta {
             version: VERSION,
             etag: None,
@@ -90,7 +89,7 @@ pub(super) fn save(
     let meta = serde_json::to_vec_pretty(&meta).expect("plain data is always JSON");
     host.root
         .create_dir_all(&host.state_path(""), &Attrs::mode(0o755))?;
-    // For everybody to read: it holds no secret, and `status` tells people without root what is wanted.
+    // World-readable: it contains no secret, and `status` shows the desired state to users without root.
     host.root
         .write_atomic(&body_path, &object.body, &Attrs::mode(0o644))?;
     host.root

@@ -1,4 +1,4 @@
-//! What `trueup publish` makes of a manifest: the same text with other shas in it.
+//! Edits a manifest for `trueup publish`: the same text with other shas in it.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -12,24 +12,25 @@ use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
 
 mod bump;
 
-/// What is to be in the manifest.
+/// The shas to publish, and how.
 #[derive(Debug, Clone)]
 pub struct PublishRequest {
     pub environment: String,
-    /// By app; no app twice.
+    /// By app; no app occurs twice.
     pub shas: Vec<(String, Sha)>,
-    /// Where the sha came from, for people. For one app only.
+    /// The ref that the sha came from, for people. For a single app only.
     pub reference: Option<String>,
-    /// Who publishes.
+    /// The publisher.
     pub by: Option<String>,
     pub at: Timestamp,
-    /// An environment, an app or the manifest itself may be new.
+    /// Allows a new environment, a new app or a new manifest.
     pub create: bool,
-    /// The generation goes past what these hosts have acted on, and not one up from what is there.
+    /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
+    /// one.
     pub above_fleet: Option<Vec<NodeGeneration>>,
 }
 
-/// One app of an order.
+/// The change of one app's sha.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ShaChange {
     pub app: String,
@@ -38,24 +39,25 @@ pub struct ShaChange {
     pub to: Sha,
 }
 
-/// What an order comes to.
+/// The result of a publish request.
 #[derive(Debug, Clone)]
 pub struct ManifestEdit {
-    /// The new text; `None` when every app is at its sha already.
+    /// The new text; `None` if every app is at its sha already.
     pub body: Option<Vec<u8>>,
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
-    /// Why hosts may not go to the sha though it is published, and what else is worth a line.
+    /// Reasons why hosts may not deploy the published sha, and other warnings.
     pub warnings: Vec<Problem>,
 }
 
-/// Why an order cannot be carried out. Nothing was written.
+/// Why a request cannot be carried out. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The manifest that is there.
+    /// The current manifest is invalid.
     #[error("{0}")]
     Manifest(Box<Problem>),
-    /// The order: something unknown without [`PublishRequest::create`], or a name that cannot be.
+    /// The request is invalid: an unknown app or environment without [`PublishRequest::create`], or an
+    /// impossible name.
     #[error("{0}")]
     Request(Box<Problem>),
 }
@@ -70,10 +72,10 @@ impl EditError {
     }
 }
 
-/// The text of a store's first manifest, before the order.
+/// The text of a store's first manifest, before the request is applied.
 const EMPTY_MANIFEST: &[u8] = b"generation: 0\n";
 
-/// Carries out an order on a manifest; `None`: there is none yet. `name` is how problems call it.
+/// Applies a request to a manifest; `None`: there is none yet. `name` is the manifest's name in problems.
 pub fn edit_manifest(
     name: &str,
     body: Option<&[u8]>,
@@ -112,7 +114,7 @@ pub fn edit_manifest(
     })
 }
 
-/// Every app of the order with what it is at now, judged before anything is edited.
+/// Every app of the request with its current sha, validated before anything is edited.
 fn sha_changes(
     manifest: &Manifest,
     name: &str,
@@ -172,7 +174,7 @@ fn check_may_be_new<'a>(
     Ok(())
 }
 
-/// What keeps hosts from a published sha, and bad entries of others.
+/// The reasons that keep hosts from a published sha, and bad entries of other apps.
 fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let environment = &order.environment;
@@ -216,7 +218,7 @@ fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
     warnings
 }
 
-/// A `ref` that was right for the old sha stays when no other is given.
+/// Warns if the `ref` of the old sha stays because the request gives no other.
 fn stale_reference(
     manifest: &Manifest,
     order: &PublishRequest,
@@ -241,7 +243,7 @@ fn stale_reference(
         .collect()
 }
 
-/// The generation of the new text, which must say to hosts what was ordered.
+/// The generation of the new text; verifies that hosts will read the requested shas from it.
 fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<u64, Problem> {
     let manifest = Manifest::parse(name, body)?;
     let apps = manifest.environments.get(&order.environment);
@@ -263,7 +265,7 @@ fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<u64, P
     })
 }
 
-/// Writes an order into the text.
+/// Applies a request to the text.
 struct ManifestWriter<'a> {
     draft: YamlEditor,
     manifest: &'a Manifest,
@@ -294,7 +296,7 @@ impl<'a> ManifestWriter<'a> {
         }
         let new = changes.iter().filter(|one| one.from.is_none());
         if changes.is_empty() {
-            // Only the generation is to change.
+            // Only the generation changes.
         } else if self.tree.get(environment).is_none() {
             let apps: Map<String, Value> = new
                 .map(|one| (one.app.clone(), self.new_entry(one)))
@@ -326,7 +328,7 @@ impl<'a> ManifestWriter<'a> {
             }
             _ => return self.draft.set(&path, &Value::from(change.to.as_str())),
         }
-        // In the order of the design, each below the one before it.
+        // In the order of the long form, each below the previous one.
         let mut above = "sha";
         for (key, value) in self.long_form(change) {
             let whole = [path[0], path[1], key];
@@ -341,7 +343,7 @@ impl<'a> ManifestWriter<'a> {
         Ok(())
     }
 
-    /// An entry that is written anew: short, unless there is something to say about it.
+    /// A new entry: the short form, unless there are more fields to write.
     fn new_entry(&self, change: &ShaChange) -> Value {
         if self.request.reference.is_none() {
             return Value::from(change.to.as_str());
@@ -350,7 +352,7 @@ impl<'a> ManifestWriter<'a> {
         Value::Object(long.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
-    /// The fields of the long form that an order sets.
+    /// The fields of the long form that a request sets.
     fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
         let order = self.request;
         let at = Timestamp::from_second(order.at.as_second()).unwrap_or(order.at);

@@ -1,19 +1,20 @@
-//! The generation of a manifest: counted up by each `publish`, so that old instructions are known.
+//! The generation of a manifest: each `publish` increments it, so that hosts recognize old instructions.
 //!
-//! A host takes none that is older than what it has acted on. It takes no leap either: whoever may write
-//! the manifest could else set the largest number there is, after which no other would ever be newer.
+//! A host refuses a generation that is older than the one it acted on. It also refuses a leap: otherwise
+//! anyone who may write the manifest could set the largest number there is, after which no other would ever
+//! be newer.
 
-/// How far ahead of what a host has acted on a generation may be.
+/// Maximum distance of a generation ahead of the one that a host has acted on.
 pub const MAX_LEAP: u64 = 1_000_000;
 
-/// No host that has acted on none yet takes one above this.
+/// Maximum generation for a host that has acted on none yet.
 pub const MAX_FIRST: u64 = 1 << 40;
 
-/// What `trueup publish` is told when hosts refuse to follow.
+/// The hint of `trueup publish` when hosts refuse the generation.
 pub const ABOVE_FLEET_HINT: &str =
     "`trueup publish ENV --above-fleet` sets it past what the hosts have acted on";
 
-/// Why a host that has acted on `acted_on` does not take the generation `found`.
+/// Why a host that has acted on `acted_on` refuses the generation `found`; `None` if it accepts it.
 pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
     let it_is = || found.map_or("it has none".into(), |found| format!("it is {found}"));
     match (found, acted_on) {
@@ -32,9 +33,9 @@ pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<Strin
     }
 }
 
-/// What to do about a refusal.
+/// The remedy for a refusal.
 pub fn refusal_hint(found: Option<u64>, acted_on: Option<u64>) -> String {
-    // So far behind, or ahead, nobody gets by counting.
+    // Incrementing cannot bridge such a distance.
     const FAR: u64 = 1000;
     let far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
     let way = match far {
@@ -48,7 +49,7 @@ fn older_message(it_is: &str, acted_on: u64) -> String {
     format!("{it_is}, and this host has acted on {acted_on}: an older manifest is not taken")
 }
 
-/// What a host says that it has acted on.
+/// The generation that a host reports to have acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeGeneration {
     /// `production/web1`.
@@ -56,19 +57,19 @@ pub struct NodeGeneration {
     pub generation: u64,
 }
 
-/// A generation past what hosts have acted on.
+/// A generation above those that hosts have acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextGeneration {
     pub generation: u64,
-    /// Hosts that would not take it: what they say is too far from what most say.
+    /// Hosts that would refuse it, because their number is too far from most others.
     pub refused_by: Vec<NodeGeneration>,
 }
 
-/// The generation to go on with: past what the hosts have acted on, and past the one that is there unless
-/// that is a leap. A record may say anything, so the most hosts count that one generation can satisfy; of as
-/// many, those with the lower number, which is what counting leads to. Nothing above `MAX_FIRST`: no new
-/// host would take it, and nobody could count on from there. `None`: no host says a number that can be
-/// counted on from.
+/// The generation to continue with: above those that the hosts have acted on, and above the current one
+/// unless that is a leap. A record may contain any number, so the largest group of hosts that one generation
+/// can satisfy counts; among groups of equal size, the one with the lower numbers, which incrementing leads
+/// to. Never above `MAX_FIRST`: no new host would accept it, and nobody could increment it. `None`: no host
+/// reports a number that can be incremented.
 pub fn generation_above_fleet(
     hosts: &[NodeGeneration],
     current: Option<u64>,

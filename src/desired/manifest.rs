@@ -1,4 +1,4 @@
-//! The manifest `sha_number.yml` as written.
+//! Parses and validates the manifest `sha_number.yml`.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::printable;
 use crate::problem::{Location, Problem};
 use crate::yaml::{self, Node, NodeKind, ParseLimits};
 
-/// A whole manifest. Entries are judged one by one, because a bad one of an app that a host does
-/// not run is not its business.
+/// A whole manifest. Entries are validated one by one, because a bad entry of an app that a host does not run
+/// does not concern it.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     pub generation: Option<u64>,
-    /// Where the generation stands, or the start of the file.
+    /// The location of the generation, or the start of the file.
     pub generation_at: Location,
     pub environments: BTreeMap<String, BTreeMap<String, Result<AppEntry, Problem>>>,
 }
@@ -44,7 +44,7 @@ pub struct AppEntry {
     pub overrides: Vec<Override>,
 }
 
-/// An operator's freeze.
+/// A freeze by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
@@ -52,7 +52,7 @@ pub struct Hold {
     pub reason: String,
     #[serde(deserialize_with = "printable::deserialize_line")]
     pub by: String,
-    /// Without it the hold lasts until it is taken away.
+    /// Without it the hold lasts until an operator removes it.
     #[serde(default)]
     pub until: Option<Timestamp>,
 }
@@ -76,7 +76,7 @@ pub struct Override {
 }
 
 impl Manifest {
-    /// `name` is how errors call the file.
+    /// `name` is the file's name in errors.
     pub fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
         let tree = yaml::parse(name, body, ParseLimits::default())?;
         let what = "a map of environments to apps to shas";
@@ -132,7 +132,7 @@ fn parse_environment(node: &Node) -> Result<BTreeMap<String, Result<AppEntry, Pr
         .collect())
 }
 
-/// Where a field of an entry stands.
+/// The node of a field in an entry.
 fn node_at<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
     path.iter()
         .fold(entry, |node, key| node.get(key).unwrap_or(node))
@@ -158,8 +158,8 @@ fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
 }
 
 impl AppEntry {
-    /// Refuses what no type can refuse: texts go to people, into reports and records, and each host holds
-    /// each override against its tags in each pass.
+    /// Refuses what types cannot: texts appear in messages, reports and records, and each host compares each
+    /// override with its tags in each pass.
     fn check(&self, node: &Node) -> Result<(), Problem> {
         const NAME: usize = 300;
         const REASON: usize = 2000;
@@ -201,7 +201,7 @@ impl AppEntry {
         Ok(())
     }
 
-    /// What this entry means for a node with these tags, at this time. The first override that
+    /// The desired state of this entry for a node with these tags, at this time. The first override that
     /// matches wins.
     pub fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> DesiredApp {
         let matching = |over: &&Override| {

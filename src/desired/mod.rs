@@ -1,4 +1,4 @@
-//! What should be running: the manifest in the store, or the last good one when that cannot be had.
+//! The desired state: the manifest in the store, or the last good one if the store does not provide it.
 
 mod cache;
 mod edit;
@@ -25,37 +25,37 @@ pub use manifest::{AppEntry, Hold, Manifest, Override};
 pub use publish::{MAX_ATTEMPTS, PublishError, PublishSummary, publish};
 pub use sha::Sha;
 
-/// What the manifest says about one app, for this node.
+/// The manifest's entry for one app, resolved for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredApp {
     pub sha: Sha,
-    /// Where the sha came from, for people.
+    /// The ref that the sha came from, for people.
     pub reference: Option<String>,
     pub by: Option<String>,
-    /// To be built ahead, not activated.
+    /// A release to build ahead without activating it.
     pub next: Option<Sha>,
-    /// In force now: an expired hold is not here.
+    /// The hold in force now; `None` if it has expired.
     pub hold: Option<Hold>,
 }
 
-/// How much the desired state can be relied on to be the newest.
+/// Whether the desired state is known to be the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Freshness {
-    /// The store answered in this pass, and this is what it holds.
+    /// The store answered in this pass, and this is its content.
     Fresh,
     /// The store did not answer; this is the last good manifest, from `since`.
     Stale {
         since: Option<Timestamp>,
         why: String,
     },
-    /// The store answered with something that cannot be taken; this is the last good manifest.
+    /// The store returned a manifest that is refused; this is the last good one.
     Refused(Box<Problem>),
 }
 
-/// How a deployment that failed or was killed is taken up again.
+/// How a deployment that failed or was killed is resumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ResumePolicy {
-    /// At the stage where it stopped, with pauses that grow when it keeps failing.
+    /// At the stage where it stopped, with growing pauses while it keeps failing.
     #[default]
     Backoff,
     /// At the stage where it stopped, now.
@@ -64,25 +64,25 @@ pub enum ResumePolicy {
     FromScratch,
 }
 
-/// What should be running on this host.
+/// The desired state of this host.
 #[derive(Debug, Clone)]
 pub struct DesiredState {
     /// The node's environment.
     pub environment: String,
     /// By app; only apps of this host's environment.
     pub apps: BTreeMap<String, DesiredApp>,
-    /// How the pass takes up what is unfinished.
+    /// How the pass resumes unfinished deployments.
     pub resume_policy: ResumePolicy,
     pub freshness: Freshness,
     pub generation: Option<u64>,
-    /// What is wrong elsewhere in the manifest, and other things worth a line in the report.
+    /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
-    /// Why the last good list of peers is in force instead of what the store has, a line each.
+    /// Why the last good list of peers is in force instead of the store's, a line each.
     pub kept_lists: Vec<String>,
 }
 
 impl DesiredState {
-    /// Nothing is wanted and nobody was asked.
+    /// No apps are wanted and no store was read.
     pub fn empty() -> DesiredState {
         DesiredState {
             environment: String::new(),
@@ -97,7 +97,7 @@ impl DesiredState {
 }
 
 impl DesiredState {
-    /// Goes over the holds, for one pass: an operator at the host asked for it. Each is told.
+    /// Ignores the holds for one pass, at the request of an operator on the host. Adds a warning for each.
     pub fn lift_holds(&mut self) {
         for (app, wanted) in &mut self.apps {
             if let Some(hold) = wanted.hold.take() {
@@ -108,7 +108,7 @@ impl DesiredState {
     }
 }
 
-/// For whom the manifest is read.
+/// The node that the manifest is read for.
 #[derive(Debug, Clone)]
 pub struct NodeContext<'a> {
     pub environment: &'a str,
@@ -116,7 +116,7 @@ pub struct NodeContext<'a> {
     /// The apps that this host runs.
     pub apps: &'a [String],
     pub now: Timestamp,
-    /// When the store last answered, as the last pass noted.
+    /// When the store last answered, as the last pass recorded.
     pub last_answer: Option<Timestamp>,
 }
 
@@ -135,16 +135,16 @@ pub enum DesiredError {
     Cache(#[from] RootError),
 }
 
-/// How the store is asked.
+/// How the store is read.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadOptions {
-    /// As if nothing were known.
+    /// Reads unconditionally, ignoring the cache.
     pub force: bool,
-    /// What is good is kept as the last good manifest: it is about to be acted on.
+    /// Saves a good manifest as the last good one, because the pass is about to act on it.
     pub save_last_good: bool,
 }
 
-/// Reads the manifest `key`, at the cost of one conditional request when nothing is new.
+/// Reads the manifest `key`, at the cost of one conditional request if nothing is new.
 pub fn read(
     store: &dyn Store,
     key: &str,
@@ -180,7 +180,7 @@ pub fn read(
                 store.address()
             ))
             .hint("`trueup publish ENV APP=SHA --create` makes the first one");
-            // Whether it was there once or never was: its absence is not an order to want nothing.
+            // Whether it existed before or never did: its absence is not an instruction to want nothing.
             last_good_or_refuse(problem, cached, &name, node)
         }
         Err(StoreError::TooLarge { limit, .. }) => {
@@ -198,7 +198,7 @@ pub fn read(
     }
 }
 
-/// What was last good, without asking anybody. `None`: there is no last good manifest.
+/// The last good state, without contacting the store. `None`: there is no last good manifest.
 pub fn last_known(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<DesiredState> {
     desired_from_last_good(cache::load(host)?, name, node, Freshness::Fresh).ok()
 }
@@ -247,7 +247,7 @@ fn desired_from_last_good(
     select_apps(&manifest, name, node, freshness).map_err(wrap)
 }
 
-/// What the manifest says for this node. A bad entry of one of its own apps is a refusal.
+/// The manifest's entries for this node. A bad entry of one of its own apps is a refusal.
 fn select_apps(
     manifest: &Manifest,
     name: &str,
@@ -305,7 +305,7 @@ fn select_apps(
     Ok(desired)
 }
 
-/// So many names or problems of a manifest are shown at most: it may have a hundred thousand.
+/// Maximum number of names or problems of a manifest in messages: it may have a hundred thousand.
 const MAX_LISTED: usize = 10;
 
 /// `a, b, c and more`.
@@ -319,7 +319,7 @@ fn format_names<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
     some.join(", ") + more
 }
 
-/// A name from outside as it may be shown.
+/// An untrusted name, truncated for messages.
 fn truncate_name(name: &str) -> String {
     const LONGEST: usize = 80;
     match name.char_indices().nth(LONGEST) {
@@ -328,7 +328,7 @@ fn truncate_name(name: &str) -> String {
     }
 }
 
-/// That there are more bad entries than are shown.
+/// The warning that there are more bad entries than shown.
 fn more_entries_warning(name: &str, bad: usize) -> Option<Problem> {
     let more = bad.checked_sub(MAX_LISTED).filter(|more| *more > 0)?;
     Some(Problem::new(format!(

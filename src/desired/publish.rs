@@ -1,32 +1,33 @@
-//! Publishing: read, edit, write if nobody else wrote in between; else once more.
+//! Publishes shas: reads the manifest, edits it, and writes it back if nobody else wrote in between; retries
+//! otherwise.
 
 use super::edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manifest};
 use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
-/// How often a write is tried while others keep coming first.
+/// Maximum number of attempts while other writers keep coming first.
 pub const MAX_ATTEMPTS: u32 = 10;
 
-/// What became of an order.
+/// The result of a publish request.
 #[derive(Debug, Clone)]
 pub struct PublishSummary {
-    /// As an operator would write it: the store and the key.
+    /// As an operator writes it: the store and the key.
     pub manifest: String,
-    /// Whether something was written; if not, every app was at its sha already.
+    /// Whether a manifest was written; if not, every app was at its sha already.
     pub written: bool,
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
     pub warnings: Vec<Problem>,
 }
 
-/// Why an order was not carried out.
+/// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error("{0}")]
     Edit(#[from] EditError),
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The store did not say whether it took the new text.
+    /// The store did not confirm whether it accepted the new text.
     #[error("{source}; whether the manifest was written is not known")]
     Unconfirmed {
         #[source]
@@ -37,8 +38,8 @@ pub enum PublishError {
     Busy { manifest: String, attempts: u32 },
 }
 
-/// Carries out an order on the manifest `key`. `pause` waits a little before the next attempt,
-/// longer with each; its argument counts them from 1.
+/// Applies a request to the manifest `key`. `backoff` waits before the next attempt, longer with each; its
+/// argument counts them from 1.
 pub fn publish(
     store: &dyn Store,
     key: &str,

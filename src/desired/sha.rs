@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
-/// 40 lower-case hexadecimal digits. Nothing shorter is ever accepted: a short sha or a branch name
-/// can mean something else tomorrow.
+/// 40 lower-case hexadecimal digits. Nothing shorter is ever accepted: a short sha or a branch name can mean
+/// something else tomorrow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sha(String);
 

@@ -225,7 +225,7 @@ fn entry_texts_and_overrides_are_limited() {
     }
 }
 
-/// What a host makes of each manifest, one after the other.
+/// The host's reaction to each manifest, one after the other.
 fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
     use crate::ports::store::{MemoryStore, WriteCondition};
     use crate::ports::testing::Sandbox;

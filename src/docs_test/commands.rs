@@ -1,13 +1,13 @@
-//! The command line, in clap's own words.
+//! The reference of the command line, from clap's help texts.
 
 use clap::{Command, CommandFactory};
 
 use crate::cli::Cli;
 
-/// The widest line of a help text.
+/// Maximum line width of a help text, in characters.
 const WIDTH: usize = 96;
 
-/// Every command with its help, the options of all of them only once.
+/// Every command with its help; the global options only once.
 pub(super) fn all() -> String {
     let mut cli = Cli::command().term_width(WIDTH);
     cli.build();

@@ -1,4 +1,4 @@
-//! Schemas as tables.
+//! Renders JSON schemas as Markdown tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 const HEAD: &str = "| field | type | default | |\n| --- | --- | --- | --- |\n";
 
-/// The fields of a type, then those of each type with fields of its own that is used in it.
+/// The fields of a type, followed by those of each struct type that it uses.
 pub(super) fn field_tables(schema: &Schema) -> String {
     let root = schema.as_value();
     let mut text = table(root, root);
@@ -20,7 +20,7 @@ pub(super) fn field_tables(schema: &Schema) -> String {
     text
 }
 
-/// The types of fields that are written in a way of their own.
+/// The types of fields that have their own notation.
 pub(super) fn type_list(schemas: &[Schema]) -> String {
     let mut known = BTreeMap::new();
     for schema in schemas {
@@ -34,7 +34,7 @@ pub(super) fn type_list(schemas: &[Schema]) -> String {
     text
 }
 
-/// Fields without a word about them.
+/// Fields without documentation.
 pub(super) fn undocumented_fields(schema: &Schema) -> Vec<String> {
     let root = schema.as_value();
     let owners = std::iter::once(root).chain(definitions(root).map(|(_, inner)| inner));
@@ -75,7 +75,7 @@ fn default_text(field: &Value) -> String {
     }
 }
 
-/// What may be written for a field.
+/// Notation of a field's type.
 fn type_text(field: &Value, root: &Value) -> String {
     if let Some((name, inner)) = resolve_reference(field, root) {
         return match choices(inner) {
@@ -118,7 +118,7 @@ fn plural(word: &str) -> String {
     }
 }
 
-/// The type of a field that may also be left out.
+/// The type of an optional field, without `null`.
 fn non_null_type(types: &Value) -> &str {
     match types {
         Value::Array(types) => types
@@ -130,7 +130,7 @@ fn non_null_type(types: &Value) -> &str {
     }
 }
 
-/// The words of a type that is a choice of them.
+/// The variants of an enumeration.
 fn choices(schema: &Value) -> Vec<String> {
     let quoted = |value: &Value| value.as_str().map(|word| format!("`{word}`"));
     if let Some(values) = schema["enum"].as_array() {
@@ -171,12 +171,12 @@ fn has_fields(schema: &Value) -> bool {
         .is_some_and(|map: &Map<_, _>| !map.is_empty())
 }
 
-/// Whether fields of this type say its name instead of what it is.
+/// Whether fields of this type show its name instead of its definition.
 fn is_opaque(schema: &Value) -> bool {
     !has_fields(schema) && choices(schema).is_empty()
 }
 
-/// The fields of whatever type in which a type is used.
+/// The fields that use a type, whatever type they belong to.
 fn fields_of_type(root: &Value, name: &str) -> Vec<String> {
     let target = format!("\"#/$defs/{name}\"");
     let owners = std::iter::once(root).chain(definitions(root).map(|(_, inner)| inner));

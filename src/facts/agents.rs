@@ -1,4 +1,4 @@
-//! Which agents of others run on the host, for roles that set them up where they are and nowhere else.
+//! Monitoring agents installed on the host, for roles that configure them only where they exist.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::ports::root::{FileKind, Root};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Agents {
-    /// The Datadog agent is installed: its program, and not only its settings, which outlive it.
+    /// Whether the Datadog agent's program is installed. Its settings alone do not count: they outlive it.
     pub datadog: bool,
 }
 

@@ -3,15 +3,15 @@
 use serde::Serialize;
 use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
-/// In bytes.
+/// Sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Memory {
     pub total: u64,
     pub swap: u64,
 }
 
-/// A mounted filesystem; sizes in bytes. How much of it is free is left out on purpose: a fact that
-/// changes by itself would make every file that shows it change in every pass.
+/// A mounted filesystem; sizes in bytes. Free space is left out on purpose: a fact that changes by itself
+/// would make every file that shows it change in every pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Disk {
     pub mount: String,
@@ -20,7 +20,7 @@ pub struct Disk {
     pub total: u64,
 }
 
-/// What the scheduler lets this process use, control groups included.
+/// The number of CPUs that the scheduler lets this process use, control groups included.
 pub(super) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,5 +1,5 @@
-//! What the host is, for templates: one probe per file. A probe runs when a template first asks for
-//! what it tells, so that a pass pays only for the facts that it uses.
+//! Facts about the host, for templates, with one probe per file. A probe runs when a template first uses its
+//! fact, so that a pass pays only for the facts that it uses.
 
 mod agents;
 mod hardware;
@@ -14,13 +14,13 @@ use serde_json::{Map, Value};
 
 use crate::ports::root::Root;
 
-/// One group of facts: its name and how it is had.
+/// One group of facts: its name and the function that collects it.
 struct Probe {
     name: &'static str,
     collect: fn(&Root) -> Value,
 }
 
-/// Every group, in the order in which they are shown.
+/// All groups, in display order.
 const PROBES: [Probe; 8] = [
     Probe {
         name: "os",
@@ -30,7 +30,7 @@ const PROBES: [Probe; 8] = [
         name: "hostname",
         collect: |_| to_json(os::hostname()),
     },
-    // The full name where the host knows one, else the short one.
+    // The fully qualified name if the host knows one, else the short one.
     Probe {
         name: "fqdn",
         collect: |root| to_json(os::fqdn(root, &os::hostname())),
@@ -39,7 +39,7 @@ const PROBES: [Probe; 8] = [
         name: "network",
         collect: |_| to_json(network::probe()),
     },
-    // How many processors trueup may use.
+    // The number of CPUs that trueup may use.
     Probe {
         name: "cpus",
         collect: |_| to_json(hardware::cpus()),
@@ -63,7 +63,7 @@ fn to_json(fact: impl Serialize) -> Value {
     serde_json::to_value(fact).expect("facts are plain data")
 }
 
-/// The facts of a host.
+/// The facts of a host, each collected on first use.
 pub struct Facts {
     root: Rc<Root>,
     hostname: String,
@@ -81,12 +81,12 @@ impl Facts {
         }
     }
 
-    /// What the host calls itself, without a domain.
+    /// The host's own name, without a domain.
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
 
-    /// The fact at a dotted path such as `memory.total`; all of them for an empty one.
+    /// The fact at a dotted path such as `memory.total`; all facts for an empty path.
     pub fn at_path(&self, path: &str) -> Option<&Value> {
         if path.is_empty() {
             return Some(self.all());
@@ -99,7 +99,6 @@ impl Facts {
         Some(value)
     }
 
-    /// All facts, as one map.
     pub fn all(&self) -> &Value {
         self.all.get_or_init(|| {
             let groups = PROBES.iter().map(|probe| {

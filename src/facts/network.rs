@@ -1,4 +1,4 @@
-//! Addresses of this host.
+//! Network addresses of the host.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use serde::Serialize;
 
-/// Addresses, loopback and link-local ones left out.
+/// Addresses without loopback and link-local ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Network {
-    /// The first IPv4 address, or the first IPv6 one; empty when there is none.
+    /// The first IPv4 address, else the first IPv6 one; empty if there is none.
     pub address: String,
     /// All addresses by interface.
     pub interfaces: BTreeMap<String, Vec<IpAddr>>,

@@ -1,4 +1,4 @@
-//! Which system this is and what it is called.
+//! Operating system, kernel and name of the host.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::ports::root::Root;
 
-/// From `/etc/os-release`; empty where it does not say.
+/// From `/etc/os-release`; fields that it lacks are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Os {
     /// `debian`, `ubuntu`, …
@@ -15,7 +15,7 @@ pub struct Os {
     pub version: String,
     /// `bookworm`, `noble`, …
     pub codename: String,
-    /// For people.
+    /// Display name.
     pub name: String,
     pub kernel: String,
     /// `x86_64`, `aarch64`.
@@ -55,7 +55,7 @@ pub(super) fn hostname() -> String {
     full.split('.').next().unwrap_or_default().to_owned()
 }
 
-/// The first full name that `/etc/hosts` gives this host. The resolver is not asked: a dead name
+/// The first fully qualified name that `/etc/hosts` gives this host. Does not query the resolver: a dead name
 /// server must not hold up a pass.
 pub(super) fn fqdn(root: &Root, hostname: &str) -> String {
     let hosts = root

@@ -1,7 +1,7 @@
-//! The records that this host has read: none is read again while its object is the same.
+//! Cache of the records that this host has read. A pass reads a record again only if its object changed.
 //!
-//! Lost or unreadable it is made anew, at the cost of reading every record once. What a list is held against
-//! is kept elsewhere ([`super::last_good`]).
+//! If the file is lost or unreadable, the next pass rebuilds it, at the cost of reading every record once.
+//! The lists that the shrink guard compares with are stored elsewhere ([`super::last_good`]).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,31 +17,32 @@ use crate::settings::is_host_address;
 
 const VERSION: u32 = 1;
 
-/// No such file is larger, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_FILE: usize = 64 << 20;
 
-/// What is kept between passes.
+/// The contents of the cache file, kept between passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordCache {
     version: u32,
-    /// Whose: of another store or environment nothing holds here.
+    /// The store that the records come from; `load` ignores the file of another store or environment.
     store: String,
     environment: String,
-    /// By node.
+    /// By node name.
     pub records: BTreeMap<String, CachedRecord>,
-    /// About how many bytes what is in memory besides takes.
+    /// Approximate memory of everything else that counts towards the limit (the last good lists), in bytes.
     #[serde(skip)]
     pub(super) other_memory: usize,
 }
 
-/// A record and the version of the object that it was read from. `None`: the object held no record.
+/// A record and the version of the object that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedRecord {
     pub etag: Etag,
-    /// The last good one. Shared, because a pass has the cache twice: as it was, and as it is now.
+    /// The last good record; `None` if the object never held one. Shared, because a pass holds the cache
+    /// twice: as it was loaded and as it is now.
     #[serde(with = "shared::option")]
     pub record: Option<Arc<Record>>,
-    /// Why the object's present version is none.
+    /// Why the object's present version is not a valid record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<String>,
 }
@@ -69,7 +70,7 @@ impl RecordCache {
         }
     }
 
-    /// What is kept, if it is of this store and environment. Never an error.
+    /// Loads the cache of this store and environment. Returns an empty one rather than an error.
     pub fn load(host: &Host, store: &str, environment: &str) -> RecordCache {
         let empty = RecordCache::empty(store, environment);
         let body = host
@@ -86,7 +87,7 @@ impl RecordCache {
         known
     }
 
-    /// An earlier trueup took addresses that are no host's, and what is known is not read again.
+    /// Earlier versions accepted addresses that no host can have, and a cached record is not parsed again.
     fn drop_invalid_records(&mut self) {
         self.records.retain(|_, cached| {
             let record = cached.record.as_ref();
@@ -94,13 +95,14 @@ impl RecordCache {
         });
     }
 
-    /// About how many bytes the records take in memory, with what is there besides.
+    /// Approximate memory of the records and of `other_memory`, in bytes.
     pub(super) fn memory_size(&self) -> usize {
         let records = self.records.values().map(CachedRecord::memory_size);
         self.other_memory + records.sum::<usize>()
     }
 
-    /// Takes up the record that this host has just written, if it keeps any: it need not read that.
+    /// Adds the record that this host has just written, so that it need not read it back. Does nothing on a
+    /// host without a cache file.
     pub(super) fn update_own_record(
         host: &Host,
         store: &str,
@@ -131,8 +133,8 @@ impl RecordCache {
             .write_atomic(&RecordCache::path(host), &body, &Attrs::mode(0o644))
     }
 
-    /// As it is written, in no more than `most` bytes, so that it can be read again: without the largest
-    /// records, which cost a read in each pass then.
+    /// Serializes at most `max_bytes`, so that the file can be read back. Drops the largest records if
+    /// needed; each of those then costs one read per pass.
     pub(super) fn to_json(&self, max_bytes: usize) -> Vec<u8> {
         let json =
             |cache: &RecordCache| serde_json::to_vec(cache).expect("plain data is always JSON");
@@ -159,7 +161,7 @@ impl RecordCache {
     }
 }
 
-/// What is shared in memory is written as if it were not.
+/// Serializes an `Arc` as its contents.
 mod shared {
     pub(super) mod option {
         use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! The last good lists: what a list that shrinks is held against, and what stays in force instead of it.
+//! The last good lists: the baseline of the shrink guard, and the lists that stay in force when it refuses.
 //!
-//! They are the guard, so they are no cache: only a file that is missing means that there are none. One that
-//! cannot be read, or is not understood, is an error, and a list that could not be read back next time is
-//! not taken at all ([`MAX_MEMORY`]).
+//! They are a guard and not a cache, so only a missing file means that there are no lists. A file that
+//! cannot be read or parsed is an error, and a list too large to be read back next time is refused
+//! ([`MAX_MEMORY`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,60 +19,61 @@ use crate::settings::is_host_address;
 
 const VERSION: u32 = 2;
 
-/// About how many bytes of memory all lists take together at most. A node weighs no less than what it takes
-/// in the file ([`Peer::memory_size`]), so a file of lists that are taken is never larger than what is read.
+/// Maximum memory of all lists together, approximate, in bytes. [`Peer::memory_size`] is never less than the
+/// size in the file, so the file of lists within this limit always fits [`MAX_FILE`].
 pub(super) const MAX_MEMORY: usize = 64 << 20;
 
-/// No file is larger, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_FILE: usize = MAX_MEMORY;
 
-/// What a question takes besides its words and nodes: its sizes of an hour, and a refusal.
+/// Size of a list besides its expression and nodes: the sizes of the last hour and a refusal, in bytes.
 const QUERY_SIZE: usize = 16 << 10;
 
-/// What a node takes in a list that holds it.
+/// Size of the reference to a node in a list, in bytes.
 const INDEX_SIZE: usize = 8;
 
-/// What is kept between passes.
+/// The lists kept between passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastGoodLists {
-    /// Whose: of another store or environment nothing holds here.
+    /// The store that the lists come from; `load` ignores the file of another store or environment.
     store: String,
     environment: String,
-    /// By question.
+    /// By query expression.
     pub lists: BTreeMap<String, NodeList>,
 }
 
-/// The last good answer to a question.
+/// The last good answer to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeList {
-    /// Shared with other answers, and with what is there now.
+    /// Shared with other lists and with the nodes in the current snapshot.
     pub nodes: Vec<Arc<Peer>>,
-    /// How many nodes it had from when on, by this host's clock; the last one is now.
+    /// Each size that the list has had and when it took it, by this host's clock; the last entry is current.
     pub sizes: Vec<(Timestamp, usize)>,
-    /// What was not taken instead.
+    /// The answer that the guard refused in place of this list.
     pub refused: Option<RefusedList>,
 }
 
-/// An answer that was not taken.
+/// An answer that the guard refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedList {
-    /// How many nodes it had.
+    /// Number of nodes in it.
     pub size: usize,
-    /// Since when it is refused, by this host's clock. Until it is taken, or another one is, the hour
-    /// before this counts.
+    /// When the refusal began, by this host's clock. The guard compares with the hour before this moment
+    /// until it accepts a list.
     pub since: Timestamp,
-    /// Why, if it is not for its size.
+    /// The reason, unless it is the size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// The file. `N`: how an answer names a node: by its place in `nodes`, or, in the first version, as a whole.
+/// The file format. `N` is how a list refers to a node: by its index in `nodes`, or in version 1 by the
+/// whole node.
 #[derive(Serialize, Deserialize)]
 struct ListsFile<N> {
     version: u32,
     store: String,
     environment: String,
-    /// Each once, however many answers have it.
+    /// Each node once, however many lists contain it.
     #[serde(default = "Vec::new")]
     nodes: Vec<Peer>,
     answers: BTreeMap<String, StoredList<N>>,
@@ -99,7 +100,8 @@ impl LastGoodLists {
         }
     }
 
-    /// What is kept, if it is of this store and environment. An error, in a line: nobody can tell what is.
+    /// Loads the lists of this store and environment. Returns a one-line error if the file cannot be
+    /// understood, because the guard then has no baseline.
     pub fn load(host: &Host, store: &str, environment: &str) -> Result<LastGoodLists, String> {
         let unknown = |why: String| {
             format!(
@@ -155,7 +157,7 @@ impl LastGoodLists {
         }
     }
 
-    /// Every node of them, each once.
+    /// Every node of the lists, each once.
     pub(super) fn nodes(&self) -> BTreeSet<&Arc<Peer>> {
         self.lists
             .values()
@@ -163,7 +165,7 @@ impl LastGoodLists {
             .collect()
     }
 
-    /// About how many bytes they take in memory; no less than in the file.
+    /// Approximate memory of the lists, in bytes; never less than their size in the file.
     pub(super) fn memory_size(&self) -> usize {
         let answers = self.lists.iter();
         let places = answers.map(|(words, answer)| list_memory_size(words, &answer.nodes));
@@ -224,9 +226,9 @@ impl LastGoodLists {
     }
 }
 
-/// What an answer weighs besides its nodes.
+/// Size of a list besides its nodes, in bytes.
 pub(super) fn list_memory_size(expression: &str, nodes: &[Arc<Peer>]) -> usize {
-    // A quote of the words takes two bytes in the file.
+    // A quote in the expression takes two bytes in the file.
     QUERY_SIZE + 2 * expression.len() + nodes.len() * INDEX_SIZE
 }
 
@@ -235,7 +237,7 @@ impl<N> ListsFile<N> {
         self,
         mut node: impl FnMut(N) -> Option<Arc<Peer>>,
     ) -> Result<LastGoodLists, String> {
-        // An earlier trueup took addresses that are no host's, and what is known is not read again.
+        // Earlier versions accepted addresses that no host can have, and a known peer is not parsed again.
         let good = |peer: &Arc<Peer>| {
             let mut addresses = peer.addresses.iter().chain([&peer.address]);
             addresses.all(|ip: &IpAddr| is_host_address(*ip))

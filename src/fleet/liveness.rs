@@ -1,8 +1,8 @@
-//! Since when this host hears the store.
+//! How long this host has had answers from the store, which decides whether silence of a node counts.
 //!
-//! Whoever was cut off from the store, or off, for longer than `gone_after` finds all records too old
-//! when it is back, and those that are written first would be all there are. So silence counts only over
-//! a time in which this host itself had answers.
+//! A host that was off or cut off from the store for longer than `gone_after` finds all records too old when
+//! it returns, and the first few hosts to write again would be the whole list. So a node's silence counts
+//! only over a time in which this host itself had answers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,28 +16,28 @@ use crate::ports::{Host, RUN_DIR};
 
 const VERSION: u32 = 1;
 
-/// How wide the note is, in bytes: more than any is long.
+/// Fixed size of the file, in bytes; no contents are longer.
 const FILE_SIZE: usize = 256;
 
-/// So long a time between two looks is no gap by itself: passes come every half a minute.
+/// Longest time between two queries that is not a gap by itself: passes run every 30 s.
 const NORMAL_GAP: Duration = Duration::from_secs(120);
 
-/// Noted at every look (`/run/trueup/contact.json`: memory, and gone after a reboot, as the time was in
-/// which nothing was heard).
+/// Written after every query (`/run/trueup/contact.json`: in memory, and lost at a reboot like the time in
+/// which the host heard nothing).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoreLiveness {
     version: u32,
-    /// The store and environment that were looked at.
+    /// Digest of the store and environment that were queried.
     whose: String,
-    /// Since when looks are answered, and when the last one was; by the store's clock.
+    /// Since when the store has answered, and when it last answered; by the store's clock.
     since: Timestamp,
     last: Timestamp,
-    /// A look since then had no answer.
+    /// A query since then had no answer.
     cut: bool,
 }
 
 impl StoreLiveness {
-    /// What was noted last, if it is of this store and environment.
+    /// Loads the last state, if it is of this store and environment.
     pub fn load(host: &Host, store: &str, environment: &str) -> Option<StoreLiveness> {
         let body = host
             .root
@@ -48,14 +48,15 @@ impl StoreLiveness {
         same.then_some(known)
     }
 
-    /// There is an answer. `now`: the store's time.
+    /// The state after an answer. `now`: the store's time.
     pub fn after_answer(
         before: Option<StoreLiveness>,
         (store, environment): (&str, &str),
         now: Timestamp,
         gone_after: Duration,
     ) -> StoreLiveness {
-        // After a gap of a third, a host that lives has had most of the time to be heard of.
+        // After a gap of a third of `gone_after`, a live host still has had most of that time to send a
+        // heartbeat.
         let third = gone_after / 3;
         let goes_on = |before: &StoreLiveness| {
             let gap = Duration::try_from(now.duration_since(before.last));
@@ -76,12 +77,12 @@ impl StoreLiveness {
         }
     }
 
-    /// There was no answer.
+    /// The state after a query that failed.
     pub fn after_failure(self) -> StoreLiveness {
         StoreLiveness { cut: true, ..self }
     }
 
-    /// For how long looks have been answered.
+    /// How long the store has answered without a gap.
     pub fn answered_for(&self) -> Duration {
         Duration::try_from(self.last.duration_since(self.since)).unwrap_or_default()
     }
@@ -99,7 +100,7 @@ impl StoreLiveness {
     }
 }
 
-/// Of one length, whatever they are called: a note is written over the one before.
+/// Has the same length for all names, because `save` overwrites the file in place.
 fn scope_digest(store: &str, environment: &str) -> String {
     digest(format!("{store}\n{environment}").as_bytes())
 }

@@ -1,29 +1,29 @@
-//! What the hosts of an environment know of each other: each writes a record of itself into the store,
-//! and templates ask for peers with `nodes(…)`.
+//! The node registry: each host of an environment publishes a record of itself in the store, and templates
+//! query their peers with `nodes(…)`.
 //!
 //! ```text
-//! a host's pass ──put──▶ nodes/<env>/<node>.json ──list, get what is new──▶ Seen ──▶ Book ──▶ nodes(…)
+//! a host's pass ──put──▶ nodes/<env>/<node>.json ──list, get changed──▶ Snapshot ──▶ PeerList ──▶ nodes(…)
 //! ```
 //!
-//! What holds it together:
+//! Invariants:
 //!
-//! - *Seen is not known.* A record comes from whoever may write in the store. It is typed and bounded
-//!   when it is read (`record`); one that is anything but a record is told of, and the last good one of
-//!   that node stays.
-//! - *The store's clock is the only clock.* A record has no time of its writing in it: the heartbeat is
-//!   the object's LastModified, held against the store's own time. So a heartbeat has the content, and
-//!   with it the ETag, of the one before, and costs nobody a read.
-//! - *A list never collapses* (`peer_list`). An answer that is empty, or much smaller than what was given
-//!   within the last hour, is not taken, nor is one of which a part could not be read; the last good one
-//!   stays, with what is new, and is shown, until somebody says otherwise.
-//! - *A list that could not be held against later is not taken* (`last_good`). Lists that cannot be read are
-//!   an error and not "none": else whoever makes them too large to read would end the guard.
-//! - *No writer costs a reader more than a fleet does.* More records, or larger ones, than any fleet has are
-//!   refused before they are read, and the last good list stays.
-//! - *Silence is heard only by who listens* (`liveness`). A node that was listed leaves the list after a
-//!   silence in which this host itself had answers of the store.
+//! - *Records are untrusted.* Anyone with write access to the store can write one. The parser types and
+//!   bounds every field (`record`); a pass reports an invalid record and keeps the last good one of that
+//!   node.
+//! - *Only the store's clock counts.* A record contains no time of its writing: the heartbeat is the object's
+//!   LastModified, compared with the store's own time. So a heartbeat has the same content, and with it the
+//!   same ETag, as the one before, and costs no other host a read.
+//! - *A list never collapses* (`peer_list`). The shrink guard refuses an answer that is empty, much smaller
+//!   than the largest of the last hour, or of which a part could not be read. The last good list stays, plus
+//!   new nodes, and the pass reports it until an operator accepts the answer.
+//! - *A list that cannot serve as a later baseline is refused* (`last_good`). Lists that cannot be read are
+//!   an error and not "none"; otherwise a writer could disable the guard by making them too large to read.
+//! - *No writer costs a reader more than a real fleet does.* A reader refuses more or larger records than any
+//!   fleet has before it reads them, and the last good list stays.
+//! - *Silence counts only while this host has answers* (`liveness`). A listed node leaves the list after a
+//!   silence during which the store answered this host.
 //! - *Nothing here fails a pass.* A store that does not answer or refuses a record costs a line in the
-//!   report, and the pass does not end as if all were well.
+//!   report, and the pass does not exit as converged.
 
 mod cache;
 mod last_good;
@@ -49,17 +49,16 @@ pub use registry::{
 };
 pub use view::{AppView, FleetView, NodeView, fleet_view};
 
-/// The folder of an environment's records in the store.
+/// The key prefix of an environment's records.
 fn records_prefix(environment: &str) -> String {
     format!("nodes/{environment}/")
 }
 
-/// The key of a node's record.
 pub fn record_key(environment: &str, node: &str) -> String {
     format!("nodes/{environment}/{node}.json")
 }
 
-/// Text from outside as it may be shown: one line, no control characters, not long.
+/// Makes untrusted text safe to print: one line, no control characters, at most 300 characters.
 fn sanitize_line(text: &str) -> String {
     const LONGEST: usize = 300;
     let text = crate::printable::line(text.trim());

@@ -1,4 +1,4 @@
-//! A node as templates see it, and how they ask for some.
+//! A node as templates see it, and the queries that select nodes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,11 +9,11 @@ use super::record::{STRING_SIZE, map_memory_size};
 use super::{AppRecord, AppState, Record};
 use crate::settings::StaticNode;
 
-/// A node as templates see it. Nothing in it changes by itself, so a file that shows it does not either.
+/// A node as templates see it. No field changes by itself, so a file rendered from it stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Peer {
     pub name: String,
-    /// The best of its addresses.
+    /// The preferred address.
     pub address: IpAddr,
     pub addresses: Vec<IpAddr>,
     pub ports: BTreeMap<String, u16>,
@@ -24,8 +24,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The node of a record, once it is of use to others: a host that runs apps has to serve one. One
-    /// that did before the release that is on trial stays: whether it serves now, a health check tells.
+    /// The peer of a record, if it is usable: a host with apps must serve at least one. A host that served
+    /// before the release now on trial stays listed; a health check decides whether it serves now.
     pub fn from_record(record: &Record) -> Option<Peer> {
         let serves = |app: &AppRecord| match app.state {
             AppState::Serving => true,
@@ -48,8 +48,8 @@ impl Peer {
         })
     }
 
-    /// The same without addresses of the host that asks, which no other host has: visitors that a balancer
-    /// sent there would come around without end. And what to say about it, if it named one.
+    /// Removes the addresses of this host, which no other host has: a load balancer that used one would proxy
+    /// requests back to itself in a loop. Also returns a message if the record named such an address.
     pub(super) fn without_addresses(mut self, own: &[IpAddr]) -> (Option<Peer>, Option<String>) {
         let Some(mine) = self.addresses.iter().find(|ip| own.contains(ip)).copied() else {
             return (Some(self), None);
@@ -68,7 +68,7 @@ impl Peer {
         (peer, Some(said))
     }
 
-    /// About how many bytes it takes in memory: as a record does, and never less than it takes in a file.
+    /// Approximate memory, in bytes, counted as for a record; never less than the size in a file.
     pub(super) fn memory_size(&self) -> usize {
         const ADDRESS: usize = 48;
         let texts = self.roles.iter().chain(&self.apps).chain([&self.name]);
@@ -79,7 +79,7 @@ impl Peer {
             + map_memory_size(&self.ports, |_| 0)
     }
 
-    /// A node of the settings.
+    /// A node that the settings define.
     pub fn from_settings(name: &str, node: &StaticNode) -> Option<Peer> {
         Some(Peer {
             name: name.to_owned(),
@@ -93,20 +93,20 @@ impl Peer {
     }
 }
 
-/// Which nodes are asked for; what is not said does not matter.
+/// The criteria of `nodes(…)`; an absent one matches every node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     pub role: Option<String>,
-    /// `key=value`, or `key` whatever its value; all of them.
+    /// `key=value`, or `key` for any value; a node must match all.
     pub tags: Vec<String>,
-    /// An app that they serve.
+    /// An app that the node serves.
     pub app: Option<String>,
-    /// The name of a port that they have.
+    /// The name of a port that the node has.
     pub port: Option<String>,
 }
 
 impl Query {
-    /// As it may be written in a template; the same for the same question.
+    /// The query in template syntax; equal queries give equal text.
     pub fn to_expression(&self) -> String {
         let quoted = |name: &str, value: &Option<String>| {
             let value = value.as_ref()?;

@@ -1,9 +1,9 @@
-//! What `nodes(…)` answers, and the guard in front of it: an answer that is empty or much smaller than
-//! before is not taken. Nobody leaves the list then; who comes, or moves, is taken up all the same.
+//! Answers `nodes(…)` behind the shrink guard, which refuses an answer that is empty or much smaller than
+//! before. While it refuses, no node leaves the list; new and changed nodes still come in.
 //!
-//! "Before" is the last hour and not only the last answer: when all hosts lose their credentials at
-//! once, they leave one by one as their heartbeats run out, and no single step of that is large. While an
-//! answer is refused it is the hour before that: a refusal does not end by being waited for.
+//! "Before" is the last hour and not only the last answer: when all hosts lose their credentials at once,
+//! their heartbeats expire one by one, and no single step is large. During a refusal it is the hour before
+//! the refusal began, so a refusal does not end by waiting.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use jiff::Timestamp;
 use super::last_good::{self, LastGoodLists, NodeList, RefusedList};
 use super::{Peer, Query};
 
-/// How far back an answer is held against.
+/// How far back the guard compares sizes.
 const SHRINK_WINDOW: Duration = Duration::from_secs(3600);
 
-/// What somebody can do who knows that nodes are gone.
+/// Hint for an operator who knows that the nodes are gone.
 const ACCEPT_HINT: &str = "; if that is how it is meant: `trueup converge --accept-shrink`";
 
-/// What is taken for an answer.
+/// The limits that decide which answers the guard accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct ShrinkGuard {
-    /// In percent.
+    /// Largest accepted loss, in percent.
     pub max_shrink: u8,
-    /// Somebody said that the list is as it is.
+    /// An operator accepts the list as it is (`--accept-shrink`).
     pub accept_shrink: bool,
-    /// By this host's clock.
+    /// This host's time.
     pub now: Timestamp,
 }
 
-/// What the store says.
+/// The nodes that the store reports.
 #[derive(Debug, Clone)]
 pub(super) enum ObservedNodes {
-    /// It was not asked.
+    /// This pass did not query the store.
     NotAsked,
-    /// It did not answer, and why.
+    /// The store did not answer, with the reason.
     Unavailable(String),
-    /// These, and more that could not be read, and why.
+    /// Some records could not be read, with the reason.
     Partial(Vec<Arc<Peer>>, String),
     Complete(Vec<Arc<Peer>>),
 }
@@ -46,28 +46,27 @@ pub(super) enum ObservedNodes {
 /// Answers `nodes(…)`.
 #[derive(Debug, Clone)]
 pub struct PeerList {
-    /// Nodes of the settings.
+    /// Nodes from the settings.
     static_nodes: Vec<Arc<Peer>>,
-    /// Nodes of the store.
+    /// Nodes from the store.
     observed: ObservedNodes,
-    /// The last good answers.
     last_good: LastGoodLists,
     guard: ShrinkGuard,
     results: BTreeMap<String, QueryResult>,
-    /// What answers may weigh yet, with all that is known, and the nodes that are counted.
+    /// Memory left for further answers, in bytes, and the nodes (by [`pointer_id`]) that are already counted.
     memory_left: usize,
     counted_nodes: HashSet<usize>,
-    /// Why a question has no answer at all.
+    /// Why a query could not be answered at all.
     query_error: Option<String>,
 }
 
-/// A question that a template asked, and what it was told.
+/// The answer to a query of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryResult {
     pub list: NodeList,
-    /// Why the last good answer was given instead of a new one.
+    /// Why the last good list was returned instead of a new one.
     pub kept_reason: Option<String>,
-    /// What was taken only because somebody said so.
+    /// The loss that was accepted only because an operator asked for it.
     pub accepted_shrink: Option<String>,
 }
 
@@ -78,7 +77,7 @@ impl PeerList {
         known: LastGoodLists,
         guard: ShrinkGuard,
     ) -> PeerList {
-        // Who takes the lists as they are keeps nothing of those that were.
+        // With `--accept-shrink` the old lists are dropped, so they take no memory.
         let (weight, counted) = match guard.accept_shrink {
             true => (0, HashSet::new()),
             false => (
@@ -98,13 +97,13 @@ impl PeerList {
         }
     }
 
-    /// Why a question has no answer at all.
+    /// Why a query could not be answered at all.
     pub(super) fn query_error(&self) -> Option<&str> {
         self.query_error.as_deref()
     }
 
-    /// The nodes that were asked for, by name. What the settings say of a node counts more than what it
-    /// says itself. An error: the store did not answer, and never did to this question.
+    /// The nodes that match, by name. A node in the settings overrides the record of the same name. Fails if
+    /// the store did not answer (or only in part) and this host has no last good list for the query.
     pub fn nodes(&mut self, query: &Query) -> Result<Vec<Arc<Peer>>, String> {
         let expression = query.to_expression();
         let missing = match &self.observed {
@@ -134,12 +133,12 @@ impl PeerList {
         Ok(nodes)
     }
 
-    /// Every question of this pass with what it was told.
+    /// Every query of this pass with its answer.
     pub fn results(&self) -> &BTreeMap<String, QueryResult> {
         &self.results
     }
 
-    /// Takes nothing that could not be kept: what is not known to the next pass is no guard for it.
+    /// Refuses an answer too large to be saved: a list that the next pass does not know cannot guard it.
     fn query_within_limit(
         &mut self,
         query: &Query,
@@ -244,7 +243,7 @@ impl PeerList {
         }
     }
 
-    /// What was last good.
+    /// The last good list and why it stays.
     fn last_good_result(&self, last: Option<&NodeList>, expression: &str) -> QueryResult {
         let Some(last) = last else {
             return QueryResult::new(self.new_list(Vec::new(), None));
@@ -277,7 +276,7 @@ impl PeerList {
         if sizes.last().is_none_or(|(_, size)| *size != nodes.len()) {
             sizes.push((self.guard.now, nodes.len()));
         }
-        // One that ended before the window is of no use any more.
+        // Drop sizes that were replaced before the window began.
         while sizes
             .get(1)
             .is_some_and(|(ended, _)| is_outside_window(*ended, self.guard.now))
@@ -291,7 +290,7 @@ impl PeerList {
         }
     }
 
-    /// The most nodes that the answer had within the window.
+    /// The largest size of the list within the window.
     fn largest_recent_size(&self, last: &NodeList) -> usize {
         let now = match &last.refused {
             Some(refused) => refused.since,
@@ -317,7 +316,7 @@ impl QueryResult {
     }
 }
 
-/// Tells a node in memory from others.
+/// Identifies a shared node by its address in memory.
 fn pointer_id(peer: &Arc<Peer>) -> usize {
     Arc::as_ptr(peer).addr()
 }
@@ -326,7 +325,7 @@ fn is_outside_window(ended: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(ended)).is_ok_and(|gone| gone > SHRINK_WINDOW)
 }
 
-/// Those that were listed and those that are there; of one that is both, what is there.
+/// The nodes of both lists; a fresh node replaces a listed one of the same name.
 fn merge_by_name(last: &[Arc<Peer>], fresh: Vec<Arc<Peer>>) -> Vec<Arc<Peer>> {
     let last = last.iter().cloned();
     let all = last.chain(fresh).map(|peer| (peer.name.clone(), peer));

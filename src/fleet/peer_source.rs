@@ -1,4 +1,4 @@
-//! Where templates get their peers from: looked for when the first one asks, once in a pass.
+//! Loads the peers for templates: at the first query, once per pass.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,37 +16,37 @@ use crate::ports::root::RootError;
 use crate::ports::store::{Store, StoreError};
 use crate::settings::{FleetSettings, Settings};
 
-/// How many lines about records a report has at most.
+/// Maximum number of lines about records in a report.
 const MAX_PROBLEM_LINES: usize = 5;
 
-/// The peers of a host.
+/// Lazily loaded peers of this host.
 pub struct PeerSource<'a> {
     fleet: &'a FleetSettings,
     environment: &'a str,
-    /// As the store is called in the settings.
+    /// The store's name in the settings.
     store_name: &'a str,
     origin: Origin<'a>,
-    /// Take the list as it is, however much smaller.
+    /// Accept the list as it is, however small (`--accept-shrink`).
     accept_shrink: bool,
-    /// What this host is called, and its addresses.
+    /// This host's node name and addresses.
     own_node: (String, Vec<IpAddr>),
     loaded: OnceCell<LoadedPeers>,
 }
 
-/// Why there is no answer at all to a question that was asked.
+/// Why a query could not be answered at all.
 #[derive(Debug)]
 pub enum PeerQueryError {
-    /// The store is the reason.
+    /// The store caused it.
     Store(StoreError),
-    /// What is kept on this host is, or what can be.
+    /// The last good lists caused it: they cannot be read, or would be too large to keep.
     Lists(String),
 }
 
 #[derive(Clone, Copy)]
 enum Origin<'a> {
-    /// There is no host: roles are only read.
+    /// No host: the roles are only checked.
     SettingsOnly,
-    /// What the host knew last.
+    /// What the host last saved; no query to the store.
     LastKnown(&'a Host),
     Store(&'a Host, &'a dyn Store),
 }
@@ -55,11 +55,11 @@ struct LoadedPeers {
     peer_list: Arc<Mutex<PeerList>>,
     cache_before: RecordCache,
     cache: RecordCache,
-    /// As they are in the file. `None`: there is none that can be read.
+    /// As in the file; `None` if it cannot be read.
     last_good: Option<LastGoodLists>,
     liveness: Option<StoreLiveness>,
     problems: Vec<String>,
-    /// Why there is no answer, or only a part of one.
+    /// Why the store gave no answer, or only a partial one.
     store_error: Option<StoreError>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// This host is called so and has these addresses: no other node has them.
+    /// Sets the name and addresses of this host; `load` removes these addresses from all other nodes.
     pub fn with_own_node(self, node: &str, addresses: Vec<IpAddr>) -> PeerSource<'a> {
         PeerSource {
             own_node: (node.to_owned(), addresses),
@@ -84,17 +84,17 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// Only those that the settings name.
+    /// Only the nodes from the settings.
     pub fn from_settings(settings: &'a Settings) -> PeerSource<'a> {
         PeerSource::new(settings, Origin::SettingsOnly)
     }
 
-    /// Those that the host knew last. Asks nobody.
+    /// The peers that this host last saved. Does not query the store.
     pub fn last_known(settings: &'a Settings, host: &'a Host) -> PeerSource<'a> {
         PeerSource::new(settings, Origin::LastKnown(host))
     }
 
-    /// Those in the store, if anybody asks. `accept`: however few they are.
+    /// The peers in the store, queried at first use. `accept_shrink`: however few they are.
     pub fn from_store(
         settings: &'a Settings,
         host: &'a Host,
@@ -107,7 +107,7 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// What answers `nodes(…)`. The first call asks the store.
+    /// The list that answers `nodes(…)`. The first call queries the store.
     pub fn peer_list(&self) -> Arc<Mutex<PeerList>> {
         self.loaded.get_or_init(|| self.load()).peer_list.clone()
     }
@@ -128,7 +128,7 @@ impl<'a> PeerSource<'a> {
             Some(host) => LastGoodLists::load(host, store_name, environment),
             None => Ok(nothing()),
         };
-        // Somebody who takes the lists as they are needs none to hold them against.
+        // With `--accept-shrink` the guard needs no baseline.
         let (lists, unknown) = match lists {
             Ok(lists) => (Some(lists), None),
             Err(why) => (None, Some(why).filter(|_| !self.accept_shrink)),
@@ -149,7 +149,7 @@ impl<'a> PeerSource<'a> {
                 None,
             ),
             Some(Err(error)) => {
-                // What it may have taken up before it was refused.
+                // Discard what the query added to the cache before it failed.
                 cache = before.clone();
                 let seen = ObservedNodes::Unavailable(error.to_string());
                 (seen, heard.map(StoreLiveness::after_failure), Some(error))
@@ -183,7 +183,7 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// Asks the store which nodes live and serve.
+    /// Queries the store for the nodes that are alive and serve.
     fn query_store(
         &self,
         store: &dyn Store,
@@ -204,7 +204,8 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// Those that live and serve. Whoever was listed is silent only if this host listened.
+    /// The nodes that are alive and serve. A listed node counts as silent only if the store answered this
+    /// host for all of `gone_after`.
     fn live_serving_peers(
         &self,
         snapshot: &mut Snapshot,
@@ -242,8 +243,8 @@ impl<'a> PeerSource<'a> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what was learnt for the next pass. `acted_on`: the answers are about to be acted on, so
-    /// they are the last good ones from now on.
+    /// Saves the state for the next pass. `acted_on`: the pass acts on the answers, so they become the last
+    /// good lists.
     pub fn save(&self, acted_on: bool) -> Result<(), RootError> {
         let (Some(loaded), Origin::Store(host, _)) = (self.loaded.get(), self.origin) else {
             return Ok(());
@@ -268,7 +269,8 @@ impl<'a> PeerSource<'a> {
         loaded.cache.save(host)
     }
 
-    /// What is wrong with records in the store, a line each, not too many.
+    /// Problems of records in the store, one line each, at most `MAX_PROBLEM_LINES` and the number
+    /// of further ones.
     pub fn record_problems(&self) -> Vec<String> {
         let problems = self.loaded.get().map_or(&[][..], |found| &found.problems);
         let mut notes: Vec<String> = problems.iter().take(MAX_PROBLEM_LINES).cloned().collect();
@@ -281,17 +283,17 @@ impl<'a> PeerSource<'a> {
         notes
     }
 
-    /// Why a last good list is in force instead of what the store has, a line for each question.
+    /// Why a last good list stays in force, one line per query.
     pub fn kept_reasons(&self) -> Vec<String> {
         self.result_lines(|asked| asked.kept_reason.clone())
     }
 
-    /// What was taken only because somebody said so, a line for each question.
+    /// Losses that were accepted only because an operator asked for it, one line per query.
     pub fn accepted_shrinks(&self) -> Vec<String> {
         self.result_lines(|asked| asked.accepted_shrink.clone())
     }
 
-    /// What there is to say of the questions that were asked.
+    /// Collects one line per query.
     fn result_lines(&self, of: impl Fn(&QueryResult) -> Option<String>) -> Vec<String> {
         let Some(loaded) = self.loaded.get() else {
             return Vec::new();
@@ -300,7 +302,7 @@ impl<'a> PeerSource<'a> {
         book.results().values().filter_map(of).collect()
     }
 
-    /// Why there is no answer at all to a question that was asked.
+    /// Why a query could not be answered at all.
     pub fn into_query_error(self) -> Option<PeerQueryError> {
         let loaded = self.loaded.into_inner()?;
         let why = PeerSource::lock_peer_list(&loaded)
@@ -313,8 +315,8 @@ impl<'a> PeerSource<'a> {
     }
 }
 
-/// Has each that is known by now as it is known: what does not change is in memory once. Returns what the
-/// others weigh.
+/// Replaces each peer that equals a known one by that one, so that it is in memory once. Returns the size of
+/// the others, in bytes.
 fn reuse_known(peers: &mut [Arc<Peer>], known: &LastGoodLists) -> usize {
     let mut by_name: BTreeMap<&str, Vec<&Arc<Peer>>> = BTreeMap::new();
     for peer in known.nodes() {

@@ -1,9 +1,9 @@
-//! This host's own record: written when it says something new, and as a heartbeat.
+//! Publishes this host's own record: when its content changes, and as a heartbeat.
 //!
-//! What was written last is noted in `/run`, so that a pass in which nothing changed asks nobody. Two
-//! machines of one name would take turns in overwriting each other, and with each turn every load
-//! balancer would reload: so a record of another machine that still lives is left alone, and the second
-//! one reports beside it, as `NODE@MACHINE`.
+//! The last published record is saved in `/run`, so that a pass without changes needs no request. Two
+//! machines with one name would overwrite each other in turns, and every load balancer would reload each
+//! time: so the publisher leaves the record of another live machine alone, and the second machine reports
+//! beside it, as `NODE@MACHINE`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,64 +23,62 @@ use crate::settings::{FleetSettings, is_name};
 
 const VERSION: u32 = 1;
 const MAX_FILE: usize = 1 << 20;
-/// How often a write is tried again that another one came before.
+/// Attempts at a write while another writer keeps changing the object.
 const MAX_ATTEMPTS: usize = 3;
 
-/// What was written last (`/run/trueup/node.json`).
+/// The last published record (`/run/trueup/node.json`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct LastPublished {
     version: u32,
     store: String,
     key: String,
-    /// When, by this host's clock.
+    /// Time of the write, by this host's clock.
     at: Timestamp,
-    /// `None`: it is not in the store.
+    /// `None` if the store does not have it.
     etag: Option<Etag>,
     record: Record,
-    /// It is not in the store as it should be.
+    /// Why the store does not have the record as it should.
     #[serde(default)]
     untold: Option<PublishFailure>,
 }
 
-/// Why peers do not learn of this host.
+/// Why peers do not see this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct PublishFailure {
     why: String,
-    /// The next pass tries again, and not only the next heartbeat.
+    /// Retry at the next pass instead of the next heartbeat.
     #[serde(default)]
     soon: bool,
 }
 
-/// Writes the record of this host.
+/// Publishes the record of this host.
 pub struct RecordPublisher<'a> {
     pub host: &'a Host,
     pub store: &'a dyn Store,
-    /// As the store is called in the settings.
+    /// The store's name in the settings.
     pub store_name: &'a str,
     pub fleet: &'a FleetSettings,
 }
 
-/// What there is to say about the own record.
+/// Messages about this host's own record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PublishOutcome {
-    /// For the report.
     pub report_lines: Vec<String>,
-    /// Why peers do not learn of this host; they take it for gone after a while.
+    /// Why peers do not see this host; after `gone_after` they treat it as gone.
     pub publish_error: Option<String>,
-    /// It was found out just now and not only remembered.
+    /// This pass found it, and not an earlier one.
     pub is_new: bool,
 }
 
-/// How a write of the record ended.
 enum WriteResult {
     Written(Etag),
-    /// Another machine has this name, and lives.
+    /// Another live machine has this name.
     NameTaken(String),
 }
 
 impl RecordPublisher<'_> {
-    /// Writes the record if it says something new or its heartbeat is due. Returns what to say about it;
-    /// never fails, because a host whose record is old still converges.
+    /// Writes the record if its content changed or the heartbeat is due. Never fails, because a host with an
+    /// old record still converges.
     pub fn publish(&self, record: Record) -> PublishOutcome {
         let untold = |why: String| PublishOutcome {
             publish_error: Some(why),
@@ -107,7 +105,7 @@ impl RecordPublisher<'_> {
                 ..PublishOutcome::default()
             };
         }
-        // The same content has the same version, whenever it was written.
+        // Reuse the old record, whose bytes and ETag differ only by the time of its last pass.
         let record = match &last {
             Some(last) if last.record.same_content(&record) => last.record.clone(),
             _ => record,
@@ -146,7 +144,7 @@ impl RecordPublisher<'_> {
                     &machine,
                 )));
             }
-            // The next pass tries again. One that is not heard of once is not gone yet.
+            // The next pass retries. One missed heartbeat does not make a host gone yet.
             Err(error @ StoreError::Unreachable { .. }) => {
                 if let Some(known) = known {
                     published.at = known.at;
@@ -180,7 +178,7 @@ impl RecordPublisher<'_> {
         }
     }
 
-    /// Before a pass that may take long: the heartbeat, if it is due.
+    /// Sends the heartbeat if it is due; called before a pass that may take long.
     pub fn send_heartbeat(&self) {
         if let Some(last) = self.last_published()
             && last.etag.is_some()
@@ -189,8 +187,8 @@ impl RecordPublisher<'_> {
         }
     }
 
-    /// After a pass that could not be made at all: the host goes on serving what it serves, and goes on
-    /// saying so.
+    /// Publishes the last record again after a pass that could not start: the host goes on serving, and its
+    /// record must not expire.
     pub fn republish(&self, node: &str, environment: &str, machine: Option<&str>, pass: LastPass) {
         let key = record_key(environment, node);
         let noted = self.last_published().filter(|last| last.key == key);
@@ -216,7 +214,7 @@ impl RecordPublisher<'_> {
         // A clock that was set back must not silence the host.
         let waited = Duration::try_from(waited);
         let beat = waited.map_or(true, |waited| waited >= self.fleet.heartbeat());
-        // What does not take it does not take it sooner for being asked more often.
+        // A store that refuses the record does not accept it sooner for more attempts.
         match &last.untold {
             Some(untold) => beat || untold.soon,
             None => beat || !last.record.same_content(record),
@@ -240,7 +238,7 @@ impl RecordPublisher<'_> {
                 return Ok(WriteResult::Written(etag));
             }
             let there = match self.store.get(key, None) {
-                // S3 refuses to say that nothing is there to whoever may not list.
+                // S3 answers 403 instead of 404 to a client without the right to list.
                 Err(refused @ StoreError::Refused { .. }) => {
                     return match self.store.put(key, &body, WriteCondition::Absent)? {
                         PutOutcome::Written(etag) => Ok(WriteResult::Written(etag)),
@@ -251,7 +249,7 @@ impl RecordPublisher<'_> {
             };
             match there {
                 GetOutcome::Object(object) => {
-                    // It is not what this host wrote last: somebody else did, just now.
+                    // Another writer replaced the record that this host wrote last.
                     let contested = known.is_some();
                     if let Some(machine) = self.conflicting_machine(record, &object, contested) {
                         self.write_conflict_record(record, &body)?;
@@ -259,7 +257,7 @@ impl RecordPublisher<'_> {
                     }
                     known = Some(object.etag);
                 }
-                // Nobody's yet, or somebody emptied the registry by hand.
+                // New name, or an operator emptied the registry.
                 GetOutcome::Missing | GetOutcome::Unchanged => {
                     if let PutOutcome::Written(etag) =
                         self.store.put(key, &body, WriteCondition::Absent)?
@@ -276,8 +274,8 @@ impl RecordPublisher<'_> {
         })
     }
 
-    /// The id of the machine whose record this is, if it is another one and lives. Copies of a machine
-    /// have the same id: of two that contest a name, the one with the lower address keeps it.
+    /// The machine id in the object, if it is another live machine's. Copies of a machine have the same id:
+    /// of two that contest a name, the one with the lower address keeps it.
     fn conflicting_machine(
         &self,
         record: &Record,
@@ -305,7 +303,7 @@ impl RecordPublisher<'_> {
             .map(drop)
     }
 
-    /// Takes away what this host wrote under a name, or in an environment, that it no longer has.
+    /// Deletes the record under a name or environment that this host no longer has.
     fn delete_former_record(&self, last: &LastPublished, now: &LastPublished) -> Option<String> {
         if last.key == now.key || last.etag.is_none() {
             return None;
@@ -343,7 +341,7 @@ fn load_last_published(host: &Host) -> Option<LastPublished> {
     (note.version == VERSION).then_some(note)
 }
 
-/// Why peers do not learn of this host, as the last pass found it. Asks nobody.
+/// Why peers do not see this host, as the last pass saved it. Makes no request.
 pub fn publish_error(host: &Host, environment: &str, node: &str) -> Option<String> {
     let note =
         load_last_published(host).filter(|note| note.key == record_key(environment, node))?;
@@ -357,8 +355,8 @@ fn name_taken_message(node: &str, machine: &str) -> String {
     )
 }
 
-/// What tells this machine from others, without telling its id itself: that one is nobody's business
-/// (machine-id(5)). `None`: the host has none.
+/// An id derived from the machine id, which itself must stay confidential (machine-id(5)). `None` if the
+/// host has none.
 pub fn machine_id(host: &Host) -> Option<String> {
     let id = host.root.read(Path::new("/etc/machine-id"), 4096).ok()??;
     let id = String::from_utf8(id).ok()?;

@@ -1,8 +1,8 @@
-//! The record of a node: `nodes/<environment>/<node>.json`.
+//! The record of a node, `nodes/<environment>/<node>.json`: format, limits and validation.
 //!
-//! Fields may be added without a new version; a reader leaves alone what it does not know. Whoever may
-//! write in the store may write one, so nothing of it is believed to be of any form: every part has a type
-//! or is held against what such a part may be, and a record with one bad part is none.
+//! Fields may be added without a new version; a reader ignores fields that it does not know. Anyone with
+//! write access to the store can write a record, so it is untrusted: every field has a restrictive type or is
+//! validated, and one bad field makes the whole record invalid.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,23 +15,23 @@ use crate::desired::Sha;
 use crate::exit::Exit;
 use crate::settings::{is_name, non_host_reason};
 
-/// The version of the format.
+/// Format version.
 pub const VERSION: u32 = 1;
 
-/// No record is larger, in bytes: ten times what a host with a dozen apps has. What a host keeps of ten
-/// thousand such records must be readable ([`super::RecordCache`]).
+/// Maximum size of a record, in bytes: ten times that of a host with a dozen apps. The cache of ten thousand
+/// such records must stay readable ([`super::RecordCache`]).
 pub const MAX_RECORD: usize = 16 << 10;
 
-/// No node has more of anything.
+/// Maximum number of roles, tags, addresses, ports or apps, each.
 const MAX_ITEMS: usize = 200;
 
-/// What a node says about itself.
+/// What a node publishes about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub version: u32,
     pub node: String,
     pub environment: String,
-    /// Tells machines apart that go by one name; derived from `/etc/machine-id`.
+    /// Distinguishes machines with the same name; derived from `/etc/machine-id`.
     #[serde(default)]
     pub machine_id: Option<String>,
     /// The version of trueup.
@@ -41,15 +41,15 @@ pub struct Record {
     pub roles: Vec<String>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// The best first.
+    /// The preferred one first.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// What is served where, by name.
+    /// Port numbers by name.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
     #[serde(default)]
     pub apps: BTreeMap<String, AppRecord>,
-    /// The generation of the manifest that it has acted on.
+    /// The generation of the manifest that it last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     pub last_pass: LastPass,
@@ -61,55 +61,53 @@ pub struct LastPass {
     /// By the node's own clock.
     pub at: Timestamp,
     pub outcome: Exit,
-    /// In a line, if it did not end well.
+    /// One line, if it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// One app of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppRecord {
     pub wanted: Option<Sha>,
     pub actual: Option<Sha>,
     pub state: AppState,
-    /// It is on trial after a release that had proven itself, so it is no newcomer.
+    /// It is on trial after a proven release, so it is not new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub served: bool,
-    /// How the last pass left it, if not as wanted.
+    /// The outcome of the last pass, if not as wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Exit>,
-    /// When `current` was switched to what it is at, by the node's own clock.
+    /// When `current` was last switched, by the node's own clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Why it is not as wanted, in a line.
+    /// Why it is not as wanted, one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// How an app stands on a node.
+/// The state of an app on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppState {
     /// Nothing is deployed.
     Absent,
-    /// It was switched and is not proven yet.
+    /// Activated and not proven yet.
     OnTrial,
     /// Its processes run from the release and its health check has answered.
     Serving,
-    /// It failed its proof, and there was nothing to go back to.
+    /// It failed its gate and there was no release to roll back to.
     Bad,
-    /// A word of a newer trueup.
+    /// A state that a newer trueup added.
     #[serde(other)]
     Unknown,
 }
 
 impl Record {
-    /// As it is written.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("plain data is always JSON")
     }
 
-    /// The same, no larger than a record may be: the reasons are shortened, or left out.
+    /// Shortens or drops the reasons so that the record fits [`MAX_RECORD`].
     pub(super) fn fit_to_limit(mut self) -> Result<Record, String> {
         for why in self.reasons() {
             *why = sanitize_line(why);
@@ -131,7 +129,7 @@ impl Record {
         apps.chain(self.last_pass.why.as_mut())
     }
 
-    /// The record of this node, if that is what the object holds; else why not, in a line.
+    /// Parses and validates the record of this node. The error is one line.
     pub fn parse(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
         #[derive(Deserialize)]
         struct Head {
@@ -165,7 +163,7 @@ impl Record {
         Ok(record)
     }
 
-    /// What no type can refuse.
+    /// Validates what the types cannot.
     fn check(&self) -> Result<(), String> {
         let names = self.roles.iter().chain(self.tags.keys());
         let names = names.chain(self.ports.keys()).chain(self.apps.keys());
@@ -201,8 +199,8 @@ impl Record {
         }
     }
 
-    /// About how many bytes it takes in memory. A text of two letters takes forty, so what many short ones
-    /// come to is not told by the size of the object.
+    /// Approximate memory, in bytes. A string of two characters takes about 40, so the size of the object
+    /// says little about many short strings.
     pub(super) fn memory_size(&self) -> usize {
         let reason = |why: &Option<String>| why.as_ref().map_or(0, String::len);
         size_of::<Record>()
@@ -218,7 +216,7 @@ impl Record {
             + reason(&self.last_pass.why)
     }
 
-    /// Whether it says the same as another, whenever either was written.
+    /// Compares everything but the time of the last pass.
     pub fn same_content(&self, other: &Record) -> bool {
         let mut same_time = other.clone();
         same_time.last_pass.at = self.last_pass.at;
@@ -226,11 +224,11 @@ impl Record {
     }
 }
 
-/// What a short text takes: itself, and what the allocator gives it at least.
+/// Size of a short string, in bytes: the `String` itself and the allocator's minimum.
 pub(super) const STRING_SIZE: usize = 48;
 
-/// What a map takes: it has room for eleven from its first entry on, and the nodes of a larger one that was
-/// filled in order are half empty.
+/// Size of a map, in bytes: it has room for 11 entries from the first one on, and the nodes of a larger map
+/// that was filled in order are half empty.
 pub(super) fn map_memory_size<V>(map: &BTreeMap<String, V>, held: impl Fn(&V) -> usize) -> usize {
     let entry = size_of::<String>() + size_of::<V>();
     let room = match map.len() {
@@ -248,7 +246,7 @@ pub(super) fn record_too_large(bytes: u64) -> String {
     format!("it has {bytes} bytes, and no record has more than {MAX_RECORD}")
 }
 
-/// A word that means nothing to the syntax of any file that it is written into: letters, digits, and
+/// Whether a value has no syntactic meaning in any file that it is rendered into: letters, digits and
 /// `. _ : / @ + , = -`.
 pub fn is_plain_value(word: &str) -> bool {
     word.chars().count() <= 128

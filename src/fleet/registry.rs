@@ -1,4 +1,4 @@
-//! One look at all records of an environment: one list, and a read of each that is new.
+//! Reads all records of an environment: one list request, and one read per changed record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use crate::settings::is_name;
 pub struct NodeRow {
     pub node: String,
     pub record: Arc<Record>,
-    /// When it was last heard of, by the store's clock.
+    /// Time of the last heartbeat, by the store's clock.
     pub last_seen: Timestamp,
 }
 
-/// What there is in the store.
+/// The records in the store at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     /// By name.
     pub rows: Vec<NodeRow>,
-    /// The store's time of the look.
+    /// The store's time of the snapshot.
     pub now: Timestamp,
-    /// What is wrong with records, a line each.
+    /// Problems of records, one line each.
     pub problems: Vec<String>,
-    /// How many records were read.
+    /// Number of records read.
     pub reads: usize,
-    /// How many objects that have the name of a record hold none.
+    /// Number of objects with the name of a record that are not valid records.
     pub invalid: usize,
-    /// Records that could not be read, of nodes of which nothing is known: there is more than `rows`.
+    /// Records that could not be read, of nodes that the cache does not know: `rows` is incomplete.
     pub unread: Option<UnreadRecords>,
 }
 
@@ -43,11 +43,11 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct UnreadRecords {
     pub count: usize,
-    /// Why the first one could not.
+    /// The first error.
     pub first: StoreError,
 }
 
-/// Those of one kind that were met so far.
+/// Counts the records that could not be read.
 #[derive(Default)]
 struct UnreadCounter(Option<UnreadRecords>);
 
@@ -79,19 +79,19 @@ impl std::fmt::Display for UnreadRecords {
 }
 
 impl NodeRow {
-    /// How long nothing was heard of it.
+    /// Time since the last heartbeat.
     pub fn silent_for(&self, now: Timestamp) -> Duration {
         Duration::try_from(now.duration_since(self.last_seen)).unwrap_or_default()
     }
 }
 
-/// No environment has more nodes; a longer list is refused whole.
+/// Maximum number of nodes in an environment; a longer list is refused whole.
 pub(super) const MAX_NODES: usize = 30_000;
 
-/// Nor have all its records together more bytes in the store,
+/// Maximum size of all records of an environment in the store, in bytes.
 const MAX_STORED_BYTES: u64 = 64 << 20;
 
-/// or in memory, with all lists that are made of them (see [`Record::memory_size`]).
+/// Maximum memory of the records and of all lists made of them, in bytes (see [`Record::memory_size`]).
 pub(super) const MAX_MEMORY: usize = 192 << 20;
 
 fn too_much_error(store: &dyn Store, environment: &str, what: String) -> StoreError {
@@ -102,14 +102,14 @@ fn too_much_error(store: &dyn Store, environment: &str, what: String) -> StoreEr
     }
 }
 
-/// What is there takes more than [`MAX_MEMORY`].
+/// The records take more than [`MAX_MEMORY`].
 pub(super) fn too_much_memory(store: &dyn Store, environment: &str) -> StoreError {
     let most = MAX_MEMORY >> 20;
     let what = format!("records that take more than {most} MiB of memory");
     too_much_error(store, environment, what)
 }
 
-/// Looks. What is known is in `cache`, which takes up what is new.
+/// Takes a snapshot. Reads only what `cache` does not know, and adds it to `cache`.
 pub fn take_snapshot(
     store: &dyn Store,
     environment: &str,
@@ -128,8 +128,8 @@ pub fn take_snapshot(
             MAX_STORED_BYTES >> 20
         )));
     }
-    // Without the store's time the newest record is the best clock there is: it can only be too slow,
-    // which takes no host for stopped.
+    // Without the store's time the newest record is the best clock: it can only be slow, which makes no live
+    // host look stopped.
     let newest = listed.iter().map(|row| row.modified).max();
     let now = store
         .server_time()
@@ -191,7 +191,7 @@ pub fn take_snapshot(
     Ok(snapshot)
 }
 
-/// How long nothing was heard of a node. `None`: it has no record.
+/// Time since the last heartbeat of a node; `None` if it has no record.
 pub fn node_silence(
     store: &dyn Store,
     environment: &str,
@@ -208,8 +208,8 @@ pub fn node_silence(
     Ok(modified.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default()))
 }
 
-/// Removes the record of a node, and those of machines that found its name taken. Returns how many
-/// there were.
+/// Removes the record of a node and those of machines that found its name taken. Returns the number of
+/// removed records.
 pub fn forget_node(store: &dyn Store, environment: &str, node: &str) -> Result<usize, StoreError> {
     let beside = format!("{}{node}@", records_prefix(environment));
     let own = record_key(environment, node);
@@ -235,7 +235,7 @@ fn update_cache(cache: &mut RecordCache, name: &str, etag: Etag, read: Result<Re
 }
 
 impl Snapshot {
-    /// Reads what is new. `false`: what is known then takes too much memory, and not all was read.
+    /// Reads changed records. Returns `false` if they would take too much memory; some are then unread.
     fn read_changed(
         &mut self,
         store: &dyn Store,
@@ -273,7 +273,8 @@ impl Snapshot {
                         .map_or(0, CachedRecord::memory_size);
                 }
                 Ok(GetOutcome::Object(_)) => {}
-                // Removed since the list, or never unconditional: the next look tells.
+                // Removed since the list request, or answered 304 without a condition: the next snapshot
+                // decides.
                 Ok(GetOutcome::Missing | GetOutcome::Unchanged) => {}
                 Err(error) => match cache.records.get(*name) {
                     Some(CachedRecord {
@@ -302,7 +303,7 @@ impl Snapshot {
         weight <= MAX_MEMORY
     }
 
-    /// A machine that found its name taken (see [`super::RecordPublisher`]).
+    /// Reports a machine that found its name taken (see [`super::RecordPublisher`]).
     fn report_name_conflict(&mut self, name: &str, row: &ObjectMeta, gone_after: Duration) {
         let silent = Duration::try_from(self.now.duration_since(row.modified)).unwrap_or_default();
         if let Some((node, machine)) = name.split_once('@')
@@ -315,7 +316,7 @@ impl Snapshot {
         }
     }
 
-    /// A machine that was copied with its id and renamed since.
+    /// Reports machines that were cloned with their machine id and renamed since.
     fn report_duplicate_machine_ids(&mut self, gone_after: Duration) {
         let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for row in &self.rows {
@@ -343,9 +344,9 @@ fn format_names(nodes: &[&str]) -> String {
     }
 }
 
-/// What the hosts of all environments say that they have acted on, and what could not be read of it. Each node
-/// says it once, in the record of its name, and while it lives: what a machine reports beside a name that is
-/// taken (`NODE@…`) is no voice, else whoever may write one record would have many.
+/// The manifest generations that the live hosts of all environments have acted on, and the records that
+/// could not be read. Each node counts once, by the record of its own name. The record of a machine beside a
+/// taken name (`NODE@…`) does not count; otherwise one writer of a record would have many votes.
 pub fn node_generations(
     store: &dyn Store,
     gone_after: Duration,

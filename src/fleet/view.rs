@@ -1,5 +1,5 @@
-//! The fleet as operators see it: each app on each node, what is wanted there, what is there, and why
-//! that is not the same.
+//! The fleet as operators see it: for each app on each node the wanted and the actual release, and the
+//! reason for a difference.
 
 use std::time::Duration;
 
@@ -10,31 +10,29 @@ use super::{AppRecord, AppState, NodeRow, Snapshot, sanitize_line};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 
-/// The fleet.
 #[derive(Debug, Serialize)]
 pub struct FleetView {
     pub environment: String,
-    /// Of all that is in it, the worst.
+    /// The worst outcome of all nodes and problems.
     pub outcome: Exit,
     pub generation: Option<u64>,
     pub nodes: Vec<NodeView>,
-    /// What is wrong with records or with the manifest, a line each.
+    /// Problems of records or of the manifest, one line each.
     pub problems: Vec<String>,
-    /// Whatever the nodes say: a part of them could not be read, or is no record.
+    /// The outcome of reading: some records could not be read, or are invalid.
     #[serde(skip)]
     read_outcome: Exit,
 }
 
-/// One node.
 #[derive(Debug, Serialize)]
 pub struct NodeView {
     pub node: String,
-    /// When it was last heard of, by the store's clock.
+    /// Time of the last heartbeat, by the store's clock.
     pub seen: Timestamp,
-    /// Nothing was heard of it for longer than `gone_after`.
+    /// The last heartbeat is older than `gone_after`.
     pub gone: bool,
     pub outcome: Exit,
-    /// Why not all of it is well, if an app does not say it.
+    /// Why the node is not converged, unless an app shows the same reason.
     pub why: Option<String>,
     pub roles: Vec<String>,
     pub tags: std::collections::BTreeMap<String, String>,
@@ -49,11 +47,11 @@ pub struct NodeView {
 #[derive(Debug, Serialize)]
 pub struct AppView {
     pub app: String,
-    /// By the manifest as it is now.
+    /// By the current manifest.
     pub wanted: Option<Sha>,
     pub actual: Option<Sha>,
     pub state: AppState,
-    /// When it was switched to what it is at, by the node's own clock.
+    /// When `current` was last switched, by the node's own clock.
     pub since: Option<Timestamp>,
     pub outcome: Exit,
     /// Why it is not as wanted.
@@ -61,7 +59,7 @@ pub struct AppView {
 }
 
 impl FleetView {
-    /// Leaves out what is not about this app.
+    /// Keeps only this app.
     pub fn retain_app(&mut self, app: &str) {
         for node in &mut self.nodes {
             node.apps.retain(|known| known.app == app);
@@ -74,15 +72,15 @@ impl FleetView {
         self.outcome = outcomes.fold(self.read_outcome, Exit::merge);
     }
 
-    /// Says that nothing is there of what was asked for.
+    /// Reports that nothing matches the request.
     pub fn add_not_found(&mut self, why: String) {
         self.problems.push(why);
         self.outcome = self.outcome.merge(Exit::Failed);
     }
 }
 
-/// Puts together what the nodes say and what the manifest wants. `None`: it could not be had, and what
-/// the nodes say was wanted counts.
+/// Merges the records with the manifest. Without a manifest (it could not be read), the wanted releases in
+/// the records count.
 pub fn fleet_view(
     environment: &str,
     snapshot: Snapshot,
@@ -156,7 +154,7 @@ fn node_view(
         }
     });
     let apps: Vec<AppView> = apps.collect();
-    // In the words of one of its apps, which stands for itself.
+    // The node's reason may repeat that of one of its apps, which has its own row.
     let last = &record.last_pass;
     let reason = last.why.as_deref().unwrap_or_default();
     let of_an_app = || record.apps.values().filter_map(|app| app.why.as_deref());
@@ -164,7 +162,7 @@ fn node_view(
     let already_shown = of_an_app().any(|why| reason.ends_with(why));
     let own = match gone {
         true => Exit::Stale,
-        // The pass waited for what the manifest now wants otherwise, or the other way round.
+        // The pass waited for an app whose row now shows the current outcome by the manifest.
         false if last.outcome == Exit::Waiting && waits_for_it => Exit::Converged,
         false => last.outcome,
     };
@@ -188,7 +186,7 @@ fn node_view(
     }
 }
 
-/// How an app of a node that lives stands, and why it does not stand well.
+/// The outcome of an app on a live node, and the reason if it is not converged.
 fn app_outcome(
     app: &AppRecord,
     wanted: Option<&Sha>,
@@ -207,8 +205,8 @@ fn app_outcome(
     let there = app.actual.as_ref() == Some(wanted);
     let newer = app.wanted.as_ref() != Some(wanted);
     if there && app.state == AppState::Serving {
-        // Its release is the one that is wanted. That alone is not all: what runs from it may have been
-        // stopped by an operator, or owe a restart.
+        // The wanted release is active and proven, but the app may still not be converged: an operator may
+        // have stopped its service, or the service may owe a restart.
         let left = app.outcome.filter(|_| !newer);
         return (left.unwrap_or(Exit::Converged), app.why.clone());
     }

@@ -1,4 +1,4 @@
-//! `command`: something to run when, and only when, its condition says so.
+//! The `command` kind: runs a program when, and only when, its condition requires it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::resource::{
     Verb,
 };
 
-/// How long an `unless` may take: it is asked in every pass.
+/// Timeout of an `unless` command, which runs in every pass.
 const UNLESS_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Command;
@@ -44,7 +44,7 @@ pub struct CommandSpec {
     pub timeout: Option<Seconds>,
 }
 
-/// Whether it is due, and why.
+/// The reason why the command is due, if it is.
 pub struct CommandState(Option<String>);
 
 impl CommandSpec {
@@ -57,7 +57,7 @@ impl CommandSpec {
         let mut command = argv.command().timeout(timeout);
         let folder = self.cwd.as_deref().unwrap_or("/".as_ref());
         if host.root.meta(folder)?.is_none() {
-            // The system's own word for it would be about the program.
+            // The system's own error message would blame the program.
             return Err(Failure::not_ready(format!(
                 "the folder to run it in, {}, does not exist",
                 folder.display()

@@ -1,4 +1,4 @@
-//! `directory`: a folder that exists, with an owner and a mode.
+//! The `directory` kind: a folder with an owner and a mode.
 
 use std::path::PathBuf;
 
@@ -185,7 +185,7 @@ fn remove(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<(), Fail
                 .hint("remove it with a `file` or `symlink` resource"),
         );
     }
-    // The kernel looks and removes in one: what somebody put into it meanwhile stays.
+    // The kernel checks and removes in one step, so files that appear meanwhile survive.
     match host.root.remove_dir(&spec.path) {
         Err(error) if error.is_not_empty() => Err(full()),
         removed => Ok(removed?),

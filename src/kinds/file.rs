@@ -1,4 +1,4 @@
-//! `file`: a file with a given content. `template` is the same with a rendered one.
+//! The `file` kind: a file with a given content. `template` is the same with rendered content.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::resource::{
     Presence, ResolveInputs, Stamp, Verb, candidate,
 };
 
-/// No managed file is larger, in bytes.
+/// Size limit of a managed file, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
-/// Longer texts are told by their hash instead of shown, in bytes.
+/// Longer texts, in bytes, are shown as a hash.
 const MAX_SHOWN_BYTES: usize = 64 << 10;
 
 pub struct File;
@@ -135,7 +135,7 @@ impl FileSpec {
     }
 }
 
-/// A file as it should be, wherever its content comes from.
+/// A file as wanted, whatever the source of its content.
 pub struct DesiredFile<'a> {
     pub path: &'a Path,
     pub body: &'a [u8],
@@ -153,7 +153,7 @@ impl DesiredFile<'_> {
     }
 }
 
-/// A file as it is.
+/// A file as found on the host.
 pub enum FileState {
     Missing,
     File {
@@ -264,12 +264,12 @@ impl DesiredFile<'_> {
             host.root.remove_file(self.path)?;
             return Ok(ApplyOutcome::Done);
         }
-        // Where others can rename, what is there may be somebody else's file: it is not given away, but
-        // replaced by one of the right owner.
+        // Where others can rename files, the present one may belong to somebody else: replace it by one with
+        // the right owner instead of giving it away.
         let replaced = change.touches("content")
             || (change.touches("owner") && !host.root.is_in_trusted_folder(self.path)?);
         if replaced {
-            // What the spec leaves open stays as it is on the file that is replaced.
+            // The new file keeps the attributes that the spec leaves open.
             let mut attrs = self.access.resolve_attrs(host)?;
             if let Some(old) = host
                 .root

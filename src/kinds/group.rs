@@ -1,4 +1,4 @@
-//! `group`: a group of users.
+//! The `group` kind: a group of users.
 
 use serde::Deserialize;
 
@@ -30,7 +30,7 @@ pub struct GroupSpec {
 }
 
 pub enum GroupState {
-    /// An unprivileged run: groups are not ours to set.
+    /// An unprivileged run, which cannot change groups.
     Unmanaged,
     Missing,
     Group {

@@ -1,4 +1,4 @@
-//! The kinds, and the one list of them.
+//! The kinds of resources, and the one list of them.
 
 mod authorized_keys;
 mod command;
@@ -36,12 +36,12 @@ pub const KINDS: &[&dyn AnyKind] = &[
     &KindEntry::<service::Service>::new(),
 ];
 
-/// The kind of this name.
+/// The kind with this name.
 pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
     KINDS.iter().copied().find(|kind| kind.name() == name)
 }
 
-/// Refuses a path that no resource can have, before anything is looked at.
+/// Rejects a path that no resource can have, before the host is inspected.
 fn validate_path(field: &str, path: &std::path::Path) -> Result<(), crate::problem::Problem> {
     crate::ports::root::Root::check_path(path)
         .map_err(|error| crate::problem::Problem::new(error.to_string()).field(field))

@@ -1,7 +1,7 @@
-//! Whatever is wanted and whatever is found: applying what differs leaves nothing that differs.
+//! Property tests: for any spec and any initial state, applying the change leaves nothing that differs.
 //!
-//! Where a change is refused on purpose (a folder in a file's place, a number that somebody else
-//! has), the host must be left as it was.
+//! A change that is refused on purpose (a folder in place of a file, a uid that another user has) must leave
+//! the host as it was.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -20,7 +20,7 @@ fn config(cases: u32) -> Config {
     }
 }
 
-/// A resource as JSON, which is YAML; what is null is not given.
+/// Builds a resource from JSON, which is YAML; null fields are left out.
 fn resource_from_json(kind: &str, fields: Value) -> Box<dyn AnyResource> {
     let given: Map<String, Value> = fields
         .as_object()
@@ -38,7 +38,7 @@ fn pending_change(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Chang
     resource.inspect(&sandbox.host, false).unwrap().change
 }
 
-/// `refusable`: whether this change may be refused.
+/// `refusable` tells whether this change may be refused.
 fn assert_converges(
     resource: &dyn AnyResource,
     sandbox: &Sandbox,
@@ -64,7 +64,7 @@ fn assert_converges(
     }
 }
 
-/// What stands at a path before.
+/// The initial content of a path.
 #[derive(Debug, Clone)]
 enum InitialPath {
     Nothing,
@@ -126,13 +126,13 @@ fn sandbox_with((what, mode, (uid, gid)): &(InitialPath, u32, (u32, u32))) -> Sa
         sandbox.chown(PATH, *uid, *gid);
         sandbox.chmod(PATH, *mode);
     } else {
-        // Whoever is not root could shut himself out, and cannot set every bit.
+        // A user other than root could lock himself out, and cannot set every bit.
         sandbox.chmod(PATH, mode & 0o777 | 0o700);
     }
     sandbox
 }
 
-/// Modes that an ordinary user can set on his own and still read.
+/// Modes that an unprivileged user can set and still read.
 fn settable_mode(mode: Option<String>, sandbox: &Sandbox) -> Option<String> {
     let mode = u32::from_str_radix(&mode?, 8).unwrap();
     Some(if sandbox.can_set_owners() {
@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-/// The groups of a host: `deploy`, if it is there, and a few others.
+/// Writes the groups of a host: `deploy` with the gid `own`, if given, and a few others.
 fn write_groups(sandbox: &Sandbox, own: Option<u32>, memberships: &[&str]) {
     let mut text = "root:x:0:\n".to_owned();
     for (name, gid) in [("www", 7033), ("adm", 7004), ("ssl", 7099)] {
@@ -253,7 +253,7 @@ proptest! {
             skip_test("the property of user", "needs root");
             return Ok(());
         }
-        // A main group that is said by its number must be there.
+        // A main group given by its gid must exist.
         let own = own.or((group == Some("2009")).then_some(2009));
         let there = found.is_some();
         let mut passwd = "root:x:0:0::/root:/bin/sh\nother:x:2042:7033::/:/bin/sh\n".to_owned();

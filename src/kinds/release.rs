@@ -1,4 +1,4 @@
-//! `release`: an app at the sha that the manifest wants. The work is done in [`crate::release`].
+//! The `release` kind: an app at the sha that the manifest wants. [`crate::release`] does the work.
 
 mod hold;
 
@@ -16,23 +16,23 @@ use crate::resource::{
 
 pub struct Release;
 
-/// What is deployed, and what stands in the way of what is wanted.
+/// The deployed release, and what prevents the wanted one.
 pub struct ReleaseState {
     active: Option<ActiveRelease>,
-    /// A whole release of the wanted sha that is not active.
+    /// A complete release of the wanted sha that is not active.
     built: Option<String>,
-    /// What an operator or the gate decided on this host.
+    /// The decisions of operators and of the gate on this host.
     overrides: Overrides,
-    /// The sha to build ahead, if there is no whole release of it yet.
+    /// The sha to build ahead, if there is no complete release of it yet.
     next_sha: Option<Sha>,
     /// The rendered files of the active release.
     files: Vec<ObservedFile>,
-    /// What has to run for the wanted sha, a line each, if there is no whole release of it.
+    /// The steps to run for the wanted sha, one per line, if there is no complete release of it.
     pending_steps: String,
 }
 
 impl ReleaseState {
-    /// What is to be active: what the manifest wants, or what an operator pinned instead.
+    /// The sha that should be active: the pinned one, else the one in the manifest.
     fn target_sha<'a>(&'a self, spec: &'a ReleaseSpec) -> Option<&'a Sha> {
         match self.effective_pin(spec) {
             Some(pin) => Some(&pin.sha),
@@ -40,7 +40,7 @@ impl ReleaseState {
         }
     }
 
-    /// The pin that is in force: what it pins did not fail here meanwhile.
+    /// The pin in force: a pinned sha that failed here since is not.
     fn effective_pin(&self, spec: &ReleaseSpec) -> Option<&Pin> {
         let pin = self.overrides.effective_pin(spec.wanted.as_ref())?;
         self.overrides
@@ -49,8 +49,8 @@ impl ReleaseState {
             .then_some(pin)
     }
 
-    /// A pin that is over. It is lifted, so that it does not come back with the sha that the manifest
-    /// wanted when it was made.
+    /// A pin that has expired. It is removed, so that it does not apply again when the manifest wants the sha
+    /// of that time again.
     fn expired_pin(&self, spec: &ReleaseSpec) -> Option<&Pin> {
         let is_over = |_: &&Pin| spec.wanted.is_some() && self.effective_pin(spec).is_none();
         self.overrides.pin.as_ref().filter(is_over)
@@ -65,20 +65,20 @@ impl ReleaseState {
         active.is_some_and(|active| active.state == Some(ReleaseStatus::Bad))
     }
 
-    /// Whether the active release is the wanted one, and good as far as is known.
+    /// Whether the active release is the wanted one, and not known to be bad.
     fn is_target_active(&self, spec: &ReleaseSpec) -> bool {
         self.active_sha().is_some()
             && self.active_sha() == self.target_sha(spec)
             && !self.is_active_bad()
     }
 
-    /// The trial that the active release is on, if nobody wants another one meanwhile.
+    /// The trial of the active release, unless the manifest or a pin wants another sha since.
     fn trial(&self, spec: &ReleaseSpec) -> Option<&release::Trial> {
         let trial = self.active.as_ref()?.trial.as_ref()?;
         (trial.back || self.is_target_active(spec)).then_some(trial)
     }
 
-    /// What differs in the files of the active release. One that was gone back to keeps its own.
+    /// The changes to the files of the active release. A pinned release keeps its own files.
     fn files_to_change(&self, spec: &ReleaseSpec) -> Vec<FieldChange> {
         match self.effective_pin(spec) {
             Some(_) => Vec::new(),
@@ -86,7 +86,7 @@ impl ReleaseState {
         }
     }
 
-    /// Why nothing may be activated now, if nothing may.
+    /// Why nothing may be activated now, if that is so.
     fn activation_blocker(&self, spec: &ReleaseSpec) -> Option<ApplyOutcome> {
         if let Some(pin) = self
             .effective_pin(spec)
@@ -257,7 +257,7 @@ impl Kind for Release {
             release::refresh_files(spec, sha, host, &active.name)?;
             return Ok(ApplyOutcome::Done);
         }
-        // What is on trial is settled by the pass, once its services were restarted.
+        // The pass settles the trial after it has restarted the services.
         if found.trial(spec).is_some() {
             return Ok(ApplyOutcome::Done);
         }
@@ -293,7 +293,7 @@ impl Kind for Release {
         })
     }
 
-    /// Building ahead activates nothing, and what is on trial was switched before.
+    /// Building ahead activates nothing, and a release on trial was activated earlier.
     fn changes_stamp(change: &Change) -> bool {
         let unseen = |field: &FieldChange| field.field.ends_with(" mode") || field.field == "pin";
         match change.verb {
@@ -322,7 +322,7 @@ impl Kind for Release {
         release::finish_cleanup(spec, host)
     }
 
-    /// A hold, or a pin.
+    /// The hold or the pin that the change waits for.
     fn waiting_reason(change: &Change) -> Option<String> {
         hold::hold_reason(change)
     }
@@ -377,7 +377,7 @@ mod conformance {
     use crate::resource::conformance::Probe;
     use crate::resource::{ConformanceProbes, Verb};
 
-    /// A repository beside the host with one commit; returns its address and the sha.
+    /// Creates a repository outside the host with one commit; returns its address and the sha.
     fn create_repository(sandbox: &Sandbox) -> (String, String) {
         let path = sandbox.machine_path("/outside/shop.git");
         let repository = git2::Repository::init_bare(&path).unwrap();

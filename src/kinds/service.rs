@@ -1,4 +1,4 @@
-//! `service`: enabled, running, and restarted or reloaded when what it uses changed.
+//! The `service` kind: enabled, running, and restarted or reloaded when a dependency changed.
 
 mod running_release;
 
@@ -45,18 +45,18 @@ pub struct ServiceSpec {
     pub reload_on: Vec<String>,
 }
 
-/// A service as it is.
+/// A service as found on the host.
 pub struct ServiceState {
     status: ServiceStatus,
-    /// There is nothing yet that it could run from.
+    /// The path that it `serves` does not exist yet.
     serves_missing: bool,
-    /// It has not been up for long.
+    /// It has been up for less than [`STABLE_AFTER`], or for an unknown time.
     recently_started: bool,
-    /// A file that its supervisor opens as root, where others decide what it finds.
+    /// An `EnvironmentFile=` that the supervisor opens as root although others can replace it.
     exposed_environment_file: Option<PathBuf>,
 }
 
-/// What runs it.
+/// The supervisor of the service.
 fn service_manager<'a>(spec: &ServiceSpec, host: &'a Host) -> &'a dyn Services {
     host.service_manager(spec.manager)
 }
@@ -137,7 +137,7 @@ impl Kind for Service {
         let enabled = match state.enabled {
             EnabledState::Yes => Some(true),
             EnabledState::No => Some(false),
-            // There is nothing to enable in a static unit, nor in one that shall not run.
+            // A static unit cannot be enabled; a masked one must not be.
             EnabledState::Static | EnabledState::Masked => None,
         };
         if let (Some(wanted), Some(is)) = (spec.enabled, enabled) {
@@ -181,7 +181,7 @@ impl Kind for Service {
         Ok(ApplyOutcome::Done)
     }
 
-    /// For whoever masked it to unmask it.
+    /// Waits for the operator who masked the service to unmask it.
     fn waiting_reason(change: &Change) -> Option<String> {
         change.touches(MASKED_FIELD).then(|| {
             "somebody masked it on purpose; `systemctl unmask` lets it run again".to_owned()
@@ -212,7 +212,7 @@ impl Kind for Service {
         let name = &spec.name;
         match status.active {
             ActiveState::Running => {}
-            // Nobody wants it to run: there is nothing to be shown.
+            // The role does not require it to run, so there is nothing to check.
             _ if spec.running != Some(true) => return Ok(()),
             other => {
                 let masked = match is_masked_but_wanted(spec, &status) {
@@ -236,12 +236,12 @@ impl Kind for Service {
         let status = service_manager(spec, host).status(&spec.name).ok();
         let family = status.and_then(|status| processes::process_tree(status.main_pid?));
         let family = family.into_iter().flatten();
-        // Sockets are of whoever a process acts as.
+        // A socket belongs to the effective uid of the process.
         family.map(|process| process.uids[1]).collect()
     }
 
-    /// It dies, and its supervisor starts it again each time: at most looks it runs. Once may happen.
-    /// Or its supervisor has another definition of it, or one that gives root's rights away.
+    /// A crash loop, which most inspections see as running (a single restart is allowed); or the supervisor
+    /// uses another definition, or one that exposes root's rights.
     fn unhealthy_reason(spec: &ServiceSpec, state: &ServiceState) -> Option<Failure> {
         if let (Some(unit), Some(other)) = (&spec.unit, &state.status.definition_file)
             && unit != other
@@ -272,7 +272,7 @@ impl Kind for Service {
         let trouble = match active {
             _ if spec.running != Some(true) => return None,
             ActiveState::Starting if revived > 0 => "it died, and waits to be started again",
-            // No numbers: what is the same in every pass is kept once.
+            // No counter: the report stores an unchanged message only once.
             ActiveState::Running if revived > 1 && state.recently_started => {
                 "it keeps dying, and is started again each time"
             }
@@ -298,14 +298,14 @@ impl Kind for Service {
     }
 }
 
-/// How long a service that died more than once has to be up to count as well again.
+/// Uptime after which a service that died more than once counts as healthy again.
 const STABLE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// The field of a change that only whoever masked the service can make.
+/// The field of a change that only the operator who masked the service can make.
 const MASKED_FIELD: &str = "masked";
 
-/// Whether it shall run, and an operator forbade it: his word counts. What it runs now goes on, and
-/// is neither restarted nor reloaded, which systemd would refuse.
+/// Whether the service should run, but an operator masked it, which takes precedence. A running process
+/// continues and is neither restarted nor reloaded, which systemd would refuse.
 fn is_masked_but_wanted(spec: &ServiceSpec, state: &ServiceStatus) -> bool {
     spec.running == Some(true) && state.enabled == EnabledState::Masked
 }

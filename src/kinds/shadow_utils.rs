@@ -1,7 +1,7 @@
-//! The shadow-utils, as `group` and `user` call them.
+//! Calls of the shadow-utils for the `group` and `user` kinds.
 //!
-//! Below a sandbox's root they work with `--prefix`. What runs unprivileged can set no accounts,
-//! as it can set no owners: they are left alone then ([`can_manage_accounts`]).
+//! In a sandbox they run with `--prefix`. An unprivileged run cannot change accounts, just as it cannot
+//! change owners, and leaves them alone ([`can_manage_accounts`]).
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::resource::Failure;
 /// They wait for each other's locks, but never long.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether accounts are ours to set; when not, they count as right.
+/// Whether this run can change accounts; if not, they count as converged.
 pub fn can_manage_accounts(host: &Host) -> bool {
     host.root.is_privileged()
 }
 
-/// Refuses names that some tool somewhere would trip over.
+/// Rejects names that some tool would not handle.
 pub fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
     let mut bytes = name.bytes();
     let first = bytes
@@ -38,7 +38,7 @@ pub fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
     .field(field))
 }
 
-/// Runs one of them, and forgets what was known about accounts.
+/// Runs one of the tools and invalidates the cached accounts.
 pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
     if !host.root.is_real() {
         create_account_files(host)?;
@@ -50,7 +50,7 @@ pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
     };
     let root = &host.root;
     let locker = lock::account_locking_process(root);
-    // Or he could keep his account from being locked, for as long as he likes.
+    // Otherwise a user could keep his account from being locked for as long as he likes.
     let ended = locker
         .as_ref()
         .filter(|locker| lock::kill_account_locking_process(root, locker));
@@ -74,8 +74,8 @@ pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
         )))
 }
 
-/// Whether somebody else changes accounts just now: that is what they print, and what they exit with
-/// says less.
+/// Whether another program holds the account lock. Matches the output, because the exit code is less
+/// specific.
 fn is_lock_error(error: &ExecError) -> bool {
     matches!(error, ExecError::Failed { ended, output, .. }
         if matches!(ended, ExitReason::TimedOut(_)) || output.contains("cannot lock"))
@@ -94,7 +94,7 @@ fn run_once(host: &Host, program: &str, args: &[&str]) -> Result<(), ExecError> 
     done.map(|_| ())
 }
 
-/// The account files of a sandbox that has none yet: without them `groupadd` works halfway.
+/// Creates the account files of a sandbox that has none yet: without them `groupadd` works only halfway.
 fn create_account_files(host: &Host) -> Result<(), Failure> {
     let root = &host.root;
     root.create_dir_all(Path::new("/etc"), &Attrs::mode(0o755))?;
@@ -112,7 +112,7 @@ fn create_account_files(host: &Host) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to do about it, where the exit code tells (see `man usermod`, EXIT VALUES).
+/// Adds a hint that depends on the exit code (see `man usermod`, EXIT VALUES).
 fn tool_failure(program: &str, error: ExecError) -> Failure {
     let code = match &error {
         ExecError::Failed {

@@ -1,4 +1,4 @@
-//! `symlink`: a link that points where it should, switched by rename.
+//! The `symlink` kind: a symbolic link with a given target, switched by rename.
 
 use std::path::PathBuf;
 

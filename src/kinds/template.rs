@@ -1,4 +1,4 @@
-//! `template`: a file whose content is rendered.
+//! The `template` kind: a file with rendered content.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `user`: an account.
+//! The `user` kind: an account.
 
 mod uid;
 
@@ -14,7 +14,7 @@ use crate::resource::{
     ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
 };
 
-/// No `/etc/passwd` is larger, in bytes.
+/// Size limit of `/etc/passwd`, in bytes.
 const MAX_PASSWD_BYTES: usize = 16 << 20;
 
 pub struct User;
@@ -55,16 +55,16 @@ pub struct UserSpec {
 }
 
 pub enum UserState {
-    /// An unprivileged run: users are not ours to set.
+    /// An unprivileged run, which cannot change users.
     Unmanaged,
     Missing,
     User(Box<ObservedUser>),
 }
 
-/// An account as it is.
+/// An account as found on the host.
 pub struct ObservedUser {
     uid: u32,
-    /// Spelt as the spec spells it where both mean the same.
+    /// Spelt as in the spec where both mean the same (a name and its number).
     group: String,
     groups: Vec<String>,
     home: PathBuf,
@@ -74,7 +74,7 @@ pub struct ObservedUser {
 }
 
 impl UserSpec {
-    /// The other groups, sorted and once each.
+    /// The supplementary groups, sorted and without duplicates.
     fn supplementary_groups(&self) -> Option<Vec<String>> {
         let mut groups = self.groups.clone()?;
         groups.sort();
@@ -128,7 +128,7 @@ impl UserSpec {
         change
     }
 
-    /// Refuses what shadow-utils would refuse halfway or in worse words.
+    /// Rejects what shadow-utils would reject halfway through or with a worse message.
     fn validate_on_host(&self, host: &Host) -> Result<(), Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         if let Some(uid) = self.uid {
@@ -153,7 +153,7 @@ impl UserSpec {
         Ok(())
     }
 
-    /// The arguments that set these fields, the same for `useradd` and `usermod`.
+    /// The arguments for these fields, the same for `useradd` and `usermod`.
     fn account_args(&self, wants: impl Fn(&str) -> bool) -> Vec<String> {
         let text = |path: &PathBuf| path.display().to_string();
         [
@@ -198,8 +198,8 @@ impl UserSpec {
     }
 
     fn update(&self, change: &Change, host: &Host) -> Result<(), Failure> {
-        // Below a prefix, usermod takes the main group from the machine's own groups (seen in
-        // 4.13): there it is set here.
+        // With `--prefix`, usermod looks up the main group in the machine's own groups (seen in 4.13), so
+        // trueup sets it itself.
         let group_below = change.touches("group") && !host.root.is_real();
         let args =
             self.account_args(|field| change.touches(field) && !(field == "group" && group_below));
@@ -216,7 +216,7 @@ impl UserSpec {
                 "-U"
             };
             self.run(host, "usermod", vec![flag.to_owned()])?;
-            // Without a password behind the lock, usermod leaves it locked.
+            // usermod does not unlock an account that has no password behind the lock.
             if self.locked == Some(false)
                 && host.accounts.is_locked(&host.root, &self.name) != Some(false)
             {
@@ -322,7 +322,7 @@ impl Kind for User {
             home: user.home,
             shell: user.shell,
             comment: user.comment,
-            // Without an entry there is no password that could be used.
+            // An account without a shadow entry has no usable password.
             locked: accounts.is_locked(root, &spec.name).unwrap_or(true),
         })))
     }
@@ -368,7 +368,7 @@ mod conformance {
         }
 
         fn prepare(host: &Sandbox) {
-            // No number is the machine's own, so that one taken from there would show.
+            // No number here is one of the machine's own, so that a lookup on the machine would show.
             host.write(
                 "/etc/group",
                 "root:x:0:\nwww-data:x:7033:\nadm:x:7004:\nssl-cert:x:7099:\n",

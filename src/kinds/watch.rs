@@ -1,4 +1,4 @@
-//! `watch`: files that somebody else keeps, for the services that have to take up what changes there.
+//! The `watch` kind: files that another program maintains, for the services that must pick up their changes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::ports::root::{FileKind, Meta};
 use crate::problem::Problem;
 use crate::resource::{ApplyOutcome, Change, Failure, Kind, ResolveInputs, Stamp};
 
-/// No watched file is larger, in bytes.
+/// Size limit of a watched file, in bytes.
 const MAX_FILE_BYTES: usize = 16 << 20;
 
 pub struct Watch;
@@ -31,7 +31,7 @@ pub struct WatchSpec {
     pub root_only: bool,
 }
 
-/// What the files hold.
+/// The fingerprint of the files' contents.
 pub struct WatchState {
     fingerprint: String,
     changed_at: Option<Timestamp>,
@@ -76,7 +76,7 @@ impl Kind for Watch {
                 FileKind::Directory => {
                     spec.require_root_only(path, &path.join("any"), host)?;
                     for name in host.root.list(path)?.unwrap_or_default() {
-                        // What goes between two looks, and what is no file, counts for nothing.
+                        // A file that vanishes during the scan, or is not a regular file, does not count.
                         let inner = path.join(name);
                         seen.add_path(path, &inner, host)?;
                         spec.require_root_only(path, &inner, host)?;
@@ -111,7 +111,7 @@ impl Kind for Watch {
 }
 
 impl WatchSpec {
-    /// `given`: the path that the spec has it from.
+    /// `spec_path`: the path in the spec that leads to `path`.
     fn require_root_only(&self, spec_path: &Path, path: &Path, host: &Host) -> Result<(), Failure> {
         if !self.root_only || host.root.is_trusted_path(path)? {
             return Ok(());
@@ -124,7 +124,7 @@ impl WatchSpec {
     }
 }
 
-/// What was looked at so far.
+/// The result of the scan so far.
 #[derive(Default)]
 struct WatchScan {
     listing: String,
@@ -132,8 +132,8 @@ struct WatchScan {
 }
 
 impl WatchScan {
-    /// Links are followed where root alone can have made them: tools that renew certificates switch
-    /// links. `given`: the path that the spec has it from.
+    /// Follows links that only root can have made, because tools that renew certificates switch links.
+    /// `spec_path`: the path in the spec that leads to `path`.
     fn add_path(
         &mut self,
         spec_path: &Path,

@@ -1,13 +1,13 @@
 //! Restarts, reloads and runs that a change made necessary and that have not happened yet.
 //!
-//! Nothing is "notified". For each resource with triggers a record says what it was last started
-//! (loaded, run) with: the fingerprint of each thing that it depends on. It is owed a restart
-//! exactly while that differs from what is on disk now. The record is written before anything is
-//! changed and after a debt is paid, so a pass that is killed at any instant leaves the debt on
-//! record, and the next pass pays it, once.
+//! Unlike Chef, trueup does not notify. For each resource with triggers a record holds the fingerprint of
+//! each dependency that it was last started (loaded, run) with. The resource is owed a restart exactly while
+//! that differs from what is on disk now. The record is written before anything is changed and after an
+//! obligation is fulfilled, so a pass that is killed at any instant leaves the obligation on record, and the
+//! next pass fulfills it, once.
 //!
-//! A run that began after the last change of a thing was begun with it, whoever asked for it: an
-//! operator's own restart pays the debt.
+//! A run that began after the last change of a dependency uses it, no matter who started the run: an
+//! operator's own restart fulfills the obligation.
 
 mod record_store;
 #[cfg(test)]
@@ -24,17 +24,17 @@ pub use record_store::RecordStore;
 /// What a resource was last started, loaded or run with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The run of the service that this is about; a command has none.
+    /// The run of the service that this is about; `None` for a command.
     pub run: Option<String>,
     /// The last reload of that run.
     #[serde(default)]
     pub load: Option<String>,
-    /// Fingerprints by duty and by the id of what it depends on; empty: it was not there.
+    /// Fingerprints by duty and by the id of the dependency; empty if the dependency was missing.
     pub with: BTreeMap<Duty, BTreeMap<String, String>>,
 }
 
 impl RunRecord {
-    /// Forgets with what it was done last, so that it is due again. No fingerprint is a word.
+    /// Invalidates the recorded fingerprint, so that the duty is due again. No fingerprint equals a word.
     pub fn mark_owed(&mut self, duty: Duty, id: &str) {
         if let Some(with) = self.with.get_mut(&duty).and_then(|with| with.get_mut(id)) {
             "again".clone_into(with);
@@ -42,17 +42,17 @@ impl RunRecord {
     }
 }
 
-/// One duty that is due, and the ids whose change made it so.
+/// A duty that is due, and the ids of the resources whose change caused it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obligation {
     pub duty: Duty,
     pub causes: Vec<String>,
 }
 
-/// What is on disk now, by id.
+/// The stamps of what is on disk now, by resource id.
 pub type Stamps = BTreeMap<String, Stamp>;
 
-/// What is due now. A service that does not run owes nothing: it will start with what is there.
+/// The obligations that are due now. A stopped service has none: it will start with what is on disk.
 pub fn due_obligations(
     record: Option<&RunRecord>,
     run: Option<&ServiceRun>,
@@ -87,15 +87,15 @@ fn is_due(
     let now = stamp.map_or("", |stamp| stamp.fingerprint.as_str());
     let then = record.and_then(|record| record.with.get(&duty)?.get(id));
     let Some(run) = run else {
-        // A command: due when it never ran with this, unless there is nothing to run it for.
+        // A command is due if it never ran with this stamp, unless there is nothing on disk to run it for.
         return match then {
             Some(then) => then != now,
             None => stamp.is_some(),
         };
     };
     let same_run = record.is_some_and(|record| record.run.as_deref() == Some(run.id.as_str()));
-    // A supervisor may forget when it last reloaded (systemd does at its own reload): then nobody
-    // is known to have loaded it since.
+    // A supervisor may forget when it last reloaded (systemd does at its own reload). Then no load since that
+    // one is known.
     let same_load =
         run.reload_id.is_none() || record.is_some_and(|record| record.load == run.reload_id);
     if let Some(then) = then
@@ -105,19 +105,20 @@ fn is_due(
         // Within one run the record alone decides: the clock may have been set back.
         return then != now;
     }
-    // Somebody else started or loaded it since, or it was never seen: then times must tell.
+    // Another program started or reloaded it since, or trueup never recorded it: then the times decide.
     let taken_up = match duty {
         Duty::Reload => run.started_at.max(run.reloaded_at),
         _ => run.started_at,
     };
     match (stamp.and_then(|stamp| stamp.changed_at), taken_up) {
         (Some(changed), Some(taken_up)) => taken_up <= changed,
-        // No time to tell by: what was seen before decides, and what never was is taken to be right.
+        // Without times the recorded fingerprint decides; a service without one counts as up to date.
         _ => then.is_some_and(|then| then != now),
     }
 }
 
-/// The record after `paid` was done: what is owed stays as it was, all else is as on disk now.
+/// The record after `fulfilled`: open obligations keep their old fingerprints, all else gets the one on disk
+/// now.
 pub fn updated_record(
     record: Option<&RunRecord>,
     run: Option<&ServiceRun>,
@@ -134,7 +135,7 @@ pub fn updated_record(
     };
     let any_open = debts.iter().any(|debt| !fulfilled.contains(&debt.duty));
     let mut settled = RunRecord {
-        // While something is owed, the run that owes it stays on record.
+        // While an obligation is open, its run stays on record.
         run: match record {
             Some(record) if any_open => record.run.clone(),
             _ => run.map(|run| run.id.clone()),

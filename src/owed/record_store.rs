@@ -1,6 +1,5 @@
-//! The records on disk: `/var/lib/trueup/services/`, one small file each, for root alone: with the
-//! fingerprint of a file that has a short password in it, and the rest of the file, the password is soon
-//! guessed.
+//! The records on disk: `/var/lib/trueup/services/`, one small file each, readable by root alone. With the
+//! fingerprint of a file that holds a short password, and the rest of the file, the password is soon guessed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,23 +11,22 @@ use crate::ports::root::{Attrs, Root, RootError};
 
 const VERSION: u32 = 1;
 
-/// No record is larger, in bytes.
+/// Size limit of a record, in bytes.
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// The file of one record.
+/// The file format of one record.
 #[derive(Debug, Serialize, Deserialize)]
 struct RecordFile {
     version: u32,
-    /// The resource, for people and against two ids that share a file name.
+    /// The resource id, for people and to detect two ids that share a file name.
     id: String,
     #[serde(flatten)]
     record: RunRecord,
 }
 
-/// The folder and its files.
+/// Modes of the folder and of its files.
 const PRIVATE_MODES: (u32, u32) = (0o700, 0o600);
 
-/// Reads and writes records.
 pub struct RecordStore<'a> {
     root: &'a Root,
 }
@@ -38,22 +36,22 @@ impl<'a> RecordStore<'a> {
         RecordStore { root }
     }
 
-    /// Whether the records are not for the user who asks.
+    /// Whether the user who runs trueup cannot read the records.
     pub fn is_unreadable(&self) -> bool {
         self.root
             .list(&records_dir())
             .is_err_and(|error| error.is_permission_denied())
     }
 
-    /// Takes from all others what an older trueup let everybody read.
+    /// Restricts records that an older trueup made readable by everybody.
     pub fn restrict_modes(&self) -> Result<(), RootError> {
         let folder = records_dir();
         let meta = self.root.meta(&folder)?;
         if meta.is_none_or(|meta| meta.mode == PRIVATE_MODES.0) {
             return Ok(());
         }
-        // The files as well: somebody may have them open, or under another name. The folder last, so that
-        // a pass that is killed here is made up for.
+        // The files too: another user may have them open, or under another name. The folder goes last, so
+        // that the next pass repeats what a killed one did not finish.
         for name in self.root.list(&folder)?.unwrap_or_default() {
             self.root
                 .set_attrs(&folder.join(name), &Attrs::mode(PRIVATE_MODES.1))?;
@@ -61,15 +59,15 @@ impl<'a> RecordStore<'a> {
         self.root.set_attrs(&folder, &Attrs::mode(PRIVATE_MODES.0))
     }
 
-    /// The record of a resource. A missing, broken or newer one is none at all: what is owed is
-    /// then told from when the service started and when its things changed.
+    /// Reads the record of a resource. A missing, broken or newer one counts as none: then the start time of
+    /// the service and the change times of its dependencies decide what is owed.
     pub fn read(&self, id: &str) -> Option<RunRecord> {
         let body = self.root.read(&record_path(id), MAX_RECORD_BYTES).ok()??;
         let file: RecordFile = serde_json::from_slice(&body).ok()?;
         (file.version == VERSION && file.id == id).then_some(file.record)
     }
 
-    /// Writes a record if it differs from the one that is there.
+    /// Writes a record if it differs from the stored one.
     pub fn write(&self, id: &str, record: &RunRecord) -> Result<(), RootError> {
         if self.read(id).as_ref() == Some(record) {
             return Ok(());
@@ -97,7 +95,7 @@ fn records_dir() -> PathBuf {
     Path::new(STATE_DIR).join("services")
 }
 
-/// A file name that no id can escape from; the hash keeps apart what the replacement makes alike.
+/// A safe file name for any id; the hash separates ids that the replacement makes equal.
 fn record_path(id: &str) -> PathBuf {
     let word: String = id
         .chars()

@@ -65,7 +65,7 @@ fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
             causes: vec!["conf".into()]
         }]
     );
-    // Changed back before anybody restarted: what runs is right again.
+    // Changed back before any restart: the running service is up to date again.
     assert!(
         due_obligations(
             Some(&record),
@@ -98,7 +98,7 @@ fn foreign_restart_counts_only_after_the_change() {
 
 #[test]
 fn a_clock_set_back_within_one_run_does_not_lose_a_restart() {
-    // Started at 100 by a clock that ran ahead; then it was set right and the file changed at 20.
+    // Started at 100 by a clock that ran ahead; then the clock was corrected and the file changed at 20.
     let record = updated_record(
         None,
         Some(&run("a", 100)),
@@ -236,13 +236,13 @@ fn events() -> impl Strategy<Value = Vec<PassEvent>> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order, after a whole pass the service runs with what is on
-    /// disk, and a pass restarts only a service that does not.
+    /// After any sequence of events and one complete pass, the service runs with what is on disk, and a pass
+    /// restarts only a service that does not.
     #[test]
     fn no_restart_is_lost_and_none_is_repeated(events in events()) {
         let mut now = 0;
         let (mut disk, mut changed) = (0u8, 0);
-        let mut running = (0u32, 0i64, 0u8); // run, started, with what
+        let mut running = (0u32, 0i64, 0u8); // run, start time, content it runs with
         let mut record: Option<RunRecord> = None;
         for event in events.into_iter().chain([PassEvent::Pass { killed_before_record: false }]) {
             now += 1;

@@ -1,4 +1,4 @@
-//! Who is told of a pass besides the one who started it: whoever logs in, and monitoring.
+//! Announces the outcome of a pass outside its own process: in the motd, in the metrics and in the log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::report::{
 use crate::role::Catalog;
 
 impl Session {
-    /// Tells how a pass ended.
+    /// Writes the motd line and the metrics of a finished pass.
     pub(super) fn announce(&self, report: &Report) {
         log_error(
             "the note for who logs in",
@@ -27,7 +27,7 @@ impl Session {
         self.write_metrics(report.started, took, report.outcome, Some(report));
     }
 
-    /// Tells that a pass could not be made.
+    /// Writes the motd line, the metrics and the summary for a pass that could not run.
     pub fn announce_failure(&self, outcome: Exit, why: &str) {
         let now = self.host.clock.now();
         write_failure_notes(&self.host.root, now, outcome, why);
@@ -60,15 +60,15 @@ impl Session {
     }
 }
 
-/// The sha that is wanted of each app.
+/// The wanted sha of each app.
 pub(super) fn wanted_shas(desired: &DesiredState) -> BTreeMap<String, String> {
     let apps = desired.apps.iter();
     apps.map(|(app, wanted)| (app.clone(), wanted.sha.to_string()))
         .collect()
 }
 
-/// Puts into the log what a pass has left undone, and how it ended. A pass that says nothing new is
-/// silent: there is one every half a minute.
+/// Logs what a pass left undone, and how it ended. A pass without news logs nothing, because the timer starts
+/// one every half minute.
 pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desired: &DesiredState) {
     let outcome = report.outcome.word();
     let ended = summary_line(Paint::default(), report);
@@ -109,7 +109,7 @@ pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desir
     tracing::info!(target: RESOURCE_TARGET, outcome, "{ended}");
 }
 
-/// Tells that no pass can be made, where not even the settings can be taken.
+/// Announces that no pass can run, when even the settings are invalid.
 pub fn announce_no_session(paths: &Paths, outcome: Exit, why: &str) {
     let Ok(root) = Root::at(&paths.root) else {
         return;
@@ -142,7 +142,7 @@ fn write_failure_notes(root: &Root, now: Timestamp, outcome: Exit, why: &str) {
     );
 }
 
-/// What is told besides must not make a pass fail that went well.
+/// Failed announcements must not fail a pass that went well.
 fn log_error(what: &str, done: Result<(), RootError>) {
     if let Err(error) = done {
         tracing::warn!("{what} cannot be written: {error}");

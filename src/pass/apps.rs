@@ -1,4 +1,4 @@
-//! The apps of a host by name, for commands that are about one app and not about the whole host.
+//! The apps of a host by name, for commands that act on one app instead of the whole host.
 
 use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired, list_some};
 use crate::plan::Selection;
@@ -6,7 +6,7 @@ use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseSpec};
 use crate::role::{Catalog, Resource};
 
-/// Every app that is deployed to this host, as its roles describe it, with what is wanted of it.
+/// Every app of this host, as its roles describe it, with its wanted sha.
 pub struct Apps {
     catalog: Catalog,
 }
@@ -20,13 +20,13 @@ pub struct DeployedApp<'a> {
 }
 
 impl Session {
-    /// The apps, with what was last known to be wanted. Asks nobody, writes nothing.
+    /// The apps with their last known wanted shas. Does not ask the store and writes nothing.
     pub fn apps(&self) -> Result<Apps, PassError> {
         let (catalog, _) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
         Ok(Apps { catalog })
     }
 
-    /// The apps, with what the store says is wanted now, `over_holds` as if it held nothing back. The
+    /// The apps with the wanted shas from the store; `ignore_holds` disregards the holds of the manifest. The
     /// caller holds the lock.
     pub fn apps_from_store(&self, ignore_holds: bool) -> Result<Apps, PassError> {
         let ask = desired::ReadOptions {
@@ -41,7 +41,7 @@ impl Session {
         Ok(Apps { catalog })
     }
 
-    /// Lifts the quarantine of what is wanted, where there is one. Returns what to say of it.
+    /// Lifts the quarantine of the wanted shas, where one is in force. Returns notes for the report.
     pub(super) fn lift_quarantine(
         &self,
         lift: &QuarantineLift,
@@ -76,7 +76,7 @@ impl Apps {
         deployed_apps(&self.catalog).collect()
     }
 
-    /// The app of this name; [`PassError::Usage`] when this host has none.
+    /// The app of this name; [`PassError::Usage`] if this host has none.
     pub fn find(&self, name: &str) -> Result<DeployedApp<'_>, PassError> {
         let all = self.all();
         if let Some(app) = all.iter().find(|app| app.spec.app == name) {

@@ -1,5 +1,5 @@
-//! The first half of a pass: from settings to a catalog of resources. Changes nothing but what the host
-//! remembers of the store.
+//! The first half of a pass: compiles the settings into a catalog of resources. Writes only the cached
+//! manifest and the last good peer lists.
 
 use super::{ManifestSource, PassError, PassOptions, Session};
 use crate::desired::{self, DesiredState, NodeContext};
@@ -9,12 +9,12 @@ use crate::report::History;
 use crate::role::{self, Catalog};
 
 impl Session {
-    /// Everything that is described for this host, with what was last known to be wanted. Asks nobody.
+    /// The catalog with the last known desired state. Does not ask the store.
     pub fn compile_offline(&self) -> Result<(Catalog, DesiredState), PassError> {
         self.compile(ManifestSource::LastGood, &PassOptions::default())
     }
 
-    /// The resources of this host and what is wanted of it, whatever they take from peers.
+    /// The resources of this host and its desired state, including the peer lists that its roles query.
     pub(super) fn compile(
         &self,
         source: ManifestSource,

@@ -1,4 +1,4 @@
-//! Why a pass could not be made, in words.
+//! Errors that prevent a pass, with their messages.
 
 use std::time::Duration;
 
@@ -8,43 +8,43 @@ use crate::ports::store::StoreError;
 use crate::problem::{Problem, Problems};
 use crate::resource::Failure;
 
-/// Why a pass could not be made at all. Nothing was changed.
+/// Why no pass could run. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
-    /// Settings, a role, a template or the manifest.
+    /// Invalid settings, role, template or manifest.
     #[error("{0}")]
     Input(#[from] Problems),
     #[error("{0}")]
     Desired(DesiredError),
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A role asks for peers, and there is no last good list of them either.
+    /// A role queries peers, the store does not answer, and there is no last good list.
     #[error("{source}; this host has no list of its peers yet, so nothing was changed")]
     NoPeerList {
         #[source]
         source: StoreError,
     },
-    /// A role asks for peers, and the last good list of them cannot be read, or none can be kept.
+    /// A role queries peers, and the last good list is unreadable or a new one cannot be saved.
     #[error("{0}; nothing was changed")]
     PeerList(String),
-    /// trueup's own files on the host.
+    /// An error on trueup's own files on the host.
     #[error("{0}")]
     Root(#[from] RootError),
-    /// The command line names something that is not there.
+    /// The command line names something that does not exist.
     #[error("{0}")]
     Usage(Box<Problem>),
-    /// What an operator ordered besides the pass.
+    /// Lifting the quarantine failed.
     #[error("{0}")]
     LiftQuarantine(Failure),
     #[error("{}", locked_message(holder, *waited, *stopped))]
     Locked {
-        /// The pass that has the lock, in words.
+        /// Description of the pass that holds the lock.
         holder: String,
         waited: Duration,
-        /// Somebody ended the wait.
+        /// A signal ended the wait.
         stopped: bool,
     },
-    /// No pass has the lock, and something has.
+    /// A process that is no pass of trueup holds the lock.
     #[error("{0}")]
     ForeignLock(Box<Problem>),
 }

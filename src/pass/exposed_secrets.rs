@@ -1,4 +1,4 @@
-//! Secrets that everybody on the host can read: told in every pass, and by `doctor`.
+//! World-readable secrets: every pass and `doctor` warn about them.
 
 use super::Session;
 use crate::problem::Problem;
@@ -6,7 +6,7 @@ use crate::release::ReleaseSpec;
 use crate::role::Catalog;
 
 impl Session {
-    /// One problem for each file, with what ends it.
+    /// One problem for each file, with the command that fixes it.
     pub fn exposed_secrets(&self, catalog: &Catalog) -> Vec<Problem> {
         let specs = catalog.resources.iter();
         let specs = specs.filter_map(|resource| resource.body.spec().downcast_ref::<ReleaseSpec>());

@@ -1,4 +1,4 @@
-//! What a pass tells peers about this host.
+//! Builds and publishes this host's record for its peers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,19 +14,18 @@ use crate::release;
 use crate::report::Report;
 use crate::role::Catalog;
 
-/// Interfaces whose addresses mean something on this host only.
+/// Name prefixes of interfaces whose addresses are meaningful on this host only.
 const LOCAL_INTERFACES: &[&str] = &[
     "br-", "cali", "cni", "docker", "flannel", "lxc", "lxd", "podman", "veth", "virbr",
 ];
 
-/// No host tells more addresses.
+/// Maximum number of published addresses.
 const MAX_ADDRESSES: usize = 16;
 
 impl Session {
-    /// Tells peers how this host stands, if that is new or a heartbeat is due. Returns what to say about
-    /// it in the report.
+    /// Publishes the host's record if it changed or a heartbeat is due. Returns lines for the report.
     pub(super) fn publish_record(&self, report: &Report, catalog: &Catalog) -> PublishOutcome {
-        // A store that did not answer a minute ago would only be waited for again.
+        // A store that did not answer during this pass would only cost another timeout.
         let (None, Some(own)) = (&report.stale, self.publisher()) else {
             return PublishOutcome::default();
         };
@@ -39,14 +38,14 @@ impl Session {
         said
     }
 
-    /// Tells peers that this host lives, before a pass that may take long.
+    /// Publishes a heartbeat before a pass that may take long.
     pub(super) fn send_heartbeat(&self) {
         if let Some(own) = self.publisher() {
             own.send_heartbeat();
         }
     }
 
-    /// Why peers do not learn of this host, as the last pass found it.
+    /// Why the last pass failed to publish this host's record.
     pub(super) fn publish_error(&self) -> Option<String> {
         if !self.settings.fleet.publish {
             return None;
@@ -54,7 +53,7 @@ impl Session {
         fleet::publish_error(&self.host, &self.settings.environment, self.node())
     }
 
-    /// Who writes the record, if this host tells peers anything.
+    /// The publisher of the record, unless the settings disable publishing.
     fn publisher(&self) -> Option<RecordPublisher<'_>> {
         let store = match self.settings.fleet.publish {
             true => self.shared_store().ok()?,
@@ -68,10 +67,10 @@ impl Session {
         })
     }
 
-    /// Tells peers that a pass could not be made.
+    /// Publishes that no pass could run.
     pub(super) fn publish_failure(&self, error: &PassError) {
         let outcome = match error {
-            // Nobody would hear it, or it says nothing about this host.
+            // The record would not reach the store, or the error says nothing about this host.
             PassError::Store(_) | PassError::NoPeerList { .. } | PassError::Desired(_) => return,
             PassError::Usage(_) | PassError::Locked { .. } | PassError::ForeignLock(_) => return,
             PassError::Input(_) => Exit::BadInput,
@@ -140,7 +139,7 @@ impl Session {
             Some(active) if active.trial.is_some() => AppState::OnTrial,
             Some(active) => match active.state {
                 Some(release::ReleaseStatus::Bad) => AppState::Bad,
-                // One that another tool deployed serves as well as it did before.
+                // A release that another tool deployed has no state, but serves as it did before.
                 Some(release::ReleaseStatus::Good) | None if active.sha.is_some() => {
                     AppState::Serving
                 }
@@ -160,21 +159,21 @@ impl Session {
         }
     }
 
-    /// All addresses by interface.
+    /// All addresses, by interface.
     fn interfaces(&self) -> BTreeMap<String, Vec<IpAddr>> {
         let found = self.facts.at_path("network.interfaces");
         let interfaces = found.and_then(|found| serde_json::from_value(found.clone()).ok());
         interfaces.unwrap_or_default()
     }
 
-    /// Whatever leads to this host itself.
+    /// All addresses of this host, to recognize it in a peer list.
     pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
         let told = self.settings.fleet.addresses.iter().copied();
         let all = self.interfaces().into_values().flatten();
         all.chain(told).collect()
     }
 
-    /// Where peers may reach this host, as far as it can tell.
+    /// Addresses at which peers can presumably reach this host, IPv4 first.
     fn reachable_addresses(&self) -> Vec<IpAddr> {
         let inner = |name: &String| LOCAL_INTERFACES.iter().any(|start| name.starts_with(start));
         let outer = self
@@ -183,7 +182,7 @@ impl Session {
             .filter(|(name, _)| !inner(name));
         let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
         all.retain(|ip| crate::settings::is_host_address(*ip));
-        // Stable: interfaces stay in the order of their names.
+        // A stable sort: interfaces stay in the order of their names.
         all.sort_by_key(IpAddr::is_ipv6);
         all.dedup();
         all.truncate(MAX_ADDRESSES);

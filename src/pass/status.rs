@@ -1,5 +1,5 @@
-//! How a host stands right now: drift, and for each app what holds it and what proves that it serves.
-//! Looks only, and as far as the user who asks may look.
+//! The current state of a host: drift, and for each app its pin, its quarantine and whether it serves.
+//! Read-only, and limited to what the calling user may read.
 
 use std::collections::BTreeSet;
 
@@ -13,40 +13,40 @@ use crate::report::Report;
 use crate::resource::{Failure, Trial};
 use crate::role::{Catalog, Resource};
 
-/// What was looked at to see whether an app serves.
+/// Result of probing whether an app serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProbeResult {
-    /// `null`: there is nothing to look at, or it may not be looked at.
+    /// `null`: nothing to probe, or permission denied.
     pub ok: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// Whether an app really serves what is active.
+/// Whether an app serves its active release.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServingStatus {
-    /// Every process of its services is in the active release.
+    /// Every process of its services runs from the active release.
     pub processes: ProbeResult,
     /// Its health check answers.
     pub health: ProbeResult,
 }
 
-/// What there is to know of one app besides its row in the report.
+/// State of one app beyond its row in the report.
 #[derive(Debug, Clone, Serialize)]
 pub struct AppStatus {
     pub app: String,
-    /// The active release; `null`: none, or it cannot be told.
+    /// The active release; `null`: none, or unreadable.
     pub release: Option<String>,
-    /// Of which it is.
+    /// Its sha.
     #[serde(skip)]
     sha: Option<String>,
     pub pin: Option<Pin>,
     pub quarantine: Vec<QuarantinedSha>,
-    /// `null`: nothing is active.
+    /// `null`: no active release.
     pub serving: Option<ServingStatus>,
 }
 
-/// A host as it is now.
+/// The current state of a host.
 pub struct HostStatus {
     pub report: Report,
     pub apps: Vec<AppStatus>,
@@ -79,8 +79,8 @@ impl ProbeResult {
 }
 
 impl Session {
-    /// How the host compares with what was last known to be wanted, without asking the store, and
-    /// whether its apps serve.
+    /// Compares the host with its last known desired state, without asking the store, and probes whether its
+    /// apps serve.
     pub fn status(&self) -> Result<HostStatus, PassError> {
         let started = self.start_time();
         let (catalog, desired) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
@@ -98,7 +98,8 @@ impl Session {
             Some(self.app_status(resource, spec, &catalog))
         });
         let apps: Vec<AppStatus> = apps.collect();
-        // A release whose rendered files may not be looked at is told of all the same.
+        // The plan has no sha for a release whose rendered files this user may not read; take it from the
+        // active release.
         for app in &apps {
             let seen = plan.deployed_shas.entry(app.app.clone()).or_default();
             *seen = seen.take().or_else(|| app.sha.clone());
@@ -113,7 +114,7 @@ impl Session {
 
     fn app_status(&self, resource: &Resource, spec: &ReleaseSpec, catalog: &Catalog) -> AppStatus {
         let layout = spec.layout();
-        // What cannot be read is in the report already, with why.
+        // The report already names unreadable files, with the reason.
         let orders = Overrides::load(&self.host, &layout).unwrap_or_default();
         let active = release::active(&self.host, &layout, spec.keep_releases);
         let active = active.ok().flatten();
@@ -159,7 +160,7 @@ impl Session {
     }
 }
 
-/// Takes out of the plan what the user who asks may not look at; how many that are.
+/// Drops steps from the plan that the calling user may not inspect; returns their number.
 fn drop_denied(plan: &mut Plan) -> usize {
     let mut unseen = BTreeSet::new();
     for step in &mut plan.steps {
@@ -168,7 +169,7 @@ fn drop_denied(plan: &mut Plan) -> usize {
             unseen.insert(step.id.clone());
         }
     }
-    // What is not seen looks as if it were gone, and so as if it were owed.
+    // An uninspected dependency looks missing, and thus as if it caused an obligation.
     for step in &mut plan.steps {
         step.obligations.retain_mut(|debt| {
             debt.causes.retain(|cause| !unseen.contains(cause));

@@ -1,4 +1,4 @@
-//! What a pass would do: a forecast, made by the same looking and comparing that an apply does.
+//! The plan: a forecast of a pass, made by the same inspection and comparison that an apply does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use crate::ports::Host;
 use crate::resource::{Change, Duty, Failure, ObservedState, ServiceRun};
 use crate::role::{Catalog, Resource};
 
-/// What one look says about one resource.
+/// The outcome of one inspection of a resource.
 #[derive(Debug)]
 pub enum PlannedOutcome {
     Unchanged,
     Change(Change),
-    /// A pass would not change it yet, because of this.
+    /// A pass would not make this change yet, for this reason.
     Waiting(Change, String),
-    /// It cannot be told before something planned above it has been done.
+    /// Unknown until an earlier planned change has been made.
     Unknown(String),
     Failed(Failure),
 }
@@ -24,32 +24,32 @@ pub enum PlannedOutcome {
 pub struct PlanStep {
     pub id: String,
     pub outcome: PlannedOutcome,
-    /// What is owed now or will be once the planned changes are made.
+    /// Obligations that are due now, or will be once the planned changes are made.
     pub obligations: Vec<Obligation>,
     pub run: Option<ServiceRun>,
-    /// What is on record about a running service is out of date although nothing may be owed to it:
-    /// somebody restarted it, or it was never seen before.
+    /// The record of a running service is out of date although nothing may be owed to it: somebody restarted
+    /// it, or trueup never recorded it.
     pub record_outdated: bool,
 }
 
 impl PlanStep {
-    /// Whether there is nothing to do about it.
+    /// Whether a pass would do nothing about it.
     fn is_unchanged(&self) -> bool {
         matches!(self.outcome, PlannedOutcome::Unchanged) && self.obligations.is_empty()
     }
 }
 
-/// The forecast for a host, in the order in which a pass would go.
+/// The forecast for a host, in the order of a pass.
 #[derive(Debug)]
 pub struct Plan {
     pub steps: Vec<PlanStep>,
-    /// What is on disk now.
+    /// The stamps of what is on disk now.
     pub stamps: Stamps,
-    /// The sha that each app is at now.
+    /// The sha that each app is deployed at now.
     pub deployed_shas: BTreeMap<String, Option<String>>,
-    /// Resources with something to do that changes nothing.
+    /// Resources with maintenance work, which affects no service.
     pub maintenance: Vec<String>,
-    /// What a person should see to, though nothing of it has to change.
+    /// Matters that an operator should see to although nothing differs.
     pub warnings: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Plan {
         self.steps.iter().all(PlanStep::is_unchanged)
     }
 
-    /// Whether a pass would only bring its own records up to date.
+    /// Whether a pass would at least bring its own records up to date.
     pub fn has_outdated_records(&self) -> bool {
         self.steps.iter().any(|step| step.record_outdated)
     }
@@ -70,7 +70,7 @@ impl Plan {
     }
 }
 
-/// Which resources a pass is about.
+/// The resources that a pass covers.
 #[derive(Debug, Clone, Default)]
 pub struct Selection(Option<BTreeSet<String>>);
 
@@ -79,7 +79,7 @@ impl Selection {
         Selection(None)
     }
 
-    /// Only this resource and those that act when it changes.
+    /// This resource and those with a duty when it changes.
     pub fn only(catalog: &Catalog, id: &str) -> Selection {
         let mut ids = BTreeSet::from([id.to_owned()]);
         for resource in &catalog.resources {
@@ -99,13 +99,13 @@ impl Selection {
     }
 }
 
-/// Looks at every resource of the selection. Changes nothing.
+/// Inspects every resource of the catalog and plans those of the selection. Changes nothing.
 pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut stamps = Stamps::new();
     let mut shas = BTreeMap::new();
     let (mut chores, mut warnings) = (Vec::new(), Vec::new());
     let mut looks = Vec::new();
-    // Nothing is changed while everything is looked at, so folders can be kept open meanwhile.
+    // Nothing changes during the inspection, so open folders can be cached meanwhile.
     let _open = host.root.cache_folders();
     for resource in &catalog.resources {
         let seen = resource.body.inspect(host, resource.watched);
@@ -176,7 +176,7 @@ pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan
         let resource = catalog
             .find(&step.id)
             .expect("the steps were made from the catalog");
-        // A restart that is coming may be what mends it.
+        // A restart that is due may repair an unhealthy service, so obligations come first.
         if !resource.triggers.is_empty() {
             plan_obligations(step, resource, ledger.as_ref(), &planned, &stamps);
         }
@@ -196,7 +196,7 @@ pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan
     }
 }
 
-/// What is owed to a resource, and what is to be put on record about it.
+/// Sets the step's obligations, and whether its record is out of date.
 fn plan_obligations(
     step: &mut PlanStep,
     resource: &Resource,
@@ -217,7 +217,7 @@ fn plan_obligations(
     step.obligations = with_planned_obligations(due, resource, run, planned);
 }
 
-/// A service that has nothing to run yet, and will once what is planned before it is done.
+/// Why a service that has nothing to run yet will start: an earlier planned change provides it.
 fn pending_start_reason(
     seen: &Result<ObservedState, Failure>,
     resource: &Resource,
@@ -266,7 +266,7 @@ fn planned_outcome(
     }
 }
 
-/// What is owed already, and what the planned changes will make owed.
+/// Adds the obligations that the planned changes will cause.
 fn with_planned_obligations(
     mut obligations: Vec<Obligation>,
     resource: &Resource,
@@ -274,7 +274,7 @@ fn with_planned_obligations(
     planned: &BTreeSet<&str>,
 ) -> Vec<Obligation> {
     for trigger in &resource.triggers {
-        // A service that does not run will be started with everything in place.
+        // A stopped service will be started with everything in place.
         if trigger.duty != Duty::Run && run.is_none() {
             continue;
         }
@@ -295,7 +295,7 @@ fn with_planned_obligations(
     without_redundant_reloads(obligations)
 }
 
-/// A restart takes up everything that a reload would.
+/// Drops reloads where a restart is due, which includes them.
 pub fn without_redundant_reloads(mut obligations: Vec<Obligation>) -> Vec<Obligation> {
     if obligations.iter().any(|debt| debt.duty == Duty::Restart) {
         obligations.retain(|debt| debt.duty != Duty::Reload);

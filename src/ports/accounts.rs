@@ -1,8 +1,8 @@
-//! Users and groups as the host knows them.
+//! The host's users and groups.
 //!
-//! The host's own files are read directly, once a pass: no name service is asked for a name that
-//! they hold. On a real host a name that they do not hold is looked up through the system (LDAP,
-//! sssd), because files may well belong to such a user. In a sandbox only its own files count.
+//! Reads the host's own files directly, once a pass, and asks no name service for names in them. On a real
+//! host other names are looked up through the system (LDAP, sssd), because such users may own files. In a
+//! sandbox only its own files count.
 
 use std::cell::{Ref, RefCell};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use super::exec::Identity;
 use super::root::{Root, RootError};
 
-/// No account file is larger, in bytes.
+/// Largest account file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 16 << 20;
 
-/// One line of `/etc/passwd`, with the lock state of `/etc/shadow` where that could be read.
+/// One line of `/etc/passwd`, with the lock state from `/etc/shadow` if that is readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
@@ -38,14 +38,14 @@ struct AccountFiles {
     groups: Vec<Group>,
 }
 
-/// The accounts of one host, read when first asked for.
+/// The accounts of one host, read on first use.
 #[derive(Debug, Default)]
 pub struct Accounts {
     files: RefCell<Option<AccountFiles>>,
 }
 
 impl Accounts {
-    /// Forgets what was read: to be called after accounts were changed.
+    /// Drops the cache; required after accounts were changed.
     pub fn invalidate(&self) {
         self.files.replace(None);
     }
@@ -87,21 +87,21 @@ impl Accounts {
         }))
     }
 
-    /// The name of a user id, or the number itself where it has none.
+    /// The name of a user id, or the number if it has none.
     pub fn user_name(&self, root: &Root, uid: u32) -> Result<String, RootError> {
         let files = self.files(root)?;
         let local = files.users.iter().find(|user| user.uid == uid);
         Ok(local.map_or_else(|| uid.to_string(), |user| user.name.clone()))
     }
 
-    /// The name of a group id, or the number itself where it has none.
+    /// The name of a group id, or the number if it has none.
     pub fn group_name(&self, root: &Root, gid: u32) -> Result<String, RootError> {
         let files = self.files(root)?;
         let local = files.groups.iter().find(|group| group.gid == gid);
         Ok(local.map_or_else(|| gid.to_string(), |group| group.name.clone()))
     }
 
-    /// The id behind a user name or a number written as one.
+    /// The id of a user name, or of a number in its place.
     pub fn uid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
         match name.parse() {
             Ok(uid) => Ok(Some(uid)),
@@ -109,7 +109,7 @@ impl Accounts {
         }
     }
 
-    /// The id behind a group name or a number written as one.
+    /// The id of a group name, or of a number in its place.
     pub fn gid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
         match name.parse() {
             Ok(gid) => Ok(Some(gid)),
@@ -117,7 +117,7 @@ impl Accounts {
         }
     }
 
-    /// The supplementary groups of a user, by name and sorted.
+    /// The supplementary groups of a user, sorted by name.
     pub fn supplementary_groups(&self, root: &Root, name: &str) -> Result<Vec<String>, RootError> {
         let files = self.files(root)?;
         let mut names: Vec<String> = files
@@ -130,7 +130,7 @@ impl Accounts {
         Ok(names)
     }
 
-    /// Everything that is needed to run a child as this user.
+    /// The identity for running a child as this user.
     pub fn identity(&self, root: &Root, name: &str) -> Result<Option<Identity>, RootError> {
         let Some(user) = self.user(root, name)? else {
             return Ok(None);
@@ -154,8 +154,8 @@ impl Accounts {
         }))
     }
 
-    /// Whether the password is locked (`!` before it, as `usermod -L` puts it); `None` when that
-    /// cannot be read or there is no entry.
+    /// Whether the password is locked (`!` before it, as `usermod -L` does); `None` if that is unreadable or
+    /// there is no entry.
     pub fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
         let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE_BYTES).ok()??;
         let shadow = String::from_utf8_lossy(&shadow);

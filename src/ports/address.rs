@@ -1,12 +1,12 @@
-//! Which addresses can be those of a host, for others.
+//! Validates addresses that other hosts connect to.
 //!
-//! A node record tells peers where a host is reached, and a balancer sends visitors there. Whoever writes
-//! one could name a place that means something else to each who asks: loopback, or the service at which
-//! a cloud hands a machine's credentials to whoever asks from that machine.
+//! A node record tells peers the address of a host, and a load balancer sends visitors there. The author of a
+//! record could name an address that means something else on each host: loopback, or the metadata service
+//! from which a cloud gives a machine's credentials to every process on it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Networks in which no host is, with the length of their prefix.
+/// Networks that contain no reachable host, with prefix length.
 const NON_HOST_NETWORKS_V4: &[(Ipv4Addr, u32, &str)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8, "it means this very host"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "it is loopback"),
@@ -112,7 +112,7 @@ const NON_HOST_NETWORKS_V6: &[(Ipv6Addr, u32, &str)] = &[
     ),
 ];
 
-/// Why an address cannot be that of a host, for others. `None`: it can.
+/// The reason why other hosts cannot reach a host at this address. `None`: they can.
 pub fn non_host_reason(ip: IpAddr) -> Option<&'static str> {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
@@ -136,8 +136,8 @@ pub fn non_host_reason(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address to which a host sends what is for this one, without a translator on the way: 6to4 has it
-/// behind 2002, ISATAP at its end.
+/// The IPv4 address to which a host sends packets for this one without a translator on the path: 6to4 embeds
+/// it after 2002, ISATAP at the end.
 fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = v6.to_bits();
     match v6.segments() {
@@ -147,7 +147,7 @@ fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Whether an address can be that of a host, for others.
+/// Whether other hosts can reach a host at this address.
 pub fn is_host_address(ip: IpAddr) -> bool {
     non_host_reason(ip).is_none()
 }

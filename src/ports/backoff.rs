@@ -1,17 +1,17 @@
-//! Pauses: between attempts, each of another length, so that those who met once do not meet again;
-//! and between looks.
+//! Backoff with jitter between retries, so that hosts that collided once do not collide again, and plain
+//! pauses between polls.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use super::watchdog;
 
-/// The first pause is at most this long; each further one at most twice as long.
+/// Upper bound of the first delay; it doubles with each retry.
 const BASE_DELAY: Duration = Duration::from_millis(50);
-/// No pause is longer.
+/// Longest delay.
 const MAX_DELAY: Duration = Duration::from_secs(2);
 
-/// Waits before the attempt after the `attempt`th, counted from 1.
+/// Waits after attempt number `attempt`, counted from 1.
 pub fn wait_before_retry(attempt: u32) {
     // The standard library seeds its hash maps from the system's randomness.
     let random = RandomState::new().build_hasher().finish();
@@ -24,7 +24,7 @@ pub fn sleep(length: Duration) {
     std::thread::sleep(length);
 }
 
-/// From half of the longest that the attempt may wait, up to all of it.
+/// A delay between half of the attempt's upper bound and all of it.
 fn jittered_delay(attempt: u32, random: u64) -> Duration {
     let doubled = BASE_DELAY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
     let half = doubled.min(MAX_DELAY) / 2;

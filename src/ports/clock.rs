@@ -1,19 +1,19 @@
-//! The clock, so that time is an argument everywhere else.
+//! The clock, injected so that all other code takes the time as an argument.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
-/// Tells the time.
+/// Source of the current time.
 pub trait Clock {
-    /// The wall clock, as set on the host. May jump.
+    /// The host's wall clock. May jump.
     fn now(&self) -> Timestamp;
-    /// For measuring how long something takes. Never jumps.
+    /// For measuring durations. Never jumps.
     fn monotonic_now(&self) -> Instant;
 }
 
-/// The host's own clock.
+/// The host's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -27,8 +27,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// How long the host has been up and awake. Nobody can set it, it is the same for all processes, and it
-/// stands still while the host sleeps, as the timers of systemd do.
+/// Time since boot without time in suspend. Nobody can set it, it is the same for all processes, and it stops
+/// during suspend like systemd's timers.
 pub fn monotonic_time() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }

@@ -1,13 +1,13 @@
-//! How long to talk with somebody who may be slow, silent or gone: one rule for children and servers.
+//! Time limits for exchanges with a peer that may be slow, silent or gone: one rule for children and servers.
 
 use std::time::{Duration, Instant};
 
 use super::exec::StopFlag;
 
-/// How often a talk that waits looks at the clock and at whether trueup was told to stop.
+/// Interval at which a waiting exchange checks the clock and the stop flag.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The bounds of one talk.
+/// The time limits of one exchange.
 #[derive(Debug, Clone)]
 pub struct Deadline {
     expires_at: Instant,
@@ -16,7 +16,7 @@ pub struct Deadline {
     stop: StopFlag,
 }
 
-/// Why a talk was given up.
+/// Reason why an exchange was ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeadlineError {
     #[error("stopped on request")]
@@ -28,8 +28,8 @@ pub enum DeadlineError {
 }
 
 impl Deadline {
-    /// From now on: `timeout` for all of it, `silence` without a sign of life, and an end as soon as
-    /// `stop` is set.
+    /// Starts now: `timeout` limits the whole exchange, `idle_timeout` the time without activity, and `stop`
+    /// ends it once set.
     pub fn new(timeout: Duration, idle_timeout: Duration, stop: StopFlag) -> Deadline {
         Deadline {
             expires_at: Instant::now() + timeout,
@@ -39,12 +39,12 @@ impl Deadline {
         }
     }
 
-    /// What is left of the time for all of it.
+    /// Time left of `timeout`.
     pub fn remaining(&self) -> Duration {
         self.expires_at.saturating_duration_since(Instant::now())
     }
 
-    /// How long to wait before looking again, when the last sign of life was at `heard`.
+    /// Time to wait before the next check, given the time of the last activity.
     pub(super) fn next_wait(&self, last_activity: Instant) -> Result<Duration, DeadlineError> {
         let now = Instant::now();
         if self.stop.is_set() {
@@ -57,13 +57,13 @@ impl Deadline {
             return Err(DeadlineError::IdleTimedOut(self.idle_timeout));
         }
         let end = self.expires_at.min(last_activity + self.idle_timeout);
-        // A wait of nothing would be a busy loop.
+        // A wait of zero would be a busy loop.
         Ok((end - now).clamp(Duration::from_millis(1), POLL_INTERVAL))
     }
 }
 
 impl From<Duration> for Deadline {
-    /// Nothing but a deadline.
+    /// A deadline without an idle timeout or stop flag.
     fn from(timeout: Duration) -> Deadline {
         Deadline::new(timeout, timeout, StopFlag::default())
     }

@@ -1,8 +1,8 @@
-//! How much memory libgit2 may take, whatever a git server sends.
+//! Memory limit for libgit2, independent of what a git server sends.
 //!
-//! An advertisement, a pack or a delta says in a few bytes how large something is to become. Instead
-//! of a bound for each of these, libgit2 gets its memory from here: what would exceed the budget fails
-//! like any other allocation, and libgit2 ends with an error.
+//! An advertisement, a pack or a delta declares in a few bytes how large an object is to become. Instead of
+//! limiting each of these, trueup supplies libgit2's allocator: an allocation beyond the budget fails like
+//! any other, and libgit2 returns an error.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use nix::libc;
 use nix::unistd::{SysconfVar, sysconf};
 
-/// At most this, and at least so much: half of the host's memory where that lies between. In bytes.
+/// Bounds in bytes; the limit is half of the host's memory within them.
 const MAX_LIMIT: usize = 1 << 30;
 const MIN_LIMIT: usize = 512 << 20;
 
 static LIMIT: AtomicUsize = AtomicUsize::new(MAX_LIMIT);
-/// Below nothing at times: what was taken before the budget began was never counted.
+/// Sometimes negative: allocations from before the limit was installed were not counted.
 static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 
-/// As `git_allocator` of libgit2's `sys/alloc.h`.
+/// `git_allocator` of libgit2's `sys/alloc.h`.
 #[repr(C)]
 struct Allocator {
     malloc: extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
@@ -27,7 +27,7 @@ struct Allocator {
     free: extern "C" fn(*mut c_void),
 }
 
-/// Bounds libgit2 from now on. It has to be called before libgit2 is used for the first time.
+/// Installs the limit. Must be called before the first use of libgit2.
 pub fn install_limit() -> Result<(), String> {
     static DONE: OnceLock<c_int> = OnceLock::new();
     let answer = DONE.get_or_init(|| {
@@ -38,8 +38,8 @@ pub fn install_limit() -> Result<(), String> {
             free,
         };
         libgit2_sys::init();
-        // SAFETY: libgit2 copies the three pointers, to functions that live as long as the process. They
-        // take memory from where its own take it, so each may give back what the others took.
+        // SAFETY: libgit2 copies the three pointers, to functions that live as long as the process. They use
+        // the same allocator as libgit2's own, so each may free what the other allocated.
         unsafe {
             libgit2_sys::git_libgit2_opts(
                 libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int,
@@ -53,12 +53,12 @@ pub fn install_limit() -> Result<(), String> {
     }
 }
 
-/// Allows at least so many bytes: for somebody who asked for large files.
+/// Raises the limit to at least this many bytes: for an operator who configured large files.
 pub fn raise_limit(bytes: usize) {
     LIMIT.fetch_max(bytes, Ordering::Relaxed);
 }
 
-/// How many bytes it may take.
+/// The limit in bytes.
 pub fn limit() -> usize {
     LIMIT.load(Ordering::Relaxed)
 }
@@ -73,17 +73,17 @@ fn default_limit() -> usize {
     half.clamp(MIN_LIMIT, MAX_LIMIT)
 }
 
-/// Whether so many bytes more are within the budget.
+/// Whether an allocation of this size stays within the limit.
 fn fits(more: usize) -> bool {
     let taken = usize::try_from(ALLOCATED.load(Ordering::Relaxed)).unwrap_or(0);
     taken.saturating_add(more) <= limit()
 }
 
-/// What an allocation really takes; 0 for none.
+/// The real size of an allocation; 0 for null.
 fn allocated_size(block: *mut c_void) -> isize {
     // SAFETY: it is null or came from `malloc` or `realloc`.
     let bytes = unsafe { libc::malloc_usable_size(block) };
-    // No allocation is larger than this.
+    // No allocation is larger than `isize::MAX`.
     isize::try_from(bytes).unwrap_or(isize::MAX)
 }
 
@@ -91,7 +91,7 @@ extern "C" fn malloc(bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
     if !fits(bytes) {
         return std::ptr::null_mut();
     }
-    // SAFETY: it takes any size.
+    // SAFETY: `malloc` accepts any size.
     let block = unsafe { libc::malloc(bytes) };
     ALLOCATED.fetch_add(allocated_size(block), Ordering::Relaxed);
     block
@@ -99,7 +99,7 @@ extern "C" fn malloc(bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
 
 extern "C" fn realloc(old: *mut c_void, bytes: usize, _: *const c_char, _: c_int) -> *mut c_void {
     let before = allocated_size(old);
-    // While it moves, both are there.
+    // During a move, both blocks are allocated.
     if bytes > before.unsigned_abs() && !fits(bytes) {
         return std::ptr::null_mut();
     }
@@ -126,7 +126,7 @@ mod tests {
         install_limit().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init_bare(folder.path()).unwrap();
-        // A blob that says in its header to be of sixteen terabytes: a loose one.
+        // A loose blob whose header claims sixteen terabytes.
         let id = "4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e";
         let path = folder.path().join("objects/4f");
         std::fs::create_dir_all(&path).unwrap();

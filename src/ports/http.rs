@@ -1,7 +1,7 @@
-//! HTTP requests of trueup's own: to git servers, and to the health checks of apps.
+//! HTTP client for trueup's own requests: to git servers, and for health checks of apps.
 //!
-//! The client is the one below the store's SDK, so there is one TLS in the process (rustls on ring,
-//! with the authorities of the host). Each half of it, with and without TLS, is built on first use.
+//! It is the client that the store's SDK uses, so the process has a single TLS stack (rustls on ring, with
+//! the host's certificate authorities). The connectors, with and without TLS, are built on first use.
 
 mod error;
 mod ssrf_guard;
@@ -34,24 +34,24 @@ use super::deadline::{Deadline, DeadlineError};
 use super::runtime::block_on;
 use super::watchdog;
 
-/// How long a connection may take, the name's lookup and TLS included.
+/// Time for a connection, including name lookup and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What another server than the one asked may see of the headers.
+/// Headers that are sent to another origin after a redirect.
 const CROSS_ORIGIN_HEADERS: [&str; 4] = ["accept", "content-type", "pragma", "user-agent"];
 
-/// No address is longer, in bytes. Signed ones have some thousand.
+/// Longest URL, in bytes. Signed ones have a few thousand.
 const MAX_URL_LENGTH: usize = 16 << 10;
 
-/// How many times in a row a server may send us elsewhere.
+/// Most redirects in a row.
 const MAX_REDIRECTS: usize = 10;
 
-/// A client. Cheap to make; what it needs is made when it is first used.
+/// An HTTP client. Cheap to create; its connectors are built on first use.
 #[derive(Debug)]
 pub struct HttpClient {
     proxied: bool,
     guard: SsrfGuard,
-    /// The server for which it is, as the operator named it: the first that is asked if not said.
+    /// The server that the operator configured; defaults to that of the first request.
     trusted_server: OnceCell<Url>,
     plain: OnceCell<Connector>,
     tls: OnceCell<Connector>,
@@ -62,40 +62,40 @@ pub struct HttpClient {
 pub struct Request<'a> {
     pub url: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
-    /// With a body it is a POST, without one a GET.
+    /// With a body it is a POST, otherwise a GET.
     pub body: Option<Vec<u8>>,
-    /// Whether to go where the server sends us. Never from https to http.
+    /// Whether to follow redirects. Never from https to http.
     pub follow_redirects: bool,
 }
 
-/// A whole answer.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct FullResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// There was more of the body than was asked for.
+    /// The body was longer than requested.
     pub truncated: bool,
 }
 
-/// An answer whose body is still to be read.
+/// A response whose body has not been read yet.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// Where it came from, after all redirects; without a user name and password.
+    /// Its URL after all redirects, without user name and password.
     pub url: String,
     host: String,
     body: ByteStream,
     deadline: Deadline,
-    /// What came and was not read yet, from `read` on.
+    /// Received data; the part from `read` on has not been consumed.
     chunk: Vec<u8>,
     chunk_position: usize,
 }
 
 impl HttpClient {
-    /// Through the proxies that the environment names (`https_proxy`, `no_proxy`, …). Only the first server
-    /// that is asked may be on this host: it leads to no other there.
+    /// Uses the proxies of the environment (`https_proxy`, `no_proxy`, …). Only the first server may be on
+    /// this host: a redirect to another one here is refused.
     pub fn with_proxy() -> HttpClient {
         HttpClient {
             proxied: true,
@@ -106,7 +106,7 @@ impl HttpClient {
         }
     }
 
-    /// As [`HttpClient::with_proxy`], for what the server at this address says, of any scheme.
+    /// Like [`HttpClient::with_proxy`], with the server of this URL (any scheme) as the trusted one.
     pub fn for_server(address: &str) -> HttpClient {
         let http = HttpClient::with_proxy();
         if let Ok(url) = Url::parse(address) {
@@ -115,8 +115,8 @@ impl HttpClient {
         http
     }
 
-    /// Without a proxy, and each request over a connection of its own: for health checks, where a
-    /// kept connection could lead to a process that is about to end.
+    /// Uses no proxy and a new connection for each request: for health checks, where a kept connection could
+    /// lead to a process that is about to end.
     pub fn without_proxy() -> HttpClient {
         HttpClient {
             proxied: false,
@@ -124,7 +124,7 @@ impl HttpClient {
         }
     }
 
-    /// Gets what is at `url`, at most the first `most` bytes of it. Any status is an answer.
+    /// Fetches at most the first `most` bytes of `url`. Any status counts as a response.
     pub fn get(
         &self,
         url: &str,
@@ -152,14 +152,14 @@ impl HttpClient {
         })
     }
 
-    /// Sends a request. Any status is an answer, but for those that were followed.
+    /// Sends a request. Any status counts as a response, except followed redirects.
     pub fn send(&self, request: Request<'_>, deadline: &Deadline) -> Result<Response, HttpError> {
         let first = parse_url(request.url)?;
         let home = self.trusted_server.get_or_init(|| first.clone());
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            // A name and password are for the server to which they were given, and so is every header that
-            // may be one.
+            // Credentials are only for the server that they were given for, and so is every header that may
+            // contain some.
             let same = url.origin() == first.origin();
             let auth = same.then(|| basic_auth(&first)).flatten();
             self.guard.check_url(&url, self.proxied.then_some(home))?;
@@ -248,7 +248,7 @@ impl HttpClient {
         let ring = tls::Provider::Rustls(CryptoMode::Ring);
         match url.scheme() {
             "http" if self.proxied => self.plain.get_or_init(|| {
-                // One without TLS would look names up by itself. For this one no authorities are read.
+                // A client without TLS context would resolve names itself. This one loads no authorities.
                 let none = TlsContext::builder().with_trust_store(TrustStore::empty());
                 let none = none.build().expect("an empty list is valid");
                 let builder = builder.tls_provider(ring).tls_context(none);
@@ -264,7 +264,7 @@ impl HttpClient {
 }
 
 impl Response {
-    /// A header, by its name in lower case.
+    /// A header, by its lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
@@ -288,7 +288,7 @@ impl Response {
 }
 
 impl Read for Response {
-    /// Reads the body. An error is an [`HttpError`].
+    /// Reads the body. Errors are of type [`HttpError`].
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk_position == self.chunk.len() {
             if !self.read_chunk().map_err(io::Error::other)? {
@@ -303,7 +303,7 @@ impl Read for Response {
     }
 }
 
-/// Waits for `future` for as long as there is patience; each one is a sign of life of its own.
+/// Waits for `future` until the deadline; each call restarts the idle timeout.
 async fn with_deadline<F: Future>(
     future: F,
     deadline: &Deadline,
@@ -318,7 +318,7 @@ async fn with_deadline<F: Future>(
     }
 }
 
-/// Where a connection for `url` may lead.
+/// The addresses that a connection to `url` may use.
 pub fn resolve(url: &str, deadline: impl Into<Deadline>) -> Result<Vec<SocketAddr>, HttpError> {
     let (url, deadline) = (parse_url(url)?, deadline.into());
     let port = url.port_or_known_default().unwrap_or_default();
@@ -348,7 +348,7 @@ fn parse_url(text: &str) -> Result<Url, HttpError> {
         })
 }
 
-/// For messages: the host, with its port if that is no usual one.
+/// The host for messages, with its port if that is not the default.
 fn display_host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
@@ -359,7 +359,7 @@ fn display_host(url: &Url) -> String {
 
 fn without_credentials(url: &Url) -> String {
     let mut url = url.clone();
-    // Both fail only without a host, which `Url::parse` and the schemes rule out.
+    // Both fail only without a host, which `Url::parse` and the allowed schemes rule out.
     let _ = (url.set_username(""), url.set_password(None));
     url.set_fragment(None);
     url.into()

@@ -1,19 +1,19 @@
-//! Whether what is printed goes to systemd's journal.
+//! Detects whether output goes to systemd's journal.
 
 use nix::sys::stat::stat;
 
-/// Standard output.
+/// Whether standard output goes to the journal.
 pub fn stdout_is_journal() -> bool {
     is_journal("/proc/self/fd/1")
 }
 
-/// Standard error.
+/// Whether standard error goes to the journal.
 pub fn stderr_is_journal() -> bool {
     is_journal("/proc/self/fd/2")
 }
 
-/// systemd names the stream that it connected to the journal. The name alone tells nothing: it is
-/// inherited by what was started with another output, a shell in a desktop's terminal for one.
+/// Compares the stream with the one that systemd names in the environment. The variable alone proves nothing:
+/// processes with another output inherit it, a shell in a desktop's terminal for example.
 fn is_journal(stream: &str) -> bool {
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let stat = stat(stream).ok();

@@ -1,6 +1,6 @@
-//! Who listens on a port of this machine, as the kernel tells in `/proc/net/tcp` and `/proc/net/tcp6`.
+//! Finds the owners of listening TCP ports on this machine, from `/proc/net/tcp` and `/proc/net/tcp6`.
 //!
-//! A port above 1023 belongs to whoever takes it first, so what answers there may be anybody's.
+//! A port above 1023 goes to the first process that binds it, so any user may answer there.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -10,10 +10,10 @@ use nix::ifaddrs::getifaddrs;
 
 use super::processes;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listener {
-    /// Whose it is: who opened it, or who has taken it over since by name of root.
+    /// Its owner: the user who opened it, or to whom root has since changed it.
     pub uid: u32,
     inode: u64,
 }
@@ -23,8 +23,8 @@ impl Listener {
         processes::user_name(self.uid)
     }
 
-    /// The process that has it, and what that calls its program, if it can be seen: what other users'
-    /// processes have open, only root can see.
+    /// The process that holds it, and the name that the process gives itself, if visible: only root can see
+    /// the open files of other users' processes.
     pub fn process(&self) -> Option<(u32, String)> {
         let name = format!("socket:[{}]", self.inode);
         let pid = processes::pids().find(|pid| {
@@ -38,7 +38,7 @@ impl Listener {
     }
 }
 
-/// Whether every user can listen on this port; on others only whom root lets.
+/// Whether every user can listen on this port; other ports need a permission from root.
 pub fn is_unprivileged_port(port: u16) -> bool {
     const FIRST: u16 = 1024;
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
@@ -62,7 +62,7 @@ pub fn is_local(address: SocketAddr) -> bool {
     own.any(is_target)
 }
 
-/// What the kernel makes of an address that is to be reached.
+/// The address that the kernel connects to for this one.
 fn connect_ip(address: SocketAddr) -> IpAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -71,21 +71,21 @@ fn connect_ip(address: SocketAddr) -> IpAddr {
     }
 }
 
-/// Those that a connection to an address of this machine is answered by.
+/// The sockets that may answer a connection to an address of this machine.
 pub fn find(address: SocketAddr) -> io::Result<Vec<Listener>> {
     let mut rows = read_socket_table("/proc/net/tcp", address.port())?;
     match read_socket_table("/proc/net/tcp6", address.port()) {
         Ok(more) => rows.extend(more),
-        // A kernel without IPv6.
+        // The kernel has no IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     Ok(select_listeners(connect_ip(address), &rows))
 }
 
-/// The kernel's choice: a socket of exactly this address, then one of any address, and of both the one
-/// of the same family first. A later one gets nothing, so that nobody is in the way by listening where
-/// no connection leads.
+/// Selects as the kernel does: a socket of exactly this address, then a wildcard one, and of both one of the
+/// same family first. Later ones get no connections, so a user cannot interfere by listening where no
+/// connection leads.
 fn select_listeners(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener> {
     let any_v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let order = match target {
@@ -106,7 +106,7 @@ fn select_listeners(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener
     all.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-/// Line by line: anybody may have opened very many.
+/// Reads line by line: any user may have opened very many sockets.
 fn read_socket_table(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
     let mut rows = Vec::new();
     for line in BufReader::new(File::open(path)?).lines() {
@@ -138,7 +138,7 @@ fn parse_listener(line: &str) -> Option<(u16, IpAddr, Listener)> {
     ))
 }
 
-/// Words of 32 bits in the machine's own order, each in hexadecimal.
+/// 32-bit words in the machine's byte order, each in hexadecimal.
 fn parse_ip(text: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let digits = text.get(at * 8..at * 8 + 8)?;

@@ -1,7 +1,7 @@
-//! The host, and the only modules that touch the operating system.
+//! Ports: the interfaces to the host, and the only modules that call the operating system.
 //!
-//! Each port holds its real backends and its test backend side by side. Nothing outside a port's
-//! own folder names a backend; the rest of trueup sees [`Host`] and the ports' words.
+//! Each port contains its real backends and its test backend. Code outside a port's own folder names no
+//! backend; it uses [`Host`] and the ports' types.
 #![allow(clippy::disallowed_methods)]
 #![cfg_attr(test, allow(clippy::disallowed_types))]
 
@@ -39,29 +39,29 @@ use packages::Packages;
 use root::Root;
 use services::{ManagedBy, Services};
 
-/// Where trueup keeps its own state on the host.
+/// Persistent state of trueup on the host.
 pub const STATE_DIR: &str = "/var/lib/trueup";
 
-/// Where trueup keeps what means nothing after a reboot: the lock, the last pass.
+/// State that is worthless after a reboot: the lock, the last pass.
 pub const RUN_DIR: &str = "/run/trueup";
 
-/// One host, as everything above the ports sees it.
+/// One host, as seen by everything above the ports.
 pub struct Host {
     pub root: Rc<Root>,
     pub accounts: Rc<Accounts>,
     pub exec: Rc<Exec>,
     pub packages: Rc<Packages>,
-    /// What runs the host's services.
+    /// The manager of the host's services.
     pub services: Box<dyn Services>,
-    /// The supervisord beside it, if there is one.
+    /// The supervisord beside it, if any.
     pub supervisor: Box<dyn Services>,
     pub clock: Box<dyn Clock>,
-    /// Set when trueup was told to stop: nothing new is begun.
+    /// Set when trueup was asked to stop: nothing new is started.
     pub stop: StopFlag,
 }
 
 impl Host {
-    /// What runs a service that names its manager.
+    /// The backend for a service that names its manager.
     pub fn service_manager(&self, manager: ManagedBy) -> &dyn Services {
         match manager {
             ManagedBy::Host => &*self.services,

@@ -1,8 +1,7 @@
-//! Packages as dpkg has noted them.
+//! Installed packages, from dpkg's status file.
 //!
-//! dpkg's own status file is read directly, once a pass: asking `dpkg-query` would cost a process
-//! for every resource. What dpkg has not merged yet (its `updates/` journal, left by a crash)
-//! counts as well.
+//! Reads the file directly, once a pass: `dpkg-query` would cost a process for every resource. Entries that
+//! dpkg has not merged yet (its `updates/` journal, left by a crash) count as well.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
@@ -10,38 +9,38 @@ use std::path::Path;
 
 use super::root::{Root, RootError};
 
-/// No status file is larger, in bytes.
+/// Largest status file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
 const STATUS_FILE: &str = "/var/lib/dpkg/status";
 const UPDATES_DIR: &str = "/var/lib/dpkg/updates";
 
-/// A package that dpkg knows about.
+/// A package known to dpkg.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Unpacked and configured. One that is half-way is not.
+    /// Unpacked and configured; `false` for a half-installed one.
     pub installed: bool,
-    /// Kept at its version by somebody (`apt-mark hold`).
+    /// An operator holds its version (`apt-mark hold`).
     pub held: bool,
-    /// Empty when dpkg knows none.
+    /// Empty if dpkg knows none.
     pub version: String,
     architecture: String,
 }
 
-/// The packages of one host, read when first asked for.
+/// The packages of one host, read on first use.
 #[derive(Debug, Default)]
 pub struct Packages {
     cached: RefCell<Option<HashMap<String, Package>>>,
 }
 
 impl Packages {
-    /// Forgets what was read: to be called after packages were changed.
+    /// Drops the cache; required after packages were changed.
     pub fn invalidate(&self) {
         self.cached.replace(None);
     }
 
-    /// The package of this name, which may end in `:architecture`. Without that, the one of the
-    /// host's own architecture comes before one of another.
+    /// The package of this name, which may end in `:architecture`. Without one, prefers the host's own
+    /// architecture.
     pub fn get(&self, root: &Root, name: &str) -> Result<Option<Package>, RootError> {
         Ok(self.load(root)?.get(name).cloned())
     }
@@ -55,7 +54,7 @@ impl Packages {
             let mut read = PackageDatabase::default();
             read.merge(&text(Path::new(STATUS_FILE))?);
             for name in root.list(Path::new(UPDATES_DIR))?.unwrap_or_default() {
-                // `tmp.i` is one that dpkg had not finished writing.
+                // `tmp.i` is a file that dpkg had not finished writing.
                 if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
                     read.merge(&text(&Path::new(UPDATES_DIR).join(name))?);
                 }
@@ -82,7 +81,7 @@ impl PackageDatabase {
     }
 
     fn index_by_name(self) -> HashMap<String, Package> {
-        // dpkg itself is always of the host's own architecture.
+        // dpkg itself always has the host's own architecture.
         let native = self
             .0
             .keys()
@@ -106,7 +105,7 @@ impl PackageDatabase {
     }
 }
 
-/// The name and the state in one stanza. Long fields (dependencies, descriptions) are passed over.
+/// The name and state of one stanza. Skips long fields (dependencies, descriptions).
 fn parse_package(stanza: &str) -> Option<(String, Package)> {
     let (mut name, mut status, mut version, mut architecture) = (None, "", "", "");
     for line in stanza.lines() {

@@ -1,6 +1,6 @@
-//! The processes of this machine, as the kernel tells of them in `/proc`.
+//! The processes of this machine, from `/proc`.
 //!
-//! Of the machine even for a sandbox, because that is where its processes are.
+//! Those of the machine even for a sandbox, because its processes run there.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,24 +10,24 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, User};
 
-/// A file or folder itself, whatever names lead to it: its device and inode.
+/// Device and inode: identify a file or folder independently of its names.
 pub type FileId = (u64, u64);
 
-/// No folder that a process runs in is looked for further up.
+/// Most levels that are searched upwards from a process's folder.
 const MAX_DEPTH: usize = 256;
 
-/// One process: where it runs.
+/// A process, with the places it runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
     pub parent: u32,
-    /// Its real, effective and saved user: they differ where somebody runs a set-user-id program.
+    /// Real, effective and saved user id: they differ in a set-user-id program.
     pub uids: [u32; 3],
-    /// Its working folder and its program, as far as they may be seen.
+    /// Its working folder and its program, as far as visible.
     pub paths: Vec<PathBuf>,
 }
 
-/// All processes; `None` when `/proc` cannot be read. One that has just ended is left out.
+/// All processes; `None` if `/proc` is unreadable. Skips those that have just ended.
 pub fn list() -> Option<Vec<Process>> {
     let all: Vec<Process> = pids().filter_map(read_process).collect();
     (!all.is_empty()).then_some(all)
@@ -39,7 +39,7 @@ pub(super) fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// What a process calls its program, fit for a line: it may call it what it likes.
+/// The name that a process gives itself, which may be anything; made safe for one line.
 pub(super) fn program_name(pid: u32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     let visible = |c: char| if c.is_control() { '?' } else { c };
@@ -47,12 +47,12 @@ pub(super) fn program_name(pid: u32) -> Option<String> {
     Some(name.trim_end().chars().map(visible).collect())
 }
 
-/// A process and all that it started, and they in turn.
+/// A process with all its descendants.
 pub fn process_tree(main: u32) -> Option<Vec<Process>> {
     let all = list()?;
     let mut family: Vec<Process> = Vec::new();
     let mut wanted = vec![main];
-    // Numbers that are given anew while they are read could make a circle.
+    // Ids that are reused during the read could form a cycle.
     let mut seen = HashSet::new();
     while let Some(pid) = wanted.pop() {
         if !seen.insert(pid) {
@@ -65,19 +65,19 @@ pub fn process_tree(main: u32) -> Option<Vec<Process>> {
     Some(family)
 }
 
-/// Of these folders, those that a process runs in: its working folder, its root or its program is in
-/// them. By what they are and not by their names, which anybody can give to folders of his own.
+/// Those of `folders` that a process runs in: they contain its working folder, its root or its program.
+/// Compares inodes rather than names, which any user can give to his own folders.
 pub fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     let mut found = Vec::new();
     for what in ["cwd", "root", "exe"] {
         let place = Path::new("/proc").join(pid.to_string()).join(what);
-        // Without opening it for reading: nobody is asked anything, whatever it is.
+        // O_PATH: does not open it for reading, so that no filesystem or device can delay it.
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let Ok(place) = open(&place, flags, Mode::empty()) else {
             continue;
         };
         let mut here = match what {
-            // What a program's folder is, only its name tells.
+            // Only the path of a program leads to its folder.
             "exe" => match program_folder(pid, &place) {
                 Some(folder) => folder,
                 None => continue,
@@ -102,7 +102,7 @@ pub fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     found
 }
 
-/// What this machine calls a user, or the number.
+/// The machine's name for a user id, or the number.
 pub(super) fn user_name(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
@@ -112,11 +112,11 @@ fn file_id(of: impl AsFd) -> Option<FileId> {
     fstat(of).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
-/// The folder by the name that the kernel gives, if the program is in it under that name.
+/// Opens the folder by the kernel's path, if it contains the program under that name.
 fn program_folder(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
     let named = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    // As the process itself would find it.
+    // Resolved in the root of that process.
     let named = Path::new("/proc")
         .join(pid.to_string())
         .join("root")
@@ -134,7 +134,7 @@ fn program_folder(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
 fn read_process(pid: u32) -> Option<Process> {
     let folder = Path::new("/proc").join(pid.to_string());
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
-    // The name of the program, in brackets, may hold anything; what follows its end does not.
+    // The program's name, in brackets, may contain anything; the fields after it may not.
     let (_, rest) = stat.rsplit_once(") ")?;
     let parent = rest.split(' ').nth(1)?.parse().ok()?;
     let places = ["cwd", "exe"]
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(folders(&real), [both[0]]);
         assert_eq!(folders(&other.join("deep")), [both[1]]);
         assert_eq!(folders(dir.path()), []);
-        // A program that is in it, whatever it works in.
+        // A program in the folder, with another working folder.
         let sleep = real.join("sleep");
         std::fs::copy("/bin/sleep", &sleep).unwrap();
         let mut program = std::process::Command::new(&sleep)

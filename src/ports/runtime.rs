@@ -1,7 +1,7 @@
-//! The one asynchronous runtime, for the ports whose libraries need one (S3, D-Bus).
+//! The asynchronous runtime for ports whose libraries need one (S3, D-Bus).
 //!
-//! The pass itself is sequential; a port enters the runtime for the length of one call. Built on
-//! first use, so that a pass that needs neither pays nothing for it.
+//! The pass itself is sequential; a port enters the runtime for the length of one call. It is built on first
+//! use, so that a pass that does not need it pays nothing for it.
 
 use std::cell::OnceCell;
 use std::future::Future;
@@ -12,8 +12,8 @@ thread_local! {
     static RUNTIME: OnceCell<BackgroundRuntime> = const { OnceCell::new() };
 }
 
-/// A runtime that ends without waiting for what it still has on its helper threads: a name lookup
-/// that a deadline gave up on would otherwise hold up the end of the process.
+/// A runtime that shuts down without waiting for its helper threads: a name lookup that timed out would
+/// otherwise delay the end of the process.
 struct BackgroundRuntime(Option<Runtime>);
 
 impl Drop for BackgroundRuntime {
@@ -24,7 +24,7 @@ impl Drop for BackgroundRuntime {
     }
 }
 
-/// Runs `future` to its end on this thread's runtime. Must not be called from inside it.
+/// Runs `future` to completion on this thread's runtime. Must not be called from inside it.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with(|cell| {
         let kept = cell.get_or_init(|| {

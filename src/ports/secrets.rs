@@ -1,22 +1,22 @@
-//! The secrets that this pass knows of, and texts without them.
+//! Registry of the secrets known to this pass, and redaction of texts.
 //!
-//! Resources say what is secret ([`Kind::register_secrets`](crate::resource::Kind::register_secrets)); from then on no output of a
-//! program keeps it: [`Redactor`] is between every child and what is remembered or logged of it, and every
-//! [`Failure`](crate::resource::Failure) is redacted once more when it is made. For the whole process, as a
-//! log is: a text that is printed by one app's step may hold the secret of another.
+//! Resources register their secrets ([`Kind::register_secrets`](crate::resource::Kind::register_secrets));
+//! from then on they are removed from all program output: a [`Redactor`] filters what trueup records or logs
+//! of every child, and every [`Failure`](crate::resource::Failure) is redacted again on creation. The
+//! registry is global, as the log is: the output of one app's step may contain another app's secret.
 
 use std::sync::RwLock;
 
-/// Shorter values are no secrets: without them, the rest could not be read.
+/// Shorter values are not redacted: the texts would become unreadable.
 const MIN_LENGTH: usize = 6;
 
-/// Shorter values in a text that is secret as a whole are its ordinary words.
+/// Shorter values in a text that is secret as a whole are ordinary words.
 const MIN_LENGTH_IN_TEXT: usize = 8;
 
-/// A shorter name of a user is one.
+/// A shorter user name in a URL is taken for a name and not for a token.
 const MIN_TOKEN_LENGTH: usize = 16;
 
-/// More is not looked for, in values: a large secret file is none of passwords.
+/// Most registered values: a large secret file does not consist of passwords.
 const MAX_SECRETS: usize = 10_000;
 
 const PLACEHOLDER: &str = "(secret)";
@@ -24,7 +24,7 @@ const PLACEHOLDER: &str = "(secret)";
 /// Longest first: one may contain another.
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
-/// Takes a value for secret from now on: each of its lines, and the password in it if it is a URL.
+/// Registers a value: each of its lines, and the password in it if it is a URL.
 pub fn add_secret(value: &str) {
     for line in value.lines() {
         insert(line.trim(), MIN_LENGTH);
@@ -32,7 +32,7 @@ pub fn add_secret(value: &str) {
     add_url_credentials(value.trim());
 }
 
-/// Takes the password in a URL for secret, or the token that stands there in place of a user.
+/// Registers the password in a URL, or the token in place of the user name.
 pub fn add_url_credentials(url: &str) {
     let Ok(url) = url::Url::parse(url) else {
         return;
@@ -46,7 +46,7 @@ pub fn add_url_credentials(url: &str) {
     insert(&decoded.decode_utf8_lossy(), shortest);
 }
 
-/// Takes what looks secret in a text that must not be shown: settings with their keys, say, or a private key.
+/// Registers the values that look secret in a confidential text: settings with their keys, or a private key.
 pub fn add_secrets_of_text(text: &str) {
     for line in text.lines() {
         let separator = line.find(['=', ':']);
@@ -73,7 +73,7 @@ fn insert(value: &str, shortest: usize) {
     }
 }
 
-/// A text without the secrets in it.
+/// Replaces the secrets in a text.
 pub fn redact(text: impl Into<String>) -> String {
     let text = text.into();
     let known = SECRETS.read().unwrap_or_else(|broken| broken.into_inner());
@@ -85,7 +85,7 @@ pub fn redact(text: impl Into<String>) -> String {
     })
 }
 
-/// Redacts what comes in pieces; a secret may be in two of them.
+/// Redacts a stream that arrives in pieces; a secret may span two of them.
 #[derive(Debug, Default)]
 pub struct Redactor {
     secrets: Vec<Vec<u8>>,
@@ -94,7 +94,7 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// For the secrets that are known by now.
+    /// Covers the secrets registered so far.
     pub fn new() -> Redactor {
         let known = SECRETS.read().unwrap_or_else(|broken| broken.into_inner());
         Redactor {
@@ -106,13 +106,13 @@ impl Redactor {
         }
     }
 
-    /// Takes what came, and returns what can be shown by now.
+    /// Takes the next piece, and returns the part that is safe to show by now.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.pending.extend_from_slice(bytes);
         self.redact_pending(false)
     }
 
-    /// Nothing more will come.
+    /// Ends the stream, and returns the rest.
     pub fn finish(&mut self) -> Vec<u8> {
         self.redact_pending(true)
     }
@@ -128,7 +128,7 @@ impl Redactor {
         while at < held.len() {
             let rest = &held[at..];
             if first[usize::from(rest[0])] {
-                // One that is whole by now may be the beginning of another.
+                // A complete secret may also be the beginning of another.
                 let goes_on =
                     |secret: &Vec<u8>| secret.len() > rest.len() && secret.starts_with(rest);
                 if !all && self.secrets.iter().any(goes_on) {

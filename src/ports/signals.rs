@@ -6,25 +6,24 @@ use nix::libc;
 
 use super::exec::StopFlag;
 
-/// Sets the flag on SIGTERM, SIGINT, and SIGHUP, which comes when a terminal goes away: a lost
-/// connection must not leave half a migration behind. Whoever had SIGHUP ignored (`nohup`) wants that
-/// nothing comes of it. A second signal of the same kind ends the process
-/// at once, as it would have without this.
+/// Sets the flag on SIGTERM, SIGINT, and SIGHUP, which reports a lost terminal: a lost connection must not
+/// leave a migration half done. An ignored SIGHUP (`nohup`) stays ignored. A second signal of the same kind
+/// ends the process at once, as it would by default.
 pub fn stop_on_termination(stop: &StopFlag) {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         if signal == SIGHUP && is_ignored(signal) {
             continue;
         }
-        // The order matters: on the first signal the flag is still unset here, so only the second
-        // one finds it set.
+        // The order matters: on the first signal the flag is still unset here, so only the second one finds
+        // it set.
         let _ = signal_hook::flag::register_conditional_default(signal, stop.inner());
         let _ = signal_hook::flag::register(signal, stop.inner());
     }
 }
 
-/// Whether whoever started trueup has this signal ignored.
+/// Whether the caller of trueup made it ignore this signal.
 pub(super) fn is_ignored(signal: libc::c_int) -> bool {
-    // SAFETY: all zeroes is a valid value of this plain struct, and nothing but it is written to.
+    // SAFETY: all zeroes is a valid value of this plain struct, and the call writes only to it.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut now) == 0

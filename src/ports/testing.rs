@@ -1,4 +1,4 @@
-//! A host on a temporary folder, for tests of everything above the ports.
+//! Test host on a temporary folder, for everything above the ports.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::packages::Packages;
 use super::root::{Attrs, FileKind, Root};
 use super::services::fake::FakeServices;
 
-/// A clock that stands still until it is told to go on.
+/// A clock that advances only on request.
 #[derive(Debug, Clone)]
 pub struct FakeClock {
     now: Rc<Cell<Timestamp>>,
@@ -34,7 +34,7 @@ impl Default for FakeClock {
 }
 
 impl FakeClock {
-    /// Goes on by so many seconds.
+    /// Advances by this many seconds.
     pub fn advance(&self, seconds: i64) {
         let next = self.now.get() + SignedDuration::from_secs(seconds);
         self.now.set(next);
@@ -53,8 +53,8 @@ impl Clock for FakeClock {
     }
 }
 
-/// A host whose `/` is a temporary folder, with what a test needs to spoil it. The folder is gone
-/// when this is dropped.
+/// A host whose `/` is a temporary folder, with helpers for tests to change it. Dropping this removes the
+/// folder.
 pub struct Sandbox {
     pub host: Host,
     pub services: FakeServices,
@@ -105,22 +105,22 @@ impl Sandbox {
         sandbox
     }
 
-    /// Whether what runs the tests may set owners and accounts.
+    /// Whether the user who runs the tests may set owners and accounts.
     pub fn can_set_owners(&self) -> bool {
         self.host.root.is_privileged()
     }
 
-    /// Where a path of the host is on the machine.
+    /// The path on the machine of a path of the host.
     pub fn machine_path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path.trim_start_matches('/'))
     }
 
-    /// Makes a folder and those above it.
+    /// Creates a folder with its parents.
     pub fn make_dir(&self, path: &str) {
         std::fs::create_dir_all(self.machine_path(path)).unwrap();
     }
 
-    /// Writes a file and the folders above it; what was read of accounts and packages is forgotten.
+    /// Writes a file and its parent folders; drops the caches of accounts and packages.
     pub fn write(&self, path: &str, body: impl AsRef<[u8]>) {
         if let Some(folder) = self.machine_path(path).parent() {
             std::fs::create_dir_all(folder).unwrap();
@@ -129,12 +129,12 @@ impl Sandbox {
         self.invalidate_caches();
     }
 
-    /// The bytes of a file; it must be there.
+    /// The bytes of a file, which must exist.
     pub fn bytes(&self, path: &str) -> Vec<u8> {
         machine_file(self.machine_path(path))
     }
 
-    /// The text of a file; it must be there.
+    /// The text of a file, which must exist.
     pub fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.machine_path(path))
             .unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -144,12 +144,12 @@ impl Sandbox {
         std::fs::symlink_metadata(self.machine_path(path)).is_ok()
     }
 
-    /// Permission bits of what is there.
+    /// Permission bits of a path.
     pub fn mode(&self, path: &str) -> u32 {
         self.meta(path).mode
     }
 
-    /// User and group id of what is there.
+    /// User and group id of a path.
     pub fn owner(&self, path: &str) -> (u32, u32) {
         let meta = self.meta(path);
         (meta.uid, meta.gid)
@@ -165,19 +165,19 @@ impl Sandbox {
         root.set_attrs(Path::new(path), &Attrs::mode(mode)).unwrap();
     }
 
-    /// Gives it away, to a user and a group; of a link the link itself. Root only.
+    /// Changes owner and group; of a link, those of the link itself. Root only.
     pub fn chown(&self, path: &str, uid: u32, gid: u32) {
         let at = self.host.root.machine_path(Path::new(path));
         std::os::unix::fs::lchown(at, Some(uid), Some(gid)).unwrap();
     }
 
-    /// Points a link somewhere, whatever was there.
+    /// Creates a link, replacing what exists.
     pub fn link(&self, path: &str, to: &str) {
         self.remove(path);
         std::os::unix::fs::symlink(to, self.machine_path(path)).unwrap();
     }
 
-    /// Removes whatever is there, folders with all that is in them.
+    /// Removes a path, a folder with its whole content.
     pub fn remove(&self, path: &str) {
         match self.host.root.meta(Path::new(path)).unwrap() {
             Some(meta) if meta.kind == FileKind::Directory => {
@@ -189,27 +189,27 @@ impl Sandbox {
         self.invalidate_caches();
     }
 
-    /// Puts `new` in the place of `old` in a file; `old` must be there.
+    /// Replaces `old` by `new` in a file, which must contain it.
     pub fn edit(&self, path: &str, old: &str, new: &str) {
         let text = self.read(path);
         assert!(text.contains(old), "no {old:?} in {path}:\n{text}");
         self.write(path, text.replace(old, new));
     }
 
-    /// Forgets what was read, as the next pass would.
+    /// Drops the caches, as the next pass would.
     pub fn invalidate_caches(&self) {
         self.host.accounts.invalidate();
         self.host.packages.invalidate();
     }
 }
 
-/// A file of the machine itself: to show that what happened in a sandbox stayed there.
+/// Reads a file of the machine itself: shows that changes in a sandbox stayed there.
 pub fn machine_file(path: impl AsRef<Path>) -> Vec<u8> {
     let path = path.as_ref();
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Says loudly that a test has not run, and why. `return` after it. In CI nothing may be skipped.
+/// Prints that a test was skipped, and why; `return` after it. Fails in CI, where no test may be skipped.
 pub fn skip_test(test: &str, why: &str) {
     assert!(
         std::env::var_os("CI").is_none(),
@@ -218,8 +218,8 @@ pub fn skip_test(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");
 }
 
-/// A chain of folders in one another, made without a path, which would be too long. `leaf` is a
-/// file at the end.
+/// Creates a chain of nested folders without using a path, which would be too long. Puts the file `leaf` at
+/// the end.
 pub fn create_deep_tree(top: &Path, depth: usize) {
     use nix::fcntl::{OFlag, open, openat};
     use nix::sys::stat::{Mode, mkdirat};

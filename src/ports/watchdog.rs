@@ -1,14 +1,13 @@
-//! A pass that hangs ends itself, so that its lock goes and the timer goes on.
+//! Watchdog that ends a hanging pass, so that its lock is released and the timer can start the next one.
 //!
-//! A system call that never returns (a filesystem that does not answer, an open that somebody holds
-//! up) is past the reach of every deadline in the ports, and of SIGTERM, which only sets a flag. So
-//! the ports declare what they are at, and a thread looks on from outside. A thread and no timer
-//! signal, because it has to write down what hung, which no signal handler may; and one that only
-//! wakes up every `CHECK_INTERVAL`, so that a pass without work, which is over long before, pays for nothing
-//! but its start, and an operation for nothing but a push and a pop.
+//! No deadline in the ports can interrupt a system call that never returns (an unresponsive filesystem, an
+//! open that another process delays), nor can SIGTERM, which only sets a flag. So the ports declare their
+//! operations, and a thread monitors them: a thread rather than a timer signal, because it has to record what
+//! hung, which no signal handler may; and one that wakes up only every `CHECK_INTERVAL`, so that a pass
+//! without work, which ends long before, pays only for its start, and an operation only for a push and a pop.
 //!
-//! Of nested operations the innermost decides. A process in a state where even SIGKILL waits (a dead
-//! disk) cannot be ended from inside: its operation is written down all the same.
+//! Of nested operations the innermost decides. A process in a state where even SIGKILL waits (a dead disk)
+//! cannot be ended from inside; the watchdog still records its operation.
 
 #[cfg(test)]
 mod tests;
@@ -24,33 +23,33 @@ use nix::unistd::Pid;
 
 use super::exec::DEFAULT_TIMEOUT;
 
-/// How long an operation may be past its deadline. The ports end what they can end at the deadline
-/// itself, and a child has some seconds to go.
+/// Time that an operation may exceed its deadline. The ports enforce deadlines themselves where they can, and
+/// a killed child has some seconds to end.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How long trueup's own work may show no progress: as long as a child that says nothing else.
-/// Each file, folder and piece of a large file counts as progress, so a tree of any size may take
-/// its time; one fsync of a large file to a slow disk must fit.
+/// Time that trueup's own work may go without progress: the default timeout of a child. Each file, folder and
+/// piece of a large file counts as progress, so a tree of any size may take its time; one fsync of a large
+/// file to a slow disk must fit.
 const IDLE_TIMEOUT: Duration = DEFAULT_TIMEOUT;
 
-/// How often the watchdog looks.
+/// Interval of the watchdog's checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long it may take to write down what hung: this may hang for the same reason.
+/// Time for recording what hung: this may hang for the same reason.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the process ends with: as any other failure.
+/// Exit code after a hang: that of any other failure.
 const EXIT_FAILURE: libc::c_int = 1;
 
-/// No more of what an operation is called is told, in characters.
+/// Longest description of an operation in a message, in characters.
 const MAX_SHOWN_CHARS: usize = 160;
 
 static OPERATIONS: Mutex<OperationStack> = Mutex::new(OperationStack::new());
 
-/// Counts what goes on in trueup's own work.
+/// Counts the progress of trueup's own work.
 static PROGRESS: AtomicU64 = AtomicU64::new(0);
 
-/// Something that trueup is at, until this value goes.
+/// An operation of trueup, in progress while this value lives.
 #[derive(Debug)]
 #[must_use = "the operation ends with this value"]
 pub struct Operation {
@@ -62,18 +61,18 @@ pub fn begin(what: impl Into<String>, limit: Duration) -> Operation {
     lock(&OPERATIONS).push(what.into(), Some(limit))
 }
 
-/// Declares work of trueup's own, which has no deadline but shows [`record_progress`].
+/// Declares work of trueup's own, which has no deadline but calls [`record_progress`].
 pub fn begin_unbounded(what: impl Into<String>) -> Operation {
     lock(&OPERATIONS).push(what.into(), None)
 }
 
-/// Shows that trueup's own work goes on.
+/// Records progress of trueup's own work.
 pub fn record_progress() {
     PROGRESS.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Operation {
-    /// The process group to be killed should the operation hang.
+    /// Sets the process group to kill if the operation hangs.
     pub fn set_process_group(&self, group: Pid) {
         let mut state = lock(&OPERATIONS);
         if let Some(open) = state.open.iter_mut().find(|open| open.id == self.id) {
@@ -92,11 +91,11 @@ fn lock(state: &Mutex<OperationStack>) -> MutexGuard<'_, OperationStack> {
     state.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
-/// What is being done right now, outermost first.
+/// The operations in progress, outermost first.
 #[derive(Debug)]
 struct OperationStack {
     open: Vec<OpenOperation>,
-    /// How many operations were ever begun, and how many have begun or ended.
+    /// Number of operations begun so far, and number of begins and ends.
     last_id: u64,
     changes: u64,
 }
@@ -107,7 +106,7 @@ struct OpenOperation {
     what: String,
     limit: Option<Duration>,
     group: Option<Pid>,
-    /// When the watchdog saw it first, by its own clock.
+    /// Time of the first check that saw it, by the watchdog's own clock.
     first_seen: Option<Duration>,
 }
 
@@ -139,7 +138,7 @@ impl OperationStack {
         self.open.retain(|open| open.id != id);
     }
 
-    /// What trueup is at, in one line that is safe to show.
+    /// Describes the operations in one line that is safe to show.
     fn describe(&self) -> String {
         let names: Vec<String> = self.open.iter().map(|open| shorten(&open.what)).collect();
         match names.is_empty() {
@@ -158,7 +157,7 @@ fn shorten(what: &str) -> String {
     short
 }
 
-/// How patient the watchdog is.
+/// Time limits of the watchdog.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     grace: Duration,
@@ -172,7 +171,7 @@ const DEFAULT_LIMITS: Limits = Limits {
     check_interval: CHECK_INTERVAL,
 };
 
-/// Looks on until it is dropped.
+/// Monitors operations until it is dropped.
 #[derive(Debug)]
 pub struct Watchdog {
     stopped: Arc<AtomicBool>,
@@ -180,8 +179,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// From now on a hang ends the process with the code of a failure. `write_down` is given what
-    /// hung, in a line, and has some seconds for it.
+    /// Starts monitoring: from now on a hang ends the process with the exit code of a failure. `write_down`
+    /// gets a line that describes what hung, and has `REPORT_TIMEOUT` to record it.
     pub fn start(write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
         Watchdog::start_with(DEFAULT_LIMITS, write_down)
     }
@@ -217,7 +216,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// Looks until something hangs, which is returned, or until it is over.
+/// Checks until an operation hangs, and describes it; `None` once `over` is set.
 fn watch_for_hang(limits: Limits, over: &AtomicBool) -> Option<String> {
     let mut watch = HangDetector::new(limits);
     let mut last = Instant::now();
@@ -237,14 +236,14 @@ fn watch_for_hang(limits: Limits, over: &AtomicBool) -> Option<String> {
     }
 }
 
-/// What the watchdog knows from one look to the next.
+/// State of the watchdog between two checks.
 #[derive(Debug)]
 struct HangDetector {
     limits: Limits,
     now: Duration,
     changes: u64,
     progress: u64,
-    /// When an operation last began or ended, and when there was progress besides.
+    /// Time of the last begin or end of an operation, and of the last progress.
     last_change: Duration,
     last_progress: Duration,
 }
@@ -267,7 +266,7 @@ impl HangDetector {
         progress: u64,
         passed: Duration,
     ) -> Option<String> {
-        // A machine that was suspended or had no processor was no use to the operation either.
+        // Time in suspend, or without a processor, does not count: the operation could not run either.
         self.now += passed.min(self.limits.check_interval * 2);
         if self.changes != state.changes {
             self.changes = state.changes;
@@ -283,7 +282,7 @@ impl HangDetector {
         let innermost = state.open.last();
         let grace = self.limits.grace;
         match innermost.and_then(|open| Some((open.limit?, open.first_seen?))) {
-            // What was inside it may rightly have taken longer.
+            // Operations inside it may rightly have taken longer.
             Some((limit, seen))
                 if self.now
                     >= seen
@@ -314,13 +313,13 @@ impl HangDetector {
     }
 }
 
-/// Writes down what hung, and ends the process with all its children.
+/// Records what hung, and ends the process with all its children.
 fn abort_process(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     let line = format!(
         "the pass ended itself: {why}; look for a filesystem or a disk that does not answer (`dmesg`, `mount`); the next pass begins anew"
     );
     let (done, wait) = mpsc::channel();
-    // On a thread of its own: whoever hung may hold what this needs.
+    // On its own thread: the hanging thread may hold a lock that this needs.
     let told = Builder::new().name("last-words".into()).spawn(move || {
         write_down(&line);
         tracing::error!("{line}");
@@ -337,7 +336,7 @@ fn abort_process(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     for group in groups {
         let _ = killpg(group, Signal::SIGKILL);
     }
-    // SAFETY: ends the process without its exit handlers, which may wait for what hangs. Files are
-    // only ever replaced whole, so there is nothing to finish.
+    // SAFETY: ends the process without its exit handlers, which may wait for what hangs. Files are only ever
+    // replaced atomically, so nothing is left to finish.
     unsafe { libc::_exit(EXIT_FAILURE) }
 }

@@ -1,4 +1,4 @@
-//! Work on many things at once, at full speed or only when nobody else wants the machine.
+//! Worker pool: runs many jobs in parallel, at full speed or at idle priority.
 
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -8,32 +8,32 @@ use nix::libc;
 
 use super::exec::StopFlag;
 
-/// Fewer jobs than this for each thread are not worth starting one.
+/// Fewest jobs for each thread that are worth starting one.
 const MIN_JOBS_PER_THREAD: usize = 8;
 
-/// No more threads than this work on one disk.
+/// Most threads that work on one disk.
 const MAX_THREADS: usize = 16;
 
-/// How much somebody waits for the work.
+/// Priority of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// Somebody waits for it.
+    /// Something waits for it.
     Normal,
-    /// Nobody does: it gets the processor and the disk when nothing else wants them.
+    /// Nothing waits for it: it gets the processor and disk only when they are otherwise idle.
     Idle,
 }
 
-/// Why not all jobs were done.
+/// Reason why not all jobs were done.
 #[derive(Debug)]
 pub enum WorkerPoolError<E> {
-    /// Somebody asked trueup to stop.
+    /// trueup was asked to stop.
     Stopped,
     Failed(E),
 }
 
 impl Priority {
-    /// Does all jobs on all cores, in no particular order. The first failure ends it, as does the
-    /// flag: jobs that were begun are finished, no other is begun.
+    /// Runs all jobs on all cores, in no particular order. The first failure or the stop flag ends it:
+    /// started jobs are finished, no other is started.
     pub fn run_all<J: Sync, E: Send>(
         self,
         jobs: &[J],
@@ -82,7 +82,7 @@ impl Priority {
         halted.map_or(Ok(()), Err)
     }
 
-    /// Does one thing, on a thread of its own where the pace asks for it.
+    /// Runs one job, on its own thread if the priority requires it.
     pub fn run<T: Send>(self, work: impl FnOnce() -> T + Send) -> T {
         match self {
             Priority::Normal => work(),
@@ -100,8 +100,8 @@ impl Priority {
     }
 }
 
-/// Lowers this thread's claim on the processor and the disk as far as it goes. It cannot be raised
-/// again, which is why it is a thread of its own. What cannot be set is left: it is a courtesy.
+/// Lowers this thread's processor and disk priority to idle. It cannot be raised again, so this needs its own
+/// thread. Errors are ignored: this is only a courtesy to other processes.
 fn lower_priority() {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_IDLE: libc::c_int = 3 << 13;
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn idle_work_has_the_lowest_priority_and_the_caller_keeps_its_own() {
-        // SAFETY: asks about the calling thread.
+        // SAFETY: queries the calling thread.
         let ask = || unsafe {
             let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
             (nice, libc::syscall(libc::SYS_ioprio_get, 1, 0) >> 13)

@@ -1,28 +1,28 @@
-//! How an app stands on a host, in one word, and why a host is not converged, in one line.
+//! The state of an app in one word, and the reason why a host is not converged in one line.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AppReport, Report, ResourceReport, ResourceStatus};
 use crate::exit::Exit;
 
-/// How an app stands on a host. The order is the merge rule: of two the later in this list wins.
+/// State of an app on a host. The order is the merge rule: of two states the later variant wins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppState {
-    /// It is at what is wanted, and what runs from it is as described.
+    /// It is at the wanted sha, and what runs from it matches its description.
     #[default]
     Converged,
-    /// A pass has something to do about it, or something is owed.
+    /// A pass would change it, or an obligation is owed.
     Pending,
-    /// For a slot, a canary or the end of a pin.
+    /// It waits for a slot, a canary or the end of a pin.
     Waiting,
-    /// An operator froze it in the manifest.
+    /// An operator put a hold on it in the manifest.
     Held,
     /// As wanted when the store last answered.
     Stale,
-    /// What is wanted failed its health gate, and the release before is back or stays.
+    /// The wanted sha failed its health gate; the previous release is active.
     RolledBack,
-    /// The manifest in the store is not taken; the last good one is in force.
+    /// trueup refuses the manifest in the store; the last good one is in force.
     Refused,
     Failed,
 }
@@ -41,7 +41,7 @@ impl AppState {
         }
     }
 
-    /// As how a command ends; `None`: well.
+    /// The matching command outcome; `None` if converged.
     pub fn outcome(self) -> Option<Exit> {
         match self {
             AppState::Converged => None,
@@ -55,7 +55,7 @@ impl AppState {
     }
 }
 
-/// The state of an app by the resources that are its own: what deploys it and what runs from it.
+/// Derives the state of an app from its own resources: the one that deploys it and those that run from it.
 pub(super) fn evaluate<'r>(
     app: &AppReport,
     rows: impl Iterator<Item = &'r ResourceReport>,
@@ -101,7 +101,7 @@ fn first_line(text: &str) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
-/// A resource that is not right, in a line.
+/// One line for a resource that is not converged.
 fn row_line(row: &ResourceReport) -> String {
     let why = row.why.as_deref().and_then(first_line);
     match (row.status, row.owed.first(), why) {
@@ -116,8 +116,8 @@ fn row_line(row: &ResourceReport) -> String {
 }
 
 impl Report {
-    /// Why the host is not converged, in one line: what decided the outcome, and how many more there
-    /// are of it. The same as long as nothing changes, so that it can be shown and compared.
+    /// Why the host is not converged, in one line: the deciding resource, and how many more there are like
+    /// it. Stable while nothing changes, so that callers can compare it.
     pub fn why(&self) -> Option<String> {
         let deciding = |row: &&ResourceReport| match self.outcome {
             Exit::Failed => matches!(row.status, ResourceStatus::Failed | ResourceStatus::Skipped),
@@ -133,7 +133,7 @@ impl Report {
             _ => false,
         };
         let mut rows: Vec<&ResourceReport> = self.resources.iter().filter(deciding).collect();
-        // What was skipped is a consequence.
+        // Skipped resources come last: they are only a consequence.
         rows.sort_by_key(|row| row.status == ResourceStatus::Skipped);
         match (self.outcome, rows.split_first()) {
             (Exit::BadInput, _) => self.refused.as_deref().and_then(first_line),

@@ -1,7 +1,7 @@
-//! Reports kept on the host: the passes that did something, and the last one whatever it did.
+//! Reports kept on the host: those of passes that did something, and a summary of the last pass.
 //!
-//! A pass that changed nothing writes nothing to disk. Only a small note in `/run` (memory, gone
-//! after a reboot) says that it happened.
+//! A pass that changed nothing writes nothing to disk, only a small summary to `/run` (in memory, lost at a
+//! reboot).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,33 +15,33 @@ use crate::ports::root::{Attrs, Root, RootError, is_leftover};
 use crate::ports::services::timer;
 use crate::ports::{Host, RUN_DIR, clock};
 
-/// How many reports are kept at most.
+/// Maximum number of kept reports.
 const MAX_REPORTS: usize = 50;
 
-/// How much room they take at most, in bytes: one of a first pass with the diffs of all its files may
-/// be large.
+/// Maximum size of all kept reports, in bytes: the report of a first pass, with the diffs of all its files,
+/// may be large.
 const MAX_REPORTS_BYTES: u64 = 8 << 20;
 
-/// No report is larger, in bytes.
+/// Maximum size of one report, in bytes.
 const MAX_REPORT_BYTES: usize = 16 << 20;
 
-/// How wide the note about the last pass is, in bytes: more than any is long, so that a shorter one leaves
-/// nothing of a longer one.
+/// Padded size of the pass summary, in bytes: more than any summary needs, so that a shorter one overwrites a
+/// longer one completely.
 const SUMMARY_BYTES: usize = 2048;
 
-/// How long the reason in it may be, in characters.
+/// Maximum length of the reason in the summary, in characters.
 const MAX_REASON_CHARS: usize = 300;
 
-/// How long what a timer said about its period is taken for true, and how long that there is none.
+/// How long a timer's period stays cached, and how long the absence of one does.
 const PERIOD_CACHE_TTL: Duration = Duration::from_secs(600);
 const NO_PERIOD_CACHE_TTL: Duration = Duration::from_secs(60);
 
-/// How often the timer makes passes, as it said when it was last asked.
+/// Period of the timer, as last queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimerPeriod {
-    /// With how late it may be; `null`: nothing makes passes by itself.
+    /// Includes the timer's maximum delay; `null`: no timer starts passes.
     pub period_s: Option<u64>,
-    /// When it was asked, in seconds on the clock of [`clock::monotonic_time`].
+    /// Time of the query, in seconds on the clock of [`clock::monotonic_time`].
     asked_s: u64,
 }
 
@@ -58,25 +58,25 @@ impl TimerPeriod {
     }
 }
 
-/// The note about the last pass.
+/// Summary of the last pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassSummary {
     pub version: u32,
     pub started: Timestamp,
     pub took_ms: u64,
     pub outcome: Exit,
-    /// Why it did not end well, in a line.
+    /// Why it did not converge, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// When the store last answered.
     pub store_answered: Option<Timestamp>,
-    /// When the last pass began that ended with converged.
+    /// Start of the last pass that ended converged.
     #[serde(default)]
     pub good: Option<Timestamp>,
-    /// Where the metrics were written, for a pass that cannot even take the settings.
+    /// Path of the metrics file, for a pass that cannot even read the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub textfile: Option<PathBuf>,
-    /// When it ended, in milliseconds on the clock of [`clock::monotonic_time`].
+    /// End of the pass, in milliseconds on the clock of [`clock::monotonic_time`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,14 +88,14 @@ impl PassSummary {
         PathBuf::from(RUN_DIR).join("last.json")
     }
 
-    /// The note about the last pass, if there was one since boot.
+    /// The summary of the last pass since boot.
     pub fn load(root: &Root) -> Option<PassSummary> {
         let body = root.read(&PassSummary::path(), MAX_REPORT_BYTES).ok()??;
         let last: PassSummary = serde_json::from_slice(&body).ok()?;
         (last.version == VERSION).then_some(last)
     }
 
-    /// Notes that a pass could not be made at all.
+    /// Records that no pass could run.
     pub fn record_failure(
         root: &Root,
         started: Timestamp,
@@ -119,7 +119,7 @@ impl PassSummary {
         last.save(root)
     }
 
-    /// In `/run`, where there is room even when the disk is full.
+    /// Writes to `/run`, which has room even when the disk is full.
     fn save(mut self, root: &Root) -> Result<(), RootError> {
         self.why = self
             .why
@@ -144,18 +144,18 @@ impl<'a> History<'a> {
         History { host }
     }
 
-    /// The note about the last pass, if there was one since boot.
+    /// The summary of the last pass since boot.
     pub fn last(&self) -> Option<PassSummary> {
         PassSummary::load(&self.host.root)
     }
 
-    /// Keeps the report of a pass if it did something or ended otherwise than the one before it.
-    /// Returns whether it did keep it: whether it says anything new.
+    /// Saves the report of a pass that did something or ended differently from the previous one. Returns
+    /// whether it saved it, that is, whether the report has news.
     pub fn save_if_new(&self, report: &Report) -> Result<bool, RootError> {
         self.remove_leftovers()?;
         let before = self.last().map(|last| last.outcome);
-        // After one that did not end well, that all is well again is news. A quiet pass after a quiet
-        // one reads none of what is kept.
+        // Recovery after a failed pass is news. A quiet pass after a quiet one skips reading the kept
+        // reports.
         let tells_nothing = match before {
             None | Some(Exit::Converged) if report.is_quiet() => true,
             Some(before) => before == report.outcome && self.is_repeat(report),
@@ -168,7 +168,7 @@ impl<'a> History<'a> {
                 .create_dir_all(&folder, &Attrs::mode(0o755))?;
             let body = serde_json::to_vec_pretty(report).expect("plain data is always JSON");
             let path = folder.join(format!("{}.json", report.run));
-            // With what commands and services printed last: not everybody's business.
+            // Not world-readable: the report contains output of commands and services.
             self.host
                 .root
                 .write_atomic(&path, &body, &Attrs::mode(0o600))?;
@@ -177,7 +177,7 @@ impl<'a> History<'a> {
         Ok(!tells_nothing)
     }
 
-    /// Notes how the pass ended: it is the last one from now on. `textfile`: where its metrics are.
+    /// Saves the summary of this pass as the last one. `textfile`: path of its metrics.
     pub fn save_last(&self, report: &Report, textfile: Option<&Path>) -> Result<(), RootError> {
         let before = self.last();
         let before = before.as_ref();
@@ -202,7 +202,7 @@ impl<'a> History<'a> {
         last.save(&self.host.root)
     }
 
-    /// What the timer says, or said a short while ago: to ask is dear beside a pass that changes nothing.
+    /// The timer's period, cached: querying it is expensive compared with a pass that changes nothing.
     fn timer_period(&self, before: Option<TimerPeriod>) -> Option<TimerPeriod> {
         let now = clock::monotonic_time();
         let is_fresh = |before: &TimerPeriod| {
@@ -221,13 +221,14 @@ impl<'a> History<'a> {
                 let said = timer.period.map(|period| period + timer.max_delay);
                 Some(TimerPeriod::new(said.filter(|_| timer.expected), now))
             }
-            // It may answer next time: until then what was said before, and it is not waited for again.
+            // Keep the previous period until the cache expires, instead of waiting for systemd again in each
+            // pass.
             Err(_) => Some(TimerPeriod::new(before.and_then(TimerPeriod::period), now)),
         }
     }
 
-    /// A host that waits or is stale for hours says so once, not at every tick: nothing was done,
-    /// and the newest report says all that this one does.
+    /// Whether a host that has been waiting or stale for hours would repeat itself: nothing was done, and the
+    /// newest report already contains everything in this one.
     fn is_repeat(&self, report: &Report) -> bool {
         let Some(newest) = self.newest() else {
             return false;
@@ -251,17 +252,17 @@ impl<'a> History<'a> {
             && lasting(&newest) == report.resources
     }
 
-    /// Kept reports, newest first. One that is broken is left out.
+    /// Kept reports, newest first. Skips broken ones.
     pub fn list(&self) -> Result<Vec<Report>, RootError> {
         self.saved_reports()?.collect()
     }
 
-    /// The newest kept report: what the last pass that had something new to say said.
+    /// The newest kept report, from the last pass with news.
     pub fn newest(&self) -> Option<Report> {
         self.saved_reports().ok()?.next()?.ok()
     }
 
-    /// The same, each read when it is asked for.
+    /// Same as [`History::list`], but reads each report on demand.
     fn saved_reports(&self) -> Result<impl Iterator<Item = Result<Report, RootError>>, RootError> {
         let folder = self.host.state_path("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
@@ -276,8 +277,8 @@ impl<'a> History<'a> {
         }))
     }
 
-    /// A report's name is never used again, and a pass that does nothing keeps none: so nothing
-    /// would ever replace what a killed pass was preparing here.
+    /// Removes temporary files of killed passes. The name of a report is never reused and a quiet pass saves
+    /// none, so nothing would ever overwrite them.
     fn remove_leftovers(&self) -> Result<(), RootError> {
         for folder in [self.host.state_path(""), self.host.state_path("runs")] {
             let names = self.host.root.list(&folder)?.unwrap_or_default();
@@ -291,7 +292,7 @@ impl<'a> History<'a> {
     fn prune(&self) -> Result<(), RootError> {
         let folder = self.host.state_path("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
-        // From the newest on, which is kept whatever its size.
+        // Starts from the newest, which is kept whatever its size.
         let mut bytes = 0;
         for (at, name) in names.iter().rev().enumerate() {
             let path = folder.join(name);
@@ -310,7 +311,7 @@ mod tests {
     use super::*;
     use crate::ports::testing::Sandbox;
 
-    /// Keeps a report of about this many bytes, at this second.
+    /// Saves a report of about this many bytes, named after this second.
     fn save_report(sandbox: &Sandbox, second: usize, bytes: usize) {
         let mut report = report(vec![ResourceReport {
             why: Some("x".repeat(bytes)),

@@ -1,4 +1,4 @@
-//! What a pass did and how it ended: kept on the host, printed for people, given as JSON.
+//! Report of a pass, its changes and its outcome: kept on the host, printed for people and as JSON.
 
 mod app_state;
 mod history;
@@ -28,22 +28,22 @@ pub use history::{History, PassSummary, TimerPeriod};
 pub use overdue::{Overdue, TIMER, check_overdue};
 pub use text::{Paint, change_line, diff_lines, obligation_line, summary_line, waiting_lines};
 
-/// The version of the format; a reader refuses a newer one.
+/// Version of the format; readers refuse a newer one.
 pub const VERSION: u32 = 1;
 
-/// What became of one resource.
+/// Outcome of one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResourceStatus {
     Right,
     Changed,
-    /// Plan only: it would be changed.
+    /// Plan only: a pass would change it.
     Pending,
-    /// Plan only: it cannot be told yet.
+    /// Plan only: it cannot be inspected yet.
     Unknown,
     Waiting,
     Skipped,
-    /// It was rolled back, or what is wanted is quarantined.
+    /// It was rolled back, or its wanted sha is quarantined.
     RolledBack,
     Failed,
 }
@@ -56,20 +56,20 @@ pub struct ResourceReport {
     pub status: ResourceStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
-    /// Why it failed, waits, was skipped or is not known.
+    /// Why it failed, waits, was skipped or is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Restarts, reloads and runs that were done.
+    /// Restarts, reloads and runs that the pass performed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paid: Vec<Obligation>,
-    /// Those that are still owed; in a plan, those that a pass would do.
+    /// Those still owed; in a plan, those that a pass would perform.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<Obligation>,
 }
 
-/// How many resources ended how.
+/// Number of resources by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub right: usize,
@@ -89,17 +89,17 @@ pub struct Counts {
 pub struct AppReport {
     pub app: String,
     pub wanted: Option<String>,
-    /// What `current` points to; `null`: nothing is deployed.
+    /// The sha that `current` points to; `null`: nothing is deployed.
     #[serde(default)]
     pub actual: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The hold of the manifest that is in force, with who, until when and why.
+    /// The hold in force, with its author, expiry and reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
     #[serde(default)]
     pub state: AppState,
-    /// Why it is not converged, in a line.
+    /// Why it is not converged, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -108,7 +108,7 @@ pub struct AppReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub version: u32,
-    /// Names this run: when it began.
+    /// Id of this run, from its start time.
     pub run: String,
     pub node: String,
     pub environment: String,
@@ -118,47 +118,47 @@ pub struct Report {
     pub outcome: Exit,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
-    /// The store did not answer; what is in force is from then.
+    /// The store did not answer; the desired state in force dates from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<Staleness>,
-    /// The manifest in the store was refused; the last good one is in force.
+    /// Why trueup refused the manifest in the store; the last good one is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// Lists of peers that the store has otherwise now: the last good ones are in force.
+    /// Peer lists that differ in the store: the last good ones are in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_lists: Vec<String>,
-    /// Why peers do not learn of this host.
+    /// Why publishing the host's record failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untold: Option<String>,
     pub apps: Vec<AppReport>,
     pub counts: Counts,
-    /// Every resource that is not simply right.
+    /// Every resource that is not simply unchanged.
     pub resources: Vec<ResourceReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Trueup was told to stop before the end.
+    /// A signal stopped the pass before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
 }
 
-/// Why and since when the desired state may be old.
+/// Why and since when the desired state may be outdated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staleness {
     pub since: Option<Timestamp>,
     pub why: String,
 }
 
-/// What a report is about besides its resources.
+/// Contents of a report besides its resources.
 pub struct ReportHeader<'a> {
     pub node: &'a str,
     pub environment: &'a str,
     pub started: Timestamp,
     pub took: Duration,
     pub desired: &'a DesiredState,
-    /// Each app of this host with the sha that it is at.
+    /// Each app of this host with its deployed sha.
     pub apps: BTreeMap<String, Option<String>>,
     pub notes: Vec<String>,
-    /// Trueup was told to stop meanwhile.
+    /// A signal stopped the pass.
     pub stopped: bool,
 }
 
@@ -229,7 +229,7 @@ impl Report {
         report
     }
 
-    /// The report of a pass that applied.
+    /// The report of a pass that applied changes.
     pub fn from_pass(
         heading: ReportHeader<'_>,
         catalog: &Catalog,
@@ -245,7 +245,7 @@ impl Report {
         Report::new(heading, rows.collect(), total, Some(catalog))
     }
 
-    /// The report of a plan; also that of a pass that found nothing to do.
+    /// The report of a plan; also of a pass that found nothing to do.
     pub fn from_plan(heading: ReportHeader<'_>, catalog: &Catalog, plan: &Plan) -> Report {
         let rows = plan.steps.iter().filter_map(|step| {
             let mut row = ResourceReport::unchanged(&step.id, catalog);
@@ -277,7 +277,7 @@ impl Report {
         Report::new(heading, rows.collect(), plan.steps.len(), Some(catalog))
     }
 
-    /// Says that peers do not learn of this host, and why.
+    /// Marks the host's record as unpublished, with the reason.
     pub fn mark_unpublished(&mut self, why: String) {
         self.untold = Some(why);
         self.outcome = self.outcome.merge(Exit::Stale);
@@ -312,7 +312,7 @@ impl Report {
         exit
     }
 
-    /// Whether the pass did anything at all or ended otherwise than well.
+    /// Whether the pass changed nothing and converged.
     pub fn is_quiet(&self) -> bool {
         self.outcome == Exit::Converged && self.resources.is_empty()
     }
@@ -401,7 +401,7 @@ fn count_rows(rows: &[ResourceReport], resources: usize) -> Counts {
     }
 }
 
-/// `20261121T044301.123Z`: sorts by time and is a file name.
+/// `20261121T044301.123Z`: sorts by time and is a valid file name.
 pub fn run_name(started: Timestamp) -> String {
     let zoned = started.to_zoned(jiff::tz::TimeZone::UTC);
     zoned.strftime("%Y%m%dT%H%M%S.%3fZ").to_string()

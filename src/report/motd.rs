@@ -1,8 +1,7 @@
-//! What somebody who logs in is told when a host is not converged: one line, and nothing when all is
-//! well.
+//! Login message for a host that is not converged: one line, or nothing when all is well.
 //!
-//! In `/run/motd.d`, which pam_motd shows on Debian and its kin, and which is gone after a reboot as
-//! the state that it tells of may be. Written only when it says something else than before.
+//! It lives in `/run/motd.d`, which pam_motd shows on Debian and its derivatives, and which a reboot clears,
+//! because the reported state may not survive one either. trueup rewrites it only when the text changes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +10,17 @@ use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::printable;
 
-/// How long the reason may be, in characters: some lines at a terminal.
+/// Maximum length of the reason, in characters: a few lines at a terminal.
 const MAX_REASON_CHARS: usize = 300;
 
-/// No such file of ours is larger, in bytes.
+/// Maximum size of trueup's motd file, in bytes.
 const MAX_FILE_BYTES: usize = 8192;
 
 fn path() -> PathBuf {
     PathBuf::from("/run/motd.d/trueup")
 }
 
-/// Says how a pass ended, or nothing more if it ended well.
+/// Shows how a pass ended, or clears the message if it converged.
 pub fn write(root: &Root, report: &Report) -> Result<(), RootError> {
     update(
         root,
@@ -29,7 +28,7 @@ pub fn write(root: &Root, report: &Report) -> Result<(), RootError> {
     )
 }
 
-/// Says that no pass can be made at all.
+/// Shows that no pass can run.
 pub fn write_failure(root: &Root, outcome: Exit, why: &str) -> Result<(), RootError> {
     update(root, render(outcome, Some(why)).as_deref())
 }

@@ -1,5 +1,5 @@
-//! Whether passes are still made. How the last one ended says nothing any more once others should have
-//! come after it, whatever kept them.
+//! Detection of missing passes. The outcome of the last pass means nothing once later passes should have run,
+//! whatever prevented them.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use super::PassSummary;
 use crate::ports::lock::Holder;
 use crate::ports::services::{NextTrigger, ServiceError, Timer};
 
-/// What makes passes by itself.
+/// The unit that starts passes.
 pub const TIMER: &str = "trueup.timer";
 
-/// So many periods without a pass are too many.
+/// Number of missed periods after which passes are overdue.
 const MAX_MISSED_PERIODS: u32 = 3;
 
-/// What the timer of the package says, for one that cannot be asked and never was.
+/// Period of the packaged timer, for a timer that was never queried successfully.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(36);
 
-/// How long after boot, or after the timer was started, the first pass may take to begin: it waits for
-/// the network.
+/// Time that the first pass may take to start after boot or after the start of the timer: it waits for the
+/// network.
 const FIRST_PASS_GRACE: Duration = Duration::from_secs(180);
 
-/// No pass has been made for too long.
+/// Passes are overdue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overdue {
-    /// For how long.
+    /// Time since the last pass ended, or since boot.
     silence: Duration,
     period: Duration,
     timer_is_off: bool,
-    /// None since boot.
+    /// No pass has run since boot.
     never: bool,
-    /// The pass that runs, and does not end.
+    /// The running pass that does not end.
     pub running: Option<Holder>,
 }
 
-/// Whether no pass was made for three periods of the timer. Where nothing is expected to make them there
-/// is nothing to miss. `now` and `awake` are the time on two clocks, see [`crate::ports::clock::monotonic_time`].
+/// Whether no pass ended for three periods of the timer. Returns `None` where no timer is expected to start
+/// passes. `now` is wall time, `awake` the time of [`crate::ports::clock::monotonic_time`].
 pub fn check_overdue(
     timer: &Result<Option<Timer>, ServiceError>,
     last: Option<&PassSummary>,
@@ -52,7 +52,7 @@ pub fn check_overdue(
             (period, timer.active_since, timer.next == NextTrigger::Off)
         }
         Ok(_) => return None,
-        // Whoever does not answer may well start nothing either.
+        // A systemd that does not answer may well not start passes either.
         Err(_) => (remembered?, None, false),
     };
     let limit = period.saturating_mul(MAX_MISSED_PERIODS);
@@ -60,7 +60,7 @@ pub fn check_overdue(
     let first = on_since
         .unwrap_or_default()
         .saturating_add(FIRST_PASS_GRACE);
-    // A first pass has its time, and a timer that was off until now begins anew.
+    // A first pass gets its grace period, and so does a timer that was off until now.
     let expected = match ended {
         None => first,
         Some(ended) if on_since.is_some_and(|on| on > ended) => first,
@@ -84,8 +84,8 @@ pub fn check_overdue(
     })
 }
 
-/// When the last pass ended, on the clock of `awake`. A note that does not say so is as old as the wall
-/// clock says.
+/// When the last pass ended, on the clock of `awake`. Falls back to the wall clock for a summary without that
+/// value.
 fn ended_at(last: &PassSummary, now: Timestamp, awake: Duration) -> Duration {
     let said = last.ended_ms.map(Duration::from_millis);
     said.filter(|ended| *ended <= awake).unwrap_or_else(|| {
@@ -146,7 +146,7 @@ mod tests {
         "2026-11-21T05:00:00Z".parse().unwrap()
     }
 
-    /// One that ended so long before an hour after boot.
+    /// A pass that ended this many seconds before `awake`, which is one hour after boot.
     fn ended_seconds_ago(silent: u64) -> PassSummary {
         PassSummary {
             version: 1,
@@ -206,7 +206,7 @@ mod tests {
             max_delay: Duration::ZERO,
             ..off
         };
-        // Which has forgotten its period: the last pass knows it.
+        // The unavailable timer has no period; the summary of the last pass has one.
         let mut last = ended_seconds_ago(720);
         assert!(overdue_text(masked, Some(&last)).is_some());
         last.rhythm = Some(TimerPeriod::new(Some(seconds(600)), HOUR));
@@ -245,7 +245,7 @@ mod tests {
         let mut last = ended_seconds_ago(20);
         last.started = "2026-11-01T00:00:00Z".parse().unwrap();
         assert_eq!(overdue_text(active_timer(), Some(&last)), None);
-        // And a clock that was set back hides nothing.
+        // A clock that was set back hides nothing.
         last = ended_seconds_ago(720);
         last.started = "2027-01-01T00:00:00Z".parse().unwrap();
         assert!(overdue_text(active_timer(), Some(&last)).is_some());

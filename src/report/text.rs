@@ -1,4 +1,4 @@
-//! Reports for people: colour at a terminal, plain text in a pipe, the same words in both.
+//! Reports as text: colour at a terminal, plain text in a pipe, the same words in both.
 
 use similar::TextDiff;
 
@@ -84,7 +84,7 @@ pub fn change_line(paint: Paint, id: &str, change: &Change) -> String {
     }
 }
 
-/// A change that waits, with what it waits for: the reason stands once, on a line of its own.
+/// A withheld change; the reason is on a line of its own.
 pub fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) -> String {
     let mut change = change.clone();
     change
@@ -94,13 +94,13 @@ pub fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) -> Stri
     format!("{line}\n  {}: {why}", paint.changed("waiting"))
 }
 
-/// A sha as people say it; anything else as it is.
+/// Shortens a sha; returns any other value unchanged.
 fn short_sha(value: &str) -> &str {
     let sha = value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
     if sha { &value[..7] } else { value }
 }
 
-/// The texts of a change as unified diffs, indented.
+/// The texts of a change as indented unified diffs.
 pub fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     for field in &change.fields {

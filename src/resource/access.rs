@@ -1,10 +1,10 @@
-//! Owner, group and mode, as several kinds manage them: a field that is not given is left alone.
+//! Owner, group and mode, as several kinds manage them. A field that is not given stays unmanaged.
 
 use super::{Failure, FieldChange, FieldValue, Mode};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, Meta};
 
-/// Who should own a path and who may touch it.
+/// The owner, group and mode that a spec asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
     pub owner: Option<&'a str>,
@@ -12,14 +12,14 @@ pub struct Access<'a> {
     pub mode: Option<Mode>,
 }
 
-/// Who owns it and who may touch it.
+/// The owner, group and mode of a path on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessState {
-    /// Spelt as the spec spells it where both mean the same.
+    /// Spelt as in the spec where both mean the same (a name and its number).
     pub owner: String,
     pub group: String,
     pub mode: Mode,
-    /// False in an unprivileged run, where an owner is not ours to set.
+    /// False in an unprivileged run, which cannot change owners.
     pub owners_managed: bool,
 }
 
@@ -51,7 +51,7 @@ impl Access<'_> {
         })
     }
 
-    /// What differs. Pass `with_mode: false` for a link, which has no mode of its own.
+    /// The fields that differ. Pass `with_mode: false` for a link, which has no mode of its own.
     pub fn diff(&self, state: &AccessState, with_mode: bool) -> Vec<FieldChange> {
         let mut fields = Vec::new();
         let mut compare = |field, wanted: Option<&str>, found: &String| {
@@ -75,7 +75,7 @@ impl Access<'_> {
         fields
     }
 
-    /// What a new thing gets, for showing.
+    /// The fields that a plan shows for a path that will be created.
     pub fn creation_fields(&self) -> Vec<FieldChange> {
         [
             ("owner", self.owner.map(str::to_owned)),
@@ -93,7 +93,7 @@ impl Access<'_> {
         .collect()
     }
 
-    /// As ids, for the root port. Names must exist by now.
+    /// Resolves the names to ids for `ports::root`. The accounts must exist by now.
     pub fn resolve_attrs(&self, host: &Host) -> Result<Attrs, Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         let mut attrs = Attrs {

@@ -1,4 +1,4 @@
-//! Kinds and resources with their types erased, so that the stages can hold a list of them.
+//! Type-erased kinds and resources, so that the stages can hold lists of them.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -12,12 +12,12 @@ use crate::ports::{Host, watchdog};
 use crate::problem::Problem;
 use crate::yaml::{Node, decode};
 
-/// A kind in the list of kinds.
+/// An entry of [`crate::kinds::KINDS`].
 pub trait AnyKind: Sync {
     fn name(&self) -> &'static str;
     fn about(&self) -> &'static str;
     fn example(&self) -> &'static str;
-    /// The resource that a role describes, its string leaves rendered.
+    /// Decodes a resource from its node in a role, whose string leaves are rendered already.
     fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem>;
     #[cfg(test)]
     fn schema(&self) -> schemars::Schema;
@@ -33,7 +33,7 @@ pub trait AnyKind: Sync {
     fn probes(&self) -> Vec<super::conformance::Probe>;
 }
 
-/// The entry of the kind `K` in the list of kinds.
+/// The entry of the kind `K` in [`crate::kinds::KINDS`].
 pub struct KindEntry<K>(PhantomData<fn() -> K>);
 
 impl<K> KindEntry<K> {
@@ -98,14 +98,14 @@ impl<K: Kind> AnyKind for KindEntry<K> {
     }
 }
 
-/// What one look at the host found.
+/// The result of one inspection of the host.
 #[derive(Debug)]
 pub struct ObservedState {
     pub change: Option<Change>,
     pub stamp: Option<Stamp>,
     pub run: Option<ServiceRun>,
     pub awaits_dependency: bool,
-    /// The sha that its app is at, if it has one.
+    /// The sha that its app is deployed at, if it has an app.
     pub deployed_sha: Option<String>,
     pub trial: Option<Trial>,
     pub needs_maintenance: bool,
@@ -113,10 +113,10 @@ pub struct ObservedState {
     pub unhealthy_reason: Option<Failure>,
 }
 
-/// A resource of whatever kind. The methods are those of [`Kind`].
+/// A resource of any kind. The methods are those of [`Kind`].
 pub trait AnyResource {
     fn kind(&self) -> &'static str;
-    /// The spec itself, for whoever knows its type.
+    /// The spec, for a caller that knows its type and downcasts it.
     fn spec(&self) -> &dyn Any;
     fn subject(&self) -> String;
     fn owned_path(&self) -> Option<PathBuf>;
@@ -124,7 +124,7 @@ pub trait AnyResource {
     fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem>;
     fn check_name(&self) -> Option<&str>;
     fn triggers(&self) -> Vec<Trigger>;
-    /// `stamp`: whether somebody needs the fingerprint, which may cost reading.
+    /// `stamp`: whether another resource needs the fingerprint, which may cost reading files.
     fn inspect(&self, host: &Host, stamp: bool) -> Result<ObservedState, Failure>;
     fn changes_stamp(&self, change: &Change) -> bool;
     fn waiting_reason(&self, change: &Change) -> Option<String>;
@@ -151,7 +151,7 @@ struct TypedResource<K: Kind> {
 }
 
 impl<K: Kind> TypedResource<K> {
-    /// What the watchdog says should the host hang here.
+    /// The operation that the watchdog names if the host hangs here.
     fn watch_operation(&self) -> watchdog::Operation {
         watchdog::begin_unbounded(format!("{}:{}", K::NAME, K::subject(&self.spec)))
     }

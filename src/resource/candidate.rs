@@ -1,4 +1,4 @@
-//! A content that somebody has to accept before it takes the place of what is there.
+//! Verification of new content by a program (`verify`) before it replaces a file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
 use crate::problem::Problem;
 
-/// Stands for the candidate in the command.
+/// The argument of the command that stands for the candidate's path.
 const PLACEHOLDER: &str = "{path}";
 
-/// How long it may take.
+/// Timeout of the `verify` command.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Refuses a command that would look at nothing.
+/// Rejects a command that does not name the candidate: it would check nothing.
 pub fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
     let names_it = |argv: &Argv| match argv {
         Argv::List(argv) => argv.iter().any(|word| word.contains(PLACEHOLDER)),
@@ -32,7 +32,7 @@ pub fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
     }
 }
 
-/// Runs the command on a file with this content. `secret`: what it prints may hold some of it.
+/// Runs the command on a file with this content. `secret` hides its output, which may quote the content.
 pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(), Failure> {
     let folder = candidate_dir(host);
     remove_leftovers(host)?;
@@ -75,7 +75,7 @@ pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(),
     Err(Failure::new(message).hint(format!("what is there stays; {remedy}")))
 }
 
-/// Takes away what a killed pass left.
+/// Removes candidates that a killed pass left behind.
 pub fn remove_leftovers(host: &Host) -> Result<(), RootError> {
     host.root.remove_tree(&candidate_dir(host))
 }
@@ -92,7 +92,7 @@ mod tests {
 
     const FILE: &str = "/etc/app.conf";
 
-    /// Brings this content about, with a judge that takes nothing with "bad" in it.
+    /// Applies this content with a `verify` command that rejects content with "bad" in it.
     fn apply_content(host: &Sandbox, content: &str, more: &str) -> Result<ApplyOutcome, Failure> {
         let judge =
             r#"verify: ["/bin/sh", "-c", "cat \"$0\" >&2; ! grep -q bad \"$0\"", "{path}"]"#;

@@ -1,4 +1,5 @@
-//! What differs, field by field: shown by `plan`, made so by `apply`, kept in the report.
+//! The difference between a resource and its spec, field by field: `plan` shows it, `apply` makes it, the
+//! report keeps it.
 
 use std::borrow::Cow;
 
@@ -13,9 +14,9 @@ pub enum Verb {
     Remove,
     Run,
     Deploy,
-    /// A release ahead of its time; nothing is activated.
+    /// Builds a release ahead without activating it.
     Build,
-    /// What was activated has to show that it works.
+    /// An active release has to pass its gate.
     Prove,
 }
 
@@ -33,18 +34,18 @@ impl std::fmt::Display for Verb {
     }
 }
 
-/// One side of a field's change, as people may see it.
+/// One side of a field's change, as shown to people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldValue {
     Absent,
     /// A short value.
     Value(String),
-    /// A text of lines, shown as a unified diff against the other side.
+    /// Text of several lines, shown as a unified diff against the other side.
     Text(String),
-    /// A content that must not be shown. Two secrets that differ look alike on purpose.
+    /// Content that is never shown. Two different secrets look the same on purpose.
     Secret,
-    /// Not known before something else has happened: "unknown until …".
+    /// Known only after something else has happened: "unknown until …".
     Unknown(String),
 }
 
@@ -53,7 +54,7 @@ impl FieldValue {
         FieldValue::Value(value.to_string())
     }
 
-    /// `value`, or absent.
+    /// `value`, or [`FieldValue::Absent`].
     pub fn from_option<T: ToString>(value: Option<T>) -> FieldValue {
         value.map_or(FieldValue::Absent, |value| {
             FieldValue::Value(value.to_string())
@@ -69,7 +70,7 @@ pub struct FieldChange {
     pub to: FieldValue,
 }
 
-/// What has to change about one resource. Never without a reason: `fields` says what differs.
+/// The changes that one resource needs. Never without a reason: `fields` says what differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     pub verb: Verb,
@@ -84,7 +85,7 @@ impl Change {
         }
     }
 
-    /// An update of these fields, if there are any.
+    /// An update of these fields; `None` if there are none.
     pub fn update(fields: Vec<FieldChange>) -> Option<Change> {
         (!fields.is_empty()).then_some(Change {
             verb: Verb::Update,
@@ -97,20 +98,20 @@ impl Change {
         self
     }
 
-    /// Whether nothing but owner, group and mode changes.
+    /// Whether only owner, group and mode change.
     pub fn is_access_only(&self) -> bool {
         let access = |field: &FieldChange| matches!(&*field.field, "owner" | "group" | "mode");
         self.verb == Verb::Update && self.fields.iter().all(access)
     }
 
-    /// Whether it is not to be made now, because of a decision of the gate or of an operator.
+    /// Whether a decision of the gate or of an operator holds the change back.
     pub fn is_withheld(&self) -> bool {
         ["quarantine", "hold", "masked"]
             .iter()
             .any(|field| self.touches(field))
     }
 
-    /// Whether this field is among what changes.
+    /// Whether the change includes this field.
     pub fn touches(&self, field: &str) -> bool {
         self.fields.iter().any(|change| change.field == field)
     }
@@ -125,7 +126,7 @@ impl FieldChange {
         }
     }
 
-    /// A change of a short value, if there is one.
+    /// The change of a short value; `None` if the two are equal.
     pub fn diff<T: ToString + PartialEq>(
         field: &'static str,
         from: &T,

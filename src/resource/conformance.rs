@@ -1,10 +1,10 @@
-//! What every kind must hold, checked by walking the list of kinds.
+//! Conformance test for all kinds, driven by the list of kinds.
 //!
-//! A kind's example differs on an empty host, is applied, and is then right. And inspect sees
-//! whatever apply can set: for every field a kind tells how to spoil it on the host ([`ConformanceProbes`]),
-//! after which a change must show it and applying must mend it. A field that a kind forgot to tell
-//! about fails the test, so a new field cannot come without its probe. A kind that only looks has to
-//! see by its stamp what was spoilt.
+//! A kind's example differs on an empty host, can be applied, and then no longer differs. Inspect sees
+//! everything that apply can set: for every field a kind provides a probe that makes it drift on the host
+//! ([`ConformanceProbes`]); a change must then show the field, and applying it must repair it. A field
+//! without a probe fails the test, so that no new field comes without one. The stamp of a read-only kind must
+//! show the drift.
 
 use std::collections::BTreeSet;
 
@@ -15,32 +15,32 @@ use crate::ports::testing::{Sandbox, skip_test};
 use crate::problem::Problem;
 use crate::yaml::{ParseLimits, parse};
 
-/// How a kind takes part in the conformance test.
+/// Each kind's part of the conformance test.
 pub trait ConformanceProbes {
-    /// Brings what the example needs to be there first.
+    /// Creates the prerequisites of the example.
     fn prepare(_sandbox: &Sandbox) {}
 
-    /// The example as it can be applied here, where the one in the reference names things that a
-    /// test does not have.
+    /// The example to apply in the sandbox, where the one in the reference names things that a test does not
+    /// have.
     fn sandbox_example(_sandbox: &Sandbox) -> Option<String> {
         None
     }
 
-    /// Why the example cannot be applied here, by whoever runs the tests on this machine.
+    /// Why the example cannot be applied on this machine by the user who runs the tests.
     fn skip_reason(_sandbox: &Sandbox) -> Option<&'static str> {
         None
     }
 
-    /// Whether it never changes anything: it is there for those that depend on it.
+    /// Whether the kind never changes anything and exists only for the resources that depend on it.
     fn is_read_only() -> bool {
         false
     }
 
-    /// One for every field of the spec.
+    /// One probe for every field of the spec.
     fn probes() -> Vec<Probe>;
 }
 
-/// How one field of a spec is probed, on a host on which the example was applied.
+/// The probe of one field, run on a host on which the example was applied.
 pub struct Probe {
     field: &'static str,
     method: ProbeMethod,
@@ -62,7 +62,7 @@ enum ExpectedEffect {
 }
 
 impl Probe {
-    /// After `drift` a change touches this field.
+    /// After `spoil` a change touches this field.
     pub fn drift(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe {
             field,
@@ -74,12 +74,12 @@ impl Probe {
         }
     }
 
-    /// After `drift` the whole thing has to be made again.
+    /// After `spoil` the whole resource has to be created again.
     pub fn removal(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe::drift(field, spoil).expecting(ExpectedEffect::Verb(Verb::Create))
     }
 
-    /// Apply never sets it on the host.
+    /// A field that apply never sets on the host.
     pub fn not_set(field: &'static str, because: &'static str) -> Probe {
         Probe {
             field,
@@ -87,22 +87,22 @@ impl Probe {
         }
     }
 
-    /// After `drift` its stamp is another one.
+    /// After `spoil` the stamp differs.
     pub fn stamp_change(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe::drift(field, spoil).expecting(ExpectedEffect::Stamp)
     }
 
-    /// The change is shown under another word than the field's.
+    /// Expects the change under another name than the field's.
     pub fn reported_as(self, field: &'static str) -> Probe {
         self.expecting(ExpectedEffect::Field(field))
     }
 
-    /// What `drift` leads to is this verb.
+    /// Expects this verb of the change.
     pub fn expect_verb(self, verb: Verb) -> Probe {
         self.expecting(ExpectedEffect::Verb(verb))
     }
 
-    /// Only root can spoil it, or set it.
+    /// Only root can run `spoil` or set the field.
     pub fn needs_root(mut self) -> Probe {
         if let ProbeMethod::Drift { as_root, .. } = &mut self.method {
             *as_root = true;
@@ -121,7 +121,7 @@ impl Probe {
     }
 }
 
-/// Stands in for the role and the store.
+/// Replaces the role and the store in tests.
 pub struct FakeInputs(DesiredState);
 
 impl Default for FakeInputs {
@@ -144,7 +144,7 @@ impl ResolveInputs for FakeInputs {
     }
 }
 
-/// The resource in `kind: {field: value, …}`, complete.
+/// Parses and resolves the resource in `kind: {field: value, …}`.
 pub fn parse_resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
     let node = parse("example", text.as_bytes(), ParseLimits::default())?;
     let entries = node.expect_map("a resource")?;
@@ -167,7 +167,7 @@ fn pending_change(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Optio
         .change)
 }
 
-/// Applies a change; afterwards nothing may differ, at once and in the next pass.
+/// Applies a change, then checks that nothing differs, both at once and in the next pass.
 fn apply_and_verify(
     resource: &dyn AnyResource,
     change: &Change,
@@ -198,7 +198,7 @@ fn apply_and_verify(
     Ok(())
 }
 
-/// For a kind that only looks: nothing ever differs, and what was spoilt shows in the stamp.
+/// Checks a read-only kind: it never reports a change, and its stamp shows every drift.
 fn check_read_only_kind(
     kind: &dyn AnyKind,
     resource: &dyn AnyResource,

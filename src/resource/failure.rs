@@ -1,4 +1,4 @@
-//! Why a resource could not be looked at or changed: report data, never the end of a pass.
+//! Why a resource could not be inspected or changed. A failure is report data and never ends a pass.
 
 use crate::ports::exec::{ExecError, block_quote};
 use crate::ports::root::RootError;
@@ -6,26 +6,26 @@ use crate::ports::secrets;
 use crate::ports::services::ServiceError;
 use crate::printable;
 
-/// What went wrong with one resource, and what to do about it.
+/// A problem with one resource, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub message: String,
     pub hint: Option<String>,
-    /// It may well work once what is planned before it has been done: in a plan this is "unknown
-    /// until …", in an apply it is a failure like any other.
+    /// An earlier planned change may make it work: a plan shows this as "unknown until …"; an apply treats it
+    /// like any other failure.
     pub not_ready: bool,
-    /// The user who runs trueup may not look there. Root never gets this.
+    /// The user who runs trueup lacks the permission to look there. Never set for root.
     pub permission_denied: bool,
-    /// Nothing went wrong: trueup was told to stop, and goes on in the next pass.
+    /// Not an error: trueup was asked to stop, and the next pass continues.
     pub stopped: bool,
-    /// Somebody else on the host is in the way: it says nothing about what is on trial.
+    /// Another program on the host is in the way, so it says nothing about the release on trial.
     pub conflict: bool,
 }
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
         Failure {
-            // What a program printed may be in it.
+            // The message may hold a program's output, with secrets or control characters in it.
             message: printable::text(&secrets::redact(message)).into_owned(),
             hint: None,
             not_ready: false,
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    /// Somebody else on the host is in the way of what is on trial.
+    /// Another program on the host is in the way of the release on trial.
     pub fn conflict(message: impl Into<String>) -> Failure {
         Failure {
             conflict: true,
@@ -43,7 +43,7 @@ impl Failure {
         }
     }
 
-    /// Trueup was told to stop.
+    /// trueup was asked to stop.
     pub fn stopped() -> Failure {
         Failure {
             stopped: true,
@@ -51,7 +51,7 @@ impl Failure {
         }
     }
 
-    /// Something that an earlier resource is expected to bring is not there.
+    /// Something that an earlier resource should provide is missing.
     pub fn not_ready(message: impl Into<String>) -> Failure {
         Failure {
             not_ready: true,
@@ -59,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// The user who runs trueup may not look there.
+    /// The user who runs trueup lacks the permission to look there.
     pub fn permission_denied(message: impl Into<String>) -> Failure {
         Failure {
             permission_denied: true,
@@ -67,7 +67,7 @@ impl Failure {
         }
     }
 
-    /// Says more about it.
+    /// Appends detail to the message.
     pub fn with_detail(self, more: &str) -> Failure {
         Failure {
             message: Failure::new(self.message + more).message,
@@ -138,7 +138,7 @@ impl From<ServiceError> for Failure {
     fn from(error: ServiceError) -> Failure {
         let failure = Failure::new(error.to_string());
         match error {
-            // A supervisor may well come with a package that is planned before.
+            // A package planned earlier may bring the supervisor.
             ServiceError::Unknown { .. } | ServiceError::Unreachable { .. } => Failure {
                 not_ready: true,
                 ..failure

@@ -1,4 +1,4 @@
-//! Types of fields that several kinds share, each with the one way it may be written.
+//! Field types that several kinds share, each with exactly one accepted notation.
 
 use std::fmt;
 
@@ -67,7 +67,7 @@ pub enum Argv {
 }
 
 impl Argv {
-    /// As a child to run.
+    /// The command that runs this as a child process.
     pub fn command(&self) -> crate::ports::exec::Command {
         match self {
             Argv::List(argv) => crate::ports::exec::Command::new(argv),

@@ -1,8 +1,8 @@
-//! What a resource is: the one trait that every kind implements, and the values around it.
+//! The [`Kind`] trait, which every kind of resource implements, and the types around it.
 //!
-//! A kind is asked four things: what is there ([`Kind::inspect`]), what differs from what is wanted
-//! ([`Kind::diff`], which has no host and so cannot do anything), to make it so ([`Kind::apply`]),
-//! and, where others depend on it, a fingerprint of what is on disk ([`Kind::stamp`]).
+//! A kind has three main operations: [`Kind::inspect`] reads the host, [`Kind::diff`] compares that with the
+//! spec (it gets no host and so cannot change anything), and [`Kind::apply`] makes the change. Where other
+//! resources depend on it, [`Kind::stamp`] fingerprints what is on disk.
 
 mod access;
 mod any;
@@ -32,129 +32,130 @@ pub use conformance::ConformanceProbes;
 pub use failure::Failure;
 pub use fields::{Argv, Mode, Presence};
 
-/// What a kind may ask for while its spec is completed, before anything on the host is looked at.
+/// Inputs for completing a spec, available before the host is inspected.
 pub trait ResolveInputs {
-    /// The text of a template file, rendered with the resource's own variables.
+    /// Renders a template file with the resource's own variables.
     fn render_template(
         &self,
         source: &str,
         vars: Option<&serde_json::Value>,
     ) -> Result<String, Problem>;
-    /// The bytes of a file beside the templates, as they are.
+    /// Reads a file beside the templates, unrendered.
     fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem>;
     fn desired(&self) -> &DesiredState;
 }
 
-/// One kind of resource. Adding a kind is writing this in a file of its own and naming it in
+/// A kind of resource. To add one, implement this trait in a file of its own and list it in
 /// [`crate::kinds::KINDS`].
 pub trait Kind: ConformanceProbes + 'static {
-    /// As written in a role.
+    /// Its name in a role.
     const NAME: &'static str;
     /// One sentence for the reference.
     const ABOUT: &'static str;
-    /// A whole resource as YAML, for the reference; the conformance test applies it.
+    /// A complete resource as YAML, for the reference; the conformance test applies it.
     const EXAMPLE: &'static str;
 
-    /// As written, typed.
+    /// The fields as written in a role.
     type Spec: DeserializeOwned + Documented + 'static;
-    /// As found on the host.
+    /// The state as found on the host.
     type State;
 
-    /// What it is about: the path or name. With the kind it makes the default id.
+    /// The path or name of the resource. Together with the kind it makes the default id.
     fn subject(spec: &Self::Spec) -> String;
 
-    /// The path that it owns alone: no other resource may own the same.
+    /// The path that the resource owns exclusively: no other resource may own the same one.
     fn owned_path(_spec: &Self::Spec) -> Option<PathBuf> {
         None
     }
 
-    /// The app whose sha it wants from the manifest, if it wants one.
+    /// The app whose sha the resource takes from the manifest, if any.
     fn app(_spec: &Self::Spec) -> Option<&str> {
         None
     }
 
-    /// The sha that the app is at now.
+    /// The sha that the app is deployed at now.
     fn deployed_sha(_spec: &Self::Spec, _state: &Self::State) -> Option<String> {
         None
     }
 
-    /// Completes the spec from inputs other than the host (renders a template, looks up the wanted
-    /// sha) and refuses what no type can refuse.
+    /// Completes the spec from inputs other than the host (renders a template, looks up the wanted sha) and
+    /// rejects what the types cannot reject.
     fn resolve(_spec: &mut Self::Spec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         Ok(())
     }
 
-    /// The check that must pass before anything uses what this wrote.
+    /// The check that must pass before anything uses what this resource wrote.
     fn check_name(_spec: &Self::Spec) -> Option<&str> {
         None
     }
 
-    /// What it owes when others change.
+    /// Its duties when other resources change.
     fn triggers(_spec: &Self::Spec) -> Vec<Trigger> {
         Vec::new()
     }
 
-    /// Looks at the host. Reads every field that [`Kind::apply`] can set, and changes nothing.
+    /// Inspects the host. Reads every field that [`Kind::apply`] can set, and changes nothing.
     fn inspect(spec: &Self::Spec, host: &Host) -> Result<Self::State, Failure>;
 
-    /// What would have to change. No host: purity is in the signature.
+    /// Computes the change. Takes no host, so that the signature guarantees purity.
     fn diff(spec: &Self::Spec, state: &Self::State) -> Option<Change>;
 
-    /// Makes it so.
+    /// Makes the change.
     fn apply(spec: &Self::Spec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure>;
 
-    /// A fingerprint of what is on disk now and when it last changed, for those that depend on it.
-    /// `None`: nothing is there.
+    /// A fingerprint of what is on disk and the time of its last change, for resources that depend on it.
+    /// `None` if nothing is on disk.
     fn stamp(_spec: &Self::Spec, _state: &Self::State) -> Option<Stamp> {
         None
     }
 
-    /// Whether those that depend on it will see another [`Kind::stamp`] after this change. A plan
-    /// asks, so as not to tell of a restart that the pass would not make.
+    /// Whether the change gives dependents another [`Kind::stamp`]. The plan uses this so as not to announce
+    /// a restart that the pass would not make.
     fn changes_stamp(_change: &Change) -> bool {
         true
     }
 
-    /// Why a pass would not make this change now, if it would only wait. A plan asks.
+    /// Why a pass would only wait instead of making this change now. For the plan.
     fn waiting_reason(_change: &Change) -> Option<String> {
         None
     }
 
-    /// Whether it will start by itself once something that is not there yet is in place.
+    /// Whether it starts by itself once a missing dependency is in place.
     fn awaits_dependency(_spec: &Self::Spec, _state: &Self::State) -> bool {
         false
     }
 
-    /// The run of the service that this is, if it is one and it runs.
+    /// The current run of the service, if this is a service and it runs.
     fn service_run(_spec: &Self::Spec, _state: &Self::State) -> Option<ServiceRun> {
         None
     }
 
-    /// The trial that it is on: it was put into service, and its users have to show that it works.
+    /// The trial that it is on: it was put into service, and the resources that use it have to show that it
+    /// works.
     fn trial(_spec: &Self::Spec, _state: &Self::State) -> Option<Trial> {
         None
     }
 
-    /// As a user of something on trial: whether its processes run from it.
+    /// For a user of something on trial: checks that its processes run from it.
     fn check_runs_from(_spec: &Self::Spec, _host: &Host, _trial: &Trial) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// As a user of something on trial: as whom its processes run.
+    /// For a user of something on trial: the uids of its processes.
     fn process_uids(_spec: &Self::Spec, _host: &Host) -> Vec<u32> {
         Vec::new()
     }
 
-    /// As a user of something that failed its trial: what it printed last, newest last.
+    /// For a user of something that failed its trial: its last lines of output, newest last.
     fn log_tail(_spec: &Self::Spec, _host: &Host) -> Vec<String> {
         Vec::new()
     }
 
-    /// Tells [`secrets`](crate::ports::secrets) what of it must not be shown, whoever prints it.
+    /// Registers its secrets with [`secrets`](crate::ports::secrets), so that no output shows them.
     fn register_secrets(_spec: &Self::Spec) {}
 
-    /// Watches a trial to its end. `users` says whether all its users run from it, `process_uids` as whom
-    /// their processes do.
+    /// Runs the trial to its end. `_users` checks that all users of the resource run from it; `_runs_as`
+    /// returns the uids of their processes.
     fn run_trial(
         _spec: &Self::Spec,
         _host: &Host,
@@ -164,7 +165,7 @@ pub trait Kind: ConformanceProbes + 'static {
         Ok(TrialOutcome::Passed)
     }
 
-    /// Of one whose users cannot run: who else on the host is in their way, if somebody is.
+    /// Where its users cannot run: the other program on the host that is in their way, if there is one.
     fn find_conflict(
         _spec: &Self::Spec,
         _host: &Host,
@@ -173,13 +174,13 @@ pub trait Kind: ConformanceProbes + 'static {
         None
     }
 
-    /// Ends a trial that went well.
+    /// Ends a trial that passed.
     fn confirm(_spec: &Self::Spec, _host: &Host) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Ends a trial that went wrong: puts back what was there before and returns its name, on trial
-    /// in its turn; `None` if there is nothing to put back.
+    /// Ends a trial that failed: rolls back and returns the name of the restored release, which is then on
+    /// trial itself; `None` if there is nothing to roll back to.
     fn roll_back(
         _spec: &Self::Spec,
         _host: &Host,
@@ -188,52 +189,52 @@ pub trait Kind: ConformanceProbes + 'static {
         Ok(None)
     }
 
-    /// What a person should see to, though it is right: told in every report.
+    /// Matters that an operator should see to although nothing differs. Part of every report.
     fn warnings(_spec: &Self::Spec, _state: &Self::State) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether something is left to do that changes nothing for anybody: preparing what comes next,
-    /// removing what a killed pass left. Asked in every pass, so it must cost next to nothing.
+    /// Whether work is left that affects no service: preparing the next release, removing leftovers of a
+    /// killed pass. Called in every pass, so it must cost next to nothing.
     fn needs_maintenance(_spec: &Self::Spec, _state: &Self::State) -> bool {
         false
     }
 
-    /// Does its chores, in a pass that has nothing else to do.
+    /// Does that work, in a pass that has nothing else to do.
     fn run_maintenance(_spec: &Self::Spec, _host: &Host) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// What is wrong with it although nothing about it differs and nothing is owed to it: no change
-    /// would mend it, and a host with it is not well.
+    /// Why the resource is unhealthy although nothing differs and no duty is owed: no change would repair it,
+    /// and a host with it is not healthy.
     fn unhealthy_reason(_spec: &Self::Spec, _state: &Self::State) -> Option<Failure> {
         None
     }
 
-    /// Does what is owed. Only called for the duties of [`Kind::triggers`].
+    /// Fulfills a duty. Only called for the duties of [`Kind::triggers`].
     fn fulfill(_spec: &Self::Spec, duty: Duty, _host: &Host) -> Result<(), Failure> {
         Err(Failure::new(format!("a {} cannot {duty}", Self::NAME)))
     }
 }
 
-/// How an apply that did not fail ended.
+/// How an apply without a failure ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApplyOutcome {
     Done,
-    /// Nothing was done, for a reason that is nobody's failure: a hold, a slot not free.
+    /// Nothing was done, and nothing failed: the app is on hold, or no slot is free.
     Waiting(String),
-    /// Nothing was done, because what is wanted was found to be bad before.
+    /// Nothing was done, because the wanted sha is quarantined.
     Refused(String),
 }
 
-/// Something that was put into service and has to prove itself.
+/// A release that was put into service and has to pass its gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
-    /// The release's name.
+    /// The name of the release.
     pub release: String,
-    /// The folder of the app's `releases`.
+    /// The folder that contains the app's `releases`.
     pub deploy_to: PathBuf,
-    /// The link through which it is used.
+    /// The link through which the app uses the release.
     pub current: PathBuf,
 }
 
@@ -242,13 +243,13 @@ pub struct Trial {
 pub enum TrialOutcome {
     Passed,
     Failed(Failure),
-    /// Somebody else on the host is in the way, so that nothing can be said; the next pass goes on.
+    /// Another program on the host is in the way, so there is no verdict; the next pass continues.
     Conflict(Failure),
-    /// trueup was told to stop meanwhile; the next pass goes on with the trial.
+    /// trueup was asked to stop; the next pass continues the trial.
     Stopped,
 }
 
-/// What a change elsewhere makes necessary.
+/// What a resource has to do when a dependency changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Duty {
@@ -267,35 +268,35 @@ impl std::fmt::Display for Duty {
     }
 }
 
-/// A duty and the ids of the resources whose change brings it about.
+/// A duty and the ids of the resources whose change causes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
     pub duty: Duty,
     pub on: Vec<String>,
 }
 
-/// What is on disk, in a few bytes.
+/// A short fingerprint of what is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// Differs exactly when what a service would read differs.
     pub fingerprint: String,
-    /// When it last changed, by the host's clock; `None` when that is not known.
+    /// Time of the last change by the host's clock; `None` if unknown.
     pub changed_at: Option<Timestamp>,
 }
 
-/// One run of a service, whoever started it.
+/// One run of a service, no matter who started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceRun {
     pub id: String,
     pub started_at: Option<Timestamp>,
-    /// When it was last told to reload, by the wall clock as it is set now.
+    /// Time of the last reload, by the wall clock as it is set now.
     pub reloaded_at: Option<Timestamp>,
-    /// Which reload that was.
+    /// Identifies that reload.
     pub reload_id: Option<String>,
 }
 
-/// A spec that can tell its fields. In the shipped binary this asks nothing of a type; in tests it
-/// makes the reference in `docs/` follow the code.
+/// A spec that describes its fields. In tests it keeps the reference in `docs/` in line with the code; the
+/// shipped binary requires nothing of a type.
 #[cfg(not(test))]
 pub trait Documented {}
 #[cfg(not(test))]
@@ -305,8 +306,8 @@ pub trait Documented: schemars::JsonSchema {}
 #[cfg(test)]
 impl<T: schemars::JsonSchema> Documented for T {}
 
-/// A kind that can tell how each of its fields is tested. In the shipped binary this asks nothing
-/// of a type; in tests it is `conformance::ConformanceProbes`.
+/// A kind with a probe for each field. In tests it is `conformance::ConformanceProbes`; the shipped binary
+/// requires nothing of a type.
 #[cfg(not(test))]
 pub trait ConformanceProbes {}
 #[cfg(not(test))]

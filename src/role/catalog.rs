@@ -1,4 +1,4 @@
-//! All resources of a node, held against each other: no two own one thing, every id means one.
+//! The catalog: all resources of a node, checked against each other (unique ids, one owner per object).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ pub struct Resource {
     pub at: Location,
     pub role: String,
     pub item: Option<String>,
-    /// By whole ids.
+    /// With full ids.
     pub triggers: Vec<Trigger>,
-    /// Whole ids of those that it is not touched without.
+    /// Full ids of the resources without which this one is not touched.
     pub requires: Vec<String>,
     pub body: Box<dyn AnyResource>,
     /// Whether another resource has a trigger on it.
@@ -38,17 +38,17 @@ impl Resource {
     }
 }
 
-/// Everything that is described for a node, in order.
+/// Everything that the roles describe for a node, in order.
 pub struct Catalog {
     pub resources: Vec<Resource>,
     /// Commands that check sets of files together, by name.
     pub checks: BTreeMap<String, Argv>,
-    /// What peers find on this node, by name.
+    /// The ports that this node publishes to peers, by name.
     pub ports: BTreeMap<String, u16>,
     by_id: HashMap<String, usize>,
 }
 
-/// Fields that say when to act and not what is wanted: two declarations may differ in them.
+/// Fields that say when to act, not what is wanted: duplicate declarations may differ in them.
 const TRIGGER_FIELDS: &[&str] = &["restart_on", "reload_on", "when_changed"];
 
 impl Catalog {
@@ -105,7 +105,7 @@ impl Catalog {
         }
     }
 
-    /// The app that a resource belongs to: the one that it deploys, else the one that it is made for or
+    /// The app that a resource belongs to: the one that it deploys, else the one that it is declared for or
     /// runs from.
     pub fn app_of<'c>(&'c self, resource: &'c Resource) -> Option<&'c str> {
         let deploys = |id: &String| self.find(id)?.body.app();
@@ -119,7 +119,7 @@ impl Catalog {
         own.or_else(|| resource.item.as_deref().filter(named))
     }
 
-    /// The ids of what is an app's own: what deploys it, and what runs from that.
+    /// The ids of an app's own resources: the one that deploys it, and those that run from it.
     pub fn app_resource_ids(&self, app: &str) -> Vec<&str> {
         let deploys = |resource: &&Resource| resource.body.app() == Some(app);
         let mut ids = Vec::new();
@@ -135,12 +135,12 @@ impl Catalog {
     }
 }
 
-/// A trigger as written, with the item in whose scope its ids are looked up.
+/// A trigger as written, with the item in whose scope its ids resolve.
 type ScopedTrigger = (Option<String>, Trigger);
 
-/// Declarations of the same thing become one: the items of a `for_each` may all need nginx. Its
-/// triggers are those of all of them; a thing that has triggers stands where the last one stood, so
-/// that it comes after all that it depends on.
+/// Merges duplicate declarations of one object (the items of a `for_each` may all need nginx). The result has
+/// the triggers of all of them. A resource with triggers takes the position of the last declaration, so that
+/// it comes after all its dependencies.
 #[allow(clippy::type_complexity, reason = "a list and an index made in one go")]
 fn merge_duplicates(
     drafts: Vec<Draft>,
@@ -246,7 +246,7 @@ impl KnownIds<'_> {
         requires
     }
 
-    /// The whole id of another resource; `None`: it is known, but not part of this node.
+    /// The full id of another resource; `None`: it is declared, but not part of this node.
     fn resolve_id(
         &self,
         draft: &Draft,
@@ -273,7 +273,7 @@ impl KnownIds<'_> {
         }
     }
 
-    /// The whole id behind a name; `Some(None)`: it is known, but not part of this node.
+    /// The full id of a name; `Some(None)`: it is declared, but not part of this node.
     fn find(&self, item: Option<&str>, name: &str) -> Option<Option<String>> {
         let candidates = [
             item.map(|item| format!("{item}/{name}")),
@@ -300,7 +300,7 @@ impl KnownIds<'_> {
     }
 }
 
-/// The order of the list is the order of work: what is required has to be done by then.
+/// Resources are applied in the order of the list, so a required one must come earlier.
 fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
     let at: HashMap<&str, usize> = resources
         .iter()
@@ -329,7 +329,7 @@ fn check_unique_paths(resources: &[Resource], problems: &mut Vec<Problem>) {
         let Some(path) = resource.body.owned_path() else {
             continue;
         };
-        // The same path with another spelling (`//`, a trailing slash) is the same path.
+        // Normalizes spellings of the same path (`//`, a trailing slash).
         let path: PathBuf = path.components().collect();
         if let Some(first) = owners.get(&path) {
             problems.push(

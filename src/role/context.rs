@@ -1,4 +1,4 @@
-//! What every template can see besides the parameters.
+//! Values that every template can use besides the parameters.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,11 @@ use super::scope::Scope;
 use crate::facts::Facts;
 use crate::settings::Settings;
 
-/// Names that no parameter may take.
+/// Names that no parameter may have.
 pub(super) const RESERVED_NAMES: &[&str] = &["facts", "node", "root"];
 
-/// The outermost scope: `node`, and `root`, the folder that stands for `/` (empty on a
-/// real host), for contents that are read by processes outside of a sandbox.
+/// The outermost scope: `node`, and `root`, the folder that stands for `/` (empty on a real host), for file
+/// contents that processes outside of a sandbox read.
 pub(super) fn node_scope(settings: &Settings, facts: &Facts, root: &str) -> Scope {
     let mut scope = Scope::default();
     scope.insert(

@@ -1,4 +1,4 @@
-//! What uses a resource.
+//! Finds the dependents of a resource.
 
 use super::catalog::{Catalog, Resource};
 use crate::ports::Host;
@@ -12,7 +12,7 @@ impl Catalog {
         })
     }
 
-    /// As whom the processes of what uses a resource run.
+    /// The user ids under which the processes of a resource's dependents run.
     pub fn runs_as(&self, id: &str, host: &Host) -> Vec<u32> {
         let users = self.dependents(id);
         users

@@ -1,4 +1,4 @@
-//! From roles to resources: once per role, or once per item.
+//! Expands roles into resources: once per role, or once per item of its `for_each`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,10 +19,10 @@ use crate::resource::{AnyResource, Argv, ResolveInputs};
 use crate::settings::Settings;
 use crate::yaml::{self, Node};
 
-/// Fields that every resource may have and that no kind sees.
+/// Fields that every resource may have and that no kind reads.
 const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
 
-/// A resource that is not yet held against the others.
+/// A resource that is not yet checked against the others.
 pub(super) struct Draft {
     pub id: String,
     pub explicit_id: bool,
@@ -32,7 +32,7 @@ pub(super) struct Draft {
     /// Rendered, without the common fields.
     pub node: Node,
     pub body: Box<dyn AnyResource>,
-    /// As written, each with the item in whose scope it is looked up.
+    /// As written, each with the item in whose scope it resolves.
     pub requires: Vec<(Option<String>, String)>,
     scope: usize,
 }
@@ -42,7 +42,7 @@ pub struct RoleExpansion<'a> {
     renderer: Renderer<'a>,
     scopes: Vec<Rc<Scope>>,
     drafts: Vec<Draft>,
-    /// Ids whose `when` did not hold.
+    /// Ids whose `when` was false.
     skipped_ids: Vec<String>,
     checks: BTreeMap<String, Argv>,
     ports: RolePorts,
@@ -96,8 +96,8 @@ impl RoleExpansion<'_> {
         apps
     }
 
-    /// Completes every resource and holds them against each other. Every mistake is found before
-    /// anything on the host is looked at.
+    /// Completes every resource and checks them against each other, so that every mistake is found before the
+    /// host is inspected.
     pub fn resolve(mut self, desired: &DesiredState) -> Result<Catalog, Problems> {
         let mut problems = Vec::new();
         let mut drafts = std::mem::take(&mut self.drafts);
@@ -144,7 +144,7 @@ impl RoleExpansion<'_> {
                 .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
             whole.push(serde_json::Value::Object(values));
         }
-        // From here on the list itself has its items whole, for a file that is about all of them.
+        // From here on the list itself has its rendered items, for a file about all of them.
         let mut scope = Scope::nested_in(&scope);
         let named = items.iter().map(|item| item.name.clone());
         scope.insert(list, named.zip(whole.iter().cloned()).collect());
@@ -164,7 +164,7 @@ impl RoleExpansion<'_> {
         }
     }
 
-    /// An item's values refer to each other as `app.port`, so the item grows while it is rendered.
+    /// Renders an item's values, which refer to each other as `app.port`, so the item grows meanwhile.
     fn render_item(
         &self,
         outer: &Rc<Scope>,
@@ -346,8 +346,7 @@ impl RoleExpansion<'_> {
     }
 }
 
-/// A field that found nothing because the parameter that it names has no value: says which one to
-/// set.
+/// For a field that is empty because its parameter has no value: names the parameter to set.
 fn name_unset_parameter(problem: Problem, fields: &Node) -> Problem {
     let written = problem.field.as_deref().and_then(|field| fields.get(field));
     let name = written
@@ -365,7 +364,7 @@ fn name_unset_parameter(problem: Problem, fields: &Node) -> Problem {
     }
 }
 
-/// What a resource may ask for while it is completed.
+/// Inputs that a resource may request while it is completed.
 struct RoleInputs<'a> {
     renderer: &'a Renderer<'a>,
     scope: &'a Rc<Scope>,

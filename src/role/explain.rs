@@ -1,4 +1,4 @@
-//! Where the value of a parameter comes from.
+//! Explains which layer sets the value of a parameter.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::problem::{Location, Problem};
 use crate::settings::Settings;
 use crate::yaml::Node;
 
-/// One layer that says something about a parameter.
+/// One layer that sets a parameter.
 #[derive(Debug, Serialize)]
 pub struct Layer {
     /// `role app`, `role app (defaults of each app)`, `environment production`, `node`.
@@ -16,7 +16,7 @@ pub struct Layer {
     pub value: serde_json::Value,
 }
 
-/// Every layer that says something about a parameter, the one in force last.
+/// Every layer that sets a parameter; the last one is in force.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
     pub key: String,
@@ -68,7 +68,7 @@ pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
     })
 }
 
-/// `apps.shop.port` asks the defaults of each app for `port`.
+/// For `apps.shop.port`, the key `port` in the defaults of each app.
 fn item_key<'k>(role: &Role, key: &'k str) -> Option<&'k str> {
     let rest = key
         .strip_prefix(role.for_each.as_deref()?)?
@@ -80,7 +80,7 @@ fn get_path<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     key.split('.').try_fold(node, |node, part| node.get(part))
 }
 
-/// A value that is probably a secret is not printed: a shell's scroll-back is no place for it.
+/// Hides a value that is probably a secret, which does not belong in a terminal's scroll-back.
 fn redact(key: &str, node: &Node) -> serde_json::Value {
     fn hide(key: &str, value: serde_json::Value) -> serde_json::Value {
         use serde_json::Value;

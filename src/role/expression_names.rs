@@ -1,23 +1,23 @@
-//! The names that an expression of a template uses.
+//! Extracts the names that a template expression uses.
 
-/// Words of the expression language that are no names of values.
+/// Words of the expression language that do not name values.
 const KEYWORDS: &[&str] = &[
     "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None",
 ];
 
-/// Whether an expression itself says what is to be when a name is not defined.
+/// Whether the expression itself handles an undefined name.
 pub(super) fn handles_undefined(expression: &str) -> bool {
     let asks = |word: &&str| matches!(*word, "defined" | "undefined" | "default");
     let edge = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
     expression.split(edge).any(|word| asks(&word))
 }
 
-/// The dotted names of values in an expression, such as `app.port`. Not among them: texts, words of
-/// the language, functions, filters, tests, and the names of arguments.
+/// The dotted names of values in an expression, such as `app.port`. Excludes string literals, keywords,
+/// functions, filters, tests and argument names.
 pub(super) fn value_names(expression: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = expression;
-    // What stands before the name that is looked at, without white space.
+    // The text before the current name, without white space.
     let mut before = "";
     while let Some(first) = rest.chars().next() {
         let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';

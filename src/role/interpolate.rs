@@ -1,12 +1,12 @@
-//! Plain references, without Tera: most strings of a role and many templates are no more than text
-//! with `{{ name.field }}` in it, and compiling each of them anew would be most of a quiet pass.
+//! Renders plain references without Tera. Most strings of roles and many templates contain only `{{
+//! name.field }}`, and compiling each of them in every run would dominate the cost of a quiet pass.
 
 use serde_json::Value;
 
 use super::template_syntax::is_plain_path;
 
-/// The text with its references put in, if plain references to words and whole numbers are all
-/// that it holds. `None`: it takes Tera, which also words the errors.
+/// Substitutes the references of a text that contains only plain references to strings and integers. `None`:
+/// the text needs Tera, which also produces the error messages.
 pub(super) fn interpolate<'v>(
     text: &str,
     lookup: impl Fn(&str) -> Option<&'v Value>,
@@ -70,7 +70,7 @@ mod tests {
     }
 
     proptest! {
-        /// Where both take a text, both make the same of it.
+        /// For a text that both accept, both give the same result.
         #[test]
         fn interpolation_renders_the_same_as_tera(parts in proptest::collection::vec(
             prop_oneof![

@@ -1,4 +1,4 @@
-//! Which parameters of a node's roles are lists of items, such as apps.
+//! Finds the parameters of a node's roles that are lists of items, such as apps.
 
 use super::schema::load_with_included;
 use crate::problem::Problem;
@@ -10,7 +10,7 @@ pub struct ItemList {
     pub role: String,
     /// The parameter: `apps`.
     pub name: String,
-    /// What an item can say, with whether the role has a value for it.
+    /// The settings of an item, and whether the role has a value for each.
     pub settings: Vec<(String, bool)>,
 }
 

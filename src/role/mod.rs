@@ -1,9 +1,9 @@
 //! Roles: parameters and a list of resources, as data.
 //!
-//! [`expand()`] reads the roles of a node, works out their parameters, renders the string leaves of
-//! every resource and decodes it into its kind. [`RoleExpansion::resolve`] then gives each what it needs
-//! from templates and from the desired state, and holds them against each other. Nothing on the
-//! host is looked at, so a mistake anywhere changes nothing.
+//! [`expand()`] reads the roles of a node, computes their parameters, renders the string leaves of every
+//! resource and decodes each resource into its kind. [`RoleExpansion::resolve`] then adds templates and the
+//! desired state, and checks the resources against each other. Neither inspects the host, so a mistake
+//! anywhere changes nothing.
 
 mod catalog;
 mod context;

@@ -1,4 +1,5 @@
-//! `nodes(role=…, tag=…, app=…, port=…)`: the peers of this node, in roles and templates.
+//! `nodes(role=…, tag=…, app=…, port=…)`: returns the peers of this node to roles and templates.
+//! templates.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -6,15 +7,15 @@ use tera::{Kwargs, State, TeraResult, Value};
 
 use crate::fleet::{Peer, PeerList, Query};
 
-/// What may be asked for.
+/// Valid arguments.
 const ARGUMENTS: &[&str] = &["role", "tag", "app", "port"];
 
-/// What answers the function. Tera keeps functions for good and calls them where nobody can ask a store, so
-/// the answers are looked for before a text that asks is rendered.
+/// Answers of the function. Tera owns its functions and calls them where no store is reachable, so the peer
+/// list is loaded before a text with a call is rendered.
 #[derive(Clone, Default)]
 pub(super) struct NodesFunction {
     peers: Arc<OnceLock<Arc<Mutex<PeerList>>>>,
-    /// The last answer: Tera renders to text, and some want the list.
+    /// The last answer: Tera renders to text, but some fields need the list.
     last_answer: Arc<Mutex<serde_json::Value>>,
 }
 
@@ -23,7 +24,7 @@ impl NodesFunction {
         self.peers.get_or_init(look);
     }
 
-    /// What the last call was answered.
+    /// The answer to the last call.
     pub(super) fn last_answer(&self) -> serde_json::Value {
         self.last_answer
             .lock()
@@ -105,7 +106,7 @@ pub(super) fn calls_nodes(text: &str) -> bool {
     false
 }
 
-/// Whether a text is nothing but one call: it then stands for the list itself.
+/// Whether a text is exactly one call: it then yields the list itself.
 pub(super) fn is_single_call(text: &str) -> bool {
     let inner = |text: &str| {
         let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();

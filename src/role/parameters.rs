@@ -1,4 +1,4 @@
-//! The parameters of a role: its defaults, then the environment's file, then the node's attributes.
+//! Merges the parameters of a role: its defaults, the environment's file, the node's attributes.
 
 use super::context::RESERVED_NAMES;
 use super::render::Renderer;
@@ -9,8 +9,7 @@ use crate::problem::Problem;
 use crate::settings::{Settings, is_name, merge};
 use crate::yaml::{Node, NodeKind};
 
-/// The parameters of one role, all layers merged, templates of the role's own defaults not yet
-/// rendered.
+/// The parameters of one role with all layers merged. Templates in the role's defaults are not rendered yet.
 pub(super) fn merge_layers(role: &Role, settings: &Settings) -> Result<Node, Problem> {
     let mut all = role.parameters.clone();
     for entry in all.as_map().unwrap_or_default() {
@@ -33,7 +32,7 @@ pub(super) fn merge_layers(role: &Role, settings: &Settings) -> Result<Node, Pro
     Ok(all)
 }
 
-/// Attributes that no role of this node has a parameter for.
+/// Attributes that match no parameter of this node's roles.
 pub(super) fn unknown_attributes(
     roles: &[Role],
     settings: &Settings,
@@ -68,8 +67,8 @@ pub(super) fn unknown_attributes(
         .collect())
 }
 
-/// Puts a map of values into a scope. Leaves that come from the role itself are templates, rendered
-/// after all plain ones and in the order in which they stand; what people set is taken as it is.
+/// Adds a map of values to a scope. String leaves from the role itself are templates, rendered after all
+/// plain ones and in their order; values that operators set are not rendered.
 pub(super) fn fill_scope(
     scope: &mut Scope,
     values: &Node,
@@ -100,7 +99,7 @@ pub(super) fn has_template(node: &Node) -> bool {
     }
 }
 
-/// One item of a role's `for_each`: its name and its values, the role's `defaults` filled in.
+/// One item of a role's `for_each`: its name and its values, including the role's `defaults`.
 pub(super) struct Item {
     pub name: String,
     pub values: Node,
@@ -161,8 +160,8 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
     Ok(items)
 }
 
-/// A role that lists its items' settings in `defaults` takes no others, so that a mistyped one is
-/// not silently nothing.
+/// Refuses unknown settings of items if the role lists theirs in `defaults`, so that a mistyped one is not
+/// silently ignored.
 fn check_unknown_keys(
     role: &Role,
     list: &str,

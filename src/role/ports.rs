@@ -1,4 +1,4 @@
-//! What peers find on a node: the ports that its roles name.
+//! Collects the ports that a node publishes to its peers, as its roles name them.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use crate::problem::Problem;
 use crate::settings::is_name;
 use crate::yaml::Entry;
 
-/// By name, with the role that says so.
+/// By name, with the role that declares each.
 #[derive(Default)]
 pub(super) struct RolePorts(BTreeMap<String, (u16, String)>);
 
 impl RolePorts {
-    /// Takes one as a role has it, rendered; an empty one is none.
+    /// Adds a rendered entry of a role; an empty one counts as absent.
     pub(super) fn add(&mut self, role: &str, entry: &Entry) -> Result<(), Problem> {
         let (name, value) = (&entry.key, &entry.value);
         let text = value.as_text().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! Tera: only this module and its filters know it.
+//! The only user of Tera, besides the filters and functions that it registers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +18,12 @@ use crate::problem::{Location, Problem, nearest};
 use crate::settings::Lookup;
 use crate::yaml::{Entry, Node, NodeKind, Style};
 
-/// Renders strings and templates. Templates are read when first asked for and compiled once.
+/// Renders strings and templates. Reads templates on first use and compiles each once.
 pub struct Renderer<'a> {
     lookup: &'a Lookup,
     facts: &'a Facts,
     peers: &'a PeerSource<'a>,
-    /// What answers `nodes(…)` inside Tera; empty until a text asks.
+    /// Answers `nodes(…)` inside Tera; empty until a text calls it.
     nodes: NodesFunction,
     tera: RefCell<Tera>,
     /// Templates by name.
@@ -32,7 +32,7 @@ pub struct Renderer<'a> {
     compiled: RefCell<BTreeSet<String>>,
 }
 
-/// A template as read.
+/// The text of a template with its path.
 struct TemplateSource {
     path: String,
     text: String,
@@ -43,7 +43,7 @@ impl<'a> Renderer<'a> {
         let mut tera = Tera::new();
         let nodes = NodesFunction::default();
         tera.register_function("nodes", nodes.function());
-        // The files are configuration, not HTML, whatever they are called.
+        // The output is configuration, not HTML, whatever the name of the file.
         tera.autoescape_on(Vec::<&'static str>::new());
         super::filters::register(&mut tera);
         Renderer {
@@ -57,8 +57,8 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// A tree with its string leaves rendered. Only leaves for which `ours` holds are templates;
-    /// others (what an operator wrote as a value) stay as they are.
+    /// Renders the string leaves of a tree. Only leaves for which `ours` returns true are templates; others
+    /// (values that an operator wrote) stay unchanged.
     pub fn render_tree(
         &self,
         node: &Node,
@@ -94,7 +94,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// The fields of a resource, rendered, without the common ones.
+    /// The rendered fields of a resource, without the common ones.
     pub fn render_fields(
         &self,
         node: &Node,
@@ -128,7 +128,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// A leaf that is one plain reference takes the value itself, list or map; any other is text.
+    /// A leaf that is a single plain reference yields the value itself, list or map; any other yields text.
     fn render_leaf(&self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
         if let Some(path) = plain_reference(text) {
             return match self.lookup(path, scope) {
@@ -158,7 +158,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The value at a dotted path. Facts are looked at only when somebody asks for them.
+    /// The value at a dotted path. Gathers facts only on demand.
     fn lookup<'s>(&'s self, path: &str, scope: &'s Scope) -> Option<&'s Value> {
         match path.strip_prefix("facts") {
             Some(rest) if rest.is_empty() || rest.starts_with('.') => {
@@ -168,7 +168,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// A string that holds template marks, rendered.
+    /// Renders a string that contains template marks.
     pub fn render_text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
         if let Some(text) = interpolate(text, |path| self.lookup(path, scope)) {
             return Ok(text);
@@ -180,7 +180,7 @@ impl<'a> Renderer<'a> {
             .map_err(|error| self.tera_problem(&error, scope, false))
     }
 
-    /// Gives Tera the facts if a text may ask for them.
+    /// Registers the facts with Tera if the text may use them.
     fn provide_facts(&self, text: &str) {
         let mut tera = self.tera.borrow_mut();
         if text.contains("facts") && !tera.global_context().contains_key("facts") {
@@ -189,16 +189,15 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Looks for the peers if a text asks for some.
+    /// Queries the peers if the text calls `nodes(…)`.
     fn provide_nodes(&self, text: &str) {
         if nodes::calls_nodes(text) {
             self.nodes.provide(|| self.peers.peer_list());
         }
     }
 
-    /// Whether an expression holds. Tera takes an undefined name for false, by which a mistyped one
-    /// would leave a resource out without a word: here it is an error, unless the expression asks
-    /// for it (`is defined`, `default`).
+    /// Evaluates a condition. Tera treats an undefined name as false, so a mistyped one would silently omit a
+    /// resource: here it is an error, unless the expression handles it (`is defined`, `default`).
     pub fn evaluate_condition(&self, expression: &str, scope: &Scope) -> Result<bool, Problem> {
         let lacks = |path: &&str| match path.strip_prefix("facts.") {
             Some(fact) => self.facts.at_path(fact).is_none(),
@@ -214,7 +213,7 @@ impl<'a> Renderer<'a> {
         Ok(self.render_text(&text, scope)? == "yes")
     }
 
-    /// A template file, rendered with these values over the scope.
+    /// Renders a template file, with these values on top of the scope.
     pub fn render_template(
         &self,
         name: &str,
@@ -239,7 +238,7 @@ impl<'a> Renderer<'a> {
             .map_err(|error| self.tera_problem(&error, scope, true))
     }
 
-    /// A file beside the templates, as it is.
+    /// A file from the templates folder, unrendered.
     pub fn read_source(&self, name: &str) -> Result<Vec<u8>, Problem> {
         match self.lookup.read("templates", name)? {
             Some((_, body)) => Ok(body),
@@ -265,7 +264,7 @@ impl<'a> Renderer<'a> {
         Ok(source)
     }
 
-    /// Makes sure that Tera has a template and what it includes or extends.
+    /// Compiles a template and those that it includes or extends, if necessary.
     fn compile(&self, name: &str) -> Result<(), Problem> {
         let mut batch = Vec::new();
         let mut wanted = vec![name.to_owned()];
@@ -307,7 +306,7 @@ impl<'a> Renderer<'a> {
         problem.suggest(name, near.iter().map(String::as_str))
     }
 
-    /// Tera's error in our words. `file`: the place is in a template file, not in a role.
+    /// Rewords an error of Tera. `file`: it is in a template file, not in a role.
     fn tera_problem(&self, error: &tera::Error, scope: &Scope, file: bool) -> Problem {
         let report = match error.kind() {
             ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => report,
@@ -318,7 +317,7 @@ impl<'a> Renderer<'a> {
                 ));
             }
         };
-        // Tera lists every variable there is; the near one is enough.
+        // Tera lists every known variable; the closest one is enough.
         let message = report.message().split(". Available variables").next();
         let message = message.unwrap_or_default();
         let mut problem = Problem::new(format!("template error: {message}"));
@@ -334,7 +333,7 @@ impl<'a> Renderer<'a> {
                 column: span.start_col as u32 + 1,
             });
         }
-        // Undefined names are the most common mistake: say what is near.
+        // Undefined names are the most common mistake: suggest the closest one.
         let name = report.message().split('`').nth(1).unwrap_or_default();
         match nearest(name, visible_names(scope)) {
             Some(near) if scope.at_path(name).is_none() => {
@@ -345,7 +344,7 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// Every name that a template can see.
+/// Every name that a template can use.
 fn visible_names(scope: &Scope) -> Vec<&str> {
     let mut names = scope.names();
     names.push("facts");

@@ -1,4 +1,4 @@
-//! A role as written, and where it is found.
+//! Reads role files, including the roles that they include.
 
 use std::sync::Arc;
 
@@ -56,13 +56,13 @@ pub(super) struct RoleFile {
     resources: serde_json::Value,
 }
 
-/// What a role may have in it, for the reference.
+/// The fields of a role, for the reference in `docs/`.
 #[cfg(test)]
 pub(crate) fn json_schema() -> schemars::Schema {
     schemars::schema_for!(RoleFile)
 }
 
-/// A role, its parts still trees.
+/// A role whose parts are still trees.
 #[derive(Debug, Clone)]
 pub(super) struct Role {
     pub name: String,
@@ -70,9 +70,9 @@ pub(super) struct Role {
     pub include: Vec<String>,
     pub for_each: Option<String>,
     pub item: String,
-    /// Its own parameters over those of the roles that it includes.
+    /// Its own parameters on top of those of the roles that it includes.
     pub parameters: Node,
-    /// Its file and those of the roles that it includes: what stands in them may be a template.
+    /// Its file and those of the roles that it includes: text from them may be a template.
     pub files: Vec<Arc<str>>,
 }
 
@@ -104,19 +104,19 @@ impl Role {
         })
     }
 
-    /// Takes on the parameters of an included role, below its own.
+    /// Adds the parameters of an included role below its own.
     fn inherit(&mut self, included: &Role) {
         let own = std::mem::replace(&mut self.parameters, included.parameters.clone());
         merge(&mut self.parameters, own);
         self.files.extend(included.files.iter().cloned());
     }
 
-    /// Whether a place is in this role or in one that it includes.
+    /// Whether a location is in this role or in one that it includes.
     pub(super) fn contains(&self, at: &Location) -> bool {
         self.files.contains(&at.file)
     }
 
-    /// A part that must be a map; an empty one when it is not there.
+    /// A part that must be a map; empty if absent.
     pub(super) fn map_field(&self, key: &str) -> Result<Node, Problem> {
         get_map(&self.tree, key)
     }
@@ -142,7 +142,7 @@ fn get_map(tree: &Node, key: &str) -> Result<Node, Problem> {
     }
 }
 
-/// The roles of a node with those that they include, each once, included ones first.
+/// The roles of a node and those that they include, each once, included ones first.
 pub(super) fn load_with_included(lookup: &Lookup, names: &[String]) -> Result<Vec<Role>, Problem> {
     let mut done: Vec<Role> = Vec::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! The values that a template can see, in layers: an item's over its role's over the node's.
+//! Template values in nested layers: item over role over node.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 pub struct Scope {
     values: Map<String, Value>,
     outer: Option<Rc<Scope>>,
-    /// For Tera; only made when a text needs more than plain references.
+    /// For Tera; built only when a text needs more than plain references.
     context: OnceCell<tera::Context>,
 }
 
@@ -38,14 +38,14 @@ impl Scope {
         Some(value)
     }
 
-    /// Whether a dotted path leads to a name or a key of a map that is not there.
+    /// Whether a dotted path contains an undefined name or map key.
     pub fn is_undefined(&self, path: &str) -> bool {
         let mut parts = path.split('.');
         let mut value = parts.next().and_then(|first| self.get(first));
         for part in parts {
             match value {
                 Some(Value::Object(map)) => value = map.get(part),
-                // Into a list, or into what is missing: told above, or Tera's to judge.
+                // Everything below an undefined part is undefined; Tera decides on paths into lists.
                 other => return other.is_none(),
             }
         }
@@ -57,7 +57,7 @@ impl Scope {
         self.values.get(name).or_else(outer)
     }
 
-    /// Every name that can be seen.
+    /// Every visible name.
     pub fn names(&self) -> Vec<&str> {
         let mut names = self
             .outer

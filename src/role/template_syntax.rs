@@ -1,6 +1,6 @@
-//! What the texts of roles and templates are, by the marks in them.
+//! Recognizes template syntax in the strings of roles and templates.
 
-/// Whether there is anything to render in it.
+/// Whether the text contains anything to render.
 pub(super) fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
 }
@@ -11,7 +11,7 @@ pub(super) fn plain_reference(text: &str) -> Option<&str> {
     is_plain_path(inner).then_some(inner)
 }
 
-/// A dotted path of names that mean nothing else to Tera.
+/// Whether this is a dotted path of names without a special meaning in Tera.
 pub(super) fn is_plain_path(path: &str) -> bool {
     let ident = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

@@ -1,4 +1,4 @@
-// What a test lays out on the machine is no host of ours.
+// Tests create scratch files on the machine itself, not on a host of trueup.
 #![allow(clippy::disallowed_methods)]
 
 use std::path::Path;
@@ -352,7 +352,7 @@ fn one_name_for_two_ports_is_refused_with_both_roles() {
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    // What is the same, or is none, harms nobody.
+    // Equal or empty ports do not conflict.
     for port in ["80", "\"\""] {
         let ports = with(port).unwrap().ports;
         assert_eq!((ports["http"], ports["metrics"]), (80, 9100));

@@ -1,4 +1,4 @@
-//! Secrets in settings that everybody on the host can read.
+//! Detects world-readable secrets in the settings.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::ports::root::{Meta, Root};
 use crate::problem::Problem;
 use crate::yaml::Node;
 
-/// A warning if a file of settings holds a secret and everybody can read it.
+/// A warning if a settings file holds a secret and is world-readable.
 pub(super) fn exposure_warning(
     root: &Root,
     path: &Path,
@@ -26,7 +26,7 @@ pub(super) fn exposure_warning(
     })
 }
 
-/// A parameter `secrets`, a private key as text, or an address with a password in it.
+/// Whether the settings hold a parameter `secrets`, a private key as text, or a URL with a password.
 fn holds_secret(node: &Node) -> bool {
     if let Some(entries) = node.as_map() {
         return entries.iter().any(|entry| {

@@ -1,4 +1,4 @@
-//! What a node tells its peers, and how it takes what they tell.
+//! Settings of the fleet: what a node publishes to its peers, and when it accepts a peer list.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -91,7 +91,7 @@ impl FleetSettings {
         self.gone_after.map_or(Duration::from_secs(3600), |s| s.0)
     }
 
-    /// Refuses what no type can refuse. `tree` is all settings.
+    /// Validates what the types cannot. `tree` is all settings.
     pub(super) fn validate(&self, tree: &Node) -> Vec<Problem> {
         let mut found = Vec::new();
         let at = |path: &[&str]| -> Location {

@@ -1,4 +1,4 @@
-//! Where roles, templates and environments are looked up.
+//! Looks up the files of roles, templates and environments.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use super::{read_file, unreadable};
 use crate::ports::root::{Meta, Root};
 use crate::problem::Problem;
 
-/// Where roles, templates and environments are looked up: beside the settings, then as shipped.
+/// Search path for roles, templates and environments: beside the settings first, then the shipped ones.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     folders: Vec<PathBuf>,
@@ -15,7 +15,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// `config` is the file of settings, `share` where the shipped roles are.
+    /// `config` is the settings file, `share` the folder of the shipped roles.
     pub fn for_config(config: &Path, share: &Path) -> Result<Lookup, Problem> {
         let root = Rc::new(Root::real().map_err(unreadable)?);
         Ok(Lookup::with_root(root, config, share))
@@ -29,7 +29,7 @@ impl Lookup {
         }
     }
 
-    /// The text of `folder/name`, and where it was found.
+    /// The content of `folder/name`, with its path.
     pub fn read(&self, folder: &str, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Problem> {
         let found = self.find(folder, name)?;
         Ok(found.map(|(path, _, body)| (path, body)))
@@ -56,7 +56,7 @@ impl Lookup {
         Ok(None)
     }
 
-    /// The names in `folder` that end in `suffix`, without it, in all places; for suggestions.
+    /// The names in `folder` that end in `suffix`, without it, from the whole search path; for suggestions.
     pub fn names(&self, folder: &str, suffix: &str) -> Vec<String> {
         let mut names = Vec::new();
         for base in &self.folders {
@@ -77,7 +77,7 @@ impl Lookup {
         names
     }
 
-    /// For messages: where was looked.
+    /// The searched folders, for messages.
     pub fn searched_folders(&self, folder: &str) -> String {
         let places: Vec<String> = self
             .folders

@@ -1,8 +1,8 @@
-//! How two layers of settings become one: maps merge deep, everything else replaces.
+//! Merges two layers of settings: maps merge deep, every other value replaces.
 
 use crate::yaml::{Node, NodeKind};
 
-/// Lays `over` on top of `under`.
+/// Merges `over` into `under`; `over` takes precedence.
 pub fn merge(under: &mut Node, over: Node) {
     match (&mut under.kind, over.kind) {
         (NodeKind::Map(below), NodeKind::Map(above)) => {

@@ -1,4 +1,4 @@
-//! The node's settings: `node.yml` and `node.d/*.yml` as written, then as meant.
+//! The node's settings: reads and validates `node.yml` and `node.d/*.yml`.
 
 mod exposed_secrets;
 mod fleet;
@@ -24,13 +24,13 @@ pub use fleet::{FleetSettings, StaticNode};
 pub use lookup::Lookup;
 pub use merge::merge;
 
-/// Where settings are when nothing else is said.
+/// Default path of the settings.
 pub const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
 
-/// Where the package puts the shipped roles and templates.
+/// Where the package installs the shipped roles and templates.
 pub const DEFAULT_SHARE: &str = "/usr/share/trueup";
 
-/// No settings, role or template file is larger, in bytes.
+/// Maximum size of a settings, role or template file, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Settings as written, all files merged.
@@ -79,7 +79,7 @@ pub struct MetricsSettings {
     pub textfile: Option<PathBuf>,
 }
 
-/// The key of the manifest when nothing else is said.
+/// Default key of the manifest.
 pub fn default_manifest() -> String {
     "sha_number.yml".into()
 }
@@ -88,7 +88,7 @@ fn default_attributes() -> serde_json::Value {
     serde_json::Value::Null
 }
 
-/// Settings as meant.
+/// Validated settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub environment: String,
@@ -102,22 +102,22 @@ pub struct Settings {
     pub fleet: FleetSettings,
     /// A map; every node knows its file and line.
     pub attributes: Node,
-    /// The environment's parameters, a map; empty when there is no such file.
+    /// The environment's parameters, a map; empty if there is no such file.
     pub environment_attributes: Node,
     pub lookup: Lookup,
     pub locations: SettingLocations,
-    /// What is no reason not to go on, and has to be mended.
+    /// Problems that should be fixed, but do not prevent a pass.
     pub warnings: Vec<Problem>,
 }
 
-/// Where in the files those settings stand whose value is judged later.
+/// Locations in the files of those settings whose values are validated later.
 #[derive(Debug, Clone)]
 pub struct SettingLocations {
     pub roles: Location,
     pub store: Location,
 }
 
-/// Reads the settings of this node. `share` is where the shipped roles are, normally [`DEFAULT_SHARE`].
+/// Reads the settings of this node. `share` is the folder of the shipped roles, normally [`DEFAULT_SHARE`].
 pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     let root = Rc::new(Root::real().map_err(unreadable)?);
     let Some((meta, body)) = read_file(&root, config)? else {
@@ -128,7 +128,7 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     load_with(root, config, (Some(meta), &body), share)
 }
 
-/// Takes `body` for what stands in `config`, with the drop-ins, roles and templates that lie beside it.
+/// Uses `body` as the content of `config`, with the drop-ins, roles and templates beside it.
 pub fn load_from_body(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Problems> {
     let root = Rc::new(Root::real().map_err(unreadable)?);
     load_with(root, config, (None, body), share)
@@ -156,7 +156,7 @@ fn load_with(
             .into());
     }
     let mut typed = tree.clone();
-    // The attributes stay a tree: their places are needed when a role is rendered.
+    // The attributes stay a tree: rendering a role needs their locations.
     let attributes = match tree.get("attributes") {
         Some(node) if !node.is_null() => {
             node.expect_map("a map of parameters")
@@ -254,7 +254,7 @@ fn empty_map(like: &Node) -> Node {
     Node::synthetic(&like.at, yaml::NodeKind::Map(Vec::new()))
 }
 
-/// A word that is safe as part of a path, a unit name and a store key.
+/// Whether the word is safe as part of a path, a unit name and a store key.
 pub fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -294,7 +294,7 @@ fn read_tree(root: &Root, path: &Path) -> Result<Option<(Meta, Node)>, Problem> 
     Ok(Some((meta, parse_tree(path, &body)?)))
 }
 
-/// A file with nothing in it but comments, as the package brings it, is an empty map.
+/// A file that contains only comments, such as the packaged one, is an empty map.
 fn parse_tree(path: &Path, body: &[u8]) -> Result<Node, Problem> {
     let node = yaml::parse(&path.display().to_string(), body, ParseLimits::default())?;
     if node.is_null() {
@@ -318,7 +318,8 @@ pub fn is_configured(config: &Path) -> Result<bool, Problem> {
     Ok(tree.as_map().is_some_and(|map| !map.is_empty()))
 }
 
-/// A file of ours, outside of any sandbox, that nobody but root (or the user who runs trueup) can change.
+/// Reads a file of trueup's own, outside of any sandbox, that only root (or the user who runs trueup) can
+/// change.
 fn read_file(root: &Root, path: &Path) -> Result<Option<(Meta, Vec<u8>)>, Problem> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let found = root

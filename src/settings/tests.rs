@@ -1,4 +1,4 @@
-// What a test lays out on the machine is no host of ours.
+// Tests create scratch files on the machine itself, not on a host of trueup.
 #![allow(clippy::disallowed_methods)]
 
 use std::path::Path;
@@ -117,7 +117,7 @@ fn comment_only_settings_are_unconfigured_unless_a_drop_in_is_set() {
     assert!(is_configured(&dir.path().join("node.yml")).unwrap());
 }
 
-/// The file that the package brings: it says nothing, explains everything, and what it shows works.
+/// The packaged file: it sets nothing, explains everything, and its examples work.
 #[test]
 fn the_shipped_settings_set_nothing_and_show_every_setting() {
     let shipped = include_str!("../../packaging/node.yml");

@@ -1,23 +1,23 @@
-//! From nodes to typed values, with the place and the field of whatever does not fit.
+//! Decodes nodes into typed values. Errors name the place and the field of what does not fit.
 
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 use super::node::{Entry, Node, NodeKind, PlainScalar, Style};
 use crate::problem::{Problem, nearest, one_of};
 
-/// The typed value of a tree.
+/// Decodes a tree into a typed value.
 pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Problem> {
     T::deserialize(node).map_err(|error| error.into_problem(node))
 }
 
-/// Why a node does not fit a type, on its way out to the place where it is known which one.
+/// Why a node does not fit a type. Callers on the way out add its place.
 #[derive(Debug)]
 pub struct DecodeError(Box<DecodeErrorDetail>);
 
 #[derive(Debug)]
 struct DecodeErrorDetail {
     problem: Problem,
-    /// From the innermost out.
+    /// Innermost part first.
     path: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl de::Error for DecodeError {
-    /// A type may give advice after a `|`.
+    /// A type may append a hint after ` | `.
     fn custom<T: std::fmt::Display>(message: T) -> DecodeError {
         let message = message.to_string();
         DecodeError::new(match message.split_once(" | ") {
@@ -105,7 +105,7 @@ impl Node {
         .at(self)
     }
 
-    /// The number behind a scalar that is allowed to be one.
+    /// Parses a scalar as a number, if its style allows one.
     fn number<T: std::str::FromStr>(&self, expected: &str) -> Result<T, DecodeError> {
         let unfit = || self.mismatch(expected);
         match &self.kind {
@@ -178,7 +178,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         deserialize_f64 visit_f64 f64, "a number";
     }
 
-    /// Any scalar but null is text where text is wanted, exactly as it was written.
+    /// Where a type wants text, any scalar but null is text, exactly as written.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.kind {
             NodeKind::Scalar { text, .. } if !self.is_null() => visitor
@@ -193,7 +193,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        // A template that renders to nothing in place of something optional gives nothing.
+        // A template that renders to nothing in an optional field leaves the field unset.
         let empty = matches!(&self.kind, NodeKind::Scalar { text, style: Style::Rendered } if text.is_empty());
         if self.is_null() || empty {
             visitor.visit_none()

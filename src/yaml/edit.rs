@@ -1,9 +1,9 @@
-//! Changing a text where it stands: comments, order, quotes and blank lines stay as they are.
+//! Edits of YAML text in place: comments, order, quotes and blank lines stay as they are.
 //!
-//! A [`YamlEditor`] takes one small change at a time. Each is made twice: as a splice of the text, and
-//! on the plain data that the text stands for. [`YamlEditor::finish`] reads the new text and compares;
-//! a text that does not say exactly what was meant is never handed out. So whatever in YAML this
-//! does not understand ends in a refusal, not in a broken file.
+//! A [`YamlEditor`] applies one small change at a time, both as a splice of the text and on the plain data
+//! that the text stands for. [`YamlEditor::finish`] parses the new text and compares the two; a text that
+//! does not mean exactly what was intended is never returned. So YAML that this module does not understand
+//! leads to an error, not to a broken file.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use crate::problem::{Location, Problem};
 
 mod source;
 
-/// A text on its way to another.
+/// An edit in progress.
 #[derive(Debug, Clone)]
 pub struct YamlEditor {
     file: String,
@@ -25,27 +25,27 @@ pub struct YamlEditor {
     text: String,
     has_bom: bool,
     newline: &'static str,
-    /// The first place in the text as it was that is tied to another.
+    /// The first alias or merged value in the original text.
     first_alias: Option<Location>,
-    /// What the text must stand for in the end.
+    /// The data that the final text must stand for.
     expected: Value,
 }
 
-/// Where in a map a new entry goes.
+/// The position of a new entry in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InsertPosition<'a> {
     /// Above all others. Only in the outermost map.
     First,
-    /// Below the entry of this key, which is there.
+    /// Below the entry of this key, which must exist.
     After(&'a str),
     Last,
 }
 
-/// A piece of text to put in the place of another.
+/// A range of the text and its replacement.
 type Splice = (Range<usize>, String);
 
 impl YamlEditor {
-    /// `file` is how problems call the text.
+    /// `file` is the name of the text in error messages.
     pub fn new(file: &str, body: &[u8]) -> Result<YamlEditor, Problem> {
         let tree = parse(file, body, ParseLimits::default())?;
         let body = std::str::from_utf8(body).expect("the parser takes nothing but UTF-8");
@@ -66,7 +66,7 @@ impl YamlEditor {
         })
     }
 
-    /// Replaces the scalar at `path` by another.
+    /// Replaces the scalar at `path`.
     pub fn set(&mut self, path: &[&str], value: &Value) -> Result<(), Problem> {
         let tree = self.parse_tree()?;
         let view = SourceText::new(&self.text);
@@ -93,7 +93,7 @@ impl YamlEditor {
         Ok(())
     }
 
-    /// Puts a map in the place of the scalar at `path`.
+    /// Replaces the scalar at `path` by a map.
     pub fn replace_with_map(&mut self, path: &[&str], value: &Value) -> Result<(), Problem> {
         let tree = self.parse_tree()?;
         let view = SourceText::new(&self.text);
@@ -118,7 +118,7 @@ impl YamlEditor {
         Ok(())
     }
 
-    /// Adds an entry, which must not be there yet, to the map at `path`.
+    /// Adds an entry, which must not exist yet, to the map at `path`.
     pub fn insert_entry(
         &mut self,
         path: &[&str],
@@ -143,7 +143,7 @@ impl YamlEditor {
         Ok(())
     }
 
-    /// The new text, proven to say what was meant and nothing else.
+    /// Returns the new text, after a check that it means exactly what was intended.
     pub fn finish(self) -> Result<Vec<u8>, Problem> {
         let tree = self.parse_tree()?;
         if tree.to_json() != self.expected {
@@ -162,7 +162,7 @@ impl YamlEditor {
 
     fn parse_tree(&self) -> Result<Node, Problem> {
         let tree = parse(&self.file, self.text.as_bytes(), ParseLimits::default());
-        // It could be read before the first edit.
+        // The text was valid before the first edit, so an error comes from an edit.
         tree.map_err(|problem| match &problem.at {
             Some(at) => verification_problem(at),
             None => problem,
@@ -170,7 +170,7 @@ impl YamlEditor {
     }
 
     fn apply_splices(&mut self, splices: Vec<Splice>) {
-        // From the end, so that the ranges in front stay what they are.
+        // From the end, so that earlier ranges stay valid.
         for (range, text) in splices.into_iter().rev() {
             self.text.replace_range(range, &text);
         }
@@ -187,7 +187,7 @@ impl YamlEditor {
         *place = value;
     }
 
-    /// By how many columns this text indents.
+    /// The number of columns by which this text indents.
     fn indent_width(&self, tree: &Node) -> usize {
         let view = SourceText::new(&self.text);
         let outer = view.column(view.content_start(tree));

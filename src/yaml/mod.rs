@@ -1,9 +1,9 @@
-//! YAML, and the only module that knows which library reads it.
+//! YAML parsing, decoding and editing; the only module that depends on the YAML library.
 //!
-//! A text becomes a tree of [`Node`]s that remember where they stood ([`parse()`]); a tree becomes a
-//! typed value ([`decode()`]) or, for roles, is rendered first. Scalars stay text until a type asks
-//! for them, so that a sha made of digits, a version `1.10` and a mode `0644` are never turned into
-//! numbers behind anybody's back. A [`YamlEditor`] changes a text where it stands.
+//! [`parse()`] turns a text into a tree of [`Node`]s that keep their place; [`decode()`] turns a tree into a
+//! typed value, and roles render theirs first. Scalars stay text until a type asks for something else, so
+//! that a sha made of digits, a version `1.10` and a mode `0644` never turn into numbers silently. A
+//! [`YamlEditor`] edits a text in place.
 
 mod decode;
 mod edit;
@@ -23,7 +23,7 @@ pub use parse::{ParseLimits, parse};
 pub use seconds::Seconds;
 pub use size::Size;
 
-/// An entry of the outermost map as lines of YAML, without a line break at the end.
+/// Renders an entry of the outermost map as lines of YAML, without a final line break.
 pub fn render_entry(name: &str, value: &serde_json::Value) -> String {
     write::render_block_entry(name, value, 0, 2, "\n")
         .trim_start()

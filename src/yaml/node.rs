@@ -1,31 +1,29 @@
-//! A YAML tree that remembers where it came from.
+//! A YAML tree whose nodes keep their place in the text.
 
 use std::ops::Range;
 
 use crate::problem::{Location, Problem};
 
-/// How a scalar was written.
+/// The style that a scalar was written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Bare: may be null, a boolean or a number.
+    /// Unquoted: may be null, a boolean or a number.
     Plain,
     /// Quoted or a block: always text.
     Quoted,
-    /// The result of a template: text, unless the type asked for is a number or a boolean.
+    /// The result of a template: text, unless the type wants a number or a boolean.
     Rendered,
 }
 
-/// One key and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub key: String,
     pub key_at: Location,
-    /// The byte where it stands in the text that it was parsed from.
+    /// Byte offset of the key in the parsed text.
     pub key_start: usize,
     pub value: Node,
 }
 
-/// What a node is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeKind {
     Scalar { text: String, style: Style },
@@ -38,12 +36,12 @@ pub enum NodeKind {
 pub struct Node {
     pub at: Location,
     pub kind: NodeKind,
-    /// Its bytes in the text that it was parsed from.
+    /// Its byte range in the parsed text.
     pub span: Range<usize>,
 }
 
 impl Node {
-    /// A node that was not parsed, standing at the place of the node that it comes from.
+    /// Creates a node that was not parsed, at the place of the node that it comes from.
     pub fn synthetic(at: &Location, kind: NodeKind) -> Node {
         Node {
             at: at.clone(),
@@ -97,7 +95,7 @@ impl Node {
         self.as_map()?.iter().find(|entry| entry.key == key)
     }
 
-    /// Sets a key of this map, which it must be, in the place of an older value.
+    /// Sets a key of this map, replacing an existing value. Does nothing on other nodes.
     pub fn set(&mut self, key: &str, value: Node) {
         if let NodeKind::Map(entries) = &mut self.kind {
             match entries.iter_mut().find(|entry| entry.key == key) {
@@ -112,7 +110,7 @@ impl Node {
         }
     }
 
-    /// The map that this must be.
+    /// The entries of this map; an error if this is not a map.
     pub fn expect_map(&self, what: &str) -> Result<&[Entry], Problem> {
         match &self.kind {
             NodeKind::Map(entries) => Ok(entries),
@@ -120,7 +118,7 @@ impl Node {
         }
     }
 
-    /// The list that this must be.
+    /// The items of this list; an error if this is not a list.
     pub fn expect_list(&self, what: &str) -> Result<&[Node], Problem> {
         match &self.kind {
             NodeKind::List(items) => Ok(items),
@@ -132,7 +130,7 @@ impl Node {
         Problem::new(format!("expected {what}, found {}", self.describe())).at(&self.at)
     }
 
-    /// For messages: "the number `755`".
+    /// Describes the node in error messages: "the number `755`".
     pub fn describe(&self) -> String {
         match &self.kind {
             NodeKind::List(_) => "a list".into(),
@@ -151,7 +149,7 @@ impl Node {
         }
     }
 
-    /// As plain data, for templates.
+    /// Converts to plain data, for templates.
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.kind {
@@ -173,14 +171,14 @@ impl Node {
                     Some(number) if number.to_string() == *text => Value::Number(number),
                     _ => Value::String(text.clone()),
                 },
-                // `0755`, `1e3` and the like: what was written is what a template shows.
+                // Text such as `0755` or `1e3` stays as written, so that a template shows it unchanged.
                 PlainScalar::Int(_) | PlainScalar::Text => Value::String(text.clone()),
             },
             NodeKind::Scalar { text, .. } => Value::String(text.clone()),
         }
     }
 
-    /// From plain data, at the place of the node that asked for it.
+    /// Converts plain data to a node, at the place of the node that asked for it.
     pub fn from_json(at: &Location, value: &serde_json::Value) -> Node {
         use serde_json::Value;
         let plain = |text: String| NodeKind::Scalar {
@@ -214,7 +212,7 @@ impl Node {
     }
 }
 
-/// A text as messages show it.
+/// Shortens a text for error messages.
 pub(super) fn shorten(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() > 60 {
@@ -228,7 +226,7 @@ fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// What a bare scalar means by the YAML 1.2 core schema.
+/// The meaning of a plain scalar in the YAML 1.2 core schema.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum PlainScalar {
     Null,

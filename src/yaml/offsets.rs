@@ -1,9 +1,9 @@
-//! Where characters of a text are, in bytes.
+//! Conversion of character positions in a text to byte offsets.
 
-/// Byte offsets of character positions, in any order.
+/// Byte offsets of character positions, queried in any order.
 pub(super) struct ByteOffsets<'a> {
     text: &'a str,
-    /// Of every so many characters, the byte that it begins at; empty if every character is a byte.
+    /// Byte offset of every `STEP`th character; empty for an ASCII text.
     checkpoints: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! From text to nodes, within bounds: no input costs more than its size allows.
+//! Parses text into nodes within limits, so that no input costs more than its size justifies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use super::node::{Entry, Node, NodeKind, Style, shorten};
 use super::offsets::ByteOffsets;
 use crate::problem::{Location, Problem};
 
-/// How much of a document is too much.
+/// Limits of a document.
 #[derive(Debug, Clone, Copy)]
 pub struct ParseLimits {
-    /// Of the text, in bytes; of what anchors and aliases copy as well.
+    /// Bytes of the text; also of what anchors and aliases copy.
     pub bytes: usize,
-    /// Of nodes after aliases are put in, so that a "billion laughs" stays small; of what anchors keep
-    /// as well, so that anchors inside of anchors do.
+    /// Nodes after aliases are expanded, which bounds a "billion laughs" text; also nodes that anchors keep,
+    /// which bounds nested anchors.
     pub nodes: usize,
-    /// Of nesting, after aliases are put in: who walks a tree recurses.
+    /// Depth of nesting after aliases are expanded, because code that walks a tree recurses.
     pub depth: usize,
 }
 
@@ -31,7 +31,7 @@ impl Default for ParseLimits {
     }
 }
 
-/// Reads one YAML document. An empty text is an empty map: a file of comments only is no error.
+/// Parses one YAML document. An empty text is an empty map, so a file with only comments is valid.
 pub fn parse(file: &str, text: &[u8], limits: ParseLimits) -> Result<Node, Problem> {
     let file: Arc<str> = file.into();
     let start = Location {
@@ -78,19 +78,19 @@ fn decode_utf8<'a>(text: &'a [u8], start: &Location) -> Result<&'a str, Problem>
         .map_err(|error| Problem::new("this is not UTF-8 text").at(&place(error.valid_up_to())))
 }
 
-/// A node that an anchor names, and what a copy of it costs.
+/// A node with an anchor, and the cost of copying it.
 struct Anchor {
     node: Node,
     size: NodeSize,
 }
 
-/// What a node comes to with all that is in it.
+/// The size of a node with all its descendants.
 #[derive(Clone, Copy, Default)]
 struct NodeSize {
     nodes: usize,
-    /// Of texts and keys.
+    /// Bytes of texts and keys.
     bytes: usize,
-    /// Of the nodes one inside the other.
+    /// Levels of nesting.
     height: usize,
 }
 
@@ -98,9 +98,9 @@ struct TreeBuilder<'a> {
     file: Arc<str>,
     limits: ParseLimits,
     nodes: usize,
-    /// Nodes of anchors.
+    /// Nodes that anchors keep.
     anchored_nodes: usize,
-    /// Bytes that were copied for anchors and aliases.
+    /// Bytes copied for anchors and aliases.
     copied_bytes: usize,
     anchors: HashMap<usize, Anchor>,
     offsets: ByteOffsets<'a>,
@@ -147,7 +147,7 @@ impl<'a> TreeBuilder<'a> {
             column: mark.col() as u32 + 1,
         };
         let problem = Problem::new(format!("not valid YAML: {}", error.info()));
-        // The scanner points at the scalar before the tab; people look for the tab.
+        // The scanner reports the scalar before the tab; people need the place of the tab.
         let first = mark.line().saturating_sub(1);
         let mut lines = self.offsets.text().lines().enumerate().skip(first).take(2);
         let Some((line, indent)) = lines.find_map(|(line, text)| Some((line, tab_indent(text)?)))
@@ -181,7 +181,7 @@ impl<'a> TreeBuilder<'a> {
         Ok(())
     }
 
-    /// Takes a copy of a node into account, before it is made.
+    /// Counts the bytes of a copy before it is made.
     fn count_copied_bytes(&mut self, at: &Location, size: NodeSize) -> Result<(), Problem> {
         self.copied_bytes += size.bytes;
         if self.copied_bytes > self.limits.bytes {
@@ -210,7 +210,7 @@ impl<'a> TreeBuilder<'a> {
         Ok(())
     }
 
-    /// What an alias stands for.
+    /// Returns a copy of the node that an alias refers to, within the limits.
     fn resolve_alias(
         &mut self,
         anchor: usize,
@@ -285,8 +285,8 @@ impl<'a> TreeBuilder<'a> {
     fn build_map(&mut self, depth: usize) -> Result<(Vec<Entry>, Span), Problem> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged: Vec<Entry> = Vec::new();
-        // A map may have a hundred thousand keys, so each is looked up once, by a hash that nobody can
-        // steer.
+        // A map may have 100,000 keys, so each is looked up once, with a seeded hash that an attacker cannot
+        // steer into collisions.
         let mut lines: HashMap<String, u32> = HashMap::new();
         let end = loop {
             let (event, span) = self.next_event()?;
@@ -328,7 +328,7 @@ impl<'a> TreeBuilder<'a> {
     }
 }
 
-/// The entries that a merge key (`<<`) brings in, earlier maps first.
+/// The entries from a merge key (`<<`), earlier maps first.
 fn merged_entries(value: Node) -> Result<Vec<Entry>, Problem> {
     match value.kind {
         NodeKind::Map(entries) => Ok(entries),
@@ -345,7 +345,7 @@ fn merged_entries(value: Node) -> Result<Vec<Entry>, Problem> {
     }
 }
 
-/// Where in the white space before a line's text a tab stands, in characters.
+/// The position of a tab in a line's leading white space, in characters.
 fn tab_indent(line: &str) -> Option<usize> {
     line.chars()
         .take_while(|c| c.is_whitespace())

@@ -1,4 +1,4 @@
-//! Lengths of time as people write them.
+//! Durations in the notation that people write.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How large something may be, as people write it.
+//! Sizes in the notation that people write.
 
 use serde::de::{self, Deserialize, Deserializer};
 

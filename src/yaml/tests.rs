@@ -194,7 +194,7 @@ fn json_round_trip_keeps_plain_values() {
     assert_eq!(Node::from_json(&node.at, &json).to_json(), json);
 }
 
-/// Whether a text is taken, within a bound of memory that every text has to keep to.
+/// Parses a text and checks that it keeps to the memory bound for every text.
 fn parse_within_memory_bound(text: &str) -> Result<Node, String> {
     let (read, peak) = crate::testing::peak_memory(|| tree(text));
     assert!(

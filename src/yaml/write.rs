@@ -1,17 +1,17 @@
-//! Values as YAML text, for edits.
+//! Rendering of values as YAML text, for edits.
 
 use serde_json::Value;
 
-/// How a scalar is to be written.
+/// The quotes of a rendered scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QuoteStyle {
-    /// Bare where every reader takes it for the same text, else in double quotes.
+    /// No quotes where every reader takes it for the same text, else double quotes.
     AsNeeded,
     Single,
     Double,
 }
 
-/// Bare words that some reader takes for something other than text.
+/// Plain words that some YAML reader does not take for text.
 const RESERVED_WORDS: &[&str] = &["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
 pub(super) fn render_scalar(value: &Value, quotes: QuoteStyle) -> String {
@@ -22,12 +22,13 @@ pub(super) fn render_scalar(value: &Value, quotes: QuoteStyle) -> String {
     match quotes {
         QuoteStyle::AsNeeded if is_bare(text) => text.clone(),
         QuoteStyle::Single if printable => format!("'{}'", text.replace('\'', "''")),
-        // A string of JSON is one of YAML.
+        // A JSON string is valid YAML.
         _ => value.to_string(),
     }
 }
 
-/// A whole word that starts with a letter, a full sha, or a time as trueup writes it.
+/// Whether a text needs no quotes: a word that starts with a letter, a full sha, or a time as trueup writes
+/// it.
 fn is_bare(text: &str) -> bool {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./+@".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -41,12 +42,12 @@ fn render_key(key: &str) -> String {
     render_scalar(&Value::from(key), QuoteStyle::AsNeeded)
 }
 
-/// `key: value` for inside of a flow map.
+/// Renders `key: value` for a flow map.
 pub(super) fn render_flow_entry(name: &str, value: &Value) -> String {
     format!("{}: {}", render_key(name), render_flow(value))
 }
 
-/// On one line.
+/// Renders a value on one line.
 pub(super) fn render_flow(value: &Value) -> String {
     match value {
         Value::Object(map) => {
@@ -61,7 +62,7 @@ pub(super) fn render_flow(value: &Value) -> String {
     }
 }
 
-/// The entries of a map as lines, each with the line break before it.
+/// Renders the entries of a map as lines, each with its line break in front.
 pub(super) fn render_block(value: &Value, indent: usize, newline: &str) -> String {
     let entries = value.as_object().into_iter().flatten();
     entries
@@ -69,7 +70,7 @@ pub(super) fn render_block(value: &Value, indent: usize, newline: &str) -> Strin
         .collect()
 }
 
-/// An entry as lines, each with the line break before it. What is in it is indented by `unit` more.
+/// Renders an entry as lines, each with its line break in front. Nested lines are indented by `unit` more.
 pub(super) fn render_block_entry(
     name: &str,
     value: &Value,

@@ -1,4 +1,4 @@
-//! The demo's web app: this program itself, serving one page, so that nothing else is needed.
+//! The demo's web app: trueup itself serves one page, so that the demo needs no other software.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,11 +10,11 @@ use crate::exit::Exit;
 use crate::ports::root::Root;
 use crate::problem::Problem;
 
-/// How long one request may take.
+/// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `public/index.html` of the working folder, read once at the start as real apps do: a new
-/// release shows only after a restart. Never returns while all is well.
+/// Serves `public/index.html` of the working folder. Reads it once at the start, as real apps do, so that a
+/// new release shows only after a restart. Returns only on errors.
 pub(in crate::cli) fn serve(port: u16) -> Result<Exit, error::CliError> {
     let failed = |error: String| error::CliError::Failed(Problem::new(error));
     let folder = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
@@ -26,7 +26,7 @@ pub(in crate::cli) fn serve(port: u16) -> Result<Exit, error::CliError> {
     let line = format!("serving {} on 127.0.0.1:{port}", folder.display());
     let _ = writeln!(io::stdout(), "{line}");
     for stream in listener.incoming().flatten() {
-        // A client that goes away is its own business.
+        // A client that closes the connection is no error of the app.
         let _ = respond(stream, &page);
     }
     Ok(Exit::Converged)
@@ -45,7 +45,7 @@ fn respond(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
     stream.write_all(page)
 }
 
-/// Asks for the page until it answers, at most this long.
+/// Requests the page until it answers, for at most `timeout`.
 pub(super) fn fetch_page(port: u16, timeout: Duration) -> io::Result<String> {
     let pause = Duration::from_millis(50);
     let mut left = timeout;

@@ -1,4 +1,4 @@
-//! The scratch host: a folder with settings, a role and a store.
+//! The demo's scratch host: a folder with settings, a role and a store.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::{demo_failed, error};
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 
-/// Says that a folder was made by a demo and may be removed by one.
+/// Marks a folder as created by a demo, so that a demo may remove it.
 const MARKER_FILE: &str = ".trueup-demo";
 
 const NODE: &str = include_str!("files/node.yml");
@@ -15,7 +15,7 @@ const ROLE: &str = include_str!("files/hello.yml");
 const UNIT: &str = include_str!("files/hello.service");
 const MOTD: &str = include_str!("files/motd");
 
-/// A folder of our own, new or empty: the one asked for, or one in the temporary folder.
+/// Creates or takes an empty folder: the given one, or one in the temporary folder.
 pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, error::CliError> {
     let root = Root::real()?;
     let folder = match asked {
@@ -27,7 +27,7 @@ pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, error::CliE
     Ok(folder)
 }
 
-/// What a person named cannot be taken.
+/// An unusable folder is an error of the command line.
 fn folder_error(error: RootError) -> error::CliError {
     match (&error, error.hint()) {
         (RootError::NotPrivate { .. }, Some(hint)) => {
@@ -44,7 +44,7 @@ fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
-/// Writes what makes a folder a host.
+/// Writes the settings, the role and the other files of the host.
 pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), error::CliError> {
     let program = std::env::current_exe()
         .map_err(|error| demo_failed(format!("cannot find my own program: {error}")))?;
@@ -70,7 +70,7 @@ pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), error::CliErro
     Ok(())
 }
 
-/// A port of the loopback address that nobody listens on now.
+/// A free port on the loopback address.
 pub(super) fn free_port() -> Result<u16, error::CliError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
@@ -78,20 +78,20 @@ pub(super) fn free_port() -> Result<u16, error::CliError> {
         .map_err(|error| demo_failed(format!("no port of 127.0.0.1 can be had: {error}")))
 }
 
-/// What somebody does by hand.
+/// Changes a file as a person would, to create drift.
 pub(super) fn edit_by_hand(path: &Path) -> Result<(), error::CliError> {
     Ok(Root::real()?.write_atomic(path, b"this host is mine\n", &Attrs::mode(0o644))?)
 }
 
-/// How often the app was started, by its own log.
+/// Number of starts of the app, from its log.
 pub(super) fn count_starts(folder: &Path) -> Result<usize, error::CliError> {
     let log = Root::at(folder)?.read(Path::new("/var/log/trueup/hello.log"), 1 << 20)?;
     let log = log.unwrap_or_default();
     Ok(String::from_utf8_lossy(&log).matches("serving").count())
 }
 
-/// The folder of a demo. One that no demo made is refused, and so is one that somebody else made or
-/// can write in: what is in it says which processes are to be ended.
+/// Verifies that the folder belongs to a demo. Refuses one without the marker, and one that another user owns
+/// or can write to: its contents say which processes to kill.
 pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, error::CliError> {
     let root = Root::real()?;
     let folder = root
@@ -106,7 +106,7 @@ pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, error::CliEr
     }
 }
 
-/// Removes a demo's folder. What cannot be removed is left: it is a scratch folder.
+/// Removes a demo's folder. Ignores errors: it is a scratch folder.
 pub(super) fn remove(folder: &Path) {
     if let Ok(root) = Root::real() {
         let _ = root.remove_tree(folder);

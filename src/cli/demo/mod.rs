@@ -1,4 +1,4 @@
-//! `trueup demo`: the main job, for real, in a scratch folder: nothing installed, no root.
+//! `trueup demo`: deploys, repairs and rolls back for real in a scratch folder, without root or installation.
 
 mod app;
 mod host;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 
 pub(super) use app::serve;
 
-/// The page is asked for this long before the demo gives up.
+/// Time limit for the page to answer.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &DemoArgs, output: &Output) -> Result<Exit, error::CliError> {
@@ -128,7 +128,7 @@ impl<'a> Demo<'a> {
         self.output.print_line(text);
     }
 
-    /// Runs a command of our own as somebody would type it, and shows what it prints.
+    /// Runs a trueup command as a person would type it, and shows its output.
     fn run_command(&self, args: &[&str], expected: Exit) -> Result<(), error::CliError> {
         let paint = self.output.paint;
         let root = self.folder.display().to_string();
@@ -171,7 +171,7 @@ impl<'a> Demo<'a> {
         }
     }
 
-    /// Which run of the service this is.
+    /// Identifies the current run of the service.
     fn service_run_id(&self) -> Result<String, error::CliError> {
         let session = self.session()?;
         let status = session.host.services.status("hello");
@@ -211,7 +211,7 @@ impl<'a> Demo<'a> {
 
     fn print_next_steps(&self) {
         let place = self.folder.display();
-        // Where nothing is installed, `trueup` alone is no command.
+        // Without an installation, `trueup` alone is no valid command.
         let program = std::env::current_exe().unwrap_or_else(|_| "trueup".into());
         let program = program.display();
         self.print("");
@@ -232,7 +232,7 @@ impl<'a> Demo<'a> {
     }
 }
 
-/// Ends a demo that was kept.
+/// Stops a demo that was kept.
 pub(super) fn stop_kept_demo(folder: &Path, output: &Output) -> Result<Exit, error::CliError> {
     let folder = host::require_demo_folder(folder)?;
     stop_service(&folder);

@@ -1,4 +1,4 @@
-//! A small real git repository with three commits, the last of which does not work.
+//! Creates a small real git repository with three commits, the last of which is broken.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use git2::{Error, IndexEntry, IndexTime, Oid, Repository, Signature, Time};
 pub(super) struct Shas {
     pub first: String,
     pub second: String,
-    /// Its page is not the one that the health check asks for.
+    /// Its page is not the one that the health check expects.
     pub broken: String,
 }
 
 const BUILD: &str = "#!/bin/sh\n# Compiles the page: what a real app does with its assets.\nset -eu\nmkdir -p public\n{ printf '<h1>'; cat page.txt; printf '</h1>\\n'; } > public/index.html\n";
 
-/// Makes the repository at `path`.
+/// Creates the repository at `path`.
 pub(super) fn create(path: &Path) -> Result<Shas, Error> {
     let repository = Repository::init_bare(path)?;
     let first = commit(&repository, None, "first", "This is the first commit.\n")?;

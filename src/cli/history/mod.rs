@@ -1,4 +1,4 @@
-//! `trueup history`: the passes that did something, or what a release went through.
+//! `trueup history`: the passes that did something, or the stages of one release.
 
 mod passes;
 mod release;

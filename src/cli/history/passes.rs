@@ -1,4 +1,4 @@
-//! The passes that did something, a line each.
+//! Lists the passes that did something, one line each.
 
 use serde_json::json;
 

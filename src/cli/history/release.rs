@@ -1,4 +1,4 @@
-//! What one release went through, stage by stage.
+//! Prints the stages of one release.
 
 use serde::Serialize;
 use serde_json::json;
@@ -10,9 +10,9 @@ use crate::pass::Session;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseHistory, StageEntry, StageStatus};
 
-/// How many of the last lines are shown of what went well.
+/// Number of output lines shown for a stage that succeeded.
 const TAIL_LINES: usize = 3;
-/// The same of what did not.
+/// Number of output lines shown for a stage that failed.
 const FAILED_TAIL_LINES: usize = 20;
 
 /// A stage in the document of `--json`.
@@ -55,7 +55,7 @@ pub(super) fn run(
     Ok(Exit::Converged)
 }
 
-/// The release of this name, of the app that has it.
+/// Finds the release of this name among all apps.
 fn find_release(
     name: &str,
     app: Option<&str>,

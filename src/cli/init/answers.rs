@@ -1,4 +1,4 @@
-//! What `trueup init` is told, by options or at a terminal, as settings.
+//! Converts the options and answers of `trueup init` into settings.
 
 use serde_json::{Map, Value, json};
 
@@ -10,10 +10,10 @@ use crate::problem::Problem;
 use crate::role::ItemList;
 use crate::yaml::{self, ParseLimits};
 
-/// No file that a value comes from is larger, in bytes.
+/// Maximum size of a file that a value is read from, in bytes.
 const MAX_VALUE_BYTES: usize = 64 << 10;
 
-/// Everything that the settings will say.
+/// All settings that the command writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answers {
     pub environment: String,
@@ -23,12 +23,12 @@ pub(super) struct Answers {
     pub store: Map<String, Value>,
     pub manifest: Option<String>,
     pub attributes: Map<String, Value>,
-    /// A value was read from a file, by `@FILE`.
+    /// A value was read from a file (`@FILE`).
     from_file: bool,
 }
 
 impl Answers {
-    /// `lists` are those of the roles: an app goes where a role looks for it.
+    /// `lists` are the item lists of the roles: an app goes into the list that its role reads.
     pub fn new(args: &InitArgs, lists: &[ItemList]) -> Result<Answers, Problem> {
         let store = StoreSettings {
             url: args.store.clone().unwrap_or_default(),
@@ -44,7 +44,7 @@ impl Answers {
             store: as_map(serde_json::to_value(store).unwrap_or_default()),
             ..Answers::default()
         };
-        // What is not said is not written.
+        // Settings without a value are not written.
         answers.store.retain(|_, value| *value != json!(false));
         for word in &args.tag {
             let (key, value) = split_pair(word, "--tag", "KEY=VALUE, as in `zone=eu-west-1a`")?;
@@ -76,7 +76,7 @@ impl Answers {
         Ok(answers)
     }
 
-    /// More servers whose keys are known, as lines of `known_hosts`.
+    /// Adds host keys of servers, as lines of `known_hosts`.
     pub fn add_known_hosts(&mut self, lines: &[String]) -> Result<(), Problem> {
         let lines = lines.iter().flat_map(|lines| lines.lines());
         let lines = lines
@@ -108,7 +108,7 @@ impl Answers {
         Ok(())
     }
 
-    /// As they stand in `node.yml`, in its order.
+    /// The settings in the order of `node.yml`.
     pub fn settings(&self) -> Vec<(&'static str, Value)> {
         let mut settings = vec![
             ("environment", json!(self.environment)),
@@ -128,7 +128,8 @@ impl Answers {
         settings
     }
 
-    /// Whether something in them is nobody else's business. What came from a file did so for a reason.
+    /// Whether the settings hold secrets. A value from a file counts as one: the operator had a reason to use
+    /// a file.
     pub fn has_secrets(&self) -> bool {
         let all = [&self.attributes, &self.store, &self.tags];
         self.from_file || all.iter().any(|map| secrets::contains_secret(&json!(map)))
@@ -167,10 +168,10 @@ fn split_pair<'w>(word: &'w str, option: &str, form: &str) -> Result<(&'w str, &
         .ok_or_else(|| Problem::new(format!("{option}: `{word}` is not {form}")))
 }
 
-/// A value as YAML reads it; `@FILE` is what stands in a file, as text.
+/// Parses a value as YAML; `@FILE` takes the text of a file.
 fn parse_value(key: &str, text: &str) -> Result<Value, Problem> {
     let Some(file) = text.strip_prefix('@') else {
-        // Within a map, where nothing at all and `null` are what they are.
+        // Parsed as part of a map, where an empty value and `null` keep their meaning.
         let tree = yaml::parse(
             &format!("--set {key}"),
             format!("value: {text}").as_bytes(),
@@ -190,7 +191,7 @@ fn parse_value(key: &str, text: &str) -> Result<Value, Problem> {
     Ok(json!(text.trim_end_matches(['\r', '\n'])))
 }
 
-/// The one list of these roles whose items have a repository.
+/// The only list of these roles whose items have a repository.
 pub(super) fn app_list(lists: &[ItemList]) -> Result<&ItemList, Problem> {
     let has_repo = |list: &&ItemList| list.settings.iter().any(|(name, _)| name == "repo");
     let found: Vec<&ItemList> = lists.iter().filter(has_repo).collect();

@@ -1,5 +1,5 @@
-//! Credentials for the store: the checks are worth something only if they were made with those that the
-//! timer will have, and the timer has nothing of the shell of whoever runs `trueup init`.
+//! Credentials for the store. The checks are valid only with the credentials that the timer will have, and
+//! the timer does not inherit the environment of the shell that runs `trueup init`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,30 +7,30 @@ use std::path::{Path, PathBuf};
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 
-/// Where the AWS tools of root look.
+/// Where root's AWS tools look.
 pub(super) const CREDENTIALS_FILE: &str = "/root/.aws/credentials";
 
-/// What the unit of the timer has in its environment.
+/// Sets the environment of the timer's unit.
 const ENVIRONMENT_FILE: &str = "/etc/environment";
 
-/// The home of the timer.
+/// The timer's home folder.
 const ROOT_HOME: &str = "/root";
 
-/// No such file is larger, in bytes.
+/// Maximum size of a credentials or environment file, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
 const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
-/// Keys in an environment, each with its name in a file.
+/// Names of the keys in the environment and in a credentials file.
 const KEYS: [(&str, &str); 3] = [
     (ACCESS_KEY_ID, "aws_access_key_id"),
     (SECRET_ACCESS_KEY, "aws_secret_access_key"),
     (SESSION_TOKEN, "aws_session_token"),
 ];
 
-/// What else in an environment leads the AWS tools to credentials.
+/// Other variables that lead the AWS tools to credentials.
 const CREDENTIAL_SOURCES: [&str; 7] = [
     "AWS_PROFILE",
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -41,15 +41,15 @@ const CREDENTIAL_SOURCES: [&str; 7] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
 
-/// Names and values of an environment, or of a section of a file. Nothing is as good as an empty value.
+/// Variables of an environment, or of a section of a file. An absent one is equivalent to an empty one.
 type Variables = BTreeMap<String, String>;
 
-/// The environment of this process, as far as it is about credentials.
+/// The credential variables of this process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ShellEnvironment {
     variables: Variables,
     home: Option<PathBuf>,
-    /// Somebody came here by sudo, which leaves most of the environment behind.
+    /// Started by sudo, which drops most of the environment.
     by_sudo: bool,
 }
 
@@ -64,7 +64,7 @@ impl ShellEnvironment {
         }
     }
 
-    /// The keys as the file is to have them.
+    /// The keys in the format of the credentials file.
     pub fn render_keys(&self) -> Result<String, Problem> {
         let value = |name: &str| self.variables.get(name);
         let missing: Vec<&str> = [ACCESS_KEY_ID, SECRET_ACCESS_KEY]
@@ -94,7 +94,7 @@ impl ShellEnvironment {
         Ok(text)
     }
 
-    /// What to know of keys that end.
+    /// Warns of keys that expire.
     pub fn expiry_warning(&self) -> Option<Problem> {
         self.variables.get(SESSION_TOKEN)?;
         Some(
@@ -105,7 +105,7 @@ impl ShellEnvironment {
         )
     }
 
-    /// Why there may be none.
+    /// Explains why there may be no keys.
     pub fn sudo_warning(&self) -> Option<Problem> {
         let none = self.by_sudo && self.variables.is_empty();
         none.then(|| {
@@ -115,7 +115,7 @@ impl ShellEnvironment {
         })
     }
 
-    /// Why the store was asked with other credentials than the timer will have.
+    /// Why the store was checked with credentials other than those of the timer.
     pub fn find_mismatch(
         &self,
         timer: &TimerEnvironment,
@@ -183,12 +183,12 @@ impl ShellEnvironment {
     }
 }
 
-/// What the timer has.
+/// The credentials available to the timer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TimerEnvironment {
     /// In its environment.
     pub variables: Variables,
-    /// In root's file of credentials; `None`: there is none.
+    /// In root's credentials file; `None`: no such file.
     pub credentials: Option<Variables>,
 }
 
@@ -206,19 +206,19 @@ impl TimerEnvironment {
     }
 }
 
-/// Keeps them for every pass. There is no such file yet.
+/// Saves the keys for every pass. The caller has checked that the file does not exist.
 pub(super) fn save(root: &Root, text: &str) -> Result<(), RootError> {
     let path = Path::new(CREDENTIALS_FILE);
     root.create_dir_all(Path::new("/root/.aws"), &Attrs::mode(0o700))?;
     root.write_atomic(path, text.as_bytes(), &Attrs::mode(0o600))
 }
 
-/// The same keys as such a file has.
+/// Whether the timer has the same keys as `text`, the body of a credentials file.
 pub(super) fn matches_timer(text: &str, timer: &TimerEnvironment) -> bool {
     timer.credentials.as_ref() == Some(&parse_section(text, "default"))
 }
 
-/// The region that this environment names. The timer does not have it: it belongs in the settings.
+/// The region in this environment. The timer does not inherit it, so it belongs in the settings.
 pub(super) fn environment_region() -> Option<String> {
     read_variable("AWS_REGION").or_else(|| read_variable("AWS_DEFAULT_REGION"))
 }
@@ -232,7 +232,7 @@ fn env_without(names: &[&str]) -> String {
     format!("env {}", names.join(" "))
 }
 
-/// The words of one section: `[name]` in a line, then `key = value`.
+/// The keys and values of one section: `[name]` on its own line, then `key = value`.
 fn parse_section(text: &str, name: &str) -> Variables {
     let head = |line: &str| {
         let inner = line.trim().strip_prefix('[')?.split_once(']')?.0;

@@ -1,4 +1,4 @@
-//! The deploy key: looked at before it is copied, and copied to its place only once all is well.
+//! Validates and installs the deploy key: it reaches its final place only after all checks passed.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use crate::cli::error;
 use crate::ports::root::{Attrs, Root};
 use crate::problem::Problem;
 
-/// Where the deploy key is put, on the host.
+/// Path of the deploy key on the host.
 pub(super) const DEPLOY_KEY: &str = "/etc/trueup/deploy_key";
 
-/// Where it is until everything was looked at.
+/// Path of the key until all checks have passed.
 pub(super) const STAGED_DEPLOY_KEY: &str = "/etc/trueup/deploy_key.new";
 
-/// No private key is longer, in bytes.
+/// Maximum size of a private key, in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;
 
-/// The key, as whoever runs this may read it.
+/// Reads the key with the permissions of the calling user.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, error::CliError> {
     let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let wrong = |why: &str| {
@@ -33,7 +33,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, error::CliError> {
     }
 }
 
-/// Puts a private key there, for nobody but root.
+/// Installs a private key that only root can read.
 pub(super) fn install(root: &Root, path: &str, key: &[u8]) -> Result<(), error::CliError> {
     root.create_dir_all(Path::new("/etc/trueup"), &Attrs::mode(0o755))?;
     root.write_atomic(Path::new(path), key, &Attrs::mode(0o600))?;

@@ -1,4 +1,5 @@
-//! `trueup init`: say what this host is, look whether that works, write it down, start the timer.
+//! `trueup init`: collects the settings of this host, checks that they work, writes them and starts the
+//! timer.
 
 mod answers;
 mod credentials;
@@ -50,7 +51,7 @@ pub(super) fn run(
         ));
     }
     if args.save_credentials {
-        // Before anybody answers questions.
+        // Fails before the operator answers questions.
         ShellEnvironment::current()
             .render_keys()
             .map_err(error::CliError::Usage)?;
@@ -65,7 +66,7 @@ pub(super) fn run(
         role::item_lists(&lookup, &args.role).map_err(input_error)?
     };
     if is_s3(args.store.as_deref().unwrap_or_default()) {
-        // The timer has nothing of this environment.
+        // The timer does not inherit this environment.
         args.region = args.region.or_else(credentials::environment_region);
     } else if args.save_credentials {
         return Err(error::CliError::Usage(
@@ -85,13 +86,13 @@ pub(super) fn run(
         stop: StopFlag::default(),
     };
     let done = init.execute(&mut answers);
-    // Also what one left that was killed.
+    // Also removes the key that a killed run left.
     root.remove_file(Path::new(STAGED_DEPLOY_KEY))?;
     let timer = done?;
     init.print_summary(timer)
 }
 
-/// Where roles and templates are looked up once the settings are in place.
+/// Where roles and templates are looked up once the settings are installed.
 fn lookup(paths: &Paths) -> Result<Lookup, error::CliError> {
     Lookup::for_config(&paths.config, &paths.share).map_err(input_error)
 }
@@ -119,9 +120,9 @@ fn missing_options(args: &InitArgs) -> Problem {
     .hint("as in `trueup init --env production --role app --store s3://acme-deploys --region eu-west-1`")
 }
 
-/// One run of it.
+/// State of one run.
 struct InitRun<'a> {
-    /// Of the roles.
+    /// The item lists of the roles.
     lists: Vec<ItemList>,
     root: Rc<Root>,
     args: &'a InitArgs,
@@ -129,12 +130,13 @@ struct InitRun<'a> {
     output: &'a Output,
     checks: Vec<Check>,
     written_files: Vec<String>,
-    /// Somebody wants it to end.
+    /// Set by a signal.
     stop: StopFlag,
 }
 
 impl InitRun<'_> {
-    /// Looks, and if all is well writes and starts. Whether the timer runs then.
+    /// Runs the checks; if all pass, writes the files and starts the timer. Returns whether the timer is
+    /// active.
     fn execute(&mut self, answers: &mut Answers) -> Result<bool, error::CliError> {
         let root = self.root.clone();
         let key = self.args.deploy_key.as_deref();
@@ -167,7 +169,7 @@ impl InitRun<'_> {
         Ok(runs)
     }
 
-    /// The settings that these answers make, held against roles and templates.
+    /// A session with the settings of these answers, validated.
     fn session(&self, answers: &Answers, key: Option<&str>) -> Result<Session, error::CliError> {
         let settings = settings::load_from_body(
             &self.paths.config,
@@ -217,8 +219,8 @@ impl InitRun<'_> {
     }
 }
 
-/// Whoever may log in may look how the host stands, but for secrets, and unless somebody made the file
-/// before it stricter.
+/// Settings are world-readable so that any user can run `status`, unless they hold secrets or the previous
+/// file was stricter.
 fn settings_attrs(answers: &Answers, before: Option<&Meta>) -> Attrs {
     let usual = if answers.has_secrets() { 0o600 } else { 0o644 };
     let Some(before) = before.filter(|before| before.kind == FileKind::File) else {
@@ -226,7 +228,7 @@ fn settings_attrs(answers: &Answers, before: Option<&Meta>) -> Attrs {
     };
     let mode = usual & before.mode;
     Attrs {
-        // Whose group it was may go on reading.
+        // The previous file's group keeps its access.
         gid: (mode & 0o077 != usual & 0o077).then_some(before.gid),
         ..Attrs::mode(mode)
     }

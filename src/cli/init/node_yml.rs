@@ -1,14 +1,14 @@
-//! The text of `node.yml`: the one that the package brings, with settings in the place of its examples.
+//! Generates the text of `node.yml` from the packaged one, replacing its examples with settings.
 
 use serde_json::Value;
 
 use crate::yaml;
 
-/// As the package brings it: nothing set, everything explained.
+/// The packaged file: nothing set, everything explained.
 pub(super) const TEMPLATE: &str = include_str!("../../../packaging/node.yml");
 
-/// Puts each setting in the place of its example, which is behind a `#` without a space, or at the
-/// end where there is none.
+/// Puts each setting in the place of its example, which follows a `#` without a space, or at the end if there
+/// is none.
 pub(super) fn fill(text: &str, settings: &[(&str, Value)]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (key, value) in settings {

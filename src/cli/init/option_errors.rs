@@ -1,5 +1,5 @@
-//! What is wrong with the settings, by the option that said it: the file that they would make is not
-//! there, so its lines help nobody.
+//! Attributes mistakes in the settings to the option that set them: the file is not written yet, so its line
+//! numbers would help nobody.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const OPTIONS: [(&str, &str); 6] = [
     ("manifest", "--manifest"),
 ];
 
-/// With options in the place of places in `config`, which is not written yet.
+/// Replaces locations in `config`, which is not written yet, with options.
 pub(super) fn attribute_to_options(problems: Problems, config: &Path) -> Problems {
     let file = config.display().to_string();
     let one = |problem: Problem| match &problem.at {

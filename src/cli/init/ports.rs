@@ -1,4 +1,4 @@
-//! Whether each app was given a port that is one, where its role can make none up.
+//! Checks that each app has a valid port, where its role has no default for one.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use crate::role::{self, ItemList};
 use crate::settings::Settings;
 
-/// One line for each of `apps`, names below the parameter of `list`, that will not know where to listen.
+/// One line for each of `apps`, names in the parameter of `list`, whose port is missing or invalid.
 pub(super) fn check_ports(settings: &Settings, list: &ItemList, apps: &[String]) -> Vec<Check> {
     let unset = |key: &str| list.settings.iter().any(|(name, set)| name == key && !set);
     let value = |app: &str, key: &str| {
@@ -15,7 +15,7 @@ pub(super) fn check_ports(settings: &Settings, list: &ItemList, apps: &[String])
         let value = explained.layers.into_iter().next_back()?.value;
         (value != Value::Null).then_some(value)
     };
-    // Without a command of its own an app is static files, which nginx serves itself.
+    // An app without a command is static files, which nginx serves itself.
     let is_static = |app: &str| unset("command") && value(app, "command").is_none();
     let missing = |app: &&String| unset("port") && value(app, "port").is_none() && !is_static(app);
     let told = |app: &String| {

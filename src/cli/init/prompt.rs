@@ -1,5 +1,5 @@
-//! Questions at a terminal. They and their answers go by standard error and standard input, so that
-//! standard output stays for results.
+//! Prompts at a terminal. They use standard error and standard input, so that standard output stays reserved
+//! for results.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -10,12 +10,12 @@ use crate::release::Repo;
 use crate::role::{self, ItemList};
 use crate::settings::{Lookup, is_name};
 
-/// Whether somebody is there to answer.
+/// Whether an operator can answer.
 pub(super) fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks for what the options do not say and no host can do without. What cannot be is asked again.
+/// Prompts for required values that the options do not set. Repeats the question after an invalid answer.
 pub(super) fn prompt_missing(
     args: &mut InitArgs,
     lookup: &Lookup,
@@ -116,7 +116,7 @@ fn parse_port(said: &str) -> Result<u16, Problem> {
     port.ok_or_else(|| Problem::new(format!("`{said}` is no port: expected 1 to 65535")))
 }
 
-/// Only whether it can be one: nobody is asked yet.
+/// Validates the syntax of the URL only; does not contact the store.
 fn parse_store_url(said: &str) -> Result<String, Problem> {
     let settings = StoreSettings {
         url: said.to_owned(),
@@ -130,7 +130,7 @@ fn parse_store_url(said: &str) -> Result<String, Problem> {
     }
 }
 
-/// Shows the line for a server that nothing here knows, and asks whether it is the right one.
+/// Shows the key of an unknown server, and asks whether it is the right one.
 pub(super) fn confirm_host_key(line: &str) -> Result<bool, Problem> {
     let said = prompt_line(
         &format!(
@@ -141,7 +141,7 @@ pub(super) fn confirm_host_key(line: &str) -> Result<bool, Problem> {
     Ok(["y", "yes"].contains(&said.to_lowercase().as_str()))
 }
 
-/// One answer, as `take` understands it; what it does not is told, and asked again.
+/// Repeats the question, with the problem, until `parse` accepts the answer.
 fn prompt_until_valid<T>(
     question: &str,
     default: &str,
@@ -157,7 +157,7 @@ fn prompt_until_valid<T>(
     }
 }
 
-/// One answer; an empty line is `usual`, and asked again where there is none.
+/// Reads one answer; an empty line means `default`, or repeats the question if there is none.
 fn prompt_line(question: &str, default: &str) -> Result<String, Problem> {
     loop {
         let shown = match default {

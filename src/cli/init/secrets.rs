@@ -1,9 +1,9 @@
-//! What in the settings is nobody else's business. When in doubt it is: a file that only root may read
-//! costs little, and a key that everybody could read has to be changed everywhere.
+//! Detects secrets in the settings. In doubt it assumes one: a root-only file costs little, but a leaked key
+//! must be changed everywhere.
 
 use serde_json::Value;
 
-/// Parts of keys whose values are secret, in small letters.
+/// Parts of keys with secret values, in lower case.
 const SECRET_WORDS: [&str; 9] = [
     "secret",
     "password",
@@ -16,13 +16,13 @@ const SECRET_WORDS: [&str; 9] = [
     "dsn",
 ];
 
-/// Ends of keys whose values are secret: `RAILS_MASTER_KEY`, `db_pass`.
+/// Suffixes of keys with secret values: `RAILS_MASTER_KEY`, `db_pass`.
 const SECRET_SUFFIXES: [&str; 3] = ["_key", "_pass", "_pwd"];
 
-/// A key that ends like a secret and names a file.
+/// A key with a secret suffix that names a file instead.
 const EXEMPT_KEYS: [&str; 1] = ["deploy_key"];
 
-/// Whether something in this, however deep, looks like a secret.
+/// Whether a value, at any depth, looks like a secret.
 pub(super) fn contains_secret(value: &Value) -> bool {
     match value {
         Value::Object(map) => map
@@ -41,7 +41,7 @@ fn is_secret_key(key: &str) -> bool {
             || SECRET_SUFFIXES.iter().any(|end| key.ends_with(end)))
 }
 
-/// Switches and nothing at all are no secrets, whatever they are called.
+/// Booleans and null are no secrets, whatever their key.
 fn is_set(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::Bool(_))
 }
@@ -54,8 +54,8 @@ fn is_secret_text(text: &str) -> bool {
         || text.split_whitespace().any(has_userinfo)
 }
 
-/// A URL with a password in it, or with anybody at all where that is how tokens are given:
-/// `https://TOKEN@host/`. Whom ssh logs in to is public.
+/// A URL with a password, or with any user name where tokens are passed that way: `https://TOKEN@host/`. An
+/// ssh user name is public.
 fn has_userinfo(word: &str) -> bool {
     let Some((scheme, rest)) = word.split_once("://") else {
         return false;
@@ -66,7 +66,7 @@ fn has_userinfo(word: &str) -> bool {
             Some((_, password)) => !password.is_empty(),
             None => is_http(scheme),
         },
-        // A password with a slash in it: people write it, and what follows the colon is no port.
+        // A password that contains a slash, unescaped: the text after the colon is no port.
         None => {
             rest.contains('@')
                 && authority

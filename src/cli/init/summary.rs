@@ -1,4 +1,4 @@
-//! What is left to say once everything was looked at.
+//! Prints the results of `trueup init` once all checks have run.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ struct Document<'a> {
     version: u32,
     outcome: Exit,
     checks: &'a [Check],
-    /// The files; empty when a check failed.
+    /// Written files; empty if a check failed.
     written: &'a [String],
-    /// Whether the timer runs now.
+    /// Whether the timer is active.
     timer: bool,
 }
 
@@ -65,7 +65,7 @@ impl InitRun<'_> {
             output.print_line(format!("wrote {file}"));
         }
         if bad {
-            // Settings are held against roles in any case.
+            // `--unchecked` still validates the settings against the roles, so it is no remedy for those.
             let checked = |check: &Check| check.is_bad() && check.about != "settings";
             let or = match checks.iter().any(checked) {
                 true => ", or leave the checks out with --unchecked",
@@ -85,7 +85,7 @@ impl InitRun<'_> {
     }
 }
 
-/// What tells a command of this host from one of the real one.
+/// Options that make a command act on this host instead of the machine's real one.
 fn location_options(paths: &Paths) -> String {
     let usual = crate::pass::resolve_paths(None, Some(&paths.root), None);
     let mut words = String::new();

@@ -1,4 +1,4 @@
-//! What makes passes from now on.
+//! Starts the timer that runs passes from now on.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 const TIMER: &str = "trueup.timer";
 
-/// Starts the timer, now and at every boot; it makes a pass at once.
+/// Enables and starts the timer, which runs a pass at once.
 pub(super) fn start(root: &Rc<Root>) -> Result<(), Problem> {
     let services = services::open(ServiceManager::Auto, root, &Rc::default(), &Rc::default());
     let timer = services.status(TIMER).map_err(timer_problem)?;
@@ -22,7 +22,7 @@ pub(super) fn start(root: &Rc<Root>) -> Result<(), Problem> {
         return Err(Problem::new(problem).hint("`sudo systemctl unmask trueup.timer` allows it"));
     }
     services.enable(TIMER).map_err(timer_problem)?;
-    // Begun anew, it is due at once.
+    // A restarted timer triggers at once.
     services.restart(TIMER).map_err(timer_problem)
 }
 

@@ -1,4 +1,4 @@
-//! Looking whether all of it works, before anything is written.
+//! Runs all checks before anything is written.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::release;
 use crate::settings::Settings;
 
 impl InitRun<'_> {
-    /// Every check there is; credentials that are to be kept.
+    /// Runs every check; returns the credentials to save.
     pub(super) fn verify(
         &mut self,
         answers: &mut Answers,
@@ -59,7 +59,7 @@ impl InitRun<'_> {
                 }
             }
         }
-        // Nobody is asked any more: from here on Ctrl-C leaves time to clear up.
+        // No questions follow: from here on, Ctrl-C sets the stop flag so that the command can clean up.
         signals::stop_on_termination(&self.stop);
         if let Some(key) = key {
             deploy_key::install(&self.root, STAGED_DEPLOY_KEY, key)?;
@@ -95,7 +95,7 @@ impl InitRun<'_> {
         }
     }
 
-    /// Whether the store was asked as the timer will ask it; the keys that are to be kept for it.
+    /// Checks that the timer will use the same credentials for the store; returns the keys to save for it.
     fn check_credentials(
         &mut self,
         settings: &Settings,
@@ -137,7 +137,7 @@ impl InitRun<'_> {
         };
         let differs = shell.find_mismatch(&timer, has_files);
         let check = match differs {
-            // A check with other credentials than every pass will have says nothing.
+            // A check with credentials other than those of the passes proves nothing.
             Some(problem) if self.root.is_real() && !self.args.no_timer => {
                 Some(Check::bad(about, problem))
             }
@@ -152,7 +152,7 @@ impl InitRun<'_> {
     }
 }
 
-/// One line for each git server that nothing here knows.
+/// One line for each git server whose host key is unknown.
 fn unknown_host_keys(session: &Session) -> Result<Vec<String>, error::CliError> {
     let known = checks::known_hosts(&session.settings);
     let apps = session

@@ -1,5 +1,4 @@
-//! Log lines of which nothing can steer the terminal that shows them: some name files of a repository, or
-//! quote a server.
+//! Escapes control sequences in log lines: some lines name files of a repository, or quote a server.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -13,10 +12,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::printable;
 
-/// As many fields as an event may have.
+/// Maximum number of fields of an event.
 const MAX_FIELDS: usize = 32;
 
-/// Standard error, for lines that come in one piece.
+/// Standard error; each write is one complete line.
 pub(super) enum SanitizedStderr {
     Text,
     Json,
@@ -38,8 +37,8 @@ impl Write for SanitizedStderr {
     }
 }
 
-/// Another layer, for events that are fit to be shown. The journal's own tools show what is in it as it is
-/// (`-o cat`). Fields of spans are names that roles give.
+/// Wraps another layer and escapes event fields, because the journal's own tools may print them raw (`-o
+/// cat`). Fields of spans need no escaping: they are names from roles.
 pub(super) struct SanitizeLayer<L>(pub(super) L);
 
 impl<S, L> Layer<S> for SanitizeLayer<L>
@@ -74,7 +73,7 @@ where
     }
 }
 
-/// The fields of an event as they are shown.
+/// The escaped fields of an event.
 #[derive(Default)]
 struct SanitizedFields {
     fields: Vec<(Field, String)>,

@@ -1,4 +1,4 @@
-//! `trueup releases build`: a private release of any commit.
+//! `trueup releases build`: builds a private release of any commit.
 
 use jiff::SignedDuration;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `trueup releases clean`: removes what is needed no more.
+//! `trueup releases clean`: removes releases that are no longer needed.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, error::CliError> {
-    // Also to look only: who else runs in a release is not told to everybody.
+    // Listing needs root as well: which processes run in a release is not public.
     let request = LockRequest {
         command: "`trueup releases clean`",
         alternative: "what is there is shown by `trueup releases`",

@@ -1,4 +1,4 @@
-//! `trueup releases list`: every release of every app, and what was decided about its shas.
+//! `trueup releases list`: every release of every app, with quarantined and pinned shas.
 
 use jiff::Timestamp;
 use serde_json::json;

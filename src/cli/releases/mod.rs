@@ -1,4 +1,4 @@
-//! `trueup releases`: what there is of each app on this host, and what an operator does with it.
+//! `trueup releases`: lists and manages the releases of each app on this host.
 
 mod build;
 mod clean;

@@ -1,4 +1,4 @@
-//! `trueup status`: what an operator reads first.
+//! `trueup status`: drift, health and passes of this host; what an operator reads first.
 
 mod print;
 
@@ -27,28 +27,28 @@ struct Document<'a> {
     why: Option<&'a str>,
     /// Since boot; `null`: none yet.
     last_pass: Option<&'a PassSummary>,
-    /// The pass that is running.
+    /// The running pass.
     running: Option<&'a Holder>,
-    /// `null`: nothing starts one by itself.
+    /// `null`: nothing starts one.
     next_pass: Option<NextPass>,
-    /// No pass was made for three periods of the timer, in words.
+    /// Message that no pass ran for three periods of the timer.
     overdue: Option<String>,
-    /// The store did not answer the last pass; when it did last.
+    /// The store did not answer the last pass; when it last did.
     stale: Option<StaleStore>,
     generation: Option<u64>,
     apps: Vec<AppDocument<'a>>,
     counts: Counts,
     resources: &'a [ResourceReport],
-    /// Lists of peers that the store has otherwise: the last good ones are in force.
+    /// Peer lists that differ in the store: the last good ones are in force.
     kept_lists: &'a [String],
-    /// Why peers do not learn of this host, as the last pass found it.
+    /// Why the last pass failed to publish this host's record.
     untold: Option<&'a str>,
     warnings: &'a [String],
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
 struct NextPass {
-    /// `null`: the timer is there, and no time is planned.
+    /// `null`: the timer is loaded, but has no next trigger.
     at: Option<Timestamp>,
     timer: &'static str,
     /// Its pass is running.
@@ -68,7 +68,7 @@ struct AppDocument<'a> {
     details: Option<AppDetails<'a>>,
 }
 
-/// [`AppStatus`] without the name, which the row has.
+/// [`AppStatus`] without the name, which is in the row.
 #[derive(Debug, Serialize)]
 struct AppDetails<'a> {
     release: Option<&'a str>,
@@ -77,7 +77,7 @@ struct AppDetails<'a> {
     serving: Option<&'a crate::pass::ServingStatus>,
 }
 
-/// All that there is to say.
+/// All data that the command prints.
 struct StatusReport {
     report: Report,
     apps: Vec<AppStatus>,
@@ -107,7 +107,7 @@ fn observe(session: &Session) -> Result<StatusReport, error::CliError> {
     let host = &session.host;
     let history = History::new(host);
     let last = history.last();
-    // How the last pass ended counts as much as what is seen now: green never hides stale.
+    // The outcome of the last pass counts as much as the current state: `Converged` never hides `Stale`.
     let remembered = last.as_ref().map(|last| last.outcome).filter(|outcome| {
         matches!(
             outcome,
@@ -125,7 +125,7 @@ fn observe(session: &Session) -> Result<StatusReport, error::CliError> {
         .map(|last| StaleStore {
             since: last.store_answered,
         });
-    // A bus that does not answer leaves the rest to be shown.
+    // An unreachable D-Bus leaves the rest to be shown.
     let timer = timer(&host.root, &host.exec, TIMER);
     let running = lock::read_holder(&host.root);
     let now = host.clock.now();
@@ -136,7 +136,7 @@ fn observe(session: &Session) -> Result<StatusReport, error::CliError> {
         now,
         clock::monotonic_time(),
     );
-    // While a pass runs, what differs may be just what it is at.
+    // While a pass runs, the drift may be what it is fixing.
     let (outcome, why) = match &overdue {
         Some(overdue)
             if outcome < Exit::Stale
@@ -178,8 +178,8 @@ fn observe(session: &Session) -> Result<StatusReport, error::CliError> {
     })
 }
 
-/// Gives each app what is known of it besides drift: whether it serves, what is quarantined, and what
-/// the last pass heard from the store.
+/// Adds to each app what is known besides drift: whether it serves, its quarantine, and whether the last pass
+/// reached the store.
 fn merge_app_states(
     report: &mut Report,
     apps: &[AppStatus],

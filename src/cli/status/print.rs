@@ -1,4 +1,4 @@
-//! How a host stands, for people.
+//! Prints the status of a host as text.
 
 use super::{NextPass, StatusReport};
 use crate::cli::Output;
@@ -26,7 +26,7 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     ];
     if let Some(overdue) = &status.overdue {
         let words = overdue.words();
-        // Once is enough.
+        // Avoids printing the same sentence twice.
         if status.why.as_ref() != Some(&words) {
             rows.push(vec![String::new(), paint.changed(&words)]);
         }
@@ -133,7 +133,7 @@ fn next_pass_text(status: &StatusReport) -> String {
     match status.next {
         None => "not scheduled".into(),
         Some(NextPass { at: Some(at), .. }) => {
-            // Of a time to come, the distance is the age of now.
+            // For a future time, the distance is the age of now as seen from it.
             let distance = format_age(status.now, at);
             format!("{} (in {distance})", at.strftime("%F %T UTC"))
         }
@@ -144,7 +144,7 @@ fn next_pass_text(status: &StatusReport) -> String {
     }
 }
 
-/// Where an app is and where it should be, in a line.
+/// One line with the active and the wanted release of an app.
 fn app_text(app: &AppReport, paint: Paint) -> String {
     let reference = app.reference.as_ref();
     let reference = reference.map_or(String::new(), |name| format!(" ({name})"));

@@ -1,4 +1,4 @@
-//! Counting the generation up.
+//! Increments the generation.
 
 use super::super::generation::{
     ABOVE_FLEET_HINT, MAX_FIRST, NextGeneration, generation_above_fleet,
@@ -64,7 +64,7 @@ fn refused_by_most(next: &NextGeneration, hosts: usize) -> Problem {
     )
 }
 
-/// One up from what is there.
+/// The current generation plus one.
 fn increment_generation(manifest: &Manifest) -> Result<u64, Problem> {
     match manifest.generation {
         None => Ok(1),

@@ -1,11 +1,11 @@
-//! Random manifests: whatever their layout, publishing changes what was meant and no other byte.
+//! Random manifests: whatever their layout, publishing changes what was requested and no other byte.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// How an entry or an environment is written.
+/// The YAML style of an entry or an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Block,
@@ -68,7 +68,7 @@ fn sample() -> impl Strategy<Value = Sample> {
         )
 }
 
-/// A sha that is in no other place.
+/// A sha that occurs nowhere else.
 fn sha(environment: usize, app: usize) -> String {
     format!("{environment:020x}{app:020x}")
 }
@@ -141,7 +141,7 @@ fn tree(text: &str) -> Value {
         .to_json()
 }
 
-/// Whether all of `old` is in `new`, in its order.
+/// Whether all characters of `old` are in `new`, in order.
 fn is_kept(old: &str, new: &str) -> bool {
     let mut new = new.chars();
     old.chars().all(|wanted| new.any(|found| found == wanted))
@@ -159,7 +159,7 @@ fn order(environment: usize, app: &str) -> PublishRequest {
     }
 }
 
-/// The old text with its generation counted up, or with one where it goes.
+/// The old text with its generation incremented, or with a new one at its place.
 fn with_next_generation(sample: &Sample, text: &str) -> String {
     match sample.generation {
         Some(n) => text.replacen(
@@ -205,7 +205,7 @@ proptest! {
             Some(_) => {
                 entry["sha"] = json!(NEW);
                 entry["at"] = json!("2026-11-21T04:43:01Z");
-                // The long form also says when: the one thing that is new in it.
+                // The long form also gets a time: the only addition.
                 let quote = apps[app].quote;
                 let written = format!("{NEW}{quote}");
                 let at = "at: 2026-11-21T04:43:01Z";
@@ -242,7 +242,7 @@ proptest! {
         meant[format!("env-{environment}")]["new"] = value;
         prop_assert_eq!(tree(&new), meant);
         prop_assert!(is_kept(&with_next_generation(&sample, &text), &new), "{}\nbecame\n{}", text, new);
-        // No line end of the other kind came in.
+        // No line end of the other kind was added.
         let bare = new.replace("\r\n", "").contains('\n');
         prop_assert_eq!(bare, sample.newline == "\n");
         prop_assert_eq!(new.ends_with('\n'), text.ends_with('\n'));

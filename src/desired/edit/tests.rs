@@ -4,7 +4,7 @@ const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
 
-/// `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
+/// Parses `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
 fn order(words: &str) -> PublishRequest {
     let mut order = PublishRequest {
         environment: "production".into(),
@@ -30,7 +30,7 @@ fn order(words: &str) -> PublishRequest {
     order
 }
 
-/// Writes shas by their first letter, for short tables: `A` stands for forty a.
+/// Expands the abbreviations of short tables: `A` stands for a sha of forty a.
 fn expand_shas(text: &str) -> String {
     text.replace('A', A).replace('B', B).replace('C', C)
 }
@@ -65,7 +65,7 @@ fn replacing_a_sha_changes_nothing_else() {
             "shop=B web=B",
             "generation: 10\n\"production\": {'shop': \"B\", web: 'B'}\n",
         ),
-        // No generation yet: it goes to the top.
+        // No generation yet: it is added at the top.
         (
             "# top\nproduction:\n  shop: A\n",
             "shop=B",
@@ -97,13 +97,13 @@ fn replacing_a_sha_changes_nothing_else() {
             "shop=B",
             "\u{feff}generation: 1\n# größe\nproduction: {shop: B} # ü\n",
         ),
-        // The whole map is indented; the value stands on a line of its own.
+        // The whole map is indented; the value is on a line of its own.
         (
             "  production:\n    shop:\n      A\n",
             "shop=B",
             "  generation: 1\n  production:\n    shop:\n      B\n",
         ),
-        // An anchor that nobody uses, a tag.
+        // An unused anchor, a tag.
         (
             "generation: 1\nproduction: &p\n  shop: !!str &s A # c\n",
             "shop=B",
@@ -138,7 +138,7 @@ fn long_entry_keeps_its_other_fields() {
             "shop=B",
             "generation: 2\nproduction:\n  shop:\n    sha: B\n    by: ana # nobody\n    at: 2026-11-21T04:43:01Z\n",
         ),
-        // Words that a reader could take for something else are quoted.
+        // Values that a YAML reader could take for another type are quoted.
         (
             "generation: 1\nproduction:\n  shop: {sha: A, ref: x}\n",
             "shop=B --ref 1.10",
@@ -245,13 +245,13 @@ fn new_app_or_environment_is_added_after_its_siblings() {
             "shop=B",
             "generation: 8\nproduction:\n  shop: B\n",
         ),
-        // A name that is a number or a truth value to some reader.
+        // Names that some readers take for a number or a boolean.
         (
             "generation: 1\nproduction:\n  web: A\n",
             "on=B 42=C",
             "generation: 2\nproduction:\n  web: A\n  \"on\": B\n  \"42\": C\n",
         ),
-        // New and known at once; a merge key of another app stays out of it.
+        // A new and a known app at once; a merge key of another app is left alone.
         (
             "generation: 1\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: A\n",
             "shop=B api=C",
@@ -294,7 +294,7 @@ fn unchanged_sha_is_not_written_again() {
         assert_eq!(same.body, None, "{before}");
         assert_eq!(same.changes[0].from.as_ref(), Some(&same.changes[0].to));
     }
-    // In the same order, only what differs.
+    // In one request, only the entries that differ change.
     assert_eq!(
         after(
             "generation: 4\nproduction:\n  shop: {sha: A, by: x}\n  web: A\n",
@@ -331,7 +331,7 @@ fn holds_and_overrides_that_block_the_sha_are_warnings() {
 #[test]
 fn unsupported_manifest_is_refused_with_its_location() {
     for (before, words, expected) in [
-        // The manifest as it is.
+        // Invalid manifests.
         ("", "shop=B --create", "m.yml:1:1: the manifest is empty"),
         ("production: [", "shop=B", "m.yml:2:1: not valid YAML"),
         (
@@ -354,7 +354,7 @@ fn unsupported_manifest_is_refused_with_its_location() {
             "shop=B",
             "m.yml:1:1: it has line ends of a bare carriage return",
         ),
-        // What is new without --create, or cannot be new.
+        // New names without --create, or impossible ones.
         (
             "prodution:\n  shop: A\n",
             "shop=B",
@@ -406,7 +406,7 @@ fn unsupported_manifest_is_refused_with_its_location() {
             "shop=B",
             "m.yml:1:24: an alias (`*name`) or a merge key (`<<`) ties this",
         ),
-        // Blocks and other ways to write a scalar.
+        // Block scalars and other ways to write a scalar.
         (
             "production:\n  shop: >-\n    A\n",
             "shop=B",
@@ -468,20 +468,20 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
         why.contains("cannot be counted up") && why.contains("--above-fleet"),
         "{why}"
     );
-    // With a sha, without one, and with one that is there already.
+    // With a sha, without one, and with one that is current already.
     let healed = |sha: &str| format!("# top\ngeneration: 43 # n\nproduction: {{shop: {sha}}}\n");
     for (words, sha) in [("shop=B", "B"), ("", "A"), ("shop=A", "A")] {
         let (body, warnings) = edit_above_fleet(&locked, words, &[42, 41]).unwrap();
         assert_eq!((body, warnings.len()), (healed(sha), 0), "{words}");
     }
-    // One whose record says anything is named, and does not lead the others.
+    // A host with an arbitrary number in its record is named, and does not mislead the others.
     let (body, warnings) = edit_above_fleet(&locked, "", &[42, u64::MAX, 41]).unwrap();
     assert_eq!(body, healed("A"));
     assert!(
         warnings[0].contains("production/web1") && warnings[0].contains(most),
         "{warnings:?}"
     );
-    // Where there is no generation yet, there is one then.
+    // If there is no generation yet, one is added.
     let (body, _) = edit_above_fleet("production: {shop: A}\n", "", &[42]).unwrap();
     assert_eq!(body, "generation: 43\nproduction: {shop: A}\n");
     let why = edit_above_fleet(&locked, "shop=B", &[]).unwrap_err();
@@ -489,7 +489,7 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
         why.contains("no node record says") && why.contains("by hand"),
         "{why}"
     );
-    // What most would refuse is not written, and who says what is named.
+    // A generation that most hosts would refuse is not written; the error names the hosts and their numbers.
     let far = [1 << 30, 1 << 31, 1 << 32, 42, 43];
     let why = edit_above_fleet(&locked, "", &far).unwrap_err();
     assert!(
@@ -498,6 +498,6 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
             && why.contains("nothing was written"),
         "{why}"
     );
-    // Nobody is told to write what no new host would take.
+    // No advice to write a generation that no new host would accept.
     assert!(edit_above_fleet(&locked, "shop=B", &[u64::MAX]).is_err());
 }

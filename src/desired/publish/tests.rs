@@ -27,7 +27,7 @@ fn stored_manifest(store: &dyn Store) -> (Manifest, Vec<u8>) {
     (manifest, object.body)
 }
 
-/// A store where somebody else publishes just before each write, `times` times.
+/// A store in which another writer publishes just before each write, `times` times.
 struct RacingStore {
     store: MemoryStore,
     times: Cell<u32>,
@@ -132,7 +132,7 @@ fn broken_manifest_is_not_overwritten() {
     assert_eq!(object.body, broken);
 }
 
-/// A store whose answer to a write got lost.
+/// A store whose response to a write is lost.
 struct UnansweringStore(MemoryStore);
 
 impl Store for UnansweringStore {
@@ -188,7 +188,7 @@ fn eight_concurrent_publishes_all_land_and_count_up() {
     const THREADS: usize = 8;
     let folder = tempfile::tempdir().unwrap();
     let start = Barrier::new(THREADS);
-    // Nobody can come second more often than there are others, so ten attempts are enough.
+    // A thread can come second only as often as there are others, so ten attempts are enough.
     std::thread::scope(|scope| {
         for number in 0..THREADS {
             let (folder, start) = (folder.path(), &start);

@@ -1,4 +1,4 @@
-//! The guard against a list that shrinks holds against whoever writes many, or large, records.
+//! The shrink guard holds against a writer of many or large records.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::ports::root::Attrs;
 use crate::testing::peak_memory;
 
-/// `number` records with as many tags of a text so long, which all serve the app.
+/// Stores `number` records that all serve the app, each with `tags` tags of `text` characters.
 fn put_many(store: &MemoryStore, name: &str, number: usize, tags: usize, text: usize) {
     let mut value = serde_json::to_value(typical_record("x", 0)).unwrap();
     for n in 0..tags {
@@ -77,7 +77,7 @@ fn record_flood_does_not_disable_the_shrink_guard() {
         query_by_role(&store, &sandbox, &["app", ""]),
         [Ok(3), Ok(3)]
     );
-    // Round after round, each of other nodes; what is refused is joined by who is new.
+    // Round after round, each with other nodes; new nodes join the list that stays.
     for round in 0..4 {
         put_many(&store, &format!("evil{round}x"), 2600, 115, 120);
         for answer in query_by_role(&store, &sandbox, &["app", ""]) {
@@ -138,13 +138,13 @@ fn unreadable_last_good_lists_are_an_error() {
             "it stays"
         );
     }
-    // Somebody says that it is as it should be.
+    // An operator accepts the list.
     let peers = PeerSource::from_store(&settings, &sandbox.host, &store, true);
     let nodes = peers.peer_list().lock().unwrap().nodes(&Query::default());
     assert_eq!(nodes.unwrap().len(), 1);
     peers.save(true).unwrap();
     assert_eq!(pass(&store, &sandbox), Ok(1));
-    // Only a file that is not there is no history.
+    // Only a missing file counts as no history.
     let path = sandbox.host.state_path("fleet.json");
     sandbox.host.root.remove_file(&path).unwrap();
     delete_all_records(&store);

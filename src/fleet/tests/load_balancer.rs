@@ -1,11 +1,11 @@
-//! A load balancer from pass to pass: who leaves its list, and who does not.
+//! The list of a load balancer over many passes: which nodes leave it and which stay.
 
 use super::peer_list::{settings, shop_query};
 use super::*;
 use crate::ports::store::{Etag, GetOutcome, ObjectMeta, PutOutcome, StoreError};
 use crate::settings::Settings;
 
-/// A load balancer: each look as a pass makes it, and who is listed after it.
+/// A load balancer that queries the store as a pass does.
 struct LoadBalancer {
     sandbox: Sandbox,
     settings: Settings,
@@ -44,7 +44,7 @@ fn store_outage_removes_no_listed_node() {
     at(0);
     beat(1..=4);
     assert_eq!(lb.pass(&store).unwrap().len(), 4);
-    // Two hours in which nobody is heard, and then three of four are.
+    // Two hours without heartbeats, and then three of four nodes send one.
     store.set_unreachable(true);
     for minutes in [1, 30, 90] {
         at(minutes);
@@ -54,16 +54,16 @@ fn store_outage_removes_no_listed_node() {
     at(120);
     beat(1..=3);
     assert_eq!(lb.pass(&store).unwrap(), ["web1", "web2", "web3", "web4"]);
-    // One that was not listed before is gone by its age alone.
+    // A node that was not listed before is gone by its age alone.
     let stranger = LoadBalancer::new("");
     assert_eq!(stranger.pass(&store).unwrap(), ["web1", "web2", "web3"]);
-    // It stays silent while the balancer listens.
+    // It stays silent while the balancer has answers.
     for minutes in 1..60 {
         at(120 + minutes);
         beat(1..=3);
         assert_eq!(lb.pass(&store).unwrap().len(), 4, "minute {minutes}");
     }
-    // A look that fails now and then is no outage.
+    // An occasional failed query is no outage.
     store.set_unreachable(true);
     at(180);
     assert_eq!(lb.pass(&store).unwrap().len(), 4);
@@ -95,7 +95,7 @@ fn restarted_load_balancer_waits_gone_after_before_removing_nodes() {
     assert_eq!(lb.pass(&store).unwrap(), ["web1"]);
 }
 
-/// A store of which only the lists can be had.
+/// A store that answers only list requests.
 struct Throttled<'a>(&'a MemoryStore);
 
 impl Store for Throttled<'_> {
@@ -157,7 +157,7 @@ fn unreadable_records_do_not_count_as_missing_nodes() {
         .unwrap_err();
     assert!(asked.into_query_error().is_some());
     assert_eq!(lb.pass(&store).unwrap().len(), 3);
-    // What is known of a node is as good as a read.
+    // A cached record is as good as a read.
     assert_eq!(lb.pass(&Throttled(&store)).unwrap().len(), 3);
     let known = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
     known

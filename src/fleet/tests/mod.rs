@@ -1,4 +1,4 @@
-//! Against a store in memory and a host in a folder.
+//! Tests with a store in memory and a host in a folder.
 
 mod bounds;
 mod load_balancer;

@@ -1,4 +1,4 @@
-//! What templates are told, and what is not believed.
+//! Which answers templates get, and which the shrink guard refuses.
 
 use std::sync::Arc;
 
@@ -28,18 +28,18 @@ pub(super) fn shop_query() -> Query {
     }
 }
 
-/// What is known from one pass to the next.
+/// The last good lists between passes, by query.
 pub(super) type KnownLists = std::collections::BTreeMap<String, NodeList>;
 
-/// The same as it is kept.
+/// The same in its saved form.
 pub(super) fn last_good_lists(known: &KnownLists) -> LastGoodLists {
     let mut lists = LastGoodLists::empty("dir:/s", ENV);
     lists.lists = known.clone();
     lists
 }
 
-/// One pass: what the store has, and what is known; returns how many nodes the template gets, whether
-/// that was kept, and what is known then.
+/// Simulates a pass with `seen` nodes in the store and the `known` lists; returns the number of nodes that
+/// the template gets, whether the last good list stayed, and the lists afterwards.
 pub(super) fn pass(
     seen: Option<u8>,
     known: &KnownLists,
@@ -52,7 +52,7 @@ pub(super) fn pass(
     (nodes.len(), kept, known)
 }
 
-/// The same, with the nodes and what is there.
+/// Like [`pass`], with the nodes themselves.
 fn query_nodes(
     seen: ObservedNodes,
     known: &KnownLists,
@@ -119,12 +119,12 @@ fn refused_shrink_does_not_expire() {
     let minutes = |minutes: i64| shrink_guard(fixed_time() + SignedDuration::from_mins(minutes));
     let hours = |hours: i64| minutes(60 * hours);
     let (_, _, known) = pass(Some(8), &Default::default(), hours(0));
-    // What was taken counts for an hour, and then what it shrank to does.
+    // The accepted size counts for an hour, and then the size that it shrank to.
     let (nodes, kept, shrunk) = pass(Some(4), &known, hours(1));
     assert_eq!((nodes, kept), (4, false));
     assert_eq!(pass(Some(2), &shrunk, hours(1)).0, 4);
     assert_eq!(pass(Some(2), &shrunk, hours(3)).0, 2);
-    // What is refused is refused a day later, by what there was in the hour before it.
+    // A refusal still holds a day later, by the sizes in the hour before it.
     let (nodes, kept, known) = pass(Some(5), &known, minutes(30));
     assert_eq!((nodes, kept), (5, false));
     let (_, _, mut refused) = pass(Some(3), &known, minutes(40));
@@ -158,7 +158,7 @@ fn new_or_changed_nodes_are_listed_while_a_shrink_is_refused() {
     assert_eq!(given.len(), 7, "nobody leaves: {given:?}");
     assert!(given.contains(&"web1 10.0.0.101".to_owned()), "{given:?}");
     assert!(given.contains(&"web9 10.0.0.9".to_owned()), "{given:?}");
-    // Also for whom the store does not answer next, and the newcomers do not raise the bar.
+    // The same if the store does not answer next; new nodes do not raise the baseline.
     let (nodes, _, known) = query_nodes(
         ObservedNodes::Unavailable("it is down".into()),
         &known,
@@ -297,7 +297,7 @@ fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
     };
     let text = |text: &str| Some(text.to_owned());
     let none = Query::default();
-    let web2 = "web2 10.9.9.9"; // the settings know better
+    let web2 = "web2 10.9.9.9"; // the settings override the record
     assert_eq!(
         ask(none.clone()),
         ["db1 10.0.0.20", "old 10.9.9.9", "web1 10.0.0.1", web2]
@@ -382,7 +382,7 @@ fn peers_are_queried_once_and_cached_for_a_store_outage() {
     let unchanged = sandbox.host.root.meta(cache).unwrap().unwrap();
     assert_eq!(kept.ctime, unchanged.ctime, "nothing new, nothing written");
 
-    // Emptied by hand: refused, kept, and status knows of it without asking anybody.
+    // An operator empties the registry: refused, kept, and `status` shows it without a request.
     for last in 1..=3 {
         store
             .delete(&record_key(ENV, &format!("web{last}")))

@@ -1,4 +1,4 @@
-//! This host's own record.
+//! Publishing of this host's own record.
 
 use super::*;
 use crate::ports::store::{Etag, GetOutcome, ObjectMeta, PutOutcome, StoreError};
@@ -71,7 +71,7 @@ impl Store for CountingStore {
     }
 }
 
-/// What the pass says of it, and whether it found that out just now.
+/// What the pass reports, and whether it is new.
 fn publish_outcome(
     sandbox: &Sandbox,
     store: &CountingStore,
@@ -123,12 +123,12 @@ fn own_record_is_written_only_when_changed_or_heartbeat_due() {
     publish(&sandbox, &store, &moved);
     assert_eq!(store.take_writes(), 1, "a change is written at once");
     assert_eq!(store.stored_record("web1"), moved);
-    // The registry is emptied by hand; the next heartbeat mends it.
+    // An operator empties the registry; the next heartbeat restores the record.
     store.inner.delete(&record_key(ENV, "web1")).unwrap();
     sandbox.clock.advance(301);
     assert!(publish(&sandbox, &store, &moved).is_empty());
     assert_eq!(store.stored_record("web1"), moved);
-    // A clock that was set back silences nobody.
+    // A clock that was set back does not silence the host.
     store.take_writes();
     sandbox.clock.advance(-86_400);
     publish(&sandbox, &store, &moved);
@@ -261,14 +261,14 @@ fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
         look.problems
     );
     assert!(publish(&first, &store, &ours).is_empty());
-    // The first one is gone for longer than `gone_after`: the second is its replacement.
+    // The first host is silent for longer than `gone_after`: the second is its replacement.
     store
         .inner
         .set_server_time(fixed_time() + SignedDuration::from_mins(61));
     second.clock.advance(301);
     assert!(publish(&second, &store, &theirs).is_empty());
     assert_eq!(store.stored_record("web1"), theirs);
-    // And when it comes back, it is the first that is second.
+    // When the first host returns, it is the second with that name.
     first.clock.advance(301);
     assert_eq!(publish(&first, &store, &ours).len(), 1);
     store
@@ -299,7 +299,7 @@ fn cloned_machines_agree_on_one_owner_of_the_name() {
         said.len() >= 2,
         "the copy says so in each of its passes: {said:?}"
     );
-    // A host that only moved, and forgot in a reboot what it wrote, is no copy.
+    // A host that only changed its address, and lost its saved record in a reboot, is no copy.
     let rebooted = Sandbox::empty();
     assert!(publish(&rebooted, &store, &theirs).is_empty());
     assert_eq!(store.stored_record("web1"), theirs);
@@ -352,7 +352,7 @@ fn host_with_failing_passes_keeps_sending_heartbeats() {
     sandbox.clock.advance(301);
     tell(&sandbox);
     assert_eq!(store.take_writes(), 1, "the heartbeat");
-    // After a reboot nothing is noted; what is in the store is its own.
+    // After a reboot there is no saved record; the one in the store is the host's own.
     tell(&Sandbox::empty());
     assert!(store.take_writes() >= 1);
 }

@@ -1,4 +1,4 @@
-//! What a record may be.
+//! Validation and limits of records.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn record_survives_a_write_and_read() {
     );
 }
 
-/// Every version that was ever written must be read for as long as a host may still run it.
+/// Every version ever written must stay readable for as long as a host may still run it.
 #[test]
 fn first_record_version_is_still_parsed() {
     let old = include_bytes!("../fixtures/node-1.json");

@@ -1,4 +1,4 @@
-//! Looking at all records, and the fleet as operators see it.
+//! Snapshots of all records, and the fleet as operators see it.
 
 use super::*;
 
@@ -146,7 +146,7 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
                 ..app('a', 'a', AppState::Serving, Some("puma is masked"))
             },
         ),
-        // It waited for what the manifest wants otherwise now.
+        // It waited for an app for which the manifest now wants something else.
         (
             "was-held",
             "shop",

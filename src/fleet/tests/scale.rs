@@ -1,4 +1,4 @@
-//! More records than a fleet has, and as many as a large one has.
+//! Refusal of more records than a fleet has, and acceptance of as many as a large one has.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::ports::root::Attrs;
 use crate::ports::store::StoreError;
 use crate::testing::peak_memory;
 
-/// As a record of a host with two apps is.
+/// Like the record of a host with two apps.
 pub(super) fn typical_record(node: &str, number: usize) -> Record {
     let mut record = record(node, 1);
     record.machine_id = Some(format!("{number:032x}"));
@@ -76,7 +76,7 @@ fn too_many_records_are_refused_and_the_last_list_kept() {
 #[test]
 fn records_over_the_memory_limit_are_refused() {
     let mut heavy = typical_record("web0", 0);
-    // What takes little room in the store and much in memory.
+    // Small in the store and large in memory.
     let name = |n: usize| {
         format!(
             "{}{}",
@@ -106,7 +106,7 @@ fn records_over_the_memory_limit_are_refused() {
         other => panic!("{other:?}"),
     }
     assert!(peak < 250 << 20, "{} MiB", peak >> 20);
-    // And large ones before they are read.
+    // Large records are refused before they are read.
     let big = vec![b'x'; MAX_RECORD];
     for n in 0..4200 {
         store
@@ -181,14 +181,14 @@ fn applied_generations_are_read_from_all_environments() {
         ("staging/web3".to_owned(), u64::MAX),
     ];
     assert_eq!(said(), both);
-    // Whoever may write one record, and those beside it, has one voice.
+    // A writer of one record, and of those beside it, has one vote.
     for n in 0..6 {
         let mut beside = typical_record(&format!("web1@{n}"), 9);
         beside.generation = Some(7);
         put(&store, &beside);
     }
     assert_eq!(said(), both);
-    // What is gone says nothing.
+    // A node that is gone has no vote.
     store.set_server_time("2100-01-01T00:00:00Z".parse().unwrap());
     put(&store, &typical_record("web1", 1));
     assert_eq!(said(), both[..1]);

@@ -1,9 +1,8 @@
 //! One line of an `authorized_keys` file.
 //!
-//! What is wrong with a line is said without showing the line: it may be a private key that
-//! somebody pasted by mistake.
+//! Error messages never quote the line: it may be a private key that somebody pasted by mistake.
 
-/// The types that sshd takes, and how many values the key itself holds after its type.
+/// The key types that sshd accepts, and the number of values in the key after its type.
 const KEY_TYPES: &[(&str, usize)] = &[
     ("ssh-ed25519", 1),
     ("ssh-rsa", 2),
@@ -17,7 +16,7 @@ const KEY_TYPES: &[(&str, usize)] = &[
 /// A public key with its options and comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    /// As it stands in the file.
+    /// The line as it stands in the file.
     pub line: String,
     options: String,
     kind: &'static str,
@@ -26,7 +25,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a line. The error says what is wrong and shows nothing of it.
+    /// Parses a line. The error describes the problem without quoting the line.
     pub fn parse(line: &str) -> Result<PublicKey, String> {
         let line = line.trim();
         if line.contains("PRIVATE KEY") || line.contains("PuTTY-User-Key-File") {
@@ -59,12 +58,12 @@ impl PublicKey {
         })
     }
 
-    /// Whether the two let in the same holder, whatever the options and comments.
+    /// Whether both have the same key, regardless of options and comments.
     pub fn is_same_key(&self, other: &PublicKey) -> bool {
         self.kind == other.kind && self.body == other.body
     }
 
-    /// For people: type, the end of the key, the comment; of options only their names.
+    /// A summary for reports: the type, the end of the key, the comment, and only the names of the options.
     pub fn summary(&self) -> String {
         let end = self.body.len().saturating_sub(12);
         let mut text = format!("{} …{}", self.kind, &self.body[end..]);
@@ -87,7 +86,7 @@ fn private_key_error() -> String {
 
 fn invalid_key_error(line: &str) -> String {
     let types: Vec<&str> = KEY_TYPES.iter().map(|(name, _)| *name).collect();
-    // The body of a private key as OpenSSH writes it begins with these letters.
+    // The base64 body of a private key in OpenSSH's format starts with these letters.
     if line.contains("b3BlbnNzaC1rZXktdjE") {
         return private_key_error();
     }
@@ -105,7 +104,7 @@ fn parse_key_type(text: &str) -> Option<(&'static str, usize)> {
     KEY_TYPES.iter().copied().find(|(name, _)| *name == word)
 }
 
-/// Options end at the first blank outside of quotes, as sshd reads them.
+/// Splits off the options, which end at the first blank outside quotes, as in sshd.
 fn split_options(line: &str) -> (&str, &str) {
     let (mut quoted, mut escaped) = (false, false);
     for (at, c) in line.char_indices() {
@@ -119,7 +118,7 @@ fn split_options(line: &str) -> (&str, &str) {
     (line, "")
 }
 
-/// `restrict,command="…"` is `restrict` and `command`.
+/// The names of the options: `restrict,command="…"` gives `restrict` and `command`.
 fn option_names(options: &str) -> Vec<String> {
     let (mut quoted, mut escaped, mut value) = (false, false, false);
     let mut names = vec![String::new()];
@@ -144,8 +143,8 @@ fn option_names(options: &str) -> Vec<String> {
     names
 }
 
-/// The key repeats its type inside, and then holds as many values as that type has: a key that
-/// was cut off or is of another type shows.
+/// Checks that the key repeats its type inside and then holds as many values as that type has. Detects a
+/// truncated key and one of another type.
 fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
     let cut = || "the key is damaged or was cut off".to_owned();
     let bytes = decode_base64(body).ok_or_else(cut)?;
@@ -167,13 +166,13 @@ fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
     if rest.is_empty() { Ok(()) } else { Err(cut()) }
 }
 
-/// A value with its length before it, and what follows.
+/// Splits off one length-prefixed value; returns it and the rest.
 fn split_ssh_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
 }
 
-/// Standard base64, padded, with nothing else in it.
+/// Decodes standard base64 with padding; rejects all other characters.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {

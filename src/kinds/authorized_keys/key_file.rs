@@ -1,4 +1,4 @@
-//! The file of keys and its folder: where they are, what they are, whose they are.
+//! The `authorized_keys` file and its folder: paths, contents and owners.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use crate::ports::accounts::User;
 use crate::ports::root::{Attrs, FileKind, Meta, RootError};
 use crate::resource::{Failure, FieldChange, Mode};
 
-/// No file of keys is larger, in bytes.
+/// Size limit of an `authorized_keys` file, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// A file or folder as it is.
+/// A file or folder as found on the host.
 pub(super) struct ObservedPath {
     pub(super) kind: FileKind,
     pub(super) mode: Mode,
-    /// As `user:group`; in an unprivileged run as it should be, because it is not ours to set.
+    /// As `user:group`. An unprivileged run, which cannot change owners, reports the wanted one.
     pub(super) owner: String,
 }
 
@@ -54,14 +54,14 @@ pub(super) fn format_owner(uid: u32, gid: u32, host: &Host) -> Result<String, Fa
     Ok(format!("{user}:{group}"))
 }
 
-/// The folder and the file.
+/// The paths of the folder and the file.
 pub(super) fn paths(user: &User) -> (PathBuf, PathBuf) {
     let folder = user.home.join(".ssh");
     let file = folder.join("authorized_keys");
     (folder, file)
 }
 
-/// What to set; no owner in an unprivileged run.
+/// The attributes to set; without an owner in an unprivileged run.
 pub(super) fn attrs(user: &User, mode: u32, host: &Host) -> Attrs {
     let ours = host.root.is_privileged();
     Attrs {
@@ -71,15 +71,16 @@ pub(super) fn attrs(user: &User, mode: u32, host: &Host) -> Attrs {
     }
 }
 
-/// What the file is and holds. `None`: there is none. Something that cannot be read as a file of
-/// keys counts as an empty one where nothing in it is to be kept, and fails elsewhere.
+/// Reads the file; `None` if it does not exist. Where none of its keys is to be kept, a file that cannot be
+/// read as one (leased, too large, not text, not regular) counts as empty; elsewhere it is an error, and so
+/// is a folder everywhere.
 pub(super) fn read(
     path: &Path,
     replace_all: bool,
     host: &Host,
 ) -> Result<Option<(Meta, String)>, Failure> {
     let read = match host.root.read_with_meta(path, MAX_FILE_BYTES) {
-        // Or its owner could keep us from taking a key away for as long as he likes.
+        // Otherwise the owner could prevent the removal of a key for as long as he likes.
         Err(RootError::Leased { .. } | RootError::TooLarge { .. }) if replace_all => {
             let meta = host.root.meta(path)?;
             meta.map(|meta| (meta, Vec::new()))

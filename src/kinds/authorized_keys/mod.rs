@@ -1,4 +1,4 @@
-//! `authorized_keys`: who may log in as a user.
+//! The `authorized_keys` kind: who may log in as a user.
 
 mod key;
 mod key_file;
@@ -50,22 +50,22 @@ fn default_true() -> bool {
 }
 
 pub enum AuthorizedKeysState {
-    /// An unprivileged run on a host without this user, which it could not make.
+    /// An unprivileged run on a host without this user, which it could not create.
     Unmanaged,
     Keys(Box<ObservedKeys>),
 }
 
-/// The file and its folder as they are.
+/// The file and its folder as found on the host.
 pub struct ObservedKeys {
-    /// To whom both should belong, as `user:group`.
+    /// The wanted owner of both, as `user:group`.
     owner: String,
     file: Option<(ObservedPath, String)>,
     folder: Option<ObservedPath>,
 }
 
 impl AuthorizedKeysSpec {
-    /// What the file should hold, given what it holds; `None`: no file. A text that is right comes
-    /// back as it is, blank lines, comments and all.
+    /// The wanted content of the file, given its current one; `None` for no file. A correct text is returned
+    /// unchanged, with its blank lines and comments.
     fn desired_text(&self, text: Option<&str>) -> Option<String> {
         let listed = |line: &str| {
             let key = PublicKey::parse(line).ok()?;
@@ -108,12 +108,12 @@ impl AuthorizedKeysSpec {
         }
     }
 
-    /// Whether nothing that is in the file may have to stay.
+    /// Whether no key that is in the file may have to stay.
     fn replaces_all_keys(&self) -> bool {
         self.exclusive && (self.state == Presence::Absent || !self.parsed.is_empty())
     }
 
-    /// Refuses to lock everybody out by mistake.
+    /// Refuses a change that would remove the last usable key by mistake.
     fn check_last_key(&self, text: Option<&str>) -> Result<(), Failure> {
         let count = |text: &str| {
             entries(text)
@@ -142,7 +142,7 @@ impl AuthorizedKeysSpec {
         let come = come.map(|line| FieldChange::new("keys", FieldValue::Absent, display_key(line)));
         let mut fields: Vec<FieldChange> = gone.chain(come).collect();
         if fields.is_empty() && self.desired_text(Some(old)).is_some_and(|new| new != old) {
-            // The same key twice in the file, say.
+            // For example, the file has the same key twice.
             let count = |text: &str| FieldValue::Value(format!("{} lines", text.lines().count()));
             fields.push(FieldChange::new("keys", count(old), count(&new)));
         }
@@ -161,7 +161,7 @@ fn join_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     lines.into_iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// `text` itself if it has these lines already, so that a missing last line end is no difference.
+/// Returns `text` itself if it has these lines already, so that a missing final line break is no difference.
 fn join_unless_equal(text: &str, wanted: Vec<&str>) -> String {
     if text.lines().eq(wanted.iter().copied()) {
         text.to_owned()
@@ -315,7 +315,7 @@ impl Kind for AuthorizedKeys {
                 &key_file::attrs(&user, FILE_MODE, host),
             )?;
         }
-        // A folder with files of others in it is not given away: the one that is ours to make goes first.
+        // Write the file first: a folder must not change owner while it holds other users' files.
         if change.touches("folder_mode") || change.touches("folder_owner") {
             root.set_attrs(&folder, &key_file::attrs(&user, FOLDER_MODE, host))?;
         }

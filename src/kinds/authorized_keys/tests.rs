@@ -38,7 +38,7 @@ fn sandbox(text: Option<&str>) -> Sandbox {
     sandbox
 }
 
-/// Makes it so and returns what changed; afterwards nothing is left to do.
+/// Applies the change and returns it; afterwards nothing may differ.
 fn converge(keys: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, Failure> {
     let change = keys.inspect(&sandbox.host, false)?.change;
     if let Some(change) = &change {
@@ -80,7 +80,7 @@ fn last_key_is_removed_only_by_state_absent() {
     let change = converge(&*absent, &with_one).unwrap().unwrap();
     assert_eq!(change.verb, Verb::Remove);
     assert!(!with_one.exists(FILE));
-    // Where nobody could log in before, nothing is lost.
+    // Without a usable key before, the change locks nobody out.
     let with_none = sandbox(Some("no key at all\n"));
     converge(&*nothing, &with_none).unwrap().unwrap();
     assert_eq!(with_none.read(FILE), "");
@@ -160,7 +160,7 @@ fn missing_user_or_home_is_not_ready() {
     if sandbox.can_set_owners() {
         assert!(looked.unwrap_err().not_ready);
     } else {
-        // Nobody could have made the account: it is left alone with what hangs on it.
+        // This run cannot create the account, so it leaves the account and its keys alone.
         assert_eq!(looked.unwrap().change, None);
     }
 }
@@ -178,7 +178,7 @@ fn symlink_planted_by_the_user_is_not_followed() {
     let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
     assert!(failure.message.contains("symbolic link"), "{failure}");
     assert!(!sandbox.exists("/root/authorized_keys"));
-    // A link in the file's own place is replaced, not written through.
+    // A link in place of the file is replaced, not written through.
     sandbox.remove("/home/deploy/.ssh");
     sandbox.make_dir("/home/deploy/.ssh");
     sandbox.link(FILE, "/root/secret");

@@ -1,4 +1,4 @@
-//! apt and dpkg, as `package` calls them.
+//! Calls of apt and dpkg for the `package` kind.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::ports::exec::{Command, CompletedCommand, ExecError};
 use crate::ports::root::Attrs;
 use crate::resource::Failure;
 
-/// Downloads and maintainer scripts included. Killing dpkg halfway costs a repair, so this is long.
+/// Covers downloads and maintainer scripts. Long, because a dpkg that is killed halfway needs a repair.
 const APT_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// For `apt-get update`.
+/// Timeout of `apt-get update`.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A sandbox's apt configuration, for `APT_CONFIG`.
+/// File name of a sandbox's apt configuration, for `APT_CONFIG`.
 const CONFIG_FILE: &str = "apt.conf";
 
 pub struct Apt<'a> {
@@ -22,10 +22,10 @@ pub struct Apt<'a> {
     config: Option<std::path::PathBuf>,
 }
 
-/// What can be done about a failed installation before it is tried again.
+/// A repair to try before a failed installation is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Repair {
-    /// The lists of packages are missing or out of date.
+    /// The package lists are missing or out of date.
     Update,
     /// An earlier dpkg was killed halfway.
     Configure,
@@ -51,8 +51,8 @@ impl Repair {
 }
 
 impl<'a> Apt<'a> {
-    /// Below a sandbox's root, apt is given a configuration of its own, so that nothing of the
-    /// machine's is read or written.
+    /// In a sandbox, apt gets a configuration of its own, so that it neither reads nor writes the machine's
+    /// files.
     pub fn new(host: &'a Host) -> Result<Apt<'a>, Failure> {
         let root = &host.root;
         if !root.is_privileged() {
@@ -80,7 +80,7 @@ impl<'a> Apt<'a> {
         })
     }
 
-    /// Installs packages, each a name or `name=version`; repairs what can be repaired, once.
+    /// Installs packages, each a name or `name=version`. After a failure tries each applicable repair once.
     pub fn install(&self, wanted: &[String], downgrade: bool) -> Result<(), Failure> {
         let mut tried = Vec::new();
         loop {
@@ -111,7 +111,7 @@ impl<'a> Apt<'a> {
         self.run(command)
     }
 
-    /// Keeps packages at their version, or lets them go.
+    /// Sets or removes the hold that keeps packages at their version.
     pub fn set_hold(&self, names: &[String], hold: bool) -> Result<(), Failure> {
         if names.is_empty() {
             return Ok(());
@@ -126,8 +126,8 @@ impl<'a> Apt<'a> {
 
     fn repair(&self, remedy: Repair) -> Result<(), Failure> {
         match remedy {
-            // One unreachable source of several must not stop the others: what counts is whether
-            // the package can be had afterwards.
+            // One unreachable source of several must not stop the others: only whether the package becomes
+            // available counts.
             Repair::Update => {
                 let update = self.command("apt-get").timeout(UPDATE_TIMEOUT);
                 self.host
@@ -152,8 +152,8 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// `apt-get` for changing something: it asks nothing, keeps configuration files that were
-    /// changed on the host, and waits for whoever holds dpkg's lock.
+    /// `apt-get` for changes: it asks no questions, keeps configuration files that were changed on the host,
+    /// and waits for dpkg's lock.
     fn apt_get(&self, args: &[&str]) -> Command {
         let command = with_args(self.command("apt-get"), &["-y", "-q"]);
         let command = with_args(
@@ -195,8 +195,8 @@ fn with_args(mut command: Command, args: &[&str]) -> Command {
     command
 }
 
-/// The folders and the status file that apt expects below a sandbox's root, and where its
-/// configuration is for a process outside.
+/// Creates the folders and the status file that apt expects in a sandbox; returns the path of its
+/// configuration as a process outside sees it.
 fn create_sandbox_config(host: &Host) -> Result<std::path::PathBuf, Failure> {
     let root = &host.root;
     let plain = Attrs::default();
@@ -221,7 +221,7 @@ fn create_sandbox_config(host: &Host) -> Result<std::path::PathBuf, Failure> {
         return Err(Failure::new(format!("apt cannot work below {path}"))
             .hint("use a folder without quotes in its name"));
     }
-    // The sandbox belongs to whoever runs this; apt's own unprivileged user need not see it.
+    // The sandbox belongs to the user who runs this; apt's own unprivileged user (`_apt`) need not see it.
     let text = format!(
         "Dir \"{path}\";\n\
          Dir::State::status \"{path}/var/lib/dpkg/status\";\n\

@@ -1,6 +1,6 @@
-//! `package`: installed, at a version, on hold.
+//! The `package` kind: installed or absent, at a version, on hold.
 //!
-//! What is installed is read from dpkg's own file; apt runs only when something differs.
+//! Reads dpkg's status file to see what is installed; runs apt only when something differs.
 
 mod apt;
 #[cfg(test)]
@@ -39,9 +39,9 @@ pub struct PackageSpec {
 }
 
 pub enum PackageState {
-    /// An unprivileged run in a sandbox: packages are not ours to set.
+    /// An unprivileged run in a sandbox, which cannot change packages.
     Unmanaged,
-    /// What dpkg knows about each name.
+    /// dpkg's record of each name.
     Packages(Vec<(String, Option<packages::Package>)>),
 }
 
@@ -67,7 +67,7 @@ impl PackageSpec {
         Ok(found)
     }
 
-    /// What apt has to do, by name: installed or removed, changed in version.
+    /// The names that apt has to install, remove or change in version.
     fn names_to_change(&self, found: &[(String, Option<packages::Package>)]) -> Vec<String> {
         let due = |package: Option<&packages::Package>| {
             let installed = package.filter(|package| package.installed);
@@ -96,7 +96,7 @@ impl PackageSpec {
             .filter(|name| is_held(name) == Some(true))
             .cloned()
             .collect();
-        // An operator's hold stands unless the role says that holding is its business.
+        // An operator's hold stands unless the role manages holds itself.
         if self.held.is_none() && !held.is_empty() {
             return Ok(ApplyOutcome::Waiting(format!(
                 "{} on hold on this host (`apt-mark unhold` lets go; `held` in the role takes over)",
@@ -112,7 +112,7 @@ impl PackageSpec {
             return Ok(ApplyOutcome::Done);
         }
         if !todo.is_empty() {
-            // Let go of exactly these, rather than allow apt to change whatever is held.
+            // Release exactly these holds, instead of allowing apt to change any held package.
             apt.set_hold(&held, false)?;
             let with_version = |name: &String| match &self.version {
                 Some(version) => format!("{name}={version}"),
@@ -238,7 +238,7 @@ impl Kind for Package {
             }
         }
         if let Some(hold) = spec.held {
-            // One that is not known is not held.
+            // A package that dpkg does not know is not held.
             let held = |package: &Option<packages::Package>| {
                 package.as_ref().is_some_and(|package| package.held)
             };
@@ -271,8 +271,8 @@ impl Kind for Package {
     }
 }
 
-/// As Debian spells them, with `:architecture` if need be. apt takes a name that ends in `-` for
-/// one to remove.
+/// Whether it is a Debian package name, optionally with `:architecture`. apt takes a name that ends in `-`
+/// for one to remove.
 fn is_package_name(name: &str) -> bool {
     let (name, architecture) = name.split_once(':').unwrap_or((name, "any"));
     let known =

@@ -17,7 +17,7 @@ pub fn skip_reason(sandbox: &Sandbox) -> Option<&'static str> {
     (!(has("apt-get") && has("dpkg-deb"))).then_some("needs apt-get and dpkg-deb")
 }
 
-/// A repository in the sandbox with these packages, as its only source.
+/// Creates a repository with these packages as the sandbox's only source.
 pub fn create_repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
     let mut index = String::new();
     for (name, version) in packages {

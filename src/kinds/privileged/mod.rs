@@ -1,6 +1,6 @@
-//! Nothing that a privileged program opens by path lies where a lesser user could put a link, a pipe
-//! or another file: of all that the shipped roles write, with everything switched on, each directive
-//! with a path in it is held against [`render_table::FORMATS`].
+//! Test that no privileged program opens a path where an unprivileged user could put a link, a pipe or
+//! another file. Renders everything that the shipped roles write, with every option on, and checks each
+//! directive with a path in it against [`table::FORMATS`].
 #![allow(
     clippy::disallowed_methods,
     reason = "the files are this repository's, not a host's"
@@ -23,7 +23,7 @@ use crate::settings;
 
 pub(crate) use self::table::render_table;
 
-/// Every shipped role with everything on that it can do.
+/// Every shipped role with all its options on.
 const SETTINGS: &str = r#"
 environment: production
 roles: [app, python, web, datadog, haproxy]
@@ -62,7 +62,7 @@ fn repository_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a file of the catalog is to be.
+/// A file of the catalog, as wanted.
 struct RoleFile {
     path: PathBuf,
     owner: String,
@@ -70,7 +70,7 @@ struct RoleFile {
     text: String,
 }
 
-/// All that the shipped roles write, and who owns the folders that they make.
+/// Everything that the shipped roles write, and the owners of the folders that they create.
 struct RoleFiles {
     catalog: Catalog,
     files: Vec<RoleFile>,
@@ -109,7 +109,7 @@ fn render_shipped_roles() -> RoleFiles {
         if let Some(spec) = body.spec().downcast_ref::<crate::release::ReleaseSpec>() {
             let user = spec.user.clone().unwrap_or_default();
             let deploy_to = spec.layout().deploy_to().to_owned();
-            // The folder itself and `releases` are root's; what is in a release is its user's.
+            // Root owns the folder itself and `releases`; the app's user owns the content of a release.
             for folder in ["current", "shared", "releases/any"] {
                 host.folder_owners
                     .insert(deploy_to.join(folder), user.clone());
@@ -152,7 +152,7 @@ fn pending_change(body: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
 }
 
 impl RoleFiles {
-    /// Who else than root could put something else at a path.
+    /// The user other than root who could replace what is at a path.
     fn unprivileged_owner(&self, path: &Path) -> Option<&str> {
         let above = path.ancestors().skip(1).collect::<Vec<_>>();
         above.into_iter().rev().find_map(|folder| {
@@ -164,7 +164,7 @@ impl RoleFiles {
         })
     }
 
-    /// What is wrong with a path that is opened with root's rights.
+    /// Why it is unsafe that root opens a path, if it is.
     fn exposure_problem(&self, path: &str) -> Option<String> {
         let owner = self.unprivileged_owner(Path::new(path))?;
         Some(format!(
@@ -234,7 +234,7 @@ impl RoleFiles {
     }
 }
 
-/// A supervisor runs as root whatever does not say another user.
+/// Requires a `User=`/`user=` other than root: without one a supervisor runs the program as root.
 fn missing_user_problem(format: &Format, file: &RoleFile) -> Option<String> {
     let key = match format.path_prefix {
         "/usr/local/lib/systemd/system/" => "User=",
@@ -254,7 +254,7 @@ fn find_format(path: &Path) -> Option<&'static Format> {
         .find(|format| path.starts_with(format.path_prefix) && path.ends_with(format.path_suffix))
 }
 
-/// The directive of a line, and the rest of it.
+/// The directive of a line, and the rest of the line.
 fn split_directive<'l>(format: &Format, line: &'l str) -> (String, &'l str) {
     let word = line.split_whitespace().next().unwrap_or_default();
     let network = |word: &str| {
@@ -277,7 +277,7 @@ fn split_directive<'l>(format: &Format, line: &'l str) -> (String, &'l str) {
     (name.trim().to_owned(), value.trim().trim_end_matches(';'))
 }
 
-/// The absolute paths in a value, without what units and configurations put before them.
+/// The absolute paths in a value, without the prefixes that units and configurations allow.
 fn absolute_paths(value: &str) -> Vec<&str> {
     let words = value.split(|c: char| c.is_whitespace() || "\"',:=(".contains(c));
     let words = words.map(|word| word.trim_start_matches(['-', '@', '+', '!']));
@@ -296,7 +296,7 @@ fn no_privileged_program_opens_a_path_of_an_unprivileged_user() {
     assert!(host.files.len() > 20, "only {} files", host.files.len());
 }
 
-/// Commands that root runs, and what is in its search path.
+/// Covers the commands that root runs and the folders in its search path.
 #[test]
 fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
     let host = render_shipped_roles();
@@ -331,7 +331,7 @@ fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
     assert!(opened.len() > 8, "{opened:?}");
 }
 
-/// What is not switched on is not looked at.
+/// A template that SETTINGS does not switch on would escape the check.
 #[test]
 fn every_template_of_every_shipped_role_is_covered() {
     let host = render_shipped_roles();
@@ -343,7 +343,7 @@ fn every_template_of_every_shipped_role_is_covered() {
         if let Some(spec) = spec.downcast_ref::<super::template::TemplateSpec>() {
             sources.insert(spec.source.clone());
         } else if let Some(spec) = spec.downcast_ref::<crate::release::ReleaseSpec>() {
-            // In a release; whoever reads them is its user.
+            // These are in a release, and the app's user reads them.
             sources.extend(spec.files.iter().filter_map(|file| file.source.clone()));
         }
     }
@@ -364,7 +364,7 @@ fn every_template_of_every_shipped_role_is_covered() {
     assert!(missing.is_empty(), "switch on in SETTINGS: {missing:?}");
 }
 
-/// The guard itself: what it has to see, it sees.
+/// Tests the checker itself.
 #[test]
 fn checker_detects_every_known_way_to_expose_root() {
     let host = render_shipped_roles();

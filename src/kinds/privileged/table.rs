@@ -1,19 +1,19 @@
-//! Which program opens which path that the shipped roles write, and with whose rights.
+//! Table of the paths that the shipped roles configure: which program opens each, and with whose rights.
 
 use std::fmt::Write;
 
-/// With whose rights a path is opened.
+/// The rights with which a path is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rights {
-    /// Root's: every folder on the way has to be root's alone.
+    /// Root's: root alone must own every folder on the way.
     Root,
-    /// A program to run: that too. Its arguments are its own business, as the user whom it runs as.
+    /// A program to run: as for `Root`. Its arguments are opened with the rights of the user whom it runs as.
     Program,
-    /// The names in a folder are listed as root, and opened as the user whom the file says.
+    /// Root lists the names in the folder; the user whom the file names opens them.
     Listed,
-    /// Those of the app's user, or of another that is nobody's superior.
+    /// Those of the app's user, or of another user without rights over others.
     User(&'static str),
-    /// No file is opened: it is an address, a part of a URL, a pattern.
+    /// Nothing is opened: an address, part of a URL, a pattern.
     NoFile,
 }
 
@@ -23,16 +23,16 @@ pub(super) struct Directive {
     pub protection: &'static str,
 }
 
-/// A sort of file that roles write.
+/// A format of files that roles write.
 pub(super) struct Format {
-    /// What its path begins and ends with.
+    /// The start and the end of its path.
     pub path_prefix: &'static str,
     pub path_suffix: &'static str,
     pub display_path: &'static str,
     pub read_by: &'static str,
-    /// Whom it belongs to; `root` is who reads it, too, then.
+    /// The owner of the file; for `root`, root also reads it.
     pub owner: &'static str,
-    /// Every directive in which a path may stand.
+    /// Every directive that may hold a path.
     pub directives: &'static [Directive],
 }
 
@@ -57,7 +57,7 @@ const fn directive(
 
 use Rights::{Listed, NoFile, Program, Root, User};
 
-/// Folders that packages make for others than root, as Debian has them, and why nobody gains by it.
+/// Folders that Debian packages create for users other than root, each with the reason why that is safe.
 pub(super) const PACKAGE_FOLDERS: &[(&str, &str)] = &[(
     "/run/haproxy",
     "the package's folder of the user haproxy, whose processes are shut into /var/lib/haproxy",
@@ -246,7 +246,7 @@ pub(super) const FORMATS: &[Format] = &[
     },
 ];
 
-/// For `docs/security.md`.
+/// Renders the table in `docs/security.md`.
 pub(crate) fn render_table() -> String {
     let mut table = String::from(
         "| written in | directive | opened by | as whom | how it is protected |\n| --- | --- | --- | --- | --- |\n",

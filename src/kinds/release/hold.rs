@@ -1,13 +1,13 @@
-//! What keeps an app where it is, in words: a hold of the manifest, a pin of this host.
+//! Descriptions of what keeps an app at its release: a hold of the manifest, a pin of this host.
 
 use crate::desired::Sha;
 use crate::release::{Pin, ReleaseSpec};
 use crate::resource::{Change, FieldValue, Verb};
 
-/// The field in which a change says that it waits, and for what.
+/// The field of a change that holds the reason for waiting.
 const HOLD_FIELD: &str = "hold";
 
-/// A pin is told in every pass: green never hides that the manifest wants something else.
+/// Reports a pin in every pass, so that a green result never hides that the manifest wants another sha.
 pub(super) fn pinned_change(spec: &ReleaseSpec, active: Option<&Sha>, pin: &Pin) -> Change {
     Change::new(Verb::Deploy)
         .with_field(
@@ -22,7 +22,7 @@ pub(super) fn pinned_change(spec: &ReleaseSpec, active: Option<&Sha>, pin: &Pin)
         )
 }
 
-/// What a change waits for, if it does.
+/// The reason for which a change waits, if it does.
 pub(super) fn hold_reason(change: &Change) -> Option<String> {
     let hold = change
         .fields

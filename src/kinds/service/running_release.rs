@@ -1,7 +1,7 @@
-//! Whether the processes of a service run from the release that they should.
+//! Check that the processes of a service run from the right release.
 //!
-//! A restart that returned 0 proves nothing: a phased restart, or a supervisor that resolved its
-//! working folder once, goes on in the old release.
+//! A restart that returned 0 proves nothing: after a phased restart, or under a supervisor that resolved its
+//! working folder once, the processes stay in the old release.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::ports::Host;
 use crate::ports::processes::{self, Process};
 use crate::resource::{Failure, Trial};
 
-/// Looks at the service's main process and all that descend from it. None may be in another release
-/// of the app, and, of a service that `serves` it, at least one must be in the one on trial.
+/// Checks the service's main process and its descendants. None may be in another release of the app, and, if
+/// the service `serves` the app, at least one must be in the one on trial.
 pub(super) fn check_processes(
     name: &str,
     main_pid: u32,
@@ -30,7 +30,7 @@ pub(super) fn check_processes(
     let release = trial.deploy_to.join("releases").join(&trial.release);
     let folder = host.root.meta(&release)?;
     let folder = folder.map(|meta| (meta.device, meta.inode));
-    // A folder of the same name, anybody can make.
+    // Compare device and inode: anybody can create a folder of the same name.
     let is_inside = |process: &Process| {
         folder
             .is_some_and(|folder| !processes::folders_of_process(process.pid, &[folder]).is_empty())
@@ -61,7 +61,7 @@ fn find_mismatch(
         }
     }
     if serves && !inside {
-        // The kernel shows where a process runs only to its user and to root.
+        // The kernel shows the paths of a process only to its user and to root.
         if family.iter().all(|process| process.paths.is_empty()) {
             return Err(Failure::permission_denied(format!(
                 "where {name} runs can only be seen by root"
@@ -81,8 +81,8 @@ fn find_mismatch(
     Ok(())
 }
 
-/// The release of the app that a place is in. By the last parts of the path only: behind links, bind
-/// mounts and mount namespaces the beginning may be spelt in other ways.
+/// The release of the app that a path is in. Matches only the last parts of the path: links, bind mounts and
+/// mount namespaces may spell its beginning in other ways.
 fn release_in_path(path: &Path, deploy_to: &Path) -> Option<String> {
     let app = deploy_to.file_name()?;
     let parts: Vec<&OsStr> = path.iter().collect();
@@ -90,7 +90,7 @@ fn release_in_path(path: &Path, deploy_to: &Path) -> Option<String> {
         .windows(3)
         .find(|parts| parts[0] == app && parts[1] == "releases")?;
     let name = found[2].to_str()?;
-    // What was removed under a process is called so by the kernel.
+    // The kernel marks a folder that was removed under a process like this.
     let name = name.strip_suffix(" (deleted)").unwrap_or(name);
     let name = name.strip_prefix('.').unwrap_or(name);
     Some(name.strip_suffix(".removed").unwrap_or(name).to_owned())

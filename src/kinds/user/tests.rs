@@ -175,7 +175,7 @@ fn fields_that_would_break_the_passwd_file_are_rejected() {
     }
 }
 
-/// As `passwd` does: with root's rights, called by nobody.
+/// The program that holds the lock runs like `passwd`: with root's rights, called by root or by `nobody`.
 #[allow(
     clippy::disallowed_types,
     reason = "it stands for a program of somebody else"

@@ -1,4 +1,4 @@
-//! Which number a new account gets.
+//! The uid of a new account.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use super::UserSpec;
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// The number that this user had before somebody deleted him: his home still belongs to it, and it is
-/// nobody's now. With another one, all that he had would be a stranger's.
+/// The uid that this user had before somebody deleted the account, taken from the owner of the home, if no
+/// other account has it. With another uid, all the user's files would belong to a stranger.
 pub(super) fn former_uid(spec: &UserSpec, host: &Host) -> Result<Option<u32>, Failure> {
     let (root, accounts) = (&host.root, &host.accounts);
     if spec.uid.is_some() || !root.is_privileged() {

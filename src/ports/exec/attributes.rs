@@ -1,27 +1,27 @@
-//! The process attributes of a child. They are the same whoever started trueup: a build by the timer, from
-//! somebody's shell and under `nohup` makes the same files and reaches as little.
+//! Process attributes of a child, the same no matter how trueup was started: a build run by the timer, from
+//! an interactive shell or under `nohup` makes the same files and has the same access.
 //!
-//! | what a process inherits | what a child has |
+//! | inherited attribute | value in the child |
 //! | --- | --- |
-//! | session, controlling terminal, process group | a session of its own without a terminal, so that it can neither open `/dev/tty` and type there (TIOCSTI) nor signal the caller's group; `exec` at a terminal: a pty of its own ([`super::console`]) |
-//! | standard streams | `/dev/null` and pipes or log files of trueup; `exec`: the caller's, but no terminal |
-//! | other descriptors | none but [`super::Command::extra_fds`]: all others are closed before it becomes another user, who could stop it before its program begins ([`super::descriptors`]) |
-//! | environment, working directory | exactly what the [`super::Command`] says. The folder is entered as the child's user, who may not get into what he cannot reach himself |
-//! | umask | [`super::Command::umask`], 022 unless an app says otherwise |
+//! | session, controlling terminal, process group | its own session without a terminal, so that it can neither open `/dev/tty` and inject input (TIOCSTI) nor signal the caller's group; `exec` at a terminal: its own pty ([`super::console`]) |
+//! | standard streams | `/dev/null` and pipes or log files of trueup; `exec`: the caller's, except terminals |
+//! | other descriptors | only [`super::Command::extra_fds`]: all others are closed before the child switches to another user, who could stop it before its program begins ([`super::descriptors`]) |
+//! | environment, working directory | exactly those of the [`super::Command`]. The child enters the folder as its user, so that it cannot get into a folder that the user cannot reach |
+//! | umask | [`super::Command::umask`], 022 unless an app sets another |
 //! | signal mask, ignored signals | none blocked, none ignored |
-//! | user, group, supplementary groups | the [`super::Identity`]; without one, root has root's group alone |
-//! | resource limits | systemd's defaults; those that depend on the host's memory (processes, pending signals), as PID 1 has them |
-//! | nice, scheduler, I/O class, CPUs | normal, `SCHED_OTHER`, none, as PID 1 has them |
-//! | `oom_score_adj` | 200, as `trueup.service` has it: a host short of memory had rather lose a build than an app. A service that outlives trueup, and a person's command: 0 |
+//! | user, group, supplementary groups | the [`super::Identity`]; without one, root has only root's group |
+//! | resource limits | systemd's defaults; those that depend on the host's memory (processes, pending signals) are PID 1's |
+//! | nice, scheduler, I/O class, CPUs | 0, `SCHED_OTHER`, none, those of PID 1 |
+//! | `oom_score_adj` | 200, as in `trueup.service`: a host short of memory should lose a build rather than an app. A service that outlives trueup, and an interactive command: 0 |
 //! | ambient capabilities | none |
-//! | session keyring | a new one: keys of root's session are not possessed by a build, also if its user has used up his share of keys |
-//! | personality, timer slack | those of Linux |
-//! | parent-death signal | SIGKILL, but for services that outlive trueup |
-//! | dumpable, secure computing of exec | `execve` sets it anew |
-//! | bounding set, securebits, `no_new_privs`, seccomp, namespaces, cgroup, audit session | as trueup has them: they only take away, or say who is responsible, and `trueup.service` sets some on purpose |
+//! | session keyring | a new one: a build does not possess the keys of root's session, even if its user has used up the key quota |
+//! | personality, timer slack | Linux defaults |
+//! | parent-death signal | SIGKILL, except for services that outlive trueup |
+//! | dumpable, secure computing of exec | reset by `execve` |
+//! | bounding set, securebits, `no_new_privs`, seccomp, namespaces, cgroup, audit session | inherited: they only restrict or attribute, and `trueup.service` sets some on purpose |
 //!
-//! Nothing here may allocate or take a lock once the child is forked: [`ProcessAttributes::apply`] makes only
-//! system calls.
+//! Nothing here may allocate or take a lock after the fork: [`ProcessAttributes::apply`] makes only system
+//! calls.
 
 use std::io;
 
@@ -33,10 +33,10 @@ const MIB: u64 = 1 << 20;
 
 const NOFILE_LIMIT: (u64, u64) = (1024, 524_288);
 
-/// Soft and hard, as systemd has them for a service that says nothing.
+/// Soft and hard limits: systemd's defaults for a service that sets none.
 const DEFAULT_LIMITS: [(Resource, u64, u64); 14] = [
     (Resource::RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY),
-    // A core dump of a build would hold its secrets.
+    // A core dump of a build would contain its secrets.
     (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
     (Resource::RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY),
     (Resource::RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY),
@@ -55,21 +55,21 @@ const DEFAULT_LIMITS: [(Resource, u64, u64); 14] = [
 /// Limits that depend on the host's memory.
 const INIT_LIMITS: [Resource; 2] = [Resource::RLIMIT_NPROC, Resource::RLIMIT_SIGPENDING];
 
-/// The highest signal of Linux.
+/// The highest signal number of Linux.
 const LAST_SIGNAL: libc::c_int = 64;
 
-/// What a child is for.
+/// The use of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Part of a pass.
     Task,
     /// A service that outlives trueup.
     Service,
-    /// What a person runs.
+    /// An interactive command of an operator.
     Console,
 }
 
-/// Everything that a child gets in place of what it inherits, gathered before it is forked.
+/// All attributes that replace inherited ones, collected before the fork.
 pub(super) struct ProcessAttributes {
     umask: Mode,
     oom_score_adj: &'static [u8],
@@ -90,8 +90,8 @@ impl ProcessAttributes {
         }
     }
 
-    /// Replaces what was inherited, in the child and while it has trueup's privilege. What the system
-    /// refuses to somebody without privilege is left as it is.
+    /// Replaces the inherited attributes, in the child while it still has trueup's privilege. Ignores those
+    /// that the kernel refuses to an unprivileged process.
     pub(super) fn apply(&self) {
         umask(self.umask);
         reset_signals();
@@ -143,8 +143,8 @@ pub(super) fn new_session() -> io::Result<()> {
     }
 }
 
-/// A session keyring of its own, the present user's. Without one in the kernel, or where a container forbids it,
-/// there is nothing to leave.
+/// Joins a new session keyring, owned by the current user. Errors are ignored: a kernel without keyrings, or
+/// a container that forbids them, has no session keyring to leave.
 pub(super) fn new_keyring() {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     // SAFETY: a null pointer asks for a keyring without a name.
@@ -157,9 +157,10 @@ pub(super) fn new_keyring() {
     };
 }
 
-/// Lets nothing of the caller's process state steer trueup itself: modes of what libraries make, signals
-/// that end a pass, SIGCHLD, without which no child's end is seen, and fewer descriptors than a pass needs.
-/// Its other limits and its priority stay as the caller wants them. SIGHUP stays ignored under `nohup`.
+/// Resets inherited attributes that would affect trueup itself: the umask (modes of files that libraries
+/// make), blocked signals (they end a pass), an ignored SIGCHLD (it hides the exit of children) and a limit
+/// of too few descriptors. Other limits and the priority stay as the caller set them. SIGHUP stays ignored
+/// under `nohup`.
 pub fn reset_inherited_attributes() {
     umask(Mode::from_bits_truncate(0o022));
     if getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft < NOFILE_LIMIT.0) {
@@ -175,8 +176,8 @@ pub fn reset_inherited_attributes() {
 }
 
 fn reset_signals() {
-    // The kernel's own `struct sigaction`: no handler, no flags, no mask. Of libc's call two signals that it
-    // keeps for itself are refused.
+    // The kernel's own `struct sigaction`: no handler, no flags, no mask. libc's call refuses two signals
+    // that it reserves for itself.
     let default = [0_u64; 8];
     const SET_BYTES: usize = 8;
     // SAFETY: async-signal-safe. The struct is larger than the kernel's on any architecture, and zeroes
@@ -198,7 +199,7 @@ fn reset_signals() {
     }
 }
 
-/// As near as the present hard limit allows, if it cannot be raised.
+/// Sets a limit, or the nearest that the current hard limit allows if the hard limit cannot be raised.
 fn set_limit(resource: Resource, soft: u64, hard: u64) {
     if setrlimit(resource, soft, hard).is_err()
         && let Ok((_, most)) = getrlimit(resource)
@@ -209,7 +210,7 @@ fn set_limit(resource: Resource, soft: u64, hard: u64) {
 }
 
 fn limit_of_init(resource: Resource) -> Option<(u64, u64)> {
-    // SAFETY: a null pointer sets nothing, and the other is to a value of ours.
+    // SAFETY: a null pointer sets nothing, and the other points to a local value.
     unsafe {
         let mut now: libc::rlimit = std::mem::zeroed();
         let asked = libc::prlimit(1, resource as _, std::ptr::null(), &mut now);
@@ -218,7 +219,7 @@ fn limit_of_init(resource: Resource) -> Option<(u64, u64)> {
 }
 
 fn cpus_of_init() -> Option<libc::cpu_set_t> {
-    // SAFETY: the pointer is to a value of ours of the size that is said.
+    // SAFETY: the pointer is to a local value of the size that is passed.
     unsafe {
         let mut cpus: libc::cpu_set_t = std::mem::zeroed();
         let asked = libc::sched_getaffinity(1, size_of::<libc::cpu_set_t>(), &mut cpus);

@@ -1,4 +1,4 @@
-//! One child: start, read, wait, kill.
+//! Runs one child: starts it, reads its output, waits for it, kills it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,13 +22,13 @@ use crate::ports::deadline::Deadline;
 use crate::ports::secrets::Redactor;
 use crate::ports::watchdog;
 
-/// How long a group may take to end after a polite signal before it is killed.
+/// Time for a group to end after SIGTERM before it is killed.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// How long to go on reading after the child itself is gone, for what its own children still print.
+/// Time to go on reading after the child has ended, for output of its own children.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How often is looked whether somebody withholds a child's end.
+/// Interval at which trueup checks whether a tracer withholds the child's end.
 const TRACER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
@@ -64,7 +64,7 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
         begun => begun?,
     };
     if let Some(mut stdin) = stdin {
-        // What trueup passes on standard input is shorter than a pipe's buffer.
+        // Input that trueup passes is shorter than a pipe's buffer.
         let _ = stdin.write_all(&input);
     }
     let mut reading = OutputReader::new(reader, log).map_err(failed)?;
@@ -90,7 +90,7 @@ pub(super) fn spawn_detached(command: Command) -> Result<u32, ExecError> {
     Ok(process.disown().as_raw().cast_unsigned())
 }
 
-/// What is read from a child, and where it goes.
+/// Reads a child's output into memory and the log.
 struct OutputReader {
     pipe: File,
     log: Option<File>,
@@ -115,7 +115,7 @@ impl OutputReader {
         })
     }
 
-    /// Reads what is there, waiting at most `timeout` for it.
+    /// Reads the available output, waiting at most `timeout` for it.
     fn poll_output(&mut self, timeout: Duration) -> io::Result<()> {
         if !self.open {
             std::thread::sleep(timeout);
@@ -140,7 +140,7 @@ impl OutputReader {
         Ok(())
     }
 
-    /// Nothing more is read.
+    /// Stops reading.
     fn close(&mut self) {
         self.open = false;
         let last = self.redactor.finish();
@@ -159,7 +159,7 @@ impl OutputReader {
             return;
         }
         self.logged += bytes.len() as u64;
-        // A full disk must not fail the step that fills it more: the output in memory remains.
+        // A failed write (full disk) must not fail the step as well: the output in memory remains.
         let _ = log.write_all(&self.headings.escape(bytes));
         if self.logged > LOG_LIMIT {
             let _ = log.write_all(b"\n[the rest of the output is not kept]\n");
@@ -178,11 +178,11 @@ fn wait_for_exit(
     let mut pause = Duration::from_millis(1);
     let mut looked = begun;
     loop {
-        // Exits are noticed by the pipe closing; the short pause covers a child that closed it early.
+        // The closing pipe signals the exit; the short pause covers a child that closed it early.
         reader.poll_output(pause)?;
         if process.has_ended()? {
             drain(reader)?;
-            // Whatever it left behind in its group ends with it.
+            // Also ends the processes that the child left in its group.
             let status = process.kill_and_reap()?;
             return Ok(status.map_or(ExitReason::TimedOut(limit), exit_reason));
         }
@@ -227,7 +227,7 @@ fn drain(reader: &mut OutputReader) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks the group to end, then kills it.
+/// Signals the group to end, then kills it.
 fn terminate(process: &mut ChildProcess, reader: &mut OutputReader) -> io::Result<()> {
     process.signal(Signal::SIGTERM);
     let asked = Instant::now();

@@ -1,10 +1,10 @@
-//! A command that a person runs, in the place of trueup: its exit code, the signals and the input are its
-//! own, and so is its terminal.
+//! Interactive commands of an operator (`trueup exec`), run in place of trueup: with their own exit code,
+//! signals, input and terminal.
 //!
-//! The person's own terminal is never handed over: whoever has it open can type into the shell that the
-//! person returns to (TIOCSTI), and that shell may be root's. The command gets a terminal of its own in a
-//! session of its own, and trueup passes on what is typed and what is printed, as ssh does. Streams that
-//! are no terminal go to the command as they are.
+//! The command never gets the operator's own terminal: a process that has it open can inject input into the
+//! shell that the operator returns to (TIOCSTI), possibly root's. The command gets its own pty in its own
+//! session, and trueup relays input and output, as ssh does. Streams that are no terminal are passed as they
+//! are.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
@@ -31,13 +31,13 @@ use super::{Command, ExecError};
 use crate::ports::signals::is_ignored;
 use crate::ports::watchdog;
 
-/// How long to go on passing on what was printed once the command has ended.
+/// Time to go on relaying output after the command has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How much is passed on at once, in bytes.
+/// Size of one relayed chunk, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// Runs a command to its end as a person's own.
+/// Runs an interactive command to its end.
 pub(super) fn run_interactive(command: &Command) -> Result<ExitStatus, ExecError> {
     let failed = |source| ExecError::Start {
         line: command.command_line(),
@@ -50,14 +50,14 @@ pub(super) fn run_interactive(command: &Command) -> Result<ExitStatus, ExecError
     console(process).relay().map_err(failed)
 }
 
-/// Ends trueup as the command ended.
+/// Ends trueup with the exit code or signal of the command.
 #[allow(
     clippy::exit,
     reason = "trueup is the command as far as its caller can see"
 )]
 pub(super) fn exit_as(status: ExitStatus) -> ! {
     if let Some(Ok(signal)) = status.signal().map(Signal::try_from) {
-        // The command's memory may be dumped, ours may not.
+        // The command's memory may be dumped, trueup's may not.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
         // SAFETY: the default disposition is no handler.
         unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
@@ -70,12 +70,12 @@ pub(super) fn exit_as(status: ExitStatus) -> ! {
     std::process::exit(code.unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-/// The person's side.
+/// The operator's terminal.
 struct CallerTerminal {
-    /// Where what the command prints to its terminal is shown; `None`: no stream is a terminal.
+    /// Shows what the command prints to its terminal; `None`: no stream is a terminal.
     screen: Option<File>,
-    /// Whether the person types to the command. Not to one in the background, and not to one in a
-    /// pipeline: `| less` is who listens there.
+    /// Whether typed input goes to the command. Not in the background, and not in a pipeline, where the next
+    /// program (`| less`) reads the keyboard.
     keyboard: bool,
 }
 
@@ -96,25 +96,25 @@ impl CallerTerminal {
     }
 }
 
-/// A command, and what is passed on to it and from it.
+/// A running command with its relayed signals, input and output.
 struct Console {
     process: ChildProcess,
     signals: SignalFd,
-    /// `None`: it has no terminal, or that is closed.
+    /// `None`: it has no terminal, or its terminal is closed.
     master: Option<PtyMaster>,
     screen: Option<File>,
     keyboard: bool,
-    /// The person's terminal as it was, while what is typed goes to the command key by key.
+    /// Restores the operator's terminal, which is raw while keys go to the command.
     raw_mode: Option<RawMode>,
-    /// Typed, and not taken by the command as yet.
+    /// Typed input that the command has not read yet.
     pending_input: Vec<u8>,
 }
 
-/// The command, and what it gets once it runs.
+/// Prepares the command, and the console that takes over once it runs.
 fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(ChildProcess) -> Console)> {
     let caller = CallerTerminal::detect()?;
     let keyboard = caller.keyboard && is_in_foreground();
-    // Before the child is there, so that its end is not missed.
+    // Before the fork, so that no SIGCHLD is missed.
     let signals = block_signals()?;
     let pty = match &caller.screen {
         Some(screen) => Some(open_pty(screen, keyboard, command)?),
@@ -143,8 +143,8 @@ fn prepare(command: &Command) -> io::Result<(Spawn, impl FnOnce(ChildProcess) ->
     Ok((spawn, console))
 }
 
-/// Signals that are for the command, or about it and its terminal. What the caller has ignored (`nohup`)
-/// stays ignored.
+/// Blocks the signals that concern the command or its terminal, to read them from a descriptor. Signals that
+/// the caller ignores (`nohup`) stay ignored.
 fn block_signals() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [
@@ -189,14 +189,14 @@ impl Console {
         }
     }
 
-    /// What there is to do: signals, something printed, something typed.
+    /// Waits for an event: signals, output, typed input.
     fn wait(&self, timeout: PollTimeout) -> io::Result<[bool; 3]> {
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if let Some(master) = &self.master {
             let mut wanted = PollFlags::POLLIN;
             wanted.set(PollFlags::POLLOUT, !self.pending_input.is_empty());
             fds.push(PollFd::new(master.as_fd(), wanted));
-            // What the command does not take waits at the person's terminal.
+            // Input that the command does not read stays queued in the operator's terminal.
             if self.raw_mode.is_some() && self.pending_input.is_empty() {
                 fds.push(PollFd::new(std_stream(0), PollFlags::POLLIN));
             }
@@ -209,7 +209,7 @@ impl Console {
         Ok([is_ready(0), is_ready(1), is_ready(2)])
     }
 
-    /// Passes on what trueup was sent. Returns how the command ended, if it did.
+    /// Forwards signals that trueup received. Returns the command's exit status once it has ended.
     fn forward_signals(&mut self) -> io::Result<Option<ExitStatus>> {
         while let Some(info) = self.signals.read_signal()? {
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
@@ -225,7 +225,7 @@ impl Console {
                 Signal::SIGWINCH => self.resize(),
                 Signal::SIGTSTP => self.suspend(),
                 Signal::SIGCONT => self.resume(),
-                // As a terminal sends them: to everything in the foreground.
+                // As a terminal sends them: to the whole foreground group.
                 Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP => {
                     self.process.signal(signal);
                 }
@@ -237,7 +237,7 @@ impl Console {
         Ok(None)
     }
 
-    /// Hands the keyboard to the command, unless another program has the person's terminal.
+    /// Sends keys to the command, unless another program has the operator's terminal.
     fn enter_raw_mode(&mut self) {
         if self.keyboard && self.master.is_some() && self.raw_mode.is_none() && is_in_foreground() {
             self.raw_mode = RawMode::enable().ok();
@@ -250,7 +250,7 @@ impl Console {
         }
     }
 
-    /// Stops with the command, and leaves the terminal to the shell.
+    /// Suspends trueup together with the command, and gives the terminal back to the shell.
     fn suspend(&mut self) {
         self.raw_mode = None;
         self.process.signal(Signal::SIGSTOP);
@@ -264,7 +264,7 @@ impl Console {
         self.resize();
     }
 
-    /// Shows what the command printed to its terminal. Whether there was anything.
+    /// Relays the output of the command's terminal. Returns whether there was any.
     fn forward_output(&mut self) -> bool {
         let (Some(master), Some(screen)) = (&mut self.master, &mut self.screen) else {
             return false;
@@ -272,12 +272,12 @@ impl Console {
         let mut buffer = [0; CHUNK_BYTES];
         match master.read(&mut buffer) {
             Ok(n @ 1..) => {
-                // A terminal that went away is told of by SIGHUP.
+                // Errors are ignored: SIGHUP reports a lost terminal.
                 let _ = screen.write_all(&buffer[..n]);
                 true
             }
             Err(error) if is_transient(&error) => false,
-            // Nothing has the command's terminal open any more.
+            // No process has the command's terminal open any more.
             Ok(_) | Err(_) => {
                 self.hang_up();
                 false
@@ -287,18 +287,19 @@ impl Console {
 
     fn read_input(&mut self) {
         let mut buffer = [0; CHUNK_BYTES];
-        // SAFETY: reads at most the buffer's length. Not through std's buffer, in which keys would wait.
+        // SAFETY: reads at most the buffer's length. Not through std's buffer, in which keys would be held
+        // back.
         let n = unsafe { libc::read(0, buffer.as_mut_ptr().cast(), buffer.len()) };
         match usize::try_from(n) {
             Ok(n @ 1..) => self.pending_input.extend_from_slice(&buffer[..n]),
             Err(_) if is_transient(&io::Error::last_os_error()) => {}
-            // The terminal went away: that of the command hangs up as well.
+            // The operator's terminal is lost: the command's hangs up as well.
             _ => self.hang_up(),
         }
     }
 
-    /// The command has no terminal any more. The person gets his own back as it was, so that his keys reach
-    /// what still runs as signals.
+    /// Closes the command's terminal. Restores the operator's, so that keys reach the remaining processes as
+    /// signals.
     fn hang_up(&mut self) {
         self.master = None;
         self.raw_mode = None;
@@ -318,7 +319,7 @@ impl Console {
         }
     }
 
-    /// What the command printed last; what its children go on printing is not waited for.
+    /// Relays the command's last output, without waiting for its children to stop printing.
     fn drain(&mut self) {
         let begun = Instant::now();
         while begun.elapsed() < DRAIN_TIMEOUT && self.forward_output() {}

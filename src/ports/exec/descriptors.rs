@@ -1,6 +1,6 @@
-//! Which descriptors a child has: its standard streams, those that it is passed as 3, 4, …, and no other.
+//! The descriptors of a child: its standard streams, the ones passed as 3, 4, …, and no others.
 //!
-//! All others are closed, and that before the child becomes another user: close-on-exec alone would leave them,
+//! The child closes all others before it switches to another user: close-on-exec alone would leave them,
 //! trueup's lock among them, to a child that its user stops before its program begins.
 
 use std::fs::OpenOptions;
@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// What a child is passed is first copied to here or above: past all the places that it may get, so that none
+/// Passed descriptors are first copied to this number or above, past all their target numbers, so that none
 /// overwrites another.
 const FIRST_FREE_FD: RawFd = 64;
 
-/// What a kernel without close_range is asked for one by one.
+/// Highest descriptor that is closed one by one on a kernel without close_range.
 const MAX_CLOSED_FD: RawFd = 1 << 16;
 
 pub(super) struct Descriptors {
@@ -31,19 +31,20 @@ impl Descriptors {
         })
     }
 
-    /// In the child. Besides what it is to have, `kept` stays open until its program begins; it is moved.
-    /// Only async-signal-safe calls.
+    /// Runs in the child. Besides the child's descriptors, keeps `kept` open until the program begins, and
+    /// moves it. Makes only async-signal-safe calls.
     pub(super) fn install(&self, kept: &mut RawFd) -> io::Result<()> {
         let next = (3..)
             .zip(&self.extra_fds)
             .last()
             .map_or(3, |(last, _)| last + 1);
-        // SAFETY: descriptors by number; whatever is overwritten or closed is this process's own copy.
+        // SAFETY: descriptors by number; this process overwrites and closes only its own copies.
         unsafe {
             *kept = check_result(libc::fcntl(*kept, libc::F_DUPFD_CLOEXEC, next))?;
             for (place, stream) in (0..).zip(&self.streams) {
                 if let Some(stream) = stream {
-                    // It also clears close-on-exec, unlike where both are the same; those of trueup begin at 3.
+                    // dup2 clears close-on-exec, except where both numbers are equal; trueup's own begin at
+                    // 3.
                     check_result(libc::dup2(stream.as_raw_fd(), place))?;
                 }
             }
@@ -57,7 +58,7 @@ impl Descriptors {
     }
 }
 
-/// What reads as empty and takes everything.
+/// Opens `/dev/null`: reads as empty and accepts all writes.
 pub(super) fn open_dev_null() -> io::Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
@@ -68,7 +69,7 @@ pub(super) fn open_dev_null() -> io::Result<OwnedFd> {
 
 fn duplicate(fd: &OwnedFd) -> io::Result<OwnedFd> {
     let copy = fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(FIRST_FREE_FD))?;
-    // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+    // SAFETY: the kernel just returned this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
@@ -83,7 +84,7 @@ fn close_range(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
-    // SAFETY: descriptors by number, in a process that is to have none of them.
+    // SAFETY: descriptors by number, in a process that must have none of them.
     unsafe {
         if libc::syscall(libc::SYS_close_range, first, last, 0) == 0 {
             return;

@@ -1,5 +1,5 @@
-//! A file in memory, for children that insist on a path: a key for `ssh`, say, which would refuse
-//! the file that it comes from for its mode, and reads nothing from a descriptor that it inherits.
+//! In-memory files for children that require a path, such as a key for `ssh`, which refuses the original file
+//! because of its mode and cannot read a key from an inherited descriptor.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Bytes that children of the same user can open by a path for as long as this value lives. They
-/// are never on disk and are gone with trueup, however it ends.
+/// Bytes that children of the same user can open by a path while this value lives. They are never on disk and
+/// disappear with trueup, however it ends.
 #[derive(Debug)]
 pub struct MemFile(File);
 
@@ -22,12 +22,12 @@ impl MemFile {
         Ok(MemFile(file))
     }
 
-    /// Where a child finds it.
+    /// The path under which a child opens it.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
     }
 
-    /// What is in it by now.
+    /// The current content.
     pub fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut file = &self.0;

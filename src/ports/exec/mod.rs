@@ -1,10 +1,10 @@
-//! The exec port: children that always end.
+//! Runs child processes, each of which is guaranteed to end.
 //!
-//! Every child runs in a session of its own without a terminal, with a deadline, a clean environment and
-//! a bounded share of memory for what it prints. It has nothing of the process state of whoever started
-//! trueup: see `attributes`. At the deadline its whole process group is killed, and the kernel kills the
-//! child (though not the child's own children) should trueup itself be killed first. The deadline counts from
-//! the fork on, and after SIGKILL nobody is waited for without an end: see `spawn` and `process`.
+//! Every child runs in its own session without a terminal, with a deadline, a clean environment and a memory
+//! limit for captured output. It inherits no process state from trueup's caller: see `attributes`. At the
+//! deadline trueup kills its whole process group, and if trueup itself is killed first, the kernel kills the
+//! child (but not the child's own children). The deadline counts from the fork, and the wait after SIGKILL is
+//! bounded: see `spawn` and `process`.
 
 mod attributes;
 mod child;
@@ -36,25 +36,24 @@ pub use stdio::PipedChild;
 
 use super::deadline::Deadline;
 
-/// The search path of every child that does not bring its own.
+/// `PATH` of every child whose environment has none.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How long a child may take when nothing else is said.
+/// Timeout of a child that sets none.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The umask of a child for which nothing else is said: what a build makes is served by nginx, which is
-/// another user.
+/// Umask of a child that sets none: nginx, another user, serves what a build makes.
 pub const DEFAULT_UMASK: u32 = 0o022;
 
-/// As whom a child runs.
+/// The user that a child runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
-    /// All groups, the main one included.
+    /// All groups, including the primary one.
     pub groups: Vec<u32>,
-    /// As a path of the host.
+    /// A path of the host.
     pub home: PathBuf,
     pub shell: PathBuf,
 }
@@ -63,22 +62,22 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Command {
     pub argv: Vec<OsString>,
-    /// Outside path. `None`: `/`.
+    /// A path of the machine, not of the sandbox. `None`: `/`.
     pub cwd: Option<PathBuf>,
     pub env: BTreeMap<OsString, OsString>,
-    /// `None`: as trueup itself.
+    /// `None`: trueup's own.
     pub identity: Option<Identity>,
     /// Which permissions what it makes does not get.
     pub umask: u32,
     pub timeout: Duration,
-    /// Where everything that it prints is kept as well; at most 16 MiB.
+    /// Also receives all output, up to 16 MiB.
     pub log: Option<File>,
-    /// Descriptors that the child gets as 3, 4, …, at most 16.
+    /// Passed to the child as 3, 4, …; at most 16.
     pub extra_fds: Vec<OwnedFd>,
-    /// Given on standard input.
+    /// Content of standard input.
     pub input: Vec<u8>,
-    /// Once this is set, the group is killed as at a deadline. `None`: whoever asks trueup to stop waits
-    /// for the child.
+    /// Once set, trueup kills the group as at a deadline. `None`: a request to stop trueup waits for the
+    /// child.
     pub stop: Option<StopFlag>,
 }
 
@@ -102,7 +101,7 @@ impl Command {
         }
     }
 
-    /// A line for the shell, as people write steps.
+    /// Runs a step as written by an operator, in a shell.
     pub fn shell(line: &str) -> Command {
         Command::new(["/bin/sh", "-e", "-c", line])
     }
@@ -117,10 +116,10 @@ impl Command {
         self
     }
 
-    /// For messages: the arguments as a shell would take them.
+    /// The arguments in shell syntax, for messages.
     pub fn command_line(&self) -> String {
         let argv: Vec<&std::ffi::OsStr> = self.argv.iter().map(OsString::as_os_str).collect();
-        // A shell step is shown as it was written.
+        // Show a shell step as the operator wrote it.
         if let [sh, flag, dash_c, line] = argv.as_slice()
             && *sh == "/bin/sh"
             && *flag == "-e"
@@ -148,13 +147,13 @@ fn shell_quote(arg: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
     Exited(i32),
-    /// By this signal, not sent by us.
+    /// Killed by this signal, which trueup did not send.
     Signalled(i32),
-    /// Killed by us at its deadline.
+    /// trueup killed it at its deadline.
     TimedOut(Duration),
-    /// How is not known: another process traces it and keeps that to itself.
+    /// Its exit status is unknown: another process traces it and withholds the status.
     HeldByTracer,
-    /// Killed by us, since somebody asked trueup to stop.
+    /// trueup killed it, because trueup was asked to stop.
     Stopped,
 }
 
@@ -181,11 +180,11 @@ impl std::fmt::Display for ExitReason {
     }
 }
 
-/// A child that ran and is gone, its whole group with it.
+/// A child that has ended, together with its whole group.
 #[derive(Debug)]
 pub struct CompletedCommand {
     pub exit_reason: ExitReason,
-    /// Standard output and error, in the order in which they came.
+    /// Standard output and error, interleaved as they arrived.
     pub output: Output,
     pub duration: Duration,
 }
@@ -196,7 +195,7 @@ impl CompletedCommand {
     }
 }
 
-/// Why a child did not run at all, or did not end well.
+/// Reason why a child did not start, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     #[error("cannot run `{line}`: {source}")]
@@ -207,11 +206,11 @@ pub enum ExecError {
     #[error("`{line}` did not begin within {} s and was killed: {}", limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
     StartTimedOut {
         line: String,
-        /// `None`: as trueup itself.
+        /// `None`: the user that runs trueup.
         user: Option<String>,
         limit: Duration,
     },
-    /// Before it began.
+    /// Stopped before its program began.
     #[error("`{line}` was killed: trueup was asked to stop")]
     Stopped { line: String },
     #[error("`{line}` {ended}{}", printed_output(output))]
@@ -224,7 +223,7 @@ pub enum ExecError {
 }
 
 impl ExecError {
-    /// There is no such program.
+    /// Whether the program does not exist.
     pub fn is_program_missing(&self) -> bool {
         matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
@@ -249,7 +248,7 @@ fn printed_output(output: &str) -> String {
     }
 }
 
-/// Set once somebody asked trueup to stop; read between resources, and by [`Exec`] for children that
+/// Set when a signal asks trueup to stop; the pass reads it between resources, and [`Exec`] for children that
 /// may be stopped.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
@@ -263,7 +262,7 @@ impl StopFlag {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// For a signal handler to set.
+    /// The flag for a signal handler to set.
     pub fn inner(&self) -> Arc<AtomicBool> {
         self.0.clone()
     }
@@ -274,7 +273,7 @@ impl StopFlag {
 pub struct Exec;
 
 impl Exec {
-    /// Runs a child to its end, whatever the end is.
+    /// Runs a child to its end and returns its exit reason, success or not.
     pub fn run(&self, command: Command) -> Result<CompletedCommand, ExecError> {
         child::run(command)
     }
@@ -293,8 +292,8 @@ impl Exec {
         })
     }
 
-    /// Starts a child to talk with. `input`, `log` and `timeout` mean nothing here: `deadline` says
-    /// how long it may take.
+    /// Starts a child with piped input and output. Ignores `input`, `log` and `timeout`: `deadline` limits
+    /// the time.
     pub fn spawn_piped(
         &self,
         command: &Command,
@@ -303,9 +302,9 @@ impl Exec {
         PipedChild::start(command, deadline)
     }
 
-    /// Runs a command as a person's own, in the place of trueup itself: with the caller's input and output, a
-    /// terminal of its own where those are one, and the signals that trueup is sent. Ends trueup as the
-    /// command ended, and returns only if it cannot be run. `timeout`, `log` and `input` mean nothing here.
+    /// Runs an interactive command in place of trueup: with the caller's input and output, its own pty where
+    /// those are a terminal, and the signals that trueup receives. Ends trueup with the command's exit
+    /// status, and returns only if the command cannot be run. Ignores `timeout`, `log` and `input`.
     pub fn run_interactive(&self, command: &Command) -> ExecError {
         match console::run_interactive(command) {
             Ok(status) => console::exit_as(status),
@@ -313,8 +312,8 @@ impl Exec {
         }
     }
 
-    /// Starts a child that outlives trueup, in a session of its own, and returns its process id.
-    /// What it prints goes to `command.log`; `timeout` and `input` mean nothing here.
+    /// Starts a child that outlives trueup, in its own session, and returns its process id. Its output goes
+    /// to `command.log`; ignores `timeout` and `input`.
     pub fn spawn_detached(&self, command: Command) -> Result<u32, ExecError> {
         child::spawn_detached(command)
     }

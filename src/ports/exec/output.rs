@@ -1,12 +1,12 @@
-//! What a child printed, kept within bounds: the first and the last part of it.
+//! Bounded capture of a child's output: keeps its first and its last part.
 
-/// How much of the beginning and of the end is kept in memory, each, in bytes.
+/// Bytes kept in memory of the beginning and of the end, each.
 const MAX_PART_BYTES: usize = 64 << 10;
 
-/// How much of one child's output is kept on disk, in bytes. The rest is counted and dropped.
+/// Bytes of one child's output that are kept on disk. The rest is counted and dropped.
 pub const LOG_LIMIT: u64 = 16 << 20;
 
-/// Output of a child, at most 128 KiB of it whatever it printed.
+/// Output of a child, at most 128 KiB of it.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
     head: Vec<u8>,
@@ -29,12 +29,12 @@ impl Output {
         }
     }
 
-    /// How much it printed in all, in bytes.
+    /// Total size of the output, in bytes.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// All of it if it was short, else its beginning and its end with a note between them.
+    /// The whole output if it was short, else its beginning and end with a note between them.
     pub fn text(&self) -> String {
         let kept = (self.head.len() + self.tail.len()) as u64;
         let head = String::from_utf8_lossy(&self.head);
@@ -54,24 +54,24 @@ impl Output {
     }
 }
 
-/// What a program printed, below words of ours: no line of it looks as if trueup said it.
+/// Indents a program's output below a message, so that no line of it looks like one of trueup's.
 pub fn block_quote(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  | {line}"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// How a line of a log begins under which the output of the next command stands.
+/// Prefix of the log line that heads the output of the next command.
 pub const LOG_HEADING: &str = "== ";
 
-/// Keeps a child from writing [headings](LOG_HEADING) of its own: a line that begins as they do gets a space
-/// before it. Lines come in pieces, so the first byte decides.
+/// Keeps a child from forging [headings](LOG_HEADING): puts a space before each line that begins like one.
+/// Lines arrive in pieces, so the first byte decides.
 #[derive(Debug, Default)]
 pub(super) struct HeadingEscaper {
     is_within_line: bool,
 }
 
 impl HeadingEscaper {
-    /// What is to be written instead.
+    /// Returns the escaped bytes to write.
     pub(super) fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(bytes.len());
         for byte in bytes {

@@ -1,4 +1,4 @@
-//! A child of trueup's from its fork on until it is reaped.
+//! A child process from its fork until it is reaped.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -10,15 +10,15 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// How long a child may take to go once it was killed.
+/// Time for a child to end after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 
-/// Those that were killed and did not go.
+/// Children that were killed and have not ended.
 static UNREAPED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// A child. Its whole group ends with this value, unless it was reaped or left.
+/// A child. Dropping this value kills its whole group, unless the child was reaped or disowned.
 ///
-/// Its number, which is that of its group as well, means nobody else for as long as it is not reaped.
+/// Its pid, which is also its group id, cannot be reused until it is reaped.
 #[derive(Debug)]
 pub(super) struct ChildProcess {
     pid: Pid,
@@ -42,7 +42,7 @@ impl ChildProcess {
         self.pid
     }
 
-    /// Whether it has ended. It can still be reaped, and so can its group be signalled.
+    /// Whether it has ended. It can still be reaped, and its group can still be signalled.
     pub(super) fn has_ended(&self) -> io::Result<bool> {
         // SAFETY: a struct that is valid when zeroed, and a pointer to it for the length of the call.
         unsafe {
@@ -56,8 +56,8 @@ impl ChildProcess {
         }
     }
 
-    /// Whether it has ended without that being told to us: to who traces it, it is told first, and he may never
-    /// listen.
+    /// Whether it has ended without a notification to trueup: the kernel notifies its tracer first, and the
+    /// tracer may never collect it.
     pub(super) fn is_held_by_tracer(&self) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
         let status = status.unwrap_or_default();
@@ -74,21 +74,21 @@ impl ChildProcess {
         }
     }
 
-    /// Reaps it if it has ended, and leaves the rest of its group alone.
+    /// Reaps it if it has ended, without touching the rest of its group.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let reaped = reap(self.pid);
         self.owned = matches!(reaped, Ok(None));
         reaped
     }
 
-    /// Kills what there is of its group, and reaps it. `None`: it does not go even now. Nothing waits for it
-    /// any longer then.
+    /// Kills the rest of its group, and reaps it. `None`: it does not end even after SIGKILL, and nothing
+    /// waits for it any longer.
     pub(super) fn kill_and_reap(&mut self) -> io::Result<Option<ExitStatus>> {
         if !self.owned {
             return Ok(None);
         }
         self.signal(Signal::SIGKILL);
-        // It may not have made its group as yet.
+        // It may not have created its group yet.
         let _ = kill(self.pid, Signal::SIGKILL);
         let killed = Instant::now();
         let mut pause = Duration::from_millis(1);
@@ -113,7 +113,7 @@ impl ChildProcess {
         Ok(None)
     }
 
-    /// It goes on without trueup.
+    /// Lets it continue without trueup.
     pub(super) fn disown(&mut self) -> Pid {
         self.owned = false;
         self.pid
@@ -128,7 +128,7 @@ impl Drop for ChildProcess {
 
 fn reap(pid: Pid) -> io::Result<Option<ExitStatus>> {
     let mut status = 0;
-    // SAFETY: a pointer to a value of ours for the length of the call.
+    // SAFETY: a pointer to a local value for the length of the call.
     match unsafe { libc::waitpid(pid.as_raw(), &mut status, libc::WNOHANG) } {
         0 => Ok(None),
         -1 => Err(io::Error::last_os_error()),

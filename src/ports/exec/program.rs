@@ -1,4 +1,4 @@
-//! Which program a child runs: looked for and begun as execvp(3) does it, with all strings made before the
+//! The program of a child: looked up and executed as execvp(3) does, with all strings allocated before the
 //! fork.
 
 use std::ffi::{CString, OsStr, OsString};
@@ -12,11 +12,11 @@ use nix::libc::{self, c_char};
 use super::{Command, PATH};
 
 pub(super) struct Program {
-    /// Where it may be, best first.
+    /// Possible paths, in order of preference.
     candidates: Vec<CString>,
     argv: CStringArray,
     environment: CStringArray,
-    /// `/bin/sh`, a place, the arguments: a file without `#!` is the shell's to run.
+    /// `/bin/sh`, a path, the arguments: the shell runs a file without `#!`.
     shell_argv: CStringArray,
 }
 
@@ -46,13 +46,13 @@ impl Program {
         })
     }
 
-    /// In the child: becomes the program, or returns why not. Only async-signal-safe calls.
+    /// Runs in the child: executes the program, or returns the error. Makes only async-signal-safe calls.
     pub(super) fn exec(&mut self) -> io::Error {
         let environment = self.environment.pointers.as_ptr();
         let mut denied = false;
         let mut why = Errno::ENOENT;
         for place in &self.candidates {
-            // SAFETY: strings with an end, in arrays with an end; all of them outlive the calls.
+            // SAFETY: NUL-terminated strings in null-terminated arrays; all of them outlive the calls.
             unsafe {
                 libc::execve(place.as_ptr(), self.argv.pointers.as_ptr(), environment);
             }
@@ -105,11 +105,11 @@ fn candidate_paths(name: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
         .collect()
 }
 
-/// Strings as a program gets them.
+/// Strings in the form that `execve` takes.
 struct CStringArray {
     #[allow(dead_code, reason = "the pointers are into it")]
     strings: Vec<CString>,
-    /// With a null pointer at the end.
+    /// Ends with a null pointer.
     pointers: Vec<*const c_char>,
 }
 

@@ -1,8 +1,8 @@
-//! The beginning of a child: forked, made what it is to be, and its program begun, within a time.
+//! Starts a child within a time limit: forks it, sets it up and executes its program.
 //!
-//! From the moment when a child has become another user, that user can stop it. So it then has nothing of
-//! trueup's, and nobody waits for it without an end: std's own way keeps all descriptors open until the program
-//! begins, and waits for that for ever.
+//! Once a child has switched to another user, that user can stop it. So by then it holds nothing of trueup's,
+//! and trueup's wait for it is bounded. std's own spawn keeps all descriptors open until the program begins,
+//! and waits for that without a limit.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -27,30 +27,30 @@ use crate::ports::deadline::{Deadline, DeadlineError};
 use crate::ports::secrets;
 use crate::ports::watchdog::Operation;
 
-/// How long any child may take to begin, however short its deadline: a busy host is no attack.
+/// Least time for a child to begin, however short its deadline: a busy host is no attack.
 const MIN_START_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// And however long it is: whoever has not begun by then does not begin any more.
+/// Most time, however long its deadline: a child that has not begun by then never will.
 pub(super) const MAX_START_TIMEOUT: Duration =
     Duration::from_secs(if cfg!(test) { 10 } else { 60 });
 
-/// How often to look while a deadline does not say.
+/// Poll interval once the deadline has passed but `MIN_START_TIMEOUT` has not.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 thread_local! {
-    /// What the children of a test do last before their program begins.
+    /// Hook that a test's children run just before `exec`.
     pub(super) static BEFORE_EXEC: std::cell::Cell<fn()> = const { std::cell::Cell::new(|| {}) };
 }
 
-/// Everything that a child is to be, made before it is forked: nothing may be allocated from then on.
+/// All settings of a child, prepared before the fork: nothing may be allocated after it.
 pub(super) struct Spawn {
     line: String,
     purpose: Purpose,
     parent: Pid,
     program: Program,
     descriptors: Descriptors,
-    /// To become its controlling one.
+    /// Becomes its controlling terminal.
     terminal: Option<OwnedFd>,
     attributes: ProcessAttributes,
     identity: Option<Identity>,
@@ -60,7 +60,7 @@ pub(super) struct Spawn {
 }
 
 impl Spawn {
-    /// `streams` are its standard input, output and error; `None` is trueup's own.
+    /// `streams` are its standard input, output and error; `None`: trueup's own.
     pub(super) fn new(
         command: &Command,
         purpose: Purpose,
@@ -94,7 +94,7 @@ impl Spawn {
         self
     }
 
-    /// Returns once its program has begun. Whoever does not begin in time is killed.
+    /// Returns once its program has begun. Kills a child that does not begin in time.
     pub(super) fn start(
         mut self,
         operation: &Operation,
@@ -145,8 +145,8 @@ impl Spawn {
         }
     }
 
-    /// Each step needs the privilege that a later one gives up. The folder is the user's to enter, and the
-    /// kernel forgets at a change of the user with whom the child is to die (prctl(2)).
+    /// Each step needs the privilege that a later one drops. The user must be allowed to enter the folder,
+    /// and the kernel clears the parent-death signal when the user changes (prctl(2)).
     fn set_up_child(&self, error_writer: &mut RawFd) -> io::Result<()> {
         attributes::new_session()?;
         if let Some(terminal) = &self.terminal {
@@ -155,11 +155,11 @@ impl Spawn {
         }
         self.descriptors.install(error_writer)?;
         self.attributes.apply();
-        // Root's is left while nothing can hinder that: the user may have used up his share of keys.
+        // Leaves root's keyring while nothing can prevent it: the user may have used up the key quota.
         attributes::new_keyring();
         switch_user(self.identity.as_ref())?;
         attributes::new_keyring();
-        // SAFETY: a string with an end that outlives the call.
+        // SAFETY: a NUL-terminated string that outlives the call.
         check_result(unsafe { libc::chdir(self.folder.as_ptr()) })?;
         match self.purpose {
             Purpose::Service => Ok(()),
@@ -171,7 +171,7 @@ impl Spawn {
     fn die_with_parent(&self) -> io::Result<()> {
         // SAFETY: calls that take no pointer.
         check_result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-        // It may have died before.
+        // trueup may have died before the call.
         match unsafe { libc::getppid() } == self.parent.as_raw() {
             true => Ok(()),
             false => Err(Errno::ESRCH.into()),
@@ -179,7 +179,7 @@ impl Spawn {
     }
 }
 
-/// The child. A panic must not get past here, into what the parent was at: across this boundary it aborts.
+/// Entry point of the child. A panic must not unwind into the parent's code: at this boundary it aborts.
 extern "C" fn child_main(spawn: &mut Spawn, mut error_writer: RawFd) -> ! {
     let error = match spawn.set_up_child(&mut error_writer) {
         Ok(()) => {
@@ -190,18 +190,18 @@ extern "C" fn child_main(spawn: &mut Spawn, mut error_writer: RawFd) -> ! {
         Err(error) => error,
     };
     let number = error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes();
-    // SAFETY: a pointer to so many bytes; the end of a process without its exit handlers.
+    // SAFETY: a pointer to that many bytes; ends the process without exit handlers.
     unsafe {
         libc::write(error_writer, number.as_ptr().cast(), number.len());
         libc::_exit(127)
     }
 }
 
-/// Groups, group, user, in this order: each needs the privilege that the next one gives up.
+/// Groups, group, user, in this order: each call needs the privilege that the next one drops.
 fn switch_user(identity: Option<&Identity>) -> io::Result<()> {
     let Some(identity) = identity else {
-        // Root's group alone, whatever else whoever started trueup belongs to. A container may forbid it.
-        // SAFETY: plain system calls on a value of ours.
+        // Only root's group, whatever groups trueup's caller has. A container may forbid it.
+        // SAFETY: plain system calls on a local value.
         unsafe {
             if libc::geteuid() == 0 {
                 libc::setgroups(1, &0);
@@ -243,7 +243,7 @@ impl From<DeadlineError> for StartError {
     }
 }
 
-/// What the child tells of why its program could not be begun; when it begins, the pipe ends without a word.
+/// Reads the child's error if its program could not be executed; on success the pipe closes without data.
 fn wait_for_exec(status: OwnedFd, deadline: &Deadline) -> Result<Option<io::Error>, StartError> {
     let begun = Instant::now();
     loop {
@@ -267,7 +267,7 @@ fn wait_for_exec(status: OwnedFd, deadline: &Deadline) -> Result<Option<io::Erro
         }
     }
     let mut number = [0; 4];
-    // All that comes is in the pipe by now, and the child's end of it is the last.
+    // The pipe holds all data by now, since the child's end was the last one open.
     let told = File::from(status).read(&mut number)?;
     Ok((told > 0).then(|| io::Error::from_raw_os_error(i32::from_ne_bytes(number))))
 }

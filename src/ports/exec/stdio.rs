@@ -1,4 +1,4 @@
-//! A child to talk with: what it prints is read while it runs, and it is told more.
+//! A child with piped input and output: trueup reads its output while it runs, and sends it more input.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,21 +17,21 @@ use super::{Command, ExecError, ExitReason, child};
 use crate::ports::deadline::Deadline;
 use crate::ports::watchdog::{self, Operation};
 
-/// How much of what the child says is held while it is being written to, in bytes.
+/// Bytes of the child's output that are buffered while trueup writes to it.
 const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
-/// How long a child that was told nothing more may take to end.
+/// Time for a child to end after its input is closed.
 const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// A running child between two pipes. Its whole group ends with this value.
+/// A running child between two pipes. Dropping this value kills its whole group.
 ///
-/// Reading and writing wait for as long as there is patience; an error of either is a
-/// [`DeadlineError`](crate::ports::deadline::DeadlineError) or what the system says.
+/// Reads and writes wait until the deadline; both fail with a
+/// [`DeadlineError`](crate::ports::deadline::DeadlineError) or the system's error.
 #[derive(Debug)]
 pub struct PipedChild {
     process: ChildProcess,
     stdin: Option<File>,
-    /// `None` at its end.
+    /// `None` at end of file.
     stdout: Option<File>,
     stderr: Option<File>,
     stderr_output: Output,
@@ -81,8 +81,8 @@ impl PipedChild {
         })
     }
 
-    /// Tells the child that there is nothing more to come and waits a moment for its end. Returns
-    /// how it ended and what it printed on standard error. What it still says is not kept.
+    /// Closes the child's input and waits a moment for its end. Returns its exit reason and its standard
+    /// error. Discards further output.
     pub fn finish(&mut self) -> (ExitReason, String) {
         self.stdin = None;
         let asked = Instant::now();
@@ -92,10 +92,10 @@ impl PipedChild {
                 answer => break answer.unwrap_or(false),
             }
             self.stdout_buffer.clear();
-            // It may wait for somebody to read what it says.
+            // The child may be blocked on a full output pipe.
             let _ = self.poll_pipes(false, Duration::from_millis(5));
         };
-        // All that it printed is in the pipe by now.
+        // By now the pipe holds everything that it printed.
         while self.stderr.is_some() && matches!(self.poll_pipes(false, Duration::ZERO), Ok(true)) {
             self.stdout_buffer.clear();
         }
@@ -108,7 +108,7 @@ impl PipedChild {
         (ended, self.stderr_output.text())
     }
 
-    /// Waits until something came or can be written, and takes in what came. Whether anything did.
+    /// Waits until a pipe is readable or writable, and reads what arrived. Returns whether anything did.
     fn poll_pipes(&mut self, writing: bool, wait: Duration) -> io::Result<bool> {
         let room = self.stdout_buffer.len() < MAX_BUFFERED_BYTES;
         let stdin = self.stdin.as_ref().filter(|_| writing);
@@ -186,7 +186,7 @@ impl Write for PipedChild {
     }
 }
 
-/// Which of these can be read or written, after waiting at most `wait` for one.
+/// Returns which pipes are readable or writable, after waiting at most `wait` for one.
 fn poll_ready(
     wanted: [Option<(BorrowedFd<'_>, PollFlags)>; 3],
     wait: Duration,
@@ -198,7 +198,7 @@ fn poll_ready(
         .collect();
     let millis = u16::try_from(wait.as_millis()).unwrap_or(u16::MAX);
     match poll(&mut fds, PollTimeout::from(millis)) {
-        // A signal: whoever waits looks again.
+        // Interrupted by a signal: the caller polls again.
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
@@ -206,7 +206,7 @@ fn poll_ready(
     Ok(wanted.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
 }
 
-/// Reads what is there; closes the pipe at its end.
+/// Reads the available bytes; closes the pipe at end of file.
 fn read_available(pipe: &mut Option<File>, buffer: &mut [u8]) -> io::Result<usize> {
     let Some(file) = pipe else { return Ok(0) };
     match file.read(buffer) {

@@ -1,4 +1,4 @@
-//! Terminals: the person's, and the one that a command gets in its place.
+//! Terminals: the operator's, and the pty that a command gets instead.
 
 use std::fs::File;
 use std::io;
@@ -20,17 +20,18 @@ pub(super) fn std_stream(number: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// Whether this process may read what is typed, and set the terminal up.
+/// Whether this process may read typed input and configure the terminal.
 pub(super) fn is_in_foreground() -> bool {
     tcgetpgrp(std_stream(0)).is_ok_and(|group| group == getpgrp()) || !has_job_control()
 }
 
-/// Standard input may be a terminal that is not the controlling one: nobody else is in its foreground.
+/// Standard input may be a terminal that is not the controlling one: then no other group is in its
+/// foreground.
 fn has_job_control() -> bool {
     tcgetpgrp(std_stream(0)).is_ok()
 }
 
-/// A terminal like the person's, which the command's user may open by its name as well.
+/// Opens a pty with the settings of the operator's terminal; the command's user may also open it by name.
 pub(super) fn open_pty(
     screen: &File,
     keyboard: bool,
@@ -41,8 +42,8 @@ pub(super) fn open_pty(
     grantpt(&master)?;
     unlockpt(&master)?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // By the master and not by a path: it is this one's other end for sure.
-    // SAFETY: takes a number and returns a new descriptor, which nobody else knows.
+    // Opened through the master and not by a path, which guarantees that it is this master's other end.
+    // SAFETY: takes a number and returns a new descriptor, which nothing else owns.
     let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
     if slave < 0 {
         return Err(io::Error::last_os_error());
@@ -53,7 +54,7 @@ pub(super) fn open_pty(
     }
     let mut like = tcgetattr(screen)?;
     if !keyboard {
-        // The person's terminal still does this.
+        // The operator's terminal still does this.
         like.output_flags.remove(OutputFlags::OPOST);
     }
     tcsetattr(&slave, SetArg::TCSANOW, &like)?;
@@ -71,8 +72,8 @@ pub(super) fn copy_window_size(from: &File, to: &PtyMaster) {
     }
 }
 
-/// Standard input as it is until this value ends: every key is handed over as it is typed, and means
-/// nothing to this terminal.
+/// Puts standard input into raw mode while this value lives: each key is passed on as typed, and the terminal
+/// interprets none.
 pub(super) struct RawMode(Termios);
 
 impl RawMode {
@@ -90,8 +91,8 @@ impl Drop for RawMode {
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGTTOU);
         let _ = blocked.thread_block();
-        // What is still unread may be the terminal's answer to something that the command printed: it must
-        // not become input of the shell.
+        // Unread input may be the terminal's reply to a query that the command printed: discard it, so that
+        // the shell does not read it as input.
         let _ = tcsetattr(std_stream(0), SetArg::TCSAFLUSH, &self.0);
         let _ = blocked.thread_unblock();
     }

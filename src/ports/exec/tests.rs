@@ -139,7 +139,7 @@ fn piped_child_exchanges_data_and_returns_its_stderr() {
 
 #[test]
 fn piped_child_that_answers_early_does_not_deadlock() {
-    // More each way than both pipes hold.
+    // More in each direction than both pipes hold.
     let much = vec![b'x'; 600 << 10];
     let mut talk = Exec
         .spawn_piped(&sh("exec cat"), deadline_in(20_000))
@@ -301,10 +301,10 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
         other => panic!("{other}"),
     };
     let shown = |path: &std::path::Path| path.display().to_string();
-    // Looked for in the child's own path, past what may not be run.
+    // Found in the child's own `PATH`, past entries that may not be executed.
     assert_eq!(printed(&["tool", "x"]), "second x\n");
     assert_eq!(printed(&["./tool", "x"]), "second x\n", "in the folder");
-    // Without `#!` it is the shell's.
+    // The shell runs a file without `#!`.
     assert_eq!(printed(&["plain", "a b"]), "plain a b\n");
     assert_eq!(printed(&[&shown(&plain), "a b"]), "plain a b\n");
     assert_eq!(kind(&["refused"]), ErrorKind::PermissionDenied);
@@ -328,7 +328,7 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
         error.to_string(),
         "cannot run `true`: No such file or directory (os error 2)"
     );
-    // An empty element of the path is the folder.
+    // An empty element of `PATH` means the working directory.
     let mut here = Command::new(["tool", "x"]).env("PATH", ":/no/such");
     here.cwd = Some(second.clone());
     assert_eq!(Exec.run(here).unwrap().output.text(), "second x\n");
@@ -342,7 +342,7 @@ fn user_over_the_key_quota_gets_no_keys_of_trueup() {
     }
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     let nameless = std::ptr::null::<libc::c_char>();
-    // SAFETY: a null pointer asks for a keyring without a name; it is this thread's.
+    // SAFETY: a null pointer asks for a keyring without a name; it belongs to this thread.
     let own = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nameless) };
     if own < 0 {
         return skip_test("a keyring", "the kernel gives none");
@@ -354,7 +354,7 @@ fn user_over_the_key_quota_gets_no_keys_of_trueup() {
         command.identity = Some(nobody());
         command
     };
-    // Into the keyring of the process, until there are no more to be had.
+    // Adds keys to the process keyring until the quota is used up.
     let fill = "[n for n in iter(lambda: call(SYS, b'user', str(time.time()).encode(), b'x', 1, -2), -1)]; print('full', flush=True); time.sleep(60)";
     let mut filler = Exec
         .spawn_piped(&python(fill, libc::SYS_add_key), deadline_in(30_000))

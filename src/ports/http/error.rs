@@ -1,4 +1,4 @@
-//! Why a request got no answer.
+//! Errors of the HTTP client.
 
 use std::error::Error;
 
@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use crate::ports::deadline::DeadlineError;
 
-/// Why a request got no answer. None of them shows a password.
+/// Why a request got no answer. No variant shows a password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
     #[error("`{0}` is no http or https address")]
@@ -19,7 +19,7 @@ pub enum HttpError {
     Certificate { host: String, why: String },
     #[error("{0} sends us somewhere we do not follow")]
     Redirect(String),
-    /// It is on this host, or a place that answers every machine in its own way.
+    /// An address of this host, or one with a different server behind it for every machine.
     #[error("it leads to {host}, and no server of others is there: {why}")]
     ForbiddenAddress { host: String, why: &'static str },
     #[error("{host} broke off: {why}")]
@@ -28,7 +28,7 @@ pub enum HttpError {
     Deadline(DeadlineError),
 }
 
-/// What stands behind an error of the client, whose own types for it are private to it.
+/// Finds the cause in an error of the client, whose own error types are private.
 pub(super) fn classify(host: &str, error: ConnectorError) -> HttpError {
     let host = host.to_owned();
     let chain = error_chain(&error);
@@ -59,7 +59,7 @@ pub(super) fn interrupted(host: &str, error: &(dyn Error + 'static)) -> HttpErro
     }
 }
 
-/// The messages from the outermost to the cause.
+/// The messages from the outermost error to its cause.
 fn error_chain(error: &(dyn Error + 'static)) -> Vec<String> {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect()

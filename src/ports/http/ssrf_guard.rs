@@ -1,8 +1,8 @@
-//! Where another server may lead us: not to services of this host, nor to those that trust every machine
-//! which reaches them.
+//! Guard against SSRF: a redirect by another server must not reach services of this host, or services that
+//! trust every machine that can connect to them.
 //!
-//! A name is looked up here, and the client connects to what was found, so nothing can change between the
-//! look and the connection. Through a proxy it is the proxy that looks names up.
+//! The guard resolves the name and the client connects to the result, so DNS cannot change between the check
+//! and the connection. Through a proxy, the proxy resolves the names.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,15 +14,15 @@ use url::{Host, Url};
 use super::{HttpError, display_host};
 use crate::ports::address::non_host_reason;
 
-/// Looks names up for a client.
+/// Checking DNS resolver for a client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SsrfGuard(Arc<Mutex<GuardState>>);
 
 #[derive(Debug, Default)]
 struct GuardState {
-    /// Names that may be at any address.
+    /// Names that may resolve to any address.
     allowed_names: BTreeSet<String>,
-    /// Why the last name that was refused was.
+    /// Why the last refused name was refused.
     refusal: Option<&'static str>,
 }
 
@@ -31,7 +31,7 @@ impl SsrfGuard {
         self.0.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Prepares for a request to `url`, of a client that was set up for `home`.
+    /// Prepares for a request to `url` by a client whose configured server is `home`.
     pub(super) fn check_url(&self, url: &Url, home: Option<&Url>) -> Result<(), HttpError> {
         let free = home.is_none_or(|home| is_trusted_server(url, home));
         let mut state = self.state();
@@ -48,7 +48,7 @@ impl SsrfGuard {
         }
     }
 
-    /// Why the request after the last check was refused, if it was.
+    /// Why the request after the last [`SsrfGuard::check_url`] was refused, if it was.
     pub(super) fn last_refusal(&self, url: &Url) -> Option<HttpError> {
         let why = self.state().refusal?;
         Some(HttpError::ForbiddenAddress {
@@ -67,7 +67,7 @@ fn check_ip(url: &Url, ip: IpAddr) -> Result<(), HttpError> {
     })
 }
 
-/// Whether the operator named this server; where he named this very host, any port of it.
+/// Whether the operator configured this server; if he configured this very host, any port of it counts.
 fn is_trusted_server(url: &Url, home: &Url) -> bool {
     let inside = |name: &str| {
         let bare = name.trim_start_matches('[').trim_end_matches(']');
@@ -78,7 +78,7 @@ fn is_trusted_server(url: &Url, home: &Url) -> bool {
     url.origin() == home.origin() || same_host && home.host_str().is_some_and(inside)
 }
 
-/// The names of proxies, which are looked up like others.
+/// The names of the proxies, which the guard also resolves.
 fn proxy_hosts() -> BTreeSet<String> {
     let names = ["http_proxy", "https_proxy", "all_proxy"];
     let names = names

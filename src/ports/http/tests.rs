@@ -1,4 +1,4 @@
-//! Against real servers on the loopback interface.
+//! Tests against real servers on the loopback interface.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::ports::exec::StopFlag;
 
-/// Gives these answers, one a connection, and keeps what it was asked.
+/// Sends these answers, one per connection, and records the requests.
 struct TestServer {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestServer {
-    /// `PORT` in an answer is the server's own port. An empty one is silence.
+    /// `PORT` in an answer is the server's own port. For an empty answer the server sends nothing.
     fn new(answers: &[&str]) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

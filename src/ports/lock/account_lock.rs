@@ -1,7 +1,7 @@
-//! Who keeps the files of accounts locked, so that none can be changed.
+//! Finds the process that locks the account files and so prevents all changes to them.
 //!
-//! `passwd`, `chfn` and their kin run as root for whoever calls them, take the lock and let it go within
-//! moments. But who called them may stop them in between, for as long as he likes.
+//! `passwd`, `chfn` and similar tools run as root for the user who calls them, and hold the lock only for
+//! moments. But that user may suspend them in between, for as long as he likes.
 
 use std::path::Path;
 use std::thread::sleep;
@@ -11,10 +11,10 @@ use super::locking_process::{self, LockingProcess};
 use crate::ports::root::Root;
 use crate::ports::services::LiveProcess;
 
-/// What `lckpwdf` locks.
+/// The file that `lckpwdf` locks.
 const PWD_LOCK: &str = "/etc/.pwd.lock";
 
-/// What the tools put beside each file, with the id of the process in it.
+/// Lock files that the tools create beside each file, with their process id as content.
 const LOCK_FILES: [&str; 6] = [
     "/etc/passwd.lock",
     "/etc/shadow.lock",
@@ -24,19 +24,19 @@ const LOCK_FILES: [&str; 6] = [
     "/etc/subgid.lock",
 ];
 
-/// No note is longer, in bytes.
+/// Longest lock file, in bytes.
 const MAX_LOCK_FILE_BYTES: usize = 64;
 
-/// Nobody needs the lock for longer.
+/// No legitimate process holds the lock for longer.
 const MAX_HOLD: Duration = Duration::from_secs(5);
 
-/// How often is looked meanwhile.
+/// Interval at which the lock is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long what was killed may take to be gone.
+/// Time for a killed process to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who has the accounts locked at this moment.
+/// The process that locks the account files now.
 pub fn account_locking_process(root: &Root) -> Option<LockingProcess> {
     let lock = root.meta(Path::new(PWD_LOCK)).ok().flatten();
     lock.and_then(|lock| locking_process::record_lock_process(lock.device, lock.inode))
@@ -53,8 +53,8 @@ fn read_pid(root: &Root, note: &str) -> Option<u32> {
     text.trim_matches(['\0', '\n', ' ']).parse().ok()
 }
 
-/// Takes away what the dead have left. The tools do so themselves, but take one for whom nobody waited
-/// to be alive. Returns whether there was such a note.
+/// Removes lock files of processes that have ended. The tools do so themselves, but take a zombie to be
+/// alive. Returns whether there was such a file.
 pub fn remove_stale_account_locks(root: &Root) -> bool {
     let mut found = false;
     for note in LOCK_FILES {
@@ -68,13 +68,13 @@ pub fn remove_stale_account_locks(root: &Root) -> bool {
 
 fn lock_file_process(root: &Root, note: &str) -> Option<LockingProcess> {
     let locker = LockingProcess::from_pid(read_pid(root, note)?);
-    // The note outlives who left it, and his id may be anybody's by now.
+    // The lock file outlives its process, whose id may have been reused by any user.
     locker.filter(LockingProcess::is_root)
 }
 
-/// Ends who keeps root from changing accounts, if an ordinary user called it and it is stopped, or does
-/// not let go in time. That user can have done nothing with it that would be lost: the tools put a new
-/// file in the place of the old one as the last thing that they do. Returns whether it did.
+/// Kills the process that keeps root from changing accounts, if an ordinary user called it and it is
+/// suspended or holds the lock for longer than `MAX_HOLD`. That user loses no work: the tools replace the old
+/// file by the new one as their last step. Returns whether it was killed.
 pub fn kill_account_locking_process(root: &Root, locker: &LockingProcess) -> bool {
     let begun = Instant::now();
     while locker.is_setuid_root() {
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
     use crate::ports::root::Attrs;
 
-    /// A process that locks `/etc/.pwd.lock` as `lckpwdf` does, with the real user `uid` and the effective
-    /// one root.
+    /// Spawns a process that locks `/etc/.pwd.lock` as `lckpwdf` does, with the real user `uid` and root as
+    /// the effective one.
     fn spawn_locking_process(root: &Root, uid: u32) -> Child {
         let etc = Path::new("/etc");
         root.create_dir_all(etc, &Attrs::mode(0o755)).unwrap();

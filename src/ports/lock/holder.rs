@@ -1,5 +1,5 @@
-//! Who runs now, for everybody to read: a note beside the lock. Nobody has to open the lock for it, and
-//! so nobody but root can.
+//! The lock holder, published in a world-readable file beside the lock. Readers need not open the lock
+//! itself, so only root can.
 
 use std::path::{Path, PathBuf};
 
@@ -10,31 +10,30 @@ use crate::ports::RUN_DIR;
 use crate::ports::root::Root;
 use crate::ports::services::LiveProcess;
 
-/// How wide the note is, in bytes. Always the same, so that it is written over and nothing has to be cut
-/// off.
+/// Size of the file in bytes. Always the same, so that it is overwritten without truncation.
 const FILE_BYTES: usize = 512;
 
-/// No more of what somebody is called or does is kept, in characters.
+/// Longest text that is kept of a name or an activity, in characters.
 const MAX_TEXT_CHARS: usize = 80;
 
-/// Who has the lock, and what he is at.
+/// The process that holds the lock, with its activity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub pid: u32,
-    /// When it started, in clock ticks since boot: its id may be another's by now.
+    /// Start time in clock ticks since boot: its id may have been reused.
     start: u64,
-    /// The person, or the unit of systemd, that started it.
+    /// The user, or the systemd unit, that started it.
     pub by: String,
-    /// What was started, such as `trueup converge`.
+    /// Its command, such as `trueup converge`.
     pub command: String,
     pub since: Timestamp,
-    /// What it is at right now, once it has begun to change something.
+    /// Its current activity, once it has begun to change something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doing: Option<String>,
 }
 
 impl Holder {
-    /// This process.
+    /// Describes this process.
     pub fn current(by: String, command: String, since: Timestamp) -> Holder {
         let pid = std::process::id();
         Holder {
@@ -47,7 +46,7 @@ impl Holder {
         }
     }
 
-    /// The same at something.
+    /// The same holder with this activity.
     #[must_use]
     pub fn with_activity(&self, doing: String) -> Holder {
         Holder {
@@ -81,7 +80,7 @@ impl Holder {
         start_time(self.pid) == Some(self.start)
     }
 
-    /// Leaves the note. A failure to say so is no reason not to go on.
+    /// Writes the file. A failure is ignored, since the pass can run without it.
     pub(super) fn write(&self, root: &Root) {
         let word = serde_json::to_vec(&self.truncated()).unwrap_or_default();
         if word.len() <= FILE_BYTES {
@@ -90,13 +89,13 @@ impl Holder {
     }
 }
 
-/// Nobody runs any more.
+/// Clears the file.
 pub(super) fn clear(root: &Root) {
     let _ = root.overwrite(&holder_path(), b"", FILE_BYTES);
 }
 
-/// Who runs now, if anybody does. Needs no privilege, and believes only in a process that is alive: the
-/// note outlives one that was killed.
+/// The current holder, if any. Needs no privilege, and checks that the process is alive: the file outlives a
+/// killed one.
 pub fn read_holder(root: &Root) -> Option<Holder> {
     let text = root.read(&holder_path(), FILE_BYTES * 2).ok()??;
     let holder: Holder = serde_json::from_slice(&text).ok()?;

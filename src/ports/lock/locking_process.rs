@@ -1,4 +1,4 @@
-//! Which process has a file locked, as the kernel tells.
+//! Finds the process that holds a file lock, from `/proc/locks`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,28 +13,28 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::ports::processes;
 use crate::ports::services::LiveProcess;
 
-/// The name of our program.
+/// The name of trueup's program.
 const PROGRAM: &str = "trueup";
 
-/// A process that has a lock.
+/// A process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockingProcess {
     pub pid: u32,
-    /// What its program is called.
+    /// The name that the process gives itself.
     pub program: String,
-    /// Who called it, also of one that runs with the rights of another.
+    /// The user who called it, also if it runs with another user's rights.
     pub user: String,
-    /// Somebody stopped it: it goes on when it is told to.
+    /// It is suspended until it gets SIGCONT.
     pub is_stopped: bool,
     real_uid: u32,
     effective_uid: u32,
     is_trueup: bool,
-    /// Its id may be another's by now.
+    /// Detects that its id was reused.
     start_time: u64,
 }
 
 impl LockingProcess {
-    /// Whether it is trueup itself, run by `user`: what others call their programs proves nothing.
+    /// Whether it is trueup itself, run by `user`: the name of another user's program proves nothing.
     pub(super) fn is_trueup_run_by(&self, user: u32) -> bool {
         self.is_trueup && self.effective_uid == user
     }
@@ -48,12 +48,12 @@ impl LockingProcess {
         format!("process {pid} (`{program}`, run by {user}{stopped})")
     }
 
-    /// Whether it has root's rights.
+    /// Whether it runs with root's rights.
     pub(super) fn is_root(&self) -> bool {
         self.effective_uid == 0
     }
 
-    /// Whether it has root's rights for somebody else who called it, as `passwd` has.
+    /// Whether another user called it and it runs with root's rights, like `passwd`.
     pub(super) fn is_setuid_root(&self) -> bool {
         self.is_root() && self.real_uid != 0
     }
@@ -62,23 +62,23 @@ impl LockingProcess {
         (self.pid, self.start_time) == (other.pid, other.start_time)
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills it, and waits until it has ended.
     pub(super) fn kill(&self, timeout: Duration) -> bool {
-        // SAFETY: takes two numbers; what it returns is checked before it is taken for a descriptor.
+        // SAFETY: takes two numbers; the result is checked before it is used as a descriptor.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) };
         let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
             return false;
         };
-        // SAFETY: the kernel has just made it, for nobody else.
+        // SAFETY: the kernel just returned it, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // From here on it is this process or none, whatever becomes of its number.
+        // From here on the descriptor refers to this process or to none, even if its id is reused.
         if !LockingProcess::from_pid(self.pid)
             .is_some_and(|now| now.is_same_process(self) && now.real_uid == self.real_uid)
         {
             return false;
         }
         let no_info = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: the descriptor is open, and no information about the signal is allowed.
+        // SAFETY: the descriptor is open, and the signal information may be null.
         let sent = unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
@@ -116,19 +116,19 @@ impl LockingProcess {
     }
 }
 
-/// Of a program that was replaced while it runs, too: that is what an upgrade does.
+/// Also recognizes a program that was replaced while it runs, as an upgrade does.
 fn runs_trueup(place: &Path) -> bool {
     let program = fs::read_link(place.join("exe")).unwrap_or_default();
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix(" (deleted)").unwrap_or(&name) == PROGRAM
 }
 
-/// The living process that has this file locked, as far as it can be seen from here. One that took the
-/// lock and ended may have left it to a child: then that is it.
+/// The living process that holds a lock on this file, as far as visible. If the one that took the lock has
+/// ended, its child may have inherited the lock: then returns that child.
 pub(super) fn flock_process(file: &File) -> Option<LockingProcess> {
     let meta = file.metadata().ok()?;
     let lockers = locking_pids("FLOCK", meta.ino());
-    // An inode has its number on its own disk only.
+    // Inode numbers are unique only within a filesystem.
     let told = lockers
         .iter()
         .filter(|pid| has_open(**pid, &meta) != Some(false));
@@ -139,7 +139,7 @@ pub(super) fn flock_process(file: &File) -> Option<LockingProcess> {
     })
 }
 
-/// The living process that has locked a part of this file, or all of it, as `fcntl` does.
+/// The living process that holds an `fcntl` lock on a part of this file or all of it.
 pub(super) fn record_lock_process(device: u64, inode: u64) -> Option<LockingProcess> {
     let lockers = locking_pids("POSIX", inode);
     let opens = |pid: &&u32| {
@@ -157,10 +157,10 @@ pub(super) fn record_lock_process(device: u64, inode: u64) -> Option<LockingProc
         .find_map(|pid| LockingProcess::from_pid(*pid))
 }
 
-/// Who has locked a file of this number, in this way.
+/// The processes that hold a lock of this type on a file with this inode number.
 fn locking_pids(lock_type: &str, inode: u64) -> BTreeSet<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    // `1: FLOCK  ADVISORY  WRITE 4242 00:2a:1234 0 EOF`; one that waits has `->` before its kind.
+    // `1: FLOCK  ADVISORY  WRITE 4242 00:2a:1234 0 EOF`; a waiting one has `->` before its type.
     let locker = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, kind, _, _, pid, place, ..] = words.as_slice() else {
@@ -174,7 +174,7 @@ fn locking_pids(lock_type: &str, inode: u64) -> BTreeSet<u32> {
     locks.lines().filter_map(locker).collect()
 }
 
-/// Whether it has this file open, besides our own look at it; `None`: that is not for us to see.
+/// Whether it has this file open, apart from trueup's own descriptor; `None`: not visible to this user.
 fn has_open(pid: u32, meta: &fs::Metadata) -> Option<bool> {
     let files = fs::read_dir(proc_dir(pid).join("fd")).ok()?;
     let opened = files

@@ -1,7 +1,7 @@
-//! One pass at a time: a lock that cannot outlive its process, and that nobody else can take.
+//! Run lock: one pass at a time. The lock ends with its process, and no other user can take it.
 //!
-//! Whoever can open a file can lock it, to read it is enough. So what is locked lies in a folder that
-//! only root can enter (in a sandbox: the user who runs trueup), and who runs is told in a note beside it.
+//! Every process that can open a file, even only for reading, can lock it. So the lock file is in a folder
+//! that only root (in a sandbox: the user who runs trueup) can enter, and a file beside it names the holder.
 
 mod account_lock;
 mod holder;
@@ -28,12 +28,12 @@ pub use locking_process::LockingProcess;
 use super::RUN_DIR;
 use super::root::{Attrs, FileKind, Root, RootError};
 
-/// For a lock that is let go of while is looked whose it is, and for one that is taken for an instant:
-/// how often is looked again, and after how long.
+/// Retries while the lock is busy but no holder is found: it may be released during the search, or taken only
+/// for an instant.
 const MAX_ATTEMPTS: u32 = 20;
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Held for as long as this value lives; the kernel lets go of it when the process ends.
+/// The lock, held while this value lives; the kernel releases it when the process ends.
 #[derive(Debug)]
 pub struct Lock {
     root: Rc<Root>,
@@ -42,7 +42,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Says who has it, and at what.
+    /// Publishes the holder and its activity.
     pub fn update_holder(&self, holder: &Holder) {
         holder.write(&self.root);
     }
@@ -54,29 +54,29 @@ impl Drop for Lock {
     }
 }
 
-/// What became of an attempt to take the lock.
+/// Result of an attempt to take the lock.
 #[derive(Debug)]
 pub enum LockAttempt {
     Acquired(Lock),
-    /// Another pass has it: who that is, in words.
+    /// Another pass holds it; described for messages.
     Busy(String),
-    /// Something has it that is no pass; `None`: it cannot be seen from here.
+    /// A process that is no pass holds it; `None`: that process is not visible.
     Foreign(Option<LockingProcess>),
 }
 
-/// What only root can enter, below [`RUN_DIR`].
+/// Folder below [`RUN_DIR`] that only root can enter.
 const PRIVATE_DIR: &str = "private";
 
 fn private_dir() -> PathBuf {
     Path::new(RUN_DIR).join(PRIVATE_DIR)
 }
 
-/// What a pass has locked.
+/// The lock file of a pass.
 pub fn lock_path() -> PathBuf {
     private_dir().join("lock")
 }
 
-/// Tries to take the lock of this host for `me`, without waiting.
+/// Tries to take the host's lock for `holder`, without waiting.
 pub fn try_lock(root: &Rc<Root>, holder: &Holder) -> Result<LockAttempt, RootError> {
     create_private_dir(root)?;
     let mut file = root.open_lock_file(&lock_path())?;
@@ -119,13 +119,13 @@ fn create_private_dir(root: &Root) -> Result<(), RootError> {
         ..Attrs::mode(0o700)
     };
     match root.create_dir(&private_dir(), &own) {
-        // Another pass made it just then.
+        // Another pass created it at the same moment.
         Err(_) if is_there()? => Ok(()),
         made => made,
     }
 }
 
-/// Who that is, if it is a pass that has the lock.
+/// Describes the lock's holder if it is a pass.
 fn describe_pass(root: &Root, locker: &LockingProcess) -> Option<String> {
     match read_holder(root).filter(|holder| holder.pid == locker.pid) {
         Some(holder) => Some(holder.describe()),
@@ -135,14 +135,14 @@ fn describe_pass(root: &Root, locker: &LockingProcess) -> Option<String> {
     }
 }
 
-/// What passes had locked when everybody could still open it.
+/// The lock file of older versions, which every user could open.
 fn legacy_lock_path() -> PathBuf {
     Path::new(RUN_DIR).join("lock")
 }
 
-/// An upgrade meets passes of the version before it, which know only of [`legacy_lock_path`], running or
-/// waiting: until the next boot they and ours keep each other out by that lock, too, on a file anew that
-/// nobody else can have opened. What others have locked there stops nobody.
+/// Also takes the lock at [`legacy_lock_path`]: after an upgrade, passes of the version before, running or
+/// waiting, know only that one. Until the next boot it keeps old and new passes apart, on a new file that no
+/// other user can have opened. A lock that is held there by something other than a pass is ignored.
 fn acquire_with_legacy(
     root: &Rc<Root>,
     held: Flock<File>,
@@ -160,7 +160,7 @@ fn acquire_with_legacy(
     }))
 }
 
-/// The lock of the version before; `Err`: the pass that has it. Only whoever has our own comes here.
+/// Takes the legacy lock; `Err`: the pass that holds it. Requires the current lock.
 fn lock_legacy(root: &Root) -> Result<Result<Option<Flock<File>>, String>, RootError> {
     let path = legacy_lock_path();
     let Some(meta) = root.meta(&path)? else {
@@ -169,7 +169,7 @@ fn lock_legacy(root: &Root) -> Result<Result<Option<Flock<File>>, String>, RootE
     let Some(file) = open_for_lock(root, RUN_DIR, "lock") else {
         return Ok(Ok(None));
     };
-    // Held until the new one is: a pass that waits may look at any time.
+    // Held until the new file is locked: a waiting pass may check at any time.
     let _old = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(old) if meta.uid == root.current_uid() && meta.mode & 0o077 == 0 => {
             return Ok(Ok(Some(old)));
@@ -192,7 +192,7 @@ fn lock_legacy(root: &Root) -> Result<Result<Option<Flock<File>>, String>, RootE
     }
 }
 
-/// Opens what is there, to lock it. Waits for nothing that somebody may have put there.
+/// Opens an existing file to lock it. Never blocks, whatever another user may have put there.
 fn open_for_lock(root: &Root, folder: &str, name: &str) -> Option<File> {
     let folder: OwnedFd = root.open_folder_fd(Path::new(folder)).ok()??;
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -201,13 +201,12 @@ fn open_for_lock(root: &Root, folder: &str, name: &str) -> Option<File> {
         .map(File::from)
 }
 
-/// Kept for as long as nobody else is to do the same on this host.
+/// Held while no second `trueup doctor` may run on this host.
 #[derive(Debug)]
 pub struct DoctorLock(#[allow(dead_code, reason = "let go of when dropped")] Option<Flock<File>>);
 
-/// Keeps others out who ask for the same: the folder of the lock is locked itself, so that nothing is
-/// written. Where there is none yet, or it is not ours to enter, nobody is kept out. `None`: somebody else
-/// has it.
+/// Keeps out other runs of `trueup doctor` by locking the folder of the lock, so that nothing is written.
+/// Excludes nobody if the folder does not exist or this user may not enter it. `None`: another run holds it.
 pub fn try_lock_doctor(root: &Root) -> Option<DoctorLock> {
     let Some(folder) = open_for_lock(root, RUN_DIR, PRIVATE_DIR) else {
         return Some(DoctorLock(None));

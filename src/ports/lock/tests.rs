@@ -14,7 +14,7 @@ fn current_holder(doing: Option<&str>) -> Holder {
     doing.map_or(me.clone(), |doing| me.with_activity(doing.to_owned()))
 }
 
-/// A host that everybody may look into, like a real one.
+/// A host that every user may read, like a real one.
 fn sandbox() -> (tempfile::TempDir, Rc<Root>) {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -29,7 +29,7 @@ fn acquire(root: &Rc<Root>) -> Lock {
     }
 }
 
-/// A process that has `path` locked until it is killed; `None`: it could not.
+/// Spawns a process that holds a lock on `path` until it is killed; `None`: it could not take the lock.
 fn spawn_locking_process(path: &Path, user: u32) -> Option<Child> {
     let mut command = Command::new("flock");
     command.arg("--nonblock").arg(path);
@@ -57,7 +57,7 @@ fn kill_group(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// A lock of the kind that passes had before.
+/// Creates a lock file as older versions did.
 fn legacy_lock(root: &Root) -> PathBuf {
     root.create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))
         .unwrap();
@@ -137,7 +137,7 @@ fn foreign_lock_on_the_legacy_path_blocks_no_pass() {
     let foreign = spawn_locking_process(&path, nix::unistd::geteuid().as_raw()).unwrap();
     let lock = try_lock(&root, &current_holder(None)).unwrap();
     assert!(matches!(lock, LockAttempt::Acquired(_)), "{lock:?}");
-    // Which keeps out a pass of that version.
+    // The new file keeps out a pass of that version.
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
     assert!(spawn_locking_process(&path, nix::unistd::geteuid().as_raw()).is_none());
     kill_group(foreign);
@@ -149,7 +149,7 @@ fn foreign_lock_on_the_legacy_path_blocks_no_pass() {
 fn running_pass_of_an_older_version_holds_the_lock() {
     let (dir, root) = sandbox();
     let path = legacy_lock(&root);
-    // What makes it one is its program.
+    // Its program makes it a pass.
     let program = dir.path().join("trueup");
     fs::copy("/bin/sleep", &program).unwrap();
     let file = fs::File::open(&path).unwrap();
@@ -160,7 +160,7 @@ fn running_pass_of_an_older_version_holds_the_lock() {
     )
     .unwrap();
     let mut old = Command::new(&program).arg("600").spawn().unwrap();
-    // It has it from us, and alone from now on.
+    // From now on only the child holds the inherited lock.
     std::mem::forget(held);
     let fd = fs::read_dir("/proc/self/fd")
         .unwrap()
@@ -171,7 +171,7 @@ fn running_pass_of_an_older_version_holds_the_lock() {
     let begun = Instant::now();
     let busy = loop {
         match try_lock(&root, &current_holder(None)).unwrap() {
-            // Between its fork and its program it is called like us.
+            // Between fork and exec it has the name of this process.
             LockAttempt::Busy(words) => break words,
             other if begun.elapsed().as_secs() > 10 => panic!("{other:?}"),
             _ => {}
@@ -200,7 +200,7 @@ fn foreign_lock_names_the_process_that_holds_it() {
         (locker.pid, locker.program.as_str()),
         (foreign.id(), "flock")
     );
-    // One that ended has left it to its child.
+    // A process that ended has left the lock to its child.
     let group = foreign.id();
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(group.cast_signed()),

@@ -1,9 +1,9 @@
-//! What a path is, who owns it and who may touch it.
+//! Type, owner and permissions of a path.
 
 use jiff::Timestamp;
 use nix::sys::stat::{FileStat, SFlag};
 
-/// What sort of thing a path is.
+/// The file type of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     File,
@@ -14,7 +14,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// For people: "a directory".
+    /// With an article, for messages: "a directory".
     pub fn describe(self) -> &'static str {
         match self {
             FileKind::File => "a file",
@@ -25,22 +25,22 @@ impl FileKind {
     }
 }
 
-/// A path as it is on disk; of a symbolic link, the link itself.
+/// Metadata of a path; for a symbolic link, of the link itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     pub kind: FileKind,
-    /// Permission bits, set-id and sticky included (07777).
+    /// Permission bits, including set-id and sticky (07777).
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
     /// In bytes.
     pub size: u64,
-    /// What of it is on disk, in bytes: less where it has holes.
+    /// Bytes allocated on disk: fewer than `size` if the file has holes.
     pub disk_bytes: u64,
     pub links: u64,
     pub inode: u64,
     pub device: u64,
-    /// When the content, owner or mode last changed (ctime), by the host's clock.
+    /// Last change of content, owner or mode (ctime), by the host's clock.
     pub ctime: Timestamp,
 }
 
@@ -72,7 +72,7 @@ impl From<FileStat> for Meta {
     }
 }
 
-/// What to set on a path. `None` leaves that part as it is (for a new file: as the process makes it).
+/// Attributes to set on a path. `None` leaves that part unchanged (for a new file: the process's default).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attrs {
     pub mode: Option<u32>,

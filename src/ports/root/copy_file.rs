@@ -1,4 +1,4 @@
-//! Copying a file without carrying its content through this process, where the kernel can.
+//! Copies a file inside the kernel, without passing its content through this process where possible.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,10 +18,10 @@ use super::write::set_file_attrs;
 use super::{Attrs, Folder, Result};
 use crate::ports::watchdog;
 
-/// As much as is asked of the kernel at once, in bytes.
+/// Most bytes that one call asks the kernel to copy.
 const MAX_CHUNK_BYTES: usize = 1 << 30;
 
-/// What was learnt about copying within one filesystem: nothing is tried twice in vain.
+/// Remembers which ways of copying the filesystem supports, so that a failed one is not retried per file.
 #[derive(Debug)]
 pub struct FileCopier {
     can_reflink: AtomicBool,
@@ -38,15 +38,15 @@ impl Default for FileCopier {
 }
 
 impl FileCopier {
-    /// Whether copies share their content on disk with the original until one of them is written to
-    /// (a reflink); known after the first copy.
+    /// Whether copies share their disk blocks with the original until one of them is written to (a reflink);
+    /// known after the first copy.
     pub fn can_reflink(&self) -> bool {
         self.can_reflink.load(Ordering::Relaxed)
     }
 
-    /// Copies an open file to `name` in a folder, where nothing may be. The two are files of their own:
-    /// what is written to one never shows in the other. Holes stay holes, and what is written to the
-    /// original meanwhile is not waited for. Nothing is left of a copy that failed.
+    /// Copies an open file to `name` in a folder, where nothing may exist. The two files are independent: a
+    /// write to one never shows in the other. Keeps holes, and does not wait for concurrent writes to the
+    /// original. Removes a copy that failed.
     pub fn copy(&self, source: &File, to: &Folder, name: &OsStr, attrs: &Attrs) -> Result<File> {
         let target = to
             .create_new_file(name)
@@ -61,7 +61,7 @@ impl FileCopier {
         }
     }
 
-    /// Whether a copy of this file in that folder would share its content. Leaves nothing there.
+    /// Whether a copy of this file in that folder would be a reflink. Leaves nothing in the folder.
     pub(super) fn probe_reflink(source: &File, to: &Folder) -> bool {
         let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let probe = openat(&to.fd, ".", flags, Mode::from_bits_truncate(0o600));
@@ -86,7 +86,7 @@ impl FileCopier {
         ftruncate(target, stat.st_size)
     }
 
-    /// Copies the bytes from one place to another, to the same places.
+    /// Copies a range of bytes to the same offsets.
     fn copy_range(&self, source: &File, target: &File, from: i64, end: i64) -> nix::Result<()> {
         let (mut read, mut written) = (from, from);
         while read < end && self.in_kernel.load(Ordering::Relaxed) {
@@ -96,11 +96,11 @@ impl FileCopier {
                 .min(MAX_CHUNK_BYTES);
             let (source, target) = (source.as_fd(), target.as_fd());
             match copy_file_range(source, Some(&mut read), target, Some(&mut written), length) {
-                // Somebody made it shorter.
+                // Another process truncated the source.
                 Ok(0) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EIO)) => return Err(error),
-                // Not here.
+                // Not supported here.
                 Err(_) => self.in_kernel.store(false, Ordering::Relaxed),
             }
         }
@@ -114,8 +114,8 @@ fn reflink(source: &File, target: &File) -> nix::Result<()> {
     Errno::result(cloned).map(drop)
 }
 
-/// Refuses to fill the filesystem up to what is reserved for root. Small files are not asked about one
-/// by one: whoever copies many looks at all of them before.
+/// Refuses to fill the filesystem up to root's reserve. Small files are not checked one by one: a caller that
+/// copies many checks their total first.
 fn check_free_space(stat: &FileStat, to: &Folder) -> nix::Result<()> {
     const LARGE: u64 = 1 << 20;
     let bytes = u64::try_from(stat.st_blocks)
@@ -132,7 +132,7 @@ fn check_free_space(stat: &FileStat, to: &Folder) -> nix::Result<()> {
     }
 }
 
-/// The next part of a file from `at` on that is no hole. `None`: there is none before `end`.
+/// The next range of the file from `at` on that is no hole. `None`: there is none before `end`.
 fn next_data_range(file: &File, at: i64, end: i64) -> nix::Result<Option<(i64, i64)>> {
     if at >= end {
         return Ok(None);
@@ -140,7 +140,7 @@ fn next_data_range(file: &File, at: i64, end: i64) -> nix::Result<Option<(i64, i
     let from = match lseek(file, at, Whence::SeekData) {
         Ok(from) => from,
         Err(Errno::ENXIO) => return Ok(None),
-        // A filesystem that knows no holes.
+        // The filesystem does not support holes.
         Err(Errno::EINVAL) => return Ok(Some((at, end))),
         Err(error) => return Err(error),
     };

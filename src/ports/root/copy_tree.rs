@@ -1,4 +1,4 @@
-//! Taking files, or a whole tree, over into another folder, with their owners and modes.
+//! Copies a whole tree, or moves files, into another folder, with their owners and modes.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -18,39 +18,38 @@ use super::{Attrs, FileCopier, FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::exec::StopFlag;
 use crate::ports::worker_pool::{Priority, WorkerPoolError};
 
-/// Deeper than any project, as for a repository.
+/// Deepest nesting; no project is deeper. The same limit as for a repository.
 const MAX_DEPTH: usize = 200;
 
-/// The longest path in a tree, in bytes: what the kernel takes (4096) less where the tree is.
+/// Longest path in a tree, in bytes: the kernel's limit (4096) minus room for the path of the tree.
 const MAX_PATH_BYTES: usize = 3500;
 
-/// More files than the largest projects have.
+/// Most files in a tree; the largest projects have fewer.
 pub(super) const MAX_ENTRIES: usize = 1_000_000;
 
-/// As much as the paths of the folders of one tree may take, in bytes.
+/// Most bytes for the paths of a tree's folders.
 const MAX_NAMES_BYTES: usize = 32 << 20;
 
-/// Free space that is left for others, in bytes.
+/// Free space that a copy leaves to others, in bytes.
 const FREE_SPACE_MARGIN: u64 = 16 << 20;
 
-/// What became of a file that was to be moved into another folder.
+/// Result of moving a file into another folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveOutcome {
-    /// It is there now, and no longer here.
+    /// The file was moved.
     Moved,
-    /// Something has its name there. Nothing was changed.
+    /// The name exists in the target folder. Nothing was changed.
     NameTaken,
 }
 
 impl Root {
-    /// Copies what is at `from`, with everything below it, to `to`, where nothing may be: files by
-    /// the kernel, sharing their content where the filesystem can; links as they are written. Owners,
-    /// modes (without set-id bits) and times of files stay, so nobody can read in the copy what he
-    /// could not read before. Sockets, pipes and devices are left out, and holes stay holes.
+    /// Copies `from`, with everything below it, to `to`, where nothing may exist. The kernel copies the
+    /// files, as reflinks where the filesystem supports them; links are copied as written. Files keep owner,
+    /// mode (without set-id bits) and times, so nobody can read more in the copy than in the original. Skips
+    /// sockets, pipes and devices; keeps holes.
     ///
-    /// Whoever made the tree may not be trusted: one that is mounted on, that does not fit into the room
-    /// that is there for everybody, or that is larger or deeper than any project's is refused. Nothing is
-    /// left of a copy that failed.
+    /// The tree's author may not be trusted: a tree is refused if it contains a mount, exceeds the space free
+    /// for unprivileged users, or is larger or deeper than any project's. Removes a copy that failed.
     pub fn copy_tree(&self, from: &Path, to: &Path, stop: &StopFlag) -> Result<()> {
         let (top, target) = (self.open_parent_folder(from)?, self.open_parent_folder(to)?);
         let copy = TreeCopier {
@@ -85,14 +84,14 @@ struct TreeCopier {
     privileged: bool,
 }
 
-/// What is to be copied.
+/// The content of a tree to copy.
 #[derive(Default)]
 struct TreeListing {
-    /// With what each is to get in the end.
+    /// With the attributes that each gets at the end.
     folders: BTreeMap<PathBuf, Attrs>,
-    /// What its files take on disk, in bytes.
+    /// Disk space of its files, in bytes.
     bytes: u64,
-    /// One of its files, and its folder.
+    /// One of its files, with its folder, to probe for reflinks.
     sample: Option<(PathBuf, OsString)>,
 }
 
@@ -133,7 +132,7 @@ impl TreeCopier {
             Err(WorkerPoolError::Failed(error)) => return Err(error),
             Err(WorkerPoolError::Stopped) => return Err(gone(to, Errno::EINTR)),
         }
-        // Last, and from the bottom up: a folder may be closed to whoever owns it.
+        // Last and bottom-up: the mode of a folder may lock out its own owner.
         for (folder, attrs) in tree.folders.iter().rev() {
             if let Some(made) = made.open_subfolder(folder)? {
                 made.set_attrs(attrs)?;
@@ -150,7 +149,7 @@ impl TreeCopier {
         }
     }
 
-    /// All folders of a tree, and what its files take.
+    /// Lists all folders of a tree, and adds up the disk space of its files.
     fn list_tree(&self, top: &Folder) -> Result<TreeListing> {
         let meta = top.meta(OsStr::new("."))?;
         let own = self.copied_attrs(meta.mode, meta.uid, meta.gid);
@@ -195,7 +194,7 @@ impl TreeCopier {
         Ok(tree)
     }
 
-    /// Refuses what does not fit. Where copies share their content they take next to nothing.
+    /// Refuses a tree that does not fit. Reflinks take almost no space.
     fn check_free_space(&self, tree: &TreeListing, from: &Folder, to: &Folder) -> Result<()> {
         if tree.bytes.saturating_add(FREE_SPACE_MARGIN) <= to.free_space()?.bytes {
             return Ok(());
@@ -212,7 +211,7 @@ impl TreeCopier {
         }
     }
 
-    /// The files and links of one folder.
+    /// Copies the files and links of one folder.
     fn copy_files(&self, from: &Folder, to: &Folder) -> Result<()> {
         from.for_each_entry(|name, kind| match kind {
             FileKind::File | FileKind::Symlink => self.copy_entry(from, name, to, name),
@@ -236,7 +235,7 @@ impl TreeCopier {
     }
 
     fn copy_open_file(&self, source: &File, to: &Folder, new: &OsStr) -> Result<()> {
-        // Of the open file: what its name stands for may have changed since.
+        // Stat the open file: the name may refer to another file by now.
         let io = |error: std::io::Error| to.io_error("write", new, errno_of(&error));
         let meta = source.metadata().map_err(io)?;
         let attrs = self.copied_attrs(meta.mode() & 0o777, meta.uid(), meta.gid());
@@ -247,8 +246,8 @@ impl TreeCopier {
 }
 
 impl Folder {
-    /// Moves a file of this folder to another one under its own name, with its owner, mode and times.
-    /// What has its name there stays. One that the owner of this folder may be kept from is never read.
+    /// Moves a file to another folder under the same name, with its owner, mode and times. Keeps an existing
+    /// file of that name. Never reads a file that the owner of this folder may have no access to.
     pub fn move_file(&self, name: &OsStr, to: &Folder) -> Result<MoveOutcome> {
         let how = RenameFlags::RENAME_NOREPLACE;
         match renameat2(&self.fd, name, &to.fd, name, how) {
@@ -257,7 +256,7 @@ impl Folder {
             Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS) => {}
             Err(source) => return Err(self.io_error("move", name, source)),
         }
-        // Another filesystem, or one that cannot rename so.
+        // Another filesystem, or one without RENAME_NOREPLACE.
         if to.find(name)?.is_some() {
             return Ok(MoveOutcome::NameTaken);
         }
@@ -282,7 +281,7 @@ impl Folder {
         Ok(MoveOutcome::Moved)
     }
 
-    /// What something in the folder is; of a link, the link itself. `None` when there is nothing.
+    /// Metadata of an entry; for a link, of the link itself. `None` if it does not exist.
     pub fn find(&self, name: &OsStr) -> Result<Option<Meta>> {
         Ok(self.stat(name)?.map(Meta::from))
     }
@@ -295,8 +294,8 @@ impl Folder {
         }
     }
 
-    /// Whether two plain files of two folders hold the same. Not if either is anything else, or one that the
-    /// owner of its folder may be kept from: he would learn what is in it.
+    /// Whether two regular files in two folders have the same content. `false` if either is not a regular
+    /// file, or one that the owner of its folder may have no access to: the result would reveal its content.
     pub fn same_content(&self, name: &OsStr, other: &Folder) -> Result<bool> {
         let Some((one, two)) = self.open_file(name)?.zip(other.open_file(name)?) else {
             return Ok(false);

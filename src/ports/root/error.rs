@@ -1,4 +1,4 @@
-//! Why something could not be done to a path of the host, and what to do about it.
+//! Errors of operations on a path of the host, with hints for the operator.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 
 use super::Exposure;
 
-/// Why a path of the host could not be read or changed.
+/// Reason why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     #[error("cannot {verb} {path}: {source}")]
@@ -17,7 +17,7 @@ pub enum RootError {
         path: PathBuf,
         source: Errno,
     },
-    /// Somebody who is not root could have put this link here to redirect a write.
+    /// A user other than root could have planted this link to redirect a write.
     #[error(
         "refused to {verb} {path}: {link} is a symbolic link (owner uid {owner}) in a folder that others than root can write to"
     )]
@@ -29,25 +29,25 @@ pub enum RootError {
     },
     #[error("{path} is not a usable path: {why}")]
     InvalidPath { path: PathBuf, why: &'static str },
-    /// A folder that was to be ours alone.
+    /// A folder that must belong only to trueup's user.
     #[error("{path} cannot be used: {why}")]
     NotPrivate { path: PathBuf, why: String },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: usize },
-    /// Whoever put it there would decide how long opening it takes, and what comes of it.
+    /// A user who planted it could decide how long opening it takes and what effect that has.
     #[error("cannot {verb} {path}: it is no plain file of its own")]
     NotRegularFile { verb: &'static str, path: PathBuf },
-    /// Opening it would wait for another process.
+    /// Opening it would wait for the process that holds the lease.
     #[error("cannot {verb} {path}: another process holds a lease on it")]
     Leased { verb: &'static str, path: PathBuf },
-    /// Work on a tree stops where another mount begins.
+    /// Operations on a tree stop at mount points.
     #[error("cannot {verb} {path}: something is mounted there")]
     Mounted { verb: &'static str, path: PathBuf },
-    /// Somebody moved a folder of a tree while it was worked on.
+    /// Another process moved a folder of the tree during the operation.
     #[error("cannot {verb} {path}: somebody moved it at the same time")]
     MovedMeanwhile { verb: &'static str, path: PathBuf },
-    /// What root could do to it, its owner did not ask for: somebody who can write in the folder that it
-    /// is in may have put it there.
+    /// Root could do it, but its owner did not ask for it: a user who can write in its folder may have put it
+    /// there.
     #[error(
         "cannot {verb} {path}: it belongs to the user with the id {owner}, in a folder of somebody else"
     )]
@@ -56,7 +56,7 @@ pub enum RootError {
         path: PathBuf,
         owner: u32,
     },
-    /// A removal took too long, or others never cease to fill what is removed.
+    /// The removal timed out, or other processes keep adding files to the tree.
     #[error("cannot remove {path}: it is not gone after {} s", limit.as_secs())]
     RemoveTimedOut { path: PathBuf, limit: Duration },
     #[error("{path} holds more than {limit} {what}")]
@@ -65,7 +65,7 @@ pub enum RootError {
         limit: usize,
         what: &'static str,
     },
-    /// What decides what root does could have been written by somebody else.
+    /// A user other than root could have written a file that decides what root does.
     #[error("{path} is not obeyed: {part} {exposure}")]
     Untrusted {
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum RootError {
 }
 
 impl RootError {
-    /// What the kernel's word means, where it has a meaning of its own here.
+    /// Maps an errno to the error that it stands for in this module.
     pub(super) fn from_errno(verb: &'static str, path: PathBuf, source: Errno) -> RootError {
         match source {
             Errno::EXDEV | Errno::EBUSY => RootError::Mounted { verb, path },
@@ -97,7 +97,7 @@ impl RootError {
         )
     }
 
-    /// Whether the user who runs trueup may not do it.
+    /// Whether the user who runs trueup lacks the permission.
     pub fn is_permission_denied(&self) -> bool {
         matches!(
             self,
@@ -108,7 +108,7 @@ impl RootError {
         )
     }
 
-    /// Whether trueup does not go there, because who leads it there may not be able to.
+    /// Whether trueup refuses the path, because a user without access to it may have redirected trueup there.
     pub fn is_out_of_bounds(&self) -> bool {
         matches!(
             self,
@@ -116,8 +116,7 @@ impl RootError {
         )
     }
 
-    /// Whether something that is no folder is on the way: a link that others than root can have
-    /// put there, or a file.
+    /// Whether a non-folder is on the path: a file, or a link that a user other than root may have planted.
     pub fn is_not_a_folder_on_path(&self) -> bool {
         matches!(
             self,
@@ -129,7 +128,7 @@ impl RootError {
         )
     }
 
-    /// Whether a folder was not removed because something is in it.
+    /// Whether a folder was not removed because it is not empty.
     pub fn is_not_empty(&self) -> bool {
         matches!(
             self,
@@ -140,8 +139,7 @@ impl RootError {
         )
     }
 
-    /// Whether a link could not be made because of what it was to point to: nothing, too much, or a
-    /// NUL.
+    /// Whether a link could not be created because its target is empty, too long or contains a NUL.
     pub fn is_invalid_link_target(&self) -> bool {
         matches!(
             self,
@@ -153,7 +151,7 @@ impl RootError {
         )
     }
 
-    /// What to do next, where that can be told.
+    /// The operator's next step, where one is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             error if error.is_disk_full() => {

@@ -1,7 +1,7 @@
-//! A folder held open, for work on what is below it by several threads at once.
+//! A folder held open, for operations below it by several threads at once.
 //!
-//! Nothing here leaves the folder: names are single parts, ways down are resolved by the kernel
-//! beneath the folder and without following any link, and files are only ever made anew.
+//! No operation leaves the folder: names are single components, the kernel resolves paths beneath the folder
+//! without following links, and files are only created: existing ones are never opened for writing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -34,32 +34,33 @@ pub struct Folder {
     path: PathBuf,
 }
 
-/// What the filesystem of a folder still holds.
+/// Free space of a folder's filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeSpace {
-    /// In bytes, for everybody: what is reserved for root is left to root.
+    /// Bytes available to unprivileged users, without root's reserve.
     pub bytes: u64,
-    /// How many more files and folders fit; `None` where the filesystem does not count them.
+    /// Free inodes; `None` where the filesystem does not count them.
     pub files: Option<u64>,
-    /// In bytes: every file takes a multiple of it.
+    /// Block size in bytes: every file takes a multiple of it.
     pub block: u64,
 }
 
-/// What a filesystem holds and what of it is free.
+/// Size and free space of a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Which filesystem it is.
+    /// Device number of the filesystem.
     pub device: u64,
-    /// In bytes, for everybody: what is reserved for root is left to root.
+    /// Bytes available to unprivileged users, without root's reserve.
     pub free: u64,
     /// In bytes.
     pub total: u64,
-    /// Inodes, free and all; `None` where the filesystem does not count them.
+    /// Inodes, free and total; `None` where the filesystem does not count them.
     pub files: Option<(u64, u64)>,
 }
 
 impl Root {
-    /// The filesystem of a path, or of what will hold it. `None`: not even that is there.
+    /// Disk space of the filesystem that holds a path, or will hold it. `None`: no folder above it exists
+    /// either.
     pub fn disk_space(&self, path: &Path) -> Result<Option<DiskSpace>> {
         for folder in path.ancestors() {
             let Some(meta) = self.meta(folder)? else {
@@ -81,7 +82,7 @@ impl Root {
         Ok(None)
     }
 
-    /// Opens a folder. `None` when there is nothing.
+    /// Opens a folder. `None` if it does not exist.
     pub fn open_folder(&self, path: &Path) -> Result<Option<Folder>> {
         let Some(resolved) = self.resolve_path("open", path)? else {
             return Ok(None);
@@ -101,7 +102,7 @@ impl Root {
         }
     }
 
-    /// Who owns what trueup makes and gives to nobody: uid and gid.
+    /// Uid and gid of files that trueup creates without an explicit owner.
     pub fn default_owner(&self) -> (u32, u32) {
         (self.euid.as_raw(), nix::unistd::getegid().as_raw())
     }
@@ -116,13 +117,13 @@ impl Folder {
         RootError::Io { verb, path, source }
     }
 
-    /// Where it is on the host, to be told.
+    /// Path on the host, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder at a relative path below this one, or this one for an empty path. `None` when
-    /// there is nothing, or no folder. What is mounted on the way is an error.
+    /// Opens the folder at a relative path below this one, or this one for an empty path. `None` if it does
+    /// not exist or is no folder. A mount on the path is an error.
     pub fn open_subfolder(&self, path: &Path) -> Result<Option<Folder>> {
         watchdog::record_progress();
         let way_down = match path.as_os_str().is_empty() {
@@ -139,7 +140,7 @@ impl Folder {
         }
     }
 
-    /// What is in the folder, in no particular order.
+    /// The entries of the folder, in no particular order.
     pub fn entries(&self) -> Result<Vec<(OsString, FileKind)>> {
         let io = |source| self.io_error("list", OsStr::new(""), source);
         let own = openat(&self.fd, ".", FOLDER_FLAGS, Mode::empty()).map_err(io)?;
@@ -166,19 +167,19 @@ impl Folder {
         Ok(entries)
     }
 
-    /// What something in the folder is; of a link, the link itself.
+    /// Metadata of an entry; for a link, of the link itself.
     pub fn meta(&self, name: &OsStr) -> Result<Meta> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .map(Meta::from)
             .map_err(|source| self.io_error("look at", name, source))
     }
 
-    /// Where a link in the folder points, as written in it.
+    /// The target of a link, as written in it.
     pub fn read_link(&self, name: &OsStr) -> Result<OsString> {
         readlinkat(&self.fd, name).map_err(|source| self.io_error("read", name, source))
     }
 
-    /// Opens a file in the folder for reading. `None` when there is nothing, or no plain file.
+    /// Opens a file in the folder for reading. `None` if it does not exist or is not a regular file.
     pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         watchdog::record_progress();
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -193,9 +194,9 @@ impl Folder {
         }
     }
 
-    /// Makes a folder in this one. Nothing may be there.
+    /// Creates a subfolder. The name must not exist.
     pub fn create_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
-        // Closed to others until its owner and mode are right.
+        // Closed to others until owner and mode are set.
         let closed = Mode::from_bits_truncate(0o700);
         let made = mkdirat(&self.fd, name, closed)
             .and_then(|()| open_new_folder(&self.fd, name))
@@ -203,8 +204,7 @@ impl Folder {
         made.map_err(|source| RootError::from_errno("make", self.path.join(name), source))
     }
 
-    /// Makes a file in the folder, with this content. Nothing may be there. It is on disk once it is
-    /// synced, which the caller sees to.
+    /// Creates a file with this content. The name must not exist. Does not sync: the caller does.
     pub fn create_file(&self, name: &OsStr, body: &[u8], attrs: &Attrs) -> Result<File> {
         let made = self.create_new_file(name).and_then(|mut file| {
             file.write_all(body).map_err(|error| errno_of(&error))?;
@@ -214,7 +214,7 @@ impl Folder {
         made.map_err(|source| self.io_error("write", name, source))
     }
 
-    /// A new, empty file that nobody else can open yet.
+    /// Creates an empty file that nobody else can open yet.
     pub(super) fn create_new_file(&self, name: &OsStr) -> nix::Result<File> {
         watchdog::record_progress();
         let flags =
@@ -222,31 +222,31 @@ impl Folder {
         openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600)).map(File::from)
     }
 
-    /// Makes a link in the folder. Nothing may be there.
+    /// Creates a link. The name must not exist.
     pub fn create_symlink(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
         symlinkat(target, &self.fd, name)
             .and_then(|()| chown_new_link(&self.fd, name, target, attrs))
             .map_err(|source| RootError::from_errno("link", self.path.join(name), source))
     }
 
-    /// Removes something from the folder with everything below it. What is not there is no error.
+    /// Removes an entry with everything below it. A missing entry is no error.
     pub fn remove_tree(&self, name: &OsStr) -> Result<()> {
         remove_at(&self.fd, name, &self.path.join(name), REMOVE_TIMEOUT)
     }
 
-    /// Waits until what was made in and removed from the folder is on disk; not what is in it.
+    /// Waits until created and removed entries are on disk, but not their content.
     pub fn sync(&self) -> Result<()> {
         fsync(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
-    /// Waits until everything written so far to the folder's filesystem is on disk.
+    /// Waits until all writes so far to the folder's filesystem are on disk.
     pub fn sync_filesystem(&self) -> Result<()> {
         let what = format!("sync {}", self.path.display());
         let _operation = watchdog::begin(what, SYNC_TIMEOUT);
         syncfs(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
-    /// How much still fits.
+    /// Free space of its filesystem.
     pub fn free_space(&self) -> Result<FreeSpace> {
         let seen = nix::sys::statvfs::fstatvfs(&self.fd)
             .map_err(|source| self.io_error("look at", OsStr::new(""), source))?;
@@ -259,10 +259,10 @@ impl Folder {
     }
 }
 
-/// Has the kernel begin to write a file to disk, with the priority of the calling thread, and does
-/// not wait for it: a sync later has less to do. Where that cannot be asked for, the sync does it all.
+/// Asks the kernel to start writing a file to disk, with the priority of the calling thread and without
+/// waiting, so that a later sync has less to do. Where that is not supported, the sync does all the work.
 pub fn start_writeback(file: &File) {
-    // SAFETY: a system call on an open descriptor, with numbers that mean "all of it".
+    // SAFETY: a system call on an open descriptor, with numbers that mean the whole file.
     unsafe {
         libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);
     }

@@ -1,9 +1,8 @@
-//! The host's filesystem, held by one handle on its root.
+//! The host's filesystem, accessed through one handle on its root.
 //!
-//! Every path of the host is looked up below this handle, so the same code works on `/` and on a
-//! sandbox folder (`--root DIR`). Lookups never follow a symbolic link that somebody other than
-//! root (or, in a sandbox, the user who runs trueup) could have put there: see
-//! `resolve.rs`.
+//! Every path of the host is resolved below this handle, so the same code works on `/` and on a sandbox
+//! folder (`--root DIR`). Lookups never follow a symbolic link that a user other than root (or, in a sandbox,
+//! the user who runs trueup) could have planted: see `resolve.rs`.
 
 mod attrs;
 mod copy_file;
@@ -61,17 +60,17 @@ pub struct Root {
     path: PathBuf,
     euid: Uid,
     folder_cache: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
-    /// What was found to be in nobody else's hands but this user's: see `trust.rs`.
+    /// Folders that only root and trueup's user can change: see `trust.rs`.
     trusted_folders: RefCell<TrustedFolders>,
 }
 
-/// By their path and the one more user who may change them; `None`: there is no such folder.
+/// Keyed by path and the one extra user who may change them; `None`: the folder does not exist.
 type TrustedFolders = HashMap<(PathBuf, Option<u32>), Option<Rc<OwnedFd>>>;
 
-/// How many folders are kept open at most: far below what a process may have open.
+/// Most folders that are kept open: far below the descriptor limit of a process.
 const MAX_OPEN_FOLDERS: usize = 128;
 
-/// While this lives, folders stay open: see [`Root::cache_folders`].
+/// Keeps folders open while it lives: see [`Root::cache_folders`].
 pub struct FolderCacheGuard<'a>(&'a Root);
 
 impl Drop for FolderCacheGuard<'_> {
@@ -80,7 +79,7 @@ impl Drop for FolderCacheGuard<'_> {
     }
 }
 
-/// Where a path lives: its parent folder, held open, and its last part.
+/// A resolved path: its parent folder, held open, and its last component.
 struct ResolvedPath {
     parent: Rc<OwnedFd>,
     name: OsString,
@@ -110,7 +109,7 @@ impl Root {
         })
     }
 
-    /// Whether this is the machine itself and not a sandbox.
+    /// Whether this is the machine's root and not a sandbox.
     pub fn is_real(&self) -> bool {
         self.path == Path::new("/")
     }
@@ -120,14 +119,13 @@ impl Root {
         &self.path
     }
 
-    /// Where `path` of the host is for a process outside (a child, a library that opens files
-    /// itself). Does not look at the disk.
+    /// The path on the machine, for a child or a library that opens files itself. Does not access the disk.
     pub fn machine_path(&self, path: &Path) -> PathBuf {
         let inner = path.strip_prefix("/").unwrap_or(path);
         self.path.join(inner)
     }
 
-    /// Whether owners can be set: not in an unprivileged sandbox run.
+    /// Whether owners can be set: not by an unprivileged user in a sandbox.
     pub fn is_privileged(&self) -> bool {
         self.euid.is_root()
     }
@@ -137,7 +135,7 @@ impl Root {
         self.euid.as_raw()
     }
 
-    /// Checks that a path can be used at all, without looking at the disk.
+    /// Validates a path without accessing the disk.
     pub fn check_path(path: &Path) -> Result<()> {
         let bad = |why| {
             Err(RootError::InvalidPath {
@@ -169,12 +167,12 @@ impl Root {
         }
     }
 
-    /// The parent folder of `path`, or `None` when it does not exist.
+    /// Resolves the parent folder of `path`; `None` if it does not exist.
     fn resolve_path(&self, verb: &'static str, path: &Path) -> Result<Option<ResolvedPath>> {
         watchdog::record_progress();
         Root::check_path(path)?;
         let Some(name) = path.file_name() else {
-            // `/` itself: look it up as `.` of the root.
+            // `/` itself is looked up as `.` of the root.
             let parent = self.dir.try_clone().map_err(|_| RootError::Io {
                 verb,
                 path: path.into(),
@@ -193,7 +191,7 @@ impl Root {
         }))
     }
 
-    /// [`Root::resolve_folder`], from those that are kept open if there are any.
+    /// [`Root::resolve_folder`], through the cache of open folders if it is active.
     fn cached_folder(&self, verb: &'static str, path: &Path) -> Result<Option<Rc<OwnedFd>>> {
         if let Some(folders) = self.folder_cache.borrow().as_ref()
             && let Some(folder) = folders.get(path)
@@ -212,14 +210,14 @@ impl Root {
         Ok(Some(folder))
     }
 
-    /// Keeps the folders that are looked into open until the guard goes: for many looks in a row,
-    /// during which nothing is changed through this handle.
+    /// Keeps looked-up folders open until the guard is dropped: for many lookups in a row, during which this
+    /// handle changes nothing.
     pub fn cache_folders(&self) -> FolderCacheGuard<'_> {
         self.folder_cache.replace(Some(HashMap::new()));
         FolderCacheGuard(self)
     }
 
-    /// Like [`Root::resolve_path`], for a caller that needs the parent to be there.
+    /// Like [`Root::resolve_path`], for a caller that needs the parent to exist.
     fn require_path(&self, verb: &'static str, path: &Path) -> Result<ResolvedPath> {
         self.resolve_path(verb, path)?.ok_or_else(|| RootError::Io {
             verb,

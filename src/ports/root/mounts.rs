@@ -1,7 +1,7 @@
-//! What is mounted where: work on a tree never goes from one mount into another.
+//! Mount boundaries: operations on a tree never cross from one mount into another.
 //!
-//! The test is the mount and not the device: a bind mount has the device of what it shows, and each
-//! subvolume of btrfs has a device of its own within one mount.
+//! Compares mount ids rather than devices: a bind mount has the device of its source, and each btrfs
+//! subvolume has its own device within one mount.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -15,14 +15,14 @@ use nix::sys::stat::Mode;
 use super::read::errno_of;
 use super::{Result, Root};
 
-/// How a folder is opened to see or change what is in it.
+/// Flags for opening a folder to list or change its content.
 pub(super) const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// Opens the folder at a relative path below `top`, by real folders of the same mount only: `EXDEV` is
-/// what something mounted on the way gives, without being asked anything.
+/// Opens the folder at a relative path below `top`, through real folders of the same mount only. Fails with
+/// `EXDEV` at a mount point, without accessing the mounted filesystem.
 pub(super) fn open_beneath(top: impl AsFd, path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new().flags(FOLDER_FLAGS).resolve(
         ResolveFlag::RESOLVE_BENEATH
@@ -31,13 +31,13 @@ pub(super) fn open_beneath(top: impl AsFd, path: &Path) -> nix::Result<OwnedFd> 
             | ResolveFlag::RESOLVE_NO_XDEV,
     );
     match openat2(top.as_fd(), path, how) {
-        // A kernel or sandbox without openat2.
+        // The kernel or a sandbox does not support openat2.
         Err(Errno::ENOSYS | Errno::EPERM) => open_stepwise(top, path),
         opened => opened,
     }
 }
 
-/// The same with a call for each part.
+/// Does the same with one call for each component.
 fn open_stepwise(top: impl AsFd, path: &Path) -> nix::Result<OwnedFd> {
     let mount = mount_id(top.as_fd())?;
     let mut fd = openat(top, ".", FOLDER_FLAGS, Mode::empty())?;
@@ -64,7 +64,7 @@ pub(super) fn mount_id(of: impl AsFd) -> nix::Result<String> {
 }
 
 impl Root {
-    /// What is mounted at or below a path of the host, as this process sees it.
+    /// The mount points at or below a path of the host, as this process sees them.
     pub fn mounts_below(&self, path: &Path) -> Result<Vec<PathBuf>> {
         let table = Path::new("/proc/self/mountinfo");
         let text =
@@ -75,7 +75,7 @@ impl Root {
     }
 }
 
-/// The fifth field of a line, in which spaces and the like are written as `\040`.
+/// The fifth field of a line; octal escapes (`\040`) stand for spaces and the like.
 fn mount_point(line: &[u8]) -> Option<PathBuf> {
     let written = line.split(|byte| *byte == b' ').nth(4)?;
     let mut point = Vec::with_capacity(written.len());
@@ -97,7 +97,7 @@ fn mount_point(line: &[u8]) -> Option<PathBuf> {
     Some(OsString::from_vec(point).into())
 }
 
-/// A path for a message: of one that is longer than people read, the beginning and the end.
+/// Shortens a long path for a message to its beginning and its end.
 pub(super) fn shorten_path(top: &Path, parts: impl Iterator<Item = OsString>) -> PathBuf {
     const LONGEST: usize = 512;
     let mut path = top.to_owned();
@@ -141,7 +141,7 @@ mod tests {
                 assert!(also.contains(&refused), "{way}: {refused}");
             }
         }
-        // Everybody's own processes are another mount.
+        // /proc is another mount.
         let root = std::fs::File::open("/").unwrap();
         for open in [open_beneath, open_stepwise] {
             assert_eq!(open(&root, Path::new("proc")).unwrap_err(), Errno::EXDEV);

@@ -1,4 +1,4 @@
-//! Who, besides us, has a say in what is at a path and below it.
+//! Which other users can change a path or the tree below it.
 
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -9,23 +9,23 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 
 use super::{FileKind, Folder, Meta, Result, Root, RootError};
 
-/// Of a tree with more in it nobody looks at all: it counts as shared.
+/// A larger tree is not examined: it counts as shared.
 const MAX_ENTRIES: usize = 200_000;
 
-/// In whose hands something is.
+/// Users who can change a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
-    /// Nobody can change it but root, or the user who runs trueup.
+    /// Only root and the user who runs trueup can change it.
     Ours,
-    /// This user and group can, or could on the way there.
+    /// This user and group can change it, or a folder on its path.
     User { uid: u32, gid: u32 },
-    /// Others can, and it is not known who.
+    /// Unknown other users can change it.
     Shared,
 }
 
 impl Root {
-    /// In whose hands the tree at a path is, with every folder on the way to it. Opens nothing but
-    /// folders. `None`: there is nothing, and nobody else could put anything there.
+    /// The ownership of a tree and of every folder on its path. Opens only folders. `None`: it does not
+    /// exist, and no other user could create it.
     pub fn ownership(&self, path: &Path) -> Result<Option<Ownership>> {
         let path = match self.canonicalize(path) {
             Ok(Some(path)) => path,
@@ -46,7 +46,7 @@ impl Root {
         let Some(top) = self.open_folder(&path)? else {
             return Ok(None);
         };
-        // What is checked out beside it is not git's to read.
+        // git does not read the checkout beside it.
         let git = top.open_subfolder(Path::new(".git"))?;
         self.tree_ownership(&git.unwrap_or(top)).map(Some)
     }
@@ -66,7 +66,7 @@ impl Root {
                 Err(source) => return Err(io(source)),
             };
             let stat = fstat(&here).map_err(&io)?;
-            // In a folder like /tmp everybody has his own, which nobody else moves.
+            // In a sticky folder like /tmp, users cannot move each other's entries.
             let sticky = stat.st_mode & 0o1000 != 0 && parts.peek().is_some();
             match self.stat_ownership(&stat) {
                 Ownership::Shared if sticky => {}

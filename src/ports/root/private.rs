@@ -1,8 +1,8 @@
-//! Folders of our own, in places where others may write as well.
+//! Private folders in places where other users may write as well.
 //!
-//! Whoever else can write in a folder on the way can rename what is in it and put something of his
-//! own there, unless the sticky bit keeps him from it, as in `/tmp`. So a folder is only taken where
-//! that is impossible, and only one that we made just now, or that was ours before and is empty.
+//! A user who can write in a folder on the path can rename its entries and put others in their place, unless
+//! the sticky bit prevents it, as in `/tmp`. So a folder is used only where that is impossible, and only if
+//! trueup just created it, or it belonged to trueup's user before and is empty.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,12 +22,12 @@ const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// Who may write besides the owner.
+/// Write bits for group and others.
 const OTHERS_WRITE: u32 = 0o022;
 
 impl Root {
-    /// Makes a folder of our own in the temporary folder: under a name that nobody can foresee, made
-    /// by us or not at all, and closed to others.
+    /// Creates a private folder in the temporary folder: under an unpredictable name, never an existing
+    /// folder, and closed to others.
     pub fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
         let place = std::env::temp_dir();
         Root::check_path(&place)?;
@@ -38,9 +38,8 @@ impl Root {
         mkdtemp(&template).map_err(self.io_error("make a folder in", &place))
     }
 
-    /// Makes a folder of our own at `path`, with the missing ones above it. One that is there is taken
-    /// if it is ours, empty and closed to writes of others. Returns where it is when all links are
-    /// followed.
+    /// Creates a private folder at `path`, with its missing parents. Accepts an existing one if it is owned
+    /// by trueup's user, empty and not writable by others. Returns its path with all links resolved.
     pub fn create_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
         let (place, mut folder) = self.deepest_existing_ancestor(path)?;
@@ -64,8 +63,8 @@ impl Root {
         Ok(real)
     }
 
-    /// Where a folder of our own is when all links are followed; an error if it, or one above it, is
-    /// in the hands of others.
+    /// Resolves all links in the path of a private folder; fails if other users can change it or a folder
+    /// above it.
     pub fn resolve_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
         let gone = |path: &Path| self.io_error("open", path)(Errno::ENOENT);
@@ -78,7 +77,7 @@ impl Root {
         Ok(real)
     }
 
-    /// The deepest folder above `path` that is there, held open.
+    /// Opens the deepest existing folder above `path`.
     fn deepest_existing_ancestor(&self, path: &Path) -> Result<(Ancestor, OwnedFd)> {
         for written in path.ancestors().skip(1) {
             if let Some(real) = self.canonicalize(written)? {
@@ -96,8 +95,8 @@ impl Root {
         Err(self.io_error("make", path)(Errno::ENOENT))
     }
 
-    /// Opens a folder, if nobody else can put another one in its place, or in that of one above it,
-    /// nor take away what we make in it. `path` goes through no link.
+    /// Opens a folder if no other user can replace it or a folder above it, nor remove what trueup creates in
+    /// it. `path` contains no links.
     fn open_protected_folder(&self, path: &Path) -> Result<OwnedFd> {
         let io = self.io_error("open", path);
         let mut folder = openat(&self.dir, ".", FOLDER_FLAGS, Mode::empty()).map_err(&io)?;
@@ -134,7 +133,7 @@ impl Root {
         }
     }
 
-    /// Opens the folder `name` in `folder`, which has to be our own and nobody else's to write in.
+    /// Opens the folder `name` in `folder`, which only trueup's user may own and write to.
     fn open_own_folder(&self, folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd> {
         let opened = match openat(folder, name, FOLDER_FLAGS, Mode::empty()) {
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
@@ -160,7 +159,7 @@ impl Root {
     }
 }
 
-/// A folder as it was asked for, and where it is.
+/// A folder as requested, and with its links resolved.
 struct Ancestor {
     requested: PathBuf,
     resolved: PathBuf,
@@ -173,7 +172,7 @@ fn not_private(path: &Path, why: String) -> RootError {
     }
 }
 
-/// The bits that let others than the owner write. A group that is root's own counts as root.
+/// The bits that let others than the owner write. Root's own group counts as root.
 fn foreign_write_bits(stat: &FileStat) -> u32 {
     let ignored = if stat.st_gid == 0 { 0o020 } else { 0 };
     stat.st_mode & OTHERS_WRITE & !ignored
@@ -195,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A sandbox whose `/tmp` is like that of a host, and a user who is not us if we are root.
+    /// A sandbox with a host's `/tmp`, and the uid of a user other than trueup's if that is root.
     fn sandbox() -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
@@ -230,7 +229,7 @@ mod tests {
         assert_eq!(made, Path::new("/tmp/a/demo"));
         let meta = std::fs::metadata(dir.path().join("tmp/a/demo")).unwrap();
         assert_eq!(meta.mode() & 0o7777, 0o700);
-        // Again: it is empty and ours.
+        // Again: it is empty and owned by this user.
         assert_eq!(root.create_private_folder(&made).unwrap(), made);
         assert_eq!(root.resolve_private_folder(&made).unwrap(), made);
         std::fs::write(dir.path().join("tmp/a/demo/x"), "").unwrap();
@@ -260,7 +259,7 @@ mod tests {
             root.resolve_private_folder(Path::new("/tmp/theirs"))
                 .is_err()
         );
-        // The sticky bit binds all but the folder's owner.
+        // The sticky bit does not restrict the folder's owner.
         set_mode(&at("theirs"), 0o1777);
         assert!(refusal(&root, "/tmp/theirs/demo").contains("uid 65534"));
     }

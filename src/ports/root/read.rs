@@ -1,4 +1,4 @@
-//! Looking, without changing anything.
+//! Read-only operations.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use super::{Meta, Result, Root, RootError};
 
 impl Root {
-    /// What `path` is; of a link, the link itself. `None` when there is nothing.
+    /// Metadata of `path`; for a link, of the link itself. `None` if it does not exist.
     pub fn meta(&self, path: &Path) -> Result<Option<Meta>> {
         let Some(resolved) = self.resolve_path("look at", path)? else {
             return Ok(None);
@@ -31,18 +31,18 @@ impl Root {
         }
     }
 
-    /// A file's whole content, unless it is longer than `limit` bytes. `None` when there is nothing.
+    /// Reads a whole file, unless it is longer than `limit` bytes. `None` if it does not exist.
     pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
         Ok(self.read_with_meta(path, limit)?.map(|(_, body)| body))
     }
 
-    /// A file's content and what it is, taken together from one open file. Anything that is not
-    /// a plain file comes back with an empty content.
+    /// Reads content and metadata from the same open file. A path that is not a regular file yields an empty
+    /// content.
     pub fn read_with_meta(&self, path: &Path, limit: usize) -> Result<Option<(Meta, Vec<u8>)>> {
         let Some(resolved) = self.resolve_path("read", path)? else {
             return Ok(None);
         };
-        // Non-blocking, so that a pipe in a file's place cannot stop the pass.
+        // Non-blocking, so that a pipe in place of the file cannot block the pass.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = match openat(
             &resolved.parent,
@@ -83,7 +83,7 @@ impl Root {
         Ok(Some((meta, body)))
     }
 
-    /// Where a link points, as written in it. `None` when there is nothing or it is no link.
+    /// The target of a link, as written in it. `None` if it does not exist or is no link.
     pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
         let Some(resolved) = self.resolve_path("read", path)? else {
             return Ok(None);
@@ -95,14 +95,14 @@ impl Root {
         }
     }
 
-    /// A folder, held open, for a call that takes a path below `/proc/self/fd` and nothing else
-    /// (a socket). `None` when it does not exist.
+    /// Opens a folder for a call that takes only a path, below `/proc/self/fd` (a socket). `None` if it does
+    /// not exist.
     pub fn open_folder_fd(&self, path: &Path) -> Result<Option<OwnedFd>> {
         Root::check_path(path)?;
         self.resolve_folder("open", path)
     }
 
-    /// The names in a folder, sorted. `None` when it does not exist.
+    /// The names in a folder, sorted. `None` if it does not exist.
     pub fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
         let Some(resolved) = self.resolve_path("list", path)? else {
             return Ok(None);
@@ -131,8 +131,8 @@ impl Root {
     }
 }
 
-/// Reads a file that is expected to hold so many bytes, with one call if it does: a plain file gives
-/// less than was asked for only at its end.
+/// Reads a file of an expected size, with one call if the size is right: a regular file returns less than
+/// requested only at its end.
 pub(super) fn read_whole(
     mut file: File,
     expected: usize,
@@ -155,13 +155,13 @@ pub(super) fn read_whole(
     }
     body.truncate(filled);
     if filled > expected {
-        // It grew while it was read, or is of the sort that tells no size (/proc).
+        // The file grew during the read, or has no size (/proc).
         file.take((limit + 1 - filled) as u64).read_to_end(body)?;
     }
     Ok(())
 }
 
-/// The kernel's word behind an I/O error.
+/// The errno behind an I/O error.
 pub(super) fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
 }

@@ -1,12 +1,12 @@
-//! Removing a whole tree, without ever leaving it or the mount that it is on.
+//! Removes a whole tree, without ever leaving it or its mount.
 //!
-//! Whoever wrote the tree decided how deep and how wide it is. So two descriptors are open at a time
-//! however deep it is, of a folder only so many names are held at once, and it ends after a while,
-//! also where somebody goes on writing.
+//! The tree's author decides how deep and wide it is. So the removal keeps two descriptors open at any depth,
+//! reads a bounded number of names of a folder at once, and times out even while another process keeps
+//! writing to the tree.
 //!
-//! Whose tree it is may have in it what he could not remove himself: he moved a folder of somebody else's
-//! there, that holds a database, say. So root empties no folder that belongs to somebody else than the
-//! folder that it is in, unless that is root's own.
+//! A tree's owner may have moved something into it that he could not remove himself: a folder of another user
+//! with a database, say. So root empties only folders that have the same owner as their parent, or whose
+//! parent is root's own.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr, OsString};
@@ -27,31 +27,31 @@ use super::{Result, Root, RootError};
 use crate::ports::watchdog;
 use crate::ports::worker_pool::Priority;
 
-/// How long it may take until everything that was written to a filesystem is on disk. It cannot show
-/// progress, and what others wrote counts: gigabytes of memory onto a slow disk.
+/// Time until all writes to a filesystem are on disk. A sync cannot report progress, and it includes the
+/// writes of other processes: gigabytes of memory onto a slow disk.
 pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// How long a tree may take that nobody waits to see gone, or that only root can write in. The next time
-/// goes on where this one ended.
+/// Time to remove a tree that nothing waits for, or that only root can write in. The next removal continues
+/// where this one ended.
 pub(super) const REMOVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// How long something may take that is in the way of what is to be there.
+/// Time to remove something that is in the way of a resource.
 const OBSTACLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// So many folders of one folder are gone into before its names are read again.
+/// Subfolders of one folder that are entered before its names are read again.
 const BATCH_SIZE: usize = 1024;
 
-/// So many things of one folder may be in the way before the rest of it is left.
+/// Entries of one folder that may fail to be removed before the rest of it is skipped.
 const MAX_STUCK: usize = 1024;
 
-/// How often a folder is emptied again into which somebody goes on writing.
+/// Times that a folder is emptied again while another process writes to it.
 const MAX_RETRIES: u32 = 3;
 
 impl Root {
-    /// Removes `path` and everything below it. Links are removed, never followed; what is mounted
-    /// there is left, with the folders on the way to it. What is not there is no error.
+    /// Removes `path` and everything below it. Removes links without following them; leaves mounts, with the
+    /// folders above them. A missing path is no error.
     ///
-    /// All that can be removed is; the error names the first thing that cannot.
+    /// Removes as much as possible; the error names the first entry that could not be removed.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
         match self.resolve_path("remove", path)? {
             Some(resolved) => remove_at(&resolved.parent, &resolved.name, path, REMOVE_TIMEOUT),
@@ -59,8 +59,8 @@ impl Root {
         }
     }
 
-    /// As [`Root::remove_tree`], for what is in the way where something else is to be: whoever put it there
-    /// must not be able to hold others up with it.
+    /// Like [`Root::remove_tree`], for something in the way of a resource: with a short timeout, so that its
+    /// owner cannot delay the pass.
     pub fn remove_obstacle(&self, path: &Path) -> Result<()> {
         match self.resolve_path("remove", path)? {
             Some(resolved) => remove_at(&resolved.parent, &resolved.name, path, OBSTACLE_TIMEOUT),
@@ -68,8 +68,7 @@ impl Root {
         }
     }
 
-    /// As [`Root::remove_tree`], when nobody else wants the processor and the disk: for what nobody
-    /// waits to see gone.
+    /// Like [`Root::remove_tree`], at idle processor and disk priority: for trees that nothing waits for.
     pub fn remove_tree_idle(&self, path: &Path) -> Result<()> {
         let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
@@ -78,8 +77,8 @@ impl Root {
         Priority::Idle.run(move || remove_at(parent, name, path, REMOVE_TIMEOUT))
     }
 
-    /// Waits until everything written so far to the filesystem that holds the folder `path` is on
-    /// disk: one wait for a whole tree of new files.
+    /// Waits until all writes so far to the filesystem of the folder `path` are on disk: one sync for a whole
+    /// tree of new files.
     pub fn sync_filesystem(&self, path: &Path) -> Result<()> {
         let resolved = self.require_path("sync", path)?;
         let _operation = watchdog::begin(format!("sync {}", path.display()), SYNC_TIMEOUT);
@@ -94,27 +93,27 @@ impl Root {
     }
 }
 
-/// A folder on the way from the top of the tree to where the work is.
+/// A folder on the path from the top of the tree to the current one.
 struct FolderLevel {
     name: OsString,
     id: (u64, u64),
     owner: u32,
-    /// Folders in it that have not been gone into.
+    /// Subfolders that have not been entered yet.
     todo: Vec<OsString>,
-    /// There are more of them than were read.
+    /// It has more subfolders than were read.
     more: bool,
-    /// What is in it and stays.
+    /// Entries that could not be removed.
     stuck: BTreeSet<OsString>,
     tries: u32,
 }
 
-/// What somebody can do to a tree while it is worked on ends the work.
+/// Identifies a folder, to detect that another process moved or replaced it: that ends the removal.
 fn file_id(folder: impl AsFd) -> nix::Result<(u64, u64)> {
     let stat = fstat(folder)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// The folder that holds `here`, if it is still the one that it was entered from.
+/// Opens the parent of `here`, if it is still the folder that `here` was entered from.
 pub(super) fn open_parent(here: impl AsFd, id: (u64, u64)) -> nix::Result<OwnedFd> {
     let up = openat(here, "..", FOLDER_FLAGS, Mode::empty())?;
     match file_id(&up)? == id {
@@ -132,7 +131,7 @@ struct Removal<'a> {
     limit: Duration,
 }
 
-/// Removes what is at a name, for no longer than `limit`.
+/// Removes the entry `name`, within `limit`.
 pub(super) fn remove_at(
     parent: impl AsFd,
     name: &OsStr,
@@ -149,7 +148,7 @@ pub(super) fn remove_at(
     };
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-        // What Linux says of a folder, and POSIX; the second also of a file that is immutable.
+        // Linux returns EISDIR for a folder, POSIX EPERM; EPERM also stands for an immutable file.
         Err(Errno::EISDIR | Errno::EPERM) => {}
         Err(source) => return Err(removal.error(None, source)),
     }
@@ -178,7 +177,7 @@ impl Removal<'_> {
         RootError::from_errno("remove", path, source)
     }
 
-    /// Something stays; the rest of the tree goes on.
+    /// Records an entry that could not be removed; the removal of the rest continues.
     fn record_failure(&mut self, name: &OsStr, source: Errno) {
         let error = self.error(Some(name), source);
         self.first_error.get_or_insert(error);
@@ -191,8 +190,8 @@ impl Removal<'_> {
         }
     }
 
-    /// Goes into a folder of `holder`, which is `outer`'s, and removes all in it but its folders. `false`:
-    /// it is somebody else's to empty, and stays unless it is empty already.
+    /// Enters a folder in `holder`, which belongs to `outer`, and removes everything in it except subfolders.
+    /// `false`: it belongs to another user, so it stays unless it is already empty.
     fn enter_folder(
         &mut self,
         folder: &OwnedFd,
@@ -280,7 +279,7 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// One folder down, or one up. Gives where the work goes on; nothing when all is done.
+    /// Moves one folder down, or one up. Returns the folder to continue in; `None` when done.
     fn next_folder(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
         while let Some(name) = self.levels.last_mut().and_then(|level| level.todo.pop()) {
             self.check_timeout()?;
@@ -292,7 +291,7 @@ impl Removal<'_> {
                     }
                 }
                 Err(Errno::ENOENT) => {}
-                // It was replaced meanwhile.
+                // Another process replaced it meanwhile.
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     match unlinkat(here, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
                         Ok(()) | Err(Errno::ENOENT) => {}

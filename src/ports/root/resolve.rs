@@ -1,10 +1,9 @@
-//! How a path becomes an open folder without following a planted link.
+//! Resolves a path to an open folder without following a planted link.
 //!
-//! The usual case is one `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: no link was
-//! followed, so nobody redirected anything. Only when a link is in the way does the walk below
-//! decide, part by part: a link counts only if it belongs to root (or to the user who runs trueup)
-//! and so does every folder on the way to it, with nobody else able to write there. This is the
-//! rule of systemd's `CHASE_SAFE`, made a little stricter.
+//! The usual case is one `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`: it follows no link, so
+//! nobody can have redirected it. Only if the path contains a link, the walk below decides component by
+//! component: it follows a link only if root (or the user who runs trueup) owns it and every folder above it,
+//! and no other user can write there. This is the rule of systemd's `CHASE_SAFE`, made a little stricter.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -17,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
 use super::{FileKind, Meta, Result, Root, RootError};
 
-/// As many as the kernel follows in one path.
+/// The kernel's limit of links in one path.
 const MAX_LINKS: u32 = 40;
 
 const PATH_FLAGS: OFlag = OFlag::O_PATH
@@ -25,7 +24,7 @@ const PATH_FLAGS: OFlag = OFlag::O_PATH
     .union(OFlag::O_CLOEXEC);
 
 impl Root {
-    /// Opens the folder `path` (absolute, checked) for use as the base of `…at` calls.
+    /// Opens the folder `path` (absolute, validated) for use as the base of `…at` calls.
     pub(super) fn resolve_folder(
         &self,
         verb: &'static str,
@@ -45,7 +44,7 @@ impl Root {
         match openat2(&self.dir, inner, how) {
             Ok(folder) => Ok(Some(folder)),
             Err(Errno::ENOENT) => Ok(None),
-            // A link, or a kernel or sandbox without openat2.
+            // A link, or a kernel or sandbox that does not support openat2.
             Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => match self.walk_path(verb, path)? {
                 None => Ok(None),
                 Some((mut folders, None)) => Ok(folders.pop().map(|step| step.fd)),
@@ -55,8 +54,8 @@ impl Root {
         }
     }
 
-    /// Where a path leads when all links on the way and at its end are followed, by the same rule as
-    /// for folders. `None`: to nothing.
+    /// Resolves all links in a path, including its last component, by the same rule as for folders. `None`:
+    /// the target does not exist.
     pub fn canonicalize(&self, path: &Path) -> Result<Option<PathBuf>> {
         Root::check_path(path)?;
         let Some((folders, last)) = self.walk_path("look at", path)? else {
@@ -68,7 +67,7 @@ impl Root {
         ))
     }
 
-    /// The folders on the way, from the root on, and what the path ends with if that is none.
+    /// The folders on the path, from the root on, and the last component if that is no folder.
     #[allow(clippy::type_complexity, reason = "used here alone")]
     pub(super) fn walk_path(
         &self,
@@ -81,7 +80,7 @@ impl Root {
         let mut stack: Vec<PathStep> = vec![self.root_step().map_err(&io)?];
         while let Some(part) = todo.pop_front() {
             if part == ".." {
-                // Only out of a trusted link; `..` of the root is the root, as everywhere.
+                // `..` occurs only in a trusted link's target; `..` of the root is the root, as everywhere.
                 if stack.len() > 1 {
                     stack.pop();
                 }
@@ -140,17 +139,16 @@ impl Root {
         uid == 0 || uid == self.euid.as_raw()
     }
 
-    /// Nobody but root (or ourselves) can put anything into this folder. A group that is root's
-    /// own counts as root.
+    /// Whether only root (or trueup's user) can add entries to this folder. Root's own group counts as root.
     fn is_trusted_folder(&self, stat: &FileStat) -> bool {
         let others = stat.st_mode & 0o002 != 0;
         let group = stat.st_mode & 0o020 != 0 && stat.st_gid != 0;
         self.is_trusted_uid(stat.st_uid) && !others && !group
     }
 
-    /// Whether nobody but root (or ourselves) decides what a program finds that opens `path` and
-    /// follows links: no folder on the way, and no link, is in others' hands. Of a path at which
-    /// there is nothing, the folders that are there count.
+    /// Whether only root (or trueup's user) decides what a program finds that opens `path` and follows links:
+    /// no other user can change a folder or link on the path. For a path that does not exist, checks the
+    /// existing folders above it.
     pub fn is_trusted_path(&self, path: &Path) -> Result<bool> {
         let mut rest = PathBuf::new();
         for here in path.ancestors() {
@@ -164,8 +162,8 @@ impl Root {
         Ok(false)
     }
 
-    /// Whether nobody but root (or ourselves) can put anything into the folder that holds `path`,
-    /// nor into any folder above it. A file in such a folder is what root left there.
+    /// Whether only root (or trueup's user) can add entries to the folder that holds `path`, and to every
+    /// folder above it. So only root can have put a file there.
     pub fn is_in_trusted_folder(&self, path: &Path) -> Result<bool> {
         Root::check_path(path)?;
         let io = self.io_error("look at", path);
@@ -183,7 +181,7 @@ impl Root {
     }
 }
 
-/// One folder on the way, and whether everything up to it is out of others' hands.
+/// One folder on the path, and whether only root or trueup's user can change everything up to it.
 pub(super) struct PathStep {
     pub(super) fd: OwnedFd,
     trusted: bool,

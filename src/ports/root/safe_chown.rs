@@ -1,4 +1,5 @@
-//! Giving something to a user: only what is known to be ours or his, whoever can rename it meanwhile.
+//! Changes owners safely: only of files known to be trueup's or the new owner's, even if a user can rename
+//! them meanwhile.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,8 +18,9 @@ use super::write::chown_at;
 use super::{Attrs, FileKind, Meta, ResolvedPath, Result, Root, RootError};
 
 impl Root {
-    /// Refuses to give away, or to open up, what somebody who can rename in its folder may have put there:
-    /// it has to be the new owner's already. A folder that holds nothing of others gives nothing away.
+    /// Refuses to change owner or mode of something that a user who can rename in its folder may have put
+    /// there, unless it already belongs to the new owner. Allows a folder that holds only files of the new
+    /// owner.
     pub(super) fn check_chown_target(
         &self,
         path: &Path,
@@ -51,8 +53,8 @@ impl Root {
     }
 }
 
-/// The folder that we just made, and no other that somebody put in its place: that one would be given away
-/// with what is in it.
+/// Opens the folder that trueup just created, and not one that another user put in its place: chown would
+/// give that one away with its content.
 pub(super) fn open_new_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<File> {
     let folder = openat(parent, name, FOLDER_FLAGS, Mode::empty())?;
     let mut dir = Dir::from_fd(openat(&folder, ".", FOLDER_FLAGS, Mode::empty())?)?;
@@ -66,7 +68,7 @@ pub(super) fn open_new_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<Fi
     }
 }
 
-/// Gives away the link that we just made, and nothing else that somebody put in its place.
+/// Changes the owner of the link that trueup just created, and of nothing that another user put in its place.
 pub(super) fn chown_new_link(
     parent: impl AsFd,
     name: &OsStr,
@@ -80,14 +82,14 @@ pub(super) fn chown_new_link(
     let link = openat(parent, name, flags, Mode::empty())?;
     let meta = Meta::from(fstat(&link)?);
     let ours = meta.kind == FileKind::Symlink && meta.uid == geteuid().as_raw();
-    // Of what is open here: an empty path means the link itself.
+    // An empty path means the open link itself.
     if !ours || meta.links > 1 || readlinkat(&link, "")? != target {
         return Err(Errno::ESTALE);
     }
     chown_at(&link, OsStr::new(""), attrs)
 }
 
-/// Whether all in a folder are files of this user, and few.
+/// Whether a folder contains only files of this user, and few.
 fn contains_only_files_of(folder: &OwnedFd, uid: u32) -> nix::Result<bool> {
     const MOST: usize = 1000;
     let mut dir = Dir::from_fd(openat(folder, ".", FOLDER_FLAGS, Mode::empty())?)?;

@@ -1,4 +1,4 @@
-//! Subvolumes of btrfs: a folder that can be copied whole, by one call, at no cost.
+//! Btrfs subvolumes: folders that one call copies as a whole, at no cost.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,7 +11,7 @@ use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 use super::write::set_file_attrs;
 use super::{Attrs, Folder, Result};
 
-/// `struct btrfs_ioctl_vol_args` of the kernel.
+/// The kernel's `struct btrfs_ioctl_vol_args`.
 #[repr(C)]
 struct BtrfsVolArgs {
     fd: i64,
@@ -27,7 +27,7 @@ const SNAP_CREATE: libc::Ioctl = ioctl_number(1);
 const SUBVOL_CREATE: libc::Ioctl = ioctl_number(14);
 
 impl Folder {
-    /// Makes a folder in this one, as a subvolume where the filesystem has them. Nothing may be there.
+    /// Creates a subvolume where the filesystem supports it, otherwise a folder. The name must not exist.
     pub fn create_subvolume(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
         if !self.is_btrfs() {
             return self.create_folder(name, attrs);
@@ -42,13 +42,13 @@ impl Folder {
                     .map_err(|source| self.io_error("make", name, source))
             }
             Err(Errno::EEXIST) => Err(self.io_error("make", name, Errno::EEXIST)),
-            // Not allowed to: a sandbox, or a container.
+            // Not permitted: a sandbox, or a container.
             Err(_) => self.create_folder(name, attrs),
         }
     }
 
-    /// Makes `to` in this folder a copy of the whole subvolume `of`, with all owners and modes, and
-    /// tells whether that could be done. Where it could not, nothing was made.
+    /// Creates `to` in this folder as a snapshot of the subvolume `of`, with all owners and modes. Returns
+    /// whether it succeeded; a failure leaves nothing.
     pub fn snapshot(&self, of: &Folder, to: &OsStr) -> bool {
         self.is_btrfs() && self.btrfs_ioctl(SNAP_CREATE, Some(of), to).is_ok()
     }
@@ -63,11 +63,11 @@ impl Folder {
             name: [0; 4088],
         });
         let name = name.as_bytes();
-        // Room for the closing NUL that the kernel wants.
+        // Includes room for the closing NUL that the kernel requires.
         let place = named.name.get_mut(..name.len() + 1);
         place.ok_or(Errno::ENAMETOOLONG)?[..name.len()].copy_from_slice(name);
-        // SAFETY: the descriptor is open, and the kernel reads a structure of the size that is part of
-        // the request's number, which lives until the call returns.
+        // SAFETY: the descriptor is open, and the kernel reads a structure whose size is part of the request
+        // number and which lives until the call returns.
         Errno::result(unsafe {
             libc::ioctl(
                 self.fd.as_fd().as_raw_fd(),

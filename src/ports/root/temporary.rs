@@ -1,9 +1,8 @@
-//! The names under which things are prepared, before they get their own.
+//! Temporary names for files that are being prepared.
 //!
-//! In a folder that somebody else may write to, a name that can be known beforehand can be occupied: by
-//! a folder with something in it, say, so that nothing could be written there any more. So each name is
-//! unpredictable. What killed passes left of the same thing is removed when it is next prepared; that
-//! it can be removed is no condition.
+//! In a folder that another user can write to, that user could occupy a predictable name, with a non-empty
+//! folder for example, and so block all further writes. So each name is unpredictable. Preparing a file
+//! removes what killed passes left of it; a failure to do so is ignored.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,23 +17,23 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::ResolvedPath;
 use super::mounts::FOLDER_FLAGS;
 
-/// How the name of everything ends that is still being prepared.
+/// Suffix of all temporary names.
 const TEMPORARY_SUFFIX: &[u8] = b".trueup~";
 
-/// Of the final name so much is in it, in bytes: a folder holds names of up to 255.
+/// Bytes of the final name that are kept: the kernel limits names to 255.
 const MAX_BASE_BYTES: usize = 220;
 
-/// In a folder with more entries leftovers are not looked for: whoever filled it would decide how long
-/// it takes.
+/// Folders with more entries are not searched for leftovers: a user who fills one would decide how long the
+/// search takes.
 const MAX_SCANNED_ENTRIES: usize = 10_000;
 
-/// Whether this is the name of something that a killed pass was preparing.
+/// Whether a killed pass left this name.
 pub fn is_leftover(name: &OsStr) -> bool {
     name.as_bytes().ends_with(TEMPORARY_SUFFIX)
 }
 
-/// Makes something under a name that nobody could know. Hidden, so that `include dir/*` of nginx, cron
-/// and sudo skip it.
+/// Creates a file under an unpredictable name. The name is hidden, so that `include dir/*` of nginx, cron and
+/// sudo skips it.
 pub(super) fn create_temporary<T>(
     resolved: &ResolvedPath,
     make: impl Fn(&OsStr) -> nix::Result<T>,
@@ -43,14 +42,14 @@ pub(super) fn create_temporary<T>(
     loop {
         let name = temporary_name(&resolved.name);
         match make(&name) {
-            // A name out of 2^64: by chance, or not at all.
+            // The name is one of 2^64, so a collision is extremely unlikely.
             Err(Errno::EEXIST) => {}
             made => return made.map(|made| (name, made)),
         }
     }
 }
 
-/// Removes a thing that did not get its name.
+/// Removes a temporary file that was not renamed.
 pub(super) fn remove_temporary(resolved: &ResolvedPath, name: &OsStr) {
     if unlinkat(&resolved.parent, name, UnlinkatFlags::NoRemoveDir).is_err() {
         let _ = unlinkat(&resolved.parent, name, UnlinkatFlags::RemoveDir);
@@ -73,10 +72,10 @@ fn name_prefix(of: &OsStr) -> OsString {
     start
 }
 
-/// What killed passes left of this.
+/// Removes the temporary files that killed passes left of this path.
 fn remove_leftovers(resolved: &ResolvedPath) {
     let listed = openat(&resolved.parent, ".", FOLDER_FLAGS, Mode::empty()).and_then(Dir::from_fd);
-    // A folder that may be written but not read (an unprivileged sandbox).
+    // A folder may be writable but not readable (an unprivileged sandbox).
     let Ok(mut dir) = listed else { return };
     let start = name_prefix(&resolved.name);
     let mut left = Vec::new();
@@ -91,7 +90,7 @@ fn remove_leftovers(resolved: &ResolvedPath) {
     }
 }
 
-/// Whether this is a name that [`temporary_name`] gives, or, without the number, an older trueup gave.
+/// Whether [`temporary_name`] produces such a name, or, without the number, an older version of trueup did.
 fn is_leftover_of(name: &OsStr, start: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(start.as_bytes());
     let between = rest.and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX));

@@ -258,7 +258,7 @@ fn a_moved_file_never_takes_the_place_of_another() {
     );
 }
 
-/// Everything in a folder.
+/// Lists everything in a folder.
 fn file_names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let mut names: Vec<String> = entries
@@ -350,7 +350,7 @@ fn lease_of_another_process_does_not_block() {
     let (dir, root) = sandbox();
     std::fs::write(dir.path().join("leased"), "x").unwrap();
     let held = std::fs::File::open(dir.path().join("leased")).unwrap();
-    // Told by a signal that is ignored, instead of one that ends the test.
+    // Reports the lease break by a signal that is ignored, instead of one that ends the test.
     let (set_signal, signal) = (10, nix::libc::SIGURG);
     // SAFETY: two calls on an open descriptor that take plain numbers.
     let leased = unsafe {

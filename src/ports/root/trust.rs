@@ -1,5 +1,5 @@
-//! Reading what trueup obeys: settings, roles, templates and keys decide what root does, so a file of this
-//! kind counts only if nobody but root (or the user who runs trueup) could have written it.
+//! Trusted reads of settings, roles, templates and keys. These decide what root does, so such a file counts
+//! only if no user other than root (or the user who runs trueup) could have written it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,16 +16,16 @@ use nix::unistd::getegid;
 use super::read::{errno_of, read_whole};
 use super::{FileKind, Meta, Result, Root, RootError};
 
-/// What makes a path one that somebody else can change.
+/// The reason why another user can change a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposure {
     /// It belongs to this user.
     Owner(u32),
-    /// Everybody may write to it, by this mode.
+    /// All users may write to it, with this mode.
     Everybody(u32),
     /// This group may write to it.
     Group(u32),
-    /// An access control list lets others write to it.
+    /// An access control list lets other users write to it.
     AccessList,
 }
 
@@ -41,7 +41,7 @@ impl std::fmt::Display for Exposure {
 }
 
 impl Exposure {
-    /// The command that ends it, for the user who runs trueup.
+    /// The command that removes the exposure, for the user who runs trueup.
     pub(super) fn remedy(self, path: &Path, user: u32) -> String {
         let path = path.display();
         match self {
@@ -62,10 +62,10 @@ impl Exposure {
 }
 
 impl Root {
-    /// A file's content and what it is, as [`Root::read_with_meta`], if nobody but root and the user who
-    /// runs trueup can change it, any folder on the way to it, or a link on the way. `also` is one more
-    /// user who may: the one whose business the file is. What is judged is what is read: both are taken
-    /// from the same open file. Where there is no file, nobody else could have removed it.
+    /// Reads content and metadata like [`Root::read_with_meta`], if only root and the user who runs trueup
+    /// can change the file, every folder and every link on its path. `extra_uid` is one more user who may:
+    /// the one whom the file concerns. Checks and reads the same open file. If the file does not exist,
+    /// checks that no other user could have removed it.
     pub fn read_trusted(
         &self,
         path: &Path,
@@ -112,8 +112,8 @@ impl Root {
         }
     }
 
-    /// The names in a folder, sorted, if nobody but root and the user who runs trueup can change it or any
-    /// folder on the way to it. `None` when it does not exist.
+    /// The names in a folder, sorted, if only root and the user who runs trueup can change it and every
+    /// folder on its path. `None` if it does not exist.
     pub fn list_trusted(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
         Root::check_path(path)?;
         match self.open_trusted_folder(path, path, None)? {
@@ -122,7 +122,7 @@ impl Root {
         }
     }
 
-    /// Whether everybody may read this file, by its mode and those of the folders on the way.
+    /// Whether all users may read this file, by its mode and those of the folders on its path.
     pub fn is_readable_by_all(&self, path: &Path) -> bool {
         let open = |path: &Path, bits| {
             let meta = self.meta(path).ok().flatten();
@@ -132,8 +132,8 @@ impl Root {
         open(path, 0o004) && folders.all(|folder| open(folder, 0o001))
     }
 
-    /// A folder on the way to `path`, once every folder down to it was judged. Many files lie in few
-    /// folders, and what only root can change stays so: each is judged once.
+    /// Opens a folder on the path to `path`, after checking every folder down to it. Many files share few
+    /// folders, and what only root can change stays so: each folder is checked once.
     fn open_trusted_folder(
         &self,
         folder: &Path,
@@ -165,8 +165,8 @@ impl Root {
         Ok(found)
     }
 
-    /// Refuses what somebody else can change. Others may make files of their own in a folder like `/tmp`:
-    /// its sticky bit keeps them from what is root's, and the next step looks at whose that is.
+    /// Refuses what another user can change. Other users may create files in a folder like `/tmp`: its sticky
+    /// bit protects root's entries, and the next step checks who owns the entry.
     fn check_exposure(
         &self,
         path: &Path,
@@ -182,10 +182,10 @@ impl Root {
             0 => return Ok(meta),
             _ if meta.kind == FileKind::Directory && meta.mode & 0o1000 != 0 => return Ok(meta),
             write if write & 0o002 != 0 => Exposure::Everybody(meta.mode),
-            // The group's bits are those of the access control list, where there is one.
+            // With an access control list, the mode's group bits are its mask.
             _ if has_access_list(fd) => Exposure::AccessList,
             _ if meta.gid == 0 => return Ok(meta),
-            // Users of some distributions each have a group of their own.
+            // Some distributions give each user a group of his own.
             _ if !self.is_privileged() && meta.gid == getegid().as_raw() => return Ok(meta),
             _ => Exposure::Group(meta.gid),
         };
@@ -198,12 +198,12 @@ impl Root {
 }
 
 fn has_access_list(fd: &OwnedFd) -> bool {
-    // Through /proc: the descriptor of a folder was opened only to look at it.
+    // Through /proc: the folder's descriptor was opened with O_PATH.
     let Ok(path) = std::ffi::CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())) else {
         return true;
     };
     let name = c"system.posix_acl_access";
-    // SAFETY: two strings with an end; asked for its size, the call writes nothing.
+    // SAFETY: two NUL-terminated strings; asked for the size only, the call writes nothing.
     unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
@@ -240,7 +240,7 @@ mod tests {
 
         fn read(&self, also: Option<u32>) -> std::result::Result<String, String> {
             let file = Path::new("/etc/node.d/host.yml");
-            // What was judged before a change is not judged again.
+            // A new `Root`: an old one caches checks from before the change.
             let root = Root::at(self.dir.path()).unwrap();
             match root.read_trusted(file, 100, also) {
                 Ok(found) => Ok(String::from_utf8(found.unwrap().1).unwrap()),
@@ -315,7 +315,7 @@ mod tests {
         }
         let file = case.dir.path().join("etc/node.d/host.yml");
         let path = std::ffi::CString::new(file.to_str().unwrap()).unwrap();
-        // SAFETY: strings with an end, and as many bytes as are there.
+        // SAFETY: NUL-terminated strings, and the length of the buffer.
         let set = unsafe {
             let name = c"system.posix_acl_access";
             libc::setxattr(
@@ -326,7 +326,7 @@ mod tests {
                 0,
             )
         };
-        // Not every filesystem has them.
+        // Not every filesystem supports them.
         if set == 0 {
             let said = case.read(None).unwrap_err();
             assert!(said.contains("access control list"), "{said}");

@@ -1,4 +1,4 @@
-//! How much room a tree takes on disk.
+//! Disk usage of a tree.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -17,29 +17,28 @@ use super::remove_tree::{is_dot_or_dot_dot, open_parent};
 use super::{FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
-/// The unit of `st_blocks`, whatever the filesystem's own is.
+/// The unit of `st_blocks`, independent of the filesystem's block size.
 const STAT_BLOCK_BYTES: u64 = 512;
 
-/// What a tree takes on disk, in bytes. Blocks that a filesystem shares between copies (reflinks)
-/// are counted in each of them: `stat` does not tell them apart.
+/// Disk usage of a tree, in bytes. Blocks that copies share (reflinks) count in each of them: `stat` does not
+/// tell them apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct DiskUsage {
-    /// Free again once the tree is removed.
+    /// Freed when the tree is removed.
     pub own: u64,
-    /// Of files that have a hard link outside of the tree as well.
+    /// In files that also have a hard link outside the tree.
     pub shared: u64,
 }
 
-/// Of a tree with more entries than this nobody is told the size: whoever made it would decide what
-/// looking takes.
+/// The size of a tree with more entries is not determined: its author would decide what the counting costs.
 const MAX_ENTRIES: usize = 4_000_000;
 
-/// As much as the names of its folders may take in memory, in bytes.
+/// Most bytes of memory for the names of its folders.
 const MAX_NAMES_BYTES: usize = 128 << 20;
 
 impl Root {
-    /// What is on disk for `path` and everything below it on its mount. Links are not followed,
-    /// and a file with several hard links counts once. `None` when there is nothing.
+    /// Disk usage of `path` and everything below it on its mount. Does not follow links, and counts a file
+    /// with several hard links once. `None` if it does not exist.
     pub fn disk_usage(&self, path: &Path) -> Result<Option<DiskUsage>> {
         let Some(resolved) = self.resolve_path("look at", path)? else {
             return Ok(None);
@@ -61,22 +60,22 @@ impl Root {
 #[derive(Default)]
 struct UsageCounter {
     usage: DiskUsage,
-    /// Files with several hard links: their bytes, and how many links are yet to be found.
+    /// Files with several hard links: their bytes, and the number of links not found yet.
     linked: HashMap<(u64, u64), (u64, u64)>,
     entries: usize,
-    /// The length of all names of folders.
+    /// Total length of the folder names.
     names_bytes: usize,
 }
 
-/// A folder on the way to where the counting is.
+/// A folder on the path from the top to the current one.
 struct FolderLevel {
     id: (u64, u64),
-    /// Folders in it that have not been gone into.
+    /// Subfolders that have not been entered yet.
     todo: Vec<OsString>,
 }
 
 impl UsageCounter {
-    /// With two descriptors open at a time, however deep the tree is.
+    /// Keeps two descriptors open, however deep the tree is.
     fn count_tree(&mut self, parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
         let top = match open_beneath(parent.as_fd(), Path::new(name)) {
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
@@ -101,8 +100,8 @@ impl UsageCounter {
                     levels.push(self.count_folder(&inner)?);
                     here = inner;
                 }
-                // Another mount is not this tree's. Somebody works in it: what has just gone takes no
-                // room.
+                // Another mount does not belong to this tree. In a tree that is in use, an entry may have
+                // just disappeared: it takes no space.
                 Err(Errno::EXDEV | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
                 Err(source) => return Err(source),
             }
@@ -110,7 +109,7 @@ impl UsageCounter {
         Ok(())
     }
 
-    /// A folder, and all in it but its folders.
+    /// Counts a folder, and everything in it except subfolders.
     fn count_folder(&mut self, folder: &OwnedFd) -> nix::Result<FolderLevel> {
         let own = fstat(folder)?;
         self.usage.own += blocks(&own) * STAT_BLOCK_BYTES;
@@ -192,7 +191,7 @@ mod tests {
         let size = 256 << 10;
         fs::write(tree.join("a/one"), vec![1; size]).unwrap();
         fs::write(&outside, vec![1; size]).unwrap();
-        // The test stands and falls with what the filesystem says of a file.
+        // The expected values are those that the filesystem reports for each file.
         let of = |path: &Path| {
             use std::os::unix::fs::MetadataExt;
             fs::metadata(path).unwrap().blocks() * STAT_BLOCK_BYTES
@@ -200,16 +199,16 @@ mod tests {
         let one = of(&tree.join("a/one"));
         assert!(one >= size as u64);
         assert_eq!(usage().own - empty.own, one);
-        // Both names of it are in the tree: it is the tree's own, once.
+        // Both names are in the tree: it counts as the tree's own, once.
         fs::hard_link(tree.join("a/one"), tree.join("a/b/again")).unwrap();
         assert_eq!((usage().own - empty.own, usage().shared), (one, 0));
-        // Another name is outside.
+        // Another name is outside the tree.
         fs::hard_link(&outside, tree.join("a/b/shared")).unwrap();
         assert_eq!(
             (usage().own - empty.own, usage().shared),
             (one, of(&outside))
         );
-        // What a link leads to is not the tree's.
+        // The target of a link does not count.
         symlink(dir.path(), tree.join("up")).unwrap();
         assert!(usage().own - empty.own < 2 * one);
         assert_eq!(root.disk_usage(Path::new("/nothing")).unwrap(), None);

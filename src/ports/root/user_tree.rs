@@ -1,9 +1,9 @@
-//! Work that root does in a lesser user's tree: no further down than the user himself could go.
+//! Root's access to a tree of an unprivileged user: limited to what that user could reach himself.
 //!
-//! Root may enter every folder, and whoever owns a folder can rename another one into it, with all that
-//! is in there: a folder of root's that is closed to him. So a folder is entered only if it belongs to
-//! whoever owns the folder that it is in. Into one of root's nobody else puts anything: what is in
-//! there may be anybody's. The same goes for files that root reads, moves or removes.
+//! Root can enter every folder, and the owner of a folder can rename another one into it with all its
+//! content, even a folder of root's that is closed to him. So trueup enters a folder only if it has the same
+//! owner as its parent folder. A folder of root's may hold entries of any user, since nobody else can put
+//! anything there. The same rule applies to files that root reads, moves or removes.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -27,32 +27,32 @@ use super::remove_tree::is_dot_or_dot_dot;
 use super::{FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
-/// A tree that a lesser user may own.
+/// A tree that an unprivileged user may own.
 pub struct UserTree {
     top: Rc<Folder>,
-    /// Where the last look was: many come one after the other.
+    /// The folder of the last lookup: consecutive lookups often share it.
     last_folder: RefCell<Option<(PathBuf, Rc<Folder>)>>,
 }
 
-/// Something in a [`UserTree`].
+/// An entry of a [`UserTree`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserTreeEntry {
     pub kind: FileKind,
-    /// Who owns it, if that is somebody else than root may do the owner's work for.
+    /// Its owner, if that is a user on whose entries root may not act here.
     pub foreign_owner: Option<u32>,
 }
 
-/// How much of a tree is looked at: whoever made it would decide what that takes.
+/// Limits of a walk: the tree's author would otherwise decide what it costs.
 #[derive(Debug, Clone, Copy)]
 pub struct WalkLimits {
     /// Files, links and folders.
     pub entries: usize,
-    /// All their paths together, in bytes.
+    /// Bytes of all their paths together.
     pub name_bytes: usize,
 }
 
 impl Root {
-    /// Opens the top of a tree. `None`: there is nothing. What is mounted there, root put there.
+    /// Opens the top of a tree. `None`: it does not exist. Only root can have put a mount there.
     pub fn open_user_tree(&self, path: &Path) -> Result<Option<UserTree>> {
         let Some(top) = self.open_folder(path)? else {
             return Ok(None);
@@ -73,7 +73,7 @@ impl Root {
     }
 }
 
-/// Whether root does with what `inner` owns, in a folder of `outer`'s, what it does with that one's own.
+/// Whether root may treat an entry of `inner` in a folder of `outer` as one of `outer`'s own.
 pub(super) fn is_same_owner_or_root(outer: u32, inner: u32) -> bool {
     outer == inner || outer == 0
 }
@@ -98,23 +98,23 @@ impl UserTree {
         }
     }
 
-    /// The filesystem of its top.
+    /// Device number of the top's filesystem.
     pub fn device(&self) -> Result<u64> {
         Ok(self.top.meta(OsStr::new("."))?.device)
     }
 
-    /// Waits until everything written so far to that filesystem is on disk.
+    /// Waits until all writes so far to that filesystem are on disk.
     pub fn sync_filesystem(&self) -> Result<()> {
         self.top.sync_filesystem()
     }
 
-    /// The tree at a path below the top. `None`: there is nothing, or no folder.
+    /// The tree at a path below the top. `None`: it does not exist, or is no folder.
     pub fn subtree(&self, path: &Path) -> Result<Option<UserTree>> {
         Ok(self.open_folder(path)?.map(UserTree::new))
     }
 
-    /// The folder at a path below the top, or the top for an empty one. `None`: there is nothing, or
-    /// no folder. One that is somebody else's, or mounted, is an error.
+    /// The folder at a path below the top, or the top for an empty path. `None`: it does not exist, or is no
+    /// folder. A folder of another user, or a mount, is an error.
     pub fn open_folder(&self, path: &Path) -> Result<Option<Rc<Folder>>> {
         watchdog::record_progress();
         if let Some((last, folder)) = &*self.last_folder.borrow()
@@ -133,7 +133,7 @@ impl UserTree {
         Ok(Some(here))
     }
 
-    /// What is at a path below the top; of a link, the link itself.
+    /// The entry at a path below the top; for a link, the link itself.
     pub fn find(&self, path: &Path) -> Result<Option<UserTreeEntry>> {
         let folder = self.open_folder(path.parent().unwrap_or(Path::new("")))?;
         match folder.zip(path.file_name()) {
@@ -142,8 +142,8 @@ impl UserTree {
         }
     }
 
-    /// Everything below the top that may be entered, every folder before what is in it, with its way
-    /// from there. Not what is mounted there, nor what is deeper than any project's.
+    /// Everything below the top that may be entered, with paths relative to it, each folder before its
+    /// content. Skips mounts and whatever is deeper than any project's tree.
     pub fn walk(&self, limits: WalkLimits) -> Result<Vec<(PathBuf, UserTreeEntry)>> {
         let (mut found, mut names) = (Vec::new(), 0);
         let mut todo = vec![PathBuf::new()];
@@ -212,14 +212,14 @@ impl Folder {
         }))
     }
 
-    /// Whether a file that was opened in this folder is none that its owner may be kept from.
+    /// Whether root may access a file opened in this folder on behalf of the folder's owner.
     pub(super) fn is_owned_like_folder(&self, name: &OsStr, file: &File) -> Result<bool> {
         let meta = file.metadata();
         let meta = meta.map_err(|error| self.io_error("look at", name, errno_of(&error)))?;
         Ok(is_same_owner_or_root(self.owner_uid()?, meta.uid()))
     }
 
-    /// Calls `visit` for each thing in the folder, in no particular order: holds no list of them.
+    /// Calls `visit` for each entry of the folder, in no particular order, without storing a list of them.
     pub(super) fn for_each_entry(
         &self,
         mut visit: impl FnMut(&OsStr, FileKind) -> Result<()>,
@@ -248,8 +248,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes a file or link of the folder, never a folder that somebody put in its place. What is not
-    /// there is no error.
+    /// Removes a file or link of the folder, never a folder that another user put in its place. A missing
+    /// entry is no error.
     pub fn unlink(&self, name: &OsStr) -> Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),

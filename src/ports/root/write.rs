@@ -1,4 +1,4 @@
-//! Changing, whole or not at all.
+//! Atomic changes: each takes effect completely or not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,13 +18,12 @@ use super::xattr::PreservedXattrs;
 use super::{Attrs, FileKind, Meta, ResolvedPath, Result, Root, RootError};
 
 impl Root {
-    /// Puts a file with this content and these attributes at `path`, replacing what is there in
-    /// one step: a reader, or the host after a crash, sees the old file or the new one whole.
+    /// Writes a file with this content and these attributes at `path`, replacing an existing one atomically:
+    /// a reader, or the host after a crash, sees either the old or the new file.
     ///
-    /// The order is the point: a temporary in the same folder, content, owner, mode, fsync,
-    /// rename, fsync of the folder. On any error the old file is untouched and the temporary gone.
-    /// ACL, label and `user.*` attributes of the file that is replaced are carried over where nobody
-    /// else could have put it there.
+    /// The order matters: a temporary in the same folder, content, owner, mode, fsync, rename, fsync of the
+    /// folder. On any error the old file is untouched and the temporary removed. ACL, label and `user.*`
+    /// attributes of the replaced file are carried over if no other user could have put it there.
     pub fn write_atomic(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("write", path)?;
         let io = self.io_error("write", path);
@@ -36,7 +35,7 @@ impl Root {
             .write_all(body)
             .map_err(|error| errno_of(&error))
             .and_then(|()| carried.map_or(Ok(()), |carried| carried.apply_to(&file)))
-            // Last: the ACL has a mode of its own.
+            // Last: the ACL contains a mode.
             .and_then(|()| set_file_attrs(&file, attrs))
             .and_then(|()| fsync(&file))
             .and_then(|()| rename_into_place(&resolved, &temp));
@@ -47,8 +46,8 @@ impl Root {
         self.sync_folder(&resolved).map_err(io)
     }
 
-    /// What is to be carried over from the file that is there; `None`: nothing is there, or what is
-    /// there may be somebody's who wants to read what comes in its place.
+    /// Attributes to carry over from the existing file; `None`: there is none, or a user may have put it
+    /// there to be able to read its replacement.
     fn preserved_xattrs(
         &self,
         path: &Path,
@@ -74,14 +73,14 @@ impl Root {
             return Ok(None);
         }
         let carried = PreservedXattrs::read_from(&old).map_err(&io)?;
-        // Whoever may rename in the folder could give it a file of root's with an ACL for himself.
+        // A user who can rename in the folder could move a file of root's there that has an ACL for him.
         let open = !carried.is_empty() && meta.uid == maker && !self.is_in_trusted_folder(path)?;
         Ok((!open).then_some(carried))
     }
 
-    /// Writes a note over the one that is there, in one call and without making anything anew: for
-    /// what every pass says and what means nothing after a crash. Notes are padded with spaces to
-    /// `width` bytes, so that a shorter one leaves nothing of a longer one.
+    /// Overwrites a note in one call, without creating a file: for state that every pass writes and that is
+    /// worthless after a crash. Notes are padded with spaces to `width` bytes, so that a shorter one leaves
+    /// nothing of a longer one.
     pub fn overwrite(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
         let resolved = self.require_path("write", path)?;
         let io = self.io_error("write", path);
@@ -93,7 +92,7 @@ impl Root {
         file.write_all(&padded)
             .and_then(|()| {
                 let length = file.metadata()?.len();
-                // Something else was there: what is left of it is no part of the note.
+                // The file was longer than a note: cut off the rest.
                 if length > padded.len() as u64 {
                     file.set_len(padded.len() as u64)?;
                 }
@@ -102,7 +101,7 @@ impl Root {
             .map_err(|error| io(errno_of(&error)))
     }
 
-    /// Points the link at `path` to `target`, replacing a link or file that is there in one step.
+    /// Points the link at `path` to `target`, replacing an existing link or file atomically.
     pub fn replace_symlink(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("link", path)?;
         let io = self.io_error("link", path);
@@ -117,10 +116,10 @@ impl Root {
         self.sync_folder(&resolved).map_err(io)
     }
 
-    /// Makes a folder whose parent exists. One that is there already gets the attributes.
+    /// Creates a folder whose parent exists. An existing one gets the attributes.
     ///
-    /// Like a file it is prepared under another name: had a crash left it half made, nobody could
-    /// tell that its mode was not meant.
+    /// Like a file it is prepared under a temporary name: after a crash in between, a wrong mode could not be
+    /// told from an intended one.
     pub fn create_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let attrs = Attrs {
             mode: attrs.mode.or(Some(0o755)),
@@ -136,7 +135,7 @@ impl Root {
             Some(_) => return Err(io(Errno::ENOTDIR)),
             None => {}
         }
-        // Closed to others until its owner and mode are right.
+        // Closed to others until owner and mode are set.
         let closed = Mode::from_bits_truncate(0o700);
         let made = create_temporary(&resolved, |name| mkdirat(&resolved.parent, name, closed));
         let (temp, ()) = made.map_err(&io)?;
@@ -150,8 +149,8 @@ impl Root {
         self.sync_folder(&resolved).map_err(io)
     }
 
-    /// Makes a folder and every missing one above it. The ones above get mode 0755 and root's
-    /// ownership; one that exists is left as it is.
+    /// Creates a folder and every missing parent. Parents get mode 0755 and belong to root; existing ones are
+    /// left unchanged.
     pub fn create_dir_all(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let missing: Vec<&Path> = {
             let mut missing = Vec::new();
@@ -174,7 +173,7 @@ impl Root {
         Ok(())
     }
 
-    /// Sets owner, group and mode of what is at `path`; of a link, its owner only.
+    /// Sets owner, group and mode of `path`; for a link, only its owner.
     pub fn set_attrs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("change", path)?;
         let io = self.io_error("change", path);
@@ -187,7 +186,7 @@ impl Root {
         )
         .map_err(&io)?;
         let meta = Meta::from(fstat(&fd).map_err(&io)?);
-        // A second name of the same file may be somewhere that its owner must not reach.
+        // A hard link to the same file may be in a place that its owner must not reach.
         if meta.kind == FileKind::File && meta.links > 1 && !self.is_in_trusted_folder(path)? {
             return Err(RootError::UntrustedLink {
                 verb: "change",
@@ -199,8 +198,8 @@ impl Root {
         self.check_chown_target(path, &resolved, &fd, &meta, attrs)?;
         chown_at(&fd, &OsString::new(), attrs).map_err(&io)?;
         if let (Some(mode), true) = (attrs.mode, meta.kind != FileKind::Symlink) {
-            // Through /proc, because an O_PATH descriptor cannot be chmod-ed and any other way to
-            // open could be refused by the very mode that is to be mended.
+            // Through /proc: an O_PATH descriptor does not support chmod, and opening it in any other way
+            // could fail because of the very mode to be corrected.
             let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
             fchmodat(
                 nix::fcntl::AT_FDCWD,
@@ -213,7 +212,7 @@ impl Root {
         Ok(())
     }
 
-    /// Removes a file or link; one that is not there is no error.
+    /// Removes a file or link; a missing one is no error.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
@@ -231,7 +230,7 @@ impl Root {
         }
     }
 
-    /// Removes an empty folder; one that is not there is no error, one that is not empty is.
+    /// Removes an empty folder; a missing one is no error, a non-empty one is.
     pub fn remove_dir(&self, path: &Path) -> Result<()> {
         let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
@@ -246,8 +245,7 @@ impl Root {
         }
     }
 
-    /// Renames within the host. What is at `to` is replaced if it can be (a file by a file, an
-    /// empty folder by a folder).
+    /// Renames within the host. Replaces `to` if possible (a file by a file, an empty folder by a folder).
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let old = self.require_path("rename", from)?;
         let new = self.require_path("rename", to)?;
@@ -261,8 +259,8 @@ impl Root {
         self.sync_folder(&new).map_err(self.io_error("rename", to))
     }
 
-    /// Opens a file for appending, made with these attributes if it is not there. For logs: what
-    /// is written to it is not synced.
+    /// Opens a file for appending, creating it with these attributes if it does not exist. For logs: writes
+    /// are not synced.
     pub fn open_append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
         let resolved = self.require_path("write", path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
@@ -272,9 +270,8 @@ impl Root {
         Ok(file)
     }
 
-    /// Opens a plain file to write to it, without ever waiting for somebody: for the reader of a pipe in
-    /// its place, or for the holder of a lease. A second name of it may be somewhere that its owner must
-    /// not reach.
+    /// Opens a regular file for writing, without ever waiting: for the reader of a pipe in its place, or the
+    /// holder of a lease. A hard link to it may be in a place that its owner must not reach.
     fn open_regular_file(
         &self,
         path: &Path,
@@ -300,7 +297,8 @@ impl Root {
         Ok(File::from(fd))
     }
 
-    /// Opens a file to lock it: nobody else can, since whoever can open it can lock it.
+    /// Opens a file for locking; only its owner can open it, because every process that can open a file can
+    /// lock it.
     pub fn open_lock_file(&self, path: &Path) -> Result<File> {
         let resolved = self.require_path("lock", path)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -313,14 +311,14 @@ impl Root {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match openat(&resolved.parent, ".", flags, Mode::empty()) {
             Ok(folder) => fsync(&folder),
-            // A folder that may be written but not read (an unprivileged sandbox) cannot be synced.
+            // A folder that is writable but not readable (an unprivileged sandbox) cannot be synced.
             Err(Errno::EACCES) => Ok(()),
             Err(source) => Err(source),
         }
     }
 }
 
-/// A new, empty file that nobody else can open yet.
+/// Creates an empty file that nobody else can open yet.
 fn create_new_file(resolved: &ResolvedPath, name: &OsStr) -> nix::Result<OwnedFd> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -332,7 +330,7 @@ fn create_new_file(resolved: &ResolvedPath, name: &OsStr) -> nix::Result<OwnedFd
     )
 }
 
-/// Gives what was prepared its own name.
+/// Renames the temporary to the final name.
 fn rename_into_place(resolved: &ResolvedPath, temp: &OsStr) -> nix::Result<()> {
     renameat(
         &resolved.parent,

@@ -1,4 +1,4 @@
-//! What a file carries besides its content, owner and mode: its ACL, what users noted on it, its label.
+//! Extended attributes of a file: its ACL, `user.*` attributes and SELinux label.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -7,35 +7,35 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::libc;
 
-/// The ACL, in which the mode's bits for the group are the mask.
+/// The ACL; with one, the mode's group bits are its mask.
 const ACL: &CStr = c"system.posix_acl_access";
 
 /// SELinux's label.
 const SELINUX_LABEL: &CStr = c"security.selinux";
 
-/// As the kernel limits them, in bytes: the names of all, and one value.
+/// The kernel's limit in bytes, of all names together and of one value.
 const MAX_XATTR_BYTES: usize = 64 << 10;
 
-/// What is to be carried over when a file is replaced.
+/// Attributes that are carried over when a file is replaced.
 #[derive(Debug, Default)]
 pub(super) struct PreservedXattrs(Vec<(CString, Vec<u8>)>);
 
-/// Not `security.capability`: what a program may do belongs to its content. Nor what a filesystem or
-/// the kernel notes for itself (`trusted.*`, `security.ima`).
+/// Excludes `security.capability`, which belongs to the program's content, and what a filesystem or the
+/// kernel keeps for itself (`trusted.*`, `security.ima`).
 fn is_preserved(name: &CStr) -> bool {
     name == ACL || name == SELINUX_LABEL || name.to_bytes().starts_with(b"user.")
 }
 
 impl PreservedXattrs {
-    /// Of a file that is held by any descriptor, also one that cannot be read from.
+    /// Reads the attributes through any descriptor, including one that is not open for reading.
     pub(super) fn read_from(file: impl AsFd) -> nix::Result<PreservedXattrs> {
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         let names = match read_all(|buffer, size| {
-            // SAFETY: the path ends in a NUL, and the buffer is of the size that is said.
+            // SAFETY: the path ends in a NUL, and the buffer has the size that is passed.
             unsafe { libc::listxattr(path.as_ptr(), buffer.cast(), size) }
         }) {
-            // A filesystem without any.
+            // The filesystem does not support them.
             Err(Errno::ENOTSUP) => return Ok(PreservedXattrs::default()),
             names => names?,
         };
@@ -46,7 +46,7 @@ impl PreservedXattrs {
                 continue;
             }
             let value = read_all(|buffer, size| {
-                // SAFETY: both texts end in a NUL, and the buffer is of the size that is said.
+                // SAFETY: both strings end in a NUL, and the buffer has the size that is passed.
                 unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size) }
             });
             match value {
@@ -62,11 +62,11 @@ impl PreservedXattrs {
         self.0.is_empty()
     }
 
-    /// Puts them on a new file. An ACL that the folder gave it, and the old one had not, goes.
+    /// Sets them on a new file. Removes an ACL that the folder gave it if the old file had none.
     pub(super) fn apply_to(&self, file: &File) -> nix::Result<()> {
         let fd = file.as_raw_fd();
         if self.0.iter().all(|(name, _)| name.as_c_str() != ACL) {
-            // SAFETY: an open descriptor, and a text that ends in a NUL.
+            // SAFETY: an open descriptor, and a NUL-terminated string.
             let removed = Errno::result(unsafe { libc::fremovexattr(fd, ACL.as_ptr()) });
             if let Err(error) = removed
                 && !matches!(error, Errno::ENODATA | Errno::ENOTSUP)
@@ -75,12 +75,13 @@ impl PreservedXattrs {
             }
         }
         for (name, value) in &self.0 {
-            // SAFETY: an open descriptor, a text that ends in a NUL, and a buffer of the size that is said.
+            // SAFETY: an open descriptor, a NUL-terminated string, and a buffer of the size that is passed.
             let set = Errno::result(unsafe {
                 libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
             });
             match set {
-                // Where the policy has the say, the label is what it gives to a new file there.
+                // If the policy forbids it, the file keeps the label that the policy gives to new files
+                // there.
                 Err(Errno::EPERM | Errno::EACCES | Errno::ENOTSUP)
                     if name.as_c_str() == SELINUX_LABEL => {}
                 set => set.map(drop)?,
@@ -90,7 +91,7 @@ impl PreservedXattrs {
     }
 }
 
-/// Everything that a call puts into a buffer.
+/// Returns everything that a call writes into a buffer.
 fn read_all(call: impl Fn(*mut u8, usize) -> isize) -> nix::Result<Vec<u8>> {
     let mut buffer = vec![0; 256];
     loop {

@@ -1,8 +1,8 @@
-//! What every supervisor must do, as tests that run against each of them.
+//! Conformance tests that run against every supervisor.
 //!
-//! The systemd ones need a host that runs systemd, and root; elsewhere they say that they were
-//! skipped. `TRUEUP_TEST_SYSTEMD=1` makes a missing systemd a failure, and
-//! `TRUEUP_TEST_SUPERVISOR=1` a missing supervisord.
+//! The systemd tests need root and a host that runs systemd; elsewhere they print that they were skipped.
+//! `TRUEUP_TEST_SYSTEMD=1` makes a missing systemd a failure, and `TRUEUP_TEST_SUPERVISOR=1` a missing
+//! supervisord.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,13 @@ use crate::ports::exec::Exec;
 use crate::ports::root::Root;
 use crate::ports::services::ProcessServices;
 
-/// A supervisor to test, and where its definitions go.
+/// A supervisor to test, and the folder of its definitions.
 pub(super) struct Fixture {
     pub(super) services: Box<dyn Services>,
-    /// Where definitions go.
     definitions_dir: PathBuf,
     dir: tempfile::TempDir,
     definition_files: Vec<String>,
-    /// Definitions are sections of supervisord's configuration, not unit files.
+    /// If set, definitions are sections of supervisord's configuration, not unit files.
     pub(super) supervisord: Option<Supervisord>,
 }
 
@@ -91,7 +90,7 @@ impl Fixture {
             }
         };
         assert!(!forced, "TRUEUP_TEST_SYSTEMD is set, but: {why}");
-        // Straight to the stream: what tests print is hidden when they pass.
+        // Directly to the stream: the test harness hides the output of tests that pass.
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED: a test of the systemd services needs a host with systemd ({why})"
@@ -105,7 +104,7 @@ impl Fixture {
         format!("trueup-suite-{}-{count}", std::process::id())
     }
 
-    /// A service that runs this, under a name that nobody else uses.
+    /// Defines a service that runs `line`, under a unique name.
     fn define_service(&mut self, line: &str) -> String {
         let name = Fixture::unique_name();
         self.redefine(&name, line);
@@ -124,7 +123,7 @@ impl Fixture {
         }
     }
 
-    /// Writes a unit file under a name that nobody else uses, and returns that name.
+    /// Writes a unit file under a unique name and returns that name.
     pub(super) fn define(&mut self, suffix: &str, body: &str) -> String {
         let name = Fixture::unique_name();
         self.write_definition(&format!("{name}.{suffix}"), body);
@@ -142,7 +141,7 @@ impl Fixture {
         }
     }
 
-    /// A service that runs until it is stopped and counts the reloads that it was told of.
+    /// A service that runs until it is stopped and counts its reloads.
     fn define_reloadable_service(&mut self) -> String {
         let count = self.path("reloads");
         let line = format!(
@@ -163,7 +162,7 @@ impl Fixture {
         self.dir.path().join(name)
     }
 
-    /// Writes a file now, and tells when its host says that was.
+    /// Writes a file now and returns its modification time.
     fn touch(&self) -> Timestamp {
         let path = self.path("written");
         std::fs::write(&path, "x").unwrap();
@@ -172,7 +171,7 @@ impl Fixture {
         root.meta(&path).unwrap().unwrap().ctime
     }
 
-    /// Waits until a steady service does not die of a reload any more: it has set its trap.
+    /// Waits until a reload no longer kills the service: it has set its trap.
     fn wait_for_hup_handler(&self, name: &str) {
         let pid = self.services.status(name).unwrap().main_pid.unwrap();
         let caught = || {
@@ -183,13 +182,13 @@ impl Fixture {
         wait_for("it hears reloads", || caught() & 1 != 0);
     }
 
-    /// Supervisord passes a signal on and forgets it.
+    /// Supervisord forwards a signal and does not record it.
     fn records_reload_time(&self) -> bool {
         self.supervisord.is_none()
     }
 
-    /// Reloads, and tells when. More than once if need be: systemd forgets the time of a reload
-    /// whenever definitions are read again, as the tests beside this one make it do.
+    /// Reloads and returns the time of it. Repeats if needed: systemd forgets the time of a reload whenever
+    /// it reloads its definitions, which other tests make it do at the same time.
     fn reload(&self, name: &str) -> (Timestamp, ServiceStatus) {
         for _ in 0..20 {
             self.services.reload(name).unwrap();
@@ -284,7 +283,7 @@ fn service_starts_once_and_stops_completely(bench: &mut Fixture) {
 fn restart_changes_the_run_id_and_reload_keeps_it(bench: &mut Fixture) {
     let name = bench.define_reloadable_service();
     let services = &bench.services;
-    // Starts it, as it was stopped.
+    // Starts the service, which was stopped.
     services.restart(&name).unwrap();
     let first = bench.run_id(&name);
     assert_eq!(services.status(&name).unwrap().reloaded_at, None);
@@ -402,7 +401,7 @@ fn restart_uses_the_changed_definition(bench: &mut Fixture) {
     let name = bench.define_reloadable_service();
     bench.services.start(&name).unwrap();
     let mark = bench.path("second");
-    // Systemd compares modification times in whole seconds on some file systems.
+    // systemd compares modification times in whole seconds on some file systems.
     std::thread::sleep(Duration::from_millis(1100));
     let line = format!("/bin/sh -c 'echo > {}; exec sleep 60'", mark.display());
     bench.redefine(&name, &line);

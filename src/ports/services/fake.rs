@@ -1,6 +1,6 @@
-//! The test backend: a supervisor in memory, with services that do as they are told.
+//! The test backend: a supervisor in memory, with services that succeed unless a test injects a fault.
 //!
-//! A handle can be cloned: the test keeps one, the host gets the other.
+//! Clones share their state: the test keeps one handle, the host gets the other.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services};
 use crate::ports::clock::Clock;
 
-/// A supervisor whose services exist only here.
+/// A supervisor whose services exist only in memory.
 #[derive(Clone)]
 pub struct FakeServices {
     state: Rc<RefCell<FakeState>>,
@@ -22,7 +22,7 @@ pub struct FakeServices {
 #[derive(Default)]
 struct FakeState {
     services: BTreeMap<String, FakeService>,
-    /// Process ids and runs are counted together: no two are ever the same.
+    /// Source of process and run ids, which are therefore unique.
     start_count: u32,
     calls: Vec<String>,
 }
@@ -37,7 +37,7 @@ struct FakeService {
     restarts: u32,
     run: Option<FakeRun>,
     log: Vec<String>,
-    /// What the next call of a verb meets.
+    /// The fault for the next call of each verb.
     injected_faults: BTreeMap<String, InjectedFault>,
 }
 
@@ -47,12 +47,12 @@ struct FakeRun {
     reloaded_at: Option<Timestamp>,
 }
 
-/// What a service does instead of what it was told.
+/// What a service does instead of the requested action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InjectedFault {
     /// It fails, for this reason.
     Fail(String),
-    /// It has not finished when its supervisor's patience is over, after so many seconds.
+    /// It has not finished at the supervisor's deadline, after this many seconds.
     Hang(u64),
 }
 
@@ -64,8 +64,8 @@ impl FakeServices {
         }
     }
 
-    /// Defines a service: stopped, not enabled, able to reload. One that is known keeps its run,
-    /// and its supervisor has not read the new definition yet.
+    /// Defines a service: stopped, not enabled, able to reload. A known one keeps its run, and its definition
+    /// becomes stale.
     pub fn define(&self, name: &str) {
         let mut state = self.state.borrow_mut();
         match state.services.get_mut(name) {
@@ -88,12 +88,12 @@ impl FakeServices {
         }
     }
 
-    /// Takes the definition away; what runs is gone with it.
+    /// Removes the definition and with it the run.
     pub fn undefine(&self, name: &str) {
         self.state.borrow_mut().services.remove(name);
     }
 
-    /// Sets whether it starts at boot, as an operator would (`mask` is one of the ways).
+    /// Sets whether it starts at boot, as an operator would (masked is one of the states).
     pub fn set_enabled(&self, name: &str, enabled: EnabledState) {
         self.update(name, |service| service.enabled = enabled);
     }
@@ -102,7 +102,7 @@ impl FakeServices {
         self.update(name, |service| service.can_reload = can_reload);
     }
 
-    /// It ends by itself, with these last words.
+    /// Makes it end by itself, with this log.
     pub fn crash(&self, name: &str, log: &[&str]) {
         self.update(name, |service| {
             service.active = ActiveState::Failed;
@@ -111,7 +111,7 @@ impl FakeServices {
         });
     }
 
-    /// Sets the file that its definition is from.
+    /// Sets the file of its definition.
     pub fn set_definition_file(&self, name: &str, path: &str) {
         self.update(name, |service| service.definition = Some(path.into()));
     }
@@ -121,7 +121,7 @@ impl FakeServices {
         self.update(name, |service| service.environment_files.push(path.into()));
     }
 
-    /// It dies, and is started again by its supervisor.
+    /// Makes it crash and its supervisor restart it.
     pub fn crash_and_restart(&self, name: &str) {
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
@@ -134,8 +134,8 @@ impl FakeServices {
         }
     }
 
-    /// The next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it
-    /// meets this.
+    /// Makes the next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it fail
+    /// with this fault.
     pub fn inject_fault(&self, name: &str, verb: &str, trouble: InjectedFault) {
         self.update(name, |service| {
             service
@@ -144,7 +144,7 @@ impl FakeServices {
         });
     }
 
-    /// Every verb that changes something and the service it was for, in order: `restart nginx`.
+    /// Every call that changes something, with its service, in order: `restart nginx`.
     pub fn calls(&self) -> Vec<String> {
         self.state.borrow().calls.clone()
     }
@@ -159,8 +159,8 @@ impl FakeServices {
         }
     }
 
-    /// Notes the call, meets the trouble that was laid out for it, then does `work`. The number
-    /// given to `work` is for a run that it may begin.
+    /// Records the call, applies the injected fault if there is one, then runs `work`. The number passed to
+    /// `work` is for a run that it may start.
     fn perform(
         &self,
         verb: &'static str,

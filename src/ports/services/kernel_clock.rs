@@ -1,25 +1,25 @@
-//! Moments on the kernel's clocks, told by the wall clock as it is set now.
+//! Converts moments on the kernel's clocks to wall-clock time, with the wall clock as it is set now.
 //!
-//! A supervisor notes starts on a clock that nobody can set. How long ago that was is therefore
-//! certain, whatever happened to the wall clock since; and file times that are written from now
-//! on follow the wall clock as it is now.
+//! A supervisor records starts on a clock that nobody can set. So the age of a start is certain, whatever
+//! happened to the wall clock since, and comparable with the times of files written from now on, which
+//! follow the wall clock as it is now.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 
-/// When `moment` of CLOCK_MONOTONIC (systemd's choice) was.
+/// Converts `moment` of CLOCK_MONOTONIC (systemd's choice).
 pub(super) fn from_monotonic(moment: Duration) -> Option<Timestamp> {
     to_wall_clock(ClockId::CLOCK_MONOTONIC, moment)
 }
 
-/// When `moment` since boot, suspended time included (the clock of process start times), was.
+/// Converts `moment` since boot, suspended time included (the clock of process start times).
 pub(super) fn from_boottime(moment: Duration) -> Option<Timestamp> {
     to_wall_clock(ClockId::CLOCK_BOOTTIME, moment)
 }
 
-/// How long the kernel has been up, suspended time included.
+/// Time since boot, suspended time included.
 pub(super) fn uptime() -> Duration {
     read_clock(ClockId::CLOCK_BOOTTIME).unwrap_or_default()
 }

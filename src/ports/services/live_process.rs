@@ -1,6 +1,6 @@
-//! A process as `/proc` has it.
+//! A running process, read from `/proc`.
 //!
-//! It is known by its id *and* its start time, so that a reused id is never taken for it.
+//! Identified by its id *and* its start time, so that a reused id never matches.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::kernel_clock;
 
-/// A process that is neither gone nor a zombie.
+/// A process that exists and is not a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ports) struct LiveProcess {
     pub(in crate::ports) pid: i32,
@@ -22,7 +22,7 @@ pub(in crate::ports) struct LiveProcess {
 impl LiveProcess {
     pub(in crate::ports) fn find(pid: i32) -> Option<LiveProcess> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may hold anything; the fields after it hold no parenthesis.
+        // The name, in parentheses, may contain anything; the fields after it contain no parenthesis.
         let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
         if matches!(*fields.first()?, "Z" | "X" | "x") {
             return None;
@@ -35,24 +35,23 @@ impl LiveProcess {
     }
 }
 
-/// When a process that started at `start` ticks did so.
+/// Wall-clock time of a process start at `start` ticks.
 ///
-/// The kernel rounds start times down to a tick (1/100 s). This is the *end* of that tick: a
-/// service that was started after a file was written is never older than the file, which would
-/// call for a restart again and again. The price: a file written within the same hundredth of a
-/// second, after the start, goes unnoticed.
+/// The kernel rounds start times down to a tick (1/100 s). This returns the *end* of that tick, so that a
+/// service started after a file was written is never older than the file, which would cause a restart in
+/// every pass. The price: a file written within the same tick, after the start, goes unnoticed.
 pub(super) fn started_at(start: u64) -> Option<Timestamp> {
     let nanos = (u128::from(start) + 1) * 1_000_000_000 / u128::from(ticks_per_second());
     kernel_clock::from_boottime(Duration::from_nanos(u64::try_from(nanos).ok()?))
 }
 
-/// Differs after every boot.
+/// Changes with every boot.
 pub(super) fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
 }
 
-/// Now, in the ticks of process start times.
+/// The current time in the ticks of process start times.
 pub(super) fn ticks_since_boot() -> u64 {
     let second = u128::from(ticks_per_second());
     u64::try_from(kernel_clock::uptime().as_nanos() * second / 1_000_000_000).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! Which supervisor a host has.
+//! Selects the supervisor of a host: systemd, supervisord or plain processes.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -38,16 +38,16 @@ pub enum ManagedBy {
     Supervisor,
 }
 
-/// What is there when systemd runs the host: the test that sd_booted(3) makes.
+/// Exists if systemd runs the host: the test of sd_booted(3).
 const SYSTEMD_BOOTED: &str = "/run/systemd/system";
 
-/// The supervisord of the host behind `root`; in a sandbox one that listens below its root. Asks
-/// nothing yet, like [`open`].
+/// The supervisord of the host behind `root`; in a sandbox, one that listens below its root. Makes no call
+/// yet, like [`open`].
 pub fn supervisor(root: &Rc<Root>) -> Box<dyn Services> {
     Box::new(SupervisorServices::new(root.clone()))
 }
 
-/// The timer `name` of the host's systemd; `None`: there is no such timer, or no systemd.
+/// The timer `name` of the host's systemd; `None` if there is no such timer, or no systemd.
 pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Timer>, ServiceError> {
     if !root.is_real() || !Path::new(SYSTEMD_BOOTED).is_dir() {
         return Ok(None);
@@ -55,8 +55,8 @@ pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Timer>, 
     SystemdServices::new(exec.clone()).timer(name)
 }
 
-/// The supervisor of the host behind `root`. Asks nothing yet: a supervisor that does not answer
-/// is an error of the first call.
+/// The supervisor of the host behind `root`. Makes no call yet: if the supervisor does not answer, the first
+/// call fails.
 pub fn open(
     choice: ServiceManager,
     root: &Rc<Root>,
@@ -75,7 +75,7 @@ pub fn open(
     }
 }
 
-/// A host without a supervisor that trueup knows.
+/// Stands in on a host without a supported supervisor.
 #[derive(Debug)]
 struct NoServiceManager;
 
@@ -132,7 +132,7 @@ mod tests {
             &Rc::new(Exec),
             &Rc::new(Accounts::default()),
         );
-        // Every machine with systemd has this one; the sandbox must not know it.
+        // Every machine with systemd has this service; the sandbox must not see it.
         assert!(!services.status("dbus").unwrap().known);
     }
 

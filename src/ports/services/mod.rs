@@ -1,4 +1,4 @@
-//! The services port: what runs on the host and how it is started, stopped and told to reload.
+//! The services port: status, start, stop, restart and reload of the host's services.
 
 #[cfg(test)]
 mod conformance;
@@ -24,20 +24,19 @@ pub use process::ProcessServices;
 pub use supervisor::SupervisorServices;
 pub use systemd::SystemdServices;
 
-/// What a service is doing.
+/// The state of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActiveState {
     Running,
-    /// On its way up: activating, or waiting to be restarted by its supervisor.
+    /// Activating, or waiting for its supervisor to restart it.
     Starting,
     Stopping,
     Stopped,
-    /// It ended by itself in a way that its supervisor calls a failure.
+    /// It ended by itself, and its supervisor counts that as a failure.
     Failed,
 }
 
-/// Whether a service is started at boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EnabledState {
@@ -45,42 +44,42 @@ pub enum EnabledState {
     No,
     /// Neither: it has no install section, or is generated, transient or indirect.
     Static,
-    /// An operator forbade it on purpose.
+    /// An operator disabled every start of it.
     Masked,
 }
 
-/// A service as it is now.
+/// The current status of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceStatus {
-    /// The supervisor has a definition of it. False: nothing else here means anything.
+    /// The supervisor has a definition of it. If false, the other fields mean nothing.
     pub known: bool,
     pub active: ActiveState,
     pub enabled: EnabledState,
     pub main_pid: Option<u32>,
-    /// Which run this is: differs after every start or restart, whoever asked for it.
+    /// Identifies this run: changes with every start or restart, by an operator or by the supervisor.
     pub run_id: Option<String>,
-    /// When this run started, by the wall clock as it is set *now* (so that it compares with file
-    /// times even if the clock was corrected since).
+    /// Start of this run, by the wall clock as it is set *now* (so that it compares with file times even if
+    /// the clock was corrected since).
     pub started_at: Option<Timestamp>,
-    /// When it was last told to reload, if its supervisor knows.
+    /// Time of the last reload, if the supervisor records it.
     pub reloaded_at: Option<Timestamp>,
-    /// Which reload that was: differs after every one, and never else. (The time is worked out
-    /// anew at each look and so is never twice the same.)
+    /// Identifies the last reload: changes with every reload and only then. (The time is calculated at each
+    /// call and so is never exactly the same twice.)
     pub reload_id: Option<String>,
     pub can_reload: bool,
-    /// The definition on disk is newer than the one its supervisor has read.
+    /// The definition on disk is newer than the one that the supervisor has loaded.
     pub stale_definition: bool,
-    /// The file that its supervisor has its definition from, if that tells.
+    /// The file that the supervisor loaded the definition from, if it reports that.
     pub definition_file: Option<PathBuf>,
-    /// The files that its supervisor itself opens to start it, with all the rights that it has.
+    /// The files that the supervisor itself opens to start the service, with all of its privilege.
     pub environment_files: Vec<PathBuf>,
-    /// How often its supervisor started it again because it died, since anybody last started it on
-    /// purpose; 0 where the supervisor does not count.
+    /// Number of automatic restarts after a crash since the last explicit start; 0 if the supervisor does not
+    /// count them.
     pub restarts: u32,
 }
 
 impl ServiceStatus {
-    /// Of a name that the supervisor has no definition of.
+    /// The status for a name without a definition.
     fn unknown() -> ServiceStatus {
         ServiceStatus {
             known: false,
@@ -100,32 +99,32 @@ impl ServiceStatus {
     }
 }
 
-/// When a timer starts its service next.
+/// The next start of a service by its timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NextTrigger {
     At(Timestamp),
-    /// Its service runs; the next start is counted from its end.
+    /// The service runs; the timer counts the next start from its end.
     Underway,
-    /// The timer is there and starts nothing: it was stopped, or has nothing left to do.
+    /// The timer exists but starts nothing: it was stopped, or has nothing left to do.
     Off,
 }
 
-/// A timer, as its supervisor has it.
+/// The status of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timer {
     pub next: NextTrigger,
-    /// False: it is disabled and off, and nobody expects anything of it.
+    /// False if it is disabled and off, so that no run is expected.
     pub expected: bool,
-    /// How long after one start, or after its end, the next one comes; `None`: that cannot be told.
+    /// Interval from one start, or from its end, to the next; `None` if unknown.
     pub period: Option<Duration>,
     /// How much later than planned a start may come.
     pub max_delay: Duration,
-    /// Since when it has been on, on the clock of [`crate::ports::clock::monotonic_time`].
+    /// Since when it is active, on the clock of [`crate::ports::clock::monotonic_time`].
     pub active_since: Option<Duration>,
 }
 
-/// Why a service could not be asked or moved.
+/// Why a service operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error("there is no service `{name}`: {hint}")]
@@ -136,7 +135,7 @@ pub enum ServiceError {
         supervisor: &'static str,
         why: String,
     },
-    /// `log` holds the last lines that the service printed, newest last; may be empty.
+    /// `log` contains the last lines that the service printed, newest last; may be empty.
     #[error("{verb} of {name} failed: {why}")]
     Failed {
         verb: &'static str,
@@ -170,19 +169,19 @@ impl ServiceError {
     }
 }
 
-/// A supervisor of services. Every verb returns only when the supervisor says that it is done (a
-/// started service is up, a stopped one is gone) or has failed, and always within a deadline.
+/// A supervisor of services. Every method returns only when the supervisor reports that the action is
+/// complete (a started service is up, a stopped one has ended) or has failed, and always within a deadline.
 ///
-/// Names are as in the supervisor's own words; for systemd, `nginx` means `nginx.service`.
+/// Names follow the supervisor's conventions; for systemd, `nginx` means `nginx.service`.
 pub trait Services {
     fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError>;
     fn start(&self, name: &str) -> Result<(), ServiceError>;
     fn stop(&self, name: &str) -> Result<(), ServiceError>;
-    /// Stops and starts; starts it if it was stopped. Rereads a stale definition first.
+    /// Stops and starts the service; starts it if it was stopped. Reloads a stale definition first.
     fn restart(&self, name: &str) -> Result<(), ServiceError>;
     fn reload(&self, name: &str) -> Result<(), ServiceError>;
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
-    /// The last lines that it printed, newest last; none when they cannot be had.
+    /// The last lines that it printed, newest last; empty if they are not available.
     fn log_tail(&self, name: &str) -> Vec<String>;
 }

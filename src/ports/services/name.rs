@@ -1,8 +1,8 @@
-//! What a service's name means.
+//! Parses service names into systemd unit names.
 
 use super::ServiceError;
 
-/// Suffixes that name a unit of another type than a service.
+/// Unit type suffixes; a name with one of them is a full unit name.
 const UNIT_TYPES: [&str; 11] = [
     "service",
     "socket",
@@ -17,10 +17,10 @@ const UNIT_TYPES: [&str; 11] = [
     "device",
 ];
 
-/// The longest name that systemd takes, in bytes.
+/// Longest name that systemd accepts, in bytes.
 const MAX_NAME_LENGTH: usize = 255;
 
-/// A unit's full name: `nginx` means `nginx.service`.
+/// The full name of a unit: `nginx` means `nginx.service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnitName(String);
 
@@ -63,12 +63,12 @@ impl UnitName {
         self.0.rsplit_once('.').map_or(&self.0, |(stem, _)| stem)
     }
 
-    /// Whether it names something that has a main process.
+    /// Whether the unit is a service and so has a main process.
     pub(super) fn is_service(&self) -> bool {
         self.0.ends_with(".service")
     }
 
-    /// For people and file names: without the suffix that goes without saying.
+    /// For messages and file names: without the suffix `.service`.
     pub(super) fn short(&self) -> &str {
         if self.is_service() {
             self.stem()
@@ -77,7 +77,7 @@ impl UnitName {
         }
     }
 
-    /// Of `puma@shop.service`: its template `puma@.service` and its instance `shop`.
+    /// For `puma@shop.service`: the template `puma@.service` and the instance `shop`.
     pub(super) fn template(&self) -> Option<(String, &str)> {
         let (prefix, instance) = self.stem().split_once('@')?;
         let suffix = &self.0[self.stem().len()..];

@@ -1,7 +1,7 @@
-//! What every store promises, as one suite that every backend must pass.
+//! The guarantees of a store, as one suite that every backend must pass.
 //!
-//! A backend hands over a factory, because the races need a handle for each writer, as separate
-//! hosts would have. All keys lie below one that no other run uses, and are removed at the end.
+//! A backend passes a factory, because the races need a handle for each writer, as separate hosts would have.
+//! All keys are below one that no other run uses, and are deleted at the end.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,10 +37,10 @@ const CHECKS: &[(&str, Check)] = &[
     ("a body too large is refused", too_large_body_is_refused),
 ];
 
-/// How many writers race.
+/// Number of racing writers.
 const WRITERS: usize = 50;
 
-/// Walks through every promise, then the races.
+/// Runs the check of every guarantee, then the races.
 pub(super) fn run(open: OpenStore<'_>) {
     let nanos = jiff::Timestamp::now().as_nanosecond();
     let base = format!("suite-{}-{nanos}", std::process::id());
@@ -250,7 +250,7 @@ fn list_is_complete_and_sorted(store: &dyn Store, base: &str) {
     }
 }
 
-/// What peers know of each other without reading anything: the version and the time of each object.
+/// A list shows peers' heartbeats without reading objects: the version and the time of each.
 fn list_shows_heartbeats(store: &dyn Store, base: &str) {
     let key = format!("{base}/node.json");
     let row = || {
@@ -269,7 +269,7 @@ fn list_shows_heartbeats(store: &dyn Store, base: &str) {
         (-1..=5).contains(&age),
         "{age} s old just after it was written"
     );
-    // To the second, as S3 tells it.
+    // S3 reports times to the second.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let second = write(store, &key, b"{}", WriteCondition::Matches(&first));
     assert_eq!(first, second, "the same content, the same version");
@@ -312,7 +312,7 @@ fn get_many_reads_each_key(store: &dyn Store, base: &str) {
     );
 }
 
-/// The answers of many reads in the order of their keys; each came once.
+/// The answers of `get_many` in the order of the keys; each came once.
 fn read_many(store: &dyn Store, keys: &[String], limit: usize) -> Vec<GetResult> {
     let mut answers: Vec<Option<GetResult>> = keys.iter().map(|_| None).collect();
     store.get_many(keys, limit, &mut |number, answer| {
@@ -349,7 +349,7 @@ fn too_large_body_is_refused(store: &dyn Store, base: &str) {
     assert!(body(store, &key).unwrap() == largest);
 }
 
-/// A few rounds: from nothing first, and then from a version that all writers know.
+/// A few rounds: first from nothing, then from a version that all writers know.
 fn one_create_wins(open: OpenStore<'_>, key: &str) {
     let mut current: Option<Etag> = None;
     for round in 0..3 {
@@ -359,7 +359,7 @@ fn one_create_wins(open: OpenStore<'_>, key: &str) {
             for writer in 0..WRITERS {
                 let (wins, start, current) = (&wins, &start, current.as_ref());
                 scope.spawn(move || {
-                    // Before anything that may panic: the others would wait for ever.
+                    // Before anything that may panic, or the others would wait forever.
                     start.wait();
                     let store = open();
                     let body = format!("round {round} writer {writer}");

@@ -1,10 +1,9 @@
 //! A folder as a store: for one machine, demos and tests.
 //!
-//! An object is a file below the folder, its version the sha256 of its content. Writers take turns
-//! by a lock on a hidden file, so a condition is checked and its write made as one step; readers
-//! need no lock, because a file is only ever replaced whole. Every path is resolved beneath the
-//! folder and through no symbolic link, so whoever may write in it cannot lead a reader or writer
-//! out of it.
+//! An object is a file below the folder; its version is the sha256 of its content. Writers hold a lock on a
+//! hidden file, so that they check a condition and write in one step; readers need no lock, because a file is
+//! only ever replaced whole. Every path is resolved beneath the folder and through no symbolic link, so a
+//! user with write access to the folder cannot lead a reader or writer out of it.
 
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -29,13 +28,13 @@ use crate::ports::watchdog;
 
 mod walk;
 
-/// The writers' lock, in the store's folder.
+/// The writers' lock file, in the store's folder.
 const LOCK_FILE: &str = ".lock";
-/// How the name of a body on its way in begins, in the folder where it will be. Only the holder of the
-/// lock writes, so one that is found there was left by a writer that died. The rest of the name nobody
-/// can know: whoever may write in the folder could occupy it.
+/// Prefix of a temporary file, in the folder of the object. Only the holder of the lock writes, so a file
+/// found there was left by a writer that died. The rest of the name is random: otherwise a user with write
+/// access to the folder could occupy it.
 const TEMP_PREFIX: &str = ".incoming";
-/// How long a writer waits for its turn.
+/// How long a writer waits for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A folder as a store.
@@ -46,8 +45,8 @@ pub struct DirStore {
 }
 
 impl DirStore {
-    /// Names the folder, which must be an absolute path. Touches nothing: a folder that is not
-    /// there shows as [`StoreError::Unreachable`] in every operation, and is never created.
+    /// Sets the folder, which must be an absolute path. Accesses nothing: a missing folder shows as
+    /// [`StoreError::Unreachable`] in every operation, and is never created.
     pub fn open(path: &Path) -> Result<DirStore, StoreError> {
         if !path.is_absolute() {
             return Err(StoreError::Settings(format!(
@@ -55,7 +54,7 @@ impl DirStore {
                 path.display()
             )));
         }
-        // Put together again from its parts, without a trailing slash.
+        // Normalized from its parts, without a trailing slash.
         let root: PathBuf = path.components().collect();
         Ok(DirStore {
             address: format!("dir:{}", root.display()),
@@ -63,7 +62,7 @@ impl DirStore {
         })
     }
 
-    /// Everything here waits for the folder's filesystem, which may be somebody's server.
+    /// Every operation may wait for the folder's filesystem, which may be remote.
     fn begin_operation(&self, key: &str) -> watchdog::Operation {
         watchdog::begin_unbounded(format!("{}: {key}", self.address))
     }
@@ -107,11 +106,11 @@ impl DirStore {
         }
     }
 
-    /// Waits for this writer's turn; the turn ends when the file is dropped.
+    /// Waits for the writers' lock; dropping the file releases it.
     fn acquire_lock(&self, root: &OwnedFd, key: &str) -> Result<File, StoreError> {
         let failed = |errno| self.errno_error(key, errno);
         let flags = FILE_FLAGS | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-        // Whoever can open a file can lock it: nobody but writers.
+        // Any user who can open a file can lock it: the mode admits only writers.
         let shared = fstat(root).map_err(failed)?.st_mode & 0o022 != 0;
         let mode = Mode::from_bits_truncate(if shared { 0o644 } else { 0o600 });
         let lock = openat(root, LOCK_FILE, flags, mode).map_err(failed)?;
@@ -120,7 +119,7 @@ impl DirStore {
         if !lock.metadata().is_ok_and(|meta| meta.is_file()) {
             return Err(self.refused(key, &format!("{LOCK_FILE} is not a file: remove it")));
         }
-        // As versions before this one made it.
+        // Earlier versions created it with a wider mode.
         if !shared && stat.st_mode & 0o077 != 0 && stat.st_uid == geteuid().as_raw() {
             fchmod(&lock, mode).map_err(failed)?;
         }
@@ -140,7 +139,7 @@ impl DirStore {
         }
     }
 
-    /// The file of an object, or None if there is no such object.
+    /// The file of an object, or `None` if there is no such object.
     fn open_object(
         &self,
         root: &OwnedFd,
@@ -163,7 +162,7 @@ impl DirStore {
         };
         check_size(&self.address, key, meta.size)?;
         let mut body = Vec::with_capacity(meta.size as usize + 1);
-        // Bounded a second time: a file that is not ours may grow while it is read.
+        // Bounded a second time: another user's file may grow while it is read.
         file.take(MAX_OBJECT_SIZE as u64 + 1)
             .read_to_end(&mut body)
             .map_err(|error| self.io_error(key, &error))?;
@@ -186,14 +185,14 @@ impl DirStore {
             WriteCondition::Absent => Ok(self.open_object(root, key)?.is_none()),
             WriteCondition::Matches(etag) => match self.read_object(root, key) {
                 Ok(current) => Ok(current.is_some_and(|object| object.etag == *etag)),
-                // No version of an object that nobody can read is known to anyone.
+                // No caller can know a version of an object that no reader can read.
                 Err(StoreError::TooLarge { .. }) => Ok(false),
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// The folder that an object's file goes to, made if need be, and the file's name in it.
+    /// The folder of an object's file, created if needed, and the file's name in it.
     fn open_parent<'k>(
         &self,
         root: &OwnedFd,
@@ -244,8 +243,8 @@ impl DirStore {
         renamed.and_then(|()| fsync(folder))
     }
 
-    /// Removes the folders that a deleted object leaves empty, so that their names are free to
-    /// become keys, as in a store that has no folders.
+    /// Removes the folders that a deleted object leaves empty, so that their names can become keys, as in a
+    /// store that has no folders.
     fn prune_empty_folders(root: &OwnedFd, key: &str) {
         let (mut folder, _) = split_key(key);
         while !folder.is_empty() {
@@ -326,7 +325,7 @@ impl Store for DirStore {
         };
         match unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => fsync(&folder).map_err(|errno| self.errno_error(key, errno))?,
-            // A folder is no object.
+            // A folder is not an object.
             Err(Errno::ENOENT | Errno::EISDIR) => return Ok(()),
             Err(errno) => return Err(self.errno_error(key, errno)),
         }
@@ -334,7 +333,7 @@ impl Store for DirStore {
         Ok(())
     }
 
-    /// The clock of the machine that stamps the files; of a mounted folder, of its user's.
+    /// The clock of the machine that sets the file times; for a mounted folder, of this machine.
     fn server_time(&self) -> Option<Timestamp> {
         Some(Timestamp::now())
     }
@@ -343,13 +342,13 @@ impl Store for DirStore {
 const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
-/// Without O_NONBLOCK, opening a FIFO that someone left in the folder would wait for its writer.
+/// Without O_NONBLOCK, opening a FIFO that another user left in the folder would wait for its writer.
 const FILE_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY)
     .union(OFlag::O_CLOEXEC);
 
-/// What a store wants to know of a file.
+/// Metadata of an object's file.
 struct FileMeta {
     size: u64,
     modified: Timestamp,
@@ -360,7 +359,7 @@ impl FileMeta {
         let nanos = i32::try_from(meta.mtime_nsec()).unwrap_or_default();
         FileMeta {
             size: meta.len(),
-            // Out of a Timestamp's range only for a time that nobody meant.
+            // Only an absurd time is out of the range of `Timestamp`.
             modified: Timestamp::new(meta.mtime(), nanos).unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
@@ -377,7 +376,7 @@ fn open_beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedF
     )
 }
 
-/// Removes what writers that died left.
+/// Removes temporary files of writers that died.
 fn remove_stale_temp_files(folder: &OwnedFd) -> Result<(), Errno> {
     let mut dir = Dir::from_fd(openat(folder, ".", FOLDER_FLAGS, Mode::empty())?)?;
     for entry in dir.iter() {
@@ -395,7 +394,7 @@ fn split_key(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
 }
 
-/// Names that start with a dot are the store's own.
+/// Names that start with a dot are reserved for the store.
 fn check_visible(key: &str) -> Result<(), StoreError> {
     check_key(key)?;
     if key.split('/').any(|part| part.starts_with('.')) {

@@ -1,4 +1,4 @@
-//! A store in memory, for tests: the same promises as the real ones, and it can be cut off.
+//! A store in memory, for tests: with the guarantees of the real ones, and a switch for outages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::{
 
 const ADDRESS: &str = "memory:";
 
-/// A store in memory. Clones share their objects, as handles of one store do.
+/// A store in memory. Clones share their objects, like handles of one store.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<MemoryState>>);
 
@@ -28,19 +28,19 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    /// Cuts the store off (every operation fails as unreachable), or heals it.
+    /// Makes every operation fail as unreachable, or work again.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.state().unreachable = unreachable;
     }
 
-    /// Sets the store's own clock, which stamps what is written from now on. Without it the
-    /// store follows the clock of the machine.
+    /// Sets the store's own clock, which stamps later writes. Without it the store uses the clock of the
+    /// machine.
     pub fn set_server_time(&self, now: Timestamp) {
         self.state().now = Some(now);
     }
 
     fn state(&self) -> MutexGuard<'_, MemoryState> {
-        // A test that panicked while it held the lock must not hide behind a second panic.
+        // Ignore poisoning: the panic of a test that held the lock must not be hidden by a second panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,8 +1,8 @@
-//! The store port: where hosts, CI and operators meet.
+//! The store port: the object store that hosts, CI and operators share.
 //!
-//! Five operations are all that trueup asks of a store. Everything the fleet agrees on is built
-//! from a conditional read and a compare-and-swap write, so a backend that gets either wrong is
-//! worse than none: every backend passes the one suite in `conformance.rs`.
+//! trueup needs only five operations of a store. All agreement in the fleet builds on a conditional read and
+//! a compare-and-swap write, so a backend that gets either wrong is worse than none: every backend must pass
+//! the suite in `conformance.rs`.
 
 #[cfg(test)]
 mod conformance;
@@ -21,13 +21,13 @@ pub use dir::DirStore;
 pub use memory::MemoryStore;
 pub use s3::{S3Settings, S3Store};
 
-/// The version of an object, opaque: only ever compared for equality or sent back to its store.
-/// Kept without the quotes that S3 wraps it in, because some servers only match it unquoted.
+/// The version of an object, opaque: only compared for equality or sent back to its store. Without the quotes
+/// that S3 wraps it in, because some servers only match it unquoted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Etag(pub String);
 
-/// What [`Store::get`] found.
+/// The result of [`Store::get`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GetOutcome {
     /// The object is still at the version that the caller knows. Nothing was transferred.
@@ -37,7 +37,7 @@ pub enum GetOutcome {
     Object(Object),
 }
 
-/// An object as it was at one version.
+/// An object at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     pub body: Vec<u8>,
@@ -56,7 +56,7 @@ pub enum WriteCondition<'a> {
     Matches(&'a Etag),
 }
 
-/// What [`Store::put`] did.
+/// The result of [`Store::put`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PutOutcome {
     Written(Etag),
@@ -76,49 +76,49 @@ pub struct ObjectMeta {
     pub size: u64,
 }
 
-/// Why a store could not answer.
+/// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Not reached, timed out, or answered that it cannot serve now: the same call may work later.
+    /// Not reached, timed out, or temporarily unable to serve: the same call may succeed later.
     #[error("the store {store} cannot be reached: {why}")]
     Unreachable { store: String, why: String },
-    /// Reached, and it said no: credentials, permissions, no such bucket, a refused key.
+    /// Reached, but it refused: credentials, permissions, no such bucket, a forbidden key.
     #[error("the store {store} refused `{key}`: {why}")]
     Refused {
         store: String,
         key: String,
         why: String,
     },
-    /// The object is larger than the caller is willing to read.
+    /// The object is larger than the caller's limit.
     #[error("{store}/{key} is larger than {limit} bytes")]
     TooLarge {
         store: String,
         key: String,
         limit: usize,
     },
-    /// There is more than anybody means to keep there, and more than a pass may cost.
+    /// There are more objects than any intended use has, and more than a pass may cost.
     #[error("{store}/{prefix} holds {what}")]
     ListTooLarge {
         store: String,
         prefix: String,
-        /// `more than 100000 objects`.
+        /// For example `more than 100000 objects`.
         what: String,
     },
-    /// The address of the store, or a key, is not usable as written.
+    /// The address of the store, or a key, is invalid.
     #[error("{0}")]
     Settings(String),
 }
 
-/// No object that trueup reads is larger than this many bytes; a larger one is refused unread.
+/// Maximum size of an object, in bytes; larger ones are refused unread.
 pub const MAX_OBJECT_SIZE: usize = 4 << 20;
 
-/// No list is longer; a longer one is refused, and never cut.
+/// Maximum length of a list; longer ones are refused, never truncated.
 pub const MAX_LIST_LENGTH: usize = 100_000;
 
-/// No key is longer, in bytes: S3's own limit.
+/// Maximum length of a key, in bytes: S3's own limit.
 const MAX_KEY_LENGTH: usize = 1024;
 
-/// No version is longer, in bytes: those of S3 have 32 digits, and a few more when written in parts.
+/// Maximum length of a version, in bytes: S3's have 32 digits, and a few more after a multipart upload.
 const MAX_ETAG_LENGTH: usize = 256;
 
 /// A store. Keys are `/`-separated, relative to the store's prefix, without `.` or `..` parts.
@@ -140,12 +140,12 @@ pub trait Store {
     /// Every object whose key starts with `prefix`, in key order.
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError>;
 
-    /// Removes an object; one that is not there is no error.
+    /// Deletes an object; a missing one is no error.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
-    /// Reads many objects of at most `limit` bytes, several at a time where that saves waiting. `take` gets
-    /// each answer once, in any order, with the number of its key, so that they are never all in memory; a
-    /// backend may give up after a while on those that are still to come.
+    /// Reads many objects of at most `limit` bytes, concurrently where that saves time. Calls `take` at most
+    /// once per key, in any order, with the index of the key, so that the bodies are never all in memory; a
+    /// backend may skip the remaining keys at its deadline.
     fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, GetResult)) {
         for (number, key) in keys.iter().enumerate() {
             let answer = self.get(key, None);
@@ -156,17 +156,17 @@ pub trait Store {
         }
     }
 
-    /// The store's own clock, as its last answer told it; what [`Object::modified`] and
-    /// [`ObjectMeta::modified`] are held against. `None`: it has told nothing.
+    /// The store's own time, from its last answer, to compare with [`Object::modified`] and
+    /// [`ObjectMeta::modified`]. `None` if it has not reported one.
     fn server_time(&self) -> Option<Timestamp> {
         None
     }
 }
 
-/// What became of one read of many.
+/// The result of one read in [`Store::get_many`].
 pub type GetResult = Result<GetOutcome, StoreError>;
 
-/// The answer, unless it is an object of more bytes than the caller reads.
+/// Refuses an object of more bytes than the caller's limit.
 fn enforce_limit(store: &str, key: &str, answer: GetOutcome, limit: usize) -> GetResult {
     match answer {
         GetOutcome::Object(object) if object.body.len() > limit => Err(StoreError::TooLarge {
@@ -198,8 +198,8 @@ pub struct StoreSettings {
     pub path_style: bool,
 }
 
-/// Opens the store that the settings name. Nothing is contacted: a store that is not there shows
-/// in the first operation.
+/// Opens the store that the settings name. Contacts nothing: an unreachable store shows in the first
+/// operation.
 pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
     if let Some(place) = settings.url.strip_prefix("s3://") {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
@@ -220,7 +220,7 @@ pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
     )))
 }
 
-/// A key that every backend can take: not empty, no empty, `.` or `..` part, no control character.
+/// Validates a key for all backends: not empty, no empty, `.` or `..` part, no control character.
 fn check_key(key: &str) -> Result<(), StoreError> {
     let bad = |part: &str| part.is_empty() || part == "." || part == "..";
     if key.len() > MAX_KEY_LENGTH || key.split('/').any(bad) || key.chars().any(char::is_control) {
@@ -231,7 +231,7 @@ fn check_key(key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The start of a key: like a key, but it may be empty, and may end anywhere.
+/// Validates the start of a key: like a key, but it may be empty, and may end anywhere.
 fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     match prefix.rsplit_once('/') {
         Some((folder, _)) => check_key(folder),
@@ -239,7 +239,7 @@ fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Refuses to write what no reader would take.
+/// Refuses to write an object that no reader would accept.
 fn check_size(store: &str, key: &str, bytes: u64) -> Result<(), StoreError> {
     if bytes > MAX_OBJECT_SIZE as u64 {
         return Err(StoreError::TooLarge {
@@ -251,8 +251,7 @@ fn check_size(store: &str, key: &str, bytes: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The version of a body in the stores that have no versions of their own: equal content, equal
-/// version.
+/// The version of a body in the stores without versions of their own: equal content, equal version.
 fn content_etag(body: &[u8]) -> Etag {
     use sha2::{Digest, Sha256};
     use std::fmt::Write;

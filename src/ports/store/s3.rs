@@ -1,8 +1,7 @@
-//! An S3 bucket as a store: AWS, or a server that speaks the same.
+//! An S3 bucket as a store: AWS or a compatible server.
 //!
-//! The conditions of a write are checked by the server (`If-None-Match: *`, `If-Match`); this
-//! file's part is to turn every way in which an answer can be late, lost, cut short or refused
-//! into one of the port's own words, within a deadline.
+//! The server checks the conditions of a write (`If-None-Match: *`, `If-Match`); this module maps every way
+//! in which an answer can be late, lost, truncated or refused to a [`StoreError`], within a deadline.
 
 mod client;
 mod credentials;
@@ -34,37 +33,37 @@ use super::{
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
-/// How often a write is tried again after AWS's "a conditional operation on this key is going on"
-/// (409), which says nothing about the condition itself.
+/// Maximum attempts at a write after AWS's "a conditional operation on this key is going on" (409), which
+/// says nothing about the condition itself.
 const MAX_PUT_ATTEMPTS: u32 = 5;
-/// A list has no more pages: ten for each that a server has to make, because some make shorter ones.
+/// Maximum pages of a list: ten times as many as needed, because some servers make shorter ones.
 const MAX_PAGES: usize = MAX_LIST_LENGTH / 100;
-/// The name under which a write carries its own mark, to be known again.
+/// The metadata key of a write's own id, by which a write with a lost answer is recognised.
 const WRITE_ID_KEY: &str = "trueup-write";
 
-/// Where the bucket is.
+/// Location of the bucket.
 #[derive(Debug, Clone)]
 pub struct S3Settings {
     pub bucket: String,
     /// Prepended to every key, with a slash; may be empty.
     pub prefix: String,
-    /// Without it: `AWS_REGION`, `AWS_DEFAULT_REGION`, then the AWS profile.
+    /// If absent: `AWS_REGION`, `AWS_DEFAULT_REGION`, then the AWS profile.
     pub region: Option<String>,
-    /// The address of an S3-compatible server, with its scheme; AWS without it.
+    /// The address of an S3-compatible server, with its scheme; AWS if absent.
     pub endpoint: Option<String>,
-    /// The bucket goes in the path instead of in the host name.
+    /// Put the bucket in the path instead of in the host name.
     pub path_style: bool,
 }
 
-/// An S3 bucket as a store. Stays on its thread, because its connections live in the thread's
-/// runtime: one that another thread picked up would never be served.
+/// An S3 bucket as a store. Stays on its thread, because its connections live in the thread's runtime: no
+/// runtime would serve one on another thread.
 #[derive(Debug)]
 pub struct S3Store {
     address: String,
     bucket: String,
     /// Empty, or ending in a slash.
     prefix: String,
-    /// Said in errors, since the address does not tell.
+    /// For errors, since `address` does not contain it.
     endpoint: Option<String>,
     client: Client,
     clock: ServerClock,
@@ -73,8 +72,8 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Prepares the client. Contacts nothing; credentials are looked for when first needed, by
-    /// the SDK's standard chain.
+    /// Creates the client. Contacts nothing; the SDK's standard chain looks for credentials when first
+    /// needed.
     pub fn open(settings: S3Settings) -> Result<S3Store, StoreError> {
         S3Store::with_options(settings, Deadlines::default(), None)
     }
@@ -111,7 +110,7 @@ impl S3Store {
         })
     }
 
-    /// Runs one operation to its end or to its deadline, in the port's own words.
+    /// Runs one operation to its end or to its deadline, and maps its error.
     fn run_operation<T>(
         &self,
         key: &str,
@@ -163,7 +162,7 @@ impl S3Store {
             let request = match when {
                 WriteCondition::Always => request,
                 WriteCondition::Absent => request.if_none_match("*"),
-                // Unquoted: AWS takes both, radosgw never matches a quoted one.
+                // Unquoted: AWS accepts both, radosgw never matches a quoted one.
                 WriteCondition::Matches(etag) => request.if_match(&etag.0),
             };
             let answer = request
@@ -179,8 +178,8 @@ impl S3Store {
             match fault.status() {
                 // A missing key is a 404 to some servers and a 412 to others.
                 _ if conditional && fault.is_condition_failed() => {
-                    // An attempt whose answer was lost may have been carried out, and then it is
-                    // this very write that the next attempt ran into.
+                    // The server may have executed an attempt whose answer was lost, and then the next
+                    // attempt conflicts with this very write.
                     if attempts.count() > 1
                         && let Some(etag) = self.find_own_write(&key, &mark).await?
                     {
@@ -196,7 +195,7 @@ impl S3Store {
         unreachable!("the last turn returns")
     }
 
-    /// The version of the object, if it is the one that a write with this mark made.
+    /// The version of the object, if the write with this id made it.
     async fn find_own_write(&self, key: &str, mark: &str) -> Result<Option<Etag>, S3Error> {
         let request = self.client.head_object().bucket(&self.bucket).key(key);
         match request.send().await.map_err(S3Error::from) {
@@ -230,7 +229,7 @@ impl S3Store {
                 .await
                 .map_err(S3Error::from)?;
             let contents = page.contents.unwrap_or_default();
-            // Those that are left out below count as well.
+            // Including those that are skipped below.
             keys += contents.len();
             if keys > MAX_LIST_LENGTH {
                 return Err(S3Error::ListTooLong);
@@ -242,7 +241,7 @@ impl S3Store {
                         "a list with a key outside of its prefix",
                     ));
                 };
-                // Not ours: the empty objects that consoles make as folders, mostly.
+                // Not trueup's: mostly the empty objects that consoles create as folders.
                 if check_key(key).is_err() {
                     continue;
                 }
@@ -320,7 +319,7 @@ impl Store for S3Store {
     }
 }
 
-/// What the answer to a read says.
+/// Maps the answer to a read.
 async fn parse_get_response(
     answer: Result<GetObjectOutput, S3Error>,
     known: Option<&Etag>,
@@ -329,7 +328,7 @@ async fn parse_get_response(
     match answer {
         Ok(answer) => {
             let etag = parse_etag(answer.e_tag.as_deref())?;
-            // Some servers send the object whatever the condition says.
+            // Some servers ignore the condition and send the object.
             if known == Some(&etag) {
                 return Ok(GetOutcome::Unchanged);
             }
@@ -352,7 +351,7 @@ async fn parse_get_response(
     }
 }
 
-/// The body, if it is all there and not too large.
+/// The body, if it is complete and not too large.
 async fn read_body(answer: GetObjectOutput, limit: usize) -> Result<Vec<u8>, S3Error> {
     // Without its length, a body that ends early could pass for a short object.
     let Some(length) = answer.content_length.and_then(|n| usize::try_from(n).ok()) else {
@@ -389,7 +388,7 @@ fn parse_etag(quoted: Option<&str>) -> Result<Etag, S3Error> {
     Ok(Etag(plain.unwrap_or(quoted).to_owned()))
 }
 
-/// As HTTP wants it, for reads; a weak ETag was kept with its quotes.
+/// Quotes a version for `If-None-Match`, as HTTP requires; a weak ETag was kept with its quotes.
 fn quote_etag(etag: &Etag) -> String {
     if etag.0.contains('"') {
         return etag.0.clone();
@@ -403,17 +402,17 @@ fn parse_time(modified: Option<DateTime>) -> Result<Timestamp, S3Error> {
         .ok_or_else(|| S3Error::invalid_response("an object without its time"))
 }
 
-/// A mark that no other write has.
+/// A random id for a write.
 fn new_write_id() -> String {
     format!("{:016x}{:016x}", random_u64(), random_u64())
 }
 
-/// The standard library seeds its hash maps from the system's randomness.
+/// Random, because the standard library seeds its hash maps from the system's random source.
 fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A pause that grows, and differs between hosts that ran into each other.
+/// An exponential pause with jitter, so that hosts that collided retry at different times.
 fn backoff(turn: u32) -> Duration {
     let longest = 50_u64 << turn.min(6);
     Duration::from_millis(longest / 2 + random_u64() % (longest / 2))

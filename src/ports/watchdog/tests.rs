@@ -16,7 +16,7 @@ fn limits() -> Limits {
     }
 }
 
-/// Looks at the state once a tick for as long, and returns after how many seconds it hung.
+/// Polls the state once per tick for up to `seconds`; returns after how many seconds it hung.
 fn hangs_after(
     watch: &mut HangDetector,
     state: &mut OperationStack,
@@ -29,7 +29,7 @@ fn hangs_after(
     })
 }
 
-/// The guard of an operation in a state of the test's own must not end one of the process's.
+/// Leaks the guard: for an operation in the test's own state, it must not end one of the process's.
 fn push_operation(state: &mut OperationStack, what: &str, limit: Option<u64>) -> u64 {
     let operation = state.push(what.into(), limit.map(Duration::from_secs));
     let id = operation.id;
@@ -43,7 +43,7 @@ fn an_operation_past_its_deadline_hangs_and_is_named() {
     push_operation(&mut state, "release:shop", None);
     push_operation(&mut state, "fetch git@host:shop.git\x1b]52;\n", Some(300));
     let (after, why) = hangs_after(&mut watch, &mut state, 1000).unwrap();
-    // It was first seen at the first look.
+    // The first poll notices the operation.
     assert_eq!(after, 300 + 60 + 5);
     assert_eq!(
         why,
@@ -102,7 +102,7 @@ fn watch_once(limits: Limits, over: &Arc<AtomicBool>) -> Option<String> {
     thread.join().unwrap()
 }
 
-/// Waits for what never comes, in a system call that no signal of ours ends.
+/// Waits for input that never comes, in a system call that no signal of trueup interrupts.
 fn hang() -> ! {
     let (mut reader, _writer) = std::io::pipe().unwrap();
     loop {
@@ -141,12 +141,12 @@ fn child() {
         .spawn()
         .unwrap();
     operation.set_process_group(Pid::from_raw(left.id().cast_signed()));
-    // A request to stop is only ever a flag.
+    // A signal to stop only sets a flag.
     nix::sys::signal::raise(Signal::SIGTERM).unwrap();
     hang();
 }
 
-/// How a process ended that hangs so, and what it had to say.
+/// Runs a child that hangs; returns its exit status and its output.
 fn run_hanging_child(kind: &str) -> (std::process::ExitStatus, String) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["ports::watchdog::tests::child", "--exact", "--nocapture"])
@@ -155,7 +155,7 @@ fn run_hanging_child(kind: &str) -> (std::process::ExitStatus, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Its standard error only ends once all its children have ended, too.
+    // Its standard error only closes once all its children have ended, too.
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status, text)

@@ -1,4 +1,5 @@
-//! Which compiled files belong to a release: what it made, or would have made had they not been there.
+//! The list of compiled files that belong to a release: those it made, or would have made if they had not
+//! existed.
 
 use std::collections::BTreeSet;
 
@@ -12,22 +13,23 @@ use crate::resource::Failure;
 
 const VERSION: u32 = 1;
 
-/// More files than any app compiles for one release.
+/// Maximum number of files: more than any app compiles for one release.
 pub(super) const MAX_FILES: usize = 100_000;
 
-/// As much as the ways of all these files may take, in bytes.
+/// Maximum total length of their paths, in bytes.
 pub(super) const MAX_NAME_BYTES: usize = 8 << 20;
 
-/// No list is larger, in bytes: of what a name may hold, JSON writes a quote with one more byte.
+/// Maximum size of a list file, in bytes: of the characters that a name may contain, JSON escapes a quote
+/// with one more byte.
 const MAX_LIST: usize = 2 * MAX_NAME_BYTES + 4 * MAX_FILES + 1024;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AssetList {
-    /// Ways below `assets.path`, and below `shared/assets`.
+    /// Paths below `assets.path`, and below `shared/assets`.
     pub files: BTreeSet<String>,
-    /// Ways below `assets.path` of what is the release's alone: its manifests.
+    /// Paths below `assets.path` of the files that stay in the release: its manifests.
     pub manifests: BTreeSet<String>,
-    /// Since when the release is gone.
+    /// When the release was found to be removed.
     pub removed_at: Option<Timestamp>,
 }
 
@@ -48,13 +50,13 @@ struct AssetListFileRef<'a> {
     own: &'a BTreeSet<String>,
 }
 
-/// Whether a list may hold this name: JSON makes six bytes of each control character.
+/// Whether a list may contain this name. Control characters are refused: JSON takes six bytes for each.
 pub(super) fn is_listable(name: &str) -> bool {
     !name.chars().any(char::is_control)
 }
 
 impl AssetList {
-    /// `None`: there is none, or none that can be read.
+    /// `None`: no list exists, or it is unreadable.
     pub fn load(host: &Host, layout: &Layout, name: &str) -> Result<Option<AssetList>, Failure> {
         let text = match host.root.read(&layout.asset_list(name), MAX_LIST) {
             Ok(Some(text)) => text,
@@ -70,7 +72,7 @@ impl AssetList {
         }))
     }
 
-    /// All names together, in bytes.
+    /// Total length of all names, in bytes.
     pub fn name_bytes(&self) -> usize {
         self.files
             .iter()
@@ -79,7 +81,7 @@ impl AssetList {
             .sum()
     }
 
-    /// Whether all of it may be kept, and so be read again.
+    /// Whether the list is within the limits, so that it can be read back.
     pub fn fits(&self) -> bool {
         self.files.len() + self.manifests.len() <= MAX_FILES && self.name_bytes() <= MAX_NAME_BYTES
     }
@@ -103,7 +105,7 @@ impl AssetList {
 mod tests {
     use super::*;
 
-    /// As many names of that length as are said, of what JSON makes the most of.
+    /// A list of `count` names of this length, made of the character that JSON expands most.
     fn list_of(count: usize, length: usize) -> AssetList {
         let name = |n: usize| format!("{n:06}{}", "\"".repeat(length - 6));
         AssetList {

@@ -1,15 +1,14 @@
-//! Compiled assets: shared by all releases, but for what says which of them are current.
+//! Shares the compiled assets of all releases, except the manifests that name the current ones.
 //!
-//! Each release compiles into a folder of its own. Then its files are moved to `shared/assets`, and
-//! links stand in their place; links to the files of the other releases join them. So a page of any kept
-//! release finds its files whichever is active, and what an app reads to know its own names (the
-//! *manifest*) is in its release and nowhere else: it is the right one while another release is built,
-//! in the moment of a switch, and after a way back.
+//! Each release compiles into a folder of its own. Then its files are moved to `shared/assets` and replaced
+//! by links; links to the files of the other releases are added. So a page of any kept release finds its
+//! files whichever release is active. The *manifest*, in which an app looks up the names of its own files,
+//! stays in its release: it is correct while another release is built, during a switch, and after a rollback.
 //!
-//! A file in `shared/assets` is never written to again: where another release has the same name with
-//! another content, that one keeps its own. What belongs to whom stands in a list beside the record,
-//! root's alone. All folders here belong to the app's user, so nothing is ever reached through a link,
-//! nothing changes its owner, and what he put there that is somebody else's is left where it is.
+//! A file in `shared/assets` is never written to again: if another release has the same name with other
+//! content, that release keeps its own copy. A list beside the record, which only root can write, says which
+//! files belong to which release. All folders here belong to the app's user, so trueup follows no links,
+//! changes no owner, and leaves files of other users in place.
 
 mod asset_list;
 mod sweep;
@@ -34,14 +33,14 @@ use unshared::UnsharedFiles;
 
 pub(super) use sweep::sweep;
 
-/// What one release holds, with the links to what all kept ones share, or `shared/assets`: more is not
-/// looked at, and takes no more memory.
+/// Limits for walking a release's assets (with its links to the shared files) or `shared/assets`: they bound
+/// the memory and the time.
 const WALK_LIMITS: WalkLimits = WalkLimits {
     entries: 500_000,
     name_bytes: 32 << 20,
 };
 
-/// Makes the folder that a release compiles into, in the place of a link that is there.
+/// Creates the folder that a release compiles into; replaces a link at its place.
 pub(super) fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let Some(assets) = &d.spec.assets else {
         return Ok(());
@@ -72,7 +71,8 @@ pub(super) fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(),
     Ok(())
 }
 
-/// What an earlier attempt shared already is compiled anew: nothing may be written through a link.
+/// Unlinks what an earlier attempt shared, so that it is compiled again: the compiler must not write through
+/// a link.
 pub(super) fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     make_compile_folder(d, &d.layout.release(name))?;
     let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
@@ -87,7 +87,7 @@ pub(super) fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(),
     Ok(())
 }
 
-/// Shares what a release has compiled. Done twice it comes to the same.
+/// Shares the files that a release compiled. Idempotent.
 pub(super) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
         return Ok(());
@@ -118,7 +118,7 @@ pub(super) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failu
         ))
         .hint(too_many_files_hint()));
     }
-    // First on record: what is shared and on no list would stay for ever.
+    // Recorded first: a shared file that is on no list would stay for ever.
     list.save(d.host, &d.layout, name)?;
     for file in &list.files {
         d.check_stop()?;
@@ -131,14 +131,14 @@ pub(super) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failu
     );
     unusual.warn(d, "its name is no text, or holds control characters");
     if folders.shared.device()? != folders.own.device()? {
-        // The release's own filesystem is synced with the release.
+        // The deploy syncs the release's own filesystem with the release.
         folders.shared.sync_filesystem()?;
     }
     Ok(())
 }
 
-/// Has the release that is serving serve what was just shared, too: on other hosts the next one may be
-/// active already, and its pages ask here as well.
+/// Links the newly shared files into the active release: on other hosts the next release may be active
+/// already, and its pages request files from this host as well.
 pub(super) fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
     match record::current(d.host, &d.layout)? {
         Some(active) => update_links(d, &active),
@@ -146,7 +146,7 @@ pub(super) fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Takes over what another release has compiled.
+/// Reuses the compiled files of another release.
 pub(super) fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
     let Some(assets) = &d.spec.assets else {
         return Ok(());
@@ -157,7 +157,7 @@ pub(super) fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Fa
     update_links(d, name)
 }
 
-/// Brings the links of a release to what is shared now.
+/// Updates the links of a release to the files that are shared now.
 pub(super) fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     match AssetFolders::open(d.spec, d.host, name)? {
         Some(folders) => folders.update_links(d, &mut UnsharedFiles::default()),
@@ -165,7 +165,7 @@ pub(super) fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure
     }
 }
 
-/// Whether everything that a release has compiled is still there.
+/// Whether all files that a release compiled still exist.
 pub(super) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool {
     let whole = || -> Result<bool, Failure> {
         let Some(list) = AssetList::load(host, &spec.layout(), name)? else {
@@ -189,7 +189,7 @@ pub(super) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool 
     whole().unwrap_or(false)
 }
 
-/// Everything in a tree that root may enter in its owner's place.
+/// All entries of a tree that root may enter on behalf of its owner.
 fn walk(tree: &UserTree) -> Result<Vec<(PathBuf, UserTreeEntry)>, Failure> {
     tree.walk(WALK_LIMITS).map_err(|error| match error {
         RootError::LimitExceeded { .. } => Failure::from(error).hint(too_many_files_hint()),
@@ -210,7 +210,7 @@ fn is_file(entry: Option<UserTreeEntry>) -> bool {
     entry.is_some_and(|entry| entry.kind == FileKind::File)
 }
 
-/// The assets of one release, and those of all.
+/// The assets of one release, and the shared ones.
 struct AssetFolders<'a> {
     assets: &'a AssetsSpec,
     own: UserTree,
@@ -219,7 +219,8 @@ struct AssetFolders<'a> {
 }
 
 impl<'a> AssetFolders<'a> {
-    /// `None`: the release has no such folder. Those of an earlier trueup have a link to the shared one.
+    /// `None`: the release has no assets folder of its own. Releases of an earlier trueup have a link to the
+    /// shared folder.
     fn open(
         spec: &'a ReleaseSpec,
         host: &Host,
@@ -261,13 +262,13 @@ impl<'a> AssetFolders<'a> {
         matches(path) || path.file_name().is_some_and(|name| matches(name.as_ref()))
     }
 
-    /// What a link at this path says.
+    /// The target of a link at this path.
     fn link_target(&self, path: &Path) -> PathBuf {
         let shared = Path::new("shared").join(SHARED_ASSETS);
         relative_link(&self.assets.path.join(path), &shared.join(path))
     }
 
-    /// The folder of a path below `top`, and its name in it.
+    /// The folder of a path below `top`, and its name in that folder.
     fn open_parent<'p>(
         &self,
         top: &UserTree,
@@ -278,13 +279,13 @@ impl<'a> AssetFolders<'a> {
         folder.zip(path.file_name()).ok_or_else(gone)
     }
 
-    /// Whether the link at this path is one to what is shared.
+    /// Whether the link at this path points to the shared file.
     fn is_shared_link(&self, path: &Path) -> Result<bool, Failure> {
         let (folder, name) = self.open_parent(&self.own, path)?;
         Ok(folder.read_link(name)? == self.link_target(path))
     }
 
-    /// Moves a file to the shared ones, if its name is free there or has the same content.
+    /// Moves a file to the shared folder, if its name is free there or has the same content.
     fn share_file(&self, d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
         let is_own = match self.own.find(path) {
             Err(error) if error.is_out_of_bounds() => false,
@@ -302,8 +303,8 @@ impl<'a> AssetFolders<'a> {
         }
     }
 
-    /// Puts a link to everything shared where the release has nothing of its name, and removes links
-    /// to what is no longer shared. What is left out is added to `foreign`.
+    /// Links every shared file into the release unless it has its own entry of that name, and removes links
+    /// to files that are no longer shared. Adds shared folders of other users to `unshared`.
     fn update_links(
         &self,
         d: &Deployment<'_>,
@@ -338,8 +339,7 @@ impl<'a> AssetFolders<'a> {
         Ok(())
     }
 
-    /// Whether there is a plain file at this path among the shared ones, or may be: where root does not
-    /// look.
+    /// Whether the shared folder has a plain file at this path, or may have one where root does not look.
     fn is_shared(&self, path: &Path) -> Result<bool, Failure> {
         match self.shared.find(path) {
             Err(error) if error.is_out_of_bounds() => Ok(true),
@@ -348,7 +348,7 @@ impl<'a> AssetFolders<'a> {
     }
 }
 
-/// Makes the folders below `top` on the way to a path. `false`: something else is in the way.
+/// Creates the parent folders of a path below `top`. `false`: something else blocks the path.
 fn make_parents(d: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Failure> {
     let enters = |folder_path: &Path| match top.open_folder(folder_path) {
         Err(error) if error.is_out_of_bounds() => Ok(None),

@@ -1,8 +1,8 @@
-//! Removing compiled files that no kept release names. Only what a release of ours is on record as
-//! having made: what else is in `shared/assets`, somebody else put there.
+//! Removes compiled files that no kept release uses. Only files that a release of ours has recorded are
+//! removed: other users or programs put the rest into `shared/assets`.
 //!
-//! One list is in memory at a time, besides the names that are to go: there is one for each release
-//! that is kept, and for each that was removed within a day.
+//! Holds one list at a time in memory besides the names to remove: there is one list for each kept release,
+//! and for each that was removed within a day.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,21 +17,21 @@ use crate::release::layout::is_release_name;
 use crate::release::record::Record;
 use crate::resource::Failure;
 
-/// For how long the files of a removed release are still there: a page of it may stand in somebody's
-/// browser, or in a cache.
+/// How long the files of a removed release stay: a browser or a cache may still have a page of it.
 const GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
-/// How much of names may go at once, in bytes, unless one list has more: the rest does next time.
+/// Maximum total length of names to remove at once, in bytes, unless one list has more; the next sweep
+/// removes the rest.
 const MAX_EXPIRED_BYTES: usize = 2 * MAX_NAME_BYTES;
 
-/// The lists of an app.
+/// The asset lists of an app.
 #[derive(Default)]
 struct ExpiredAssets {
-    /// Of releases whose files have to stay.
+    /// Lists of releases whose files have to stay.
     needed_lists: Vec<String>,
-    /// Of releases whose days are over, and may go.
+    /// Lists of releases whose grace period is over.
     expired_lists: Vec<String>,
-    /// What those name.
+    /// The files on the expired lists.
     files: BTreeSet<String>,
 }
 
@@ -55,14 +55,15 @@ pub(in crate::release) fn sweep(d: &Deployment<'_>, record: &Record) -> Result<(
         }
     }
     removed?;
-    // Last: killed before, the next time goes on.
+    // Removed last: if the pass is killed before, the next sweep continues.
     for name in &lists.expired_lists {
         d.host.root.remove_file(&d.layout.asset_list(name))?;
     }
     Ok(())
 }
 
-/// Takes the time of each release that has gone. `None`: nothing is to be removed.
+/// Finds the expired lists; records the time at which each release was found removed. `None`: nothing to
+/// remove.
 fn find_expired(d: &Deployment<'_>, record: &Record) -> Result<Option<ExpiredAssets>, Failure> {
     let (host, layout) = (d.host, &d.layout);
     let now = host.clock.now();
@@ -88,7 +89,7 @@ fn find_expired(d: &Deployment<'_>, record: &Record) -> Result<Option<ExpiredAss
             }
             continue;
         };
-        // A clock that was set back must not keep them for a year.
+        // Ignores times in the future, or a clock that was set back would keep the files for a year.
         let gone = list.removed_at.filter(|gone| *gone <= now);
         match gone {
             Some(gone) if !kept && now.duration_since(gone) >= GRACE_PERIOD => {
@@ -110,7 +111,7 @@ fn find_expired(d: &Deployment<'_>, record: &Record) -> Result<Option<ExpiredAss
     Ok((all_known && !lists.expired_lists.is_empty()).then_some(lists))
 }
 
-/// Removes all that it can; the error is the first.
+/// Removes as many files as possible; returns the first error.
 fn remove_files(shared: &UserTree, files: &BTreeSet<String>) -> Result<(), Failure> {
     let mut first = Ok(());
     for path in files.iter().map(Path::new) {

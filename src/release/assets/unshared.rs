@@ -1,15 +1,15 @@
-//! What is not shared, told in one line however much it is.
+//! Summarizes the files that are not shared in one log line, whatever their number.
 
 use std::path::Path;
 
 use crate::printable;
 use crate::release::Deployment;
 
-/// What is left where it is for one reason.
+/// The files that are left in place for one reason.
 #[derive(Default)]
 pub(super) struct UnsharedFiles {
     count: usize,
-    /// One of it, for people, with its owner if he is the reason.
+    /// One of them for the message, with its owner if the owner is the reason.
     example: Option<(String, Option<u32>)>,
 }
 

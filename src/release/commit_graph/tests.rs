@@ -30,7 +30,7 @@ impl TestRepository {
         self.raw_commit(parents, &format!("author {who}\ncommitter {who}\n\nx\n"))
     }
 
-    /// A row of honest commits after one.
+    /// A chain of valid commits after one.
     fn commit_chain(&self, after: Oid, count: i64) -> Oid {
         (1..=count).fold(after, |parent, time| self.valid_commit(&[parent], time))
     }
@@ -63,7 +63,7 @@ fn malformed_commit_affects_only_refs_that_reach_it() {
         [false, true, true, true, false]
     );
     assert_eq!(made.has_flaws(&[base], &[main, behind]), [false, true]);
-    // What is known is not looked at again, and what comes after it is.
+    // The walk skips known commits, and checks those after them.
     assert_eq!(
         made.has_flaws(&[deep], &[made.valid_commit(&[deep], 999)]),
         [false]

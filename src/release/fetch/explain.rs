@@ -1,5 +1,4 @@
-//! Why a fetch failed and what to do about it, in words that are the same whoever talked to the
-//! server.
+//! Turns fetch errors into failures that say the cause and the remedy, in the same words for each transport.
 
 use git2::{ErrorClass, ErrorCode};
 
@@ -22,7 +21,7 @@ const TIMEOUT_HINT: &str = "the server does not answer in time: look at the netw
 const HUNG_UP_HINT: &str = "the server hung up: look at its log";
 const NO_REPOSITORY_HINT: &str = "there is no such repository, or it is not one that we may read: look at `repo` and at what the deploy key is allowed to";
 
-/// Whether this is how servers say that there is no such repository.
+/// Whether a server's output means that the repository does not exist.
 fn means_missing_repo(output: &str) -> bool {
     let said = output.to_lowercase();
     [
@@ -33,7 +32,7 @@ fn means_missing_repo(output: &str) -> bool {
         "not a git repository",
         "no such file",
         "access denied",
-        // What libgit2 says to a path at which there is nothing.
+        // libgit2's error for a path that does not exist.
         "unsupported url protocol",
     ]
     .iter()
@@ -41,7 +40,7 @@ fn means_missing_repo(output: &str) -> bool {
 }
 
 impl Fetcher<'_> {
-    /// What it means for people that something went wrong on the line.
+    /// The failure to report for a transport error.
     pub(super) fn transport_failure(&self, error: TransportError) -> Failure {
         let repo = &self.d.spec.repo;
         let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
@@ -186,7 +185,8 @@ impl Fetcher<'_> {
         .hint("look at the network and the server, or raise `fetch_timeout`")
     }
 
-    /// What an error of [`Fetcher::run`] means that came neither from a callback nor from the line.
+    /// The failure to report for an error of [`Fetcher::run`] that came neither from a callback nor from the
+    /// transport.
     pub(in crate::release) fn git_failure(&self, error: &git2::Error) -> Failure {
         if self.d.host.clock.monotonic_now().duration_since(self.begun)
             >= self.d.spec.fetch_timeout()
@@ -210,7 +210,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// Without the whole command, which says nothing to whom it is about.
+/// Omits the whole command, which does not help an operator.
 fn describe_exec_error(error: &ExecError) -> String {
     match error {
         ExecError::Start { source, .. } => format!("cannot run `ssh`: {source}"),

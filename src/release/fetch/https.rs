@@ -1,4 +1,4 @@
-//! Git's smart protocol over http: a GET for the refs, then a POST for each step.
+//! Transport for git's smart protocol over HTTP: a GET for the refs, then a POST for each step.
 
 use std::io::{self, Read, Write};
 
@@ -8,7 +8,7 @@ use super::transport::{TransportError, count_ref_list, record_error, with_http};
 use crate::ports::deadline::Deadline;
 use crate::ports::http::{HttpClient, HttpError, Request, Response};
 
-/// Servers tell git from browsers by its beginning.
+/// Servers tell git from browsers by the beginning of this header.
 const USER_AGENT: (&str, &str) = (
     "user-agent",
     concat!("git/2.0 (trueup ", env!("CARGO_PKG_VERSION"), ")"),
@@ -16,7 +16,7 @@ const USER_AGENT: (&str, &str) = (
 
 const REFS_PATH: &str = "/info/refs?service=git-upload-pack";
 
-/// Asks for the refs. Where the server sends us for them, the rest is asked for as well.
+/// Requests the refs. After a redirect the remaining requests go to the new address as well.
 pub(super) fn get_refs(
     http: &HttpClient,
     base: &mut String,
@@ -38,8 +38,8 @@ pub(super) fn get_refs(
     })
 }
 
-/// The address of a repository whose refs came from `from`: on the same server, with the user name
-/// and password of the old one.
+/// The repository's address after a redirect of the refs to `from`; on the same server it keeps the user name
+/// and password of `base`.
 fn redirected_base(from: &str, base: &str) -> Option<String> {
     let mut moved = Url::parse(from.strip_suffix(REFS_PATH)?).ok()?;
     let old = Url::parse(base).ok()?;
@@ -72,10 +72,10 @@ fn transport_error(error: HttpError) -> TransportError {
     }
 }
 
-/// The body of an answer, to be read and no more.
+/// The body of a response, read-only.
 pub(super) struct ResponseBody {
     response: Response,
-    /// It is a list of refs.
+    /// The body is a list of refs.
     listing_refs: bool,
 }
 
@@ -105,7 +105,7 @@ impl Write for ResponseBody {
     }
 }
 
-/// One step: what is written is sent when the answer is first read.
+/// One step of the protocol: the written bytes are sent when the response is first read.
 #[derive(Default)]
 pub(super) struct PostStream {
     body: Vec<u8>,

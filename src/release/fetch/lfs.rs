@@ -1,9 +1,9 @@
-//! Files of Git LFS: a client of its batch API with the `basic` transfer.
+//! A client of Git LFS: its batch API with the `basic` transfer.
 //!
-//! No program does this for us: git-lfs would take a password on its command line, run what its
-//! configuration names as a transfer agent, and ask whatever address `.lfsconfig` of a commit says. Here
-//! the address follows from `repo` or `lfs_url` alone, and what comes is no more than the commit says,
-//! and is what its sha256 says.
+//! trueup does not run git-lfs, which would take a password on its command line, run the transfer agent that
+//! its configuration names, and contact any address that a commit's `.lfsconfig` names. Here the address
+//! derives from `repo` or `lfs_url` alone, and each download is limited to the size in the commit and checked
+//! against its sha256.
 //!
 //! See <https://github.com/git-lfs/git-lfs/blob/main/docs/api/README.md>.
 
@@ -25,22 +25,22 @@ use crate::resource::Failure;
 
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 
-/// So many files are asked for at once, as git-lfs does it.
+/// Maximum number of files per batch request, as in git-lfs.
 const BATCH_SIZE: usize = 100;
 
-/// No answer to that is longer, in bytes.
+/// Maximum size of a batch response, in bytes.
 const MAX_RESPONSE: u64 = 4 << 20;
 
-/// Nor what `git-lfs-authenticate` prints.
+/// Maximum size of the output of `git-lfs-authenticate`, in bytes.
 const MAX_AUTHENTICATE_OUTPUT: u64 = 64 << 10;
 
-/// No more of what it complains of is shown, in characters.
+/// Maximum length of its error output in messages, in characters.
 const MAX_SHOWN_STDERR: usize = 2000;
 
-/// What the disk is to have left beside the files, in bytes.
+/// Space to leave free on the disk after the download, in bytes.
 const MIN_FREE_SPACE: u64 = 64 << 20;
 
-/// A file that LFS keeps.
+/// A file that LFS stores.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::release) struct LfsObject {
     /// The sha256 of the content, in hexadecimal.
@@ -50,7 +50,7 @@ pub(in crate::release) struct LfsObject {
 }
 
 impl LfsObject {
-    /// Where its content is, below a store of LFS.
+    /// Path of the content, relative to an LFS store.
     pub fn store_path(&self) -> PathBuf {
         [&self.digest[..2], &self.digest[2..4], &self.digest]
             .iter()
@@ -58,7 +58,7 @@ impl LfsObject {
     }
 }
 
-/// Where the API is, and what lets us in there.
+/// The address of the API, and the headers that authenticate requests to it.
 #[derive(Debug, Deserialize)]
 struct Endpoint {
     href: String,
@@ -100,7 +100,7 @@ struct ObjectError {
 }
 
 impl Fetcher<'_> {
-    /// Brings these files into the store at `store` of the host.
+    /// Fetches these files into the host's store at `store`.
     pub(in crate::release) fn fetch_lfs_objects(
         &self,
         objects: &[&LfsObject],
@@ -277,7 +277,8 @@ impl Fetcher<'_> {
         self.store_object(object, &mut from, store)
     }
 
-    /// The store of a repository on this host. It is not root's: nothing there is followed, or waited for.
+    /// Copies from the LFS store of a repository on this host. Root does not own it, so trueup follows no
+    /// links and waits for no pipes there.
     fn copy_lfs_from_folder(
         &self,
         repository: &Path,
@@ -307,7 +308,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// Writes what comes into the store, if it is the file.
+    /// Writes a download into the store, if it matches the object.
     fn store_object(
         &self,
         object: &LfsObject,
@@ -370,7 +371,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// The API beside a repository, as its documentation has it.
+/// The default address of a repository's API, as the LFS documentation defines it.
 fn default_api_url(url: &str) -> String {
     let url = url.trim_end_matches('/');
     match url.ends_with(".git") {
@@ -379,8 +380,8 @@ fn default_api_url(url: &str) -> String {
     }
 }
 
-/// What a server may ask to be sent with a request: what lets us in at it or at a store of objects. Others
-/// could mean something to whom they are sent (`Cookie`, `Metadata-Flavor`, `Host`).
+/// The headers that a server may set for a request: those that authenticate at it or at an object store.
+/// Others could have side effects at the recipient (`Cookie`, `Metadata-Flavor`, `Host`).
 fn allowed_headers(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
     const NAMES: [&str; 2] = ["accept", "authorization"];
     const BEGINNINGS: [&str; 5] = ["x-amz-", "x-cos-", "x-goog-", "x-ms-", "x-oss-"];
@@ -394,7 +395,7 @@ fn allowed_headers(headers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
     usable.collect()
 }
 
-/// An address with the user name and password of the API's, if it is on the same server.
+/// Adds the user name and password of the API's address to another address on the same server.
 fn with_credentials(href: &str, api: &str) -> String {
     let with = || {
         let (mut url, api) = (Url::parse(href).ok()?, Url::parse(api).ok()?);

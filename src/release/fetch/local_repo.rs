@@ -1,9 +1,9 @@
-//! A repository on this host: what is new in it comes at the cost of what is new.
+//! Copies new objects from a repository on this host at the cost of what is new.
 //!
-//! libgit2's own way walks all folders of a commit that has come, and looks for the smallest form of
-//! what it copies, which together takes most of the time of a deployment. Here a folder that the
-//! mirror has is not looked into, and next to nothing is spent on the size. Only objects are
-//! brought; refs are moved by the ordinary fetch that follows, which copies what was not brought.
+//! libgit2's own fetch walks all folders of a new commit and searches for the smallest encoding of what it
+//! copies, which together take most of the time of a deployment. This module skips folders that the mirror
+//! has, and spends hardly any time on compression. It copies objects only; the ordinary fetch that follows
+//! moves the refs and copies the remaining objects.
 
 #[cfg(test)]
 mod tests;
@@ -17,22 +17,22 @@ use flate2::write::ZlibEncoder;
 use git2::{Error, ObjectType, Odb, OdbLookupFlags, Oid, Repository, Sort};
 use sha1::{Digest, Sha1};
 
-/// For more commits than this the ordinary way is taken: it makes them small.
+/// Maximum number of commits; more are left to the ordinary fetch, which compresses them well.
 const MAX_COMMITS: usize = 64;
 
-/// And for more objects.
+/// Maximum number of objects, for the same reason.
 const MAX_OBJECTS: usize = 20_000;
 
-/// The folder behind an address without a host.
+/// The path in an address without a host.
 pub(super) fn local_path(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("file://").unwrap_or(url);
-    // What is written with `%` in an address is left to libgit2.
+    // libgit2 handles percent-encoded addresses.
     (path.starts_with('/') && !(path.len() < url.len() && path.contains('%')))
         .then(|| PathBuf::from(path))
 }
 
-/// Brings into the mirror what new commits of the branches of `origin` need. Nothing is brought into
-/// an empty mirror, or if it is much, or once `go_on` says no.
+/// Copies the objects of new commits on the branches of `origin` into the mirror. Copies nothing if the
+/// mirror is empty, if there are too many objects, or once `may_continue` returns false.
 pub(super) fn copy_new_objects(
     mirror: &Repository,
     origin: &Path,
@@ -62,8 +62,8 @@ pub(super) fn copy_new_objects(
     missing.write_pack(&have, &origin.odb()?, may_continue)
 }
 
-/// The commits of the branches that the mirror lacks; nothing if there are none, or many, or none that
-/// the mirror has.
+/// The commits of the branches that the mirror lacks. `None` if there are none, if there are too many, or if
+/// the repository has no tip of the mirror's branches.
 fn new_commits(
     mirror: &Repository,
     mirror_odb: &Odb<'_>,
@@ -100,18 +100,18 @@ fn has_object(odb: &Odb<'_>, id: Oid) -> bool {
     odb.exists_ext(id, OdbLookupFlags::NO_REFRESH)
 }
 
-/// What the mirror lacks.
+/// The objects that the mirror lacks.
 #[derive(Default)]
 struct MissingObjects {
     seen: HashSet<Oid>,
-    /// In the order in which they were found.
+    /// In the order of discovery.
     ids_in_order: Vec<Oid>,
 }
 
 impl MissingObjects {
-    /// Finds what is lacking of a tree; tells whether that is not much. A folder that the mirror has,
-    /// it has with all that is in it: so what a new folder shares with the one `before` it, if that is
-    /// known, needs no looking for.
+    /// Collects the missing objects of a tree; returns false if there are too many. A folder that the mirror
+    /// has is complete there, so entries that a new folder shares with its predecessor (`before`, if known)
+    /// are skipped.
     fn collect_tree(
         &mut self,
         mirror: &Repository,
@@ -124,18 +124,19 @@ impl MissingObjects {
         if self.add_if_missing(mirror_odb, tree) {
             folders.push((before, tree));
         }
-        // By hand: who made the repository decides how deep it is.
+        // Iterative, because the depth of the repository is untrusted.
         while let Some((before, folder)) = folders.pop() {
             check_continue(may_continue)?;
             let before = before.and_then(|id| mirror.find_tree(id).ok());
             let mut before = before.iter().flatten().peekable();
             for entry in &origin.find_tree(folder)? {
                 let name = entry.name_bytes();
-                // Both are sorted; where one is not, or by other rules, there is only more to look for.
+                // Both are sorted; if one is not, or by other rules, more entries are searched and none is
+                // missed.
                 while before.next_if(|old| old.name_bytes() < name).is_some() {}
                 let was = before.next_if(|old| old.name_bytes() == name);
                 let was = was.map(|old| old.id());
-                // The commit of a submodule is in a repository of its own.
+                // A submodule's commit is in a repository of its own.
                 if was != Some(entry.id())
                     && entry.kind() != Some(ObjectType::Commit)
                     && self.add_if_missing(mirror_odb, entry.id())
@@ -151,7 +152,7 @@ impl MissingObjects {
         Ok(true)
     }
 
-    /// Tells whether it is lacking, and is not among those found already.
+    /// Returns whether the object is missing and was not collected before.
     fn add_if_missing(&mut self, mirror_odb: &Odb<'_>, id: Oid) -> bool {
         let lacking = !has_object(mirror_odb, id) && self.seen.insert(id);
         if lacking {
@@ -160,10 +161,10 @@ impl MissingObjects {
         lacking
     }
 
-    /// Brings all of it, as one pack, which libgit2 takes in like one that came over a network: each
-    /// object is unpacked again, and gets its name from what is really in it.
+    /// Writes all collected objects as one pack. libgit2 ingests it like one from the network: it unpacks
+    /// each object and computes its id from the content.
     ///
-    /// The form is the one of gitformat-pack(5), without deltas.
+    /// The format is that of gitformat-pack(5), without deltas.
     fn write_pack(
         &self,
         to: &Odb<'_>,
@@ -186,8 +187,8 @@ impl MissingObjects {
             &count.to_be_bytes(),
         ];
         pack.write_all(&start.concat()).map_err(to_git_error)?;
-        // A folder is mostly ids, which do not shrink. An encoder for each object would cost more than
-        // the shrinking: each begins by clearing a quarter of a megabyte.
+        // A folder is mostly ids, which do not compress. One encoder per object would cost more than the
+        // compression itself: each encoder starts by clearing a quarter of a megabyte.
         let encoder = |level| ZlibEncoder::new(Vec::new(), level);
         let mut fast = encoder(Compression::fast());
         let mut none = encoder(Compression::none());
@@ -212,8 +213,8 @@ impl MissingObjects {
     }
 }
 
-/// What an object is, and its length: three bits and four in the first byte, then seven in each, the
-/// lowest first.
+/// The type and length of an object: three and four bits in the first byte, then seven in each, the lowest
+/// first.
 fn write_object_header(to: &mut Vec<u8>, kind: ObjectType, length: usize) {
     let kind: u8 = match kind {
         ObjectType::Commit => 1,
@@ -242,7 +243,7 @@ fn to_git_error(error: io::Error) -> Error {
     Error::from_str(&error.to_string())
 }
 
-/// Writes on, and knows the sum of all that was written.
+/// Forwards writes, and hashes everything that was written.
 struct HashingWriter<'a, W> {
     sha1: Sha1,
     to: &'a mut W,

@@ -1,8 +1,8 @@
-//! The refs of a mirror: as the server has them, without those that would spoil what is done with it.
+//! Mirrors the server's refs, without those that would break later operations.
 //!
-//! Whoever may push a branch decides what is on it. libgit2 walks from all refs of the mirror to tell the
-//! server what is there, and one commit that it cannot read ends that. So a ref gets into the mirror only
-//! once what is behind it was looked at.
+//! The content of a branch is untrusted. libgit2 walks from all refs of the mirror to tell the server what it
+//! has, and fails at the first commit that it cannot read. So a ref is added to the mirror only after the
+//! commits behind it were checked.
 
 use std::collections::BTreeMap;
 
@@ -14,32 +14,32 @@ use crate::release::commit_graph::{self, GitObjectError, WalkError};
 use crate::release::{AllowedRefs, mirror};
 use crate::resource::Failure;
 
-/// A mirror holds no more refs.
+/// Maximum number of refs in a mirror.
 const MAX_REFS: usize = 100_000;
 
-/// No part of a ref's name is longer: with `.lock` it is the name of a file.
+/// Maximum length of a component of a ref's name: with `.lock` appended it is a file name.
 const MAX_NAME_PART: usize = 250;
 
-/// Nor a whole name.
+/// Maximum length of a ref's name.
 const MAX_NAME: usize = 2000;
 
-/// So many refs that are left out are named.
+/// Maximum number of skipped refs that are logged.
 const MAX_WARNINGS: usize = 10;
 
-/// Names of refs and what they are of.
+/// Names of refs and the objects that they point to.
 pub(super) type Refs = BTreeMap<String, Oid>;
 
-/// What a ref is of.
+/// The result of checking a ref.
 #[derive(Clone)]
 enum RefCheck {
     Valid,
-    /// A file or folder: nothing is to be done with it, and nothing wrong.
+    /// It points to a file or folder: ignored, but not an error.
     NotACommit,
-    /// It, or what is close behind it, was made to do harm.
+    /// The object, or one close behind it, is malformed.
     Invalid(String),
 }
 
-/// The refs of a repository that name an object themselves.
+/// The refs of a repository that point directly to an object.
 fn list_refs(repository: &Repository) -> Result<Refs, Error> {
     let mut refs = Refs::new();
     for reference in repository.references()? {
@@ -52,8 +52,8 @@ fn list_refs(repository: &Repository) -> Result<Refs, Error> {
 }
 
 impl Fetcher<'_> {
-    /// Those of a server's refs that belong into the mirror; no more than it may hold: each becomes a
-    /// file.
+    /// Selects the server's refs that belong in the mirror. Refuses more than `MAX_REFS`, because each
+    /// becomes a file.
     pub(super) fn select_refs(&self, heads: &[RemoteHead<'_>]) -> Result<Refs, Error> {
         let allowed = &self.d.spec.allow_refs;
         let kept = |head: &&RemoteHead<'_>| {
@@ -80,8 +80,8 @@ impl Fetcher<'_> {
         Ok(refs)
     }
 
-    /// Removes refs from the mirror that the server no longer has. Before anything else: they are part
-    /// of what libgit2 tells the server, and `a/b` cannot come while `a` is there.
+    /// Removes refs from the mirror that the server no longer has. Runs first: libgit2 announces the
+    /// remaining refs to the server, and `a/b` cannot be created while `a` exists.
     pub(super) fn prune_refs(&self, mirror: &Repository, server_refs: &Refs) -> Result<(), Error> {
         for name in list_refs(mirror)?.into_keys() {
             if !server_refs.contains_key(&name) && !name.starts_with(mirror::BY_SHA_PREFIX) {
@@ -91,7 +91,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// Moves the mirror's refs to where the server has them. A ref with a flaw is left out.
+    /// Moves the mirror's refs to the server's positions. Leaves out malformed refs.
     pub(super) fn update_refs(
         &self,
         mirror: &Repository,
@@ -125,7 +125,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// Looks at all refs of a mirror that a version of trueup made which did not.
+    /// Checks all refs of a mirror that an older trueup created without checking them.
     pub(super) fn check_existing_refs(&self, mirror: &Repository) -> Result<(), Error> {
         let mut config = mirror.config()?;
         if config.get_bool(mirror::CHECKED_KEY).unwrap_or(false) {
@@ -142,8 +142,8 @@ impl Fetcher<'_> {
         config.set_bool(mirror::CHECKED_KEY, true)
     }
 
-    /// Whether a repository on this host has a ref that libgit2, which walks all of them there, would
-    /// stumble over. `git` does not.
+    /// Whether a repository on this host has a ref that makes libgit2 fail, because it walks all of them
+    /// there. `git` does not fail.
     pub(super) fn has_invalid_ref(&self, mirror: &Repository) -> bool {
         let look = || -> Option<bool> {
             let origin = Repository::open(local_repo::local_path(self.d.spec.repo.url())?).ok()?;
@@ -158,7 +158,7 @@ impl Fetcher<'_> {
         look().unwrap_or(false)
     }
 
-    /// What each of these refs is of.
+    /// Checks the object of each of these refs.
     fn check_refs(
         &self,
         repository: &Repository,

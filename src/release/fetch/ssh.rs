@@ -1,9 +1,8 @@
-//! OpenSSH's `ssh` as the way to a git server: which host keys it may believe, which key it shows,
-//! and what it means by what it says.
+//! Runs OpenSSH's `ssh` as the transport to a git server, with its host keys and deploy key, and interprets
+//! its errors.
 //!
-//! Nothing of the host's own ssh configuration counts, and `ssh` sees neither the key's file nor
-//! the known hosts' ones: trueup reads them, through its root and following no planted link, and
-//! hands copies over in memory.
+//! The host's own ssh configuration has no effect, and `ssh` sees neither the key file nor the `known_hosts`
+//! files: trueup reads them through its root, following no planted link, and passes copies in memory.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,26 +15,26 @@ use crate::release::repo::SshServer;
 use crate::release::{Deployment, deploy_key};
 use crate::resource::Failure;
 
-/// No `known_hosts` is larger, in bytes.
+/// Maximum size of a `known_hosts` file, in bytes.
 const MAX_KNOWN_HOSTS: usize = 4 << 20;
 
-/// What people call the lines that are no file.
+/// Name in messages for the lines that come from the settings instead of a file.
 const GIVEN_KNOWN_HOSTS: &str = "known_hosts";
 
-/// What `ssh` is run with.
+/// The keys and options that `ssh` runs with.
 #[derive(Debug)]
 pub(super) struct SshClient {
     deploy_key: Option<MemFile>,
-    /// Each file that may say which host keys are known, and the copy of one that is there.
+    /// Each possible `known_hosts` file, with a copy of it if it exists.
     known_hosts: Vec<(PathBuf, Option<MemFile>)>,
     connect_timeout: Duration,
 }
 
-/// What `ssh` meant.
+/// The cause of an `ssh` failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SshFailure {
     UnknownHostKey,
-    /// The key of the host is not the one in this file and line.
+    /// The host's key differs from the one in this file and line.
     ChangedHostKey(PathBuf, usize),
     RevokedHostKey,
     UnusableDeployKey(String),
@@ -43,12 +42,12 @@ pub(super) enum SshFailure {
     UnresolvedHost,
     Unreachable,
     TimedOut,
-    /// Something else, or what the server's git says.
+    /// Another error, or a message of the server's git.
     Other(String),
 }
 
 impl SshClient {
-    /// `given`: lines to believe besides the host's own.
+    /// `given_known_hosts` are lines to trust in addition to the host's own files.
     pub(super) fn new(
         d: &Deployment<'_>,
         connect_timeout: Duration,
@@ -79,7 +78,7 @@ impl SshClient {
         })
     }
 
-    /// Whether the key of this line of `known_hosts`, without the server's name, is in one of them.
+    /// Whether one of the files contains the key of this `known_hosts` line, whatever the server's name.
     pub(super) fn knows_key(&self, line: &str) -> bool {
         let key = line.split_once(' ').map_or(line, |(_, key)| key);
         let mut copies = self
@@ -92,7 +91,7 @@ impl SshClient {
         })
     }
 
-    /// The files that may say which host keys are known.
+    /// The files that may contain known host keys.
     pub(super) fn known_hosts_files(&self) -> String {
         let files = self
             .known_hosts
@@ -109,9 +108,9 @@ impl SshClient {
         )
     }
 
-    /// The command that says where its files of LFS are, and gives us leave to fetch them.
+    /// The command that returns the address of the repository's LFS files and grants access to them.
     pub(super) fn lfs_authenticate_command(&self, server: &SshServer) -> Command {
-        // git-lfs puts no quotes around it, and not every server takes them away.
+        // git-lfs does not quote the path, and not every server removes quotes.
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._-~".contains(c);
         let path = match server.path.chars().all(plain) {
             true => server.path.clone(),
@@ -120,7 +119,7 @@ impl SshClient {
         self.authenticated_command(server, &format!("git-lfs-authenticate {path} download"))
     }
 
-    /// Runs something on a server that shows a known key, with our own.
+    /// Runs a command on a server that has a known host key, with our deploy key.
     fn authenticated_command(&self, server: &SshServer, remote: &str) -> Command {
         let known = self
             .known_hosts
@@ -142,8 +141,8 @@ impl SshClient {
         self.ssh_command(server, &options, remote)
     }
 
-    /// The line of `known_hosts` for the key that the server shows, as `ssh` itself writes it. Tells
-    /// the server nothing about us.
+    /// The `known_hosts` line for the key that the server shows, as `ssh` itself writes it. Reveals nothing
+    /// about us to the server.
     pub(super) fn known_hosts_line(
         &self,
         server: &SshServer,
@@ -185,13 +184,13 @@ impl SshClient {
             argv.extend(["-o".to_owned(), option.to_owned()]);
         }
         let port = server.port.to_string();
-        // The address holds no word that begins with a dash; what follows it is no option.
+        // No part of the address begins with a dash, and nothing after `--` is parsed as an option.
         let rest = ["-p", &port, "-l", &server.user, "--", &server.host, remote];
         argv.extend(rest.map(String::from));
         Command::new(argv)
     }
 
-    /// What `ssh` meant by what it said. Its own words are the same in all languages.
+    /// The cause of an `ssh` failure, from its error output. `ssh` does not translate its messages.
     pub(super) fn classify_stderr(&self, stderr: &str) -> SshFailure {
         let says = |words: &[&str]| words.iter().any(|words| stderr.contains(words));
         if says(&["REVOKED HOST KEY DETECTED"]) {
@@ -224,14 +223,14 @@ impl SshClient {
             return SshFailure::Unreachable;
         }
         let lines = stderr.lines().map(str::trim).filter(|line| {
-            // Advice of newer ones about the server's ciphers.
+            // Newer versions print advice about the server's ciphers.
             !line.is_empty() && !line.starts_with("**") && !line.starts_with("Warning:")
         });
         let lines: Vec<&str> = lines.take(4).collect();
         SshFailure::Other(lines.join(" "))
     }
 
-    /// The place that `ssh` says to hold another key, which it names by our copies.
+    /// The file and line of the offending key, which `ssh` names by our copies.
     fn offending_key(&self, stderr: &str) -> Option<(PathBuf, usize)> {
         let line = stderr.lines().find(|line| line.starts_with("Offending "))?;
         let (_, place) = line.split_once(" key in ")?;
@@ -251,7 +250,7 @@ fn default_known_hosts_files(d: &Deployment<'_>) -> Result<Vec<PathBuf>, Failure
     let user = d.spec.user.as_deref().unwrap_or("root");
     let home = match host.accounts.user(&host.root, user)? {
         Some(user) => Some(user.home),
-        // A sandbox need not list root; whoever else is not there yet has no files either.
+        // A sandbox need not list root; other users that do not exist yet have no files either.
         None => (user == "root").then(|| "/root".into()),
     };
     let own = home.map(|home: PathBuf| home.join(".ssh/known_hosts"));
@@ -268,7 +267,7 @@ fn display_path(handed: &MemFile) -> String {
     handed.path().display().to_string()
 }
 
-/// For the remote shell, as git itself does it: also for one that expands `!`.
+/// Quotes for the remote shell as git does, including shells that expand `!`.
 fn shell_quote(path: &str) -> String {
     let path = path.replace('\'', r"'\''").replace('!', r"'\!'");
     format!("'{path}'")

@@ -1,8 +1,8 @@
-//! The line to a git server, below libgit2: OpenSSH's `ssh` for ssh, the HTTP port for http.
+//! Transports to a git server for libgit2: OpenSSH's `ssh` for ssh, the HTTP port for http.
 //!
-//! libgit2 picks a transport by the address, and what is registered for that belongs to the
-//! process; whom to call and with which key belongs to one fetch. So a fetch leaves its [`TransportContext`] on
-//! its thread, where the transports find it, and finds there what went wrong.
+//! libgit2 selects a transport by the address, and transports are registered per process, whereas the server
+//! and the key belong to one fetch. So a fetch stores its [`TransportContext`] in a thread-local variable,
+//! where the transports find it and leave the error, if any.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -15,13 +15,13 @@ use crate::ports::deadline::{Deadline, DeadlineError};
 use crate::ports::exec::{Exec, ExecError, ExitReason, PipedChild};
 use crate::ports::http::{HttpClient, HttpError};
 
-/// Whom to call, and for how long.
+/// The transport, deadline and error of one fetch.
 #[derive(Debug)]
 pub(super) struct TransportContext {
     pub transport: RemoteTransport,
     pub deadline: Deadline,
     pub error: Option<TransportError>,
-    /// How many bytes of the list of refs came so far.
+    /// Number of bytes of the list of refs received so far.
     listed_bytes: usize,
 }
 
@@ -38,41 +38,41 @@ impl TransportContext {
 
 #[derive(Debug)]
 pub(super) enum RemoteTransport {
-    /// What to run: `ssh`, or `git` as the owner of a repository on this host.
+    /// The command to run: `ssh`, or `git` as the owner of a repository on this host.
     Process(crate::ports::exec::Command),
     Http {
         http: HttpClient,
-        /// The repository's address; after a redirect, where it really is.
+        /// The repository's address; after a redirect, the new one.
         base: String,
     },
-    /// libgit2 reads it itself.
+    /// libgit2 reads the repository itself.
     Local,
 }
 
-/// What went wrong on the line, of which libgit2 knows only that something did.
+/// The cause of a transport error; libgit2 only knows that there was one.
 #[derive(Debug)]
 pub(super) enum TransportError {
     TimedOut(DeadlineError),
     Start(ExecError),
-    /// How `ssh` ended, and what it said.
+    /// The exit reason of `ssh` or `git`, and its error output.
     Exited(ExitReason, String),
     Http(HttpError),
-    /// What a server answered where another status was expected.
+    /// The unexpected HTTP status of a response.
     Status(u16),
     NotGit,
-    /// The list of refs goes on beyond [`MAX_REF_LIST`].
+    /// The list of refs exceeds [`MAX_REF_LIST`].
     RefListTooLong,
 }
 
-/// The list of all refs with which a server begins is no longer, in bytes: half a million of them.
+/// Maximum size of the list of refs that a server sends first, in bytes: enough for half a million refs.
 pub(super) const MAX_REF_LIST: usize = 32 << 20;
 
 thread_local! {
     static CONTEXT: RefCell<Option<TransportContext>> = const { RefCell::new(None) };
 }
 
-/// Runs `operation`, in which libgit2 uses the transport of `call`. The second value says what went wrong on it,
-/// if anything did.
+/// Runs `operation`, in which libgit2 uses the transport of `call`. The second value is the transport error,
+/// if any.
 pub(super) fn with_transport<T>(
     call: TransportContext,
     operation: impl FnOnce() -> T,
@@ -82,11 +82,11 @@ pub(super) fn with_transport<T>(
     (answer, CONTEXT.take().and_then(|call| call.error))
 }
 
-/// Tells libgit2 about our transports, once in the process.
+/// Registers our transports with libgit2, once per process.
 pub(super) fn register_transports() -> Result<(), String> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let register_all = || {
-        // SAFETY: nobody makes a transport before this has been done, and it is done once.
+        // SAFETY: no transport is created before the registration has finished, and it runs only once.
         unsafe {
             register("ssh", |remote| {
                 Transport::smart(remote, false, ProcessTransport)
@@ -117,7 +117,7 @@ fn with_context<T>(
     })
 }
 
-/// Keeps the reason for an end of the line, and gives libgit2 an error.
+/// Stores the cause of a transport error, and returns an error for libgit2.
 pub(super) fn record_error(error: TransportError) -> io::Error {
     CONTEXT.with_borrow_mut(|call| {
         if let Some(call) = call {
@@ -127,7 +127,7 @@ pub(super) fn record_error(error: TransportError) -> io::Error {
     io::Error::other("the line is down")
 }
 
-/// Counts what comes of the list of refs, which libgit2 would take in without an end.
+/// Counts the bytes of the list of refs, which libgit2 would read without a limit.
 pub(super) fn count_ref_list(bytes: usize) -> io::Result<usize> {
     let within = CONTEXT.with_borrow_mut(|call| {
         call.as_mut().is_none_or(|call| {
@@ -141,7 +141,7 @@ pub(super) fn count_ref_list(bytes: usize) -> io::Result<usize> {
     }
 }
 
-/// Talks over http with the client of the current call.
+/// Runs an HTTP operation with the client of the current call.
 pub(super) fn with_http<T>(
     operation: impl FnOnce(&HttpClient, &mut String, &Deadline) -> Result<T, TransportError>,
 ) -> Result<T, git2::Error> {
@@ -160,7 +160,7 @@ impl SmartSubtransport for ProcessTransport {
         service: Service,
     ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         with_context(|call| match &call.transport {
-            // One conversation for all of a fetch: libgit2 asks for it once.
+            // One process serves a whole fetch: libgit2 requests this service once.
             RemoteTransport::Process(command) if service == Service::UploadPackLs => {
                 let talk = Exec.spawn_piped(command, call.deadline.clone());
                 let stream = ProcessStream {
@@ -180,12 +180,12 @@ impl SmartSubtransport for ProcessTransport {
 
 struct ProcessStream {
     talk: PipedChild,
-    /// The server is still listing its refs: we asked for nothing yet.
+    /// The server is still sending its refs: nothing was requested yet.
     listing_refs: bool,
 }
 
 impl ProcessStream {
-    /// What an error of reading or writing comes from.
+    /// The cause of a read or write error.
     fn stream_error(&mut self, error: &io::Error) -> io::Error {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         if let Some(why) = inner {

@@ -1,8 +1,8 @@
-//! A repository on this host that belongs to somebody else.
+//! Fetches from a repository on this host that another user owns.
 //!
-//! Its owner may put anything into it: a pipe in the place of a file, which would stop whoever opens
-//! it, or a link to what only root may read. So root opens none of it: `git` reads it as the one whose
-//! it is, and is talked to like a server behind `ssh`, with the same deadlines.
+//! The owner can put anything into it: a pipe in place of a file, which would block a reader, or a link to
+//! what only root may read. So root opens none of it: `git` serves it as the owner, with the same protocol
+//! and deadlines as a server behind `ssh`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ use crate::ports::root::{Ownership, Root};
 use crate::release::Deployment;
 use crate::resource::Failure;
 
-/// Stands for the repository where libgit2 wants an address of the transport that is a child.
+/// Placeholder where libgit2 requires an address that selects the process transport.
 pub(super) const PLACEHOLDER_URL: &str = "ssh://localhost/repository";
 
-/// The command that serves the repository as whose it is; `None`: libgit2 may read it itself.
+/// The command that serves the repository as its owner; `None`: libgit2 may read it directly.
 pub(super) fn command_as_owner(d: &Deployment<'_>) -> Result<Option<Command>, Failure> {
     let repo = &d.spec.repo;
     let Some(path) = local_path(repo.url()).filter(|_| d.host.root.is_privileged()) else {
         return Ok(None);
     };
-    // Not below `--root`: addresses of repositories stay as they are written.
+    // Not below `--root`: the addresses of repositories are taken as written.
     let (uid, gid) = match Root::real()?.ownership(&path)? {
         None | Some(Ownership::Ours) => return Ok(None),
         Some(Ownership::User { uid, gid }) => (uid, gid),
@@ -48,8 +48,7 @@ pub(super) fn command_as_owner(d: &Deployment<'_>) -> Result<Option<Command>, Fa
     Ok(Some(command))
 }
 
-/// The command that serves a repository of root's as root: what libgit2 would stumble over in it, `git`
-/// hands out.
+/// The command that serves root's own repository as root: `git` serves what makes libgit2 fail.
 pub(super) fn command_as_root(url: &str) -> Option<Command> {
     local_path(url).map(upload_pack_command)
 }
@@ -61,7 +60,7 @@ fn upload_pack_command(path: PathBuf) -> Command {
     command
 }
 
-/// The folder behind an address without a host.
+/// The path in an address without a host.
 fn local_path(url: &str) -> Option<PathBuf> {
     let path = match url.strip_prefix("file://") {
         Some(rest) => percent_decode_str(rest).decode_utf8().ok()?.into_owned(),

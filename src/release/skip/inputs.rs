@@ -1,4 +1,4 @@
-//! Comparing paths of two commits, by what git calls their content.
+//! Compares paths of two commits by git's object ids.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,20 +8,20 @@ use git2::{ErrorCode, Oid, Repository, Tree};
 
 use crate::desired::Sha;
 
-/// What a step depends on.
+/// The inputs of a step.
 pub(super) struct InputPaths<'a> {
     /// Files and folders; `.` is everything.
     paths: Vec<&'a Path>,
-    /// What of them does not count.
+    /// Paths below them that are ignored.
     excluded: Vec<&'a Path>,
 }
 
-/// The path that does not count, if that is what is said: `!path`.
+/// The excluded path, if the entry has the form `!path`.
 pub(super) fn excluded_path(path: &Path) -> Option<&Path> {
     path.to_str()?.strip_prefix('!').map(Path::new)
 }
 
-/// What a path is in a commit: its id and its mode.
+/// The id and mode of a path in a commit; `None` if it does not exist.
 type PathState = Option<(Oid, i32)>;
 
 impl<'a> InputPaths<'a> {
@@ -36,8 +36,8 @@ impl<'a> InputPaths<'a> {
         }
     }
 
-    /// Whether all of them are the same in both, and at least one is there: where there is none of
-    /// them at all, they cannot be what it depends on. What the mirror cannot tell is not the same.
+    /// Whether all paths are equal in both commits and at least one exists: if none exists, the step cannot
+    /// depend on them. Paths that the mirror cannot resolve count as different.
     pub fn are_equal(&self, mirror: &Repository, old: &Tree<'_>, new: &Tree<'_>) -> bool {
         let is_all = |path: &Path| path == Path::new(".");
         let equal = self.paths.iter().all(|path| {
@@ -93,10 +93,10 @@ impl<'a> InputPaths<'a> {
     }
 }
 
-/// The mode of a folder, as git has it.
+/// Git's mode of a folder.
 const TREE_MODE: i32 = 0o040_000;
 
-/// `None`: the mirror cannot tell.
+/// `None`: the mirror cannot resolve the path.
 fn path_state(tree: &Tree<'_>, path: &Path) -> Option<PathState> {
     match tree.get_path(path) {
         Ok(entry) => Some(Some((entry.id(), entry.filemode()))),
@@ -105,14 +105,14 @@ fn path_state(tree: &Tree<'_>, path: &Path) -> Option<PathState> {
     }
 }
 
-/// Whether a path is the same in both.
+/// Whether a path is equal in both commits.
 pub(super) fn is_path_equal(old: &Tree<'_>, new: &Tree<'_>, path: &Path) -> bool {
     path_state(old, path)
         .zip(path_state(new, path))
         .is_some_and(|(old, new)| old == new)
 }
 
-/// The files of a commit, if the mirror has it.
+/// The tree of a commit, if the mirror has it.
 pub(super) fn find_tree<'r>(mirror: &'r Repository, sha: &Sha) -> Option<Tree<'r>> {
     let id = Oid::from_str(sha.as_str()).ok()?;
     mirror.find_commit(id).ok()?.tree().ok()

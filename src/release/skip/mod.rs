@@ -1,9 +1,9 @@
-//! What need not run again, because nothing that it depends on has changed: decided by git's object
-//! ids, which name the content of a file or of a whole folder.
+//! Skips steps, assets and migrations whose inputs have not changed, by git's object ids, which identify the
+//! content of a file or of a whole folder.
 //!
-//! A step and the assets are compared with the last good release that ran them as they are defined
-//! now, because what they made is taken over from there. A migration is compared with the release that
-//! is active, because the database is as that one needs it. Whatever cannot be told is run.
+//! A step and the assets are compared with the last good release that ran them as they are defined now,
+//! because their outputs are copied from there. A migration is compared with the active release, because the
+//! database is in the state that this release needs. In case of doubt a task runs.
 
 mod inputs;
 mod validate;
@@ -22,7 +22,7 @@ use inputs::{InputPaths, find_tree, is_path_equal};
 
 pub(super) use validate::validate;
 
-/// The release that the same inputs were used in.
+/// The release whose run makes another one unnecessary, because the inputs are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SkipBasis {
     pub name: String,
@@ -30,33 +30,33 @@ pub(super) struct SkipBasis {
 }
 
 impl SkipBasis {
-    /// For people.
+    /// For messages.
     pub fn describe(&self) -> String {
         format!("inputs equal to {}", self.sha.short())
     }
 }
 
-/// Whether something has to run.
+/// Whether a task has to run.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
     Run,
     Skip(SkipBasis),
-    /// It does, unless its inputs are as they were there; the wanted commit is not at hand.
+    /// It runs unless its inputs equal those of this release; the mirror does not have the wanted commit yet.
     Unknown(SkipBasis),
 }
 
-/// What is known when it is decided.
+/// The data for a decision.
 struct SkipContext<'a> {
     spec: &'a ReleaseSpec,
     host: &'a Host,
     record: &'a Record,
-    /// The commit that is to be built.
+    /// The commit to build.
     sha: &'a Sha,
-    /// The release that is to be built, if it was begun.
+    /// The release being built, if it was started.
     name: Option<&'a str>,
 }
 
-/// The release that makes running a task needless, if one does.
+/// The release that makes running a task unnecessary, if any.
 pub(super) fn find_basis(
     attempt: &Attempt<'_, '_>,
     task: &Task<'_>,
@@ -74,7 +74,7 @@ pub(super) fn find_basis(
     })
 }
 
-/// What a release of `sha` takes, for people: a line for each command, and for each that is skipped.
+/// The commands of a release of `sha`, for people: a line for each, also for skipped ones.
 pub fn describe_commands(
     spec: &ReleaseSpec,
     host: &Host,
@@ -140,7 +140,8 @@ impl SkipContext<'_> {
         last.filter(|entry| self.has_run(entry, task))
     }
 
-    /// The active release, if it was migrated as is defined now, or nothing was ever to be.
+    /// The active release, if it ran the migration as it is defined now, or is good with no migration
+    /// recorded.
     fn last_migrated(&self, task: &Task<'_>) -> Result<Option<&ReleaseEntry>, Failure> {
         let active = record::current(self.host, &self.spec.layout())?;
         let active = active.filter(|active| Some(active.as_str()) != self.name);
@@ -153,7 +154,7 @@ impl SkipContext<'_> {
         )
     }
 
-    /// Whether all that the task made is still in that release.
+    /// Whether that release still has all outputs of the task.
     fn has_outputs(&self, entry: &ReleaseEntry, task: &Task<'_>) -> bool {
         let release = self.spec.layout().release(&entry.name);
         match task.stage {
@@ -165,20 +166,20 @@ impl SkipContext<'_> {
         }
     }
 
-    /// Whether the inputs are the same in both commits; `None` if the wanted one is not at hand.
+    /// Whether the inputs are equal in both commits; `None` if the mirror lacks the wanted one.
     fn are_inputs_equal(&self, old: &Sha, inputs: &[PathBuf], outputs: &[PathBuf]) -> Option<bool> {
         let mirror = mirror::open_existing(self.spec, self.host)?;
         let new = find_tree(&mirror, self.sha)?;
         let Some(old) = find_tree(&mirror, old) else {
             return Some(false);
         };
-        // What the repository itself has where a step puts something goes into what it makes.
+        // Files that the repository has at an output path influence the output, so they count as inputs.
         let made = outputs.iter().all(|path| is_path_equal(&old, &new, path));
         Some(made && InputPaths::parse(inputs).are_equal(&mirror, &old, &new))
     }
 }
 
-/// Copies what another release has at a path.
+/// Copies a path from another release.
 pub(super) fn copy_from_release(
     d: &Deployment<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-//! Refusing what can be no inputs, and no outputs.
+//! Validates `when_changed` and `outputs` of the release settings.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use crate::release::ReleaseSpec;
 use crate::release::layout::stays_inside;
 
-/// Refuses paths that can be no inputs or outputs.
+/// Refuses paths that cannot be inputs or outputs.
 pub fn validate(spec: &ReleaseSpec) -> Result<(), Problem> {
     let steps = spec.steps.iter().enumerate();
     let inputs = steps

@@ -1,4 +1,4 @@
-//! What a git server says first: its refs, as libgit2 reads them.
+//! Fuzzes the first message of a git server, the list of its refs, as libgit2 reads it.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ thread_local! {
     static RESPONSE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A server that says what is fuzzed, and hears nothing.
+/// A server that sends the fuzzed bytes and ignores requests.
 struct FakeServer;
 
 struct FakeStream(io::Cursor<Vec<u8>>);
@@ -89,7 +89,7 @@ fn fuzz_git_advertisements() {
                 continue;
             }
             taken |= remote.list().is_ok_and(|heads| {
-                // What is listed has a name and an id that can be used.
+                // Each listed ref has a usable name and id.
                 heads.iter().all(|head| head.oid().as_bytes().len() == 20)
             });
         }

@@ -1,4 +1,4 @@
-//! Assets: old pages find their files, each release has its own manifest, and nothing is kept for ever.
+//! Assets: old pages find their files, each release has its own manifest, and unused files are removed.
 
 use std::time::Instant;
 
@@ -7,14 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::ports::clock::Clock;
 
-/// Compiles `app.css` under a name that carries its content, and a manifest that names it.
+/// Compiles `app.css` to a name that contains its content, and a manifest that lists this name.
 const COMPILE: &str = "assets:\n  run: 'mkdir -p public/assets/deep; cp app.css public/assets/deep/app-$(cat app.css).css; echo app-$(cat app.css).css > public/assets/manifest.json; echo site-of-$REVISION > public/assets/logo.txt; test ! -e stop'\n";
 
 fn commit(bench: &Bench, css: &str) -> Sha {
     bench.commit(&[("app.css", css)])
 }
 
-/// Days later.
+/// A clock that is this many days ahead.
 struct DaysLater(i64);
 
 impl Clock for DaysLater {
@@ -52,11 +52,11 @@ fn old_releases_keep_their_assets_and_rollback_restores_the_manifest() {
     assert_eq!(manifest(&bench), "app-blue.css\n");
     for css in ["red", "blue"] {
         assert_eq!(asset(&bench, "current", css).as_deref(), Some(css));
-        // The old release as well: its pages may be asked for on another host that is further on.
+        // The old release has it too: another host that is ahead may serve pages that request it here.
         let old = asset(&bench, &format!("releases/{first}"), css);
         assert_eq!(old.as_deref(), Some(css));
     }
-    // What has one name and two contents is each release's own.
+    // Files with one name and different content stay in their releases.
     assert_eq!(
         bench.read("current/public/assets/logo.txt"),
         format!("site-of-{two}\n")
@@ -69,7 +69,7 @@ fn old_releases_keep_their_assets_and_rollback_restores_the_manifest() {
         format!("site-of-{one}\n")
     );
     assert_eq!(asset(&bench, "current", "blue").as_deref(), Some("blue"));
-    // As do the pages of what was deployed when another release was serving.
+    // So are the assets of a release that was deployed while another one was active.
     deploy_ok(&bench.spec(&two, COMPILE), &bench.host());
     deploy_ok(
         &bench.spec(&commit(&bench, "green"), COMPILE),
@@ -109,7 +109,7 @@ fn unreferenced_assets_are_removed_after_one_day() {
         [css(0), css(1), css(2)],
         "the first release has only just gone"
     );
-    // Somebody's own file is none of ours.
+    // A file that trueup did not create.
     std::fs::write(bench.app_path("shared/assets/deep/other.css"), "x").unwrap();
     deploy_ok(
         &bench.spec(&commit(&bench, "3"), &more),
@@ -119,7 +119,7 @@ fn unreferenced_assets_are_removed_after_one_day() {
     let dangling =
         std::fs::symlink_metadata(bench.app_path("current/public/assets/deep/app-0.css"));
     assert!(dangling.is_err(), "a link to nothing is left");
-    // The one before the active is kept, so its files are.
+    // The release before the active one is kept, so its files are.
     assert_eq!(asset(&bench, "current", "2").as_deref(), Some("2"));
     for (n, day) in [(4, 4), (5, 6), (6, 8)] {
         deploy_ok(
@@ -170,7 +170,7 @@ fn assets_with_unchanged_inputs_are_reused_with_their_manifest() {
         format!("site-of-{one}\n")
     );
     assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
-    // They are the new release's as well: those of the old one may go.
+    // They belong to the new release as well: the list of the old one may expire.
     let keep = format!("keep_releases: 1\n{more}");
     for (day, a) in [(0, "3"), (0, "4"), (2, "5")] {
         deploy_ok(
@@ -179,7 +179,7 @@ fn assets_with_unchanged_inputs_are_reused_with_their_manifest() {
         );
     }
     assert_eq!(asset(&bench, "current", "red").as_deref(), Some("red"));
-    // One of them was lost: compiled anew, whatever is equal.
+    // A lost file is compiled again although the inputs are equal.
     std::fs::remove_file(bench.app_path("shared/assets/deep/app-red.css")).unwrap();
     deploy_ok(&bench.spec(&of("red", "6"), &keep), &bench.host());
     assert_eq!(bench.read("shared/ran"), "ran\nran\n");
@@ -225,7 +225,7 @@ fn recompiling_assets_writes_through_no_link() {
     let fixed =
         |word: &str| format!("assets: {{run: 'echo {word} > public/assets/app.css'}}\nsteps: []\n");
     deploy_ok(&bench.spec(&one, &fixed("old")), &bench.host());
-    // Its assets are shared when it fails, and defined anew when it is taken up again.
+    // Its assets are shared when it fails, and redefined when it is resumed.
     let hook = "hooks: {after_assets: [{run: 'false'}]}\n";
     run_pass(
         &bench.spec(&two, &format!("{}{hook}", fixed("old"))),
@@ -271,7 +271,7 @@ fn links_planted_among_the_assets_are_not_followed() {
     ] {
         assert_eq!(owner(path), DEPLOY_UID, "{path}");
     }
-    // The whole folder: refused, and told.
+    // The whole folder is a link: refused, and reported.
     std::fs::remove_dir_all(bench.app_path("shared/assets")).unwrap();
     std::os::unix::fs::symlink(&outside, bench.app_path("shared/assets")).unwrap();
     let failure = run_pass(&bench.spec(&commit(&bench, "blue"), &evil), &bench.host()).unwrap_err();

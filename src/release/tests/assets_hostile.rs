@@ -1,4 +1,4 @@
-//! Root gathers and clears up assets in folders of the app's user: no further down than he could go.
+//! Root collects and removes assets in folders of the app's user only where that user could do so.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
@@ -10,7 +10,7 @@ use crate::ports::clock::Clock;
 
 const SECRET: &str = "users and their passwords";
 
-/// The user's own folder `home/deploy/NAME`, with a file of his, and a folder in it that root alone can enter.
+/// The user's own folder `home/deploy/NAME`, with a file of the user and a folder that only root can enter.
 fn home_folder(bench: &Bench, name: &str) -> PathBuf {
     let stuff = bench.host_path("home/deploy").join(name);
     let private = stuff.join("private");
@@ -63,7 +63,7 @@ fn folders_closed_to_the_app_user_are_not_shared() {
     assert_eq!((folder.uid(), folder.mode() & 0o777), (0, 0o700));
     let dump = private.join("dump.sql");
     assert!(is_intact(&dump) && !std::fs::symlink_metadata(dump).unwrap().is_symlink());
-    // What is his is shared, as ever.
+    // The user's own file is shared as usual.
     assert_eq!(bench.read("current/public/assets/stuff/own.css"), "own");
 }
 
@@ -98,7 +98,7 @@ fn asset_cleanup_removes_nothing_planted_in_place_of_an_asset() {
     assert!(is_intact(
         &bench.app_path("shared/assets/stuff/private/dump.sql")
     ));
-    // Nor are the names of what is in there told in a release.
+    // No release reveals the names of the files in there either.
     assert!(
         !bench
             .app_path("current/public/assets/stuff/private")
@@ -169,7 +169,7 @@ fn root_owned_folder_in_place_of_shared_assets_is_refused() {
     let bench = Bench::new();
     let more = assets_spec("echo x > public/assets/b.css");
     deploy_ok(&bench.spec(&commit(&bench, "red"), &more), &bench.host());
-    // He may not take it elsewhere, but call it what he likes.
+    // A user cannot move root's folder to another parent, but can rename it.
     let shared = bench.app_path("shared/assets");
     std::fs::remove_dir_all(&shared).unwrap();
     std::fs::create_dir(&shared).unwrap();
@@ -193,7 +193,7 @@ fn names_with_control_characters_stay_in_the_release() {
     assert!(bench.app_path("current/public/assets/a\u{1}b").exists());
 }
 
-/// A list that nobody can read, of a release of that name.
+/// An unreadable list of a release of that name.
 fn write_unreadable_list(bench: &Bench, name: &str) -> PathBuf {
     let path = bench
         .host_path("var/lib/trueup/assets/shop")
@@ -220,7 +220,8 @@ fn oversized_asset_list_is_removed_with_its_release_and_blocks_nothing() {
     assert!(!list.exists(), "it is in the way of all that come after it");
     let shared = list_names(&bench.app_path("shared/assets"));
     assert!(!shared.contains(&"0.css".to_owned()), "{shared:?}");
-    // Of one that is kept: what it needs is not known, so all stays, and goes on once it is gone.
+    // The list of a kept release: its needs are unknown, so all files stay. The sweep continues once it is
+    // gone.
     write_unreadable_list(&bench, &bench.active_name().unwrap());
     deploy_ok(
         &bench.spec(&commit(&bench, "5"), more),
@@ -266,7 +267,7 @@ fn asset_cleanup_keeps_only_one_list_in_memory() {
     let bench = Bench::new();
     let more = "assets: {run: 'touch public/assets/$(cat app.css).css'}\n";
     deploy_ok(&bench.spec(&commit(&bench, "1"), more), &bench.host());
-    // Of releases that were removed within a day, but for one.
+    // Lists of releases that were removed within a day, except one.
     let lists = bench.host_path("var/lib/trueup/assets/shop");
     let long_ago = Timestamp::UNIX_EPOCH;
     for n in 0..20 {

@@ -1,4 +1,4 @@
-//! Nothing that a git server sends, or that a commit holds, costs memory, disk or time without a bound.
+//! Limits on memory, disk and time for everything that a git server sends or a commit contains.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::*;
 
 type Responder = dyn Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync;
 
-/// A git server that begins with what `list` says, and answers every request for a pack with `pack`.
+/// A git server that starts with the output of `list`, and answers every request for a pack with `pack`.
 fn git_server(list: Box<Responder>, pack: Box<Responder>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -30,7 +30,7 @@ fn git_server(list: Box<Responder>, pack: Box<Responder>) -> String {
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{sort}\r\nConnection: close\r\n\r\n"
                 );
-                // Whoever has enough of it hangs up.
+                // A client that has enough closes the connection.
                 let _ = stream.write_all(head.as_bytes());
                 let _ = say(&mut stream);
             });
@@ -109,7 +109,7 @@ fn a_pack_that_claims_four_billion_objects_takes_no_memory() {
     );
 }
 
-/// An object of a pack: what it is, how large it says it is, what precedes its body, the body.
+/// An object of a pack: its type, its claimed size, the bytes before its body, the body.
 fn pack_object(kind: u8, size: usize, before: &[u8], body: &[u8]) -> Vec<u8> {
     let mut out = vec![kind << 4 | (size & 15) as u8];
     let mut left = size >> 4;
@@ -141,10 +141,10 @@ fn delta_that_expands_to_gigabytes_takes_no_memory() {
     const BASE: usize = 1 << 16;
     const COPIES: usize = 30_000;
     let base = pack_object(3, BASE, &[], &vec![b'a'; BASE]);
-    // Each copies all of the base: no length means 64 KiB.
+    // Each instruction copies the whole base: no length means 64 KiB.
     let mut delta = [varint(BASE), varint(BASE * COPIES)].concat();
     delta.extend(vec![0x80; COPIES]);
-    // How far back its base is, the highest bits first.
+    // The offset back to the base, the highest bits first.
     let (mut distance, mut before) = (base.len(), Vec::new());
     before.push((distance & 0x7f) as u8);
     while distance > 0x7f {
@@ -182,7 +182,7 @@ fn large_file_is_refused_by_its_header_and_its_path_is_named() {
         "{failure}"
     );
     assert_eq!(bench.releases().len(), 1);
-    // A hundred megabytes that take a few hundred bytes in the repository, by the usual limit.
+    // Exceeds the default limit of a hundred megabytes with a few hundred bytes in the repository.
     let zeros = "0".repeat((100 << 20) + 1);
     let sha = bench.commit(&[("bomb", &zeros)]);
     let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
@@ -213,7 +213,7 @@ fn attribute_patterns_too_slow_to_match_are_refused() {
         ),
         ("*a".repeat(11), "in more than 10 places"),
         ("?".repeat(1025), "its pattern is longer than 1024 bytes"),
-        // Few enough for shallow paths only.
+        // Cheap enough for shallow paths only.
         (
             "**/".repeat(10) + "zz",
             "the one in line 2 of `.gitattributes` has `**` in 10 places",
@@ -260,7 +260,7 @@ fn commit_placeholders_cannot_expand_files_or_trees_without_limit() {
     let first = bench.commit(&[("a", "1")]);
     deploy_ok(&bench.spec(&first, ""), &bench.host());
     let rule = (".gitattributes", "*.s export-subst\n");
-    // One file of 200 bytes that would come to 99 MB.
+    // One file of 200 bytes that would expand to 99 MB.
     let bomb = format!("$Format:{}$", "%s".repeat(99));
     let sha = with_subject(&bench, &"S".repeat(1_000_000), &[rule, ("big/x.s", &bomb)]);
     let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
@@ -268,7 +268,7 @@ fn commit_placeholders_cannot_expand_files_or_trees_without_limit() {
         failure.message.contains("`big/x.s`") && failure.message.contains("more than 65536 bytes"),
         "{failure}"
     );
-    // Many that come to 64 KB each.
+    // Many files that expand to 64 KB each.
     let names: Vec<String> = (0..1100).map(|n| format!("{n}/x.s")).collect();
     let mut files: Vec<(&str, &str)> = names
         .iter()

@@ -1,4 +1,4 @@
-//! A pass may be stopped or die at any instant.
+//! A pass that is stopped or killed at any instant.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::ports::clock::Clock;
 
-/// Something happens when it is asked the time for the n-th time, which it is in every stage.
+/// Runs `trigger` at the n-th reading of the time, which happens in every stage.
 struct TriggerClock {
     ticks_left: Cell<u32>,
     trigger: Box<dyn Fn()>,
@@ -39,7 +39,7 @@ impl Clock for TriggerClock {
 
 const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps:\n  - {run: 'touch one'}\n  - {run: 'mkdir -p kept/deep; touch kept/deep/file', when_changed: [b], outputs: [kept]}\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
 
-/// Only whole releases are active, and nothing is left over once a pass has gone through.
+/// Only complete releases are active, and a completed pass leaves nothing behind.
 fn check_host(bench: &Bench, end: bool) {
     let name = bench.active_name().unwrap();
     assert!(
@@ -81,7 +81,7 @@ fn interrupt_at_every_tick(interrupt: impl Fn(&Bench, &ReleaseSpec, u32) -> bool
         }
         interruptions += 1;
         check_host(&bench, false);
-        // One more pass makes it right, whatever was left.
+        // One more pass repairs the host, whatever was left.
         run_pass(&spec, &bench.host()).unwrap();
         check_host(&bench, true);
         assert_eq!(bench.read("current/REVISION"), format!("{sha}\n"));
@@ -107,7 +107,7 @@ fn stopped_pass_is_completed_by_the_next_one() {
                 );
                 true
             }
-            // Set after the switch there is nothing left to stop.
+            // Set after the switch, the flag has nothing left to stop.
             Ok(_) => host.stop.is_set(),
         }
     });
@@ -148,7 +148,7 @@ fn a_lost_record_never_makes_a_half_built_release_good() {
             [bench.active_name().unwrap()]
         );
         assert_eq!(rebuilt.in_state(ReleaseStatus::Failed).len(), 1);
-        // The half-built one is there, with the right REVISION, and is still not activated.
+        // The half-built release exists with the right REVISION, and is still not activated.
         let change = plan(&bench.spec(&two, STEPS), &bench.host()).unwrap();
         assert!(change.touches("steps"), "{change:?}");
     }

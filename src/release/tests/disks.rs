@@ -1,4 +1,4 @@
-//! What depends on the filesystem below: room, and copies that share their content.
+//! Behaviour that depends on the filesystem: free space, and copies that share their content.
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use super::spare::{are_spares_ready, make_spares};
 use super::*;
 
-/// A filesystem of its own below a bench, gone with it.
+/// A filesystem of its own below a bench; unmounted on drop.
 pub(super) struct Disk(PathBuf);
 
 impl Drop for Disk {
@@ -16,7 +16,7 @@ impl Drop for Disk {
 }
 
 impl Disk {
-    /// Mounts one at `at`. `None` where that cannot be done here, which is told.
+    /// Mounts one at `at`. `None`, with a message, if that is not possible here.
     pub(super) fn mount(at: &Path, arguments: &[&str]) -> Option<Disk> {
         std::fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
@@ -54,7 +54,7 @@ impl Disk {
     }
 }
 
-/// Files that make a tree of some size, the same in every commit but for `a`.
+/// Commits of a tree of this size, equal in all of them except for `a`.
 fn sized_commits(bench: &Bench, megabytes: usize) -> [Sha; 3] {
     let body: String = (0..megabytes << 16)
         .map(|n| format!("{n:015x}\n"))
@@ -87,7 +87,7 @@ fn three_releases(bench: &Bench, disk: &Disk, megabytes: usize) -> u64 {
                 .uid(),
             DEPLOY_UID
         );
-        // What an app does to its release stays in it.
+        // An app's changes to its release stay in that release.
         std::fs::write(bench.app_path("current/large"), "spoiled").unwrap();
         for name in list_names(&bench.app_path("releases/.trueup")) {
             let large = bench.app_path("releases/.trueup").join(&name).join("large");
@@ -111,7 +111,7 @@ fn btrfs_spare_is_a_snapshot_and_its_releases_can_be_removed() {
         return;
     };
     let most = three_releases(&bench, &disk, 8);
-    // The app's own release, the pristine tree; not a third copy, nor one for each release.
+    // The app's release and the pristine tree; not a third copy, nor one per release.
     assert!(most < 24 << 20, "{most} bytes more");
     let top = std::fs::metadata(bench.app_path("current/")).unwrap();
     assert_eq!(top.ino(), 256, "the release is no subvolume");
@@ -187,7 +187,7 @@ fn spare_trees_are_removed_when_a_release_needs_space() {
         trees.iter().all(|name| name.starts_with("notes")),
         "{trees:?}"
     );
-    // And none is made that does not fit.
+    // A spare that does not fit is not made.
     let failure = make_spares(&bench.spec(&two, ""), &bench.host()).unwrap_err();
     assert!(failure.message.starts_with("no room in "), "{failure}");
     let trees = list_names(&bench.app_path("releases/.trueup"));

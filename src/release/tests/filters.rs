@@ -1,4 +1,4 @@
-//! Files that are something else in the repository than in a clone.
+//! Files whose content in the repository differs from that in a clone.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -38,7 +38,7 @@ fn ciphertext_is_refused_and_other_filters_are_ignored() {
         ("secret.key", "\0GITCRYPT\x00123456789012ciphertext"),
     ]);
     deploy_ok(&bench.spec(&sha, "filters: ignore\n"), &bench.host());
-    // What was kept ready under that word is of no use under another.
+    // A spare made under one filter policy is not used under another.
     make_spares(&bench.spec(&sha, "filters: ignore\n"), &bench.host()).unwrap();
     let next = bench.commit(&[
         RULES,
@@ -58,7 +58,7 @@ fn every_filter_is_refused_when_configured() {
     assert!(failure.hint.is_some());
 }
 
-/// Runs a program in a clone; `None` where git-crypt is not installed.
+/// Runs a program in a clone.
 fn run_program(at: &Path, program: &str, args: &[&str]) -> String {
     let output = Command::new(program)
         .env("HOME", at)
@@ -124,13 +124,13 @@ fn git_crypt_files_are_decrypted_with_the_configured_key() {
         assert_eq!(meta.permissions().mode() & 0o777, 0o640);
     };
     is_right("s3cret\n");
-    // From a tree that was kept ready, at the cost of what differs.
+    // From a spare, at the cost of the differences.
     make_spares(&with_key(&sha), &bench.host()).unwrap();
     assert!(are_spares_ready(&with_key(&sha), &bench.host()));
     let next = push(&[("secret", "another\n")]);
     deploy_ok(&with_key(&next), &bench.host());
     is_right("another\n");
-    // Another key is told from the right one.
+    // A wrong key is detected.
     let other = bench.dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
     run_program(&other, "git", &["init", "-q"]);

@@ -1,4 +1,4 @@
-//! The repository's content is written by others.
+//! Repositories with hostile content.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn raw_tree(bench: &Bench, entries: &[(&str, &str, Oid)]) -> Oid {
     odb.write(git2::ObjectType::Tree, &body).unwrap()
 }
 
-/// The mirror of a repository whose trees no honest git makes: libgit2 is not asked to fetch it.
+/// Runs a pass for a commit with a malformed tree, on a branch of the bench's repository.
 fn deploy_tree(bench: &Bench, tree: Oid) -> Result<Option<ApplyOutcome>, Failure> {
     let body = format!(
         "tree {tree}\nauthor t <t@e> 1800000000 +0000\ncommitter t <t@e> 1800000000 +0000\n\nx\n"
@@ -56,7 +56,7 @@ fn malicious_trees_write_nothing_outside_their_release() {
         ),
     ];
     for tree in trees {
-        // Refused or laid out harmlessly: either way nothing gets out.
+        // Whether it is refused or checked out harmlessly, nothing escapes.
         let outcome = deploy_tree(&bench, tree);
         assert_eq!(list_names(&outside), [""; 0], "{outcome:?}");
         assert!(!bench.app_path("releases/escaped").exists() && !bench.app_path("hook").exists());

@@ -1,4 +1,4 @@
-//! Git over http, against git's own server side.
+//! Git over HTTP, against git's own server side.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// `git http-backend` behind a server that asks for ana's password, sends `/old/…` to `/…`, and
-/// keeps the first line of each request.
+/// `git http-backend` behind a server that requires ana's password, redirects `/old/…` to `/…`, and records
+/// the first line of each request.
 struct Backend {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
@@ -103,7 +103,7 @@ fn repository_is_fetched_over_http_with_redirects_and_credentials() {
     let server = Backend::new(bench.dir.path());
     let url = format!("http://ana:geheim@127.0.0.1:{}/old/repo.git", server.port);
     let text = format!("app: shop\nrepo: {url}\n");
-    // More than one step of negotiation, and packs of more than one read.
+    // More than one step of negotiation, and packs that take more than one read.
     let big: String = (0..200_000u32)
         .map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761)))
         .collect();
@@ -115,7 +115,7 @@ fn repository_is_fetched_over_http_with_redirects_and_credentials() {
         deploy_ok(&spec(&text, &sha), &bench.host());
         assert_eq!(bench.read("current/a"), format!("{round}"));
         let asked = server.take_requests();
-        // Only the refs are asked for at the old place.
+        // Only the refs are requested at the old address.
         assert!(
             asked[0].starts_with("GET /old/repo.git/info/refs"),
             "{asked:?}"

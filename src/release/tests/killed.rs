@@ -1,4 +1,4 @@
-//! Killed for real, at any instant: by SIGKILL, while releases and spares are made.
+//! SIGKILL at any instant while releases and spares are made.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,8 +9,7 @@ use super::*;
 
 const CHILD: &str = "TRUEUP_TEST_KILLED_CHILD";
 
-/// Deploys these commits in turn, and keeps trees ready, until it is killed. Runs only as a child of
-/// the test below.
+/// Deploys these commits in turn and makes spares until it is killed. Runs only as a child of the test below.
 #[test]
 fn child() {
     let Ok(told) = std::env::var(CHILD) else {

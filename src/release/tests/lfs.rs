@@ -28,7 +28,7 @@ fn is_lfs_installed() -> bool {
     installed
 }
 
-/// A clone in which commits with files of LFS are made, with what they are pushed to.
+/// A clone for commits with LFS files, with the remote that they are pushed to.
 fn make_clone(bench: &Bench) -> PathBuf {
     let work = bench.dir.path().join("work");
     std::fs::create_dir(&work).unwrap();
@@ -61,7 +61,7 @@ fn lfs_files_are_complete_in_the_release() {
     }
     let bench = Bench::new();
     let work = make_clone(&bench);
-    // By the rules for pointers, yet none.
+    // `plain` matches no LFS rule.
     let one = push(
         &work,
         &[("a.bin", "first"), ("b.bin", "same"), ("plain", "p")],
@@ -111,10 +111,10 @@ fn corrupt_lfs_file_in_the_mirror_is_not_deployed() {
             break;
         }
     }
-    // It may be a link to the origin's own.
+    // It may be a link to the origin's own file.
     std::fs::remove_file(&folder).unwrap();
     std::fs::write(&folder, "wrong").unwrap();
-    // With a tree that is kept ready nobody would have to look there.
+    // A spare tree would make the lookup unnecessary.
     std::fs::remove_dir_all(bench.app_path("releases/.trueup")).unwrap();
     let failure = run_pass(&bench.spec(&two, ""), &bench.host()).unwrap_err();
     assert!(
@@ -126,8 +126,8 @@ fn corrupt_lfs_file_in_the_mirror_is_not_deployed() {
     assert_eq!(bench.read("current/a.bin"), "right");
 }
 
-/// An LFS server at `/lfs`, which asks for ana's password and sends to `elsewhere` for the files; it keeps
-/// what it was asked.
+/// An LFS server at `/lfs` that requires ana's password and refers to `elsewhere` for the files; it records
+/// the requests.
 mod server {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
@@ -176,7 +176,7 @@ mod server {
 }
 use server::Server;
 
-/// The only pointer in what was asked for.
+/// The only pointer in a request.
 fn requested_oid(body: &str) -> String {
     let digest = body.split("\"oid\":\"").nth(1).unwrap();
     digest[..64].to_owned()
@@ -189,7 +189,7 @@ fn batch_response(digest: &str, href: &str) -> (String, Vec<u8>) {
     ("200 OK".into(), answer.into_bytes())
 }
 
-/// A commit with one file of LFS, by hand: no git-lfs is needed.
+/// A commit with one LFS file, made without git-lfs.
 fn commit_pointer(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(content.as_bytes());
@@ -305,7 +305,7 @@ fn fifo_in_a_local_lfs_store_does_not_block() {
     std::fs::create_dir_all(&folder).unwrap();
     nix::unistd::mkfifo(&folder.join(digest), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
-    // A repository with such a thing in it is not all root's, and not read as root.
+    // A repository with such an entry is not entirely root's, so root does not read it.
     let refused = failure.message.contains("root does not read it");
     assert!(refused, "{failure}");
 }
@@ -328,7 +328,7 @@ fn lfs_file_too_large_for_the_disk_is_refused_before_any_request() {
     assert_eq!(asked.take_requests(), [""; 0]);
 }
 
-/// A pass whose LFS server, at `localhost`, offers the file at this address, with these headers for it.
+/// A pass whose LFS server, at `localhost`, offers the file at this address with these headers.
 fn pass_with_offer(href: &str, header: &str) -> (Result<(), Failure>, Vec<String>) {
     let bench = Bench::new();
     let sha = commit_pointer(&bench, "content", &[]);
@@ -369,7 +369,7 @@ fn lfs_server_cannot_redirect_root_to_local_services() {
         );
         assert_eq!(inner.take_requests(), [""; 0], "{name}");
     }
-    // A redirect leads nowhere else.
+    // A redirect cannot lead anywhere else either.
     let away = Server::new(move |_, _| {
         (
             format!("302 Found\r\nLocation: http://localhost:{port}/admin"),

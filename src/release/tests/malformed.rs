@@ -1,10 +1,10 @@
-//! Commits that no honest git makes, on branches of a repository that a real git serves.
+//! Malformed commits on branches of a repository that a real git serves.
 
 use std::process::Command;
 
 use super::*;
 
-/// A repository that `git` serves as its owner; `None` where that cannot be, which is told.
+/// A repository that `git` serves as its owner; `None`, with a message, if that is not possible.
 fn owned_bench() -> Option<Bench> {
     if !is_root() || Command::new("git").arg("version").output().is_err() {
         crate::ports::testing::skip_test("a repository of somebody else", "needs root and git");
@@ -22,7 +22,7 @@ fn deploy_as_owner(bench: &Bench, sha: &Sha, more: &str) {
     deploy_ok(&bench.spec(sha, &format!("{USER}{more}")), &bench.host());
 }
 
-/// A commit after master's that looks like this after its parents.
+/// A commit after master's with these parents and this text after them.
 fn raw_commit(bench: &Bench, parents: &[Oid], rest: &str) -> Oid {
     let master = bench.repo.find_reference("refs/heads/master").unwrap();
     let tree = master.peel_to_tree().unwrap().id();
@@ -54,14 +54,14 @@ fn id(sha: &Sha) -> Oid {
     Oid::from_str(sha.as_str()).unwrap()
 }
 
-/// The number of the file that is the mirror's configuration: another one after it is made anew.
+/// The inode of the mirror's configuration: it changes if the mirror is created again.
 fn mirror_inode(bench: &Bench) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let config = bench.host_path("var/lib/trueup/mirrors/shop.git/config");
     std::fs::metadata(config).unwrap().ino()
 }
 
-/// Deploys while `bad` is on a branch that sorts before or after master, after that is gone, and again.
+/// Deploys while `bad` is on a branch that sorts before or after master, after its removal, and again.
 fn deploys_despite(bench: &Bench, bad: Oid, more: &str) {
     for name in ["refs/heads/aaa", "refs/heads/zzz", "refs/tags/v0"] {
         deploy_as_owner(bench, &bench.commit(&[("a", name)]), more);
@@ -114,7 +114,7 @@ fn commit_with_thousands_of_parents_is_not_traversed() {
         .collect();
     let wide = raw_commit(&bench, &parents, VALID_HEADERS);
     deploys_despite(&bench, raw_commit(&bench, &[wide], VALID_HEADERS), "");
-    // Nothing of it is on a ref of the mirror.
+    // No ref of the mirror points to any of it.
     let mirror = Repository::open_bare(bench.host_path("var/lib/trueup/mirrors/shop.git")).unwrap();
     let refs: Vec<String> = mirror
         .references()
@@ -155,7 +155,7 @@ fn branch_named_like_a_libgit2_temporary_file_is_kept() {
     let next = Sha::parse(&next.to_string()).unwrap();
     let (host, spec) = (bench.host(), bench.spec(&next, ""));
     assert_eq!(resolve_ref(&spec, &host, "fix_git2_x").unwrap(), next);
-    // Without the server what it said last counts.
+    // Without the server its last answer counts.
     std::fs::rename(bench.repo.path(), bench.dir.path().join("away")).unwrap();
     deploy_ok(&spec, &host);
 }
@@ -169,7 +169,7 @@ fn refs_that_are_not_allowed_are_not_fetched() {
         "refs/heads/topic",
         raw_commit(&bench, &[id(&sha)], VALID_HEADERS),
     );
-    // A name that no file can have, as a server may have it in its list.
+    // A server may list a name that no file can have.
     let packed = format!("{sha} refs/heads/{}\n", "n".repeat(300));
     std::fs::write(bench.repo.path().join("packed-refs"), packed).unwrap();
     deploy_as_owner(&bench, &sha, "");

@@ -1,5 +1,6 @@
-//! The pipeline against real git repositories, in a sandbox.
-// The outside of the sandbox (repositories, servers, what must not be touched) is no host of ours.
+//! Tests of the pipeline against real git repositories, in a sandbox.
+// The world outside the sandbox (repositories, servers, files that must stay untouched) is not a managed
+// host.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod advertisement;
@@ -42,7 +43,7 @@ use crate::ports::services::fake::FakeServices;
 use crate::resource::{ApplyOutcome, Change, Kind, TrialOutcome};
 use crate::yaml;
 
-/// The id of the app's user in the sandbox.
+/// The uid of the app's user in the sandbox.
 const DEPLOY_UID: u32 = 7001;
 
 /// A sandbox host, a repository beside it, and an app between them.
@@ -54,7 +55,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
-        // The app's user has to get at its releases.
+        // The app's user needs access to its releases.
         std::fs::set_permissions(
             dir.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
@@ -79,7 +80,7 @@ impl Bench {
         host_at(&self.host_path(""))
     }
 
-    /// Where a path of the host is.
+    /// The real path of a path on the host.
     fn host_path(&self, path: &str) -> PathBuf {
         self.dir
             .path()
@@ -91,7 +92,7 @@ impl Bench {
         self.host_path("srv/www/shop").join(path)
     }
 
-    /// A spec with these further lines, `sha` wanted.
+    /// A spec with these additional lines and the wanted `sha`.
     fn spec(&self, sha: &Sha, more: &str) -> ReleaseSpec {
         let url = self.repo.path().display().to_string();
         spec(&format!("app: shop\nrepo: {url}\n{more}"), sha)
@@ -148,7 +149,7 @@ impl Bench {
         Some(name.to_owned())
     }
 
-    /// Everything in the folder of releases, but for what is kept ready for the next one.
+    /// All entries of the releases folder, except the folder of spares.
     fn releases(&self) -> Vec<String> {
         let mut names = list_names(&self.app_path("releases"));
         names.retain(|name| name != ".trueup");
@@ -206,7 +207,7 @@ fn plan(spec: &ReleaseSpec, host: &Host) -> Option<Change> {
     Release::diff(spec, &Release::inspect(spec, host).unwrap())
 }
 
-/// One pass of a host without services: `None` when nothing was to be done.
+/// One pass of a host without services: `None` if there was nothing to do.
 fn run_pass(spec: &ReleaseSpec, host: &Host) -> Result<Option<ApplyOutcome>, Failure> {
     let change = Release::diff(spec, &Release::inspect(spec, host)?);
     let outcome = change
@@ -230,7 +231,7 @@ fn deploy_ok(spec: &ReleaseSpec, host: &Host) {
     assert_eq!(run_pass(spec, host), Ok(Some(ApplyOutcome::Done)));
 }
 
-/// Everything below a folder with all that `stat` knows, to see whether anything was touched.
+/// Everything below a folder with all that `stat` returns, to detect any change.
 fn snapshot(folder: &Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     let mut all = Vec::new();

@@ -1,10 +1,10 @@
-//! Repositories on the host that belong to somebody else than root.
+//! Repositories on the host that another user than root owns.
 
 use std::process::Command;
 
 use super::*;
 
-/// A bench whose repository is the app user's. `None` where that cannot be, which is told.
+/// A bench whose repository the app's user owns. `None`, with a message, if that is not possible.
 fn bench_with_git() -> Option<(Bench, Sha)> {
     if !is_root() || Command::new("git").arg("version").output().is_err() {
         crate::ports::testing::skip_test("a repository of somebody else", "needs root and git");
@@ -34,7 +34,7 @@ fn repository_owned_by_the_app_user_is_read_as_that_user() {
     chown_to_app_user(&bench);
     deploy_ok(&bench.spec(&next, SHORT_TIMEOUT), &bench.host());
     assert_eq!(bench.read("current/a"), "2");
-    // As root it could be read.
+    // Makes `HEAD` readable by root only: root must not read it in the owner's place.
     let closed = bench.commit(&[("a", "3")]);
     let config = bench.repo.path().join("HEAD");
     chown_to_app_user(&bench);
@@ -60,7 +60,7 @@ fn fifo_in_a_foreign_repository_ends_at_the_deadline() {
         let _ = std::fs::remove_file(&pipe);
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         chown_to_app_user(&bench);
-        // What matters is that it ends: git itself may well pass one of them by.
+        // The pass only has to end: git itself may ignore one of them.
         let _ = run_pass(&bench.spec(&sha, SHORT_TIMEOUT), &bench.host());
     }
 }

@@ -91,7 +91,7 @@ fn second_pass_with_the_same_sha_changes_nothing() {
     let spec = bench.spec(&sha, "linked_dirs: [log]\nsteps: [{run: 'true'}]\n");
     deploy_ok(&spec, &bench.host());
     let before = snapshot(&bench.host_path(""));
-    // Not even the repository has to be there.
+    // The repository need not even exist.
     std::fs::rename(bench.repo.path(), bench.dir.path().join("gone")).unwrap();
     assert_eq!(run_pass(&spec, &bench.host()), Ok(None));
     assert_eq!(before, snapshot(&bench.host_path("")));

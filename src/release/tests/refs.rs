@@ -1,8 +1,8 @@
-//! Only what is on a branch or tag of the repository, or on a ref that somebody allowed, is run.
+//! Only commits on a branch or tag of the repository, or on a ref that the settings allow, are deployed.
 
 use super::*;
 
-/// A commit that is on this ref and no other, as a pull request from a fork brings it.
+/// A commit that is on this ref only, as a pull request from a fork creates it.
 fn commit_on(bench: &Bench, reference: Option<&str>) -> Sha {
     let blob = bench.repo.blob(b"proposed").unwrap();
     let mut tree = bench.repo.treebuilder(None).unwrap();
@@ -33,7 +33,7 @@ fn sha_on_no_branch_or_tag_is_never_deployed() {
     let reviewed = bench.commit(&[("a", "1")]);
     let proposed = commit_on(&bench, Some(PULL_REF));
     deploy_ok(&bench.spec(&reviewed, ""), &bench.host());
-    // As big servers do: they hand out any commit by its sha.
+    // As large servers do: they serve any commit by its sha.
     let mut config = bench.repo.config().unwrap();
     config
         .set_bool("uploadpack.allowAnySHA1InWant", true)
@@ -50,7 +50,7 @@ fn sha_on_no_branch_or_tag_is_never_deployed() {
         assert_eq!(bench.read("current/a"), "1");
         assert_eq!(bench.releases().len(), 1);
     }
-    // Once it is merged, it is like any other.
+    // Once merged, it is like any other commit.
     set_ref(&bench, "refs/heads/master", &proposed);
     deploy_ok(&bench.spec(&proposed, ""), &bench.host());
 }

@@ -1,4 +1,4 @@
-//! Servers and mirrors that are not as one would like them.
+//! Faulty servers and mirrors.
 
 use std::time::Instant;
 
@@ -105,7 +105,7 @@ fn mirror_missing_objects_of_the_commit_is_recreated() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     deploy_ok(&bench.spec(&two, ""), &bench.host());
-    // As commits alone, with no tree and no file.
+    // The commits alone, with no tree and no file.
     let mirror = mirror_path(&bench);
     std::fs::remove_dir_all(mirror.join("objects")).unwrap();
     std::fs::create_dir_all(mirror.join("objects")).unwrap();
@@ -159,7 +159,7 @@ fn deleted_or_force_pushed_branch_does_not_block_the_next_fetch() {
         .reference("refs/heads/topic", id, false, "t")
         .unwrap();
     deploy_ok(&bench.spec(&one, ""), &bench.host());
-    // `topic` goes and `topic/x` comes, which cannot be beside each other; master is forced.
+    // `topic` is removed and `topic/x` created, which cannot coexist; master is forced.
     bench
         .repo
         .find_reference("refs/heads/topic")
@@ -221,7 +221,7 @@ fn unreachable_server_and_missing_repository_have_different_hints() {
     }
 }
 
-/// Answers every connection with this, and counts on being asked over http.
+/// Answers every connection with this; expects HTTP requests.
 fn http_server(answer: &'static str) -> u16 {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

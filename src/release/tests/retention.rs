@@ -51,7 +51,7 @@ fn rollback_release_is_kept_even_with_keep_releases_1() {
     let mut expected = active[1..].to_vec();
     expected.sort();
     assert_eq!(bench.releases(), expected);
-    // Back and forth: what was active last is what is gone back to, whatever its name.
+    // The rollback target is the release that was active last, whatever its name.
     deploy_ok(&bench.spec(&shas[1], "keep_releases: 1\n"), &bench.host());
     assert_eq!(bench.releases(), expected);
 }
@@ -115,7 +115,7 @@ fn capistrano_releases_are_adopted() {
         )
     };
     std::fs::write(bench.app_path("revisions.log"), line("20200101000000")).unwrap();
-    // Capistrano writes the whole path.
+    // Capistrano writes the absolute path.
     std::os::unix::fs::symlink(
         "/srv/www/shop/releases/20200102000000",
         bench.app_path("current"),
@@ -136,7 +136,7 @@ fn capistrano_releases_are_adopted() {
     assert_eq!(record.in_state(ReleaseStatus::Failed), ["20200103000000"]);
 }
 
-/// What a report would warn of.
+/// The warnings of a report.
 fn warnings(spec: &ReleaseSpec, host: &Host) -> Vec<String> {
     Release::warnings(spec, &Release::inspect(spec, host).unwrap())
 }

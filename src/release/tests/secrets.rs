@@ -1,4 +1,4 @@
-//! What only the app and its steps may know.
+//! Secrets that only the app and its steps may see.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
         );
     }
     assert!(failure.message.contains("TOKEN=(secret)"), "{failure}");
-    // A word too short to be a secret would only make the rest unreadable.
+    // Masking a value this short would only make the rest unreadable.
     assert!(failure.message.contains("SHORT=s"), "{failure}");
     let record =
         std::fs::read_to_string(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();

@@ -1,11 +1,11 @@
-//! What is skipped because its inputs did not change, and what must not be.
+//! Tasks that are skipped because their inputs did not change, and those that must not be.
 
 use super::*;
 use crate::resource::FieldValue;
 
 const GEMS: &str = "steps:\n  - name: gems\n    run: 'mkdir -p vendor/bundle; cat Gemfile > vendor/bundle/made; ln -sf made vendor/bundle/link; echo gems >> ../../shared/ran'\n    when_changed: [Gemfile, Gemfile.lock]\n    outputs: [vendor/bundle]\n";
 
-/// The notes of the active release, as words.
+/// The recorded status and reason of a stage of the active release.
 fn stage_status(bench: &Bench, stage: Stage, step: Option<&str>) -> (StageStatus, Option<String>) {
     let record = bench.record();
     let entry = record.find(&bench.active_name().unwrap()).unwrap();
@@ -56,7 +56,7 @@ fn step_with_unchanged_inputs_is_skipped_and_its_outputs_are_copied() {
     assert_eq!(bench.read("current/vendor/bundle/made"), "rails");
     let link = std::fs::read_link(bench.app_path("current/vendor/bundle/link")).unwrap();
     assert_eq!(link, Path::new("made"));
-    // A file of its own: the app may write to it.
+    // A file of its own, because the app may write to it.
     let made = |release: &str| {
         let path = format!("releases/{release}/vendor/bundle/made");
         std::fs::metadata(bench.app_path(&path)).unwrap()
@@ -106,7 +106,7 @@ fn step_is_run_unless_skipping_it_is_known_to_be_safe() {
     let nowhere = env.replace("[Gemfile, Gemfile.lock]", "[Gemfil]");
     check("there is no such path", &nowhere, &|| {}, true);
     check("still there is none", &nowhere, &|| {}, true);
-    // The commit that is serving was forced away, and the mirror is a new one.
+    // The active commit was removed by a force push, and the mirror is a new one.
     let forced = || {
         lost();
         bench
@@ -144,7 +144,7 @@ fn changed_mode_counts_as_change_and_failed_releases_are_not_reused() {
     let wanted = of(0o100_755, "2");
     run_pass(&bench.spec(&wanted, &fails), &bench.host()).unwrap_err();
     assert_eq!(bench.read("shared/ran"), "gems\ngems\n");
-    // Its gems may be half made for all that is known: the good release is what is compared with.
+    // Its gems may be incomplete, so the good release is the basis.
     deploy_ok(&bench.spec(&of(0o100_755, "3"), GEMS), &bench.host());
     assert_eq!(bench.read("shared/ran"), "gems\ngems\ngems\n");
 }
@@ -174,7 +174,7 @@ fn database_is_not_migrated_when_its_folder_is_unchanged() {
     );
     deploy_ok(&bench.spec(&three, migrate), &bench.host());
     assert_eq!(bench.read("shared/migrated"), format!("{one}\n{three}\n"));
-    // Compared with what was active, not with what was deployed last: going back and on again.
+    // Compared with the active release, not the last deployed one: a rollback and then a new release.
     deploy_ok(&bench.spec(&two, migrate), &bench.host());
     let four = with("2", "4");
     deploy_ok(&bench.spec(&four, migrate), &bench.host());
@@ -209,7 +209,7 @@ fn plan_shows_skipped_steps_and_undecided_ones() {
     assert!(!first.contains("skipped"), "{first}");
     deploy_ok(&runs(&one), &bench.host());
     let unknown = "unknown until it is fetched";
-    // A new mirror holds nothing that was pushed since.
+    // A new mirror has nothing that was pushed since.
     std::fs::rename(
         bench.host_path("var/lib/trueup/mirrors"),
         bench.dir.path().join("m"),
@@ -335,7 +335,7 @@ fn link_planted_in_an_output_path_is_not_followed() {
         &bench.spec(&one, &format!("user: deploy\n{GEMS}")),
         &bench.host(),
     );
-    // The step is run instead, as the app's user, who may not write there either.
+    // The step runs instead, as the app's user, who may not write there either.
     run_pass(&bench.spec(&two, &format!("{plant}{gems}")), &bench.host()).unwrap_err();
     assert_eq!(list_names(&outside.join("bundle")), ["kept"]);
 }
@@ -383,7 +383,7 @@ fn outputs_that_cannot_be_copied_are_rebuilt() {
     let bench = Bench::new();
     let commit = |a: &str| bench.commit(&[("Gemfile", "rails"), ("a", a)]);
     deploy_ok(&bench.spec(&commit("0"), GEMS), &bench.host());
-    // Deeper than any project's, but not too deep to be gone into and removed.
+    // Deeper than any project's, but not too deep to be entered and removed.
     crate::ports::testing::create_deep_tree(&bench.app_path("current/vendor/bundle"), 300);
     let sha = commit("1");
     deploy_ok(&bench.spec(&sha, GEMS), &bench.host());

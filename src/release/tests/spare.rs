@@ -1,5 +1,5 @@
-//! Trees that are kept ready: they cost the next release only what differs, and never give it
-//! anything that is not in its commit.
+//! Spare trees: they cost the next release only the differences, and never add anything that is not in its
+//! commit.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::release::materialise::{make_spare, remove_spares, spare_is_ready};
 use crate::release::{Deployment, mirror};
 
-/// What runs when a release is serving.
+/// What runs once a release is active.
 pub(super) fn make_spares(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     with_deployment(spec, host, |d| {
         let mirror = mirror::ensure_commit(d)?;
@@ -31,7 +31,7 @@ fn spare_names(bench: &Bench) -> Vec<String> {
     list_names(&bench.app_path("releases/.trueup"))
 }
 
-/// What is in the active release: paths, owners, modes, contents.
+/// The content of the active release: paths, owners, modes, contents.
 fn active_files(bench: &Bench) -> Vec<String> {
     let top = bench
         .app_path("releases")
@@ -60,7 +60,7 @@ fn active_files(bench: &Bench) -> Vec<String> {
     all
 }
 
-/// The same commit, deployed where nothing was ever kept ready.
+/// Deploys the same commit without any spare.
 fn deploy_from_scratch(bench: &Bench, spec: &ReleaseSpec) -> Vec<String> {
     let host = bench.host_path("srv/www/shop");
     let aside = bench.host_path("srv/www/aside");
@@ -112,7 +112,7 @@ fn release_from_a_spare_equals_one_from_scratch() {
         if let Some(last) = last.replace(sha.clone()) {
             let before = bench.spec(&last, LINKED);
             assert!(are_spares_ready(&before, &bench.host()));
-            // Not the good release that is there from the round before.
+            // So that the good release of the previous round is not used.
             std::fs::remove_file(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
             for name in bench
                 .releases()
@@ -163,7 +163,7 @@ fn pristine_tree_is_used_when_the_spare_is_gone() {
     deploy_ok(&bench.spec(&shas[0], ""), &bench.host());
     make_spares(&bench.spec(&shas[0], ""), &bench.host()).unwrap();
     for (n, left) in [(1, 1), (2, 0), (3, 0)] {
-        // One after the other, before anything could be made ready again.
+        // In succession, before new trees could be made.
         let spec = bench.spec(&shas[n], "");
         deploy(&spec, &shas[n], &bench.host()).unwrap();
         let trees = spare_names(&bench);
@@ -189,7 +189,7 @@ fn changes_in_an_old_release_never_reach_a_new_one() {
         deploy_ok(&spec, &bench.host());
         assert_eq!(bench.read("current/config"), "clean");
         assert_eq!(list_names(&bench.app_path("current/x")), ["y"]);
-        // In place, by a new file, and by removing one.
+        // In place, by a new file, and by a removal.
         make_spares(&spec, &bench.host()).unwrap();
         std::fs::write(bench.app_path("current/config"), "dirty").unwrap();
         std::fs::write(bench.app_path("current/x/dirt"), "dirty").unwrap();
@@ -223,7 +223,7 @@ fn spare_accessible_to_other_users_is_not_used() {
         }
         spoil();
         let sha = [&two, &one][n];
-        // Not the good release that is there.
+        // So that the existing good release is not used.
         std::fs::remove_file(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
         std::fs::remove_file(bench.app_path("revisions.log")).unwrap();
         let spec = bench.spec(sha, "user: deploy\n");
@@ -313,7 +313,7 @@ fn unfinished_tree_of_a_killed_pass_is_never_used() {
     let first = bench.spec(&one, "");
     deploy_ok(&first, &bench.host());
     make_spares(&first, &bench.host()).unwrap();
-    // Killed in the middle of moving the pristine tree on.
+    // Simulates a kill in the middle of updating the pristine tree.
     let home = bench.app_path("releases/.trueup");
     let trees = spare_names(&bench);
     let pristine = trees
@@ -363,7 +363,7 @@ fn missing_spare_metadata_or_commit_only_costs_time() {
         assert_eq!(bench.read("current/t.txt"), "x\r\n", "{notes}");
         assert_eq!(bench.read("current/v"), two.as_str(), "{notes}");
     }
-    // The mirror is another one by now, and does not hold what the tree was made from.
+    // The mirror was replaced, and lacks the commit of the tree.
     let _ = std::fs::remove_dir_all(bench.host_path("srv"));
     deploy_ok(&bench.spec(&one, ""), &bench.host());
     make_spares(&bench.spec(&one, ""), &bench.host()).unwrap();

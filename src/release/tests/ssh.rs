@@ -1,4 +1,4 @@
-//! Against a real sshd on the loopback interface.
+//! Fetches from a real sshd on the loopback interface.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn keygen(path: &Path, key_type: &str, passphrase: &str) {
     assert!(made.success());
 }
 
-/// A server with host keys of two sorts, and in the bench's host: `/key`, which it lets in.
+/// A server with host keys of two types, and its accepted client key at `/key` in the bench's host.
 fn sshd(bench: &Bench) -> Option<Sshd> {
     if !Path::new(SSHD).exists() || !is_root() {
         crate::ports::testing::skip_test("git over ssh", "needs sshd and root");
@@ -151,7 +151,7 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
         "{failure}"
     );
 
-    // The line that the hint gives is one that lets it in.
+    // The line in the hint is one that grants access.
     let hint = failure.hint.unwrap();
     let line = hint.lines().last().unwrap();
     assert!(hint.contains("/known"), "{hint}");
@@ -203,7 +203,8 @@ fn ssh_configuration_of_the_user_is_ignored() {
     let bench = Bench::new();
     let Some(server) = sshd(&bench) else { return };
     let sha = bench.commit(&[("a", "1")]);
-    // Were it read, nobody would be known: neither its name nor its place leads there.
+    // If `ssh` opened the file by this path, no host would be known: the name expands to another one, and the
+    // path is relative to the sandbox.
     server.write_known_hosts(&bench, "ed25519");
     let odd = "odd %h ${HOME} known";
     std::fs::rename(bench.host_path("known"), bench.host_path(odd)).unwrap();
@@ -212,7 +213,7 @@ fn ssh_configuration_of_the_user_is_ignored() {
     deploy_ok(&spec, &bench.host());
 }
 
-/// A server that accepts and says nothing, or this.
+/// A server that accepts connections and sends nothing but these bytes.
 fn silent_server(words: &'static [u8]) -> u16 {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! What is noted of the stages, and going on where they stopped.
+//! The record of the stages, and resuming where they stopped.
 
 use super::*;
 
@@ -250,7 +250,7 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
             & 0o777,
         0o600
     );
-    // Described anew, it is changed in place, and told to those that use it.
+    // A changed description changes the release in place, and its dependents see a new stamp.
     let stamp = |spec: &ReleaseSpec| {
         Release::stamp(spec, &Release::inspect(spec, &bench.host()).unwrap()).unwrap()
     };
@@ -264,7 +264,7 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
     assert_ne!(stamp(&with(&one, "new")).fingerprint, before.fingerprint);
     assert_eq!(bench.read("current/.env"), "new");
     assert_eq!(run_pass(&with(&one, "new"), &bench.host()), Ok(None));
-    // A release that fails its gate takes its files along.
+    // The files of a release that fails its gate do not replace those of the rollback target.
     let mut bad = with(&two, "for two");
     bad.health = Some(unreachable_health_check());
     bad.gate_timeout = Some(crate::resource::Seconds(std::time::Duration::ZERO));
@@ -339,7 +339,7 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
     }
 }
 
-/// Nobody listens there.
+/// Nothing listens on its port.
 fn unreachable_health_check() -> HealthCheck {
     let node = yaml::parse(
         "h",
@@ -352,8 +352,8 @@ fn unreachable_health_check() -> HealthCheck {
 
 #[test]
 fn stop_interrupts_a_build_and_waits_for_a_migration() {
-    // What is slow; what had run when the stopped pass ended, and when the next one had. A letter stands
-    // for the beginning of a command, a capital one for its end.
+    // The slow task; what had run when the stopped pass ended, and when the next one had. A lower-case letter
+    // stands for the start of a command, an upper-case one for its end.
     for (slow, stopped, whole) in [
         ("step", "s", "ssSaAmM"),
         ("assets", "sSa", "sSaaAmM"),
@@ -415,7 +415,7 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
     }
 }
 
-/// What tells peers whether a host on trial is a newcomer.
+/// Tells peers whether a host on trial is a newcomer.
 #[test]
 fn first_release_on_trial_is_distinguished_from_later_ones() {
     let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! Laying commits out, held against what real git makes of them.
+//! Compares checked-out commits with the output of real git.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use crate::ports::worker_pool::Priority;
 use crate::release::materialise::TreeError;
 use crate::release::tree::{ContentSource, LargeBlobs, LfsFiles, Plan, PlanLimits, TreeWriter};
 
-/// What may be in a folder of a repository.
+/// An entry of a folder in a repository.
 #[derive(Debug, Clone)]
 enum TestNode {
     File(Vec<u8>, bool),
@@ -43,7 +43,7 @@ fn write_tree(repo: &Repository, nodes: &Nodes) -> Oid {
     builder.write().unwrap()
 }
 
-/// `insert` takes a path; only bytes will do.
+/// `insert` takes a path, but the names are arbitrary bytes.
 trait AsPath {
     fn as_path(&self) -> &std::path::Path;
 }
@@ -54,7 +54,7 @@ impl AsPath for OsStr {
     }
 }
 
-/// Everything below a folder: what it is, whether it runs, and what is in it.
+/// Everything below a folder: its type, whether it is executable, and its content.
 pub(super) fn listing(top: &Path) -> BTreeMap<Vec<u8>, (char, bool, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut todo = vec![top.to_owned()];
@@ -79,7 +79,7 @@ pub(super) fn listing(top: &Path) -> BTreeMap<Vec<u8>, (char, bool, Vec<u8>)> {
     all
 }
 
-/// What git itself makes of a commit.
+/// git's own export of a commit.
 pub(super) fn git_archive(repo: &Path, id: Oid, to: &Path) {
     std::fs::create_dir(to).unwrap();
     let mut git = Command::new("git")
@@ -102,7 +102,7 @@ pub(super) fn git_archive(repo: &Path, id: Oid, to: &Path) {
     assert!(git.wait().unwrap().success() && tar.success());
 }
 
-/// A tree on disk that is brought from commit to commit.
+/// A tree on disk that is updated from commit to commit.
 struct MovedTree<'a> {
     bench: &'a Bench,
     place: String,
@@ -226,7 +226,7 @@ fn nodes(inner: impl Strategy<Value = TestNode>, least: usize) -> impl Strategy<
     })
 }
 
-/// A history: each commit is a new one, or the one before with one of its parts replaced.
+/// A history: each commit is new, or the previous one with one of its parts replaced.
 fn history() -> impl Strategy<Value = Vec<Nodes>> {
     let step = (nodes(node(), 0), any::<bool>());
     prop::collection::vec(step, 2..6).prop_map(|steps| {
@@ -242,7 +242,7 @@ fn history() -> impl Strategy<Value = Vec<Nodes>> {
             };
             history.push(next);
         }
-        // And back to where it began.
+        // And back to the first commit.
         let first = history[0].clone();
         history.push(first);
         history
@@ -275,7 +275,7 @@ proptest! {
             let fresh = bench.host_path(&place);
             MovedTree { bench: &bench, place, at: None }.move_to(id, false).unwrap();
             prop_assert_eq!(&found, &listing(&fresh), "commit {}", n);
-            // A folder of which all is left out stays, empty; git drops some of these.
+            // A folder of which everything is left out stays, empty; git drops some of these.
             for (path, (kind, ..)) in &found {
                 let shown = String::from_utf8_lossy(path);
                 let ours = *kind == 'd' || expected.contains_key(path);

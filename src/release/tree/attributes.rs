@@ -1,7 +1,7 @@
-//! What the commit's own `.gitattributes` ask for, by git's rules.
+//! Reads the `.gitattributes` files of a commit and resolves the attributes of its paths by git's rules.
 //!
-//! Only the commit's: not the host's git configuration, and nothing of the mirror. So a commit comes
-//! out the same on every host.
+//! Only the commit's own files count, not the host's git configuration nor anything in the mirror, so that a
+//! commit yields the same files on every host.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -19,19 +19,19 @@ use crate::resource::Failure;
 
 pub(super) const FILE_NAME: &[u8] = b".gitattributes";
 
-/// All of them together are no larger, in bytes: each line of them is compared with each path.
+/// Maximum total size of these files in a commit, in bytes: each line of them is compared with each path.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Lines, and attributes that they give, are looked at so often at most: that takes a minute.
+/// Maximum number of comparisons of lines and attributes with paths; this many take about a minute.
 const MAX_COMPARISONS: usize = 1_000_000_000;
 
-/// No pattern is longer, in bytes.
+/// Maximum length of a pattern, in bytes.
 const MAX_PATTERN: usize = 1024;
 
-/// No pattern has `*` or `**` in more places.
+/// Maximum number of places with `*` or `**` in one pattern.
 const MAX_WILDCARDS: usize = 10;
 
-/// The comparison of all patterns with one path takes no more steps at worst: some seconds.
+/// Maximum number of matcher steps for all patterns against one path, in the worst case: some seconds.
 const MAX_STEPS: u64 = 5_000_000_000;
 
 const SHORTEN_HINT: &str =
@@ -51,7 +51,7 @@ fn attributes_too_large(path: &Path) -> TreeError {
     )
 }
 
-/// What is asked for in one lookup.
+/// The attributes that one lookup returns.
 const ATTRIBUTE_NAMES: [&str; 8] = [
     "export-ignore",
     "export-subst",
@@ -63,22 +63,22 @@ const ATTRIBUTE_NAMES: [&str; 8] = [
     "working-tree-encoding",
 ];
 
-/// How a file's content comes from its blob.
+/// The conversions from a blob to the content of its file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Conversion {
     pub crlf: Crlf,
-    /// `$Id$` becomes the blob's name.
+    /// Expand `$Id$` to the id of the blob.
     pub ident: bool,
-    /// `$Format:…$` is filled in from the commit.
+    /// Expand `$Format:…$` from the commit.
     pub export_subst: bool,
-    /// It may be a pointer to a file that git-lfs keeps.
+    /// The blob may be a git-lfs pointer.
     pub lfs: bool,
     pub filter: FilterDriver,
-    /// It is to be written in another encoding, which trueup does not do.
+    /// The attributes ask for another encoding, which trueup does not support.
     pub has_encoding: bool,
 }
 
-/// The program that makes a file of a blob, but for git-lfs.
+/// The filter program that produces a file from its blob; git-lfs is handled separately.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FilterDriver {
     #[default]
@@ -91,7 +91,7 @@ impl FilterDriver {
     fn from_attribute(attribute: Option<&AttributeValue>) -> FilterDriver {
         match attribute {
             Some(AttributeValue::Value(name)) if name == "lfs" => FilterDriver::None,
-            // Further keys of it have names.
+            // git-crypt names its further keys `git-crypt-NAME`.
             Some(AttributeValue::Value(name))
                 if name == "git-crypt" || name.starts_with("git-crypt-") =>
             {
@@ -103,40 +103,40 @@ impl FilterDriver {
     }
 }
 
-/// Whether lines get CR LF ends.
+/// When LF becomes CR LF.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Crlf {
     #[default]
     Never,
-    /// If it is text by the look of it, with nothing but LF.
+    /// If the content looks like text and has only LF line ends.
     IfText,
     Always,
 }
 
-/// The attributes of a whole commit.
+/// The attributes of all paths of one commit.
 pub(super) struct Attributes {
     search: Search,
     outcome: Outcome,
     has_files: bool,
-    /// Of lines, and of attributes that they give.
+    /// Number of lines, and of attributes in them.
     entry_count: usize,
     cost: MatchCost,
 }
 
-/// How long patterns can take to be compared with a path. The matcher tries every way to spread a path's
-/// folders over the `**` of a pattern, so their number decides.
+/// Worst-case cost of matching all patterns with a path. The matcher tries every way to spread the folders of
+/// a path over the `**` of a pattern, so the number of `**` dominates.
 #[derive(Debug, Default)]
 struct MatchCost {
-    /// Of patterns for names, in bytes: those are no deeper than one folder.
+    /// Total bytes of patterns that match names: they match within one path component.
     in_names: u64,
-    /// Of patterns for paths, in bytes: by the number of their `**`.
+    /// Total bytes of patterns that match paths, indexed by the number of `**` in a pattern.
     in_paths: [u64; MAX_WILDCARDS + 1],
-    /// The pattern with the most `**`: their number, its file and line.
+    /// The pattern with the most `**`: their number, its file and its line.
     worst: (usize, String, usize),
 }
 
 impl MatchCost {
-    /// Counts a pattern in, or says what is wrong with it.
+    /// Adds the cost of a pattern, or returns why the pattern is refused.
     fn add(&mut self, pattern: &Pattern, file: &Path, line: usize) -> Result<(), String> {
         if pattern.text.len() > MAX_PATTERN {
             return Err(format!("is longer than {MAX_PATTERN} bytes"));
@@ -169,11 +169,11 @@ impl MatchCost {
         Ok(())
     }
 
-    /// How many steps the comparison with this path takes at worst.
+    /// Worst-case number of matcher steps for this path.
     fn worst_case_steps(&self, path: &[u8]) -> u64 {
         let folders = path.iter().filter(|byte| **byte == b'/').count() as u64;
         let in_paths = self.in_paths.iter().zip(0..).map(|(bytes, doubles)| {
-            // In so many ways the folders can be spread.
+            // The number of ways to spread the folders over the `**`: a binomial coefficient.
             let ways = (1..=doubles).fold(1_u128, |ways, n| {
                 ways.saturating_mul(u128::from(folders + n)) / u128::from(n)
             });
@@ -186,14 +186,14 @@ impl MatchCost {
 }
 
 impl Conversion {
-    /// Whether the content may come out larger than the blob.
+    /// Whether the file can be larger than its blob.
     pub(super) fn may_grow(self) -> bool {
         self.export_subst || self.ident || self.crlf != Crlf::Never
     }
 }
 
 impl Attributes {
-    /// From the files of this name in a commit: their paths and blobs.
+    /// Reads the attribute files of a commit, given their paths and blobs.
     pub(super) fn read(
         mirror: &Repository,
         files: &BTreeMap<PathBuf, git2::Oid>,
@@ -205,7 +205,7 @@ impl Attributes {
         let mut search =
             Search::new_globals(std::iter::empty::<PathBuf>(), &mut Vec::new(), &mut names)
                 .map_err(broken)?;
-        // A folder's own comes after those of the folders above, and wins.
+        // Files of deeper folders come later: they override those of the folders above.
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by_key(|(path, _)| path.components().count());
         let any = !files.is_empty();
@@ -231,7 +231,7 @@ impl Attributes {
                     })?;
                 }
             }
-            // Macros count only at the top, as in git.
+            // As in git, only the top-level file may define macros.
             let top = path.parent() == Some(Path::new(""));
             search
                 .add_patterns_buffer(
@@ -254,7 +254,7 @@ impl Attributes {
         })
     }
 
-    /// Refuses to look up so many paths if that would take hours.
+    /// Refuses a number of lookups that would take hours.
     pub(super) fn check_lookup_count(&self, paths: usize) -> Result<(), TreeError> {
         match self.entry_count.saturating_mul(paths) <= MAX_COMPARISONS {
             true => Ok(()),
@@ -268,7 +268,7 @@ impl Attributes {
         }
     }
 
-    /// Whether this is left out, with everything below it.
+    /// Whether `export-ignore` leaves out this path, with everything below it.
     pub(super) fn is_export_ignored(
         &mut self,
         path: &Path,
@@ -281,7 +281,7 @@ impl Attributes {
         Ok(matches!(ignored, Some(AttributeValue::Set)))
     }
 
-    /// How the content of the file at this path comes about.
+    /// The conversions for the file at this path.
     pub(super) fn conversion(&mut self, path: &Path) -> Result<Conversion, TreeError> {
         if !self.has_files {
             return Ok(Conversion::default());
@@ -290,7 +290,7 @@ impl Attributes {
         let is = |attribute: &Option<AttributeValue>, value: &str| matches!(attribute, Some(AttributeValue::Value(v)) if v == value);
         let set =
             |attribute: &Option<AttributeValue>| matches!(attribute, Some(AttributeValue::Set));
-        // `crlf` is what `text` was called once.
+        // `crlf` is the former name of `text`.
         let text = match text {
             None => crlf,
             Some(AttributeValue::Value(value)) if value != "auto" && value != "input" => crlf,

@@ -1,4 +1,4 @@
-//! From a blob to what is in the file, as `git archive` would have it.
+//! Converts a blob to the content of its file, as `git archive` does.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use jiff::tz::Offset;
 
 use super::attributes::{Conversion, Crlf};
 
-/// What may be said about the commit in files marked `export-subst`.
+/// The commit placeholders that files marked `export-subst` may use.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CommitPlaceholders(Vec<(&'static str, String)>);
 
@@ -22,7 +22,7 @@ impl CommitPlaceholders {
         let (mut parents, mut short_parents) = (Vec::new(), Vec::new());
         for id in commit.parent_ids() {
             parents.push(id.to_string());
-            // A mirror may not hold them all.
+            // The mirror may lack some of the parents.
             let parent = commit.parent(short_parents.len()).ok();
             let parent = parent.map(|parent| short(parent.as_object())).transpose()?;
             short_parents.push(parent.unwrap_or_else(|| id.to_string()));
@@ -60,8 +60,8 @@ impl CommitPlaceholders {
         Ok(CommitPlaceholders(placeholders))
     }
 
-    /// Adds a format with what it asks for filled in. What is not known stays as it is written. `None`:
-    /// it comes to more than `max_bytes` bytes.
+    /// Appends a format with its placeholders expanded; unknown placeholders stay as written. `None`: the
+    /// output exceeds `max_bytes` bytes.
     fn expand(&self, format: &str, out: &mut Vec<u8>, max_bytes: usize) -> Option<()> {
         let mut rest = format;
         while let Some(at) = rest.find('%') {
@@ -91,21 +91,21 @@ fn format_date(time: Time, form: &str) -> String {
         .to_string()
 }
 
-/// A file comes to no more than so many times its blob.
+/// Maximum size of a file as a multiple of its blob.
 const MAX_GROWTH_FACTOR: u64 = 16;
 
-/// A small one may come to so many bytes.
+/// Size in bytes that a file may reach however small its blob is.
 const SMALL_FILE_SIZE: u64 = 64 << 10;
 
-/// What a file may come to, in bytes, whose blob has so many.
+/// Maximum size of the file for a blob of this size, in bytes.
 pub(super) fn max_size(blob: u64, max_file: u64) -> u64 {
     blob.saturating_mul(MAX_GROWTH_FACTOR)
         .max(SMALL_FILE_SIZE)
         .min(max_file)
 }
 
-/// What is to be in a file whose blob is this. `None`: it comes to more than `max_bytes` bytes, which a few
-/// marks in a file can be made to do.
+/// The content of the file for a blob. `None`: it exceeds `max_bytes` bytes, which a few markers in a crafted
+/// file can cause.
 pub(super) fn convert_blob<'a>(
     blob: &'a [u8],
     id: Oid,
@@ -129,14 +129,14 @@ pub(super) fn convert_blob<'a>(
     (content.len() <= most).then_some(content)
 }
 
-/// What begins a place that `export-subst` fills in.
+/// Start of a marker that `export-subst` expands.
 const FORMAT_MARKER: &[u8] = b"$Format:";
 
 fn find_bytes(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|part| part == wanted)
 }
 
-/// `$Id$`, and an `$Id: …$` that git wrote once, with the blob's name.
+/// Expands `$Id$`, and an `$Id: …$` that git expanded before, to the id of the blob.
 fn expand_ident(text: &[u8], id: Oid, max_bytes: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() + 64);
     let mut rest = text;
@@ -155,7 +155,7 @@ fn expand_ident(text: &[u8], id: Oid, max_bytes: usize) -> Option<Vec<u8>> {
             if rest[3..end].contains(&b'\n') {
                 continue;
             }
-            // Of another version control system: with more than one word.
+            // More than one word: an identifier of another version control system.
             let inner = rest.get(4..end).unwrap_or_default();
             if find_bytes(inner, b" ").is_some_and(|space| space + 4 < end - 1) {
                 continue;
@@ -170,7 +170,7 @@ fn expand_ident(text: &[u8], id: Oid, max_bytes: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// LF to CR LF, by git's own idea of what is text.
+/// Converts LF to CR LF, with git's heuristic for text.
 fn convert_crlf(text: &[u8], mode: Crlf) -> Option<Vec<u8>> {
     let (mut lone_lf, mut lone_cr, mut pairs) = (0_usize, 0_usize, 0_usize);
     let (mut printable, mut odd, mut nul) = (0_usize, 0_usize, false);
@@ -190,7 +190,7 @@ fn convert_crlf(text: &[u8], mode: Crlf) -> Option<Vec<u8>> {
             _ => printable += 1,
         }
     }
-    // The end-of-file mark of old.
+    // The CP/M and DOS end-of-file character.
     if text.last() == Some(&26) {
         odd -= 1;
     }
@@ -219,7 +219,7 @@ fn expand_subst(text: &[u8], stamp: &CommitPlaceholders, max_bytes: usize) -> Op
             break;
         };
         out.extend_from_slice(&rest[..at]);
-        // A format that is not UTF-8 asks for nothing that is known.
+        // A format that is not UTF-8 contains no known placeholder.
         match std::str::from_utf8(&inner[..end]) {
             Ok(format) => stamp.expand(format, &mut out, max_bytes)?,
             Err(_) => out.extend_from_slice(&inner[..end]),

@@ -1,4 +1,4 @@
-//! A copy of a whole tree, by the cheapest way that its filesystem knows.
+//! Copies a whole tree in the cheapest way that its filesystem supports.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ use crate::ports::root::{Attrs, FileCopier, FileKind, Folder, start_writeback};
 use crate::ports::worker_pool::Priority;
 use crate::resource::Failure;
 
-/// So many files of one folder are one job.
+/// Maximum number of files of one folder in one job.
 const FILES_PER_JOB: usize = 64;
 
-/// What one tree holds.
+/// The content of one tree.
 #[derive(Default)]
 struct Listing {
-    /// Those above first.
+    /// Parents before their children.
     folders: Vec<PathBuf>,
     jobs: Vec<Job>,
     need: RequiredSpace,
 }
 
-/// Things of one folder, with their modes.
+/// Entries of one folder, with their modes.
 struct Job {
     folder: PathBuf,
     names: Vec<(OsString, FileKind, u32)>,
 }
 
-/// Copies everything in one folder into another, empty one, for this owner. Where the filesystem can,
-/// copies of files share their content on disk until one of them changes.
+/// Copies the content of one folder into another, empty one, with this owner. Where the filesystem supports
+/// reflinks, the copies share their content on disk until one of them changes.
 pub(crate) fn copy_tree(
     from: &Folder,
     to: &Folder,
@@ -68,7 +68,7 @@ pub(crate) fn copy_tree(
         }
         Ok(())
     };
-    // The first tells whether the rest takes any room.
+    // The first job shows whether the filesystem reflinks: only if not, the other jobs need space.
     let Some((first, rest)) = listing.jobs.split_first() else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! Whether what is to be written fits: seen before anything is.
+//! Checks that the files of a commit fit on the filesystem before any of them is written.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,25 +15,25 @@ use crate::ports::root::{Folder, FreeSpace};
 use crate::ports::worker_pool::Priority;
 use crate::resource::Failure;
 
-/// What the host needs for itself meanwhile: logs, records, temporary files. In bytes.
+/// Space left for the host's own needs during a deploy (logs, records, temporary files), in bytes.
 const RESERVED_BYTES: u64 = 16 << 20;
 
-/// The same in files.
+/// Inodes left for the same purpose.
 const RESERVED_INODES: u64 = 256;
 
-/// From this size on, in bytes, blobs are held in memory one at a time.
+/// Blobs of at least this size are held in memory one at a time, in bytes.
 const LARGE_BLOB: u64 = 4 << 20;
 
-/// The files of a tree grow by no more than this when their marks are filled in, in bytes.
+/// Maximum growth of all files of a tree by the expansion of their markers, in bytes.
 const MAX_GROWTH: u64 = 64 << 20;
 
-/// Room is looked for again after so many bytes.
+/// The free space is checked again each time this many bytes were written.
 const CHECK_EVERY: u64 = 4 << 20;
 
-/// What the kernel takes for the target of a link, in bytes.
+/// Maximum length of a symbolic link's target in the kernel, in bytes.
 const MAX_LINK_TARGET: u64 = 4095;
 
-/// What something takes on disk.
+/// The disk space that something needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RequiredSpace {
     pub bytes: u64,
@@ -41,7 +41,7 @@ pub(super) struct RequiredSpace {
 }
 
 impl RequiredSpace {
-    /// One more file of this size, on a filesystem of this block size.
+    /// Adds a file of this size on a filesystem of this block size.
     pub(super) fn add_file(&mut self, bytes: u64, block: u64) {
         self.bytes = self
             .bytes
@@ -49,7 +49,7 @@ impl RequiredSpace {
         self.files += 1;
     }
 
-    /// What these take: their content as git knows it.
+    /// The space that these entries need, by the sizes that git records.
     pub(super) fn for_entries(
         source: ContentSource<'_>,
         items: &[TreeEntry],
@@ -89,17 +89,17 @@ impl RequiredSpace {
     }
 }
 
-/// Where the content of files comes from.
+/// The sources of the content of files.
 #[derive(Clone, Copy)]
 pub(crate) struct ContentSource<'a> {
     pub odb: &'a Odb<'a>,
     pub lfs: &'a LfsFiles,
-    /// In bytes.
+    /// Maximum size of one file, in bytes.
     pub max_file: u64,
     pub key: Option<&'a GitCryptKey>,
 }
 
-/// The blobs that are held in memory one at a time.
+/// The large blobs, which are held in memory one at a time.
 #[derive(Default)]
 pub(crate) struct LargeBlobs {
     ids: HashSet<Oid>,
@@ -114,7 +114,7 @@ impl LargeBlobs {
         }
     }
 
-    /// To be kept as long as the blob is in memory.
+    /// Returns the guard to hold while the blob is in memory.
     pub(super) fn lock(&self, id: Oid) -> Option<MutexGuard<'_, ()>> {
         let lock = || {
             self.mutex
@@ -125,14 +125,14 @@ impl LargeBlobs {
     }
 }
 
-/// The size of a file, known from its header before any of it is unpacked: a few bytes in a pack can
-/// unfold to any size.
+/// The size of a file, from its header and before any of it is unpacked: a few bytes in a pack can unpack to
+/// any size.
 fn content_size(source: ContentSource<'_>, item: &TreeEntry) -> Result<u64, TreeError> {
     let ContentSource {
         odb, lfs, max_file, ..
     } = source;
     let limit = match item.kind {
-        // A folder takes a block: there are no names without it.
+        // A folder takes a block for its names.
         EntryKind::Directory | EntryKind::Submodule => return Ok(1),
         EntryKind::File { .. } => max_file,
         EntryKind::Symlink => MAX_LINK_TARGET,
@@ -176,7 +176,7 @@ fn grows_too_much(item: &TreeEntry, from: usize, limit: u64) -> Failure {
 
 const MARKERS_HINT: &str = "take `export-subst` or `ident` away from it in `.gitattributes`, or look at what the commit says about itself: somebody may have made it to do harm; nothing was activated";
 
-/// What a tree takes while it is written. What its files come to is not known before.
+/// Counts the bytes of a tree while it is written, because the size of converted files is not known before.
 pub(super) struct SpaceMeter<'a> {
     tree: &'a Folder,
     written_bytes: AtomicU64,
@@ -192,7 +192,7 @@ impl<'a> SpaceMeter<'a> {
         }
     }
 
-    /// What is to be in a file comes to more than [`content::max_size`].
+    /// The error for content that exceeds [`content::max_size`].
     pub(super) fn size_error(item: &TreeEntry, blob: usize, max_file: u64) -> TreeError {
         let limit = content::max_size(blob as u64, max_file);
         TreeError::Refused(match limit < max_file {
@@ -201,7 +201,7 @@ impl<'a> SpaceMeter<'a> {
         })
     }
 
-    /// A file is about to be written that was of another size in the repository.
+    /// Counts a file before it is written whose content differs in size from its blob.
     pub(super) fn add_converted(
         &self,
         item: &TreeEntry,
@@ -224,7 +224,7 @@ impl<'a> SpaceMeter<'a> {
         self.add_written(bytes as u64)
     }
 
-    /// So many bytes are about to be written.
+    /// Counts bytes before they are written.
     pub(super) fn add_written(&self, bytes: u64) -> Result<(), TreeError> {
         let before = self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before / CHECK_EVERY == before.saturating_add(bytes) / CHECK_EVERY {
@@ -235,8 +235,8 @@ impl<'a> SpaceMeter<'a> {
     }
 }
 
-/// Refuses a plan whose result does not fit into the filesystem of a folder, or that holds a file
-/// which is too large.
+/// Refuses a plan whose result does not fit on the filesystem of `folder`, or that contains a file which is
+/// too large.
 pub(crate) fn check_plan(
     plan: &Plan,
     source: ContentSource<'_>,
@@ -249,7 +249,7 @@ pub(crate) fn check_plan(
     Ok(large)
 }
 
-/// Refuses what does not fit into the filesystem of a folder.
+/// Refuses a need that exceeds the free space on the filesystem of `folder`.
 pub(super) fn check_space(need: RequiredSpace, folder: &Folder, what: &str) -> Result<(), Failure> {
     let room = folder.free_space()?;
     shortage(need, room).map_or(Ok(()), |lack| {

@@ -1,6 +1,6 @@
-//! Files that `.gitattributes` want to be run through a filter: git does that in a clone, and what it makes
-//! of them is in no commit. An encrypted one laid out as it is would be ciphertext in the place of a
-//! secret, in a release that looks whole.
+//! Detects files that need a filter of `.gitattributes`. Git runs filters in a clone, so their output is in
+//! no commit. Without its filter an encrypted file would be deployed as ciphertext in place of a secret, in a
+//! release that looks complete.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub enum FilterPolicy {
     Ignore,
 }
 
-/// How encrypted files begin, and what encrypted them.
+/// Prefixes of encrypted files, with the tool that wrote them.
 const ENCRYPTED_PREFIXES: [(&[u8], &str); 6] = [
     (git_crypt::FILE_MAGIC, "git-crypt"),
     (b"U2FsdGVkX1", "transcrypt or openssl"),
@@ -33,10 +33,11 @@ const ENCRYPTED_PREFIXES: [(&[u8], &str); 6] = [
     (b"$ANSIBLE_VAULT;", "ansible-vault"),
 ];
 
-/// No more files are named in a message.
+/// Maximum number of files that a message names.
 const MAX_NAMED_FILES: usize = 5;
 
-/// Refuses files that need a filter which cannot be run, as the release says; a warning tells of others.
+/// Refuses encrypted files that trueup cannot decrypt, and handles other files that need a filter by the
+/// policy of the release; without a policy it logs a warning for them.
 pub(crate) fn check(
     d: &Deployment<'_>,
     source: ContentSource<'_>,
@@ -92,7 +93,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// The first few of these, and how many more there are.
+/// The first few paths, and the number of the others.
 pub(in crate::release) fn format_paths<'a>(
     items: impl ExactSizeIterator<Item = &'a TreeEntry>,
 ) -> String {
@@ -107,7 +108,7 @@ pub(in crate::release) fn format_paths<'a>(
     }
 }
 
-/// The plain text of a file that git-crypt encrypted, if it did and there is a key.
+/// The plain text of a file, if git-crypt encrypted it and there is a key.
 pub(super) fn decrypt(
     item: &TreeEntry,
     blob: &[u8],

@@ -1,8 +1,8 @@
-//! Files that git-crypt encrypted, in the clear: AES-256 in counter mode, with a nonce that is an
-//! HMAC of the plain text and so its checksum.
+//! Decrypts files that git-crypt encrypted: AES-256 in counter mode, with a nonce that is an HMAC of the
+//! plain text and therefore its checksum.
 //!
-//! In the process and not with the program: the key stays with root, in no file of a lesser user and on
-//! no command line, and nothing is run for each file.
+//! It runs in the process instead of the git-crypt program: the key stays with root, in no file of an
+//! unprivileged user and on no command line, and no process is started for each file.
 
 use aes::Aes256;
 use aes::cipher::{KeyIvInit, StreamCipher};
@@ -15,27 +15,27 @@ use crate::ports::Host;
 use crate::release::ReleaseSpec;
 use crate::resource::Failure;
 
-/// What an encrypted file begins with; its nonce comes next.
+/// Prefix of an encrypted file; its nonce follows.
 pub(super) const FILE_MAGIC: &[u8] = b"\0GITCRYPT\0";
 
 const NONCE_LEN: usize = 12;
 
-/// What a file with keys begins with; the number of its form comes next.
+/// Prefix of a key file; its format version follows.
 const KEY_MAGIC: &[u8] = b"\0GITCRYPTKEY";
 
-/// No file with keys is longer, in bytes.
+/// Maximum size of a key file, in bytes.
 const MAX_KEY_FILE: usize = 64 << 10;
 
-/// The key of a repository.
+/// The symmetric key of a repository.
 pub(crate) struct GitCryptKey {
     aes_key: [u8; 32],
     hmac_key: [u8; 64],
-    /// Tells one from another.
+    /// Identifies the key.
     digest: String,
 }
 
 impl GitCryptKey {
-    /// The key that `git_crypt_key` names, if it names one.
+    /// Loads the key that `git_crypt_key` names, if it is set.
     pub(crate) fn load(spec: &ReleaseSpec, host: &Host) -> Result<Option<GitCryptKey>, Failure> {
         let Some(path) = &spec.git_crypt_key else {
             return Ok(None);
@@ -63,7 +63,7 @@ impl GitCryptKey {
     fn parse(body: &[u8]) -> Option<GitCryptKey> {
         const FORM: [u8; 4] = 2_u32.to_be_bytes();
         let rest = body.strip_prefix(KEY_MAGIC)?.strip_prefix(&FORM)?;
-        // What the whole file says (its name), then its first key: git-crypt writes with no other.
+        // The header of the file (the key's name), then its first key: git-crypt encrypts with no other.
         let (_, rest) = parse_fields(rest)?;
         let (key, _) = parse_fields(rest)?;
         let field = |wanted| key.iter().find(|(id, _)| *id == wanted).map(|(_, v)| *v);
@@ -74,7 +74,7 @@ impl GitCryptKey {
         })
     }
 
-    /// The plain text of an encrypted file. `None`: it was not encrypted with this key, or was changed.
+    /// The plain text of an encrypted file. `None`: another key encrypted it, or it was modified.
     pub(super) fn decrypt(&self, file: &[u8]) -> Option<Vec<u8>> {
         let (nonce, body) = file
             .strip_prefix(FILE_MAGIC)?
@@ -96,10 +96,10 @@ impl GitCryptKey {
 const AES_KEY_FIELD: u32 = 3;
 const HMAC_KEY_FIELD: u32 = 5;
 
-/// Its number, and what is in it.
+/// The id of a field and its content.
 type Field<'a> = (u32, &'a [u8]);
 
-/// One group of fields, each a number, a length and so many bytes, up to a zero; and what comes after.
+/// Parses one group of fields (each an id, a length and the content) up to a zero; returns the rest too.
 fn parse_fields(mut rest: &[u8]) -> Option<(Vec<Field<'_>>, &[u8])> {
     let mut fields = Vec::new();
     loop {

@@ -1,8 +1,7 @@
-//! Files that Git LFS keeps outside the repository: in it are only pointers to them.
+//! Replaces Git LFS pointers with the files that they stand for, which are kept outside the repository.
 //!
-//! A pointer in the place of an image or a model is a release that looks whole and is not. So such
-//! files are fetched (see `fetch/lfs.rs`) into the mirror, and the commit is refused where they are not
-//! to be had.
+//! A release with a pointer in place of an image or a model looks complete and is not. So the files are
+//! fetched into the mirror (see `fetch/lfs.rs`), and the commit is refused if they are not available.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -19,13 +18,13 @@ use crate::release::Deployment;
 use crate::release::fetch::{Fetcher, LfsObject};
 use crate::resource::Failure;
 
-/// No pointer is longer, in bytes: so says its specification.
+/// Maximum size of a pointer by the LFS specification, in bytes.
 const MAX_POINTER: usize = 1024;
 
-/// So many files are named in a refusal.
+/// Maximum number of files that a refusal names.
 const MAX_NAMED_FILES: usize = 3;
 
-/// The files that a plan takes from LFS, all of them on the host.
+/// The LFS files of a plan, all of them present on the host.
 #[derive(Debug, Default)]
 pub(crate) struct LfsFiles {
     pointers: HashMap<Oid, LfsObject>,
@@ -33,7 +32,7 @@ pub(crate) struct LfsFiles {
     copier: FileCopier,
 }
 
-/// What stands in the repository instead of a file.
+/// Parses a pointer file.
 fn parse_pointer(text: &[u8]) -> Option<LfsObject> {
     let text = std::str::from_utf8(text).ok()?;
     let version = text.lines().next()?.strip_prefix("version ")?;
@@ -68,7 +67,7 @@ fn open_object(pointer: &LfsObject, store: &Folder) -> Result<Option<File>, Fail
 }
 
 impl LfsFiles {
-    /// Sees to it that all files that these items take from LFS are on the host.
+    /// Fetches the LFS files of these entries that the host lacks.
     pub(crate) fn fetch_missing(
         d: &Deployment<'_>,
         mirror: &Repository,
@@ -131,13 +130,13 @@ impl LfsFiles {
         Ok(missing)
     }
 
-    /// The size of what comes in the place of a pointer, in bytes.
+    /// The size of the file that replaces a pointer, in bytes.
     pub(super) fn size(&self, item: &TreeEntry) -> Option<u64> {
         let pointer = self.pointers.get(&item.id)?;
         item.conversion.lfs.then_some(pointer.size)
     }
 
-    /// Makes the file that an item stands for; `None` when it stands for itself.
+    /// Writes the LFS file of an entry; `None` if the entry is no pointer.
     pub(super) fn write_file(
         &self,
         item: &TreeEntry,
@@ -161,7 +160,7 @@ impl LfsFiles {
             .ok_or_else(|| unreadable("it has gone from the mirror".into()))?;
         let found = sha256_hex(&mut source).map_err(|error| unreadable(error.to_string()))?;
         if found != pointer.digest {
-            // What is broken is fetched anew by the next pass.
+            // Removed, so that the next pass fetches it again.
             let path = pointer.store_path();
             if let Some(folder) = store.open_subfolder(path.parent().unwrap_or(Path::new("")))? {
                 folder.remove_tree(OsStr::new(&pointer.digest))?;
@@ -174,7 +173,7 @@ impl LfsFiles {
     }
 }
 
-/// The sha256 of a file, which is at its beginning again afterwards.
+/// The sha256 of a file; rewinds the file afterwards.
 fn sha256_hex(file: &mut File) -> std::io::Result<String> {
     use std::fmt::Write;
     let mut hash = Sha256::new();
@@ -188,7 +187,7 @@ fn sha256_hex(file: &mut File) -> std::io::Result<String> {
     file.rewind()?;
     let mut text = String::with_capacity(64);
     for byte in hash.finalize() {
-        // A string takes everything.
+        // Writing to a string never fails.
         let _ = write!(text, "{byte:02x}");
     }
     Ok(text)

@@ -1,23 +1,23 @@
-//! A commit's files on disk: what they are to be, moving a tree from one commit to another at the
-//! cost of what differs, and keeping one ready for the next release.
+//! Checks out the files of a commit, updates a tree from one commit to another at the cost of the
+//! differences, and keeps spare trees for the next release.
 //!
-//! | part | what it is about |
+//! | part | purpose |
 //! | --- | --- |
-//! | `walk` | reading a commit's trees, and refusing what must not reach a disk |
-//! | `attributes` | what `.gitattributes` of the commit say |
-//! | `content` | from a blob to what is in the file |
-//! | `plan` | what has to be removed and made, between two commits or for a whole one |
-//! | `lfs` | files that git keeps elsewhere |
-//! | `filters` | files that are something else in the repository, encrypted ones above all |
-//! | `git_crypt` | what git-crypt encrypted, in the clear |
-//! | `disk_space` | whether it fits |
-//! | `writer` | doing it, on all cores |
-//! | `copy_tree` | a copy of a whole tree |
-//! | `spare` | the trees that are kept ready |
+//! | `walk` | reads the trees of a commit, and refuses what must not reach a disk |
+//! | `attributes` | resolves the commit's `.gitattributes` |
+//! | `content` | converts a blob to the content of its file |
+//! | `plan` | lists what to remove and create, between two commits or for a whole one |
+//! | `lfs` | replaces Git LFS pointers with their files |
+//! | `filters` | detects files that need a filter, above all encrypted ones |
+//! | `git_crypt` | decrypts the files of git-crypt |
+//! | `disk_space` | checks that the files fit |
+//! | `writer` | carries out a plan, on all cores |
+//! | `copy` | copies a whole tree |
+//! | `spare` | manages the spare trees |
 //!
-//! A tree that is kept ready is complete, on disk, owned by whom the release will be owned by, and
-//! in a folder that only root can enter: nobody but trueup has ever been able to touch it. Its name
-//! says of which commit it is, so a tree of a name is whole, and one that is being changed has none.
+//! A spare tree is complete, on disk, owned by the owner of the future release, and in a folder that only
+//! root can enter: no other user has ever been able to modify it. Its name contains its commit. A tree that
+//! has such a name is complete; a tree that is being changed has none.
 
 mod attributes;
 mod content;
@@ -50,14 +50,14 @@ use crate::ports::root::RootError;
 use crate::ports::worker_pool::WorkerPoolError;
 use crate::resource::Failure;
 
-/// Raised whenever the same commit comes out as other files than before: trees that an older trueup
-/// kept ready are then not used.
+/// Incremented whenever the same commit yields other files than before, so that spare trees of an older
+/// trueup are not used.
 pub(super) const LAYOUT_VERSION: u32 = 2;
 
-/// One thing to be laid out.
+/// One entry to be created on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TreeEntry {
-    /// From the top of the tree; checked to stay in it.
+    /// Relative to the top of the tree; checked to stay inside it.
     pub path: PathBuf,
     pub kind: EntryKind,
     pub id: Oid,
@@ -70,18 +70,18 @@ pub(super) enum EntryKind {
         executable: bool,
     },
     Symlink,
-    /// Git has no empty ones, but a commit may leave out all that is in one.
+    /// Git has no empty folders, but attributes can leave out all files of one.
     Directory,
     /// Another repository: its folder stays empty.
     Submodule,
 }
 
-/// Why a tree could not be laid out.
+/// Why a tree could not be written.
 #[derive(Debug)]
 pub(crate) enum TreeError {
-    /// The mirror lacks an object, or has a broken one: fetching it anew may help.
+    /// The mirror lacks an object or has a corrupt one: fetching it again may help.
     Mirror(String),
-    /// The commit asks for too much, or there is no room: it is the same whatever its tree is made from.
+    /// The commit exceeds a limit, or the disk is full: starting from another tree does not help.
     Refused(Failure),
     Other(Failure),
 }
@@ -97,7 +97,7 @@ impl std::fmt::Display for TreeError {
     }
 }
 
-/// What libgit2's failed allocation means.
+/// The failure to report when an allocation of libgit2 fails.
 pub(in crate::release) fn too_much_memory() -> Failure {
     Failure::new(format!(
         "what the repository holds needs more than the {} MiB of memory that git may take",

@@ -1,5 +1,5 @@
-//! What has to be removed and made to bring a tree to a commit: from nothing, or from another commit
-//! at the cost of what differs.
+//! Plans the removals and creations that bring a tree to a commit: from an empty folder, or from another
+//! commit at the cost of the differences.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::iter::from_fn;
@@ -16,17 +16,17 @@ use crate::ports::deadline::Deadline;
 use crate::ports::exec::StopFlag;
 use crate::resource::Failure;
 
-/// No plan takes longer to make: the largest projects take seconds.
+/// Maximum time to make a plan; the largest projects take seconds.
 const MAX_PLANNING_TIME: Duration = Duration::from_secs(300);
 
-/// What making plans may take.
+/// The stop flag and the deadline of planning.
 pub(crate) struct PlanLimits<'a> {
     stop: &'a StopFlag,
     patience: Deadline,
 }
 
 impl PlanLimits<'_> {
-    /// From now on.
+    /// The time starts now.
     pub(crate) fn new(stop: &StopFlag) -> PlanLimits<'_> {
         PlanLimits {
             stop,
@@ -51,26 +51,26 @@ impl PlanLimits<'_> {
     }
 }
 
-/// What is to be done to a tree, in this order.
+/// The changes to a tree, carried out in the order of the fields.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// With everything below; some may not be there.
+    /// Removed with everything below; some may not exist.
     pub remove: Vec<PathBuf>,
     pub create: Vec<TreeEntry>,
     pub metadata: CommitMetadata,
     pub(super) placeholders: CommitPlaceholders,
 }
 
-/// What is worth knowing about a commit when another is compared with it. Derived from it alone.
+/// The data about a commit that a comparison with another one needs. Derived from the commit alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CommitMetadata {
-    /// All `.gitattributes` in it, with their blobs.
+    /// All `.gitattributes` files of the commit, with their blobs.
     pub attributes: BTreeMap<PathBuf, Oid>,
-    /// All files whose content depends on the commit itself.
+    /// All files whose content depends on the commit itself (`export-subst`).
     pub subst_paths: BTreeSet<PathBuf>,
 }
 
-/// An entry, before anybody asked for its attributes.
+/// An entry before its attributes are looked up.
 #[derive(Debug)]
 struct UnfilteredEntry {
     path: PathBuf,
@@ -79,7 +79,7 @@ struct UnfilteredEntry {
 }
 
 impl Plan {
-    /// For an empty folder. `most`: how many entries there may be at most.
+    /// The plan for an empty folder. `max_entries` limits the number of entries.
     pub(crate) fn full(
         mirror: &Repository,
         to: Oid,
@@ -96,8 +96,8 @@ impl Plan {
         })
     }
 
-    /// For a tree that is exactly at the commit `from`. `notes` are those of `from`, where they were
-    /// kept; without them all of its folders are read.
+    /// The plan for a tree that is exactly at the commit `from`. `notes` is the stored metadata of `from`;
+    /// without it all folders of `from` are read.
     pub(crate) fn incremental(
         mirror: &Repository,
         from: Oid,
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-/// All that is in a tree.
+/// Lists all entries of a tree.
 fn list_tree(
     mirror: &Repository,
     tree: Oid,
@@ -194,8 +194,8 @@ fn list_tree(
     ))
 }
 
-/// The plan between two trees whose attributes differ: any file may come out differently, so all are
-/// compared.
+/// The plan between two trees whose attributes differ: compares all files, because any of them may be
+/// converted differently.
 fn diff_trees(
     mirror: &Repository,
     old: Oid,
@@ -210,7 +210,7 @@ fn diff_trees(
         .into_iter()
         .map(|item| (item.path.clone(), item))
         .collect();
-    // What is the same stays, unless it speaks of the commit.
+    // Equal files stay, unless they contain placeholders of the commit.
     let put: Vec<TreeEntry> = put
         .into_iter()
         .filter(|item| {
@@ -239,7 +239,7 @@ fn is_attributes_file(path: &Path) -> bool {
         .is_some_and(|name| name.as_encoded_bytes() == attributes::FILE_NAME)
 }
 
-/// What is not left out, with how its content comes about.
+/// Drops the entries that attributes leave out, and adds the conversion to the others.
 fn apply_attributes(
     found: Vec<UnfilteredEntry>,
     attributes: &mut Attributes,
@@ -272,7 +272,7 @@ fn apply_attributes(
     Ok(items)
 }
 
-/// Whether a folder is left out, or one above it.
+/// Whether attributes leave out a folder or one above it.
 fn is_folder_ignored(
     folder: &Path,
     attributes: &mut Attributes,
@@ -293,7 +293,7 @@ fn is_folder_ignored(
     Ok(out)
 }
 
-/// Files of a tree that are there already and have to be made anew: each folder above them is read once.
+/// Finds the existing files of a tree that have to be rewritten; reads each folder above them once.
 struct SubstWalk<'a> {
     reader: TreeReader<'a>,
     limits: &'a PlanLimits<'a>,
@@ -323,13 +323,13 @@ impl SubstWalk<'_> {
     }
 }
 
-/// What differs between two trees. Folders of one id are not looked into.
+/// The differences between two trees. Skips folders with equal ids.
 struct TreeDiff<'a> {
     reader: TreeReader<'a>,
     limits: &'a PlanLimits<'a>,
     remove: Vec<PathBuf>,
     create: Vec<UnfilteredEntry>,
-    /// Some `.gitattributes` differ that may be about something that stays.
+    /// Some `.gitattributes` files differ in a way that may affect unchanged files.
     attributes_changed: bool,
 }
 
@@ -360,7 +360,7 @@ impl<'a> TreeDiff<'a> {
         let (old, new) = (read(old)?, read(new)?);
         let mut old = old.into_iter().peekable();
         let mut gone = Vec::new();
-        // After the files, so that those of one folder come together.
+        // Visited after the files, so that the files of one folder stay together.
         let mut folders = Vec::new();
         for GitEntry { name, id, kind } in new {
             gone.extend(from_fn(|| old.next_if(|entry| entry.name < name)));
@@ -382,7 +382,7 @@ impl<'a> TreeDiff<'a> {
                         self.create.push(UnfilteredEntry {
                             path: inner.clone(),
                             kind: EntryKind::Directory,
-                            // What is in it is said by what is in it.
+                            // Zero, because a folder is compared by its content.
                             id: Oid::ZERO_SHA1,
                         });
                     }

@@ -1,14 +1,14 @@
-//! The trees that are kept ready for the next release of an app, in `releases/.trueup`.
+//! Manages the spare and pristine trees of an app, in `releases/.trueup`.
 //!
-//! | name | what it is |
+//! | name | purpose |
 //! | --- | --- |
-//! | `spare-…` | becomes the next release, by one rename |
-//! | `pristine-…` | what the next spare is copied from; the next release where there is no spare |
-//! | `notes-SHA.json` | what is worth knowing about the commit of a tree |
-//! | anything else | what a killed pass was making; removed when the next is made |
+//! | `spare-…` | becomes the next release by one rename |
+//! | `pristine-…` | source of the next spare; becomes the next release if there is no spare |
+//! | `notes-SHA.json` | metadata of the commit of a tree |
+//! | anything else | leftover of a killed pass; removed when the next tree is made |
 //!
-//! The name of a tree says of which commit it is, whose it is, and by which rules it was laid out. It
-//! gets that name when all of it is on disk, and loses it before anything in it changes.
+//! The name of a tree contains its commit, its owner and its layout rules. A tree gets its name when all of
+//! it is on disk, and loses it before anything in it changes.
 
 use std::path::{Path, PathBuf};
 
@@ -26,20 +26,20 @@ use crate::ports::worker_pool::Priority;
 use crate::release::Deployment;
 use crate::resource::Failure;
 
-/// A tree while it is being made or changed.
+/// Name of a tree while it is created or changed.
 const UNFINISHED_NAME: &str = "unfinished";
 
-/// No notes are longer, in bytes.
+/// Maximum size of a metadata file, in bytes.
 const MAX_METADATA: usize = 4 << 20;
 
-/// What a tree is kept for.
+/// The purpose of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TreeRole {
     Spare,
     Pristine,
 }
 
-/// A tree that is ready.
+/// A complete tree.
 #[derive(Debug, Clone)]
 pub(crate) struct SpareTree {
     role: TreeRole,
@@ -51,7 +51,7 @@ pub(crate) struct SpareTree {
 pub(crate) struct SpareTrees<'a> {
     d: &'a Deployment<'a>,
     dir: PathBuf,
-    /// What the settings of the release change about its files, in a few letters.
+    /// The settings of the release that affect its files, abbreviated to a few letters.
     layout_options: String,
 }
 
@@ -79,7 +79,7 @@ impl<'a> SpareTrees<'a> {
         }
     }
 
-    /// Whose a release is, as numbers.
+    /// The user and group id of releases.
     fn owner(&self) -> (u32, u32) {
         let (uid, gid) = self.d.host.root.default_owner();
         (
@@ -100,7 +100,7 @@ impl<'a> SpareTrees<'a> {
         )
     }
 
-    /// Whether everything that is to be kept is there: the spare comes last. Costs two system calls.
+    /// Whether all wanted trees exist: the spare is made last. Costs two system calls.
     pub(crate) fn is_complete(&self) -> Result<bool, Failure> {
         let last = match self.d.spec.spare {
             true => TreeRole::Spare,
@@ -111,7 +111,7 @@ impl<'a> SpareTrees<'a> {
         Ok(meta.is_some_and(|meta| meta.kind == FileKind::Directory))
     }
 
-    /// Whether nobody but trueup has ever been able to change what is in there.
+    /// Whether only root has been able to change the content of the folder.
     fn is_root_only(&self) -> Result<bool, Failure> {
         let meta = self.d.host.root.meta(&self.dir)?;
         let (uid, _) = self.d.host.root.default_owner();
@@ -120,7 +120,7 @@ impl<'a> SpareTrees<'a> {
         }))
     }
 
-    /// What is ready for this owner, the spare first; and the names of everything else.
+    /// The complete trees for this owner, spares first, and the paths of everything else.
     fn list(&self) -> Result<(Vec<SpareTree>, Vec<PathBuf>), Failure> {
         let (mut trees, mut other) = (Vec::new(), Vec::new());
         for name in self.d.host.root.list(&self.dir)?.unwrap_or_default() {
@@ -151,12 +151,12 @@ impl<'a> SpareTrees<'a> {
         Ok(self.list()?.0)
     }
 
-    /// Takes a tree out, to `to`. Durably so, before anything in it is changed.
+    /// Moves a tree to `to`, durably and before anything in it is changed.
     pub(crate) fn take(&self, tree: &SpareTree, to: &Path) -> Result<(), Failure> {
         Ok(self.d.host.root.rename(&self.dir.join(&tree.name), to)?)
     }
 
-    /// Removes the trees that are kept, but for this one, and tells whether there were any.
+    /// Removes all trees except this one; returns whether there were any.
     pub(crate) fn remove_except(&self, except: Option<&SpareTree>) -> Result<bool, Failure> {
         let mut made = false;
         for tree in self.candidates()? {
@@ -168,7 +168,7 @@ impl<'a> SpareTrees<'a> {
         Ok(made)
     }
 
-    /// Removes all of it.
+    /// Removes the whole folder.
     pub(crate) fn remove_all(&self) -> Result<(), Failure> {
         // A tree loses its name before anything in it changes.
         self.remove_except(None)?;
@@ -183,7 +183,7 @@ impl<'a> SpareTrees<'a> {
         self.clear_unfinished()
     }
 
-    /// Nothing is being made from then on. What cannot be removed is put aside, and stops nothing.
+    /// Frees the name for unfinished trees. Renames a tree that cannot be removed, so that it blocks nothing.
     fn clear_unfinished(&self) -> Result<(), Failure> {
         let (root, unfinished) = (&self.d.host.root, self.dir.join(UNFINISHED_NAME));
         match root.remove_tree(&unfinished) {
@@ -204,8 +204,8 @@ impl<'a> SpareTrees<'a> {
         spares.try_for_each(|kept| self.remove(kept))
     }
 
-    /// Makes what is missing: a pristine tree of the wanted commit, and a spare of it unless it is
-    /// not wanted.
+    /// Makes the missing trees: a pristine tree of the wanted commit, and a copy of it as the spare unless
+    /// the settings disable spares.
     pub(crate) fn prepare(&self, mirror: &Repository) -> Result<(), TreeError> {
         let folder = self.ensure_dir()?;
         let (trees, other) = self.list()?;
@@ -225,7 +225,7 @@ impl<'a> SpareTrees<'a> {
             self.clear_unfinished()?;
             return filled;
         }
-        // The notes of trees that were moved on have served.
+        // The metadata of earlier commits is no longer needed.
         let ours = format!("notes-{}.json", &self.d.sha);
         for path in other
             .iter()
@@ -236,7 +236,7 @@ impl<'a> SpareTrees<'a> {
         Ok(())
     }
 
-    /// The folder of it all, which only root can enter.
+    /// Opens the folder of the trees, which only root can enter; creates it if needed.
     fn ensure_dir(&self) -> Result<Folder, Failure> {
         let root = &self.d.host.root;
         if !self.is_root_only()? {
@@ -247,7 +247,7 @@ impl<'a> SpareTrees<'a> {
                 gid: root.is_privileged().then_some(gid),
             };
             if root.meta(&self.dir)?.is_some() {
-                // Taken back first: nobody else puts anything there any more.
+                // Restricted to root first, so that no other user can add anything during the removal.
                 root.set_attrs(&self.dir, &attrs)?;
             }
             root.remove_tree(&self.dir)?;
@@ -258,8 +258,7 @@ impl<'a> SpareTrees<'a> {
         })
     }
 
-    /// Sees to it that the tree for this role is at the wanted commit: by moving the one that is
-    /// there, or by making it anew.
+    /// Brings the tree of this role to the wanted commit: updates the existing one, or creates a new one.
     fn bring_to_commit(
         &self,
         role: TreeRole,
@@ -284,7 +283,7 @@ impl<'a> SpareTrees<'a> {
                     Ok(()) => true,
                     Err(error @ TreeError::Refused(_)) => return Err(error),
                     Err(error) if self.d.host.stop.is_set() => return Err(error),
-                    // Its own commit may have gone from the mirror, say.
+                    // The mirror may, for example, no longer have the tree's own commit.
                     Err(error) => {
                         tracing::info!("{}: a tree is made anew: {error}", self.d.spec.app);
                         false
@@ -303,7 +302,7 @@ impl<'a> SpareTrees<'a> {
         Ok(())
     }
 
-    /// All of it on disk, then its name.
+    /// Syncs the tree to disk, then gives it its name.
     fn commit(&self, home: &Folder, name: &str) -> Result<(), Failure> {
         Priority::Idle.run(|| home.sync_filesystem())?;
         let root = &self.d.host.root;
@@ -361,7 +360,7 @@ impl<'a> SpareTrees<'a> {
             home.free_space()?.files,
             &PlanLimits::new(&self.d.host.stop),
         )?;
-        // What spares are copied from can be copied whole where the filesystem knows how.
+        // A subvolume: filesystems that support snapshots can copy it as a whole.
         home.create_subvolume(UNFINISHED_NAME.as_ref(), &closed)?;
         self.apply_plan(&plan, mirror, home)
     }
@@ -392,7 +391,7 @@ impl<'a> SpareTrees<'a> {
         Ok(())
     }
 
-    /// What is known about a commit; nothing where that was lost.
+    /// The stored metadata of a commit; `None` if it was lost.
     pub(crate) fn load_metadata(&self, sha: &Sha) -> Option<CommitMetadata> {
         let path = self.dir.join(format!("notes-{sha}.json"));
         let body = self.d.host.root.read(&path, MAX_METADATA).ok()??;
@@ -409,8 +408,8 @@ impl<'a> SpareTrees<'a> {
         })
     }
 
-    /// Keeps what is known about the wanted commit. Names that JSON cannot hold are left to be found
-    /// again.
+    /// Stores the metadata of the wanted commit, unless it contains names that JSON cannot represent: it is
+    /// then computed again.
     fn save_metadata(&self, notes: &CommitMetadata) -> Result<(), Failure> {
         let text = |path: &PathBuf| path.to_str().map(str::to_owned);
         let attributes = notes.attributes.iter();

@@ -1,5 +1,5 @@
-//! Reading the trees of a commit. They were made by others: a name that leaves its folder, that git
-//! itself would take for its own, or that comes twice never gets further than this file.
+//! Reads the trees of a commit. They are untrusted: names that leave their folder, that git reserves, or that
+//! occur twice are refused here.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,25 +10,24 @@ use git2::{Oid, Repository};
 use super::{EntryKind, TreeError};
 use crate::resource::Failure;
 
-/// No name in a folder is longer on any filesystem that a server uses, in bytes.
+/// Maximum length of a name on all filesystems that servers use, in bytes.
 const MAX_NAME_LEN: usize = 255;
 
-/// Deeper than any project, and shallow enough for the open files of one process.
+/// Maximum depth: deeper than any project, and low enough for the open file limit of one process.
 const MAX_DEPTH: usize = 200;
 
-/// The longest path in a tree, in bytes: together with the release's own it has to stay below what
-/// the kernel takes (4096).
+/// Maximum length of a path in a tree, in bytes: with the release's own path it must stay below the kernel's
+/// limit (4096).
 const MAX_PATH_LEN: usize = 3500;
 
-/// As many entries as a commit may have when nothing else limits them: more than the largest projects
-/// have. Git stores a tree that occurs twice only once, so a small repository can unfold to more than
-/// any memory or disk holds.
+/// Maximum number of entries of a commit if nothing else limits them: more than the largest projects have.
+/// Git stores repeated trees once, so a small repository can expand to more than any memory or disk holds.
 const MAX_ENTRIES: u64 = 1_000_000;
 
-/// And so many bytes all of their paths together.
+/// Maximum total length of their paths, in bytes.
 const MAX_PATH_BYTES: usize = 128 << 20;
 
-/// An entry takes no more bytes of its tree: mode, name and id.
+/// Maximum size of an entry in its tree object, in bytes: mode, name and id.
 const MAX_ENTRY_LEN: u64 = 8 + MAX_NAME_LEN as u64 + 20;
 
 /// One entry of one tree.
@@ -40,17 +39,17 @@ pub(super) struct GitEntry {
     pub kind: Option<EntryKind>,
 }
 
-/// Reads trees, and counts what it read.
+/// Reads trees, and enforces limits on their total size.
 pub(super) struct TreeReader<'a> {
     mirror: &'a Repository,
     odb: git2::Odb<'a>,
     entries_left: u64,
-    /// How many bytes of paths.
+    /// Remaining total length of paths, in bytes.
     path_bytes_left: usize,
 }
 
 impl<'a> TreeReader<'a> {
-    /// Gives up when the trees hold more than `most` entries.
+    /// Fails when the trees have more than `max_entries` entries in total.
     pub(super) fn new(
         mirror: &'a Repository,
         max_entries: Option<u64>,
@@ -63,7 +62,7 @@ impl<'a> TreeReader<'a> {
         })
     }
 
-    /// What is in the tree at this path, by name.
+    /// The entries of the tree at this path, sorted by name.
     pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<GitEntry>, TreeError> {
         if path.components().count() > MAX_DEPTH {
             return Err(unsafe_path_error(
@@ -71,7 +70,7 @@ impl<'a> TreeReader<'a> {
                 &format!("it is more than {MAX_DEPTH} folders deep"),
             ));
         }
-        // Before it is unpacked: an entry takes more than its name.
+        // Checked before the tree is unpacked: an entry takes more bytes than its name.
         if self.odb.read_header(id)?.0 as u64 > self.entries_left.saturating_mul(MAX_ENTRY_LEN) {
             return Err(too_many_entries());
         }
@@ -111,7 +110,7 @@ impl<'a> TreeReader<'a> {
                 kind,
             });
         }
-        // Git sorts a folder as if its name ended in a slash, so this moves next to nothing.
+        // Git sorts a folder as if its name ended in a slash, so this moves hardly any entry.
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         if let Some(twice) = entries.windows(2).find(|two| two[0].name == two[1].name) {
             return Err(unsafe_path_error(
@@ -148,7 +147,7 @@ fn check_name(folder: &Path, name: &[u8]) -> Result<(), TreeError> {
     ))
 }
 
-/// A path for a message: not all of a long one.
+/// A path for a message, truncated if it is long.
 pub(super) fn display_path(path: &Path) -> String {
     let mut shown = path.to_string_lossy().trim_start_matches('/').to_owned();
     if let Some((cut, _)) = shown.char_indices().nth(120) {

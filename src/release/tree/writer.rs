@@ -1,7 +1,7 @@
-//! Bringing a tree on disk to where a plan says, on all cores.
+//! Carries out a plan on a tree, on all cores.
 //!
-//! Nothing is ever written to: a file that changes is removed and made anew. So no other name of it,
-//! and no process that has it open, sees anything of the new content.
+//! Existing files are never written to: a file that changes is removed and created again, so that no hard
+//! link to it and no process that has it open sees any of the new content.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -19,17 +19,17 @@ use crate::ports::root::{Attrs, Folder, start_writeback};
 use crate::ports::worker_pool::Priority;
 use crate::resource::Failure;
 
-/// So many files of one folder are one job.
+/// Maximum number of files of one folder in one job.
 const FILES_PER_JOB: usize = 32;
 
-/// Up to so many new files are waited for one by one; for more, the whole filesystem is.
+/// Maximum number of new files that are synced one by one; for more, the whole filesystem is synced.
 const MAX_SINGLE_SYNCS: usize = 64;
 
-/// How trees are written.
+/// Writes trees with these sources and owners.
 pub(crate) struct TreeWriter<'a> {
     pub source: ContentSource<'a>,
     pub large: &'a LargeBlobs,
-    /// Who owns what is made.
+    /// Owner of the created files.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub pace: Priority,
@@ -51,8 +51,8 @@ impl TreeWriter<'_> {
         }
     }
 
-    /// Does what the plan says to the tree in this folder, and waits until it is on disk if that
-    /// takes no longer than the writing; tells whether it did.
+    /// Carries out a plan on the tree in this folder. Waits until the tree is on disk if that takes no longer
+    /// than the writing; returns whether it did.
     pub(crate) fn apply(&self, plan: &Plan, tree: &Folder) -> Result<bool, TreeError> {
         let mut touched = self.remove_paths(&plan.remove, tree)?;
         let jobs = group_into_jobs(&plan.create);
@@ -68,7 +68,7 @@ impl TreeWriter<'_> {
         self.pace.run_all(&jobs, self.stop, |job| {
             let folder = open_folder(tree, job.folder)?;
             for item in &job.items {
-                // Where somebody waits for thousands of files, one sync of all of them is quicker.
+                // When a deploy waits for thousands of files, one sync of all of them is faster.
                 if let Some(file) = self.write_entry(&folder, item, &plan.placeholders, &meter)?
                     && (few || self.pace == Priority::Idle)
                 {
@@ -91,7 +91,7 @@ impl TreeWriter<'_> {
         Ok(few)
     }
 
-    /// Removes what is to go; gives the folders that changed.
+    /// Removes these paths; returns the folders that changed.
     fn remove_paths(
         &self,
         paths: &[PathBuf],
@@ -156,9 +156,10 @@ impl TreeWriter<'_> {
                 let (mut how, mut attrs) = (item.conversion, self.attrs(runs));
                 let secret = filters::decrypt(item, blob.data(), key)?;
                 if secret.is_some() {
-                    // Git changes line ends and marks before its filters, in ciphertext, so not at all.
+                    // Git converts line ends and markers before its filters, on the ciphertext, hence not at
+                    // all.
                     (how.crlf, how.ident) = (Crlf::Never, false);
-                    // Not for everybody on the host, as most of the repository is.
+                    // Unlike most of the repository, a secret is not world-readable.
                     attrs.mode = Some(if runs { 0o750 } else { 0o640 });
                 }
                 let text = secret.as_deref().unwrap_or(blob.data());
@@ -184,7 +185,7 @@ fn object_error(item: &TreeEntry, error: &git2::Error) -> TreeError {
     }
 }
 
-/// The folder of a path, and its last part.
+/// Splits a path into its folder and its name.
 pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), TreeError> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
@@ -204,7 +205,7 @@ fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, TreeError> {
     })
 }
 
-/// All folders among these, those above first.
+/// All folders among these entries, parents first.
 pub(super) fn folder_paths(items: &[TreeEntry]) -> BTreeSet<&Path> {
     let folders = items
         .iter()
@@ -232,7 +233,7 @@ fn group_into_jobs(items: &[TreeEntry]) -> Vec<Job<'_>> {
     jobs
 }
 
-/// Waits until these are on disk.
+/// Waits until these files and folders are on disk.
 fn sync_to_disk(
     files: &[File],
     touched: &BTreeSet<PathBuf>,

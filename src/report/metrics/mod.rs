@@ -1,7 +1,8 @@
-//! How the last pass went, as a file for the textfile collector of Prometheus's node_exporter.
+//! Metrics of the last pass, as a file for the textfile collector of Prometheus's node_exporter.
 //!
-//! Only where the settings name its folder, because it is written after every pass: a pass of an idle
-//! host writes nothing otherwise. It is replaced whole, so that the collector never reads half of one.
+//! Written only if the settings name its folder, because every pass writes it, while a pass of an idle host
+//! otherwise writes nothing to disk. The file is replaced atomically, so that the collector never reads a
+//! partial one.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,29 +18,29 @@ use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::printable;
 
-/// How the collector knows our file.
+/// The collector reads files that end in `.prom`.
 const FILE_NAME: &str = "trueup.prom";
 
-/// What there is to tell of a pass.
+/// Data from which the metrics of a pass are computed.
 pub struct PassMetrics<'a> {
-    /// `None`: not even the settings could be taken.
+    /// `None`: even the settings were invalid.
     pub environment: Option<&'a str>,
     pub started: Timestamp,
     pub took: Duration,
     pub outcome: Exit,
-    /// What is known about the passes before it.
+    /// The summary of earlier passes.
     pub last: Option<&'a PassSummary>,
-    /// `None`: no pass could be made.
+    /// `None`: no pass could run.
     pub report: Option<&'a Report>,
 }
 
-/// Writes the file into `folder`, which must be there: it belongs to the collector.
+/// Writes the file into `folder`, which must exist: it belongs to the collector.
 pub fn write(root: &Root, folder: &Path, pass: &PassMetrics<'_>) -> Result<(), RootError> {
     let path = folder.join(FILE_NAME);
     root.write_atomic(&path, render(pass).as_bytes(), &Attrs::mode(0o644))
 }
 
-/// One metric: its name, what it is, and its values with their labels.
+/// One metric: its name, its help text, and its values with their labels.
 struct Metric {
     name: &'static str,
     help: &'static str,
@@ -134,7 +135,7 @@ fn metrics(pass: &PassMetrics<'_>) -> Vec<Metric> {
     all
 }
 
-/// A metric without labels; `None`: it is not known, and left out.
+/// A metric without labels; it is left out if the value is `None`.
 fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Metric {
     let value = value.map(|value| (Vec::new(), value));
     Metric {
@@ -214,7 +215,7 @@ fn report_metrics(report: &Report) -> Vec<Metric> {
     ]
 }
 
-/// The outcomes that a pass can have.
+/// Outcomes that a pass can have.
 const PASS_OUTCOMES: &[Exit] = &[
     Exit::Converged,
     Exit::Pending,
@@ -253,8 +254,7 @@ fn unix_seconds(at: Timestamp) -> f64 {
     millis / 1000.0
 }
 
-/// A label's value as the format wants it. What a value must not hold is left out: a ref is chosen by
-/// whoever publishes.
+/// Escapes a label's value for the text format. Drops control characters: the publisher chooses the ref.
 fn escape_label(value: &str) -> String {
     let mut text = String::new();
     for c in value.chars() {

@@ -4,8 +4,8 @@ use super::super::tests::{report, row};
 use super::super::{AppReport, ResourceStatus};
 use super::*;
 
-/// The text format, as strictly as promtool reads it: HELP and TYPE before the samples of each metric,
-/// no metric twice, no sample twice, names and label values as the format allows. Returns the samples.
+/// Parses the text format as strictly as promtool: HELP and TYPE before the samples of each metric, no
+/// duplicate metric or sample, valid names and label values. Returns the samples.
 fn parse(text: &str) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     let mut known: BTreeSet<String> = BTreeSet::new();
@@ -38,7 +38,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-/// What is left after `name="value",…}`.
+/// The text after `name="value",…}`.
 fn after_labels(mut text: &str) -> &str {
     let mut names = BTreeSet::new();
     loop {
@@ -95,7 +95,7 @@ fn failed() -> Report {
     report
 }
 
-/// Every metric with its labels and what it is, for the reference.
+/// Every metric with its labels and its help text, for the reference in `docs/`.
 pub fn reference() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
     let (report, last) = (failed(), last());
     let pass = PassMetrics {

@@ -1,4 +1,4 @@
-//! Where things are in a text that is to be edited.
+//! Positions of nodes in a text to be edited.
 
 use std::ops::Range;
 
@@ -6,15 +6,15 @@ use super::{alias_problem, unsupported_problem};
 use crate::problem::{Location, Problem};
 use crate::yaml::node::{Entry, Node, NodeKind, Style};
 
-/// A node on which an edit may be made: it stands where its path says, and nowhere else.
+/// A node that may be edited: it stands where its path says, and nowhere else (no alias, no merge key).
 pub(super) struct EditTarget<'a> {
     pub node: &'a Node,
-    /// Where its key is; 0 for the outermost map.
+    /// Byte offset of its key; 0 for the outermost map.
     pub key_start: usize,
     pub in_flow: bool,
 }
 
-/// A text, and where things in it are, in bytes.
+/// A text in which nodes are located by byte offset.
 pub(super) struct SourceText<'a> {
     text: &'a str,
 }
@@ -49,17 +49,17 @@ impl<'a> SourceText<'a> {
         Ok(found)
     }
 
-    /// Whether an entry stands in this map itself. What a merge key brings in was written before.
+    /// Whether an entry stands in this map itself. One from a merge key stands earlier in the text.
     pub(super) fn is_own_entry(&self, map: &Node, entry: &Entry) -> bool {
         entry.key_start >= map.span.start
     }
 
-    /// An anchor stands before whatever refers to it.
+    /// Whether the value is an alias: its anchor stands before the entry that refers to it.
     pub(super) fn is_alias(&self, entry: &Entry) -> bool {
         entry.value.span.start < entry.key_start
     }
 
-    /// The first alias, or value that a merge key brings in.
+    /// The place of the first alias or value from a merge key.
     pub(super) fn find_alias(&self, node: &Node) -> Option<Location> {
         match &node.kind {
             NodeKind::Scalar { .. } => None,
@@ -73,7 +73,7 @@ impl<'a> SourceText<'a> {
         }
     }
 
-    /// Where a node begins behind its anchor and tag.
+    /// The start of a node, after its anchor and tag.
     pub(super) fn content_start(&self, node: &Node) -> usize {
         let mut start = node.span.start;
         loop {
@@ -100,8 +100,7 @@ impl<'a> SourceText<'a> {
         self.text[self.content_start(map)..].starts_with('{')
     }
 
-    /// The characters of a scalar that is written on one line, its quotes included. None for one
-    /// that is left out, and for a block.
+    /// The range of a scalar on one line, including its quotes. `None` for a missing value and for a block.
     pub(super) fn scalar_range(&self, node: &Node) -> Option<Range<usize>> {
         let NodeKind::Scalar { text, style } = &node.kind else {
             return None;
@@ -111,19 +110,19 @@ impl<'a> SourceText<'a> {
         let length = match style {
             Style::Plain if !text.is_empty() && line.starts_with(text) => text.len(),
             Style::Plain => return None,
-            // The parser counts what follows on the line as part of what is quoted.
+            // The parser counts the rest of the line as part of a quoted scalar.
             _ => quoted_length(line)?,
         };
         Some(start..start + length).filter(|token| token.end <= node.span.end)
     }
 
-    /// The colon before a value that is left out.
+    /// The colon before a missing value.
     pub(super) fn missing_value_colon(&self, node: &Node) -> Option<usize> {
         let at = node.span.start;
         (node.span.is_empty() && self.text[at..].starts_with(':')).then_some(at)
     }
 
-    /// The end of an entry's value in a flow map, where it can be told.
+    /// The end of an entry's value in a flow map, if it can be determined.
     pub(super) fn value_end(&self, entry: &Entry) -> Option<usize> {
         if self.is_alias(entry) {
             return None;
@@ -143,7 +142,7 @@ impl<'a> SourceText<'a> {
         self.text[..at].rfind('\n').map_or(0, |found| found + 1)
     }
 
-    /// The end of a line, its line break left out.
+    /// The end of a line, without its line break.
     pub(super) fn line_end(&self, at: usize) -> usize {
         let rest = &self.text[at..];
         let line = rest.split('\n').next().unwrap_or_default();
@@ -154,7 +153,7 @@ impl<'a> SourceText<'a> {
         self.text[self.line_start(at)..at].chars().count()
     }
 
-    /// A place on the last line of a block map that is neither blank nor a comment.
+    /// A position on the last line of a block map that is neither blank nor a comment.
     pub(super) fn last_content(&self, map: &Node) -> usize {
         let mut end = map.span.end;
         loop {
@@ -168,8 +167,8 @@ impl<'a> SourceText<'a> {
         }
     }
 
-    /// Where the outermost block map may have a new first line: at the top of the text, or behind
-    /// the mark of the document's start.
+    /// Where a new first line of the outermost block map may go: at the top of the text, or after the
+    /// document start marker (`---`).
     pub(super) fn first_line_start(&self, map: &Node) -> usize {
         let before = &self.text[..self.line_start(self.content_start(map))];
         let mut top = 0;
@@ -184,7 +183,7 @@ impl<'a> SourceText<'a> {
     }
 }
 
-/// The length of the quoted text that a line starts with.
+/// The length of the quoted text at the start of a line.
 fn quoted_length(line: &str) -> Option<usize> {
     let mut chars = line.char_indices().peekable();
     let (_, quote) = chars.next().filter(|(_, c)| "'\"".contains(*c))?;

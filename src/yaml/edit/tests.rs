@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Pieces that YAML texts are made of, also such as no manifest should have.
+/// Fragments for generated YAML texts, including ones that no manifest should have.
 const PIECES: &[&str] = &[
     "a:",
     "b:",
@@ -84,7 +84,7 @@ proptest! {
         let done = match how {
             0 => draft.set(&path, &json!("new")),
             1 => draft.replace_with_map(&path, &long),
-            // Adding what is there is not for this to refuse.
+            // The editor does not have to reject an entry that exists already.
             2 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::Last, "n", &json!("v")),
             3 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::After("a"), "n", &long),
             4 => draft.insert_entry(&[], InsertPosition::First, "first", &json!(1)),

@@ -1,4 +1,4 @@
-//! Children that their user stops after he has become theirs and before their program begins.
+//! Children that their user stops after they have switched to that user and before their program begins.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,9 +14,9 @@ use crate::ports::testing::skip_test;
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// From now on the children of this test are stopped before they begin.
+/// Stops each child of this test before its program begins, from now on.
 fn stop_children_before_exec() {
-    // SAFETY: a signal to the child itself, which makes this call.
+    // SAFETY: the child sends the signal to itself.
     BEFORE_EXEC.set(|| {
         unsafe { libc::raise(libc::SIGSTOP) };
     });
@@ -32,7 +32,7 @@ fn command_as_nobody() -> Option<Command> {
     Some(command)
 }
 
-/// The descriptors of a stopped child of nobody's, once there is one with as many.
+/// The descriptors of a stopped child that runs as `nobody`, once one has this many.
 fn wait_for_stopped_child_fds(count: usize) -> BTreeMap<i32, PathBuf> {
     let begun = Instant::now();
     while begun.elapsed() < TEST_TIMEOUT {
@@ -107,7 +107,7 @@ fn child_of_another_user_inherits_no_fds_of_trueup_before_exec() {
     let numbers: Vec<i32> = open.keys().copied().collect();
     assert_eq!(numbers[..6], [0, 1, 2, 3, 4, 5], "{open:?}");
     assert_eq!(open[&0], PathBuf::from("/dev/null"));
-    // The last is where it tells why it did not begin.
+    // The last one is the pipe that reports start errors.
     for fd in &numbers[1..] {
         assert!(open[fd].to_str().unwrap().starts_with("pipe:"), "{open:?}");
     }

@@ -1,4 +1,4 @@
-//! Children that not even SIGKILL ends, since a filesystem does not answer them.
+//! Children that survive SIGKILL, because a filesystem does not respond.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -12,7 +12,7 @@ use nix::libc;
 use super::*;
 use crate::ports::testing::skip_test;
 
-/// A filesystem that takes every question and answers none, until this value goes.
+/// A filesystem that accepts every request and answers none, while this value lives.
 struct HungFilesystem {
     folder: tempfile::TempDir,
     server: Option<JoinHandle<()>>,
@@ -33,7 +33,7 @@ impl HungFilesystem {
         );
         let [at, options] =
             [folder.path().to_str().unwrap(), &options].map(|text| CString::new(text).unwrap());
-        // SAFETY: strings with an end that outlive the call.
+        // SAFETY: NUL-terminated strings that outlive the call.
         let mounted = unsafe {
             let (what, kind) = (c"mute".as_ptr(), c"fuse".as_ptr());
             libc::mount(what, at.as_ptr(), kind, 0, options.as_ptr().cast())
@@ -51,7 +51,7 @@ impl HungFilesystem {
     }
 }
 
-/// Answers the first question of the kernel, which asks for the protocol, and no other.
+/// Answers only the kernel's first request, which negotiates the protocol.
 fn answer_only_init(mut device: File) {
     let mut question = vec![0; 1 << 17];
     let n = device.read(&mut question).unwrap();
@@ -60,7 +60,7 @@ fn answer_only_init(mut device: File) {
     let mut put = |at: usize, bytes: &[u8]| answer[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &80_u32.to_ne_bytes());
     put(8, &question[8..16]);
-    // Version 7.31, and the most that is written at once.
+    // Version 7.31, and the largest write.
     put(16, &7_u32.to_ne_bytes());
     put(20, &31_u32.to_ne_bytes());
     put(36, &4096_u32.to_ne_bytes());
@@ -71,9 +71,9 @@ fn answer_only_init(mut device: File) {
 impl Drop for HungFilesystem {
     fn drop(&mut self) {
         let at = CString::new(self.folder.path().to_str().unwrap()).unwrap();
-        // SAFETY: a string with an end that outlives the calls.
+        // SAFETY: a NUL-terminated string that outlives the calls.
         unsafe {
-            // Whoever waits for an answer gets an error.
+            // Processes that wait for an answer get an error.
             libc::umount2(at.as_ptr(), libc::MNT_FORCE);
             libc::umount2(at.as_ptr(), libc::MNT_DETACH);
         }
@@ -130,7 +130,7 @@ fn unkillable_piped_child_times_out() {
 fn traced_child_does_not_block_the_pass() {
     let dir = tempfile::tempdir().unwrap();
     let [tracer, traced] = ["tracer", "traced"].map(|name| dir.path().join(name));
-    // PTRACE_SEIZE: who is traced and ends is his tracer's to reap.
+    // PTRACE_SEIZE: only the tracer can reap a traced process that has ended.
     let python = "import ctypes, sys, time; ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None); time.sleep(600)";
     let line = format!(
         "echo $$ >{}; setsid python3 -c '{python}' $$ & echo $! >{}; while grep -q 'TracerPid:.0$' /proc/$$/status; do sleep 0.1; done",
@@ -152,9 +152,9 @@ fn traced_child_does_not_block_the_pass() {
         text.trim().parse::<i32>().unwrap()
     };
     let (tracer, traced) = (number(&tracer), number(&traced));
-    // SAFETY: the process that the line above began.
+    // SAFETY: the process that the line above started.
     unsafe { libc::kill(tracer, libc::SIGKILL) };
-    // Once it can be, it is reaped: with the next child.
+    // Once it can be reaped, the next child's run reaps it.
     while std::path::Path::new(&format!("/proc/{traced}")).exists() {
         assert!(begun.elapsed() < TEST_TIMEOUT);
         assert!(Exec.run(sh("sleep 0.1")).unwrap().success());
@@ -165,7 +165,7 @@ fn traced_child_does_not_block_the_pass() {
 fn tracer_of_an_exited_child_does_not_block_the_pass() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    // PTRACE_SEIZE, and never a wait for what is traced.
+    // PTRACE_SEIZE, without ever waiting for the traced process.
     let tracer = r#"
 import ctypes, os, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -174,7 +174,7 @@ open(sys.argv[2], "w").write(f"{os.getpid()} {traced}")
 time.sleep(120)
 "#;
     std::fs::write(path("tracer.py"), tracer).unwrap();
-    // It must get no signal: one that is traced stops at each.
+    // It must get no signal: a traced process stops at each.
     let traced = r#"
 import os, sys, time
 while not os.path.exists(sys.argv[1]) or not os.path.getsize(sys.argv[1]):

@@ -1,9 +1,9 @@
-//! Trees that others made: deep, mounted on, and not to be removed.
+//! Trees of other users: deep, with mounts, or with entries that must not be removed.
 
 use super::*;
 use crate::ports::testing::create_deep_tree;
 
-/// More than a process may have open, or a thread has stack for.
+/// More than a process's descriptor limit or a thread's stack allows.
 const DEEP_LEVELS: usize = 30_000;
 
 const UNLIMITED: WalkLimits = WalkLimits {
@@ -13,7 +13,7 @@ const UNLIMITED: WalkLimits = WalkLimits {
 
 #[test]
 fn a_tree_of_any_depth_is_counted_and_removed() {
-    // In memory, where there is such a filesystem: some disks take milliseconds for a folder.
+    // In memory, if there is such a filesystem: some disks take milliseconds per folder.
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let dir = dir.unwrap();
     let root = Root::at(dir.path()).unwrap();
@@ -36,11 +36,11 @@ fn too_deep_tree_is_not_copied_and_leaves_nothing() {
     root.remove_tree(Path::new("/tree")).unwrap();
 }
 
-/// Something mounted below a test's folder, gone with it.
+/// A mount below a test's folder, unmounted when dropped.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// `None` where that cannot be done here, which is told.
+    /// `None` where mounting is not possible; prints that.
     fn new(at: PathBuf, arguments: &[&str]) -> Option<Mount> {
         let mut mount = std::process::Command::new("mount");
         let mounted = mount.args(arguments).arg(&at).output();
@@ -136,7 +136,7 @@ fn unremovable_entry_is_named_and_the_rest_is_removed() {
     root.remove_tree(Path::new("/tree")).unwrap();
 }
 
-/// Files and folders with their owners: a folder ends with `/`.
+/// Creates files and folders with these owners: a folder ends with `/`.
 fn create_entries(dir: &Path, things: &[(&str, u32)]) {
     for (path, owner) in things {
         let at = dir.join(path);
@@ -158,7 +158,7 @@ fn only_entries_that_the_tree_owner_could_remove_are_removed() {
         dir.path(),
         &[
             ("releases/", 0),
-            // Of root's own making: half of it given away when it was killed.
+            // Created by root, which was killed while changing the owner.
             ("releases/1/", 0),
             ("releases/1/app/", 1234),
             ("releases/1/app/code", 1234),
@@ -186,7 +186,7 @@ fn only_entries_that_the_tree_owner_could_remove_are_removed() {
     std::fs::remove_dir_all(dir.path().join("releases/1/app/data")).unwrap();
     root.remove_tree(Path::new("/releases/1")).unwrap();
     assert!(!dir.path().join("releases/1").exists());
-    // What is itself somebody else's, in a folder that is not root's.
+    // The top itself belongs to another user, in a folder that is not root's.
     create_entries(
         dir.path(),
         &[("home/", 1234), ("home/env/", 0), ("home/env/key", 0)],
@@ -220,7 +220,7 @@ fn removal_of_a_constantly_refilled_tree_times_out() {
         let parent = std::fs::File::open(dir.path()).unwrap();
         let limit = std::time::Duration::from_millis(300);
         let removed = loop {
-            // Until the other one has begun, and whenever it was slower, there is nothing left.
+            // Nothing to remove until the writer has begun, and whenever it was slower.
             let removed =
                 remove_tree::remove_at(&parent, "tree".as_ref(), Path::new("/tree"), limit);
             match removed {
@@ -231,7 +231,7 @@ fn removal_of_a_constantly_refilled_tree_times_out() {
         over.store(true, Ordering::Relaxed);
         let error = removed.unwrap_err();
         let ended = matches!(error, RootError::RemoveTimedOut { .. });
-        // Or it found the folder filled again as often as it looks.
+        // Or the folder was filled again for as many times as the removal retries.
         assert!(ended || error.is_not_empty(), "{error}");
     });
     root.remove_tree(Path::new("/tree")).unwrap();
@@ -294,7 +294,7 @@ fn foreign_files_in_untrusted_folders_are_not_chowned() {
         }
         assert_eq!(owner(path), 0);
     }
-    // Nothing of anybody else's is in it, or only root could have put it there.
+    // Contains nothing of other users, or only root could have put it there.
     for path in ["home/empty", "home/his", "srv/data"] {
         root.set_attrs(&Path::new("/").join(path), &deploy).unwrap();
         assert_eq!(owner(path), 1234, "{path}");

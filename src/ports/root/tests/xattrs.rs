@@ -1,4 +1,4 @@
-//! What a file carries besides its content, owner and mode.
+//! Extended attributes: what a file carries besides content, owner and mode.
 
 use std::ffi::{CString, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ fn c_string(path: &Path) -> CString {
 
 fn set_xattr(path: &Path, name: &str, value: &[u8]) -> bool {
     let (path, name) = (c_string(path), CString::new(name).unwrap());
-    // SAFETY: two texts that end in a NUL, and a buffer of the size that is said.
+    // SAFETY: two NUL-terminated strings, and a buffer of the size that is passed.
     unsafe {
         nix::libc::setxattr(
             path.as_ptr(),
@@ -42,7 +42,7 @@ fn get_xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 const ACL: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
 
-/// `u::rw u:33:r g::- m::r o::-`, as the kernel has it.
+/// `u::rw u:33:r g::- m::r o::-`, in the kernel's format.
 fn acl() -> Vec<u8> {
     let mut acl = 2_u32.to_le_bytes().to_vec();
     for (tag, rights, id) in [
@@ -63,7 +63,7 @@ fn mode(root: &Root) -> u32 {
     root.meta(Path::new("/etc/file")).unwrap().unwrap().mode
 }
 
-/// A sandbox with a file in a folder of ours, if there are ACLs here.
+/// A sandbox with a file in a folder of this user, if ACLs are supported here.
 fn with_acl() -> Option<(tempfile::TempDir, Root, PathBuf)> {
     let (dir, root) = sandbox();
     root.create_dir_all(Path::new("/etc"), &Attrs::mode(0o755))
@@ -71,7 +71,7 @@ fn with_acl() -> Option<(tempfile::TempDir, Root, PathBuf)> {
     root.write_atomic(Path::new("/etc/file"), b"old", &Attrs::mode(0o640))
         .unwrap();
     let file = dir.path().join("etc/file");
-    // The folder that stands for `/` is the test's own; those above it do not count.
+    // The folder that stands for `/` is the test's own; the folders above it do not count.
     if !set_xattr(&file, ACL, &acl()) {
         crate::ports::testing::skip_test("ACLs", "this filesystem has none");
         return None;
@@ -94,7 +94,7 @@ fn replaced_file_keeps_acl_and_user_xattrs_but_no_capabilities() {
     assert_eq!(get_xattr(&file, "user.note").as_deref(), Some(&b"kept"[..]));
     assert!(!powerful || get_xattr(&file, "security.capability").is_none());
     assert_eq!(mode(&root), 0o640, "the next pass would change it again");
-    // The mode that is described limits what the ACL gives.
+    // The mode that is declared limits what the ACL grants.
     root.write_atomic(Path::new("/etc/file"), b"new", &Attrs::mode(0o600))
         .unwrap();
     assert_eq!(mode(&root), 0o600);
@@ -118,7 +118,7 @@ fn default_acl_of_the_folder_is_not_applied_to_replaced_files() {
         "a new one gets the folder's"
     );
     let plain = CString::new(ACL).unwrap();
-    // SAFETY: two texts that end in a NUL.
+    // SAFETY: two NUL-terminated strings.
     unsafe { nix::libc::removexattr(c_string(&file).as_ptr(), plain.as_ptr()) };
     root.write_atomic(Path::new("/etc/file"), b"two", &Attrs::mode(0o640))
         .unwrap();

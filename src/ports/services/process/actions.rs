@@ -1,4 +1,4 @@
-//! The verbs: one service, moved from what it is to what was asked for.
+//! The operations on one service: start, stop, restart, reload, enable, disable.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use crate::ports::exec::Identity;
 use crate::ports::services::name::UnitName;
 use crate::ports::services::{ServiceError, kernel_clock};
 
-/// How long the kernel may take to end what was killed.
+/// Maximum time for the kernel to end killed processes.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A service about to be moved.
+/// An operation on one service.
 #[derive(Debug)]
 pub(super) struct Action<'a> {
     services: &'a ProcessServices,
     verb: &'static str,
     name: UnitName,
-    /// `None`: masked.
+    /// `None` if masked.
     unit: Option<Unit>,
     observed: ObservedService,
     service_id: String,
@@ -57,7 +57,8 @@ impl ProcessServices {
         };
         let mut found = self.observe(&name).map_err(|e| failed(e.to_string()))?;
         let mark = self.service_id(&name);
-        // Nothing that lives is remembered: it may have been started all the same.
+        // The saved state names no live process, but the service may have been started anyway (see
+        // `find_orphan`).
         if name.is_service() && found.main.is_none() {
             let log = self.root.machine_path(&self.log_path(&name));
             if let Some(orphan) = processes::find_orphan(&mark, &log) {
@@ -150,8 +151,8 @@ impl Action<'_> {
         Ok(())
     }
 
-    /// Replaces what runs, if anything does, by a new process. Everything that can be found wrong
-    /// is found before the old one is stopped.
+    /// Replaces the running process, if there is one, by a new one. Checks everything that can be checked
+    /// before it stops the old process.
     fn start_process(&mut self, unit: &Unit) -> Result {
         let [line] = unit.exec_start.as_slice() else {
             let count = unit.exec_start.len();
@@ -180,7 +181,7 @@ impl Action<'_> {
         })
     }
 
-    /// Ends the main process and everything in its session: politely, then not.
+    /// Ends the main process and everything in its session: with the unit's kill signal, then with SIGKILL.
     fn stop_processes(&mut self, unit: Option<&Unit>) -> Result {
         let Some(leader) = self.observed.state.run.as_ref().and_then(|run| run.pid) else {
             return Ok(());
@@ -189,8 +190,8 @@ impl Action<'_> {
             .services
             .root
             .machine_path(&self.services.log_path(&self.name));
-        // While the leader lives its session is ours beyond doubt; without it, the id may have
-        // gone to somebody else.
+        // While the leader lives, its session certainly belongs to this service; after that, the kernel may
+        // have reused the id.
         let ours = self.observed.main.is_some();
         let mark = self.service_id.clone();
         let left = || {
@@ -210,7 +211,7 @@ impl Action<'_> {
                 send_signal(process, polite);
             }
         }
-        // With the main process alone addressed, its end is the end of politeness.
+        // If only the main process got the signal, its end also ends the grace period.
         let waits_for = |process: &LiveProcess| !main_alone || process.pid == leader;
         let begun = Instant::now();
         while begun.elapsed() < limit && left().iter().any(waits_for) {
@@ -236,7 +237,7 @@ impl Action<'_> {
         }
     }
 
-    /// One line of `ExecReload=`. The usual one, a signal, needs no child.
+    /// Runs one line of `ExecReload=`. The usual line only sends a signal and needs no child process.
     fn run_reload_command(
         &self,
         launch: &Launch<'_>,
@@ -276,7 +277,7 @@ impl Action<'_> {
         })
     }
 
-    /// As whom the service runs. Without privilege there is no choice.
+    /// The user that the service runs as. Without privilege it runs as the current user.
     fn resolve_identity(&self, unit: &Unit) -> Result<Option<Identity>> {
         let (root, accounts) = (&self.services.root, &self.services.accounts);
         let (Some(user), true) = (&unit.user, root.is_privileged()) else {
@@ -294,7 +295,7 @@ impl Action<'_> {
         Ok(Some(identity))
     }
 
-    /// The socket unit of the same name, if there is one and it is active.
+    /// The socket unit of the same name, if it exists and is active.
     fn active_socket_unit(&self) -> Result<Option<Unit>> {
         let name = UnitName::new(&format!("{}.socket", self.name.stem()))?;
         let failed = |error: crate::ports::root::RootError| self.failed(error.to_string());
@@ -349,7 +350,7 @@ impl Action<'_> {
     }
 }
 
-/// To a process that was just seen; one that is gone by now needs no signal.
+/// Sends a signal to a process that was just seen; if it has ended by now, it needs none.
 fn send_signal(process: &LiveProcess, signal: Signal) {
     let _ = kill(Pid::from_raw(process.pid), signal);
 }

@@ -1,8 +1,8 @@
-//! How a line of a unit file splits into words, as systemd does it.
+//! Splits a line of a unit file into words, as systemd does.
 
 use std::collections::BTreeMap;
 
-/// Splits at white space; quotes hold words together, and a backslash starts an escape.
+/// Splits at white space; quotes keep words together, and a backslash starts an escape.
 pub(super) fn split_words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -51,8 +51,8 @@ fn parse_escape(chars: &mut std::str::Chars<'_>) -> Result<char, String> {
     })
 }
 
-/// Puts in variables: `${NAME}` anywhere in a word, `$NAME` as a whole word, which then splits at
-/// white space. One that is not set is empty; `$$` is a dollar sign.
+/// Expands variables: `${NAME}` anywhere in a word, `$NAME` as a whole word, which then splits at white
+/// space. An unset variable is empty; `$$` is a dollar sign.
 pub(super) fn expand_variables(words: &[String], env: &BTreeMap<String, String>) -> Vec<String> {
     let value = |name: &str| env.get(name).cloned().unwrap_or_default();
     let mut done = Vec::new();

@@ -1,8 +1,8 @@
-//! Starting a process so that it is never started twice.
+//! Starts a process so that it is never started twice.
 //!
-//! The new process first waits at a gate, a pipe: its id is written down, and only then is it let
-//! through to become the service. If trueup is killed in between, the pipe closes and the process
-//! ends without having been anything.
+//! The new process first blocks on a pipe: trueup saves its id, and only then unblocks it to exec the
+//! service. If trueup is killed in between, the pipe closes and the process ends without having run the
+//! service.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,25 +23,25 @@ use crate::ports::root::{Attrs, Root, RootError};
 /// How long a service must stay up to count as started.
 const MIN_UPTIME: Duration = Duration::from_millis(150);
 
-/// How long the way from the gate to the service's own program may take.
+/// Maximum time from the pipe to the exec of the service's program.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a process may be between two programs, or on its way out.
+/// Maximum time without a command line, during exec or exit.
 const NO_COMMAND_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A log that is longer when its service starts is put aside (one older one is kept), in bytes.
+/// A log longer than this at the start of its service is rotated (one old log is kept), in bytes.
 const MAX_LOG_SIZE: u64 = 16 << 20;
 
-/// How much of a log's end is looked at, in bytes.
+/// How much of the end of a log is read, in bytes.
 const LOG_TAIL_BYTES: u64 = 64 << 10;
 
 pub(super) const LOG_TAIL_LINES: usize = 10;
 
-/// Everything that a start needs, found and checked before anything is changed.
+/// Everything that a start needs, found and checked before anything changes.
 #[derive(Debug)]
 pub(super) struct Launch<'a> {
     pub(super) unit: &'a Unit,
-    /// Of the socket unit with the same name, if that is active.
+    /// The socket unit of the same name, if active.
     pub(super) socket: Option<&'a Unit>,
     pub(super) identity: Option<Identity>,
     pub(super) env: BTreeMap<String, String>,
@@ -49,7 +49,7 @@ pub(super) struct Launch<'a> {
     pub(super) log: PathBuf,
 }
 
-/// A process at the gate.
+/// A new process that waits on its pipe.
 #[derive(Debug)]
 pub(super) struct BlockedProcess {
     pub(super) pid: i32,
@@ -58,7 +58,7 @@ pub(super) struct BlockedProcess {
 }
 
 impl Launch<'_> {
-    /// Runs what is to come before the service.
+    /// Runs the `ExecStartPre=` commands.
     pub(super) fn run_start_pre(&self, exec: &Exec) -> Result<(), ExecError> {
         for line in &self.unit.exec_start_pre {
             let ended = exec.run_checked(self.command(line, &self.env));
@@ -69,7 +69,7 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// A command of the unit, run as the service runs.
+    /// A command of the unit, with the environment and identity of the service.
     pub(super) fn command(&self, line: &UnitCommand, env: &BTreeMap<String, String>) -> Command {
         let mut command = Command::new(expanded_argv(line, env)).timeout(self.unit.start_timeout);
         command.cwd.clone_from(&self.unit.working_directory);
@@ -82,7 +82,7 @@ impl Launch<'_> {
         command
     }
 
-    /// Starts a process that waits at the gate.
+    /// Starts a process that waits on its pipe.
     pub(super) fn spawn_blocked(
         &self,
         exec: &Exec,
@@ -115,7 +115,7 @@ impl Launch<'_> {
 }
 
 impl BlockedProcess {
-    /// Lets the process through and waits until it is the service, and stays up for a moment.
+    /// Unblocks the process and waits until it has executed the service and stayed up for [`MIN_UPTIME`].
     pub(super) fn unblock(mut self) -> Result<(), String> {
         self.start_pipe
             .write_all(b"\n")
@@ -145,18 +145,18 @@ impl BlockedProcess {
     }
 }
 
-/// The process `pid` once it is the service; `None` when it has ended.
+/// The process `pid` once it runs the service; `None` if it has ended.
 ///
-/// One at the gate is about to be either, and soon: whoever started it lets it through, or was
-/// killed and so closed the gate. Taking it for the service would lose a start, taking it for
-/// nothing could repeat one.
+/// A blocked process soon becomes one or the other: the trueup that started it unblocks it, or was killed
+/// and so closed the pipe. Counting it as the service would lose a start; counting it as ended could start
+/// the service twice.
 pub(super) fn wait_for_exec(pid: i32) -> Option<LiveProcess> {
     let begun = Instant::now();
     loop {
         let living = LiveProcess::find(pid)?;
         match launch_stage(pid) {
             LaunchStage::Executed => return Some(living),
-            // A program may have wiped its own line.
+            // A program may have erased its own command line.
             LaunchStage::NoCommandLine if begun.elapsed() > NO_COMMAND_LINE_TIMEOUT => {
                 return Some(living);
             }
@@ -166,11 +166,11 @@ pub(super) fn wait_for_exec(pid: i32) -> Option<LiveProcess> {
     }
 }
 
-/// How far a process is that was started to become a service.
+/// Progress of a process that was started to become a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LaunchStage {
     Blocked,
-    /// It has no command line: the kernel is just giving it another program, or ending it.
+    /// No command line: the kernel is just executing another program in it, or ending it.
     NoCommandLine,
     Executed,
 }
@@ -187,11 +187,11 @@ fn launch_stage(pid: i32) -> LaunchStage {
     }
 }
 
-/// How the script at the gate begins.
+/// Start of the script in a blocked process.
 const BLOCKED_SCRIPT_PREFIX: &str = "read -r go <&";
 
-/// What the process does at the gate. Only a process itself knows its id before it is the
-/// service, hence the shell.
+/// The script that blocks on the pipe and then executes the service. A shell, because the process needs its
+/// own id (for `LISTEN_PID` and [`MAIN_PID_VARIABLE`]) before it executes the service.
 fn start_script(sockets: usize) -> String {
     let gate = 3 + sockets;
     let listen = match sockets {
@@ -213,7 +213,7 @@ pub(super) fn expanded_argv(line: &UnitCommand, env: &BTreeMap<String, String>) 
     [program, &command_line::expand_variables(rest, env)].concat()
 }
 
-/// The unit's variables: its own lines first, then its files, later ones winning. Systemd's order.
+/// The unit's environment: `Environment=` lines first, then the files; later ones win. As in systemd.
 pub(super) fn environment(
     unit: &Unit,
     root: &Root,
@@ -245,7 +245,7 @@ pub(super) fn environment(
     Ok(env)
 }
 
-/// A file named by its outside path, looked up below the root when it is there.
+/// Reads a file by its path outside the sandbox; below the root, the read goes through [`Root`].
 fn read_host_file(root: &Root, path: &Path) -> Result<Option<String>, String> {
     const LIMIT: usize = 1 << 20;
     let body = match path.strip_prefix(root.path()) {
@@ -293,12 +293,12 @@ fn open_log(root: &Root, path: &Path) -> Result<File, RootError> {
     root.open_append(path, &Attrs::mode(0o600))
 }
 
-/// How long a log is, in bytes.
+/// Length of a log, in bytes.
 pub(super) fn log_length(root: &Root, path: &Path) -> u64 {
     root.meta(path).ok().flatten().map_or(0, |meta| meta.size)
 }
 
-/// The last lines of a log, of what was written behind `from`.
+/// The last lines of a log after offset `from`.
 pub(super) fn log_tail(root: &Root, path: &Path, from: u64) -> Vec<String> {
     let read = || -> io::Result<String> {
         let folder = root.open_folder(path.parent().unwrap_or(Path::new("/")));
@@ -309,7 +309,7 @@ pub(super) fn log_tail(root: &Root, path: &Path, from: u64) -> Vec<String> {
             return Ok(String::new());
         };
         let end = file.seek(SeekFrom::End(0))?;
-        // A log that was put aside in between begins anew.
+        // A log that was rotated in between starts at 0 again.
         let from = if from > end { 0 } else { from };
         file.seek(SeekFrom::Start(
             from.max(end.saturating_sub(LOG_TAIL_BYTES)),

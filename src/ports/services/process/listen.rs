@@ -1,4 +1,4 @@
-//! The sockets that a service is given, bound before it starts.
+//! Binds the sockets that a service inherits, before it starts.
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -9,11 +9,11 @@ use std::path::Path;
 
 use super::unit::Unit;
 
-/// As many as can be passed: the descriptor after the last one must have a single digit.
+/// Maximum number of sockets: the number of the descriptor after the last one must be a single digit.
 pub(super) const MAX_SOCKETS: usize = 6;
 
-/// Binds every `ListenStream=` of a socket unit, in order: a port, `host:port`, or the absolute
-/// path of a Unix socket.
+/// Binds every `ListenStream=` of a socket unit, in order: a port, `host:port`, or the absolute path of a
+/// Unix socket.
 pub(super) fn bind(unit: &Unit) -> Result<Vec<OwnedFd>, String> {
     if unit.listen_streams.len() > MAX_SOCKETS {
         return Err(format!("more than {MAX_SOCKETS} sockets cannot be passed"));
@@ -29,10 +29,10 @@ pub(super) fn bind(unit: &Unit) -> Result<Vec<OwnedFd>, String> {
     unit.listen_streams.iter().map(one).collect()
 }
 
-/// The standard library sets SO_REUSEADDR, so that a service can come back at once.
+/// The standard library sets SO_REUSEADDR, so that a service can restart at once.
 fn bind_tcp(address: &str) -> io::Result<OwnedFd> {
     let listener = match address.parse::<u16>() {
-        // As systemd does: both families, or the older one where there is no newer one.
+        // Like systemd: both address families, or IPv4 alone on a host without IPv6.
         Ok(port) => {
             TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?
         }

@@ -1,10 +1,10 @@
-//! Plain processes, for sandboxes: no supervisor and no privilege.
+//! Services as plain processes, for sandboxes: without a supervisor and without privilege.
 //!
-//! A service is defined by the systemd unit file of the sandbox ([`mod@unit`] says which part of it
-//! counts) and read anew at every start. Nobody watches over it: one that ends by itself stays
-//! down until the next pass. What was started is remembered in [`state`], and outlives trueup.
-//! A unit of another type (`x.socket`, `x.timer`) has no process: it is merely marked as active,
-//! and an active socket is bound when the service of its name starts.
+//! The systemd unit file in the sandbox defines a service ([`mod@unit`] lists the directives that count) and
+//! is read at every start. No supervisor watches the process: if it ends by itself, it stays down until the
+//! next pass. [`state`] records what was started and outlives trueup. A unit of another type (`x.socket`,
+//! `x.timer`) has no process: it is only marked as active, and an active socket is bound when the service
+//! of its name starts.
 
 mod actions;
 mod command_line;
@@ -31,7 +31,7 @@ use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
 use crate::ports::root::{Root, RootError};
 
-/// Where definitions are, first one found wins.
+/// Folders of unit files; the first match wins.
 const UNIT_FOLDERS: [&str; 4] = [
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
@@ -39,10 +39,10 @@ const UNIT_FOLDERS: [&str; 4] = [
     "/usr/lib/systemd/system",
 ];
 
-/// No unit file is larger, in bytes.
+/// Maximum size of a unit file, in bytes.
 const MAX_UNIT_FILE: usize = 1 << 20;
 
-/// The processes of a sandbox.
+/// The services of a sandbox.
 #[derive(Debug)]
 pub struct ProcessServices {
     root: Rc<Root>,
@@ -50,7 +50,7 @@ pub struct ProcessServices {
     accounts: Rc<Accounts>,
 }
 
-/// What is on disk under a name.
+/// The definition on disk of a name.
 #[derive(Debug)]
 enum Definition {
     Absent,
@@ -59,7 +59,7 @@ enum Definition {
     Unit(Box<Unit>),
 }
 
-/// A service as it is: what was remembered, held against what is running.
+/// The saved state of a service, compared with the running processes.
 #[derive(Debug)]
 struct ObservedService {
     state: SavedState,
@@ -115,7 +115,7 @@ impl ProcessServices {
     fn observe(&self, name: &UnitName) -> Result<ObservedService, RootError> {
         let mut state = SavedState::load(&self.root, name)?;
         let boot = processes::boot_id();
-        // What ran before a reboot was not ended by itself.
+        // A process from before a reboot did not end by itself.
         state.run = state.run.filter(|run| run.boot == boot);
         let main = state.run.as_ref().and_then(|run| {
             let living = launch::wait_for_exec(run.pid?)?;
@@ -138,7 +138,7 @@ impl ObservedService {
         match &self.state.run {
             None => ActiveState::Stopped,
             Some(run) if run.pid.is_none() || self.main.is_some() => ActiveState::Running,
-            // Nobody stopped it, and it is not there.
+            // No operation stopped it, but it no longer runs.
             Some(_) => ActiveState::Failed,
         }
     }
@@ -174,10 +174,10 @@ impl ObservedService {
                 .and_then(|run| run.reloaded)
                 .map(|nanos| nanos.to_string()),
             can_reload: unit.is_some_and(|unit| !unit.exec_reload.is_empty()),
-            // It is read at every start.
+            // Read at every start.
             stale_definition: false,
             definition_file: None,
-            // Read through [`Root`], which follows nothing that others planted.
+            // trueup reads them through [`Root`], which follows no link planted by other users.
             environment_files: Vec::new(),
             restarts: 0,
         }

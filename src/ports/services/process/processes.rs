@@ -1,7 +1,7 @@
-//! Which processes are there, from `/proc`.
+//! Finds the processes of a service in `/proc`.
 //!
-//! Every service that is started gets a mark in its environment, and its output goes to its own
-//! log: by these it is found again when nothing was remembered about it.
+//! Every started service has a mark in its environment and its own log as output. By these it is found
+//! again when no saved state names it.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +15,10 @@ pub(super) use crate::ports::services::live_process::{
     LiveProcess, boot_id, started_at, ticks_since_boot,
 };
 
-/// The variable that says which service, of which sandbox, a process belongs to.
+/// The variable with the mark: which service, of which sandbox, a process belongs to.
 pub(super) const SERVICE_VARIABLE: &str = "TRUEUP_SERVICE";
 
-/// The variable that holds the id of the service's main process.
+/// The variable with the id of the service's main process.
 pub(super) const MAIN_PID_VARIABLE: &str = "TRUEUP_MAIN_PID";
 
 impl LiveProcess {
@@ -34,9 +34,9 @@ impl LiveProcess {
         fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default()
     }
 
-    /// Whether it, or a process above it, was started as this service.
+    /// Whether the process or an ancestor of it was started as this service.
     fn belongs_to(&self, mark: &str, log: &Path) -> bool {
-        // Programs that rewrite their title may overwrite their environment: hence the log.
+        // Programs that rewrite their title may overwrite their environment: hence also the log.
         has_variable(&self.environment(), SERVICE_VARIABLE, mark)
             || (1..=2).any(|fd| {
                 fs::read_link(format!("/proc/{}/fd/{fd}", self.pid))
@@ -50,7 +50,7 @@ impl LiveProcess {
             && has_variable(&environment, MAIN_PID_VARIABLE, &self.pid.to_string())
     }
 
-    /// The command line's words, as bytes between NULs.
+    /// The words of the command line, as bytes separated by NULs.
     pub(super) fn command_line(pid: i32) -> Vec<u8> {
         fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
     }
@@ -63,7 +63,7 @@ fn has_variable(environment: &[u8], name: &str, value: &str) -> bool {
         .any(|entry| entry == wanted.as_bytes())
 }
 
-/// The main process of a service about which nothing was remembered.
+/// The main process of a service without saved state.
 pub(super) fn find_orphan(mark: &str, log: &Path) -> Option<LiveProcess> {
     let leaders: Vec<LiveProcess> = LiveProcess::all()
         .filter(|process| process.session_id == process.pid && process.belongs_to(mark, log))
@@ -81,14 +81,14 @@ pub(super) fn list_session(id: i32) -> Vec<LiveProcess> {
         .collect()
 }
 
-/// What is left of a session whose leader is gone, as far as it is this service's.
+/// The processes of this service in a session whose leader has ended.
 pub(super) fn list_orphaned_session(id: i32, mark: &str, log: &Path) -> Vec<LiveProcess> {
     let mut left = list_session(id);
     left.retain(|process| process.belongs_to(mark, log));
     left
 }
 
-/// How a child of ours ended; `None` for one that has not, or is not ours. Frees its id.
+/// How our child ended; `None` if it has not, or is not our child. Frees its id.
 pub(super) fn reap(pid: i32) -> Option<String> {
     match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
         Ok(WaitStatus::Exited(_, code)) => Some(format!("exited with {code}")),
@@ -114,7 +114,7 @@ mod tests {
         let living = LiveProcess::find(pid as i32).unwrap();
         assert!(started_at(living.start_time).unwrap() > before);
         kill(Pid::from_raw(living.pid), Signal::SIGKILL).unwrap();
-        // Not waited for yet: a zombie, which is nobody.
+        // A killed child is a zombie until `reap`; `find` must not return it.
         while LiveProcess::find(living.pid).is_some() {
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -1,4 +1,4 @@
-//! What is remembered about a process between two calls, and between two passes.
+//! The saved state of a service, kept between calls and passes.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ const STATE_FOLDER: &str = "/var/lib/trueup/process";
 const VERSION: u32 = 1;
 const MAX_FILE: usize = 64 << 10;
 
-/// One service's memory. A missing or unreadable one is an empty one: the process itself is then
-/// found by its mark.
+/// State of one service. A missing or unreadable file counts as empty: the process is then found by its
+/// mark.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedState {
     version: u32,
@@ -20,16 +20,16 @@ pub(super) struct SavedState {
     pub(super) run: Option<SavedRun>,
 }
 
-/// The last run that was not ended on purpose.
+/// The last run that no operation has stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedRun {
     /// `None`: a unit without a process (a socket, a timer) that is marked as active.
     pub(super) pid: Option<i32>,
-    /// When it started, in clock ticks since boot, as in `/proc/PID/stat`.
+    /// Start time, in clock ticks since boot, as in `/proc/PID/stat`.
     pub(super) start: u64,
-    /// Of the boot that it belongs to.
+    /// The boot that it belongs to.
     pub(super) boot: String,
-    /// When it was last told to reload, in nanoseconds since boot.
+    /// Time of the last reload, in nanoseconds since boot.
     pub(super) reloaded: Option<u64>,
 }
 
@@ -84,7 +84,7 @@ mod tests {
             reloaded: None,
         };
         assert_eq!((state.enabled, state.run), (true, Some(run)));
-        // From a later version, or torn: as if there were none.
+        // From a later version, or truncated: counts as missing.
         for body in [&written.replace('1', "2"), "{\"vers"] {
             put(body);
             assert_eq!(

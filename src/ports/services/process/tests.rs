@@ -13,7 +13,7 @@ use super::unit::Unit;
 use super::*;
 use crate::ports::root::Attrs;
 
-/// Names the sandbox to the copy of the test that is to be killed.
+/// Passes the sandbox to the copy of the test that is to be killed.
 const SANDBOX: &str = "TRUEUP_TEST_SANDBOX";
 
 struct Sandbox {
@@ -144,7 +144,7 @@ fn blocked_process_is_not_mistaken_for_the_service() {
         service_id: sandbox.services.service_id(&name),
         log: sandbox.services.log_path(&name),
     };
-    // With and without having been written down before trueup was killed.
+    // With and without saved state from before trueup was killed.
     for remembered in [false, true] {
         let waiting = launch
             .spawn_blocked(&Exec, &sandbox.root, &unit.exec_start[0])
@@ -159,7 +159,7 @@ fn blocked_process_is_not_mistaken_for_the_service() {
                 ),
             );
         }
-        // The kernel closes the gate of a killed trueup when it comes to it.
+        // The kernel closes the pipe of a killed trueup only after a while.
         let killed = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(200));
             drop(waiting);
@@ -181,9 +181,9 @@ fn blocked_process_is_not_mistaken_for_the_service() {
 #[test]
 fn running_service_is_found_without_its_state_file() {
     for start in [
-        // With a daemon that it left in a session of its own, which is nobody's main process.
+        // With a daemon that it left in a session of its own, which is no service's main process.
         "/bin/sh -c 'setsid sleep 3 & exec sleep 60'",
-        // A program that overwrites its environment, as those that set their title do.
+        // A program that overwrites its environment, like those that set their title.
         "/usr/bin/env -i /bin/sleep 60",
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -195,7 +195,7 @@ fn running_service_is_found_without_its_state_file() {
         assert_eq!(sandbox.services.status("app").unwrap().main_pid, None);
         sandbox.services.start("app").unwrap();
         assert_eq!(sandbox.pid(), pid, "a second copy was started");
-        // The other sandbox's service of the same name is another service.
+        // The service of the same name in the other sandbox is another service.
         let other_dir = tempfile::tempdir().unwrap();
         let other = Sandbox::at(other_dir.path());
         other.define_service("ExecStart=/bin/sleep 60");

@@ -1,4 +1,4 @@
-//! The part of a systemd unit file that a plain process needs. Everything else is passed over.
+//! Parses the part of a systemd unit file that a plain process needs, and ignores everything else.
 //!
 //! | section | read |
 //! | --- | --- |
@@ -6,8 +6,9 @@
 //! | Socket | ListenStream, SocketMode |
 //! | Install | whether there is one |
 //!
-//! Of the prefixes of a command, `-` (may fail) and `:` (no variables) count; `@`, `+` and `!` are
-//! taken off. Type is passed over: what ExecStart runs must stay in the foreground. Specifiers: `%n %N %p %i %%`. Paths are as a process outside the sandbox sees them.
+//! Of the prefixes of a command, `-` (may fail) and `:` (no variables) count; `@`, `+` and `!` are removed.
+//! Type is ignored: the program of ExecStart must stay in the foreground. Specifiers: `%n %N %p %i %%`.
+//! Paths are those that a process outside the sandbox sees.
 
 use crate::ports::exec::DEFAULT_UMASK;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use nix::sys::signal::Signal;
 use super::command_line::split_words;
 use crate::ports::services::name::UnitName;
 
-/// A command of a unit, split but with its variables still in it.
+/// A command of a unit, split into words, before variables are expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnitCommand {
     pub(super) argv: Vec<String>,
@@ -27,11 +28,11 @@ pub(super) struct UnitCommand {
     pub(super) expand_variables: bool,
 }
 
-/// Which processes a stop asks to end before whatever is left is killed.
+/// Which processes get the kill signal before SIGKILL ends the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KillMode {
     All,
-    /// The main process alone; it is expected to take the others along.
+    /// The main process alone, which should end the others.
     Main,
 }
 
@@ -54,12 +55,12 @@ pub(super) struct Unit {
     pub(super) listen_streams: Vec<String>,
     pub(super) socket_mode: u32,
     pub(super) installable: bool,
-    /// What could not be understood; a unit with faults cannot be started.
+    /// Parse errors; a unit with errors cannot be started.
     pub(super) errors: Vec<String>,
 }
 
 impl Unit {
-    /// Reads a unit file and its drop-ins, in their order.
+    /// Parses a unit file and its drop-ins, in their order.
     pub(super) fn parse<'a>(name: &UnitName, files: impl IntoIterator<Item = &'a str>) -> Unit {
         let mut unit = Unit {
             exec_start_pre: Vec::new(),
@@ -99,7 +100,7 @@ impl Unit {
                 let key = (section.as_str(), key.trim());
                 let written = value.trim();
                 let meant = expand_specifiers(name, written);
-                // A specifier in a line that is passed over is nobody's business.
+                // An invalid specifier in an ignored line does not matter.
                 let fault = match self.set_directive(key, meant.as_deref().unwrap_or(written)) {
                     Ok(true) => meant.err(),
                     Ok(false) => None,
@@ -111,7 +112,7 @@ impl Unit {
         }
     }
 
-    /// Whether it is one of the lines that count.
+    /// Sets a directive; returns false if it is ignored.
     fn set_directive(&mut self, key: (&str, &str), value: &str) -> Result<bool, String> {
         let some = || (!value.is_empty()).then(|| value.to_owned());
         match key {
@@ -159,7 +160,7 @@ fn parse_mode(value: &str) -> Result<u32, String> {
     u32::from_str_radix(value, 8).map_err(|_| format!("`{value}` is not an octal mode"))
 }
 
-/// Lines without comments, each joined with those that a backslash at its end continues it into.
+/// Lines without comments, joined where a backslash at the end continues a line.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut begun = String::new();
@@ -182,7 +183,7 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// An empty value takes back the lines before it.
+/// An empty value clears the earlier lines.
 fn push_command(lines: &mut Vec<UnitCommand>, value: &str) -> Result<(), String> {
     if value.is_empty() {
         lines.clear();
@@ -195,7 +196,7 @@ fn push_command(lines: &mut Vec<UnitCommand>, value: &str) -> Result<(), String>
         return Err("there is no command in it".into());
     }
     if prefix.contains('@') && words.len() > 1 {
-        // The name that the program is to see itself under; a plain process goes by its own.
+        // Remove argv[0] of the `@` prefix; a plain process uses the program's own name.
         words.remove(1);
     }
     lines.push(UnitCommand {
@@ -242,7 +243,7 @@ pub(super) fn parse_signal(text: &str) -> Result<Signal, String> {
         .ok_or_else(|| format!("`{text}` is not a signal"))
 }
 
-/// `90`, `1min 30s`, `500ms`, `infinity` (an hour here: nothing waits longer).
+/// Parses `90`, `1min 30s`, `500ms`, `infinity` (here an hour, the longest wait).
 fn parse_time_span(text: &str) -> Result<Duration, String> {
     const MAX_TIME_SPAN: Duration = Duration::from_secs(3600);
     if text == "infinity" || text == "0" {

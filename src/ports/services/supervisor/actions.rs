@@ -1,4 +1,4 @@
-//! The verbs: one service, moved from what it is to what was asked for.
+//! The operations on one service: start, stop, restart, reload, enable, disable.
 
 use std::time::{Duration, Instant};
 
@@ -9,24 +9,24 @@ use super::rpc::{RpcClient, RpcError, fault};
 use super::state::{self, Namespec, ProcessInfo, ProcessState};
 use crate::ports::services::{ServiceError, ServiceStatus};
 
-/// How long starting may take: `startsecs` of every process, and what loading takes.
+/// Maximum time of a start: `startsecs` of every process plus the time to load.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long stopping may take; `stopwaitsecs` must be below it.
+/// Maximum time of a stop; `stopwaitsecs` must be shorter.
 const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long any answer may take that waits for no process.
+/// Maximum time of a call that waits for no process.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a process on its way is looked at.
+/// Interval at which a starting or stopping process is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 const LOG_TAIL_LINES: usize = 10;
 
-/// As much of a log's end as is asked for, in bytes.
+/// How much of the end of a log is requested, in bytes.
 const LOG_TAIL_BYTES: i32 = 4096;
 
-/// Where the configuration on disk and what supervisord runs differ: names of groups.
+/// Differences between the configuration on disk and the one that supervisord runs, as group names.
 #[derive(Debug, Default)]
 struct ConfigChanges {
     added: Vec<String>,
@@ -34,11 +34,11 @@ struct ConfigChanges {
     removed: Vec<String>,
 }
 
-/// One verb for one name.
+/// One operation on one name.
 pub(super) struct Action<'a> {
     pub(super) client: &'a RpcClient,
     pub(super) verb: &'static str,
-    /// As it was asked for.
+    /// As the caller wrote it.
     pub(super) requested_name: &'a str,
     pub(super) name: Namespec,
 }
@@ -76,8 +76,8 @@ impl Action<'_> {
         }
     }
 
-    /// Asks for something that supervisord says no more than "yes" or "no" to; what a fault in
-    /// `fine` refuses is as it should be already.
+    /// Calls a method that answers only "yes" or "no". A fault in `fine` means that the state is already as
+    /// wanted.
     fn call_allowing(
         &self,
         limit: Duration,
@@ -101,7 +101,7 @@ impl Action<'_> {
         Ok(self.name.select(&self.all_processes()?))
     }
 
-    /// Has the configuration read again. `Err` inside: it cannot be, for this reason.
+    /// Makes supervisord read its configuration again. Inner `Err`: why it cannot.
     fn reread(&self) -> Result<std::result::Result<ConfigChanges, String>> {
         match self.call::<Vec<Vec<Vec<String>>>>(CALL_TIMEOUT, "reloadConfig", Vec::new()) {
             Ok(answer) => {
@@ -156,8 +156,8 @@ impl Action<'_> {
         }
     }
 
-    /// Has the group as the configuration on disk has it, before something of it is brought up.
-    /// Returns whether it was made anew.
+    /// Applies the configuration on disk to the group before one of its processes starts. Returns whether the
+    /// group was added or replaced.
     fn update_group(&self) -> Result<bool> {
         let reread = self.require_reread()?;
         let group = &self.name.group;
@@ -184,11 +184,12 @@ impl Action<'_> {
             named(),
             &[fault::ALREADY_ADDED],
         )?;
-        // Those with `autostart` come by themselves, those without ran because somebody wanted it.
+        // Processes with `autostart` start by themselves; the others ran because an operator had started
+        // them.
         for name in ran {
             let params = vec![Value::String(name), Value::Boolean(false)];
             let fine = [fault::ALREADY_STARTED, fault::BAD_NAME];
-            // What does not start is told by whoever asks for it.
+            // The caller's own check reports a process that does not start.
             let _ = self.call_allowing(CALL_TIMEOUT, "startProcess", params, &fine);
         }
         Ok(true)
@@ -210,7 +211,7 @@ impl Action<'_> {
         )
     }
 
-    /// What of it is not up is brought up; ends when all of it has stayed up for its `startsecs`.
+    /// Starts the processes that are down; returns when all have stayed up for their `startsecs`.
     fn start_processes(&self) -> Result {
         let all = self.all_processes()?;
         let processes = self.name.select(&all);
@@ -219,7 +220,7 @@ impl Action<'_> {
         }
         for process in processes.iter().filter(|process| !process.is_up()) {
             let params = vec![Value::String(process.namespec()), Value::Boolean(false)];
-            // Its own answer says less than how the process is afterwards.
+            // The state of the process afterwards says more than this answer.
             let fine = [
                 fault::ALREADY_STARTED,
                 fault::SPAWN_ERROR,
@@ -243,7 +244,7 @@ impl Action<'_> {
             last = self.own_processes()?;
             Ok(last.iter().all(|p| p.state != ProcessState::Starting))
         })?;
-        // A program that ends as its section expects has done its work.
+        // A program that exits as its section expects has succeeded.
         let done = |p: &ProcessInfo| p.state == ProcessState::Exited && p.spawn_error.is_empty();
         match last
             .iter()
@@ -282,10 +283,10 @@ impl Action<'_> {
         Ok(())
     }
 
-    /// The last lines that it printed: what it had to complain about, or else what it said.
+    /// The last lines that a process printed to stderr, or else to stdout.
     fn process_log_tail(&self, process: &ProcessInfo) -> Vec<String> {
         for method in ["tailProcessStderrLog", "tailProcessStdoutLog"] {
-            // Supervisord fails at a tail that begins in the middle of a character.
+            // Supervisord fails on a tail that begins in the middle of a character.
             let tail = (0..4).find_map(|less| {
                 let params = vec![
                     Value::String(process.namespec()),
@@ -305,7 +306,7 @@ impl Action<'_> {
         Vec::new()
     }
 
-    /// What the first of its processes that printed anything printed last.
+    /// The last lines of its first process that printed anything.
     pub(super) fn log_tail(&self) -> Vec<String> {
         let now = self.own_processes().unwrap_or_default();
         let mut said = now.iter().map(|process| self.process_log_tail(process));
@@ -313,7 +314,7 @@ impl Action<'_> {
     }
 
     pub(super) fn start(&self) -> Result {
-        // What is up as a whole is left alone, whatever its configuration says now.
+        // If all processes are up, nothing changes, whatever the configuration says now.
         let now = self.own_processes()?;
         if now.is_empty() || now.iter().any(|process| !process.is_up()) {
             self.update_group()?;

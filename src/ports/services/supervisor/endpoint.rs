@@ -1,27 +1,27 @@
-//! Where supervisord listens, and what it asks of whoever comes.
+//! Finds supervisord's socket and the credentials for it in its configuration.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::ports::root::Root;
 
-/// Where its configuration may be; the first one found wins, as for supervisord itself.
+/// Possible configuration files; the first match wins, as for supervisord itself.
 const CONFIG_FILES: [&str; 2] = ["/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"];
 
-/// No configuration is larger, in bytes.
+/// Maximum size of the configuration, in bytes.
 const MAX_CONFIG_FILE: usize = 1 << 20;
 
 /// Supervisord's socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// On the host, not on the machine that a sandbox is on.
+    /// Path on the host, that is, below the root of a sandbox.
     pub(super) socket: PathBuf,
-    /// Name and password, when it wants them.
+    /// Name and password, if the server requires them.
     pub(super) credentials: Option<(String, String)>,
 }
 
 impl Endpoint {
-    /// As the configuration of the host behind `root` says.
+    /// Reads the configuration of the host behind `root`.
     pub(super) fn load(root: &Root) -> Result<Endpoint, String> {
         for path in CONFIG_FILES {
             let path = Path::new(path);
@@ -51,11 +51,11 @@ impl Endpoint {
                 "cannot tell where `file={file}` is: write it as an absolute path"
             ));
         }
-        // Its paths are those of the machine, ours begin at the root.
+        // The configuration has machine paths; `socket` begins at the root.
         let socket = Path::new(&file)
             .strip_prefix(root.path())
             .map_err(|_| format!("file={file} is not below {}", root.path().display()))?;
-        // The server keeps a password in the clear or as a hash, supervisorctl always in the clear.
+        // The server section has the password in the clear or as a hash, supervisorctl always in the clear.
         let login = ["supervisorctl", "unix_http_server"]
             .into_iter()
             .find_map(|section| {
@@ -70,8 +70,8 @@ impl Endpoint {
         })
     }
 
-    /// The folder of the socket, held open, and a path to the socket through it: no link that a
-    /// lesser user may have planted is followed on the way, and no path is too long.
+    /// The folder of the socket, held open, and a path to the socket through it: no link that a less
+    /// privileged user may have planted is followed on the way, and no path is too long for a socket address.
     pub(super) fn resolve_socket(&self, root: &Root) -> Result<(OwnedFd, PathBuf), String> {
         let nobody = || format!("nothing listens on {}", self.socket.display());
         let folder = self.socket.parent().ok_or_else(nobody)?;

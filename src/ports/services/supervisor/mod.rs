@@ -1,13 +1,13 @@
-//! Supervisord, over its own socket.
+//! Services of supervisord, over its own socket.
 //!
-//! Nothing is asked through `supervisorctl`: a status is two questions, and a verb returns when
-//! supervisord says that the process is up (it has run for its `startsecs`) or gone. Supervisord
-//! reads its configuration only when it is told to. Every look here tells it to, which by itself
-//! starts and stops nothing; what changed is taken up by a start or a restart of the group that
-//! it is about, as `supervisorctl update GROUP` would, and no other group is touched.
+//! No call goes through `supervisorctl`: a status is two requests, and an operation returns when supervisord
+//! reports that the process is up (it has run for its `startsecs`) or has ended. Supervisord reads its
+//! configuration only on request. Every status requests it, which by itself starts and stops nothing; a start
+//! or restart applies the changes of its own group, as `supervisorctl update GROUP` would, and touches no
+//! other group.
 //!
-//! In a sandbox this is a real supervisord too: one that listens below the sandbox's root, as the
-//! configuration there says. There is no stand-in for it.
+//! A sandbox also has a real supervisord: one that listens below the sandbox's root, as the configuration
+//! there says. There is no emulation.
 
 mod actions;
 mod endpoint;
@@ -78,7 +78,7 @@ impl Services for SupervisorServices {
         ))
     }
 
-    /// As with a unit that cannot be enabled: there is nothing to undo.
+    /// Like a unit that cannot be enabled: there is nothing to undo.
     fn disable(&self, name: &str) -> Result {
         self.action("disable", name)?.require_known()
     }

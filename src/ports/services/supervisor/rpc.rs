@@ -1,4 +1,4 @@
-//! One question to supervisord: XML-RPC over HTTP over its Unix socket.
+//! Client for supervisord: XML-RPC over HTTP over its Unix socket.
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -20,29 +20,29 @@ use crate::ports::root::Root;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
-/// No answer is larger, in bytes: that is some thousand processes.
+/// Maximum size of an answer, in bytes: enough for some thousand processes.
 const MAX_RESPONSE: usize = 4 << 20;
 
-/// Nor has any more elements one inside the other: a list of processes has eleven.
+/// Maximum nesting of elements in an answer; a list of processes has 11.
 const MAX_DEPTH: usize = 64;
 
-/// How long a supervisord may take to listen after it was started.
+/// How long supervisord may take to listen after its start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no answer.
+/// Why a call failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RpcError {
-    /// Supervisord answered, and refused.
+    /// Supervisord answered with a fault.
     Fault {
         code: i32,
         text: String,
     },
-    /// Nobody is there, or somebody who does not speak as supervisord does.
+    /// Nothing listens, or the listener does not speak supervisord's protocol.
     Unreachable(String),
     TimedOut,
 }
 
-/// Supervisord's own numbers for what went wrong.
+/// Supervisord's fault codes.
 pub(super) mod fault {
     pub(in super::super) const SHUTDOWN_STATE: i32 = 6;
     pub(in super::super) const BAD_NAME: i32 = 10;
@@ -56,7 +56,7 @@ pub(super) mod fault {
     pub(in super::super) const CANT_REREAD: i32 = 92;
 }
 
-/// The way to a host's supervisord.
+/// Client for the supervisord of a host.
 #[derive(Debug)]
 pub(super) struct RpcClient {
     root: Rc<Root>,
@@ -67,8 +67,8 @@ impl RpcClient {
         RpcClient { root }
     }
 
-    /// Asks for `supervisor.METHOD`, within `limit`. Each question has a connection of its own: a
-    /// supervisord that was restarted in between is simply asked.
+    /// Calls `supervisor.METHOD` within `limit`. Each call has a connection of its own, so a restart of
+    /// supervisord between calls does not matter.
     pub(super) fn call<T: TryFromValue>(
         &self,
         limit: Duration,
@@ -93,7 +93,7 @@ impl RpcClient {
         parse_response(&answer)
     }
 
-    /// A supervisord that was just started is not there at once.
+    /// Retries, because a supervisord that was just started does not listen at once.
     async fn connect(&self, place: &Endpoint) -> Result<UnixStream, RpcError> {
         let begun = Instant::now();
         loop {
@@ -126,7 +126,7 @@ async fn send_request(
         RpcError::Unreachable(format!("{}: {error}", place.socket.display()))
     };
     let server = stream.peer_cred().map_err(|e| gone(&e))?.uid();
-    // Anybody could listen in a folder that anybody can write to.
+    // Any user could listen in a world-writable folder.
     if server != 0 && server != nix::unistd::geteuid().as_raw() {
         return Err(gone(&format!(
             "user {server} listens there; expected root, or who runs trueup"
@@ -167,7 +167,7 @@ async fn send_request(
 }
 
 fn parse_response<T: TryFromValue>(answer: &str) -> Result<T, RpcError> {
-    // Each level takes room on the stack of who reads it.
+    // Each level takes stack space in the recursive parser.
     if nesting_depth(answer) > MAX_DEPTH {
         return Err(protocol_error(&"what it answered is nested too deep"));
     }
@@ -188,7 +188,7 @@ fn parse_response<T: TryFromValue>(answer: &str) -> Result<T, RpcError> {
     }
 }
 
-/// How deep elements are nested at most, whether or not they are closed.
+/// Maximum nesting of elements, closed or not.
 fn nesting_depth(answer: &str) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     let bytes = answer.as_bytes();

@@ -1,4 +1,4 @@
-//! What supervisord says about processes, in the port's words.
+//! Maps supervisord's process states to the port's types.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use dxr::{Error, TryFromValue, Value};
 use super::super::live_process::{self, LiveProcess};
 use super::super::{ActiveState, EnabledState, ServiceError, ServiceStatus};
 
-/// What a name means: `web` is the process `web` of the group `web`, or else that whole group;
-/// `shop:web` is one process, `shop:*` a whole group.
+/// A parsed name: `web` is the process `web` of the group `web`, or else that whole group; `shop:web` is one
+/// process, `shop:*` a whole group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Namespec {
     pub(super) group: String,
@@ -19,7 +19,7 @@ pub(super) struct Namespec {
 enum ProcessSelector {
     All,
     Named(String),
-    /// The one that is called as its group, if there is one; else all.
+    /// The process named like its group, if it exists; else all.
     SameAsGroup,
 }
 
@@ -51,7 +51,7 @@ impl Namespec {
         })
     }
 
-    /// The processes that it means.
+    /// The processes that the name selects.
     pub(super) fn select(&self, all: &[ProcessInfo]) -> Vec<ProcessInfo> {
         let mut group = all.iter().filter(|process| process.group == self.group);
         let one = match &self.process {
@@ -72,7 +72,7 @@ impl Namespec {
         }
     }
 
-    /// Where else there is something of that name.
+    /// Where else supervisord has something of that name.
     pub(super) fn hint(&self, all: &[ProcessInfo]) -> String {
         match all.iter().find(|process| process.name == self.group) {
             Some(process) => format!("supervisord knows a `{}`", process.namespec()),
@@ -86,7 +86,7 @@ impl Namespec {
     }
 }
 
-/// One process as supervisord has it.
+/// One process as supervisord reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProcessInfo {
     pub(super) group: String,
@@ -103,11 +103,11 @@ pub(super) enum ProcessState {
     Stopped,
     Starting,
     Running,
-    /// It ended before it counted as started, and is tried again.
+    /// It ended before it counted as started; supervisord tries again.
     Backoff,
     Stopping,
     Exited,
-    /// It is not tried again.
+    /// Supervisord no longer tries.
     Fatal,
     Unknown,
 }
@@ -117,7 +117,7 @@ impl ProcessInfo {
         format!("{}:{}", self.group, self.name)
     }
 
-    /// Not down, and not on its way there.
+    /// Neither down nor stopping.
     pub(super) fn is_up(&self) -> bool {
         use ProcessState::{Backoff, Running, Starting};
         matches!(self.state, Running | Starting | Backoff)
@@ -129,7 +129,7 @@ impl ProcessInfo {
             ProcessState::Starting | ProcessState::Backoff => ActiveState::Starting,
             ProcessState::Stopping => ActiveState::Stopping,
             ProcessState::Stopped => ActiveState::Stopped,
-            // With one of the codes that its section expects, or without.
+            // With an exit code that its section expects, or without a process.
             ProcessState::Exited if self.spawn_error.is_empty() => ActiveState::Stopped,
             ProcessState::Exited | ProcessState::Fatal | ProcessState::Unknown => {
                 ActiveState::Failed
@@ -137,7 +137,7 @@ impl ProcessInfo {
         }
     }
 
-    /// Why it is not up, for people.
+    /// Why it is not up, for messages.
     pub(super) fn down_reason(&self) -> String {
         let state = match self.state {
             ProcessState::Exited => "it ended",
@@ -181,8 +181,8 @@ impl TryFromValue for ProcessInfo {
     }
 }
 
-/// Several processes as one service. It runs when all of them do; it began when the oldest did,
-/// and any of them that is started anew makes another run.
+/// The status of several processes as one service. It runs when all of them do; its start is that of the
+/// oldest, and a restart of any of them changes `run_id`.
 pub(super) fn status(processes: &[ProcessInfo], stale_definition: bool) -> ServiceStatus {
     let active = processes
         .iter()
@@ -205,11 +205,11 @@ pub(super) fn status(processes: &[ProcessInfo], stale_definition: bool) -> Servi
     ServiceStatus {
         known: true,
         active: match active {
-            // Gone since supervisord last looked, which is a moment ago.
+            // The process ended after supervisord last checked, a moment ago.
             ActiveState::Running if !runs => ActiveState::Starting,
             active => active,
         },
-        // Whether it starts with supervisord is written in its section: nobody can switch it.
+        // Its section sets `autostart`; no call can change that.
         enabled: EnabledState::Static,
         main_pid: living
             .first()
@@ -224,7 +224,7 @@ pub(super) fn status(processes: &[ProcessInfo], stale_definition: bool) -> Servi
             format!("{}:{boot}", runs.join("+"))
         }),
         started_at: oldest.filter(|_| runs).and_then(live_process::started_at),
-        // Supervisord takes no note of the signals that it passes on.
+        // Supervisord does not record the signals that it forwards.
         reloaded_at: None,
         reload_id: None,
         can_reload: true,

@@ -1,4 +1,4 @@
-//! What is special about supervisord, against a real one that belongs to the test.
+//! Tests specific to supervisord, against a real one that belongs to the test.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,11 +13,11 @@ use crate::ports::root::Root;
 use crate::ports::services::conformance::{Fixture, wait_for};
 use crate::ports::services::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services};
 
-/// A supervisord with its configuration, socket and logs below a folder, ended when it is dropped.
+/// A supervisord with its configuration, socket and logs below a folder; dropping it ends it.
 pub(in super::super) struct Supervisord(Child);
 
 impl Supervisord {
-    /// `server` comes into its section `[unix_http_server]`.
+    /// `server` goes into the section `[unix_http_server]`.
     pub(in super::super) fn start(dir: &Path, server: &str) -> Result<Supervisord, String> {
         for folder in ["etc/supervisor/conf.d", "run", "log"] {
             std::fs::create_dir_all(dir.join(folder)).unwrap();
@@ -53,7 +53,7 @@ impl Supervisord {
 
 impl Drop for Supervisord {
     fn drop(&mut self) {
-        // Politely: it ends its own children then.
+        // With SIGTERM, so that it ends its own children.
         let pid = Pid::from_raw(self.0.id() as i32);
         let _ = kill(pid, Signal::SIGTERM);
         let begun = Instant::now();
@@ -110,7 +110,7 @@ fn main_pid_is_the_executed_program() {
     };
     bench.services.start("app").unwrap();
     let pid = pids(&bench, &["app"])[0];
-    // Between its fork and its program it has no command line.
+    // Between fork and exec it has no command line.
     let begun = std::time::Instant::now();
     let line = loop {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
@@ -141,11 +141,11 @@ fn a_changed_section_restarts_its_own_group_and_no_other() {
     for name in names {
         assert!(bench.services.status(name).unwrap().stale_definition);
     }
-    // Up as a whole: a start has nothing to do.
+    // All processes are up: a start has nothing to do.
     bench.services.start("shop:worker").unwrap();
     assert_eq!(pids(&bench, &names), before);
     bench.services.restart("shop:worker").unwrap();
-    // Supervisord knows a definition only of the whole group; the sibling is up again.
+    // Supervisord reloads the definition of a whole group only; the sibling is up again.
     wait_for("the sibling runs", || {
         bench
             .services
@@ -160,7 +160,7 @@ fn a_changed_section_restarts_its_own_group_and_no_other() {
     let environment = std::fs::read(format!("/proc/{}/environ", after[1])).unwrap();
     assert!(String::from_utf8_lossy(&environment).contains("N=2"));
     assert!(bench.services.status("other").unwrap().stale_definition);
-    // Unchanged, one process of a group is restarted alone.
+    // If nothing changed, one process of a group is restarted alone.
     bench.services.restart("shop:worker").unwrap();
     let last = pids(&bench, &names);
     assert!(last[0] == after[0] && last[1] != after[1]);
@@ -185,7 +185,7 @@ fn group_of_processes_is_one_service() {
     services.start("app").unwrap();
     let second = services.status("app").unwrap();
     assert!(second.run_id.is_some() && second.run_id != first.run_id);
-    // It is worked out from the clock anew at each look.
+    // Each call calculates it from the clock again.
     let apart =
         |a: &ServiceStatus, b: &ServiceStatus| a.started_at.unwrap() - b.started_at.unwrap();
     let oldest = services.status(each[0]).unwrap();
@@ -275,7 +275,7 @@ fn crash_looping_service_fails_its_start_with_the_log() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(why.contains("tried again"), "{why}");
     assert!(log.iter().any(|line| line.contains("klärt")), "{log:?}");
-    // Supervisord goes on with it, and a stop ends that.
+    // Supervisord keeps trying, and a stop ends that.
     assert_eq!(
         bench.services.status("app").unwrap().active,
         ActiveState::Starting
@@ -344,7 +344,7 @@ fn missing_supervisord_is_unreachable_with_a_reason() {
     why("/run/s.sock");
 }
 
-/// Something else on the socket: it answers everything with the same bytes.
+/// Starts another listener on the socket, which answers every request with the same bytes.
 fn start_impostor(dir: &Path, answer: &'static [u8]) {
     use std::io::{Read, Write};
     let etc = dir.join("etc/supervisor");
@@ -358,7 +358,7 @@ fn start_impostor(dir: &Path, answer: &'static [u8]) {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer);
-            // As much as is taken: whoever asked must stop by himself.
+            // Writes until the client, which must enforce its own limit, closes the connection.
             while answer.ends_with(b"\r\n\r\n") && stream.write_all(&[b' '; 65536]).is_ok() {}
         }
     });

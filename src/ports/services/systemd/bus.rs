@@ -1,4 +1,4 @@
-//! The conversation with systemd: calls, properties and jobs.
+//! Client for systemd's D-Bus interface: calls, properties and jobs.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -20,13 +20,13 @@ pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 pub(super) const TIMER_INTERFACE: &str = "org.freedesktop.systemd1.Timer";
 pub(super) const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 
-/// Signals that may wait unread; systemd sends one for each job that ends anywhere on the host.
+/// Capacity for unread signals; systemd sends one for each job that ends anywhere on the host.
 const SIGNAL_QUEUE: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not zero");
 
 pub(super) type Properties = HashMap<String, OwnedVariant>;
 
-/// An open connection to systemd, over the system bus. (Systemd's own socket, which `systemctl`
-/// falls back to, names its sender in a way that the D-Bus library rightly refuses.)
+/// An open connection to systemd over the system bus. (systemd's private socket, which `systemctl` falls
+/// back to, names its sender in a way that the D-Bus library rightly refuses.)
 #[derive(Debug)]
 pub(super) struct Bus {
     connection: Connection,
@@ -37,7 +37,7 @@ impl Bus {
         let bus = Bus {
             connection: Connection::system().await?,
         };
-        // Systemd tells the bus about jobs only while somebody has asked it to.
+        // systemd emits job signals only while a client is subscribed.
         bus.call_manager("Subscribe", &()).await?;
         Ok(bus)
     }
@@ -57,7 +57,7 @@ impl Bus {
             .await
     }
 
-    /// The object of a unit, loaded from its definition if it was not yet.
+    /// The object of a unit; systemd loads its definition if needed.
     pub(super) async fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath> {
         self.call_manager("LoadUnit", &name)
             .await?
@@ -83,10 +83,10 @@ impl Bus {
         reply.body().deserialize()
     }
 
-    /// Asks for a job and waits for its result, in systemd's words: `done`, `failed`, `timeout`,
-    /// `dependency`, … Has no deadline of its own.
+    /// Queues a job and waits for its result, in systemd's words: `done`, `failed`, `timeout`, `dependency`,
+    /// … Has no deadline of its own.
     pub(super) async fn run_job(&self, method: &str, unit: &str) -> zbus::Result<String> {
-        // Before asking: a job can be over before the answer to the question is here.
+        // Before the call: a job can end before the reply to the call arrives.
         let mut ended = MessageStream::for_match_rule(
             job_removed_rule()?,
             &self.connection,
@@ -116,7 +116,7 @@ impl Bus {
 fn job_removed_rule() -> zbus::Result<MatchRule<'static>> {
     MatchRule::builder()
         .msg_type(Type::Signal)
-        // Anybody may send a signal to the bus; only systemd's own counts.
+        // Any client may send a signal on the bus; only systemd's counts.
         .sender(BUS_NAME)
         .interface(MANAGER_INTERFACE)
         .member("JobRemoved")

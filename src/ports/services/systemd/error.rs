@@ -1,4 +1,4 @@
-//! Systemd's refusals, in our words.
+//! Translates systemd's errors into messages and [`ServiceError`].
 
 use zbus::fdo;
 
@@ -20,7 +20,7 @@ pub(super) fn job_failure_reason(result: &str, name: &UnitName) -> String {
     }
 }
 
-/// Systemd has stopped trying, and refuses everybody else's tries too.
+/// The start limit: systemd refuses all further starts, those of other callers too.
 pub(super) fn start_limit_reason(name: &UnitName) -> String {
     format!(
         "it was started too often in a short time (`systemctl reset-failed {}` allows it again)",
@@ -28,7 +28,7 @@ pub(super) fn start_limit_reason(name: &UnitName) -> String {
     )
 }
 
-/// Why a call was refused, by systemd or by the bus.
+/// Translates a refusal by systemd or by the bus.
 pub(super) fn from_call_error(
     verb: &'static str,
     name: &UnitName,

@@ -1,8 +1,8 @@
-//! Systemd, over D-Bus.
+//! Services of systemd, over D-Bus.
 //!
-//! Nothing is asked through `systemctl`: a status is three calls on one connection, made at the
-//! first use, and a verb returns with the result of its own job. Before a verb that depends on a
-//! unit's definition, a definition that changed on disk is read again.
+//! No call goes through `systemctl`: a status is three calls on one connection, which the first use opens,
+//! and an operation returns with the result of its own job. Before an operation that depends on a unit's
+//! definition, systemd reloads a definition that changed on disk.
 
 mod bus;
 mod error;
@@ -24,24 +24,23 @@ use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
-/// How long starting and restarting may take: services may load much before they are ready.
+/// Maximum time of a start or restart: services may load much before they are ready.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long anything else may take.
+/// Maximum time of any other call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long a look may take that is only for people.
+/// Maximum time of a timer's status, which only informs an operator.
 const TIMER_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a service that nobody waits for must stay up to count as started.
+/// How long a service without a readiness signal must stay up to count as started.
 const MIN_UPTIME: Duration = Duration::from_millis(150);
 
-/// Where journalctl is.
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 
 const LOG_TAIL_LINES: usize = 10;
 
-/// The system's systemd.
+/// The systemd of the host.
 #[derive(Debug)]
 pub struct SystemdServices {
     exec: Rc<Exec>,
@@ -56,7 +55,7 @@ impl SystemdServices {
         }
     }
 
-    /// A unit as it is now. A bus that went away since the last question is looked for again, once.
+    /// The current state of a unit. Reconnects once if the bus connection was lost since the last call.
     fn unit_state(&self, verb: &'static str, name: &UnitName) -> Result<UnitState, ServiceError> {
         let first = self.unit_state_once(verb, name);
         match first {
@@ -84,7 +83,7 @@ impl SystemdServices {
         })
     }
 
-    /// A timer as it is now; `None`: there is none of this name.
+    /// The current state of a timer; `None` if there is none of this name.
     pub fn timer(&self, name: &str) -> Result<Option<Timer>, ServiceError> {
         let name = UnitName::new(name)?;
         self.call("status", &name, TIMER_STATUS_TIMEOUT, async |bus| {
@@ -95,10 +94,10 @@ impl SystemdServices {
         })
     }
 
-    /// A unit that is about to be moved: its definition is there and up to date.
+    /// Loads a unit for an operation: makes sure that its definition exists and is up to date.
     fn load_unit(&self, verb: &'static str, name: &UnitName) -> Result<UnitState, ServiceError> {
         let mut reading = self.unit_state(verb, name)?;
-        // A file that appeared just now may be missing only from what systemd remembers.
+        // systemd may not know yet about a file that just appeared.
         if !reading.is_known() || reading.status().stale_definition {
             self.daemon_reload(verb, name)?;
             reading = self.unit_state(verb, name)?;
@@ -112,7 +111,7 @@ impl SystemdServices {
         Ok(reading)
     }
 
-    /// Like [`SystemdServices::load_unit`], for a verb that brings the unit up.
+    /// Like [`SystemdServices::load_unit`], for an operation that starts the unit.
     fn load_startable_unit(
         &self,
         verb: &'static str,
@@ -168,7 +167,8 @@ impl SystemdServices {
         method: &str,
         name: &UnitName,
     ) -> Result<(), ServiceError> {
-        // What systemd has nothing to do for any more it forgets at once, and with it why.
+        // systemd unloads an idle unit at once, and with it the reason of a failure; a reference keeps it
+        // loaded.
         let held = |method: &'static str| {
             self.call(verb, name, CALL_TIMEOUT, async |bus| {
                 bus.call_manager(method, &name.full()).await.map(drop)
@@ -178,12 +178,12 @@ impl SystemdServices {
         let outcome = self
             .run_job(verb, method, name, START_TIMEOUT)
             .and_then(|()| self.check_stays_up(verb, name));
-        // Its deaths are counted from a start on purpose; systemd itself goes on counting after one that
-        // comes while it is about to start the unit again.
+        // An explicit start resets the counter of automatic restarts, except one that comes while systemd is
+        // about to restart the unit.
         if outcome.is_ok() && self.unit_state(verb, name)?.status().restarts > 0 {
             held("ResetFailedUnit")?;
         }
-        // At the latest the end of the connection lets go of it.
+        // If this fails, the end of the connection releases the reference.
         let _ = held("UnrefUnit");
         outcome
     }
@@ -227,7 +227,7 @@ impl SystemdServices {
         name: &UnitName,
         reading: &UnitState,
     ) -> Result<(), ServiceError> {
-        // Links are made for the unit itself; systemd refuses to make them for an alias of it.
+        // systemd creates links for the unit itself and refuses to do so for an alias of it.
         let files = [reading.id()];
         self.call(verb, name, CALL_TIMEOUT, async |bus| match verb {
             "enable" => {
@@ -239,11 +239,11 @@ impl SystemdServices {
                     .await
             }
         })?;
-        // What systemd remembers about links is as old as its last reading of them.
+        // systemd's knowledge of the links is as old as its last reload.
         self.daemon_reload(verb, name)
     }
 
-    /// Enters the runtime with an open connection and maps what can go wrong there.
+    /// Enters the runtime with an open connection and maps the errors.
     fn call<T>(
         &self,
         verb: &'static str,
@@ -281,7 +281,7 @@ impl SystemdServices {
         mut why: String,
     ) -> ServiceError {
         let log = self.journal_tail(name);
-        // A refusal that leaves the properties as the failure before it set them.
+        // A refusal by the start limit, which leaves the properties as the failure before it set them.
         if log
             .iter()
             .any(|line| line.contains("Start request repeated too quickly"))
@@ -300,7 +300,7 @@ impl SystemdServices {
             let command = Command::new(argv).timeout(Duration::from_secs(10));
             self.exec.run(command).ok().filter(|done| done.success())
         };
-        // What a process printed just before it ended may still be on its way into the journal.
+        // The last output of a process may still be on its way into the journal.
         journalctl(&["--sync"]);
         let lines = LOG_TAIL_LINES.to_string();
         let args = [

@@ -1,4 +1,4 @@
-//! What systemd's properties mean.
+//! Maps systemd's properties to the port's types.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::ports::services::{
     ActiveState, EnabledState, NextTrigger, ServiceStatus, Timer, kernel_clock,
 };
 
-/// The two halves of what systemd knows about a unit.
+/// The properties of a unit.
 #[derive(Debug)]
 pub(super) struct UnitState {
     pub(super) unit: Properties,
@@ -24,7 +24,7 @@ impl UnitState {
         let active = self.active_state();
         let runs = !matches!(active, ActiveState::Stopped | ActiveState::Failed);
         let started = self.start_time().filter(|_| runs);
-        // A reload of an earlier run says nothing about this one.
+        // A reload of an earlier run does not count for this one.
         let reloaded = self.reload_time().filter(|at| Some(*at) >= started && runs);
         ServiceStatus {
             known: self.is_known(),
@@ -47,8 +47,8 @@ impl UnitState {
         }
     }
 
-    /// A definition that systemd could not make sense of (`bad-setting`, `error`) is one too: its
-    /// start fails, and says why.
+    /// A definition that systemd cannot parse (`bad-setting`, `error`) counts as known: its start fails with
+    /// the reason.
     pub(super) fn is_known(&self) -> bool {
         !matches!(self.unit_property("LoadState"), "not-found" | "stub" | "")
     }
@@ -57,7 +57,7 @@ impl UnitState {
         self.unit_property("LoadState") == "masked" || self.enabled_state() == EnabledState::Masked
     }
 
-    /// What is wrong with the definition, if systemd has an objection.
+    /// The error in the definition, if systemd reports one.
     pub(super) fn load_error(&self) -> Option<String> {
         if !matches!(self.unit_property("LoadState"), "bad-setting" | "error") {
             return None;
@@ -81,7 +81,7 @@ impl UnitState {
     pub(super) fn active_state(&self) -> ActiveState {
         match self.unit_property("ActiveState") {
             "active" | "reloading" | "refreshing" => ActiveState::Running,
-            // Waiting for an automatic restart is `activating` too.
+            // `activating` includes waiting for an automatic restart.
             "activating" => ActiveState::Starting,
             "deactivating" => ActiveState::Stopping,
             "failed" | "maintenance" => ActiveState::Failed,
@@ -89,7 +89,7 @@ impl UnitState {
         }
     }
 
-    /// One that it is about to make counts as made.
+    /// Counts a restart that is about to happen.
     fn restarts(&self) -> u32 {
         let made =
             u64_property(&self.service, "NRestarts").and_then(|made| u32::try_from(made).ok());
@@ -105,7 +105,7 @@ impl UnitState {
         match self.unit_property("UnitFileState") {
             "enabled" => EnabledState::Yes,
             "masked" | "masked-runtime" => EnabledState::Masked,
-            // `…-runtime` and `linked` units do not come back at the next boot by themselves.
+            // `…-runtime` and `linked` units do not start at the next boot by themselves.
             "disabled" | "enabled-runtime" | "linked" | "linked-runtime" | "bad" | "invalid" => {
                 EnabledState::No
             }
@@ -113,13 +113,13 @@ impl UnitState {
         }
     }
 
-    /// Whether its supervisor calls the service started before it can know that it stays up.
+    /// Whether systemd counts the service as started before it can know that it stays up.
     pub(super) fn has_no_readiness_signal(&self) -> bool {
         let kind = string_property(&self.service, "Type");
         matches!(kind, "simple" | "exec" | "idle")
     }
 
-    /// How the last run ended, if it did not end well.
+    /// Why the last run failed, if it did.
     pub(super) fn failure_reason(&self) -> Option<String> {
         const EXITED: i32 = 1;
         let status = i32_property(&self.service, "ExecMainStatus").unwrap_or(0);
@@ -152,14 +152,14 @@ impl UnitState {
         known.then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Of the main process where there is one, else of the unit as a whole.
+    /// Start of the main process if there is one, else of the unit as a whole.
     fn start_time(&self) -> Option<Duration> {
         let main = duration_property(&self.service, "ExecMainStartTimestampMonotonic");
         let whole = || duration_property(&self.unit, "ActiveEnterTimestampMonotonic");
         main.or_else(whole)
     }
 
-    /// When the last of the `ExecReload=` commands was started, on systemd's own clock.
+    /// Start of the last `ExecReload=` command, on the monotonic clock.
     fn reload_time(&self) -> Option<Duration> {
         let Variant::Array(commands) = &**self.service.get("ExecReload")? else {
             return None;
@@ -199,7 +199,7 @@ impl UnitState {
     }
 }
 
-/// What a timer is about to do, and how often it does; `None`: there is no such timer.
+/// The next start and the interval of a timer; `None` if there is no such timer.
 pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
     if matches!(
         string_property(unit, "LoadState"),
@@ -208,7 +208,7 @@ pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
         return None;
     }
     let is_on = string_property(unit, "ActiveState") == "active";
-    // Of one that is masked systemd has a part of what it read before, and defaults for the rest.
+    // For a masked timer systemd keeps only a part of what it had loaded, and reports defaults for the rest.
     let nothing = Properties::new();
     let definition = match string_property(unit, "LoadState") {
         "masked" => &nothing,
@@ -217,7 +217,7 @@ pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
     let late = |property| duration_property(definition, property).unwrap_or_default();
     Some(Timer {
         next: next_trigger(unit, timer),
-        // One that is masked cannot be told from one that was enabled before.
+        // A masked timer does not show whether it was enabled before.
         expected: is_on || string_property(unit, "UnitFileState") != "disabled",
         period: period(definition),
         max_delay: late("RandomizedDelayUSec") + late("AccuracyUSec"),
@@ -225,15 +225,15 @@ pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
     })
 }
 
-/// Nothing planned on a clock is 0 or all ones.
+/// A time on a clock; 0 and all ones mean that nothing is planned.
 fn timestamp_property(timer: &Properties, property: &str) -> Option<u64> {
     u64_property(timer, property).filter(|micros| *micros != 0 && *micros != u64::MAX)
 }
 
-/// The shortest distance that it says itself, else what lies between its last start and the next.
+/// The shortest interval that the timer defines, else the time from its last start to the next.
 fn period(timer: &Properties) -> Option<Duration> {
     let said = match timer.get("TimersMonotonic").map(|value| &**value) {
-        // base, distance, next
+        // base, interval, next
         Some(Variant::Array(timers)) => timers.iter().filter_map(|timer| match timer {
             Variant::Structure(parts) => match parts.fields() {
                 [Variant::Str(base), Variant::U64(micros), ..] => Some((base.as_str(), *micros)),

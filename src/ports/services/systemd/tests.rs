@@ -1,4 +1,4 @@
-//! What only a real systemd can show. Skipped, loudly, where there is none.
+//! Tests that need a real systemd; skipped with a message where there is none.
 
 use super::super::conformance::Fixture;
 use super::*;

@@ -237,7 +237,7 @@ fn limit_exceeded_reason(result: Result<Vec<ObjectMeta>, StoreError>) -> String 
 fn too_deep_folders_are_refused_with_few_descriptors() {
     let (folder, store) = store();
     let deep = "d/".repeat(1000);
-    // Longer than any path may be, so level by level.
+    // Longer than the maximum path, so created level by level.
     let mut at = File::open(folder.path()).unwrap();
     for _ in 0..deep.len() / 2 {
         mkdirat(&at, "d", Mode::S_IRWXU).unwrap();

@@ -1,4 +1,4 @@
-//! Listing a folder: every file below it that is an object.
+//! Lists a folder: every file below it that is an object.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,19 +12,19 @@ use crate::ports::store::{
     Etag, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, ObjectMeta, StoreError, check_key, content_etag,
 };
 
-/// Nothing of ours lies deeper, and each level takes a descriptor.
+/// Maximum depth of folders; trueup's own keys are not deeper, and each level takes a descriptor.
 const MAX_DEPTH: usize = 16;
 
-/// A version is the hash of a content, so that a list reads all that it lists: so many bytes at most.
+/// A version is the hash of a content, so a list reads all that it lists: at most this many bytes.
 const MAX_READ: u64 = 256 << 20;
 
-/// What a list has come to so far.
+/// State of a listing.
 struct ListWalk<'w> {
     prefix: &'w str,
     rows: Vec<ObjectMeta>,
     /// Bytes that may still be read.
     bytes_left: u64,
-    /// Names that were seen, those of other things too.
+    /// Number of directory entries seen, including those that are not objects.
     names_seen: usize,
 }
 
@@ -33,7 +33,7 @@ impl DirStore {
         self.list_objects_within(prefix, MAX_READ)
     }
 
-    /// Reads so many bytes at most.
+    /// Reads at most `most` bytes.
     pub(super) fn list_objects_within(
         &self,
         prefix: &str,
@@ -47,12 +47,12 @@ impl DirStore {
         };
         self.walk_folder(self.open_root()?, "", &mut walk)?;
         let mut rows = walk.rows;
-        // Folder by folder is not key order: `a-b` sorts before `a/b`.
+        // The walk is not in key order: `a-b` sorts before `a/b`.
         rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(rows)
     }
 
-    /// Adds what is below `folder`, whose keys start with `above` (empty, or ending in a slash).
+    /// Adds the objects below `folder`, whose keys start with `above` (empty, or ending in a slash).
     fn walk_folder(
         &self,
         folder: OwnedFd,
@@ -76,7 +76,7 @@ impl DirStore {
             if walk.names_seen > MAX_LIST_LENGTH {
                 return Err(too_much(format!("more than {MAX_LIST_LENGTH} files")));
             }
-            // None: the file system does not say; opening will tell.
+            // None: the file system does not report the type; opening shows it.
             let ours = matches!(entry.file_type(), None | Some(Type::File | Type::Directory));
             match entry.file_name().to_str() {
                 Ok(name) if ours && !name.starts_with('.') && check_key(name).is_ok() => {
@@ -93,9 +93,9 @@ impl DirStore {
             }
             let file = match open_beneath(&folder, &name, FILE_FLAGS) {
                 Ok(file) => File::from(file),
-                // Gone since the folder was read, or never an object: a link, a socket.
+                // Removed since the folder was read, or not an object: a link, a socket.
                 Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => continue,
-                // Anything else must not pass for a shorter list.
+                // Any other error must not look like a shorter list.
                 Err(errno) => return Err(self.errno_error(&key, errno)),
             };
             let meta = file
@@ -126,7 +126,7 @@ impl DirStore {
 /// The version of a file, and its size as read.
 fn etag_and_size(file: File, meta: &FileMeta) -> io::Result<(Etag, u64)> {
     if meta.size > MAX_OBJECT_SIZE as u64 {
-        // Not worth reading, since nobody can get it: a version that no content has.
+        // No reader accepts this size, so do not read it: use a version that no content has.
         let etag = Etag(format!("unread-{}-{}", meta.size, meta.modified));
         return Ok((etag, meta.size));
     }

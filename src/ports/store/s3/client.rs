@@ -1,4 +1,4 @@
-//! The S3 client: deadlines, retries, and an HTTP client that pays for TLS only where it is used.
+//! The S3 client: deadlines, retries, and an HTTP client that sets up TLS only when needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -33,16 +33,16 @@ use super::{S3Settings, credentials};
 use crate::ports::runtime::block_on;
 use crate::ports::store::{MAX_OBJECT_SIZE, StoreError};
 
-/// How long a store may take.
+/// Deadlines for the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// To a connection, name lookup included.
+    /// To connect, name lookup included.
     pub connect: Duration,
     /// For one attempt, up to the head of its answer.
     pub attempt: Duration,
-    /// For everything that one operation of the port does: attempts, pauses, pages and bodies.
+    /// For everything in one operation of the port: attempts, pauses, pages and bodies.
     pub operation: Duration,
-    /// For a read of many objects.
+    /// For [`Store::get_many`](crate::ports::store::Store::get_many).
     pub get_many: Duration,
     /// To find credentials.
     pub credentials: Duration,
@@ -76,7 +76,7 @@ pub(super) fn build_client(
         .connect_timeout(deadlines.connect)
         .operation_attempt_timeout(deadlines.attempt)
         .build();
-    // With the SDK's own first pause of a second, three attempts would not fit the deadline.
+    // With the SDK's own first pause of 1 s, three attempts would not fit the deadline.
     let retries = RetryConfig::standard()
         .with_max_attempts(3)
         .with_initial_backoff(Duration::from_millis(250));
@@ -94,9 +94,9 @@ pub(super) fn build_client(
         .retry_config(retries)
         .force_path_style(settings.path_style)
         .interceptor(clock.clone())
-        // The deadline of the operation does this, and also where a body drips.
+        // The operation's deadline covers this, also when a body trickles in.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // The signature already covers the body; many compatible servers know no more than that.
+        // The signature already covers the body; many compatible servers support no other checksum.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if let Some(endpoint) = &settings.endpoint {
@@ -110,8 +110,8 @@ pub(super) fn build_client(
     Ok(Client::from_conf(config.build()))
 }
 
-/// The region where the SDK looks for it, except in the instance's metadata: there, a host that
-/// is not in EC2 would wait at every pass for an answer that never comes.
+/// The region from the SDK's sources, except the instance's metadata: a host outside EC2 would wait there in
+/// every pass for an answer that never comes.
 fn resolve_region(address: &str) -> Result<Region, StoreError> {
     let found = block_on(async {
         match EnvironmentVariableRegionProvider::new().region().await {
@@ -152,11 +152,11 @@ impl Intercept for AttemptCounter {
     }
 }
 
-/// The server's clock, as its last answer told it: each has the time in its head.
+/// The server's clock, from the `Date` header of its last answer.
 #[derive(Debug, Clone)]
 pub(super) struct ServerClock(Arc<AtomicI64>);
 
-/// Nothing was told yet.
+/// No answer yet.
 const UNKNOWN_TIME: i64 = i64::MIN;
 
 impl Default for ServerClock {
@@ -192,10 +192,9 @@ impl Intercept for ServerClock {
     }
 }
 
-/// Two HTTP clients, one with and one without TLS. Setting TLS up reads the system's
-/// certificates, which takes longer than a whole pass that has nothing to do; so each is made
-/// when the first request needs it. A credential source may need TLS where the store does not,
-/// and the other way round.
+/// Two HTTP clients, one with and one without TLS. Setting up TLS reads the system's certificates, which
+/// takes longer than a whole pass without changes; so each client is created at its first request. A
+/// credential source may need TLS where the store does not, and vice versa.
 #[derive(Debug)]
 struct SchemeHttpClient {
     plain: SharedHttpClient,
@@ -257,15 +256,15 @@ impl HttpConnector for SchemeConnector {
     }
 }
 
-/// No answer is longer, in bytes: an object and a little more. The SDK reads whole what is no object,
-/// such as the body of an error.
+/// Maximum size of an answer, in bytes: an object and a little more. The SDK reads other bodies whole, such
+/// as that of an error.
 const MAX_RESPONSE: usize = MAX_OBJECT_SIZE + (64 << 10);
 
-/// No page of a list is longer, in bytes: a thousand keys of the greatest length with all that is said of
-/// each. What the SDK makes of a page takes many times its bytes.
+/// Maximum size of a page of a list, in bytes: a thousand keys of maximum length with their attributes. The
+/// SDK's representation of a page takes many times its bytes.
 const MAX_LIST_PAGE: usize = 3 << 19;
 
-/// The body, which breaks off where it is too long.
+/// Makes a body fail where it exceeds the limit.
 fn limit_body(body: SdkBody, limit: usize) -> SdkBody {
     let body =
         Limited::new(body, limit).map_err(move |error| match error.is::<LengthLimitError>() {

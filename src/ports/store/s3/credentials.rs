@@ -1,5 +1,5 @@
-//! Where credentials come from: the SDK's standard chain, within a deadline, and with an error
-//! that says where they were looked for.
+//! Credentials from the SDK's standard chain, within a deadline, and with an error that names the sources
+//! that were tried.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::error::error_chain;
 
-/// The standard chain, made when credentials are first needed.
+/// The standard chain, created when credentials are first needed.
 #[derive(Debug)]
 pub(super) struct CredentialsChain {
     http: SharedHttpClient,
@@ -67,7 +67,7 @@ impl ProvideCredentials for CredentialsChain {
 pub(super) enum CredentialsChainError {
     /// No source has any.
     NotFound,
-    /// A source that should have some could not give them.
+    /// A configured source failed.
     Failed(String),
     TimedOut(Duration),
 }

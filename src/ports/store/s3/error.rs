@@ -1,4 +1,4 @@
-//! What went wrong in a request, and how it is said in the port's own words.
+//! Errors of S3 requests, and their mapping to [`StoreError`].
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use super::credentials::CredentialsChainError;
 use crate::ports::store::{MAX_LIST_LENGTH, StoreError};
 
-/// What went wrong in a request.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum S3Error {
-    /// The server answered, and it was not a success.
+    /// The server answered with an error.
     Response(ErrorResponse),
-    /// No answer, or one that makes no sense; may be different the next time.
+    /// No answer, or an invalid one; a retry may succeed.
     Transient(String),
-    /// Not all done by the deadline.
+    /// Not complete by the deadline.
     TimedOut(Duration),
     Credentials(CredentialsChainError),
     /// An object of more bytes than this.
     TooLarge(usize),
-    /// A list of more objects than any is.
+    /// A list of more than [`MAX_LIST_LENGTH`] objects.
     ListTooLong,
 }
 
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     status: u16,
-    /// S3's own word for it; empty if it gave none.
+    /// S3's error code; empty if the answer has none.
     code: String,
     message: String,
-    /// The region where the bucket is, if it says so.
+    /// The region of the bucket, if the answer names it.
     region: Option<String>,
 }
 
@@ -64,7 +64,7 @@ impl S3Error {
         S3Error::Transient(format!("it answered with {what}"))
     }
 
-    /// A body that broke off.
+    /// A body that ended early.
     pub fn truncated_body(error: &(dyn Error + 'static)) -> S3Error {
         S3Error::Transient(format!("the object broke off: {}", error_chain(error)))
     }
@@ -76,8 +76,8 @@ impl S3Error {
         }
     }
 
-    /// A 404 without S3's own word is not taken for a missing object: it may come from a web
-    /// server that has nothing to do with the store.
+    /// A 404 without S3's error code does not count as a missing object: it may come from a web server that
+    /// has nothing to do with the store.
     pub fn is_no_such_key(&self) -> bool {
         matches!(self, S3Error::Response(answer) if answer.status == 404 && answer.code == "NoSuchKey")
     }
@@ -113,7 +113,7 @@ impl S3Error {
             S3Error::Credentials(CredentialsChainError::NotFound) => {
                 refused(CredentialsChainError::NotFound.to_string())
             }
-            // A source that is there may answer the next time.
+            // A configured source may answer the next time.
             S3Error::Credentials(trouble) => unreachable(trouble.to_string()),
             S3Error::Response(answer) if answer.is_transient() => unreachable(answer.describe()),
             S3Error::Response(answer) => refused(answer.describe()),
@@ -122,7 +122,7 @@ impl S3Error {
 }
 
 impl ErrorResponse {
-    /// It says "not now", not "no".
+    /// A temporary error, not a refusal.
     fn is_transient(&self) -> bool {
         const CODES: [&str; 5] = [
             "SlowDown",
@@ -162,13 +162,13 @@ impl ErrorResponse {
     }
 }
 
-/// As much of what a server says as a person reads.
+/// Limits a server's message to a readable length.
 fn truncate(said: &str) -> String {
     const MAX_CHARS: usize = 500;
     said.chars().take(MAX_CHARS).collect()
 }
 
-/// An error and all that led to it, without the SDK's own frame around them.
+/// The messages of an error and its causes, without the SDK's wrappers.
 pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     const SDK_WRAPPERS: [&str; 7] = [
         "dispatch failure",

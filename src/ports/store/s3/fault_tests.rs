@@ -1,4 +1,4 @@
-//! What a bad server or network becomes, shown with a server that misbehaves to order.
+//! Handling of faulty servers and networks, with a server that misbehaves on purpose.
 
 mod credentials;
 mod response_limits;
@@ -140,7 +140,7 @@ fn body_of_unknown_or_excessive_length_is_not_read() {
 #[test]
 fn an_unchanged_object_is_not_read() {
     let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec();
-    // The second server has the object at the known version, but sends it all the same.
+    // The second server has the object at the known version, but sends it anyway.
     for answer in [unchanged, object("v1", b"body")] {
         let server = FaultyServer::start(vec![Reaction::Respond(answer)]);
         let found = store(&server).get("key", Some(&etag_of("v1"))).unwrap();
@@ -224,7 +224,7 @@ fn write_retries_while_another_is_in_progress() {
     assert_eq!(server.request_heads().len(), MAX_PUT_ATTEMPTS as usize);
 }
 
-/// The first attempt is carried out but its answer is lost; the second runs into the first.
+/// The server executes the first attempt but its answer is lost; the second conflicts with the first.
 #[test]
 fn write_with_a_lost_response_is_recognised() {
     fn mark(heads: &[String]) -> &str {
@@ -268,7 +268,7 @@ fn closed_connection_is_reopened() {
             store.get("key", None).unwrap(),
             GetOutcome::Object(_)
         ));
-        // Time for the server's end to arrive, as it would between two looks at a store.
+        // Time for the server's close to arrive, as it would between two operations.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -366,7 +366,7 @@ fn a_list_is_read_to_its_last_page() {
     assert!(seen[0].contains("prefix=prefix%2Fa%2F"), "{seen:?}");
     assert!(seen[1].contains("continuation-token=t%2B1"), "{seen:?}");
 
-    // A server that says "there is more" for ever, or does not say where.
+    // A server that reports more pages forever, or gives no token for the next page.
     for next in [more, "<IsTruncated>true</IsTruncated>"] {
         let server = FaultyServer::start(vec![page(&["a/1"], next)]);
         assert!(unreachable_reason(store(&server).list("a/")).contains("continuation"));

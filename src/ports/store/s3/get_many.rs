@@ -1,4 +1,4 @@
-//! Reading many objects, several at a time.
+//! Reads many objects concurrently.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::ports::runtime::block_on;
 use crate::ports::store::{GetOutcome, GetResult, check_key};
 use crate::ports::watchdog;
 
-/// How many requests are under way at most: enough to hide the way to the server and back, few
-/// enough that a small host and a small server bear it.
+/// Maximum number of concurrent requests: enough to hide the round-trip time, few enough for a small host and
+/// a small server.
 const MAX_CONCURRENT: usize = 16;
 
 impl S3Store {
@@ -37,8 +37,8 @@ impl S3Store {
         }
     }
 
-    /// Hands on each answer as it comes; those to which there was no time left, or whose key is none, are
-    /// left out.
+    /// Passes each answer to `take` as it arrives; skips keys that are invalid or still unread at the
+    /// deadline.
     async fn fetch_all(
         &self,
         keys: &[String],
@@ -58,7 +58,7 @@ impl S3Store {
             }
             match timeout_at(end, under_way.join_next()).await {
                 Ok(Some(Ok((number, answer)))) => take(number, answer),
-                // A request cannot panic on purpose; it counts as one without an answer.
+                // A panic in a request is a bug; it counts as no answer.
                 Ok(Some(Err(_))) => {}
                 Ok(None) | Err(_) => return,
             }

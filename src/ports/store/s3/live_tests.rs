@@ -1,4 +1,4 @@
-//! The suite, and what only a server with real authentication can show.
+//! The conformance suite, and tests that need a server with real authentication.
 //!
 //! `tests/s3-server start DIR` starts such a server; source `DIR/env`, then run the tests.
 
@@ -7,7 +7,7 @@ use std::env;
 use super::*;
 use crate::ports::store::conformance;
 
-/// The bucket to test in, or None where there is no server: said loudly, and not accepted in CI.
+/// The bucket to test in, or `None` without a server: printed as skipped, and a failure in CI.
 fn live_settings() -> Option<S3Settings> {
     let Ok(endpoint) = env::var("TRUEUP_TEST_S3_ENDPOINT") else {
         let how = "start a server with tests/s3-server and source its env file";
@@ -15,7 +15,7 @@ fn live_settings() -> Option<S3Settings> {
             env::var_os("CI").is_none(),
             "TRUEUP_TEST_S3_ENDPOINT is not set: {how}"
         );
-        // Not through the captured output of a test that passes.
+        // Bypasses the captured output of a test that passes.
         let _ = nix::unistd::write(
             std::io::stderr(),
             format!("SKIPPED: no S3 server to test against: {how}\n").as_bytes(),

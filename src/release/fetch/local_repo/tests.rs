@@ -64,7 +64,7 @@ fn count_packs(mirror: &Repository) -> usize {
         .count()
 }
 
-/// All that hangs on a commit can be read from this folder alone.
+/// Whether everything reachable from a commit can be read from this folder alone.
 fn is_complete(mirror: &Repository, commit: Oid) -> bool {
     let alone = Repository::open_bare(mirror.path()).unwrap();
     let Ok(commit) = alone.find_commit(commit) else {
@@ -110,8 +110,8 @@ fn new_commits_are_copied_with_exactly_the_objects_they_need() {
             true
         })
         .unwrap();
-    // Of the first commit 3 files and 4 folders; of `one` 1 and 3, of `last` d, its folder and the
-    // top, of `other` a file and the top; and the four commits.
+    // The first commit has 3 files and 4 folders; `one` adds 1 and 3, `last` adds d, its folder and the top,
+    // `other` a file and the top; plus the four commits.
     assert_eq!(brought, 7 + 4 + 3 + 2 + 4);
     two.fetch(&mirror);
     assert_eq!(count_packs(&mirror), 2, "nothing was left to be copied");

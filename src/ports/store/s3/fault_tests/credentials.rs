@@ -1,6 +1,5 @@
-//! Where region and credentials come from. The SDK reads the environment of its process, so each
-//! case runs this test binary again, with only the one test that `look` is, and an environment of
-//! its own.
+//! Sources of region and credentials. The SDK reads the environment of its process, so each case runs this
+//! test binary again, with only the test `open_store_from_environment` and an environment of its own.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,11 +12,11 @@ use crate::ports::store::Store;
 
 const CHILD_TEST: &str = "ports::store::s3::fault_tests::credentials::open_store_from_environment";
 
-/// Says to a child that it is one.
+/// Marks a child process.
 const CHILD_VARIABLE: &str = "TRUEUP_TEST_LOOK";
 
-/// The child's part: opens the store named by its environment and prints what came of it.
-/// Run as a test of its own it has nothing to look at.
+/// The child's part: opens the store that its environment names and prints the result. Does nothing when run
+/// as a test of its own.
 #[test]
 fn open_store_from_environment() {
     if std::env::var_os(CHILD_VARIABLE).is_none() {
@@ -38,7 +37,7 @@ fn open_store_from_environment() {
     println!("\nafter {} ms", asked.elapsed().as_millis());
 }
 
-/// Runs `look` with this environment and nothing else, in a home of its own.
+/// Runs the child with only this environment, in a home of its own.
 fn run_child(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, Duration) {
     let home = TempDir::new().unwrap();
     std::fs::create_dir(home.path().join(".aws")).unwrap();
@@ -59,7 +58,7 @@ fn run_child(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, D
     (said, Duration::from_millis(millis))
 }
 
-/// A store that answers, to see with which key it was asked.
+/// A store that answers, to see which key signed the request.
 fn store() -> FaultyServer {
     FaultyServer::start(vec![Reaction::Respond(object("v1", b"body"))])
 }

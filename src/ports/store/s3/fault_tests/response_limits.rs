@@ -1,8 +1,8 @@
-//! A server that says more than anybody means to read.
+//! Limits on the size of a server's answers.
 
 use super::*;
 
-/// For what takes long where the machine is busy and nothing is optimised.
+/// For a busy machine and a build without optimisation.
 const LONG_DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_secs(60),
     attempt: Duration::from_secs(60),
@@ -11,7 +11,7 @@ const LONG_DEADLINES: Deadlines = Deadlines {
     credentials: Duration::from_secs(60),
 };
 
-/// A page of a list, with this many keys after each other.
+/// A page of a list, with this many consecutive keys.
 fn list_page(from: usize, count: usize, next: &str) -> Vec<u8> {
     let rows: String = (from..from + count)
         .map(|n| format!("<Contents><Key>prefix/{n}</Key><LastModified>2026-11-21T04:43:01.000Z</LastModified><ETag>&quot;v&quot;</ETag><Size>7</Size></Contents>"))
@@ -26,7 +26,7 @@ fn list_page(from: usize, count: usize, next: &str) -> Vec<u8> {
 
 #[test]
 fn a_list_that_never_ends_is_refused_with_little_memory() {
-    // Each page has another token, and says that there is more.
+    // Each page has another token and reports that more pages follow.
     let server = FaultyServer::start(vec![Reaction::RespondWith(|seen| {
         let next = format!(
             "<IsTruncated>true</IsTruncated><NextContinuationToken>t{}</NextContinuationToken>",
@@ -59,7 +59,7 @@ fn a_list_that_never_ends_is_refused_with_little_memory() {
     );
 }
 
-/// An answer that goes on for as long as anybody reads.
+/// An answer that continues for as long as the client reads.
 fn endless_response(status: u16) -> Reaction {
     let mut said = format!("HTTP/1.1 {status} So\r\nETag: \"v\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: 500000000\r\n\r\n").into_bytes();
     said.resize(40 << 20, b'x');

@@ -1,4 +1,4 @@
-//! An HTTP server that does as it is told, one act for each request.
+//! An HTTP server with scripted reactions, one per request.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -6,15 +6,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What the server does with a request. The last act goes on for ever.
+/// What the server does with a request. The last reaction repeats forever.
 #[derive(Clone)]
 pub(super) enum Reaction {
     Respond(Vec<u8>),
-    /// Says something that depends on the heads of the requests seen so far.
+    /// Sends an answer that depends on the heads of the requests so far.
     RespondWith(fn(&[String]) -> Vec<u8>),
-    /// Says this, then closes the connection.
+    /// Sends this, then closes the connection.
     RespondAndClose(Vec<u8>),
-    /// Says the head of this at once and the body slowly.
+    /// Sends the head of this at once and the body slowly.
     RespondSlowly(Vec<u8>),
     Hang,
 }
@@ -39,7 +39,7 @@ impl FaultyServer {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (server, stream) = (serving.clone(), stream.unwrap());
-                // A client that gives up breaks the connection: no matter for the server.
+                // A client that gives up breaks the connection; the server ignores that.
                 std::thread::spawn(move || server.serve(&stream).unwrap_or_default());
             }
         });
