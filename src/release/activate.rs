@@ -1,4 +1,4 @@
-//! The stage that makes a whole release the active one: one rename.
+//! The activate stage: makes a complete release the active one, by one rename.
 
 use std::io::Write;
 use std::path::Path;
@@ -26,14 +26,15 @@ pub(super) fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Switches `current` to a whole release, which is on trial from then on.
+/// Switches `current` to a complete release, which is on trial from then on.
 pub(super) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let d = attempt.d;
     let (host, layout) = (d.host, &d.layout);
     let from = record::current(host, layout)?;
     let began = host.clock.now();
     hooks::run(attempt, HookTiming::Before, Stage::Activate)?;
-    // First on record: killed right after the rename, the next pass knows that it is untried.
+    // Recorded first: if the pass is killed right after the rename, the next one knows that the release is
+    // unproven.
     attempt.put_stage(StageEntry::done(Stage::Activate, began));
     attempt.record.set_trial(Some(Trial {
         name: attempt.name.clone(),
@@ -52,7 +53,7 @@ pub(super) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
             attempt.name
         ),
     );
-    // From the switch on the gate alone decides: a message that could not be sent takes nothing back.
+    // From the switch on only the gate decides: a failed hook, a notification say, rolls nothing back.
     if let Err(failure) = hooks::run(attempt, HookTiming::After, Stage::Activate) {
         tracing::warn!("{}: {failure}", d.spec.app);
     }
@@ -61,7 +62,8 @@ pub(super) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
 
 /// Points `current` at a release.
 pub(super) fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    // Its pages, and those of what was active in between, find their files from the first moment.
+    // First, so that its pages, and those of releases active in between, find their files from the first
+    // moment.
     if let Err(failure) = assets::update_links(d, name) {
         tracing::warn!("{}: the assets of {name}: {failure}", d.spec.app);
     }
@@ -72,7 +74,7 @@ pub(super) fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Fai
         .replace_symlink(&current, &target, &Attrs::default())?)
 }
 
-/// Adds a line to `revisions.log`. It is for people: where it cannot be written, it is only told.
+/// Adds a line to `revisions.log`. It is for people: a failure to write it is only logged.
 pub(super) fn append_revisions_log(d: &Deployment<'_>, line: &str) {
     let log = d.layout.revisions_log();
     let line = format!("{line}\n");

@@ -1,11 +1,11 @@
-//! Releases that the record does not know: those of another tool that deployed here before, and all
-//! of them when the record was lost.
+//! Adopts releases that are not on record: those of another tool that deployed here before, and all of them
+//! if the record was lost.
 //!
-//! The one rule that cannot activate a half-built release: a release counts as good only if its sha
-//! can be told and it is active now or stands in `revisions.log`, which only activations are written
-//! to. Any other is taken for a failed one. Where no such log was ever written (Chef's
-//! `deploy_revision`, fab), nothing of trueup's can be half-built either; then every release that is
-//! older than the active one counts as one that was active before.
+//! The one rule that cannot activate a half-built release: a release counts as good only if its sha is known
+//! and it is active now or listed in `revisions.log`, to which only activations are written. Any other counts
+//! as failed. If no such log was ever written (Chef's `deploy_revision`, fab), none of trueup's releases can
+//! be half-built either; then every release that is older than the active one counts as one that was active
+//! before.
 
 use std::path::Path;
 
@@ -16,16 +16,16 @@ use crate::desired::Sha;
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// No file that names a sha is larger, in bytes.
+/// Largest file that contains a sha, in bytes.
 const MAX_SHA_FILE: usize = 4096;
 
-/// What is to be thought of these releases, in the order in which they were last activated.
+/// Entries for these releases, in the order of their last activation.
 pub(super) fn adopt_releases(
     host: &Host,
     layout: &Layout,
     names: Vec<String>,
 ) -> Result<Vec<ReleaseEntry>, Failure> {
-    // One that cannot be read says nothing good of any release, and stops nothing.
+    // An unreadable log proves no release good, and must not stop the pass.
     let log = host.root.read(&layout.revisions_log(), MAX_RECORD);
     let log = log.unwrap_or_else(|error| {
         tracing::warn!("{error}: its releases count as never activated");
@@ -60,10 +60,10 @@ pub(super) fn adopt_releases(
     Ok(adopted.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// The names of all releases that were activated and not taken back, the last one last.
+/// The names of all releases that were activated and not rolled back, the last one last.
 fn parse_activated(log: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    // What an operator gave as a reason may say anything.
+    // An operator's reason may contain any text.
     let lines = log
         .lines()
         .filter(|line| !line.starts_with("trueup lifted "));
@@ -82,9 +82,8 @@ fn parse_activated(log: &str) -> Vec<String> {
     names
 }
 
-/// The sha of a release: what its `REVISION` says, or its name, or the clone that it is. The
-/// release belongs to the app's user, so this is only believed where it does not matter or the
-/// record agrees.
+/// The sha of a release: from its `REVISION`, its name, or its git clone. The release belongs to the app's
+/// user, so callers believe this only where it does not matter or the record agrees.
 pub(super) fn read_revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
     let release = layout.release(name);
     let text = |path: &Path| {

@@ -1,7 +1,7 @@
-//! Which refs of a repository make a commit one that may run here.
+//! The refs of a repository whose commits may be deployed.
 //!
-//! Whoever can open a pull request can put a commit into the repository, and most servers hand it out
-//! by its sha. So a sha alone proves nothing: it has to be on a ref that only maintainers can move.
+//! Anybody who can open a pull request can put a commit into the repository, and most servers serve it by its
+//! sha. So a sha alone proves nothing: it must be on a ref that only maintainers can move.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ const TAGS: &str = "refs/tags/*";
 #[cfg_attr(test, schemars(with = "Vec<String>"))]
 pub struct AllowedRefs(Vec<RefPattern>);
 
-/// A ref, or all that begin and end like this one.
+/// A ref name, in which one `*` matches any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RefPattern(String);
 
@@ -50,7 +50,7 @@ impl RefPattern {
         Ok(RefPattern(text.to_owned()))
     }
 
-    /// As in a refspec: `*` is any text, slashes too.
+    /// As in a refspec: `*` matches any text, including slashes.
     fn matches(&self, name: &str) -> bool {
         match self.0.split_once('*') {
             None => self.0 == name,
@@ -78,7 +78,7 @@ impl Default for AllowedRefs {
 }
 
 impl AllowedRefs {
-    /// Patterns that name branches or tags are instead of all branches and tags; others are besides.
+    /// Patterns of branches or tags replace the default of all branches and tags; others add to it.
     fn parse(texts: &[String]) -> Result<AllowedRefs, String> {
         let patterns = texts.iter().map(|text| RefPattern::parse(text));
         let mut patterns: Vec<RefPattern> = patterns.collect::<Result<_, _>>()?;
@@ -90,7 +90,8 @@ impl AllowedRefs {
         Ok(AllowedRefs(patterns))
     }
 
-    /// What is fetched: no more, for whoever may push any branch could make that as much as he likes.
+    /// The refspecs to fetch: only the allowed refs, or anybody who may push a branch could enlarge the fetch
+    /// at will.
     pub(super) fn refspecs(&self) -> Vec<String> {
         let all = self.0.iter().map(|pattern| pattern.0.as_str());
         all.map(|pattern| format!("+{pattern}:{pattern}")).collect()
@@ -100,13 +101,13 @@ impl AllowedRefs {
         self.0.iter().any(|pattern| pattern.matches(name))
     }
 
-    /// Tells releases apart that were checked by other patterns.
+    /// A fingerprint of the patterns, which reveals a release that was checked by others.
     pub(super) fn fingerprint(&self) -> String {
         format!("refs:{}", &digest(self.to_string().as_bytes())[..16])
     }
 
-    /// Whether a commit is on one of these refs, as the mirror has them. A ref that cannot be read is
-    /// passed by, and said to be in `skipped`. Ends early once `go_on` says no.
+    /// Whether a commit is on one of these refs in the mirror. Skips an unreadable ref, and adds the reason
+    /// to `skipped`. Ends early once `may_continue` returns false.
     pub(super) fn contain_commit(
         &self,
         mirror: &Repository,
@@ -125,7 +126,7 @@ impl AllowedRefs {
                 continue;
             }
             match commit_graph::peel(mirror, &odb, id) {
-                // A tag may be one of anything.
+                // A tag may name any type of object.
                 Ok(tip) => tips.extend(tip),
                 Err(GitObjectError::Malformed(why)) => {
                     commit_graph::push_skipped(skipped, format!("`{name}`: {why}"))

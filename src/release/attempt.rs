@@ -1,7 +1,7 @@
-//! One release on its way through the stages, with what is on record of it.
+//! Runs the stages of one release, and records them.
 //!
-//! Every stage and every step of a build is noted, with how it ended and how long it took. What was
-//! done is not done again: a release that failed or was killed goes on where it stopped.
+//! The record has every stage and every build step, with its result and duration. Completed ones do not run
+//! again: a release that failed or was killed resumes where it stopped.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::hooks::{self, HookTiming};
 use super::record::Record;
 use crate::resource::Failure;
 
-/// The first pause after failures in a row; each further one is twice as long.
+/// First wait after several failures in a row; each further failure doubles it.
 const MIN_BACKOFF: SignedDuration = SignedDuration::from_secs(60);
-/// No pause is longer.
+/// Longest wait.
 const MAX_BACKOFF: SignedDuration = SignedDuration::from_mins(30);
 
-/// How a stage that did not fail ended.
+/// The result of a stage that did not fail.
 pub(super) enum StageOutcome {
     Done,
     /// There was nothing to do, for this reason.
     Skipped(String),
 }
 
-/// A release that is being worked on.
+/// A release in progress, with its record.
 pub(super) struct Attempt<'r, 'd> {
     pub d: &'r Deployment<'d>,
     pub record: &'r mut Record,
@@ -49,7 +49,7 @@ impl Attempt<'_, '_> {
         self.record.save(self.d.host, &self.d.layout)
     }
 
-    /// Goes through one stage with its hooks, unless that was done already as it is defined now.
+    /// Runs one stage with its hooks, unless it is done with the same `definition`.
     pub fn run_stage(
         &mut self,
         stage: Stage,
@@ -68,8 +68,8 @@ impl Attempt<'_, '_> {
         })
     }
 
-    /// Does something and notes how it ended. What takes long is noted durably at both ends; what
-    /// does not is written with the next thing that is.
+    /// Runs an action and records its result. Saves the record before and after a long action; the next save
+    /// includes a short one.
     pub fn run_recorded(
         &mut self,
         stage: Stage,
@@ -102,7 +102,7 @@ impl Attempt<'_, '_> {
                 entry.ended = StageStatus::Skipped;
                 entry.why = Some(why.clone());
             }
-            // Told to stop: it goes on here, and nothing failed.
+            // On a stop request nothing failed: the next pass resumes here.
             Err(_) if host.stop.is_set() => {}
             Err(failure) => {
                 entry.ended = StageStatus::Failed;
@@ -120,7 +120,7 @@ impl Attempt<'_, '_> {
         self.entry_mut().put_stage(entry);
     }
 
-    /// Puts the release into a state.
+    /// Sets the release's state; a complete one resets its count of failures.
     pub fn set_status(&mut self, status: ReleaseStatus, why: Option<String>) {
         let now = self.d.host.clock.now();
         let entry = self.entry_mut();
@@ -130,7 +130,7 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// Puts a failure on record. What is whole stays whole.
+    /// Records a failure. A complete release stays complete.
     pub fn record_failure(&mut self, failure: &Failure, give_up: bool) -> Result<(), Failure> {
         let now = self.d.host.clock.now();
         let entry = self.entry_mut();
@@ -145,8 +145,7 @@ impl Attempt<'_, '_> {
     }
 }
 
-/// Why a release is not tried again now, if it is not: it failed several times in a row, or was
-/// given up.
+/// Why a release is not retried now, if it is not: it failed several times in a row, or was given up.
 pub(super) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> {
     let why = entry.why.as_deref().unwrap_or("no reason on record");
     if entry.given_up {
@@ -156,7 +155,7 @@ pub(super) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Fa
         );
     }
     let again = entry.at + backoff(entry.failures)?;
-    // A clock that was set back must not make it wait for a year.
+    // A clock that was set back must not delay the retry for a year.
     let waits = now < again && entry.at <= now;
     waits.then(|| {
         Failure::new(format!(
@@ -169,15 +168,14 @@ pub(super) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Fa
     })
 }
 
-/// How long to wait after so many failures in a row. The first is followed by another attempt in
-/// the next pass.
+/// The wait after this many failures in a row. After the first one, the next pass retries.
 fn backoff(failures: u32) -> Option<SignedDuration> {
     let doublings = failures.checked_sub(2)?;
     let factor = 2_i32.saturating_pow(doublings.min(20));
     Some((MIN_BACKOFF * factor).min(MAX_BACKOFF))
 }
 
-/// What is left of a limit, and at least a moment: a command must end, not fail to start.
+/// What is left of a limit, at least 10 ms: a late command must time out, not fail to start.
 pub(super) fn remaining(limit: Option<Duration>, elapsed: Duration) -> Option<Duration> {
     limit.map(|limit| limit.saturating_sub(elapsed).max(Duration::from_millis(10)))
 }

@@ -1,4 +1,4 @@
-//! The stages that run the role's steps in a release, and then what compiles its assets.
+//! The build and assets stages: run the role's steps in a release, then compile its assets.
 
 use super::assets;
 use super::attempt::{Attempt, StageOutcome};
@@ -8,7 +8,7 @@ use super::skip;
 use crate::digest::digest;
 use crate::resource::Failure;
 
-/// Runs the steps that were not done yet, in order. The first that fails ends it.
+/// Runs the steps that were not done yet, in order, up to the first failure.
 pub(super) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let tasks: Vec<Task<'_>> = (0..spec.steps.len())
@@ -20,7 +20,7 @@ pub(super) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         if tasks.is_empty() {
             return Ok(StageOutcome::Skipped("it has no steps".into()));
         }
-        // A step that was changed or comes anew spoils what later ones made of it.
+        // A changed or new step invalidates the outputs of later ones.
         let mut afresh = false;
         for (i, (task, definition)) in tasks.iter().zip(&definitions).enumerate() {
             let step = Some(task.name.as_str());
@@ -52,7 +52,8 @@ pub(super) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                             return Ok(StageOutcome::Skipped(basis.describe()));
                         }
                         Err(failure) if d.host.stop.is_set() => return Err(failure),
-                        // What others made there is no reason not to make it anew.
+                        // Outputs that cannot be copied, because of what others put there, are built from
+                        // scratch.
                         Err(failure) => {
                             tracing::warn!("{}: it is run: {failure}", task.name);
                         }
@@ -67,10 +68,11 @@ pub(super) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     })
 }
 
-/// What the stage `assets` notes apart: it is not compiled again when only the sharing was left.
+/// Recorded apart in the stage `assets`: a resumed release that only lacks the sharing does not compile
+/// again.
 const COMPILE_STEP: &str = "compile";
 
-/// Compiles the assets.
+/// Compiles the assets, or reuses those of another release.
 pub(super) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let Some(task) = Task::assets(spec) else {

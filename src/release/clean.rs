@@ -1,4 +1,4 @@
-//! Removing now, on an operator's word, what is needed no more; the rules are those of `keep`.
+//! Removes unneeded releases at once, on an operator's request; the rules are those of `keep`.
 
 use serde::Serialize;
 
@@ -11,14 +11,14 @@ use crate::ports::Host;
 use crate::ports::root::DiskUsage;
 use crate::resource::Failure;
 
-/// What was removed, or would be.
+/// What was removed, or would be in a dry run.
 #[derive(Debug, Serialize)]
 pub struct CleanResult {
     pub app: String,
     pub removed: Vec<RemovedRelease>,
     /// Not needed, but a process runs in it.
     pub in_use: Vec<String>,
-    /// Not needed, but something is in the way.
+    /// Not needed, but the removal failed.
     pub unremoved: Vec<FailedRemoval>,
 }
 
@@ -27,11 +27,11 @@ pub struct CleanResult {
 pub struct RemovedRelease {
     pub release: String,
     pub state: ReleaseStatus,
-    /// `None`: it could not be looked at.
+    /// `None`: it could not be determined.
     pub size: Option<DiskUsage>,
 }
 
-/// Removes what is not needed. `dry`: only says what that is.
+/// Removes unneeded releases; with `dry_run` only lists them.
 pub fn clean(
     spec: &ReleaseSpec,
     host: &Host,
@@ -75,8 +75,7 @@ pub fn clean(
     })
 }
 
-/// Removes what is no longer needed and makes ready what comes next, where the pass that should have
-/// done so was killed.
+/// Removes unneeded releases and prepares the spare, if the pass that should have done so was killed.
 pub fn finish_cleanup(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let layout = spec.layout();
     let overrides = Overrides::load(host, &layout)?;

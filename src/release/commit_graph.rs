@@ -1,8 +1,8 @@
-//! The history of commits as anybody wrote it who may push to the repository.
+//! Bounded walks of the commit history, which anybody with push access may have written.
 //!
-//! A server takes commits that no honest git makes: without a committer, or with ten thousands of
-//! parents. libgit2 gives up a whole walk at the first, and works for minutes on the second. So what
-//! is read here is bounded, and what cannot be read is the fault of those refs alone that lead to it.
+//! A server accepts commits that no honest git creates: without a committer, or with tens of thousands of
+//! parents. libgit2 aborts a whole walk at the first, and works for minutes on the second. So the walks here
+//! are bounded, and an unreadable commit counts only against the refs that lead to it.
 
 #[cfg(test)]
 mod tests;
@@ -12,34 +12,34 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use git2::{Error, ObjectType, Odb, Oid, Repository};
 
-/// No commit or tag is larger, in bytes: its message is long, then.
+/// Largest accepted commit or tag, in bytes, which leaves room for a long message.
 pub(super) const MAX_COMMIT_SIZE: usize = 1 << 20;
 
-/// No commit has more parents.
+/// Most parents of an accepted commit.
 const MAX_PARENTS: usize = 1000;
 
-/// No tag is a tag of a tag of a tag this often.
+/// Longest accepted chain of tags of tags.
 const MAX_TAG_DEPTH: usize = 16;
 
-/// More commits, and more parents of all of them, are not looked at.
+/// Most commits that a walk visits, and most parents of all of them.
 pub(super) const MAX_WALKED_COMMITS: usize = 4 << 20;
 
-/// How far behind its tip a ref has to be sound: libgit2 reads 256 commits to tell a server what is there,
-/// and the parents of those. Old histories have flaws that do no harm.
+/// How many commits behind its tip a ref must be sound: libgit2 reads 256 commits, and the parents of those,
+/// to tell a server what the mirror has. Older histories have harmless flaws.
 const CHECKED_DEPTH: usize = 257;
 
-/// Of what is passed by so much is told; whoever made it would decide how many lines that are.
+/// Most skipped objects that are logged; otherwise their author would decide the number of lines.
 const MAX_SKIPPED_SHOWN: usize = 10;
 
-/// So many commits are read between two looks at the clock.
+/// Commits read between two checks of the time limit and of a stop request.
 const CHECK_STOP_EVERY: usize = 1000;
 
 /// Why a commit or tag cannot be read.
 #[derive(Debug)]
 pub(super) enum GitObjectError {
-    /// It was made so.
+    /// It was created malformed.
     Malformed(String),
-    /// It is not there, or damaged.
+    /// It is missing or damaged.
     Git(Error),
 }
 
@@ -47,7 +47,7 @@ pub(super) enum GitObjectError {
 #[derive(Debug)]
 pub(super) enum WalkError {
     Git(Error),
-    /// `go_on` said no.
+    /// `may_continue` returned false.
     Stopped,
     TooLong,
 }
@@ -57,7 +57,7 @@ pub(super) struct Commit {
     pub(super) time: i64,
 }
 
-/// The header of an object, if it is small enough to be read.
+/// The type of an object. Refuses a commit or tag larger than [`MAX_COMMIT_SIZE`].
 fn read_header(odb: &Odb<'_>, id: Oid) -> Result<ObjectType, GitObjectError> {
     let (size, kind) = odb.read_header(id).map_err(GitObjectError::Git)?;
     let is_read = matches!(kind, ObjectType::Commit | ObjectType::Tag);
@@ -69,7 +69,7 @@ fn read_header(odb: &Odb<'_>, id: Oid) -> Result<ObjectType, GitObjectError> {
     Ok(kind)
 }
 
-/// The commit behind what a ref names; nothing if it is something else.
+/// Follows tags to the commit that a ref names; `None` if it names another type of object.
 pub(super) fn peel(
     mirror: &Repository,
     odb: &Odb<'_>,
@@ -95,7 +95,7 @@ fn malformed(id: Oid, error: &Error) -> GitObjectError {
     GitObjectError::Malformed(format!("{id} does not parse: {}", error.message()))
 }
 
-/// A commit, read at least as strictly as libgit2 does when it walks.
+/// Reads a commit at least as strictly as libgit2 does in a walk.
 pub(super) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectError> {
     let bad = |why: &str| GitObjectError::Malformed(format!("the commit {id} {why}"));
     if read_header(odb, id)? != ObjectType::Commit {
@@ -121,7 +121,7 @@ pub(super) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectErr
             return Err(bad(&format!("has more than {MAX_PARENTS} parents")));
         }
     }
-    // There are commits with two authors; some tools wrote them.
+    // Some tools wrote commits with two authors.
     if lines.next_if(|line| line.starts_with(b"author ")).is_none() {
         return Err(bad("has no author"));
     }
@@ -135,7 +135,7 @@ pub(super) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectErr
     Ok(Commit { parents, time })
 }
 
-/// When it was, by a line `NAME <MAIL> TIME ZONE`; the time may be missing.
+/// Parses the time of a line `NAME <MAIL> TIME ZONE`; a missing time is 0.
 fn parse_time(signature: &[u8]) -> Option<i64> {
     let last = |wanted: u8| signature.iter().rposition(|byte| *byte == wanted);
     let (begin, end) = (last(b'<')?, last(b'>')?);
@@ -151,7 +151,7 @@ fn parse_time(signature: &[u8]) -> Option<i64> {
     }
 }
 
-/// Notes what is passed by, as far as it is told.
+/// Adds the reason of a skip, up to [`MAX_SKIPPED_SHOWN`].
 pub(super) fn push_skipped(skipped: &mut Vec<String>, why: String) {
     match skipped.len() {
         0..MAX_SKIPPED_SHOWN => skipped.push(why),
@@ -160,8 +160,8 @@ pub(super) fn push_skipped(skipped: &mut Vec<String>, why: String) {
     }
 }
 
-/// Whether a commit is one of these tips, or behind one. What is behind a commit that cannot be read does
-/// not count; `skipped` gets why.
+/// Whether a commit is one of these tips, or an ancestor of one. What is behind an unreadable commit does not
+/// count; `skipped` gets the reason.
 pub(super) fn is_reachable(
     odb: &Odb<'_>,
     tips: &[Oid],
@@ -176,7 +176,7 @@ pub(super) fn is_reachable(
     for tip in tips {
         walk.push(*tip, i64::MAX, false)?;
     }
-    // The youngest first, which the wanted one mostly is among.
+    // Youngest first, because the wanted commit is mostly a recent one.
     while let Some((id, _)) = walk.pop(may_continue)? {
         match read_commit(odb, id) {
             Ok(commit) if commit.parents.contains(&wanted) => return Ok(true),
@@ -192,8 +192,8 @@ pub(super) fn is_reachable(
     Ok(false)
 }
 
-/// For each tip what is wrong with it or close behind it. `known` are commits of which nothing is, nor
-/// of what is behind them. What is lost counts as malformed if all of it `is_new`: then it never came.
+/// For each tip, what is wrong with it or close behind it. `known` are commits that are sound, together with
+/// all that is behind them. With `is_new`, a missing object counts as malformed: the server never sent it.
 pub(super) fn find_flaws(
     repository: &Repository,
     known: &[Oid],
@@ -226,7 +226,7 @@ pub(super) fn find_flaws(
                     return Err(WalkError::TooLong);
                 }
             }
-            // An old flaw, further behind than matters.
+            // An old flaw, too far back to matter.
             Err(GitObjectError::Malformed(_)) if is_known => {}
             Err(GitObjectError::Malformed(why)) => bad.push((number, why)),
             Err(GitObjectError::Git(error)) if is_new => {
@@ -235,7 +235,7 @@ pub(super) fn find_flaws(
             Err(GitObjectError::Git(error)) => return Err(WalkError::Git(error)),
         }
     }
-    // libgit2 reads all of a tip.
+    // libgit2 parses all of a tip.
     let looked_at: HashSet<u32> = bad.iter().map(|(number, _)| *number).collect();
     for id in tips {
         if let Some(number) = walk.numbers.get(id).copied()
@@ -258,8 +258,8 @@ pub(super) fn find_flaws(
     Ok(tips.iter().map(flaw).collect())
 }
 
-/// Which of `bad` is close behind a commit, for all commits of which that is so. `edges` are pairs of a
-/// parent and its child.
+/// Maps every commit with a flaw close behind it to the flaw's index in `bad`. `edges` are pairs of a parent
+/// and its child.
 fn propagate_flaws(bad: &[(u32, String)], mut edges: Vec<(u32, u32)>) -> HashMap<u32, usize> {
     let mut flawed = HashMap::new();
     if bad.is_empty() {
@@ -286,20 +286,20 @@ fn propagate_flaws(bad: &[(u32, String)], mut edges: Vec<(u32, u32)>) -> HashMap
     flawed
 }
 
-/// The commits that were met, and those to be read, the youngest first.
+/// The commits seen so far, and the queue of those to read, youngest first.
 #[derive(Default)]
 struct Walk {
     numbers: HashMap<Oid, u32>,
-    /// Whether it is known, and whether it waits.
+    /// By number: the id, whether it is known, and whether it is queued.
     commits: Vec<(Oid, bool, bool)>,
     queue: BinaryHeap<(i64, u32)>,
-    /// How many wait that are not known.
+    /// Number of queued commits that are not known.
     queued_unknown: usize,
     read: usize,
 }
 
 impl Walk {
-    /// Lets a commit wait to be read if it was not met before, or not known to be known.
+    /// Queues a commit that is new, or that turns out to be known.
     fn push(&mut self, id: Oid, time: i64, is_known: bool) -> Result<u32, WalkError> {
         let next = u32::try_from(self.commits.len()).map_err(|_| WalkError::TooLong)?;
         let number = *self.numbers.entry(id).or_insert(next);
@@ -317,7 +317,7 @@ impl Walk {
             *known = true;
             match waits {
                 true => self.queued_unknown -= 1,
-                // So that what is behind it gets known too.
+                // Queued again, so that what is behind it becomes known too.
                 false => {
                     *waits = true;
                     self.queue.push((time, number));

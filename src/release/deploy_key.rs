@@ -1,5 +1,5 @@
-//! The deploy key: read as root, handed to `ssh` in memory, and every way in which it cannot be
-//! used told before the server is asked.
+//! Reads the deploy key as root, for `ssh` to get in memory, and reports an unusable key before contacting
+//! the server.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// No private key is longer, in bytes.
+/// Largest private key, in bytes.
 const MAX_KEY: usize = 64 << 10;
 
-/// The private key at `path`, if only root and the app's `owner` could have put it there.
+/// Reads the private key at `path`, if only root and the app's `owner` could have put it there.
 pub(super) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<String, Failure> {
     let shown = path.display();
     let found = host
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<Strin
     })?;
     let text = String::from_utf8_lossy(&body).into_owned();
     match KeyFormat::detect(&text) {
-        // OpenSSH insists on plain line ends, the last one included.
+        // OpenSSH requires plain line ends, including the last one.
         KeyFormat::Private => Ok(text.lines().map(|line| format!("{}\n", line.trim_end())).collect()),
         KeyFormat::Encrypted => Err(Failure::new(format!(
             "the deploy key {shown} is protected by a passphrase"
@@ -73,7 +73,7 @@ impl KeyFormat {
         if kind.starts_with("OPENSSH") {
             let body: String = lines.take_while(|line| !line.starts_with("--")).collect();
             return match STANDARD.decode(body.trim()) {
-                // The magic word, then the cipher's name with its length before it.
+                // The magic string, then the cipher's name, preceded by its length.
                 Ok(body) if body.starts_with(b"openssh-key-v1\0\0\0\0\x04none") => {
                     KeyFormat::Private
                 }

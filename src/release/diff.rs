@@ -1,4 +1,4 @@
-//! What differs between two commits of an app, as its mirror has them.
+//! Differences between two commits of an app, as its mirror has them.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::desired::Sha;
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// Where an app's migrations are.
+/// The folders of an app's migrations.
 const MIGRATIONS: &[&str] = &["db/migrate"];
 
 /// A file that differs.
@@ -20,19 +20,19 @@ pub struct ChangedFile {
     pub how: ChangeType,
 }
 
-/// Seen from where one comes from.
+/// The change from the old commit to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeType {
-    /// It is not there where one goes.
+    /// It is only in the old commit.
     Gone,
-    /// It is only there where one goes.
+    /// It is only in the new commit.
     New,
     Changed,
 }
 
-/// The migrations that differ between two commits. What the mirror does not hold (a release that
-/// another tool deployed) cannot be compared and is an error.
+/// The migrations that differ between two commits. A commit that the mirror lacks (of a release that another
+/// tool deployed) cannot be compared and is an error.
 pub(super) fn diff_migrations(
     spec: &ReleaseSpec,
     host: &Host,

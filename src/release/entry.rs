@@ -1,11 +1,11 @@
-//! One release as it stands on record: how far it has come, and how each of its stages ended.
+//! The entry of one release in the record: its state, and the result of each of its stages.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Sha;
 
-/// How far a release has come.
+/// The state of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleaseStatus {
@@ -13,16 +13,16 @@ pub enum ReleaseStatus {
     Building,
     /// One of its stages failed.
     Failed,
-    /// Whole and on disk; it has not been proven in service.
+    /// Complete and on disk; it has not been proven.
     Built,
-    /// It was active and proven.
+    /// It was active and passed its gate.
     Good,
-    /// It was active and failed its proof.
+    /// It was active and failed its gate.
     Bad,
 }
 
 impl ReleaseStatus {
-    /// Whether every file of it is there, so that it may be activated.
+    /// Whether it is complete and may be activated.
     pub fn is_complete(self) -> bool {
         matches!(self, ReleaseStatus::Built | ReleaseStatus::Good)
     }
@@ -81,11 +81,11 @@ impl Stage {
     }
 }
 
-/// How a stage, or one step of it, ended.
+/// The result of a stage, or of one step of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StageStatus {
-    /// Begun; if nobody is at it, it was killed there.
+    /// Begun; if no pass works on it, it was killed there.
     Running,
     Done,
     /// There was nothing to do, for the reason given.
@@ -102,18 +102,17 @@ pub struct StageEntry {
     pub step: Option<String>,
     pub ended: StageStatus,
     pub began: Timestamp,
-    /// In milliseconds.
     #[serde(default)]
     pub took_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// A fingerprint of what was run: a step that was changed since is not taken for done.
+    /// A fingerprint of the command: a step that was changed since does not count as done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
 }
 
 impl StageEntry {
-    /// A stage that is done in no time worth telling.
+    /// A completed stage of negligible duration.
     pub fn done(stage: Stage, at: Timestamp) -> StageEntry {
         StageEntry {
             stage,
@@ -133,7 +132,7 @@ pub struct ReleaseEntry {
     pub name: String,
     pub sha: Sha,
     pub state: ReleaseStatus,
-    /// When it got into this state, by the host's clock.
+    /// When it entered this state, by the host's clock.
     pub at: Timestamp,
     /// Why it failed or is bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,13 +143,13 @@ pub struct ReleaseEntry {
     /// Who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// How often in a row a stage of it failed.
+    /// Failures in a row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
-    /// It is not tried again by itself.
+    /// trueup does not retry it by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
-    /// A private release: nobody activates it by itself, and it is kept until then.
+    /// When a private release expires; `None` for others. trueup does not activate a private one by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -162,7 +161,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl ReleaseEntry {
-    /// A release that is begun now.
+    /// A new release, in the state `building`.
     pub fn new(name: &str, sha: &Sha, at: Timestamp) -> ReleaseEntry {
         ReleaseEntry {
             name: name.to_owned(),
@@ -179,13 +178,13 @@ impl ReleaseEntry {
         }
     }
 
-    /// What is noted about a stage, or about a step of it.
+    /// The entry of a stage, or of a step of it.
     pub fn find_stage(&self, stage: Stage, step: Option<&str>) -> Option<&StageEntry> {
         let of = |entry: &&StageEntry| entry.stage == stage && entry.step.as_deref() == step;
         self.stages.iter().find(of)
     }
 
-    /// Whether a stage or step was done (or skipped) as it is defined now.
+    /// Whether a stage or step was done (or skipped) with this definition.
     pub fn is_done(&self, stage: Stage, step: Option<&str>, definition: Option<&str>) -> bool {
         self.find_stage(stage, step).is_some_and(|entry| {
             matches!(entry.ended, StageStatus::Done | StageStatus::Skipped)
@@ -193,7 +192,7 @@ impl ReleaseEntry {
         })
     }
 
-    /// Notes a stage or step in the place of what was noted about it before.
+    /// Adds the entry of a stage or step, or replaces it.
     pub fn put_stage(&mut self, entry: StageEntry) {
         let same = |old: &&mut StageEntry| old.stage == entry.stage && old.step == entry.step;
         match self.stages.iter_mut().find(same) {
@@ -202,13 +201,13 @@ impl ReleaseEntry {
         }
     }
 
-    /// Whether it did not come to its end and can be taken up again: its files are laid out.
+    /// Whether it is unfinished and can be resumed: its files are checked out.
     pub fn is_resumable(&self) -> bool {
         matches!(self.state, ReleaseStatus::Building | ReleaseStatus::Failed)
             && self.is_done(Stage::Link, None, None)
     }
 
-    /// The stage that it failed in or was killed in.
+    /// The stage in which it failed or was killed.
     pub fn unfinished_stage(&self) -> Option<&StageEntry> {
         let open =
             |entry: &&StageEntry| matches!(entry.ended, StageStatus::Running | StageStatus::Failed);

@@ -1,4 +1,4 @@
-//! A person's command in a release, as its steps are run.
+//! `trueup exec`: runs an operator's command in a release, in the environment of its steps.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,14 +11,14 @@ use crate::ports::Host;
 use crate::ports::exec::Command;
 use crate::resource::Failure;
 
-/// What `EXEC_STAGE` says in it.
+/// The value of `STAGE` in its environment.
 const EXEC_STAGE: &str = "exec";
 
-/// What a command at a terminal has to know of it.
+/// Variables that describe the caller's terminal.
 const TERMINAL_VARS: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR"];
 
-/// The command, ready to be run in the active release or in the one that is named, as the release's
-/// user. `terminal` is where it may be told of the terminal: the caller's own environment.
+/// Prepares a command to run in the named release, or in the active one, as the release's user. `caller_env`
+/// reads the caller's environment, for the variables of its terminal.
 pub fn exec_command(
     spec: &ReleaseSpec,
     host: &Host,

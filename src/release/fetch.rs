@@ -1,5 +1,4 @@
-//! One conversation with a git server: who it is, who we are, how long it may take, and what an
-//! error means.
+//! Git fetches through libgit2: authentication of both sides, time and size limits, and explained errors.
 
 mod explain;
 mod https;
@@ -29,38 +28,38 @@ use crate::ports::http::HttpClient;
 use crate::ports::watchdog;
 use crate::resource::Failure;
 
-/// How long an ssh server may take to answer at all.
+/// Time limit for the first answer of an ssh server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a server may be silent in the middle.
+/// Longest silence of a server during a transfer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Up to this size in bytes a folder of a commit is kept unpacked while it is worked on: it is looked at
-/// more than once, and libgit2's own limit (4096) is a hundred files. All of them together stay below
-/// libgit2's 256 MB.
+/// Largest folder of a commit, in bytes, that libgit2 keeps unpacked in its cache. trueup reads folders more
+/// than once, and libgit2's own limit (4096) is a hundred files. All of them together stay below libgit2's
+/// 256 MB.
 const MAX_CACHED_TREE: usize = 256 << 10;
 
-/// No pack is larger, in bytes.
+/// Largest accepted pack, in bytes.
 const MAX_PACK: u64 = 16 << 30;
 
-/// After so many bytes of a pack the room on the disk is looked at again.
+/// Bytes of a pack received between two checks of the free disk space.
 const CHECK_SPACE_EVERY: usize = 16 << 20;
 
-/// What a fetch leaves free on the disk, in bytes.
+/// Disk space that a fetch leaves free, in bytes.
 const MIN_FREE_SPACE: u64 = 64 << 20;
 
-/// How often progress is told.
+/// Interval between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Makes libgit2 independent of the host's own git configuration, and tells it our transports.
+/// Makes libgit2 independent of the host's git configuration, and registers trueup's transports.
 ///
-/// Its settings belong to the process; trueup runs one deployment at a time.
+/// The settings are process-wide; trueup runs one deployment at a time.
 pub(super) fn configure_libgit2() -> Result<(), Failure> {
     configure_libgit2_for_reading()?;
     transport::register_transports().map_err(setup_error)
 }
 
-/// The part of it that reading a mirror needs.
+/// The part of [`configure_libgit2`] that reading a mirror needs.
 pub(super) fn configure_libgit2_for_reading() -> Result<(), Failure> {
     use git2::{ConfigLevel as Level, opts};
     git_memory::install_limit().map_err(setup_error)?;
@@ -70,13 +69,13 @@ pub(super) fn configure_libgit2_for_reading() -> Result<(), Failure> {
         levels
             .into_iter()
             .try_for_each(|level| opts::set_search_path(level, ""))
-            // Mirrors and local repositories belong to whom they belong; no hook of theirs is run.
+            // Mirrors and local repositories may belong to any user; none of their hooks is run.
             .and_then(|()| opts::set_verify_owner_validation(false))
             .and_then(|()| opts::set_cache_object_limit(ObjectType::Tree, MAX_CACHED_TREE))
     };
-    // What came over the network was checked as it came, and a broken disk shows in the checksums
-    // of what is packed. To hash every object again at each read, which git does not do either, would
-    // take a third of the time of laying a tree out.
+    // Data from the network is checked on arrival, and the checksums of packs reveal a broken disk. Hashing
+    // every object again at each read, which git does not do either, would take a third of the time of a
+    // checkout.
     opts::strict_hash_verification(false);
     settled.map_err(|error| setup_error(error.message()))
 }
@@ -85,27 +84,27 @@ fn setup_error(why: impl std::fmt::Display) -> Failure {
     Failure::new(format!("cannot set up libgit2: {why}"))
 }
 
-/// What a fetch is to bring.
+/// What to fetch.
 pub(super) enum FetchTarget {
-    /// The refs that are allowed.
+    /// All allowed refs.
     Refs,
-    /// A commit by its name.
+    /// One commit, by its sha.
     Commit(Oid),
 }
 
-/// What is needed to talk to the server of one app.
+/// The client of one app's git server.
 pub(super) struct Fetcher<'a> {
     d: &'a Deployment<'a>,
     ssh: Option<SshClient>,
     begun: Instant,
     last_progress: Cell<Option<Instant>>,
-    /// How many bytes had come when the room was looked at last.
+    /// Bytes received at the last check of the free disk space.
     space_checked_at: Cell<usize>,
-    /// Tells apart what the server said which refs it has.
+    /// Digest of the allowed refs that the server advertised.
     advertisement_digest: RefCell<Option<String>>,
-    /// A ref that is not taken into the mirror, and why.
+    /// A ref that is kept out of the mirror, and why.
     skipped_ref: RefCell<Option<String>>,
-    /// Why it ended, if libgit2 cannot know.
+    /// Why the fetch ended, if libgit2 cannot know.
     failure: RefCell<Option<Failure>>,
 }
 
@@ -114,7 +113,7 @@ impl<'a> Fetcher<'a> {
         Fetcher::with_known_hosts(d, &[])
     }
 
-    /// Believes these lines of `known_hosts` besides those of the host.
+    /// Trusts these lines of `known_hosts` in addition to those of the host.
     pub(super) fn with_known_hosts(
         d: &'a Deployment<'a>,
         known_hosts: &[String],
@@ -138,8 +137,7 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    /// Fetches into the mirror, which is empty if it `is_new`, and removes from it what the server no
-    /// longer has.
+    /// Fetches into the mirror, which is empty if it `is_new`, and prunes what the server no longer has.
     pub(super) fn run(
         &self,
         mirror: &Repository,
@@ -161,7 +159,8 @@ impl<'a> Fetcher<'a> {
             way => way,
         };
         let url = self.transport_url(&way).to_owned();
-        // Only a quicker way to what follows, which says what is wrong with the repository.
+        // Only a shortcut, so errors do not matter: the fetch below reports what is wrong with the
+        // repository.
         if matches!(way, RemoteTransport::Local)
             && let Some(origin) = local_repo::local_path(self.d.spec.repo.url())
             && let Err(error) =
@@ -196,7 +195,7 @@ impl<'a> Fetcher<'a> {
             connection.remote().download(&specs, Some(&mut options))?;
             self.update_refs(mirror, &refs, is_new)
         });
-        // What a callback said comes first: it may have brought the line down.
+        // A callback's failure comes first: it may have caused the transport error.
         let ended = fetched.is_ok() || self.failure.borrow().is_some();
         if let Some(transport_error) = transport_error.filter(|_| !ended) {
             self.set_failure(self.transport_failure(transport_error));
@@ -204,17 +203,17 @@ impl<'a> Fetcher<'a> {
         fetched
     }
 
-    /// Tells apart what the server said which refs it has, once it was asked.
+    /// Digest of the allowed refs that the server advertised; `None` until it was asked.
     pub(super) fn advertisement_digest(&self) -> Option<String> {
         self.advertisement_digest.borrow().clone()
     }
 
-    /// A ref that was not taken into the mirror, and why.
+    /// A ref that was kept out of the mirror, and why.
     pub(super) fn skipped_ref(&self) -> Option<String> {
         self.skipped_ref.borrow().clone()
     }
 
-    /// Refuses a pack that would fill the disk, or that has no end.
+    /// Refuses a pack that would fill the disk, or that exceeds [`MAX_PACK`].
     fn check_space(&self, received: usize) -> bool {
         if received.saturating_sub(self.space_checked_at.get()) < CHECK_SPACE_EVERY {
             return true;
@@ -234,7 +233,7 @@ impl<'a> Fetcher<'a> {
             );
             return false;
         }
-        // The index of a pack comes after it.
+        // The pack's index is written after the pack.
         let left = MIN_FREE_SPACE.saturating_add(received / 8);
         if free < left {
             self.set_failure(
@@ -251,7 +250,7 @@ impl<'a> Fetcher<'a> {
         true
     }
 
-    /// Asks which refs there are, and counts them.
+    /// Lists the server's refs, and counts them.
     pub(super) fn count_refs(&self) -> Result<usize, Failure> {
         let _operation = self.register_operation("list the refs of");
         let way = self.transport()?;
@@ -271,8 +270,7 @@ impl<'a> Fetcher<'a> {
         )
     }
 
-    /// The line of `known_hosts` for the key that the server shows, if it is one that nothing here
-    /// knows.
+    /// The `known_hosts` line of the key that the server presents, if nothing on this host knows it.
     pub(super) fn unknown_host_key(&self) -> Result<Option<String>, Failure> {
         let (Some(ssh), Some(server)) = (&self.ssh, self.d.spec.repo.ssh()) else {
             return Ok(None);
@@ -296,7 +294,7 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    /// What libgit2 picks the transport by.
+    /// The URL by which libgit2 chooses the transport.
     fn transport_url(&self, way: &RemoteTransport) -> &str {
         match (way, &self.ssh) {
             (RemoteTransport::Process(_), None) => upload_pack::PLACEHOLDER_URL,
@@ -304,7 +302,7 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// What is left of it.
+    /// What is left of `fetch_timeout`.
     fn deadline(&self) -> Deadline {
         let elapsed = self.d.host.clock.monotonic_now().duration_since(self.begun);
         let left = self.d.spec.fetch_timeout().saturating_sub(elapsed);
@@ -324,7 +322,7 @@ impl<'a> Fetcher<'a> {
         callbacks
     }
 
-    /// Why the conversation ended, if it was not libgit2 that ended it.
+    /// Takes the reason why the fetch ended, if it was not libgit2 that ended it.
     pub(super) fn take_failure(&self) -> Option<Failure> {
         self.failure.take()
     }
@@ -332,7 +330,7 @@ impl<'a> Fetcher<'a> {
     fn on_progress(&self, progress: &Progress<'_>) -> bool {
         let now = self.d.host.clock.monotonic_now();
         let due = |told: Instant| now.duration_since(told) >= PROGRESS_INTERVAL;
-        // Nothing at all is said about what takes less than a second.
+        // A fetch of less than a second logs no progress.
         if due(self.last_progress.get().unwrap_or(self.begun)) {
             self.last_progress.set(Some(now));
             tracing::info!(target: "progress", "{}: fetching {}: {}", self.d.spec.app, self.d.spec.repo, format_progress(progress));
@@ -340,7 +338,7 @@ impl<'a> Fetcher<'a> {
         self.may_continue() && self.check_space(progress.received_bytes())
     }
 
-    /// Whether to go on; if not, the reason is kept.
+    /// Whether to continue; if not, stores the reason.
     pub(super) fn may_continue(&self) -> bool {
         let limit = self.d.spec.fetch_timeout();
         if self.d.host.stop.is_set() {
@@ -359,7 +357,7 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// How far it is, for people: "45% 1.2 MB".
+/// The progress for people: "45% 1.2 MB".
 fn format_progress(progress: &Progress<'_>) -> String {
     let (done, all) = (progress.received_objects(), progress.total_objects());
     let percent = (done * 100).checked_div(all).unwrap_or(0);

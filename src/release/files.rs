@@ -1,8 +1,8 @@
-//! Files that are rendered into a release, such as its environment and its server's configuration:
-//! they come and go with it, so that going back takes them back as well.
+//! Files rendered into a release, such as its environment and its server's configuration: they belong to the
+//! release, so a rollback restores them as well.
 //!
-//! In the release that is active because the manifest wants it they are kept as described. A release
-//! that was gone back to keeps those that it ran with.
+//! In the release that is active because the manifest wants it, trueup keeps them as declared. A release that
+//! was rolled back to keeps those that it ran with.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Failure, FieldChange, FieldValue, Mode, ResolveInputs};
 
-/// No such file is larger, in bytes.
+/// Largest such file that is compared, in bytes; a larger one counts as different.
 const MAX_FILE: usize = 4 << 20;
 
 /// A file of a release that does not come from the repository.
@@ -47,7 +47,7 @@ pub struct ReleaseFile {
     body: String,
 }
 
-/// A file of a release as it is; `None`: it is not there.
+/// The mode, content and change time of a file in a release; `None`: it does not exist.
 pub type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
 
 impl ReleaseFile {
@@ -61,7 +61,7 @@ impl ReleaseFile {
         }
     }
 
-    /// Renders it, and refuses what no type can refuse.
+    /// Renders the file, and checks what the types cannot express.
     pub fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         let shown = self.path.display();
         if !stays_inside(&self.path) || self.path.starts_with(".git") {
@@ -99,8 +99,7 @@ impl ReleaseFile {
     }
 }
 
-/// Puts all of them into a release, in the places that are described. Whatever else the app's user
-/// put there gives way.
+/// Writes all files into a release. Replaces whatever else the app's user put in their place.
 pub(super) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     for file in &d.spec.files {
@@ -132,7 +131,7 @@ pub(super) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Fail
     Ok(())
 }
 
-/// All of them as they are in a release, in the order of the spec.
+/// Reads all files of a release, in the order of the spec.
 pub fn inspect(
     spec: &ReleaseSpec,
     host: &Host,
@@ -145,8 +144,8 @@ pub fn inspect(
         .collect()
 }
 
-/// One of them. The app's user, in whose folder it is, may have put there what he likes: that is a
-/// difference, and no reason to be unable to deploy.
+/// Reads one file. The app's user owns its folder and may have put anything there: that is a difference, and
+/// must not prevent a deployment.
 fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
     let (meta, body) = match root.read_with_meta(path, MAX_FILE) {
         Ok(None) => return Ok(None),
@@ -155,7 +154,7 @@ fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
             Some(meta) => (meta, Vec::new()),
             None => return Ok(None),
         },
-        // A link or a file where a folder was.
+        // A link or a file stands where a folder was.
         Err(error) if error.is_not_a_folder_on_path() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -163,7 +162,7 @@ fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
     Ok(body.map(|body| (meta.mode, body, meta.ctime)))
 }
 
-/// What differs between them as they are and as they should be.
+/// The differences between the observed and the declared files.
 pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FieldChange> {
     let mut fields = Vec::new();
     for (file, seen) in spec.files.iter().zip(observed) {
@@ -191,7 +190,7 @@ pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FieldChange> {
     fields
 }
 
-/// A fingerprint of them as they are and when the last of them changed; `None` if there are none.
+/// A fingerprint of the observed files, and when the last of them changed; `None` if there are none.
 pub fn stamp(observed: &[ObservedFile]) -> Option<(String, Timestamp)> {
     let changed = observed.iter().flatten().map(|(_, _, at)| *at).max()?;
     let each = observed.iter().map(|file| match file {

@@ -1,7 +1,8 @@
-//! The stage that decides whether a release stays: what runs is looked at, and the app is asked.
+//! The gate stage, which decides whether a release stays: inspects the running services and polls the health
+//! check.
 //!
-//! A command that returned 0 proves nothing. A release is good once every service that runs from it
-//! has its processes in it, and its health check answers, several times in a row.
+//! A command that returned 0 proves nothing. A release is good once every service that runs from it has its
+//! processes in it, and its health check succeeds, several times in a row.
 
 use std::io::Write;
 
@@ -18,17 +19,17 @@ use super::{Deployment, ReleaseSpec, run};
 use crate::ports::{Host, backoff};
 use crate::resource::{Failure, TrialOutcome};
 
-/// Where a release that failed its trial left the app.
+/// The state of the app after a failed trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RollbackOutcome {
-    /// At this release, which was active before and is now on trial itself.
+    /// Rolled back to this release, which was active before and is now on trial itself.
     RolledBack(String),
-    /// There is no good release to go back to: everything is left as it is.
+    /// There is no good release to roll back to: everything stays as it is.
     NoTarget,
 }
 
-/// Watches what `processes` says and what the health check answers until both were right often
-/// enough in a row, or the deadline has passed.
+/// Polls `check_services` and the health check until both succeeded often enough in a row, or the time limit
+/// has passed.
 pub fn run_gate(
     spec: &ReleaseSpec,
     host: &Host,
@@ -68,7 +69,7 @@ pub fn run_gate(
             }
             Err(failure) => {
                 in_a_row = 0;
-                // An app that found its port taken may go on without it when it is free again.
+                // An app that found its port taken may go on without it after the port is free again.
                 if failure.conflict {
                     disturbed = Some(failure.clone());
                 }
@@ -94,7 +95,7 @@ pub fn run_gate(
                 false => TrialOutcome::Failed(failure),
             });
         }
-        // What is not right yet may be in a moment; what is right has to stay so for a while.
+        // A failed poll may succeed in a moment; a success has to last for a while.
         backoff::sleep(if failure.is_some() {
             every.min(POLL_INTERVAL)
         } else {
@@ -103,7 +104,7 @@ pub fn run_gate(
     }
 }
 
-/// What the hooks before the gate have against the release: a smoke test, say.
+/// Runs the hooks before the gate, such as a smoke test; returns their failure.
 fn run_before_hooks(d: &Deployment<'_>, record: &mut Record, trial: &Trial) -> Option<Failure> {
     let mut attempt = Attempt {
         d,
@@ -113,7 +114,7 @@ fn run_before_hooks(d: &Deployment<'_>, record: &mut Record, trial: &Trial) -> O
     hooks::run(&mut attempt, HookTiming::Before, Stage::Gate).err()
 }
 
-/// The trial of the active release ended well.
+/// Ends the trial of the active release as passed.
 pub fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let Some((d, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(());
@@ -127,7 +128,7 @@ pub fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     record_gate(&mut attempt, StageStatus::Done, None);
     attempt.set_status(ReleaseStatus::Good, None);
     attempt.save()?;
-    // From here on it serves: what goes wrong now is told and takes nothing back.
+    // From here on it serves: later failures are logged and roll nothing back.
     for done in [
         hooks::run(&mut attempt, HookTiming::After, Stage::Gate),
         run_keep_stage(&mut attempt),
@@ -150,8 +151,8 @@ fn run_keep_stage(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     hooks::run(attempt, HookTiming::After, Stage::Keep)
 }
 
-/// The trial of the active release failed: it is bad, its sha is quarantined, and the release that
-/// was active before comes back, on trial in its turn.
+/// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
+/// release that was active before, which is then on trial itself.
 pub fn roll_back(
     spec: &ReleaseSpec,
     host: &Host,
@@ -175,7 +176,7 @@ pub fn roll_back(
     roll_back_to(&mut attempt, to)
 }
 
-/// What an earlier pass was killed in the middle of: a bad release is active still.
+/// Finishes a rollback in which an earlier pass was killed: a bad release is still active.
 pub fn roll_back_bad(
     spec: &ReleaseSpec,
     host: &Host,
@@ -231,7 +232,7 @@ fn roll_back_to(
     Ok(RollbackOutcome::RolledBack(to))
 }
 
-/// The release to go back to: the one that was active before, if it is good, else the last good one.
+/// The release to roll back to: the one that was active before, if it is good, else the last good one.
 fn rollback_target(record: &Record, trial: &Trial) -> Option<String> {
     if trial.back {
         return None;
@@ -251,7 +252,7 @@ fn quarantine(d: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Fa
         why: why.message.clone(),
     });
     overrides.save(d.host, &d.layout)?;
-    // What a service printed is for the log, which is root's alone.
+    // A service's output belongs in the log, which only root can read.
     let now = d.host.clock.now();
     let mut log = run::open_log(d, &trial.name)?;
     let heading = run::heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
@@ -259,7 +260,7 @@ fn quarantine(d: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Fa
     Ok(())
 }
 
-/// The app at the release that is active and on trial, if there is one.
+/// The deployment, record and trial of the active release, if it is on trial.
 fn load_trial<'a>(
     spec: &'a ReleaseSpec,
     host: &'a Host,
@@ -280,7 +281,7 @@ fn load_trial<'a>(
     Ok(Some((d, record, trial)))
 }
 
-/// Notes how the gate decided.
+/// Records the decision of the gate.
 fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
     let now = attempt.d.host.clock.now();
     let activated = attempt.entry().find_stage(Stage::Activate, None);

@@ -1,4 +1,4 @@
-//! The app's own word on whether it is well: what its health URL answers.
+//! The health check: polls the app's health URL, and checks its response and who sent it.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Failure, Seconds};
 
-/// No more of an answer is read, in bytes.
+/// Most bytes of a response that are read.
 const MAX_RESPONSE_BODY: usize = 1 << 20;
 
-/// How much of a wrong answer is shown, in characters.
+/// Characters of a wrong response in an error.
 const MAX_SHOWN_CHARS: usize = 200;
 
 /// What a release has to answer before it counts as good.
@@ -66,7 +66,7 @@ impl HealthCheck {
         self.timeout.map_or(Duration::from_secs(5), |s| s.0)
     }
 
-    /// Refuses what no type can refuse.
+    /// Checks what the types cannot express.
     pub(super) fn validate(&self) -> Result<(), Problem> {
         let known = ["http://", "https://"];
         if !known.iter().any(|scheme| self.url.starts_with(scheme)) {
@@ -88,7 +88,7 @@ impl HealthCheck {
         Ok(())
     }
 
-    /// Asks once.
+    /// Sends one request and checks the response.
     fn request(&self, sha: Option<&Sha>) -> Result<(), Failure> {
         let headers: Vec<(&str, &str)> = self
             .headers
@@ -143,9 +143,9 @@ impl HealthCheck {
     }
 }
 
-/// What was answered, as far as it can be shown in a line.
+/// The start of a response in one line, without secrets.
 fn response_excerpt(text: &str) -> String {
-    // Before it is cut: half a secret is none that is known.
+    // Redacted before it is cut, because half a secret is not recognized.
     let text = secrets::redact(text.trim());
     if text.is_empty() {
         return String::new();
@@ -160,7 +160,8 @@ fn response_excerpt(text: &str) -> String {
     format!("; it said: {line}")
 }
 
-/// Asks the app once, as its gate would; `None`: it has no health check, and nobody is in its way.
+/// Runs the health check once, as the gate does; `None`: the app has no health check, and no other user holds
+/// its port.
 pub fn check_health(
     spec: &ReleaseSpec,
     sha: Option<&Sha>,
@@ -172,8 +173,8 @@ pub fn check_health(
 }
 
 impl ReleaseSpec {
-    /// Asks the app, if there is a health check, whether it is well and at `sha`. Who listens is looked
-    /// at before and after: what answered in between is his.
+    /// Checks that the app is healthy and at `sha`, if it has a health check. Checks who listens before and
+    /// after the request: the response in between is that listener's.
     pub(super) fn check_health(
         &self,
         sha: Option<&Sha>,
@@ -185,7 +186,7 @@ impl ReleaseSpec {
             .as_ref()
             .map_or(Duration::ZERO, HealthCheck::timeout);
         let listeners = ListenerCheck::new(self, host, runs_as, timeout)?;
-        // Once more for an app that began to listen just then.
+        // A second try for an app that began to listen during the first.
         for _ in 0..2 {
             let before = listeners.check()?;
             let Some(health) = &self.health else {

@@ -1,4 +1,4 @@
-//! Commands that an app has run around the stages, such as telling a tracker of a deploy.
+//! Hooks: an app's commands around the stages, such as a deploy notification to a tracker.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::spec::{Step, deserialize_enabled_steps};
 use crate::problem::{Problem, nearest};
 use crate::resource::Failure;
 
-/// On which side of a stage.
+/// Whether a hook runs before or after its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HookTiming {
     Before,
@@ -39,7 +39,7 @@ impl Hooks {
         self.0.get(name).map_or(&[], |steps| &steps.0)
     }
 
-    /// Refuses hooks of stages that there are not.
+    /// Refuses hooks of unknown stages, and hooks that could be skipped.
     pub fn validate(&self) -> Result<(), Problem> {
         let stages = Stage::ALL
             .iter()
@@ -70,7 +70,7 @@ impl Hooks {
     }
 }
 
-/// Runs the hooks of one side of a stage. The first that fails fails the stage.
+/// Runs the hooks before or after a stage. The first failure fails the stage.
 pub(super) fn run(
     attempt: &mut Attempt<'_, '_>,
     timing: HookTiming,
@@ -79,7 +79,7 @@ pub(super) fn run(
     run_hook(attempt, timing, stage.as_str(), stage)
 }
 
-/// Runs the hooks of one side of a way back.
+/// Runs the hooks before or after a rollback.
 pub(super) fn run_rollback(
     attempt: &mut Attempt<'_, '_>,
     timing: HookTiming,

@@ -1,5 +1,5 @@
-//! What there is of an app on a host: its releases with how they stand, and what was decided about
-//! its shas. Looks only.
+//! A read-only inventory of an app on a host: its releases with their states, its quarantined shas and its
+//! pin.
 
 use std::path::PathBuf;
 
@@ -15,22 +15,22 @@ use crate::ports::Host;
 use crate::ports::root::DiskUsage;
 use crate::resource::Failure;
 
-/// How a release stands, in a word.
+/// The state of a release as operators see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReleasePhase {
     /// `current` points to it.
     Active,
-    /// `current` points to it, and it has not been proven yet.
+    /// `current` points to it, and its gate has not decided yet.
     OnTrial,
-    /// It was active and proven.
+    /// It was active and passed its gate.
     Good,
-    /// Whole, and never active.
+    /// Complete, and never active.
     Built,
-    /// Somebody built it for himself.
+    /// A private build.
     Private,
     Failed,
-    /// It was active and failed its proof.
+    /// It was active and failed its gate.
     Bad,
     Building,
 }
@@ -46,12 +46,12 @@ pub struct ReleaseInfo {
     pub reference: Option<String>,
     /// When it was begun.
     pub begun: Timestamp,
-    /// When it got into its state.
+    /// When it entered its state.
     pub at: Timestamp,
-    /// The stage that it failed in or is in.
+    /// The stage in which it is or failed.
     pub stage: Option<Stage>,
     pub private_until: Option<Timestamp>,
-    /// `None`: it could not be looked at.
+    /// `None`: it could not be determined.
     pub size: Option<DiskUsage>,
     pub by: Option<String>,
     pub why: Option<String>,
@@ -63,14 +63,14 @@ pub struct ReleaseInfo {
 pub struct Inventory {
     pub app: String,
     pub wanted: Option<Sha>,
-    /// In force: the manifest still wants what it wanted when it was made.
+    /// The pin in force: the manifest still wants what it wanted when the pin was set.
     pub pin: Option<Pin>,
     pub quarantine: Vec<QuarantinedSha>,
-    /// The one last activated or begun first.
+    /// The last activated or begun one first.
     pub releases: Vec<ReleaseInfo>,
 }
 
-/// Looks at all releases of an app.
+/// Lists all releases of an app.
 pub fn inventory(spec: &ReleaseSpec, host: &Host) -> Result<Inventory, Failure> {
     let layout = spec.layout();
     let record = Record::load(host, &layout)?;

@@ -1,7 +1,7 @@
-//! The last stage: removing what is no longer needed, and never what is.
+//! The keep stage: removes releases that are no longer needed, and never one that is.
 //!
-//! What cannot be removed (it is immutable, or something is mounted in it) is put on record and told,
-//! and stops nothing: no deployment waits for it. It is tried again with the next one.
+//! What cannot be removed (it is immutable, or something is mounted in it) is recorded and logged, and delays
+//! no deployment. The next deployment tries again.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use crate::ports::processes::{self, FileId};
 use crate::ports::root::RootError;
 use crate::resource::Failure;
 
-/// Which of the failed and the bad releases are needed.
+/// Which failed and bad releases to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepFailed {
-    /// The latest of each, to be looked at.
+    /// The latest of each, for diagnosis.
     Latest,
     None,
 }
 
-/// Removes what [`find_unneeded`] names.
+/// Removes the releases that [`find_unneeded`] returns, except those in use.
 pub(super) fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = find_unneeded(d, record, KeepFailed::Latest)?;
     remove_idle(d, record, names);
@@ -31,9 +31,9 @@ pub(super) fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failu
     Ok(())
 }
 
-/// Good releases beyond `keep_releases`, releases that were never activated and wait for nobody, and
-/// failed ones. Never the active one, the good one before it, one that is to be activated next or
-/// gone back to, or a private one within its days.
+/// Good releases beyond `keep_releases`, releases that were never activated and are no longer wanted, and
+/// failed ones. Never the active one, the good one before it, one that is to be activated next or rolled back
+/// to, or a private one before it expires.
 pub(super) fn find_unneeded(
     d: &Deployment<'_>,
     record: &Record,
@@ -49,7 +49,7 @@ pub(super) fn find_unneeded(
     unused.retain(|name| !needed(name) && !is_wanted(d, record, name));
     let mut good = record.in_state(ReleaseStatus::Good);
     good.retain(|name| !needed(name) && !is_private(d, record, name));
-    // The active one, and at least the one to go back to.
+    // Beside the active one, at least the one to roll back to.
     let beside_active = d.spec.keep_releases.saturating_sub(1).max(1);
     good.truncate(good.len().saturating_sub(beside_active));
     let failed = find_failed(d, record, failed)?;
@@ -64,7 +64,7 @@ pub(super) fn prune_failed(d: &Deployment<'_>, record: &mut Record) -> Result<()
     Ok(())
 }
 
-/// What stays for once does no harm, so that it is only told.
+/// Removes unneeded assets. Those that stay do no harm, so a failure is only logged.
 fn sweep_assets(d: &Deployment<'_>, record: &Record) {
     if let Err(failure) = assets::sweep(d, record) {
         tracing::warn!("{}: clearing up assets: {failure}", d.spec.app);
@@ -95,19 +95,19 @@ fn is_wanted(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
     record
         .find(name)
         .is_some_and(|entry| match entry.private_until {
-            // Nobody else gets it, whatever is wanted.
+            // A private release is never activated by itself, whatever sha is wanted.
             Some(_) => is_private(d, record, name),
             None => wanted.contains(&Some(&entry.sha)),
         })
 }
 
-/// Whether somebody built it for himself and its days are not over.
+/// Whether it is a private release that has not expired.
 fn is_private(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
     let until = record.find(name).and_then(|entry| entry.private_until);
     until.is_some_and(|until| d.host.clock.now() < until)
 }
 
-/// Removes what earlier passes left unfinished: hidden folders, and releases that were being built.
+/// Removes what earlier passes left unfinished: hidden folders, and interrupted builds.
 pub(super) fn remove_unfinished(d: &Deployment<'_>, record: &mut Record) {
     let swept = remove_leftovers(d, record).and_then(|()| find_unfinished(d, record));
     match swept {
@@ -116,7 +116,7 @@ pub(super) fn remove_unfinished(d: &Deployment<'_>, record: &mut Record) {
     }
 }
 
-/// Removes hidden folders: releases that were being laid out or removed.
+/// Removes hidden folders: interrupted checkouts and removals.
 pub(super) fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let releases = d.layout.releases();
     for name in d.host.root.list(&releases)?.unwrap_or_default() {
@@ -131,14 +131,14 @@ pub(super) fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Resul
     Ok(())
 }
 
-/// Tells that something cannot be removed, and puts it on record.
+/// Logs and records that something cannot be removed.
 fn record_not_removed(d: &Deployment<'_>, record: &mut Record, name: &str, failure: Failure) {
     tracing::warn!("{}: {name} is not removed: {failure}", d.spec.app);
     record.add_failed_removal(name, &failure);
 }
 
-/// Releases that were being built. What was begun for the wanted sha, or by somebody for himself,
-/// and can be taken up again is not among them.
+/// Releases whose build was interrupted, except those that can be resumed for the wanted sha, and private
+/// ones that have not expired.
 pub(super) fn find_unfinished(d: &Deployment<'_>, record: &Record) -> Result<Vec<String>, Failure> {
     let active = record::current(d.host, &d.layout)?;
     let taken_up = record
@@ -178,10 +178,10 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
     }
 }
 
-/// Releases that no process runs in, and those that one does. `None`: it cannot be told.
+/// Splits releases into idle ones and those that a process runs in. `None`: `/proc` cannot be read.
 ///
-/// Every process of root or of the app's user counts. Those of others, who may go into any release
-/// that they can read, keep no more than `keep_releases` of them, the newest.
+/// Every process of root or of the app's user counts. Those of other users, who may enter any release that
+/// they can read, keep no more than `keep_releases` of them, the newest.
 pub(super) fn partition_by_use(
     d: &Deployment<'_>,
     names: Vec<String>,
@@ -195,14 +195,14 @@ pub(super) fn partition_by_use(
     };
     let mut ids: Vec<(Option<FileId>, String)> =
         names.into_iter().map(|name| (id(&name), name)).collect();
-    // The newest first: names begin with a time.
+    // Newest first: names begin with a time.
     ids.sort_by(|one, other| other.1.cmp(&one.1));
     let folders: Vec<FileId> = ids.iter().filter_map(|(id, _)| *id).collect();
-    // Whether one of ours is among the processes in it.
+    // By folder: whether one of its processes is root's, trueup's or the app user's.
     let mut busy: BTreeMap<FileId, bool> = BTreeMap::new();
     let maker = d.host.root.current_uid();
     for process in processes::list()? {
-        // Anybody can have a set-user-id program wait: it is root's only if root started it.
+        // Any user can let a set-user-id program wait: it counts as root's only if root started it.
         let is_ours = |uid| [0, maker].contains(uid) || Some(*uid) == d.owner.uid;
         let ours = process.uids.iter().all(is_ours);
         for folder in processes::folders_of_process(process.pid, &folders) {
@@ -229,8 +229,8 @@ pub(super) fn partition_by_use(
     Some((idle, in_use))
 }
 
-/// Hidden first, forgotten next, removed last: a kill in between leaves no half-removed release
-/// that could be taken for a whole one. One that something is mounted in stays where it is, whole.
+/// Hides a release, drops it from the record, and removes it, in this order: a kill in between leaves no
+/// half-removed release that could pass for a complete one. One with a mount in it stays in place, complete.
 pub(super) fn remove_release(
     d: &Deployment<'_>,
     record: &mut Record,

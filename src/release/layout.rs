@@ -1,4 +1,4 @@
-//! Where the parts of one app live on the host: Capistrano's layout, and trueup's own files.
+//! The paths of one app on the host: Capistrano's layout, and trueup's own files.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -39,7 +39,7 @@ impl Layout {
         self.deploy_to.join("current")
     }
 
-    /// What was activated when, a line each, for people and for a lost record.
+    /// One line per activation, for people and for a lost record.
     pub fn revisions_log(&self) -> PathBuf {
         self.deploy_to.join("revisions.log")
     }
@@ -48,18 +48,18 @@ impl Layout {
         self.releases().join(name)
     }
 
-    /// Where a release is laid out before anybody but root may see it.
+    /// The folder of a checkout, while only root can see it.
     pub fn partial_release(&self, name: &str) -> PathBuf {
         self.releases().join(format!(".{name}{PARTIAL}"))
     }
 
-    /// Where a release is while it is being removed.
+    /// The folder of a release during its removal.
     pub fn removed_release(&self, name: &str) -> PathBuf {
         self.releases().join(format!(".{name}{REMOVED}"))
     }
 
-    /// Where trees for coming releases are kept ready: beside the releases, so that one rename makes
-    /// one of it, and closed to everybody but root.
+    /// The folder of the spares: beside the releases, so that one rename turns a spare into a release, and
+    /// accessible only to root.
     pub fn spares(&self) -> PathBuf {
         self.releases().join(".trueup")
     }
@@ -68,7 +68,7 @@ impl Layout {
         Path::new(STATE_DIR).join(format!("releases/{}.json", self.app))
     }
 
-    /// What is known of the compiled assets of each release.
+    /// The folder of the lists of compiled assets, one per release.
     pub fn asset_lists(&self) -> PathBuf {
         Path::new(STATE_DIR).join("assets").join(&self.app)
     }
@@ -82,7 +82,7 @@ impl Layout {
         self.shared().join(SHARED_ASSETS)
     }
 
-    /// Which shas are quarantined, and which is pinned.
+    /// The file with the quarantined shas and the pin.
     pub fn overrides(&self) -> PathBuf {
         Path::new(STATE_DIR).join(format!("orders/{}.json", self.app))
     }
@@ -99,20 +99,19 @@ impl Layout {
         Path::new("/var/log/trueup/releases").join(&self.app)
     }
 
-    /// What the steps of a release printed.
+    /// The output of a release's commands.
     pub fn log(&self, name: &str) -> PathBuf {
         self.logs().join(format!("{name}.log"))
     }
 
-    /// The release that `current` names with this target, in trueup's spelling
-    /// (`releases/NAME`) or in Capistrano's (the whole path, in which the folders above the app's own
-    /// may be spelt through links).
+    /// The release that a `current` link with this target names, in trueup's form (`releases/NAME`) or in
+    /// Capistrano's (the whole path, in which the folders above the app's own may be links).
     pub fn release_of_link(&self, target: &Path) -> Option<String> {
         let name = target.file_name()?.to_str()?;
         let releases = target.parent()?;
         let ours = |releases: &Path| match releases.parent() {
             Some(app) if releases.is_absolute() => app.file_name() == self.deploy_to.file_name(),
-            // `./releases` and `releases` are what a link beside it says.
+            // A link beside it says `./releases` or `releases`.
             Some(app) => app.components().all(|part| part == Component::CurDir),
             None => false,
         };
@@ -131,8 +130,7 @@ pub fn release_name(at: Timestamp, sha: &Sha) -> String {
     format!("{}-{}", at.strftime("%Y%m%d%H%M%S"), sha.short())
 }
 
-/// The first name from `at` on that is not taken: two attempts may fall into one second, and a
-/// clock may go back.
+/// The first unused name from `at` on: two attempts may start in one second, and a clock may be set back.
 pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> String {
     let mut at = at;
     loop {
@@ -144,9 +142,9 @@ pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> Stri
     }
 }
 
-/// Whether this is how a release is called: by trueup (`20261121050000-4f2c9d0`), by Capistrano
-/// (`20261121050000`), by Chef's `deploy_revision` (a full sha), or by one of the many scripts that
-/// take some spelling of the time (`2015-09-10_04.00`). Nothing of another name is ever touched.
+/// Whether a name is a release's: of trueup (`20261121050000-4f2c9d0`), Capistrano (`20261121050000`), Chef's
+/// `deploy_revision` (a full sha), or one of the many scripts that use some form of the time
+/// (`2015-09-10_04.00`). trueup never touches anything of another name.
 pub fn is_release_name(name: &str) -> bool {
     let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if name.len() == 40 && name.bytes().all(lower_hex) {
@@ -157,7 +155,7 @@ pub fn is_release_name(name: &str) -> bool {
     {
         return !sha.is_empty() && sha.bytes().all(lower_hex);
     }
-    // A year, and then at least the month, the day and the hour, with or without something between.
+    // A year, then at least the month, the day and the hour, with or without separators.
     let digits: String = name.chars().filter(char::is_ascii_digit).collect();
     let between = |c: char| c.is_ascii_digit() || "-_.:T".contains(c);
     let ends_well = |c: char| c.is_ascii_digit();
@@ -172,7 +170,7 @@ fn is_digits(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether this name in `releases/` is what a killed pass left of a release.
+/// Whether a name in `releases/` is that of a release which a killed pass left behind.
 pub fn is_leftover(name: &str) -> bool {
     let inner = name.strip_prefix('.').and_then(|name| {
         name.strip_suffix(PARTIAL)
@@ -181,7 +179,7 @@ pub fn is_leftover(name: &str) -> bool {
     inner.is_some_and(is_release_name)
 }
 
-/// What a link at `path` inside a release has to say to reach `target` inside `deploy_to`.
+/// The target of a link at `path` inside a release, to reach `target` inside `deploy_to`.
 pub fn relative_link(path: &Path, target: &Path) -> PathBuf {
     let depth = path.components().count() - 1;
     // Out of the folders of the release, out of the release, out of `releases`.
@@ -190,7 +188,7 @@ pub fn relative_link(path: &Path, target: &Path) -> PathBuf {
     link
 }
 
-/// Whether a path of a spec stays inside the folder that it is relative to.
+/// Whether a path of a spec is relative and stays inside its folder.
 pub fn stays_inside(path: &Path) -> bool {
     let mut parts = path.components().peekable();
     parts.peek().is_some()

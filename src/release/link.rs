@@ -1,7 +1,7 @@
-//! The stage that links shared folders and files into a release.
+//! The link stage: links shared folders and files into a release.
 //!
-//! The tree comes from a repository, so any part of it may be a symbolic link to anywhere. It is
-//! still closed to everybody but root here, and no part on the way to a link is ever followed.
+//! The tree comes from a repository, so any part of it may be a symbolic link to anywhere. Here it is still
+//! accessible only to root, and trueup follows no link on the path to a new one.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use super::layout::{SHARED_ASSETS, relative_link};
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
-/// Makes the shared folders, and links them and the shared files into the tree.
+/// Creates the shared folders, and links them and the shared files into the tree.
 pub(super) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     ensure_shared_paths(d)?;
     for (path, target) in d.spec.links() {
         make_parents(d, tree, path)?;
         let place = tree.join(path);
-        // What the repository has there (a placeholder, usually) gives way.
+        // Replaces what the repository has there (a placeholder, usually).
         d.host.root.remove_obstacle(&place)?;
         d.host
             .root
@@ -25,7 +25,7 @@ pub(super) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Everything that is linked to has to be there, and what cannot be made has to be told.
+/// Creates the shared folders; fails if a shared file, which trueup cannot create, is missing.
 fn ensure_shared_paths(d: &Deployment<'_>) -> Result<(), Failure> {
     let root = &d.host.root;
     let shared = d.layout.shared();
@@ -63,7 +63,7 @@ fn ensure_shared_paths(d: &Deployment<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A folder of `shared`, with those above it: all of them the app user's own.
+/// Creates a folder of `shared`, with its parents: all of them belong to the app's user.
 fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let mut folder = d.layout.shared();
@@ -71,7 +71,7 @@ fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
         folder.push(part);
         match root.meta(&folder)?.map(|meta| meta.kind) {
             Some(FileKind::Directory) => {}
-            // A shared folder may well be a link to a larger disk. It is not followed here.
+            // A shared folder may be a link to a larger disk. It is not followed here.
             Some(FileKind::Symlink) if folder == d.layout.shared().join(path) => {}
             None => root.create_dir(&folder, &d.owner.attrs(0o755))?,
             Some(other) => {
@@ -86,7 +86,7 @@ fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the folders in the tree on the way to a link. Only real folders count.
+/// Creates the folders in the tree on the path to a link. Accepts only real folders.
 fn make_parents(d: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let mut parent = PathBuf::new();

@@ -1,6 +1,6 @@
-//! Whether it is the app that answers on its port. Every user of the host can listen on a port above
-//! 1023 that is free, as that of an app is while it restarts: what answers there then proves nothing,
-//! and that the app could not have its port says nothing against its release.
+//! Checks that the app itself listens on its port. Any user of the host can listen on a free port above 1023,
+//! such as an app's while it restarts: an answer from there then proves nothing, and an app that could not
+//! bind its port says nothing against its release.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,29 +11,29 @@ use crate::ports::http;
 use crate::ports::listeners;
 use crate::resource::Failure;
 
-/// The value of `listener` that lets anybody answer.
+/// The value of `listener` that allows any user to answer.
 const ANY_LISTENER: &str = "any";
 
-/// As whom the processes of an app's services run.
+/// Returns the uids of an app's services.
 pub type ServiceUids<'a> = &'a dyn Fn() -> Vec<u32>;
 
-/// Who may listen where the app answers.
+/// The ports to check, and who may listen there.
 pub(super) struct ListenerCheck<'a> {
     spec: &'a ReleaseSpec,
     host: &'a Host,
     runs_as: ServiceUids<'a>,
-    /// The app's own port, if the role says which it is.
+    /// The app's own port, if the role names it and it is above 1023.
     app_port: Option<SocketAddr>,
-    /// Where the health check asks.
+    /// The local addresses of the health check, on ports above 1023.
     health_addresses: Vec<SocketAddr>,
 }
 
-/// Who listens where the health check asks, if it is nobody wrong.
+/// The listeners of the health check's addresses, if all of them are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListenerState {
     Allowed,
     Absent,
-    /// It is for others to see, on another host or behind a port that root gives away.
+    /// There is no address to check: `listener: any`, another host, or a port that root assigns.
     NotChecked,
 }
 
@@ -68,7 +68,7 @@ impl<'a> ListenerCheck<'a> {
         })
     }
 
-    /// Fails if a stranger holds one of the ports.
+    /// Fails if a user that is not allowed holds one of the ports.
     pub(super) fn check(&self) -> Result<ListenerState, Failure> {
         if let Some(own) = self.app_port {
             self.check_address(own)?;
@@ -85,7 +85,7 @@ impl<'a> ListenerCheck<'a> {
         Ok(seen)
     }
 
-    /// Whether somebody listens there.
+    /// Whether there is a listener; fails if its user is not allowed.
     fn check_address(&self, address: SocketAddr) -> Result<bool, Failure> {
         let port = address.port();
         let all = listeners::find(address).map_err(|error| {
@@ -121,7 +121,7 @@ impl<'a> ListenerCheck<'a> {
 
     fn is_allowed(&self, uid: u32) -> Result<bool, Failure> {
         let (root, accounts) = (&self.host.root, &self.host.accounts);
-        // In a sandbox whoever runs trueup is root.
+        // In a sandbox the user that runs trueup counts as root.
         if uid == 0 || (!root.is_real() && uid == root.current_uid()) {
             return Ok(true);
         }
@@ -136,7 +136,7 @@ impl<'a> ListenerCheck<'a> {
     }
 }
 
-/// What was answered where nobody listens.
+/// The failure for an answer from an address without a visible listener.
 pub(super) fn no_listener_failure(url: &str) -> Failure {
     Failure::conflict(format!(
         "{url} answers, but nobody is seen to listen there: whose answer it is cannot be told"
@@ -144,7 +144,7 @@ pub(super) fn no_listener_failure(url: &str) -> Failure {
     .hint("if a packet filter leads it elsewhere, ask at that address, or let anybody answer: `health: {listener: any}`")
 }
 
-/// Who keeps the app from its port, if somebody does: whatever became of it then, its release is not to
+/// The conflict with another user that holds the app's port: whatever failed then, the release is not to
 /// blame.
 pub fn port_conflict(spec: &ReleaseSpec, host: &Host, runs_as: ServiceUids<'_>) -> Option<Failure> {
     let timeout = spec

@@ -1,4 +1,4 @@
-//! What the commands of a release printed, stage by stage: its log, read back.
+//! Reads a release's log: the output of its commands, stage by stage.
 
 use super::ReleaseSpec;
 use super::entry::{ReleaseEntry, Stage, StageEntry, StageStatus};
@@ -9,22 +9,22 @@ use crate::ports::exec::LOG_HEADING;
 use crate::printable;
 use crate::resource::Failure;
 
-/// No log is read that is larger, in bytes: a log takes 16 MiB of each command.
+/// Largest log that is read, in bytes; each command adds up to 16 MiB.
 pub(super) const MAX_LOG: usize = 64 << 20;
 
-/// A release's past, as far as it is on record.
+/// A release's recorded stages and their output.
 #[derive(Debug)]
 pub struct ReleaseHistory {
     pub entry: ReleaseEntry,
-    /// The end of what each stage or step printed, in the order of the entry's stages.
+    /// The last lines of output of each stage or step, in the order of the entry's stages.
     pub output: Vec<Vec<String>>,
     /// Why the output cannot be shown, if it cannot.
     pub output_error: Option<String>,
     pub log: std::path::PathBuf,
 }
 
-/// The past of a release, with the last `lines` lines of what each of its stages printed. `None`:
-/// there is no such release of this app.
+/// Reads the history of a release, with the last `lines` lines of output of each of its stages. `None`: the
+/// app has no such release.
 pub fn read_history(
     spec: &ReleaseSpec,
     host: &Host,
@@ -58,8 +58,8 @@ pub fn read_history(
     }))
 }
 
-/// What a stage or step printed the last time it ran. Of a stage that failed it is what was run last,
-/// which may have been a hook of it.
+/// The output of a stage or step in its last run. For a failed stage it is that of its last command, which
+/// may have been one of its hooks.
 fn stage_output<'t>(log: &'t str, note: &StageEntry) -> Vec<&'t str> {
     let word = note.stage.as_str();
     let own = |name: &str| heading(note.stage, name, "");
@@ -96,7 +96,7 @@ fn is_heading(line: &str) -> bool {
         })
 }
 
-/// A line as a terminal may get it: without colours, what was written over, and control characters.
+/// A line that is safe for a terminal: without colours, overwritten text, and control characters.
 fn sanitize_line(line: &str) -> String {
     let line = line.trim_end_matches('\r');
     let line = line.rsplit('\r').next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! The stage that lays out a commit's files, in a folder that only root can enter.
+//! The materialise stage: checks out a commit's files, in a folder that only root can enter.
 //!
-//! Where a tree was kept ready, it becomes the release by one rename, after which only what differs
-//! is written. Otherwise everything is, on all cores. Either way the files are what `git archive`
-//! makes of the commit: nothing of this host's git configuration has a say.
+//! A spare becomes the release by one rename, after which only the files that differ are written. Without one
+//! all files are, on all cores. Either way the files are what `git archive` makes of the commit: this host's
+//! git configuration has no influence.
 
 use std::path::Path;
 
@@ -19,16 +19,16 @@ use crate::resource::Failure;
 
 pub(super) use super::tree::TreeError;
 
-/// A tree that has just been laid out.
+/// The result of a checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) struct Checkout {
-    /// All of it is on disk already: it needs no sync unless something is added to it.
+    /// All files are on disk already: no sync is needed unless something is added.
     pub is_synced: bool,
 }
 
-/// Lays out the wanted commit in the new folder `tree`. Everything in it belongs to the app's owner;
-/// the folder itself is root's until it is handed over.
+/// Checks out the wanted commit into the new folder `tree`. Everything in it belongs to the app's owner; the
+/// folder itself is root's until [`write_revision_and_chown`].
 pub(super) fn materialise(
     d: &Deployment<'_>,
     mirror: &Repository,
@@ -45,8 +45,7 @@ pub(super) fn materialise(
             None,
             &limits,
         );
-        // What is wrong with the wanted commit is told below; what is wrong with the kept one is not
-        // worth a word.
+        // Flaws of the wanted commit are reported below; flaws of the spare's do not matter.
         let Ok(plan) = planned else { continue };
         let job = CheckoutJob::prepare(d, mirror, plan, Some(&spare))?;
         stock.take(&spare, tree)?;
@@ -80,7 +79,7 @@ fn checkout_from_scratch(
     job.run(d, tree)
 }
 
-/// Everything that is needed to bring a tree to the wanted commit, and is known to be there.
+/// Everything needed to bring a tree to the wanted commit, checked to be available.
 struct CheckoutJob<'a> {
     plan: Plan,
     lfs: LfsFiles,
@@ -90,8 +89,8 @@ struct CheckoutJob<'a> {
 }
 
 impl<'a> CheckoutJob<'a> {
-    /// Refuses what cannot be done. Writes nothing, but for the files of LFS that it fetches into the mirror.
-    /// `from` is the tree that it is to be made from: the other kept ones give way where room is short.
+    /// Refuses an impossible checkout. Writes nothing except the LFS files that it fetches into the mirror.
+    /// `base` is the spare to start from: if space is short, the other spares are removed.
     fn prepare(
         d: &Deployment<'_>,
         mirror: &'a Repository,
@@ -146,9 +145,8 @@ impl<'a> CheckoutJob<'a> {
     }
 }
 
-/// The wanted commit, with its name on it, becomes its owner's. What was linked into it belongs to root
-/// until then, like the folder itself, which comes last: a tree that is closed to others stays so until
-/// all of it is done.
+/// Writes `REVISION`, and gives the tree to its owner. Until then the links in it belong to root, like the
+/// folder itself, which comes last: the tree stays closed to others until all of it is done.
 pub(super) fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let revision = tree.join("REVISION");
@@ -164,8 +162,7 @@ pub(super) fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Resul
     Ok(open_folder(d, tree)?.sync()?)
 }
 
-/// Makes the trees of the wanted commit that are kept ready for the next release, at the lowest
-/// priority. Nothing is done when they are there.
+/// Prepares the spares of the wanted commit for the next release, at the lowest priority, unless they exist.
 pub(super) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
     if spare_is_ready(d)? {
         return Ok(());
@@ -177,12 +174,12 @@ pub(super) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), 
     }
 }
 
-/// Whether there is nothing to do for [`make_spare`]. Costs two system calls.
+/// Whether [`make_spare`] has nothing to do. Costs two system calls.
 pub(super) fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
     SpareTrees::new(d).is_complete()
 }
 
-/// Removes the trees that are kept ready: for an app that is gone.
+/// Removes the spares, for an app that is removed.
 #[allow(dead_code, reason = "no state of a release asks for it yet")]
 pub(super) fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
     SpareTrees::new(d).remove_all()
@@ -193,7 +190,7 @@ fn open_folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
     folder.ok_or_else(|| Failure::new(format!("{} has gone while it was used", path.display())))
 }
 
-/// What comes out otherwise than somebody may expect.
+/// Warns about git features that a checkout does not apply.
 fn warn_unsupported(d: &Deployment<'_>, plan: &Plan) {
     let those = |chosen: fn(&TreeEntry) -> bool| {
         let chosen: Vec<&TreeEntry> = plan.create.iter().filter(|item| chosen(item)).collect();

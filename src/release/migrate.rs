@@ -1,4 +1,4 @@
-//! The stage that brings the app's database up to the release, just before it is activated.
+//! The migrate stage: migrates the app's database, just before the release is activated.
 
 use super::attempt::{Attempt, StageOutcome};
 use super::entry::Stage;
@@ -6,8 +6,8 @@ use super::run::{self, Task};
 use super::skip;
 use crate::resource::Failure;
 
-/// Migrates, once for each release. A release that is gone back to was migrated when it was new;
-/// nothing is ever migrated down.
+/// Migrates once per release. A release that is rolled back to was migrated when it was new; trueup never
+/// migrates down.
 pub(super) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let Some(task) = Task::migrate(spec) else {

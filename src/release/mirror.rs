@@ -1,9 +1,9 @@
-//! The first stage: a bare mirror of the app's repository that holds the wanted commit.
+//! The fetch stage: keeps a bare mirror of the app's repository that contains the wanted commit.
 //!
-//! A mirror is a cache. It is made anew when it is missing, broken, or of another address. The commit
-//! must be on a ref that `allow_refs` allows, as the server has them now: what was taken off its
-//! branch is refused even where the mirror holds it. Only a sha that was proven on this host is free
-//! of that, and then the network is not even looked at when the mirror holds it.
+//! A mirror is a cache. It is recreated when it is missing, broken, or of another address. The commit must be
+//! on a ref that `allow_refs` allows, as the server has it now: a commit that was removed from its branch is
+//! refused even if the mirror still contains it. Only a sha that is proven on this host is exempt, and needs
+//! no network if the mirror contains it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,19 +22,20 @@ use crate::ports::git_memory;
 use crate::ports::root::{Attrs, FileKind, Meta};
 use crate::resource::Failure;
 
-/// What follows is the sha of a commit that was brought by it.
+/// Prefix of the refs of commits that were fetched by sha; the sha follows.
 pub(super) const BY_SHA_PREFIX: &str = "refs/trueup/";
 
-/// Says in a mirror's configuration that no ref gets into it before it was looked at.
+/// Config key of a mirror into which no ref gets unchecked.
 pub(super) const CHECKED_KEY: &str = "trueup.checked";
 
-/// Says there what the server had when the mirror was made in the place of a broken one.
+/// Config key of a mirror that replaces a broken one: the digest of the refs that the server advertised then.
 const MADE_FOR_KEY: &str = "trueup.madefor";
 
-/// Where its packs are.
+/// The folder of packs in a mirror.
 const PACK_DIR: &str = "objects/pack";
 
-/// The mirror, with the wanted commit in it, on a ref that is allowed.
+/// Returns the mirror with the wanted commit on an allowed ref; fetches it, or recreates the mirror, if
+/// necessary.
 pub(super) fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
     fetch::configure_libgit2()?;
     if let Some(mirror) = open(d) {
@@ -58,14 +59,14 @@ pub(super) fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
     recreate(d)
 }
 
-/// The mirror, if it holds the wanted commit already. Asks no server.
+/// Returns the mirror if it contains the wanted commit already. Contacts no server.
 pub(super) fn cached_with_commit(d: &Deployment<'_>) -> Option<Repository> {
     fetch::configure_libgit2_for_reading().ok()?;
     let mirror = open(d)?;
     matches!(has_commit(&mirror, d), Ok(true)).then_some(mirror)
 }
 
-/// The commit that a branch or tag names on the server now; the mirror holds it from then on.
+/// Resolves a branch or tag to its commit on the server now, and fetches that into the mirror.
 pub(super) fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     fetch::configure_libgit2()?;
     let fetched = |mirror: Repository| {
@@ -85,7 +86,7 @@ pub(super) fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure
     }
 }
 
-/// A new mirror in the place of the old one, with the wanted commit in it.
+/// Replaces the mirror with a new one that contains the wanted commit.
 pub(super) fn recreate(d: &Deployment<'_>) -> Result<Repository, Failure> {
     recreate_after(d, None)
 }
@@ -112,8 +113,8 @@ fn unusable_mirror(d: &Deployment<'_>, why: &str) -> Failure {
     ))
 }
 
-/// A new mirror with nothing in it in the place of the old one, which could not take in what was
-/// `advertised`.
+/// Replaces the mirror with an empty one. `advertised` is the digest of the refs that the old one failed to
+/// take in.
 fn create_empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
     let root = &d.host.root;
     let path = d.layout.mirror();
@@ -129,9 +130,9 @@ fn create_empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Reposi
     })
 }
 
-/// Why the commit is still not in the mirror.
+/// Why the mirror still lacks the commit.
 enum MirrorError {
-    /// It is the mirror's fault, and the server said that it has this, if it was asked.
+    /// The mirror is at fault; `advertised` is the digest of the server's refs, if the server was asked.
     Broken {
         why: String,
         advertised: Option<String>,
@@ -139,7 +140,7 @@ enum MirrorError {
     Failed(Failure),
 }
 
-/// A mirror that cannot be read.
+/// The error for a mirror that cannot be read.
 fn broken_mirror(error: git2::Error) -> MirrorError {
     MirrorError::Broken {
         why: error.message().to_owned(),
@@ -154,25 +155,25 @@ fn init_repository(
 ) -> Result<Repository, git2::Error> {
     let mirror = Repository::init_bare(path)?;
     let mut config = mirror.config()?;
-    // Of loose objects and refs; packs are seen to after a fetch.
+    // Syncs loose objects and refs; `sync_new_packs` syncs packs after a fetch.
     config.set_bool("core.fsyncObjectFiles", true)?;
     config.set_bool(CHECKED_KEY, true)?;
     if let Some(advertised) = advertised {
         config.set_str(MADE_FOR_KEY, &advertised)?;
     }
-    // Last: a mirror without it is not taken for one.
+    // Last: `open_existing` accepts no mirror without it.
     config.set_str("trueup.repo", d.spec.repo.url())?;
     Ok(mirror)
 }
 
-/// The mirror that is there, if it can be opened and is of this address.
+/// Opens the existing mirror, if it is readable and of this address.
 pub(super) fn open(d: &Deployment<'_>) -> Option<Repository> {
     open_existing(d.spec, d.host)
 }
 
-/// The same, for looking only.
+/// Like [`open`], for read-only use without a deployment.
 pub(super) fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repository> {
-    // The file, what it is a delta of, and the delta; and one of its size that came before.
+    // The file, its delta base and the delta; and a previous file of that size.
     git_memory::raise_limit(
         usize::try_from(spec.max_file())
             .unwrap_or(usize::MAX)
@@ -183,7 +184,7 @@ pub(super) fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repositor
     (of == spec.repo.url()).then_some(mirror)
 }
 
-/// Whether the wanted commit is there.
+/// Whether the mirror contains the wanted commit.
 fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorError> {
     let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
     let odb = mirror.odb().map_err(broken_mirror)?;
@@ -219,12 +220,12 @@ fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorErr
     }
 }
 
-/// Removes what a killed fetch left in the mirror: locks, which would stop every later fetch, and
-/// half-received packs. Nobody else works on it: one pass at a time.
+/// Removes what a killed fetch left in the mirror: locks, which would block every later fetch, and
+/// half-received packs. Only one pass at a time works on the mirror, so none of them is in use.
 fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
     let root = &d.host.root;
     let mirror = d.layout.mirror();
-    // Branches lie in folders of folders; elsewhere there is nothing to look for further down.
+    // Only the folder of refs is searched recursively: branches are in nested folders.
     let mut folders = vec![
         (mirror.join(PACK_DIR), false),
         (mirror.join("refs"), true),
@@ -234,7 +235,7 @@ fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
         for name in root.list(&folder)?.unwrap_or_default() {
             let (path, shown) = (folder.join(&name), name.to_string_lossy());
             let is_folder = |meta: Meta| meta.kind == FileKind::Directory;
-            // A branch may well have such a name; git has none for what ends in `.lock`.
+            // A branch name may contain `_git2_`; git allows none that ends in `.lock`.
             let is_left = shown.ends_with(".lock") || !deep && shown.contains("_git2_");
             if is_left {
                 root.remove_tree(&path)?;
@@ -246,7 +247,8 @@ fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Brings the refs as the server has them now, with the wanted commit on one of them.
+/// Fetches the server's current refs; fails unless the wanted commit is on an allowed one, or is proven and
+/// served by its sha.
 fn fetch_commit(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
     remove_leftovers(d).map_err(MirrorError::Failed)?;
     let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
@@ -254,7 +256,7 @@ fn fetch_commit(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorErr
     if is_allowed(d, &fetch, mirror)? {
         return Ok(());
     }
-    // Proven here once, and taken off its branch since. Some servers still hand it out by its name.
+    // Proven here, but removed from its branch since. Some servers still serve it by its sha.
     if is_proven(d).map_err(MirrorError::Failed)? {
         let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
         if run_fetch(d, &fetch, mirror, &FetchTarget::Commit(id)).is_ok() && has_commit(mirror, d)?
@@ -265,8 +267,8 @@ fn fetch_commit(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorErr
     Err(MirrorError::Failed(not_allowed(d, &fetch)))
 }
 
-/// Makes sure that a commit which the mirror holds is still on a ref that is allowed. A server that
-/// cannot be asked now is no reason to be down: then what it said last counts.
+/// Checks that a commit in the mirror is still on an allowed ref. An unreachable server must cause no
+/// downtime: then the refs of the last fetch decide.
 fn confirm_allowed(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
     if is_proven(d).map_err(MirrorError::Failed)? {
         return Ok(());
@@ -294,14 +296,14 @@ fn confirm_allowed(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Mirror
     }
 }
 
-/// Whether a release of the sha was proven in service on this host.
+/// Whether a release of the wanted sha is proven on this host.
 fn is_proven(d: &Deployment<'_>) -> Result<bool, Failure> {
     let record = Record::load(d.host, &d.layout)?;
     let mut entries = record.entries().iter();
     Ok(entries.any(|entry| entry.sha == d.sha && entry.state == ReleaseStatus::Good))
 }
 
-/// Whether the wanted commit is in the mirror, on a ref that is allowed.
+/// Whether the mirror contains the wanted commit on an allowed ref.
 fn is_allowed(
     d: &Deployment<'_>,
     fetch: &Fetcher<'_>,
@@ -334,7 +336,7 @@ fn is_allowed(
 
 fn not_allowed(d: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
     let (sha, repo, allowed) = (&d.sha, &d.spec.repo, &d.spec.allow_refs);
-    // It may be on that one.
+    // The commit may be on the skipped ref.
     let left_out = fetch.skipped_ref();
     let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
     if *allowed == AllowedRefs::default() {
@@ -360,15 +362,15 @@ fn run_fetch(
         .map_err(|error| classify_fetch_error(d, fetch, mirror, &error));
     sync_new_packs(d, &before).map_err(MirrorError::Failed)?;
     if fetched.is_err() {
-        // What came of a pack is of no use, and may be gigabytes.
+        // A partial pack is useless, and may take gigabytes.
         remove_leftovers(d).map_err(MirrorError::Failed)?;
     }
     fetched
 }
 
-/// Whose fault it is that a fetch failed. What is neither the line's nor the server's nor this host's is
-/// the mirror's, whatever libgit2 calls it. A broken transfer looks the same: either way anew is right,
-/// but only once for all that the server has now, or each pass would fetch everything.
+/// Decides what caused a failed fetch. An error that is neither the transport's nor the server's nor this
+/// host's is the mirror's, whatever libgit2 calls it. A broken transfer looks the same: a new mirror is right
+/// for both, but only once per set of advertised refs, or each pass would fetch everything.
 fn classify_fetch_error(
     d: &Deployment<'_>,
     fetch: &Fetcher<'_>,
@@ -400,14 +402,14 @@ fn classify_fetch_error(
     }
 }
 
-/// The names in the folder of packs.
+/// The file names in the folder of packs.
 fn list_packs(d: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
     let names = d.host.root.list(&d.layout.mirror().join(PACK_DIR))?;
     Ok(names.unwrap_or_default().into_iter().collect())
 }
 
-/// Waits until the packs that were not there before are on disk: libgit2 does that for loose objects
-/// and refs alone, and what came over a network should not be asked for again after a power cut.
+/// Syncs new packs to disk: libgit2 syncs only loose objects and refs, and a power cut must not force another
+/// transfer over the network.
 fn sync_new_packs(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
     let path = d.layout.mirror().join(PACK_DIR);
     let Some(folder) = d.host.root.open_folder(&path)? else {

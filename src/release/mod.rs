@@ -1,19 +1,18 @@
-//! The pipeline that brings an app to a sha: fetch → materialise → link → build → assets → migrate →
+//! The pipeline that deploys an app at a sha: fetch → materialise → link → build → assets → migrate →
 //! activate → gate → keep. One stage per file.
 //!
-//! What holds it together: a release is recorded as `building` before its folder exists, as `built`
-//! only after its last step succeeded and all of it is on disk, and as `good` once it was proven in
-//! service; `current` is switched only to one that is built or good. So a pass may be killed at any
-//! instant: the next one goes on at the stage where it stopped. Until a release is complete and has
-//! its owner, its folder is hidden and closed to everybody but root, because the repository's content
-//! is not trusted.
+//! Its invariants: the record calls a release `building` before its folder exists, `built` only after its
+//! last step succeeded and all of it is on disk, and `good` once it passed its gate; `current` is switched
+//! only to a built or good release. So a pass may be killed at any instant: the next one resumes at the stage
+//! where it stopped. Until a release's tree is complete and has its owner, its folder is hidden and
+//! accessible only to root, because the repository's content is not trusted.
 //!
-//! What did not change is not made again (see `skip`), and compiled assets outlive the release that
-//! made them (see `assets`).
+//! Steps whose inputs did not change are skipped (see `skip`), and compiled assets outlive the release that
+//! produced them (see `assets`).
 //!
-//! A switch of `current` is put on record as a *trial* before it happens. The services that run from
-//! it are restarted by the pass, like all that a change makes necessary; then the gate decides, and
-//! the trial ends with [`confirm`] or [`roll_back`].
+//! The record notes a switch of `current` as a *trial* before it happens. The pass restarts the services that
+//! run from it, as after any change of a dependency; then the gate decides, and the trial ends with
+//! [`confirm`] or [`roll_back`].
 
 mod activate;
 mod adopt;
@@ -90,7 +89,7 @@ use crate::ports::Host;
 use crate::ports::root::Attrs;
 use crate::resource::{Access, Failure};
 
-/// Who owns what an app gets. `None`: as trueup makes it.
+/// The owner of an app's files. `None`: trueup's own user or group.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     uid: Option<u32>,
@@ -107,19 +106,19 @@ impl Owner {
     }
 }
 
-/// One app on its way to one sha.
+/// The deployment of one app at one sha.
 struct Deployment<'a> {
     spec: &'a ReleaseSpec,
     sha: Sha,
     host: &'a Host,
     layout: Layout,
     owner: Owner,
-    /// The sha that is active.
+    /// The active sha.
     previous: Option<Sha>,
-    /// Who builds it for himself, if somebody does.
+    /// Set for a private build.
     private: Option<PrivateBuild>,
     started: Instant,
-    /// How long it may take from `begun` until it is built.
+    /// Time limit from `started` until the release is built.
     build_deadline: Option<Duration>,
 }
 
@@ -142,7 +141,7 @@ impl<'a> Deployment<'a> {
     }
 }
 
-/// For what is about the app and about no sha in particular: the wanted one stands in.
+/// A deployment for operations on the app as a whole, with the wanted sha as a stand-in.
 fn deployment_of_app<'a>(spec: &'a ReleaseSpec, host: &'a Host) -> Result<Deployment<'a>, Failure> {
     let sha = spec.wanted.clone().unwrap_or_else(null_sha);
     Deployment::new(spec, &sha, host)
@@ -152,8 +151,7 @@ fn null_sha() -> Sha {
     Sha::parse(&"0".repeat(40)).expect("git's own name for no commit at all")
 }
 
-/// Makes `sha` the active release: a whole release of it that is there, or a new one. It is on
-/// trial then.
+/// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
 pub fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
     let d = Deployment::new(spec, sha, host)?;
     let (mut record, name) = d.ensure_built()?;
@@ -162,7 +160,7 @@ pub fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure>
         record: &mut record,
         name,
     };
-    // A release that was built for other settings gets those of today, all at once with the switch.
+    // A release that was built with other settings gets the current ones, all at once with the switch.
     let release = d.layout.release(&attempt.name);
     let switched = files::write_files(&d, &release)
         .and_then(|()| migrate::migrate(&mut attempt))
@@ -171,10 +169,10 @@ pub fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure>
     switched.map_err(|failure| d.record_failure(&mut attempt, failure))
 }
 
-/// Makes `sha` the active release up to the point of activating it. Returns the release's name.
+/// Builds a release of `sha` without activating it. Returns the release's name.
 ///
-/// What was built ahead and is not wanted any more goes first: whoever names another sha in each manifest
-/// would fill the disk.
+/// First removes releases that were built ahead and are no longer wanted: otherwise a manifest that names
+/// another sha each time would fill the disk.
 pub fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
     let d = Deployment::new(spec, sha, host)?;
     let mut record = Record::load(host, &d.layout)?;
@@ -182,8 +180,8 @@ pub fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String,
     d.ensure_built().map(|(_, name)| name)
 }
 
-/// Makes the tree of the release after the active one ahead, at the lowest priority. Asks no server;
-/// told to stop, it leaves the rest to the next pass.
+/// Prepares a spare for the next release, at the lowest priority. Contacts no server; on a stop request it
+/// leaves the rest to the next pass.
 fn prepare_spare(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     if d.host.stop.is_set() {
         return Ok(());
@@ -195,13 +193,13 @@ fn prepare_spare(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure>
     if d.host.stop.is_set() {
         return Ok(());
     }
-    // Where it failed, for want of space say, it is not tried again in every pass.
+    // Also after a failure, for lack of space say: not every pass tries again.
     record.set_spare_attempted(&d.sha);
     record.save(d.host, &d.layout)?;
     made
 }
 
-/// Brings the files of the active release to what is described.
+/// Rewrites the rendered files of a release that differ from the role.
 pub fn refresh_files(
     spec: &ReleaseSpec,
     sha: &Sha,
@@ -230,7 +228,7 @@ fn resolve_owner(spec: &ReleaseSpec, host: &Host) -> Result<Owner, Failure> {
 }
 
 impl Deployment<'_> {
-    /// Between stages: not if somebody asked trueup to stop.
+    /// Fails if trueup was asked to stop. Called between stages.
     fn check_stop(&self) -> Result<(), Failure> {
         if self.host.stop.is_set() {
             return Err(Failure::stopped());
@@ -243,7 +241,7 @@ impl Deployment<'_> {
         now.saturating_duration_since(self.started)
     }
 
-    /// Whether there is still time to build.
+    /// Fails once `build_deadline` has passed.
     fn check_deadline(&self) -> Result<(), Failure> {
         match self.build_deadline {
             Some(limit) if self.elapsed() >= limit => Err(Failure::new(format!(

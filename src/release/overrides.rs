@@ -1,5 +1,5 @@
-//! What was decided about an app's shas on this host, by its health gate or by an operator: which
-//! are quarantined, and which one is pinned. It outlives releases and their record.
+//! A host's overrides of the manifest for an app: the shas that the gate quarantined, and the one that an
+//! operator pinned. They outlive releases and their record.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,26 +12,26 @@ use crate::resource::Failure;
 
 const VERSION: u32 = 1;
 
-/// No file of orders is larger, in bytes.
+/// Largest file of overrides, in bytes.
 const MAX_OVERRIDES: usize = 4 << 20;
 
-/// A sha that failed its gate here: it is not activated until somebody lifts it.
+/// A sha that failed its gate here: trueup does not activate it until an operator lifts the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantinedSha {
     pub sha: Sha,
     /// The release that failed.
     pub release: String,
     pub at: Timestamp,
-    /// What the gate said, in a line: everybody may read it, so nothing that a program printed is in it.
+    /// The gate's reason, in one line: everybody may read it, so it contains no program output.
     pub why: String,
 }
 
-/// An operator's rollback on this host: it stands until the manifest wants another sha.
+/// An operator's rollback on this host, in force until the manifest wants another sha.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     pub release: String,
     pub sha: Sha,
-    /// What the manifest wanted when it was pinned.
+    /// The sha that the manifest wanted when the pin was set.
     pub instead_of: Option<Sha>,
     pub by: String,
     pub at: Timestamp,
@@ -39,7 +39,7 @@ pub struct Pin {
     pub reason: Option<String>,
 }
 
-/// The orders for one app.
+/// The overrides of one app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     pub quarantine: Vec<QuarantinedSha>,
@@ -56,8 +56,8 @@ struct OverridesFile {
 }
 
 impl Overrides {
-    /// The orders on this host. What cannot be read is an error and not "no orders": a bad sha must
-    /// not come back because a file was damaged.
+    /// Loads the overrides of this host. An unreadable file is an error and not "no overrides": a bad sha
+    /// must not come back because a file was damaged.
     pub fn load(host: &Host, layout: &Layout) -> Result<Overrides, Failure> {
         let path = layout.overrides();
         let Some(text) = host.root.read(&path, MAX_OVERRIDES)? else {
@@ -103,14 +103,14 @@ impl Overrides {
         Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
     }
 
-    /// Whether the file is from a trueup that kept there what services printed, for all to read.
+    /// Whether the file is from an older trueup, which stored service output there, readable by everybody.
     pub fn has_multiline_reason(&self) -> bool {
         self.quarantine
             .iter()
             .any(|quarantined| quarantined.why.contains('\n'))
     }
 
-    /// Why a sha may not be activated here, if it may not.
+    /// The quarantine of a sha, which prevents its activation here.
     pub fn find_quarantined(&self, sha: &Sha) -> Option<&QuarantinedSha> {
         self.quarantine
             .iter()
@@ -122,7 +122,7 @@ impl Overrides {
         self.quarantine.push(entry);
     }
 
-    /// The pin, as long as the manifest wants what it wanted when it was made.
+    /// The pin, as long as the manifest wants what it wanted when the pin was set.
     pub fn effective_pin(&self, wanted: Option<&Sha>) -> Option<&Pin> {
         self.pin
             .as_ref()

@@ -1,4 +1,4 @@
-//! The way of one release from a sha to a whole release, stage by stage.
+//! The build of one release, stage by stage: from a sha to a complete release.
 
 use std::path::Path;
 
@@ -14,8 +14,7 @@ use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
 impl Deployment<'_> {
-    /// A whole release of the sha: one that is there, one that was begun and is finished now, or a
-    /// new one.
+    /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
     pub(super) fn ensure_built(&self) -> Result<(Record, String), Failure> {
         self.check_stop()?;
         activate::check_current(self)?;
@@ -53,8 +52,8 @@ impl Deployment<'_> {
         Ok((record, name))
     }
 
-    /// Refuses a release that is there, and not proven yet, unless its sha was found on the refs that
-    /// `allow_refs` says today. Asks no server where that is on record.
+    /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
+    /// Contacts no server if the record says so.
     pub(super) fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
         let checked = self.spec.allow_refs.fingerprint();
         let Some(entry) = record.find_mut(name) else {
@@ -71,8 +70,8 @@ impl Deployment<'_> {
         record.save(self.host, &self.layout)
     }
 
-    /// The folders of the layout. `releases` must be out of the app user's reach, or he could swap
-    /// what root lays out there.
+    /// Creates the folders of the layout. The app's user must have no write access to `releases`, or it could
+    /// swap what root checks out there.
     pub(super) fn prepare_folders(&self) -> Result<(), Failure> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
@@ -83,7 +82,7 @@ impl Deployment<'_> {
             gid: root.is_privileged().then_some(0),
         };
         if !root.is_in_trusted_folder(&releases)? && root.is_in_trusted_folder(deploy_to)? {
-            // Another tool gave the folder to the app's user. Nothing in it is touched.
+            // Another tool gave the folder to the app's user. Its contents stay untouched.
             tracing::info!(
                 "{}: {} is root's from now on; what the app writes belongs into shared/",
                 self.spec.app,
@@ -117,7 +116,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// Builds a new release and returns its name; the record calls it built by then.
+    /// Builds a new release, records it as built, and returns its name.
     pub(super) fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
@@ -153,7 +152,7 @@ impl Deployment<'_> {
         Ok(name)
     }
 
-    /// The stages up to a tree that is laid out and linked, hidden as yet.
+    /// Runs the stages up to a checked out and linked tree, which is still hidden.
     fn create_tree(
         &self,
         attempt: &mut Attempt<'_, '_>,
@@ -203,7 +202,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// The stages from a tree that is laid out (just now, if `laid` is there) to a whole release.
+    /// Runs the stages from a checked out tree (with `checkout`, just now) to a complete release.
     pub(super) fn finish_build(
         &self,
         record: &mut Record,
@@ -222,7 +221,7 @@ impl Deployment<'_> {
             return Err(self.record_failure(&mut attempt, failure));
         }
         self.check_stop()?;
-        // What steps wrote, nobody else waits for.
+        // Nothing else syncs what the steps wrote.
         let by_steps = !self.spec.steps.is_empty() || self.spec.assets.is_some();
         if by_steps || !checkout.is_some_and(|checkout| checkout.is_synced) {
             self.host.root.sync_filesystem(&self.layout.release(name))?;
@@ -231,7 +230,7 @@ impl Deployment<'_> {
         attempt.save()
     }
 
-    /// Puts a failure on record, unless it is only that trueup was told to stop.
+    /// Records a failure, unless it is only a stop request.
     pub(super) fn record_failure(
         &self,
         attempt: &mut Attempt<'_, '_>,
@@ -240,7 +239,7 @@ impl Deployment<'_> {
         if self.host.stop.is_set() {
             return attempt.save().err().unwrap_or(failure);
         }
-        // What is whole was built in time, whatever failed since.
+        // A complete release was built in time, whatever failed since.
         let is_building = !attempt.entry().state.is_complete();
         let late = is_building.then(|| self.check_deadline().err()).flatten();
         let failure = late.clone().unwrap_or(failure);

@@ -1,6 +1,5 @@
-//! Private releases: somebody builds a sha for himself, to look at it or to run something in it.
-//! Nothing activates one by itself, not even when its sha is wanted later: who built it may have
-//! changed it since.
+//! Private releases: an operator builds a sha to inspect it or to run something in it. trueup never activates
+//! one by itself, even if its sha is wanted later: its builder may have changed it since.
 
 use std::path::PathBuf;
 
@@ -12,27 +11,27 @@ use crate::desired::Sha;
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// What sets a private release apart.
+/// The request for a private release.
 #[derive(Debug, Clone)]
 pub struct PrivateBuild {
-    /// It is kept until then.
+    /// When the release expires.
     pub until: Timestamp,
     pub by: Option<String>,
     /// The branch or tag that its sha came from.
     pub reference: Option<String>,
 }
 
-/// A release that is there and whole.
+/// A complete private release.
 #[derive(Debug)]
 pub struct PrivateRelease {
     pub name: String,
-    /// Outside path.
+    /// The path on the machine.
     pub path: PathBuf,
     pub until: Timestamp,
 }
 
-/// Builds a private release up to the point of migrating and activating it, goes on with one that
-/// failed, or keeps one that is there for longer.
+/// Builds a private release without migrating or activating it, resumes one that failed, or extends the
+/// expiry of an existing one.
 pub fn build_private(
     spec: &ReleaseSpec,
     sha: &Sha,
@@ -67,7 +66,7 @@ pub fn build_private(
     })
 }
 
-/// The private release of this sha that is there, or one that was begun and can be taken up again.
+/// The private release of this sha that is complete, or that can be resumed.
 fn find_private(record: &Record, sha: &Sha) -> Option<String> {
     let mut own = record.entries().iter().rev();
     let found = own.find(|entry| {
@@ -78,7 +77,7 @@ fn find_private(record: &Record, sha: &Sha) -> Option<String> {
     found.map(|entry| entry.name.clone())
 }
 
-/// The commit that a branch or tag names on the server now.
+/// Resolves a branch or tag to its commit on the server now.
 pub fn resolve_ref(spec: &ReleaseSpec, host: &Host, name: &str) -> Result<Sha, Failure> {
     mirror::resolve_ref(&deployment_of_app(spec, host)?, name)
 }

@@ -1,4 +1,4 @@
-//! Whether an app's git server lets this host in, asked without fetching anything: before there is a
+//! Probes whether an app's git server accepts this host, without fetching anything: before there is a
 //! release, a mirror or even the user that will own them.
 
 use super::fetch::{self, Fetcher};
@@ -6,8 +6,8 @@ use super::{Deployment, Owner, ReleaseSpec, null_sha};
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// How many branches, tags and other refs the server shows. `known` are lines of `known_hosts` to
-/// believe besides those that are on the host already.
+/// Counts the branches, tags and other refs on the server. `known_hosts` are lines to trust in addition to
+/// those on the host.
 pub fn count_remote_refs(
     spec: &ReleaseSpec,
     host: &Host,
@@ -18,8 +18,8 @@ pub fn count_remote_refs(
     Fetcher::with_known_hosts(&d, known_hosts)?.count_refs()
 }
 
-/// The line of `known_hosts` for the key that the server shows, which may be anybody's until a person
-/// has compared it. `None`: it is not reached by ssh, or its key is known already.
+/// The `known_hosts` line of the key that the server presents, which may be anybody's until a person has
+/// compared it. `None`: it is not reached by ssh, or its key is known already.
 pub fn unknown_host_key(
     spec: &ReleaseSpec,
     host: &Host,
@@ -30,7 +30,7 @@ pub fn unknown_host_key(
     Fetcher::with_known_hosts(&d, known_hosts)?.unknown_host_key()
 }
 
-/// The app, without anything that a first pass makes.
+/// A deployment that needs nothing that a first pass creates.
 fn probe_deployment<'a>(spec: &'a ReleaseSpec, host: &'a Host) -> Deployment<'a> {
     Deployment {
         spec,

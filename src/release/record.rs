@@ -1,8 +1,8 @@
-//! What is known about the releases of one app, and which of them may be activated.
+//! The record of an app's releases: their states, the current trial, and which of them may be activated.
 //!
-//! A release is only ever activated if this record says that it is built, and that is written,
-//! durably, after its last step succeeded. A record that is lost, unreadable or from a newer trueup
-//! is rebuilt from what is on the host (see `adopt`).
+//! A release is only ever activated if this record calls it built, and that is written, durably, after its
+//! last step succeeded. A record that is lost, unreadable or from a newer trueup is rebuilt from the host's
+//! folders (see `adopt`).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,23 +17,23 @@ use crate::resource::Failure;
 
 const VERSION: u32 = 2;
 
-/// No record or log that trueup reads is larger, in bytes.
+/// Largest record or `revisions.log` that trueup reads, in bytes.
 pub(super) const MAX_RECORD: usize = 8 << 20;
 
-/// A switch of `current` that has not been proven yet.
+/// A switch of `current` on which the gate has not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
-    /// The release that is tried.
+    /// The release on trial.
     pub name: String,
-    /// What was active before: where to go back to.
+    /// The release that was active before, to which a failed trial rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// It is itself the way back from a bad one, from which there is no further way.
+    /// The switch is itself a rollback; if it fails, there is no further one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub back: bool,
 }
 
-/// All releases of one app that are on disk, in the order in which they were last activated.
+/// All releases of one app that are on disk, in the order of their last activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     entries: Vec<ReleaseEntry>,
@@ -42,11 +42,11 @@ pub struct Record {
     unremoved: Vec<FailedRemoval>,
 }
 
-/// Something in `releases/` that is not needed and could not be removed.
+/// An unneeded entry of `releases/` that could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRemoval {
     pub name: String,
-    /// What is in the way, and what ends it.
+    /// The obstacle, and how to remove it.
     pub why: String,
 }
 
@@ -56,7 +56,7 @@ struct RecordFile {
     releases: Vec<ReleaseEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<Trial>,
-    /// The sha from whose tree the next release can be made.
+    /// The sha for which a spare was prepared, or could not be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stocked: Option<Sha>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,22 +71,21 @@ pub struct ActiveRelease {
     pub sha: Option<Sha>,
     /// When `current` was switched to it.
     pub since: Timestamp,
-    /// As the record has it; `None`: it does not know it.
+    /// Its state on record; `None`: the record does not contain it.
     pub state: Option<ReleaseStatus>,
-    /// It has not been proven since `current` was switched to it.
+    /// Its trial, if it has not been proven since `current` was switched to it.
     pub trial: Option<Trial>,
-    /// The trial is one of a release after another one that was good, or is the way back to that one: the
-    /// app served before.
+    /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
+    /// is a rollback.
     pub served_before: bool,
-    /// A pass was killed before it had removed what is no longer needed, or made ready what comes
-    /// next.
+    /// A pass was killed before it had removed unneeded releases, or prepared the spare.
     pub needs_cleanup: bool,
-    /// What is in the way of clearing up.
+    /// What the last cleanup could not remove.
     pub unremoved: Vec<FailedRemoval>,
 }
 
 impl Record {
-    /// The record, as far as it agrees with the disk. Writes nothing.
+    /// Loads the record, as far as it agrees with the disk. Writes nothing.
     pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
         let file = read_record_file(host, layout).unwrap_or_else(RecordFile::empty);
         let on_disk = list_release_folders(host, layout)?;
@@ -104,7 +103,7 @@ impl Record {
             return Ok(record);
         }
         let mut adopted = adopt::adopt_releases(host, layout, unrecorded)?;
-        // Older than anything that is remembered, but for the active one.
+        // Adopted releases count as older than recorded ones, except for the active one.
         adopted.append(&mut record.entries);
         record.entries = adopted;
         if let Some(active) = current(host, layout)? {
@@ -129,7 +128,7 @@ impl Record {
         Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
     }
 
-    /// Writes it if it says something else than the file, which may name what is gone.
+    /// Saves the record if it differs from the file, which may name releases that no longer exist.
     pub fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
         let same = read_record_file(host, layout).is_some_and(|file| {
             file.releases == self.entries
@@ -146,7 +145,7 @@ impl Record {
         self.entries.iter().find(|entry| entry.name == name)
     }
 
-    /// The names of the releases in this state, the one last activated last.
+    /// The names of the releases in this state, the last activated one last.
     pub fn in_state(&self, state: ReleaseStatus) -> Vec<String> {
         let matching = self.entries.iter().filter(|entry| entry.state == state);
         matching.map(|entry| entry.name.clone()).collect()
@@ -156,12 +155,12 @@ impl Record {
         self.entries.iter_mut().find(|entry| entry.name == name)
     }
 
-    /// All of them, the one last activated last.
+    /// All releases, the last activated one last.
     pub fn entries(&self) -> &[ReleaseEntry] {
         &self.entries
     }
 
-    /// A whole release of this sha, as it was built: the one last activated. Not a private one.
+    /// A complete release of this sha with an intact `REVISION`: the last activated one. Not a private one.
     pub fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
@@ -174,8 +173,8 @@ impl Record {
             .map(|entry| entry.name.clone())
     }
 
-    /// An attempt at this sha that did not come to its end and can be taken up again: its files are
-    /// laid out, and what was done since is on record.
+    /// An unfinished build of this sha that can be resumed: its files are checked out, and the record has
+    /// what was done since.
     pub fn find_resumable(&self, sha: &Sha) -> Option<&ReleaseEntry> {
         let open = |entry: &&ReleaseEntry| {
             entry.is_resumable() && entry.private_until.is_none() && entry.sha == *sha
@@ -183,7 +182,7 @@ impl Record {
         self.entries.iter().rev().find(open)
     }
 
-    /// The good release that was active last before `name`.
+    /// The last activated good release other than `name`.
     pub fn previous_good(&self, name: &str) -> Option<&ReleaseEntry> {
         let good = |entry: &&ReleaseEntry| entry.state == ReleaseStatus::Good && entry.name != name;
         self.entries.iter().rev().find(good)
@@ -193,7 +192,7 @@ impl Record {
         self.trial.as_ref()
     }
 
-    /// Whether a tree was made ready, or could not be, while this sha was active.
+    /// Whether a spare was prepared, or could not be, while this sha was active.
     pub fn is_spare_attempted(&self, sha: &Sha) -> bool {
         self.spare_attempted_for.as_ref() == Some(sha)
     }
@@ -206,7 +205,7 @@ impl Record {
         self.trial = trial;
     }
 
-    /// Takes up a release, in the place of what was known of it.
+    /// Adds a release, or replaces its entry.
     pub fn put(&mut self, entry: ReleaseEntry) {
         match self.entries.iter_mut().find(|old| old.name == entry.name) {
             Some(old) => *old = entry,
@@ -214,12 +213,12 @@ impl Record {
         }
     }
 
-    /// Notes that a release is the one last activated.
+    /// Marks a release as the last activated one.
     pub fn set_last_activated(&mut self, name: &str) {
         self.entries.sort_by_key(|entry| entry.name == name);
     }
 
-    /// Notes why something in `releases/` stays there.
+    /// Records why an entry of `releases/` could not be removed.
     pub fn add_failed_removal(&mut self, name: &str, failure: &Failure) {
         let why = match &failure.hint {
             Some(hint) => format!("{}; {hint}", failure.message),
@@ -238,7 +237,7 @@ impl Record {
         self.unremoved.retain(|left| left.name != name);
     }
 
-    /// What could not be removed the last time that it was tried.
+    /// What the last attempt could not remove.
     pub fn unremoved(&self) -> &[FailedRemoval] {
         &self.unremoved
     }
@@ -266,10 +265,10 @@ impl RecordFile {
     }
 }
 
-/// The active release, with its sha where `REVISION` and the record do not contradict each other
-/// and the record does not know it for half-built. Costs three reads.
+/// The active release, with its sha if `REVISION` and the record do not contradict each other and the record
+/// does not call it half-built. Costs three reads.
 ///
-/// `keep` is how many good releases are kept.
+/// `keep_releases` is the number of good releases to keep.
 pub fn active(
     host: &Host,
     layout: &Layout,
@@ -286,7 +285,7 @@ pub fn active(
     if let Some(file) = read_record_file(host, layout) {
         let all = &file.releases;
         unremoved = file.unremoved;
-        // What cannot be removed is tried again with the next deployment, not in each pass.
+        // The next deployment retries a failed removal, not each pass.
         let stays = |entry: &ReleaseEntry| unremoved.iter().any(|left| left.name == entry.name);
         let of = |state| {
             all.iter().filter(move |entry| {
@@ -300,7 +299,7 @@ pub fn active(
         trial = file.trial.filter(|trial| trial.name == name);
         served = trial.as_ref().is_some_and(|trial| {
             let from = trial.from.as_ref();
-            // One that the record does not know was put there by another tool.
+            // A release that is not on record was deployed by another tool.
             let unknown = from.is_some_and(|from| all.iter().all(|entry| entry.name != *from));
             let good = all
                 .iter()
@@ -312,11 +311,11 @@ pub fn active(
     }
     let sha = read_revision(host, layout, &name).filter(|sha| {
         entry.as_ref().is_none_or(|entry| {
-            // A bad one is whole as well: it is where it is until it is put back.
+            // A bad release is complete as well: it stays active until it is rolled back.
             (entry.state.is_complete() || entry.state == ReleaseStatus::Bad) && entry.sha == *sha
         })
     });
-    // A release that was taken over has no mirror to make anything from as yet.
+    // An adopted release, which is not on record, has no mirror yet to prepare a spare from.
     let bare = entry.is_some() && sha.is_some() && stocked != sha;
     Ok(Some(ActiveRelease {
         name,
@@ -330,14 +329,14 @@ pub fn active(
     }))
 }
 
-/// The record's file, if it can be taken.
+/// The record's file, if it is readable and of this version.
 fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
     let text = host.root.read(&layout.record(), MAX_RECORD).ok()??;
     let file: RecordFile = serde_json::from_slice(&text).ok()?;
     (file.version == VERSION).then_some(file)
 }
 
-/// The name of the release that `current` points to, whether it is there or not.
+/// The name of the release that `current` points to, whether or not that exists.
 pub fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
     let target = host.root.read_link(&layout.current())?;
     Ok(target.and_then(|target| layout.release_of_link(&target)))

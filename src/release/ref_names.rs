@@ -1,4 +1,4 @@
-//! What people call a commit: a branch or a tag.
+//! Resolves the name of a branch or tag to its commit.
 
 use git2::{ObjectType, Repository};
 
@@ -7,8 +7,7 @@ use crate::desired::Sha;
 use crate::problem::nearest;
 use crate::resource::Failure;
 
-/// The commit that a branch or tag names in a mirror: `main`, `v1.2`, or `heads/x` and `tags/x` where
-/// one of each has the name.
+/// Resolves a branch or tag in a mirror: `main`, `v1.2`, or `heads/x` and `tags/x` if both exist.
 pub(super) fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sha, Failure> {
     if let Ok(sha) = Sha::parse(name) {
         return Err(

@@ -1,4 +1,4 @@
-//! Where a repository is, as people write it.
+//! The address of a git repository: its syntax, its ssh server, and the redaction of its password.
 
 use crate::ports::secrets;
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct SshServer {
     pub user: String,
     pub host: String,
     pub port: u16,
-    /// Of the repository, as the server's own shell and git are to see it.
+    /// The path of the repository, as the server's own shell and git see it.
     pub path: String,
 }
 
@@ -58,7 +58,7 @@ impl Repo {
             return repo(None);
         }
         match text.split_once(':') {
-            // scp's way has no port: what follows the colon is the path.
+            // scp's syntax has no port: the path follows the colon.
             Some((before, path)) if !path.is_empty() && !before.contains('/') => {
                 match parse_server(before, Some(path.to_owned())) {
                     Some(server) => repo(Some(server)),
@@ -69,12 +69,12 @@ impl Repo {
         }
     }
 
-    /// For libgit2.
+    /// The address for libgit2, with its password.
     pub fn url(&self) -> &str {
         &self.address
     }
 
-    /// Whom to log in to, if it is reached by ssh.
+    /// The ssh server, if the repository is reached by ssh.
     pub fn ssh(&self) -> Option<&SshServer> {
         self.ssh.as_ref()
     }
@@ -83,13 +83,13 @@ impl Repo {
         secrets::add_url_credentials(&self.address);
     }
 
-    /// For people: a password that stands in it is not shown, here or in anything that quotes it.
+    /// Redacts the password of this address in a text that quotes it, for people.
     pub fn redact_in(&self, text: &str) -> String {
         text.replace(&self.address, &redact_password(&self.address))
     }
 }
 
-/// The path of an ssh address, as git takes it: `/~ana/x` is in ana's home.
+/// Decodes the path of an ssh address like git: `/~ana/x` is in ana's home.
 fn decode_path(rest: &str) -> Option<String> {
     let path = percent_decode_str(rest).decode_utf8().ok()?.into_owned();
     Some(if path.starts_with('~') {

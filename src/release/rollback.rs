@@ -1,7 +1,7 @@
-//! Going to a release on an operator's word: which one, and the pin that keeps it there.
+//! An operator's rollback: selects the release, and pins the app to it.
 //!
-//! The switch itself is a pass like any other, with its trial, its gate and its way back. Without the
-//! pin the next pass would go to what the manifest wants again.
+//! The switch itself is a pass like any other, with its trial, its gate and its rollback. Without the pin the
+//! next pass would return to what the manifest wants.
 
 use super::diff::{self, ChangedFile};
 use super::entry::ReleaseEntry;
@@ -13,23 +13,23 @@ use crate::ports::Host;
 use crate::problem::nearest;
 use crate::resource::Failure;
 
-/// The release to go to.
+/// The release to activate.
 #[derive(Debug)]
 pub struct RollbackTarget {
     pub release: String,
     pub sha: Sha,
-    /// The manifest wants its sha anyway: no pin is needed to stay there.
+    /// The manifest wants its sha anyway, so it needs no pin.
     pub wanted: bool,
-    /// What is active now.
+    /// The active release.
     pub from: Option<String>,
-    /// How the database's migrations differ between the two; an error if that cannot be told.
+    /// The migrations that differ between the two; an error if they cannot be compared.
     pub migrations: Result<Vec<ChangedFile>, String>,
 }
 
-/// Why there is none to go to.
+/// Why no release can be selected.
 #[derive(Debug)]
 pub enum SelectionError {
-    /// What was asked for cannot be.
+    /// The request cannot be met.
     InvalidRequest(Failure),
     Quarantined(Failure),
     Other(Failure),
@@ -41,7 +41,7 @@ impl From<Failure> for SelectionError {
     }
 }
 
-/// The release named `to`, or the good one that was active before. Changes nothing.
+/// Selects the release named `to`, or the good one that was active before. Changes nothing.
 pub fn select_target(
     spec: &ReleaseSpec,
     host: &Host,
@@ -89,7 +89,7 @@ pub fn select_target(
     })
 }
 
-/// What the choice is made from.
+/// The state from which a release is selected.
 struct ReleaseSelector<'a> {
     app: &'a str,
     wanted: Option<&'a Sha>,
@@ -99,8 +99,8 @@ struct ReleaseSelector<'a> {
 }
 
 impl<'a> ReleaseSelector<'a> {
-    /// The good release that was active last before the active one and may be gone back to. The one
-    /// that the manifest wants is not back: going back twice must not lead to where it began.
+    /// The good release that was active last before the active one and may be rolled back to. Never the one
+    /// that the manifest wants: a second rollback must not return to where the first began.
     fn previous_good(&self) -> Result<&'a ReleaseEntry, SelectionError> {
         let active = self.active.map(|active| &active.sha);
         let mut entries = self.record.entries().iter().rev();
@@ -154,7 +154,7 @@ impl<'a> ReleaseSelector<'a> {
     }
 }
 
-/// That there is no release of this name, with what there is.
+/// The error for an unknown release; its hint names existing ones.
 pub(super) fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError {
     let failure = Failure::new(format!("{app} has no release `{name}`"));
     let names = || {
@@ -169,8 +169,8 @@ pub(super) fn unknown_release(app: &str, record: &Record, name: &str) -> Selecti
     })
 }
 
-/// Puts the choice on record, for this pass and those to come: a pin, or, where the manifest wants
-/// the same, the end of one.
+/// Records the selection for this pass and later ones: sets a pin, or removes it if the manifest wants the
+/// same sha.
 pub fn pin(
     spec: &ReleaseSpec,
     host: &Host,
@@ -180,7 +180,7 @@ pub fn pin(
 ) -> Result<(), Failure> {
     let layout = spec.layout();
     let mut record = Record::load(host, &layout)?;
-    // What is put into service is not private any more.
+    // An activated release is no longer private.
     if let Some(entry) = record.find_mut(&target.release)
         && entry.private_until.take().is_some()
     {
@@ -199,7 +199,7 @@ pub fn pin(
     overrides.save(host, &layout)
 }
 
-/// Ends a pin, and returns it.
+/// Removes the pin, and returns it.
 pub fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
     let layout = spec.layout();
     let mut overrides = Overrides::load(host, &layout)?;
@@ -210,8 +210,8 @@ pub fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
     Ok(pin)
 }
 
-/// Forgets that the wanted sha failed here, if it did, and returns a line that says so; it is in
-/// `revisions.log` as well. Its release that failed stays what it is: a new one is built.
+/// Lifts the quarantine of the wanted sha, if there is one, and returns a line that reports it;
+/// `revisions.log` gets it as well. The failed release stays bad: the pass builds a new one.
 pub fn lift_quarantine(
     spec: &ReleaseSpec,
     host: &Host,
@@ -239,8 +239,8 @@ pub fn lift_quarantine(
     Ok(Some(format!("{}: {line}", spec.app)))
 }
 
-/// The whole release that is pinned, if it is one of this sha: of two releases of one sha an
-/// operator may mean either.
+/// The pinned release, if it is complete and of this sha: of two releases of one sha an operator may mean
+/// either.
 pub(super) fn find_pinned(d: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
     let overrides = Overrides::load(d.host, &d.layout)?;
     let pin = overrides.effective_pin(d.spec.wanted.as_ref());

@@ -1,5 +1,5 @@
-//! Running one command for a release: as the app's user, in a clean environment, with a deadline,
-//! everything that it prints kept.
+//! Runs one command of a release: as the app's user, in a clean environment, with a time limit, with all of
+//! its output logged.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -20,7 +20,7 @@ use crate::ports::exec::{
 use crate::ports::root::Attrs;
 use crate::resource::{Argv, Failure, Seconds};
 
-/// How many lines of a failed command go into its error.
+/// Lines of a failed command's output in its error.
 const MAX_SHOWN_LINES: usize = 20;
 
 /// One command, as a role describes it.
@@ -33,12 +33,12 @@ pub(super) struct Task<'a> {
     pub timeout: Duration,
     /// `None`: root.
     pub user: Option<&'a str>,
-    /// What decides whether it has to run; `None`: it has to.
+    /// The paths that decide whether it runs; `None`: it always runs.
     pub when_changed: Option<&'a [PathBuf]>,
-    /// What it makes in the release.
+    /// What it produces in the release.
     pub outputs: &'a [PathBuf],
-    /// Whether it may be killed when trueup is asked to stop: what it makes is used by nobody yet, and
-    /// it begins again in the next pass. A migration, and a hook from there on, touch what is in use.
+    /// Whether a stop request kills it: nothing uses its outputs yet, and the next pass runs it again. A
+    /// migration, and a hook from there on, change what is in use.
     pub may_stop: bool,
 }
 
@@ -98,20 +98,20 @@ impl<'a> Task<'a> {
         })
     }
 
-    /// Everything that has to run to build and to activate a release, in this order.
+    /// All commands that build and migrate a release, in this order; without hooks.
     pub fn all(spec: &'a ReleaseSpec) -> Vec<Task<'a>> {
         let steps = (0..spec.steps.len()).map(|index| Task::build_step(spec, index));
         let rest = [Task::assets(spec), Task::migrate(spec)];
         steps.chain(rest.into_iter().flatten()).collect()
     }
 
-    /// What it is called in its stage; `None`: the stage is it.
+    /// Its name within its stage; `None`: it is the stage's only command.
     pub fn step_name(&self) -> Option<&str> {
         (self.stage == Stage::Build).then_some(self.name.as_str())
     }
 
-    /// A fingerprint of what is run and how, and of what that is said to depend on: what was skipped
-    /// for fewer inputs is of no use. It is on record, so there is nothing of a secret in it.
+    /// A fingerprint of the command, its environment and its declared inputs: a skip by fewer inputs must not
+    /// count. It is on record, so it includes no secret.
     pub fn fingerprint(&self, spec: &ReleaseSpec) -> String {
         let mut text = format!(
             "{:?}",
@@ -131,8 +131,7 @@ fn timeout_or_default(configured: Option<Seconds>) -> Duration {
     configured.map_or(DEFAULT_STEP_TIMEOUT, |seconds| seconds.0)
 }
 
-/// Runs a command in the folder of the release (or, as long as that is not there, in the app's) and
-/// fails unless it succeeds.
+/// Runs a command in the release's folder (until that exists, in the app's) and fails unless it succeeds.
 pub(super) fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
     let done = execute(d, name, task)?;
     match done.exit_reason {
@@ -164,7 +163,7 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedC
 
     let mut log = open_log(d, name)?;
     let now = d.host.clock.now();
-    // What the log cannot hold is no reason not to build.
+    // A log that cannot be written must not prevent a build.
     let _ = writeln!(
         log,
         "{}",
@@ -175,24 +174,24 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedC
     Ok(d.host.exec.run(command)?)
 }
 
-/// A log that is longer, in bytes, begins anew with the next command: with what that one may add, no log is
-/// too long to be [read](super::log).
+/// Length in bytes beyond which the next command truncates the log: with what that may add, every log stays
+/// short enough to be [read](super::log).
 const TRUNCATE_LOG_AT: u64 = MAX_LOG as u64 - 2 * LOG_LIMIT;
 
-/// The log of a release, to add to it. For root alone: a program may print what it knows.
+/// Opens a release's log for appending. Readable only by root: a program may print its secrets.
 pub(super) fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
     let (root, layout) = (&d.host.root, &d.layout);
     root.create_dir_all(&layout.logs(), &Attrs::mode(0o750))?;
     let log = root.open_append(&layout.log(name), &Attrs::mode(0o600))?;
-    // A release that fails is tried again and again.
+    // Every retry of a failing release adds to its log.
     if log.metadata().is_ok_and(|log| log.len() > TRUNCATE_LOG_AT) {
         let _ = log.set_len(0);
     }
     Ok(log)
 }
 
-/// The deadline of a command, in which `build_deadline` has a say only as long as it is about building:
-/// half a migration is worse than a late one.
+/// The time limit of a command. `build_deadline` counts only up to the assets stage: half a migration is
+/// worse than a late one.
 fn effective_timeout(d: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Failure> {
     if task.stage > Stage::Assets {
         return Ok(task.timeout);
@@ -202,12 +201,12 @@ fn effective_timeout(d: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Fa
     Ok(task.timeout.min(left))
 }
 
-/// The line in a release's log under which the output of a command stands.
+/// The line in a release's log that precedes a command's output.
 pub(super) fn heading(stage: Stage, name: &str, rest: &str) -> String {
     format!("{LOG_HEADING}{} {name} == {rest}", stage.as_str())
 }
 
-/// As whom a command for a release runs; `None`: root.
+/// The user that runs a release's command; `None`: root.
 pub(super) fn identity(
     d: &Deployment<'_>,
     user: Option<&str>,
@@ -218,7 +217,7 @@ pub(super) fn identity(
     let found = d.host.accounts.identity(&d.host.root, user)?;
     let mut identity = found
         .ok_or_else(|| Failure::not_ready(format!("there is no user `{user}` to run a step as")))?;
-    // The release's group counts for its own user; another user of a step keeps his.
+    // The release's group applies to its own user; another user of a step keeps its own.
     let own = d.spec.user.as_deref() == Some(user);
     if let (true, Some(gid)) = (own && d.spec.group.is_some(), d.owner.gid) {
         identity.gid = gid;
@@ -229,7 +228,7 @@ pub(super) fn identity(
     Ok(Some(identity))
 }
 
-/// What a command for a release finds in its environment, besides a search path.
+/// The environment of a release's command, without the default search path.
 pub(super) fn environment(
     d: &Deployment<'_>,
     release: &Path,
@@ -275,7 +274,7 @@ pub(super) fn environment(
     all
 }
 
-/// A search path without what the app's user can put programs into: root finds none there.
+/// Removes from `PATH` the folders to which the app's user can add programs: root must run none of them.
 fn without_app_folders(d: &Deployment<'_>, path: OsString) -> OsString {
     let (root, accounts) = (&d.host.root, &d.host.accounts);
     let user = d.spec.user.as_deref().filter(|user| *user != "root");
@@ -286,7 +285,7 @@ fn without_app_folders(d: &Deployment<'_>, path: OsString) -> OsString {
     let home = home.map(|user| root.machine_path(&user.home));
     let own = [home, Some(root.machine_path(d.layout.deploy_to()))];
     let others = std::env::split_paths(&path).filter(|folder| {
-        // What is relative is looked for in the release.
+        // A relative folder is one of the release.
         folder.is_absolute() && !own.iter().flatten().any(|own| folder.starts_with(own))
     });
     std::env::join_paths(others).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! What a role says about an app's releases.
+//! The `release` resource as a role declares it: repository, steps, assets, hooks and health check, with
+//! their validation.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,20 +22,20 @@ use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{Argv, Mode, Seconds, Size};
 
-/// How long a step may take when nothing else is said.
+/// Time limit of a step without a `timeout`.
 pub(super) const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How long a fetch may take when nothing else is said.
+/// Time limit of a fetch without a `fetch_timeout`.
 const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// How large a file of a repository may be when nothing else is said, in bytes: as on most servers.
+/// Largest file of a repository without a `max_file`, in bytes: the limit of most git servers.
 const DEFAULT_MAX_FILE: u64 = 100 << 20;
 
-/// How long a release may take to prove itself when nothing else is said.
+/// Time limit of the gate without a `gate_timeout`.
 const DEFAULT_GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often is looked whether a release has proven itself, without a health check that says
-/// otherwise.
+/// Interval at which the gate polls without a health check that sets its own, and its longest wait after a
+/// failed poll.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// An app that is deployed from a git repository.
@@ -237,7 +238,7 @@ pub struct MigrationSpec {
     pub when_changed: Option<Vec<PathBuf>>,
 }
 
-/// Without those that are not there.
+/// Drops the steps with `when: false`.
 pub(super) fn deserialize_enabled_steps<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<Step>, D::Error> {
@@ -258,14 +259,14 @@ fn public_assets() -> PathBuf {
     "public/assets".into()
 }
 
-/// Of Sprockets, Propshaft, Vite, webpack and its kin, gulp, and Django; and pages, whose names stay
-/// the same whatever is in them.
+/// The manifests of Sprockets, Propshaft, Vite, webpack and its kin, gulp, and Django; and pages, whose names
+/// stay the same whatever they contain.
 fn default_manifests() -> Vec<String> {
     let all = [
         ".sprockets-manifest-*.json",
         ".manifest.json",
         "manifest.json",
-        // Of old Sprockets. A longer one is a page's own manifest, which is an asset like others.
+        // Old Sprockets. A longer name is a page's own manifest, an asset like any other.
         "manifest-????????????????????????????????.json",
         ".vite/*",
         "*-manifest.json",
@@ -276,7 +277,7 @@ fn default_manifests() -> Vec<String> {
     all.map(String::from).into()
 }
 
-#[allow(clippy::unnecessary_wraps)] // It is the default of an optional field.
+#[allow(clippy::unnecessary_wraps)] // The default of an optional field.
 fn default_migration_paths() -> Option<Vec<PathBuf>> {
     Some(vec!["db".into()])
 }
@@ -288,7 +289,7 @@ impl ReleaseSpec {
         Layout::new(&self.app, &deploy_to)
     }
 
-    /// What of it must not be shown, whoever prints it.
+    /// Registers the secret values, so that no output shows them.
     pub(crate) fn learn_secrets(&self) {
         self.secrets
             .values()
@@ -297,7 +298,7 @@ impl ReleaseSpec {
         self.files.iter().for_each(ReleaseFile::learn_secrets);
     }
 
-    /// What a command of it does not permit on the files that it makes.
+    /// The umask of the release's commands.
     pub(crate) fn umask(&self) -> u32 {
         self.umask.map_or(DEFAULT_UMASK, |umask| umask.0)
     }
@@ -307,12 +308,13 @@ impl ReleaseSpec {
             .map_or(DEFAULT_FETCH_TIMEOUT, |timeout| timeout.0)
     }
 
-    /// How large a file of the repository may be, in bytes.
+    /// The largest file that a commit may contain, in bytes.
     pub(crate) fn max_file(&self) -> u64 {
         self.max_file.map_or(DEFAULT_MAX_FILE, |size| size.0)
     }
 
-    /// Takes what the manifest says; a sha of its own wins.
+    /// Takes over the manifest's sha, hold and build-ahead sha; the role's own `sha` wins over the
+    /// manifest's.
     pub(crate) fn set_wanted(&mut self, wanted: Option<&DesiredApp>) {
         self.wanted = self.sha.clone();
         let Some(wanted) = wanted else { return };
@@ -325,14 +327,13 @@ impl ReleaseSpec {
         }
     }
 
-    /// What a step is called: its name, or its number.
+    /// The step's name, or its number (from 1) if it has none.
     pub(crate) fn step_name(&self, index: usize) -> String {
         let name = self.steps.get(index).and_then(|step| step.name.clone());
         name.unwrap_or_else(|| (index + 1).to_string())
     }
 
-    /// The deadline of the gate, how often in a row everything must be right, and how long to wait
-    /// in between.
+    /// The gate's time limit, how many polls in a row must succeed, and the wait between them.
     pub(crate) fn gate_timing(&self) -> (Duration, u32, Duration) {
         let deadline = self
             .gate_timeout
@@ -343,7 +344,7 @@ impl ReleaseSpec {
         }
     }
 
-    /// Every place in a release that becomes a link, with what it links to in `deploy_to`.
+    /// Every path in a release that becomes a link, with its target in `deploy_to`.
     pub(crate) fn links(&self) -> Vec<(&Path, PathBuf)> {
         let own = |path: &'_ PathBuf| Path::new("shared").join(path);
         let mut links: Vec<(&Path, PathBuf)> = Vec::new();
@@ -353,7 +354,7 @@ impl ReleaseSpec {
         links
     }
 
-    /// Refuses what no type can refuse.
+    /// Checks what the types cannot express.
     pub(crate) fn validate(&self) -> Result<(), Problem> {
         let usable = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if self.app.is_empty() || !self.app.chars().all(usable) || self.app.starts_with(['.', '-'])
@@ -381,7 +382,7 @@ impl ReleaseSpec {
                     .field("keep_releases"),
             );
         }
-        // Files that their own user may not use are of no use to a build.
+        // A build cannot use files that deny access to their own user.
         if let Some(umask) = self.umask.filter(|umask| umask.0 & !0o077 != 0) {
             return Err(Problem::new(format!("`{umask}` is no umask for a build"))
                 .field("umask")
