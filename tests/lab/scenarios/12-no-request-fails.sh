@@ -19,7 +19,7 @@ on git chown -R git: /srv/git/shop.git
 
 give_s3
 give_app_server web "git@$git_address:shop.git"
-sed -i 's#^      port: 3000#&\n      gate_timeout: 15s\n      health: {url: "http://127.0.0.1:3000/health", times: 2, interval: 1s}#' "$SCRATCH/node.yml"
+sed -i 's#^      port: 3000#&\n      gate_timeout: 30s\n      health: {url: "http://127.0.0.1:3000/health", times: 2, interval: 1s}#' "$SCRATCH/node.yml"
 write web:/etc/trueup/node.yml <"$SCRATCH/node.yml"
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge

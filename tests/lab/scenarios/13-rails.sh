@@ -21,7 +21,7 @@ apps:
     steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
     secrets: {SECRET_KEY_BASE: $(head -c 64 /dev/urandom | od -An -tx1 | tr -d ' \n')}
     health: {url: "http://127.0.0.1:3000/up", times: 2}
-    gate_timeout: 12s
+    gate_timeout: 20s
 END
 
 # A visitor's form, and sending it: with the cookie and the token that the app gave him then.

@@ -17,7 +17,7 @@ python_apps:
     env: {PIP_NO_INDEX: "1", PIP_FIND_LINKS: /srv/wheels}
     secrets: {SECRET: "it's 50% \"x\" \$HOME"}
     health: {url: "http://127.0.0.1:8000/health", times: 1}
-    gate_timeout: 12s
+    gate_timeout: 20s
 END
 give_wheels web flask==3.1.3 gunicorn==27.0.1 uvicorn==0.54.0
 in_shop() { on web supervisorctl "$1" shop:shop_1; }

@@ -17,7 +17,7 @@ web_apps:
     socket: true
     server_names: ["$(address web)"]
     health: {url: "http://127.0.0.1:4000/health", times: 1}
-    gate_timeout: 12s
+    gate_timeout: 20s
   plain:
     repo: "git@$git_address:shop.git"
     command: node server.js
