@@ -106,12 +106,18 @@ fn select_listeners(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener
     all.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-/// Reads line by line: any user may have opened very many sockets.
+/// Reads line by line, and only the listening sockets, which the kernel lists first (`tcp_seq_start`): a busy
+/// server has a hundred thousand connections behind them, and any user may open very many.
 fn read_socket_table(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
     let mut rows = Vec::new();
-    for line in BufReader::new(File::open(path)?).lines() {
+    let header = 1;
+    for line in BufReader::new(File::open(path)?).lines().skip(header) {
+        let line = line?;
+        if line.split_ascii_whitespace().nth(3) != Some(LISTENS) {
+            break;
+        }
         rows.extend(
-            parse_listener(&line?)
+            parse_listener(&line)
                 .filter(|(at, ..)| *at == port)
                 .map(|(_, on, who)| (on, who)),
         );
@@ -119,9 +125,11 @@ fn read_socket_table(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)
     Ok(rows)
 }
 
+/// The state of a listening socket, as the kernel writes it.
+const LISTENS: &str = "0A";
+
 /// `sl local rem state queues timer retransmits uid timeout inode …`
 fn parse_listener(line: &str) -> Option<(u16, IpAddr, Listener)> {
-    const LISTENS: &str = "0A";
     let words: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
     let [_, local, _, LISTENS, _, _, _, uid, _, inode] = words.as_slice() else {
         return None;
