@@ -251,7 +251,9 @@ bad_ones_go_back() {
 shown() { on "$1" systemctl show "$2" --property="$3" --value; }
 starts() { on "$1" journalctl -q -o cat -u "$2" MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | wc -l; }
 
-# written HOST FILE: what was written since FILE was, other than logs and trueup's own records
+# written HOST FILE: what was written since FILE was, other than logs (an app ends the line of a request after its answer)
+# and trueup's own records
 written() {
-  on "$1" find / -xdev -newer "$2" -type f -not -path '/proc/*' -not -path '/var/lib/trueup/*' -not -path '/var/log/*'
+  on "$1" find / -xdev -newer "$2" -type f -not -path '/proc/*' -not -path '/var/lib/trueup/*' -not -path '/var/log/*' \
+    -not -path '/srv/www/*/shared/log/*'
 }
