@@ -106,12 +106,16 @@ fn select_listeners(target: IpAddr, rows: &[(IpAddr, Listener)]) -> Vec<Listener
     all.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
+fn read_socket_table(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
+    parse_socket_table(BufReader::new(File::open(path)?), port)
+}
+
 /// Reads line by line, and only the listening sockets, which the kernel lists first (`tcp_seq_start`): a busy
 /// server has a hundred thousand connections behind them, and any user may open very many.
-fn read_socket_table(path: &str, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
+fn parse_socket_table(table: impl BufRead, port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
     let mut rows = Vec::new();
     let header = 1;
-    for line in BufReader::new(File::open(path)?).lines().skip(header) {
+    for line in table.lines().skip(header) {
         let line = line?;
         if line.split_ascii_whitespace().nth(3) != Some(LISTENS) {
             break;
@@ -202,6 +206,27 @@ mod tests {
             drop(socket);
             assert_eq!(at(asked), [], "{bound} {asked}: nobody listens any more");
         }
+    }
+
+    #[test]
+    fn connections_behind_the_listening_sockets_are_not_read() {
+        use std::io::Read;
+        struct Unread;
+        impl Read for Unread {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("read the connections too")
+            }
+        }
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+            0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 77 1 0 100 0\n   \
+            1: 0100007F:0BB8 0100007F:9999 06 00000000:00000000 03:00000000 00000000     0        0 0 3 0\n";
+        let table = BufReader::new(table.as_bytes().chain(Unread));
+        let rows = parse_socket_table(table, 3000).unwrap();
+        let listener = Listener {
+            uid: 1001,
+            inode: 77,
+        };
+        assert_eq!(rows, [(IpAddr::from([127, 0, 0, 1]), listener)]);
     }
 
     #[test]
