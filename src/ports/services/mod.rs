@@ -6,9 +6,9 @@ mod conformance;
 pub mod fake;
 mod kernel_clock;
 mod live_process;
-mod manager;
 mod name;
 mod process;
+mod service_manager;
 mod supervisor;
 mod systemd;
 
@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(super) use live_process::LiveProcess;
-pub use manager::{ManagedBy, ServiceManager, open, supervisor, timer};
 pub use process::ProcessServices;
+pub use service_manager::{ManagedBy, ServiceManager, open, supervisor, timer};
 pub use supervisor::SupervisorServices;
 pub use systemd::SystemdServices;
 
