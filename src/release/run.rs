@@ -14,9 +14,7 @@ use super::entry::Stage;
 use super::log::MAX_LOG;
 use super::spec::{DEFAULT_STEP_TIMEOUT, ReleaseSpec, Step};
 use crate::digest::digest;
-use crate::ports::exec::{
-    CompletedCommand, ExitReason, Identity, LOG_HEADING, LOG_LIMIT, block_quote,
-};
+use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_HEADING, LOG_LIMIT};
 use crate::ports::root::Attrs;
 use crate::resource::{Argv, Failure, Seconds};
 
@@ -297,17 +295,12 @@ fn step_failure(
     task: &Task<'_>,
     done: &CompletedCommand,
 ) -> Failure {
-    let tail = done.output.tail(MAX_SHOWN_LINES);
-    let output = if tail.is_empty() {
-        " (it printed nothing)".to_owned()
-    } else {
-        format!("; its last lines:\n{}", block_quote(&tail))
+    let message = format!("step `{}` ({}) {}", task.name, task.run, done.exit_reason);
+    let failure = match done.output.tail(MAX_SHOWN_LINES) {
+        tail if tail.is_empty() => Failure::new(message + " (it printed nothing)"),
+        tail => Failure::new(message).with_log_tail(&tail),
     };
-    Failure::new(format!(
-        "step `{}` ({}) {}{output}",
-        task.name, task.run, done.exit_reason
-    ))
-    .hint(format!(
+    failure.hint(format!(
         "all that it printed is in {}; the release is kept in {} and was not activated",
         d.layout.log(name).display(),
         d.layout.release(name).display()
