@@ -19,7 +19,7 @@ pub use checks::{recover_interrupted, run_check};
 
 /// Hint for a quarantined sha.
 const LIFT_HINT: &str =
-    "publish another sha; or, if the reason is gone, `trueup converge --lift-quarantine REASON`";
+    "publish another sha; or, if the cause is fixed, `trueup converge --lift-quarantine REASON`";
 
 /// The tracing target of events about resources. Each event is inside the span of its resource, which has the
 /// resource, its app and the wanted sha as fields: see [`resource_span`].
@@ -211,7 +211,7 @@ impl Applier<'_> {
     ) -> std::result::Result<ResourceResult, RootError> {
         if self.host.stop.is_set() {
             return Ok(ResourceResult::Skipped(
-                "trueup was told to stop; the next pass goes on from here".into(),
+                "stopped on request; the next pass continues from here".into(),
             ));
         }
         let seen = match resource.body.inspect(self.host, resource.watched) {
@@ -278,8 +278,11 @@ impl Applier<'_> {
                 .iter()
                 .map(|field| field.field.as_ref())
                 .collect();
-            let failure = Failure::new(format!("it still differs after it was changed: {}", fields.join(", ")))
-                .hint("something else on this host changes it back, or it is described in a way that cannot be");
+            let failure = Failure::new(format!(
+                "it still differs after it was changed: {}",
+                fields.join(", ")
+            ))
+            .hint("another program on this host changes it back, or its description is impossible");
             return Ok(ResourceResult::Failed(Some(change), failure));
         }
         if seen.run.is_some() && !resource.triggers.is_empty() && change.touches("running") {
@@ -356,7 +359,7 @@ impl Applier<'_> {
                     Some("the resource itself failed".to_owned())
                 }
                 ResourceResult::Waiting(_, why) => Some(why.clone()),
-                _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
+                _ if self.host.stop.is_set() => Some("stopped on request".to_owned()),
                 _ => self
                     .failed_dependency(resource)
                     .map(|id| format!("{id} failed")),

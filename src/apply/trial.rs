@@ -69,14 +69,15 @@ impl Applier<'_> {
         let body = &resource.body;
         let verdict = match self.trial_readiness(resource, catalog, done) {
             TrialReadiness::NotReady(why) => {
-                let failure = Failure::new(format!("{} is not proven: {why}", trial.release))
-                    .hint("the next pass goes on with it once that is mended");
+                let failure =
+                    Failure::new(format!("{} has not passed its gate: {why}", trial.release))
+                        .hint("the next pass continues once that is fixed");
                 return Ok(Some(Box::new(|change| {
                     ResourceResult::Failed(Some(change), failure)
                 })));
             }
             TrialReadiness::Waiting(why) => {
-                let why = format!("{} is not proven: {why}", trial.release);
+                let why = format!("{} has not passed its gate: {why}", trial.release);
                 return Ok(Some(Box::new(|change| {
                     ResourceResult::Waiting(change, why)
                 })));
@@ -96,7 +97,7 @@ impl Applier<'_> {
         };
         let why = match verdict {
             TrialOutcome::Stopped => {
-                let why = "trueup was told to stop; the next pass goes on from here".to_owned();
+                let why = "stopped on request; the next pass continues from here".to_owned();
                 return Ok(Some(Box::new(|_| ResourceResult::Skipped(why))));
             }
             TrialOutcome::Passed => {
@@ -113,7 +114,7 @@ impl Applier<'_> {
             TrialOutcome::Conflict(why) => {
                 self.record_owed_restarts(resource, catalog)?;
                 let why = Failure {
-                    message: format!("{} is not proven: {}", trial.release, why.message),
+                    message: format!("{} has not passed its gate: {}", trial.release, why.message),
                     ..why
                 };
                 return Ok(Some(Box::new(|change| {
@@ -143,12 +144,12 @@ impl Applier<'_> {
                 "{} failed, and there is no good release to go back to: {}",
                 trial.release, why.message
             ))
-            .hint("everything was left as it is; publish a sha that works");
+            .hint("nothing was changed; publish a sha that works");
             return Ok(Some(Box::new(|change| {
                 ResourceResult::RolledBack(change, failure)
             })));
         };
-        self.announce(&resource.id, &format!("goes back to {back}"));
+        self.announce(&resource.id, &format!("rolls back to {back}"));
         self.restart_after_rollback(resource, catalog, done)?;
         let tried = trial.release.clone();
         let restored = Trial {
@@ -193,7 +194,7 @@ impl Applier<'_> {
             Err(failure) => ResourceResult::Failed(
                 Some(change),
                 Failure::new(format!(
-                    "it failed ({}), and {back}, which is back, is not well either: {}",
+                    "it failed ({}), and {back}, to which it was rolled back, is unhealthy too: {}",
                     first_line(&why),
                     failure.message
                 )),
@@ -215,7 +216,7 @@ impl Applier<'_> {
                 let failure = Failure::new(words.clone());
                 ResourceResult::RolledBack(change, failure.hint(LIFT_HINT))
             }
-            _ => ResourceResult::Waiting(change, "the next pass goes on to it".into()),
+            _ => ResourceResult::Waiting(change, "the next pass continues with it".into()),
         })
     }
 

@@ -29,7 +29,7 @@ pub struct DirectorySpec {
     pub group: Option<String>,
     /// Quoted octal; not given: left as it is (`"0755"` for a new one).
     pub mode: Option<Mode>,
-    /// Also make the folders above it, as root with mode `"0755"`.
+    /// Also create the folders above it, as root with mode `"0755"`.
     #[serde(default)]
     pub parents: bool,
     /// `absent` removes it if it is empty.
@@ -59,7 +59,7 @@ impl DirectorySpec {
 
 impl Kind for Directory {
     const NAME: &'static str = "directory";
-    const ABOUT: &'static str = "A folder that exists, with an owner and a mode.";
+    const ABOUT: &'static str = "A folder, with owner and mode.";
     const EXAMPLE: &'static str = r#"directory: {path: /srv/www/shop, owner: root, group: root, mode: "0755", parents: true}"#;
 
     type Spec = DirectorySpec;
@@ -146,10 +146,10 @@ impl Kind for Directory {
         }
         if change.touches("state") {
             return Err(Failure::new(format!(
-                "{} is in the way and is no directory",
+                "{} exists and is not a directory",
                 spec.path.display()
             ))
-            .hint("move it away by hand: trueup does not replace a file by a folder"));
+            .hint("move it away by hand: trueup does not replace a file with a folder"));
         }
         let attrs = spec.access().resolve_attrs(host)?;
         if change.verb == Verb::Update {
@@ -173,7 +173,7 @@ impl Kind for Directory {
 fn remove(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<(), Failure> {
     let full = || {
         Failure::new(format!("{} is not empty", spec.path.display()))
-            .hint("describe what is in it as absent first, or remove it by hand")
+            .hint("describe its contents as absent first, or remove them by hand")
     };
     let from = change.fields.first().map(|field| &field.from);
     if from == Some(&FieldValue::value(NOT_EMPTY)) {
@@ -181,7 +181,7 @@ fn remove(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<(), Fail
     }
     if from != Some(&FieldValue::value(FileKind::Directory.describe())) {
         return Err(
-            Failure::new(format!("{} is no directory", spec.path.display()))
+            Failure::new(format!("{} is not a directory", spec.path.display()))
                 .hint("remove it with a `file` or `symlink` resource"),
         );
     }

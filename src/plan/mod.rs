@@ -133,7 +133,7 @@ pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan
     }
     let ledger = Some(RecordStore::new(&host.root)).filter(|ledger| !ledger.is_unreadable());
     if ledger.is_none() {
-        warnings.push("what is owed can be seen only by root".to_owned());
+        warnings.push("only root can see what is owed".to_owned());
     }
     let mut steps: Vec<PlanStep> = Vec::new();
     let mut ailing: BTreeMap<&str, Failure> = BTreeMap::new();
@@ -235,7 +235,7 @@ fn pending_start_reason(
     let comes = on.find(|id| planned.contains(id.as_str()));
     comes
         .filter(|_| waits)
-        .map(|id| format!("it starts with what {id} brings"))
+        .map(|id| format!("it starts once {id} is applied"))
 }
 
 fn planned_outcome(

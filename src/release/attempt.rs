@@ -150,7 +150,7 @@ pub(super) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Fa
     let why = entry.why.as_deref().unwrap_or("no reason on record");
     if entry.given_up {
         return Some(
-            Failure::new(format!("release {} was given up: {why}", entry.name))
+            Failure::new(format!("release {} was abandoned: {why}", entry.name))
                 .hint("publish another sha, or try this one again with `trueup converge --force`"),
         );
     }
@@ -163,7 +163,7 @@ pub(super) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Fa
             entry.name, entry.failures
         ))
         .hint(format!(
-            "it is tried again at {again:.0}, or now with `trueup converge --force`"
+            "next retry at {again:.0}, or now with `trueup converge --force`"
         ))
     })
 }

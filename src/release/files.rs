@@ -28,7 +28,7 @@ const MAX_FILE: usize = 4 << 20;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseFile {
-    /// Where in the release: a relative path. What the repository has there gives way.
+    /// Its path in the release, relative. Replaces a file of the repository.
     pub path: PathBuf,
     /// The template, a path below `templates/`; this or `content`.
     pub source: Option<String>,
@@ -66,7 +66,7 @@ impl ReleaseFile {
         let shown = self.path.display();
         if !stays_inside(&self.path) || self.path.starts_with(".git") {
             return Err(Problem::new(format!(
-                "`{shown}` is no path inside a release | expected a relative one without `..`"
+                "`{shown}` is not a path inside a release | expected a relative one without `..`"
             ))
             .field("files"));
         }

@@ -79,12 +79,14 @@ pub fn run_gate(
         let now = host.clock.monotonic_now();
         if now.saturating_duration_since(begun) >= deadline {
             let failure = failure.unwrap_or_else(|| {
-                Failure::new(format!("it was right only {in_a_row} of {times} times"))
+                Failure::new(format!(
+                    "only {in_a_row} of {times} consecutive checks passed"
+                ))
             });
             let failure = disturbed.unwrap_or(failure);
             let failure = Failure {
                 message: format!(
-                    "not proven within {} s: {}",
+                    "gate not passed within {} s: {}",
                     deadline.as_secs(),
                     failure.message
                 ),
@@ -216,7 +218,7 @@ fn roll_back_to(
     let bad = attempt.name.clone();
     let hooked = hooks::run_rollback(attempt, HookTiming::Before);
     if let Err(failure) = hooked {
-        tracing::warn!("{}: {failure}; going back all the same", d.spec.app);
+        tracing::warn!("{}: {failure}; rolling back anyway", d.spec.app);
     }
     activate::point_current_to(d, &to)?;
     activate::append_revisions_log(

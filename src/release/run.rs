@@ -308,7 +308,7 @@ fn step_failure(
         task.name, task.run, done.exit_reason
     ))
     .hint(format!(
-        "all that it printed is in {}; the release is kept in {} and was not activated",
+        "all of its output is in {}; the release is kept in {} and was not activated",
         d.layout.log(name).display(),
         d.layout.release(name).display()
     ))
