@@ -11,7 +11,7 @@ const NON_HOST_NETWORKS_V4: &[(Ipv4Addr, u32, &str)] = &[
     (
         Ipv4Addr::new(0, 0, 0, 0),
         8,
-        "it is the unspecified address , this host",
+        "it is the unspecified address",
     ),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "it is loopback"),
     (
