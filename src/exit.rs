@@ -48,17 +48,17 @@ impl Exit {
         ),
         (
             Exit::Stale,
-            "converged from what was last good: the store did not answer, its list of peers is not taken, or peers do not learn of this host; `status`: no pass was made for three periods of the timer",
+            "converged to the last good state: the store did not answer, its peer list was refused, or this host's record could not be published; `status`: no pass for three periods of the timer",
         ),
-        (Exit::Usage, "the command line cannot be taken"),
+        (Exit::Usage, "invalid command line"),
         (Exit::Locked, "another pass is running on this host"),
         (
             Exit::BadInput,
-            "bad settings, role, template or manifest; what was last good stays in force",
+            "bad settings, role, template or manifest; the last good ones stay in force",
         ),
         (
             Exit::Stopped,
-            "told to stop before the end; the next pass goes on from there",
+            "stopped by a signal; the next pass continues from there",
         ),
     ];
 

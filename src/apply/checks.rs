@@ -124,9 +124,9 @@ impl<'a> CheckSets<'a> {
                 restore_files(name, host)?;
                 for member in &set.changed {
                     let failure = Failure::new(format!(
-                        "put back, because the check `{name}` failed: {why}"
+                        "restored, because the check `{name}` failed: {why}"
                     ))
-                    .hint("nothing that uses it was reloaded; mend the template or its parameters");
+                    .hint("nothing that uses it was reloaded; fix the template or its parameters");
                     failed.push((member.clone(), failure));
                 }
             }
@@ -157,7 +157,7 @@ impl<'a> CheckSets<'a> {
                 let message =
                     format!("no {duty} because of {id}: the check `{name}` failed: {why}");
                 let hint = format!(
-                    "it goes on as it was, and the {duty} stays owed; mend what the check names"
+                    "the service keeps running as it is, and the {duty} stays owed; fix what the check reports"
                 );
                 return Err(Failure::new(message).hint(hint));
             }
@@ -193,13 +193,13 @@ pub fn recover_interrupted(catalog: &Catalog, host: &Host) -> Result<Vec<String>
             Some(Err(why)) => {
                 restore_files(&name, host)?;
                 format!(
-                    "a pass was interrupted before the check `{name}`, which fails: its files were put back ({why})"
+                    "a pass was interrupted before the check `{name}`, which fails: its files were restored ({why})"
                 )
             }
             None => {
                 restore_files(&name, host)?;
                 format!(
-                    "a pass was interrupted before the check `{name}`, which is gone: its files were put back"
+                    "a pass was interrupted before the check `{name}`, which no longer exists: its files were restored"
                 )
             }
         };

@@ -49,7 +49,7 @@ impl<'a> Applier<'a> {
                 Some("the resource itself failed".to_owned())
             }
             ResourceResult::Waiting(_, why) => Some(why.clone()),
-            _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
+            _ if self.host.stop.is_set() => Some("stopped on request".to_owned()),
             _ => self
                 .broken_dependency(resource)
                 .map(|id| format!("{id} failed")),

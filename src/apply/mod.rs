@@ -23,7 +23,7 @@ use view::HostView;
 
 /// Hint for a quarantined sha.
 const LIFT_HINT: &str =
-    "publish another sha; or, if the reason is gone, `trueup converge --lift-quarantine REASON`";
+    "publish another sha; or, if the cause is fixed, `trueup converge --lift-quarantine REASON`";
 
 /// The tracing target of events about resources. Each event is inside the span of its resource, which has the
 /// resource, its app and the wanted sha as fields: see [`resource_span`].
@@ -235,7 +235,7 @@ impl<'a> Applier<'a> {
     fn change_resource(&mut self, resource: &'a Resource) -> Result<ResourceResult, RootError> {
         if self.host.stop.is_set() {
             return Ok(ResourceResult::Skipped(
-                "trueup was told to stop; the next pass goes on from here".into(),
+                "stopped on request; the next pass continues from here".into(),
             ));
         }
         let observed = match self.view.observe(resource) {
@@ -286,7 +286,7 @@ impl<'a> Applier<'a> {
             let fields: Vec<&str> = rest.fields.iter().map(|field| &*field.field).collect();
             let fields = fields.join(", ");
             let failure = Failure::new(format!("it still differs after it was changed: {fields}"))
-                .hint("something else on this host changes it back, or it is described in a way that cannot be");
+                .hint("another program on this host changes it back, or its description is impossible");
             return Ok(ResourceResult::Failed(Some(change), failure));
         }
         if change.sets_running && !resource.triggers.is_empty() {

@@ -48,10 +48,10 @@ impl TrialEnd {
                     let failure = Failure::new(why).hint(LIFT_HINT);
                     ResourceResult::RolledBack(change, failure)
                 }
-                _ => ResourceResult::Waiting(change, "the next pass goes on to it".into()),
+                _ => ResourceResult::Waiting(change, "the next pass continues with it".into()),
             },
             TrialEnd::Stopped => ResourceResult::Skipped(
-                "trueup was told to stop; the next pass goes on from here".into(),
+                "stopped on request; the next pass continues from here".into(),
             ),
             TrialEnd::Waiting(why) => ResourceResult::Waiting(change, why),
             TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change), failure),
@@ -99,7 +99,7 @@ impl<'a> Applier<'a> {
         let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) => {
                 let failure = Failure::new(format!("{release} is not proven: {why}"))
-                    .hint("the next pass goes on with it once that is mended");
+                    .hint("the next pass goes on with it once that is fixed");
                 return Ok(Some(TrialEnd::Failed(failure)));
             }
             TrialReadiness::Waiting(why) => {
@@ -150,7 +150,7 @@ impl<'a> Applier<'a> {
                     "{bad} failed, and there is no good release to go back to: {}",
                     why.message
                 ));
-                let hint = "everything was left as it is; publish a sha that works";
+                let hint = "nothing was changed; publish a sha that works";
                 return Ok(TrialEnd::RolledBack(failure.hint(hint)));
             }
             Err(failure) => {

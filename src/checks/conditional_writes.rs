@@ -19,11 +19,10 @@ const CONCURRENT_WRITERS: usize = 8;
 const MAX_SKEW_SECONDS: i64 = 30;
 
 /// Why conditional writes matter, and that nothing depends on them yet.
-const UNSAFE_STORE_HINT: &str = "use a store that keeps conditional writes (AWS S3, Ceph): without them two hosts can take one slot and two \
-     publishers lose each other's work; hosts that only follow the manifest are not harmed";
+const UNSAFE_STORE_HINT: &str = "use a store that supports conditional writes (AWS S3, Ceph): without them two hosts can take one slot and \
+     two publishers can overwrite each other; hosts that only follow the manifest are not affected";
 
-const UNREACHABLE_HINT: &str =
-    "is the address right, is there a way to it (`curl -v`), and a firewall between?";
+const UNREACHABLE_HINT: &str = "check the address, the route to it (`curl -v`) and firewalls";
 
 /// The store under test and the objects to test with.
 pub struct Probe<'a> {
@@ -52,7 +51,7 @@ pub fn check_conditional_writes(probe: &Probe<'_>) -> Check {
     let finding = match probed {
         Ok(None) => Check::good(
             about,
-            "conditional writes are kept, also when eight write at once",
+            "conditional writes work, also with eight concurrent writers",
         ),
         Ok(Some(ignored)) => bad(about, ignored, UNSAFE_STORE_HINT),
         Err(error) => bad(about, error.to_string(), UNREACHABLE_HINT),
@@ -60,8 +59,8 @@ pub fn check_conditional_writes(probe: &Probe<'_>) -> Check {
     match (finding.is_bad(), left) {
         (false, Err(error)) => bad(
             about,
-            format!("conditional writes are kept, but the probe's object is left: {error}"),
-            format!("remove `{key}`, or look again: the next `trueup doctor` removes it, too"),
+            format!("conditional writes work, but the probe's object was not removed: {error}"),
+            format!("remove `{key}`, or run `trueup doctor` again, which removes it too"),
         ),
         _ => finding,
     }
@@ -76,19 +75,19 @@ fn check_record_write(probe: &Probe<'_>, why: &str) -> Check {
         Ok(true) => Check::note(
             ABOUT,
             Problem::new(format!(
-                "this host may write its record; whether conditions are kept was not tried, because `{key}` is refused: {why}"
+                "this host may write its record; conditional writes were not tested, because the store refuses `{key}`: {why}"
             ))
-            .hint("it is tried once the credentials have s3:PutObject and s3:DeleteObject for `doctor/`"),
+            .hint("the test needs s3:PutObject and s3:DeleteObject for `doctor/`"),
         ),
         Ok(false) => bad(
             ABOUT,
-            format!("`If-Match` is ignored for `{record}`: a version that never was counted as the current one"),
+            format!("the store ignores `If-Match` for `{record}`: it accepted a version that never existed"),
             UNSAFE_STORE_HINT,
         ),
         Err(StoreError::Refused { why, .. }) => bad(
             ABOUT,
             format!("this host may not write its record `{record}`: {why}"),
-            "allow s3:PutObject for `nodes/`, or say `fleet: {publish: false}`: then peers and `trueup fleet` know nothing of this host, which goes on following the manifest",
+            "allow s3:PutObject for `nodes/`, or set `fleet: {publish: false}`: then peers and `trueup fleet` do not see this host, and it still follows the manifest",
         ),
         Err(error) => bad(ABOUT, error.to_string(), UNREACHABLE_HINT),
     }
@@ -128,10 +127,10 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
     } = *probe;
     let wrong = |what: &str| Ok(Some(what.to_owned()));
     let PutOutcome::Written(first) = store.put(key, b"one\n", WriteCondition::Absent)? else {
-        return wrong("it refuses `If-None-Match: *` for an object that is not there");
+        return wrong("it refuses `If-None-Match: *` for an object that does not exist");
     };
     if store.put(key, b"two\n", WriteCondition::Absent)? != PutOutcome::Conflict {
-        return wrong("it ignores `If-None-Match: *`: an object that is there was overwritten");
+        return wrong("it ignores `If-None-Match: *`: it overwrote an existing object");
     }
     if store.put(
         key,
@@ -139,39 +138,39 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
         WriteCondition::Matches(&nonexistent_etag()),
     )? != PutOutcome::Conflict
     {
-        return wrong("it ignores `If-Match`: a version that never was counted as the current one");
+        return wrong("it ignores `If-Match`: it accepted a version that never existed");
     }
     let PutOutcome::Written(second) = store.put(key, b"four\n", WriteCondition::Matches(&first))?
     else {
-        return wrong("it refuses `If-Match` with the version that is there");
+        return wrong("it refuses `If-Match` with the current version");
     };
     if store.put(key, b"five\n", WriteCondition::Matches(&first))? != PutOutcome::Conflict {
-        return wrong("it ignores `If-Match`: an old version counted as the current one");
+        return wrong("it ignores `If-Match`: it accepted an old version");
     }
     match store.get(key, None)? {
         GetOutcome::Object(object) if object.body == b"four\n" => {}
-        _ => return wrong("what was written cannot be read back at once"),
+        _ => return wrong("a written object cannot be read back at once"),
     }
     if store.get(key, Some(&second))? != GetOutcome::Unchanged {
-        return wrong("it does not know an object again by its version");
+        return wrong("it does not recognise the version of an unchanged object");
     }
     store.delete(key)?;
     if store.get(key, None)? != GetOutcome::Missing {
-        return wrong("a removed object is still there");
+        return wrong("a removed object still exists");
     }
     let won = race_writes(settings, key, WriteCondition::Absent)?;
     if won != 1 {
         return Ok(Some(format!(
-            "`If-None-Match: *` is not kept when {CONCURRENT_WRITERS} write at once: {won} of them were told that theirs is there"
+            "`If-None-Match: *` fails with {CONCURRENT_WRITERS} concurrent writers: it accepted {won} of them"
         )));
     }
     let GetOutcome::Object(object) = store.get(key, None)? else {
-        return wrong("what was written cannot be read back at once");
+        return wrong("a written object cannot be read back at once");
     };
     match race_writes(settings, key, WriteCondition::Matches(&object.etag))? {
         1 => Ok(None),
         won => Ok(Some(format!(
-            "`If-Match` is not kept when {CONCURRENT_WRITERS} write at once: {won} of them were told that theirs is there"
+            "`If-Match` fails with {CONCURRENT_WRITERS} concurrent writers: it accepted {won} of them"
         ))),
     }
 }
@@ -229,7 +228,7 @@ pub(super) fn check_clock(theirs: Timestamp, before: Timestamp, after: Timestamp
     bad(
         "clock",
         format!("this host's clock is {} s {way} the store's", seconds.abs()),
-        "`timedatectl` shows whether it is kept by a time server; S3 refuses requests that are off by more than 900 s",
+        "`timedatectl` shows whether a time server sets it; S3 refuses requests that are off by more than 900 s",
     )
 }
 

@@ -13,12 +13,15 @@ pub fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
     match release::count_remote_refs(spec, host, known) {
         Ok(0) => Check::note(
             about,
-            Problem::new(format!("{} lets this host in and is empty", spec.repo))
-                .hint("push something to it"),
+            Problem::new(format!(
+                "{} grants access to this host and is empty",
+                spec.repo
+            ))
+            .hint("push a commit to it"),
         ),
         Ok(refs) => Check::good(
             about,
-            format!("{} lets this host in, {refs} refs", spec.repo),
+            format!("{} grants access to this host, {refs} refs", spec.repo),
         ),
         Err(failure) => {
             let problem = Problem::new(failure.message);

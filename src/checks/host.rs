@@ -46,19 +46,19 @@ pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn 
     for resource in services.take_while(|_| !host.stop.is_set()) {
         let about = format!("service {}", resource.body.subject());
         announce(match resource.body.inspect(host) {
-            Ok(_) => Check::good(about, "known to what runs it"),
+            Ok(_) => Check::good(about, "known to its service manager"),
             Err(failure) if failure.is(FailureKind::PermissionDenied) => {
                 note(about, failure.message)
             }
             Err(failure) if failure.is(FailureKind::NotReady) => bad(
                 about,
                 failure.message,
-                "`trueup plan` shows whether a pass brings it; if not, its package or unit is not described",
+                "`trueup plan` shows whether a pass installs it; if not, no role describes its package or unit",
             ),
             Err(failure) => bad(
                 about,
                 failure.message,
-                failure.hint.unwrap_or_else(|| "look at its unit".into()),
+                failure.hint.unwrap_or_else(|| "check its unit".into()),
             ),
         });
     }
@@ -98,10 +98,10 @@ pub(super) fn run_role_checks(
         announce(match apply::run_check(argv, host) {
             Ok(()) => Check::good(about, format!("`{argv}` passes")),
             Err(why) if why.program_missing => {
-                note(about, format!("`{argv}`: its program is not there yet"))
+                note(about, format!("`{argv}`: its program is not installed yet"))
             }
             Err(_) if !host.root.is_privileged() => {
-                note(about, format!("`{argv}` can be run only by root"))
+                note(about, format!("only root can run `{argv}`"))
             }
             Err(why) if running.is_some() => {
                 note(about, format!("while a pass is running: {}", why.message))
@@ -109,7 +109,7 @@ pub(super) fn run_role_checks(
             Err(why) => bad(
                 about,
                 why.message,
-                "mend what it names: a file that no role describes, or the parameters of one that is",
+                "fix what it reports: a file that no role describes, or the parameters of one that a role does",
             ),
         });
     }
@@ -139,7 +139,7 @@ pub(super) fn check_disks(
         announce(bad(
             "metrics",
             format!("{} is not there", folder.display()),
-            "make it, or install prometheus-node-exporter; or leave `metrics.textfile` out",
+            "create it, or install prometheus-node-exporter; or remove `metrics.textfile`",
         ));
     }
     for (places, space) in seen.values() {
@@ -164,7 +164,7 @@ fn check_space(places: &str, space: &DiskSpace) -> Check {
         "disk",
         what,
         if full {
-            "make room: `trueup releases clean --all-failed`, a lower `keep_releases`, old logs and packages (`apt-get clean`)"
+            "free space: `trueup releases clean --all-failed`, a lower `keep_releases`, old logs and packages (`apt-get clean`)"
         } else {
             "too many small files: old releases (`trueup releases clean --all-failed`), sessions and caches of apps in shared/"
         },

@@ -62,7 +62,7 @@ impl Check {
     pub fn bad(about: impl Into<String>, problem: Problem) -> Check {
         let problem = match problem.hint {
             Some(_) => problem,
-            None => problem.hint("mend it there, and look again"),
+            None => problem.hint("fix it there, then run the check again"),
         };
         Check {
             about: about.into(),

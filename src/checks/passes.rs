@@ -22,11 +22,11 @@ pub(super) fn check_owed(
     announce: &mut dyn FnMut(Check),
 ) {
     if running.is_some() {
-        announce(note("owed", "not looked at while a pass is running"));
+        announce(note("owed", "not checked while a pass is running"));
         return;
     }
     if !host.root.is_privileged() && host.root.is_real() {
-        announce(note("owed", "what is owed can be seen only by root"));
+        announce(note("owed", "only root can see what is owed"));
         return;
     }
     let plan = plan::build_plan(catalog, host, &Selection::all());
@@ -48,7 +48,7 @@ pub(super) fn check_owed(
     }
     // A pass may have started in the meantime.
     if !owed.is_empty() && lock::read_holder(&host.root).is_some() {
-        announce(note("owed", "not looked at while a pass is running"));
+        announce(note("owed", "not checked while a pass is running"));
         return;
     }
     announce(match (owed.as_slice(), withheld.as_slice()) {
@@ -57,7 +57,7 @@ pub(super) fn check_owed(
         (owed, _) => bad(
             "owed",
             format!("still owed: {}", owed.join(", ")),
-            "the next pass does it: `trueup converge`, or `trueup status` tells why not",
+            "the next pass does it: `trueup converge`; if not, `trueup status` shows why",
         ),
     });
 }
@@ -111,9 +111,9 @@ impl PassTiming {
                 true => bad(
                     about,
                     what,
-                    "`journalctl -u trueup _UID=0` tells what the timer's passes end with",
+                    "`journalctl -u trueup _UID=0` shows how the timer's passes end",
                 ),
-                false => note(about, format!("{what}; `trueup converge` makes one")),
+                false => note(about, format!("{what}; `trueup converge` runs one")),
             };
         };
         let ended = match (last.outcome, &last.why) {
@@ -130,7 +130,7 @@ impl PassTiming {
             return bad(
                 about,
                 format!("{ended}; the last good one: {good}"),
-                "`trueup status` tells why",
+                "`trueup status` shows why",
             );
         }
         if let Some(overdue) = check_overdue(&self.timer, Some(last), None, self.now, self.awake) {
@@ -142,7 +142,7 @@ impl PassTiming {
         }
         if let Some(ended) = ended {
             let problem = Problem::new(format!("{ended}; the last good one: {good}"));
-            return Check::note(about, problem.hint("`trueup status` tells more"));
+            return Check::note(about, problem.hint("`trueup status` shows more"));
         }
         Check::good(about, format!("the last good one: {good}"))
     }
@@ -166,13 +166,10 @@ pub(super) fn check_next_pass(host: &Host, announce: &mut dyn FnMut(Check)) {
         Ok(Some(NextTrigger::Off)) => bad(
             about,
             format!("{TIMER} is off"),
-            format!("`systemctl enable --now {TIMER}`, unless somebody stopped it on purpose"),
+            format!("`systemctl enable --now {TIMER}`, unless an operator stopped it on purpose"),
         ),
-        Ok(None) => note(
-            about,
-            format!("nothing starts one by itself: there is no {TIMER}"),
-        ),
-        Err(error) => note(about, format!("it cannot be told: {error}")),
+        Ok(None) => note(about, format!("nothing starts passes: there is no {TIMER}")),
+        Err(error) => note(about, format!("cannot determine it: {error}")),
     });
 }
 

@@ -29,13 +29,13 @@ pub(super) fn check_peer_records(store: &dyn Store, folder: &str, own: &str) -> 
         Ok(PutOutcome::Conflict) => Some(Check::note(
             ABOUT,
             Problem::new(format!(
-                "this host may write the records of others (`{other}` was tried, and not changed): who becomes root on one host could draw visitors of every app to it"
+                "this host may write the records of others (tried `{other}`, without changing it): root on one host could redirect visitors of every app to it"
             ))
             .hint("give each host a key of its own that may write its own record only; docs/fleet.md has the policy"),
         )),
         Err(StoreError::Refused { .. }) => Some(Check::good(
             ABOUT,
-            format!("this host may not write the records of others (`{other}` was tried)"),
+            format!("this host may not write the records of others (tried `{other}`)"),
         )),
         // The store honoured conditions a moment ago: the result is inconclusive, and nothing was changed.
         Ok(PutOutcome::Written(_)) | Err(_) => None,

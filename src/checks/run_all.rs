@@ -51,7 +51,7 @@ pub fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
             None
         }
         Err(error) => {
-            tell(bad("roles", error.to_string(), "mend that first"));
+            tell(bad("roles", error.to_string(), "fix that first"));
             None
         }
     };
@@ -126,13 +126,13 @@ fn check_writes(session: &Session, store: &dyn Store, announce: &mut dyn FnMut(C
     if !settings.fleet.publish {
         return announce(note(
             ABOUT_WRITES,
-            "not tried: this host writes nothing there (`fleet: {publish: false}`)",
+            "not tried: this host does not write there (`fleet: {publish: false}`)",
         ));
     }
     let Some(_alone) = lock::try_lock_doctor(&session.host.root) else {
         return announce(note(
             ABOUT_WRITES,
-            "not tried: another `trueup doctor` is at it",
+            "not tried: another `trueup doctor` is running",
         ));
     };
     let (environment, node) = (&settings.environment, session.node());

@@ -48,7 +48,7 @@ pub fn check_store(store: &dyn Store, key: &str, environment: &str, apps: &[Stri
         match named.and_then(|named| named.get(app)) {
             Some(Ok(entry)) => checks.push(Check::good(
                 "manifest",
-                format!("{app} is to be at {} in {environment}", entry.sha.short()),
+                format!("{app} is wanted at {} in {environment}", entry.sha.short()),
             )),
             Some(Err(problem)) => checks.push(Check::bad("manifest", problem.clone())),
             None => {}
@@ -62,14 +62,13 @@ fn not_published(what: String, environment: &str, apps: &[String]) -> Check {
         Some(app) => (app.as_str(), "it"),
         None => ("APP", "an app"),
     };
-    let hint = format!(
-        "`trueup publish {environment} {app}=SHA --create` says which sha {whose} is to be at"
-    );
+    let hint =
+        format!("`trueup publish {environment} {app}=SHA --create` sets the wanted sha of {whose}");
     Check::note("manifest", Problem::new(what).hint(hint))
 }
 
 fn store_problem(address: &str, error: &StoreError) -> Problem {
-    const CREDENTIALS: &str = "look at the bucket's name and at the credentials: the environment, root's ~/.aws, or the role of this instance";
+    const CREDENTIALS: &str = "check the bucket's name and the credentials: the environment, root's ~/.aws, or the role of this instance";
     let problem = Problem::new(error.to_string());
     match error {
         _ if address.starts_with("dir:") => {
@@ -80,7 +79,7 @@ fn store_problem(address: &str, error: &StoreError) -> Problem {
             problem.hint(CREDENTIALS)
         }
         StoreError::Unreachable { .. } => {
-            problem.hint("look at the address, the region, the network and firewalls")
+            problem.hint("check the address, the region, the network and firewalls")
         }
         StoreError::Refused { .. } => problem.hint(CREDENTIALS),
         StoreError::TooLarge { .. } | StoreError::ListTooLarge { .. } | StoreError::Settings(_) => {
@@ -127,7 +126,7 @@ mod tests {
         );
         assert_eq!(
             lines[2],
-            "good manifest: shop is to be at 4f2c9d0 in production"
+            "good manifest: shop is wanted at 4f2c9d0 in production"
         );
         put("production: [\n").unwrap();
         assert!(check_lines(&memory)[1].starts_with("bad manifest: "));

@@ -21,7 +21,7 @@ use super::publish::PublishArgs;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "New here? `trueup demo` shows the main job in a scratch folder, without root.\n\
-                  On a host: `sudo trueup init` sets it up; from then on a timer makes the passes."
+                  On a host: `sudo trueup init` sets it up; from then on a timer starts the passes."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -33,10 +33,10 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
-    /// Settings of this node [default: /etc/trueup/node.yml, below --root if that is given]
+    /// Settings of this node [default: /etc/trueup/node.yml, below --root if given]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A sandbox: every path of the host is below DIR, and no root is needed
+    /// Use a sandbox: every path of the host is below DIR, and root is not needed
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Where the shipped roles and templates are [default: /usr/share/trueup]
@@ -62,7 +62,7 @@ pub struct GlobalArgs {
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people, on standard error
+    /// Plain lines, on standard error
     Text,
     /// One JSON object per line, on standard error
     Json,
@@ -72,24 +72,24 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Set this host up: say what it is, look whether store and git server let it in, start the timer
+    /// Set up this host: write its settings, check store and git server, start the timer
     Init(Box<InitArgs>),
     /// Bring this host to the described state: one pass
     Converge(ConvergeArgs),
     /// Show what a pass would do, with diffs and the cause of each restart, and do nothing
     Plan(PlanArgs),
-    /// Show how this host stands: wanted and running shas, drift, owed restarts, the last pass
+    /// Show the status of this host: wanted and running shas, drift, owed restarts, the last pass
     Status,
-    /// Look for what can be wrong round a pass: store, clock, git, services, checks, disks, timer; each line is fine or says what to do
+    /// Check what a pass relies on: store, clock, git, services, checks, disks, timer; each problem comes with a remedy
     #[command(
-        after_help = "Ends with 0 when there is nothing to mend, else with 1. Nothing is changed, but for one throw-away object `doctor/…` in the\n\
-                      store: it shows whether conditional writes are kept there, also when several write at once, and is removed again.\n\
-                      Some lines need root."
+        after_help = "Exits with 0 if there is nothing to fix, else with 1. Changes nothing, except for one temporary object \
+                      `doctor/…` in the store, which tests conditional writes (also concurrent ones) and is removed afterwards. \
+                      Some checks need root."
     )]
     Doctor,
-    /// Show the passes that did something, or all that one release went through
+    /// Show the passes that changed something, or every stage of one release
     History(HistoryArgs),
-    /// Show what there is of each app on this host: its releases, quarantined shas, a pin
+    /// Show the releases of each app on this host, with quarantined shas and pins
     Releases(ReleasesArgs),
     /// Go back to an earlier release on this host, and stay there until the manifest wants another sha
     Rollback(RollbackArgs),
@@ -97,13 +97,13 @@ pub enum Command {
     Exec(ExecArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
-    /// Show what templates can see of this host
+    /// Show the facts of this host that templates can use
     Facts,
-    /// Say which sha an app should be at, in the manifest that all hosts follow
+    /// Set the wanted sha of an app in the manifest that all hosts follow
     Publish(PublishArgs),
     /// Show each app on each node: wanted, actual, since when, last seen, and why it is not as wanted
     Fleet(FleetArgs),
-    /// Show the main job in a scratch folder: nothing else installed, no root, some seconds
+    /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
     /// The web app of the demo
     #[command(hide = true)]
@@ -113,10 +113,10 @@ pub enum Command {
 /// What to do while another pass is running.
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// How long to wait for a pass that is running, as in `90s` or `15m`; 0 does not wait [default: 1h; 0 when a timer of systemd starts it]
+    /// How long to wait for a running pass, such as `90s` or `15m`; 0 does not wait [default: 1h; 0 if started by a systemd timer]
     #[arg(long, value_name = "TIME", value_parser = parse_wait)]
     pub wait: Option<Duration>,
-    /// End with 75 at once when another pass is running
+    /// Exit with 75 at once if another pass is running
     #[arg(long, conflicts_with = "wait")]
     pub no_wait: bool,
 }
@@ -149,13 +149,13 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Leave it running and the folder in place, to play with
+    /// Keep the demo running, and its folder
     #[arg(long)]
     pub keep: bool,
     /// The folder to use; it must be new or empty [default: one in the temporary folder]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// End a demo that was kept, and remove its folder
+    /// Stop a demo that was kept, and remove its folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "dir"])]
     pub stop: Option<PathBuf>,
 }
@@ -168,40 +168,41 @@ pub struct DemoAppArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A pass that is running is waited for, and who runs it is told; Ctrl-C ends the wait. What a timer starts does not queue up:\n\
-                  it ends with 75 and comes again by itself. By hand nothing is put off: only the timer spreads hosts over time.\n\n\
-                  --force goes over caches, pauses after failures and holds, on this host and once. It never goes over a\n\
-                  quarantine (`--lift-quarantine REASON` does) nor over a rollback's pin (see `trueup rollback -h`)."
+    after_help = "Waits for a running pass and shows who started it; Ctrl-C ends the wait. A pass started by a timer does not \
+                  wait: it exits with 75, and the timer starts it again. Only the timer spreads hosts over time: a pass \
+                  started by hand begins at once.\n\n\
+                  --force ignores caches, retry delays and holds, once and on this host only. It does not lift a \
+                  quarantine (`--lift-quarantine REASON` does) or a rollback's pin (see `trueup rollback -h`)."
 )]
 pub struct ConvergeArgs {
-    /// Fetch everything anew instead of trusting what is cached, try what failed before at once, and go over a hold of the manifest
+    /// Ignore caches, retry failed releases at once, and override a hold of the manifest
     #[arg(long)]
     pub force: bool,
-    /// Build a release that failed or was interrupted anew, instead of going on where it stopped
+    /// Rebuild a failed or interrupted release from scratch instead of resuming it
     #[arg(long)]
     pub fresh: bool,
-    /// Only the resource ID, and what is restarted or run when it changes
+    /// Only the resource ID, and what its change restarts, reloads or runs
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,
-    /// Try once more what is wanted and failed in service here, and keep who said so and why
+    /// Lift the quarantine of the wanted sha and try it again; records the user and REASON
     #[arg(long, value_name = "REASON")]
     pub lift_quarantine: Option<String>,
     #[command(flatten)]
     pub wait: WaitArgs,
-    /// Take the lists of nodes as the store has them now, however much smaller than before
+    /// Accept the current node lists of the store, even if they shrank more than fleet.max_shrink allows
     #[arg(long)]
     pub accept_shrink: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Only the resource ID, and what is restarted or run when it changes
+    /// Only the resource ID, and what its change restarts, reloads or runs
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,
-    /// Say where the value of a parameter comes from, such as `apps.shop.port`
+    /// Show where the value of a parameter comes from, such as `apps.shop.port`
     #[arg(long, value_name = "KEY", conflicts_with_all = ["only"])]
     pub explain: Option<String>,
-    /// Take the lists of nodes as the store has them now, however much smaller than before
+    /// Accept the current node lists of the store, even if they shrank more than fleet.max_shrink allows
     #[arg(long)]
     pub accept_shrink: bool,
 }
@@ -211,10 +212,10 @@ pub struct HistoryArgs {
     /// How many passes to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub limit: usize,
-    /// Show every stage of this release instead: how it ended, how long it took, what it printed last
+    /// Show every stage of this release instead: result, duration, last lines of output
     #[arg(long, value_name = "RELEASE", conflicts_with = "limit")]
     pub release: Option<String>,
-    /// Whose release it is, where two apps have one of the same name
+    /// The app of the release, if two apps have one of the same name
     #[arg(long, value_name = "APP", requires = "release")]
     pub app: Option<String>,
 }
@@ -230,13 +231,13 @@ pub struct ReleasesArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ReleasesCommand {
-    /// Show all releases with state, sha, age, size on disk, who asked for them and why they failed
+    /// Show all releases with state, sha, age, size on disk, requester and failure
     List(ListArgs),
-    /// Build a release for yourself, up to the point of activating it, and print its path
+    /// Build a private release without activating it, and print its path
     Build(BuildArgs),
-    /// Put a release that is there into service now, and stay with it until the manifest wants another sha
+    /// Activate an existing release now, and stay at it until the manifest wants another sha
     Activate(ActivateArgs),
-    /// Remove what is needed no more now: surplus, failed, bad, expired private and abandoned releases
+    /// Remove releases that are not needed: surplus, failed, bad, expired private and abandoned ones
     Clean(CleanArgs),
 }
 
@@ -244,8 +245,8 @@ pub enum ReleasesCommand {
 #[command(
     group = clap::ArgGroup::new("commit").required(true),
     after_help = "Only the path goes to standard output: `cd $(trueup releases build shop --ref main)`.\n\
-                  The release is private: nothing activates it by itself, and the database is not migrated.\n\
-                  Built again it is kept for longer; one that failed goes on at the step that failed."
+                  The release is private: no pass activates it, and the database is not migrated.\n\
+                  Building it again keeps it for longer; a failed build resumes at the step that failed."
 )]
 pub struct BuildArgs {
     /// Which app
@@ -257,10 +258,10 @@ pub struct BuildArgs {
     /// The branch or tag to build, as it is on the server now
     #[arg(long = "ref", value_name = "NAME", group = "commit")]
     pub reference: Option<String>,
-    /// How many days it is kept
+    /// How many days to keep it
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub keep_days: u16,
-    /// Who builds it, for people [default: the user]
+    /// Who builds it, for the record [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
     #[command(flatten)]
@@ -269,24 +270,24 @@ pub struct BuildArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It goes the way of every pass: switch, restart, health check, and back if it fails. The release is pinned like one\n\
-                  that was rolled back to: passes end with 3 (waiting) and say by whom and why, until the manifest wants another\n\
-                  sha or somebody ends the pin (see `trueup rollback -h`)."
+    after_help = "Activation works as in every pass: switch, restart, health check, rollback on failure. It pins the release, \
+                  as a rollback does: passes exit with 3 (waiting) and show who pinned it and why, until the manifest wants \
+                  another sha or an operator ends the pin (see `trueup rollback -h`)."
 )]
 pub struct ActivateArgs {
     /// Which app
     #[arg(value_name = "APP")]
     pub app: String,
-    /// Which release, as `trueup releases` names it
+    /// Which release, as `trueup releases` shows it
     #[arg(value_name = "RELEASE")]
     pub release: String,
-    /// Why, for people
+    /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Who does it, for people [default: the user]
+    /// Who does it, for the record [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
-    /// Also while the manifest holds the app where it is
+    /// Override a hold of the manifest
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -295,27 +296,27 @@ pub struct ActivateArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Only this host, and at once: services are restarted, and the health check proves it. The release is pinned: passes\n\
-                  end with 3 (waiting) and say by whom and why, until the manifest wants another sha or `--unpin`.\n\
-                  The database is not migrated down: where migrations differ, they are listed."
+    after_help = "Rolls back this host only, at once: restarts the services and runs the health check. It pins the release: \
+                  passes exit with 3 (waiting) and show who pinned it and why, until the manifest wants another sha or \
+                  `--unpin`. It never migrates the database down; it lists migrations that differ."
 )]
 pub struct RollbackArgs {
     /// Which app
     #[arg(value_name = "APP")]
     pub app: String,
-    /// To this release, as `trueup releases` names it [default: the good one that was active before]
+    /// To this release, as `trueup releases` shows it [default: the previous good one]
     #[arg(long, value_name = "RELEASE")]
     pub to: Option<String>,
-    /// Why, for people
+    /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Who does it, for people [default: the user]
+    /// Who does it, for the record [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
-    /// Also while the manifest holds the app where it is
+    /// Override a hold of the manifest
     #[arg(long)]
     pub force: bool,
-    /// End the pin, and go to what the manifest wants
+    /// End the pin, and deploy the sha that the manifest wants
     #[arg(long, conflicts_with_all = ["to", "reason", "force"])]
     pub unpin: bool,
     #[command(flatten)]
@@ -324,17 +325,17 @@ pub struct RollbackArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Never removed: the active release, the good one before it, what is on trial or pinned, what is wanted next, a private one\n\
-                  within its days, and any that a process runs in."
+    after_help = "Never removes the active release, the good one before it, one that is on trial, pinned or wanted next, a \
+                  private one before it expires, or one that a process runs in."
 )]
 pub struct CleanArgs {
     /// Only this app [default: all of this host]
     #[arg(long, value_name = "APP")]
     pub app: Option<String>,
-    /// Also the latest failed and the latest bad one, which are kept to be looked at
+    /// Also remove the latest failed and the latest bad release, which are kept for inspection
     #[arg(long)]
     pub all_failed: bool,
-    /// Only say what would be removed
+    /// Only show what would be removed
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]

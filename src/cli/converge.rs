@@ -55,7 +55,7 @@ fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, error::Cli
     let said = parse_one_line("--lift-quarantine", reason).map_err(error::CliError::Usage)?;
     let said = said.ok_or_else(|| {
         let problem = Problem::new("--lift-quarantine: expected a reason");
-        error::CliError::Usage(problem.hint("what has changed, so that it works now?"))
+        error::CliError::Usage(problem.hint("expected what has changed, so that it works now"))
     })?;
     Ok(Some(QuarantineLift {
         by: current_user().unwrap_or_else(|| "somebody".into()),
@@ -120,7 +120,7 @@ pub(super) fn print_text_report(session: &Session, report: &Report, output: &Out
     }
     super::plan::print_state(report, output);
     if !session.host.root.is_privileged() {
-        output.print_line(paint.faint("owners and accounts were left alone: this is not root"));
+        output.print_line(paint.faint("not running as root: owners and accounts were not managed"));
     }
     output.print_line(summary_line(paint, report));
 }

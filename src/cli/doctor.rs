@@ -44,7 +44,7 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliErro
     if stop.is_set() {
         announce(Check::note(
             "stopped",
-            Problem::new("by a signal: what is missing here was not looked at"),
+            Problem::new("by a signal: the remaining checks did not run"),
         ));
     }
     let bad = checks.iter().filter(|check| check.is_bad()).count();
@@ -60,10 +60,10 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliErro
             checks: &checks,
         });
     } else if bad > 0 {
-        let word = if bad == 1 { "thing" } else { "things" };
-        output.print_line(output.paint.bad(&format!("{bad} {word} to mend")));
+        let word = if bad == 1 { "problem" } else { "problems" };
+        output.print_line(output.paint.bad(&format!("{bad} {word} found")));
     } else if !stop.is_set() {
-        output.print_line(output.paint.good("nothing to mend"));
+        output.print_line(output.paint.good("no problems found"));
     }
     Ok(outcome)
 }

@@ -12,16 +12,16 @@ use crate::release;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "As in `trueup exec shop -- bin/rails console`. The command takes trueup's place: it gets the input and the signals, and\n\
-                  its exit code is what the caller sees. At a terminal it has one of its own, as with ssh: it cannot type into the shell\n\
-                  that it was started from, and what it prints is shown as it is. In a pipeline (`| less`) nothing that is typed\n\
-                  reaches it. No pass is kept from running meanwhile; the release that it runs in is not removed."
+    after_help = "Example: `trueup exec shop -- bin/rails console`. The command replaces trueup: it receives the input and the \
+                  signals, and the caller sees its exit code. At a terminal it gets one of its own, as with ssh: it cannot \
+                  type into the shell that started it, and its output is not escaped. In a pipeline (`| less`) it gets no \
+                  keyboard input. Passes can run meanwhile; they do not remove the release that it runs in."
 )]
 pub struct ExecArgs {
     /// Which app
     #[arg(value_name = "APP")]
     pub app: String,
-    /// In this release, as `trueup releases` names it [default: the active one]
+    /// In this release, as `trueup releases` shows it [default: the active one]
     #[arg(long, value_name = "RELEASE")]
     pub release: Option<String>,
     /// The command and its arguments, after `--`

@@ -23,10 +23,10 @@ use crate::settings::is_name;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code tells the worst of it: 0 all as wanted, 2 on the way, 3 held or waiting, 4 rolled back or quarantined,\n\
-                  5 a node is gone or a record cannot be read, 1 or 78 a pass failed, or there is nothing of what `--env` or\n\
-                  `--app` name. A node whose machine is gone for good is forgotten with `--forget`. One that lives comes back\n\
-                  with its next heartbeat, and is off every list of peers until then: that takes `--yes`."
+    after_help = "The exit code is that of the worst node: 0 all as wanted, 2 in progress, 3 held or waiting, 4 rolled back or \
+                  quarantined, 5 a node is gone or a record cannot be read, 1 or 78 a pass failed, or `--env` or `--app` \
+                  matches nothing. Use `--forget` for a node whose machine is gone for good. A live node returns with its next \
+                  heartbeat and is missing from all peer lists until then: forgetting it needs `--yes`."
 )]
 pub struct FleetArgs {
     /// Which environment [default: the settings' own]
@@ -35,13 +35,13 @@ pub struct FleetArgs {
     /// Only this app
     #[arg(long, value_name = "APP")]
     pub app: Option<String>,
-    /// Show it again every so many seconds, until it is interrupted
+    /// Repeat every so many seconds, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub watch: Option<u16>,
-    /// Remove what the store knows of this node instead
+    /// Remove the record of this node from the store instead
     #[arg(long, value_name = "NODE", conflicts_with_all = ["watch", "app"])]
     pub forget: Option<String>,
-    /// Forget it though it was heard of a moment ago
+    /// Forget the node even if it sent a heartbeat recently
     #[arg(long, requires = "forget")]
     pub yes: bool,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub(super) fn run(
     let target = StoreTarget::resolve(&args.at, paths, "fleet")?;
     let environment = args.env.clone().or(target.environment.clone());
     let environment = environment.filter(|name| is_name(name)).ok_or_else(|| {
-        let problem = Problem::new("which environment? Expected `--env ENV`");
+        let problem = Problem::new("no environment given: expected `--env ENV`");
         error::CliError::Usage(problem.hint("as in `trueup fleet --env production`"))
     })?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
@@ -129,7 +129,7 @@ impl Watch<'_> {
         let manifest = match self.read_manifest()? {
             Ok(manifest) => Some(manifest),
             Err(why) => {
-                let line = format!("{why}; what the nodes say was wanted is shown");
+                let line = format!("{why}; showing the wanted shas that the nodes last reported");
                 look.problems.push(line);
                 None
             }
@@ -202,10 +202,10 @@ impl Forget<'_> {
         } = *self;
         let silence = fleet::node_silence(store, environment, node).map_err(PassError::Store)?;
         let lives = silence.filter(|silence| *silence < 2 * self.heartbeat);
-        let back = "it comes back with its next heartbeat if it lives, and is off every list of peers until then";
+        let back = "if it is alive, it returns with its next heartbeat and is missing from all peer lists until then";
         if let (Some(silence), false) = (lives, self.yes) {
             let seconds = silence.as_secs();
-            let problem = Problem::new(format!("{node} was heard of {seconds} s ago: {back}"));
+            let problem = Problem::new(format!("{node} sent a heartbeat {seconds} s ago: {back}"));
             return Err(error::CliError::Usage(problem.hint(format!(
                 "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
             ))));
@@ -214,10 +214,10 @@ impl Forget<'_> {
         if forgotten == 0 {
             let problem = Problem::new(format!("{environment} has no node `{node}`"));
             return Err(error::CliError::Usage(
-                problem.hint("`trueup fleet` lists those there are"),
+                problem.hint("`trueup fleet` lists the nodes"),
             ));
         }
-        output.print_text(format!("{node} of {environment} is forgotten"));
+        output.print_text(format!("removed the record of {node} in {environment}"));
         if lives.is_some() {
             output.print_text(format!("{}: {back}", output.paint.changed("warning")));
         }

@@ -124,7 +124,7 @@ fn wait_for_lock(
                     .as_secs();
                 if told.is_some() {
                     output.print_error(&format!(
-                        "trueup: it is done; this one begins after {waited} s"
+                        "trueup: the lock is free; starting after {waited} s"
                     ));
                 }
                 return Ok(lock);
@@ -150,7 +150,7 @@ fn wait_for_lock(
         };
         if news {
             let how = match told {
-                None => " (Ctrl-C ends the wait, --no-wait does without)",
+                None => " (Ctrl-C cancels, --no-wait does not wait)",
                 Some(_) => "",
             };
             output.print_error(&format!("trueup: waiting for {holder}{how}"));
@@ -167,18 +167,18 @@ fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> err
     let path = path.display();
     let problem = match locker {
         Some(locker) => Problem::new(format!(
-            "no pass can be made: {} has {path} locked, and is no pass of trueup",
+            "cannot start a pass: {} holds the lock {path} and is not a pass of trueup",
             locker.describe()
         ))
         .hint(format!(
-            "look what it is (`ps -fp {pid}`) and end it (`kill {pid}`); passes go on by themselves then",
+            "inspect it (`ps -fp {pid}`) and stop it (`kill {pid}`); the timer then continues",
             pid = locker.pid
         )),
         None => Problem::new(format!(
-            "no pass can be made: a process that cannot be seen from here has {path} locked"
+            "cannot start a pass: a process that is not visible here holds the lock {path}"
         ))
         .hint(format!(
-            "look for it on the machine itself, outside of containers: `fuser -v {path}`"
+            "find it on the machine itself, outside of containers: `fuser -v {path}`"
         )),
     };
     let error = error::CliError::Pass(PassError::ForeignLock(Box::new(problem)));

@@ -53,7 +53,7 @@ pub(super) fn print(report: &Report, output: &Output) {
             (None, ResourceStatus::Unknown) => {
                 let why = row.why.as_deref().unwrap_or_default();
                 output.print_line(format!(
-                    "? {} unknown until what is above is done: {why}",
+                    "? {} unknown until the changes above are applied: {why}",
                     row.id
                 ));
             }
@@ -88,14 +88,14 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             since.strftime("%F %T UTC").to_string()
         });
         output.print_line(format!(
-            "{}: {}; the last good manifest is in force, from {since}",
+            "{}: {}; using the last good manifest, from {since}",
             paint.changed("stale"),
             stale.why
         ));
     }
     if let Some(refused) = &report.refused {
         output.print_line(format!(
-            "{}: the manifest in the store is not taken, the last good one is in force\n  {refused}",
+            "{}: the manifest in the store is invalid, using the last good one\n  {refused}",
             paint.bad("refused")
         ));
     }

@@ -19,26 +19,26 @@ use crate::problem::Problem;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The manifest keeps its comments and layout, and its generation counts up. Two who publish at once both land.\n\
-                  Publishing a sha that is there already writes nothing."
+    after_help = "Keeps the comments and layout of the manifest, and increments its generation. Of two concurrent publishers \
+                  neither loses its change. Publishing a sha that is already set writes nothing."
 )]
 pub struct PublishArgs {
     /// Which environment of the manifest
     #[arg(value_name = "ENV")]
     pub environment: String,
-    /// Which app should be at which full sha; several are written as one
+    /// An app and its full sha; several are written at once
     #[arg(value_name = "APP=SHA", required_unless_present = "above_fleet")]
     pub shas: Vec<String>,
-    /// Where the sha came from, such as a branch, for people; with one app only
+    /// Source of the sha, such as a branch, for the record; with one app only
     #[arg(long = "ref", value_name = "NAME")]
     pub reference: Option<String>,
-    /// Who publishes, for people [default: the user]
+    /// Who publishes, for the record [default: the user]
     #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
     pub by: Option<String>,
-    /// The environment, the app or the whole manifest may be new
+    /// Allow a new environment, app or manifest
     #[arg(long)]
     pub create: bool,
-    /// Set the generation past what the hosts have acted on, as their records say, instead of one up: for a manifest
+    /// Set the generation above those that the hosts report as applied, instead of incrementing it: for a manifest
     /// whose generation hosts refuse
     #[arg(long)]
     pub above_fleet: bool,
@@ -85,7 +85,7 @@ pub(super) fn run(
     )?;
     published.warnings.extend(unread.map(|unread| {
         Problem::new(format!(
-            "{unread}: what these hosts have acted on does not count"
+            "{unread}: the generations of these hosts do not count"
         ))
     }));
     if output.json {
@@ -127,7 +127,7 @@ fn move_line(one: &ShaChange, environment: &str, published: &PublishSummary) -> 
     let to = one.to.short();
     match &one.from {
         Some(from) if *from == one.to => {
-            format!("{name} is at {to} already ({generation}) in {manifest}")
+            format!("{name} is already at {to} ({generation}) in {manifest}")
         }
         Some(from) => {
             format!(
@@ -190,7 +190,7 @@ impl From<PublishError> for error::CliError {
             PublishError::Store(error) => PassError::Store(error).into(),
             error @ PublishError::Unconfirmed { .. } => error::CliError::Failed(
                 Problem::new(error.to_string())
-                    .hint("publish again: what is there already is not written twice"),
+                    .hint("publish again: a sha that is already set is not written twice"),
             ),
             error @ PublishError::Busy { .. } => error::CliError::Failed(
                 Problem::new(error.to_string()).hint("nothing was written; publish again"),

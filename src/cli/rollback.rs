@@ -28,7 +28,7 @@ impl<'a> ActivationRequest<'a> {
     fn lock_request(&self, what: &'a str) -> LockRequest<'a> {
         LockRequest {
             command: what,
-            alternative: "what is there is shown by `trueup releases`",
+            alternative: "`trueup releases` shows the existing releases",
             wait: self.wait,
         }
     }
@@ -119,9 +119,9 @@ pub(super) fn activate(
             "{app} is {}\nit stays there until the manifest wants another sha, or `trueup rollback {app} --unpin`",
             pin.describe()
         ),
-        (true, None) => format!("{app} is at {to}, as the manifest wants it: no pin is needed"),
+        (true, None) => format!("{app} is at {to}, which the manifest wants: it needs no pin"),
         (false, Some(_)) => format!(
-            "{app} is not at {to}; passes go on trying: `trueup rollback {app} --unpin` ends that"
+            "{app} is not at {to}; passes keep trying: `trueup rollback {app} --unpin` stops that"
         ),
         (false, None) => format!("{app} is not at {to}, and nothing is pinned"),
     });
@@ -208,7 +208,7 @@ fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
         Ok(differences) => differences,
         Err(why) => {
             output.print_error(&format!(
-                "trueup: warning: it cannot be told whether migrations differ: {why}"
+                "trueup: warning: cannot determine whether migrations differ: {why}"
             ));
             return;
         }
@@ -216,7 +216,7 @@ fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
     if differences.is_empty() {
         return;
     }
-    let from = chosen.from.as_deref().unwrap_or("what is active");
+    let from = chosen.from.as_deref().unwrap_or("the active release");
     output.print_error(&format!(
         "trueup: warning: migrations differ between {from} and {}; the database is not migrated down:",
         chosen.release

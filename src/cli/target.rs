@@ -62,7 +62,7 @@ impl StoreTarget {
         let written = settings::load(&paths.config, &paths.share).map_err(|mut problems| {
             let needs = Problem::new(format!("{command} needs the settings of a node, or --store"));
             problems.0.push(needs.hint(format!(
-                "where there is no node.yml, such as in CI: `trueup {command} … --store s3://bucket --region REGION`"
+                "without a node.yml, such as in CI: `trueup {command} … --store s3://bucket --region REGION`"
             )));
             problems
         })?;

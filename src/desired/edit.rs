@@ -84,7 +84,7 @@ pub fn edit_manifest(
     if body.is_none() && !order.create {
         return Err(EditError::request(
             Problem::new(format!("there is no manifest {name}"))
-                .hint("add --create if this is to be the store's first one; else check the store and --manifest"),
+                .hint("add --create for the first manifest of a store; else check the store and --manifest"),
         ));
     }
     let body = body.unwrap_or(EMPTY_MANIFEST);
@@ -187,9 +187,9 @@ fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
         if let Some(hold) = entry.hold_at(order.at) {
             let until = hold
                 .until
-                .map_or("it is taken away".into(), |until| until.to_string());
+                .map_or("it is removed".into(), |until| until.to_string());
             warnings.push(Problem::new(format!(
-                "{environment}/{app} is held by {} until {until}: {}; no host goes to the new sha before that",
+                "{environment}/{app} is held by {} until {until}: {}; no host deploys the new sha before then",
                 hold.by, hold.reason
             )));
         }
@@ -236,7 +236,7 @@ fn stale_reference(
             let entry = apps?.get(&one.app)?.as_ref().ok()?;
             let reference = entry.reference.as_ref()?;
             Some(Problem::new(format!(
-                "{}/{} keeps `ref: {reference}` from before: --ref says where the new sha came from",
+                "{}/{} keeps its old `ref: {reference}`: --ref sets where the new sha came from",
                 order.environment, one.app
             )))
         })

@@ -12,14 +12,14 @@ pub const MAX_FIRST: u64 = 1 << 40;
 
 /// The hint of `trueup publish` when hosts refuse the generation.
 pub const ABOVE_FLEET_HINT: &str =
-    "`trueup publish ENV --above-fleet` sets it past what the hosts have acted on";
+    "`trueup publish ENV --above-fleet` sets it above what the hosts have applied";
 
 /// Why a host that has acted on `acted_on` refuses the generation `found`; `None` if it accepts it.
 pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
     let it_is = || found.map_or("it has none".into(), |found| format!("it is {found}"));
     match (found, acted_on) {
         (Some(found), None) if found > MAX_FIRST => Some(format!(
-            "it is {found}, and this host has acted on none yet: it takes none above {MAX_FIRST}"
+            "it is {found}, and this host has applied none yet: it accepts none above {MAX_FIRST}"
         )),
         (_, None) => None,
         (None, Some(acted_on)) => Some(older_message(&it_is(), acted_on)),
@@ -27,7 +27,7 @@ pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<Strin
             Some(older_message(&it_is(), acted_on))
         }
         (Some(found), Some(acted_on)) if found - acted_on > MAX_LEAP => Some(format!(
-            "it is {found}, and this host has acted on {acted_on}: a leap of more than {MAX_LEAP} is not taken"
+            "it is {found}, and this host has applied {acted_on}: a leap of more than {MAX_LEAP} is refused"
         )),
         _ => None,
     }
@@ -40,13 +40,13 @@ pub fn refusal_hint(found: Option<u64>, acted_on: Option<u64>) -> String {
     let far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
     let way = match far {
         true => ABOVE_FLEET_HINT,
-        false => "publish again with `trueup publish`, which counts up",
+        false => "publish again with `trueup publish`, which increments it",
     };
     format!("{way}; to go back on purpose remove /var/lib/trueup/manifest.json on the host")
 }
 
 fn older_message(it_is: &str, acted_on: u64) -> String {
-    format!("{it_is}, and this host has acted on {acted_on}: an older manifest is not taken")
+    format!("{it_is}, and this host has applied {acted_on}: an older manifest is refused")
 }
 
 /// The generation that a host reports to have acted on.
@@ -115,12 +115,12 @@ mod tests {
             (
                 None,
                 Some(42),
-                Some("it has none, and this host has acted on 42: an older"),
+                Some("it has none, and this host has applied 42: an older"),
             ),
             (
                 Some(41),
                 Some(42),
-                Some("it is 41, and this host has acted on 42: an older"),
+                Some("it is 41, and this host has applied 42: an older"),
             ),
             (Some(42), Some(42), None),
             (Some(42 + MAX_LEAP), Some(42), None),

@@ -174,7 +174,7 @@ impl AppEntry {
         ] {
             let length = text.map_or(0, |text| text.chars().count());
             if length > most {
-                let problem = format!("it is {length} characters long; at most {most} are taken");
+                let problem = format!("it is {length} characters long; at most {most} are allowed");
                 return Err(Problem::new(problem)
                     .at(&node_at(node, path).at)
                     .field(path.join(".")));
@@ -183,9 +183,9 @@ impl AppEntry {
         if let Some(number) = self.overrides.iter().position(|over| over.tags.is_empty()) {
             let field = format!("overrides[{number}].match");
             return Err(Problem::new(
-                "it names no tag, so it would catch every host; expected tags and their values",
+                "it names no tag, so it would match every host; expected tags and their values",
             )
-            .hint("to have every host at another sha, change `sha` itself")
+            .hint("to move every host to another sha, change `sha` itself")
             .at(&node_at(node, &["overrides"]).at)
             .field(field));
         }
@@ -193,7 +193,7 @@ impl AppEntry {
         let count = tags.sum::<usize>().max(self.overrides.len());
         if count > MOST {
             let problem =
-                format!("there are {count} overrides or tags of them; at most {MOST} are taken");
+                format!("there are {count} overrides and tags of them; at most {MOST} are allowed");
             return Err(Problem::new(problem)
                 .at(&node_at(node, &["overrides"]).at)
                 .field("overrides"));

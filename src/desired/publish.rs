@@ -28,13 +28,13 @@ pub enum PublishError {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// The store did not confirm whether it accepted the new text.
-    #[error("{source}; whether the manifest was written is not known")]
+    #[error("{source}; it is unknown whether the manifest was written")]
     Unconfirmed {
         #[source]
         source: StoreError,
     },
     /// Others wrote between every read and its write.
-    #[error("{manifest} was changed by others {attempts} times in a row")]
+    #[error("others changed {manifest} {attempts} times in a row")]
     Busy { manifest: String, attempts: u32 },
 }
 

@@ -212,7 +212,7 @@ fn entry_texts_and_overrides_are_limited() {
             format!(
                 "{{sha: {SHA}, overrides: [{{match: {{a: b}}, sha: {SHA}}}, {{match: {{}}, sha: {SHA}}}]}}"
             ),
-            "shop.overrides[1].match: it names no tag, so it would catch every host",
+            "shop.overrides[1].match: it names no tag, so it would match every host",
         ),
     ] {
         let said = parse_and_select(
@@ -273,7 +273,7 @@ fn leaping_generation_is_refused_and_the_last_good_one_kept() {
     };
     refused(
         1,
-        "it is 18446744073709551615, and this host has acted on 42: a leap",
+        "it is 18446744073709551615, and this host has applied 42: a leap",
     );
     refused(2, "a leap of more than 1000000");
     assert_eq!(taken[3], Ok(Some(1_000_042)));
@@ -287,6 +287,6 @@ fn first_generation_is_limited() {
     assert_eq!(first("1099511627776"), Ok(Some(1 << 40)));
     for generation in ["1099511627777", "18446744073709551615"] {
         let said = first(generation).unwrap_err();
-        assert!(said.contains("takes none above 1099511627776"), "{said}");
+        assert!(said.contains("accepts none above 1099511627776"), "{said}");
     }
 }

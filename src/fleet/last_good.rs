@@ -105,7 +105,7 @@ impl LastGoodLists {
     pub fn load(host: &Host, store: &str, environment: &str) -> Result<LastGoodLists, String> {
         let unknown = |why: String| {
             format!(
-                "the last good lists of nodes are not known: {why} (`trueup converge --accept-shrink` takes those of the store as they are)"
+                "cannot load the last good lists of nodes: {why} (`trueup converge --accept-shrink` replaces them with those of the store)"
             )
         };
         let path = LastGoodLists::path(host);
@@ -113,12 +113,8 @@ impl LastGoodLists {
         let Some(body) = body.map_err(|error| unknown(error.to_string()))? else {
             return Ok(LastGoodLists::empty(store, environment));
         };
-        let lists = LastGoodLists::parse(&body).map_err(|why| {
-            unknown(format!(
-                "{} is not as trueup wrote it: {why}",
-                path.display()
-            ))
-        })?;
+        let lists = LastGoodLists::parse(&body)
+            .map_err(|why| unknown(format!("{} is corrupt: {why}", path.display())))?;
         match lists.store == store && lists.environment == environment {
             true => Ok(lists),
             false => Ok(LastGoodLists::empty(store, environment)),
@@ -246,7 +242,7 @@ impl<N> ListsFile<N> {
         for (words, entry) in self.answers {
             let nodes: Option<Vec<Arc<Peer>>> = entry.nodes.into_iter().map(&mut node).collect();
             let mut nodes =
-                nodes.ok_or_else(|| format!("{words} names a node that it does not have"))?;
+                nodes.ok_or_else(|| format!("{words} names a node that it does not contain"))?;
             nodes.retain(good);
             let answer = NodeList {
                 nodes,

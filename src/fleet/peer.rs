@@ -57,7 +57,7 @@ impl Peer {
         self.addresses.retain(|ip| !own.contains(ip));
         let left = self.addresses.first().copied();
         let then = match left {
-            Some(_) => "only its others are taken",
+            Some(_) => "only its other addresses are used",
             None => "it is not listed",
         };
         let said = format!(

@@ -18,7 +18,7 @@ use super::{Peer, Query};
 const SHRINK_WINDOW: Duration = Duration::from_secs(3600);
 
 /// Hint for an operator who knows that the nodes are gone.
-const ACCEPT_HINT: &str = "; if that is how it is meant: `trueup converge --accept-shrink`";
+const ACCEPT_HINT: &str = "; if this is intended: `trueup converge --accept-shrink`";
 
 /// The limits that decide which answers the guard accepts.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +158,7 @@ impl PeerList {
         }
         let most = last_good::MAX_MEMORY >> 20;
         let why = format!(
-            "the lists of this host would take more than {most} MiB: there are more nodes in the store, or larger records, than a fleet has (`trueup fleet` shows them)"
+            "the lists of this host would take more than {most} MiB: the store has more nodes, or larger records, than a real fleet (`trueup fleet` shows them)"
         );
         match self
             .last_good
@@ -168,7 +168,7 @@ impl PeerList {
         {
             Some(last) => Ok(QueryResult {
                 kept_reason: Some(format!(
-                    "{expression}: {why}; the last good list stays ({})",
+                    "{expression}: {why}; keeping the last good list ({})",
                     format_names(&last.nodes)
                 )),
                 ..QueryResult::new(last.clone())
@@ -176,7 +176,7 @@ impl PeerList {
             None => {
                 self.query_error = Some(why.clone());
                 Err(format!(
-                    "{expression}: {why}; no list of that size is taken"
+                    "{expression}: {why}; a list of that size is refused"
                 ))
             }
         }
@@ -207,7 +207,7 @@ impl PeerList {
             None if shrunk => {
                 let max = self.guard.max_shrink;
                 let why = format!(
-                    "there is {} in the store where there were {before} within an hour, and `max_shrink` is {max} %",
+                    "the store lists {} where it listed {before} within the last hour, and `max_shrink` is {max} %",
                     format_count(size)
                 );
                 (why, ACCEPT_HINT)
@@ -215,10 +215,7 @@ impl PeerList {
             None => return QueryResult::new(self.new_list(fresh, Some(last))),
         };
         if self.guard.accept_shrink {
-            let accepted = format!(
-                "{expression}: {why}; that is accepted: {}",
-                format_names(&fresh)
-            );
+            let accepted = format!("{expression}: {why}; accepted: {}", format_names(&fresh));
             return QueryResult {
                 accepted_shrink: Some(accepted),
                 ..QueryResult::new(self.new_list(fresh, None))
@@ -237,7 +234,7 @@ impl PeerList {
         let stays = format_names(&answer.nodes);
         QueryResult {
             kept_reason: Some(format!(
-                "{expression}: {why}: the last good list stays ({stays}){remedy}"
+                "{expression}: {why}: keeping the last good list ({stays}){remedy}"
             )),
             ..QueryResult::new(answer)
         }
@@ -248,7 +245,7 @@ impl PeerList {
         let Some(last) = last else {
             return QueryResult::new(self.new_list(Vec::new(), None));
         };
-        let stays = format!("the last good list stays ({})", format_names(&last.nodes));
+        let stays = format!("keeping the last good list ({})", format_names(&last.nodes));
         let refused = |refused: &RefusedList| {
             let since = refused.since.strftime("%F %T UTC");
             match &refused.why {

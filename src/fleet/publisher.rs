@@ -86,7 +86,7 @@ impl RecordPublisher<'_> {
         };
         if !is_name(&record.node) {
             return untold(format!(
-                "`{}` cannot be the name of a node, so peers do not learn of it: set `node:` in the settings",
+                "`{}` is not a valid node name, so this host is not published to its peers: set `node:` in the settings",
                 sanitize_line(&record.node)
             ));
         }
@@ -94,7 +94,7 @@ impl RecordPublisher<'_> {
         let last = self.last_published();
         let record = match record.fit_to_limit() {
             Ok(record) => record,
-            Err(why) => return untold(format!("peers do not learn of this host: {why}")),
+            Err(why) => return untold(format!("this host is not published to its peers: {why}")),
         };
         if let Some(last) = &last
             && last.key == key
@@ -157,18 +157,18 @@ impl RecordPublisher<'_> {
                     return PublishOutcome::default();
                 }
                 published.untold = Some(PublishFailure {
-                    why: format!("peers do not learn of this host: {error}"),
+                    why: format!("this host is not published to its peers: {error}"),
                     soon: true,
                 });
             }
             Err(error) => {
                 published.untold = Some(PublishFailure::retry_at_heartbeat(format!(
-                    "peers do not learn of this host, and take it for gone after a while: {error} (allow writes to `nodes/`, or say `fleet: {{publish: false}}`)"
+                    "this host is not published to its peers, and counts as gone after a while: {error} (allow writes to `nodes/`, or set `fleet: {{publish: false}}`)"
                 )));
             }
         }
         if let Err(error) = self.save_last_published(&published) {
-            report_lines.push(format!("cannot note what was published: {error}"));
+            report_lines.push(format!("cannot save what was published: {error}"));
         }
         PublishOutcome {
             is_new: !report_lines.is_empty()
@@ -270,7 +270,7 @@ impl RecordPublisher<'_> {
         }
         Err(StoreError::Unreachable {
             store: self.store.address().to_owned(),
-            why: format!("somebody else goes on writing {key}"),
+            why: format!("another machine keeps writing {key}"),
         })
     }
 
@@ -310,7 +310,7 @@ impl RecordPublisher<'_> {
         }
         let left = self.store.delete(&last.key);
         left.err()
-            .map(|error| format!("the record of its former name stays: {error}"))
+            .map(|error| format!("cannot remove the record of its former name: {error}"))
     }
 
     fn path() -> PathBuf {
@@ -351,7 +351,7 @@ pub fn publish_error(host: &Host, environment: &str, node: &str) -> Option<Strin
 fn name_taken_message(node: &str, machine: &str) -> String {
     let machine: String = machine.chars().take(8).collect();
     format!(
-        "another machine (its id is {machine}…) is the node `{node}`, so peers do not learn of this one: if this one replaces it, `trueup fleet --forget {node} --yes`; else give it a name of its own (`node:` in the settings). Without either, the other one's name is free after `gone_after`"
+        "another machine (id {machine}…) uses the node name `{node}`, so this one is not published to its peers: if this one replaces it, `trueup fleet --forget {node} --yes`; else give it its own name (`node:` in the settings). Otherwise the name becomes free after `gone_after`"
     )
 }
 

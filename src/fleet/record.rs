@@ -138,18 +138,19 @@ impl Record {
         if body.len() > MAX_RECORD {
             return Err(record_too_large(body.len() as u64));
         }
-        let wrong = |error: serde_json::Error| sanitize_line(&format!("it is no record: {error}"));
+        let wrong =
+            |error: serde_json::Error| sanitize_line(&format!("it is not a record: {error}"));
         let head: Head = serde_json::from_slice(body).map_err(wrong)?;
         if head.version != VERSION {
             return Err(format!(
-                "it is of version {}, and this trueup reads version {VERSION}",
+                "it has version {}, and this trueup reads version {VERSION}",
                 head.version
             ));
         }
         let mut record: Record = serde_json::from_slice(body).map_err(wrong)?;
         if record.node != node || record.environment != environment {
             return Err(sanitize_line(&format!(
-                "it says that it is of `{}` in `{}`",
+                "it claims to be of `{}` in `{}`",
                 record.node, record.environment
             )));
         }
@@ -173,16 +174,14 @@ impl Record {
         let words = self.tags.values().chain([&self.agent]);
         let mut words = words.chain(&self.machine_id);
         if let Some(bad) = words.find(|word| !is_plain_value(word)) {
-            return Err(sanitize_line(&format!(
-                "`{bad}` holds what no tag may hold"
-            )));
+            return Err(sanitize_line(&format!("`{bad}` is not a valid tag")));
         }
         let bad = self
             .addresses
             .iter()
             .find_map(|ip| Some((ip, non_host_reason(*ip)?)));
         if let Some((bad, why)) = bad {
-            return Err(format!("{bad} is not the address of a host: {why}"));
+            return Err(format!("{bad} is not a valid host address: {why}"));
         }
         if self.ports.values().any(|port| *port == 0) {
             return Err("0 is not a port".into());

@@ -157,7 +157,7 @@ pub fn take_snapshot(
                 snapshot.report_name_conflict(name, &row, gone_after);
             }
             _ => {
-                let line = format!("`{}` is no record of a node", sanitize_line(&row.key));
+                let line = format!("`{}` is not a node record", sanitize_line(&row.key));
                 snapshot.problems.push(line);
             }
         }
@@ -172,7 +172,7 @@ pub fn take_snapshot(
         };
         if let Some(bad) = &cached.bad {
             let stays = match cached.record {
-                Some(_) => "; its last good one stays",
+                Some(_) => "; keeping its last good one",
                 None => "",
             };
             let key = record_key(environment, &node);
@@ -286,7 +286,7 @@ impl Snapshot {
         });
         if let Some(known) = known.0 {
             self.problems
-                .push(format!("{known}; what was known of it stays"));
+                .push(format!("{known}; keeping its last known state"));
         }
         self.unread = unknown.0;
         let unknown = self.unread.as_ref().map(UnreadRecords::to_string);
@@ -310,7 +310,7 @@ impl Snapshot {
             && silent <= gone_after
         {
             self.problems.push(format!(
-                "two machines call themselves `{node}`; the one with the id {}… came second and is not listed: give it a name of its own (`node:` in its settings)",
+                "two machines use the node name `{node}`; the second one, with the id {}…, is not listed: give it its own name (`node:` in its settings)",
                 sanitize_line(machine)
             ));
         }
@@ -328,7 +328,7 @@ impl Snapshot {
         }
         for nodes in names.values().filter(|nodes| nodes.len() > 1) {
             self.problems.push(format!(
-                "{} have the same machine id: is one a copy of the other? Give it one of its own (`rm /etc/machine-id; systemd-machine-id-setup`), or wait until a name that it had before is forgotten",
+                "{} have the same machine id: if one is a copy of the other, give it its own (`rm /etc/machine-id; systemd-machine-id-setup`); if one is a former name, wait until it is forgotten",
                 format_names(nodes)
             ));
         }

@@ -195,10 +195,7 @@ fn app_outcome(
 ) -> (Exit, Option<String>) {
     let Some(wanted) = wanted else {
         return match app.actual {
-            Some(_) => (
-                Exit::Converged,
-                Some("the manifest does not name it".into()),
-            ),
+            Some(_) => (Exit::Converged, Some("not in the manifest".into())),
             None => (Exit::Converged, Some("nothing to deploy yet".into())),
         };
     };
@@ -217,14 +214,14 @@ fn app_outcome(
     match (&app.why, app.state) {
         (why, _) if newer => {
             let before = why.as_ref().map(|why| format!("; before: {why}"));
-            pending(&format!("not taken up yet{}", before.unwrap_or_default()))
+            pending(&format!("not picked up yet{}", before.unwrap_or_default()))
         }
         (why, AppState::Bad) => (
             Exit::RolledBack,
-            why.clone().or(Some("it failed its proof".into())),
+            why.clone().or(Some("it failed its gate".into())),
         ),
         (Some(why), _) => (last.merge(Exit::Pending), Some(why.clone())),
         (None, AppState::OnTrial) => pending("on trial"),
-        (None, _) => pending("not done yet"),
+        (None, _) => pending("not deployed yet"),
     }
 }

@@ -24,20 +24,20 @@ pub struct Command;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CommandSpec {
-    /// What to run: a list of arguments, or a string for the shell.
+    /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Run only while this path does not exist; it must exist afterwards.
     pub creates: Option<PathBuf>,
-    /// Run only while this fails. Asked in every pass and in every plan, so it must change nothing.
+    /// Run only while this command fails. It runs in every pass and every plan, so it must change nothing.
     pub unless: Option<Argv>,
     /// Run once for every change of one of these resources (ids).
     #[serde(default)]
     pub when_changed: Vec<String>,
     /// Folder to run in; `/` when not given.
     pub cwd: Option<PathBuf>,
-    /// As whom to run; root when not given.
+    /// The user that runs it; root when not given.
     pub user: Option<String>,
-    /// The environment: only these, and a standard `PATH`.
+    /// The environment: only these variables, and a standard `PATH`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// How long it may take; `10m` when not given.
@@ -93,10 +93,10 @@ impl CommandSpec {
             .run_checked(self.build_command(&self.run, timeout, host)?)?;
         match &self.creates {
             Some(path) if host.root.meta(path)?.is_none() => Err(Failure::new(format!(
-                "it exited with 0, but {} is still not there",
+                "it exited with 0, but {} still does not exist",
                 path.display()
             ))
-            .hint("`creates` must name something that the command makes")),
+            .hint("`creates` must name a path that the command creates")),
             _ => Ok(()),
         }
     }
@@ -107,7 +107,7 @@ pub struct RunCommand;
 
 impl Kind for Command {
     const NAME: &'static str = "command";
-    const ABOUT: &'static str = "Something to run when, and only when, its condition says so.";
+    const ABOUT: &'static str = "A command that runs only when its condition holds.";
     const EXAMPLE: &'static str = "command: {run: [touch, marker], cwd: /var/lib/app, creates: /var/lib/app/marker, timeout: 30s}";
 
     type Spec = CommandSpec;

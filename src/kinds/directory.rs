@@ -28,7 +28,7 @@ pub struct DirectorySpec {
     pub group: Option<String>,
     /// Quoted octal; not given: left as it is (`"0755"` for a new one).
     pub mode: Option<Mode>,
-    /// Also make the folders above it, as root with mode `"0755"`.
+    /// Also create the folders above it, as root with mode `"0755"`.
     #[serde(default)]
     pub parents: bool,
     /// `absent` removes it if it is empty.
@@ -77,7 +77,7 @@ pub enum Obstacle {
 
 impl Kind for Directory {
     const NAME: &'static str = "directory";
-    const ABOUT: &'static str = "A folder that exists, with an owner and a mode.";
+    const ABOUT: &'static str = "A folder, with owner and mode.";
     const EXAMPLE: &'static str = r#"directory: {path: /srv/www/shop, owner: root, group: root, mode: "0755", parents: true}"#;
 
     type Spec = DirectorySpec;
@@ -202,11 +202,11 @@ impl Obstacle {
         let path = spec.path.display();
         match self {
             Obstacle::NotEmpty => Failure::new(format!("{path} is not empty"))
-                .hint("describe what is in it as absent first, or remove it by hand"),
+                .hint("describe its contents as absent first, or remove them by hand"),
             Obstacle::NotADirectory => Failure::new(format!("{path} is no directory"))
                 .hint("remove it with a `file` or `symlink` resource"),
             Obstacle::InTheWay => Failure::new(format!("{path} is in the way and is no directory"))
-                .hint("move it away by hand: trueup does not replace a file by a folder"),
+                .hint("move it away by hand: trueup does not replace a file with a folder"),
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct File;
 pub struct FileSpec {
     /// Absolute path.
     pub path: PathBuf,
-    /// What is in it. Either this or `source`.
+    /// Its content. Either this or `source`.
     pub content: Option<String>,
     /// A file in `templates/` to copy as it is. Either this or `content`.
     pub source: Option<String>,
@@ -40,13 +40,13 @@ pub struct FileSpec {
     pub group: Option<String>,
     /// Quoted octal; not given: left as it is (`"0644"` for a new one).
     pub mode: Option<Mode>,
-    /// The content is never shown: not in a plan, a report or a log.
+    /// Never show the content in a plan, a report or a log.
     #[serde(default)]
     pub secret: bool,
-    /// The set of files that this is checked together with: a name in the role's `checks`.
+    /// The check that covers this file together with others: a name in the role's `checks`.
     pub check: Option<String>,
-    /// What has to accept a new content before it takes the place of the old one: a command in which
-    /// `{path}` stands for a file with it, as in `[visudo, -c, -f, "{path}"]`.
+    /// A command that must accept new content before it replaces the old: `{path}` stands for a file with the
+    /// new content, as in `[visudo, -c, -f, "{path}"]`.
     pub verify: Option<Argv>,
     /// `absent` removes it.
     #[serde(default)]
@@ -70,7 +70,7 @@ pub enum FileAction {
 
 impl Kind for File {
     const NAME: &'static str = "file";
-    const ABOUT: &'static str = "A file with a given content, replaced whole or not at all. ACL, SELinux label and `user.*` attributes of the file that is replaced stay.";
+    const ABOUT: &'static str = "A file with a given content, replaced whole or not at all. It keeps the ACL, SELinux label and `user.*` attributes of the file that it replaces.";
     const EXAMPLE: &'static str = r#"file: {path: /etc/motd, content: "Kept by trueup.\n", owner: root, group: root, mode: "0644"}"#;
 
     type Spec = FileSpec;

@@ -17,12 +17,12 @@ pub struct Group;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GroupSpec {
-    /// At most 32 of a-z, 0-9, `_` and `-`. Its members are said in each `user`.
+    /// At most 32 of a-z, 0-9, `_` and `-`. Each `user` lists its groups.
     pub name: String,
-    /// Its number; not given: left as it is (the next free one for a new group). Files keep the
-    /// number that they have.
+    /// Its gid; not given: left as it is (the next free one for a new group). Files keep the gid
+    /// that they have.
     pub gid: Option<u32>,
-    /// Take a new group's number from the range for the system's own groups.
+    /// Take a new group's gid from the range for system groups.
     #[serde(default)]
     pub system: bool,
     /// `absent` removes it.
@@ -113,10 +113,10 @@ impl Kind for Group {
                 .group_name(&host.root, spec.gid.unwrap_or_default())?;
             if holder != *gid && holder != spec.name {
                 return Err(Failure::new(format!(
-                    "gid {gid} is already the number of group `{holder}`"
+                    "gid {gid} is already used by group `{holder}`"
                 ))
                 .hint(
-                    "choose another number, or describe that group with another one before this",
+                    "choose another gid, or change that group's gid in a resource before this one",
                 ));
             }
             args.extend(["-g", gid]);

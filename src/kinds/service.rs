@@ -23,25 +23,25 @@ pub struct Service;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSpec {
-    /// As its supervisor calls it; for systemd `nginx` means `nginx.service`.
+    /// Its name in the service manager; for systemd `nginx` means `nginx.service`.
     pub name: String,
-    /// What runs it: `host` (see `services` in the settings), or `supervisor`, a supervisord beside
-    /// that. Its names are supervisord's: `shop`, or `group:shop`, or `group:*`.
+    /// The service manager: `host` (see `services` in the settings), or `supervisor`, a
+    /// supervisord beside it. Names are those of supervisord: `shop`, `group:shop` or `group:*`.
     #[serde(default)]
     pub manager: ManagedBy,
-    /// Whether it starts at boot; not given: left as it is. Under supervisord its section alone says.
+    /// Whether it starts at boot; not given: left as it is. Under supervisord its section decides.
     pub enabled: Option<bool>,
     /// Whether it runs; not given: left as it is.
     pub running: Option<bool>,
-    /// The unit file that it has to be defined by. Another one that systemd takes instead, such as one of
-    /// the same name in `/etc/systemd/system`, is told.
+    /// The unit file that must define it. A unit that hides it, such as one of the same name in
+    /// `/etc/systemd/system`, is a failure.
     pub unit: Option<PathBuf>,
-    /// What it runs from, normally an app's `current`. While there is nothing it is not started.
+    /// The path it runs from, normally an app's `current`. It is not started while the path does not exist.
     pub serves: Option<PathBuf>,
-    /// Resources (ids) whose change it only takes up when it is restarted.
+    /// Resources (ids) whose change requires a restart.
     #[serde(default)]
     pub restart_on: Vec<String>,
-    /// Resources (ids) whose change it takes up when it is reloaded.
+    /// Resources (ids) whose change requires a reload.
     #[serde(default)]
     pub reload_on: Vec<String>,
 }
@@ -75,7 +75,7 @@ fn service_manager<'a>(spec: &ServiceSpec, host: &'a Host) -> &'a dyn Services {
 
 impl Kind for Service {
     const NAME: &'static str = "service";
-    const ABOUT: &'static str = "A service: enabled, running, and restarted or reloaded once when something that it uses changed.";
+    const ABOUT: &'static str = "A service: enabled, running, and restarted or reloaded once after its dependencies changed.";
     const EXAMPLE: &'static str = "service: {name: demo, enabled: true, running: true}";
 
     type Spec = ServiceSpec;
@@ -112,7 +112,7 @@ impl Kind for Service {
         }
         Err(
             Failure::not_ready(format!("there is no service `{}` on this host", spec.name))
-                .hint("is its package installed, or its unit or section described before it?"),
+                .hint("install its package, or describe its unit or section, before it"),
         )
     }
 
@@ -236,7 +236,7 @@ impl kind::Service for ServiceSpec {
             _ if self.running != Some(true) => return Ok(()),
             other => {
                 let masked = match is_masked_but_wanted(self, &status) {
-                    true => ", and somebody masked it on purpose",
+                    true => ", and an operator masked it",
                     false => "",
                 };
                 return Err(Failure::new(format!(
@@ -279,7 +279,7 @@ impl ServiceState {
                 unit.display()
             ));
             return Some(failure.hint(format!(
-                "take away what is not wanted: `rm {other}`, then `systemctl daemon-reload` and `systemctl restart {name}`"
+                "remove the unwanted one: `rm {other}`, then `systemctl daemon-reload` and `systemctl restart {name}`"
             )));
         }
         if let Some(path) = &self.exposed_environment_file {
@@ -287,20 +287,20 @@ impl ServiceState {
                 "{name}: systemd opens its EnvironmentFile= {} as root, and others than root can put a link or a pipe there",
                 path.display()
             ));
-            return Some(failure.hint("have the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder of root's"));
+            return Some(failure.hint("let the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder that only root can write to"));
         }
         let restarts = self.status.restarts;
         let symptom = match self.status.active {
             _ if spec.running != Some(true) => return None,
-            ActiveState::Starting if restarts > 0 => "it died, and waits to be started again",
+            ActiveState::Starting if restarts > 0 => "it crashed and is waiting to be restarted",
             // No counter: the report stores an unchanged message only once.
             ActiveState::Running if restarts > 1 && self.recently_started => {
-                "it keeps dying, and is started again each time"
+                "it is crash-looping: its supervisor restarts it each time"
             }
             _ => return None,
         };
         let hint = format!(
-            "`journalctl -u {name}` tells why; it counts as well again when it has been up for {} minutes",
+            "see `journalctl -u {name}`; it counts as healthy after {} minutes without a crash",
             STABLE_AFTER.as_mins()
         );
         Some(Failure::new(format!("{name}: {symptom}")).hint(hint))
@@ -311,7 +311,7 @@ impl ServiceState {
 const STABLE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// Why a pass leaves a masked service as it is: only the operator who masked it can tell whether it may run.
-const MASKED: &str = "somebody masked it on purpose; `systemctl unmask` lets it run again";
+const MASKED: &str = "an operator masked it; `systemctl unmask` lets it run again";
 
 /// Whether the service should run, but an operator masked it, which takes precedence. A running process
 /// continues and is neither restarted nor reloaded, which systemd would refuse.

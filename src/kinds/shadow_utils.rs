@@ -32,7 +32,7 @@ pub fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(format!(
-        "`{}` is not a usable name: expected at most 32 of a-z, 0-9, `_` and `-`, beginning with a letter or `_`",
+        "`{}` is not a valid name: expected at most 32 of a-z, 0-9, `_` and `-`, starting with a letter or `_`",
         name.escape_default()
     ))
     .field(field))
@@ -56,7 +56,7 @@ pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
         .filter(|locker| lock::kill_account_locking_process(root, locker));
     if let Some(locker) = ended {
         tracing::warn!(
-            "{} kept the accounts locked, and was ended so that they can be changed",
+            "{} held the account lock; trueup killed it to change accounts",
             locker.describe()
         );
     }
@@ -68,9 +68,9 @@ pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
     };
     let pid = locker.pid;
     Err(Failure::from(error)
-        .with_detail(&format!("\n{} has the accounts locked", locker.describe()))
+        .with_detail(&format!("\n{} holds the account lock", locker.describe()))
         .hint(format!(
-            "the next pass tries again; if it goes on, end it: `kill -KILL {pid}`"
+            "the next pass tries again; if this persists, kill the process: `kill -KILL {pid}`"
         )))
 }
 
@@ -124,13 +124,13 @@ fn tool_failure(program: &str, error: ExecError) -> Failure {
     let failure = Failure::from(error);
     match (program, code) {
         (_, 1 | 10) => failure.hint(
-            "somebody else may be changing accounts at this moment; the next pass tries again",
+            "another process may be changing accounts; the next pass tries again",
         ),
         ("groupdel", 8) => failure.hint(
-            "describe the users whose main group it is as absent before it, or give them another",
+            "before it, describe the users with this primary group as absent or give them another group",
         ),
         ("userdel" | "usermod", 8) => failure.hint(
-            "stop what runs as this user first (`loginctl terminate-user`, or its service); the next pass tries again",
+            "first stop the processes of this user (`loginctl terminate-user`, or its service); the next pass tries again",
         ),
         _ => failure,
     }

@@ -23,7 +23,7 @@ pub struct Symlink;
 pub struct SymlinkSpec {
     /// Absolute path of the link.
     pub path: PathBuf,
-    /// What it points to, written into the link as it is here.
+    /// Its target, written into the link unchanged.
     pub to: Option<PathBuf>,
     /// Name or number; not given: left as it is (root for a new one).
     pub owner: Option<String>,
@@ -87,7 +87,7 @@ impl Kind for Symlink {
         match (&spec.to, spec.state) {
             (None, Presence::Present) => Err(Problem::new("the field `to` is missing")),
             (Some(to), _) if to.as_os_str().is_empty() => {
-                Err(Problem::new("a link cannot point to nothing").field("to"))
+                Err(Problem::new("a link needs a target").field("to"))
             }
             _ => Ok(()),
         }
@@ -160,10 +160,12 @@ impl Kind for Symlink {
         match (action, &spec.to) {
             (SymlinkAction::RefuseToReplace, _) => {
                 return Err(Failure::new(format!(
-                    "{} is in the way and is no symbolic link",
+                    "{} exists and is not a symbolic link",
                     path.display()
                 ))
-                .hint("move it away by hand: trueup does not replace a file or folder by a link"));
+                .hint(
+                    "move it away by hand: trueup does not replace a file or folder with a link",
+                ));
             }
             (SymlinkAction::Remove, _) => host.root.remove_file(path)?,
             (SymlinkAction::Point, Some(to)) => host.root.replace_symlink(path, to, &attrs()?)?,

@@ -34,13 +34,13 @@ pub struct TemplateSpec {
     pub group: Option<String>,
     /// Quoted octal; not given: left as it is (`"0644"` for a new one).
     pub mode: Option<Mode>,
-    /// The content is never shown: not in a plan, a report or a log.
+    /// Never show the content in a plan, a report or a log.
     #[serde(default)]
     pub secret: bool,
-    /// The set of files that this is checked together with: a name in the role's `checks`.
+    /// The check that covers this file together with others: a name in the role's `checks`.
     pub check: Option<String>,
-    /// What has to accept a new content before it takes the place of the old one: a command in which
-    /// `{path}` stands for a file with it, as in `[visudo, -c, -f, "{path}"]`.
+    /// A command that must accept new content before it replaces the old: `{path}` stands for a file with the
+    /// new content, as in `[visudo, -c, -f, "{path}"]`.
     pub verify: Option<Argv>,
     /// `absent` removes it.
     #[serde(default)]

@@ -27,28 +27,26 @@ pub struct User;
 pub struct UserSpec {
     /// At most 32 of a-z, 0-9, `_` and `-`.
     pub name: String,
-    /// Its number; not given: left as it is (a new user gets the one
-    /// that its home belongs to if nobody has that, else the next free one). Files outside its
-    /// home keep the number that they have.
+    /// Its uid; not given: left as it is (a new user gets the owner of its home if that uid is free, else the
+    /// next free one). Files outside its home keep the uid that they have.
     pub uid: Option<u32>,
-    /// Its main group, name or number; not given: left as it is (one of its own name for a new
-    /// user, made if it is missing).
+    /// Its primary group, name or number; not given: left as it is (for a new user a group of its own name,
+    /// created if missing).
     pub group: Option<String>,
-    /// Its other groups, exactly these; not given: left as they are.
+    /// Its supplementary groups, exactly these; not given: left as they are.
     pub groups: Option<Vec<String>>,
-    /// Its home folder; not given: left as it is (`/home/NAME` for a new user). Only noted in the
-    /// account: describe the folder itself in a `directory`.
+    /// Its home folder; not given: left as it is (`/home/NAME` for a new user). Only set in the account:
+    /// describe the folder itself in a `directory`.
     pub home: Option<PathBuf>,
     /// Its login shell; not given: left as it is (the host's default for a new user).
     pub shell: Option<PathBuf>,
-    /// Who or what it is for; not given: left as it is.
+    /// Its purpose (GECOS field); not given: left as it is.
     pub comment: Option<String>,
-    /// Take a new user's number from the range for the system's own users.
+    /// Take a new user's uid from the range for system users.
     #[serde(default)]
     pub system: bool,
-    /// Whether its password is locked; not given: left as it is (locked for a new user). Keys work
-    /// either way where sshd uses PAM. Unlocking an account that has no password leaves it one
-    /// that nothing matches.
+    /// Whether its password is locked; not given: left as it is (locked for a new user). Keys work either way
+    /// where sshd uses PAM. Unlocking an account without a password gives it one that nothing matches.
     pub locked: Option<bool>,
     /// `absent` removes the account and leaves its home folder.
     #[serde(default)]
@@ -187,10 +185,10 @@ impl UserSpec {
             let holder = accounts.user_name(root, uid)?;
             if holder != uid.to_string() && holder != self.name {
                 return Err(Failure::new(format!(
-                    "uid {uid} is already the number of user `{holder}`"
+                    "uid {uid} is already used by user `{holder}`"
                 ))
                 .hint(
-                    "choose another number, or describe that user with another one before this",
+                    "choose another uid, or change that user's uid in a resource before this one",
                 ));
             }
         }
@@ -319,7 +317,7 @@ impl UserSpec {
 impl Kind for User {
     const NAME: &'static str = "user";
     const ABOUT: &'static str =
-        "An account: its number, groups, home, shell and whether its password is locked.";
+        "An account: its uid, groups, home, shell and whether its password is locked.";
     const EXAMPLE: &'static str = "user: {name: deploy, uid: 2001, group: www-data, groups: [adm, ssl-cert], home: /home/deploy, shell: /bin/bash, comment: Deploys, locked: true}";
 
     type Spec = UserSpec;

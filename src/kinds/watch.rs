@@ -23,12 +23,12 @@ pub struct Watch;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WatchSpec {
-    /// Absolute paths of files; of a folder, the files in it. They have to be there.
+    /// Absolute paths of files, or of a folder for the files in it. They must exist.
     pub paths: Vec<PathBuf>,
-    /// The check that has to pass before a service takes up a change: a name in the role's `checks`.
+    /// The check that must pass before a service is reloaded or restarted for a change: a name in the role's `checks`.
     pub check: Option<String>,
-    /// Fail where others than root could put a link, a pipe or another file: for what a program opens
-    /// as root.
+    /// Fail if users other than root could replace a file with a link, a pipe or another file: for files that
+    /// a program opens as root.
     #[serde(default)]
     pub root_only: bool,
 }
@@ -41,7 +41,7 @@ pub struct WatchState {
 
 impl Kind for Watch {
     const NAME: &'static str = "watch";
-    const ABOUT: &'static str = "Files that somebody else keeps, such as certificates: trueup only looks, for what has them in `reload_on` or `restart_on`.";
+    const ABOUT: &'static str = "Files that another program manages, such as certificates: trueup only watches them, for services that list them in `reload_on` or `restart_on`.";
     const EXAMPLE: &'static str = "watch: {paths: [/etc/ssl/private/example.com.pem]}";
 
     type Spec = WatchSpec;
@@ -57,7 +57,7 @@ impl Kind for Watch {
     fn resolve(spec: &mut WatchSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         if spec.paths.is_empty() {
             let problem = Problem::new("expected at least one path").field("paths");
-            return Err(problem.hint("leave it out with `when` where there is nothing to watch"));
+            return Err(problem.hint("exclude it with `when` where there is nothing to watch"));
         }
         let mut paths = spec.paths.iter();
         paths.try_for_each(|path| super::validate_path("paths", path))
@@ -72,7 +72,7 @@ impl Kind for Watch {
         for path in &spec.paths {
             let missing = || {
                 Failure::not_ready(format!("there is no {}", path.display())).hint(
-                    "put it there, or name it no more; until then what uses it is left as it is",
+                    "create it, or remove it from `paths`; until then the services that use it are left as they are",
                 )
             };
             match seen.add_path(path, path, host)?.ok_or_else(missing)? {
@@ -88,7 +88,7 @@ impl Kind for Watch {
                 }
                 other => {
                     let (path, kind) = (path.display(), other.describe());
-                    return Err(Failure::new(format!("{path} is {kind}, and no file")));
+                    return Err(Failure::new(format!("{path} is {kind} and not a file")));
                 }
             }
         }
@@ -126,9 +126,9 @@ impl WatchSpec {
         }
         let path = spec_path.display();
         Err(Failure::new(format!(
-            "{path} is opened as root, and others than root could put a link, a pipe or another file there"
+            "root opens {path}, and users other than root could put a link, a pipe or another file there"
         ))
-        .hint("keep it in a folder that nobody but root can write to, nor to any above it"))
+        .hint("keep it in a folder that only root can write to, like all folders above it"))
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
             assert!(stamp(path, false).unwrap().is_some(), "{path}");
             let failure = stamp(path, true).unwrap_err();
             assert!(failure.message.contains(path), "{failure}");
-            assert!(failure.message.contains("is opened as root"), "{failure}");
+            assert!(failure.message.starts_with("root opens "), "{failure}");
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desir
     for row in &report.resources {
         let resource = catalog.find(&row.id);
         let _told = resource.map(|resource| resource_span(resource, catalog, &shas).entered());
-        let (id, why) = (&row.id, row.why.as_deref().unwrap_or("it is not right"));
+        let (id, why) = (&row.id, row.why.as_deref().unwrap_or("it differs"));
         match row.status {
             ResourceStatus::Failed | ResourceStatus::RolledBack => {
                 tracing::error!(target: RESOURCE_TARGET, verb = "failed", "{id}: {why}");
@@ -98,7 +98,7 @@ pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desir
         tracing::warn!(target: RESOURCE_TARGET, "the store does not answer: {}", stale.why);
     }
     if let Some(refused) = &report.refused {
-        tracing::error!(target: RESOURCE_TARGET, "the manifest in the store is not taken: {refused}");
+        tracing::error!(target: RESOURCE_TARGET, "the manifest in the store is refused: {refused}");
     }
     for kept in report.kept_lists.iter().chain(&report.untold) {
         tracing::warn!(target: RESOURCE_TARGET, "{kept}");
@@ -145,6 +145,6 @@ fn write_failure_notes(root: &Root, now: Timestamp, outcome: Exit, why: &str) {
 /// Failed announcements must not fail a pass that went well.
 fn log_error(what: &str, done: Result<(), RootError>) {
     if let Err(error) = done {
-        tracing::warn!("{what} cannot be written: {error}");
+        tracing::warn!("cannot write {what}: {error}");
     }
 }

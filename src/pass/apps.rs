@@ -55,7 +55,7 @@ impl Session {
             notes.extend(lifted.map_err(PassError::LiftQuarantine)?);
         }
         if notes.is_empty() {
-            notes.push("nothing that is wanted is quarantined on this host".into());
+            notes.push("no wanted sha is quarantined on this host".into());
         }
         Ok(notes)
     }
@@ -83,7 +83,7 @@ impl Apps {
         let problem = Problem::new(format!("this host has no app `{name}`"));
         let hint = match nearest(name, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => "none of its roles deploys an app".into(),
+            None if names.is_empty() => "its roles deploy no app".into(),
             None => list_some(&names),
         };
         Err(PassError::Usage(Box::new(problem.hint(hint))))

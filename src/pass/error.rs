@@ -51,9 +51,9 @@ pub enum PassError {
 
 fn locked_message(holder: &str, waited: Duration, stopped: bool) -> String {
     match (stopped, waited.as_secs()) {
-        (true, _) => format!("the wait was ended and nothing was done; running still: {holder}"),
+        (true, _) => format!("stopped waiting, nothing was done; still running: {holder}"),
         (false, 0) => format!("another pass is running: {holder}"),
-        (false, seconds) => format!("another pass is running still after {seconds} s: {holder}"),
+        (false, seconds) => format!("another pass is still running after {seconds} s: {holder}"),
     }
 }
 

@@ -18,7 +18,7 @@ impl Session {
         let exposed = exposed.map(|key| {
             let key = key.display();
             Problem::new(format!(
-                "everybody on this host can read the deploy key {key}"
+                "the deploy key {key} is readable by every user of this host"
             ))
             .hint(format!("`chmod go-rwx {key}`"))
         });

@@ -32,7 +32,7 @@ impl Session {
         let mut said = own.publish(self.build_record(report, catalog));
         for (key, value) in self.settings.tags.iter().filter(|tag| !is_publishable(tag)) {
             said.report_lines.push(format!(
-                "peers do not learn of the tag `{key}: {value}`: only letters, digits and `. _ : / @ + , = -` are told"
+                "the tag `{key}: {value}` is not published: only letters, digits and `. _ : / @ + , = -` are allowed"
             ));
         }
         said

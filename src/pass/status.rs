@@ -89,7 +89,7 @@ impl Session {
         match drop_denied(&mut plan) {
             0 => {}
             unseen => notes.push(format!(
-                "{unseen} of {} resources can be looked at only by root",
+                "only root can inspect {unseen} of {} resources",
                 plan.steps.len()
             )),
         }

@@ -144,7 +144,7 @@ pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan
     let inspections = inspect_all(catalog, host, &mut plan);
     let ledger = Some(RecordStore::new(&host.root)).filter(|ledger| !ledger.is_unreadable());
     if ledger.is_none() {
-        let warning = "what is owed can be seen only by root";
+        let warning = "only root can see what is owed";
         plan.warnings.push(warning.to_owned());
     }
     let mut unhealthy: BTreeMap<&str, Failure> = BTreeMap::new();

@@ -8,7 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Networks that contain no reachable host, with prefix length.
 const NON_HOST_NETWORKS_V4: &[(Ipv4Addr, u32, &str)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "it means this very host"),
+    (
+        Ipv4Addr::new(0, 0, 0, 0),
+        8,
+        "it is the unspecified address",
+    ),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "it is loopback"),
     (
         Ipv4Addr::new(169, 254, 0, 0),
@@ -18,7 +22,7 @@ const NON_HOST_NETWORKS_V4: &[(Ipv4Addr, u32, &str)] = &[
     (
         Ipv4Addr::new(192, 0, 0, 0),
         24,
-        "it is of protocols, and of Oracle's metadata service",
+        "it is reserved for protocols, and Oracle's metadata service",
     ),
     (
         Ipv4Addr::new(100, 100, 100, 200),
@@ -30,7 +34,7 @@ const NON_HOST_NETWORKS_V4: &[(Ipv4Addr, u32, &str)] = &[
         32,
         "it is Azure's wire server",
     ),
-    (Ipv4Addr::new(192, 88, 99, 0), 24, "it is a relay of 6to4"),
+    (Ipv4Addr::new(192, 88, 99, 0), 24, "it is a 6to4 relay"),
     (Ipv4Addr::new(224, 0, 0, 0), 4, "it is multicast"),
     (
         Ipv4Addr::new(240, 0, 0, 0),
@@ -48,22 +52,22 @@ const NON_HOST_NETWORKS_V6: &[(Ipv6Addr, u32, &str)] = &[
     (
         Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0),
         96,
-        "it stands for an IPv4 address behind a translator",
+        "it is an IPv4-translated address",
     ),
     (
         Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0),
         96,
-        "it stands for an IPv4 address behind a translator (NAT64)",
+        "it is an IPv4-translated address (NAT64)",
     ),
     (
         Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0),
         48,
-        "it stands for an IPv4 address behind a translator (NAT64)",
+        "it is an IPv4-translated address (NAT64)",
     ),
     (
         Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0),
         64,
-        "all that is sent there is dropped",
+        "it is the discard-only prefix",
     ),
     (
         Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0),
@@ -73,27 +77,27 @@ const NON_HOST_NETWORKS_V6: &[(Ipv6Addr, u32, &str)] = &[
     (
         Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0),
         32,
-        "it is of AWS's metadata service",
+        "it is AWS's metadata service",
     ),
     (
         Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0),
         32,
-        "it is of Google's metadata service",
+        "it is Google's metadata service",
     ),
     (
         Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0, 0),
         32,
-        "it is of Oracle's metadata service",
+        "it is Oracle's metadata service",
     ),
     (
         Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0),
         32,
-        "it is of Scaleway's metadata service",
+        "it is Scaleway's metadata service",
     ),
     (
         Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 0),
         48,
-        "it is of Akamai's metadata service",
+        "it is Akamai's metadata service",
     ),
     (
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),

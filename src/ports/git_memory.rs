@@ -49,7 +49,7 @@ pub fn install_limit() -> Result<(), String> {
     });
     match answer {
         0 => Ok(()),
-        code => Err(format!("its memory cannot be bounded ({code})")),
+        code => Err(format!("cannot limit its memory ({code})")),
     }
 }
 

@@ -142,7 +142,7 @@ impl OperationStack {
     fn describe(&self) -> String {
         let names: Vec<String> = self.open.iter().map(|open| shorten(&open.what)).collect();
         match names.is_empty() {
-            true => "what comes before and after the resources".to_owned(),
+            true => "work outside of the resources".to_owned(),
             false => names.join(": "),
         }
     }
@@ -196,7 +196,9 @@ impl Watchdog {
         let thread = match started {
             Ok(handle) => Some(handle.thread().clone()),
             Err(error) => {
-                tracing::warn!("a pass that hangs will not end by itself: no thread: {error}");
+                tracing::warn!(
+                    "cannot start the watchdog thread, so a hung pass would not end: {error}"
+                );
                 None
             }
         };
@@ -316,7 +318,7 @@ impl HangDetector {
 /// Records what hung, and ends the process with all its children.
 fn abort_process(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     let line = format!(
-        "the pass ended itself: {why}; look for a filesystem or a disk that does not answer (`dmesg`, `mount`); the next pass begins anew"
+        "the watchdog ended the pass: {why}; find a filesystem or disk that does not respond (`dmesg`, `mount`); the next pass starts over"
     );
     let (done, wait) = mpsc::channel();
     // On its own thread: the hanging thread may hold a lock that this needs.

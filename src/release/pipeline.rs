@@ -90,7 +90,7 @@ impl Deployment<'_> {
                 return Ok((record, name));
             }
             if let Some(name) = begun {
-                tracing::info!("{}: release {name} is taken up again", self.spec.app);
+                tracing::info!("{}: resuming release {name}", self.spec.app);
                 self.finish_build(&mut record, &name, None)?;
                 return Ok((record, name));
             }
@@ -131,7 +131,7 @@ impl Deployment<'_> {
         if !root.is_in_trusted_folder(&releases)? && root.is_in_trusted_folder(deploy_to)? {
             // Another tool gave the folder to the app's user. Its contents stay untouched.
             tracing::info!(
-                "{}: {} is root's from now on; what the app writes belongs into shared/",
+                "{}: {} now belongs to root; the app writes to shared/",
                 self.spec.app,
                 deploy_to.display()
             );
@@ -139,11 +139,11 @@ impl Deployment<'_> {
         }
         if !root.is_in_trusted_folder(&releases)? {
             return Err(Failure::new(format!(
-                "others than root could replace what is built in {}: they can write to it or to a folder above it, or a link leads there",
+                "users other than root could replace the builds in {}: they can write to it or to a folder above it, or its path contains a link",
                 deploy_to.display()
             ))
             .hint(format!(
-                "give it to root (`chown root:root {0}; chmod 755 {0}`; what the app writes belongs into shared/), and write the path without links",
+                "give it to root (`chown root:root {0}; chmod 755 {0}`; the app writes to shared/), and write the path without links",
                 deploy_to.display()
             )));
         }
@@ -156,7 +156,7 @@ impl Deployment<'_> {
             None => Ok(root.create_dir(&shared, &self.owner.attrs(0o755))?),
             Some(FileKind::Directory | FileKind::Symlink) => Ok(()),
             Some(other) => Err(Failure::new(format!(
-                "{} is {} and no folder",
+                "{} is {} and not a folder",
                 shared.display(),
                 other.describe()
             ))),
@@ -235,7 +235,7 @@ impl Deployment<'_> {
             Ok(checkout) => return Ok(checkout),
             Err(TreeError::Refused(failure) | TreeError::Other(failure)) => return Err(failure),
             Err(TreeError::Mirror(why)) => tracing::warn!(
-                "{}: the mirror is broken ({why}): fetching it anew",
+                "{}: the mirror is broken ({why}): fetching it again",
                 self.spec.app
             ),
         }

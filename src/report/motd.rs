@@ -44,7 +44,7 @@ fn render(outcome: Exit, why: Option<&str>) -> Option<String> {
     }
     let colon = if short.is_empty() { "" } else { ": " };
     Some(format!(
-        "trueup: {}{colon}{short}\n        `trueup status` tells more\n",
+        "trueup: {}{colon}{short}\n        see `trueup status`\n",
         outcome.word()
     ))
 }
@@ -83,7 +83,7 @@ mod tests {
         let (first, text) = said().unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "trueup: failed: file:/a: \\x1b[31mno\\x07 room\n        `trueup status` tells more\n"
+            "trueup: failed: file:/a: \\x1b[31mno\\x07 room\n        see `trueup status`\n"
         );
         write(&root, &failed).unwrap();
         assert_eq!(said().unwrap().0.inode, first.inode, "it was written again");

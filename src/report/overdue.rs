@@ -102,7 +102,7 @@ impl Overdue {
         let period = format_span(self.period);
         if let Some(running) = &self.running {
             return format!(
-                "no pass has ended for {silent}; running still: {}: `journalctl -u trueup _UID=0` tells what it is at",
+                "no pass has ended for {silent}; still running: {}: see `journalctl -u trueup _UID=0`",
                 running.describe()
             );
         }
@@ -112,10 +112,10 @@ impl Overdue {
         };
         match self.timer_is_off {
             true => format!(
-                "{silence}; {TIMER}, which is to make one every {period}, is off: `systemctl status {TIMER}`, then `systemctl enable --now {TIMER}`"
+                "{silence}; {TIMER}, which should start one every {period}, is off: `systemctl status {TIMER}`, then `systemctl enable --now {TIMER}`"
             ),
             false => format!(
-                "{silence}; {TIMER} makes one every {period}: `systemctl status {TIMER} trueup.service` and `journalctl -u trueup _UID=0` tell why not"
+                "{silence}; {TIMER} should start one every {period}: see `systemctl status {TIMER} trueup.service` and `journalctl -u trueup _UID=0`"
             ),
         }
     }
@@ -185,7 +185,7 @@ mod tests {
         );
         assert_eq!(
             overdue_text(active_timer(), Some(&ended_seconds_ago(720))).unwrap(),
-            "no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status trueup.timer trueup.service` and `journalctl -u trueup _UID=0` tell why not"
+            "no pass for 12 min; trueup.timer should start one every 36 s: see `systemctl status trueup.timer trueup.service` and `journalctl -u trueup _UID=0`"
         );
     }
 
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(runs("2026-11-21T04:59:00Z"), None);
         let words = runs("2026-11-21T04:00:00Z").unwrap().words();
         assert!(
-            words.starts_with("no pass has ended for 12 min; running still: process "),
+            words.starts_with("no pass has ended for 12 min; still running: process "),
             "{words}"
         );
     }

@@ -83,7 +83,7 @@ fn stale_and_refused_are_never_green() {
     });
     assert_eq!(stale.compute_outcome(), Exit::Stale);
     let mut untold = report(vec![]);
-    untold.mark_unpublished("peers do not learn of this host: 403".into());
+    untold.mark_unpublished("this host is not published to its peers: 403".into());
     assert_eq!(untold.outcome, Exit::Stale);
     assert!(!untold.is_quiet());
     assert_eq!(untold.why().as_deref(), untold.untold.as_deref());

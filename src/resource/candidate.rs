@@ -26,7 +26,7 @@ pub fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
                 format!("expected `{PLACEHOLDER}`, which stands for a file with the new content");
             Err(Problem::new(message)
                 .field("verify")
-                .hint("a command that judges what is in place already is a `check`"))
+                .hint("to check installed files use `check`"))
         }
         _ => Ok(()),
     }
@@ -57,22 +57,20 @@ pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(),
     let (why, remedy) = if error.is_program_missing() {
         (
             error.to_string(),
-            "have a package that brings this program installed before it, or leave `verify` out",
+            "install the package of this program before it, or omit `verify`",
         )
     } else {
         let why = match secret {
-            true => format!(
-                "`{argv}` does not take it (what it printed is not shown: the file is secret)"
-            ),
+            true => format!("`{argv}` rejected it (output hidden: the file is secret)"),
             false => error.to_string(),
         };
         (
             why,
-            "mend the content, or the parameters that it is made of",
+            "fix the content, or the parameters it is rendered from",
         )
     };
     let message = format!("not replaced, because it was not verified: {why}");
-    Err(Failure::new(message).hint(format!("what is there stays; {remedy}")))
+    Err(Failure::new(message).hint(format!("the old content stays; {remedy}")))
 }
 
 /// Removes candidates that a killed pass left behind.

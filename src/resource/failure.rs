@@ -61,7 +61,7 @@ impl Failure {
 
     /// trueup was asked to stop.
     pub fn stopped() -> Failure {
-        let message = "stopped on request; goes on in the next pass";
+        let message = "stopped on request; the next pass continues";
         Failure::of_kind(FailureKind::Stopped, message)
     }
 
@@ -128,11 +128,11 @@ impl From<RootError> for Failure {
         let failure = Failure::of_kind(kind, error.to_string());
         match &error {
             RootError::UntrustedLink { link, .. } => failure.hint(format!(
-                "if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made {}",
+                "if the link is intended, create it as root in a folder that only root can write to, or describe the path behind it; otherwise find out who created {}",
                 link.display()
             )),
             error if error.is_disk_full() => {
-                failure.hint("free space on that filesystem; nothing was changed and the next pass goes on from here")
+                failure.hint("free space on that filesystem; nothing was changed, and the next pass continues from here")
             }
             RootError::Io { source: nix::errno::Errno::ENOENT, .. } => failure.hint(
                 "its folder does not exist: describe it in a `directory` before this, or set `parents: true` there",

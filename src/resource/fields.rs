@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-/// What to run: a list of arguments, or one string for the shell.
+/// A command: a list of arguments, or one string for the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "Vec<String>"))]

@@ -336,9 +336,7 @@ fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
                     .at(&resource.at)
                     .resource(resource.id.clone())
                     .field("requires")
-                    .hint(
-                        "resources are worked on in the order of the list: put it before this one",
-                    ),
+                    .hint("resources are applied in the order of the list: put it before this one"),
             );
         }
     }
@@ -404,7 +402,9 @@ fn check_known_checks(
                     .resource(resource.id.clone())
                     .field("check")
                     .suggest(name, checks.keys().map(String::as_str))
-                    .hint(format!("say what to run under `checks:` in the role: `{name}: [command, arguments]`")),
+                    .hint(format!(
+                        "define it under `checks:` in the role: `{name}: [command, arguments]`"
+                    )),
             );
         }
     }

@@ -60,7 +60,7 @@ pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
     }
     if layers.is_empty() {
         return Err(Problem::new(format!("nothing sets a parameter `{key}`"))
-            .hint("keys are dotted, from the parameter inwards: `apps.shop.port`"));
+            .hint("expected a dotted key that starts with the parameter: `apps.shop.port`"));
     }
     Ok(Explanation {
         key: key.to_owned(),

@@ -39,9 +39,7 @@ impl NodesFunction {
         move |kwargs, _| {
             let query = parse_query(&kwargs)?;
             let book = book.get().ok_or_else(|| {
-                tera::Error::message(
-                    "nodes(…) is written in a way that was not seen: write `nodes(`",
-                )
+                tera::Error::message("this form of nodes(…) is not supported: write `nodes(`")
             })?;
             let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
             let nodes = book.nodes(&query).map_err(tera::Error::message)?;

@@ -30,9 +30,9 @@ impl RolePorts {
         };
         match self.0.get(name) {
             Some((other, by)) if *other != port => Err(wrong(format!(
-                "the port `{name}` is {port} by the role `{role}`, and {other} by the role `{by}`"
+                "the port `{name}` is {port} in the role `{role}`, and {other} in the role `{by}`"
             ))
-            .hint("peers look for a port by its name: call one of them something else in its role, or let both be the same")),
+            .hint("peers find a port by its name: rename one of them in its role, or give both the same number")),
             Some(_) => Ok(()),
             None => {
                 self.0.insert(name.clone(), (port, role.to_owned()));

@@ -23,31 +23,31 @@ pub(super) struct RoleFile {
     /// Roles whose resources come before these, once.
     #[serde(default)]
     pub include: Vec<String>,
-    /// What can be set from outside, with its default; `null` means that it must be set.
+    /// Parameters with their defaults; `null` means that it must be set.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
     parameters: serde_json::Value,
-    /// The resources are there once for each item of this parameter (a map).
+    /// Repeat the resources for each item of this parameter (a map).
     pub for_each: Option<String>,
-    /// What an item is called in the role; the parameter's name without its last `s` when not given.
+    /// The name of an item in the role; the parameter's name without its last `s` when not given.
     #[serde(rename = "as")]
     pub item: Option<String>,
-    /// What each item has unless it says otherwise. Later ones may use earlier ones.
+    /// Defaults of each item. Later ones may use earlier ones.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
     defaults: serde_json::Value,
-    /// Commands that check a set of files together, by the name that files give in `check`.
+    /// Commands that check a set of files together, by the name in the `check` of those files.
     #[serde(default)]
     #[cfg_attr(
         test,
         schemars(with = "std::collections::BTreeMap<String, Vec<String>>")
     )]
     checks: serde_json::Value,
-    /// What peers find on a node with this role, by name, such as `{http: 80}`; an empty one is none.
+    /// Ports for peers of a node with this role, by name, such as `{http: 80}`; an empty value is none.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
     ports: serde_json::Value,
-    /// What is to be so, in this order.
+    /// The resources, in this order.
     #[serde(default)]
     #[cfg_attr(
         test,

@@ -101,7 +101,7 @@ fn every_mistake_names_its_place_and_what_to_do() {
         (
             "resources:\n  - file: {path: /a/../b, content: x}",
             "",
-            "roles/web.yml:2:5: file:/a/../b: path: /a/../b is not a usable path: `..` is not allowed: write the path that is meant",
+            "roles/web.yml:2:5: file:/a/../b: path: /a/../b is not a valid path: `..` is not allowed: write the resolved path",
         ),
         (
             "resources:\n  - file: {path: /a, content: x}\n  - symlink: {path: /a/, to: b}",
@@ -121,7 +121,7 @@ fn every_mistake_names_its_place_and_what_to_do() {
         (
             "resources:\n  - file: {path: /a, content: x, requires: [late]}\n  - file: {id: late, path: /b, content: x}",
             "",
-            "roles/web.yml:2:5: file:/a: requires: it requires `late`, which comes after it\n  hint: resources are worked on in the order of the list: put it before this one",
+            "roles/web.yml:2:5: file:/a: requires: it requires `late`, which comes after it\n  hint: resources are applied in the order of the list: put it before this one",
         ),
         (
             "resources:\n  - file: {id: own, path: /a, content: x, requires: own}",
@@ -347,8 +347,8 @@ fn one_name_for_two_ports_is_refused_with_both_roles() {
     for part in [
         "roles/web.yml:2:9",
         "ports.http",
-        "is 80 by the role `web`, and 8080 by the role `other`",
-        "call one of them something else",
+        "is 80 in the role `web`, and 8080 in the role `other`",
+        "rename one of them",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }

@@ -19,7 +19,7 @@ pub(super) fn exposure_warning(
     exposed.then(|| {
         let path = path.display();
         Problem::new(format!(
-            "{path} holds secrets, and everybody on this host can read it (mode {:04o})",
+            "{path} contains secrets and is readable by every user of this host (mode {:04o})",
             meta.mode
         ))
         .hint(format!("`chmod o-r {path}`"))

@@ -18,19 +18,18 @@ pub struct FleetSettings {
     /// `false`: this host writes no record of itself; for read-only credentials.
     #[serde(default = "default_publish")]
     pub publish: bool,
-    /// How often the record is written when nothing in it changed; `5m` when not given.
+    /// Interval at which an unchanged record is written again; `5m` when not given.
     pub heartbeat: Option<Seconds>,
-    /// A node that has not written for so long is stopped for good; `1h` when not given.
+    /// A node that has not written its record for so long counts as gone; `1h` when not given.
     pub gone_after: Option<Seconds>,
-    /// An answer of `nodes(…)` that is smaller than the last good one by more than so many percent is
-    /// not taken.
+    /// Refuse a list of `nodes(…)` that is smaller than the last good one by more than so many percent.
     #[serde(default = "default_max_shrink")]
     pub max_shrink: u8,
-    /// Where peers reach this host, the best first; those that were found on it when not given.
+    /// Addresses for peers, the best first; those found on the host when not given.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub addresses: Vec<IpAddr>,
-    /// What peers find on this host by name, over what its roles say, such as `{http: 8080}`.
+    /// Ports for peers, by name, over those of its roles, such as `{http: 8080}`.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
     /// Nodes without an agent, which `nodes(…)` lists as well, by name.
@@ -43,10 +42,10 @@ pub struct FleetSettings {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StaticNode {
-    /// Where it is reached, the best first.
+    /// Its addresses, the best first.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub addresses: Vec<IpAddr>,
-    /// What it serves where, by name.
+    /// Its ports, by name.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
     /// Its tags.
@@ -116,7 +115,8 @@ impl FleetSettings {
             );
         }
         if self.gone_after() < 2 * self.heartbeat() {
-            let message = "expected at least twice the `heartbeat`, or a host that works would be taken for stopped";
+            let message =
+                "expected at least twice the `heartbeat`, or a live host would count as gone";
             say(&["gone_after"], message.into());
         }
         let bad = self

@@ -38,28 +38,28 @@ const MAX_FILE_BYTES: usize = 1 << 20;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SettingsFile {
-    /// Which part of the manifest is for this node: `production`, `staging`, …
+    /// The environment of this node in the manifest: `production`, `staging`, …
     pub environment: String,
-    /// What this node is; each is a file in `roles/`. In this order.
+    /// The roles of this node, in this order; each is a file in `roles/`.
     pub roles: Vec<String>,
-    /// Free words about this node, for overrides in the manifest and for finding peers.
+    /// Tags of this node, for overrides in the manifest and for finding peers.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// What this node is called; the host name when not given.
+    /// The name of this node; the host name when not given.
     pub node: Option<String>,
     /// Where the manifest is.
     pub store: StoreSettings,
     /// The manifest's key in the store; `sha_number.yml` when not given.
     #[serde(default = "default_manifest")]
     pub manifest: String,
-    /// What runs services that do not name their manager: `auto`, `systemd`, `supervisor`, or
+    /// The manager of services that do not name one: `auto`, `systemd`, `supervisor`, or
     /// `process` (plain processes, for sandboxes and containers).
     #[serde(default)]
     pub services: ServiceManager,
-    /// Where monitoring reads how the passes went.
+    /// Metrics of the passes, for monitoring.
     #[serde(default)]
     pub metrics: MetricsSettings,
-    /// What this node tells its peers, and how it takes what they tell.
+    /// What this node publishes to its peers, and which peer lists it accepts.
     #[serde(default)]
     pub fleet: FleetSettings,
     /// Parameters of the roles, over their defaults and the environment's file.
@@ -69,7 +69,7 @@ pub struct SettingsFile {
     attributes: serde_json::Value,
 }
 
-/// Where monitoring reads how the passes went.
+/// Metrics of the passes, for monitoring.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

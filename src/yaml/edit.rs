@@ -52,9 +52,9 @@ impl YamlEditor {
         let text = body.strip_prefix('\u{feff}').unwrap_or(body);
         let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
         if text.replace("\r\n", "\n").contains('\r') {
-            return Err(Problem::new("it has line ends of a bare carriage return")
+            return Err(Problem::new("it has line ends with a bare carriage return")
                 .at(&tree.at)
-                .hint("save it with the line ends of Unix"));
+                .hint("save it with Unix line ends"));
         }
         Ok(YamlEditor {
             file: file.to_owned(),

@@ -41,7 +41,7 @@ pub fn parse(file: &str, text: &[u8], limits: ParseLimits) -> Result<Node, Probl
     };
     if text.len() > limits.bytes {
         return Err(Problem::new(format!(
-            "it is {} bytes long; at most {} are read",
+            "it is {} bytes long; at most {} are allowed",
             text.len(),
             limits.bytes
         ))
@@ -173,7 +173,7 @@ impl<'a> TreeBuilder<'a> {
         self.nodes += more;
         if self.nodes > self.limits.nodes {
             return Err(Problem::new(format!(
-                "it grows to more than {} values (aliases count as what they stand for)",
+                "it expands to more than {} values (an alias counts as its target)",
                 self.limits.nodes
             ))
             .at(at));
@@ -186,7 +186,7 @@ impl<'a> TreeBuilder<'a> {
         self.copied_bytes += size.bytes;
         if self.copied_bytes > self.limits.bytes {
             return Err(Problem::new(format!(
-                "its anchors and aliases stand for more than {} bytes of text",
+                "its anchors and aliases expand to more than {} bytes of text",
                 self.limits.bytes
             ))
             .at(at));
@@ -218,7 +218,7 @@ impl<'a> TreeBuilder<'a> {
         depth: usize,
     ) -> Result<Node, Problem> {
         let Some(Anchor { size, .. }) = self.anchors.get(&anchor) else {
-            return Err(Problem::new("this alias stands inside of what it names").at(at));
+            return Err(Problem::new("this alias is inside the value that it names").at(at));
         };
         let size = *size;
         self.check_depth(at, depth + size.height - 1)?;
@@ -307,7 +307,7 @@ impl<'a> TreeBuilder<'a> {
             }
             if let Some(first) = lines.insert(key.clone(), key_at.line) {
                 return Err(Problem::new(format!(
-                    "the key `{}` is there twice (first on line {first})",
+                    "duplicate key `{}` (first on line {first})",
                     shorten(&key)
                 ))
                 .at(&key_at));

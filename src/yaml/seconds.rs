@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer};
 
-/// A length of time, written as a number of seconds or as `90s`, `15m`, `2h`.
+/// A duration, written as a number of seconds or as `90s`, `15m`, `2h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for Seconds {
         match digits.trim().parse::<u64>() {
             Ok(number) if number > 0 && number < 1_000_000 => Ok(Seconds::new(number * factor)),
             _ => Err(de::Error::custom(format!(
-                "`{text}` is not a length of time | expected a number of seconds, or such as `90s`, `15m`, `2h`"
+                "`{text}` is not a duration | expected a number of seconds, or such as `90s`, `15m`, `2h`"
             ))),
         }
     }

@@ -250,5 +250,8 @@ fn an_app_s_umask_counts_for_its_builds_its_console_and_its_service() {
     );
     let ran = App::new(&bad).sandbox.run(&["validate"]);
     assert_eq!(ran.code, 78, "{ran}");
-    assert!(ran.err.contains("`0222` is no umask for a build"), "{ran}");
+    assert!(
+        ran.err.contains("`0222` is not a umask for a build"),
+        "{ran}"
+    );
 }

@@ -377,7 +377,7 @@ fn without_privilege_a_sandbox_converges_and_says_once_that_owners_were_left_alo
         as_nobody(&mut command);
         host.ran(command)
     };
-    let said = "owners and accounts were left alone: this is not root\n";
+    let said = "not running as root: owners and accounts were not managed\n";
     let first = run(&["converge"]);
     assert_eq!(first.code, 0, "{first}");
     assert_eq!(first.out.matches(said).count(), 1, "{first}");

@@ -100,7 +100,7 @@ fn a_set_that_fails_its_check_is_put_back_wherever_the_pass_is_killed() {
         let ran = host.converge();
         assert_eq!(ran.code, 1, "{ran}");
         assert!(
-            ran.out.contains("put back, because the check `web` failed"),
+            ran.out.contains("restored, because the check `web` failed"),
             "{ran}"
         );
         assert_eq!(host.read("/srv/site-a"), "one\n");

@@ -52,7 +52,7 @@ fn a_host_that_is_well_has_nothing_to_mend_and_is_left_as_it_is() {
         "ok    store writes",
         "ok    git shop",
         "ok    service shop",
-        "nothing to mend",
+        "no problems found",
     ] {
         assert!(ran.out.contains(line), "{line}: {ran}");
     }
@@ -149,7 +149,7 @@ fn a_host_that_only_reads_the_store_is_well_and_nothing_is_tried_there() {
     let ran = host.run(&["doctor"]);
     assert_eq!(ran.code, 0, "{ran}");
     assert!(
-        ran.out.contains("note  store writes              not tried: this host writes nothing there (`fleet: {publish: false}`)"),
+        ran.out.contains("note  store writes              not tried: this host does not write there (`fleet: {publish: false}`)"),
         "{ran}"
     );
     let after = crate::tree::traces(&host.store, &[]);
@@ -193,12 +193,12 @@ fn doctor_ends_after_the_check_at_which_it_is_told_to() {
     assert!(ran.out.contains("ok    store writes"), "{ran}");
     assert!(
         ran.out.ends_with(
-            "note  stopped                   by a signal: what is missing here was not looked at\n"
+            "note  stopped                   by a signal: the remaining checks did not run\n"
         ),
         "{ran}"
     );
     // Nor is the stop taken for what the check found.
-    for line in ["check slow", "disk", "nothing to mend"] {
+    for line in ["check slow", "disk", "no problems found"] {
         assert!(!ran.out.contains(line), "{line}: {ran}");
     }
 }

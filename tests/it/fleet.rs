@@ -83,7 +83,7 @@ fn hosts_that_share_a_store_find_each_other_and_a_plan_tells_nobody_anything() {
         assert_eq!(ran.code, 5, "{command}: {ran}");
         assert!(
             ran.to_string()
-                .contains("the last good list stays (web1, web2)"),
+                .contains("keeping the last good list (web1, web2)"),
             "{command}: {ran}"
         );
     }
@@ -236,6 +236,6 @@ fn the_fleet_is_shown_from_anywhere_with_nothing_but_the_store() {
     assert_eq!(
         outside.run(&["fleet", "--store", &store]).code,
         64,
-        "which environment?"
+        "no environment given"
     );
 }

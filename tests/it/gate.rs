@@ -79,7 +79,7 @@ fn a_masked_service_waits_for_its_operator_and_no_sha_suffers_for_it() {
         app.sandbox.run(&["plan"]),
         app.sandbox.run(&["status"]),
     ] {
-        assert!(told.out.contains("masked it on purpose"), "{told}");
+        assert!(told.out.contains("an operator masked it"), "{told}");
     }
     let fleet = app.sandbox.run(&["fleet"]);
     assert_eq!(fleet.code, 3, "{fleet}");
@@ -91,7 +91,7 @@ fn a_masked_service_waits_for_its_operator_and_no_sha_suffers_for_it() {
     app.want(GOOD, "500", "page two");
     for _ in 0..2 {
         let ran = app.converge(3);
-        assert!(!ran.out.contains("goes back"), "{ran}");
+        assert!(!ran.out.contains("rolls back"), "{ran}");
         assert_eq!(starts(), once, "it was restarted: {ran}");
     }
     std::fs::remove_file(&mask).unwrap();
@@ -109,7 +109,7 @@ fn a_release_that_does_not_start_is_rolled_back() {
         app.want(run, "200", "page two");
         let ran = app.converge(4);
         assert_eq!(app.running(), one, "{ran}");
-        assert!(ran.out.contains("goes back to"), "{ran}");
+        assert!(ran.out.contains("rolls back to"), "{ran}");
     }
     app.want(GOOD, "200", "page three");
     app.converge(0);
@@ -233,7 +233,7 @@ fn a_stranger_on_the_apps_port_proves_no_release_and_condemns_none() {
                     "port {port} is held by the user nobody (process {pid} (`python3`)), not by shop"
                 );
                 assert!(ran.out.contains(&said), "{ran}");
-                assert!(!ran.out.contains("goes back"), "{ran}");
+                assert!(!ran.out.contains("rolls back"), "{ran}");
                 let status = app.sandbox.run(&["status"]);
                 assert!(status.code != 0 && status.out.contains(&said), "{status}");
                 let doctor = app.sandbox.run(&["doctor"]);

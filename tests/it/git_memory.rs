@@ -88,6 +88,6 @@ fn a_blob_that_unfolds_to_gigabytes_takes_no_memory() {
     let sha = git(&["rev-parse", "HEAD"]);
     let (peak, said) = pass(&release(&repo.display().to_string(), &sha));
     // A repository on the same host is packed by libgit2, too; over a wire it is the file that is refused.
-    assert!(said.contains("MiB of memory that git may take"), "{said}");
+    assert!(said.contains("MiB of memory that git may use"), "{said}");
     assert!(0 < peak && peak < MOST, "{peak} KiB: {said}");
 }

@@ -92,7 +92,7 @@ fn what_init_is_told_becomes_settings_that_work_with_every_explanation_in_place(
         "note manifest: there is no sha_number.yml",
         "trueup publish production shop=SHA --create",
         "note git shop: ",
-        "next: look with `trueup plan --root ",
+        "next: `trueup plan --root ",
     ] {
         assert!(ran.out.contains(said), "{said}: {ran}");
     }
@@ -131,7 +131,7 @@ fn nothing_is_written_when_something_does_not_work() {
         (
             &["--set", "apps.shop.port=null"],
             1,
-            "bad settings: apps.shop.port is not set: it says where the app listens on this host\n  hint: such as `--set apps.shop.port=3000`",
+            "bad settings: apps.shop.port is not set: the port on which the app listens\n  hint: such as `--set apps.shop.port=3000`",
         ),
         (
             &["--set", "apps.shop.prot=1"],
@@ -139,7 +139,7 @@ fn nothing_is_written_when_something_does_not_work() {
             "there is no setting `prot`",
         ),
         (&["--set", "apps.shop"], 64, "is not KEY=VALUE"),
-        (&["--set", "apps..port=1"], 64, "is no key"),
+        (&["--set", "apps..port=1"], 64, "is not a key"),
         (&["--set", "apps=1"], 78, "apps"),
         (
             &["--set", "apps.shop.secrets.A=@/nowhere"],
@@ -150,7 +150,7 @@ fn nothing_is_written_when_something_does_not_work() {
         (
             &["--known-host", "github.com"],
             64,
-            "is no line of known_hosts",
+            "is not a line of known_hosts",
         ),
         (
             &["--deploy-key", "/nowhere"],
@@ -165,7 +165,7 @@ fn nothing_is_written_when_something_does_not_work() {
         (
             &["--known-host", "github.com rsa AAAA"],
             64,
-            "is no line of known_hosts",
+            "is not a line of known_hosts",
         ),
         (
             &["--set", "apps.shop.port=x"],
@@ -204,7 +204,7 @@ fn nobody_to_ask_says_what_is_missing() {
     assert_eq!(ran.code, 64, "{ran}");
     assert!(
         ran.err
-            .contains("init needs --env, --store, and there is no terminal to ask at"),
+            .contains("init needs --env, --store, and there is no terminal for a prompt"),
         "{ran}"
     );
 }
@@ -216,7 +216,7 @@ fn a_configured_host_is_left_alone_until_somebody_begins_anew() {
     let before = fresh.files();
     let ran = fresh.init(&["--node", "web-2"]);
     assert_eq!(ran.code, 64, "{ran}");
-    assert!(ran.err.contains("is configured already"), "{ran}");
+    assert!(ran.err.contains("is already configured"), "{ran}");
     assert_eq!(fresh.files(), before);
     let old = fresh.settings();
     let ran = fresh.init(&["--node", "web-2", "--force"]);
@@ -290,8 +290,8 @@ fn at_a_terminal_it_asks_for_what_is_not_given() {
         "there is no role `ap`",
         "`/srv/store` is not the address of a store",
         "`sh op` is not a name",
-        "`nowhere` is no address of a repository",
-        "`x` is no port",
+        "`nowhere` is not a repository address",
+        "`x` is not a port",
     ] {
         assert!(ran.out.contains(told), "{told}: {ran}");
     }
@@ -401,7 +401,7 @@ fn keys_that_are_to_be_kept_and_are_not_there_are_an_error_with_the_way_to_keep_
         command
     });
     assert!(
-        ran.code == 64 && ran.err.contains("only a store in S3"),
+        ran.code == 64 && ran.err.contains("only an S3 store"),
         "{ran}"
     );
     assert_eq!(fresh.files(), before);
@@ -421,8 +421,9 @@ fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
     let fresh = Fresh::new();
     let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
     assert!(
-        ran.out
-            .contains("credentials: the keys for the store are in the environment of this shell"),
+        ran.out.contains(
+            "credentials: the keys for the store are only in the environment of this shell"
+        ),
         "{ran}"
     );
     fresh.host.write(
@@ -444,7 +445,7 @@ fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
     let ran = in_s3(&fresh, &KEYS, &["--region", "x", "--save-credentials"]);
     assert!(
         ran.out
-            .contains("good credentials: /root/.aws/credentials has them already"),
+            .contains("good credentials: /root/.aws/credentials already has them"),
         "{ran}"
     );
     let ran = in_s3(
@@ -454,7 +455,7 @@ fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
     );
     assert!(
         ran.out
-            .contains("note credentials: sudo leaves AWS_* variables behind"),
+            .contains("note credentials: sudo drops AWS_* variables"),
         "{ran}"
     );
 }

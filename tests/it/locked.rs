@@ -125,7 +125,7 @@ fn a_lock_that_no_pass_has_is_a_failure_that_names_its_process() {
     let pass = host.run(&["converge"]);
     assert_eq!(pass.code, 1, "{pass}");
     let who = format!(
-        "no pass can be made: process {} (`flock`, run by root) has @ROOT@/run/trueup/private/lock locked",
+        "cannot start a pass: process {} (`flock`, run by root) holds the lock @ROOT@/run/trueup/private/lock",
         thief.0.id()
     );
     assert!(pass.err.contains(&who), "{pass}");
@@ -136,10 +136,10 @@ fn a_lock_that_no_pass_has_is_a_failure_that_names_its_process() {
     // Nobody is told that all is well.
     let status = host.run(&["status"]);
     assert_eq!(status.code, 1, "{status}");
-    assert!(status.out.contains("no pass can be made"), "{status}");
+    assert!(status.out.contains("cannot start a pass"), "{status}");
     assert!(
         host.read("/run/motd.d/trueup")
-            .contains("no pass can be made")
+            .contains("cannot start a pass")
     );
     drop(thief);
     host.converged();

@@ -94,7 +94,7 @@ fn a_secret_on_a_command_line_is_warned_of_and_not_repeated() {
     let app = App::new(&ROLE.replace("      hooks:\n", &format!("{step}      hooks:\n")));
     app.want(GOOD, "200", "page one");
     let ran = app.converge(0);
-    let warned = "a secret stands on the command line of `test -n (secret)`";
+    let warned = "the command line of `test -n (secret)` contains a secret";
     assert!(ran.err.contains(warned), "{ran}");
     assert!(!ran.to_string().contains(CANARY), "{ran}");
 }
@@ -234,7 +234,7 @@ fn an_ordinary_users_status_says_that_only_root_sees_what_is_owed() {
     let app = app_with_a_pin();
     app.want(GOOD, "200", "page one");
     app.converge(0);
-    let said = "what is owed can be seen only by root";
+    let said = "only root can see what is owed";
     let mine = app.sandbox.run(&["status"]);
     assert!(mine.code == 0 && !mine.out.contains(said), "{mine}");
     let mut command = app.sandbox.command(&["status"]);

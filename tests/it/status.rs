@@ -31,7 +31,7 @@ fn an_app_that_does_not_serve_is_told_though_nothing_differs_on_disk() {
         (&().into(), &().into(), &().into())
     );
     let text = app.sandbox.run(&["status"]);
-    assert!(text.out.contains("its health check answers"), "{text}");
+    assert!(text.out.contains("its health check passes"), "{text}");
     assert!(text.out.contains("not scheduled"), "{text}");
     // Somebody breaks it in place: the files of a release are its own.
     app.sandbox.write("/srv/shop/current/status", "500");
@@ -41,7 +41,7 @@ fn an_app_that_does_not_serve_is_told_though_nothing_differs_on_disk() {
     assert_eq!(bad["apps"][0]["serving"]["processes"]["ok"], true);
     let why = bad["why"].as_str().unwrap();
     assert!(
-        why.starts_with("shop does not serve: the health check at"),
+        why.starts_with("shop is not serving: the health check at"),
         "{why}"
     );
     assert!(why.contains("answered 500"), "{why}");

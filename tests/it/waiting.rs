@@ -62,7 +62,7 @@ fn a_second_pass_says_whom_it_waits_for_and_then_runs() {
     let second = Ran::of(&second.wait_with_output().unwrap(), &host);
     assert_eq!(second.code, 0, "{second}");
     assert!(
-        more.contains("trueup: it is done; this one begins"),
+        more.contains("trueup: the lock is free; starting"),
         "{more}"
     );
     assert!(second.out.contains("converged: 0 changes"), "{second}");
@@ -75,7 +75,7 @@ fn a_wait_ends_at_its_limit_or_when_somebody_ends_it_and_nothing_was_done() {
     let limited = begin(&host, &["converge", "--wait", "1s"], "eva");
     let limited = Ran::of(&limited.wait_with_output().unwrap(), &host);
     assert_eq!(limited.code, 75, "{limited}");
-    assert!(limited.err.contains("running still after 1 s"), "{limited}");
+    assert!(limited.err.contains("still running after 1 s"), "{limited}");
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut waiting = begin(&host, &["converge", "--json"], "eva");
         let (word, mut rest) = first_word(&mut waiting);
@@ -89,7 +89,7 @@ fn a_wait_ends_at_its_limit_or_when_somebody_ends_it_and_nothing_was_done() {
         let document = ended.json();
         assert_eq!(document["outcome"], "locked");
         let why = document["errors"][0]["message"].as_str().unwrap();
-        assert!(why.starts_with("the wait was ended and nothing was done"));
+        assert!(why.starts_with("stopped waiting, nothing was done"));
     }
     host.write("/srv/go", "");
     assert_eq!(first.wait_with_output().unwrap().status.code(), Some(0));

@@ -234,7 +234,7 @@ bad_ones_go_back() {
   for bad in broken sick; do
     check "a version that is $bad is published" publish "${sha[$bad]}"
     code "it is taken back" 4 on "$1" trueup converge
-    has "with the reason" "goes back to" "$said"
+    has "with the reason" "rolls back to" "$said"
     has "a visitor gets $2" "version $2" "$(page "$1")"
     code "and it stays refused" 4 on "$1" trueup converge
     has "with the reason" "quarantined" "$said"

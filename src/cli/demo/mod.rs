@@ -61,8 +61,10 @@ impl<'a> Demo<'a> {
     fn run(&self) -> Result<(), error::CliError> {
         let place = self.folder.display();
         self.print_heading("A host in a folder");
-        self.print(&format!("{place} stands for `/`. In it:"));
-        self.print("  etc/trueup/node.yml          what this node is, and where the store is");
+        self.print(&format!("{place} is the `/` of the host. It contains:"));
+        self.print(
+            "  etc/trueup/node.yml          the settings of this node: its roles, and the store",
+        );
         self.print("  etc/trueup/roles/hello.yml   a role: the resources, as data");
         self.print("  store/                       the store; in production an S3 bucket");
         self.print(
@@ -74,7 +76,7 @@ impl<'a> Demo<'a> {
         self.run_command(&["converge"], Exit::Converged)?;
         self.expect_page("first")?;
 
-        self.print_heading("A second pass finds everything right: no writes, no restarts");
+        self.print_heading("A second pass finds no difference: no writes, no restarts");
         let before = self.service_run_id()?;
         self.run_command(&["converge"], Exit::Converged)?;
         self.expect_no_restart(&before)?;
@@ -88,7 +90,9 @@ impl<'a> Demo<'a> {
         self.expect_one_restart(&before)?;
         self.expect_page("second")?;
 
-        self.print_heading("CI publishes a commit that does not work: the host takes it back, and stays at the second");
+        self.print_heading(
+            "CI publishes a broken commit: the host rolls back, and stays at the second",
+        );
         self.publish(&self.shas.broken, "broken", &[])?;
         self.run_command(&["converge"], Exit::RolledBack)?;
         self.expect_page("second")?;
@@ -97,7 +101,7 @@ impl<'a> Demo<'a> {
         self.publish(&self.shas.second, "second", &[])?;
         self.run_command(&["converge"], Exit::Converged)?;
 
-        self.print_heading("Somebody changes a file by hand; the next pass mends it");
+        self.print_heading("Someone edits a file by hand; the next pass restores it");
         let motd = self.folder.join("etc/motd");
         host::edit_by_hand(&motd)?;
         self.print(&format!("$ echo 'this host is mine' > {}", motd.display()));
@@ -111,9 +115,7 @@ impl<'a> Demo<'a> {
         );
         self.print("see \"A real host\" in the README.");
         if !self.keep {
-            self.print(
-                "`trueup demo --keep` leaves all this running, to look around and to break.",
-            );
+            self.print("`trueup demo --keep` keeps all this running, to explore and to break.");
         }
         Ok(())
     }

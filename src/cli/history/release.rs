@@ -80,14 +80,14 @@ fn find_release(
         let names: Vec<String> = found.iter().map(|(app, _)| format!("`{app}`")).collect();
         return Err(error::CliError::Usage(
             Problem::new(format!("{} have a release `{name}`", names.join(" and ")))
-                .hint("say which with `--app APP`"),
+                .hint("select one with `--app APP`"),
         ));
     }
     found.pop().ok_or_else(|| {
         let problem = Problem::new(format!("there is no release `{name}`"));
         error::CliError::Usage(match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint("`trueup releases` shows what there is"),
+            None => problem.hint("`trueup releases` shows the existing releases"),
         })
     })
 }
@@ -109,7 +109,7 @@ fn print_release(app: &str, past: &ReleaseHistory, output: &Output) {
         output.print_line(format!("why: {why}"));
     }
     if entry.stages.is_empty() {
-        output.print_line("nothing is on record about how it was built");
+        output.print_line("there is no record of its build");
     }
     for (note, printed) in entry.stages.iter().zip(&past.output) {
         let name = match &note.step {
@@ -132,7 +132,7 @@ fn print_release(app: &str, past: &ReleaseHistory, output: &Output) {
         }
     }
     match &past.output_error {
-        Some(why) => output.print_line(format!("what it printed cannot be shown: {why}")),
-        None => output.print_line(format!("all that it printed: {}", past.log.display())),
+        Some(why) => output.print_line(format!("cannot show its output: {why}")),
+        None => output.print_line(format!("all of its output: {}", past.log.display())),
     }
 }

@@ -67,8 +67,9 @@ impl Answers {
             let (key, value) = split_pair(word, "--set", form)?;
             let path: Vec<&str> = key.split('.').collect();
             if path.iter().any(|part| part.is_empty()) {
-                return Err(Problem::new(format!("--set: `{key}` is no key"))
-                    .hint("keys are dotted, from the parameter inwards: `apps.shop.port`"));
+                return Err(Problem::new(format!("--set: `{key}` is not a key")).hint(
+                    "expected a dotted key that starts with the parameter: `apps.shop.port`",
+                ));
             }
             answers.from_file |= value.starts_with('@');
             answers.set(&path, parse_value(key, value)?, "--set")?;
@@ -88,7 +89,7 @@ impl Answers {
             .or_insert_with(|| json!([]));
         let Value::Array(known) = known else {
             return Err(Problem::new(
-                "--known-host goes with no `--set known_hosts=…`",
+                "--known-host cannot be combined with `--set known_hosts=…`",
             ));
         };
         for line in lines {
@@ -97,9 +98,9 @@ impl Answers {
             let mut words = line.split_ascii_whitespace();
             if words.clone().count() < 3 || !words.any(is_kind) {
                 return Err(Problem::new(format!(
-                    "--known-host: `{line}` is no line of known_hosts; expected a name, a kind of key and a key"
+                    "--known-host: `{line}` is not a line of known_hosts; expected a name, a key type and a key"
                 ))
-                .hint("`ssh-keyscan github.com` prints such lines"));
+                .hint("`ssh-keyscan github.com` prints valid lines"));
             }
             if !known.iter().any(|other| other == line) {
                 known.push(json!(line));

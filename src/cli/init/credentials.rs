@@ -78,7 +78,7 @@ impl ShellEnvironment {
                 missing.join(" and ")
             ))
             .hint(format!(
-                "sudo leaves them behind, unless told: `sudo --preserve-env={ACCESS_KEY_ID},{SECRET_ACCESS_KEY} trueup init …`"
+                "sudo drops them; to keep them: `sudo --preserve-env={ACCESS_KEY_ID},{SECRET_ACCESS_KEY} trueup init …`"
             )));
         }
         let mut text = "[default]\n".to_owned();
@@ -99,9 +99,9 @@ impl ShellEnvironment {
         self.variables.get(SESSION_TOKEN)?;
         Some(
             Problem::new(format!(
-                "{SESSION_TOKEN} is set: these keys end with their session, in hours, and then no pass reads the store"
+                "{SESSION_TOKEN} is set: these keys expire with their session, within hours, and then no pass can read the store"
             ))
-            .hint("use keys that stay, or the role of the instance"),
+            .hint("use permanent keys, or the role of the instance"),
         )
     }
 
@@ -109,8 +109,8 @@ impl ShellEnvironment {
     pub fn sudo_warning(&self) -> Option<Problem> {
         let none = self.by_sudo && self.variables.is_empty();
         none.then(|| {
-            Problem::new("sudo leaves AWS_* variables behind").hint(format!(
-                "if keys are in yours: `sudo --preserve-env={ACCESS_KEY_ID},{SECRET_ACCESS_KEY} trueup init --save-credentials …`"
+            Problem::new("sudo drops AWS_* variables").hint(format!(
+                "if your environment has keys: `sudo --preserve-env={ACCESS_KEY_ID},{SECRET_ACCESS_KEY} trueup init --save-credentials …`"
             ))
         })
     }
@@ -142,14 +142,14 @@ impl ShellEnvironment {
             let without = format!("{} trueup init …", env_without(&keys));
             return Some(match &timer.credentials {
                 Some(_) => Problem::new(format!(
-                    "the keys in this environment are not those in {CREDENTIALS_FILE}, which the timer uses: the store was asked with the wrong ones"
+                    "the keys in this environment are not those in {CREDENTIALS_FILE}, which the timer uses: the store was checked with the wrong keys"
                 ))
-                .hint(format!("`{without}` asks with those of the file; or change the file")),
+                .hint(format!("`{without}` checks with the keys of the file; or change the file")),
                 None => Problem::new(
-                    "the keys for the store are in the environment of this shell, which the timer does not have",
+                    "the keys for the store are only in the environment of this shell, which the timer does not inherit",
                 )
                 .hint(format!(
-                    "--save-credentials keeps them in {CREDENTIALS_FILE}; where the instance has a role, `{without}` asks with that"
+                    "--save-credentials saves them to {CREDENTIALS_FILE}; if the instance has a role, `{without}` checks with that"
                 )),
             });
         }
@@ -160,11 +160,11 @@ impl ShellEnvironment {
         if !leads.is_empty() {
             return Some(
                 Problem::new(format!(
-                    "{} in the environment of this shell leads to other credentials than the timer's",
+                    "{} in the environment of this shell selects other credentials than the timer's",
                     leads.join(", ")
                 ))
                 .hint(format!(
-                    "`{} trueup init …` asks as the timer does; what stands in {ENVIRONMENT_FILE} the timer has, too",
+                    "`{} trueup init …` checks as the timer does; the timer also gets the variables in {ENVIRONMENT_FILE}",
                     env_without(&leads)
                 )),
             );
@@ -175,7 +175,7 @@ impl ShellEnvironment {
             .filter(|home| *home != Path::new(ROOT_HOME))?;
         (!self.variables.contains_key(ACCESS_KEY_ID) && has_files(home)).then(|| {
             Problem::new(format!(
-                "HOME is {}: the credentials there were used, and the timer uses those of {ROOT_HOME}",
+                "HOME is {}: the check used the credentials there, and the timer uses those of {ROOT_HOME}",
                 home.display()
             ))
             .hint("`sudo -H trueup init …`")

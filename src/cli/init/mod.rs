@@ -45,9 +45,8 @@ pub(super) fn run(
     let configured = settings::is_configured(&paths.config).map_err(input_error)?;
     if configured && !args.force {
         return Err(error::CliError::Usage(
-            Problem::new(format!("{} is configured already", paths.config.display())).hint(
-                "change it by hand, or begin anew with --force: the old file is kept beside it",
-            ),
+            Problem::new(format!("{} is already configured", paths.config.display()))
+                .hint("edit it, or replace it with --force: the old file is kept beside it"),
         ));
     }
     if args.save_credentials {
@@ -70,7 +69,7 @@ pub(super) fn run(
         args.region = args.region.or_else(credentials::environment_region);
     } else if args.save_credentials {
         return Err(error::CliError::Usage(
-            Problem::new("--save-credentials: only a store in S3 asks for keys")
+            Problem::new("--save-credentials: only an S3 store needs keys")
                 .hint("as in `--store s3://bucket/prefix`"),
         ));
     }
@@ -114,7 +113,7 @@ fn missing_options(args: &InitArgs) -> Problem {
     let missing = options.iter().filter(|(_, missing)| *missing);
     let missing: Vec<&str> = missing.map(|(option, _)| *option).collect();
     Problem::new(format!(
-        "init needs {}, and there is no terminal to ask at",
+        "init needs {}, and there is no terminal for a prompt",
         missing.join(", ")
     ))
     .hint("as in `trueup init --env production --role app --store s3://acme-deploys --region eu-west-1`")
@@ -210,7 +209,7 @@ impl InitRun<'_> {
         }
         real.write_atomic(config, body.as_bytes(), &attrs)?;
         let secret = match answers.has_secrets() {
-            true => " (for root's eyes only: it holds secrets)",
+            true => " (readable by root only: it contains secrets)",
             false => "",
         };
         self.written_files

@@ -45,7 +45,7 @@ fn attribute_to_option(mut problem: Problem) -> Problem {
     })
     .filter(|field| !field.is_empty());
     if problem.message.starts_with("no region") {
-        problem.hint = Some("`--region REGION` says it".into());
+        problem.hint = Some("set it with `--region REGION`".into());
     }
     problem
 }

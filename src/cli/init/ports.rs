@@ -21,7 +21,7 @@ pub(super) fn check_ports(settings: &Settings, list: &ItemList, apps: &[String])
     let told = |app: &String| {
         let key = format!("{}.{app}.port", list.name);
         let problem = Problem::new(format!(
-            "{key} is not set: it says where the app listens on this host"
+            "{key} is not set: the port on which the app listens"
         ));
         Check::bad(
             "settings",
@@ -34,7 +34,7 @@ pub(super) fn check_ports(settings: &Settings, list: &ItemList, apps: &[String])
             .as_u64()
             .is_some_and(|port| (1..=65535).contains(&port));
         let key = format!("{}.{app}.port", list.name);
-        let problem = Problem::new(format!("{key}: {port} is no port; expected 1 to 65535"));
+        let problem = Problem::new(format!("{key}: {port} is not a port; expected 1 to 65535"));
         (unset("port") && !is_port).then(|| {
             Check::bad(
                 "settings",

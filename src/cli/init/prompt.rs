@@ -25,7 +25,7 @@ pub(super) fn prompt_missing(
     }
     let lists = if args.role.is_empty() {
         let known = lookup.names("roles", ".yml").join(", ");
-        let question = format!("roles, by commas (there are {known})");
+        let question = format!("roles, separated by commas (available: {known})");
         let (roles, lists) = prompt_until_valid(&question, "app", |said| {
             let roles: Vec<String> = said.split(',').map(|role| role.trim().to_owned()).collect();
             let lists = role::item_lists(lookup, &roles)?;
@@ -46,7 +46,7 @@ pub(super) fn prompt_missing(
             let (question, usual) = match super::credentials::environment_region() {
                 Some(region) => ("region of the bucket", region),
                 None => (
-                    "region of the bucket (empty: as root's AWS profile says)",
+                    "region of the bucket (empty: that of root's AWS profile)",
                     "-".into(),
                 ),
             };
@@ -113,7 +113,7 @@ fn parse_name(said: &str) -> Result<String, Problem> {
 
 fn parse_port(said: &str) -> Result<u16, Problem> {
     let port = said.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| Problem::new(format!("`{said}` is no port: expected 1 to 65535")))
+    port.ok_or_else(|| Problem::new(format!("`{said}` is not a port: expected 1 to 65535")))
 }
 
 /// Validates the syntax of the URL only; does not contact the store.
@@ -134,7 +134,7 @@ fn parse_store_url(said: &str) -> Result<String, Problem> {
 pub(super) fn confirm_host_key(line: &str) -> Result<bool, Problem> {
     let said = prompt_line(
         &format!(
-            "the git server shows this key; is it the one that its owner publishes?\n  {line}\n(yes or no)"
+            "the git server presents this key; does its owner publish the same one?\n  {line}\n(yes or no)"
         ),
         "no",
     )?;

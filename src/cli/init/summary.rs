@@ -68,17 +68,19 @@ impl InitRun<'_> {
             // `--unchecked` still validates the settings against the roles, so it is no remedy for those.
             let checked = |check: &Check| check.is_bad() && check.about != "settings";
             let or = match checks.iter().any(checked) {
-                true => ", or leave the checks out with --unchecked",
+                true => ", or skip the checks with --unchecked",
                 false => "",
             };
             output.print_error(&format!(
-                "trueup: nothing was written; mend what is bad and run it again{or}"
+                "trueup: nothing was written; fix the failed checks and run it again{or}"
             ));
         } else if timer {
-            output.print_line("the timer runs: the first pass begins within seconds; `trueup status` tells how it stands");
+            output.print_line(
+                "the timer is active: the first pass starts within seconds; see `trueup status`",
+            );
         } else {
             output.print_line(format!(
-                "next: look with `trueup plan{here}`, then `trueup converge{here}`"
+                "next: `trueup plan{here}`, then `trueup converge{here}`"
             ));
         }
         Ok(outcome)

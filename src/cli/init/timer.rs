@@ -13,13 +13,13 @@ pub(super) fn start(root: &Rc<Root>) -> Result<(), Problem> {
     let services = services::open(ServiceManager::Auto, root, &Rc::default(), &Rc::default());
     let timer = services.status(TIMER).map_err(timer_problem)?;
     if !timer.known {
-        let problem = "there is no trueup.timer on this host: nothing makes passes by itself";
+        let problem = "there is no trueup.timer on this host: nothing starts passes";
         return Err(Problem::new(problem)
-            .hint("the package brings it; `sudo trueup converge` makes one pass"));
+            .hint("the package contains it; `sudo trueup converge` runs one pass"));
     }
     if timer.enabled == EnabledState::Masked {
-        let problem = "trueup.timer is masked: somebody forbade it on purpose";
-        return Err(Problem::new(problem).hint("`sudo systemctl unmask trueup.timer` allows it"));
+        let problem = "trueup.timer is masked";
+        return Err(Problem::new(problem).hint("`sudo systemctl unmask trueup.timer` unmasks it"));
     }
     services.enable(TIMER).map_err(timer_problem)?;
     // A restarted timer triggers at once.
@@ -28,6 +28,6 @@ pub(super) fn start(root: &Rc<Root>) -> Result<(), Problem> {
 
 fn timer_problem(error: services::ServiceError) -> Problem {
     Problem::new(error.to_string()).hint(format!(
-        "`sudo systemctl enable --now {TIMER}`, once that is mended"
+        "`sudo systemctl enable --now {TIMER}`, once that is fixed"
     ))
 }

@@ -39,7 +39,7 @@ impl InitRun<'_> {
                 .flat_map(|map| map.keys().cloned())
                 .collect();
             if names.is_empty() && list.settings.iter().any(|(name, _)| name == "repo") {
-                let problem = Problem::new(format!("{} deploys no app yet", list.role));
+                let problem = Problem::new(format!("{} does not deploy an app yet", list.role));
                 let hint = "`--app NAME=REPO` names one, or `attributes` in node.yml later";
                 self.checks
                     .push(Check::note("settings", problem.hint(hint)));
@@ -110,16 +110,16 @@ impl InitRun<'_> {
         if self.args.save_credentials {
             let keys = shell.render_keys().map_err(error::CliError::Usage)?;
             if credentials::matches_timer(&keys, &timer) {
-                let said = format!("{} has them already", credentials::CREDENTIALS_FILE);
+                let said = format!("{} already has them", credentials::CREDENTIALS_FILE);
                 self.checks.push(Check::good(about, said));
                 return Ok(None);
             }
             if timer.credentials.is_some() {
                 let problem = Problem::new(format!(
-                    "{} is there already, with others",
+                    "{} already exists, with other keys",
                     credentials::CREDENTIALS_FILE
                 ))
-                .hint("make it right by hand, and leave --save-credentials away");
+                .hint("edit it, and omit --save-credentials");
                 self.checks.push(Check::bad(about, problem));
                 return Ok(None);
             }

@@ -22,7 +22,7 @@ pub(super) fn run(
     let said = args.sha.as_deref().map(parse_sha).transpose()?;
     let request = LockRequest {
         command: "`trueup releases build`",
-        alternative: "what is there is shown by `trueup releases`",
+        alternative: "`trueup releases` shows the existing releases",
         wait: &args.wait,
     };
     let locked = LockedSession::acquire(paths, &request, output)?;

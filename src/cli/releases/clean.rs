@@ -18,7 +18,7 @@ pub(super) fn run(
     // Listing needs root as well: which processes run in a release is not public.
     let request = LockRequest {
         command: "`trueup releases clean`",
-        alternative: "what is there is shown by `trueup releases`",
+        alternative: "`trueup releases` shows the existing releases",
         wait: &args.wait,
     };
     let locked = LockedSession::acquire(paths, &request, output)?;
@@ -87,7 +87,7 @@ fn print(all: &[CleanResult], freed: u64, dry: bool, output: &Output) {
     let nothing =
         |cleaned: &CleanResult| cleaned.removed.is_empty() && cleaned.unremoved.is_empty();
     if all.iter().all(nothing) {
-        output.print_line("nothing to remove: everything that is there is needed");
+        output.print_line("nothing to remove: all releases are needed");
     } else {
         output.print_line(format!("{} {free}", format_bytes(freed)));
     }

@@ -54,7 +54,7 @@ fn print_inventories(inventories: &[Inventory], now: Timestamp, output: &Output)
     for inventory in inventories {
         let app = &inventory.app;
         if inventory.releases.is_empty() {
-            output.print_line(format!("{app}: there is no release yet"));
+            output.print_line(format!("{app}: no release yet"));
         }
         if let Some(pin) = &inventory.pin {
             output.print_line(format!("{app}: {}", output.paint.changed(&pin.describe())));
@@ -127,7 +127,7 @@ fn state_text(item: &ReleaseInfo, now: Timestamp) -> String {
         }
         (ReleasePhase::Private, _) => "private, expired".into(),
         (ReleasePhase::Failed, _) => at("failed"),
-        (ReleasePhase::Bad, _) if item.active => "bad, active still".into(),
+        (ReleasePhase::Bad, _) if item.active => "bad, still active".into(),
         (ReleasePhase::Bad, _) => "bad".into(),
         (ReleasePhase::Building, _) => at("building"),
     }

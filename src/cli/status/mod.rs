@@ -212,7 +212,7 @@ fn merge_app_states(
                 let why = proof.why.as_deref().unwrap_or_default();
                 add(
                     AppState::Failed,
-                    Some(format!("{} does not serve: {why}", row.app)),
+                    Some(format!("{} is not serving: {why}", row.app)),
                 );
             }
         }

@@ -137,7 +137,7 @@ fn next_pass_text(status: &StatusReport) -> String {
             let distance = format_age(status.now, at);
             format!("{} (in {distance})", at.strftime("%F %T UTC"))
         }
-        Some(NextPass { underway: true, .. }) => "once the one that is running has ended".into(),
+        Some(NextPass { underway: true, .. }) => "when the running one has ended".into(),
         Some(NextPass { timer, .. }) => {
             format!("not scheduled: {timer} is off (`systemctl enable --now {timer}`)")
         }
@@ -182,8 +182,8 @@ fn serving_text(serving: &ServingStatus, paint: Paint) -> String {
         ),
         part(
             &serving.health,
-            "its health check answers",
-            "it has no health check"
+            "its health check passes",
+            "no health check"
         )
     )
 }

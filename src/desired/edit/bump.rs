@@ -19,9 +19,9 @@ pub(super) fn next_generation(
         return increment_generation(manifest).map_err(EditError::manifest);
     };
     let next = generation_above_fleet(hosts, current).ok_or_else(|| {
-        let problem = format!("no node record says which generation its host has acted on, so nobody knows what {name} has to go past");
+        let problem = format!("no node record reports the generation that its host applied, so the next generation of {name} is unknown");
         EditError::request(Problem::new(problem).hint(
-            "`trueup status` on a host tells what it has acted on: write one more as `generation:` by hand",
+            "`trueup status` on a host shows the generation that it applied: set `generation:` to one more by hand",
         ))
     })?;
     if 2 * next.refused_by.len() > hosts.len() {
@@ -30,11 +30,11 @@ pub(super) fn next_generation(
     for host in next.refused_by.iter().take(MAX_LISTED) {
         warnings.push(
             Problem::new(format!(
-                "{} says that it has acted on generation {}, and will refuse {}",
+                "{} reports that it applied generation {}, and will refuse {}",
                 host.node, host.generation, next.generation
             ))
             .hint(
-                "if it is a host and no forged record, remove /var/lib/trueup/manifest.json there",
+                "if it is a real host and not a forged record, remove /var/lib/trueup/manifest.json there",
             ),
         );
     }
@@ -44,7 +44,7 @@ pub(super) fn next_generation(
         .checked_sub(MAX_LISTED)
         .filter(|more| *more > 0)
     {
-        warnings.push(Problem::new(format!("{more} more hosts say so")));
+        warnings.push(Problem::new(format!("{more} more hosts report this")));
     }
     Ok(next.generation)
 }
@@ -60,7 +60,7 @@ fn refused_by_most(next: &NextGeneration, hosts: usize) -> Problem {
         said.join(", ")
     ))
     .hint(
-        "records that no host of yours wrote go with `trueup fleet --env ENV --forget NODE`; else write `generation:` by hand, as `trueup status` on the hosts tells",
+        "remove forged records with `trueup fleet --env ENV --forget NODE`; else set `generation:` by hand, from `trueup status` on the hosts",
     )
 }
 
@@ -70,9 +70,9 @@ fn increment_generation(manifest: &Manifest) -> Result<u64, Problem> {
         None => Ok(1),
         Some(there) if there < MAX_FIRST => Ok(there + 1),
         Some(there) => Err(Problem::new(format!(
-            "the generation {there} cannot be counted up: no host that has acted on none yet takes one above {MAX_FIRST}"
+            "the generation {there} cannot be incremented: a new host accepts none above {MAX_FIRST}"
         ))
         .at(&manifest.generation_at)
-        .hint(format!("if nobody meant it, {ABOVE_FLEET_HINT}"))),
+        .hint(format!("if it is unintended, {ABOVE_FLEET_HINT}"))),
     }
 }

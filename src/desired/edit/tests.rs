@@ -312,10 +312,10 @@ fn holds_and_overrides_that_block_the_sha_are_warnings() {
     assert_eq!(
         said,
         [
-            "production/shop is held by bob until 2026-11-22T00:00:00Z: db; no host goes to the new sha before that",
+            "production/shop is held by bob until 2026-11-22T00:00:00Z: db; no host deploys the new sha before then",
             "production/shop: an override keeps the nodes with zone=b at ccccccc",
             "m.yml:8:8: bad: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
-            "production/shop keeps `ref: v1` from before: --ref says where the new sha came from",
+            "production/shop keeps its old `ref: v1`: --ref sets where the new sha came from",
         ]
     );
     let over = before.replace("11-22", "11-20");
@@ -347,12 +347,12 @@ fn unsupported_manifest_is_refused_with_its_location() {
         (
             "generation: 9223372036854775807\nproduction: {shop: A}\n",
             "shop=B",
-            "m.yml:1:13: the generation 9223372036854775807 cannot be counted up",
+            "m.yml:1:13: the generation 9223372036854775807 cannot be incremented",
         ),
         (
             "production:\r  shop: A\r",
             "shop=B",
-            "m.yml:1:1: it has line ends of a bare carriage return",
+            "m.yml:1:1: it has line ends with a bare carriage return",
         ),
         // New names without --create, or impossible ones.
         (
@@ -465,7 +465,7 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
     let locked = format!("# top\ngeneration: {most} # n\nproduction: {{shop: A}}\n");
     let why = edited(&locked, "shop=B").unwrap_err();
     assert!(
-        why.contains("cannot be counted up") && why.contains("--above-fleet"),
+        why.contains("cannot be incremented") && why.contains("--above-fleet"),
         "{why}"
     );
     // With a sha, without one, and with one that is current already.
@@ -486,7 +486,7 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
     assert_eq!(body, "generation: 43\nproduction: {shop: A}\n");
     let why = edit_above_fleet(&locked, "shop=B", &[]).unwrap_err();
     assert!(
-        why.contains("no node record says") && why.contains("by hand"),
+        why.contains("no node record reports") && why.contains("by hand"),
         "{why}"
     );
     // A generation that most hosts would refuse is not written; the error names the hosts and their numbers.

@@ -102,8 +102,8 @@ fn unreadable_last_good_lists_are_an_error() {
     let (_folder, settings) = settings("");
     let url = &settings.store.url;
     for (body, expected) in [
-        (&b"{\"version\": 2, torn"[..], "is not as trueup wrote it"),
-        (b"", "is not as trueup wrote it"),
+        (&b"{\"version\": 2, torn"[..], "is corrupt"),
+        (b"", "is corrupt"),
         (b"{\"version\": 3}", "it is of version 3"),
         (&vec![b' '; MAX_MEMORY + 1], "is larger than 67108864 bytes"),
     ] {

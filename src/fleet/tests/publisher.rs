@@ -256,7 +256,7 @@ fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
     let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
     assert_eq!(names(&look), ["web1"]);
     assert!(
-        look.problems[0].contains("two machines call themselves `web1`"),
+        look.problems[0].contains("two machines use the node name `web1`"),
         "{:?}",
         look.problems
     );

@@ -191,18 +191,18 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
     assert_eq!(
         told,
         [
-            "bad: rolled back it failed its proof",
-            "extra: converged the manifest does not name it",
+            "bad: rolled back it failed its gate",
+            "extra: converged not in the manifest",
             "failed: failed shop/code: the build failed",
             "fine: converged -",
             "gone: stale stopped, or cut off from the store",
             "held: waiting held by ana: stocktaking",
-            "late: pending not taken up yet",
+            "late: pending not picked up yet",
             "masked: waiting puma is masked",
             "proxy: converged -",
             "torn: bad input m:3:9: torn: `short` is not a git sha",
             "was-held: converged held by bo",
-            "zone-b: pending not taken up yet",
+            "zone-b: pending not picked up yet",
         ]
     );
     let node = |name: &str| view.nodes.iter().find(|node| node.node == name).unwrap();

@@ -33,7 +33,7 @@ impl PublicKey {
         }
         if line.starts_with("---- BEGIN SSH2 PUBLIC KEY") {
             return Err(
-                "it is a key in the SSH2 form: `ssh-keygen -i -f FILE` turns it into a line".into(),
+                "it is a key in SSH2 format: `ssh-keygen -i -f FILE` converts it to a line".into(),
             );
         }
         if line.contains(['\n', '\r', '\0']) {
@@ -81,7 +81,7 @@ impl PublicKey {
 }
 
 fn private_key_error() -> String {
-    "it is a private key, which nobody else should ever see: replace that key, and put its public half here (the file that ends in `.pub`)".into()
+    "it is a private key, which must stay secret: replace the key pair, and put the public key here (the `.pub` file)".into()
 }
 
 fn invalid_key_error(line: &str) -> String {
@@ -91,10 +91,10 @@ fn invalid_key_error(line: &str) -> String {
         return private_key_error();
     }
     if line.split([' ', '\t']).any(|word| word == "ssh-dss") {
-        return "sshd takes no ssh-dss keys any more".into();
+        return "sshd no longer accepts ssh-dss keys".into();
     }
     format!(
-        "it is no public key: expected a type ({}), the key and a comment",
+        "it is not a public key: expected a type ({}), the key and a comment",
         types.join(", ")
     )
 }
@@ -146,7 +146,7 @@ fn option_names(options: &str) -> Vec<String> {
 /// Checks that the key repeats its type inside and then holds as many values as that type has. Detects a
 /// truncated key and one of another type.
 fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
-    let cut = || "the key is damaged or was cut off".to_owned();
+    let cut = || "the key is damaged or truncated".to_owned();
     let bytes = decode_base64(body).ok_or_else(cut)?;
     if bytes.starts_with(b"openssh-key-v1\0") {
         return Err(private_key_error());
@@ -154,7 +154,7 @@ fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
     let (inner, mut rest) = split_ssh_string(&bytes).ok_or_else(cut)?;
     if inner != kind.as_bytes() {
         return Err(format!(
-            "it says {kind}, and the key itself is of another type"
+            "it is declared as {kind}, but the key is of another type"
         ));
     }
     for _ in 0..values {

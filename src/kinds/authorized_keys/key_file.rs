@@ -92,7 +92,7 @@ pub(super) fn read(
     };
     let in_the_way = |what: &str| {
         Failure::new(format!("{} is {what}", path.display()))
-            .hint("look at it by hand: trueup does not replace what may hold keys that should stay")
+            .hint("check it by hand: trueup does not replace a file that may contain keys to keep")
     };
     match (meta.kind, String::from_utf8(body)) {
         (FileKind::Directory, _) => Err(in_the_way("a directory")),

@@ -29,16 +29,16 @@ pub struct AuthorizedKeys;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuthorizedKeysSpec {
-    /// Whose keys they are. They are kept in `.ssh/authorized_keys` below its home (mode `"0600"`,
-    /// the folder `"0700"`, both its own), which must exist.
+    /// The user. The keys are in `.ssh/authorized_keys` below its home, which must exist (mode `"0600"`, the
+    /// folder `"0700"`, both owned by the user).
     pub user: String,
-    /// Public keys, each a line as `ssh-keygen` writes it, options before it if need be.
+    /// Public keys, each a line as `ssh-keygen` writes it, optionally with options before it.
     #[serde(default)]
     pub keys: Vec<String>,
     /// Whether only these may log in; `false` leaves other keys as they are.
     #[serde(default = "default_true")]
     pub exclusive: bool,
-    /// `absent` removes these keys; if they are exclusive, the file and so every key.
+    /// `absent` removes these keys; if they are exclusive, the file and so all keys.
     #[serde(default)]
     pub state: Presence,
     #[serde(skip)]
@@ -126,10 +126,10 @@ impl AuthorizedKeysSpec {
             return Ok(());
         }
         Err(Failure::new(format!(
-            "this would take away the last key of `{}` ({now} now, none after)",
+            "this would remove the last key of `{}` ({now} now, none after)",
             self.user
         ))
-        .hint("list a key that should stay; if nobody is to log in, say `state: absent`"))
+        .hint("list a key to keep; to remove all access, set `state: absent`"))
     }
 
     fn changed_fields(&self, seen: &ObservedKeys) -> Vec<FieldChange> {

@@ -56,8 +56,8 @@ impl<'a> Apt<'a> {
     pub fn new(host: &'a Host) -> Result<Apt<'a>, Failure> {
         let root = &host.root;
         if !root.is_privileged() {
-            return Err(Failure::new("packages can only be changed by root")
-                .hint("run trueup as root, or use `plan` to look only"));
+            return Err(Failure::new("only root can change packages")
+                .hint("run trueup as root, or use `plan`"));
         }
         if root.is_real() {
             return Ok(Apt { host, config: None });
@@ -71,7 +71,7 @@ impl<'a> Apt<'a> {
                 "packages cannot be installed below --root {}: there are no package sources",
                 root.path().display()
             ))
-            .hint("put an etc/apt/sources.list there, or leave packages out with `when`"));
+            .hint("add an etc/apt/sources.list there, or exclude packages with `when`"));
         }
         let config = create_sandbox_config(host)?;
         Ok(Apt {
@@ -243,7 +243,7 @@ fn apt_failure(line: String, done: CompletedCommand) -> Failure {
     let hints = [
         (
             "Could not get lock",
-            "somebody else is changing packages; the next pass tries again",
+            "another process is changing packages; the next pass tries again",
         ),
         (
             "Unable to locate package",
@@ -251,15 +251,15 @@ fn apt_failure(line: String, done: CompletedCommand) -> Failure {
         ),
         (
             "was not found",
-            "the lists were just updated: `apt-cache policy NAME` shows the versions that can be had",
+            "the lists were just updated: `apt-cache policy NAME` shows the available versions",
         ),
         (
             "unmet dependencies",
-            "`apt-get -f install` on the host shows what does not fit",
+            "`apt-get -f install` on the host shows the conflict",
         ),
         (
             "No space left on device",
-            "free space on that filesystem; the next pass goes on from here",
+            "free space on that filesystem; the next pass continues from here",
         ),
     ];
     match hints.iter().find(|(sign, _)| output.contains(sign)) {

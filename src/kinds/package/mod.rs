@@ -25,14 +25,13 @@ pub struct Package;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PackageSpec {
-    /// As apt calls them. Installed without what they only recommend; one that is installed is
-    /// not upgraded.
+    /// Names of apt packages. Installed without recommended packages; an installed package is not upgraded.
     pub names: Vec<String>,
-    /// Exactly this version, or any that begins like this if it ends in `*`; only with one name.
-    /// Not given: whatever is installed is right.
+    /// Exactly this version, or any with this prefix if it ends in `*`; only with one name. Not given: any
+    /// installed version.
     pub version: Option<String>,
-    /// Whether it is kept at its version (`apt-mark hold`); not given: left as it is, and what an
-    /// operator put on hold is not touched.
+    /// Whether it is on hold (`apt-mark hold`); not given: left as it is, and a package that an operator put
+    /// on hold is not touched.
     pub held: Option<bool>,
     /// `absent` removes them and leaves their configuration.
     #[serde(default)]
@@ -145,8 +144,7 @@ pub struct ChangePackages;
 
 impl Kind for Package {
     const NAME: &'static str = "package";
-    const ABOUT: &'static str =
-        "Packages that are installed, at a version if one is given, and on hold if wanted.";
+    const ABOUT: &'static str = "Installed packages, optionally at a version and on hold.";
     const EXAMPLE: &'static str = r#"package: {names: [nginx], version: "1.22.*", held: true}"#;
 
     type Spec = PackageSpec;

@@ -74,22 +74,22 @@ pub(super) const FORMATS: &[Format] = &[
             directive(
                 &["ExecStart"],
                 Program,
-                "`/bin/sh`, which reads what is in a release as the unit's `User=`",
+                "`/bin/sh`, which reads files of a release as the unit's `User=`",
             ),
             directive(
                 &["WorkingDirectory"],
                 User("the app's user"),
-                "systemd goes there as the unit's `User=`: a link to where that user may not go fails the start",
+                "systemd changes to it as the unit's `User=`: a link to a folder that this user may not enter fails the start",
             ),
             directive(
                 &["EnvironmentFile"],
                 Root,
-                "no shipped unit has one: PID 1 opens it, follows links, and waits for a pipe for ever; a pass fails while a unit has one that others can replace",
+                "no shipped unit has one: PID 1 opens it, follows links, and blocks on a pipe forever; a pass fails while a unit has one that others can replace",
             ),
             directive(
                 &["StandardOutput", "StandardError", "StandardInput"],
                 Root,
-                "no shipped unit names a file: what apps print goes to the journal",
+                "no shipped unit names a file: output of apps goes to the journal",
             ),
             directive(
                 &[
@@ -124,12 +124,12 @@ pub(super) const FORMATS: &[Format] = &[
             directive(
                 &["command"],
                 Program,
-                "`/bin/sh`, which reads what is in a release as the section's `user=`",
+                "`/bin/sh`, which reads files of a release as the section's `user=`",
             ),
             directive(
                 &["stdout_logfile", "stderr_logfile"],
                 Root,
-                "in `/var/log/supervisor`, which is root's: supervisord opens and rotates logs as root",
+                "in `/var/log/supervisor`, which root owns: supervisord opens and rotates logs as root",
             ),
             directive(&["socket"], NoFile, "a port of the loopback address"),
         ],
@@ -144,7 +144,7 @@ pub(super) const FORMATS: &[Format] = &[
             directive(
                 &["root", "try_files"],
                 User("www-data"),
-                "nginx's workers open what a visitor asks for; the master opens nothing there. They follow the links of a release: see below",
+                "nginx's workers open the files that visitors request; the master opens nothing there. They follow the links of a release: see below",
             ),
             directive(
                 &[
@@ -155,7 +155,7 @@ pub(super) const FORMATS: &[Format] = &[
                     "include",
                 ],
                 Root,
-                "no shipped site has one; logs are where nginx's own configuration says",
+                "no shipped site has one; nginx's own configuration selects the logs",
             ),
             directive(
                 &["location", "proxy_pass", "set_real_ip_from", "(network)"],
@@ -185,7 +185,7 @@ pub(super) const FORMATS: &[Format] = &[
         directives: &[directive(
             &["(command)"],
             Program,
-            "what `deploy_sudo` says is what the deploy user may run as root: one in his home is refused; name none in a release either",
+            "the deploy user may run the commands of `deploy_sudo` as root: one in its home is refused; list none in a release either",
         )],
     },
     Format {
@@ -198,15 +198,15 @@ pub(super) const FORMATS: &[Format] = &[
             directive(
                 &["bind"],
                 Root,
-                "`certificates`: refused where others than root could put something else",
+                "`certificates`: refused where users other than root could replace them",
             ),
             directive(
                 &["stats"],
                 Root,
-                "the socket is made before haproxy gives up root's rights, in the folder that Debian's package makes for it",
+                "haproxy creates the socket before it drops root privileges, in the folder that Debian's package creates for it",
             ),
             directive(&["chroot", "log"], Root, "folders of the system"),
-            directive(&["http-check"], NoFile, "a part of a URL"),
+            directive(&["http-check"], NoFile, "part of a URL"),
         ],
     },
     Format {
@@ -239,7 +239,7 @@ pub(super) const FORMATS: &[Format] = &[
             directive(
                 &["IdentityFile"],
                 User("the deploy user"),
-                "ssh opens it as who runs it",
+                "ssh opens it as the user who runs it",
             ),
             directive(&["(key)"], NoFile, "a public key"),
         ],
@@ -255,7 +255,7 @@ pub(crate) fn render_table() -> String {
         let whole = match format.owner {
             "root" => (
                 "root",
-                "root's, written by nobody else, in folders of root's",
+                "owned by root, writable by nobody else, in folders of root",
             ),
             owner => (owner, "trueup writes there without following a link"),
         };

@@ -20,7 +20,7 @@ pub(super) fn check_processes(
     host: &Host,
 ) -> Result<(), Failure> {
     let Some(family) = processes::process_tree(main_pid) else {
-        return Err(Failure::new("/proc cannot be read to see what runs where"));
+        return Err(Failure::new("cannot read /proc to find running processes"));
     };
     if family.is_empty() {
         return Err(Failure::new(format!(
@@ -64,7 +64,7 @@ fn find_mismatch(
         // The kernel shows the paths of a process only to its user and to root.
         if family.iter().all(|process| process.paths.is_empty()) {
             return Err(Failure::permission_denied(format!(
-                "where {name} runs can only be seen by root"
+                "only root can see where {name} runs"
             )));
         }
         let seen: Vec<String> = family

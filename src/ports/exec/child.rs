@@ -162,7 +162,7 @@ impl OutputReader {
         // A failed write (full disk) must not fail the step as well: the output in memory remains.
         let _ = log.write_all(&self.headings.escape(bytes));
         if self.logged > LOG_LIMIT {
-            let _ = log.write_all(b"\n[the rest of the output is not kept]\n");
+            let _ = log.write_all(b"\n[output truncated]\n");
         }
     }
 }

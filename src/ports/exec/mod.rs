@@ -173,7 +173,7 @@ impl std::fmt::Display for ExitReason {
             ),
             ExitReason::HeldByTracer => write!(
                 f,
-                "has ended, but another process traces it and withholds how (`ps` shows it as `defunct`, /proc/PID/status by whom it is traced)"
+                "has exited, but another process traces it and withholds its exit status (`ps` shows it as `defunct`, TracerPid in /proc/PID/status names the tracer)"
             ),
             ExitReason::Stopped => write!(f, "was killed: trueup was asked to stop"),
         }
@@ -203,7 +203,7 @@ pub enum ExecError {
         line: String,
         source: std::io::Error,
     },
-    #[error("`{line}` did not begin within {} s and was killed: {}", limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
+    #[error("`{line}` did not start within {} s and was killed: {}", limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
     StartTimedOut {
         line: String,
         /// `None`: the user that runs trueup.
@@ -235,12 +235,11 @@ impl ExecError {
 }
 
 fn start_timeout_cause(user: Option<&str>) -> String {
-    let filesystem =
-        "its folder or its program is on a filesystem that does not answer (`dmesg`, `mount`)";
+    let filesystem = "its working folder or its program is on a filesystem that does not respond (`dmesg`, `mount`)";
     match user {
         None => filesystem.to_owned(),
         Some(user) => format!(
-            "another process of {user} stopped it before it was its program, or {filesystem}; look for processes of {user} that should not be there (`ps -fu {user}`) and end them"
+            "another process of {user} stopped it before exec, or {filesystem}; find unexpected processes of {user} (`ps -fu {user}`) and stop them"
         ),
     }
 }

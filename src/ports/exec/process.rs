@@ -103,7 +103,7 @@ impl ChildProcess {
             pause = (pause * 2).min(Duration::from_millis(50));
         }
         tracing::warn!(
-            "`{}` was killed and is still there, as process {}: a filesystem or a disk does not answer it (state D in `ps`), or another process traces it (`grep TracerPid /proc/{}/status`); nothing waits for it any longer",
+            "`{}` was killed but still exists as process {}: its filesystem or disk does not respond (state D in `ps`), or another process traces it (`grep TracerPid /proc/{}/status`); trueup no longer waits for it",
             self.line,
             self.pid,
             self.pid

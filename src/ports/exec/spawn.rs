@@ -70,7 +70,7 @@ impl Spawn {
         let shown = secrets::redact(line.as_str());
         if shown != line {
             tracing::warn!(
-                "a secret stands on the command line of `{shown}`, where every user of this host can read it: give it in `env`, or in a file"
+                "the command line of `{shown}` contains a secret that every user of this host can read: pass it in `env`, or in a file"
             );
         }
         let folder = command.cwd.as_deref().unwrap_or(Path::new("/"));

@@ -9,18 +9,18 @@ use crate::ports::deadline::DeadlineError;
 /// Why a request got no answer. No variant shows a password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
-    #[error("`{0}` is no http or https address")]
+    #[error("`{0}` is not an http or https URL")]
     InvalidUrl(String),
-    #[error("the name {0} cannot be resolved")]
+    #[error("cannot resolve the name {0}")]
     Resolve(String),
     #[error("cannot connect to {host}: {why}")]
     Connect { host: String, why: String },
     #[error("the TLS certificate of {host} cannot be trusted: {why}")]
     Certificate { host: String, why: String },
-    #[error("{0} sends us somewhere we do not follow")]
+    #[error("{0} redirects to a URL that is not followed")]
     Redirect(String),
     /// An address of this host, or one with a different server behind it for every machine.
-    #[error("it leads to {host}, and no server of others is there: {why}")]
+    #[error("it leads to {host}, which is not an allowed address: {why}")]
     ForbiddenAddress { host: String, why: &'static str },
     #[error("{host} broke off: {why}")]
     Interrupted { host: String, why: String },
@@ -43,7 +43,7 @@ pub(super) fn classify(host: &str, error: ConnectorError) -> HttpError {
     if error.is_timeout() {
         return HttpError::Connect {
             host,
-            why: "it does not answer in time".into(),
+            why: "no answer in time".into(),
         };
     }
     if said("client error (Connect)") {

@@ -19,7 +19,7 @@ pub enum RootError {
     },
     /// A user other than root could have planted this link to redirect a write.
     #[error(
-        "refused to {verb} {path}: {link} is a symbolic link (owner uid {owner}) in a folder that others than root can write to"
+        "refused to {verb} {path}: {link} is a symbolic link (owner uid {owner}) in a folder that users other than root can write to"
     )]
     UntrustedLink {
         verb: &'static str,
@@ -27,15 +27,15 @@ pub enum RootError {
         link: PathBuf,
         owner: u32,
     },
-    #[error("{path} is not a usable path: {why}")]
+    #[error("{path} is not a valid path: {why}")]
     InvalidPath { path: PathBuf, why: &'static str },
     /// A folder that must belong only to trueup's user.
-    #[error("{path} cannot be used: {why}")]
+    #[error("cannot use {path}: {why}")]
     NotPrivate { path: PathBuf, why: String },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: usize },
     /// A user who planted it could decide how long opening it takes and what effect that has.
-    #[error("cannot {verb} {path}: it is no plain file of its own")]
+    #[error("cannot {verb} {path}: it is not a regular file with a single name")]
     NotRegularFile { verb: &'static str, path: PathBuf },
     /// Opening it would wait for the process that holds the lease.
     #[error("cannot {verb} {path}: another process holds a lease on it")]
@@ -44,12 +44,12 @@ pub enum RootError {
     #[error("cannot {verb} {path}: something is mounted there")]
     Mounted { verb: &'static str, path: PathBuf },
     /// Another process moved a folder of the tree during the operation.
-    #[error("cannot {verb} {path}: somebody moved it at the same time")]
+    #[error("cannot {verb} {path}: another process moved it at the same time")]
     MovedMeanwhile { verb: &'static str, path: PathBuf },
     /// Root could do it, but its owner did not ask for it: a user who can write in its folder may have put it
     /// there.
     #[error(
-        "cannot {verb} {path}: it belongs to the user with the id {owner}, in a folder of somebody else"
+        "cannot {verb} {path}: it belongs to uid {owner}, but its folder belongs to another user"
     )]
     ForeignOwner {
         verb: &'static str,
@@ -57,7 +57,7 @@ pub enum RootError {
         owner: u32,
     },
     /// The removal timed out, or other processes keep adding files to the tree.
-    #[error("cannot remove {path}: it is not gone after {} s", limit.as_secs())]
+    #[error("cannot remove {path}: the removal did not finish within {} s", limit.as_secs())]
     RemoveTimedOut { path: PathBuf, limit: Duration },
     #[error("{path} holds more than {limit} {what}")]
     LimitExceeded {
@@ -66,7 +66,7 @@ pub enum RootError {
         what: &'static str,
     },
     /// A user other than root could have written a file that decides what root does.
-    #[error("{path} is not obeyed: {part} {exposure}")]
+    #[error("{path} is not trusted: {part} {exposure}")]
     Untrusted {
         path: PathBuf,
         /// The file, or a folder on the way to it.
@@ -155,7 +155,7 @@ impl RootError {
     pub fn hint(&self) -> Option<String> {
         match self {
             error if error.is_disk_full() => {
-                Some("free space on that filesystem; the next pass goes on from here".into())
+                Some("free space on that filesystem; the next pass continues from here".into())
             }
             RootError::Untrusted { part, exposure, .. } => {
                 Some(exposure.remedy(part, geteuid().as_raw()))
@@ -165,34 +165,34 @@ impl RootError {
                 path,
                 source: Errno::EPERM,
             } if geteuid().is_root() => Some(format!(
-                "it, or the folder that holds it, is immutable or append-only: `lsattr -d {0}` shows it, `chattr -i -a {0}` ends it",
+                "it, or its folder, is immutable or append-only: `lsattr -d {0}` shows the flag, `chattr -i -a {0}` clears it",
                 path.display()
             )),
             RootError::Mounted { path, .. } => Some(format!(
-                "`findmnt -R {0}` shows what; `umount {0}` if it is not meant. trueup never works across a mount",
+                "`findmnt -R {0}` lists the mounts; `umount {0}` if they are unintended. trueup never works across a mount",
                 path.display()
             )),
             RootError::NotRegularFile { path, .. } => Some(format!(
-                "`ls -l {0}` shows what it is; move it away if it is not meant",
+                "`ls -l {0}` shows its type; move it away if it is unintended",
                 path.display()
             )),
             RootError::RemoveTimedOut { path, .. } => Some(format!(
-                "there is very much in it, which the next pass goes on with, or somebody goes on writing there: `fuser -v {0}` shows processes in it",
+                "it contains very many files (the next pass continues), or a process keeps writing there: `fuser -v {0}` lists the processes",
                 path.display()
             )),
             RootError::Leased { path, .. } => Some(format!(
-                "`lslocks` and `fuser {}` show which; end it if it is not meant",
+                "`lslocks` and `fuser {}` show the process; stop it if it is unintended",
                 path.display()
             )),
             RootError::ForeignOwner { path, .. } => Some(format!(
-                "`ls -la {0}` shows what it is: move it elsewhere, or give it to the owner of the folder that it is in (`chown`) if he is to have it",
+                "`ls -la {0}` shows the owners: move it elsewhere, or `chown` it to the owner of its folder",
                 path.display()
             )),
             error if error.is_permission_denied() => {
-                Some("the user who runs trueup may not do this; root may".into())
+                Some("the user who runs trueup lacks the permission; run it as root".into())
             }
             RootError::NotPrivate { .. } => Some(
-                "name a new folder, below folders in which only root and whoever runs trueup can write".into(),
+                "name a new folder whose parent folders only root and the user who runs trueup can write to".into(),
             ),
             _ => None,
         }

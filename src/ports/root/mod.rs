@@ -147,10 +147,10 @@ impl Root {
             return bad("expected an absolute path");
         }
         if path.components().any(|part| part == Component::ParentDir) {
-            return bad("`..` is not allowed: write the path that is meant");
+            return bad("`..` is not allowed: write the resolved path");
         }
         if path.as_os_str().as_encoded_bytes().contains(&0) {
-            return bad("it holds a NUL byte");
+            return bad("it contains a NUL byte");
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Root {
             };
             folder = self.open_own_folder(&folder, part, &real)?;
             if there && !is_empty(&folder).map_err(self.io_error("list", &real))? {
-                return Err(not_private(&real, "it is there and not empty".into()));
+                return Err(not_private(&real, "it exists and is not empty".into()));
             }
         }
         Ok(real)
@@ -116,8 +116,7 @@ impl Root {
         match foreign_write_bits(&stat) == 0 || sticky {
             true => self.check_trusted_owner(&stat, path),
             false => {
-                let why =
-                    "others than its owner can write in it, and so replace what is made there";
+                let why = "users other than its owner can write to it, and so replace what is created there";
                 Err(not_private(path, why.into()))
             }
         }
@@ -137,14 +136,14 @@ impl Root {
     fn open_own_folder(&self, folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd> {
         let opened = match openat(folder, name, FOLDER_FLAGS, Mode::empty()) {
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
-                return Err(not_private(path, "it is no folder".into()));
+                return Err(not_private(path, "it is not a folder".into()));
             }
             opened => opened.map_err(self.io_error("open", path))?,
         };
         let stat = fstat(&opened).map_err(self.io_error("look at", path))?;
         if stat.st_uid != self.current_uid() {
             let why = format!(
-                "it belongs to uid {}, not to whoever runs trueup",
+                "it belongs to uid {}, not to the user who runs trueup",
                 stat.st_uid
             );
             return Err(not_private(path, why));
@@ -153,7 +152,7 @@ impl Root {
             0 => Ok(opened),
             _ => Err(not_private(
                 path,
-                "others than its owner can write in it".into(),
+                "users other than its owner can write to it".into(),
             )),
         }
     }
@@ -245,13 +244,13 @@ mod tests {
         }
         set_mode(&at("open"), 0o777);
         set_mode(&at("shared"), 0o775);
-        assert!(refusal(&root, "/tmp/open").contains("can write in it"));
-        assert!(refusal(&root, "/tmp/open/demo").contains("/tmp/open cannot be used"));
+        assert!(refusal(&root, "/tmp/open").contains("can write to it"));
+        assert!(refusal(&root, "/tmp/open/demo").contains("cannot use /tmp/open"));
         if !root.is_privileged() {
             return;
         }
         chown(at("shared"), None, Some(65534)).unwrap();
-        assert!(refusal(&root, "/tmp/shared/demo").contains("can write in it"));
+        assert!(refusal(&root, "/tmp/shared/demo").contains("can write to it"));
         chown(at("theirs"), Some(65534), None).unwrap();
         assert!(refusal(&root, "/tmp/theirs").contains("uid 65534"));
         assert!(refusal(&root, "/tmp/theirs/demo").contains("uid 65534"));
@@ -271,8 +270,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         symlink("../etc", at("demo")).unwrap();
         symlink("../nothing", at("dangling")).unwrap();
-        assert!(refusal(&root, "/tmp/demo").contains("no folder"));
-        assert!(refusal(&root, "/tmp/dangling").contains("no folder"));
+        assert!(refusal(&root, "/tmp/demo").contains("not a folder"));
+        assert!(refusal(&root, "/tmp/dangling").contains("not a folder"));
         assert!(refusal(&root, "/tmp/demo/x").contains("symbolic link"));
         assert!(root.resolve_private_folder(Path::new("/tmp/demo")).is_err());
         assert_eq!(

@@ -32,10 +32,12 @@ pub enum Exposure {
 impl std::fmt::Display for Exposure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Exposure::Owner(uid) => write!(f, "belongs to the user with the id {uid}"),
-            Exposure::Everybody(mode) => write!(f, "can be written by everybody (mode {mode:04o})"),
-            Exposure::Group(gid) => write!(f, "can be written by the group with the id {gid}"),
-            Exposure::AccessList => write!(f, "can be written by others (its access control list)"),
+            Exposure::Owner(uid) => write!(f, "belongs to uid {uid}"),
+            Exposure::Everybody(mode) => write!(f, "is writable by everybody (mode {mode:04o})"),
+            Exposure::Group(gid) => write!(f, "is writable by gid {gid}"),
+            Exposure::AccessList => {
+                write!(f, "is writable by others through its access control list")
+            }
         }
     }
 }
@@ -46,16 +48,16 @@ impl Exposure {
         let path = path.display();
         match self {
             Exposure::Owner(_) => {
-                format!("`chown {user} {path}`, once you have looked at what is in it")
+                format!("`chown {user} {path}`, after checking its contents")
             }
             Exposure::Everybody(_) => {
-                format!("`chmod o-w {path}`, once you have looked at what is in it")
+                format!("`chmod o-w {path}`, after checking its contents")
             }
             Exposure::Group(_) => {
-                format!("`chmod g-w {path}`, once you have looked at what is in it")
+                format!("`chmod g-w {path}`, after checking its contents")
             }
             Exposure::AccessList => {
-                format!("`setfacl -b {path}`, once you have looked at what is in it")
+                format!("`setfacl -b {path}`, after checking its contents")
             }
         }
     }
@@ -261,7 +263,7 @@ mod tests {
             case.mode(path, was | 0o002);
             let said = case.read(None).unwrap_err();
             assert!(
-                said.contains(&format!("/{path} can be written by everybody")),
+                said.contains(&format!("/{path} is writable by everybody")),
                 "{said}"
             );
             assert!(said.contains("chmod o-w"), "{said}");
@@ -277,18 +279,14 @@ mod tests {
         }
         case.owner("etc/node.d", 0, 100);
         case.mode("etc/node.d", 0o775);
-        assert!(
-            case.read(None)
-                .unwrap_err()
-                .contains("the group with the id 100")
-        );
+        assert!(case.read(None).unwrap_err().contains("gid 100"));
         case.owner("etc/node.d", 0, 0);
         assert!(case.read(None).is_ok(), "root's own group is root");
         for path in ["etc/node.d/host.yml", "etc/node.d", "etc"] {
             case.owner(path, 1234, 0);
             let said = case.read(None).unwrap_err();
             assert!(
-                said.contains(&format!("/{path} belongs to the user with the id 1234")),
+                said.contains(&format!("/{path} belongs to uid 1234")),
                 "{said}"
             );
             assert!(said.contains("chown 0"), "{said}");
@@ -344,7 +342,7 @@ mod tests {
         assert!(
             case.read(None)
                 .unwrap_err()
-                .contains("/elsewhere.yml can be written")
+                .contains("/elsewhere.yml is writable")
         );
         case.mode("elsewhere.yml", 0o644);
         case.mode("etc/node.d", 0o777);

@@ -143,7 +143,7 @@ pub enum ServiceError {
         why: String,
         log: Vec<String>,
     },
-    #[error("{verb} of {name} had not finished after {seconds} s")]
+    #[error("{verb} of {name} timed out after {seconds} s")]
     TimedOut {
         verb: &'static str,
         name: String,

@@ -37,7 +37,7 @@ impl UnitName {
         }
         let usable = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
         if let Some(odd) = name.chars().find(|c| !usable(*c)) {
-            return bad(&format!("a name cannot hold {odd:?}"));
+            return bad(&format!("a name cannot contain {odd:?}"));
         }
         let typed = name
             .rsplit_once('.')

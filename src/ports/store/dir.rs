@@ -92,7 +92,7 @@ impl DirStore {
 
     fn errno_error(&self, key: &str, errno: Errno) -> StoreError {
         match errno {
-            Errno::ELOOP => self.refused(key, "a symbolic link is in its path"),
+            Errno::ELOOP => self.refused(key, "its path contains a symbolic link"),
             Errno::EXDEV => self.refused(key, "its path leads out of the store"),
             Errno::EIO | Errno::ESTALE | Errno::ETIMEDOUT => self.unreachable(errno.desc()),
             errno => self.refused(key, errno.desc()),
@@ -399,7 +399,7 @@ fn check_visible(key: &str) -> Result<(), StoreError> {
     check_key(key)?;
     if key.split('/').any(|part| part.starts_with('.')) {
         return Err(StoreError::Settings(format!(
-            "`{key}` is not a key for a folder: parts that start with a dot are kept for the store itself"
+            "`{key}` is not a key for a folder: parts that start with a dot are reserved for the store itself"
         )));
     }
     Ok(())

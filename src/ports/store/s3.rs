@@ -238,7 +238,7 @@ impl S3Store {
                 let key = object.key.unwrap_or_default();
                 let Some(key) = key.strip_prefix(&self.prefix) else {
                     return Err(S3Error::invalid_response(
-                        "a list with a key outside of its prefix",
+                        "a list with a key outside its prefix",
                     ));
                 };
                 // Not trueup's: mostly the empty objects that consoles create as folders.
@@ -261,7 +261,7 @@ impl S3Store {
                 (true, Some(token)) if next.as_ref() != Some(&token) => next = Some(token),
                 (true, _) => {
                     return Err(S3Error::invalid_response(
-                        "a cut list without its continuation",
+                        "a truncated list without a continuation token",
                     ));
                 }
             }
@@ -399,7 +399,7 @@ fn quote_etag(etag: &Etag) -> String {
 fn parse_time(modified: Option<DateTime>) -> Result<Timestamp, S3Error> {
     modified
         .and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok())
-        .ok_or_else(|| S3Error::invalid_response("an object without its time"))
+        .ok_or_else(|| S3Error::invalid_response("an object without its modification time"))
 }
 
 /// A random id for a write.

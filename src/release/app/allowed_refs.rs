@@ -12,8 +12,7 @@ use crate::digest::digest;
 const BRANCHES: &str = "refs/heads/*";
 const TAGS: &str = "refs/tags/*";
 
-/// Patterns of refs: branches and tags, and what `allow_refs` of a release adds to them or takes in
-/// their place.
+/// Ref patterns: branches and tags, and the patterns of `allow_refs`, which add to them or replace them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "Vec<String>"))]
@@ -27,7 +26,7 @@ impl RefPattern {
     fn parse(text: &str) -> Result<RefPattern, String> {
         let bad = |why: &str| {
             Err(format!(
-                "`{text}` is no pattern of refs: {why} | expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`"
+                "`{text}` is not a ref pattern: {why} | expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`"
             ))
         };
         let Some((namespace, rest)) = text
@@ -37,13 +36,13 @@ impl RefPattern {
             return bad("it does not begin with `refs/` and a folder");
         };
         if namespace.is_empty() || namespace.contains('*') || rest.is_empty() {
-            return bad("it would be about more than one kind of refs");
+            return bad("it would match more than one kind of ref");
         }
         if rest.matches('*').count() > 1 {
             return bad("it has more than one `*`");
         }
         if !git2::Reference::is_valid_name(&text.replacen('*', "x", 1)) {
-            return bad("git has no ref of such a name");
+            return bad("it is not a valid ref name");
         }
         Ok(RefPattern(text.to_owned()))
     }

@@ -19,7 +19,7 @@ use crate::resource::{FieldValue, Mode, ResolveInputs};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseFile {
-    /// Where in the release: a relative path. What the repository has there gives way.
+    /// Its path in the release, relative. Replaces a file of the repository.
     pub path: PathBuf,
     /// The template, a path below `templates/`; this or `content`.
     pub source: Option<String>,
@@ -31,7 +31,7 @@ pub struct ReleaseFile {
     pub vars: BTreeMap<String, serde_json::Value>,
     /// Quoted octal; `"0640"` when not given. It belongs to the release's user and group.
     pub mode: Option<Mode>,
-    /// The content is never shown: not in a plan, a report or a log.
+    /// Never show the content in a plan, a report or a log.
     #[serde(default)]
     pub secret: bool,
     #[serde(skip)]
@@ -54,7 +54,7 @@ impl ReleaseFile {
         let shown = self.path.display();
         if !stays_inside(&self.path) || self.path.starts_with(".git") {
             return Err(Problem::new(format!(
-                "`{shown}` is no path inside a release | expected a relative one without `..`"
+                "`{shown}` is not a path inside a release | expected a relative one without `..`"
             ))
             .field("files"));
         }

@@ -7,33 +7,34 @@ use serde::Deserialize;
 use crate::problem::Problem;
 use crate::resource::Seconds;
 
-/// What a release has to answer before it counts as good.
+/// The check that a release must pass before it counts as good.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// Where to ask: `http://…` or `https://…`, without a proxy; redirects are not followed.
+    /// The URL, `http://…` or `https://…`; without proxy and redirects.
     pub url: String,
-    /// The status that is well.
+    /// The expected status code.
     #[serde(default = "default_status")]
     pub status: u16,
-    /// What the body has to contain.
+    /// Text that the body must contain.
     pub body: Option<String>,
-    /// The header in which the app tells its sha (the whole, or at least 7 digits of it); it must be
-    /// the one that was deployed.
+    /// The header in which the app reports its sha (all of it, or at least 7 digits); it must be
+    /// the deployed one.
     pub sha_header: Option<String>,
-    /// Sent with the request, such as `Host`.
+    /// Headers of the request, such as `Host`.
     #[serde(default)]
     pub headers: std::collections::BTreeMap<String, String>,
-    /// How often in a row everything must be right.
+    /// How many consecutive checks must pass.
     #[serde(default = "default_times")]
     pub times: u32,
-    /// How long to wait between two requests; `1s` when not given.
+    /// Time between two requests; `1s` when not given.
     pub interval: Option<Seconds>,
-    /// How long one answer may take; `5s` when not given.
+    /// Time limit of one request; `5s` when not given.
     pub timeout: Option<Seconds>,
-    /// Who may listen there, where the URL leads to a port of this host above 1023, besides root, the release's user
-    /// and those of its services: the user of a proxy, say. `any`: it is not looked at.
+    /// A user who may listen there, if the URL leads to a port of this host above 1023, besides
+    /// root, the release's user and those of its services: the user of a proxy, say. `any`: do
+    /// not check the listener.
     pub listener: Option<String>,
 }
 
@@ -59,7 +60,7 @@ impl HealthCheck {
         let known = ["http://", "https://"];
         if !known.iter().any(|scheme| self.url.starts_with(scheme)) {
             return Err(Problem::new(format!(
-                "`{}` is no address to ask | expected http:// or https://",
+                "`{}` is not a URL to check | expected http:// or https://",
                 self.url
             ))
             .field("health.url"));
@@ -69,7 +70,7 @@ impl HealthCheck {
         }
         if !(100..600).contains(&self.status) {
             return Err(
-                Problem::new(format!("{} is no status of HTTP", self.status))
+                Problem::new(format!("{} is not an HTTP status code", self.status))
                     .field("health.status"),
             );
         }

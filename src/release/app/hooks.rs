@@ -8,9 +8,9 @@ use super::stage::Stage;
 use super::step::{Step, deserialize_enabled_steps};
 use crate::problem::{Problem, nearest};
 
-/// Commands by when they are run: `before_STAGE` and `after_STAGE` for the stages `fetch`,
+/// Commands by the time they run: `before_STAGE` and `after_STAGE` for the stages `fetch`,
 /// `materialise`, `link`, `build`, `assets`, `migrate`, `activate`, `gate` and `keep`, and
-/// `before_rollback` and `after_rollback`, which a way back runs instead of those of `activate`.
+/// `before_rollback` and `after_rollback`, which a rollback runs instead of those of `activate`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -53,7 +53,7 @@ impl Hooks {
             steps.0.iter().any(conditional)
         }) {
             return Err(Problem::new(format!(
-                "a hook is always run: `{name}` takes no `when_changed` and no `outputs`"
+                "a hook always runs: `{name}` takes no `when_changed` and no `outputs`"
             ))
             .field("hooks"));
         }

@@ -30,9 +30,9 @@ pub fn validate(
     for (field, paths) in inputs {
         let Some(paths) = paths else { continue };
         if paths.iter().all(|path| excluded_path(path).is_some()) {
-            return Err(Problem::new("expected at least one path: with none, nothing could ever change")
+            return Err(Problem::new("expected at least one path: without one, nothing could change")
                 .field(field)
-                .hint("name the files and folders of the repository that it depends on, or leave `when_changed` away to run it always"));
+                .hint("list the files and folders of the repository that it depends on, or omit `when_changed` to run it always"));
         }
         for path in paths {
             let usable = match excluded_path(path) {
@@ -47,10 +47,10 @@ pub fn validate(
     for (i, step) in steps.iter().enumerate() {
         let field = format!("steps[{i}].outputs");
         if !step.outputs.is_empty() && step.when_changed.is_none() {
-            return Err(Problem::new("`outputs` are for a step that may be skipped")
+            return Err(Problem::new("`outputs` needs a step that can be skipped")
                 .field(field)
                 .hint(
-                    "say with `when_changed` what the step depends on, or leave `outputs` away",
+                    "set `when_changed` to the paths that the step depends on, or omit `outputs`",
                 ));
         }
         for (n, path) in step.outputs.iter().enumerate() {
@@ -60,7 +60,7 @@ pub fn validate(
             let covers = |other: &Path| path.starts_with(other) || other.starts_with(path);
             if let Some(other) = step.outputs[..n].iter().find(|other| covers(other)) {
                 return Err(Problem::new(format!(
-                    "`{}` and `{}` are the same or one inside the other: name only one of them",
+                    "`{}` and `{}` overlap: list only one of them",
                     path.display(),
                     other.display()
                 ))
@@ -68,7 +68,7 @@ pub fn validate(
             }
             if let Some((link, _)) = links.iter().find(|(link, _)| path.starts_with(link)) {
                 return Err(Problem::new(format!(
-                    "`{}` is shared by all releases (`{}` is linked): there is nothing to take over",
+                    "`{}` is shared by all releases (`{}` is linked): there is nothing to copy",
                     path.display(),
                     link.display()
                 ))
@@ -91,7 +91,7 @@ pub fn validate(
 
 fn path_outside(path: &Path, of: &str) -> Problem {
     Problem::new(format!(
-        "`{}` is no path inside {of}: expected a relative one without `..`",
+        "`{}` is not a path inside {of}: expected a relative one without `..`",
         path.display()
     ))
 }

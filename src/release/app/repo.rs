@@ -6,7 +6,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use serde::de::{self, Deserialize, Deserializer};
 
-/// The address of a repository. Shown without a password that may stand in it.
+/// The address of a repository. trueup shows it without its password.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
@@ -30,7 +30,7 @@ impl Repo {
         let refused = || {
             let shown = redact_password(text);
             Err(format!(
-                "`{shown}` is no address of a repository | expected git@host:path, ssh://, https://, http://, file:/// or an absolute path"
+                "`{shown}` is not a repository address | expected git@host:path, ssh://, https://, http://, file:/// or an absolute path"
             ))
         };
         let repo = |ssh| {

@@ -43,12 +43,12 @@ pub(in crate::release) const POLL_INTERVAL: Duration = Duration::from_millis(250
 pub struct ReleaseSpec {
     /// The app's name, as in the manifest. Letters, digits, `.`, `_` and `-`.
     pub app: String,
-    /// Where to fetch from: `git@host:path`, `ssh://…`, `https://…`, `http://…`, `file:///…` or an
+    /// The repository: `git@host:path`, `ssh://…`, `https://…`, `http://…`, `file:///…` or an
     /// absolute path.
     pub repo: Repo,
     /// The folder of `releases/`, `shared/` and `current`; `/srv/www/APP` when not given.
     pub deploy_to: Option<PathBuf>,
-    /// Who owns the release and runs the steps; root when not given.
+    /// The user that owns the release and runs the steps; root when not given.
     pub user: Option<String>,
     /// The group of the release and of the steps; the user's own when not given.
     pub group: Option<String>,
@@ -57,15 +57,16 @@ pub struct ReleaseSpec {
     pub umask: Option<Mode>,
     /// The private key for ssh: a file of the host, without a passphrase.
     pub deploy_key: Option<PathBuf>,
-    /// Which host keys are known. Not given: the user's `~/.ssh/known_hosts`, then
-    /// `/etc/ssh/ssh_known_hosts`. A host that is not in it is refused.
+    /// The file of known host keys. Not given: the user's `~/.ssh/known_hosts`, then
+    /// `/etc/ssh/ssh_known_hosts`. A host that is missing there is refused.
     pub known_hosts: Option<PathBuf>,
-    /// Where the files of Git LFS are, if not beside `repo`: an `http(s)://` address of an LFS server, with
-    /// a user name and password where it asks for them. `.lfsconfig` of a commit does not count.
+    /// The Git LFS server, if it is not beside `repo`: an `http(s)://` address, with user name
+    /// and password if required. `.lfsconfig` of a commit is ignored.
     pub lfs_url: Option<Repo>,
-    /// On which refs a sha has to be, or it is refused. Patterns such as `refs/pull/*/head`, with one
-    /// `*` for any text. Branches and tags when not given. What else is named here counts besides
-    /// them; once a branch or tag is named, as in `refs/heads/release/*`, only what is named counts.
+    /// Refs that may be deployed: a sha on none of them is refused. Patterns such as
+    /// `refs/pull/*/head`, with one `*` for any text. Branches and tags when not given. Other
+    /// refs listed here are added to them; a listed branch or tag, as in `refs/heads/release/*`,
+    /// replaces them.
     #[serde(default)]
     pub allow_refs: AllowedRefs,
     /// Folders that all releases share, such as `log`: relative paths.
@@ -75,64 +76,63 @@ pub struct ReleaseSpec {
     /// `shared/` before the first release.
     #[serde(default)]
     pub linked_files: Vec<PathBuf>,
-    /// Files that are rendered into each release, before it is built: its environment, say. They
-    /// change with the release, and going back takes them back as well.
+    /// Files to render into each release before the build: its environment, say. They belong to
+    /// the release, so a rollback restores them too.
     #[serde(default)]
     pub files: Vec<ReleaseFile>,
-    /// What builds the release, in this order, in its folder.
+    /// Commands that build the release, in this order, in its folder.
     #[serde(default, deserialize_with = "deserialize_enabled_steps")]
     pub steps: Vec<Step>,
-    /// How assets are compiled, after the steps. Their files are shared by all releases; what says
-    /// which are current is each release's own.
+    /// How to compile assets, after the steps. All releases share the files; the manifest that
+    /// names the current ones belongs to each release.
     pub assets: Option<AssetsSpec>,
-    /// What brings the database up to the release: once for each release, just before it is
-    /// activated.
+    /// How to migrate the database: once for each release, just before it is activated.
     pub migrate: Option<MigrationSpec>,
-    /// Commands to run around the stages: `before_STAGE` and `after_STAGE`, `before_rollback` and
+    /// Commands to run before and after stages: `before_STAGE` and `after_STAGE`, `before_rollback` and
     /// `after_rollback`.
     #[serde(default)]
     pub hooks: Hooks,
-    /// The port of 127.0.0.1 on which the app itself listens, whatever its health check asks. No release is judged
-    /// while another user of the host holds it.
+    /// The port of 127.0.0.1 on which the app itself listens, independent of its health check.
+    /// While another user of the host holds it, the gate does not decide.
     pub port: Option<u16>,
-    /// What the app has to answer before a release counts as good.
+    /// The check that a release must pass before it counts as good.
     pub health: Option<HealthCheck>,
-    /// How long the services that run from the release may take until they are seen to, and until
-    /// the health check has answered; `60s` when not given.
+    /// Time limit for all services to run from the release, and for the health check to pass;
+    /// `60s` when not given.
     pub gate_timeout: Option<Seconds>,
-    /// A release that is not built within this is given up, until another sha is wanted or somebody
-    /// forces it; as long as it takes when not given.
+    /// Abandon a release that is not built within this time, until another sha is wanted or an
+    /// operator forces it; no limit when not given.
     pub build_deadline: Option<Seconds>,
     /// The environment of all steps, besides `PATH`, `HOME`, `USER`, `LANG`, `APP`, `ENVIRONMENT`,
     /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH` and `STAGE`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// More of it, never shown: what a step prints of it is cut out of its error. What a release has
-    /// done is not done again because one of them changed.
+    /// Secret environment variables: never shown, and redacted from the errors of steps. Changing
+    /// one does not repeat completed steps.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
-    /// How many good releases are kept, the active one included. At least 1; the one before the
-    /// active is kept in any case.
+    /// How many good releases to keep, including the active one. At least 1; the one before the
+    /// active one is always kept.
     #[serde(default = "default_keep_releases")]
     pub keep_releases: usize,
-    /// Whether two trees are kept ready for the next releases, and not one. Each takes as much room as
-    /// the code of one release, or next to none where the filesystem shares files (btrfs, xfs). They
-    /// give way to a release that has no room otherwise.
+    /// Whether to keep two spare trees for the next releases instead of one. Each takes as much
+    /// space as the code of one release, or almost none where the filesystem shares blocks
+    /// (btrfs, xfs). They are removed if a release needs the space.
     #[serde(default = "default_true")]
     pub spare: bool,
     /// Deploy this commit, whatever the manifest says.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub sha: Option<Sha>,
-    /// How long a fetch may take; `10m` when not given.
+    /// Time limit of a fetch; `10m` when not given.
     pub fetch_timeout: Option<Seconds>,
-    /// A commit with a larger file in it is refused, unless Git LFS keeps that: `100M` when not given.
-    /// Such a file is held in memory while it is written.
+    /// Refuse a commit that contains a larger file, except in Git LFS; `100M` when not given.
+    /// trueup holds such a file in memory while writing it.
     pub max_file: Option<Size>,
-    /// What to do about files for which `.gitattributes` want a `filter` (but for Git LFS): `refuse` the
-    /// commit, or `ignore` it and deploy them as they are in the repository. Not given: encrypted ones
-    /// are refused, others told of.
+    /// What to do if `.gitattributes` set a `filter` on files (except Git LFS): `refuse` the
+    /// commit, or `ignore` the filter and deploy them as stored in the repository. Not given:
+    /// encrypted files are refused, others cause a warning.
     pub filters: Option<FilterPolicy>,
-    /// The key with which files of git-crypt are decrypted: a file of the host that is root's alone, as
+    /// The key that decrypts git-crypt files: a file of the host that only root can read, as
     /// `git-crypt export-key` writes it. Only the app's user and group may read the decrypted files.
     pub git_crypt_key: Option<PathBuf>,
     #[serde(skip)]
@@ -247,10 +247,10 @@ impl ReleaseSpec {
         let usable = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if self.app.is_empty() || !self.app.chars().all(usable) || self.app.starts_with(['.', '-'])
         {
-            return Err(Problem::new(format!("`{}` is no name of an app", self.app))
+            return Err(Problem::new(format!("`{}` is not an app name", self.app))
                 .field("app")
                 .hint(
-                    "expected letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
+                    "expected letters, digits, `.`, `_` and `-`, starting with a letter or digit",
                 ));
         }
         for (field, path) in [
@@ -272,15 +272,15 @@ impl ReleaseSpec {
         }
         // A build cannot use files that deny access to their own user.
         if let Some(umask) = self.umask.filter(|umask| umask.0 & !0o077 != 0) {
-            return Err(Problem::new(format!("`{umask}` is no umask for a build"))
+            return Err(Problem::new(format!("`{umask}` is not a umask for a build"))
                 .field("umask")
-                .hint("expected what the group and others do not get, \"000\" to \"077\": \"022\" is usual, \"002\" for a group that shares files"));
+                .hint("expected bits to withhold from group and others, \"000\" to \"077\": \"022\" is usual, \"002\" for a group that shares files"));
         }
         if self.lfs_url.as_ref().is_some_and(|url| url.ssh().is_some()) {
             return Err(
                 Problem::new("expected an address with `https://` or `http://`")
                     .field("lfs_url")
-                    .hint("for ssh leave it away: the server of `repo` is asked where its LFS is"),
+                    .hint("omit it for ssh: trueup asks the server of `repo` for its LFS address"),
             );
         }
         self.hooks.validate()?;
@@ -306,15 +306,15 @@ impl ReleaseSpec {
             let bad =
                 |why: &str| Err(Problem::new(format!("`{}` {why}", path.display())).field(*field));
             if !stays_inside(path) {
-                return bad("is no path inside a release: expected a relative one without `..`");
+                return bad("is not a path inside a release: expected a relative one without `..`");
             }
             if path.starts_with("REVISION") || path.starts_with(".git") {
-                return bad("is not to be linked");
+                return bad("cannot be linked");
             }
             for (_, other) in &all[..i] {
                 if path.starts_with(other) || other.starts_with(path) {
                     return bad(&format!(
-                        "and `{}` are the same or one inside the other: link only one of them",
+                        "and `{}` overlap: link only one of them",
                         other.display()
                     ));
                 }
@@ -323,7 +323,7 @@ impl ReleaseSpec {
         if self.assets.is_some() && self.linked_dirs.iter().any(|dir| dir.starts_with("assets")) {
             return Err(Problem::new("`shared/assets` is for the compiled assets")
                 .field("linked_dirs")
-                .hint("take `assets` out of `linked_dirs`, or leave `assets:` away"));
+                .hint("remove `assets` from `linked_dirs`, or omit `assets:`"));
         }
         Ok(())
     }

@@ -16,78 +16,78 @@ pub const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// For plans, logs and errors; not given: its number.
+    /// Its name in plans, logs and errors; not given: its number.
     pub name: Option<String>,
-    /// `false`: as if it were not there. For roles, such as `"{{ ruby_build }}"`.
+    /// `false` leaves the step out. For roles, such as `"{{ ruby_build }}"`.
     #[serde(default = "default_true")]
     pub when: bool,
-    /// What to run: a list of arguments, or a string for the shell.
+    /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Added to the environment of all steps.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// How long it may take; `15m` when not given.
+    /// Time limit; `15m` when not given.
     pub timeout: Option<Seconds>,
-    /// As whom it runs; the release's user when not given. Root finds no program in that user's home
-    /// or in `deploy_to`, whatever `PATH` says.
+    /// The user that runs it; the release's user when not given. Root finds no program in that
+    /// user's home or in `deploy_to`, whatever `PATH` says.
     pub user: Option<String>,
-    /// Paths of the repository, files or folders, that decide what it makes. It is skipped when all of
-    /// them are, by their git object ids, as they were in the last good release, if that ran it as it is
-    /// defined now. Paths that neither has are equal, but one must be there. `.` is the whole
-    /// repository, and `"!spec"` takes something out. Always run when not given.
+    /// Its inputs: files or folders of the repository. It is skipped if all of them have the same
+    /// git object ids as in the last good release, and that release ran the same definition. A
+    /// path that is in neither counts as equal, but one must exist. `.` is the whole repository,
+    /// and `"!spec"` excludes a path. Not given: always run.
     pub when_changed: Option<Vec<PathBuf>>,
-    /// What it makes inside the release, such as `vendor/bundle` or `node_modules`: copied from that
-    /// release when the step is skipped, which it only is if all of it is there. Not for what knows
-    /// its own place, such as a virtualenv.
+    /// Paths that it creates in the release, such as `vendor/bundle` or `node_modules`: copied
+    /// from that release when the step is skipped, which requires that all of them exist there.
+    /// Not for files that contain their own path, such as a virtualenv.
     #[serde(default)]
     pub outputs: Vec<PathBuf>,
 }
 
-/// How assets are compiled.
+/// How to compile assets.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AssetsSpec {
-    /// What to run: a list of arguments, or a string for the shell.
+    /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
-    /// The folder of the release that they are compiled into. Afterwards its files are moved to
-    /// `shared/assets`, and links to them, and to those of the other kept releases, stand here: a page
-    /// of any of them finds its files. A name that is there with another content stays in the release,
-    /// as does what belongs to somebody else than the folder that it is in, and a name with control
-    /// characters. A release with more than 100,000 files, or 8 MiB of their names, fails.
+    /// The folder of the compiled assets in the release. trueup moves its files to
+    /// `shared/assets` and replaces them with links, also to those of the other kept releases: a
+    /// page of any of them finds its files. Not shared: a name that exists there with other
+    /// content, a file whose owner is not the owner of its folder, and a name with control
+    /// characters. A release with more than 100,000 files, or 8 MiB of names, fails.
     #[serde(default = "public_assets")]
     pub path: PathBuf,
-    /// Which files are each release's own and never shared: what says which names are current.
-    /// Patterns as git has them, of a file's name or of its way below `path`.
+    /// Files that belong to each release and are never shared: those that list the current names.
+    /// Git patterns, for a file's name or its path below `path`.
     #[serde(default = "default_manifests")]
     pub manifests: Vec<String>,
     /// Added to the environment of all steps.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// How long it may take; `15m` when not given.
+    /// Time limit; `15m` when not given.
     pub timeout: Option<Seconds>,
-    /// Paths of the repository, files or folders, that decide what it makes. It is skipped when all of
-    /// them are, by their git object ids, as they were in the last good release, if that ran it as it is
-    /// defined now. Paths that neither has are equal, but one must be there. `.` is the whole
-    /// repository, and `"!spec"` takes something out. Always run when not given.
+    /// Its inputs: files or folders of the repository. It is skipped if all of them have the same
+    /// git object ids as in the last good release, and that release ran the same definition. A
+    /// path that is in neither counts as equal, but one must exist. `.` is the whole repository,
+    /// and `"!spec"` excludes a path. Not given: always run.
     pub when_changed: Option<Vec<PathBuf>>,
 }
 
-/// How the database is brought up to a release.
+/// How to migrate the database.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MigrationSpec {
-    /// What to run: a list of arguments, or a string for the shell.
+    /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Added to the environment of all steps.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// How long it may take; `15m` when not given.
+    /// Time limit; `15m` when not given.
     pub timeout: Option<Seconds>,
-    /// Paths of the repository, files or folders, that it depends on. It is skipped when all of them
-    /// are, by their git object ids, as they are in the active release. Paths that neither has are
-    /// equal, but one must be there. `[db]` when not given; `null`: always run.
+    /// Its inputs: files or folders of the repository. It is skipped if all of them have the same
+    /// git object ids as in the active release. A path that is in neither counts as equal, but
+    /// one must exist. `[db]` when not given; `null`: always run.
     #[serde(default = "default_migration_paths")]
     pub when_changed: Option<Vec<PathBuf>>,
 }

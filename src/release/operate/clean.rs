@@ -44,9 +44,8 @@ pub fn clean(
     let mut record = Record::load(host, &d.layout)?;
     let mut names = keep::find_unneeded(&d, &record, failed)?;
     names.extend(keep::find_unfinished(&d, &record)?);
-    let (idle, in_use) = keep::partition_by_use(&d, names).ok_or_else(|| {
-        Failure::new("/proc cannot be read, so it cannot be told which releases are in use")
-    })?;
+    let (idle, in_use) = keep::partition_by_use(&d, names)
+        .ok_or_else(|| Failure::new("cannot read /proc, so releases in use are unknown"))?;
     let mut removed = Vec::new();
     for name in idle {
         let state = record.find(&name).map(|entry| entry.state);

@@ -45,8 +45,12 @@ pub fn diff_migrations(
     fetch::configure_libgit2()?;
     let mirror = mirror::open(&d)
         .ok_or_else(|| Failure::new(format!("there is no mirror of {} on this host", spec.repo)))?;
-    diff_paths(&mirror, from, to, MIGRATIONS)
-        .map_err(|error| Failure::new(format!("the mirror cannot tell: {}", error.message())))
+    diff_paths(&mirror, from, to, MIGRATIONS).map_err(|error| {
+        Failure::new(format!(
+            "cannot compare the commits in the mirror: {}",
+            error.message()
+        ))
+    })
 }
 
 fn diff_paths(

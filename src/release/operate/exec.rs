@@ -40,19 +40,19 @@ pub fn exec_command(
         (None, None) => {
             let failure = Failure::new(format!("no release of {} is active yet", spec.app));
             return Err(SelectionError::InvalidRequest(
-                failure.hint("`trueup releases` shows what there is"),
+                failure.hint("`trueup releases` shows the existing releases"),
             ));
         }
     };
     let known = record.find(&name).map(|entry| entry.sha.clone());
     let sha = known.or_else(|| read_revision(host, &layout, &name));
-    let sha = sha
-        .ok_or_else(|| Failure::new(format!("it cannot be told of which sha release {name} is")))?;
+    let sha =
+        sha.ok_or_else(|| Failure::new(format!("cannot determine the sha of release {name}")))?;
     let mut d = Deployment::new(spec, &sha, host)?;
     d.previous = record.previous_good(&name).map(|entry| entry.sha.clone());
     let place = d.layout.release(&name);
     if host.root.meta(&place).map_err(Failure::from)?.is_none() {
-        return Err(Failure::new(format!("{} is not there", place.display())).into());
+        return Err(Failure::new(format!("{} does not exist", place.display())).into());
     }
     let mut command = Command::new(argv);
     let identity = run::identity(&d, spec.user.as_deref())?;

@@ -44,7 +44,7 @@ pub fn build_private(
             if entry.state.is_complete() {
                 record.save(host, &d.layout)?;
             } else {
-                tracing::info!("{}: release {name} is taken up again", spec.app);
+                tracing::info!("{}: resuming release {name}", spec.app);
                 d.finish_build(&mut record, &name, None)?;
             }
             name

@@ -75,7 +75,7 @@ pub fn select_target(
             spec.app, hold.by, hold.reason
         ));
         return Err(SelectionError::InvalidRequest(failure.hint(
-            "nothing is activated while a hold is in force; take it out of the manifest, or go over it on this host with `--force`",
+            "a hold prevents activation; remove it from the manifest, or override it on this host with `--force`",
         )));
     }
     let from = view.active.map(|active| &active.sha);
@@ -119,7 +119,7 @@ impl<'a> ReleaseSelector<'a> {
                 self.app
             ));
             SelectionError::InvalidRequest(failure.hint(
-                "`trueup releases` shows what there is; `trueup releases build` builds another, which `trueup releases activate` puts into service",
+                "`trueup releases` shows the existing releases; `trueup releases build` builds another, and `trueup releases activate` activates it",
             ))
         })
     }
@@ -137,18 +137,18 @@ impl<'a> ReleaseSelector<'a> {
                 entry.state.as_str()
             ));
             return Err(SelectionError::InvalidRequest(failure.hint(format!(
-                "`trueup history --release {name}` tells more; `trueup releases` shows which are whole"
+                "see `trueup history --release {name}`; `trueup releases` shows which are complete"
             ))));
         }
         if let Some(quarantined) = self.overrides.find_quarantined(&entry.sha) {
             return Err(SelectionError::Quarantined(Failure::new(quarantined.describe()).hint(
-                "it failed in service here; if the reason is gone, lift that with `trueup converge --lift-quarantine REASON` once the manifest wants it",
+                "it failed its gate here; if the cause is fixed, lift the quarantine with `trueup converge --lift-quarantine REASON` once the manifest wants it",
             )));
         }
         match self.active {
             Some(active) if active.sha == entry.sha && active.name != name => {
                 Err(SelectionError::InvalidRequest(Failure::new(format!(
-                    "release {name} of {} is of the sha that is active already, in {}",
+                    "release {name} of {} has the sha that is already active, in {}",
                     self.app, active.name
                 ))))
             }
@@ -167,7 +167,7 @@ pub fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError
     let shown: Vec<&str> = names().take(8).collect();
     SelectionError::InvalidRequest(match nearest(name, names()) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None if shown.is_empty() => failure.hint("nothing was ever built here"),
+        None if shown.is_empty() => failure.hint("no release was ever built here"),
         None => failure.hint(format!("there are {}", shown.join(", "))),
     })
 }

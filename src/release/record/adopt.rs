@@ -28,7 +28,7 @@ pub fn adopt_releases(
     // An unreadable log proves no release good, and must not stop the pass.
     let log = host.root.read(&layout.revisions_log(), MAX_RECORD);
     let log = log.unwrap_or_else(|error| {
-        tracing::warn!("{error}: its releases count as never activated");
+        tracing::warn!("{error}: treating its releases as never activated");
         Some(Vec::new())
     });
     let logged = log
@@ -53,7 +53,7 @@ pub fn adopt_releases(
         } else {
             ReleaseStatus::Failed
         };
-        entry.why = (!good).then(|| "there is no record that it was ever finished".to_owned());
+        entry.why = (!good).then(|| "there is no record that it was finished".to_owned());
         adopted.push((position, entry));
     }
     adopted.sort_by(|(a, one), (b, other)| (a, one.at, &one.name).cmp(&(b, other.at, &other.name)));

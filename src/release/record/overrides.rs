@@ -41,15 +41,15 @@ impl Overrides {
             return Ok(Overrides::default());
         };
         let refused = |why: String| {
-            Failure::new(format!("{} cannot be taken: {why}", path.display())).hint(
-                "it holds which shas are quarantined or pinned here; if that may be forgotten, remove the file",
+            Failure::new(format!("cannot use {}: {why}", path.display())).hint(
+                "it lists the shas that are quarantined or pinned here; remove the file to forget them",
             )
         };
         let file: OverridesFile =
             serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
         if file.version != VERSION {
             return Err(refused(format!(
-                "it is of version {}, and this trueup knows {VERSION}",
+                "it has version {}, and this trueup reads {VERSION}",
                 file.version
             )));
         }

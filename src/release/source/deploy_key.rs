@@ -26,9 +26,8 @@ pub fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<String, Fail
             }
         })?;
     let (_, body) = found.ok_or_else(|| {
-        Failure::not_ready(format!("the deploy key {shown} does not exist")).hint(
-            "put it there, or describe it in a `file` with `secret: true` before this release",
-        )
+        Failure::not_ready(format!("the deploy key {shown} does not exist"))
+            .hint("create it, or describe it in a `file` with `secret: true` before this release")
     })?;
     let text = String::from_utf8_lossy(&body).into_owned();
     match KeyFormat::detect(&text) {
@@ -37,12 +36,12 @@ pub fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<String, Fail
         KeyFormat::Encrypted => Err(Failure::new(format!(
             "the deploy key {shown} is protected by a passphrase"
         ))
-        .hint("nobody is there to type it: make a key without one (`ssh-keygen -N ''`) and allow it on this repository only, reading only")),
+        .hint("trueup cannot enter it: create a key without one (`ssh-keygen -N ''`), with read access to this repository only")),
         KeyFormat::Public => Err(Failure::new(format!(
             "the deploy key {shown} is a public key"
         ))
-        .hint("name the private one: the file without `.pub`")),
-        KeyFormat::Unknown => Err(Failure::new(format!("{shown} is no private ssh key"))),
+        .hint("use the private key: the file without `.pub`")),
+        KeyFormat::Unknown => Err(Failure::new(format!("{shown} is not a private ssh key"))),
     }
 }
 

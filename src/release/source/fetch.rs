@@ -230,7 +230,7 @@ impl<'a> Fetcher<'a> {
                     "cannot fetch {repo}: the server sent more than {} GiB at once",
                     MAX_PACK >> 30
                 ))
-                .hint("is that the server you mean? Large files belong into Git LFS"),
+                .hint("is this the intended server? Large files belong in Git LFS"),
             );
             return false;
         }
@@ -239,12 +239,12 @@ impl<'a> Fetcher<'a> {
         if free < left {
             self.set_failure(
                 Failure::new(format!(
-                    "no room in {} for what {repo} sends: {} MiB came and {} MiB are free",
+                    "not enough space in {} to fetch {repo}: {} MiB received, {} MiB free",
                     mirror.display(),
                     received >> 20,
                     free >> 20
                 ))
-                .hint("make room on that filesystem; what came was removed again"),
+                .hint("free space on that filesystem; the received data was removed"),
             );
             return false;
         }

@@ -48,7 +48,7 @@ pub fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
             Err(MirrorError::Failed(failure)) => return Err(failure),
             Err(MirrorError::Broken { why, advertised }) => {
                 tracing::warn!(
-                    "{}: the mirror is broken ({why}): fetching it anew",
+                    "{}: the mirror is broken ({why}): fetching it again",
                     d.spec.app
                 );
                 return recreate_after(d, advertised);
@@ -102,12 +102,12 @@ fn recreate_after(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repo
 fn unusable_mirror(d: &Deployment<'_>, why: &str) -> Failure {
     let path = d.layout.mirror();
     Failure::new(format!(
-        "cannot keep {} in {}: {why}",
+        "cannot mirror {} in {}: {why}",
         d.spec.repo,
         path.display()
     ))
     .hint(format!(
-        "look at that repository with `git fsck`; after `rm -r {}` it is fetched anew, and it is once something is pushed",
+        "check that repository with `git fsck`; after `rm -r {}`, or after the next push, trueup fetches it again",
         path.display()
     ))
 }
@@ -122,7 +122,7 @@ fn create_empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Reposi
     root.create_dir(&path, &Attrs::mode(0o700))?;
     init_repository(d, &root.machine_path(&path), advertised).map_err(|error| {
         Failure::new(format!(
-            "cannot make the mirror {}: {}",
+            "cannot create the mirror {}: {}",
             path.display(),
             error.message()
         ))
@@ -195,7 +195,7 @@ fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorErr
                 "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT_SIZE}",
                 d.sha, d.spec.repo
             ))
-            .hint("its message or its headers were made to do harm: make the commit anew"),
+            .hint("its message or headers look malicious: recreate the commit"),
         ));
     }
     match mirror.find_object(id, None) {
@@ -203,7 +203,7 @@ fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorErr
             Some(ObjectType::Commit) => Ok(true),
             kind => Err(MirrorError::Failed(
                 Failure::new(format!(
-                    "{} in {} is a {} and no commit",
+                    "{} in {} is a {} and not a commit",
                     d.sha,
                     d.spec.repo,
                     kind.map_or("thing", |kind| kind.str())
@@ -317,7 +317,7 @@ fn is_allowed(
     let held =
         allowed_commit::contain_commit(allowed, mirror, id, &|| fetch.may_continue(), &mut skipped);
     for skipped in skipped {
-        tracing::warn!("{}: passed by in {}: {skipped}", d.spec.app, d.spec.repo);
+        tracing::warn!("{}: skipped in {}: {skipped}", d.spec.app, d.spec.repo);
     }
     held.map_err(|cut| match (fetch.take_failure(), cut) {
         (Some(failure), _) => MirrorError::Failed(failure),
@@ -327,9 +327,7 @@ fn is_allowed(
                 "cannot tell whether {} is on an allowed ref of {}: their history is too long",
                 d.sha, d.spec.repo
             ))
-            .hint(
-                "name the branches that are deployed in `allow_refs`: no others are looked at then",
-            ),
+            .hint("list the deployed branches in `allow_refs`: then no others are searched"),
         ),
     })
 }
@@ -341,13 +339,13 @@ fn not_allowed(d: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
     let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
     if *allowed == AllowedRefs::default() {
         return Failure::new(format!("{sha} is on no branch and no tag of {repo}{left_out}")).hint(
-            "is it pushed? Only what is on a branch or tag is deployed: merge it, or push it as a branch or tag again if a forced push took it away; other refs count when `allow_refs` names them",
+            "push it, or merge it: trueup deploys only commits on a branch or tag. If a forced push removed it, push it again as a branch or tag; `allow_refs` can add other refs",
         );
     }
     Failure::new(format!(
-        "{sha} is on none of the refs of {repo} that `allow_refs` allows, {allowed}{left_out}"
+        "{sha} is on no ref of {repo} that `allow_refs` allows, {allowed}{left_out}"
     ))
-    .hint("is it pushed and merged? Publish a sha that is on one of these refs, or add its ref to `allow_refs`")
+    .hint("push and merge it, publish a sha that is on one of these refs, or add its ref to `allow_refs`")
 }
 
 fn run_fetch(

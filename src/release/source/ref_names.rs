@@ -12,7 +12,7 @@ use crate::resource::Failure;
 pub fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sha, Failure> {
     if let Ok(sha) = Sha::parse(name) {
         return Err(
-            Failure::new(format!("`{sha}` is a sha and no branch or tag"))
+            Failure::new(format!("`{sha}` is a sha and not a branch or tag"))
                 .hint(format!("say `--sha {sha}`")),
         );
     }
@@ -41,10 +41,10 @@ pub fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sh
         [one] => Sha::parse(&one.to_string()).map_err(Failure::new),
         [] => Err(unknown_ref(mirror, name, spec)),
         _ => Err(Failure::new(format!(
-            "`{name}` is a branch and a tag of {}, of different commits",
+            "`{name}` is both a branch and a tag of {}, at different commits",
             spec.repo
         ))
-        .hint(format!("say which: `heads/{name}` or `tags/{name}`"))),
+        .hint(format!("use `heads/{name}` or `tags/{name}`"))),
     }
 }
 
@@ -65,9 +65,9 @@ fn unknown_ref(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Failure {
     match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
         None if spec.allow_refs != AllowedRefs::default() => failure.hint(format!(
-            "is it pushed, and among what `allow_refs` allows, {}? Nothing else is fetched",
+            "push it, and check that `allow_refs` allows it ({}): nothing else is fetched",
             spec.allow_refs
         )),
-        None => failure.hint("is it pushed?"),
+        None => failure.hint("push it first"),
     }
 }

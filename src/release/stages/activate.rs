@@ -19,11 +19,11 @@ pub fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
     match d.host.root.meta(&current)?.map(|meta| meta.kind) {
         None | Some(FileKind::Symlink) => Ok(()),
         Some(other) => Err(Failure::new(format!(
-            "{} is {} and no symbolic link",
+            "{} is {} and not a symbolic link",
             current.display(),
             other.describe()
         ))
-        .hint("move it away by hand: trueup does not replace somebody's data by a link")),
+        .hint("move it away by hand: trueup does not replace data with a link")),
     }
 }
 

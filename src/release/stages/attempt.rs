@@ -149,7 +149,7 @@ pub fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> 
     let why = entry.why.as_deref().unwrap_or("no reason on record");
     if entry.given_up {
         return Some(
-            Failure::new(format!("release {} was given up: {why}", entry.name))
+            Failure::new(format!("release {} was abandoned: {why}", entry.name))
                 .hint("publish another sha, or try this one again with `trueup converge --force`"),
         );
     }
@@ -162,7 +162,7 @@ pub fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> 
             entry.name, entry.failures
         ))
         .hint(format!(
-            "it is tried again at {again:.0}, or now with `trueup converge --force`"
+            "next retry at {again:.0}, or now with `trueup converge --force`"
         ))
     })
 }

@@ -55,7 +55,7 @@ pub fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                         // Outputs that cannot be copied, because of what others put there, are built from
                         // scratch.
                         Err(failure) => {
-                            tracing::warn!("{}: it is run: {failure}", task.name);
+                            tracing::warn!("{}: cannot copy its outputs, running it: {failure}", task.name);
                         }
                     }
                 }
@@ -88,7 +88,7 @@ pub fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     return Ok(StageOutcome::Skipped(basis.describe()));
                 }
                 Err(failure) if d.host.stop.is_set() => return Err(failure),
-                Err(failure) => tracing::warn!("{}: assets: they are compiled: {failure}", spec.app),
+                Err(failure) => tracing::warn!("{}: assets: cannot reuse them, compiling: {failure}", spec.app),
             }
         }
         let compiled = attempt

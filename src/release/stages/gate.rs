@@ -85,7 +85,9 @@ pub fn run_gate(
         let now = host.clock.monotonic_now();
         if now.saturating_duration_since(begun) >= deadline {
             let failure = failure.unwrap_or_else(|| {
-                Failure::new(format!("it was right only {in_a_row} of {times} times"))
+                Failure::new(format!(
+                    "only {in_a_row} of {times} consecutive checks passed"
+                ))
             });
             let failure = disturbed.unwrap_or(failure);
             let context = format!("not proven within {} s", deadline.as_secs());
@@ -211,7 +213,7 @@ fn roll_back_to(
     let bad = attempt.name.clone();
     let hooked = hooks::run_rollback(attempt.d, &attempt.name, HookTiming::Before);
     if let Err(failure) = hooked {
-        tracing::warn!("{}: {failure}; going back all the same", d.spec.app);
+        tracing::warn!("{}: {failure}; rolling back anyway", d.spec.app);
     }
     activate::point_current_to(d, &to)?;
     activate::append_revisions_log(

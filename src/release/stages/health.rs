@@ -64,7 +64,7 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
     match header.map(|(_, value)| value.trim()) {
         Some(reported) if reported.len() >= 7 && sha.as_str().starts_with(reported) => Ok(()),
         Some(reported) => bad(format!(
-            "is answered by another sha: `{name}` is {reported} instead of {}",
+            "was answered by another sha: `{name}` is {reported} instead of {}",
             sha.short()
         )),
         None => bad(format!("answered without the header `{name}`")),

@@ -133,7 +133,7 @@ pub fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Result<(), F
 
 /// Logs and records that something cannot be removed.
 fn record_not_removed(d: &Deployment<'_>, record: &mut Record, name: &str, failure: Failure) {
-    tracing::warn!("{}: {name} is not removed: {failure}", d.spec.app);
+    tracing::warn!("{}: cannot remove {name}: {failure}", d.spec.app);
     record.add_failed_removal(name, &failure);
 }
 
@@ -157,7 +157,7 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
     }
     let Some((idle, in_use)) = partition_by_use(d, names) else {
         tracing::warn!(
-            "{}: /proc cannot be read, so no release is removed",
+            "{}: cannot read /proc, so no release is removed",
             d.spec.app
         );
         return;

@@ -47,9 +47,7 @@ fn ensure_shared_paths(d: &Deployment<'_>) -> Result<(), Failure> {
                     "the linked file {} does not exist",
                     path.display()
                 ))
-                .hint(
-                    "put it there, or describe it in a `file` or `template` before this release",
-                ));
+                .hint("create it, or describe it in a `file` or `template` before this release"));
             }
             Some(other) => {
                 return Err(Failure::new(format!(
@@ -76,7 +74,7 @@ fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
             None => root.create_dir(&folder, &d.owner.attrs(0o755))?,
             Some(other) => {
                 return Err(Failure::new(format!(
-                    "{} is {} and no folder to link to",
+                    "{} is {} and not a folder",
                     folder.display(),
                     other.describe()
                 )));
@@ -104,7 +102,7 @@ fn make_parents(d: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Fail
                     other.describe()
                 ))
                 .hint(
-                    "a link can only be put into real folders: change the repository or the path",
+                    "a link can only be created in real folders: change the repository or the path",
                 ));
             }
         }

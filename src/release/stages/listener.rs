@@ -94,7 +94,7 @@ impl<'a> ListenerCheck<'a> {
                 std::io::ErrorKind::PermissionDenied => FailureKind::PermissionDenied,
                 _ => FailureKind::Error,
             };
-            let message = format!("cannot see who listens on port {port}: {error}");
+            let message = format!("cannot determine who listens on port {port}: {error}");
             Failure::of_kind(kind, message)
         })?;
         for listener in &all {
@@ -107,15 +107,15 @@ impl<'a> ListenerCheck<'a> {
                 format!(" (process {pid} (`{program}`))")
             });
             let end = process.map_or_else(
-                || format!("see as root who it is: `ss -ltnp 'sport = :{port}'`"),
-                |(pid, _)| format!("end it: `kill {pid}`"),
+                || format!("find it as root: `ss -ltnp 'sport = :{port}'`"),
+                |(pid, _)| format!("stop it: `kill {pid}`"),
             );
             let app = &self.spec.app;
             return Err(Failure::conflict(format!(
                 "port {port} is held by the user {user}{by}, not by {app}"
             ))
             .hint(format!(
-                "{end}; the next pass goes on from here. `socket: true`, where the role has it, keeps the port out of others' hands. If {user} is to answer there: `health: {{listener: {user}}}`"
+                "{end}; the next pass continues from here. `socket: true`, where the role has it, keeps other users from taking the port. To allow {user}: `health: {{listener: {user}}}`"
             )));
         }
         Ok(!all.is_empty())
@@ -141,9 +141,9 @@ impl<'a> ListenerCheck<'a> {
 /// The failure for an answer from an address without a visible listener.
 pub fn no_listener_failure(url: &str) -> Failure {
     Failure::conflict(format!(
-        "{url} answers, but nobody is seen to listen there: whose answer it is cannot be told"
+        "{url} answers, but no process on this host listens there, so the answer cannot be attributed to the app"
     ))
-    .hint("if a packet filter leads it elsewhere, ask at that address, or let anybody answer: `health: {listener: any}`")
+    .hint("if a packet filter redirects it, use the target address, or accept any listener: `health: {listener: any}`")
 }
 
 /// The conflict with another user that holds the app's port: whatever failed then, the release is not to

@@ -51,7 +51,7 @@ pub fn materialise(
         match job.run(d, tree) {
             Err(error @ TreeError::Refused(_)) => return Err(error),
             Err(error) if !d.host.stop.is_set() => {
-                tracing::warn!("{}: a kept tree is of no use: {error}", d.spec.app);
+                tracing::warn!("{}: cannot use a spare tree: {error}", d.spec.app);
                 d.host.root.remove_tree(tree)?;
             }
             done => return done,
@@ -186,7 +186,12 @@ pub fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
 
 fn open_folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
     let folder = d.host.root.open_folder(path)?;
-    folder.ok_or_else(|| Failure::new(format!("{} has gone while it was used", path.display())))
+    folder.ok_or_else(|| {
+        Failure::new(format!(
+            "{} disappeared while it was in use",
+            path.display()
+        ))
+    })
 }
 
 /// Warns about git features that a checkout does not apply.

@@ -298,7 +298,7 @@ fn step_failure(
         tail => Failure::new(message).with_log_tail(&tail),
     };
     failure.hint(format!(
-        "all that it printed is in {}; the release is kept in {} and was not activated",
+        "all of its output is in {}; the release is kept in {} and was not activated",
         d.layout.log(name).display(),
         d.layout.release(name).display()
     ))

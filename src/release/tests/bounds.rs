@@ -104,7 +104,7 @@ fn a_pack_that_claims_four_billion_objects_takes_no_memory() {
     };
     let failure = refused_deploy(&git_server(ref_list(1), Box::new(pack)));
     assert!(
-        failure.message.contains("MiB of memory that git may take"),
+        failure.message.contains("MiB of memory that git may use"),
         "{failure}"
     );
 }
@@ -161,7 +161,7 @@ fn delta_that_expands_to_gigabytes_takes_no_memory() {
     };
     let failure = refused_deploy(&git_server(ref_list(1), Box::new(pack)));
     assert!(
-        failure.message.contains("MiB of memory that git may take"),
+        failure.message.contains("MiB of memory that git may use"),
         "{failure}"
     );
 }
@@ -175,7 +175,7 @@ fn large_file_is_refused_by_its_header_and_its_path_is_named() {
     let failure = run_pass(&bench.spec(&sha, "max_file: 64K\n"), &bench.host()).unwrap_err();
     assert_eq!(
         failure.message,
-        "the file `data/large` in the repository comes to 65537 bytes, and `max_file` allows 65536"
+        "the file `data/large` in the repository has 65537 bytes, and `max_file` allows 65536"
     );
     assert!(
         failure.hint.as_ref().unwrap().contains("Git LFS"),

@@ -103,7 +103,7 @@ fn stopped_pass_is_completed_by_the_next_one() {
             Err(failure) => {
                 assert_eq!(
                     failure.message,
-                    "stopped on request; goes on in the next pass"
+                    "stopped on request; the next pass continues"
                 );
                 true
             }

@@ -154,7 +154,7 @@ fn commit_that_does_not_fit_is_refused_before_writing() {
         assert!(
             failure
                 .message
-                .starts_with("no room in /srv/www/shop/releases for")
+                .starts_with("not enough space in /srv/www/shop/releases for")
                 && failure
                     .message
                     .contains("for the files of this commit: it needs")
@@ -189,7 +189,10 @@ fn spare_trees_are_removed_when_a_release_needs_space() {
     );
     // A spare that does not fit is not made.
     let failure = make_spares(&bench.spec(&two, ""), &bench.host()).unwrap_err();
-    assert!(failure.message.starts_with("no room in "), "{failure}");
+    assert!(
+        failure.message.starts_with("not enough space in "),
+        "{failure}"
+    );
     let trees = list_names(&bench.app_path("releases/.trueup"));
     assert!(!trees.iter().any(|name| name == "unfinished"), "{trees:?}");
 }

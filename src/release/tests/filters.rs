@@ -113,7 +113,12 @@ fn git_crypt_files_are_decrypted_with_the_configured_key() {
     let with_key = |sha: &Sha| bench.spec(sha, "git_crypt_key: /etc/shop.key\n");
     mode(0o644);
     let failure = run_pass(&with_key(&sha), &bench.host()).unwrap_err();
-    assert!(failure.message.contains("is not root's alone"), "{failure}");
+    assert!(
+        failure
+            .message
+            .contains("is accessible to users other than root"),
+        "{failure}"
+    );
     mode(0o600);
     deploy_ok(&with_key(&sha), &bench.host());
     let is_right = |first: &str| {

@@ -89,7 +89,7 @@ fn malformed_tree_is_refused_with_path_and_reason() {
         ),
         (
             raw_tree(&bench, &[("100644", "a/b", blob)]),
-            "`a/b`: a name holds a slash",
+            "`a/b`: a name contains a slash",
         ),
         (
             raw_tree(&bench, &[("100644", &long, blob)]),
@@ -97,9 +97,9 @@ fn malformed_tree_is_refused_with_path_and_reason() {
         ),
         (
             raw_tree(&bench, &[("120000", "a", blob), ("40000", "a", inner)]),
-            "`a`: it is there twice",
+            "`a`: it exists twice",
         ),
-        (bomb, "unfolds to more files than fit"),
+        (bomb, "contains more files than fit"),
     ];
     for (tree, why) in trees {
         let failure = deploy_tree(&bench, tree).unwrap_err();
@@ -178,7 +178,9 @@ fn deploy_folder_writable_by_the_app_user_is_secured_or_refused() {
     let spec = bench.spec(&sha, "user: deploy\n");
     let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(
-        failure.message.contains("others than root could replace"),
+        failure
+            .message
+            .contains("users other than root could replace"),
         "{failure}"
     );
     assert!(

@@ -136,7 +136,7 @@ fn repository_is_fetched_over_http_with_redirects_and_credentials() {
         failure
             .hint
             .as_ref()
-            .is_some_and(|h| h.contains("no such repository")),
+            .is_some_and(|h| h.contains("repository does not exist")),
         "{failure}"
     );
     assert!(!failure.to_string().contains("geheim"), "{failure}");
@@ -175,6 +175,10 @@ fn interrupted_http_fetch_leaves_a_usable_mirror() {
     let text = format!("app: shop\nrepo: http://127.0.0.1:{port}/repo.git\n");
     let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
     assert!(failure.message.contains("broke off"), "{failure}");
-    assert!(failure.hint.is_some_and(|hint| hint.contains("hung up")));
+    assert!(
+        failure
+            .hint
+            .is_some_and(|hint| hint.contains("closed the connection"))
+    );
     deploy_ok(&bench.spec(&sha, ""), &bench.host());
 }

@@ -74,7 +74,9 @@ fn repository_writable_by_others_is_not_read_as_root() {
     std::fs::set_permissions(&refs, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(
-        failure.message.contains("others than root can write to it"),
+        failure
+            .message
+            .contains("users other than root can write to it"),
         "{failure}"
     );
     deploy_ok(&bench.spec(&sha, SHORT_TIMEOUT), &bench.host());

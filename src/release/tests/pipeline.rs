@@ -272,7 +272,7 @@ fn directory_in_place_of_current_is_refused_before_the_build() {
     assert!(
         failure
             .message
-            .ends_with("current is a directory and no symbolic link"),
+            .ends_with("current is a directory and not a symbolic link"),
         "{failure}"
     );
     assert!(!bench.app_path("releases").exists());

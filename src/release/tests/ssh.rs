@@ -125,7 +125,7 @@ fn rejected_or_unusable_deploy_key_is_named_in_the_error() {
         ("/sealed", "/sealed is protected by a passphrase"),
         ("/key.pub", "/key.pub is a public key"),
         ("/none", "/none does not exist"),
-        ("/known", "/known is no private ssh key"),
+        ("/known", "/known is not a private ssh key"),
     ] {
         let mut spec = server.spec(&bench, &sha, "");
         spec.deploy_key = Some(key.into());
@@ -164,7 +164,7 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
     std::fs::write(bench.host_path("known"), other).unwrap();
     let failure = run_pass(&server.spec(&bench, &sha, ""), &bench.host()).unwrap_err();
     assert!(
-        failure.message.contains("is not the one in /known:2"),
+        failure.message.contains("differs from /known:2"),
         "{failure}"
     );
     assert_eq!(bench.read("current/a"), "1");
@@ -268,7 +268,11 @@ fn server_that_speaks_no_ssh_is_reported() {
     let port = silent_server(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let text = format!("app: shop\nrepo: ssh://git@127.0.0.1:{port}/x\n");
     let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
-    assert!(failure.hint.is_some_and(|h| h.contains("hung up")));
+    assert!(
+        failure
+            .hint
+            .is_some_and(|h| h.contains("closed the connection"))
+    );
     assert!(
         failure.message.contains("kex_exchange"),
         "{}",
@@ -291,7 +295,7 @@ fn missing_repository_on_an_ssh_server_is_reported() {
         failure
             .hint
             .as_ref()
-            .is_some_and(|hint| hint.contains("no such repository")),
+            .is_some_and(|hint| hint.contains("repository does not exist")),
         "{failure}"
     );
 }

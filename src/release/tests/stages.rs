@@ -98,7 +98,7 @@ fn release_that_exceeds_build_deadline_is_abandoned() {
         "{failure}"
     );
     let again = run_pass(&spec, &bench.host()).unwrap_err();
-    assert!(again.message.contains("was given up"), "{again}");
+    assert!(again.message.contains("was abandoned"), "{again}");
     assert_eq!(bench.active_name(), None);
     spec.resume_policy = ResumePolicy::FromScratch;
     spec.build_deadline = None;

@@ -94,33 +94,33 @@ fn metrics(pass: &PassMetrics<'_>) -> Vec<Metric> {
         },
         gauge(
             "trueup_last_pass_timestamp_seconds",
-            "When the last pass began.",
+            "Start of the last pass.",
             Some(unix_seconds(pass.started)),
         ),
         gauge(
             "trueup_last_good_pass_timestamp_seconds",
-            "When the last pass began that ended with converged, since boot.",
+            "Start of the last pass that converged, since boot.",
             last.and_then(|last| last.good).map(unix_seconds),
         ),
         gauge(
             "trueup_pass_period_seconds",
-            "How long the timer takes from the end of a pass to the next one, at most.",
+            "Maximum time from the end of a pass to the next one by the timer.",
             last.and_then(|last| last.rhythm?.period())
                 .map(|period| period.as_secs_f64()),
         ),
         gauge(
             "trueup_last_pass_duration_seconds",
-            "How long the last pass took.",
+            "Duration of the last pass.",
             Some(pass.took.as_secs_f64()),
         ),
         Metric {
             name: "trueup_last_pass_outcome",
-            help: "1 for how the last pass ended, 0 for every other outcome.",
+            help: "1 for the outcome of the last pass, 0 for every other one.",
             values: outcomes.collect(),
         },
         gauge(
             "trueup_store_answered_timestamp_seconds",
-            "When the store last answered, since boot.",
+            "Time of the store's last answer, since boot.",
             last.and_then(|last| last.store_answered).map(unix_seconds),
         ),
     ];
@@ -189,27 +189,27 @@ fn report_metrics(report: &Report) -> Vec<Metric> {
     vec![
         Metric {
             name: "trueup_resources",
-            help: "How many resources the last pass found or left how.",
+            help: "Number of resources by status after the last pass.",
             values: counted("status", &resources),
         },
         Metric {
             name: "trueup_services_moved",
-            help: "How many restarts and reloads the last pass did.",
+            help: "Number of restarts and reloads in the last pass.",
             values: counted("duty", &duties),
         },
         gauge(
             "trueup_owed",
-            "How many restarts, reloads and runs are owed still.",
+            "Number of restarts, reloads and runs that are still owed.",
             Some(to_f64(counts.owed)),
         ),
         Metric {
             name: "trueup_app_info",
-            help: "Which sha each app is at and should be at.",
+            help: "The actual and the wanted sha of each app.",
             values: infos.collect(),
         },
         Metric {
             name: "trueup_app_state",
-            help: "1 for how each app stands, 0 for every other state.",
+            help: "1 for the state of each app, 0 for every other one.",
             values: states.collect(),
         },
     ]

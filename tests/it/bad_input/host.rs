@@ -41,7 +41,7 @@ fn a_link_planted_by_a_lesser_user_is_not_followed() {
         ("directory:/srv/theirs/logs/new", "look at /srv/theirs/logs"),
     ] {
         let said = format!(
-            "failed {id}: refused to {path}: /srv/theirs/logs is a symbolic link (owner uid {NOBODY}) in a folder that others than root can write to\n  hint: if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made /srv/theirs/logs\n"
+            "failed {id}: refused to {path}: /srv/theirs/logs is a symbolic link (owner uid {NOBODY}) in a folder that users other than root can write to\n  hint: if the link is intended, create it as root in a folder that only root can write to, or describe the path behind it; otherwise find out who created /srv/theirs/logs\n"
         );
         assert!(ran.out.contains(&said), "{ran}");
     }
@@ -105,7 +105,7 @@ fn a_full_disk_leaves_the_old_file_whole_and_the_next_pass_goes_on() {
         "~ update big (content)\n\
          + create file:/etc/after (content)\n\
          failed big: cannot write /srv/big: ENOSPC: No space left on device\n  \
-         hint: free space on that filesystem; nothing was changed and the next pass goes on from here\n\
+         hint: free space on that filesystem; nothing was changed, and the next pass continues from here\n\
          failed: 1 change, 1 failed, 0 right (N ms)\nexit 1\n"
     );
     assert_eq!(out("old"), "old\n");
@@ -135,7 +135,7 @@ fn without_room_for_its_own_notes_a_pass_changes_nothing_and_says_why() {
     assert_eq!(
         out("full"),
         "trueup: cannot write /var/lib/trueup/manifest.yml: ENOSPC: No space left on device\n  \
-         hint: free space on that filesystem; the next pass goes on from here\nexit 1\n"
+         hint: free space on that filesystem; the next pass continues from here\nexit 1\n"
     );
     assert_eq!(out("listed"), "");
     assert!(out("free").contains("converged: 1 change, 0 right"));
@@ -209,7 +209,7 @@ fn a_pass_that_is_told_to_stop_finishes_what_it_is_at_and_the_next_one_goes_on()
             ran.out,
             "+ create directory:/srv\n\
              ! run slow (run /srv/slow is not there -> touch begun; until test -e go; do sleep 0.02; done; touch slow)\n\
-             skipped last: trueup was told to stop; the next pass goes on from here\n\
+             skipped last: stopped on request; the next pass continues from here\n\
              stopped: 2 changes, 1 skipped, 0 right (N ms)\n"
         );
         assert!(
@@ -236,6 +236,6 @@ fn settings_that_cannot_be_read_say_so() {
     assert_eq!(ran.code, 78, "{ran}");
     assert_eq!(
         ran.err,
-        "trueup: cannot read @ROOT@/etc/trueup/node.yml: EACCES: Permission denied\n  hint: the user who runs trueup may not do this; root may\ntrueup: nothing was changed\n"
+        "trueup: cannot read @ROOT@/etc/trueup/node.yml: EACCES: Permission denied\n  hint: the user who runs trueup lacks the permission; run it as root\ntrueup: nothing was changed\n"
     );
 }

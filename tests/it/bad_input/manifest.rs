@@ -25,7 +25,7 @@ fn a_manifest_that_is_none_is_refused_and_nothing_is_changed() {
         ),
         (
             b"production: {}\nproduction: {}\n",
-            ":2:1: the key `production` is there twice (first on line 1)",
+            ":2:1: duplicate key `production` (first on line 1)",
         ),
         (
             b"generation: -1\nproduction: {}\n",
@@ -49,7 +49,7 @@ fn a_yaml_bomb_in_the_manifest_costs_little() {
     refused_within_bounds(
         &host,
         &format!(
-            "{NAME}:6:8: it grows to more than 200000 values (aliases count as what they stand for)"
+            "{NAME}:6:8: it expands to more than 200000 values (an alias counts as its target)"
         ),
     );
 }
@@ -129,7 +129,7 @@ fn a_manifest_that_went_away_leaves_the_last_good_one_in_force() {
     std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
-    assert!(ran.out.contains("the last good one is in force"), "{ran}");
+    assert!(ran.out.contains("using the last good one"), "{ran}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn an_older_generation_is_refused_until_somebody_goes_back_on_purpose() {
     host.converged();
     host.manifest(MANIFEST.replace("generation: 3", "generation: 2"));
     let said = format!(
-        "{NAME}:1:13: generation: it is 2, and this host has acted on 3: an older manifest is not taken"
+        "{NAME}:1:13: generation: it is 2, and this host has applied 3: an older manifest is refused"
     );
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
@@ -176,7 +176,7 @@ fn a_fleet_whose_generation_leapt_is_healed_without_a_shell_on_its_hosts() {
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
     let said = format!(
-        "{NAME}:1:13: generation: it is 18446744073709551615, and this host has acted on 3: a leap of more than 1000000 is not taken"
+        "{NAME}:1:13: generation: it is 18446744073709551615, and this host has applied 3: a leap of more than 1000000 is refused"
     );
     assert!(ran.out.contains(&said), "{ran}");
     let publish = |words: &[&str]| {
@@ -188,7 +188,7 @@ fn a_fleet_whose_generation_leapt_is_healed_without_a_shell_on_its_hosts() {
     let ran = publish(&[&shop, "--create"]);
     assert_eq!(ran.code, 78, "{ran}");
     assert!(
-        ran.err.contains("cannot be counted up") && ran.err.contains("--above-fleet"),
+        ran.err.contains("cannot be incremented") && ran.err.contains("--above-fleet"),
         "{ran}"
     );
     let ran = publish(&["--above-fleet"]);

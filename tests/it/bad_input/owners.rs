@@ -43,7 +43,7 @@ fn what_everybody_can_write_is_not_obeyed() {
         host.write("/etc/trueup/templates/motd", "hello\n");
         mode(&host, &format!("/{open}"), bits);
         let expected = format!(
-            "@ROOT@/{file} is not obeyed: @ROOT@/{open} can be written by everybody (mode {bits:04o})\n  hint: `chmod o-w @ROOT@/{open}`, once you have looked at what is in it\ntrueup: nothing was changed\n"
+            "@ROOT@/{file} is not trusted: @ROOT@/{open} is writable by everybody (mode {bits:04o})\n  hint: `chmod o-w @ROOT@/{open}`, after checking its contents\ntrueup: nothing was changed\n"
         );
         for command in ["converge", "plan", "validate"] {
             let ran = host.run(&[command]);
@@ -66,7 +66,7 @@ fn what_belongs_to_somebody_else_is_not_obeyed() {
         invalid(
             &host,
             &format!(
-                "@ROOT@/etc/trueup/node.yml is not obeyed: @ROOT@/{owned} belongs to the user with the id {NOBODY}\n  hint: `chown 0 @ROOT@/{owned}`, once you have looked at what is in it"
+                "@ROOT@/etc/trueup/node.yml is not trusted: @ROOT@/{owned} belongs to uid {NOBODY}\n  hint: `chown 0 @ROOT@/{owned}`, after checking its contents"
             ),
         );
     }
@@ -78,7 +78,7 @@ fn secrets_that_everybody_can_read_are_told_in_every_pass_and_by_doctor() {
     host.role("parameters: {apps: {}}\nresources: []\n");
     let attributes = "attributes: {apps: {shop: {secrets: {TOKEN: s3cret-value}}}}\n";
     host.write("/etc/trueup/node.yml", &format!("{NODE}{attributes}"));
-    let words = "node.yml holds secrets, and everybody on this host can read it (mode 0644)";
+    let words = "node.yml contains secrets and is readable by every user of this host (mode 0644)";
     for _ in 0..2 {
         let ran = host.converge();
         assert_eq!(ran.code, 0, "{ran}");

@@ -42,7 +42,7 @@ fn what_a_role_names_and_nobody_knows_is_told_with_what_is_near() {
     );
     wrong(
         "  - file: {path: /srv/a, content: x, check: web}\n",
-        "R:3:5: file:/srv/a: check: no role of this node has a check `web`\n  hint: say what to run under `checks:` in the role: `web: [command, arguments]`",
+        "R:3:5: file:/srv/a: check: no role of this node has a check `web`\n  hint: define it under `checks:` in the role: `web: [command, arguments]`",
     );
 }
 
@@ -83,11 +83,11 @@ fn two_resources_that_own_one_path_are_both_named() {
 fn a_path_that_climbs_or_is_not_absolute_is_refused() {
     wrong(
         "  - file: {path: /srv/../etc/shadow, content: x}\n",
-        "R:3:5: file:/srv/../etc/shadow: path: /srv/../etc/shadow is not a usable path: `..` is not allowed: write the path that is meant",
+        "R:3:5: file:/srv/../etc/shadow: path: /srv/../etc/shadow is not a valid path: `..` is not allowed: write the resolved path",
     );
     wrong(
         "  - directory: {path: srv}\n",
-        "R:3:5: directory:srv: path: srv is not a usable path: expected an absolute path",
+        "R:3:5: directory:srv: path: srv is not a valid path: expected an absolute path",
     );
 }
 
@@ -129,7 +129,7 @@ fn a_list_of_resources_that_is_none_says_what_was_expected() {
 fn every_mistake_of_a_role_is_told_at_once() {
     wrong(
         "  - file: {path: a, content: x}\n  - file: {path: b, content: x}\n",
-        "R:3:5: file:a: path: a is not a usable path: expected an absolute path\ntrueup: R:4:5: file:b: path: b is not a usable path: expected an absolute path",
+        "R:3:5: file:a: path: a is not a valid path: expected an absolute path\ntrueup: R:4:5: file:b: path: b is not a valid path: expected an absolute path",
     );
 }
 
@@ -139,6 +139,6 @@ fn a_yaml_bomb_in_a_role_costs_little() {
     host.role(&bomb());
     refused_within_bounds(
         &host,
-        "@ROOT@/etc/trueup/roles/app.yml:6:8: it grows to more than 200000 values (aliases count as what they stand for)",
+        "@ROOT@/etc/trueup/roles/app.yml:6:8: it expands to more than 200000 values (an alias counts as its target)",
     );
 }

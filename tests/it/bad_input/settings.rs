@@ -50,7 +50,7 @@ fn bad_settings_say_which_file_and_line_and_what_was_expected() {
         ),
         (
             &format!("{NODE}roles: [web]\n"),
-            "@ROOT@/etc/trueup/node.yml:4:1: the key `roles` is there twice (first on line 2)",
+            "@ROOT@/etc/trueup/node.yml:4:1: duplicate key `roles` (first on line 2)",
         ),
     ] {
         let host = host();
@@ -94,6 +94,6 @@ fn a_yaml_bomb_in_the_settings_costs_little() {
     host.write("/etc/trueup/node.yml", &bomb());
     refused_within_bounds(
         &host,
-        "@ROOT@/etc/trueup/node.yml:6:8: it grows to more than 200000 values (aliases count as what they stand for)",
+        "@ROOT@/etc/trueup/node.yml:6:8: it expands to more than 200000 values (an alias counts as its target)",
     );
 }

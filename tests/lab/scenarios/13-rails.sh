@@ -73,7 +73,7 @@ check "a form that was opened before the deploy can be sent after it" send_form 
 for bad in broken sick; do
   check "a version that is $bad is published" publish "${sha[$bad]}"
   code "it is rolled back" 4 on web trueup converge
-  has "to the version before" "goes back to" "$said"
+  has "to the version before" "rolls back to" "$said"
   page_says web "version v2" || fail "which visitors get" "$(page web)"
   code "and stays refused" 4 on web trueup converge
   has "with the reason" "quarantined" "$said"

@@ -43,15 +43,15 @@ has "saying so" "bad store s3://$bucket: " "$said"
 code "and with keys that only this shell has" 1 on web env AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" \
   AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" trueup init --env production --role base --store "s3://$bucket" \
   --region "$AWS_REGION" --endpoint "$endpoint" --path-style
-has "saying so" "bad credentials: the keys for the store are in the environment of this shell" "$said"
+has "saying so" "bad credentials: the keys for the store are only in the environment of this shell" "$said"
 same "nothing of all that is left" "node.yml" "$(on web sh -c 'cd /etc/trueup; echo *; ls -d /root/.aws 2>/dev/null' || :)"
 
 code "trueup init" 0 init --known-host "$known" --deploy-key /root/deploy_key
 started=$SECONDS
 has "the store is checked" "good store s3://$bucket" "$said"
-has "what it wants is told" "good manifest: shop is to be at ${sha[v1]:0:7}" "$said"
-has "the git server is checked" "good git shop: git@$git_address:shop.git lets this host in" "$said"
-has "the timer runs" "the timer runs" "$said"
+has "what it wants is told" "good manifest: shop is wanted at ${sha[v1]:0:7}" "$said"
+has "the git server is checked" "good git shop: git@$git_address:shop.git grants access to this host" "$said"
+has "the timer runs" "the timer is active" "$said"
 has "the region of this shell is written down for it" "  region: $AWS_REGION" "$(on web cat /etc/trueup/node.yml)"
 wait_for 90 "and a visitor gets the Rails app through nginx" page_says web "version v1"
 echo "  $((SECONDS - started)) s after trueup init"

@@ -43,11 +43,11 @@ attacked deploy "a line in the journal with trueup's own fields" "the documented
 
 # Status, for root and for everybody.
 code "status says that all is well" 0 on web trueup status
-has "with proof" "its processes run in the active release; its health check answers" "$said"
+has "with proof" "its processes run in the active release; its health check passes" "$said"
 has "and that nothing is scheduled" "not scheduled" "$said"
 on web chmod 755 /etc/trueup
 code "somebody without root sees it too" 0 on web setpriv --reuid nobody --regid nogroup --clear-groups trueup status
-has "as far as he may look" "can be looked at only by root" "$said"
+has "as far as he may look" "only root can inspect" "$said"
 has "with what is wanted" "at ${sha[v1]}, as wanted" "$said"
 on web systemd-run -q --unit trueup -E HOME=/root --on-active=1h --timer-property=AccuracySec=1s trueup converge
 has "with a timer, status tells the next pass" "(in 5" "$(on web trueup status)"

@@ -37,7 +37,7 @@ on web touch /run/before
 code "a host that is well" 0 on web trueup doctor
 echo "$said" | sed 's/^/          /'
 for line in "ok    clock" "ok    store s3" "ok    manifest" "ok    store writes" "ok    git shop" "ok    service nginx" \
-  "ok    service puma-shop" "ok    check nginx" "ok    disk" "ok    owed" "ok    last pass" "ok    next pass" "nothing to mend"; do
+  "ok    service puma-shop" "ok    check nginx" "ok    disk" "ok    owed" "ok    last pass" "ok    next pass" "no problems found"; do
   has "has the line $line" "$line" "$said"
 done
 same "nothing was written" "" "$(written web /run/before)"
@@ -53,7 +53,7 @@ echo closed=/ >"$SCRATCH/modes"
 bad "credentials that only read" "store writes" "may not write its record"
 write web:/etc/trueup/node.d/reader.yml <<<"fleet: {publish: false}"
 code "which are enough for a host that says so" 0 on web trueup doctor
-has "nothing is tried then" "note  store writes              not tried: this host writes nothing there" "$said"
+has "nothing is tried then" "note  store writes              not tried: this host does not write there" "$said"
 on web rm /etc/trueup/node.d/reader.yml
 : >"$SCRATCH/modes"
 
@@ -69,13 +69,13 @@ bad "a clock that is an hour ahead" clock "s ahead of the store's"
 echo deaf >"$SCRATCH/modes"
 bad "a store that ignores conditions" "store writes" "ignores \`If-None-Match: *\`"
 echo racy >"$SCRATCH/modes"
-bad "one that ignores them only when several write at once" "store writes" "is not kept when 8 write at once"
+bad "one that ignores them only when several write at once" "store writes" "fails with 8 concurrent writers"
 same "nothing is left in the store" "<Key>sha_number.yml" "$(objects)"
 : >"$SCRATCH/modes"
 
 on web mv /etc/trueup/deploy_key /etc/trueup/kept
 on web sh -c 'ssh-keygen -q -t ed25519 -N "" -f /etc/trueup/deploy_key'
-bad "a deploy key that the git server does not know" "git shop" "refused"
+bad "a deploy key that the git server does not know" "git shop" "denied access"
 on web mv /etc/trueup/kept /etc/trueup/deploy_key
 
 on web sh -c 'echo "nonsense;" >/etc/nginx/conf.d/broken.conf'
@@ -97,7 +97,7 @@ has "it is a note" "note  next pass" "$said"
 kill "$proxy"; trap - EXIT
 code "a store that is down" 1 on web trueup doctor
 has "is named" "BAD   store" "$said"
-has "with what to do" "do: look at the address" "$said"
+has "with what to do" "do: check the address" "$said"
 code "a pass goes on, stale" 5 on web trueup converge
 code "which doctor tells too" 1 on web trueup doctor
 has "as what it is" "ended with stale: " "$said"

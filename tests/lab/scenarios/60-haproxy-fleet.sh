@@ -125,7 +125,7 @@ printf '%s\n' "$said" | sed 's/^/          /'
 has "each app on each node" "app4  shop  ${sha[v1]:0:7}" "$said"
 check "v2 is published" publish "${sha[v2]}"
 code "the fleet says what is on its way" 2 fleet
-has "and why" "pending: not taken up yet" "$said"
+has "and why" "pending: not picked up yet" "$said"
 code "a node that was heard of a moment ago is not forgotten by mistake" 64 fleet --forget app3
 check "a node is forgotten by hand" fleet --forget app3 --yes
 write lb:/etc/trueup/node.d/fleet.yml <<<'fleet: {heartbeat: 2s}'
@@ -153,14 +153,14 @@ s3 DELETE nodes/production/evil.json
 for each in app1 app2; do s3 DELETE "nodes/production/$each.json"; done
 before=$(on lb cat /etc/haproxy/haproxy.cfg)
 code "two of three hosts that are gone at once are not believed to be" 5 on lb trueup converge
-has "and stay" "stays (app1, app2, app4); if that is how it is meant" "$said"
+has "and stay" "list (app1, app2, app4); if this is intended" "$said"
 same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
 they_tell() { converge app1 app2 && converge lb && [ "$(lists)" = "app1 app2 app4 " ]; }
 wait_for 20 "their next heartbeats mend it" they_tell
 for each in app1 app2 app4 lb; do s3 DELETE "nodes/production/$each.json"; done
 before=$(on lb cat /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
 code "an empty registry is not believed: the pass says that its list is old" 5 on lb trueup converge
-has "and what to do" "stays (app1, app2, app4); if that is how it is meant: \`trueup converge --accept-shrink\`" "$said"
+has "and what to do" "list (app1, app2, app4); if this is intended: \`trueup converge --accept-shrink\`" "$said"
 same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
 same "and haproxy was left alone" "$pids" "$(on lb pgrep -d, haproxy)"
 code "an operator sees it" 5 on lb trueup status

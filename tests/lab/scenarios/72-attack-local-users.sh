@@ -73,8 +73,8 @@ code "that is a failure" 1 on web trueup converge
 has "which names it" '(`flock`, run by root) has /run/trueup/private/lock locked' "$said"
 code "for the unit as well" 1 on web systemctl start trueup.service
 code "and status says so" 1 on web trueup status
-has "with the reason" "no pass can be made" "$said"
-has "who logs in is told" "no pass can be made" "$(on web cat /run/motd.d/trueup)"
+has "with the reason" "cannot start a pass" "$said"
+has "who logs in is told" "cannot start a pass" "$(on web cat /run/motd.d/trueup)"
 on web systemctl stop foreign
 check "then passes go on" on web sh -c 'systemctl reset-failed trueup.service; trueup converge'
 attacked "a script of root" "hold the lock without being a pass" "failed (1), with the process and what to do"

@@ -102,8 +102,8 @@ on web sh -ec 'install -d -o deploy -g deploy ~deploy/stuff; install -d -m 700 ~
 deploy 'echo x >~/stuff/own.css; touch ~/stuff/"$(printf "a\\001b.css")"'
 check "v3 is published" publish "${sha[v3]}"
 code "and taken up" 0 on web timeout 60 trueup converge
-has "with a word on what is not shared" 'public/assets/stuff/private` (of root) is left where it is' "$said"
-has "and on the name" 'a\x01b.css` is left where it is' "$said"
+has "with a word on what is not shared" 'public/assets/stuff/private` (of root) stays in the release' "$said"
+has "and on the name" 'a\x01b.css` stays in the release' "$said"
 same "what is his is shared" own.css "$(on web ls -A /srv/www/shop/shared/assets/stuff)"
 same "what is root's is where it was" kept "$(on web cat /srv/www/shop/current/public/assets/stuff/private/dump.sql)"
 check "where he may not look" on web sh -c '! runuser -u deploy -- ls /srv/www/shop/current/public/assets/stuff/private'

@@ -103,7 +103,7 @@ for n in {1..64}; do
 done
 push main "$(head -c 1000000 /dev/zero | tr '\0' S)"
 check "a commit whose subject of 1 MB is asked for 6336 times is published" publish "$pushed"
-refused "comes to more than 65536 bytes" "export-subst"
+refused "grows beyond 65536 bytes" "export-subst"
 attacked "who may push" "export-subst that unfolds to 6 GB" "refused with its path"
 
 #### The git server itself: whatever is asked over ssh, it lists refs without an end

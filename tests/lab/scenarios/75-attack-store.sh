@@ -103,7 +103,7 @@ attacked "$who" "400 KB of anchors inside of anchors as the manifest" "refused w
 python3 -c 'print("x: &a", "x" * 1000000); print("y: [" + "*a," * 3000 + "]")' | bomb
 peak app1 78
 within "a long text with three thousand aliases costs little" 200
-has "the pass says what it refuses" "stand for more than" "$said"
+has "the pass says what it refuses" "expand to more than" "$said"
 attacked "$who" "1 MB of text behind 3,000 aliases" "refused with 78 at $peak MiB"
 
 python3 -c "print('other:'); print('\n'.join(f'  app{n}: ${sha[v1]}' for n in range(60000)))" | bomb
@@ -134,7 +134,7 @@ for each in fd00:ec2::254 100.100.100.200 169.254.169.254 64:ff9b::169.254.169.2
   echo "${template/ADDRESS/$each}" >"$SCRATCH/evil.json"
   put nodes/production/evil1.json "$SCRATCH/evil.json"
   said=$(on lb trueup converge 2>&1 ||:)
-  has "a record with $each is told of" "is not the address of a host" "$said"
+  has "a record with $each is told of" "is not a valid host address" "$said"
   same "and not listed" app1 "$(lists)"
 done
 attacked "$who" "a record with the address of a metadata service, loopback, or nobody" "refused, and said; the list stays"

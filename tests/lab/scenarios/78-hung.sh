@@ -45,7 +45,7 @@ role <<'END'
 END
 hold /srv/tool
 code "a pass ends" 1 on web timeout 60 trueup converge
-has "and says what it could not begin" '`/srv/tool` did not begin within 5 s and was killed: its folder or its program is on a filesystem that does not answer' "$said"
+has "and says what it could not begin" '`/srv/tool` did not start within 5 s and was killed: its working folder or its program is on a filesystem that does not respond' "$said"
 on web systemctl stop hold
 check "the next pass does it" on web trueup converge
 check "indeed" on web test -e /srv/done

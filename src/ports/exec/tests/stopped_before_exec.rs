@@ -76,7 +76,7 @@ fn child_stopped_before_exec_is_killed_at_its_deadline() {
     assert!(begun.elapsed() < TEST_TIMEOUT);
     assert!(!error.is_program_missing());
     let said = error.to_string();
-    assert!(said.starts_with("`echo never` did not begin within 5 s and was killed: another process of nobody stopped it"), "{said}");
+    assert!(said.starts_with("`echo never` did not start within 5 s and was killed: another process of nobody stopped it"), "{said}");
     assert!(said.contains("`ps -fu nobody`"), "{said}");
 }
 

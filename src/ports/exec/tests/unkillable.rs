@@ -23,7 +23,7 @@ impl HungFilesystem {
     fn mount() -> Option<HungFilesystem> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let Ok(device) = device else {
-            skip_test("a filesystem that does not answer", "needs /dev/fuse");
+            skip_test("a filesystem that does not respond", "needs /dev/fuse");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ impl HungFilesystem {
         };
         if mounted != 0 {
             let error = std::io::Error::last_os_error().to_string();
-            skip_test("a filesystem that does not answer", &error);
+            skip_test("a filesystem that does not respond", &error);
             return None;
         }
         let server = std::thread::spawn(move || answer_only_init(device));
@@ -92,7 +92,7 @@ fn child_on_a_hung_filesystem_ends_at_its_deadline() {
     let mut command = sh("true").timeout(Duration::from_secs(1));
     command.cwd = Some(mute.folder.path().into());
     let error = Exec.run(command).unwrap_err().to_string();
-    assert!(error.contains("did not begin within 5 s"), "{error}");
+    assert!(error.contains("did not start within 5 s"), "{error}");
     assert!(begun.elapsed() < TEST_TIMEOUT);
 }
 

@@ -120,7 +120,7 @@ impl Action<'_> {
             return Err(self.failed("it is not running"));
         };
         if unit.exec_reload.is_empty() {
-            return Err(self.failed("its unit does not say how (it has no ExecReload=)"));
+            return Err(self.failed("its unit has no ExecReload="));
         }
         let told = kernel_clock::uptime();
         let mut launch = self.prepare_launch(&unit, None)?;
@@ -330,7 +330,7 @@ impl Action<'_> {
 
     fn startable_unit(&self) -> Result<Unit> {
         let Some(unit) = &self.unit else {
-            return Err(self.failed("it is masked: somebody forbade it on purpose"));
+            return Err(self.failed("the unit is masked"));
         };
         if unit.errors.is_empty() {
             Ok(unit.clone())

@@ -193,7 +193,7 @@ fn push_command(lines: &mut Vec<UnitCommand>, value: &str) -> Result<(), String>
     let prefix = &value[..value.len() - command.len()];
     let mut words = split_words(command)?;
     if words.is_empty() {
-        return Err("there is no command in it".into());
+        return Err("it contains no command".into());
     }
     if prefix.contains('@') && words.len() > 1 {
         // Remove argv[0] of the `@` prefix; a plain process uses the program's own name.
@@ -223,7 +223,7 @@ fn expand_specifiers(name: &UnitName, value: &str) -> Result<String, String> {
             Some('N') => done.push_str(stem),
             Some('p') => done.push_str(prefix),
             Some('i') => done.push_str(instance),
-            Some(other) => return Err(format!("`%{other}` means nothing to a plain process")),
+            Some(other) => return Err(format!("`%{other}` is not a supported specifier")),
         }
     }
     Ok(done)

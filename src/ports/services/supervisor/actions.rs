@@ -124,7 +124,7 @@ impl Action<'_> {
     fn require_reread(&self) -> Result<ConfigChanges> {
         self.reread()?.map_err(|why| {
             self.failed(format!(
-                "supervisord cannot read its configuration again: {why}"
+                "supervisord cannot reload its configuration: {why}"
             ))
         })
     }
@@ -150,7 +150,7 @@ impl Action<'_> {
                 Ok(state::status(&here, stale))
             }
             Err(why) if here.is_empty() => Err(self.failed(format!(
-                "supervisord does not know it and cannot read its configuration again: {why}"
+                "supervisord does not know it and cannot reload its configuration: {why}"
             ))),
             Err(_) => Ok(state::status(&here, true)),
         }
@@ -164,7 +164,7 @@ impl Action<'_> {
         let named = || vec![Value::String(group.clone())];
         if reread.removed.contains(group) {
             return Err(self.failed(
-                "supervisord still has it, but its configuration has no section for it any more",
+                "supervisord still runs it, but its configuration no longer has a section for it",
             ));
         }
         let changed = reread.changed.contains(group);

@@ -42,13 +42,13 @@ impl Endpoint {
 
     fn parse(text: &str, path: &Path, root: &Root) -> Result<Endpoint, String> {
         let file = config_value(text, "unix_http_server", "file").ok_or(
-            "its section [unix_http_server] has no file=, so that nobody can reach supervisord",
+            "its section [unix_http_server] has no file=, so supervisord cannot be reached",
         )?;
         let here = root.machine_path(path.parent().unwrap_or(Path::new("/")));
         let file = file.replace("%(here)s", &here.display().to_string());
         if file.contains('%') || !file.starts_with('/') {
             return Err(format!(
-                "cannot tell where `file={file}` is: write it as an absolute path"
+                "cannot resolve `file={file}`: write it as an absolute path"
             ));
         }
         // The configuration has machine paths; `socket` begins at the root.

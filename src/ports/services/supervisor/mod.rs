@@ -73,9 +73,7 @@ impl Services for SupervisorServices {
     fn enable(&self, name: &str) -> Result {
         let about = self.action("enable", name)?;
         about.require_known()?;
-        Err(about.failed(
-            "whether it starts with supervisord is written in its section (autostart=), not switched",
-        ))
+        Err(about.failed("its section (autostart=) decides whether it starts with supervisord"))
     }
 
     /// Like a unit that cannot be enabled: there is nothing to undo.

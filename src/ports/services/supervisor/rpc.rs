@@ -129,7 +129,7 @@ async fn send_request(
     // Any user could listen in a world-writable folder.
     if server != 0 && server != nix::unistd::geteuid().as_raw() {
         return Err(gone(&format!(
-            "user {server} listens there; expected root, or who runs trueup"
+            "user {server} listens there; expected root, or the user who runs trueup"
         )));
     }
     let mut request = Request::post("/RPC2")
@@ -152,7 +152,8 @@ async fn send_request(
         if status != StatusCode::OK {
             return Err(gone(&match status {
                 StatusCode::UNAUTHORIZED => {
-                    "it wants another username= and password= than its configuration has".into()
+                    "it requires a username= and password= other than those in its configuration"
+                        .into()
                 }
                 status => format!("it answered with {status}"),
             }));
@@ -169,13 +170,13 @@ async fn send_request(
 fn parse_response<T: TryFromValue>(answer: &str) -> Result<T, RpcError> {
     // Each level takes stack space in the recursive parser.
     if nesting_depth(answer) > MAX_DEPTH {
-        return Err(protocol_error(&"what it answered is nested too deep"));
+        return Err(protocol_error(&"the response is nested too deeply"));
     }
     match MethodResponse::from_xml(answer) {
         Ok(response) => T::try_from_value(&response.value).map_err(|e| protocol_error(&e)),
         Err(_) => {
             let fault = FaultResponse::from_xml(answer)
-                .map_err(|_| protocol_error(&"what it answered is no XML-RPC"))?
+                .map_err(|_| protocol_error(&"the response is not XML-RPC"))?
                 .fault;
             Err(match fault.code() {
                 fault::SHUTDOWN_STATE => RpcError::Unreachable("it is shutting down".into()),
@@ -260,7 +261,7 @@ mod tests {
                 format!("<methodResponse><params><param>{inner}</param></params></methodResponse>");
             for answer in [&answer, &answer[..answer.len() / 2]] {
                 let why = parse_response::<Value>(answer).unwrap_err();
-                assert_eq!(why, protocol_error(&"what it answered is nested too deep"));
+                assert_eq!(why, protocol_error(&"the response is nested too deeply"));
             }
         }
     }

@@ -33,7 +33,7 @@ impl Namespec {
         };
         let odd = |c: char| c.is_whitespace() || c.is_control() || "/[]".contains(c);
         if let Some(odd) = name.chars().find(|c| odd(*c)) {
-            return bad(&format!("a name cannot hold {odd:?}"));
+            return bad(&format!("a name cannot contain {odd:?}"));
         }
         let (group, process) = match name.split_once(':') {
             Some((group, "*")) => (group, ProcessSelector::All),
@@ -141,8 +141,8 @@ impl ProcessInfo {
     pub(super) fn down_reason(&self) -> String {
         let state = match self.state {
             ProcessState::Exited => "it ended",
-            ProcessState::Fatal => "it did not stay up and is not tried again",
-            ProcessState::Backoff => "it did not stay up and is tried again",
+            ProcessState::Fatal => "it did not stay up and is not restarted",
+            ProcessState::Backoff => "it did not stay up and is being restarted",
             _ => "it is down",
         };
         match self.spawn_error.as_str() {

@@ -9,12 +9,12 @@ use crate::ports::services::name::UnitName;
 pub(super) fn job_failure_reason(result: &str, name: &UnitName) -> String {
     match result {
         "failed" => "it failed".to_owned(),
-        "timeout" => "it took longer than its unit allows".to_owned(),
+        "timeout" => "it took longer than the timeout of its unit".to_owned(),
         "dependency" => format!(
-            "something that it needs failed (`systemctl list-dependencies {}` shows what)",
+            "a dependency failed (`systemctl list-dependencies {}` shows which)",
             name.full()
         ),
-        "canceled" => "somebody else's request replaced this one".to_owned(),
+        "canceled" => "another job replaced this one".to_owned(),
         "assert" => "an assertion of its unit does not hold".to_owned(),
         other => format!("systemd says `{other}`"),
     }

@@ -126,7 +126,7 @@ impl UnitState {
         let exited = i32_property(&self.service, "ExecMainCode") == Some(EXITED);
         Some(match string_property(&self.service, "Result") {
             "" | "success" => return None,
-            "timeout" => "it took longer than its unit allows".into(),
+            "timeout" => "it took longer than the timeout of its unit".into(),
             "exit-code" if exited && status != 0 => {
                 format!("its main process exited with {status}")
             }

@@ -121,7 +121,7 @@ fn resolve_region(address: &str) -> Result<Region, StoreError> {
     });
     found.ok_or_else(|| {
         StoreError::Settings(format!(
-            "no region for {address}: say `region:` beside the store's url, or set AWS_REGION (an AWS profile's region counts too)"
+            "no region for {address}: set `region:` beside the store's url, or set AWS_REGION (an AWS profile's region counts too)"
         ))
     })
 }

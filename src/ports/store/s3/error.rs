@@ -66,7 +66,7 @@ impl S3Error {
 
     /// A body that ended early.
     pub fn truncated_body(error: &(dyn Error + 'static)) -> S3Error {
-        S3Error::Transient(format!("the object broke off: {}", error_chain(error)))
+        S3Error::Transient(format!("the object was truncated: {}", error_chain(error)))
     }
 
     pub fn status(&self) -> Option<u16> {
@@ -109,7 +109,7 @@ impl S3Error {
                 what: format!("more than {MAX_LIST_LENGTH} objects"),
             },
             S3Error::Transient(why) => unreachable(why),
-            S3Error::TimedOut(limit) => unreachable(format!("not done within {limit:?}")),
+            S3Error::TimedOut(limit) => unreachable(format!("timed out after {limit:?}")),
             S3Error::Credentials(CredentialsChainError::NotFound) => {
                 refused(CredentialsChainError::NotFound.to_string())
             }
@@ -141,11 +141,11 @@ impl ErrorResponse {
         }
         let words = words.trim_end();
         let hint = match self.code.as_str() {
-            "" => "not S3's way to answer: is the endpoint an S3 server?",
+            "" => "not an S3 response: is the endpoint an S3 server?",
             "RequestTimeTooSkewed" => {
                 "this host's clock and the store's are too far apart: check this host's time synchronisation"
             }
-            "SignatureDoesNotMatch" => "the secret access key is not the one of this access key id",
+            "SignatureDoesNotMatch" => "the secret access key does not match this access key id",
             "InvalidAccessKeyId" => "the store does not know this access key id",
             "ExpiredToken" | "TokenRefreshRequired" => "the session's credentials have expired",
             "AccessDenied" => "these credentials have no permission for it",

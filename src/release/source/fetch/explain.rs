@@ -13,13 +13,12 @@ use crate::release::source::git_memory::too_much_memory;
 
 use crate::resource::Failure;
 
-const RESOLVE_HINT: &str =
-    "its name cannot be resolved: look at the address and at this host's DNS";
+const RESOLVE_HINT: &str = "cannot resolve its name: check the address and this host's DNS";
 const UNREACHABLE_HINT: &str =
-    "the server cannot be reached: look at the address, the network and firewalls";
-const TIMEOUT_HINT: &str = "the server does not answer in time: look at the network and the server";
-const HUNG_UP_HINT: &str = "the server hung up: look at its log";
-const NO_REPOSITORY_HINT: &str = "there is no such repository, or it is not one that we may read: look at `repo` and at what the deploy key is allowed to";
+    "cannot reach the server: check the address, the network and firewalls";
+const TIMEOUT_HINT: &str = "the server does not answer in time: check the network and the server";
+const HUNG_UP_HINT: &str = "the server closed the connection: check its log";
+const NO_REPOSITORY_HINT: &str = "the repository does not exist, or access is denied: check `repo` and the permissions of the deploy key";
 
 /// Whether a server's output means that the repository does not exist.
 fn means_missing_repo(output: &str) -> bool {
@@ -69,7 +68,7 @@ impl Fetcher<'_> {
                     HttpError::Resolve(_) => failed.hint(RESOLVE_HINT),
                     HttpError::Connect { .. } => failed.hint(UNREACHABLE_HINT),
                     HttpError::Certificate { .. } => failed
-                        .hint("its TLS certificate is not one that this host's authorities vouch for"),
+                        .hint("no certificate authority of this host has signed its TLS certificate"),
                     HttpError::Interrupted { .. } => failed.hint(HUNG_UP_HINT),
                     _ => failed,
                 }
@@ -77,19 +76,19 @@ impl Fetcher<'_> {
             TransportError::Status(401 | 407) => Failure::new(format!(
                 "{repo} asks for a user name and password"
             ))
-            .hint("is the address right? Private repositories are fetched by ssh with a `deploy_key`"),
+            .hint("check the address; private repositories need ssh and a `deploy_key`"),
             TransportError::Status(status @ (403 | 404 | 410)) => {
                 failure(&format!("the server answered {status}")).hint(NO_REPOSITORY_HINT)
             }
             TransportError::Status(status) => failure(&format!("the server answered {status}"))
-                .hint("look at the server's log, or try again later"),
+                .hint("check the server's log, or try again later"),
             TransportError::RefListTooLong => failure(&format!(
                 "its list of branches, tags and other refs is longer than {} MiB",
                 MAX_REF_LIST >> 20
             ))
-            .hint("is that the server you mean? If so, delete refs there that nobody needs"),
+            .hint("is this the intended server? If so, delete unneeded refs there"),
             TransportError::NotGit => {
-                failure("what answers there is no git server").hint(NO_REPOSITORY_HINT)
+                failure("the server is not a git server").hint(NO_REPOSITORY_HINT)
             }
         }
     }
@@ -105,7 +104,7 @@ impl Fetcher<'_> {
             return match means_missing_repo(stderr) {
                 true => failure.hint(NO_REPOSITORY_HINT),
                 false => failure.hint(
-                    "git reads it as its owner, because others than root can write to it: `git fsck` there says more",
+                    "git reads it as its owner, because users other than root can write to it: run `git fsck` there",
                 ),
             };
         };
@@ -113,7 +112,7 @@ impl Fetcher<'_> {
         let host = &server.host;
         match ssh.classify_stderr(stderr) {
             SshFailure::UnknownHostKey => Failure::new(format!(
-                "the host key of {host} is not known, so it may be anybody"
+                "the host key of {host} is unknown, so the server cannot be authenticated"
             ))
             .hint(format!(
                 "if this is the key that its owner publishes, add this line to {}:\n{}",
@@ -121,29 +120,29 @@ impl Fetcher<'_> {
                 self.known_hosts_line(ssh, server)
             )),
             SshFailure::ChangedHostKey(file, number) => Failure::new(format!(
-                "the host key of {host} is not the one in {}:{number}: it was changed, or somebody is in between",
+                "the host key of {host} differs from {}:{number}: the key was changed, or this is a man-in-the-middle attack",
                 file.display()
             ))
             .hint(format!(
-                "ask its owner; if the key was changed on purpose, put this line in its place:\n{}",
+                "ask its owner; if the change is intended, replace the line with:\n{}",
                 self.known_hosts_line(ssh, server)
             )),
             SshFailure::RevokedHostKey => Failure::new(format!(
                 "the host key of {host} is revoked in {}",
                 ssh.known_hosts_files()
             ))
-            .hint("ask its owner: whoever shows this key may have stolen it"),
+            .hint("ask its owner: a server with this key may have stolen it"),
             SshFailure::UnusableDeployKey(why) => {
                 let key = self.d.spec.deploy_key.as_deref().unwrap_or("none".as_ref());
                 Failure::new(format!("ssh cannot use the deploy key {}: {why}", key.display()))
-                    .hint("does `ssh-keygen -y -f` read it?")
+                    .hint("check it with `ssh-keygen -y -f`")
             }
             SshFailure::PermissionDenied => self.permission_denied(server),
-            SshFailure::UnresolvedHost => failure("its name cannot be resolved").hint(RESOLVE_HINT),
+            SshFailure::UnresolvedHost => failure("cannot resolve its name").hint(RESOLVE_HINT),
             SshFailure::Unreachable => failure(stderr.trim()).hint(UNREACHABLE_HINT),
             SshFailure::TimedOut => failure(stderr.trim()).hint(TIMEOUT_HINT),
             SshFailure::Other(words) if words.is_empty() => {
-                failure(&format!("ssh {ended} and said nothing")).hint(HUNG_UP_HINT)
+                failure(&format!("ssh {ended} without a message")).hint(HUNG_UP_HINT)
             }
             SshFailure::Other(words) if means_missing_repo(&words) => failure(&words).hint(NO_REPOSITORY_HINT),
             SshFailure::Other(words) => failure(&words).hint(HUNG_UP_HINT),
@@ -164,7 +163,7 @@ impl Fetcher<'_> {
 
     fn permission_denied(&self, server: &SshServer) -> Failure {
         let failure = Failure::new(format!(
-            "{}@{} refused us: permission denied (publickey), for {}",
+            "{}@{} denied access: permission denied (publickey), for {}",
             server.user, server.host, self.d.spec.repo
         ));
         match &self.d.spec.deploy_key {
@@ -172,7 +171,7 @@ impl Fetcher<'_> {
                 "allow the public half of {} (`ssh-keygen -y -f {0}` prints it) to read the repository",
                 key.display()
             )),
-            None => failure.hint("name a private key in `deploy_key`; no agent is asked"),
+            None => failure.hint("set a private key in `deploy_key`; trueup uses no agent"),
         }
     }
 
@@ -182,7 +181,7 @@ impl Fetcher<'_> {
             self.d.spec.repo,
             self.d.spec.fetch_timeout().as_secs()
         ))
-        .hint("look at the network and the server, or raise `fetch_timeout`")
+        .hint("check the network and the server, or raise `fetch_timeout`")
     }
 
     /// The failure to report for an error of [`Fetcher::run`] that came neither from a callback nor from the

@@ -109,12 +109,12 @@ impl Fetcher<'_> {
         let free = root.disk_space(store)?.map_or(u64::MAX, |space| space.free);
         if need > free {
             return Err(Failure::new(format!(
-                "no room in {} for files of Git LFS: {} MiB are needed and {} MiB are free",
+                "not enough space in {} for Git LFS files: {} MiB needed, {} MiB free",
                 store.display(),
                 need >> 20,
                 free >> 20
             ))
-            .hint("make room on that filesystem"));
+            .hint("free space on that filesystem"));
         }
         let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
         if let Some(folder) = local_repo::local_path(repo.url()) {
@@ -139,8 +139,8 @@ impl Fetcher<'_> {
 
     fn lfs_failure(&self, why: impl std::fmt::Display) -> Failure {
         let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
-        Failure::new(format!("cannot fetch from the Git LFS of {repo}: {why}")).hint(
-            "is the LFS server reachable from here, and are the files pushed (`git lfs push --all origin`)? `lfs_url` of the release says where it is if not beside the repository; `.lfsconfig` does not count",
+        Failure::new(format!("cannot fetch Git LFS files of {repo}: {why}")).hint(
+            "check that the LFS server is reachable and the files are pushed (`git lfs push --all origin`). If it is not beside the repository, set `lfs_url` of the release; `.lfsconfig` is ignored",
         )
     }
 
@@ -167,7 +167,7 @@ impl Fetcher<'_> {
         read.map_err(|error| self.lfs_failure(error))?;
         let ticket: Endpoint = serde_json::from_slice(&output).map_err(|_| {
             self.lfs_failure(format!(
-                "`git-lfs-authenticate` on the server {ended} and gave no address: {}",
+                "`git-lfs-authenticate` on the server {ended} and returned no address: {}",
                 stderr
                     .trim()
                     .chars()
@@ -209,7 +209,7 @@ impl Fetcher<'_> {
         let read = response.take(MAX_RESPONSE).read_to_end(&mut answer);
         read.map_err(|error| self.read_failure(error))?;
         let answer: BatchResponse = serde_json::from_slice(&answer)
-            .map_err(|_| self.lfs_failure("what answers there is no LFS server"))?;
+            .map_err(|_| self.lfs_failure("the server is not a Git LFS server"))?;
         Ok(answer.objects)
     }
 
@@ -253,7 +253,7 @@ impl Fetcher<'_> {
         let action = action.ok_or_else(|| self.lfs_failure("the server offers no download"))?;
         let is = |url: &str, scheme: &str| Url::parse(url).is_ok_and(|url| url.scheme() == scheme);
         if is(&endpoint.href, "https") && is(&action.href, "http") {
-            return Err(self.lfs_failure("the server sends us from https to http for a file"));
+            return Err(self.lfs_failure("the server redirects from https to http for a file"));
         }
         let headers = allowed_headers(&action.header);
         let let_in = headers
@@ -352,7 +352,7 @@ impl Fetcher<'_> {
                 .ok_or_else(|| self.lfs_failure("a file is larger than the commit says"))?;
             hash.update(&piece[..count]);
             to.write_all(&piece[..count])
-                .map_err(|error| self.lfs_failure(format!("it cannot be written: {error}")))?;
+                .map_err(|error| self.lfs_failure(format!("cannot write it: {error}")))?;
         }
         let found: String = hash
             .finalize()
@@ -361,8 +361,9 @@ impl Fetcher<'_> {
             .collect();
         match left == 0 && found == object.digest {
             true => Ok(()),
-            false => Err(self
-                .lfs_failure("a file is not the one that the commit names (its sha256 differs)")),
+            false => {
+                Err(self.lfs_failure("a file differs from the one in the commit (sha256 mismatch)"))
+            }
         }
     }
 }

@@ -235,7 +235,7 @@ fn write_object_header(to: &mut Vec<u8>, kind: ObjectType, length: usize) {
 fn check_continue(may_continue: &dyn Fn() -> bool) -> Result<(), Error> {
     match may_continue() {
         true => Ok(()),
-        false => Err(Error::from_str("it was told to stop")),
+        false => Err(Error::from_str("stopped on request")),
     }
 }
 

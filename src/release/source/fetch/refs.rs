@@ -109,7 +109,7 @@ impl Fetcher<'_> {
         let mut left_out = Vec::new();
         for ((name, id), tip) in moved.into_iter().zip(tips) {
             if !self.may_continue() {
-                return Err(Error::from_str("it was told to stop"));
+                return Err(Error::from_str("stopped on request"));
             }
             if matches!(tip, RefCheck::Valid) {
                 mirror.reference(name, *id, true, "")?;
@@ -192,7 +192,7 @@ impl Fetcher<'_> {
         });
         let found = found.map_err(|cut| match cut {
             WalkError::Git(error) => error,
-            WalkError::Stopped => Error::from_str("it was told to stop"),
+            WalkError::Stopped => Error::from_str("stopped on request"),
             WalkError::TooLong => {
                 self.set_failure(
                     Failure::new(format!(
@@ -200,7 +200,7 @@ impl Fetcher<'_> {
                         self.d.spec.repo,
                         commit_graph::MAX_WALKED_COMMITS
                     ))
-                    .hint("name the branches that are deployed in `allow_refs`: no others are fetched then"),
+                    .hint("list the deployed branches in `allow_refs`: then no others are fetched"),
                 );
                 Error::from_str("too much history")
             }
@@ -216,16 +216,16 @@ impl Fetcher<'_> {
     fn warn_skipped(&self, skipped: &[(String, String)]) {
         let (app, repo) = (&self.d.spec.app, &self.d.spec.repo);
         for (name, why) in skipped.iter().take(MAX_WARNINGS) {
-            tracing::warn!("{app}: `{name}` of {repo} is left out: {why}");
+            tracing::warn!("{app}: skipping `{name}` of {repo}: {why}");
             self.skipped_ref
-                .replace(Some(format!("`{name}` is left out: {why}")));
+                .replace(Some(format!("skipping `{name}`: {why}")));
         }
         if let Some(more) = skipped
             .len()
             .checked_sub(MAX_WARNINGS)
             .filter(|more| *more > 0)
         {
-            tracing::warn!("{app}: {more} more refs of {repo} are left out for such reasons");
+            tracing::warn!("{app}: skipping {more} more refs of {repo} for similar reasons");
         }
     }
 }
@@ -235,10 +235,10 @@ fn too_many_refs(count: usize, allowed: &AllowedRefs, repo: &impl std::fmt::Disp
         return Failure::new(format!(
             "cannot fetch {repo}: it has {count} branches and tags, more than {MAX_REFS}"
         ))
-        .hint("name those that are deployed in `allow_refs`: no others are fetched then; or delete those that nobody needs");
+        .hint("list the deployed ones in `allow_refs`: then no others are fetched; or delete unneeded ones");
     }
     Failure::new(format!(
-        "cannot fetch {repo}: {count} of its refs are among those that `allow_refs` allows ({allowed}), more than {MAX_REFS}"
+        "cannot fetch {repo}: `allow_refs` ({allowed}) matches {count} of its refs, more than {MAX_REFS}"
     ))
-    .hint("name fewer in `allow_refs`, with less behind a `*`, or delete those that nobody needs")
+    .hint("list fewer in `allow_refs`, with narrower patterns, or delete unneeded ones")
 }

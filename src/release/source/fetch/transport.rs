@@ -109,10 +109,10 @@ fn with_context<T>(
     CONTEXT.with_borrow_mut(|call| {
         let call = call
             .as_mut()
-            .ok_or_else(|| git2::Error::from_str("nobody said whom to call"))?;
+            .ok_or_else(|| git2::Error::from_str("no transport is configured for this fetch"))?;
         use_it(call).map_err(|trouble| {
             call.error = Some(trouble);
-            git2::Error::from_str("the line is down")
+            git2::Error::from_str("the connection failed")
         })
     })
 }
@@ -124,7 +124,7 @@ pub(super) fn record_error(error: TransportError) -> io::Error {
             call.error = Some(error);
         }
     });
-    io::Error::other("the line is down")
+    io::Error::other("the connection failed")
 }
 
 /// Counts the bytes of the list of refs, which libgit2 would read without a limit.

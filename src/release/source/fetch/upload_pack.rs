@@ -28,10 +28,10 @@ pub(super) fn command_as_owner(d: &Deployment<'_>) -> Result<Option<Command>, Fa
         Some(Ownership::User { uid, gid }) => (uid, gid),
         Some(Ownership::Shared) => d.owner.uid.filter(|uid| *uid != 0).zip(d.owner.gid).ok_or_else(|| {
             Failure::new(format!(
-                "cannot fetch {repo}: others than root can write to it, so root does not read it"
+                "cannot fetch {repo}: users other than root can write to it, so root does not read it"
             ))
             .hint(format!(
-                "`chmod -R go-w {0}`, or give it to one user (`chown -R USER {0}`), as whom it is read then",
+                "`chmod -R go-w {0}`, or give it to one user (`chown -R USER {0}`), who then reads it",
                 path.display()
             ))
         })?,

@@ -34,11 +34,9 @@ const MAX_WILDCARDS: usize = 10;
 /// Maximum number of matcher steps for all patterns against one path, in the worst case: some seconds.
 const MAX_STEPS: u64 = 5_000_000_000;
 
-const SHORTEN_HINT: &str =
-    "say the same in fewer lines: a pattern such as `*.bin` is about a whole folder";
+const SHORTEN_HINT: &str = "use fewer lines: a pattern such as `*.bin` covers a whole folder";
 
-const SIMPLIFY_HINT: &str =
-    "mend that line in the repository: one `**` is enough for most patterns";
+const SIMPLIFY_HINT: &str = "fix that line in the repository: one `**` is enough for most patterns";
 
 fn attributes_too_large(path: &Path) -> TreeError {
     TreeError::Refused(

@@ -74,14 +74,14 @@ pub(crate) fn copy_tree(
     };
     copy_job(first)?;
     if !copier.can_reflink() {
-        disk_space::check_space(listing.need, to, "a tree to be kept ready")?;
+        disk_space::check_space(listing.need, to, "a spare tree")?;
     }
     Ok(pace.run_all(rest, stop, copy_job)?)
 }
 
 fn changed_error(folder: &Path) -> TreeError {
     TreeError::Other(Failure::new(format!(
-        "`{}` of a tree that is kept ready has changed while it was copied",
+        "`{}` of a spare tree changed while it was copied",
         folder.display()
     )))
 }

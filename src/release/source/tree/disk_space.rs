@@ -148,7 +148,7 @@ fn content_size(source: ContentSource<'_>, item: &TreeEntry) -> Result<u64, Tree
                 "the link `{}` in the repository points to a path of {size} bytes: no path has more than {limit}",
                 item.path.display()
             ))
-            .hint("mend or remove it in the repository; nothing was written"),
+            .hint("fix or remove it in the repository; nothing was written"),
         )),
         _ => Err(TreeError::Other(file_too_large(item, Some(size), limit))),
     }
@@ -160,7 +160,7 @@ pub(super) fn file_too_large(item: &TreeEntry, size: Option<u64>, limit: u64) ->
         None => "more".to_owned(),
     };
     Failure::new(format!(
-        "the file `{}` in the repository comes to {size}, and `max_file` allows {limit}",
+        "the file `{}` in the repository has {size}, and `max_file` allows {limit}",
         item.path.display()
     ))
     .hint("keep large files in Git LFS (`git lfs migrate import`) or outside the repository, or raise `max_file` of the release; nothing was activated")
@@ -168,13 +168,13 @@ pub(super) fn file_too_large(item: &TreeEntry, size: Option<u64>, limit: u64) ->
 
 fn grows_too_much(item: &TreeEntry, from: usize, limit: u64) -> Failure {
     Failure::new(format!(
-        "the file `{}` in the repository has {from} bytes and comes to more than {limit} bytes when its marks (`export-subst`, `ident`) are filled in",
+        "the file `{}` in the repository has {from} bytes and grows beyond {limit} bytes when its placeholders (`export-subst`, `ident`) are expanded",
         display_path(&item.path)
     ))
     .hint(MARKERS_HINT)
 }
 
-const MARKERS_HINT: &str = "take `export-subst` or `ident` away from it in `.gitattributes`, or look at what the commit says about itself: somebody may have made it to do harm; nothing was activated";
+const MARKERS_HINT: &str = "remove `export-subst` or `ident` from it in `.gitattributes`, or check the commit's metadata, which may be malicious; nothing was activated";
 
 /// Counts the bytes of a tree while it is written, because the size of converted files is not known before.
 pub(super) struct SpaceMeter<'a> {
@@ -213,7 +213,7 @@ impl<'a> SpaceMeter<'a> {
             if self.grown_bytes.fetch_add(more, Ordering::Relaxed) + more > MAX_GROWTH {
                 return Err(TreeError::Refused(
                     Failure::new(format!(
-                        "the files of this commit grow by more than {} MiB when their marks (`export-subst`, `ident`) are filled in; one of them is `{}`",
+                        "the files of this commit grow by more than {} MiB when their placeholders (`export-subst`, `ident`) are expanded; one of them is `{}`",
                         MAX_GROWTH >> 20,
                         display_path(&item.path)
                     ))
@@ -254,10 +254,10 @@ pub(super) fn check_space(need: RequiredSpace, folder: &Folder, what: &str) -> R
     let room = folder.free_space()?;
     shortage(need, room).map_or(Ok(()), |lack| {
         Err(Failure::new(format!(
-            "no room in {} for {what}: {lack}",
+            "not enough space in {} for {what}: {lack}",
             folder.path().display()
         )).hint(
-            "make room on the filesystem of `deploy_to` (a lower `keep_releases` removes old releases; `spare: false` saves a copy of the code), or use a larger one",
+            "free space on the filesystem of `deploy_to` (a lower `keep_releases` removes old releases; `spare: false` saves a copy of the code), or use a larger one",
         ))
     })
 }

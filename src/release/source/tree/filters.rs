@@ -59,7 +59,7 @@ pub(crate) fn check(
             Failure::new(format!(
                 "files of the repository are encrypted ({by}) and would be deployed as ciphertext: {names}"
             ))
-            .hint("for git-crypt give the key (`git_crypt_key` of the release); otherwise bring such files to the host by other means (`files`, `linked_files`); `filters: ignore` deploys them as they are"),
+            .hint("for git-crypt set the key (`git_crypt_key` of the release); otherwise provide such files by other means (`files`, `linked_files`); `filters: ignore` deploys them as they are"),
         ));
     }
     if unfiltered.is_empty() {
@@ -69,13 +69,13 @@ pub(crate) fn check(
     if said == Some(FilterPolicy::Refuse) {
         return Err(TreeError::Other(
             Failure::new(format!(
-                "`.gitattributes` want a `filter` for these files, which is not run: {names}"
+                "`.gitattributes` set a `filter` on these files, which trueup does not run: {names}"
             ))
-            .hint("take the filter away, or say `filters: ignore` to deploy them as they are in the repository"),
+            .hint("remove the filter, or set `filters: ignore` to deploy them as stored in the repository"),
         ));
     }
     tracing::warn!(
-        "{}: `.gitattributes` want a `filter` for these files, which is not run: {names}; `filters: ignore` of the release says that this is right",
+        "{}: `.gitattributes` set a `filter` on these files, which trueup does not run: {names}; `filters: ignore` of the release silences this warning",
         d.spec.app
     );
     Ok(())

@@ -43,18 +43,18 @@ impl GitCryptKey {
         let shown = path.display();
         let read = host.root.read_with_meta(path, MAX_KEY_FILE)?;
         let (meta, body) = read.ok_or_else(|| {
-            Failure::not_ready(format!("the key of git-crypt {shown} does not exist")).hint(
-                "`git-crypt export-key FILE` in an unlocked clone writes it; put it there, or describe it in a `file` with `secret: true` before this release",
+            Failure::not_ready(format!("the git-crypt key {shown} does not exist")).hint(
+                "`git-crypt export-key FILE` in an unlocked clone writes it; create it, or describe it in a `file` with `secret: true` before this release",
             )
         })?;
         if meta.uid != host.root.default_owner().0 || meta.mode & 0o077 != 0 {
-            return Err(
-                Failure::new(format!("the key of git-crypt {shown} is not root's alone"))
-                    .hint(format!("`chown root:root {shown}; chmod 600 {shown}`")),
-            );
+            return Err(Failure::new(format!(
+                "the git-crypt key {shown} is accessible to users other than root"
+            ))
+            .hint(format!("`chown root:root {shown}; chmod 600 {shown}`")));
         }
         GitCryptKey::parse(&body).map(Some).ok_or_else(|| {
-            Failure::new(format!("{shown} is no key of git-crypt")).hint(
+            Failure::new(format!("{shown} is not a git-crypt key")).hint(
                 "expected what `git-crypt export-key FILE` writes in an unlocked clone, not encrypted with GPG",
             )
         })

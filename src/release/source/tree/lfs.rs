@@ -152,12 +152,12 @@ impl LfsFiles {
         }
         let unreadable = |why: String| {
             TreeError::Other(Failure::new(format!(
-                "cannot lay out {} from Git LFS: {why}",
+                "cannot write {} from Git LFS: {why}",
                 item.path.display()
             )))
         };
         let mut source = open_object(pointer, store)?
-            .ok_or_else(|| unreadable("it has gone from the mirror".into()))?;
+            .ok_or_else(|| unreadable("it disappeared from the mirror".into()))?;
         let found = sha256_hex(&mut source).map_err(|error| unreadable(error.to_string()))?;
         if found != pointer.digest {
             // Removed, so that the next pass fetches it again.

@@ -43,10 +43,10 @@ impl PlanLimits<'_> {
         }
         Err(TreeError::Refused(
             Failure::new(format!(
-                "what has to be done for this commit is not known after {} s",
+                "comparing the commit with the existing tree took longer than {} s",
                 MAX_PLANNING_TIME.as_secs()
             ))
-            .hint("look at the `.gitattributes` of the repository, and at how many files it has: somebody may have made it to do harm"),
+            .hint("check the `.gitattributes` and the number of files of the repository, which may be malicious"),
         ))
     }
 }

@@ -197,7 +197,7 @@ impl<'a> SpareTrees<'a> {
 
     fn warn_not_removed(&self, error: RootError) {
         let failure = Failure::from(error);
-        tracing::warn!("{}: a tree is not removed: {failure}", self.d.spec.app);
+        tracing::warn!("{}: cannot remove a spare tree: {failure}", self.d.spec.app);
     }
 
     fn remove_spares(&self, trees: &[SpareTree]) -> Result<(), Failure> {
@@ -255,7 +255,10 @@ impl<'a> SpareTrees<'a> {
             root.create_dir(&self.dir, &attrs)?;
         }
         root.open_folder(&self.dir)?.ok_or_else(|| {
-            Failure::new(format!("{} has gone while it was used", self.dir.display()))
+            Failure::new(format!(
+                "{} disappeared while it was in use",
+                self.dir.display()
+            ))
         })
     }
 
@@ -286,7 +289,10 @@ impl<'a> SpareTrees<'a> {
                     Err(error) if self.d.host.stop.is_set() => return Err(error),
                     // The mirror may, for example, no longer have the tree's own commit.
                     Err(error) => {
-                        tracing::info!("{}: a tree is made anew: {error}", self.d.spec.app);
+                        tracing::info!(
+                            "{}: recreating a spare tree from scratch: {error}",
+                            self.d.spec.app
+                        );
                         false
                     }
                 };
@@ -313,7 +319,10 @@ impl<'a> SpareTrees<'a> {
     fn open_unfinished(&self, home: &Folder) -> Result<Folder, Failure> {
         home.open_subfolder(Path::new(UNFINISHED_NAME))?
             .ok_or_else(|| {
-                Failure::new(format!("{} has gone while it was used", self.dir.display()))
+                Failure::new(format!(
+                    "{} disappeared while it was in use",
+                    self.dir.display()
+                ))
             })
     }
 

@@ -115,7 +115,7 @@ impl<'a> TreeReader<'a> {
         if let Some(twice) = entries.windows(2).find(|two| two[0].name == two[1].name) {
             return Err(unsafe_path_error(
                 &join_path(path, &twice[0].name),
-                "it is there twice",
+                "it exists twice",
             ));
         }
         Ok(entries)
@@ -131,7 +131,7 @@ fn check_name(folder: &Path, name: &[u8]) -> Result<(), TreeError> {
     let why = match name {
         b"" => "a name is empty",
         b"." | b".." => "it leaves its folder",
-        _ if name.contains(&b'/') => "a name holds a slash",
+        _ if name.contains(&b'/') => "a name contains a slash",
         _ if name.eq_ignore_ascii_case(b".git") => "`.git` is git's own",
         _ if name.len() > MAX_NAME_LEN => "a name is longer than 255 bytes",
         _ if folder.as_os_str().len() + name.len() >= MAX_PATH_LEN => "it is too long",
@@ -160,7 +160,7 @@ pub(super) fn display_path(path: &Path) -> String {
 fn unsafe_path_error(path: &Path, why: &str) -> TreeError {
     TreeError::Other(
         Failure::new(format!(
-            "the repository holds a path that cannot be laid out, `{}`: {why}",
+            "the repository contains a path that cannot be checked out, `{}`: {why}",
             display_path(path)
         ))
         .hint("rename or remove it in the repository; nothing was written"),
@@ -169,7 +169,7 @@ fn unsafe_path_error(path: &Path, why: &str) -> TreeError {
 
 fn too_many_entries() -> TreeError {
     TreeError::Other(
-        Failure::new("the repository unfolds to more files than fit on the filesystem")
+        Failure::new("the repository contains more files than fit on the filesystem")
             .hint("`git ls-tree -r SHA | wc -l` counts them; free inodes: `df -i`"),
     )
 }

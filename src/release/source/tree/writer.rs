@@ -130,10 +130,10 @@ impl TreeWriter<'_> {
                     .map_err(|error| match error.is_invalid_link_target() {
                         true => TreeError::Other(
                             Failure::new(format!(
-                                "the link `{}` in the repository points to nothing that a link can name",
+                                "the link `{}` in the repository has an invalid target",
                                 item.path.display()
                             ))
-                            .hint("mend or remove it in the repository"),
+                            .hint("fix or remove it in the repository"),
                         ),
                         false => error.into(),
                     })?;
@@ -190,7 +190,7 @@ pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), TreeError> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
         _ => Err(TreeError::Other(Failure::new(format!(
-            "`{}` is no path in a tree",
+            "`{}` is not a path in a tree",
             path.display()
         )))),
     }
@@ -199,7 +199,7 @@ pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), TreeError> {
 fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, TreeError> {
     tree.open_subfolder(path)?.ok_or_else(|| {
         TreeError::Other(Failure::new(format!(
-            "the folder `{}` of the repository is not there while it is laid out",
+            "the folder `{}` of the repository disappeared during the checkout",
             path.display()
         )))
     })

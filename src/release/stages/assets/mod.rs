@@ -128,11 +128,8 @@ pub fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
         folders.share_file(d, Path::new(file))?;
     }
     folders.update_links(d, &mut foreign)?;
-    foreign.warn(
-        d,
-        "it belongs to somebody else than the folder that it is in",
-    );
-    unusual.warn(d, "its name is no text, or holds control characters");
+    foreign.warn(d, "its owner is not the owner of its folder");
+    unusual.warn(d, "its name is not UTF-8 or contains control characters");
     if folders.shared.device()? != folders.own.device()? {
         // The deploy syncs the release's own filesystem with the release.
         folders.shared.sync_filesystem()?;
@@ -202,7 +199,7 @@ fn walk(tree: &UserTree) -> Result<Vec<(PathBuf, UserTreeEntry)>, Failure> {
 
 fn too_many_files_hint() -> String {
     format!(
-        "`assets.path` is to name the compiler's own folder: remove what else lies there and in `shared/{SHARED_ASSETS}`. trueup shares {MAX_FILES} files with {} MiB of names of one release, and {} with {} MiB of all that `keep_releases` keeps",
+        "`assets.path` must be a folder of compiled assets only: remove other files there and in `shared/{SHARED_ASSETS}`. trueup shares {MAX_FILES} files with {} MiB of names of one release, and {} with {} MiB of all that `keep_releases` keeps",
         MAX_NAME_BYTES >> 20,
         WALK_LIMITS.entries,
         WALK_LIMITS.name_bytes >> 20
@@ -277,7 +274,12 @@ impl<'a> AssetFolders<'a> {
         top: &UserTree,
         path: &'p Path,
     ) -> Result<(Rc<Folder>, &'p OsStr), Failure> {
-        let gone = || Failure::new(format!("{} has gone while it was used", path.display()));
+        let gone = || {
+            Failure::new(format!(
+                "{} disappeared while it was in use",
+                path.display()
+            ))
+        };
         let folder = top.open_folder(path.parent().unwrap_or(Path::new("")))?;
         folder.zip(path.file_name()).ok_or_else(gone)
     }

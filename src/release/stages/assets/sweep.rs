@@ -80,7 +80,7 @@ fn find_expired(d: &Deployment<'_>, record: &Record) -> Result<Option<ExpiredAss
             match kept {
                 true => {
                     tracing::warn!(
-                        "{}: the list of the assets of {name} cannot be read, so none are removed",
+                        "{}: cannot read the asset list of {name}, so no assets are removed",
                         d.spec.app
                     );
                     all_known = false;

@@ -38,7 +38,7 @@ impl UnsharedFiles {
             more => format!("; so are {more} others"),
         };
         Some(format!(
-            "`{path}`{} is left where it is and not shared, because {why}{more}",
+            "`{path}`{} stays in the release and is not shared: {why}{more}",
             owner.unwrap_or_default()
         ))
     }
@@ -55,8 +55,7 @@ mod tests {
             |left: &UnsharedFiles| left.describe("it is closed", |uid| format!("user {uid}"));
         assert_eq!(words(&left), None);
         left.add(Path::new("a/pri\nvate"), Some(0));
-        let one =
-            "`a/pri\\nvate` (of user 0) is left where it is and not shared, because it is closed";
+        let one = "`a/pri\\nvate` (of user 0) stays in the release and is not shared: it is closed";
         assert_eq!(words(&left).as_deref(), Some(one));
         for n in 0..10_000 {
             left.add(Path::new(&n.to_string()), Some(7));
@@ -64,7 +63,7 @@ mod tests {
         assert_eq!(words(&left), Some(format!("{one}; so are 10000 others")));
         left = UnsharedFiles::default();
         left.add(Path::new("b"), None);
-        let one = "`b` is left where it is and not shared, because it is closed";
+        let one = "`b` stays in the release and is not shared: it is closed";
         assert_eq!(words(&left).as_deref(), Some(one));
     }
 }
