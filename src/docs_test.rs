@@ -44,6 +44,11 @@ fn sections() -> Vec<(&'static str, &'static str, String)> {
         ("monitoring.md", "metrics", metrics_table()),
         ("cli.md", "commands", commands::all()),
         (
+            "hacking.md",
+            "kind",
+            format!("\n```rust\n{}```\n", include_str!("kinds/timezone.rs")),
+        ),
+        (
             "security.md",
             "paths",
             crate::kinds::privileged::render_table(),

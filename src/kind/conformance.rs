@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AnyKind, AnyResource, Observation};
+use super::{AnyKind, AnyResource, KindEntry, Observation};
 use crate::desired::DesiredState;
 use crate::kinds::KINDS;
 use crate::ports::testing::{Sandbox, skip_test};
@@ -221,7 +221,8 @@ fn check_read_only_kind(
     Ok(())
 }
 
-fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
+/// Runs the conformance test of one kind.
+pub fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
     let sandbox = Sandbox::with_base_system();
     if let Some(why) = kind.skip_reason(&sandbox) {
         skip_test(&format!("conformance of `{}`", kind.name()), why);
@@ -282,6 +283,11 @@ fn every_kind_applies_its_example_and_detects_drift() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn example_of_the_guide_to_the_code_is_a_valid_kind() {
+    check_kind(&KindEntry::<crate::kinds::timezone::Timezone>::new()).unwrap();
 }
 
 #[test]

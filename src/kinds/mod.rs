@@ -15,6 +15,9 @@ mod service;
 mod shadow_utils;
 mod symlink;
 mod template;
+// The example of docs/hacking.md.
+#[cfg(test)]
+pub(crate) mod timezone;
 mod user;
 mod watch;
 
