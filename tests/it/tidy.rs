@@ -226,10 +226,6 @@ const LONG: &[(&str, &str)] = &[
         "src/release/source/tree/plan.rs",
         "one walk from a commit to the entries to write",
     ),
-    (
-        "src/report/mod.rs",
-        "the report and all values in it: one format",
-    ),
 ];
 
 /// What may lie at the top, besides hidden files and what a build leaves.

@@ -1,6 +1,6 @@
 //! Prints the status of a host as text.
 
-use super::{NextPass, StatusReport};
+use super::observe::{NextPass, StatusReport};
 use crate::cli::Output;
 use crate::cli::format::{format_age, format_duration};
 use crate::exit::Exit;
