@@ -3,6 +3,9 @@
 //! A rule that only people keep is gone in a year. Where one here is in the way, change it with its
 //! reason, not around it.
 
+mod imports;
+mod tokens;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
