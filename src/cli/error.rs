@@ -6,6 +6,8 @@ use super::Output;
 use crate::exit::Exit;
 use crate::pass::PassError;
 use crate::problem::{Problem, Problems};
+use crate::release::SelectionError;
+use crate::resource::Failure;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,10 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    pub(super) fn failed(message: impl Into<String>) -> CliError {
+        CliError::Failed(Problem::new(message))
+    }
+
     pub(super) fn exit(&self) -> Exit {
         match self {
             CliError::Usage(_) | CliError::Pass(PassError::Usage(_)) => Exit::Usage,
@@ -71,7 +77,7 @@ impl CliError {
                 }]
             }
             CliError::Pass(PassError::LiftQuarantine(failure)) => {
-                vec![super::format::to_problem(failure.clone())]
+                vec![to_problem(failure.clone())]
             }
             CliError::Pass(error) => vec![Problem::new(error.to_string())],
         }
@@ -110,5 +116,27 @@ pub(crate) fn print_clap_message(error: &clap::Error) -> Exit {
         Exit::Usage
     } else {
         Exit::Converged
+    }
+}
+
+/// Turns a failure of the pipeline into a command error.
+pub(super) fn command_failed(failure: Failure) -> CliError {
+    CliError::Failed(to_problem(failure))
+}
+
+fn to_problem(failure: Failure) -> Problem {
+    let problem = Problem::new(failure.message);
+    match failure.hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+/// Turns the refusal to select a release into a command error.
+pub(super) fn refusal_error(refused: SelectionError) -> CliError {
+    match refused {
+        SelectionError::InvalidRequest(failure) => CliError::Usage(to_problem(failure)),
+        SelectionError::Quarantined(failure) => CliError::Quarantined(to_problem(failure)),
+        SelectionError::Other(failure) => command_failed(failure),
     }
 }

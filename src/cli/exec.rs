@@ -3,8 +3,7 @@
 
 use clap::Args;
 
-use super::rollback::refusal_error;
-use super::{error, format};
+use super::error::{self, command_failed, refusal_error};
 use crate::exit::Exit;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::{Exec, StopFlag};
@@ -40,7 +39,5 @@ pub(super) fn run(args: ExecArgs, paths: &Paths) -> Result<Exit, error::CliError
         })
         .map_err(refusal_error)?
     };
-    Err(format::command_failed(
-        Exec.run_interactive(&command).into(),
-    ))
+    Err(command_failed(Exec.run_interactive(&command).into()))
 }

@@ -2,8 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::resource::Failure;
-
 /// Age: `45s`, `12m`, `7h`, `3d`; `0s` for a time in the future.
 pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
@@ -77,19 +75,6 @@ pub(super) fn started_by() -> String {
         .or_else(|| said("INVOCATION_ID").map(|_| "systemd".into()))
         .or_else(current_user)
         .unwrap_or_else(|| "somebody".into())
-}
-
-/// Turns a failure of the pipeline into a command error.
-pub(super) fn command_failed(failure: Failure) -> super::error::CliError {
-    super::error::CliError::Failed(to_problem(failure))
-}
-
-pub(super) fn to_problem(failure: Failure) -> crate::problem::Problem {
-    let problem = crate::problem::Problem::new(failure.message);
-    match failure.hint {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    }
 }
 
 #[cfg(test)]

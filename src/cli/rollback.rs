@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use super::args::{RollbackArgs, WaitArgs};
 use super::converge::{announce, print_text_report};
-use super::format::{command_failed, current_user, parse_one_line, to_problem};
+use super::error::{command_failed, refusal_error};
+use super::format::{current_user, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
 use super::{Output, error};
 use crate::exit::Exit;
 use crate::pass::{DeployedApp, PassOptions, Paths, Session};
-use crate::release::{self, ChangeType, Pin, RollbackTarget, SelectionError};
+use crate::release::{self, ChangeType, Pin, RollbackTarget};
 use crate::report::Report;
 
 /// An operator's request.
@@ -228,13 +229,5 @@ fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
             ChangeType::Changed => "~",
         };
         output.print_error(&format!("  {how} {}", difference.path.display()));
-    }
-}
-
-pub(super) fn refusal_error(refused: SelectionError) -> error::CliError {
-    match refused {
-        SelectionError::InvalidRequest(failure) => error::CliError::Usage(to_problem(failure)),
-        SelectionError::Quarantined(failure) => error::CliError::Quarantined(to_problem(failure)),
-        SelectionError::Other(failure) => command_failed(failure),
     }
 }

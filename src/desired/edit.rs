@@ -4,31 +4,14 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use self::bump::next_generation;
-use super::generation::NodeGeneration;
+pub use self::request::{EditError, PublishRequest};
 use super::{AppEntry, MAX_LISTED, Manifest, Sha, more_entries_warning};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
 use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
 
 mod bump;
-
-/// The shas to publish, and how.
-#[derive(Debug, Clone)]
-pub struct PublishRequest {
-    pub environment: String,
-    /// By app; no app occurs twice.
-    pub shas: Vec<(String, Sha)>,
-    /// The ref that the sha came from, for people. For a single app only.
-    pub reference: Option<String>,
-    /// The publisher.
-    pub by: Option<String>,
-    pub at: Timestamp,
-    /// Allows a new environment, a new app or a new manifest.
-    pub create: bool,
-    /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
-    /// one.
-    pub above_fleet: Option<Vec<NodeGeneration>>,
-}
+mod request;
 
 /// The change of one app's sha.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -48,28 +31,6 @@ pub struct ManifestEdit {
     pub changes: Vec<ShaChange>,
     /// Reasons why hosts may not deploy the published sha, and other warnings.
     pub warnings: Vec<Problem>,
-}
-
-/// Why a request cannot be carried out. Nothing was written.
-#[derive(Debug, thiserror::Error)]
-pub enum EditError {
-    /// The current manifest is invalid.
-    #[error("{0}")]
-    Manifest(Box<Problem>),
-    /// The request is invalid: an unknown app or environment without [`PublishRequest::create`], or an
-    /// impossible name.
-    #[error("{0}")]
-    Request(Box<Problem>),
-}
-
-impl EditError {
-    fn manifest(problem: Problem) -> EditError {
-        EditError::Manifest(Box::new(problem))
-    }
-
-    fn request(problem: Problem) -> EditError {
-        EditError::Request(Box::new(problem))
-    }
 }
 
 /// The text of a store's first manifest, before the request is applied.

@@ -5,10 +5,23 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{DesiredApp, Sha};
+use super::Sha;
 use crate::printable;
 use crate::problem::{Location, Problem};
 use crate::yaml::{self, Node, NodeKind, ParseLimits};
+
+/// The manifest's entry for one app, resolved for this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredApp {
+    pub sha: Sha,
+    /// The ref that the sha came from, for people.
+    pub reference: Option<String>,
+    pub by: Option<String>,
+    /// A release to build ahead without activating it.
+    pub next: Option<Sha>,
+    /// The hold in force now; `None` if it has expired.
+    pub hold: Option<Hold>,
+}
 
 /// A whole manifest. Entries are validated one by one, because a bad entry of an app that a host does not run
 /// does not concern it.

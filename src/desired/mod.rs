@@ -21,22 +21,9 @@ use crate::problem::Problem;
 pub use cache::{CachedManifest, ManifestMeta};
 pub use edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manifest};
 pub use generation::{NodeGeneration, generation_above_fleet};
-pub use manifest::{AppEntry, Hold, Manifest, Override};
+pub use manifest::{AppEntry, DesiredApp, Hold, Manifest, Override};
 pub use publish::{MAX_ATTEMPTS, PublishError, PublishSummary, publish};
 pub use sha::Sha;
-
-/// The manifest's entry for one app, resolved for this node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DesiredApp {
-    pub sha: Sha,
-    /// The ref that the sha came from, for people.
-    pub reference: Option<String>,
-    pub by: Option<String>,
-    /// A release to build ahead without activating it.
-    pub next: Option<Sha>,
-    /// The hold in force now; `None` if it has expired.
-    pub hold: Option<Hold>,
-}
 
 /// Whether the desired state is known to be the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,6 +30,7 @@ use url::{Host, Url};
 pub use error::HttpError;
 use ssrf_guard::SsrfGuard;
 
+use self::error::display_host;
 use super::deadline::{Deadline, DeadlineError};
 use super::runtime::block_on;
 use super::watchdog;
@@ -346,15 +347,6 @@ fn parse_url(text: &str) -> Result<Url, HttpError> {
             let shown = text.split('@').next_back().unwrap_or_default();
             HttpError::InvalidUrl(shown.chars().take(200).collect())
         })
-}
-
-/// The host for messages, with its port if that is not the default.
-fn display_host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
 }
 
 fn without_credentials(url: &Url) -> String {

@@ -7,7 +7,7 @@ use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
 use super::deployment::Deployment;
 use super::record::Record;
-use super::record::adopt::read_revision;
+use super::record::disk::read_revision;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
 use super::record::overrides::Overrides;
 use super::source::mirror;

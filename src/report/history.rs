@@ -9,11 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, ResourceReport, ResourceStatus, TIMER, VERSION};
+use super::{Report, ResourceReport, ResourceStatus, VERSION};
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError, is_leftover};
 use crate::ports::services::timer;
 use crate::ports::{Host, RUN_DIR, clock};
+
+/// The unit that starts passes.
+pub const TIMER: &str = "trueup.timer";
 
 /// Maximum number of kept reports.
 const MAX_REPORTS: usize = 50;

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::PassSummary;
+use super::history::{PassSummary, TIMER};
 use crate::ports::lock::Holder;
 use crate::ports::services::{NextTrigger, ServiceError, Timer};
-
-/// The unit that starts passes.
-pub const TIMER: &str = "trueup.timer";
 
 /// Number of missed periods after which passes are overdue.
 const MAX_MISSED_PERIODS: u32 = 3;

@@ -1,4 +1,8 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::*;
+use crate::desired::DesiredState;
 use crate::resource::{Duty, FieldValue, Verb};
 
 pub(super) fn row(status: ResourceStatus) -> ResourceReport {

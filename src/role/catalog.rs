@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use super::expand::Draft;
+use super::draft::Draft;
 use crate::kind::AnyResource;
 use crate::ports::Host;
 use crate::problem::{Location, Problem, Problems, nearest};

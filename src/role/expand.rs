@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::catalog::Catalog;
 use super::context::node_scope;
+use super::draft::Draft;
 use super::parameters::{fill_scope, has_template, items, merge_layers, unknown_attributes};
 use super::ports::RolePorts;
 use super::render::Renderer;
@@ -13,7 +14,6 @@ use super::scope::Scope;
 use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
-use crate::kind::AnyResource;
 use crate::kinds;
 use crate::problem::{Location, Problem, Problems, nearest, one_of};
 use crate::resource::{Argv, ResolveInputs};
@@ -22,21 +22,6 @@ use crate::yaml::{self, Node};
 
 /// Fields that every resource may have and that no kind reads.
 const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
-
-/// A resource that is not yet checked against the others.
-pub(super) struct Draft {
-    pub id: String,
-    pub explicit_id: bool,
-    pub at: Location,
-    pub role: String,
-    pub item: Option<String>,
-    /// Rendered, without the common fields.
-    pub node: Node,
-    pub body: Box<dyn AnyResource>,
-    /// As written, each with the item in whose scope it resolves.
-    pub requires: Vec<(Option<String>, String)>,
-    scope: usize,
-}
 
 /// All resources of a node, rendered and decoded.
 pub struct RoleExpansion<'a> {

@@ -8,6 +8,7 @@
 mod catalog;
 mod context;
 mod dependents;
+mod draft;
 mod expand;
 mod explain;
 mod expression_names;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{is_name, non_host_reason};
+use super::name::is_name;
+use super::non_host_reason;
 use crate::problem::{Location, Problem};
 use crate::yaml::{Node, Seconds};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::{read_file, unreadable};
+use super::files::{read_file, unreadable};
 use crate::ports::root::{Meta, Root};
 use crate::problem::Problem;
 

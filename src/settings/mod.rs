@@ -1,9 +1,11 @@
 //! The node's settings: reads and validates `node.yml` and `node.d/*.yml`.
 
 mod exposed_secrets;
+mod files;
 mod fleet;
 mod lookup;
 mod merge;
+mod name;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +15,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use crate::ports::root::{FileKind, Meta, Root, RootError};
+use crate::ports::root::{Meta, Root};
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
 use crate::problem::{Location, Problem, Problems};
@@ -23,15 +25,15 @@ pub use crate::ports::address::{is_host_address, non_host_reason};
 pub use fleet::{FleetSettings, StaticNode};
 pub use lookup::Lookup;
 pub use merge::merge;
+pub use name::is_name;
+
+use files::{read_file, unreadable};
 
 /// Default path of the settings.
 pub const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
 
 /// Where the package installs the shipped roles and templates.
 pub const DEFAULT_SHARE: &str = "/usr/share/trueup";
-
-/// Maximum size of a settings, role or template file, in bytes.
-const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Settings as written, all files merged.
 #[derive(Debug, Clone, Deserialize)]
@@ -254,15 +256,6 @@ fn empty_map(like: &Node) -> Node {
     Node::synthetic(&like.at, yaml::NodeKind::Map(Vec::new()))
 }
 
-/// Whether the word is safe as part of a path, a unit name and a store key.
-pub fn is_name(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-}
-
 fn merge_drop_ins(
     root: &Root,
     mut tree: Node,
@@ -316,28 +309,4 @@ pub fn is_configured(config: &Path) -> Result<bool, Problem> {
     let tree = tree.unwrap_or_else(|| Node::synthetic(&at, yaml::NodeKind::Map(Vec::new())));
     let tree = merge_drop_ins(&root, tree, config, &mut Vec::new())?;
     Ok(tree.as_map().is_some_and(|map| !map.is_empty()))
-}
-
-/// Reads a file of trueup's own, outside of any sandbox, that only root (or the user who runs trueup) can
-/// change.
-fn read_file(root: &Root, path: &Path) -> Result<Option<(Meta, Vec<u8>)>, Problem> {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let found = root
-        .read_trusted(&path, MAX_FILE_BYTES, None)
-        .map_err(unreadable)?;
-    match found {
-        Some((meta, _)) if meta.kind == FileKind::Directory => Err(Problem::new(format!(
-            "{} is a directory; expected a file",
-            path.display()
-        ))),
-        found => Ok(found),
-    }
-}
-
-fn unreadable(error: RootError) -> Problem {
-    let problem = Problem::new(error.to_string());
-    match error.hint() {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    }
 }

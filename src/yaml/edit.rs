@@ -9,12 +9,14 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use self::problems::{alias_problem, unsupported_problem, verification_problem};
 use self::source::{EditTarget, SourceText};
 use super::node::{Entry, Node};
 use super::parse::{ParseLimits, parse};
 use super::write::{self, QuoteStyle};
 use crate::problem::{Location, Problem};
 
+mod problems;
 mod source;
 
 /// An edit in progress.
@@ -291,26 +293,6 @@ impl YamlEditor {
         let lines = write::render_block_entry(key, value, indent, unit, self.newline);
         Some(vec![(end..end, lines)])
     }
-}
-
-fn alias_problem(at: &Location) -> Problem {
-    Problem::new("an alias (`*name`) or a merge key (`<<`) ties this to another place, and an edit here would change both")
-        .at(at)
-        .hint("write the entry out in full, then publish again; nothing was written")
-}
-
-fn verification_problem(at: &Location) -> Problem {
-    Problem::new("internal error: the edited text would not say exactly what was asked for; nothing was written")
-        .at(at)
-        .hint("make this one edit by hand, and please report it with the file")
-}
-
-fn unsupported_problem(node: &Node) -> Problem {
-    Problem::new("it is written in a way that cannot be edited in place")
-        .at(&node.at)
-        .hint(
-            "write it as a plain `key: value` on one line, then publish again; nothing was written",
-        )
 }
 
 #[cfg(test)]

@@ -5,18 +5,17 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::error;
+use crate::cli::error::CliError;
 use crate::exit::Exit;
 use crate::ports::root::Root;
-use crate::problem::Problem;
 
 /// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves `public/index.html` of the working folder. Reads it once at the start, as real apps do, so that a
 /// new release shows only after a restart. Returns only on errors.
-pub(in crate::cli) fn serve(port: u16) -> Result<Exit, error::CliError> {
-    let failed = |error: String| error::CliError::Failed(Problem::new(error));
+pub(in crate::cli) fn serve(port: u16) -> Result<Exit, CliError> {
+    let failed = |error: String| CliError::failed(error);
     let folder = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
     let page = Root::real()?
         .read(&folder.join(Path::new("public/index.html")), 1 << 20)?

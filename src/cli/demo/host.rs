@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use super::{demo_failed, error};
+use crate::cli::error::CliError;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 
@@ -16,7 +16,7 @@ const UNIT: &str = include_str!("files/hello.service");
 const MOTD: &str = include_str!("files/motd");
 
 /// Creates or takes an empty folder: the given one, or one in the temporary folder.
-pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, error::CliError> {
+pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
     let root = Root::real()?;
     let folder = match asked {
         Some(folder) => root.create_private_folder(&absolute(folder)),
@@ -28,14 +28,12 @@ pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, error::CliE
 }
 
 /// An unusable folder is an error of the command line.
-fn folder_error(error: RootError) -> error::CliError {
+fn folder_error(error: RootError) -> CliError {
     match (&error, error.hint()) {
         (RootError::NotPrivate { .. }, Some(hint)) => {
-            error::CliError::Usage(Problem::new(error.to_string()).hint(hint))
+            CliError::Usage(Problem::new(error.to_string()).hint(hint))
         }
-        (RootError::UntrustedLink { .. }, _) => {
-            error::CliError::Usage(Problem::new(error.to_string()))
-        }
+        (RootError::UntrustedLink { .. }, _) => CliError::Usage(Problem::new(error.to_string())),
         _ => error.into(),
     }
 }
@@ -45,9 +43,9 @@ fn absolute(folder: &Path) -> PathBuf {
 }
 
 /// Writes the settings, the role and the other files of the host.
-pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), error::CliError> {
+pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), CliError> {
     let program = std::env::current_exe()
-        .map_err(|error| demo_failed(format!("cannot find my own program: {error}")))?;
+        .map_err(|error| CliError::failed(format!("cannot find my own program: {error}")))?;
     let root = Root::at(folder)?;
     let node = NODE
         .replace("FOLDER", &folder.display().to_string())
@@ -71,20 +69,20 @@ pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), error::CliErro
 }
 
 /// A free port on the loopback address.
-pub(super) fn free_port() -> Result<u16, error::CliError> {
+pub(super) fn free_port() -> Result<u16, CliError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|error| demo_failed(format!("no port of 127.0.0.1 can be had: {error}")))
+        .map_err(|error| CliError::failed(format!("no port of 127.0.0.1 can be had: {error}")))
 }
 
 /// Changes a file as a person would, to create drift.
-pub(super) fn edit_by_hand(path: &Path) -> Result<(), error::CliError> {
+pub(super) fn edit_by_hand(path: &Path) -> Result<(), CliError> {
     Ok(Root::real()?.write_atomic(path, b"this host is mine\n", &Attrs::mode(0o644))?)
 }
 
 /// Number of starts of the app, from its log.
-pub(super) fn count_starts(folder: &Path) -> Result<usize, error::CliError> {
+pub(super) fn count_starts(folder: &Path) -> Result<usize, CliError> {
     let log = Root::at(folder)?.read(Path::new("/var/log/trueup/hello.log"), 1 << 20)?;
     let log = log.unwrap_or_default();
     Ok(String::from_utf8_lossy(&log).matches("serving").count())
@@ -92,14 +90,14 @@ pub(super) fn count_starts(folder: &Path) -> Result<usize, error::CliError> {
 
 /// Verifies that the folder belongs to a demo. Refuses one without the marker, and one that another user owns
 /// or can write to: its contents say which processes to kill.
-pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, error::CliError> {
+pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, CliError> {
     let root = Root::real()?;
     let folder = root
         .resolve_private_folder(&absolute(folder))
         .map_err(folder_error)?;
     match root.meta(&folder.join(MARKER_FILE))? {
         Some(_) => Ok(folder),
-        None => Err(error::CliError::Usage(Problem::new(format!(
+        None => Err(CliError::Usage(Problem::new(format!(
             "{} was not made by `trueup demo`",
             folder.display()
         )))),

@@ -4,23 +4,28 @@ mod app;
 mod host;
 mod repository;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Output;
 use super::args::DemoArgs;
-use super::{Output, error};
+use super::error::CliError;
 use crate::exit::Exit;
 use crate::pass::Session;
 use crate::ports::exec::StopFlag;
-use crate::problem::Problem;
 
 pub(super) use app::serve;
+
+/// Runs a command line, with the program as its first word.
+type RunLine = fn(Vec<OsString>) -> Exit;
 
 /// Time limit for the page to answer.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) fn run(args: &DemoArgs, output: &Output) -> Result<Exit, error::CliError> {
-    let demo = Demo::prepare(args, output)?;
+/// Runs the demo; `run_line` runs a command line of trueup.
+pub(super) fn run(args: &DemoArgs, output: &Output, run_line: RunLine) -> Result<Exit, CliError> {
+    let demo = Demo::prepare(args, output, run_line)?;
     let outcome = demo.run();
     if args.keep && outcome.is_ok() {
         demo.print_next_steps();
@@ -36,18 +41,19 @@ struct Demo<'a> {
     shas: repository::Shas,
     keep: bool,
     output: &'a Output,
-}
-
-fn demo_failed(message: impl Into<String>) -> error::CliError {
-    error::CliError::Failed(Problem::new(message))
+    run_line: RunLine,
 }
 
 impl<'a> Demo<'a> {
-    fn prepare(args: &DemoArgs, output: &'a Output) -> Result<Demo<'a>, error::CliError> {
+    fn prepare(
+        args: &DemoArgs,
+        output: &'a Output,
+        run_line: RunLine,
+    ) -> Result<Demo<'a>, CliError> {
         let folder = host::create_folder(args.dir.as_deref())?;
         let port = host::free_port()?;
         let shas = repository::create(&folder.join("git/hello"))
-            .map_err(|error| demo_failed(format!("cannot make a git repository: {error}")))?;
+            .map_err(|error| CliError::failed(format!("cannot make a git repository: {error}")))?;
         host::write_files(&folder, port)?;
         Ok(Demo {
             folder,
@@ -55,10 +61,11 @@ impl<'a> Demo<'a> {
             shas,
             keep: args.keep,
             output,
+            run_line,
         })
     }
 
-    fn run(&self) -> Result<(), error::CliError> {
+    fn run(&self) -> Result<(), CliError> {
         let place = self.folder.display();
         self.print_heading("A host in a folder");
         self.print(&format!("{place} is the `/` of the host. It contains:"));
@@ -131,18 +138,18 @@ impl<'a> Demo<'a> {
     }
 
     /// Runs a trueup command as a person would type it, and shows its output.
-    fn run_command(&self, args: &[&str], expected: Exit) -> Result<(), error::CliError> {
+    fn run_command(&self, args: &[&str], expected: Exit) -> Result<(), CliError> {
         let paint = self.output.paint;
         let root = self.folder.display().to_string();
         self.print(&paint.faint(&format!("$ trueup --root {root} {}", args.join(" "))));
         let line = ["trueup", "--root", &root]
             .into_iter()
             .chain(args.iter().copied());
-        let exit = super::run(line.map(Into::into));
+        let exit = (self.run_line)(line.map(Into::into).collect());
         if exit == expected {
             Ok(())
         } else {
-            Err(demo_failed(format!(
+            Err(CliError::failed(format!(
                 "`trueup {}` ended with {} ({}), expected {}",
                 args.join(" "),
                 exit.code(),
@@ -152,61 +159,61 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), error::CliError> {
+    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), CliError> {
         let pair = format!("hello={sha}");
         let args = ["publish", "demo", &pair, "--ref", reference];
         self.run_command(&[&args, more].concat(), Exit::Converged)
     }
 
-    fn expect_page(&self, word: &str) -> Result<(), error::CliError> {
+    fn expect_page(&self, word: &str) -> Result<(), CliError> {
         let url = format!("http://127.0.0.1:{}/", self.port);
         let page = app::fetch_page(self.port, PAGE_TIMEOUT)
-            .map_err(|error| demo_failed(format!("{url} does not answer: {error}")))?;
+            .map_err(|error| CliError::failed(format!("{url} does not answer: {error}")))?;
         self.print(&self.output.paint.faint(&format!("$ curl {url}")));
         self.print(page.trim());
         if page.contains(&format!("the {word} commit")) {
             Ok(())
         } else {
-            Err(demo_failed(format!(
+            Err(CliError::failed(format!(
                 "{url} does not show the {word} commit"
             )))
         }
     }
 
     /// Identifies the current run of the service.
-    fn service_run_id(&self) -> Result<String, error::CliError> {
+    fn service_run_id(&self) -> Result<String, CliError> {
         let session = self.session()?;
         let status = session.host.services.status("hello");
-        let status = status.map_err(|error| demo_failed(error.to_string()))?;
+        let status = status.map_err(|error| CliError::failed(error.to_string()))?;
         status
             .run_id
-            .ok_or_else(|| demo_failed("the service hello does not run"))
+            .ok_or_else(|| CliError::failed("the service hello does not run"))
     }
 
-    fn expect_no_restart(&self, before: &str) -> Result<(), error::CliError> {
+    fn expect_no_restart(&self, before: &str) -> Result<(), CliError> {
         if self.service_run_id()? == before {
             self.print("The service is the same process as before.");
             Ok(())
         } else {
-            Err(demo_failed(
+            Err(CliError::failed(
                 "the service was restarted although nothing had changed",
             ))
         }
     }
 
-    fn expect_one_restart(&self, before: &str) -> Result<(), error::CliError> {
+    fn expect_one_restart(&self, before: &str) -> Result<(), CliError> {
         let starts = host::count_starts(&self.folder)?;
         if self.service_run_id()? != before && starts == 2 {
             self.print("Exactly one service was restarted, once.");
             Ok(())
         } else {
-            Err(demo_failed(format!(
+            Err(CliError::failed(format!(
                 "the service was started {starts} times in all, expected 2"
             )))
         }
     }
 
-    fn session(&self) -> Result<Session, error::CliError> {
+    fn session(&self) -> Result<Session, CliError> {
         let paths = crate::pass::resolve_paths(None, Some(&self.folder), None);
         Ok(Session::open(&paths, StopFlag::default())?)
     }
@@ -235,7 +242,7 @@ impl<'a> Demo<'a> {
 }
 
 /// Stops a demo that was kept.
-pub(super) fn stop_kept_demo(folder: &Path, output: &Output) -> Result<Exit, error::CliError> {
+pub(super) fn stop_kept_demo(folder: &Path, output: &Output) -> Result<Exit, CliError> {
     let folder = host::require_demo_folder(folder)?;
     stop_service(&folder);
     host::remove(&folder);

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::format::{command_failed, format_duration};
+use crate::cli::error::command_failed;
+use crate::cli::format::format_duration;
 use crate::cli::{Output, error};
 use crate::exit::Exit;
 use crate::pass::Session;

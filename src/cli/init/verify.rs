@@ -7,7 +7,7 @@ use super::credentials::{ShellEnvironment, TimerEnvironment};
 use super::deploy_key::{DEPLOY_KEY, STAGED_DEPLOY_KEY};
 use super::{InitRun, credentials, deploy_key, is_s3, option_errors, ports, prompt};
 use crate::checks::{self, Check};
-use crate::cli::{error, format};
+use crate::cli::error;
 use crate::pass::{PassError, Session};
 use crate::ports::root::Root;
 use crate::ports::signals;
@@ -161,7 +161,7 @@ fn unknown_host_keys(session: &Session) -> Result<Vec<String>, error::CliError> 
     let mut lines = Vec::new();
     for app in apps.all() {
         let line = release::unknown_host_key(app.spec, &session.host, &known);
-        lines.extend(line.map_err(format::command_failed)?);
+        lines.extend(line.map_err(error::command_failed)?);
     }
     lines.sort();
     lines.dedup();

@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cli::args::BuildArgs;
-use crate::cli::format::{command_failed, current_user, parse_one_line};
+use crate::cli::error::command_failed;
+use crate::cli::format::{current_user, parse_one_line};
 use crate::cli::locked::{LockRequest, LockedSession};
 use crate::cli::{Output, error};
 use crate::desired::Sha;

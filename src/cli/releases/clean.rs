@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::cli::args::CleanArgs;
-use crate::cli::format::{command_failed, format_bytes};
+use crate::cli::error::command_failed;
+use crate::cli::format::format_bytes;
 use crate::cli::locked::{LockRequest, LockedSession};
 use crate::cli::{Output, error};
 use crate::exit::Exit;

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cli::args::ListArgs;
-use crate::cli::format::{command_failed, format_age, format_bytes};
+use crate::cli::error::command_failed;
+use crate::cli::format::{format_age, format_bytes};
 use crate::cli::{Output, error};
 use crate::exit::Exit;
 use crate::pass::{Paths, Session};

@@ -1,6 +1,6 @@
 //! Prints the status of a host as text.
 
-use super::{NextPass, StatusReport};
+use super::observe::{NextPass, StatusReport};
 use crate::cli::Output;
 use crate::cli::format::{format_age, format_duration};
 use crate::exit::Exit;
@@ -150,7 +150,7 @@ fn app_text(app: &AppReport, paint: Paint) -> String {
     let reference = reference.map_or(String::new(), |name| format!(" ({name})"));
     let place = match (&app.actual, &app.wanted) {
         (None, None) => "nothing to deploy yet".into(),
-        (Some(actual), None) => format!("at {actual}; the manifest does not name it"),
+        (Some(actual), None) => format!("at {actual}; not in the manifest"),
         (None, Some(wanted)) => format!("nothing deployed, wanted {wanted}{reference}"),
         (Some(actual), Some(wanted)) if actual == wanted => {
             format!("at {actual}{reference}, as wanted")

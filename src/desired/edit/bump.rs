@@ -4,7 +4,7 @@ use super::super::generation::{
     ABOVE_FLEET_HINT, MAX_FIRST, NextGeneration, generation_above_fleet,
 };
 use super::super::{MAX_LISTED, Manifest};
-use super::{EditError, PublishRequest};
+use super::request::{EditError, PublishRequest};
 use crate::problem::Problem;
 
 /// The generation of the new text.

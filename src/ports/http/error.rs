@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use url::Url;
 
 use crate::ports::deadline::DeadlineError;
 
@@ -63,4 +64,13 @@ pub(super) fn interrupted(host: &str, error: &(dyn Error + 'static)) -> HttpErro
 fn error_chain(error: &(dyn Error + 'static)) -> Vec<String> {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect()
+}
+
+/// The host for messages, with its port if that is not the default.
+pub(super) fn display_host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
 }

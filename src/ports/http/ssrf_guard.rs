@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use url::{Host, Url};
 
-use super::{HttpError, display_host};
+use super::error::{HttpError, display_host};
 use crate::ports::address::non_host_reason;
 
 /// Checking DNS resolver for a client.

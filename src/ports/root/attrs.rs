@@ -1,7 +1,13 @@
 //! Type, owner and permissions of a path.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
+
 use jiff::Timestamp;
-use nix::sys::stat::{FileStat, SFlag};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod};
+use nix::unistd::{Gid, Uid, fchownat};
 
 /// The file type of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,4 +93,28 @@ impl Attrs {
             ..Attrs::default()
         }
     }
+}
+
+/// Sets the owner and the mode of an open file or folder.
+pub(super) fn set_file_attrs(file: &File, attrs: &Attrs) -> nix::Result<()> {
+    // Owner first: chown clears the set-id bits that mode may ask for.
+    chown_at(file, OsStr::new(""), attrs)?;
+    match attrs.mode {
+        Some(mode) => fchmod(file, Mode::from_bits_truncate(mode)),
+        None => fchmod(file, Mode::from_bits_truncate(0o644)),
+    }
+}
+
+/// Sets the owner of `name` below `at`, or of `at` itself when `name` is empty. Follows nothing.
+pub(super) fn chown_at(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
+    if attrs.uid.is_none() && attrs.gid.is_none() {
+        return Ok(());
+    }
+    fchownat(
+        at,
+        name,
+        attrs.uid.map(Uid::from_raw),
+        attrs.gid.map(Gid::from_raw),
+        AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
 }

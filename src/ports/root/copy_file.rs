@@ -13,8 +13,8 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, Whence, ftruncate, lseek, unlinkat};
 
+use super::attrs::set_file_attrs;
 use super::read::errno_of;
-use super::write::set_file_attrs;
 use super::{Attrs, Folder, Result};
 use crate::ports::watchdog;
 

@@ -12,20 +12,12 @@ use nix::fcntl::{AtFlags, RenameFlags, renameat2};
 use nix::sys::stat::{FileStat, fstatat, futimens};
 use nix::sys::time::TimeSpec;
 
+use super::attrs::set_file_attrs;
+use super::limits::{MAX_DEPTH, MAX_ENTRIES, is_too_deep, limit_exceeded};
 use super::read::errno_of;
-use super::write::set_file_attrs;
 use super::{Attrs, FileCopier, FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::exec::StopFlag;
 use crate::ports::worker_pool::{Priority, WorkerPoolError};
-
-/// Deepest nesting; no project is deeper. The same limit as for a repository.
-const MAX_DEPTH: usize = 200;
-
-/// Longest path in a tree, in bytes: the kernel's limit (4096) minus room for the path of the tree.
-const MAX_PATH_BYTES: usize = 3500;
-
-/// Most files in a tree; the largest projects have fewer.
-pub(super) const MAX_ENTRIES: usize = 1_000_000;
 
 /// Most bytes for the paths of a tree's folders.
 const MAX_NAMES_BYTES: usize = 32 << 20;
@@ -163,7 +155,7 @@ impl TreeCopier {
             here.for_each_entry(|name, kind| {
                 seen += 1;
                 if seen > MAX_ENTRIES {
-                    return Err(limit_exceeded(top, MAX_ENTRIES, "files"));
+                    return Err(limit_exceeded(top.path(), MAX_ENTRIES, "files"));
                 }
                 if !matches!(kind, FileKind::Directory | FileKind::File) {
                     return Ok(());
@@ -179,11 +171,19 @@ impl TreeCopier {
                 }
                 let inner = way.join(name);
                 if is_too_deep(&inner) {
-                    return Err(limit_exceeded(top, MAX_DEPTH, "folders inside one another"));
+                    return Err(limit_exceeded(
+                        top.path(),
+                        MAX_DEPTH,
+                        "folders inside one another",
+                    ));
                 }
                 text += inner.as_os_str().len();
                 if text > MAX_NAMES_BYTES {
-                    return Err(limit_exceeded(top, MAX_NAMES_BYTES, "bytes of names"));
+                    return Err(limit_exceeded(
+                        top.path(),
+                        MAX_NAMES_BYTES,
+                        "bytes of names",
+                    ));
                 }
                 let attrs = self.copied_attrs(meta.mode, meta.uid, meta.gid);
                 tree.folders.insert(inner.clone(), attrs);
@@ -315,18 +315,6 @@ impl Folder {
         let io = |source| self.io_error("change", OsStr::new(""), source);
         let own = self.fd.try_clone().map_err(|_| io(Errno::EMFILE))?;
         set_file_attrs(&File::from(own), attrs).map_err(io)
-    }
-}
-
-pub(super) fn is_too_deep(path: &Path) -> bool {
-    path.components().count() > MAX_DEPTH || path.as_os_str().len() > MAX_PATH_BYTES
-}
-
-pub(super) fn limit_exceeded(top: &Folder, limit: usize, what: &'static str) -> RootError {
-    RootError::LimitExceeded {
-        path: top.path().into(),
-        limit,
-        what,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use super::Exposure;
+use super::exposure::Exposure;
 
 /// Reason why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]

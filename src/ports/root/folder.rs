@@ -17,12 +17,13 @@ use nix::libc;
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{fsync, symlinkat, syncfs};
 
-use super::copy_tree::{MAX_ENTRIES, limit_exceeded};
+use super::attrs::set_file_attrs;
+use super::entry_name::is_dot_or_dot_dot;
+use super::limits::{MAX_ENTRIES, limit_exceeded};
 use super::mounts::{FOLDER_FLAGS, open_beneath};
 use super::read::errno_of;
-use super::remove_tree::{REMOVE_TIMEOUT, SYNC_TIMEOUT, is_dot_or_dot_dot, remove_at};
+use super::remove_tree::{REMOVE_TIMEOUT, SYNC_TIMEOUT, remove_at};
 use super::safe_chown::{chown_new_link, open_new_folder};
-use super::write::set_file_attrs;
 use super::{Attrs, FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
@@ -160,7 +161,7 @@ impl Folder {
                 None => self.meta(&name)?.kind,
             };
             if entries.len() >= MAX_ENTRIES {
-                return Err(limit_exceeded(self, MAX_ENTRIES, "files"));
+                return Err(limit_exceeded(self.path(), MAX_ENTRIES, "files"));
             }
             entries.push((name, kind));
         }

@@ -7,9 +7,13 @@
 mod attrs;
 mod copy_file;
 mod copy_tree;
+mod entry_name;
 mod error;
+mod exposure;
 mod folder;
+mod limits;
 mod mounts;
+mod owner_rule;
 mod ownership;
 mod private;
 mod read;
@@ -42,10 +46,10 @@ pub use attrs::{Attrs, FileKind, Meta};
 pub use copy_file::FileCopier;
 pub use copy_tree::MoveOutcome;
 pub use error::RootError;
+pub use exposure::Exposure;
 pub use folder::{DiskSpace, Folder, FreeSpace, start_writeback};
 pub use ownership::Ownership;
 pub use temporary::is_leftover;
-pub use trust::Exposure;
 pub use usage::DiskUsage;
 pub use user_tree::{UserTree, UserTreeEntry, WalkLimits};
 

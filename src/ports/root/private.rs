@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::mkdtemp;
 
-use super::remove_tree::is_dot_or_dot_dot;
+use super::entry_name::is_dot_or_dot_dot;
 use super::{Result, Root, RootError};
 
 const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY

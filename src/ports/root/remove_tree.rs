@@ -9,7 +9,7 @@
 //! parent is root's own.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,8 +21,9 @@ use nix::fcntl::openat;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 
+use super::entry_name::is_dot_or_dot_dot;
 use super::mounts::{FOLDER_FLAGS, open_beneath, shorten_path};
-use super::user_tree::is_same_owner_or_root;
+use super::owner_rule::is_same_owner_or_root;
 use super::{Result, Root, RootError};
 use crate::ports::watchdog;
 use crate::ports::worker_pool::Priority;
@@ -343,8 +344,4 @@ impl Removal<'_> {
         }
         Ok(up)
     }
-}
-
-pub(super) fn is_dot_or_dot_dot(name: &CStr) -> bool {
-    matches!(name.to_bytes(), b"." | b"..")
 }

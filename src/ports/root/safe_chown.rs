@@ -12,9 +12,9 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::geteuid;
 
+use super::attrs::chown_at;
+use super::entry_name::is_dot_or_dot_dot;
 use super::mounts::FOLDER_FLAGS;
-use super::remove_tree::is_dot_or_dot_dot;
-use super::write::chown_at;
 use super::{Attrs, FileKind, Meta, ResolvedPath, Result, Root, RootError};
 
 impl Root {

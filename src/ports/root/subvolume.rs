@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 
-use super::write::set_file_attrs;
+use super::attrs::set_file_attrs;
 use super::{Attrs, Folder, Result};
 
 /// The kernel's `struct btrfs_ioctl_vol_args`.

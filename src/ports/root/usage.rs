@@ -12,8 +12,9 @@ use nix::fcntl::{AtFlags, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use serde::Serialize;
 
+use super::entry_name::is_dot_or_dot_dot;
 use super::mounts::{FOLDER_FLAGS, open_beneath};
-use super::remove_tree::{is_dot_or_dot_dot, open_parent};
+use super::remove_tree::open_parent;
 use super::{FileKind, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 

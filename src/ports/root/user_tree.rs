@@ -20,10 +20,11 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::copy_tree::{is_too_deep, limit_exceeded};
+use super::entry_name::is_dot_or_dot_dot;
+use super::limits::{is_too_deep, limit_exceeded};
 use super::mounts::{FOLDER_FLAGS, mount_id};
+use super::owner_rule::is_same_owner_or_root;
 use super::read::errno_of;
-use super::remove_tree::is_dot_or_dot_dot;
 use super::{FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
@@ -71,11 +72,6 @@ impl Root {
         }
         Ok(Some(UserTree::new(Rc::new(top))))
     }
-}
-
-/// Whether root may treat an entry of `inner` in a folder of `outer` as one of `outer`'s own.
-pub(super) fn is_same_owner_or_root(outer: u32, inner: u32) -> bool {
-    outer == inner || outer == 0
 }
 
 fn is_mount_point(outer: impl AsFd, top: &Folder) -> nix::Result<bool> {
@@ -160,13 +156,13 @@ impl UserTree {
                     return Ok(());
                 };
                 if found.len() >= limits.entries {
-                    return Err(limit_exceeded(&self.top, limits.entries, "files"));
+                    return Err(limit_exceeded(self.top.path(), limits.entries, "files"));
                 }
                 let path = way.join(name);
                 names += path.as_os_str().len();
                 if names > limits.name_bytes {
                     return Err(limit_exceeded(
-                        &self.top,
+                        self.top.path(),
                         limits.name_bytes,
                         "bytes of names",
                     ));

@@ -3,14 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fsync, symlinkat, unlinkat};
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, symlinkat, unlinkat};
 
+use super::attrs::{chown_at, set_file_attrs};
 use super::read::errno_of;
 use super::safe_chown::{chown_new_link, open_new_folder};
 use super::temporary::{create_temporary, remove_temporary};
@@ -337,28 +338,5 @@ fn rename_into_place(resolved: &ResolvedPath, temp: &OsStr) -> nix::Result<()> {
         temp,
         &resolved.parent,
         resolved.name.as_os_str(),
-    )
-}
-
-pub(super) fn set_file_attrs(file: &File, attrs: &Attrs) -> nix::Result<()> {
-    // Owner first: chown clears the set-id bits that mode may ask for.
-    chown_at(file, &OsString::new(), attrs)?;
-    match attrs.mode {
-        Some(mode) => fchmod(file, Mode::from_bits_truncate(mode)),
-        None => fchmod(file, Mode::from_bits_truncate(0o644)),
-    }
-}
-
-/// Sets the owner of `name` below `at`, or of `at` itself when `name` is empty. Follows nothing.
-pub(super) fn chown_at(at: impl AsFd, name: &OsStr, attrs: &Attrs) -> nix::Result<()> {
-    if attrs.uid.is_none() && attrs.gid.is_none() {
-        return Ok(());
-    }
-    fchownat(
-        at,
-        name,
-        attrs.uid.map(Uid::from_raw),
-        attrs.gid.map(Gid::from_raw),
-        AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW,
     )
 }

@@ -10,8 +10,7 @@ mod dir;
 #[cfg(any(test, feature = "test-backends"))]
 mod memory;
 mod s3;
-
-use std::path::Path;
+mod settings;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ pub use dir::DirStore;
 #[cfg(any(test, feature = "test-backends"))]
 pub use memory::MemoryStore;
 pub use s3::{S3Settings, S3Store};
+pub use settings::{StoreSettings, open};
 
 /// The version of an object, opaque: only compared for equality or sent back to its store. Without the quotes
 /// that S3 wraps it in, because some servers only match it unquoted.
@@ -178,48 +178,6 @@ fn enforce_limit(store: &str, key: &str, answer: GetOutcome, limit: usize) -> Ge
     }
 }
 
-/// Where the store is, as written in the settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct StoreSettings {
-    /// `s3://bucket`, `s3://bucket/prefix` or `dir:/absolute/path`.
-    pub url: String,
-    /// The region of the bucket. Without it: `AWS_REGION`, `AWS_DEFAULT_REGION`, then the AWS
-    /// profile. Only for `s3://`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// The address of an S3-compatible server, with its scheme. Only for `s3://`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// Put the bucket in the path instead of in the host name, as most S3-compatible servers want
-    /// it. Only for `s3://`.
-    #[serde(default)]
-    pub path_style: bool,
-}
-
-/// Opens the store that the settings name. Contacts nothing: an unreachable store shows in the first
-/// operation.
-pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
-    if let Some(place) = settings.url.strip_prefix("s3://") {
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        return Ok(Box::new(S3Store::open(S3Settings {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-            region: settings.region.clone(),
-            endpoint: settings.endpoint.clone(),
-            path_style: settings.path_style,
-        })?));
-    }
-    if let Some(path) = settings.url.strip_prefix("dir:") {
-        return Ok(Box::new(DirStore::open(Path::new(path))?));
-    }
-    Err(StoreError::Settings(format!(
-        "`{}` is not the address of a store: expected s3://bucket, s3://bucket/prefix or dir:/absolute/path",
-        settings.url
-    )))
-}
-
 /// Validates a key for all backends: not empty, no empty, `.` or `..` part, no control character.
 fn check_key(key: &str) -> Result<(), StoreError> {
     let bad = |part: &str| part.is_empty() || part == "." || part == "..";
@@ -261,53 +219,4 @@ fn content_etag(body: &[u8]) -> Etag {
         write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
     }
     Etag(hex)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(url: &str) -> StoreSettings {
-        serde_json::from_value(serde_json::json!({"url": url, "region": "eu-west-1"})).unwrap()
-    }
-
-    #[test]
-    fn url_scheme_selects_the_backend() {
-        for (url, address) in [
-            ("s3://bucket", "s3://bucket"),
-            ("s3://bucket/", "s3://bucket"),
-            ("s3://bucket/a/b/", "s3://bucket/a/b"),
-            ("dir:/srv/store", "dir:/srv/store"),
-            ("dir:/srv/store/", "dir:/srv/store"),
-        ] {
-            assert_eq!(open(&settings(url)).unwrap().address(), address, "{url}");
-        }
-    }
-
-    #[test]
-    fn invalid_url_error_says_what_was_expected() {
-        for (url, expected) in [
-            ("http://bucket", "expected s3://bucket"),
-            ("bucket", "expected s3://bucket"),
-            ("s3://", "bucket"),
-            ("s3:///prefix", "bucket"),
-            ("s3://Bad Bucket", "bucket"),
-            ("s3://bucket/a//b", "not a key"),
-            ("s3://bucket/../b", "not a key"),
-            ("dir:relative/path", "absolute"),
-            ("dir:", "absolute"),
-        ] {
-            match open(&settings(url)).map(|store| store.address().to_owned()) {
-                Err(StoreError::Settings(why)) => assert!(why.contains(expected), "{url}: {why}"),
-                other => panic!("{url}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_mistyped_setting_is_refused() {
-        let written = serde_json::json!({"url": "dir:/srv", "regoin": "eu-west-1"});
-        let error = serde_json::from_value::<StoreSettings>(written).unwrap_err();
-        assert!(error.to_string().contains("regoin"), "{error}");
-    }
 }

@@ -6,11 +6,15 @@
 mod client;
 mod credentials;
 mod error;
+mod error_chain;
 #[cfg(test)]
 mod fault_tests;
 mod get_many;
 #[cfg(test)]
 mod live_tests;
+mod location;
+
+pub use self::location::S3Settings;
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -40,20 +44,6 @@ const MAX_PUT_ATTEMPTS: u32 = 5;
 const MAX_PAGES: usize = MAX_LIST_LENGTH / 100;
 /// The metadata key of a write's own id, by which a write with a lost answer is recognised.
 const WRITE_ID_KEY: &str = "trueup-write";
-
-/// Location of the bucket.
-#[derive(Debug, Clone)]
-pub struct S3Settings {
-    pub bucket: String,
-    /// Prepended to every key, with a slash; may be empty.
-    pub prefix: String,
-    /// If absent: `AWS_REGION`, `AWS_DEFAULT_REGION`, then the AWS profile.
-    pub region: Option<String>,
-    /// The address of an S3-compatible server, with its scheme; AWS if absent.
-    pub endpoint: Option<String>,
-    /// Put the bucket in the path instead of in the host name.
-    pub path_style: bool,
-}
 
 /// An S3 bucket as a store. Stays on its thread, because its connections live in the thread's runtime: no
 /// runtime would serve one on another thread.

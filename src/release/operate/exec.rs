@@ -8,7 +8,7 @@ use crate::ports::Host;
 use crate::ports::exec::Command;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
-use crate::release::record::adopt::read_revision;
+use crate::release::record::disk::read_revision;
 use crate::release::record::{self, Record};
 use crate::release::stages::run;
 use crate::resource::Failure;

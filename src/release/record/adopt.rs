@@ -7,17 +7,15 @@
 //! be half-built either; then every release that is older than the active one counts as one that was active
 //! before.
 
-use std::path::Path;
-
+use super::disk::{current, read_revision};
 use super::entry::{ReleaseEntry, ReleaseStatus};
-use super::releases::{MAX_RECORD, current};
-use crate::desired::Sha;
+
 use crate::ports::Host;
-use crate::release::app::layout::{Layout, stays_inside};
+use crate::release::app::layout::Layout;
 use crate::resource::Failure;
 
-/// Largest file that contains a sha, in bytes.
-const MAX_SHA_FILE: usize = 4096;
+/// Largest `revisions.log` that trueup reads, in bytes.
+const MAX_REVISIONS_LOG: usize = 8 << 20;
 
 /// Entries for these releases, in the order of their last activation.
 pub fn adopt_releases(
@@ -26,7 +24,7 @@ pub fn adopt_releases(
     names: Vec<String>,
 ) -> Result<Vec<ReleaseEntry>, Failure> {
     // An unreadable log proves no release good, and must not stop the pass.
-    let log = host.root.read(&layout.revisions_log(), MAX_RECORD);
+    let log = host.root.read(&layout.revisions_log(), MAX_REVISIONS_LOG);
     let log = log.unwrap_or_else(|error| {
         tracing::warn!("{error}: treating its releases as never activated");
         Some(Vec::new())
@@ -80,31 +78,6 @@ fn parse_activated(log: &str) -> Vec<String> {
         }
     }
     names
-}
-
-/// The sha of a release: from its `REVISION`, its name, or its git clone. The release belongs to the app's
-/// user, so callers believe this only where it does not matter or the record agrees.
-pub fn read_revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
-    let release = layout.release(name);
-    let text = |path: &Path| {
-        let text = host.root.read(path, MAX_SHA_FILE).ok()??;
-        Some(String::from_utf8(text).ok()?.trim().to_owned())
-    };
-    if let Some(written) = text(&release.join("REVISION")) {
-        return Sha::parse(&written).ok();
-    }
-    if let Ok(sha) = Sha::parse(name) {
-        return Some(sha);
-    }
-    let git = release.join(".git");
-    let head = text(&git.join("HEAD"))?;
-    match head.strip_prefix("ref: ") {
-        Some(branch) if stays_inside(Path::new(branch)) => {
-            Sha::parse(&text(&git.join(branch))?).ok()
-        }
-        Some(_) => None,
-        None => Sha::parse(&head).ok(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is on record of an app's releases, and the overrides of this host.
 
 pub mod adopt;
+pub mod disk;
 pub mod entry;
 pub mod inventory;
 pub mod log;
@@ -9,4 +10,5 @@ pub mod pin;
 pub mod quarantine;
 pub mod releases;
 
-pub use releases::{ActiveRelease, FailedRemoval, Record, Trial, active, current};
+pub use disk::current;
+pub use releases::{ActiveRelease, FailedRemoval, Record, Trial, active};

@@ -7,18 +7,19 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::adopt::{self, read_revision};
+use super::adopt;
+use super::disk::{current, list_release_folders, read_revision};
 use super::entry::{ReleaseEntry, ReleaseStatus};
 use crate::desired::Sha;
 use crate::ports::Host;
-use crate::ports::root::{Attrs, FileKind};
-use crate::release::app::layout::{Layout, is_release_name};
+use crate::ports::root::Attrs;
+use crate::release::app::layout::Layout;
 use crate::resource::Failure;
 
 const VERSION: u32 = 2;
 
-/// Largest record or `revisions.log` that trueup reads, in bytes.
-pub const MAX_RECORD: usize = 8 << 20;
+/// Largest record that trueup reads, in bytes.
+const MAX_RECORD: usize = 8 << 20;
 
 /// A switch of `current` on which the gate has not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -334,27 +335,4 @@ fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
     let text = host.root.read(&layout.record(), MAX_RECORD).ok()??;
     let file: RecordFile = serde_json::from_slice(&text).ok()?;
     (file.version == VERSION).then_some(file)
-}
-
-/// The name of the release that `current` points to, whether or not that exists.
-pub fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
-    let target = host.root.read_link(&layout.current())?;
-    Ok(target.and_then(|target| layout.release_of_link(&target)))
-}
-
-fn list_release_folders(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
-    let names = host.root.list(&layout.releases())?.unwrap_or_default();
-    let mut releases = Vec::new();
-    for name in names.iter().filter_map(|name| name.to_str()) {
-        let folder = |kind| kind == FileKind::Directory;
-        if is_release_name(name)
-            && host
-                .root
-                .meta(&layout.release(name))?
-                .is_some_and(|meta| folder(meta.kind))
-        {
-            releases.push(name.to_owned());
-        }
-    }
-    Ok(releases)
 }

@@ -1,5 +1,6 @@
 //! Git fetches through libgit2: authentication of both sides, time and size limits, and explained errors.
 
+mod context;
 mod explain;
 mod https;
 mod lfs;
@@ -17,9 +18,9 @@ use git2::{
     Repository,
 };
 
+use self::context::{RemoteTransport, TransportContext, with_transport};
 pub use self::lfs::LfsObject;
 use self::ssh::SshClient;
-use self::transport::{RemoteTransport, TransportContext};
 use super::mirror_keys::BY_SHA_PREFIX;
 use crate::digest::digest;
 use crate::ports::deadline::Deadline;
@@ -170,7 +171,7 @@ impl<'a> Fetcher<'a> {
             tracing::debug!("{}: {error}", self.d.spec.app);
         }
         let call = TransportContext::new(way, self.deadline());
-        let (fetched, transport_error) = transport::with_transport(call, || {
+        let (fetched, transport_error) = with_transport(call, || {
             let mut options = FetchOptions::new();
             options
                 .remote_callbacks(self.callbacks())
@@ -257,7 +258,7 @@ impl<'a> Fetcher<'a> {
         let way = self.transport()?;
         let url = self.transport_url(&way).to_owned();
         let call = TransportContext::new(way, self.deadline());
-        let (listed, transport_error) = transport::with_transport(call, || {
+        let (listed, transport_error) = with_transport(call, || {
             let mut remote = git2::Remote::create_detached(url.as_str())?;
             let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
             Ok(connection.list()?.len())

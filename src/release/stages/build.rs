@@ -2,6 +2,7 @@
 
 use super::assets;
 use super::attempt::{Attempt, StageOutcome};
+use super::copy::copy_from_release;
 use super::run::{self, Task};
 use super::skip;
 use crate::digest::digest;
@@ -44,7 +45,7 @@ pub fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                 if let Some(basis) = skip::find_basis(attempt, task)? {
                     let mut outputs = task.outputs.iter();
                     let carried = outputs.try_for_each(|output| {
-                        skip::copy_from_release(d, &attempt.name, &basis.name, output)
+                        copy_from_release(d, &attempt.name, &basis.name, output)
                     });
                     match carried {
                         Ok(()) => {

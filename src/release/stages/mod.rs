@@ -4,6 +4,7 @@ pub mod activate;
 pub mod assets;
 pub mod attempt;
 pub mod build;
+pub mod copy;
 pub mod files;
 pub mod gate;
 pub mod health;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{alias_problem, unsupported_problem};
+use super::problems::{alias_problem, unsupported_problem};
 use crate::problem::{Location, Problem};
 use crate::yaml::node::{Entry, Node, NodeKind, Style};
 

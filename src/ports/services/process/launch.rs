@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::launch_stage::{
+    BLOCKED_SCRIPT_PREFIX, EXEC_TIMEOUT, LaunchStage, NO_COMMAND_LINE_TIMEOUT, launch_stage,
+};
 use super::processes::{self, LiveProcess, MAIN_PID_VARIABLE, SERVICE_VARIABLE};
 use super::unit::{Unit, UnitCommand};
 use super::{command_line, listen};
@@ -22,12 +25,6 @@ use crate::ports::root::{Attrs, Root, RootError};
 
 /// How long a service must stay up to count as started.
 const MIN_UPTIME: Duration = Duration::from_millis(150);
-
-/// Maximum time from the pipe to the exec of the service's program.
-const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum time without a command line, during exec or exit.
-const NO_COMMAND_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A log longer than this at the start of its service is rotated (one old log is kept), in bytes.
 const MAX_LOG_SIZE: u64 = 16 << 20;
@@ -144,51 +141,6 @@ impl BlockedProcess {
         }
     }
 }
-
-/// The process `pid` once it runs the service; `None` if it has ended.
-///
-/// A blocked process soon becomes one or the other: the trueup that started it unblocks it, or was killed
-/// and so closed the pipe. Counting it as the service would lose a start; counting it as ended could start
-/// the service twice.
-pub(super) fn wait_for_exec(pid: i32) -> Option<LiveProcess> {
-    let begun = Instant::now();
-    loop {
-        let living = LiveProcess::find(pid)?;
-        match launch_stage(pid) {
-            LaunchStage::Executed => return Some(living),
-            // A program may have erased its own command line.
-            LaunchStage::NoCommandLine if begun.elapsed() > NO_COMMAND_LINE_TIMEOUT => {
-                return Some(living);
-            }
-            LaunchStage::Blocked if begun.elapsed() > EXEC_TIMEOUT => return None,
-            _ => std::thread::sleep(Duration::from_millis(2)),
-        }
-    }
-}
-
-/// Progress of a process that was started to become a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LaunchStage {
-    Blocked,
-    /// No command line: the kernel is just executing another program in it, or ending it.
-    NoCommandLine,
-    Executed,
-}
-
-fn launch_stage(pid: i32) -> LaunchStage {
-    let line = LiveProcess::command_line(pid);
-    let script = line.split(|byte| *byte == 0).nth(2);
-    match script {
-        _ if line.is_empty() => LaunchStage::NoCommandLine,
-        Some(script) if script.starts_with(BLOCKED_SCRIPT_PREFIX.as_bytes()) => {
-            LaunchStage::Blocked
-        }
-        _ => LaunchStage::Executed,
-    }
-}
-
-/// Start of the script in a blocked process.
-const BLOCKED_SCRIPT_PREFIX: &str = "read -r go <&";
 
 /// The script that blocks on the pipe and then executes the service. A shell, because the process needs its
 /// own id (for `LISTEN_PID` and [`MAIN_PID_VARIABLE`]) before it executes the service.

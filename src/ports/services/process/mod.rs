@@ -9,6 +9,7 @@
 mod actions;
 mod command_line;
 mod launch;
+mod launch_stage;
 mod listen;
 mod processes;
 mod state;
@@ -118,7 +119,7 @@ impl ProcessServices {
         // A process from before a reboot did not end by itself.
         state.run = state.run.filter(|run| run.boot == boot);
         let main = state.run.as_ref().and_then(|run| {
-            let living = launch::wait_for_exec(run.pid?)?;
+            let living = launch_stage::wait_for_exec(run.pid?)?;
             (living.start_time == run.start).then_some(living)
         });
         Ok(ObservedService { state, main })

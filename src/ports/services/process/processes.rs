@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::launch;
+use super::launch_stage::wait_for_exec;
 pub(super) use crate::ports::services::live_process::{
     LiveProcess, boot_id, started_at, ticks_since_boot,
 };
@@ -67,7 +67,7 @@ fn has_variable(environment: &[u8], name: &str, value: &str) -> bool {
 pub(super) fn find_orphan(mark: &str, log: &Path) -> Option<LiveProcess> {
     let leaders: Vec<LiveProcess> = LiveProcess::all()
         .filter(|process| process.session_id == process.pid && process.belongs_to(mark, log))
-        .filter_map(|process| launch::wait_for_exec(process.pid))
+        .filter_map(|process| wait_for_exec(process.pid))
         .collect();
     let marked = leaders.iter().find(|process| process.is_main(mark));
     let logging = || leaders.iter().min_by_key(|process| process.start_time);

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use dxr::{TryFromValue, Value};
 
-use super::Result;
 use super::rpc::{RpcClient, RpcError, fault};
 use super::state::{self, Namespec, ProcessInfo, ProcessState};
 use crate::ports::services::{ServiceError, ServiceStatus};
+
+pub(super) type Result<T = ()> = std::result::Result<T, ServiceError>;
 
 /// Maximum time of a start: `startsecs` of every process plus the time to load.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

@@ -18,10 +18,10 @@ pub(super) mod tests;
 
 use std::rc::Rc;
 
-use self::actions::Action;
+use self::actions::{Action, Result};
 use self::rpc::RpcClient;
 use self::state::Namespec;
-use super::{ServiceError, ServiceStatus, Services};
+use super::{ServiceStatus, Services};
 use crate::ports::root::Root;
 
 /// The supervisord of a host.
@@ -29,8 +29,6 @@ use crate::ports::root::Root;
 pub struct SupervisorServices {
     client: RpcClient,
 }
-
-type Result<T = ()> = std::result::Result<T, ServiceError>;
 
 impl SupervisorServices {
     pub fn new(root: Rc<Root>) -> SupervisorServices {

@@ -29,7 +29,8 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 
-use super::{S3Settings, credentials};
+use super::credentials;
+use super::location::S3Settings;
 use crate::ports::runtime::block_on;
 use crate::ports::store::{MAX_OBJECT_SIZE, StoreError};
 

@@ -12,7 +12,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 use tokio::sync::OnceCell;
 
-use super::error::error_chain;
+use super::error_chain::error_chain;
 
 /// The standard chain, created when credentials are first needed.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::credentials::CredentialsChainError;
+use super::error_chain::{error_chain, sources};
 use crate::ports::store::{MAX_LIST_LENGTH, StoreError};
 
 /// Why a request failed.
@@ -166,35 +167,4 @@ impl ErrorResponse {
 fn truncate(said: &str) -> String {
     const MAX_CHARS: usize = 500;
     said.chars().take(MAX_CHARS).collect()
-}
-
-/// The messages of an error and its causes, without the SDK's wrappers.
-pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
-    const SDK_WRAPPERS: [&str; 7] = [
-        "dispatch failure",
-        "request has timed out",
-        "response error",
-        "unhandled error",
-        "io error",
-        "other",
-        "client error (Connect)",
-    ];
-    let mut words: Vec<String> = Vec::new();
-    for link in sources(error) {
-        let text = link.to_string();
-        let said = words.last().is_some_and(|last| last.ends_with(&text));
-        if !said && !SDK_WRAPPERS.contains(&text.as_str()) {
-            words.push(text);
-        }
-    }
-    if words.is_empty() {
-        words.push(error.to_string());
-    }
-    words.join(": ")
-}
-
-fn sources<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }

@@ -3,8 +3,8 @@
 use git2::{ErrorClass, ErrorCode};
 
 use super::Fetcher;
+use super::context::{MAX_REF_LIST, TransportError};
 use super::ssh::{SshClient, SshFailure};
-use super::transport::{MAX_REF_LIST, TransportError};
 use crate::ports::deadline::DeadlineError;
 use crate::ports::exec::ExecError;
 use crate::ports::http::HttpError;

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use url::Url;
 
-use super::transport::{TransportError, count_ref_list, record_error, with_http};
+use super::context::{TransportError, count_ref_list, record_error, with_http};
 use crate::ports::deadline::Deadline;
 use crate::ports::http::{HttpClient, HttpError, Request, Response};
 

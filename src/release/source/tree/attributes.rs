@@ -13,7 +13,7 @@ use gix_attributes::{Search, StateRef};
 use gix_glob::Pattern;
 use gix_glob::pattern::{Case, Mode};
 
-use super::TreeError;
+use super::error::TreeError;
 use super::walk::display_path;
 use crate::resource::Failure;
 

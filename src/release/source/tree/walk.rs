@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 
-use super::{EntryKind, TreeError};
+use super::error::TreeError;
 use crate::resource::Failure;
 
 /// Maximum length of a name on all filesystems that servers use, in bytes.
@@ -29,6 +29,18 @@ const MAX_PATH_BYTES: usize = 128 << 20;
 
 /// Maximum size of an entry in its tree object, in bytes: mode, name and id.
 const MAX_ENTRY_LEN: u64 = 8 + MAX_NAME_LEN as u64 + 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    File {
+        executable: bool,
+    },
+    Symlink,
+    /// Git has no empty folders, but attributes can leave out all files of one.
+    Directory,
+    /// Another repository: its folder stays empty.
+    Submodule,
+}
 
 /// One entry of one tree.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 use git2::{Pathspec, PathspecFlags};
 
-use super::skip;
+use super::copy::copy_from_release;
 use crate::ports::Host;
 use crate::ports::root::{
     FileKind, Folder, MoveOutcome, RootError, UserTree, UserTreeEntry, WalkLimits,
@@ -151,7 +151,7 @@ pub fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> 
     let Some(assets) = &d.spec.assets else {
         return Ok(());
     };
-    skip::copy_from_release(d, name, from, &assets.path)?;
+    copy_from_release(d, name, from, &assets.path)?;
     let list = AssetList::load(d.host, &d.layout, from)?.unwrap_or_default();
     list.save(d.host, &d.layout, name)?;
     update_links(d, name)

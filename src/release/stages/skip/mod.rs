@@ -7,7 +7,7 @@
 
 mod inputs;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::assets;
 use super::attempt::Attempt;
@@ -16,7 +16,6 @@ use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
-use crate::release::deployment::Deployment;
 use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
 use crate::release::record::{self, Record};
 use crate::release::source::mirror;
@@ -178,26 +177,4 @@ impl SkipContext<'_> {
         let made = outputs.iter().all(|path| is_path_equal(&old, &new, path));
         Some(made && InputPaths::parse(inputs).are_equal(&mirror, &old, &new))
     }
-}
-
-/// Copies a path from another release.
-pub fn copy_from_release(
-    d: &Deployment<'_>,
-    name: &str,
-    from: &str,
-    path: &Path,
-) -> Result<(), Failure> {
-    let root = &d.host.root;
-    let (old, new) = (d.layout.release(from), d.layout.release(name));
-    root.remove_tree(&new.join(path))?;
-    let mut folder = new.clone();
-    for part in path.parent().into_iter().flatten() {
-        folder.push(part);
-        if root.meta(&folder)?.is_none() {
-            root.create_dir(&folder, &d.owner.attrs(0o755))?;
-        }
-    }
-    let copied = root.copy_tree(&old.join(path), &new.join(path), &d.host.stop);
-    d.check_stop()?;
-    Ok(copied?)
 }

@@ -1,0 +1,46 @@
+//! A request to publish, and why one cannot be carried out.
+
+use jiff::Timestamp;
+
+use crate::desired::{NodeGeneration, Sha};
+use crate::problem::Problem;
+
+/// The shas to publish, and how.
+#[derive(Debug, Clone)]
+pub struct PublishRequest {
+    pub environment: String,
+    /// By app; no app occurs twice.
+    pub shas: Vec<(String, Sha)>,
+    /// The ref that the sha came from, for people. For a single app only.
+    pub reference: Option<String>,
+    /// The publisher.
+    pub by: Option<String>,
+    pub at: Timestamp,
+    /// Allows a new environment, a new app or a new manifest.
+    pub create: bool,
+    /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
+    /// one.
+    pub above_fleet: Option<Vec<NodeGeneration>>,
+}
+
+/// Why a request cannot be carried out. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The current manifest is invalid.
+    #[error("{0}")]
+    Manifest(Box<Problem>),
+    /// The request is invalid: an unknown app or environment without [`PublishRequest::create`], or an
+    /// impossible name.
+    #[error("{0}")]
+    Request(Box<Problem>),
+}
+
+impl EditError {
+    pub(super) fn manifest(problem: Problem) -> EditError {
+        EditError::Manifest(Box::new(problem))
+    }
+
+    pub(super) fn request(problem: Problem) -> EditError {
+        EditError::Request(Box::new(problem))
+    }
+}

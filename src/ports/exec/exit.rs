@@ -1,0 +1,57 @@
+//! How a child ended, and what it printed.
+
+use std::time::Duration;
+
+use super::output::Output;
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitReason {
+    Exited(i32),
+    /// Killed by this signal, which trueup did not send.
+    Signalled(i32),
+    /// trueup killed it at its deadline.
+    TimedOut(Duration),
+    /// Its exit status is unknown: another process traces it and withholds the status.
+    HeldByTracer,
+    /// trueup killed it, because trueup was asked to stop.
+    Stopped,
+}
+
+impl std::fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExitReason::Exited(code) => write!(f, "exited with {code}"),
+            ExitReason::Signalled(signal) => {
+                let name = nix::sys::signal::Signal::try_from(*signal)
+                    .map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+                write!(f, "was killed by {name}")
+            }
+            ExitReason::TimedOut(limit) => write!(
+                f,
+                "was killed: not finished within its timeout of {} s",
+                limit.as_secs_f32()
+            ),
+            ExitReason::HeldByTracer => write!(
+                f,
+                "has exited, but another process traces it and withholds its exit status (`ps` shows it as `defunct`, TracerPid in /proc/PID/status names the tracer)"
+            ),
+            ExitReason::Stopped => write!(f, "was killed: trueup was asked to stop"),
+        }
+    }
+}
+
+/// A child that has ended, together with its whole group.
+#[derive(Debug)]
+pub struct CompletedCommand {
+    pub exit_reason: ExitReason,
+    /// Standard output and error, interleaved as they arrived.
+    pub output: Output,
+    pub duration: Duration,
+}
+
+impl CompletedCommand {
+    pub fn success(&self) -> bool {
+        self.exit_reason == ExitReason::Exited(0)
+    }
+}

@@ -1,0 +1,35 @@
+//! The causes of an error of the SDK.
+
+use std::error::Error;
+
+/// The messages of an error and its causes, without the SDK's wrappers.
+pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    const SDK_WRAPPERS: [&str; 7] = [
+        "dispatch failure",
+        "request has timed out",
+        "response error",
+        "unhandled error",
+        "io error",
+        "other",
+        "client error (Connect)",
+    ];
+    let mut words: Vec<String> = Vec::new();
+    for link in sources(error) {
+        let text = link.to_string();
+        let said = words.last().is_some_and(|last| last.ends_with(&text));
+        if !said && !SDK_WRAPPERS.contains(&text.as_str()) {
+            words.push(text);
+        }
+    }
+    if words.is_empty() {
+        words.push(error.to_string());
+    }
+    words.join(": ")
+}
+
+/// An error and its causes.
+pub(super) fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
