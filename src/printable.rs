@@ -11,14 +11,9 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Deserializer};
 
-/// Colour sequences (SGR) that trueup itself prints, including the reset.
+/// Colour sequences (SGR) that [`Paint`](crate::report::Paint) prints, including the reset.
 pub const STYLES: [&str; 6] = [
-    "\x1b[32m",
-    "\x1b[33m",
-    "\x1b[31;1m",
-    "\x1b[2m",
-    "\x1b[1m",
-    "\x1b[0m",
+    "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[1m", "\x1b[0m",
 ];
 
 /// Escapes a single line; line ends and tabs are escaped as well.

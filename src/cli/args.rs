@@ -11,6 +11,7 @@ pub use self::init::InitArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::publish::PublishArgs;
+use crate::yaml::Seconds;
 
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
 #[derive(Debug, Parser)]
@@ -135,16 +136,11 @@ impl WaitArgs {
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {
-    use crate::resource::Seconds;
-    use serde::de::value::{Error, StrDeserializer};
-    use serde::{Deserialize, de::IntoDeserializer};
-
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let deserializer: StrDeserializer<'_, Error> = text.into_deserializer();
-    let read = Seconds::deserialize(deserializer).map(|seconds| seconds.0);
-    read.map_err(|error| error.to_string().replace(" | ", ": "))
+    let read = text.parse::<Seconds>().map(|seconds| seconds.0);
+    read.map_err(|error| error.replace(" | ", ": "))
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,12 @@
-//! Standard output: text or one JSON document, coloured only at a terminal. Control sequences other than
-//! trueup's own colours are escaped, whatever their source.
+//! Standard output: text or one JSON document, coloured where the terminal and the environment want it.
+//! Control sequences other than trueup's own colours are escaped, whatever their source.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+use anstyle_query::term_supports_ansi_color;
 use serde::Serialize;
 
 use crate::printable;
@@ -20,9 +23,9 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool, journalled: bool) -> Output {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let colour = std::io::stdout().is_terminal() && !plain && !dumb && !json;
+        // Reads NO_COLOR, CLICOLOR, CLICOLOR_FORCE and TERM.
+        let wanted = AutoStream::choice(&std::io::stdout()) != ColorChoice::Never;
+        let colour = wanted && !json && !journalled;
         Output {
             json,
             to_journal: journalled,
@@ -79,9 +82,10 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "{}", printable::text(text));
     }
 
-    /// Clears the screen before repeated output, or prints an empty line in a pipe.
+    /// Clears the screen before repeated output; prints an empty line in a pipe or at a dumb terminal.
     pub(crate) fn clear_screen(&self) {
-        if std::io::stdout().is_terminal() && !self.json {
+        let screen = std::io::stdout().is_terminal() && term_supports_ansi_color();
+        if screen && !self.json {
             let _ = write!(std::io::stdout(), "\x1b[2J\x1b[H");
         } else {
             self.print_text("");
@@ -117,11 +121,5 @@ impl Output {
 
 /// Width of a cell in characters, without colour sequences.
 fn visible_width(cell: &str) -> usize {
-    let mut parts = cell.split('\x1b');
-    let before = parts.next().map_or(0, |text| text.chars().count());
-    let after = parts.map(|part| {
-        part.split_once('m')
-            .map_or(0, |(_, text)| text.chars().count())
-    });
-    before + after.sum::<usize>()
+    strip_str(cell).map(|text| text.chars().count()).sum()
 }

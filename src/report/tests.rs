@@ -146,3 +146,21 @@ fn summary_line_counts_changes_restarts_and_failures() {
         "failed: 1 change, 1 restarted, 1 failed, 1 right (7 ms)"
     );
 }
+
+#[test]
+fn own_colours_pass_the_filter_for_terminals() {
+    let paint = Paint { colour: true };
+    for painted in [
+        paint.good("a"),
+        paint.changed("a"),
+        paint.bad("a"),
+        paint.faint("a"),
+        paint.strong("a"),
+    ] {
+        assert!(
+            painted.starts_with("\x1b[") && painted.ends_with("a\x1b[0m"),
+            "{painted:?}"
+        );
+        assert_eq!(crate::printable::styled(&painted), painted);
+    }
+}

@@ -1,5 +1,6 @@
 //! Reports as text: colour at a terminal, plain text in a pipe, the same words in both.
 
+use anstyle::{AnsiColor, Style};
 use similar::TextDiff;
 
 use super::{Report, ResourceStatus};
@@ -13,32 +14,32 @@ pub struct Paint {
 }
 
 impl Paint {
-    fn style(self, code: &str, text: &str) -> String {
+    fn style(self, style: Style, text: &str) -> String {
         if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
+            format!("{style}{text}{style:#}")
         } else {
             text.to_owned()
         }
     }
 
     pub fn good(self, text: &str) -> String {
-        self.style("32", text)
+        self.style(AnsiColor::Green.on_default(), text)
     }
 
     pub fn changed(self, text: &str) -> String {
-        self.style("33", text)
+        self.style(AnsiColor::Yellow.on_default(), text)
     }
 
     pub fn bad(self, text: &str) -> String {
-        self.style("31;1", text)
+        self.style(AnsiColor::Red.on_default().bold(), text)
     }
 
     pub fn faint(self, text: &str) -> String {
-        self.style("2", text)
+        self.style(Style::new().dimmed(), text)
     }
 
     pub fn strong(self, text: &str) -> String {
-        self.style("1", text)
+        self.style(Style::new().bold(), text)
     }
 }
 

@@ -1,10 +1,18 @@
 //! Durations in the notation that people write.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
 use serde::de::{self, Deserialize, Deserializer};
 
-/// A duration, written as a number of seconds or as `90s`, `15m`, `2h`.
+/// Above this, a number without a unit is more likely meant as milliseconds.
+const MAX_BARE_SECONDS: u64 = 999_999;
+
+const MAX: Duration = Duration::from_hours(999_999);
+
+/// A duration, written as a number of seconds or as `90s`, `1h30m`, `2d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
@@ -16,29 +24,43 @@ impl Seconds {
     }
 }
 
+/// The error is `problem | hint`, as for [`decode`](super::decode).
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Seconds, String> {
+        let time = match text.trim().parse::<u64>() {
+            Ok(bare) => (bare <= MAX_BARE_SECONDS).then(|| Duration::from_secs(bare)),
+            Err(_) => parse_units(text.trim()),
+        };
+        time.filter(|time| !time.is_zero() && time.subsec_nanos() == 0 && *time <= MAX)
+            .map(Seconds)
+            .ok_or_else(|| {
+                format!(
+                    "`{text}` is not a duration | expected a number of seconds, or such as `90s`, `1h30m`, `2d`"
+                )
+            })
+    }
+}
+
+/// A day has 24 hours here; months and years have no length.
+fn parse_units(text: &str) -> Option<Duration> {
+    let span = SpanParser::new().parse_span(text).ok()?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(time).ok()
+}
+
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let (digits, unit) = match text.strip_suffix(['s', 'm', 'h']) {
-            Some(digits) => (digits, &text[digits.len()..]),
-            None => (text.as_str(), "s"),
-        };
-        let factor = match unit {
-            "m" => 60,
-            "h" => 3600,
-            _ => 1,
-        };
-        match digits.trim().parse::<u64>() {
-            Ok(number) if number > 0 && number < 1_000_000 => Ok(Seconds::new(number * factor)),
-            _ => Err(de::Error::custom(format!(
-                "`{text}` is not a duration | expected a number of seconds, or such as `90s`, `15m`, `2h`"
-            ))),
-        }
+        text.parse().map_err(de::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::yaml::{ParseLimits, decode, parse};
 
@@ -56,10 +78,74 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(read("15m").unwrap(), Seconds::new(900));
-        assert_eq!(read("30").unwrap(), Seconds::new(30));
-        for bad in ["0", "-1", "soon", "1d"] {
-            assert!(read(bad).is_err(), "{bad}");
+        for (text, seconds) in [
+            ("30", 30),
+            ("90s", 90),
+            ("15m", 900),
+            ("2 h", 7200),
+            ("1h30m", 5400),
+            ("1h 30min", 5400),
+            ("1.5h", 5400),
+            ("2d", 172_800),
+            ("2 weeks", 14 * 86_400),
+            ("999999h", 999_999 * 3600),
+        ] {
+            assert_eq!(read(text), Ok(Seconds::new(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn unclear_empty_and_absurd_durations_are_refused() {
+        for bad in [
+            "0",
+            "0s",
+            "-1",
+            "-15m",
+            "15m ago",
+            "soon",
+            "''",
+            "' '",
+            "s",
+            "M",
+            "15M",
+            "1mo",
+            "1y",
+            "1.5",
+            "1.5s",
+            "200ms",
+            "1h30",
+            "PT1H",
+            "1000000",
+            "1000000h",
+            "99999999999999999999",
+            "99999999999999999999h",
+            "NaN",
+            "1e3s",
+        ] {
+            let error = match read(bad) {
+                Ok(time) => panic!("{bad}: {time:?}"),
+                Err(error) => error,
+            };
+            assert!(
+                error.contains("is not a length of time\n  hint: expected a number of seconds, or such as `90s`, `1h30m`, `2d`"),
+                "{bad}: {error}"
+            );
+        }
+    }
+
+    proptest! {
+        /// One whole number with at most one of three letters, the only notation of earlier versions.
+        #[test]
+        fn every_number_with_one_unit_keeps_its_length(
+            number in 1..1_000_000_u64,
+            zeros in "0{0,5}",
+            sign in "\\+?",
+            before in "[ \t]{0,2}",
+            blank in "[ \t]{0,2}",
+            (unit, factor) in prop::sample::select(&[("", 1), ("s", 1), ("m", 60), ("h", 3600)][..]),
+        ) {
+            let text = format!("{before}{sign}{zeros}{number}{blank}{unit}");
+            prop_assert_eq!(text.parse(), Ok(Seconds::new(number * factor)), "{:?}", text);
         }
     }
 }

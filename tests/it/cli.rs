@@ -287,6 +287,7 @@ fn a_pipe_gets_no_escape_codes_and_a_terminal_none_with_no_color() {
     let at_a_terminal = |variable: &str| {
         let mut command = Command::new("script");
         isolated(&mut command);
+        command.env("TERM", "xterm");
         let line = format!(
             "{} plan --explain word --root {1}; {0} validate --root {1}",
             binary().display(),
@@ -302,12 +303,26 @@ fn a_pipe_gets_no_escape_codes_and_a_terminal_none_with_no_color() {
         at_a_terminal("TERM=xterm").contains("\x1b["),
         "no colour at a terminal"
     );
-    for variable in ["NO_COLOR=1", "TERM=dumb"] {
+    for variable in ["NO_COLOR=1", "CLICOLOR=0", "TERM=dumb"] {
         let out = at_a_terminal(variable);
         assert!(
             out.contains("good: app") && !out.contains('\x1b'),
             "{variable}: {out:?}"
         );
+    }
+}
+
+#[test]
+fn clicolor_force_colours_a_pipe_but_neither_json_nor_against_no_color() {
+    let host = host();
+    let forced = |args: &[&str], no_color: &str| {
+        let mut command = host.command(args);
+        command.env("CLICOLOR_FORCE", "1").env("NO_COLOR", no_color);
+        host.ran(command).out
+    };
+    assert!(forced(&["validate"], "").contains("\x1b["));
+    for plain in [forced(&["validate"], "1"), forced(&["plan", "--json"], "")] {
+        assert!(!plain.is_empty() && !plain.contains('\x1b'), "{plain:?}");
     }
 }
 

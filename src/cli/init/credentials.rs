@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::ports::root::{Attrs, Root, RootError};
+use crate::ports::store::default_profile_values;
 use crate::problem::Problem;
 
 /// Where root's AWS tools look.
@@ -41,7 +42,7 @@ const CREDENTIAL_SOURCES: [&str; 7] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
 
-/// Variables of an environment, or of a section of a file. An absent one is equivalent to an empty one.
+/// Variables of an environment, or keys of a credentials file. An absent one is equivalent to an empty one.
 type Variables = BTreeMap<String, String>;
 
 /// The credential variables of this process.
@@ -200,8 +201,8 @@ impl TimerEnvironment {
         };
         Ok(TimerEnvironment {
             variables: read(ENVIRONMENT_FILE)?
-                .map_or_else(Variables::new, |text| parse_assignments(text.lines())),
-            credentials: read(CREDENTIALS_FILE)?.map(|text| parse_section(&text, "default")),
+                .map_or_else(Variables::new, |text| parse_assignments(&text)),
+            credentials: read(CREDENTIALS_FILE)?.map(|text| stored_keys(&text)),
         })
     }
 }
@@ -215,7 +216,7 @@ pub(super) fn save(root: &Root, text: &str) -> Result<(), RootError> {
 
 /// Whether the timer has the same keys as `text`, the body of a credentials file.
 pub(super) fn matches_timer(text: &str, timer: &TimerEnvironment) -> bool {
-    timer.credentials.as_ref() == Some(&parse_section(text, "default"))
+    timer.credentials.as_ref() == Some(&stored_keys(text))
 }
 
 /// The region in this environment. The timer does not inherit it, so it belongs in the settings.
@@ -232,23 +233,17 @@ fn env_without(names: &[&str]) -> String {
     format!("env {}", names.join(" "))
 }
 
-/// The keys and values of one section: `[name]` on its own line, then `key = value`.
-fn parse_section(text: &str, name: &str) -> Variables {
-    let head = |line: &str| {
-        let inner = line.trim().strip_prefix('[')?.split_once(']')?.0;
-        Some(inner.trim().to_owned())
-    };
-    let mut inside = false;
-    parse_assignments(text.lines().filter(|line| {
-        if let Some(found) = head(line) {
-            inside = found == name;
-            return false;
-        }
-        inside
-    }))
+/// The keys in the text of a credentials file.
+fn stored_keys(text: &str) -> Variables {
+    let found = default_profile_values(text, KEYS.map(|(_, key)| key)).into_iter();
+    found
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
-fn parse_assignments<'t>(lines: impl Iterator<Item = &'t str>) -> Variables {
+/// The variables of [`ENVIRONMENT_FILE`].
+fn parse_assignments(text: &str) -> Variables {
     let word = |line: &str| {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -257,7 +252,7 @@ fn parse_assignments<'t>(lines: impl Iterator<Item = &'t str>) -> Variables {
         (!line.starts_with('#') && !value.is_empty())
             .then(|| (key.trim().to_owned(), value.to_owned()))
     };
-    lines.filter_map(word).collect()
+    text.lines().filter_map(word).collect()
 }
 
 #[cfg(test)]
@@ -277,8 +272,8 @@ mod tests {
 
     fn timer(unit: &str, file: Option<&str>) -> TimerEnvironment {
         TimerEnvironment {
-            variables: parse_assignments(unit.lines()),
-            credentials: file.map(|text| parse_section(text, "default")),
+            variables: parse_assignments(unit),
+            credentials: file.map(stored_keys),
         }
     }
 

@@ -2,6 +2,9 @@
 //!
 //! Error messages never quote the line: it may be a private key that somebody pasted by mistake.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// The key types that sshd accepts, and the number of values in the key after its type.
 const KEY_TYPES: &[(&str, usize)] = &[
     ("ssh-ed25519", 1),
@@ -147,7 +150,8 @@ fn option_names(options: &str) -> Vec<String> {
 /// truncated key and one of another type.
 fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
     let cut = || "the key is damaged or truncated".to_owned();
-    let bytes = decode_base64(body).ok_or_else(cut)?;
+    // Canonical base64 with padding, as sshd requires it.
+    let bytes = STANDARD.decode(body).map_err(|_| cut())?;
     if bytes.starts_with(b"openssh-key-v1\0") {
         return Err(private_key_error());
     }
@@ -170,34 +174,6 @@ fn check_body(body: &str, (kind, values): (&str, usize)) -> Result<(), String> {
 fn split_ssh_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
-}
-
-/// Decodes standard base64 with padding; rejects all other characters.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut held, mut bits) = (0u32, 0);
-    for digit in digits.bytes() {
-        let digit = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(digit);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -327,12 +303,15 @@ pub mod tests {
     }
 
     #[test]
-    fn base64_reads_every_padding_and_nothing_else() {
-        assert_eq!(decode_base64("YWJj").unwrap(), b"abc");
-        assert_eq!(decode_base64("YWI=").unwrap(), b"ab");
-        assert_eq!(decode_base64("YQ==").unwrap(), b"a");
-        for bad in ["", "YW", "Y===", "YW J", "====", "YW=J"] {
-            assert_eq!(decode_base64(bad), None, "{bad}");
+    fn key_body_must_be_canonical_base64_as_in_openssh() {
+        // The last digit before the padding of BEN's key has bits that belong to no byte.
+        let damaged = BEN.replace("pQsvs=", "pQsvt=");
+        assert_ne!(damaged, BEN);
+        for body in ["", "YW", "Y===", "====", "YW=J"] {
+            let error = PublicKey::parse(&format!("ssh-ed25519 {body}")).unwrap_err();
+            assert_eq!(error, "the key is damaged or truncated", "{body}");
         }
+        let error = PublicKey::parse(&damaged).unwrap_err();
+        assert_eq!(error, "the key is damaged or truncated");
     }
 }

@@ -4,6 +4,7 @@
 //! a compare-and-swap write, so a backend that gets either wrong is worse than none: every backend must pass
 //! the suite in `conformance.rs`.
 
+mod aws_profile;
 #[cfg(test)]
 mod conformance;
 mod dir;
@@ -15,6 +16,7 @@ mod settings;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use aws_profile::default_profile_values;
 pub use dir::DirStore;
 #[cfg(any(test, feature = "test-backends"))]
 pub use memory::MemoryStore;
