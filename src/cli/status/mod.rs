@@ -16,7 +16,7 @@ use crate::report::{
     AppState, Counts, History, Overdue, PassSummary, Report, ResourceReport, TIMER, check_overdue,
 };
 
-/// The document of `status --json`.
+/// The document of `status --output`.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
@@ -94,8 +94,8 @@ struct StatusReport {
 pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
     let session = Session::open(paths, StopFlag::default())?;
     let status = observe(&session)?;
-    if output.json {
-        output.print_json(&status.document());
+    if output.is_document() {
+        output.print_document(&status.document());
     } else {
         print::print_status(&status, output);
     }
