@@ -28,7 +28,7 @@
 //! | [`release`] | the deploy pipeline of the kind `release`, one file per stage |
 //! | [`checks`] | checks of what a pass relies on, each with a remedy: store, git, services, disks, timer |
 //! | [`ports`] | the host: filesystem, child processes, accounts, packages, services, store, HTTP, clock |
-//! | [`yaml`], [`problem`], [`printable`], [`exit`] | YAML input, its mistakes, escaping, exit codes |
+//! | [`yaml`], [`problem`], [`printable`], [`exit`] | YAML, mistakes in it, escaping, exit codes |
 //!
 //! # Invariants
 //!
@@ -52,8 +52,9 @@
 //! like the rest. No async above the ports: a pass is sequential, and only the store and D-Bus enter
 //! the runtime, for one call at a time.
 //!
-//! The YAML reader is `saphyr-parser`, behind [`yaml`]: the usual serde crates keep no locations for a
-//! tree that is rendered before it is typed, and every error of trueup names its file, line and field.
+//! Both YAML libraries are behind [`yaml`]. `saphyr-parser` reads: serde_yaml keeps no locations for a tree
+//! that is rendered before it is typed, and every error of trueup names its file, line and field. serde_yaml
+//! writes: new files such as `node.yml` and a store's first manifest, and `--output yaml`.
 
 pub mod apply;
 pub mod checks;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::init::InitArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
+use super::output::OutputArgs;
 use super::publish::PublishArgs;
 use crate::yaml::Seconds;
 
@@ -49,9 +50,8 @@ pub struct GlobalArgs {
         hide = true
     )]
     pub share: Option<PathBuf>,
-    /// Print one JSON document instead of text
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Where and how to log [default: text at a terminal, the journal under systemd]
     #[arg(long, global = true, value_enum, value_name = "FORM")]
     pub log: Option<LogFormat>,

@@ -87,8 +87,8 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
 
 /// Prints the report of a pass.
 fn print_report(session: &Session, report: &Report, output: &Output) {
-    if output.json {
-        output.print_json(report);
+    if output.is_document() {
+        output.print_document(report);
     } else if !output.to_journal {
         print_text_report(session, report, output);
     }

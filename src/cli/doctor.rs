@@ -15,7 +15,7 @@ use crate::report::Paint;
 /// label, such as the address of a store, gets its own line.
 const ABOUT_WIDTH: usize = 24;
 
-/// The document of `--json`.
+/// The document of `--output`.
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
@@ -53,8 +53,8 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliErro
         (0, true) => Exit::Stopped,
         _ => Exit::Failed,
     };
-    if output.json {
-        output.print_json(&Document {
+    if output.is_document() {
+        output.print_document(&Document {
             version: crate::report::VERSION,
             outcome,
             checks: &checks,

@@ -92,8 +92,8 @@ impl From<crate::ports::root::RootError> for CliError {
 
 pub(crate) fn print_error(error: &CliError, output: &Output) -> Exit {
     let exit = error.exit();
-    if output.json {
-        output.print_json(&json!({
+    if output.is_document() {
+        output.print_document(&json!({
             "version": crate::report::VERSION,
             "outcome": exit,
             "errors": error.problems(),

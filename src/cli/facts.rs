@@ -13,8 +13,8 @@ use crate::ports::root::Root;
 pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
     let facts = Facts::new(Rc::new(Root::at(&paths.root)?));
     let facts = facts.all();
-    if output.json {
-        output.print_json(&json!({"version": crate::report::VERSION, "facts": facts}));
+    if output.is_document() {
+        output.print_document(&json!({"version": crate::report::VERSION, "facts": facts}));
         return Ok(Exit::Converged);
     }
     let mut rows = Vec::new();

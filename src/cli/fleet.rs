@@ -48,7 +48,7 @@ pub struct FleetArgs {
     pub at: StoreArgs,
 }
 
-/// The document of `fleet --json`.
+/// The document of `fleet --output`.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
@@ -221,8 +221,8 @@ impl Forget<'_> {
         if lives.is_some() {
             output.print_text(format!("{}: {back}", output.paint.changed("warning")));
         }
-        if output.json {
-            output.print_json(&serde_json::json!({
+        if output.is_document() {
+            output.print_document(&serde_json::json!({
                 "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
             }));
         }
@@ -240,8 +240,8 @@ fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
-    if output.json {
-        return output.print_json(&Document {
+    if output.is_document() {
+        return output.print_document(&Document {
             version: crate::report::VERSION,
             store,
             now,

@@ -39,8 +39,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return error::print_clap_message(&error),
     };
+    let format = match cli.global.output.format() {
+        Ok(format) => format,
+        Err(error) => return error::print_clap_message(&error),
+    };
     let journalled = logging::init(cli.global.log, cli.global.verbose);
-    let output = Output::new(cli.global.json, journalled);
+    let output = Output::new(format, journalled);
     let global = &cli.global;
     let paths = crate::pass::resolve_paths(
         global.config.as_deref(),

@@ -1,20 +1,67 @@
-//! Standard output: text or one JSON document, coloured where the terminal and the environment want it.
-//! Control sequences other than trueup's own colours are escaped, whatever their source.
+//! Standard output: text, or a document in JSON or YAML; text is coloured where the terminal and the environment want
+//! it. Control sequences other than trueup's own colours are escaped, whatever their source.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle_query::term_supports_ansi_color;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, ValueEnum};
 use serde::Serialize;
 
+use super::Cli;
 use crate::printable;
 use crate::report::Paint;
+use crate::yaml;
+
+/// What standard output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    Text,
+    /// One document for programs
+    Json,
+    /// The same document in YAML
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// What to print [default: text]
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// The same as `--output json`
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl OutputArgs {
+    pub(super) fn format(&self) -> Result<OutputFormat, clap::Error> {
+        match (self.json, self.output) {
+            (true, None | Some(OutputFormat::Json)) => Ok(OutputFormat::Json),
+            (false, format) => Ok(format.unwrap_or(OutputFormat::Text)),
+            (true, Some(other)) => {
+                let other = match other {
+                    OutputFormat::Yaml => "yaml",
+                    _ => "text",
+                };
+                Err(Cli::command().error(
+                    ErrorKind::ArgumentConflict,
+                    format!("the argument '--json' cannot be used with '--output {other}'"),
+                ))
+            }
+        }
+    }
+}
 
 /// Where and how a command prints.
 pub(crate) struct Output {
-    pub json: bool,
+    format: OutputFormat,
+    /// A document was printed: the next one of a YAML stream is separated from it.
+    has_document: Cell<bool>,
     /// Standard output is the journal: lines become events, and output that was logged as an event is not
     /// repeated.
     pub to_journal: bool,
@@ -22,15 +69,21 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(json: bool, journalled: bool) -> Output {
+    pub(crate) fn new(format: OutputFormat, journalled: bool) -> Output {
         // Reads NO_COLOR, CLICOLOR, CLICOLOR_FORCE and TERM.
         let wanted = AutoStream::choice(&std::io::stdout()) != ColorChoice::Never;
-        let colour = wanted && !json && !journalled;
+        let colour = wanted && format == OutputFormat::Text && !journalled;
         Output {
-            json,
+            format,
+            has_document: Cell::new(false),
             to_journal: journalled,
             paint: Paint { colour },
         }
+    }
+
+    /// Whether a document is wanted in place of text.
+    pub(crate) fn is_document(&self) -> bool {
+        self.format != OutputFormat::Text
     }
 
     /// Prints one line of text. A reader that closed the pipe (`| head`) is no error.
@@ -52,25 +105,37 @@ impl Output {
 
     /// Prints a line in text mode only.
     pub(crate) fn print_text(&self, text: impl AsRef<str>) {
-        if !self.json {
+        if !self.is_document() {
             self.print_line(text);
         }
     }
 
     /// Prints a line in text mode only, for something already logged as an event.
     pub(crate) fn print_logged(&self, text: impl AsRef<str>) {
-        if !self.json && !self.to_journal {
+        if !self.is_document() && !self.to_journal {
             self.print_line(text);
         }
     }
 
-    /// Prints the single document of `--json`.
-    pub(crate) fn print_json(&self, value: &impl Serialize) {
-        match serde_json::to_string_pretty(value) {
+    /// Prints a document in the wanted format, with the same data and order of fields in each.
+    pub(crate) fn print_document(&self, document: &impl Serialize) {
+        let text = match self.format {
+            OutputFormat::Yaml => serde_json::to_value(document).map(|value| {
+                let mark = if self.has_document.replace(true) {
+                    "---\n"
+                } else {
+                    ""
+                };
+                format!("{mark}{}", yaml::serialize(value))
+            }),
+            _ => serde_json::to_string_pretty(document)
+                .map(|text| format!("{}\n", printable::json(&text))),
+        };
+        match text {
             Ok(text) => {
-                let _ = writeln!(std::io::stdout(), "{}", printable::json(&text));
+                let _ = std::io::stdout().write_all(text.as_bytes());
             }
-            Err(error) => self.print_error(&format!("cannot write JSON: {error}")),
+            Err(error) => self.print_error(&format!("cannot write the document: {error}")),
         }
     }
 
@@ -85,7 +150,7 @@ impl Output {
     /// Clears the screen before repeated output; prints an empty line in a pipe or at a dumb terminal.
     pub(crate) fn clear_screen(&self) {
         let screen = std::io::stdout().is_terminal() && term_supports_ansi_color();
-        if screen && !self.json {
+        if screen && !self.is_document() {
             let _ = write!(std::io::stdout(), "\x1b[2J\x1b[H");
         } else {
             self.print_text("");

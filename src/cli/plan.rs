@@ -27,8 +27,8 @@ pub(super) fn run(
         ..PassOptions::default()
     };
     let report = session.plan(&options)?;
-    if output.json {
-        output.print_json(&report);
+    if output.is_document() {
+        output.print_document(&report);
     } else {
         print(&report, output);
     }
@@ -115,8 +115,8 @@ pub(super) fn print_state(report: &Report, output: &Output) {
 fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, error::CliError> {
     let explanation = role::explain(&session.settings, key)
         .map_err(|problem| error::CliError::Input(problem.into()))?;
-    if output.json {
-        output.print_json(&json!({
+    if output.is_document() {
+        output.print_document(&json!({
             "version": crate::report::VERSION,
             "key": explanation.key,
             "layers": explanation.layers,

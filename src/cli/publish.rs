@@ -46,7 +46,7 @@ pub struct PublishArgs {
     pub at: StoreArgs,
 }
 
-/// The document of `publish --json`.
+/// The document of `publish --output`.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
@@ -88,8 +88,8 @@ pub(super) fn run(
             "{unread}: the generations of these hosts do not count"
         ))
     }));
-    if output.json {
-        output.print_json(&Document {
+    if output.is_document() {
+        output.print_document(&Document {
             version: crate::report::VERSION,
             outcome: Exit::Converged,
             manifest: &published.manifest,

@@ -35,7 +35,7 @@ impl<'a> ActivationRequest<'a> {
     }
 }
 
-/// The document of `--json`.
+/// The document of `--output`.
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
@@ -102,8 +102,8 @@ pub(super) fn activate(
         (Exit::Converged, false) => Exit::Failed,
         (outcome, _) => outcome,
     };
-    if output.json {
-        output.print_json(&Document {
+    if output.is_document() {
+        output.print_document(&Document {
             version: crate::report::VERSION,
             outcome,
             app: request.app,
@@ -144,10 +144,10 @@ fn unpin_and_converge(
         None => format!("{} was not pinned", request.app),
     });
     let report = run_pass(&locked, app, request, output)?;
-    if output.json {
+    if output.is_document() {
         let active =
             release::active_release_name(app.spec, &session.host).map_err(command_failed)?;
-        output.print_json(&Document {
+        output.print_document(&Document {
             version: crate::report::VERSION,
             outcome: report.outcome,
             app: request.app,
@@ -179,7 +179,7 @@ fn run_pass(
         locked.announce(&event);
         announce(&event, output);
     })?;
-    if !output.json {
+    if !output.is_document() {
         print_text_report(session, &report, output);
     }
     Ok(report)
@@ -202,7 +202,7 @@ fn pin_after_pass(
 
 /// Warns of migrations that the rollback does not revert.
 fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
-    if output.json {
+    if output.is_document() {
         return;
     }
     let differences = match &chosen.migrations {

@@ -11,8 +11,8 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliErro
     let session = Session::open(paths, StopFlag::default())?;
     let resources = session.validate()?;
     let roles = &session.settings.roles;
-    if output.json {
-        output.print_json(&json!({
+    if output.is_document() {
+        output.print_document(&json!({
             "version": crate::report::VERSION,
             "outcome": Exit::Converged,
             "roles": roles,

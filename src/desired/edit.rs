@@ -4,10 +4,10 @@
 // its CRLF and quotes put right. It breaks a flow map of several lines that has comments, drops a tag, indents by two
 // whatever the file does, and adds entries below comments that belong elsewhere.
 
-use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::bump::next_generation;
+use self::entry::{new_entries, new_manifest};
 pub use self::request::{EditError, PublishRequest};
 use super::{AppEntry, MAX_LISTED, Manifest, Sha, more_entries_warning};
 use crate::problem::{Problem, nearest};
@@ -15,6 +15,7 @@ use crate::settings::is_name;
 use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
 
 mod bump;
+mod entry;
 mod request;
 
 /// The change of one app's sha.
@@ -52,8 +53,8 @@ pub fn edit_manifest(
                 .hint("add --create for the first manifest of a store; else check the store and --manifest"),
         ));
     }
-    let body = body.unwrap_or(EMPTY_MANIFEST);
-    let manifest = Manifest::parse(name, body).map_err(EditError::manifest)?;
+    let manifest = Manifest::parse(name, body.unwrap_or(EMPTY_MANIFEST));
+    let manifest = manifest.map_err(EditError::manifest)?;
     let changes = sha_changes(&manifest, name, order)?;
     let mut warnings = warnings(&manifest, order);
     let next = next_generation(&manifest, name, order, &mut warnings)?;
@@ -66,9 +67,12 @@ pub fn edit_manifest(
             warnings,
         });
     }
-    let edited = ManifestWriter::new(name, body, &manifest, order)
-        .and_then(|writer| writer.write(&changes, next))
-        .map_err(EditError::manifest)?;
+    let edited = match body {
+        Some(body) => ManifestWriter::new(name, body, &manifest, order)
+            .and_then(|writer| writer.write(&changes, next))
+            .map_err(EditError::manifest)?,
+        None => new_manifest(&changes, next, order).into_bytes(),
+    };
     let generation = verify_edit(name, &edited, order).map_err(EditError::manifest)?;
     warnings.extend(stale_reference(&manifest, order, &changes));
     Ok(ManifestEdit {
@@ -263,18 +267,12 @@ impl<'a> ManifestWriter<'a> {
         if changes.is_empty() {
             // Only the generation changes.
         } else if self.tree.get(environment).is_none() {
-            let apps: Map<String, Value> = new
-                .map(|one| (one.app.clone(), self.new_entry(one)))
-                .collect();
-            self.draft.insert_entry(
-                &[],
-                InsertPosition::Last,
-                environment,
-                &Value::Object(apps),
-            )?;
+            let apps = new_entries(new, self.request);
+            self.draft
+                .insert_entry(&[], InsertPosition::Last, environment, &apps)?;
         } else {
             for one in new {
-                let value = self.new_entry(one);
+                let value = self.request.new_entry(one);
                 self.draft
                     .insert_entry(&[environment], InsertPosition::Last, &one.app, &value)?;
             }
@@ -289,13 +287,15 @@ impl<'a> ManifestWriter<'a> {
         match entry.map(|entry| &entry.kind) {
             Some(NodeKind::Map(_)) => {}
             _ if self.request.reference.is_some() => {
-                return self.draft.replace_with_map(&path, &self.new_entry(change));
+                return self
+                    .draft
+                    .replace_with_map(&path, &self.request.new_entry(change));
             }
             _ => return self.draft.set(&path, &Value::from(change.to.as_str())),
         }
         // In the order of the long form, each below the previous one.
         let mut above = "sha";
-        for (key, value) in self.long_form(change) {
+        for (key, value) in self.request.long_form(change) {
             let whole = [path[0], path[1], key];
             if entry.is_some_and(|entry| entry.get(key).is_some()) {
                 self.draft.set(&whole, &value)?;
@@ -306,30 +306,6 @@ impl<'a> ManifestWriter<'a> {
             above = key;
         }
         Ok(())
-    }
-
-    /// A new entry: the short form, unless there are more fields to write.
-    fn new_entry(&self, change: &ShaChange) -> Value {
-        if self.request.reference.is_none() {
-            return Value::from(change.to.as_str());
-        }
-        let long = self.long_form(change).into_iter();
-        Value::Object(long.map(|(key, value)| (key.to_owned(), value)).collect())
-    }
-
-    /// The fields of the long form that a request sets.
-    fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
-        let order = self.request;
-        let at = Timestamp::from_second(order.at.as_second()).unwrap_or(order.at);
-        [
-            ("sha", Some(change.to.as_str().to_owned())),
-            ("ref", order.reference.clone()),
-            ("by", order.by.clone()),
-            ("at", Some(at.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, Value::from(value?))))
-        .collect()
     }
 
     fn set_generation(&mut self, generation: u64) -> Result<(), Problem> {

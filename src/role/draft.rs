@@ -1,7 +1,7 @@
 //! A resource of a role before it is checked against the others.
 
-use crate::problem::Location;
 use crate::kind::AnyResource;
+use crate::problem::Location;
 use crate::yaml::Node;
 
 /// A resource that is not yet checked against the others.

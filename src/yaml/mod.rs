@@ -1,9 +1,9 @@
-//! YAML parsing, decoding and editing; the only module that depends on the YAML library.
+//! YAML parsing, decoding, editing and writing; the only module that depends on YAML libraries.
 //!
 //! [`parse()`] turns a text into a tree of [`Node`]s that keep their place; [`decode()`] turns a tree into a
 //! typed value, and roles render theirs first. Scalars stay text until a type asks for something else, so
 //! that a sha made of digits, a version `1.10` and a mode `0644` never turn into numbers silently. A
-//! [`YamlEditor`] edits a text in place.
+//! [`YamlEditor`] edits a text in place; [`serialize()`] writes a new one.
 
 mod decode;
 mod edit;
@@ -11,6 +11,7 @@ mod node;
 mod offsets;
 mod parse;
 mod seconds;
+mod serialize;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,5 @@ pub use edit::{InsertPosition, YamlEditor};
 pub use node::{Entry, Node, NodeKind, Style};
 pub use parse::{ParseLimits, parse};
 pub use seconds::Seconds;
+pub use serialize::serialize;
 pub use size::Size;
-
-/// Renders an entry of the outermost map as lines of YAML, without a final line break.
-pub fn render_entry(name: &str, value: &serde_json::Value) -> String {
-    write::render_block_entry(name, value, 0, 2, "\n")
-        .trim_start()
-        .to_owned()
-}

@@ -127,7 +127,7 @@ mod tests {
                 Err(error) => error,
             };
             assert!(
-                error.contains("is not a length of time\n  hint: expected a number of seconds, or such as `90s`, `1h30m`, `2d`"),
+                error.contains("is not a duration\n  hint: expected a number of seconds, or such as `90s`, `1h30m`, `2d`"),
                 "{bad}: {error}"
             );
         }

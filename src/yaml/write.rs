@@ -14,6 +14,10 @@ pub(super) enum QuoteStyle {
 /// Plain words that some YAML reader does not take for text.
 const RESERVED_WORDS: &[&str] = &["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
+pub(super) fn is_reserved(text: &str) -> bool {
+    RESERVED_WORDS.contains(&text.to_ascii_lowercase().as_str())
+}
+
 pub(super) fn render_scalar(value: &Value, quotes: QuoteStyle) -> String {
     let Value::String(text) = value else {
         return value.to_string();
@@ -33,7 +37,7 @@ fn is_bare(text: &str) -> bool {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./+@".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(safe)
-        && !RESERVED_WORDS.contains(&text.to_ascii_lowercase().as_str());
+        && !is_reserved(text);
     let sha = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     word || sha || text.parse::<jiff::Timestamp>().is_ok()
 }

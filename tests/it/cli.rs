@@ -25,6 +25,7 @@ const PASS: &[&[&str]] = &[&["converge"]];
 const GLOBAL: &[&str] = &[
     "--config",
     "--root",
+    "--output",
     "--json",
     "--log",
     "--verbose",

@@ -99,7 +99,7 @@ fn what_init_is_told_becomes_settings_that_work_with_every_explanation_in_place(
     let settings = fresh.settings();
     for line in [
         "\nenvironment: production\n",
-        "\nroles: [app]\n",
+        "\nroles:\n- app\n",
         "\ntags:\n  zone: b\n",
         "\n#node: web-1\n",
         "  apps:\n    shop:\n",
@@ -250,11 +250,11 @@ fn keys_and_secrets_are_for_root_alone_and_are_not_shown() {
     }
     let settings = fresh.settings();
     assert!(
-        settings.contains("  deploy_key: \"/etc/trueup/deploy_key\"\n"),
+        settings.contains("  deploy_key: /etc/trueup/deploy_key\n"),
         "{settings}"
     );
     assert!(
-        settings.contains("SECRET_KEY_BASE: \"geheim: #1\"\n"),
+        settings.contains("SECRET_KEY_BASE: 'geheim: #1'\n"),
         "{settings}"
     );
     assert!(!fresh.host.at("/etc/trueup/deploy_key.new").exists());

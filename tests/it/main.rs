@@ -16,6 +16,7 @@
 //! - [`git_memory`]: what a git server can make a pass take of memory
 //! - [`init`]: how a host is set up
 //! - [`operate`]: what an operator does with releases at a host
+//! - [`output`]: documents for programs, in JSON and YAML
 //! - [`doctor`]: what can be wrong round a pass, named with what to do
 //! - [`secrets`]: what programs print of secrets, and who may read what they print
 //! - [`status`]: how a host stands, as an operator reads it
@@ -50,6 +51,7 @@ mod git_memory;
 mod init;
 mod locked;
 mod operate;
+mod output;
 mod package;
 mod printed;
 mod privilege;

@@ -46,7 +46,12 @@ fn a_hold_a_ref_and_a_name_in_the_manifest_steer_no_terminal() {
     app.sandbox.manifest(format!(
         "production:\n  shop: {{sha: {other}, ref: \"{HOSTILE}\", by: \"{HOSTILE}\", hold: {{reason: \"a\\nconverged: {HOSTILE}\", by: \"{HOSTILE}\"}}}}\n"
     ));
-    for args in [&["converge"][..], &["plan"], &["status"]] {
+    for args in [
+        &["converge"][..],
+        &["plan"],
+        &["status"],
+        &["status", "-o", "yaml"],
+    ] {
         shows(&app.sandbox, args);
         let text = on_screen(&app.sandbox, args);
         assert!(!text.contains("\nconverged: x"), "{text}");
@@ -120,4 +125,5 @@ fn a_peer_s_record_and_a_file_that_is_replaced_steer_no_terminal() {
     std::fs::write(nodes.join("peer.json"), record).unwrap();
     std::fs::write(nodes.join("other.json"), format!("{{\"{HOSTILE}\": 1}}")).unwrap();
     shows(&sandbox, &["fleet"]);
+    shows(&sandbox, &["fleet", "-o", "yaml"]);
 }

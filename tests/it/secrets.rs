@@ -46,9 +46,11 @@ fn what_programs_print_of_a_secret_is_shown_and_kept_nowhere() {
     for args in [
         &["status"][..],
         &["status", "--json"],
+        &["status", "--output", "yaml"],
         &["plan"],
         &["releases", "--json"],
         &["history", "--json"],
+        &["history", "--output", "yaml"],
     ] {
         shown.push(app.sandbox.run(args));
     }
@@ -185,10 +187,11 @@ fn no_fingerprint_of_a_secret_is_kept_where_others_can_read_it() {
             assert!(!text.contains(&fingerprint), "{}: {text}", file.display());
         }
     }
-    let looks: [&[&str]; 6] = [
+    let looks: [&[&str]; 7] = [
         &["status"],
         &["status", "--json"],
         &["plan", "--json"],
+        &["plan", "--output", "yaml"],
         &["doctor"],
         &["releases", "--json"],
         &["history", "--json"],

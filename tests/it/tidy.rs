@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("problem", &["printable"]),
     ("exit", &[]),
     ("digest", &[]),
-    ("yaml", &["problem"]),
+    ("yaml", &["printable", "problem"]),
     ("ports", &[]),
     ("settings", &["ports", "problem", "yaml"]),
     ("facts", &["ports"]),

@@ -3,14 +3,16 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use crate::cli::error::CliError;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
+use crate::yaml;
 
 /// Marks a folder as created by a demo, so that a demo may remove it.
 const MARKER_FILE: &str = ".trueup-demo";
 
-const NODE: &str = include_str!("files/node.yml");
 const ROLE: &str = include_str!("files/hello.yml");
 const UNIT: &str = include_str!("files/hello.service");
 const MOTD: &str = include_str!("files/motd");
@@ -47,10 +49,17 @@ pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), CliError> {
     let program = std::env::current_exe()
         .map_err(|error| CliError::failed(format!("cannot find my own program: {error}")))?;
     let root = Root::at(folder)?;
-    let node = NODE
-        .replace("FOLDER", &folder.display().to_string())
-        .replace("PROGRAM", &program.display().to_string())
-        .replace("PORT", &port.to_string());
+    let folder = folder.display();
+    let node = yaml::serialize(json!({
+        "environment": "demo",
+        "roles": ["hello"],
+        "store": {"url": format!("dir:{folder}/store")},
+        "attributes": {
+            "program": program.display().to_string(),
+            "apps": {"hello": {"repo": format!("{folder}/git/hello"), "port": port}},
+        },
+    }));
+    let node = format!("# What this node is. On a real host this is /etc/trueup/node.yml.\n{node}");
     for (path, body) in [
         ("/etc/trueup/node.yml", node.as_str()),
         ("/etc/trueup/roles/hello.yml", ROLE),

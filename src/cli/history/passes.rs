@@ -14,8 +14,8 @@ pub(super) fn run(
 ) -> Result<Exit, error::CliError> {
     let mut reports = History::new(&session.host).list()?;
     reports.truncate(limit);
-    if output.json {
-        output.print_json(&json!({"version": crate::report::VERSION, "passes": reports}));
+    if output.is_document() {
+        output.print_document(&json!({"version": crate::report::VERSION, "passes": reports}));
         return Ok(Exit::Converged);
     }
     if reports.is_empty() {

@@ -16,7 +16,7 @@ const TAIL_LINES: usize = 3;
 /// Number of output lines shown for a stage that failed.
 const FAILED_TAIL_LINES: usize = 20;
 
-/// A stage in the document of `--json`.
+/// A stage in the document of `--output`.
 #[derive(Serialize)]
 struct Stage<'a> {
     #[serde(flatten)]
@@ -32,12 +32,12 @@ pub(super) fn run(
 ) -> Result<Exit, error::CliError> {
     let (app, past) = find_release(name, app, session)?;
     let stages = || past.entry.stages.iter().zip(&past.output);
-    if output.json {
+    if output.is_document() {
         let stages: Vec<Stage<'_>> = stages()
             .map(|(note, output)| Stage { note, output })
             .collect();
         let entry = &past.entry;
-        output.print_json(&json!({
+        output.print_document(&json!({
             "version": crate::report::VERSION,
             "app": app,
             "release": entry.name,

@@ -57,7 +57,7 @@ pub(super) fn run(
     }
     let lookup = lookup(paths)?;
     let lists = if args.env.is_none() || args.role.is_empty() || args.store.is_none() {
-        if !prompt::is_interactive() || output.json {
+        if !prompt::is_interactive() || output.is_document() {
             return Err(error::CliError::Usage(missing_options(&args)));
         }
         prompt::prompt_missing(&mut args, &lookup).map_err(input_error)?

@@ -1,6 +1,6 @@
 //! Generates the text of `node.yml` from the packaged one, replacing its examples with settings.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::yaml;
 
@@ -12,7 +12,8 @@ pub(super) const TEMPLATE: &str = include_str!("../../../packaging/node.yml");
 pub(super) fn fill(text: &str, settings: &[(&str, Value)]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (key, value) in settings {
-        let entry = yaml::render_entry(key, value);
+        let entry = yaml::serialize(json!({*key: value}));
+        let entry = entry.trim_end_matches('\n').to_owned();
         let start = lines
             .iter()
             .position(|line| line.starts_with(&format!("#{key}:")));
@@ -32,8 +33,6 @@ pub(super) fn fill(text: &str, settings: &[(&str, Value)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -46,7 +45,7 @@ mod tests {
         ];
         assert_eq!(
             fill(text, &settings),
-            "# Which one.\nenvironment: staging\n\n# Where.\nstore:\n  url: \"s3://b\"\n# More.\n\nnode: web-1\n"
+            "# Which one.\nenvironment: staging\n\n# Where.\nstore:\n  url: s3://b\n# More.\n\nnode: web-1\n"
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::error;
 use crate::exit::Exit;
 use crate::pass::Paths;
 
-/// The document of `init --json`.
+/// The document of `init --output`.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
@@ -34,8 +34,8 @@ impl InitRun<'_> {
         let here = location_options(places);
         let bad = checks.iter().any(Check::is_bad);
         let outcome = if bad { Exit::Failed } else { Exit::Converged };
-        if output.json {
-            output.print_json(&Document {
+        if output.is_document() {
+            output.print_document(&Document {
                 version: crate::report::VERSION,
                 outcome,
                 checks: &checks,

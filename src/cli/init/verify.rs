@@ -50,7 +50,7 @@ impl InitRun<'_> {
         if self.args.unchecked {
             return Ok(None);
         }
-        if prompt::is_interactive() && !self.output.json {
+        if prompt::is_interactive() && !self.output.is_document() {
             for line in unknown_host_keys(&self.session(answers, None)?)? {
                 if prompt::confirm_host_key(&line).map_err(error::CliError::Usage)? {
                     answers

@@ -40,12 +40,12 @@ pub(super) fn run(
         by: by.or_else(current_user),
         reference: args.reference.clone(),
     };
-    if !output.json {
+    if !output.is_document() {
         output.print_error(&format!("building {} of {}", sha.short(), spec.app));
     }
     let built = release::build_private(spec, &sha, host, private).map_err(command_failed)?;
-    if output.json {
-        output.print_json(&json!({
+    if output.is_document() {
+        output.print_document(&json!({
             "version": crate::report::VERSION,
             "app": spec.app,
             "release": built.name,

@@ -36,8 +36,8 @@ pub(super) fn run(
     }
     let freed = all.iter().flat_map(|cleaned| &cleaned.removed);
     let freed: u64 = freed.filter_map(|release| Some(release.size?.own)).sum();
-    if output.json {
-        output.print_json(&json!({
+    if output.is_document() {
+        output.print_document(&json!({
             "version": crate::report::VERSION,
             "dry_run": args.dry_run,
             "freed": freed,

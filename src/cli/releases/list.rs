@@ -30,8 +30,8 @@ pub(super) fn run(
         .map(|app| release::inventory(app.spec, &session.host))
         .collect::<Result<Vec<Inventory>, _>>()
         .map_err(command_failed)?;
-    if output.json {
-        output.print_json(&json!({"version": crate::report::VERSION, "apps": inventories}));
+    if output.is_document() {
+        output.print_document(&json!({"version": crate::report::VERSION, "apps": inventories}));
     } else {
         print_inventories(&inventories, session.host.clock.now(), output);
     }

@@ -11,8 +11,8 @@ use crate::ports::exec::StopFlag;
 pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
     let session = Session::open(paths, StopFlag::default())?;
     let status = observe::observe(&session)?;
-    if output.json {
-        output.print_json(&status.document());
+    if output.is_document() {
+        output.print_document(&status.document());
     } else {
         print::print_status(&status, output);
     }

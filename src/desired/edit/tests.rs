@@ -276,6 +276,11 @@ fn first_manifest_is_created_only_with_create() {
         (first.generation, first.changes[0].from.as_ref()),
         (Some(1), None)
     );
+    let long = edit_manifest("m.yml", None, &order("shop=B --ref 1.10 --create")).unwrap();
+    assert_eq!(
+        abbreviate_shas(&String::from_utf8(long.body.unwrap()).unwrap()),
+        "generation: 1\nproduction:\n  shop:\n    sha: B\n    ref: \"1.10\"\n    by: ana\n    at: \"2026-11-21T04:43:01Z\"\n"
+    );
     let error = edit_manifest("m.yml", None, &order("shop=B")).unwrap_err();
     assert!(matches!(error, EditError::Request(_)));
     assert!(

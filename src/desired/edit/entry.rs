@@ -1,0 +1,59 @@
+//! What a request writes: the entry of an app, and a whole first manifest.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{PublishRequest, ShaChange};
+use crate::yaml::serialize;
+
+/// The text of a store's first manifest.
+pub(super) fn new_manifest(
+    changes: &[ShaChange],
+    generation: u64,
+    order: &PublishRequest,
+) -> String {
+    let mut manifest = Map::new();
+    manifest.insert("generation".into(), generation.into());
+    if !changes.is_empty() {
+        manifest.insert(order.environment.clone(), new_entries(changes, order));
+    }
+    serialize(Value::Object(manifest))
+}
+
+/// The entries of new apps, as a map.
+pub(super) fn new_entries<'c>(
+    changes: impl IntoIterator<Item = &'c ShaChange>,
+    order: &PublishRequest,
+) -> Value {
+    let entries = changes.into_iter();
+    Value::Object(
+        entries
+            .map(|one| (one.app.clone(), order.new_entry(one)))
+            .collect(),
+    )
+}
+
+impl PublishRequest {
+    /// A new entry: the short form, unless there are more fields to write.
+    pub(super) fn new_entry(&self, change: &ShaChange) -> Value {
+        if self.reference.is_none() {
+            return Value::from(change.to.as_str());
+        }
+        let long = self.long_form(change).into_iter();
+        Value::Object(long.map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// The fields of the long form that the request sets.
+    pub(super) fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
+        let at = Timestamp::from_second(self.at.as_second()).unwrap_or(self.at);
+        [
+            ("sha", Some(change.to.as_str().to_owned())),
+            ("ref", self.reference.clone()),
+            ("by", self.by.clone()),
+            ("at", Some(at.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, Value::from(value?))))
+        .collect()
+    }
+}
