@@ -23,6 +23,7 @@ pub mod runtime;
 pub mod secrets;
 pub mod services;
 pub mod signals;
+pub mod state;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
