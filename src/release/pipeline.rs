@@ -2,20 +2,67 @@
 
 use std::path::Path;
 
-use super::attempt::{self, Attempt, StageOutcome};
-use super::entry::{ReleaseEntry, ReleaseStatus, Stage, StageEntry};
-use super::materialise::{Checkout, TreeError};
+use super::app::layout;
+use super::app::spec::ReleaseSpec;
+use super::app::stage::Stage;
+use super::deployment::Deployment;
 use super::record::Record;
-use super::{
-    Deployment, activate, assets, build, files, keep, layout, link, materialise, mirror, rollback,
-};
-use crate::desired::ResumePolicy;
+use super::record::adopt::read_revision;
+use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
+use super::record::overrides::Overrides;
+use super::source::mirror;
+use super::source::tree::TreeError;
+use super::stages::attempt::{self, Attempt, StageOutcome};
+use super::stages::materialise::{self, Checkout};
+use super::stages::{activate, assets, build, files, keep, link, migrate};
+use crate::desired::{ResumePolicy, Sha};
+use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
+/// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
+pub fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
+    let d = Deployment::new(spec, sha, host)?;
+    let (mut record, name) = d.ensure_built()?;
+    let mut attempt = Attempt {
+        d: &d,
+        record: &mut record,
+        name,
+    };
+    // A release that was built with other settings gets the current ones, all at once with the switch.
+    let release = d.layout.release(&attempt.name);
+    let switched = files::write_files(&d, &release)
+        .and_then(|()| migrate::migrate(&mut attempt))
+        .and_then(|()| d.check_stop())
+        .and_then(|()| activate::switch_current(&mut attempt));
+    switched.map_err(|failure| d.record_failure(&mut attempt, failure))
+}
+
+/// Builds a release of `sha` without activating it. Returns the release's name.
+///
+/// First removes releases that were built ahead and are no longer wanted: otherwise a manifest that names
+/// another sha each time would fill the disk.
+pub fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
+    let d = Deployment::new(spec, sha, host)?;
+    let mut record = Record::load(host, &d.layout)?;
+    keep::prune(&d, &mut record)?;
+    d.ensure_built().map(|(_, name)| name)
+}
+
+/// Rewrites the rendered files of a release that differ from the role.
+pub fn refresh_files(
+    spec: &ReleaseSpec,
+    sha: &Sha,
+    host: &Host,
+    name: &str,
+) -> Result<(), Failure> {
+    let d = Deployment::new(spec, sha, host)?;
+    files::write_files(&d, &d.layout.release(name))
+}
+
 impl Deployment<'_> {
     /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
-    pub(super) fn ensure_built(&self) -> Result<(Record, String), Failure> {
+    pub fn ensure_built(&self) -> Result<(Record, String), Failure> {
         self.check_stop()?;
         activate::check_current(self)?;
         self.prepare_folders()?;
@@ -23,7 +70,7 @@ impl Deployment<'_> {
         keep::remove_unfinished(self, &mut record);
         let resume_policy = self.spec.resume_policy;
         if resume_policy != ResumePolicy::FromScratch {
-            let whole = rollback::find_pinned(self, &record)?
+            let whole = find_pinned(self, &record)?
                 .or_else(|| record.find_complete(&self.sha, self.host, &self.layout));
             let begun = record
                 .find_resumable(&self.sha)
@@ -54,7 +101,7 @@ impl Deployment<'_> {
 
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
     /// Contacts no server if the record says so.
-    pub(super) fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
+    pub fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
         let checked = self.spec.allow_refs.fingerprint();
         let Some(entry) = record.find_mut(name) else {
             return Ok(());
@@ -72,7 +119,7 @@ impl Deployment<'_> {
 
     /// Creates the folders of the layout. The app's user must have no write access to `releases`, or it could
     /// swap what root checks out there.
-    pub(super) fn prepare_folders(&self) -> Result<(), Failure> {
+    pub fn prepare_folders(&self) -> Result<(), Failure> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
         root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
@@ -117,7 +164,7 @@ impl Deployment<'_> {
     }
 
     /// Builds a new release, records it as built, and returns its name.
-    pub(super) fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
+    pub fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
@@ -203,7 +250,7 @@ impl Deployment<'_> {
     }
 
     /// Runs the stages from a checked out tree (with `checkout`, just now) to a complete release.
-    pub(super) fn finish_build(
+    pub fn finish_build(
         &self,
         record: &mut Record,
         name: &str,
@@ -231,11 +278,7 @@ impl Deployment<'_> {
     }
 
     /// Records a failure, unless it is only a stop request.
-    pub(super) fn record_failure(
-        &self,
-        attempt: &mut Attempt<'_, '_>,
-        failure: Failure,
-    ) -> Failure {
+    pub fn record_failure(&self, attempt: &mut Attempt<'_, '_>, failure: Failure) -> Failure {
         if self.host.stop.is_set() {
             return attempt.save().err().unwrap_or(failure);
         }
@@ -249,4 +292,18 @@ impl Deployment<'_> {
         }
         noted.err().unwrap_or(failure)
     }
+}
+
+/// The pinned release, if it is complete and of this sha: of two releases of one sha an operator may mean
+/// either.
+fn find_pinned(d: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
+    let overrides = Overrides::load(d.host, &d.layout)?;
+    let pin = overrides.effective_pin(d.spec.wanted.as_ref());
+    let entry = pin.and_then(|pin| record.find(&pin.release));
+    let whole = entry.filter(|entry| {
+        entry.state.is_complete()
+            && entry.sha == d.sha
+            && read_revision(d.host, &d.layout, &entry.name).as_ref() == Some(&d.sha)
+    });
+    Ok(whole.map(|entry| entry.name.clone()))
 }

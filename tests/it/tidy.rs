@@ -163,19 +163,15 @@ const LONG: &[(&str, &str)] = &[
         "the one fake of all that supervisors tell",
     ),
     (
-        "src/release/fetch/lfs.rs",
+        "src/release/source/fetch/lfs.rs",
         "the conversation with an LFS server from its address to its files",
     ),
     (
-        "src/release/mirror.rs",
+        "src/release/source/mirror.rs",
         "the mirror of an app from its making to whom its errors are put down",
     ),
     (
-        "src/release/spec.rs",
-        "one struct, with a line and a description for each field",
-    ),
-    (
-        "src/release/tree/spare.rs",
+        "src/release/source/tree/spare.rs",
         "the life of a spare tree, from making one to removing it",
     ),
     (
@@ -227,7 +223,7 @@ const LONG: &[(&str, &str)] = &[
         "one fake LFS server, and what it may do wrong",
     ),
     (
-        "src/release/tree/plan.rs",
+        "src/release/source/tree/plan.rs",
         "one walk from a commit to the entries to write",
     ),
     (

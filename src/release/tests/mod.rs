@@ -34,13 +34,14 @@ use std::rc::Rc;
 use git2::{Oid, Repository, Signature};
 
 use super::*;
-use crate::desired::ResumePolicy;
+use crate::desired::{ResumePolicy, Sha};
+use crate::ports::Host;
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::root::Root;
 use crate::ports::services::fake::FakeServices;
-use crate::resource::{ApplyOutcome, Change, Kind, TrialOutcome};
+use crate::resource::{ApplyOutcome, Change, Failure, Kind, TrialOutcome};
 use crate::yaml;
 
 /// The uid of the app's user in the sandbox.

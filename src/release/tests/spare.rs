@@ -4,8 +4,9 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::release::materialise::{make_spare, remove_spares, spare_is_ready};
-use crate::release::{Deployment, mirror};
+use crate::release::deployment::Deployment;
+use crate::release::source::mirror;
+use crate::release::stages::materialise::{make_spare, remove_spares, spare_is_ready};
 
 /// What runs once a release is active.
 pub(super) fn make_spares(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {

@@ -10,8 +10,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::worker_pool::Priority;
-use crate::release::materialise::TreeError;
-use crate::release::tree::{ContentSource, LargeBlobs, LfsFiles, Plan, PlanLimits, TreeWriter};
+use crate::release::source::tree::TreeError;
+use crate::release::source::tree::{
+    ContentSource, LargeBlobs, LfsFiles, Plan, PlanLimits, TreeWriter,
+};
 
 /// An entry of a folder in a repository.
 #[derive(Debug, Clone)]

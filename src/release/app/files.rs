@@ -1,0 +1,88 @@
+//! Files rendered into a release, such as its environment and its server's configuration: they belong to the
+//! release, so a rollback restores them as well.
+//!
+//! In the release that is active because the manifest wants it, trueup keeps them as declared. A release that
+//! was rolled back to keeps those that it ran with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::layout::stays_inside;
+use crate::ports::secrets;
+use crate::problem::Problem;
+use crate::resource::{FieldValue, Mode, ResolveInputs};
+
+/// A file of a release that does not come from the repository.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseFile {
+    /// Where in the release: a relative path. What the repository has there gives way.
+    pub path: PathBuf,
+    /// The template, a path below `templates/`; this or `content`.
+    pub source: Option<String>,
+    /// The text as it is; this or `source`.
+    pub content: Option<String>,
+    /// More variables for the template, over the role's parameters.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Quoted octal; `"0640"` when not given. It belongs to the release's user and group.
+    pub mode: Option<Mode>,
+    /// The content is never shown: not in a plan, a report or a log.
+    #[serde(default)]
+    pub secret: bool,
+    #[serde(skip)]
+    pub(in crate::release) body: String,
+}
+
+impl ReleaseFile {
+    pub(in crate::release) fn mode(&self) -> u32 {
+        self.mode.map_or(0o640, |mode| mode.0)
+    }
+
+    pub(crate) fn learn_secrets(&self) {
+        if self.secret {
+            secrets::add_secrets_of_text(&self.body);
+        }
+    }
+
+    /// Renders the file, and checks what the types cannot express.
+    pub fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        let shown = self.path.display();
+        if !stays_inside(&self.path) || self.path.starts_with(".git") {
+            return Err(Problem::new(format!(
+                "`{shown}` is no path inside a release | expected a relative one without `..`"
+            ))
+            .field("files"));
+        }
+        self.body = match (&self.source, &self.content) {
+            (Some(source), None) => {
+                let vars = std::mem::take(&mut self.vars);
+                let vars = serde_json::Value::Object(vars.into_iter().collect());
+                let given = vars.as_object().is_some_and(|vars| !vars.is_empty());
+                inputs
+                    .render_template(source, given.then_some(&vars))
+                    .map_err(|problem| problem.field("files"))?
+            }
+            (None, Some(content)) => content.clone(),
+            _ => {
+                return Err(Problem::new(format!(
+                    "expected either `source` or `content` for {shown}"
+                ))
+                .field("files"));
+            }
+        };
+        Ok(())
+    }
+
+    pub(in crate::release) fn displayed(&self, body: &[u8]) -> FieldValue {
+        match std::str::from_utf8(body) {
+            _ if self.secret => FieldValue::Secret,
+            Ok(text) => FieldValue::Text(text.to_owned()),
+            Err(_) => FieldValue::Value(format!("{} bytes", body.len())),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Validates `when_changed` and `outputs` of the release settings.
+
+use std::path::{Path, PathBuf};
+
+use super::layout::stays_inside;
+use super::step::{AssetsSpec, MigrationSpec, Step};
+use crate::problem::Problem;
+
+/// Refuses paths that cannot be inputs or outputs.
+pub fn validate(
+    steps: &[Step],
+    assets: Option<&AssetsSpec>,
+    migrate: Option<&MigrationSpec>,
+    links: &[(&Path, PathBuf)],
+) -> Result<(), Problem> {
+    let inputs = steps
+        .iter()
+        .enumerate()
+        .map(|(i, step)| (format!("steps[{i}].when_changed"), &step.when_changed))
+        .chain(
+            assets
+                .iter()
+                .map(|assets| ("assets.when_changed".to_owned(), &assets.when_changed)),
+        )
+        .chain(
+            migrate
+                .iter()
+                .map(|migrate| ("migrate.when_changed".to_owned(), &migrate.when_changed)),
+        );
+    for (field, paths) in inputs {
+        let Some(paths) = paths else { continue };
+        if paths.iter().all(|path| excluded_path(path).is_some()) {
+            return Err(Problem::new("expected at least one path: with none, nothing could ever change")
+                .field(field)
+                .hint("name the files and folders of the repository that it depends on, or leave `when_changed` away to run it always"));
+        }
+        for path in paths {
+            let usable = match excluded_path(path) {
+                Some(path) => stays_inside(path),
+                None => stays_inside(path) || path == Path::new("."),
+            };
+            if !usable {
+                return Err(path_outside(path, "the repository").field(field));
+            }
+        }
+    }
+    for (i, step) in steps.iter().enumerate() {
+        let field = format!("steps[{i}].outputs");
+        if !step.outputs.is_empty() && step.when_changed.is_none() {
+            return Err(Problem::new("`outputs` are for a step that may be skipped")
+                .field(field)
+                .hint(
+                    "say with `when_changed` what the step depends on, or leave `outputs` away",
+                ));
+        }
+        for (n, path) in step.outputs.iter().enumerate() {
+            if !stays_inside(path) || path.starts_with(".git") || path.starts_with("REVISION") {
+                return Err(path_outside(path, "the release").field(field));
+            }
+            let covers = |other: &Path| path.starts_with(other) || other.starts_with(path);
+            if let Some(other) = step.outputs[..n].iter().find(|other| covers(other)) {
+                return Err(Problem::new(format!(
+                    "`{}` and `{}` are the same or one inside the other: name only one of them",
+                    path.display(),
+                    other.display()
+                ))
+                .field(field));
+            }
+            if let Some((link, _)) = links.iter().find(|(link, _)| path.starts_with(link)) {
+                return Err(Problem::new(format!(
+                    "`{}` is shared by all releases (`{}` is linked): there is nothing to take over",
+                    path.display(),
+                    link.display()
+                ))
+                .field(field));
+            }
+        }
+    }
+    if let Some(assets) = assets
+        && assets
+            .manifests
+            .iter()
+            .any(|pattern| pattern.is_empty() || pattern.contains('\0'))
+    {
+        return Err(
+            Problem::new("expected patterns, such as `manifest.json`").field("assets.manifests")
+        );
+    }
+    Ok(())
+}
+
+fn path_outside(path: &Path, of: &str) -> Problem {
+    Problem::new(format!(
+        "`{}` is no path inside {of}: expected a relative one without `..`",
+        path.display()
+    ))
+}
+
+/// The excluded path, if the entry has the form `!path`.
+pub fn excluded_path(path: &Path) -> Option<&Path> {
+    path.to_str()?.strip_prefix('!').map(Path::new)
+}

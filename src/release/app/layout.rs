@@ -1,0 +1,288 @@
+//! The paths of one app on the host: Capistrano's layout, and trueup's own files.
+
+use std::path::{Component, Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::desired::Sha;
+use crate::ports::STATE_DIR;
+
+/// The paths of one app.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    app: String,
+    deploy_to: PathBuf,
+}
+
+impl Layout {
+    pub fn new(app: &str, deploy_to: &Path) -> Layout {
+        Layout {
+            app: app.to_owned(),
+            deploy_to: deploy_to.to_owned(),
+        }
+    }
+
+    pub fn deploy_to(&self) -> &Path {
+        &self.deploy_to
+    }
+
+    pub fn releases(&self) -> PathBuf {
+        self.deploy_to.join("releases")
+    }
+
+    pub fn shared(&self) -> PathBuf {
+        self.deploy_to.join("shared")
+    }
+
+    /// The link to the active release.
+    pub fn current(&self) -> PathBuf {
+        self.deploy_to.join("current")
+    }
+
+    /// One line per activation, for people and for a lost record.
+    pub fn revisions_log(&self) -> PathBuf {
+        self.deploy_to.join("revisions.log")
+    }
+
+    pub fn release(&self, name: &str) -> PathBuf {
+        self.releases().join(name)
+    }
+
+    /// The folder of a checkout, while only root can see it.
+    pub fn partial_release(&self, name: &str) -> PathBuf {
+        self.releases().join(format!(".{name}{PARTIAL}"))
+    }
+
+    /// The folder of a release during its removal.
+    pub fn removed_release(&self, name: &str) -> PathBuf {
+        self.releases().join(format!(".{name}{REMOVED}"))
+    }
+
+    /// The folder of the spares: beside the releases, so that one rename turns a spare into a release, and
+    /// accessible only to root.
+    pub fn spares(&self) -> PathBuf {
+        self.releases().join(".trueup")
+    }
+
+    pub fn record(&self) -> PathBuf {
+        Path::new(STATE_DIR).join(format!("releases/{}.json", self.app))
+    }
+
+    /// The folder of the lists of compiled assets, one per release.
+    pub fn asset_lists(&self) -> PathBuf {
+        Path::new(STATE_DIR).join("assets").join(&self.app)
+    }
+
+    pub fn asset_list(&self, name: &str) -> PathBuf {
+        self.asset_lists().join(format!("{name}.json"))
+    }
+
+    /// The compiled assets of all releases.
+    pub fn shared_assets(&self) -> PathBuf {
+        self.shared().join(SHARED_ASSETS)
+    }
+
+    /// The file with the quarantined shas and the pin.
+    pub fn overrides(&self) -> PathBuf {
+        Path::new(STATE_DIR).join(format!("orders/{}.json", self.app))
+    }
+
+    pub fn mirrors() -> PathBuf {
+        Path::new(STATE_DIR).join("mirrors")
+    }
+
+    pub fn mirror(&self) -> PathBuf {
+        Layout::mirrors().join(format!("{}.git", self.app))
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        Path::new("/var/log/trueup/releases").join(&self.app)
+    }
+
+    /// The output of a release's commands.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}.log"))
+    }
+
+    /// The release that a `current` link with this target names, in trueup's form (`releases/NAME`) or in
+    /// Capistrano's (the whole path, in which the folders above the app's own may be links).
+    pub fn release_of_link(&self, target: &Path) -> Option<String> {
+        let name = target.file_name()?.to_str()?;
+        let releases = target.parent()?;
+        let ours = |releases: &Path| match releases.parent() {
+            Some(app) if releases.is_absolute() => app.file_name() == self.deploy_to.file_name(),
+            // A link beside it says `./releases` or `releases`.
+            Some(app) => app.components().all(|part| part == Component::CurDir),
+            None => false,
+        };
+        let inside = releases.file_name()? == "releases" && ours(releases);
+        (inside && is_release_name(name)).then(|| name.to_owned())
+    }
+}
+
+pub(in crate::release) const SHARED_ASSETS: &str = "assets";
+
+const PARTIAL: &str = ".partial";
+const REMOVED: &str = ".removed";
+
+/// The name of a release of `sha` begun at `at`.
+pub fn release_name(at: Timestamp, sha: &Sha) -> String {
+    format!("{}-{}", at.strftime("%Y%m%d%H%M%S"), sha.short())
+}
+
+/// The first unused name from `at` on: two attempts may start in one second, and a clock may be set back.
+pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> String {
+    let mut at = at;
+    loop {
+        let name = release_name(at, sha);
+        if !taken(&name) {
+            return name;
+        }
+        at += SignedDuration::from_secs(1);
+    }
+}
+
+/// Whether a name is a release's: of trueup (`20261121050000-4f2c9d0`), Capistrano (`20261121050000`), Chef's
+/// `deploy_revision` (a full sha), or one of the many scripts that use some form of the time
+/// (`2015-09-10_04.00`). trueup never touches anything of another name.
+pub fn is_release_name(name: &str) -> bool {
+    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if name.len() == 40 && name.bytes().all(lower_hex) {
+        return true;
+    }
+    if let Some((time, sha)) = name.split_once('-')
+        && is_digits(time, 14)
+    {
+        return !sha.is_empty() && sha.bytes().all(lower_hex);
+    }
+    // A year, then at least the month, the day and the hour, with or without separators.
+    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+    let between = |c: char| c.is_ascii_digit() || "-_.:T".contains(c);
+    let ends_well = |c: char| c.is_ascii_digit();
+    (10..=17).contains(&digits.len())
+        && (digits.starts_with("19") || digits.starts_with("20"))
+        && name.chars().all(between)
+        && name.starts_with(ends_well)
+        && name.ends_with(ends_well)
+}
+
+fn is_digits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a name in `releases/` is that of a release which a killed pass left behind.
+pub fn is_leftover(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|name| {
+        name.strip_suffix(PARTIAL)
+            .or_else(|| name.strip_suffix(REMOVED))
+    });
+    inner.is_some_and(is_release_name)
+}
+
+/// The target of a link at `path` inside a release, to reach `target` inside `deploy_to`.
+pub fn relative_link(path: &Path, target: &Path) -> PathBuf {
+    let depth = path.components().count() - 1;
+    // Out of the folders of the release, out of the release, out of `releases`.
+    let mut link: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
+    link.push(target);
+    link
+}
+
+/// Whether a path of a spec is relative and stays inside its folder.
+pub fn stays_inside(path: &Path) -> bool {
+    let mut parts = path.components().peekable();
+    parts.peek().is_some()
+        && parts.all(|part| matches!(part, Component::Normal(_)))
+        && !path.as_os_str().as_encoded_bytes().contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_release_names_and_their_leftovers_are_recognized() {
+        for name in [
+            "20261121050000-4f2c9d0",
+            "20261121050000",
+            "4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e4f2c9d0e",
+            "2015-09-10_04.00",
+            "2015-09-10T04:00:12",
+        ] {
+            assert!(is_release_name(name), "{name}");
+            assert!(is_leftover(&format!(".{name}.partial")), "{name}");
+            assert!(is_leftover(&format!(".{name}.removed")), "{name}");
+        }
+        for name in [
+            "backup",
+            "2026",
+            "20261121",
+            "20261121050000-",
+            "20261121050000-x",
+            "2015-09-10_04.00.bak",
+            "1511-09-10_04.00",
+            ".2015-09-10_04.00",
+            "4f2c9d0e",
+            "",
+        ] {
+            assert!(!is_release_name(name), "{name}");
+            assert!(!is_leftover(&format!(".{name}.partial")), "{name}");
+        }
+        assert!(!is_leftover("20261121050000.partial") && !is_leftover(".partial"));
+    }
+
+    #[test]
+    fn active_release_is_read_from_every_form_of_the_link() {
+        let layout = Layout::new("shop", Path::new("/srv/www/shop"));
+        let named = |target: &str| layout.release_of_link(Path::new(target));
+        for target in [
+            "releases/20261121050000",
+            "./releases/20261121050000",
+            "/srv/www/shop/releases/20261121050000",
+            "/mnt/www/shop/releases/20261121050000/",
+        ] {
+            assert_eq!(named(target).as_deref(), Some("20261121050000"), "{target}");
+        }
+        for target in [
+            "/srv/www/cart/releases/20261121050000",
+            "../cart/releases/20261121050000",
+            "releases/backup",
+            "releases",
+            "/srv/www/shop",
+            "20261121050000",
+            "releases/..",
+        ] {
+            assert_eq!(named(target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn link_to_shared_path_is_relative() {
+        let way = |path, to| {
+            relative_link(Path::new(path), Path::new(to))
+                .display()
+                .to_string()
+        };
+        assert_eq!(way("log", "shared/log"), "../../shared/log");
+        assert_eq!(
+            way("public/assets", "shared/assets"),
+            "../../../shared/assets"
+        );
+    }
+
+    #[test]
+    fn a_second_attempt_in_the_same_second_gets_another_name() {
+        let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+        let at = "2026-11-21T05:00:59Z".parse().unwrap();
+        let name = free_name(at, &sha, |name| name == "20261121050059-4f2c9d0");
+        assert_eq!(name, "20261121050100-4f2c9d0");
+    }
+
+    #[test]
+    fn paths_outside_their_folder_are_detected() {
+        for bad in ["", "/etc", "../x", "a/../b", "."] {
+            assert!(!stays_inside(Path::new(bad)), "{bad}");
+        }
+        assert!(stays_inside(Path::new("public/uploads")));
+    }
+}

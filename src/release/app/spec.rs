@@ -1,0 +1,323 @@
+//! The `release` resource as a role declares it: repository, steps, assets, hooks and health check, with
+//! their validation.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::allowed_refs::AllowedRefs;
+use super::files::ReleaseFile;
+use super::filters::FilterPolicy;
+use super::health::HealthCheck;
+use super::hooks::Hooks;
+use super::inputs;
+use super::layout::{Layout, stays_inside};
+use super::repo::Repo;
+use super::step::{AssetsSpec, MigrationSpec, Step, deserialize_enabled_steps};
+use crate::desired::{DesiredApp, Hold, ResumePolicy, Sha};
+use crate::ports::exec::DEFAULT_UMASK;
+use crate::ports::root::Root;
+use crate::ports::secrets;
+use crate::problem::Problem;
+use crate::resource::{Mode, Seconds, Size};
+
+/// Time limit of a fetch without a `fetch_timeout`.
+const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Largest file of a repository without a `max_file`, in bytes: the limit of most git servers.
+const DEFAULT_MAX_FILE: u64 = 100 << 20;
+
+/// Time limit of the gate without a `gate_timeout`.
+const DEFAULT_GATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Interval at which the gate polls without a health check that sets its own, and its longest wait after a
+/// failed poll.
+pub(in crate::release) const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// An app that is deployed from a git repository.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSpec {
+    /// The app's name, as in the manifest. Letters, digits, `.`, `_` and `-`.
+    pub app: String,
+    /// Where to fetch from: `git@host:path`, `ssh://…`, `https://…`, `http://…`, `file:///…` or an
+    /// absolute path.
+    pub repo: Repo,
+    /// The folder of `releases/`, `shared/` and `current`; `/srv/www/APP` when not given.
+    pub deploy_to: Option<PathBuf>,
+    /// Who owns the release and runs the steps; root when not given.
+    pub user: Option<String>,
+    /// The group of the release and of the steps; the user's own when not given.
+    pub group: Option<String>,
+    /// The umask of its steps, hooks, migrations and of `trueup exec`, such as `"002"` for a team that shares
+    /// a group; `"022"` when not given.
+    pub umask: Option<Mode>,
+    /// The private key for ssh: a file of the host, without a passphrase.
+    pub deploy_key: Option<PathBuf>,
+    /// Which host keys are known. Not given: the user's `~/.ssh/known_hosts`, then
+    /// `/etc/ssh/ssh_known_hosts`. A host that is not in it is refused.
+    pub known_hosts: Option<PathBuf>,
+    /// Where the files of Git LFS are, if not beside `repo`: an `http(s)://` address of an LFS server, with
+    /// a user name and password where it asks for them. `.lfsconfig` of a commit does not count.
+    pub lfs_url: Option<Repo>,
+    /// On which refs a sha has to be, or it is refused. Patterns such as `refs/pull/*/head`, with one
+    /// `*` for any text. Branches and tags when not given. What else is named here counts besides
+    /// them; once a branch or tag is named, as in `refs/heads/release/*`, only what is named counts.
+    #[serde(default)]
+    pub allow_refs: AllowedRefs,
+    /// Folders that all releases share, such as `log`: relative paths.
+    #[serde(default)]
+    pub linked_dirs: Vec<PathBuf>,
+    /// Files that all releases share, such as `config/master.key`: relative paths. They must be in
+    /// `shared/` before the first release.
+    #[serde(default)]
+    pub linked_files: Vec<PathBuf>,
+    /// Files that are rendered into each release, before it is built: its environment, say. They
+    /// change with the release, and going back takes them back as well.
+    #[serde(default)]
+    pub files: Vec<ReleaseFile>,
+    /// What builds the release, in this order, in its folder.
+    #[serde(default, deserialize_with = "deserialize_enabled_steps")]
+    pub steps: Vec<Step>,
+    /// How assets are compiled, after the steps. Their files are shared by all releases; what says
+    /// which are current is each release's own.
+    pub assets: Option<AssetsSpec>,
+    /// What brings the database up to the release: once for each release, just before it is
+    /// activated.
+    pub migrate: Option<MigrationSpec>,
+    /// Commands to run around the stages: `before_STAGE` and `after_STAGE`, `before_rollback` and
+    /// `after_rollback`.
+    #[serde(default)]
+    pub hooks: Hooks,
+    /// The port of 127.0.0.1 on which the app itself listens, whatever its health check asks. No release is judged
+    /// while another user of the host holds it.
+    pub port: Option<u16>,
+    /// What the app has to answer before a release counts as good.
+    pub health: Option<HealthCheck>,
+    /// How long the services that run from the release may take until they are seen to, and until
+    /// the health check has answered; `60s` when not given.
+    pub gate_timeout: Option<Seconds>,
+    /// A release that is not built within this is given up, until another sha is wanted or somebody
+    /// forces it; as long as it takes when not given.
+    pub build_deadline: Option<Seconds>,
+    /// The environment of all steps, besides `PATH`, `HOME`, `USER`, `LANG`, `APP`, `ENVIRONMENT`,
+    /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH` and `STAGE`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// More of it, never shown: what a step prints of it is cut out of its error. What a release has
+    /// done is not done again because one of them changed.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
+    /// How many good releases are kept, the active one included. At least 1; the one before the
+    /// active is kept in any case.
+    #[serde(default = "default_keep_releases")]
+    pub keep_releases: usize,
+    /// Whether two trees are kept ready for the next releases, and not one. Each takes as much room as
+    /// the code of one release, or next to none where the filesystem shares files (btrfs, xfs). They
+    /// give way to a release that has no room otherwise.
+    #[serde(default = "default_true")]
+    pub spare: bool,
+    /// Deploy this commit, whatever the manifest says.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub sha: Option<Sha>,
+    /// How long a fetch may take; `10m` when not given.
+    pub fetch_timeout: Option<Seconds>,
+    /// A commit with a larger file in it is refused, unless Git LFS keeps that: `100M` when not given.
+    /// Such a file is held in memory while it is written.
+    pub max_file: Option<Size>,
+    /// What to do about files for which `.gitattributes` want a `filter` (but for Git LFS): `refuse` the
+    /// commit, or `ignore` it and deploy them as they are in the repository. Not given: encrypted ones
+    /// are refused, others told of.
+    pub filters: Option<FilterPolicy>,
+    /// The key with which files of git-crypt are decrypted: a file of the host that is root's alone, as
+    /// `git-crypt export-key` writes it. Only the app's user and group may read the decrypted files.
+    pub git_crypt_key: Option<PathBuf>,
+    #[serde(skip)]
+    pub(crate) wanted: Option<Sha>,
+    /// Where the wanted sha came from, for people.
+    #[serde(skip)]
+    pub(crate) reference: Option<String>,
+    #[serde(skip)]
+    pub(crate) hold: Option<Hold>,
+    /// Who asked for the wanted sha.
+    #[serde(skip)]
+    pub(crate) requested_by: Option<String>,
+    /// To be built ahead.
+    #[serde(skip)]
+    pub(crate) build_ahead: Option<Sha>,
+    /// The node's environment.
+    #[serde(skip)]
+    pub(crate) environment: String,
+    #[serde(skip)]
+    pub(crate) resume_policy: ResumePolicy,
+}
+
+fn default_true() -> bool {
+    true
+}
+
+fn default_keep_releases() -> usize {
+    5
+}
+
+impl ReleaseSpec {
+    pub(crate) fn layout(&self) -> Layout {
+        let default = || Path::new("/srv/www").join(&self.app);
+        let deploy_to = self.deploy_to.clone().unwrap_or_else(default);
+        Layout::new(&self.app, &deploy_to)
+    }
+
+    /// Registers the secret values, so that no output shows them.
+    pub(crate) fn learn_secrets(&self) {
+        self.secrets
+            .values()
+            .for_each(|value| secrets::add_secret(value));
+        self.repo.learn_secrets();
+        self.files.iter().for_each(ReleaseFile::learn_secrets);
+    }
+
+    /// The umask of the release's commands.
+    pub(crate) fn umask(&self) -> u32 {
+        self.umask.map_or(DEFAULT_UMASK, |umask| umask.0)
+    }
+
+    pub(crate) fn fetch_timeout(&self) -> Duration {
+        self.fetch_timeout
+            .map_or(DEFAULT_FETCH_TIMEOUT, |timeout| timeout.0)
+    }
+
+    /// The largest file that a commit may contain, in bytes.
+    pub(crate) fn max_file(&self) -> u64 {
+        self.max_file.map_or(DEFAULT_MAX_FILE, |size| size.0)
+    }
+
+    /// Takes over the manifest's sha, hold and build-ahead sha; the role's own `sha` wins over the
+    /// manifest's.
+    pub(crate) fn set_wanted(&mut self, wanted: Option<&DesiredApp>) {
+        self.wanted = self.sha.clone();
+        let Some(wanted) = wanted else { return };
+        self.hold = wanted.hold.clone();
+        self.build_ahead = wanted.next.clone();
+        if self.sha.is_none() {
+            self.wanted = Some(wanted.sha.clone());
+            self.reference = wanted.reference.clone();
+            self.requested_by = wanted.by.clone();
+        }
+    }
+
+    /// The step's name, or its number (from 1) if it has none.
+    pub(crate) fn step_name(&self, index: usize) -> String {
+        let name = self.steps.get(index).and_then(|step| step.name.clone());
+        name.unwrap_or_else(|| (index + 1).to_string())
+    }
+
+    /// The gate's time limit, how many polls in a row must succeed, and the wait between them.
+    pub(crate) fn gate_timing(&self) -> (Duration, u32, Duration) {
+        let deadline = self
+            .gate_timeout
+            .map_or(DEFAULT_GATE_TIMEOUT, |timeout| timeout.0);
+        match &self.health {
+            Some(health) => (deadline, health.times, health.interval()),
+            None => (deadline, 1, POLL_INTERVAL),
+        }
+    }
+
+    /// Every path in a release that becomes a link, with its target in `deploy_to`.
+    pub(crate) fn links(&self) -> Vec<(&Path, PathBuf)> {
+        let own = |path: &'_ PathBuf| Path::new("shared").join(path);
+        let mut links: Vec<(&Path, PathBuf)> = Vec::new();
+        for path in self.linked_dirs.iter().chain(&self.linked_files) {
+            links.push((path, own(path)));
+        }
+        links
+    }
+
+    /// Checks what the types cannot express.
+    pub(crate) fn validate(&self) -> Result<(), Problem> {
+        let usable = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if self.app.is_empty() || !self.app.chars().all(usable) || self.app.starts_with(['.', '-'])
+        {
+            return Err(Problem::new(format!("`{}` is no name of an app", self.app))
+                .field("app")
+                .hint(
+                    "expected letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
+                ));
+        }
+        for (field, path) in [
+            ("deploy_to", &self.deploy_to),
+            ("deploy_key", &self.deploy_key),
+            ("known_hosts", &self.known_hosts),
+            ("git_crypt_key", &self.git_crypt_key),
+        ] {
+            if let Some(path) = path {
+                Root::check_path(path)
+                    .map_err(|error| Problem::new(error.to_string()).field(field))?;
+            }
+        }
+        if self.keep_releases == 0 {
+            return Err(
+                Problem::new("expected at least 1: the active release is one")
+                    .field("keep_releases"),
+            );
+        }
+        // A build cannot use files that deny access to their own user.
+        if let Some(umask) = self.umask.filter(|umask| umask.0 & !0o077 != 0) {
+            return Err(Problem::new(format!("`{umask}` is no umask for a build"))
+                .field("umask")
+                .hint("expected what the group and others do not get, \"000\" to \"077\": \"022\" is usual, \"002\" for a group that shares files"));
+        }
+        if self.lfs_url.as_ref().is_some_and(|url| url.ssh().is_some()) {
+            return Err(
+                Problem::new("expected an address with `https://` or `http://`")
+                    .field("lfs_url")
+                    .hint("for ssh leave it away: the server of `repo` is asked where its LFS is"),
+            );
+        }
+        self.hooks.validate()?;
+        inputs::validate(
+            &self.steps,
+            self.assets.as_ref(),
+            self.migrate.as_ref(),
+            &self.links(),
+        )?;
+        if let Some(health) = &self.health {
+            health.validate()?;
+        }
+        self.validate_links()
+    }
+
+    fn validate_links(&self) -> Result<(), Problem> {
+        let dirs = self.linked_dirs.iter().map(|path| ("linked_dirs", path));
+        let files = self.linked_files.iter().map(|path| ("linked_files", path));
+        let assets = self.assets.iter().map(|a| ("assets.path", &a.path));
+        let rendered = self.files.iter().map(|file| ("files", &file.path));
+        let all: Vec<(&str, &PathBuf)> = dirs.chain(files).chain(assets).chain(rendered).collect();
+        for (i, (field, path)) in all.iter().enumerate() {
+            let bad =
+                |why: &str| Err(Problem::new(format!("`{}` {why}", path.display())).field(*field));
+            if !stays_inside(path) {
+                return bad("is no path inside a release: expected a relative one without `..`");
+            }
+            if path.starts_with("REVISION") || path.starts_with(".git") {
+                return bad("is not to be linked");
+            }
+            for (_, other) in &all[..i] {
+                if path.starts_with(other) || other.starts_with(path) {
+                    return bad(&format!(
+                        "and `{}` are the same or one inside the other: link only one of them",
+                        other.display()
+                    ));
+                }
+            }
+        }
+        if self.assets.is_some() && self.linked_dirs.iter().any(|dir| dir.starts_with("assets")) {
+            return Err(Problem::new("`shared/assets` is for the compiled assets")
+                .field("linked_dirs")
+                .hint("take `assets` out of `linked_dirs`, or leave `assets:` away"));
+        }
+        Ok(())
+    }
+}

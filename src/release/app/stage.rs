@@ -1,0 +1,46 @@
+//! The stages of the pipeline.
+
+use serde::{Deserialize, Serialize};
+
+/// The stages that a release goes through, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Fetch,
+    Materialise,
+    Link,
+    Build,
+    Assets,
+    Migrate,
+    Activate,
+    Gate,
+    Keep,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 9] = [
+        Stage::Fetch,
+        Stage::Materialise,
+        Stage::Link,
+        Stage::Build,
+        Stage::Assets,
+        Stage::Migrate,
+        Stage::Activate,
+        Stage::Gate,
+        Stage::Keep,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Fetch => "fetch",
+            Stage::Materialise => "materialise",
+            Stage::Link => "link",
+            Stage::Build => "build",
+            Stage::Assets => "assets",
+            Stage::Migrate => "migrate",
+            Stage::Activate => "activate",
+            Stage::Gate => "gate",
+            Stage::Keep => "keep",
+        }
+    }
+}

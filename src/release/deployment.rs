@@ -1,0 +1,136 @@
+//! The deployment of one app at one sha: the value that sources, stages and operators' commands share.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::app::layout::Layout;
+use super::app::spec::ReleaseSpec;
+use super::record;
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::ports::root::Attrs;
+use crate::resource::{Access, Failure};
+
+/// The request for a private release.
+#[derive(Debug, Clone)]
+pub struct PrivateBuild {
+    /// When the release expires.
+    pub until: Timestamp,
+    pub by: Option<String>,
+    /// The branch or tag that its sha came from.
+    pub reference: Option<String>,
+}
+
+/// The owner of an app's files. `None`: trueup's own user or group.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
+impl Owner {
+    pub fn attrs(self, mode: u32) -> Attrs {
+        Attrs {
+            mode: Some(mode),
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+}
+
+/// The deployment of one app at one sha.
+pub struct Deployment<'a> {
+    pub spec: &'a ReleaseSpec,
+    pub sha: Sha,
+    pub host: &'a Host,
+    pub layout: Layout,
+    pub owner: Owner,
+    /// The active sha.
+    pub previous: Option<Sha>,
+    /// Set for a private build.
+    pub private: Option<PrivateBuild>,
+    pub started: Instant,
+    /// Time limit from `started` until the release is built.
+    pub build_deadline: Option<Duration>,
+}
+
+impl<'a> Deployment<'a> {
+    pub fn new(
+        spec: &'a ReleaseSpec,
+        sha: &Sha,
+        host: &'a Host,
+    ) -> Result<Deployment<'a>, Failure> {
+        let layout = spec.layout();
+        let previous =
+            record::active(host, &layout, spec.keep_releases)?.and_then(|active| active.sha);
+        Ok(Deployment {
+            spec,
+            sha: sha.clone(),
+            host,
+            owner: resolve_owner(spec, host)?,
+            layout,
+            previous,
+            private: None,
+            started: host.clock.monotonic_now(),
+            build_deadline: spec.build_deadline.map(|seconds| seconds.0),
+        })
+    }
+}
+
+/// A deployment for operations on the app as a whole, with the wanted sha as a stand-in.
+pub fn deployment_of_app<'a>(
+    spec: &'a ReleaseSpec,
+    host: &'a Host,
+) -> Result<Deployment<'a>, Failure> {
+    let sha = spec.wanted.clone().unwrap_or_else(null_sha);
+    Deployment::new(spec, &sha, host)
+}
+
+pub fn null_sha() -> Sha {
+    Sha::parse(&"0".repeat(40)).expect("git's own name for no commit at all")
+}
+
+fn resolve_owner(spec: &ReleaseSpec, host: &Host) -> Result<Owner, Failure> {
+    let access = Access {
+        owner: spec.user.as_deref(),
+        group: spec.group.as_deref(),
+        mode: None,
+    };
+    let attrs = access.resolve_attrs(host)?;
+    let own_group = match (&spec.user, attrs.uid) {
+        (Some(user), Some(_)) => host.accounts.user(&host.root, user)?.map(|user| user.gid),
+        _ => None,
+    };
+    Ok(Owner {
+        uid: attrs.uid,
+        gid: attrs.gid.or(own_group),
+    })
+}
+
+impl Deployment<'_> {
+    /// Fails if trueup was asked to stop. Called between stages.
+    pub fn check_stop(&self) -> Result<(), Failure> {
+        if self.host.stop.is_set() {
+            return Err(Failure::stopped());
+        }
+        Ok(())
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        let now = self.host.clock.monotonic_now();
+        now.saturating_duration_since(self.started)
+    }
+
+    /// Fails once `build_deadline` has passed.
+    pub fn check_deadline(&self) -> Result<(), Failure> {
+        match self.build_deadline {
+            Some(limit) if self.elapsed() >= limit => Err(Failure::new(format!(
+                "it was not built within `build_deadline` ({} s)",
+                limit.as_secs()
+            ))
+            .hint("nothing was activated; raise `build_deadline`, or try again with `trueup converge --force`")),
+            _ => Ok(()),
+        }
+    }
+}

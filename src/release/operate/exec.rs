@@ -1,0 +1,77 @@
+//! `trueup exec`: runs an operator's command in a release, in the environment of its steps.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use super::rollback::{SelectionError, unknown_release};
+use crate::ports::Host;
+use crate::ports::exec::Command;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::deployment::Deployment;
+use crate::release::record::adopt::read_revision;
+use crate::release::record::{self, Record};
+use crate::release::stages::run;
+use crate::resource::Failure;
+
+/// The value of `STAGE` in its environment.
+const EXEC_STAGE: &str = "exec";
+
+/// Variables that describe the caller's terminal.
+const TERMINAL_VARS: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR"];
+
+/// Prepares a command to run in the named release, or in the active one, as the release's user. `caller_env`
+/// reads the caller's environment, for the variables of its terminal.
+pub fn exec_command(
+    spec: &ReleaseSpec,
+    host: &Host,
+    release: Option<&str>,
+    argv: Vec<OsString>,
+    caller_env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, SelectionError> {
+    let layout = spec.layout();
+    let record = Record::load(host, &layout)?;
+    let active = record::current(host, &layout)?;
+    let name = match (release, active) {
+        (Some(name), _) => record
+            .find(name)
+            .map(|entry| entry.name.clone())
+            .ok_or_else(|| unknown_release(&spec.app, &record, name))?,
+        (None, Some(active)) => active,
+        (None, None) => {
+            let failure = Failure::new(format!("no release of {} is active yet", spec.app));
+            return Err(SelectionError::InvalidRequest(
+                failure.hint("`trueup releases` shows what there is"),
+            ));
+        }
+    };
+    let known = record.find(&name).map(|entry| entry.sha.clone());
+    let sha = known.or_else(|| read_revision(host, &layout, &name));
+    let sha = sha
+        .ok_or_else(|| Failure::new(format!("it cannot be told of which sha release {name} is")))?;
+    let mut d = Deployment::new(spec, &sha, host)?;
+    d.previous = record.previous_good(&name).map(|entry| entry.sha.clone());
+    let place = d.layout.release(&name);
+    if host.root.meta(&place).map_err(Failure::from)?.is_none() {
+        return Err(Failure::new(format!("{} is not there", place.display())).into());
+    }
+    let mut command = Command::new(argv);
+    let identity = run::identity(&d, spec.user.as_deref())?;
+    command.env = run::environment(&d, &place, EXEC_STAGE, &BTreeMap::new(), identity.as_ref());
+    for key in TERMINAL_VARS {
+        if let Some(value) = caller_env(key) {
+            command.env.entry(key.into()).or_insert(value);
+        }
+    }
+    command.cwd = Some(host.root.machine_path(&place));
+    let user = identity.as_ref().map_or("root", |user| &user.name);
+    let uid = identity.as_ref().map_or(0, |user| user.uid);
+    if host.root.is_real() && !host.root.is_privileged() && uid != host.root.current_uid() {
+        let failure = Failure::new(format!("commands of {} run as `{user}`", spec.app));
+        return Err(SelectionError::InvalidRequest(
+            failure.hint(format!("`sudo trueup exec …`, or as `{user}` itself")),
+        ));
+    }
+    command.umask = spec.umask();
+    command.identity = identity.filter(|_| host.root.is_privileged());
+    Ok(command)
+}

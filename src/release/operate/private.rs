@@ -1,0 +1,75 @@
+//! Private releases: an operator builds a sha to inspect it or to run something in it. trueup never activates
+//! one by itself, even if its sha is wanted later: its builder may have changed it since.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::deployment::{Deployment, PrivateBuild, deployment_of_app};
+use crate::release::record::Record;
+use crate::release::source::mirror;
+use crate::resource::Failure;
+
+/// A complete private release.
+#[derive(Debug)]
+pub struct PrivateRelease {
+    pub name: String,
+    /// The path on the machine.
+    pub path: PathBuf,
+    pub until: Timestamp,
+}
+
+/// Builds a private release without migrating or activating it, resumes one that failed, or extends the
+/// expiry of an existing one.
+pub fn build_private(
+    spec: &ReleaseSpec,
+    sha: &Sha,
+    host: &Host,
+    private: PrivateBuild,
+) -> Result<PrivateRelease, Failure> {
+    let mut d = Deployment::new(spec, sha, host)?;
+    d.private = Some(private.clone());
+    d.check_stop()?;
+    d.prepare_folders()?;
+    let mut record = Record::load(host, &d.layout)?;
+    let name = match find_private(&record, sha) {
+        None => d.build_new(&mut record)?,
+        Some(name) => {
+            d.check_refs(&mut record, &name)?;
+            let entry = record.find_mut(&name).expect("its name was taken from it");
+            entry.private_until = entry.private_until.max(Some(private.until));
+            if entry.state.is_complete() {
+                record.save(host, &d.layout)?;
+            } else {
+                tracing::info!("{}: release {name} is taken up again", spec.app);
+                d.finish_build(&mut record, &name, None)?;
+            }
+            name
+        }
+    };
+    let until = record.find(&name).and_then(|entry| entry.private_until);
+    Ok(PrivateRelease {
+        path: host.root.machine_path(&d.layout.release(&name)),
+        until: until.unwrap_or(private.until),
+        name,
+    })
+}
+
+/// The private release of this sha that is complete, or that can be resumed.
+fn find_private(record: &Record, sha: &Sha) -> Option<String> {
+    let mut own = record.entries().iter().rev();
+    let found = own.find(|entry| {
+        entry.private_until.is_some()
+            && entry.sha == *sha
+            && (entry.state.is_complete() || entry.is_resumable())
+    });
+    found.map(|entry| entry.name.clone())
+}
+
+/// Resolves a branch or tag to its commit on the server now.
+pub fn resolve_ref(spec: &ReleaseSpec, host: &Host, name: &str) -> Result<Sha, Failure> {
+    mirror::resolve_ref(&deployment_of_app(spec, host)?, name)
+}

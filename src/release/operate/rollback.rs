@@ -1,0 +1,243 @@
+//! An operator's rollback: selects the release, and pins the app to it.
+//!
+//! The switch itself is a pass like any other, with its trial, its gate and its rollback. Without the pin the
+//! next pass would return to what the manifest wants.
+
+use super::diff::{self, ChangedFile};
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::problem::nearest;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::deployment::deployment_of_app;
+use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
+use crate::release::record::overrides::Overrides;
+use crate::release::record::pin::Pin;
+use crate::release::record::{self, Record};
+use crate::release::stages::activate;
+use crate::resource::Failure;
+
+/// The release to activate.
+#[derive(Debug)]
+pub struct RollbackTarget {
+    pub release: String,
+    pub sha: Sha,
+    /// The manifest wants its sha anyway, so it needs no pin.
+    pub wanted: bool,
+    /// The active release.
+    pub from: Option<String>,
+    /// The migrations that differ between the two; an error if they cannot be compared.
+    pub migrations: Result<Vec<ChangedFile>, String>,
+}
+
+/// Why no release can be selected.
+#[derive(Debug)]
+pub enum SelectionError {
+    /// The request cannot be met.
+    InvalidRequest(Failure),
+    Quarantined(Failure),
+    Other(Failure),
+}
+
+impl From<Failure> for SelectionError {
+    fn from(failure: Failure) -> SelectionError {
+        SelectionError::Other(failure)
+    }
+}
+
+/// Selects the release named `to`, or the good one that was active before. Changes nothing.
+pub fn select_target(
+    spec: &ReleaseSpec,
+    host: &Host,
+    to: Option<&str>,
+) -> Result<RollbackTarget, SelectionError> {
+    let layout = spec.layout();
+    let record = Record::load(host, &layout)?;
+    let overrides = Overrides::load(host, &layout)?;
+    let active = record::current(host, &layout)?;
+    let view = ReleaseSelector {
+        app: &spec.app,
+        wanted: spec.wanted.as_ref(),
+        active: active.as_deref().and_then(|name| record.find(name)),
+        record: &record,
+        overrides: &overrides,
+    };
+    let entry = match to {
+        Some(name) => view.by_name(name)?,
+        None => view.previous_good()?,
+    };
+    if let Some(hold) = spec
+        .hold
+        .as_ref()
+        .filter(|_| active.as_ref() != Some(&entry.name))
+    {
+        let failure = Failure::new(format!(
+            "{} is held by {}: {}",
+            spec.app, hold.by, hold.reason
+        ));
+        return Err(SelectionError::InvalidRequest(failure.hint(
+            "nothing is activated while a hold is in force; take it out of the manifest, or go over it on this host with `--force`",
+        )));
+    }
+    let from = view.active.map(|active| &active.sha);
+    let migrations = match from.filter(|from| **from != entry.sha) {
+        Some(from) => diff::diff_migrations(spec, host, from, &entry.sha),
+        None => Ok(Vec::new()),
+    };
+    Ok(RollbackTarget {
+        release: entry.name.clone(),
+        sha: entry.sha.clone(),
+        wanted: view.wanted == Some(&entry.sha),
+        from: active,
+        migrations: migrations.map_err(|failure| failure.message),
+    })
+}
+
+/// The state from which a release is selected.
+struct ReleaseSelector<'a> {
+    app: &'a str,
+    wanted: Option<&'a Sha>,
+    active: Option<&'a ReleaseEntry>,
+    record: &'a Record,
+    overrides: &'a Overrides,
+}
+
+impl<'a> ReleaseSelector<'a> {
+    /// The good release that was active last before the active one and may be rolled back to. Never the one
+    /// that the manifest wants: a second rollback must not return to where the first began.
+    fn previous_good(&self) -> Result<&'a ReleaseEntry, SelectionError> {
+        let active = self.active.map(|active| &active.sha);
+        let mut entries = self.record.entries().iter().rev();
+        let found = entries.find(|entry| {
+            entry.state == ReleaseStatus::Good
+                && Some(&entry.sha) != active
+                && Some(&entry.sha) != self.wanted
+                && self.overrides.find_quarantined(&entry.sha).is_none()
+        });
+        found.ok_or_else(|| {
+            let failure = Failure::new(format!(
+                "there is no good release of {} to go back to",
+                self.app
+            ));
+            SelectionError::InvalidRequest(failure.hint(
+                "`trueup releases` shows what there is; `trueup releases build` builds another, which `trueup releases activate` puts into service",
+            ))
+        })
+    }
+
+    /// The release of this name, if it may be activated.
+    fn by_name(&self, name: &str) -> Result<&'a ReleaseEntry, SelectionError> {
+        let entry = self
+            .record
+            .find(name)
+            .ok_or_else(|| unknown_release(self.app, self.record, name))?;
+        if !entry.state.is_complete() {
+            let failure = Failure::new(format!(
+                "release {name} of {} is {} and cannot be activated",
+                self.app,
+                entry.state.as_str()
+            ));
+            return Err(SelectionError::InvalidRequest(failure.hint(format!(
+                "`trueup history --release {name}` tells more; `trueup releases` shows which are whole"
+            ))));
+        }
+        if let Some(quarantined) = self.overrides.find_quarantined(&entry.sha) {
+            return Err(SelectionError::Quarantined(Failure::new(quarantined.describe()).hint(
+                "it failed in service here; if the reason is gone, lift that with `trueup converge --lift-quarantine REASON` once the manifest wants it",
+            )));
+        }
+        match self.active {
+            Some(active) if active.sha == entry.sha && active.name != name => {
+                Err(SelectionError::InvalidRequest(Failure::new(format!(
+                    "release {name} of {} is of the sha that is active already, in {}",
+                    self.app, active.name
+                ))))
+            }
+            _ => Ok(entry),
+        }
+    }
+}
+
+/// The error for an unknown release; its hint names existing ones.
+pub fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError {
+    let failure = Failure::new(format!("{app} has no release `{name}`"));
+    let names = || {
+        let entries = record.entries().iter().rev();
+        entries.map(|entry| entry.name.as_str())
+    };
+    let shown: Vec<&str> = names().take(8).collect();
+    SelectionError::InvalidRequest(match nearest(name, names()) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None if shown.is_empty() => failure.hint("nothing was ever built here"),
+        None => failure.hint(format!("there are {}", shown.join(", "))),
+    })
+}
+
+/// Records the selection for this pass and later ones: sets a pin, or removes it if the manifest wants the
+/// same sha.
+pub fn pin(
+    spec: &ReleaseSpec,
+    host: &Host,
+    target: &RollbackTarget,
+    by: String,
+    reason: Option<String>,
+) -> Result<(), Failure> {
+    let layout = spec.layout();
+    let mut record = Record::load(host, &layout)?;
+    // An activated release is no longer private.
+    if let Some(entry) = record.find_mut(&target.release)
+        && entry.private_until.take().is_some()
+    {
+        record.save(host, &layout)?;
+    }
+    let mut overrides = Overrides::load(host, &layout)?;
+    let pin = Pin {
+        release: target.release.clone(),
+        sha: target.sha.clone(),
+        instead_of: spec.wanted.clone(),
+        by,
+        at: host.clock.now(),
+        reason,
+    };
+    overrides.pin = (!target.wanted).then_some(pin);
+    overrides.save(host, &layout)
+}
+
+/// Removes the pin, and returns it.
+pub fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
+    let layout = spec.layout();
+    let mut overrides = Overrides::load(host, &layout)?;
+    let pin = overrides.pin.take();
+    if pin.is_some() {
+        overrides.save(host, &layout)?;
+    }
+    Ok(pin)
+}
+
+/// Lifts the quarantine of the wanted sha, if there is one, and returns a line that reports it;
+/// `revisions.log` gets it as well. The failed release stays bad: the pass builds a new one.
+pub fn lift_quarantine(
+    spec: &ReleaseSpec,
+    host: &Host,
+    by: &str,
+    reason: &str,
+) -> Result<Option<String>, Failure> {
+    let d = deployment_of_app(spec, host)?;
+    let mut overrides = Overrides::load(host, &d.layout)?;
+    let wanted = spec.wanted.as_ref();
+    let Some(quarantined) = wanted
+        .and_then(|sha| overrides.find_quarantined(sha))
+        .cloned()
+    else {
+        return Ok(None);
+    };
+    let line = format!(
+        "lifted the quarantine of {} (release {}) for {by}: {reason}",
+        quarantined.sha, quarantined.release
+    );
+    activate::append_revisions_log(&d, &format!("trueup {line}"));
+    overrides
+        .quarantine
+        .retain(|other| other.sha != quarantined.sha);
+    overrides.save(host, &d.layout)?;
+    Ok(Some(format!("{}: {line}", spec.app)))
+}

@@ -1,0 +1,122 @@
+//! Adopts releases that are not on record: those of another tool that deployed here before, and all of them
+//! if the record was lost.
+//!
+//! The one rule that cannot activate a half-built release: a release counts as good only if its sha is known
+//! and it is active now or listed in `revisions.log`, to which only activations are written. Any other counts
+//! as failed. If no such log was ever written (Chef's `deploy_revision`, fab), none of trueup's releases can
+//! be half-built either; then every release that is older than the active one counts as one that was active
+//! before.
+
+use std::path::Path;
+
+use super::entry::{ReleaseEntry, ReleaseStatus};
+use super::releases::{MAX_RECORD, current};
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::release::app::layout::{Layout, stays_inside};
+use crate::resource::Failure;
+
+/// Largest file that contains a sha, in bytes.
+const MAX_SHA_FILE: usize = 4096;
+
+/// Entries for these releases, in the order of their last activation.
+pub fn adopt_releases(
+    host: &Host,
+    layout: &Layout,
+    names: Vec<String>,
+) -> Result<Vec<ReleaseEntry>, Failure> {
+    // An unreadable log proves no release good, and must not stop the pass.
+    let log = host.root.read(&layout.revisions_log(), MAX_RECORD);
+    let log = log.unwrap_or_else(|error| {
+        tracing::warn!("{error}: its releases count as never activated");
+        Some(Vec::new())
+    });
+    let logged = log
+        .as_ref()
+        .map(|log| parse_activated(&String::from_utf8_lossy(log)));
+    let active = current(host, layout)?;
+    let of = |name: &str| host.root.meta(&layout.release(name)).ok().flatten();
+    let active_since = active.as_deref().and_then(of).map(|meta| meta.ctime);
+    let mut adopted = Vec::new();
+    for name in names {
+        let Some((meta, sha)) = of(&name).zip(read_revision(host, layout, &name)) else {
+            continue;
+        };
+        let position = logged
+            .as_ref()
+            .and_then(|logged| logged.iter().position(|known| *known == name));
+        let older = logged.is_none() && active_since.is_some_and(|since| meta.ctime <= since);
+        let good = position.is_some() || active.as_ref() == Some(&name) || older;
+        let mut entry = ReleaseEntry::new(&name, &sha, meta.ctime);
+        entry.state = if good {
+            ReleaseStatus::Good
+        } else {
+            ReleaseStatus::Failed
+        };
+        entry.why = (!good).then(|| "there is no record that it was ever finished".to_owned());
+        adopted.push((position, entry));
+    }
+    adopted.sort_by(|(a, one), (b, other)| (a, one.at, &one.name).cmp(&(b, other.at, &other.name)));
+    Ok(adopted.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// The names of all releases that were activated and not rolled back, the last one last.
+fn parse_activated(log: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    // An operator's reason may contain any text.
+    let lines = log
+        .lines()
+        .filter(|line| !line.starts_with("trueup lifted "));
+    for line in lines {
+        let word_after = |mark| {
+            let (_, rest): (&str, &str) = line.split_once(mark)?;
+            rest.split_whitespace().next().map(str::to_owned)
+        };
+        if let Some(name) = word_after("deployed as release ") {
+            names.retain(|known| *known != name);
+            names.push(name);
+        } else if let Some(name) = word_after("took back release ") {
+            names.retain(|known| *known != name);
+        }
+    }
+    names
+}
+
+/// The sha of a release: from its `REVISION`, its name, or its git clone. The release belongs to the app's
+/// user, so callers believe this only where it does not matter or the record agrees.
+pub fn read_revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
+    let release = layout.release(name);
+    let text = |path: &Path| {
+        let text = host.root.read(path, MAX_SHA_FILE).ok()??;
+        Some(String::from_utf8(text).ok()?.trim().to_owned())
+    };
+    if let Some(written) = text(&release.join("REVISION")) {
+        return Sha::parse(&written).ok();
+    }
+    if let Ok(sha) = Sha::parse(name) {
+        return Some(sha);
+    }
+    let git = release.join(".git");
+    let head = text(&git.join("HEAD"))?;
+    match head.strip_prefix("ref: ") {
+        Some(branch) if stays_inside(Path::new(branch)) => {
+            Sha::parse(&text(&git.join(branch))?).ok()
+        }
+        Some(_) => None,
+        None => Sha::parse(&head).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_activation_lines_of_revisions_log_are_parsed() {
+        let log = "Branch main (at 4f2c) deployed as release 20261121050000 by ana\n\
+                   Branch (none) (at 9b1c) deployed as release 20261122050000-9b1c44e by trueup\n\
+                   trueup took back release 20261122050000-9b1c44e and went back to 20261121050000\n\
+                   trueup lifted the quarantine of 9b1c (release x) for ana: deployed as release 20261123050000\n";
+        assert_eq!(parse_activated(log), ["20261121050000"]);
+    }
+}

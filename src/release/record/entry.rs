@@ -1,0 +1,174 @@
+//! The entry of one release in the record: its state, and the result of each of its stages.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::Sha;
+use crate::release::app::stage::Stage;
+
+/// The state of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReleaseStatus {
+    /// Begun and not finished.
+    Building,
+    /// One of its stages failed.
+    Failed,
+    /// Complete and on disk; it has not been proven.
+    Built,
+    /// It was active and passed its gate.
+    Good,
+    /// It was active and failed its gate.
+    Bad,
+}
+
+impl ReleaseStatus {
+    /// Whether it is complete and may be activated.
+    pub fn is_complete(self) -> bool {
+        matches!(self, ReleaseStatus::Built | ReleaseStatus::Good)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReleaseStatus::Building => "building",
+            ReleaseStatus::Failed => "failed",
+            ReleaseStatus::Built => "built",
+            ReleaseStatus::Good => "good",
+            ReleaseStatus::Bad => "bad",
+        }
+    }
+}
+
+/// The result of a stage, or of one step of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageStatus {
+    /// Begun; if no pass works on it, it was killed there.
+    Running,
+    Done,
+    /// There was nothing to do, for the reason given.
+    Skipped,
+    Failed,
+}
+
+/// One stage of one release, or one step of the stage `build`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageEntry {
+    pub stage: Stage,
+    /// The name of a step; a stage without steps has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    pub ended: StageStatus,
+    pub began: Timestamp,
+    #[serde(default)]
+    pub took_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// A fingerprint of the command: a step that was changed since does not count as done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+}
+
+impl StageEntry {
+    /// A completed stage of negligible duration.
+    pub fn done(stage: Stage, at: Timestamp) -> StageEntry {
+        StageEntry {
+            stage,
+            step: None,
+            ended: StageStatus::Done,
+            began: at,
+            took_ms: 0,
+            why: None,
+            definition: None,
+        }
+    }
+}
+
+/// One release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseEntry {
+    pub name: String,
+    pub sha: Sha,
+    pub state: ReleaseStatus,
+    /// When it entered this state, by the host's clock.
+    pub at: Timestamp,
+    /// Why it failed or is bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The branch or tag that its sha came from, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Failures in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// trueup does not retry it by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
+    /// When a private release expires; `None` for others. trueup does not activate a private one by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageEntry>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl ReleaseEntry {
+    /// A new release, in the state `building`.
+    pub fn new(name: &str, sha: &Sha, at: Timestamp) -> ReleaseEntry {
+        ReleaseEntry {
+            name: name.to_owned(),
+            sha: sha.clone(),
+            state: ReleaseStatus::Building,
+            at,
+            why: None,
+            reference: None,
+            by: None,
+            failures: 0,
+            given_up: false,
+            private_until: None,
+            stages: Vec::new(),
+        }
+    }
+
+    /// The entry of a stage, or of a step of it.
+    pub fn find_stage(&self, stage: Stage, step: Option<&str>) -> Option<&StageEntry> {
+        let of = |entry: &&StageEntry| entry.stage == stage && entry.step.as_deref() == step;
+        self.stages.iter().find(of)
+    }
+
+    /// Whether a stage or step was done (or skipped) with this definition.
+    pub fn is_done(&self, stage: Stage, step: Option<&str>, definition: Option<&str>) -> bool {
+        self.find_stage(stage, step).is_some_and(|entry| {
+            matches!(entry.ended, StageStatus::Done | StageStatus::Skipped)
+                && entry.definition.as_deref() == definition
+        })
+    }
+
+    /// Adds the entry of a stage or step, or replaces it.
+    pub fn put_stage(&mut self, entry: StageEntry) {
+        let same = |old: &&mut StageEntry| old.stage == entry.stage && old.step == entry.step;
+        match self.stages.iter_mut().find(same) {
+            Some(old) => *old = entry,
+            None => self.stages.push(entry),
+        }
+    }
+
+    /// Whether it is unfinished and can be resumed: its files are checked out.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self.state, ReleaseStatus::Building | ReleaseStatus::Failed)
+            && self.is_done(Stage::Link, None, None)
+    }
+
+    /// The stage in which it failed or was killed.
+    pub fn unfinished_stage(&self) -> Option<&StageEntry> {
+        let open =
+            |entry: &&StageEntry| matches!(entry.ended, StageStatus::Running | StageStatus::Failed);
+        self.stages.iter().find(open)
+    }
+}

@@ -1,0 +1,360 @@
+//! The record of an app's releases: their states, the current trial, and which of them may be activated.
+//!
+//! A release is only ever activated if this record calls it built, and that is written, durably, after its
+//! last step succeeded. A record that is lost, unreadable or from a newer trueup is rebuilt from the host's
+//! folders (see `adopt`).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::adopt::{self, read_revision};
+use super::entry::{ReleaseEntry, ReleaseStatus};
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::ports::root::{Attrs, FileKind};
+use crate::release::app::layout::{Layout, is_release_name};
+use crate::resource::Failure;
+
+const VERSION: u32 = 2;
+
+/// Largest record or `revisions.log` that trueup reads, in bytes.
+pub const MAX_RECORD: usize = 8 << 20;
+
+/// A switch of `current` on which the gate has not decided yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The release on trial.
+    pub name: String,
+    /// The release that was active before, to which a failed trial rolls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The switch is itself a rollback; if it fails, there is no further one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
+}
+
+/// All releases of one app that are on disk, in the order of their last activation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    entries: Vec<ReleaseEntry>,
+    trial: Option<Trial>,
+    spare_attempted_for: Option<Sha>,
+    unremoved: Vec<FailedRemoval>,
+}
+
+/// An unneeded entry of `releases/` that could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRemoval {
+    pub name: String,
+    /// The obstacle, and how to remove it.
+    pub why: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordFile {
+    version: u32,
+    releases: Vec<ReleaseEntry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
+    /// The sha for which a spare was prepared, or could not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stocked: Option<Sha>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unremoved: Vec<FailedRemoval>,
+}
+
+/// The release that `current` points to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveRelease {
+    pub name: String,
+    /// `None`: it has no usable `REVISION`, or one that contradicts the record.
+    pub sha: Option<Sha>,
+    /// When `current` was switched to it.
+    pub since: Timestamp,
+    /// Its state on record; `None`: the record does not contain it.
+    pub state: Option<ReleaseStatus>,
+    /// Its trial, if it has not been proven since `current` was switched to it.
+    pub trial: Option<Trial>,
+    /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
+    /// is a rollback.
+    pub served_before: bool,
+    /// A pass was killed before it had removed unneeded releases, or prepared the spare.
+    pub needs_cleanup: bool,
+    /// What the last cleanup could not remove.
+    pub unremoved: Vec<FailedRemoval>,
+}
+
+impl Record {
+    /// Loads the record, as far as it agrees with the disk. Writes nothing.
+    pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
+        let file = read_record_file(host, layout).unwrap_or_else(RecordFile::empty);
+        let on_disk = list_release_folders(host, layout)?;
+        let mut record = Record {
+            entries: file.releases,
+            trial: file.trial,
+            spare_attempted_for: file.stocked,
+            unremoved: file.unremoved,
+        };
+        record.unremoved.retain(|left| left.exists(host, layout));
+        record.entries.retain(|entry| on_disk.contains(&entry.name));
+        let mut unrecorded = on_disk;
+        unrecorded.retain(|name| record.find(name).is_none());
+        if unrecorded.is_empty() {
+            return Ok(record);
+        }
+        let mut adopted = adopt::adopt_releases(host, layout, unrecorded)?;
+        // Adopted releases count as older than recorded ones, except for the active one.
+        adopted.append(&mut record.entries);
+        record.entries = adopted;
+        if let Some(active) = current(host, layout)? {
+            record.set_last_activated(&active);
+        }
+        Ok(record)
+    }
+
+    pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+        let path = layout.record();
+        let file = RecordFile {
+            version: VERSION,
+            releases: self.entries.clone(),
+            trial: self.trial.clone(),
+            stocked: self.spare_attempted_for.clone(),
+            unremoved: self.unremoved.clone(),
+        };
+        let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
+        if let Some(folder) = path.parent() {
+            host.root.create_dir_all(folder, &Attrs::mode(0o755))?;
+        }
+        Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
+    }
+
+    /// Saves the record if it differs from the file, which may name releases that no longer exist.
+    pub fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+        let same = read_record_file(host, layout).is_some_and(|file| {
+            file.releases == self.entries
+                && file.trial == self.trial
+                && file.unremoved == self.unremoved
+        });
+        if same {
+            return Ok(());
+        }
+        self.save(host, layout)
+    }
+
+    pub fn find(&self, name: &str) -> Option<&ReleaseEntry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// The names of the releases in this state, the last activated one last.
+    pub fn in_state(&self, state: ReleaseStatus) -> Vec<String> {
+        let matching = self.entries.iter().filter(|entry| entry.state == state);
+        matching.map(|entry| entry.name.clone()).collect()
+    }
+
+    pub fn find_mut(&mut self, name: &str) -> Option<&mut ReleaseEntry> {
+        self.entries.iter_mut().find(|entry| entry.name == name)
+    }
+
+    /// All releases, the last activated one last.
+    pub fn entries(&self) -> &[ReleaseEntry] {
+        &self.entries
+    }
+
+    /// A complete release of this sha with an intact `REVISION`: the last activated one. Not a private one.
+    pub fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
+        let mut of_sha = self.entries.iter().rev();
+        of_sha
+            .find(|entry| {
+                entry.state.is_complete()
+                    && entry.private_until.is_none()
+                    && entry.sha == *sha
+                    && read_revision(host, layout, &entry.name).as_ref() == Some(sha)
+            })
+            .map(|entry| entry.name.clone())
+    }
+
+    /// An unfinished build of this sha that can be resumed: its files are checked out, and the record has
+    /// what was done since.
+    pub fn find_resumable(&self, sha: &Sha) -> Option<&ReleaseEntry> {
+        let open = |entry: &&ReleaseEntry| {
+            entry.is_resumable() && entry.private_until.is_none() && entry.sha == *sha
+        };
+        self.entries.iter().rev().find(open)
+    }
+
+    /// The last activated good release other than `name`.
+    pub fn previous_good(&self, name: &str) -> Option<&ReleaseEntry> {
+        let good = |entry: &&ReleaseEntry| entry.state == ReleaseStatus::Good && entry.name != name;
+        self.entries.iter().rev().find(good)
+    }
+
+    pub fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref()
+    }
+
+    /// Whether a spare was prepared, or could not be, while this sha was active.
+    pub fn is_spare_attempted(&self, sha: &Sha) -> bool {
+        self.spare_attempted_for.as_ref() == Some(sha)
+    }
+
+    pub fn set_spare_attempted(&mut self, sha: &Sha) {
+        self.spare_attempted_for = Some(sha.clone());
+    }
+
+    pub fn set_trial(&mut self, trial: Option<Trial>) {
+        self.trial = trial;
+    }
+
+    /// Adds a release, or replaces its entry.
+    pub fn put(&mut self, entry: ReleaseEntry) {
+        match self.entries.iter_mut().find(|old| old.name == entry.name) {
+            Some(old) => *old = entry,
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// Marks a release as the last activated one.
+    pub fn set_last_activated(&mut self, name: &str) {
+        self.entries.sort_by_key(|entry| entry.name == name);
+    }
+
+    /// Records why an entry of `releases/` could not be removed.
+    pub fn add_failed_removal(&mut self, name: &str, failure: &Failure) {
+        let why = match &failure.hint {
+            Some(hint) => format!("{}; {hint}", failure.message),
+            None => failure.message.clone(),
+        };
+        self.clear_failed_removal(name);
+        self.unremoved.push(FailedRemoval {
+            name: name.to_owned(),
+            why,
+        });
+        self.unremoved
+            .sort_by(|one, other| one.name.cmp(&other.name));
+    }
+
+    pub fn clear_failed_removal(&mut self, name: &str) {
+        self.unremoved.retain(|left| left.name != name);
+    }
+
+    /// What the last attempt could not remove.
+    pub fn unremoved(&self) -> &[FailedRemoval] {
+        &self.unremoved
+    }
+
+    pub fn forget(&mut self, name: &str) {
+        self.entries.retain(|entry| entry.name != name);
+    }
+}
+
+impl FailedRemoval {
+    fn exists(&self, host: &Host, layout: &Layout) -> bool {
+        !matches!(host.root.meta(&layout.release(&self.name)), Ok(None))
+    }
+}
+
+impl RecordFile {
+    fn empty() -> RecordFile {
+        RecordFile {
+            version: VERSION,
+            releases: Vec::new(),
+            trial: None,
+            stocked: None,
+            unremoved: Vec::new(),
+        }
+    }
+}
+
+/// The active release, with its sha if `REVISION` and the record do not contradict each other and the record
+/// does not call it half-built. Costs three reads.
+///
+/// `keep_releases` is the number of good releases to keep.
+pub fn active(
+    host: &Host,
+    layout: &Layout,
+    keep_releases: usize,
+) -> Result<Option<ActiveRelease>, Failure> {
+    let Some(meta) = host.root.meta(&layout.current())? else {
+        return Ok(None);
+    };
+    let Some(name) = current(host, layout)? else {
+        return Ok(None);
+    };
+    let (mut entry, mut trial, mut untidy, mut stocked) = (None, None, false, None);
+    let (mut served, mut unremoved) = (false, Vec::new());
+    if let Some(file) = read_record_file(host, layout) {
+        let all = &file.releases;
+        unremoved = file.unremoved;
+        // The next deployment retries a failed removal, not each pass.
+        let stays = |entry: &ReleaseEntry| unremoved.iter().any(|left| left.name == entry.name);
+        let of = |state| {
+            all.iter().filter(move |entry| {
+                entry.state == state && entry.private_until.is_none() && !stays(entry)
+            })
+        };
+        let is_gone = |left: &FailedRemoval| !left.exists(host, layout);
+        untidy = unremoved.iter().any(is_gone)
+            || of(ReleaseStatus::Good).count() > keep_releases.max(2)
+            || of(ReleaseStatus::Failed).count() > 1;
+        trial = file.trial.filter(|trial| trial.name == name);
+        served = trial.as_ref().is_some_and(|trial| {
+            let from = trial.from.as_ref();
+            // A release that is not on record was deployed by another tool.
+            let unknown = from.is_some_and(|from| all.iter().all(|entry| entry.name != *from));
+            let good = all
+                .iter()
+                .any(|entry| entry.state == ReleaseStatus::Good && entry.name != name);
+            trial.back || unknown || good
+        });
+        stocked = file.stocked;
+        entry = file.releases.into_iter().find(|e| e.name == name);
+    }
+    let sha = read_revision(host, layout, &name).filter(|sha| {
+        entry.as_ref().is_none_or(|entry| {
+            // A bad release is complete as well: it stays active until it is rolled back.
+            (entry.state.is_complete() || entry.state == ReleaseStatus::Bad) && entry.sha == *sha
+        })
+    });
+    // An adopted release, which is not on record, has no mirror yet to prepare a spare from.
+    let bare = entry.is_some() && sha.is_some() && stocked != sha;
+    Ok(Some(ActiveRelease {
+        name,
+        sha,
+        since: meta.ctime,
+        state: entry.map(|entry| entry.state),
+        trial,
+        served_before: served,
+        needs_cleanup: untidy || bare,
+        unremoved,
+    }))
+}
+
+/// The record's file, if it is readable and of this version.
+fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
+    let text = host.root.read(&layout.record(), MAX_RECORD).ok()??;
+    let file: RecordFile = serde_json::from_slice(&text).ok()?;
+    (file.version == VERSION).then_some(file)
+}
+
+/// The name of the release that `current` points to, whether or not that exists.
+pub fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
+    let target = host.root.read_link(&layout.current())?;
+    Ok(target.and_then(|target| layout.release_of_link(&target)))
+}
+
+fn list_release_folders(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
+    let names = host.root.list(&layout.releases())?.unwrap_or_default();
+    let mut releases = Vec::new();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let folder = |kind| kind == FileKind::Directory;
+        if is_release_name(name)
+            && host
+                .root
+                .meta(&layout.release(name))?
+                .is_some_and(|meta| folder(meta.kind))
+        {
+            releases.push(name.to_owned());
+        }
+    }
+    Ok(releases)
+}

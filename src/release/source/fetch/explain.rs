@@ -1,0 +1,219 @@
+//! Turns fetch errors into failures that say the cause and the remedy, in the same words for each transport.
+
+use git2::{ErrorClass, ErrorCode};
+
+use super::Fetcher;
+use super::ssh::{SshClient, SshFailure};
+use super::transport::{MAX_REF_LIST, TransportError};
+use crate::ports::deadline::DeadlineError;
+use crate::ports::exec::ExecError;
+use crate::ports::http::HttpError;
+use crate::release::app::repo::SshServer;
+use crate::release::source::git_memory::too_much_memory;
+
+use crate::resource::Failure;
+
+const RESOLVE_HINT: &str =
+    "its name cannot be resolved: look at the address and at this host's DNS";
+const UNREACHABLE_HINT: &str =
+    "the server cannot be reached: look at the address, the network and firewalls";
+const TIMEOUT_HINT: &str = "the server does not answer in time: look at the network and the server";
+const HUNG_UP_HINT: &str = "the server hung up: look at its log";
+const NO_REPOSITORY_HINT: &str = "there is no such repository, or it is not one that we may read: look at `repo` and at what the deploy key is allowed to";
+
+/// Whether a server's output means that the repository does not exist.
+fn means_missing_repo(output: &str) -> bool {
+    let said = output.to_lowercase();
+    [
+        "not found",
+        "could not be found",
+        "does not exist",
+        "does not appear to be a git",
+        "not a git repository",
+        "no such file",
+        "access denied",
+        // libgit2's error for a path that does not exist.
+        "unsupported url protocol",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
+}
+
+impl Fetcher<'_> {
+    /// The failure to report for a transport error.
+    pub(super) fn transport_failure(&self, error: TransportError) -> Failure {
+        let repo = &self.d.spec.repo;
+        let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
+        match error {
+            TransportError::TimedOut(DeadlineError::Stopped) => Failure::stopped(),
+            TransportError::TimedOut(DeadlineError::TimedOut(_)) => self.timed_out(),
+            TransportError::TimedOut(DeadlineError::IdleTimedOut(limit)) => failure(&format!(
+                "the server was silent for {} s",
+                limit.as_secs()
+            ))
+            .hint(TIMEOUT_HINT),
+            TransportError::Start(ExecError::Stopped { .. }) => Failure::stopped(),
+            TransportError::Start(error @ ExecError::StartTimedOut { .. }) => failure(&error.to_string()),
+            TransportError::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
+                failure(&format!("cannot run `git`: {source}")).hint(
+                    "the repository is not root's alone, so `git` reads it as its owner: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`)",
+                )
+            }
+            TransportError::Start(error) => failure(&describe_exec_error(&error)).hint(
+                "git over ssh needs OpenSSH's client on this host: install the package `openssh-client`",
+            ),
+            TransportError::Exited(ended, said) => self.process_failure(&said, &ended.to_string()),
+            TransportError::Http(error) => {
+                let failed = failure(&error.to_string());
+                match error {
+                    HttpError::Resolve(_) => failed.hint(RESOLVE_HINT),
+                    HttpError::Connect { .. } => failed.hint(UNREACHABLE_HINT),
+                    HttpError::Certificate { .. } => failed
+                        .hint("its TLS certificate is not one that this host's authorities vouch for"),
+                    HttpError::Interrupted { .. } => failed.hint(HUNG_UP_HINT),
+                    _ => failed,
+                }
+            }
+            TransportError::Status(401 | 407) => Failure::new(format!(
+                "{repo} asks for a user name and password"
+            ))
+            .hint("is the address right? Private repositories are fetched by ssh with a `deploy_key`"),
+            TransportError::Status(status @ (403 | 404 | 410)) => {
+                failure(&format!("the server answered {status}")).hint(NO_REPOSITORY_HINT)
+            }
+            TransportError::Status(status) => failure(&format!("the server answered {status}"))
+                .hint("look at the server's log, or try again later"),
+            TransportError::RefListTooLong => failure(&format!(
+                "its list of branches, tags and other refs is longer than {} MiB",
+                MAX_REF_LIST >> 20
+            ))
+            .hint("is that the server you mean? If so, delete refs there that nobody needs"),
+            TransportError::NotGit => {
+                failure("what answers there is no git server").hint(NO_REPOSITORY_HINT)
+            }
+        }
+    }
+
+    fn process_failure(&self, stderr: &str, ended: &str) -> Failure {
+        let repo = &self.d.spec.repo;
+        let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
+            let stderr = stderr.trim();
+            let failure = match stderr.is_empty() {
+                true => Failure::new(format!("cannot fetch {repo}: git {ended}")),
+                false => Failure::new(format!("cannot fetch {repo}: {stderr}")),
+            };
+            return match means_missing_repo(stderr) {
+                true => failure.hint(NO_REPOSITORY_HINT),
+                false => failure.hint(
+                    "git reads it as its owner, because others than root can write to it: `git fsck` there says more",
+                ),
+            };
+        };
+        let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
+        let host = &server.host;
+        match ssh.classify_stderr(stderr) {
+            SshFailure::UnknownHostKey => Failure::new(format!(
+                "the host key of {host} is not known, so it may be anybody"
+            ))
+            .hint(format!(
+                "if this is the key that its owner publishes, add this line to {}:\n{}",
+                ssh.known_hosts_files(),
+                self.known_hosts_line(ssh, server)
+            )),
+            SshFailure::ChangedHostKey(file, number) => Failure::new(format!(
+                "the host key of {host} is not the one in {}:{number}: it was changed, or somebody is in between",
+                file.display()
+            ))
+            .hint(format!(
+                "ask its owner; if the key was changed on purpose, put this line in its place:\n{}",
+                self.known_hosts_line(ssh, server)
+            )),
+            SshFailure::RevokedHostKey => Failure::new(format!(
+                "the host key of {host} is revoked in {}",
+                ssh.known_hosts_files()
+            ))
+            .hint("ask its owner: whoever shows this key may have stolen it"),
+            SshFailure::UnusableDeployKey(why) => {
+                let key = self.d.spec.deploy_key.as_deref().unwrap_or("none".as_ref());
+                Failure::new(format!("ssh cannot use the deploy key {}: {why}", key.display()))
+                    .hint("does `ssh-keygen -y -f` read it?")
+            }
+            SshFailure::PermissionDenied => self.permission_denied(server),
+            SshFailure::UnresolvedHost => failure("its name cannot be resolved").hint(RESOLVE_HINT),
+            SshFailure::Unreachable => failure(stderr.trim()).hint(UNREACHABLE_HINT),
+            SshFailure::TimedOut => failure(stderr.trim()).hint(TIMEOUT_HINT),
+            SshFailure::Other(words) if words.is_empty() => {
+                failure(&format!("ssh {ended} and said nothing")).hint(HUNG_UP_HINT)
+            }
+            SshFailure::Other(words) if means_missing_repo(&words) => failure(&words).hint(NO_REPOSITORY_HINT),
+            SshFailure::Other(words) => failure(&words).hint(HUNG_UP_HINT),
+        }
+    }
+
+    fn known_hosts_line(&self, ssh: &SshClient, server: &SshServer) -> String {
+        let line = ssh.known_hosts_line(server, self.deadline());
+        line.ok()
+            .filter(|line| !line.is_empty())
+            .unwrap_or_else(|| {
+                format!(
+                    "(one that `ssh-keyscan -p {} {}` prints)",
+                    server.port, server.host
+                )
+            })
+    }
+
+    fn permission_denied(&self, server: &SshServer) -> Failure {
+        let failure = Failure::new(format!(
+            "{}@{} refused us: permission denied (publickey), for {}",
+            server.user, server.host, self.d.spec.repo
+        ));
+        match &self.d.spec.deploy_key {
+            Some(key) => failure.hint(format!(
+                "allow the public half of {} (`ssh-keygen -y -f {0}` prints it) to read the repository",
+                key.display()
+            )),
+            None => failure.hint("name a private key in `deploy_key`; no agent is asked"),
+        }
+    }
+
+    pub(super) fn timed_out(&self) -> Failure {
+        Failure::new(format!(
+            "fetching {} did not finish within {} s",
+            self.d.spec.repo,
+            self.d.spec.fetch_timeout().as_secs()
+        ))
+        .hint("look at the network and the server, or raise `fetch_timeout`")
+    }
+
+    /// The failure to report for an error of [`Fetcher::run`] that came neither from a callback nor from the
+    /// transport.
+    pub fn git_failure(&self, error: &git2::Error) -> Failure {
+        if self.d.host.clock.monotonic_now().duration_since(self.begun)
+            >= self.d.spec.fetch_timeout()
+        {
+            return self.timed_out();
+        }
+        if error.class() == ErrorClass::NoMemory {
+            return too_much_memory();
+        }
+        let repo = &self.d.spec.repo;
+        let message = repo.redact_in(error.message());
+        let message = message.trim();
+        let failure = Failure::new(format!("cannot fetch {repo}: {message}"));
+        if means_missing_repo(message) || error.code() == ErrorCode::NotFound {
+            return failure.hint(NO_REPOSITORY_HINT);
+        }
+        if error.code() == ErrorCode::Eof || error.class() == ErrorClass::Net {
+            return failure.hint(HUNG_UP_HINT);
+        }
+        failure
+    }
+}
+
+/// Omits the whole command, which does not help an operator.
+fn describe_exec_error(error: &ExecError) -> String {
+    match error {
+        ExecError::Start { source, .. } => format!("cannot run `ssh`: {source}"),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,71 @@
+//! Fetches from a repository on this host that another user owns.
+//!
+//! The owner can put anything into it: a pipe in place of a file, which would block a reader, or a link to
+//! what only root may read. So root opens none of it: `git` serves it as the owner, with the same protocol
+//! and deadlines as a server behind `ssh`.
+
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+
+use crate::ports::exec::{Command, Identity};
+use crate::ports::root::{Ownership, Root};
+use crate::release::deployment::Deployment;
+use crate::resource::Failure;
+
+/// Placeholder where libgit2 requires an address that selects the process transport.
+pub(super) const PLACEHOLDER_URL: &str = "ssh://localhost/repository";
+
+/// The command that serves the repository as its owner; `None`: libgit2 may read it directly.
+pub(super) fn command_as_owner(d: &Deployment<'_>) -> Result<Option<Command>, Failure> {
+    let repo = &d.spec.repo;
+    let Some(path) = local_path(repo.url()).filter(|_| d.host.root.is_privileged()) else {
+        return Ok(None);
+    };
+    // Not below `--root`: the addresses of repositories are taken as written.
+    let (uid, gid) = match Root::real()?.ownership(&path)? {
+        None | Some(Ownership::Ours) => return Ok(None),
+        Some(Ownership::User { uid, gid }) => (uid, gid),
+        Some(Ownership::Shared) => d.owner.uid.filter(|uid| *uid != 0).zip(d.owner.gid).ok_or_else(|| {
+            Failure::new(format!(
+                "cannot fetch {repo}: others than root can write to it, so root does not read it"
+            ))
+            .hint(format!(
+                "`chmod -R go-w {0}`, or give it to one user (`chown -R USER {0}`), as whom it is read then",
+                path.display()
+            ))
+        })?,
+    };
+    let mut command = upload_pack_command(path);
+    command.identity = Some(Identity {
+        name: uid.to_string(),
+        uid,
+        gid,
+        groups: vec![gid],
+        home: "/".into(),
+        shell: "/bin/sh".into(),
+    });
+    Ok(Some(command))
+}
+
+/// The command that serves root's own repository as root: `git` serves what makes libgit2 fail.
+pub(super) fn command_as_root(url: &str) -> Option<Command> {
+    local_path(url).map(upload_pack_command)
+}
+
+fn upload_pack_command(path: PathBuf) -> Command {
+    let mut command = Command::new(["git", "-c", "safe.directory=*", "upload-pack"]);
+    command.argv.push(path.into());
+    command.env.insert("LC_ALL".into(), "C".into());
+    command
+}
+
+/// The path in an address without a host.
+fn local_path(url: &str) -> Option<PathBuf> {
+    let path = match url.strip_prefix("file://") {
+        Some(rest) => percent_decode_str(rest).decode_utf8().ok()?.into_owned(),
+        None => url.to_owned(),
+    };
+    path.starts_with('/')
+        .then(|| Path::new(&path).components().collect())
+}

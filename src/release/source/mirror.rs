@@ -1,0 +1,431 @@
+//! The fetch stage: keeps a bare mirror of the app's repository that contains the wanted commit.
+//!
+//! A mirror is a cache. It is recreated when it is missing, broken, or of another address. The commit must be
+//! on a ref that `allow_refs` allows, as the server has it now: a commit that was removed from its branch is
+//! refused even if the mirror still contains it. Only a sha that is proven on this host is exempt, and needs
+//! no network if the mirror contains it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use git2::{ErrorCode, ObjectType, Oid, Repository};
+
+use super::commit_graph::{MAX_COMMIT_SIZE, WalkError};
+use super::fetch::{self, FetchTarget, Fetcher};
+use super::mirror_keys::CHECKED_KEY;
+use super::{allowed_commit, ref_names};
+use crate::desired::Sha;
+use crate::ports::Host;
+use crate::ports::git_memory;
+use crate::ports::root::{Attrs, FileKind, Meta};
+use crate::release::app::allowed_refs::AllowedRefs;
+use crate::release::app::layout::Layout;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::deployment::Deployment;
+use crate::release::record::Record;
+use crate::release::record::entry::ReleaseStatus;
+use crate::resource::Failure;
+
+/// Config key of a mirror that replaces a broken one: the digest of the refs that the server advertised then.
+const MADE_FOR_KEY: &str = "trueup.madefor";
+
+/// The folder of packs in a mirror.
+const PACK_DIR: &str = "objects/pack";
+
+/// Returns the mirror with the wanted commit on an allowed ref; fetches it, or recreates the mirror, if
+/// necessary.
+pub fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    fetch::configure_libgit2()?;
+    if let Some(mirror) = open(d) {
+        let provided = match has_commit(&mirror, d) {
+            Ok(true) => confirm_allowed(d, &mirror),
+            Ok(false) => fetch_commit(d, &mirror),
+            Err(unfetched) => Err(unfetched),
+        };
+        match provided {
+            Ok(()) => return Ok(mirror),
+            Err(MirrorError::Failed(failure)) => return Err(failure),
+            Err(MirrorError::Broken { why, advertised }) => {
+                tracing::warn!(
+                    "{}: the mirror is broken ({why}): fetching it anew",
+                    d.spec.app
+                );
+                return recreate_after(d, advertised);
+            }
+        }
+    }
+    recreate(d)
+}
+
+/// Returns the mirror if it contains the wanted commit already. Contacts no server.
+pub fn cached_with_commit(d: &Deployment<'_>) -> Option<Repository> {
+    fetch::configure_libgit2_for_reading().ok()?;
+    let mirror = open(d)?;
+    matches!(has_commit(&mirror, d), Ok(true)).then_some(mirror)
+}
+
+/// Resolves a branch or tag to its commit on the server now, and fetches that into the mirror.
+pub fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
+    fetch::configure_libgit2()?;
+    let fetched = |mirror: Repository| {
+        remove_leftovers(d).map_err(MirrorError::Failed)?;
+        let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
+        run_fetch(d, &fetch, &mirror, &FetchTarget::Refs).map(|()| mirror)
+    };
+    let there = open(d).map_or_else(|| create_empty(d, None), Ok)?;
+    let mirror = match fetched(there) {
+        Err(MirrorError::Broken { advertised, .. }) => fetched(create_empty(d, advertised)?),
+        fetched => fetched,
+    };
+    match mirror {
+        Ok(mirror) => ref_names::resolve(&mirror, name, d.spec),
+        Err(MirrorError::Failed(failure)) => Err(failure),
+        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(d, &why)),
+    }
+}
+
+/// Replaces the mirror with a new one that contains the wanted commit.
+pub fn recreate(d: &Deployment<'_>) -> Result<Repository, Failure> {
+    recreate_after(d, None)
+}
+
+fn recreate_after(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
+    let mirror = create_empty(d, advertised)?;
+    match fetch_commit(d, &mirror) {
+        Ok(()) => Ok(mirror),
+        Err(MirrorError::Failed(failure)) => Err(failure),
+        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(d, &why)),
+    }
+}
+
+fn unusable_mirror(d: &Deployment<'_>, why: &str) -> Failure {
+    let path = d.layout.mirror();
+    Failure::new(format!(
+        "cannot keep {} in {}: {why}",
+        d.spec.repo,
+        path.display()
+    ))
+    .hint(format!(
+        "look at that repository with `git fsck`; after `rm -r {}` it is fetched anew, and it is once something is pushed",
+        path.display()
+    ))
+}
+
+/// Replaces the mirror with an empty one. `advertised` is the digest of the refs that the old one failed to
+/// take in.
+fn create_empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
+    let root = &d.host.root;
+    let path = d.layout.mirror();
+    root.create_dir_all(&Layout::mirrors(), &Attrs::mode(0o700))?;
+    root.remove_tree(&path)?;
+    root.create_dir(&path, &Attrs::mode(0o700))?;
+    init_repository(d, &root.machine_path(&path), advertised).map_err(|error| {
+        Failure::new(format!(
+            "cannot make the mirror {}: {}",
+            path.display(),
+            error.message()
+        ))
+    })
+}
+
+/// Why the mirror still lacks the commit.
+enum MirrorError {
+    /// The mirror is at fault; `advertised` is the digest of the server's refs, if the server was asked.
+    Broken {
+        why: String,
+        advertised: Option<String>,
+    },
+    Failed(Failure),
+}
+
+/// The error for a mirror that cannot be read.
+fn broken_mirror(error: git2::Error) -> MirrorError {
+    MirrorError::Broken {
+        why: error.message().to_owned(),
+        advertised: None,
+    }
+}
+
+fn init_repository(
+    d: &Deployment<'_>,
+    path: &Path,
+    advertised: Option<String>,
+) -> Result<Repository, git2::Error> {
+    let mirror = Repository::init_bare(path)?;
+    let mut config = mirror.config()?;
+    // Syncs loose objects and refs; `sync_new_packs` syncs packs after a fetch.
+    config.set_bool("core.fsyncObjectFiles", true)?;
+    config.set_bool(CHECKED_KEY, true)?;
+    if let Some(advertised) = advertised {
+        config.set_str(MADE_FOR_KEY, &advertised)?;
+    }
+    // Last: `open_existing` accepts no mirror without it.
+    config.set_str("trueup.repo", d.spec.repo.url())?;
+    Ok(mirror)
+}
+
+/// Opens the existing mirror, if it is readable and of this address.
+pub fn open(d: &Deployment<'_>) -> Option<Repository> {
+    open_existing(d.spec, d.host)
+}
+
+/// Like [`open`], for read-only use without a deployment.
+pub fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repository> {
+    // The file, its delta base and the delta; and a previous file of that size.
+    git_memory::raise_limit(
+        usize::try_from(spec.max_file())
+            .unwrap_or(usize::MAX)
+            .saturating_mul(4),
+    );
+    let mirror = Repository::open_bare(host.root.machine_path(&spec.layout().mirror())).ok()?;
+    let of = mirror.config().ok()?.get_string("trueup.repo").ok()?;
+    (of == spec.repo.url()).then_some(mirror)
+}
+
+/// Whether the mirror contains the wanted commit.
+fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorError> {
+    let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+    let odb = mirror.odb().map_err(broken_mirror)?;
+    if let Ok((size, _)) = odb.read_header(id)
+        && size > MAX_COMMIT_SIZE
+    {
+        return Err(MirrorError::Failed(
+            Failure::new(format!(
+                "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT_SIZE}",
+                d.sha, d.spec.repo
+            ))
+            .hint("its message or its headers were made to do harm: make the commit anew"),
+        ));
+    }
+    match mirror.find_object(id, None) {
+        Ok(object) => match object.kind() {
+            Some(ObjectType::Commit) => Ok(true),
+            kind => Err(MirrorError::Failed(
+                Failure::new(format!(
+                    "{} in {} is a {} and no commit",
+                    d.sha,
+                    d.spec.repo,
+                    kind.map_or("thing", |kind| kind.str())
+                ))
+                .hint(format!(
+                    "`git rev-parse '{}^{{commit}}'` prints the commit behind a tag",
+                    d.sha
+                )),
+            )),
+        },
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
+        Err(error) => Err(broken_mirror(error)),
+    }
+}
+
+/// Removes what a killed fetch left in the mirror: locks, which would block every later fetch, and
+/// half-received packs. Only one pass at a time works on the mirror, so none of them is in use.
+fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let mirror = d.layout.mirror();
+    // Only the folder of refs is searched recursively: branches are in nested folders.
+    let mut folders = vec![
+        (mirror.join(PACK_DIR), false),
+        (mirror.join("refs"), true),
+        (mirror, false),
+    ];
+    while let Some((folder, deep)) = folders.pop() {
+        for name in root.list(&folder)?.unwrap_or_default() {
+            let (path, shown) = (folder.join(&name), name.to_string_lossy());
+            let is_folder = |meta: Meta| meta.kind == FileKind::Directory;
+            // A branch name may contain `_git2_`; git allows none that ends in `.lock`.
+            let is_left = shown.ends_with(".lock") || !deep && shown.contains("_git2_");
+            if is_left {
+                root.remove_tree(&path)?;
+            } else if deep && root.meta(&path)?.is_some_and(is_folder) {
+                folders.push((path, true));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fetches the server's current refs; fails unless the wanted commit is on an allowed one, or is proven and
+/// served by its sha.
+fn fetch_commit(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
+    remove_leftovers(d).map_err(MirrorError::Failed)?;
+    let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
+    run_fetch(d, &fetch, mirror, &FetchTarget::Refs)?;
+    if is_allowed(d, &fetch, mirror)? {
+        return Ok(());
+    }
+    // Proven here, but removed from its branch since. Some servers still serve it by its sha.
+    if is_proven(d).map_err(MirrorError::Failed)? {
+        let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+        if run_fetch(d, &fetch, mirror, &FetchTarget::Commit(id)).is_ok() && has_commit(mirror, d)?
+        {
+            return Ok(());
+        }
+    }
+    Err(MirrorError::Failed(not_allowed(d, &fetch)))
+}
+
+/// Checks that a commit in the mirror is still on an allowed ref. An unreachable server must cause no
+/// downtime: then the refs of the last fetch decide.
+fn confirm_allowed(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
+    if is_proven(d).map_err(MirrorError::Failed)? {
+        return Ok(());
+    }
+    remove_leftovers(d).map_err(MirrorError::Failed)?;
+    let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
+    let asked = run_fetch(d, &fetch, mirror, &FetchTarget::Refs);
+    let silent = match asked {
+        Ok(()) => None,
+        Err(MirrorError::Failed(failure)) if !d.host.stop.is_set() => Some(failure),
+        Err(unfetched) => return Err(unfetched),
+    };
+    match (is_allowed(d, &fetch, mirror)?, silent) {
+        (true, None) => Ok(()),
+        (true, Some(failure)) => {
+            tracing::warn!(
+                "{}: {failure}; {} is on a branch or tag as of the last fetch",
+                d.spec.app,
+                d.sha
+            );
+            Ok(())
+        }
+        (false, None) => Err(MirrorError::Failed(not_allowed(d, &fetch))),
+        (false, Some(failure)) => Err(MirrorError::Failed(failure)),
+    }
+}
+
+/// Whether a release of the wanted sha is proven on this host.
+fn is_proven(d: &Deployment<'_>) -> Result<bool, Failure> {
+    let record = Record::load(d.host, &d.layout)?;
+    let mut entries = record.entries().iter();
+    Ok(entries.any(|entry| entry.sha == d.sha && entry.state == ReleaseStatus::Good))
+}
+
+/// Whether the mirror contains the wanted commit on an allowed ref.
+fn is_allowed(
+    d: &Deployment<'_>,
+    fetch: &Fetcher<'_>,
+    mirror: &Repository,
+) -> Result<bool, MirrorError> {
+    if !has_commit(mirror, d)? {
+        return Ok(false);
+    }
+    let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+    let mut skipped = Vec::new();
+    let allowed = &d.spec.allow_refs;
+    let held =
+        allowed_commit::contain_commit(allowed, mirror, id, &|| fetch.may_continue(), &mut skipped);
+    for skipped in skipped {
+        tracing::warn!("{}: passed by in {}: {skipped}", d.spec.app, d.spec.repo);
+    }
+    held.map_err(|cut| match (fetch.take_failure(), cut) {
+        (Some(failure), _) => MirrorError::Failed(failure),
+        (None, WalkError::Git(error)) => broken_mirror(error),
+        (None, WalkError::Stopped | WalkError::TooLong) => MirrorError::Failed(
+            Failure::new(format!(
+                "cannot tell whether {} is on an allowed ref of {}: their history is too long",
+                d.sha, d.spec.repo
+            ))
+            .hint(
+                "name the branches that are deployed in `allow_refs`: no others are looked at then",
+            ),
+        ),
+    })
+}
+
+fn not_allowed(d: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
+    let (sha, repo, allowed) = (&d.sha, &d.spec.repo, &d.spec.allow_refs);
+    // The commit may be on the skipped ref.
+    let left_out = fetch.skipped_ref();
+    let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
+    if *allowed == AllowedRefs::default() {
+        return Failure::new(format!("{sha} is on no branch and no tag of {repo}{left_out}")).hint(
+            "is it pushed? Only what is on a branch or tag is deployed: merge it, or push it as a branch or tag again if a forced push took it away; other refs count when `allow_refs` names them",
+        );
+    }
+    Failure::new(format!(
+        "{sha} is on none of the refs of {repo} that `allow_refs` allows, {allowed}{left_out}"
+    ))
+    .hint("is it pushed and merged? Publish a sha that is on one of these refs, or add its ref to `allow_refs`")
+}
+
+fn run_fetch(
+    d: &Deployment<'_>,
+    fetch: &Fetcher<'_>,
+    mirror: &Repository,
+    wanted: &FetchTarget,
+) -> Result<(), MirrorError> {
+    let before = list_packs(d).map_err(MirrorError::Failed)?;
+    let fetched = fetch
+        .run(mirror, wanted, before.is_empty())
+        .map_err(|error| classify_fetch_error(d, fetch, mirror, &error));
+    sync_new_packs(d, &before).map_err(MirrorError::Failed)?;
+    if fetched.is_err() {
+        // A partial pack is useless, and may take gigabytes.
+        remove_leftovers(d).map_err(MirrorError::Failed)?;
+    }
+    fetched
+}
+
+/// Decides what caused a failed fetch. An error that is neither the transport's nor the server's nor this
+/// host's is the mirror's, whatever libgit2 calls it. A broken transfer looks the same: a new mirror is right
+/// for both, but only once per set of advertised refs, or each pass would fetch everything.
+fn classify_fetch_error(
+    d: &Deployment<'_>,
+    fetch: &Fetcher<'_>,
+    mirror: &Repository,
+    error: &git2::Error,
+) -> MirrorError {
+    use git2::ErrorClass::Repository as NoRepository;
+    use git2::ErrorClass::{Callback, Filesystem, Http, Net, NoMemory, Os, Ssh, Ssl, Thread};
+    if let Some(failure) = fetch.take_failure() {
+        return MirrorError::Failed(failure);
+    }
+    let is_elsewhere = matches!(
+        error.class(),
+        Callback | Filesystem | Http | Net | NoMemory | NoRepository | Os | Ssh | Ssl | Thread
+    );
+    if is_elsewhere && error.code() != ErrorCode::Locked {
+        return MirrorError::Failed(fetch.git_failure(error));
+    }
+    let advertised = fetch.advertisement_digest();
+    let made_for = mirror
+        .config()
+        .and_then(|config| config.get_string(MADE_FOR_KEY));
+    if advertised.is_some() && made_for.ok() == advertised {
+        return MirrorError::Failed(unusable_mirror(d, error.message()));
+    }
+    MirrorError::Broken {
+        why: error.message().to_owned(),
+        advertised,
+    }
+}
+
+/// The file names in the folder of packs.
+fn list_packs(d: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
+    let names = d.host.root.list(&d.layout.mirror().join(PACK_DIR))?;
+    Ok(names.unwrap_or_default().into_iter().collect())
+}
+
+/// Syncs new packs to disk: libgit2 syncs only loose objects and refs, and a power cut must not force another
+/// transfer over the network.
+fn sync_new_packs(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
+    let path = d.layout.mirror().join(PACK_DIR);
+    let Some(folder) = d.host.root.open_folder(&path)? else {
+        return Ok(());
+    };
+    let now = list_packs(d)?;
+    let new: Vec<&OsString> = now.difference(before).collect();
+    for name in &new {
+        if let Some(file) = folder.open_file(name)? {
+            file.sync_all().map_err(|error| {
+                Failure::new(format!("cannot write {} to disk: {error}", path.display()))
+            })?;
+        }
+    }
+    match new.is_empty() {
+        true => Ok(()),
+        false => Ok(folder.sync()?),
+    }
+}

@@ -1,0 +1,73 @@
+//! Resolves the name of a branch or tag to its commit.
+
+use git2::{ObjectType, Repository};
+
+use crate::desired::Sha;
+use crate::problem::nearest;
+use crate::release::app::allowed_refs::AllowedRefs;
+use crate::release::app::spec::ReleaseSpec;
+use crate::resource::Failure;
+
+/// Resolves a branch or tag in a mirror: `main`, `v1.2`, or `heads/x` and `tags/x` if both exist.
+pub fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sha, Failure> {
+    if let Ok(sha) = Sha::parse(name) {
+        return Err(
+            Failure::new(format!("`{sha}` is a sha and no branch or tag"))
+                .hint(format!("say `--sha {sha}`")),
+        );
+    }
+    let places = [
+        format!("refs/heads/{name}"),
+        format!("refs/tags/{name}"),
+        format!("refs/{name}"),
+        name.to_owned(),
+    ];
+    let ours = |place: &&String| {
+        ["refs/heads/", "refs/tags/"]
+            .iter()
+            .any(|p| place.starts_with(p))
+            || spec.allow_refs.allows(place)
+    };
+    let mut found: Vec<git2::Oid> = places
+        .iter()
+        .filter(ours)
+        .filter_map(|place| {
+            let reference = mirror.find_reference(place).ok()?;
+            Some(reference.peel(ObjectType::Commit).ok()?.id())
+        })
+        .collect();
+    found.dedup();
+    match found.as_slice() {
+        [one] => Sha::parse(&one.to_string()).map_err(Failure::new),
+        [] => Err(unknown_ref(mirror, name, spec)),
+        _ => Err(Failure::new(format!(
+            "`{name}` is a branch and a tag of {}, of different commits",
+            spec.repo
+        ))
+        .hint(format!("say which: `heads/{name}` or `tags/{name}`"))),
+    }
+}
+
+fn unknown_ref(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Failure {
+    let mut known: Vec<String> = Vec::new();
+    if let Ok(references) = mirror.references() {
+        for reference in references.flatten() {
+            let full = reference.name().unwrap_or_default();
+            let short = full.strip_prefix("refs/heads/");
+            let short = short.or_else(|| full.strip_prefix("refs/tags/"));
+            known.extend(short.map(str::to_owned));
+        }
+    }
+    let failure = Failure::new(format!(
+        "there is no branch and no tag `{name}` in {}",
+        spec.repo
+    ));
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None if spec.allow_refs != AllowedRefs::default() => failure.hint(format!(
+            "is it pushed, and among what `allow_refs` allows, {}? Nothing else is fetched",
+            spec.allow_refs
+        )),
+        None => failure.hint("is it pushed?"),
+    }
+}

@@ -1,0 +1,441 @@
+//! Manages the spare and pristine trees of an app, in `releases/.trueup`.
+//!
+//! | name | purpose |
+//! | --- | --- |
+//! | `spare-…` | becomes the next release by one rename |
+//! | `pristine-…` | source of the next spare; becomes the next release if there is no spare |
+//! | `notes-SHA.json` | metadata of the commit of a tree |
+//! | anything else | leftover of a killed pass; removed when the next tree is made |
+//!
+//! The name of a tree contains its commit, its owner and its layout rules. A tree gets its name when all of
+//! it is on disk, and loses it before anything in it changes.
+
+use std::path::{Path, PathBuf};
+
+use git2::{Oid, Repository};
+use serde::{Deserialize, Serialize};
+
+use super::plan::CommitMetadata;
+use super::{
+    ContentSource, GitCryptKey, LAYOUT_VERSION, LfsFiles, Plan, PlanLimits, TreeError, TreeWriter,
+    copy_tree, disk_space, filters,
+};
+use crate::desired::Sha;
+use crate::ports::root::{Attrs, FileKind, Folder, RootError};
+use crate::ports::worker_pool::Priority;
+use crate::release::app::filters::FilterPolicy;
+use crate::release::deployment::Deployment;
+use crate::resource::Failure;
+
+/// Name of a tree while it is created or changed.
+const UNFINISHED_NAME: &str = "unfinished";
+
+/// Maximum size of a metadata file, in bytes.
+const MAX_METADATA: usize = 4 << 20;
+
+/// The purpose of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TreeRole {
+    Spare,
+    Pristine,
+}
+
+/// A complete tree.
+#[derive(Debug, Clone)]
+pub(crate) struct SpareTree {
+    role: TreeRole,
+    pub sha: Sha,
+    name: String,
+}
+
+/// The trees of one app.
+pub(crate) struct SpareTrees<'a> {
+    d: &'a Deployment<'a>,
+    dir: PathBuf,
+    /// The settings of the release that affect its files, abbreviated to a few letters.
+    layout_options: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredMetadata {
+    form: u32,
+    /// Paths, with the ids of their blobs.
+    attributes: Vec<(String, String)>,
+    subst: Vec<String>,
+}
+
+impl<'a> SpareTrees<'a> {
+    pub(crate) fn new(d: &'a Deployment<'a>) -> SpareTrees<'a> {
+        let mut rules = String::new();
+        if d.spec.filters == Some(FilterPolicy::Ignore) {
+            rules.push('i');
+        }
+        if let Ok(Some(key)) = GitCryptKey::load(d.spec, d.host) {
+            rules = format!("{rules}k{}", key.digest());
+        }
+        SpareTrees {
+            d,
+            dir: d.layout.spares(),
+            layout_options: rules,
+        }
+    }
+
+    /// The user and group id of releases.
+    fn owner(&self) -> (u32, u32) {
+        let (uid, gid) = self.d.host.root.default_owner();
+        (
+            self.d.owner.uid.unwrap_or(uid),
+            self.d.owner.gid.unwrap_or(gid),
+        )
+    }
+
+    fn tree_name(&self, role: TreeRole, sha: &Sha) -> String {
+        let role = match role {
+            TreeRole::Spare => "spare",
+            TreeRole::Pristine => "pristine",
+        };
+        let (uid, gid) = self.owner();
+        format!(
+            "{role}-{LAYOUT_VERSION}{}-{uid}-{gid}-{sha}",
+            self.layout_options
+        )
+    }
+
+    /// Whether all wanted trees exist: the spare is made last. Costs two system calls.
+    pub(crate) fn is_complete(&self) -> Result<bool, Failure> {
+        let last = match self.d.spec.spare {
+            true => TreeRole::Spare,
+            false => TreeRole::Pristine,
+        };
+        let path = self.dir.join(self.tree_name(last, &self.d.sha));
+        let meta = self.d.host.root.meta(&path)?;
+        Ok(meta.is_some_and(|meta| meta.kind == FileKind::Directory))
+    }
+
+    /// Whether only root has been able to change the content of the folder.
+    fn is_root_only(&self) -> Result<bool, Failure> {
+        let meta = self.d.host.root.meta(&self.dir)?;
+        let (uid, _) = self.d.host.root.default_owner();
+        Ok(meta.is_some_and(|meta| {
+            meta.kind == FileKind::Directory && meta.uid == uid && meta.mode & 0o077 == 0
+        }))
+    }
+
+    /// The complete trees for this owner, spares first, and the paths of everything else.
+    fn list(&self) -> Result<(Vec<SpareTree>, Vec<PathBuf>), Failure> {
+        let (mut trees, mut other) = (Vec::new(), Vec::new());
+        for name in self.d.host.root.list(&self.dir)?.unwrap_or_default() {
+            let sha = name.to_str().and_then(|name| name.rsplit('-').next());
+            let sha = sha.and_then(|sha| Sha::parse(sha).ok());
+            let role = sha.as_ref().and_then(|sha| {
+                let mut roles = [TreeRole::Spare, TreeRole::Pristine].into_iter();
+                roles.find(|role| name.to_str() == Some(&self.tree_name(*role, sha)))
+            });
+            match (role, sha) {
+                (Some(role), Some(sha)) => trees.push(SpareTree {
+                    role,
+                    name: self.tree_name(role, &sha),
+                    sha,
+                }),
+                _ => other.push(self.dir.join(name)),
+            }
+        }
+        trees.sort_by_key(|kept| kept.role);
+        Ok((trees, other))
+    }
+
+    /// The trees that a new release can be made from, the best first.
+    pub(crate) fn candidates(&self) -> Result<Vec<SpareTree>, Failure> {
+        if !self.is_root_only()? {
+            return Ok(Vec::new());
+        }
+        Ok(self.list()?.0)
+    }
+
+    /// Moves a tree to `to`, durably and before anything in it is changed.
+    pub(crate) fn take(&self, tree: &SpareTree, to: &Path) -> Result<(), Failure> {
+        Ok(self.d.host.root.rename(&self.dir.join(&tree.name), to)?)
+    }
+
+    /// Removes all trees except this one; returns whether there were any.
+    pub(crate) fn remove_except(&self, except: Option<&SpareTree>) -> Result<bool, Failure> {
+        let mut made = false;
+        for tree in self.candidates()? {
+            if except.is_none_or(|but| but.name != tree.name) {
+                self.remove(&tree)?;
+                made = true;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Removes the whole folder.
+    pub(crate) fn remove_all(&self) -> Result<(), Failure> {
+        // A tree loses its name before anything in it changes.
+        self.remove_except(None)?;
+        Ok(self.d.host.root.remove_tree(&self.dir)?)
+    }
+
+    fn remove(&self, tree: &SpareTree) -> Result<(), Failure> {
+        let root = &self.d.host.root;
+        let unfinished = self.dir.join(UNFINISHED_NAME);
+        self.clear_unfinished()?;
+        root.rename(&self.dir.join(&tree.name), &unfinished)?;
+        self.clear_unfinished()
+    }
+
+    /// Frees the name for unfinished trees. Renames a tree that cannot be removed, so that it blocks nothing.
+    fn clear_unfinished(&self) -> Result<(), Failure> {
+        let (root, unfinished) = (&self.d.host.root, self.dir.join(UNFINISHED_NAME));
+        match root.remove_tree(&unfinished) {
+            Ok(()) => return Ok(()),
+            Err(error) => self.warn_not_removed(error),
+        }
+        let now = self.d.host.clock.now().as_nanosecond();
+        Ok(root.rename(&unfinished, &self.dir.join(format!("left-{now}")))?)
+    }
+
+    fn warn_not_removed(&self, error: RootError) {
+        let failure = Failure::from(error);
+        tracing::warn!("{}: a tree is not removed: {failure}", self.d.spec.app);
+    }
+
+    fn remove_spares(&self, trees: &[SpareTree]) -> Result<(), Failure> {
+        let mut spares = trees.iter().filter(|kept| kept.role == TreeRole::Spare);
+        spares.try_for_each(|kept| self.remove(kept))
+    }
+
+    /// Makes the missing trees: a pristine tree of the wanted commit, and a copy of it as the spare unless
+    /// the settings disable spares.
+    pub(crate) fn prepare(&self, mirror: &Repository) -> Result<(), TreeError> {
+        let folder = self.ensure_dir()?;
+        let (trees, other) = self.list()?;
+        let is_note = |path: &Path| path.extension().is_some_and(|end| end == "json");
+        for path in other.iter().filter(|path| !is_note(path)) {
+            if let Err(error) = self.d.host.root.remove_tree(path) {
+                self.warn_not_removed(error);
+            }
+        }
+        let filled = self
+            .bring_to_commit(TreeRole::Pristine, &trees, mirror, &folder)
+            .and_then(|()| match self.d.spec.spare {
+                true => self.bring_to_commit(TreeRole::Spare, &trees, mirror, &folder),
+                false => Ok(self.remove_spares(&trees)?),
+            });
+        if filled.is_err() {
+            self.clear_unfinished()?;
+            return filled;
+        }
+        // The metadata of earlier commits is no longer needed.
+        let ours = format!("notes-{}.json", &self.d.sha);
+        for path in other
+            .iter()
+            .filter(|path| is_note(path) && !path.ends_with(&ours))
+        {
+            self.d.host.root.remove_tree(path)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the folder of the trees, which only root can enter; creates it if needed.
+    fn ensure_dir(&self) -> Result<Folder, Failure> {
+        let root = &self.d.host.root;
+        if !self.is_root_only()? {
+            let (uid, gid) = root.default_owner();
+            let attrs = Attrs {
+                mode: Some(0o700),
+                uid: root.is_privileged().then_some(uid),
+                gid: root.is_privileged().then_some(gid),
+            };
+            if root.meta(&self.dir)?.is_some() {
+                // Restricted to root first, so that no other user can add anything during the removal.
+                root.set_attrs(&self.dir, &attrs)?;
+            }
+            root.remove_tree(&self.dir)?;
+            root.create_dir(&self.dir, &attrs)?;
+        }
+        root.open_folder(&self.dir)?.ok_or_else(|| {
+            Failure::new(format!("{} has gone while it was used", self.dir.display()))
+        })
+    }
+
+    /// Brings the tree of this role to the wanted commit: updates the existing one, or creates a new one.
+    fn bring_to_commit(
+        &self,
+        role: TreeRole,
+        trees: &[SpareTree],
+        mirror: &Repository,
+        home: &Folder,
+    ) -> Result<(), TreeError> {
+        let root = &self.d.host.root;
+        let wanted = self.tree_name(role, &self.d.sha);
+        let of_role = |kept: &&SpareTree| kept.role == role;
+        let there = trees.iter().any(|kept| kept.name == wanted);
+        let mut moved = there;
+        for old in trees
+            .iter()
+            .filter(of_role)
+            .filter(|kept| kept.name != wanted)
+        {
+            self.clear_unfinished()?;
+            root.rename(&self.dir.join(&old.name), &self.dir.join(UNFINISHED_NAME))?;
+            if !moved {
+                moved = match self.update_tree(old, mirror, home) {
+                    Ok(()) => true,
+                    Err(error @ TreeError::Refused(_)) => return Err(error),
+                    Err(error) if self.d.host.stop.is_set() => return Err(error),
+                    // The mirror may, for example, no longer have the tree's own commit.
+                    Err(error) => {
+                        tracing::info!("{}: a tree is made anew: {error}", self.d.spec.app);
+                        false
+                    }
+                };
+                if moved {
+                    self.commit(home, &wanted)?;
+                }
+            }
+        }
+        if !moved {
+            self.clear_unfinished()?;
+            self.create_tree(role, mirror, home)?;
+            self.commit(home, &wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the tree to disk, then gives it its name.
+    fn commit(&self, home: &Folder, name: &str) -> Result<(), Failure> {
+        Priority::Idle.run(|| home.sync_filesystem())?;
+        let root = &self.d.host.root;
+        Ok(root.rename(&self.dir.join(UNFINISHED_NAME), &self.dir.join(name))?)
+    }
+
+    fn open_unfinished(&self, home: &Folder) -> Result<Folder, Failure> {
+        home.open_subfolder(Path::new(UNFINISHED_NAME))?
+            .ok_or_else(|| {
+                Failure::new(format!("{} has gone while it was used", self.dir.display()))
+            })
+    }
+
+    fn update_tree(
+        &self,
+        old: &SpareTree,
+        mirror: &Repository,
+        home: &Folder,
+    ) -> Result<(), TreeError> {
+        let most = home.free_space()?.files;
+        let plan = Plan::incremental(
+            mirror,
+            parse_oid(&old.sha)?,
+            self.load_metadata(&old.sha),
+            parse_oid(&self.d.sha)?,
+            most,
+            &PlanLimits::new(&self.d.host.stop),
+        )?;
+        self.apply_plan(&plan, mirror, home)
+    }
+
+    fn create_tree(
+        &self,
+        role: TreeRole,
+        mirror: &Repository,
+        home: &Folder,
+    ) -> Result<(), TreeError> {
+        let closed = Attrs::mode(0o700);
+        if role == TreeRole::Spare {
+            let pristine =
+                home.open_subfolder(Path::new(&self.tree_name(TreeRole::Pristine, &self.d.sha)))?;
+            if let Some(pristine) = pristine {
+                if home.snapshot(&pristine, UNFINISHED_NAME.as_ref()) {
+                    return Ok(());
+                }
+                home.create_folder(UNFINISHED_NAME.as_ref(), &closed)?;
+                let owner = (self.d.owner.uid, self.d.owner.gid);
+                let to = self.open_unfinished(home)?;
+                return copy_tree(&pristine, &to, owner, Priority::Idle, &self.d.host.stop);
+            }
+        }
+        let plan = Plan::full(
+            mirror,
+            parse_oid(&self.d.sha)?,
+            home.free_space()?.files,
+            &PlanLimits::new(&self.d.host.stop),
+        )?;
+        // A subvolume: filesystems that support snapshots can copy it as a whole.
+        home.create_subvolume(UNFINISHED_NAME.as_ref(), &closed)?;
+        self.apply_plan(&plan, mirror, home)
+    }
+
+    fn apply_plan(&self, plan: &Plan, mirror: &Repository, home: &Folder) -> Result<(), TreeError> {
+        let tree = self.open_unfinished(home)?;
+        let odb = mirror.odb()?;
+        let lfs = LfsFiles::fetch_missing(self.d, mirror, &plan.create)?;
+        let key = GitCryptKey::load(self.d.spec, self.d.host)?;
+        let source = ContentSource {
+            odb: &odb,
+            lfs: &lfs,
+            max_file: self.d.spec.max_file(),
+            key: key.as_ref(),
+        };
+        let large = disk_space::check_plan(plan, source, home, &self.d.host.stop)?;
+        filters::check(self.d, source, &plan.create)?;
+        let writer = TreeWriter {
+            source,
+            large: &large,
+            uid: self.d.owner.uid,
+            gid: self.d.owner.gid,
+            pace: Priority::Idle,
+            stop: &self.d.host.stop,
+        };
+        writer.apply(plan, &tree)?;
+        self.save_metadata(&plan.metadata)?;
+        Ok(())
+    }
+
+    /// The stored metadata of a commit; `None` if it was lost.
+    pub(crate) fn load_metadata(&self, sha: &Sha) -> Option<CommitMetadata> {
+        let path = self.dir.join(format!("notes-{sha}.json"));
+        let body = self.d.host.root.read(&path, MAX_METADATA).ok()??;
+        let written: StoredMetadata = serde_json::from_slice(&body).ok()?;
+        if written.form != LAYOUT_VERSION {
+            return None;
+        }
+        let attributes = written.attributes.into_iter();
+        Some(CommitMetadata {
+            attributes: attributes
+                .map(|(path, id)| Some((PathBuf::from(path), Oid::from_str(&id).ok()?)))
+                .collect::<Option<_>>()?,
+            subst_paths: written.subst.into_iter().map(PathBuf::from).collect(),
+        })
+    }
+
+    /// Stores the metadata of the wanted commit, unless it contains names that JSON cannot represent: it is
+    /// then computed again.
+    fn save_metadata(&self, notes: &CommitMetadata) -> Result<(), Failure> {
+        let text = |path: &PathBuf| path.to_str().map(str::to_owned);
+        let attributes = notes.attributes.iter();
+        let attributes: Option<Vec<_>> = attributes
+            .map(|(path, id)| Some((text(path)?, id.to_string())))
+            .collect();
+        let subst: Option<Vec<_>> = notes.subst_paths.iter().map(text).collect();
+        let (Some(attributes), Some(subst)) = (attributes, subst) else {
+            return Ok(());
+        };
+        let written = StoredMetadata {
+            form: LAYOUT_VERSION,
+            attributes,
+            subst,
+        };
+        let body = serde_json::to_vec(&written).expect("plain data is always JSON");
+        let path = self.dir.join(format!("notes-{}.json", &self.d.sha));
+        Ok(self
+            .d
+            .host
+            .root
+            .write_atomic(&path, &body, &Attrs::mode(0o600))?)
+    }
+}
+
+pub(crate) fn parse_oid(sha: &Sha) -> Result<Oid, TreeError> {
+    Ok(Oid::from_str(sha.as_str())?)
+}

@@ -1,0 +1,95 @@
+//! The activate stage: makes a complete release the active one, by one rename.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::assets;
+use super::attempt::Attempt;
+use super::hooks::{self, HookTiming};
+use crate::ports::root::{Attrs, FileKind};
+use crate::release::app::stage::Stage;
+use crate::release::deployment::Deployment;
+use crate::release::record::entry::StageEntry;
+use crate::release::record::{self, Trial};
+use crate::resource::Failure;
+
+/// Refuses, before anything is built, a host on which `current` could not be switched.
+pub fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
+    let current = d.layout.current();
+    match d.host.root.meta(&current)?.map(|meta| meta.kind) {
+        None | Some(FileKind::Symlink) => Ok(()),
+        Some(other) => Err(Failure::new(format!(
+            "{} is {} and no symbolic link",
+            current.display(),
+            other.describe()
+        ))
+        .hint("move it away by hand: trueup does not replace somebody's data by a link")),
+    }
+}
+
+/// Switches `current` to a complete release, which is on trial from then on.
+pub fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+    let d = attempt.d;
+    let (host, layout) = (d.host, &d.layout);
+    let from = record::current(host, layout)?;
+    let began = host.clock.now();
+    hooks::run(
+        attempt.d,
+        &attempt.name,
+        HookTiming::Before,
+        Stage::Activate,
+    )?;
+    // Recorded first: if the pass is killed right after the rename, the next one knows that the release is
+    // unproven.
+    attempt.put_stage(StageEntry::done(Stage::Activate, began));
+    attempt.record.set_trial(Some(Trial {
+        name: attempt.name.clone(),
+        from: from.filter(|from| *from != attempt.name),
+        back: false,
+    }));
+    attempt.record.set_last_activated(&attempt.name);
+    attempt.save()?;
+    point_current_to(d, &attempt.name)?;
+    append_revisions_log(
+        d,
+        &format!(
+            "Branch {} (at {}) deployed as release {} by trueup",
+            d.spec.reference.as_deref().unwrap_or("(none)"),
+            d.sha,
+            attempt.name
+        ),
+    );
+    // From the switch on only the gate decides: a failed hook, a notification say, rolls nothing back.
+    if let Err(failure) = hooks::run(attempt.d, &attempt.name, HookTiming::After, Stage::Activate) {
+        tracing::warn!("{}: {failure}", d.spec.app);
+    }
+    Ok(())
+}
+
+/// Points `current` at a release.
+pub fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    // First, so that its pages, and those of releases active in between, find their files from the first
+    // moment.
+    if let Err(failure) = assets::update_links(d, name) {
+        tracing::warn!("{}: the assets of {name}: {failure}", d.spec.app);
+    }
+    let target = Path::new("releases").join(name);
+    let current = d.layout.current();
+    Ok(d.host
+        .root
+        .replace_symlink(&current, &target, &Attrs::default())?)
+}
+
+/// Adds a line to `revisions.log`. It is for people: a failure to write it is only logged.
+pub fn append_revisions_log(d: &Deployment<'_>, line: &str) {
+    let log = d.layout.revisions_log();
+    let line = format!("{line}\n");
+    let opened = d.host.root.open_append(&log, &Attrs::mode(0o644));
+    let written = opened.map_err(Failure::from).and_then(|mut log| {
+        let written = log.write_all(line.as_bytes());
+        written.map_err(|error| Failure::new(error.to_string()))
+    });
+    if let Err(failure) = written {
+        tracing::warn!("{}: {}: {failure}", d.spec.app, log.display());
+    }
+}

@@ -1,0 +1,109 @@
+//! The build and assets stages: run the role's steps in a release, then compile its assets.
+
+use super::assets;
+use super::attempt::{Attempt, StageOutcome};
+use super::run::{self, Task};
+use super::skip;
+use crate::digest::digest;
+use crate::release::app::stage::Stage;
+use crate::resource::Failure;
+
+/// Runs the steps that were not done yet, in order, up to the first failure.
+pub fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+    let spec = attempt.d.spec;
+    let tasks: Vec<Task<'_>> = (0..spec.steps.len())
+        .map(|index| Task::build_step(spec, index))
+        .collect();
+    let definitions: Vec<String> = tasks.iter().map(|task| task.fingerprint(spec)).collect();
+    let all = digest(definitions.join(" ").as_bytes())[..16].to_owned();
+    attempt.run_stage(Stage::Build, Some(&all), |attempt| {
+        if tasks.is_empty() {
+            return Ok(StageOutcome::Skipped("it has no steps".into()));
+        }
+        // A changed or new step invalidates the outputs of later ones.
+        let mut afresh = false;
+        for (i, (task, definition)) in tasks.iter().zip(&definitions).enumerate() {
+            let step = Some(task.name.as_str());
+            let done = attempt
+                .entry()
+                .is_done(Stage::Build, step, Some(definition));
+            if done && !afresh {
+                continue;
+            }
+            afresh = true;
+            attempt.d.check_stop()?;
+            attempt.run_recorded(Stage::Build, step, Some(definition), |attempt| {
+                let d = attempt.d;
+                let progress = format!(
+                    "{}: step {} of {}: {}",
+                    spec.app,
+                    i + 1,
+                    tasks.len(),
+                    task.name
+                );
+                if let Some(basis) = skip::find_basis(attempt, task)? {
+                    let mut outputs = task.outputs.iter();
+                    let carried = outputs.try_for_each(|output| {
+                        skip::copy_from_release(d, &attempt.name, &basis.name, output)
+                    });
+                    match carried {
+                        Ok(()) => {
+                            tracing::info!(target: "progress", "{progress}: skipped, {}", basis.describe());
+                            return Ok(StageOutcome::Skipped(basis.describe()));
+                        }
+                        Err(failure) if d.host.stop.is_set() => return Err(failure),
+                        // Outputs that cannot be copied, because of what others put there, are built from
+                        // scratch.
+                        Err(failure) => {
+                            tracing::warn!("{}: it is run: {failure}", task.name);
+                        }
+                    }
+                }
+                tracing::info!(target: "progress", "{progress}");
+                run::run(d, &attempt.name, task)?;
+                Ok(StageOutcome::Done)
+            })?;
+        }
+        Ok(StageOutcome::Done)
+    })
+}
+
+/// Recorded apart in the stage `assets`: a resumed release that only lacks the sharing does not compile
+/// again.
+const COMPILE_STEP: &str = "compile";
+
+/// Compiles the assets, or reuses those of another release.
+pub fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+    let spec = attempt.d.spec;
+    let Some(task) = Task::assets(spec) else {
+        return Ok(());
+    };
+    let definition = task.fingerprint(spec);
+    attempt.run_stage(Stage::Assets, Some(&definition), |attempt| {
+        let d = attempt.d;
+        if let Some(basis) = skip::find_basis(attempt, &task)? {
+            match assets::reuse(d, &attempt.name, &basis.name) {
+                Ok(()) => {
+                    tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.describe());
+                    return Ok(StageOutcome::Skipped(basis.describe()));
+                }
+                Err(failure) if d.host.stop.is_set() => return Err(failure),
+                Err(failure) => tracing::warn!("{}: assets: they are compiled: {failure}", spec.app),
+            }
+        }
+        let compiled = attempt
+            .entry()
+            .is_done(Stage::Assets, Some(COMPILE_STEP), Some(&definition));
+        if !compiled {
+            tracing::info!(target: "progress", "{}: assets", spec.app);
+            assets::reset_compile_folder(d, &attempt.name)?;
+            attempt.run_recorded(Stage::Assets, Some(COMPILE_STEP), Some(&definition), |attempt| {
+                run::run(attempt.d, &attempt.name, &task)?;
+                Ok(StageOutcome::Done)
+            })?;
+        }
+        assets::share_compiled(d, &attempt.name)?;
+        assets::update_active_links(d)?;
+        Ok(StageOutcome::Done)
+    })
+}

@@ -1,0 +1,121 @@
+//! Writes the rendered files of a release, and compares those on disk with the declared ones.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::digest::digest;
+use crate::ports::Host;
+use crate::ports::root::{Attrs, FileKind, Root, RootError};
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::deployment::Deployment;
+use crate::resource::{Failure, FieldChange, FieldValue};
+
+/// Largest such file that is compared, in bytes; a larger one counts as different.
+const MAX_FILE: usize = 4 << 20;
+
+/// The mode, content and change time of a file in a release; `None`: it does not exist.
+pub type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
+
+/// Writes all files into a release. Replaces whatever else the app's user put in their place.
+pub fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
+    let root = &d.host.root;
+    for file in &d.spec.files {
+        let mut folder = release.to_owned();
+        for part in file.path.parent().into_iter().flatten() {
+            folder.push(part);
+            let kind = root.meta(&folder)?.map(|meta| meta.kind);
+            if kind.is_some_and(|kind| kind != FileKind::Directory) {
+                root.remove_file(&folder)?;
+            }
+            if kind != Some(FileKind::Directory) {
+                root.create_dir(&folder, &d.owner.attrs(0o755))?;
+            }
+        }
+        let path = release.join(&file.path);
+        let seen = inspect_file(root, &path)?;
+        if seen.is_some_and(|(mode, body, _)| mode == file.mode() && body == file.body.as_bytes()) {
+            continue;
+        }
+        if root
+            .meta(&path)?
+            .is_some_and(|meta| meta.kind != FileKind::File)
+        {
+            root.remove_obstacle(&path)?;
+        }
+        let attrs: Attrs = d.owner.attrs(file.mode());
+        root.write_atomic(&path, file.body.as_bytes(), &attrs)?;
+    }
+    Ok(())
+}
+
+/// Reads all files of a release, in the order of the spec.
+pub fn inspect(
+    spec: &ReleaseSpec,
+    host: &Host,
+    release: &str,
+) -> Result<Vec<ObservedFile>, Failure> {
+    let release = spec.layout().release(release);
+    let files = spec.files.iter();
+    files
+        .map(|file| inspect_file(&host.root, &release.join(&file.path)))
+        .collect()
+}
+
+/// Reads one file. The app's user owns its folder and may have put anything there: that is a difference, and
+/// must not prevent a deployment.
+fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
+    let (meta, body) = match root.read_with_meta(path, MAX_FILE) {
+        Ok(None) => return Ok(None),
+        Ok(Some((meta, body))) => (meta, body),
+        Err(RootError::TooLarge { .. }) => match root.meta(path)? {
+            Some(meta) => (meta, Vec::new()),
+            None => return Ok(None),
+        },
+        // A link or a file stands where a folder was.
+        Err(error) if error.is_not_a_folder_on_path() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let body = (meta.kind == FileKind::File).then_some(body);
+    Ok(body.map(|body| (meta.mode, body, meta.ctime)))
+}
+
+/// The differences between the observed and the declared files.
+pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FieldChange> {
+    let mut fields = Vec::new();
+    for (file, seen) in spec.files.iter().zip(observed) {
+        let name = file.path.display();
+        let (from, mode) = match seen {
+            Some((mode, body, _)) if body == file.body.as_bytes() => (None, Some(*mode)),
+            Some((mode, body, _)) => (Some(file.displayed(body)), Some(*mode)),
+            None => (Some(FieldValue::Absent), None),
+        };
+        if let Some(from) = from {
+            fields.push(FieldChange {
+                field: Cow::Owned(name.to_string()),
+                from,
+                to: file.displayed(file.body.as_bytes()),
+            });
+        }
+        if let Some(mode) = mode.filter(|mode| *mode != file.mode()) {
+            fields.push(FieldChange {
+                field: Cow::Owned(format!("{name} mode")),
+                from: FieldValue::Value(format!("{mode:04o}")),
+                to: FieldValue::Value(format!("{:04o}", file.mode())),
+            });
+        }
+    }
+    fields
+}
+
+/// A fingerprint of the observed files, and when the last of them changed; `None` if there are none.
+pub fn stamp(observed: &[ObservedFile]) -> Option<(String, Timestamp)> {
+    let changed = observed.iter().flatten().map(|(_, _, at)| *at).max()?;
+    let each = observed.iter().map(|file| match file {
+        Some((_, body, _)) => digest(body),
+        None => String::new(),
+    });
+    let all: Vec<String> = each.collect();
+    Some((digest(all.join(" ").as_bytes())[..16].to_owned(), changed))
+}

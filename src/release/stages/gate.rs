@@ -1,0 +1,297 @@
+//! The gate stage, which decides whether a release stays: inspects the running services and polls the health
+//! check.
+//!
+//! A command that returned 0 proves nothing. A release is good once every service that runs from it has its
+//! processes in it, and its health check succeeds, several times in a row.
+
+use std::io::Write;
+
+use super::activate;
+use super::attempt::Attempt;
+use super::hooks::{self, HookTiming};
+use super::keep;
+use super::listener::{self, ServiceUids};
+use super::run;
+use super::spare::prepare_spare;
+use crate::ports::{Host, backoff};
+use crate::release::app::spec::POLL_INTERVAL;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::app::stage::Stage;
+use crate::release::deployment::Deployment;
+use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
+use crate::release::record::log::heading;
+use crate::release::record::overrides::Overrides;
+use crate::release::record::quarantine::QuarantinedSha;
+use crate::release::record::{self, Record, Trial};
+use crate::resource::{Failure, TrialOutcome};
+
+/// The state of the app after a failed trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RollbackOutcome {
+    /// Rolled back to this release, which was active before and is now on trial itself.
+    RolledBack(String),
+    /// There is no good release to roll back to: everything stays as it is.
+    NoTarget,
+}
+
+/// Polls `check_services` and the health check until both succeeded often enough in a row, or the time limit
+/// has passed.
+pub fn run_gate(
+    spec: &ReleaseSpec,
+    host: &Host,
+    check_services: &mut dyn FnMut() -> Result<(), Failure>,
+    runs_as: ServiceUids<'_>,
+) -> Result<TrialOutcome, Failure> {
+    let sha = match load_trial(spec, host)? {
+        Some((d, _, trial)) => {
+            if !trial.back
+                && let Some(failure) = run_before_hooks(&d, &trial)
+            {
+                return Ok(TrialOutcome::Failed(failure));
+            }
+            Some(d.sha)
+        }
+        None => None,
+    };
+    let (deadline, times, every) = spec.gate_timing();
+    let begun = host.clock.monotonic_now();
+    let mut in_a_row = 0;
+    let mut disturbed = None;
+    loop {
+        if host.stop.is_set() {
+            return Ok(TrialOutcome::Stopped);
+        }
+        let result = match check_services() {
+            Ok(()) => spec.check_health(sha.as_ref(), host, runs_as),
+            Err(failure) => Err(listener::port_conflict(spec, host, runs_as).unwrap_or(failure)),
+        };
+        let failure = match result {
+            Ok(()) => {
+                in_a_row += 1;
+                if in_a_row >= times {
+                    return Ok(TrialOutcome::Passed);
+                }
+                None
+            }
+            Err(failure) => {
+                in_a_row = 0;
+                // An app that found its port taken may go on without it after the port is free again.
+                if failure.conflict {
+                    disturbed = Some(failure.clone());
+                }
+                Some(failure)
+            }
+        };
+        let now = host.clock.monotonic_now();
+        if now.saturating_duration_since(begun) >= deadline {
+            let failure = failure.unwrap_or_else(|| {
+                Failure::new(format!("it was right only {in_a_row} of {times} times"))
+            });
+            let failure = disturbed.unwrap_or(failure);
+            let failure = Failure {
+                message: format!(
+                    "not proven within {} s: {}",
+                    deadline.as_secs(),
+                    failure.message
+                ),
+                ..failure
+            };
+            return Ok(match failure.conflict {
+                true => TrialOutcome::Conflict(failure),
+                false => TrialOutcome::Failed(failure),
+            });
+        }
+        // A failed poll may succeed in a moment; a success has to last for a while.
+        backoff::sleep(if failure.is_some() {
+            every.min(POLL_INTERVAL)
+        } else {
+            every
+        });
+    }
+}
+
+/// Runs the hooks before the gate, such as a smoke test; returns their failure.
+fn run_before_hooks(d: &Deployment<'_>, trial: &Trial) -> Option<Failure> {
+    hooks::run(d, &trial.name, HookTiming::Before, Stage::Gate).err()
+}
+
+/// Ends the trial of the active release as passed.
+pub fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+    let Some((d, mut record, trial)) = load_trial(spec, host)? else {
+        return Ok(());
+    };
+    record.set_trial(None);
+    let mut attempt = Attempt {
+        d: &d,
+        record: &mut record,
+        name: trial.name.clone(),
+    };
+    record_gate(&mut attempt, StageStatus::Done, None);
+    attempt.set_status(ReleaseStatus::Good, None);
+    attempt.save()?;
+    // From here on it serves: later failures are logged and roll nothing back.
+    for done in [
+        hooks::run(attempt.d, &attempt.name, HookTiming::After, Stage::Gate),
+        run_keep_stage(&mut attempt),
+        prepare_spare(attempt.d, attempt.record),
+    ] {
+        if let Err(failure) = done {
+            tracing::warn!(
+                "{}: after {} was activated: {failure}",
+                spec.app,
+                trial.name
+            );
+        }
+    }
+    Ok(())
+}
+
+fn run_keep_stage(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+    hooks::run(attempt.d, &attempt.name, HookTiming::Before, Stage::Keep)?;
+    keep::prune(attempt.d, attempt.record)?;
+    hooks::run(attempt.d, &attempt.name, HookTiming::After, Stage::Keep)
+}
+
+/// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
+/// release that was active before, which is then on trial itself.
+pub fn roll_back(
+    spec: &ReleaseSpec,
+    host: &Host,
+    why: &Failure,
+) -> Result<RollbackOutcome, Failure> {
+    let Some((d, mut record, trial)) = load_trial(spec, host)? else {
+        return Ok(RollbackOutcome::NoTarget);
+    };
+    quarantine(&d, &trial, why)?;
+    let to = rollback_target(&record, &trial);
+    let mut attempt = Attempt {
+        d: &d,
+        record: &mut record,
+        name: trial.name.clone(),
+    };
+    record_gate(&mut attempt, StageStatus::Failed, Some(&why.message));
+    attempt.set_status(
+        ReleaseStatus::Bad,
+        why.message.lines().next().map(str::to_owned),
+    );
+    roll_back_to(&mut attempt, to)
+}
+
+/// Finishes a rollback in which an earlier pass was killed: a bad release is still active.
+pub fn roll_back_bad(
+    spec: &ReleaseSpec,
+    host: &Host,
+    name: &str,
+) -> Result<RollbackOutcome, Failure> {
+    let layout = spec.layout();
+    let mut record = Record::load(host, &layout)?;
+    let Some(entry) = record.find(name) else {
+        return Ok(RollbackOutcome::NoTarget);
+    };
+    let d = Deployment::new(spec, &entry.sha, host)?;
+    let to = record.previous_good(name).map(|entry| entry.name.clone());
+    let mut attempt = Attempt {
+        d: &d,
+        record: &mut record,
+        name: name.to_owned(),
+    };
+    roll_back_to(&mut attempt, to)
+}
+
+fn roll_back_to(
+    attempt: &mut Attempt<'_, '_>,
+    to: Option<String>,
+) -> Result<RollbackOutcome, Failure> {
+    let d = attempt.d;
+    let Some(to) = to else {
+        attempt.record.set_trial(None);
+        attempt.save()?;
+        return Ok(RollbackOutcome::NoTarget);
+    };
+    attempt.record.set_trial(Some(Trial {
+        name: to.clone(),
+        from: None,
+        back: true,
+    }));
+    attempt.save()?;
+    let bad = attempt.name.clone();
+    let hooked = hooks::run_rollback(attempt.d, &attempt.name, HookTiming::Before);
+    if let Err(failure) = hooked {
+        tracing::warn!("{}: {failure}; going back all the same", d.spec.app);
+    }
+    activate::point_current_to(d, &to)?;
+    activate::append_revisions_log(
+        d,
+        &format!("trueup took back release {bad} and went back to {to}"),
+    );
+    attempt.record.set_last_activated(&to);
+    attempt.save()?;
+    attempt.name = to.clone();
+    if let Err(failure) = hooks::run_rollback(attempt.d, &attempt.name, HookTiming::After) {
+        tracing::warn!("{}: {failure}", d.spec.app);
+    }
+    Ok(RollbackOutcome::RolledBack(to))
+}
+
+/// The release to roll back to: the one that was active before, if it is good, else the last good one.
+fn rollback_target(record: &Record, trial: &Trial) -> Option<String> {
+    if trial.back {
+        return None;
+    }
+    let from = trial.from.as_deref().and_then(|name| record.find(name));
+    from.filter(|entry| entry.state == ReleaseStatus::Good)
+        .or_else(|| record.previous_good(&trial.name))
+        .map(|entry| entry.name.clone())
+}
+
+fn quarantine(d: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Failure> {
+    let mut overrides = Overrides::load(d.host, &d.layout)?;
+    overrides.quarantine(QuarantinedSha {
+        sha: d.sha.clone(),
+        release: trial.name.clone(),
+        at: d.host.clock.now(),
+        why: why.message.clone(),
+    });
+    overrides.save(d.host, &d.layout)?;
+    // A service's output belongs in the log, which only root can read.
+    let now = d.host.clock.now();
+    let mut log = run::open_log(d, &trial.name)?;
+    let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
+    let _ = writeln!(log, "{line}\n{}", why.message);
+    Ok(())
+}
+
+/// The deployment, record and trial of the active release, if it is on trial.
+fn load_trial<'a>(
+    spec: &'a ReleaseSpec,
+    host: &'a Host,
+) -> Result<Option<(Deployment<'a>, Record, Trial)>, Failure> {
+    let layout = spec.layout();
+    let record = Record::load(host, &layout)?;
+    let active = record::current(host, &layout)?;
+    let trial = record
+        .trial()
+        .filter(|trial| Some(&trial.name) == active.as_ref());
+    let tried = trial.and_then(|trial| Some((trial.clone(), record.find(&trial.name)?)));
+    let Some((trial, entry)) = tried else {
+        return Ok(None);
+    };
+    let mut d = Deployment::new(spec, &entry.sha, host)?;
+    let from = trial.from.as_deref().and_then(|from| record.find(from));
+    d.previous = from.map(|entry| entry.sha.clone());
+    Ok(Some((d, record, trial)))
+}
+
+/// Records the decision of the gate.
+fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
+    let now = attempt.d.host.clock.now();
+    let activated = attempt.entry().find_stage(Stage::Activate, None);
+    let began = activated.map_or(now, |note| note.began);
+    let took = now.duration_since(began).as_millis();
+    attempt.put_stage(StageEntry {
+        ended: status,
+        took_ms: u64::try_from(took).unwrap_or(0),
+        why: why.and_then(|why| why.lines().next()).map(str::to_owned),
+        ..StageEntry::done(Stage::Gate, began)
+    });
+}

@@ -1,0 +1,210 @@
+//! The materialise stage: checks out a commit's files, in a folder that only root can enter.
+//!
+//! A spare becomes the release by one rename, after which only the files that differ are written. Without one
+//! all files are, on all cores. Either way the files are what `git archive` makes of the commit: this host's
+//! git configuration has no influence.
+
+use std::path::Path;
+
+use git2::Repository;
+
+use crate::ports::root::{Attrs, Folder};
+use crate::ports::worker_pool::Priority;
+use crate::release::deployment::Deployment;
+use crate::release::source::tree::{
+    ContentSource, EntryKind, GitCryptKey, LargeBlobs, LfsFiles, Plan, PlanLimits, SpareTree,
+    SpareTrees, TreeEntry, TreeError, TreeWriter, check_filters, check_plan, format_paths,
+    parse_oid,
+};
+use crate::resource::Failure;
+
+/// The result of a checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Checkout {
+    /// All files are on disk already: no sync is needed unless something is added.
+    pub is_synced: bool,
+}
+
+/// Checks out the wanted commit into the new folder `tree`. Everything in it belongs to the app's owner; the
+/// folder itself is root's until [`write_revision_and_chown`].
+pub fn materialise(
+    d: &Deployment<'_>,
+    mirror: &Repository,
+    tree: &Path,
+) -> Result<Checkout, TreeError> {
+    let stock = SpareTrees::new(d);
+    let limits = PlanLimits::new(&d.host.stop);
+    for spare in stock.candidates()? {
+        let planned = Plan::incremental(
+            mirror,
+            parse_oid(&spare.sha)?,
+            stock.load_metadata(&spare.sha),
+            parse_oid(&d.sha)?,
+            None,
+            &limits,
+        );
+        // Flaws of the wanted commit are reported below; flaws of the spare's do not matter.
+        let Ok(plan) = planned else { continue };
+        let job = CheckoutJob::prepare(d, mirror, plan, Some(&spare))?;
+        stock.take(&spare, tree)?;
+        match job.run(d, tree) {
+            Err(error @ TreeError::Refused(_)) => return Err(error),
+            Err(error) if !d.host.stop.is_set() => {
+                tracing::warn!("{}: a kept tree is of no use: {error}", d.spec.app);
+                d.host.root.remove_tree(tree)?;
+            }
+            done => return done,
+        }
+    }
+    checkout_from_scratch(d, mirror, tree, &limits)
+}
+
+fn checkout_from_scratch(
+    d: &Deployment<'_>,
+    mirror: &Repository,
+    tree: &Path,
+    limits: &PlanLimits<'_>,
+) -> Result<Checkout, TreeError> {
+    let releases = open_folder(d, &d.layout.releases())?;
+    let plan = Plan::full(
+        mirror,
+        parse_oid(&d.sha)?,
+        releases.free_space()?.files,
+        limits,
+    )?;
+    let job = CheckoutJob::prepare(d, mirror, plan, None)?;
+    d.host.root.create_dir(tree, &Attrs::mode(0o700))?;
+    job.run(d, tree)
+}
+
+/// Everything needed to bring a tree to the wanted commit, checked to be available.
+struct CheckoutJob<'a> {
+    plan: Plan,
+    lfs: LfsFiles,
+    odb: git2::Odb<'a>,
+    large: LargeBlobs,
+    key: Option<GitCryptKey>,
+}
+
+impl<'a> CheckoutJob<'a> {
+    /// Refuses an impossible checkout. Writes nothing except the LFS files that it fetches into the mirror.
+    /// `base` is the spare to start from: if space is short, the other spares are removed.
+    fn prepare(
+        d: &Deployment<'_>,
+        mirror: &'a Repository,
+        plan: Plan,
+        base: Option<&SpareTree>,
+    ) -> Result<CheckoutJob<'a>, TreeError> {
+        let odb = mirror.odb()?;
+        let lfs = LfsFiles::fetch_missing(d, mirror, &plan.create)?;
+        let releases = open_folder(d, &d.layout.releases())?;
+        let key = GitCryptKey::load(d.spec, d.host)?;
+        let source = ContentSource {
+            odb: &odb,
+            lfs: &lfs,
+            max_file: d.spec.max_file(),
+            key: key.as_ref(),
+        };
+        let fits = || check_plan(&plan, source, &releases, &d.host.stop);
+        let large = match fits() {
+            Err(error) if !SpareTrees::new(d).remove_except(base).unwrap_or(false) => {
+                return Err(error);
+            }
+            Err(_) => fits()?,
+            Ok(large) => large,
+        };
+        check_filters(d, source, &plan.create)?;
+        warn_unsupported(d, &plan);
+        Ok(CheckoutJob {
+            plan,
+            lfs,
+            odb,
+            large,
+            key,
+        })
+    }
+
+    fn run(&self, d: &Deployment<'_>, tree: &Path) -> Result<Checkout, TreeError> {
+        let writer = TreeWriter {
+            source: ContentSource {
+                odb: &self.odb,
+                lfs: &self.lfs,
+                max_file: d.spec.max_file(),
+                key: self.key.as_ref(),
+            },
+            large: &self.large,
+            uid: d.owner.uid,
+            gid: d.owner.gid,
+            pace: Priority::Normal,
+            stop: &d.host.stop,
+        };
+        let on_disk = writer.apply(&self.plan, &open_folder(d, tree)?)?;
+        Ok(Checkout { is_synced: on_disk })
+    }
+}
+
+/// Writes `REVISION`, and gives the tree to its owner. Until then the links in it belong to root, like the
+/// folder itself, which comes last: the tree stays closed to others until all of it is done.
+pub fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+    let root = &d.host.root;
+    let revision = tree.join("REVISION");
+    root.remove_tree(&revision)?;
+    let line = format!("{}\n", d.sha);
+    root.write_atomic(&revision, line.as_bytes(), &d.owner.attrs(0o644))?;
+    for (path, _) in d.spec.links() {
+        for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+            root.set_attrs(&tree.join(part), &d.owner.attrs(0o755))?;
+        }
+    }
+    root.set_attrs(tree, &d.owner.attrs(0o755))?;
+    Ok(open_folder(d, tree)?.sync()?)
+}
+
+/// Prepares the spares of the wanted commit for the next release, at the lowest priority, unless they exist.
+pub fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
+    if spare_is_ready(d)? {
+        return Ok(());
+    }
+    match SpareTrees::new(d).prepare(mirror) {
+        Ok(()) => Ok(()),
+        Err(TreeError::Refused(failure) | TreeError::Other(failure)) => Err(failure),
+        Err(TreeError::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
+    }
+}
+
+/// Whether [`make_spare`] has nothing to do. Costs two system calls.
+pub fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
+    SpareTrees::new(d).is_complete()
+}
+
+/// Removes the spares, for an app that is removed.
+#[allow(dead_code, reason = "no state of a release asks for it yet")]
+pub fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
+    SpareTrees::new(d).remove_all()
+}
+
+fn open_folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
+    let folder = d.host.root.open_folder(path)?;
+    folder.ok_or_else(|| Failure::new(format!("{} has gone while it was used", path.display())))
+}
+
+/// Warns about git features that a checkout does not apply.
+fn warn_unsupported(d: &Deployment<'_>, plan: &Plan) {
+    let those = |chosen: fn(&TreeEntry) -> bool| {
+        let chosen: Vec<&TreeEntry> = plan.create.iter().filter(|item| chosen(item)).collect();
+        (!chosen.is_empty()).then(|| format_paths(chosen.into_iter()))
+    };
+    if let Some(names) = those(|item| item.kind == EntryKind::Submodule) {
+        tracing::warn!(
+            "{}: submodules are not fetched, their folders stay empty: {names}",
+            d.spec.app
+        );
+    }
+    if let Some(names) = those(|item| item.conversion.has_encoding) {
+        tracing::warn!(
+            "{}: `working-tree-encoding` is not applied, these files stay in UTF-8: {names}",
+            d.spec.app
+        );
+    }
+}

@@ -1,0 +1,310 @@
+//! Runs one command of a release: as the app's user, in a clean environment, with a time limit, with all of
+//! its output logged.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::digest::digest;
+use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT, block_quote};
+use crate::ports::root::Attrs;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::app::stage::Stage;
+use crate::release::app::step::{DEFAULT_STEP_TIMEOUT, Step};
+use crate::release::deployment::Deployment;
+use crate::release::record::log::{MAX_LOG, heading};
+use crate::resource::{Argv, Failure, Seconds};
+
+/// Lines of a failed command's output in its error.
+const MAX_SHOWN_LINES: usize = 20;
+
+/// One command, as a role describes it.
+pub struct Task<'a> {
+    /// For logs and errors.
+    pub name: String,
+    pub stage: Stage,
+    pub run: &'a Argv,
+    pub env: &'a BTreeMap<String, String>,
+    pub timeout: Duration,
+    /// `None`: root.
+    pub user: Option<&'a str>,
+    /// The paths that decide whether it runs; `None`: it always runs.
+    pub when_changed: Option<&'a [PathBuf]>,
+    /// What it produces in the release.
+    pub outputs: &'a [PathBuf],
+    /// Whether a stop request kills it: nothing uses its outputs yet, and the next pass runs it again. A
+    /// migration, and a hook from there on, change what is in use.
+    pub may_stop: bool,
+}
+
+impl<'a> Task<'a> {
+    pub fn from_step(
+        spec: &'a ReleaseSpec,
+        name: String,
+        stage: Stage,
+        step: &'a Step,
+    ) -> Task<'a> {
+        Task {
+            name,
+            stage,
+            run: &step.run,
+            env: &step.env,
+            timeout: timeout_or_default(step.timeout),
+            user: step.user.as_deref().or(spec.user.as_deref()),
+            when_changed: step.when_changed.as_deref(),
+            outputs: &step.outputs,
+            may_stop: false,
+        }
+    }
+
+    pub fn build_step(spec: &'a ReleaseSpec, index: usize) -> Task<'a> {
+        let (name, step) = (spec.step_name(index), &spec.steps[index]);
+        Task {
+            may_stop: true,
+            ..Task::from_step(spec, name, Stage::Build, step)
+        }
+    }
+
+    pub fn assets(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
+        spec.assets.as_ref().map(|assets| Task {
+            name: "assets".into(),
+            stage: Stage::Assets,
+            run: &assets.run,
+            env: &assets.env,
+            timeout: timeout_or_default(assets.timeout),
+            user: spec.user.as_deref(),
+            when_changed: assets.when_changed.as_deref(),
+            outputs: std::slice::from_ref(&assets.path),
+            may_stop: true,
+        })
+    }
+
+    pub fn migrate(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
+        spec.migrate.as_ref().map(|migrate| Task {
+            name: "migrate".into(),
+            stage: Stage::Migrate,
+            run: &migrate.run,
+            env: &migrate.env,
+            timeout: timeout_or_default(migrate.timeout),
+            user: spec.user.as_deref(),
+            when_changed: migrate.when_changed.as_deref(),
+            outputs: &[],
+            may_stop: false,
+        })
+    }
+
+    /// All commands that build and migrate a release, in this order; without hooks.
+    pub fn all(spec: &'a ReleaseSpec) -> Vec<Task<'a>> {
+        let steps = (0..spec.steps.len()).map(|index| Task::build_step(spec, index));
+        let rest = [Task::assets(spec), Task::migrate(spec)];
+        steps.chain(rest.into_iter().flatten()).collect()
+    }
+
+    /// Its name within its stage; `None`: it is the stage's only command.
+    pub fn step_name(&self) -> Option<&str> {
+        (self.stage == Stage::Build).then_some(self.name.as_str())
+    }
+
+    /// A fingerprint of the command, its environment and its declared inputs: a skip by fewer inputs must not
+    /// count. It is on record, so it includes no secret.
+    pub fn fingerprint(&self, spec: &ReleaseSpec) -> String {
+        let mut text = format!(
+            "{:?}",
+            (self.run.to_string(), &spec.env, self.env, self.user)
+        );
+        if let Some(umask) = spec.umask {
+            text.push_str(&umask.to_string());
+        }
+        if let Some(paths) = self.when_changed {
+            text.push_str(&format!("{paths:?}"));
+        }
+        digest(text.as_bytes())[..16].to_owned()
+    }
+}
+
+fn timeout_or_default(configured: Option<Seconds>) -> Duration {
+    configured.map_or(DEFAULT_STEP_TIMEOUT, |seconds| seconds.0)
+}
+
+/// Runs a command in the release's folder (until that exists, in the app's) and fails unless it succeeds.
+pub fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
+    let done = execute(d, name, task)?;
+    match done.exit_reason {
+        ExitReason::Exited(0) => Ok(()),
+        ExitReason::Stopped => Err(Failure::stopped()),
+        _ => Err(step_failure(d, name, task, &done)),
+    }
+}
+
+fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedCommand, Failure> {
+    let (root, layout) = (&d.host.root, &d.layout);
+    let mut command = task.run.command().timeout(effective_timeout(d, task)?);
+    let identity = identity(d, task.user)?;
+    let release = layout.release(name);
+    command.env = environment(
+        d,
+        &release,
+        task.stage.as_str(),
+        task.env,
+        identity.as_ref(),
+    );
+    let place = match root.meta(&release)? {
+        Some(_) => release,
+        None => layout.deploy_to().to_owned(),
+    };
+    command.cwd = Some(root.machine_path(&place));
+    command.identity = identity.filter(|_| root.is_privileged());
+    command.umask = d.spec.umask();
+
+    let mut log = open_log(d, name)?;
+    let now = d.host.clock.now();
+    // A log that cannot be written must not prevent a build.
+    let _ = writeln!(
+        log,
+        "{}",
+        heading(task.stage, &task.name, &format!("{now:.0} {}", task.run))
+    );
+    command.log = Some(log);
+    command.stop = task.may_stop.then(|| d.host.stop.clone());
+    Ok(d.host.exec.run(command)?)
+}
+
+/// Length in bytes beyond which the next command truncates the log: with what that may add, every log stays
+/// short enough to be [read](crate::release::record::log).
+const TRUNCATE_LOG_AT: u64 = MAX_LOG as u64 - 2 * LOG_LIMIT;
+
+/// Opens a release's log for appending. Readable only by root: a program may print its secrets.
+pub fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
+    let (root, layout) = (&d.host.root, &d.layout);
+    root.create_dir_all(&layout.logs(), &Attrs::mode(0o750))?;
+    let log = root.open_append(&layout.log(name), &Attrs::mode(0o600))?;
+    // Every retry of a failing release adds to its log.
+    if log.metadata().is_ok_and(|log| log.len() > TRUNCATE_LOG_AT) {
+        let _ = log.set_len(0);
+    }
+    Ok(log)
+}
+
+/// The time limit of a command. `build_deadline` counts only up to the assets stage: half a migration is
+/// worse than a late one.
+fn effective_timeout(d: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Failure> {
+    if task.stage > Stage::Assets {
+        return Ok(task.timeout);
+    }
+    d.check_deadline()?;
+    let left = remaining(d.build_deadline, d.elapsed()).unwrap_or(task.timeout);
+    Ok(task.timeout.min(left))
+}
+
+/// What is left of a limit, at least 10 ms: a late command must time out, not fail to start.
+fn remaining(limit: Option<Duration>, elapsed: Duration) -> Option<Duration> {
+    limit.map(|limit| limit.saturating_sub(elapsed).max(Duration::from_millis(10)))
+}
+
+/// The user that runs a release's command; `None`: root.
+pub fn identity(d: &Deployment<'_>, user: Option<&str>) -> Result<Option<Identity>, Failure> {
+    let Some(user) = user.filter(|user| *user != "root") else {
+        return Ok(None);
+    };
+    let found = d.host.accounts.identity(&d.host.root, user)?;
+    let mut identity = found
+        .ok_or_else(|| Failure::not_ready(format!("there is no user `{user}` to run a step as")))?;
+    // The release's group applies to its own user; another user of a step keeps its own.
+    let own = d.spec.user.as_deref() == Some(user);
+    if let (true, Some(gid)) = (own && d.spec.group.is_some(), d.owner.gid) {
+        identity.gid = gid;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(Some(identity))
+}
+
+/// The environment of a release's command, without the default search path.
+pub fn environment(
+    d: &Deployment<'_>,
+    release: &Path,
+    stage: &str,
+    env: &BTreeMap<String, String>,
+    identity: Option<&Identity>,
+) -> BTreeMap<OsString, OsString> {
+    let root = &d.host.root;
+    let (user, home) = match identity {
+        Some(identity) => (identity.name.as_str(), root.machine_path(&identity.home)),
+        None => ("root", root.machine_path("/root".as_ref())),
+    };
+    let previous = d.previous.as_ref().map_or("", |sha| sha.as_str());
+    let own: [(&str, OsString); 11] = [
+        ("HOME", home.into()),
+        ("USER", user.into()),
+        ("LANG", "C.UTF-8".into()),
+        ("APP", d.spec.app.as_str().into()),
+        ("ENVIRONMENT", d.spec.environment.as_str().into()),
+        ("REVISION", d.sha.as_str().into()),
+        ("PREVIOUS_REVISION", previous.into()),
+        ("RELEASE_PATH", root.machine_path(release).into()),
+        (
+            "CURRENT_PATH",
+            root.machine_path(&d.layout.current()).into(),
+        ),
+        ("SHARED_PATH", root.machine_path(&d.layout.shared()).into()),
+        ("STAGE", stage.into()),
+    ];
+    let configured = d.spec.env.iter().chain(&d.spec.secrets).chain(env);
+    let configured = configured.map(|(key, value)| (key.into(), value.into()));
+    let mut all: BTreeMap<OsString, OsString> = own
+        .into_iter()
+        .map(|(key, value)| (key.into(), value))
+        .chain(configured)
+        .collect();
+    if identity.is_none()
+        && let Some(path) = all.remove(OsStr::new("PATH"))
+    {
+        let path = without_app_folders(d, path);
+        all.extend((!path.is_empty()).then(|| ("PATH".into(), path)));
+    }
+    all
+}
+
+/// Removes from `PATH` the folders to which the app's user can add programs: root must run none of them.
+fn without_app_folders(d: &Deployment<'_>, path: OsString) -> OsString {
+    let (root, accounts) = (&d.host.root, &d.host.accounts);
+    let user = d.spec.user.as_deref().filter(|user| *user != "root");
+    let Some(user) = user else {
+        return path;
+    };
+    let home = accounts.identity(root, user).ok().flatten();
+    let home = home.map(|user| root.machine_path(&user.home));
+    let own = [home, Some(root.machine_path(d.layout.deploy_to()))];
+    let others = std::env::split_paths(&path).filter(|folder| {
+        // A relative folder is one of the release.
+        folder.is_absolute() && !own.iter().flatten().any(|own| folder.starts_with(own))
+    });
+    std::env::join_paths(others).unwrap_or_default()
+}
+
+fn step_failure(
+    d: &Deployment<'_>,
+    name: &str,
+    task: &Task<'_>,
+    done: &CompletedCommand,
+) -> Failure {
+    let tail = done.output.tail(MAX_SHOWN_LINES);
+    let output = if tail.is_empty() {
+        " (it printed nothing)".to_owned()
+    } else {
+        format!("; its last lines:\n{}", block_quote(&tail))
+    };
+    Failure::new(format!(
+        "step `{}` ({}) {}{output}",
+        task.name, task.run, done.exit_reason
+    ))
+    .hint(format!(
+        "all that it printed is in {}; the release is kept in {} and was not activated",
+        d.layout.log(name).display(),
+        d.layout.release(name).display()
+    ))
+}

@@ -1,0 +1,26 @@
+//! Prepares a spare tree once nothing else is to be done.
+
+use super::materialise;
+use crate::release::deployment::Deployment;
+use crate::release::record::Record;
+use crate::release::source::mirror;
+use crate::resource::Failure;
+
+/// Prepares a spare for the next release, at the lowest priority. Contacts no server; on a stop request it
+/// leaves the rest to the next pass.
+pub fn prepare_spare(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+    if d.host.stop.is_set() {
+        return Ok(());
+    }
+    let made = match mirror::cached_with_commit(d) {
+        Some(mirror) if !materialise::spare_is_ready(d)? => materialise::make_spare(d, &mirror),
+        _ => Ok(()),
+    };
+    if d.host.stop.is_set() {
+        return Ok(());
+    }
+    // Also after a failure, for lack of space say: not every pass tries again.
+    record.set_spare_attempted(&d.sha);
+    record.save(d.host, &d.layout)?;
+    made
+}
