@@ -19,6 +19,9 @@ const PUBLIC_MODE: u32 = 0o644;
 /// Mode of a file that may hold secrets, or what helps to guess one.
 const PRIVATE_MODE: u32 = 0o600;
 
+/// Stands for the version of files that have none.
+const UNVERSIONED: u32 = 0;
+
 /// The format of one kind of file. The version is a field of the contents, which the caller writes.
 #[derive(Debug, Clone, Copy)]
 pub struct Document {
@@ -65,7 +68,7 @@ impl Document {
 
     /// For a file without a version: worthless once its writer has ended.
     pub const fn unversioned(max_bytes: usize) -> Document {
-        Document::new(0, max_bytes)
+        Document::new(UNVERSIONED, max_bytes)
     }
 
     /// Readable by root alone.
@@ -134,8 +137,10 @@ impl Document {
         let Some(body) = root.read(path, self.max_bytes)? else {
             return Ok(None);
         };
-        // Without a version, the contents themselves say what is wrong with them.
-        let found = version::find(&body, self.version_field).unwrap_or(self.version);
+        let version = version::find(&body, self.version_field);
+        let is_missing = version.is_none() && self.version != UNVERSIONED;
+        // Without a version, parsing most often tells what is wrong.
+        let found = version.unwrap_or(self.version);
         if !(self.oldest_version..=self.version).contains(&found) {
             return Err(StateError::OtherVersion {
                 path: path.into(),
@@ -143,12 +148,14 @@ impl Document {
                 known: self.version,
             });
         }
-        parse(found, &body)
-            .map(Some)
-            .map_err(|why| StateError::Damaged {
-                path: path.into(),
-                why,
-            })
+        let parsed = match parse(found, &body) {
+            Ok(_) if is_missing => Err(format!("it has no `{}`", self.version_field)),
+            parsed => parsed,
+        };
+        parsed.map(Some).map_err(|why| StateError::Damaged {
+            path: path.into(),
+            why,
+        })
     }
 
     /// Loads a file that can be made again: one that cannot be used counts as missing.

@@ -113,6 +113,17 @@ fn another_version_is_told_from_damage() {
 }
 
 #[test]
+fn only_an_unversioned_document_needs_no_version() {
+    let sandbox = Sandbox::empty();
+    sandbox.write(PATH, "{}");
+    let load =
+        |document: Document| document.load_with(&sandbox.host.root, PATH.as_ref(), |_, _| Ok(()));
+    let error = load(DOCUMENT).unwrap_err();
+    assert_eq!(error.why(), "it has no `version`");
+    assert_eq!(load(Document::unversioned(64)).unwrap(), Some(()));
+}
+
+#[test]
 fn too_large_file_is_not_parsed() {
     let sandbox = Sandbox::empty();
     let large = format!("{{\"version\": 2, \"text\": \"{}\"}}", "a".repeat(64));
