@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod conformance;
 mod dir;
+#[cfg(test)]
+pub mod double;
 #[cfg(any(test, feature = "test-backends"))]
 mod memory;
 mod s3;
