@@ -211,10 +211,6 @@ const LONG: &[(&str, &str)] = &[
         "the one suite that every store passes",
     ),
     (
-        "src/ports/store/dir.rs",
-        "one backend of the store, with its locking and its errors",
-    ),
-    (
         "src/ports/store/s3.rs",
         "one backend of the store, with its requests and its errors",
     ),
