@@ -18,6 +18,7 @@ pub mod listeners;
 pub mod lock;
 pub mod packages;
 pub mod processes;
+pub mod random;
 pub mod root;
 pub mod runtime;
 pub mod secrets;

@@ -18,6 +18,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::digest;
+
 pub use dir::DirStore;
 #[cfg(any(test, feature = "test-backends"))]
 pub use memory::MemoryStore;
@@ -255,14 +257,7 @@ fn check_size(store: &str, key: &str, bytes: u64) -> Result<(), StoreError> {
 
 /// The version of a body in the stores without versions of their own: equal content, equal version.
 fn content_etag(body: &[u8]) -> Etag {
-    use sha2::{Digest, Sha256};
-    use std::fmt::Write;
-
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(body) {
-        write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    Etag(hex)
+    Etag(digest(body))
 }
 
 #[cfg(test)]
