@@ -14,8 +14,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::exit::Exit;
+use crate::kind::AnyKind;
 use crate::kinds::KINDS;
-use crate::resource::AnyKind;
 use tables::{field_tables, type_list};
 
 const BEGIN: &str = "<!-- generated: ";

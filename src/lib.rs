@@ -22,7 +22,8 @@
 //! | [`apply`] | applies the plan in order; sets of files that are checked together |
 //! | [`owed`] | the restarts, reloads and runs that changes require |
 //! | [`report`] | the result of a pass: as text, as JSON, kept on the host |
-//! | [`resource`] | the trait that every kind implements, and its types |
+//! | [`resource`] | the values that describe a resource: fields, changes, failures, duties |
+//! | [`kind`] | the traits that kinds implement |
 //! | [`kinds`] | the list of kinds, one file each |
 //! | [`release`] | the deploy pipeline of the kind `release`, one file per stage |
 //! | [`checks`] | checks of what a pass relies on, each with a remedy: store, git, services, disks, timer |
@@ -67,6 +68,7 @@ pub mod fleet;
 #[cfg(test)]
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
+pub mod kind;
 pub mod kinds;
 pub mod owed;
 pub mod pass;

@@ -284,14 +284,15 @@ impl Session {
     /// The deployed sha of each app after a pass changed something, and warnings for the operator.
     fn observe_apps(&self, catalog: &Catalog) -> (BTreeMap<String, Option<String>>, Vec<String>) {
         let (mut shas, mut warnings) = (BTreeMap::new(), Vec::new());
-        for resource in &catalog.resources {
-            let Some(app) = resource.body.app() else {
-                continue;
-            };
-            let seen = resource.body.inspect(&self.host, false).ok();
-            let told = seen.iter().flat_map(|seen| &seen.warnings);
-            warnings.extend(told.map(|warning| format!("{}: {warning}", resource.id)));
-            shas.insert(app.to_owned(), seen.and_then(|seen| seen.deployed_sha));
+        for (resource, spec) in catalog.releases() {
+            let observed = resource.body.inspect(&self.host).ok();
+            let release = observed
+                .as_ref()
+                .and_then(|seen| seen.condition().release());
+            let of_it = release.iter().flat_map(|release| &release.warnings);
+            warnings.extend(of_it.map(|warning| format!("{}: {warning}", resource.id)));
+            let sha = release.and_then(|release| release.sha.clone());
+            shas.insert(spec.app.clone(), sha);
         }
         (shas, warnings)
     }

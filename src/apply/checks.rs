@@ -65,7 +65,7 @@ pub(super) struct CheckSets<'a> {
 }
 
 impl<'a> CheckSets<'a> {
-    pub(super) fn new(catalog: &'a Catalog, _host: &Host) -> CheckSets<'a> {
+    pub(super) fn new(catalog: &'a Catalog) -> CheckSets<'a> {
         let mut sets: BTreeMap<&str, CheckSet<'_>> = BTreeMap::new();
         let mut set_of = BTreeMap::new();
         for resource in &catalog.resources {

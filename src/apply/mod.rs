@@ -4,18 +4,22 @@
 //! plan saw. A failure of a resource is report data: its dependents are skipped, all others still converge.
 
 mod checks;
+mod duties;
 mod trial;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::owed::{self, Obligation, RecordStore, Stamps};
-use crate::plan::{Plan, Selection, without_redundant_reloads};
+use crate::kind::Observation;
+use crate::owed::{self, Obligation, RecordStore};
+use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
 use checks::CheckSets;
 pub use checks::{recover_interrupted, run_check};
+use view::HostView;
 
 /// Hint for a quarantined sha.
 const LIFT_HINT: &str =
@@ -50,6 +54,28 @@ pub enum ResourceResult {
     Skipped(String),
 }
 
+impl ResourceResult {
+    /// Whether it is not in its desired state, so that nothing that depends on it may act.
+    fn is_broken(&self) -> bool {
+        matches!(
+            self,
+            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
+        )
+    }
+
+    fn into_change(self) -> Option<Change> {
+        match self {
+            ResourceResult::Changed(change)
+            | ResourceResult::Waiting(change, _)
+            | ResourceResult::RolledBack(change, _)
+            | ResourceResult::Failed(Some(change), _) => Some(change),
+            ResourceResult::Unchanged
+            | ResourceResult::Skipped(_)
+            | ResourceResult::Failed(None, _) => None,
+        }
+    }
+}
+
 /// The result of one resource and of its duties.
 #[derive(Debug)]
 pub struct AppliedResource {
@@ -63,21 +89,33 @@ pub struct AppliedResource {
     duty_failure: Option<Failure>,
 }
 
+impl AppliedResource {
+    fn new(id: &str, result: ResourceResult) -> AppliedResource {
+        AppliedResource {
+            id: id.to_owned(),
+            result,
+            fulfilled: Vec::new(),
+            owed: Vec::new(),
+            duty_failure: None,
+        }
+    }
+
+    /// Takes the result out, to put another in its place.
+    fn take_result(&mut self) -> ResourceResult {
+        std::mem::replace(&mut self.result, ResourceResult::Unchanged)
+    }
+}
+
 /// Progress to report during a pass.
 pub enum Event<'a> {
-    ChangeStarted {
-        id: &'a str,
-        change: &'a Change,
-    },
+    /// Not sent for a withheld change: the report shows it with its reason.
+    ChangeStarted { id: &'a str, change: &'a Change },
     DutyStarted {
         id: &'a str,
         obligation: &'a Obligation,
     },
     /// A trial reached its next step.
-    TrialProgress {
-        id: &'a str,
-        message: &'a str,
-    },
+    TrialProgress { id: &'a str, message: &'a str },
 }
 
 /// The inputs of [`apply`] besides the host.
@@ -92,60 +130,38 @@ pub struct ApplyParams<'a> {
 
 /// Carries out a plan. `Err` means that trueup's own bookkeeping failed, after which nothing more is changed;
 /// failures of resources are in the list.
-pub fn apply(
-    task: ApplyParams<'_>,
-    host: &Host,
-) -> std::result::Result<Vec<AppliedResource>, RootError> {
-    let ledger = RecordStore::new(&host.root);
-    let mut walk = Applier {
-        stamps: task.plan.stamps.clone(),
-        checks: CheckSets::new(task.catalog, host),
-        failed: BTreeSet::new(),
-        ledger,
+pub fn apply(params: ApplyParams<'_>, host: &Host) -> Result<Vec<AppliedResource>, RootError> {
+    let catalog = params.catalog;
+    let resources = catalog.resources.iter();
+    let resources = resources.filter(|resource| params.selection.contains(&resource.id));
+    let resources: Vec<&Resource> = resources.collect();
+    let mut applier = Applier {
+        catalog,
         host,
-        on_event: task.on_event,
+        view: HostView::new(host, params.plan.stamps.clone()),
+        checks: CheckSets::new(catalog),
+        records: RecordStore::new(&host.root),
+        results: Vec::new(),
+        broken: BTreeSet::new(),
+        on_event: params.on_event,
     };
-    walk.record_running_services(task.catalog, task.plan)?;
-    let mut done = Vec::new();
-    for resource in task
-        .catalog
-        .resources
-        .iter()
-        .filter(|r| task.selection.contains(&r.id))
-    {
-        let told = resource_span(resource, task.catalog, task.wanted_shas).entered();
-        let result = walk.apply_resource(resource)?;
-        drop(told);
-        if matches!(
-            result,
-            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
-        ) {
-            walk.failed.insert(resource.id.clone());
-        }
-        done.push(AppliedResource {
-            id: resource.id.clone(),
-            result,
-            fulfilled: Vec::new(),
-            owed: Vec::new(),
-            duty_failure: None,
-        });
-        for (id, failure) in walk.checks.check_completed_sets(&resource.id, host)? {
-            walk.mark_failed(&id, failure, &mut done, task.catalog);
-        }
+    applier.record_running_services(params.plan)?;
+    for resource in &resources {
+        let _span = resource_span(resource, catalog, params.wanted_shas).entered();
+        applier.apply_resource(resource)?;
     }
-    for entry in &mut done {
-        let resource = task
-            .catalog
-            .find(&entry.id)
-            .expect("made from the catalog above");
-        if !resource.triggers.is_empty() {
-            let _told = resource_span(resource, task.catalog, task.wanted_shas).entered();
-            walk.fulfill_duties(resource, entry)?;
-        }
+    for (at, resource) in resources.iter().enumerate() {
+        let _span = resource_span(resource, catalog, params.wanted_shas).entered();
+        applier.fulfill_duties(at, resource)?;
     }
-    walk.finish_trials(task.catalog, task.wanted_shas, &mut done)?;
-    walk.fail_unhealthy(task.catalog, &mut done);
-    Ok(done)
+    for (at, resource) in resources.iter().enumerate() {
+        let _span = resource_span(resource, catalog, params.wanted_shas).entered();
+        applier.finish_trial(at, resource)?;
+    }
+    for (at, resource) in resources.iter().enumerate() {
+        applier.fail_if_unhealthy(at, resource);
+    }
+    Ok(applier.results)
 }
 
 /// Does maintenance work on a converged host. Logs failures, which affect no service.
@@ -154,33 +170,33 @@ pub fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
         if host.stop.is_set() {
             return;
         }
-        if let Err(failure) = resource.body.run_maintenance(host) {
+        let _operation = resource.body.begin_operation();
+        let spec = resource.body.release();
+        if let Some(Err(failure)) = spec.map(|spec| crate::release::finish_cleanup(spec, host)) {
             tracing::warn!("{}: {failure}", resource.id);
         }
     }
 }
 
 struct Applier<'a> {
-    stamps: Stamps,
-    checks: CheckSets<'a>,
-    /// Ids of the resources that failed or were skipped.
-    failed: BTreeSet<String>,
-    ledger: RecordStore<'a>,
+    catalog: &'a Catalog,
     host: &'a Host,
+    view: HostView<'a>,
+    checks: CheckSets<'a>,
+    records: RecordStore<'a>,
+    /// In the order of the selected resources.
+    results: Vec<AppliedResource>,
+    /// Ids of the resources that failed or were skipped.
+    broken: BTreeSet<String>,
     on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
-impl Applier<'_> {
+impl<'a> Applier<'a> {
     /// Records what each running service runs with, before any of its dependencies changes.
-    fn record_running_services(
-        &self,
-        catalog: &Catalog,
-        plan: &Plan,
-    ) -> std::result::Result<(), RootError> {
+    fn record_running_services(&self, plan: &Plan) -> Result<(), RootError> {
         for step in plan.steps.iter().filter(|step| step.run.is_some()) {
-            let resource = catalog
-                .find(&step.id)
-                .expect("the steps were made from the catalog");
+            let resource = self.catalog.find(&step.id);
+            let resource = resource.expect("the steps were made from the catalog");
             if !resource.triggers.is_empty() {
                 self.update_record(resource, step.run.as_ref(), &[])?;
             }
@@ -193,48 +209,59 @@ impl Applier<'_> {
         resource: &Resource,
         run: Option<&ServiceRun>,
         fulfilled: &[Duty],
-    ) -> std::result::Result<(), RootError> {
-        let record = self.ledger.read(&resource.id);
-        let settled = owed::updated_record(
-            record.as_ref(),
-            run,
-            &resource.triggers,
-            &self.stamps,
-            fulfilled,
-        );
-        self.ledger.write(&resource.id, &settled)
+    ) -> Result<(), RootError> {
+        let record = self.records.read(&resource.id);
+        let triggers = &resource.triggers;
+        let stamps = &self.view.stamps;
+        let updated = owed::updated_record(record.as_ref(), run, triggers, stamps, fulfilled);
+        self.records.write(&resource.id, &updated)
     }
 
-    fn apply_resource(
-        &mut self,
-        resource: &Resource,
-    ) -> std::result::Result<ResourceResult, RootError> {
+    /// Changes one resource, and checks the set of files that ends with it.
+    fn apply_resource(&mut self, resource: &'a Resource) -> Result<(), RootError> {
+        let result = self.change_resource(resource)?;
+        if result.is_broken() {
+            self.broken.insert(resource.id.clone());
+        }
+        self.results
+            .push(AppliedResource::new(&resource.id, result));
+        for (id, failure) in self.checks.check_completed_sets(&resource.id, self.host)? {
+            self.view.forget();
+            self.fail_rolled_back(&id, failure);
+        }
+        Ok(())
+    }
+
+    fn change_resource(&mut self, resource: &'a Resource) -> Result<ResourceResult, RootError> {
         if self.host.stop.is_set() {
             return Ok(ResourceResult::Skipped(
                 "trueup was told to stop; the next pass goes on from here".into(),
             ));
         }
-        let seen = match resource.body.inspect(self.host, resource.watched) {
-            Ok(seen) => seen,
+        let observed = match self.view.observe(resource) {
+            Ok(observed) => observed,
             Err(failure) => return Ok(ResourceResult::Failed(None, failure)),
         };
-        self.set_stamp(&resource.id, seen.stamp);
-        let Some(change) = seen.change else {
+        let Some(change) = observed.change().cloned() else {
             return Ok(ResourceResult::Unchanged);
         };
-        if let Some(broken) = self.failed_dependency(resource) {
+        if let Some(broken) = self.broken_dependency(resource) {
             return Ok(ResourceResult::Skipped(format!(
                 "it depends on {broken}, which failed"
             )));
         }
-        (self.on_event)(Event::ChangeStarted {
-            id: &resource.id,
-            change: &change,
-        });
+        if change.withheld.is_none() {
+            (self.on_event)(Event::ChangeStarted {
+                id: &resource.id,
+                change: &change,
+            });
+        }
         if let Err(error) = self.checks.save_before_change(resource, self.host) {
             return Ok(ResourceResult::Failed(Some(change), error.into()));
         }
-        Ok(match resource.body.apply(&change, self.host) {
+        let outcome = observed.apply(self.host);
+        self.view.forget();
+        Ok(match outcome {
             Ok(ApplyOutcome::Waiting(why)) => ResourceResult::Waiting(change, why),
             Ok(ApplyOutcome::Refused(why)) => {
                 ResourceResult::RolledBack(change, Failure::new(why).hint(LIFT_HINT))
@@ -244,81 +271,49 @@ impl Applier<'_> {
         })
     }
 
-    /// Fails resources that are unhealthy and were not changed. Runs last and does not skip their dependents,
-    /// whose changes may be the repair.
-    fn fail_unhealthy(&self, catalog: &Catalog, done: &mut [AppliedResource]) {
-        for entry in done {
-            let untouched = matches!(entry.result, ResourceResult::Unchanged);
-            if !untouched || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
-                continue;
-            }
-            let resource = catalog.find(&entry.id);
-            let seen = resource.and_then(|resource| resource.body.inspect(self.host, false).ok());
-            if let Some(failure) = seen.and_then(|seen| seen.unhealthy_reason) {
-                entry.result = ResourceResult::Failed(None, failure);
-            }
-        }
-    }
-
     /// Inspects a resource again after its change: only an observed result counts as done.
     fn verify_change(
         &mut self,
-        resource: &Resource,
+        resource: &'a Resource,
         change: Change,
-    ) -> std::result::Result<ResourceResult, RootError> {
-        let seen = match resource.body.inspect(self.host, resource.watched) {
-            Ok(seen) => seen,
+    ) -> Result<ResourceResult, RootError> {
+        let observed = match self.view.observe(resource) {
+            Ok(observed) => observed,
             Err(failure) => return Ok(ResourceResult::Failed(Some(change), failure)),
         };
-        self.set_stamp(&resource.id, seen.stamp);
         // A release on trial is settled after everything that uses it was restarted.
-        if let Some(rest) = seen.change.filter(|_| seen.trial.is_none()) {
-            let fields: Vec<&str> = rest
-                .fields
-                .iter()
-                .map(|field| field.field.as_ref())
-                .collect();
-            let failure = Failure::new(format!("it still differs after it was changed: {}", fields.join(", ")))
+        if let Some(rest) = observed.change().filter(|_| !is_on_trial(&*observed)) {
+            let fields: Vec<&str> = rest.fields.iter().map(|field| &*field.field).collect();
+            let fields = fields.join(", ");
+            let failure = Failure::new(format!("it still differs after it was changed: {fields}"))
                 .hint("something else on this host changes it back, or it is described in a way that cannot be");
             return Ok(ResourceResult::Failed(Some(change), failure));
         }
-        if seen.run.is_some() && !resource.triggers.is_empty() && change.touches("running") {
-            // It has just started, with everything that is on disk now.
-            self.update_record(resource, seen.run.as_ref(), &[Duty::Restart, Duty::Reload])?;
+        if change.sets_running && !resource.triggers.is_empty() {
+            let run = self.view.run(resource);
+            if run.is_some() {
+                // It has just started, with everything that is on disk now.
+                self.update_record(resource, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
+            }
         }
         Ok(ResourceResult::Changed(change))
     }
 
-    fn set_stamp(&mut self, id: &str, stamp: Option<crate::resource::Stamp>) {
-        match stamp {
-            Some(stamp) => self.stamps.insert(id.to_owned(), stamp),
-            None => self.stamps.remove(id),
-        };
-    }
-
-    fn failed_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
+    fn broken_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
         let triggers = resource.triggers.iter().flat_map(|trigger| &trigger.on);
         let mut on = triggers.chain(&resource.requires);
-        on.find(|id| self.failed.contains(*id)).map(String::as_str)
+        on.find(|id| self.broken.contains(*id)).map(String::as_str)
     }
 
     /// Marks a reported change as failed, because a check rolled its file back.
-    fn mark_failed(
-        &mut self,
-        id: &str,
-        failure: Failure,
-        done: &mut [AppliedResource],
-        catalog: &Catalog,
-    ) {
-        self.failed.insert(id.to_owned());
-        if let Some(resource) = catalog.find(id)
-            && let Ok(seen) = resource.body.inspect(self.host, resource.watched)
-        {
-            self.set_stamp(id, seen.stamp);
+    fn fail_rolled_back(&mut self, id: &str, failure: Failure) {
+        self.broken.insert(id.to_owned());
+        if let Some(resource) = self.catalog.find(id) {
+            // Updates the stamp.
+            let _ = self.view.observe(resource);
         }
-        if let Some(entry) = done.iter_mut().find(|entry| entry.id == id) {
-            let before = std::mem::replace(&mut entry.result, ResourceResult::Unchanged);
-            let change = match before {
+        if let Some(entry) = self.results.iter_mut().find(|entry| entry.id == id) {
+            let change = match entry.take_result() {
                 ResourceResult::Changed(change) | ResourceResult::Failed(Some(change), _) => {
                     Some(change)
                 }
@@ -328,87 +323,28 @@ impl Applier<'_> {
         }
     }
 
-    /// Fulfills the obligations of a resource, or records why not.
-    fn fulfill_duties(
-        &mut self,
-        resource: &Resource,
-        entry: &mut AppliedResource,
-    ) -> std::result::Result<(), RootError> {
-        let run = match &entry.result {
-            ResourceResult::Failed(..) | ResourceResult::Skipped(_) => None,
-            _ => resource
-                .body
-                .inspect(self.host, resource.watched)
-                .ok()
-                .and_then(|seen| seen.run),
+    /// Fails a resource that is unhealthy and was not changed. Runs last and does not skip its dependents,
+    /// whose changes may be the repair.
+    fn fail_if_unhealthy(&mut self, at: usize, resource: &'a Resource) {
+        let entry = &self.results[at];
+        let is_unchanged = matches!(entry.result, ResourceResult::Unchanged);
+        if !is_unchanged || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
+            return;
+        }
+        if resource.body.service().is_none() {
+            return;
+        }
+        let Ok(observed) = self.view.observe(resource) else {
+            return;
         };
-        let record = self.ledger.read(&resource.id);
-        let debts = owed::due_obligations(
-            record.as_ref(),
-            run.as_ref(),
-            &resource.triggers,
-            &self.stamps,
-        );
-        let mut paid = Vec::new();
-        for debt in without_redundant_reloads(debts) {
-            let blocked = match &entry.result {
-                ResourceResult::Failed(..) | ResourceResult::Skipped(_) => {
-                    Some("the resource itself failed".to_owned())
-                }
-                ResourceResult::Waiting(_, why) => Some(why.clone()),
-                _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
-                _ => self
-                    .failed_dependency(resource)
-                    .map(|id| format!("{id} failed")),
-            };
-            if let Some(why) = blocked {
-                entry.owed.push((debt, why));
-                continue;
-            }
-            (self.on_event)(Event::DutyStarted {
-                id: &resource.id,
-                obligation: &debt,
-            });
-            let judged = self.checks.require_passing(&debt, self.host);
-            match judged.and_then(|()| resource.body.fulfill(debt.duty, self.host)) {
-                Ok(()) => {
-                    paid.push(debt.duty);
-                    // A restart includes a reload.
-                    paid.extend((debt.duty == Duty::Restart).then_some(Duty::Reload));
-                    entry.fulfilled.push(debt);
-                }
-                Err(failure) => {
-                    entry.owed.push((debt, failure.message.clone()));
-                    entry.duty_failure = Some(failure.clone());
-                    let change =
-                        match std::mem::replace(&mut entry.result, ResourceResult::Unchanged) {
-                            ResourceResult::Changed(change) => Some(change),
-                            _ => None,
-                        };
-                    entry.result = ResourceResult::Failed(change, failure);
-                    self.failed.insert(resource.id.clone());
-                }
-            }
+        let condition = observed.condition().service();
+        if let Some(failure) = condition.and_then(|service| service.unhealthy_reason.clone()) {
+            self.results[at].result = ResourceResult::Failed(None, failure);
         }
-        if matches!(
-            entry.result,
-            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
-        ) && paid.is_empty()
-        {
-            return Ok(());
-        }
-        let run = resource
-            .body
-            .inspect(self.host, resource.watched)
-            .ok()
-            .and_then(|seen| seen.run);
-        let is_service = resource
-            .triggers
-            .iter()
-            .any(|trigger| trigger.duty != Duty::Run);
-        if run.is_some() || !is_service {
-            self.update_record(resource, run.as_ref(), &paid)?;
-        }
-        Ok(())
     }
+}
+
+fn is_on_trial(observed: &dyn Observation) -> bool {
+    let release = observed.condition().release();
+    release.is_some_and(|release| release.trial.is_some())
 }

@@ -4,15 +4,13 @@
 //! service that could not be restarted for a reason of its own (a config that failed its check, say) leaves
 //! the trial open, because that says nothing about the release.
 
-use std::collections::BTreeMap;
-
-use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult, resource_span};
+use super::{Applier, Event, LIFT_HINT, ResourceResult};
+use crate::kind::Service;
+use crate::owed::Obligation;
 use crate::ports::root::RootError;
-use crate::resource::{Change, Duty, Failure, FieldValue, Trial, TrialOutcome};
-use crate::role::{Catalog, Resource};
-
-/// The result of a trial, which still lacks the change that led to it.
-type TrialResult = Box<dyn FnOnce(Change) -> ResourceResult>;
+use crate::release::{self, ReleaseSpec, RollbackOutcome};
+use crate::resource::{Change, Duty, Failure, Trial, TrialOutcome, Verb, Withheld};
+use crate::role::Resource;
 
 /// Whether the results of the pass so far allow a trial to run.
 enum TrialReadiness {
@@ -26,388 +24,343 @@ enum TrialReadiness {
     Waiting(String),
 }
 
-impl Applier<'_> {
-    /// Runs every open trial to its end.
-    pub(super) fn finish_trials(
-        &mut self,
-        catalog: &Catalog,
-        shas: &BTreeMap<String, String>,
-        done: &mut [AppliedResource],
-    ) -> std::result::Result<(), RootError> {
-        for at in 0..done.len() {
-            let Some(resource) = catalog.find(&done[at].id) else {
-                continue;
-            };
-            let _told = resource_span(resource, catalog, shas).entered();
-            let seen = resource.body.inspect(self.host, resource.watched);
-            if let Some(trial) = seen.ok().and_then(|seen| seen.trial) {
-                let result = self.finish_trial(resource, &trial, catalog, done)?;
-                if let Some(result) = result {
-                    let change = into_change(std::mem::replace(
-                        &mut done[at].result,
-                        ResourceResult::Unchanged,
-                    ));
-                    done[at].result = result(change);
+/// Where a trial ended in this pass, unless the release is proven and the wanted one.
+enum TrialEnd {
+    /// Proven, but another release is wanted: a pass that was killed while it rolled back a bad release
+    /// leaves a good one on trial.
+    ProvenUnwanted(Change),
+    /// trueup was asked to stop, so the next pass continues.
+    Stopped,
+    /// An operator has to let one of its users run.
+    Waiting(String),
+    /// There is no verdict, or it could not be carried out.
+    Failed(Failure),
+    /// The release failed. The last good one is back, if there is one.
+    RolledBack(Failure),
+}
+
+impl TrialEnd {
+    /// The result of the resource. `change`: what the pass did to it before the trial.
+    fn into_result(self, change: Change) -> ResourceResult {
+        match self {
+            TrialEnd::ProvenUnwanted(change) => match &change.withheld {
+                Some(Withheld::Quarantined(why)) => {
+                    let failure = Failure::new(why).hint(LIFT_HINT);
+                    ResourceResult::RolledBack(change, failure)
                 }
-            }
+                _ => ResourceResult::Waiting(change, "the next pass goes on to it".into()),
+            },
+            TrialEnd::Stopped => ResourceResult::Skipped(
+                "trueup was told to stop; the next pass goes on from here".into(),
+            ),
+            TrialEnd::Waiting(why) => ResourceResult::Waiting(change, why),
+            TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change), failure),
+            TrialEnd::RolledBack(failure) => ResourceResult::RolledBack(change, failure),
+        }
+    }
+}
+
+/// A release on trial, and the resource that deployed it.
+struct OnTrial<'a> {
+    resource: &'a Resource,
+    spec: &'a ReleaseSpec,
+    trial: Trial,
+}
+
+impl<'a> Applier<'a> {
+    /// Runs the trial of a resource to its end, if it is on one.
+    pub(super) fn finish_trial(
+        &mut self,
+        at: usize,
+        resource: &'a Resource,
+    ) -> Result<(), RootError> {
+        let Some((spec, trial)) = resource.body.release().zip(self.view.trial(resource)) else {
+            return Ok(());
+        };
+        let _operation = resource.body.begin_operation();
+        let on_trial = OnTrial {
+            resource,
+            spec,
+            trial,
+        };
+        let end = self.run_to_end(&on_trial)?;
+        self.view.forget();
+        if let Some(end) = end {
+            let entry = &mut self.results[at];
+            let change = entry.take_result().into_change();
+            entry.result = end.into_result(change.unwrap_or_else(|| Change::new(Verb::Prove)));
         }
         Ok(())
     }
 
-    /// Finishes the trial of one resource; `None` if its result so far stands.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a result that still lacks its change"
-    )]
-    fn finish_trial(
-        &mut self,
-        resource: &Resource,
-        trial: &Trial,
-        catalog: &Catalog,
-        done: &mut [AppliedResource],
-    ) -> std::result::Result<Option<TrialResult>, RootError> {
-        let body = &resource.body;
-        let verdict = match self.trial_readiness(resource, catalog, done) {
+    /// `None`: the release is proven, and the wanted one.
+    fn run_to_end(&mut self, on_trial: &OnTrial<'a>) -> Result<Option<TrialEnd>, RootError> {
+        let release = &on_trial.trial.release;
+        let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) => {
-                let failure = Failure::new(format!("{} is not proven: {why}", trial.release))
+                let failure = Failure::new(format!("{release} is not proven: {why}"))
                     .hint("the next pass goes on with it once that is mended");
-                return Ok(Some(Box::new(|change| {
-                    ResourceResult::Failed(Some(change), failure)
-                })));
+                return Ok(Some(TrialEnd::Failed(failure)));
             }
             TrialReadiness::Waiting(why) => {
-                let why = format!("{} is not proven: {why}", trial.release);
-                return Ok(Some(Box::new(|change| {
-                    ResourceResult::Waiting(change, why)
-                })));
+                let why = format!("{release} is not proven: {why}");
+                return Ok(Some(TrialEnd::Waiting(why)));
             }
-            TrialReadiness::UserFailed(failure) => match self.find_conflict(resource, catalog) {
-                Some(failure) => TrialOutcome::Conflict(failure),
-                None => TrialOutcome::Failed(failure),
-            },
-            TrialReadiness::Ready => match self.run_trial(resource, trial, catalog) {
-                Ok(verdict) => verdict,
-                Err(failure) => {
-                    return Ok(Some(Box::new(|change| {
-                        ResourceResult::Failed(Some(change), failure)
-                    })));
-                }
+            TrialReadiness::UserFailed(failure) => self.failed_or_conflict(on_trial, failure),
+            TrialReadiness::Ready => match self.run_gate(on_trial, &on_trial.trial) {
+                Ok(outcome) => outcome,
+                Err(failure) => return Ok(Some(TrialEnd::Failed(failure))),
             },
         };
-        let why = match verdict {
-            TrialOutcome::Stopped => {
-                let why = "trueup was told to stop; the next pass goes on from here".to_owned();
-                return Ok(Some(Box::new(|_| ResourceResult::Skipped(why))));
+        Ok(match outcome {
+            TrialOutcome::Stopped => Some(TrialEnd::Stopped),
+            TrialOutcome::Passed => self.confirm(on_trial),
+            TrialOutcome::Conflict(failure) => {
+                self.record_owed_restarts(on_trial.resource)?;
+                let failure = failure.with_context(&format!("{release} is not proven"));
+                Some(TrialEnd::Failed(failure))
             }
-            TrialOutcome::Passed => {
-                self.announce(&resource.id, &format!("{} is proven", trial.release));
-                return Ok(match body.confirm(self.host) {
-                    Ok(()) => self
-                        .remaining_result(resource)
-                        .map(|result| -> TrialResult { Box::new(|_| result) }),
-                    Err(failure) => Some(Box::new(|change| {
-                        ResourceResult::Failed(Some(change), failure)
-                    })),
-                });
+            TrialOutcome::Failed(failure) => {
+                let failure = self.with_log_tails(on_trial.resource, failure);
+                Some(self.roll_back(on_trial, &failure)?)
             }
-            TrialOutcome::Conflict(why) => {
-                self.record_owed_restarts(resource, catalog)?;
-                let why = Failure {
-                    message: format!("{} is not proven: {}", trial.release, why.message),
-                    ..why
-                };
-                return Ok(Some(Box::new(|change| {
-                    ResourceResult::Failed(Some(change), why)
-                })));
-            }
-            TrialOutcome::Failed(why) => self.with_log_tail(resource, catalog, why),
-        };
-        self.announce(
-            &resource.id,
-            &format!("{} failed: {}", trial.release, first_line(&why)),
-        );
-        let back = match body.roll_back(self.host, &why) {
-            Ok(back) => back,
-            Err(failure) => {
+        })
+    }
+
+    fn confirm(&mut self, on_trial: &OnTrial<'a>) -> Option<TrialEnd> {
+        let proven = format!("{} is proven", on_trial.trial.release);
+        self.announce(on_trial.resource, &proven);
+        if let Err(failure) = release::confirm(on_trial.spec, self.host) {
+            return Some(TrialEnd::Failed(failure));
+        }
+        self.view.forget();
+        let observed = self.view.observe(on_trial.resource).ok()?;
+        let change = observed.change()?.clone();
+        Some(TrialEnd::ProvenUnwanted(change))
+    }
+
+    /// Restores the last good release, and proves that it works.
+    fn roll_back(&mut self, on_trial: &OnTrial<'a>, why: &Failure) -> Result<TrialEnd, RootError> {
+        let (resource, bad) = (on_trial.resource, &on_trial.trial.release);
+        self.announce(resource, &format!("{bad} failed: {}", why.summary()));
+        let restored = match release::roll_back(on_trial.spec, self.host, why) {
+            Ok(RollbackOutcome::RolledBack(restored)) => restored,
+            Ok(RollbackOutcome::NoTarget) => {
                 let failure = Failure::new(format!(
+                    "{bad} failed, and there is no good release to go back to: {}",
+                    why.message
+                ));
+                let hint = "everything was left as it is; publish a sha that works";
+                return Ok(TrialEnd::RolledBack(failure.hint(hint)));
+            }
+            Err(failure) => {
+                return Ok(TrialEnd::Failed(Failure::new(format!(
                     "{}; and it cannot be rolled back: {}",
                     why.message, failure.message
-                ));
-                return Ok(Some(Box::new(|change| {
-                    ResourceResult::Failed(Some(change), failure)
-                })));
+                ))));
             }
         };
-        let Some(back) = back else {
-            let failure = Failure::new(format!(
-                "{} failed, and there is no good release to go back to: {}",
-                trial.release, why.message
-            ))
-            .hint("everything was left as it is; publish a sha that works");
-            return Ok(Some(Box::new(|change| {
-                ResourceResult::RolledBack(change, failure)
-            })));
+        self.announce(resource, &format!("goes back to {restored}"));
+        self.restart_after_rollback(resource)?;
+        let why = why.summary();
+        Ok(match self.prove_restored(on_trial, &restored)? {
+            Ok(()) => TrialEnd::RolledBack(
+                Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(LIFT_HINT),
+            ),
+            Err(failure) => TrialEnd::Failed(Failure::new(format!(
+                "it failed ({why}), and {restored}, which is back, is not well either: {}",
+                failure.message
+            ))),
+        })
+    }
+
+    /// Runs the trial of a restored release. The inner error: it does not work either.
+    fn prove_restored(
+        &mut self,
+        on_trial: &OnTrial<'a>,
+        restored: &str,
+    ) -> Result<Result<(), Failure>, RootError> {
+        let trial = Trial {
+            release: restored.to_owned(),
+            ..on_trial.trial.clone()
         };
-        self.announce(&resource.id, &format!("goes back to {back}"));
-        self.restart_after_rollback(resource, catalog, done)?;
-        let tried = trial.release.clone();
-        let restored = Trial {
-            release: back.clone(),
-            ..trial.clone()
-        };
-        let again = match self.trial_readiness(resource, catalog, done) {
+        let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) | TrialReadiness::Waiting(why) => {
                 Ok(TrialOutcome::Failed(Failure::new(why)))
             }
-            TrialReadiness::UserFailed(failure) => {
-                Ok(match self.find_conflict(resource, catalog) {
-                    Some(failure) => TrialOutcome::Conflict(failure),
-                    None => TrialOutcome::Failed(failure),
-                })
-            }
-            TrialReadiness::Ready => self.run_trial(resource, &restored, catalog),
+            TrialReadiness::UserFailed(failure) => Ok(self.failed_or_conflict(on_trial, failure)),
+            TrialReadiness::Ready => self.run_gate(on_trial, &trial),
         };
-        let settled = match again {
-            Ok(TrialOutcome::Passed) => body.confirm(self.host),
+        Ok(match outcome {
+            Ok(TrialOutcome::Passed) => release::confirm(on_trial.spec, self.host),
             Ok(TrialOutcome::Stopped) => Ok(()),
             Ok(TrialOutcome::Conflict(failure)) => {
-                self.record_owed_restarts(resource, catalog)?;
+                self.record_owed_restarts(on_trial.resource)?;
                 Err(failure)
             }
             Ok(TrialOutcome::Failed(failure)) => {
                 // It stays active, now marked as failed: there is no third release to try.
-                let _ = body.roll_back(self.host, &failure);
+                let _ = release::roll_back(on_trial.spec, self.host, &failure);
                 Err(failure)
             }
             Err(failure) => Err(failure),
-        };
-        Ok(Some(Box::new(move |change| match settled {
-            Ok(()) => ResourceResult::RolledBack(
-                change,
-                Failure::new(format!(
-                    "{tried} failed and {back} is back: {}",
-                    first_line(&why)
-                ))
-                .hint(LIFT_HINT),
-            ),
-            Err(failure) => ResourceResult::Failed(
-                Some(change),
-                Failure::new(format!(
-                    "it failed ({}), and {back}, which is back, is not well either: {}",
-                    first_line(&why),
-                    failure.message
-                )),
-            ),
-        })))
-    }
-
-    /// The result if the proven release is not the wanted one: a pass that was killed while it rolled back a
-    /// bad release leaves a good one on trial.
-    fn remaining_result(&self, resource: &Resource) -> Option<ResourceResult> {
-        let seen = resource.body.inspect(self.host, false).ok()?;
-        let change = seen.change?;
-        let barred = change
-            .fields
-            .iter()
-            .find(|field| field.field == "quarantine");
-        Some(match barred.map(|field| &field.to) {
-            Some(FieldValue::Value(words)) => {
-                let failure = Failure::new(words.clone());
-                ResourceResult::RolledBack(change, failure.hint(LIFT_HINT))
-            }
-            _ => ResourceResult::Waiting(change, "the next pass goes on to it".into()),
         })
     }
 
-    /// Adds the log tail of the resource's users to a trial's failure, before a restart loses it.
-    fn with_log_tail(&self, resource: &Resource, catalog: &Catalog, why: Failure) -> Failure {
+    /// Adds the log tail of each service that uses the release, before a restart loses it.
+    fn with_log_tails(&self, resource: &Resource, failure: Failure) -> Failure {
         // The failure of a service that did not start contains its output already.
-        if why.message.contains('\n') {
-            return why;
+        if failure.quotes_output {
+            return failure;
         }
-        let mut why = why;
-        for user in catalog.dependents(&resource.id) {
-            let words = user.body.log_tail(self.host);
-            if !words.is_empty() {
-                why = why.with_detail(&format!(
-                    "\n{} printed last:\n{}",
-                    user.id,
-                    words.join("\n")
-                ));
+        let mut failure = failure;
+        for (user, service) in self.services(resource) {
+            let tail = service.log_tail(self.host);
+            if !tail.is_empty() {
+                let id = &user.id;
+                let tail = tail.join("\n");
+                failure = failure.with_detail(&format!("\n{id} printed last:\n{tail}"));
             }
         }
-        why
+        failure
     }
 
-    fn announce(&mut self, id: &str, message: &str) {
-        (self.on_event)(Event::TrialProgress { id, message });
+    fn announce(&mut self, resource: &Resource, message: &str) {
+        (self.on_event)(Event::TrialProgress {
+            id: &resource.id,
+            message,
+        });
     }
 
-    /// How the users of a resource fared in this pass.
-    fn trial_readiness(
+    /// The services that run from a release.
+    fn services(
         &self,
         resource: &Resource,
-        catalog: &Catalog,
-        done: &[AppliedResource],
-    ) -> TrialReadiness {
+    ) -> impl Iterator<Item = (&'a Resource, &'a dyn Service)> {
+        let users = self.catalog.dependents(&resource.id);
+        users.filter_map(|user| Some((user, user.body.service()?)))
+    }
+
+    /// How the users of a release fared in this pass.
+    fn readiness(&self, resource: &Resource) -> TrialReadiness {
         if self.host.stop.is_set() {
             return TrialReadiness::Ready;
         }
-        for entry in dependent_results(resource, catalog, done) {
-            let started = |change: &Change| change.touches("running");
+        for user in self.catalog.dependents(&resource.id) {
+            let Some(entry) = self.results.iter().find(|entry| entry.id == user.id) else {
+                continue;
+            };
+            let id = &user.id;
             match &entry.result {
-                ResourceResult::Failed(Some(change), failure) if started(change) => {
+                ResourceResult::Failed(Some(change), failure) if change.sets_running => {
                     return TrialReadiness::UserFailed(failure.clone());
                 }
-                ResourceResult::Failed(..) if entry.duty_failure.is_some() => {
-                    return TrialReadiness::UserFailed(
-                        entry.duty_failure.clone().expect("seen just now"),
-                    );
-                }
                 ResourceResult::Failed(_, failure) => {
-                    return TrialReadiness::NotReady(format!("{}: {}", entry.id, failure.message));
+                    return match &entry.duty_failure {
+                        Some(failure) => TrialReadiness::UserFailed(failure.clone()),
+                        None => TrialReadiness::NotReady(format!("{id}: {}", failure.message)),
+                    };
                 }
                 ResourceResult::Skipped(why) => {
-                    return TrialReadiness::NotReady(format!("{}: {why}", entry.id));
+                    return TrialReadiness::NotReady(format!("{id}: {why}"));
                 }
                 ResourceResult::Waiting(_, why) => {
-                    return TrialReadiness::Waiting(format!("{}: {why}", entry.id));
+                    return TrialReadiness::Waiting(format!("{id}: {why}"));
                 }
                 _ => {}
             }
-            let of_it = |debt: &crate::owed::Obligation| debt.causes.contains(&resource.id);
-            if let Some((debt, why)) = entry.owed.iter().find(|(debt, _)| of_it(debt)) {
-                return TrialReadiness::NotReady(format!(
-                    "{} of {} is still owed: {why}",
-                    debt.duty, entry.id
-                ));
+            let is_cause = |owed: &Obligation| owed.causes.contains(&resource.id);
+            if let Some((owed, why)) = entry.owed.iter().find(|(owed, _)| is_cause(owed)) {
+                let duty = owed.duty;
+                return TrialReadiness::NotReady(format!("{duty} of {id} is still owed: {why}"));
             }
         }
         TrialReadiness::Ready
     }
 
-    fn run_trial(
-        &self,
-        resource: &Resource,
-        trial: &Trial,
-        catalog: &Catalog,
-    ) -> std::result::Result<TrialOutcome, Failure> {
-        let users: Vec<&Resource> = catalog.dependents(&resource.id).collect();
-        let mut all = || {
-            users
+    fn run_gate(&mut self, on_trial: &OnTrial<'a>, trial: &Trial) -> Result<TrialOutcome, Failure> {
+        let services: Vec<_> = self.services(on_trial.resource).collect();
+        let (catalog, host) = (self.catalog, self.host);
+        let mut check_services = || {
+            services
                 .iter()
-                .try_for_each(|user| user.body.check_runs_from(self.host, trial))
+                .try_for_each(|(_, service)| service.check_runs_from(host, trial))
         };
-        let runs_as = || catalog.runs_as(&resource.id, self.host);
-        resource.body.run_trial(self.host, &mut all, &runs_as)
+        let runs_as = || catalog.runs_as(&on_trial.resource.id, host);
+        release::run_gate(on_trial.spec, host, &mut check_services, &runs_as)
     }
 
-    fn find_conflict(&self, resource: &Resource, catalog: &Catalog) -> Option<Failure> {
-        let runs_as = || catalog.runs_as(&resource.id, self.host);
-        resource.body.find_conflict(self.host, &runs_as)
+    /// A service that cannot be started proves the release bad, unless another program is in its way.
+    fn failed_or_conflict(&self, on_trial: &OnTrial<'a>, failure: Failure) -> TrialOutcome {
+        let runs_as = || self.catalog.runs_as(&on_trial.resource.id, self.host);
+        match release::port_conflict(on_trial.spec, self.host, &runs_as) {
+            Some(conflict) => TrialOutcome::Conflict(conflict),
+            None => TrialOutcome::Failed(failure),
+        }
     }
 
     /// Marks a restart as owed to each user: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
-    fn record_owed_restarts(
-        &self,
-        resource: &Resource,
-        catalog: &Catalog,
-    ) -> std::result::Result<(), RootError> {
-        for user in catalog.dependents(&resource.id) {
-            if let Some(mut record) = self.ledger.read(&user.id) {
+    fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
+        for user in self.catalog.dependents(&resource.id) {
+            if let Some(mut record) = self.records.read(&user.id) {
                 record.mark_owed(Duty::Restart, &resource.id);
-                self.ledger.write(&user.id, &record)?;
+                self.records.write(&user.id, &record)?;
             }
         }
         Ok(())
     }
 
     /// Restarts every user from the restored release, whether it runs, crash-loops or never started.
-    fn restart_after_rollback(
-        &mut self,
-        resource: &Resource,
-        catalog: &Catalog,
-        done: &mut [AppliedResource],
-    ) -> std::result::Result<(), RootError> {
-        if let Ok(seen) = resource.body.inspect(self.host, resource.watched) {
-            self.set_stamp(&resource.id, seen.stamp);
-        }
-        for user in catalog.dependents(&resource.id) {
-            let Some(entry) = done.iter_mut().find(|entry| entry.id == user.id) else {
+    fn restart_after_rollback(&mut self, resource: &'a Resource) -> Result<(), RootError> {
+        self.view.forget();
+        // Updates the stamp.
+        let _ = self.view.observe(resource);
+        for user in self.catalog.dependents(&resource.id) {
+            let Some(at) = self.results.iter().position(|entry| entry.id == user.id) else {
                 continue;
             };
-            let result = std::mem::replace(&mut entry.result, ResourceResult::Unchanged);
-            entry.duty_failure = None;
-            entry.owed.clear();
-            let duties = user
-                .triggers
-                .iter()
-                .filter(|trigger| trigger.on.contains(&resource.id));
-            let mut failed = None;
-            for trigger in duties {
-                let debt = crate::owed::Obligation {
-                    duty: trigger.duty,
-                    causes: vec![resource.id.clone()],
-                };
-                (self.on_event)(Event::DutyStarted {
-                    id: &user.id,
-                    obligation: &debt,
-                });
-                match user.body.fulfill(trigger.duty, self.host) {
-                    Ok(()) => entry.fulfilled.push(debt),
-                    Err(failure) => failed = Some(failure),
+            let failed = self.restart_user(at, user, resource);
+            self.view.forget();
+            let entry = &mut self.results[at];
+            let changed = match entry.take_result() {
+                ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
+                    ResourceResult::Changed(change)
                 }
-            }
-            let run = user
-                .body
-                .inspect(self.host, user.watched)
-                .ok()
-                .and_then(|seen| seen.run);
-            entry.result = match failed {
-                Some(failure) => {
-                    entry.duty_failure = Some(failure.clone());
-                    ResourceResult::Failed(None, failure)
-                }
-                None => match result {
-                    ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
-                        ResourceResult::Changed(change)
-                    }
-                    _ => ResourceResult::Unchanged,
-                },
+                _ => ResourceResult::Unchanged,
             };
+            entry.result = match &failed {
+                Some(failure) => ResourceResult::Failed(None, failure.clone()),
+                None => changed,
+            };
+            entry.duty_failure = failed;
+            let run = self.view.run(user);
             if run.is_some() {
                 self.update_record(user, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
             }
         }
         Ok(())
     }
-}
 
-fn dependent_results<'d>(
-    resource: &Resource,
-    catalog: &Catalog,
-    done: &'d [AppliedResource],
-) -> impl Iterator<Item = &'d AppliedResource> {
-    let ids: Vec<String> = catalog
-        .dependents(&resource.id)
-        .map(|user| user.id.clone())
-        .collect();
-    done.iter().filter(move |entry| ids.contains(&entry.id))
-}
-
-fn into_change(result: ResourceResult) -> Change {
-    match result {
-        ResourceResult::Changed(change)
-        | ResourceResult::Waiting(change, _)
-        | ResourceResult::RolledBack(change, _)
-        | ResourceResult::Failed(Some(change), _) => change,
-        ResourceResult::Unchanged
-        | ResourceResult::Skipped(_)
-        | ResourceResult::Failed(None, _) => Change::new(crate::resource::Verb::Prove),
+    /// Fulfills the duties of a user of a restored release; returns the last failure.
+    fn restart_user(&mut self, at: usize, user: &Resource, restored: &Resource) -> Option<Failure> {
+        self.results[at].owed.clear();
+        let triggers = user.triggers.iter();
+        let mut failed = None;
+        for trigger in triggers.filter(|trigger| trigger.on.contains(&restored.id)) {
+            let obligation = Obligation {
+                duty: trigger.duty,
+                causes: vec![restored.id.clone()],
+            };
+            (self.on_event)(Event::DutyStarted {
+                id: &user.id,
+                obligation: &obligation,
+            });
+            match user.fulfill(trigger.duty, self.host) {
+                Ok(()) => self.results[at].fulfilled.push(obligation),
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        failed
     }
-}
-
-fn first_line(failure: &Failure) -> &str {
-    failure.message.lines().next().unwrap_or_default()
 }

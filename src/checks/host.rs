@@ -9,6 +9,7 @@ use crate::ports::lock::Holder;
 use crate::ports::root::DiskSpace;
 use crate::ports::{Host, STATE_DIR};
 use crate::release::{self, ReleaseSpec};
+use crate::resource::FailureKind;
 use crate::role::Catalog;
 use crate::settings::Settings;
 
@@ -19,8 +20,7 @@ const MIN_FREE_PERCENT: u64 = 5;
 const MIN_FREE_BYTES: u64 = 256 << 20;
 
 pub(super) fn app_specs(catalog: &Catalog) -> impl Iterator<Item = &ReleaseSpec> {
-    let resources = catalog.resources.iter();
-    resources.filter_map(|resource| resource.body.spec().downcast_ref::<ReleaseSpec>())
+    catalog.releases().map(|(_, spec)| spec)
 }
 
 /// Checks that each app's git server grants this host access, with the keys that a pass would use: the deploy
@@ -42,13 +42,15 @@ pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn 
     let services = catalog
         .resources
         .iter()
-        .filter(|resource| resource.body.kind() == "service");
+        .filter(|resource| resource.body.service().is_some());
     for resource in services.take_while(|_| !host.stop.is_set()) {
         let about = format!("service {}", resource.body.subject());
-        announce(match resource.body.inspect(host, false) {
+        announce(match resource.body.inspect(host) {
             Ok(_) => Check::good(about, "known to what runs it"),
-            Err(failure) if failure.permission_denied => note(about, failure.message),
-            Err(failure) if failure.not_ready => bad(
+            Err(failure) if failure.is(FailureKind::PermissionDenied) => {
+                note(about, failure.message)
+            }
+            Err(failure) if failure.is(FailureKind::NotReady) => bad(
                 about,
                 failure.message,
                 "`trueup plan` shows whether a pass brings it; if not, its package or unit is not described",
@@ -64,10 +66,7 @@ pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn 
 
 /// Reports a foreign process that holds the port of an app. Prints nothing for the other ports.
 pub(super) fn check_ports(catalog: &Catalog, host: &Host, announce: &mut dyn FnMut(Check)) {
-    for resource in &catalog.resources {
-        let Some(spec) = resource.body.spec().downcast_ref::<ReleaseSpec>() else {
-            continue;
-        };
+    for (resource, spec) in catalog.releases() {
         let runs_as = || catalog.runs_as(&resource.id, host);
         if let Some(failure) = release::port_conflict(spec, host, &runs_as) {
             let hint = failure.hint.unwrap_or_default();

@@ -66,8 +66,6 @@ fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, error::Cli
 /// Prints and logs each change as it happens. The event's span names the resource.
 pub(super) fn announce(event: &Event<'_>, output: &Output) {
     match event {
-        // The report prints withheld changes with their reason, once, at the end.
-        Event::ChangeStarted { change, .. } if change.is_withheld() => {}
         Event::ChangeStarted { id, change } => {
             tracing::info!(target: RESOURCE_TARGET, verb = %change.verb, "{} {id}", change.verb);
             output.print_logged(change_line(output.paint, id, change));

@@ -85,7 +85,6 @@ impl LockedSession {
     /// Writes the current activity into the lock file, for commands that wait and for `status`.
     pub fn announce(&self, event: &Event<'_>) {
         let doing = match event {
-            Event::ChangeStarted { change, .. } if change.is_withheld() => return,
             Event::ChangeStarted { id, change } => format!("{} {id}", change.verb),
             Event::DutyStarted {
                 id,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::kind::{Diff, Kind, Triggered};
 use crate::ports::Host;
 use crate::ports::exec::{self, ExitReason};
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Argv, Change, Duty, Failure, FieldValue, Kind, ResolveInputs, Seconds, Trigger,
-    Verb,
+    ApplyOutcome, Argv, Change, Duty, Failure, FieldValue, ResolveInputs, Seconds, Trigger, Verb,
 };
 
 /// Timeout of an `unless` command, which runs in every pass.
@@ -102,6 +102,9 @@ impl CommandSpec {
     }
 }
 
+/// The only action: its condition holds, so it runs.
+pub struct RunCommand;
+
 impl Kind for Command {
     const NAME: &'static str = "command";
     const ABOUT: &'static str = "Something to run when, and only when, its condition says so.";
@@ -109,6 +112,7 @@ impl Kind for Command {
 
     type Spec = CommandSpec;
     type State = CommandState;
+    type Action = RunCommand;
 
     fn subject(spec: &CommandSpec) -> String {
         spec.run.to_string()
@@ -126,17 +130,6 @@ impl Kind for Command {
             );
         }
         Ok(())
-    }
-
-    fn triggers(spec: &CommandSpec) -> Vec<Trigger> {
-        let on = spec.when_changed.clone();
-        if on.is_empty() {
-            return Vec::new();
-        }
-        vec![Trigger {
-            duty: Duty::Run,
-            on,
-        }]
     }
 
     fn inspect(spec: &CommandSpec, host: &Host) -> Result<CommandState, Failure> {
@@ -161,31 +154,45 @@ impl Kind for Command {
         }
     }
 
-    fn diff(spec: &CommandSpec, state: &CommandState) -> Option<Change> {
-        let why = state.0.as_ref()?;
-        Some(Change::new(Verb::Run).with_field(
-            "run",
-            FieldValue::value(why),
-            FieldValue::value(&spec.run),
-        ))
+    fn diff(spec: &CommandSpec, state: &CommandState) -> Option<Diff<RunCommand>> {
+        let why = FieldValue::value(state.0.as_ref()?);
+        let change = Change::new(Verb::Run).with_field("run", why, FieldValue::value(&spec.run));
+        Some(Diff::new(RunCommand, change))
     }
 
-    fn apply(spec: &CommandSpec, _change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+    fn apply(spec: &CommandSpec, _: &RunCommand, host: &Host) -> Result<ApplyOutcome, Failure> {
         spec.run(host)?;
         Ok(ApplyOutcome::Done)
     }
 
-    fn fulfill(spec: &CommandSpec, _duty: Duty, host: &Host) -> Result<(), Failure> {
-        spec.run(host)
+    fn triggered(spec: &CommandSpec) -> Option<&dyn Triggered> {
+        Some(spec)
+    }
+}
+
+impl Triggered for CommandSpec {
+    fn triggers(&self) -> Vec<Trigger> {
+        let on = self.when_changed.clone();
+        if on.is_empty() {
+            return Vec::new();
+        }
+        vec![Trigger {
+            duty: Duty::Run,
+            on,
+        }]
+    }
+
+    fn fulfill(&self, _duty: Duty, host: &Host) -> Result<(), Failure> {
+        self.run(host)
     }
 }
 
 #[cfg(test)]
 mod conformance {
     use super::Command;
-    use crate::resource::ConformanceProbes;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::resource::Verb;
-    use crate::resource::conformance::Probe;
 
     impl ConformanceProbes for Command {
         fn prepare(host: &crate::ports::testing::Sandbox) {

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessState, ApplyOutcome, Change, Failure, FieldValue, Kind, Mode, Presence,
-    ResolveInputs, Stamp, Verb,
+    Access, AccessState, ApplyOutcome, Change, Failure, FieldValue, Mode, Presence, ResolveInputs,
+    Stamp, Verb,
 };
 
 pub struct Directory;
-
-const NOT_EMPTY: &str = "a directory that is not empty";
 
 /// A folder.
 #[derive(Debug, Deserialize)]
@@ -57,6 +56,25 @@ impl DirectorySpec {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectoryAction {
+    Create,
+    SetAccess,
+    Remove,
+    Refuse(Obstacle),
+}
+
+/// Why a directory cannot be had, or removed, without the loss of something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is to be removed and is not empty.
+    NotEmpty,
+    /// It is to be removed and is no directory.
+    NotADirectory,
+    /// It is to be created, and something else has its path.
+    InTheWay,
+}
+
 impl Kind for Directory {
     const NAME: &'static str = "directory";
     const ABOUT: &'static str = "A folder that exists, with an owner and a mode.";
@@ -64,6 +82,7 @@ impl Kind for Directory {
 
     type Spec = DirectorySpec;
     type State = DirectoryState;
+    type Action = DirectoryAction;
 
     fn subject(spec: &DirectorySpec) -> String {
         spec.path.display().to_string()
@@ -104,60 +123,68 @@ impl Kind for Directory {
         })
     }
 
-    fn diff(spec: &DirectorySpec, state: &DirectoryState) -> Option<Change> {
+    fn diff(spec: &DirectorySpec, state: &DirectoryState) -> Option<Diff<DirectoryAction>> {
+        let removal = |action, from: &str| {
+            let change = Change::new(Verb::Remove);
+            let change = change.with_field("state", FieldValue::value(from), FieldValue::Absent);
+            Some(Diff::new(action, change))
+        };
         match (spec.state, state) {
             (Presence::Absent, DirectoryState::Missing) => None,
-            (Presence::Absent, found) => {
-                let from = match found {
-                    DirectoryState::Directory { empty: false, .. } => NOT_EMPTY,
-                    DirectoryState::Directory { .. } | DirectoryState::Missing => {
-                        FileKind::Directory.describe()
-                    }
-                    DirectoryState::Other(kind) => kind.describe(),
-                };
-                Some(Change::new(Verb::Remove).with_field(
-                    "state",
-                    FieldValue::value(from),
-                    FieldValue::Absent,
-                ))
+            (Presence::Absent, DirectoryState::Directory { empty: false, .. }) => removal(
+                DirectoryAction::Refuse(Obstacle::NotEmpty),
+                "a directory that is not empty",
+            ),
+            (Presence::Absent, DirectoryState::Directory { .. }) => {
+                removal(DirectoryAction::Remove, FileKind::Directory.describe())
             }
+            (Presence::Absent, DirectoryState::Other(kind)) => removal(
+                DirectoryAction::Refuse(Obstacle::NotADirectory),
+                kind.describe(),
+            ),
             (Presence::Present, DirectoryState::Missing) => {
-                let mut change = Change::new(Verb::Create);
-                change.fields = spec.access().creation_fields();
-                Some(change)
+                let change = Change::new(Verb::Create);
+                let change = change.with_fields(spec.access().creation_fields());
+                Some(Diff::new(DirectoryAction::Create, change))
             }
             (Presence::Present, DirectoryState::Other(kind)) => {
-                Some(Change::new(Verb::Update).with_field(
+                let change = Change::new(Verb::Update).with_field(
                     "state",
                     FieldValue::value(kind.describe()),
                     FieldValue::value("a directory"),
+                );
+                Some(Diff::new(
+                    DirectoryAction::Refuse(Obstacle::InTheWay),
+                    change,
                 ))
             }
             (Presence::Present, DirectoryState::Directory { access, .. }) => {
-                Change::update(spec.access().diff(access, true))
+                let change = Change::update(spec.access().diff(access, true))?;
+                Some(Diff::new(DirectoryAction::SetAccess, change))
             }
         }
     }
 
-    fn apply(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        if change.verb == Verb::Remove {
-            remove(spec, change, host)?;
-            return Ok(ApplyOutcome::Done);
-        }
-        if change.touches("state") {
-            return Err(Failure::new(format!(
-                "{} is in the way and is no directory",
-                spec.path.display()
-            ))
-            .hint("move it away by hand: trueup does not replace a file by a folder"));
-        }
-        let attrs = spec.access().resolve_attrs(host)?;
-        if change.verb == Verb::Update {
-            host.root.set_attrs(&spec.path, &attrs)?;
-        } else if spec.parents {
-            host.root.create_dir_all(&spec.path, &attrs)?;
-        } else {
-            host.root.create_dir(&spec.path, &attrs)?;
+    fn apply(
+        spec: &DirectorySpec,
+        action: &DirectoryAction,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
+        let attrs = || spec.access().resolve_attrs(host);
+        match action {
+            DirectoryAction::Refuse(obstacle) => return Err(obstacle.failure(spec)),
+            // The kernel checks and removes in one step, so files that appear meanwhile survive.
+            DirectoryAction::Remove => match host.root.remove_dir(&spec.path) {
+                Err(error) if error.is_not_empty() => {
+                    return Err(Obstacle::NotEmpty.failure(spec));
+                }
+                removed => removed?,
+            },
+            DirectoryAction::SetAccess => host.root.set_attrs(&spec.path, &attrs()?)?,
+            DirectoryAction::Create if spec.parents => {
+                host.root.create_dir_all(&spec.path, &attrs()?)?;
+            }
+            DirectoryAction::Create => host.root.create_dir(&spec.path, &attrs()?)?,
         }
         Ok(ApplyOutcome::Done)
     }
@@ -170,25 +197,17 @@ impl Kind for Directory {
     }
 }
 
-fn remove(spec: &DirectorySpec, change: &Change, host: &Host) -> Result<(), Failure> {
-    let full = || {
-        Failure::new(format!("{} is not empty", spec.path.display()))
-            .hint("describe what is in it as absent first, or remove it by hand")
-    };
-    let from = change.fields.first().map(|field| &field.from);
-    if from == Some(&FieldValue::value(NOT_EMPTY)) {
-        return Err(full());
-    }
-    if from != Some(&FieldValue::value(FileKind::Directory.describe())) {
-        return Err(
-            Failure::new(format!("{} is no directory", spec.path.display()))
+impl Obstacle {
+    fn failure(self, spec: &DirectorySpec) -> Failure {
+        let path = spec.path.display();
+        match self {
+            Obstacle::NotEmpty => Failure::new(format!("{path} is not empty"))
+                .hint("describe what is in it as absent first, or remove it by hand"),
+            Obstacle::NotADirectory => Failure::new(format!("{path} is no directory"))
                 .hint("remove it with a `file` or `symlink` resource"),
-        );
-    }
-    // The kernel checks and removes in one step, so files that appear meanwhile survive.
-    match host.root.remove_dir(&spec.path) {
-        Err(error) if error.is_not_empty() => Err(full()),
-        removed => Ok(removed?),
+            Obstacle::InTheWay => Failure::new(format!("{path} is in the way and is no directory"))
+                .hint("move it away by hand: trueup does not replace a file by a folder"),
+        }
     }
 }
 
@@ -205,13 +224,13 @@ mod tests {
             serde_json::from_value(serde_json::json!({"path": "/srv/old", "state": "absent"}))
                 .unwrap();
         let look = || Directory::inspect(&spec, &sandbox.host).unwrap();
-        let change = Directory::diff(&spec, &look()).unwrap();
+        let action = Directory::diff(&spec, &look()).unwrap().action;
         sandbox.write("/srv/old/new", "kept");
-        let error = Directory::apply(&spec, &change, &sandbox.host).unwrap_err();
+        let error = Directory::apply(&spec, &action, &sandbox.host).unwrap_err();
         assert!(error.message.contains("is not empty"), "{error}");
         assert_eq!(sandbox.read("/srv/old/new"), "kept");
         sandbox.remove("/srv/old/new");
-        Directory::apply(&spec, &change, &sandbox.host).unwrap();
+        Directory::apply(&spec, &action, &sandbox.host).unwrap();
         assert!(Directory::diff(&spec, &look()).is_none());
     }
 }
@@ -219,8 +238,8 @@ mod tests {
 #[cfg(test)]
 mod conformance {
     use super::Directory;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
 
     impl ConformanceProbes for Directory {
         fn probes() -> Vec<Probe> {

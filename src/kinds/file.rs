@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::digest::digest;
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessState, ApplyOutcome, Argv, Change, Failure, FieldChange, FieldValue, Kind, Mode,
+    Access, AccessState, ApplyOutcome, Argv, Change, Failure, FieldChange, FieldValue, Mode,
     Presence, ResolveInputs, Stamp, Verb, candidate,
 };
 
@@ -54,6 +55,19 @@ pub struct FileSpec {
     bytes: Vec<u8>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAction {
+    /// Write it whole, with its access rights.
+    Write,
+    /// Set the access rights of a file with the right content.
+    SetAccess {
+        changes_owner: bool,
+    },
+    Remove,
+    /// Fail: a folder has its path.
+    RefuseToReplace,
+}
+
 impl Kind for File {
     const NAME: &'static str = "file";
     const ABOUT: &'static str = "A file with a given content, replaced whole or not at all. ACL, SELinux label and `user.*` attributes of the file that is replaced stay.";
@@ -61,6 +75,7 @@ impl Kind for File {
 
     type Spec = FileSpec;
     type State = FileState;
+    type Action = FileAction;
 
     fn subject(spec: &FileSpec) -> String {
         spec.path.display().to_string()
@@ -86,6 +101,7 @@ impl Kind for File {
                 return Err(Problem::new("expected `content` or `source`"));
             }
         };
+        spec.desired_file().register_secrets();
         Ok(())
     }
 
@@ -97,24 +113,16 @@ impl Kind for File {
         spec.desired_file().inspect(host)
     }
 
-    fn diff(spec: &FileSpec, state: &FileState) -> Option<Change> {
+    fn diff(spec: &FileSpec, state: &FileState) -> Option<Diff<FileAction>> {
         spec.desired_file().diff(state)
     }
 
-    fn apply(spec: &FileSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        spec.desired_file().apply(change, host)
-    }
-
-    fn register_secrets(spec: &FileSpec) {
-        spec.desired_file().learn_secrets();
+    fn apply(spec: &FileSpec, action: &FileAction, host: &Host) -> Result<ApplyOutcome, Failure> {
+        spec.desired_file().apply(*action, host)
     }
 
     fn stamp(_spec: &FileSpec, state: &FileState) -> Option<Stamp> {
         state.stamp()
-    }
-
-    fn changes_stamp(change: &Change) -> bool {
-        !change.is_access_only()
     }
 }
 
@@ -146,11 +154,26 @@ pub struct DesiredFile<'a> {
 }
 
 impl DesiredFile<'_> {
-    pub(super) fn learn_secrets(&self) {
+    pub(super) fn register_secrets(&self) {
         if self.secret {
             secrets::add_secrets_of_text(&String::from_utf8_lossy(self.body));
         }
     }
+}
+
+impl FileAction {
+    /// `action`, unless what it would replace may hold other people's files.
+    fn replacing(other: FileKind, action: FileAction) -> FileAction {
+        match other {
+            FileKind::Directory => FileAction::RefuseToReplace,
+            _ => action,
+        }
+    }
+}
+
+fn removal(from: &str) -> Change {
+    let change = Change::new(Verb::Remove);
+    change.with_field("state", FieldValue::value(from), FieldValue::Absent)
 }
 
 /// A file as found on the host.
@@ -195,102 +218,81 @@ impl DesiredFile<'_> {
         }
     }
 
-    pub fn diff(&self, found: &FileState) -> Option<Change> {
-        match (self.state, found) {
-            (Presence::Absent, FileState::Missing) => None,
-            (Presence::Absent, FileState::Other(kind)) => {
-                Some(Change::new(Verb::Remove).with_field(
-                    "state",
-                    FieldValue::value(kind.describe()),
-                    FieldValue::Absent,
-                ))
-            }
-            (Presence::Absent, FileState::File { .. }) => {
-                Some(Change::new(Verb::Remove).with_field(
-                    "state",
-                    FieldValue::value("a file"),
-                    FieldValue::Absent,
-                ))
-            }
+    pub fn diff(&self, found: &FileState) -> Option<Diff<FileAction>> {
+        let content = || self.display_content(self.body);
+        let (action, change) = match (self.state, found) {
+            (Presence::Absent, FileState::Missing) => return None,
+            (Presence::Absent, FileState::Other(kind)) => (
+                FileAction::replacing(*kind, FileAction::Remove),
+                removal(kind.describe()),
+            ),
+            (Presence::Absent, FileState::File { .. }) => (FileAction::Remove, removal("a file")),
             (Presence::Present, FileState::Missing) => {
-                let mut change = Change::new(Verb::Create);
-                change.fields = self.access.creation_fields();
-                Some(change.with_field(
-                    "content",
-                    FieldValue::Absent,
-                    self.display_content(self.body),
-                ))
+                let change = Change::new(Verb::Create);
+                let change = change.with_fields(self.access.creation_fields());
+                let change = change.with_field("content", FieldValue::Absent, content());
+                (FileAction::Write, change)
             }
             (Presence::Present, FileState::Other(kind)) => {
-                let change = Change::new(Verb::Update).with_field(
-                    "state",
-                    FieldValue::value(kind.describe()),
-                    FieldValue::value("a file"),
-                );
-                Some(change.with_field(
-                    "content",
-                    FieldValue::Absent,
-                    self.display_content(self.body),
-                ))
+                let other = FieldValue::value(kind.describe());
+                let change = Change::new(Verb::Update)
+                    .with_field("state", other, FieldValue::value("a file"))
+                    .with_field("content", FieldValue::Absent, content());
+                (FileAction::replacing(*kind, FileAction::Write), change)
             }
             (Presence::Present, FileState::File { body, access, .. }) => {
                 let mut fields = self.access.diff(access, true);
-                if body != self.body {
-                    fields.push(FieldChange::new(
-                        "content",
-                        self.display_content(body),
-                        self.display_content(self.body),
-                    ));
+                if body == self.body {
+                    let change = Change::update(fields)?.keeping_stamp();
+                    let changes_owner = self.access.changes_owner(access);
+                    return Some(Diff::new(FileAction::SetAccess { changes_owner }, change));
                 }
-                Change::update(fields)
+                let old = self.display_content(body);
+                fields.push(FieldChange::new("content", old, content()));
+                (FileAction::Write, Change::update(fields)?)
             }
-        }
+        };
+        Some(Diff::new(action, change))
     }
 
-    pub fn apply(&self, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        let blocked = FieldValue::value(FileKind::Directory.describe());
-        if change
-            .fields
-            .iter()
-            .any(|field| field.field == "state" && field.from == blocked)
-        {
-            return Err(
-                Failure::new(format!("{} is a directory", self.path.display())).hint(
-                    "move it away by hand: trueup does not remove a folder to make room for a file",
-                ),
-            );
-        }
-        if change.verb == Verb::Remove {
-            host.root.remove_file(self.path)?;
-            return Ok(ApplyOutcome::Done);
-        }
-        // Where others can rename files, the present one may belong to somebody else: replace it by one with
-        // the right owner instead of giving it away.
-        let replaced = change.touches("content")
-            || (change.touches("owner") && !host.root.is_in_trusted_folder(self.path)?);
-        if replaced {
-            // The new file keeps the attributes that the spec leaves open.
-            let mut attrs = self.access.resolve_attrs(host)?;
-            if let Some(old) = host
+    pub fn apply(&self, action: FileAction, host: &Host) -> Result<ApplyOutcome, Failure> {
+        match action {
+            FileAction::RefuseToReplace => {
+                return Err(
+                    Failure::new(format!("{} is a directory", self.path.display())).hint(
+                        "move it away by hand: trueup does not remove a folder to make room for a file",
+                    ),
+                );
+            }
+            FileAction::Remove => host.root.remove_file(self.path)?,
+            FileAction::Write => self.write(host)?,
+            // Where others can rename files, the present one may belong to somebody else: replace it by one
+            // with the right owner instead of giving it away.
+            FileAction::SetAccess {
+                changes_owner: true,
+            } if !host.root.is_in_trusted_folder(self.path)? => self.write(host)?,
+            FileAction::SetAccess { .. } => host
                 .root
-                .meta(self.path)?
-                .filter(|old| old.kind == FileKind::File)
-            {
-                attrs.mode.get_or_insert(old.mode);
-                if host.root.is_privileged() {
-                    attrs.uid.get_or_insert(old.uid);
-                    attrs.gid.get_or_insert(old.gid);
-                }
-            }
-            if let Some(argv) = self.verify {
-                candidate::verify(argv, self.body, self.secret, host)?;
-            }
-            host.root.write_atomic(self.path, self.body, &attrs)?;
-        } else {
-            host.root
-                .set_attrs(self.path, &self.access.resolve_attrs(host)?)?;
+                .set_attrs(self.path, &self.access.resolve_attrs(host)?)?,
         }
         Ok(ApplyOutcome::Done)
+    }
+
+    fn write(&self, host: &Host) -> Result<(), Failure> {
+        // The new file keeps the attributes that the spec leaves open.
+        let mut attrs = self.access.resolve_attrs(host)?;
+        let old = host.root.meta(self.path)?;
+        if let Some(old) = old.filter(|old| old.kind == FileKind::File) {
+            attrs.mode.get_or_insert(old.mode);
+            if host.root.is_privileged() {
+                attrs.uid.get_or_insert(old.uid);
+                attrs.gid.get_or_insert(old.gid);
+            }
+        }
+        if let Some(argv) = self.verify {
+            candidate::verify(argv, self.body, self.secret, host)?;
+        }
+        Ok(host.root.write_atomic(self.path, self.body, &attrs)?)
     }
 
     fn display_content(&self, body: &[u8]) -> FieldValue {
@@ -307,8 +309,8 @@ impl DesiredFile<'_> {
 #[cfg(test)]
 mod conformance {
     use super::File;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
 
     impl ConformanceProbes for File {
         fn probes() -> Vec<Probe> {

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 
 use super::shadow_utils;
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Presence, ResolveInputs, Verb,
 };
 
 pub struct Group;
@@ -38,6 +39,13 @@ pub enum GroupState {
     },
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupAction {
+    Create,
+    SetGid,
+    Remove,
+}
+
 impl Kind for Group {
     const NAME: &'static str = "group";
     const ABOUT: &'static str = "A group of users.";
@@ -45,6 +53,7 @@ impl Kind for Group {
 
     type Spec = GroupSpec;
     type State = GroupState;
+    type Action = GroupAction;
 
     fn subject(spec: &GroupSpec) -> String {
         spec.name.clone()
@@ -66,12 +75,14 @@ impl Kind for Group {
         )
     }
 
-    fn diff(spec: &GroupSpec, state: &GroupState) -> Option<Change> {
+    fn diff(spec: &GroupSpec, state: &GroupState) -> Option<Diff<GroupAction>> {
         let name = || FieldValue::value(&spec.name);
         match (spec.state, state) {
             (_, GroupState::Unmanaged) | (Presence::Absent, GroupState::Missing) => None,
             (Presence::Absent, GroupState::Group { .. }) => {
-                Some(Change::new(Verb::Remove).with_field("name", name(), FieldValue::Absent))
+                let change = Change::new(Verb::Remove);
+                let change = change.with_field("name", name(), FieldValue::Absent);
+                Some(Diff::new(GroupAction::Remove, change))
             }
             (Presence::Present, GroupState::Missing) => {
                 let mut change =
@@ -79,17 +90,18 @@ impl Kind for Group {
                 if let Some(gid) = spec.gid {
                     change = change.with_field("gid", FieldValue::Absent, FieldValue::value(gid));
                 }
-                Some(change)
+                Some(Diff::new(GroupAction::Create, change))
             }
             (Presence::Present, GroupState::Group { gid }) => {
-                let wanted = spec.gid.unwrap_or(*gid);
-                Change::update(FieldChange::diff("gid", gid, &wanted).into_iter().collect())
+                let field = FieldChange::diff("gid", gid, &spec.gid.unwrap_or(*gid));
+                let change = Change::update(field.into_iter().collect())?;
+                Some(Diff::new(GroupAction::SetGid, change))
             }
         }
     }
 
-    fn apply(spec: &GroupSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        if change.verb == Verb::Remove {
+    fn apply(spec: &GroupSpec, action: &GroupAction, host: &Host) -> Result<ApplyOutcome, Failure> {
+        if *action == GroupAction::Remove {
             shadow_utils::run(host, "groupdel", &[&spec.name])?;
             return Ok(ApplyOutcome::Done);
         }
@@ -109,12 +121,12 @@ impl Kind for Group {
             }
             args.extend(["-g", gid]);
         }
-        if change.verb == Verb::Create && spec.system {
+        if *action == GroupAction::Create && spec.system {
             args.push("-r");
         }
         args.push(&spec.name);
-        let program = match change.verb {
-            Verb::Create => "groupadd",
+        let program = match action {
+            GroupAction::Create => "groupadd",
             _ => "groupmod",
         };
         shadow_utils::run(host, program, &args)?;
@@ -125,9 +137,9 @@ impl Kind for Group {
 #[cfg(test)]
 mod conformance {
     use super::Group;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::ports::testing::Sandbox;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
 
     impl ConformanceProbes for Group {
         fn skip_reason(host: &Sandbox) -> Option<&'static str> {
@@ -150,8 +162,8 @@ mod conformance {
 
 #[cfg(test)]
 mod tests {
+    use crate::kind::conformance::parse_resource;
     use crate::ports::testing::{Sandbox, machine_file, skip_test};
-    use crate::resource::conformance::parse_resource;
 
     #[test]
     fn gid_in_use_is_rejected_with_its_groups_name() {
@@ -161,8 +173,8 @@ mod tests {
         }
         sandbox.write("/etc/group", "root:x:0:\nwww:x:2001:\n");
         let group = parse_resource("group: {name: deploy, gid: 2001}").unwrap();
-        let change = group.inspect(&sandbox.host, false).unwrap().change.unwrap();
-        let failure = group.apply(&change, &sandbox.host).unwrap_err();
+        let observed = group.inspect(&sandbox.host).unwrap();
+        let failure = observed.apply(&sandbox.host).unwrap_err();
         assert!(failure.message.contains("group `www`"), "{failure}");
         assert_eq!(
             sandbox.read("/etc/group"),
@@ -178,8 +190,8 @@ mod tests {
             return skip_test("removing a main group", "needs root");
         }
         let group = parse_resource("group: {name: nogroup, state: absent}").unwrap();
-        let change = group.inspect(&sandbox.host, false).unwrap().change.unwrap();
-        let failure = group.apply(&change, &sandbox.host).unwrap_err();
+        let observed = group.inspect(&sandbox.host).unwrap();
+        let failure = observed.apply(&sandbox.host).unwrap_err();
         assert!(failure.hint.unwrap().contains("main group"));
         assert!(sandbox.read("/etc/group").contains("nogroup"));
     }
@@ -204,9 +216,10 @@ mod tests {
         }
         let machine = machine_file("/etc/group");
         let group = parse_resource("group: {name: trueup-probe, system: true}").unwrap();
-        let change = group.inspect(&sandbox.host, false).unwrap().change.unwrap();
-        group.apply(&change, &sandbox.host).unwrap();
-        assert_eq!(group.inspect(&sandbox.host, false).unwrap().change, None);
+        let observed = group.inspect(&sandbox.host).unwrap();
+        assert!(observed.change().is_some());
+        observed.apply(&sandbox.host).unwrap();
+        assert_eq!(group.inspect(&sandbox.host).unwrap().change(), None);
         assert_eq!(sandbox.mode("/etc/gshadow") & 0o077, 0);
         assert_eq!(machine_file("/etc/group"), machine);
     }

@@ -18,7 +18,7 @@ mod template;
 mod user;
 mod watch;
 
-use crate::resource::{AnyKind, KindEntry};
+use crate::kind::{AnyKind, KindEntry};
 
 /// Every kind that a role may use, in the order of the reference.
 pub const KINDS: &[&dyn AnyKind] = &[

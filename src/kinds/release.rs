@@ -1,17 +1,15 @@
 //! The `release` kind: an app at the sha that the manifest wants. [`crate::release`] does the work.
 
-mod hold;
-
 use std::path::PathBuf;
 
 use crate::desired::Sha;
+use crate::kind::{Condition, Diff, Kind, ReleaseCondition};
 use crate::ports::Host;
 use crate::problem::Problem;
-use crate::release::files::{self, ObservedFile};
+use crate::release::files::{self, FileDrift, ObservedFile};
 use crate::release::{self, ActiveRelease, Overrides, Pin, Record, ReleaseSpec, ReleaseStatus};
 use crate::resource::{
-    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, ResolveInputs, Stamp, Trial,
-    TrialOutcome, Verb,
+    ApplyOutcome, Change, Failure, FieldValue, ResolveInputs, Stamp, Trial, Verb, Withheld,
 };
 
 pub struct Release;
@@ -79,29 +77,139 @@ impl ReleaseState {
     }
 
     /// The changes to the files of the active release. A pinned release keeps its own files.
-    fn files_to_change(&self, spec: &ReleaseSpec) -> Vec<FieldChange> {
+    fn files_to_change(&self, spec: &ReleaseSpec) -> Vec<FileDrift> {
         match self.effective_pin(spec) {
             Some(_) => Vec::new(),
             None => files::diff(spec, &self.files),
         }
     }
 
-    /// Why nothing may be activated now, if that is so.
-    fn activation_blocker(&self, spec: &ReleaseSpec) -> Option<ApplyOutcome> {
+    /// What keeps the wanted release from being activated now.
+    fn activation_blocker(&self, spec: &ReleaseSpec) -> Option<Withheld> {
         if let Some(pin) = self
             .effective_pin(spec)
             .filter(|_| self.is_target_active(spec))
         {
-            return Some(ApplyOutcome::Waiting(pin.describe()));
+            return Some(Withheld::OnHold(pin.describe()));
         }
-        let target = self.target_sha(spec)?;
-        if let Some(barred) = self.overrides.find_quarantined(target) {
-            return Some(ApplyOutcome::Refused(barred.describe()));
+        if let Some(barred) = self.overrides.find_quarantined(self.target_sha(spec)?) {
+            return Some(Withheld::Quarantined(barred.describe()));
         }
-        spec.hold
-            .as_ref()
-            .map(|hold| ApplyOutcome::Waiting(hold.description()))
+        let hold = spec.hold.as_ref()?;
+        Some(Withheld::OnHold(hold.description()))
     }
+
+    /// What to do while the wanted release may not be activated. A release that is known to be bad is left
+    /// all the same, for the last good one.
+    fn blocked_step(&self, why: Withheld) -> ReleaseStep {
+        let bad = self.active.as_ref().filter(|_| self.is_active_bad());
+        ReleaseStep::Withhold {
+            leave: bad.map(|active| active.name.clone()),
+            why,
+        }
+    }
+
+    /// The deployment of the wanted sha.
+    fn deployment(&self, spec: &ReleaseSpec, wanted: &Sha) -> (ReleaseStep, Change) {
+        let mut change = Change::new(Verb::Deploy).with_field(
+            "sha",
+            FieldValue::from_option(self.active_sha()),
+            FieldValue::value(wanted),
+        );
+        let blocker = self.activation_blocker(spec);
+        if let Some(Withheld::Quarantined(why)) = &blocker {
+            change = change.with_field("quarantine", FieldValue::Absent, FieldValue::value(why));
+        } else {
+            let name = self.active.as_ref().map(|active| &active.name);
+            let to = match &self.built {
+                Some(ready) => FieldValue::value(ready),
+                None => FieldValue::Unknown("it is built".into()),
+            };
+            change = change.with_field("release", FieldValue::from_option(name), to);
+            if !self.pending_steps.is_empty() {
+                let steps = FieldValue::Text(self.pending_steps.clone());
+                change = change.with_field("steps", FieldValue::Absent, steps);
+            }
+            if let Some(Withheld::OnHold(why)) = &blocker {
+                change = change.with_field(HOLD_FIELD, FieldValue::Absent, FieldValue::value(why));
+            }
+        }
+        match blocker {
+            Some(why) => (self.blocked_step(why.clone()), change.withheld(why)),
+            None => (ReleaseStep::Deploy(wanted.clone()), change),
+        }
+    }
+
+    /// The smaller matters while the wanted sha is active.
+    fn upkeep(&self, spec: &ReleaseSpec) -> Option<(ReleaseStep, Change)> {
+        let files = self.files_to_change(spec);
+        if let (false, Some(active), Some(sha)) =
+            (files.is_empty(), &self.active, self.active_sha())
+        {
+            let only_modes = files.iter().all(|file| !file.changes_content);
+            let mut change = Change::update(files.into_iter().map(|file| file.shown).collect())?;
+            change.keeps_stamp = only_modes;
+            let step = ReleaseStep::RefreshFiles {
+                release: active.name.clone(),
+                sha: sha.clone(),
+            };
+            return Some((step, change));
+        }
+        if let Some(pin) = self.effective_pin(spec) {
+            let why = Withheld::OnHold(pin.describe());
+            let change = pinned_change(spec, self.active_sha(), pin).withheld(why.clone());
+            return Some((self.blocked_step(why), change));
+        }
+        if let Some(next) = &self.next_sha {
+            let change = Change::new(Verb::Build).keeping_stamp();
+            let change = change.with_field("next", FieldValue::Absent, FieldValue::value(next));
+            return Some((ReleaseStep::BuildAhead(next.clone()), change));
+        }
+        let pin = self.expired_pin(spec)?;
+        let change = Change::new(Verb::Update).keeping_stamp();
+        let pin = FieldValue::value(pin.describe());
+        let change = change.with_field("pin", pin, FieldValue::Absent);
+        Some((ReleaseStep::None, change))
+    }
+}
+
+/// Reports a pin in every pass, so that a green result never hides that the manifest wants another sha.
+fn pinned_change(spec: &ReleaseSpec, active: Option<&Sha>, pin: &Pin) -> Change {
+    let active = FieldValue::from_option(active);
+    let pin = FieldValue::value(pin.describe());
+    Change::new(Verb::Deploy)
+        .with_field("sha", active, FieldValue::from_option(spec.wanted.as_ref()))
+        .with_field(HOLD_FIELD, FieldValue::Absent, pin)
+}
+
+/// The field that shows why a change waits: a hold of the manifest, a pin of this host.
+const HOLD_FIELD: &str = "hold";
+
+/// What an apply does about a release.
+#[derive(Debug)]
+pub struct ReleaseAction {
+    /// Remove a pin that has expired, first.
+    remove_pin: bool,
+    step: ReleaseStep,
+}
+
+#[derive(Debug)]
+enum ReleaseStep {
+    None,
+    /// The pass settles the trial after it has restarted the services.
+    AwaitTrial,
+    Deploy(Sha),
+    /// Rewrite the rendered files of the active release.
+    RefreshFiles {
+        release: String,
+        sha: Sha,
+    },
+    BuildAhead(Sha),
+    Withhold {
+        /// The active release, if it is known to be bad.
+        leave: Option<String>,
+        why: Withheld,
+    },
 }
 
 impl Kind for Release {
@@ -125,6 +233,7 @@ impl Kind for Release {
 
     type Spec = ReleaseSpec;
     type State = ReleaseState;
+    type Action = ReleaseAction;
 
     fn subject(spec: &ReleaseSpec) -> String {
         spec.app.clone()
@@ -134,27 +243,12 @@ impl Kind for Release {
         Some(spec.layout().current())
     }
 
-    fn app(spec: &ReleaseSpec) -> Option<&str> {
-        Some(&spec.app)
-    }
-
-    fn register_secrets(spec: &ReleaseSpec) {
-        spec.learn_secrets();
-    }
-
-    fn deployed_sha(_spec: &ReleaseSpec, state: &ReleaseState) -> Option<String> {
-        state.active_sha().map(|sha| sha.to_string())
-    }
-
     fn resolve(spec: &mut ReleaseSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         spec.validate()?;
-        let desired = inputs.desired();
-        spec.set_wanted(desired.apps.get(&spec.app));
-        spec.environment = desired.environment.clone();
-        spec.resume_policy = desired.resume_policy;
         for file in &mut spec.files {
             file.resolve(inputs)?;
         }
+        spec.register_secrets();
         Ok(())
     }
 
@@ -187,92 +281,50 @@ impl Kind for Release {
         Ok(found)
     }
 
-    fn diff(spec: &ReleaseSpec, state: &ReleaseState) -> Option<Change> {
-        if let Some(trial) = state.trial(spec) {
+    fn diff(spec: &ReleaseSpec, state: &ReleaseState) -> Option<Diff<ReleaseAction>> {
+        let (step, change) = if let Some(trial) = state.trial(spec) {
             let to = FieldValue::Unknown("its services and its health check have shown it".into());
-            let from = FieldValue::value(&trial.name);
-            return Some(Change::new(Verb::Prove).with_field("release", from, to));
-        }
-        if state.is_target_active(spec) {
-            if let Some(update) = Change::update(state.files_to_change(spec)) {
-                return Some(update);
-            }
-            return match (state.effective_pin(spec), &state.next_sha) {
-                (Some(pin), _) => Some(hold::pinned_change(spec, state.active_sha(), pin)),
-                (None, Some(next)) => {
-                    let ahead = Change::new(Verb::Build);
-                    Some(ahead.with_field("next", FieldValue::Absent, FieldValue::value(next)))
-                }
-                (None, None) => state.expired_pin(spec).map(|pin| {
-                    let update = Change::new(Verb::Update);
-                    update.with_field("pin", FieldValue::value(pin.describe()), FieldValue::Absent)
-                }),
-            };
-        }
-        let wanted = state.target_sha(spec)?;
-        let sha = Change::new(Verb::Deploy).with_field(
-            "sha",
-            FieldValue::from_option(state.active_sha()),
-            FieldValue::value(wanted),
-        );
-        if let Some(barred) = state.overrides.find_quarantined(wanted) {
-            return Some(sha.with_field(
-                "quarantine",
-                FieldValue::Absent,
-                FieldValue::value(barred.describe()),
-            ));
-        }
-        let name = state.active.as_ref().map(|active| &active.name);
-        let to = match &state.built {
-            Some(ready) => FieldValue::value(ready),
-            None => FieldValue::Unknown("it is built".into()),
+            let change = Change::new(Verb::Prove).keeping_stamp();
+            let change = change.with_field("release", FieldValue::value(&trial.name), to);
+            (ReleaseStep::AwaitTrial, change)
+        } else if state.is_target_active(spec) {
+            state.upkeep(spec)?
+        } else {
+            state.deployment(spec, state.target_sha(spec)?)
         };
-        let mut change = sha.with_field("release", FieldValue::from_option(name), to);
-        if !state.pending_steps.is_empty() {
-            let steps = FieldValue::Text(state.pending_steps.clone());
-            change = change.with_field("steps", FieldValue::Absent, steps);
-        }
-        if let Some(hold) = &spec.hold {
-            change = change.with_field(
-                "hold",
-                FieldValue::Absent,
-                FieldValue::value(hold.description()),
-            );
-        }
-        Some(change)
+        let remove_pin = state.expired_pin(spec).is_some();
+        Some(Diff::new(ReleaseAction { remove_pin, step }, change))
     }
 
-    fn apply(spec: &ReleaseSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        let found = Release::inspect(spec, host)?;
-        if found.expired_pin(spec).is_some() {
+    fn apply(
+        spec: &ReleaseSpec,
+        action: &ReleaseAction,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
+        if action.remove_pin {
             release::unpin(spec, host)?;
         }
-        if let (Verb::Build, Some(next)) = (change.verb, &found.next_sha) {
-            release::build_ahead(spec, next, host)?;
-            return Ok(ApplyOutcome::Done);
-        }
-        if let (Verb::Update, Some(active), Some(sha)) =
-            (change.verb, &found.active, found.active_sha())
-        {
-            release::refresh_files(spec, sha, host, &active.name)?;
-            return Ok(ApplyOutcome::Done);
-        }
-        // The pass settles the trial after it has restarted the services.
-        if found.trial(spec).is_some() {
-            return Ok(ApplyOutcome::Done);
-        }
-        if let Some(outcome) = found.activation_blocker(spec) {
-            let bad = found.active.as_ref().filter(|_| found.is_active_bad());
-            if let Some(bad) = bad
-                && let release::RollbackOutcome::RolledBack(_) =
-                    release::roll_back_bad(spec, host, &bad.name)?
-            {
-                return Ok(ApplyOutcome::Done);
+        match &action.step {
+            ReleaseStep::None | ReleaseStep::AwaitTrial => {}
+            ReleaseStep::Deploy(sha) => release::deploy(spec, sha, host)?,
+            ReleaseStep::RefreshFiles { release, sha } => {
+                release::refresh_files(spec, sha, host, release)?;
             }
-            return Ok(outcome);
-        }
-        if let Some(target) = found.target_sha(spec) {
-            release::deploy(spec, target, host)?;
+            ReleaseStep::BuildAhead(next) => {
+                release::build_ahead(spec, next, host)?;
+            }
+            ReleaseStep::Withhold { leave, why } => {
+                if let Some(bad) = leave
+                    && let release::RollbackOutcome::RolledBack(_) =
+                        release::roll_back_bad(spec, host, bad)?
+                {
+                    return Ok(ApplyOutcome::Done);
+                }
+                return Ok(match why.clone() {
+                    Withheld::OnHold(why) => ApplyOutcome::Waiting(why),
+                    Withheld::Quarantined(why) => ApplyOutcome::Refused(why),
+                });
+            }
         }
         Ok(ApplyOutcome::Done)
     }
@@ -293,89 +345,43 @@ impl Kind for Release {
         })
     }
 
-    /// Building ahead activates nothing, and a release on trial was activated earlier.
-    fn changes_stamp(change: &Change) -> bool {
-        let unseen = |field: &FieldChange| field.field.ends_with(" mode") || field.field == "pin";
-        match change.verb {
-            Verb::Update => !change.fields.iter().all(unseen),
-            Verb::Deploy => !change.is_withheld(),
-            _ => false,
-        }
-    }
-
-    fn needs_maintenance(spec: &ReleaseSpec, state: &ReleaseState) -> bool {
-        state.overrides.has_multiline_reason()
-            || state.is_target_active(spec)
-                && state
-                    .active
-                    .as_ref()
-                    .is_some_and(|active| active.needs_cleanup)
-    }
-
-    fn warnings(_spec: &ReleaseSpec, state: &ReleaseState) -> Vec<String> {
-        let left = state.active.iter().flat_map(|active| &active.unremoved);
-        left.map(|left| format!("{} cannot be removed: {}", left.name, left.why))
-            .collect()
-    }
-
-    fn run_maintenance(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
-        release::finish_cleanup(spec, host)
-    }
-
-    /// The hold or the pin that the change waits for.
-    fn waiting_reason(change: &Change) -> Option<String> {
-        hold::hold_reason(change)
-    }
-
-    fn trial(spec: &ReleaseSpec, state: &ReleaseState) -> Option<Trial> {
-        let trial = state.trial(spec)?;
+    fn condition(spec: &ReleaseSpec, state: &ReleaseState) -> Condition {
+        let active = state.active.as_ref();
         let layout = spec.layout();
-        Some(Trial {
+        let trial = state.trial(spec).map(|trial| Trial {
             release: trial.name.clone(),
             deploy_to: layout.deploy_to().to_owned(),
             current: layout.current(),
+        });
+        let is_untidy =
+            state.is_target_active(spec) && active.is_some_and(|active| active.needs_cleanup);
+        let unremoved = active.iter().flat_map(|active| &active.unremoved);
+        Condition::Release(ReleaseCondition {
+            sha: state.active_sha().map(|sha| sha.to_string()),
+            trial,
+            needs_maintenance: is_untidy || state.overrides.has_multiline_reason(),
+            warnings: unremoved
+                .map(|left| format!("{} cannot be removed: {}", left.name, left.why))
+                .collect(),
         })
     }
 
-    fn run_trial(
-        spec: &ReleaseSpec,
-        host: &Host,
-        users: &mut dyn FnMut() -> Result<(), Failure>,
-        runs_as: &dyn Fn() -> Vec<u32>,
-    ) -> Result<TrialOutcome, Failure> {
-        release::run_gate(spec, host, users, runs_as)
+    fn release(spec: &ReleaseSpec) -> Option<&ReleaseSpec> {
+        Some(spec)
     }
 
-    fn find_conflict(
-        spec: &ReleaseSpec,
-        host: &Host,
-        runs_as: &dyn Fn() -> Vec<u32>,
-    ) -> Option<Failure> {
-        release::port_conflict(spec, host, runs_as)
-    }
-
-    fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
-        release::confirm(spec, host)
-    }
-
-    fn roll_back(
-        spec: &ReleaseSpec,
-        host: &Host,
-        why: &Failure,
-    ) -> Result<Option<String>, Failure> {
-        Ok(match release::roll_back(spec, host, why)? {
-            release::RollbackOutcome::RolledBack(name) => Some(name),
-            release::RollbackOutcome::NoTarget => None,
-        })
+    fn release_mut(spec: &mut ReleaseSpec) -> Option<&mut ReleaseSpec> {
+        Some(spec)
     }
 }
 
 #[cfg(test)]
 mod conformance {
     use super::Release;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::ports::testing::Sandbox;
-    use crate::resource::conformance::Probe;
-    use crate::resource::{ConformanceProbes, Verb};
+    use crate::resource::Verb;
 
     /// Creates a repository outside the host with one commit; returns its address and the sha.
     fn create_repository(sandbox: &Sandbox) -> (String, String) {

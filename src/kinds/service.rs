@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use crate::kind::{self, Condition, Diff, Kind, ServiceCondition, Triggered};
 use crate::ports::Host;
 use crate::ports::processes;
 use crate::ports::services::{ActiveState, EnabledState, ManagedBy, ServiceStatus, Services};
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, Kind, ServiceRun, Trial, Trigger,
-    Verb,
+    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, ServiceRun, Trial, Trigger, Verb,
+    Withheld,
 };
 
 pub struct Service;
@@ -56,6 +57,17 @@ pub struct ServiceState {
     exposed_environment_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceAction {
+    /// Enable or disable it, start or stop it; `None`: leave that as it is.
+    Set {
+        enable: Option<bool>,
+        run: Option<bool>,
+    },
+    /// Wait for the operator who masked it.
+    LeaveMasked,
+}
+
 /// The supervisor of the service.
 fn service_manager<'a>(spec: &ServiceSpec, host: &'a Host) -> &'a dyn Services {
     host.service_manager(spec.manager)
@@ -68,23 +80,10 @@ impl Kind for Service {
 
     type Spec = ServiceSpec;
     type State = ServiceState;
+    type Action = ServiceAction;
 
     fn subject(spec: &ServiceSpec) -> String {
         spec.name.clone()
-    }
-
-    fn triggers(spec: &ServiceSpec) -> Vec<Trigger> {
-        [
-            (Duty::Restart, &spec.restart_on),
-            (Duty::Reload, &spec.reload_on),
-        ]
-        .into_iter()
-        .filter(|(_, on)| !on.is_empty())
-        .map(|(duty, on)| Trigger {
-            duty,
-            on: on.clone(),
-        })
-        .collect()
     }
 
     fn inspect(spec: &ServiceSpec, host: &Host) -> Result<ServiceState, Failure> {
@@ -117,105 +116,126 @@ impl Kind for Service {
         )
     }
 
-    fn diff(
-        spec: &ServiceSpec,
-        ServiceState {
-            status: state,
-            serves_missing: dormant,
-            ..
-        }: &ServiceState,
-    ) -> Option<Change> {
-        if is_masked_but_wanted(spec, state) {
-            let change = Change::new(Verb::Update);
-            return Some(change.with_field(
-                MASKED_FIELD,
-                FieldValue::value(true),
-                FieldValue::value(false),
-            ));
+    fn diff(spec: &ServiceSpec, state: &ServiceState) -> Option<Diff<ServiceAction>> {
+        let status = &state.status;
+        if is_masked_but_wanted(spec, status) {
+            let change = Change::new(Verb::Update)
+                .with_field("masked", FieldValue::value(true), FieldValue::value(false))
+                .withheld(Withheld::OnHold(MASKED.to_owned()));
+            return Some(Diff::new(ServiceAction::LeaveMasked, change));
         }
-        let mut fields = Vec::new();
-        let enabled = match state.enabled {
+        let enabled = match status.enabled {
             EnabledState::Yes => Some(true),
             EnabledState::No => Some(false),
             // A static unit cannot be enabled; a masked one must not be.
             EnabledState::Static | EnabledState::Masked => None,
         };
-        if let (Some(wanted), Some(is)) = (spec.enabled, enabled) {
-            fields.extend(FieldChange::diff("enabled", &is, &wanted));
-        }
-        let running = matches!(state.active, ActiveState::Running | ActiveState::Starting);
-        if let Some(wanted) = spec
+        let enable = spec
+            .enabled
+            .filter(|wanted| enabled.is_some_and(|is| is != *wanted));
+        let is_running = matches!(status.active, ActiveState::Running | ActiveState::Starting);
+        let run = spec
             .running
-            .filter(|wanted| *wanted != running && !(*wanted && *dormant))
-        {
+            .filter(|wanted| *wanted != is_running && !(*wanted && state.serves_missing));
+        let mut fields = Vec::new();
+        if let Some(wanted) = enable {
+            fields.extend(FieldChange::diff("enabled", &!wanted, &wanted));
+        }
+        if let Some(wanted) = run {
             let to = if wanted { "running" } else { "stopped" };
             fields.push(FieldChange::new(
                 "running",
-                FieldValue::value(active_state_text(state.active)),
+                FieldValue::value(active_state_text(status.active)),
                 FieldValue::value(to),
             ));
         }
-        Change::update(fields)
+        let mut change = Change::update(fields)?;
+        change.sets_running = run.is_some();
+        Some(Diff::new(ServiceAction::Set { enable, run }, change))
     }
 
-    fn apply(spec: &ServiceSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        debug_assert_eq!(change.verb, Verb::Update);
-        if let Some(why) = Service::waiting_reason(change) {
-            return Ok(ApplyOutcome::Waiting(why));
-        }
+    fn apply(
+        spec: &ServiceSpec,
+        action: &ServiceAction,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
         let services = service_manager(spec, host);
-        if change.touches("enabled") {
-            if spec.enabled == Some(true) {
-                services.enable(&spec.name)?;
-            } else {
-                services.disable(&spec.name)?;
-            }
+        let (enable, run) = match *action {
+            ServiceAction::LeaveMasked => return Ok(ApplyOutcome::Waiting(MASKED.to_owned())),
+            ServiceAction::Set { enable, run } => (enable, run),
+        };
+        match enable {
+            Some(true) => services.enable(&spec.name)?,
+            Some(false) => services.disable(&spec.name)?,
+            None => {}
         }
-        if change.touches("running") {
-            if spec.running == Some(true) {
-                services.start(&spec.name)?;
-            } else {
-                services.stop(&spec.name)?;
-            }
+        match run {
+            Some(true) => services.start(&spec.name)?,
+            Some(false) => services.stop(&spec.name)?,
+            None => {}
         }
         Ok(ApplyOutcome::Done)
     }
 
-    /// Waits for the operator who masked the service to unmask it.
-    fn waiting_reason(change: &Change) -> Option<String> {
-        change.touches(MASKED_FIELD).then(|| {
-            "somebody masked it on purpose; `systemctl unmask` lets it run again".to_owned()
+    fn condition(spec: &ServiceSpec, state: &ServiceState) -> Condition {
+        let status = &state.status;
+        let run = |id: &String| ServiceRun {
+            id: id.clone(),
+            started_at: status.started_at,
+            reloaded_at: status.reloaded_at,
+            reload_id: status.reload_id.clone(),
+        };
+        let is_running = status.active == ActiveState::Running;
+        Condition::Service(ServiceCondition {
+            run: status.run_id.as_ref().filter(|_| is_running).map(run),
+            awaits_dependency: state.serves_missing && spec.running == Some(true),
+            unhealthy_reason: state.unhealthy_reason(spec),
         })
     }
 
-    fn awaits_dependency(spec: &ServiceSpec, state: &ServiceState) -> bool {
-        state.serves_missing && spec.running == Some(true)
+    fn triggered(spec: &ServiceSpec) -> Option<&dyn Triggered> {
+        Some(spec)
     }
 
-    fn service_run(
-        _spec: &ServiceSpec,
-        ServiceState { status: state, .. }: &ServiceState,
-    ) -> Option<ServiceRun> {
-        if state.active != ActiveState::Running {
-            return None;
+    fn service(spec: &ServiceSpec) -> Option<&dyn kind::Service> {
+        Some(spec)
+    }
+}
+
+impl Triggered for ServiceSpec {
+    fn triggers(&self) -> Vec<Trigger> {
+        [
+            (Duty::Restart, &self.restart_on),
+            (Duty::Reload, &self.reload_on),
+        ]
+        .into_iter()
+        .filter(|(_, on)| !on.is_empty())
+        .map(|(duty, on)| Trigger {
+            duty,
+            on: on.clone(),
+        })
+        .collect()
+    }
+
+    fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+        match duty {
+            Duty::Reload => service_manager(self, host).reload(&self.name)?,
+            _ => service_manager(self, host).restart(&self.name)?,
         }
-        Some(ServiceRun {
-            id: state.run_id.clone()?,
-            started_at: state.started_at,
-            reloaded_at: state.reloaded_at,
-            reload_id: state.reload_id.clone(),
-        })
+        Ok(())
     }
+}
 
-    fn check_runs_from(spec: &ServiceSpec, host: &Host, trial: &Trial) -> Result<(), Failure> {
-        let status = service_manager(spec, host).status(&spec.name)?;
-        let name = &spec.name;
+impl kind::Service for ServiceSpec {
+    fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
+        let status = service_manager(self, host).status(&self.name)?;
+        let name = &self.name;
         match status.active {
             ActiveState::Running => {}
             // The role does not require it to run, so there is nothing to check.
-            _ if spec.running != Some(true) => return Ok(()),
+            _ if self.running != Some(true) => return Ok(()),
             other => {
-                let masked = match is_masked_but_wanted(spec, &status) {
+                let masked = match is_masked_but_wanted(self, &status) {
                     true => ", and somebody masked it on purpose",
                     false => "",
                 };
@@ -225,28 +245,35 @@ impl Kind for Service {
                 )));
             }
         }
-        let serves = spec.serves.as_deref() == Some(&trial.current);
+        let serves = self.serves.as_deref() == Some(&trial.current);
         match status.main_pid {
             Some(main) => running_release::check_processes(name, main, serves, trial, host),
             None => Ok(()),
         }
     }
 
-    fn process_uids(spec: &ServiceSpec, host: &Host) -> Vec<u32> {
-        let status = service_manager(spec, host).status(&spec.name).ok();
+    fn process_uids(&self, host: &Host) -> Vec<u32> {
+        let status = service_manager(self, host).status(&self.name).ok();
         let family = status.and_then(|status| processes::process_tree(status.main_pid?));
         let family = family.into_iter().flatten();
         // A socket belongs to the effective uid of the process.
         family.map(|process| process.uids[1]).collect()
     }
 
+    fn log_tail(&self, host: &Host) -> Vec<String> {
+        service_manager(self, host).log_tail(&self.name)
+    }
+}
+
+impl ServiceState {
     /// A crash loop, which most inspections see as running (a single restart is allowed); or the supervisor
     /// uses another definition, or one that exposes root's rights.
-    fn unhealthy_reason(spec: &ServiceSpec, state: &ServiceState) -> Option<Failure> {
-        if let (Some(unit), Some(other)) = (&spec.unit, &state.status.definition_file)
+    fn unhealthy_reason(&self, spec: &ServiceSpec) -> Option<Failure> {
+        let name = &spec.name;
+        if let (Some(unit), Some(other)) = (&spec.unit, &self.status.definition_file)
             && unit != other
         {
-            let (name, other) = (&spec.name, other.display());
+            let other = other.display();
             let failure = Failure::new(format!(
                 "{name} is defined by {other}, which hides {}",
                 unit.display()
@@ -255,25 +282,19 @@ impl Kind for Service {
                 "take away what is not wanted: `rm {other}`, then `systemctl daemon-reload` and `systemctl restart {name}`"
             )));
         }
-        if let Some(path) = &state.exposed_environment_file {
+        if let Some(path) = &self.exposed_environment_file {
             let failure = Failure::new(format!(
-                "{}: systemd opens its EnvironmentFile= {} as root, and others than root can put a link or a pipe there",
-                spec.name,
+                "{name}: systemd opens its EnvironmentFile= {} as root, and others than root can put a link or a pipe there",
                 path.display()
             ));
             return Some(failure.hint("have the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder of root's"));
         }
-        let ServiceStatus {
-            restarts: revived,
-            active,
-            ..
-        } = state.status;
-        let name = &spec.name;
-        let trouble = match active {
+        let restarts = self.status.restarts;
+        let symptom = match self.status.active {
             _ if spec.running != Some(true) => return None,
-            ActiveState::Starting if revived > 0 => "it died, and waits to be started again",
+            ActiveState::Starting if restarts > 0 => "it died, and waits to be started again",
             // No counter: the report stores an unchanged message only once.
-            ActiveState::Running if revived > 1 && state.recently_started => {
+            ActiveState::Running if restarts > 1 && self.recently_started => {
                 "it keeps dying, and is started again each time"
             }
             _ => return None,
@@ -282,27 +303,15 @@ impl Kind for Service {
             "`journalctl -u {name}` tells why; it counts as well again when it has been up for {} minutes",
             STABLE_AFTER.as_mins()
         );
-        Some(Failure::new(format!("{name}: {trouble}")).hint(hint))
-    }
-
-    fn log_tail(spec: &ServiceSpec, host: &Host) -> Vec<String> {
-        service_manager(spec, host).log_tail(&spec.name)
-    }
-
-    fn fulfill(spec: &ServiceSpec, duty: Duty, host: &Host) -> Result<(), Failure> {
-        match duty {
-            Duty::Reload => service_manager(spec, host).reload(&spec.name)?,
-            _ => service_manager(spec, host).restart(&spec.name)?,
-        }
-        Ok(())
+        Some(Failure::new(format!("{name}: {symptom}")).hint(hint))
     }
 }
 
 /// Uptime after which a service that died more than once counts as healthy again.
 const STABLE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// The field of a change that only the operator who masked the service can make.
-const MASKED_FIELD: &str = "masked";
+/// Why a pass leaves a masked service as it is: only the operator who masked it can tell whether it may run.
+const MASKED: &str = "somebody masked it on purpose; `systemctl unmask` lets it run again";
 
 /// Whether the service should run, but an operator masked it, which takes precedence. A running process
 /// continues and is neither restarted nor reloaded, which systemd would refuse.
@@ -322,9 +331,9 @@ fn active_state_text(active: ActiveState) -> &'static str {
 #[cfg(test)]
 mod conformance {
     use super::Service;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::ports::services::Services;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
 
     impl ConformanceProbes for Service {
         fn prepare(host: &crate::ports::testing::Sandbox) {

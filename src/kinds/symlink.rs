@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, AccessState, ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence,
+    Access, AccessState, ApplyOutcome, Change, Failure, FieldChange, FieldValue, Presence,
     ResolveInputs, Stamp, Verb,
 };
 
@@ -53,6 +54,17 @@ pub enum SymlinkState {
     Other(FileKind),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SymlinkAction {
+    /// Create the link, or switch it to another target.
+    Point,
+    /// Set the owner of a link with the right target.
+    SetOwner,
+    Remove,
+    /// Fail: something else has its path. A file may be somebody's data; a link never is.
+    RefuseToReplace,
+}
+
 impl Kind for Symlink {
     const NAME: &'static str = "symlink";
     const ABOUT: &'static str = "A symbolic link, switched in one step.";
@@ -60,6 +72,7 @@ impl Kind for Symlink {
 
     type Spec = SymlinkSpec;
     type State = SymlinkState;
+    type Action = SymlinkAction;
 
     fn subject(spec: &SymlinkSpec) -> String {
         spec.path.display().to_string()
@@ -94,83 +107,71 @@ impl Kind for Symlink {
         }
     }
 
-    fn diff(spec: &SymlinkSpec, state: &SymlinkState) -> Option<Change> {
+    fn diff(spec: &SymlinkSpec, state: &SymlinkState) -> Option<Diff<SymlinkAction>> {
         let wanted = || FieldValue::from_option(spec.to.as_ref().map(|to| to.display()));
-        match (spec.state, state) {
-            (Presence::Absent, SymlinkState::Missing) => None,
-            (Presence::Absent, SymlinkState::Symlink { target: to, .. }) => {
-                Some(Change::new(Verb::Remove).with_field(
-                    "to",
-                    FieldValue::value(to.display()),
-                    FieldValue::Absent,
-                ))
+        let (action, change) = match (spec.state, state) {
+            (Presence::Absent, SymlinkState::Missing) => return None,
+            (Presence::Absent, SymlinkState::Symlink { target, .. }) => {
+                let change = Change::new(Verb::Remove);
+                let target = FieldValue::value(target.display());
+                let change = change.with_field("to", target, FieldValue::Absent);
+                (SymlinkAction::Remove, change)
             }
             (Presence::Absent, SymlinkState::Other(kind)) => {
-                Some(Change::new(Verb::Remove).with_field(
-                    "state",
-                    FieldValue::value(kind.describe()),
-                    FieldValue::Absent,
-                ))
+                let change = Change::new(Verb::Remove);
+                let other = FieldValue::value(kind.describe());
+                let change = change.with_field("state", other, FieldValue::Absent);
+                (SymlinkAction::RefuseToReplace, change)
             }
             (Presence::Present, SymlinkState::Missing) => {
-                let mut change =
-                    Change::new(Verb::Create).with_field("to", FieldValue::Absent, wanted());
-                change.fields.extend(spec.access().creation_fields());
-                Some(change)
+                let change = Change::new(Verb::Create);
+                let change = change.with_field("to", FieldValue::Absent, wanted());
+                let change = change.with_fields(spec.access().creation_fields());
+                (SymlinkAction::Point, change)
             }
-            (Presence::Present, SymlinkState::Other(kind)) => Some(
-                Change::new(Verb::Update)
-                    .with_field(
-                        "state",
-                        FieldValue::value(kind.describe()),
-                        FieldValue::value("a symbolic link"),
-                    )
-                    .with_field("to", FieldValue::Absent, wanted()),
-            ),
-            (
-                Presence::Present,
-                SymlinkState::Symlink {
-                    target: to, access, ..
-                },
-            ) => {
+            (Presence::Present, SymlinkState::Other(kind)) => {
+                let other = FieldValue::value(kind.describe());
+                let change = Change::new(Verb::Update)
+                    .with_field("state", other, FieldValue::value("a symbolic link"))
+                    .with_field("to", FieldValue::Absent, wanted());
+                (SymlinkAction::RefuseToReplace, change)
+            }
+            (Presence::Present, SymlinkState::Symlink { target, access, .. }) => {
                 let mut fields = spec.access().diff(access, false);
-                if Some(to) != spec.to.as_ref() {
-                    fields.push(FieldChange::new(
-                        "to",
-                        FieldValue::value(to.display()),
-                        wanted(),
-                    ));
+                if Some(target) == spec.to.as_ref() {
+                    let change = Change::update(fields)?.keeping_stamp();
+                    return Some(Diff::new(SymlinkAction::SetOwner, change));
                 }
-                Change::update(fields)
+                let target = FieldValue::value(target.display());
+                fields.push(FieldChange::new("to", target, wanted()));
+                (SymlinkAction::Point, Change::update(fields)?)
             }
-        }
+        };
+        Some(Diff::new(action, change))
     }
 
-    fn apply(spec: &SymlinkSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+    fn apply(
+        spec: &SymlinkSpec,
+        action: &SymlinkAction,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
         let path = &spec.path;
-        if change.touches("state") {
-            // A file there may be somebody's data; a link never is.
-            return Err(Failure::new(format!(
-                "{} is in the way and is no symbolic link",
-                path.display()
-            ))
-            .hint("move it away by hand: trueup does not replace a file or folder by a link"));
-        }
-        match (change.verb, &spec.to) {
-            (Verb::Remove, _) => host.root.remove_file(path)?,
-            (_, Some(to)) if change.touches("to") => {
-                host.root
-                    .replace_symlink(path, to, &spec.access().resolve_attrs(host)?)?;
+        let attrs = || spec.access().resolve_attrs(host);
+        match (action, &spec.to) {
+            (SymlinkAction::RefuseToReplace, _) => {
+                return Err(Failure::new(format!(
+                    "{} is in the way and is no symbolic link",
+                    path.display()
+                ))
+                .hint("move it away by hand: trueup does not replace a file or folder by a link"));
             }
-            _ => host
-                .root
-                .set_attrs(path, &spec.access().resolve_attrs(host)?)?,
+            (SymlinkAction::Remove, _) => host.root.remove_file(path)?,
+            (SymlinkAction::Point, Some(to)) => host.root.replace_symlink(path, to, &attrs()?)?,
+            (SymlinkAction::SetOwner | SymlinkAction::Point, _) => {
+                host.root.set_attrs(path, &attrs()?)?;
+            }
         }
         Ok(ApplyOutcome::Done)
-    }
-
-    fn changes_stamp(change: &Change) -> bool {
-        !change.is_access_only()
     }
 
     fn stamp(_spec: &SymlinkSpec, state: &SymlinkState) -> Option<Stamp> {
@@ -191,8 +192,8 @@ impl Kind for Symlink {
 #[cfg(test)]
 mod conformance {
     use super::Symlink;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
 
     impl ConformanceProbes for Symlink {
         fn prepare(host: &crate::ports::testing::Sandbox) {

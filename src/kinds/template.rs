@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::file::{DesiredFile, FileState};
+use super::file::{DesiredFile, FileAction, FileState};
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, ApplyOutcome, Argv, Change, Failure, Kind, Mode, Presence, ResolveInputs, Stamp,
-    candidate,
+    Access, ApplyOutcome, Argv, Failure, Mode, Presence, ResolveInputs, Stamp, candidate,
 };
 
 pub struct Template;
@@ -74,6 +74,7 @@ impl Kind for Template {
 
     type Spec = TemplateSpec;
     type State = FileState;
+    type Action = FileAction;
 
     fn subject(spec: &TemplateSpec) -> String {
         spec.path.display().to_string()
@@ -97,6 +98,7 @@ impl Kind for Template {
                 .render_template(&spec.source, vars)
                 .map_err(|problem| problem.field("source"))?;
         }
+        spec.desired_file().register_secrets();
         Ok(())
     }
 
@@ -108,32 +110,28 @@ impl Kind for Template {
         spec.desired_file().inspect(host)
     }
 
-    fn diff(spec: &TemplateSpec, state: &FileState) -> Option<Change> {
+    fn diff(spec: &TemplateSpec, state: &FileState) -> Option<Diff<FileAction>> {
         spec.desired_file().diff(state)
     }
 
-    fn apply(spec: &TemplateSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        spec.desired_file().apply(change, host)
-    }
-
-    fn register_secrets(spec: &TemplateSpec) {
-        spec.desired_file().learn_secrets();
+    fn apply(
+        spec: &TemplateSpec,
+        action: &FileAction,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
+        spec.desired_file().apply(*action, host)
     }
 
     fn stamp(_spec: &TemplateSpec, state: &FileState) -> Option<Stamp> {
         state.stamp()
-    }
-
-    fn changes_stamp(change: &Change) -> bool {
-        !change.is_access_only()
     }
 }
 
 #[cfg(test)]
 mod conformance {
     use super::Template;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
 
     impl ConformanceProbes for Template {
         fn prepare(host: &crate::ports::testing::Sandbox) {

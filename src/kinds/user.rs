@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::shadow_utils;
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::Attrs;
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Presence, ResolveInputs, Verb,
 };
 
 /// Size limit of `/etc/passwd`, in bytes.
@@ -73,6 +74,39 @@ pub struct ObservedUser {
     locked: bool,
 }
 
+/// A property of an account that `usermod` can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountField {
+    Uid,
+    Group,
+    Groups,
+    Home,
+    Shell,
+    Comment,
+    Locked,
+}
+
+impl AccountField {
+    fn name(self) -> &'static str {
+        match self {
+            AccountField::Uid => "uid",
+            AccountField::Group => "group",
+            AccountField::Groups => "groups",
+            AccountField::Home => "home",
+            AccountField::Shell => "shell",
+            AccountField::Comment => "comment",
+            AccountField::Locked => "locked",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserAction {
+    Create,
+    Update(Vec<AccountField>),
+    Remove,
+}
+
 impl UserSpec {
     /// The supplementary groups, sorted and without duplicates.
     fn supplementary_groups(&self) -> Option<Vec<String>> {
@@ -82,25 +116,43 @@ impl UserSpec {
         Some(groups)
     }
 
-    fn changed_fields(&self, seen: &ObservedUser) -> Vec<FieldChange> {
+    fn changed_fields(&self, seen: &ObservedUser) -> Vec<(AccountField, FieldChange)> {
         let text = |path: &Path| path.display().to_string();
         let others = self.supplementary_groups().map(|groups| groups.join(", "));
         let locked = |locked: bool| if locked { "locked" } else { "not locked" }.to_owned();
         [
             (
-                "uid",
+                AccountField::Uid,
                 seen.uid.to_string(),
                 self.uid.map(|uid| uid.to_string()),
             ),
-            ("group", seen.group.clone(), self.group.clone()),
-            ("groups", seen.groups.join(", "), others),
-            ("home", text(&seen.home), self.home.as_deref().map(text)),
-            ("shell", text(&seen.shell), self.shell.as_deref().map(text)),
-            ("comment", seen.comment.clone(), self.comment.clone()),
-            ("locked", locked(seen.locked), self.locked.map(locked)),
+            (AccountField::Group, seen.group.clone(), self.group.clone()),
+            (AccountField::Groups, seen.groups.join(", "), others),
+            (
+                AccountField::Home,
+                text(&seen.home),
+                self.home.as_deref().map(text),
+            ),
+            (
+                AccountField::Shell,
+                text(&seen.shell),
+                self.shell.as_deref().map(text),
+            ),
+            (
+                AccountField::Comment,
+                seen.comment.clone(),
+                self.comment.clone(),
+            ),
+            (
+                AccountField::Locked,
+                locked(seen.locked),
+                self.locked.map(locked),
+            ),
         ]
         .into_iter()
-        .filter_map(|(field, from, to)| FieldChange::diff(field, &from, &to?))
+        .filter_map(|(field, from, to)| {
+            Some((field, FieldChange::diff(field.name(), &from, &to?)?))
+        })
         .collect()
     }
 
@@ -119,7 +171,7 @@ impl UserSpec {
             FieldValue::Absent,
             FieldValue::value(&self.name),
         );
-        for field in self.changed_fields(&nobody) {
+        for (_, field) in self.changed_fields(&nobody) {
             change.fields.push(FieldChange {
                 from: FieldValue::Absent,
                 ..field
@@ -154,22 +206,22 @@ impl UserSpec {
     }
 
     /// The arguments for these fields, the same for `useradd` and `usermod`.
-    fn account_args(&self, wants: impl Fn(&str) -> bool) -> Vec<String> {
+    fn account_args(&self, wants: impl Fn(AccountField) -> bool) -> Vec<String> {
         let text = |path: &PathBuf| path.display().to_string();
         [
-            ("uid", "-u", self.uid.map(|uid| uid.to_string())),
-            ("group", "-g", self.group.clone()),
+            (AccountField::Uid, "-u", self.uid.map(|uid| uid.to_string())),
+            (AccountField::Group, "-g", self.group.clone()),
             (
-                "groups",
+                AccountField::Groups,
                 "-G",
                 self.supplementary_groups().map(|groups| groups.join(",")),
             ),
-            ("home", "-d", self.home.as_ref().map(text)),
-            ("shell", "-s", self.shell.as_ref().map(text)),
-            ("comment", "-c", self.comment.clone()),
+            (AccountField::Home, "-d", self.home.as_ref().map(text)),
+            (AccountField::Shell, "-s", self.shell.as_ref().map(text)),
+            (AccountField::Comment, "-c", self.comment.clone()),
         ]
         .into_iter()
-        .filter(|(field, _, _)| wants(field))
+        .filter(|(field, _, _)| wants(*field))
         .filter_map(|(_, flag, value)| Some([flag.to_owned(), value?]))
         .flatten()
         .collect()
@@ -197,19 +249,20 @@ impl UserSpec {
         self.run(host, "useradd", args)
     }
 
-    fn update(&self, change: &Change, host: &Host) -> Result<(), Failure> {
+    fn update(&self, fields: &[AccountField], host: &Host) -> Result<(), Failure> {
         // With `--prefix`, usermod looks up the main group in the machine's own groups (seen in 4.13), so
         // trueup sets it itself.
-        let group_below = change.touches("group") && !host.root.is_real();
-        let args =
-            self.account_args(|field| change.touches(field) && !(field == "group" && group_below));
+        let group_below = fields.contains(&AccountField::Group) && !host.root.is_real();
+        let args = self.account_args(|field| {
+            fields.contains(&field) && !(field == AccountField::Group && group_below)
+        });
         if !args.is_empty() {
             self.run(host, "usermod", args)?;
         }
         if group_below {
             self.set_primary_group_in_sandbox(host)?;
         }
-        if change.touches("locked") {
+        if fields.contains(&AccountField::Locked) {
             let flag = if self.locked == Some(true) {
                 "-L"
             } else {
@@ -271,6 +324,7 @@ impl Kind for User {
 
     type Spec = UserSpec;
     type State = UserState;
+    type Action = UserAction;
 
     fn subject(spec: &UserSpec) -> String {
         spec.name.clone()
@@ -327,29 +381,39 @@ impl Kind for User {
         })))
     }
 
-    fn diff(spec: &UserSpec, state: &UserState) -> Option<Change> {
+    fn diff(spec: &UserSpec, state: &UserState) -> Option<Diff<UserAction>> {
         match (spec.state, state) {
             (_, UserState::Unmanaged) | (Presence::Absent, UserState::Missing) => None,
-            (Presence::Absent, UserState::User(_)) => Some(Change::new(Verb::Remove).with_field(
-                "name",
-                FieldValue::value(&spec.name),
-                FieldValue::Absent,
-            )),
-            (Presence::Present, UserState::Missing) => Some(spec.creation_change()),
-            (Presence::Present, UserState::User(seen)) => Change::update(spec.changed_fields(seen)),
+            (Presence::Absent, UserState::User(_)) => {
+                let change = Change::new(Verb::Remove);
+                let name = FieldValue::value(&spec.name);
+                let change = change.with_field("name", name, FieldValue::Absent);
+                Some(Diff::new(UserAction::Remove, change))
+            }
+            (Presence::Present, UserState::Missing) => {
+                Some(Diff::new(UserAction::Create, spec.creation_change()))
+            }
+            (Presence::Present, UserState::User(seen)) => {
+                let (fields, changes) = spec.changed_fields(seen).into_iter().unzip();
+                Some(Diff::new(
+                    UserAction::Update(fields),
+                    Change::update(changes)?,
+                ))
+            }
         }
     }
 
-    fn apply(spec: &UserSpec, change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
-        if change.verb == Verb::Remove {
-            shadow_utils::run(host, "userdel", &[&spec.name])?;
-            return Ok(ApplyOutcome::Done);
-        }
-        spec.validate_on_host(host)?;
-        if change.verb == Verb::Create {
-            spec.create(host)?;
-        } else {
-            spec.update(change, host)?;
+    fn apply(spec: &UserSpec, action: &UserAction, host: &Host) -> Result<ApplyOutcome, Failure> {
+        match action {
+            UserAction::Remove => shadow_utils::run(host, "userdel", &[&spec.name])?,
+            UserAction::Create => {
+                spec.validate_on_host(host)?;
+                spec.create(host)?;
+            }
+            UserAction::Update(fields) => {
+                spec.validate_on_host(host)?;
+                spec.update(fields, host)?;
+            }
         }
         Ok(ApplyOutcome::Done)
     }
@@ -358,9 +422,9 @@ impl Kind for User {
 #[cfg(test)]
 mod conformance {
     use super::User;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::ports::testing::Sandbox;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
 
     impl ConformanceProbes for User {
         fn skip_reason(host: &Sandbox) -> Option<&'static str> {

@@ -1,15 +1,17 @@
 //! The `watch` kind: files that another program maintains, for the services that must pick up their changes.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::digest::digest;
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::{FileKind, Meta};
 use crate::problem::Problem;
-use crate::resource::{ApplyOutcome, Change, Failure, Kind, ResolveInputs, Stamp};
+use crate::resource::{ApplyOutcome, Failure, ResolveInputs, Stamp};
 
 /// Size limit of a watched file, in bytes.
 const MAX_FILE_BYTES: usize = 16 << 20;
@@ -44,6 +46,8 @@ impl Kind for Watch {
 
     type Spec = WatchSpec;
     type State = WatchState;
+    /// It only looks.
+    type Action = Infallible;
 
     fn subject(spec: &WatchSpec) -> String {
         let paths = spec.paths.iter().map(|path| path.display().to_string());
@@ -94,12 +98,16 @@ impl Kind for Watch {
         })
     }
 
-    fn diff(_spec: &WatchSpec, _state: &WatchState) -> Option<Change> {
+    fn diff(_spec: &WatchSpec, _state: &WatchState) -> Option<Diff<Infallible>> {
         None
     }
 
-    fn apply(_spec: &WatchSpec, _change: &Change, _host: &Host) -> Result<ApplyOutcome, Failure> {
-        Err(Failure::new("what is only looked at is never changed"))
+    fn apply(
+        _spec: &WatchSpec,
+        action: &Infallible,
+        _host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
+        match *action {}
     }
 
     fn stamp(_spec: &WatchSpec, state: &WatchState) -> Option<Stamp> {
@@ -169,8 +177,8 @@ impl WatchScan {
 #[cfg(test)]
 mod conformance {
     use super::Watch;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
 
     const FILE: &str = "/etc/ssl/private/example.com.pem";
 
@@ -195,15 +203,15 @@ mod conformance {
 
 #[cfg(test)]
 mod tests {
+    use crate::kind::conformance::parse_resource;
     use crate::ports::testing::Sandbox;
-    use crate::resource::conformance::parse_resource;
     use crate::resource::{Failure, Stamp};
 
     fn stamp(host: &Sandbox, paths: &str) -> Result<Stamp, Failure> {
         let watch = parse_resource(&format!("watch: {{paths: [{paths}]}}")).unwrap();
-        let seen = watch.inspect(&host.host, true)?;
-        assert!(seen.change.is_none());
-        Ok(seen.stamp.unwrap())
+        let observed = watch.inspect(&host.host)?;
+        assert!(observed.change().is_none());
+        Ok(observed.stamp().unwrap())
     }
 
     #[test]
@@ -241,7 +249,7 @@ mod tests {
         let stamp = |path: &str, only: bool| {
             let text = format!("watch: {{paths: [{path}], root_only: {only}}}");
             let watch = parse_resource(&text).unwrap();
-            watch.inspect(&host.host, true).map(|seen| seen.stamp)
+            watch.inspect(&host.host).map(|seen| seen.stamp())
         };
         for path in ["/etc/ssl/a.pem", "/etc/ssl"] {
             assert!(stamp(path, true).unwrap().is_some(), "{path}");
@@ -282,7 +290,7 @@ mod tests {
         host.write("/etc/a.pem", "a");
         let failure = stamp(&host, "/etc/a.pem, /etc/b.pem").unwrap_err();
         assert_eq!(failure.message, "there is no /etc/b.pem");
-        assert!(failure.not_ready && failure.hint.is_some());
+        assert!(failure.is(crate::resource::FailureKind::NotReady) && failure.hint.is_some());
         host.link("/etc/b.pem", "/etc/nowhere");
         let failure = stamp(&host, "/etc/b.pem").unwrap_err();
         assert_eq!(failure.message, "there is no /etc/b.pem");

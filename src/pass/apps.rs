@@ -4,7 +4,7 @@ use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, des
 use crate::plan::Selection;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseSpec};
-use crate::role::{Catalog, Resource};
+use crate::role::Catalog;
 
 /// Every app of this host, as its roles describe it, with its wanted sha.
 pub struct Apps {
@@ -62,13 +62,10 @@ impl Session {
 }
 
 pub(super) fn deployed_apps(catalog: &Catalog) -> impl Iterator<Item = DeployedApp<'_>> {
-    catalog.resources.iter().filter_map(as_app)
-}
-
-fn as_app(resource: &Resource) -> Option<DeployedApp<'_>> {
-    let spec = resource.body.spec().downcast_ref::<ReleaseSpec>()?;
-    let id = resource.id.as_str();
-    Some(DeployedApp { id, spec })
+    catalog.releases().map(|(resource, spec)| DeployedApp {
+        id: &resource.id,
+        spec,
+    })
 }
 
 impl Apps {

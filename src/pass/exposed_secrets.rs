@@ -2,16 +2,14 @@
 
 use super::Session;
 use crate::problem::Problem;
-use crate::release::ReleaseSpec;
 use crate::role::Catalog;
 
 impl Session {
     /// One problem for each file, with the command that fixes it.
     pub fn exposed_secrets(&self, catalog: &Catalog) -> Vec<Problem> {
-        let specs = catalog.resources.iter();
-        let specs = specs.filter_map(|resource| resource.body.spec().downcast_ref::<ReleaseSpec>());
-        let mut keys: Vec<_> = specs
-            .filter_map(|spec| spec.deploy_key.as_deref())
+        let mut keys: Vec<_> = catalog
+            .releases()
+            .filter_map(|(_, spec)| spec.deploy_key.as_deref())
             .collect();
         keys.sort();
         keys.dedup();

@@ -10,7 +10,7 @@ use crate::desired::Sha;
 use crate::plan::{Plan, PlannedOutcome};
 use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec};
 use crate::report::Report;
-use crate::resource::{Failure, Trial};
+use crate::resource::{Failure, FailureKind, Trial};
 use crate::role::{Catalog, Resource};
 
 /// Result of probing whether an app serves.
@@ -64,7 +64,7 @@ impl ProbeResult {
                 Ok(()) => {}
                 Err(failure) => {
                     let why = failure.message.lines().next().map(str::to_owned);
-                    if !failure.permission_denied {
+                    if !failure.is(FailureKind::PermissionDenied) {
                         return ProbeResult {
                             ok: Some(false),
                             why,
@@ -93,10 +93,8 @@ impl Session {
                 plan.steps.len()
             )),
         }
-        let apps = catalog.resources.iter().filter_map(|resource| {
-            let spec = resource.body.spec().downcast_ref::<ReleaseSpec>()?;
-            Some(self.app_status(resource, spec, &catalog))
-        });
+        let apps = catalog.releases();
+        let apps = apps.map(|(resource, spec)| self.app_status(resource, spec, &catalog));
         let apps: Vec<AppStatus> = apps.collect();
         // The plan has no sha for a release whose rendered files this user may not read; take it from the
         // active release.
@@ -125,9 +123,10 @@ impl Session {
                 current: layout.current(),
             };
             let users = catalog.dependents(&resource.id);
+            let services = users.filter_map(|user| user.body.service());
             ServingStatus {
                 processes: ProbeResult::from_results(
-                    users.map(|user| user.body.check_runs_from(&self.host, &of_it)),
+                    services.map(|service| service.check_runs_from(&self.host, &of_it)),
                 ),
                 health: self.probe_health(spec, active.sha.as_ref(), resource, catalog),
             }
@@ -164,7 +163,8 @@ impl Session {
 fn drop_denied(plan: &mut Plan) -> usize {
     let mut unseen = BTreeSet::new();
     for step in &mut plan.steps {
-        if matches!(&step.outcome, PlannedOutcome::Failed(failure) if failure.permission_denied) {
+        if matches!(&step.outcome, PlannedOutcome::Failed(failure) if failure.is(FailureKind::PermissionDenied))
+        {
             step.outcome = PlannedOutcome::Unchanged;
             unseen.insert(step.id.clone());
         }

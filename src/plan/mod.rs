@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::kind::Condition;
 use crate::owed::{self, Obligation, RecordStore, Stamps};
 use crate::ports::Host;
-use crate::resource::{Change, Duty, Failure, ObservedState, ServiceRun};
+use crate::resource::{Change, Duty, Failure, FailureKind, ServiceRun};
 use crate::role::{Catalog, Resource};
 
 /// The outcome of one inspection of a resource.
@@ -17,6 +18,19 @@ pub enum PlannedOutcome {
     /// Unknown until an earlier planned change has been made.
     Unknown(String),
     Failed(Failure),
+}
+
+impl PlannedOutcome {
+    /// Whether dependents will see another stamp.
+    fn changes_stamp(&self) -> bool {
+        match self {
+            PlannedOutcome::Unchanged | PlannedOutcome::Waiting(..) | PlannedOutcome::Failed(_) => {
+                false
+            }
+            PlannedOutcome::Change(change) => !change.keeps_stamp,
+            PlannedOutcome::Unknown(_) => true,
+        }
+    }
 }
 
 /// The forecast for one resource.
@@ -40,7 +54,7 @@ impl PlanStep {
 }
 
 /// The forecast for a host, in the order of a pass.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan {
     pub steps: Vec<PlanStep>,
     /// The stamps of what is on disk now.
@@ -99,100 +113,127 @@ impl Selection {
     }
 }
 
+/// What an inspection found of one resource.
+struct Inspected {
+    change: Option<Change>,
+    condition: Condition,
+}
+
+impl Inspected {
+    fn run(&self) -> Option<&ServiceRun> {
+        self.condition.service()?.run.as_ref()
+    }
+
+    fn awaits_dependency(&self) -> bool {
+        let service = self.condition.service();
+        service.is_some_and(|service| service.awaits_dependency)
+    }
+
+    /// Why it is unhealthy although nothing differs.
+    fn unhealthy_reason(&self) -> Option<&Failure> {
+        let service = self.condition.service().filter(|_| self.change.is_none());
+        service?.unhealthy_reason.as_ref()
+    }
+}
+
+type Inspection<'c> = (&'c Resource, Result<Inspected, Failure>);
+
 /// Inspects every resource of the catalog and plans those of the selection. Changes nothing.
 pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
-    let mut stamps = Stamps::new();
-    let mut shas = BTreeMap::new();
-    let (mut chores, mut warnings) = (Vec::new(), Vec::new());
-    let mut looks = Vec::new();
-    // Nothing changes during the inspection, so open folders can be cached meanwhile.
-    let _open = host.root.cache_folders();
-    for resource in &catalog.resources {
-        let seen = resource.body.inspect(host, resource.watched);
-        if let Ok(ObservedState {
-            stamp: Some(stamp), ..
-        }) = &seen
-        {
-            stamps.insert(resource.id.clone(), stamp.clone());
-        }
-        if let Some(app) = resource.body.app() {
-            let sha = seen
-                .as_ref()
-                .ok()
-                .and_then(|seen| seen.deployed_sha.clone());
-            shas.insert(app.to_owned(), sha);
-        }
-        if seen.as_ref().is_ok_and(|seen| seen.needs_maintenance) {
-            chores.push(resource.id.clone());
-        }
-        if let Ok(seen) = &seen {
-            let of_it = seen.warnings.iter();
-            warnings.extend(of_it.map(|warning| format!("{}: {warning}", resource.id)));
-        }
-        looks.push((resource, seen));
-    }
+    let mut plan = Plan::default();
+    let inspections = inspect_all(catalog, host, &mut plan);
     let ledger = Some(RecordStore::new(&host.root)).filter(|ledger| !ledger.is_unreadable());
     if ledger.is_none() {
-        warnings.push("what is owed can be seen only by root".to_owned());
+        let warning = "what is owed can be seen only by root";
+        plan.warnings.push(warning.to_owned());
     }
-    let mut steps: Vec<PlanStep> = Vec::new();
-    let mut ailing: BTreeMap<&str, Failure> = BTreeMap::new();
+    let mut unhealthy: BTreeMap<&str, Failure> = BTreeMap::new();
+    // The resources whose stamps the plan will change.
     let mut planned: BTreeSet<&str> = BTreeSet::new();
-    for (resource, seen) in looks {
+    for (resource, inspected) in inspections {
         if !selection.contains(&resource.id) {
             continue;
         }
-        if let Ok(ObservedState {
-            change: None,
-            unhealthy_reason: Some(failure),
-            ..
-        }) = &seen
-        {
-            ailing.insert(&resource.id, failure.clone());
-        }
-        let (forecast, run) = match pending_start_reason(&seen, resource, &planned) {
-            Some(waits) => (PlannedOutcome::Unknown(waits), None),
-            None => planned_outcome(seen, resource, &steps),
-        };
-        let shows = match &forecast {
-            PlannedOutcome::Unchanged | PlannedOutcome::Waiting(..) | PlannedOutcome::Failed(_) => {
-                false
-            }
-            PlannedOutcome::Change(change) => resource.body.changes_stamp(change),
-            PlannedOutcome::Unknown(_) => true,
-        };
-        if shows {
+        let reason = inspected
+            .as_ref()
+            .ok()
+            .and_then(Inspected::unhealthy_reason);
+        unhealthy.extend(reason.map(|reason| (resource.id.as_str(), reason.clone())));
+        let step = plan_step(resource, inspected, &planned, &plan.steps);
+        if step.outcome.changes_stamp() {
             planned.insert(&resource.id);
         }
-        steps.push(PlanStep {
-            id: resource.id.clone(),
-            outcome: forecast,
-            obligations: Vec::new(),
-            run,
-            record_outdated: false,
-        });
+        plan.steps.push(step);
     }
-    for step in &mut steps {
+    for step in &mut plan.steps {
         let resource = catalog
             .find(&step.id)
             .expect("the steps were made from the catalog");
         // A restart that is due may repair an unhealthy service, so obligations come first.
         if !resource.triggers.is_empty() {
-            plan_obligations(step, resource, ledger.as_ref(), &planned, &stamps);
+            plan_obligations(step, resource, ledger.as_ref(), &planned, &plan.stamps);
         }
-        if let Some(failure) = ailing
-            .remove(step.id.as_str())
-            .filter(|_| step.is_unchanged())
-        {
+        let reason = unhealthy.remove(step.id.as_str());
+        if let Some(failure) = reason.filter(|_| step.is_unchanged()) {
             step.outcome = PlannedOutcome::Failed(failure);
         }
     }
-    Plan {
-        steps,
-        stamps,
-        deployed_shas: shas,
-        maintenance: chores,
-        warnings,
+    plan
+}
+
+/// Inspects every resource. What concerns the host as a whole goes into the plan.
+fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<Inspection<'c>> {
+    // Nothing changes during the inspection, so open folders can be cached meanwhile.
+    let _open = host.root.cache_folders();
+    let mut inspections = Vec::new();
+    for resource in &catalog.resources {
+        let observed = resource.body.inspect(host);
+        let id = &resource.id;
+        if let Ok(observed) = &observed
+            && resource.watched
+            && let Some(stamp) = observed.stamp()
+        {
+            plan.stamps.insert(id.clone(), stamp);
+        }
+        let inspected = observed.map(|observed| {
+            let (change, condition) = observed.into_parts();
+            Inspected { change, condition }
+        });
+        let condition = inspected.as_ref().ok().map(|seen| &seen.condition);
+        let release = condition.and_then(Condition::release);
+        if let Some(app) = resource.app() {
+            let sha = release.and_then(|release| release.sha.clone());
+            plan.deployed_shas.insert(app.to_owned(), sha);
+        }
+        if let Some(release) = release {
+            if release.needs_maintenance {
+                plan.maintenance.push(id.clone());
+            }
+            let warnings = release.warnings.iter();
+            let warnings = warnings.map(|warning| format!("{id}: {warning}"));
+            plan.warnings.extend(warnings);
+        }
+        inspections.push((resource, inspected));
+    }
+    inspections
+}
+
+fn plan_step(
+    resource: &Resource,
+    inspected: Result<Inspected, Failure>,
+    planned: &BTreeSet<&str>,
+    before: &[PlanStep],
+) -> PlanStep {
+    let (outcome, run) = match pending_start_reason(&inspected, resource, planned) {
+        Some(reason) => (PlannedOutcome::Unknown(reason), None),
+        None => planned_outcome(inspected, before),
+    };
+    PlanStep {
+        id: resource.id.clone(),
+        outcome,
+        obligations: Vec::new(),
+        run,
+        record_outdated: false,
     }
 }
 
@@ -219,47 +260,40 @@ fn plan_obligations(
 
 /// Why a service that has nothing to run yet will start: an earlier planned change provides it.
 fn pending_start_reason(
-    seen: &Result<ObservedState, Failure>,
+    inspected: &Result<Inspected, Failure>,
     resource: &Resource,
     planned: &BTreeSet<&str>,
 ) -> Option<String> {
-    let waits = matches!(
-        seen,
-        Ok(ObservedState {
-            awaits_dependency: true,
-            change: None,
-            ..
-        })
-    );
+    let inspected = inspected.as_ref().ok()?;
+    if inspected.change.is_some() || !inspected.awaits_dependency() {
+        return None;
+    }
     let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
-    let comes = on.find(|id| planned.contains(id.as_str()));
-    comes
-        .filter(|_| waits)
-        .map(|id| format!("it starts with what {id} brings"))
+    let provider = on.find(|id| planned.contains(id.as_str()))?;
+    Some(format!("it starts with what {provider} brings"))
 }
 
 fn planned_outcome(
-    seen: Result<ObservedState, Failure>,
-    resource: &Resource,
+    inspected: Result<Inspected, Failure>,
     before: &[PlanStep],
 ) -> (PlannedOutcome, Option<ServiceRun>) {
-    match seen {
-        Ok(ObservedState {
-            change: None, run, ..
-        }) => (PlannedOutcome::Unchanged, run),
-        Ok(ObservedState {
-            change: Some(change),
-            run,
-            ..
-        }) => match resource.body.waiting_reason(&change) {
-            Some(why) => (PlannedOutcome::Waiting(change, why), run),
-            None => (PlannedOutcome::Change(change), run),
-        },
-        Err(failure) if failure.not_ready => {
-            let pending = |step: &&PlanStep| matches!(step.outcome, PlannedOutcome::Change(_));
-            match before.iter().rev().find(pending) {
-                Some(_) => (PlannedOutcome::Unknown(failure.message), None),
-                None => (PlannedOutcome::Failed(failure), None),
+    match inspected {
+        Ok(inspected) => {
+            let run = inspected.run().cloned();
+            let outcome = match inspected.change {
+                None => PlannedOutcome::Unchanged,
+                Some(change) => match change.hold_reason().map(str::to_owned) {
+                    Some(why) => PlannedOutcome::Waiting(change, why),
+                    None => PlannedOutcome::Change(change),
+                },
+            };
+            (outcome, run)
+        }
+        Err(failure) if failure.is(FailureKind::NotReady) => {
+            let is_change = |step: &PlanStep| matches!(step.outcome, PlannedOutcome::Change(_));
+            match before.iter().any(is_change) {
+                true => (PlannedOutcome::Unknown(failure.message), None),
+                false => (PlannedOutcome::Failed(failure), None),
             }
         }
         Err(failure) => (PlannedOutcome::Failed(failure), None),

@@ -1,6 +1,6 @@
 //! Registry of the secrets known to this pass, and redaction of texts.
 //!
-//! Resources register their secrets ([`Kind::register_secrets`](crate::resource::Kind::register_secrets));
+//! Resources register their secrets ([`Kind::resolve`](crate::kind::Kind::resolve));
 //! from then on they are removed from all program output: a [`Redactor`] filters what trueup records or logs
 //! of every child, and every [`Failure`](crate::resource::Failure) is redacted again on creation. The
 //! registry is global, as the log is: the output of one app's step may contain another app's secret.

@@ -20,7 +20,7 @@ use crate::desired::{DesiredState, Freshness, Hold};
 use crate::exit::Exit;
 use crate::owed::Obligation;
 use crate::plan::{Plan, PlannedOutcome};
-use crate::resource::Change;
+use crate::resource::{Change, FailureKind};
 use crate::role::Catalog;
 
 pub use app_state::AppState;
@@ -357,7 +357,7 @@ fn resource_report(entry: apply::AppliedResource, catalog: &Catalog) -> Resource
             row.hint = failure.hint;
         }
         apply::ResourceResult::Failed(change, failure) => {
-            row.status = match failure.stopped {
+            row.status = match failure.is(FailureKind::Stopped) {
                 true => ResourceStatus::Skipped,
                 false => ResourceStatus::Failed,
             };

@@ -75,6 +75,11 @@ impl Access<'_> {
         fields
     }
 
+    /// Whether the owner differs.
+    pub fn changes_owner(&self, state: &AccessState) -> bool {
+        state.owners_managed && self.owner.is_some_and(|owner| owner != state.owner)
+    }
+
     /// The fields that a plan shows for a path that will be created.
     pub fn creation_fields(&self) -> Vec<FieldChange> {
         [

@@ -86,8 +86,8 @@ fn candidate_dir(host: &Host) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use crate::kind::conformance::parse_resource;
     use crate::ports::testing::Sandbox;
-    use crate::resource::conformance::parse_resource;
     use crate::resource::{ApplyOutcome, Failure};
 
     const FILE: &str = "/etc/app.conf";
@@ -98,8 +98,7 @@ mod tests {
             r#"verify: ["/bin/sh", "-c", "cat \"$0\" >&2; ! grep -q bad \"$0\"", "{path}"]"#;
         let text = format!("file: {{path: {FILE}, content: \"{content}\\n\", {judge}{more}}}");
         let resource = parse_resource(&text).unwrap();
-        let change = resource.inspect(&host.host, false)?.change.unwrap();
-        resource.apply(&change, &host.host)
+        resource.inspect(&host.host)?.apply(&host.host)
     }
 
     #[test]
@@ -122,8 +121,8 @@ mod tests {
         let text =
             format!("file: {{path: {FILE}, content: x, verify: [no-such-judge, '{{path}}']}}");
         let resource = parse_resource(&text).unwrap();
-        let change = resource.inspect(&host.host, false).unwrap().change.unwrap();
-        let failure = resource.apply(&change, &host.host).unwrap_err();
+        let observed = resource.inspect(&host.host).unwrap();
+        let failure = observed.apply(&host.host).unwrap_err();
         assert!(failure.message.contains("no-such-judge"), "{failure}");
         assert!(
             failure.hint.unwrap().contains("package"),

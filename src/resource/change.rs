@@ -70,11 +70,30 @@ pub struct FieldChange {
     pub to: FieldValue,
 }
 
-/// The changes that one resource needs. Never without a reason: `fields` says what differs.
+/// The changes that one resource needs. Never without a reason: `fields` says what differs. People read the
+/// fields; the stages decide by the rest, which the kind knows when it compares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     pub verb: Verb,
     pub fields: Vec<FieldChange>,
+    /// What keeps a pass from making it.
+    #[serde(skip)]
+    pub withheld: Option<Withheld>,
+    /// Whether it starts or stops a service.
+    #[serde(skip)]
+    pub sets_running: bool,
+    /// Whether it leaves the stamp as it is, so that no dependent has a duty.
+    #[serde(skip)]
+    pub keeps_stamp: bool,
+}
+
+/// A decision that keeps trueup from making a change, and its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withheld {
+    /// The sha failed on this host.
+    Quarantined(String),
+    /// An operator or the manifest wants it as it is: a hold, a pin, a masked unit.
+    OnHold(String),
 }
 
 impl Change {
@@ -82,15 +101,15 @@ impl Change {
         Change {
             verb,
             fields: Vec::new(),
+            withheld: None,
+            sets_running: false,
+            keeps_stamp: false,
         }
     }
 
     /// An update of these fields; `None` if there are none.
     pub fn update(fields: Vec<FieldChange>) -> Option<Change> {
-        (!fields.is_empty()).then_some(Change {
-            verb: Verb::Update,
-            fields,
-        })
+        (!fields.is_empty()).then(|| Change::new(Verb::Update).with_fields(fields))
     }
 
     pub fn with_field(mut self, field: &'static str, from: FieldValue, to: FieldValue) -> Change {
@@ -98,20 +117,34 @@ impl Change {
         self
     }
 
-    /// Whether only owner, group and mode change.
-    pub fn is_access_only(&self) -> bool {
-        let access = |field: &FieldChange| matches!(&*field.field, "owner" | "group" | "mode");
-        self.verb == Verb::Update && self.fields.iter().all(access)
+    pub fn with_fields(mut self, fields: impl IntoIterator<Item = FieldChange>) -> Change {
+        self.fields.extend(fields);
+        self
     }
 
-    /// Whether a decision of the gate or of an operator holds the change back.
-    pub fn is_withheld(&self) -> bool {
-        ["quarantine", "hold", "masked"]
-            .iter()
-            .any(|field| self.touches(field))
+    /// A pass does not make it, for this reason.
+    pub fn withheld(mut self, why: Withheld) -> Change {
+        self.withheld = Some(why);
+        self.keeps_stamp = true;
+        self
+    }
+
+    /// It leaves the stamp as it is.
+    pub fn keeping_stamp(mut self) -> Change {
+        self.keeps_stamp = true;
+        self
+    }
+
+    /// What it waits for: the reason of a hold.
+    pub fn hold_reason(&self) -> Option<&str> {
+        match &self.withheld {
+            Some(Withheld::OnHold(why)) => Some(why),
+            _ => None,
+        }
     }
 
     /// Whether the change includes this field.
+    #[cfg(test)]
     pub fn touches(&self, field: &str) -> bool {
         self.fields.iter().any(|change| change.field == field)
     }

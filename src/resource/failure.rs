@@ -9,71 +9,96 @@ use crate::printable;
 /// A problem with one resource, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    pub kind: FailureKind,
     pub message: String,
+    /// Whether the message ends with what a program printed.
+    pub quotes_output: bool,
     pub hint: Option<String>,
+}
+
+/// What a failure means to the stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It went wrong, and will go wrong again until somebody sees to it.
+    Error,
     /// An earlier planned change may make it work: a plan shows this as "unknown until …"; an apply treats it
-    /// like any other failure.
-    pub not_ready: bool,
-    /// The user who runs trueup lacks the permission to look there. Never set for root.
-    pub permission_denied: bool,
+    /// like an error.
+    NotReady,
+    /// The user who runs trueup lacks the permission to look there. Never so for root.
+    PermissionDenied,
     /// Not an error: trueup was asked to stop, and the next pass continues.
-    pub stopped: bool,
+    Stopped,
     /// Another program on the host is in the way, so it says nothing about the release on trial.
-    pub conflict: bool,
+    Conflict,
 }
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
         Failure {
+            kind: FailureKind::Error,
             // The message may hold a program's output, with secrets or control characters in it.
             message: printable::text(&secrets::redact(message)).into_owned(),
+            quotes_output: false,
             hint: None,
-            not_ready: false,
-            permission_denied: false,
-            stopped: false,
-            conflict: false,
         }
+    }
+
+    pub fn of_kind(kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure {
+            kind,
+            ..Failure::new(message)
+        }
+    }
+
+    pub fn is(&self, kind: FailureKind) -> bool {
+        self.kind == kind
     }
 
     /// Another program on the host is in the way of the release on trial.
     pub fn conflict(message: impl Into<String>) -> Failure {
-        Failure {
-            conflict: true,
-            ..Failure::new(message)
-        }
+        Failure::of_kind(FailureKind::Conflict, message)
     }
 
     /// trueup was asked to stop.
     pub fn stopped() -> Failure {
-        Failure {
-            stopped: true,
-            ..Failure::new("stopped on request; goes on in the next pass")
-        }
+        let message = "stopped on request; goes on in the next pass";
+        Failure::of_kind(FailureKind::Stopped, message)
     }
 
     /// Something that an earlier resource should provide is missing.
     pub fn not_ready(message: impl Into<String>) -> Failure {
-        Failure {
-            not_ready: true,
-            ..Failure::new(message)
-        }
+        Failure::of_kind(FailureKind::NotReady, message)
     }
 
     /// The user who runs trueup lacks the permission to look there.
     pub fn permission_denied(message: impl Into<String>) -> Failure {
-        Failure {
-            permission_denied: true,
-            ..Failure::new(message)
-        }
+        Failure::of_kind(FailureKind::PermissionDenied, message)
+    }
+
+    /// Puts words in front of the message.
+    pub fn with_context(self, context: &str) -> Failure {
+        let message = Failure::new(format!("{context}: {}", self.message)).message;
+        Failure { message, ..self }
     }
 
     /// Appends detail to the message.
     pub fn with_detail(self, more: &str) -> Failure {
+        let message = Failure::new(format!("{}{more}", self.message)).message;
+        Failure { message, ..self }
+    }
+
+    /// Appends the last lines that a program printed.
+    pub fn with_log_tail(self, lines: &str) -> Failure {
+        let detail = format!("; its last lines:\n{}", block_quote(lines));
         Failure {
-            message: Failure::new(self.message + more).message,
-            hint: self.hint,
-            ..self
+            quotes_output: true,
+            ..self.with_detail(&detail)
         }
+    }
+
+    /// The message without what a program printed: its first line.
+    pub fn summary(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
@@ -96,10 +121,11 @@ impl std::error::Error for Failure {}
 
 impl From<RootError> for Failure {
     fn from(error: RootError) -> Failure {
-        let failure = Failure {
-            permission_denied: error.is_permission_denied(),
-            ..Failure::new(error.to_string())
+        let kind = match error.is_permission_denied() {
+            true => FailureKind::PermissionDenied,
+            false => FailureKind::Error,
         };
+        let failure = Failure::of_kind(kind, error.to_string());
         match &error {
             RootError::UntrustedLink { link, .. } => failure.hint(format!(
                 "if the link is meant, make it as root in a folder that only root can write to, or describe the path behind it; otherwise look at who made {}",
@@ -129,7 +155,10 @@ impl From<ExecError> for Failure {
     fn from(error: ExecError) -> Failure {
         match error {
             ExecError::Stopped { .. } => Failure::stopped(),
-            error => Failure::new(error.to_string()),
+            error => Failure {
+                quotes_output: error.has_output(),
+                ..Failure::new(error.to_string())
+            },
         }
     }
 }
@@ -140,14 +169,12 @@ impl From<ServiceError> for Failure {
         match error {
             // A package planned earlier may bring the supervisor.
             ServiceError::Unknown { .. } | ServiceError::Unreachable { .. } => Failure {
-                not_ready: true,
+                kind: FailureKind::NotReady,
                 ..failure
             },
-            ServiceError::Failed { log, .. } if !log.is_empty() => Failure::new(format!(
-                "{}; its last lines:\n{}",
-                failure.message,
-                block_quote(&log.join("\n"))
-            )),
+            ServiceError::Failed { log, .. } if !log.is_empty() => {
+                failure.with_log_tail(&log.join("\n"))
+            }
             _ => failure,
         }
     }

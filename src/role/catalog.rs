@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::expand::Draft;
+use crate::kind::AnyResource;
+use crate::ports::Host;
 use crate::problem::{Location, Problem, Problems, nearest};
-use crate::resource::{AnyResource, Argv, Trigger};
+use crate::release::ReleaseSpec;
+use crate::resource::{Argv, Duty, Failure, Trigger};
 use crate::yaml::{Node, NodeKind};
 
 /// One resource, ready to be planned.
@@ -35,6 +38,19 @@ impl Resource {
             body: draft.body,
             watched: false,
         }
+    }
+
+    /// The app that it deploys.
+    pub fn app(&self) -> Option<&str> {
+        self.body.release().map(|release| release.app.as_str())
+    }
+
+    /// Fulfills one of its duties.
+    pub fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+        let _operation = self.body.begin_operation();
+        let body = self.body.triggered();
+        let body = body.ok_or_else(|| Failure::new(format!("{} cannot {duty}", self.id)))?;
+        body.fulfill(duty, host)
     }
 }
 
@@ -83,9 +99,6 @@ impl Catalog {
     }
 
     fn index(mut resources: Vec<Resource>, checks: BTreeMap<String, Argv>) -> Catalog {
-        for resource in &resources {
-            resource.body.register_secrets();
-        }
         let ids = resources.iter().enumerate();
         let by_id: HashMap<String, usize> = ids.map(|(at, r)| (r.id.clone(), at)).collect();
         let watched: Vec<usize> = resources
@@ -108,26 +121,32 @@ impl Catalog {
     /// The app that a resource belongs to: the one that it deploys, else the one that it is declared for or
     /// runs from.
     pub fn app_of<'c>(&'c self, resource: &'c Resource) -> Option<&'c str> {
-        let deploys = |id: &String| self.find(id)?.body.app();
+        let deploys = |id: &String| self.find(id)?.app();
         let named = |item: &&str| {
             self.resources
                 .iter()
-                .any(|other| other.body.app() == Some(*item))
+                .any(|other| other.app() == Some(*item))
         };
         let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
-        let own = resource.body.app().or_else(|| on.find_map(deploys));
+        let own = resource.app().or_else(|| on.find_map(deploys));
         own.or_else(|| resource.item.as_deref().filter(named))
     }
 
     /// The ids of an app's own resources: the one that deploys it, and those that run from it.
     pub fn app_resource_ids(&self, app: &str) -> Vec<&str> {
-        let deploys = |resource: &&Resource| resource.body.app() == Some(app);
+        let deploys = |resource: &&Resource| resource.app() == Some(app);
         let mut ids = Vec::new();
         for resource in self.resources.iter().filter(deploys) {
             ids.push(resource.id.as_str());
             ids.extend(self.dependents(&resource.id).map(|user| user.id.as_str()));
         }
         ids
+    }
+
+    /// The apps of the node, each with the resource that deploys it.
+    pub fn releases(&self) -> impl Iterator<Item = (&Resource, &ReleaseSpec)> {
+        let resources = self.resources.iter();
+        resources.filter_map(|resource| Some((resource, resource.body.release()?)))
     }
 
     pub fn find(&self, id: &str) -> Option<&Resource> {
@@ -152,8 +171,10 @@ fn merge_duplicates(
     for draft in drafts {
         let triggers: Vec<ScopedTrigger> = draft
             .body
-            .triggers()
+            .triggered()
+            .map(|body| body.triggers())
             .into_iter()
+            .flatten()
             .map(|trigger| (draft.item.clone(), trigger))
             .collect();
         let key = (draft.body.kind(), draft.body.subject());

@@ -16,7 +16,8 @@ impl Catalog {
     pub fn runs_as(&self, id: &str, host: &Host) -> Vec<u32> {
         let users = self.dependents(id);
         users
-            .flat_map(|user| user.body.process_uids(host))
+            .filter_map(|user| user.body.service())
+            .flat_map(|service| service.process_uids(host))
             .collect()
     }
 }

@@ -13,9 +13,10 @@ use super::scope::Scope;
 use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
+use crate::kind::AnyResource;
 use crate::kinds;
 use crate::problem::{Location, Problem, Problems, nearest, one_of};
-use crate::resource::{AnyResource, Argv, ResolveInputs};
+use crate::resource::{Argv, ResolveInputs};
 use crate::settings::Settings;
 use crate::yaml::{self, Node};
 
@@ -89,7 +90,7 @@ impl RoleExpansion<'_> {
         let mut apps: Vec<String> = self
             .drafts
             .iter()
-            .filter_map(|draft| draft.body.app().map(str::to_owned))
+            .filter_map(|draft| draft.body.release().map(|release| release.app.clone()))
             .collect();
         apps.sort();
         apps.dedup();
@@ -105,10 +106,12 @@ impl RoleExpansion<'_> {
             let inputs = RoleInputs {
                 renderer: &self.renderer,
                 scope: &self.scopes[draft.scope],
-                desired,
             };
             if let Err(problem) = draft.body.resolve(&inputs) {
                 problems.push(problem.at(&draft.at).resource(draft.id.clone()));
+            }
+            if let Some(release) = draft.body.release_mut() {
+                release.set_desired(desired);
             }
         }
         if problems.is_empty() {
@@ -368,7 +371,6 @@ fn name_unset_parameter(problem: Problem, fields: &Node) -> Problem {
 struct RoleInputs<'a> {
     renderer: &'a Renderer<'a>,
     scope: &'a Rc<Scope>,
-    desired: &'a DesiredState,
 }
 
 impl ResolveInputs for RoleInputs<'_> {
@@ -382,9 +384,5 @@ impl ResolveInputs for RoleInputs<'_> {
 
     fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem> {
         self.renderer.read_source(source)
-    }
-
-    fn desired(&self) -> &DesiredState {
-        self.desired
     }
 }

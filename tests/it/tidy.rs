@@ -39,10 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "settings",
         ],
     ),
-    (
-        "resource",
-        &["desired", "ports", "printable", "problem", "yaml"],
-    ),
+    ("resource", &["ports", "printable", "problem", "yaml"]),
     (
         "release",
         &[
@@ -55,22 +52,29 @@ const LAYERS: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
+    // It knows one kind by its type, the release: stages and operators work with the releases of an app.
+    ("kind", &["ports", "problem", "release", "resource", "yaml"]),
     (
         "kinds",
         &[
-            "desired", "digest", "ports", "problem", "release", "resource",
+            "desired", "digest", "kind", "ports", "problem", "release", "resource",
         ],
     ),
     (
         "role",
         &[
-            "desired", "facts", "fleet", "kinds", "ports", "problem", "resource", "settings",
-            "yaml",
+            "desired", "facts", "fleet", "kind", "kinds", "ports", "problem", "release",
+            "resource", "settings", "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
-    ("plan", &["owed", "ports", "resource", "role"]),
-    ("apply", &["owed", "plan", "ports", "resource", "role"]),
+    ("plan", &["kind", "owed", "ports", "resource", "role"]),
+    (
+        "apply",
+        &[
+            "kind", "owed", "plan", "ports", "release", "resource", "role",
+        ],
+    ),
     (
         "report",
         &[
@@ -85,7 +89,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "role",
         ],
     ),
-    // It knows one kind by its type, the release: operators work with an app's releases by name.
     (
         "pass",
         &[
@@ -181,14 +184,6 @@ const LONG: &[(&str, &str)] = &[
     (
         "src/ports/services/conformance.rs",
         "the one suite that every supervisor passes",
-    ),
-    (
-        "src/apply/mod.rs",
-        "the order of all steps of an apply in one place",
-    ),
-    (
-        "src/apply/trial.rs",
-        "a trial from its start to a proven release or a rollback",
     ),
     (
         "src/fleet/tests/peer_list.rs",

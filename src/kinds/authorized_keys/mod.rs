@@ -8,12 +8,12 @@ mod tests;
 use serde::Deserialize;
 
 use super::shadow_utils;
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Mode, Presence, ResolveInputs,
-    Verb,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Mode, Presence, ResolveInputs, Verb,
 };
 
 use key::PublicKey;
@@ -181,6 +181,16 @@ fn missing_user_failure(name: &str) -> Failure {
         .hint("describe it in a `user` resource before this one")
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorizedKeysAction {
+    Remove,
+    /// Write the file, or set the access rights of its folder, or both.
+    Update {
+        file: bool,
+        folder_access: bool,
+    },
+}
+
 impl Kind for AuthorizedKeys {
     const NAME: &'static str = "authorized_keys";
     const ABOUT: &'static str =
@@ -189,6 +199,7 @@ impl Kind for AuthorizedKeys {
 
     type Spec = AuthorizedKeysSpec;
     type State = AuthorizedKeysState;
+    type Action = AuthorizedKeysAction;
 
     fn subject(spec: &AuthorizedKeysSpec) -> String {
         spec.user.clone()
@@ -240,28 +251,34 @@ impl Kind for AuthorizedKeys {
         })))
     }
 
-    fn diff(spec: &AuthorizedKeysSpec, state: &AuthorizedKeysState) -> Option<Change> {
+    fn diff(
+        spec: &AuthorizedKeysSpec,
+        state: &AuthorizedKeysState,
+    ) -> Option<Diff<AuthorizedKeysAction>> {
         let AuthorizedKeysState::Keys(seen) = state else {
             return None;
         };
         let mut fields = spec.changed_fields(seen);
+        let only_file = AuthorizedKeysAction::Update {
+            file: true,
+            folder_access: false,
+        };
         match (spec.state, &seen.file) {
             (Presence::Absent, None) => return None,
             (Presence::Absent, Some(_)) if spec.exclusive => {
-                let mut change = Change::new(Verb::Remove);
-                change.fields = fields;
-                return Some(change.with_field(
-                    "state",
-                    FieldValue::value("a file"),
-                    FieldValue::Absent,
-                ));
+                let change = Change::new(Verb::Remove).with_fields(fields);
+                let state = FieldValue::value("a file");
+                let change = change.with_field("state", state, FieldValue::Absent);
+                return Some(Diff::new(AuthorizedKeysAction::Remove, change));
             }
-            (Presence::Absent, Some(_)) => return Change::update(fields),
+            (Presence::Absent, Some(_)) => {
+                return Some(Diff::new(only_file, Change::update(fields)?));
+            }
             (Presence::Present, None) => {
-                let mut change = Change::new(Verb::Create);
-                change.fields = fields;
+                let change = Change::new(Verb::Create).with_fields(fields);
                 let mode = FieldValue::value(Mode(FILE_MODE));
-                return Some(change.with_field("mode", FieldValue::Absent, mode));
+                let change = change.with_field("mode", FieldValue::Absent, mode);
+                return Some(Diff::new(only_file, change));
             }
             (Presence::Present, Some((file, _))) => {
                 if file.kind != FileKind::File {
@@ -272,26 +289,35 @@ impl Kind for AuthorizedKeys {
                 }
             }
         }
-        if let Some(folder) = &seen.folder {
-            let names = ["folder_mode", "folder_owner"];
-            fields.extend(folder.diff(names, FOLDER_MODE, &seen.owner));
-        }
-        Change::update(fields)
+        let names = ["folder_mode", "folder_owner"];
+        let folder = seen.folder.iter();
+        let folder = folder.flat_map(|folder| folder.diff(names, FOLDER_MODE, &seen.owner));
+        let folder: Vec<FieldChange> = folder.collect();
+        let action = AuthorizedKeysAction::Update {
+            file: !fields.is_empty(),
+            folder_access: !folder.is_empty(),
+        };
+        fields.extend(folder);
+        Some(Diff::new(action, Change::update(fields)?))
     }
 
     fn apply(
         spec: &AuthorizedKeysSpec,
-        change: &Change,
+        action: &AuthorizedKeysAction,
         host: &Host,
     ) -> Result<ApplyOutcome, Failure> {
         let root = &host.root;
         let user = host.accounts.user(root, &spec.user)?;
         let user = user.ok_or_else(|| missing_user_failure(&spec.user))?;
         let (folder, file) = key_file::paths(&user);
-        if change.verb == Verb::Remove {
+        let AuthorizedKeysAction::Update {
+            file: writes_file,
+            folder_access,
+        } = *action
+        else {
             root.remove_file(&file)?;
             return Ok(ApplyOutcome::Done);
-        }
+        };
         if root.meta(&user.home)?.is_none() {
             return Err(Failure::not_ready(format!(
                 "the home of `{}`, {}, does not exist",
@@ -305,10 +331,7 @@ impl Kind for AuthorizedKeys {
         }
         let text = key_file::read(&file, spec.replaces_all_keys(), host)?.map(|(_, text)| text);
         spec.check_last_key(text.as_deref())?;
-        let only_folder = |field: &FieldChange| field.field.starts_with("folder_");
-        if let Some(after) = spec.desired_text(text.as_deref())
-            && !change.fields.iter().all(only_folder)
-        {
+        if let Some(after) = spec.desired_text(text.as_deref()).filter(|_| writes_file) {
             root.write_atomic(
                 &file,
                 after.as_bytes(),
@@ -316,7 +339,7 @@ impl Kind for AuthorizedKeys {
             )?;
         }
         // Write the file first: a folder must not change owner while it holds other users' files.
-        if change.touches("folder_mode") || change.touches("folder_owner") {
+        if folder_access {
             root.set_attrs(&folder, &key_file::attrs(&user, FOLDER_MODE, host))?;
         }
         Ok(ApplyOutcome::Done)
@@ -327,9 +350,9 @@ impl Kind for AuthorizedKeys {
 mod conformance {
     use super::AuthorizedKeys;
     use super::key::tests::EVE;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::ports::testing::Sandbox;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
 
     impl ConformanceProbes for AuthorizedKeys {
         fn prepare(host: &Sandbox) {

@@ -1,7 +1,8 @@
 use super::key::tests::{ANA, BEN, EVE};
+use crate::kind::AnyResource;
+use crate::kind::conformance::parse_resource;
 use crate::ports::testing::{Sandbox, skip_test};
-use crate::resource::conformance::parse_resource;
-use crate::resource::{AnyResource, Change, Failure, FieldValue, Verb};
+use crate::resource::{Change, Failure, FailureKind, FieldValue, Verb};
 
 const FILE: &str = "/home/deploy/.ssh/authorized_keys";
 
@@ -40,12 +41,10 @@ fn sandbox(text: Option<&str>) -> Sandbox {
 
 /// Applies the change and returns it; afterwards nothing may differ.
 fn converge(keys: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, Failure> {
-    let change = keys.inspect(&sandbox.host, false)?.change;
-    if let Some(change) = &change {
-        keys.apply(change, &sandbox.host)?;
-    }
-    assert_eq!(keys.inspect(&sandbox.host, false)?.change, None);
-    Ok(change)
+    let observed = keys.inspect(&sandbox.host)?;
+    observed.apply(&sandbox.host)?;
+    assert_eq!(keys.inspect(&sandbox.host)?.change(), None);
+    Ok(observed.change().cloned())
 }
 
 #[test]
@@ -154,14 +153,15 @@ fn missing_user_or_home_is_not_ready() {
     let sandbox = sandbox(None);
     sandbox.remove("/home/deploy");
     let failure = converge(&*deploy(&[ANA], ""), &sandbox).unwrap_err();
-    assert!(failure.not_ready && failure.message.contains("/home/deploy"));
+    assert!(failure.is(FailureKind::NotReady) && failure.message.contains("/home/deploy"));
     sandbox.write("/etc/passwd", "");
-    let looked = deploy(&[ANA], "").inspect(&sandbox.host, false);
+    let keys = deploy(&[ANA], "");
+    let looked = keys.inspect(&sandbox.host);
     if sandbox.can_set_owners() {
-        assert!(looked.unwrap_err().not_ready);
+        assert!(looked.map(drop).unwrap_err().is(FailureKind::NotReady));
     } else {
         // This run cannot create the account, so it leaves the account and its keys alone.
-        assert_eq!(looked.unwrap().change, None);
+        assert_eq!(looked.unwrap().change(), None);
     }
 }
 
@@ -193,7 +193,7 @@ fn symlink_with_keys_to_keep_fails_and_is_left_alone() {
     sandbox.write("/home/deploy/elsewhere", EVE);
     sandbox.link(FILE, "../elsewhere");
     for keys in [deploy(&[ANA], ", exclusive: false"), deploy(&[], "")] {
-        let failure = keys.inspect(&sandbox.host, false).unwrap_err();
+        let failure = keys.inspect(&sandbox.host).map(drop).unwrap_err();
         assert!(failure.message.contains("symbolic link"), "{failure}");
     }
     sandbox.host.root.read_link(FILE.as_ref()).unwrap().unwrap();

@@ -8,11 +8,12 @@ mod tests;
 
 use serde::Deserialize;
 
+use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::ports::packages;
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Kind, Presence, ResolveInputs, Verb,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, Presence, ResolveInputs, Verb,
 };
 
 use apt::Apt;
@@ -139,6 +140,9 @@ fn display_names(names: &[&str]) -> FieldValue {
     FieldValue::from_option((!names.is_empty()).then(|| names.join(" ")))
 }
 
+/// The only action: have apt make the packages as described.
+pub struct ChangePackages;
+
 impl Kind for Package {
     const NAME: &'static str = "package";
     const ABOUT: &'static str =
@@ -147,6 +151,7 @@ impl Kind for Package {
 
     type Spec = PackageSpec;
     type State = PackageState;
+    type Action = ChangePackages;
 
     fn subject(spec: &PackageSpec) -> String {
         spec.names.join(" ")
@@ -196,7 +201,7 @@ impl Kind for Package {
         Ok(PackageState::Packages(spec.query_packages(host)?))
     }
 
-    fn diff(spec: &PackageSpec, state: &PackageState) -> Option<Change> {
+    fn diff(spec: &PackageSpec, state: &PackageState) -> Option<Diff<ChangePackages>> {
         let PackageState::Packages(found) = state else {
             return None;
         };
@@ -212,7 +217,7 @@ impl Kind for Package {
                 display_names(&there),
                 FieldValue::Absent,
             );
-            return (!there.is_empty()).then_some(change);
+            return (!there.is_empty()).then(|| Diff::new(ChangePackages, change));
         }
         let all: Vec<&str> = spec.names.iter().map(String::as_str).collect();
         let mut fields = Vec::new();
@@ -250,10 +255,10 @@ impl Kind for Package {
         if there.is_empty() {
             change.verb = Verb::Create;
         }
-        Some(change)
+        Some(Diff::new(ChangePackages, change))
     }
 
-    fn apply(spec: &PackageSpec, _change: &Change, host: &Host) -> Result<ApplyOutcome, Failure> {
+    fn apply(spec: &PackageSpec, _: &ChangePackages, host: &Host) -> Result<ApplyOutcome, Failure> {
         let outcome = spec.change_packages(host);
         host.packages.invalidate();
         let outcome = outcome?;
@@ -290,9 +295,9 @@ fn is_package_name(name: &str) -> bool {
 #[cfg(test)]
 mod conformance {
     use super::Package;
+    use crate::kind::ConformanceProbes;
+    use crate::kind::conformance::Probe;
     use crate::ports::testing::Sandbox;
-    use crate::resource::ConformanceProbes;
-    use crate::resource::conformance::Probe;
 
     impl ConformanceProbes for Package {
         fn skip_reason(host: &Sandbox) -> Option<&'static str> {

@@ -1,8 +1,9 @@
 use crate::digest::digest;
+use crate::kind::AnyResource;
+use crate::kind::conformance::parse_resource;
 use crate::ports::exec::Command;
 use crate::ports::testing::{Sandbox, machine_file, skip_test};
-use crate::resource::conformance::parse_resource;
-use crate::resource::{AnyResource, ApplyOutcome, Change, Failure};
+use crate::resource::{ApplyOutcome, Change, Failure};
 
 const STATUS: &str = "/var/lib/dpkg/status";
 
@@ -59,12 +60,13 @@ fn sandbox_with_repository(test: &str, packages: &[(&str, &str)]) -> Option<Sand
 }
 
 fn apply(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<ApplyOutcome, Failure> {
-    let change = resource.inspect(&sandbox.host, false)?.change;
-    resource.apply(&change.expect("something to do"), &sandbox.host)
+    let observed = resource.inspect(&sandbox.host)?;
+    observed.change().expect("something to do");
+    observed.apply(&sandbox.host)
 }
 
 fn pending_change(resource: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
-    resource.inspect(&sandbox.host, false).unwrap().change
+    resource.inspect(&sandbox.host).unwrap().change().cloned()
 }
 
 #[test]

@@ -15,9 +15,10 @@ use std::rc::Rc;
 use self::table::{FORMATS, Format, PACKAGE_FOLDERS, Rights};
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
+use crate::kind::AnyResource;
 use crate::ports::root::Root;
 use crate::ports::testing::Sandbox;
-use crate::resource::{AnyResource, Change, FieldValue};
+use crate::resource::{Change, FieldValue};
 use crate::role::{Catalog, expand};
 use crate::settings;
 
@@ -146,7 +147,7 @@ fn render_shipped_roles() -> RoleFiles {
 
 fn pending_change(body: &dyn AnyResource, sandbox: &Sandbox) -> Option<Change> {
     match body.kind() {
-        "directory" | "file" | "template" => body.inspect(&sandbox.host, false).unwrap().change,
+        "directory" | "file" | "template" => body.inspect(&sandbox.host).unwrap().change().cloned(),
         _ => None,
     }
 }

@@ -16,12 +16,15 @@ fn only_the_manager_of_a_service_is_called() {
         reload_on: Vec::new(),
     };
     let found = Service::inspect(&spec(ManagedBy::Supervisor), &sandbox.host).unwrap();
-    let change = Service::diff(&spec(ManagedBy::Supervisor), &found).unwrap();
-    Service::apply(&spec(ManagedBy::Supervisor), &change, &sandbox.host).unwrap();
-    Service::fulfill(&spec(ManagedBy::Supervisor), Duty::Restart, &sandbox.host).unwrap();
+    let action = Service::diff(&spec(ManagedBy::Supervisor), &found)
+        .unwrap()
+        .action;
+    Service::apply(&spec(ManagedBy::Supervisor), &action, &sandbox.host).unwrap();
+    let triggered = spec(ManagedBy::Supervisor);
+    triggered.fulfill(Duty::Restart, &sandbox.host).unwrap();
     assert_eq!(sandbox.supervisor.calls(), ["start demo", "restart demo"]);
     let unknown = Service::inspect(&spec(ManagedBy::Host), &sandbox.host);
-    assert!(unknown.is_err_and(|failure| failure.not_ready));
+    assert!(unknown.is_err_and(|failure| failure.is(crate::resource::FailureKind::NotReady)));
     assert!(sandbox.services.calls().is_empty());
 }
 
@@ -39,24 +42,24 @@ fn crash_looping_service_is_unhealthy_until_it_stays_up() {
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
-    let ails = |running| {
+    let unhealthy = |running| {
         let spec = spec(running);
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
         assert!(Service::diff(&spec, &found).is_none());
-        Service::unhealthy_reason(&spec, &found)
+        found.unhealthy_reason(&spec)
     };
     sandbox.services.start("demo").unwrap();
     sandbox.services.crash_and_restart("demo");
-    assert!(ails(Some(true)).is_none(), "once may happen");
+    assert!(unhealthy(Some(true)).is_none(), "once may happen");
     sandbox.services.crash_and_restart("demo");
-    let failure = ails(Some(true)).unwrap();
+    let failure = unhealthy(Some(true)).unwrap();
     assert!(failure.message.contains("keeps dying"), "{failure}");
-    assert!(ails(None).is_none(), "nobody wants it to run");
+    assert!(unhealthy(None).is_none(), "nobody wants it to run");
     sandbox.clock.advance(STABLE_AFTER.as_secs());
-    assert!(ails(Some(true)).is_none(), "it has been up for long");
+    assert!(unhealthy(Some(true)).is_none(), "it has been up for long");
     sandbox.services.crash_and_restart("demo");
     sandbox.services.restart("demo").unwrap();
-    assert!(ails(Some(true)).is_none(), "started on purpose");
+    assert!(unhealthy(Some(true)).is_none(), "started on purpose");
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn overriding_unit_file_is_reported() {
     ] {
         sandbox.services.set_definition_file("demo", path);
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
-        let failure = Service::unhealthy_reason(&spec, &found);
+        let failure = found.unhealthy_reason(&spec);
         assert_eq!(
             failure.is_some_and(|failure| failure.message.contains(path)),
             hides
@@ -93,7 +96,7 @@ fn environment_file_replaceable_by_others_is_reported() {
         crate::ports::testing::skip_test("folders of another user", "needs root");
         return;
     }
-    let ails = |path: &str| {
+    let unhealthy = |path: &str| {
         let sandbox = Sandbox::with_base_system();
         sandbox.write("/srv/www/shop/releases/1/.trueup/env", "");
         sandbox.chown("/srv/www/shop/releases/1", 65534, 65534);
@@ -120,10 +123,10 @@ fn environment_file_replaceable_by_others_is_reported() {
         };
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
         assert!(Service::diff(&spec, &found).is_none());
-        Service::unhealthy_reason(&spec, &found)
+        found.unhealthy_reason(&spec)
     };
     for safe in ["/etc/default/other", "/etc/sysconfig/not/there"] {
-        assert!(ails(safe).is_none(), "{safe}");
+        assert!(unhealthy(safe).is_none(), "{safe}");
     }
     for exposed in [
         "/srv/www/shop/current/.trueup/env",
@@ -132,7 +135,7 @@ fn environment_file_replaceable_by_others_is_reported() {
         "/etc/open/shop",
         "/etc/open/not-there/either",
     ] {
-        let failure = ails(exposed).unwrap();
+        let failure = unhealthy(exposed).unwrap();
         assert!(failure.message.contains(exposed), "{failure}");
     }
 }

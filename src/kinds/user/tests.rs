@@ -1,12 +1,11 @@
+use crate::kind::AnyResource;
+use crate::kind::conformance::parse_resource;
 use crate::ports::testing::{Sandbox, skip_test};
-use crate::resource::conformance::parse_resource;
-use crate::resource::{AnyResource, Failure};
+use crate::resource::{Failure, FailureKind};
 
 fn converge(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(), Failure> {
-    if let Some(change) = resource.inspect(&sandbox.host, false)?.change {
-        resource.apply(&change, &sandbox.host)?;
-    }
-    assert_eq!(resource.inspect(&sandbox.host, false)?.change, None);
+    resource.inspect(&sandbox.host)?.apply(&sandbox.host)?;
+    assert_eq!(resource.inspect(&sandbox.host)?.change(), None);
     Ok(())
 }
 
@@ -83,7 +82,7 @@ fn missing_group_is_not_ready() {
         let user = parse_resource(&format!("user: {{name: deploy, {spec}}}")).unwrap();
         let failure = converge(&*user, &sandbox).unwrap_err();
         assert!(
-            failure.not_ready && failure.message.contains("`web`"),
+            failure.is(FailureKind::NotReady) && failure.message.contains("`web`"),
             "{failure}"
         );
     }

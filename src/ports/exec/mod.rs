@@ -223,6 +223,11 @@ pub enum ExecError {
 }
 
 impl ExecError {
+    /// Whether the message ends with what the program printed.
+    pub fn has_output(&self) -> bool {
+        matches!(self, ExecError::Failed { output, .. } if !output.is_empty())
+    }
+
     /// Whether the program does not exist.
     pub fn is_program_missing(&self) -> bool {
         matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)

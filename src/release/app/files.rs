@@ -43,7 +43,7 @@ impl ReleaseFile {
         self.mode.map_or(0o640, |mode| mode.0)
     }
 
-    pub(crate) fn learn_secrets(&self) {
+    pub(crate) fn register_secrets(&self) {
         if self.secret {
             secrets::add_secrets_of_text(&self.body);
         }

@@ -79,7 +79,7 @@ impl Repo {
         self.ssh.as_ref()
     }
 
-    pub(crate) fn learn_secrets(&self) {
+    pub(crate) fn register_secrets(&self) {
         secrets::add_url_credentials(&self.address);
     }
 

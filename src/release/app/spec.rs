@@ -16,7 +16,7 @@ use super::inputs;
 use super::layout::{Layout, stays_inside};
 use super::repo::Repo;
 use super::step::{AssetsSpec, MigrationSpec, Step, deserialize_enabled_steps};
-use crate::desired::{DesiredApp, Hold, ResumePolicy, Sha};
+use crate::desired::{DesiredApp, DesiredState, Hold, ResumePolicy, Sha};
 use crate::ports::exec::DEFAULT_UMASK;
 use crate::ports::root::Root;
 use crate::ports::secrets;
@@ -171,12 +171,12 @@ impl ReleaseSpec {
     }
 
     /// Registers the secret values, so that no output shows them.
-    pub(crate) fn learn_secrets(&self) {
+    pub(crate) fn register_secrets(&self) {
         self.secrets
             .values()
             .for_each(|value| secrets::add_secret(value));
-        self.repo.learn_secrets();
-        self.files.iter().for_each(ReleaseFile::learn_secrets);
+        self.repo.register_secrets();
+        self.files.iter().for_each(ReleaseFile::register_secrets);
     }
 
     /// The umask of the release's commands.
@@ -192,6 +192,13 @@ impl ReleaseSpec {
     /// The largest file that a commit may contain, in bytes.
     pub(crate) fn max_file(&self) -> u64 {
         self.max_file.map_or(DEFAULT_MAX_FILE, |size| size.0)
+    }
+
+    /// Takes over what the manifest and the operator want of this app.
+    pub(crate) fn set_desired(&mut self, desired: &DesiredState) {
+        self.set_wanted(desired.apps.get(&self.app));
+        self.environment = desired.environment.clone();
+        self.resume_policy = desired.resume_policy;
     }
 
     /// Takes over the manifest's sha, hold and build-ahead sha; the role's own `sha` wins over the

@@ -81,9 +81,17 @@ fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
     Ok(body.map(|body| (meta.mode, body, meta.ctime)))
 }
 
+/// One difference between an observed file and its declaration.
+#[derive(Debug)]
+pub struct FileDrift {
+    pub shown: FieldChange,
+    /// Whether the content differs, and not only the mode.
+    pub changes_content: bool,
+}
+
 /// The differences between the observed and the declared files.
-pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FieldChange> {
-    let mut fields = Vec::new();
+pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FileDrift> {
+    let mut drifts = Vec::new();
     for (file, seen) in spec.files.iter().zip(observed) {
         let name = file.path.display();
         let (from, mode) = match seen {
@@ -92,21 +100,27 @@ pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FieldChange> {
             None => (Some(FieldValue::Absent), None),
         };
         if let Some(from) = from {
-            fields.push(FieldChange {
-                field: Cow::Owned(name.to_string()),
-                from,
-                to: file.displayed(file.body.as_bytes()),
+            drifts.push(FileDrift {
+                shown: FieldChange {
+                    field: Cow::Owned(name.to_string()),
+                    from,
+                    to: file.displayed(file.body.as_bytes()),
+                },
+                changes_content: true,
             });
         }
         if let Some(mode) = mode.filter(|mode| *mode != file.mode()) {
-            fields.push(FieldChange {
-                field: Cow::Owned(format!("{name} mode")),
-                from: FieldValue::Value(format!("{mode:04o}")),
-                to: FieldValue::Value(format!("{:04o}", file.mode())),
+            drifts.push(FileDrift {
+                shown: FieldChange {
+                    field: Cow::Owned(format!("{name} mode")),
+                    from: FieldValue::Value(format!("{mode:04o}")),
+                    to: FieldValue::Value(format!("{:04o}", file.mode())),
+                },
+                changes_content: false,
             });
         }
     }
-    fields
+    drifts
 }
 
 /// A fingerprint of the observed files, and when the last of them changed; `None` if there are none.

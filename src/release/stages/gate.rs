@@ -23,7 +23,7 @@ use crate::release::record::log::heading;
 use crate::release::record::overrides::Overrides;
 use crate::release::record::quarantine::QuarantinedSha;
 use crate::release::record::{self, Record, Trial};
-use crate::resource::{Failure, TrialOutcome};
+use crate::resource::{Failure, FailureKind, TrialOutcome};
 
 /// The state of the app after a failed trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub fn run_gate(
             Err(failure) => {
                 in_a_row = 0;
                 // An app that found its port taken may go on without it after the port is free again.
-                if failure.conflict {
+                if failure.is(FailureKind::Conflict) {
                     disturbed = Some(failure.clone());
                 }
                 Some(failure)
@@ -88,15 +88,9 @@ pub fn run_gate(
                 Failure::new(format!("it was right only {in_a_row} of {times} times"))
             });
             let failure = disturbed.unwrap_or(failure);
-            let failure = Failure {
-                message: format!(
-                    "not proven within {} s: {}",
-                    deadline.as_secs(),
-                    failure.message
-                ),
-                ..failure
-            };
-            return Ok(match failure.conflict {
+            let context = format!("not proven within {} s", deadline.as_secs());
+            let failure = failure.with_context(&context);
+            return Ok(match failure.is(FailureKind::Conflict) {
                 true => TrialOutcome::Conflict(failure),
                 false => TrialOutcome::Failed(failure),
             });

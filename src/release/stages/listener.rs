@@ -10,7 +10,7 @@ use crate::ports::http;
 use crate::ports::listeners;
 use crate::release::app::health::HealthCheck;
 use crate::release::app::spec::ReleaseSpec;
-use crate::resource::Failure;
+use crate::resource::{Failure, FailureKind};
 
 /// The value of `listener` that allows any user to answer.
 const ANY_LISTENER: &str = "any";
@@ -90,11 +90,12 @@ impl<'a> ListenerCheck<'a> {
     fn check_address(&self, address: SocketAddr) -> Result<bool, Failure> {
         let port = address.port();
         let all = listeners::find(address).map_err(|error| {
-            let failure = Failure::new(format!("cannot see who listens on port {port}: {error}"));
-            Failure {
-                permission_denied: error.kind() == std::io::ErrorKind::PermissionDenied,
-                ..failure
-            }
+            let kind = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => FailureKind::PermissionDenied,
+                _ => FailureKind::Error,
+            };
+            let message = format!("cannot see who listens on port {port}: {error}");
+            Failure::of_kind(kind, message)
         })?;
         for listener in &all {
             if self.is_allowed(listener.uid)? {
@@ -153,5 +154,7 @@ pub fn port_conflict(spec: &ReleaseSpec, host: &Host, runs_as: ServiceUids<'_>) 
         .as_ref()
         .map_or(Duration::ZERO, HealthCheck::timeout);
     let looked = ListenerCheck::new(spec, host, runs_as, timeout).and_then(|all| all.check());
-    looked.err().filter(|failure| failure.conflict)
+    looked
+        .err()
+        .filter(|failure| failure.is(FailureKind::Conflict))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::digest;
-use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT, block_quote};
+use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT};
 use crate::ports::root::Attrs;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
@@ -292,17 +292,12 @@ fn step_failure(
     task: &Task<'_>,
     done: &CompletedCommand,
 ) -> Failure {
-    let tail = done.output.tail(MAX_SHOWN_LINES);
-    let output = if tail.is_empty() {
-        " (it printed nothing)".to_owned()
-    } else {
-        format!("; its last lines:\n{}", block_quote(&tail))
+    let message = format!("step `{}` ({}) {}", task.name, task.run, done.exit_reason);
+    let failure = match done.output.tail(MAX_SHOWN_LINES) {
+        tail if tail.is_empty() => Failure::new(message + " (it printed nothing)"),
+        tail => Failure::new(message).with_log_tail(&tail),
     };
-    Failure::new(format!(
-        "step `{}` ({}) {}{output}",
-        task.name, task.run, done.exit_reason
-    ))
-    .hint(format!(
+    failure.hint(format!(
         "all that it printed is in {}; the release is kept in {} and was not activated",
         d.layout.log(name).display(),
         d.layout.release(name).display()

@@ -35,13 +35,14 @@ use git2::{Oid, Repository, Signature};
 
 use super::*;
 use crate::desired::{ResumePolicy, Sha};
+use crate::kind::{Condition, Kind, ReleaseCondition};
 use crate::ports::Host;
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::root::Root;
 use crate::ports::services::fake::FakeServices;
-use crate::resource::{ApplyOutcome, Change, Failure, Kind, TrialOutcome};
+use crate::resource::{ApplyOutcome, Change, Failure, TrialOutcome};
 use crate::yaml;
 
 /// The uid of the app's user in the sandbox.
@@ -205,17 +206,25 @@ fn spec(text: &str, sha: &Sha) -> ReleaseSpec {
 type Release = crate::kinds::release::Release;
 
 fn plan(spec: &ReleaseSpec, host: &Host) -> Option<Change> {
-    Release::diff(spec, &Release::inspect(spec, host).unwrap())
+    let diff = Release::diff(spec, &Release::inspect(spec, host).unwrap());
+    diff.map(|diff| diff.change)
+}
+
+fn condition(spec: &ReleaseSpec, host: &Host) -> Result<ReleaseCondition, Failure> {
+    match Release::condition(spec, &Release::inspect(spec, host)?) {
+        Condition::Release(condition) => Ok(condition),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// One pass of a host without services: `None` if there was nothing to do.
 fn run_pass(spec: &ReleaseSpec, host: &Host) -> Result<Option<ApplyOutcome>, Failure> {
-    let change = Release::diff(spec, &Release::inspect(spec, host)?);
-    let outcome = change
-        .map(|change| Release::apply(spec, &change, host))
+    let diff = Release::diff(spec, &Release::inspect(spec, host)?);
+    let outcome = diff
+        .map(|diff| Release::apply(spec, &diff.action, host))
         .transpose()?;
-    if Release::trial(spec, &Release::inspect(spec, host)?).is_some() {
-        match Release::run_trial(spec, host, &mut || Ok(()), &Vec::new)? {
+    if condition(spec, host)?.trial.is_some() {
+        match run_gate(spec, host, &mut || Ok(()), &Vec::new)? {
             TrialOutcome::Passed => confirm(spec, host)?,
             TrialOutcome::Stopped => return Err(Failure::stopped()),
             TrialOutcome::Conflict(why) => return Err(why),

@@ -384,6 +384,7 @@ fn reference_example_is_valid() {
     let body = &node.expect_map("a resource").unwrap()[0].value;
     let spec: ReleaseSpec = yaml::decode(body).unwrap();
     spec.validate().unwrap();
-    assert_eq!(kind.decode(body).unwrap().app(), Some("shop"));
+    let resource = kind.decode(body).unwrap();
+    assert_eq!(resource.release().unwrap().app, "shop");
     assert_eq!(spec.links().len(), 3);
 }

@@ -138,11 +138,11 @@ fn capistrano_releases_are_adopted() {
 
 /// The warnings of a report.
 fn warnings(spec: &ReleaseSpec, host: &Host) -> Vec<String> {
-    Release::warnings(spec, &Release::inspect(spec, host).unwrap())
+    condition(spec, host).unwrap().warnings
 }
 
 fn has_chores(spec: &ReleaseSpec, host: &Host) -> bool {
-    Release::needs_maintenance(spec, &Release::inspect(spec, host).unwrap())
+    condition(spec, host).unwrap().needs_maintenance
 }
 
 #[test]

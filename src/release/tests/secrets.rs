@@ -23,7 +23,7 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
     let bad =
         "secrets: {TOKEN: hush-hush, PIN: 5839201, SHORT: s}\nsteps: [{run: 'env; exit 1'}]\n";
     let bad = bench.spec(&two, bad);
-    bad.learn_secrets();
+    bad.register_secrets();
     let planned = format!("{:?}", plan(&bad, &bench.host()));
     let failure = run_pass(&bad, &bench.host()).unwrap_err();
     for shown in [planned, format!("{failure:?}")] {

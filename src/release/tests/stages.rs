@@ -229,8 +229,7 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
         );
         let mut spec = bench.spec(sha, &text);
         for file in &mut spec.files {
-            file.resolve(&crate::resource::conformance::FakeInputs::default())
-                .unwrap();
+            file.resolve(&crate::kind::conformance::FakeInputs).unwrap();
         }
         spec
     };
@@ -256,10 +255,7 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
     };
     let before = stamp(&with(&one, "old"));
     let change = plan(&with(&one, "new"), &bench.host()).unwrap();
-    assert!(
-        change.touches(".env") && Release::changes_stamp(&change),
-        "{change:?}"
-    );
+    assert!(change.touches(".env") && !change.keeps_stamp, "{change:?}");
     deploy_ok(&with(&one, "new"), &bench.host());
     assert_ne!(stamp(&with(&one, "new")).fingerprint, before.fingerprint);
     assert_eq!(bench.read("current/.env"), "new");
@@ -289,8 +285,7 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
         "user: deploy\nfiles: [{path: .trueup/env, content: 'A=1'}]\n",
     );
     for file in &mut spec.files {
-        file.resolve(&crate::resource::conformance::FakeInputs::default())
-            .unwrap();
+        file.resolve(&crate::kind::conformance::FakeInputs).unwrap();
     }
     deploy_ok(&spec, &bench.host());
     let (folder, file) = (
@@ -425,8 +420,8 @@ fn first_release_on_trial_is_distinguished_from_later_ones() {
         (active.trial.is_some(), active.served_before)
     };
     let switch = |spec: &ReleaseSpec| {
-        let change = plan(spec, &host).unwrap();
-        Release::apply(spec, &change, &host).unwrap();
+        let diff = Release::diff(spec, &Release::inspect(spec, &host).unwrap()).unwrap();
+        Release::apply(spec, &diff.action, &host).unwrap();
     };
     let first = bench.spec(&bench.commit(&[("a", "1")]), "");
     switch(&first);

@@ -8,11 +8,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{AnyKind, AnyResource, ApplyOutcome, Change, ResolveInputs, Verb};
+use super::{AnyKind, AnyResource, Observation};
 use crate::desired::DesiredState;
 use crate::kinds::KINDS;
 use crate::ports::testing::{Sandbox, skip_test};
 use crate::problem::Problem;
+use crate::resource::{ApplyOutcome, Change, ResolveInputs, Verb};
 use crate::yaml::{ParseLimits, parse};
 
 /// Each kind's part of the conformance test.
@@ -121,14 +122,8 @@ impl Probe {
     }
 }
 
-/// Replaces the role and the store in tests.
-pub struct FakeInputs(DesiredState);
-
-impl Default for FakeInputs {
-    fn default() -> FakeInputs {
-        FakeInputs(DesiredState::empty())
-    }
-}
+/// Replaces the role in tests.
+pub struct FakeInputs;
 
 impl ResolveInputs for FakeInputs {
     fn render_template(&self, _: &str, _: Option<&serde_json::Value>) -> Result<String, Problem> {
@@ -137,10 +132,6 @@ impl ResolveInputs for FakeInputs {
 
     fn read_source(&self, _: &str) -> Result<Vec<u8>, Problem> {
         Ok(b"as it is\n".to_vec())
-    }
-
-    fn desired(&self) -> &DesiredState {
-        &self.0
     }
 }
 
@@ -155,40 +146,45 @@ pub fn parse_resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
         return Err(Problem::new(format!("`{}` is no kind", entry.key)));
     };
     let mut resource = kind.decode(&entry.value)?;
-    resource.resolve(&FakeInputs::default())?;
+    resource.resolve(&FakeInputs)?;
+    if let Some(release) = resource.release_mut() {
+        release.set_desired(&DesiredState::empty());
+    }
     Ok(resource)
 }
 
 fn pending_change(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<Option<Change>, String> {
     sandbox.invalidate_caches();
-    let seen = resource.inspect(&sandbox.host, false);
-    Ok(seen
-        .map_err(|failure| format!("looking: {failure}"))?
-        .change)
+    let observed = resource.inspect(&sandbox.host);
+    let observed = observed.map_err(|failure| format!("inspecting: {failure}"))?;
+    Ok(observed.change().cloned())
 }
 
-/// Applies a change, then checks that nothing differs, both at once and in the next pass.
-fn apply_and_verify(
-    resource: &dyn AnyResource,
-    change: &Change,
-    sandbox: &Sandbox,
-) -> Result<(), String> {
-    let outcome = resource.apply(change, &sandbox.host);
+/// Applies the pending change, then checks that nothing differs, both at once and in the next pass.
+fn apply_and_verify(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(), String> {
+    let inspect = || {
+        let observed = resource.inspect(&sandbox.host);
+        observed.map_err(|failure| failure.to_string())
+    };
+    sandbox.invalidate_caches();
+    let observed = inspect()?;
+    let change = observed.change();
+    let outcome = observed.apply(&sandbox.host);
     let outcome = outcome.map_err(|failure| format!("applying {change:?}: {failure}"))?;
     if outcome != ApplyOutcome::Done {
         return Err(format!("applying {change:?} ended in {outcome:?}"));
     }
-    let see = || {
-        resource
-            .inspect(&sandbox.host, false)
-            .map_err(|f| f.to_string())
+    let release = resource.release();
+    let on_trial = |observed: &dyn Observation| {
+        let condition = observed.condition().release();
+        condition.is_some_and(|release| release.trial.is_some())
     };
-    if see()?.trial.is_some() {
-        resource.confirm(&sandbox.host).map_err(|f| f.to_string())?;
+    if let Some(spec) = release.filter(|_| inspect().is_ok_and(|observed| on_trial(&*observed))) {
+        crate::release::confirm(spec, &sandbox.host).map_err(|failure| failure.to_string())?;
     }
-    let at_once = see()?;
+    let at_once = inspect()?.change().cloned();
     for (when, left) in [
-        ("at once", at_once.change),
+        ("at once", at_once),
         ("in the next pass", pending_change(resource, sandbox)?),
     ] {
         if let Some(left) = left {
@@ -205,11 +201,11 @@ fn check_read_only_kind(
     sandbox: &Sandbox,
 ) -> Result<(), String> {
     let stamp = || {
-        let seen = resource.inspect(&sandbox.host, true);
-        let seen = seen.map_err(|failure| format!("looking: {failure}"))?;
-        match seen.change {
+        let observed = resource.inspect(&sandbox.host);
+        let observed = observed.map_err(|failure| format!("inspecting: {failure}"))?;
+        match observed.change() {
             Some(change) => Err(format!("it would change something: {change:?}")),
-            None => Ok(seen.stamp.map(|stamp| stamp.fingerprint)),
+            None => Ok(observed.stamp().map(|stamp| stamp.fingerprint)),
         }
     };
     for Probe { field, method: how } in kind.probes() {
@@ -239,8 +235,8 @@ fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
     if kind.is_read_only() {
         return check_read_only_kind(kind, resource, &sandbox);
     }
-    let change = pending_change(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
-    apply_and_verify(resource, &change, &sandbox).map_err(|why| format!("the example: {why}"))?;
+    pending_change(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
+    apply_and_verify(resource, &sandbox).map_err(|why| format!("the example: {why}"))?;
     for Probe { field, method: how } in kind.probes() {
         let (spoil, shows) = match how {
             ProbeMethod::NotSet(_) => continue,
@@ -272,7 +268,7 @@ fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
                 "`{field}`: the change does not show it: {change:?}"
             ));
         }
-        apply_and_verify(resource, &change, &sandbox).map_err(|why| format!("`{field}`: {why}"))?;
+        apply_and_verify(resource, &sandbox).map_err(|why| format!("`{field}`: {why}"))?;
     }
     Ok(())
 }

@@ -1,0 +1,92 @@
+//! Restarts, reloads and runs that are due.
+
+use super::{AppliedResource, Applier, Event, ResourceResult};
+use crate::owed::{self, Obligation};
+use crate::plan::without_redundant_reloads;
+use crate::ports::root::RootError;
+use crate::resource::Duty;
+use crate::role::Resource;
+
+impl<'a> Applier<'a> {
+    /// Fulfills the obligations of a resource, or records why not.
+    pub(super) fn fulfill_duties(
+        &mut self,
+        at: usize,
+        resource: &'a Resource,
+    ) -> Result<(), RootError> {
+        if resource.triggers.is_empty() {
+            return Ok(());
+        }
+        let run = match self.results[at].result.is_broken() {
+            true => None,
+            false => self.view.run(resource),
+        };
+        let record = self.records.read(&resource.id);
+        let (triggers, stamps) = (&resource.triggers, &self.view.stamps);
+        let due = owed::due_obligations(record.as_ref(), run.as_ref(), triggers, stamps);
+        let mut fulfilled = Vec::new();
+        for obligation in without_redundant_reloads(due) {
+            match self.duty_blocker(&self.results[at], resource) {
+                Some(why) => self.results[at].owed.push((obligation, why)),
+                None => fulfilled.extend(self.fulfill(at, resource, obligation)),
+            }
+        }
+        if self.results[at].result.is_broken() && fulfilled.is_empty() {
+            return Ok(());
+        }
+        let run = self.view.run(resource);
+        let is_service = triggers.iter().any(|trigger| trigger.duty != Duty::Run);
+        if run.is_some() || !is_service {
+            self.update_record(resource, run.as_ref(), &fulfilled)?;
+        }
+        Ok(())
+    }
+
+    /// Why no duty of a resource can be fulfilled now.
+    fn duty_blocker(&self, entry: &AppliedResource, resource: &Resource) -> Option<String> {
+        match &entry.result {
+            ResourceResult::Failed(..) | ResourceResult::Skipped(_) => {
+                Some("the resource itself failed".to_owned())
+            }
+            ResourceResult::Waiting(_, why) => Some(why.clone()),
+            _ if self.host.stop.is_set() => Some("trueup was told to stop".to_owned()),
+            _ => self
+                .broken_dependency(resource)
+                .map(|id| format!("{id} failed")),
+        }
+    }
+
+    /// Fulfills one obligation; returns the duties that are done by it.
+    fn fulfill(&mut self, at: usize, resource: &'a Resource, obligation: Obligation) -> Vec<Duty> {
+        let duty = obligation.duty;
+        (self.on_event)(Event::DutyStarted {
+            id: &resource.id,
+            obligation: &obligation,
+        });
+        let checked = self.checks.require_passing(&obligation, self.host);
+        let result = checked.and_then(|()| resource.fulfill(duty, self.host));
+        self.view.forget();
+        let entry = &mut self.results[at];
+        match result {
+            Ok(()) => {
+                entry.fulfilled.push(obligation);
+                // A restart includes a reload.
+                match duty {
+                    Duty::Restart => vec![Duty::Restart, Duty::Reload],
+                    duty => vec![duty],
+                }
+            }
+            Err(failure) => {
+                entry.owed.push((obligation, failure.message.clone()));
+                entry.duty_failure = Some(failure.clone());
+                let change = match entry.take_result() {
+                    ResourceResult::Changed(change) => Some(change),
+                    _ => None,
+                };
+                entry.result = ResourceResult::Failed(change, failure);
+                self.broken.insert(resource.id.clone());
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Type-erased kinds and resources, so that the stages can hold lists of them.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use super::{Condition, Diff, Kind, Service, Triggered};
+use crate::ports::{Host, watchdog};
+use crate::problem::Problem;
+use crate::release::ReleaseSpec;
+use crate::resource::{ApplyOutcome, Change, Failure, ResolveInputs, Stamp};
+use crate::yaml::{Node, decode};
+
+/// An entry of [`crate::kinds::KINDS`].
+pub trait AnyKind: Sync {
+    fn name(&self) -> &'static str;
+    fn about(&self) -> &'static str;
+    fn example(&self) -> &'static str;
+    /// Decodes a resource from its node in a role, whose string leaves are rendered already.
+    fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem>;
+    #[cfg(test)]
+    fn schema(&self) -> schemars::Schema;
+    #[cfg(test)]
+    fn prepare(&self, sandbox: &crate::ports::testing::Sandbox);
+    #[cfg(test)]
+    fn skip_reason(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str>;
+    #[cfg(test)]
+    fn sandbox_example(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String>;
+    #[cfg(test)]
+    fn is_read_only(&self) -> bool;
+    #[cfg(test)]
+    fn probes(&self) -> Vec<super::conformance::Probe>;
+}
+
+/// The entry of the kind `K` in [`crate::kinds::KINDS`].
+pub struct KindEntry<K>(PhantomData<fn() -> K>);
+
+impl<K> KindEntry<K> {
+    pub const fn new() -> KindEntry<K> {
+        KindEntry(PhantomData)
+    }
+}
+
+impl<K> Default for KindEntry<K> {
+    fn default() -> KindEntry<K> {
+        KindEntry::new()
+    }
+}
+
+impl<K: Kind> AnyKind for KindEntry<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        K::ABOUT
+    }
+
+    fn example(&self) -> &'static str {
+        K::EXAMPLE
+    }
+
+    fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem> {
+        Ok(Box::new(TypedResource::<K> {
+            spec: decode(node)?,
+        }))
+    }
+
+    #[cfg(test)]
+    fn schema(&self) -> schemars::Schema {
+        schemars::schema_for!(K::Spec)
+    }
+
+    #[cfg(test)]
+    fn prepare(&self, sandbox: &crate::ports::testing::Sandbox) {
+        K::prepare(sandbox);
+    }
+
+    #[cfg(test)]
+    fn skip_reason(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str> {
+        K::skip_reason(sandbox)
+    }
+
+    #[cfg(test)]
+    fn sandbox_example(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String> {
+        K::sandbox_example(sandbox)
+    }
+
+    #[cfg(test)]
+    fn is_read_only(&self) -> bool {
+        K::is_read_only()
+    }
+
+    #[cfg(test)]
+    fn probes(&self) -> Vec<super::conformance::Probe> {
+        K::probes()
+    }
+}
+
+/// A resource of any kind. The methods are those of [`Kind`].
+pub trait AnyResource {
+    fn kind(&self) -> &'static str;
+    #[cfg(test)]
+    fn spec(&self) -> &dyn std::any::Any;
+    fn subject(&self) -> String;
+    fn owned_path(&self) -> Option<PathBuf>;
+    fn check_name(&self) -> Option<&str>;
+    fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem>;
+    /// Inspects the host and compares it with the spec.
+    fn inspect<'r>(&'r self, host: &Host) -> Result<Box<dyn Observation + 'r>, Failure>;
+    fn triggered(&self) -> Option<&dyn Triggered>;
+    fn service(&self) -> Option<&dyn Service>;
+    fn release(&self) -> Option<&ReleaseSpec>;
+    fn release_mut(&mut self) -> Option<&mut ReleaseSpec>;
+    /// Begins an operation on it, which the watchdog names if the host hangs.
+    fn begin_operation(&self) -> watchdog::Operation;
+}
+
+/// What one inspection found.
+pub trait Observation {
+    fn change(&self) -> Option<&Change>;
+    fn condition(&self) -> &Condition;
+    /// Keeps what the stages want to know and drops the rest, such as the contents of files.
+    fn into_parts(self: Box<Self>) -> (Option<Change>, Condition);
+    /// The fingerprint that dependents compare, which may cost reading files.
+    fn stamp(&self) -> Option<Stamp>;
+    /// Makes the change; nothing is to be done if there is none.
+    fn apply(&self, host: &Host) -> Result<ApplyOutcome, Failure>;
+}
+
+struct TypedResource<K: Kind> {
+    spec: K::Spec,
+}
+
+struct TypedObservation<'r, K: Kind> {
+    resource: &'r TypedResource<K>,
+    state: K::State,
+    diff: Option<Diff<K::Action>>,
+    condition: Condition,
+}
+
+impl<K: Kind> AnyResource for TypedResource<K> {
+    fn kind(&self) -> &'static str {
+        K::NAME
+    }
+
+    #[cfg(test)]
+    fn spec(&self) -> &dyn std::any::Any {
+        &self.spec
+    }
+
+    fn subject(&self) -> String {
+        K::subject(&self.spec)
+    }
+
+    fn owned_path(&self) -> Option<PathBuf> {
+        K::owned_path(&self.spec)
+    }
+
+    fn check_name(&self) -> Option<&str> {
+        K::check_name(&self.spec)
+    }
+
+    fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        K::resolve(&mut self.spec, inputs)
+    }
+
+    fn inspect<'r>(&'r self, host: &Host) -> Result<Box<dyn Observation + 'r>, Failure> {
+        let _operation = self.begin_operation();
+        let state = K::inspect(&self.spec, host)?;
+        Ok(Box::new(TypedObservation {
+            resource: self,
+            diff: K::diff(&self.spec, &state),
+            condition: K::condition(&self.spec, &state),
+            state,
+        }))
+    }
+
+    fn triggered(&self) -> Option<&dyn Triggered> {
+        K::triggered(&self.spec)
+    }
+
+    fn service(&self) -> Option<&dyn Service> {
+        K::service(&self.spec)
+    }
+
+    fn release(&self) -> Option<&ReleaseSpec> {
+        K::release(&self.spec)
+    }
+
+    fn release_mut(&mut self) -> Option<&mut ReleaseSpec> {
+        K::release_mut(&mut self.spec)
+    }
+
+    fn begin_operation(&self) -> watchdog::Operation {
+        watchdog::begin_unbounded(format!("{}:{}", K::NAME, K::subject(&self.spec)))
+    }
+}
+
+impl<K: Kind> Observation for TypedObservation<'_, K> {
+    fn change(&self) -> Option<&Change> {
+        self.diff.as_ref().map(|diff| &diff.change)
+    }
+
+    fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    fn into_parts(self: Box<Self>) -> (Option<Change>, Condition) {
+        (self.diff.map(|diff| diff.change), self.condition)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        K::stamp(&self.resource.spec, &self.state)
+    }
+
+    fn apply(&self, host: &Host) -> Result<ApplyOutcome, Failure> {
+        let _operation = self.resource.begin_operation();
+        match &self.diff {
+            Some(diff) => K::apply(&self.resource.spec, &diff.action, host),
+            None => Ok(ApplyOutcome::Done),
+        }
+    }
+}

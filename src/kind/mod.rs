@@ -1,0 +1,215 @@
+//! The traits that kinds of resources implement.
+//!
+//! A [`Kind`] has three main operations: [`Kind::inspect`] reads the host, [`Kind::diff`] compares that with
+//! the spec (it gets no host and so cannot change anything), and [`Kind::apply`] does what `diff` found.
+//! Where other resources depend on it, [`Kind::stamp`] fingerprints what is on disk.
+//!
+//! What only some kinds can do are traits of their own, implemented by their specs: [`Triggered`] acts when
+//! others change, and [`Service`] runs processes. One kind, the release, is known by its type: operators work
+//! with the releases of an app by name.
+
+mod any;
+#[cfg(test)]
+pub mod conformance;
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+
+use crate::ports::Host;
+use crate::problem::Problem;
+use crate::release::ReleaseSpec;
+use crate::resource::{
+    ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, Stamp, Trial, Trigger,
+};
+
+pub use any::{AnyKind, AnyResource, KindEntry, Observation};
+#[cfg(test)]
+pub use conformance::ConformanceProbes;
+
+/// A kind of resource. To add one, implement this trait in a file of its own and list it in
+/// [`crate::kinds::KINDS`].
+pub trait Kind: ConformanceProbes + 'static {
+    /// Its name in a role.
+    const NAME: &'static str;
+    /// One sentence for the reference.
+    const ABOUT: &'static str;
+    /// A complete resource as YAML, for the reference; the conformance test applies it.
+    const EXAMPLE: &'static str;
+
+    /// The fields as written in a role.
+    type Spec: DeserializeOwned + Documented + 'static;
+    /// The state as found on the host.
+    type State;
+    /// What [`Kind::apply`] can be asked to do.
+    type Action;
+
+    /// The path or name of the resource. Together with the kind it makes the default id.
+    fn subject(spec: &Self::Spec) -> String;
+
+    /// The path that the resource owns exclusively: no other resource may own the same one.
+    fn owned_path(_spec: &Self::Spec) -> Option<PathBuf> {
+        None
+    }
+
+    /// The check that must pass before anything uses what this resource wrote.
+    fn check_name(_spec: &Self::Spec) -> Option<&str> {
+        None
+    }
+
+    /// Completes the spec from inputs other than the host (renders a template, reads a file), rejects what
+    /// the types cannot reject, and registers its secrets with [`secrets`](crate::ports::secrets), so that
+    /// no output shows them.
+    fn resolve(_spec: &mut Self::Spec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// Inspects the host. Reads every field that [`Kind::apply`] can set, and changes nothing.
+    fn inspect(spec: &Self::Spec, host: &Host) -> Result<Self::State, Failure>;
+
+    /// What differs and what to do about it. Takes no host, so that the signature guarantees purity.
+    fn diff(spec: &Self::Spec, state: &Self::State) -> Option<Diff<Self::Action>>;
+
+    /// Does it.
+    fn apply(
+        spec: &Self::Spec,
+        action: &Self::Action,
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure>;
+
+    /// A fingerprint of what is on disk and the time of its last change, for resources that depend on it.
+    /// `None` if nothing is on disk.
+    fn stamp(_spec: &Self::Spec, _state: &Self::State) -> Option<Stamp> {
+        None
+    }
+
+    /// What the stages want to know of a service or a release beyond what differs.
+    fn condition(_spec: &Self::Spec, _state: &Self::State) -> Condition {
+        Condition::None
+    }
+
+    /// The spec as something that acts when other resources change, if it does.
+    fn triggered(_spec: &Self::Spec) -> Option<&dyn Triggered> {
+        None
+    }
+
+    /// The spec as a service, if it is one.
+    fn service(_spec: &Self::Spec) -> Option<&dyn Service> {
+        None
+    }
+
+    /// The spec as a release, if it is one.
+    fn release(_spec: &Self::Spec) -> Option<&ReleaseSpec> {
+        None
+    }
+
+    /// The same, to complete it from the manifest.
+    fn release_mut(_spec: &mut Self::Spec) -> Option<&mut ReleaseSpec> {
+        None
+    }
+}
+
+/// What differs between the spec of a resource and the host.
+#[derive(Debug)]
+pub struct Diff<A> {
+    /// What [`Kind::apply`] does about it.
+    pub action: A,
+    /// The same for the stages and for people.
+    pub change: Change,
+}
+
+impl<A> Diff<A> {
+    pub fn new(action: A, change: Change) -> Diff<A> {
+        Diff { action, change }
+    }
+}
+
+/// Has duties when other resources change.
+pub trait Triggered {
+    /// Its duties, and whose changes cause them.
+    fn triggers(&self) -> Vec<Trigger>;
+
+    /// Fulfills one of these duties.
+    fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
+}
+
+/// Runs processes, perhaps from a release that is on trial.
+pub trait Service {
+    /// Checks that its processes run from the release on trial.
+    fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
+
+    /// The uids of its processes.
+    fn process_uids(&self, host: &Host) -> Vec<u32>;
+
+    /// Its last lines of output, newest last.
+    fn log_tail(&self, host: &Host) -> Vec<String>;
+}
+
+/// What an inspection found beyond what differs.
+#[derive(Debug)]
+pub enum Condition {
+    /// Nothing that a stage asks for.
+    None,
+    Service(ServiceCondition),
+    Release(ReleaseCondition),
+}
+
+/// The condition of a service.
+#[derive(Debug)]
+pub struct ServiceCondition {
+    /// Its current run, if it runs.
+    pub run: Option<ServiceRun>,
+    /// Whether it starts by itself once a missing dependency is in place.
+    pub awaits_dependency: bool,
+    /// Why it is unhealthy although nothing differs and no duty is owed: no change would repair it, and a
+    /// host with it is not healthy.
+    pub unhealthy_reason: Option<Failure>,
+}
+
+/// The condition of an app's releases.
+#[derive(Debug)]
+pub struct ReleaseCondition {
+    /// The deployed sha.
+    pub sha: Option<String>,
+    /// The trial of the active release: the services that use it have to show that it works.
+    pub trial: Option<Trial>,
+    /// Whether work is left that affects no service: preparing the next release, removing leftovers of a
+    /// killed pass. Asked in every pass, so it must cost next to nothing.
+    pub needs_maintenance: bool,
+    /// Matters that an operator should see to although nothing differs. Part of every report.
+    pub warnings: Vec<String>,
+}
+
+impl Condition {
+    pub fn service(&self) -> Option<&ServiceCondition> {
+        match self {
+            Condition::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    pub fn release(&self) -> Option<&ReleaseCondition> {
+        match self {
+            Condition::Release(release) => Some(release),
+            _ => None,
+        }
+    }
+}
+
+/// A spec that describes its fields. In tests it keeps the reference in `docs/` in line with the code; the
+/// shipped binary requires nothing of a type.
+#[cfg(not(test))]
+pub trait Documented {}
+#[cfg(not(test))]
+impl<T> Documented for T {}
+#[cfg(test)]
+pub trait Documented: schemars::JsonSchema {}
+#[cfg(test)]
+impl<T: schemars::JsonSchema> Documented for T {}
+
+/// A kind with a probe for each field. In tests it is `conformance::ConformanceProbes`; the shipped binary
+/// requires nothing of a type.
+#[cfg(not(test))]
+pub trait ConformanceProbes {}
+#[cfg(not(test))]
+impl<T> ConformanceProbes for T {}
