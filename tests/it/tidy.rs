@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("exit", &[]),
     ("digest", &[]),
     ("yaml", &["problem"]),
-    ("ports", &[]),
+    ("ports", &["digest"]),
     ("settings", &["ports", "problem", "yaml"]),
     ("facts", &["ports"]),
     (

@@ -7,19 +7,19 @@ const DOCUMENT: Document = Document::new(2, 64);
 const PATH: &str = "/var/lib/trueup/note.json";
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
+struct Example {
     version: u32,
     text: String,
 }
 
-fn note(text: &str) -> Note {
-    Note {
+fn example(text: &str) -> Example {
+    Example {
         version: 2,
         text: text.into(),
     }
 }
 
-fn load(sandbox: &Sandbox, body: &str) -> Result<Option<Note>, StateError> {
+fn load(sandbox: &Sandbox, body: &str) -> Result<Option<Example>, StateError> {
     sandbox.write(PATH, body);
     DOCUMENT.load(&sandbox.host.root, PATH.as_ref())
 }
@@ -28,15 +28,15 @@ fn load(sandbox: &Sandbox, body: &str) -> Result<Option<Note>, StateError> {
 fn saved_document_is_loaded() {
     let sandbox = Sandbox::empty();
     let root = &sandbox.host.root;
-    let nothing: Option<Note> = DOCUMENT.load(root, PATH.as_ref()).unwrap();
+    let nothing: Option<Example> = DOCUMENT.load(root, PATH.as_ref()).unwrap();
     assert_eq!(nothing, None);
-    DOCUMENT.save(root, PATH.as_ref(), &note("a")).unwrap();
+    DOCUMENT.save(root, PATH.as_ref(), &example("a")).unwrap();
     assert_eq!(
         sandbox.read(PATH),
         "{\n  \"version\": 2,\n  \"text\": \"a\"\n}"
     );
-    let loaded: Option<Note> = DOCUMENT.load(root, PATH.as_ref()).unwrap();
-    assert_eq!(loaded, Some(note("a")));
+    let loaded: Option<Example> = DOCUMENT.load(root, PATH.as_ref()).unwrap();
+    assert_eq!(loaded, Some(example("a")));
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn mode_and_style_are_those_of_the_document() {
     ] {
         sandbox.remove(PATH);
         let root = &sandbox.host.root;
-        document.save(root, PATH.as_ref(), &note("a")).unwrap();
+        document.save(root, PATH.as_ref(), &example("a")).unwrap();
         assert_eq!(
             (sandbox.mode(PATH), sandbox.read(PATH)),
             (mode, text.into())
         );
-        assert_eq!(document.load_cache(root, PATH.as_ref()), Some(note("a")));
+        assert_eq!(document.load_cache(root, PATH.as_ref()), Some(example("a")));
     }
 }
 
@@ -107,7 +107,7 @@ fn another_version_is_told_from_damage() {
     let field = DOCUMENT.version_field("form");
     sandbox.write(PATH, "{\"form\": 3}");
     assert!(matches!(
-        field.load::<Note>(&sandbox.host.root, PATH.as_ref()),
+        field.load::<Example>(&sandbox.host.root, PATH.as_ref()),
         Err(StateError::OtherVersion { found: 3, .. })
     ));
 }
@@ -132,7 +132,7 @@ fn too_large_file_is_not_parsed() {
         Err(StateError::Root(RootError::TooLarge { limit: 64, .. }))
     ));
     assert_eq!(
-        DOCUMENT.load_cache::<Note>(&sandbox.host.root, PATH.as_ref()),
+        DOCUMENT.load_cache::<Example>(&sandbox.host.root, PATH.as_ref()),
         None
     );
 }
