@@ -17,6 +17,7 @@ use crate::owed::Obligation;
 use crate::owed::RecordStore;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, RootError};
+use crate::ports::state::Document;
 use crate::resource::{Argv, Duty, Failure, candidate};
 use crate::role::{Catalog, Resource};
 
@@ -24,6 +25,8 @@ use crate::role::{Catalog, Resource};
 const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 const VERSION: u32 = 1;
+
+const JOURNAL: Document = Document::new(VERSION, 1 << 20).private();
 
 /// Size limit of a managed file, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -237,13 +240,13 @@ fn journal_dir(name: &str, host: &Host) -> PathBuf {
     host.state_path("checks").join(name)
 }
 
+fn journal_path(name: &str, host: &Host) -> PathBuf {
+    journal_dir(name, host).join("journal.json")
+}
+
 fn read_journal(name: &str, host: &Host) -> Journal {
-    let body = host
-        .root
-        .read(&journal_dir(name, host).join("journal.json"), 1 << 20)
-        .ok()
-        .flatten();
-    body.and_then(|body| serde_json::from_slice(&body).ok())
+    JOURNAL
+        .load_cache(&host.root, &journal_path(name, host))
         .unwrap_or_default()
 }
 
@@ -280,9 +283,7 @@ fn save_file(name: &str, path: &Path, host: &Host) -> Result<(), RootError> {
     };
     journal.version = VERSION;
     journal.saved.push(saved);
-    let body = serde_json::to_vec_pretty(&journal).expect("plain data is always JSON");
-    host.root
-        .write_atomic(&folder.join("journal.json"), &body, &Attrs::mode(0o600))
+    JOURNAL.save(&host.root, &journal_path(name, host), &journal)
 }
 
 fn restore_files(name: &str, host: &Host) -> Result<(), RootError> {
@@ -310,7 +311,17 @@ fn restore_files(name: &str, host: &Host) -> Result<(), RootError> {
 
 fn remove_journal(name: &str, host: &Host) -> Result<(), RootError> {
     // Remove the journal first: without it the copies have no meaning.
-    host.root
-        .remove_file(&journal_dir(name, host).join("journal.json"))?;
+    host.root.remove_file(&journal_path(name, host))?;
     host.root.remove_tree(&journal_dir(name, host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_journal_survives_a_round_trip() {
+        assert_round_trip::<Journal>(&JOURNAL, "check-journal.json");
+    }
 }

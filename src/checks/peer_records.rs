@@ -46,7 +46,7 @@ pub(super) fn check_peer_records(store: &dyn Store, folder: &str, own: &str) -> 
 mod tests {
     use super::super::Verdict;
     use super::*;
-    use crate::ports::store::{Etag, MemoryStore, ObjectMeta};
+    use crate::ports::store::{MemoryStore, double};
 
     /// A store whose policy lets a host write only some keys.
     struct PolicyStore {
@@ -54,12 +54,12 @@ mod tests {
         may_write: fn(&str) -> bool,
     }
 
-    impl Store for PolicyStore {
+    impl double::StoreDouble for PolicyStore {
+        fn inner(&self) -> &dyn Store {
+            &self.memory
+        }
         fn address(&self) -> &str {
             "s3://b"
-        }
-        fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
-            self.memory.get(key, known)
         }
         fn put(
             &self,
@@ -75,12 +75,6 @@ mod tests {
                 });
             }
             self.memory.put(key, body, when)
-        }
-        fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-            self.memory.list(prefix)
-        }
-        fn delete(&self, key: &str) -> Result<(), StoreError> {
-            self.memory.delete(key)
         }
     }
 

@@ -13,6 +13,7 @@ use super::Manifest;
 use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, RootError};
+use crate::ports::state::{Document, StateError};
 use crate::ports::store::{Etag, MAX_OBJECT_SIZE, Object};
 
 /// The metadata of the last good manifest (`manifest.json`).
@@ -36,6 +37,8 @@ pub struct CachedManifest {
 
 const VERSION: u32 = 1;
 
+const META: Document = Document::new(VERSION, MAX_OBJECT_SIZE);
+
 fn paths(host: &Host) -> (PathBuf, PathBuf) {
     (
         host.state_path("manifest.yml"),
@@ -47,11 +50,9 @@ fn paths(host: &Host) -> (PathBuf, PathBuf) {
 pub(super) fn load(host: &Host) -> Option<CachedManifest> {
     let (body, meta) = paths(host);
     let body = host.root.read(&body, MAX_OBJECT_SIZE).ok()??;
-    let meta = host.root.read(&meta, MAX_OBJECT_SIZE).ok().flatten();
-    let lost = meta.is_none();
-    let known: Option<ManifestMeta> = meta.and_then(|text| serde_json::from_slice(&text).ok());
-    let known = known.filter(|meta| meta.version == VERSION);
-    let meta = match known {
+    let known: Result<Option<ManifestMeta>, StateError> = META.load(&host.root, &meta);
+    let lost = matches!(known, Ok(None) | Err(StateError::Root(_)));
+    let meta = match known.ok().flatten() {
         Some(meta) if meta.sha256 == digest(&body) => meta,
         // The generation still counts: a torn file must not let an old manifest through. It does not count
         // only if the metadata was removed, which is how an operator goes back on purpose.
@@ -86,12 +87,21 @@ pub(super) fn save(
         taken: now,
         sha256: digest(&object.body),
     };
-    let meta = serde_json::to_vec_pretty(&meta).expect("plain data is always JSON");
     host.root
         .create_dir_all(&host.state_path(""), &Attrs::mode(0o755))?;
     // World-readable: it contains no secret, and `status` shows the desired state to users without root.
     host.root
         .write_atomic(&body_path, &object.body, &Attrs::mode(0o644))?;
-    host.root
-        .write_atomic(&meta_path, &meta, &Attrs::mode(0o644))
+    META.save(&host.root, &meta_path, &meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_metadata_survives_a_round_trip() {
+        assert_round_trip::<ManifestMeta>(&META, "manifest-meta.json");
+    }
 }

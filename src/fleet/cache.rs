@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Record;
 use crate::ports::Host;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::RootError;
+use crate::ports::state::Document;
 use crate::ports::store::Etag;
 use crate::settings::is_host_address;
 
@@ -19,6 +20,8 @@ const VERSION: u32 = 1;
 
 /// Maximum size of the file, in bytes.
 const MAX_FILE: usize = 64 << 20;
+
+const DOCUMENT: Document = Document::new(VERSION, MAX_FILE).compact();
 
 /// The contents of the cache file, kept between passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,15 +76,8 @@ impl RecordCache {
     /// Loads the cache of this store and environment. Returns an empty one rather than an error.
     pub fn load(host: &Host, store: &str, environment: &str) -> RecordCache {
         let empty = RecordCache::empty(store, environment);
-        let body = host
-            .root
-            .read(&RecordCache::path(host), MAX_FILE)
-            .ok()
-            .flatten();
-        let known: Option<RecordCache> = body.and_then(|body| serde_json::from_slice(&body).ok());
-        let same = |known: &RecordCache| {
-            known.version == VERSION && known.store == store && known.environment == environment
-        };
+        let known: Option<RecordCache> = DOCUMENT.load_cache(&host.root, &RecordCache::path(host));
+        let same = |known: &RecordCache| known.store == store && known.environment == environment;
         let mut known = known.filter(same).unwrap_or(empty);
         known.drop_invalid_records();
         known
@@ -126,25 +122,21 @@ impl RecordCache {
     }
 
     pub fn save(&self, host: &Host) -> Result<(), RootError> {
-        let body = self.to_json(MAX_FILE);
-        host.root
-            .create_dir_all(&host.state_path(""), &Attrs::mode(0o755))?;
-        host.root
-            .write_atomic(&RecordCache::path(host), &body, &Attrs::mode(0o644))
+        DOCUMENT.write(
+            &host.root,
+            &RecordCache::path(host),
+            &self.to_json(MAX_FILE),
+        )
     }
 
     /// Serializes at most `max_bytes`, so that the file can be read back. Drops the largest records if
     /// needed; each of those then costs one read per pass.
     pub(super) fn to_json(&self, max_bytes: usize) -> Vec<u8> {
-        let json =
-            |cache: &RecordCache| serde_json::to_vec(cache).expect("plain data is always JSON");
-        let whole = json(self);
+        let whole = DOCUMENT.encode(self);
         if whole.len() <= max_bytes {
             return whole;
         }
-        let size = |cached: &CachedRecord| {
-            serde_json::to_vec(cached).map_or(usize::MAX, |body| body.len())
-        };
+        let size = |cached: &CachedRecord| DOCUMENT.encode(cached).len();
         let mut sizes: Vec<(usize, &String)> = self
             .records
             .iter()
@@ -157,7 +149,7 @@ impl RecordCache {
             cache.records.remove(name);
             too_much = too_much.saturating_sub(size);
         }
-        json(&cache)
+        DOCUMENT.encode(&cache)
     }
 }
 
@@ -180,5 +172,16 @@ mod shared {
         ) -> Result<Option<Arc<T>>, D::Error> {
             Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_cache_survives_a_round_trip() {
+        assert_round_trip::<RecordCache>(&DOCUMENT, "record-cache.json");
     }
 }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Peer;
 use crate::ports::Host;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::RootError;
+use crate::ports::state::{Document, StateError};
 use crate::settings::is_host_address;
 
 const VERSION: u32 = 2;
@@ -25,6 +26,8 @@ pub(super) const MAX_MEMORY: usize = 64 << 20;
 
 /// Maximum size of the file, in bytes.
 const MAX_FILE: usize = MAX_MEMORY;
+
+const DOCUMENT: Document = Document::new(VERSION, MAX_FILE).compact().reads_since(1);
 
 /// Size of a list besides its expression and nodes: the sizes of the last hour and a refusal, in bytes.
 const QUERY_SIZE: usize = 16 << 10;
@@ -103,32 +106,22 @@ impl LastGoodLists {
     /// Loads the lists of this store and environment. Returns a one-line error if the file cannot be
     /// understood, because the guard then has no baseline.
     pub fn load(host: &Host, store: &str, environment: &str) -> Result<LastGoodLists, String> {
-        let unknown = |why: String| {
-            format!(
-                "cannot load the last good lists of nodes: {why} (`trueup converge --accept-shrink` replaces them with those of the store)"
-            )
-        };
         let path = LastGoodLists::path(host);
-        let body = host.root.read(&path, MAX_FILE);
-        let Some(body) = body.map_err(|error| unknown(error.to_string()))? else {
-            return Ok(LastGoodLists::empty(store, environment));
-        };
-        let lists = LastGoodLists::parse(&body)
-            .map_err(|why| unknown(format!("{} is corrupt: {why}", path.display())))?;
-        match lists.store == store && lists.environment == environment {
-            true => Ok(lists),
-            false => Ok(LastGoodLists::empty(store, environment)),
-        }
+        let lists = DOCUMENT.load_with(&host.root, &path, LastGoodLists::parse);
+        let lists = lists.map_err(|error: StateError| {
+            format!(
+                "cannot load the last good lists of nodes: {error} (`trueup converge --accept-shrink` replaces them with those of the store)"
+            )
+        })?;
+        let same = |lists: &LastGoodLists| lists.store == store && lists.environment == environment;
+        Ok(lists
+            .filter(same)
+            .unwrap_or_else(|| LastGoodLists::empty(store, environment)))
     }
 
-    fn parse(body: &[u8]) -> Result<LastGoodLists, String> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
+    fn parse(version: u32, body: &[u8]) -> Result<LastGoodLists, String> {
         let wrong = |error: serde_json::Error| error.to_string();
-        let head: Head = serde_json::from_slice(body).map_err(wrong)?;
-        match head.version {
+        match version {
             1 => {
                 let file: ListsFile<Peer> = serde_json::from_slice(body).map_err(wrong)?;
                 let mut once: BTreeSet<Arc<Peer>> = BTreeSet::new();
@@ -141,7 +134,7 @@ impl LastGoodLists {
                     }
                 })
             }
-            VERSION => {
+            _ => {
                 let mut file: ListsFile<usize> = serde_json::from_slice(body).map_err(wrong)?;
                 let nodes: Vec<Arc<Peer>> = std::mem::take(&mut file.nodes)
                     .into_iter()
@@ -149,7 +142,6 @@ impl LastGoodLists {
                     .collect();
                 file.into_lists(|place| nodes.get(place).cloned())
             }
-            other => Err(format!("it is of version {other}")),
         }
     }
 
@@ -178,9 +170,7 @@ impl LastGoodLists {
                 limit: MAX_FILE,
             });
         }
-        host.root
-            .create_dir_all(&host.state_path(""), &Attrs::mode(0o755))?;
-        host.root.write_atomic(&path, &body, &Attrs::mode(0o644))
+        DOCUMENT.write(&host.root, &path, &body)
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
@@ -218,7 +208,7 @@ impl LastGoodLists {
                 .collect(),
             nodes: nodes.into_iter().map(|peer| &**peer).collect(),
         };
-        serde_json::to_vec(&written).expect("plain data is always JSON")
+        DOCUMENT.encode(&written)
     }
 }
 
@@ -256,5 +246,28 @@ impl<N> ListsFile<N> {
             environment: self.environment,
             lists: answers,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::{assert_saved_as_loaded, example};
+
+    #[test]
+    fn example_lists_survive_a_round_trip() {
+        assert_saved_as_loaded(&DOCUMENT, "last-good-lists.json", |sandbox, path| {
+            let root = &sandbox.host.root;
+            let lists = DOCUMENT.load_with(root, path, LastGoodLists::parse);
+            let body = lists.unwrap().unwrap().to_json();
+            DOCUMENT.write(root, path, &body).unwrap();
+        });
+    }
+
+    #[test]
+    fn version_1_is_loaded() {
+        let old = LastGoodLists::parse(1, &example("last-good-lists-v1.json"));
+        let new = LastGoodLists::parse(2, &example("last-good-lists.json"));
+        assert_eq!(old, new);
     }
 }

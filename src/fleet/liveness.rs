@@ -11,13 +11,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::digest;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::RootError;
+use crate::ports::state::Document;
 use crate::ports::{Host, RUN_DIR};
 
 const VERSION: u32 = 1;
 
 /// Fixed size of the file, in bytes; no contents are longer.
 const FILE_SIZE: usize = 256;
+
+const DOCUMENT: Document = Document::new(VERSION, 16 * FILE_SIZE).overwritten(FILE_SIZE);
 
 /// Longest time between two queries that is not a gap by itself: passes run every 30 s.
 const NORMAL_GAP: Duration = Duration::from_secs(120);
@@ -39,13 +42,8 @@ pub(super) struct StoreLiveness {
 impl StoreLiveness {
     /// Loads the last state, if it is of this store and environment.
     pub fn load(host: &Host, store: &str, environment: &str) -> Option<StoreLiveness> {
-        let body = host
-            .root
-            .read(&StoreLiveness::path(), 16 * FILE_SIZE)
-            .ok()??;
-        let known: StoreLiveness = serde_json::from_slice(&body).ok()?;
-        let same = known.version == VERSION && known.whose == scope_digest(store, environment);
-        same.then_some(known)
+        let known: StoreLiveness = DOCUMENT.load_cache(&host.root, &StoreLiveness::path())?;
+        (known.whose == scope_digest(store, environment)).then_some(known)
     }
 
     /// The state after an answer. `now`: the store's time.
@@ -88,11 +86,7 @@ impl StoreLiveness {
     }
 
     pub fn save(&self, host: &Host) -> Result<(), RootError> {
-        let body = serde_json::to_vec(self).expect("plain data is always JSON");
-        host.root
-            .create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))?;
-        host.root
-            .overwrite(&StoreLiveness::path(), &body, FILE_SIZE)
+        DOCUMENT.save(&host.root, &StoreLiveness::path(), self)
     }
 
     fn path() -> PathBuf {
@@ -103,4 +97,15 @@ impl StoreLiveness {
 /// Has the same length for all names, because `save` overwrites the file in place.
 fn scope_digest(store: &str, environment: &str) -> String {
     digest(format!("{store}\n{environment}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_liveness_survives_a_round_trip() {
+        assert_round_trip::<StoreLiveness>(&DOCUMENT, "store-liveness.json");
+    }
 }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::record::{LastPass, Record};
 use super::{RecordCache, record_key, sanitize_line};
 use crate::digest::digest;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::RootError;
+use crate::ports::state::Document;
 use crate::ports::store::{
     Etag, GetOutcome, Object, PutOutcome, Store, StoreError, WriteCondition,
 };
@@ -22,7 +23,7 @@ use crate::ports::{Host, RUN_DIR};
 use crate::settings::{FleetSettings, is_name};
 
 const VERSION: u32 = 1;
-const MAX_FILE: usize = 1 << 20;
+const DOCUMENT: Document = Document::new(VERSION, 1 << 20).compact();
 /// Attempts at a write while another writer keeps changing the object.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -322,10 +323,7 @@ impl RecordPublisher<'_> {
     }
 
     fn save_last_published(&self, note: &LastPublished) -> Result<(), RootError> {
-        let body = serde_json::to_vec(note).expect("plain data is always JSON");
-        let root = &self.host.root;
-        root.create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))?;
-        root.write_atomic(&RecordPublisher::path(), &body, &Attrs::mode(0o644))
+        DOCUMENT.save(&self.host.root, &RecordPublisher::path(), note)
     }
 }
 
@@ -336,9 +334,7 @@ impl PublishFailure {
 }
 
 fn load_last_published(host: &Host) -> Option<LastPublished> {
-    let body = host.root.read(&RecordPublisher::path(), MAX_FILE).ok()??;
-    let note: LastPublished = serde_json::from_slice(&body).ok()?;
-    (note.version == VERSION).then_some(note)
+    DOCUMENT.load_cache(&host.root, &RecordPublisher::path())
 }
 
 /// Why peers do not see this host, as the last pass saved it. Makes no request.
@@ -365,4 +361,15 @@ pub fn machine_id(host: &Host) -> Option<String> {
     let mut name = digest(format!("trueup node {id}").as_bytes());
     name.truncate(32);
     whole.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_of_the_last_published_record_survives_a_round_trip() {
+        assert_round_trip::<LastPublished>(&DOCUMENT, "last-published.json");
+    }
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::RunRecord;
 use crate::ports::STATE_DIR;
 use crate::ports::root::{Attrs, Root, RootError};
+use crate::ports::state::Document;
 
 const VERSION: u32 = 1;
 
-/// Size limit of a record, in bytes.
-const MAX_RECORD_BYTES: usize = 1 << 20;
+const DOCUMENT: Document = Document::new(VERSION, 1 << 20).private();
 
 /// The file format of one record.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,9 +62,8 @@ impl<'a> RecordStore<'a> {
     /// Reads the record of a resource. A missing, broken or newer one counts as none: then the start time of
     /// the service and the change times of its dependencies decide what is owed.
     pub fn read(&self, id: &str) -> Option<RunRecord> {
-        let body = self.root.read(&record_path(id), MAX_RECORD_BYTES).ok()??;
-        let file: RecordFile = serde_json::from_slice(&body).ok()?;
-        (file.version == VERSION && file.id == id).then_some(file.record)
+        let file: RecordFile = DOCUMENT.load_cache(self.root, &record_path(id))?;
+        (file.id == id).then_some(file.record)
     }
 
     /// Writes a record if it differs from the stored one.
@@ -77,17 +76,9 @@ impl<'a> RecordStore<'a> {
             id: id.to_owned(),
             record: record.clone(),
         };
-        let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
-        let path = record_path(id);
-        let folder = path.parent().expect("a record lies in a folder");
-        if self.root.meta(folder)?.is_none() {
-            self.root
-                .create_dir_all(Path::new(STATE_DIR), &Attrs::mode(0o755))?;
-            self.root
-                .create_dir(folder, &Attrs::mode(PRIVATE_MODES.0))?;
-        }
         self.root
-            .write_atomic(&path, &body, &Attrs::mode(PRIVATE_MODES.1))
+            .create_dir_all(&records_dir(), &Attrs::mode(PRIVATE_MODES.0))?;
+        DOCUMENT.save(self.root, &record_path(id), &file)
     }
 }
 
@@ -110,4 +101,15 @@ fn record_path(id: &str) -> PathBuf {
         .collect();
     let hash = &crate::digest::digest(id.as_bytes())[..8];
     records_dir().join(format!("{word}-{hash}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_record_survives_a_round_trip() {
+        assert_round_trip::<RecordFile>(&DOCUMENT, "owed-record.json");
+    }
 }

@@ -1,9 +1,9 @@
 //! Backoff with jitter between retries, so that hosts that collided once do not collide again, and plain
 //! pauses between polls.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use super::random::random_u64;
 use super::watchdog;
 
 /// Upper bound of the first delay; it doubles with each retry.
@@ -13,9 +13,12 @@ const MAX_DELAY: Duration = Duration::from_secs(2);
 
 /// Waits after attempt number `attempt`, counted from 1.
 pub fn wait_before_retry(attempt: u32) {
-    // The standard library seeds its hash maps from the system's randomness.
-    let random = RandomState::new().build_hasher().finish();
-    sleep(jittered_delay(attempt, random));
+    sleep(delay_before_retry(attempt));
+}
+
+/// How long to wait after attempt number `attempt`, counted from 1.
+pub fn delay_before_retry(attempt: u32) -> Duration {
+    jittered_delay(attempt, random_u64())
 }
 
 /// Waits this long.

@@ -18,11 +18,13 @@ pub mod listeners;
 pub mod lock;
 pub mod packages;
 pub mod processes;
+pub mod random;
 pub mod root;
 pub mod runtime;
 pub mod secrets;
 pub mod services;
 pub mod signals;
+pub mod state;
 pub mod store;
 #[cfg(test)]
 pub mod testing;

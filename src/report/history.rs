@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, ResourceReport, ResourceStatus, VERSION};
 use crate::exit::Exit;
-use crate::ports::root::{Attrs, Root, RootError, is_leftover};
+use crate::ports::root::{Root, RootError, is_leftover};
 use crate::ports::services::timer;
+use crate::ports::state::{Document, StateError};
 use crate::ports::{Host, RUN_DIR, clock};
 
 /// The unit that starts passes.
@@ -25,12 +26,15 @@ const MAX_REPORTS: usize = 50;
 /// may be large.
 const MAX_REPORTS_BYTES: u64 = 8 << 20;
 
-/// Maximum size of one report, in bytes.
-const MAX_REPORT_BYTES: usize = 16 << 20;
+/// Private: the report contains output of commands and services.
+const REPORT: Document = Document::new(VERSION, 16 << 20).private();
 
 /// Padded size of the pass summary, in bytes: more than any summary needs, so that a shorter one overwrites a
 /// longer one completely.
 const SUMMARY_BYTES: usize = 2048;
+
+/// In `/run`, which has room even when the disk is full.
+const SUMMARY: Document = Document::new(VERSION, 64 << 10).overwritten(SUMMARY_BYTES);
 
 /// Maximum length of the reason in the summary, in characters.
 const MAX_REASON_CHARS: usize = 300;
@@ -93,9 +97,7 @@ impl PassSummary {
 
     /// The summary of the last pass since boot.
     pub fn load(root: &Root) -> Option<PassSummary> {
-        let body = root.read(&PassSummary::path(), MAX_REPORT_BYTES).ok()??;
-        let last: PassSummary = serde_json::from_slice(&body).ok()?;
-        (last.version == VERSION).then_some(last)
+        SUMMARY.load_cache(root, &PassSummary::path())
     }
 
     /// Records that no pass could run.
@@ -122,14 +124,11 @@ impl PassSummary {
         last.save(root)
     }
 
-    /// Writes to `/run`, which has room even when the disk is full.
     fn save(mut self, root: &Root) -> Result<(), RootError> {
         self.why = self
             .why
             .map(|why| why.chars().take(MAX_REASON_CHARS).collect());
-        let body = serde_json::to_vec(&self).expect("plain data is always JSON");
-        root.create_dir_all(Path::new(RUN_DIR), &Attrs::mode(0o755))?;
-        root.overwrite(&PassSummary::path(), &body, SUMMARY_BYTES)
+        SUMMARY.save(root, &PassSummary::path(), &self)
     }
 }
 
@@ -165,16 +164,9 @@ impl<'a> History<'a> {
             None => false,
         };
         if !tells_nothing {
-            let folder = self.host.state_path("runs");
-            self.host
-                .root
-                .create_dir_all(&folder, &Attrs::mode(0o755))?;
-            let body = serde_json::to_vec_pretty(report).expect("plain data is always JSON");
-            let path = folder.join(format!("{}.json", report.run));
-            // Not world-readable: the report contains output of commands and services.
-            self.host
-                .root
-                .write_atomic(&path, &body, &Attrs::mode(0o600))?;
+            let path = self.host.state_path("runs");
+            let path = path.join(format!("{}.json", report.run));
+            REPORT.save(&self.host.root, &path, report)?;
             self.prune()?;
         }
         Ok(!tells_nothing)
@@ -270,13 +262,11 @@ impl<'a> History<'a> {
         let folder = self.host.state_path("runs");
         let names = self.host.root.list(&folder)?.unwrap_or_default();
         Ok(names.into_iter().rev().filter_map(move |name| {
-            let body = match self.host.root.read(&folder.join(name), MAX_REPORT_BYTES) {
-                Ok(body) => body?,
-                Err(error) if error.is_permission_denied() => return Some(Err(error)),
-                Err(_) => return None,
-            };
-            let report: Report = serde_json::from_slice(&body).ok()?;
-            (report.version == VERSION).then_some(Ok(report))
+            match REPORT.load(&self.host.root, &folder.join(name)) {
+                Ok(report) => report.map(Ok),
+                Err(StateError::Root(error)) if error.is_permission_denied() => Some(Err(error)),
+                Err(_) => None,
+            }
         }))
     }
 
@@ -312,7 +302,14 @@ impl<'a> History<'a> {
 mod tests {
     use super::super::tests::{report, row};
     use super::*;
+    use crate::ports::state::testing::assert_round_trip;
     use crate::ports::testing::Sandbox;
+
+    #[test]
+    fn example_report_and_summary_survive_a_round_trip() {
+        assert_round_trip::<Report>(&REPORT, "report.json");
+        assert_round_trip::<PassSummary>(&SUMMARY, "pass-summary.json");
+    }
 
     /// Saves a report of about this many bytes, named after this second.
     fn save_report(sandbox: &Sandbox, second: usize, bytes: usize) {

@@ -134,14 +134,9 @@ fn app_with_a_pin() -> App {
     App::new(&role.replace("restart_on: [code]", "restart_on: [code, pin, seen]"))
 }
 
-fn sha256(text: &str) -> String {
-    use sha2::Digest;
-    let bytes = sha2::Sha256::digest(text.as_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The beginning of every fingerprint that is taken of it.
 fn fingerprints() -> [String; 3] {
+    let sha256 = |text: &str| trueup::digest::digest(text.as_bytes());
     let one = sha256(PIN);
     let watched = sha256(&format!("\0{one}\n"));
     [sha256(&one), watched, one].map(|digest| digest[..12].to_owned())

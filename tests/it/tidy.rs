@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("exit", &[]),
     ("digest", &[]),
     ("yaml", &["printable", "problem"]),
-    ("ports", &[]),
+    ("ports", &["digest"]),
     ("settings", &["ports", "problem", "yaml"]),
     ("facts", &["ports"]),
     (
@@ -207,10 +207,6 @@ const LONG: &[(&str, &str)] = &[
     (
         "src/ports/store/conformance.rs",
         "the one suite that every store passes",
-    ),
-    (
-        "src/ports/store/dir.rs",
-        "one backend of the store, with its locking and its errors",
     ),
     (
         "src/ports/store/s3.rs",

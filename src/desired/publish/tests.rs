@@ -3,7 +3,7 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::desired::{Manifest, Sha};
-use crate::ports::store::{DirStore, Etag, MemoryStore, ObjectMeta};
+use crate::ports::store::{DirStore, MemoryStore, double};
 
 const KEY: &str = "sha_number.yml";
 
@@ -33,13 +33,9 @@ struct RacingStore {
     times: Cell<u32>,
 }
 
-impl Store for RacingStore {
-    fn address(&self) -> &str {
-        "memory:"
-    }
-
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
-        self.store.get(key, known)
+impl double::StoreDouble for RacingStore {
+    fn inner(&self) -> &dyn Store {
+        &self.store
     }
 
     fn put(
@@ -54,14 +50,6 @@ impl Store for RacingStore {
             publish(&self.store, key, &other, &mut |_| {}).unwrap();
         }
         self.store.put(key, body, when)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.store.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.store.delete(key)
     }
 }
 
@@ -135,13 +123,9 @@ fn broken_manifest_is_not_overwritten() {
 /// A store whose response to a write is lost.
 struct UnansweringStore(MemoryStore);
 
-impl Store for UnansweringStore {
-    fn address(&self) -> &str {
-        "memory:"
-    }
-
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
-        self.0.get(key, known)
+impl double::StoreDouble for UnansweringStore {
+    fn inner(&self) -> &dyn Store {
+        &self.0
     }
 
     fn put(
@@ -155,14 +139,6 @@ impl Store for UnansweringStore {
             store: "memory:".into(),
             why: "no answer".into(),
         })
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.0.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.0.delete(key)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::peer_list::{settings, shop_query};
 use super::*;
-use crate::ports::store::{Etag, GetOutcome, ObjectMeta, PutOutcome, StoreError};
+use crate::ports::store::{Etag, GetOutcome, StoreError, double};
 use crate::settings::Settings;
 
 /// A load balancer that queries the store as a pass does.
@@ -98,9 +98,9 @@ fn restarted_load_balancer_waits_gone_after_before_removing_nodes() {
 /// A store that answers only list requests.
 struct Throttled<'a>(&'a MemoryStore);
 
-impl Store for Throttled<'_> {
-    fn address(&self) -> &str {
-        self.0.address()
+impl double::StoreDouble for Throttled<'_> {
+    fn inner(&self) -> &dyn Store {
+        self.0
     }
 
     fn get(&self, key: &str, _: Option<&Etag>) -> Result<GetOutcome, StoreError> {
@@ -111,27 +111,6 @@ impl Store for Throttled<'_> {
             store: "s3://b".into(),
             why: "503 SlowDown".into(),
         })
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        body: &[u8],
-        when: WriteCondition<'_>,
-    ) -> Result<PutOutcome, StoreError> {
-        self.0.put(key, body, when)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.0.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.0.delete(key)
-    }
-
-    fn server_time(&self) -> Option<Timestamp> {
-        self.0.server_time()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Publishing of this host's own record.
 
 use super::*;
-use crate::ports::store::{Etag, GetOutcome, ObjectMeta, PutOutcome, StoreError};
+use crate::ports::store::{GetOutcome, PutOutcome, StoreError, double};
 use crate::settings::FleetSettings;
 
 /// A store that counts writes and can refuse them.
@@ -32,13 +32,9 @@ impl CountingStore {
     }
 }
 
-impl Store for CountingStore {
-    fn address(&self) -> &str {
-        self.inner.address()
-    }
-
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
-        self.inner.get(key, known)
+impl double::StoreDouble for CountingStore {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     fn put(
@@ -56,18 +52,6 @@ impl Store for CountingStore {
             });
         }
         self.inner.put(key, body, when)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-
-    fn server_time(&self) -> Option<Timestamp> {
-        self.inner.server_time()
     }
 }
 

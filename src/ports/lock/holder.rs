@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::ports::RUN_DIR;
 use crate::ports::root::Root;
 use crate::ports::services::LiveProcess;
+use crate::ports::state::Document;
 
 /// Size of the file in bytes. Always the same, so that it is overwritten without truncation.
 const FILE_BYTES: usize = 512;
+
+const DOCUMENT: Document = Document::unversioned(2 * FILE_BYTES).overwritten(FILE_BYTES);
 
 /// Longest text that is kept of a name or an activity, in characters.
 const MAX_TEXT_CHARS: usize = 80;
@@ -82,23 +85,22 @@ impl Holder {
 
     /// Writes the file. A failure is ignored, since the pass can run without it.
     pub(super) fn write(&self, root: &Root) {
-        let word = serde_json::to_vec(&self.truncated()).unwrap_or_default();
+        let word = DOCUMENT.encode(&self.truncated());
         if word.len() <= FILE_BYTES {
-            let _ = root.overwrite(&holder_path(), &word, FILE_BYTES);
+            let _ = DOCUMENT.write(root, &holder_path(), &word);
         }
     }
 }
 
 /// Clears the file.
 pub(super) fn clear(root: &Root) {
-    let _ = root.overwrite(&holder_path(), b"", FILE_BYTES);
+    let _ = DOCUMENT.write(root, &holder_path(), b"");
 }
 
 /// The current holder, if any. Needs no privilege, and checks that the process is alive: the file outlives a
 /// killed one.
 pub fn read_holder(root: &Root) -> Option<Holder> {
-    let text = root.read(&holder_path(), FILE_BYTES * 2).ok()??;
-    let holder: Holder = serde_json::from_slice(&text).ok()?;
+    let holder: Holder = DOCUMENT.load_cache(root, &holder_path())?;
     holder.is_alive().then_some(holder)
 }
 
@@ -114,6 +116,12 @@ fn holder_path() -> PathBuf {
 mod tests {
     use super::*;
     use crate::ports::root::Attrs;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_holder_survives_a_round_trip() {
+        assert_round_trip::<Holder>(&DOCUMENT, "lock-holder.json");
+    }
 
     fn current_holder() -> Holder {
         let now = "2026-11-21T04:43:01Z".parse().unwrap();

@@ -52,6 +52,7 @@ pub use ownership::Ownership;
 pub use temporary::is_leftover;
 pub use usage::DiskUsage;
 pub use user_tree::{UserTree, UserTreeEntry, WalkLimits};
+pub(in crate::ports) use write::write_in_folder;
 
 use super::watchdog;
 

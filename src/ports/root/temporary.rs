@@ -5,7 +5,6 @@
 //! removes what killed passes left of it; a failure to do so is ignored.
 
 use std::ffi::{OsStr, OsString};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::dir::Dir;
@@ -16,6 +15,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::ResolvedPath;
 use super::mounts::FOLDER_FLAGS;
+use crate::ports::random::random_u64;
 
 /// Suffix of all temporary names.
 const TEMPORARY_SUFFIX: &[u8] = b".trueup~";
@@ -57,10 +57,8 @@ pub(super) fn remove_temporary(resolved: &ResolvedPath, name: &OsStr) {
 }
 
 fn temporary_name(of: &OsStr) -> OsString {
-    // The standard library seeds its hash maps from the system's randomness.
-    let random = RandomState::new().build_hasher().finish();
     let mut name = name_prefix(of);
-    name.push(format!(".{random:016x}"));
+    name.push(format!(".{:016x}", random_u64()));
     name.push(OsStr::from_bytes(TEMPORARY_SUFFIX));
     name
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
@@ -22,29 +23,21 @@ impl Root {
     /// Writes a file with this content and these attributes at `path`, replacing an existing one atomically:
     /// a reader, or the host after a crash, sees either the old or the new file.
     ///
-    /// The order matters: a temporary in the same folder, content, owner, mode, fsync, rename, fsync of the
-    /// folder. On any error the old file is untouched and the temporary removed. ACL, label and `user.*`
-    /// attributes of the replaced file are carried over if no other user could have put it there.
+    /// ACL, label and `user.*` attributes of the replaced file are carried over if no other user could have put
+    /// it there.
     pub fn write_atomic(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("write", path)?;
         let io = self.io_error("write", path);
         let carried = self.preserved_xattrs(path, &resolved, attrs)?;
-        let (temp, fd) =
-            create_temporary(&resolved, |name| create_new_file(&resolved, name)).map_err(&io)?;
-        let mut file = File::from(fd);
-        let written = file
-            .write_all(body)
-            .map_err(|error| errno_of(&error))
-            .and_then(|()| carried.map_or(Ok(()), |carried| carried.apply_to(&file)))
+        // Nobody else can open it before its owner and mode are set.
+        replace_file(&resolved, 0o600, body, |file| {
+            if let Some(carried) = carried {
+                carried.apply_to(file)?;
+            }
             // Last: the ACL contains a mode.
-            .and_then(|()| set_file_attrs(&file, attrs))
-            .and_then(|()| fsync(&file))
-            .and_then(|()| rename_into_place(&resolved, &temp));
-        if let Err(source) = written {
-            remove_temporary(&resolved, &temp);
-            return Err(io(source));
-        }
-        self.sync_folder(&resolved).map_err(io)
+            set_file_attrs(file, attrs)
+        })
+        .map_err(io)
     }
 
     /// Attributes to carry over from the existing file; `None`: there is none, or a user may have put it
@@ -114,7 +107,7 @@ impl Root {
             remove_temporary(&resolved, &temp);
             return Err(RootError::from_errno("link", path.into(), source));
         }
-        self.sync_folder(&resolved).map_err(io)
+        sync_folder(&resolved).map_err(io)
     }
 
     /// Creates a folder whose parent exists. An existing one gets the attributes.
@@ -131,7 +124,7 @@ impl Root {
         match self.meta(path)? {
             Some(meta) if meta.kind == FileKind::Directory => {
                 self.set_attrs(path, &attrs)?;
-                return self.sync_folder(&resolved).map_err(io);
+                return sync_folder(&resolved).map_err(io);
             }
             Some(_) => return Err(io(Errno::ENOTDIR)),
             None => {}
@@ -147,7 +140,7 @@ impl Root {
             remove_temporary(&resolved, &temp);
             return Err(RootError::from_errno("make", path.into(), source));
         }
-        self.sync_folder(&resolved).map_err(io)
+        sync_folder(&resolved).map_err(io)
     }
 
     /// Creates a folder and every missing parent. Parents get mode 0755 and belong to root; existing ones are
@@ -223,9 +216,7 @@ impl Root {
             resolved.name.as_os_str(),
             UnlinkatFlags::NoRemoveDir,
         ) {
-            Ok(()) => self
-                .sync_folder(&resolved)
-                .map_err(self.io_error("remove", path)),
+            Ok(()) => sync_folder(&resolved).map_err(self.io_error("remove", path)),
             Err(Errno::ENOENT) => Ok(()),
             Err(source) => Err(self.io_error("remove", path)(source)),
         }
@@ -238,9 +229,7 @@ impl Root {
         };
         let name = resolved.name.as_os_str();
         match unlinkat(&resolved.parent, name, UnlinkatFlags::RemoveDir) {
-            Ok(()) => self
-                .sync_folder(&resolved)
-                .map_err(self.io_error("remove", path)),
+            Ok(()) => sync_folder(&resolved).map_err(self.io_error("remove", path)),
             Err(Errno::ENOENT) => Ok(()),
             Err(source) => Err(RootError::from_errno("remove", path.into(), source)),
         }
@@ -257,7 +246,7 @@ impl Root {
             new.name.as_os_str(),
         )
         .map_err(self.io_error("rename", from))?;
-        self.sync_folder(&new).map_err(self.io_error("rename", to))
+        sync_folder(&new).map_err(self.io_error("rename", to))
     }
 
     /// Opens a file for appending, creating it with these attributes if it does not exist. For logs: writes
@@ -307,28 +296,56 @@ impl Root {
         let fd = openat(&resolved.parent, resolved.name.as_os_str(), flags, mode);
         Ok(File::from(fd.map_err(self.io_error("lock", path))?))
     }
-
-    fn sync_folder(&self, resolved: &ResolvedPath) -> nix::Result<()> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match openat(&resolved.parent, ".", flags, Mode::empty()) {
-            Ok(folder) => fsync(&folder),
-            // A folder that is writable but not readable (an unprivileged sandbox) cannot be synced.
-            Err(Errno::EACCES) => Ok(()),
-            Err(source) => Err(source),
-        }
-    }
 }
 
-/// Creates an empty file that nobody else can open yet.
-fn create_new_file(resolved: &ResolvedPath, name: &OsStr) -> nix::Result<OwnedFd> {
+/// Writes the file `name` whole, like [`Root::write_atomic`], in a folder that the caller has opened. A new file
+/// gets the mode of the process's other new files.
+pub(in crate::ports) fn write_in_folder(
+    folder: OwnedFd,
+    name: &str,
+    body: &[u8],
+) -> nix::Result<()> {
+    let resolved = ResolvedPath {
+        parent: Rc::new(folder),
+        name: name.into(),
+    };
+    replace_file(&resolved, 0o644, body, |_| Ok(()))
+}
+
+/// The order matters: a temporary in the same folder, content, attributes, fsync, rename, fsync of the folder.
+/// On any error before the rename the old file is untouched and the temporary removed.
+fn replace_file(
+    resolved: &ResolvedPath,
+    mode: u32,
+    body: &[u8],
+    finish: impl FnOnce(&File) -> nix::Result<()>,
+) -> nix::Result<()> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(
-        &resolved.parent,
-        name,
-        flags,
-        Mode::from_bits_truncate(0o600),
-    )
+    let mode = Mode::from_bits_truncate(mode);
+    let (temp, fd) =
+        create_temporary(resolved, |name| openat(&resolved.parent, name, flags, mode))?;
+    let mut file = File::from(fd);
+    let written = file
+        .write_all(body)
+        .map_err(|error| errno_of(&error))
+        .and_then(|()| finish(&file))
+        .and_then(|()| fsync(&file))
+        .and_then(|()| rename_into_place(resolved, &temp));
+    if written.is_err() {
+        remove_temporary(resolved, &temp);
+    }
+    written.and_then(|()| sync_folder(resolved))
+}
+
+fn sync_folder(resolved: &ResolvedPath) -> nix::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match openat(&resolved.parent, ".", flags, Mode::empty()) {
+        Ok(folder) => fsync(&folder),
+        // A folder that is writable but not readable (an unprivileged sandbox) cannot be synced.
+        Err(Errno::EACCES) => Ok(()),
+        Err(source) => Err(source),
+    }
 }
 
 /// Renames the temporary to the final name.

@@ -4,11 +4,15 @@
 //! hidden file, so that they check a condition and write in one step; readers need no lock, because a file is
 //! only ever replaced whole. Every path is resolved beneath the folder and through no symbolic link, so a
 //! user with write access to the folder cannot lead a reader or writer out of it.
+//!
+//! Not on a [`Root`](crate::ports::root::Root), which serves the paths of one host: it follows links of root's,
+//! which a store has no use for, and sets modes regardless of the umask of the user who writes.
 
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +20,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
 
@@ -24,15 +28,14 @@ use super::{
     Etag, GetOutcome, MAX_OBJECT_SIZE, Object, ObjectMeta, PutOutcome, Store, StoreError,
     WriteCondition, check_key, check_prefix, check_size, content_etag,
 };
+use crate::ports::root::{is_leftover, write_in_folder};
 use crate::ports::watchdog;
 
 mod walk;
 
 /// The writers' lock file, in the store's folder.
 const LOCK_FILE: &str = ".lock";
-/// Prefix of a temporary file, in the folder of the object. Only the holder of the lock writes, so a file
-/// found there was left by a writer that died. The rest of the name is random: otherwise a user with write
-/// access to the folder could occupy it.
+/// Prefix of a temporary file of earlier versions, in the folder of the object.
 const TEMP_PREFIX: &str = ".incoming";
 /// How long a writer waits for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -217,30 +220,9 @@ impl DirStore {
         Ok((folder, name))
     }
 
-    fn replace(&self, folder: &OwnedFd, key: &str, name: &str, body: &[u8]) -> Result<(), Errno> {
-        remove_stale_temp_files(folder)?;
-        let incoming = format!(
-            "{TEMP_PREFIX}-{:016x}",
-            RandomState::new().build_hasher().finish()
-        );
-        let incoming = incoming.as_str();
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o644);
-        let mut file = File::from(openat(folder, incoming, flags, mode)?);
-        let written = file.write_all(body).and_then(|()| file.sync_all());
-        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
-        let renamed = written
-            .map_err(errno)
-            .and_then(|()| renameat(folder, incoming, folder, name));
-        if renamed.is_err() {
-            tracing::debug!(
-                store = self.address,
-                key,
-                "dropping a body that did not get in"
-            );
-            let _ = unlinkat(folder, incoming, UnlinkatFlags::NoRemoveDir);
-        }
-        renamed.and_then(|()| fsync(folder))
+    fn replace(folder: OwnedFd, name: &str, body: &[u8]) -> Result<(), Errno> {
+        remove_stale_temp_files(&folder)?;
+        write_in_folder(folder, name, body)
     }
 
     /// Removes the folders that a deleted object leaves empty, so that their names can become keys, as in a
@@ -294,11 +276,10 @@ impl Store for DirStore {
             return Ok(PutOutcome::Conflict);
         }
         let (folder, name) = self.open_parent(&root, key)?;
-        self.replace(&folder, key, name, body)
-            .map_err(|errno| match errno {
-                Errno::EISDIR => self.refused(key, "there are objects below it"),
-                errno => self.errno_error(key, errno),
-            })?;
+        Self::replace(folder, name, body).map_err(|errno| match errno {
+            Errno::EISDIR => self.refused(key, "there are objects below it"),
+            errno => self.errno_error(key, errno),
+        })?;
         Ok(PutOutcome::Written(content_etag(body)))
     }
 
@@ -376,13 +357,17 @@ fn open_beneath<Fd: AsFd>(folder: Fd, path: &str, flags: OFlag) -> Result<OwnedF
     )
 }
 
-/// Removes temporary files of writers that died.
+/// Removes temporary files. Only the holder of the lock writes, so one that is found was left by a writer that
+/// died.
 fn remove_stale_temp_files(folder: &OwnedFd) -> Result<(), Errno> {
     let mut dir = Dir::from_fd(openat(folder, ".", FOLDER_FLAGS, Mode::empty())?)?;
     for entry in dir.iter() {
         let entry = entry?;
         let name = entry.file_name();
-        if name.to_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
+        let bytes = name.to_bytes();
+        // A key may end like a temporary file, but never starts with a dot.
+        let is_ours = bytes.starts_with(b".") && is_leftover(OsStr::from_bytes(bytes));
+        if is_ours || bytes.starts_with(TEMP_PREFIX.as_bytes()) {
             let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
         }
     }

@@ -8,6 +8,8 @@ mod aws_profile;
 #[cfg(test)]
 mod conformance;
 mod dir;
+#[cfg(test)]
+pub mod double;
 #[cfg(any(test, feature = "test-backends"))]
 mod memory;
 mod s3;
@@ -15,6 +17,8 @@ mod settings;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::digest::digest;
 
 pub use aws_profile::default_profile_values;
 pub use dir::DirStore;
@@ -213,12 +217,5 @@ fn check_size(store: &str, key: &str, bytes: u64) -> Result<(), StoreError> {
 
 /// The version of a body in the stores without versions of their own: equal content, equal version.
 fn content_etag(body: &[u8]) -> Etag {
-    use sha2::{Digest, Sha256};
-    use std::fmt::Write;
-
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(body) {
-        write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    Etag(hex)
+    Etag(digest(body))
 }

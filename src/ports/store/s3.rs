@@ -16,11 +16,8 @@ mod location;
 
 pub use self::location::S3Settings;
 
-use std::collections::hash_map::RandomState;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::SharedCredentialsProvider;
@@ -34,6 +31,8 @@ use super::{
     Etag, GetOutcome, GetResult, MAX_ETAG_LENGTH, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, Object,
     ObjectMeta, PutOutcome, Store, StoreError, WriteCondition, check_key, check_prefix, check_size,
 };
+use crate::ports::backoff::delay_before_retry;
+use crate::ports::random::random_u64;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
@@ -177,7 +176,9 @@ impl S3Store {
                     }
                     return Ok(PutOutcome::Conflict);
                 }
-                Some(409) if turn < MAX_PUT_ATTEMPTS => tokio::time::sleep(backoff(turn)).await,
+                Some(409) if turn < MAX_PUT_ATTEMPTS => {
+                    tokio::time::sleep(delay_before_retry(turn + 1)).await
+                }
                 Some(409) if conditional => return Ok(PutOutcome::Conflict),
                 _ => return Err(fault),
             }
@@ -395,15 +396,4 @@ fn parse_time(modified: Option<DateTime>) -> Result<Timestamp, S3Error> {
 /// A random id for a write.
 fn new_write_id() -> String {
     format!("{:016x}{:016x}", random_u64(), random_u64())
-}
-
-/// Random, because the standard library seeds its hash maps from the system's random source.
-fn random_u64() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// An exponential pause with jitter, so that hosts that collided retry at different times.
-fn backoff(turn: u32) -> Duration {
-    let longest = 50_u64 << turn.min(6);
-    Duration::from_millis(longest / 2 + random_u64() % (longest / 2))
 }

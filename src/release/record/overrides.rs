@@ -7,14 +7,13 @@ use super::pin::Pin;
 use super::quarantine::QuarantinedSha;
 use crate::desired::Sha;
 use crate::ports::Host;
-use crate::ports::root::Attrs;
+use crate::ports::state::{Document, StateError};
 use crate::release::app::layout::Layout;
 use crate::resource::Failure;
 
 const VERSION: u32 = 1;
 
-/// Largest file of overrides, in bytes.
-const MAX_OVERRIDES: usize = 4 << 20;
+const DOCUMENT: Document = Document::new(VERSION, 4 << 20);
 
 /// The overrides of one app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,26 +36,24 @@ impl Overrides {
     /// must not come back because a file was damaged.
     pub fn load(host: &Host, layout: &Layout) -> Result<Overrides, Failure> {
         let path = layout.overrides();
-        let Some(text) = host.root.read(&path, MAX_OVERRIDES)? else {
-            return Ok(Overrides::default());
-        };
-        let refused = |why: String| {
-            Failure::new(format!("cannot use {}: {why}", path.display())).hint(
-                "it lists the shas that are quarantined or pinned here; remove the file to forget them",
-            )
-        };
-        let file: OverridesFile =
-            serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
-        if file.version != VERSION {
-            return Err(refused(format!(
-                "it has version {}, and this trueup reads {VERSION}",
-                file.version
-            )));
-        }
-        Ok(Overrides {
+        let file: Option<OverridesFile> =
+            DOCUMENT
+                .load(&host.root, &path)
+                .map_err(|error| match error {
+                    StateError::Root(error) => error.into(),
+                    error => Failure::new(format!(
+                        "cannot use {}: {}",
+                        path.display(),
+                        error.why()
+                    ))
+                    .hint(
+                        "it lists the shas that are quarantined or pinned here; remove the file to forget them",
+                    ),
+                })?;
+        Ok(file.map_or_else(Overrides::default, |file| Overrides {
             quarantine: file.quarantine,
             pin: file.pin,
-        })
+        }))
     }
 
     pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
@@ -73,11 +70,7 @@ impl Overrides {
             quarantine,
             pin: self.pin.clone(),
         };
-        let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
-        if let Some(folder) = path.parent() {
-            host.root.create_dir_all(folder, &Attrs::mode(0o755))?;
-        }
-        Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
+        Ok(DOCUMENT.save(&host.root, &path, &file)?)
     }
 
     /// Whether the file is from an older trueup, which stored service output there, readable by everybody.
@@ -104,5 +97,16 @@ impl Overrides {
         self.pin
             .as_ref()
             .filter(|pin| pin.instead_of.as_ref() == wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_overrides_survive_a_round_trip() {
+        assert_round_trip::<OverridesFile>(&DOCUMENT, "overrides.json");
     }
 }

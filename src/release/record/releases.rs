@@ -12,7 +12,7 @@ use super::disk::{current, list_release_folders, read_revision};
 use super::entry::{ReleaseEntry, ReleaseStatus};
 use crate::desired::Sha;
 use crate::ports::Host;
-use crate::ports::root::Attrs;
+use crate::ports::state::Document;
 use crate::release::app::layout::Layout;
 use crate::resource::Failure;
 
@@ -20,6 +20,8 @@ const VERSION: u32 = 2;
 
 /// Largest record that trueup reads, in bytes.
 const MAX_RECORD: usize = 8 << 20;
+
+const DOCUMENT: Document = Document::new(VERSION, MAX_RECORD);
 
 /// A switch of `current` on which the gate has not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +116,6 @@ impl Record {
     }
 
     pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
-        let path = layout.record();
         let file = RecordFile {
             version: VERSION,
             releases: self.entries.clone(),
@@ -122,11 +123,7 @@ impl Record {
             stocked: self.spare_attempted_for.clone(),
             unremoved: self.unremoved.clone(),
         };
-        let body = serde_json::to_vec_pretty(&file).expect("plain data is always JSON");
-        if let Some(folder) = path.parent() {
-            host.root.create_dir_all(folder, &Attrs::mode(0o755))?;
-        }
-        Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
+        Ok(DOCUMENT.save(&host.root, &layout.record(), &file)?)
     }
 
     /// Saves the record if it differs from the file, which may name releases that no longer exist.
@@ -332,7 +329,15 @@ pub fn active(
 
 /// The record's file, if it is readable and of this version.
 fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
-    let text = host.root.read(&layout.record(), MAX_RECORD).ok()??;
-    let file: RecordFile = serde_json::from_slice(&text).ok()?;
-    (file.version == VERSION).then_some(file)
+    DOCUMENT.load_cache(&host.root, &layout.record())
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_record_survives_a_round_trip() {
+        assert_round_trip::<RecordFile>(&DOCUMENT, "release-record.json");
+    }
 }

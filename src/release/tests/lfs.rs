@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::spare::{are_spares_ready, make_spares};
 use super::*;
+use crate::digest::digest;
 
 fn run_git(at: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
@@ -191,9 +192,7 @@ fn batch_response(digest: &str, href: &str) -> (String, Vec<u8>) {
 
 /// A commit with one LFS file, made without git-lfs.
 fn commit_pointer(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(content.as_bytes());
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest(content.as_bytes());
     let pointer = format!(
         "version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {}\n",
         content.len()

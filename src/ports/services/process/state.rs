@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::root::{Attrs, Root, RootError};
+use crate::ports::root::{Root, RootError};
 use crate::ports::services::name::UnitName;
+use crate::ports::state::{Document, StateError};
 
 const STATE_FOLDER: &str = "/var/lib/trueup/process";
 const VERSION: u32 = 1;
-const MAX_FILE: usize = 64 << 10;
+const DOCUMENT: Document = Document::new(VERSION, 64 << 10);
 
 /// State of one service. A missing or unreadable file counts as empty: the process is then found by its
 /// mark.
@@ -35,22 +36,18 @@ pub(super) struct SavedRun {
 
 impl SavedState {
     pub(super) fn load(root: &Root, name: &UnitName) -> Result<SavedState, RootError> {
-        let Some(body) = root.read(&state_path(name), MAX_FILE)? else {
-            return Ok(SavedState::default());
-        };
-        let state: SavedState = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(if state.version == VERSION {
-            state
-        } else {
-            SavedState::default()
-        })
+        match DOCUMENT.load(root, &state_path(name)) {
+            Ok(state) => Ok(state.unwrap_or_default()),
+            Err(StateError::Root(error)) => Err(error),
+            Err(StateError::Damaged { .. } | StateError::OtherVersion { .. }) => {
+                Ok(SavedState::default())
+            }
+        }
     }
 
     pub(super) fn save(&mut self, root: &Root, name: &UnitName) -> Result<(), RootError> {
         self.version = VERSION;
-        let body = serde_json::to_vec_pretty(self).expect("numbers and strings are always JSON");
-        root.create_dir_all(STATE_FOLDER.as_ref(), &Attrs::mode(0o755))?;
-        root.write_atomic(&state_path(name), &body, &Attrs::mode(0o644))
+        DOCUMENT.save(root, &state_path(name), self)
     }
 }
 
@@ -61,6 +58,13 @@ fn state_path(name: &UnitName) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::root::Attrs;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_state_survives_a_round_trip() {
+        assert_round_trip::<SavedState>(&DOCUMENT, "process.json");
+    }
 
     #[test]
     fn version_1_state_is_loaded_and_others_are_ignored() {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use zbus::Variant;
 
 use super::bus::Properties;
+use crate::digest::hex;
 use crate::ports::services::{
     ActiveState, EnabledState, NextTrigger, ServiceStatus, Timer, kernel_clock,
 };
@@ -149,7 +150,7 @@ impl UnitState {
         let id = self.unit.get("InvocationID")?.try_clone().ok()?;
         let bytes = Vec::<u8>::try_from(id).ok()?;
         let known = bytes.iter().any(|byte| *byte != 0);
-        known.then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        known.then(|| hex(&bytes))
     }
 
     /// Start of the main process if there is one, else of the unit as a whole.

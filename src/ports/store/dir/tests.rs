@@ -69,7 +69,8 @@ fn a_refused_write_leaves_the_object_as_it_was() {
     );
     assert_eq!(fs::read(folder.path().join("a/b")).unwrap(), b"1");
     assert_eq!(keys(&store), ["a/b"]);
-    assert!(!folder.path().join(TEMP_PREFIX).exists());
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 2, "the lock and `a`");
     store.delete("a").unwrap();
     assert_eq!(keys(&store), ["a/b"], "a folder is no object");
 }
@@ -138,11 +139,16 @@ fn only_objects_are_listed() {
 #[test]
 fn temp_file_of_a_dead_writer_is_never_read() {
     let (folder, store) = store();
-    fs::write(folder.path().join(TEMP_PREFIX), "half a bo").unwrap();
-    assert_eq!(keys(&store), [""; 0]);
+    let left = [TEMP_PREFIX, ".whole.0123456789abcdef.trueup~"];
+    for name in left {
+        fs::write(folder.path().join(name), "half a bo").unwrap();
+    }
+    store.put("a.trueup~", b"", WriteCondition::Absent).unwrap();
+    assert_eq!(keys(&store), ["a.trueup~"]);
     store.put("whole", b"body", WriteCondition::Absent).unwrap();
     assert_eq!(fs::read(folder.path().join("whole")).unwrap(), b"body");
-    assert!(!folder.path().join(TEMP_PREFIX).exists());
+    assert_eq!(keys(&store), ["a.trueup~", "whole"]);
+    assert!(left.iter().all(|name| !folder.path().join(name).exists()));
 }
 
 #[test]

@@ -13,10 +13,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{Fetcher, local_repo};
+use crate::digest::Hasher;
 use crate::ports::exec::Exec;
 use crate::ports::http::{HttpClient, HttpError, Request};
 use crate::ports::root::{Attrs, Root};
@@ -335,7 +335,7 @@ impl Fetcher<'_> {
         from: &mut dyn Read,
         to: &mut File,
     ) -> Result<(), Failure> {
-        let (mut hash, mut left) = (Sha256::new(), object.size);
+        let (mut hasher, mut left) = (Hasher::default(), object.size);
         let mut piece = vec![0; 256 << 10];
         loop {
             if !self.may_continue() {
@@ -350,16 +350,11 @@ impl Fetcher<'_> {
             left = left
                 .checked_sub(count as u64)
                 .ok_or_else(|| self.lfs_failure("a file is larger than the commit says"))?;
-            hash.update(&piece[..count]);
+            hasher.update(&piece[..count]);
             to.write_all(&piece[..count])
                 .map_err(|error| self.lfs_failure(format!("cannot write it: {error}")))?;
         }
-        let found: String = hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        match left == 0 && found == object.digest {
+        match left == 0 && hasher.finish() == object.digest {
             true => Ok(()),
             false => {
                 Err(self.lfs_failure("a file differs from the one in the commit (sha256 mismatch)"))

@@ -10,9 +10,9 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use git2::{Oid, Repository};
-use sha2::{Digest, Sha256};
 
 use super::{TreeEntry, TreeError};
+use crate::digest::Hasher;
 use crate::ports::root::{Attrs, FileCopier, Folder};
 use crate::release::deployment::Deployment;
 use crate::release::source::fetch::{Fetcher, LfsObject};
@@ -175,22 +175,16 @@ impl LfsFiles {
 
 /// The sha256 of a file; rewinds the file afterwards.
 fn sha256_hex(file: &mut File) -> std::io::Result<String> {
-    use std::fmt::Write;
-    let mut hash = Sha256::new();
+    let mut hasher = Hasher::default();
     let mut piece = vec![0; 256 << 10];
     loop {
         match file.read(&mut piece)? {
             0 => break,
-            n => hash.update(&piece[..n]),
+            n => hasher.update(&piece[..n]),
         }
     }
     file.rewind()?;
-    let mut text = String::with_capacity(64);
-    for byte in hash.finalize() {
-        // Writing to a string never fails.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(hasher.finish())
 }
 
 #[cfg(test)]

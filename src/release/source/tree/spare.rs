@@ -22,6 +22,7 @@ use super::{
 };
 use crate::desired::Sha;
 use crate::ports::root::{Attrs, FileKind, Folder, RootError};
+use crate::ports::state::Document;
 use crate::ports::worker_pool::Priority;
 use crate::release::app::filters::FilterPolicy;
 use crate::release::deployment::Deployment;
@@ -30,8 +31,10 @@ use crate::resource::Failure;
 /// Name of a tree while it is created or changed.
 const UNFINISHED_NAME: &str = "unfinished";
 
-/// Maximum size of a metadata file, in bytes.
-const MAX_METADATA: usize = 4 << 20;
+const METADATA: Document = Document::new(LAYOUT_VERSION, 4 << 20)
+    .version_field("form")
+    .private()
+    .compact();
 
 /// The purpose of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -404,11 +407,7 @@ impl<'a> SpareTrees<'a> {
     /// The stored metadata of a commit; `None` if it was lost.
     pub(crate) fn load_metadata(&self, sha: &Sha) -> Option<CommitMetadata> {
         let path = self.dir.join(format!("notes-{sha}.json"));
-        let body = self.d.host.root.read(&path, MAX_METADATA).ok()??;
-        let written: StoredMetadata = serde_json::from_slice(&body).ok()?;
-        if written.form != LAYOUT_VERSION {
-            return None;
-        }
+        let written: StoredMetadata = METADATA.load_cache(&self.d.host.root, &path)?;
         let attributes = written.attributes.into_iter();
         Some(CommitMetadata {
             attributes: attributes
@@ -435,16 +434,22 @@ impl<'a> SpareTrees<'a> {
             attributes,
             subst,
         };
-        let body = serde_json::to_vec(&written).expect("plain data is always JSON");
         let path = self.dir.join(format!("notes-{}.json", &self.d.sha));
-        Ok(self
-            .d
-            .host
-            .root
-            .write_atomic(&path, &body, &Attrs::mode(0o600))?)
+        Ok(METADATA.save(&self.d.host.root, &path, &written)?)
     }
 }
 
 pub(crate) fn parse_oid(sha: &Sha) -> Result<Oid, TreeError> {
     Ok(Oid::from_str(sha.as_str())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::state::testing::assert_round_trip;
+
+    #[test]
+    fn example_metadata_survives_a_round_trip() {
+        assert_round_trip::<StoredMetadata>(&METADATA, "commit-metadata.json");
+    }
 }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::Host;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::RootError;
+use crate::ports::state::{Document, StateError};
 use crate::release::app::layout::Layout;
 use crate::resource::Failure;
 
@@ -23,6 +24,8 @@ pub(super) const MAX_NAME_BYTES: usize = 8 << 20;
 /// with one more byte.
 const MAX_LIST: usize = 2 * MAX_NAME_BYTES + 4 * MAX_FILES + 1024;
 
+const DOCUMENT: Document = Document::new(VERSION, MAX_LIST).compact();
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AssetList {
     /// Paths below `assets.path`, and below `shared/assets`.
@@ -35,7 +38,6 @@ pub(super) struct AssetList {
 
 #[derive(Deserialize)]
 struct AssetListFile {
-    version: u32,
     gone: Option<Timestamp>,
     files: BTreeSet<String>,
     own: BTreeSet<String>,
@@ -58,13 +60,13 @@ pub(super) fn is_listable(name: &str) -> bool {
 impl AssetList {
     /// `None`: no list exists, or it is unreadable.
     pub fn load(host: &Host, layout: &Layout, name: &str) -> Result<Option<AssetList>, Failure> {
-        let text = match host.root.read(&layout.asset_list(name), MAX_LIST) {
-            Ok(Some(text)) => text,
-            Ok(None) | Err(RootError::TooLarge { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let read: Option<AssetListFile> = match DOCUMENT.load(&host.root, &layout.asset_list(name))
+        {
+            Err(StateError::Root(error)) if !matches!(error, RootError::TooLarge { .. }) => {
+                return Err(error.into());
+            }
+            read => read.unwrap_or_default(),
         };
-        let read = serde_json::from_slice::<AssetListFile>(&text).ok();
-        let read = read.filter(|read| read.version == VERSION);
         Ok(read.map(|read| AssetList {
             files: read.files,
             manifests: read.own,
@@ -93,17 +95,29 @@ impl AssetList {
             files: &self.files,
             own: &self.manifests,
         };
-        let body = serde_json::to_vec(&written).expect("plain data is always JSON");
-        host.root
-            .create_dir_all(&layout.asset_lists(), &Attrs::mode(0o755))?;
-        let path = layout.asset_list(name);
-        Ok(host.root.write_atomic(&path, &body, &Attrs::mode(0o644))?)
+        Ok(DOCUMENT.save(&host.root, &layout.asset_list(name), &written)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::state::testing::assert_saved_as_loaded;
+
+    #[test]
+    fn example_list_survives_a_round_trip() {
+        assert_saved_as_loaded(&DOCUMENT, "asset-list.json", |sandbox, path| {
+            let root = &sandbox.host.root;
+            let read: AssetListFile = DOCUMENT.load(root, path).unwrap().unwrap();
+            let written = AssetListFileRef {
+                version: VERSION,
+                gone: read.gone,
+                files: &read.files,
+                own: &read.own,
+            };
+            DOCUMENT.save(root, path, &written).unwrap();
+        });
+    }
 
     /// A list of `count` names of this length, made of the character that JSON expands most.
     fn list_of(count: usize, length: usize) -> AssetList {

@@ -1,0 +1,44 @@
+//! Committed examples of the files of every version that trueup still reads (`tests/fixtures/state`).
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::testing::Sandbox;
+use super::Document;
+
+/// The example with this name.
+pub fn example(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// Loads an example and saves it again: neither loses a byte.
+pub fn assert_round_trip<T: DeserializeOwned + Serialize>(document: &Document, name: &str) {
+    assert_saved_as_loaded(document, name, |sandbox, path| {
+        let contents: T = document.load(&sandbox.host.root, path).unwrap().unwrap();
+        sandbox.remove(path.to_str().unwrap());
+        document.save(&sandbox.host.root, path, &contents).unwrap();
+    });
+}
+
+/// [`assert_round_trip`] with the functions of a module: `resave` loads the file at a path and saves it there.
+pub fn assert_saved_as_loaded(
+    document: &Document,
+    name: &str,
+    resave: impl FnOnce(&Sandbox, &Path),
+) {
+    let sandbox = Sandbox::empty();
+    let path = PathBuf::from("/var/lib/trueup").join(name);
+    let text = path.to_str().unwrap();
+    let written = example(name);
+    sandbox.write(text, &written);
+    resave(&sandbox, &path);
+    assert_eq!(
+        String::from_utf8_lossy(&sandbox.bytes(text)),
+        String::from_utf8_lossy(&written),
+        "{name}"
+    );
+    assert_eq!(sandbox.mode(text), document.mode, "{name}");
+}
