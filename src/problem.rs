@@ -112,6 +112,54 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// A value that its type refuses: what is wrong with it, and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidValue {
+    pub message: String,
+    pub hint: String,
+}
+
+/// Separates message and hint where only text can be passed on. No text that YAML or a command line can hold has
+/// it: both escape or refuse control characters.
+const HINT_SEPARATOR: char = '\u{1e}';
+
+impl InvalidValue {
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> InvalidValue {
+        InvalidValue {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// The problem that an error of serde stands for. serde passes only text on: `{:#}` of an invalid value
+    /// holds its hint.
+    pub fn problem_from_text(text: &str) -> Problem {
+        match text.split_once(HINT_SEPARATOR) {
+            Some((message, hint)) => Problem::new(message).hint(hint),
+            None => Problem::new(text),
+        }
+    }
+}
+
+/// The message; with `{:#}` the hint as well, for [`InvalidValue::problem_from_text`].
+impl fmt::Display for InvalidValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if f.alternate() {
+            write!(f, "{HINT_SEPARATOR}{}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidValue {}
+
+impl From<InvalidValue> for Problem {
+    fn from(invalid: InvalidValue) -> Problem {
+        Problem::new(invalid.message).hint(invalid.hint)
+    }
+}
+
 /// All mistakes found in one run. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -140,7 +140,7 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let read = text.parse::<Seconds>().map(|seconds| seconds.0);
-    read.map_err(|error| error.replace(" | ", ": "))
+    read.map_err(|invalid| format!("{}: {}", invalid.message, invalid.hint))
 }
 
 #[derive(Debug, Args)]

@@ -72,7 +72,7 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
         }
         Event::TrialProgress { id, message: word } => {
             tracing::info!(target: RESOURCE_TARGET, verb = "prove", "{id}: {word}");
-            output.print_logged(format!("{} {id} {word}", output.paint.changed("?")));
+            output.print_logged(format!("{} {id}: {word}", output.paint.changed("prove")));
         }
         Event::DutyStarted {
             id,

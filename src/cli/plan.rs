@@ -53,7 +53,8 @@ pub(super) fn print(report: &Report, output: &Output) {
             (None, ResourceStatus::Unknown) => {
                 let why = row.why.as_deref().unwrap_or_default();
                 output.print_line(format!(
-                    "? {} unknown until the changes above are applied: {why}",
+                    "{} {} until the changes above are applied: {why}",
+                    paint.changed("unknown"),
                     row.id
                 ));
             }

@@ -153,9 +153,8 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
             return Err(Problem::new(format!("`{word}` is not `APP=SHA`"))
                 .hint("as in `trueup publish production shop=$(git rev-parse HEAD)`"));
         };
-        let sha = Sha::parse(sha).map_err(|why| match why.split_once(" | ") {
-            Some((why, hint)) => Problem::new(format!("{app}: {why}")).hint(hint),
-            None => Problem::new(format!("{app}: {why}")),
+        let sha = Sha::parse(sha).map_err(|invalid| {
+            Problem::new(format!("{app}: {}", invalid.message)).hint(invalid.hint)
         })?;
         if shas.iter().any(|(known, _)| known == app) {
             return Err(Problem::new(format!(

@@ -5,22 +5,27 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
+use crate::problem::InvalidValue;
+
 /// 40 lower-case hexadecimal digits. Nothing shorter is ever accepted: a short sha or a branch name can mean
 /// something else tomorrow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sha(String);
 
 impl Sha {
-    pub fn parse(text: &str) -> Result<Sha, String> {
+    pub fn parse(text: &str) -> Result<Sha, InvalidValue> {
         let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match (hex, text.len()) {
             (true, 40) => Ok(Sha(text.to_ascii_lowercase())),
-            (true, 4..40) => Err(format!(
-                "`{text}` is a short sha ({} of 40 digits) | write the full sha: `git rev-parse {text}` prints it",
-                text.len()
+            (true, 4..40) => Err(InvalidValue::new(
+                format!("`{text}` is a short sha ({} of 40 digits)", text.len()),
+                format!("write the full sha: `git rev-parse {text}` prints it"),
             )),
-            _ => Err(format!(
-                "`{text}` is not a git sha | expected 40 hexadecimal digits; for a branch or tag name `git rev-parse {text}` prints its sha"
+            _ => Err(InvalidValue::new(
+                format!("`{text}` is not a git sha"),
+                format!(
+                    "expected 40 hexadecimal digits; for a branch or tag name `git rev-parse {text}` prints its sha"
+                ),
             )),
         }
     }

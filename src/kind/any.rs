@@ -29,6 +29,8 @@ pub trait AnyKind: Sync {
     fn is_read_only(&self) -> bool;
     #[cfg(test)]
     fn probes(&self) -> Vec<super::conformance::Probe>;
+    #[cfg(test)]
+    fn effects(&self) -> Vec<super::conformance::Probe>;
 }
 
 /// The entry of the kind `K` in [`crate::kinds::KINDS`].
@@ -93,6 +95,11 @@ impl<K: Kind> AnyKind for KindEntry<K> {
     #[cfg(test)]
     fn probes(&self) -> Vec<super::conformance::Probe> {
         K::probes()
+    }
+
+    #[cfg(test)]
+    fn effects(&self) -> Vec<super::conformance::Probe> {
+        K::effects()
     }
 }
 

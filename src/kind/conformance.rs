@@ -39,6 +39,11 @@ pub trait ConformanceProbes {
 
     /// One probe for every field of the spec.
     fn probes() -> Vec<Probe>;
+
+    /// Probes of what `apply` changes beside what a field names: a running state, a live value, a link.
+    fn effects() -> Vec<Probe> {
+        Vec::new()
+    }
 }
 
 /// The probe of one field, run on a host on which the example was applied.
@@ -57,6 +62,7 @@ enum ProbeMethod {
 }
 
 enum ExpectedEffect {
+    Change,
     Field(&'static str),
     Verb(Verb),
     Stamp,
@@ -73,6 +79,11 @@ impl Probe {
                 as_root: false,
             },
         }
+    }
+
+    /// After `spoil` some change is due, whatever fields it shows.
+    pub fn effect(name: &'static str, spoil: fn(&Sandbox)) -> Probe {
+        Probe::drift(name, spoil).expecting(ExpectedEffect::Change)
     }
 
     /// After `spoil` the whole resource has to be created again.
@@ -238,7 +249,7 @@ pub fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
     }
     pending_change(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
     apply_and_verify(resource, &sandbox).map_err(|why| format!("the example: {why}"))?;
-    for Probe { field, method: how } in kind.probes() {
+    for Probe { field, method: how } in kind.probes().into_iter().chain(kind.effects()) {
         let (spoil, shows) = match how {
             ProbeMethod::NotSet(_) => continue,
             ProbeMethod::Drift { as_root: true, .. } if !sandbox.can_set_owners() => {
@@ -256,6 +267,7 @@ pub fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
             .and_then(|change| change.ok_or_else(|| "spoilt, and nothing differs".to_owned()))
             .map_err(|why| format!("`{field}`: {why}"))?;
         let shown = match shows {
+            ExpectedEffect::Change => true,
             ExpectedEffect::Field(shown) => change.touches(shown),
             ExpectedEffect::Verb(verb) => change.verb == verb,
             ExpectedEffect::Stamp => {

@@ -450,5 +450,18 @@ mod conformance {
                 Probe::not_set("fetch_timeout", whence),
             ]
         }
+
+        fn effects() -> Vec<Probe> {
+            vec![
+                Probe::effect("the link of the active release", |host| {
+                    host.link("/srv/shop/current", "releases/20260101000000-0000000");
+                }),
+                Probe::effect("the folder of the active release", |host| {
+                    let current = std::fs::read_link(host.machine_path("/srv/shop/current"));
+                    let name = current.unwrap().file_name().unwrap().to_owned();
+                    host.remove(&format!("/srv/shop/releases/{}", name.display()));
+                }),
+            ]
+        }
     }
 }

@@ -353,6 +353,12 @@ mod conformance {
                 Probe::not_set("reload_on", owed),
             ]
         }
+
+        fn effects() -> Vec<Probe> {
+            vec![Probe::effect("stopped by hand", |host| {
+                host.services.stop("demo").unwrap();
+            })]
+        }
     }
 }
 

@@ -128,7 +128,7 @@ fn a_secret_is_never_in_what_is_shown() {
     let paint = Paint::default();
     assert_eq!(
         change_line(paint, "file:/key", &change),
-        "~ update file:/key (content (secret))"
+        "update file:/key (content (secret))"
     );
     assert!(diff_lines(paint, "file:/key", &change).is_empty());
 }

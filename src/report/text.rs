@@ -43,16 +43,13 @@ impl Paint {
     }
 }
 
-/// A change in one line: `~ update file:/etc/motd (content, mode 0644 -> 0600)`.
+/// A change in one line: `update file:/etc/motd (content, mode 0644 -> 0600)`.
 pub fn change_line(paint: Paint, id: &str, change: &Change) -> String {
-    let (sign, word) = match change.verb {
-        Verb::Create => (paint.good("+"), "create"),
-        Verb::Update => (paint.changed("~"), "update"),
-        Verb::Remove => (paint.bad("-"), "remove"),
-        Verb::Run => (paint.changed("!"), "run"),
-        Verb::Deploy => (paint.changed("^"), "deploy"),
-        Verb::Build => (paint.changed("^"), "build ahead"),
-        Verb::Prove => (paint.changed("?"), "prove"),
+    let word = match change.verb {
+        Verb::Create => paint.good("create"),
+        Verb::Remove => paint.bad("remove"),
+        Verb::Build => paint.changed("build ahead"),
+        verb => paint.changed(&verb.to_string()),
     };
     let fields: Vec<String> = change
         .fields
@@ -76,10 +73,10 @@ pub fn change_line(paint: Paint, id: &str, change: &Change) -> String {
         })
         .collect();
     if fields.is_empty() {
-        format!("{sign} {word} {id}")
+        format!("{word} {id}")
     } else {
         format!(
-            "{sign} {word} {id} {}",
+            "{word} {id} {}",
             paint.faint(&format!("({})", fields.join(", ")))
         )
     }
@@ -146,7 +143,7 @@ pub fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: bool) ->
         (Duty::Run, false) => "run",
     };
     let cause = format!("(because of {})", debt.causes.join(", "));
-    format!("{} {word} {id} {}", paint.changed(">"), paint.faint(&cause))
+    format!("{} {id} {}", paint.changed(word), paint.faint(&cause))
 }
 
 /// The closing line of a pass or plan.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use crate::problem::InvalidValue;
+
 /// Whether a thing should be there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -37,8 +39,11 @@ impl<'de> Deserialize<'de> for Mode {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Mode, E> {
-                Err(E::custom(format!(
-                    "a mode must be quoted, or YAML reads it as the decimal number {number} | write \"{number:04}\""
+                Err(E::custom(InvalidValue::new(
+                    format!(
+                        "a mode must be quoted, or YAML reads it as the decimal number {number}"
+                    ),
+                    format!("write \"{number:04}\""),
                 )))
             }
 
@@ -47,8 +52,9 @@ impl<'de> Deserialize<'de> for Mode {
                     && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
                 match u32::from_str_radix(text, 8) {
                     Ok(mode) if digits && mode <= 0o7777 => Ok(Mode(mode)),
-                    _ => Err(E::custom(format!(
-                        "`{text}` is not a mode | expected a quoted octal string such as \"0644\""
+                    _ => Err(E::custom(InvalidValue::new(
+                        format!("`{text}` is not a mode"),
+                        "expected a quoted octal string such as \"0644\"",
                     ))),
                 }
             }

@@ -314,7 +314,7 @@ impl RoleExpansion<'_> {
             .render_fields(fields, COMMON_FIELDS, scope)
             .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
         let body = kind.decode(&rendered).map_err(|problem| {
-            let problem = name_unset_parameter(problem, fields);
+            let problem = name_unset_parameter(problem, fields, &rendered);
             problem.resource(id.clone().unwrap_or_else(written_id))
         })?;
         Ok(Some(Draft {
@@ -335,13 +335,15 @@ impl RoleExpansion<'_> {
 }
 
 /// For a field that is empty because its parameter has no value: names the parameter to set.
-fn name_unset_parameter(problem: Problem, fields: &Node) -> Problem {
-    let written = problem.field.as_deref().and_then(|field| fields.get(field));
+fn name_unset_parameter(problem: Problem, fields: &Node, rendered: &Node) -> Problem {
+    let field = problem.field.as_deref();
+    let written = field.and_then(|field| fields.get(field));
     let name = written
         .and_then(Node::as_text)
         .and_then(super::template_syntax::plain_reference);
+    let value = field.and_then(|field| rendered.get(field));
     match name {
-        Some(name) if problem.message.ends_with("found nothing") => Problem {
+        Some(name) if value.is_some_and(Node::is_null) => Problem {
             message: format!("`{name}` has no value"),
             ..problem
         }

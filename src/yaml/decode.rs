@@ -3,7 +3,7 @@
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 use super::node::{Entry, Node, NodeKind, PlainScalar, Style};
-use crate::problem::{Problem, nearest, one_of};
+use crate::problem::{InvalidValue, Problem, nearest, one_of};
 
 /// Decodes a tree into a typed value.
 pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Problem> {
@@ -67,13 +67,9 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl de::Error for DecodeError {
-    /// A type may append a hint after ` | `.
+    /// Keeps the hint of an [`InvalidValue`].
     fn custom<T: std::fmt::Display>(message: T) -> DecodeError {
-        let message = message.to_string();
-        DecodeError::new(match message.split_once(" | ") {
-            Some((message, hint)) => Problem::new(message).hint(hint),
-            None => Problem::new(message),
-        })
+        DecodeError::new(InvalidValue::problem_from_text(&format!("{message:#}")))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> DecodeError {

@@ -7,6 +7,8 @@ use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 use serde::de::{self, Deserialize, Deserializer};
 
+use crate::problem::InvalidValue;
+
 /// Above this, a number without a unit is more likely meant as milliseconds.
 const MAX_BARE_SECONDS: u64 = 999_999;
 
@@ -24,11 +26,10 @@ impl Seconds {
     }
 }
 
-/// The error is `problem | hint`, as for [`decode`](super::decode).
 impl FromStr for Seconds {
-    type Err = String;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Seconds, String> {
+    fn from_str(text: &str) -> Result<Seconds, InvalidValue> {
         let time = match text.trim().parse::<u64>() {
             Ok(bare) => (bare <= MAX_BARE_SECONDS).then(|| Duration::from_secs(bare)),
             Err(_) => parse_units(text.trim()),
@@ -36,8 +37,9 @@ impl FromStr for Seconds {
         time.filter(|time| !time.is_zero() && time.subsec_nanos() == 0 && *time <= MAX)
             .map(Seconds)
             .ok_or_else(|| {
-                format!(
-                    "`{text}` is not a duration | expected a number of seconds, or such as `90s`, `1h30m`, `2d`"
+                InvalidValue::new(
+                    format!("`{text}` is not a duration"),
+                    "expected a number of seconds, or such as `90s`, `1h30m`, `2d`",
                 )
             })
     }

@@ -2,6 +2,8 @@
 
 use serde::de::{self, Deserialize, Deserializer};
 
+use crate::problem::InvalidValue;
+
 /// A number of bytes, written as such or as `64K`, `100M`, `2G`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -23,8 +25,9 @@ impl<'de> Deserialize<'de> for Size {
         };
         match digits.parse::<u64>() {
             Ok(number) if number > 0 && number < 1 << 30 => Ok(Size(number * factor)),
-            _ => Err(de::Error::custom(format!(
-                "`{text}` is not a size | expected a number of bytes, or such as `64K`, `100M`, `2G`"
+            _ => Err(de::Error::custom(InvalidValue::new(
+                format!("`{text}` is not a size"),
+                "expected a number of bytes, or such as `64K`, `100M`, `2G`",
             ))),
         }
     }

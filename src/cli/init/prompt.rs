@@ -76,10 +76,8 @@ pub(super) fn prompt_missing(
 
 fn prompt_app(args: &mut InitArgs, list: &ItemList, app: &str) -> Result<(), Problem> {
     let repo = prompt_until_valid("its repository (git@host:path, https://…)", "", |said| {
-        match Repo::parse(said) {
-            Ok(_) => Ok(said.to_owned()),
-            Err(why) => Err(Problem::new(why)),
-        }
+        Repo::parse(said)?;
+        Ok(said.to_owned())
     })?;
     for (setting, has_value) in &list.settings {
         if setting == "port" && !has_value {

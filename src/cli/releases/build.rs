@@ -62,12 +62,11 @@ pub(super) fn run(
 }
 
 fn parse_sha(text: &str) -> Result<Sha, error::CliError> {
-    Sha::parse(text).map_err(|why| {
-        let (why, hint) = why.split_once(" | ").unwrap_or((&why, ""));
-        let problem = Problem::new(format!("--sha: {why}"));
-        error::CliError::Usage(match hint {
-            "" => problem,
-            hint => problem.hint(format!("{hint}; or name a branch or tag with `--ref`")),
-        })
+    Sha::parse(text).map_err(|invalid| {
+        let problem = Problem::new(format!("--sha: {}", invalid.message));
+        let hint = invalid.hint;
+        error::CliError::Usage(
+            problem.hint(format!("{hint}; or name a branch or tag with `--ref`")),
+        )
     })
 }

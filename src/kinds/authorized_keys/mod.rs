@@ -373,5 +373,16 @@ mod conformance {
                 Probe::removal("state", |host| host.remove("/home/deploy/.ssh")),
             ]
         }
+
+        fn effects() -> Vec<Probe> {
+            vec![
+                Probe::effect("the mode of the folder", |host| {
+                    host.chmod("/home/deploy/.ssh", 0o755);
+                }),
+                Probe::effect("the mode of the file", |host| {
+                    host.chmod("/home/deploy/.ssh/authorized_keys", 0o644);
+                }),
+            ]
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer};
 
 use crate::digest::digest;
+use crate::problem::InvalidValue;
 
 const BRANCHES: &str = "refs/heads/*";
 const TAGS: &str = "refs/tags/*";
@@ -23,10 +24,11 @@ pub struct AllowedRefs(Vec<RefPattern>);
 struct RefPattern(String);
 
 impl RefPattern {
-    fn parse(text: &str) -> Result<RefPattern, String> {
+    fn parse(text: &str) -> Result<RefPattern, InvalidValue> {
         let bad = |why: &str| {
-            Err(format!(
-                "`{text}` is not a ref pattern: {why} | expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`"
+            Err(InvalidValue::new(
+                format!("`{text}` is not a ref pattern: {why}"),
+                "expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`",
             ))
         };
         let Some((namespace, rest)) = text
@@ -76,7 +78,7 @@ impl Default for AllowedRefs {
 
 impl AllowedRefs {
     /// Patterns of branches or tags replace the default of all branches and tags; others add to it.
-    fn parse(texts: &[String]) -> Result<AllowedRefs, String> {
+    fn parse(texts: &[String]) -> Result<AllowedRefs, InvalidValue> {
         let patterns = texts.iter().map(|text| RefPattern::parse(text));
         let mut patterns: Vec<RefPattern> = patterns.collect::<Result<_, _>>()?;
         if !patterns.iter().any(RefPattern::names_branches_or_tags) {
@@ -169,7 +171,7 @@ mod tests {
             "+refs/pull/*:refs/heads/*",
         ] {
             let error = RefPattern::parse(text).unwrap_err();
-            assert!(error.contains("refs/pull/*/head"), "{text}: {error}");
+            assert!(error.hint.contains("refs/pull/*/head"), "{text}: {error}");
         }
     }
 }

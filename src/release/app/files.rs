@@ -53,10 +53,9 @@ impl ReleaseFile {
     pub fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         let shown = self.path.display();
         if !stays_inside(&self.path) || self.path.starts_with(".git") {
-            return Err(Problem::new(format!(
-                "`{shown}` is not a path inside a release | expected a relative one without `..`"
-            ))
-            .field("files"));
+            let problem = Problem::new(format!("`{shown}` is not a path inside a release"));
+            let problem = problem.hint("expected a relative one without `..`");
+            return Err(problem.field("files"));
         }
         self.body = match (&self.source, &self.content) {
             (Some(source), None) => {

@@ -59,11 +59,9 @@ impl HealthCheck {
     pub(in crate::release) fn validate(&self) -> Result<(), Problem> {
         let known = ["http://", "https://"];
         if !known.iter().any(|scheme| self.url.starts_with(scheme)) {
-            return Err(Problem::new(format!(
-                "`{}` is not a URL to check | expected http:// or https://",
-                self.url
-            ))
-            .field("health.url"));
+            let problem = Problem::new(format!("`{}` is not a URL to check", self.url));
+            let problem = problem.hint("expected http:// or https://");
+            return Err(problem.field("health.url"));
         }
         if self.times == 0 {
             return Err(Problem::new("expected at least 1").field("health.times"));

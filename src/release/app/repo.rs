@@ -1,6 +1,7 @@
 //! The address of a git repository: its syntax, its ssh server, and the redaction of its password.
 
 use crate::ports::secrets;
+use crate::problem::InvalidValue;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -26,11 +27,12 @@ pub struct SshServer {
 }
 
 impl Repo {
-    pub fn parse(text: &str) -> Result<Repo, String> {
+    pub fn parse(text: &str) -> Result<Repo, InvalidValue> {
         let refused = || {
             let shown = redact_password(text);
-            Err(format!(
-                "`{shown}` is not a repository address | expected git@host:path, ssh://, https://, http://, file:/// or an absolute path"
+            Err(InvalidValue::new(
+                format!("`{shown}` is not a repository address"),
+                "expected git@host:path, ssh://, https://, http://, file:/// or an absolute path",
             ))
         };
         let repo = |ssh| {
@@ -217,6 +219,7 @@ mod tests {
         assert!(
             !Repo::parse("ftp://ana:geheim@host/x")
                 .unwrap_err()
+                .to_string()
                 .contains("geheim")
         );
     }

@@ -38,7 +38,7 @@ pub fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sh
         .collect();
     found.dedup();
     match found.as_slice() {
-        [one] => Sha::parse(&one.to_string()).map_err(Failure::new),
+        [one] => Sha::parse(&one.to_string()).map_err(|invalid| Failure::new(invalid.message)),
         [] => Err(unknown_ref(mirror, name, spec)),
         _ => Err(Failure::new(format!(
             "`{name}` is both a branch and a tag of {}, at different commits",

@@ -102,8 +102,8 @@ fn a_full_disk_leaves_the_old_file_whole_and_the_next_pass_goes_on() {
     let out = |name: &str| host.mask(&fs::read_to_string(host.beside("out").join(name)).unwrap());
     assert_eq!(
         out("full"),
-        "~ update big (content)\n\
-         + create file:/etc/after (content)\n\
+        "update big (content)\n\
+         create file:/etc/after (content)\n\
          failed big: cannot write /srv/big: ENOSPC: No space left on device\n  \
          hint: free space on that filesystem; nothing was changed, and the next pass continues from here\n\
          failed: 1 change, 1 failed, 0 right (N ms)\nexit 1\n"
@@ -207,8 +207,8 @@ fn a_pass_that_is_told_to_stop_finishes_what_it_is_at_and_the_next_one_goes_on()
         assert_eq!(ran.code, 143, "{signal}: {ran}");
         assert_eq!(
             ran.out,
-            "+ create directory:/srv\n\
-             ! run slow (run /srv/slow is not there -> touch begun; until test -e go; do sleep 0.02; done; touch slow)\n\
+            "create directory:/srv\n\
+             run slow (run /srv/slow is not there -> touch begun; until test -e go; do sleep 0.02; done; touch slow)\n\
              skipped last: stopped on request; the next pass continues from here\n\
              stopped: 2 changes, 1 skipped, 0 right (N ms)\n"
         );
