@@ -74,7 +74,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, er
         Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {
             Some(folder) => demo::stop_kept_demo(folder, output),
-            None => demo::run(&args, output, |line| run(line)),
+            None => demo::run(&args, output, run),
         },
         Command::DemoApp(args) => demo::serve(args.port),
     }

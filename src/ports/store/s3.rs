@@ -14,8 +14,6 @@ mod get_many;
 mod live_tests;
 mod location;
 
-pub use self::location::S3Settings;
-
 use std::future::Future;
 use std::marker::PhantomData;
 
@@ -35,6 +33,8 @@ use crate::ports::backoff::delay_before_retry;
 use crate::ports::random::random_u64;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
+
+pub use self::location::S3Settings;
 
 /// Maximum attempts at a write after AWS's "a conditional operation on this key is going on" (409), which
 /// says nothing about the condition itself.

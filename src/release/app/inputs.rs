@@ -28,53 +28,12 @@ pub fn validate(
                 .map(|migrate| ("migrate.when_changed".to_owned(), &migrate.when_changed)),
         );
     for (field, paths) in inputs {
-        let Some(paths) = paths else { continue };
-        if paths.iter().all(|path| excluded_path(path).is_some()) {
-            return Err(Problem::new("expected at least one path: without one, nothing could change")
-                .field(field)
-                .hint("list the files and folders of the repository that it depends on, or omit `when_changed` to run it always"));
-        }
-        for path in paths {
-            let usable = match excluded_path(path) {
-                Some(path) => stays_inside(path),
-                None => stays_inside(path) || path == Path::new("."),
-            };
-            if !usable {
-                return Err(path_outside(path, "the repository").field(field));
-            }
+        if let Some(paths) = paths {
+            validate_inputs(&field, paths)?;
         }
     }
     for (i, step) in steps.iter().enumerate() {
-        let field = format!("steps[{i}].outputs");
-        if !step.outputs.is_empty() && step.when_changed.is_none() {
-            return Err(Problem::new("`outputs` needs a step that can be skipped")
-                .field(field)
-                .hint(
-                    "set `when_changed` to the paths that the step depends on, or omit `outputs`",
-                ));
-        }
-        for (n, path) in step.outputs.iter().enumerate() {
-            if !stays_inside(path) || path.starts_with(".git") || path.starts_with("REVISION") {
-                return Err(path_outside(path, "the release").field(field));
-            }
-            let covers = |other: &Path| path.starts_with(other) || other.starts_with(path);
-            if let Some(other) = step.outputs[..n].iter().find(|other| covers(other)) {
-                return Err(Problem::new(format!(
-                    "`{}` and `{}` overlap: list only one of them",
-                    path.display(),
-                    other.display()
-                ))
-                .field(field));
-            }
-            if let Some((link, _)) = links.iter().find(|(link, _)| path.starts_with(link)) {
-                return Err(Problem::new(format!(
-                    "`{}` is shared by all releases (`{}` is linked): there is nothing to copy",
-                    path.display(),
-                    link.display()
-                ))
-                .field(field));
-            }
-        }
+        validate_outputs(&format!("steps[{i}].outputs"), step, links)?;
     }
     if let Some(assets) = assets
         && assets
@@ -85,6 +44,55 @@ pub fn validate(
         return Err(
             Problem::new("expected patterns, such as `manifest.json`").field("assets.manifests")
         );
+    }
+    Ok(())
+}
+
+fn validate_inputs(field: &str, paths: &[PathBuf]) -> Result<(), Problem> {
+    if paths.iter().all(|path| excluded_path(path).is_some()) {
+        return Err(Problem::new("expected at least one path: without one, nothing could change")
+            .field(field)
+            .hint("list the files and folders of the repository that it depends on, or omit `when_changed` to run it always"));
+    }
+    for path in paths {
+        let usable = match excluded_path(path) {
+            Some(path) => stays_inside(path),
+            None => stays_inside(path) || path == Path::new("."),
+        };
+        if !usable {
+            return Err(path_outside(path, "the repository").field(field));
+        }
+    }
+    Ok(())
+}
+
+fn validate_outputs(field: &str, step: &Step, links: &[(&Path, PathBuf)]) -> Result<(), Problem> {
+    if !step.outputs.is_empty() && step.when_changed.is_none() {
+        return Err(Problem::new("`outputs` needs a step that can be skipped")
+            .field(field)
+            .hint("set `when_changed` to the paths that the step depends on, or omit `outputs`"));
+    }
+    for (n, path) in step.outputs.iter().enumerate() {
+        if !stays_inside(path) || path.starts_with(".git") || path.starts_with("REVISION") {
+            return Err(path_outside(path, "the release").field(field));
+        }
+        let covers = |other: &Path| path.starts_with(other) || other.starts_with(path);
+        if let Some(other) = step.outputs[..n].iter().find(|other| covers(other)) {
+            return Err(Problem::new(format!(
+                "`{}` and `{}` overlap: list only one of them",
+                path.display(),
+                other.display()
+            ))
+            .field(field));
+        }
+        if let Some((link, _)) = links.iter().find(|(link, _)| path.starts_with(link)) {
+            return Err(Problem::new(format!(
+                "`{}` is shared by all releases (`{}` is linked): there is nothing to copy",
+                path.display(),
+                link.display()
+            ))
+            .field(field));
+        }
     }
     Ok(())
 }

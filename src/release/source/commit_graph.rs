@@ -231,7 +231,23 @@ pub fn find_flaws(
             Err(GitObjectError::Git(error)) => return Err(WalkError::Git(error)),
         }
     }
-    // libgit2 parses all of a tip.
+    add_unparsable_tips(repository, &walk, tips, &mut bad);
+    let flawed = propagate_flaws(&bad, edges);
+    let flaw = |id: &Oid| {
+        let number = walk.numbers.get(id)?;
+        let (_, why) = bad.get(*flawed.get(number)?)?;
+        Some(why.clone())
+    };
+    Ok(tips.iter().map(flaw).collect())
+}
+
+/// Adds the tips that libgit2, which parses all of a tip, refuses.
+fn add_unparsable_tips(
+    repository: &Repository,
+    walk: &Walk,
+    tips: &[Oid],
+    bad: &mut Vec<(u32, String)>,
+) {
     let looked_at: HashSet<u32> = bad.iter().map(|(number, _)| *number).collect();
     for id in tips {
         if let Some(number) = walk.numbers.get(id).copied()
@@ -245,13 +261,6 @@ pub fn find_flaws(
             ));
         }
     }
-    let flawed = propagate_flaws(&bad, edges);
-    let flaw = |id: &Oid| {
-        let number = walk.numbers.get(id)?;
-        let (_, why) = bad.get(*flawed.get(number)?)?;
-        Some(why.clone())
-    };
-    Ok(tips.iter().map(flaw).collect())
 }
 
 /// Maps every commit with a flaw close behind it to the flaw's index in `bad`. `edges` are pairs of a parent

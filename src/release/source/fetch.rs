@@ -149,26 +149,13 @@ impl<'a> Fetcher<'a> {
         self.failure.take();
         let _operation = self.register_operation("fetch");
         self.check_existing_refs(mirror)?;
-        let way = self.transport().map_err(|failure| {
+        let way = self.transport_into(mirror).map_err(|failure| {
             self.set_failure(failure);
             git2::Error::from_str("the repository is not read")
         })?;
-        let way = match way {
-            RemoteTransport::Local if self.has_invalid_ref(mirror) => {
-                let by_git = upload_pack::command_as_root(self.d.spec.repo.url());
-                by_git.map_or(RemoteTransport::Local, RemoteTransport::Process)
-            }
-            way => way,
-        };
         let url = self.transport_url(&way).to_owned();
-        // Only a shortcut, so errors do not matter: the fetch below reports what is wrong with the
-        // repository.
-        if matches!(way, RemoteTransport::Local)
-            && let Some(origin) = local_repo::local_path(self.d.spec.repo.url())
-            && let Err(error) =
-                local_repo::copy_new_objects(mirror, &origin, &|| self.may_continue())
-        {
-            tracing::debug!("{}: {error}", self.d.spec.app);
+        if matches!(way, RemoteTransport::Local) {
+            self.copy_local_objects(mirror);
         }
         let call = TransportContext::new(way, self.deadline());
         let (fetched, transport_error) = with_transport(call, || {
@@ -203,6 +190,28 @@ impl<'a> Fetcher<'a> {
             self.set_failure(self.transport_failure(transport_error));
         }
         fetched
+    }
+
+    /// The transport for a fetch into this mirror.
+    fn transport_into(&self, mirror: &Repository) -> Result<RemoteTransport, Failure> {
+        Ok(match self.transport()? {
+            RemoteTransport::Local if self.has_invalid_ref(mirror) => {
+                let by_git = upload_pack::command_as_root(self.d.spec.repo.url());
+                by_git.map_or(RemoteTransport::Local, RemoteTransport::Process)
+            }
+            way => way,
+        })
+    }
+
+    /// Copies the new objects of a repository on this host. Only a shortcut, so errors do not matter: the
+    /// fetch reports what is wrong with the repository.
+    fn copy_local_objects(&self, mirror: &Repository) {
+        if let Some(origin) = local_repo::local_path(self.d.spec.repo.url())
+            && let Err(error) =
+                local_repo::copy_new_objects(mirror, &origin, &|| self.may_continue())
+        {
+            tracing::debug!("{}: {error}", self.d.spec.app);
+        }
     }
 
     /// Digest of the allowed refs that the server advertised; `None` until it was asked.

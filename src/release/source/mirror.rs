@@ -314,8 +314,13 @@ fn is_allowed(
     let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
     let mut skipped = Vec::new();
     let allowed = &d.spec.allow_refs;
-    let held =
-        allowed_commit::contain_commit(allowed, mirror, id, &|| fetch.may_continue(), &mut skipped);
+    let held = allowed_commit::is_on_allowed_ref(
+        allowed,
+        mirror,
+        id,
+        &|| fetch.may_continue(),
+        &mut skipped,
+    );
     for skipped in skipped {
         tracing::warn!("{}: skipped in {}: {skipped}", d.spec.app, d.spec.repo);
     }

@@ -5,6 +5,7 @@
 //! processes in it, and its health check succeeds, several times in a row.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::activate;
 use super::attempt::Attempt;
@@ -89,20 +90,23 @@ pub fn run_gate(
                     "only {in_a_row} of {times} consecutive checks passed"
                 ))
             });
-            let failure = disturbed.unwrap_or(failure);
-            let context = format!("not proven within {} s", deadline.as_secs());
-            let failure = failure.with_context(&context);
-            return Ok(match failure.is(FailureKind::Conflict) {
-                true => TrialOutcome::Conflict(failure),
-                false => TrialOutcome::Failed(failure),
-            });
+            return Ok(unproven(disturbed.unwrap_or(failure), deadline));
         }
         // A failed poll may succeed in a moment; a success has to last for a while.
-        backoff::sleep(if failure.is_some() {
-            every.min(POLL_INTERVAL)
-        } else {
-            every
+        backoff::sleep(match failure {
+            Some(_) => every.min(POLL_INTERVAL),
+            None => every,
         });
+    }
+}
+
+/// The outcome of a trial that was not proven in time, because of `failure`.
+fn unproven(failure: Failure, deadline: Duration) -> TrialOutcome {
+    let context = format!("not proven within {} s", deadline.as_secs());
+    let failure = failure.with_context(&context);
+    match failure.is(FailureKind::Conflict) {
+        true => TrialOutcome::Conflict(failure),
+        false => TrialOutcome::Failed(failure),
     }
 }
 

@@ -135,19 +135,8 @@ impl Plan {
         kept.retain(|path, _| !gone(path));
         let mut subst = notes.subst_paths;
         subst.retain(|path| !gone(path));
-        let above = subst.iter().flat_map(|path| path.ancestors().skip(1));
-        let mut again = SubstWalk {
-            reader: TreeReader::new(mirror, max_entries)?,
-            limits,
-            folders: above.collect(),
-            files: &subst,
-            found: Vec::new(),
-        };
-        if !subst.is_empty() {
-            again.visit_folder(Path::new(""), new.tree_id())?;
-        }
-        found.append(&mut again.found);
-        drop(again);
+        let reader = TreeReader::new(mirror, max_entries)?;
+        found.extend(SubstWalk::find(reader, &subst, new.tree_id(), limits)?);
         remove.extend(subst);
         let put = apply_attributes(found, &mut Attributes::read(mirror, &kept)?, limits)?;
         let notes = CommitMetadata {
@@ -302,7 +291,28 @@ struct SubstWalk<'a> {
     found: Vec<UnfilteredEntry>,
 }
 
-impl SubstWalk<'_> {
+impl<'a> SubstWalk<'a> {
+    /// Those of `files` that are in the tree `id`.
+    fn find(
+        reader: TreeReader<'a>,
+        files: &'a BTreeSet<PathBuf>,
+        id: Oid,
+        limits: &'a PlanLimits<'a>,
+    ) -> Result<Vec<UnfilteredEntry>, TreeError> {
+        let above = files.iter().flat_map(|path| path.ancestors().skip(1));
+        let mut walk = SubstWalk {
+            reader,
+            limits,
+            folders: above.collect(),
+            files,
+            found: Vec::new(),
+        };
+        if !files.is_empty() {
+            walk.visit_folder(Path::new(""), id)?;
+        }
+        Ok(walk.found)
+    }
+
     fn visit_folder(&mut self, path: &Path, id: Oid) -> Result<(), TreeError> {
         self.limits.check()?;
         let mut folders = Vec::new();

@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+use git2::OdbObject;
 
 use super::attributes::Crlf;
 use super::content::{self, CommitPlaceholders};
@@ -116,61 +119,75 @@ impl TreeWriter<'_> {
         meter: &SpaceMeter<'_>,
     ) -> Result<Option<File>, TreeError> {
         let (_, name) = split_path(&item.path)?;
-        let explain = |error: git2::Error| object_error(item, &error);
         match item.kind {
             EntryKind::Directory | EntryKind::Submodule => {
                 folder.create_folder(name, &self.attrs(true))?
             }
-            EntryKind::Symlink => {
-                use std::os::unix::ffi::OsStrExt;
-                let target = self.source.odb.read(item.id).map_err(explain)?;
-                let target = OsStr::from_bytes(target.data());
-                folder
-                    .create_symlink(name, target, &self.attrs(true))
-                    .map_err(|error| match error.is_invalid_link_target() {
-                        true => TreeError::Other(
-                            Failure::new(format!(
-                                "the link `{}` in the repository has an invalid target",
-                                item.path.display()
-                            ))
-                            .hint("fix or remove it in the repository"),
-                        ),
-                        false => error.into(),
-                    })?;
-            }
-            EntryKind::File { executable: runs } => {
-                let ContentSource {
-                    odb,
-                    lfs,
-                    max_file,
-                    key,
-                } = self.source;
-                if let Some(size) = lfs.size(item) {
-                    meter.add_written(size)?;
-                }
-                if let Some(file) = lfs.write_file(item, folder, name, &self.attrs(runs))? {
-                    return Ok(Some(file));
-                }
-                let _turn = self.large.lock(item.id);
-                let blob = odb.read(item.id).map_err(explain)?;
-                let (mut how, mut attrs) = (item.conversion, self.attrs(runs));
-                let secret = filters::decrypt(item, blob.data(), key)?;
-                if secret.is_some() {
-                    // Git converts line ends and markers before its filters, on the ciphertext, hence not at
-                    // all.
-                    (how.crlf, how.ident) = (Crlf::Never, false);
-                    // Unlike most of the repository, a secret is not world-readable.
-                    attrs.mode = Some(if runs { 0o750 } else { 0o640 });
-                }
-                let text = secret.as_deref().unwrap_or(blob.data());
-                let max_bytes = content::max_size(text.len() as u64, max_file);
-                let body = content::convert_blob(text, item.id, how, stamp, max_bytes)
-                    .ok_or_else(|| SpaceMeter::size_error(item, text.len(), max_file))?;
-                meter.add_converted(item, text.len(), body.len())?;
-                return Ok(Some(folder.create_file(name, &body, &attrs)?));
+            EntryKind::Symlink => self.write_link(folder, name, item)?,
+            EntryKind::File { executable } => {
+                let file = self.write_file(folder, name, item, executable, stamp, meter)?;
+                return Ok(Some(file));
             }
         }
         Ok(None)
+    }
+
+    fn write_link(&self, folder: &Folder, name: &OsStr, item: &TreeEntry) -> Result<(), TreeError> {
+        let target = self.read_blob(item)?;
+        let target = OsStr::from_bytes(target.data());
+        folder
+            .create_symlink(name, target, &self.attrs(true))
+            .map_err(|error| match error.is_invalid_link_target() {
+                true => TreeError::Other(
+                    Failure::new(format!(
+                        "the link `{}` in the repository has an invalid target",
+                        item.path.display()
+                    ))
+                    .hint("fix or remove it in the repository"),
+                ),
+                false => error.into(),
+            })
+    }
+
+    fn write_file(
+        &self,
+        folder: &Folder,
+        name: &OsStr,
+        item: &TreeEntry,
+        runs: bool,
+        stamp: &CommitPlaceholders,
+        meter: &SpaceMeter<'_>,
+    ) -> Result<File, TreeError> {
+        let ContentSource {
+            lfs, max_file, key, ..
+        } = self.source;
+        if let Some(size) = lfs.size(item) {
+            meter.add_written(size)?;
+        }
+        if let Some(file) = lfs.write_file(item, folder, name, &self.attrs(runs))? {
+            return Ok(file);
+        }
+        let _turn = self.large.lock(item.id);
+        let blob = self.read_blob(item)?;
+        let (mut how, mut attrs) = (item.conversion, self.attrs(runs));
+        let secret = filters::decrypt(item, blob.data(), key)?;
+        if secret.is_some() {
+            // Git converts line ends and markers before its filters, on the ciphertext, hence not at all.
+            (how.crlf, how.ident) = (Crlf::Never, false);
+            // Unlike most of the repository, a secret is not world-readable.
+            attrs.mode = Some(if runs { 0o750 } else { 0o640 });
+        }
+        let text = secret.as_deref().unwrap_or(blob.data());
+        let max_bytes = content::max_size(text.len() as u64, max_file);
+        let body = content::convert_blob(text, item.id, how, stamp, max_bytes)
+            .ok_or_else(|| SpaceMeter::size_error(item, text.len(), max_file))?;
+        meter.add_converted(item, text.len(), body.len())?;
+        Ok(folder.create_file(name, &body, &attrs)?)
+    }
+
+    fn read_blob(&self, item: &TreeEntry) -> Result<OdbObject<'_>, TreeError> {
+        let blob = self.source.odb.read(item.id);
+        blob.map_err(|error| object_error(item, &error))
     }
 }
 
