@@ -8,6 +8,7 @@ mod apps;
 mod compile;
 mod error;
 mod exposed_secrets;
+mod log;
 mod record;
 mod status;
 
@@ -215,7 +216,7 @@ impl Session {
         if is_whole {
             history.save_last(&report, self.settings.metrics.textfile.as_deref())?;
         }
-        announce::log_report(&report, news || said.is_new, &catalog, &desired);
+        log::log_report(&report, news || said.is_new, &catalog, &desired);
         if is_whole {
             self.announce(&report);
         }
@@ -275,7 +276,7 @@ impl Session {
             catalog,
             plan,
             selection,
-            wanted_shas: &announce::wanted_shas(desired),
+            wanted_shas: &desired.wanted_shas(),
             on_event,
         };
         apply::apply(task, &self.host)

@@ -81,9 +81,14 @@ impl DesiredState {
             kept_lists: Vec::new(),
         }
     }
-}
 
-impl DesiredState {
+    /// The wanted sha of each app.
+    pub fn wanted_shas(&self) -> BTreeMap<String, String> {
+        let apps = self.apps.iter();
+        apps.map(|(app, wanted)| (app.clone(), wanted.sha.to_string()))
+            .collect()
+    }
+
     /// Ignores the holds for one pass, at the request of an operator on the host. Adds a warning for each.
     pub fn lift_holds(&mut self) {
         for (app, wanted) in &mut self.apps {

@@ -14,7 +14,7 @@ use crate::kinds::KINDS;
 use crate::ports::testing::{Sandbox, skip_test};
 use crate::problem::Problem;
 use crate::resource::{ApplyOutcome, Change, ResolveInputs, Verb};
-use crate::yaml::{ParseLimits, parse};
+use crate::yaml::{Node, ParseLimits, parse};
 
 /// Each kind's part of the conformance test.
 pub trait ConformanceProbes {
@@ -156,7 +156,11 @@ pub fn parse_resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
     let Some(kind) = crate::kinds::find(&entry.key) else {
         return Err(Problem::new(format!("`{}` is no kind", entry.key)));
     };
-    let mut resource = kind.decode(&entry.value)?;
+    decode_resolved(kind, &entry.value)
+}
+
+fn decode_resolved(kind: &dyn AnyKind, fields: &Node) -> Result<Box<dyn AnyResource>, Problem> {
+    let mut resource = kind.decode(fields)?;
     resource.resolve(&FakeInputs)?;
     if let Some(release) = resource.release_mut() {
         release.set_desired(&DesiredState::empty());
@@ -242,7 +246,12 @@ pub fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
     kind.prepare(&sandbox);
     let here = kind.sandbox_example(&sandbox);
     let example = here.as_deref().unwrap_or(kind.example());
-    let resource = parse_resource(example).map_err(|problem| problem.to_string())?;
+    let node = parse("example", example.as_bytes(), ParseLimits::default());
+    let node = node.map_err(|problem| problem.to_string())?;
+    let fields = node
+        .get(kind.name())
+        .ok_or("the example is of another kind")?;
+    let resource = decode_resolved(kind, fields).map_err(|problem| problem.to_string())?;
     let resource = resource.as_ref();
     if kind.is_read_only() {
         return check_read_only_kind(kind, resource, &sandbox);

@@ -121,7 +121,7 @@ impl Kind for Command {
     fn resolve(spec: &mut CommandSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         for (field, path) in [("creates", &spec.creates), ("cwd", &spec.cwd)] {
             path.as_ref()
-                .map_or(Ok(()), |path| super::validate_path(field, path))?;
+                .map_or(Ok(()), |path| super::path_field::validate_path(field, path))?;
         }
         if spec.creates.is_none() && spec.unless.is_none() && spec.when_changed.is_empty() {
             return Err(

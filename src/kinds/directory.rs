@@ -93,7 +93,7 @@ impl Kind for Directory {
     }
 
     fn resolve(spec: &mut DirectorySpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
-        super::validate_path("path", &spec.path)
+        super::path_field::validate_path("path", &spec.path)
     }
 
     fn inspect(spec: &DirectorySpec, host: &Host) -> Result<DirectoryState, Failure> {

@@ -86,7 +86,7 @@ impl Kind for File {
     }
 
     fn resolve(spec: &mut FileSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
-        super::validate_path("path", &spec.path)?;
+        super::path_field::validate_path("path", &spec.path)?;
         candidate::validate_command(spec.verify.as_ref())?;
         spec.bytes = match (&spec.content, &spec.source, spec.state) {
             (Some(content), None, _) => content.clone().into_bytes(),

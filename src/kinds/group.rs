@@ -187,12 +187,12 @@ mod tests {
     fn primary_group_of_a_user_is_not_removed() {
         let sandbox = Sandbox::with_base_system();
         if !sandbox.can_set_owners() {
-            return skip_test("removing a main group", "needs root");
+            return skip_test("removing a primary group", "needs root");
         }
         let group = parse_resource("group: {name: nogroup, state: absent}").unwrap();
         let observed = group.inspect(&sandbox.host).unwrap();
         let failure = observed.apply(&sandbox.host).unwrap_err();
-        assert!(failure.hint.unwrap().contains("main group"));
+        assert!(failure.hint.unwrap().contains("primary group"));
         assert!(sandbox.read("/etc/group").contains("nogroup"));
     }
 

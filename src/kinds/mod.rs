@@ -6,6 +6,7 @@ mod directory;
 mod file;
 mod group;
 mod package;
+mod path_field;
 #[cfg(test)]
 pub(crate) mod privileged;
 #[cfg(test)]
@@ -42,10 +43,4 @@ pub const KINDS: &[&dyn AnyKind] = &[
 /// The kind with this name.
 pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
     KINDS.iter().copied().find(|kind| kind.name() == name)
-}
-
-/// Rejects a path that no resource can have, before the host is inspected.
-fn validate_path(field: &str, path: &std::path::Path) -> Result<(), crate::problem::Problem> {
-    crate::ports::root::Root::check_path(path)
-        .map_err(|error| crate::problem::Problem::new(error.to_string()).field(field))
 }

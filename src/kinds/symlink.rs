@@ -83,7 +83,7 @@ impl Kind for Symlink {
     }
 
     fn resolve(spec: &mut SymlinkSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
-        super::validate_path("path", &spec.path)?;
+        super::path_field::validate_path("path", &spec.path)?;
         match (&spec.to, spec.state) {
             (None, Presence::Present) => Err(Problem::new("the field `to` is missing")),
             (Some(to), _) if to.as_os_str().is_empty() => {

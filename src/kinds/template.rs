@@ -85,7 +85,7 @@ impl Kind for Template {
     }
 
     fn resolve(spec: &mut TemplateSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
-        super::validate_path("path", &spec.path)?;
+        super::path_field::validate_path("path", &spec.path)?;
         candidate::validate_command(spec.verify.as_ref())?;
         if spec.state == Presence::Present {
             let vars =

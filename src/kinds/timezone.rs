@@ -51,7 +51,7 @@ impl Kind for Timezone {
     }
 
     fn resolve(spec: &mut TimezoneSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
-        super::validate_path("name", &spec.file())
+        super::path_field::validate_path("name", &spec.file())
     }
 
     fn inspect(_spec: &TimezoneSpec, host: &Host) -> Result<Option<PathBuf>, Failure> {

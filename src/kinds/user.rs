@@ -241,7 +241,11 @@ impl UserSpec {
             args.extend(["-p".to_owned(), "*".to_owned()]);
         }
         args.extend(self.account_args(|_| true));
-        if let Some(uid) = uid::former_uid(self, host)? {
+        let former = match self.uid {
+            Some(_) => None,
+            None => uid::former_uid(&self.name, self.home.as_deref(), host)?,
+        };
+        if let Some(uid) = former {
             args.extend(["-u".to_owned(), uid.to_string()]);
         }
         self.run(host, "useradd", args)
@@ -332,7 +336,7 @@ impl Kind for User {
         shadow_utils::validate_name("name", &spec.name)?;
         for (field, path) in [("home", &spec.home), ("shell", &spec.shell)] {
             path.as_ref()
-                .map_or(Ok(()), |path| super::validate_path(field, path))?;
+                .map_or(Ok(()), |path| super::path_field::validate_path(field, path))?;
         }
         let shell = spec.shell.as_ref().map(|path| path.display().to_string());
         let home = spec.home.as_ref().map(|path| path.display().to_string());

@@ -60,7 +60,7 @@ impl Kind for Watch {
             return Err(problem.hint("exclude it with `when` where there is nothing to watch"));
         }
         let mut paths = spec.paths.iter();
-        paths.try_for_each(|path| super::validate_path("paths", path))
+        paths.try_for_each(|path| super::path_field::validate_path("paths", path))
     }
 
     fn check_name(spec: &WatchSpec) -> Option<&str> {

@@ -1,20 +1,14 @@
-//! Announces the outcome of a pass outside its own process: in the motd, in the metrics and in the log.
+//! Announces the outcome of a pass outside its own process: in the motd and in the metrics.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Paths, Session};
-use crate::apply::{RESOURCE_TARGET, resource_span};
-use crate::desired::DesiredState;
 use crate::exit::Exit;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::root::{Root, RootError};
-use crate::report::{
-    History, Paint, PassSummary, Report, ResourceStatus, metrics, motd, summary_line,
-};
-use crate::role::Catalog;
+use crate::report::{History, PassSummary, Report, metrics, motd};
 
 impl Session {
     /// Writes the motd line and the metrics of a finished pass.
@@ -58,55 +52,6 @@ impl Session {
             metrics::write(&self.host.root, folder, &pass),
         );
     }
-}
-
-/// The wanted sha of each app.
-pub(super) fn wanted_shas(desired: &DesiredState) -> BTreeMap<String, String> {
-    let apps = desired.apps.iter();
-    apps.map(|(app, wanted)| (app.clone(), wanted.sha.to_string()))
-        .collect()
-}
-
-/// Logs what a pass left undone, and how it ended. A pass without news logs nothing, because the timer starts
-/// one every half minute.
-pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desired: &DesiredState) {
-    let outcome = report.outcome.word();
-    let ended = summary_line(Paint::default(), report);
-    if !is_new {
-        tracing::debug!(target: RESOURCE_TARGET, outcome, "{ended}");
-        return;
-    }
-    let shas = wanted_shas(desired);
-    for row in &report.resources {
-        let resource = catalog.find(&row.id);
-        let _told = resource.map(|resource| resource_span(resource, catalog, &shas).entered());
-        let (id, why) = (&row.id, row.why.as_deref().unwrap_or("it differs"));
-        match row.status {
-            ResourceStatus::Failed | ResourceStatus::RolledBack => {
-                tracing::error!(target: RESOURCE_TARGET, verb = "failed", "{id}: {why}");
-            }
-            ResourceStatus::Waiting | ResourceStatus::Skipped => {
-                tracing::info!(target: RESOURCE_TARGET, verb = "wait", "{id}: {why}");
-            }
-            _ if !row.owed.is_empty() => {
-                tracing::warn!(target: RESOURCE_TARGET, verb = "owe", "{id}: {why}");
-            }
-            _ => {}
-        }
-    }
-    if let Some(stale) = &report.stale {
-        tracing::warn!(target: RESOURCE_TARGET, "the store does not answer: {}", stale.why);
-    }
-    if let Some(refused) = &report.refused {
-        tracing::error!(target: RESOURCE_TARGET, "the manifest in the store is refused: {refused}");
-    }
-    for kept in report.kept_lists.iter().chain(&report.untold) {
-        tracing::warn!(target: RESOURCE_TARGET, "{kept}");
-    }
-    for warning in &report.warnings {
-        tracing::warn!(target: RESOURCE_TARGET, "{warning}");
-    }
-    tracing::info!(target: RESOURCE_TARGET, outcome, "{ended}");
 }
 
 /// Announces that no pass can run, when even the settings are invalid.

@@ -181,7 +181,7 @@ mod tests {
             ("2001:db8::5efe:169.254.169.254", "link-local"),
             ("2001:db8::200:5efe:169.254.169.254", "link-local"),
             ("::ffff:169.254.169.254", "link-local"),
-            ("::ffff:0:169.254.169.254", "translator"),
+            ("::ffff:0:169.254.169.254", "translated"),
             ("::169.254.169.254", "older spelling"),
         ] {
             let found =

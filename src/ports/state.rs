@@ -41,7 +41,7 @@ pub enum StateError {
     /// It cannot be read, or is too large.
     #[error(transparent)]
     Root(#[from] RootError),
-    #[error("{path} is not as trueup wrote it: {why}")]
+    #[error("{path} is corrupt: {why}")]
     Damaged { path: PathBuf, why: String },
     /// Another version of trueup wrote it, usually a newer one.
     #[error("{path} cannot be used: it is of version {found}, and this trueup knows {known}")]

@@ -74,7 +74,7 @@ fn each_app_is_printed_in_one_line() {
         ),
         (
             Some(sha("b")),
-            "production/shop is at bbbbbbb already (generation 43) in s3://packages/sha_number.yml",
+            "production/shop is already at bbbbbbb (generation 43) in s3://packages/sha_number.yml",
         ),
         (
             None,

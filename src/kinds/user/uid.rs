@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use super::UserSpec;
 use crate::ports::Host;
 use crate::resource::Failure;
 
 /// The uid that this user had before somebody deleted the account, taken from the owner of the home, if no
 /// other account has it. With another uid, all the user's files would belong to a stranger.
-pub(super) fn former_uid(spec: &UserSpec, host: &Host) -> Result<Option<u32>, Failure> {
+pub(super) fn former_uid(
+    name: &str,
+    home: Option<&Path>,
+    host: &Host,
+) -> Result<Option<u32>, Failure> {
     let (root, accounts) = (&host.root, &host.accounts);
-    if spec.uid.is_some() || !root.is_privileged() {
+    if !root.is_privileged() {
         return Ok(None);
     }
-    let home = match &spec.home {
-        Some(home) => home.clone(),
-        None => Path::new("/home").join(&spec.name),
-    };
+    let home = home.map_or_else(|| Path::new("/home").join(name), Path::to_owned);
     let Some(meta) = root.meta(&home)? else {
         return Ok(None);
     };

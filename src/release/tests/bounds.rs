@@ -265,7 +265,7 @@ fn commit_placeholders_cannot_expand_files_or_trees_without_limit() {
     let sha = with_subject(&bench, &"S".repeat(1_000_000), &[rule, ("big/x.s", &bomb)]);
     let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
     assert!(
-        failure.message.contains("`big/x.s`") && failure.message.contains("more than 65536 bytes"),
+        failure.message.contains("`big/x.s`") && failure.message.contains("beyond 65536 bytes"),
         "{failure}"
     );
     // Many files that expand to 64 KB each.

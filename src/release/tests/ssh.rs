@@ -147,7 +147,7 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
     assert!(
         failure
             .message
-            .contains("the host key of 127.0.0.1 is not known"),
+            .contains("the host key of 127.0.0.1 is unknown"),
         "{failure}"
     );
 

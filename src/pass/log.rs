@@ -1,0 +1,48 @@
+//! What a pass writes to the log at its end.
+
+use crate::apply::{RESOURCE_TARGET, resource_span};
+use crate::desired::DesiredState;
+use crate::report::{Paint, Report, ResourceStatus, summary_line};
+use crate::role::Catalog;
+
+/// Logs what a pass left undone, and how it ended. A pass without news logs nothing, because the timer starts
+/// one every half minute.
+pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desired: &DesiredState) {
+    let outcome = report.outcome.word();
+    let ended = summary_line(Paint::default(), report);
+    if !is_new {
+        tracing::debug!(target: RESOURCE_TARGET, outcome, "{ended}");
+        return;
+    }
+    let shas = desired.wanted_shas();
+    for row in &report.resources {
+        let resource = catalog.find(&row.id);
+        let _told = resource.map(|resource| resource_span(resource, catalog, &shas).entered());
+        let (id, why) = (&row.id, row.why.as_deref().unwrap_or("it differs"));
+        match row.status {
+            ResourceStatus::Failed | ResourceStatus::RolledBack => {
+                tracing::error!(target: RESOURCE_TARGET, verb = "failed", "{id}: {why}");
+            }
+            ResourceStatus::Waiting | ResourceStatus::Skipped => {
+                tracing::info!(target: RESOURCE_TARGET, verb = "wait", "{id}: {why}");
+            }
+            _ if !row.owed.is_empty() => {
+                tracing::warn!(target: RESOURCE_TARGET, verb = "owe", "{id}: {why}");
+            }
+            _ => {}
+        }
+    }
+    if let Some(stale) = &report.stale {
+        tracing::warn!(target: RESOURCE_TARGET, "the store does not answer: {}", stale.why);
+    }
+    if let Some(refused) = &report.refused {
+        tracing::error!(target: RESOURCE_TARGET, "the manifest in the store is refused: {refused}");
+    }
+    for kept in report.kept_lists.iter().chain(&report.untold) {
+        tracing::warn!(target: RESOURCE_TARGET, "{kept}");
+    }
+    for warning in &report.warnings {
+        tracing::warn!(target: RESOURCE_TARGET, "{warning}");
+    }
+    tracing::info!(target: RESOURCE_TARGET, outcome, "{ended}");
+}
