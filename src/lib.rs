@@ -56,32 +56,33 @@
 //! that is rendered before it is typed, and every error of trueup names its file, line and field. serde_yaml
 //! writes: new files such as `node.yml` and a store's first manifest, and `--output yaml`.
 
-pub mod apply;
-pub mod checks;
+#![warn(unreachable_pub)]
+mod apply;
+mod checks;
 pub mod cli;
-pub mod desired;
+mod desired;
 pub mod digest;
 #[cfg(test)]
 mod docs_test;
 pub mod exit;
-pub mod facts;
-pub mod fleet;
+mod facts;
+mod fleet;
 #[cfg(test)]
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
-pub mod kind;
-pub mod kinds;
-pub mod owed;
-pub mod pass;
-pub mod plan;
-pub mod ports;
+mod kind;
+mod kinds;
+mod owed;
+mod pass;
+mod plan;
+mod ports;
 pub mod printable;
-pub mod problem;
-pub mod release;
-pub mod report;
-pub mod resource;
-pub mod role;
-pub mod settings;
+mod problem;
+mod release;
+mod report;
+mod resource;
+mod role;
+mod settings;
 #[cfg(test)]
 mod testing;
-pub mod yaml;
+mod yaml;

@@ -35,14 +35,14 @@ use crate::report::{History, Report, ReportHeader};
 use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
 
-pub use announce::announce_no_session;
-pub use apps::{Apps, DeployedApp};
-pub use error::PassError;
-pub use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
+pub(crate) use announce::announce_no_session;
+pub(crate) use apps::DeployedApp;
+pub(crate) use error::PassError;
+pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.
 #[derive(Debug, Clone)]
-pub struct Paths {
+pub(crate) struct Paths {
     pub config: PathBuf,
     /// The folder that stands for `/`.
     pub root: PathBuf,
@@ -52,7 +52,7 @@ pub struct Paths {
 
 /// Options that change what a pass does.
 #[derive(Debug, Clone, Default)]
-pub struct PassOptions {
+pub(crate) struct PassOptions {
     /// Fetch from the store without the cached versions, and retry failed releases at once, without backoff.
     pub force: bool,
     /// Apply changes that the manifest holds back, on this host and in this pass only.
@@ -69,7 +69,7 @@ pub struct PassOptions {
 
 /// Operator and reason of a lifted quarantine.
 #[derive(Debug, Clone)]
-pub struct QuarantineLift {
+pub(crate) struct QuarantineLift {
     pub by: String,
     pub reason: String,
 }
@@ -93,7 +93,7 @@ enum ManifestSource {
 }
 
 /// A host and its settings, ready for a pass.
-pub struct Session {
+pub(crate) struct Session {
     pub settings: Settings,
     pub host: Host,
     pub facts: Facts,
@@ -102,13 +102,13 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn open(paths: &Paths, stop: StopFlag) -> Result<Session, PassError> {
+    pub(crate) fn open(paths: &Paths, stop: StopFlag) -> Result<Session, PassError> {
         let settings = settings::load(&paths.config, &paths.share)?;
         Session::with_settings(settings, paths, stop)
     }
 
     /// Opens a session with settings that need not be on disk yet.
-    pub fn with_settings(
+    pub(crate) fn with_settings(
         settings: Settings,
         paths: &Paths,
         stop: StopFlag,
@@ -136,14 +136,14 @@ impl Session {
         })
     }
 
-    pub fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         self.settings
             .node
             .as_deref()
             .unwrap_or(self.facts.hostname())
     }
 
-    pub fn open_store(&self) -> Result<Box<dyn Store>, PassError> {
+    pub(crate) fn open_store(&self) -> Result<Box<dyn Store>, PassError> {
         store::open(&self.settings.store).map_err(|error| match error {
             StoreError::Settings(why) => Problem::new(why)
                 .at(&self.settings.locations.store)
@@ -163,7 +163,7 @@ impl Session {
 
     /// Reports what a pass would do. Writes nothing and does not record the manifest's generation as acted
     /// on.
-    pub fn plan(&self, options: &PassOptions) -> Result<Report, PassError> {
+    pub(crate) fn plan(&self, options: &PassOptions) -> Result<Report, PassError> {
         let started = self.start_time();
         let ask = desired::ReadOptions {
             force: options.force,
@@ -178,7 +178,7 @@ impl Session {
 
     /// Validates roles, templates and settings without inspecting the host or asking the store. Returns the
     /// number of resources.
-    pub fn validate(&self) -> Result<usize, PassError> {
+    pub(crate) fn validate(&self) -> Result<usize, PassError> {
         let peers = PeerSource::last_known(&self.settings, &self.host);
         let expanded = role::expand(&self.settings, &self.facts, &peers, &self.root_text())?;
         self.open_store()?;
@@ -187,7 +187,7 @@ impl Session {
     }
 
     /// Runs a pass and publishes the host's record. The caller holds the lock.
-    pub fn converge(
+    pub(crate) fn converge(
         &self,
         options: &PassOptions,
         on_event: &mut dyn FnMut(Event<'_>),
@@ -358,7 +358,11 @@ fn list_some(ids: &[&str]) -> String {
 }
 
 /// Makes the paths of the command line absolute.
-pub fn resolve_paths(config: Option<&Path>, root: Option<&Path>, share: Option<&Path>) -> Paths {
+pub(crate) fn resolve_paths(
+    config: Option<&Path>,
+    root: Option<&Path>,
+    share: Option<&Path>,
+) -> Paths {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let root = root.map_or_else(|| PathBuf::from("/"), absolute);
     let default = settings::DEFAULT_CONFIG.trim_start_matches('/');

@@ -163,7 +163,7 @@ impl From<InvalidValue> for Problem {
 /// All mistakes found in one run. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Problems(pub Vec<Problem>);
+pub(crate) struct Problems(pub Vec<Problem>);
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Problems {
@@ -187,7 +187,7 @@ impl std::error::Error for Problems {}
 
 /// The known word closest to a mistyped `word`. Very long words and very long lists get no suggestion: each
 /// comparison costs the product of both lengths.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 100;
     const MOST: usize = 2000;
     let limit = (word.chars().count() / 3).clamp(1, 3);
@@ -206,7 +206,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// A list of words for a sentence: "`a`, `b` or `c`".
-pub fn one_of<S: AsRef<str>>(words: &[S]) -> String {
+pub(crate) fn one_of<S: AsRef<str>>(words: &[S]) -> String {
     let quoted: Vec<String> = words.iter().map(|w| format!("`{}`", w.as_ref())).collect();
     match quoted.split_last() {
         None => "nothing".into(),

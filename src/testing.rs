@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 
 /// Returns the result of `run`, and this thread's peak allocation during it, in bytes above the level at the
 /// start.
-pub fn peak_memory<T>(run: impl FnOnce() -> T) -> (T, usize) {
+pub(crate) fn peak_memory<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = ALLOCATED.get();
     PEAK.set(before);
     let made = run();

@@ -171,7 +171,10 @@ impl<'a> CheckSets<'a> {
 
 /// Resolves the journals of a killed pass: keeps a set whose check passes and restores any other. Returns a
 /// line for the report for each.
-pub fn recover_interrupted(catalog: &Catalog, host: &Host) -> Result<Vec<String>, RootError> {
+pub(crate) fn recover_interrupted(
+    catalog: &Catalog,
+    host: &Host,
+) -> Result<Vec<String>, RootError> {
     candidate::remove_leftovers(host)?;
     RecordStore::new(&host.root).restrict_modes()?;
     let mut notes = Vec::new();
@@ -218,14 +221,14 @@ fn check_result(argv: &Argv, host: &Host) -> Result<(), String> {
 
 /// Why a check fails.
 #[derive(Debug)]
-pub struct CheckFailure {
+pub(crate) struct CheckFailure {
     pub message: String,
     /// The program of the check is not installed.
     pub program_missing: bool,
 }
 
 /// Runs a check on the files as they are now.
-pub fn run_check(argv: &Argv, host: &Host) -> Result<(), CheckFailure> {
+pub(crate) fn run_check(argv: &Argv, host: &Host) -> Result<(), CheckFailure> {
     let command = argv.command().timeout(CHECK_TIMEOUT);
     host.exec
         .run_checked(command)

@@ -18,7 +18,7 @@ use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
 use checks::CheckSets;
-pub use checks::{recover_interrupted, run_check};
+pub(crate) use checks::{recover_interrupted, run_check};
 use view::HostView;
 
 /// Hint for a quarantined sha.
@@ -27,10 +27,10 @@ const LIFT_HINT: &str =
 
 /// The tracing target of events about resources. Each event is inside the span of its resource, which has the
 /// resource, its app and the wanted sha as fields: see [`resource_span`].
-pub const RESOURCE_TARGET: &str = "trueup::resource";
+pub(crate) const RESOURCE_TARGET: &str = "trueup::resource";
 
 /// The span for all events about a resource.
-pub fn resource_span(
+pub(crate) fn resource_span(
     resource: &Resource,
     catalog: &Catalog,
     shas: &BTreeMap<String, String>,
@@ -42,7 +42,7 @@ pub fn resource_span(
 
 /// The result of one resource.
 #[derive(Debug)]
-pub enum ResourceResult {
+pub(crate) enum ResourceResult {
     Unchanged,
     Changed(Change),
     Waiting(Change, String),
@@ -78,7 +78,7 @@ impl ResourceResult {
 
 /// The result of one resource and of its duties.
 #[derive(Debug)]
-pub struct AppliedResource {
+pub(crate) struct AppliedResource {
     pub id: String,
     pub result: ResourceResult,
     /// Fulfilled in this pass.
@@ -107,7 +107,7 @@ impl AppliedResource {
 }
 
 /// Progress to report during a pass.
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// Not sent for a withheld change: the report shows it with its reason.
     ChangeStarted { id: &'a str, change: &'a Change },
     DutyStarted {
@@ -119,7 +119,7 @@ pub enum Event<'a> {
 }
 
 /// The inputs of [`apply`] besides the host.
-pub struct ApplyParams<'a> {
+pub(crate) struct ApplyParams<'a> {
     pub catalog: &'a Catalog,
     pub plan: &'a Plan,
     pub selection: &'a Selection,
@@ -130,7 +130,10 @@ pub struct ApplyParams<'a> {
 
 /// Carries out a plan. `Err` means that trueup's own bookkeeping failed, after which nothing more is changed;
 /// failures of resources are in the list.
-pub fn apply(params: ApplyParams<'_>, host: &Host) -> Result<Vec<AppliedResource>, RootError> {
+pub(crate) fn apply(
+    params: ApplyParams<'_>,
+    host: &Host,
+) -> Result<Vec<AppliedResource>, RootError> {
     let catalog = params.catalog;
     let resources = catalog.resources.iter();
     let resources = resources.filter(|resource| params.selection.contains(&resource.id));
@@ -165,7 +168,7 @@ pub fn apply(params: ApplyParams<'_>, host: &Host) -> Result<Vec<AppliedResource
 }
 
 /// Does maintenance work on a converged host. Logs failures, which affect no service.
-pub fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
+pub(crate) fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
     for resource in plan.maintenance.iter().filter_map(|id| catalog.find(id)) {
         if host.stop.is_set() {
             return;

@@ -25,7 +25,7 @@ const UNSAFE_STORE_HINT: &str = "use a store that supports conditional writes (A
 const UNREACHABLE_HINT: &str = "check the address, the route to it (`curl -v`) and firewalls";
 
 /// The store under test and the objects to test with.
-pub struct Probe<'a> {
+pub(crate) struct Probe<'a> {
     pub settings: &'a StoreSettings,
     pub store: &'a dyn Store,
     /// The probe's own object: always the same for a host, so that each run removes what a killed `doctor`
@@ -37,7 +37,7 @@ pub struct Probe<'a> {
 
 /// Checks that the store honours conditional writes, sequentially and concurrently, with an object that is
 /// removed afterwards.
-pub fn check_conditional_writes(probe: &Probe<'_>) -> Check {
+pub(crate) fn check_conditional_writes(probe: &Probe<'_>) -> Check {
     let (about, key) = (ABOUT, probe.key);
     // Before any write, to find out whether this host may delete the object at all.
     let cleared = probe.store.delete(key);

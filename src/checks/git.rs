@@ -8,7 +8,7 @@ use crate::role;
 use crate::settings::Settings;
 
 /// `known` are the lines of `known_hosts` that a pass installs before it fetches.
-pub fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
+pub(crate) fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
     let about = format!("git {}", spec.app);
     match release::count_remote_refs(spec, host, known) {
         Ok(0) => Check::note(
@@ -37,7 +37,7 @@ pub fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Check {
 }
 
 /// The lines that the roles add to `known_hosts` before a pass fetches.
-pub fn known_hosts(settings: &Settings) -> Vec<String> {
+pub(crate) fn known_hosts(settings: &Settings) -> Vec<String> {
     let Ok(explained) = role::explain(settings, "known_hosts") else {
         return Vec::new();
     };

@@ -14,17 +14,16 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-pub use conditional_writes::{Probe, check_conditional_writes};
-pub use git::{check_git, known_hosts};
-pub use run_all::run_all;
-pub use store::check_store;
+pub(crate) use git::{check_git, known_hosts};
+pub(crate) use run_all::run_all;
+pub(crate) use store::check_store;
 
 /// Label of the checks of write permissions in the store.
 const ABOUT_WRITES: &str = "store writes";
 
 /// Result of one check.
 #[derive(Debug, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// Label of what was checked: `store s3://packages`, `git shop`.
     pub about: String,
     #[serde(flatten)]
@@ -34,7 +33,7 @@ pub struct Check {
 /// Verdict of a check.
 #[derive(Debug, Serialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Good {
         said: String,
     },
@@ -44,14 +43,14 @@ pub enum Verdict {
 }
 
 impl Check {
-    pub fn good(about: impl Into<String>, said: impl Into<String>) -> Check {
+    pub(crate) fn good(about: impl Into<String>, said: impl Into<String>) -> Check {
         Check {
             about: about.into(),
             verdict: Verdict::Good { said: said.into() },
         }
     }
 
-    pub fn note(about: impl Into<String>, problem: Problem) -> Check {
+    pub(crate) fn note(about: impl Into<String>, problem: Problem) -> Check {
         Check {
             about: about.into(),
             verdict: Verdict::Note(problem),
@@ -59,7 +58,7 @@ impl Check {
     }
 
     /// Every bad check has a hint; a default one if `problem` has none.
-    pub fn bad(about: impl Into<String>, problem: Problem) -> Check {
+    pub(crate) fn bad(about: impl Into<String>, problem: Problem) -> Check {
         let problem = match problem.hint {
             Some(_) => problem,
             None => problem.hint("fix it there, then run the check again"),
@@ -70,15 +69,16 @@ impl Check {
         }
     }
 
+    #[cfg(test)]
     /// The message of the verdict.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         match &self.verdict {
             Verdict::Good { said } => said,
             Verdict::Note(problem) | Verdict::Bad(problem) => &problem.message,
         }
     }
 
-    pub fn is_bad(&self) -> bool {
+    pub(crate) fn is_bad(&self) -> bool {
         matches!(self.verdict, Verdict::Bad(_))
     }
 }

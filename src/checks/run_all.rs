@@ -21,7 +21,7 @@ type CheckFn<'l> = Box<dyn Fn(Announce<'_>) + 'l>;
 /// Runs all checks and passes each result to `announce` as soon as it is known, because some take seconds.
 /// Changes nothing except a temporary object in the store, which it removes. When stopped, it ends after the
 /// current check and drops its result, which the stop may have caused.
-pub fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
+pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
     let stop = &session.host.stop;
     let tell = &mut |check| {
         if !stop.is_set() {

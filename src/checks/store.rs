@@ -6,7 +6,12 @@ use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
 /// Reads the manifest `key`. Also reports the apps that `environment` does not name.
-pub fn check_store(store: &dyn Store, key: &str, environment: &str, apps: &[String]) -> Vec<Check> {
+pub(crate) fn check_store(
+    store: &dyn Store,
+    key: &str,
+    environment: &str,
+    apps: &[String],
+) -> Vec<Check> {
     let address = store.address();
     let about = format!("store {address}");
     let body = match store.get(key, None) {

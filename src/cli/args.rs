@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::init::InitArgs;
+pub(super) use self::init::InitArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::output::OutputArgs;

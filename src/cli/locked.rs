@@ -43,7 +43,7 @@ pub(super) struct LockRequest<'a> {
 }
 
 impl LockedSession {
-    pub fn acquire(
+    pub(super) fn acquire(
         paths: &Paths,
         request: &LockRequest<'_>,
         output: &Output,
@@ -83,7 +83,7 @@ impl LockedSession {
     }
 
     /// Writes the current activity into the lock file, for commands that wait and for `status`.
-    pub fn announce(&self, event: &Event<'_>) {
+    pub(super) fn announce(&self, event: &Event<'_>) {
         let doing = match event {
             Event::ChangeStarted { id, change } => format!("{} {id}", change.verb),
             Event::DutyStarted {

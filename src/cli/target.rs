@@ -40,7 +40,7 @@ pub(super) struct StoreTarget {
 
 impl StoreTarget {
     /// Takes the options, else the node's settings. `command` names the caller for error messages.
-    pub fn resolve(
+    pub(super) fn resolve(
         args: &StoreArgs,
         paths: &Paths,
         command: &str,

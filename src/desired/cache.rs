@@ -18,7 +18,7 @@ use crate::ports::store::{Etag, MAX_OBJECT_SIZE, Object};
 
 /// The metadata of the last good manifest (`manifest.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManifestMeta {
+pub(crate) struct ManifestMeta {
     version: u32,
     /// `None` if the pair of files did not match: the next read is unconditional.
     pub etag: Option<Etag>,
@@ -30,7 +30,7 @@ pub struct ManifestMeta {
 
 /// The last good manifest with its metadata.
 #[derive(Debug, Clone)]
-pub struct CachedManifest {
+pub(crate) struct CachedManifest {
     pub body: Vec<u8>,
     pub meta: ManifestMeta,
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use self::bump::next_generation;
 use self::entry::{new_entries, new_manifest};
-pub use self::request::{EditError, PublishRequest};
+pub(crate) use self::request::{EditError, PublishRequest};
 use super::{AppEntry, MAX_LISTED, Manifest, Sha, more_entries_warning};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
@@ -20,7 +20,7 @@ mod request;
 
 /// The change of one app's sha.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ShaChange {
+pub(crate) struct ShaChange {
     pub app: String,
     /// `None`: the app is new in this environment.
     pub from: Option<Sha>,
@@ -29,7 +29,7 @@ pub struct ShaChange {
 
 /// The result of a publish request.
 #[derive(Debug, Clone)]
-pub struct ManifestEdit {
+pub(crate) struct ManifestEdit {
     /// The new text; `None` if every app is at its sha already.
     pub body: Option<Vec<u8>>,
     pub generation: Option<u64>,
@@ -42,7 +42,7 @@ pub struct ManifestEdit {
 const EMPTY_MANIFEST: &[u8] = b"generation: 0\n";
 
 /// Applies a request to a manifest; `None`: there is none yet. `name` is the manifest's name in problems.
-pub fn edit_manifest(
+pub(crate) fn edit_manifest(
     name: &str,
     body: Option<&[u8]>,
     order: &PublishRequest,

@@ -5,17 +5,17 @@
 //! be newer.
 
 /// Maximum distance of a generation ahead of the one that a host has acted on.
-pub const MAX_LEAP: u64 = 1_000_000;
+pub(super) const MAX_LEAP: u64 = 1_000_000;
 
 /// Maximum generation for a host that has acted on none yet.
-pub const MAX_FIRST: u64 = 1 << 40;
+pub(super) const MAX_FIRST: u64 = 1 << 40;
 
 /// The hint of `trueup publish` when hosts refuse the generation.
-pub const ABOVE_FLEET_HINT: &str =
+pub(super) const ABOVE_FLEET_HINT: &str =
     "`trueup publish ENV --above-fleet` sets it above what the hosts have applied";
 
 /// Why a host that has acted on `acted_on` refuses the generation `found`; `None` if it accepts it.
-pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
+pub(super) fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
     let it_is = || found.map_or("it has none".into(), |found| format!("it is {found}"));
     match (found, acted_on) {
         (Some(found), None) if found > MAX_FIRST => Some(format!(
@@ -34,7 +34,7 @@ pub fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<Strin
 }
 
 /// The remedy for a refusal.
-pub fn refusal_hint(found: Option<u64>, acted_on: Option<u64>) -> String {
+pub(super) fn refusal_hint(found: Option<u64>, acted_on: Option<u64>) -> String {
     // Incrementing cannot bridge such a distance.
     const FAR: u64 = 1000;
     let far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
@@ -51,7 +51,7 @@ fn older_message(it_is: &str, acted_on: u64) -> String {
 
 /// The generation that a host reports to have acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeGeneration {
+pub(crate) struct NodeGeneration {
     /// `production/web1`.
     pub node: String,
     pub generation: u64,
@@ -59,7 +59,7 @@ pub struct NodeGeneration {
 
 /// A generation above those that hosts have acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NextGeneration {
+pub(crate) struct NextGeneration {
     pub generation: u64,
     /// Hosts that would refuse it, because their number is too far from most others.
     pub refused_by: Vec<NodeGeneration>,
@@ -70,7 +70,7 @@ pub struct NextGeneration {
 /// can satisfy counts; among groups of equal size, the one with the lower numbers, which incrementing leads
 /// to. Never above `MAX_FIRST`: no new host would accept it, and nobody could increment it. `None`: no host
 /// reports a number that can be incremented.
-pub fn generation_above_fleet(
+pub(crate) fn generation_above_fleet(
     hosts: &[NodeGeneration],
     current: Option<u64>,
 ) -> Option<NextGeneration> {

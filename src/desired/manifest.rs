@@ -12,7 +12,7 @@ use crate::yaml::{self, Node, NodeKind, ParseLimits};
 
 /// The manifest's entry for one app, resolved for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DesiredApp {
+pub(crate) struct DesiredApp {
     pub sha: Sha,
     /// The ref that the sha came from, for people.
     pub reference: Option<String>,
@@ -26,7 +26,7 @@ pub struct DesiredApp {
 /// A whole manifest. Entries are validated one by one, because a bad entry of an app that a host does not run
 /// does not concern it.
 #[derive(Debug, Clone)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     pub generation: Option<u64>,
     /// The location of the generation, or the start of the file.
     pub generation_at: Location,
@@ -36,7 +36,7 @@ pub struct Manifest {
 /// The long form of an entry; the short form is just its sha.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AppEntry {
+pub(crate) struct AppEntry {
     pub sha: Sha,
     #[serde(
         rename = "ref",
@@ -60,7 +60,7 @@ pub struct AppEntry {
 /// A freeze by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Hold {
+pub(crate) struct Hold {
     #[serde(deserialize_with = "printable::deserialize_line")]
     pub reason: String,
     #[serde(deserialize_with = "printable::deserialize_line")]
@@ -72,7 +72,7 @@ pub struct Hold {
 
 impl Hold {
     /// `held by ana until 2026-11-22T00:00:00Z: db maintenance`.
-    pub fn description(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         let until = self.until;
         let until = until.map_or_else(|| "it is lifted".into(), |until| until.to_string());
         format!("held by {} until {until}: {}", self.by, self.reason)
@@ -82,7 +82,7 @@ impl Hold {
 /// Another sha for the nodes whose tags match all of these.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Override {
+pub(crate) struct Override {
     #[serde(rename = "match")]
     pub tags: BTreeMap<String, String>,
     pub sha: Sha,
@@ -90,7 +90,7 @@ pub struct Override {
 
 impl Manifest {
     /// `name` is the file's name in errors.
-    pub fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
+    pub(crate) fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
         let tree = yaml::parse(name, body, ParseLimits::default())?;
         let what = "a map of environments to apps to shas";
         let entries = tree.expect_map(what)?;
@@ -216,7 +216,7 @@ impl AppEntry {
 
     /// The desired state of this entry for a node with these tags, at this time. The first override that
     /// matches wins.
-    pub fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> DesiredApp {
+    pub(crate) fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> DesiredApp {
         let matching = |over: &&Override| {
             over.tags
                 .iter()
@@ -233,7 +233,7 @@ impl AppEntry {
     }
 
     /// The hold that is in force at this time.
-    pub fn hold_at(&self, now: Timestamp) -> Option<&Hold> {
+    pub(crate) fn hold_at(&self, now: Timestamp) -> Option<&Hold> {
         let lasts = |hold: &&Hold| hold.until.is_none_or(|until| now < until);
         self.hold.as_ref().filter(lasts)
     }

@@ -1,7 +1,7 @@
 //! The desired state: the manifest in the store, or the last good one if the store does not provide it.
 
 mod cache;
-mod edit;
+pub(crate) mod edit;
 mod generation;
 mod manifest;
 mod publish;
@@ -18,16 +18,16 @@ use crate::ports::root::RootError;
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
-pub use cache::{CachedManifest, ManifestMeta};
-pub use edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manifest};
-pub use generation::{NodeGeneration, generation_above_fleet};
-pub use manifest::{AppEntry, DesiredApp, Hold, Manifest, Override};
-pub use publish::{MAX_ATTEMPTS, PublishError, PublishSummary, publish};
-pub use sha::Sha;
+pub(crate) use cache::CachedManifest;
+pub(crate) use edit::{EditError, PublishRequest, ShaChange};
+pub(crate) use generation::NodeGeneration;
+pub(crate) use manifest::{AppEntry, DesiredApp, Hold, Manifest};
+pub(crate) use publish::{PublishError, PublishSummary, publish};
+pub(crate) use sha::Sha;
 
 /// Whether the desired state is known to be the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// The store answered in this pass, and this is its content.
     Fresh,
     /// The store did not answer; this is the last good manifest, from `since`.
@@ -41,7 +41,7 @@ pub enum Freshness {
 
 /// How a deployment that failed or was killed is resumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ResumePolicy {
+pub(crate) enum ResumePolicy {
     /// At the stage where it stopped, with growing pauses while it keeps failing.
     #[default]
     Backoff,
@@ -53,7 +53,7 @@ pub enum ResumePolicy {
 
 /// The desired state of this host.
 #[derive(Debug, Clone)]
-pub struct DesiredState {
+pub(crate) struct DesiredState {
     /// The node's environment.
     pub environment: String,
     /// By app; only apps of this host's environment.
@@ -70,7 +70,7 @@ pub struct DesiredState {
 
 impl DesiredState {
     /// No apps are wanted and no store was read.
-    pub fn empty() -> DesiredState {
+    pub(crate) fn empty() -> DesiredState {
         DesiredState {
             environment: String::new(),
             apps: BTreeMap::new(),
@@ -83,14 +83,14 @@ impl DesiredState {
     }
 
     /// The wanted sha of each app.
-    pub fn wanted_shas(&self) -> BTreeMap<String, String> {
+    pub(crate) fn wanted_shas(&self) -> BTreeMap<String, String> {
         let apps = self.apps.iter();
         apps.map(|(app, wanted)| (app.clone(), wanted.sha.to_string()))
             .collect()
     }
 
     /// Ignores the holds for one pass, at the request of an operator on the host. Adds a warning for each.
-    pub fn lift_holds(&mut self) {
+    pub(crate) fn lift_holds(&mut self) {
         for (app, wanted) in &mut self.apps {
             if let Some(hold) = wanted.hold.take() {
                 let what = format!("{app} is {}: this pass goes over it", hold.description());
@@ -102,7 +102,7 @@ impl DesiredState {
 
 /// The node that the manifest is read for.
 #[derive(Debug, Clone)]
-pub struct NodeContext<'a> {
+pub(crate) struct NodeContext<'a> {
     pub environment: &'a str,
     pub tags: &'a BTreeMap<String, String>,
     /// The apps that this host runs.
@@ -114,7 +114,7 @@ pub struct NodeContext<'a> {
 
 /// Why there is no desired state at all.
 #[derive(Debug, thiserror::Error)]
-pub enum DesiredError {
+pub(crate) enum DesiredError {
     /// There is no last good manifest either, so nothing may be changed.
     #[error("{0}")]
     Refused(Box<Problem>),
@@ -129,7 +129,7 @@ pub enum DesiredError {
 
 /// How the store is read.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadOptions {
+pub(crate) struct ReadOptions {
     /// Reads unconditionally, ignoring the cache.
     pub force: bool,
     /// Saves a good manifest as the last good one, because the pass is about to act on it.
@@ -137,7 +137,7 @@ pub struct ReadOptions {
 }
 
 /// Reads the manifest `key`, at the cost of one conditional request if nothing is new.
-pub fn read(
+pub(crate) fn read(
     store: &dyn Store,
     key: &str,
     options: ReadOptions,
@@ -191,7 +191,7 @@ pub fn read(
 }
 
 /// The last good state, without contacting the store. `None`: there is no last good manifest.
-pub fn last_known(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<DesiredState> {
+pub(crate) fn last_known(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<DesiredState> {
     desired_from_last_good(cache::load(host)?, name, node, Freshness::Fresh).ok()
 }
 

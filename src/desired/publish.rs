@@ -6,11 +6,11 @@ use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondit
 use crate::problem::Problem;
 
 /// Maximum number of attempts while other writers keep coming first.
-pub const MAX_ATTEMPTS: u32 = 10;
+pub(crate) const MAX_ATTEMPTS: u32 = 10;
 
 /// The result of a publish request.
 #[derive(Debug, Clone)]
-pub struct PublishSummary {
+pub(crate) struct PublishSummary {
     /// As an operator writes it: the store and the key.
     pub manifest: String,
     /// Whether a manifest was written; if not, every app was at its sha already.
@@ -22,7 +22,7 @@ pub struct PublishSummary {
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     #[error("{0}")]
     Edit(#[from] EditError),
     #[error("{0}")]
@@ -40,7 +40,7 @@ pub enum PublishError {
 
 /// Applies a request to the manifest `key`. `backoff` waits before the next attempt, longer with each; its
 /// argument counts them from 1.
-pub fn publish(
+pub(crate) fn publish(
     store: &dyn Store,
     key: &str,
     request: &PublishRequest,

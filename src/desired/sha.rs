@@ -10,10 +10,10 @@ use crate::problem::InvalidValue;
 /// 40 lower-case hexadecimal digits. Nothing shorter is ever accepted: a short sha or a branch name can mean
 /// something else tomorrow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Sha(String);
+pub(crate) struct Sha(String);
 
 impl Sha {
-    pub fn parse(text: &str) -> Result<Sha, InvalidValue> {
+    pub(crate) fn parse(text: &str) -> Result<Sha, InvalidValue> {
         let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match (hex, text.len()) {
             (true, 40) => Ok(Sha(text.to_ascii_lowercase())),
@@ -30,12 +30,12 @@ impl Sha {
         }
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The first seven digits, for people and folder names.
-    pub fn short(&self) -> &str {
+    pub(crate) fn short(&self) -> &str {
         &self.0[..7]
     }
 }

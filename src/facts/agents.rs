@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::ports::root::{FileKind, Root};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Agents {
+pub(super) struct Agents {
     /// Whether the Datadog agent's program is installed. Its settings alone do not count: they outlive it.
     pub datadog: bool,
 }

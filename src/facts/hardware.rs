@@ -5,7 +5,7 @@ use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
 /// Sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Memory {
+pub(super) struct Memory {
     pub total: u64,
     pub swap: u64,
 }
@@ -13,7 +13,7 @@ pub struct Memory {
 /// A mounted filesystem; sizes in bytes. Free space is left out on purpose: a fact that changes by itself
 /// would make every file that shows it change in every pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Disk {
+pub(super) struct Disk {
     pub mount: String,
     pub device: String,
     pub filesystem: String,

@@ -64,7 +64,7 @@ fn to_json(fact: impl Serialize) -> Value {
 }
 
 /// The facts of a host, each collected on first use.
-pub struct Facts {
+pub(crate) struct Facts {
     root: Rc<Root>,
     hostname: String,
     groups: [OnceCell<Value>; PROBES.len()],
@@ -72,7 +72,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub fn new(root: Rc<Root>) -> Facts {
+    pub(crate) fn new(root: Rc<Root>) -> Facts {
         Facts {
             root,
             hostname: os::hostname(),
@@ -82,12 +82,12 @@ impl Facts {
     }
 
     /// The host's own name, without a domain.
-    pub fn hostname(&self) -> &str {
+    pub(crate) fn hostname(&self) -> &str {
         &self.hostname
     }
 
     /// The fact at a dotted path such as `memory.total`; all facts for an empty path.
-    pub fn at_path(&self, path: &str) -> Option<&Value> {
+    pub(crate) fn at_path(&self, path: &str) -> Option<&Value> {
         if path.is_empty() {
             return Some(self.all());
         }
@@ -99,7 +99,7 @@ impl Facts {
         Some(value)
     }
 
-    pub fn all(&self) -> &Value {
+    pub(crate) fn all(&self) -> &Value {
         self.all.get_or_init(|| {
             let groups = PROBES.iter().map(|probe| {
                 let value = self.group(probe.name).cloned().unwrap_or_default();

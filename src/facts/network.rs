@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// Addresses without loopback and link-local ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Network {
+pub(super) struct Network {
     /// The first IPv4 address, else the first IPv6 one; empty if there is none.
     pub address: String,
     /// All addresses by interface.

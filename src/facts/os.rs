@@ -8,7 +8,7 @@ use crate::ports::root::Root;
 
 /// From `/etc/os-release`; fields that it lacks are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Os {
+pub(super) struct Os {
     /// `debian`, `ubuntu`, …
     pub id: String,
     /// `12`, `24.04`, …

@@ -25,7 +25,7 @@ const DOCUMENT: Document = Document::new(VERSION, MAX_FILE).compact();
 
 /// The contents of the cache file, kept between passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordCache {
+pub(crate) struct RecordCache {
     version: u32,
     /// The store that the records come from; `load` ignores the file of another store or environment.
     store: String,
@@ -39,7 +39,7 @@ pub struct RecordCache {
 
 /// A record and the version of the object that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CachedRecord {
+pub(crate) struct CachedRecord {
     pub etag: Etag,
     /// The last good record; `None` if the object never held one. Shared, because a pass holds the cache
     /// twice: as it was loaded and as it is now.
@@ -64,7 +64,7 @@ impl RecordCache {
         host.state_path("fleet-records.json")
     }
 
-    pub fn empty(store: &str, environment: &str) -> RecordCache {
+    pub(crate) fn empty(store: &str, environment: &str) -> RecordCache {
         RecordCache {
             version: VERSION,
             store: store.to_owned(),
@@ -74,7 +74,7 @@ impl RecordCache {
     }
 
     /// Loads the cache of this store and environment. Returns an empty one rather than an error.
-    pub fn load(host: &Host, store: &str, environment: &str) -> RecordCache {
+    pub(crate) fn load(host: &Host, store: &str, environment: &str) -> RecordCache {
         let empty = RecordCache::empty(store, environment);
         let known: Option<RecordCache> = DOCUMENT.load_cache(&host.root, &RecordCache::path(host));
         let same = |known: &RecordCache| known.store == store && known.environment == environment;
@@ -121,7 +121,7 @@ impl RecordCache {
         cache.save(host)
     }
 
-    pub fn save(&self, host: &Host) -> Result<(), RootError> {
+    pub(crate) fn save(&self, host: &Host) -> Result<(), RootError> {
         DOCUMENT.write(
             &host.root,
             &RecordCache::path(host),
@@ -160,14 +160,14 @@ mod shared {
 
         use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-        pub fn serialize<T: Serialize, S: Serializer>(
+        pub(crate) fn serialize<T: Serialize, S: Serializer>(
             value: &Option<Arc<T>>,
             serializer: S,
         ) -> Result<S::Ok, S::Error> {
             value.as_deref().serialize(serializer)
         }
 
-        pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<Arc<T>>, D::Error> {
             Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))

@@ -37,7 +37,7 @@ const INDEX_SIZE: usize = 8;
 
 /// The lists kept between passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastGoodLists {
+pub(super) struct LastGoodLists {
     /// The store that the lists come from; `load` ignores the file of another store or environment.
     store: String,
     environment: String,
@@ -47,7 +47,7 @@ pub struct LastGoodLists {
 
 /// The last good answer to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeList {
+pub(crate) struct NodeList {
     /// Shared with other lists and with the nodes in the current snapshot.
     pub nodes: Vec<Arc<Peer>>,
     /// Each size that the list has had and when it took it, by this host's clock; the last entry is current.
@@ -58,7 +58,7 @@ pub struct NodeList {
 
 /// An answer that the guard refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedList {
+pub(crate) struct RefusedList {
     /// Number of nodes in it.
     pub size: usize,
     /// When the refusal began, by this host's clock. The guard compares with the hour before this moment
@@ -95,7 +95,7 @@ impl LastGoodLists {
         host.state_path("fleet.json")
     }
 
-    pub fn empty(store: &str, environment: &str) -> LastGoodLists {
+    pub(super) fn empty(store: &str, environment: &str) -> LastGoodLists {
         LastGoodLists {
             store: store.to_owned(),
             environment: environment.to_owned(),
@@ -105,7 +105,11 @@ impl LastGoodLists {
 
     /// Loads the lists of this store and environment. Returns a one-line error if the file cannot be
     /// understood, because the guard then has no baseline.
-    pub fn load(host: &Host, store: &str, environment: &str) -> Result<LastGoodLists, String> {
+    pub(super) fn load(
+        host: &Host,
+        store: &str,
+        environment: &str,
+    ) -> Result<LastGoodLists, String> {
         let path = LastGoodLists::path(host);
         let lists = DOCUMENT.load_with(&host.root, &path, LastGoodLists::parse);
         let lists = lists.map_err(|error: StateError| {
@@ -161,7 +165,7 @@ impl LastGoodLists {
         places.sum::<usize>() + nodes.sum::<usize>()
     }
 
-    pub fn save(&self, host: &Host) -> Result<(), RootError> {
+    pub(super) fn save(&self, host: &Host) -> Result<(), RootError> {
         let path = LastGoodLists::path(host);
         let body = self.to_json();
         if body.len() > MAX_FILE {

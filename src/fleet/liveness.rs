@@ -41,13 +41,13 @@ pub(super) struct StoreLiveness {
 
 impl StoreLiveness {
     /// Loads the last state, if it is of this store and environment.
-    pub fn load(host: &Host, store: &str, environment: &str) -> Option<StoreLiveness> {
+    pub(super) fn load(host: &Host, store: &str, environment: &str) -> Option<StoreLiveness> {
         let known: StoreLiveness = DOCUMENT.load_cache(&host.root, &StoreLiveness::path())?;
         (known.whose == scope_digest(store, environment)).then_some(known)
     }
 
     /// The state after an answer. `now`: the store's time.
-    pub fn after_answer(
+    pub(super) fn after_answer(
         before: Option<StoreLiveness>,
         (store, environment): (&str, &str),
         now: Timestamp,
@@ -76,16 +76,16 @@ impl StoreLiveness {
     }
 
     /// The state after a query that failed.
-    pub fn after_failure(self) -> StoreLiveness {
+    pub(super) fn after_failure(self) -> StoreLiveness {
         StoreLiveness { cut: true, ..self }
     }
 
     /// How long the store has answered without a gap.
-    pub fn answered_for(&self) -> Duration {
+    pub(super) fn answered_for(&self) -> Duration {
         Duration::try_from(self.last.duration_since(self.since)).unwrap_or_default()
     }
 
-    pub fn save(&self, host: &Host) -> Result<(), RootError> {
+    pub(super) fn save(&self, host: &Host) -> Result<(), RootError> {
         DOCUMENT.save(&host.root, &StoreLiveness::path(), self)
     }
 

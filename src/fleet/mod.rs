@@ -32,29 +32,29 @@ mod peer;
 mod peer_list;
 mod peer_source;
 mod publisher;
-mod record;
+pub(crate) mod record;
 mod registry;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub use cache::RecordCache;
-pub use peer::{Peer, Query};
-pub use peer_list::{PeerList, QueryResult};
-pub use peer_source::{PeerQueryError, PeerSource};
-pub use publisher::{PublishOutcome, RecordPublisher, machine_id, publish_error};
-pub use record::{AppRecord, AppState, LastPass, MAX_RECORD, Record, VERSION, is_plain_value};
-pub use registry::{
-    NodeRow, Snapshot, UnreadRecords, forget_node, node_generations, node_silence, take_snapshot,
+pub(crate) use cache::RecordCache;
+pub(crate) use peer::{Peer, Query};
+pub(crate) use peer_list::PeerList;
+pub(crate) use peer_source::{PeerQueryError, PeerSource};
+pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id, publish_error};
+pub(crate) use record::{AppRecord, AppState, LastPass, Record, VERSION, is_plain_value};
+pub(crate) use registry::{
+    NodeRow, Snapshot, forget_node, node_generations, node_silence, take_snapshot,
 };
-pub use view::{AppView, FleetView, NodeView, fleet_view};
+pub(crate) use view::{AppView, FleetView, NodeView, fleet_view};
 
 /// The key prefix of an environment's records.
 fn records_prefix(environment: &str) -> String {
     format!("nodes/{environment}/")
 }
 
-pub fn record_key(environment: &str, node: &str) -> String {
+pub(crate) fn record_key(environment: &str, node: &str) -> String {
     format!("nodes/{environment}/{node}.json")
 }
 

@@ -11,7 +11,7 @@ use crate::settings::StaticNode;
 
 /// A node as templates see it. No field changes by itself, so a file rendered from it stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Peer {
+pub(crate) struct Peer {
     pub name: String,
     /// The preferred address.
     pub address: IpAddr,
@@ -26,7 +26,7 @@ pub struct Peer {
 impl Peer {
     /// The peer of a record, if it is usable: a host with apps must serve at least one. A host that served
     /// before the release now on trial stays listed; a health check decides whether it serves now.
-    pub fn from_record(record: &Record) -> Option<Peer> {
+    pub(crate) fn from_record(record: &Record) -> Option<Peer> {
         let serves = |app: &AppRecord| match app.state {
             AppState::Serving => true,
             AppState::OnTrial => app.served,
@@ -80,7 +80,7 @@ impl Peer {
     }
 
     /// A node that the settings define.
-    pub fn from_settings(name: &str, node: &StaticNode) -> Option<Peer> {
+    pub(crate) fn from_settings(name: &str, node: &StaticNode) -> Option<Peer> {
         Some(Peer {
             name: name.to_owned(),
             address: *node.addresses.first()?,
@@ -95,7 +95,7 @@ impl Peer {
 
 /// The criteria of `nodes(…)`; an absent one matches every node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query {
+pub(crate) struct Query {
     pub role: Option<String>,
     /// `key=value`, or `key` for any value; a node must match all.
     pub tags: Vec<String>,
@@ -107,7 +107,7 @@ pub struct Query {
 
 impl Query {
     /// The query in template syntax; equal queries give equal text.
-    pub fn to_expression(&self) -> String {
+    pub(crate) fn to_expression(&self) -> String {
         let quoted = |name: &str, value: &Option<String>| {
             let value = value.as_ref()?;
             Some(format!("{name}=\"{value}\""))
@@ -125,7 +125,7 @@ impl Query {
         format!("nodes({})", parts.join(", "))
     }
 
-    pub fn matches(&self, peer: &Peer) -> bool {
+    pub(crate) fn matches(&self, peer: &Peer) -> bool {
         let among = |wanted: &Option<String>, all: &[String]| {
             wanted.as_ref().is_none_or(|wanted| all.contains(wanted))
         };

@@ -22,7 +22,7 @@ const ACCEPT_HINT: &str = "; if this is intended: `trueup converge --accept-shri
 
 /// The limits that decide which answers the guard accepts.
 #[derive(Debug, Clone, Copy)]
-pub struct ShrinkGuard {
+pub(super) struct ShrinkGuard {
     /// Largest accepted loss, in percent.
     pub max_shrink: u8,
     /// An operator accepts the list as it is (`--accept-shrink`).
@@ -45,7 +45,7 @@ pub(super) enum ObservedNodes {
 
 /// Answers `nodes(…)`.
 #[derive(Debug, Clone)]
-pub struct PeerList {
+pub(crate) struct PeerList {
     /// Nodes from the settings.
     static_nodes: Vec<Arc<Peer>>,
     /// Nodes from the store.
@@ -62,7 +62,7 @@ pub struct PeerList {
 
 /// The answer to a query of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryResult {
+pub(crate) struct QueryResult {
     pub list: NodeList,
     /// Why the last good list was returned instead of a new one.
     pub kept_reason: Option<String>,
@@ -104,7 +104,7 @@ impl PeerList {
 
     /// The nodes that match, by name. A node in the settings overrides the record of the same name. Fails if
     /// the store did not answer (or only in part) and this host has no last good list for the query.
-    pub fn nodes(&mut self, query: &Query) -> Result<Vec<Arc<Peer>>, String> {
+    pub(crate) fn nodes(&mut self, query: &Query) -> Result<Vec<Arc<Peer>>, String> {
         let expression = query.to_expression();
         let missing = match &self.observed {
             ObservedNodes::Unavailable(why) => Some(why),
@@ -134,7 +134,7 @@ impl PeerList {
     }
 
     /// Every query of this pass with its answer.
-    pub fn results(&self) -> &BTreeMap<String, QueryResult> {
+    pub(crate) fn results(&self) -> &BTreeMap<String, QueryResult> {
         &self.results
     }
 

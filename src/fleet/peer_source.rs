@@ -20,7 +20,7 @@ use crate::settings::{FleetSettings, Settings};
 const MAX_PROBLEM_LINES: usize = 5;
 
 /// Lazily loaded peers of this host.
-pub struct PeerSource<'a> {
+pub(crate) struct PeerSource<'a> {
     fleet: &'a FleetSettings,
     environment: &'a str,
     /// The store's name in the settings.
@@ -35,7 +35,7 @@ pub struct PeerSource<'a> {
 
 /// Why a query could not be answered at all.
 #[derive(Debug)]
-pub enum PeerQueryError {
+pub(crate) enum PeerQueryError {
     /// The store caused it.
     Store(StoreError),
     /// The last good lists caused it: they cannot be read, or would be too large to keep.
@@ -44,6 +44,7 @@ pub enum PeerQueryError {
 
 #[derive(Clone, Copy)]
 enum Origin<'a> {
+    #[cfg(test)]
     /// No host: the roles are only checked.
     SettingsOnly,
     /// What the host last saved; no query to the store.
@@ -77,25 +78,26 @@ impl<'a> PeerSource<'a> {
     }
 
     /// Sets the name and addresses of this host; `load` removes these addresses from all other nodes.
-    pub fn with_own_node(self, node: &str, addresses: Vec<IpAddr>) -> PeerSource<'a> {
+    pub(crate) fn with_own_node(self, node: &str, addresses: Vec<IpAddr>) -> PeerSource<'a> {
         PeerSource {
             own_node: (node.to_owned(), addresses),
             ..self
         }
     }
 
+    #[cfg(test)]
     /// Only the nodes from the settings.
-    pub fn from_settings(settings: &'a Settings) -> PeerSource<'a> {
+    pub(crate) fn from_settings(settings: &'a Settings) -> PeerSource<'a> {
         PeerSource::new(settings, Origin::SettingsOnly)
     }
 
     /// The peers that this host last saved. Does not query the store.
-    pub fn last_known(settings: &'a Settings, host: &'a Host) -> PeerSource<'a> {
+    pub(crate) fn last_known(settings: &'a Settings, host: &'a Host) -> PeerSource<'a> {
         PeerSource::new(settings, Origin::LastKnown(host))
     }
 
     /// The peers in the store, queried at first use. `accept_shrink`: however few they are.
-    pub fn from_store(
+    pub(crate) fn from_store(
         settings: &'a Settings,
         host: &'a Host,
         store: &'a dyn Store,
@@ -108,12 +110,13 @@ impl<'a> PeerSource<'a> {
     }
 
     /// The list that answers `nodes(…)`. The first call queries the store.
-    pub fn peer_list(&self) -> Arc<Mutex<PeerList>> {
+    pub(crate) fn peer_list(&self) -> Arc<Mutex<PeerList>> {
         self.loaded.get_or_init(|| self.load()).peer_list.clone()
     }
 
     fn load(&self) -> LoadedPeers {
         let (host, store) = match self.origin {
+            #[cfg(test)]
             Origin::SettingsOnly => (None, None),
             Origin::LastKnown(host) => (Some(host), None),
             Origin::Store(host, store) => (Some(host), Some(store)),
@@ -245,7 +248,7 @@ impl<'a> PeerSource<'a> {
 
     /// Saves the state for the next pass. `acted_on`: the pass acts on the answers, so they become the last
     /// good lists.
-    pub fn save(&self, acted_on: bool) -> Result<(), RootError> {
+    pub(crate) fn save(&self, acted_on: bool) -> Result<(), RootError> {
         let (Some(loaded), Origin::Store(host, _)) = (self.loaded.get(), self.origin) else {
             return Ok(());
         };
@@ -271,7 +274,7 @@ impl<'a> PeerSource<'a> {
 
     /// Problems of records in the store, one line each, at most `MAX_PROBLEM_LINES` and the number
     /// of further ones.
-    pub fn record_problems(&self) -> Vec<String> {
+    pub(crate) fn record_problems(&self) -> Vec<String> {
         let problems = self.loaded.get().map_or(&[][..], |found| &found.problems);
         let mut notes: Vec<String> = problems.iter().take(MAX_PROBLEM_LINES).cloned().collect();
         if problems.len() > MAX_PROBLEM_LINES {
@@ -284,12 +287,12 @@ impl<'a> PeerSource<'a> {
     }
 
     /// Why a last good list stays in force, one line per query.
-    pub fn kept_reasons(&self) -> Vec<String> {
+    pub(crate) fn kept_reasons(&self) -> Vec<String> {
         self.result_lines(|asked| asked.kept_reason.clone())
     }
 
     /// Losses that were accepted only because an operator asked for it, one line per query.
-    pub fn accepted_shrinks(&self) -> Vec<String> {
+    pub(crate) fn accepted_shrinks(&self) -> Vec<String> {
         self.result_lines(|asked| asked.accepted_shrink.clone())
     }
 
@@ -303,7 +306,7 @@ impl<'a> PeerSource<'a> {
     }
 
     /// Why a query could not be answered at all.
-    pub fn into_query_error(self) -> Option<PeerQueryError> {
+    pub(crate) fn into_query_error(self) -> Option<PeerQueryError> {
         let loaded = self.loaded.into_inner()?;
         let why = PeerSource::lock_peer_list(&loaded)
             .query_error()?

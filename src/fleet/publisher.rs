@@ -53,7 +53,7 @@ struct PublishFailure {
 }
 
 /// Publishes the record of this host.
-pub struct RecordPublisher<'a> {
+pub(crate) struct RecordPublisher<'a> {
     pub host: &'a Host,
     pub store: &'a dyn Store,
     /// The store's name in the settings.
@@ -63,7 +63,7 @@ pub struct RecordPublisher<'a> {
 
 /// Messages about this host's own record.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct PublishOutcome {
+pub(crate) struct PublishOutcome {
     pub report_lines: Vec<String>,
     /// Why peers do not see this host; after `gone_after` they treat it as gone.
     pub publish_error: Option<String>,
@@ -80,7 +80,7 @@ enum WriteResult {
 impl RecordPublisher<'_> {
     /// Writes the record if its content changed or the heartbeat is due. Never fails, because a host with an
     /// old record still converges.
-    pub fn publish(&self, record: Record) -> PublishOutcome {
+    pub(crate) fn publish(&self, record: Record) -> PublishOutcome {
         let untold = |why: String| PublishOutcome {
             publish_error: Some(why),
             ..PublishOutcome::default()
@@ -180,7 +180,7 @@ impl RecordPublisher<'_> {
     }
 
     /// Sends the heartbeat if it is due; called before a pass that may take long.
-    pub fn send_heartbeat(&self) {
+    pub(crate) fn send_heartbeat(&self) {
         if let Some(last) = self.last_published()
             && last.etag.is_some()
         {
@@ -190,7 +190,13 @@ impl RecordPublisher<'_> {
 
     /// Publishes the last record again after a pass that could not start: the host goes on serving, and its
     /// record must not expire.
-    pub fn republish(&self, node: &str, environment: &str, machine: Option<&str>, pass: LastPass) {
+    pub(crate) fn republish(
+        &self,
+        node: &str,
+        environment: &str,
+        machine: Option<&str>,
+        pass: LastPass,
+    ) {
         let key = record_key(environment, node);
         let noted = self.last_published().filter(|last| last.key == key);
         let record = match noted {
@@ -338,7 +344,7 @@ fn load_last_published(host: &Host) -> Option<LastPublished> {
 }
 
 /// Why peers do not see this host, as the last pass saved it. Makes no request.
-pub fn publish_error(host: &Host, environment: &str, node: &str) -> Option<String> {
+pub(crate) fn publish_error(host: &Host, environment: &str, node: &str) -> Option<String> {
     let note =
         load_last_published(host).filter(|note| note.key == record_key(environment, node))?;
     note.untold.map(|untold| untold.why)
@@ -353,7 +359,7 @@ fn name_taken_message(node: &str, machine: &str) -> String {
 
 /// An id derived from the machine id, which itself must stay confidential (machine-id(5)). `None` if the
 /// host has none.
-pub fn machine_id(host: &Host) -> Option<String> {
+pub(crate) fn machine_id(host: &Host) -> Option<String> {
     let id = host.root.read(Path::new("/etc/machine-id"), 4096).ok()??;
     let id = String::from_utf8(id).ok()?;
     let id = id.trim();

@@ -16,18 +16,18 @@ use crate::exit::Exit;
 use crate::settings::{is_name, non_host_reason};
 
 /// Format version.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Maximum size of a record, in bytes: ten times that of a host with a dozen apps. The cache of ten thousand
 /// such records must stay readable ([`super::RecordCache`]).
-pub const MAX_RECORD: usize = 16 << 10;
+pub(crate) const MAX_RECORD: usize = 16 << 10;
 
 /// Maximum number of roles, tags, addresses, ports or apps, each.
 const MAX_ITEMS: usize = 200;
 
 /// What a node publishes about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     pub version: u32,
     pub node: String,
     pub environment: String,
@@ -57,7 +57,7 @@ pub struct Record {
 
 /// The last pass that changed something in the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastPass {
+pub(crate) struct LastPass {
     /// By the node's own clock.
     pub at: Timestamp,
     pub outcome: Exit,
@@ -67,7 +67,7 @@ pub struct LastPass {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppRecord {
+pub(crate) struct AppRecord {
     pub wanted: Option<Sha>,
     pub actual: Option<Sha>,
     pub state: AppState,
@@ -88,7 +88,7 @@ pub struct AppRecord {
 /// The state of an app on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum AppState {
+pub(crate) enum AppState {
     /// Nothing is deployed.
     Absent,
     /// Activated and not proven yet.
@@ -103,7 +103,7 @@ pub enum AppState {
 }
 
 impl Record {
-    pub fn to_json(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("plain data is always JSON")
     }
 
@@ -130,7 +130,7 @@ impl Record {
     }
 
     /// Parses and validates the record of this node. The error is one line.
-    pub fn parse(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
+    pub(crate) fn parse(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
         #[derive(Deserialize)]
         struct Head {
             version: u32,
@@ -216,7 +216,7 @@ impl Record {
     }
 
     /// Compares everything but the time of the last pass.
-    pub fn same_content(&self, other: &Record) -> bool {
+    pub(crate) fn same_content(&self, other: &Record) -> bool {
         let mut same_time = other.clone();
         same_time.last_pass.at = self.last_pass.at;
         *self == same_time
@@ -247,7 +247,7 @@ pub(super) fn record_too_large(bytes: u64) -> String {
 
 /// Whether a value has no syntactic meaning in any file that it is rendered into: letters, digits and
 /// `. _ : / @ + , = -`.
-pub fn is_plain_value(word: &str) -> bool {
+pub(crate) fn is_plain_value(word: &str) -> bool {
     word.chars().count() <= 128
         && word
             .chars()

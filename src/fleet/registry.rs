@@ -15,7 +15,7 @@ use crate::settings::is_name;
 
 /// A node with a record in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRow {
+pub(crate) struct NodeRow {
     pub node: String,
     pub record: Arc<Record>,
     /// Time of the last heartbeat, by the store's clock.
@@ -24,7 +24,7 @@ pub struct NodeRow {
 
 /// The records in the store at one moment.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// By name.
     pub rows: Vec<NodeRow>,
     /// The store's time of the snapshot.
@@ -41,7 +41,7 @@ pub struct Snapshot {
 
 /// Records that could not be read.
 #[derive(Debug)]
-pub struct UnreadRecords {
+pub(crate) struct UnreadRecords {
     pub count: usize,
     /// The first error.
     pub first: StoreError,
@@ -80,7 +80,7 @@ impl std::fmt::Display for UnreadRecords {
 
 impl NodeRow {
     /// Time since the last heartbeat.
-    pub fn silent_for(&self, now: Timestamp) -> Duration {
+    pub(crate) fn silent_for(&self, now: Timestamp) -> Duration {
         Duration::try_from(now.duration_since(self.last_seen)).unwrap_or_default()
     }
 }
@@ -110,7 +110,7 @@ pub(super) fn too_much_memory(store: &dyn Store, environment: &str) -> StoreErro
 }
 
 /// Takes a snapshot. Reads only what `cache` does not know, and adds it to `cache`.
-pub fn take_snapshot(
+pub(crate) fn take_snapshot(
     store: &dyn Store,
     environment: &str,
     gone_after: Duration,
@@ -192,7 +192,7 @@ pub fn take_snapshot(
 }
 
 /// Time since the last heartbeat of a node; `None` if it has no record.
-pub fn node_silence(
+pub(crate) fn node_silence(
     store: &dyn Store,
     environment: &str,
     node: &str,
@@ -210,7 +210,11 @@ pub fn node_silence(
 
 /// Removes the record of a node and those of machines that found its name taken. Returns the number of
 /// removed records.
-pub fn forget_node(store: &dyn Store, environment: &str, node: &str) -> Result<usize, StoreError> {
+pub(crate) fn forget_node(
+    store: &dyn Store,
+    environment: &str,
+    node: &str,
+) -> Result<usize, StoreError> {
     let beside = format!("{}{node}@", records_prefix(environment));
     let own = record_key(environment, node);
     let listed = store.list(&format!("{}{node}", records_prefix(environment)))?;
@@ -347,7 +351,7 @@ fn format_names(nodes: &[&str]) -> String {
 /// The manifest generations that the live hosts of all environments have acted on, and the records that
 /// could not be read. Each node counts once, by the record of its own name. The record of a machine beside a
 /// taken name (`NODE@…`) does not count; otherwise one writer of a record would have many votes.
-pub fn node_generations(
+pub(crate) fn node_generations(
     store: &dyn Store,
     gone_after: Duration,
 ) -> Result<(Vec<NodeGeneration>, Option<UnreadRecords>), StoreError> {

@@ -11,7 +11,7 @@ use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 
 #[derive(Debug, Serialize)]
-pub struct FleetView {
+pub(crate) struct FleetView {
     pub environment: String,
     /// The worst outcome of all nodes and problems.
     pub outcome: Exit,
@@ -25,7 +25,7 @@ pub struct FleetView {
 }
 
 #[derive(Debug, Serialize)]
-pub struct NodeView {
+pub(crate) struct NodeView {
     pub node: String,
     /// Time of the last heartbeat, by the store's clock.
     pub seen: Timestamp,
@@ -45,7 +45,7 @@ pub struct NodeView {
 
 /// One app on one node.
 #[derive(Debug, Serialize)]
-pub struct AppView {
+pub(crate) struct AppView {
     pub app: String,
     /// By the current manifest.
     pub wanted: Option<Sha>,
@@ -60,7 +60,7 @@ pub struct AppView {
 
 impl FleetView {
     /// Keeps only this app.
-    pub fn retain_app(&mut self, app: &str) {
+    pub(crate) fn retain_app(&mut self, app: &str) {
         for node in &mut self.nodes {
             node.apps.retain(|known| known.app == app);
             node.why = None;
@@ -73,7 +73,7 @@ impl FleetView {
     }
 
     /// Reports that nothing matches the request.
-    pub fn add_not_found(&mut self, why: String) {
+    pub(crate) fn add_not_found(&mut self, why: String) {
         self.problems.push(why);
         self.outcome = self.outcome.merge(Exit::Failed);
     }
@@ -81,7 +81,7 @@ impl FleetView {
 
 /// Merges the records with the manifest. Without a manifest (it could not be read), the wanted releases in
 /// the records count.
-pub fn fleet_view(
+pub(crate) fn fleet_view(
     environment: &str,
     snapshot: Snapshot,
     manifest: Option<&Manifest>,

@@ -11,9 +11,11 @@ use crate::resource::{ApplyOutcome, Change, Failure, ResolveInputs, Stamp};
 use crate::yaml::{Node, decode};
 
 /// An entry of [`crate::kinds::KINDS`].
-pub trait AnyKind: Sync {
+pub(crate) trait AnyKind: Sync {
     fn name(&self) -> &'static str;
+    #[cfg(test)]
     fn about(&self) -> &'static str;
+    #[cfg(test)]
     fn example(&self) -> &'static str;
     /// Decodes a resource from its node in a role, whose string leaves are rendered already.
     fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem>;
@@ -34,10 +36,10 @@ pub trait AnyKind: Sync {
 }
 
 /// The entry of the kind `K` in [`crate::kinds::KINDS`].
-pub struct KindEntry<K>(PhantomData<fn() -> K>);
+pub(crate) struct KindEntry<K>(PhantomData<fn() -> K>);
 
 impl<K> KindEntry<K> {
-    pub const fn new() -> KindEntry<K> {
+    pub(crate) const fn new() -> KindEntry<K> {
         KindEntry(PhantomData)
     }
 }
@@ -53,10 +55,12 @@ impl<K: Kind> AnyKind for KindEntry<K> {
         K::NAME
     }
 
+    #[cfg(test)]
     fn about(&self) -> &'static str {
         K::ABOUT
     }
 
+    #[cfg(test)]
     fn example(&self) -> &'static str {
         K::EXAMPLE
     }
@@ -104,7 +108,7 @@ impl<K: Kind> AnyKind for KindEntry<K> {
 }
 
 /// A resource of any kind. The methods are those of [`Kind`].
-pub trait AnyResource {
+pub(crate) trait AnyResource {
     fn kind(&self) -> &'static str;
     #[cfg(test)]
     fn spec(&self) -> &dyn std::any::Any;
@@ -123,7 +127,7 @@ pub trait AnyResource {
 }
 
 /// What one inspection found.
-pub trait Observation {
+pub(crate) trait Observation {
     fn change(&self) -> Option<&Change>;
     fn condition(&self) -> &Condition;
     /// Keeps what the stages want to know and drops the rest, such as the contents of files.

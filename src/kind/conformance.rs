@@ -17,7 +17,7 @@ use crate::resource::{ApplyOutcome, Change, ResolveInputs, Verb};
 use crate::yaml::{Node, ParseLimits, parse};
 
 /// Each kind's part of the conformance test.
-pub trait ConformanceProbes {
+pub(crate) trait ConformanceProbes {
     /// Creates the prerequisites of the example.
     fn prepare(_sandbox: &Sandbox) {}
 
@@ -47,7 +47,7 @@ pub trait ConformanceProbes {
 }
 
 /// The probe of one field, run on a host on which the example was applied.
-pub struct Probe {
+pub(crate) struct Probe {
     field: &'static str,
     method: ProbeMethod,
 }
@@ -70,7 +70,7 @@ enum ExpectedEffect {
 
 impl Probe {
     /// After `spoil` a change touches this field.
-    pub fn drift(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+    pub(crate) fn drift(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe {
             field,
             method: ProbeMethod::Drift {
@@ -82,17 +82,17 @@ impl Probe {
     }
 
     /// After `spoil` some change is due, whatever fields it shows.
-    pub fn effect(name: &'static str, spoil: fn(&Sandbox)) -> Probe {
+    pub(crate) fn effect(name: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe::drift(name, spoil).expecting(ExpectedEffect::Change)
     }
 
     /// After `spoil` the whole resource has to be created again.
-    pub fn removal(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+    pub(crate) fn removal(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe::drift(field, spoil).expecting(ExpectedEffect::Verb(Verb::Create))
     }
 
     /// A field that apply never sets on the host.
-    pub fn not_set(field: &'static str, because: &'static str) -> Probe {
+    pub(crate) fn not_set(field: &'static str, because: &'static str) -> Probe {
         Probe {
             field,
             method: ProbeMethod::NotSet(because),
@@ -100,22 +100,22 @@ impl Probe {
     }
 
     /// After `spoil` the stamp differs.
-    pub fn stamp_change(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
+    pub(crate) fn stamp_change(field: &'static str, spoil: fn(&Sandbox)) -> Probe {
         Probe::drift(field, spoil).expecting(ExpectedEffect::Stamp)
     }
 
     /// Expects the change under another name than the field's.
-    pub fn reported_as(self, field: &'static str) -> Probe {
+    pub(crate) fn reported_as(self, field: &'static str) -> Probe {
         self.expecting(ExpectedEffect::Field(field))
     }
 
     /// Expects this verb of the change.
-    pub fn expect_verb(self, verb: Verb) -> Probe {
+    pub(crate) fn expect_verb(self, verb: Verb) -> Probe {
         self.expecting(ExpectedEffect::Verb(verb))
     }
 
     /// Only root can run `spoil` or set the field.
-    pub fn needs_root(mut self) -> Probe {
+    pub(crate) fn needs_root(mut self) -> Probe {
         if let ProbeMethod::Drift { as_root, .. } = &mut self.method {
             *as_root = true;
         }
@@ -134,7 +134,7 @@ impl Probe {
 }
 
 /// Replaces the role in tests.
-pub struct FakeInputs;
+pub(crate) struct FakeInputs;
 
 impl ResolveInputs for FakeInputs {
     fn render_template(&self, _: &str, _: Option<&serde_json::Value>) -> Result<String, Problem> {
@@ -147,7 +147,7 @@ impl ResolveInputs for FakeInputs {
 }
 
 /// Parses and resolves the resource in `kind: {field: value, …}`.
-pub fn parse_resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
+pub(crate) fn parse_resource(text: &str) -> Result<Box<dyn AnyResource>, Problem> {
     let node = parse("example", text.as_bytes(), ParseLimits::default())?;
     let entries = node.expect_map("a resource")?;
     let [entry] = entries else {
@@ -237,7 +237,7 @@ fn check_read_only_kind(
 }
 
 /// Runs the conformance test of one kind.
-pub fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
+pub(crate) fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
     let sandbox = Sandbox::with_base_system();
     if let Some(why) = kind.skip_reason(&sandbox) {
         skip_test(&format!("conformance of `{}`", kind.name()), why);

@@ -10,7 +10,7 @@
 
 mod any;
 #[cfg(test)]
-pub mod conformance;
+pub(crate) mod conformance;
 
 use std::path::PathBuf;
 
@@ -23,18 +23,20 @@ use crate::resource::{
     ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, Stamp, Trial, Trigger,
 };
 
-pub use any::{AnyKind, AnyResource, KindEntry, Observation};
+pub(crate) use any::{AnyKind, AnyResource, KindEntry, Observation};
 #[cfg(test)]
-pub use conformance::ConformanceProbes;
+pub(crate) use conformance::ConformanceProbes;
 
 /// A kind of resource. To add one, implement this trait in a file of its own and list it in
 /// [`crate::kinds::KINDS`].
-pub trait Kind: ConformanceProbes + 'static {
+pub(crate) trait Kind: ConformanceProbes + 'static {
     /// Its name in a role.
     const NAME: &'static str;
     /// One sentence for the reference.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test writes the reference"))]
     const ABOUT: &'static str;
     /// A complete resource as YAML, for the reference; the conformance test applies it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests apply it"))]
     const EXAMPLE: &'static str;
 
     /// The fields as written in a role.
@@ -111,7 +113,7 @@ pub trait Kind: ConformanceProbes + 'static {
 
 /// What differs between the spec of a resource and the host.
 #[derive(Debug)]
-pub struct Diff<A> {
+pub(crate) struct Diff<A> {
     /// What [`Kind::apply`] does about it.
     pub action: A,
     /// The same for the stages and for people.
@@ -119,13 +121,13 @@ pub struct Diff<A> {
 }
 
 impl<A> Diff<A> {
-    pub fn new(action: A, change: Change) -> Diff<A> {
+    pub(crate) fn new(action: A, change: Change) -> Diff<A> {
         Diff { action, change }
     }
 }
 
 /// Has duties when other resources change.
-pub trait Triggered {
+pub(crate) trait Triggered {
     /// Its duties, and whose changes cause them.
     fn triggers(&self) -> Vec<Trigger>;
 
@@ -134,7 +136,7 @@ pub trait Triggered {
 }
 
 /// Runs processes, perhaps from a release that is on trial.
-pub trait Service {
+pub(crate) trait Service {
     /// Checks that its processes run from the release on trial.
     fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
 
@@ -147,7 +149,7 @@ pub trait Service {
 
 /// What an inspection found beyond what differs.
 #[derive(Debug)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// Nothing that a stage asks for.
     None,
     Service(ServiceCondition),
@@ -156,7 +158,7 @@ pub enum Condition {
 
 /// The condition of a service.
 #[derive(Debug)]
-pub struct ServiceCondition {
+pub(crate) struct ServiceCondition {
     /// Its current run, if it runs.
     pub run: Option<ServiceRun>,
     /// Whether it starts by itself once a missing dependency is in place.
@@ -168,7 +170,7 @@ pub struct ServiceCondition {
 
 /// The condition of an app's releases.
 #[derive(Debug)]
-pub struct ReleaseCondition {
+pub(crate) struct ReleaseCondition {
     /// The deployed sha.
     pub sha: Option<String>,
     /// The trial of the active release: the services that use it have to show that it works.
@@ -181,14 +183,14 @@ pub struct ReleaseCondition {
 }
 
 impl Condition {
-    pub fn service(&self) -> Option<&ServiceCondition> {
+    pub(crate) fn service(&self) -> Option<&ServiceCondition> {
         match self {
             Condition::Service(service) => Some(service),
             _ => None,
         }
     }
 
-    pub fn release(&self) -> Option<&ReleaseCondition> {
+    pub(crate) fn release(&self) -> Option<&ReleaseCondition> {
         match self {
             Condition::Release(release) => Some(release),
             _ => None,
@@ -199,17 +201,17 @@ impl Condition {
 /// A spec that describes its fields. In tests it keeps the reference in `docs/` in line with the code; the
 /// shipped binary requires nothing of a type.
 #[cfg(not(test))]
-pub trait Documented {}
+pub(crate) trait Documented {}
 #[cfg(not(test))]
 impl<T> Documented for T {}
 #[cfg(test)]
-pub trait Documented: schemars::JsonSchema {}
+pub(crate) trait Documented: schemars::JsonSchema {}
 #[cfg(test)]
 impl<T: schemars::JsonSchema> Documented for T {}
 
 /// A kind with a probe for each field. In tests it is `conformance::ConformanceProbes`; the shipped binary
 /// requires nothing of a type.
 #[cfg(not(test))]
-pub trait ConformanceProbes {}
+pub(crate) trait ConformanceProbes {}
 #[cfg(not(test))]
 impl<T> ConformanceProbes for T {}

@@ -17,13 +17,13 @@ use crate::resource::{
 /// Timeout of an `unless` command, which runs in every pass.
 const UNLESS_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub struct Command;
+pub(super) struct Command;
 
 /// A command with a condition.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct CommandSpec {
+pub(super) struct CommandSpec {
     /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Run only while this path does not exist; it must exist afterwards.
@@ -45,7 +45,7 @@ pub struct CommandSpec {
 }
 
 /// The reason why the command is due, if it is.
-pub struct CommandState(Option<String>);
+pub(super) struct CommandState(Option<String>);
 
 impl CommandSpec {
     fn build_command(
@@ -103,7 +103,7 @@ impl CommandSpec {
 }
 
 /// The only action: its condition holds, so it runs.
-pub struct RunCommand;
+pub(super) struct RunCommand;
 
 impl Kind for Command {
     const NAME: &'static str = "command";

@@ -13,13 +13,13 @@ use crate::resource::{
     Stamp, Verb,
 };
 
-pub struct Directory;
+pub(super) struct Directory;
 
 /// A folder.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct DirectorySpec {
+pub(super) struct DirectorySpec {
     /// Absolute path.
     pub path: PathBuf,
     /// Name or number; not given: left as it is (root for a new one).
@@ -36,7 +36,7 @@ pub struct DirectorySpec {
     pub state: Presence,
 }
 
-pub enum DirectoryState {
+pub(super) enum DirectoryState {
     Missing,
     Directory {
         access: AccessState,
@@ -57,7 +57,7 @@ impl DirectorySpec {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DirectoryAction {
+pub(super) enum DirectoryAction {
     Create,
     SetAccess,
     Remove,
@@ -66,7 +66,7 @@ pub enum DirectoryAction {
 
 /// Why a directory cannot be had, or removed, without the loss of something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Obstacle {
+pub(super) enum Obstacle {
     /// It is to be removed and is not empty.
     NotEmpty,
     /// It is to be removed and is no directory.

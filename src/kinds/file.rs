@@ -21,13 +21,13 @@ const MAX_FILE_BYTES: usize = 64 << 20;
 /// Longer texts, in bytes, are shown as a hash.
 const MAX_SHOWN_BYTES: usize = 64 << 10;
 
-pub struct File;
+pub(super) struct File;
 
 /// A file.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct FileSpec {
+pub(super) struct FileSpec {
     /// Absolute path.
     pub path: PathBuf,
     /// Its content. Either this or `source`.
@@ -56,7 +56,7 @@ pub struct FileSpec {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileAction {
+pub(super) enum FileAction {
     /// Write it whole, with its access rights.
     Write,
     /// Set the access rights of a file with the right content.
@@ -144,7 +144,7 @@ impl FileSpec {
 }
 
 /// A file as wanted, whatever the source of its content.
-pub struct DesiredFile<'a> {
+pub(super) struct DesiredFile<'a> {
     pub path: &'a Path,
     pub body: &'a [u8],
     pub access: Access<'a>,
@@ -177,7 +177,7 @@ fn removal(from: &str) -> Change {
 }
 
 /// A file as found on the host.
-pub enum FileState {
+pub(super) enum FileState {
     Missing,
     File {
         body: Vec<u8>,
@@ -188,7 +188,7 @@ pub enum FileState {
 }
 
 impl FileState {
-    pub fn stamp(&self) -> Option<Stamp> {
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         match self {
             FileState::File {
                 body,
@@ -204,7 +204,7 @@ impl FileState {
 }
 
 impl DesiredFile<'_> {
-    pub fn inspect(&self, host: &Host) -> Result<FileState, Failure> {
+    pub(super) fn inspect(&self, host: &Host) -> Result<FileState, Failure> {
         let Some((meta, body)) = host.root.read_with_meta(self.path, MAX_FILE_BYTES)? else {
             return Ok(FileState::Missing);
         };
@@ -218,7 +218,7 @@ impl DesiredFile<'_> {
         }
     }
 
-    pub fn diff(&self, found: &FileState) -> Option<Diff<FileAction>> {
+    pub(super) fn diff(&self, found: &FileState) -> Option<Diff<FileAction>> {
         let content = || self.display_content(self.body);
         let (action, change) = match (self.state, found) {
             (Presence::Absent, FileState::Missing) => return None,
@@ -255,7 +255,7 @@ impl DesiredFile<'_> {
         Some(Diff::new(action, change))
     }
 
-    pub fn apply(&self, action: FileAction, host: &Host) -> Result<ApplyOutcome, Failure> {
+    pub(super) fn apply(&self, action: FileAction, host: &Host) -> Result<ApplyOutcome, Failure> {
         match action {
             FileAction::RefuseToReplace => {
                 return Err(

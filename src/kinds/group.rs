@@ -10,13 +10,13 @@ use crate::resource::{
     ApplyOutcome, Change, Failure, FieldChange, FieldValue, Presence, ResolveInputs, Verb,
 };
 
-pub struct Group;
+pub(super) struct Group;
 
 /// A group.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct GroupSpec {
+pub(super) struct GroupSpec {
     /// At most 32 of a-z, 0-9, `_` and `-`. Each `user` lists its groups.
     pub name: String,
     /// Its gid; not given: left as it is (the next free one for a new group). Files keep the gid
@@ -30,7 +30,7 @@ pub struct GroupSpec {
     pub state: Presence,
 }
 
-pub enum GroupState {
+pub(super) enum GroupState {
     /// An unprivileged run, which cannot change groups.
     Unmanaged,
     Missing,
@@ -40,7 +40,7 @@ pub enum GroupState {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupAction {
+pub(super) enum GroupAction {
     Create,
     SetGid,
     Remove,

@@ -25,7 +25,7 @@ mod watch;
 use crate::kind::{AnyKind, KindEntry};
 
 /// Every kind that a role may use, in the order of the reference.
-pub const KINDS: &[&dyn AnyKind] = &[
+pub(crate) const KINDS: &[&dyn AnyKind] = &[
     &KindEntry::<group::Group>::new(),
     &KindEntry::<user::User>::new(),
     &KindEntry::<authorized_keys::AuthorizedKeys>::new(),
@@ -41,6 +41,6 @@ pub const KINDS: &[&dyn AnyKind] = &[
 ];
 
 /// The kind with this name.
-pub fn find(name: &str) -> Option<&'static dyn AnyKind> {
+pub(crate) fn find(name: &str) -> Option<&'static dyn AnyKind> {
     KINDS.iter().copied().find(|kind| kind.name() == name)
 }

@@ -12,10 +12,10 @@ use crate::resource::{
     ApplyOutcome, Change, Failure, FieldValue, ResolveInputs, Stamp, Trial, Verb, Withheld,
 };
 
-pub struct Release;
+pub(crate) struct Release;
 
 /// The deployed release, and what prevents the wanted one.
-pub struct ReleaseState {
+pub(crate) struct ReleaseState {
     active: Option<ActiveRelease>,
     /// A complete release of the wanted sha that is not active.
     built: Option<String>,
@@ -187,7 +187,7 @@ const HOLD_FIELD: &str = "hold";
 
 /// What an apply does about a release.
 #[derive(Debug)]
-pub struct ReleaseAction {
+pub(crate) struct ReleaseAction {
     /// Remove a pin that has expired, first.
     remove_pin: bool,
     step: ReleaseStep,

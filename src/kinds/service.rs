@@ -16,13 +16,13 @@ use crate::resource::{
     Withheld,
 };
 
-pub struct Service;
+pub(super) struct Service;
 
 /// A service.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ServiceSpec {
+pub(super) struct ServiceSpec {
     /// Its name in the service manager; for systemd `nginx` means `nginx.service`.
     pub name: String,
     /// The service manager: `host` (see `services` in the settings), or `supervisor`, a
@@ -47,7 +47,7 @@ pub struct ServiceSpec {
 }
 
 /// A service as found on the host.
-pub struct ServiceState {
+pub(super) struct ServiceState {
     status: ServiceStatus,
     /// The path that it `serves` does not exist yet.
     serves_missing: bool,
@@ -58,7 +58,7 @@ pub struct ServiceState {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServiceAction {
+pub(super) enum ServiceAction {
     /// Enable or disable it, start or stop it; `None`: leave that as it is.
     Set {
         enable: Option<bool>,

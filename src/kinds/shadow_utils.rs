@@ -16,12 +16,12 @@ use crate::resource::Failure;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether this run can change accounts; if not, they count as converged.
-pub fn can_manage_accounts(host: &Host) -> bool {
+pub(super) fn can_manage_accounts(host: &Host) -> bool {
     host.root.is_privileged()
 }
 
 /// Rejects names that some tool would not handle.
-pub fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
+pub(super) fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
     let mut bytes = name.bytes();
     let first = bytes
         .next()
@@ -39,7 +39,7 @@ pub fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
 }
 
 /// Runs one of the tools and invalidates the cached accounts.
-pub fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
+pub(super) fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {
     if !host.root.is_real() {
         create_account_files(host)?;
     }

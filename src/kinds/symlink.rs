@@ -14,13 +14,13 @@ use crate::resource::{
     ResolveInputs, Stamp, Verb,
 };
 
-pub struct Symlink;
+pub(super) struct Symlink;
 
 /// A symbolic link.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct SymlinkSpec {
+pub(super) struct SymlinkSpec {
     /// Absolute path of the link.
     pub path: PathBuf,
     /// Its target, written into the link unchanged.
@@ -44,7 +44,7 @@ impl SymlinkSpec {
     }
 }
 
-pub enum SymlinkState {
+pub(super) enum SymlinkState {
     Missing,
     Symlink {
         target: PathBuf,
@@ -55,7 +55,7 @@ pub enum SymlinkState {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SymlinkAction {
+pub(super) enum SymlinkAction {
     /// Create the link, or switch it to another target.
     Point,
     /// Set the owner of a link with the right target.

@@ -13,13 +13,13 @@ use crate::resource::{
     Access, ApplyOutcome, Argv, Failure, Mode, Presence, ResolveInputs, Stamp, candidate,
 };
 
-pub struct Template;
+pub(super) struct Template;
 
 /// A file rendered from a template.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct TemplateSpec {
+pub(super) struct TemplateSpec {
     /// Absolute path.
     pub path: PathBuf,
     /// The template, a path below `templates/`.

@@ -12,13 +12,13 @@ use crate::resource::{ApplyOutcome, Change, Failure, FieldValue, ResolveInputs, 
 
 const LINK: &str = "/etc/localtime";
 
-pub struct Timezone;
+pub(crate) struct Timezone;
 
 /// The time zone of the host.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct TimezoneSpec {
+pub(crate) struct TimezoneSpec {
     /// As in `timedatectl list-timezones`, such as `Europe/Berlin`.
     pub name: String,
 }
@@ -30,7 +30,7 @@ impl TimezoneSpec {
 }
 
 /// The only action.
-pub struct SwitchLink;
+pub(crate) struct SwitchLink;
 
 impl Kind for Timezone {
     const NAME: &'static str = "timezone";

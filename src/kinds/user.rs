@@ -18,13 +18,13 @@ use crate::resource::{
 /// Size limit of `/etc/passwd`, in bytes.
 const MAX_PASSWD_BYTES: usize = 16 << 20;
 
-pub struct User;
+pub(super) struct User;
 
 /// A user.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct UserSpec {
+pub(super) struct UserSpec {
     /// At most 32 of a-z, 0-9, `_` and `-`.
     pub name: String,
     /// Its uid; not given: left as it is (a new user gets the owner of its home if that uid is free, else the
@@ -53,7 +53,7 @@ pub struct UserSpec {
     pub state: Presence,
 }
 
-pub enum UserState {
+pub(super) enum UserState {
     /// An unprivileged run, which cannot change users.
     Unmanaged,
     Missing,
@@ -61,7 +61,7 @@ pub enum UserState {
 }
 
 /// An account as found on the host.
-pub struct ObservedUser {
+pub(super) struct ObservedUser {
     uid: u32,
     /// Spelt as in the spec where both mean the same (a name and its number).
     group: String,
@@ -74,7 +74,7 @@ pub struct ObservedUser {
 
 /// A property of an account that `usermod` can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccountField {
+pub(super) enum AccountField {
     Uid,
     Group,
     Groups,
@@ -99,7 +99,7 @@ impl AccountField {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UserAction {
+pub(super) enum UserAction {
     Create,
     Update(Vec<AccountField>),
     Remove,

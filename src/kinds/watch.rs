@@ -16,13 +16,13 @@ use crate::resource::{ApplyOutcome, Failure, ResolveInputs, Stamp};
 /// Size limit of a watched file, in bytes.
 const MAX_FILE_BYTES: usize = 16 << 20;
 
-pub struct Watch;
+pub(super) struct Watch;
 
 /// Files that are only looked at.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct WatchSpec {
+pub(super) struct WatchSpec {
     /// Absolute paths of files, or of a folder for the files in it. They must exist.
     pub paths: Vec<PathBuf>,
     /// The check that must pass before a service is reloaded or restarted for a change: a name in the role's `checks`.
@@ -34,7 +34,7 @@ pub struct WatchSpec {
 }
 
 /// The fingerprint of the files' contents.
-pub struct WatchState {
+pub(super) struct WatchState {
     fingerprint: String,
     changed_at: Option<Timestamp>,
 }

@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::{Duty, ServiceRun, Stamp, Trigger};
 
-pub use record_store::RecordStore;
+pub(crate) use record_store::RecordStore;
 
 /// What a resource was last started, loaded or run with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunRecord {
+pub(crate) struct RunRecord {
     /// The run of the service that this is about; `None` for a command.
     pub run: Option<String>,
     /// The last reload of that run.
@@ -35,7 +35,7 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// Invalidates the recorded fingerprint, so that the duty is due again. No fingerprint equals a word.
-    pub fn mark_owed(&mut self, duty: Duty, id: &str) {
+    pub(crate) fn mark_owed(&mut self, duty: Duty, id: &str) {
         if let Some(with) = self.with.get_mut(&duty).and_then(|with| with.get_mut(id)) {
             "again".clone_into(with);
         }
@@ -44,16 +44,16 @@ impl RunRecord {
 
 /// A duty that is due, and the ids of the resources whose change caused it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Obligation {
+pub(crate) struct Obligation {
     pub duty: Duty,
     pub causes: Vec<String>,
 }
 
 /// The stamps of what is on disk now, by resource id.
-pub type Stamps = BTreeMap<String, Stamp>;
+pub(crate) type Stamps = BTreeMap<String, Stamp>;
 
 /// The obligations that are due now. A stopped service has none: it will start with what is on disk.
-pub fn due_obligations(
+pub(crate) fn due_obligations(
     record: Option<&RunRecord>,
     run: Option<&ServiceRun>,
     triggers: &[Trigger],
@@ -119,7 +119,7 @@ fn is_due(
 
 /// The record after `fulfilled`: open obligations keep their old fingerprints, all else gets the one on disk
 /// now.
-pub fn updated_record(
+pub(crate) fn updated_record(
     record: Option<&RunRecord>,
     run: Option<&ServiceRun>,
     triggers: &[Trigger],

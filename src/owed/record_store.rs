@@ -27,24 +27,24 @@ struct RecordFile {
 /// Modes of the folder and of its files.
 const PRIVATE_MODES: (u32, u32) = (0o700, 0o600);
 
-pub struct RecordStore<'a> {
+pub(crate) struct RecordStore<'a> {
     root: &'a Root,
 }
 
 impl<'a> RecordStore<'a> {
-    pub fn new(root: &'a Root) -> RecordStore<'a> {
+    pub(crate) fn new(root: &'a Root) -> RecordStore<'a> {
         RecordStore { root }
     }
 
     /// Whether the user who runs trueup cannot read the records.
-    pub fn is_unreadable(&self) -> bool {
+    pub(crate) fn is_unreadable(&self) -> bool {
         self.root
             .list(&records_dir())
             .is_err_and(|error| error.is_permission_denied())
     }
 
     /// Restricts records that an older trueup made readable by everybody.
-    pub fn restrict_modes(&self) -> Result<(), RootError> {
+    pub(crate) fn restrict_modes(&self) -> Result<(), RootError> {
         let folder = records_dir();
         let meta = self.root.meta(&folder)?;
         if meta.is_none_or(|meta| meta.mode == PRIVATE_MODES.0) {
@@ -61,13 +61,13 @@ impl<'a> RecordStore<'a> {
 
     /// Reads the record of a resource. A missing, broken or newer one counts as none: then the start time of
     /// the service and the change times of its dependencies decide what is owed.
-    pub fn read(&self, id: &str) -> Option<RunRecord> {
+    pub(crate) fn read(&self, id: &str) -> Option<RunRecord> {
         let file: RecordFile = DOCUMENT.load_cache(self.root, &record_path(id))?;
         (file.id == id).then_some(file.record)
     }
 
     /// Writes a record if it differs from the stored one.
-    pub fn write(&self, id: &str, record: &RunRecord) -> Result<(), RootError> {
+    pub(crate) fn write(&self, id: &str, record: &RunRecord) -> Result<(), RootError> {
         if self.read(id).as_ref() == Some(record) {
             return Ok(());
         }

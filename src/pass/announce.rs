@@ -22,7 +22,7 @@ impl Session {
     }
 
     /// Writes the motd line, the metrics and the summary for a pass that could not run.
-    pub fn announce_failure(&self, outcome: Exit, why: &str) {
+    pub(crate) fn announce_failure(&self, outcome: Exit, why: &str) {
         let now = self.host.clock.now();
         write_failure_notes(&self.host.root, now, outcome, why);
         self.write_metrics(now, Duration::ZERO, outcome, None);
@@ -55,7 +55,7 @@ impl Session {
 }
 
 /// Announces that no pass can run, when even the settings are invalid.
-pub fn announce_no_session(paths: &Paths, outcome: Exit, why: &str) {
+pub(crate) fn announce_no_session(paths: &Paths, outcome: Exit, why: &str) {
     let Ok(root) = Root::at(&paths.root) else {
         return;
     };

@@ -7,13 +7,13 @@ use crate::release::{self, ReleaseSpec};
 use crate::role::Catalog;
 
 /// Every app of this host, as its roles describe it, with its wanted sha.
-pub struct Apps {
+pub(crate) struct Apps {
     catalog: Catalog,
 }
 
 /// One app.
 #[derive(Clone, Copy)]
-pub struct DeployedApp<'a> {
+pub(crate) struct DeployedApp<'a> {
     /// The id of the resource that deploys it.
     pub id: &'a str,
     pub spec: &'a ReleaseSpec,
@@ -21,14 +21,14 @@ pub struct DeployedApp<'a> {
 
 impl Session {
     /// The apps with their last known wanted shas. Does not ask the store and writes nothing.
-    pub fn apps(&self) -> Result<Apps, PassError> {
+    pub(crate) fn apps(&self) -> Result<Apps, PassError> {
         let (catalog, _) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
         Ok(Apps { catalog })
     }
 
     /// The apps with the wanted shas from the store; `ignore_holds` disregards the holds of the manifest. The
     /// caller holds the lock.
-    pub fn apps_from_store(&self, ignore_holds: bool) -> Result<Apps, PassError> {
+    pub(crate) fn apps_from_store(&self, ignore_holds: bool) -> Result<Apps, PassError> {
         let ask = desired::ReadOptions {
             force: false,
             save_last_good: true,
@@ -69,12 +69,12 @@ pub(super) fn deployed_apps(catalog: &Catalog) -> impl Iterator<Item = DeployedA
 }
 
 impl Apps {
-    pub fn all(&self) -> Vec<DeployedApp<'_>> {
+    pub(crate) fn all(&self) -> Vec<DeployedApp<'_>> {
         deployed_apps(&self.catalog).collect()
     }
 
     /// The app of this name; [`PassError::Usage`] if this host has none.
-    pub fn find(&self, name: &str) -> Result<DeployedApp<'_>, PassError> {
+    pub(crate) fn find(&self, name: &str) -> Result<DeployedApp<'_>, PassError> {
         let all = self.all();
         if let Some(app) = all.iter().find(|app| app.spec.app == name) {
             return Ok(*app);
@@ -90,7 +90,7 @@ impl Apps {
     }
 
     /// The app of this name, or all of them.
-    pub fn select(&self, name: Option<&str>) -> Result<Vec<DeployedApp<'_>>, PassError> {
+    pub(crate) fn select(&self, name: Option<&str>) -> Result<Vec<DeployedApp<'_>>, PassError> {
         match name {
             Some(name) => Ok(vec![self.find(name)?]),
             None => Ok(self.all()),

@@ -10,7 +10,7 @@ use crate::role::{self, Catalog};
 
 impl Session {
     /// The catalog with the last known desired state. Does not ask the store.
-    pub fn compile_offline(&self) -> Result<(Catalog, DesiredState), PassError> {
+    pub(crate) fn compile_offline(&self) -> Result<(Catalog, DesiredState), PassError> {
         self.compile(ManifestSource::LastGood, &PassOptions::default())
     }
 

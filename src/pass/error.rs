@@ -10,7 +10,7 @@ use crate::resource::Failure;
 
 /// Why no pass could run. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum PassError {
+pub(crate) enum PassError {
     /// Invalid settings, role, template or manifest.
     #[error("{0}")]
     Input(#[from] Problems),

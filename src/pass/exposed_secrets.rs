@@ -6,7 +6,7 @@ use crate::role::Catalog;
 
 impl Session {
     /// One problem for each file, with the command that fixes it.
-    pub fn exposed_secrets(&self, catalog: &Catalog) -> Vec<Problem> {
+    pub(crate) fn exposed_secrets(&self, catalog: &Catalog) -> Vec<Problem> {
         let mut keys: Vec<_> = catalog
             .releases()
             .filter_map(|(_, spec)| spec.deploy_key.as_deref())

@@ -15,7 +15,7 @@ use crate::role::{Catalog, Resource};
 
 /// Result of probing whether an app serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProbeResult {
+pub(crate) struct ProbeResult {
     /// `null`: nothing to probe, or permission denied.
     pub ok: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub struct ProbeResult {
 
 /// Whether an app serves its active release.
 #[derive(Debug, Clone, Serialize)]
-pub struct ServingStatus {
+pub(crate) struct ServingStatus {
     /// Every process of its services runs from the active release.
     pub processes: ProbeResult,
     /// Its health check answers.
@@ -33,7 +33,7 @@ pub struct ServingStatus {
 
 /// State of one app beyond its row in the report.
 #[derive(Debug, Clone, Serialize)]
-pub struct AppStatus {
+pub(crate) struct AppStatus {
     pub app: String,
     /// The active release; `null`: none, or unreadable.
     pub release: Option<String>,
@@ -47,7 +47,7 @@ pub struct AppStatus {
 }
 
 /// The current state of a host.
-pub struct HostStatus {
+pub(crate) struct HostStatus {
     pub report: Report,
     pub apps: Vec<AppStatus>,
 }
@@ -81,7 +81,7 @@ impl ProbeResult {
 impl Session {
     /// Compares the host with its last known desired state, without asking the store, and probes whether its
     /// apps serve.
-    pub fn status(&self) -> Result<HostStatus, PassError> {
+    pub(crate) fn status(&self) -> Result<HostStatus, PassError> {
         let started = self.start_time();
         let (catalog, desired) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
         let mut plan = plan::build_plan(&catalog, &self.host, &Selection::all());

@@ -10,7 +10,7 @@ use crate::role::{Catalog, Resource};
 
 /// The outcome of one inspection of a resource.
 #[derive(Debug)]
-pub enum PlannedOutcome {
+pub(crate) enum PlannedOutcome {
     Unchanged,
     Change(Change),
     /// A pass would not make this change yet, for this reason.
@@ -35,7 +35,7 @@ impl PlannedOutcome {
 
 /// The forecast for one resource.
 #[derive(Debug)]
-pub struct PlanStep {
+pub(crate) struct PlanStep {
     pub id: String,
     pub outcome: PlannedOutcome,
     /// Obligations that are due now, or will be once the planned changes are made.
@@ -55,7 +55,7 @@ impl PlanStep {
 
 /// The forecast for a host, in the order of a pass.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub steps: Vec<PlanStep>,
     /// The stamps of what is on disk now.
     pub stamps: Stamps,
@@ -69,32 +69,27 @@ pub struct Plan {
 
 impl Plan {
     /// Whether a pass would do nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.steps.iter().all(PlanStep::is_unchanged)
     }
 
     /// Whether a pass would at least bring its own records up to date.
-    pub fn has_outdated_records(&self) -> bool {
+    pub(crate) fn has_outdated_records(&self) -> bool {
         self.steps.iter().any(|step| step.record_outdated)
-    }
-
-    pub fn failures(&self) -> usize {
-        let failed = |step: &&PlanStep| matches!(step.outcome, PlannedOutcome::Failed(_));
-        self.steps.iter().filter(failed).count()
     }
 }
 
 /// The resources that a pass covers.
 #[derive(Debug, Clone, Default)]
-pub struct Selection(Option<BTreeSet<String>>);
+pub(crate) struct Selection(Option<BTreeSet<String>>);
 
 impl Selection {
-    pub fn all() -> Selection {
+    pub(crate) fn all() -> Selection {
         Selection(None)
     }
 
     /// This resource and those with a duty when it changes.
-    pub fn only(catalog: &Catalog, id: &str) -> Selection {
+    pub(crate) fn only(catalog: &Catalog, id: &str) -> Selection {
         let mut ids = BTreeSet::from([id.to_owned()]);
         for resource in &catalog.resources {
             if resource
@@ -108,7 +103,7 @@ impl Selection {
         Selection(Some(ids))
     }
 
-    pub fn contains(&self, id: &str) -> bool {
+    pub(crate) fn contains(&self, id: &str) -> bool {
         self.0.as_ref().is_none_or(|ids| ids.contains(id))
     }
 }
@@ -139,7 +134,7 @@ impl Inspected {
 type Inspection<'c> = (&'c Resource, Result<Inspected, Failure>);
 
 /// Inspects every resource of the catalog and plans those of the selection. Changes nothing.
-pub fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
+pub(crate) fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
     let mut plan = Plan::default();
     let inspections = inspect_all(catalog, host, &mut plan);
     let ledger = Some(RecordStore::new(&host.root)).filter(|ledger| !ledger.is_unreadable());
@@ -330,7 +325,7 @@ fn with_planned_obligations(
 }
 
 /// Drops reloads where a restart is due, which includes them.
-pub fn without_redundant_reloads(mut obligations: Vec<Obligation>) -> Vec<Obligation> {
+pub(crate) fn without_redundant_reloads(mut obligations: Vec<Obligation>) -> Vec<Obligation> {
     if obligations.iter().any(|debt| debt.duty == Duty::Restart) {
         obligations.retain(|debt| debt.duty != Duty::Reload);
     }

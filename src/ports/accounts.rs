@@ -15,7 +15,7 @@ const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// One line of `/etc/passwd`, with the lock state from `/etc/shadow` if that is readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
@@ -26,7 +26,7 @@ pub struct User {
 
 /// One line of `/etc/group`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub(crate) struct Group {
     pub name: String,
     pub gid: u32,
     pub members: Vec<String>,
@@ -40,17 +40,17 @@ struct AccountFiles {
 
 /// The accounts of one host, read on first use.
 #[derive(Debug, Default)]
-pub struct Accounts {
+pub(crate) struct Accounts {
     files: RefCell<Option<AccountFiles>>,
 }
 
 impl Accounts {
     /// Drops the cache; required after accounts were changed.
-    pub fn invalidate(&self) {
+    pub(crate) fn invalidate(&self) {
         self.files.replace(None);
     }
 
-    pub fn user(&self, root: &Root, name: &str) -> Result<Option<User>, RootError> {
+    pub(crate) fn user(&self, root: &Root, name: &str) -> Result<Option<User>, RootError> {
         let local = self
             .files(root)?
             .users
@@ -70,7 +70,7 @@ impl Accounts {
         }))
     }
 
-    pub fn group(&self, root: &Root, name: &str) -> Result<Option<Group>, RootError> {
+    pub(crate) fn group(&self, root: &Root, name: &str) -> Result<Option<Group>, RootError> {
         let local = self
             .files(root)?
             .groups
@@ -88,21 +88,21 @@ impl Accounts {
     }
 
     /// The name of a user id, or the number if it has none.
-    pub fn user_name(&self, root: &Root, uid: u32) -> Result<String, RootError> {
+    pub(crate) fn user_name(&self, root: &Root, uid: u32) -> Result<String, RootError> {
         let files = self.files(root)?;
         let local = files.users.iter().find(|user| user.uid == uid);
         Ok(local.map_or_else(|| uid.to_string(), |user| user.name.clone()))
     }
 
     /// The name of a group id, or the number if it has none.
-    pub fn group_name(&self, root: &Root, gid: u32) -> Result<String, RootError> {
+    pub(crate) fn group_name(&self, root: &Root, gid: u32) -> Result<String, RootError> {
         let files = self.files(root)?;
         let local = files.groups.iter().find(|group| group.gid == gid);
         Ok(local.map_or_else(|| gid.to_string(), |group| group.name.clone()))
     }
 
     /// The id of a user name, or of a number in its place.
-    pub fn uid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
+    pub(crate) fn uid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
         match name.parse() {
             Ok(uid) => Ok(Some(uid)),
             Err(_) => Ok(self.user(root, name)?.map(|user| user.uid)),
@@ -110,7 +110,7 @@ impl Accounts {
     }
 
     /// The id of a group name, or of a number in its place.
-    pub fn gid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
+    pub(crate) fn gid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
         match name.parse() {
             Ok(gid) => Ok(Some(gid)),
             Err(_) => Ok(self.group(root, name)?.map(|group| group.gid)),
@@ -118,7 +118,11 @@ impl Accounts {
     }
 
     /// The supplementary groups of a user, sorted by name.
-    pub fn supplementary_groups(&self, root: &Root, name: &str) -> Result<Vec<String>, RootError> {
+    pub(crate) fn supplementary_groups(
+        &self,
+        root: &Root,
+        name: &str,
+    ) -> Result<Vec<String>, RootError> {
         let files = self.files(root)?;
         let mut names: Vec<String> = files
             .groups
@@ -131,7 +135,7 @@ impl Accounts {
     }
 
     /// The identity for running a child as this user.
-    pub fn identity(&self, root: &Root, name: &str) -> Result<Option<Identity>, RootError> {
+    pub(crate) fn identity(&self, root: &Root, name: &str) -> Result<Option<Identity>, RootError> {
         let Some(user) = self.user(root, name)? else {
             return Ok(None);
         };
@@ -156,7 +160,7 @@ impl Accounts {
 
     /// Whether the password is locked (`!` before it, as `usermod -L` does); `None` if that is unreadable or
     /// there is no entry.
-    pub fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
+    pub(crate) fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
         let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE_BYTES).ok()??;
         let shadow = String::from_utf8_lossy(&shadow);
         let line = shadow

@@ -117,7 +117,7 @@ const NON_HOST_NETWORKS_V6: &[(Ipv6Addr, u32, &str)] = &[
 ];
 
 /// The reason why other hosts cannot reach a host at this address. `None`: they can.
-pub fn non_host_reason(ip: IpAddr) -> Option<&'static str> {
+pub(crate) fn non_host_reason(ip: IpAddr) -> Option<&'static str> {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
             let bits = v4.to_bits();
@@ -152,7 +152,7 @@ fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 /// Whether other hosts can reach a host at this address.
-pub fn is_host_address(ip: IpAddr) -> bool {
+pub(crate) fn is_host_address(ip: IpAddr) -> bool {
     non_host_reason(ip).is_none()
 }
 

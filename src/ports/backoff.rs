@@ -12,17 +12,17 @@ const BASE_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(2);
 
 /// Waits after attempt number `attempt`, counted from 1.
-pub fn wait_before_retry(attempt: u32) {
+pub(crate) fn wait_before_retry(attempt: u32) {
     sleep(delay_before_retry(attempt));
 }
 
 /// How long to wait after attempt number `attempt`, counted from 1.
-pub fn delay_before_retry(attempt: u32) -> Duration {
+pub(crate) fn delay_before_retry(attempt: u32) -> Duration {
     jittered_delay(attempt, random_u64())
 }
 
 /// Waits this long.
-pub fn sleep(length: Duration) {
+pub(crate) fn sleep(length: Duration) {
     watchdog::record_progress();
     std::thread::sleep(length);
 }

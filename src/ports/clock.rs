@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 /// Source of the current time.
-pub trait Clock {
+pub(crate) trait Clock {
     /// The host's wall clock. May jump.
     fn now(&self) -> Timestamp;
     /// For measuring durations. Never jumps.
@@ -15,7 +15,7 @@ pub trait Clock {
 
 /// The host's clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -29,6 +29,6 @@ impl Clock for SystemClock {
 
 /// Time since boot without time in suspend. Nobody can set it, it is the same for all processes, and it stops
 /// during suspend like systemd's timers.
-pub fn monotonic_time() -> Duration {
+pub(crate) fn monotonic_time() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }

@@ -9,7 +9,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The time limits of one exchange.
 #[derive(Debug, Clone)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     expires_at: Instant,
     timeout: Duration,
     idle_timeout: Duration,
@@ -18,7 +18,7 @@ pub struct Deadline {
 
 /// Reason why an exchange was ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeadlineError {
+pub(crate) enum DeadlineError {
     #[error("stopped on request")]
     Stopped,
     #[error("not finished within {} s", .0.as_secs_f32())]
@@ -30,7 +30,7 @@ pub enum DeadlineError {
 impl Deadline {
     /// Starts now: `timeout` limits the whole exchange, `idle_timeout` the time without activity, and `stop`
     /// ends it once set.
-    pub fn new(timeout: Duration, idle_timeout: Duration, stop: StopFlag) -> Deadline {
+    pub(crate) fn new(timeout: Duration, idle_timeout: Duration, stop: StopFlag) -> Deadline {
         Deadline {
             expires_at: Instant::now() + timeout,
             timeout,
@@ -40,7 +40,7 @@ impl Deadline {
     }
 
     /// Time left of `timeout`.
-    pub fn remaining(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         self.expires_at.saturating_duration_since(Instant::now())
     }
 

@@ -28,7 +28,7 @@ struct Allocator {
 }
 
 /// Installs the limit. Must be called before the first use of libgit2.
-pub fn install_limit() -> Result<(), String> {
+pub(crate) fn install_limit() -> Result<(), String> {
     static DONE: OnceLock<c_int> = OnceLock::new();
     let answer = DONE.get_or_init(|| {
         LIMIT.store(default_limit(), Ordering::Relaxed);
@@ -54,12 +54,12 @@ pub fn install_limit() -> Result<(), String> {
 }
 
 /// Raises the limit to at least this many bytes: for an operator who configured large files.
-pub fn raise_limit(bytes: usize) {
+pub(crate) fn raise_limit(bytes: usize) {
     LIMIT.fetch_max(bytes, Ordering::Relaxed);
 }
 
 /// The limit in bytes.
-pub fn limit() -> usize {
+pub(crate) fn limit() -> usize {
     LIMIT.load(Ordering::Relaxed)
 }
 

@@ -27,7 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-pub use error::HttpError;
+pub(crate) use error::HttpError;
 use ssrf_guard::SsrfGuard;
 
 use self::error::display_host;
@@ -49,7 +49,7 @@ const MAX_REDIRECTS: usize = 10;
 
 /// An HTTP client. Cheap to create; its connectors are built on first use.
 #[derive(Debug)]
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     proxied: bool,
     guard: SsrfGuard,
     /// The server that the operator configured; defaults to that of the first request.
@@ -60,7 +60,7 @@ pub struct HttpClient {
 
 /// What to ask for.
 #[derive(Debug, Default)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     pub url: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
     /// With a body it is a POST, otherwise a GET.
@@ -71,17 +71,15 @@ pub struct Request<'a> {
 
 /// A response with its whole body.
 #[derive(Debug)]
-pub struct FullResponse {
+pub(crate) struct FullResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The body was longer than requested.
-    pub truncated: bool,
 }
 
 /// A response whose body has not been read yet.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     /// Its URL after all redirects, without user name and password.
@@ -97,7 +95,7 @@ pub struct Response {
 impl HttpClient {
     /// Uses the proxies of the environment (`https_proxy`, `no_proxy`, …). Only the first server may be on
     /// this host: a redirect to another one here is refused.
-    pub fn with_proxy() -> HttpClient {
+    pub(crate) fn with_proxy() -> HttpClient {
         HttpClient {
             proxied: true,
             guard: SsrfGuard::default(),
@@ -108,7 +106,7 @@ impl HttpClient {
     }
 
     /// Like [`HttpClient::with_proxy`], with the server of this URL (any scheme) as the trusted one.
-    pub fn for_server(address: &str) -> HttpClient {
+    pub(crate) fn for_server(address: &str) -> HttpClient {
         let http = HttpClient::with_proxy();
         if let Ok(url) = Url::parse(address) {
             http.trusted_server.get_or_init(|| url);
@@ -118,7 +116,7 @@ impl HttpClient {
 
     /// Uses no proxy and a new connection for each request: for health checks, where a kept connection could
     /// lead to a process that is about to end.
-    pub fn without_proxy() -> HttpClient {
+    pub(crate) fn without_proxy() -> HttpClient {
         HttpClient {
             proxied: false,
             ..HttpClient::with_proxy()
@@ -126,7 +124,7 @@ impl HttpClient {
     }
 
     /// Fetches at most the first `most` bytes of `url`. Any status counts as a response.
-    pub fn get(
+    pub(crate) fn get(
         &self,
         url: &str,
         headers: &[(&str, &str)],
@@ -143,18 +141,20 @@ impl HttpClient {
         while body.len() <= most && response.read_chunk()? {
             body.append(&mut response.chunk);
         }
-        let cut = body.len() > most;
         body.truncate(most);
         Ok(FullResponse {
             status: response.status,
             headers: response.headers,
             body,
-            truncated: cut,
         })
     }
 
     /// Sends a request. Any status counts as a response, except followed redirects.
-    pub fn send(&self, request: Request<'_>, deadline: &Deadline) -> Result<Response, HttpError> {
+    pub(crate) fn send(
+        &self,
+        request: Request<'_>,
+        deadline: &Deadline,
+    ) -> Result<Response, HttpError> {
         let first = parse_url(request.url)?;
         let home = self.trusted_server.get_or_init(|| first.clone());
         let mut url = first.clone();
@@ -266,7 +266,7 @@ impl HttpClient {
 
 impl Response {
     /// A header, by its lower-case name.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
@@ -320,7 +320,10 @@ async fn with_deadline<F: Future>(
 }
 
 /// The addresses that a connection to `url` may use.
-pub fn resolve(url: &str, deadline: impl Into<Deadline>) -> Result<Vec<SocketAddr>, HttpError> {
+pub(crate) fn resolve(
+    url: &str,
+    deadline: impl Into<Deadline>,
+) -> Result<Vec<SocketAddr>, HttpError> {
     let (url, deadline) = (parse_url(url)?, deadline.into());
     let port = url.port_or_known_default().unwrap_or_default();
     let name = match url.host() {

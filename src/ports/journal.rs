@@ -3,12 +3,12 @@
 use nix::sys::stat::stat;
 
 /// Whether standard output goes to the journal.
-pub fn stdout_is_journal() -> bool {
+pub(crate) fn stdout_is_journal() -> bool {
     is_journal("/proc/self/fd/1")
 }
 
 /// Whether standard error goes to the journal.
-pub fn stderr_is_journal() -> bool {
+pub(crate) fn stderr_is_journal() -> bool {
     is_journal("/proc/self/fd/2")
 }
 

@@ -12,20 +12,20 @@ use super::processes;
 
 /// A listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// Its owner: the user who opened it, or to whom root has since changed it.
     pub uid: u32,
     inode: u64,
 }
 
 impl Listener {
-    pub fn user_name(&self) -> String {
+    pub(crate) fn user_name(&self) -> String {
         processes::user_name(self.uid)
     }
 
     /// The process that holds it, and the name that the process gives itself, if visible: only root can see
     /// the open files of other users' processes.
-    pub fn process(&self) -> Option<(u32, String)> {
+    pub(crate) fn process(&self) -> Option<(u32, String)> {
         let name = format!("socket:[{}]", self.inode);
         let pid = processes::pids().find(|pid| {
             let files = fs::read_dir(format!("/proc/{pid}/fd"))
@@ -39,7 +39,7 @@ impl Listener {
 }
 
 /// Whether every user can listen on this port; other ports need a permission from root.
-pub fn is_unprivileged_port(port: u16) -> bool {
+pub(crate) fn is_unprivileged_port(port: u16) -> bool {
     const FIRST: u16 = 1024;
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let first = first.ok().and_then(|text| text.trim().parse().ok());
@@ -47,7 +47,7 @@ pub fn is_unprivileged_port(port: u16) -> bool {
 }
 
 /// Whether a connection to this address stays on this machine.
-pub fn is_local(address: SocketAddr) -> bool {
+pub(crate) fn is_local(address: SocketAddr) -> bool {
     let target = connect_ip(address);
     if target.is_loopback() {
         return true;
@@ -72,7 +72,7 @@ fn connect_ip(address: SocketAddr) -> IpAddr {
 }
 
 /// The sockets that may answer a connection to an address of this machine.
-pub fn find(address: SocketAddr) -> io::Result<Vec<Listener>> {
+pub(crate) fn find(address: SocketAddr) -> io::Result<Vec<Listener>> {
     let mut rows = read_socket_table("/proc/net/tcp", address.port())?;
     match read_socket_table("/proc/net/tcp6", address.port()) {
         Ok(more) => rows.extend(more),

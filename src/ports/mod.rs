@@ -5,31 +5,31 @@
 #![allow(clippy::disallowed_methods)]
 #![cfg_attr(test, allow(clippy::disallowed_types))]
 
-pub mod accounts;
-pub mod address;
-pub mod backoff;
-pub mod clock;
-pub mod deadline;
-pub mod exec;
-pub mod git_memory;
-pub mod http;
-pub mod journal;
-pub mod listeners;
-pub mod lock;
-pub mod packages;
-pub mod processes;
-pub mod random;
-pub mod root;
-pub mod runtime;
-pub mod secrets;
-pub mod services;
-pub mod signals;
-pub mod state;
-pub mod store;
+pub(crate) mod accounts;
+pub(crate) mod address;
+pub(crate) mod backoff;
+pub(crate) mod clock;
+pub(crate) mod deadline;
+pub(crate) mod exec;
+pub(crate) mod git_memory;
+pub(crate) mod http;
+pub(crate) mod journal;
+pub(crate) mod listeners;
+pub(crate) mod lock;
+pub(crate) mod packages;
+pub(crate) mod processes;
+pub(crate) mod random;
+pub(crate) mod root;
+pub(crate) mod runtime;
+pub(crate) mod secrets;
+pub(crate) mod services;
+pub(crate) mod signals;
+pub(crate) mod state;
+pub(crate) mod store;
 #[cfg(test)]
-pub mod testing;
-pub mod watchdog;
-pub mod worker_pool;
+pub(crate) mod testing;
+pub(crate) mod watchdog;
+pub(crate) mod worker_pool;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -42,13 +42,13 @@ use root::Root;
 use services::{ManagedBy, Services};
 
 /// Persistent state of trueup on the host.
-pub const STATE_DIR: &str = "/var/lib/trueup";
+pub(crate) const STATE_DIR: &str = "/var/lib/trueup";
 
 /// State that is worthless after a reboot: the lock, the last pass.
-pub const RUN_DIR: &str = "/run/trueup";
+pub(crate) const RUN_DIR: &str = "/run/trueup";
 
 /// One host, as seen by everything above the ports.
-pub struct Host {
+pub(crate) struct Host {
     pub root: Rc<Root>,
     pub accounts: Rc<Accounts>,
     pub exec: Rc<Exec>,
@@ -64,7 +64,7 @@ pub struct Host {
 
 impl Host {
     /// The backend for a service that names its manager.
-    pub fn service_manager(&self, manager: ManagedBy) -> &dyn Services {
+    pub(crate) fn service_manager(&self, manager: ManagedBy) -> &dyn Services {
         match manager {
             ManagedBy::Host => &*self.services,
             ManagedBy::Supervisor => &*self.supervisor,
@@ -72,7 +72,7 @@ impl Host {
     }
 
     /// A path in the state folder.
-    pub fn state_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn state_path(&self, name: &str) -> PathBuf {
         PathBuf::from(STATE_DIR).join(name)
     }
 }

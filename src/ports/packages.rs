@@ -17,7 +17,7 @@ const UPDATES_DIR: &str = "/var/lib/dpkg/updates";
 
 /// A package known to dpkg.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Package {
+pub(crate) struct Package {
     /// Unpacked and configured; `false` for a half-installed one.
     pub installed: bool,
     /// An operator holds its version (`apt-mark hold`).
@@ -29,19 +29,19 @@ pub struct Package {
 
 /// The packages of one host, read on first use.
 #[derive(Debug, Default)]
-pub struct Packages {
+pub(crate) struct Packages {
     cached: RefCell<Option<HashMap<String, Package>>>,
 }
 
 impl Packages {
     /// Drops the cache; required after packages were changed.
-    pub fn invalidate(&self) {
+    pub(crate) fn invalidate(&self) {
         self.cached.replace(None);
     }
 
     /// The package of this name, which may end in `:architecture`. Without one, prefers the host's own
     /// architecture.
-    pub fn get(&self, root: &Root, name: &str) -> Result<Option<Package>, RootError> {
+    pub(crate) fn get(&self, root: &Root, name: &str) -> Result<Option<Package>, RootError> {
         Ok(self.load(root)?.get(name).cloned())
     }
 

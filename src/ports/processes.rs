@@ -11,14 +11,14 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, User};
 
 /// Device and inode: identify a file or folder independently of its names.
-pub type FileId = (u64, u64);
+pub(crate) type FileId = (u64, u64);
 
 /// Most levels that are searched upwards from a process's folder.
 const MAX_DEPTH: usize = 256;
 
 /// A process, with the places it runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     pub pid: u32,
     pub parent: u32,
     /// Real, effective and saved user id: they differ in a set-user-id program.
@@ -28,7 +28,7 @@ pub struct Process {
 }
 
 /// All processes; `None` if `/proc` is unreadable. Skips those that have just ended.
-pub fn list() -> Option<Vec<Process>> {
+pub(crate) fn list() -> Option<Vec<Process>> {
     let all: Vec<Process> = pids().filter_map(read_process).collect();
     (!all.is_empty()).then_some(all)
 }
@@ -48,7 +48,7 @@ pub(super) fn program_name(pid: u32) -> Option<String> {
 }
 
 /// A process with all its descendants.
-pub fn process_tree(main: u32) -> Option<Vec<Process>> {
+pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
     let all = list()?;
     let mut family: Vec<Process> = Vec::new();
     let mut wanted = vec![main];
@@ -67,7 +67,7 @@ pub fn process_tree(main: u32) -> Option<Vec<Process>> {
 
 /// Those of `folders` that a process runs in: they contain its working folder, its root or its program.
 /// Compares inodes rather than names, which any user can give to his own folders.
-pub fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
+pub(crate) fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     let mut found = Vec::new();
     for what in ["cwd", "root", "exe"] {
         let place = Path::new("/proc").join(pid.to_string()).join(what);

@@ -25,7 +25,7 @@ impl Drop for BackgroundRuntime {
 }
 
 /// Runs `future` to completion on this thread's runtime. Must not be called from inside it.
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with(|cell| {
         let kept = cell.get_or_init(|| {
             let runtime = Builder::new_current_thread().enable_all().build();

@@ -25,7 +25,7 @@ const PLACEHOLDER: &str = "(secret)";
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
 /// Registers a value: each of its lines, and the password in it if it is a URL.
-pub fn add_secret(value: &str) {
+pub(crate) fn add_secret(value: &str) {
     for line in value.lines() {
         insert(line.trim(), MIN_LENGTH);
     }
@@ -33,7 +33,7 @@ pub fn add_secret(value: &str) {
 }
 
 /// Registers the password in a URL, or the token in place of the user name.
-pub fn add_url_credentials(url: &str) {
+pub(crate) fn add_url_credentials(url: &str) {
     let Ok(url) = url::Url::parse(url) else {
         return;
     };
@@ -47,7 +47,7 @@ pub fn add_url_credentials(url: &str) {
 }
 
 /// Registers the values that look secret in a confidential text: settings with their keys, or a private key.
-pub fn add_secrets_of_text(text: &str) {
+pub(crate) fn add_secrets_of_text(text: &str) {
     for line in text.lines() {
         let separator = line.find(['=', ':']);
         let value = separator.map_or(line, |at| &line[at + 1..]);
@@ -74,7 +74,7 @@ fn insert(value: &str, shortest: usize) {
 }
 
 /// Replaces the secrets in a text.
-pub fn redact(text: impl Into<String>) -> String {
+pub(crate) fn redact(text: impl Into<String>) -> String {
     let text = text.into();
     let known = SECRETS.read().unwrap_or_else(|broken| broken.into_inner());
     if !known.iter().any(|secret| text.contains(secret.as_str())) {
@@ -87,7 +87,7 @@ pub fn redact(text: impl Into<String>) -> String {
 
 /// Redacts a stream that arrives in pieces; a secret may span two of them.
 #[derive(Debug, Default)]
-pub struct Redactor {
+pub(crate) struct Redactor {
     secrets: Vec<Vec<u8>>,
     /// May be the beginning of a secret.
     pending: Vec<u8>,
@@ -95,7 +95,7 @@ pub struct Redactor {
 
 impl Redactor {
     /// Covers the secrets registered so far.
-    pub fn new() -> Redactor {
+    pub(crate) fn new() -> Redactor {
         let known = SECRETS.read().unwrap_or_else(|broken| broken.into_inner());
         Redactor {
             secrets: known
@@ -107,13 +107,13 @@ impl Redactor {
     }
 
     /// Takes the next piece, and returns the part that is safe to show by now.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.pending.extend_from_slice(bytes);
         self.redact_pending(false)
     }
 
     /// Ends the stream, and returns the rest.
-    pub fn finish(&mut self) -> Vec<u8> {
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
         self.redact_pending(true)
     }
 

@@ -9,7 +9,7 @@ use super::exec::StopFlag;
 /// Sets the flag on SIGTERM, SIGINT, and SIGHUP, which reports a lost terminal: a lost connection must not
 /// leave a migration half done. An ignored SIGHUP (`nohup`) stays ignored. A second signal of the same kind
 /// ends the process at once, as it would by default.
-pub fn stop_on_termination(stop: &StopFlag) {
+pub(crate) fn stop_on_termination(stop: &StopFlag) {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         if signal == SIGHUP && is_ignored(signal) {
             continue;

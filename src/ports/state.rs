@@ -24,7 +24,7 @@ const UNVERSIONED: u32 = 0;
 
 /// The format of one kind of file. The version is a field of the contents, which the caller writes.
 #[derive(Debug, Clone, Copy)]
-pub struct Document {
+pub(crate) struct Document {
     version: u32,
     oldest_version: u32,
     version_field: &'static str,
@@ -37,7 +37,7 @@ pub struct Document {
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// It cannot be read, or is too large.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -54,7 +54,7 @@ pub enum StateError {
 
 impl Document {
     /// Readable by everybody and indented. `max_bytes`: the largest file that is read.
-    pub const fn new(version: u32, max_bytes: usize) -> Document {
+    pub(crate) const fn new(version: u32, max_bytes: usize) -> Document {
         Document {
             version,
             oldest_version: version,
@@ -67,13 +67,13 @@ impl Document {
     }
 
     /// For a file without a version: worthless once its writer has ended.
-    pub const fn unversioned(max_bytes: usize) -> Document {
+    pub(crate) const fn unversioned(max_bytes: usize) -> Document {
         Document::new(UNVERSIONED, max_bytes)
     }
 
     /// Readable by root alone.
     #[must_use]
-    pub const fn private(self) -> Document {
+    pub(crate) const fn private(self) -> Document {
         Document {
             mode: PRIVATE_MODE,
             ..self
@@ -82,7 +82,7 @@ impl Document {
 
     /// On one line.
     #[must_use]
-    pub const fn compact(self) -> Document {
+    pub(crate) const fn compact(self) -> Document {
         Document {
             is_compact: true,
             ..self
@@ -91,7 +91,7 @@ impl Document {
 
     /// Overwritten in place and padded to `width` bytes: see [`Root::overwrite`].
     #[must_use]
-    pub const fn overwritten(self, width: usize) -> Document {
+    pub(crate) const fn overwritten(self, width: usize) -> Document {
         Document {
             width: Some(width),
             ..self.compact()
@@ -100,7 +100,7 @@ impl Document {
 
     /// Still reads the versions from `oldest` on: see [`Document::load_with`].
     #[must_use]
-    pub const fn reads_since(self, oldest: u32) -> Document {
+    pub(crate) const fn reads_since(self, oldest: u32) -> Document {
         Document {
             oldest_version: oldest,
             ..self
@@ -109,7 +109,7 @@ impl Document {
 
     /// The field that holds the version, if it is not `version`.
     #[must_use]
-    pub const fn version_field(self, name: &'static str) -> Document {
+    pub(crate) const fn version_field(self, name: &'static str) -> Document {
         Document {
             version_field: name,
             ..self
@@ -117,7 +117,7 @@ impl Document {
     }
 
     /// Loads a file; `None` if it does not exist.
-    pub fn load<T: DeserializeOwned>(
+    pub(crate) fn load<T: DeserializeOwned>(
         &self,
         root: &Root,
         path: &Path,
@@ -128,7 +128,7 @@ impl Document {
     }
 
     /// Loads a file of any version that is still read; `parse` gets the version.
-    pub fn load_with<T>(
+    pub(crate) fn load_with<T>(
         &self,
         root: &Root,
         path: &Path,
@@ -159,7 +159,7 @@ impl Document {
     }
 
     /// Loads a file that can be made again: one that cannot be used counts as missing.
-    pub fn load_cache<T: DeserializeOwned>(&self, root: &Root, path: &Path) -> Option<T> {
+    pub(crate) fn load_cache<T: DeserializeOwned>(&self, root: &Root, path: &Path) -> Option<T> {
         self.load(root, path).unwrap_or_else(|error| {
             tracing::debug!(%error, "ignoring a file of trueup");
             None
@@ -167,7 +167,7 @@ impl Document {
     }
 
     /// The bytes of a file with these contents.
-    pub fn encode(&self, contents: &impl Serialize) -> Vec<u8> {
+    pub(crate) fn encode(&self, contents: &impl Serialize) -> Vec<u8> {
         let body = match self.is_compact {
             true => serde_json::to_vec(contents),
             false => serde_json::to_vec_pretty(contents),
@@ -177,7 +177,7 @@ impl Document {
 
     /// Saves a file, in its folder, which is created (0755) if needed. Does not check the size: whether a file
     /// too large to be read back is worse than none is up to the caller.
-    pub fn save(
+    pub(crate) fn save(
         &self,
         root: &Root,
         path: &Path,
@@ -187,7 +187,7 @@ impl Document {
     }
 
     /// Saves a file whose contents the caller has encoded.
-    pub fn write(&self, root: &Root, path: &Path, body: &[u8]) -> Result<(), RootError> {
+    pub(crate) fn write(&self, root: &Root, path: &Path, body: &[u8]) -> Result<(), RootError> {
         if let Some(folder) = path.parent() {
             root.create_dir_all(folder, &Attrs::mode(0o755))?;
         }
@@ -200,7 +200,7 @@ impl Document {
 
 impl StateError {
     /// The reason, without the path.
-    pub fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         match self {
             StateError::Root(error) => error.to_string(),
             StateError::Damaged { why, .. } => why.clone(),
@@ -212,6 +212,6 @@ impl StateError {
 }
 
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

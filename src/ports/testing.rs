@@ -17,7 +17,7 @@ use super::services::fake::FakeServices;
 
 /// A clock that advances only on request.
 #[derive(Debug, Clone)]
-pub struct FakeClock {
+pub(crate) struct FakeClock {
     now: Rc<Cell<Timestamp>>,
     began: (Timestamp, Instant),
 }
@@ -35,7 +35,7 @@ impl Default for FakeClock {
 
 impl FakeClock {
     /// Advances by this many seconds.
-    pub fn advance(&self, seconds: i64) {
+    pub(crate) fn advance(&self, seconds: i64) {
         let next = self.now.get() + SignedDuration::from_secs(seconds);
         self.now.set(next);
     }
@@ -55,7 +55,7 @@ impl Clock for FakeClock {
 
 /// A host whose `/` is a temporary folder, with helpers for tests to change it. Dropping this removes the
 /// folder.
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     pub host: Host,
     pub services: FakeServices,
     pub supervisor: FakeServices,
@@ -65,7 +65,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// An empty host.
-    pub fn empty() -> Sandbox {
+    pub(crate) fn empty() -> Sandbox {
         let dir = tempfile::tempdir().unwrap();
         let clock = FakeClock::default();
         let services = FakeServices::new(Rc::new(clock.clone()));
@@ -90,7 +90,7 @@ impl Sandbox {
     }
 
     /// A host with the folders and the two accounts that every host has.
-    pub fn with_base_system() -> Sandbox {
+    pub(crate) fn with_base_system() -> Sandbox {
         let sandbox = Sandbox::empty();
         for folder in ["/etc", "/home", "/srv", "/tmp", "/usr", "/var/lib"] {
             sandbox.make_dir(folder);
@@ -106,22 +106,22 @@ impl Sandbox {
     }
 
     /// Whether the user who runs the tests may set owners and accounts.
-    pub fn can_set_owners(&self) -> bool {
+    pub(crate) fn can_set_owners(&self) -> bool {
         self.host.root.is_privileged()
     }
 
     /// The path on the machine of a path of the host.
-    pub fn machine_path(&self, path: &str) -> PathBuf {
+    pub(crate) fn machine_path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path.trim_start_matches('/'))
     }
 
     /// Creates a folder with its parents.
-    pub fn make_dir(&self, path: &str) {
+    pub(crate) fn make_dir(&self, path: &str) {
         std::fs::create_dir_all(self.machine_path(path)).unwrap();
     }
 
     /// Writes a file and its parent folders; drops the caches of accounts and packages.
-    pub fn write(&self, path: &str, body: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, body: impl AsRef<[u8]>) {
         if let Some(folder) = self.machine_path(path).parent() {
             std::fs::create_dir_all(folder).unwrap();
         }
@@ -130,27 +130,27 @@ impl Sandbox {
     }
 
     /// The bytes of a file, which must exist.
-    pub fn bytes(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
         machine_file(self.machine_path(path))
     }
 
     /// The text of a file, which must exist.
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.machine_path(path))
             .unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    pub fn exists(&self, path: &str) -> bool {
+    pub(crate) fn exists(&self, path: &str) -> bool {
         std::fs::symlink_metadata(self.machine_path(path)).is_ok()
     }
 
     /// Permission bits of a path.
-    pub fn mode(&self, path: &str) -> u32 {
+    pub(crate) fn mode(&self, path: &str) -> u32 {
         self.meta(path).mode
     }
 
     /// User and group id of a path.
-    pub fn owner(&self, path: &str) -> (u32, u32) {
+    pub(crate) fn owner(&self, path: &str) -> (u32, u32) {
         let meta = self.meta(path);
         (meta.uid, meta.gid)
     }
@@ -160,25 +160,25 @@ impl Sandbox {
         meta.unwrap_or_else(|| panic!("there is no {path}"))
     }
 
-    pub fn chmod(&self, path: &str, mode: u32) {
+    pub(crate) fn chmod(&self, path: &str, mode: u32) {
         let root = &self.host.root;
         root.set_attrs(Path::new(path), &Attrs::mode(mode)).unwrap();
     }
 
     /// Changes owner and group; of a link, those of the link itself. Root only.
-    pub fn chown(&self, path: &str, uid: u32, gid: u32) {
+    pub(crate) fn chown(&self, path: &str, uid: u32, gid: u32) {
         let at = self.host.root.machine_path(Path::new(path));
         std::os::unix::fs::lchown(at, Some(uid), Some(gid)).unwrap();
     }
 
     /// Creates a link, replacing what exists.
-    pub fn link(&self, path: &str, to: &str) {
+    pub(crate) fn link(&self, path: &str, to: &str) {
         self.remove(path);
         std::os::unix::fs::symlink(to, self.machine_path(path)).unwrap();
     }
 
     /// Removes a path, a folder with its whole content.
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         match self.host.root.meta(Path::new(path)).unwrap() {
             Some(meta) if meta.kind == FileKind::Directory => {
                 std::fs::remove_dir_all(self.machine_path(path)).unwrap();
@@ -190,27 +190,27 @@ impl Sandbox {
     }
 
     /// Replaces `old` by `new` in a file, which must contain it.
-    pub fn edit(&self, path: &str, old: &str, new: &str) {
+    pub(crate) fn edit(&self, path: &str, old: &str, new: &str) {
         let text = self.read(path);
         assert!(text.contains(old), "no {old:?} in {path}:\n{text}");
         self.write(path, text.replace(old, new));
     }
 
     /// Drops the caches, as the next pass would.
-    pub fn invalidate_caches(&self) {
+    pub(crate) fn invalidate_caches(&self) {
         self.host.accounts.invalidate();
         self.host.packages.invalidate();
     }
 }
 
 /// Reads a file of the machine itself: shows that changes in a sandbox stayed there.
-pub fn machine_file(path: impl AsRef<Path>) -> Vec<u8> {
+pub(crate) fn machine_file(path: impl AsRef<Path>) -> Vec<u8> {
     let path = path.as_ref();
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Prints that a test was skipped, and why; `return` after it. Fails in CI, where no test may be skipped.
-pub fn skip_test(test: &str, why: &str) {
+pub(crate) fn skip_test(test: &str, why: &str) {
     assert!(
         std::env::var_os("CI").is_none(),
         "in CI nothing may be skipped: {test}: {why}"
@@ -220,7 +220,7 @@ pub fn skip_test(test: &str, why: &str) {
 
 /// Creates a chain of nested folders without using a path, which would be too long. Puts the file `leaf` at
 /// the end.
-pub fn create_deep_tree(top: &Path, depth: usize) {
+pub(crate) fn create_deep_tree(top: &Path, depth: usize) {
     use nix::fcntl::{OFlag, open, openat};
     use nix::sys::stat::{Mode, mkdirat};
     std::fs::create_dir_all(top).unwrap();

@@ -52,28 +52,28 @@ static PROGRESS: AtomicU64 = AtomicU64::new(0);
 /// An operation of trueup, in progress while this value lives.
 #[derive(Debug)]
 #[must_use = "the operation ends with this value"]
-pub struct Operation {
+pub(crate) struct Operation {
     id: u64,
 }
 
 /// Declares an operation that ends by itself within `limit`, even if it fails.
-pub fn begin(what: impl Into<String>, limit: Duration) -> Operation {
+pub(crate) fn begin(what: impl Into<String>, limit: Duration) -> Operation {
     lock(&OPERATIONS).push(what.into(), Some(limit))
 }
 
 /// Declares work of trueup's own, which has no deadline but calls [`record_progress`].
-pub fn begin_unbounded(what: impl Into<String>) -> Operation {
+pub(crate) fn begin_unbounded(what: impl Into<String>) -> Operation {
     lock(&OPERATIONS).push(what.into(), None)
 }
 
 /// Records progress of trueup's own work.
-pub fn record_progress() {
+pub(crate) fn record_progress() {
     PROGRESS.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Operation {
     /// Sets the process group to kill if the operation hangs.
-    pub fn set_process_group(&self, group: Pid) {
+    pub(crate) fn set_process_group(&self, group: Pid) {
         let mut state = lock(&OPERATIONS);
         if let Some(open) = state.open.iter_mut().find(|open| open.id == self.id) {
             open.group = Some(group);
@@ -173,7 +173,7 @@ const DEFAULT_LIMITS: Limits = Limits {
 
 /// Monitors operations until it is dropped.
 #[derive(Debug)]
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     stopped: Arc<AtomicBool>,
     thread: Option<Thread>,
 }
@@ -181,7 +181,7 @@ pub struct Watchdog {
 impl Watchdog {
     /// Starts monitoring: from now on a hang ends the process with the exit code of a failure. `write_down`
     /// gets a line that describes what hung, and has `REPORT_TIMEOUT` to record it.
-    pub fn start(write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
+    pub(crate) fn start(write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
         Watchdog::start_with(DEFAULT_LIMITS, write_down)
     }
 

@@ -16,7 +16,7 @@ const MAX_THREADS: usize = 16;
 
 /// Priority of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Priority {
+pub(crate) enum Priority {
     /// Something waits for it.
     Normal,
     /// Nothing waits for it: it gets the processor and disk only when they are otherwise idle.
@@ -25,7 +25,7 @@ pub enum Priority {
 
 /// Reason why not all jobs were done.
 #[derive(Debug)]
-pub enum WorkerPoolError<E> {
+pub(crate) enum WorkerPoolError<E> {
     /// trueup was asked to stop.
     Stopped,
     Failed(E),
@@ -34,7 +34,7 @@ pub enum WorkerPoolError<E> {
 impl Priority {
     /// Runs all jobs on all cores, in no particular order. The first failure or the stop flag ends it:
     /// started jobs are finished, no other is started.
-    pub fn run_all<J: Sync, E: Send>(
+    pub(crate) fn run_all<J: Sync, E: Send>(
         self,
         jobs: &[J],
         stop: &StopFlag,
@@ -83,7 +83,7 @@ impl Priority {
     }
 
     /// Runs one job, on its own thread if the priority requires it.
-    pub fn run<T: Send>(self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn run<T: Send>(self, work: impl FnOnce() -> T + Send) -> T {
         match self {
             Priority::Normal => work(),
             Priority::Idle => std::thread::scope(|scope| {

@@ -14,7 +14,7 @@ use crate::resource::{Access, Failure};
 
 /// The request for a private release.
 #[derive(Debug, Clone)]
-pub struct PrivateBuild {
+pub(crate) struct PrivateBuild {
     /// When the release expires.
     pub until: Timestamp,
     pub by: Option<String>,
@@ -24,13 +24,13 @@ pub struct PrivateBuild {
 
 /// The owner of an app's files. `None`: trueup's own user or group.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner {
+pub(crate) struct Owner {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
 }
 
 impl Owner {
-    pub fn attrs(self, mode: u32) -> Attrs {
+    pub(crate) fn attrs(self, mode: u32) -> Attrs {
         Attrs {
             mode: Some(mode),
             uid: self.uid,
@@ -40,7 +40,7 @@ impl Owner {
 }
 
 /// The deployment of one app at one sha.
-pub struct Deployment<'a> {
+pub(crate) struct Deployment<'a> {
     pub spec: &'a ReleaseSpec,
     pub sha: Sha,
     pub host: &'a Host,
@@ -56,7 +56,7 @@ pub struct Deployment<'a> {
 }
 
 impl<'a> Deployment<'a> {
-    pub fn new(
+    pub(crate) fn new(
         spec: &'a ReleaseSpec,
         sha: &Sha,
         host: &'a Host,
@@ -79,7 +79,7 @@ impl<'a> Deployment<'a> {
 }
 
 /// A deployment for operations on the app as a whole, with the wanted sha as a stand-in.
-pub fn deployment_of_app<'a>(
+pub(super) fn deployment_of_app<'a>(
     spec: &'a ReleaseSpec,
     host: &'a Host,
 ) -> Result<Deployment<'a>, Failure> {
@@ -87,7 +87,7 @@ pub fn deployment_of_app<'a>(
     Deployment::new(spec, &sha, host)
 }
 
-pub fn null_sha() -> Sha {
+pub(super) fn null_sha() -> Sha {
     Sha::parse(&"0".repeat(40)).expect("git's own name for no commit at all")
 }
 
@@ -110,20 +110,20 @@ fn resolve_owner(spec: &ReleaseSpec, host: &Host) -> Result<Owner, Failure> {
 
 impl Deployment<'_> {
     /// Fails if trueup was asked to stop. Called between stages.
-    pub fn check_stop(&self) -> Result<(), Failure> {
+    pub(crate) fn check_stop(&self) -> Result<(), Failure> {
         if self.host.stop.is_set() {
             return Err(Failure::stopped());
         }
         Ok(())
     }
 
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         let now = self.host.clock.monotonic_now();
         now.saturating_duration_since(self.started)
     }
 
     /// Fails once `build_deadline` has passed.
-    pub fn check_deadline(&self) -> Result<(), Failure> {
+    pub(crate) fn check_deadline(&self) -> Result<(), Failure> {
         match self.build_deadline {
             Some(limit) if self.elapsed() >= limit => Err(Failure::new(format!(
                 "it was not built within `build_deadline` ({} s)",

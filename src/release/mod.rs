@@ -38,37 +38,30 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-pub use app::allowed_refs::AllowedRefs;
-pub use app::filters::FilterPolicy;
-pub use app::health::HealthCheck;
-pub use app::hooks::Hooks;
-pub use app::layout::Layout;
-pub use app::repo::Repo;
-pub use app::spec::ReleaseSpec;
-pub use app::stage::Stage;
-pub use app::step::{AssetsSpec, MigrationSpec, Step};
-pub use deployment::PrivateBuild;
-pub use operate::clean::{CleanResult, clean, finish_cleanup};
-pub use operate::diff::{ChangeType, ChangedFile};
-pub use operate::exec::exec_command;
-pub use operate::private::{PrivateRelease, build_private, resolve_ref};
-pub use operate::rollback::{
+pub(crate) use app::repo::Repo;
+pub(crate) use app::spec::ReleaseSpec;
+pub(crate) use deployment::PrivateBuild;
+pub(crate) use operate::clean::{CleanResult, clean, finish_cleanup};
+pub(crate) use operate::diff::{ChangeType, ChangedFile};
+pub(crate) use operate::exec::exec_command;
+pub(crate) use operate::private::{build_private, resolve_ref};
+pub(crate) use operate::rollback::{
     RollbackTarget, SelectionError, lift_quarantine, pin, select_target, unpin,
 };
-pub use pipeline::{build_ahead, deploy, refresh_files};
-pub use record::entry::{ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
-pub use record::inventory::{
+pub(crate) use pipeline::{build_ahead, deploy, refresh_files};
+pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
+pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,
 };
-pub use record::log::{ReleaseHistory, read_history};
-pub use record::overrides::Overrides;
-pub use record::pin::Pin;
-pub use record::quarantine::QuarantinedSha;
-pub use record::{ActiveRelease, FailedRemoval, Record, Trial, active};
-pub use source::probe_remote::{count_remote_refs, unknown_host_key};
-pub use stages::files;
-pub use stages::gate::{RollbackOutcome, confirm, roll_back, roll_back_bad, run_gate};
-pub use stages::health::check_health;
-pub use stages::keep::KeepFailed;
-pub use stages::listener::{ServiceUids, port_conflict};
-pub use stages::skip::describe_commands;
+pub(crate) use record::log::{ReleaseHistory, read_history};
+pub(crate) use record::overrides::Overrides;
+pub(crate) use record::pin::Pin;
+pub(crate) use record::quarantine::QuarantinedSha;
+pub(crate) use record::{ActiveRelease, Record, Trial, active};
+pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
+pub(crate) use stages::files;
+pub(crate) use stages::gate::{RollbackOutcome, confirm, roll_back, roll_back_bad, run_gate};
+pub(crate) use stages::health::check_health;
+pub(crate) use stages::keep::KeepFailed;
+pub(crate) use stages::listener::port_conflict;
+pub(crate) use stages::skip::describe_commands;

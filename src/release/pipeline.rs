@@ -21,7 +21,7 @@ use crate::ports::root::{Attrs, FileKind};
 use crate::resource::Failure;
 
 /// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
-pub fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
+pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
     let d = Deployment::new(spec, sha, host)?;
     let (mut record, name) = d.ensure_built()?;
     let mut attempt = Attempt {
@@ -42,7 +42,7 @@ pub fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure>
 ///
 /// First removes releases that were built ahead and are no longer wanted: otherwise a manifest that names
 /// another sha each time would fill the disk.
-pub fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
+pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
     let d = Deployment::new(spec, sha, host)?;
     let mut record = Record::load(host, &d.layout)?;
     keep::prune(&d, &mut record)?;
@@ -50,7 +50,7 @@ pub fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String,
 }
 
 /// Rewrites the rendered files of a release that differ from the role.
-pub fn refresh_files(
+pub(crate) fn refresh_files(
     spec: &ReleaseSpec,
     sha: &Sha,
     host: &Host,
@@ -62,7 +62,7 @@ pub fn refresh_files(
 
 impl Deployment<'_> {
     /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
-    pub fn ensure_built(&self) -> Result<(Record, String), Failure> {
+    pub(crate) fn ensure_built(&self) -> Result<(Record, String), Failure> {
         self.check_stop()?;
         activate::check_current(self)?;
         self.prepare_folders()?;
@@ -101,7 +101,7 @@ impl Deployment<'_> {
 
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
     /// Contacts no server if the record says so.
-    pub fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
+    pub(crate) fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
         let checked = self.spec.allow_refs.fingerprint();
         let Some(entry) = record.find_mut(name) else {
             return Ok(());
@@ -119,7 +119,7 @@ impl Deployment<'_> {
 
     /// Creates the folders of the layout. The app's user must have no write access to `releases`, or it could
     /// swap what root checks out there.
-    pub fn prepare_folders(&self) -> Result<(), Failure> {
+    pub(crate) fn prepare_folders(&self) -> Result<(), Failure> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
         root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
@@ -164,7 +164,7 @@ impl Deployment<'_> {
     }
 
     /// Builds a new release, records it as built, and returns its name.
-    pub fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
+    pub(crate) fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
@@ -250,7 +250,7 @@ impl Deployment<'_> {
     }
 
     /// Runs the stages from a checked out tree (with `checkout`, just now) to a complete release.
-    pub fn finish_build(
+    pub(crate) fn finish_build(
         &self,
         record: &mut Record,
         name: &str,
@@ -278,7 +278,11 @@ impl Deployment<'_> {
     }
 
     /// Records a failure, unless it is only a stop request.
-    pub fn record_failure(&self, attempt: &mut Attempt<'_, '_>, failure: Failure) -> Failure {
+    pub(crate) fn record_failure(
+        &self,
+        attempt: &mut Attempt<'_, '_>,
+        failure: Failure,
+    ) -> Failure {
         if self.host.stop.is_set() {
             return attempt.save().err().unwrap_or(failure);
         }

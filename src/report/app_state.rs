@@ -7,7 +7,7 @@ use crate::exit::Exit;
 /// State of an app on a host. The order is the merge rule: of two states the later variant wins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum AppState {
+pub(crate) enum AppState {
     /// It is at the wanted sha, and what runs from it matches its description.
     #[default]
     Converged,
@@ -27,7 +27,7 @@ pub enum AppState {
 }
 
 impl AppState {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             AppState::Converged => "converged",
             AppState::Pending => "pending",
@@ -41,7 +41,7 @@ impl AppState {
     }
 
     /// The matching command outcome; `None` if converged.
-    pub fn outcome(self) -> Option<Exit> {
+    pub(crate) fn outcome(self) -> Option<Exit> {
         match self {
             AppState::Converged => None,
             AppState::Pending => Some(Exit::Pending),

@@ -18,7 +18,7 @@ use crate::resource::{Duty, FailureKind};
 use crate::role::Catalog;
 
 /// Contents of a report besides its resources.
-pub struct ReportHeader<'a> {
+pub(crate) struct ReportHeader<'a> {
     pub node: &'a str,
     pub environment: &'a str,
     pub started: Timestamp,
@@ -98,7 +98,7 @@ impl Report {
     }
 
     /// The report of a pass that applied changes.
-    pub fn from_pass(
+    pub(crate) fn from_pass(
         heading: ReportHeader<'_>,
         catalog: &Catalog,
         done: Vec<apply::AppliedResource>,
@@ -114,7 +114,7 @@ impl Report {
     }
 
     /// The report of a plan; also of a pass that found nothing to do.
-    pub fn from_plan(heading: ReportHeader<'_>, catalog: &Catalog, plan: &Plan) -> Report {
+    pub(crate) fn from_plan(heading: ReportHeader<'_>, catalog: &Catalog, plan: &Plan) -> Report {
         let rows = plan.steps.iter().filter_map(|step| {
             let mut row = ResourceReport::unchanged(&step.id, catalog);
             row.owed = step.obligations.clone();

@@ -96,7 +96,7 @@ impl Report {
 
     /// Why the host is not converged, in one line: the deciding resource, and how many more there are like
     /// it. Stable while nothing changes, so that callers can compare it.
-    pub fn why(&self) -> Option<String> {
+    pub(crate) fn why(&self) -> Option<String> {
         let deciding = |row: &&ResourceReport| match self.outcome {
             Exit::Failed => matches!(row.status, ResourceStatus::Failed | ResourceStatus::Skipped),
             Exit::RolledBack => row.status == ResourceStatus::RolledBack,

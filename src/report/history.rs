@@ -17,7 +17,7 @@ use crate::ports::state::{Document, StateError};
 use crate::ports::{Host, RUN_DIR, clock};
 
 /// The unit that starts passes.
-pub const TIMER: &str = "trueup.timer";
+pub(crate) const TIMER: &str = "trueup.timer";
 
 /// Maximum number of kept reports.
 const MAX_REPORTS: usize = 50;
@@ -45,7 +45,7 @@ const NO_PERIOD_CACHE_TTL: Duration = Duration::from_secs(60);
 
 /// Period of the timer, as last queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimerPeriod {
+pub(crate) struct TimerPeriod {
     /// Includes the timer's maximum delay; `null`: no timer starts passes.
     pub period_s: Option<u64>,
     /// Time of the query, in seconds on the clock of [`clock::monotonic_time`].
@@ -53,21 +53,21 @@ pub struct TimerPeriod {
 }
 
 impl TimerPeriod {
-    pub fn new(period: Option<Duration>, asked: Duration) -> TimerPeriod {
+    pub(crate) fn new(period: Option<Duration>, asked: Duration) -> TimerPeriod {
         TimerPeriod {
             period_s: period.map(|period| period.as_secs()),
             asked_s: asked.as_secs(),
         }
     }
 
-    pub fn period(self) -> Option<Duration> {
+    pub(crate) fn period(self) -> Option<Duration> {
         self.period_s.map(Duration::from_secs)
     }
 }
 
 /// Summary of the last pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassSummary {
+pub(crate) struct PassSummary {
     pub version: u32,
     pub started: Timestamp,
     pub took_ms: u64,
@@ -96,12 +96,12 @@ impl PassSummary {
     }
 
     /// The summary of the last pass since boot.
-    pub fn load(root: &Root) -> Option<PassSummary> {
+    pub(crate) fn load(root: &Root) -> Option<PassSummary> {
         SUMMARY.load_cache(root, &PassSummary::path())
     }
 
     /// Records that no pass could run.
-    pub fn record_failure(
+    pub(crate) fn record_failure(
         root: &Root,
         started: Timestamp,
         outcome: Exit,
@@ -137,23 +137,23 @@ fn awake_ms() -> u64 {
 }
 
 /// The reports of a host.
-pub struct History<'a> {
+pub(crate) struct History<'a> {
     host: &'a Host,
 }
 
 impl<'a> History<'a> {
-    pub fn new(host: &'a Host) -> History<'a> {
+    pub(crate) fn new(host: &'a Host) -> History<'a> {
         History { host }
     }
 
     /// The summary of the last pass since boot.
-    pub fn last(&self) -> Option<PassSummary> {
+    pub(crate) fn last(&self) -> Option<PassSummary> {
         PassSummary::load(&self.host.root)
     }
 
     /// Saves the report of a pass that did something or ended differently from the previous one. Returns
     /// whether it saved it, that is, whether the report has news.
-    pub fn save_if_new(&self, report: &Report) -> Result<bool, RootError> {
+    pub(crate) fn save_if_new(&self, report: &Report) -> Result<bool, RootError> {
         self.remove_leftovers()?;
         let before = self.last().map(|last| last.outcome);
         // Recovery after a failed pass is news. A quiet pass after a quiet one skips reading the kept
@@ -173,7 +173,11 @@ impl<'a> History<'a> {
     }
 
     /// Saves the summary of this pass as the last one. `textfile`: path of its metrics.
-    pub fn save_last(&self, report: &Report, textfile: Option<&Path>) -> Result<(), RootError> {
+    pub(crate) fn save_last(
+        &self,
+        report: &Report,
+        textfile: Option<&Path>,
+    ) -> Result<(), RootError> {
         let before = self.last();
         let before = before.as_ref();
         let last = PassSummary {
@@ -248,12 +252,12 @@ impl<'a> History<'a> {
     }
 
     /// Kept reports, newest first. Skips broken ones.
-    pub fn list(&self) -> Result<Vec<Report>, RootError> {
+    pub(crate) fn list(&self) -> Result<Vec<Report>, RootError> {
         self.saved_reports()?.collect()
     }
 
     /// The newest kept report, from the last pass with news.
-    pub fn newest(&self) -> Option<Report> {
+    pub(crate) fn newest(&self) -> Option<Report> {
         self.saved_reports().ok()?.next()?.ok()
     }
 

@@ -4,8 +4,8 @@ mod app_state;
 mod build;
 mod evaluate;
 mod history;
-pub mod metrics;
-pub mod motd;
+pub(crate) mod metrics;
+pub(crate) mod motd;
 mod overdue;
 #[cfg(test)]
 mod tests;
@@ -18,19 +18,21 @@ use crate::exit::Exit;
 use crate::owed::Obligation;
 use crate::resource::Change;
 
-pub use app_state::AppState;
-pub use build::ReportHeader;
-pub use history::{History, PassSummary, TIMER, TimerPeriod};
-pub use overdue::{Overdue, check_overdue};
-pub use text::{Paint, change_line, diff_lines, obligation_line, summary_line, waiting_lines};
+pub(crate) use app_state::AppState;
+pub(crate) use build::ReportHeader;
+pub(crate) use history::{History, PassSummary, TIMER};
+pub(crate) use overdue::{Overdue, check_overdue};
+pub(crate) use text::{
+    Paint, change_line, diff_lines, obligation_line, summary_line, waiting_lines,
+};
 
 /// Version of the format; readers refuse a newer one.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Outcome of one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ResourceStatus {
+pub(crate) enum ResourceStatus {
     Right,
     Changed,
     /// Plan only: a pass would change it.
@@ -46,7 +48,7 @@ pub enum ResourceStatus {
 
 /// One resource in a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResourceReport {
+pub(crate) struct ResourceReport {
     pub id: String,
     pub kind: String,
     pub status: ResourceStatus,
@@ -67,7 +69,7 @@ pub struct ResourceReport {
 
 /// Number of resources by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub right: usize,
     pub changed: usize,
     pub waiting: usize,
@@ -82,7 +84,7 @@ pub struct Counts {
 
 /// One app of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppReport {
+pub(crate) struct AppReport {
     pub app: String,
     pub wanted: Option<String>,
     /// The sha that `current` points to; `null`: nothing is deployed.
@@ -102,7 +104,7 @@ pub struct AppReport {
 
 /// The report of one pass, or of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     pub version: u32,
     /// Id of this run, from its start time.
     pub run: String,
@@ -139,26 +141,26 @@ pub struct Report {
 
 /// Why and since when the desired state may be outdated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Staleness {
+pub(crate) struct Staleness {
     pub since: Option<Timestamp>,
     pub why: String,
 }
 
 impl Report {
     /// Marks the host's record as unpublished, with the reason.
-    pub fn mark_unpublished(&mut self, why: String) {
+    pub(crate) fn mark_unpublished(&mut self, why: String) {
         self.untold = Some(why);
         self.outcome = self.outcome.merge(Exit::Stale);
     }
 
     /// Whether the pass changed nothing and converged.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.outcome == Exit::Converged && self.resources.is_empty()
     }
 }
 
 /// `20261121T044301.123Z`: sorts by time and is a valid file name.
-pub fn run_name(started: Timestamp) -> String {
+pub(crate) fn run_name(started: Timestamp) -> String {
     let zoned = started.to_zoned(jiff::tz::TimeZone::UTC);
     zoned.strftime("%Y%m%dT%H%M%S.%3fZ").to_string()
 }

@@ -21,7 +21,7 @@ fn path() -> PathBuf {
 }
 
 /// Shows how a pass ended, or clears the message if it converged.
-pub fn write(root: &Root, report: &Report) -> Result<(), RootError> {
+pub(crate) fn write(root: &Root, report: &Report) -> Result<(), RootError> {
     update(
         root,
         render(report.outcome, report.why().as_deref()).as_deref(),
@@ -29,7 +29,7 @@ pub fn write(root: &Root, report: &Report) -> Result<(), RootError> {
 }
 
 /// Shows that no pass can run.
-pub fn write_failure(root: &Root, outcome: Exit, why: &str) -> Result<(), RootError> {
+pub(crate) fn write_failure(root: &Root, outcome: Exit, why: &str) -> Result<(), RootError> {
     update(root, render(outcome, Some(why)).as_deref())
 }
 

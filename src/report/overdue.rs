@@ -21,7 +21,7 @@ const FIRST_PASS_GRACE: Duration = Duration::from_secs(180);
 
 /// Passes are overdue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overdue {
+pub(crate) struct Overdue {
     /// Time since the last pass ended, or since boot.
     silence: Duration,
     period: Duration,
@@ -34,7 +34,7 @@ pub struct Overdue {
 
 /// Whether no pass ended for three periods of the timer. Returns `None` where no timer is expected to start
 /// passes. `now` is wall time, `awake` the time of [`crate::ports::clock::monotonic_time`].
-pub fn check_overdue(
+pub(crate) fn check_overdue(
     timer: &Result<Option<Timer>, ServiceError>,
     last: Option<&PassSummary>,
     running: Option<&Holder>,
@@ -94,7 +94,7 @@ fn ended_at(last: &PassSummary, now: Timestamp, awake: Duration) -> Duration {
 
 impl Overdue {
     /// ``no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status …` ``.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let silent = format_span(self.silence);
         let period = format_span(self.period);
         if let Some(running) = &self.running {
@@ -131,7 +131,7 @@ fn format_span(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use crate::report::TimerPeriod;
+    use crate::report::history::TimerPeriod;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

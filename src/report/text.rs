@@ -9,7 +9,7 @@ use crate::resource::{Change, Duty, FieldValue, Verb};
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Paint {
+pub(crate) struct Paint {
     pub colour: bool,
 }
 
@@ -22,29 +22,29 @@ impl Paint {
         }
     }
 
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.style(AnsiColor::Green.on_default(), text)
     }
 
-    pub fn changed(self, text: &str) -> String {
+    pub(crate) fn changed(self, text: &str) -> String {
         self.style(AnsiColor::Yellow.on_default(), text)
     }
 
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.style(AnsiColor::Red.on_default().bold(), text)
     }
 
-    pub fn faint(self, text: &str) -> String {
+    pub(crate) fn faint(self, text: &str) -> String {
         self.style(Style::new().dimmed(), text)
     }
 
-    pub fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.style(Style::new().bold(), text)
     }
 }
 
 /// A change in one line: `update file:/etc/motd (content, mode 0644 -> 0600)`.
-pub fn change_line(paint: Paint, id: &str, change: &Change) -> String {
+pub(crate) fn change_line(paint: Paint, id: &str, change: &Change) -> String {
     let word = match change.verb {
         Verb::Create => paint.good("create"),
         Verb::Remove => paint.bad("remove"),
@@ -83,7 +83,7 @@ pub fn change_line(paint: Paint, id: &str, change: &Change) -> String {
 }
 
 /// A withheld change; the reason is on a line of its own.
-pub fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) -> String {
+pub(crate) fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) -> String {
     let mut change = change.clone();
     change
         .fields
@@ -99,7 +99,7 @@ fn short_sha(value: &str) -> &str {
 }
 
 /// The texts of a change as indented unified diffs.
-pub fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String> {
+pub(crate) fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     for field in &change.fields {
         let (from, to) = match (&field.from, &field.to) {
@@ -133,7 +133,7 @@ pub fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String> {
 }
 
 /// A restart, reload or run with its cause.
-pub fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: bool) -> String {
+pub(crate) fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: bool) -> String {
     let word = match (debt.duty, done) {
         (Duty::Restart, true) => "restarted",
         (Duty::Reload, true) => "reloaded",
@@ -147,7 +147,7 @@ pub fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: bool) ->
 }
 
 /// The closing line of a pass or plan.
-pub fn summary_line(paint: Paint, report: &Report) -> String {
+pub(crate) fn summary_line(paint: Paint, report: &Report) -> String {
     use crate::exit::Exit;
     let counts = &report.counts;
     let planned = report.resources.iter().any(|row| {

@@ -6,7 +6,7 @@ use crate::ports::root::{Attrs, Meta};
 
 /// The owner, group and mode that a spec asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     pub owner: Option<&'a str>,
     pub group: Option<&'a str>,
     pub mode: Option<Mode>,
@@ -14,7 +14,7 @@ pub struct Access<'a> {
 
 /// The owner, group and mode of a path on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessState {
+pub(crate) struct AccessState {
     /// Spelt as in the spec where both mean the same (a name and its number).
     pub owner: String,
     pub group: String,
@@ -24,7 +24,7 @@ pub struct AccessState {
 }
 
 impl Access<'_> {
-    pub fn observe(&self, meta: &Meta, host: &Host) -> Result<AccessState, Failure> {
+    pub(crate) fn observe(&self, meta: &Meta, host: &Host) -> Result<AccessState, Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         let same = |wanted: Option<&str>, id: u32, wanted_id: Option<u32>| {
             wanted.filter(|_| wanted_id == Some(id)).map(str::to_owned)
@@ -52,7 +52,7 @@ impl Access<'_> {
     }
 
     /// The fields that differ. Pass `with_mode: false` for a link, which has no mode of its own.
-    pub fn diff(&self, state: &AccessState, with_mode: bool) -> Vec<FieldChange> {
+    pub(crate) fn diff(&self, state: &AccessState, with_mode: bool) -> Vec<FieldChange> {
         let mut fields = Vec::new();
         let mut compare = |field, wanted: Option<&str>, found: &String| {
             if let Some(wanted) = wanted.filter(|wanted| state.owners_managed && wanted != found) {
@@ -76,12 +76,12 @@ impl Access<'_> {
     }
 
     /// Whether the owner differs.
-    pub fn changes_owner(&self, state: &AccessState) -> bool {
+    pub(crate) fn changes_owner(&self, state: &AccessState) -> bool {
         state.owners_managed && self.owner.is_some_and(|owner| owner != state.owner)
     }
 
     /// The fields that a plan shows for a path that will be created.
-    pub fn creation_fields(&self) -> Vec<FieldChange> {
+    pub(crate) fn creation_fields(&self) -> Vec<FieldChange> {
         [
             ("owner", self.owner.map(str::to_owned)),
             ("group", self.group.map(str::to_owned)),
@@ -99,7 +99,7 @@ impl Access<'_> {
     }
 
     /// Resolves the names to ids for `ports::root`. The accounts must exist by now.
-    pub fn resolve_attrs(&self, host: &Host) -> Result<Attrs, Failure> {
+    pub(crate) fn resolve_attrs(&self, host: &Host) -> Result<Attrs, Failure> {
         let (root, accounts) = (&host.root, &host.accounts);
         let mut attrs = Attrs {
             mode: self.mode.map(|mode| mode.0),

@@ -15,7 +15,7 @@ const PLACEHOLDER: &str = "{path}";
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Rejects a command that does not name the candidate: it would check nothing.
-pub fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
+pub(crate) fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
     let names_it = |argv: &Argv| match argv {
         Argv::List(argv) => argv.iter().any(|word| word.contains(PLACEHOLDER)),
         Argv::Shell(line) => line.contains(PLACEHOLDER),
@@ -33,7 +33,7 @@ pub fn validate_command(verify: Option<&Argv>) -> Result<(), Problem> {
 }
 
 /// Runs the command on a file with this content. `secret` hides its output, which may quote the content.
-pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(), Failure> {
+pub(crate) fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(), Failure> {
     let folder = candidate_dir(host);
     remove_leftovers(host)?;
     host.root.create_dir_all(&folder, &Attrs::mode(0o700))?;
@@ -74,7 +74,7 @@ pub fn verify(argv: &Argv, body: &[u8], secret: bool, host: &Host) -> Result<(),
 }
 
 /// Removes candidates that a killed pass left behind.
-pub fn remove_leftovers(host: &Host) -> Result<(), RootError> {
+pub(crate) fn remove_leftovers(host: &Host) -> Result<(), RootError> {
     host.root.remove_tree(&candidate_dir(host))
 }
 

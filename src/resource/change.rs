@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What a change does to the resource as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verb {
+pub(crate) enum Verb {
     Create,
     Update,
     Remove,
@@ -37,7 +37,7 @@ impl std::fmt::Display for Verb {
 /// One side of a field's change, as shown to people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FieldValue {
+pub(crate) enum FieldValue {
     Absent,
     /// A short value.
     Value(String),
@@ -50,12 +50,12 @@ pub enum FieldValue {
 }
 
 impl FieldValue {
-    pub fn value(value: impl ToString) -> FieldValue {
+    pub(crate) fn value(value: impl ToString) -> FieldValue {
         FieldValue::Value(value.to_string())
     }
 
     /// `value`, or [`FieldValue::Absent`].
-    pub fn from_option<T: ToString>(value: Option<T>) -> FieldValue {
+    pub(crate) fn from_option<T: ToString>(value: Option<T>) -> FieldValue {
         value.map_or(FieldValue::Absent, |value| {
             FieldValue::Value(value.to_string())
         })
@@ -64,7 +64,7 @@ impl FieldValue {
 
 /// The change of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FieldChange {
+pub(crate) struct FieldChange {
     pub field: Cow<'static, str>,
     pub from: FieldValue,
     pub to: FieldValue,
@@ -73,7 +73,7 @@ pub struct FieldChange {
 /// The changes that one resource needs. Never without a reason: `fields` says what differs. People read the
 /// fields; the stages decide by the rest, which the kind knows when it compares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub(crate) struct Change {
     pub verb: Verb,
     pub fields: Vec<FieldChange>,
     /// What keeps a pass from making it.
@@ -89,7 +89,7 @@ pub struct Change {
 
 /// A decision that keeps trueup from making a change, and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Withheld {
+pub(crate) enum Withheld {
     /// The sha failed on this host.
     Quarantined(String),
     /// An operator or the manifest wants it as it is: a hold, a pin, a masked unit.
@@ -97,7 +97,7 @@ pub enum Withheld {
 }
 
 impl Change {
-    pub fn new(verb: Verb) -> Change {
+    pub(crate) fn new(verb: Verb) -> Change {
         Change {
             verb,
             fields: Vec::new(),
@@ -108,35 +108,40 @@ impl Change {
     }
 
     /// An update of these fields; `None` if there are none.
-    pub fn update(fields: Vec<FieldChange>) -> Option<Change> {
+    pub(crate) fn update(fields: Vec<FieldChange>) -> Option<Change> {
         (!fields.is_empty()).then(|| Change::new(Verb::Update).with_fields(fields))
     }
 
-    pub fn with_field(mut self, field: &'static str, from: FieldValue, to: FieldValue) -> Change {
+    pub(crate) fn with_field(
+        mut self,
+        field: &'static str,
+        from: FieldValue,
+        to: FieldValue,
+    ) -> Change {
         self.fields.push(FieldChange::new(field, from, to));
         self
     }
 
-    pub fn with_fields(mut self, fields: impl IntoIterator<Item = FieldChange>) -> Change {
+    pub(crate) fn with_fields(mut self, fields: impl IntoIterator<Item = FieldChange>) -> Change {
         self.fields.extend(fields);
         self
     }
 
     /// A pass does not make it, for this reason.
-    pub fn withheld(mut self, why: Withheld) -> Change {
+    pub(crate) fn withheld(mut self, why: Withheld) -> Change {
         self.withheld = Some(why);
         self.keeps_stamp = true;
         self
     }
 
     /// It leaves the stamp as it is.
-    pub fn keeping_stamp(mut self) -> Change {
+    pub(crate) fn keeping_stamp(mut self) -> Change {
         self.keeps_stamp = true;
         self
     }
 
     /// What it waits for: the reason of a hold.
-    pub fn hold_reason(&self) -> Option<&str> {
+    pub(crate) fn hold_reason(&self) -> Option<&str> {
         match &self.withheld {
             Some(Withheld::OnHold(why)) => Some(why),
             _ => None,
@@ -145,13 +150,13 @@ impl Change {
 
     /// Whether the change includes this field.
     #[cfg(test)]
-    pub fn touches(&self, field: &str) -> bool {
+    pub(crate) fn touches(&self, field: &str) -> bool {
         self.fields.iter().any(|change| change.field == field)
     }
 }
 
 impl FieldChange {
-    pub fn new(field: &'static str, from: FieldValue, to: FieldValue) -> FieldChange {
+    pub(crate) fn new(field: &'static str, from: FieldValue, to: FieldValue) -> FieldChange {
         FieldChange {
             field: Cow::Borrowed(field),
             from,
@@ -160,7 +165,7 @@ impl FieldChange {
     }
 
     /// The change of a short value; `None` if the two are equal.
-    pub fn diff<T: ToString + PartialEq>(
+    pub(crate) fn diff<T: ToString + PartialEq>(
         field: &'static str,
         from: &T,
         to: &T,

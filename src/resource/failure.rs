@@ -8,7 +8,7 @@ use crate::printable;
 
 /// A problem with one resource, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub kind: FailureKind,
     pub message: String,
     /// Whether the message ends with what a program printed.
@@ -18,7 +18,7 @@ pub struct Failure {
 
 /// What a failure means to the stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
+pub(crate) enum FailureKind {
     /// It went wrong, and will go wrong again until somebody sees to it.
     Error,
     /// An earlier planned change may make it work: a plan shows this as "unknown until …"; an apply treats it
@@ -33,7 +33,7 @@ pub enum FailureKind {
 }
 
 impl Failure {
-    pub fn new(message: impl Into<String>) -> Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
         Failure {
             kind: FailureKind::Error,
             // The message may hold a program's output, with secrets or control characters in it.
@@ -43,52 +43,52 @@ impl Failure {
         }
     }
 
-    pub fn of_kind(kind: FailureKind, message: impl Into<String>) -> Failure {
+    pub(crate) fn of_kind(kind: FailureKind, message: impl Into<String>) -> Failure {
         Failure {
             kind,
             ..Failure::new(message)
         }
     }
 
-    pub fn is(&self, kind: FailureKind) -> bool {
+    pub(crate) fn is(&self, kind: FailureKind) -> bool {
         self.kind == kind
     }
 
     /// Another program on the host is in the way of the release on trial.
-    pub fn conflict(message: impl Into<String>) -> Failure {
+    pub(crate) fn conflict(message: impl Into<String>) -> Failure {
         Failure::of_kind(FailureKind::Conflict, message)
     }
 
     /// trueup was asked to stop.
-    pub fn stopped() -> Failure {
+    pub(crate) fn stopped() -> Failure {
         let message = "stopped on request; the next pass continues";
         Failure::of_kind(FailureKind::Stopped, message)
     }
 
     /// Something that an earlier resource should provide is missing.
-    pub fn not_ready(message: impl Into<String>) -> Failure {
+    pub(crate) fn not_ready(message: impl Into<String>) -> Failure {
         Failure::of_kind(FailureKind::NotReady, message)
     }
 
     /// The user who runs trueup lacks the permission to look there.
-    pub fn permission_denied(message: impl Into<String>) -> Failure {
+    pub(crate) fn permission_denied(message: impl Into<String>) -> Failure {
         Failure::of_kind(FailureKind::PermissionDenied, message)
     }
 
     /// Puts words in front of the message.
-    pub fn with_context(self, context: &str) -> Failure {
+    pub(crate) fn with_context(self, context: &str) -> Failure {
         let message = Failure::new(format!("{context}: {}", self.message)).message;
         Failure { message, ..self }
     }
 
     /// Appends detail to the message.
-    pub fn with_detail(self, more: &str) -> Failure {
+    pub(crate) fn with_detail(self, more: &str) -> Failure {
         let message = Failure::new(format!("{}{more}", self.message)).message;
         Failure { message, ..self }
     }
 
     /// Appends the last lines that a program printed.
-    pub fn with_log_tail(self, lines: &str) -> Failure {
+    pub(crate) fn with_log_tail(self, lines: &str) -> Failure {
         let detail = format!("; its last lines:\n{}", block_quote(lines));
         Failure {
             quotes_output: true,
@@ -97,11 +97,11 @@ impl Failure {
     }
 
     /// The message without what a program printed: its first line.
-    pub fn summary(&self) -> &str {
+    pub(crate) fn summary(&self) -> &str {
         self.message.lines().next().unwrap_or_default()
     }
 
-    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(printable::text(&hint.into()).into_owned());
         self
     }

@@ -10,7 +10,7 @@ use crate::problem::InvalidValue;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Presence {
+pub(crate) enum Presence {
     #[default]
     Present,
     Absent,
@@ -20,7 +20,7 @@ pub enum Presence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
-pub struct Mode(pub u32);
+pub(crate) struct Mode(pub u32);
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,14 +67,14 @@ impl<'de> Deserialize<'de> for Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "Vec<String>"))]
-pub enum Argv {
+pub(crate) enum Argv {
     List(Vec<String>),
     Shell(String),
 }
 
 impl Argv {
     /// The command that runs this as a child process.
-    pub fn command(&self) -> crate::ports::exec::Command {
+    pub(crate) fn command(&self) -> crate::ports::exec::Command {
         match self {
             Argv::List(argv) => crate::ports::exec::Command::new(argv),
             Argv::Shell(line) => crate::ports::exec::Command::shell(line),

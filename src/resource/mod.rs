@@ -3,7 +3,7 @@
 //! The kinds, the release pipeline and the stages of a pass share them.
 
 mod access;
-pub mod candidate;
+pub(crate) mod candidate;
 mod change;
 mod failure;
 mod fields;
@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
-pub use crate::yaml::{Seconds, Size};
-pub use access::{Access, AccessState};
-pub use change::{Change, FieldChange, FieldValue, Verb, Withheld};
-pub use failure::{Failure, FailureKind};
-pub use fields::{Argv, Mode, Presence};
+pub(crate) use crate::yaml::{Seconds, Size};
+pub(crate) use access::{Access, AccessState};
+pub(crate) use change::{Change, FieldChange, FieldValue, Verb, Withheld};
+pub(crate) use failure::{Failure, FailureKind};
+pub(crate) use fields::{Argv, Mode, Presence};
 
 /// Inputs for completing a spec, available before the host is inspected.
-pub trait ResolveInputs {
+pub(crate) trait ResolveInputs {
     /// Renders a template file with the resource's own variables.
     fn render_template(
         &self,
@@ -35,7 +35,7 @@ pub trait ResolveInputs {
 
 /// How an apply without a failure ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ApplyOutcome {
+pub(crate) enum ApplyOutcome {
     Done,
     /// Nothing was done, and nothing failed: the app is on hold, or no slot is free.
     Waiting(String),
@@ -45,7 +45,7 @@ pub enum ApplyOutcome {
 
 /// A release that was put into service and has to pass its gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The name of the release.
     pub release: String,
     /// The folder that contains the app's `releases`.
@@ -56,7 +56,7 @@ pub struct Trial {
 
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrialOutcome {
+pub(crate) enum TrialOutcome {
     Passed,
     Failed(Failure),
     /// Another program on the host is in the way, so there is no verdict; the next pass continues.
@@ -68,7 +68,7 @@ pub enum TrialOutcome {
 /// What a resource has to do when a dependency changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Duty {
+pub(crate) enum Duty {
     Restart,
     Reload,
     Run,
@@ -86,14 +86,14 @@ impl std::fmt::Display for Duty {
 
 /// A duty and the ids of the resources whose change causes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trigger {
+pub(crate) struct Trigger {
     pub duty: Duty,
     pub on: Vec<String>,
 }
 
 /// A short fingerprint of what is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Differs exactly when what a service would read differs.
     pub fingerprint: String,
     /// Time of the last change by the host's clock; `None` if unknown.
@@ -102,7 +102,7 @@ pub struct Stamp {
 
 /// One run of a service, no matter who started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceRun {
+pub(crate) struct ServiceRun {
     pub id: String,
     pub started_at: Option<Timestamp>,
     /// Time of the last reload, by the wall clock as it is set now.

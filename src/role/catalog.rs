@@ -12,9 +12,13 @@ use crate::resource::{Argv, Duty, Failure, Trigger};
 use crate::yaml::{Node, NodeKind};
 
 /// One resource, ready to be planned.
-pub struct Resource {
+pub(crate) struct Resource {
     pub id: String,
     pub at: Location,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a test lists what each role owns")
+    )]
     pub role: String,
     pub item: Option<String>,
     /// With full ids.
@@ -41,12 +45,12 @@ impl Resource {
     }
 
     /// The app that it deploys.
-    pub fn app(&self) -> Option<&str> {
+    pub(crate) fn app(&self) -> Option<&str> {
         self.body.release().map(|release| release.app.as_str())
     }
 
     /// Fulfills one of its duties.
-    pub fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+    pub(crate) fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
         let _operation = self.body.begin_operation();
         let body = self.body.triggered();
         let body = body.ok_or_else(|| Failure::new(format!("{} cannot {duty}", self.id)))?;
@@ -55,7 +59,7 @@ impl Resource {
 }
 
 /// Everything that the roles describe for a node, in order.
-pub struct Catalog {
+pub(crate) struct Catalog {
     pub resources: Vec<Resource>,
     /// Commands that check sets of files together, by name.
     pub checks: BTreeMap<String, Argv>,
@@ -120,7 +124,7 @@ impl Catalog {
 
     /// The app that a resource belongs to: the one that it deploys, else the one that it is declared for or
     /// runs from.
-    pub fn app_of<'c>(&'c self, resource: &'c Resource) -> Option<&'c str> {
+    pub(crate) fn app_of<'c>(&'c self, resource: &'c Resource) -> Option<&'c str> {
         let deploys = |id: &String| self.find(id)?.app();
         let named = |item: &&str| {
             self.resources
@@ -133,7 +137,7 @@ impl Catalog {
     }
 
     /// The ids of an app's own resources: the one that deploys it, and those that run from it.
-    pub fn app_resource_ids(&self, app: &str) -> Vec<&str> {
+    pub(crate) fn app_resource_ids(&self, app: &str) -> Vec<&str> {
         let deploys = |resource: &&Resource| resource.app() == Some(app);
         let mut ids = Vec::new();
         for resource in self.resources.iter().filter(deploys) {
@@ -144,12 +148,12 @@ impl Catalog {
     }
 
     /// The apps of the node, each with the resource that deploys it.
-    pub fn releases(&self) -> impl Iterator<Item = (&Resource, &ReleaseSpec)> {
+    pub(crate) fn releases(&self) -> impl Iterator<Item = (&Resource, &ReleaseSpec)> {
         let resources = self.resources.iter();
         resources.filter_map(|resource| Some((resource, resource.body.release()?)))
     }
 
-    pub fn find(&self, id: &str) -> Option<&Resource> {
+    pub(crate) fn find(&self, id: &str) -> Option<&Resource> {
         self.by_id.get(id).map(|at| &self.resources[*at])
     }
 }

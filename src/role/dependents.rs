@@ -5,7 +5,7 @@ use crate::ports::Host;
 
 impl Catalog {
     /// The resources that act when this one changes.
-    pub fn dependents(&self, id: &str) -> impl Iterator<Item = &Resource> {
+    pub(crate) fn dependents(&self, id: &str) -> impl Iterator<Item = &Resource> {
         self.resources.iter().filter(move |user| {
             let mut on = user.triggers.iter().flat_map(|trigger| &trigger.on);
             on.any(|on| on == id)
@@ -13,7 +13,7 @@ impl Catalog {
     }
 
     /// The user ids under which the processes of a resource's dependents run.
-    pub fn runs_as(&self, id: &str, host: &Host) -> Vec<u32> {
+    pub(crate) fn runs_as(&self, id: &str, host: &Host) -> Vec<u32> {
         let users = self.dependents(id);
         users
             .filter_map(|user| user.body.service())

@@ -24,7 +24,7 @@ use crate::yaml::{self, Node};
 const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
 
 /// All resources of a node, rendered and decoded.
-pub struct RoleExpansion<'a> {
+pub(crate) struct RoleExpansion<'a> {
     renderer: Renderer<'a>,
     scopes: Vec<Rc<Scope>>,
     drafts: Vec<Draft>,
@@ -35,7 +35,7 @@ pub struct RoleExpansion<'a> {
 }
 
 /// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
-pub fn expand<'a>(
+pub(crate) fn expand<'a>(
     settings: &'a Settings,
     facts: &'a Facts,
     peers: &'a PeerSource<'a>,
@@ -71,7 +71,7 @@ pub fn expand<'a>(
 
 impl RoleExpansion<'_> {
     /// The apps that this node runs.
-    pub fn apps(&self) -> Vec<String> {
+    pub(crate) fn apps(&self) -> Vec<String> {
         let mut apps: Vec<String> = self
             .drafts
             .iter()
@@ -84,7 +84,7 @@ impl RoleExpansion<'_> {
 
     /// Completes every resource and checks them against each other, so that every mistake is found before the
     /// host is inspected.
-    pub fn resolve(mut self, desired: &DesiredState) -> Result<Catalog, Problems> {
+    pub(crate) fn resolve(mut self, desired: &DesiredState) -> Result<Catalog, Problems> {
         let mut problems = Vec::new();
         let mut drafts = std::mem::take(&mut self.drafts);
         for draft in &mut drafts {

@@ -9,7 +9,7 @@ use crate::yaml::Node;
 
 /// One layer that sets a parameter.
 #[derive(Debug, Serialize)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// `role app`, `role app (defaults of each app)`, `environment production`, `node`.
     pub layer: String,
     pub at: Location,
@@ -18,13 +18,13 @@ pub struct Layer {
 
 /// Every layer that sets a parameter; the last one is in force.
 #[derive(Debug, Serialize)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     pub key: String,
     pub layers: Vec<Layer>,
 }
 
 /// Explains a dotted key such as `keep_releases` or `apps.shop.port`.
-pub fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
+pub(crate) fn explain(settings: &Settings, key: &str) -> Result<Explanation, Problem> {
     let roles = load_with_included(&settings.lookup, &settings.roles)
         .map_err(|problem| problem.at(&settings.locations.roles))?;
     let mut layers = Vec::new();

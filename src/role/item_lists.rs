@@ -6,7 +6,7 @@ use crate::settings::Lookup;
 
 /// The parameter of a role's `for_each`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ItemList {
+pub(crate) struct ItemList {
     pub role: String,
     /// The parameter: `apps`.
     pub name: String,
@@ -15,7 +15,7 @@ pub struct ItemList {
 }
 
 /// The lists of these roles and of those that they include.
-pub fn item_lists(lookup: &Lookup, roles: &[String]) -> Result<Vec<ItemList>, Problem> {
+pub(crate) fn item_lists(lookup: &Lookup, roles: &[String]) -> Result<Vec<ItemList>, Problem> {
     let mut lists = Vec::new();
     for role in load_with_included(lookup, roles)? {
         let Some(name) = role.for_each.clone() else {

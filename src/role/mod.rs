@@ -25,10 +25,9 @@ mod template_syntax;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, Resource};
-pub use expand::{RoleExpansion, expand};
-pub use explain::{Explanation, Layer, explain};
-pub use item_lists::{ItemList, item_lists};
-pub use render::Renderer;
+pub(crate) use catalog::{Catalog, Resource};
+pub(crate) use expand::expand;
+pub(crate) use explain::explain;
+pub(crate) use item_lists::{ItemList, item_lists};
 #[cfg(test)]
 pub(crate) use schema::json_schema;

@@ -19,7 +19,7 @@ use crate::settings::Lookup;
 use crate::yaml::{Entry, Node, NodeKind, Style};
 
 /// Renders strings and templates. Reads templates on first use and compiles each once.
-pub struct Renderer<'a> {
+pub(crate) struct Renderer<'a> {
     lookup: &'a Lookup,
     facts: &'a Facts,
     peers: &'a PeerSource<'a>,
@@ -39,7 +39,11 @@ struct TemplateSource {
 }
 
 impl<'a> Renderer<'a> {
-    pub fn new(lookup: &'a Lookup, facts: &'a Facts, peers: &'a PeerSource<'a>) -> Renderer<'a> {
+    pub(crate) fn new(
+        lookup: &'a Lookup,
+        facts: &'a Facts,
+        peers: &'a PeerSource<'a>,
+    ) -> Renderer<'a> {
         let mut tera = Tera::new();
         let nodes = NodesFunction::default();
         tera.register_function("nodes", nodes.function());
@@ -59,7 +63,7 @@ impl<'a> Renderer<'a> {
 
     /// Renders the string leaves of a tree. Only leaves for which `ours` returns true are templates; others
     /// (values that an operator wrote) stay unchanged.
-    pub fn render_tree(
+    pub(crate) fn render_tree(
         &self,
         node: &Node,
         scope: &Scope,
@@ -95,7 +99,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// The rendered fields of a resource, without the common ones.
-    pub fn render_fields(
+    pub(crate) fn render_fields(
         &self,
         node: &Node,
         without: &[&str],
@@ -169,7 +173,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// Renders a string that contains template marks.
-    pub fn render_text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
+    pub(crate) fn render_text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
         if let Some(text) = interpolate(text, |path| self.lookup(path, scope)) {
             return Ok(text);
         }
@@ -198,7 +202,11 @@ impl<'a> Renderer<'a> {
 
     /// Evaluates a condition. Tera treats an undefined name as false, so a mistyped one would silently omit a
     /// resource: here it is an error, unless the expression handles it (`is defined`, `default`).
-    pub fn evaluate_condition(&self, expression: &str, scope: &Scope) -> Result<bool, Problem> {
+    pub(crate) fn evaluate_condition(
+        &self,
+        expression: &str,
+        scope: &Scope,
+    ) -> Result<bool, Problem> {
         let lacks = |path: &&str| match path.strip_prefix("facts.") {
             Some(fact) => self.facts.at_path(fact).is_none(),
             None => *path != "facts" && scope.is_undefined(path),
@@ -214,7 +222,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// Renders a template file, with these values on top of the scope.
-    pub fn render_template(
+    pub(crate) fn render_template(
         &self,
         name: &str,
         scope: &Rc<Scope>,
@@ -239,7 +247,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// A file from the templates folder, unrendered.
-    pub fn read_source(&self, name: &str) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn read_source(&self, name: &str) -> Result<Vec<u8>, Problem> {
         match self.lookup.read("templates", name)? {
             Some((_, body)) => Ok(body),
             None => Err(self.missing_template(name)),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// Values by name. A layer sees those of the layers around it.
 #[derive(Debug, Default)]
-pub struct Scope {
+pub(crate) struct Scope {
     values: Map<String, Value>,
     outer: Option<Rc<Scope>>,
     /// For Tera; built only when a text needs more than plain references.
@@ -16,20 +16,20 @@ pub struct Scope {
 
 impl Scope {
     /// A new layer inside this one.
-    pub fn nested_in(outer: &Rc<Scope>) -> Scope {
+    pub(crate) fn nested_in(outer: &Rc<Scope>) -> Scope {
         Scope {
             outer: Some(outer.clone()),
             ..Scope::default()
         }
     }
 
-    pub fn insert(&mut self, name: &str, value: Value) {
+    pub(crate) fn insert(&mut self, name: &str, value: Value) {
         self.context.take();
         self.values.insert(name.to_owned(), value);
     }
 
     /// The value at a dotted path.
-    pub fn at_path(&self, path: &str) -> Option<&Value> {
+    pub(crate) fn at_path(&self, path: &str) -> Option<&Value> {
         let mut parts = path.split('.');
         let mut value = self.get(parts.next()?)?;
         for part in parts {
@@ -39,7 +39,7 @@ impl Scope {
     }
 
     /// Whether a dotted path contains an undefined name or map key.
-    pub fn is_undefined(&self, path: &str) -> bool {
+    pub(crate) fn is_undefined(&self, path: &str) -> bool {
         let mut parts = path.split('.');
         let mut value = parts.next().and_then(|first| self.get(first));
         for part in parts {
@@ -58,7 +58,7 @@ impl Scope {
     }
 
     /// Every visible name.
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         let mut names = self
             .outer
             .as_ref()

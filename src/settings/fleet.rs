@@ -15,7 +15,7 @@ use crate::yaml::{Node, Seconds};
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct FleetSettings {
+pub(crate) struct FleetSettings {
     /// `false`: this host writes no record of itself; for read-only credentials.
     #[serde(default = "default_publish")]
     pub publish: bool,
@@ -42,7 +42,7 @@ pub struct FleetSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct StaticNode {
+pub(crate) struct StaticNode {
     /// Its addresses, the best first.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub addresses: Vec<IpAddr>,
@@ -83,11 +83,11 @@ impl Default for FleetSettings {
 }
 
 impl FleetSettings {
-    pub fn heartbeat(&self) -> Duration {
+    pub(crate) fn heartbeat(&self) -> Duration {
         self.heartbeat.map_or(Duration::from_secs(300), |s| s.0)
     }
 
-    pub fn gone_after(&self) -> Duration {
+    pub(crate) fn gone_after(&self) -> Duration {
         self.gone_after.map_or(Duration::from_secs(3600), |s| s.0)
     }
 

@@ -9,14 +9,14 @@ use crate::problem::Problem;
 
 /// Search path for roles, templates and environments: beside the settings first, then the shipped ones.
 #[derive(Debug, Clone)]
-pub struct Lookup {
+pub(crate) struct Lookup {
     folders: Vec<PathBuf>,
     pub(super) root: Rc<Root>,
 }
 
 impl Lookup {
     /// `config` is the settings file, `share` the folder of the shipped roles.
-    pub fn for_config(config: &Path, share: &Path) -> Result<Lookup, Problem> {
+    pub(crate) fn for_config(config: &Path, share: &Path) -> Result<Lookup, Problem> {
         let root = Rc::new(Root::real().map_err(unreadable)?);
         Ok(Lookup::with_root(root, config, share))
     }
@@ -30,7 +30,11 @@ impl Lookup {
     }
 
     /// The content of `folder/name`, with its path.
-    pub fn read(&self, folder: &str, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Problem> {
+    pub(crate) fn read(
+        &self,
+        folder: &str,
+        name: &str,
+    ) -> Result<Option<(PathBuf, Vec<u8>)>, Problem> {
         let found = self.find(folder, name)?;
         Ok(found.map(|(path, _, body)| (path, body)))
     }
@@ -57,7 +61,7 @@ impl Lookup {
     }
 
     /// The names in `folder` that end in `suffix`, without it, from the whole search path; for suggestions.
-    pub fn names(&self, folder: &str, suffix: &str) -> Vec<String> {
+    pub(crate) fn names(&self, folder: &str, suffix: &str) -> Vec<String> {
         let mut names = Vec::new();
         for base in &self.folders {
             let found = self
@@ -78,7 +82,7 @@ impl Lookup {
     }
 
     /// The searched folders, for messages.
-    pub fn searched_folders(&self, folder: &str) -> String {
+    pub(crate) fn searched_folders(&self, folder: &str) -> String {
         let places: Vec<String> = self
             .folders
             .iter()

@@ -3,7 +3,7 @@
 use crate::yaml::{Node, NodeKind};
 
 /// Merges `over` into `under`; `over` takes precedence.
-pub fn merge(under: &mut Node, over: Node) {
+pub(crate) fn merge(under: &mut Node, over: Node) {
     match (&mut under.kind, over.kind) {
         (NodeKind::Map(below), NodeKind::Map(above)) => {
             for entry in above {

@@ -21,25 +21,25 @@ use crate::ports::store::StoreSettings;
 use crate::problem::{Location, Problem, Problems};
 use crate::yaml::{self, Node, ParseLimits};
 
-pub use crate::ports::address::{is_host_address, non_host_reason};
-pub use fleet::{FleetSettings, StaticNode};
-pub use lookup::Lookup;
-pub use merge::merge;
-pub use name::is_name;
+pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
+pub(crate) use fleet::{FleetSettings, StaticNode};
+pub(crate) use lookup::Lookup;
+pub(crate) use merge::merge;
+pub(crate) use name::is_name;
 
 use files::{read_file, unreadable};
 
 /// Default path of the settings.
-pub const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
 
 /// Where the package installs the shipped roles and templates.
-pub const DEFAULT_SHARE: &str = "/usr/share/trueup";
+pub(crate) const DEFAULT_SHARE: &str = "/usr/share/trueup";
 
 /// Settings as written, all files merged.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct SettingsFile {
+pub(crate) struct SettingsFile {
     /// The environment of this node in the manifest: `production`, `staging`, …
     pub environment: String,
     /// The roles of this node, in this order; each is a file in `roles/`.
@@ -75,14 +75,14 @@ pub struct SettingsFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct MetricsSettings {
+pub(crate) struct MetricsSettings {
     /// The folder of node_exporter's textfile collector, such as `/var/lib/prometheus/node-exporter`:
     /// every pass writes `trueup.prom` there. Nothing is written when not given.
     pub textfile: Option<PathBuf>,
 }
 
 /// Default key of the manifest.
-pub fn default_manifest() -> String {
+pub(crate) fn default_manifest() -> String {
     "sha_number.yml".into()
 }
 
@@ -92,7 +92,7 @@ fn default_attributes() -> serde_json::Value {
 
 /// Validated settings.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub environment: String,
     pub roles: Vec<String>,
     pub tags: BTreeMap<String, String>,
@@ -114,13 +114,13 @@ pub struct Settings {
 
 /// Locations in the files of those settings whose values are validated later.
 #[derive(Debug, Clone)]
-pub struct SettingLocations {
+pub(crate) struct SettingLocations {
     pub roles: Location,
     pub store: Location,
 }
 
 /// Reads the settings of this node. `share` is the folder of the shipped roles, normally [`DEFAULT_SHARE`].
-pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
+pub(crate) fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     let root = Rc::new(Root::real().map_err(unreadable)?);
     let Some((meta, body)) = read_file(&root, config)? else {
         return Err(Problem::new(format!("there are no settings at {}", config.display()))
@@ -131,7 +131,11 @@ pub fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
 }
 
 /// Uses `body` as the content of `config`, with the drop-ins, roles and templates beside it.
-pub fn load_from_body(config: &Path, body: &[u8], share: &Path) -> Result<Settings, Problems> {
+pub(crate) fn load_from_body(
+    config: &Path,
+    body: &[u8],
+    share: &Path,
+) -> Result<Settings, Problems> {
     let root = Rc::new(Root::real().map_err(unreadable)?);
     load_with(root, config, (None, body), share)
 }
@@ -298,7 +302,7 @@ fn parse_tree(path: &Path, body: &[u8]) -> Result<Node, Problem> {
 }
 
 /// Whether anything is set in `config` or in the drop-ins beside it.
-pub fn is_configured(config: &Path) -> Result<bool, Problem> {
+pub(crate) fn is_configured(config: &Path) -> Result<bool, Problem> {
     let root = Root::real().map_err(unreadable)?;
     let at = Location {
         file: config.display().to_string().into(),

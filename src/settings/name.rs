@@ -1,7 +1,7 @@
 //! The names of nodes, environments and apps.
 
 /// Whether the word is safe as part of a path, a unit name and a store key.
-pub fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name

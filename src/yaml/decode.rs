@@ -6,7 +6,7 @@ use super::node::{Entry, Node, NodeKind, PlainScalar, Style};
 use crate::problem::{InvalidValue, Problem, nearest, one_of};
 
 /// Decodes a tree into a typed value.
-pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Problem> {
+pub(crate) fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Problem> {
     T::deserialize(node).map_err(|error| error.into_problem(node))
 }
 

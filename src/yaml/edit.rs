@@ -21,7 +21,7 @@ mod source;
 
 /// An edit in progress.
 #[derive(Debug, Clone)]
-pub struct YamlEditor {
+pub(crate) struct YamlEditor {
     file: String,
     /// Without the byte order mark.
     text: String,
@@ -35,7 +35,7 @@ pub struct YamlEditor {
 
 /// The position of a new entry in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InsertPosition<'a> {
+pub(crate) enum InsertPosition<'a> {
     /// Above all others. Only in the outermost map.
     First,
     /// Below the entry of this key, which must exist.
@@ -48,7 +48,7 @@ type Splice = (Range<usize>, String);
 
 impl YamlEditor {
     /// `file` is the name of the text in error messages.
-    pub fn new(file: &str, body: &[u8]) -> Result<YamlEditor, Problem> {
+    pub(crate) fn new(file: &str, body: &[u8]) -> Result<YamlEditor, Problem> {
         let tree = parse(file, body, ParseLimits::default())?;
         let body = std::str::from_utf8(body).expect("the parser takes nothing but UTF-8");
         let text = body.strip_prefix('\u{feff}').unwrap_or(body);
@@ -69,7 +69,7 @@ impl YamlEditor {
     }
 
     /// Replaces the scalar at `path`.
-    pub fn set(&mut self, path: &[&str], value: &Value) -> Result<(), Problem> {
+    pub(crate) fn set(&mut self, path: &[&str], value: &Value) -> Result<(), Problem> {
         let tree = self.parse_tree()?;
         let view = SourceText::new(&self.text);
         let found = view.find(&tree, path)?;
@@ -96,7 +96,7 @@ impl YamlEditor {
     }
 
     /// Replaces the scalar at `path` by a map.
-    pub fn replace_with_map(&mut self, path: &[&str], value: &Value) -> Result<(), Problem> {
+    pub(crate) fn replace_with_map(&mut self, path: &[&str], value: &Value) -> Result<(), Problem> {
         let tree = self.parse_tree()?;
         let view = SourceText::new(&self.text);
         let found = view.find(&tree, path)?;
@@ -121,7 +121,7 @@ impl YamlEditor {
     }
 
     /// Adds an entry, which must not exist yet, to the map at `path`.
-    pub fn insert_entry(
+    pub(crate) fn insert_entry(
         &mut self,
         path: &[&str],
         place: InsertPosition<'_>,
@@ -146,7 +146,7 @@ impl YamlEditor {
     }
 
     /// Returns the new text, after a check that it means exactly what was intended.
-    pub fn finish(self) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>, Problem> {
         let tree = self.parse_tree()?;
         if tree.to_json() != self.expected {
             return Err(match &self.first_alias {

@@ -17,10 +17,10 @@ mod size;
 mod tests;
 mod write;
 
-pub use decode::decode;
-pub use edit::{InsertPosition, YamlEditor};
-pub use node::{Entry, Node, NodeKind, Style};
-pub use parse::{ParseLimits, parse};
-pub use seconds::Seconds;
-pub use serialize::serialize;
-pub use size::Size;
+pub(crate) use decode::decode;
+pub(crate) use edit::{InsertPosition, YamlEditor};
+pub(crate) use node::{Entry, Node, NodeKind, Style};
+pub(crate) use parse::{ParseLimits, parse};
+pub(crate) use seconds::Seconds;
+pub(crate) use serialize::serialize;
+pub(crate) use size::Size;

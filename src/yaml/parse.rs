@@ -11,7 +11,7 @@ use crate::problem::{Location, Problem};
 
 /// Limits of a document.
 #[derive(Debug, Clone, Copy)]
-pub struct ParseLimits {
+pub(crate) struct ParseLimits {
     /// Bytes of the text; also of what anchors and aliases copy.
     pub bytes: usize,
     /// Nodes after aliases are expanded, which bounds a "billion laughs" text; also nodes that anchors keep,
@@ -32,7 +32,7 @@ impl Default for ParseLimits {
 }
 
 /// Parses one YAML document. An empty text is an empty map, so a file with only comments is valid.
-pub fn parse(file: &str, text: &[u8], limits: ParseLimits) -> Result<Node, Problem> {
+pub(crate) fn parse(file: &str, text: &[u8], limits: ParseLimits) -> Result<Node, Problem> {
     let file: Arc<str> = file.into();
     let start = Location {
         file: file.clone(),

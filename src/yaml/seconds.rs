@@ -18,10 +18,11 @@ const MAX: Duration = Duration::from_hours(999_999);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
-pub struct Seconds(pub Duration);
+pub(crate) struct Seconds(pub Duration);
 
 impl Seconds {
-    pub const fn new(seconds: u64) -> Seconds {
+    #[cfg(test)]
+    pub(crate) const fn new(seconds: u64) -> Seconds {
         Seconds(Duration::from_secs(seconds))
     }
 }

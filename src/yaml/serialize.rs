@@ -16,7 +16,7 @@ const LONG_KEY: usize = 128;
 
 /// Serialises data as one document in block style, with a line break at its end. Every reader gets the same
 /// texts back, and a terminal shows the document instead of interpreting it.
-pub fn serialize(value: Value) -> String {
+pub(crate) fn serialize(value: Value) -> String {
     let mut quoted = Vec::new();
     let value = take_quoted(value, &mut quoted);
     let document = serde_yaml::to_string(&value).expect("plain data is always YAML");

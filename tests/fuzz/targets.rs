@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::Target;
-use crate::desired::{Manifest, PublishRequest, Sha, edit_manifest};
+use crate::desired::edit::edit_manifest;
+use crate::desired::{Manifest, PublishRequest, Sha};
 use crate::fleet::{Peer, Record};
 use crate::settings;
 use crate::yaml::{Node, ParseLimits, parse, serialize};
@@ -204,7 +205,7 @@ fn fuzz_record() {
             assert_eq!(*again, record);
         } else {
             assert!(
-                record.to_json().len() > crate::fleet::MAX_RECORD,
+                record.to_json().len() > crate::fleet::record::MAX_RECORD,
                 "{again:?}"
             );
         }

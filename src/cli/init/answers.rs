@@ -29,7 +29,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// `lists` are the item lists of the roles: an app goes into the list that its role reads.
-    pub fn new(args: &InitArgs, lists: &[ItemList]) -> Result<Answers, Problem> {
+    pub(super) fn new(args: &InitArgs, lists: &[ItemList]) -> Result<Answers, Problem> {
         let store = StoreSettings {
             url: args.store.clone().unwrap_or_default(),
             region: args.region.clone(),
@@ -78,7 +78,7 @@ impl Answers {
     }
 
     /// Adds host keys of servers, as lines of `known_hosts`.
-    pub fn add_known_hosts(&mut self, lines: &[String]) -> Result<(), Problem> {
+    pub(super) fn add_known_hosts(&mut self, lines: &[String]) -> Result<(), Problem> {
         let lines = lines.iter().flat_map(|lines| lines.lines());
         let lines = lines
             .map(str::trim)
@@ -110,7 +110,7 @@ impl Answers {
     }
 
     /// The settings in the order of `node.yml`.
-    pub fn settings(&self) -> Vec<(&'static str, Value)> {
+    pub(super) fn settings(&self) -> Vec<(&'static str, Value)> {
         let mut settings = vec![
             ("environment", json!(self.environment)),
             ("roles", json!(self.roles)),
@@ -131,7 +131,7 @@ impl Answers {
 
     /// Whether the settings hold secrets. A value from a file counts as one: the operator had a reason to use
     /// a file.
-    pub fn has_secrets(&self) -> bool {
+    pub(super) fn has_secrets(&self) -> bool {
         let all = [&self.attributes, &self.store, &self.tags];
         self.from_file || all.iter().any(|map| secrets::contains_secret(&json!(map)))
     }

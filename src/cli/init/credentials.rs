@@ -55,7 +55,7 @@ pub(super) struct ShellEnvironment {
 }
 
 impl ShellEnvironment {
-    pub fn current() -> ShellEnvironment {
+    pub(super) fn current() -> ShellEnvironment {
         let names = KEYS.iter().map(|(name, _)| name).chain(&CREDENTIAL_SOURCES);
         let word = |name: &&str| Some(((*name).to_owned(), read_variable(name)?));
         ShellEnvironment {
@@ -66,7 +66,7 @@ impl ShellEnvironment {
     }
 
     /// The keys in the format of the credentials file.
-    pub fn render_keys(&self) -> Result<String, Problem> {
+    pub(super) fn render_keys(&self) -> Result<String, Problem> {
         let value = |name: &str| self.variables.get(name);
         let missing: Vec<&str> = [ACCESS_KEY_ID, SECRET_ACCESS_KEY]
             .into_iter()
@@ -96,7 +96,7 @@ impl ShellEnvironment {
     }
 
     /// Warns of keys that expire.
-    pub fn expiry_warning(&self) -> Option<Problem> {
+    pub(super) fn expiry_warning(&self) -> Option<Problem> {
         self.variables.get(SESSION_TOKEN)?;
         Some(
             Problem::new(format!(
@@ -107,7 +107,7 @@ impl ShellEnvironment {
     }
 
     /// Explains why there may be no keys.
-    pub fn sudo_warning(&self) -> Option<Problem> {
+    pub(super) fn sudo_warning(&self) -> Option<Problem> {
         let none = self.by_sudo && self.variables.is_empty();
         none.then(|| {
             Problem::new("sudo drops AWS_* variables").hint(format!(
@@ -117,7 +117,7 @@ impl ShellEnvironment {
     }
 
     /// Why the store was checked with credentials other than those of the timer.
-    pub fn find_mismatch(
+    pub(super) fn find_mismatch(
         &self,
         timer: &TimerEnvironment,
         has_files: impl Fn(&Path) -> bool,
@@ -194,7 +194,7 @@ pub(super) struct TimerEnvironment {
 }
 
 impl TimerEnvironment {
-    pub fn read(root: &Root) -> Result<TimerEnvironment, RootError> {
+    pub(super) fn read(root: &Root) -> Result<TimerEnvironment, RootError> {
         let read = |path: &str| -> Result<Option<String>, RootError> {
             let body = root.read(Path::new(path), MAX_FILE_BYTES)?;
             Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))

@@ -7,7 +7,7 @@ use crate::problem::Problem;
 
 /// The shas to publish, and how.
 #[derive(Debug, Clone)]
-pub struct PublishRequest {
+pub(crate) struct PublishRequest {
     pub environment: String,
     /// By app; no app occurs twice.
     pub shas: Vec<(String, Sha)>,
@@ -25,7 +25,7 @@ pub struct PublishRequest {
 
 /// Why a request cannot be carried out. Nothing was written.
 #[derive(Debug, thiserror::Error)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// The current manifest is invalid.
     #[error("{0}")]
     Manifest(Box<Problem>),

@@ -6,6 +6,7 @@ use super::super::last_good::{LastGoodLists, MAX_MEMORY};
 use super::peer_list::settings;
 use super::scale::{pass, typical_record};
 use super::*;
+use crate::fleet::record::MAX_RECORD;
 use crate::ports::root::Attrs;
 use crate::testing::peak_memory;
 

@@ -1,6 +1,7 @@
 //! Publishing of this host's own record.
 
 use super::*;
+use crate::fleet::record::MAX_RECORD;
 use crate::ports::store::{GetOutcome, PutOutcome, StoreError, double};
 use crate::settings::FleetSettings;
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::fleet::record::MAX_RECORD;
 
 #[test]
 fn record_survives_a_write_and_read() {

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::last_good::LastGoodLists;
 use super::peer_list::{settings, shop_query};
 use super::*;
+use crate::fleet::record::MAX_RECORD;
 use crate::ports::root::Attrs;
 use crate::ports::store::StoreError;
 use crate::testing::peak_memory;

@@ -18,7 +18,7 @@ const KEY_TYPES: &[(&str, usize)] = &[
 
 /// A public key with its options and comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey {
+pub(super) struct PublicKey {
     /// The line as it stands in the file.
     pub line: String,
     options: String,
@@ -29,7 +29,7 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// Parses a line. The error describes the problem without quoting the line.
-    pub fn parse(line: &str) -> Result<PublicKey, String> {
+    pub(super) fn parse(line: &str) -> Result<PublicKey, String> {
         let line = line.trim();
         if line.contains("PRIVATE KEY") || line.contains("PuTTY-User-Key-File") {
             return Err(private_key_error());
@@ -62,12 +62,12 @@ impl PublicKey {
     }
 
     /// Whether both have the same key, regardless of options and comments.
-    pub fn is_same_key(&self, other: &PublicKey) -> bool {
+    pub(super) fn is_same_key(&self, other: &PublicKey) -> bool {
         self.kind == other.kind && self.body == other.body
     }
 
     /// A summary for reports: the type, the end of the key, the comment, and only the names of the options.
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let end = self.body.len().saturating_sub(12);
         let mut text = format!("{} …{}", self.kind, &self.body[end..]);
         let visible = |c: &char| !c.is_control();
@@ -177,12 +177,12 @@ fn split_ssh_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
-    pub const ANA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB6ylTm3jwmIjjCEvwxDVbO8f8k4S1OfbjERvJLmVhnY ana@laptop";
-    pub const BEN: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHMRK3vFr9pG4dBN8TCzB46/D6s81H0i/iIZ2D2jg73bwy/BnZkdNPvJfptyZX3luyh1Spleq4gH3B5hSkpQsvs= ben@desk";
-    pub const EVE: &str =
+    pub(crate) const ANA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB6ylTm3jwmIjjCEvwxDVbO8f8k4S1OfbjERvJLmVhnY ana@laptop";
+    pub(crate) const BEN: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHMRK3vFr9pG4dBN8TCzB46/D6s81H0i/iIZ2D2jg73bwy/BnZkdNPvJfptyZX3luyh1Spleq4gH3B5hSkpQsvs= ben@desk";
+    pub(crate) const EVE: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIABKjgmkmqKHKYhXf6uL62EPzHwy7YYenuGUZ5T+9vJw eve";
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC2YBn0pofBLqVhoVyQENAHPPmV2sel/xs/YIe/GluJ1G8vmd3iBT1Z63VPzO/3kOMZf8N3ZDwhUCDXSPyDnuBFIDz0AQm+PokG7GNLz2cKNbSY8m8am+rybPGLaiibCeW3VTsohYJ+ngYyB1NonH3bUQDgs/Qx9IFwULr4gH9nFhfLzGW1zq6qa65Y8SeLABsCMt2cghQac7LBo/uQyO9UOWGmk/xayNZI+IJ/+n2J8xIlcRxwCTfgx/JO3fRsax0K03JJQaL6pgGHCKENhodkw+GpwVuNnqW1tYdpEvEY8Rt8EAbGeIzlggwSMBmlT5ASqCnKgcybrvVzx3y+XSkP ci";
 

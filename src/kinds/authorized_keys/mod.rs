@@ -22,13 +22,13 @@ use key_file::ObservedPath;
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
-pub struct AuthorizedKeys;
+pub(super) struct AuthorizedKeys;
 
 /// The public keys with which a user may log in.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct AuthorizedKeysSpec {
+pub(super) struct AuthorizedKeysSpec {
     /// The user. The keys are in `.ssh/authorized_keys` below its home, which must exist (mode `"0600"`, the
     /// folder `"0700"`, both owned by the user).
     pub user: String,
@@ -49,14 +49,14 @@ fn default_true() -> bool {
     true
 }
 
-pub enum AuthorizedKeysState {
+pub(super) enum AuthorizedKeysState {
     /// An unprivileged run on a host without this user, which it could not create.
     Unmanaged,
     Keys(Box<ObservedKeys>),
 }
 
 /// The file and its folder as found on the host.
-pub struct ObservedKeys {
+pub(super) struct ObservedKeys {
     /// The wanted owner of both, as `user:group`.
     owner: String,
     file: Option<(ObservedPath, String)>,
@@ -182,7 +182,7 @@ fn missing_user_failure(name: &str) -> Failure {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthorizedKeysAction {
+pub(super) enum AuthorizedKeysAction {
     Remove,
     /// Write the file, or set the access rights of its folder, or both.
     Update {

@@ -6,7 +6,7 @@ use crate::resource::{Change, Failure, FailureKind, FieldValue, Verb};
 
 const FILE: &str = "/home/deploy/.ssh/authorized_keys";
 
-pub fn add_deploy(sandbox: &Sandbox) {
+pub(super) fn add_deploy(sandbox: &Sandbox) {
     let account = "root:x:0:0::/root:/bin/sh\ndeploy:x:2001:2001::/home/deploy:/bin/bash\n";
     sandbox.write("/etc/passwd", account);
     sandbox.write("/etc/group", "root:x:0:\ndeploy:x:2001:\n");

@@ -17,7 +17,7 @@ const UPDATE_TIMEOUT: Duration = Duration::from_secs(300);
 /// File name of a sandbox's apt configuration, for `APT_CONFIG`.
 const CONFIG_FILE: &str = "apt.conf";
 
-pub struct Apt<'a> {
+pub(super) struct Apt<'a> {
     host: &'a Host,
     config: Option<std::path::PathBuf>,
 }
@@ -53,7 +53,7 @@ impl Repair {
 impl<'a> Apt<'a> {
     /// In a sandbox, apt gets a configuration of its own, so that it neither reads nor writes the machine's
     /// files.
-    pub fn new(host: &'a Host) -> Result<Apt<'a>, Failure> {
+    pub(super) fn new(host: &'a Host) -> Result<Apt<'a>, Failure> {
         let root = &host.root;
         if !root.is_privileged() {
             return Err(Failure::new("only root can change packages")
@@ -81,7 +81,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Installs packages, each a name or `name=version`. After a failure tries each applicable repair once.
-    pub fn install(&self, wanted: &[String], downgrade: bool) -> Result<(), Failure> {
+    pub(super) fn install(&self, wanted: &[String], downgrade: bool) -> Result<(), Failure> {
         let mut tried = Vec::new();
         loop {
             let mut command = self.apt_get(&["--no-install-recommends", "install"]);
@@ -105,14 +105,14 @@ impl<'a> Apt<'a> {
         }
     }
 
-    pub fn remove(&self, names: &[String]) -> Result<(), Failure> {
+    pub(super) fn remove(&self, names: &[String]) -> Result<(), Failure> {
         let mut command = self.apt_get(&["remove"]);
         command.argv.extend(names.iter().map(Into::into));
         self.run(command)
     }
 
     /// Sets or removes the hold that keeps packages at their version.
-    pub fn set_hold(&self, names: &[String], hold: bool) -> Result<(), Failure> {
+    pub(super) fn set_hold(&self, names: &[String], hold: bool) -> Result<(), Failure> {
         if names.is_empty() {
             return Ok(());
         }

@@ -18,13 +18,13 @@ use crate::resource::{
 
 use apt::Apt;
 
-pub struct Package;
+pub(super) struct Package;
 
 /// Packages of the host's distribution.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct PackageSpec {
+pub(super) struct PackageSpec {
     /// Names of apt packages. Installed without recommended packages; an installed package is not upgraded.
     pub names: Vec<String>,
     /// Exactly this version, or any with this prefix if it ends in `*`; only with one name. Not given: any
@@ -38,7 +38,7 @@ pub struct PackageSpec {
     pub state: Presence,
 }
 
-pub enum PackageState {
+pub(super) enum PackageState {
     /// An unprivileged run in a sandbox, which cannot change packages.
     Unmanaged,
     /// dpkg's record of each name.
@@ -140,7 +140,7 @@ fn display_names(names: &[&str]) -> FieldValue {
 }
 
 /// The only action: have apt make the packages as described.
-pub struct ChangePackages;
+pub(super) struct ChangePackages;
 
 impl Kind for Package {
     const NAME: &'static str = "package";

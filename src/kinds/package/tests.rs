@@ -7,7 +7,7 @@ use crate::resource::{ApplyOutcome, Change, Failure};
 
 const STATUS: &str = "/var/lib/dpkg/status";
 
-pub fn skip_reason(sandbox: &Sandbox) -> Option<&'static str> {
+pub(super) fn skip_reason(sandbox: &Sandbox) -> Option<&'static str> {
     if !sandbox.can_set_owners() {
         return Some("needs root");
     }
@@ -19,7 +19,7 @@ pub fn skip_reason(sandbox: &Sandbox) -> Option<&'static str> {
 }
 
 /// Creates a repository with these packages as the sandbox's only source.
-pub fn create_repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
+pub(super) fn create_repository(sandbox: &Sandbox, packages: &[(&str, &str)]) {
     let mut index = String::new();
     for (name, version) in packages {
         let tree = format!("/srv/build/{name}-{version}");

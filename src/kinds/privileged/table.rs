@@ -37,7 +37,7 @@ pub(super) struct Format {
 }
 
 impl Format {
-    pub fn directive(&self, name: &str) -> Option<&'static Directive> {
+    pub(super) fn directive(&self, name: &str) -> Option<&'static Directive> {
         let mut all = self.directives.iter();
         all.find(|directive| directive.names.contains(&name))
     }

@@ -161,7 +161,7 @@ pub(super) fn new_keyring() {
 /// make), blocked signals (they end a pass), an ignored SIGCHLD (it hides the exit of children) and a limit
 /// of too few descriptors. Other limits and the priority stay as the caller set them. SIGHUP stays ignored
 /// under `nohup`.
-pub fn reset_inherited_attributes() {
+pub(crate) fn reset_inherited_attributes() {
     umask(Mode::from_bits_truncate(0o022));
     if getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft < NOFILE_LIMIT.0) {
         set_limit(Resource::RLIMIT_NOFILE, NOFILE_LIMIT.0, NOFILE_LIMIT.1);

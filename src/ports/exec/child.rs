@@ -58,7 +58,6 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
             return Ok(CompletedCommand {
                 exit_reason: ExitReason::Stopped,
                 output: Output::default(),
-                duration: begun.elapsed(),
             });
         }
         begun => begun?,
@@ -72,7 +71,6 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
     Ok(CompletedCommand {
         exit_reason: ended,
         output: reading.output,
-        duration: begun.elapsed(),
     })
 }
 

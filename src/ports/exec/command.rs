@@ -10,17 +10,17 @@ use std::time::Duration;
 use super::stop_flag::StopFlag;
 
 /// `PATH` of every child whose environment has none.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Timeout of a child that sets none.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Umask of a child that sets none: nginx, another user, serves what a build makes.
-pub const DEFAULT_UMASK: u32 = 0o022;
+pub(crate) const DEFAULT_UMASK: u32 = 0o022;
 
 /// The user that a child runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
@@ -33,7 +33,7 @@ pub struct Identity {
 
 /// A child to run. The environment is exactly `env` (with [`PATH`] when it has none).
 #[derive(Debug)]
-pub struct Command {
+pub(crate) struct Command {
     pub argv: Vec<OsString>,
     /// A path of the machine, not of the sandbox. `None`: `/`.
     pub cwd: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub struct Command {
 }
 
 impl Command {
-    pub fn new<I, S>(argv: I) -> Command
+    pub(crate) fn new<I, S>(argv: I) -> Command
     where
         I: IntoIterator<Item = S>,
         S: Into<OsString>,
@@ -75,22 +75,22 @@ impl Command {
     }
 
     /// Runs a step as written by an operator, in a shell.
-    pub fn shell(line: &str) -> Command {
+    pub(crate) fn shell(line: &str) -> Command {
         Command::new(["/bin/sh", "-e", "-c", line])
     }
 
-    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Command {
+    pub(crate) fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Command {
         self.env.insert(key.into(), value.into());
         self
     }
 
-    pub fn timeout(mut self, timeout: Duration) -> Command {
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Command {
         self.timeout = timeout;
         self
     }
 
     /// The arguments in shell syntax, for messages.
-    pub fn command_line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
         let argv: Vec<&std::ffi::OsStr> = self.argv.iter().map(OsString::as_os_str).collect();
         // Show a shell step as the operator wrote it.
         if let [sh, flag, dash_c, line] = argv.as_slice()

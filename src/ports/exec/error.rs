@@ -7,7 +7,7 @@ use super::output::block_quote;
 
 /// Reason why a child did not start, or failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecError {
+pub(crate) enum ExecError {
     #[error("cannot run `{line}`: {source}")]
     Start {
         line: String,
@@ -34,12 +34,12 @@ pub enum ExecError {
 
 impl ExecError {
     /// Whether the message ends with what the program printed.
-    pub fn has_output(&self) -> bool {
+    pub(crate) fn has_output(&self) -> bool {
         matches!(self, ExecError::Failed { output, .. } if !output.is_empty())
     }
 
     /// Whether the program does not exist.
-    pub fn is_program_missing(&self) -> bool {
+    pub(crate) fn is_program_missing(&self) -> bool {
         matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     }
 }

@@ -6,7 +6,7 @@ use super::output::Output;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitReason {
+pub(crate) enum ExitReason {
     Exited(i32),
     /// Killed by this signal, which trueup did not send.
     Signalled(i32),
@@ -43,15 +43,14 @@ impl std::fmt::Display for ExitReason {
 
 /// A child that has ended, together with its whole group.
 #[derive(Debug)]
-pub struct CompletedCommand {
+pub(crate) struct CompletedCommand {
     pub exit_reason: ExitReason,
     /// Standard output and error, interleaved as they arrived.
     pub output: Output,
-    pub duration: Duration,
 }
 
 impl CompletedCommand {
-    pub fn success(&self) -> bool {
+    pub(crate) fn success(&self) -> bool {
         self.exit_reason == ExitReason::Exited(0)
     }
 }

@@ -12,10 +12,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 /// Bytes that children of the same user can open by a path while this value lives. They are never on disk and
 /// disappear with trueup, however it ends.
 #[derive(Debug)]
-pub struct MemFile(File);
+pub(crate) struct MemFile(File);
 
 impl MemFile {
-    pub fn new(bytes: &[u8]) -> io::Result<MemFile> {
+    pub(crate) fn new(bytes: &[u8]) -> io::Result<MemFile> {
         let mut file = File::from(memfd_create(c"trueup", MFdFlags::MFD_CLOEXEC)?);
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
@@ -23,12 +23,12 @@ impl MemFile {
     }
 
     /// The path under which a child opens it.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
     }
 
     /// The current content.
-    pub fn read(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut file = &self.0;
         file.seek(SeekFrom::Start(0))?;

@@ -24,29 +24,29 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-pub use attributes::reset_inherited_attributes;
-pub use command::{Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, PATH};
-pub use error::ExecError;
-pub use exit::{CompletedCommand, ExitReason};
-pub use memfd::MemFile;
-pub use output::{LOG_HEADING, LOG_LIMIT, Output, block_quote};
-pub use stdio::PipedChild;
-pub use stop_flag::StopFlag;
+pub(crate) use attributes::reset_inherited_attributes;
+pub(crate) use command::{Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, PATH};
+pub(crate) use error::ExecError;
+pub(crate) use exit::{CompletedCommand, ExitReason};
+pub(crate) use memfd::MemFile;
+pub(crate) use output::{LOG_HEADING, LOG_LIMIT, block_quote};
+pub(crate) use stdio::PipedChild;
+pub(crate) use stop_flag::StopFlag;
 
 use super::deadline::Deadline;
 
 /// Runs children.
 #[derive(Debug, Default)]
-pub struct Exec;
+pub(crate) struct Exec;
 
 impl Exec {
     /// Runs a child to its end and returns its exit reason, success or not.
-    pub fn run(&self, command: Command) -> Result<CompletedCommand, ExecError> {
+    pub(crate) fn run(&self, command: Command) -> Result<CompletedCommand, ExecError> {
         child::run(command)
     }
 
     /// Runs a child that must exit with 0.
-    pub fn run_checked(&self, command: Command) -> Result<CompletedCommand, ExecError> {
+    pub(crate) fn run_checked(&self, command: Command) -> Result<CompletedCommand, ExecError> {
         let line = command.command_line();
         let finished = self.run(command)?;
         if finished.success() {
@@ -61,7 +61,7 @@ impl Exec {
 
     /// Starts a child with piped input and output. Ignores `input`, `log` and `timeout`: `deadline` limits
     /// the time.
-    pub fn spawn_piped(
+    pub(crate) fn spawn_piped(
         &self,
         command: &Command,
         deadline: Deadline,
@@ -72,7 +72,7 @@ impl Exec {
     /// Runs an interactive command in place of trueup: with the caller's input and output, its own pty where
     /// those are a terminal, and the signals that trueup receives. Ends trueup with the command's exit
     /// status, and returns only if the command cannot be run. Ignores `timeout`, `log` and `input`.
-    pub fn run_interactive(&self, command: &Command) -> ExecError {
+    pub(crate) fn run_interactive(&self, command: &Command) -> ExecError {
         match console::run_interactive(command) {
             Ok(status) => console::exit_as(status),
             Err(error) => error,
@@ -81,7 +81,7 @@ impl Exec {
 
     /// Starts a child that outlives trueup, in its own session, and returns its process id. Its output goes
     /// to `command.log`; ignores `timeout` and `input`.
-    pub fn spawn_detached(&self, command: Command) -> Result<u32, ExecError> {
+    pub(crate) fn spawn_detached(&self, command: Command) -> Result<u32, ExecError> {
         child::spawn_detached(command)
     }
 }

@@ -4,11 +4,11 @@
 const MAX_PART_BYTES: usize = 64 << 10;
 
 /// Bytes of one child's output that are kept on disk. The rest is counted and dropped.
-pub const LOG_LIMIT: u64 = 16 << 20;
+pub(crate) const LOG_LIMIT: u64 = 16 << 20;
 
 /// Output of a child, at most 128 KiB of it.
 #[derive(Debug, Clone, Default)]
-pub struct Output {
+pub(crate) struct Output {
     head: Vec<u8>,
     tail: Vec<u8>,
     total: u64,
@@ -30,12 +30,12 @@ impl Output {
     }
 
     /// Total size of the output, in bytes.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// The whole output if it was short, else its beginning and end with a note between them.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let kept = (self.head.len() + self.tail.len()) as u64;
         let head = String::from_utf8_lossy(&self.head);
         let tail = String::from_utf8_lossy(&self.tail);
@@ -47,7 +47,7 @@ impl Output {
     }
 
     /// The last `lines` lines.
-    pub fn tail(&self, lines: usize) -> String {
+    pub(crate) fn tail(&self, lines: usize) -> String {
         let text = self.text();
         let all: Vec<&str> = text.trim_end().lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
@@ -55,13 +55,13 @@ impl Output {
 }
 
 /// Indents a program's output below a message, so that no line of it looks like one of trueup's.
-pub fn block_quote(text: &str) -> String {
+pub(crate) fn block_quote(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  | {line}"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Prefix of the log line that heads the output of the next command.
-pub const LOG_HEADING: &str = "== ";
+pub(crate) const LOG_HEADING: &str = "== ";
 
 /// Keeps a child from forging [headings](LOG_HEADING): puts a space before each line that begins like one.
 /// Lines arrive in pieces, so the first byte decides.

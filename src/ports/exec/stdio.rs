@@ -28,7 +28,7 @@ const GRACE_PERIOD: Duration = Duration::from_secs(2);
 /// Reads and writes wait until the deadline; both fail with a
 /// [`DeadlineError`](crate::ports::deadline::DeadlineError) or the system's error.
 #[derive(Debug)]
-pub struct PipedChild {
+pub(crate) struct PipedChild {
     process: ChildProcess,
     stdin: Option<File>,
     /// `None` at end of file.
@@ -83,7 +83,7 @@ impl PipedChild {
 
     /// Closes the child's input and waits a moment for its end. Returns its exit reason and its standard
     /// error. Discards further output.
-    pub fn finish(&mut self) -> (ExitReason, String) {
+    pub(crate) fn finish(&mut self) -> (ExitReason, String) {
         self.stdin = None;
         let asked = Instant::now();
         let in_time = loop {

@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set when a signal asks trueup to stop; the pass reads it between resources, and [`Exec`](super::Exec) for children that
 /// may be stopped.
 #[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub(crate) struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub fn set(&self) {
+    #[cfg(test)]
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// The flag for a signal handler to set.
-    pub fn inner(&self) -> Arc<AtomicBool> {
+    pub(crate) fn inner(&self) -> Arc<AtomicBool> {
         self.0.clone()
     }
 }

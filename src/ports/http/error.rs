@@ -9,7 +9,7 @@ use crate::ports::deadline::DeadlineError;
 
 /// Why a request got no answer. No variant shows a password.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     #[error("`{0}` is not an http or https URL")]
     InvalidUrl(String),
     #[error("cannot resolve the name {0}")]

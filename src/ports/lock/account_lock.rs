@@ -37,7 +37,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The process that locks the account files now.
-pub fn account_locking_process(root: &Root) -> Option<LockingProcess> {
+pub(crate) fn account_locking_process(root: &Root) -> Option<LockingProcess> {
     let lock = root.meta(Path::new(PWD_LOCK)).ok().flatten();
     lock.and_then(|lock| locking_process::record_lock_process(lock.device, lock.inode))
         .or_else(|| {
@@ -55,7 +55,7 @@ fn read_pid(root: &Root, note: &str) -> Option<u32> {
 
 /// Removes lock files of processes that have ended. The tools do so themselves, but take a zombie to be
 /// alive. Returns whether there was such a file.
-pub fn remove_stale_account_locks(root: &Root) -> bool {
+pub(crate) fn remove_stale_account_locks(root: &Root) -> bool {
     let mut found = false;
     for note in LOCK_FILES {
         let is_dead = |pid| i32::try_from(pid).is_ok_and(|pid| LiveProcess::find(pid).is_none());
@@ -75,7 +75,7 @@ fn lock_file_process(root: &Root, note: &str) -> Option<LockingProcess> {
 /// Kills the process that keeps root from changing accounts, if an ordinary user called it and it is
 /// suspended or holds the lock for longer than `MAX_HOLD`. That user loses no work: the tools replace the old
 /// file by the new one as their last step. Returns whether it was killed.
-pub fn kill_account_locking_process(root: &Root, locker: &LockingProcess) -> bool {
+pub(crate) fn kill_account_locking_process(root: &Root, locker: &LockingProcess) -> bool {
     let begun = Instant::now();
     while locker.is_setuid_root() {
         let now = account_locking_process(root);

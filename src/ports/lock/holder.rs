@@ -21,7 +21,7 @@ const MAX_TEXT_CHARS: usize = 80;
 
 /// The process that holds the lock, with its activity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
+pub(crate) struct Holder {
     pub pid: u32,
     /// Start time in clock ticks since boot: its id may have been reused.
     start: u64,
@@ -37,7 +37,7 @@ pub struct Holder {
 
 impl Holder {
     /// Describes this process.
-    pub fn current(by: String, command: String, since: Timestamp) -> Holder {
+    pub(crate) fn current(by: String, command: String, since: Timestamp) -> Holder {
         let pid = std::process::id();
         Holder {
             pid,
@@ -51,7 +51,7 @@ impl Holder {
 
     /// The same holder with this activity.
     #[must_use]
-    pub fn with_activity(&self, doing: String) -> Holder {
+    pub(crate) fn with_activity(&self, doing: String) -> Holder {
         Holder {
             doing: Some(doing),
             ..self.clone()
@@ -59,7 +59,7 @@ impl Holder {
     }
 
     /// `process 4242 (trueup converge by ana, since 04:43:01 UTC): deploy code`.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let since = self.since.strftime("%T UTC");
         let Holder {
             pid, by, command, ..
@@ -99,7 +99,7 @@ pub(super) fn clear(root: &Root) {
 
 /// The current holder, if any. Needs no privilege, and checks that the process is alive: the file outlives a
 /// killed one.
-pub fn read_holder(root: &Root) -> Option<Holder> {
+pub(crate) fn read_holder(root: &Root) -> Option<Holder> {
     let holder: Holder = DOCUMENT.load_cache(root, &holder_path())?;
     holder.is_alive().then_some(holder)
 }

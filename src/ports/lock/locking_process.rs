@@ -18,7 +18,7 @@ const PROGRAM: &str = "trueup";
 
 /// A process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockingProcess {
+pub(crate) struct LockingProcess {
     pub pid: u32,
     /// The name that the process gives itself.
     pub program: String,
@@ -40,7 +40,7 @@ impl LockingProcess {
     }
 
     /// ``process 4242 (`sleep`, run by root)``.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let LockingProcess {
             pid, program, user, ..
         } = self;

@@ -19,11 +19,11 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 
-pub use account_lock::{
+pub(crate) use account_lock::{
     account_locking_process, kill_account_locking_process, remove_stale_account_locks,
 };
-pub use holder::{Holder, read_holder};
-pub use locking_process::LockingProcess;
+pub(crate) use holder::{Holder, read_holder};
+pub(crate) use locking_process::LockingProcess;
 
 use super::RUN_DIR;
 use super::root::{Attrs, FileKind, Root, RootError};
@@ -35,7 +35,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The lock, held while this value lives; the kernel releases it when the process ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     root: Rc<Root>,
     _flock: Flock<File>,
     _legacy_flock: Option<Flock<File>>,
@@ -43,7 +43,7 @@ pub struct Lock {
 
 impl Lock {
     /// Publishes the holder and its activity.
-    pub fn update_holder(&self, holder: &Holder) {
+    pub(crate) fn update_holder(&self, holder: &Holder) {
         holder.write(&self.root);
     }
 }
@@ -56,7 +56,7 @@ impl Drop for Lock {
 
 /// Result of an attempt to take the lock.
 #[derive(Debug)]
-pub enum LockAttempt {
+pub(crate) enum LockAttempt {
     Acquired(Lock),
     /// Another pass holds it; described for messages.
     Busy(String),
@@ -72,12 +72,12 @@ fn private_dir() -> PathBuf {
 }
 
 /// The lock file of a pass.
-pub fn lock_path() -> PathBuf {
+pub(crate) fn lock_path() -> PathBuf {
     private_dir().join("lock")
 }
 
 /// Tries to take the host's lock for `holder`, without waiting.
-pub fn try_lock(root: &Rc<Root>, holder: &Holder) -> Result<LockAttempt, RootError> {
+pub(crate) fn try_lock(root: &Rc<Root>, holder: &Holder) -> Result<LockAttempt, RootError> {
     create_private_dir(root)?;
     let mut file = root.open_lock_file(&lock_path())?;
     let mut looks = 0;
@@ -203,11 +203,13 @@ fn open_for_lock(root: &Root, folder: &str, name: &str) -> Option<File> {
 
 /// Held while no second `trueup doctor` may run on this host.
 #[derive(Debug)]
-pub struct DoctorLock(#[allow(dead_code, reason = "let go of when dropped")] Option<Flock<File>>);
+pub(crate) struct DoctorLock(
+    #[allow(dead_code, reason = "let go of when dropped")] Option<Flock<File>>,
+);
 
 /// Keeps out other runs of `trueup doctor` by locking the folder of the lock, so that nothing is written.
 /// Excludes nobody if the folder does not exist or this user may not enter it. `None`: another run holds it.
-pub fn try_lock_doctor(root: &Root) -> Option<DoctorLock> {
+pub(crate) fn try_lock_doctor(root: &Root) -> Option<DoctorLock> {
     let Some(folder) = open_for_lock(root, RUN_DIR, PRIVATE_DIR) else {
         return Some(DoctorLock(None));
     };

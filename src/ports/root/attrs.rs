@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, fchownat};
 
 /// The file type of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
+pub(crate) enum FileKind {
     File,
     Directory,
     Symlink,
@@ -21,7 +21,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// With an article, for messages: "a directory".
-    pub fn describe(self) -> &'static str {
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             FileKind::File => "a file",
             FileKind::Directory => "a directory",
@@ -33,7 +33,7 @@ impl FileKind {
 
 /// Metadata of a path; for a symbolic link, of the link itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meta {
+pub(crate) struct Meta {
     pub kind: FileKind,
     /// Permission bits, including set-id and sticky (07777).
     pub mode: u32,
@@ -80,14 +80,14 @@ impl From<FileStat> for Meta {
 
 /// Attributes to set on a path. `None` leaves that part unchanged (for a new file: the process's default).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attrs {
+pub(crate) struct Attrs {
     pub mode: Option<u32>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
 }
 
 impl Attrs {
-    pub fn mode(mode: u32) -> Attrs {
+    pub(crate) fn mode(mode: u32) -> Attrs {
         Attrs {
             mode: Some(mode),
             ..Attrs::default()

@@ -23,7 +23,7 @@ const MAX_CHUNK_BYTES: usize = 1 << 30;
 
 /// Remembers which ways of copying the filesystem supports, so that a failed one is not retried per file.
 #[derive(Debug)]
-pub struct FileCopier {
+pub(crate) struct FileCopier {
     can_reflink: AtomicBool,
     in_kernel: AtomicBool,
 }
@@ -40,14 +40,20 @@ impl Default for FileCopier {
 impl FileCopier {
     /// Whether copies share their disk blocks with the original until one of them is written to (a reflink);
     /// known after the first copy.
-    pub fn can_reflink(&self) -> bool {
+    pub(crate) fn can_reflink(&self) -> bool {
         self.can_reflink.load(Ordering::Relaxed)
     }
 
     /// Copies an open file to `name` in a folder, where nothing may exist. The two files are independent: a
     /// write to one never shows in the other. Keeps holes, and does not wait for concurrent writes to the
     /// original. Removes a copy that failed.
-    pub fn copy(&self, source: &File, to: &Folder, name: &OsStr, attrs: &Attrs) -> Result<File> {
+    pub(crate) fn copy(
+        &self,
+        source: &File,
+        to: &Folder,
+        name: &OsStr,
+        attrs: &Attrs,
+    ) -> Result<File> {
         let target = to
             .create_new_file(name)
             .map_err(|source| to.io_error("write", name, source))?;

@@ -27,7 +27,7 @@ const FREE_SPACE_MARGIN: u64 = 16 << 20;
 
 /// Result of moving a file into another folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MoveOutcome {
+pub(crate) enum MoveOutcome {
     /// The file was moved.
     Moved,
     /// The name exists in the target folder. Nothing was changed.
@@ -42,7 +42,7 @@ impl Root {
     ///
     /// The tree's author may not be trusted: a tree is refused if it contains a mount, exceeds the space free
     /// for unprivileged users, or is larger or deeper than any project's. Removes a copy that failed.
-    pub fn copy_tree(&self, from: &Path, to: &Path, stop: &StopFlag) -> Result<()> {
+    pub(crate) fn copy_tree(&self, from: &Path, to: &Path, stop: &StopFlag) -> Result<()> {
         let (top, target) = (self.open_parent_folder(from)?, self.open_parent_folder(to)?);
         let copy = TreeCopier {
             copier: FileCopier::default(),
@@ -248,7 +248,7 @@ impl TreeCopier {
 impl Folder {
     /// Moves a file to another folder under the same name, with its owner, mode and times. Keeps an existing
     /// file of that name. Never reads a file that the owner of this folder may have no access to.
-    pub fn move_file(&self, name: &OsStr, to: &Folder) -> Result<MoveOutcome> {
+    pub(crate) fn move_file(&self, name: &OsStr, to: &Folder) -> Result<MoveOutcome> {
         let how = RenameFlags::RENAME_NOREPLACE;
         match renameat2(&self.fd, name, &to.fd, name, how) {
             Ok(()) => return Ok(MoveOutcome::Moved),
@@ -282,7 +282,7 @@ impl Folder {
     }
 
     /// Metadata of an entry; for a link, of the link itself. `None` if it does not exist.
-    pub fn find(&self, name: &OsStr) -> Result<Option<Meta>> {
+    pub(crate) fn find(&self, name: &OsStr) -> Result<Option<Meta>> {
         Ok(self.stat(name)?.map(Meta::from))
     }
 
@@ -296,7 +296,7 @@ impl Folder {
 
     /// Whether two regular files in two folders have the same content. `false` if either is not a regular
     /// file, or one that the owner of its folder may have no access to: the result would reveal its content.
-    pub fn same_content(&self, name: &OsStr, other: &Folder) -> Result<bool> {
+    pub(crate) fn same_content(&self, name: &OsStr, other: &Folder) -> Result<bool> {
         let Some((one, two)) = self.open_file(name)?.zip(other.open_file(name)?) else {
             return Ok(false);
         };

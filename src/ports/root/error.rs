@@ -10,7 +10,7 @@ use super::exposure::Exposure;
 
 /// Reason why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum RootError {
+pub(crate) enum RootError {
     #[error("cannot {verb} {path}: {source}")]
     Io {
         verb: &'static str,
@@ -87,7 +87,7 @@ impl RootError {
     }
 
     /// Whether the disk (or a quota) is full.
-    pub fn is_disk_full(&self) -> bool {
+    pub(crate) fn is_disk_full(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -98,7 +98,7 @@ impl RootError {
     }
 
     /// Whether the user who runs trueup lacks the permission.
-    pub fn is_permission_denied(&self) -> bool {
+    pub(crate) fn is_permission_denied(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -109,7 +109,7 @@ impl RootError {
     }
 
     /// Whether trueup refuses the path, because a user without access to it may have redirected trueup there.
-    pub fn is_out_of_bounds(&self) -> bool {
+    pub(crate) fn is_out_of_bounds(&self) -> bool {
         matches!(
             self,
             RootError::ForeignOwner { .. } | RootError::Mounted { .. }
@@ -117,7 +117,7 @@ impl RootError {
     }
 
     /// Whether a non-folder is on the path: a file, or a link that a user other than root may have planted.
-    pub fn is_not_a_folder_on_path(&self) -> bool {
+    pub(crate) fn is_not_a_folder_on_path(&self) -> bool {
         matches!(
             self,
             RootError::UntrustedLink { .. }
@@ -129,7 +129,7 @@ impl RootError {
     }
 
     /// Whether a folder was not removed because it is not empty.
-    pub fn is_not_empty(&self) -> bool {
+    pub(crate) fn is_not_empty(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -140,7 +140,7 @@ impl RootError {
     }
 
     /// Whether a link could not be created because its target is empty, too long or contains a NUL.
-    pub fn is_invalid_link_target(&self) -> bool {
+    pub(crate) fn is_invalid_link_target(&self) -> bool {
         matches!(
             self,
             RootError::Io {
@@ -152,7 +152,7 @@ impl RootError {
     }
 
     /// The operator's next step, where one is known.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             error if error.is_disk_full() => {
                 Some("free space on that filesystem; the next pass continues from here".into())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// The reason why another user can change a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exposure {
+pub(crate) enum Exposure {
     /// It belongs to this user.
     Owner(u32),
     /// All users may write to it, with this mode.

@@ -29,7 +29,7 @@ use crate::ports::watchdog;
 
 /// A folder of the host, held open.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     pub(super) fd: OwnedFd,
     /// For messages.
     path: PathBuf,
@@ -37,7 +37,7 @@ pub struct Folder {
 
 /// Free space of a folder's filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FreeSpace {
+pub(crate) struct FreeSpace {
     /// Bytes available to unprivileged users, without root's reserve.
     pub bytes: u64,
     /// Free inodes; `None` where the filesystem does not count them.
@@ -48,7 +48,7 @@ pub struct FreeSpace {
 
 /// Size and free space of a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskSpace {
+pub(crate) struct DiskSpace {
     /// Device number of the filesystem.
     pub device: u64,
     /// Bytes available to unprivileged users, without root's reserve.
@@ -62,7 +62,7 @@ pub struct DiskSpace {
 impl Root {
     /// Disk space of the filesystem that holds a path, or will hold it. `None`: no folder above it exists
     /// either.
-    pub fn disk_space(&self, path: &Path) -> Result<Option<DiskSpace>> {
+    pub(crate) fn disk_space(&self, path: &Path) -> Result<Option<DiskSpace>> {
         for folder in path.ancestors() {
             let Some(meta) = self.meta(folder)? else {
                 continue;
@@ -84,7 +84,7 @@ impl Root {
     }
 
     /// Opens a folder. `None` if it does not exist.
-    pub fn open_folder(&self, path: &Path) -> Result<Option<Folder>> {
+    pub(crate) fn open_folder(&self, path: &Path) -> Result<Option<Folder>> {
         let Some(resolved) = self.resolve_path("open", path)? else {
             return Ok(None);
         };
@@ -104,7 +104,7 @@ impl Root {
     }
 
     /// Uid and gid of files that trueup creates without an explicit owner.
-    pub fn default_owner(&self) -> (u32, u32) {
+    pub(crate) fn default_owner(&self) -> (u32, u32) {
         (self.euid.as_raw(), nix::unistd::getegid().as_raw())
     }
 }
@@ -119,13 +119,13 @@ impl Folder {
     }
 
     /// Path on the host, for messages.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Opens the folder at a relative path below this one, or this one for an empty path. `None` if it does
     /// not exist or is no folder. A mount on the path is an error.
-    pub fn open_subfolder(&self, path: &Path) -> Result<Option<Folder>> {
+    pub(crate) fn open_subfolder(&self, path: &Path) -> Result<Option<Folder>> {
         watchdog::record_progress();
         let way_down = match path.as_os_str().is_empty() {
             true => Path::new("."),
@@ -142,7 +142,7 @@ impl Folder {
     }
 
     /// The entries of the folder, in no particular order.
-    pub fn entries(&self) -> Result<Vec<(OsString, FileKind)>> {
+    pub(crate) fn entries(&self) -> Result<Vec<(OsString, FileKind)>> {
         let io = |source| self.io_error("list", OsStr::new(""), source);
         let own = openat(&self.fd, ".", FOLDER_FLAGS, Mode::empty()).map_err(io)?;
         let mut dir = Dir::from_fd(own).map_err(io)?;
@@ -169,19 +169,19 @@ impl Folder {
     }
 
     /// Metadata of an entry; for a link, of the link itself.
-    pub fn meta(&self, name: &OsStr) -> Result<Meta> {
+    pub(crate) fn meta(&self, name: &OsStr) -> Result<Meta> {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .map(Meta::from)
             .map_err(|source| self.io_error("look at", name, source))
     }
 
     /// The target of a link, as written in it.
-    pub fn read_link(&self, name: &OsStr) -> Result<OsString> {
+    pub(crate) fn read_link(&self, name: &OsStr) -> Result<OsString> {
         readlinkat(&self.fd, name).map_err(|source| self.io_error("read", name, source))
     }
 
     /// Opens a file in the folder for reading. `None` if it does not exist or is not a regular file.
-    pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
+    pub(crate) fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         watchdog::record_progress();
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         match openat(&self.fd, name, flags, Mode::empty()) {
@@ -196,7 +196,7 @@ impl Folder {
     }
 
     /// Creates a subfolder. The name must not exist.
-    pub fn create_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn create_folder(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
         // Closed to others until owner and mode are set.
         let closed = Mode::from_bits_truncate(0o700);
         let made = mkdirat(&self.fd, name, closed)
@@ -206,7 +206,7 @@ impl Folder {
     }
 
     /// Creates a file with this content. The name must not exist. Does not sync: the caller does.
-    pub fn create_file(&self, name: &OsStr, body: &[u8], attrs: &Attrs) -> Result<File> {
+    pub(crate) fn create_file(&self, name: &OsStr, body: &[u8], attrs: &Attrs) -> Result<File> {
         let made = self.create_new_file(name).and_then(|mut file| {
             file.write_all(body).map_err(|error| errno_of(&error))?;
             set_file_attrs(&file, attrs)?;
@@ -224,31 +224,31 @@ impl Folder {
     }
 
     /// Creates a link. The name must not exist.
-    pub fn create_symlink(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn create_symlink(&self, name: &OsStr, target: &OsStr, attrs: &Attrs) -> Result<()> {
         symlinkat(target, &self.fd, name)
             .and_then(|()| chown_new_link(&self.fd, name, target, attrs))
             .map_err(|source| RootError::from_errno("link", self.path.join(name), source))
     }
 
     /// Removes an entry with everything below it. A missing entry is no error.
-    pub fn remove_tree(&self, name: &OsStr) -> Result<()> {
+    pub(crate) fn remove_tree(&self, name: &OsStr) -> Result<()> {
         remove_at(&self.fd, name, &self.path.join(name), REMOVE_TIMEOUT)
     }
 
     /// Waits until created and removed entries are on disk, but not their content.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         fsync(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
     /// Waits until all writes so far to the folder's filesystem are on disk.
-    pub fn sync_filesystem(&self) -> Result<()> {
+    pub(crate) fn sync_filesystem(&self) -> Result<()> {
         let what = format!("sync {}", self.path.display());
         let _operation = watchdog::begin(what, SYNC_TIMEOUT);
         syncfs(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
     /// Free space of its filesystem.
-    pub fn free_space(&self) -> Result<FreeSpace> {
+    pub(crate) fn free_space(&self) -> Result<FreeSpace> {
         let seen = nix::sys::statvfs::fstatvfs(&self.fd)
             .map_err(|source| self.io_error("look at", OsStr::new(""), source))?;
         let block = seen.fragment_size().max(1);
@@ -262,7 +262,7 @@ impl Folder {
 
 /// Asks the kernel to start writing a file to disk, with the priority of the calling thread and without
 /// waiting, so that a later sync has less to do. Where that is not supported, the sync does all the work.
-pub fn start_writeback(file: &File) {
+pub(crate) fn start_writeback(file: &File) {
     // SAFETY: a system call on an open descriptor, with numbers that mean the whole file.
     unsafe {
         libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);

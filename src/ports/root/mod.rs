@@ -42,25 +42,25 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode as NixMode;
 use nix::unistd::{Uid, geteuid};
 
-pub use attrs::{Attrs, FileKind, Meta};
-pub use copy_file::FileCopier;
-pub use copy_tree::MoveOutcome;
-pub use error::RootError;
-pub use exposure::Exposure;
-pub use folder::{DiskSpace, Folder, FreeSpace, start_writeback};
-pub use ownership::Ownership;
-pub use temporary::is_leftover;
-pub use usage::DiskUsage;
-pub use user_tree::{UserTree, UserTreeEntry, WalkLimits};
+pub(crate) use attrs::{Attrs, FileKind, Meta};
+pub(crate) use copy_file::FileCopier;
+pub(crate) use copy_tree::MoveOutcome;
+pub(crate) use error::RootError;
+pub(crate) use exposure::Exposure;
+pub(crate) use folder::{DiskSpace, Folder, FreeSpace, start_writeback};
+pub(crate) use ownership::Ownership;
+pub(crate) use temporary::is_leftover;
+pub(crate) use usage::DiskUsage;
+pub(crate) use user_tree::{UserTree, UserTreeEntry, WalkLimits};
 pub(in crate::ports) use write::write_in_folder;
 
 use super::watchdog;
 
-pub type Result<T> = std::result::Result<T, RootError>;
+pub(crate) type Result<T> = std::result::Result<T, RootError>;
 
 /// The root of the host's filesystem.
 #[derive(Debug)]
-pub struct Root {
+pub(crate) struct Root {
     dir: OwnedFd,
     path: PathBuf,
     euid: Uid,
@@ -76,7 +76,7 @@ type TrustedFolders = HashMap<(PathBuf, Option<u32>), Option<Rc<OwnedFd>>>;
 const MAX_OPEN_FOLDERS: usize = 128;
 
 /// Keeps folders open while it lives: see [`Root::cache_folders`].
-pub struct FolderCacheGuard<'a>(&'a Root);
+pub(crate) struct FolderCacheGuard<'a>(&'a Root);
 
 impl Drop for FolderCacheGuard<'_> {
     fn drop(&mut self) {
@@ -92,12 +92,12 @@ struct ResolvedPath {
 
 impl Root {
     /// The real root of the host.
-    pub fn real() -> Result<Root> {
+    pub(crate) fn real() -> Result<Root> {
         Root::at(Path::new("/"))
     }
 
     /// A sandbox: `dir` stands for `/`. It must exist.
-    pub fn at(dir: &Path) -> Result<Root> {
+    pub(crate) fn at(dir: &Path) -> Result<Root> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open(dir, flags, NixMode::empty()).map_err(|source| RootError::Io {
             verb: "open",
@@ -115,33 +115,33 @@ impl Root {
     }
 
     /// Whether this is the machine's root and not a sandbox.
-    pub fn is_real(&self) -> bool {
+    pub(crate) fn is_real(&self) -> bool {
         self.path == Path::new("/")
     }
 
     /// The folder that stands for `/`; `/` itself on a real host.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The path on the machine, for a child or a library that opens files itself. Does not access the disk.
-    pub fn machine_path(&self, path: &Path) -> PathBuf {
+    pub(crate) fn machine_path(&self, path: &Path) -> PathBuf {
         let inner = path.strip_prefix("/").unwrap_or(path);
         self.path.join(inner)
     }
 
     /// Whether owners can be set: not by an unprivileged user in a sandbox.
-    pub fn is_privileged(&self) -> bool {
+    pub(crate) fn is_privileged(&self) -> bool {
         self.euid.is_root()
     }
 
     /// The id of the user that trueup runs as.
-    pub fn current_uid(&self) -> u32 {
+    pub(crate) fn current_uid(&self) -> u32 {
         self.euid.as_raw()
     }
 
     /// Validates a path without accessing the disk.
-    pub fn check_path(path: &Path) -> Result<()> {
+    pub(crate) fn check_path(path: &Path) -> Result<()> {
         let bad = |why| {
             Err(RootError::InvalidPath {
                 path: path.into(),
@@ -217,7 +217,7 @@ impl Root {
 
     /// Keeps looked-up folders open until the guard is dropped: for many lookups in a row, during which this
     /// handle changes nothing.
-    pub fn cache_folders(&self) -> FolderCacheGuard<'_> {
+    pub(crate) fn cache_folders(&self) -> FolderCacheGuard<'_> {
         self.folder_cache.replace(Some(HashMap::new()));
         FolderCacheGuard(self)
     }

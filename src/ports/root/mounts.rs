@@ -65,7 +65,7 @@ pub(super) fn mount_id(of: impl AsFd) -> nix::Result<String> {
 
 impl Root {
     /// The mount points at or below a path of the host, as this process sees them.
-    pub fn mounts_below(&self, path: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn mounts_below(&self, path: &Path) -> Result<Vec<PathBuf>> {
         let table = Path::new("/proc/self/mountinfo");
         let text =
             std::fs::read(table).map_err(|error| self.io_error("read", table)(errno_of(&error)))?;

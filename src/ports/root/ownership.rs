@@ -14,7 +14,7 @@ const MAX_ENTRIES: usize = 200_000;
 
 /// Users who can change a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ownership {
+pub(crate) enum Ownership {
     /// Only root and the user who runs trueup can change it.
     Ours,
     /// This user and group can change it, or a folder on its path.
@@ -26,7 +26,7 @@ pub enum Ownership {
 impl Root {
     /// The ownership of a tree and of every folder on its path. Opens only folders. `None`: it does not
     /// exist, and no other user could create it.
-    pub fn ownership(&self, path: &Path) -> Result<Option<Ownership>> {
+    pub(crate) fn ownership(&self, path: &Path) -> Result<Option<Ownership>> {
         let path = match self.canonicalize(path) {
             Ok(Some(path)) => path,
             Ok(None) => path.to_owned(),

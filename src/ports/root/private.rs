@@ -28,7 +28,7 @@ const OTHERS_WRITE: u32 = 0o022;
 impl Root {
     /// Creates a private folder in the temporary folder: under an unpredictable name, never an existing
     /// folder, and closed to others.
-    pub fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
+    pub(crate) fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
         let place = std::env::temp_dir();
         Root::check_path(&place)?;
         let gone = || self.io_error("make a folder in", &place)(Errno::ENOENT);
@@ -40,7 +40,7 @@ impl Root {
 
     /// Creates a private folder at `path`, with its missing parents. Accepts an existing one if it is owned
     /// by trueup's user, empty and not writable by others. Returns its path with all links resolved.
-    pub fn create_private_folder(&self, path: &Path) -> Result<PathBuf> {
+    pub(crate) fn create_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
         let (place, mut folder) = self.deepest_existing_ancestor(path)?;
         let missing = path.strip_prefix(&place.requested).unwrap_or(path);
@@ -65,7 +65,7 @@ impl Root {
 
     /// Resolves all links in the path of a private folder; fails if other users can change it or a folder
     /// above it.
-    pub fn resolve_private_folder(&self, path: &Path) -> Result<PathBuf> {
+    pub(crate) fn resolve_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
         let gone = |path: &Path| self.io_error("open", path)(Errno::ENOENT);
         let name = path.file_name().ok_or_else(|| gone(path))?;

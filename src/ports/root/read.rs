@@ -16,7 +16,7 @@ use super::{Meta, Result, Root, RootError};
 
 impl Root {
     /// Metadata of `path`; for a link, of the link itself. `None` if it does not exist.
-    pub fn meta(&self, path: &Path) -> Result<Option<Meta>> {
+    pub(crate) fn meta(&self, path: &Path) -> Result<Option<Meta>> {
         let Some(resolved) = self.resolve_path("look at", path)? else {
             return Ok(None);
         };
@@ -32,13 +32,17 @@ impl Root {
     }
 
     /// Reads a whole file, unless it is longer than `limit` bytes. `None` if it does not exist.
-    pub fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
         Ok(self.read_with_meta(path, limit)?.map(|(_, body)| body))
     }
 
     /// Reads content and metadata from the same open file. A path that is not a regular file yields an empty
     /// content.
-    pub fn read_with_meta(&self, path: &Path, limit: usize) -> Result<Option<(Meta, Vec<u8>)>> {
+    pub(crate) fn read_with_meta(
+        &self,
+        path: &Path,
+        limit: usize,
+    ) -> Result<Option<(Meta, Vec<u8>)>> {
         let Some(resolved) = self.resolve_path("read", path)? else {
             return Ok(None);
         };
@@ -84,7 +88,7 @@ impl Root {
     }
 
     /// The target of a link, as written in it. `None` if it does not exist or is no link.
-    pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
+    pub(crate) fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
         let Some(resolved) = self.resolve_path("read", path)? else {
             return Ok(None);
         };
@@ -97,13 +101,13 @@ impl Root {
 
     /// Opens a folder for a call that takes only a path, below `/proc/self/fd` (a socket). `None` if it does
     /// not exist.
-    pub fn open_folder_fd(&self, path: &Path) -> Result<Option<OwnedFd>> {
+    pub(crate) fn open_folder_fd(&self, path: &Path) -> Result<Option<OwnedFd>> {
         Root::check_path(path)?;
         self.resolve_folder("open", path)
     }
 
     /// The names in a folder, sorted. `None` if it does not exist.
-    pub fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
+    pub(crate) fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
         let Some(resolved) = self.resolve_path("list", path)? else {
             return Ok(None);
         };

@@ -53,7 +53,7 @@ impl Root {
     /// folders above them. A missing path is no error.
     ///
     /// Removes as much as possible; the error names the first entry that could not be removed.
-    pub fn remove_tree(&self, path: &Path) -> Result<()> {
+    pub(crate) fn remove_tree(&self, path: &Path) -> Result<()> {
         match self.resolve_path("remove", path)? {
             Some(resolved) => remove_at(&resolved.parent, &resolved.name, path, REMOVE_TIMEOUT),
             None => Ok(()),
@@ -62,7 +62,7 @@ impl Root {
 
     /// Like [`Root::remove_tree`], for something in the way of a resource: with a short timeout, so that its
     /// owner cannot delay the pass.
-    pub fn remove_obstacle(&self, path: &Path) -> Result<()> {
+    pub(crate) fn remove_obstacle(&self, path: &Path) -> Result<()> {
         match self.resolve_path("remove", path)? {
             Some(resolved) => remove_at(&resolved.parent, &resolved.name, path, OBSTACLE_TIMEOUT),
             None => Ok(()),
@@ -70,7 +70,7 @@ impl Root {
     }
 
     /// Like [`Root::remove_tree`], at idle processor and disk priority: for trees that nothing waits for.
-    pub fn remove_tree_idle(&self, path: &Path) -> Result<()> {
+    pub(crate) fn remove_tree_idle(&self, path: &Path) -> Result<()> {
         let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
         };
@@ -80,7 +80,7 @@ impl Root {
 
     /// Waits until all writes so far to the filesystem of the folder `path` are on disk: one sync for a whole
     /// tree of new files.
-    pub fn sync_filesystem(&self, path: &Path) -> Result<()> {
+    pub(crate) fn sync_filesystem(&self, path: &Path) -> Result<()> {
         let resolved = self.require_path("sync", path)?;
         let _operation = watchdog::begin(format!("sync {}", path.display()), SYNC_TIMEOUT);
         openat(

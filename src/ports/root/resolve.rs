@@ -56,7 +56,7 @@ impl Root {
 
     /// Resolves all links in a path, including its last component, by the same rule as for folders. `None`:
     /// the target does not exist.
-    pub fn canonicalize(&self, path: &Path) -> Result<Option<PathBuf>> {
+    pub(crate) fn canonicalize(&self, path: &Path) -> Result<Option<PathBuf>> {
         Root::check_path(path)?;
         let Some((folders, last)) = self.walk_path("look at", path)? else {
             return Ok(None);
@@ -149,7 +149,7 @@ impl Root {
     /// Whether only root (or trueup's user) decides what a program finds that opens `path` and follows links:
     /// no other user can change a folder or link on the path. For a path that does not exist, checks the
     /// existing folders above it.
-    pub fn is_trusted_path(&self, path: &Path) -> Result<bool> {
+    pub(crate) fn is_trusted_path(&self, path: &Path) -> Result<bool> {
         let mut rest = PathBuf::new();
         for here in path.ancestors() {
             match self.canonicalize(here) {
@@ -164,7 +164,7 @@ impl Root {
 
     /// Whether only root (or trueup's user) can add entries to the folder that holds `path`, and to every
     /// folder above it. So only root can have put a file there.
-    pub fn is_in_trusted_folder(&self, path: &Path) -> Result<bool> {
+    pub(crate) fn is_in_trusted_folder(&self, path: &Path) -> Result<bool> {
         Root::check_path(path)?;
         let io = self.io_error("look at", path);
         let mut step = self.root_step().map_err(&io)?;

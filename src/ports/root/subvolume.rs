@@ -28,7 +28,7 @@ const SUBVOL_CREATE: libc::Ioctl = ioctl_number(14);
 
 impl Folder {
     /// Creates a subvolume where the filesystem supports it, otherwise a folder. The name must not exist.
-    pub fn create_subvolume(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn create_subvolume(&self, name: &OsStr, attrs: &Attrs) -> Result<()> {
         if !self.is_btrfs() {
             return self.create_folder(name, attrs);
         }
@@ -49,7 +49,7 @@ impl Folder {
 
     /// Creates `to` in this folder as a snapshot of the subvolume `of`, with all owners and modes. Returns
     /// whether it succeeded; a failure leaves nothing.
-    pub fn snapshot(&self, of: &Folder, to: &OsStr) -> bool {
+    pub(crate) fn snapshot(&self, of: &Folder, to: &OsStr) -> bool {
         self.is_btrfs() && self.btrfs_ioctl(SNAP_CREATE, Some(of), to).is_ok()
     }
 

@@ -28,7 +28,7 @@ const MAX_BASE_BYTES: usize = 220;
 const MAX_SCANNED_ENTRIES: usize = 10_000;
 
 /// Whether a killed pass left this name.
-pub fn is_leftover(name: &OsStr) -> bool {
+pub(crate) fn is_leftover(name: &OsStr) -> bool {
     name.as_bytes().ends_with(TEMPORARY_SUFFIX)
 }
 

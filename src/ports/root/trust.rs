@@ -21,7 +21,7 @@ impl Root {
     /// can change the file, every folder and every link on its path. `extra_uid` is one more user who may:
     /// the one whom the file concerns. Checks and reads the same open file. If the file does not exist,
     /// checks that no other user could have removed it.
-    pub fn read_trusted(
+    pub(crate) fn read_trusted(
         &self,
         path: &Path,
         limit: usize,
@@ -69,7 +69,7 @@ impl Root {
 
     /// The names in a folder, sorted, if only root and the user who runs trueup can change it and every
     /// folder on its path. `None` if it does not exist.
-    pub fn list_trusted(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
+    pub(crate) fn list_trusted(&self, path: &Path) -> Result<Option<Vec<OsString>>> {
         Root::check_path(path)?;
         match self.open_trusted_folder(path, path, None)? {
             Some(_) => self.list(path),
@@ -78,7 +78,7 @@ impl Root {
     }
 
     /// Whether all users may read this file, by its mode and those of the folders on its path.
-    pub fn is_readable_by_all(&self, path: &Path) -> bool {
+    pub(crate) fn is_readable_by_all(&self, path: &Path) -> bool {
         let open = |path: &Path, bits| {
             let meta = self.meta(path).ok().flatten();
             meta.is_some_and(|meta| meta.mode & bits == bits)

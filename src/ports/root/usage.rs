@@ -24,7 +24,7 @@ const STAT_BLOCK_BYTES: u64 = 512;
 /// Disk usage of a tree, in bytes. Blocks that copies share (reflinks) count in each of them: `stat` does not
 /// tell them apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct DiskUsage {
+pub(crate) struct DiskUsage {
     /// Freed when the tree is removed.
     pub own: u64,
     /// In files that also have a hard link outside the tree.
@@ -40,7 +40,7 @@ const MAX_NAMES_BYTES: usize = 128 << 20;
 impl Root {
     /// Disk usage of `path` and everything below it on its mount. Does not follow links, and counts a file
     /// with several hard links once. `None` if it does not exist.
-    pub fn disk_usage(&self, path: &Path) -> Result<Option<DiskUsage>> {
+    pub(crate) fn disk_usage(&self, path: &Path) -> Result<Option<DiskUsage>> {
         let Some(resolved) = self.resolve_path("look at", path)? else {
             return Ok(None);
         };

@@ -29,7 +29,7 @@ use super::{FileKind, Folder, Meta, Result, Root, RootError};
 use crate::ports::watchdog;
 
 /// A tree that an unprivileged user may own.
-pub struct UserTree {
+pub(crate) struct UserTree {
     top: Rc<Folder>,
     /// The folder of the last lookup: consecutive lookups often share it.
     last_folder: RefCell<Option<(PathBuf, Rc<Folder>)>>,
@@ -37,7 +37,7 @@ pub struct UserTree {
 
 /// An entry of a [`UserTree`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserTreeEntry {
+pub(crate) struct UserTreeEntry {
     pub kind: FileKind,
     /// Its owner, if that is a user on whose entries root may not act here.
     pub foreign_owner: Option<u32>,
@@ -45,7 +45,7 @@ pub struct UserTreeEntry {
 
 /// Limits of a walk: the tree's author would otherwise decide what it costs.
 #[derive(Debug, Clone, Copy)]
-pub struct WalkLimits {
+pub(crate) struct WalkLimits {
     /// Files, links and folders.
     pub entries: usize,
     /// Bytes of all their paths together.
@@ -54,7 +54,7 @@ pub struct WalkLimits {
 
 impl Root {
     /// Opens the top of a tree. `None`: it does not exist. Only root can have put a mount there.
-    pub fn open_user_tree(&self, path: &Path) -> Result<Option<UserTree>> {
+    pub(crate) fn open_user_tree(&self, path: &Path) -> Result<Option<UserTree>> {
         let Some(top) = self.open_folder(path)? else {
             return Ok(None);
         };
@@ -95,23 +95,23 @@ impl UserTree {
     }
 
     /// Device number of the top's filesystem.
-    pub fn device(&self) -> Result<u64> {
+    pub(crate) fn device(&self) -> Result<u64> {
         Ok(self.top.meta(OsStr::new("."))?.device)
     }
 
     /// Waits until all writes so far to that filesystem are on disk.
-    pub fn sync_filesystem(&self) -> Result<()> {
+    pub(crate) fn sync_filesystem(&self) -> Result<()> {
         self.top.sync_filesystem()
     }
 
     /// The tree at a path below the top. `None`: it does not exist, or is no folder.
-    pub fn subtree(&self, path: &Path) -> Result<Option<UserTree>> {
+    pub(crate) fn subtree(&self, path: &Path) -> Result<Option<UserTree>> {
         Ok(self.open_folder(path)?.map(UserTree::new))
     }
 
     /// The folder at a path below the top, or the top for an empty path. `None`: it does not exist, or is no
     /// folder. A folder of another user, or a mount, is an error.
-    pub fn open_folder(&self, path: &Path) -> Result<Option<Rc<Folder>>> {
+    pub(crate) fn open_folder(&self, path: &Path) -> Result<Option<Rc<Folder>>> {
         watchdog::record_progress();
         if let Some((last, folder)) = &*self.last_folder.borrow()
             && last.as_os_str() == path.as_os_str()
@@ -130,7 +130,7 @@ impl UserTree {
     }
 
     /// The entry at a path below the top; for a link, the link itself.
-    pub fn find(&self, path: &Path) -> Result<Option<UserTreeEntry>> {
+    pub(crate) fn find(&self, path: &Path) -> Result<Option<UserTreeEntry>> {
         let folder = self.open_folder(path.parent().unwrap_or(Path::new("")))?;
         match folder.zip(path.file_name()) {
             Some((folder, name)) => folder.entry(name, folder.owner_uid()?),
@@ -140,7 +140,7 @@ impl UserTree {
 
     /// Everything below the top that may be entered, with paths relative to it, each folder before its
     /// content. Skips mounts and whatever is deeper than any project's tree.
-    pub fn walk(&self, limits: WalkLimits) -> Result<Vec<(PathBuf, UserTreeEntry)>> {
+    pub(crate) fn walk(&self, limits: WalkLimits) -> Result<Vec<(PathBuf, UserTreeEntry)>> {
         let (mut found, mut names) = (Vec::new(), 0);
         let mut todo = vec![PathBuf::new()];
         while let Some(way) = todo.pop() {
@@ -246,7 +246,7 @@ impl Folder {
 
     /// Removes a file or link of the folder, never a folder that another user put in its place. A missing
     /// entry is no error.
-    pub fn unlink(&self, name: &OsStr) -> Result<()> {
+    pub(crate) fn unlink(&self, name: &OsStr) -> Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
             Err(source) => Err(self.io_error("remove", name, source)),

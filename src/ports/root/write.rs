@@ -25,7 +25,7 @@ impl Root {
     ///
     /// ACL, label and `user.*` attributes of the replaced file are carried over if no other user could have put
     /// it there.
-    pub fn write_atomic(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
+    pub(crate) fn write_atomic(&self, path: &Path, body: &[u8], attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("write", path)?;
         let io = self.io_error("write", path);
         let carried = self.preserved_xattrs(path, &resolved, attrs)?;
@@ -75,7 +75,7 @@ impl Root {
     /// Overwrites a note in one call, without creating a file: for state that every pass writes and that is
     /// worthless after a crash. Notes are padded with spaces to `width` bytes, so that a shorter one leaves
     /// nothing of a longer one.
-    pub fn overwrite(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
+    pub(crate) fn overwrite(&self, path: &Path, body: &[u8], width: usize) -> Result<()> {
         let resolved = self.require_path("write", path)?;
         let io = self.io_error("write", path);
         let mode = Mode::from_bits_truncate(0o644);
@@ -96,7 +96,7 @@ impl Root {
     }
 
     /// Points the link at `path` to `target`, replacing an existing link or file atomically.
-    pub fn replace_symlink(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn replace_symlink(&self, path: &Path, target: &Path, attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("link", path)?;
         let io = self.io_error("link", path);
         let linked = create_temporary(&resolved, |name| symlinkat(target, &resolved.parent, name));
@@ -114,7 +114,7 @@ impl Root {
     ///
     /// Like a file it is prepared under a temporary name: after a crash in between, a wrong mode could not be
     /// told from an intended one.
-    pub fn create_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn create_dir(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let attrs = Attrs {
             mode: attrs.mode.or(Some(0o755)),
             ..*attrs
@@ -145,7 +145,7 @@ impl Root {
 
     /// Creates a folder and every missing parent. Parents get mode 0755 and belong to root; existing ones are
     /// left unchanged.
-    pub fn create_dir_all(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn create_dir_all(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let missing: Vec<&Path> = {
             let mut missing = Vec::new();
             for folder in path.ancestors() {
@@ -168,7 +168,7 @@ impl Root {
     }
 
     /// Sets owner, group and mode of `path`; for a link, only its owner.
-    pub fn set_attrs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
+    pub(crate) fn set_attrs(&self, path: &Path, attrs: &Attrs) -> Result<()> {
         let resolved = self.require_path("change", path)?;
         let io = self.io_error("change", path);
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -207,7 +207,7 @@ impl Root {
     }
 
     /// Removes a file or link; a missing one is no error.
-    pub fn remove_file(&self, path: &Path) -> Result<()> {
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<()> {
         let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
         };
@@ -223,7 +223,7 @@ impl Root {
     }
 
     /// Removes an empty folder; a missing one is no error, a non-empty one is.
-    pub fn remove_dir(&self, path: &Path) -> Result<()> {
+    pub(crate) fn remove_dir(&self, path: &Path) -> Result<()> {
         let Some(resolved) = self.resolve_path("remove", path)? else {
             return Ok(());
         };
@@ -236,7 +236,7 @@ impl Root {
     }
 
     /// Renames within the host. Replaces `to` if possible (a file by a file, an empty folder by a folder).
-    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let old = self.require_path("rename", from)?;
         let new = self.require_path("rename", to)?;
         renameat(
@@ -251,7 +251,7 @@ impl Root {
 
     /// Opens a file for appending, creating it with these attributes if it does not exist. For logs: writes
     /// are not synced.
-    pub fn open_append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
+    pub(crate) fn open_append(&self, path: &Path, attrs: &Attrs) -> Result<File> {
         let resolved = self.require_path("write", path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
         let mode = Mode::from_bits_truncate(0o600);
@@ -289,7 +289,7 @@ impl Root {
 
     /// Opens a file for locking; only its owner can open it, because every process that can open a file can
     /// lock it.
-    pub fn open_lock_file(&self, path: &Path) -> Result<File> {
+    pub(crate) fn open_lock_file(&self, path: &Path) -> Result<File> {
         let resolved = self.require_path("lock", path)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);

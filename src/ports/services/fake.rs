@@ -14,7 +14,7 @@ use crate::ports::clock::Clock;
 
 /// A supervisor whose services exist only in memory.
 #[derive(Clone)]
-pub struct FakeServices {
+pub(crate) struct FakeServices {
     state: Rc<RefCell<FakeState>>,
     clock: Rc<dyn Clock>,
 }
@@ -49,7 +49,7 @@ struct FakeRun {
 
 /// What a service does instead of the requested action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InjectedFault {
+pub(crate) enum InjectedFault {
     /// It fails, for this reason.
     Fail(String),
     /// It has not finished at the supervisor's deadline, after this many seconds.
@@ -57,7 +57,7 @@ pub enum InjectedFault {
 }
 
 impl FakeServices {
-    pub fn new(clock: Rc<dyn Clock>) -> FakeServices {
+    pub(crate) fn new(clock: Rc<dyn Clock>) -> FakeServices {
         FakeServices {
             state: Rc::default(),
             clock,
@@ -66,7 +66,7 @@ impl FakeServices {
 
     /// Defines a service: stopped, not enabled, able to reload. A known one keeps its run, and its definition
     /// becomes stale.
-    pub fn define(&self, name: &str) {
+    pub(crate) fn define(&self, name: &str) {
         let mut state = self.state.borrow_mut();
         match state.services.get_mut(name) {
             Some(service) => service.stale_definition = true,
@@ -88,22 +88,17 @@ impl FakeServices {
         }
     }
 
-    /// Removes the definition and with it the run.
-    pub fn undefine(&self, name: &str) {
-        self.state.borrow_mut().services.remove(name);
-    }
-
     /// Sets whether it starts at boot, as an operator would (masked is one of the states).
-    pub fn set_enabled(&self, name: &str, enabled: EnabledState) {
+    pub(crate) fn set_enabled(&self, name: &str, enabled: EnabledState) {
         self.update(name, |service| service.enabled = enabled);
     }
 
-    pub fn set_can_reload(&self, name: &str, can_reload: bool) {
+    pub(crate) fn set_can_reload(&self, name: &str, can_reload: bool) {
         self.update(name, |service| service.can_reload = can_reload);
     }
 
     /// Makes it end by itself, with this log.
-    pub fn crash(&self, name: &str, log: &[&str]) {
+    pub(crate) fn crash(&self, name: &str, log: &[&str]) {
         self.update(name, |service| {
             service.active = ActiveState::Failed;
             service.run = None;
@@ -112,17 +107,17 @@ impl FakeServices {
     }
 
     /// Sets the file of its definition.
-    pub fn set_definition_file(&self, name: &str, path: &str) {
+    pub(crate) fn set_definition_file(&self, name: &str, path: &str) {
         self.update(name, |service| service.definition = Some(path.into()));
     }
 
     /// Adds a file that its supervisor opens to start it.
-    pub fn add_environment_file(&self, name: &str, path: &str) {
+    pub(crate) fn add_environment_file(&self, name: &str, path: &str) {
         self.update(name, |service| service.environment_files.push(path.into()));
     }
 
     /// Makes it crash and its supervisor restart it.
-    pub fn crash_and_restart(&self, name: &str) {
+    pub(crate) fn crash_and_restart(&self, name: &str) {
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
         state.start_count += 1;
@@ -136,7 +131,7 @@ impl FakeServices {
 
     /// Makes the next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it fail
     /// with this fault.
-    pub fn inject_fault(&self, name: &str, verb: &str, trouble: InjectedFault) {
+    pub(crate) fn inject_fault(&self, name: &str, verb: &str, trouble: InjectedFault) {
         self.update(name, |service| {
             service
                 .injected_faults
@@ -145,12 +140,8 @@ impl FakeServices {
     }
 
     /// Every call that changes something, with its service, in order: `restart nginx`.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.state.borrow().calls.clone()
-    }
-
-    pub fn clear_calls(&self) {
-        self.state.borrow_mut().calls.clear();
     }
 
     fn update(&self, name: &str, change: impl Fn(&mut FakeService)) {

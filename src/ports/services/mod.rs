@@ -2,8 +2,8 @@
 
 #[cfg(test)]
 mod conformance;
-#[cfg(any(test, feature = "test-backends"))]
-pub mod fake;
+#[cfg(test)]
+pub(crate) mod fake;
 mod kernel_clock;
 mod live_process;
 mod name;
@@ -19,15 +19,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(super) use live_process::LiveProcess;
-pub use process::ProcessServices;
-pub use service_manager::{ManagedBy, ServiceManager, open, supervisor, timer};
-pub use supervisor::SupervisorServices;
-pub use systemd::SystemdServices;
+pub(crate) use process::ProcessServices;
+pub(crate) use service_manager::{ManagedBy, ServiceManager, open, supervisor, timer};
+pub(crate) use supervisor::SupervisorServices;
+pub(crate) use systemd::SystemdServices;
 
 /// The state of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ActiveState {
+pub(crate) enum ActiveState {
     Running,
     /// Activating, or waiting for its supervisor to restart it.
     Starting,
@@ -39,7 +39,7 @@ pub enum ActiveState {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum EnabledState {
+pub(crate) enum EnabledState {
     Yes,
     No,
     /// Neither: it has no install section, or is generated, transient or indirect.
@@ -50,7 +50,7 @@ pub enum EnabledState {
 
 /// The current status of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceStatus {
+pub(crate) struct ServiceStatus {
     /// The supervisor has a definition of it. If false, the other fields mean nothing.
     pub known: bool,
     pub active: ActiveState,
@@ -102,7 +102,7 @@ impl ServiceStatus {
 /// The next start of a service by its timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum NextTrigger {
+pub(crate) enum NextTrigger {
     At(Timestamp),
     /// The service runs; the timer counts the next start from its end.
     Underway,
@@ -112,7 +112,7 @@ pub enum NextTrigger {
 
 /// The status of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timer {
+pub(crate) struct Timer {
     pub next: NextTrigger,
     /// False if it is disabled and off, so that no run is expected.
     pub expected: bool,
@@ -126,7 +126,7 @@ pub struct Timer {
 
 /// Why a service operation failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
+pub(crate) enum ServiceError {
     #[error("there is no service `{name}`: {hint}")]
     Unknown { name: String, hint: String },
     /// The supervisor itself does not answer.
@@ -173,7 +173,7 @@ impl ServiceError {
 /// complete (a started service is up, a stopped one has ended) or has failed, and always within a deadline.
 ///
 /// Names follow the supervisor's conventions; for systemd, `nginx` means `nginx.service`.
-pub trait Services {
+pub(crate) trait Services {
     fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError>;
     fn start(&self, name: &str) -> Result<(), ServiceError>;
     fn stop(&self, name: &str) -> Result<(), ServiceError>;

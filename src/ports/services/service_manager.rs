@@ -17,7 +17,7 @@ use crate::ports::root::Root;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum ServiceManager {
+pub(crate) enum ServiceManager {
     /// Plain processes in a sandbox, systemd on a host that runs it.
     #[default]
     Auto,
@@ -30,7 +30,7 @@ pub enum ServiceManager {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum ManagedBy {
+pub(crate) enum ManagedBy {
     /// Whatever runs the host's services.
     #[default]
     Host,
@@ -43,12 +43,16 @@ const SYSTEMD_BOOTED: &str = "/run/systemd/system";
 
 /// The supervisord of the host behind `root`; in a sandbox, one that listens below its root. Makes no call
 /// yet, like [`open`].
-pub fn supervisor(root: &Rc<Root>) -> Box<dyn Services> {
+pub(crate) fn supervisor(root: &Rc<Root>) -> Box<dyn Services> {
     Box::new(SupervisorServices::new(root.clone()))
 }
 
 /// The timer `name` of the host's systemd; `None` if there is no such timer, or no systemd.
-pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Timer>, ServiceError> {
+pub(crate) fn timer(
+    root: &Root,
+    exec: &Rc<Exec>,
+    name: &str,
+) -> Result<Option<Timer>, ServiceError> {
     if !root.is_real() || !Path::new(SYSTEMD_BOOTED).is_dir() {
         return Ok(None);
     }
@@ -57,7 +61,7 @@ pub fn timer(root: &Root, exec: &Rc<Exec>, name: &str) -> Result<Option<Timer>, 
 
 /// The supervisor of the host behind `root`. Makes no call yet: if the supervisor does not answer, the first
 /// call fails.
-pub fn open(
+pub(crate) fn open(
     choice: ServiceManager,
     root: &Rc<Root>,
     exec: &Rc<Exec>,

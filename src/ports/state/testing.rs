@@ -9,13 +9,13 @@ use super::super::testing::Sandbox;
 use super::Document;
 
 /// The example with this name.
-pub fn example(name: &str) -> Vec<u8> {
+pub(crate) fn example(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state");
     std::fs::read(folder.join(name)).unwrap()
 }
 
 /// Loads an example and saves it again: neither loses a byte.
-pub fn assert_round_trip<T: DeserializeOwned + Serialize>(document: &Document, name: &str) {
+pub(crate) fn assert_round_trip<T: DeserializeOwned + Serialize>(document: &Document, name: &str) {
     assert_saved_as_loaded(document, name, |sandbox, path| {
         let contents: T = document.load(&sandbox.host.root, path).unwrap().unwrap();
         sandbox.remove(path.to_str().unwrap());
@@ -24,7 +24,7 @@ pub fn assert_round_trip<T: DeserializeOwned + Serialize>(document: &Document, n
 }
 
 /// [`assert_round_trip`] with the functions of a module: `resave` loads the file at a path and saves it there.
-pub fn assert_saved_as_loaded(
+pub(crate) fn assert_saved_as_loaded(
     document: &Document,
     name: &str,
     resave: impl FnOnce(&Sandbox, &Path),

@@ -8,7 +8,7 @@ use crate::ports::runtime::block_on;
 
 /// The values of these keys in the profile `default` of a credentials file. From a file with a syntax error
 /// the SDK takes none.
-pub fn default_profile_values<'k>(
+pub(crate) fn default_profile_values<'k>(
     text: &str,
     keys: impl IntoIterator<Item = &'k str>,
 ) -> Vec<(&'k str, String)> {

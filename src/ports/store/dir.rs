@@ -42,7 +42,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A folder as a store.
 #[derive(Debug)]
-pub struct DirStore {
+pub(crate) struct DirStore {
     address: String,
     root: PathBuf,
 }
@@ -50,7 +50,7 @@ pub struct DirStore {
 impl DirStore {
     /// Sets the folder, which must be an absolute path. Accesses nothing: a missing folder shows as
     /// [`StoreError::Unreachable`] in every operation, and is never created.
-    pub fn open(path: &Path) -> Result<DirStore, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<DirStore, StoreError> {
         if !path.is_absolute() {
             return Err(StoreError::Settings(format!(
                 "`dir:{}` is not the address of a store: expected an absolute path, as in dir:/srv/store",

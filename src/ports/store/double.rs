@@ -6,7 +6,7 @@ use super::{Etag, GetOutcome, ObjectMeta, PutOutcome, Store, StoreError, WriteCo
 
 /// A store whose operations are those of another one, except for those that it overrides. Name it by its
 /// path: in scope, its methods collide with those of [`Store`].
-pub trait StoreDouble {
+pub(crate) trait StoreDouble {
     fn inner(&self) -> &dyn Store;
 
     fn address(&self) -> &str {

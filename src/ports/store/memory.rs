@@ -14,7 +14,7 @@ const ADDRESS: &str = "memory:";
 
 /// A store in memory. Clones share their objects, like handles of one store.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<MemoryState>>);
+pub(crate) struct MemoryStore(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug, Default)]
 struct MemoryState {
@@ -24,18 +24,18 @@ struct MemoryState {
 }
 
 impl MemoryStore {
-    pub fn new() -> MemoryStore {
+    pub(crate) fn new() -> MemoryStore {
         MemoryStore::default()
     }
 
     /// Makes every operation fail as unreachable, or work again.
-    pub fn set_unreachable(&self, unreachable: bool) {
+    pub(crate) fn set_unreachable(&self, unreachable: bool) {
         self.state().unreachable = unreachable;
     }
 
     /// Sets the store's own clock, which stamps later writes. Without it the store uses the clock of the
     /// machine.
-    pub fn set_server_time(&self, now: Timestamp) {
+    pub(crate) fn set_server_time(&self, now: Timestamp) {
         self.state().now = Some(now);
     }
 

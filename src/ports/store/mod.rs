@@ -9,8 +9,8 @@ mod aws_profile;
 mod conformance;
 mod dir;
 #[cfg(test)]
-pub mod double;
-#[cfg(any(test, feature = "test-backends"))]
+pub(crate) mod double;
+#[cfg(test)]
 mod memory;
 mod s3;
 mod settings;
@@ -20,22 +20,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::digest;
 
-pub use aws_profile::default_profile_values;
-pub use dir::DirStore;
-#[cfg(any(test, feature = "test-backends"))]
-pub use memory::MemoryStore;
-pub use s3::{S3Settings, S3Store};
-pub use settings::{StoreSettings, open};
+pub(crate) use aws_profile::default_profile_values;
+pub(crate) use dir::DirStore;
+#[cfg(test)]
+pub(crate) use memory::MemoryStore;
+pub(crate) use s3::{S3Settings, S3Store};
+pub(crate) use settings::{StoreSettings, open};
 
 /// The version of an object, opaque: only compared for equality or sent back to its store. Without the quotes
 /// that S3 wraps it in, because some servers only match it unquoted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Etag(pub String);
+pub(crate) struct Etag(pub String);
 
 /// The result of [`Store::get`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GetOutcome {
+pub(crate) enum GetOutcome {
     /// The object is still at the version that the caller knows. Nothing was transferred.
     Unchanged,
     /// There is no such object.
@@ -45,7 +45,7 @@ pub enum GetOutcome {
 
 /// An object at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
+pub(crate) struct Object {
     pub body: Vec<u8>,
     pub etag: Etag,
     /// By the store's own clock.
@@ -54,7 +54,7 @@ pub struct Object {
 
 /// When [`Store::put`] may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteCondition<'a> {
+pub(crate) enum WriteCondition<'a> {
     Always,
     /// Only if there is no such object yet.
     Absent,
@@ -64,7 +64,7 @@ pub enum WriteCondition<'a> {
 
 /// The result of [`Store::put`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PutOutcome {
+pub(crate) enum PutOutcome {
     Written(Etag),
     /// The condition did not hold; nothing was written.
     Conflict,
@@ -72,7 +72,7 @@ pub enum PutOutcome {
 
 /// One row of [`Store::list`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectMeta {
+pub(crate) struct ObjectMeta {
     /// The whole key, relative to the store's prefix.
     pub key: String,
     pub etag: Etag,
@@ -84,7 +84,7 @@ pub struct ObjectMeta {
 
 /// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// Not reached, timed out, or temporarily unable to serve: the same call may succeed later.
     #[error("the store {store} cannot be reached: {why}")]
     Unreachable { store: String, why: String },
@@ -116,10 +116,10 @@ pub enum StoreError {
 }
 
 /// Maximum size of an object, in bytes; larger ones are refused unread.
-pub const MAX_OBJECT_SIZE: usize = 4 << 20;
+pub(crate) const MAX_OBJECT_SIZE: usize = 4 << 20;
 
 /// Maximum length of a list; longer ones are refused, never truncated.
-pub const MAX_LIST_LENGTH: usize = 100_000;
+pub(crate) const MAX_LIST_LENGTH: usize = 100_000;
 
 /// Maximum length of a key, in bytes: S3's own limit.
 const MAX_KEY_LENGTH: usize = 1024;
@@ -128,7 +128,7 @@ const MAX_KEY_LENGTH: usize = 1024;
 const MAX_ETAG_LENGTH: usize = 256;
 
 /// A store. Keys are `/`-separated, relative to the store's prefix, without `.` or `..` parts.
-pub trait Store {
+pub(crate) trait Store {
     /// As an operator would write it: `s3://bucket/prefix` or `dir:/path`.
     fn address(&self) -> &str;
 
@@ -170,7 +170,7 @@ pub trait Store {
 }
 
 /// The result of one read in [`Store::get_many`].
-pub type GetResult = Result<GetOutcome, StoreError>;
+pub(crate) type GetResult = Result<GetOutcome, StoreError>;
 
 /// Refuses an object of more bytes than the caller's limit.
 fn enforce_limit(store: &str, key: &str, answer: GetOutcome, limit: usize) -> GetResult {

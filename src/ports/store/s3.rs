@@ -34,7 +34,7 @@ use crate::ports::random::random_u64;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
-pub use self::location::S3Settings;
+pub(crate) use self::location::S3Settings;
 
 /// Maximum attempts at a write after AWS's "a conditional operation on this key is going on" (409), which
 /// says nothing about the condition itself.
@@ -47,7 +47,7 @@ const WRITE_ID_KEY: &str = "trueup-write";
 /// An S3 bucket as a store. Stays on its thread, because its connections live in the thread's runtime: no
 /// runtime would serve one on another thread.
 #[derive(Debug)]
-pub struct S3Store {
+pub(crate) struct S3Store {
     address: String,
     bucket: String,
     /// Empty, or ending in a slash.
@@ -63,7 +63,7 @@ pub struct S3Store {
 impl S3Store {
     /// Creates the client. Contacts nothing; the SDK's standard chain looks for credentials when first
     /// needed.
-    pub fn open(settings: S3Settings) -> Result<S3Store, StoreError> {
+    pub(crate) fn open(settings: S3Settings) -> Result<S3Store, StoreError> {
         S3Store::with_options(settings, Deadlines::default(), None)
     }
 

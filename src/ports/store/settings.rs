@@ -10,7 +10,7 @@ use super::{DirStore, S3Settings, S3Store, Store, StoreError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct StoreSettings {
+pub(crate) struct StoreSettings {
     /// `s3://bucket`, `s3://bucket/prefix` or `dir:/absolute/path`.
     pub url: String,
     /// The region of the bucket. Without it: `AWS_REGION`, `AWS_DEFAULT_REGION`, then the AWS
@@ -28,7 +28,7 @@ pub struct StoreSettings {
 
 /// Opens the store that the settings name. Contacts nothing: an unreachable store shows in the first
 /// operation.
-pub fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
+pub(crate) fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
     if let Some(place) = settings.url.strip_prefix("s3://") {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         return Ok(Box::new(S3Store::open(S3Settings {

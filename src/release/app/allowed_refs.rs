@@ -17,7 +17,7 @@ const TAGS: &str = "refs/tags/*";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "Vec<String>"))]
-pub struct AllowedRefs(Vec<RefPattern>);
+pub(crate) struct AllowedRefs(Vec<RefPattern>);
 
 /// A ref name, in which one `*` matches any text.
 #[derive(Debug, Clone, PartialEq, Eq)]

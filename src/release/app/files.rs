@@ -18,7 +18,7 @@ use crate::resource::{FieldValue, Mode, ResolveInputs};
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ReleaseFile {
+pub(crate) struct ReleaseFile {
     /// Its path in the release, relative. Replaces a file of the repository.
     pub path: PathBuf,
     /// The template, a path below `templates/`; this or `content`.
@@ -50,7 +50,7 @@ impl ReleaseFile {
     }
 
     /// Renders the file, and checks what the types cannot express.
-    pub fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+    pub(crate) fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         let shown = self.path.display();
         if !stays_inside(&self.path) || self.path.starts_with(".git") {
             let problem = Problem::new(format!("`{shown}` is not a path inside a release"));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum FilterPolicy {
+pub(crate) enum FilterPolicy {
     /// A commit with such a file is refused.
     Refuse,
     /// They are deployed as they are in the repository.

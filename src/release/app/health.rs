@@ -11,7 +11,7 @@ use crate::resource::Seconds;
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct HealthCheck {
+pub(crate) struct HealthCheck {
     /// The URL, `http://…` or `https://…`; without proxy and redirects.
     pub url: String,
     /// The expected status code.

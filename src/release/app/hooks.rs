@@ -14,7 +14,7 @@ use crate::problem::{Problem, nearest};
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct Hooks(BTreeMap<String, Steps>);
+pub(crate) struct Hooks(BTreeMap<String, Steps>);
 
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -26,12 +26,12 @@ pub(in crate::release) const ROLLBACK: &str = "rollback";
 
 impl Hooks {
     /// The steps of one hook.
-    pub fn steps_of(&self, name: &str) -> &[Step] {
+    pub(crate) fn steps_of(&self, name: &str) -> &[Step] {
         self.0.get(name).map_or(&[], |steps| &steps.0)
     }
 
     /// Refuses hooks of unknown stages, and hooks that could be skipped.
-    pub fn validate(&self) -> Result<(), Problem> {
+    pub(crate) fn validate(&self) -> Result<(), Problem> {
         let stages = Stage::ALL
             .iter()
             .map(|stage| stage.as_str())

@@ -7,7 +7,7 @@ use super::step::{AssetsSpec, MigrationSpec, Step};
 use crate::problem::Problem;
 
 /// Refuses paths that cannot be inputs or outputs.
-pub fn validate(
+pub(crate) fn validate(
     steps: &[Step],
     assets: Option<&AssetsSpec>,
     migrate: Option<&MigrationSpec>,
@@ -105,6 +105,6 @@ fn path_outside(path: &Path, of: &str) -> Problem {
 }
 
 /// The excluded path, if the entry has the form `!path`.
-pub fn excluded_path(path: &Path) -> Option<&Path> {
+pub(crate) fn excluded_path(path: &Path) -> Option<&Path> {
     path.to_str()?.strip_prefix('!').map(Path::new)
 }

@@ -9,104 +9,104 @@ use crate::ports::STATE_DIR;
 
 /// The paths of one app.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub(crate) struct Layout {
     app: String,
     deploy_to: PathBuf,
 }
 
 impl Layout {
-    pub fn new(app: &str, deploy_to: &Path) -> Layout {
+    pub(crate) fn new(app: &str, deploy_to: &Path) -> Layout {
         Layout {
             app: app.to_owned(),
             deploy_to: deploy_to.to_owned(),
         }
     }
 
-    pub fn deploy_to(&self) -> &Path {
+    pub(crate) fn deploy_to(&self) -> &Path {
         &self.deploy_to
     }
 
-    pub fn releases(&self) -> PathBuf {
+    pub(crate) fn releases(&self) -> PathBuf {
         self.deploy_to.join("releases")
     }
 
-    pub fn shared(&self) -> PathBuf {
+    pub(crate) fn shared(&self) -> PathBuf {
         self.deploy_to.join("shared")
     }
 
     /// The link to the active release.
-    pub fn current(&self) -> PathBuf {
+    pub(crate) fn current(&self) -> PathBuf {
         self.deploy_to.join("current")
     }
 
     /// One line per activation, for people and for a lost record.
-    pub fn revisions_log(&self) -> PathBuf {
+    pub(crate) fn revisions_log(&self) -> PathBuf {
         self.deploy_to.join("revisions.log")
     }
 
-    pub fn release(&self, name: &str) -> PathBuf {
+    pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.releases().join(name)
     }
 
     /// The folder of a checkout, while only root can see it.
-    pub fn partial_release(&self, name: &str) -> PathBuf {
+    pub(crate) fn partial_release(&self, name: &str) -> PathBuf {
         self.releases().join(format!(".{name}{PARTIAL}"))
     }
 
     /// The folder of a release during its removal.
-    pub fn removed_release(&self, name: &str) -> PathBuf {
+    pub(crate) fn removed_release(&self, name: &str) -> PathBuf {
         self.releases().join(format!(".{name}{REMOVED}"))
     }
 
     /// The folder of the spares: beside the releases, so that one rename turns a spare into a release, and
     /// accessible only to root.
-    pub fn spares(&self) -> PathBuf {
+    pub(crate) fn spares(&self) -> PathBuf {
         self.releases().join(".trueup")
     }
 
-    pub fn record(&self) -> PathBuf {
+    pub(crate) fn record(&self) -> PathBuf {
         Path::new(STATE_DIR).join(format!("releases/{}.json", self.app))
     }
 
     /// The folder of the lists of compiled assets, one per release.
-    pub fn asset_lists(&self) -> PathBuf {
+    pub(crate) fn asset_lists(&self) -> PathBuf {
         Path::new(STATE_DIR).join("assets").join(&self.app)
     }
 
-    pub fn asset_list(&self, name: &str) -> PathBuf {
+    pub(crate) fn asset_list(&self, name: &str) -> PathBuf {
         self.asset_lists().join(format!("{name}.json"))
     }
 
     /// The compiled assets of all releases.
-    pub fn shared_assets(&self) -> PathBuf {
+    pub(crate) fn shared_assets(&self) -> PathBuf {
         self.shared().join(SHARED_ASSETS)
     }
 
     /// The file with the quarantined shas and the pin.
-    pub fn overrides(&self) -> PathBuf {
+    pub(crate) fn overrides(&self) -> PathBuf {
         Path::new(STATE_DIR).join(format!("orders/{}.json", self.app))
     }
 
-    pub fn mirrors() -> PathBuf {
+    pub(crate) fn mirrors() -> PathBuf {
         Path::new(STATE_DIR).join("mirrors")
     }
 
-    pub fn mirror(&self) -> PathBuf {
+    pub(crate) fn mirror(&self) -> PathBuf {
         Layout::mirrors().join(format!("{}.git", self.app))
     }
 
-    pub fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         Path::new("/var/log/trueup/releases").join(&self.app)
     }
 
     /// The output of a release's commands.
-    pub fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.logs().join(format!("{name}.log"))
     }
 
     /// The release that a `current` link with this target names, in trueup's form (`releases/NAME`) or in
     /// Capistrano's (the whole path, in which the folders above the app's own may be links).
-    pub fn release_of_link(&self, target: &Path) -> Option<String> {
+    pub(crate) fn release_of_link(&self, target: &Path) -> Option<String> {
         let name = target.file_name()?.to_str()?;
         let releases = target.parent()?;
         let ours = |releases: &Path| match releases.parent() {
@@ -126,12 +126,12 @@ const PARTIAL: &str = ".partial";
 const REMOVED: &str = ".removed";
 
 /// The name of a release of `sha` begun at `at`.
-pub fn release_name(at: Timestamp, sha: &Sha) -> String {
+pub(crate) fn release_name(at: Timestamp, sha: &Sha) -> String {
     format!("{}-{}", at.strftime("%Y%m%d%H%M%S"), sha.short())
 }
 
 /// The first unused name from `at` on: two attempts may start in one second, and a clock may be set back.
-pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> String {
     let mut at = at;
     loop {
         let name = release_name(at, sha);
@@ -145,7 +145,7 @@ pub fn free_name(at: Timestamp, sha: &Sha, taken: impl Fn(&str) -> bool) -> Stri
 /// Whether a name is a release's: of trueup (`20261121050000-4f2c9d0`), Capistrano (`20261121050000`), Chef's
 /// `deploy_revision` (a full sha), or one of the many scripts that use some form of the time
 /// (`2015-09-10_04.00`). trueup never touches anything of another name.
-pub fn is_release_name(name: &str) -> bool {
+pub(crate) fn is_release_name(name: &str) -> bool {
     let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if name.len() == 40 && name.bytes().all(lower_hex) {
         return true;
@@ -171,7 +171,7 @@ fn is_digits(text: &str, length: usize) -> bool {
 }
 
 /// Whether a name in `releases/` is that of a release which a killed pass left behind.
-pub fn is_leftover(name: &str) -> bool {
+pub(crate) fn is_leftover(name: &str) -> bool {
     let inner = name.strip_prefix('.').and_then(|name| {
         name.strip_suffix(PARTIAL)
             .or_else(|| name.strip_suffix(REMOVED))
@@ -180,7 +180,7 @@ pub fn is_leftover(name: &str) -> bool {
 }
 
 /// The target of a link at `path` inside a release, to reach `target` inside `deploy_to`.
-pub fn relative_link(path: &Path, target: &Path) -> PathBuf {
+pub(crate) fn relative_link(path: &Path, target: &Path) -> PathBuf {
     let depth = path.components().count() - 1;
     // Out of the folders of the release, out of the release, out of `releases`.
     let mut link: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
@@ -189,7 +189,7 @@ pub fn relative_link(path: &Path, target: &Path) -> PathBuf {
 }
 
 /// Whether a path of a spec is relative and stays inside its folder.
-pub fn stays_inside(path: &Path) -> bool {
+pub(crate) fn stays_inside(path: &Path) -> bool {
     let mut parts = path.components().peekable();
     parts.peek().is_some()
         && parts.all(|part| matches!(part, Component::Normal(_)))

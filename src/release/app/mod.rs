@@ -1,13 +1,13 @@
 //! An app's release as its role declares it, and the layout of its folders.
 
-pub mod allowed_refs;
-pub mod files;
-pub mod filters;
-pub mod health;
-pub mod hooks;
-pub mod inputs;
-pub mod layout;
-pub mod repo;
-pub mod spec;
-pub mod stage;
-pub mod step;
+pub(super) mod allowed_refs;
+pub(super) mod files;
+pub(super) mod filters;
+pub(super) mod health;
+pub(super) mod hooks;
+pub(super) mod inputs;
+pub(super) mod layout;
+pub(super) mod repo;
+pub(super) mod spec;
+pub(super) mod stage;
+pub(super) mod step;

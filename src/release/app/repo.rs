@@ -11,14 +11,14 @@ use serde::de::{self, Deserialize, Deserializer};
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String"))]
-pub struct Repo {
+pub(crate) struct Repo {
     address: String,
     ssh: Option<SshServer>,
 }
 
 /// The ssh server of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SshServer {
+pub(crate) struct SshServer {
     pub user: String,
     pub host: String,
     pub port: u16,
@@ -27,7 +27,7 @@ pub struct SshServer {
 }
 
 impl Repo {
-    pub fn parse(text: &str) -> Result<Repo, InvalidValue> {
+    pub(crate) fn parse(text: &str) -> Result<Repo, InvalidValue> {
         let refused = || {
             let shown = redact_password(text);
             Err(InvalidValue::new(
@@ -72,12 +72,12 @@ impl Repo {
     }
 
     /// The address for libgit2, with its password.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.address
     }
 
     /// The ssh server, if the repository is reached by ssh.
-    pub fn ssh(&self) -> Option<&SshServer> {
+    pub(crate) fn ssh(&self) -> Option<&SshServer> {
         self.ssh.as_ref()
     }
 
@@ -86,7 +86,7 @@ impl Repo {
     }
 
     /// Redacts the password of this address in a text that quotes it, for people.
-    pub fn redact_in(&self, text: &str) -> String {
+    pub(crate) fn redact_in(&self, text: &str) -> String {
         text.replace(&self.address, &redact_password(&self.address))
     }
 }

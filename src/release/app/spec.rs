@@ -40,7 +40,7 @@ pub(in crate::release) const POLL_INTERVAL: Duration = Duration::from_millis(250
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ReleaseSpec {
+pub(crate) struct ReleaseSpec {
     /// The app's name, as in the manifest. Letters, digits, `.`, `_` and `-`.
     pub app: String,
     /// The repository: `git@host:path`, `ssh://…`, `https://…`, `http://…`, `file:///…` or an

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The stages that a release goes through, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub(crate) enum Stage {
     Fetch,
     Materialise,
     Link,
@@ -18,7 +18,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 9] = [
+    pub(crate) const ALL: [Stage; 9] = [
         Stage::Fetch,
         Stage::Materialise,
         Stage::Link,
@@ -30,7 +30,7 @@ impl Stage {
         Stage::Keep,
     ];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Stage::Fetch => "fetch",
             Stage::Materialise => "materialise",

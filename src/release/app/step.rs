@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer};
 use crate::resource::{Argv, Seconds};
 
 /// Time limit of a step without a `timeout`.
-pub const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// One step of a build.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub(crate) struct Step {
     /// Its name in plans, logs and errors; not given: its number.
     pub name: Option<String>,
     /// `false` leaves the step out. For roles, such as `"{{ ruby_build }}"`.
@@ -47,7 +47,7 @@ pub struct Step {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct AssetsSpec {
+pub(crate) struct AssetsSpec {
     /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// The folder of the compiled assets in the release. trueup moves its files to
@@ -77,7 +77,7 @@ pub struct AssetsSpec {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct MigrationSpec {
+pub(crate) struct MigrationSpec {
     /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Added to the environment of all steps.
@@ -93,7 +93,7 @@ pub struct MigrationSpec {
 }
 
 /// Drops the steps with `when: false`.
-pub fn deserialize_enabled_steps<'de, D: Deserializer<'de>>(
+pub(crate) fn deserialize_enabled_steps<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<Step>, D::Error> {
     let mut steps = Vec::<Step>::deserialize(deserializer)?;

@@ -15,7 +15,7 @@ use crate::resource::Failure;
 
 /// What was removed, or would be in a dry run.
 #[derive(Debug, Serialize)]
-pub struct CleanResult {
+pub(crate) struct CleanResult {
     pub app: String,
     pub removed: Vec<RemovedRelease>,
     /// Not needed, but a process runs in it.
@@ -26,7 +26,7 @@ pub struct CleanResult {
 
 /// One release.
 #[derive(Debug, Serialize)]
-pub struct RemovedRelease {
+pub(crate) struct RemovedRelease {
     pub release: String,
     pub state: ReleaseStatus,
     /// `None`: it could not be determined.
@@ -34,7 +34,7 @@ pub struct RemovedRelease {
 }
 
 /// Removes unneeded releases; with `dry_run` only lists them.
-pub fn clean(
+pub(crate) fn clean(
     spec: &ReleaseSpec,
     host: &Host,
     failed: KeepFailed,
@@ -77,7 +77,7 @@ pub fn clean(
 }
 
 /// Removes unneeded releases and prepares the spare, if the pass that should have done so was killed.
-pub fn finish_cleanup(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+pub(crate) fn finish_cleanup(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let layout = spec.layout();
     let overrides = Overrides::load(host, &layout)?;
     if overrides.has_multiline_reason() {

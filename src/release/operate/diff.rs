@@ -17,7 +17,7 @@ const MIGRATIONS: &[&str] = &["db/migrate"];
 
 /// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChangedFile {
+pub(crate) struct ChangedFile {
     pub path: PathBuf,
     pub how: ChangeType,
 }
@@ -25,7 +25,7 @@ pub struct ChangedFile {
 /// The change from the old commit to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ChangeType {
+pub(crate) enum ChangeType {
     /// It is only in the old commit.
     Gone,
     /// It is only in the new commit.
@@ -35,7 +35,7 @@ pub enum ChangeType {
 
 /// The migrations that differ between two commits. A commit that the mirror lacks (of a release that another
 /// tool deployed) cannot be compared and is an error.
-pub fn diff_migrations(
+pub(crate) fn diff_migrations(
     spec: &ReleaseSpec,
     host: &Host,
     from: &Sha,

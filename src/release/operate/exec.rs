@@ -21,7 +21,7 @@ const TERMINAL_VARS: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR"];
 
 /// Prepares a command to run in the named release, or in the active one, as the release's user. `caller_env`
 /// reads the caller's environment, for the variables of its terminal.
-pub fn exec_command(
+pub(crate) fn exec_command(
     spec: &ReleaseSpec,
     host: &Host,
     release: Option<&str>,

@@ -1,7 +1,7 @@
 //! Operators' commands on an app's releases.
 
-pub mod clean;
-pub mod diff;
-pub mod exec;
-pub mod private;
-pub mod rollback;
+pub(super) mod clean;
+pub(super) mod diff;
+pub(super) mod exec;
+pub(super) mod private;
+pub(super) mod rollback;

@@ -15,7 +15,7 @@ use crate::resource::Failure;
 
 /// A complete private release.
 #[derive(Debug)]
-pub struct PrivateRelease {
+pub(crate) struct PrivateRelease {
     pub name: String,
     /// The path on the machine.
     pub path: PathBuf,
@@ -24,7 +24,7 @@ pub struct PrivateRelease {
 
 /// Builds a private release without migrating or activating it, resumes one that failed, or extends the
 /// expiry of an existing one.
-pub fn build_private(
+pub(crate) fn build_private(
     spec: &ReleaseSpec,
     sha: &Sha,
     host: &Host,
@@ -70,6 +70,6 @@ fn find_private(record: &Record, sha: &Sha) -> Option<String> {
 }
 
 /// Resolves a branch or tag to its commit on the server now.
-pub fn resolve_ref(spec: &ReleaseSpec, host: &Host, name: &str) -> Result<Sha, Failure> {
+pub(crate) fn resolve_ref(spec: &ReleaseSpec, host: &Host, name: &str) -> Result<Sha, Failure> {
     mirror::resolve_ref(&deployment_of_app(spec, host)?, name)
 }

@@ -18,7 +18,7 @@ use crate::resource::Failure;
 
 /// The release to activate.
 #[derive(Debug)]
-pub struct RollbackTarget {
+pub(crate) struct RollbackTarget {
     pub release: String,
     pub sha: Sha,
     /// The manifest wants its sha anyway, so it needs no pin.
@@ -31,7 +31,7 @@ pub struct RollbackTarget {
 
 /// Why no release can be selected.
 #[derive(Debug)]
-pub enum SelectionError {
+pub(crate) enum SelectionError {
     /// The request cannot be met.
     InvalidRequest(Failure),
     Quarantined(Failure),
@@ -45,7 +45,7 @@ impl From<Failure> for SelectionError {
 }
 
 /// Selects the release named `to`, or the good one that was active before. Changes nothing.
-pub fn select_target(
+pub(crate) fn select_target(
     spec: &ReleaseSpec,
     host: &Host,
     to: Option<&str>,
@@ -158,7 +158,7 @@ impl<'a> ReleaseSelector<'a> {
 }
 
 /// The error for an unknown release; its hint names existing ones.
-pub fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError {
+pub(crate) fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError {
     let failure = Failure::new(format!("{app} has no release `{name}`"));
     let names = || {
         let entries = record.entries().iter().rev();
@@ -174,7 +174,7 @@ pub fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError
 
 /// Records the selection for this pass and later ones: sets a pin, or removes it if the manifest wants the
 /// same sha.
-pub fn pin(
+pub(crate) fn pin(
     spec: &ReleaseSpec,
     host: &Host,
     target: &RollbackTarget,
@@ -203,7 +203,7 @@ pub fn pin(
 }
 
 /// Removes the pin, and returns it.
-pub fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
+pub(crate) fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
     let layout = spec.layout();
     let mut overrides = Overrides::load(host, &layout)?;
     let pin = overrides.pin.take();
@@ -215,7 +215,7 @@ pub fn unpin(spec: &ReleaseSpec, host: &Host) -> Result<Option<Pin>, Failure> {
 
 /// Lifts the quarantine of the wanted sha, if there is one, and returns a line that reports it;
 /// `revisions.log` gets it as well. The failed release stays bad: the pass builds a new one.
-pub fn lift_quarantine(
+pub(crate) fn lift_quarantine(
     spec: &ReleaseSpec,
     host: &Host,
     by: &str,

@@ -18,7 +18,7 @@ use crate::resource::Failure;
 const MAX_REVISIONS_LOG: usize = 8 << 20;
 
 /// Entries for these releases, in the order of their last activation.
-pub fn adopt_releases(
+pub(crate) fn adopt_releases(
     host: &Host,
     layout: &Layout,
     names: Vec<String>,

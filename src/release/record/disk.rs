@@ -12,13 +12,13 @@ use crate::resource::Failure;
 const MAX_SHA_FILE: usize = 4096;
 
 /// The name of the release that `current` points to, whether or not that exists.
-pub fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
+pub(crate) fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
     let target = host.root.read_link(&layout.current())?;
     Ok(target.and_then(|target| layout.release_of_link(&target)))
 }
 
 /// The names of all folders in `releases/` that are a release's.
-pub fn list_release_folders(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
+pub(crate) fn list_release_folders(host: &Host, layout: &Layout) -> Result<Vec<String>, Failure> {
     let names = host.root.list(&layout.releases())?.unwrap_or_default();
     let mut releases = Vec::new();
     for name in names.iter().filter_map(|name| name.to_str()) {
@@ -37,7 +37,7 @@ pub fn list_release_folders(host: &Host, layout: &Layout) -> Result<Vec<String>,
 
 /// The sha of a release: from its `REVISION`, its name, or its git clone. The release belongs to the app's
 /// user, so callers believe this only where it does not matter or the record agrees.
-pub fn read_revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
+pub(crate) fn read_revision(host: &Host, layout: &Layout, name: &str) -> Option<Sha> {
     let release = layout.release(name);
     let text = |path: &Path| {
         let text = host.root.read(path, MAX_SHA_FILE).ok()??;

@@ -9,7 +9,7 @@ use crate::release::app::stage::Stage;
 /// The state of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ReleaseStatus {
+pub(crate) enum ReleaseStatus {
     /// Begun and not finished.
     Building,
     /// One of its stages failed.
@@ -24,11 +24,11 @@ pub enum ReleaseStatus {
 
 impl ReleaseStatus {
     /// Whether it is complete and may be activated.
-    pub fn is_complete(self) -> bool {
+    pub(crate) fn is_complete(self) -> bool {
         matches!(self, ReleaseStatus::Built | ReleaseStatus::Good)
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             ReleaseStatus::Building => "building",
             ReleaseStatus::Failed => "failed",
@@ -42,7 +42,7 @@ impl ReleaseStatus {
 /// The result of a stage, or of one step of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StageStatus {
+pub(crate) enum StageStatus {
     /// Begun; if no pass works on it, it was killed there.
     Running,
     Done,
@@ -53,7 +53,7 @@ pub enum StageStatus {
 
 /// One stage of one release, or one step of the stage `build`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageEntry {
+pub(crate) struct StageEntry {
     pub stage: Stage,
     /// The name of a step; a stage without steps has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct StageEntry {
 
 impl StageEntry {
     /// A completed stage of negligible duration.
-    pub fn done(stage: Stage, at: Timestamp) -> StageEntry {
+    pub(crate) fn done(stage: Stage, at: Timestamp) -> StageEntry {
         StageEntry {
             stage,
             step: None,
@@ -86,7 +86,7 @@ impl StageEntry {
 
 /// One release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseEntry {
+pub(crate) struct ReleaseEntry {
     pub name: String,
     pub sha: Sha,
     pub state: ReleaseStatus,
@@ -120,7 +120,7 @@ fn is_zero(number: &u32) -> bool {
 
 impl ReleaseEntry {
     /// A new release, in the state `building`.
-    pub fn new(name: &str, sha: &Sha, at: Timestamp) -> ReleaseEntry {
+    pub(crate) fn new(name: &str, sha: &Sha, at: Timestamp) -> ReleaseEntry {
         ReleaseEntry {
             name: name.to_owned(),
             sha: sha.clone(),
@@ -137,13 +137,18 @@ impl ReleaseEntry {
     }
 
     /// The entry of a stage, or of a step of it.
-    pub fn find_stage(&self, stage: Stage, step: Option<&str>) -> Option<&StageEntry> {
+    pub(crate) fn find_stage(&self, stage: Stage, step: Option<&str>) -> Option<&StageEntry> {
         let of = |entry: &&StageEntry| entry.stage == stage && entry.step.as_deref() == step;
         self.stages.iter().find(of)
     }
 
     /// Whether a stage or step was done (or skipped) with this definition.
-    pub fn is_done(&self, stage: Stage, step: Option<&str>, definition: Option<&str>) -> bool {
+    pub(crate) fn is_done(
+        &self,
+        stage: Stage,
+        step: Option<&str>,
+        definition: Option<&str>,
+    ) -> bool {
         self.find_stage(stage, step).is_some_and(|entry| {
             matches!(entry.ended, StageStatus::Done | StageStatus::Skipped)
                 && entry.definition.as_deref() == definition
@@ -151,7 +156,7 @@ impl ReleaseEntry {
     }
 
     /// Adds the entry of a stage or step, or replaces it.
-    pub fn put_stage(&mut self, entry: StageEntry) {
+    pub(crate) fn put_stage(&mut self, entry: StageEntry) {
         let same = |old: &&mut StageEntry| old.stage == entry.stage && old.step == entry.step;
         match self.stages.iter_mut().find(same) {
             Some(old) => *old = entry,
@@ -160,13 +165,13 @@ impl ReleaseEntry {
     }
 
     /// Whether it is unfinished and can be resumed: its files are checked out.
-    pub fn is_resumable(&self) -> bool {
+    pub(crate) fn is_resumable(&self) -> bool {
         matches!(self.state, ReleaseStatus::Building | ReleaseStatus::Failed)
             && self.is_done(Stage::Link, None, None)
     }
 
     /// The stage in which it failed or was killed.
-    pub fn unfinished_stage(&self) -> Option<&StageEntry> {
+    pub(crate) fn unfinished_stage(&self) -> Option<&StageEntry> {
         let open =
             |entry: &&StageEntry| matches!(entry.ended, StageStatus::Running | StageStatus::Failed);
         self.stages.iter().find(open)

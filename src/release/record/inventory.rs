@@ -22,7 +22,7 @@ use crate::resource::Failure;
 /// The state of a release as operators see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ReleasePhase {
+pub(crate) enum ReleasePhase {
     /// `current` points to it.
     Active,
     /// `current` points to it, and its gate has not decided yet.
@@ -41,7 +41,7 @@ pub enum ReleasePhase {
 
 /// One release.
 #[derive(Debug, Serialize)]
-pub struct ReleaseInfo {
+pub(crate) struct ReleaseInfo {
     pub release: String,
     pub state: ReleasePhase,
     pub active: bool,
@@ -64,7 +64,7 @@ pub struct ReleaseInfo {
 
 /// One app.
 #[derive(Debug, Serialize)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     pub app: String,
     pub wanted: Option<Sha>,
     /// The pin in force: the manifest still wants what it wanted when the pin was set.
@@ -75,7 +75,7 @@ pub struct Inventory {
 }
 
 /// Lists all releases of an app.
-pub fn inventory(spec: &ReleaseSpec, host: &Host) -> Result<Inventory, Failure> {
+pub(crate) fn inventory(spec: &ReleaseSpec, host: &Host) -> Result<Inventory, Failure> {
     let layout = spec.layout();
     let record = Record::load(host, &layout)?;
     let overrides = Overrides::load(host, &layout)?;
@@ -94,12 +94,15 @@ pub fn inventory(spec: &ReleaseSpec, host: &Host) -> Result<Inventory, Failure> 
 }
 
 /// The name of the active release.
-pub fn active_release_name(spec: &ReleaseSpec, host: &Host) -> Result<Option<String>, Failure> {
+pub(crate) fn active_release_name(
+    spec: &ReleaseSpec,
+    host: &Host,
+) -> Result<Option<String>, Failure> {
     record::current(host, &spec.layout())
 }
 
 /// The names of all releases of an app.
-pub fn release_names(spec: &ReleaseSpec, host: &Host) -> Result<Vec<String>, Failure> {
+pub(crate) fn release_names(spec: &ReleaseSpec, host: &Host) -> Result<Vec<String>, Failure> {
     let record = Record::load(host, &spec.layout())?;
     let entries = record.entries().iter();
     Ok(entries.map(|entry| entry.name.clone()).collect())

@@ -10,11 +10,11 @@ use crate::release::app::stage::Stage;
 use crate::resource::Failure;
 
 /// Largest log that is read, in bytes; each command adds up to 16 MiB.
-pub const MAX_LOG: usize = 64 << 20;
+pub(crate) const MAX_LOG: usize = 64 << 20;
 
 /// A release's recorded stages and their output.
 #[derive(Debug)]
-pub struct ReleaseHistory {
+pub(crate) struct ReleaseHistory {
     pub entry: ReleaseEntry,
     /// The last lines of output of each stage or step, in the order of the entry's stages.
     pub output: Vec<Vec<String>>,
@@ -25,7 +25,7 @@ pub struct ReleaseHistory {
 
 /// Reads the history of a release, with the last `lines` lines of output of each of its stages. `None`: the
 /// app has no such release.
-pub fn read_history(
+pub(crate) fn read_history(
     spec: &ReleaseSpec,
     host: &Host,
     name: &str,
@@ -59,7 +59,7 @@ pub fn read_history(
 }
 
 /// The line in a release's log that precedes a command's output.
-pub fn heading(stage: Stage, name: &str, rest: &str) -> String {
+pub(crate) fn heading(stage: Stage, name: &str, rest: &str) -> String {
     format!("{LOG_HEADING}{} {name} == {rest}", stage.as_str())
 }
 

@@ -1,14 +1,14 @@
 //! What is on record of an app's releases, and the overrides of this host.
 
-pub mod adopt;
-pub mod disk;
-pub mod entry;
-pub mod inventory;
-pub mod log;
-pub mod overrides;
-pub mod pin;
-pub mod quarantine;
-pub mod releases;
+pub(super) mod adopt;
+pub(super) mod disk;
+pub(super) mod entry;
+pub(super) mod inventory;
+pub(super) mod log;
+pub(super) mod overrides;
+pub(super) mod pin;
+pub(super) mod quarantine;
+pub(super) mod releases;
 
-pub use disk::current;
-pub use releases::{ActiveRelease, FailedRemoval, Record, Trial, active};
+pub(super) use disk::current;
+pub(crate) use releases::{ActiveRelease, FailedRemoval, Record, Trial, active};

@@ -17,7 +17,7 @@ const DOCUMENT: Document = Document::new(VERSION, 4 << 20);
 
 /// The overrides of one app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     pub quarantine: Vec<QuarantinedSha>,
     pub pin: Option<Pin>,
 }
@@ -34,7 +34,7 @@ struct OverridesFile {
 impl Overrides {
     /// Loads the overrides of this host. An unreadable file is an error and not "no overrides": a bad sha
     /// must not come back because a file was damaged.
-    pub fn load(host: &Host, layout: &Layout) -> Result<Overrides, Failure> {
+    pub(crate) fn load(host: &Host, layout: &Layout) -> Result<Overrides, Failure> {
         let path = layout.overrides();
         let file: Option<OverridesFile> =
             DOCUMENT
@@ -56,7 +56,7 @@ impl Overrides {
         }))
     }
 
-    pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+    pub(crate) fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
         let path = layout.overrides();
         if *self == Overrides::default() {
             return Ok(host.root.remove_file(&path)?);
@@ -74,26 +74,26 @@ impl Overrides {
     }
 
     /// Whether the file is from an older trueup, which stored service output there, readable by everybody.
-    pub fn has_multiline_reason(&self) -> bool {
+    pub(crate) fn has_multiline_reason(&self) -> bool {
         self.quarantine
             .iter()
             .any(|quarantined| quarantined.why.contains('\n'))
     }
 
     /// The quarantine of a sha, which prevents its activation here.
-    pub fn find_quarantined(&self, sha: &Sha) -> Option<&QuarantinedSha> {
+    pub(crate) fn find_quarantined(&self, sha: &Sha) -> Option<&QuarantinedSha> {
         self.quarantine
             .iter()
             .find(|quarantined| quarantined.sha == *sha)
     }
 
-    pub fn quarantine(&mut self, entry: QuarantinedSha) {
+    pub(crate) fn quarantine(&mut self, entry: QuarantinedSha) {
         self.quarantine.retain(|old| old.sha != entry.sha);
         self.quarantine.push(entry);
     }
 
     /// The pin, as long as the manifest wants what it wanted when the pin was set.
-    pub fn effective_pin(&self, wanted: Option<&Sha>) -> Option<&Pin> {
+    pub(crate) fn effective_pin(&self, wanted: Option<&Sha>) -> Option<&Pin> {
         self.pin
             .as_ref()
             .filter(|pin| pin.instead_of.as_ref() == wanted)

@@ -7,7 +7,7 @@ use crate::desired::Sha;
 
 /// An operator's rollback on this host, in force until the manifest wants another sha.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pin {
+pub(crate) struct Pin {
     pub release: String,
     pub sha: Sha,
     /// The sha that the manifest wanted when the pin was set.
@@ -19,7 +19,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let reason = self.reason.as_deref().unwrap_or("no reason given");
         format!(
             "pinned to {} by {} since {:.0}: {reason}",

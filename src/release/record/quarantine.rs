@@ -7,7 +7,7 @@ use crate::desired::Sha;
 
 /// A sha that failed its gate here: trueup does not activate it until an operator lifts the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuarantinedSha {
+pub(crate) struct QuarantinedSha {
     pub sha: Sha,
     /// The release that failed.
     pub release: String,
@@ -23,7 +23,7 @@ impl QuarantinedSha {
     }
 
     /// `quarantined since …: health answered 500`, in a line.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let line = self.why.lines().next().unwrap_or("no reason on record");
         format!(
             "{} is quarantined on this host since {:.0}: {line}",

@@ -25,7 +25,7 @@ const DOCUMENT: Document = Document::new(VERSION, MAX_RECORD);
 
 /// A switch of `current` on which the gate has not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The release on trial.
     pub name: String,
     /// The release that was active before, to which a failed trial rolls back.
@@ -38,7 +38,7 @@ pub struct Trial {
 
 /// All releases of one app that are on disk, in the order of their last activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     entries: Vec<ReleaseEntry>,
     trial: Option<Trial>,
     spare_attempted_for: Option<Sha>,
@@ -47,7 +47,7 @@ pub struct Record {
 
 /// An unneeded entry of `releases/` that could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedRemoval {
+pub(crate) struct FailedRemoval {
     pub name: String,
     /// The obstacle, and how to remove it.
     pub why: String,
@@ -68,7 +68,7 @@ struct RecordFile {
 
 /// The release that `current` points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActiveRelease {
+pub(crate) struct ActiveRelease {
     pub name: String,
     /// `None`: it has no usable `REVISION`, or one that contradicts the record.
     pub sha: Option<Sha>,
@@ -89,7 +89,7 @@ pub struct ActiveRelease {
 
 impl Record {
     /// Loads the record, as far as it agrees with the disk. Writes nothing.
-    pub fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
+    pub(crate) fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
         let file = read_record_file(host, layout).unwrap_or_else(RecordFile::empty);
         let on_disk = list_release_folders(host, layout)?;
         let mut record = Record {
@@ -115,7 +115,7 @@ impl Record {
         Ok(record)
     }
 
-    pub fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+    pub(crate) fn save(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
         let file = RecordFile {
             version: VERSION,
             releases: self.entries.clone(),
@@ -127,7 +127,7 @@ impl Record {
     }
 
     /// Saves the record if it differs from the file, which may name releases that no longer exist.
-    pub fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
+    pub(crate) fn save_if_changed(&self, host: &Host, layout: &Layout) -> Result<(), Failure> {
         let same = read_record_file(host, layout).is_some_and(|file| {
             file.releases == self.entries
                 && file.trial == self.trial
@@ -139,27 +139,27 @@ impl Record {
         self.save(host, layout)
     }
 
-    pub fn find(&self, name: &str) -> Option<&ReleaseEntry> {
+    pub(crate) fn find(&self, name: &str) -> Option<&ReleaseEntry> {
         self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// The names of the releases in this state, the last activated one last.
-    pub fn in_state(&self, state: ReleaseStatus) -> Vec<String> {
+    pub(crate) fn in_state(&self, state: ReleaseStatus) -> Vec<String> {
         let matching = self.entries.iter().filter(|entry| entry.state == state);
         matching.map(|entry| entry.name.clone()).collect()
     }
 
-    pub fn find_mut(&mut self, name: &str) -> Option<&mut ReleaseEntry> {
+    pub(crate) fn find_mut(&mut self, name: &str) -> Option<&mut ReleaseEntry> {
         self.entries.iter_mut().find(|entry| entry.name == name)
     }
 
     /// All releases, the last activated one last.
-    pub fn entries(&self) -> &[ReleaseEntry] {
+    pub(crate) fn entries(&self) -> &[ReleaseEntry] {
         &self.entries
     }
 
     /// A complete release of this sha with an intact `REVISION`: the last activated one. Not a private one.
-    pub fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
+    pub(crate) fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
             .find(|entry| {
@@ -173,7 +173,7 @@ impl Record {
 
     /// An unfinished build of this sha that can be resumed: its files are checked out, and the record has
     /// what was done since.
-    pub fn find_resumable(&self, sha: &Sha) -> Option<&ReleaseEntry> {
+    pub(crate) fn find_resumable(&self, sha: &Sha) -> Option<&ReleaseEntry> {
         let open = |entry: &&ReleaseEntry| {
             entry.is_resumable() && entry.private_until.is_none() && entry.sha == *sha
         };
@@ -181,30 +181,30 @@ impl Record {
     }
 
     /// The last activated good release other than `name`.
-    pub fn previous_good(&self, name: &str) -> Option<&ReleaseEntry> {
+    pub(crate) fn previous_good(&self, name: &str) -> Option<&ReleaseEntry> {
         let good = |entry: &&ReleaseEntry| entry.state == ReleaseStatus::Good && entry.name != name;
         self.entries.iter().rev().find(good)
     }
 
-    pub fn trial(&self) -> Option<&Trial> {
+    pub(crate) fn trial(&self) -> Option<&Trial> {
         self.trial.as_ref()
     }
 
     /// Whether a spare was prepared, or could not be, while this sha was active.
-    pub fn is_spare_attempted(&self, sha: &Sha) -> bool {
+    pub(crate) fn is_spare_attempted(&self, sha: &Sha) -> bool {
         self.spare_attempted_for.as_ref() == Some(sha)
     }
 
-    pub fn set_spare_attempted(&mut self, sha: &Sha) {
+    pub(crate) fn set_spare_attempted(&mut self, sha: &Sha) {
         self.spare_attempted_for = Some(sha.clone());
     }
 
-    pub fn set_trial(&mut self, trial: Option<Trial>) {
+    pub(crate) fn set_trial(&mut self, trial: Option<Trial>) {
         self.trial = trial;
     }
 
     /// Adds a release, or replaces its entry.
-    pub fn put(&mut self, entry: ReleaseEntry) {
+    pub(crate) fn put(&mut self, entry: ReleaseEntry) {
         match self.entries.iter_mut().find(|old| old.name == entry.name) {
             Some(old) => *old = entry,
             None => self.entries.push(entry),
@@ -212,12 +212,12 @@ impl Record {
     }
 
     /// Marks a release as the last activated one.
-    pub fn set_last_activated(&mut self, name: &str) {
+    pub(crate) fn set_last_activated(&mut self, name: &str) {
         self.entries.sort_by_key(|entry| entry.name == name);
     }
 
     /// Records why an entry of `releases/` could not be removed.
-    pub fn add_failed_removal(&mut self, name: &str, failure: &Failure) {
+    pub(crate) fn add_failed_removal(&mut self, name: &str, failure: &Failure) {
         let why = match &failure.hint {
             Some(hint) => format!("{}; {hint}", failure.message),
             None => failure.message.clone(),
@@ -231,16 +231,16 @@ impl Record {
             .sort_by(|one, other| one.name.cmp(&other.name));
     }
 
-    pub fn clear_failed_removal(&mut self, name: &str) {
+    pub(crate) fn clear_failed_removal(&mut self, name: &str) {
         self.unremoved.retain(|left| left.name != name);
     }
 
     /// What the last attempt could not remove.
-    pub fn unremoved(&self) -> &[FailedRemoval] {
+    pub(crate) fn unremoved(&self) -> &[FailedRemoval] {
         &self.unremoved
     }
 
-    pub fn forget(&mut self, name: &str) {
+    pub(crate) fn forget(&mut self, name: &str) {
         self.entries.retain(|entry| entry.name != name);
     }
 }
@@ -267,7 +267,7 @@ impl RecordFile {
 /// does not call it half-built. Costs three reads.
 ///
 /// `keep_releases` is the number of good releases to keep.
-pub fn active(
+pub(crate) fn active(
     host: &Host,
     layout: &Layout,
     keep_releases: usize,

@@ -7,7 +7,7 @@ use crate::release::app::allowed_refs::AllowedRefs;
 
 /// Whether a commit is on one of the allowed refs in the mirror. Skips an unreadable ref, and adds the reason
 /// to `skipped`. Ends early once `may_continue` returns false.
-pub fn is_on_allowed_ref(
+pub(crate) fn is_on_allowed_ref(
     refs: &AllowedRefs,
     mirror: &Repository,
     commit: Oid,

@@ -13,7 +13,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use git2::{Error, ObjectType, Odb, Oid, Repository};
 
 /// Largest accepted commit or tag, in bytes, which leaves room for a long message.
-pub const MAX_COMMIT_SIZE: usize = 1 << 20;
+pub(crate) const MAX_COMMIT_SIZE: usize = 1 << 20;
 
 /// Most parents of an accepted commit.
 const MAX_PARENTS: usize = 1000;
@@ -22,7 +22,7 @@ const MAX_PARENTS: usize = 1000;
 const MAX_TAG_DEPTH: usize = 16;
 
 /// Most commits that a walk visits, and most parents of all of them.
-pub const MAX_WALKED_COMMITS: usize = 4 << 20;
+pub(crate) const MAX_WALKED_COMMITS: usize = 4 << 20;
 
 /// How many commits behind its tip a ref must be sound: libgit2 reads 256 commits, and the parents of those,
 /// to tell a server what the mirror has. Older histories have harmless flaws.
@@ -36,7 +36,7 @@ const CHECK_STOP_EVERY: usize = 1000;
 
 /// Why a commit or tag cannot be read.
 #[derive(Debug)]
-pub enum GitObjectError {
+pub(crate) enum GitObjectError {
     /// It was created malformed.
     Malformed(String),
     /// It is missing or damaged.
@@ -45,14 +45,14 @@ pub enum GitObjectError {
 
 /// Why a walk ended early.
 #[derive(Debug)]
-pub enum WalkError {
+pub(crate) enum WalkError {
     Git(Error),
     /// `may_continue` returned false.
     Stopped,
     TooLong,
 }
 
-pub struct Commit {
+pub(crate) struct Commit {
     pub parents: Vec<Oid>,
     pub time: i64,
 }
@@ -70,7 +70,11 @@ fn read_header(odb: &Odb<'_>, id: Oid) -> Result<ObjectType, GitObjectError> {
 }
 
 /// Follows tags to the commit that a ref names; `None` if it names another type of object.
-pub fn peel(mirror: &Repository, odb: &Odb<'_>, id: Oid) -> Result<Option<Oid>, GitObjectError> {
+pub(crate) fn peel(
+    mirror: &Repository,
+    odb: &Odb<'_>,
+    id: Oid,
+) -> Result<Option<Oid>, GitObjectError> {
     let mut at = id;
     for _ in 0..MAX_TAG_DEPTH {
         match read_header(odb, at)? {
@@ -92,7 +96,7 @@ fn malformed(id: Oid, error: &Error) -> GitObjectError {
 }
 
 /// Reads a commit at least as strictly as libgit2 does in a walk.
-pub fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectError> {
+pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectError> {
     let bad = |why: &str| GitObjectError::Malformed(format!("the commit {id} {why}"));
     if read_header(odb, id)? != ObjectType::Commit {
         return Err(bad("is none"));
@@ -148,7 +152,7 @@ fn parse_time(signature: &[u8]) -> Option<i64> {
 }
 
 /// Adds the reason of a skip, up to [`MAX_SKIPPED_SHOWN`].
-pub fn push_skipped(skipped: &mut Vec<String>, why: String) {
+pub(crate) fn push_skipped(skipped: &mut Vec<String>, why: String) {
     match skipped.len() {
         0..MAX_SKIPPED_SHOWN => skipped.push(why),
         MAX_SKIPPED_SHOWN => skipped.push("more like these".into()),
@@ -158,7 +162,7 @@ pub fn push_skipped(skipped: &mut Vec<String>, why: String) {
 
 /// Whether a commit is one of these tips, or an ancestor of one. What is behind an unreadable commit does not
 /// count; `skipped` gets the reason.
-pub fn is_reachable(
+pub(crate) fn is_reachable(
     odb: &Odb<'_>,
     tips: &[Oid],
     wanted: Oid,
@@ -190,7 +194,7 @@ pub fn is_reachable(
 
 /// For each tip, what is wrong with it or close behind it. `known` are commits that are sound, together with
 /// all that is behind them. With `is_new`, a missing object counts as malformed: the server never sent it.
-pub fn find_flaws(
+pub(crate) fn find_flaws(
     repository: &Repository,
     known: &[Oid],
     tips: &[Oid],

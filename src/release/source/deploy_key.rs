@@ -13,7 +13,7 @@ use crate::resource::Failure;
 const MAX_KEY: usize = 64 << 10;
 
 /// Reads the private key at `path`, if only root and the app's `owner` could have put it there.
-pub fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<String, Failure> {
     let shown = path.display();
     let found = host
         .root

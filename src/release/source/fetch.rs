@@ -19,7 +19,7 @@ use git2::{
 };
 
 use self::context::{RemoteTransport, TransportContext, with_transport};
-pub use self::lfs::LfsObject;
+pub(crate) use self::lfs::LfsObject;
 use self::ssh::SshClient;
 use super::mirror_keys::BY_SHA_PREFIX;
 use crate::digest::digest;
@@ -56,13 +56,13 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Makes libgit2 independent of the host's git configuration, and registers trueup's transports.
 ///
 /// The settings are process-wide; trueup runs one deployment at a time.
-pub fn configure_libgit2() -> Result<(), Failure> {
+pub(crate) fn configure_libgit2() -> Result<(), Failure> {
     configure_libgit2_for_reading()?;
     transport::register_transports().map_err(setup_error)
 }
 
 /// The part of [`configure_libgit2`] that reading a mirror needs.
-pub fn configure_libgit2_for_reading() -> Result<(), Failure> {
+pub(crate) fn configure_libgit2_for_reading() -> Result<(), Failure> {
     use git2::{ConfigLevel as Level, opts};
     git_memory::install_limit().map_err(setup_error)?;
     // SAFETY: plain settings, made while no other thread of trueup uses libgit2.
@@ -87,7 +87,7 @@ fn setup_error(why: impl std::fmt::Display) -> Failure {
 }
 
 /// What to fetch.
-pub enum FetchTarget {
+pub(crate) enum FetchTarget {
     /// All allowed refs.
     Refs,
     /// One commit, by its sha.
@@ -95,7 +95,7 @@ pub enum FetchTarget {
 }
 
 /// The client of one app's git server.
-pub struct Fetcher<'a> {
+pub(crate) struct Fetcher<'a> {
     d: &'a Deployment<'a>,
     ssh: Option<SshClient>,
     begun: Instant,
@@ -111,12 +111,12 @@ pub struct Fetcher<'a> {
 }
 
 impl<'a> Fetcher<'a> {
-    pub fn new(d: &'a Deployment<'a>) -> Result<Fetcher<'a>, Failure> {
+    pub(crate) fn new(d: &'a Deployment<'a>) -> Result<Fetcher<'a>, Failure> {
         Fetcher::with_known_hosts(d, &[])
     }
 
     /// Trusts these lines of `known_hosts` in addition to those of the host.
-    pub fn with_known_hosts(
+    pub(crate) fn with_known_hosts(
         d: &'a Deployment<'a>,
         known_hosts: &[String],
     ) -> Result<Fetcher<'a>, Failure> {
@@ -140,7 +140,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Fetches into the mirror, which is empty if it `is_new`, and prunes what the server no longer has.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         mirror: &Repository,
         wanted: &FetchTarget,
@@ -215,12 +215,12 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Digest of the allowed refs that the server advertised; `None` until it was asked.
-    pub fn advertisement_digest(&self) -> Option<String> {
+    pub(crate) fn advertisement_digest(&self) -> Option<String> {
         self.advertisement_digest.borrow().clone()
     }
 
     /// A ref that was kept out of the mirror, and why.
-    pub fn skipped_ref(&self) -> Option<String> {
+    pub(crate) fn skipped_ref(&self) -> Option<String> {
         self.skipped_ref.borrow().clone()
     }
 
@@ -262,7 +262,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Lists the server's refs, and counts them.
-    pub fn count_refs(&self) -> Result<usize, Failure> {
+    pub(crate) fn count_refs(&self) -> Result<usize, Failure> {
         let _operation = self.register_operation("list the refs of");
         let way = self.transport()?;
         let url = self.transport_url(&way).to_owned();
@@ -282,7 +282,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// The `known_hosts` line of the key that the server presents, if nothing on this host knows it.
-    pub fn unknown_host_key(&self) -> Result<Option<String>, Failure> {
+    pub(crate) fn unknown_host_key(&self) -> Result<Option<String>, Failure> {
         let (Some(ssh), Some(server)) = (&self.ssh, self.d.spec.repo.ssh()) else {
             return Ok(None);
         };
@@ -334,7 +334,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Takes the reason why the fetch ended, if it was not libgit2 that ended it.
-    pub fn take_failure(&self) -> Option<Failure> {
+    pub(crate) fn take_failure(&self) -> Option<Failure> {
         self.failure.take()
     }
 
@@ -350,7 +350,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Whether to continue; if not, stores the reason.
-    pub fn may_continue(&self) -> bool {
+    pub(crate) fn may_continue(&self) -> bool {
         let limit = self.d.spec.fetch_timeout();
         if self.d.host.stop.is_set() {
             self.failure.replace(Some(Failure::stopped()));

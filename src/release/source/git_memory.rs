@@ -4,7 +4,7 @@ use crate::ports::git_memory;
 use crate::resource::Failure;
 
 /// The failure to report when an allocation of libgit2 fails.
-pub fn too_much_memory() -> Failure {
+pub(crate) fn too_much_memory() -> Failure {
     Failure::new(format!(
         "the repository needs more than the {} MiB of memory that git may use",
         git_memory::limit() >> 20

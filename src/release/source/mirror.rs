@@ -35,7 +35,7 @@ const PACK_DIR: &str = "objects/pack";
 
 /// Returns the mirror with the wanted commit on an allowed ref; fetches it, or recreates the mirror, if
 /// necessary.
-pub fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
+pub(crate) fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
     fetch::configure_libgit2()?;
     if let Some(mirror) = open(d) {
         let provided = match has_commit(&mirror, d) {
@@ -59,14 +59,14 @@ pub fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
 }
 
 /// Returns the mirror if it contains the wanted commit already. Contacts no server.
-pub fn cached_with_commit(d: &Deployment<'_>) -> Option<Repository> {
+pub(crate) fn cached_with_commit(d: &Deployment<'_>) -> Option<Repository> {
     fetch::configure_libgit2_for_reading().ok()?;
     let mirror = open(d)?;
     matches!(has_commit(&mirror, d), Ok(true)).then_some(mirror)
 }
 
 /// Resolves a branch or tag to its commit on the server now, and fetches that into the mirror.
-pub fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
+pub(crate) fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     fetch::configure_libgit2()?;
     let fetched = |mirror: Repository| {
         remove_leftovers(d).map_err(MirrorError::Failed)?;
@@ -86,7 +86,7 @@ pub fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
 }
 
 /// Replaces the mirror with a new one that contains the wanted commit.
-pub fn recreate(d: &Deployment<'_>) -> Result<Repository, Failure> {
+pub(crate) fn recreate(d: &Deployment<'_>) -> Result<Repository, Failure> {
     recreate_after(d, None)
 }
 
@@ -166,12 +166,12 @@ fn init_repository(
 }
 
 /// Opens the existing mirror, if it is readable and of this address.
-pub fn open(d: &Deployment<'_>) -> Option<Repository> {
+pub(crate) fn open(d: &Deployment<'_>) -> Option<Repository> {
     open_existing(d.spec, d.host)
 }
 
 /// Like [`open`], for read-only use without a deployment.
-pub fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repository> {
+pub(crate) fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repository> {
     // The file, its delta base and the delta; and a previous file of that size.
     git_memory::raise_limit(
         usize::try_from(spec.max_file())

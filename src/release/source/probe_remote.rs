@@ -9,7 +9,7 @@ use crate::resource::Failure;
 
 /// Counts the branches, tags and other refs on the server. `known_hosts` are lines to trust in addition to
 /// those on the host.
-pub fn count_remote_refs(
+pub(crate) fn count_remote_refs(
     spec: &ReleaseSpec,
     host: &Host,
     known_hosts: &[String],
@@ -21,7 +21,7 @@ pub fn count_remote_refs(
 
 /// The `known_hosts` line of the key that the server presents, which may be anybody's until a person has
 /// compared it. `None`: it is not reached by ssh, or its key is known already.
-pub fn unknown_host_key(
+pub(crate) fn unknown_host_key(
     spec: &ReleaseSpec,
     host: &Host,
     known_hosts: &[String],

@@ -9,7 +9,7 @@ use crate::release::app::spec::ReleaseSpec;
 use crate::resource::Failure;
 
 /// Resolves a branch or tag in a mirror: `main`, `v1.2`, or `heads/x` and `tags/x` if both exist.
-pub fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sha, Failure> {
+pub(crate) fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Result<Sha, Failure> {
     if let Ok(sha) = Sha::parse(name) {
         return Err(
             Failure::new(format!("`{sha}` is a sha and not a branch or tag"))

@@ -14,7 +14,7 @@ use crate::release::record::{self, Trial};
 use crate::resource::Failure;
 
 /// Refuses, before anything is built, a host on which `current` could not be switched.
-pub fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
+pub(crate) fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
     let current = d.layout.current();
     match d.host.root.meta(&current)?.map(|meta| meta.kind) {
         None | Some(FileKind::Symlink) => Ok(()),
@@ -28,7 +28,7 @@ pub fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
 }
 
 /// Switches `current` to a complete release, which is on trial from then on.
-pub fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let d = attempt.d;
     let (host, layout) = (d.host, &d.layout);
     let from = record::current(host, layout)?;
@@ -67,7 +67,7 @@ pub fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
 }
 
 /// Points `current` at a release.
-pub fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+pub(crate) fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     // First, so that its pages, and those of releases active in between, find their files from the first
     // moment.
     if let Err(failure) = assets::update_links(d, name) {
@@ -81,7 +81,7 @@ pub fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
 }
 
 /// Adds a line to `revisions.log`. It is for people: a failure to write it is only logged.
-pub fn append_revisions_log(d: &Deployment<'_>, line: &str) {
+pub(crate) fn append_revisions_log(d: &Deployment<'_>, line: &str) {
     let log = d.layout.revisions_log();
     let line = format!("{line}\n");
     let opened = d.host.root.open_append(&log, &Attrs::mode(0o644));

@@ -18,21 +18,21 @@ const MIN_BACKOFF: SignedDuration = SignedDuration::from_secs(60);
 const MAX_BACKOFF: SignedDuration = SignedDuration::from_mins(30);
 
 /// The result of a stage that did not fail.
-pub enum StageOutcome {
+pub(crate) enum StageOutcome {
     Done,
     /// There was nothing to do, for this reason.
     Skipped(String),
 }
 
 /// A release in progress, with its record.
-pub struct Attempt<'r, 'd> {
+pub(crate) struct Attempt<'r, 'd> {
     pub d: &'r Deployment<'d>,
     pub record: &'r mut Record,
     pub name: String,
 }
 
 impl Attempt<'_, '_> {
-    pub fn entry(&self) -> &ReleaseEntry {
+    pub(crate) fn entry(&self) -> &ReleaseEntry {
         self.record
             .find(&self.name)
             .expect("an attempt's release is put on record before anything is done for it")
@@ -44,12 +44,12 @@ impl Attempt<'_, '_> {
             .expect("an attempt's release is put on record before anything is done for it")
     }
 
-    pub fn save(&self) -> Result<(), Failure> {
+    pub(crate) fn save(&self) -> Result<(), Failure> {
         self.record.save(self.d.host, &self.d.layout)
     }
 
     /// Runs one stage with its hooks, unless it is done with the same `definition`.
-    pub fn run_stage(
+    pub(crate) fn run_stage(
         &mut self,
         stage: Stage,
         definition: Option<&str>,
@@ -69,7 +69,7 @@ impl Attempt<'_, '_> {
 
     /// Runs an action and records its result. Saves the record before and after a long action; the next save
     /// includes a short one.
-    pub fn run_recorded(
+    pub(crate) fn run_recorded(
         &mut self,
         stage: Stage,
         step: Option<&str>,
@@ -115,12 +115,12 @@ impl Attempt<'_, '_> {
         result.map(|_| ())
     }
 
-    pub fn put_stage(&mut self, entry: StageEntry) {
+    pub(crate) fn put_stage(&mut self, entry: StageEntry) {
         self.entry_mut().put_stage(entry);
     }
 
     /// Sets the release's state; a complete one resets its count of failures.
-    pub fn set_status(&mut self, status: ReleaseStatus, why: Option<String>) {
+    pub(crate) fn set_status(&mut self, status: ReleaseStatus, why: Option<String>) {
         let now = self.d.host.clock.now();
         let entry = self.entry_mut();
         (entry.state, entry.why, entry.at) = (status, why, now);
@@ -130,7 +130,11 @@ impl Attempt<'_, '_> {
     }
 
     /// Records a failure. A complete release stays complete.
-    pub fn record_failure(&mut self, failure: &Failure, give_up: bool) -> Result<(), Failure> {
+    pub(crate) fn record_failure(
+        &mut self,
+        failure: &Failure,
+        give_up: bool,
+    ) -> Result<(), Failure> {
         let now = self.d.host.clock.now();
         let entry = self.entry_mut();
         if !entry.state.is_complete() {
@@ -145,7 +149,7 @@ impl Attempt<'_, '_> {
 }
 
 /// Why a release is not retried now, if it is not: it failed several times in a row, or was given up.
-pub fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> {
+pub(crate) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> {
     let why = entry.why.as_deref().unwrap_or("no reason on record");
     if entry.given_up {
         return Some(

@@ -10,7 +10,7 @@ use crate::release::app::stage::Stage;
 use crate::resource::Failure;
 
 /// Runs the steps that were not done yet, in order, up to the first failure.
-pub fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let tasks: Vec<Task<'_>> = (0..spec.steps.len())
         .map(|index| Task::build_step(spec, index))
@@ -74,7 +74,7 @@ pub fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
 const COMPILE_STEP: &str = "compile";
 
 /// Compiles the assets, or reuses those of another release.
-pub fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(crate) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let Some(task) = Task::assets(spec) else {
         return Ok(());

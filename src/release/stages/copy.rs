@@ -6,7 +6,7 @@ use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
 /// Copies a path from another release.
-pub fn copy_from_release(
+pub(crate) fn copy_from_release(
     d: &Deployment<'_>,
     name: &str,
     from: &str,

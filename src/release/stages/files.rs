@@ -16,10 +16,10 @@ use crate::resource::{Failure, FieldChange, FieldValue};
 const MAX_FILE: usize = 4 << 20;
 
 /// The mode, content and change time of a file in a release; `None`: it does not exist.
-pub type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
+pub(crate) type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
 
 /// Writes all files into a release. Replaces whatever else the app's user put in their place.
-pub fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
+pub(crate) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     for file in &d.spec.files {
         let mut folder = release.to_owned();
@@ -51,7 +51,7 @@ pub fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
 }
 
 /// Reads all files of a release, in the order of the spec.
-pub fn inspect(
+pub(crate) fn inspect(
     spec: &ReleaseSpec,
     host: &Host,
     release: &str,
@@ -83,14 +83,14 @@ fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
 
 /// One difference between an observed file and its declaration.
 #[derive(Debug)]
-pub struct FileDrift {
+pub(crate) struct FileDrift {
     pub shown: FieldChange,
     /// Whether the content differs, and not only the mode.
     pub changes_content: bool,
 }
 
 /// The differences between the observed and the declared files.
-pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FileDrift> {
+pub(crate) fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FileDrift> {
     let mut drifts = Vec::new();
     for (file, seen) in spec.files.iter().zip(observed) {
         let name = file.path.display();
@@ -124,7 +124,7 @@ pub fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FileDrift> {
 }
 
 /// A fingerprint of the observed files, and when the last of them changed; `None` if there are none.
-pub fn stamp(observed: &[ObservedFile]) -> Option<(String, Timestamp)> {
+pub(crate) fn stamp(observed: &[ObservedFile]) -> Option<(String, Timestamp)> {
     let changed = observed.iter().flatten().map(|(_, _, at)| *at).max()?;
     let each = observed.iter().map(|file| match file {
         Some((_, body, _)) => digest(body),

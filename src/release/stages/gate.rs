@@ -28,7 +28,7 @@ use crate::resource::{Failure, FailureKind, TrialOutcome};
 
 /// The state of the app after a failed trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RollbackOutcome {
+pub(crate) enum RollbackOutcome {
     /// Rolled back to this release, which was active before and is now on trial itself.
     RolledBack(String),
     /// There is no good release to roll back to: everything stays as it is.
@@ -37,7 +37,7 @@ pub enum RollbackOutcome {
 
 /// Polls `check_services` and the health check until both succeeded often enough in a row, or the time limit
 /// has passed.
-pub fn run_gate(
+pub(crate) fn run_gate(
     spec: &ReleaseSpec,
     host: &Host,
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
@@ -116,7 +116,7 @@ fn run_before_hooks(d: &Deployment<'_>, trial: &Trial) -> Option<Failure> {
 }
 
 /// Ends the trial of the active release as passed.
-pub fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+pub(crate) fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let Some((d, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(());
     };
@@ -154,7 +154,7 @@ fn run_keep_stage(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
 
 /// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
 /// release that was active before, which is then on trial itself.
-pub fn roll_back(
+pub(crate) fn roll_back(
     spec: &ReleaseSpec,
     host: &Host,
     why: &Failure,
@@ -178,7 +178,7 @@ pub fn roll_back(
 }
 
 /// Finishes a rollback in which an earlier pass was killed: a bad release is still active.
-pub fn roll_back_bad(
+pub(crate) fn roll_back_bad(
     spec: &ReleaseSpec,
     host: &Host,
     name: &str,

@@ -90,7 +90,7 @@ fn response_excerpt(text: &str) -> String {
 
 /// Runs the health check once, as the gate does; `None`: the app has no health check, and no other user holds
 /// its port.
-pub fn check_health(
+pub(crate) fn check_health(
     spec: &ReleaseSpec,
     sha: Option<&Sha>,
     host: &Host,

@@ -8,13 +8,13 @@ use crate::resource::Failure;
 
 /// Whether a hook runs before or after its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookTiming {
+pub(crate) enum HookTiming {
     Before,
     After,
 }
 
 /// Runs the hooks before or after a stage. The first failure fails the stage.
-pub fn run(
+pub(crate) fn run(
     d: &Deployment<'_>,
     release: &str,
     timing: HookTiming,
@@ -24,7 +24,11 @@ pub fn run(
 }
 
 /// Runs the hooks before or after a rollback.
-pub fn run_rollback(d: &Deployment<'_>, release: &str, timing: HookTiming) -> Result<(), Failure> {
+pub(crate) fn run_rollback(
+    d: &Deployment<'_>,
+    release: &str,
+    timing: HookTiming,
+) -> Result<(), Failure> {
     run_hook(d, release, timing, ROLLBACK, Stage::Activate)
 }
 

@@ -17,14 +17,14 @@ use crate::resource::Failure;
 
 /// Which failed and bad releases to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepFailed {
+pub(crate) enum KeepFailed {
     /// The latest of each, for diagnosis.
     Latest,
     None,
 }
 
 /// Removes the releases that [`find_unneeded`] returns, except those in use.
-pub fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+pub(crate) fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = find_unneeded(d, record, KeepFailed::Latest)?;
     remove_idle(d, record, names);
     sweep_assets(d, record);
@@ -34,7 +34,7 @@ pub fn prune(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
 /// Good releases beyond `keep_releases`, releases that were never activated and are no longer wanted, and
 /// failed ones. Never the active one, the good one before it, one that is to be activated next or rolled back
 /// to, or a private one before it expires.
-pub fn find_unneeded(
+pub(crate) fn find_unneeded(
     d: &Deployment<'_>,
     record: &Record,
     failed: KeepFailed,
@@ -57,7 +57,7 @@ pub fn find_unneeded(
 }
 
 /// Removes all failed and all bad releases but the latest of each.
-pub fn prune_failed(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+pub(crate) fn prune_failed(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let names = find_failed(d, record, KeepFailed::Latest)?;
     remove_idle(d, record, names);
     sweep_assets(d, record);
@@ -108,7 +108,7 @@ fn is_private(d: &Deployment<'_>, record: &Record, name: &str) -> bool {
 }
 
 /// Removes what earlier passes left unfinished: hidden folders, and interrupted builds.
-pub fn remove_unfinished(d: &Deployment<'_>, record: &mut Record) {
+pub(crate) fn remove_unfinished(d: &Deployment<'_>, record: &mut Record) {
     let swept = remove_leftovers(d, record).and_then(|()| find_unfinished(d, record));
     match swept {
         Ok(names) => remove_idle(d, record, names),
@@ -117,7 +117,7 @@ pub fn remove_unfinished(d: &Deployment<'_>, record: &mut Record) {
 }
 
 /// Removes hidden folders: interrupted checkouts and removals.
-pub fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+pub(crate) fn remove_leftovers(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     let releases = d.layout.releases();
     for name in d.host.root.list(&releases)?.unwrap_or_default() {
         let Some(name) = name.to_str().filter(|name| is_leftover(name)) else {
@@ -139,7 +139,7 @@ fn record_not_removed(d: &Deployment<'_>, record: &mut Record, name: &str, failu
 
 /// Releases whose build was interrupted, except those that can be resumed for the wanted sha, and private
 /// ones that have not expired.
-pub fn find_unfinished(d: &Deployment<'_>, record: &Record) -> Result<Vec<String>, Failure> {
+pub(crate) fn find_unfinished(d: &Deployment<'_>, record: &Record) -> Result<Vec<String>, Failure> {
     let active = record::current(d.host, &d.layout)?;
     let taken_up = record
         .find_resumable(&d.sha)
@@ -182,7 +182,7 @@ fn remove_idle(d: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
 ///
 /// Every process of root or of the app's user counts. Those of other users, who may enter any release that
 /// they can read, keep no more than `keep_releases` of them, the newest.
-pub fn partition_by_use(
+pub(crate) fn partition_by_use(
     d: &Deployment<'_>,
     names: Vec<String>,
 ) -> Option<(Vec<String>, Vec<String>)> {
@@ -231,7 +231,11 @@ pub fn partition_by_use(
 
 /// Hides a release, drops it from the record, and removes it, in this order: a kill in between leaves no
 /// half-removed release that could pass for a complete one. One with a mount in it stays in place, complete.
-pub fn remove_release(d: &Deployment<'_>, record: &mut Record, name: &str) -> Result<(), Failure> {
+pub(crate) fn remove_release(
+    d: &Deployment<'_>,
+    record: &mut Record,
+    name: &str,
+) -> Result<(), Failure> {
     let (host, layout) = (d.host, &d.layout);
     let (release, hidden) = (layout.release(name), layout.removed_release(name));
     if let Some(path) = host.root.mounts_below(&release)?.into_iter().next() {

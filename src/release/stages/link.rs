@@ -11,7 +11,7 @@ use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
 /// Creates the shared folders, and links them and the shared files into the tree.
-pub fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(crate) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     ensure_shared_paths(d)?;
     for (path, target) in d.spec.links() {
         make_parents(d, tree, path)?;

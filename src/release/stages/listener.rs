@@ -16,10 +16,10 @@ use crate::resource::{Failure, FailureKind};
 const ANY_LISTENER: &str = "any";
 
 /// Returns the uids of an app's services.
-pub type ServiceUids<'a> = &'a dyn Fn() -> Vec<u32>;
+pub(crate) type ServiceUids<'a> = &'a dyn Fn() -> Vec<u32>;
 
 /// The ports to check, and who may listen there.
-pub struct ListenerCheck<'a> {
+pub(crate) struct ListenerCheck<'a> {
     spec: &'a ReleaseSpec,
     host: &'a Host,
     runs_as: ServiceUids<'a>,
@@ -31,7 +31,7 @@ pub struct ListenerCheck<'a> {
 
 /// The listeners of the health check's addresses, if all of them are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenerState {
+pub(crate) enum ListenerState {
     Allowed,
     Absent,
     /// There is no address to check: `listener: any`, another host, or a port that root assigns.
@@ -39,7 +39,7 @@ pub enum ListenerState {
 }
 
 impl<'a> ListenerCheck<'a> {
-    pub fn new(
+    pub(crate) fn new(
         spec: &'a ReleaseSpec,
         host: &'a Host,
         runs_as: ServiceUids<'a>,
@@ -70,7 +70,7 @@ impl<'a> ListenerCheck<'a> {
     }
 
     /// Fails if a user that is not allowed holds one of the ports.
-    pub fn check(&self) -> Result<ListenerState, Failure> {
+    pub(crate) fn check(&self) -> Result<ListenerState, Failure> {
         if let Some(own) = self.app_port {
             self.check_address(own)?;
         }
@@ -139,7 +139,7 @@ impl<'a> ListenerCheck<'a> {
 }
 
 /// The failure for an answer from an address without a visible listener.
-pub fn no_listener_failure(url: &str) -> Failure {
+pub(crate) fn no_listener_failure(url: &str) -> Failure {
     Failure::conflict(format!(
         "{url} answers, but no process on this host listens there, so the answer cannot be attributed to the app"
     ))
@@ -148,7 +148,11 @@ pub fn no_listener_failure(url: &str) -> Failure {
 
 /// The conflict with another user that holds the app's port: whatever failed then, the release is not to
 /// blame.
-pub fn port_conflict(spec: &ReleaseSpec, host: &Host, runs_as: ServiceUids<'_>) -> Option<Failure> {
+pub(crate) fn port_conflict(
+    spec: &ReleaseSpec,
+    host: &Host,
+    runs_as: ServiceUids<'_>,
+) -> Option<Failure> {
     let timeout = spec
         .health
         .as_ref()

@@ -21,14 +21,14 @@ use crate::resource::Failure;
 /// The result of a checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Checkout {
+pub(crate) struct Checkout {
     /// All files are on disk already: no sync is needed unless something is added.
     pub is_synced: bool,
 }
 
 /// Checks out the wanted commit into the new folder `tree`. Everything in it belongs to the app's owner; the
 /// folder itself is root's until [`write_revision_and_chown`].
-pub fn materialise(
+pub(crate) fn materialise(
     d: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
@@ -146,7 +146,7 @@ impl<'a> CheckoutJob<'a> {
 
 /// Writes `REVISION`, and gives the tree to its owner. Until then the links in it belong to root, like the
 /// folder itself, which comes last: the tree stays closed to others until all of it is done.
-pub fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(crate) fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let root = &d.host.root;
     let revision = tree.join("REVISION");
     root.remove_tree(&revision)?;
@@ -162,7 +162,7 @@ pub fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), F
 }
 
 /// Prepares the spares of the wanted commit for the next release, at the lowest priority, unless they exist.
-pub fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
+pub(crate) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
     if spare_is_ready(d)? {
         return Ok(());
     }
@@ -174,13 +174,13 @@ pub fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure
 }
 
 /// Whether [`make_spare`] has nothing to do. Costs two system calls.
-pub fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
+pub(crate) fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
     SpareTrees::new(d).is_complete()
 }
 
 /// Removes the spares, for an app that is removed.
 #[allow(dead_code, reason = "no state of a release asks for it yet")]
-pub fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
+pub(crate) fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
     SpareTrees::new(d).remove_all()
 }
 

@@ -8,7 +8,7 @@ use crate::resource::Failure;
 
 /// Migrates once per release. A release that is rolled back to was migrated when it was new; trueup never
 /// migrates down.
-pub fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
+pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let spec = attempt.d.spec;
     let Some(task) = Task::migrate(spec) else {
         return Ok(());

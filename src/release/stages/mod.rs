@@ -1,19 +1,19 @@
 //! The stages of a release, one file each, with what runs and records them.
 
-pub mod activate;
-pub mod assets;
-pub mod attempt;
-pub mod build;
-pub mod copy;
-pub mod files;
-pub mod gate;
-pub mod health;
-pub mod hooks;
-pub mod keep;
-pub mod link;
-pub mod listener;
-pub mod materialise;
-pub mod migrate;
-pub mod run;
-pub mod skip;
-pub mod spare;
+pub(super) mod activate;
+pub(super) mod assets;
+pub(super) mod attempt;
+pub(super) mod build;
+pub(super) mod copy;
+pub(crate) mod files;
+pub(super) mod gate;
+pub(super) mod health;
+pub(super) mod hooks;
+pub(super) mod keep;
+pub(super) mod link;
+pub(super) mod listener;
+pub(super) mod materialise;
+pub(super) mod migrate;
+pub(super) mod run;
+pub(super) mod skip;
+pub(super) mod spare;

@@ -22,7 +22,7 @@ use crate::resource::{Argv, Failure, Seconds};
 const MAX_SHOWN_LINES: usize = 20;
 
 /// One command, as a role describes it.
-pub struct Task<'a> {
+pub(crate) struct Task<'a> {
     /// For logs and errors.
     pub name: String,
     pub stage: Stage,
@@ -41,7 +41,7 @@ pub struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    pub fn from_step(
+    pub(crate) fn from_step(
         spec: &'a ReleaseSpec,
         name: String,
         stage: Stage,
@@ -60,7 +60,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    pub fn build_step(spec: &'a ReleaseSpec, index: usize) -> Task<'a> {
+    pub(crate) fn build_step(spec: &'a ReleaseSpec, index: usize) -> Task<'a> {
         let (name, step) = (spec.step_name(index), &spec.steps[index]);
         Task {
             may_stop: true,
@@ -68,7 +68,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    pub fn assets(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
+    pub(crate) fn assets(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
         spec.assets.as_ref().map(|assets| Task {
             name: "assets".into(),
             stage: Stage::Assets,
@@ -82,7 +82,7 @@ impl<'a> Task<'a> {
         })
     }
 
-    pub fn migrate(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
+    pub(crate) fn migrate(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
         spec.migrate.as_ref().map(|migrate| Task {
             name: "migrate".into(),
             stage: Stage::Migrate,
@@ -97,20 +97,20 @@ impl<'a> Task<'a> {
     }
 
     /// All commands that build and migrate a release, in this order; without hooks.
-    pub fn all(spec: &'a ReleaseSpec) -> Vec<Task<'a>> {
+    pub(crate) fn all(spec: &'a ReleaseSpec) -> Vec<Task<'a>> {
         let steps = (0..spec.steps.len()).map(|index| Task::build_step(spec, index));
         let rest = [Task::assets(spec), Task::migrate(spec)];
         steps.chain(rest.into_iter().flatten()).collect()
     }
 
     /// Its name within its stage; `None`: it is the stage's only command.
-    pub fn step_name(&self) -> Option<&str> {
+    pub(crate) fn step_name(&self) -> Option<&str> {
         (self.stage == Stage::Build).then_some(self.name.as_str())
     }
 
     /// A fingerprint of the command, its environment and its declared inputs: a skip by fewer inputs must not
     /// count. It is on record, so it includes no secret.
-    pub fn fingerprint(&self, spec: &ReleaseSpec) -> String {
+    pub(crate) fn fingerprint(&self, spec: &ReleaseSpec) -> String {
         let mut text = format!(
             "{:?}",
             (self.run.to_string(), &spec.env, self.env, self.user)
@@ -130,7 +130,7 @@ fn timeout_or_default(configured: Option<Seconds>) -> Duration {
 }
 
 /// Runs a command in the release's folder (until that exists, in the app's) and fails unless it succeeds.
-pub fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
+pub(crate) fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
     let done = execute(d, name, task)?;
     match done.exit_reason {
         ExitReason::Exited(0) => Ok(()),
@@ -177,7 +177,7 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedC
 const TRUNCATE_LOG_AT: u64 = MAX_LOG as u64 - 2 * LOG_LIMIT;
 
 /// Opens a release's log for appending. Readable only by root: a program may print its secrets.
-pub fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
+pub(crate) fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
     let (root, layout) = (&d.host.root, &d.layout);
     root.create_dir_all(&layout.logs(), &Attrs::mode(0o750))?;
     let log = root.open_append(&layout.log(name), &Attrs::mode(0o600))?;
@@ -205,7 +205,10 @@ fn remaining(limit: Option<Duration>, elapsed: Duration) -> Option<Duration> {
 }
 
 /// The user that runs a release's command; `None`: root.
-pub fn identity(d: &Deployment<'_>, user: Option<&str>) -> Result<Option<Identity>, Failure> {
+pub(crate) fn identity(
+    d: &Deployment<'_>,
+    user: Option<&str>,
+) -> Result<Option<Identity>, Failure> {
     let Some(user) = user.filter(|user| *user != "root") else {
         return Ok(None);
     };
@@ -224,7 +227,7 @@ pub fn identity(d: &Deployment<'_>, user: Option<&str>) -> Result<Option<Identit
 }
 
 /// The environment of a release's command, without the default search path.
-pub fn environment(
+pub(crate) fn environment(
     d: &Deployment<'_>,
     release: &Path,
     stage: &str,

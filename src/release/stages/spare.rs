@@ -8,7 +8,7 @@ use crate::resource::Failure;
 
 /// Prepares a spare for the next release, at the lowest priority. Contacts no server; on a stop request it
 /// leaves the rest to the next pass.
-pub fn prepare_spare(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+pub(crate) fn prepare_spare(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
     if d.host.stop.is_set() {
         return Ok(());
     }

@@ -33,6 +33,9 @@ use std::rc::Rc;
 
 use git2::{Oid, Repository, Signature};
 
+use super::app::health::HealthCheck;
+use super::app::layout::Layout;
+use super::app::stage::Stage;
 use super::*;
 use crate::desired::{ResumePolicy, Sha};
 use crate::kind::{Condition, Kind, ReleaseCondition};

@@ -22,7 +22,7 @@ use crate::printable;
 const FILE_NAME: &str = "trueup.prom";
 
 /// Data from which the metrics of a pass are computed.
-pub struct PassMetrics<'a> {
+pub(crate) struct PassMetrics<'a> {
     /// `None`: even the settings were invalid.
     pub environment: Option<&'a str>,
     pub started: Timestamp,
@@ -35,7 +35,7 @@ pub struct PassMetrics<'a> {
 }
 
 /// Writes the file into `folder`, which must exist: it belongs to the collector.
-pub fn write(root: &Root, folder: &Path, pass: &PassMetrics<'_>) -> Result<(), RootError> {
+pub(crate) fn write(root: &Root, folder: &Path, pass: &PassMetrics<'_>) -> Result<(), RootError> {
     let path = folder.join(FILE_NAME);
     root.write_atomic(&path, render(pass).as_bytes(), &Attrs::mode(0o644))
 }

@@ -74,7 +74,7 @@ fn last() -> PassSummary {
         store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
         good: None,
         ended_ms: None,
-        rhythm: Some(crate::report::TimerPeriod::new(
+        rhythm: Some(crate::report::history::TimerPeriod::new(
             Some(Duration::from_secs(36)),
             Duration::ZERO,
         )),
@@ -96,7 +96,7 @@ fn failed() -> Report {
 }
 
 /// Every metric with its labels and its help text, for the reference in `docs/`.
-pub fn reference() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
+pub(crate) fn reference() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
     let (report, last) = (failed(), last());
     let pass = PassMetrics {
         environment: None,

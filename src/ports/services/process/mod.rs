@@ -45,7 +45,7 @@ const MAX_UNIT_FILE: usize = 1 << 20;
 
 /// The services of a sandbox.
 #[derive(Debug)]
-pub struct ProcessServices {
+pub(crate) struct ProcessServices {
     root: Rc<Root>,
     exec: Rc<Exec>,
     accounts: Rc<Accounts>,
@@ -68,7 +68,7 @@ struct ObservedService {
 }
 
 impl ProcessServices {
-    pub fn new(root: Rc<Root>, exec: Rc<Exec>, accounts: Rc<Accounts>) -> ProcessServices {
+    pub(crate) fn new(root: Rc<Root>, exec: Rc<Exec>, accounts: Rc<Accounts>) -> ProcessServices {
         ProcessServices {
             root,
             exec,

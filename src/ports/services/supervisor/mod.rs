@@ -26,12 +26,12 @@ use crate::ports::root::Root;
 
 /// The supervisord of a host.
 #[derive(Debug)]
-pub struct SupervisorServices {
+pub(crate) struct SupervisorServices {
     client: RpcClient,
 }
 
 impl SupervisorServices {
-    pub fn new(root: Rc<Root>) -> SupervisorServices {
+    pub(crate) fn new(root: Rc<Root>) -> SupervisorServices {
         SupervisorServices {
             client: RpcClient::new(root),
         }

@@ -42,13 +42,13 @@ const LOG_TAIL_LINES: usize = 10;
 
 /// The systemd of the host.
 #[derive(Debug)]
-pub struct SystemdServices {
+pub(crate) struct SystemdServices {
     exec: Rc<Exec>,
     bus: RefCell<Option<Rc<Bus>>>,
 }
 
 impl SystemdServices {
-    pub fn new(exec: Rc<Exec>) -> SystemdServices {
+    pub(crate) fn new(exec: Rc<Exec>) -> SystemdServices {
         SystemdServices {
             exec,
             bus: RefCell::new(None),
@@ -84,7 +84,7 @@ impl SystemdServices {
     }
 
     /// The current state of a timer; `None` if there is none of this name.
-    pub fn timer(&self, name: &str) -> Result<Option<Timer>, ServiceError> {
+    pub(crate) fn timer(&self, name: &str) -> Result<Option<Timer>, ServiceError> {
         let name = UnitName::new(name)?;
         self.call("status", &name, TIMER_STATUS_TIMEOUT, async |bus| {
             let path = bus.load_unit(name.full()).await?;

@@ -132,7 +132,7 @@ fn resolve_region(address: &str) -> Result<Region, StoreError> {
 pub(super) struct AttemptCounter(Arc<AtomicU32>);
 
 impl AttemptCounter {
-    pub fn count(&self) -> u32 {
+    pub(super) fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -167,7 +167,7 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    pub fn time(&self) -> Option<Timestamp> {
+    pub(super) fn time(&self) -> Option<Timestamp> {
         let seconds = self.0.load(Ordering::Relaxed);
         (seconds != UNKNOWN_TIME).then(|| Timestamp::from_second(seconds).ok())?
     }

@@ -24,7 +24,7 @@ pub(super) struct CredentialsChain {
 }
 
 impl CredentialsChain {
-    pub fn new(http: SharedHttpClient, region: Region, limit: Duration) -> CredentialsChain {
+    pub(super) fn new(http: SharedHttpClient, region: Region, limit: Duration) -> CredentialsChain {
         CredentialsChain {
             http,
             region,

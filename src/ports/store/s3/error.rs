@@ -61,16 +61,16 @@ where
 
 impl S3Error {
     /// An answer that no S3 server should give.
-    pub fn invalid_response(what: &str) -> S3Error {
+    pub(super) fn invalid_response(what: &str) -> S3Error {
         S3Error::Transient(format!("it answered with {what}"))
     }
 
     /// A body that ended early.
-    pub fn truncated_body(error: &(dyn Error + 'static)) -> S3Error {
+    pub(super) fn truncated_body(error: &(dyn Error + 'static)) -> S3Error {
         S3Error::Transient(format!("the object was truncated: {}", error_chain(error)))
     }
 
-    pub fn status(&self) -> Option<u16> {
+    pub(super) fn status(&self) -> Option<u16> {
         match self {
             S3Error::Response(answer) => Some(answer.status),
             _ => None,
@@ -79,15 +79,20 @@ impl S3Error {
 
     /// A 404 without S3's error code does not count as a missing object: it may come from a web server that
     /// has nothing to do with the store.
-    pub fn is_no_such_key(&self) -> bool {
+    pub(super) fn is_no_such_key(&self) -> bool {
         matches!(self, S3Error::Response(answer) if answer.status == 404 && answer.code == "NoSuchKey")
     }
 
-    pub fn is_condition_failed(&self) -> bool {
+    pub(super) fn is_condition_failed(&self) -> bool {
         self.status() == Some(412) || self.is_no_such_key()
     }
 
-    pub fn into_store_error(self, store: &str, key: &str, endpoint: Option<&str>) -> StoreError {
+    pub(super) fn into_store_error(
+        self,
+        store: &str,
+        key: &str,
+        endpoint: Option<&str>,
+    ) -> StoreError {
         let at = endpoint.map_or_else(String::new, |endpoint| format!(" (endpoint {endpoint})"));
         let unreachable = |why: String| StoreError::Unreachable {
             store: store.to_owned(),

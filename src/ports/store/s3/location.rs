@@ -2,7 +2,7 @@
 
 /// Location of the bucket.
 #[derive(Debug, Clone)]
-pub struct S3Settings {
+pub(crate) struct S3Settings {
     pub bucket: String,
     /// Prepended to every key, with a slash; may be empty.
     pub prefix: String,

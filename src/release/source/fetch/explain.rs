@@ -186,7 +186,7 @@ impl Fetcher<'_> {
 
     /// The failure to report for an error of [`Fetcher::run`] that came neither from a callback nor from the
     /// transport.
-    pub fn git_failure(&self, error: &git2::Error) -> Failure {
+    pub(crate) fn git_failure(&self, error: &git2::Error) -> Failure {
         if self.d.host.clock.monotonic_now().duration_since(self.begun)
             >= self.d.spec.fetch_timeout()
         {

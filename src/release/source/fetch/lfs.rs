@@ -42,7 +42,7 @@ const MIN_FREE_SPACE: u64 = 64 << 20;
 
 /// A file that LFS stores.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LfsObject {
+pub(crate) struct LfsObject {
     /// The sha256 of the content, in hexadecimal.
     pub digest: String,
     /// In bytes.
@@ -51,7 +51,7 @@ pub struct LfsObject {
 
 impl LfsObject {
     /// Path of the content, relative to an LFS store.
-    pub fn store_path(&self) -> PathBuf {
+    pub(crate) fn store_path(&self) -> PathBuf {
         [&self.digest[..2], &self.digest[2..4], &self.digest]
             .iter()
             .collect()
@@ -101,7 +101,11 @@ struct ObjectError {
 
 impl Fetcher<'_> {
     /// Fetches these files into the host's store at `store`.
-    pub fn fetch_lfs_objects(&self, objects: &[&LfsObject], store: &Path) -> Result<(), Failure> {
+    pub(crate) fn fetch_lfs_objects(
+        &self,
+        objects: &[&LfsObject],
+        store: &Path,
+    ) -> Result<(), Failure> {
         let root = &self.d.host.root;
         root.create_dir_all(store, &Attrs::mode(0o700))?;
         let need = objects.iter().map(|object| object.size);

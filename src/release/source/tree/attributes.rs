@@ -63,7 +63,7 @@ const ATTRIBUTE_NAMES: [&str; 8] = [
 
 /// The conversions from a blob to the content of its file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Conversion {
+pub(crate) struct Conversion {
     pub crlf: Crlf,
     /// Expand `$Id$` to the id of the blob.
     pub ident: bool,
@@ -78,7 +78,7 @@ pub struct Conversion {
 
 /// The filter program that produces a file from its blob; git-lfs is handled separately.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum FilterDriver {
+pub(crate) enum FilterDriver {
     #[default]
     None,
     GitCrypt,
@@ -103,7 +103,7 @@ impl FilterDriver {
 
 /// When LF becomes CR LF.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Crlf {
+pub(crate) enum Crlf {
     #[default]
     Never,
     /// If the content looks like text and has only LF line ends.

@@ -9,7 +9,7 @@ use super::walk::EntryKind;
 
 /// One entry to be created on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TreeEntry {
+pub(crate) struct TreeEntry {
     /// Relative to the top of the tree; checked to stay inside it.
     pub path: PathBuf,
     pub kind: EntryKind,

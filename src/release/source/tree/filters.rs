@@ -82,7 +82,7 @@ pub(crate) fn check(
 }
 
 /// The first few paths, and the number of the others.
-pub fn format_paths<'a>(items: impl ExactSizeIterator<Item = &'a TreeEntry>) -> String {
+pub(crate) fn format_paths<'a>(items: impl ExactSizeIterator<Item = &'a TreeEntry>) -> String {
     let more = items.len().saturating_sub(MAX_NAMED_FILES);
     let names = items
         .take(MAX_NAMED_FILES)

@@ -36,16 +36,16 @@ mod writer;
 
 pub(in crate::release) use copy::copy_tree;
 pub(in crate::release) use disk_space::{ContentSource, LargeBlobs, check_plan};
-pub use entry::TreeEntry;
+pub(crate) use entry::TreeEntry;
 pub(in crate::release) use error::TreeError;
 pub(in crate::release) use filters::{check as check_filters, format_paths};
 pub(in crate::release) use git_crypt::GitCryptKey;
 pub(in crate::release) use lfs::LfsFiles;
 pub(in crate::release) use plan::{Plan, PlanLimits};
 pub(in crate::release) use spare::{SpareTree, SpareTrees, parse_oid};
-pub use walk::EntryKind;
+pub(crate) use walk::EntryKind;
 pub(in crate::release) use writer::TreeWriter;
 
 /// Incremented whenever the same commit yields other files than before, so that spare trees of an older
 /// trueup are not used.
-pub const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 2;

@@ -31,7 +31,7 @@ const MAX_PATH_BYTES: usize = 128 << 20;
 const MAX_ENTRY_LEN: u64 = 8 + MAX_NAME_LEN as u64 + 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
+pub(crate) enum EntryKind {
     File {
         executable: bool,
     },

@@ -59,7 +59,11 @@ pub(super) fn is_listable(name: &str) -> bool {
 
 impl AssetList {
     /// `None`: no list exists, or it is unreadable.
-    pub fn load(host: &Host, layout: &Layout, name: &str) -> Result<Option<AssetList>, Failure> {
+    pub(super) fn load(
+        host: &Host,
+        layout: &Layout,
+        name: &str,
+    ) -> Result<Option<AssetList>, Failure> {
         let read: Option<AssetListFile> = match DOCUMENT.load(&host.root, &layout.asset_list(name))
         {
             Err(StateError::Root(error)) if !matches!(error, RootError::TooLarge { .. }) => {
@@ -75,7 +79,7 @@ impl AssetList {
     }
 
     /// Total length of all names, in bytes.
-    pub fn name_bytes(&self) -> usize {
+    pub(super) fn name_bytes(&self) -> usize {
         self.files
             .iter()
             .chain(&self.manifests)
@@ -84,11 +88,11 @@ impl AssetList {
     }
 
     /// Whether the list is within the limits, so that it can be read back.
-    pub fn fits(&self) -> bool {
+    pub(super) fn fits(&self) -> bool {
         self.files.len() + self.manifests.len() <= MAX_FILES && self.name_bytes() <= MAX_NAME_BYTES
     }
 
-    pub fn save(&self, host: &Host, layout: &Layout, name: &str) -> Result<(), Failure> {
+    pub(super) fn save(&self, host: &Host, layout: &Layout, name: &str) -> Result<(), Failure> {
         let written = AssetListFileRef {
             version: VERSION,
             gone: self.removed_at,

@@ -34,7 +34,7 @@ use crate::resource::Failure;
 use asset_list::{AssetList, MAX_FILES, MAX_NAME_BYTES, is_listable};
 use unshared::UnsharedFiles;
 
-pub use sweep::sweep;
+pub(crate) use sweep::sweep;
 
 /// Limits for walking a release's assets (with its links to the shared files) or `shared/assets`: they bound
 /// the memory and the time.
@@ -44,7 +44,7 @@ const WALK_LIMITS: WalkLimits = WalkLimits {
 };
 
 /// Creates the folder that a release compiles into; replaces a link at its place.
-pub fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(crate) fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
     let Some(assets) = &d.spec.assets else {
         return Ok(());
     };
@@ -76,7 +76,7 @@ pub fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(), Failur
 
 /// Unlinks what an earlier attempt shared, so that it is compiled again: the compiler must not write through
 /// a link.
-pub fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+pub(crate) fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     make_compile_folder(d, &d.layout.release(name))?;
     let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
         return Ok(());
@@ -91,7 +91,7 @@ pub fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(), Failur
 }
 
 /// Shares the files that a release compiled. Idempotent.
-pub fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+pub(crate) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
         return Ok(());
     };
@@ -139,7 +139,7 @@ pub fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
 
 /// Links the newly shared files into the active release: on other hosts the next release may be active
 /// already, and its pages request files from this host as well.
-pub fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
+pub(crate) fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
     match record::current(d.host, &d.layout)? {
         Some(active) => update_links(d, &active),
         None => Ok(()),
@@ -147,7 +147,7 @@ pub fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
 }
 
 /// Reuses the compiled files of another release.
-pub fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
+pub(crate) fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
     let Some(assets) = &d.spec.assets else {
         return Ok(());
     };
@@ -158,7 +158,7 @@ pub fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> 
 }
 
 /// Updates the links of a release to the files that are shared now.
-pub fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+pub(crate) fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     match AssetFolders::open(d.spec, d.host, name)? {
         Some(folders) => folders.update_links(d, &mut UnsharedFiles::default()),
         None => Ok(()),
@@ -166,7 +166,7 @@ pub fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
 }
 
 /// Whether all files that a release compiled still exist.
-pub fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool {
+pub(crate) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool {
     let whole = || -> Result<bool, Failure> {
         let Some(list) = AssetList::load(host, &spec.layout(), name)? else {
             return Ok(false);

@@ -35,7 +35,7 @@ struct ExpiredAssets {
     files: BTreeSet<String>,
 }
 
-pub fn sweep(d: &Deployment<'_>, record: &Record) -> Result<(), Failure> {
+pub(crate) fn sweep(d: &Deployment<'_>, record: &Record) -> Result<(), Failure> {
     let Some(mut lists) = find_expired(d, record)? else {
         return Ok(());
     };

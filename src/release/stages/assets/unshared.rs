@@ -14,13 +14,13 @@ pub(super) struct UnsharedFiles {
 }
 
 impl UnsharedFiles {
-    pub fn add(&mut self, path: &Path, owner: Option<u32>) {
+    pub(super) fn add(&mut self, path: &Path, owner: Option<u32>) {
         self.count += 1;
         let shown = || printable::line(&path.to_string_lossy()).into_owned();
         self.example.get_or_insert_with(|| (shown(), owner));
     }
 
-    pub fn warn(&self, d: &Deployment<'_>, why: &str) {
+    pub(super) fn warn(&self, d: &Deployment<'_>, why: &str) {
         let name = |uid| {
             let name = d.host.accounts.user_name(&d.host.root, uid);
             name.unwrap_or_else(|_| uid.to_string())

@@ -21,7 +21,7 @@ pub(super) struct InputPaths<'a> {
 type PathState = Option<(Oid, i32)>;
 
 impl<'a> InputPaths<'a> {
-    pub fn parse(when_changed: &'a [PathBuf]) -> InputPaths<'a> {
+    pub(super) fn parse(when_changed: &'a [PathBuf]) -> InputPaths<'a> {
         let paths = when_changed.iter().map(PathBuf::as_path);
         InputPaths {
             paths: paths.filter(|path| excluded_path(path).is_none()).collect(),
@@ -34,7 +34,7 @@ impl<'a> InputPaths<'a> {
 
     /// Whether all paths are equal in both commits and at least one exists: if none exists, the step cannot
     /// depend on them. Paths that the mirror cannot resolve count as different.
-    pub fn are_equal(&self, mirror: &Repository, old: &Tree<'_>, new: &Tree<'_>) -> bool {
+    pub(super) fn are_equal(&self, mirror: &Repository, old: &Tree<'_>, new: &Tree<'_>) -> bool {
         let is_all = |path: &Path| path == Path::new(".");
         let equal = self.paths.iter().all(|path| {
             let equal = match is_all(path) {

@@ -24,14 +24,14 @@ use inputs::{InputPaths, find_tree, is_path_equal};
 
 /// The release whose run makes another one unnecessary, because the inputs are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkipBasis {
+pub(crate) struct SkipBasis {
     pub name: String,
     pub sha: Sha,
 }
 
 impl SkipBasis {
     /// For messages.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("inputs equal to {}", self.sha.short())
     }
 }
@@ -57,7 +57,7 @@ struct SkipContext<'a> {
 }
 
 /// The release that makes running a task unnecessary, if any.
-pub fn find_basis(
+pub(crate) fn find_basis(
     attempt: &Attempt<'_, '_>,
     task: &Task<'_>,
 ) -> Result<Option<SkipBasis>, Failure> {
@@ -75,7 +75,7 @@ pub fn find_basis(
 }
 
 /// The commands of a release of `sha`, for people: a line for each, also for skipped ones.
-pub fn describe_commands(
+pub(crate) fn describe_commands(
     spec: &ReleaseSpec,
     host: &Host,
     record: &Record,

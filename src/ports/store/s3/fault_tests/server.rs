@@ -28,7 +28,7 @@ pub(super) struct FaultyServer {
 
 impl FaultyServer {
     /// Serves until the test process ends.
-    pub fn start(acts: Vec<Reaction>) -> FaultyServer {
+    pub(super) fn start(acts: Vec<Reaction>) -> FaultyServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = FaultyServer {
             address: listener.local_addr().unwrap(),
@@ -46,12 +46,12 @@ impl FaultyServer {
         server
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(super) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The heads of the requests so far, with header names in lower case.
-    pub fn request_heads(&self) -> Vec<String> {
+    pub(super) fn request_heads(&self) -> Vec<String> {
         self.request_heads.lock().unwrap().clone()
     }
 
