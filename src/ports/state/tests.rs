@@ -76,7 +76,7 @@ fn damaged_file_names_its_path_and_the_damage() {
         ("[1, 2]", "invalid type"),
     ] {
         let error = load(&sandbox, body).unwrap_err();
-        let expected = format!("{PATH} is not as trueup wrote it: ");
+        let expected = format!("{PATH} is corrupt: ");
         assert!(error.to_string().starts_with(&expected), "{error}");
         assert!(error.why().contains(why), "{body}: {error}");
         assert!(matches!(error, StateError::Damaged { .. }), "{body}");
