@@ -98,12 +98,12 @@ impl<'a> Applier<'a> {
         let release = &on_trial.trial.release;
         let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) => {
-                let failure = Failure::new(format!("{release} is not proven: {why}"))
-                    .hint("the next pass goes on with it once that is fixed");
+                let failure = Failure::new(format!("{release} has not passed its gate: {why}"))
+                    .hint("the next pass continues once that is fixed");
                 return Ok(Some(TrialEnd::Failed(failure)));
             }
             TrialReadiness::Waiting(why) => {
-                let why = format!("{release} is not proven: {why}");
+                let why = format!("{release} has not passed its gate: {why}");
                 return Ok(Some(TrialEnd::Waiting(why)));
             }
             TrialReadiness::UserFailed(failure) => self.failed_or_conflict(on_trial, failure),
@@ -117,7 +117,7 @@ impl<'a> Applier<'a> {
             TrialOutcome::Passed => self.confirm(on_trial),
             TrialOutcome::Conflict(failure) => {
                 self.record_owed_restarts(on_trial.resource)?;
-                let failure = failure.with_context(&format!("{release} is not proven"));
+                let failure = failure.with_context(&format!("{release} has not passed its gate"));
                 Some(TrialEnd::Failed(failure))
             }
             TrialOutcome::Failed(failure) => {
@@ -160,7 +160,7 @@ impl<'a> Applier<'a> {
                 ))));
             }
         };
-        self.announce(resource, &format!("goes back to {restored}"));
+        self.announce(resource, &format!("rolls back to {restored}"));
         self.restart_after_rollback(resource)?;
         let why = why.summary();
         Ok(match self.prove_restored(on_trial, &restored)? {
@@ -168,7 +168,7 @@ impl<'a> Applier<'a> {
                 Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(LIFT_HINT),
             ),
             Err(failure) => TrialEnd::Failed(Failure::new(format!(
-                "it failed ({why}), and {restored}, which is back, is not well either: {}",
+                "it failed ({why}), and {restored}, to which it was rolled back, is unhealthy too: {}",
                 failure.message
             ))),
         })

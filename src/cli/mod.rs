@@ -24,7 +24,7 @@ mod validate;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::exit::Exit;
 use crate::pass::Paths;
@@ -39,7 +39,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return error::print_clap_message(&error),
     };
-    let format = match cli.global.output.format() {
+    let format = match cli.global.output.format(&mut Cli::command()) {
         Ok(format) => format,
         Err(error) => return error::print_clap_message(&error),
     };

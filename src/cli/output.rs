@@ -9,10 +9,9 @@ use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle_query::term_supports_ansi_color;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::Cli;
 use crate::printable;
 use crate::report::Paint;
 use crate::yaml;
@@ -39,7 +38,8 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    pub(super) fn format(&self) -> Result<OutputFormat, clap::Error> {
+    /// `command`: the one that clap's error shows the usage of.
+    pub(super) fn format(&self, command: &mut clap::Command) -> Result<OutputFormat, clap::Error> {
         match (self.json, self.output) {
             (true, None | Some(OutputFormat::Json)) => Ok(OutputFormat::Json),
             (false, format) => Ok(format.unwrap_or(OutputFormat::Text)),
@@ -48,7 +48,7 @@ impl OutputArgs {
                     OutputFormat::Yaml => "yaml",
                     _ => "text",
                 };
-                Err(Cli::command().error(
+                Err(command.error(
                     ErrorKind::ArgumentConflict,
                     format!("the argument '--json' cannot be used with '--output {other}'"),
                 ))

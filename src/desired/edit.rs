@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use self::bump::next_generation;
 use self::entry::{new_entries, new_manifest};
-pub(crate) use self::request::{EditError, PublishRequest};
-use super::{AppEntry, MAX_LISTED, Manifest, Sha, more_entries_warning};
+pub(crate) use self::request::{EditError, PublishRequest, ShaChange};
+use super::{AppEntry, MAX_LISTED, Manifest, more_entries_warning};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
 use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
@@ -17,15 +17,6 @@ use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
 mod bump;
 mod entry;
 mod request;
-
-/// The change of one app's sha.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct ShaChange {
-    pub app: String,
-    /// `None`: the app is new in this environment.
-    pub from: Option<Sha>,
-    pub to: Sha,
-}
 
 /// The result of a publish request.
 #[derive(Debug, Clone)]

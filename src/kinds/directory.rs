@@ -203,9 +203,9 @@ impl Obstacle {
         match self {
             Obstacle::NotEmpty => Failure::new(format!("{path} is not empty"))
                 .hint("describe its contents as absent first, or remove them by hand"),
-            Obstacle::NotADirectory => Failure::new(format!("{path} is no directory"))
+            Obstacle::NotADirectory => Failure::new(format!("{path} is not a directory"))
                 .hint("remove it with a `file` or `symlink` resource"),
-            Obstacle::InTheWay => Failure::new(format!("{path} is in the way and is no directory"))
+            Obstacle::InTheWay => Failure::new(format!("{path} exists and is not a directory"))
                 .hint("move it away by hand: trueup does not replace a file with a folder"),
         }
     }

@@ -457,7 +457,8 @@ mod conformance {
                     host.link("/srv/shop/current", "releases/20260101000000-0000000");
                 }),
                 Probe::effect("the folder of the active release", |host| {
-                    let current = std::fs::read_link(host.machine_path("/srv/shop/current"));
+                    let root = &host.host.root;
+                    let current = root.read_link("/srv/shop/current".as_ref()).unwrap();
                     let name = current.unwrap().file_name().unwrap().to_owned();
                     host.remove(&format!("/srv/shop/releases/{}", name.display()));
                 }),

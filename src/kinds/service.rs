@@ -284,7 +284,7 @@ impl ServiceState {
         }
         if let Some(path) = &self.exposed_environment_file {
             let failure = Failure::new(format!(
-                "{name}: systemd opens its EnvironmentFile= {} as root, and others than root can put a link or a pipe there",
+                "{name}: systemd opens its EnvironmentFile= {} as root, and users other than root can put a link or a pipe there",
                 path.display()
             ));
             return Some(failure.hint("let the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder that only root can write to"));

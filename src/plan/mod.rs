@@ -265,7 +265,7 @@ fn pending_start_reason(
     }
     let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
     let provider = on.find(|id| planned.contains(id.as_str()))?;
-    Some(format!("it starts with what {provider} brings"))
+    Some(format!("it starts once {provider} is applied"))
 }
 
 fn planned_outcome(

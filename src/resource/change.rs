@@ -72,7 +72,7 @@ pub(crate) struct FieldChange {
 
 /// The changes that one resource needs. Never without a reason: `fields` says what differs. People read the
 /// fields; the stages decide by the rest, which the kind knows when it compares.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub verb: Verb,
     pub fields: Vec<FieldChange>,
@@ -85,6 +85,13 @@ pub(crate) struct Change {
     /// Whether it leaves the stamp as it is, so that no dependent has a duty.
     #[serde(skip)]
     pub keeps_stamp: bool,
+}
+
+/// Equal if people see the same: a change that was read from an old report has only what they see.
+impl PartialEq for Change {
+    fn eq(&self, other: &Change) -> bool {
+        (self.verb, &self.fields) == (other.verb, &other.fields)
+    }
 }
 
 /// A decision that keeps trueup from making a change, and its reason.

@@ -1,6 +1,7 @@
 //! Finds the dependents of a resource.
 
-use super::catalog::{Catalog, Resource};
+use super::catalog::Catalog;
+use super::resource::Resource;
 use crate::ports::Host;
 
 impl Catalog {

@@ -19,15 +19,17 @@ mod nodes;
 mod parameters;
 mod ports;
 mod render;
+mod resource;
 mod schema;
 mod scope;
 mod template_syntax;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use catalog::{Catalog, Resource};
+pub(crate) use catalog::Catalog;
 pub(crate) use expand::expand;
 pub(crate) use explain::explain;
 pub(crate) use item_lists::{ItemList, item_lists};
+pub(crate) use resource::Resource;
 #[cfg(test)]
 pub(crate) use schema::json_schema;

@@ -205,7 +205,7 @@ fn the_fleet_is_shown_from_anywhere_with_nothing_but_the_store() {
     );
     assert!(lines[2].ends_with("failed: other/code: no disk"), "{ran}");
     assert!(
-        lines[3].starts_with("warning: nodes/production/web9.json: it is no record"),
+        lines[3].starts_with("warning: nodes/production/web9.json: it is not a record"),
         "{ran}"
     );
     assert!(!ran.out.contains('\x1b'), "plain in a pipe");

@@ -170,7 +170,7 @@ fn metrics_are_written_where_the_settings_say_and_a_folder_that_is_gone_fails_no
     host.write("/etc/trueup/node.yml", &node);
     let ran = host.converge();
     assert_eq!(ran.code, 0, "{ran}");
-    assert!(ran.err.contains("the metrics cannot be written"), "{ran}");
+    assert!(ran.err.contains("cannot write the metrics"), "{ran}");
     std::fs::create_dir_all(host.at("/var/lib/collector")).unwrap();
     host.converged();
     let file = || host.read("/var/lib/collector/trueup.prom");

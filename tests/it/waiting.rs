@@ -53,7 +53,7 @@ fn a_second_pass_says_whom_it_waits_for_and_then_runs() {
         first.id()
     );
     assert!(word.starts_with(&who), "{word}");
-    assert!(word.contains("UTC): run slow (Ctrl-C ends"), "{word}");
+    assert!(word.contains("UTC): run slow (Ctrl-C cancels"), "{word}");
     host.write("/srv/go", "");
     let first = Ran::of(&first.wait_with_output().unwrap(), &host);
     assert_eq!(first.code, 0, "{first}");

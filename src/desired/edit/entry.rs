@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{PublishRequest, ShaChange};
+use super::request::{PublishRequest, ShaChange};
 use crate::yaml::serialize;
 
 /// The text of a store's first manifest.

@@ -44,3 +44,12 @@ impl EditError {
         EditError::Request(Box::new(problem))
     }
 }
+
+/// The change of one app's sha.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct ShaChange {
+    pub app: String,
+    /// `None`: the app is new in this environment.
+    pub from: Option<Sha>,
+    pub to: Sha,
+}

@@ -102,7 +102,7 @@ pub(crate) fn run_gate(
 
 /// The outcome of a trial that was not proven in time, because of `failure`.
 fn unproven(failure: Failure, deadline: Duration) -> TrialOutcome {
-    let context = format!("not proven within {} s", deadline.as_secs());
+    let context = format!("gate not passed within {} s", deadline.as_secs());
     let failure = failure.with_context(&context);
     match failure.is(FailureKind::Conflict) {
         true => TrialOutcome::Conflict(failure),
