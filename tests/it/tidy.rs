@@ -209,10 +209,6 @@ const LONG: &[(&str, &str)] = &[
         "the one suite that every store passes",
     ),
     (
-        "src/ports/store/s3.rs",
-        "one backend of the store, with its requests and its errors",
-    ),
-    (
         "src/release/tests/lfs.rs",
         "one fake LFS server, and what it may do wrong",
     ),

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::desired::Sha;
 
 /// The YAML style of an entry or an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::NodeGeneration;
+use crate::desired::{NodeGeneration, Sha};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
