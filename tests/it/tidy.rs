@@ -107,6 +107,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report", "resource", "role", "settings",
         ],
     ),
+    // What commands decide; it knows no command line.
+    ("operate", &["exit", "pass", "ports", "release", "report"]),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
     // failures are a resource's.
     (
@@ -118,6 +120,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "facts",
             "fleet",
+            "operate",
             "pass",
             "ports",
             "printable",

@@ -1,0 +1,3 @@
+//! What commands decide, for `cli` and for other programs. Returns values and never prints.
+
+pub(crate) mod status;
