@@ -1,3 +1,4 @@
 //! What commands decide, for `cli` and for other programs. Returns values and never prints.
 
+pub(crate) mod rollback;
 pub(crate) mod status;

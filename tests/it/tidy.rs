@@ -108,7 +108,12 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // What commands decide; it knows no command line.
-    ("operate", &["exit", "pass", "ports", "release", "report"]),
+    (
+        "operate",
+        &[
+            "apply", "exit", "pass", "ports", "release", "report", "resource",
+        ],
+    ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
     // failures are a resource's.
     (
