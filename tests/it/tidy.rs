@@ -111,7 +111,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "operate",
         &[
-            "apply", "exit", "pass", "ports", "release", "report", "resource",
+            "apply", "desired", "exit", "fleet", "pass", "ports", "problem", "release", "report",
+            "resource",
         ],
     ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
