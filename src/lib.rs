@@ -12,6 +12,7 @@
 //! | module | purpose |
 //! | --- | --- |
 //! | [`cli`] | the command line: one file per command, and the only module that prints |
+//! | [`operate`] | what commands decide, for `cli` and other programs; returns values and never prints |
 //! | [`pass`] | one pass; `converge`, `plan` and `status` run the same chain up to different stages |
 //! | [`settings`] | `node.yml`: reading, merging and validating it |
 //! | [`desired`] | the manifest: reading it, caching the last good one, and editing it (`publish`) |
@@ -72,6 +73,7 @@ mod fleet;
 mod fuzz;
 mod kind;
 mod kinds;
+mod operate;
 mod owed;
 mod pass;
 mod plan;

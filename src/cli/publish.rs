@@ -6,13 +6,10 @@ use serde::Serialize;
 use super::format::{current_user, parse_one_line};
 use super::target::{StoreArgs, StoreTarget};
 use super::{Output, error};
-use crate::desired::{
-    self, EditError, PublishError, PublishRequest, PublishSummary, Sha, ShaChange,
-};
+use crate::desired::{EditError, PublishError, PublishRequest, PublishSummary, Sha, ShaChange};
 use crate::exit::Exit;
-use crate::fleet;
+use crate::operate;
 use crate::pass::{PassError, Paths};
-use crate::ports::backoff;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store;
 use crate::problem::Problem;
@@ -66,34 +63,19 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, error::CliError> {
-    let mut order = parse_request(args).map_err(error::CliError::Usage)?;
+    let request = parse_request(args).map_err(error::CliError::Usage)?;
+    let environment = request.environment.clone();
     let target = StoreTarget::resolve(&args.at, paths, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
-    let mut unread = None;
-    if args.above_fleet {
-        let gone_after = target.fleet.gone_after();
-        let found =
-            fleet::node_generations(store.as_ref(), gone_after).map_err(PassError::Store)?;
-        unread = found.1;
-        order.above_fleet = Some(found.0);
-    }
-    let mut published = desired::publish(
-        store.as_ref(),
-        &target.manifest,
-        &order,
-        &mut backoff::wait_before_retry,
-    )?;
-    published.warnings.extend(unread.map(|unread| {
-        Problem::new(format!(
-            "{unread}: the generations of these hosts do not count"
-        ))
-    }));
+    let above_fleet = args.above_fleet.then(|| target.fleet.gone_after());
+    let published =
+        operate::publish::publish(store.as_ref(), &target.manifest, request, above_fleet)?;
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,
             outcome: Exit::Converged,
             manifest: &published.manifest,
-            environment: &order.environment,
+            environment: &environment,
             written: published.written,
             generation: published.generation,
             apps: &published.changes,
@@ -101,7 +83,7 @@ pub(super) fn run(
         });
     } else {
         for one in &published.changes {
-            output.print_line(move_line(one, &order.environment, &published));
+            output.print_line(move_line(one, &environment, &published));
         }
         if published.changes.is_empty() {
             output.print_line(generation_line(&published));

@@ -1,7 +1,5 @@
 //! `trueup rollback` and `trueup releases activate`: activate another release and pin it.
 
-use serde::Serialize;
-
 use super::args::{RollbackArgs, WaitArgs};
 use super::converge::{announce, print_text_report};
 use super::error::{command_failed, refusal_error};
@@ -9,8 +7,9 @@ use super::format::{current_user, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
 use super::{Output, error};
 use crate::exit::Exit;
-use crate::pass::{DeployedApp, PassOptions, Paths, Session};
-use crate::release::{self, ChangeType, Pin, RollbackTarget};
+use crate::operate::rollback::{self, NextStep, Rollback};
+use crate::pass::{DeployedApp, Paths};
+use crate::release::{ChangeType, RollbackTarget};
 use crate::report::Report;
 
 /// An operator's request.
@@ -33,20 +32,6 @@ impl<'a> ActivationRequest<'a> {
             wait: self.wait,
         }
     }
-}
-
-/// The document of `--output`.
-#[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
-    outcome: Exit,
-    app: &'a str,
-    /// The release that is active now.
-    release: Option<&'a str>,
-    pin: Option<&'a Pin>,
-    /// Migrations that differ; `null`: unknown.
-    migrations: Option<&'a [release::ChangedFile]>,
-    report: &'a Report,
 }
 
 pub(super) fn run(
@@ -84,49 +69,28 @@ pub(super) fn activate(
     let session = &locked.session;
     let apps = session.apps_from_store(request.ignore_holds)?;
     let app = apps.find(request.app)?;
-    let chosen =
-        release::select_target(app.spec, &session.host, request.to).map_err(refusal_error)?;
-    warn_of_migrations(&chosen, output);
-    release::pin(app.spec, &session.host, &chosen, by, reason).map_err(command_failed)?;
+    let rollback = Rollback::select(session, app, request.to).map_err(refusal_error)?;
+    warn_of_migrations(&rollback.target, output);
+    rollback.pin(by, reason).map_err(command_failed)?;
     let report = run_pass(&locked, app, request, output)?;
-    let pinned = pin_after_pass(session, app, &chosen).map_err(command_failed)?;
-    let active = release::active_release_name(app.spec, &session.host).map_err(command_failed)?;
-    let name = active.as_deref();
-    let is_there = name == Some(&chosen.release);
-    let outcome = match (report.outcome, is_there) {
-        // The app waits for the end of the pin, as requested.
-        (Exit::Waiting, true) if pinned.is_some() => Exit::Converged,
-        // The wanted sha of the manifest, and whether it can be read, does not affect this request.
-        (Exit::Stale | Exit::BadInput, true) => Exit::Converged,
-        // The manifest changed between the selection and the pass.
-        (Exit::Converged, false) => Exit::Failed,
-        (outcome, _) => outcome,
-    };
+    let result = rollback.result(report).map_err(command_failed)?;
     if output.is_document() {
-        output.print_document(&Document {
-            version: crate::report::VERSION,
-            outcome,
-            app: request.app,
-            release: name,
-            pin: pinned.as_ref(),
-            migrations: chosen.migrations.as_deref().ok(),
-            report: &report,
-        });
-        return Ok(outcome);
+        output.print_document(&result.document());
+        return Ok(result.outcome);
     }
-    let (app, to) = (request.app, &chosen.release);
-    output.print_line(match (is_there, &pinned) {
-        (true, Some(pin)) => format!(
+    let (app, to) = (request.app, &result.target.release);
+    output.print_line(match &result.next {
+        NextStep::Keep(pin) => format!(
             "{app} is {}\nit stays there until the manifest wants another sha, or `trueup rollback {app} --unpin`",
             pin.describe()
         ),
-        (true, None) => format!("{app} is at {to}, which the manifest wants: it needs no pin"),
-        (false, Some(_)) => format!(
+        NextStep::Wanted => format!("{app} is at {to}, which the manifest wants: it needs no pin"),
+        NextStep::Retry(_) => format!(
             "{app} is not at {to}; passes keep trying: `trueup rollback {app} --unpin` stops that"
         ),
-        (false, None) => format!("{app} is not at {to}, and nothing is pinned"),
+        NextStep::Unpinned => format!("{app} is not at {to}, and nothing is pinned"),
     });
-    Ok(outcome)
+    Ok(result.outcome)
 }
 
 fn unpin_and_converge(
@@ -138,29 +102,20 @@ fn unpin_and_converge(
     let session = &locked.session;
     let apps = session.apps_from_store(false)?;
     let app = apps.find(request.app)?;
-    let pin = release::unpin(app.spec, &session.host).map_err(command_failed)?;
+    let pin = rollback::unpin(session, app).map_err(command_failed)?;
     output.print_text(match &pin {
         Some(pin) => format!("no longer {}", pin.describe()),
         None => format!("{} was not pinned", request.app),
     });
     let report = run_pass(&locked, app, request, output)?;
     if output.is_document() {
-        let active =
-            release::active_release_name(app.spec, &session.host).map_err(command_failed)?;
-        output.print_document(&Document {
-            version: crate::report::VERSION,
-            outcome: report.outcome,
-            app: request.app,
-            release: active.as_deref(),
-            pin: None,
-            migrations: Some(&[]),
-            report: &report,
-        });
+        let document = rollback::unpin_document(session, app, &report).map_err(command_failed)?;
+        output.print_document(&document);
     }
     Ok(report.outcome)
 }
 
-/// Runs a pass over the app and what runs from it.
+/// Runs the pass and prints its progress and its report.
 fn run_pass(
     locked: &LockedSession,
     app: DeployedApp<'_>,
@@ -168,14 +123,7 @@ fn run_pass(
     output: &Output,
 ) -> Result<Report, error::CliError> {
     let session = &locked.session;
-    let options = PassOptions {
-        // Retries failed releases at once: an operator asks for it.
-        force: true,
-        ignore_holds: request.ignore_holds,
-        only: Some(app.id.to_owned()),
-        ..PassOptions::default()
-    };
-    let report = session.converge(&options, &mut |event| {
+    let report = rollback::run_pass(session, app, request.ignore_holds, &mut |event| {
         locked.announce(&event);
         announce(&event, output);
     })?;
@@ -183,21 +131,6 @@ fn run_pass(
         print_text_report(session, &report, output);
     }
     Ok(report)
-}
-
-/// The pin after the pass. Ends the pin of a release that failed its gate, because it would only keep the
-/// host from the wanted sha.
-fn pin_after_pass(
-    session: &Session,
-    app: DeployedApp<'_>,
-    chosen: &RollbackTarget,
-) -> Result<Option<Pin>, crate::resource::Failure> {
-    let orders = release::Overrides::load(&session.host, &app.spec.layout())?;
-    if orders.find_quarantined(&chosen.sha).is_some() {
-        release::unpin(app.spec, &session.host)?;
-        return Ok(None);
-    }
-    Ok(orders.pin)
 }
 
 /// Warns of migrations that the rollback does not revert.

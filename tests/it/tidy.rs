@@ -107,6 +107,14 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report", "resource", "role", "settings",
         ],
     ),
+    // What commands decide; it knows no command line.
+    (
+        "operate",
+        &[
+            "apply", "desired", "exit", "fleet", "pass", "ports", "problem", "release", "report",
+            "resource",
+        ],
+    ),
     // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
     // failures are a resource's.
     (
@@ -118,6 +126,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "facts",
             "fleet",
+            "operate",
             "pass",
             "ports",
             "printable",

@@ -1,15 +1,14 @@
 //! `trueup releases clean`: removes releases that are no longer needed.
 
-use serde_json::json;
-
 use crate::cli::args::CleanArgs;
 use crate::cli::error::command_failed;
 use crate::cli::format::format_bytes;
 use crate::cli::locked::{LockRequest, LockedSession};
 use crate::cli::{Output, error};
 use crate::exit::Exit;
+use crate::operate::{self, clean::CleanReport};
 use crate::pass::Paths;
-use crate::release::{self, CleanResult, KeepFailed};
+use crate::release::{CleanResult, KeepFailed};
 
 pub(super) fn run(
     args: &CleanArgs,
@@ -29,35 +28,24 @@ pub(super) fn run(
         KeepFailed::Latest
     };
     let apps = locked.session.apps()?;
-    let mut all = Vec::new();
-    for app in apps.select(args.app.as_deref())? {
-        let cleaned = release::clean(app.spec, &locked.session.host, which, args.dry_run);
-        all.push(cleaned.map_err(command_failed)?);
-    }
-    let freed = all.iter().flat_map(|cleaned| &cleaned.removed);
-    let freed: u64 = freed.filter_map(|release| Some(release.size?.own)).sum();
+    let selected = apps.select(args.app.as_deref())?;
+    let report = operate::clean::clean(&locked.session, &selected, which, args.dry_run)
+        .map_err(command_failed)?;
     if output.is_document() {
-        output.print_document(&json!({
-            "version": crate::report::VERSION,
-            "dry_run": args.dry_run,
-            "freed": freed,
-            "apps": all,
-        }));
+        output.print_document(&report);
     } else {
-        print(&all, freed, args.dry_run, output);
+        print(&report, output);
     }
-    match args.dry_run || all.iter().all(|cleaned| cleaned.unremoved.is_empty()) {
-        true => Ok(Exit::Converged),
-        false => Ok(Exit::Failed),
-    }
+    Ok(report.outcome())
 }
 
-fn print(all: &[CleanResult], freed: u64, dry: bool, output: &Output) {
-    let (removed, free) = if dry {
+fn print(report: &CleanReport, output: &Output) {
+    let (removed, free) = if report.dry_run {
         ("would be removed", "would be free")
     } else {
         ("removed", "free again")
     };
+    let all = &report.apps;
     for cleaned in all {
         for release in &cleaned.removed {
             let size = release
@@ -90,6 +78,6 @@ fn print(all: &[CleanResult], freed: u64, dry: bool, output: &Output) {
     if all.iter().all(nothing) {
         output.print_line("nothing to remove: all releases are needed");
     } else {
-        output.print_line(format!("{} {free}", format_bytes(freed)));
+        output.print_line(format!("{} {free}", format_bytes(report.freed)));
     }
 }

@@ -1,16 +1,16 @@
 //! `trueup status`: drift, health and passes of this host; what an operator reads first.
 
-mod observe;
 mod print;
 
 use super::{Output, error};
 use crate::exit::Exit;
+use crate::operate;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 
 pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
     let session = Session::open(paths, StopFlag::default())?;
-    let status = observe::observe(&session)?;
+    let status = operate::status::observe(&session)?;
     if output.is_document() {
         output.print_document(&status.document());
     } else {

@@ -1,9 +1,9 @@
 //! Prints the status of a host as text.
 
-use super::observe::{NextPass, StatusReport};
 use crate::cli::Output;
 use crate::cli::format::{format_age, format_duration};
 use crate::exit::Exit;
+use crate::operate::status::{NextPass, StatusReport};
 use crate::pass::{ProbeResult, ServingStatus};
 use crate::report::{
     AppReport, AppState, Counts, Paint, ResourceStatus, change_line, obligation_line, waiting_lines,

@@ -1,11 +1,10 @@
-//! Inspects a host for `trueup status`: its drift, its apps and its passes.
+//! The status of a host: its drift, its apps and its passes; what `trueup status` prints.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cli::error;
 use crate::exit::Exit;
-use crate::pass::{AppStatus, HostStatus, Session};
+use crate::pass::{AppStatus, HostStatus, PassError, Session};
 use crate::ports::clock;
 use crate::ports::lock::{self, Holder};
 use crate::ports::services::{NextTrigger, timer};
@@ -15,7 +14,7 @@ use crate::report::{
 
 /// The document of `status --json`.
 #[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     version: u32,
     node: &'a str,
     environment: &'a str,
@@ -44,7 +43,7 @@ pub(super) struct Document<'a> {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct NextPass {
+pub(crate) struct NextPass {
     /// `null`: the timer is loaded, but has no next trigger.
     pub at: Option<Timestamp>,
     pub timer: &'static str,
@@ -53,7 +52,7 @@ pub(super) struct NextPass {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct StaleStore {
+pub(crate) struct StaleStore {
     pub since: Option<Timestamp>,
 }
 
@@ -74,8 +73,8 @@ struct AppDetails<'a> {
     serving: Option<&'a crate::pass::ServingStatus>,
 }
 
-/// All data that the command prints.
-pub(super) struct StatusReport {
+/// Drift, health and passes of a host.
+pub(crate) struct StatusReport {
     pub report: Report,
     pub apps: Vec<AppStatus>,
     pub last: Option<PassSummary>,
@@ -89,7 +88,7 @@ pub(super) struct StatusReport {
 }
 
 /// Inspects the host and its last pass.
-pub(super) fn observe(session: &Session) -> Result<StatusReport, error::CliError> {
+pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
     let HostStatus { mut report, apps } = session.status()?;
     let host = &session.host;
     let history = History::new(host);
@@ -208,7 +207,7 @@ fn merge_app_states(
 
 impl StatusReport {
     /// The document of `status --json`.
-    pub(super) fn document(&self) -> Document<'_> {
+    pub(crate) fn document(&self) -> Document<'_> {
         let report = &self.report;
         Document {
             version: crate::report::VERSION,
@@ -248,7 +247,7 @@ impl StatusReport {
         }
     }
 
-    pub(super) fn app_status(&self, app: &str) -> Option<&AppStatus> {
+    pub(crate) fn app_status(&self, app: &str) -> Option<&AppStatus> {
         self.apps.iter().find(|standing| standing.app == app)
     }
 }

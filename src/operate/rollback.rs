@@ -1,0 +1,231 @@
+//! An operator's rollback: activates a release of an app and pins the app to it, or removes the pin.
+//!
+//! The caller holds the run lock and makes each step, so that it can report one before the next begins:
+//! [`Rollback::select`] changes nothing, [`Rollback::pin`] or [`unpin`] changes what passes want,
+//! [`run_pass`] carries it out, and [`Rollback::result`] says what it led to.
+
+use serde::Serialize;
+
+use crate::apply::Event;
+use crate::exit::Exit;
+use crate::pass::{DeployedApp, PassError, PassOptions, Session};
+use crate::release::{self, ChangedFile, Overrides, Pin, RollbackTarget, SelectionError};
+use crate::report::Report;
+use crate::resource::Failure;
+
+/// The document of `rollback --output`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a> {
+    version: u32,
+    outcome: Exit,
+    app: &'a str,
+    /// The release that is active now.
+    release: Option<String>,
+    pin: Option<&'a Pin>,
+    /// Migrations that differ; `null`: unknown.
+    migrations: Option<&'a [ChangedFile]>,
+    report: &'a Report,
+}
+
+/// The activation of a release of an app.
+pub(crate) struct Rollback<'a> {
+    session: &'a Session,
+    app: DeployedApp<'a>,
+    pub target: RollbackTarget,
+}
+
+/// What a rollback led to.
+pub(crate) struct RollbackResult<'a> {
+    app: &'a str,
+    pub outcome: Exit,
+    pub target: RollbackTarget,
+    /// The release that is active now.
+    pub release: Option<String>,
+    pub next: NextStep,
+    report: Report,
+}
+
+/// Where the app is, and what the following passes do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NextStep {
+    /// The target is active, and passes keep it.
+    Keep(Pin),
+    /// The target is active, and the manifest wants it.
+    Wanted,
+    /// The target is not active; passes keep trying.
+    Retry(Pin),
+    /// The target is not active, and nothing is pinned.
+    Unpinned,
+}
+
+impl<'a> Rollback<'a> {
+    /// Selects the release named `to`, or the good one that was active before. Changes nothing.
+    pub(crate) fn select(
+        session: &'a Session,
+        app: DeployedApp<'a>,
+        to: Option<&str>,
+    ) -> Result<Rollback<'a>, SelectionError> {
+        Ok(Rollback {
+            session,
+            app,
+            target: release::select_target(app.spec, &session.host, to)?,
+        })
+    }
+
+    /// Pins the app to the target, unless the manifest wants it anyway.
+    pub(crate) fn pin(&self, by: String, reason: Option<String>) -> Result<(), Failure> {
+        release::pin(self.app.spec, &self.session.host, &self.target, by, reason)
+    }
+
+    /// What the pass with this report led to.
+    pub(crate) fn result(self, report: Report) -> Result<RollbackResult<'a>, Failure> {
+        let pin = self.pin_after_pass()?;
+        let release = release::active_release_name(self.app.spec, &self.session.host)?;
+        let is_active = release.as_deref() == Some(&self.target.release);
+        let next = NextStep::new(is_active, pin);
+        Ok(RollbackResult {
+            app: &self.app.spec.app,
+            outcome: next.outcome(report.outcome),
+            target: self.target,
+            release,
+            next,
+            report,
+        })
+    }
+
+    /// The pin after the pass. Ends the pin of a release that failed its gate, because it would only keep the
+    /// host from the wanted sha.
+    fn pin_after_pass(&self) -> Result<Option<Pin>, Failure> {
+        let (host, spec) = (&self.session.host, self.app.spec);
+        let overrides = Overrides::load(host, &spec.layout())?;
+        if overrides.find_quarantined(&self.target.sha).is_some() {
+            release::unpin(spec, host)?;
+            return Ok(None);
+        }
+        Ok(overrides.pin)
+    }
+}
+
+impl RollbackResult<'_> {
+    pub(crate) fn document(&self) -> Document<'_> {
+        Document {
+            version: crate::report::VERSION,
+            outcome: self.outcome,
+            app: self.app,
+            release: self.release.clone(),
+            pin: self.next.pin(),
+            migrations: self.target.migrations.as_deref().ok(),
+            report: &self.report,
+        }
+    }
+}
+
+impl NextStep {
+    fn new(is_active: bool, pin: Option<Pin>) -> NextStep {
+        match (is_active, pin) {
+            (true, Some(pin)) => NextStep::Keep(pin),
+            (true, None) => NextStep::Wanted,
+            (false, Some(pin)) => NextStep::Retry(pin),
+            (false, None) => NextStep::Unpinned,
+        }
+    }
+
+    /// The outcome of the request, given the outcome of its pass.
+    fn outcome(&self, of_pass: Exit) -> Exit {
+        match (of_pass, self) {
+            // The app waits for the end of the pin, as requested.
+            (Exit::Waiting, NextStep::Keep(_)) => Exit::Converged,
+            // The wanted sha of the manifest, and whether it can be read, does not affect this request.
+            (Exit::Stale | Exit::BadInput, NextStep::Keep(_) | NextStep::Wanted) => Exit::Converged,
+            // The manifest changed between the selection and the pass.
+            (Exit::Converged, NextStep::Retry(_) | NextStep::Unpinned) => Exit::Failed,
+            (outcome, _) => outcome,
+        }
+    }
+
+    fn pin(&self) -> Option<&Pin> {
+        match self {
+            NextStep::Keep(pin) | NextStep::Retry(pin) => Some(pin),
+            NextStep::Wanted | NextStep::Unpinned => None,
+        }
+    }
+}
+
+/// Removes the pin of the app and returns it.
+pub(crate) fn unpin(session: &Session, app: DeployedApp<'_>) -> Result<Option<Pin>, Failure> {
+    release::unpin(app.spec, &session.host)
+}
+
+/// The document of `rollback --unpin --output`, after the pass with this report.
+pub(crate) fn unpin_document<'a>(
+    session: &Session,
+    app: DeployedApp<'a>,
+    report: &'a Report,
+) -> Result<Document<'a>, Failure> {
+    Ok(Document {
+        version: crate::report::VERSION,
+        outcome: report.outcome,
+        app: &app.spec.app,
+        release: release::active_release_name(app.spec, &session.host)?,
+        pin: None,
+        migrations: Some(&[]),
+        report,
+    })
+}
+
+/// Runs a pass over the app and what runs from it.
+pub(crate) fn run_pass(
+    session: &Session,
+    app: DeployedApp<'_>,
+    ignore_holds: bool,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Report, PassError> {
+    let options = PassOptions {
+        // Retries failed releases at once: an operator asks for it.
+        force: true,
+        ignore_holds,
+        only: Some(app.id.to_owned()),
+        ..PassOptions::default()
+    };
+    session.converge(&options, on_event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Sha;
+
+    fn pin() -> Pin {
+        Pin {
+            release: "20261128120000".into(),
+            sha: Sha::parse("4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203").unwrap(),
+            instead_of: None,
+            by: "ann".into(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn the_outcome_is_that_of_the_request_and_not_of_the_whole_host() {
+        for (is_active, pin, of_pass, expected) in [
+            (true, Some(pin()), Exit::Converged, Exit::Converged),
+            (true, Some(pin()), Exit::Waiting, Exit::Converged),
+            (true, None, Exit::Waiting, Exit::Waiting),
+            (true, Some(pin()), Exit::Stale, Exit::Converged),
+            (true, None, Exit::BadInput, Exit::Converged),
+            (true, Some(pin()), Exit::Failed, Exit::Failed),
+            (false, Some(pin()), Exit::Converged, Exit::Failed),
+            (false, None, Exit::Converged, Exit::Failed),
+            (false, Some(pin()), Exit::Stale, Exit::Stale),
+            (false, None, Exit::RolledBack, Exit::RolledBack),
+        ] {
+            let next = NextStep::new(is_active, pin);
+            assert_eq!(
+                next.outcome(of_pass),
+                expected,
+                "{next:?} after {of_pass:?}"
+            );
+        }
+    }
+}
