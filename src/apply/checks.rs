@@ -143,20 +143,20 @@ impl<'a> CheckSets<'a> {
     /// once.
     pub(super) fn require_passing(
         &mut self,
-        debt: &Obligation,
+        obligation: &Obligation,
         host: &Host,
     ) -> Result<(), Failure> {
-        if debt.duty == Duty::Run {
+        if obligation.duty == Duty::Run {
             return Ok(());
         }
-        for id in &debt.causes {
+        for id in &obligation.causes {
             let Some(name) = self.set_by_member.get(id.as_str()).copied() else {
                 continue;
             };
             let set = &self.sets[name];
             let verdict = self.results.entry(name);
             if let Err(why) = verdict.or_insert_with(|| check_result(set.argv, host)) {
-                let duty = debt.duty;
+                let duty = obligation.duty;
                 let message =
                     format!("no {duty} because of {id}: the check `{name}` failed: {why}");
                 let hint = format!(

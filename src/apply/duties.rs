@@ -11,13 +11,13 @@ impl<'a> Applier<'a> {
     /// Fulfills the obligations of a resource, or records why not.
     pub(super) fn fulfill_duties(
         &mut self,
-        at: usize,
+        index: usize,
         resource: &'a Resource,
     ) -> Result<(), RootError> {
         if resource.triggers.is_empty() {
             return Ok(());
         }
-        let run = match self.results[at].result.is_broken() {
+        let run = match self.results[index].result.is_broken() {
             true => None,
             false => self.view.run(resource),
         };
@@ -26,12 +26,12 @@ impl<'a> Applier<'a> {
         let due = owed::due_obligations(record.as_ref(), run.as_ref(), triggers, stamps);
         let mut fulfilled = Vec::new();
         for obligation in without_redundant_reloads(due) {
-            match self.duty_blocker(&self.results[at], resource) {
-                Some(why) => self.results[at].owed.push((obligation, why)),
-                None => fulfilled.extend(self.fulfill(at, resource, obligation)),
+            match self.duty_blocker(&self.results[index], resource) {
+                Some(why) => self.results[index].owed.push((obligation, why)),
+                None => fulfilled.extend(self.fulfill(index, resource, obligation)),
             }
         }
-        if self.results[at].result.is_broken() && fulfilled.is_empty() {
+        if self.results[index].result.is_broken() && fulfilled.is_empty() {
             return Ok(());
         }
         let run = self.view.run(resource);
@@ -57,7 +57,12 @@ impl<'a> Applier<'a> {
     }
 
     /// Fulfills one obligation; returns the duties that are done by it.
-    fn fulfill(&mut self, at: usize, resource: &'a Resource, obligation: Obligation) -> Vec<Duty> {
+    fn fulfill(
+        &mut self,
+        index: usize,
+        resource: &'a Resource,
+        obligation: Obligation,
+    ) -> Vec<Duty> {
         let duty = obligation.duty;
         (self.on_event)(Event::DutyStarted {
             id: &resource.id,
@@ -66,7 +71,7 @@ impl<'a> Applier<'a> {
         let checked = self.checks.require_passing(&obligation, self.host);
         let result = checked.and_then(|()| resource.fulfill(duty, self.host));
         self.view.forget();
-        let entry = &mut self.results[at];
+        let entry = &mut self.results[index];
         match result {
             Ok(()) => {
                 entry.fulfilled.push(obligation);
@@ -79,11 +84,7 @@ impl<'a> Applier<'a> {
             Err(failure) => {
                 entry.owed.push((obligation, failure.message.clone()));
                 entry.duty_failure = Some(failure.clone());
-                let change = match entry.take_result() {
-                    ResourceResult::Changed(change) => Some(change),
-                    _ => None,
-                };
-                entry.result = ResourceResult::Failed(change, failure);
+                entry.fail(failure);
                 self.broken.insert(resource.id.clone());
                 Vec::new()
             }

@@ -63,6 +63,11 @@ impl ResourceResult {
         )
     }
 
+    /// trueup was asked to stop before it came to the resource, or to the end of its trial.
+    fn stopped() -> ResourceResult {
+        ResourceResult::Skipped("stopped on request; the next pass continues from here".into())
+    }
+
     fn into_change(self) -> Option<Change> {
         match self {
             ResourceResult::Changed(change)
@@ -98,6 +103,12 @@ impl AppliedResource {
             owed: Vec::new(),
             duty_failure: None,
         }
+    }
+
+    /// Marks it as failed; keeps the change that was made.
+    fn fail(&mut self, failure: Failure) {
+        let change = self.take_result().into_change();
+        self.result = ResourceResult::Failed(change, failure);
     }
 
     /// Takes the result out, to put another in its place.
@@ -153,16 +164,16 @@ pub(crate) fn apply(
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
         applier.apply_resource(resource)?;
     }
-    for (at, resource) in resources.iter().enumerate() {
+    for (index, resource) in resources.iter().enumerate() {
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
-        applier.fulfill_duties(at, resource)?;
+        applier.fulfill_duties(index, resource)?;
     }
-    for (at, resource) in resources.iter().enumerate() {
+    for (index, resource) in resources.iter().enumerate() {
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
-        applier.finish_trial(at, resource)?;
+        applier.finish_trial(index, resource)?;
     }
-    for (at, resource) in resources.iter().enumerate() {
-        applier.fail_if_unhealthy(at, resource);
+    for (index, resource) in resources.iter().enumerate() {
+        applier.fail_if_unhealthy(index, resource);
     }
     Ok(applier.results)
 }
@@ -237,9 +248,7 @@ impl<'a> Applier<'a> {
 
     fn change_resource(&mut self, resource: &'a Resource) -> Result<ResourceResult, RootError> {
         if self.host.stop.is_set() {
-            return Ok(ResourceResult::Skipped(
-                "stopped on request; the next pass continues from here".into(),
-            ));
+            return Ok(ResourceResult::stopped());
         }
         let observed = match self.view.observe(resource) {
             Ok(observed) => observed,
@@ -316,20 +325,14 @@ impl<'a> Applier<'a> {
             let _ = self.view.observe(resource);
         }
         if let Some(entry) = self.results.iter_mut().find(|entry| entry.id == id) {
-            let change = match entry.take_result() {
-                ResourceResult::Changed(change) | ResourceResult::Failed(Some(change), _) => {
-                    Some(change)
-                }
-                _ => None,
-            };
-            entry.result = ResourceResult::Failed(change, failure);
+            entry.fail(failure);
         }
     }
 
     /// Fails a resource that is unhealthy and was not changed. Runs last and does not skip its dependents,
     /// whose changes may be the repair.
-    fn fail_if_unhealthy(&mut self, at: usize, resource: &'a Resource) {
-        let entry = &self.results[at];
+    fn fail_if_unhealthy(&mut self, index: usize, resource: &'a Resource) {
+        let entry = &self.results[index];
         let is_unchanged = matches!(entry.result, ResourceResult::Unchanged);
         if !is_unchanged || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
             return;
@@ -342,7 +345,7 @@ impl<'a> Applier<'a> {
         };
         let condition = observed.condition().service();
         if let Some(failure) = condition.and_then(|service| service.unhealthy_reason.clone()) {
-            self.results[at].result = ResourceResult::Failed(None, failure);
+            self.results[index].result = ResourceResult::Failed(None, failure);
         }
     }
 }

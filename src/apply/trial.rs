@@ -50,9 +50,7 @@ impl TrialEnd {
                 }
                 _ => ResourceResult::Waiting(change, "the next pass continues with it".into()),
             },
-            TrialEnd::Stopped => ResourceResult::Skipped(
-                "stopped on request; the next pass continues from here".into(),
-            ),
+            TrialEnd::Stopped => ResourceResult::stopped(),
             TrialEnd::Waiting(why) => ResourceResult::Waiting(change, why),
             TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change), failure),
             TrialEnd::RolledBack(failure) => ResourceResult::RolledBack(change, failure),
@@ -71,7 +69,7 @@ impl<'a> Applier<'a> {
     /// Runs the trial of a resource to its end, if it is on one.
     pub(super) fn finish_trial(
         &mut self,
-        at: usize,
+        index: usize,
         resource: &'a Resource,
     ) -> Result<(), RootError> {
         let Some((spec, trial)) = resource.body.release().zip(self.view.trial(resource)) else {
@@ -86,7 +84,7 @@ impl<'a> Applier<'a> {
         let end = self.run_to_end(&on_trial)?;
         self.view.forget();
         if let Some(end) = end {
-            let entry = &mut self.results[at];
+            let entry = &mut self.results[index];
             let change = entry.take_result().into_change();
             entry.result = end.into_result(change.unwrap_or_else(|| Change::new(Verb::Prove)));
         }
@@ -164,22 +162,22 @@ impl<'a> Applier<'a> {
         self.restart_after_rollback(resource)?;
         let why = why.summary();
         Ok(match self.prove_restored(on_trial, &restored)? {
-            Ok(()) => TrialEnd::RolledBack(
+            None => TrialEnd::RolledBack(
                 Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(LIFT_HINT),
             ),
-            Err(failure) => TrialEnd::Failed(Failure::new(format!(
+            Some(failure) => TrialEnd::Failed(Failure::new(format!(
                 "it failed ({why}), and {restored}, to which it was rolled back, is unhealthy too: {}",
                 failure.message
             ))),
         })
     }
 
-    /// Runs the trial of a restored release. The inner error: it does not work either.
+    /// Runs the trial of a restored release; returns why it does not work either.
     fn prove_restored(
         &mut self,
         on_trial: &OnTrial<'a>,
         restored: &str,
-    ) -> Result<Result<(), Failure>, RootError> {
+    ) -> Result<Option<Failure>, RootError> {
         let trial = Trial {
             release: restored.to_owned(),
             ..on_trial.trial.clone()
@@ -192,18 +190,21 @@ impl<'a> Applier<'a> {
             TrialReadiness::Ready => self.run_gate(on_trial, &trial),
         };
         Ok(match outcome {
-            Ok(TrialOutcome::Passed) => release::confirm(on_trial.spec, self.host),
-            Ok(TrialOutcome::Stopped) => Ok(()),
+            Ok(TrialOutcome::Passed) => release::confirm(on_trial.spec, self.host).err(),
+            Ok(TrialOutcome::Stopped) => None,
             Ok(TrialOutcome::Conflict(failure)) => {
                 self.record_owed_restarts(on_trial.resource)?;
-                Err(failure)
+                Some(failure)
             }
             Ok(TrialOutcome::Failed(failure)) => {
                 // It stays active, now marked as failed: there is no third release to try.
-                let _ = release::roll_back(on_trial.spec, self.host, &failure);
-                Err(failure)
+                let marked = release::roll_back(on_trial.spec, self.host, &failure);
+                if let Err(error) = marked {
+                    tracing::warn!("cannot mark {restored} as failed: {error}");
+                }
+                Some(failure)
             }
-            Err(failure) => Err(failure),
+            Err(failure) => Some(failure),
         })
     }
 
@@ -317,12 +318,12 @@ impl<'a> Applier<'a> {
         // Updates the stamp.
         let _ = self.view.observe(resource);
         for user in self.catalog.dependents(&resource.id) {
-            let Some(at) = self.results.iter().position(|entry| entry.id == user.id) else {
+            let Some(index) = self.results.iter().position(|entry| entry.id == user.id) else {
                 continue;
             };
-            let failed = self.restart_user(at, user, resource);
+            let failed = self.restart_user(index, user, resource);
             self.view.forget();
-            let entry = &mut self.results[at];
+            let entry = &mut self.results[index];
             let changed = match entry.take_result() {
                 ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
                     ResourceResult::Changed(change)
@@ -343,8 +344,13 @@ impl<'a> Applier<'a> {
     }
 
     /// Fulfills the duties of a user of a restored release; returns the last failure.
-    fn restart_user(&mut self, at: usize, user: &Resource, restored: &Resource) -> Option<Failure> {
-        self.results[at].owed.clear();
+    fn restart_user(
+        &mut self,
+        index: usize,
+        user: &Resource,
+        restored: &Resource,
+    ) -> Option<Failure> {
+        self.results[index].owed.clear();
         let triggers = user.triggers.iter();
         let mut failed = None;
         for trigger in triggers.filter(|trigger| trigger.on.contains(&restored.id)) {
@@ -357,7 +363,7 @@ impl<'a> Applier<'a> {
                 obligation: &obligation,
             });
             match user.fulfill(trigger.duty, self.host) {
-                Ok(()) => self.results[at].fulfilled.push(obligation),
+                Ok(()) => self.results[index].fulfilled.push(obligation),
                 Err(failure) => failed = Some(failure),
             }
         }

@@ -37,10 +37,10 @@ pub(super) fn check_owed(
     };
     let (mut owed, mut withheld) = (Vec::new(), Vec::new());
     for step in &plan.steps {
-        for debt in &step.obligations {
-            let what = format!("{} of {}", debt.duty, step.id);
+        for obligation in &step.obligations {
+            let what = format!("{} of {}", obligation.duty, step.id);
             match &step.outcome {
-                _ if !debt.causes.is_empty() && debt.causes.iter().all(is_to_come) => {}
+                _ if !obligation.causes.is_empty() && obligation.causes.iter().all(is_to_come) => {}
                 PlannedOutcome::Waiting(_, why) => withheld.push(format!("{what}: {why}")),
                 _ => owed.push(what),
             }

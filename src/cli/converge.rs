@@ -74,13 +74,10 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
             tracing::info!(target: RESOURCE_TARGET, verb = "prove", "{id}: {word}");
             output.print_logged(format!("{} {id}: {word}", output.paint.changed("prove")));
         }
-        Event::DutyStarted {
-            id,
-            obligation: debt,
-        } => {
-            let causes = debt.causes.join(" ");
-            tracing::info!(target: RESOURCE_TARGET, verb = %debt.duty, causes, "{} {id}", debt.duty);
-            output.print_logged(obligation_line(output.paint, id, debt, true));
+        Event::DutyStarted { id, obligation } => {
+            let causes = obligation.causes.join(" ");
+            tracing::info!(target: RESOURCE_TARGET, verb = %obligation.duty, causes, "{} {id}", obligation.duty);
+            output.print_logged(obligation_line(output.paint, id, obligation, true));
         }
     }
 }
@@ -114,8 +111,8 @@ pub(super) fn print_text_report(session: &Session, report: &Report, output: &Out
         if let Some(hint) = &row.hint {
             output.print_line(format!("  hint: {hint}"));
         }
-        for debt in &row.owed {
-            output.print_line(format!("  still owed: {} of {}", debt.duty, row.id));
+        for obligation in &row.owed {
+            output.print_line(format!("  still owed: {} of {}", obligation.duty, row.id));
         }
     }
     super::plan::print_state(report, output);

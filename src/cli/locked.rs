@@ -86,10 +86,7 @@ impl LockedSession {
     pub(super) fn announce(&self, event: &Event<'_>) {
         let doing = match event {
             Event::ChangeStarted { id, change } => format!("{} {id}", change.verb),
-            Event::DutyStarted {
-                id,
-                obligation: debt,
-            } => format!("{} {id}", debt.duty),
+            Event::DutyStarted { id, obligation } => format!("{} {id}", obligation.duty),
             Event::TrialProgress { id, message: word } => format!("{id} {word}"),
         };
         self.lock.update_holder(&self.holder.with_activity(doing));

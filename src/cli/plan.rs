@@ -73,8 +73,8 @@ pub(super) fn print(report: &Report, output: &Output) {
         }
     }
     for row in &report.resources {
-        for debt in &row.owed {
-            output.print_line(obligation_line(paint, &row.id, debt, false));
+        for obligation in &row.owed {
+            output.print_line(obligation_line(paint, &row.id, obligation, false));
         }
     }
     print_state(report, output);

@@ -126,14 +126,16 @@ pub(crate) fn updated_record(
     stamps: &Stamps,
     fulfilled: &[Duty],
 ) -> RunRecord {
-    let debts = due_obligations(record, run, triggers, stamps);
+    let obligations = due_obligations(record, run, triggers, stamps);
     let open = |duty, id: &String| {
         !fulfilled.contains(&duty)
-            && debts
+            && obligations
                 .iter()
-                .any(|debt| debt.duty == duty && debt.causes.contains(id))
+                .any(|obligation| obligation.duty == duty && obligation.causes.contains(id))
     };
-    let any_open = debts.iter().any(|debt| !fulfilled.contains(&debt.duty));
+    let any_open = obligations
+        .iter()
+        .any(|obligation| !fulfilled.contains(&obligation.duty));
     let mut settled = RunRecord {
         // While an obligation is open, its run stays on record.
         run: match record {

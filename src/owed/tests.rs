@@ -52,14 +52,14 @@ fn restart_is_owed_exactly_while_recorded_and_disk_fingerprints_differ() {
         )
         .is_empty()
     );
-    let debts = due_obligations(
+    let obligations = due_obligations(
         Some(&record),
         Some(&run("a", 10)),
         &restart(),
         &stamps("two", 20),
     );
     assert_eq!(
-        debts,
+        obligations,
         [Obligation {
             duty: Duty::Restart,
             causes: vec!["conf".into()]

@@ -171,9 +171,9 @@ fn drop_denied(plan: &mut Plan) -> usize {
     }
     // An uninspected dependency looks missing, and thus as if it caused an obligation.
     for step in &mut plan.steps {
-        step.obligations.retain_mut(|debt| {
-            debt.causes.retain(|cause| !unseen.contains(cause));
-            !debt.causes.is_empty()
+        step.obligations.retain_mut(|obligation| {
+            obligation.causes.retain(|cause| !unseen.contains(cause));
+            !obligation.causes.is_empty()
         });
     }
     unseen.len()

@@ -310,10 +310,10 @@ fn with_planned_obligations(
         for id in trigger.on.iter().filter(|id| planned.contains(id.as_str())) {
             match obligations
                 .iter_mut()
-                .find(|debt| debt.duty == trigger.duty)
+                .find(|obligation| obligation.duty == trigger.duty)
             {
-                Some(debt) if debt.causes.contains(id) => {}
-                Some(debt) => debt.causes.push(id.clone()),
+                Some(obligation) if obligation.causes.contains(id) => {}
+                Some(obligation) => obligation.causes.push(id.clone()),
                 None => obligations.push(Obligation {
                     duty: trigger.duty,
                     causes: vec![id.clone()],
@@ -326,8 +326,11 @@ fn with_planned_obligations(
 
 /// Drops reloads where a restart is due, which includes them.
 pub(crate) fn without_redundant_reloads(mut obligations: Vec<Obligation>) -> Vec<Obligation> {
-    if obligations.iter().any(|debt| debt.duty == Duty::Restart) {
-        obligations.retain(|debt| debt.duty != Duty::Reload);
+    if obligations
+        .iter()
+        .any(|obligation| obligation.duty == Duty::Restart)
+    {
+        obligations.retain(|obligation| obligation.duty != Duty::Reload);
     }
     obligations
 }

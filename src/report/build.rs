@@ -165,7 +165,11 @@ impl ResourceReport {
 fn resource_report(entry: apply::AppliedResource, catalog: &Catalog) -> ResourceReport {
     let mut row = ResourceReport::unchanged(&entry.id, catalog);
     row.paid = entry.fulfilled;
-    row.owed = entry.owed.iter().map(|(debt, _)| debt.clone()).collect();
+    row.owed = entry
+        .owed
+        .iter()
+        .map(|(obligation, _)| obligation.clone())
+        .collect();
     row.why = entry.owed.first().map(|(_, why)| why.clone());
     match entry.result {
         apply::ResourceResult::Unchanged => {}
@@ -206,7 +210,7 @@ fn count_rows(rows: &[ResourceReport], resources: usize) -> Counts {
     let paid = |duty| {
         rows.iter()
             .flat_map(|row| &row.paid)
-            .filter(|debt| debt.duty == duty)
+            .filter(|obligation| obligation.duty == duty)
             .count()
     };
     let not_right = rows

@@ -53,9 +53,9 @@ fn first_line(text: &str) -> Option<String> {
 fn row_line(row: &ResourceReport) -> String {
     let why = row.why.as_deref().and_then(first_line);
     match (row.status, row.owed.first(), why) {
-        (ResourceStatus::Right | ResourceStatus::Changed, Some(debt), why) => {
+        (ResourceStatus::Right | ResourceStatus::Changed, Some(obligation), why) => {
             let why = why.map_or(String::new(), |why| format!(": {why}"));
-            format!("{} of {} is owed{why}", debt.duty, row.id)
+            format!("{} of {} is owed{why}", obligation.duty, row.id)
         }
         (_, _, Some(why)) => format!("{}: {why}", row.id),
         (ResourceStatus::Pending, ..) => format!("{} differs", row.id),

@@ -133,8 +133,13 @@ pub(crate) fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String>
 }
 
 /// A restart, reload or run with its cause.
-pub(crate) fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: bool) -> String {
-    let word = match (debt.duty, done) {
+pub(crate) fn obligation_line(
+    paint: Paint,
+    id: &str,
+    obligation: &Obligation,
+    done: bool,
+) -> String {
+    let word = match (obligation.duty, done) {
         (Duty::Restart, true) => "restarted",
         (Duty::Reload, true) => "reloaded",
         (Duty::Run, true) => "ran",
@@ -142,7 +147,7 @@ pub(crate) fn obligation_line(paint: Paint, id: &str, debt: &Obligation, done: b
         (Duty::Reload, false) => "reload",
         (Duty::Run, false) => "run",
     };
-    let cause = format!("(because of {})", debt.causes.join(", "));
+    let cause = format!("(because of {})", obligation.causes.join(", "));
     format!("{} {id} {}", paint.changed(word), paint.faint(&cause))
 }
 

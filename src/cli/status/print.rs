@@ -99,8 +99,8 @@ fn print_resources(status: &StatusReport, output: &Output) {
         if let Some(why) = &row.why {
             output.print_line(format!("{} {}: {why}", paint.bad("!"), row.id));
         }
-        for debt in &row.owed {
-            output.print_line(obligation_line(paint, &row.id, debt, false));
+        for obligation in &row.owed {
+            output.print_line(obligation_line(paint, &row.id, obligation, false));
         }
     }
 }
