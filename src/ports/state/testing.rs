@@ -8,10 +8,40 @@ use serde::de::DeserializeOwned;
 use super::super::testing::Sandbox;
 use super::Document;
 
+macro_rules! embed_examples {
+    ($($name:literal,)*) => {
+        &[$((
+            $name,
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/state/", $name)),
+        )),*]
+    };
+}
+
+/// All examples by name. Embedded, because the tests also run on hosts without the repository.
+const EXAMPLES: &[(&str, &[u8])] = embed_examples![
+    "asset-list.json",
+    "check-journal.json",
+    "commit-metadata.json",
+    "last-good-lists-v1.json",
+    "last-good-lists.json",
+    "last-published.json",
+    "lock-holder.json",
+    "manifest-meta.json",
+    "overrides.json",
+    "owed-record.json",
+    "pass-summary.json",
+    "process.json",
+    "record-cache.json",
+    "release-record.json",
+    "report.json",
+    "store-liveness.json",
+];
+
 /// The example with this name.
 pub(crate) fn example(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state");
-    std::fs::read(folder.join(name)).unwrap()
+    let mut all = EXAMPLES.iter();
+    let found = all.find(|(known, _)| *known == name);
+    found.expect("it is listed above").1.to_vec()
 }
 
 /// Loads an example and saves it again: neither loses a byte.
