@@ -1,5 +1,6 @@
-# $1: how many of this package there will be; 2 is an upgrade. No pass begins with the new program and the old roles; one
-# that runs goes on. In an image that is being made there is no systemd to ask, and the timer is enabled for its first boot.
+# $1: the number of installed versions afterwards; 2 is an upgrade, which stops the timer so that no pass starts with the
+# new program and the old roles. A running pass continues. In an image, where systemd does not run, a first installation
+# enables the timer for the first boot.
 if [ "$1" = 1 ]; then
     mkdir -p /run/trueup
     echo enable >/run/trueup/arm

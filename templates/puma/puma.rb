@@ -1,20 +1,18 @@
-# Kept by trueup: changes made here are undone by the next pass.
+# Managed by trueup: the next pass overwrites changes made here.
 directory "{{ root }}{{ app.deploy_to }}/current"
 environment "{{ app.env.RAILS_ENV }}"
 bind "tcp://127.0.0.1:{{ app.port }}"
 workers {{ app.workers }}
 threads 1, {{ app.threads }}
 preload_app!
-# A worker that is stuck in a request gets this long before it is replaced.
+# puma replaces a worker that is stuck in a request for longer than this.
 worker_timeout 60
-# nginx has the whole request before it asks. A thread that takes a connection reads it at once, so
-# none that was accepted is closed unanswered at a restart, as puma does with those that still wait
-# to be read.
+# nginx buffers the whole request before it connects, so a thread can read it at once. With a queue, puma closes
+# the connections at a restart that it has accepted but not read yet.
 queue_requests false
 {%- if app.puma_type == "notify" %}
 
-# Puma 5 tells systemd that it is up through a gem, sd_notify, that few apps have; this stands in for it. Later ones can by
-# themselves.
+# Puma 5 notifies systemd through the gem sd_notify, which few apps have; this replaces it. Later versions need no gem.
 if ENV["NOTIFY_SOCKET"] && Puma::Const::PUMA_VERSION.to_i == 5
   begin
     require "sd_notify"
