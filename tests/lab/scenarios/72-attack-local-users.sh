@@ -70,7 +70,7 @@ on web systemctl stop trueup.timer
 on web systemd-run -q --unit foreign flock /run/trueup/private/lock sleep 300
 wait_for 10 "a foreign process has the lock" on web sh -c '! flock --nonblock /run/trueup/private/lock true'
 code "that is a failure" 1 on web trueup converge
-has "which names it" '(`flock`, run by root) has /run/trueup/private/lock locked' "$said"
+has "which names it" '(`flock`, run by root) holds the lock /run/trueup/private/lock' "$said"
 code "for the unit as well" 1 on web systemctl start trueup.service
 code "and status says so" 1 on web trueup status
 has "with the reason" "cannot start a pass" "$said"
