@@ -58,6 +58,10 @@
 //! writes: new files such as `node.yml` and a store's first manifest, and `--output yaml`.
 
 #![warn(unreachable_pub)]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the map is for readers of the code: `cargo doc --document-private-items`"
+)]
 mod apply;
 mod checks;
 pub mod cli;
