@@ -281,7 +281,7 @@ pub(crate) fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
             ExpectedEffect::Verb(verb) => change.verb == verb,
             ExpectedEffect::Stamp => {
                 return Err(format!(
-                    "`{field}`: only what only looks is told by its stamp"
+                    "`{field}`: only a read-only kind has probes of its stamp"
                 ));
             }
         };

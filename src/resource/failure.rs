@@ -36,8 +36,7 @@ impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Failure {
         Failure {
             kind: FailureKind::Error,
-            // The message may hold a program's output, with secrets or control characters in it.
-            message: printable::text(&secrets::redact(message)).into_owned(),
+            message: safe_text(message),
             quotes_output: false,
             hint: None,
         }
@@ -102,9 +101,14 @@ impl Failure {
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
-        self.hint = Some(printable::text(&hint.into()).into_owned());
+        self.hint = Some(safe_text(hint));
         self
     }
+}
+
+/// Without secrets and control characters: the text may quote a program, a URL or a file.
+fn safe_text(text: impl Into<String>) -> String {
+    printable::text(&secrets::redact(text)).into_owned()
 }
 
 impl std::fmt::Display for Failure {
@@ -126,27 +130,20 @@ impl From<RootError> for Failure {
             false => FailureKind::Error,
         };
         let failure = Failure::of_kind(kind, error.to_string());
-        match &error {
-            RootError::UntrustedLink { link, .. } => failure.hint(format!(
+        // A resource has remedies of its own.
+        let hint = match &error {
+            RootError::UntrustedLink { link, .. } => Some(format!(
                 "if the link is intended, create it as root in a folder that only root can write to, or describe the path behind it; otherwise find out who created {}",
                 link.display()
             )),
-            error if error.is_disk_full() => {
-                failure.hint("free space on that filesystem; nothing was changed, and the next pass continues from here")
-            }
-            RootError::Io { source: nix::errno::Errno::ENOENT, .. } => failure.hint(
-                "its folder does not exist: describe it in a `directory` before this, or set `parents: true` there",
+            RootError::Io { source: nix::errno::Errno::ENOENT, .. } => Some(
+                "its folder does not exist: describe it in a `directory` before this, or set `parents: true` there".into(),
             ),
-            RootError::Io { source: nix::errno::Errno::EPERM, .. }
-            | RootError::Mounted { .. }
-            | RootError::ForeignOwner { .. }
-            | RootError::NotRegularFile { .. }
-            | RootError::RemoveTimedOut { .. }
-            | RootError::Leased { .. } => Failure {
-                hint: error.hint(),
-                ..failure
-            },
-            _ => failure,
+            error => error.hint(),
+        };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }
@@ -177,5 +174,23 @@ impl From<ServiceError> for Failure {
             }
             _ => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_message_nor_hint_shows_a_registered_secret() {
+        secrets::add_secret("hint-hunter2-hint");
+        let failure = Failure::new("cannot reach ana:hint-hunter2-hint@git")
+            .hint("try `curl https://ana:hint-hunter2-hint@git`")
+            .with_context("with hint-hunter2-hint")
+            .with_detail(" and hint-hunter2-hint")
+            .with_log_tail("hint-hunter2-hint");
+        let shown = failure.to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(shown.matches("(secret)").count(), 5, "{shown}");
     }
 }

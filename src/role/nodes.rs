@@ -1,5 +1,4 @@
 //! `nodes(role=…, tag=…, app=…, port=…)`: returns the peers of this node to roles and templates.
-//! templates.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -97,15 +97,17 @@ impl RootError {
         )
     }
 
-    /// Whether the user who runs trueup lacks the permission.
+    /// Whether the user who runs trueup lacks the permission that root has. Root itself meets these errors
+    /// too: an immutable file, a network filesystem.
     pub(crate) fn is_permission_denied(&self) -> bool {
-        matches!(
+        let is_denied = matches!(
             self,
             RootError::Io {
                 source: Errno::EACCES | Errno::EPERM,
                 ..
             }
-        )
+        );
+        is_denied && !geteuid().is_root()
     }
 
     /// Whether trueup refuses the path, because a user without access to it may have redirected trueup there.

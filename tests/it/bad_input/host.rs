@@ -105,7 +105,7 @@ fn a_full_disk_leaves_the_old_file_whole_and_the_next_pass_goes_on() {
         "update big (content)\n\
          create file:/etc/after (content)\n\
          failed big: cannot write /srv/big: ENOSPC: No space left on device\n  \
-         hint: free space on that filesystem; nothing was changed, and the next pass continues from here\n\
+         hint: free space on that filesystem; the next pass continues from here\n\
          failed: 1 change, 1 failed, 0 right (N ms)\nexit 1\n"
     );
     assert_eq!(out("old"), "old\n");
