@@ -46,7 +46,7 @@ fn sections() -> Vec<(&'static str, &'static str, String)> {
         (
             "hacking.md",
             "kind",
-            format!("\n```rust\n{}```\n", include_str!("kinds/timezone.rs")),
+            format!("\n```rust\n{}```\n", include_str!("../kinds/timezone.rs")),
         ),
         (
             "security.md",

@@ -202,7 +202,7 @@ const LONG: &[(&str, &str)] = &[
         "one table of lists, and which of them are refused",
     ),
     (
-        "src/kinds/user.rs",
+        "src/kinds/user/mod.rs",
         "half of it says how each field of an account is probed",
     ),
     (
