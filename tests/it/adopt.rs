@@ -102,13 +102,13 @@ impl Host {
 }
 
 #[test]
-fn what_capistrano_deployed_is_taken_over() {
+fn capistrano_deployment_is_adopted() {
     if Command::new("cap").arg("--version").output().is_err() {
         assert!(
             std::env::var_os("CI").is_none(),
             "in CI nothing may be skipped: there is no capistrano"
         );
-        eprintln!("SKIPPED what_capistrano_deployed_is_taken_over: there is no capistrano");
+        eprintln!("SKIPPED capistrano_deployment_is_adopted: there is no capistrano");
         return;
     }
     let host = Host::new();
@@ -145,7 +145,7 @@ fn what_capistrano_deployed_is_taken_over() {
 }
 
 #[test]
-fn releases_that_are_called_by_their_sha_or_by_a_time_are_taken_over() {
+fn releases_named_by_sha_or_time_are_adopted() {
     for called in ["sha", "time"] {
         let host = Host::new();
         let mut shas = Vec::new();

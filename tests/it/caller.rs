@@ -155,7 +155,7 @@ fn modes(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn children_and_files_are_the_same_whoever_started_the_pass() {
+fn children_and_files_do_not_depend_on_the_caller_of_the_pass() {
     let usual = states(None);
     for umask in ["077", "000"] {
         for ((name, usual), (_, odd)) in usual.iter().zip(states(Some(umask))) {
@@ -191,7 +191,7 @@ except OSError as error:
 "#;
 
 #[test]
-fn no_child_has_the_terminal_that_trueup_runs_at() {
+fn no_child_has_the_terminal_of_trueup() {
     let tries = TRIES.replace('\n', "\n        ");
     let role = format!(
         "resources:\n  - directory: {{path: /srv/shop, parents: true}}\n  - command:\n      id: look\n      creates: /command.tty\n      run: |\n        {tries}\" >@ROOT@/command.tty\n  - release:\n      id: code\n      app: shop\n      repo: \"@REPO@\"\n      deploy_to: /srv/shop\n      steps:\n        - run: |\n            {}\" >@ROOT@/step.tty\n",
@@ -210,7 +210,7 @@ fn no_child_has_the_terminal_that_trueup_runs_at() {
 }
 
 #[test]
-fn a_child_cannot_signal_what_started_trueup() {
+fn child_cannot_signal_the_caller_of_trueup() {
     let sandbox = Sandbox::of(
         "  - command: {id: kill, run: \"trap '' TERM HUP; kill -TERM 0; kill -HUP 0; touch @ROOT@/done\", creates: /done}\n",
     );
@@ -229,7 +229,7 @@ fn a_child_cannot_signal_what_started_trueup() {
 }
 
 #[test]
-fn an_app_s_umask_counts_for_its_builds_its_console_and_its_service() {
+fn app_umask_applies_to_builds_exec_and_service() {
     let role = APP
         .replace(
             "      app: shop\n",

@@ -49,7 +49,7 @@ fn help(args: &[&str]) -> String {
 }
 
 #[test]
-fn every_command_is_listed_and_explains_each_of_its_options() {
+fn help_lists_every_command_and_explains_every_option() {
     let top = help(&[]);
     for (command, own) in [
         (
@@ -181,7 +181,7 @@ fn every_command_is_listed_and_explains_each_of_its_options() {
 }
 
 #[test]
-fn a_mistake_on_the_command_line_is_64_and_suggests() {
+fn usage_error_exits_64_with_a_suggestion() {
     let host = host();
     for (args, said) in [
         (&["convrege"][..], "'converge'"),
@@ -206,7 +206,7 @@ fn a_mistake_on_the_command_line_is_64_and_suggests() {
 }
 
 #[test]
-fn exit_codes_tell_pending_converged_and_bad_input_apart() {
+fn exit_codes_distinguish_pending_converged_and_bad_input() {
     let host = host();
     let codes = |host: &Sandbox| -> Vec<i32> {
         let all = ["plan", "status", "validate", "facts", "history"];
@@ -221,7 +221,7 @@ fn exit_codes_tell_pending_converged_and_bad_input_apart() {
 }
 
 #[test]
-fn to_look_writes_nothing_and_needs_no_privilege() {
+fn read_only_commands_write_nothing_and_need_no_privilege() {
     let host = host();
     let before = crate::tree::traces(&host.root, &[]);
     let unprivileged = |args: &[&str]| {
@@ -244,7 +244,7 @@ fn to_look_writes_nothing_and_needs_no_privilege() {
 }
 
 #[test]
-fn json_is_one_document_with_a_version_whatever_happens() {
+fn json_is_one_versioned_document_on_success_and_failure() {
     let host = host();
     let document = |args: &[&str]| {
         let ran = host.run(&[args, &["--json"]].concat());
@@ -275,7 +275,7 @@ fn json_is_one_document_with_a_version_whatever_happens() {
 }
 
 #[test]
-fn a_pipe_gets_no_escape_codes_and_a_terminal_none_with_no_color() {
+fn no_escape_codes_in_a_pipe_or_with_no_color() {
     let host = host();
     for args in LOOKS.iter().chain(PASS) {
         let ran = host.run(args);
@@ -314,7 +314,7 @@ fn a_pipe_gets_no_escape_codes_and_a_terminal_none_with_no_color() {
 }
 
 #[test]
-fn clicolor_force_colours_a_pipe_but_neither_json_nor_against_no_color() {
+fn clicolor_force_colours_pipes_except_json_and_no_color() {
     let host = host();
     let forced = |args: &[&str], no_color: &str| {
         let mut command = host.command(args);
@@ -328,7 +328,7 @@ fn clicolor_force_colours_a_pipe_but_neither_json_nor_against_no_color() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_panic() {
+fn closed_output_pipe_causes_no_panic() {
     let host = host();
     host.role("parameters: {word: one}\nresources:\n  - directory: {path: /srv}\n  - file: {path: /srv/a, content: \"{% for i in range(end=20000) %}line {{ i }}\\n{% endfor %}\"}\n");
     for args in LOOKS
@@ -356,7 +356,7 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
-fn without_privilege_a_pass_on_the_real_host_is_refused_and_says_what_to_do() {
+fn unprivileged_pass_on_the_real_host_is_refused_with_a_hint() {
     let host = host();
     let mut command = Command::new(binary());
     isolated(&mut command);
@@ -373,7 +373,7 @@ fn without_privilege_a_pass_on_the_real_host_is_refused_and_says_what_to_do() {
 }
 
 #[test]
-fn without_privilege_a_sandbox_converges_and_says_once_that_owners_were_left_alone() {
+fn unprivileged_sandbox_pass_reports_once_that_owners_are_unmanaged() {
     if !is_root("an owner that differs") {
         return;
     }

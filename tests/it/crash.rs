@@ -48,7 +48,7 @@ resources:
 "#;
 
 #[test]
-fn a_first_pass_killed_anywhere_is_finished_by_the_next() {
+fn first_pass_killed_anywhere_is_completed_by_the_next() {
     let host = || {
         let sandbox = Sandbox::empty();
         sandbox.write("/etc/trueup/node.yml", NODE);
@@ -67,7 +67,7 @@ fn a_first_pass_killed_anywhere_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_change_killed_anywhere_is_finished_and_each_restart_paid_once() {
+fn change_killed_anywhere_is_completed_with_each_restart_once() {
     let host = || changed("{word: two, other: two}");
     killed_everywhere(60, &[], &host, &|host| {
         host.converged();
@@ -94,7 +94,7 @@ fn a_change_killed_anywhere_is_finished_and_each_restart_paid_once() {
 }
 
 #[test]
-fn a_set_that_fails_its_check_is_put_back_wherever_the_pass_is_killed() {
+fn failed_check_restores_its_files_wherever_the_pass_is_killed() {
     let host = || changed("{other: two}");
     killed_everywhere(30, &["fsync", "fchmod"], &host, &|host| {
         let ran = host.converge();

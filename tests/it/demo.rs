@@ -31,7 +31,7 @@ fn refused(tmp: &Path, args: &[&str], why: &str) {
 }
 
 #[test]
-fn a_folder_that_somebody_else_made_for_the_demo_is_not_used() {
+fn demo_folder_of_another_user_is_not_used() {
     if !is_root("a folder of somebody else") {
         return;
     }
@@ -63,7 +63,7 @@ fn a_folder_that_somebody_else_made_for_the_demo_is_not_used() {
 }
 
 #[test]
-fn a_demo_is_neither_made_nor_ended_in_a_folder_of_somebody_else() {
+fn demo_neither_starts_nor_ends_in_a_foreign_folder() {
     if !is_root("a folder of somebody else") {
         return;
     }

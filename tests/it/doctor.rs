@@ -34,7 +34,7 @@ fn only(host: &Sandbox, about: &str, part: &str) {
 }
 
 #[test]
-fn a_host_that_is_well_has_nothing_to_mend_and_is_left_as_it_is() {
+fn healthy_host_has_no_problems_and_stays_unchanged() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -64,7 +64,7 @@ fn a_host_that_is_well_has_nothing_to_mend_and_is_left_as_it_is() {
 }
 
 #[test]
-fn each_thing_that_is_broken_is_named_alone_with_what_to_do() {
+fn each_fault_is_the_only_bad_check_and_has_a_remedy() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -142,7 +142,7 @@ fn each_thing_that_is_broken_is_named_alone_with_what_to_do() {
 }
 
 #[test]
-fn a_host_that_only_reads_the_store_is_well_and_nothing_is_tried_there() {
+fn doctor_does_not_try_store_writes_when_publishing_is_off() {
     let host = Sandbox::of("  - directory: {path: /srv}\n");
     host.write("/etc/trueup/node.d/reader.yml", "fleet: {publish: false}\n");
     let before = crate::tree::traces(&host.store, &[]);
@@ -157,7 +157,7 @@ fn a_host_that_only_reads_the_store_is_well_and_nothing_is_tried_there() {
 }
 
 #[test]
-fn what_a_killed_doctor_left_in_the_store_is_cleared_by_the_next_one() {
+fn probe_object_of_a_killed_doctor_is_removed_by_the_next() {
     let host = Sandbox::of("  - directory: {path: /srv}\n");
     host.write("/etc/trueup/node.d/name.yml", "node: web1\n");
     let left = host.store.join("doctor/production/web1");
@@ -170,7 +170,7 @@ fn what_a_killed_doctor_left_in_the_store_is_cleared_by_the_next_one() {
 }
 
 #[test]
-fn doctor_ends_after_the_check_at_which_it_is_told_to() {
+fn doctor_stops_after_the_current_check_on_a_signal() {
     let host = Sandbox::empty();
     host.write("/etc/trueup/node.yml", crate::sandbox::NODE);
     host.manifest(crate::sandbox::MANIFEST);

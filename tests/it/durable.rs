@@ -13,7 +13,7 @@ resources:
 "#;
 
 #[test]
-fn every_pack_of_the_mirror_is_on_disk_before_its_release_is_made() {
+fn mirror_packs_are_synced_before_their_release_is_created() {
     if !have_strace() {
         return;
     }

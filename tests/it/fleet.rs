@@ -51,7 +51,7 @@ fn records(store: &Path) -> Vec<String> {
 }
 
 #[test]
-fn hosts_that_share_a_store_find_each_other_and_a_plan_tells_nobody_anything() {
+fn hosts_of_one_store_find_each_other_and_a_plan_publishes_nothing() {
     let lb = asking();
     let web1 = host(&lb.store, "web1", "10.0.0.1");
     let plan = web1.run(&["plan"]);
@@ -107,7 +107,7 @@ fn hosts_that_share_a_store_find_each_other_and_a_plan_tells_nobody_anything() {
 }
 
 #[test]
-fn a_store_that_is_gone_leaves_the_last_good_list_and_a_host_without_one_alone() {
+fn unreachable_store_keeps_the_last_good_list_and_changes_nothing_without_one() {
     let lb = asking();
     host(&lb.store, "web1", "10.0.0.1").converged();
     lb.converged();
@@ -131,7 +131,7 @@ fn a_store_that_is_gone_leaves_the_last_good_list_and_a_host_without_one_alone()
 }
 
 #[test]
-fn a_mistaken_question_names_its_file_and_line_and_changes_nothing() {
+fn invalid_nodes_query_names_its_place_and_changes_nothing() {
     for (template, expected) in [
         ("\n{{ nodes(rolle='app') }}", "nodes(…) has no `rolle`"),
         ("\n{{ nodes(role=1) }}", "expected a text for `role`"),
@@ -151,7 +151,7 @@ fn a_mistaken_question_names_its_file_and_line_and_changes_nothing() {
 }
 
 #[test]
-fn a_list_of_nodes_can_be_the_value_of_a_parameter() {
+fn node_list_can_be_a_parameter_value() {
     let lb = asking();
     host(&lb.store, "web1", "10.0.0.1").converged();
     lb.write(
@@ -163,7 +163,7 @@ fn a_list_of_nodes_can_be_the_value_of_a_parameter() {
 }
 
 #[test]
-fn the_fleet_is_shown_from_anywhere_with_nothing_but_the_store() {
+fn fleet_needs_only_the_store_and_runs_on_any_host() {
     let lb = asking();
     host(&lb.store, "web1", "10.0.0.1").converged();
     lb.converged();

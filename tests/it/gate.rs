@@ -27,7 +27,7 @@ resources:
 "#;
 
 #[test]
-fn a_release_that_answers_wrongly_is_rolled_back_and_its_sha_stays_refused() {
+fn unhealthy_release_is_rolled_back_and_its_sha_quarantined() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -64,7 +64,7 @@ fn a_release_that_answers_wrongly_is_rolled_back_and_its_sha_stays_refused() {
 }
 
 #[test]
-fn a_masked_service_waits_for_its_operator_and_no_sha_suffers_for_it() {
+fn masked_service_fails_the_pass_and_quarantines_no_sha() {
     // Where `systemctl mask` has room for its link.
     let app = App::new(&ROLE.replace("/etc/systemd/system", "/usr/local/lib/systemd/system"));
     app.want(GOOD, "200", "page one");
@@ -101,7 +101,7 @@ fn a_masked_service_waits_for_its_operator_and_no_sha_suffers_for_it() {
 }
 
 #[test]
-fn a_release_that_does_not_start_is_rolled_back() {
+fn release_that_does_not_start_is_rolled_back() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -116,7 +116,7 @@ fn a_release_that_does_not_start_is_rolled_back() {
 }
 
 #[test]
-fn a_service_that_goes_on_in_the_old_release_is_not_taken_for_the_new_one() {
+fn service_still_running_the_old_release_fails_the_gate() {
     // It reloads, says that it has, and its processes are where they were.
     let app = App::new(
         &ROLE
@@ -132,7 +132,7 @@ fn a_service_that_goes_on_in_the_old_release_is_not_taken_for_the_new_one() {
 }
 
 #[test]
-fn a_first_release_that_is_bad_is_left_as_it_is_and_told() {
+fn unhealthy_first_release_stays_active_and_fails_the_pass() {
     let app = App::new(ROLE);
     app.want(GOOD, "500", "page one");
     let ran = app.converge(4);
@@ -214,7 +214,7 @@ fn roles() -> [String; 2] {
 }
 
 #[test]
-fn a_stranger_on_the_apps_port_proves_no_release_and_condemns_none() {
+fn foreign_listener_on_the_app_port_neither_proves_nor_quarantines() {
     if !crate::privilege::is_root("a server of another user") {
         return;
     }
@@ -249,7 +249,7 @@ fn a_stranger_on_the_apps_port_proves_no_release_and_condemns_none() {
 }
 
 #[test]
-fn another_user_may_answer_where_the_role_says_so() {
+fn listener_of_another_user_is_accepted_with_listener_any() {
     if !crate::privilege::is_root("a server of another user") {
         return;
     }

@@ -22,7 +22,7 @@ fn said(repo: &str, env: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_proxy_of_the_environment_is_asked_for_the_repository() {
+fn git_over_http_uses_the_proxy_of_the_environment() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
     let asked = std::thread::spawn(move || {
@@ -50,7 +50,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_certificate_counts_when_the_hosts_authorities_vouch_for_it() {
+fn git_certificate_must_be_signed_by_an_authority_of_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let (key, certificate) = (dir.path().join("key"), dir.path().join("cert"));
     let made = Command::new("openssl")

@@ -36,7 +36,7 @@ fn release(repo: &str, sha: &str) -> Sandbox {
 }
 
 #[test]
-fn endless_refs_of_a_git_server_take_no_memory() {
+fn endless_refs_of_a_git_server_use_bounded_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -65,7 +65,7 @@ fn endless_refs_of_a_git_server_take_no_memory() {
 }
 
 #[test]
-fn a_blob_that_unfolds_to_gigabytes_takes_no_memory() {
+fn blob_that_inflates_to_gigabytes_uses_bounded_memory() {
     let sandbox = Sandbox::empty();
     let repo = sandbox.beside("repo");
     std::fs::create_dir_all(&repo).unwrap();

@@ -82,7 +82,7 @@ fn mode(host: &Sandbox, path: &str) -> u32 {
 }
 
 #[test]
-fn what_init_is_told_becomes_settings_that_work_with_every_explanation_in_place() {
+fn init_writes_valid_settings_and_keeps_every_comment() {
     let fresh = Fresh::new();
     let ran = fresh.init(&["--tag", "zone=b", "--set", "keep_releases=3"]);
     assert_eq!(ran.code, 0, "{ran}");
@@ -119,7 +119,7 @@ fn what_init_is_told_becomes_settings_that_work_with_every_explanation_in_place(
 }
 
 #[test]
-fn nothing_is_written_when_something_does_not_work() {
+fn failed_init_writes_nothing() {
     let fresh = Fresh::new();
     let before = fresh.files();
     for (more, code, said) in [
@@ -198,7 +198,7 @@ fn nothing_is_written_when_something_does_not_work() {
 }
 
 #[test]
-fn nobody_to_ask_says_what_is_missing() {
+fn init_without_a_terminal_names_the_missing_options() {
     let fresh = Fresh::new();
     let ran = fresh.host.ran(fresh.command(&["init", "--role", "app"]));
     assert_eq!(ran.code, 64, "{ran}");
@@ -210,7 +210,7 @@ fn nobody_to_ask_says_what_is_missing() {
 }
 
 #[test]
-fn a_configured_host_is_left_alone_until_somebody_begins_anew() {
+fn configured_host_stays_unchanged_without_force() {
     let fresh = Fresh::new();
     assert_eq!(fresh.init(&[]).code, 0);
     let before = fresh.files();
@@ -232,7 +232,7 @@ fn a_configured_host_is_left_alone_until_somebody_begins_anew() {
 }
 
 #[test]
-fn keys_and_secrets_are_for_root_alone_and_are_not_shown() {
+fn keys_and_secrets_are_readable_by_root_only_and_never_shown() {
     let fresh = Fresh::new();
     let (key, secret) = (fresh.host.beside("key"), fresh.host.beside("secret"));
     fs::write(&key, KEY).unwrap();
@@ -262,7 +262,7 @@ fn keys_and_secrets_are_for_root_alone_and_are_not_shown() {
 
 /// With a terminal of its own, by util-linux' `script`.
 #[test]
-fn at_a_terminal_it_asks_for_what_is_not_given() {
+fn init_prompts_for_missing_values_at_a_terminal() {
     let fresh = Fresh::new();
     let init = fresh.command(&["init"]);
     let mut line = format!("{:?}", init.get_program());
@@ -307,7 +307,7 @@ fn at_a_terminal_it_asks_for_what_is_not_given() {
 }
 
 #[test]
-fn static_files_need_no_port_and_a_command_does() {
+fn static_role_needs_no_port_and_command_role_does() {
     let fresh = Fresh::new();
     let store = fresh.host.fill("dir:@STORE@");
     let app = format!("docs={}", fresh.repo);
@@ -325,7 +325,7 @@ fn static_files_need_no_port_and_a_command_does() {
 }
 
 #[test]
-fn settings_with_secrets_and_those_that_were_closed_before_are_for_root_alone() {
+fn settings_with_secrets_or_private_before_are_for_root_only() {
     let written = |more: &[&str], before: u32| {
         let fresh = Fresh::new();
         let (node, url) = ("/etc/trueup/node.yml", fresh.host.beside("url"));
@@ -386,7 +386,7 @@ fn in_s3(fresh: &Fresh, env: &[(&str, &str)], more: &[&str]) -> Ran {
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a")];
 
 #[test]
-fn keys_that_are_to_be_kept_and_are_not_there_are_an_error_with_the_way_to_keep_them() {
+fn missing_keys_are_an_error_that_says_how_to_store_them() {
     let fresh = Fresh::new();
     let before = fresh.files();
     let ran = in_s3(&fresh, &[], &["--region", "x", "--save-credentials"]);
@@ -408,7 +408,7 @@ fn keys_that_are_to_be_kept_and_are_not_there_are_an_error_with_the_way_to_keep_
 }
 
 #[test]
-fn the_region_of_the_environment_is_written_down_for_the_timer() {
+fn region_of_the_environment_is_written_to_the_settings() {
     let fresh = Fresh::new();
     let ran = in_s3(&fresh, &[("AWS_REGION", "eu-north-1")], &["--unchecked"]);
     assert_eq!(ran.code, 0, "{ran}");
@@ -417,7 +417,7 @@ fn the_region_of_the_environment_is_written_down_for_the_timer() {
 }
 
 #[test]
-fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
+fn init_warns_when_the_timer_would_use_other_keys() {
     let fresh = Fresh::new();
     let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
     assert!(
@@ -462,7 +462,7 @@ fn a_store_that_is_asked_with_other_keys_than_the_timer_has_is_told() {
 
 /// Ctrl-C while a git server says nothing.
 #[test]
-fn init_that_is_ended_leaves_no_key_and_one_that_was_killed_is_cleared_up_after() {
+fn interrupted_init_leaves_no_key_and_the_next_removes_leftovers() {
     let fresh = Fresh::new();
     let key = fresh.host.beside("key");
     fs::write(&key, KEY).unwrap();

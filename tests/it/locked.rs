@@ -74,7 +74,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn whatever_others_can_lock_stops_no_pass() {
+fn locks_held_by_other_users_block_no_pass() {
     if !is_root() {
         return;
     }
@@ -102,7 +102,7 @@ fn whatever_others_can_lock_stops_no_pass() {
 }
 
 #[test]
-fn a_foreign_lock_on_what_older_versions_locked_stops_no_pass() {
+fn foreign_lock_on_an_old_lock_file_blocks_no_pass() {
     if !is_root() {
         return;
     }
@@ -114,7 +114,7 @@ fn a_foreign_lock_on_what_older_versions_locked_stops_no_pass() {
 }
 
 #[test]
-fn a_lock_that_no_pass_has_is_a_failure_that_names_its_process() {
+fn lock_held_without_a_pass_is_a_failure_naming_its_process() {
     if !is_root() {
         return;
     }

@@ -26,7 +26,7 @@ fn states(app: &App) -> Vec<String> {
 }
 
 #[test]
-fn the_list_says_how_each_release_stands_and_how_much_room_it_takes() {
+fn release_list_shows_state_and_size() {
     let app = App::new(ROLE);
     let empty = app.sandbox.run(&["releases"]);
     assert_eq!(empty.code, 0, "{empty}");
@@ -55,7 +55,7 @@ fn the_list_says_how_each_release_stands_and_how_much_room_it_takes() {
 }
 
 #[test]
-fn the_history_of_a_release_tells_every_stage_and_the_end_of_what_failed() {
+fn release_history_shows_every_stage_and_the_failure_log_tail() {
     let steps = "      steps: [{name: gems, run: \"seq 1 100\"}, {name: flaky, run: 'cat page; seq 1 100; exit $(cat status)'}]\n";
     let app = App::new(&ROLE.replace("      hooks:\n", &format!("{steps}      hooks:\n")));
     app.want(GOOD, "3", "page one");
@@ -114,7 +114,7 @@ fn built(app: &App, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_private_release_is_built_of_any_commit_and_nobody_activates_it() {
+fn private_build_takes_any_commit_and_is_never_activated() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -156,7 +156,7 @@ fn a_private_release_is_built_of_any_commit_and_nobody_activates_it() {
 }
 
 #[test]
-fn a_private_build_that_failed_goes_on_where_it_stopped() {
+fn failed_private_build_resumes_where_it_stopped() {
     let steps = "      steps: [{name: one, run: 'echo x >> $SHARED_PATH/one'}, {name: two, run: 'test -e $SHARED_PATH/ready'}]\n";
     let app = App::new(&ROLE.replace("      hooks:\n", &format!("{steps}      hooks:\n")));
     let sha = app.want(GOOD, "200", "page one");
@@ -173,7 +173,7 @@ fn a_private_build_that_failed_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn cleaning_removes_what_nobody_needs_and_nothing_that_somebody_does() {
+fn clean_removes_unneeded_releases_and_keeps_those_in_use() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -252,7 +252,7 @@ fn command(app: &App, args: &[&str], code: i32) -> crate::sandbox::Ran {
 }
 
 #[test]
-fn a_rollback_restarts_proves_and_stays_until_the_manifest_changes() {
+fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -307,7 +307,7 @@ fn a_rollback_restarts_proves_and_stays_until_the_manifest_changes() {
 }
 
 #[test]
-fn a_pin_ends_with_the_manifest_that_wants_what_it_pins_and_does_not_come_back() {
+fn pin_ends_when_the_manifest_wants_its_sha_and_never_returns() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -325,7 +325,7 @@ fn a_pin_ends_with_the_manifest_that_wants_what_it_pins_and_does_not_come_back()
 }
 
 #[test]
-fn a_rollback_to_what_cannot_be_is_refused_and_changes_nothing() {
+fn rollback_to_an_invalid_release_is_refused_and_changes_nothing() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -409,7 +409,7 @@ fn a_rollback_to_what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_private_release_is_put_into_service_and_goes_back_when_it_fails() {
+fn activated_private_release_is_rolled_back_when_its_gate_fails() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -437,7 +437,7 @@ fn a_private_release_is_put_into_service_and_goes_back_when_it_fails() {
 }
 
 #[test]
-fn a_quarantine_is_lifted_with_a_reason_and_by_nothing_else() {
+fn quarantine_ends_only_when_lifted_with_a_reason() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -486,7 +486,7 @@ fn exec(app: &App, args: &[&str]) -> std::process::Command {
 }
 
 #[test]
-fn exec_runs_in_the_release_with_its_environment_and_its_code_is_what_counts() {
+fn exec_runs_in_the_release_environment_and_returns_its_exit_code() {
     let app = App::new(STILL);
     let exec = |args: &[&str]| app.sandbox.ran(exec(&app, args));
     let none = exec(&["--", "true"]);
@@ -531,7 +531,7 @@ fn exec_runs_in_the_release_with_its_environment_and_its_code_is_what_counts() {
 }
 
 #[test]
-fn exec_has_the_input_and_the_signals_to_itself() {
+fn exec_child_gets_stdin_and_signals() {
     use std::io::{BufRead, BufReader, Write};
 
     use std::process::Stdio;
@@ -572,7 +572,7 @@ fn at_terminal(app: &App, line: &str) -> crate::terminal::Terminal {
 }
 
 #[test]
-fn exec_gives_a_terminal_of_its_own_that_works_like_the_caller_s() {
+fn exec_gives_its_command_a_pty_that_follows_the_callers_terminal() {
     let app = App::new(STILL);
     let line = "test -t 0 && test -t 1 && test -t 2 && ps -o stat= -p $$; echo $TERM; stty size; read line; echo \"got $line\"; \
                 trap 'stty size' WINCH; while :; do sleep 0.1; done";
@@ -595,7 +595,7 @@ fn exec_gives_a_terminal_of_its_own_that_works_like_the_caller_s() {
 }
 
 #[test]
-fn a_command_of_exec_cannot_type_into_the_shell_that_it_came_from() {
+fn exec_command_cannot_inject_input_into_the_callers_shell() {
     let app = App::new(STILL);
     let line = "python3 -c \"import fcntl, termios; fcntl.ioctl(open('/dev/tty'), termios.TIOCSTI, b'x')\" && echo typed; tty; exit 42";
     let terminal = at_terminal(&app, line);
@@ -614,7 +614,7 @@ fn a_command_of_exec_cannot_type_into_the_shell_that_it_came_from() {
 }
 
 #[test]
-fn exec_leaves_files_and_pipes_as_they_are_and_hands_over_no_terminal() {
+fn exec_passes_files_and_pipes_through_but_no_terminal() {
     let app = App::new(STILL);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -647,7 +647,7 @@ fn exec_leaves_files_and_pipes_as_they_are_and_hands_over_no_terminal() {
 }
 
 #[test]
-fn exec_stops_with_its_command_and_goes_on_with_it() {
+fn exec_is_suspended_and_resumed_with_its_command() {
     use nix::sys::signal::{Signal, kill};
     let app = App::new(STILL);
     let line = "echo ready; read line; echo \"got $line\"";
@@ -669,7 +669,7 @@ fn exec_stops_with_its_command_and_goes_on_with_it() {
 }
 
 #[test]
-fn exec_gives_up_its_privilege_for_the_app_s_user() {
+fn exec_drops_privileges_to_the_app_user() {
     if !crate::privilege::is_root("a command of the app's user") {
         return;
     }

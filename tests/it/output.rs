@@ -60,7 +60,7 @@ fn is_same(host: &Sandbox, args: &[&str]) {
 }
 
 #[test]
-fn yaml_is_the_same_data_as_json() {
+fn yaml_output_has_the_same_data_as_json() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -90,7 +90,7 @@ fn yaml_is_the_same_data_as_json() {
 }
 
 #[test]
-fn a_contradiction_of_json_and_output_is_an_error_of_the_command_line() {
+fn json_with_another_output_format_is_a_usage_error() {
     let host = Sandbox::of("");
     for format in ["yaml", "text"] {
         let ran = host.run(&["status", "--json", "--output", format]);
@@ -107,7 +107,7 @@ fn a_contradiction_of_json_and_output_is_an_error_of_the_command_line() {
 }
 
 #[test]
-fn documents_have_no_colours_at_a_terminal_and_give_foreign_text_back() {
+fn documents_have_no_colours_and_preserve_foreign_text() {
     let hostile = "x\u{1b}]52;c;aGk=\u{7}\ry\u{9b}8m\u{202e}z\n\ttwo\n";
     let written = r"x\u001b]52;c;aGk=\u0007\ry\u009b8m\u202ez\n\ttwo\n";
     let host = Sandbox::of("");

@@ -38,7 +38,7 @@ fn shows(sandbox: &Sandbox, args: &[&str]) {
 }
 
 #[test]
-fn a_hold_a_ref_and_a_name_in_the_manifest_steer_no_terminal() {
+fn manifest_text_cannot_control_the_terminal() {
     let app = App::new(ROLE);
     let sha = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -64,7 +64,7 @@ fn a_hold_a_ref_and_a_name_in_the_manifest_steer_no_terminal() {
 }
 
 #[test]
-fn what_a_build_prints_steers_no_terminal_and_stays_as_it_was_in_the_log() {
+fn build_output_cannot_control_the_terminal_and_stays_raw_in_the_log() {
     let step = format!(
         "      steps: [{{name: hostile, run: \"printf '{}'; exit 1\"}}]\n",
         PRINTF.replace('\\', "\\\\")
@@ -90,7 +90,7 @@ fn what_a_build_prints_steers_no_terminal_and_stays_as_it_was_in_the_log() {
 }
 
 #[test]
-fn what_a_service_prints_and_answers_steers_no_terminal() {
+fn service_output_and_answers_cannot_control_the_terminal() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -110,7 +110,7 @@ fn what_a_service_prints_and_answers_steers_no_terminal() {
 }
 
 #[test]
-fn a_peer_s_record_and_a_file_that_is_replaced_steer_no_terminal() {
+fn peer_records_and_replaced_files_cannot_control_the_terminal() {
     let sandbox = Sandbox::of(&format!(
         "  - file: {{path: /there, content: \"new\\n\"}}\n  - file: {{path: /new, content: \"{HOSTILE}\\n\"}}\n"
     ));

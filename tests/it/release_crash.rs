@@ -265,7 +265,7 @@ fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
 }
 
 #[test]
-fn a_deploy_that_is_killed_anywhere_is_finished_by_the_next_pass() {
+fn deploy_killed_anywhere_is_completed_by_the_next_pass() {
     matrix(110, 60, "a deploy", &|app, at, kill| {
         let before = good_releases(app);
         let sha = app.want(GOOD, "200", &format!("page {at}a"));
@@ -288,7 +288,7 @@ fn a_deploy_that_is_killed_anywhere_is_finished_by_the_next_pass() {
 }
 
 #[test]
-fn a_way_back_that_is_killed_anywhere_is_finished_by_the_next_pass() {
+fn rollback_killed_anywhere_is_completed_by_the_next_pass() {
     matrix(50, 30, "a bad release", &|app, at, kill| {
         let one = app.running();
         let bad = app.want(GOOD, "500", &format!("page {at}b"));

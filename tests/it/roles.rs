@@ -31,7 +31,7 @@ fn run(host: &Sandbox, args: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_plain_app_needs_few_attributes_in_every_shipped_role() {
+fn every_shipped_role_needs_few_attributes_for_a_plain_app() {
     for (roles, attributes) in [
         ("base", "  deploy_user: deploy\n"),
         (
@@ -68,7 +68,7 @@ fn a_plain_app_needs_few_attributes_in_every_shipped_role() {
 }
 
 #[test]
-fn a_host_name_belongs_to_one_backend() {
+fn host_name_belongs_to_one_backend() {
     for (backends, expected) in [
         (
             "    a: {}\n    b: {hosts: [b.example]}\n    c: {hosts: [c.example, _]}\n",
@@ -96,7 +96,7 @@ fn a_host_name_belongs_to_one_backend() {
 }
 
 #[test]
-fn sudo_for_a_program_in_the_deploy_users_home_is_refused() {
+fn sudo_rule_for_a_program_in_the_deploy_home_is_refused() {
     let refused = host("base", "  deploy_sudo: [/home/deploy/bin/x -y]\n");
     let ran = run(&refused, &["validate"]);
     assert_eq!(ran.code, 78, "{ran}");
@@ -108,7 +108,7 @@ fn sudo_for_a_program_in_the_deploy_users_home_is_refused() {
 }
 
 #[test]
-fn an_app_and_its_balancer_may_share_a_host() {
+fn app_and_load_balancer_can_share_a_host() {
     let host = host(
         "app, haproxy",
         "  apps:\n    a: {repo: /a.git, port: 3000}\n  http_port: 8080\n  backends:\n    a: {hosts: [a.example]}\n",
@@ -133,7 +133,7 @@ server.serve_forever()
 "#;
 
 #[test]
-fn an_app_finds_its_port_open_and_in_its_environment_what_was_written() {
+fn app_environment_has_the_port_and_the_written_variables() {
     if !is_root("accounts in a sandbox") {
         return;
     }
@@ -149,7 +149,7 @@ fn an_app_finds_its_port_open_and_in_its_environment_what_was_written() {
 }
 
 #[test]
-fn puma_finds_in_its_environment_what_was_written() {
+fn puma_environment_has_the_written_variables() {
     if !is_root("accounts in a sandbox") {
         return;
     }
@@ -214,7 +214,7 @@ fn environment_of(role: &str, apps: &str, more: &str) -> (serde_json::Value, u16
 }
 
 #[test]
-fn datadog_checks_are_written_where_its_agent_is_and_restart_it_when_they_change() {
+fn datadog_checks_restart_the_agent_when_they_change() {
     if !is_root("accounts in a sandbox") {
         return;
     }
@@ -310,7 +310,7 @@ fn datadog_checks_are_written_where_its_agent_is_and_restart_it_when_they_change
 }
 
 #[test]
-fn an_app_s_umask_stands_in_what_runs_it_and_only_if_it_is_said() {
+fn umask_is_written_to_service_files_only_when_set() {
     for (role, app, said) in [
         (
             "app",
@@ -336,7 +336,7 @@ fn an_app_s_umask_stands_in_what_runs_it_and_only_if_it_is_said() {
 }
 
 #[test]
-fn the_readme_names_every_shipped_role() {
+fn readme_names_every_shipped_role() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(top.join("README.md")).unwrap();
     for entry in std::fs::read_dir(top.join("roles")).unwrap() {

@@ -48,24 +48,24 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    a_check_that_fails_puts_all_its_files_back
-    a_failure_stops_its_dependents_and_nobody_else
-    a_host_is_made_from_nothing
-    a_refused_manifest_leaves_the_last_good_one_in_force
-    a_restart_by_an_operator_is_not_repeated
-    a_restart_that_fails_stays_owed
-    a_secret_is_never_shown
-    a_store_that_is_gone_is_stale_and_mending_goes_on
+    absent_resources_are_removed
     apps_that_share_a_service_reload_it_once
-    drift_is_mended
-    only_one_resource_and_what_acts_on_it
-    restarts_and_reloads_happen_once_for_each_change
-    what_must_be_absent_is_removed
-    what_somebody_else_keeps_is_taken_up_once_it_passes
+    drift_is_repaired
+    empty_host_is_converged
+    failed_check_restores_all_its_files
+    failed_restart_stays_owed
+    failure_stops_only_its_dependents
+    only_selects_one_resource_and_those_that_act_on_it
+    refused_manifest_leaves_the_last_good_one_in_force
+    restart_by_an_operator_is_not_repeated
+    restarts_and_reloads_happen_once_per_change
+    secret_is_never_shown
+    unreachable_store_is_stale_and_drift_is_still_repaired
+    watched_files_take_effect_once_their_check_passes
 }
 
 #[test]
-fn every_scenario_folder_is_played() {
+fn every_scenario_folder_is_listed() {
     let folders: Vec<String> = folders(&home());
     let folders: Vec<String> = folders.iter().map(|name| name.replace('-', "_")).collect();
     assert_eq!(folders, LISTED, "the list above and the folders, in order");

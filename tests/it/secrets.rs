@@ -25,7 +25,7 @@ fn files_with(folder: &Path, word: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_programs_print_of_a_secret_is_shown_and_kept_nowhere() {
+fn secrets_in_program_output_are_neither_shown_nor_stored() {
     let app = app();
     let mut shown = Vec::new();
     app.want(GOOD, "200", "page one");
@@ -89,7 +89,7 @@ fn what_programs_print_of_a_secret_is_shown_and_kept_nowhere() {
 }
 
 #[test]
-fn a_secret_on_a_command_line_is_warned_of_and_not_repeated() {
+fn secret_on_a_command_line_is_a_warning_without_its_value() {
     let step = format!(
         "      secrets: {{TOKEN: {CANARY}}}\n      steps: [{{name: tells, run: \"test -n {CANARY}\"}}]\n"
     );
@@ -102,7 +102,7 @@ fn a_secret_on_a_command_line_is_warned_of_and_not_repeated() {
 }
 
 #[test]
-fn what_an_older_trueup_kept_for_all_to_read_is_taken_away() {
+fn secrets_in_records_of_older_versions_are_removed() {
     let app = App::new(ROLE);
     let sha = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -159,7 +159,7 @@ fn readable(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 }
 
 #[test]
-fn no_fingerprint_of_a_secret_is_kept_where_others_can_read_it() {
+fn secret_fingerprints_are_not_in_files_that_others_can_read() {
     let app = app_with_a_pin();
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -202,7 +202,7 @@ fn no_fingerprint_of_a_secret_is_kept_where_others_can_read_it() {
 }
 
 #[test]
-fn records_of_an_older_trueup_are_closed_by_a_pass_that_changes_nothing() {
+fn unchanged_pass_makes_records_of_older_versions_private() {
     use std::os::unix::fs::PermissionsExt;
     let app = app_with_a_pin();
     app.want(GOOD, "200", "page one");
@@ -225,7 +225,7 @@ fn records_of_an_older_trueup_are_closed_by_a_pass_that_changes_nothing() {
 }
 
 #[test]
-fn an_ordinary_users_status_says_that_only_root_sees_what_is_owed() {
+fn unprivileged_status_says_that_only_root_sees_owed_duties() {
     if !crate::privilege::is_root("records of root") {
         return;
     }

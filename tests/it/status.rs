@@ -13,7 +13,7 @@ fn json(app: &App, code: i32) -> serde_json::Value {
 }
 
 #[test]
-fn an_app_that_does_not_serve_is_told_though_nothing_differs_on_disk() {
+fn status_reports_an_unhealthy_app_without_drift_on_disk() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -48,7 +48,7 @@ fn an_app_that_does_not_serve_is_told_though_nothing_differs_on_disk() {
 }
 
 #[test]
-fn what_holds_an_app_and_what_was_found_bad_stands_with_it() {
+fn status_shows_pin_and_quarantine_of_an_app() {
     let app = App::new(ROLE);
     app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -84,7 +84,7 @@ fn what_holds_an_app_and_what_was_found_bad_stands_with_it() {
 }
 
 #[test]
-fn a_store_that_is_gone_and_a_pass_that_runs_are_told() {
+fn status_reports_an_unreachable_store_and_a_running_pass() {
     let host = Sandbox::of(
         "  - directory: {path: /srv}\n  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n",
     );
@@ -121,7 +121,7 @@ fn a_store_that_is_gone_and_a_pass_that_runs_are_told() {
 }
 
 #[test]
-fn who_logs_in_is_told_what_is_wrong_and_nothing_else() {
+fn motd_shows_problems_only() {
     let host = Sandbox::of("  - file: {path: /srv/missing/a, content: x}\n");
     let motd = || host.read("/run/motd.d/trueup");
     assert_eq!(host.converge().code, 1);
@@ -161,7 +161,7 @@ fn who_logs_in_is_told_what_is_wrong_and_nothing_else() {
 }
 
 #[test]
-fn metrics_are_written_where_the_settings_say_and_a_folder_that_is_gone_fails_no_pass() {
+fn metrics_are_written_and_a_missing_folder_fails_no_pass() {
     let host = Sandbox::of("  - directory: {path: /srv}\n");
     let node = format!(
         "{}metrics: {{textfile: /var/lib/collector}}\n",
@@ -201,7 +201,7 @@ fn metrics_are_written_where_the_settings_say_and_a_folder_that_is_gone_fails_no
 }
 
 #[test]
-fn a_pass_that_cannot_be_made_at_all_is_not_called_converged() {
+fn pass_that_cannot_start_is_not_reported_as_converged() {
     let host = Sandbox::of("  - directory: {path: /srv}\n");
     host.converged();
     assert_eq!(host.run(&["status"]).code, 0);
@@ -225,7 +225,7 @@ fn a_pass_that_cannot_be_made_at_all_is_not_called_converged() {
 }
 
 #[test]
-fn a_pass_for_one_resource_says_nothing_about_the_host() {
+fn pass_limited_to_one_resource_does_not_update_the_host_status() {
     let host = Sandbox::of(
         "  - directory: {path: /srv}\n  - command: {id: never, run: \"false\", creates: /srv/never}\n",
     );

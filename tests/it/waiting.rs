@@ -43,7 +43,7 @@ fn running(host: &Sandbox, by: &str) -> Child {
 }
 
 #[test]
-fn a_second_pass_says_whom_it_waits_for_and_then_runs() {
+fn second_pass_names_the_lock_holder_waits_and_runs() {
     let host = slow();
     let first = running(&host, "ana");
     let mut second = begin(&host, &["converge"], "eva");
@@ -69,7 +69,7 @@ fn a_second_pass_says_whom_it_waits_for_and_then_runs() {
 }
 
 #[test]
-fn a_wait_ends_at_its_limit_or_when_somebody_ends_it_and_nothing_was_done() {
+fn lock_wait_ends_at_its_timeout_or_a_signal_without_changes() {
     let host = slow();
     let first = running(&host, "ana");
     let limited = begin(&host, &["converge", "--wait", "1s"], "eva");
@@ -97,7 +97,7 @@ fn a_wait_ends_at_its_limit_or_when_somebody_ends_it_and_nothing_was_done() {
 }
 
 #[test]
-fn doctor_judges_no_host_that_a_pass_is_running_on() {
+fn doctor_does_not_check_owed_duties_during_a_pass() {
     let host = slow();
     let pass = running(&host, "ana");
     let doctor = host.run(&["doctor"]);
@@ -119,7 +119,7 @@ fn held(app: &App, sha: &str, until: &str) {
 }
 
 #[test]
-fn a_hold_is_kept_until_it_expires_and_gone_over_only_with_force() {
+fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
     let app = App::new(ROLE);
     let one = app.want(GOOD, "200", "page one");
     app.converge(0);
@@ -156,7 +156,7 @@ fn a_hold_is_kept_until_it_expires_and_gone_over_only_with_force() {
 }
 
 #[test]
-fn a_pass_that_is_told_to_stop_has_not_failed_and_nobody_is_told_that_it_did() {
+fn stopped_pass_is_not_reported_as_failed() {
     let slow = "      steps: [{run: 'cd ../../shared; while [ -e hold ]; do touch begun; sleep .02; done'}]\n      hooks:";
     let app = App::new(&ROLE.replacen("      hooks:", slow, 1));
     let one = app.want(GOOD, "200", "page one");
@@ -184,7 +184,7 @@ fn a_pass_that_is_told_to_stop_has_not_failed_and_nobody_is_told_that_it_did() {
 }
 
 #[test]
-fn a_pass_that_was_started_with_nohup_goes_on_when_the_terminal_goes_away() {
+fn pass_under_nohup_survives_the_end_of_its_terminal() {
     let host = slow();
     let plain = host.command(&["converge"]);
     let mut command = std::process::Command::new("nohup");

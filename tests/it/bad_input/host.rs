@@ -14,7 +14,7 @@ use crate::sandbox::{Ran, Sandbox, isolated};
 use crate::tree;
 
 #[test]
-fn a_link_planted_by_a_lesser_user_is_not_followed() {
+fn link_planted_by_an_unprivileged_user_is_not_followed() {
     if !is_root("a lesser user") {
         return;
     }
@@ -79,7 +79,7 @@ fn in_a_namespace(host: &Sandbox, script: &str) {
 }
 
 #[test]
-fn a_full_disk_leaves_the_old_file_whole_and_the_next_pass_goes_on() {
+fn full_disk_keeps_the_old_file_and_the_next_pass_continues() {
     if !can_mount("a full disk") {
         return;
     }
@@ -115,7 +115,7 @@ fn a_full_disk_leaves_the_old_file_whole_and_the_next_pass_goes_on() {
 }
 
 #[test]
-fn without_room_for_its_own_notes_a_pass_changes_nothing_and_says_why() {
+fn pass_without_space_for_its_state_changes_nothing() {
     if !can_mount("a full disk") {
         return;
     }
@@ -167,7 +167,7 @@ fn end(host: &Sandbox, pass: Child) -> Ran {
 }
 
 #[test]
-fn a_second_pass_at_once_is_refused_with_who_has_the_lock() {
+fn concurrent_pass_is_refused_with_the_lock_holder() {
     let host = slow();
     let first = begin(&host);
     for how in [&["--no-wait"][..], &["--wait", "0"]] {
@@ -197,7 +197,7 @@ fn a_second_pass_at_once_is_refused_with_who_has_the_lock() {
 }
 
 #[test]
-fn a_pass_that_is_told_to_stop_finishes_what_it_is_at_and_the_next_one_goes_on() {
+fn stopped_pass_completes_its_resource_and_the_next_continues() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let host = slow();
         let pass = begin(&host);
@@ -223,7 +223,7 @@ fn a_pass_that_is_told_to_stop_finishes_what_it_is_at_and_the_next_one_goes_on()
 }
 
 #[test]
-fn settings_that_cannot_be_read_say_so() {
+fn unreadable_settings_are_reported() {
     if !is_root("somebody else's file") {
         return;
     }

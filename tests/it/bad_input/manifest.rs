@@ -7,7 +7,7 @@ const NAME: &str = "dir:@STORE@/sha_number.yml";
 const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
 
 #[test]
-fn a_manifest_that_is_none_is_refused_and_nothing_is_changed() {
+fn invalid_manifest_is_refused_and_changes_nothing() {
     for (written, expected) in [
         (
             &b""[..],
@@ -43,7 +43,7 @@ fn a_manifest_that_is_none_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_yaml_bomb_in_the_manifest_costs_little() {
+fn yaml_bomb_in_the_manifest_is_bounded() {
     let host = host();
     host.manifest(bomb());
     refused_within_bounds(
@@ -64,7 +64,7 @@ fn shop() -> Sandbox {
 }
 
 #[test]
-fn what_is_no_full_sha_is_refused_by_the_hosts_of_that_app() {
+fn invalid_sha_is_refused_only_by_hosts_of_its_app() {
     for (written, expected) in [
         (
             "4f2c9d0",
@@ -87,7 +87,7 @@ fn what_is_no_full_sha_is_refused_by_the_hosts_of_that_app() {
 }
 
 #[test]
-fn an_environment_or_app_that_the_manifest_lacks_is_nothing_to_deploy_yet() {
+fn missing_environment_or_app_in_the_manifest_deploys_nothing() {
     let host = shop();
     for (written, expected) in [
         (
@@ -110,7 +110,7 @@ fn an_environment_or_app_that_the_manifest_lacks_is_nothing_to_deploy_yet() {
 }
 
 #[test]
-fn a_store_without_a_manifest_is_refused_and_nothing_is_changed() {
+fn store_without_a_manifest_changes_nothing() {
     let host = host();
     std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
     let ran = host.converge();
@@ -123,7 +123,7 @@ fn a_store_without_a_manifest_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_manifest_that_went_away_leaves_the_last_good_one_in_force() {
+fn deleted_manifest_leaves_the_last_good_one_in_force() {
     let host = host();
     host.converged();
     std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
@@ -133,7 +133,7 @@ fn a_manifest_that_went_away_leaves_the_last_good_one_in_force() {
 }
 
 #[test]
-fn a_store_that_never_answered_is_a_failure_and_nothing_is_changed() {
+fn store_that_never_answered_fails_the_pass_and_changes_nothing() {
     let host = host();
     std::fs::remove_dir_all(&host.store).unwrap();
     let ran = host.converge();
@@ -146,7 +146,7 @@ fn a_store_that_never_answered_is_a_failure_and_nothing_is_changed() {
 }
 
 #[test]
-fn an_older_generation_is_refused_until_somebody_goes_back_on_purpose() {
+fn older_generation_is_refused_until_explicitly_accepted() {
     let host = host();
     host.converged();
     host.manifest(MANIFEST.replace("generation: 3", "generation: 2"));
@@ -169,7 +169,7 @@ fn an_older_generation_is_refused_until_somebody_goes_back_on_purpose() {
 }
 
 #[test]
-fn a_fleet_whose_generation_leapt_is_healed_without_a_shell_on_its_hosts() {
+fn leaping_generation_is_repaired_through_the_store_alone() {
     let host = host();
     host.converged();
     host.manifest(MANIFEST.replace("generation: 3", "generation: 18446744073709551615"));

@@ -13,7 +13,7 @@ fn mode(host: &Sandbox, path: &str, mode: u32) {
 }
 
 #[test]
-fn what_everybody_can_write_is_not_obeyed() {
+fn world_writable_inputs_are_refused() {
     for (file, open, bits) in [
         ("etc/trueup/node.yml", "etc/trueup/node.yml", 0o666),
         ("etc/trueup/node.yml", "etc/trueup", 0o777),
@@ -56,7 +56,7 @@ fn what_everybody_can_write_is_not_obeyed() {
 }
 
 #[test]
-fn what_belongs_to_somebody_else_is_not_obeyed() {
+fn inputs_of_other_owners_are_refused() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
@@ -73,7 +73,7 @@ fn what_belongs_to_somebody_else_is_not_obeyed() {
 }
 
 #[test]
-fn secrets_that_everybody_can_read_are_told_in_every_pass_and_by_doctor() {
+fn world_readable_secrets_are_reported_by_passes_and_doctor() {
     let host = host();
     host.role("parameters: {apps: {}}\nresources: []\n");
     let attributes = "attributes: {apps: {shop: {secrets: {TOKEN: s3cret-value}}}}\n";

@@ -23,7 +23,7 @@ fn wrong(resources: &str, expected: &str) {
 }
 
 #[test]
-fn what_a_role_names_and_nobody_knows_is_told_with_what_is_near() {
+fn unknown_names_in_roles_suggest_similar_ones() {
     wrong(
         "  - fiel: {path: /srv/a}\n",
         "R:3:5: there is no kind `fiel`\n  hint: did you mean `file`?",
@@ -47,7 +47,7 @@ fn what_a_role_names_and_nobody_knows_is_told_with_what_is_near() {
 }
 
 #[test]
-fn a_name_that_is_not_defined_is_told_where_it_stands() {
+fn undefined_variable_is_reported_with_its_place() {
     wrong(
         "  - template: {path: /srv/a, source: typo}\n",
         "@ROOT@/etc/trueup/templates/typo:2:9: template:/srv/a: source: template error: Variable `wrod` is not defined\n  hint: did you mean `word`?",
@@ -68,7 +68,7 @@ fn a_name_that_is_not_defined_is_told_where_it_stands() {
 }
 
 #[test]
-fn two_resources_that_own_one_path_are_both_named() {
+fn two_resources_with_one_path_are_both_named() {
     wrong(
         "  - file: {path: /srv/a, content: x}\n  - symlink: {path: /srv//a, to: b}\n",
         "R:4:5: symlink:/srv//a: /srv/a is already owned by file:/srv/a (R:3:5)\n  hint: one path belongs to one resource",
@@ -80,7 +80,7 @@ fn two_resources_that_own_one_path_are_both_named() {
 }
 
 #[test]
-fn a_path_that_climbs_or_is_not_absolute_is_refused() {
+fn relative_or_parent_paths_are_refused() {
     wrong(
         "  - file: {path: /srv/../etc/shadow, content: x}\n",
         "R:3:5: file:/srv/../etc/shadow: path: /srv/../etc/shadow is not a valid path: `..` is not allowed: write the resolved path",
@@ -92,7 +92,7 @@ fn a_path_that_climbs_or_is_not_absolute_is_refused() {
 }
 
 #[test]
-fn a_mode_without_quotes_is_refused_with_what_to_write() {
+fn unquoted_mode_is_refused_with_a_hint() {
     for mode in ["755", "0755"] {
         wrong(
             &format!("  - file: {{path: /srv/a, content: x, mode: {mode}}}\n"),
@@ -106,7 +106,7 @@ fn a_mode_without_quotes_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn a_list_of_resources_that_is_none_says_what_was_expected() {
+fn invalid_resource_list_names_the_expected_type() {
     wrong(
         "  file: {path: /srv/a, content: x}\n",
         "R:3:3: resources: expected a list of resources, found a map",
@@ -126,7 +126,7 @@ fn a_list_of_resources_that_is_none_says_what_was_expected() {
 }
 
 #[test]
-fn every_mistake_of_a_role_is_told_at_once() {
+fn all_mistakes_of_a_role_are_reported_together() {
     wrong(
         "  - file: {path: a, content: x}\n  - file: {path: b, content: x}\n",
         "R:3:5: file:a: path: a is not a valid path: expected an absolute path\ntrueup: R:4:5: file:b: path: b is not a valid path: expected an absolute path",
@@ -134,7 +134,7 @@ fn every_mistake_of_a_role_is_told_at_once() {
 }
 
 #[test]
-fn a_yaml_bomb_in_a_role_costs_little() {
+fn yaml_bomb_in_a_role_is_bounded() {
     let host = host();
     host.role(&bomb());
     refused_within_bounds(

@@ -6,7 +6,7 @@ use super::{bomb, host, invalid, refused_within_bounds};
 use crate::sandbox::NODE;
 
 #[test]
-fn bad_settings_say_which_file_and_line_and_what_was_expected() {
+fn invalid_settings_name_file_line_and_expected_value() {
     for (written, expected) in [
         (
             "",
@@ -61,7 +61,7 @@ fn bad_settings_say_which_file_and_line_and_what_was_expected() {
 }
 
 #[test]
-fn a_drop_in_is_blamed_by_its_own_name() {
+fn mistake_in_a_drop_in_names_that_file() {
     let host = host();
     host.write(
         "/etc/trueup/node.d/20-more.yml",
@@ -74,7 +74,7 @@ fn a_drop_in_is_blamed_by_its_own_name() {
 }
 
 #[test]
-fn missing_settings_say_where_they_were_looked_for_and_what_to_do() {
+fn missing_settings_name_their_path_and_a_hint() {
     let host = host();
     fs::remove_file(host.at("/etc/trueup/node.yml")).unwrap();
     invalid(
@@ -89,7 +89,7 @@ fn missing_settings_say_where_they_were_looked_for_and_what_to_do() {
 }
 
 #[test]
-fn a_yaml_bomb_in_the_settings_costs_little() {
+fn yaml_bomb_in_the_settings_is_bounded() {
     let host = host();
     host.write("/etc/trueup/node.yml", &bomb());
     refused_within_bounds(

@@ -40,7 +40,7 @@ fn state_files(host: &Sandbox) -> Vec<PathBuf> {
 }
 
 #[test]
-fn no_broken_state_file_is_fatal_or_costs_a_restart() {
+fn corrupt_state_file_is_not_fatal_and_causes_no_restart() {
     let host = Sandbox::of(RESOURCES.trim_start_matches('\n'));
     host.converged();
     assert!(wait_until(|| host.read("/srv/app.log") == "start one\n"));

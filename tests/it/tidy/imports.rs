@@ -287,7 +287,7 @@ fn circles<'a>(
 }
 
 #[test]
-fn imports_between_files_have_no_circle() {
+fn imports_between_files_have_no_cycle() {
     let library = Library::of(&sources());
     let imports = library.imports();
     let edges: usize = imports.values().map(BTreeMap::len).sum();
@@ -309,7 +309,7 @@ fn imports_between_files_have_no_circle() {
 }
 
 #[test]
-fn rooms_of_the_release_pipeline_import_only_earlier_ones() {
+fn parts_of_the_release_pipeline_import_only_earlier_ones() {
     let room = |file: &str| {
         let inner = file.strip_prefix("src/release/")?;
         let name = inner.split('/').next()?.trim_end_matches(".rs");
@@ -344,7 +344,7 @@ fn circles_in(files: &[(&str, &str)]) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn circle_is_found_through_a_re_export_and_a_path() {
+fn import_cycle_is_found_through_re_exports_and_paths() {
     let files = [
         ("src/lib.rs", "mod a;\nmod b;"),
         ("src/a/mod.rs", "mod inner;\npub use inner::Made;"),
@@ -358,7 +358,7 @@ fn circle_is_found_through_a_re_export_and_a_path() {
 }
 
 #[test]
-fn parent_that_only_re_exports_and_a_test_are_no_circle() {
+fn re_exporting_parents_and_tests_form_no_cycle() {
     let files = [
         ("src/lib.rs", "mod a;"),
         (

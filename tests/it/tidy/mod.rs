@@ -430,7 +430,7 @@ fn nothing(found: Vec<String>) {
 }
 
 #[test]
-fn every_module_uses_only_the_layers_below_it() {
+fn modules_use_only_the_layers_below_them() {
     let mut found = Vec::new();
     for source in sources().iter().filter(|source| !source.test) {
         let Some((_, below)) = LAYERS.iter().find(|(name, _)| *name == source.module()) else {
@@ -451,7 +451,7 @@ fn every_module_uses_only_the_layers_below_it() {
 }
 
 #[test]
-fn layers_have_no_circle() {
+fn layers_have_no_cycle() {
     for (i, (_, below)) in LAYERS.iter().enumerate() {
         for name in *below {
             let at = LAYERS.iter().position(|(other, _)| other == name);
@@ -464,7 +464,7 @@ fn layers_have_no_circle() {
 }
 
 #[test]
-fn nothing_outside_of_a_ports_folder_names_its_backends() {
+fn backends_are_named_only_in_their_port() {
     let mut found = Vec::new();
     for source in sources().iter().filter(|source| !source.test) {
         for (folder, names) in BACKENDS {
@@ -499,7 +499,7 @@ fn only_the_command_line_and_reports_print() {
 }
 
 #[test]
-fn every_module_says_what_it_is_for() {
+fn every_module_has_a_doc_comment() {
     let silent = |source: &&Source| !source.test && !source.text.starts_with("//! ");
     let sources = sources();
     nothing(
@@ -512,7 +512,7 @@ fn every_module_says_what_it_is_for() {
 }
 
 #[test]
-fn names_are_terms_of_the_field() {
+fn item_names_are_terms_of_the_field() {
     let mut found = Vec::new();
     for source in sources() {
         for (number, line) in (1..).zip(source.text.lines()) {
@@ -534,7 +534,7 @@ fn names_are_terms_of_the_field() {
 }
 
 #[test]
-fn a_long_file_has_a_reason() {
+fn long_files_have_a_reason() {
     let sources = sources();
     let long: Vec<&Source> = sources
         .iter()
@@ -556,7 +556,7 @@ fn a_long_file_has_a_reason() {
 }
 
 #[test]
-fn the_top_holds_only_what_is_meant_to_be_there() {
+fn top_folder_has_only_the_listed_entries() {
     let names = fs::read_dir(top())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -160,7 +160,7 @@ fn item_end(all: &[Token], start: usize) -> usize {
 }
 
 #[test]
-fn strings_comments_lifetimes_and_test_items_hold_no_paths() {
+fn strings_comments_lifetimes_and_test_items_yield_no_tokens() {
     let text = r##"
         // a::b
         /* a::b */
