@@ -1,4 +1,4 @@
-//! A host that another tool deployed to is taken over where it stands.
+//! A host that another tool deployed to is adopted as it is.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,14 +42,14 @@ fn git(folder: &Path, args: &[&str]) -> String {
     std::fs::create_dir_all(folder).unwrap();
     let mut command = Command::new("git");
     isolated(&mut command);
-    let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
-    run(command.current_dir(folder).args(who).args(args))
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example"];
+    run(command.current_dir(folder).args(identity).args(args))
 }
 
 impl Host {
     fn new() -> Host {
         let sandbox = Sandbox::empty();
-        let repo = sandbox.beside("repo");
+        let repo = sandbox.sibling("repo");
         sandbox.write("/etc/trueup/node.yml", NODE);
         sandbox.role(&ROLE.replace("@REPO@", &repo.display().to_string()));
         git(&repo, &["init", "-q", "-b", "main", "."]);
@@ -63,7 +63,7 @@ impl Host {
         git(&self.repo, &["rev-parse", "HEAD"])
     }
 
-    fn want(&self, sha: &str) {
+    fn publish(&self, sha: &str) {
         self.sandbox
             .manifest(format!("production: {{shop: {sha}}}\n"));
     }
@@ -76,24 +76,24 @@ impl Host {
         std::fs::read_link(self.sandbox.at("/srv/shop/current")).unwrap()
     }
 
-    /// At the wanted sha nothing at all is done; the next one is deployed, and the old releases can
-    /// be gone back to without building anything.
-    fn is_taken_over(&self, shas: &[String]) {
+    /// At the wanted sha nothing changes; the next one is deployed, and a rollback to an old release
+    /// builds nothing.
+    fn assert_adopted(&self, shas: &[String]) {
         let [.., before, at] = shas else {
             panic!("two releases at least");
         };
-        self.want(at);
+        self.publish(at);
         let there = self.current();
-        // But for the manifest, which it keeps.
+        // Only the manifest is stored.
         let first = self.sandbox.converged();
         assert!(first.out.contains(" 0 changes, 1 right"), "{first}");
-        self.sandbox.is_right(&[]);
+        self.sandbox.assert_converged(&[]);
         assert_eq!(self.current(), there);
         let next = self.commit("by trueup");
-        self.want(&next);
+        self.publish(&next);
         self.sandbox.converged();
         assert_eq!(self.page(), "by trueup");
-        self.want(before);
+        self.publish(before);
         let plan = self.sandbox.run(&["plan"]);
         assert!(!plan.out.contains("unknown until it is built"), "{plan}");
         self.sandbox.converged();
@@ -112,7 +112,7 @@ fn capistrano_deployment_is_adopted() {
         return;
     }
     let host = Host::new();
-    let project = host.sandbox.beside("cap");
+    let project = host.sandbox.sibling("cap");
     std::fs::create_dir_all(project.join("config/deploy")).unwrap();
     let fill = |text: &str| {
         text.replace("@REPO@", &host.repo.display().to_string())
@@ -129,7 +129,7 @@ fn capistrano_deployment_is_adopted() {
     let mut shas = Vec::new();
     for n in 1..=3 {
         shas.push(host.commit(&format!("page {n}")));
-        // Its releases are called by the second.
+        // Its releases are named by the second.
         std::thread::sleep(std::time::Duration::from_millis(1100));
         let mut cap = Command::new("cap");
         isolated(&mut cap);
@@ -139,7 +139,7 @@ fn capistrano_deployment_is_adopted() {
             .args(["here", "deploy"]));
     }
     assert!(host.current().is_absolute(), "capistrano links so");
-    host.is_taken_over(&shas);
+    host.assert_adopted(&shas);
     let log = host.sandbox.read("/srv/shop/revisions.log");
     assert!(log.contains(" by trueup"), "{log}");
 }
@@ -168,6 +168,6 @@ fn releases_named_by_sha_or_time_are_adopted() {
             std::os::unix::fs::symlink(&release, &link).unwrap();
             shas.push(sha);
         }
-        host.is_taken_over(&shas);
+        host.assert_adopted(&shas);
     }
 }

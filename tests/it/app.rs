@@ -1,5 +1,5 @@
-//! An app in a sandbox that is really served: a git repository beside the host, and Python's web
-//! server below the sandbox's own supervision, which answers with what stands in its release.
+//! An app in a sandbox that really serves: a git repository beside the host, and Python's web
+//! server, run by the sandbox's process supervisor, which answers with the files of its release.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::sandbox::{Ran, Sandbox, isolated};
 
-/// What the app is: it answers with the status and the page of its release, and names its sha.
+/// The app: it answers with the status and the page of its release, and sends its sha.
 const SERVER: &str = r#"
 import http.server, sys
 class Page(http.server.BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ impl App {
         let sandbox = Sandbox::empty();
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = port.local_addr().unwrap().port().to_string();
-        let repo = sandbox.beside("repo");
+        let repo = sandbox.sibling("repo");
         let role = role.replace("@PORT@", &port);
         let role = role.replace("@REPO@", &repo.display().to_string());
         sandbox.write("/etc/trueup/node.yml", crate::sandbox::NODE);
@@ -45,10 +45,10 @@ impl App {
         std::fs::create_dir_all(&self.repo).unwrap();
         let mut command = Command::new("git");
         isolated(&mut command);
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example"];
         let output = command
             .current_dir(&self.repo)
-            .args(who)
+            .args(identity)
             .args(args)
             .output()
             .unwrap();
@@ -56,8 +56,8 @@ impl App {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// A commit that starts with this line and answers so; returns its sha, which is wanted now.
-    pub fn want(&self, run: &str, status: &str, page: &str) -> String {
+    /// Commits an app with this start command and answer, publishes it and returns its sha.
+    pub fn publish_commit(&self, run: &str, status: &str, page: &str) -> String {
         let files = [
             ("web.py", SERVER),
             ("run.sh", run),
@@ -70,11 +70,11 @@ impl App {
         self.git(&["add", "."]);
         self.git(&["commit", "-q", "-m", page]);
         let sha = self.git(&["rev-parse", "HEAD"]);
-        self.want_sha(&sha);
+        self.publish(&sha);
         sha
     }
 
-    pub fn want_sha(&self, sha: &str) {
+    pub fn publish(&self, sha: &str) {
         self.sandbox
             .manifest(format!("production: {{shop: {sha}}}\n"));
     }
@@ -99,5 +99,5 @@ impl App {
     }
 }
 
-/// Serves until it is ended, and notes that it was started.
+/// Records its start and serves until it is killed.
 pub const GOOD: &str = "cat REVISION >> ../../shared/starts; exec python3 web.py $1";

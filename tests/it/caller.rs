@@ -1,5 +1,5 @@
-//! What children have of whoever started trueup: nothing. A build makes the same files, and can reach
-//! as little, whether a timer or somebody's shell started the pass.
+//! Children inherit nothing from the caller of trueup. A build makes the same files, and can reach
+//! as little, whether a timer or a user's shell started the pass.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::app::{App, GOOD};
 use crate::sandbox::{Ran, Sandbox, binary, isolated};
 use crate::terminal::Terminal;
 
-/// Prints what a process has inherited.
+/// Prints the process state that a child inherits.
 const STATE: &str = r#"
 import ctypes, os, resource, signal
 limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
@@ -28,7 +28,7 @@ print("key", libc.syscall(250, 10, -3, b"user", b"odd", 0) > 0)
 print("env", sorted(key for key in os.environ if key.startswith("ODD")))
 "#;
 
-/// Starts what follows from a process that is odd in every way.
+/// Runs the following command from a process with unusual state of every kind.
 const ODD: &str = r#"
 import ctypes, os, resource, signal, sys
 libc = ctypes.CDLL(None)
@@ -61,7 +61,7 @@ os.environ["ODD"] = "1"
 os.execv(sys.argv[2], sys.argv[2:])
 "#;
 
-fn odd(plain: &Command, umask: &str) -> Command {
+fn with_odd_caller(plain: &Command, umask: &str) -> Command {
     let mut command = Command::new("python3");
     command.args(["-c", ODD, umask]).arg(plain.get_program());
     command.args(plain.get_args());
@@ -95,24 +95,24 @@ fn states(umask: Option<&str>) -> Vec<(String, String)> {
 fn states_of(role: &str, umask: Option<&str>) -> Vec<(String, String)> {
     let app = App::new(role);
     let stay = "import sys, time\nif '--stay' in sys.argv: sys.stdout = open('@ROOT@/service.state', 'w')\n";
-    let on = "sys.stdout.flush()\nif '--stay' in sys.argv: time.sleep(600)\n";
-    app.sandbox.write("/state.py", &[stay, STATE, on].concat());
-    app.want(GOOD, "200", "page");
+    let end = "sys.stdout.flush()\nif '--stay' in sys.argv: time.sleep(600)\n";
+    app.sandbox.write("/state.py", &[stay, STATE, end].concat());
+    app.publish_commit(GOOD, "200", "page");
     let plain = app.sandbox.command(&["converge"]);
     let command = match umask {
-        Some(umask) => odd(&plain, umask),
+        Some(umask) => with_odd_caller(&plain, umask),
         None => plain,
     };
-    let ran = app.sandbox.ran(command);
+    let ran = app.sandbox.run_command(command);
     assert_eq!(ran.code, 0, "{ran}");
     let mut exec = app.sandbox.command(&[]);
     let script = app.sandbox.at("/state.py");
     exec.args(["exec", "shop", "--", "python3"]).arg(script);
     let exec = match umask {
-        Some(umask) => odd(&exec, umask),
+        Some(umask) => with_odd_caller(&exec, umask),
         None => exec,
     };
-    let ran = app.sandbox.ran(exec);
+    let ran = app.sandbox.run_command(exec);
     assert_eq!(ran.code, 0, "{ran}");
     let mut all = vec![("exec".to_owned(), ran.out)];
     for (name, path) in [
@@ -120,8 +120,8 @@ fn states_of(role: &str, umask: Option<&str>) -> Vec<(String, String)> {
         ("step", "/srv/shop/shared/step.state"),
         ("service", "/service.state"),
     ] {
-        let full = || app.sandbox.read(path).contains("env ");
-        assert!(crate::processes::wait_until(full), "{name} did not say");
+        let complete = || app.sandbox.read(path).contains("env ");
+        assert!(crate::processes::wait_until(complete), "{name} did not say");
         all.push((name.to_owned(), app.sandbox.read(path)));
     }
     all.push(("files".to_owned(), modes(&app.sandbox)));
@@ -136,7 +136,7 @@ fn modes(sandbox: &Sandbox) -> String {
     let is_hex = |part: &str| part.len() == 40 && part.bytes().all(|b| b.is_ascii_hexdigit());
     let mut lines: Vec<String> = text
         .lines()
-        // Names of objects, releases and runs are of this run.
+        // Git objects, releases and run ids have other names in every run.
         .filter(|line| {
             !["/objects/", "runs/"]
                 .iter()
@@ -167,7 +167,7 @@ fn children_and_files_do_not_depend_on_the_caller_of_the_pass() {
     }
     for (name, state) in &usual[..4] {
         assert!(state.contains("umask 0o22\n"), "{name}: {state}");
-        // The service has its state's own file open.
+        // The service has its state file open.
         let fds = match name.as_str() {
             "service" => "fds [0, 1, 2, 3]\n",
             _ => "fds [0, 1, 2]\n",
@@ -178,7 +178,7 @@ fn children_and_files_do_not_depend_on_the_caller_of_the_pass() {
     }
 }
 
-/// Tries the controlling terminal: prints the error, or leaves a word on it.
+/// Opens the controlling terminal: prints the error, or writes a word to it.
 const TRIES: &str = r#"python3 -c "
 import fcntl, os, termios
 try:
@@ -198,7 +198,7 @@ fn no_child_has_the_terminal_of_trueup() {
         tries.replace("\n        ", "\n            ")
     );
     let app = App::new(&role);
-    app.want(GOOD, "200", "page");
+    app.publish_commit(GOOD, "200", "page");
     let terminal = Terminal::start(app.sandbox.command(&["converge"]), None, None);
     let (ended, screen) = terminal.end();
     assert!(ended.success(), "{screen}");
@@ -217,7 +217,7 @@ fn child_cannot_signal_the_caller_of_trueup() {
     let inner = sandbox.command(&["converge"]);
     let mut shell = Command::new("sh");
     isolated(&mut shell);
-    shell.env("TRUEUP_SHARE", sandbox.beside("share")).args([
+    shell.env("TRUEUP_SHARE", sandbox.sibling("share")).args([
         "-c",
         "\"$@\"; echo still here",
         "sh",

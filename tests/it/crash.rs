@@ -56,28 +56,28 @@ fn first_pass_killed_anywhere_is_completed_by_the_next() {
         sandbox.manifest(MANIFEST);
         sandbox
     };
-    // What is synced or not makes no difference to a host that goes on, and there is nothing to
+    // Syncing makes no difference to a host that stays up, and there is nothing to
     // remove yet.
-    killed_everywhere(60, &["fsync", "fchmod", "unlinkat"], &host, &|host| {
+    kill_at_every_call(60, &["fsync", "fchmod", "unlinkat"], &host, &|host| {
         host.converged();
-        service_says(host, "app", "start one\n");
-        service_says(host, "web", "start one\n");
-        host.is_right(&[]);
+        assert_service_log(host, "app", "start one\n");
+        assert_service_log(host, "web", "start one\n");
+        host.assert_converged(&[]);
     });
 }
 
 #[test]
 fn change_killed_anywhere_is_completed_with_each_restart_once() {
-    let host = || changed("{word: two, other: two}");
-    killed_everywhere(60, &[], &host, &|host| {
+    let host = || changed_host("{word: two, other: two}");
+    kill_at_every_call(60, &[], &host, &|host| {
         host.converged();
-        service_says(host, "app", "start one\nstart two\n");
+        assert_service_log(host, "app", "start one\nstart two\n");
         assert!(
             wait_until(|| host.read("/srv/web.log").ends_with("reload two\n")),
             "a reload was lost: {}",
             host.read("/srv/web.log")
         );
-        // A second one, told right before the kill, may still be on its way to the log.
+        // A second reload, sent right before the kill, may not be logged yet.
         let mut log = host.read("/srv/web.log");
         loop {
             std::thread::sleep(Duration::from_millis(300));
@@ -87,16 +87,16 @@ fn change_killed_anywhere_is_completed_with_each_restart_once() {
             }
         }
         let (starts, reloads) = (log.matches("start").count(), log.matches("reload").count());
-        // One may have been told right before the kill, and nobody knew.
+        // The reload may have been sent right before the kill, without a record of it.
         assert!(starts == 1 && (1..=2).contains(&reloads), "{log}");
-        host.is_right(&[]);
+        host.assert_converged(&[]);
     });
 }
 
 #[test]
 fn failed_check_restores_its_files_wherever_the_pass_is_killed() {
-    let host = || changed("{other: two}");
-    killed_everywhere(30, &["fsync", "fchmod"], &host, &|host| {
+    let host = || changed_host("{other: two}");
+    kill_at_every_call(30, &["fsync", "fchmod"], &host, &|host| {
         let ran = host.converge();
         assert_eq!(ran.code, 1, "{ran}");
         assert!(
@@ -105,20 +105,20 @@ fn failed_check_restores_its_files_wherever_the_pass_is_killed() {
         );
         assert_eq!(host.read("/srv/site-a"), "one\n");
         assert_eq!(host.read("/srv/site-b"), "one\n");
-        service_says(host, "app", "start one\n");
-        service_says(host, "web", "start one\n");
+        assert_service_log(host, "app", "start one\n");
+        assert_service_log(host, "web", "start one\n");
     });
 }
 
-/// A host that is right, and settings by which it no longer is.
-fn changed(attributes: &str) -> Sandbox {
+/// A converged host, with settings changed afterwards.
+fn changed_host(attributes: &str) -> Sandbox {
     let sandbox = Sandbox::empty();
     sandbox.write("/etc/trueup/node.yml", NODE);
     sandbox.role(ROLE);
     sandbox.manifest(MANIFEST);
     sandbox.converged();
     for name in ["app", "web"] {
-        service_says(&sandbox, name, "start one\n");
+        assert_service_log(&sandbox, name, "start one\n");
     }
     sandbox.write(
         "/etc/trueup/node.d/word.yml",
@@ -127,7 +127,7 @@ fn changed(attributes: &str) -> Sandbox {
     sandbox
 }
 
-fn service_says(host: &Sandbox, name: &str, expected: &str) {
+fn assert_service_log(host: &Sandbox, name: &str, expected: &str) {
     let path = format!("/srv/{name}.log");
     wait_until(|| host.read(&path).len() >= expected.len());
     assert_eq!(
@@ -137,10 +137,10 @@ fn service_says(host: &Sandbox, name: &str, expected: &str) {
     );
 }
 
-/// Kills a pass at every change, on a fresh host each time, and lets `finish` run and judge the
-/// next one. Then holds what is true for every host: the tree is that of a pass that was left
-/// alone, and nothing is left over. `least` kills must have hit.
-fn killed_everywhere(
+/// Kills a pass at every change, on a fresh host each time, and lets `finish` run and check the
+/// next one. Then compares every host: its tree is that of an undisturbed
+/// pass, without leftovers. At least `least` kills must have hit.
+fn kill_at_every_call(
     least: usize,
     except: &[&str],
     host: &(dyn Fn() -> Sandbox + Sync),
@@ -150,7 +150,7 @@ fn killed_everywhere(
         return;
     }
     let undisturbed = host();
-    let counts = count(&undisturbed, except);
+    let counts = count_calls(&undisturbed, except);
     finish(&undisturbed);
     let expected = tree_without_logs(&undisturbed);
     let points: Vec<(&String, usize)> = counts
@@ -163,21 +163,22 @@ fn killed_everywhere(
         for _ in 0..SIDE_BY_SIDE {
             scope.spawn(|| {
                 while let Some((call, n)) = points.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let judged = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
                         let sandbox = host();
                         let hit = kill_at(&sandbox, call, *n);
                         finish(&sandbox);
-                        let is = tree_without_logs(&sandbox);
-                        assert_eq!(is, expected, "not the tree of an undisturbed pass");
+                        let actual = tree_without_logs(&sandbox);
+                        assert_eq!(actual, expected, "not the tree of an undisturbed pass");
                         assert_eq!(tree::leftovers(&sandbox.root), [""; 0], "left over");
                         hit
                     }));
-                    match judged {
+                    match result {
                         Ok(hit) => hits.fetch_add(usize::from(hit), Ordering::SeqCst),
-                        Err(why) => {
-                            let why = why.downcast_ref::<String>().cloned();
-                            let why = format!("killed at {call} {n}: {}", why.unwrap_or_default());
-                            failures.lock().unwrap().push(why);
+                        Err(panic) => {
+                            let panic = panic.downcast_ref::<String>().cloned();
+                            let panic =
+                                format!("killed at {call} {n}: {}", panic.unwrap_or_default());
+                            failures.lock().unwrap().push(panic);
                             0
                         }
                     };
@@ -193,11 +194,11 @@ fn killed_everywhere(
 }
 
 /// How often an undisturbed pass makes each call.
-fn count(host: &Sandbox, except: &[&str]) -> BTreeMap<String, usize> {
-    let log = host.beside("trace");
+fn count_calls(host: &Sandbox, except: &[&str]) -> BTreeMap<String, usize> {
+    let log = host.sibling("trace");
     let mut command = strace(host);
     command.arg("-o").arg(&log);
-    pass(&mut command, host);
+    add_pass_args(&mut command, host);
     command.output().unwrap();
     let mut counts = BTreeMap::new();
     for line in std::fs::read_to_string(&log).unwrap().lines() {
@@ -218,7 +219,7 @@ fn kill_at(host: &Sandbox, call: &str, n: usize) -> bool {
     command.arg("-o").arg("/dev/null");
     command.arg("-e");
     command.arg(format!("inject={call}:signal=SIGKILL:when={n}"));
-    pass(&mut command, host);
+    add_pass_args(&mut command, host);
     let output = command.output().unwrap();
     output.status.signal() == Some(9) || output.status.code() == Some(128 + 9)
 }
@@ -227,14 +228,14 @@ fn kill_at(host: &Sandbox, call: &str, n: usize) -> bool {
 fn strace(host: &Sandbox) -> Command {
     let mut command = Command::new("strace");
     isolated(&mut command);
-    command.env("TRUEUP_SHARE", host.beside("share"));
-    // With `?` a call that this machine or this strace does not have is passed over.
+    command.env("TRUEUP_SHARE", host.sibling("share"));
+    // `?` ignores a call that this machine or this strace does not have.
     let calls = CHANGES.replace(',', ",?");
     command.arg("-qq").arg("-e").arg(format!("trace=?{calls}"));
     command
 }
 
-fn pass(command: &mut Command, host: &Sandbox) {
+fn add_pass_args(command: &mut Command, host: &Sandbox) {
     command
         .arg(binary())
         .args(["converge", "--root"])
@@ -246,7 +247,7 @@ fn tree_without_logs(host: &Sandbox) -> String {
     host.mask(&tree::listing(&host.root, &skip))
 }
 
-/// Says so loudly where there is none; in CI that is a failure.
+/// Whether strace is installed. Prints that tests are skipped without it; in CI that is a failure.
 pub fn have_strace() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|folder| folder.join("strace").exists()) {

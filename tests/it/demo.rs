@@ -1,4 +1,4 @@
-//! `trueup demo` makes its host in a folder that is its own, whatever others have put in its way.
+//! `trueup demo` uses only a folder that it created itself, whatever other users have created before.
 
 use std::fs;
 use std::io::Write;
@@ -23,16 +23,16 @@ fn demo(tmp: &Path, args: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn refused(tmp: &Path, args: &[&str], why: &str) {
+fn assert_refused(tmp: &Path, args: &[&str], why: &str) {
     let output = demo(tmp, args);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(64), "{args:?}: {said}");
-    assert!(said.contains(why) && said.contains("cannot use "), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{args:?}: {text}");
+    assert!(text.contains(why) && text.contains("cannot use "), "{text}");
 }
 
 #[test]
 fn demo_folder_of_another_user_is_not_used() {
-    if !is_root("a folder of somebody else") {
+    if !is_root("a folder of another user") {
         return;
     }
     let tmp = tmp();
@@ -53,9 +53,9 @@ fn demo_folder_of_another_user_is_not_used() {
     chown(&foreseen, Some(NOBODY), Some(NOBODY)).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(!said.contains(&foreseen.display().to_string()), "{said}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!text.contains(&foreseen.display().to_string()), "{text}");
     // The demo removes only what it made itself.
     let left: Vec<_> = fs::read_dir(tmp.path()).unwrap().flatten().collect();
     assert_eq!(left.len(), 1);
@@ -64,32 +64,32 @@ fn demo_folder_of_another_user_is_not_used() {
 
 #[test]
 fn demo_neither_starts_nor_ends_in_a_foreign_folder() {
-    if !is_root("a folder of somebody else") {
+    if !is_root("a folder of another user") {
         return;
     }
     let tmp = tmp();
-    let (theirs, link) = (tmp.path().join("theirs"), tmp.path().join("link"));
-    fs::create_dir(&theirs).unwrap();
+    let (foreign, link) = (tmp.path().join("foreign"), tmp.path().join("link"));
+    fs::create_dir(&foreign).unwrap();
     fs::create_dir(tmp.path().join("etc")).unwrap();
     symlink("etc", &link).unwrap();
-    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
-    refused(
+    chown(&foreign, Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_refused(
         tmp.path(),
-        &["--dir", theirs.to_str().unwrap()],
+        &["--dir", foreign.to_str().unwrap()],
         "uid 54321",
     );
-    refused(
+    assert_refused(
         tmp.path(),
         &["--dir", link.to_str().unwrap()],
         "not a folder",
     );
-    // What looks like a demo that was kept.
-    fs::write(theirs.join(".trueup-demo"), "").unwrap();
-    refused(
+    // A folder with the layout of a kept demo.
+    fs::write(foreign.join(".trueup-demo"), "").unwrap();
+    assert_refused(
         tmp.path(),
-        &["--stop", theirs.to_str().unwrap()],
+        &["--stop", foreign.to_str().unwrap()],
         "uid 54321",
     );
-    assert!(theirs.join(".trueup-demo").exists());
+    assert!(foreign.join(".trueup-demo").exists());
     assert_eq!(fs::read_dir(tmp.path().join("etc")).unwrap().count(), 0);
 }

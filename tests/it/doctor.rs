@@ -1,4 +1,4 @@
-//! `trueup doctor`: each thing that can be wrong is named with what to do, and nothing is changed.
+//! `trueup doctor` names each fault with a remedy, and changes nothing.
 
 use std::process::Stdio;
 
@@ -11,38 +11,38 @@ use crate::gate::ROLE;
 use crate::processes::wait_until;
 use crate::sandbox::{Ran, Sandbox};
 
-/// What is bad, with what was found and what to do about it.
-fn bad(host: &Sandbox, code: i32) -> Vec<(String, String, String)> {
+/// The bad checks: subject, details and remedy.
+fn bad_checks(host: &Sandbox, code: i32) -> Vec<(String, String, String)> {
     let ran = host.run(&["doctor", "--json"]);
     assert_eq!(ran.code, code, "{ran}");
     let checks = ran.json()["checks"].as_array().unwrap().clone();
-    let word = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
     let bad = checks.iter().filter(|check| check["verdict"] == "bad");
-    // With the place, which stands beside the words.
-    bad.map(|check| (word(check, "about"), check.to_string(), word(check, "hint")))
+    // The whole document: the place is a field of its own.
+    bad.map(|check| (text(check, "about"), check.to_string(), text(check, "hint")))
         .collect()
 }
 
-/// Only this is bad, for this reason, and there is something to do about it.
-fn only(host: &Sandbox, about: &str, part: &str) {
-    let found = bad(host, 1);
-    let [(name, what, remedy)] = found.as_slice() else {
+/// This check alone is bad, for this reason, and has a remedy.
+fn assert_only_bad(host: &Sandbox, about: &str, part: &str) {
+    let found = bad_checks(host, 1);
+    let [(name, check, remedy)] = found.as_slice() else {
         panic!("expected {about} alone: {found:?}");
     };
     assert_eq!(name, about, "{found:?}");
-    assert!(what.contains(part) && !remedy.is_empty(), "{found:?}");
+    assert!(check.contains(part) && !remedy.is_empty(), "{found:?}");
 }
 
 #[test]
 fn healthy_host_has_no_problems_and_stays_unchanged() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let host = &app.sandbox;
     let everything = || {
         [
-            crate::tree::traces(&host.root, &[]),
-            crate::tree::traces(&host.store, &[]),
+            crate::tree::fingerprints(&host.root, &[]),
+            crate::tree::fingerprints(&host.store, &[]),
         ]
     };
     let before = everything();
@@ -57,8 +57,8 @@ fn healthy_host_has_no_problems_and_stays_unchanged() {
         assert!(ran.out.contains(line), "{line}: {ran}");
     }
     let [root, store] = everything();
-    assert!(crate::tree::touched(&before[0], &root).is_empty());
-    let left = crate::tree::touched(&before[1], &store);
+    assert!(crate::tree::changed_paths(&before[0], &root).is_empty());
+    let left = crate::tree::changed_paths(&before[1], &store);
     let ours = |path: &String| path.contains("sha_number") || path.contains("doctor");
     assert!(!left.iter().any(ours), "{left:?}");
 }
@@ -66,7 +66,7 @@ fn healthy_host_has_no_problems_and_stays_unchanged() {
 #[test]
 fn each_fault_is_the_only_bad_check_and_has_a_remedy() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let host = &app.sandbox;
     let (role, node) = (
@@ -75,12 +75,12 @@ fn each_fault_is_the_only_bad_check_and_has_a_remedy() {
     );
     let manifest = std::fs::read_to_string(host.store.join("sha_number.yml")).unwrap();
 
-    std::fs::rename(&app.repo, host.beside("away")).unwrap();
-    only(host, "git shop", "cannot fetch");
-    std::fs::rename(host.beside("away"), &app.repo).unwrap();
+    std::fs::rename(&app.repo, host.sibling("away")).unwrap();
+    assert_only_bad(host, "git shop", "cannot fetch");
+    std::fs::rename(host.sibling("away"), &app.repo).unwrap();
 
     host.manifest("production: {shop: [}\n");
-    only(host, "manifest", "sha_number.yml");
+    assert_only_bad(host, "manifest", "sha_number.yml");
     host.manifest(manifest.replace("production", "staging"));
     let ran = host.run(&["doctor"]);
     assert_eq!(ran.code, 0, "{ran}");
@@ -90,16 +90,16 @@ fn each_fault_is_the_only_bad_check_and_has_a_remedy() {
 
     std::fs::rename(
         host.at("/etc/systemd/system/shop.service"),
-        host.beside("unit"),
+        host.sibling("unit"),
     )
     .unwrap();
-    let found = bad(host, 1);
+    let found = bad_checks(host, 1);
     assert!(
         found.iter().any(|(name, ..)| name == "service shop"),
         "{found:?}"
     );
     std::fs::rename(
-        host.beside("unit"),
+        host.sibling("unit"),
         host.at("/etc/systemd/system/shop.service"),
     )
     .unwrap();
@@ -108,52 +108,52 @@ fn each_fault_is_the_only_bad_check_and_has_a_remedy() {
         "checks: {{site: [sh, -c, 'echo no such upstream; exit 1'], gone: [/no/such/program]}}\n{}  - file: {{path: /etc/site, content: x, check: site}}\n  - file: {{path: /etc/other, content: x, check: gone}}\n",
         role.trim_start()
     ));
-    only(host, "check site", "no such upstream");
+    assert_only_bad(host, "check site", "no such upstream");
     let ran = host.run(&["doctor"]);
     assert!(ran.out.contains("note  check gone"), "{ran}");
 
     host.role(&role.replace("[code]", "[code, other]"));
-    only(host, "roles", "app.yml");
+    assert_only_bad(host, "roles", "app.yml");
     host.role(&role);
 
     host.write(
         "/etc/trueup/node.yml",
         &node.replace("production", "[production"),
     );
-    only(host, "settings", "node.yml");
+    assert_only_bad(host, "settings", "node.yml");
     host.write(
         "/etc/trueup/node.yml",
         &node
             .replace("dir:@STORE@", "dri:/x")
             .replace(&host.store.display().to_string(), ""),
     );
-    let found = bad(host, 1);
+    let found = bad_checks(host, 1);
     assert_eq!(found[0].0, "store", "{found:?}");
     host.write(
         "/etc/trueup/node.yml",
         &format!("{node}metrics: {{textfile: /var/lib/none}}\n"),
     );
-    only(host, "metrics", "/var/lib/none is not there");
+    assert_only_bad(host, "metrics", "/var/lib/none is not there");
     host.write("/etc/trueup/node.yml", &node);
 
-    app.want(GOOD, "500", "page two");
+    app.publish_commit(GOOD, "500", "page two");
     app.converge(4);
-    only(host, "last pass", "ended with rolled back: ");
+    assert_only_bad(host, "last pass", "ended with rolled back: ");
 }
 
 #[test]
 fn doctor_does_not_try_store_writes_when_publishing_is_off() {
     let host = Sandbox::of("  - directory: {path: /srv}\n");
     host.write("/etc/trueup/node.d/reader.yml", "fleet: {publish: false}\n");
-    let before = crate::tree::traces(&host.store, &[]);
+    let before = crate::tree::fingerprints(&host.store, &[]);
     let ran = host.run(&["doctor"]);
     assert_eq!(ran.code, 0, "{ran}");
     assert!(
         ran.out.contains("note  store writes              not tried: this host does not write there (`fleet: {publish: false}`)"),
         "{ran}"
     );
-    let after = crate::tree::traces(&host.store, &[]);
-    assert!(crate::tree::touched(&before, &after).is_empty());
+    let after = crate::tree::fingerprints(&host.store, &[]);
+    assert!(crate::tree::changed_paths(&before, &after).is_empty());
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn doctor_stops_after_the_current_check_on_a_signal() {
         ),
         "{ran}"
     );
-    // Nor is the stop taken for what the check found.
+    // The stop is not reported as a finding of the check.
     for line in ["check slow", "disk", "no problems found"] {
         assert!(!ran.out.contains(line), "{line}: {ran}");
     }

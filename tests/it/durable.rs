@@ -1,4 +1,4 @@
-//! What came from a git server is on disk before anything is said to rest on it.
+//! Fetched git objects are synced to disk before a release or a record refers to them.
 
 use std::process::Command;
 
@@ -18,9 +18,9 @@ fn mirror_packs_are_synced_before_their_release_is_created() {
         return;
     }
     let app = App::new(ROLE);
-    // The first fetch takes all there is, the next what is new.
+    // The first fetch transfers everything, the next only new objects.
     for page in ["one", "two"] {
-        app.want("exec sleep 1000", "200", page);
+        app.publish_commit("exec sleep 1000", "200", page);
         let calls = converge_traced(&app);
         let of_pack = |line: &&String| line.contains("/objects/pack/pack-");
         let synced = |ending: &str| {
@@ -37,7 +37,7 @@ fn mirror_packs_are_synced_before_their_release_is_created() {
 
 /// The calls of a pass that sync a file or make a name, in order, with the paths behind the handles.
 fn converge_traced(app: &App) -> Vec<String> {
-    let log = app.sandbox.beside("trace");
+    let log = app.sandbox.sibling("trace");
     let mut command = Command::new("strace");
     isolated(&mut command);
     command

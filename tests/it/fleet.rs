@@ -1,4 +1,4 @@
-//! Hosts that share a store and learn of each other.
+//! Hosts that share a store and find each other in it.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ const PEERS: &str = "resources:\n\
     - file: {when: nodes(role='app') | length > 1, path: /many, content: x}\n";
 const TEMPLATE: &str = "{% for n in nodes(role='app', port='http') %}{{ n.name }} {{ n.address }}:{{ n.ports.http }} {{ n.tags.zone }}\n{% endfor %}";
 
-/// A host that describes next to nothing and tells peers where it is.
+/// A host with few resources that publishes its address.
 fn host(store: &Path, name: &str, address: &str) -> Sandbox {
     let host = Sandbox::empty();
     host.write(
@@ -26,8 +26,8 @@ fn host(store: &Path, name: &str, address: &str) -> Sandbox {
     host
 }
 
-/// The host whose store it is, which asks for the others.
-fn asking() -> Sandbox {
+/// A host with its own store, whose template calls `nodes()`.
+fn load_balancer() -> Sandbox {
     let host = Sandbox::empty();
     host.write(
         "/etc/trueup/node.yml",
@@ -52,7 +52,7 @@ fn records(store: &Path) -> Vec<String> {
 
 #[test]
 fn hosts_of_one_store_find_each_other_and_a_plan_publishes_nothing() {
-    let lb = asking();
+    let lb = load_balancer();
     let web1 = host(&lb.store, "web1", "10.0.0.1");
     let plan = web1.run(&["plan"]);
     assert_eq!(plan.code, 0, "{plan}");
@@ -65,7 +65,7 @@ fn hosts_of_one_store_find_each_other_and_a_plan_publishes_nothing() {
     lb.converged();
     assert_eq!(lb.read("/peers"), "web1 10.0.0.1:80 a\n");
     assert_eq!(lb.read("/many"), "");
-    lb.is_right(&[]);
+    lb.assert_converged(&[]);
     host(&lb.store, "web2", "\"2001:db8::2\"").converged();
     lb.converged();
     let both = "web1 10.0.0.1:80 a\nweb2 2001:db8::2:80 a\n";
@@ -73,9 +73,9 @@ fn hosts_of_one_store_find_each_other_and_a_plan_publishes_nothing() {
         (lb.read("/peers").as_str(), lb.read("/many").as_str()),
         (both, "x")
     );
-    lb.is_right(&[]);
+    lb.assert_converged(&[]);
 
-    // Gone by hand: what was good stays, and everybody says so.
+    // Deleted by hand: the last good list stays in use, and every command reports it.
     let (before, after) = (lb.store.join("nodes"), lb.store.join("away"));
     fs::rename(&before, &after).unwrap();
     for command in ["converge", "plan", "status"] {
@@ -108,7 +108,7 @@ fn hosts_of_one_store_find_each_other_and_a_plan_publishes_nothing() {
 
 #[test]
 fn unreachable_store_keeps_the_last_good_list_and_changes_nothing_without_one() {
-    let lb = asking();
+    let lb = load_balancer();
     host(&lb.store, "web1", "10.0.0.1").converged();
     lb.converged();
     let away = lb.store.with_extension("away");
@@ -137,14 +137,14 @@ fn invalid_nodes_query_names_its_place_and_changes_nothing() {
         ("\n{{ nodes(role=1) }}", "expected a text for `role`"),
         ("\n{{ nodes(tag=[1]) }}", "expected texts such as `zone=a`"),
     ] {
-        let lb = asking();
+        let lb = load_balancer();
         lb.template("peers", template);
         let ran = lb.converge();
         assert_eq!(ran.code, 78, "{ran}");
-        let said = ran.to_string();
+        let message = ran.to_string();
         assert!(
-            said.contains(expected) && said.contains("templates/peers"),
-            "{template}: {said}"
+            message.contains(expected) && message.contains("templates/peers"),
+            "{template}: {message}"
         );
         assert!(!lb.at("/peers").exists());
     }
@@ -152,7 +152,7 @@ fn invalid_nodes_query_names_its_place_and_changes_nothing() {
 
 #[test]
 fn node_list_can_be_a_parameter_value() {
-    let lb = asking();
+    let lb = load_balancer();
     host(&lb.store, "web1", "10.0.0.1").converged();
     lb.write(
         "/etc/trueup/roles/lb.yml",
@@ -164,7 +164,7 @@ fn node_list_can_be_a_parameter_value() {
 
 #[test]
 fn fleet_needs_only_the_store_and_runs_on_any_host() {
-    let lb = asking();
+    let lb = load_balancer();
     host(&lb.store, "web1", "10.0.0.1").converged();
     lb.converged();
     let store = format!("dir:{}", lb.store.display());
@@ -188,7 +188,7 @@ fn fleet_needs_only_the_store_and_runs_on_any_host() {
     assert_eq!(shown["nodes"][1]["addresses"], json!(["10.0.0.1"]));
     assert_eq!(shown["nodes"][1]["ports"], json!({"http": 80}));
 
-    // What an operator sees when things are not well.
+    // A failed node, and an invalid record.
     let key = lb.store.join("nodes/production/web1.json");
     let mut record: Value = serde_json::from_slice(&fs::read(&key).unwrap()).unwrap();
     record["apps"] = json!({"other": {"wanted": "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203", "actual": null, "state": "absent", "why": "other/code: no disk"}});

@@ -1,4 +1,4 @@
-//! A release that does not work in service is taken back, and its sha stays refused.
+//! A release that fails its gate is rolled back, and its sha quarantined.
 
 use crate::app::{App, GOOD};
 
@@ -29,10 +29,10 @@ resources:
 #[test]
 fn unhealthy_release_is_rolled_back_and_its_sha_quarantined() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let first = app.current();
-    for (status, page, said) in [
+    for (status, page, expected) in [
         (
             "500",
             "page two",
@@ -40,13 +40,13 @@ fn unhealthy_release_is_rolled_back_and_its_sha_quarantined() {
         ),
         ("200", "oops", "answered without `page`"),
     ] {
-        let bad = app.want(GOOD, status, page);
+        let bad = app.publish_commit(GOOD, status, page);
         let ran = app.converge(4);
-        assert!(ran.out.contains(said), "{ran}");
+        assert!(ran.out.contains(expected), "{ran}");
         assert_eq!((app.current(), app.running()), (first.clone(), one.clone()));
         let hooks = app.sandbox.read("/srv/shop/shared/hooks");
         assert!(hooks.ends_with(&format!("back to {first}\n")), "{hooks}");
-        // It is refused from now on: nothing is built, switched or restarted for it.
+        // It is quarantined: nothing is built, activated or restarted for it.
         let again = app.converge(4);
         assert!(again.out.contains("is quarantined on this host"), "{again}");
         assert!(!again.out.contains("restarted"), "{again}");
@@ -57,29 +57,29 @@ fn unhealthy_release_is_rolled_back_and_its_sha_quarantined() {
             "{plan}"
         );
     }
-    let good = app.want(GOOD, "200", "page three");
+    let good = app.publish_commit(GOOD, "200", "page three");
     app.converge(0);
     assert_eq!(app.running(), good);
-    app.sandbox.is_right(&[]);
+    app.sandbox.assert_converged(&[]);
 }
 
 #[test]
 fn masked_service_fails_the_pass_and_quarantines_no_sha() {
-    // Where `systemctl mask` has room for its link.
+    // Leaves `/etc/systemd/system` free for the link of `systemctl mask`.
     let app = App::new(&ROLE.replace("/etc/systemd/system", "/usr/local/lib/systemd/system"));
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let starts = || app.sandbox.read("/srv/shop/shared/starts");
     let once = starts();
     let mask = app.sandbox.at("/etc/systemd/system/shop.service");
     std::fs::create_dir_all(mask.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("/dev/null", &mask).unwrap();
-    for told in [
+    for ran in [
         app.converge(3),
         app.sandbox.run(&["plan"]),
         app.sandbox.run(&["status"]),
     ] {
-        assert!(told.out.contains("an operator masked it"), "{told}");
+        assert!(ran.out.contains("an operator masked it"), "{ran}");
     }
     let fleet = app.sandbox.run(&["fleet"]);
     assert_eq!(fleet.code, 3, "{fleet}");
@@ -88,7 +88,7 @@ fn masked_service_fails_the_pass_and_quarantines_no_sha() {
         "{fleet}"
     );
 
-    app.want(GOOD, "500", "page two");
+    app.publish_commit(GOOD, "500", "page two");
     for _ in 0..2 {
         let ran = app.converge(3);
         assert!(!ran.out.contains("rolls back"), "{ran}");
@@ -96,36 +96,36 @@ fn masked_service_fails_the_pass_and_quarantines_no_sha() {
     }
     std::fs::remove_file(&mask).unwrap();
     let ran = app.converge(4);
-    assert!(ran.out.contains("answered 500"), "judged only now: {ran}");
+    assert!(ran.out.contains("answered 500"), "only now: {ran}");
     assert_eq!(app.sandbox.read("/srv/shop/current/page"), "page one");
 }
 
 #[test]
 fn release_that_does_not_start_is_rolled_back() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     for run in ["echo no database >&2; exit 1", "sleep 1; exit 1"] {
-        app.want(run, "200", "page two");
+        app.publish_commit(run, "200", "page two");
         let ran = app.converge(4);
         assert_eq!(app.running(), one, "{ran}");
         assert!(ran.out.contains("rolls back to"), "{ran}");
     }
-    app.want(GOOD, "200", "page three");
+    app.publish_commit(GOOD, "200", "page three");
     app.converge(0);
 }
 
 #[test]
 fn service_still_running_the_old_release_fails_the_gate() {
-    // It reloads, says that it has, and its processes are where they were.
+    // The reload succeeds, but the processes still run in the old release.
     let app = App::new(
         &ROLE
             .replace("restart_on: [code]", "reload_on: [code]")
             .replace("sha_header: X-Revision, ", ""),
     );
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    app.want(GOOD, "200", "page two");
+    app.publish_commit(GOOD, "200", "page two");
     let ran = app.converge(4);
     assert!(ran.out.contains("of shop still runs in release"), "{ran}");
     assert_eq!(app.running(), one);
@@ -134,24 +134,24 @@ fn service_still_running_the_old_release_fails_the_gate() {
 #[test]
 fn unhealthy_first_release_stays_active_and_fails_the_pass() {
     let app = App::new(ROLE);
-    app.want(GOOD, "500", "page one");
+    app.publish_commit(GOOD, "500", "page one");
     let ran = app.converge(4);
     assert!(ran.out.contains("no good release to go back to"), "{ran}");
-    let there = app.current();
+    let first = app.current();
     let again = app.converge(4);
     assert!(!again.out.contains("restarted"), "{again}");
-    assert_eq!(app.current(), there);
-    let good = app.want(GOOD, "200", "page two");
+    assert_eq!(app.current(), first);
+    let good = app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
     assert_eq!(app.running(), good);
 }
 
-/// Another user's server on the app's port, which says of itself what a good release would. It takes the
+/// Another user's server on the app's port, which answers like a healthy release. It binds the
 /// port as soon as it is free.
-struct Stranger(std::process::Child);
+struct ForeignServer(std::process::Child);
 
-impl Stranger {
-    fn waits_for(port: &str, sha: &str) -> Stranger {
+impl ForeignServer {
+    fn wait_for_port(port: &str, sha: &str) -> ForeignServer {
         let server = format!(
             r#"
 import http.server, socketserver, time
@@ -180,23 +180,23 @@ server.serve_forever()
             .args(["/usr/bin/python3", "-c", &server]);
         command.stdout(std::process::Stdio::piped());
         let mut child = command.current_dir("/").spawn().unwrap();
-        // Its output is read to the end, or it would wait for us.
-        let said = std::io::BufReader::new(child.stdout.take().unwrap());
-        let mut lines = std::io::BufRead::lines(said);
+        // Drains its output, or it would block on a full pipe.
+        let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut lines = std::io::BufRead::lines(stdout);
         lines.next().unwrap().unwrap();
         std::thread::spawn(move || lines.for_each(drop));
-        Stranger(child)
+        ForeignServer(child)
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignServer {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// It goes on without its port.
+/// Keeps running without its port.
 const PORTLESS: &str = "cat REVISION >> ../../shared/starts; python3 web.py $1; exec sleep 600";
 
 fn port(app: &App) -> String {
@@ -205,12 +205,12 @@ fn port(app: &App) -> String {
     after.split_whitespace().next().unwrap().to_owned()
 }
 
-/// The health check asks on the app's port; or elsewhere, as through a proxy, and the role says which port
-/// the app has.
+/// The health check requests the app's port; or another one, as through a proxy, and the role declares
+/// the port of the app.
 fn roles() -> [String; 2] {
     let health = "      health: {";
-    let said = format!("      port: @PORT@\n{health}listener: any, ");
-    [ROLE.to_owned(), ROLE.replace(health, &said)]
+    let fields = format!("      port: @PORT@\n{health}listener: any, ");
+    [ROLE.to_owned(), ROLE.replace(health, &fields)]
 }
 
 #[test]
@@ -220,30 +220,36 @@ fn foreign_listener_on_the_app_port_neither_proves_nor_quarantines() {
     }
     for role in roles() {
         let app = App::new(&role);
-        app.want(GOOD, "200", "page one");
+        app.publish_commit(GOOD, "200", "page one");
         app.converge(0);
         let port = port(&app);
         for (run, page) in [(PORTLESS, "page two"), (GOOD, "page three")] {
-            let sha = app.want(run, "200", page);
-            let stranger = Stranger::waits_for(&port, &sha);
+            let sha = app.publish_commit(run, "200", page);
+            let foreign = ForeignServer::wait_for_port(&port, &sha);
             for _ in 0..2 {
                 let ran = app.converge(1);
-                let pid = stranger.0.id();
-                let said = format!(
+                let pid = foreign.0.id();
+                let expected = format!(
                     "port {port} is held by the user nobody (process {pid} (`python3`)), not by shop"
                 );
-                assert!(ran.out.contains(&said), "{ran}");
+                assert!(ran.out.contains(&expected), "{ran}");
                 assert!(!ran.out.contains("rolls back"), "{ran}");
                 let status = app.sandbox.run(&["status"]);
-                assert!(status.code != 0 && status.out.contains(&said), "{status}");
+                assert!(
+                    status.code != 0 && status.out.contains(&expected),
+                    "{status}"
+                );
                 let doctor = app.sandbox.run(&["doctor"]);
-                assert!(doctor.code != 0 && doctor.out.contains(&said), "{doctor}");
+                assert!(
+                    doctor.code != 0 && doctor.out.contains(&expected),
+                    "{doctor}"
+                );
             }
-            drop(stranger);
+            drop(foreign);
             app.converge(0);
             let now = (app.running(), app.sandbox.read("/srv/shop/current/page"));
             assert_eq!(now, (sha, page.to_owned()));
-            app.sandbox.is_right(&[]);
+            app.sandbox.assert_converged(&[]);
         }
     }
 }
@@ -255,9 +261,9 @@ fn listener_of_another_user_is_accepted_with_listener_any() {
     }
     let role = ROLE.replace("times: 2", "times: 2, listener: \"65534\"");
     let app = App::new(&role);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let sha = app.want(PORTLESS, "200", "page two");
-    let _stranger = Stranger::waits_for(&port(&app), &sha);
+    let sha = app.publish_commit(PORTLESS, "200", "page two");
+    let _foreign = ForeignServer::wait_for_port(&port(&app), &sha);
     app.converge(0);
 }

@@ -1,5 +1,5 @@
-//! How a repository behind http is reached: through the environment's proxy, and under https only
-//! where an authority of the host vouches for it.
+//! Git over http uses the proxy of the environment, and over https requires a certificate
+//! that an authority of the host has signed.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,13 +10,13 @@ use crate::sandbox::Sandbox;
 
 const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
 
-/// What a pass says that is to fetch from `repo`.
-fn said(repo: &str, env: &[(&str, &str)]) -> String {
+/// The output of a pass that fails to fetch from `repo`.
+fn converge_output(repo: &str, env: &[(&str, &str)]) -> String {
     let release = format!("- release: {{app: shop, repo: \"{repo}\", sha: {SHA}}}");
     let sandbox = Sandbox::of(&release);
     let mut command = sandbox.command(&["converge"]);
     command.envs(env.iter().copied());
-    let ran = sandbox.ran(command);
+    let ran = sandbox.run_command(command);
     assert_eq!(ran.code, 1, "{ran}");
     ran.to_string()
 }
@@ -25,7 +25,7 @@ fn said(repo: &str, env: &[(&str, &str)]) -> String {
 fn git_over_http_uses_the_proxy_of_the_environment() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
-    let asked = std::thread::spawn(move || {
+    let request = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4096];
         let n = stream.read(&mut request).unwrap();
@@ -33,16 +33,16 @@ fn git_over_http_uses_the_proxy_of_the_environment() {
         String::from_utf8_lossy(&request[..n]).into_owned()
     });
     let repo = "http://git.example.invalid/shop.git";
-    let said = said(repo, &[("http_proxy", &proxy)]);
-    assert!(said.contains("the server answered 404"), "{said}");
-    let asked = asked.join().unwrap();
+    let output = converge_output(repo, &[("http_proxy", &proxy)]);
+    assert!(output.contains("the server answered 404"), "{output}");
+    let request = request.join().unwrap();
     let line = format!("GET {repo}/info/refs?service=git-upload-pack HTTP/1.1\r\n");
-    assert!(asked.starts_with(&line), "{asked}");
+    assert!(request.starts_with(&line), "{request}");
 }
 
-struct Running(Child);
+struct KilledOnDrop(Child);
 
-impl Drop for Running {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -53,7 +53,7 @@ impl Drop for Running {
 fn git_certificate_must_be_signed_by_an_authority_of_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let (key, certificate) = (dir.path().join("key"), dir.path().join("cert"));
-    let made = Command::new("openssl")
+    let status = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
         .args(["ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj"])
         .args(["/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
@@ -64,12 +64,12 @@ fn git_certificate_must_be_signed_by_an_authority_of_the_host() {
         .arg(&certificate)
         .stderr(Stdio::null())
         .status();
-    assert!(made.unwrap().success());
+    assert!(status.unwrap().success());
     let port = {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap().port()
     };
-    let _server = Running(
+    let _server = KilledOnDrop(
         Command::new("openssl")
             .args(["s_server", "-quiet", "-www", "-accept"])
             .arg(format!("127.0.0.1:{port}"))
@@ -90,12 +90,15 @@ fn git_certificate_must_be_signed_by_an_authority_of_the_host() {
         std::thread::sleep(Duration::from_millis(25));
     }
     let repo = format!("https://localhost:{port}/shop.git");
-    let strange = said(&repo, &[]);
+    let untrusted = converge_output(&repo, &[]);
     assert!(
-        strange.contains("has signed its TLS certificate"),
-        "{strange}"
+        untrusted.contains("has signed its TLS certificate"),
+        "{untrusted}"
     );
     let file = certificate.to_str().unwrap();
-    let known = said(&repo, &[("SSL_CERT_FILE", file)]);
-    assert!(known.contains("the server is not a git server"), "{known}");
+    let trusted = converge_output(&repo, &[("SSL_CERT_FILE", file)]);
+    assert!(
+        trusted.contains("the server is not a git server"),
+        "{trusted}"
+    );
 }

@@ -1,4 +1,4 @@
-//! What a git server and those who may push there can make a pass take of memory.
+//! Memory that a git server, or those who may push to it, can make a pass use.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::sandbox::{Sandbox, isolated};
 
-/// What a pass takes without any of this, and libgit2 within its bounds, in KiB.
+/// The limit in KiB: a pass without hostile input, plus the bounds of libgit2.
 const MOST: u64 = 400 << 10;
 
-/// The most memory that the pass ever took, in KiB, and what it said.
-fn pass(sandbox: &Sandbox) -> (u64, String) {
+/// The peak memory of a pass, in KiB, and its output.
+fn peak_memory(sandbox: &Sandbox) -> (u64, String) {
     let mut command = sandbox.command(&["converge"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -25,8 +25,8 @@ fn pass(sandbox: &Sandbox) -> (u64, String) {
         std::thread::sleep(Duration::from_millis(20));
     }
     let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (peak, String::from_utf8_lossy(&said).into_owned())
+    let output = [output.stdout, output.stderr].concat();
+    (peak, String::from_utf8_lossy(&output).into_owned())
 }
 
 fn release(repo: &str, sha: &str) -> Sandbox {
@@ -59,21 +59,25 @@ fn endless_refs_of_a_git_server_use_bounded_memory() {
         &format!("http://127.0.0.1:{port}/shop.git"),
         &"4f".repeat(20),
     );
-    let (peak, said) = pass(&sandbox);
-    assert!(said.contains("is longer than 32 MiB"), "{said}");
-    assert!(0 < peak && peak < MOST, "{peak} KiB: {said}");
+    let (peak, output) = peak_memory(&sandbox);
+    assert!(output.contains("is longer than 32 MiB"), "{output}");
+    assert!(0 < peak && peak < MOST, "{peak} KiB: {output}");
 }
 
 #[test]
 fn blob_that_inflates_to_gigabytes_uses_bounded_memory() {
     let sandbox = Sandbox::empty();
-    let repo = sandbox.beside("repo");
+    let repo = sandbox.sibling("repo");
     std::fs::create_dir_all(&repo).unwrap();
     let git = |args: &[&str]| {
         let mut command = Command::new("git");
         isolated(&mut command);
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
-        let output = command.current_dir(&repo).args(who).args(args).output();
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example"];
+        let output = command
+            .current_dir(&repo)
+            .args(identity)
+            .args(args)
+            .output();
         let output = output.unwrap();
         assert!(output.status.success(), "git {args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -86,8 +90,11 @@ fn blob_that_inflates_to_gigabytes_uses_bounded_memory() {
     std::fs::remove_file(repo.join("bomb")).unwrap();
     git(&["repack", "-adq"]);
     let sha = git(&["rev-parse", "HEAD"]);
-    let (peak, said) = pass(&release(&repo.display().to_string(), &sha));
+    let (peak, output) = peak_memory(&release(&repo.display().to_string(), &sha));
     // A repository on the same host is packed by libgit2, too; over a wire it is the file that is refused.
-    assert!(said.contains("MiB of memory that git may use"), "{said}");
-    assert!(0 < peak && peak < MOST, "{peak} KiB: {said}");
+    assert!(
+        output.contains("MiB of memory that git may use"),
+        "{output}"
+    );
+    assert!(0 < peak && peak < MOST, "{peak} KiB: {output}");
 }

@@ -1,4 +1,4 @@
-//! `trueup init`: what it is told becomes settings that work, and nothing is written otherwise.
+//! `trueup init` turns its options into valid settings, and writes nothing when a check fails.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,23 +14,23 @@ use crate::sandbox::{Ran, Sandbox};
 const KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\n";
 
 /// A host as after installing the package: settings that set nothing, and the shipped roles.
-struct Fresh {
+struct FreshHost {
     host: Sandbox,
     repo: String,
 }
 
-impl Fresh {
-    fn new() -> Fresh {
+impl FreshHost {
+    fn new() -> FreshHost {
         let host = Sandbox::empty();
         host.write("/etc/trueup/node.yml", &shipped("packaging/node.yml"));
-        let repo = host.beside("shop.git");
-        let made = Command::new("git")
+        let repo = host.sibling("shop.git");
+        let status = Command::new("git")
             .args(["init", "-q", "--bare"])
             .arg(&repo)
             .status();
-        assert!(made.unwrap().success());
+        assert!(status.unwrap().success());
         let repo = repo.display().to_string();
-        Fresh { host, repo }
+        FreshHost { host, repo }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -39,8 +39,8 @@ impl Fresh {
         command
     }
 
-    /// `trueup init` for this app, without a question.
-    fn asked(&self, app: &str, more: &[&str]) -> Command {
+    /// `trueup init` for this app, with all options that it would prompt for.
+    fn init_command(&self, app: &str, more: &[&str]) -> Command {
         let store = self.host.fill("dir:@STORE@");
         let args = [
             "init",
@@ -60,14 +60,14 @@ impl Fresh {
 
     fn init(&self, more: &[&str]) -> Ran {
         let app = format!("shop={}", self.repo);
-        self.host.ran(self.asked(&app, more))
+        self.host.run_command(self.init_command(&app, more))
     }
 
     fn settings(&self) -> String {
         self.host.read("/etc/trueup/node.yml")
     }
 
-    /// All that is on the host.
+    /// Every file of the host.
     fn files(&self) -> String {
         crate::tree::listing(&self.host.root, &[])
     }
@@ -83,10 +83,10 @@ fn mode(host: &Sandbox, path: &str) -> u32 {
 
 #[test]
 fn init_writes_valid_settings_and_keeps_every_comment() {
-    let fresh = Fresh::new();
+    let fresh = FreshHost::new();
     let ran = fresh.init(&["--tag", "zone=b", "--set", "keep_releases=3"]);
     assert_eq!(ran.code, 0, "{ran}");
-    for said in [
+    for expected in [
         "good settings: app describe",
         "good store dir:",
         "note manifest: there is no sha_number.yml",
@@ -94,7 +94,7 @@ fn init_writes_valid_settings_and_keeps_every_comment() {
         "note git shop: ",
         "next: `trueup plan --root ",
     ] {
-        assert!(ran.out.contains(said), "{said}: {ran}");
+        assert!(ran.out.contains(expected), "{expected}: {ran}");
     }
     let settings = fresh.settings();
     for line in [
@@ -114,15 +114,15 @@ fn init_writes_valid_settings_and_keeps_every_comment() {
     };
     assert_eq!(prose(&settings), prose(&shipped("packaging/node.yml")));
     assert_eq!(mode(&fresh.host, "/etc/trueup/node.yml"), 0o644);
-    let checked = fresh.host.ran(fresh.command(&["validate"]));
+    let checked = fresh.host.run_command(fresh.command(&["validate"]));
     assert_eq!(checked.code, 0, "{checked}");
 }
 
 #[test]
 fn failed_init_writes_nothing() {
-    let fresh = Fresh::new();
+    let fresh = FreshHost::new();
     let before = fresh.files();
-    for (more, code, said) in [
+    for (more, code, expected) in [
         (
             &["--set", "apps.shop.repo=/nowhere.git"][..],
             1,
@@ -183,8 +183,8 @@ fn failed_init_writes_nothing() {
         let ran = fresh.init(more);
         assert_eq!(ran.code, code, "{more:?}: {ran}");
         assert!(
-            ran.out.contains(said) || ran.err.contains(said),
-            "{more:?}: {said}: {ran}"
+            ran.out.contains(expected) || ran.err.contains(expected),
+            "{more:?}: {expected}: {ran}"
         );
         assert_eq!(fresh.files(), before, "{more:?}");
     }
@@ -199,8 +199,10 @@ fn failed_init_writes_nothing() {
 
 #[test]
 fn init_without_a_terminal_names_the_missing_options() {
-    let fresh = Fresh::new();
-    let ran = fresh.host.ran(fresh.command(&["init", "--role", "app"]));
+    let fresh = FreshHost::new();
+    let ran = fresh
+        .host
+        .run_command(fresh.command(&["init", "--role", "app"]));
     assert_eq!(ran.code, 64, "{ran}");
     assert!(
         ran.err
@@ -211,7 +213,7 @@ fn init_without_a_terminal_names_the_missing_options() {
 
 #[test]
 fn configured_host_stays_unchanged_without_force() {
-    let fresh = Fresh::new();
+    let fresh = FreshHost::new();
     assert_eq!(fresh.init(&[]).code, 0);
     let before = fresh.files();
     let ran = fresh.init(&["--node", "web-2"]);
@@ -223,8 +225,8 @@ fn configured_host_stays_unchanged_without_force() {
     assert_eq!(ran.code, 0, "{ran}");
     assert!(fresh.settings().contains("\nnode: web-2\n"));
     assert_eq!(fresh.host.read("/etc/trueup/node.yml.old"), old);
-    // What stands in a drop-in counts as well.
-    let fresh = Fresh::new();
+    // A drop-in configures a host too.
+    let fresh = FreshHost::new();
     fresh
         .host
         .write("/etc/trueup/node.d/host.yml", "environment: staging\n");
@@ -233,8 +235,8 @@ fn configured_host_stays_unchanged_without_force() {
 
 #[test]
 fn keys_and_secrets_are_readable_by_root_only_and_never_shown() {
-    let fresh = Fresh::new();
-    let (key, secret) = (fresh.host.beside("key"), fresh.host.beside("secret"));
+    let fresh = FreshHost::new();
+    let (key, secret) = (fresh.host.sibling("key"), fresh.host.sibling("secret"));
     fs::write(&key, KEY).unwrap();
     fs::write(&secret, "geheim: #1\n").unwrap();
     let from_file = format!("apps.shop.secrets.SECRET_KEY_BASE=@{}", secret.display());
@@ -263,7 +265,7 @@ fn keys_and_secrets_are_readable_by_root_only_and_never_shown() {
 /// With a terminal of its own, by util-linux' `script`.
 #[test]
 fn init_prompts_for_missing_values_at_a_terminal() {
-    let fresh = Fresh::new();
+    let fresh = FreshHost::new();
     let init = fresh.command(&["init"]);
     let mut line = format!("{:?}", init.get_program());
     for arg in init.get_args() {
@@ -274,18 +276,18 @@ fn init_prompts_for_missing_values_at_a_terminal() {
         fresh.host.fill("dir:@STORE@"),
         fresh.repo
     );
-    let typed = fresh.host.beside("typed");
+    let typed = fresh.host.sibling("typed");
     fs::write(&typed, answers).unwrap();
     let mut script = Command::new("script");
     script
         .args(["-qec", &line, "/dev/null"])
         .env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"))
         .stdin(fs::File::open(typed).unwrap());
-    let ran = fresh.host.ran(script);
+    let ran = fresh.host.run_command(script);
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.out.contains("environment [production]: "), "{ran}");
-    // What cannot be is told at once, and asked again.
-    for told in [
+    // An invalid answer is rejected at once, and the prompt repeated.
+    for text in [
         "`prod/uction` is not a name",
         "there is no role `ap`",
         "`/srv/store` is not the address of a store",
@@ -293,7 +295,7 @@ fn init_prompts_for_missing_values_at_a_terminal() {
         "`nowhere` is not a repository address",
         "`x` is not a port",
     ] {
-        assert!(ran.out.contains(told), "{told}: {ran}");
+        assert!(ran.out.contains(text), "{text}: {ran}");
     }
     let settings = fresh.settings();
     assert!(
@@ -308,14 +310,16 @@ fn init_prompts_for_missing_values_at_a_terminal() {
 
 #[test]
 fn static_role_needs_no_port_and_command_role_does() {
-    let fresh = Fresh::new();
+    let fresh = FreshHost::new();
     let store = fresh.host.fill("dir:@STORE@");
     let app = format!("docs={}", fresh.repo);
     let init = |more: &[&str]| {
         let args = [
             "init", "--env", "staging", "--role", "web", "--store", &store, "--app", &app,
         ];
-        fresh.host.ran(fresh.command(&[&args[..], more].concat()))
+        fresh
+            .host
+            .run_command(fresh.command(&[&args[..], more].concat()))
     };
     let ran = init(&["--set", "web_apps.docs.command=node server.js"]);
     assert_eq!(ran.code, 1, "{ran}");
@@ -327,8 +331,8 @@ fn static_role_needs_no_port_and_command_role_does() {
 #[test]
 fn settings_with_secrets_or_private_before_are_for_root_only() {
     let written = |more: &[&str], before: u32| {
-        let fresh = Fresh::new();
-        let (node, url) = ("/etc/trueup/node.yml", fresh.host.beside("url"));
+        let fresh = FreshHost::new();
+        let (node, url) = ("/etc/trueup/node.yml", fresh.host.sibling("url"));
         fs::write(&url, "plain words\n").unwrap();
         fs::set_permissions(fresh.host.at(node), fs::Permissions::from_mode(before)).unwrap();
         let file = format!("@{}", url.display());
@@ -355,8 +359,8 @@ fn settings_with_secrets_or_private_before_are_for_root_only() {
     assert_eq!(written(&["--force"], 0o600), 0o600);
 }
 
-/// Nobody answers at this store; what is said besides is what counts.
-fn in_s3(fresh: &Fresh, env: &[(&str, &str)], more: &[&str]) -> Ran {
+/// `trueup init` with an S3 store that does not answer, for the other messages.
+fn init_with_s3(fresh: &FreshHost, env: &[(&str, &str)], more: &[&str]) -> Ran {
     let args = [
         "init",
         "--env",
@@ -380,23 +384,23 @@ fn in_s3(fresh: &Fresh, env: &[(&str, &str)], more: &[&str]) -> Ran {
         command.env_remove(name);
     }
     command.env("HOME", "/root").envs(env.iter().copied());
-    fresh.host.ran(command)
+    fresh.host.run_command(command)
 }
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a")];
 
 #[test]
 fn missing_keys_are_an_error_that_says_how_to_store_them() {
-    let fresh = Fresh::new();
+    let fresh = FreshHost::new();
     let before = fresh.files();
-    let ran = in_s3(&fresh, &[], &["--region", "x", "--save-credentials"]);
+    let ran = init_with_s3(&fresh, &[], &["--region", "x", "--save-credentials"]);
     assert_eq!(ran.code, 64, "{ran}");
-    let way = "sudo --preserve-env=AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY trueup init";
-    assert!(ran.err.contains(way), "{ran}");
+    let command_line = "sudo --preserve-env=AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY trueup init";
+    assert!(ran.err.contains(command_line), "{ran}");
     let store = fresh.host.fill("dir:@STORE@");
     let args = ["init", "--env", "x", "--role", "base", "--store", &store];
     let mut command = fresh.command(&[&args[..], &["--save-credentials"]].concat());
-    let ran = fresh.host.ran({
+    let ran = fresh.host.run_command({
         command.envs(KEYS);
         command
     });
@@ -409,8 +413,8 @@ fn missing_keys_are_an_error_that_says_how_to_store_them() {
 
 #[test]
 fn region_of_the_environment_is_written_to_the_settings() {
-    let fresh = Fresh::new();
-    let ran = in_s3(&fresh, &[("AWS_REGION", "eu-north-1")], &["--unchecked"]);
+    let fresh = FreshHost::new();
+    let ran = init_with_s3(&fresh, &[("AWS_REGION", "eu-north-1")], &["--unchecked"]);
     assert_eq!(ran.code, 0, "{ran}");
     let settings = fresh.settings();
     assert!(settings.contains("\n  region: eu-north-1\n"), "{settings}");
@@ -418,8 +422,8 @@ fn region_of_the_environment_is_written_to_the_settings() {
 
 #[test]
 fn init_warns_when_the_timer_would_use_other_keys() {
-    let fresh = Fresh::new();
-    let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
+    let fresh = FreshHost::new();
+    let ran = init_with_s3(&fresh, &KEYS, &["--region", "x"]);
     assert!(
         ran.out.contains(
             "credentials: the keys for the store are only in the environment of this shell"
@@ -430,7 +434,7 @@ fn init_warns_when_the_timer_would_use_other_keys() {
         "/root/.aws/credentials",
         "[default]\naws_access_key_id = A\naws_secret_access_key = b\n",
     );
-    let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
+    let ran = init_with_s3(&fresh, &KEYS, &["--region", "x"]);
     assert!(
         ran.out
             .contains("the keys in this environment are not those in /root/.aws/credentials"),
@@ -440,15 +444,15 @@ fn init_warns_when_the_timer_would_use_other_keys() {
         "/root/.aws/credentials",
         "[default]\naws_access_key_id = A\naws_secret_access_key = a\n",
     );
-    let ran = in_s3(&fresh, &KEYS, &["--region", "x"]);
+    let ran = init_with_s3(&fresh, &KEYS, &["--region", "x"]);
     assert!(!ran.out.contains("credentials: "), "{ran}");
-    let ran = in_s3(&fresh, &KEYS, &["--region", "x", "--save-credentials"]);
+    let ran = init_with_s3(&fresh, &KEYS, &["--region", "x", "--save-credentials"]);
     assert!(
         ran.out
             .contains("good credentials: /root/.aws/credentials already has them"),
         "{ran}"
     );
-    let ran = in_s3(
+    let ran = init_with_s3(
         &fresh,
         &[("SUDO_COMMAND", "trueup init")],
         &["--region", "x"],
@@ -460,24 +464,24 @@ fn init_warns_when_the_timer_would_use_other_keys() {
     );
 }
 
-/// Ctrl-C while a git server says nothing.
+/// Ctrl-C while a git server does not answer.
 #[test]
 fn interrupted_init_leaves_no_key_and_the_next_removes_leftovers() {
-    let fresh = Fresh::new();
-    let key = fresh.host.beside("key");
+    let fresh = FreshHost::new();
+    let key = fresh.host.sibling("key");
     fs::write(&key, KEY).unwrap();
     let before = fresh.files();
     let (new, node) = ("/etc/trueup/deploy_key.new", fresh.settings());
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let app = format!("shop=http://{}/shop.git", server.local_addr().unwrap());
-        let mut init = fresh.asked(&app, &["--deploy-key", key.to_str().unwrap()]);
+        let mut init = fresh.init_command(&app, &["--deploy-key", key.to_str().unwrap()]);
         let init = init
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let init = init.spawn().unwrap();
-        let asked = server.accept().unwrap();
+        let connection = server.accept().unwrap();
         assert!(fresh.host.at(new).exists());
         kill(Pid::from_raw(init.id() as i32), signal).unwrap();
         if signal == Signal::SIGKILL {
@@ -486,7 +490,7 @@ fn interrupted_init_leaves_no_key_and_the_next_removes_leftovers() {
             break;
         }
         let ran = Ran::of(&init.wait_with_output().unwrap(), &fresh.host);
-        drop(asked);
+        drop(connection);
         assert_eq!(ran.code, 143, "{ran}");
         assert!(
             ran.err.contains("ended by a signal: nothing was written"),

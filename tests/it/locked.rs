@@ -1,4 +1,4 @@
-//! A lock that no pass has: it stops nobody, or says who has it.
+//! A lock held by something else than a pass blocks no pass, or is reported with its holder.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -10,12 +10,12 @@ use crate::sandbox::Sandbox;
 const ROLE: &str = "  - directory: {path: /srv}\n";
 const RUN: &str = "/run/trueup";
 
-/// A process that has something locked, as root or as somebody else.
-struct Thief(Child);
+/// A process that holds a lock, as root or as another user.
+struct LockHolder(Child);
 
-impl Thief {
-    /// `None`: he could not.
-    fn at(path: &Path, user: &str) -> Option<Thief> {
+impl LockHolder {
+    /// `None`: the user cannot lock it.
+    fn lock(path: &Path, user: &str) -> Option<LockHolder> {
         let mut child = Command::new("setpriv")
             .args([
                 "--reuid",
@@ -32,9 +32,9 @@ impl Thief {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut word = [0; 6];
-        match child.stdout.as_mut().unwrap().read_exact(&mut word) {
-            Ok(()) => Some(Thief(child)),
+        let mut line = [0; 6];
+        match child.stdout.as_mut().unwrap().read_exact(&mut line) {
+            Ok(()) => Some(LockHolder(child)),
             Err(_) => {
                 child.wait().unwrap();
                 None
@@ -43,9 +43,9 @@ impl Thief {
     }
 }
 
-impl Drop for Thief {
+impl Drop for LockHolder {
     fn drop(&mut self) {
-        // `flock` waits for its child, which lives on without it: with the lock.
+        // The child of `flock` survives it, and keeps the lock.
         let pid = self.0.id();
         let _ = Command::new("pkill")
             .args(["-KILL", "-P", &pid.to_string()])
@@ -55,11 +55,11 @@ impl Drop for Thief {
     }
 }
 
-fn all_below(folder: &Path, into: &mut Vec<PathBuf>) {
+fn collect_paths(folder: &Path, into: &mut Vec<PathBuf>) {
     into.push(folder.to_owned());
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         match entry.file_type().unwrap().is_dir() {
-            true => all_below(&entry.path(), into),
+            true => collect_paths(&entry.path(), into),
             false => into.push(entry.path()),
         }
     }
@@ -68,7 +68,7 @@ fn all_below(folder: &Path, into: &mut Vec<PathBuf>) {
 fn is_root() -> bool {
     let is = nix::unistd::geteuid().is_root();
     if !is {
-        eprintln!("skipped: only root can act as somebody else");
+        eprintln!("skipped: only root can act as another user");
     }
     is
 }
@@ -79,24 +79,24 @@ fn locks_held_by_other_users_block_no_pass() {
         return;
     }
     let host = Sandbox::of(ROLE);
-    // As on a real host, where everybody can come as far as that.
+    // As on a real host, where every user can reach the folder.
     for folder in host.root.ancestors() {
         if folder.starts_with("/tmp/") {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
     }
-    // What a version of before has left.
+    // The lock file of an older version.
     host.write("/run/trueup/lock", "");
     host.converged();
-    let mut places = Vec::new();
+    let mut paths = Vec::new();
     for folder in [RUN, "/var/lib/trueup", "/etc/trueup"] {
-        all_below(&host.at(folder), &mut places);
+        collect_paths(&host.at(folder), &mut paths);
     }
-    let thieves: Vec<Thief> = places
+    let holders: Vec<LockHolder> = paths
         .iter()
-        .filter_map(|place| Thief::at(place, "65534"))
+        .filter_map(|path| LockHolder::lock(path, "65534"))
         .collect();
-    assert!(thieves.len() > 3, "nobody could lock anything at all");
+    assert!(holders.len() > 3, "no lock could be taken");
     let pass = host.run(&["converge", "--no-wait"]);
     assert_eq!(pass.code, 0, "{pass}");
 }
@@ -108,7 +108,7 @@ fn foreign_lock_on_an_old_lock_file_blocks_no_pass() {
     }
     let host = Sandbox::of(ROLE);
     host.write("/run/trueup/lock", "");
-    let _thief = Thief::at(&host.at("/run/trueup/lock"), "0").unwrap();
+    let _holder = LockHolder::lock(&host.at("/run/trueup/lock"), "0").unwrap();
     let pass = host.run(&["converge", "--no-wait"]);
     assert_eq!(pass.code, 0, "{pass}");
 }
@@ -121,19 +121,19 @@ fn lock_held_without_a_pass_is_a_failure_naming_its_process() {
     let host = Sandbox::of(ROLE);
     host.converged();
     let lock = host.at("/run/trueup/private/lock");
-    let thief = Thief::at(&lock, "0").unwrap();
+    let holder = LockHolder::lock(&lock, "0").unwrap();
     let pass = host.run(&["converge"]);
     assert_eq!(pass.code, 1, "{pass}");
-    let who = format!(
+    let expected = format!(
         "cannot start a pass: process {} (`flock`, run by root) holds the lock @ROOT@/run/trueup/private/lock",
-        thief.0.id()
+        holder.0.id()
     );
-    assert!(pass.err.contains(&who), "{pass}");
+    assert!(pass.err.contains(&expected), "{pass}");
     assert!(
-        pass.err.contains(&format!("kill {}", thief.0.id())),
+        pass.err.contains(&format!("kill {}", holder.0.id())),
         "{pass}"
     );
-    // Nobody is told that all is well.
+    // Nothing reports the host as converged.
     let status = host.run(&["status"]);
     assert_eq!(status.code, 1, "{status}");
     assert!(status.out.contains("cannot start a pass"), "{status}");
@@ -141,7 +141,7 @@ fn lock_held_without_a_pass_is_a_failure_naming_its_process() {
         host.read("/run/motd.d/trueup")
             .contains("cannot start a pass")
     );
-    drop(thief);
+    drop(holder);
     host.converged();
     assert_eq!(host.run(&["status"]).code, 0);
 }

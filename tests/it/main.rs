@@ -1,38 +1,38 @@
-//! What trueup promises, held against the binary as people run it. One binary for all of it: it
+//! Tests of the binary as people run it. One test binary for all of them: it
 //! links once.
 //!
 //! - [`adopt`]: hosts that another tool deployed to before
-//! - [`scenario`]: folders in `tests/scenarios`: what is there, what a pass does, what is there then
-//! - [`bad_input`]: what people and broken machines hand in, and what they are told
-//! - [`caller`]: what children have of whoever started trueup: nothing
-//! - [`crash`]: killed at every change, a pass loses nothing and repeats nothing
-//! - [`demo`]: the demo keeps to a folder of its own
-//! - [`durable`]: what is on disk before something else is made of it
-//! - [`fleet`]: hosts that share a store and learn of each other
-//! - [`gate`]: releases that do not work in service
-//! - [`printed`]: what others write, as text on an operator's terminal
-//! - [`release_crash`]: a deploy that is killed at every stage
-//! - [`git_http`]: how a repository behind http is reached
-//! - [`git_memory`]: what a git server can make a pass take of memory
-//! - [`init`]: how a host is set up
-//! - [`operate`]: what an operator does with releases at a host
+//! - [`scenario`]: folders in `tests/scenarios`: the host before, the pass, the host after
+//! - [`bad_input`]: invalid input, and the exact errors
+//! - [`caller`]: children inherit nothing from the caller of trueup
+//! - [`crash`]: a pass killed at any change loses nothing and repeats nothing
+//! - [`demo`]: the demo uses only a folder of its own
+//! - [`durable`]: git objects are synced before anything refers to them
+//! - [`fleet`]: hosts that share a store and find each other in it
+//! - [`gate`]: releases that fail their gate
+//! - [`printed`]: text of others on an operator's terminal
+//! - [`release_crash`]: a deploy killed at every stage
+//! - [`git_http`]: git over http: proxies and certificates
+//! - [`git_memory`]: memory that a git server can make a pass use
+//! - [`init`]: setting up a host
+//! - [`operate`]: the commands for releases on one host
 //! - [`output`]: documents for programs, in JSON and YAML
-//! - [`doctor`]: what can be wrong round a pass, named with what to do
-//! - [`secrets`]: what programs print of secrets, and who may read what they print
-//! - [`status`]: how a host stands, as an operator reads it
-//! - [`waiting`]: what a pass waits for: another pass, a hold
-//! - [`cli`]: what every command owes to scripts and pipes
-//! - [`package`]: the manual that packages bring
+//! - [`doctor`]: faults around a pass, each with a remedy
+//! - [`secrets`]: secrets in program output and in state files
+//! - [`status`]: the status of a host, its login message and metrics
+//! - [`waiting`]: waiting for another pass, and holds
+//! - [`cli`]: exit codes, help, JSON and colours of every command
+//! - [`package`]: man pages and completions
 //! - [`roles`]: the shipped roles
 //! - [`tidy`]: the layout of the source itself
 //!
-//! Every sandbox is a folder of its own, so tests run side by side; what they start ends with them.
+//! Every sandbox is a folder of its own, so tests run in parallel, and end the processes that they start.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test stands outside of the ports, and its failure is a panic"
+    reason = "tests do not use the ports, and fail by a panic"
 )]
 
 mod adopt;

@@ -1,4 +1,4 @@
-//! What an operator does with releases at a host: looks, builds, goes back, runs something in them.
+//! Commands for releases on one host: list, build, roll back, run a command in them.
 
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt;
@@ -15,12 +15,12 @@ fn releases(app: &App) -> Vec<Value> {
 }
 
 /// The names of all releases, the newest first.
-pub fn names(app: &App) -> Vec<String> {
+pub fn release_names(app: &App) -> Vec<String> {
     let name = |release: &Value| release["release"].as_str().unwrap().to_owned();
     releases(app).iter().map(name).collect()
 }
 
-fn states(app: &App) -> Vec<String> {
+fn release_states(app: &App) -> Vec<String> {
     let state = |release: &Value| release["state"].as_str().unwrap().to_owned();
     releases(app).iter().map(state).collect()
 }
@@ -31,13 +31,13 @@ fn release_list_shows_state_and_size() {
     let empty = app.sandbox.run(&["releases"]);
     assert_eq!(empty.code, 0, "{empty}");
     assert_eq!(empty.out, "shop: no release yet\n");
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let bad = app.want(GOOD, "500", "page two");
+    let bad = app.publish_commit(GOOD, "500", "page two");
     app.converge(4);
-    app.want("exec python3 web.py $1 # three", "200", "page three");
+    app.publish_commit("exec python3 web.py $1 # three", "200", "page three");
     app.converge(0);
-    assert_eq!(states(&app), ["active", "good", "bad"]);
+    assert_eq!(release_states(&app), ["active", "good", "bad"]);
     let list = releases(&app);
     assert!(list[0]["size"]["own"].as_u64().unwrap() > 1000, "{list:?}");
     assert_eq!(list[2]["sha"], bad.as_str());
@@ -58,9 +58,9 @@ fn release_list_shows_state_and_size() {
 fn release_history_shows_every_stage_and_the_failure_log_tail() {
     let steps = "      steps: [{name: gems, run: \"seq 1 100\"}, {name: flaky, run: 'cat page; seq 1 100; exit $(cat status)'}]\n";
     let app = App::new(&ROLE.replace("      hooks:\n", &format!("{steps}      hooks:\n")));
-    app.want(GOOD, "3", "page one");
+    app.publish_commit(GOOD, "3", "page one");
     app.converge(1);
-    let name = names(&app).remove(0);
+    let name = release_names(&app).remove(0);
     let ran = app.sandbox.run(&["history", "--release", &name]);
     assert_eq!(ran.code, 0, "{ran}");
     let lines: Vec<&str> = ran.out.lines().map(str::trim).collect();
@@ -101,8 +101,8 @@ fn release_history_shows_every_stage_and_the_failure_log_tail() {
     );
 }
 
-/// The release of a private build that must succeed, as its path's last part.
-fn built(app: &App, args: &[&str]) -> String {
+/// Makes a private build and returns the name of the release.
+fn build_private(app: &App, args: &[&str]) -> String {
     let ran = app
         .sandbox
         .run(&[&["releases", "build", "shop"], args].concat());
@@ -116,29 +116,32 @@ fn built(app: &App, args: &[&str]) -> String {
 #[test]
 fn private_build_takes_any_commit_and_is_never_activated() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let first = app.current();
     app.git(&["checkout", "-q", "-b", "try/this"]);
-    let tried = app.want(GOOD, "200", "page two");
+    let tried = app.publish_commit(GOOD, "200", "page two");
     app.git(&["checkout", "-q", "main"]);
-    let name = built(&app, &["--ref", "try/this"]);
+    let name = build_private(&app, &["--ref", "try/this"]);
     assert!(name.ends_with(&tried[..7]), "{name}");
     let page = app.sandbox.read(&format!("/srv/shop/releases/{name}/page"));
     assert_eq!((page.as_str(), app.current()), ("page two", first.clone()));
-    assert_eq!(states(&app), ["private", "active"]);
+    assert_eq!(release_states(&app), ["private", "active"]);
     assert_eq!(releases(&app)[0]["ref"], "try/this");
-    // Once more: it is the same one, by its sha as well.
-    assert_eq!(built(&app, &["--sha", &tried, "--keep-days", "9"]), name);
-    // Its sha is wanted: what somebody may have changed by hand is not what is put into service.
+    // A second build returns the same release, by its sha as well.
+    assert_eq!(
+        build_private(&app, &["--sha", &tried, "--keep-days", "9"]),
+        name
+    );
+    // When its sha is wanted, the deployment does not use the private release: a user may have changed it.
     app.sandbox
         .write(&format!("/srv/shop/releases/{name}/page"), "page of mine");
     app.converge(0);
     assert_ne!(app.current(), format!("releases/{name}"));
     assert_eq!(app.running(), tried);
     assert_eq!(app.sandbox.read("/srv/shop/current/page"), "page two");
-    assert_eq!(states(&app), ["active", "private", "good"]);
-    for (args, said) in [
+    assert_eq!(release_states(&app), ["active", "private", "good"]);
+    for (args, expected) in [
         (["--ref", "try/thsi"], "did you mean `try/this`?"),
         (["--ref", &tried], "say `--sha"),
         (["--ref", "refs/../x"], "there is no branch and no tag"),
@@ -149,48 +152,48 @@ fn private_build_takes_any_commit_and_is_never_activated() {
             .sandbox
             .run(&[&["releases", "build", "shop"], &args[..]].concat());
         assert!([1, 64].contains(&ran.code), "{ran}");
-        assert!(ran.err.contains(said), "{ran}");
+        assert!(ran.err.contains(expected), "{ran}");
         assert_eq!(ran.out, "");
     }
-    assert_eq!(states(&app).len(), 3);
+    assert_eq!(release_states(&app).len(), 3);
 }
 
 #[test]
 fn failed_private_build_resumes_where_it_stopped() {
     let steps = "      steps: [{name: one, run: 'echo x >> $SHARED_PATH/one'}, {name: two, run: 'test -e $SHARED_PATH/ready'}]\n";
     let app = App::new(&ROLE.replace("      hooks:\n", &format!("{steps}      hooks:\n")));
-    let sha = app.want(GOOD, "200", "page one");
+    let sha = app.publish_commit(GOOD, "200", "page one");
     let failed = app
         .sandbox
         .run(&["releases", "build", "shop", "--sha", &sha]);
     assert_eq!(failed.code, 1, "{failed}");
     assert!(failed.err.contains("step `two`"), "{failed}");
-    assert_eq!(states(&app), ["failed"]);
+    assert_eq!(release_states(&app), ["failed"]);
     app.sandbox.write("/srv/shop/shared/ready", "");
-    let name = built(&app, &["--ref", "main"]);
-    assert_eq!(names(&app), [name]);
+    let name = build_private(&app, &["--ref", "main"]);
+    assert_eq!(release_names(&app), [name]);
     assert_eq!(app.sandbox.read("/srv/shop/shared/one"), "x\n");
 }
 
 #[test]
 fn clean_removes_unneeded_releases_and_keeps_those_in_use() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     for page in ["bad one", "bad two"] {
-        app.want(GOOD, "500", page);
+        app.publish_commit(GOOD, "500", page);
         app.converge(4);
     }
-    app.want(GOOD, "200", "page two");
+    app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
-    let private = built(&app, &["--ref", "main"]);
+    let private = build_private(&app, &["--ref", "main"]);
     let clean = |args: &[&str]| {
         let ran = app.sandbox.run(&[&["releases", "clean"], args].concat());
         assert_eq!(ran.code, 0, "{ran}");
         ran.out
     };
-    let before = names(&app);
-    let bad = states(&app)
+    let before = release_names(&app);
+    let bad = release_states(&app)
         .iter()
         .position(|state| state == "bad")
         .unwrap();
@@ -201,10 +204,10 @@ fn clean_removes_unneeded_releases_and_keeps_those_in_use() {
         dry.contains(&format!("{bad} (bad, ")) && dry.contains("would be free"),
         "{dry}"
     );
-    assert_eq!(names(&app), before);
-    // Somebody looks around in it.
+    assert_eq!(release_names(&app), before);
+    // A process runs in it.
     let folder = app.sandbox.at(&format!("/srv/shop/releases/{bad}"));
-    let mut somebody = std::process::Command::new("sleep")
+    let mut sleep = std::process::Command::new("sleep")
         .arg("60")
         .current_dir(&folder)
         .spawn()
@@ -212,8 +215,8 @@ fn clean_removes_unneeded_releases_and_keeps_those_in_use() {
     let kept = clean(&["--all-failed"]);
     assert!(kept.contains("kept, a process runs in it"), "{kept}");
     assert!(folder.is_dir());
-    somebody.kill().unwrap();
-    somebody.wait().unwrap();
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
     let json = app
         .sandbox
         .run(&["releases", "clean", "--all-failed", "--json"])
@@ -221,8 +224,8 @@ fn clean_removes_unneeded_releases_and_keeps_those_in_use() {
     assert_eq!(json["apps"][0]["removed"][0]["release"], bad.as_str());
     assert!(json["freed"].as_u64().unwrap() > 0);
     assert!(!folder.exists());
-    assert_eq!(states(&app), ["private", "active", "good"]);
-    // Its days are over.
+    assert_eq!(release_states(&app), ["private", "active", "good"]);
+    // It has expired.
     let record = app.sandbox.read("/var/lib/trueup/releases/shop.json");
     let mut record: Value = serde_json::from_str(&record).unwrap();
     for entry in record["releases"].as_array_mut().unwrap() {
@@ -233,20 +236,20 @@ fn clean_removes_unneeded_releases_and_keeps_those_in_use() {
     app.sandbox
         .write("/var/lib/trueup/releases/shop.json", &record.to_string());
     assert!(clean(&[]).contains(&private));
-    assert_eq!(states(&app), ["active", "good"]);
+    assert_eq!(release_states(&app), ["active", "good"]);
 }
 
-/// Commits a file besides; the next [`App::want`] takes it along.
-fn file(app: &App, path: &str, text: &str) {
+/// Writes a file that the next [`App::publish_commit`] commits.
+fn commit_file(app: &App, path: &str, text: &str) {
     let path = app.repo.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
-fn command(app: &App, args: &[&str], code: i32) -> crate::sandbox::Ran {
+fn run(app: &App, args: &[&str], code: i32) -> crate::sandbox::Ran {
     let mut command = app.sandbox.command(args);
     command.env("SUDO_USER", "ana");
-    let ran = app.sandbox.ran(command);
+    let ran = app.sandbox.run_command(command);
     assert_eq!(ran.code, code, "{args:?}: {ran}");
     ran
 }
@@ -254,15 +257,15 @@ fn command(app: &App, args: &[&str], code: i32) -> crate::sandbox::Ran {
 #[test]
 fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let first = app.current();
-    file(&app, "db/migrate/1_more.rb", "more");
-    file(&app, "db/seeds.rb", "x");
-    let two = app.want(GOOD, "200", "page two");
+    commit_file(&app, "db/migrate/1_more.rb", "more");
+    commit_file(&app, "db/seeds.rb", "x");
+    let two = app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
     let second = app.current();
-    let back = command(&app, &["rollback", "shop", "--reason", "orders fail"], 0);
+    let back = run(&app, &["rollback", "shop", "--reason", "orders fail"], 0);
     assert_eq!((app.current(), app.running()), (first.clone(), one.clone()));
     assert!(back.out.contains("is proven"), "{back}");
     assert!(
@@ -271,12 +274,12 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
     );
     let warned = "\n  - db/migrate/1_more.rb\n";
     assert!(back.err.ends_with(warned), "{back}");
-    // The timer's pass leaves it there, and says so in every place.
+    // The timer's pass keeps the pin, and every command reports it.
     for args in [&["status"][..], &["plan"], &["converge"], &["status"]] {
-        let told = command(&app, args, 3);
+        let ran = run(&app, args, 3);
         assert!(
-            told.out.contains("by ana") && told.out.contains("orders fail"),
-            "{told}"
+            ran.out.contains("by ana") && ran.out.contains("orders fail"),
+            "{ran}"
         );
     }
     assert_eq!(app.running(), one);
@@ -286,22 +289,22 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
         list.contains("active, pinned") && list.contains("orders fail"),
         "{list}"
     );
-    // Back again leads nowhere new: the only other one is what the manifest wants.
-    let again = command(&app, &["rollback", "shop"], 64);
+    // A second rollback has no target: the only other release is the wanted one.
+    let again = run(&app, &["rollback", "shop"], 64);
     assert!(again.err.contains("no good release"), "{again}");
-    let over = command(&app, &["rollback", "shop", "--unpin"], 0);
+    let over = run(&app, &["rollback", "shop", "--unpin"], 0);
     assert!(over.out.contains("no longer pinned"), "{over}");
     assert_eq!((app.current(), app.running()), (second, two.clone()));
-    // That nothing waits any more is news, once.
+    // The end of the pin is announced once.
     app.converge(0);
-    app.sandbox.is_right(&[]);
-    // Pinned once more; a manifest that wants another sha ends it, for good.
-    command(&app, &["rollback", "shop"], 0);
-    let three = app.want(GOOD, "200", "page three");
+    app.sandbox.assert_converged(&[]);
+    // A manifest that wants another sha ends the pin for good.
+    run(&app, &["rollback", "shop"], 0);
+    let three = app.publish_commit(GOOD, "200", "page three");
     app.converge(0);
     assert_eq!(app.running(), three);
-    app.sandbox.is_right(&[]);
-    app.want_sha(&two);
+    app.sandbox.assert_converged(&[]);
+    app.publish(&two);
     app.converge(0);
     assert_eq!(app.running(), two, "the old pin came back");
 }
@@ -309,17 +312,17 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
 #[test]
 fn pin_ends_when_the_manifest_wants_its_sha_and_never_returns() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let two = app.want(GOOD, "200", "page two");
+    let two = app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
-    command(&app, &["rollback", "shop"], 0);
-    app.want_sha(&one);
+    run(&app, &["rollback", "shop"], 0);
+    app.publish(&one);
     let ended = app.converge(0);
     assert!(ended.out.contains("pin"), "{ended}");
     assert!(!ended.out.contains("restart"), "{ended}");
-    app.sandbox.is_right(&[]);
-    app.want_sha(&two);
+    app.sandbox.assert_converged(&[]);
+    app.publish(&two);
     app.converge(0);
     assert_eq!(app.running(), two);
 }
@@ -327,17 +330,17 @@ fn pin_ends_when_the_manifest_wants_its_sha_and_never_returns() {
 #[test]
 fn rollback_to_an_invalid_release_is_refused_and_changes_nothing() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    app.want(GOOD, "500", "page bad");
+    app.publish_commit(GOOD, "500", "page bad");
     app.converge(4);
-    app.want(GOOD, "200", "page two");
+    app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
-    let (bad, active) = (names(&app).remove(2), app.current());
+    let (bad, active) = (release_names(&app).remove(2), app.current());
     let name = active.strip_prefix("releases/").unwrap();
-    let before = crate::tree::traces(&app.sandbox.root, &["/run"]);
+    let before = crate::tree::fingerprints(&app.sandbox.root, &["/run"]);
     let near = format!("{name}0");
-    for (args, code, said) in [
+    for (args, code, expected) in [
         (
             &["rollback", "shop", "--to", "nothing"][..],
             64,
@@ -358,49 +361,52 @@ fn rollback_to_an_invalid_release_is_refused_and_changes_nothing() {
             "cannot be used",
         ),
     ] {
-        let ran = command(&app, args, code);
-        assert!(ran.err.contains(said), "{ran}");
+        let ran = run(&app, args, code);
+        assert!(ran.err.contains(expected), "{ran}");
     }
-    let touched = crate::tree::touched(&before, &crate::tree::traces(&app.sandbox.root, &["/run"]));
+    let touched = crate::tree::changed_paths(
+        &before,
+        &crate::tree::fingerprints(&app.sandbox.root, &["/run"]),
+    );
     assert!(touched.is_empty(), "{touched:?}");
-    // What is wanted and active: there is nothing to pin.
-    let same = command(&app, &["rollback", "shop", "--to", name], 0);
+    // The wanted release is active: there is nothing to pin.
+    let same = run(&app, &["rollback", "shop", "--to", name], 0);
     assert!(same.out.contains("it needs no pin"), "{same}");
-    app.sandbox.is_right(&[]);
-    // A whole release of a quarantined sha.
+    app.sandbox.assert_converged(&[]);
+    // A complete release of a quarantined sha.
     let sha = releases(&app)[2]["sha"].as_str().unwrap().to_owned();
-    let private = built(&app, &["--sha", &sha]);
-    let barred = command(&app, &["releases", "activate", "shop", &private], 4);
+    let private = build_private(&app, &["--sha", &sha]);
+    let barred = run(&app, &["releases", "activate", "shop", &private], 4);
     assert!(
         barred.err.contains("is quarantined on this host"),
         "{barred}"
     );
-    // What is held is not touched.
+    // An app on hold does not change.
     app.sandbox.manifest(format!(
         "production: {{shop: {{sha: {}, hold: {{reason: moving, by: eva}}}}}}\n",
         app.running()
     ));
-    let held = command(&app, &["rollback", "shop"], 64);
+    let held = run(&app, &["rollback", "shop"], 64);
     assert!(held.err.contains("held by eva: moving"), "{held}");
     assert!(held.err.contains("`--force`"), "{held}");
     assert_eq!(app.current(), active);
-    // Unless somebody says so: then it goes back, and stays there.
-    command(&app, &["rollback", "shop", "--force"], 0);
+    // With --force it is rolled back, and pinned.
+    run(&app, &["rollback", "shop", "--force"], 0);
     assert_ne!(app.current(), active);
     let back = app.current();
     app.converge(3);
     assert_eq!(app.current(), back);
-    // It is done whether the store answers or not, and whatever is in it.
+    // Neither an invalid manifest nor an unreachable store prevents it.
     let short = |link: &'_ str| link.rsplit('/').next().unwrap().to_owned();
     app.sandbox.manifest("production: [\n");
-    command(
+    run(
         &app,
         &["rollback", "shop", "--to", &short(&active), "--force"],
         0,
     );
     assert_eq!(app.current(), active);
-    std::fs::rename(&app.sandbox.store, app.sandbox.beside("gone")).unwrap();
-    command(
+    std::fs::rename(&app.sandbox.store, app.sandbox.sibling("gone")).unwrap();
+    run(
         &app,
         &["rollback", "shop", "--to", &short(&back), "--force"],
         0,
@@ -411,48 +417,51 @@ fn rollback_to_an_invalid_release_is_refused_and_changes_nothing() {
 #[test]
 fn activated_private_release_is_rolled_back_when_its_gate_fails() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let first = app.current();
-    let two = app.want(GOOD, "200", "page two");
-    let bad = app.want(GOOD, "500", "page bad");
-    app.want_sha(&one);
-    let (good, failing) = (built(&app, &["--sha", &two]), built(&app, &["--sha", &bad]));
-    let failed = command(&app, &["releases", "activate", "shop", &failing], 4);
+    let two = app.publish_commit(GOOD, "200", "page two");
+    let bad = app.publish_commit(GOOD, "500", "page bad");
+    app.publish(&one);
+    let (good, failing) = (
+        build_private(&app, &["--sha", &two]),
+        build_private(&app, &["--sha", &bad]),
+    );
+    let failed = run(&app, &["releases", "activate", "shop", &failing], 4);
     assert!(failed.out.contains("rolls back to"), "{failed}");
     assert!(failed.out.contains("nothing is pinned"), "{failed}");
     assert_eq!((app.current(), app.running()), (first, one));
-    app.sandbox.is_right(&[]);
-    let json = command(&app, &["releases", "activate", "shop", &good, "--json"], 0).json();
+    app.sandbox.assert_converged(&[]);
+    let json = run(&app, &["releases", "activate", "shop", &good, "--json"], 0).json();
     assert_eq!(json["release"], good.as_str());
     assert_eq!(
         (&json["pin"]["by"], &json["outcome"]),
         (&"ana".into(), &"converged".into())
     );
     assert_eq!(app.running(), two);
-    assert_eq!(states(&app)[0], "active");
-    // It is there already: nothing is restarted for saying so again.
-    let again = command(&app, &["releases", "activate", "shop", &good], 0);
+    assert_eq!(release_states(&app)[0], "active");
+    // It is active already: nothing is restarted.
+    let again = run(&app, &["releases", "activate", "shop", &good], 0);
     assert!(!again.out.contains("restart"), "{again}");
 }
 
 #[test]
 fn quarantine_ends_only_when_lifted_with_a_reason() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    // It needs something besides that is not there yet.
+    // It needs a file that is still missing.
     let needs = "test -e ../../shared/ready || exit 1; exec python3 web.py $1";
-    let two = app.want(needs, "200", "page two");
+    let two = app.publish_commit(needs, "200", "page two");
     app.converge(4);
-    command(&app, &["converge", "--force"], 4);
-    command(&app, &["converge", "--lift-quarantine", " "], 64);
-    let early = command(&app, &["converge", "--lift-quarantine", "it will work"], 4);
+    run(&app, &["converge", "--force"], 4);
+    run(&app, &["converge", "--lift-quarantine", " "], 64);
+    let early = run(&app, &["converge", "--lift-quarantine", "it will work"], 4);
     assert!(early.out.contains("lifted the quarantine"), "{early}");
     app.converge(4);
     app.sandbox.write("/srv/shop/shared/ready", "");
     let reason = "the file is there: deployed as release 20200101000000";
-    command(&app, &["converge", "--lift-quarantine", reason], 0);
+    run(&app, &["converge", "--lift-quarantine", reason], 0);
     assert_eq!(app.running(), two);
     let log = app.sandbox.read("/srv/shop/revisions.log");
     assert!(
@@ -461,13 +470,13 @@ fn quarantine_ends_only_when_lifted_with_a_reason() {
     );
     assert!(log.contains(&format!("for ana: {reason}")), "{log}");
     let passes = app.sandbox.run(&["history", "--json"]).json();
-    let said = passes["passes"][0]["warnings"][0].as_str().unwrap();
+    let warning = passes["passes"][0]["warnings"][0].as_str().unwrap();
     assert!(
-        said.starts_with("shop: lifted") && said.contains("for ana"),
-        "{said}"
+        warning.starts_with("shop: lifted") && warning.contains("for ana"),
+        "{warning}"
     );
-    app.sandbox.is_right(&[]);
-    let none = command(&app, &["converge", "--lift-quarantine", "x"], 0);
+    app.sandbox.assert_converged(&[]);
+    let none = run(&app, &["converge", "--lift-quarantine", "x"], 0);
     assert!(none.out.contains("no wanted sha is quarantined"), "{none}");
 }
 
@@ -488,14 +497,14 @@ fn exec(app: &App, args: &[&str]) -> std::process::Command {
 #[test]
 fn exec_runs_in_the_release_environment_and_returns_its_exit_code() {
     let app = App::new(STILL);
-    let exec = |args: &[&str]| app.sandbox.ran(exec(&app, args));
+    let exec = |args: &[&str]| app.sandbox.run_command(exec(&app, args));
     let none = exec(&["--", "true"]);
     assert_eq!(none.code, 64, "{none}");
     assert!(none.err.contains("no release of shop is active"), "{none}");
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let first = names(&app).remove(0);
-    let two = app.want(GOOD, "200", "page two");
+    let first = release_names(&app).remove(0);
+    let two = app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
     assert_eq!(exec(&["--", "cat", "page"]).out, "page two");
     assert_eq!(
@@ -511,7 +520,7 @@ fn exec_runs_in_the_release_environment_and_returns_its_exit_code() {
         here.display()
     );
     assert_eq!((ran.out, ran.err), (expected, String::new()));
-    for (args, code, said) in [
+    for (args, code, expected) in [
         (
             &["--", "no-such-program"][..],
             1,
@@ -526,7 +535,7 @@ fn exec_runs_in_the_release_environment_and_returns_its_exit_code() {
     ] {
         let ran = exec(args);
         assert_eq!(ran.code, code, "{ran}");
-        assert!(ran.err.contains(said), "{ran}");
+        assert!(ran.err.contains(expected), "{ran}");
     }
 }
 
@@ -537,7 +546,7 @@ fn exec_child_gets_stdin_and_signals() {
     use std::process::Stdio;
 
     let app = App::new(STILL);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let mut command = exec(&app, &["--", "sh", "-c"]);
     command.arg("read line; echo \"got $line\"; exec sleep 60");
@@ -552,7 +561,7 @@ fn exec_child_gets_stdin_and_signals() {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "got a word\n");
-    // No pass is kept from running.
+    // It does not block a pass.
     app.converge(0);
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()),
@@ -563,8 +572,8 @@ fn exec_child_gets_stdin_and_signals() {
 }
 
 /// An app with a release, and `trueup exec` in it at a terminal.
-fn at_terminal(app: &App, line: &str) -> crate::terminal::Terminal {
-    app.want(GOOD, "200", "page one");
+fn exec_at_terminal(app: &App, line: &str) -> crate::terminal::Terminal {
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let mut command = exec(app, &["--", "sh", "-c", line]);
     command.env("TERM", "xterm-256color");
@@ -576,18 +585,18 @@ fn exec_gives_its_command_a_pty_that_follows_the_callers_terminal() {
     let app = App::new(STILL);
     let line = "test -t 0 && test -t 1 && test -t 2 && ps -o stat= -p $$; echo $TERM; stty size; read line; echo \"got $line\"; \
                 trap 'stty size' WINCH; while :; do sleep 0.1; done";
-    let mut terminal = at_terminal(&app, line);
-    terminal.shows("+");
-    terminal.shows("xterm-256color");
-    terminal.types("a word\r");
-    terminal.shows("got a word");
+    let mut terminal = exec_at_terminal(&app, line);
+    terminal.wait_for_text("+");
+    terminal.wait_for_text("xterm-256color");
+    terminal.type_keys("a word\r");
+    terminal.wait_for_text("got a word");
     assert!(
         !terminal.is_cooked(),
         "keys mean something to both terminals"
     );
     terminal.resize(33, 77);
-    terminal.shows("33 77");
-    terminal.types("\x03");
+    terminal.wait_for_text("33 77");
+    terminal.type_keys("\x03");
     let line = terminal.line();
     let (ended, screen) = terminal.end();
     assert_eq!(ended.signal(), Some(2), "{screen}");
@@ -598,7 +607,7 @@ fn exec_gives_its_command_a_pty_that_follows_the_callers_terminal() {
 fn exec_command_cannot_inject_input_into_the_callers_shell() {
     let app = App::new(STILL);
     let line = "python3 -c \"import fcntl, termios; fcntl.ioctl(open('/dev/tty'), termios.TIOCSTI, b'x')\" && echo typed; tty; exit 42";
-    let terminal = at_terminal(&app, line);
+    let terminal = exec_at_terminal(&app, line);
     let mut left = terminal.line();
     let (ended, screen) = terminal.end();
     assert_eq!(ended.code(), Some(42), "{screen}");
@@ -616,11 +625,11 @@ fn exec_command_cannot_inject_input_into_the_callers_shell() {
 #[test]
 fn exec_passes_files_and_pipes_through_but_no_terminal() {
     let app = App::new(STILL);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let input = app.sandbox.beside("input");
+    let input = app.sandbox.sibling("input");
     std::fs::write(&input, "from a file\n").unwrap();
-    let output = app.sandbox.beside("output");
+    let output = app.sandbox.sibling("output");
     let tests = "cat; test -t 1 || echo no terminal; test -t 2 && echo aside >&2";
     let terminal = crate::terminal::Terminal::start(
         exec(&app, &["--", "sh", "-c", tests]),
@@ -632,7 +641,7 @@ fn exec_passes_files_and_pipes_through_but_no_terminal() {
     assert!(screen.contains("aside"), "{screen}");
     let text = std::fs::read_to_string(&output).unwrap();
     assert_eq!(text, "from a file\nno terminal\n");
-    // In a pipeline, what is typed is for whoever shows it: `| less`.
+    // In a pipeline the keyboard belongs to the reader: `| less`.
     let (mut reader, writer) = std::io::pipe().unwrap();
     let terminal = crate::terminal::Terminal::start(
         exec(&app, &["--", "sh", "-c", "wc -c; echo shown"]),
@@ -651,8 +660,8 @@ fn exec_is_suspended_and_resumed_with_its_command() {
     use nix::sys::signal::{Signal, kill};
     let app = App::new(STILL);
     let line = "echo ready; read line; echo \"got $line\"";
-    let mut terminal = at_terminal(&app, line);
-    terminal.shows("ready");
+    let mut terminal = exec_at_terminal(&app, line);
+    terminal.wait_for_text("ready");
     let pid = nix::unistd::Pid::from_raw(terminal.child.id().cast_signed());
     let state = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -663,7 +672,7 @@ fn exec_is_suspended_and_resumed_with_its_command() {
     assert!(terminal.is_cooked(), "the shell cannot be used");
     kill(pid, Signal::SIGCONT).unwrap();
     assert!(crate::processes::wait_until(|| !terminal.is_cooked()));
-    terminal.types("more\r");
+    terminal.type_keys("more\r");
     let (ended, screen) = terminal.end();
     assert!(ended.success() && screen.contains("got more"), "{screen}");
 }
@@ -680,9 +689,9 @@ fn exec_drops_privileges_to_the_app_user() {
     );
     app.sandbox
         .write("/etc/group", "app:x:7002:\nmore:x:7003:app\n");
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let ran = app.sandbox.ran(exec(
+    let ran = app.sandbox.run_command(exec(
         &app,
         &[
             "--",

@@ -15,16 +15,16 @@ fn yaml(text: &str) -> Value {
     serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Without what is different at every look: free memory, how long something took, when it was.
-fn masked(value: &Value) -> Value {
+/// Without values that differ in every run: free memory, durations, times.
+fn without_volatile(value: &Value) -> Value {
     match value {
         Value::Number(_) => Value::from(0),
-        Value::Array(items) => items.iter().map(masked).collect(),
+        Value::Array(items) => items.iter().map(without_volatile).collect(),
         Value::Object(entries) => entries
             .iter()
             .map(|(key, value)| match key.as_str() {
                 "run" | "started" => (key.clone(), Value::Null),
-                _ => (key.clone(), masked(value)),
+                _ => (key.clone(), without_volatile(value)),
             })
             .collect(),
         value => value.clone(),
@@ -32,7 +32,7 @@ fn masked(value: &Value) -> Value {
 }
 
 /// The same document in each format, in the same order of fields.
-fn is_same(host: &Sandbox, args: &[&str]) {
+fn assert_same_document(host: &Sandbox, args: &[&str]) {
     let expected = host.run(&[args, &["--json"]].concat());
     for (more, is_yaml) in [
         (&["--output", "json"][..], false),
@@ -50,7 +50,7 @@ fn is_same(host: &Sandbox, args: &[&str]) {
             false => serde_json::from_str(&out).unwrap(),
         };
         let (read, known) = match args[0] {
-            "facts" | "plan" | "status" => (masked(&read), masked(&known)),
+            "facts" | "plan" | "status" => (without_volatile(&read), without_volatile(&known)),
             _ => (read, known),
         };
         // As texts: fields have an order.
@@ -62,9 +62,9 @@ fn is_same(host: &Sandbox, args: &[&str]) {
 #[test]
 fn yaml_output_has_the_same_data_as_json() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let release = crate::operate::names(&app).remove(0);
+    let release = crate::operate::release_names(&app).remove(0);
     for args in [
         &["plan"][..],
         &["status"],
@@ -78,10 +78,10 @@ fn yaml_output_has_the_same_data_as_json() {
         &["plan", "--explain", "nonsense"],
         &["rollback", "shop", "--to", "nonsense"],
     ] {
-        is_same(&app.sandbox, args);
+        assert_same_document(&app.sandbox, args);
     }
     app.sandbox.role("nonsense: true\n");
-    is_same(&app.sandbox, &["converge"]);
+    assert_same_document(&app.sandbox, &["converge"]);
     let ran = app.sandbox.run(&["-o", "yaml", "status"]);
     let error = &yaml(&app.sandbox.fill(&ran.out))["errors"][0];
     assert_eq!((ran.code, &error["at"]["line"]), (78, &Value::from(1)));
@@ -95,8 +95,8 @@ fn json_with_another_output_format_is_a_usage_error() {
     for format in ["yaml", "text"] {
         let ran = host.run(&["status", "--json", "--output", format]);
         assert_eq!((ran.code, ran.out.as_str()), (64, ""), "{ran}");
-        let said = format!("the argument '--json' cannot be used with '--output {format}'");
-        assert!(ran.err.contains(&said), "{ran}");
+        let expected = format!("the argument '--json' cannot be used with '--output {format}'");
+        assert!(ran.err.contains(&expected), "{ran}");
     }
     let ran = host.run(&["status", "--output", "xml"]);
     assert_eq!(ran.code, 64, "{ran}");
@@ -119,8 +119,8 @@ fn documents_have_no_colours_and_preserve_foreign_text() {
         command.env("TERM", "xterm");
         let (_, screen) = Terminal::start(command, None, None).end();
         let screen = screen.replace("\r\n", "\n");
-        let steers = |c: char| c != '\n' && trueup::printable::is_unprintable(c);
-        assert!(!screen.contains(steers), "{screen:?}");
+        let is_control = |c: char| c != '\n' && trueup::printable::is_unprintable(c);
+        assert!(!screen.contains(is_control), "{screen:?}");
         // JSON is YAML.
         assert_eq!(yaml(&screen)["layers"][0]["value"], hostile, "{screen}");
     }
@@ -134,7 +134,7 @@ fn fleet_watch_prints_a_stream_of_yaml_documents() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut marks = 0;
-    let seen: Vec<String> = lines
+    let printed: Vec<String> = lines
         .map(Result::unwrap)
         .take_while(|line| {
             marks += usize::from(line == "---");
@@ -143,7 +143,7 @@ fn fleet_watch_prints_a_stream_of_yaml_documents() {
         .collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    let text = seen.join("\n");
+    let text = printed.join("\n");
     let documents: Vec<Value> = serde_yaml::Deserializer::from_str(&text)
         .map(|document| Value::deserialize(document).unwrap())
         .collect();

@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory};
 #[path = "../../packaging/manual.rs"]
 mod manual;
 
-/// Every command that people are told about, with the words that call it.
+/// Every documented command, with the words that call it.
 fn commands(above: &str, command: &Command) -> Vec<(String, Command)> {
     let name = format!("{above}{}", command.get_name());
     let inner = command
@@ -54,7 +54,10 @@ fn man_pages_and_completions_cover_every_command_and_option() {
     }
     for (name, body) in &files {
         let body = String::from_utf8_lossy(body);
-        assert!(!body.contains("demo-app"), "{name} tells of what is hidden");
+        assert!(
+            !body.contains("demo-app"),
+            "{name} describes a hidden command"
+        );
     }
     let pages = files.iter().filter(|(name, _)| name.starts_with("man/"));
     assert_eq!(pages.count(), all.len());

@@ -1,4 +1,4 @@
-//! What only root can set up: another user, a filesystem of its own.
+//! Test conditions that only root can set up: another user, a separate filesystem.
 
 use std::process::Command;
 
@@ -9,34 +9,37 @@ use crate::sandbox::isolated;
 /// A user id that owns nothing on any machine.
 pub const NOBODY: u32 = 54_321;
 
-/// Whether this is root. Says so loudly when it is not; in CI that is a failure.
-pub fn is_root(what: &str) -> bool {
+/// Whether this is root. Prints that a test is skipped when it is not; in CI that is a failure.
+pub fn is_root(purpose: &str) -> bool {
     if geteuid().is_root() {
         return true;
     }
-    skipped(what, "root");
+    report_skipped(purpose, "root");
     false
 }
 
-/// Whether a mount of our own can be made, seen by nobody else.
-pub fn can_mount(what: &str) -> bool {
+/// Whether a mount in a private namespace can be made.
+pub fn can_mount(purpose: &str) -> bool {
     let mut command = Command::new("unshare");
     isolated(&mut command);
     command.args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]);
-    if is_root(what) && command.status().is_ok_and(|status| status.success()) {
+    if is_root(purpose) && command.status().is_ok_and(|status| status.success()) {
         return true;
     }
-    skipped(what, "a mount namespace");
+    report_skipped(purpose, "a mount namespace");
     false
 }
 
-fn skipped(what: &str, lacking: &str) {
+fn report_skipped(purpose: &str, requirement: &str) {
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(!ci, "{what} needs {lacking}: in CI nothing may be skipped");
-    eprintln!("\n!! SKIPPED: {what} needs {lacking}\n");
+    assert!(
+        !ci,
+        "{purpose} needs {requirement}: in CI nothing may be skipped"
+    );
+    eprintln!("\n!! SKIPPED: {purpose} needs {requirement}\n");
 }
 
-/// The same command as another user, where this is root; else as who we are, which is no root either.
+/// Runs the command as an unprivileged user: as `NOBODY` if this is root, else as the current user.
 pub fn as_nobody(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     if geteuid().is_root() {

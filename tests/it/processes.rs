@@ -1,4 +1,4 @@
-//! Processes that a sandbox started, and waiting for what others do.
+//! Processes that a sandbox started, and waiting for a condition.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long something that must happen may take on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time to wait for a condition on a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until `ready` says so, or gives up.
+/// Waits until `ready` returns true. Returns false after [`TIMEOUT`].
 pub fn wait_until(mut ready: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while !ready() {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return false;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -22,7 +22,7 @@ pub fn wait_until(mut ready: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// The processes whose environment says that they are a service of the sandbox `root`.
+/// The processes whose environment marks them as services of the sandbox `root`.
 pub fn of_sandbox(root: &Path) -> Vec<Pid> {
     let mark = format!("TRUEUP_SERVICE={}|", root.display());
     let belongs = |pid: i32| {

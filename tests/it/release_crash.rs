@@ -1,5 +1,5 @@
-//! A deploy that is killed anywhere is finished by the next pass: between any two stages and in the
-//! middle of each, and also while a bad release is being taken back.
+//! A deploy killed anywhere is completed by the next pass: between any two stages and in the
+//! middle of each, and also during a rollback.
 //!
 //! strace kills trueup as it enters the N-th call that changes or starts something. Hooks around
 //! every stage write down how far it had come, so that the table that this prints says where.
@@ -83,7 +83,7 @@ fn app() -> App {
 fn strace(app: &App) -> Command {
     let mut command = Command::new("strace");
     isolated(&mut command);
-    command.env("TRUEUP_SHARE", app.sandbox.beside("share"));
+    command.env("TRUEUP_SHARE", app.sandbox.sibling("share"));
     let calls = CALLS.replace(',', ",?");
     command.arg("-qq").arg("-e").arg(format!("trace=?{calls}"));
     command
@@ -99,8 +99,8 @@ fn converge(mut command: Command, app: &App) -> std::process::Output {
 }
 
 /// How often an undisturbed pass makes each call.
-fn count(app: &App) -> BTreeMap<String, usize> {
-    let log = app.sandbox.beside("trace");
+fn count_calls(app: &App) -> BTreeMap<String, usize> {
+    let log = app.sandbox.sibling("trace");
     let mut command = strace(app);
     command.arg("-o").arg(&log);
     converge(command, app);
@@ -115,7 +115,7 @@ fn count(app: &App) -> BTreeMap<String, usize> {
     counts
 }
 
-fn killed(app: &App, call: &str, n: usize) -> bool {
+fn kill_at(app: &App, call: &str, n: usize) -> bool {
     let mut command = strace(app);
     command.args(["-o", "/dev/null", "-e"]);
     command.arg(format!("inject={call}:signal=SIGKILL:when={n}"));
@@ -124,7 +124,7 @@ fn killed(app: &App, call: &str, n: usize) -> bool {
 }
 
 /// At most so many of all the points, evenly over each sort of call.
-fn points(counts: &BTreeMap<String, usize>, at_most: usize) -> Vec<(String, usize)> {
+fn kill_points(counts: &BTreeMap<String, usize>, at_most: usize) -> Vec<(String, usize)> {
     let all: usize = counts.values().sum();
     let every = all.div_ceil(at_most).max(1);
     let each = counts.iter().flat_map(|(call, count)| {
@@ -137,7 +137,7 @@ fn points(counts: &BTreeMap<String, usize>, at_most: usize) -> Vec<(String, usiz
 }
 
 /// `current` points to a release whose every step was done.
-fn is_whole(app: &App) {
+fn assert_whole(app: &App) {
     for made in ["one", "two", "three", "REVISION", "env", "web.py"] {
         let path = format!("/srv/shop/current/{made}");
         let made = if made == "three" { "two" } else { made };
@@ -153,7 +153,7 @@ fn good_releases(app: &App) -> Vec<String> {
     let record: serde_json::Value = serde_json::from_str(&text).unwrap();
     let releases = record["releases"].as_array().unwrap();
     let good = releases.iter().filter(|entry| entry["state"] == "good");
-    // One whose folder is gone is being removed, and is not counted by trueup either.
+    // A release without its folder is being removed, and trueup does not count it either.
     let there = |name: &String| app.sandbox.at("/srv/shop/releases").join(name).exists();
     let good: Vec<String> = good
         .map(|entry| entry["name"].as_str().unwrap().to_owned())
@@ -169,31 +169,31 @@ fn good_releases(app: &App) -> Vec<String> {
     good
 }
 
-fn starts(app: &App, sha: &str) -> usize {
+fn count_starts(app: &App, sha: &str) -> usize {
     app.sandbox
         .read("/srv/shop/shared/starts")
         .matches(sha)
         .count()
 }
 
-/// What is done and held at one point: the app, the point's number, and the pass that is killed.
-type Judge = dyn Fn(&App, usize, &dyn Fn(&App) -> bool) + Sync;
+/// The check at one kill point: gets the app, the number of the point, and the pass to kill.
+type Check = dyn Fn(&App, usize, &dyn Fn(&App) -> bool) + Sync;
 
-/// Kills one pass at each of the points, on several hosts side by side, and judges the one after it.
+/// Kills one pass at each of the points, on several hosts in parallel, and checks the one after it.
 /// Prints where the kills hit.
-fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
+fn run_matrix(at_most: usize, least: usize, title: &str, check: &Check) {
     if !have_strace() {
         return;
     }
     let measured = app();
-    measured.want(GOOD, "200", "page 0");
+    measured.publish_commit(GOOD, "200", "page 0");
     measured.converge(0);
     let counts = Mutex::new(BTreeMap::new());
-    judge(&measured, 0, &|app| {
-        *counts.lock().unwrap() = count(app);
+    check(&measured, 0, &|app| {
+        *counts.lock().unwrap() = count_calls(app);
         false
     });
-    let points = points(&counts.into_inner().unwrap(), at_most);
+    let points = kill_points(&counts.into_inner().unwrap(), at_most);
     let (next, table, failures) = (
         AtomicUsize::new(0),
         Mutex::new(BTreeMap::new()),
@@ -210,15 +210,15 @@ fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
                     };
                     let app = host.get_or_insert_with(|| {
                         let app = app();
-                        app.want(GOOD, "200", "page 0");
+                        app.publish_commit(GOOD, "200", "page 0");
                         app.converge(0);
                         app
                     });
                     let place = Mutex::new("no stage".to_owned());
-                    let judged = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                        judge(app, at + 1, &|app| {
+                    let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                        check(app, at + 1, &|app| {
                             let _ = std::fs::remove_file(app.sandbox.at("/srv/shop/shared/stage"));
-                            let hit = killed(app, call, *n);
+                            let hit = kill_at(app, call, *n);
                             let stage =
                                 std::fs::read_to_string(app.sandbox.at("/srv/shop/shared/stage"));
                             *place.lock().unwrap() =
@@ -227,15 +227,15 @@ fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
                         });
                     }));
                     let place = place.into_inner().unwrap();
-                    match judged {
+                    match result {
                         Ok(()) => *table.lock().unwrap().entry(place).or_insert(0) += 1,
-                        Err(why) => {
-                            let why = why.downcast_ref::<String>().cloned().unwrap_or_default();
+                        Err(panic) => {
+                            let panic = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                             failures
                                 .lock()
                                 .unwrap()
-                                .push(format!("killed at {call} {n} ({place}): {why}"));
-                            // What went wrong on this host says nothing about the next point.
+                                .push(format!("killed at {call} {n} ({place}): {panic}"));
+                            // The next point needs a host without this failure.
                             host = None;
                         }
                     }
@@ -246,7 +246,7 @@ fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
     let (table, failures): (BTreeMap<String, usize>, Vec<String>) =
         (table.into_inner().unwrap(), failures.into_inner().unwrap());
     let kills: usize = table.values().sum();
-    let mut told = format!(
+    let mut summary = format!(
         "\n{title}: killed, and right after the next pass\n{:<22} kills\n",
         "where"
     );
@@ -255,45 +255,45 @@ fn matrix(at_most: usize, least: usize, title: &str, judge: &Judge) {
         .flat_map(|stage| [format!("in {stage}"), format!("after {stage}")]);
     for place in std::iter::once("before fetch".to_owned()).chain(order) {
         let hits = table.get(&place).copied().unwrap_or(0);
-        told += &format!("{place:<22} {hits:>5}\n");
+        summary += &format!("{place:<22} {hits:>5}\n");
     }
-    told += &format!("{:<22} {kills:>5}\n", "all");
-    // Not with a macro, whose words are only shown of tests that fail.
-    std::io::stderr().write_all(told.as_bytes()).unwrap();
+    summary += &format!("{:<22} {kills:>5}\n", "all");
+    // Not with a macro, whose output is captured unless the test fails.
+    std::io::stderr().write_all(summary.as_bytes()).unwrap();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     assert!(kills >= least, "only {kills} kills");
 }
 
 #[test]
 fn deploy_killed_anywhere_is_completed_by_the_next_pass() {
-    matrix(110, 60, "a deploy", &|app, at, kill| {
+    run_matrix(110, 60, "a deploy", &|app, at, kill| {
         let before = good_releases(app);
-        let sha = app.want(GOOD, "200", &format!("page {at}a"));
+        let sha = app.publish_commit(GOOD, "200", &format!("page {at}a"));
         kill(app);
-        is_whole(app);
+        assert_whole(app);
         for name in before.iter().rev().take(2) {
             assert!(good_releases(app).contains(name), "{name} was evicted");
         }
         app.converge(0);
-        is_whole(app);
+        assert_whole(app);
         assert_eq!(app.running(), sha);
-        assert_eq!(starts(app, &sha), 1, "a restart was lost or repeated");
+        assert_eq!(count_starts(app, &sha), 1, "a restart was lost or repeated");
         let migrated = app.sandbox.read("/srv/shop/shared/migrated");
         assert!(migrated.contains(&sha));
-        // Killed while it removed one, it goes on removing when there is nothing else to do.
+        // A pass that was killed while it removed a release leaves that to the next idle pass.
         app.converge(0);
         assert_eq!(good_releases(app).len(), 3.min(before.len() + 1));
-        app.sandbox.is_right(&[]);
+        app.sandbox.assert_converged(&[]);
     });
 }
 
 #[test]
 fn rollback_killed_anywhere_is_completed_by_the_next_pass() {
-    matrix(50, 30, "a bad release", &|app, at, kill| {
+    run_matrix(50, 30, "a bad release", &|app, at, kill| {
         let one = app.running();
-        let bad = app.want(GOOD, "500", &format!("page {at}b"));
+        let bad = app.publish_commit(GOOD, "500", &format!("page {at}b"));
         kill(app);
-        is_whole(app);
+        assert_whole(app);
         let ran = app.converge(4);
         assert_eq!(app.running(), one, "{ran}");
         assert!(
@@ -303,8 +303,11 @@ fn rollback_killed_anywhere_is_completed_by_the_next_pass() {
         );
         let again = app.converge(4);
         assert!(!again.out.contains("restarted"), "{again}");
-        assert!(starts(app, &bad) <= 1, "the bad one was started again");
-        app.want_sha(&one);
+        assert!(
+            count_starts(app, &bad) <= 1,
+            "the bad one was started again"
+        );
+        app.publish(&one);
         app.converge(0);
     });
 }

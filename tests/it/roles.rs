@@ -11,7 +11,7 @@ use crate::sandbox::{Ran, Sandbox, isolated};
 /// A host with the shipped roles and these settings.
 fn host(roles: &str, attributes: &str) -> Sandbox {
     let host = Sandbox::empty();
-    let attributes = attributes.replace("@REPO@", &host.beside("repo").display().to_string());
+    let attributes = attributes.replace("@REPO@", &host.sibling("repo").display().to_string());
     host.write(
         "/etc/trueup/node.yml",
         &format!(
@@ -27,7 +27,7 @@ fn host(roles: &str, attributes: &str) -> Sandbox {
 fn run(host: &Sandbox, args: &[&str]) -> Ran {
     let mut command = host.command(args);
     command.env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"));
-    host.ran(command)
+    host.run_command(command)
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn app_and_load_balancer_can_share_a_host() {
     assert_eq!(ran.code, 0, "{ran}");
 }
 
-/// Answers with what is in its environment and where it runs.
+/// Answers with its environment and working directory.
 const SERVER: &str = r#"
 import http.server, json, os, socket, sys
 class Page(http.server.BaseHTTPRequestHandler):
@@ -162,7 +162,7 @@ fn puma_environment_has_the_written_variables() {
     assert_eq!(got["text"], serde_json::Value::Null);
 }
 
-/// Deploys `SERVER` by a role, with words in its environment that need every sort of quoting; returns that environment
+/// Deploys `SERVER` by a role, with values in its environment that need every kind of quoting; returns that environment
 /// and the port.
 fn environment_of(role: &str, apps: &str, more: &str) -> (serde_json::Value, u16) {
     let odd = "it's 50% \"x\" $HOME `id` \\$USER \\n # ; & <tag> ä\nand 'more'\\\n";
@@ -175,14 +175,18 @@ fn environment_of(role: &str, apps: &str, more: &str) -> (serde_json::Value, u16
             "  packages: []\n  nginx: false\n  {apps}:\n    a:\n      repo: \"@REPO@\"\n      port: {port}\n      env: {{WORD: {value}, NUMBER: 3}}\n      secrets: {{SECRET: {value}}}\n      {more}\n"
         ),
     );
-    let repo = host.beside("repo");
+    let repo = host.sibling("repo");
     std::fs::create_dir(&repo).unwrap();
     std::fs::write(repo.join("server.py"), SERVER).unwrap();
     let git = |args: &[&str]| {
         let mut command = Command::new("git");
         isolated(&mut command);
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example"];
-        let output = command.current_dir(&repo).args(who).args(args).output();
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example"];
+        let output = command
+            .current_dir(&repo)
+            .args(identity)
+            .args(args)
+            .output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     git(&["init", "-q", "."]);
@@ -242,7 +246,7 @@ fn datadog_checks_restart_the_agent_when_they_change() {
     );
     let ran = run(&host, &["converge"]);
     assert_eq!(ran.code, 0, "{ran}");
-    // As a reader of YAML has it; the quotes are what this is about.
+    // Parsed as YAML, because quoting is what this tests.
     let read = |name: &str| {
         let code = "import json, re, sys\nfor line in open(sys.argv[1]):\n    m = re.match(r'\\s*(?:- )?(?:(\\w+): )?([\\[\"].*|-?\\d+|true|false)$', line)\n    if m: print(m[1], json.dumps(json.loads(m[2]), ensure_ascii=False))";
         let mut command = Command::new("python3");
@@ -311,7 +315,7 @@ fn datadog_checks_restart_the_agent_when_they_change() {
 
 #[test]
 fn umask_is_written_to_service_files_only_when_set() {
-    for (role, app, said) in [
+    for (role, app, line) in [
         (
             "app",
             "apps:\n    a: {repo: /a.git, port: 3000",
@@ -331,7 +335,7 @@ fn umask_is_written_to_service_files_only_when_set() {
         let plan = |more: &str| run(&host(role, &format!("  {app}{more}}}\n")), &["plan"]);
         let (usual, shared) = (plan(""), plan(", umask: \"002\""));
         assert!(!usual.out.to_lowercase().contains("umask"), "{usual}");
-        assert!(shared.out.contains(&format!("+{said}\n")), "{shared}");
+        assert!(shared.out.contains(&format!("+{line}\n")), "{shared}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! One host in a folder: settings, roles, templates, a store beside it, and trueup run against it.
+//! A host in a folder: settings, roles, templates, a store beside it, and trueup run against it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,17 +7,17 @@ use std::process::{Command, Output, Stdio};
 
 use crate::{processes, tree};
 
-/// What trueup keeps for itself; its times and process ids are different in every run.
+/// trueup's own state: its times and process ids differ in every run.
 pub const OWN: &[&str] = &["/etc/trueup", "/run", "/var/lib/trueup", "/var/log/trueup"];
 
 /// A node with one role, `app`.
 pub const NODE: &str = "environment: production\nroles: [app]\nstore: {url: \"dir:@STORE@\"}\n";
 
-/// A manifest that is good and says nothing about the apps of the sandbox.
+/// A valid manifest without the apps of the sandbox.
 pub const MANIFEST: &str =
     "generation: 3\nproduction:\n  other: 4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203\n";
 
-/// A host in a folder of its own, gone with all its processes when it is dropped.
+/// A host in a folder of its own. Dropping it removes the folder and kills its processes.
 pub struct Sandbox {
     /// Kept for its end.
     folder: tempfile::TempDir,
@@ -32,9 +32,9 @@ impl Sandbox {
             .prefix("trueup-it-")
             .tempdir()
             .unwrap();
-        // Others must get through to what is theirs.
+        // Other users need access to their files below.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Whoever runs the tests: what they write by hand is as on a usual host.
+        // Files that tests write get the modes of a usual host, whatever umask runs the tests.
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         let base = fs::canonicalize(folder.path()).unwrap();
         let sandbox = Sandbox {
@@ -43,7 +43,7 @@ impl Sandbox {
             folder,
         };
         let share = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/share");
-        tree::overlay(&share, &sandbox.beside("share"), &str::to_owned);
+        tree::overlay(&share, &sandbox.sibling("share"), &str::to_owned);
         for path in [&sandbox.root, &sandbox.store] {
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -85,13 +85,13 @@ impl Sandbox {
         fs::read_to_string(self.at(path)).unwrap_or_default()
     }
 
-    /// Where a path of the host is.
+    /// A path of the host, on this machine.
     pub fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// A folder beside the host, for what a test needs besides.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    /// A path beside the host's folder.
+    pub fn sibling(&self, name: &str) -> PathBuf {
         self.root.parent().unwrap().join(name)
     }
 
@@ -101,8 +101,8 @@ impl Sandbox {
             .replace("@STORE@", &self.store.display().to_string())
     }
 
-    /// The other way round, for comparing: the folders become `@ROOT@` and `@STORE@`, and how long
-    /// something took and which process it was become words.
+    /// The reverse, for comparisons: the folders become `@ROOT@` and `@STORE@`, and durations
+    /// and process ids become words.
     pub fn mask(&self, text: &str) -> String {
         let text = text
             .replace(&self.root.display().to_string(), "@ROOT@")
@@ -115,18 +115,18 @@ impl Sandbox {
         let mut command = Command::new(binary());
         command.args(args).arg("--root").arg(&self.root);
         isolated(&mut command);
-        // A worker and its unit; the shipped roles are none of these tests' business.
-        command.env("TRUEUP_SHARE", self.beside("share"));
+        // A worker and its unit, instead of the shipped roles.
+        command.env("TRUEUP_SHARE", self.sibling("share"));
         command
     }
 
     /// Runs trueup to its end.
     pub fn run(&self, args: &[&str]) -> Ran {
-        self.ran(self.command(args))
+        self.run_command(self.command(args))
     }
 
     /// Runs a command that [`Sandbox::command`] made to its end.
-    pub fn ran(&self, mut command: Command) -> Ran {
+    pub fn run_command(&self, mut command: Command) -> Ran {
         Ran::of(&command.output().unwrap(), self)
     }
 
@@ -141,9 +141,9 @@ impl Sandbox {
         ran
     }
 
-    /// Holds promise 1: a plan is empty, and a pass makes no write outside of `/run`. `args` are
+    /// Checks promise 1: a plan is empty, and a pass makes no write outside of `/run`. `args` are
     /// given to both.
-    pub fn is_right(&self, args: &[&str]) {
+    pub fn assert_converged(&self, args: &[&str]) {
         let plan = self.run(&[&["plan"], args].concat());
         assert_eq!(plan.code, 0, "a second plan is not empty:\n{plan}");
         self.pass_writes_nothing(args, 0);
@@ -151,14 +151,14 @@ impl Sandbox {
 
     /// A pass that ends with `code` writes nothing outside of `/run`.
     pub fn pass_writes_nothing(&self, args: &[&str], code: i32) {
-        let before = tree::traces(&self.root, &["/run"]);
+        let before = tree::fingerprints(&self.root, &["/run"]);
         let ran = self.run(&[&["converge"], args].concat());
         assert_eq!(ran.code, code, "{ran}");
-        let touched = tree::touched(&before, &tree::traces(&self.root, &["/run"]));
+        let touched = tree::changed_paths(&before, &tree::fingerprints(&self.root, &["/run"]));
         assert!(touched.is_empty(), "written though right: {touched:?}");
     }
 
-    /// The host without what trueup keeps for itself, as a listing.
+    /// The host without trueup's own state, as a listing.
     pub fn tree(&self) -> String {
         self.mask(&tree::listing(&self.root, OWN))
     }
@@ -179,14 +179,14 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_trueup"))
 }
 
-/// Nothing of the machine's own surroundings but the search path.
+/// Removes the environment except the search path.
 pub fn isolated(command: &mut Command) {
     command.env_clear().stdin(Stdio::null());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.current_dir("/");
 }
 
-/// `before` and `after` round a number are kept, the number is not.
+/// Replaces a number between `before` and `after` by `N`.
 fn masked_number(text: &str, before: &str, after: &str) -> String {
     let mut done = String::new();
     let mut rest = text;

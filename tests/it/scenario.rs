@@ -6,23 +6,23 @@
 //! | file | what |
 //! | --- | --- |
 //! | `etc/`, `store/` | laid over the host's `/etc` and the store |
-//! | `before/` | laid over the host: what is there before |
-//! | `before.list` | modes, folders and links, in the words of `tree.txt` |
-//! | `do.sh` | what somebody else does, with `$ROOT` and `$STORE` |
+//! | `before/` | laid over the host |
+//! | `before.list` | modes, folders and links, in the format of `tree.txt` |
+//! | `do.sh` | changes by others, with `$ROOT` and `$STORE` |
 //! | `args` | more arguments of `plan` and `converge` |
 //!
-//! and says what to expect, which `UPDATE_SCENARIOS=1 cargo test` writes anew:
+//! and the expected results, which `UPDATE_SCENARIOS=1 cargo test` rewrites:
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `plan.txt` | what `plan` says, and its exit code |
-//! | `report.json` | what `converge --json` says, without times |
+//! | `plan.txt` | the output of `plan`, and its exit code |
+//! | `report.json` | the output of `converge --json`, without times |
 //! | `tree.txt` | the host afterwards |
 //!
-//! Without being told, every step holds that the pass did what the plan said, no more and no less.
+//! Every step also checks that the pass did exactly what the plan announced.
 //!
-//! In all of them `@ROOT@` and `@STORE@` stand for the folders of this run. Then everything is done
-//! once more: unless the pass failed, the plan is empty and the pass writes nothing.
+//! In all files `@ROOT@` and `@STORE@` are the folders of this run. Then plan and pass run
+//! again: unless the pass failed, the plan is empty and the pass writes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +40,7 @@ macro_rules! scenarios {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            play(stringify!($name));
+            run(stringify!($name));
         })*
 
         const LISTED: &[&str] = &[$(stringify!($name)),*];
@@ -66,12 +66,12 @@ scenarios! {
 
 #[test]
 fn every_scenario_folder_is_listed() {
-    let folders: Vec<String> = folders(&home());
+    let folders: Vec<String> = folders(&scenarios_folder());
     let folders: Vec<String> = folders.iter().map(|name| name.replace('-', "_")).collect();
     assert_eq!(folders, LISTED, "the list above and the folders, in order");
 }
 
-fn home() -> PathBuf {
+fn scenarios_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
 }
 
@@ -86,8 +86,8 @@ fn folders(path: &Path) -> Vec<String> {
     names
 }
 
-fn play(name: &str) {
-    let folder = home().join(name.replace('_', "-"));
+fn run(name: &str) {
+    let folder = scenarios_folder().join(name.replace('_', "-"));
     let sandbox = Sandbox::empty();
     let numbered = |name: &String| name.starts_with(|c: char| c.is_ascii_digit());
     let mut steps: Vec<PathBuf> = folders(&folder)
@@ -103,7 +103,7 @@ fn play(name: &str) {
             folder: &step,
             sandbox: &sandbox,
         }
-        .play();
+        .run();
     }
 }
 
@@ -113,7 +113,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn play(&self) {
+    fn run(&self) {
         self.prepare();
         let text = fs::read_to_string(self.folder.join("args")).unwrap_or_default();
         let args: Vec<&str> = text.split_whitespace().collect();
@@ -125,12 +125,12 @@ impl Step<'_> {
             .run(&[&["converge", "--json"], &args[..]].concat());
         self.expect("report.json", || report(&pass.out));
         if pass.code != 1 {
-            assert_eq!(done(&pass.json()), foreseen(&forecast.json(), &pass.json()));
+            assert_eq!(done(&pass.json()), planned(&forecast.json(), &pass.json()));
         }
-        // What a service writes when it is told something comes when it comes.
-        self.expect_in_the_end("tree.txt", || self.sandbox.tree());
+        // A service writes its reaction to a signal some time later.
+        self.expect_eventually("tree.txt", || self.sandbox.tree());
         match pass.code {
-            0 => self.sandbox.is_right(&args),
+            0 => self.sandbox.assert_converged(&args),
             1 => assert_eq!(
                 self.sandbox.converge().code,
                 1,
@@ -154,7 +154,7 @@ impl Step<'_> {
         }
         let list = fs::read_to_string(self.folder.join("before.list")).unwrap_or_default();
         for line in list.lines() {
-            self.put(line);
+            self.create(line);
         }
         let script = self.folder.join("do.sh");
         if script.exists() {
@@ -167,7 +167,7 @@ impl Step<'_> {
         }
     }
 
-    fn put(&self, line: &str) {
+    fn create(&self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let mode = |text: &str| {
             fs::Permissions::from_mode(u32::from_str_radix(text, 8).expect("an octal mode"))
@@ -187,32 +187,32 @@ impl Step<'_> {
         }
     }
 
-    fn expect(&self, name: &str, is: impl FnOnce() -> String) {
-        let is = is();
+    fn expect(&self, name: &str, actual: impl FnOnce() -> String) {
+        let actual = actual();
         if updating() {
-            fs::write(self.folder.join(name), is).unwrap();
+            fs::write(self.folder.join(name), actual).unwrap();
             return;
         }
         let wanted = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         assert!(
-            is == wanted,
+            actual == wanted,
             "{}:\n{}",
-            self.place(name),
-            diff(&wanted, &is)
+            self.path(name),
+            diff(&wanted, &actual)
         );
     }
 
-    fn expect_in_the_end(&self, name: &str, is: impl Fn() -> String) {
+    fn expect_eventually(&self, name: &str, actual: impl Fn() -> String) {
         if updating() {
             std::thread::sleep(Duration::from_millis(500));
         } else {
             let wanted = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
-            processes::wait_until(|| is() == wanted);
+            processes::wait_until(|| actual() == wanted);
         }
-        self.expect(name, is);
+        self.expect(name, actual);
     }
 
-    fn place(&self, name: &str) -> String {
+    fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 }
@@ -224,20 +224,20 @@ fn updating() -> bool {
 /// What a pass did: the resources that it changed, and what it restarted, reloaded and ran.
 fn done(report: &Value) -> Vec<String> {
     let changed = |row: &Value| row["status"] == "changed";
-    acts(report, "paid", &changed)
+    actions(report, "paid", &changed)
 }
 
-/// The same by the plan before it. What the plan could not know counts as it came out.
-fn foreseen(plan: &Value, report: &Value) -> Vec<String> {
+/// The same according to the plan before it. Where the plan could not know, the pass decides.
+fn planned(plan: &Value, report: &Value) -> Vec<String> {
     let done = done(report);
     let changes = |row: &Value| {
         row["status"] == "pending"
             || (row["status"] == "unknown" && done.contains(&format!("change {}", row["id"])))
     };
-    acts(plan, "owed", &changes)
+    actions(plan, "owed", &changes)
 }
 
-fn acts(report: &Value, duties: &str, changes: &dyn Fn(&Value) -> bool) -> Vec<String> {
+fn actions(report: &Value, duties: &str, changes: &dyn Fn(&Value) -> bool) -> Vec<String> {
     let mut acts = Vec::new();
     for row in report["resources"].as_array().unwrap() {
         if changes(row) {
@@ -264,7 +264,7 @@ fn report(text: &str) -> String {
         .get_mut("stale")
         .and_then(|stale| stale.get_mut("since"))
     {
-        assert!(since.is_string(), "stale, and nobody knows since when");
+        assert!(since.is_string(), "stale without a time");
         *since = json!("TIME");
     }
     serde_json::to_string_pretty(&report).unwrap() + "\n"
@@ -279,8 +279,8 @@ fn without_time(text: &str) -> String {
     lines.collect()
 }
 
-fn diff(wanted: &str, is: &str) -> String {
-    similar::TextDiff::from_lines(wanted, is)
+fn diff(wanted: &str, actual: &str) -> String {
+    similar::TextDiff::from_lines(wanted, actual)
         .unified_diff()
         .header("expected", "found")
         .to_string()

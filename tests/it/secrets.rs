@@ -1,4 +1,4 @@
-//! Where secrets are, and where they are not: neither in what trueup shows nor in what it keeps,
+//! Secrets are neither in the output nor in the files of trueup,
 //! whatever a program prints.
 
 use std::path::Path;
@@ -8,15 +8,15 @@ use crate::gate::ROLE;
 
 const CANARY: &str = "canary-5dd0bd6a2f";
 
-/// Programs print the secret, in pieces too.
+/// An app whose build prints the secret, in pieces too.
 fn app() -> App {
     let more = format!(
-        "      secrets: {{TOKEN: {CANARY}}}\n      files: [{{path: .env, content: \"TOKEN={CANARY}\\n\", secret: true}}]\n      steps: [{{name: tells, run: 'echo \"token $TOKEN\"; printf \"${{TOKEN%%a2f}}\"; sleep 0.2; echo a2f; exit $(cat fails 2>/dev/null || echo 0)'}}]\n"
+        "      secrets: {{TOKEN: {CANARY}}}\n      files: [{{path: .env, content: \"TOKEN={CANARY}\\n\", secret: true}}]\n      steps: [{{name: print, run: 'echo \"token $TOKEN\"; printf \"${{TOKEN%%a2f}}\"; sleep 0.2; echo a2f; exit $(cat fails 2>/dev/null || echo 0)'}}]\n"
     );
     App::new(&ROLE.replace("      hooks:\n", &format!("{more}      hooks:\n")))
 }
 
-/// Every file below a folder that has the secret in it, and those for all to read that have `word`.
+/// Every file below a folder that has the secret in it, and world-readable ones that have `word`.
 fn files_with(folder: &Path, word: &str) -> Vec<String> {
     let mut grep = std::process::Command::new("grep");
     grep.args(["-rlaF", word]).arg(folder);
@@ -28,18 +28,18 @@ fn files_with(folder: &Path, word: &str) -> Vec<String> {
 fn secrets_in_program_output_are_neither_shown_nor_stored() {
     let app = app();
     let mut shown = Vec::new();
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     shown.push(app.converge(0));
-    // A service that tells it and dies.
-    app.want(
-        ". ./.env; echo \"my token is $TOKEN\"; echo told by a service; exit 1",
+    // A service that prints it and dies.
+    app.publish_commit(
+        ". ./.env; echo \"my token is $TOKEN\"; echo printed by a service; exit 1",
         "200",
         "page",
     );
     shown.push(app.converge(4));
-    // A build that tells it and fails.
+    // A build that prints it and fails.
     std::fs::write(app.repo.join("fails"), "3").unwrap();
-    app.want(GOOD, "200", "page three");
+    app.publish_commit(GOOD, "200", "page three");
     let ran = app.converge(1);
     assert!(ran.out.contains("token (secret)\n"), "{ran}");
     shown.push(ran);
@@ -54,7 +54,7 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
     ] {
         shown.push(app.sandbox.run(args));
     }
-    for name in crate::operate::names(&app) {
+    for name in crate::operate::release_names(&app) {
         shown.push(app.sandbox.run(&["history", "--release", &name]));
     }
     for ran in &shown {
@@ -62,12 +62,12 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
         assert!(!text.contains(CANARY), "{text}");
         assert!(!text.contains(&CANARY[..14]), "a part of it: {text}");
     }
-    let told = shown
+    let shown_output = shown
         .iter()
         .any(|ran| ran.out.contains("| my token is (secret)"));
     assert!(
-        told,
-        "the history of a release does not tell what its service printed"
+        shown_output,
+        "the history of a release lacks the output of its service"
     );
     let root = &app.sandbox.root;
     let meant = |file: &String| file.contains("/etc/trueup/") || file.ends_with("/.env");
@@ -78,23 +78,23 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
         found.retain(|file| !meant(file) && Path::new(file) != service);
         assert!(found.is_empty(), "{found:?}");
     }
-    // And what a program printed is for root alone.
+    // Only root can read what a program printed.
     use std::os::unix::fs::PermissionsExt;
-    for file in files_with(&root.join("var"), "told by a service") {
+    for file in files_with(&root.join("var"), "printed by a service") {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
     }
-    assert!(files_with(&root.join("run"), "told by a service").is_empty());
-    assert!(files_with(&app.sandbox.store, "told by a service").is_empty());
+    assert!(files_with(&root.join("run"), "printed by a service").is_empty());
+    assert!(files_with(&app.sandbox.store, "printed by a service").is_empty());
 }
 
 #[test]
 fn secret_on_a_command_line_is_a_warning_without_its_value() {
     let step = format!(
-        "      secrets: {{TOKEN: {CANARY}}}\n      steps: [{{name: tells, run: \"test -n {CANARY}\"}}]\n"
+        "      secrets: {{TOKEN: {CANARY}}}\n      steps: [{{name: print, run: \"test -n {CANARY}\"}}]\n"
     );
     let app = App::new(&ROLE.replace("      hooks:\n", &format!("{step}      hooks:\n")));
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     let ran = app.converge(0);
     let warned = "the command line of `test -n (secret)` contains a secret";
     assert!(ran.err.contains(warned), "{ran}");
@@ -104,7 +104,7 @@ fn secret_on_a_command_line_is_a_warning_without_its_value() {
 #[test]
 fn secrets_in_records_of_older_versions_are_removed() {
     let app = App::new(ROLE);
-    let sha = app.want(GOOD, "200", "page one");
+    let sha = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let orders = format!(
         "{{\"version\": 1, \"quarantine\": [{{\"sha\": \"{}\", \"release\": \"20261121T000000-aaaaaaa\", \"at\": \"2026-11-21T00:00:00Z\", \"why\": \"it died\\nprinted last: {CANARY}\"}}]}}",
@@ -118,23 +118,23 @@ fn secrets_in_records_of_older_versions_are_removed() {
     assert_eq!(app.running(), sha);
 }
 
-/// A short secret, which whoever has a digest of it and all that stands beside it soon knows.
+/// A short secret: anyone with a digest of it and of the text around it could guess it.
 const PIN: &str = "PIN=482913\n";
 
-/// An app with it in a file of its release, in one of the host, and in one that is only watched.
+/// An app with the secret in a file of its release, in a managed file and in a watched file.
 fn app_with_a_pin() -> App {
     let role = ROLE.replace(
         "      hooks:\n",
         &format!("      files: [{{path: .env, content: {PIN:?}, secret: true}}]\n      hooks:\n"),
     );
     let more = format!(
-        "  - directory: {{path: /etc}}\n  - file: {{id: pin, path: /etc/pin, content: {PIN:?}, secret: true, mode: \"0600\"}}\n  - watch: {{id: seen, paths: [/etc/pin]}}\n  - service:"
+        "  - directory: {{path: /etc}}\n  - file: {{id: pin, path: /etc/pin, content: {PIN:?}, secret: true, mode: \"0600\"}}\n  - watch: {{id: watched, paths: [/etc/pin]}}\n  - service:"
     );
     let role = role.replace("  - service:", &more);
-    App::new(&role.replace("restart_on: [code]", "restart_on: [code, pin, seen]"))
+    App::new(&role.replace("restart_on: [code]", "restart_on: [code, pin, watched]"))
 }
 
-/// The beginning of every fingerprint that is taken of it.
+/// The beginning of each fingerprint of it.
 fn fingerprints() -> [String; 3] {
     let sha256 = |text: &str| trueup::digest::digest(text.as_bytes());
     let one = sha256(PIN);
@@ -142,7 +142,7 @@ fn fingerprints() -> [String; 3] {
     [sha256(&one), watched, one].map(|digest| digest[..12].to_owned())
 }
 
-/// All files below a folder that an ordinary user can read, if he can get to the folder.
+/// All files below a folder that an unprivileged user can read, if he can reach the folder.
 fn readable(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     use std::os::unix::fs::PermissionsExt;
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -161,9 +161,9 @@ fn readable(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 #[test]
 fn secret_fingerprints_are_not_in_files_that_others_can_read() {
     let app = app_with_a_pin();
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    app.want("exit 1", "200", "page two");
+    app.publish_commit("exit 1", "200", "page two");
     app.converge(4);
     let kept = files_with(&app.sandbox.at("/var/lib/trueup"), &fingerprints()[0]);
     assert!(
@@ -182,7 +182,7 @@ fn secret_fingerprints_are_not_in_files_that_others_can_read() {
             assert!(!text.contains(&fingerprint), "{}: {text}", file.display());
         }
     }
-    let looks: [&[&str]; 7] = [
+    let commands: [&[&str]; 7] = [
         &["status"],
         &["status", "--json"],
         &["plan", "--json"],
@@ -191,10 +191,10 @@ fn secret_fingerprints_are_not_in_files_that_others_can_read() {
         &["releases", "--json"],
         &["history", "--json"],
     ];
-    for args in looks {
+    for args in commands {
         let mut command = app.sandbox.command(args);
         crate::privilege::as_nobody(&mut command);
-        let ran = app.sandbox.ran(command).to_string();
+        let ran = app.sandbox.run_command(command).to_string();
         for fingerprint in fingerprints() {
             assert!(!ran.contains(&fingerprint), "{args:?}: {ran}");
         }
@@ -205,7 +205,7 @@ fn secret_fingerprints_are_not_in_files_that_others_can_read() {
 fn unchanged_pass_makes_records_of_older_versions_private() {
     use std::os::unix::fs::PermissionsExt;
     let app = app_with_a_pin();
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let folder = app.sandbox.at("/var/lib/trueup/services");
     let set = |path: &Path, mode| {
@@ -230,14 +230,14 @@ fn unprivileged_status_says_that_only_root_sees_owed_duties() {
         return;
     }
     let app = app_with_a_pin();
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let said = "only root can see what is owed";
+    let notice = "only root can see what is owed";
     let mine = app.sandbox.run(&["status"]);
-    assert!(mine.code == 0 && !mine.out.contains(said), "{mine}");
+    assert!(mine.code == 0 && !mine.out.contains(notice), "{mine}");
     let mut command = app.sandbox.command(&["status"]);
     crate::privilege::as_nobody(&mut command);
-    let theirs = app.sandbox.ran(command);
-    assert_eq!(theirs.code, 0, "{theirs}");
-    assert!(theirs.to_string().contains(said), "{theirs}");
+    let unprivileged = app.sandbox.run_command(command);
+    assert_eq!(unprivileged.code, 0, "{unprivileged}");
+    assert!(unprivileged.to_string().contains(notice), "{unprivileged}");
 }

@@ -15,7 +15,7 @@ fn json(app: &App, code: i32) -> serde_json::Value {
 #[test]
 fn status_reports_an_unhealthy_app_without_drift_on_disk() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let good = json(&app, 0);
     let shop = &good["apps"][0];
@@ -33,7 +33,7 @@ fn status_reports_an_unhealthy_app_without_drift_on_disk() {
     let text = app.sandbox.run(&["status"]);
     assert!(text.out.contains("its health check passes"), "{text}");
     assert!(text.out.contains("not scheduled"), "{text}");
-    // Somebody breaks it in place: the files of a release are its own.
+    // Breaks it in place: no resource manages the files of a release.
     app.sandbox.write("/srv/shop/current/status", "500");
     let bad = json(&app, 1);
     assert_eq!(bad["apps"][0]["state"], "failed");
@@ -50,32 +50,32 @@ fn status_reports_an_unhealthy_app_without_drift_on_disk() {
 #[test]
 fn status_shows_pin_and_quarantine_of_an_app() {
     let app = App::new(ROLE);
-    app.want(GOOD, "200", "page one");
+    app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let bad = app.want(GOOD, "500", "page two");
+    let bad = app.publish_commit(GOOD, "500", "page two");
     app.converge(4);
-    let seen = json(&app, 4);
-    let shop = &seen["apps"][0];
+    let status = json(&app, 4);
+    let shop = &status["apps"][0];
     assert_eq!(shop["state"], "rolled-back");
     assert_eq!(shop["quarantine"][0]["sha"], bad.as_str());
     assert!(
-        seen["why"].as_str().unwrap().contains("answered 500"),
-        "{seen}"
+        status["why"].as_str().unwrap().contains("answered 500"),
+        "{status}"
     );
-    app.want(GOOD, "200", "page three");
+    app.publish_commit(GOOD, "200", "page three");
     app.converge(0);
     let ran = app
         .sandbox
         .run(&["rollback", "shop", "--reason", "orders fail", "--by", "ana"]);
     assert_eq!(ran.code, 0, "{ran}");
     app.converge(3);
-    let seen = json(&app, 3);
-    let shop = &seen["apps"][0];
+    let status = json(&app, 3);
+    let shop = &status["apps"][0];
     assert_eq!(
         (&shop["state"], &shop["pin"]["by"]),
         (&"waiting".into(), &"ana".into())
     );
-    let why = seen["why"].as_str().unwrap();
+    let why = status["why"].as_str().unwrap();
     assert!(
         why.contains("pinned to") && why.contains("orders fail"),
         "{why}"
@@ -95,9 +95,9 @@ fn status_reports_an_unreachable_store_and_a_running_pass() {
     assert!(crate::processes::wait_until(begun));
     let ran = host.run(&["status"]);
     assert!(ran.out.contains("(trueup converge by ana, since "), "{ran}");
-    let seen = host.run(&["status", "--json"]).json();
-    assert_eq!(seen["running"]["doing"], "run slow");
-    assert_eq!(seen["running"]["pid"], pass.id());
+    let status = host.run(&["status", "--json"]).json();
+    assert_eq!(status["running"]["doing"], "run slow");
+    assert_eq!(status["running"]["pid"], pass.id());
     host.write("/srv/go", "");
     assert!(pass.wait().unwrap().success());
     let fresh = host.run(&["status", "--json"]).json();
@@ -106,7 +106,7 @@ fn status_reports_an_unreachable_store_and_a_running_pass() {
         (&().into(), &().into())
     );
     let answered = fresh["last_pass"]["store_answered"].clone();
-    std::fs::rename(&host.store, host.beside("gone")).unwrap();
+    std::fs::rename(&host.store, host.sibling("gone")).unwrap();
     assert_eq!(host.run(&["converge"]).code, 5);
     let stale = host.run(&["status", "--json"]);
     assert_eq!(stale.code, 5, "{stale}");
@@ -125,22 +125,22 @@ fn motd_shows_problems_only() {
     let host = Sandbox::of("  - file: {path: /srv/missing/a, content: x}\n");
     let motd = || host.read("/run/motd.d/trueup");
     assert_eq!(host.converge().code, 1);
-    let said = motd();
+    let text = motd();
     assert!(
-        said.starts_with("trueup: failed: file:/srv/missing/a: "),
-        "{said}"
+        text.starts_with("trueup: failed: file:/srv/missing/a: "),
+        "{text}"
     );
-    let before = crate::tree::traces(&host.root, &[]);
+    let before = crate::tree::fingerprints(&host.root, &[]);
     assert_eq!(host.converge().code, 1);
-    let touched = crate::tree::touched(&before, &crate::tree::traces(&host.root, &[]));
+    let touched = crate::tree::changed_paths(&before, &crate::tree::fingerprints(&host.root, &[]));
     assert!(
         !touched.iter().any(|path| path.contains("motd")),
         "{touched:?}"
     );
-    // Looking says nothing to others.
+    // Read-only commands write no motd.
     host.role("resources:\n  - file: {path: /srv/a, content: [x]}\n");
     assert_eq!(host.run(&["plan"]).code, 78);
-    assert_eq!(motd(), said);
+    assert_eq!(motd(), text);
     assert_eq!(host.converge().code, 78);
     assert!(
         motd().starts_with(
@@ -177,10 +177,11 @@ fn metrics_are_written_and_a_missing_folder_fails_no_pass() {
     let converged = "\ntrueup_last_pass_outcome{outcome=\"converged\"} 1\n";
     assert!(file().contains(converged), "{}", file());
     assert!(file().contains("\ntrueup_last_good_pass_timestamp_seconds "));
-    // The file and nothing else.
-    let before = crate::tree::traces(&host.root, &["/run"]);
+    // Only the metrics file is written.
+    let before = crate::tree::fingerprints(&host.root, &["/run"]);
     host.converged();
-    let touched = crate::tree::touched(&before, &crate::tree::traces(&host.root, &["/run"]));
+    let touched =
+        crate::tree::changed_paths(&before, &crate::tree::fingerprints(&host.root, &["/run"]));
     assert!(
         touched.iter().all(|path| path.contains("collector")),
         "{touched:?}"
@@ -205,7 +206,7 @@ fn pass_that_cannot_start_is_not_reported_as_converged() {
     let host = Sandbox::of("  - directory: {path: /srv}\n");
     host.converged();
     assert_eq!(host.run(&["status"]).code, 0);
-    // A new manifest comes, and there is no way to keep it.
+    // A new manifest cannot be stored.
     let kept = host.at("/var/lib/trueup/manifest.yml");
     std::fs::remove_file(&kept).unwrap();
     std::fs::create_dir_all(kept.join("in the way")).unwrap();
@@ -218,7 +219,7 @@ fn pass_that_cannot_start_is_not_reported_as_converged() {
     std::fs::remove_dir_all(&kept).unwrap();
     host.converged();
     assert_eq!(host.run(&["status"]).code, 0);
-    // That all is well again is news.
+    // The recovery is in the history.
     let history = host.run(&["history"]);
     let first = history.out.lines().nth(1).unwrap_or_default();
     assert!(first.contains("converged"), "{history}");

@@ -1,4 +1,4 @@
-//! A terminal with a program in front of it, as an operator has one.
+//! A pseudo-terminal with a program in its foreground.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,7 +13,7 @@ pub struct Terminal {
     pub child: Child,
     keyboard: std::fs::File,
     screen: Arc<Mutex<Vec<u8>>>,
-    /// Kept open, so that its state can be asked for once the program is gone.
+    /// Kept open, to read its state after the program's end.
     line: OwnedFd,
     reader: Option<std::thread::JoinHandle<()>>,
 }
@@ -66,7 +66,7 @@ impl Terminal {
         }
     }
 
-    pub fn types(&mut self, keys: &str) {
+    pub fn type_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
@@ -74,10 +74,10 @@ impl Terminal {
         String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
     }
 
-    /// Waits until this is to be seen.
-    pub fn shows(&self, text: &str) {
-        let seen = crate::processes::wait_until(|| self.screen().contains(text));
-        assert!(seen, "`{text}` was not shown: {:?}", self.screen());
+    /// Waits until this text is on the screen.
+    pub fn wait_for_text(&self, text: &str) {
+        let found = crate::processes::wait_until(|| self.screen().contains(text));
+        assert!(found, "`{text}` was not shown: {:?}", self.screen());
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
@@ -120,7 +120,7 @@ impl Terminal {
             keyboard,
             ..
         } = self;
-        // With the last of this side closed, reading of the other one ends; somebody may hold a [`Line`].
+        // Closing this side ends the reader, unless a test still has a [`Line`].
         drop(line);
         let reader = reader.unwrap();
         let begun = Instant::now();
@@ -137,14 +137,14 @@ impl Terminal {
 pub struct Line(OwnedFd);
 
 impl Line {
-    /// Whether what is typed is echoed and handed over line by line, as a shell wants it.
+    /// Whether the terminal echoes input and delivers it line by line, as a shell needs it.
     pub fn is_cooked(&self) -> bool {
         use nix::sys::termios::{LocalFlags, tcgetattr};
         let flags = tcgetattr(&self.0).unwrap().local_flags;
         flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
-    /// How much was typed that nobody has read, in bytes.
+    /// The number of typed bytes that no process has read.
     pub fn unread(&mut self) -> usize {
         use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
         // Whole lines or not.

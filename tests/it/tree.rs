@@ -1,4 +1,4 @@
-//! What is on disk: as text that a person can compare, and as facts that show every write.
+//! The files of a host: as text to compare, and as fingerprints that show every write.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,8 @@ fn walk(root: &Path, skip: &[&str]) -> Vec<PathBuf> {
     while let Some(folder) = todo.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            let inside = inside(root, &path);
-            if skip.contains(&inside.as_str()) {
+            let path_in_root = path_in_root(root, &path);
+            if skip.contains(&path_in_root.as_str()) {
                 continue;
             }
             if path.symlink_metadata().unwrap().is_dir() {
@@ -26,7 +26,7 @@ fn walk(root: &Path, skip: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-fn inside(root: &Path, path: &Path) -> String {
+fn path_in_root(root: &Path, path: &Path) -> String {
     format!("/{}", path.strip_prefix(root).unwrap().display())
 }
 
@@ -43,7 +43,7 @@ pub fn listing(root: &Path, skip: &[&str]) -> String {
     for path in walk(root, skip) {
         let meta = path.symlink_metadata().unwrap();
         let mode = meta.permissions().mode() & 0o7777;
-        let name = inside(root, &path);
+        let name = path_in_root(root, &path);
         if meta.is_symlink() {
             let to = fs::read_link(&path).unwrap();
             text += &format!("l {name} -> {}\n", to.display());
@@ -64,15 +64,15 @@ pub fn listing(root: &Path, skip: &[&str]) -> String {
     text
 }
 
-/// What changes with any write: inode, times of content and of attributes, size.
-pub type Traces = BTreeMap<String, (u64, i64, i64, i64, i64, u64)>;
+/// Attributes that any write changes: inode, mtime, ctime, size.
+pub type Fingerprints = BTreeMap<String, (u64, i64, i64, i64, i64, u64)>;
 
-pub fn traces(root: &Path, skip: &[&str]) -> Traces {
+pub fn fingerprints(root: &Path, skip: &[&str]) -> Fingerprints {
     walk(root, skip)
         .into_iter()
         .map(|path| {
             let meta = path.symlink_metadata().unwrap();
-            let traces = (
+            let fingerprint = (
                 meta.ino(),
                 meta.mtime(),
                 meta.mtime_nsec(),
@@ -80,13 +80,13 @@ pub fn traces(root: &Path, skip: &[&str]) -> Traces {
                 meta.ctime_nsec(),
                 meta.size(),
             );
-            (inside(root, &path), traces)
+            (path_in_root(root, &path), fingerprint)
         })
         .collect()
 }
 
-/// The paths that differ between two traces.
-pub fn touched(before: &Traces, after: &Traces) -> Vec<String> {
+/// The paths that differ between two fingerprints.
+pub fn changed_paths(before: &Fingerprints, after: &Fingerprints) -> Vec<String> {
     let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
     paths.sort();
     paths.dedup();
@@ -97,11 +97,11 @@ pub fn touched(before: &Traces, after: &Traces) -> Vec<String> {
         .collect()
 }
 
-/// The names below `root` that end like what trueup prepares a file under.
+/// The temporary files of trueup below `root`.
 pub fn leftovers(root: &Path) -> Vec<String> {
     walk(root, &[])
         .into_iter()
-        .map(|path| inside(root, &path))
+        .map(|path| path_in_root(root, &path))
         .filter(|name| name.ends_with(".trueup~"))
         .collect()
 }

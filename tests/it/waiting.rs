@@ -1,4 +1,4 @@
-//! What a pass waits for: another one that is running, a hold of the manifest.
+//! A pass waits for another running pass, and respects a hold of the manifest.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -18,23 +18,23 @@ fn slow() -> Sandbox {
     )
 }
 
-fn begin(host: &Sandbox, args: &[&str], by: &str) -> Child {
+fn spawn(host: &Sandbox, args: &[&str], by: &str) -> Child {
     let mut command = host.command(args);
     command.env("SUDO_USER", by);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-/// The first line that it says on standard error.
-fn first_word(child: &mut Child) -> (String, BufReader<std::process::ChildStderr>) {
+/// The first line of its standard error.
+fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStderr>) {
     let mut reader = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     (line, reader)
 }
 
-fn running(host: &Sandbox, by: &str) -> Child {
-    let pass = begin(host, &["converge"], by);
+fn spawn_running_pass(host: &Sandbox, by: &str) -> Child {
+    let pass = spawn(host, &["converge"], by);
     assert!(
         wait_until(|| host.at("/srv/begun").exists()),
         "it did not begin"
@@ -45,15 +45,15 @@ fn running(host: &Sandbox, by: &str) -> Child {
 #[test]
 fn second_pass_names_the_lock_holder_waits_and_runs() {
     let host = slow();
-    let first = running(&host, "ana");
-    let mut second = begin(&host, &["converge"], "eva");
-    let (word, mut rest) = first_word(&mut second);
-    let who = format!(
+    let first = spawn_running_pass(&host, "ana");
+    let mut second = spawn(&host, &["converge"], "eva");
+    let (line, mut rest) = first_line(&mut second);
+    let expected = format!(
         "trueup: waiting for process {} (trueup converge by ana, since ",
         first.id()
     );
-    assert!(word.starts_with(&who), "{word}");
-    assert!(word.contains("UTC): run slow (Ctrl-C cancels"), "{word}");
+    assert!(line.starts_with(&expected), "{line}");
+    assert!(line.contains("UTC): run slow (Ctrl-C cancels"), "{line}");
     host.write("/srv/go", "");
     let first = Ran::of(&first.wait_with_output().unwrap(), &host);
     assert_eq!(first.code, 0, "{first}");
@@ -71,15 +71,15 @@ fn second_pass_names_the_lock_holder_waits_and_runs() {
 #[test]
 fn lock_wait_ends_at_its_timeout_or_a_signal_without_changes() {
     let host = slow();
-    let first = running(&host, "ana");
-    let limited = begin(&host, &["converge", "--wait", "1s"], "eva");
+    let first = spawn_running_pass(&host, "ana");
+    let limited = spawn(&host, &["converge", "--wait", "1s"], "eva");
     let limited = Ran::of(&limited.wait_with_output().unwrap(), &host);
     assert_eq!(limited.code, 75, "{limited}");
     assert!(limited.err.contains("still running after 1 s"), "{limited}");
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let mut waiting = begin(&host, &["converge", "--json"], "eva");
-        let (word, mut rest) = first_word(&mut waiting);
-        assert!(word.contains("waiting for process"), "{word}");
+        let mut waiting = spawn(&host, &["converge", "--json"], "eva");
+        let (line, mut rest) = first_line(&mut waiting);
+        assert!(line.contains("waiting for process"), "{line}");
         kill(Pid::from_raw(waiting.id() as i32), signal).unwrap();
         let mut more = String::new();
         std::io::Read::read_to_string(&mut rest, &mut more).unwrap();
@@ -93,26 +93,26 @@ fn lock_wait_ends_at_its_timeout_or_a_signal_without_changes() {
     }
     host.write("/srv/go", "");
     assert_eq!(first.wait_with_output().unwrap().status.code(), Some(0));
-    host.is_right(&[]);
+    host.assert_converged(&[]);
 }
 
 #[test]
 fn doctor_does_not_check_owed_duties_during_a_pass() {
     let host = slow();
-    let pass = running(&host, "ana");
+    let pass = spawn_running_pass(&host, "ana");
     let doctor = host.run(&["doctor"]);
     assert_eq!(doctor.code, 0, "{doctor}");
-    let who = format!(
+    let expected = format!(
         "running now: process {} (trueup converge by ana, since ",
         pass.id()
     );
-    assert!(doctor.out.contains(&who), "{doctor}");
+    assert!(doctor.out.contains(&expected), "{doctor}");
     assert!(doctor.out.contains("note  owed"), "{doctor}");
     host.write("/srv/go", "");
     assert_eq!(pass.wait_with_output().unwrap().status.code(), Some(0));
 }
 
-fn held(app: &App, sha: &str, until: &str) {
+fn set_hold(app: &App, sha: &str, until: &str) {
     app.sandbox.manifest(format!(
         "production: {{shop: {{sha: {sha}, hold: {{reason: db maintenance, by: eva{until}}}}}}}\n"
     ));
@@ -121,10 +121,10 @@ fn held(app: &App, sha: &str, until: &str) {
 #[test]
 fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
     let app = App::new(ROLE);
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
-    let two = app.want(GOOD, "200", "page two");
-    held(&app, &two, ", until: 2999-01-01T00:00:00Z");
+    let two = app.publish_commit(GOOD, "200", "page two");
+    set_hold(&app, &two, ", until: 2999-01-01T00:00:00Z");
     let waiting = app.converge(3);
     let words = "held by eva until 2999-01-01T00:00:00Z: db maintenance";
     assert!(waiting.out.contains(words), "{waiting}");
@@ -132,25 +132,25 @@ fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
     let status = app.sandbox.run(&["status"]);
     assert_eq!(status.code, 3, "{status}");
     assert!(status.out.contains(words), "{status}");
-    // Which is as it should be.
+    // An app on hold is no failure.
     let doctor = app.sandbox.run(&["doctor"]);
     assert_eq!(doctor.code, 0, "{doctor}");
     let why = format!("note  last pass                 ended with waiting: code: {words}");
     assert!(doctor.out.contains(&why), "{doctor}");
-    // Told once, and not again in every pass.
+    // Announced once, and not again in every pass.
     app.sandbox.pass_writes_nothing(&[], 3);
     let forced = app.sandbox.run(&["converge", "--force"]);
     assert_eq!(forced.code, 0, "{forced}");
     let over = format!("shop is {words}: this pass goes over it");
     assert!(forced.out.contains(&over), "{forced}");
     assert_eq!(app.running(), two);
-    // The hold lasts, and has nothing to keep back any more.
+    // The hold is still active, with nothing to hold back.
     app.converge(0);
-    let three = app.want(GOOD, "200", "page three");
-    held(&app, &three, "");
+    let three = app.publish_commit(GOOD, "200", "page three");
+    set_hold(&app, &three, "");
     let waiting = app.converge(3);
     assert!(waiting.out.contains("until it is lifted"), "{waiting}");
-    held(&app, &three, ", until: 2020-01-01T00:00:00Z");
+    set_hold(&app, &three, ", until: 2020-01-01T00:00:00Z");
     app.converge(0);
     assert_eq!(app.running(), three);
 }
@@ -159,14 +159,14 @@ fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
 fn stopped_pass_is_not_reported_as_failed() {
     let slow = "      steps: [{run: 'cd ../../shared; while [ -e hold ]; do touch begun; sleep .02; done'}]\n      hooks:";
     let app = App::new(&ROLE.replacen("      hooks:", slow, 1));
-    let one = app.want(GOOD, "200", "page one");
+    let one = app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     let host = &app.sandbox;
     let before = host.read("/run/trueup/last.json");
     host.write("/srv/shop/shared/hold", "");
-    let two = app.want(GOOD, "200", "page two");
+    let two = app.publish_commit(GOOD, "200", "page two");
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
-        let pass = begin(host, &["converge"], "ana");
+        let pass = spawn(host, &["converge"], "ana");
         let begun = host.at("/srv/shop/shared/begun");
         assert!(wait_until(|| begun.exists()), "it did not begin");
         kill(Pid::from_raw(pass.id().cast_signed()), signal).unwrap();

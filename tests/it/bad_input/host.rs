@@ -1,4 +1,4 @@
-//! What a host does to a pass: planted links, a full disk, another pass, a request to stop.
+//! Conditions of the host: planted links, a full disk, another pass, a request to stop.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -40,17 +40,17 @@ fn link_planted_by_an_unprivileged_user_is_not_followed() {
         ("file:/srv/theirs/logs/cron", "read /srv/theirs/logs"),
         ("directory:/srv/theirs/logs/new", "look at /srv/theirs/logs"),
     ] {
-        let said = format!(
+        let message = format!(
             "failed {id}: refused to {path}: /srv/theirs/logs is a symbolic link (owner uid {NOBODY}) in a folder that users other than root can write to\n  hint: if the link is intended, create it as root in a folder that only root can write to, or describe the path behind it; otherwise find out who created /srv/theirs/logs\n"
         );
-        assert!(ran.out.contains(&said), "{ran}");
+        assert!(ran.out.contains(&message), "{ran}");
     }
     assert_eq!(
         tree::listing(&host.at("/etc"), &[]),
         before,
         "written through a link"
     );
-    // A link in a file's own place is replaced, not written through; and all else goes on.
+    // A link at the path of a file is replaced, not followed, and the pass continues.
     assert!(
         host.at("/srv/theirs/conf")
             .symlink_metadata()
@@ -61,20 +61,20 @@ fn link_planted_by_an_unprivileged_user_is_not_followed() {
 }
 
 /// Runs a script with `$TRUEUP` (a pass), `$ROOT` and `$OUT`, a folder outside of what it mounts.
-fn in_a_namespace(host: &Sandbox, script: &str) {
-    fs::create_dir(host.beside("out")).unwrap();
+fn run_in_mount_namespace(host: &Sandbox, script: &str) {
+    fs::create_dir(host.sibling("out")).unwrap();
     let mut command = Command::new("unshare");
     isolated(&mut command);
     command.args(["-m", "sh", "-eu", "-c", script]);
     command
         .env("ROOT", &host.root)
-        .env("OUT", host.beside("out"));
+        .env("OUT", host.sibling("out"));
     let trueup = crate::sandbox::binary().display();
     command.env(
         "TRUEUP",
         format!("{trueup} converge --root {}", host.root.display()),
     );
-    let ran = host.ran(command);
+    let ran = host.run_command(command);
     assert_eq!(ran.code, 0, "{ran}");
 }
 
@@ -88,7 +88,7 @@ fn full_disk_keeps_the_old_file_and_the_next_pass_continues() {
         "  - file: {{id: big, path: /srv/big, content: \"{text}\"}}\n  - file: {{path: /etc/after, content: x}}\n"
     ));
     fs::create_dir(host.at("/srv")).unwrap();
-    in_a_namespace(
+    run_in_mount_namespace(
         &host,
         r#"mount -t tmpfs -o size=64k none "$ROOT/srv"
         echo old >"$ROOT/srv/big"
@@ -99,7 +99,7 @@ fn full_disk_keeps_the_old_file_and_the_next_pass_continues() {
         $TRUEUP >"$OUT/free" 2>&1
         cp "$ROOT/srv/big" "$OUT/new""#,
     );
-    let out = |name: &str| host.mask(&fs::read_to_string(host.beside("out").join(name)).unwrap());
+    let out = |name: &str| host.mask(&fs::read_to_string(host.sibling("out").join(name)).unwrap());
     assert_eq!(
         out("full"),
         "update big (content)\n\
@@ -122,7 +122,7 @@ fn pass_without_space_for_its_state_changes_nothing() {
     let host = Sandbox::of("  - file: {path: /srv/a, content: x}\n");
     fs::create_dir_all(host.at("/srv")).unwrap();
     fs::create_dir_all(host.at("/var/lib/trueup")).unwrap();
-    in_a_namespace(
+    run_in_mount_namespace(
         &host,
         r#"mount -t tmpfs -o size=16k none "$ROOT/var/lib/trueup"
         head -c 16384 /dev/zero >"$ROOT/var/lib/trueup/filler" 2>/dev/null || :
@@ -131,7 +131,7 @@ fn pass_without_space_for_its_state_changes_nothing() {
         rm "$ROOT/var/lib/trueup/filler"
         $TRUEUP >"$OUT/free" 2>&1"#,
     );
-    let out = |name: &str| host.mask(&fs::read_to_string(host.beside("out").join(name)).unwrap());
+    let out = |name: &str| host.mask(&fs::read_to_string(host.sibling("out").join(name)).unwrap());
     assert_eq!(
         out("full"),
         "trueup: cannot write /var/lib/trueup/manifest.yml: ENOSPC: No space left on device\n  \
@@ -150,7 +150,7 @@ fn slow() -> Sandbox {
     host
 }
 
-fn begin(host: &Sandbox) -> Child {
+fn spawn_pass(host: &Sandbox) -> Child {
     let mut command = host.command(&["converge"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let pass = command.spawn().unwrap();
@@ -161,7 +161,7 @@ fn begin(host: &Sandbox) -> Child {
     pass
 }
 
-fn end(host: &Sandbox, pass: Child) -> Ran {
+fn finish_pass(host: &Sandbox, pass: Child) -> Ran {
     host.write("/srv/go", "");
     Ran::of(&pass.wait_with_output().unwrap(), host)
 }
@@ -169,41 +169,41 @@ fn end(host: &Sandbox, pass: Child) -> Ran {
 #[test]
 fn concurrent_pass_is_refused_with_the_lock_holder() {
     let host = slow();
-    let first = begin(&host);
-    for how in [&["--no-wait"][..], &["--wait", "0"]] {
+    let first = spawn_pass(&host);
+    for options in [&["--no-wait"][..], &["--wait", "0"]] {
         let second = host
-            .command(&[&["converge"], how].concat())
+            .command(&[&["converge"], options].concat())
             .output()
             .unwrap();
         assert_eq!(second.status.code(), Some(75));
-        let said = String::from_utf8_lossy(&second.stderr);
-        let who = format!(
+        let message = String::from_utf8_lossy(&second.stderr);
+        let expected = format!(
             "trueup: another pass is running: process {} (trueup converge by ",
             first.id()
         );
-        assert!(said.starts_with(&who), "{said}");
-        assert!(said.ends_with(" UTC): run slow\n"), "{said}");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.ends_with(" UTC): run slow\n"), "{message}");
     }
-    // What a timer of systemd starts comes again by itself.
+    // A pass that a timer started does not wait: the timer starts the next one.
     let mut timer = host.command(&["converge"]);
     timer.env("TRIGGER_UNIT", "trueup.timer");
-    assert_eq!(host.ran(timer).code, 75);
-    // Looking is allowed meanwhile.
+    assert_eq!(host.run_command(timer).code, 75);
+    // Read-only commands run meanwhile.
     assert_eq!(host.run(&["plan"]).code, 2);
     assert_eq!(host.run(&["status"]).code, 2);
-    let ran = end(&host, first);
+    let ran = finish_pass(&host, first);
     assert_eq!(ran.code, 0, "{ran}");
-    host.is_right(&[]);
+    host.assert_converged(&[]);
 }
 
 #[test]
 fn stopped_pass_completes_its_resource_and_the_next_continues() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let host = slow();
-        let pass = begin(&host);
+        let pass = spawn_pass(&host);
         kill(Pid::from_raw(pass.id() as i32), signal).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        let ran = end(&host, pass);
+        let ran = finish_pass(&host, pass);
         assert_eq!(ran.code, 143, "{signal}: {ran}");
         assert_eq!(
             ran.out,
@@ -214,17 +214,17 @@ fn stopped_pass_completes_its_resource_and_the_next_continues() {
         );
         assert!(
             host.at("/srv/slow").exists(),
-            "what was begun was not finished"
+            "the running command was not completed"
         );
         assert!(!host.at("/srv/last").exists());
         host.converged();
-        host.is_right(&[]);
+        host.assert_converged(&[]);
     }
 }
 
 #[test]
 fn unreadable_settings_are_reported() {
-    if !is_root("somebody else's file") {
+    if !is_root("another user's file") {
         return;
     }
     let host = host();
@@ -232,7 +232,7 @@ fn unreadable_settings_are_reported() {
     fs::set_permissions(&settings, fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = host.command(&["plan"]);
     as_nobody(&mut command);
-    let ran = host.ran(command);
+    let ran = host.run_command(command);
     assert_eq!(ran.code, 78, "{ran}");
     assert_eq!(
         ran.err,

@@ -1,6 +1,6 @@
 //! The manifest in the store.
 
-use super::{bomb, host, refused, refused_within_bounds};
+use super::{assert_refused, assert_refused_within_bounds, host, yaml_bomb};
 use crate::sandbox::{MANIFEST, Sandbox};
 
 const NAME: &str = "dir:@STORE@/sha_number.yml";
@@ -38,15 +38,15 @@ fn invalid_manifest_is_refused_and_changes_nothing() {
     ] {
         let host = host();
         host.manifest(written);
-        refused(&host, &format!("{NAME}{expected}"));
+        assert_refused(&host, &format!("{NAME}{expected}"));
     }
 }
 
 #[test]
 fn yaml_bomb_in_the_manifest_is_bounded() {
     let host = host();
-    host.manifest(bomb());
-    refused_within_bounds(
+    host.manifest(yaml_bomb());
+    assert_refused_within_bounds(
         &host,
         &format!(
             "{NAME}:6:8: it expands to more than 200000 values (an alias counts as its target)"
@@ -54,7 +54,7 @@ fn yaml_bomb_in_the_manifest_is_bounded() {
     );
 }
 
-/// A host of the app `shop`. Nothing of it is fetched: there is no such repository.
+/// A host of the app `shop`, whose repository does not exist.
 fn shop() -> Sandbox {
     let host = host();
     host.role(
@@ -77,8 +77,8 @@ fn invalid_sha_is_refused_only_by_hosts_of_its_app() {
     ] {
         let host = shop();
         host.manifest(format!("production:\n  shop: {written}\n"));
-        refused(&host, &format!("{NAME}:2:9: shop: {expected}"));
-        // Not the business of a host that does not run it, but worth a word.
+        assert_refused(&host, &format!("{NAME}:2:9: shop: {expected}"));
+        // A host that does not run the app only warns.
         host.role("resources:\n  - directory: {path: /srv}\n");
         let ran = host.converged();
         let warning = format!("warning: {NAME}:2:9: shop: {expected}\n");
@@ -150,20 +150,20 @@ fn older_generation_is_refused_until_explicitly_accepted() {
     let host = host();
     host.converged();
     host.manifest(MANIFEST.replace("generation: 3", "generation: 2"));
-    let said = format!(
+    let expected = format!(
         "{NAME}:1:13: generation: it is 2, and this host has applied 3: an older manifest is refused"
     );
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
-    assert!(ran.out.contains(&said), "{ran}");
-    // Torn notes about the last good one are no way round: that one itself still tells.
+    assert!(ran.out.contains(&expected), "{ran}");
+    // Truncated metadata of the last good manifest does not disable the check: the manifest itself remains.
     for torn in ["", "{\"version\": 1, \"gen", "{\"version\": 2}"] {
         host.write("/var/lib/trueup/manifest.json", torn);
         let ran = host.converge();
         assert_eq!(ran.code, 78, "{torn:?}: {ran}");
-        assert!(ran.out.contains(&said), "{ran}");
+        assert!(ran.out.contains(&expected), "{ran}");
     }
-    // What the hint says.
+    // As the hint says.
     std::fs::remove_file(host.at("/var/lib/trueup/manifest.json")).unwrap();
     host.converged();
 }
@@ -175,10 +175,10 @@ fn leaping_generation_is_repaired_through_the_store_alone() {
     host.manifest(MANIFEST.replace("generation: 3", "generation: 18446744073709551615"));
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
-    let said = format!(
+    let expected = format!(
         "{NAME}:1:13: generation: it is 18446744073709551615, and this host has applied 3: a leap of more than 1000000 is refused"
     );
-    assert!(ran.out.contains(&said), "{ran}");
+    assert!(ran.out.contains(&expected), "{ran}");
     let publish = |words: &[&str]| {
         let mut line = vec!["publish", "production"];
         line.extend(words);

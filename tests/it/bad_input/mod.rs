@@ -1,5 +1,5 @@
-//! What people and broken machines hand in, and what they are told: the exact text, because the text
-//! is what a person has at three in the morning.
+//! Invalid input, with the exact text of each error: an operator has only that text to find the
+//! mistake.
 
 mod host;
 mod manifest;
@@ -11,7 +11,7 @@ mod state;
 use crate::sandbox::Sandbox;
 use crate::tree;
 
-/// A host with one file to write, so that anything done in spite of a mistake shows.
+/// A host with one directory to create, so that a change in spite of a mistake is visible.
 fn host() -> Sandbox {
     let sandbox = Sandbox::empty();
     sandbox.write("/etc/trueup/node.yml", crate::sandbox::NODE);
@@ -20,12 +20,12 @@ fn host() -> Sandbox {
     sandbox
 }
 
-/// A pass is refused with this text and this alone, and changes nothing; `plan` and `validate` (where
-/// it is not about the store) say the same.
-fn refused(host: &Sandbox, expected: &str) {
-    // A good manifest is kept even when a role is then found wrong: that is trueup's own.
+/// A pass fails with exactly this text and changes nothing; `plan` and `validate` (where
+/// it is not about the store) print the same.
+fn assert_refused(host: &Sandbox, expected: &str) {
+    // A pass stores a valid manifest before it finds a mistake in a role: in its own state.
     let skip = ["/run", "/var"];
-    let before = tree::traces(&host.root, &skip);
+    let before = tree::fingerprints(&host.root, &skip);
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
     assert_eq!(
@@ -33,14 +33,14 @@ fn refused(host: &Sandbox, expected: &str) {
         format!("trueup: {expected}\ntrueup: nothing was changed\n")
     );
     assert_eq!(ran.out, "");
-    let touched = tree::touched(&before, &tree::traces(&host.root, &skip));
-    assert!(touched.is_empty(), "changed: {touched:?}");
+    let changed = tree::changed_paths(&before, &tree::fingerprints(&host.root, &skip));
+    assert!(changed.is_empty(), "changed: {changed:?}");
     assert_eq!(host.run(&["plan"]).err, ran.err, "`plan` says otherwise");
 }
 
-/// As [`refused`], of something that `validate` finds too.
-fn invalid(host: &Sandbox, expected: &str) {
-    refused(host, expected);
+/// As [`assert_refused`], for a mistake that `validate` finds too.
+fn assert_invalid(host: &Sandbox, expected: &str) {
+    assert_refused(host, expected);
     let ran = host.run(&["validate"]);
     assert_eq!(ran.code, 78, "{ran}");
     assert_eq!(
@@ -49,8 +49,8 @@ fn invalid(host: &Sandbox, expected: &str) {
     );
 }
 
-/// Nine lines that a naive reader makes a billion values of.
-fn bomb() -> String {
+/// Nine lines that a naive parser expands to a billion values.
+fn yaml_bomb() -> String {
     let mut text = String::from("a: &a [x, x, x, x, x, x, x, x, x, x]\n");
     for (below, name) in "abcdefgh".chars().zip("bcdefghi".chars()) {
         let ten = vec![format!("*{below}"); 10].join(", ");
@@ -59,8 +59,8 @@ fn bomb() -> String {
     text
 }
 
-/// A pass with little memory and time: what a bomb must not need more of.
-fn refused_within_bounds(host: &Sandbox, expected: &str) {
+/// As [`assert_refused`], with limits on memory and processor time.
+fn assert_refused_within_bounds(host: &Sandbox, expected: &str) {
     let mut command = std::process::Command::new("/bin/sh");
     crate::sandbox::isolated(&mut command);
     // Address space in KiB, processor time in seconds.
@@ -69,7 +69,7 @@ fn refused_within_bounds(host: &Sandbox, expected: &str) {
         .args(["-c", line, "sh"])
         .arg(crate::sandbox::binary());
     command.args(["converge", "--root"]).arg(&host.root);
-    let ran = host.ran(command);
+    let ran = host.run_command(command);
     assert_eq!(ran.code, 78, "{ran}");
     assert_eq!(
         ran.err,

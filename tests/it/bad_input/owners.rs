@@ -1,9 +1,9 @@
-//! Settings, roles and templates that somebody else could have written.
+//! Settings, roles and templates that another user could have written.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use super::{host, invalid};
+use super::{assert_invalid, host};
 use crate::sandbox::{NODE, Sandbox};
 
 const NOBODY: u32 = 65534;
@@ -63,7 +63,7 @@ fn inputs_of_other_owners_are_refused() {
     for owned in ["etc/trueup/node.yml", "etc/trueup"] {
         let host = host();
         chown(host.at(&format!("/{owned}")), Some(NOBODY), None).unwrap();
-        invalid(
+        assert_invalid(
             &host,
             &format!(
                 "@ROOT@/etc/trueup/node.yml is not trusted: @ROOT@/{owned} belongs to uid {NOBODY}\n  hint: `chown 0 @ROOT@/{owned}`, after checking its contents"

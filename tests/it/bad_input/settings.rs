@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{bomb, host, invalid, refused_within_bounds};
+use super::{assert_invalid, assert_refused_within_bounds, host, yaml_bomb};
 use crate::sandbox::NODE;
 
 #[test]
@@ -55,8 +55,8 @@ fn invalid_settings_name_file_line_and_expected_value() {
     ] {
         let host = host();
         host.write("/etc/trueup/node.yml", written);
-        let share = host.beside("share").display().to_string();
-        invalid(&host, &expected.replace("@SHARE@", &share));
+        let share = host.sibling("share").display().to_string();
+        assert_invalid(&host, &expected.replace("@SHARE@", &share));
     }
 }
 
@@ -67,7 +67,7 @@ fn mistake_in_a_drop_in_names_that_file() {
         "/etc/trueup/node.d/20-more.yml",
         "tags: {}\nattributes: 3\n",
     );
-    invalid(
+    assert_invalid(
         &host,
         "@ROOT@/etc/trueup/node.d/20-more.yml:2:13: attributes: expected a map of parameters, found the number `3`",
     );
@@ -77,12 +77,12 @@ fn mistake_in_a_drop_in_names_that_file() {
 fn missing_settings_name_their_path_and_a_hint() {
     let host = host();
     fs::remove_file(host.at("/etc/trueup/node.yml")).unwrap();
-    invalid(
+    assert_invalid(
         &host,
         "there are no settings at @ROOT@/etc/trueup/node.yml\n  hint: make them with `trueup init`, name another file with --config, or try `trueup demo`",
     );
     fs::create_dir(host.at("/etc/trueup/node.yml")).unwrap();
-    invalid(
+    assert_invalid(
         &host,
         "@ROOT@/etc/trueup/node.yml is a directory; expected a file",
     );
@@ -91,8 +91,8 @@ fn missing_settings_name_their_path_and_a_hint() {
 #[test]
 fn yaml_bomb_in_the_settings_is_bounded() {
     let host = host();
-    host.write("/etc/trueup/node.yml", &bomb());
-    refused_within_bounds(
+    host.write("/etc/trueup/node.yml", &yaml_bomb());
+    assert_refused_within_bounds(
         &host,
         "@ROOT@/etc/trueup/node.yml:6:8: it expands to more than 200000 values (an alias counts as its target)",
     );

@@ -1,4 +1,4 @@
-//! State on disk that is torn, empty, nonsense, or from a later trueup: never fatal, and right again.
+//! State files that are truncated, empty, garbage or of a newer version are never fatal, and are repaired.
 
 use std::fs;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ fn corrupt_state_file_is_not_fatal_and_causes_no_restart() {
         let newer = String::from_utf8_lossy(&good)
             .replace("\"version\": 1", "\"version\": 999")
             .replace("\"version\":1", "\"version\":999");
-        for (how, body) in [
+        for (damage, body) in [
             ("empty", &b""[..]),
             ("truncated", &good[..good.len() / 2]),
             ("garbage", b"\xff\x00garbage\n"),
@@ -75,18 +75,18 @@ fn corrupt_state_file_is_not_fatal_and_causes_no_restart() {
             ("newer", newer.as_bytes()),
         ] {
             fs::write(file, body).unwrap();
-            let what = format!("{} {how}", file.display());
+            let case = format!("{} {damage}", file.display());
             for args in [&["plan"][..], &["status"], &["history"], &["converge"]] {
                 let ran = host.run(args);
-                // Only with these is something lost that nothing else tells: whether a command ran
-                // with what is there, and what was started.
-                let lost = what.contains("/services/note") || what.contains("/process/");
-                let looks = ["plan", "status"].contains(&args[0]);
-                let right = ran.code == 0 || (lost && looks && ran.code == 2);
-                assert!(right, "{what}: {args:?}: {ran}");
+                // Only these files hold facts that nothing else records: which inputs a command ran
+                // with, and what a process was started with.
+                let lost = case.contains("/services/note") || case.contains("/process/");
+                let read_only = ["plan", "status"].contains(&args[0]);
+                let right = ran.code == 0 || (lost && read_only && ran.code == 2);
+                assert!(right, "{case}: {args:?}: {ran}");
             }
-            host.is_right(&[]);
-            assert_eq!(host.read("/srv/app.log"), "start one\n", "{what}");
+            host.assert_converged(&[]);
+            assert_eq!(host.read("/srv/app.log"), "start one\n", "{case}");
         }
     }
 }
