@@ -1,5 +1,5 @@
-//! The imports between the files of the library: they have no circle, in which no file could be understood,
-//! tested or moved without all others, and the rooms of a pipeline have an order.
+//! The imports between the files of the library: they have no cycle, in which no file could be understood,
+//! tested or moved without all others, and the parts of a pipeline have an order.
 //!
 //! An import is a `use` or a path in the code; it counts from the file that has it to the file that defines
 //! the item, whatever re-exports lead there. So a `mod.rs` that only re-exports its children imports nothing.
@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tokens::{Token, shipped, tokens};
-use super::{Source, nothing, sources};
+use super::{Source, assert_none, sources};
 
-/// The rooms of `src/release`, in the order of the map in its `mod.rs`: each imports only earlier ones.
+/// The parts of `src/release`, in the order of the map in its `mod.rs`: each imports only earlier ones.
 const ROOMS: &[&str] = &[
     "app",
     "record",
@@ -222,7 +222,7 @@ impl Module {
             path.push((*next).to_owned());
         }
         let more = 2 * (path.len() - 1);
-        // What stands before a colon is a field or an argument.
+        // A word before a colon is a field or an argument.
         if all.get(at + 1) != Some(&Token::Mark(':')) {
             self.words.insert(word.to_owned());
         }
@@ -258,29 +258,29 @@ fn module_path(file: &str) -> Path {
 }
 
 /// Sets of files of which each reaches all others by its imports.
-fn circles<'a>(
+fn cycles<'a>(
     imports: &BTreeMap<&'a str, BTreeMap<&'a str, BTreeSet<String>>>,
 ) -> Vec<BTreeSet<&'a str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = imports
         .keys()
         .map(|file| {
-            let mut seen = BTreeSet::new();
+            let mut reachable = BTreeSet::new();
             let mut todo = vec![*file];
             while let Some(next) = todo.pop() {
                 for other in imports.get(next).into_iter().flat_map(BTreeMap::keys) {
-                    if seen.insert(*other) {
+                    if reachable.insert(*other) {
                         todo.push(other);
                     }
                 }
             }
-            (*file, seen)
+            (*file, reachable)
         })
         .collect();
     let mut found: Vec<BTreeSet<&str>> = Vec::new();
-    for (file, seen) in &reached {
-        if seen.contains(file) && !found.iter().any(|circle| circle.contains(file)) {
+    for (file, reachable) in &reached {
+        if reachable.contains(file) && !found.iter().any(|cycle| cycle.contains(file)) {
             let back = |other: &&&str| reached[**other].contains(file);
-            found.push(seen.iter().filter(back).copied().collect());
+            found.push(reachable.iter().filter(back).copied().collect());
         }
     }
     found
@@ -291,21 +291,21 @@ fn imports_between_files_have_no_cycle() {
     let library = Library::of(&sources());
     let imports = library.imports();
     let edges: usize = imports.values().map(BTreeMap::len).sum();
-    assert!(edges > 500, "only {edges} imports are seen");
+    assert!(edges > 500, "only {edges} imports are found");
     let mut found = Vec::new();
-    for circle in circles(&imports) {
-        found.push(format!("a circle of {} files:", circle.len()));
-        for file in &circle {
+    for cycle in cycles(&imports) {
+        found.push(format!("a cycle of {} files:", cycle.len()));
+        for file in &cycle {
             for (other, paths) in imports[file]
                 .iter()
-                .filter(|(other, _)| circle.contains(*other))
+                .filter(|(other, _)| cycle.contains(*other))
             {
                 let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
                 found.push(format!("  {file} imports {other}: {}", paths.join(", ")));
             }
         }
     }
-    nothing(found);
+    assert_none(found);
 }
 
 #[test]
@@ -326,11 +326,11 @@ fn parts_of_the_release_pipeline_import_only_earlier_ones() {
             }
         }
     }
-    nothing(found);
+    assert_none(found);
 }
 
-/// The circles in a library of these files.
-fn circles_in(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+/// The cycles in a library of these files.
+fn cycles_in(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let source = |(path, text): &(&str, &str)| Source {
         path: (*path).to_owned(),
         text: (*text).to_owned(),
@@ -338,8 +338,8 @@ fn circles_in(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     };
     let sources: Vec<Source> = files.iter().map(source).collect();
     let library = Library::of(&sources);
-    let found = circles(&library.imports());
-    let names = |circle: BTreeSet<&str>| circle.into_iter().map(str::to_owned).collect();
+    let found = cycles(&library.imports());
+    let names = |cycle: BTreeSet<&str>| cycle.into_iter().map(str::to_owned).collect();
     found.into_iter().map(names).collect()
 }
 
@@ -354,7 +354,7 @@ fn import_cycle_is_found_through_re_exports_and_paths() {
         ),
         ("src/b.rs", "use crate::a::Made;\npub fn use_it() {}"),
     ];
-    assert_eq!(circles_in(&files), [["src/a/inner.rs", "src/b.rs"]]);
+    assert_eq!(cycles_in(&files), [["src/a/inner.rs", "src/b.rs"]]);
 }
 
 #[test]
@@ -371,5 +371,5 @@ fn re_exporting_parents_and_tests_form_no_cycle() {
         ),
         ("src/a/two.rs", "use super::{One, Shared};\npub struct Two;"),
     ];
-    assert_eq!(circles_in(&files), [] as [Vec<String>; 0]);
+    assert_eq!(cycles_in(&files), [] as [Vec<String>; 0]);
 }

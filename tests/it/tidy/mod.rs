@@ -4,13 +4,14 @@
 //! reason, not around it.
 
 mod imports;
+mod names;
 mod tokens;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may use whom, from the bottom up. Data flows one way, and each stage sees only what it needs.
+/// The modules that each module may use, from the bottom up. Data flows one way, and each stage gets only what it needs.
 const LAYERS: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("problem", &["printable"]),
@@ -99,7 +100,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report", "resource", "role", "settings",
         ],
     ),
-    // What a pass relies on, asked apart from any.
+    // What a pass relies on, checked without a pass.
     (
         "checks",
         &[
@@ -115,7 +116,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "resource",
         ],
     ),
-    // Of a release's own matters (what is there, build one, go back) it asks the pipeline itself, whose
+    // For releases (list, build, roll back) it calls the pipeline itself, whose
     // failures are a resource's.
     (
         "cli",
@@ -248,97 +249,6 @@ const TOP: &[&str] = &[
     "tests",
 ];
 
-/// Words that name nothing here, as a whole name of a module, type or function. Each once was one, and
-/// said little without its comment: docs/glossary.md and the field have a term for what it stood for.
-const NO_NAMES: &[&str] = &[
-    "Again",
-    "Answer",
-    "Asked",
-    "Asks",
-    "Back",
-    "Barred",
-    "Book",
-    "Found",
-    "GivenUp",
-    "Halt",
-    "Hands",
-    "How",
-    "Kept",
-    "Laid",
-    "Left",
-    "Look",
-    "Meant",
-    "Need",
-    "Note",
-    "Notes",
-    "Orders",
-    "Own",
-    "Pace",
-    "Past",
-    "Patience",
-    "Place",
-    "Places",
-    "Row",
-    "Said",
-    "Seen",
-    "Standing",
-    "Stock",
-    "Talk",
-    "Told",
-    "Trouble",
-    "Untold",
-    "Way",
-    "Wish",
-    "Work",
-    "Written",
-    "ails",
-    "again",
-    "bar",
-    "between",
-    "book",
-    "bring_down",
-    "bring_up",
-    "by",
-    "calm_down",
-    "contact",
-    "could_not",
-    "edge",
-    "found",
-    "give",
-    "go_on",
-    "hands",
-    "harmless",
-    "inside",
-    "is_told",
-    "last_words",
-    "lay",
-    "living",
-    "look",
-    "moves",
-    "orders",
-    "own",
-    "pace",
-    "patience",
-    "pause",
-    "pour",
-    "put_back",
-    "reach",
-    "reading",
-    "said",
-    "seen",
-    "so",
-    "some",
-    "standing",
-    "stock",
-    "stock_up",
-    "take_up",
-    "talk",
-    "tell",
-    "told",
-    "way",
-    "whole",
-];
-
 /// A source file, and whether only tests are built from it.
 struct Source {
     /// From the top of the repository.
@@ -373,9 +283,10 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn sources() -> Vec<Source> {
+/// The Rust files below a folder of the repository, sorted.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
-    let mut todo = vec![top().join("src")];
+    let mut todo = vec![top().join(folder)];
     while let Some(folder) = todo.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -387,6 +298,11 @@ fn sources() -> Vec<Source> {
         }
     }
     paths.sort();
+    paths
+}
+
+fn sources() -> Vec<Source> {
+    let paths = rust_files("src");
     let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
     let only_tests: BTreeSet<PathBuf> = paths
         .iter()
@@ -425,7 +341,7 @@ fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn nothing(found: Vec<String>) {
+fn assert_none(found: Vec<String>) {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -447,7 +363,7 @@ fn modules_use_only_the_layers_below_them() {
             }
         }
     }
-    nothing(found);
+    assert_none(found);
 }
 
 #[test]
@@ -457,7 +373,7 @@ fn layers_have_no_cycle() {
             let at = LAYERS.iter().position(|(other, _)| other == name);
             assert!(
                 at.is_some_and(|at| at < i),
-                "{name} stands above what uses it"
+                "{name} comes after a module that uses it"
             );
         }
     }
@@ -478,7 +394,7 @@ fn backends_are_named_only_in_their_port() {
             }
         }
     }
-    nothing(found);
+    assert_none(found);
 }
 
 #[test]
@@ -495,42 +411,20 @@ fn only_the_command_line_and_reports_print() {
             }
         }
     }
-    nothing(found);
+    assert_none(found);
 }
 
 #[test]
 fn every_module_has_a_doc_comment() {
     let silent = |source: &&Source| !source.test && !source.text.starts_with("//! ");
     let sources = sources();
-    nothing(
+    assert_none(
         sources
             .iter()
             .filter(silent)
             .map(|source| source.path.clone())
             .collect(),
     );
-}
-
-#[test]
-fn item_names_are_terms_of_the_field() {
-    let mut found = Vec::new();
-    for source in sources() {
-        for (number, line) in (1..).zip(source.text.lines()) {
-            if line.trim_start().starts_with("//") {
-                continue;
-            }
-            let words: Vec<&str> = line
-                .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .collect();
-            for pair in words.windows(2) {
-                let defines = ["enum", "fn", "mod", "struct", "trait", "type"].contains(&pair[0]);
-                if defines && NO_NAMES.contains(&pair[1]) {
-                    found.push(format!("{}:{number}: `{}`", source.path, pair[1]));
-                }
-            }
-        }
-    }
-    nothing(found);
 }
 
 #[test]
@@ -541,7 +435,7 @@ fn long_files_have_a_reason() {
         .filter(|source| source.text.lines().count() > 400)
         .collect();
     let has_reason = |source: &&&Source| LONG.iter().any(|(path, _)| *path == source.path);
-    nothing(
+    assert_none(
         long.iter()
             .filter(|source| !has_reason(source))
             .map(|source| source.path.clone())
@@ -560,7 +454,7 @@ fn top_folder_has_only_the_listed_entries() {
     let names = fs::read_dir(top())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    nothing(
+    assert_none(
         names
             .filter(|name| !name.starts_with('.') && !TOP.contains(&name.as_str()))
             .collect(),

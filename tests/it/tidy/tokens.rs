@@ -127,7 +127,7 @@ fn group_end(all: &[Token], open: usize) -> usize {
 /// The position after the item, statement, field or variant that begins at `start`.
 fn item_end(all: &[Token], start: usize) -> usize {
     let mut at = start;
-    // Whether a block ends it, as it does a function; a `use` goes on to its semicolon.
+    // Whether a block ends it, as it does a function; a `use` continues to its semicolon.
     let mut ends_at_block = None;
     while let Some(token) = all.get(at) {
         match token {
