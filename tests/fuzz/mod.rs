@@ -1,13 +1,13 @@
-//! What comes from outside, broken in every way: each target takes the files of its corpus, and mutations
-//! of them, and holds what it reads to a law.
+//! Fuzzing of the parsers of external input: each target parses the files of its corpus, and mutations
+//! of them, and checks a law.
 //!
 //! Part of the unit tests, because parsers are private. `cargo test --lib fuzz_` is the short run: the same
-//! inputs each time. `tests/run fuzz SECONDS` goes on for so long with each target, from another seed each time. An input
+//! inputs each time. `tests/run fuzz SECONDS` runs each target for so long, from another seed each time. An input
 //! that breaks a law is kept in `target/fuzz/`: it goes into the target's corpus with the fix.
 //!
-//! Held for every input: no panic; an end within [`PATIENCE`]; and no more memory than [`ROOM`] and some times
+//! Checked for every input: no panic; an end within [`TIMEOUT`]; and no more memory than [`ROOM`] and some times
 //! its size.
-// What a test keeps is no host of ours.
+// Kept inputs are files of the test's machine, not of a host.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
 mod mutate;
@@ -27,19 +27,19 @@ const SHORT: usize = 400;
 const LONGEST: usize = 64 << 10;
 
 /// No input takes longer. A guard against hangs, and no measure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Memory that any input may take, in bytes, and how many times its own size on top.
 const ROOM: usize = 24 << 20;
 const TIMES: usize = 400;
 
-/// One thing that reads what comes from outside.
+/// One parser of external input.
 pub(crate) struct Target<'t> {
     /// Its folder in `corpus/`.
     pub name: &'t str,
-    /// What its inputs are made of.
+    /// Words of its language, for mutations.
     pub words: &'t [&'t str],
-    /// Reads an input, panics if a law is broken, and tells whether the input was taken.
+    /// Reads an input, panics if a law is broken, and returns whether the input was accepted.
     pub law: &'t dyn Fn(&[u8]) -> bool,
 }
 
@@ -112,7 +112,7 @@ impl Target<'_> {
     }
 }
 
-/// Keeps an input, and says where.
+/// Keeps an input and returns its path.
 fn keep(name: &str, input: &[u8]) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
     let path = folder.join(format!("{name}-{}", &crate::digest::digest(input)[..12]));
@@ -123,7 +123,7 @@ fn keep(name: &str, input: &[u8]) -> String {
     }
 }
 
-/// Ends the test's process when an input takes too long: nobody else could.
+/// Aborts the process when an input takes too long: its thread cannot be stopped.
 struct Guard(Sender<Vec<u8>>);
 
 impl Guard {
@@ -133,11 +133,11 @@ impl Guard {
         std::thread::spawn(move || {
             let mut current = Vec::new();
             loop {
-                match receiver.recv_timeout(PATIENCE) {
+                match receiver.recv_timeout(TIMEOUT) {
                     Ok(input) => current = input,
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
-                        eprintln!("no end within {PATIENCE:?}: {}", keep(&name, &current));
+                        eprintln!("no end within {TIMEOUT:?}: {}", keep(&name, &current));
                         std::process::abort();
                     }
                 }
@@ -147,6 +147,8 @@ impl Guard {
     }
 
     fn begin(&self, input: &[u8]) {
-        self.0.send(input.to_vec()).expect("the guard lives");
+        self.0
+            .send(input.to_vec())
+            .expect("the guard's thread runs as long as the guard");
     }
 }

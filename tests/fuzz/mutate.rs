@@ -1,13 +1,13 @@
-//! Inputs from inputs.
+//! Mutations of inputs.
 
-/// Makes inputs of a corpus, of the words that its language is made of, and of what was taken before.
+/// Makes inputs from a corpus, the words of its language, and inputs accepted before.
 pub(super) struct Mutator<'w> {
     state: u64,
     pool: Vec<Vec<u8>>,
     words: &'w [&'w str],
 }
 
-/// Numbers at which things break.
+/// Numbers at limits.
 const NUMBERS: &[&str] = &[
     "0",
     "-1",
@@ -29,7 +29,7 @@ const NUMBERS: &[&str] = &[
     "NaN",
 ];
 
-/// Characters that mean something to one reader or another.
+/// Characters with a meaning in some syntax.
 const TEXTS: &[&str] = &[
     "\n",
     "\r\n",
@@ -61,7 +61,7 @@ impl<'w> Mutator<'w> {
         Mutator { state, pool, words }
     }
 
-    /// Takes up an input that leads further.
+    /// Adds an accepted input to the corpus.
     pub(super) fn learn(&mut self, input: Vec<u8>) {
         match self.pool.len() < Mutator::POOL {
             true => self.pool.push(input),
@@ -120,7 +120,7 @@ impl<'w> Mutator<'w> {
                     .count();
                 input.splice(start..start + length, number.bytes());
             }
-            // Many of the same, one after or inside of the other.
+            // Many copies, in sequence or nested.
             9 => {
                 let piece = input[from..to.min(from + 40)].to_vec();
                 let times = 1 << self.below(9);
@@ -142,7 +142,7 @@ impl<'w> Mutator<'w> {
         some[at]
     }
 
-    /// xorshift64*: good enough, and the same everywhere.
+    /// xorshift64*: sufficient, and reproducible.
     fn below(&mut self, limit: usize) -> usize {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;

@@ -1,4 +1,4 @@
-//! The targets, but for those whose parser is private to its module.
+//! The targets, except those whose parser is private to its module.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn tree(text: &[u8]) -> Option<Node> {
     parse("f.yml", text, ParseLimits::default()).ok()
 }
 
-/// What is read can be written, and is read then as the same.
+/// Parsed input can be written, and parses to the same value again.
 fn comes_back(node: &Node) {
     let json = node.to_json();
     let text = serialize(json.clone());
@@ -140,7 +140,7 @@ fn fuzz_publish() {
             };
             assert_eq!(found, sha.as_str());
             assert_eq!(after["generation"].as_u64(), edited.generation);
-            // All else says what it said.
+            // Everything else is unchanged.
             let mut expected = before.clone();
             for tree in [&mut expected, &mut after] {
                 tree.as_object_mut().unwrap().shift_remove("generation");
@@ -152,10 +152,10 @@ fn fuzz_publish() {
                 }
             }
             assert_eq!(after, expected);
-            // And is written as it was: what is new came in, and only old shas went.
+            // Comments are kept: an edit only replaces shas and adds entries.
             let kept = input.iter().filter(|byte| **byte == b'#').count();
             assert!(body.iter().filter(|byte| **byte == b'#').count() >= kept);
-            // Once more comes to nothing.
+            // A second edit changes nothing.
             let again = edit_manifest("m.yml", Some(&body), order).expect("an edit can be edited");
             assert!(again.body.is_none());
         }
@@ -200,7 +200,7 @@ fn fuzz_record() {
             return false;
         };
         let again = Record::parse("web1", "production", &record.to_json());
-        // Written anew it may have become too long: spaces are its own.
+        // The rewritten text may be too long: its spacing differs.
         if let Ok(again) = &again {
             assert_eq!(*again, record);
         } else {
@@ -320,7 +320,7 @@ fn fuzz_role() {
         let expanded = crate::role::expand(&settings, &facts, &peers, "/");
         let catalog =
             expanded.and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()));
-        // An id stands for one thing.
+        // Ids are unique.
         catalog.is_ok_and(|catalog| {
             let ids = catalog.resources.iter().map(|resource| resource.id.clone());
             let distinct: std::collections::BTreeSet<_> = ids.collect();
