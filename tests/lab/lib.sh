@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Words for scenarios: source this first. The scenario runner gives each scenario its own network and an empty
+# Functions for scenarios: source this first. The scenario runner gives each scenario its own network and an empty
 # folder $SCRATCH, and clears both away afterwards; TRUEUP is the binary under test.
 #
 # A check that fails ends the scenario there: what follows would only fail for the same reason.
@@ -17,17 +17,17 @@ _passed() { echo "  ok      $1"; }
 
 # check "words" COMMAND...        it succeeds
 check() {
-  local words=$1 said code=0; shift
-  said=$("$@" 2>&1) || code=$?
-  [ $code = 0 ] || fail "$words" "\$ $*" "$said" "(exit code $code)"
+  local words=$1 output code=0; shift
+  output=$("$@" 2>&1) || code=$?
+  [ $code = 0 ] || fail "$words" "\$ $*" "$output" "(exit code $code)"
   _passed "$words"
 }
 
-# code "words" N COMMAND...       it ends with exit code N; what it said stays in $said
+# code "words" N COMMAND...       it ends with exit code N; its output stays in $output
 code() {
   local words=$1 want=$2 code=0; shift 2
-  said=$("$@" 2>&1) || code=$?
-  [ $code = "$want" ] || fail "$words" "\$ $*" "$said" "(exit code $code, expected $want)"
+  output=$("$@" 2>&1) || code=$?
+  [ $code = "$want" ] || fail "$words" "\$ $*" "$output" "(exit code $code, expected $want)"
   _passed "$words"
 }
 
@@ -41,9 +41,9 @@ attacked() { printf '  attack\t%s\t%s\t%s\n' "$1" "$2" "$3"; }
 
 # wait_for SECONDS "words" COMMAND...   it succeeds within that time
 wait_for() {
-  local end=$((SECONDS + $1)) words=$2 said; shift 2
-  until said=$("$@" 2>&1); do
-    [ $SECONDS -lt "$end" ] || fail "$words" "\$ $*" "$said" "(gave up waiting)"
+  local end=$((SECONDS + $1)) words=$2 output; shift 2
+  until output=$("$@" 2>&1); do
+    [ $SECONDS -lt "$end" ] || fail "$words" "\$ $*" "$output" "(gave up waiting)"
     sleep .1
   done
   _passed "$words"
@@ -75,8 +75,8 @@ give_s3() {
   has "the S3 server is on the hosts' network" "//$outer:" "$endpoint"
 }
 
-# The same behind a server that makes trouble (tests/lab/s3-trouble): $endpoint is that one's. To be called after give_s3.
-#   trouble [WORDS]     what it does from now on; nothing: hand everything on; refuse: nobody listens any more
+# The same behind a proxy with faults (tests/lab/s3-trouble), at $endpoint. To be called after give_s3.
+#   trouble [WORDS]     the faults from now on; none: forward everything; refuse: close the port
 #   requests            what came since this was last called: METHOD PATH CONDITION STATUS, a line each
 give_s3_trouble() {
   mkdir "$SCRATCH/trouble"
@@ -99,7 +99,7 @@ trouble() {
   [ -z "$troublemaker" ] || return 0
   rm -f "$SCRATCH/trouble/port"
   "$tests/lab/s3-trouble" "$outer" "$s3_port" "$s3_behind" "$SCRATCH/trouble" >"$SCRATCH/trouble/log" 2>&1 & troublemaker=$!
-  wait_for 10 "there is an S3 server that can make trouble" test -s "$SCRATCH/trouble/port"
+  wait_for 10 "an S3 server with faults listens" test -s "$SCRATCH/trouble/port"
 }
 requests() { cat "$SCRATCH/trouble/requests"; : >"$SCRATCH/trouble/requests"; }
 
@@ -187,7 +187,7 @@ apps:
   shop:
     repo: "$2"
     port: 3000
-    secrets: {SECRET_KEY_BASE: $CANARY}             # looked for afterwards: tests/lab/scenario
+    secrets: {SECRET_KEY_BASE: $CANARY}             # searched for afterwards: tests/lab/scenario
     steps: [{name: install, run: bundle check}]     # the gems are Debian's; hosts reach no others
     assets: {run: bin/build}
 END
@@ -208,43 +208,43 @@ give_wheels() {
 # publish SHA [OPTION...]: as CI does, from outside
 publish() { "$TRUEUP" --config "$SCRATCH/node.yml" publish production "shop=$1" "${@:2}"; }
 
-# page HOST [PATH]: what a visitor gets, through nginx          page_says HOST TEXT
+# page HOST [PATH]: what a visitor gets, through nginx          page_has HOST TEXT
 page() { curl -sS --fail --max-time 5 "http://$(address "$1")${2:-/}"; }
-page_says() { [[ "$(page "$1")" == *"$2"* ]]; }
+page_has() { [[ "$(page "$1")" == *"$2"* ]]; }
 page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version|pid|asset
 
-# under_load HOST: visitors ask for its page without pause until all_answered, which tells about requests that failed.
+# under_load HOST: visitors request its page without pause until end_load, which checks that no request failed.
 under_load() {
   rm -f "$SCRATCH/stop"
   nice -n 19 "$tests/lab/load" "http://$(address "$1")/" 2 "$SCRATCH/stop" >"$SCRATCH/load" &
   visitors=$!
 }
-all_answered() {
+end_load() {
   touch "$SCRATCH/stop"; wait "$visitors"
-  said=$(cat "$SCRATCH/load")
-  echo "  $said"
-  has "no request failed" " failed 0 " "$said"
+  output=$(cat "$SCRATCH/load")
+  echo "  $output"
+  has "no request failed" " failed 0 " "$output"
 }
 
-# bad_ones_go_back HOST VERSION: the versions that are broken and sick are taken back to VERSION, stay refused, and no
-# visitor notices; then somebody goes back to v1.
-bad_ones_go_back() {
+# bad_versions_roll_back HOST VERSION: the versions `broken` and `sick` are rolled back to VERSION, stay quarantined, and no
+# request fails; then v1 is published again.
+bad_versions_roll_back() {
   local bad
   under_load "$1"
   for bad in broken sick; do
     check "a version that is $bad is published" publish "${sha[$bad]}"
-    code "it is taken back" 4 on "$1" trueup converge
-    has "with the reason" "rolls back to" "$said"
+    code "the version is rolled back" 4 on "$1" trueup converge
+    has "with the reason" "rolls back to" "$output"
     has "a visitor gets $2" "version $2" "$(page "$1")"
-    code "and it stays refused" 4 on "$1" trueup converge
-    has "with the reason" "quarantined" "$said"
+    code "the version stays quarantined" 4 on "$1" trueup converge
+    has "with the reason" "quarantined" "$output"
   done
   check "v1 is published again" publish "${sha[v1]}"
-  code "nothing is built for it" 2 on "$1" trueup plan
-  has "because it is still there" "${sha[v1]:0:7})" "$said"
-  check "the host goes back" on "$1" trueup converge
+  code "the plan for v1 builds nothing" 2 on "$1" trueup plan
+  has "v1 is an existing release" "${sha[v1]:0:7})" "$output"
+  check "the host returns to v1" on "$1" trueup converge
   has "a visitor gets v1" "version v1" "$(page "$1")"
-  all_answered
+  end_load
 }
 
 # shown HOST UNIT PROPERTY, as systemd has it                   starts HOST UNIT: how often it was started, by the journal

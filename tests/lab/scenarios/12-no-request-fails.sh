@@ -1,5 +1,5 @@
 #!/bin/bash
-# 12-no-request-fails: 20 deploys and 5 rollbacks in a row under load, two of them the gate's own, and no request fails
+# 12-no-request-fails: 20 deploys and 5 rollbacks under load, two of them by the gate, and no request fails
 # timeout: 300
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -23,31 +23,31 @@ sed -i 's#^      port: 3000#&\n      gate_timeout: 30s\n      health: {url: "htt
 write web:/etc/trueup/node.yml <"$SCRATCH/node.yml"
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
 
 load "http://$(address web)/" 4 "$SCRATCH/stop" >"$SCRATCH/load" &
 load=$!
 for n in $(seq 20); do
   check "version $n is published" publish "${sha[n$n]}"
   check "the host converges to it" on web trueup converge
-  page_says web "version n$n" || fail "a visitor gets it at once" "$(page web)"
+  page_has web "version n$n" || fail "a visitor gets it at once" "$(page web)"
 done
 
 for bad in broken sick; do
   check "a version that is $bad is published" publish "${sha[$bad]}"
   code "it is rolled back" 4 on web trueup converge
-  has "to the version before" "rolls back to" "$said"
-  page_says web "version n20" || fail "which visitors get" "$(page web)"
+  has "to the version before" "rolls back to" "$output"
+  page_has web "version n20" || fail "which visitors get" "$(page web)"
   code "and stays refused" 4 on web trueup converge
-  has "with the reason" "quarantined" "$said"
+  has "with the reason" "quarantined" "$output"
 done
 for back in n19 n18 n17; do
-  check "an operator goes back to $back" publish "${sha[$back]}"
+  check "an operator publishes $back again" publish "${sha[$back]}"
   check "the host converges to it" on web trueup converge
-  page_says web "version $back" || fail "a visitor gets it at once" "$(page web)"
+  page_has web "version $back" || fail "a visitor gets it at once" "$(page web)"
 done
 touch "$SCRATCH/stop"
 wait "$load"
-said=$(cat "$SCRATCH/load")
-echo "  $said"
-has "no request failed" " failed 0 " "$said"
+output=$(cat "$SCRATCH/load")
+echo "  $output"
+has "no request failed" " failed 0 " "$output"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 13-rails: what `rails new` makes is deployed, migrated, taken back when bad and rolled back, and loses no visitor's data
+# 13-rails: a Rails app is deployed, migrated, and rolled back by the gate and by an operator, and no data is lost
 # timeout: 300
 # packages: ruby-rails ruby-sass-rails ruby-sqlite3 ruby-byebug ruby-web-console
 # shellcheck source=tests/lab/lib.sh
@@ -24,7 +24,7 @@ apps:
     gate_timeout: 20s
 END
 
-# A visitor's form, and sending it: with the cookie and the token that the app gave him then.
+# A visitor's form, sent with the cookie and the token of the page that had it.
 shop() { curl -sS --fail --max-time 5 --cookie "$SCRATCH/cookies" --cookie-jar "$SCRATCH/cookies" "http://$(address web)$1" "${@:2}"; }
 open_form() { token=$(shop /items/new | sed -n 's/.*name="authenticity_token" value="\([^"]*\)".*/\1/p'); }
 send_form() { shop /items --data-urlencode "authenticity_token=$token" --data-urlencode "item[name]=$1" "${@:2}"; }
@@ -35,7 +35,7 @@ serves_sha() { # which release the processes run from, not what they say
 
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-page_says web "version v1" || fail "a visitor gets v1 through nginx" "$(page web)"
+page_has web "version v1" || fail "a visitor gets v1 through nginx" "$(page web)"
 same "from processes of that release" "${sha[v1]:0:7}" "$(serves_sha)"
 same "with a migrated database" "id name created_at updated_at" "$(page_line web columns)"
 same "which is not in the release" "/srv/www/shop/shared/storage/production.sqlite3" \
@@ -55,16 +55,16 @@ check "a visitor adds one over https, which ends before this host" send_form_ove
 on web touch /run/before
 puma=$(shown web puma-shop InvocationID)
 code "a second pass converges" 0 on web trueup converge
-has "and reports no change" "0 changes" "$said"
+has "and reports no change" "0 changes" "$output"
 same "it wrote nothing outside its own records" "" "$(written web /run/before)"
-same "puma was left alone" "$puma" "$(shown web puma-shop InvocationID)"
+same "puma was not restarted" "$puma" "$(shown web puma-shop InvocationID)"
 
 under_load web
 check "v2 is published, with a migration and another stylesheet" publish "${sha[v2]}"
 check "the host converges to it" on web trueup converge
-page_says web "version v2" || fail "a visitor gets it at once" "$(page web)"
+page_has web "version v2" || fail "a visitor gets it at once" "$(page web)"
 same "the database was migrated" "id name created_at updated_at price" "$(page_line web columns)"
-same "once" 1 "$(on web sh -c 'cat /var/log/trueup/releases/shop/*.log' | grep -c 'AddPriceToItems: migrated')"
+same "the migration ran once" 1 "$(on web sh -c 'cat /var/log/trueup/releases/shop/*.log' | grep -c 'AddPriceToItems: migrated')"
 has "the new stylesheet is served" "margin:22px" "$(page web "$(page_line web asset)")"
 differs "under a new name" "$old" "$(page_line web asset)"
 has "and the old one still is" "margin:11px" "$(page web "$old")"
@@ -73,28 +73,28 @@ check "a form that was opened before the deploy can be sent after it" send_form 
 for bad in broken sick; do
   check "a version that is $bad is published" publish "${sha[$bad]}"
   code "it is rolled back" 4 on web trueup converge
-  has "to the version before" "rolls back to" "$said"
-  page_says web "version v2" || fail "which visitors get" "$(page web)"
+  has "to the version before" "rolls back to" "$output"
+  page_has web "version v2" || fail "which visitors get" "$(page web)"
   code "and stays refused" 4 on web trueup converge
-  has "with the reason" "quarantined" "$said"
+  has "with the reason" "quarantined" "$output"
 done
 check "a visitor adds an item in between" send_form bread
 
 check "v3 is published" publish "${sha[v3]}"
 check "the host converges to it" on web trueup converge
-page_says web "version v3" || fail "a visitor gets it at once" "$(page web)"
+page_has web "version v3" || fail "a visitor gets it at once" "$(page web)"
 same "from processes of that release" "${sha[v3]:0:7}" "$(serves_sha)"
 check "a visitor adds an item to v3" send_form milk
 
 built=$(builds)
 for back in v2 v1; do
-  check "an operator goes back to $back" publish "${sha[$back]}"
+  check "an operator publishes $back again" publish "${sha[$back]}"
   check "the host converges to it" on web trueup converge
-  page_says web "version $back" || fail "a visitor gets it at once" "$(page web)"
+  page_has web "version $back" || fail "a visitor gets it at once" "$(page web)"
   same "from processes of that release" "${sha[$back]:0:7}" "$(serves_sha)"
 done
 same "nothing was built for that" "$built" "$(builds)"
 same "nor migrated down" "id name created_at updated_at price" "$(page_line web columns)"
 check "a visitor adds an item to v1 again" send_form salt
 same "and all that was ever added is there" "tea rice coffee bread milk salt" "$(page_line web items)"
-all_answered
+end_load

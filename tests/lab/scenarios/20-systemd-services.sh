@@ -1,5 +1,5 @@
 #!/bin/bash
-# 20-systemd-services: the suite that every backend of services passes, against a real systemd
+# 20-systemd-services: the conformance suite of service backends, against a real systemd
 # timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -12,6 +12,6 @@ suite=$(cd "$tests/.." && cargo test --lib --no-run --message-format=json 2>/dev
 host web
 lab cp "$suite" web:/root/suite
 code "every test of the suite passes" 0 on web env TRUEUP_TEST_SYSTEMD=1 /root/suite --test-threads=2 --skip fuzz_ ports::services::
-has "and they were not skipped" "test result: ok" "$said"
-[[ $said != *SKIPPED* ]] || fail "nothing was skipped" "$said"
-has "against systemd" "systemd::" "$said"
+has "and they were not skipped" "test result: ok" "$output"
+[[ $output != *SKIPPED* ]] || fail "nothing was skipped" "$output"
+has "against systemd" "systemd::" "$output"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 30-python-supervisor: a Flask app under gunicorn and supervisor: no request fails over deploys, bad ones and back
+# 30-python-supervisor: a Flask app under gunicorn and supervisor: no request fails over deploys and rollbacks
 # timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -24,7 +24,7 @@ in_shop() { on web supervisorctl "$1" shop:shop_1; }
 
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1 through nginx" page_says web "version v1"
+wait_for 10 "a visitor gets v1 through nginx" page_has web "version v1"
 has "the app has its secrets as they were written" "secret it's 50% \"x\" \$HOME" "$(page web)"
 has "and its own home" "home /home/deploy" "$(page web)"
 has "nginx serves the files of the release" "Disallow" "$(page web /robots.txt)"
@@ -37,28 +37,28 @@ has "supervisor comes up with the host" enabled "$(on web systemctl is-enabled s
 on web touch /run/before
 pid=$(in_shop pid) holder=$(on web supervisorctl pid shop:shop_0) workers=$(on web pgrep -d, nginx)
 code "a second pass converges" 0 on web trueup converge
-has "and reports no change" "0 changes" "$said"
+has "and reports no change" "0 changes" "$output"
 same "it wrote nothing outside its own records" "" "$(written web /run/before)"
-same "gunicorn was left alone" "$pid" "$(in_shop pid)"
+same "gunicorn was not restarted" "$pid" "$(in_shop pid)"
 
 under_load web
 check "v2 is published" publish "${sha[v2]}"
 check "the host converges" on web trueup converge
 has "a visitor gets v2" "version v2" "$(page web)"
-all_answered
+end_load
 differs "gunicorn was restarted" "$pid" "$(in_shop pid)"
 same "what holds its port was not" "$holder" "$(on web supervisorctl pid shop:shop_0)"
-same "nginx was not even reloaded" "$workers" "$(on web pgrep -d, nginx)"
+same "nginx was neither reloaded nor restarted" "$workers" "$(on web pgrep -d, nginx)"
 
 check "a line is added to the app's section by hand" on web sh -c 'echo "stopsignal=QUIT" >>/etc/supervisor/conf.d/shop.conf'
 code "the plan shows the drift and what it brings" 2 on web trueup plan
-has "with its cause" "restart service:shop:shop_1 (because of shop/program)" "$said"
+has "with its cause" "restart service:shop:shop_1 (because of shop/program)" "$output"
 check "the host converges" on web trueup converge
-has "supervisor has nothing left to take up" "No config updates" "$(on web supervisorctl reread)"
+has "supervisor has no pending config updates" "No config updates" "$(on web supervisorctl reread)"
 has "and the app answers" "version v2" "$(page web)"
 
 check "gunicorn is killed for good" on web supervisorctl stop shop:shop_1
 check "the host converges" on web trueup converge
 has "and the app answers" "version v2" "$(page web)"
 
-bad_ones_go_back web v2
+bad_versions_roll_back web v2

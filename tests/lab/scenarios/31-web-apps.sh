@@ -1,5 +1,5 @@
 #!/bin/bash
-# 31-web-apps: a Node app with its own unit and socket, the same under supervisor without one, and static files alone
+# 31-web-apps: a Node app with its own unit and socket, one under supervisor without a socket, and a static site
 # timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -30,14 +30,14 @@ web_apps:
     server_names: [docs.invalid]
 END
 site() { curl -sS --fail --max-time 5 -H "Host: $1.invalid" "http://$(address web)$2"; }
-site_says() { [[ $(site "$1" "$2") == *"$3"* ]]; }
+site_has() { [[ $(site "$1" "$2") == *"$3"* ]]; }
 all() { publish "$1" "plain=$1" "docs=$1" "${@:2}"; }
 
 check "v1 of all three is published" all "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1 through nginx" page_says web "version v1"
+wait_for 10 "a visitor gets v1 through nginx" page_has web "version v1"
 same "from the process that systemd started" "$(shown web app-shop MainPID)" "$(page_line web pid)"
-wait_for 10 "the app under supervisor answers" site_says plain / "version v1"
+wait_for 10 "the app under supervisor answers" site_has plain / "version v1"
 same "from the process that supervisor started" "$(on web supervisorctl pid plain)" "$(site plain / | sed -n 's/^pid //p')"
 same "static files are served as they were built" v1 "$(site docs /version)"
 code "and what is outside of their folder is not" 22 site docs /server.js
@@ -45,19 +45,19 @@ code "and what is outside of their folder is not" 22 site docs /server.js
 on web touch /run/before
 unit=$(shown web app-shop InvocationID) plain=$(on web supervisorctl pid plain) workers=$(on web pgrep -d, nginx)
 code "a second pass converges" 0 on web trueup converge
-has "and reports no change" "0 changes" "$said"
+has "and reports no change" "0 changes" "$output"
 same "it wrote nothing outside its own records" "" "$(written web /run/before)"
-same "the app was left alone" "$unit" "$(shown web app-shop InvocationID)"
+same "the app was not restarted" "$unit" "$(shown web app-shop InvocationID)"
 same "the other one as well" "$plain" "$(on web supervisorctl pid plain)"
 
 under_load web
 check "v2 is published" all "${sha[v2]}"
 check "the host converges" on web trueup converge
 has "a visitor gets v2" "version v2" "$(page web)"
-all_answered
+end_load
 same "it was started twice in all" 2 "$(starts web app-shop)"
-wait_for 10 "the app under supervisor is at v2" site_says plain / "version v2"
-same "and so are the static files" v2 "$(site docs /version)"
-same "nginx was not even reloaded" "$workers" "$(on web pgrep -d, nginx)"
+wait_for 10 "the app under supervisor is at v2" site_has plain / "version v2"
+same "the static site is at v2" v2 "$(site docs /version)"
+same "nginx was neither reloaded nor restarted" "$workers" "$(on web pgrep -d, nginx)"
 
-bad_ones_go_back web v2
+bad_versions_roll_back web v2

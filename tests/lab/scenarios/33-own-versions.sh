@@ -1,5 +1,5 @@
 #!/bin/bash
-# 33-own-versions: the Ruby that .ruby-version asks for is built, used and taken back with a release; Node.js by its number
+# 33-own-versions: the Ruby of .ruby-version is built, used and rolled back with its release; Node.js by version number
 # timeout: 240
 # packages: rbenv ruby-build
 # shellcheck source=tests/lab/lib.sh
@@ -41,14 +41,14 @@ node_sum() { sha256sum "$SCRATCH/mirror/v$1/node-v$1-linux-$node.tar.gz" | cut -
 
 give_git_server
 give_s3
-asks_for() { # VERSION: a commit on the branch main whose .ruby-version is that; its sha
+commit_ruby_version() { # VERSION: a commit on the branch main whose .ruby-version is that; its sha
   on git sh -ec "rm -rf /tmp/work; git clone -q /srv/git/shop.git /tmp/work; cd /tmp/work; echo $1 >.ruby-version; echo with $1 >VERSION
     git add -A; git -c user.name=Ana -c user.email=ana@shop.invalid commit -qm 'Ask for Ruby $1'; git push -q origin HEAD:main; git rev-parse HEAD"
 }
 on git git config --global --add safe.directory '*'
-first=$(asks_for ruby-9.1.0) second=$(asks_for 9.2.0) third=$(asks_for 9.3.0)
-fourth=$(asks_for 9.2.0)
-nobody_has=$(asks_for 9.9.9)
+first=$(commit_ruby_version ruby-9.1.0) second=$(commit_ruby_version 9.2.0) third=$(commit_ruby_version 9.3.0)
+fourth=$(commit_ruby_version 9.2.0)
+nobody_has=$(commit_ruby_version 9.9.9)
 settings() { # NODE
   cat <<END
 packages: [nginx-light, ruby, bundler]
@@ -81,27 +81,27 @@ lab cp "$SCRATCH/definitions" web:/srv/definitions
 lab cp "$SCRATCH/rubies" web:/srv/rubies
 lab cp "$SCRATCH/mirror" web:/srv/mirror
 write web:/srv/idle.js <<<"setInterval(String, 1000)"
-runs_by() { on web sh -c "tr '\\0' '\\n' </proc/$(shown web "$1" MainPID)/environ" | sed -n "s/^RUN_BY_$2=//p"; }
+runtime_of() { on web sh -c "tr '\\0' '\\n' </proc/$(shown web "$1" MainPID)/environ" | sed -n "s/^RUN_BY_$2=//p"; }
 
-check "a commit that asks for a Ruby is published" publish "$first" --create
+check "a commit with a .ruby-version is published" publish "$first" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets it" page_says web "version with ruby-9.1.0"
-same "served by the Ruby that it asks for" 9.1.0 "$(runs_by puma-shop RUBY)"
+wait_for 10 "a visitor gets it" page_has web "version with ruby-9.1.0"
+same "the app runs on the Ruby of its .ruby-version" 9.1.0 "$(runtime_of puma-shop RUBY)"
 same "which is the deploy user's" deploy "$(on web stat -c %U /home/deploy/.rbenv/versions/9.1.0)"
-same "the other app runs on the Node.js of the settings" 30.1.0 "$(runs_by app-page NODE)"
+same "the other app runs on the Node.js of the settings" 30.1.0 "$(runtime_of app-page NODE)"
 code "a second pass converges" 0 on web trueup converge
-has "and reports no change" "0 changes" "$said"
+has "and reports no change" "0 changes" "$output"
 
-check "one that asks for another is published" publish "$second"
+check "a commit with another .ruby-version is published" publish "$second"
 check "the host converges" on web trueup converge
-same "served by that one" 9.2.0 "$(runs_by puma-shop RUBY)"
+same "served by that one" 9.2.0 "$(runtime_of puma-shop RUBY)"
 same "which was on the mirror and is in the cache now" "ours-9.2.0.tar.gz deploy" "$(on web sh -c 'cd /var/cache/ruby-build; stat -c "%n %U" ours-9.2.0*')"
-check "the way back is taken" on web trueup rollback shop
-same "and takes the Ruby back too" 9.1.0 "$(runs_by puma-shop RUBY)"
+check "the release is rolled back" on web trueup rollback shop
+same "and takes the Ruby back too" 9.1.0 "$(runtime_of puma-shop RUBY)"
 check "the pin is lifted" on web trueup rollback shop --unpin
-check "one that nobody has is published" publish "$nobody_has"
+check "a Ruby version that no archive has is published" publish "$nobody_has"
 code "it is not deployed" 1 on web trueup converge
-has "and the log says why" "9.9.9" "$said"
+has "the log names the missing version" "9.9.9" "$output"
 has "a visitor still gets the last good one" "version with 9." "$(page web)"
 
 #### What is installed by half
@@ -109,27 +109,27 @@ on web touch /srv/hold-ruby
 check "one is published whose Ruby takes long to build" publish "$third"
 on web systemd-run --quiet --unit pass --setenv=HOME=/root -p KillMode=mixed trueup converge
 wait_for 30 "it is built, by half" on web test -d /home/deploy/.rbenv/versions/9.3.0/bin
-check "the pass is told to stop" on web timeout 10 systemctl stop pass
+check "the pass is stopped" on web timeout 10 systemctl stop pass
 code "and ends the build, as it ends a step" 1 on web pgrep -f bin/ruby-build
 check "of which half is left" on web test -d /home/deploy/.rbenv/versions/9.3.0/bin
 on web rm /srv/hold-ruby
 check "the next pass converges" on web trueup converge
-same "served by that one, built anew" 9.3.0 "$(runs_by puma-shop RUBY)"
+same "the app runs on that Ruby, which was rebuilt" 9.3.0 "$(runtime_of puma-shop RUBY)"
 same "of both builds nothing else is left" "" "$(on web sh -c 'cd /home/deploy/.rbenv; ls -d build building-9.3.0 2>/dev/null' || :)"
-check "somebody breaks one that is installed" on web sh -c 'rm -r /home/deploy/.rbenv/versions/9.2.0/bin/gem /home/deploy/.rbenv/shims/gem'
+check "files of an installed Ruby are removed" on web sh -c 'rm -r /home/deploy/.rbenv/versions/9.2.0/bin/gem /home/deploy/.rbenv/shims/gem'
 check "a release that wants it is published" publish "$fourth"
 check "the host converges" on web trueup converge
-same "served by that one" 9.2.0 "$(runs_by puma-shop RUBY)"
-check "which is whole again" on web runuser -u deploy -- sh -c 'cd /srv/www/shop/current && /home/deploy/.rbenv/shims/gem --version'
+same "served by that one" 9.2.0 "$(runtime_of puma-shop RUBY)"
+check "the Ruby is complete again" on web runuser -u deploy -- sh -c 'cd /srv/www/shop/current && /home/deploy/.rbenv/shims/gem --version'
 
 unit=$(shown web puma-shop InvocationID)
 sed -i "s/nodejs_version: .*/nodejs_version: 30.2.0/; s/nodejs_sha256: .*/nodejs_sha256: $(printf '%064d' 1)/" "$SCRATCH/node.yml"
 write web:/etc/trueup/node.yml <"$SCRATCH/node.yml"
 code "an archive with another sum is refused" 1 on web trueup converge
-has "in words" "checksum did NOT match" "$said"
-same "and the app runs on" 30.1.0 "$(runs_by app-page NODE)"
+has "in words" "checksum did NOT match" "$output"
+same "and the app runs on" 30.1.0 "$(runtime_of app-page NODE)"
 sed -i "s/nodejs_sha256: .*/nodejs_sha256: $(node_sum 30.2.0)/" "$SCRATCH/node.yml"
 write web:/etc/trueup/node.yml <"$SCRATCH/node.yml"
 check "with the right one the host converges" on web trueup converge
-same "the app was restarted on it" 30.2.0 "$(runs_by app-page NODE)"
+same "the app was restarted on it" 30.2.0 "$(runtime_of app-page NODE)"
 same "and nothing else was" "$unit" "$(shown web puma-shop InvocationID)"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 40-package: the .deb does nothing until configured, leaves a running pass alone, and goes without the apps
+# 40-package: the .deb does nothing until configured, does not disturb a running pass, and its removal keeps the apps
 # timeout: 240
 # packages: needrestart
 # shellcheck source=tests/lab/lib.sh
@@ -46,7 +46,7 @@ check "v1 is published" publish "${sha[v1]}" --create
 # --- A fresh install
 on web touch /run/before
 code "it is installed with apt" 0 apt install /root/trueup_1.0-1_amd64.deb
-has "and says what is next" "sudo trueup init" "$said"
+has "the next step is shown" "sudo trueup init" "$output"
 same "everything it brought is its own" "" "$(files | grep -v -e /trueup -e _trueup -e /usr/share/man/man1/)"
 same "dpkg finds nothing changed" "" "$(on web dpkg --verify trueup)"
 same "what people change is a conffile" "/etc/needrestart/conf.d/trueup.conf /etc/trueup/node.yml" \
@@ -54,7 +54,7 @@ same "what people change is a conffile" "/etc/needrestart/conf.d/trueup.conf /et
 code "the timer is off" 3 on web systemctl is-active trueup.timer
 same "at boot, too" disabled "$(on web systemctl is-enabled trueup.timer || :)"
 code "a pass changes nothing" 78 on web trueup converge
-has "and says what to do" "trueup init" "$said"
+has "the remedy is shown" "trueup init" "$output"
 code "not under systemd either" 1 on web systemctl start trueup.service
 same "no user was made" "" "$(on web getent passwd deploy || :)"
 check "its man page can be read" on web sh -c 'test -s "$(ls /usr/share/man/man1/trueup-converge.1* | head -n 1)"'
@@ -65,12 +65,12 @@ has "bash completes its commands" "converge" "$(on web bash -c '. /usr/share/bas
 on web sh -c 'mv /root/later/deploy_key /etc/trueup/; mkdir /etc/trueup/node.d; mv /root/later/node.yml /etc/trueup/node.d/host.yml'
 check "the unit's definition has no mistake" on web sh -c '! systemd-analyze verify --man=no trueup.service trueup.timer 2>&1 | grep trueup'
 check "the timer is started" on web systemctl enable --now trueup.timer
-wait_for 60 "its first pass makes the host an app server" page_says web "version v1"
+wait_for 60 "its first pass makes the host an app server" page_has web "version v1"
 wait_for 10 "and ends well" ended_well
 same "it ran in the shipped unit" "/lib/systemd/system/trueup.service" "$(shown web trueup FragmentPath | sed s,^/usr,,)"
 has "with a package that apt installed" hello "$(on web hello-trueup)"
 journal=$(on web journalctl -q -o cat -u trueup.service)
-has "the journal tells what was changed" "create user:deploy" "$journal"
+has "the journal names each change" "create user:deploy" "$journal"
 has "and how the pass ended" "converged: 1" "$journal"
 same "in fields" "create" "$(on web journalctl -q -o json -u trueup.service TRUEUP_RESOURCE=user:deploy --output-fields=TRUEUP_VERB | sed 's/.*"TRUEUP_VERB":"\([^"]*\)".*/\1/')"
 exposure=$(on web systemd-analyze security --no-pager trueup.service)
@@ -80,8 +80,8 @@ unexplained=
 for word in $(sed -n 's/^✗ \([^ ]*\) .*/\1/p' <<<"$exposure" | sed 's/^RestrictNamespaces=.*/RestrictNamespaces/; s/CAP_//g' | tr '()|~=/' ' '); do
   grep -qF "$word" "$SCRATCH/unit" || unexplained+=" $word"
 done
-has "there are exposures to look at" "✗ NoNewPrivileges=" "$exposure"
-same "and the unit says of each why it is left" "" "$unexplained"
+has "systemd-analyze lists the remaining exposures" "✗ NoNewPrivileges=" "$exposure"
+same "the unit has a comment for each" "" "$unexplained"
 
 # --- An upgrade in the middle of a pass
 on web touch /run/hold-builds
@@ -93,7 +93,7 @@ same "to the new version" 1.1-1 "$(on web dpkg-query -W -f '${Version}' trueup)"
 same "the pass is the same one, and still at it" "$pass activating" "$(shown web trueup MainPID) $(shown web trueup ActiveState)"
 same "the timer is armed" active "$(timer)"
 has "though needrestart finds that its program was replaced" "uses obsolete binary /usr/bin/trueup" "$(on web needrestart -v -r l -l 2>&1)"
-# What somebody types who changed the settings.
+# As an operator does after changing the settings.
 reloaded() { on web systemctl reload-or-restart trueup >"$SCRATCH/reload" 2>&1; }
 reloaded & reload=$!
 wait_for 10 "a reload-or-restart waits for the pass" on web pgrep -x systemctl
@@ -102,22 +102,22 @@ same "and does not end it" "$pass activating" "$(shown web trueup MainPID) $(sho
 write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
 on web sh -c 'systemctl daemon-reload; systemctl restart trueup.timer'
 on web rm /run/hold-builds
-wait_for 30 "it deploys v2" page_says web "version v2"
+wait_for 30 "it deploys v2" page_has web "version v2"
 wait_for 10 "and ends well" ended_well
 wait $reload || fail "so does the reload-or-restart" "$(cat "$SCRATCH/reload")"
 same "in one release" 2 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
 journal=$(on web journalctl -q -o cat -u trueup.service)
 wait_for 60 "the timer comes again" another_pass "$(shown web trueup InvocationID)"
 wait_for 10 "to a pass that ends well" ended_well
-same "and of which the journal says nothing" "$journal" "$(on web journalctl -q -o cat -u trueup.service)"
+same "the journal has no new entry" "$journal" "$(on web journalctl -q -o cat -u trueup.service)"
 check "v1 is published again" publish "${sha[v1]}"
-wait_for 60 "the timer takes it up" page_says web "version v1"
+wait_for 60 "the timer takes it up" page_has web "version v1"
 
 # --- An upgrade that stops at a question
-check "somebody goes back to the first version" apt install --allow-downgrades /root/trueup_1.0-1_amd64.deb
+check "the package is downgraded to the first version" apt install --allow-downgrades /root/trueup_1.0-1_amd64.deb
 on web sh -c 'echo "# A note of ours." >>/etc/trueup/node.yml'
-code "an upgrade stops where nobody answers what is to become of node.yml" 100 apt install /root/trueup_1.1-1_amd64.deb
-same "passes go on" active "$(timer)"
+code "an upgrade fails without an answer to dpkg's question about node.yml" 100 apt install /root/trueup_1.1-1_amd64.deb
+same "the timer stays active" active "$(timer)"
 check "with the old file kept it is finished" on web dpkg --force-confold --configure -a
 same "the timer still runs" active "$(timer)"
 
@@ -125,7 +125,7 @@ same "the timer still runs" active "$(timer)"
 check "an operator stops the timer" on web systemctl stop trueup.timer
 wait_for 20 "no pass is running" ended_well
 before=$(shown web trueup InvocationID)
-check "he can have a pass by reload-or-restart" on web systemctl reload-or-restart trueup
+check "reload-or-restart runs a pass" on web systemctl reload-or-restart trueup
 differs "which makes one" "$before" "$(shown web trueup InvocationID)"
 before=$(shown web trueup InvocationID)
 check "and by restart" on web systemctl restart trueup
@@ -142,23 +142,23 @@ apt remove trueup >"$SCRATCH/removal" 2>&1 & removal=$!
 wait_for 30 "a removal of the package waits for it" on web pgrep -f 'flock --timeout 900 /run/trueup/private/lock'
 on web rm /run/hold-builds
 wait $removal || fail "the package is removed" "$(cat "$SCRATCH/removal")"
-page_says web "version v3" || fail "with v3 in service" "$(page web)"
+page_has web "version v3" || fail "with v3 in service" "$(page web)"
 puma=$(shown web puma-shop InvocationID) nginx=$(shown web nginx InvocationID)
 code "the timer is gone" 4 on web systemctl status trueup.timer
-page_says web "version v3" || fail "the app serves" "$(page web)"
+page_has web "version v3" || fail "the app serves" "$(page web)"
 same "with the same processes" "$puma $nginx" "$(shown web puma-shop InvocationID) $(shown web nginx InvocationID)"
 same "its settings stay" "deploy_key node.d node.yml node.yml.dpkg-dist" "$(on web sh -c 'cd /etc/trueup; echo *')"
 check "the package is installed again" apt install /root/trueup_1.1-1_amd64.deb
-same "a configured host goes on by itself" "active enabled" "$(timer) $(on web systemctl is-enabled trueup.timer)"
-check "a sha is published that nobody has" publish "$(printf '%040d' 1)"
-told() { on web ls /run/motd.d/trueup /srv/metrics/trueup.prom; }
-wait_for 30 "whoever logs in and monitoring are told that it fails" told
+same "a configured host continues by its timer" "active enabled" "$(timer) $(on web systemctl is-enabled trueup.timer)"
+check "a sha that no repository has is published" publish "$(printf '%040d' 1)"
+alerts() { on web ls /run/motd.d/trueup /srv/metrics/trueup.prom; }
+wait_for 30 "motd and metrics report the failure" alerts
 check "the package is purged" apt purge trueup
 same "nothing of it is left" "" "$(on web sh -c 'ls -d /run/motd.d/trueup /srv/metrics/trueup.prom /etc/needrestart/conf.d/trueup* /etc/trueup /var/lib/trueup /var/log/trueup /run/trueup /usr/share/trueup /usr/bin/trueup /etc/systemd/system/*/trueup* 2>/dev/null' || :)"
-page_says web "version v3" || fail "the app serves" "$(page web)"
+page_has web "version v3" || fail "the app serves" "$(page web)"
 same "and all its releases stay" 3 "$(on web sh -c 'ls /srv/www/shop/releases | wc -l')"
 check "it starts again without trueup" on web systemctl restart puma-shop nginx
-wait_for 20 "and serves" page_says web "version v3"
+wait_for 20 "and serves" page_has web "version v3"
 
 # --- The other package has the same in it
 rpm=$("$tests/../packaging/build" rpm --binary /bin/true --fast 2>"$SCRATCH/package.log") || fail "an .rpm is built" "$(cat "$SCRATCH/package.log")"

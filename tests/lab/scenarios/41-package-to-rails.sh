@@ -33,27 +33,27 @@ init() {
 
 check "apt install ./trueup_*.deb" on web sh -c 'cd /root && DEBIAN_FRONTEND=noninteractive apt-get -qq install ./trueup_*.deb'
 
-# What is wrong is told before anything is begun.
+# Mistakes are reported before any change.
 code "init without the host key of the git server refuses" 1 init --deploy-key /root/deploy_key
-has "and shows the one to compare" "$known" "$said"
-code "so it does without the deploy key" 1 init --known-host "$known"
-has "saying so" "permission denied" "$said"
-secret=wrong code "and with wrong keys for the store" 1 init --known-host "$known" --deploy-key /root/deploy_key
-has "saying so" "bad store s3://$bucket: " "$said"
-code "and with keys that only this shell has" 1 on web env AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" \
+has "and shows the one to compare" "$known" "$output"
+code "init without the deploy key fails" 1 init --known-host "$known"
+has "init names the reason" "permission denied" "$output"
+secret=wrong code "init with wrong keys for the store fails" 1 init --known-host "$known" --deploy-key /root/deploy_key
+has "init names the reason" "bad store s3://$bucket: " "$output"
+code "init with keys of this shell alone fails" 1 on web env AWS_ACCESS_KEY_ID="$AWS_ACCESS_KEY_ID" \
   AWS_SECRET_ACCESS_KEY="$AWS_SECRET_ACCESS_KEY" trueup init --env production --role base --store "s3://$bucket" \
   --region "$AWS_REGION" --endpoint "$endpoint" --path-style
-has "saying so" "bad credentials: the keys for the store are only in the environment of this shell" "$said"
-same "nothing of all that is left" "node.yml" "$(on web sh -c 'cd /etc/trueup; echo *; ls -d /root/.aws 2>/dev/null' || :)"
+has "init names the reason" "bad credentials: the keys for the store are only in the environment of this shell" "$output"
+same "failed inits leave no file" "node.yml" "$(on web sh -c 'cd /etc/trueup; echo *; ls -d /root/.aws 2>/dev/null' || :)"
 
 code "trueup init" 0 init --known-host "$known" --deploy-key /root/deploy_key
 started=$SECONDS
-has "the store is checked" "good store s3://$bucket" "$said"
-has "what it wants is told" "good manifest: shop is wanted at ${sha[v1]:0:7}" "$said"
-has "the git server is checked" "good git shop: git@$git_address:shop.git grants access to this host" "$said"
-has "the timer runs" "the timer is active" "$said"
+has "the store is checked" "good store s3://$bucket" "$output"
+has "init shows the wanted sha" "good manifest: shop is wanted at ${sha[v1]:0:7}" "$output"
+has "the git server is checked" "good git shop: git@$git_address:shop.git grants access to this host" "$output"
+has "the timer runs" "the timer is active" "$output"
 has "the region of this shell is written down for it" "  region: $AWS_REGION" "$(on web cat /etc/trueup/node.yml)"
-wait_for 90 "and a visitor gets the Rails app through nginx" page_says web "version v1"
+wait_for 90 "and a visitor gets the Rails app through nginx" page_has web "version v1"
 echo "  $((SECONDS - started)) s after trueup init"
 pass_ended() { [ "$(shown web trueup ActiveState) $(shown web trueup Result)" = "inactive success" ]; }
 wait_for 20 "the pass ends well" pass_ended
@@ -62,10 +62,10 @@ same "with a migrated database" "id name created_at updated_at" "$(page_line web
 same "the timer is there after a reboot" enabled "$(on web systemctl is-enabled trueup.timer)"
 same "secrets are root's" "600 600 600" "$(on web stat -c %a /etc/trueup/node.yml /etc/trueup/deploy_key /root/.aws/credentials | xargs)"
 code "init does not touch a host that is set up" 64 init --known-host "$known"
-has "unless told to" "--force" "$said"
+has "init mentions --force" "--force" "$output"
 
 lab kill web
 host web
 check "CI publishes v2" "$TRUEUP" publish production "shop=${sha[v2]}" --store "s3://$bucket" \
   --region "$AWS_REGION" --endpoint "$endpoint" --path-style
-wait_for 90 "after a power cut the timer goes on, and a visitor gets v2" page_says web "version v2"
+wait_for 90 "after a power cut the timer continues, and a visitor gets v2" page_has web "version v2"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 42-first-boot: a host that nobody logs in to sets itself up at its first boot, by the shipped user data for cloud-init
+# 42-first-boot: a host configures itself at its first boot, by the shipped user data for cloud-init
 # timeout: 240
 # packages: cloud-init
 # shellcheck source=tests/lab/lib.sh
@@ -50,9 +50,9 @@ code "nothing of trueup is there" 1 on web sh -c 'test -e /usr/bin/trueup || tes
 lab kill web
 host web
 started=$SECONDS
-wait_for 120 "after its first boot the host serves the app" page_says web "version v1"
+wait_for 120 "after its first boot the host serves the app" page_has web "version v1"
 echo "  $((SECONDS - started)) s after it was switched on"
-same "cloud-init has nothing to complain of" "" "$(on web sh -c 'cloud-init status --wait >/dev/null; grep -iE "traceback|failed" /var/log/cloud-init-output.log' || :)"
+same "cloud-init reports no problem" "" "$(on web sh -c 'cloud-init status --wait >/dev/null; grep -iE "traceback|failed" /var/log/cloud-init-output.log' || :)"
 same "the settings are root's" "600 600" "$(on web stat -c %a /etc/trueup/node.d/host.yml /etc/trueup/deploy_key | xargs)"
 settled() { on web trueup status >/dev/null; }
 wait_for 60 "and the host is as described" settled

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 43-rpm: the .rpm does nothing until configured, leaves a running pass alone at an upgrade, and goes without the apps
+# 43-rpm: the .rpm does nothing until configured, its upgrade does not disturb a running pass, its removal keeps the apps
 # timeout: 420
 # packages: rpm
 # shellcheck source=tests/lab/lib.sh
@@ -40,11 +40,11 @@ check "v1 is published" publish "${sha[v1]}" --create
 
 #### A fresh install
 code "it is installed" 0 rpm -i --nodeps /root/trueup-1.0.rpm
-has "and says what is next" "sudo trueup init" "$said"
+has "the next step is shown" "sudo trueup init" "$output"
 same "rpm finds nothing changed" "" "$(rpm -V --nodeps trueup)"
 same "the timer is off, at boot, too" "inactive disabled" "$(timer)"
 code "a pass changes nothing" 78 on web trueup converge
-has "and says what to do" "trueup init" "$said"
+has "the remedy is shown" "trueup init" "$output"
 check "its folder for what is running is there" on web test -d /run/trueup
 
 #### Configured
@@ -53,7 +53,7 @@ on web cp -r /root/later/. /etc/trueup/
 write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=1s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
 on web systemctl daemon-reload
 check "the timer is started" on web systemctl enable --now trueup.timer
-wait_for 60 "its first pass makes the host an app server" page_says web "version v1"
+wait_for 60 "its first pass makes the host an app server" page_has web "version v1"
 wait_for 10 "and ends well" ended_well
 
 #### An upgrade in the middle of a pass
@@ -68,7 +68,7 @@ same "the pass is the same one, and still at it" "$pass activating" "$(shown web
 same "the timer is armed" "active enabled" "$(timer)"
 same "what was written into node.yml is there" "# A note of ours." "$(on web tail -n 1 /etc/trueup/node.yml)"
 on web rm /run/hold-migrations
-wait_for 30 "it deploys v2" page_says web "version v2"
+wait_for 30 "it deploys v2" page_has web "version v2"
 wait_for 10 "and ends well" ended_well
 
 #### An operator who stopped the timer on purpose
@@ -85,20 +85,20 @@ rpm -e trueup >"$SCRATCH/removal" 2>&1 & removal=$!
 wait_for 30 "a removal of the package waits for it" on web pgrep -f 'flock --timeout 900 /run/trueup/private/lock'
 on web rm /run/hold-migrations
 wait $removal || fail "the package is removed" "$(cat "$SCRATCH/removal")"
-page_says web "version v3" || fail "with v3 in service" "$(page web)"
+page_has web "version v3" || fail "with v3 in service" "$(page web)"
 code "the timer is gone" 4 on web systemctl status trueup.timer
 same "programs, roles and units are gone" "" "$(on web sh -c 'ls -d /usr/bin/trueup /usr/share/trueup /run/trueup /usr/lib/systemd/system/trueup.* 2>/dev/null' ||:)"
 same "settings and records stay" "deploy_key host.yml metrics.yml mirrors" \
   "$(on web sh -c 'cd /etc/trueup; ls -d deploy_key; ls node.d; cd /var/lib/trueup; ls -d mirrors' | xargs)"
 check "the app starts again without trueup" on web systemctl restart puma-shop nginx
-wait_for 20 "and serves" page_says web "version v3"
+wait_for 20 "and serves" page_has web "version v3"
 
-#### What it said to others goes with it
+#### Its motd and metrics are removed with it
 check "the package is installed again" rpm -i --nodeps /root/trueup-1.1.rpm
-same "a configured host goes on by itself" "active enabled" "$(timer)"
-check "a sha is published that nobody has" publish "$(printf '%040d' 1)"
+same "a configured host continues by its timer" "active enabled" "$(timer)"
+check "a sha that no repository has is published" publish "$(printf '%040d' 1)"
 code "a pass fails" 1 on web trueup converge
-same "whoever logs in and monitoring are told" "/run/motd.d/trueup /srv/metrics/trueup.prom" \
+same "motd and metrics report the failure" "/run/motd.d/trueup /srv/metrics/trueup.prom" \
   "$(on web sh -c 'ls /run/motd.d/trueup /srv/metrics/trueup.prom' | xargs)"
 check "the package is removed" rpm -e trueup
-same "and so is that" "" "$(on web sh -c 'ls -d /run/motd.d/trueup /srv/metrics/trueup.prom 2>/dev/null' ||:)"
+same "motd and metrics are removed" "" "$(on web sh -c 'ls -d /run/motd.d/trueup /srv/metrics/trueup.prom 2>/dev/null' ||:)"

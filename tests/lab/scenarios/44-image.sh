@@ -1,5 +1,5 @@
 #!/bin/bash
-# 44-image: the package is put into an image without a running systemd; what boots from it deploys by itself
+# 44-image: the package is installed in an image without a running systemd; the booted image deploys by its timer
 # timeout: 300
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -26,7 +26,7 @@ link=/etc/systemd/system/timers.target.wants/trueup.timer
 code "there is no systemd to talk to" 1 in_image test -e /run/systemd/system
 check "settings are taken away" in_image mv /etc/trueup/node.d/host.yml /root/settings/
 check "the package is installed where nothing is set" in_image apt-get -qq install /root/trueup.deb
-code "nothing will start by itself" 1 in_image test -L $link
+code "no unit is enabled" 1 in_image test -L $link
 check "init works there" in_image trueup init --env production --role app --store s3://acme-deploys --region eu-west-1 \
   --app shop=git@git.invalid:shop.git --set apps.shop.port=3000 --unchecked --no-timer
 check "the timer can be enabled by hand" in_image systemctl --quiet enable trueup.timer
@@ -44,5 +44,5 @@ check "with the timer" in_image test -L $link
 on git cat /root/deploy_key >"$SCRATCH/deploy_key"
 check "the deploy key is brought" in_image sh -c 'umask 077; cat >/etc/trueup/deploy_key' <"$SCRATCH/deploy_key"
 host web
-wait_for 60 "what boots from it serves the app" page_says web "version v1"
+wait_for 60 "what boots from it serves the app" page_has web "version v1"
 same "by its timer" "active enabled" "$(on web systemctl is-active trueup.timer) $(on web systemctl is-enabled trueup.timer)"

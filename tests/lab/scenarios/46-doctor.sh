@@ -1,5 +1,5 @@
 #!/bin/bash
-# 46-doctor: what `trueup doctor` says of a host that is well, and of each thing that can be broken
+# 46-doctor: `trueup doctor` on a healthy host, and for each fault
 # timeout: 180
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -9,7 +9,7 @@ give_s3
 : >"$SCRATCH/modes"
 "$tests/lab/s3-proxy" "$outer" "$endpoint" "$SCRATCH/modes" >"$SCRATCH/port" & proxy=$!
 trap 'kill $proxy' EXIT
-wait_for 10 "a proxy stands in front of the S3 server" test -s "$SCRATCH/port"
+wait_for 10 "a proxy listens in front of the S3 server" test -s "$SCRATCH/port"
 straight=$endpoint
 endpoint=http://$outer:$(cat "$SCRATCH/port")
 give_app_server web "git@$git_address:shop.git"
@@ -20,49 +20,49 @@ objects() { # what is in the bucket besides what hosts say of themselves
 # bad "words" ABOUT PART: doctor ends with 1, names ABOUT as bad with PART and what to do, and nothing else
 bad() {
   code "$1" 1 on web trueup doctor
-  has "  it is named" "$3" "$(grep -A 12 "^BAD   $2" <<<"$said")"
-  has "  with what to do" "do: " "$(grep -A 12 "^BAD   $2" <<<"$said")"
-  [ "$(grep -c '^BAD' <<<"$said")" = 1 ] || fail "  and nothing else" "$said"
-  same "  and nothing else" "$2" "$(sed -n 's/^BAD   \(.\{24\}\).*/\1/p' <<<"$said" | sed 's/ *$//')"
+  has "  it is named" "$3" "$(grep -A 12 "^BAD   $2" <<<"$output")"
+  has "  with what to do" "do: " "$(grep -A 12 "^BAD   $2" <<<"$output")"
+  [ "$(grep -c '^BAD' <<<"$output")" = 1 ] || fail "  and nothing else" "$output"
+  same "  and nothing else" "$2" "$(sed -n 's/^BAD   \(.\{24\}\).*/\1/p' <<<"$output" | sed 's/ *$//')"
 }
 
 code "before anything is published" 1 on web trueup doctor
-has "there is no manifest" "trueup publish production shop=SHA --create" "$said"
-has "the git server is known by the key that a pass will bring" "ok    git shop" "$said"
+has "there is no manifest" "trueup publish production shop=SHA --create" "$output"
+has "the git server is known by the key that a pass will bring" "ok    git shop" "$output"
 same "and nothing is left in the store" "" "$(objects)"
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
 on web systemd-run -q --unit trueup -E HOME=/root --on-active=1h trueup converge
 on web touch /run/before
-code "a host that is well" 0 on web trueup doctor
-echo "$said" | sed 's/^/          /'
+code "a healthy host has no bad checks" 0 on web trueup doctor
+echo "$output" | sed 's/^/          /'
 for line in "ok    clock" "ok    store s3" "ok    manifest" "ok    store writes" "ok    git shop" "ok    service nginx" \
   "ok    service puma-shop" "ok    check nginx" "ok    disk" "ok    owed" "ok    last pass" "ok    next pass" "no problems found"; do
-  has "has the line $line" "$line" "$said"
+  has "has the line $line" "$line" "$output"
 done
 same "nothing was written" "" "$(written web /run/before)"
 same "nor left in the store" "<Key>sha_number.yml" "$(objects)"
-same "as JSON it says the same" "converged 0" \
+same "the JSON has the same state" "converged 0" \
   "$(on web trueup doctor --json | python3 -c 'import json, sys; d = json.load(sys.stdin)
 print(d["outcome"], sum(c["verdict"] == "bad" for c in d["checks"]))')"
 
 echo closed=/doctor/ >"$SCRATCH/modes"
 code "credentials that let it write its record and nothing else" 0 on web trueup doctor
-has "are a note" "note  store writes              this host may write its record" "$said"
+has "are a note" "note  store writes              this host may write its record" "$output"
 echo closed=/ >"$SCRATCH/modes"
 bad "credentials that only read" "store writes" "may not write its record"
 write web:/etc/trueup/node.d/reader.yml <<<"fleet: {publish: false}"
-code "which are enough for a host that says so" 0 on web trueup doctor
-has "nothing is tried then" "note  store writes              not tried: this host does not write there" "$said"
+code "read-only credentials suffice with publish: false" 0 on web trueup doctor
+has "nothing is tried then" "note  store writes              not tried: this host does not write there" "$output"
 on web rm /etc/trueup/node.d/reader.yml
 : >"$SCRATCH/modes"
 
 on web systemctl -q mask puma-shop
-code "a service that somebody masked is waited for" 3 on web trueup converge
+code "a pass waits for a masked service" 3 on web trueup converge
 code "which is no fault of the host" 0 on web trueup doctor
-has "and told" "note  last pass                 ended with waiting: " "$said"
+has "doctor reports the wait" "note  last pass                 ended with waiting: " "$output"
 on web systemctl -q unmask puma-shop
-check "unmasked it goes on" on web trueup converge
+check "after unmasking the host converges" on web trueup converge
 
 echo skew=-3600 >"$SCRATCH/modes"
 bad "a clock that is an hour ahead" clock "s ahead of the store's"
@@ -92,17 +92,17 @@ on web umount /tmp
 
 on web systemctl stop trueup.timer
 code "without a timer" 0 on web trueup doctor
-has "it is a note" "note  next pass" "$said"
+has "it is a note" "note  next pass" "$output"
 
 kill "$proxy"; trap - EXIT
 code "a store that is down" 1 on web trueup doctor
-has "is named" "BAD   store" "$said"
-has "with what to do" "do: check the address" "$said"
-code "a pass goes on, stale" 5 on web trueup converge
-code "which doctor tells too" 1 on web trueup doctor
-has "as what it is" "ended with stale: " "$said"
-has "with the last good one" "; the last good one: 2" "$said"
+has "is named" "BAD   store" "$output"
+has "with what to do" "do: check the address" "$output"
+code "a pass without the store is stale" 5 on web trueup converge
+code "doctor reports the unreachable store" 1 on web trueup doctor
+has "as what it is" "ended with stale: " "$output"
+has "with the last good one" "; the last good one: 2" "$output"
 
 write web:/etc/trueup/node.yml <<<"environment: [production"
 code "settings that cannot be read" 1 on web trueup doctor
-has "are named with their place" "/etc/trueup/node.yml:2:1" "$said"
+has "are named with their place" "/etc/trueup/node.yml:2:1" "$output"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 50-quiet: on a host that is right, an hour's ticks write and restart nothing, a tick costs one request, 1,000 leave nothing
+# 50-quiet: on a converged host an hour of ticks writes and restarts nothing, a tick is one request, 1,000 leave nothing behind
 # timeout: 360
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -10,7 +10,7 @@ give_s3_trouble                                          # it counts the request
 give_app_server web "git@$git_address:shop.git"
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
 # A tick as the timer makes it: systemd starts the unit, and waits for its end.
 shipped=$tests/../packaging/systemd/trueup.service
 if [ -e "$shipped" ]; then lab cp "$shipped" web:/etc/systemd/system/trueup.service; else
@@ -30,7 +30,7 @@ on web systemctl daemon-reload                           # which makes systemd f
 check "whatever it prepares for the next release is done" on web trueup converge
 ticks() { on web sh -c "for n in \$(seq $1); do systemctl start trueup || exit 1; done"; }
 
-# What would pile up: files that pid 1, the bus and the journal keep open, units, processes, files in memory and on disk.
+# Resources that could leak: files that pid 1, the bus and the journal keep open, units, processes, files in memory and on disk.
 left() {
   on web sh -ec 'for name in systemd dbus-daemon systemd-journal; do
       pid=$(pgrep -o -x $name); echo "files that $name has open: $(ls /proc/$pid/fd | wc -l)"; done
@@ -41,7 +41,7 @@ left() {
 }
 resident() { on web awk '/^VmRSS/ {print $2}' /proc/1/status; }
 journal() { on web journalctl -q -o cat -u trueup | wc -c; }
-left=$(left) pid1=$(resident) said=$(journal)
+left=$(left) pid1=$(resident) journal_before=$(journal)
 
 #### Writes and restarts
 # The host's disk is a folder of this machine. Whatever is written, made, renamed or removed on it, even for an instant,
@@ -53,7 +53,7 @@ units() {
 }
 touch "$SCRATCH/before"; sleep .1
 on web touch /etc/motd
-has "what is written on the host is seen" /etc/motd "$(touched)"
+has "the check detects a write on the host" /etc/motd "$(touched)"
 on web sh -c 'sed -i "s/x/x/" /etc/passwd; touch /srv/gone; rm /srv/gone'
 has "and what is gone again, too" /srv "$(touched)"
 sleep .1; touch "$SCRATCH/before"; sleep .1
@@ -83,8 +83,8 @@ same "nothing of trueup is left running" "" "$(on web pgrep -l trueup ||:)"
 
 #### All that a thousand leave behind
 check "780 more converge" ticks 780
-same "after 1,000 nothing has piled up" "" "$(paste -d: <(echo "$left") <(left) | awk -F: '$4 > $2')"
-echo "  pid 1: $pid1 KiB before, $(resident) KiB after; journal: $((($(journal) - said) / 900)) bytes a tick"
+same "after 1,000 ticks no resource count has grown" "" "$(paste -d: <(echo "$left") <(left) | awk -F: '$4 > $2')"
+echo "  pid 1: $pid1 KiB before, $(resident) KiB after; journal: $((($(journal) - journal_before) / 900)) bytes a tick"
 [ "$(resident)" -lt $((pid1 + 4096)) ] || fail "pid 1 did not grow" "$pid1 KiB, then $(resident) KiB"
 read -r later ms < <(largest 20)
 [ "$later" -lt $((kib + kib / 10)) ] || fail "nor did a tick's memory" "$kib KiB, then $later KiB"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 54-power-cuts: the power is cut at 20 random moments of deploys; after each the host boots, serves, and the next pass makes it right
+# 54-power-cuts: the power is cut at 20 random moments of deploys; after each the host boots, serves, and the next pass converges
 # timeout: 480
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -11,7 +11,7 @@ check "v1 is published" publish "${sha[v1]}" --create
 begun=$(date +%s%N)
 check "the host converges" on web trueup converge
 first=$((($(date +%s%N) - begun) / 1000000))
-wait_for 10 "a visitor gets v1" page_says web "version v1"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
 
 # sound WANTED OTHER: what has to hold at any time, whatever was cut: `current` names a whole release of one of the two.
 sound() {
@@ -19,7 +19,7 @@ sound() {
     [ "$sha" = "$0" ] || [ "$sha" = "$1" ]
     test -s "$release/.trueup/puma.rb" -a -s "$release/public/assets/manifest.json" -a -L "$release/log"' "$@"
 }
-tidy() { # no half-built release, no temporary of anybody, every record readable
+tidy() { # no half-built release, no temporary file, every record readable
   on web sh -ec 'cd /srv/www/shop
     for release in releases/*; do [ -s "$release/REVISION" ] || { echo "half-built: $release"; exit 1; }; done
     left=$(find /srv/www /var/lib/trueup /etc /home /usr/local/lib/systemd -name "*.trueup~" -o -name "*.lock" -path "*/mirrors/*")
@@ -43,11 +43,11 @@ for cut in {1..20}; do
   wait $pass 2>/dev/null && in='after the pass' || in='in the pass'
   host web
   sound "${sha[$next]}" "${sha[$was]}" || fail "cut $cut at $ms ms: current names a whole release" "$(on web ls -lR /srv/www/shop)"
-  wait_for 15 "cut $cut at $ms ms, $in: what boots serves" page_says web "version v"
+  wait_for 15 "cut $cut at $ms ms, $in: what boots serves" page_has web "version v"
   check "cut $cut: the next pass converges to $next" on web trueup converge
   [ "$(on web cat /srv/www/shop/current/REVISION)" = "${sha[$next]}" ] || fail "cut $cut: current is $next"
-  page_says web "version $next" || fail "cut $cut: visitors get $next" "$(page web)"
+  page_has web "version $next" || fail "cut $cut: visitors get $next" "$(page web)"
   code "cut $cut: then nothing is left to do" 0 on web trueup plan
-  said=$(tidy 2>&1) || fail "cut $cut: nothing half-built is left" "$said"
+  output=$(tidy 2>&1) || fail "cut $cut: nothing half-built is left" "$output"
   was=$next
 done

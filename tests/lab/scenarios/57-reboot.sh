@@ -1,5 +1,5 @@
 #!/bin/bash
-# 57-reboot: a host is rebooted in the middle of a build and of a migration; what boots serves, and its timer finishes the deploy
+# 57-reboot: a host is rebooted during a build and a migration; after boot it serves, and its timer completes the deploy
 # timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -33,13 +33,13 @@ check "the package is installed where settings are" on web env DEBIAN_FRONTEND=n
 write web:/etc/systemd/system/trueup.timer.d/often.conf <<<$'[Timer]\nOnUnitInactiveSec=\nOnBootSec=\nOnBootSec=10s\nOnUnitInactiveSec=1s\nRandomizedDelaySec=0'
 on web systemctl daemon-reload
 check "the timer is started" on web systemctl enable --now trueup.timer
-wait_for 60 "the host converges" page_says web "version v1"
+wait_for 60 "the host converges" page_has web "version v1"
 
-# goes_down "words" SECONDS: it is rebooted as an operator does it, is off within that time, and boots again
+# shut_down "words" SECONDS: it is rebooted as an operator does it, is off within that time, and boots again
 off() { lab list | grep -q '^web .* off'; }
-goes_down() { on web systemctl reboot --no-block ||:; wait_for "$2" "$1" off; host web; }
-# whole SHA: in service is a whole release of it, and no temporary file of anybody is left. The timer goes on meanwhile:
-# what a pass is writing at this very moment is gone when one looks again.
+shut_down() { on web systemctl reboot --no-block ||:; wait_for "$2" "$1" off; host web; }
+# whole SHA: the active release is complete and of that sha, and no temporary file is left. The timer continues meanwhile:
+# a file that a pass is writing right now is gone at the next check.
 whole() {
   on web sh -ec '[ "$(cat /srv/www/shop/current/REVISION)" = "$0" ]; test -s /srv/www/shop/current/.trueup/puma.rb
     left=$(find /srv/www /var/lib/trueup /etc /home -name "*.trueup~"); [ -z "$left" ] || { echo "left over: $left"; exit 1; }' "$1"
@@ -51,15 +51,15 @@ migrations() { on web grep -c "$1 ${sha[$2]}" /srv/www/shop/shared/log/migration
 on web touch /srv/hold-builds
 check "v2 is published" publish "${sha[v2]}"
 wait_for 60 "the timer takes it up, and builds it" on web pgrep -f hold-builds
-goes_down "a reboot does not wait for the build" 15
-wait_for 15 "what boots serves v1" page_says web "version v1"
-wait_for 15 "which is whole" whole "${sha[v1]}"
-wait_for 60 "the build is taken up again" on web pgrep -f hold-builds
+shut_down "a reboot does not wait for the build" 15
+wait_for 15 "what boots serves v1" page_has web "version v1"
+wait_for 15 "the release is complete" whole "${sha[v1]}"
+wait_for 60 "the build is resumed" on web pgrep -f hold-builds
 begun=$(releases)
 on web rm /srv/hold-builds
-wait_for 30 "and v2 is served" page_says web "version v2"
+wait_for 30 "and v2 is served" page_has web "version v2"
 same "from the release that was begun before the reboot" "2 $begun" "$(releases | wc -l) $(releases)"
-wait_for 15 "which is whole" whole "${sha[v2]}"
+wait_for 15 "the release is complete" whole "${sha[v2]}"
 
 #### In the middle of a migration
 on web touch /srv/hold-migrations
@@ -67,10 +67,10 @@ check "v3 is published" publish "${sha[v3]}"
 begun() { [ "$(migrations begun v3)" = 1 ]; }
 wait_for 60 "the timer takes it up, and migrates" begun
 on web sh -c 'sleep 4; rm /srv/hold-migrations' &
-goes_down "a reboot waits for the migration" 30
+shut_down "a reboot waits for the migration" 30
 same "which was not cut short" "1 1" "$(migrations begun v3) $(migrations ended v3)"
-wait_for 15 "what boots serves" page_says web "version v"
-wait_for 60 "and soon v3" page_says web "version v3"
+wait_for 15 "what boots serves" page_has web "version v"
+wait_for 60 "and soon v3" page_has web "version v3"
 same "without a second migration" 1 "$(migrations begun v3)"
-wait_for 15 "it is whole" whole "${sha[v3]}"
+wait_for 15 "the release is complete" whole "${sha[v3]}"
 code "then nothing is left to do" 0 on web trueup plan

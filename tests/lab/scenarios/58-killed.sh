@@ -1,5 +1,5 @@
 #!/bin/bash
-# 58-killed: trueup alone is hung up, or killed, while a build or a migration runs as the deploy user: nothing runs on beside the next pass
+# 58-killed: trueup is hung up or killed during a build or a migration: no child runs beside the next pass
 # timeout: 180
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -20,11 +20,11 @@ apps:
 END
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
 
 # begin: a pass by hand; its process id is \$pass. signal NAME: to trueup alone. over: it has ended.
 begin() {
-  on web sh -c 'trueup converge >/run/said 2>&1 & echo $!' >"$SCRATCH/pid"
+  on web sh -c 'trueup converge >/run/output 2>&1 & echo $!' >"$SCRATCH/pid"
   pass=$(cat "$SCRATCH/pid")
 }
 over() { ! on web kill -0 "$pass" 2>/dev/null; }
@@ -44,9 +44,9 @@ for signal in HUP KILL; do
   wait_for 5 "and its build with it" gone hold-builds
   on web rm /run/hold-builds
   check "the next pass converges" on web trueup converge
-  wait_for 10 "visitors get v2" page_says web "version v2"
+  wait_for 10 "visitors get v2" page_has web "version v2"
   check "v1 is published again" publish "${sha[v1]}"
-  check "and taken up" on web trueup converge
+  check "the next pass completes it" on web trueup converge
 done
 
 was=$(lines begun)
@@ -55,13 +55,13 @@ check "v3 is published" publish "${sha[v3]}"
 begin
 wait_for 20 "a migration runs as the deploy user" works hold-migrations
 on web kill -HUP "$pass"
-code "when the terminal goes away, the migration goes on, and no other pass begins" 75 on web trueup converge --no-wait
+code "without its terminal the migration continues and keeps the lock" 75 on web trueup converge --no-wait
 on web rm /run/hold-migrations
 wait_for 20 "trueup ends after it" over
 same "and it was not cut short" "$((was + 1))" "$(lines ended)"
-check "the next pass goes on" on web trueup converge
+check "the next pass continues" on web trueup converge
 same "without another" "$((was + 1))" "$(lines begun)"
-wait_for 10 "visitors get v3" page_says web "version v3"
+wait_for 10 "visitors get v3" page_has web "version v3"
 
 on web touch /run/hold-migrations
 fresh
@@ -73,5 +73,5 @@ on web kill -KILL "$pass"
 wait_for 5 "one whose trueup is killed is killed, too: no second one runs beside it" gone hold-migrations
 on web rm /run/hold-migrations
 check "the next pass migrates" on web trueup converge
-wait_for 10 "visitors get v2" page_says web "version v2"
+wait_for 10 "visitors get v2" page_has web "version v2"
 code "then nothing is left to do" 0 on web trueup plan

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 60-haproxy-fleet: haproxy finds app hosts by tag; one joins, one is killed, one is gone, the registry is emptied, 1,000 nodes
+# 60-haproxy-fleet: haproxy finds app hosts by tag; one joins, one is killed, one is lost, the registry is emptied, 1,000 nodes
 # timeout: 240
 # packages: haproxy
 # shellcheck source=tests/lab/lib.sh
@@ -9,7 +9,7 @@ give_s3
 declare -A sha
 while read -r name value; do sha[$name]=$value; done < <("$tests/fixtures/make-repo" "$SCRATCH/shop.git" node-app)
 
-# s3 METHOD KEY [FILE]: what anybody does with any S3 client
+# s3 METHOD KEY [FILE]: a request of any S3 client
 s3() {
   curl -sS --fail-with-body --max-time 10 -X "$1" --aws-sigv4 "aws:amz:$AWS_REGION:s3" \
     --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" ${3:+-H "x-amz-content-sha256: UNSIGNED-PAYLOAD" -T "$3"} "$endpoint/$bucket/$2"
@@ -72,11 +72,11 @@ check "v1 is published" publish "${sha[v1]}" --create
 
 code "before anybody serves, the balancer converges to an empty backend" 0 on lb trueup converge
 same "it lists no host" "" "$(lists)"
-told_so() { [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://$(address lb)/")" = 503 ]; }
-wait_for 5 "and visitors are told so" told_so
+answers_503() { [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://$(address lb)/")" = 503 ]; }
+wait_for 5 "visitors get 503" answers_503
 converge app1 app2 app3 || fail "the app hosts converge"
 code "a plan shows the hosts that came, and changes nothing" 2 on lb trueup plan
-has "by name and address" "+    server app3 $(address app3):80" "$said"
+has "by name and address" "+    server app3 $(address app3):80" "$output"
 same "it wrote nothing" "" "$(lists)"
 check "the balancer converges" on lb trueup converge
 same "it lists the hosts that it found by tag" "app1 app2 app3 " "$(lists)"
@@ -85,15 +85,15 @@ wait_for 10 "visitors are served by all of them" all_serve "app1 app2 app3 "
 on lb touch /run/before
 before=$(on lb pgrep -d, haproxy)
 code "a second pass converges" 0 on lb trueup converge
-has "and reports no change" "0 changes" "$said"
+has "and reports no change" "0 changes" "$output"
 same "it wrote nothing outside its own records" "" "$(written lb /run/before)"
-same "and haproxy was left alone" "$before" "$(on lb pgrep -d, haproxy)"
+same "haproxy was not reloaded or restarted" "$before" "$(on lb pgrep -d, haproxy)"
 
 under_load lb
 app_host app4
 write app4:/etc/trueup/node.d/first.yml <<<"attributes: {web_apps: {shop: {sha: ${sha[sick]}, gate_timeout: 3s}}}"
 code "a host joins, and its first release does not work" 4 on app4 trueup converge
-has "it has told of itself" '"node": "app4"' "$(s3 GET nodes/production/app4.json | sed 's/":"/": "/g')"
+has "the node has published its record" '"node": "app4"' "$(s3 GET nodes/production/app4.json | sed 's/":"/": "/g')"
 check "the balancer converges" on lb trueup converge
 same "and does not list it" "app1 app2 app3 " "$(lists)"
 on app4 rm /etc/trueup/node.d/first.yml
@@ -101,7 +101,7 @@ check "it deploys one that works" on app4 trueup converge
 check "the balancer converges" on lb trueup converge
 same "now it lists it" "app1 app2 app3 app4 " "$(lists)"
 wait_for 10 "and it is served from" all_serve "app1 app2 app3 app4 "
-all_answered
+end_load
 
 lab kill app2
 wait_for 10 "one is killed: visitors are served by the others" all_serve "app1 app3 app4 "
@@ -110,7 +110,7 @@ same "and waits for it" "app1 app2 app3 app4 " "$(lists)"
 host app2
 wait_for 20 "it is back, and is served from" all_serve "app1 app2 app3 app4 "
 
-# Short times, so that nobody has to wait for an hour.
+# Short intervals, instead of an hour.
 for each in app1 app2 app4; do write "$each:/etc/trueup/node.d/fleet.yml" <<<'fleet: {heartbeat: 2s}'; done
 write lb:/etc/trueup/node.d/fleet.yml <<<'fleet: {heartbeat: 2s, gone_after: 15s}'
 lab kill app3
@@ -121,19 +121,19 @@ same "visitors are served by the others" "app1 app2 app4 " "$(served_by)"
 # From an operator's machine, with nothing but the store.
 fleet() { "$TRUEUP" fleet --env production --store "s3://$bucket" --region "$AWS_REGION" --endpoint "$endpoint" --path-style "$@"; }
 code "the fleet is shown" 0 fleet
-printf '%s\n' "$said" | sed 's/^/          /'
-has "each app on each node" "app4  shop  ${sha[v1]:0:7}" "$said"
+printf '%s\n' "$output" | sed 's/^/          /'
+has "each app on each node" "app4  shop  ${sha[v1]:0:7}" "$output"
 check "v2 is published" publish "${sha[v2]}"
-code "the fleet says what is on its way" 2 fleet
-has "and why" "pending: not picked up yet" "$said"
-code "a node that was heard of a moment ago is not forgotten by mistake" 64 fleet --forget app3
+code "fleet shows the pending deployment" 2 fleet
+has "the reason is shown" "pending: not picked up yet" "$output"
+code "--forget refuses a live node" 64 fleet --forget app3
 check "a node is forgotten by hand" fleet --forget app3 --yes
 write lb:/etc/trueup/node.d/fleet.yml <<<'fleet: {heartbeat: 2s}'
 code "as JSON" 2 fleet --json
-has "the node is gone" '"node": "app4"' "$said"
-[[ $said != *'"node": "app3"'* ]] || fail "app3 is still there" "$said"
+has "the node is gone" '"node": "app4"' "$output"
+[[ $output != *'"node": "app3"'* ]] || fail "app3 is still there" "$output"
 
-# What nobody should ever put there.
+# Invalid and hostile records.
 body=$SCRATCH/evil.json
 for evil in '"tags": {"tier": "front\n    server evil 6.6.6.6:80"}, "addresses": ["10.9.9.1"]' \
             '"addresses": ["6.6.6.6:80 check\nserver evil"], "tags": {"tier": "front"}'; do
@@ -141,42 +141,42 @@ for evil in '"tags": {"tier": "front\n    server evil 6.6.6.6:80"}, "addresses":
   s3 PUT nodes/production/evil.json "$body"
   converge app1 app2 app4
   code "a hostile record fails no pass" 0 on lb trueup converge
-  has "and is told of" "warning: nodes/production/evil.json: " "$said"
+  has "the pass warns about the record" "warning: nodes/production/evil.json: " "$output"
   same "nothing of it gets into the file" 0 "$(on lb grep -c evil /etc/haproxy/haproxy.cfg ||:)"
 done
 head -c 10000000 /dev/zero >"$body"; s3 PUT nodes/production/evil.json "$body"
 code "nor does one of 10 MB" 0 on lb trueup converge
-has "it is not even read" "it has 10000000 bytes" "$said"
+has "an oversized record is not read" "it has 10000000 bytes" "$output"
 s3 DELETE nodes/production/evil.json
 
 # Most of the registry goes at once, and then all of it.
 for each in app1 app2; do s3 DELETE "nodes/production/$each.json"; done
 before=$(on lb cat /etc/haproxy/haproxy.cfg)
-code "two of three hosts that are gone at once are not believed to be" 5 on lb trueup converge
-has "and stay" "list (app1, app2, app4); if this is intended" "$said"
+code "the shrink guard refuses the loss of two of three hosts" 5 on lb trueup converge
+has "and stay" "list (app1, app2, app4); if this is intended" "$output"
 same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
-they_tell() { converge app1 app2 && converge lb && [ "$(lists)" = "app1 app2 app4 " ]; }
-wait_for 20 "their next heartbeats mend it" they_tell
+republished() { converge app1 app2 && converge lb && [ "$(lists)" = "app1 app2 app4 " ]; }
+wait_for 20 "their next heartbeats restore the list" republished
 for each in app1 app2 app4 lb; do s3 DELETE "nodes/production/$each.json"; done
 before=$(on lb cat /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
-code "an empty registry is not believed: the pass says that its list is old" 5 on lb trueup converge
-has "and what to do" "list (app1, app2, app4); if this is intended: \`trueup converge --accept-shrink\`" "$said"
+code "the shrink guard refuses an empty registry, and the pass is stale" 5 on lb trueup converge
+has "the remedy is shown" "list (app1, app2, app4); if this is intended: \`trueup converge --accept-shrink\`" "$output"
 same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
-same "and haproxy was left alone" "$pids" "$(on lb pgrep -d, haproxy)"
-code "an operator sees it" 5 on lb trueup status
-has "and since when" "is refused since" "$said"
-code "and may say that it is so" 0 on lb trueup converge --accept-shrink
+same "haproxy was not reloaded or restarted" "$pids" "$(on lb pgrep -d, haproxy)"
+code "status is stale" 5 on lb trueup status
+has "and since when" "is refused since" "$output"
+code "--accept-shrink accepts the list" 0 on lb trueup converge --accept-shrink
 same "then the list is empty" "" "$(lists)"
 converge_all() { converge app1 app2 app4 && converge lb && [ "$(lists)" = "app1 app2 app4 " ]; }
-wait_for 20 "the next heartbeats mend it" converge_all
+wait_for 20 "the next heartbeats restore the list" converge_all
 wait_for 10 "and visitors are served" all_serve "app1 app2 app4 "
 
 # A line that haproxy does not take.
 write lb:/etc/trueup/node.d/bad.yml <<<'attributes: {backends: {shop: {lines: ["nonsense here"]}}}'
 before=$(on lb stat -c '%i %z' /etc/haproxy/haproxy.cfg) pids=$(on lb pgrep -d, haproxy)
 code "a line that haproxy does not take fails" 1 on lb trueup converge
-has "with its own words" "nonsense" "$said"
-same "the file was not even touched" "$before" "$(on lb stat -c '%i %z' /etc/haproxy/haproxy.cfg)"
+has "with its own words" "nonsense" "$output"
+same "the file was not rewritten" "$before" "$(on lb stat -c '%i %z' /etc/haproxy/haproxy.cfg)"
 same "and haproxy was not reloaded" "$pids" "$(on lb pgrep -d, haproxy)"
 on lb rm /etc/trueup/node.d/bad.yml
 
@@ -185,14 +185,14 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -su
   -keyout "$SCRATCH/key" -out "$SCRATCH/crt" 2>/dev/null
 { echo 'attributes:'; echo '  certificate: |'; sed 's/^/    /' "$SCRATCH/crt" "$SCRATCH/key"; } | write lb:/etc/trueup/node.d/tls.yml 600
 converge app1 app2 app4
-code "a certificate is taken up" 0 on lb trueup converge
-[[ $said != *"PRIVATE KEY"* ]] || fail "the key was shown" "$said"
+code "a new certificate is installed" 0 on lb trueup converge
+[[ $output != *"PRIVATE KEY"* ]] || fail "the key was shown" "$output"
 https() { curl -sS --fail --max-time 5 --cacert "$SCRATCH/crt" --resolve "shop.example.com:443:$(address lb)" https://shop.example.com/; }
 https_answers() { [[ $(https) == *"version "* ]]; }
 wait_for 10 "visitors are served over https" https_answers
 same "and are sent there" 301 "$(curl -sS -o /dev/null -w '%{http_code}' -H 'Host: shop.example.com' "http://$(address lb)/")"
 
-# The same from a file that somebody else keeps.
+# The same from a file that another tool manages.
 renew() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=shop.example.com \
     -keyout "$SCRATCH/key" -out "$SCRATCH/crt" 2>/dev/null
@@ -201,37 +201,37 @@ renew() {
 write lb:/etc/trueup/node.d/tls.yml <<<'attributes: {certificates: [/etc/ssl/private/shop.pem]}'
 before=$(on lb cat /etc/haproxy/haproxy.cfg)
 code "a certificate that is not there fails" 1 on lb trueup converge
-has "by its name" "there is no /etc/ssl/private/shop.pem" "$said"
+has "by its name" "there is no /etc/ssl/private/shop.pem" "$output"
 same "the file is as it was" "$before" "$(on lb cat /etc/haproxy/haproxy.cfg)"
 renew
 check "once it is there" on lb trueup converge
 wait_for 10 "visitors get it" https_answers
 renew
-code "a renewed one is seen" 2 on lb trueup plan
-has "and why it needs a reload" "reload service:haproxy (because of shop/certificates)" "$said"
+code "a renewed certificate is detected" 2 on lb trueup plan
+has "and why it needs a reload" "reload service:haproxy (because of shop/certificates)" "$output"
 check "the balancer converges" on lb trueup converge
 wait_for 10 "visitors get the new one" https_answers
 pids=$(on lb pgrep -d, haproxy)
 write lb:/etc/ssl/private/shop.pem 600 <"$SCRATCH/crt"
-code "one without its key is not taken up" 1 on lb trueup converge
-has "with haproxy's own words" "no reload because of shop/certificates: the check \`haproxy\` failed" "$said"
-same "haproxy was left alone" "$pids" "$(on lb pgrep -d, haproxy)"
+code "a certificate without its key is refused" 1 on lb trueup converge
+has "with haproxy's own words" "no reload because of shop/certificates: the check \`haproxy\` failed" "$output"
+same "haproxy was not reloaded or restarted" "$pids" "$(on lb pgrep -d, haproxy)"
 check "and visitors are served as before" https_answers
 cat "$SCRATCH/crt" "$SCRATCH/key" | write lb:/etc/ssl/private/shop.pem 600
 code "the one that it has is nothing new" 0 on lb trueup converge
-same "haproxy was left alone" "$pids" "$(on lb pgrep -d, haproxy)"
+same "haproxy was not reloaded or restarted" "$pids" "$(on lb pgrep -d, haproxy)"
 
-# What an app is told of a client. Visitors have a private address here: it takes the balancer's alone not to believe them.
+# The client address that an app gets. Visitors have a private address here, so only the balancer's address may be trusted.
 seen() { curl -sS --fail --max-time 5 --cacert "$SCRATCH/crt" --resolve "shop.example.com:443:$(address lb)" "$@" | tr '\n' ' '; }
-lies=(-H 'X-Forwarded-For: 6.6.6.6' -H 'X-Real-IP: 6.6.6.6' -H 'Client-IP: 6.6.6.6' -H 'Forwarded: for=6.6.6.6;proto=https'
+forged=(-H 'X-Forwarded-For: 6.6.6.6' -H 'X-Real-IP: 6.6.6.6' -H 'Client-IP: 6.6.6.6' -H 'Forwarded: for=6.6.6.6;proto=https'
       -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-Ssl: on' -H 'X-Forwarded-Scheme: https')
 visitor="x-forwarded-for $outer x-forwarded-proto" real="x-real-ip $outer "
 same "the app knows that its visitor came by https, and from where" "$visitor https $real" "$(seen https://shop.example.com/seen)"
 for each in app1 app2 app4; do write "$each:/etc/trueup/node.d/trust.yml" <<<"attributes: {trusted_proxies: [$(address lb)]}"; done
 converge app1 app2 app4 || fail "the app hosts converge"
-same "also when nobody but the balancer is believed" "$visitor https $real" "$(seen https://shop.example.com/seen)"
-same "a liar is seen through behind the balancer" "$visitor https $real" "$(seen "${lies[@]}" https://shop.example.com/seen)"
-same "and in front of the app's own host" "$visitor http $real" "$(seen "${lies[@]}" "http://$(address app1)/seen")"
+same "the client address is the same when only the balancer is trusted" "$visitor https $real" "$(seen https://shop.example.com/seen)"
+same "forged headers are ignored behind the balancer" "$visitor https $real" "$(seen "${forged[@]}" https://shop.example.com/seen)"
+same "and in front of the app's own host" "$visitor http $real" "$(seen "${forged[@]}" "http://$(address app1)/seen")"
 
 # A thousand nodes, in an environment of their own; every request to the store is counted on its way.
 for each in app1 app2 app4 lb; do lab kill "$each"; done   # the machine is ours now
@@ -298,4 +298,4 @@ tick "a host that asks for no peers"
 tick "lists nothing"
 same "and costs one conditional read" "GET 304" "$(sed 's/ .* / /' "$SCRATCH/requests")"
 code "the fleet of 1,000 is shown" 0 big fleet
-same "a line each" 1001 "$(wc -l <<<"$said")"
+same "a line each" 1001 "$(wc -l <<<"$output")"

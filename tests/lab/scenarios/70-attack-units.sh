@@ -1,5 +1,5 @@
 #!/bin/bash
-# 70-attack-units: the deploy user plants links, pipes and folders where systemd, supervisord, nginx and logrotate look, and gets nothing of root's
+# 70-attack-units: the deploy user plants links, pipes and folders in paths of systemd, supervisord, nginx and logrotate, and gains nothing
 # timeout: 600
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -28,18 +28,18 @@ write web:/etc/systemd/system.conf.d/lab.conf <<<$'[Manager]\nDefaultTimeoutStar
 on web systemctl daemon-reexec
 check "v1 of both apps is published" publish "${sha[v1]}" "cart=${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
 canary=$AWS_SECRET_ACCESS_KEY
-has "root has keys that nobody else may read" "$canary" "$(on web cat /root/.aws/credentials)"
+has "root has keys that no other user can read" "$canary" "$(on web cat /root/.aws/credentials)"
 # shellcheck disable=SC2016
-same "puma has its environment to the letter" 'ODD=a "b" $HOME `id` \ 50%' \
+same "puma has the exact environment" 'ODD=a "b" $HOME `id` \ 50%' \
   "$(on web sh -c 'tr "\0" "\n" <"/proc/$(systemctl show -P MainPID puma-shop)/environ" | grep ^ODD=')"
 
 # As the deploy user, in the active release of shop; the text finds that of cart in $cart.
 # shellcheck disable=SC2016
 as_deploy() { on web runuser -u deploy -- sh -ec 'cart=/srv/www/cart/current; cd -P /srv/www/shop/current; '"$1"; }
 answers() { on web timeout 10 systemctl show --property=Version >/dev/null && on web timeout 10 supervisorctl pid >/dev/null; }
-# The keys are in no process that is not root's, and nobody printed them.
+# The keys are in no process of another user, and in no output.
 secret() {
   # shellcheck disable=SC2016
   on web sh -ec 'for pid in $(ps -o pid= -u deploy -u www-data); do
@@ -56,14 +56,14 @@ attack() {
   # What is his he may kill; its supervisor starts it again at once.
   as_deploy 'pkill -9 -u deploy -f "[p]uma|[s]leep infinity"' ||:
   [ $# = 0 ] || on web timeout 30 "$@" >"$SCRATCH/met" 2>&1 || [ $? != 124 ] || fail "$what: $* ends" "$(cat "$SCRATCH/met")"
-  sleep 2.5                                              # both supervisors start it anew after a second
+  sleep 2.5                                              # both supervisors restart it after a second
   check "systemd and supervisord answer" answers
-  check "nobody has root's keys" secret
-  # Whatever he made of his files, a pass ends, and what it cannot mend it tells.
-  said=$(on web timeout 120 trueup converge 2>&1) && code=0 || code=$?
-  [[ $code = [014] ]] || fail "a pass ends well, or says what is wrong" "$said" "(exit code $code)"
-  check "still nobody has root's keys" secret
-  wait_for 40 "visitors get v1" page_says web "version v1"
+  check "root's keys are not leaked" secret
+  # A pass ends in spite of the planted files, and reports what it cannot repair.
+  output=$(on web timeout 120 trueup converge 2>&1) && code=0 || code=$?
+  [[ $code = [014] ]] || fail "a pass ends well, or says what is wrong" "$output" "(exit code $code)"
+  check "root's keys are still not leaked" secret
+  wait_for 40 "visitors get v1" page_has web "version v1"
   # So often dead, they count as unwell for a while, unless an operator has a say.
   on web sh -c 'systemctl restart puma-shop; supervisorctl -s unix:///var/run/supervisor.sock restart cart' >/dev/null
   code "then all is as described" 0 on web timeout 120 trueup converge
@@ -93,25 +93,25 @@ attack "the public folder has links to root's keys and pipes, and nginx serves i
 for path in /keys /folder/credentials /pipe; do
   code "$path is not served" 22 page web "$path"
 done
-check "nginx is reloaded all the same" on web timeout 20 systemctl reload nginx
+check "nginx can still be reloaded" on web timeout 20 systemctl reload nginx
 
 # What is his to try and not his to do.
 for what in 'ln -sfn /root/.aws /srv/www/shop/current' 'mv /srv/www/shop/releases /srv/www/shop/mine' 'mkfifo /srv/www/shop/current.new' \
   'rm /var/log/supervisor/cart.log' 'ln -sf /root/.aws/credentials /etc/nginx/sites-enabled/mine.conf' \
   'ln -s /root/.aws/credentials /usr/local/lib/systemd/system/mine.service'; do
-  code "he cannot: $what" 1 as_deploy "$what"
+  code "the deploy user cannot: $what" 1 as_deploy "$what"
 done
 attacked deploy "links in place of current, releases, sites, units and supervisord's logs" "refused: the folders are root's"
 
 # The host boots, whatever lies there.
 as_deploy 'rm .trueup/env .trueup/puma.rb $cart/.trueup/run; mkfifo .trueup/env .trueup/puma.rb $cart/.trueup/run'
-check "the plug is pulled" lab kill web
-check "the host boots all the same" lab up web
+check "the host is powered off" lab kill web
+check "the host still boots" lab up web
 wait_for 20 "systemd and supervisord answer" answers
-check "nobody has root's keys" secret
-said=$(on web timeout 120 trueup converge 2>&1) ||:
-wait_for 40 "after a pass visitors get v1" page_says web "version v1"
-attacked deploy "the host is rebooted with pipes in place of what its apps read" "it boots, and the next pass mends them"
+check "root's keys are not leaked" secret
+output=$(on web timeout 120 trueup converge 2>&1) ||:
+wait_for 40 "after a pass visitors get v1" page_has web "version v1"
+attacked deploy "the host is rebooted with pipes in place of what its apps read" "it boots, and the next pass repairs them"
 
 # A template of an operator's own that has systemd open what is his, as the shipped one of before did.
 on web systemctl restart puma-shop
@@ -120,9 +120,9 @@ sed -e 's|^ExecStart=.*|EnvironmentFile={{ root }}{{ app.deploy_to }}/current/.t
   "$tests/../templates/systemd/puma.service" | write web:/etc/trueup/templates/systemd/puma.service
 on web trueup converge >/dev/null ||:
 code "a unit with EnvironmentFile= in a release fails the pass" 1 on web trueup converge
-has "with why" "opens its EnvironmentFile= /srv/www/shop/current/.trueup/env as root" "$said"
+has "with the reason" "opens its EnvironmentFile= /srv/www/shop/current/.trueup/env as root" "$output"
 on web rm -r /etc/trueup/templates
 check "back to the shipped one the host converges" on web trueup converge
-code "and stays so" 0 on web trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
-attacked deploy "a role of the operator's own opens his files as root" "each pass fails until it is mended, and says how"
+code "a second pass converges too" 0 on web trueup converge
+wait_for 10 "a visitor gets v1" page_has web "version v1"
+attacked deploy "a role of the operator's own opens his files as root" "each pass fails with a hint until it is repaired"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 71-attack-terminal: a build, a service and who may publish attack the terminal, the shell and the secrets of the operator who runs a pass
+# 71-attack-terminal: a build, a service and a publisher attack the terminal, the shell and the secrets of the operator who runs a pass
 # timeout: 180
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -54,34 +54,34 @@ has "and writes on it" scribbled "$screen"
 
 operator "trueup converge; echo the pass ended with \$?"
 has "an operator deploys" "the pass ended with 0" "$screen"
-has "his build has no terminal" "no terminal: No such device or address" "$(on web cat /srv/www/shop/shared/log/attack)"
+has "the build has no terminal" "no terminal: No such device or address" "$(on web cat /srv/www/shop/shared/log/attack)"
 same "and typed nothing" no "$(owned && echo yes || echo no)"
 attacked "deploy user" "a build step types into root's shell (TIOCSTI)" "no terminal to open; nothing was typed"
 [[ $screen != *scribbled* ]] || fail "and wrote nothing" "$screen"
-same "it has none of his open files" "0 1 2 3" "$(on web cat /srv/www/shop/shared/log/fds | tr '\n' ' ' | sed 's/ $//')"
+same "the build has none of the operator's open files" "0 1 2 3" "$(on web cat /srv/www/shop/shared/log/fds | tr '\n' ' ' | sed 's/ $//')"
 [[ $(on web cat /srv/www/shop/shared/log/attack) != *"fd 9"* ]] || fail "nor reads them"
 attacked "deploy user" "a build step signals the operator's shell (kill 0)" "it reached itself"
 attacked "deploy user" "a build step reads what root's shell has open" "standard streams alone"
-same "nor his umask" 0022 "$(on web cat /srv/www/shop/shared/log/umask)"
+same "the build does not have the operator's umask" 0022 "$(on web cat /srv/www/shop/shared/log/umask)"
 has "so that nginx can serve what it made" "-rw-r--r--" "$(on web cat /srv/www/shop/shared/log/assets)"
-wait_for 10 "visitors get v1" page_says web "version v1"
+wait_for 10 "visitors get v1" page_has web "version v1"
 
 on web touch /run/fail
 check "v2 is published" publish "${sha[v2]}"
 operator "trueup converge; echo the pass ended with \$?"
-has "a build that fails is told of" "the pass ended with 1" "$screen"
+has "the failed build is reported on the screen" "the pass ended with 1" "$screen"
 has "with what it printed" ']52;c;aGk=' "$screen"
 [[ $screen != *$'\e]52'* ]] || fail "which does nothing to the terminal" "$(printf %q "$screen")"
 [[ $screen != *$'\rhidden'* && $screen != *$'\xc2\x9b'* ]] || fail "and hides nothing" "$(printf %q "$screen")"
 attacked "deploy user" "a build's output writes the clipboard (OSC 52), hides a line" "shown as text"
-has "nor does it tell a secret" "key (secret)" "$screen"
+has "the screen shows no secret" "key (secret)" "$screen"
 attacked "deploy user" "a failing build prints the app's secrets into reports" "redacted"
-same "to nobody" no "$(owned && echo yes || echo no)"
+same "the injected command did not run" no "$(owned && echo yes || echo no)"
 
 operator "trueup exec shop -- attack; echo the command ended with \$?"
 has "a person's command has a terminal" scribbled "$screen"
-has "and its end is told" "the command ended with 0" "$screen"
-same "but not that of his shell" no "$(owned && echo yes || echo no)"
+has "the screen shows the exit code of the command" "the command ended with 0" "$screen"
+same "the operator's shell did not run it" no "$(owned && echo yes || echo no)"
 attacked "deploy user" "a command of \`trueup exec\` types into root's shell" "it typed into its own terminal"
 operator "trueup exec shop -- sh -c 'test -t 0 && tty; stty size' ; stty -a | grep -o ' echo '"
 has "the shell's terminal is as it was" " echo " "$screen"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 72-attack-local-users: whatever other users of a host lock, passes go on; and when none is made any more, nobody is told that all is well
+# 72-attack-local-users: locks of other users block no pass; a host without passes is reported as stale
 # timeout: 300
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -52,17 +52,17 @@ started() { on web sed -n 's/.*"started":"\([^"]*\)".*/\1/p' /run/trueup/last.js
 later() { [ "$(started)" != "$1" ]; }
 for thief in nobody deploy; do
   on web systemd-run -q --unit "steal-$thief" --uid "$thief" --property=Type=forking --property=SuccessExitStatus="0 1" /usr/local/bin/steal
-  wait_for 10 "$thief holds what he can" on web pgrep -u "$thief" -x flock
-  check "a pass by hand waits for nobody" on web trueup converge --no-wait
+  wait_for 10 "$thief holds every lock that he can open" on web pgrep -u "$thief" -x flock
+  check "a pass by hand does not wait" on web trueup converge --no-wait
   was=$(started)
-  wait_for 20 "and the timer's go on" later "$was"
+  wait_for 20 "passes of the timer continue" later "$was"
   was=$(started)
   wait_for 20 "and on" later "$was"
-  code "status says so" 0 on web trueup status
-  attacked "$thief" "lock every file and folder of trueup that he can open" "passes by hand and by the timer go on"
+  code "status exits with 0" 0 on web trueup status
+  attacked "$thief" "lock every file and folder of trueup that he can open" "passes by hand and by the timer continue"
 done
 same "nothing that others can open is locked" "" "$(on web sh -c 'find /run/trueup -maxdepth 1 -type f -name lock -perm /077')"
-code "nobody comes to the lock" 1 on web setpriv --reuid nobody --clear-groups test -e /run/trueup/private/lock
+code "another user cannot reach the lock" 1 on web setpriv --reuid nobody --clear-groups test -e /run/trueup/private/lock
 on web sh -c 'systemctl stop steal-nobody steal-deploy' || :
 
 # Somebody who is root by mistake: a script that locks the same file.
@@ -70,31 +70,31 @@ on web systemctl stop trueup.timer
 on web systemd-run -q --unit foreign flock /run/trueup/private/lock sleep 300
 wait_for 10 "a foreign process has the lock" on web sh -c '! flock --nonblock /run/trueup/private/lock true'
 code "that is a failure" 1 on web trueup converge
-has "which names it" '(`flock`, run by root) holds the lock /run/trueup/private/lock' "$said"
+has "which names it" '(`flock`, run by root) holds the lock /run/trueup/private/lock' "$output"
 code "for the unit as well" 1 on web systemctl start trueup.service
-code "and status says so" 1 on web trueup status
-has "with the reason" "cannot start a pass" "$said"
-has "who logs in is told" "cannot start a pass" "$(on web cat /run/motd.d/trueup)"
+code "status fails" 1 on web trueup status
+has "with the reason" "cannot start a pass" "$output"
+has "motd reports it" "cannot start a pass" "$(on web cat /run/motd.d/trueup)"
 on web systemctl stop foreign
-check "then passes go on" on web sh -c 'systemctl reset-failed trueup.service; trueup converge'
+check "passes run again" on web sh -c 'systemctl reset-failed trueup.service; trueup converge'
 attacked "a script of root" "hold the lock without being a pass" "failed (1), with the process and what to do"
 
-# Passes end, whatever the reason: nobody is told that all is well.
+# No pass runs any more, for whatever reason: the host is not reported as converged.
 stale() { on web trueup status >"$SCRATCH/status" 2>&1 && return 1; [ $? = 5 ]; }
-says() { has "$1" "$2" "$(cat "$SCRATCH/status")"; }
+status_has() { has "$1" "$2" "$(cat "$SCRATCH/status")"; }
 wait_for 60 "a timer that is stopped makes status say stale" stale
-says "with how long and what to do" "trueup.timer"
-check "a pass by hand makes it well again" on web trueup converge
-code "for now" 0 on web trueup status
+status_has "with how long and what to do" "trueup.timer"
+check "a pass by hand ends the staleness" on web trueup converge
+code "status exits with 0 before the next period ends" 0 on web trueup status
 on web systemctl mask --quiet --now trueup.timer
-wait_for 60 "so with one that is masked" stale
-says "with what to look at" "is off: `systemctl status trueup.timer`"
+wait_for 60 "a masked timer makes status stale" stale
+status_has "with the command for details" "is off: `systemctl status trueup.timer`"
 on web systemctl unmask --quiet trueup.timer
-attacked "somebody with sudo" "stop or mask the timer" "status says stale (5) after three periods"
+attacked "a user with sudo" "stop or mask the timer" "status is stale (5) after three periods"
 check "the timer runs again" on web systemctl start trueup.timer
 code "and has its time" 0 on web trueup status
 has "monitoring knows the period" "trueup_pass_period_seconds" "$(on web cat /srv/metrics/trueup.prom)"
 on web systemctl disable --quiet --now trueup.timer
 check "a last pass" on web trueup converge
 sleep 12
-code "where nobody wants a timer only the age is told" 0 on web trueup status
+code "without an enabled timer status shows only the age" 0 on web trueup status

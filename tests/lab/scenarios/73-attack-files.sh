@@ -1,5 +1,5 @@
 #!/bin/bash
-# 73-attack-files: the deploy user lays pipes, occupied names, deep and sparse trees in the way, and what root may not remove or leave: deployments go on, and nothing is lost
+# 73-attack-files: the deploy user plants pipes, occupied names, deep and sparse trees: deployments continue, and nothing is lost
 # timeout: 300
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -26,13 +26,13 @@ apps:
 END
 deploy() { on web runuser -u deploy -- sh -ec "$1"; }
 releases=/srv/www/shop/releases
-# next VERSION...: they are published and taken up, each within a minute
+# next VERSION...: publishes and deploys each version within a minute
 next() {
   local version
   for version; do
     check "$version is published" publish "${sha[$version]}"
-    check "and taken up" on web timeout 60 trueup converge
-    wait_for 10 "visitors get it" page_says web "version $version"
+    check "the next pass deploys" on web timeout 60 trueup converge
+    wait_for 10 "visitors get it" page_has web "version $version"
   done
 }
 count() { on web sh -c "ls $releases | wc -l"; }
@@ -43,8 +43,8 @@ check "there is a deploy user" on web sh -c 'useradd --create-home --shell /bin/
 deploy 'mkfifo /srv/www/shop/revisions.log'
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web timeout 120 trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
-attacked deploy "a pipe as revisions.log, where another tool's releases are taken over" "nobody waits for it; only the log's lines are lost"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
+attacked deploy "a pipe as revisions.log, where another tool's releases are adopted" "the pass does not block; only the log's lines are lost"
 
 deploy 'mkdir -p ~/.ssh/.authorized_keys.trueup~/full'
 sed -i "s|^  deploy_authorized_keys: .*|  $(keys "\"$ana\"" | tr -d '\n')|" "$SCRATCH/node.yml"
@@ -60,7 +60,7 @@ on web systemd-run -q --unit lookalike --uid nobody sh -c "mkdir -p /tmp/x/$old 
 next v2 v3
 same "two releases are kept" 2 "$(count)"
 same "and nothing is left of the others" 0 "$(left)"
-attacked deploy "a folder 3,000 deep in a release" "it is removed, with few descriptors; deployments go on"
+attacked deploy "a folder 3,000 deep in a release" "it is removed, with few descriptors; deployments continue"
 attacked nobody "a process in /tmp/x/releases/NAME, to keep the release of that name" "devices and inodes are compared: it is removed"
 
 old=$(on web readlink -f /srv/www/shop/current)
@@ -68,16 +68,16 @@ on web sh -ec "mkdir -p /srv/share '$old/share' '$old/scratch' && echo kept >/sr
   mount -t tmpfs none '$old/scratch' && echo kept >'$old/scratch/precious'"
 next v1 v2 v3
 has "the report names what is mounted" "something is mounted there" "$(on web trueup status ||:)"
-has "and what to do" "umount" "$(on web trueup status ||:)"
+has "the remedy is shown" "umount" "$(on web trueup status ||:)"
 same "nothing in the bind mount is lost" kept "$(on web cat /srv/share/precious)"
 same "nor in the other" kept "$(on web cat "$old/scratch/precious")"
 code "a pass with nothing to do is one" 0 on web trueup converge
-has "and changes nothing" "0 changes" "$said"
+has "and changes nothing" "0 changes" "$output"
 on web umount "$old/share" "$old/scratch"
 next v1
 same "unmounted, it goes with the next deployment" 2 "$(count)"
 check "and nothing behind the mount" on web test -e /srv/share/precious
-attacked root "a share and a tmpfs mounted in a release that is due to go" "neither is entered; the release stays whole, the report names the mount"
+attacked root "a share and a tmpfs mounted in a release that is due to go" "neither is entered; the release stays complete, the report names the mount"
 
 old=$(on web readlink -f /srv/www/shop/current)
 on web sh -ec "touch '$old/fixed' && chattr +i '$old/fixed'"
@@ -87,7 +87,7 @@ same "of the release, nothing else is left" fixed "$(on web sh -c "ls $releases/
 on web sh -c "chattr -i $releases/.*.removed/fixed"
 check "an operator clears up" on web trueup releases clean
 same "and it is gone" 0 "$(left)"
-attacked root "an immutable file in a release that is due to go" "deployments go on; the report says how to end it"
+attacked root "an immutable file in a release that is due to go" "deployments continue; the report has a hint"
 
 deploy 'truncate -s 20G /srv/www/shop/current/made/hole'
 used() { on web df --output=used -B1M "$releases" | tail -1; }
@@ -101,11 +101,11 @@ on web sh -ec 'install -d -o deploy -g deploy ~deploy/stuff; install -d -m 700 ~
 # shellcheck disable=SC2016  # for the host's shell
 deploy 'echo x >~/stuff/own.css; touch ~/stuff/"$(printf "a\\001b.css")"'
 check "v3 is published" publish "${sha[v3]}"
-code "and taken up" 0 on web timeout 60 trueup converge
-has "with a word on what is not shared" 'public/assets/stuff/private` (of root) stays in the release' "$said"
-has "and on the name" 'a\x01b.css` stays in the release' "$said"
-same "what is his is shared" own.css "$(on web ls -A /srv/www/shop/shared/assets/stuff)"
+code "the next pass deploys" 0 on web timeout 60 trueup converge
+has "the report names what is not shared" 'public/assets/stuff/private` (of root) stays in the release' "$output"
+has "and on the name" 'a\x01b.css` stays in the release' "$output"
+same "assets of the app user are shared" own.css "$(on web ls -A /srv/www/shop/shared/assets/stuff)"
 same "what is root's is where it was" kept "$(on web cat /srv/www/shop/current/public/assets/stuff/private/dump.sql)"
-check "where he may not look" on web sh -c '! runuser -u deploy -- ls /srv/www/shop/current/public/assets/stuff/private'
+check "the app user still cannot read the folder" on web sh -c '! runuser -u deploy -- ls /srv/www/shop/current/public/assets/stuff/private'
 attacked deploy "a folder with a folder of root's in it, moved among the assets that root gathers" "root does not enter it: nothing of it is shared, served or cleared up"
 attacked deploy "names of assets that take six bytes each in root's list" "they stay in the release; lists are bounded"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 74-attack-git: a git server, and whoever may push or propose there, against a host that deploys from it
+# 74-attack-git: a hostile git server, and users who may push or open pull requests, against a host that deploys from it
 # timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -9,7 +9,7 @@ give_s3
 give_app_server web "git@$git_address:shop.git"
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
-wait_for 10 "a visitor gets v1" page_says web "version v1"
+wait_for 10 "a visitor gets v1" page_has web "version v1"
 
 git clone -q "$SCRATCH/shop.git" "$SCRATCH/clone"
 in_clone() { git -C "$SCRATCH/clone" -c user.name=Mallory -c user.email=m@shop.invalid "$@"; }
@@ -32,12 +32,12 @@ push() {
 refused() {
   code "a pass fails" 1 on web trueup converge --force
   local words
-  for words; do has "it says \"$words\"" "$words" "$said"; done
+  for words; do has "it says \"$words\"" "$words" "$output"; done
   has "visitors get v1" "version v1" "$(page web)"
 }
 # The most memory that a pass takes, in KiB.
 pass_takes() {
-  on web sh -c 'trueup converge --force >/run/said 2>&1 & pid=$!; peak=0
+  on web sh -c 'trueup converge --force >/run/output 2>&1 & pid=$!; peak=0
     while now=$(awk "/VmHWM/ {print \$2}" /proc/$pid/status 2>/dev/null) && [ -n "$now" ]; do peak=$now; sleep .05; done
     wait $pid; echo $peak'
 }
@@ -45,9 +45,9 @@ pass_takes() {
 bounded() {
   local peak; peak=$(pass_takes)
   echo "  the pass took $((peak / 1024)) MiB"
-  [ "$peak" -gt 0 ] && [ "$peak" -lt $(($1 * 1024)) ] || fail "a pass takes less than $1 MiB" "$peak KiB" "$(on web cat /run/said)"
+  [ "$peak" -gt 0 ] && [ "$peak" -lt $(($1 * 1024)) ] || fail "a pass takes less than $1 MiB" "$peak KiB" "$(on web cat /run/output)"
   _passed "a pass takes less than $1 MiB"
-  has "it says what is wrong" "$2" "$(on web cat /run/said)"
+  has "the report names the reason" "$2" "$(on web cat /run/output)"
   has "visitors get v1" "version v1" "$(page web)"
 }
 
@@ -102,7 +102,7 @@ for n in {1..64}; do
   echo "$n \$Format:$(printf '%%s%.0s' {1..99})\$" >"$SCRATCH/clone/big/$n/x.s"
 done
 push main "$(head -c 1000000 /dev/zero | tr '\0' S)"
-check "a commit whose subject of 1 MB is asked for 6336 times is published" publish "$pushed"
+check "a commit whose 1 MB subject is substituted 6336 times is published" publish "$pushed"
 refused "grows beyond 65536 bytes" "export-subst"
 attacked "who may push" "export-subst that unfolds to 6 GB" "refused with its path"
 
@@ -128,11 +128,11 @@ attacked "git server" "refs without an end" "cut off at 32 MiB"
 on git sed -i 's#^restrict,command="[^"]*" #restrict #' /srv/git/.ssh/authorized_keys
 on git usermod --shell /usr/bin/git-shell git
 check "one of the repository's is published" publish "${sha[v2]}"
-check "with an honest server the next pass deploys" on web trueup converge --force
-wait_for 10 "visitors get v2" page_says web "version v2"
+check "with the real server the next pass deploys" on web trueup converge --force
+wait_for 10 "visitors get v2" page_has web "version v2"
 same "no half-received pack is left" "" "$(on web find /var/lib/trueup/mirrors -name '*_git2_*')"
 
-# git receives what does not parse by default, and hands it out.
+# By default git accepts malformed objects, and serves them.
 bad=$(printf 'tree %s\nparent %s\nauthor M <m@shop.invalid> 1795866000 +0000\n\nno committer\n' \
   "$(git -C "$SCRATCH/shop.git" rev-parse "${sha[v1]}^{tree}")" "${sha[v1]}" |
   git -C "$SCRATCH/shop.git" hash-object -t commit -w --stdin --literally)
@@ -142,12 +142,12 @@ for topic in aaa zzz; do
   push main
   check "a commit is published while $topic is malformed" publish "$pushed"
   check "a pass deploys it" on web trueup converge --force
-  wait_for 10 "visitors get it" page_says web "version beside $topic"
+  wait_for 10 "visitors get it" page_has web "version beside $topic"
   git -C "$SCRATCH/shop.git" update-ref -d "refs/heads/$topic"
   echo "version after $topic" >"$SCRATCH/clone/VERSION"
   push main
   check "the next is published" publish "$pushed"
   check "a pass deploys that" on web trueup converge --force
-  wait_for 10 "visitors get that" page_says web "version after $topic"
+  wait_for 10 "visitors get that" page_has web "version after $topic"
 done
 attacked "who may push" "a commit that does not parse, on a topic branch" "that branch is left out, main is deployed"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 75-attack-store: who may write in the store attacks: manifest bombs, the last generation, a flood of records, metadata addresses
+# 75-attack-store: a user with write access to the store: manifest bombs, the last generation, a flood of records, metadata addresses
 # timeout: 400
 # packages: haproxy
 # shellcheck source=tests/lab/lib.sh
@@ -10,7 +10,7 @@ declare -A sha
 while read -r name value; do sha[$name]=$value; done < <("$tests/fixtures/make-repo" "$SCRATCH/shop.git" node-app)
 who="store writer"
 
-# put KEY FILE: what anybody does with any S3 client            put_all FOLDER PREFIX: many at a time
+# put KEY FILE: an upload by any S3 client            put_all FOLDER PREFIX: many at a time
 put() {
   curl -sS --fail-with-body --max-time 20 --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \
     -H "x-amz-content-sha256: UNSIGNED-PAYLOAD" -T "$2" "$endpoint/$bucket/$1"
@@ -47,17 +47,17 @@ give() {                                                 # give HOST ROLE [LINES
   settings "$@" <<<"$attributes" | write "$name:/etc/trueup/node.yml"
 }
 lists() { on lb sed -n 's/^ *server \([a-z0-9]*\) .*/\1/p' /etc/haproxy/haproxy.cfg | xargs; }
-# peak HOST CODE: a pass ends so; $peak is the most memory it had, in MiB, and $said what it said
+# peak HOST CODE: a pass ends with CODE; $peak is its peak memory in MiB, and $output its output
 peak() {
   # What the kernel counted for the pass alone.
-  said=$(on "$1" sh -c 'python3 - <<"END"
+  output=$(on "$1" sh -c 'python3 - <<"END"
 import resource, subprocess
 ran = subprocess.run(["trueup", "converge"], capture_output=True, text=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, ran.returncode)
 print(ran.stdout + ran.stderr)
 END')
-  read -r peak ended <<<"$said"
-  [ "$ended" = "$2" ] || fail "a pass ends with $2" "$said"
+  read -r peak ended <<<"$output"
+  [ "$ended" = "$2" ] || fail "a pass ends with $2" "$output"
 }
 within() { [ "$peak" -lt "$2" ] || fail "$1" "$peak MiB"; _passed "$1 ($peak MiB)"; }
 
@@ -87,7 +87,7 @@ check "v1 is published" publish "${sha[v1]}" --create
 check "the app host converges" on app1 trueup converge
 check "the balancer converges" on lb trueup converge
 same "it lists the app host" app1 "$(lists)"
-wait_for 10 "visitors get v1" page_says lb "version v1"
+wait_for 10 "visitors get v1" page_has lb "version v1"
 get sha_number.yml >"$SCRATCH/good.yml"
 
 #### Manifests that cost more than a pass may
@@ -96,14 +96,14 @@ bomb() { { echo "generation: 2"; echo "$good"; cat; } >"$SCRATCH/bomb.yml"; put 
 python3 -c 'print("x:", "".join(f"&a{n} [" for n in range(50)) + "x," * 190000 + "]" * 50)' | bomb
 peak app1 78
 within "anchors inside of anchors cost a pass little" 200
-has "the pass says what it refuses" "its anchors name more than" "$said"
-page_says lb "version v1" || fail "visitors still get v1"
+has "the pass names what it refuses" "its anchors name more than" "$output"
+page_has lb "version v1" || fail "visitors still get v1"
 attacked "$who" "400 KB of anchors inside of anchors as the manifest" "refused with 78 at $peak MiB; the last good one stays"
 
 python3 -c 'print("x: &a", "x" * 1000000); print("y: [" + "*a," * 3000 + "]")' | bomb
 peak app1 78
 within "a long text with three thousand aliases costs little" 200
-has "the pass says what it refuses" "expand to more than" "$said"
+has "the pass names what it refuses" "expand to more than" "$output"
 attacked "$who" "1 MB of text behind 3,000 aliases" "refused with 78 at $peak MiB"
 
 python3 -c "print('other:'); print('\n'.join(f'  app{n}: ${sha[v1]}' for n in range(60000)))" | bomb
@@ -116,15 +116,15 @@ sed 's/^generation: .*/generation: 18446744073709551615/' "$SCRATCH/good.yml" >"
 put sha_number.yml "$SCRATCH/last.yml"
 for each in app1 lb; do
   code "$each refuses the last generation" 78 on "$each" trueup converge
-  has "$each says the way out" "--above-fleet" "$said"
+  has "$each shows the remedy" "--above-fleet" "$output"
 done
 code "publish refuses it as well" 78 publish "${sha[v2]}"
-has "and says the way out" "--above-fleet" "$said"
+has "the remedy is shown" "--above-fleet" "$output"
 check "publish --above-fleet sets it past what the hosts have acted on" publish "${sha[v2]}" --above-fleet
 has "and takes no leap" "generation: 3" "$(get sha_number.yml)"
 check "the app host follows" on app1 trueup converge
 check "and the balancer" on lb trueup converge
-wait_for 10 "visitors get v2" page_says lb "version v2"
+wait_for 10 "visitors get v2" page_has lb "version v2"
 attacked "$who" "generation 2^64-1" "refused with 78; publish --above-fleet heals all hosts from outside"
 
 #### Records that draw visitors to a place that is none
@@ -133,11 +133,11 @@ template='{"version": 1, "node": "evil1", "environment": "production", "tags": {
 for each in fd00:ec2::254 100.100.100.200 169.254.169.254 64:ff9b::169.254.169.254 2002:7f00:1:: 240.0.0.1 ::ffff:127.0.0.1; do
   echo "${template/ADDRESS/$each}" >"$SCRATCH/evil.json"
   put nodes/production/evil1.json "$SCRATCH/evil.json"
-  said=$(on lb trueup converge 2>&1 ||:)
-  has "a record with $each is told of" "is not a valid host address" "$said"
+  output=$(on lb trueup converge 2>&1 ||:)
+  has "a record with $each is reported" "is not a valid host address" "$output"
   same "and not listed" app1 "$(lists)"
 done
-attacked "$who" "a record with the address of a metadata service, loopback, or nobody" "refused, and said; the list stays"
+attacked "$who" "a record with the address of a metadata service, loopback, or nobody" "refused and reported; the list stays"
 
 #### Records without end
 template=${template/evil1/peer%(n)d} template=${template/ADDRESS/10.200.%(a)d.%(b)d}
@@ -149,7 +149,7 @@ same "and it lists the app host" app1 "$(lists)"
 put_all evil 0 4200
 peak lb 5
 within "the largest records there may be, too many of them, cost it less" 100
-has "they are refused" "holds more than 64 MiB of records" "$said"
+has "they are refused" "holds more than 64 MiB of records" "$output"
 same "and the last good list stays" app1 "$(lists)"
-page_says lb "version v2" || fail "visitors still get v2"
+page_has lb "version v2" || fail "visitors still get v2"
 attacked "$who" "4,200 node records of 16 KiB" "refused unread at $peak MiB, the last good list stays, stale (5)"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 77-attack-children: the deploy user stops children of trueup before they begin, and traces them: passes end, the lock is free, and other apps are deployed
+# 77-attack-children: the deploy user stops and traces children of trueup: passes end, the lock is free, and other apps are deployed
 # timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -73,14 +73,14 @@ got() { on web test -s /home/deploy/got; }
 attack
 for try in {1..10}; do                                   # he is not always quick enough
   next v$((try % 2 + 2))
-  on web timeout 120 trueup converge >"$SCRATCH/said" 2>&1 && ended=0 || ended=$?
-  [ "$ended" != 124 ] || fail "a pass ends" "$(cat "$SCRATCH/said")"
+  on web timeout 120 trueup converge >"$SCRATCH/output" 2>&1 && ended=0 || ended=$?
+  [ "$ended" != 124 ] || fail "a pass ends" "$(cat "$SCRATCH/output")"
   ! { got && [ "$(version other)" = "$wanted" ]; } || break
 done
 check "a child was stopped before it began" got
 same "the pass failed" 1 "$ended"
-has "and says why" " s and was killed: another process of deploy stopped it" "$(cat "$SCRATCH/said")"
-has "and what to do" "ps -fu deploy" "$(cat "$SCRATCH/said")"
+has "the report names the reason" " s and was killed: another process of deploy stopped it" "$(cat "$SCRATCH/output")"
+has "the remedy is shown" "ps -fu deploy" "$(cat "$SCRATCH/output")"
 same "the other app is deployed" "$wanted" "$(version other)"
 check "the child is gone" on web sh -c '! kill -0 "$(cat /home/deploy/got)" 2>/dev/null'
 attacked deploy "SIGSTOP to a step's process between setuid and execve, so that the pass waits for ever" "it is killed at the step's timeout; other apps are deployed"
@@ -92,7 +92,7 @@ for _ in {1..10}; do
   leave_off
   attack
   next "$(untried)"
-  on web sh -c 'trueup converge >/run/said 2>&1 & echo $!' >"$SCRATCH/pid"
+  on web sh -c 'trueup converge >/run/output 2>&1 & echo $!' >"$SCRATCH/pid"
   over() { got || ! on web kill -0 "$(cat "$SCRATCH/pid")" 2>/dev/null; }
   wait_for 120 "it is stopped, or the pass is over" over
   ! got || break
@@ -100,7 +100,7 @@ done
 check "a child was stopped before it began" got
 child=$(on web cat /home/deploy/got)
 open=$(on web ls -l "/proc/$child/fd" | grep -e '->')
-same "it has three streams, and where it tells why it did not begin" 4 "$(wc -l <<<"$open")"
+same "it has its three streams and the pipe for exec errors" 4 "$(wc -l <<<"$open")"
 check "and nothing of trueup's" [ "${open/trueup/}" = "$open" ]
 check "trueup is killed" on web kill -KILL "$(cat "$SCRATCH/pid")"
 leave_off
@@ -115,7 +115,7 @@ sleep 100
 END
 next "$(untried)"
 code "a pass ends" 1 on web timeout 90 trueup converge
-has "and says what timed out" "not finished within its timeout of 6 s" "$said"
-has "and what is still there" "another process traces it" "$said"
+has "the report names what timed out" "not finished within its timeout of 6 s" "$output"
+has "and what is still there" "another process traces it" "$output"
 same "the other app is deployed" "$wanted" "$(version other)"
-attacked deploy "a step that he traces, so that not even SIGKILL lets it be reaped" "ten seconds after SIGKILL nobody waits for it any longer"
+attacked deploy "a step that he traces, so that not even SIGKILL lets it be reaped" "ten seconds after SIGKILL the pass stops waiting for it"

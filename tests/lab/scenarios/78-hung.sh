@@ -1,5 +1,5 @@
 #!/bin/bash
-# 78-hung: a program that cannot be begun fails within its deadline; a pass that hangs in a system call and cannot hear SIGTERM ends itself, says at what, and the timer goes on
+# 78-hung: a program that cannot start fails at its deadline; a pass that hangs in a system call ends itself, and the timer continues
 # timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -21,7 +21,7 @@ write web:/srv/tool 755 <<'END'
 #!/bin/sh
 touch /srv/done
 END
-# Holds up whoever opens a file, for as long as this runs, as a filesystem does that does not answer.
+# Blocks every process that opens a file while this runs, like a filesystem that does not respond.
 write web:/srv/hold.py <<'END'
 import ctypes, os, signal, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -45,11 +45,11 @@ role <<'END'
 END
 hold /srv/tool
 code "a pass ends" 1 on web timeout 60 trueup converge
-has "and says what it could not begin" '`/srv/tool` did not start within 5 s and was killed: its working folder or its program is on a filesystem that does not respond' "$said"
+has "the report names the program that could not start" '`/srv/tool` did not start within 5 s and was killed: its working folder or its program is on a filesystem that does not respond' "$output"
 on web systemctl stop hold
 check "the next pass does it" on web trueup converge
-check "indeed" on web test -e /srv/done
-attacked "a filesystem that does not answer" "holds up a program of a resource before it begins" "it is killed, and the pass goes on"
+check "the program has run" on web test -e /srv/done
+attacked "a filesystem that does not answer" "holds up a program of a resource before it begins" "it is killed, and the pass continues"
 
 # trueup itself hangs, at a repository that it reads without a child.
 role <<'END'
@@ -69,11 +69,11 @@ ended() { ! on web kill -0 "$pid" 2>/dev/null; }
 wait_for 150 "it ends itself" ended
 has "as a failure" "status=1/FAILURE" "$(on web journalctl -u trueup --no-pager)"
 # Of the whole journal: journald asks a process that may be gone by then which unit is its.
-has "the journal says at what" "it hung at release:shop: fetch /srv/shop.git, 60 s past the deadline of " "$(on web journalctl --no-pager -o cat)"
-code "so does status" 1 on web trueup status
-has "in the same words" "hung at release:shop" "$said"
-attacked "a filesystem that does not answer" "hangs a pass in a system call, deaf to SIGTERM" "it ends itself a minute past the deadline, and says so"
+has "the journal names the operation" "it hung at release:shop: fetch /srv/shop.git, 60 s past the deadline of " "$(on web journalctl --no-pager -o cat)"
+code "status shows it" 1 on web trueup status
+has "in the same words" "hung at release:shop" "$output"
+attacked "a filesystem that does not answer" "hangs a pass in a system call, deaf to SIGTERM" "it ends itself a minute past the deadline, and reports it"
 
 on web systemctl stop hold
-wait_for 90 "the timer goes on by itself, and the next pass does it" on web test -e /srv/shop/current
-check "and whoever is next has the lock" on web timeout 60 trueup converge
+wait_for 90 "the timer continues, and the next pass deploys" on web test -e /srv/shop/current
+check "the next pass gets the lock" on web timeout 60 trueup converge
