@@ -13,9 +13,9 @@ if [ -d /run/systemd/system ]; then
     [ "$arm" != start ] || systemctl start trueup.timer || :
 fi
 if [ "$1" -gt 1 ] && configured; then
-    said=$(timeout 60 trueup validate 2>&1 </dev/null) || {
+    output=$(timeout 60 trueup validate 2>&1 </dev/null) || {
         echo "trueup: WARNING: passes of this version will fail until this is mended:"
-        printf '%s\n' "$said" | sed 's/^/    /'
+        printf '%s\n' "$output" | sed 's/^/    /'
     }
 fi
 configured || echo 'trueup does nothing yet: `sudo trueup init` sets this host up (see `trueup init -h`).'
