@@ -68,7 +68,7 @@ impl<'a> Applier<'a> {
             id: &resource.id,
             obligation: &obligation,
         });
-        let checked = self.checks.require_passing(&obligation, self.host);
+        let checked = self.validation.require_passing(&obligation, self.host);
         let result = checked.and_then(|()| resource.fulfill(duty, self.host));
         self.view.forget();
         let entry = &mut self.results[index];

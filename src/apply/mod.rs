@@ -3,9 +3,9 @@
 //! Each resource is inspected again just before it is changed, because earlier ones may have changed what the
 //! plan saw. A failure of a resource is report data: its dependents are skipped, all others still converge.
 
-mod checks;
 mod duties;
 mod trial;
+mod validation;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
-use checks::CheckSets;
-pub(crate) use checks::{recover_interrupted, run_check};
+use validation::ValidatedSets;
+pub(crate) use validation::{recover_interrupted, run_check};
 use view::HostView;
 
 /// Hint for a quarantined sha.
@@ -153,7 +153,7 @@ pub(crate) fn apply(
         catalog,
         host,
         view: HostView::new(host, params.plan.stamps.clone()),
-        checks: CheckSets::new(catalog),
+        validation: ValidatedSets::new(catalog),
         records: RecordStore::new(&host.root),
         results: Vec::new(),
         broken: BTreeSet::new(),
@@ -196,7 +196,7 @@ struct Applier<'a> {
     catalog: &'a Catalog,
     host: &'a Host,
     view: HostView<'a>,
-    checks: CheckSets<'a>,
+    validation: ValidatedSets<'a>,
     records: RecordStore<'a>,
     /// In the order of the selected resources.
     results: Vec<AppliedResource>,
@@ -231,7 +231,7 @@ impl<'a> Applier<'a> {
         self.records.write(&resource.id, &updated)
     }
 
-    /// Changes one resource, and checks the set of files that ends with it.
+    /// Changes one resource, and validates the set of files that ends with it.
     fn apply_resource(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         let result = self.change_resource(resource)?;
         if result.is_broken() {
@@ -239,7 +239,10 @@ impl<'a> Applier<'a> {
         }
         self.results
             .push(AppliedResource::new(&resource.id, result));
-        for (id, failure) in self.checks.check_completed_sets(&resource.id, self.host)? {
+        for (id, failure) in self
+            .validation
+            .validate_completed_sets(&resource.id, self.host)?
+        {
             self.view.forget();
             self.fail_rolled_back(&id, failure);
         }
@@ -268,7 +271,7 @@ impl<'a> Applier<'a> {
                 change: &change,
             });
         }
-        if let Err(error) = self.checks.save_before_change(resource, self.host) {
+        if let Err(error) = self.validation.save_before_change(resource, self.host) {
             return Ok(ResourceResult::Failed(Some(change), error.into()));
         }
         let outcome = observed.apply(self.host);

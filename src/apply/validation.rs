@@ -1,4 +1,5 @@
-//! Sets of files that are checked together, and rolled back together when the check fails.
+//! Validates sets of files together with the check that their role names, and rolls them back together when it
+//! fails.
 //!
 //! Before the first file of a set changes, its current content is copied into a folder of root's and a
 //! journal names the copies, both synced to disk. After the last file of the set the check runs; when it
@@ -48,26 +49,26 @@ struct SavedFile {
     gid: u32,
 }
 
-struct CheckSet<'a> {
+struct ValidatedSet<'a> {
     argv: &'a Argv,
-    /// The last member in order, after which the set is checked.
+    /// The last member in order, after which the set is validated.
     last_member: &'a str,
     changed: BTreeSet<String>,
 }
 
-/// The check sets of one catalog.
-pub(super) struct CheckSets<'a> {
-    sets: BTreeMap<&'a str, CheckSet<'a>>,
+/// The sets of one catalog.
+pub(super) struct ValidatedSets<'a> {
+    sets: BTreeMap<&'a str, ValidatedSet<'a>>,
     /// The set of each member, by member id.
     set_by_member: BTreeMap<&'a str, &'a str>,
     /// The known results of checks on the current files.
     results: BTreeMap<&'a str, Result<(), String>>,
 }
 
-impl<'a> CheckSets<'a> {
-    pub(super) fn new(catalog: &'a Catalog) -> CheckSets<'a> {
-        let mut sets: BTreeMap<&str, CheckSet<'_>> = BTreeMap::new();
-        let mut set_of = BTreeMap::new();
+impl<'a> ValidatedSets<'a> {
+    pub(super) fn new(catalog: &'a Catalog) -> ValidatedSets<'a> {
+        let mut sets: BTreeMap<&str, ValidatedSet<'_>> = BTreeMap::new();
+        let mut set_by_member = BTreeMap::new();
         for resource in &catalog.resources {
             let Some(name) = resource.body.check_name() else {
                 continue;
@@ -75,17 +76,17 @@ impl<'a> CheckSets<'a> {
             let Some((name, argv)) = catalog.checks.get_key_value(name) else {
                 continue;
             };
-            let set = sets.entry(name).or_insert(CheckSet {
+            let set = sets.entry(name).or_insert(ValidatedSet {
                 argv,
                 last_member: &resource.id,
                 changed: BTreeSet::new(),
             });
             set.last_member = &resource.id;
-            set_of.insert(resource.id.as_str(), name.as_str());
+            set_by_member.insert(resource.id.as_str(), name.as_str());
         }
-        CheckSets {
+        ValidatedSets {
             sets,
-            set_by_member: set_of,
+            set_by_member,
             results: BTreeMap::new(),
         }
     }
@@ -106,9 +107,9 @@ impl<'a> CheckSets<'a> {
         Ok(())
     }
 
-    /// Checks the sets that end with this resource; must be called after each one. Returns the members that
+    /// Validates the sets that end with this resource; must be called after each one. Returns the members that
     /// were rolled back, each with its failure.
-    pub(super) fn check_completed_sets(
+    pub(super) fn validate_completed_sets(
         &mut self,
         id: &str,
         host: &Host,
@@ -216,7 +217,7 @@ pub(crate) fn recover_interrupted(
 }
 
 fn check_result(argv: &Argv, host: &Host) -> Result<(), String> {
-    run_check(argv, host).map_err(|unpassed| unpassed.message)
+    run_check(argv, host).map_err(|failure| failure.message)
 }
 
 /// Why a check fails.
