@@ -83,6 +83,13 @@ impl Problem {
         self
     }
 
+    pub(crate) fn optional_hint(self, hint: Option<String>) -> Problem {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// Adds "did you mean" if a known word is close.
     pub fn suggest<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
         match nearest(word, known) {
@@ -220,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_near_word_is_suggested_and_a_far_one_is_not() {
+    fn near_word_is_suggested_and_a_far_one_is_not() {
         assert_eq!(
             nearest("evironment", ["environment", "roles"]),
             Some("environment")
@@ -230,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_reads_as_file_line_resource_field_message_hint() {
+    fn problem_shows_file_line_resource_field_message_and_hint() {
         let at = Location {
             file: "a.yml".into(),
             line: 3,

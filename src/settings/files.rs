@@ -26,9 +26,5 @@ pub(super) fn read_file(root: &Root, path: &Path) -> Result<Option<(Meta, Vec<u8
 
 /// The problem with a file that cannot be read.
 pub(super) fn unreadable(error: RootError) -> Problem {
-    let problem = Problem::new(error.to_string());
-    match error.hint() {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    }
+    Problem::new(error.to_string()).optional_hint(error.hint())
 }

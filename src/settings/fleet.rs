@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::name::is_name;
+use super::name::{invalid_name, is_name};
 use super::non_host_reason;
-use crate::problem::{Location, Problem};
+use crate::problem::Problem;
 use crate::yaml::{Node, Seconds};
 
 /// As written.
@@ -93,71 +93,92 @@ impl FleetSettings {
 
     /// Validates what the types cannot. `tree` is all settings.
     pub(super) fn validate(&self, tree: &Node) -> Vec<Problem> {
-        let mut found = Vec::new();
-        let at = |path: &[&str]| -> Location {
-            let mut node = tree;
-            for part in path {
-                node = node.get(part).unwrap_or(node);
-            }
-            node.at.clone()
+        let mut problems = FleetProblems {
+            tree,
+            found: Vec::new(),
         };
-        let mut say = |path: &[&str], message: String| {
-            let mut whole = vec!["fleet"];
-            whole.extend(path);
-            found.push(Problem::new(message).at(&at(&whole)).field(whole.join(".")));
-        };
+        self.validate_intervals(&mut problems);
+        self.validate_published(&mut problems);
+        self.validate_static_nodes(&mut problems);
+        problems.found
+    }
+
+    fn validate_intervals(&self, problems: &mut FleetProblems<'_>) {
         if self.max_shrink > 100 {
-            say(
-                &["max_shrink"],
-                format!(
-                    "`{}` is not a percentage: expected 0 to 100",
-                    self.max_shrink
-                ),
+            let message = format!(
+                "`{}` is not a percentage: expected 0 to 100",
+                self.max_shrink
             );
+            problems.add(&["max_shrink"], message);
         }
         if self.gone_after() < 2 * self.heartbeat() {
             let message =
                 "expected at least twice the `heartbeat`, or a live host would count as gone";
-            say(&["gone_after"], message.into());
+            problems.add(&["gone_after"], message.into());
         }
-        let bad = self
+    }
+
+    fn validate_published(&self, problems: &mut FleetProblems<'_>) {
+        let invalid = self
             .addresses
             .iter()
             .find_map(|ip| Some((ip, non_host_reason(*ip)?)));
-        if let Some((bad, why)) = bad {
+        if let Some((ip, why)) = invalid {
             let message = format!(
-                "{bad} is not an address at which another host finds this one: {why}; expected none that is loopback, link-local, multicast or unspecified"
+                "{ip} is not an address at which another host finds this one: {why}; expected none that is loopback, link-local, multicast or unspecified"
             );
-            say(&["addresses"], message);
+            problems.add(&["addresses"], message);
         }
-        if let Some(why) = name_error(self.ports.keys()) {
-            say(&["ports"], why);
+        if let Some(message) = name_error(self.ports.keys()) {
+            problems.add(&["ports"], message);
         }
         if self.ports.values().any(|port| *port == 0) {
-            say(&["ports"], "0 is not a port".into());
+            problems.add(&["ports"], "0 is not a port".into());
         }
-        if let Some(why) = name_error(self.static_nodes.keys()) {
-            say(&["static"], why);
+    }
+
+    fn validate_static_nodes(&self, problems: &mut FleetProblems<'_>) {
+        if let Some(message) = name_error(self.static_nodes.keys()) {
+            problems.add(&["static"], message);
         }
-        for (name, other) in &self.static_nodes {
-            let words = other.ports.keys().chain(&other.roles).chain(&other.apps);
-            if let Some(why) = name_error(words) {
-                say(&["static", name], why);
+        for (name, node) in &self.static_nodes {
+            let names = node.ports.keys().chain(&node.roles).chain(&node.apps);
+            if let Some(message) = name_error(names) {
+                problems.add(&["static", name], message);
             }
-            if other.addresses.is_empty() {
-                say(
+            if node.addresses.is_empty() {
+                problems.add(
                     &["static", name, "addresses"],
                     "expected at least one address".into(),
                 );
             }
         }
-        found
+    }
+}
+
+/// Problems found in the settings of the fleet, at their locations.
+struct FleetProblems<'t> {
+    /// All settings.
+    tree: &'t Node,
+    found: Vec<Problem>,
+}
+
+impl FleetProblems<'_> {
+    /// `path` is below `fleet`.
+    fn add(&mut self, path: &[&str], message: String) {
+        let mut field = vec!["fleet"];
+        field.extend(path);
+        let mut node = self.tree;
+        for part in &field {
+            node = node.get(part).unwrap_or(node);
+        }
+        let problem = Problem::new(message).at(&node.at);
+        self.found.push(problem.field(field.join(".")));
     }
 }
 
 fn name_error<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
-    let bad = names.find(|name| !is_name(name))?;
-    Some(format!(
-        "`{bad}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
-    ))
+    names
+        .find(|name| !is_name(name))
+        .map(|name| invalid_name(name))
 }

@@ -83,11 +83,11 @@ impl Lookup {
 
     /// The searched folders, for messages.
     pub(crate) fn searched_folders(&self, folder: &str) -> String {
-        let places: Vec<String> = self
+        let paths: Vec<String> = self
             .folders
             .iter()
             .map(|base| base.join(folder).display().to_string())
             .collect();
-        places.join(" and ")
+        paths.join(" and ")
     }
 }

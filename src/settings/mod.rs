@@ -8,6 +8,7 @@ mod merge;
 mod name;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use fleet::{FleetSettings, StaticNode};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
-pub(crate) use name::is_name;
+pub(crate) use name::{invalid_name, is_name};
 
 use files::{read_file, unreadable};
 
@@ -152,108 +153,92 @@ fn load_with(
         .into_iter()
         .collect();
     let tree = merge_drop_ins(&root, tree, config, &mut warnings)?;
-    if tree.as_map().is_none_or(<[_]>::is_empty) {
-        let problem = format!(
-            "this host is not configured yet: nothing is set in {}",
-            config.display()
-        );
-        return Err(Problem::new(problem)
-            .hint("`sudo trueup init` sets it up; `trueup init -h` tells what it asks for")
-            .into());
+    require_settings(&tree, config)?;
+    let (file, attributes) = decode(&tree)?;
+    let problems = validate::validate(&file, &tree);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
     }
-    let mut typed = tree.clone();
-    // The attributes stay a tree: rendering a role needs their locations.
+    let lookup = Lookup::with_root(root, config, share);
+    let environment_attributes = load_environment(&lookup, &file.environment, &mut warnings)?
+        .unwrap_or_else(|| empty_map(&tree));
+    let location = |field| location_of(&tree, field).clone();
+    Ok(Settings {
+        environment: file.environment,
+        roles: file.roles,
+        tags: file.tags,
+        node: file.node,
+        store: file.store,
+        manifest: file.manifest,
+        services: file.services,
+        metrics: file.metrics,
+        fleet: file.fleet,
+        attributes,
+        environment_attributes,
+        lookup,
+        locations: SettingLocations {
+            roles: location("roles"),
+            store: location("store"),
+        },
+        warnings,
+    })
+}
+
+/// Refuses the settings of a host that nobody has configured yet.
+fn require_settings(tree: &Node, config: &Path) -> Result<(), Problem> {
+    if tree.as_map().is_some_and(|map| !map.is_empty()) {
+        return Ok(());
+    }
+    let message = format!(
+        "this host is not configured yet: nothing is set in {}",
+        config.display()
+    );
+    Err(Problem::new(message)
+        .hint("`sudo trueup init` sets it up; `trueup init -h` tells what it asks for"))
+}
+
+/// The settings by their types, and the attributes, which stay a tree: rendering a role needs their locations.
+fn decode(tree: &Node) -> Result<(SettingsFile, Node), Problems> {
     let attributes = match tree.get("attributes") {
         Some(node) if !node.is_null() => {
             node.expect_map("a map of parameters")
-                .map_err(|p| p.field("attributes"))?;
+                .map_err(|problem| problem.field("attributes"))?;
             node.clone()
         }
-        _ => empty_map(&tree),
+        _ => empty_map(tree),
     };
+    let mut typed = tree.clone();
     typed.set(
         "attributes",
         Node::from_json(&tree.at, &serde_json::Value::Null),
     );
-    let written: SettingsFile = yaml::decode(&typed)?;
-    let mut problems = Vec::new();
-    for (field, list) in [
-        ("environment", std::slice::from_ref(&written.environment)),
-        ("roles", &written.roles),
-    ] {
-        for name in list.iter().filter(|name| !is_name(name)) {
-            let at = tree.get(field).map_or(&tree.at, |node| &node.at);
-            problems.push(
-                Problem::new(format!(
-                    "`{name}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
-                ))
-                .at(at)
-                .field(field),
-            );
-        }
-    }
-    if let Some(name) = written.node.iter().find(|name| !is_name(name)) {
-        let at = tree.get("node").map_or(&tree.at, |node| &node.at);
-        let message = format!(
-            "`{name}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
-        );
-        problems.push(Problem::new(message).at(at).field("node"));
-    }
-    problems.extend(written.fleet.validate(&tree));
-    if written.roles.is_empty() {
-        let at = tree.get("roles").map_or(&tree.at, |node| &node.at);
-        problems.push(
-            Problem::new("expected at least one role")
-                .at(at)
-                .field("roles"),
-        );
-    }
-    if let Some(folder) = &written.metrics.textfile
-        && let Err(error) = Root::check_path(folder)
-    {
-        let at = tree.get("metrics").map_or(&tree.at, |node| &node.at);
-        let problem = Problem::new(error.to_string()).at(at);
-        problems.push(problem.field("metrics.textfile"));
-    }
-    if !problems.is_empty() {
-        return Err(Problems(problems));
-    }
-    let place = |field| tree.get(field).map_or(&tree.at, |node| &node.at).clone();
-    let places = SettingLocations {
-        roles: place("roles"),
-        store: place("store"),
+    Ok((yaml::decode(&typed)?, attributes))
+}
+
+/// The parameters of an environment; `None`: it has no file.
+fn load_environment(
+    lookup: &Lookup,
+    environment: &str,
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Node>, Problem> {
+    let Some((path, meta, body)) = lookup.find("environments", &format!("{environment}.yml"))?
+    else {
+        return Ok(None);
     };
-    let lookup = Lookup::with_root(root, config, share);
-    let shared = match lookup.find("environments", &format!("{}.yml", written.environment))? {
-        Some((path, meta, body)) => {
-            let node = yaml::parse(&path.display().to_string(), &body, ParseLimits::default())?;
-            node.expect_map("a map of parameters")?;
-            warnings.extend(exposed_secrets::exposure_warning(
-                &lookup.root,
-                &path,
-                &meta,
-                &node,
-            ));
-            node
-        }
-        None => empty_map(&tree),
-    };
-    Ok(Settings {
-        environment: written.environment,
-        roles: written.roles,
-        tags: written.tags,
-        node: written.node,
-        store: written.store,
-        manifest: written.manifest,
-        services: written.services,
-        metrics: written.metrics,
-        fleet: written.fleet,
-        attributes,
-        environment_attributes: shared,
-        lookup,
-        locations: places,
-        warnings,
-    })
+    let node = yaml::parse(&path.display().to_string(), &body, ParseLimits::default())?;
+    node.expect_map("a map of parameters")?;
+    warnings.extend(exposed_secrets::exposure_warning(
+        &lookup.root,
+        &path,
+        &meta,
+        &node,
+    ));
+    Ok(Some(node))
+}
+
+/// The location of a field, or that of the whole tree if the field is not set.
+fn location_of<'t>(tree: &'t Node, field: &str) -> &'t Location {
+    tree.get(field).map_or(&tree.at, |node| &node.at)
 }
 
 fn empty_map(like: &Node) -> Node {

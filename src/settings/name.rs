@@ -8,3 +8,10 @@ pub(crate) fn is_name(name: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
+
+/// Why a name is refused.
+pub(crate) fn invalid_name(name: &str) -> String {
+    format!(
+        "`{name}` is not a name: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
+    )
+}

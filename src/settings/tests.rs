@@ -46,12 +46,12 @@ fn drop_ins_are_merged_in_name_order_maps_deep_and_lists_replaced() {
     let x = settings.attributes.get("a").unwrap().get("x").unwrap();
     assert!(
         x.at.file.ends_with("node.d/20-b.yml"),
-        "the place of the winning value is kept"
+        "the location of the winning value is kept"
     );
 }
 
 #[test]
-fn a_bad_setting_names_its_own_file_line_and_what_is_near() {
+fn bad_setting_names_its_file_line_and_a_similar_field() {
     for (body, drop_in, expected) in [
         (
             format!("{GOOD}tag: {{}}\n"),

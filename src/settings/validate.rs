@@ -1,0 +1,39 @@
+//! Validates what the types of the settings cannot.
+
+use super::{SettingsFile, invalid_name, is_name, location_of};
+use crate::ports::root::Root;
+use crate::problem::Problem;
+use crate::yaml::Node;
+
+/// `tree` is all settings.
+pub(super) fn validate(file: &SettingsFile, tree: &Node) -> Vec<Problem> {
+    let environment = std::slice::from_ref(&file.environment);
+    let mut problems = invalid_names(tree, "environment", environment);
+    problems.extend(invalid_names(tree, "roles", &file.roles));
+    problems.extend(invalid_names(tree, "node", file.node.as_slice()));
+    problems.extend(file.fleet.validate(tree));
+    if file.roles.is_empty() {
+        problems.push(
+            Problem::new("expected at least one role")
+                .at(location_of(tree, "roles"))
+                .field("roles"),
+        );
+    }
+    if let Some(folder) = &file.metrics.textfile
+        && let Err(error) = Root::check_path(folder)
+    {
+        let problem = Problem::new(error.to_string()).at(location_of(tree, "metrics"));
+        problems.push(problem.field("metrics.textfile"));
+    }
+    problems
+}
+
+fn invalid_names(tree: &Node, field: &str, names: &[String]) -> Vec<Problem> {
+    let invalid = names.iter().filter(|name| !is_name(name));
+    let problem = |name: &String| {
+        Problem::new(invalid_name(name))
+            .at(location_of(tree, field))
+            .field(field)
+    };
+    invalid.map(problem).collect()
+}
