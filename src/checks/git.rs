@@ -23,16 +23,7 @@ pub(crate) fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Ch
             about,
             format!("{} grants access to this host, {refs} refs", spec.repo),
         ),
-        Err(failure) => {
-            let problem = Problem::new(failure.message);
-            Check::bad(
-                about,
-                match failure.hint {
-                    Some(hint) => problem.hint(hint),
-                    None => problem,
-                },
-            )
-        }
+        Err(failure) => Check::bad(about, failure.into()),
     }
 }
 

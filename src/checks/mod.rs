@@ -35,7 +35,8 @@ pub(crate) struct Check {
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub(crate) enum Verdict {
     Good {
-        said: String,
+        #[serde(rename = "said")]
+        message: String,
     },
     /// It works, with a caveat that an operator should know.
     Note(Problem),
@@ -43,10 +44,12 @@ pub(crate) enum Verdict {
 }
 
 impl Check {
-    pub(crate) fn good(about: impl Into<String>, said: impl Into<String>) -> Check {
+    pub(crate) fn good(about: impl Into<String>, message: impl Into<String>) -> Check {
         Check {
             about: about.into(),
-            verdict: Verdict::Good { said: said.into() },
+            verdict: Verdict::Good {
+                message: message.into(),
+            },
         }
     }
 
@@ -69,11 +72,11 @@ impl Check {
         }
     }
 
-    #[cfg(test)]
     /// The message of the verdict.
+    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         match &self.verdict {
-            Verdict::Good { said } => said,
+            Verdict::Good { message } => message,
             Verdict::Note(problem) | Verdict::Bad(problem) => &problem.message,
         }
     }
@@ -84,11 +87,11 @@ impl Check {
 }
 
 /// A note that requires no action.
-fn note(about: impl Into<String>, what: impl Into<String>) -> Check {
-    Check::note(about, Problem::new(what))
+fn note(about: impl Into<String>, message: impl Into<String>) -> Check {
+    Check::note(about, Problem::new(message))
 }
 
 /// A problem to fix, with the remedy.
-fn bad(about: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check::bad(about, Problem::new(what).hint(remedy))
+fn bad(about: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check::bad(about, Problem::new(message).hint(remedy))
 }

@@ -43,11 +43,11 @@ pub(crate) fn check_store(
         .cloned()
         .collect();
     if !missing.is_empty() {
-        let what = format!(
+        let message = format!(
             "{key} does not name {} in {environment}",
             missing.join(", ")
         );
-        checks.push(not_published(what, environment, &missing));
+        checks.push(not_published(message, environment, &missing));
     }
     for app in apps {
         match named.and_then(|named| named.get(app)) {
@@ -62,14 +62,15 @@ pub(crate) fn check_store(
     checks
 }
 
-fn not_published(what: String, environment: &str, apps: &[String]) -> Check {
-    let (app, whose) = match apps.first() {
+fn not_published(message: String, environment: &str, apps: &[String]) -> Check {
+    let (app, object) = match apps.first() {
         Some(app) => (app.as_str(), "it"),
         None => ("APP", "an app"),
     };
-    let hint =
-        format!("`trueup publish {environment} {app}=SHA --create` sets the wanted sha of {whose}");
-    Check::note("manifest", Problem::new(what).hint(hint))
+    let hint = format!(
+        "`trueup publish {environment} {app}=SHA --create` sets the wanted sha of {object}"
+    );
+    Check::note("manifest", Problem::new(message).hint(hint))
 }
 
 fn store_problem(address: &str, error: &StoreError) -> Problem {
@@ -99,11 +100,11 @@ mod tests {
     use super::*;
     use crate::ports::store::{MemoryStore, WriteCondition};
 
-    fn check_lines(store_: &MemoryStore) -> Vec<String> {
+    fn check_lines(store: &MemoryStore) -> Vec<String> {
         let apps = ["blog".to_owned(), "shop".to_owned()];
-        let checks = check_store(store_, "sha_number.yml", "production", &apps);
+        let checks = check_store(store, "sha_number.yml", "production", &apps);
         let line = |check: &Check| match &check.verdict {
-            Verdict::Good { said } => format!("good {}: {said}", check.about),
+            Verdict::Good { message } => format!("good {}: {message}", check.about),
             Verdict::Note(problem) => format!("note {}: {problem}", check.about),
             Verdict::Bad(problem) => format!("bad {}: {problem}", check.about),
         };

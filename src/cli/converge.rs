@@ -1,11 +1,12 @@
 //! `trueup converge`: runs one pass.
 
+use super::Output;
 use super::args::ConvergeArgs;
 use super::format::{current_user, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
-use super::{Output, error};
 use crate::apply::{Event, RESOURCE_TARGET};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::{self, PassError, PassOptions, Paths, QuarantineLift, Session};
 use crate::problem::Problem;
 use crate::report::{Report, ResourceStatus, change_line, obligation_line, summary_line};
@@ -14,7 +15,7 @@ pub(super) fn run(
     args: &ConvergeArgs,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
+) -> Result<Exit, CommandError> {
     let options = PassOptions {
         force: args.force,
         ignore_holds: args.force,
@@ -29,7 +30,7 @@ pub(super) fn run(
         wait: &args.wait,
     };
     let locked = LockedSession::acquire(paths, &request, output).inspect_err(|error| {
-        if matches!(error, error::CliError::Pass(PassError::Input(_))) {
+        if matches!(error, CommandError::Pass(PassError::Input(_))) {
             pass::announce_no_session(paths, error.exit(), &error.summary());
         }
     })?;
@@ -38,7 +39,7 @@ pub(super) fn run(
         locked.announce(&event);
         announce(&event, output);
     });
-    let report = done.map_err(error::CliError::from).inspect_err(|error| {
+    let report = done.map_err(CommandError::from).inspect_err(|error| {
         if error.exit() != Exit::Usage {
             session.announce_failure(error.exit(), &error.summary());
         }
@@ -48,18 +49,18 @@ pub(super) fn run(
 }
 
 /// Validates the reason of `--lift-quarantine` and adds the operator's name.
-fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, error::CliError> {
+fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, CommandError> {
     if reason.is_none() {
         return Ok(None);
     }
-    let said = parse_one_line("--lift-quarantine", reason).map_err(error::CliError::Usage)?;
-    let said = said.ok_or_else(|| {
+    let reason = parse_one_line("--lift-quarantine", reason).map_err(CommandError::Usage)?;
+    let reason = reason.ok_or_else(|| {
         let problem = Problem::new("--lift-quarantine: expected a reason");
-        error::CliError::Usage(problem.hint("expected what has changed, so that it works now"))
+        CommandError::Usage(problem.hint("expected what has changed, so that it works now"))
     })?;
     Ok(Some(QuarantineLift {
         by: current_user().unwrap_or_else(|| "somebody".into()),
-        reason: said,
+        reason,
     }))
 }
 
@@ -70,9 +71,9 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
             tracing::info!(target: RESOURCE_TARGET, verb = %change.verb, "{} {id}", change.verb);
             output.print_logged(change_line(output.paint, id, change));
         }
-        Event::TrialProgress { id, message: word } => {
-            tracing::info!(target: RESOURCE_TARGET, verb = "prove", "{id}: {word}");
-            output.print_logged(format!("{} {id}: {word}", output.paint.changed("prove")));
+        Event::TrialProgress { id, message } => {
+            tracing::info!(target: RESOURCE_TARGET, verb = "prove", "{id}: {message}");
+            output.print_logged(format!("{} {id}: {message}", output.paint.changed("prove")));
         }
         Event::DutyStarted { id, obligation } => {
             let causes = obligation.causes.join(" ");

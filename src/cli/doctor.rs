@@ -1,11 +1,10 @@
 //! `trueup doctor`: checks everything that a pass relies on, one line each: fine, or how to fix it.
 
-use serde::Serialize;
-
-use super::{Output, error};
-use crate::checks::{self, Check, Verdict};
+use super::Output;
+use crate::checks::{Check, Verdict};
 use crate::exit::Exit;
-use crate::pass::{PassError, Paths, Session};
+use crate::operate::{CommandError, doctor};
+use crate::pass::Paths;
 use crate::ports::exec::StopFlag;
 use crate::ports::signals;
 use crate::problem::Problem;
@@ -15,62 +14,29 @@ use crate::report::Paint;
 /// label, such as the address of a store, gets its own line.
 const ABOUT_WIDTH: usize = 24;
 
-/// The document of `--output`.
-#[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
-    outcome: Exit,
-    checks: &'a [Check],
-}
-
-pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let stop = StopFlag::default();
     signals::stop_on_termination(&stop);
-    let mut checks = Vec::new();
-    let mut announce = |check: Check| {
-        output.print_text(check_line(&check, output.paint));
-        checks.push(check);
-    };
-    match Session::open(paths, stop.clone()) {
-        Ok(session) => checks::run_all(&session, &mut announce),
-        // Without settings nothing else can be checked.
-        Err(PassError::Input(problems)) => {
-            for problem in problems.0 {
-                announce(Check::bad("settings", problem));
-            }
-        }
-        Err(error) => return Err(error.into()),
-    }
-    if stop.is_set() {
-        announce(Check::note(
-            "stopped",
-            Problem::new("by a signal: the remaining checks did not run"),
-        ));
-    }
-    let bad = checks.iter().filter(|check| check.is_bad()).count();
-    let outcome = match (bad, stop.is_set()) {
-        (0, false) => Exit::Converged,
-        (0, true) => Exit::Stopped,
-        _ => Exit::Failed,
-    };
+    let report = doctor::run(paths, &stop, &mut |check| {
+        output.print_text(check_line(check, output.paint));
+    })?;
     if output.is_document() {
-        output.print_document(&Document {
-            version: crate::report::VERSION,
-            outcome,
-            checks: &checks,
-        });
-    } else if bad > 0 {
+        output.print_document(&report);
+        return Ok(report.outcome);
+    }
+    let bad = report.checks.iter().filter(|check| check.is_bad()).count();
+    if bad > 0 {
         let word = if bad == 1 { "problem" } else { "problems" };
         output.print_line(output.paint.bad(&format!("{bad} {word} found")));
-    } else if !stop.is_set() {
+    } else if report.outcome == Exit::Converged {
         output.print_line(output.paint.good("no problems found"));
     }
-    Ok(outcome)
+    Ok(report.outcome)
 }
 
 fn check_line(check: &Check, paint: Paint) -> String {
     let (word, text) = match &check.verdict {
-        Verdict::Good { said } => (paint.good("ok  "), said.clone()),
+        Verdict::Good { message } => (paint.good("ok  "), message.clone()),
         Verdict::Note(problem) => (paint.changed("note"), problem_text(problem, paint)),
         Verdict::Bad(problem) => (paint.bad("BAD "), problem_text(problem, paint)),
     };

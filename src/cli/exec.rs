@@ -3,11 +3,12 @@
 
 use clap::Args;
 
-use super::error::{self, command_failed, refusal_error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::{Exec, StopFlag};
 use crate::release;
+use crate::resource::Failure;
 
 #[derive(Debug, Args)]
 #[command(
@@ -28,7 +29,7 @@ pub struct ExecArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
-pub(super) fn run(args: ExecArgs, paths: &Paths) -> Result<Exit, error::CliError> {
+pub(super) fn run(args: ExecArgs, paths: &Paths) -> Result<Exit, CommandError> {
     let command = {
         let session = Session::open(paths, StopFlag::default())?;
         let apps = session.apps()?;
@@ -36,8 +37,7 @@ pub(super) fn run(args: ExecArgs, paths: &Paths) -> Result<Exit, error::CliError
         let named = args.release.as_deref();
         release::exec_command(spec, &session.host, named, args.command, |key| {
             std::env::var_os(key)
-        })
-        .map_err(refusal_error)?
+        })?
     };
-    Err(command_failed(Exec.run_interactive(&command).into()))
+    Err(Failure::from(Exec.run_interactive(&command)).into())
 }

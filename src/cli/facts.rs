@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::{Output, error};
+use super::Output;
 use crate::exit::Exit;
 use crate::facts::Facts;
+use crate::operate::CommandError;
 use crate::pass::Paths;
 use crate::ports::root::Root;
 
-pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let facts = Facts::new(Rc::new(Root::at(&paths.root)?));
     let facts = facts.all();
     if output.is_document() {

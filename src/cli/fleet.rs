@@ -6,14 +6,15 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Output;
 use super::format::format_age;
 use super::target::{StoreArgs, StoreTarget};
-use super::{Output, error};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 use crate::fleet::{
     self, AppState, AppView, FleetView, NodeView, RecordCache, Snapshot, fleet_view,
 };
+use crate::operate::CommandError;
 use crate::pass::{PassError, Paths};
 use crate::ports::backoff;
 use crate::ports::store::{self, Etag, GetOutcome, Store};
@@ -59,16 +60,12 @@ struct Document<'a> {
     view: &'a FleetView,
 }
 
-pub(super) fn run(
-    args: &FleetArgs,
-    paths: &Paths,
-    output: &Output,
-) -> Result<Exit, error::CliError> {
+pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let target = StoreTarget::resolve(&args.at, paths, "fleet")?;
     let environment = args.env.clone().or(target.environment.clone());
     let environment = environment.filter(|name| is_name(name)).ok_or_else(|| {
         let problem = Problem::new("no environment given: expected `--env ENV`");
-        error::CliError::Usage(problem.hint("as in `trueup fleet --env production`"))
+        CommandError::Usage(problem.hint("as in `trueup fleet --env production`"))
     })?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     if let Some(node) = &args.forget {
@@ -193,7 +190,7 @@ struct Forget<'a> {
 }
 
 impl Forget<'_> {
-    fn run(&self, output: &Output) -> Result<Exit, error::CliError> {
+    fn run(&self, output: &Output) -> Result<Exit, CommandError> {
         let Forget {
             store,
             environment,
@@ -206,14 +203,14 @@ impl Forget<'_> {
         if let (Some(silence), false) = (lives, self.yes) {
             let seconds = silence.as_secs();
             let problem = Problem::new(format!("{node} sent a heartbeat {seconds} s ago: {back}"));
-            return Err(error::CliError::Usage(problem.hint(format!(
+            return Err(CommandError::Usage(problem.hint(format!(
                 "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
             ))));
         }
         let forgotten = fleet::forget_node(store, environment, node).map_err(PassError::Store)?;
         if forgotten == 0 {
             let problem = Problem::new(format!("{environment} has no node `{node}`"));
-            return Err(error::CliError::Usage(
+            return Err(CommandError::Usage(
                 problem.hint("`trueup fleet` lists the nodes"),
             ));
         }
@@ -271,7 +268,7 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
 
 /// A row for each app of a node, or one for a node without apps.
 fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
-    let seen = || match node.gone {
+    let last_seen = || match node.gone {
         true => paint.bad(&format_age(node.seen, now)),
         false => format_age(node.seen, now),
     };
@@ -283,7 +280,7 @@ fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> 
             short_sha(app.wanted.as_ref()),
             short_sha(app.actual.as_ref()),
             app.since.map_or("-".into(), |since| format_age(since, now)),
-            seen(),
+            last_seen(),
             state_text(app, paint),
         ]);
     }
@@ -296,7 +293,15 @@ fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> 
         };
         let none = || "-".to_owned();
         let name = paint.strong(&node.node);
-        rows.push(vec![name, none(), none(), none(), none(), seen(), state]);
+        rows.push(vec![
+            name,
+            none(),
+            none(),
+            none(),
+            none(),
+            last_seen(),
+            state,
+        ]);
     }
     rows
 }
@@ -312,10 +317,10 @@ fn state_text(app: &AppView, paint: Paint) -> String {
         (Exit::Stale, _) => "gone",
         (outcome, _) => outcome.word(),
     };
-    let said = paint_outcome(app.outcome, plain, paint);
+    let state = paint_outcome(app.outcome, plain, paint);
     match &app.why {
-        Some(why) => format!("{said}: {why}"),
-        None => said,
+        Some(why) => format!("{state}: {why}"),
+        None => state,
     }
 }
 

@@ -64,15 +64,15 @@ pub(super) fn current_user() -> Option<String> {
 
 /// Who started this process: a person or a systemd unit.
 pub(super) fn started_by() -> String {
-    let said = |name: &str| {
+    let variable = |name: &str| {
         let value = std::env::var(name).ok()?;
         let plain = !value.is_empty() && !value.contains(char::is_control);
         plain.then_some(value)
     };
-    let person = said("TRUEUP_BY").or_else(|| said("SUDO_USER"));
+    let person = variable("TRUEUP_BY").or_else(|| variable("SUDO_USER"));
     person
-        .or_else(|| said("TRIGGER_UNIT"))
-        .or_else(|| said("INVOCATION_ID").map(|_| "systemd".into()))
+        .or_else(|| variable("TRIGGER_UNIT"))
+        .or_else(|| variable("INVOCATION_ID").map(|_| "systemd".into()))
         .or_else(current_user)
         .unwrap_or_else(|| "somebody".into())
 }

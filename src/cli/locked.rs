@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use super::Output;
 use super::args::WaitArgs;
 use super::format::started_by;
-use super::{Output, error};
 use crate::apply::Event;
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::{self, PassError, Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::lock::{self, Holder, Lock, LockAttempt, LockingProcess, try_lock};
@@ -29,7 +30,7 @@ pub(super) struct LockedSession {
     pub session: Session,
     holder: Holder,
     lock: Lock,
-    #[allow(dead_code, reason = "looks on until it is dropped")]
+    #[allow(dead_code, reason = "watches until it is dropped")]
     watchdog: Watchdog,
 }
 
@@ -47,7 +48,7 @@ impl LockedSession {
         paths: &Paths,
         request: &LockRequest<'_>,
         output: &Output,
-    ) -> Result<LockedSession, error::CliError> {
+    ) -> Result<LockedSession, CommandError> {
         let stop = StopFlag::default();
         signals::stop_on_termination(&stop);
         // Starts before the settings are read, because their filesystem may hang as well.
@@ -105,11 +106,11 @@ fn wait_for_lock(
     me: &mut Holder,
     args: &WaitArgs,
     output: &Output,
-) -> Result<Lock, error::CliError> {
+) -> Result<Lock, CommandError> {
     let host = &session.host;
     let limit = args.limit(DEFAULT_WAIT);
     let begun = host.clock.monotonic_now();
-    let mut told: Option<(String, Duration)> = None;
+    let mut announced: Option<(String, Duration)> = None;
     loop {
         me.since = host.clock.now();
         let holder = match try_lock(&host.root, me)? {
@@ -119,7 +120,7 @@ fn wait_for_lock(
                     .monotonic_now()
                     .saturating_duration_since(begun)
                     .as_secs();
-                if told.is_some() {
+                if announced.is_some() {
                     output.print_error(&format!(
                         "trueup: the lock is free; starting after {waited} s"
                     ));
@@ -141,17 +142,17 @@ fn wait_for_lock(
             }
             .into());
         }
-        let news = match &told {
+        let is_new = match &announced {
             None => true,
             Some((before, at)) => *before != holder && waited >= *at + ANNOUNCE_INTERVAL,
         };
-        if news {
-            let how = match told {
+        if is_new {
+            let hint = match announced {
                 None => " (Ctrl-C cancels, --no-wait does not wait)",
                 Some(_) => "",
             };
-            output.print_error(&format!("trueup: waiting for {holder}{how}"));
-            told = Some((holder, waited));
+            output.print_error(&format!("trueup: waiting for {holder}{hint}"));
+            announced = Some((holder, waited));
         }
         backoff::sleep(POLL_INTERVAL.min(limit.saturating_sub(waited)));
     }
@@ -159,7 +160,7 @@ fn wait_for_lock(
 
 /// A process that is no pass holds the lock. Nothing ends it by itself, so waiting could take forever.
 /// Announces the failure in the metrics and the motd, since no pass runs.
-fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> error::CliError {
+fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> CommandError {
     let path = session.host.root.machine_path(&lock::lock_path());
     let path = path.display();
     let problem = match locker {
@@ -178,23 +179,27 @@ fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> err
             "find it on the machine itself, outside of containers: `fuser -v {path}`"
         )),
     };
-    let error = error::CliError::Pass(PassError::ForeignLock(Box::new(problem)));
+    let error = CommandError::Pass(PassError::ForeignLock(Box::new(problem)));
     session.announce_failure(error.exit(), &error.summary());
     error
 }
 
-fn require_root(session: &Session, what: &str, or: &str) -> Result<(), error::CliError> {
+fn require_root(
+    session: &Session,
+    command_text: &str,
+    alternative: &str,
+) -> Result<(), CommandError> {
     if !session.host.root.is_real() || session.host.root.is_privileged() {
         return Ok(());
     }
-    let command = what.trim_matches('`');
+    let command = command_text.trim_matches('`');
     let subject = if command == "trueup converge" {
         "a pass"
     } else {
-        what
+        command_text
     };
     let problem = Problem::new(format!("{subject} on this host needs root"));
-    Err(error::CliError::Usage(problem.hint(format!(
-        "`sudo {command}`, or `--root DIR` for a sandbox; {or}"
+    Err(CommandError::Usage(problem.hint(format!(
+        "`sudo {command}`, or `--root DIR` for a sandbox; {alternative}"
     ))))
 }

@@ -27,6 +27,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser};
 
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::Paths;
 
 pub use args::{Cli, Command};
@@ -57,7 +58,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     match command {
         Command::Init(args) => init::run(*args, paths, output),
         Command::Converge(args) => converge::run(&args, paths, output),

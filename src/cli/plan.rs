@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::Output;
 use super::args::PlanArgs;
-use super::{Output, error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::{PassOptions, Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::report::{
@@ -12,11 +13,7 @@ use crate::report::{
 };
 use crate::role;
 
-pub(super) fn run(
-    args: &PlanArgs,
-    paths: &Paths,
-    output: &Output,
-) -> Result<Exit, error::CliError> {
+pub(super) fn run(args: &PlanArgs, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let session = Session::open(paths, StopFlag::default())?;
     if let Some(key) = &args.explain {
         return explain(&session, key, output);
@@ -100,8 +97,8 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             paint.bad("refused")
         ));
     }
-    for kept in report.kept_lists.iter().chain(&report.untold) {
-        output.print_line(format!("{}: {kept}", paint.changed("stale")));
+    for line in report.kept_lists.iter().chain(&report.untold) {
+        output.print_line(format!("{}: {line}", paint.changed("stale")));
     }
     for app in &report.apps {
         if let Some(held) = &app.held {
@@ -113,9 +110,9 @@ pub(super) fn print_state(report: &Report, output: &Output) {
     }
 }
 
-fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, error::CliError> {
+fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, CommandError> {
     let explanation = role::explain(&session.settings, key)
-        .map_err(|problem| error::CliError::Input(problem.into()))?;
+        .map_err(|problem| CommandError::Input(problem.into()))?;
     if output.is_document() {
         output.print_document(&json!({
             "version": crate::report::VERSION,

@@ -1,12 +1,12 @@
 //! `trueup rollback` and `trueup releases activate`: activate another release and pin it.
 
+use super::Output;
 use super::args::{RollbackArgs, WaitArgs};
 use super::converge::{announce, print_text_report};
-use super::error::{command_failed, refusal_error};
 use super::format::{current_user, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
-use super::{Output, error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::operate::rollback::{self, NextStep, Rollback};
 use crate::pass::{DeployedApp, Paths};
 use crate::release::{ChangeType, RollbackTarget};
@@ -25,9 +25,9 @@ pub(super) struct ActivationRequest<'a> {
 }
 
 impl<'a> ActivationRequest<'a> {
-    fn lock_request(&self, what: &'a str) -> LockRequest<'a> {
+    fn lock_request(&self, command: &'a str) -> LockRequest<'a> {
         LockRequest {
-            command: what,
+            command,
             alternative: "`trueup releases` shows the existing releases",
             wait: self.wait,
         }
@@ -38,7 +38,7 @@ pub(super) fn run(
     args: &RollbackArgs,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
+) -> Result<Exit, CommandError> {
     let request = ActivationRequest {
         app: &args.app,
         to: args.to.as_deref(),
@@ -55,25 +55,25 @@ pub(super) fn run(
 
 /// Activates the requested release and pins it.
 pub(super) fn activate(
-    what: &str,
+    command: &str,
     request: &ActivationRequest<'_>,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
-    let reason = parse_one_line("--reason", request.reason).map_err(error::CliError::Usage)?;
-    let by = parse_one_line("--by", request.by).map_err(error::CliError::Usage)?;
+) -> Result<Exit, CommandError> {
+    let reason = parse_one_line("--reason", request.reason).map_err(CommandError::Usage)?;
+    let by = parse_one_line("--by", request.by).map_err(CommandError::Usage)?;
     let by = by
         .or_else(current_user)
         .unwrap_or_else(|| "somebody".into());
-    let locked = LockedSession::acquire(paths, &request.lock_request(what), output)?;
+    let locked = LockedSession::acquire(paths, &request.lock_request(command), output)?;
     let session = &locked.session;
     let apps = session.apps_from_store(request.ignore_holds)?;
     let app = apps.find(request.app)?;
-    let rollback = Rollback::select(session, app, request.to).map_err(refusal_error)?;
+    let rollback = Rollback::select(session, app, request.to)?;
     warn_of_migrations(&rollback.target, output);
-    rollback.pin(by, reason).map_err(command_failed)?;
+    rollback.pin(by, reason)?;
     let report = run_pass(&locked, app, request, output)?;
-    let result = rollback.result(report).map_err(command_failed)?;
+    let result = rollback.result(report)?;
     if output.is_document() {
         output.print_document(&result.document());
         return Ok(result.outcome);
@@ -97,19 +97,19 @@ fn unpin_and_converge(
     request: &ActivationRequest<'_>,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
+) -> Result<Exit, CommandError> {
     let locked = LockedSession::acquire(paths, &request.lock_request("`trueup rollback`"), output)?;
     let session = &locked.session;
     let apps = session.apps_from_store(false)?;
     let app = apps.find(request.app)?;
-    let pin = rollback::unpin(session, app).map_err(command_failed)?;
+    let pin = rollback::unpin(session, app)?;
     output.print_text(match &pin {
         Some(pin) => format!("no longer {}", pin.describe()),
         None => format!("{} was not pinned", request.app),
     });
     let report = run_pass(&locked, app, request, output)?;
     if output.is_document() {
-        let document = rollback::unpin_document(session, app, &report).map_err(command_failed)?;
+        let document = rollback::unpin_document(session, app, &report)?;
         output.print_document(&document);
     }
     Ok(report.outcome)
@@ -121,7 +121,7 @@ fn run_pass(
     app: DeployedApp<'_>,
     request: &ActivationRequest<'_>,
     output: &Output,
-) -> Result<Report, error::CliError> {
+) -> Result<Report, CommandError> {
     let session = &locked.session;
     let report = rollback::run_pass(session, app, request.ignore_holds, &mut |event| {
         locked.announce(&event);
@@ -134,11 +134,11 @@ fn run_pass(
 }
 
 /// Warns of migrations that the rollback does not revert.
-fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
+fn warn_of_migrations(target: &RollbackTarget, output: &Output) {
     if output.is_document() {
         return;
     }
-    let differences = match &chosen.migrations {
+    let differences = match &target.migrations {
         Ok(differences) => differences,
         Err(why) => {
             output.print_error(&format!(
@@ -150,17 +150,17 @@ fn warn_of_migrations(chosen: &RollbackTarget, output: &Output) {
     if differences.is_empty() {
         return;
     }
-    let from = chosen.from.as_deref().unwrap_or("the active release");
+    let from = target.from.as_deref().unwrap_or("the active release");
     output.print_error(&format!(
         "trueup: warning: migrations differ between {from} and {}; the database is not migrated down:",
-        chosen.release
+        target.release
     ));
     for difference in differences {
-        let how = match difference.how {
+        let mark = match difference.how {
             ChangeType::Gone => "-",
             ChangeType::New => "+",
             ChangeType::Changed => "~",
         };
-        output.print_error(&format!("  {how} {}", difference.path.display()));
+        output.print_error(&format!("  {mark} {}", difference.path.display()));
     }
 }

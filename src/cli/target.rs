@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::error;
+use crate::operate::CommandError;
 use crate::pass::Paths;
 use crate::ports::store::StoreSettings;
 use crate::problem::Problem;
@@ -44,7 +44,7 @@ impl StoreTarget {
         args: &StoreArgs,
         paths: &Paths,
         command: &str,
-    ) -> Result<StoreTarget, error::CliError> {
+    ) -> Result<StoreTarget, CommandError> {
         let manifest = args.manifest.as_deref();
         if let Some(url) = &args.store {
             return Ok(StoreTarget {

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use super::{Output, error};
+use super::Output;
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 
-pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let session = Session::open(paths, StopFlag::default())?;
     let resources = session.validate()?;
     let roles = &session.settings.roles;

@@ -93,8 +93,8 @@ impl DesiredState {
     pub(crate) fn lift_holds(&mut self) {
         for (app, wanted) in &mut self.apps {
             if let Some(hold) = wanted.hold.take() {
-                let what = format!("{app} is {}: this pass goes over it", hold.description());
-                self.warnings.push(Problem::new(what));
+                let warning = format!("{app} is {}: this pass goes over it", hold.description());
+                self.warnings.push(Problem::new(warning));
             }
         }
     }
@@ -116,14 +116,11 @@ pub(crate) struct NodeContext<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DesiredError {
     /// There is no last good manifest either, so nothing may be changed.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(Box<Problem>),
-    #[error("{source}; this host has no last good manifest yet, so nothing was changed")]
-    NeverReached {
-        #[source]
-        source: StoreError,
-    },
-    #[error("cannot keep the last good manifest: {0}")]
+    #[error("{0}; this host has no last good manifest yet, so nothing was changed")]
+    NeverReached(StoreError),
+    #[error("cannot keep the last good manifest")]
     Cache(#[from] RootError),
 }
 
@@ -185,7 +182,7 @@ pub(crate) fn read(
                 let why = error.to_string();
                 desired_from_last_good(cached, &name, node, Freshness::Stale { since, why })
             }
-            None => Err(DesiredError::NeverReached { source: error }),
+            None => Err(DesiredError::NeverReached(error)),
         },
     }
 }

@@ -1,6 +1,13 @@
 //! What commands decide, for `cli` and for other programs. Returns values and never prints.
 
+pub(crate) mod build;
 pub(crate) mod clean;
+pub(crate) mod doctor;
+mod error;
+pub(crate) mod init;
+pub(crate) mod inventory;
 pub(crate) mod publish;
 pub(crate) mod rollback;
 pub(crate) mod status;
+
+pub(crate) use error::CommandError;

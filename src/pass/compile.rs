@@ -45,7 +45,7 @@ impl Session {
                 Ok((catalog, desired))
             }
             Err(PassError::Input(problems)) => Err(match peers.into_query_error() {
-                Some(PeerQueryError::Store(source)) => PassError::NoPeerList { source },
+                Some(PeerQueryError::Store(error)) => PassError::NoPeerList(error),
                 Some(PeerQueryError::Lists(why)) => PassError::PeerList(why),
                 None => PassError::Input(problems),
             }),
@@ -61,7 +61,7 @@ impl Session {
     ) -> Result<(Catalog, DesiredState), PassError> {
         let expanded = role::expand(&self.settings, &self.facts, peers, &self.root_text())?;
         let apps = expanded.apps();
-        let whom = NodeContext {
+        let node = NodeContext {
             environment: &self.settings.environment,
             tags: &self.settings.tags,
             apps: &apps,
@@ -73,10 +73,10 @@ impl Session {
         let key = &self.settings.manifest;
         let mut desired = match source {
             ManifestSource::Store(ask) => {
-                desired::read(self.shared_store()?, key, ask, &self.host, &whom)?
+                desired::read(self.shared_store()?, key, ask, &self.host, &node)?
             }
             ManifestSource::LastGood => {
-                desired::last_known(key, &self.host, &whom).unwrap_or_else(DesiredState::empty)
+                desired::last_known(key, &self.host, &node).unwrap_or_else(DesiredState::empty)
             }
         };
         desired.environment.clone_from(&self.settings.environment);

@@ -12,29 +12,26 @@ use crate::resource::Failure;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PassError {
     /// Invalid settings, role, template or manifest.
-    #[error("{0}")]
+    #[error(transparent)]
     Input(#[from] Problems),
-    #[error("{0}")]
+    #[error(transparent)]
     Desired(DesiredError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// A role queries peers, the store does not answer, and there is no last good list.
-    #[error("{source}; this host has no list of its peers yet, so nothing was changed")]
-    NoPeerList {
-        #[source]
-        source: StoreError,
-    },
+    #[error("{0}; this host has no list of its peers yet, so nothing was changed")]
+    NoPeerList(StoreError),
     /// A role queries peers, and the last good list is unreadable or a new one cannot be saved.
     #[error("{0}; nothing was changed")]
     PeerList(String),
     /// An error on trueup's own files on the host.
-    #[error("{0}")]
+    #[error(transparent)]
     Root(#[from] RootError),
     /// The command line names something that does not exist.
-    #[error("{0}")]
+    #[error(transparent)]
     Usage(Box<Problem>),
     /// Lifting the quarantine failed.
-    #[error("{0}")]
+    #[error(transparent)]
     LiftQuarantine(Failure),
     #[error("{}", locked_message(holder, *waited, *stopped))]
     Locked {
@@ -45,7 +42,7 @@ pub(crate) enum PassError {
         stopped: bool,
     },
     /// A process that is no pass of trueup holds the lock.
-    #[error("{0}")]
+    #[error(transparent)]
     ForeignLock(Box<Problem>),
 }
 

@@ -26,22 +26,22 @@ impl Session {
     /// Publishes the host's record if it changed or a heartbeat is due. Returns lines for the report.
     pub(super) fn publish_record(&self, report: &Report, catalog: &Catalog) -> PublishOutcome {
         // A store that did not answer during this pass would only cost another timeout.
-        let (None, Some(own)) = (&report.stale, self.publisher()) else {
+        let (None, Some(publisher)) = (&report.stale, self.publisher()) else {
             return PublishOutcome::default();
         };
-        let mut said = own.publish(self.build_record(report, catalog));
+        let mut outcome = publisher.publish(self.build_record(report, catalog));
         for (key, value) in self.settings.tags.iter().filter(|tag| !is_publishable(tag)) {
-            said.report_lines.push(format!(
+            outcome.report_lines.push(format!(
                 "the tag `{key}: {value}` is not published: only letters, digits and `. _ : / @ + , = -` are allowed"
             ));
         }
-        said
+        outcome
     }
 
     /// Publishes a heartbeat before a pass that may take long.
     pub(super) fn send_heartbeat(&self) {
-        if let Some(own) = self.publisher() {
-            own.send_heartbeat();
+        if let Some(publisher) = self.publisher() {
+            publisher.send_heartbeat();
         }
     }
 
@@ -71,13 +71,13 @@ impl Session {
     pub(super) fn publish_failure(&self, error: &PassError) {
         let outcome = match error {
             // The record would not reach the store, or the error says nothing about this host.
-            PassError::Store(_) | PassError::NoPeerList { .. } | PassError::Desired(_) => return,
+            PassError::Store(_) | PassError::NoPeerList(_) | PassError::Desired(_) => return,
             PassError::Usage(_) | PassError::Locked { .. } | PassError::ForeignLock(_) => return,
             PassError::Input(_) => Exit::BadInput,
             PassError::PeerList(_) => Exit::Stale,
             PassError::Root(_) | PassError::LiftQuarantine(_) => Exit::Failed,
         };
-        let Some(own) = self.publisher() else {
+        let Some(publisher) = self.publisher() else {
             return;
         };
         let why = error.to_string();
@@ -88,7 +88,7 @@ impl Session {
         };
         let machine = machine_id(&self.host);
         let environment = &self.settings.environment;
-        own.republish(self.node(), environment, machine.as_deref(), pass);
+        publisher.republish(self.node(), environment, machine.as_deref(), pass);
     }
 
     fn build_record(&self, report: &Report, catalog: &Catalog) -> Record {
@@ -168,18 +168,18 @@ impl Session {
 
     /// All addresses of this host, to recognize it in a peer list.
     pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
-        let told = self.settings.fleet.addresses.iter().copied();
+        let configured = self.settings.fleet.addresses.iter().copied();
         let all = self.interfaces().into_values().flatten();
-        all.chain(told).collect()
+        all.chain(configured).collect()
     }
 
     /// Addresses at which peers can presumably reach this host, IPv4 first.
     fn reachable_addresses(&self) -> Vec<IpAddr> {
-        let inner = |name: &String| LOCAL_INTERFACES.iter().any(|start| name.starts_with(start));
+        let is_local = |name: &String| LOCAL_INTERFACES.iter().any(|start| name.starts_with(start));
         let outer = self
             .interfaces()
             .into_iter()
-            .filter(|(name, _)| !inner(name));
+            .filter(|(name, _)| !is_local(name));
         let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
         all.retain(|ip| crate::settings::is_host_address(*ip));
         // A stable sort: interfaces stay in the order of their names.

@@ -5,6 +5,7 @@ use crate::ports::root::RootError;
 use crate::ports::secrets;
 use crate::ports::services::ServiceError;
 use crate::printable;
+use crate::problem::Problem;
 
 /// A problem with one resource, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +123,12 @@ impl std::fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        Problem::new(failure.message).optional_hint(failure.hint)
+    }
+}
 
 impl From<RootError> for Failure {
     fn from(error: RootError) -> Failure {

@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::error::CliError;
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::ports::root::Root;
 
 /// Timeout of one request.
@@ -14,8 +14,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves `public/index.html` of the working folder. Reads it once at the start, as real apps do, so that a
 /// new release shows only after a restart. Returns only on errors.
-pub(in crate::cli) fn serve(port: u16) -> Result<Exit, CliError> {
-    let failed = |error: String| CliError::failed(error);
+pub(in crate::cli) fn serve(port: u16) -> Result<Exit, CommandError> {
+    let failed = |error: String| CommandError::failed(error);
     let folder = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
     let page = Root::real()?
         .read(&folder.join(Path::new("public/index.html")), 1 << 20)?
@@ -47,14 +47,14 @@ fn respond(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
 /// Requests the page until it answers, for at most `timeout`.
 pub(super) fn fetch_page(port: u16, timeout: Duration) -> io::Result<String> {
     let pause = Duration::from_millis(50);
-    let mut left = timeout;
+    let mut remaining = timeout;
     loop {
         match try_fetch_page(port) {
             Ok(page) => return Ok(page),
-            Err(error) if left < pause => return Err(error),
+            Err(error) if remaining < pause => return Err(error),
             Err(_) => {
                 std::thread::sleep(pause);
-                left -= pause;
+                remaining -= pause;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::error::CliError;
+use crate::operate::CommandError;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::problem::Problem;
 use crate::yaml;
@@ -18,7 +18,7 @@ const UNIT: &str = include_str!("files/hello.service");
 const MOTD: &str = include_str!("files/motd");
 
 /// Creates or takes an empty folder: the given one, or one in the temporary folder.
-pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
+pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, CommandError> {
     let root = Root::real()?;
     let folder = match asked {
         Some(folder) => root.create_private_folder(&absolute(folder)),
@@ -30,12 +30,14 @@ pub(super) fn create_folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
 }
 
 /// An unusable folder is an error of the command line.
-fn folder_error(error: RootError) -> CliError {
+fn folder_error(error: RootError) -> CommandError {
     match (&error, error.hint()) {
         (RootError::NotPrivate { .. }, Some(hint)) => {
-            CliError::Usage(Problem::new(error.to_string()).hint(hint))
+            CommandError::Usage(Problem::new(error.to_string()).hint(hint))
         }
-        (RootError::UntrustedLink { .. }, _) => CliError::Usage(Problem::new(error.to_string())),
+        (RootError::UntrustedLink { .. }, _) => {
+            CommandError::Usage(Problem::new(error.to_string()))
+        }
         _ => error.into(),
     }
 }
@@ -45,9 +47,9 @@ fn absolute(folder: &Path) -> PathBuf {
 }
 
 /// Writes the settings, the role and the other files of the host.
-pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), CliError> {
+pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), CommandError> {
     let program = std::env::current_exe()
-        .map_err(|error| CliError::failed(format!("cannot find my own program: {error}")))?;
+        .map_err(|error| CommandError::failed(format!("cannot find my own program: {error}")))?;
     let root = Root::at(folder)?;
     let folder = folder.display();
     let node = yaml::serialize(json!({
@@ -78,20 +80,20 @@ pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), CliError> {
 }
 
 /// A free port on the loopback address.
-pub(super) fn free_port() -> Result<u16, CliError> {
+pub(super) fn free_port() -> Result<u16, CommandError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|error| CliError::failed(format!("no port of 127.0.0.1 can be had: {error}")))
+        .map_err(|error| CommandError::failed(format!("no port of 127.0.0.1 can be had: {error}")))
 }
 
 /// Changes a file as a person would, to create drift.
-pub(super) fn edit_by_hand(path: &Path) -> Result<(), CliError> {
+pub(super) fn edit_by_hand(path: &Path) -> Result<(), CommandError> {
     Ok(Root::real()?.write_atomic(path, b"this host is mine\n", &Attrs::mode(0o644))?)
 }
 
 /// Number of starts of the app, from its log.
-pub(super) fn count_starts(folder: &Path) -> Result<usize, CliError> {
+pub(super) fn count_starts(folder: &Path) -> Result<usize, CommandError> {
     let log = Root::at(folder)?.read(Path::new("/var/log/trueup/hello.log"), 1 << 20)?;
     let log = log.unwrap_or_default();
     Ok(String::from_utf8_lossy(&log).matches("serving").count())
@@ -99,14 +101,14 @@ pub(super) fn count_starts(folder: &Path) -> Result<usize, CliError> {
 
 /// Verifies that the folder belongs to a demo. Refuses one without the marker, and one that another user owns
 /// or can write to: its contents say which processes to kill.
-pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, CliError> {
+pub(super) fn require_demo_folder(folder: &Path) -> Result<PathBuf, CommandError> {
     let root = Root::real()?;
     let folder = root
         .resolve_private_folder(&absolute(folder))
         .map_err(folder_error)?;
     match root.meta(&folder.join(MARKER_FILE))? {
         Some(_) => Ok(folder),
-        None => Err(CliError::Usage(Problem::new(format!(
+        None => Err(CommandError::Usage(Problem::new(format!(
             "{} was not made by `trueup demo`",
             folder.display()
         )))),

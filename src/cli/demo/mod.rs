@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::Output;
 use super::args::DemoArgs;
-use super::error::CliError;
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::Session;
 use crate::ports::exec::StopFlag;
 
@@ -24,7 +24,11 @@ type RunLine = fn(Vec<OsString>) -> Exit;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the demo; `run_line` runs a command line of trueup.
-pub(super) fn run(args: &DemoArgs, output: &Output, run_line: RunLine) -> Result<Exit, CliError> {
+pub(super) fn run(
+    args: &DemoArgs,
+    output: &Output,
+    run_line: RunLine,
+) -> Result<Exit, CommandError> {
     let demo = Demo::prepare(args, output, run_line)?;
     let outcome = demo.run();
     if args.keep && outcome.is_ok() {
@@ -49,11 +53,12 @@ impl<'a> Demo<'a> {
         args: &DemoArgs,
         output: &'a Output,
         run_line: RunLine,
-    ) -> Result<Demo<'a>, CliError> {
+    ) -> Result<Demo<'a>, CommandError> {
         let folder = host::create_folder(args.dir.as_deref())?;
         let port = host::free_port()?;
-        let shas = repository::create(&folder.join("git/hello"))
-            .map_err(|error| CliError::failed(format!("cannot make a git repository: {error}")))?;
+        let shas = repository::create(&folder.join("git/hello")).map_err(|error| {
+            CommandError::failed(format!("cannot make a git repository: {error}"))
+        })?;
         host::write_files(&folder, port)?;
         Ok(Demo {
             folder,
@@ -65,10 +70,20 @@ impl<'a> Demo<'a> {
         })
     }
 
-    fn run(&self) -> Result<(), CliError> {
-        let place = self.folder.display();
+    fn run(&self) -> Result<(), CommandError> {
+        self.introduce();
+        let service = self.deploy_first_commit()?;
+        self.deploy_second_commit(&service)?;
+        self.roll_back_broken_commit()?;
+        self.repair_edited_file()?;
+        self.print_conclusion();
+        Ok(())
+    }
+
+    fn introduce(&self) {
+        let folder = self.folder.display();
         self.print_heading("A host in a folder");
-        self.print(&format!("{place} is the `/` of the host. It contains:"));
+        self.print(&format!("{folder} is the `/` of the host. It contains:"));
         self.print(
             "  etc/trueup/node.yml          the settings of this node: its roles, and the store",
         );
@@ -77,7 +92,10 @@ impl<'a> Demo<'a> {
         self.print(
             "  git/hello                    a git repository with three commits of a small web app",
         );
+    }
 
+    /// Returns the run of the service, which the second pass did not restart.
+    fn deploy_first_commit(&self) -> Result<String, CommandError> {
         self.print_heading("CI publishes the first commit, and the host converges");
         self.publish(&self.shas.first, "first", &["--create"])?;
         self.run_command(&["converge"], Exit::Converged)?;
@@ -87,16 +105,21 @@ impl<'a> Demo<'a> {
         let before = self.service_run_id()?;
         self.run_command(&["converge"], Exit::Converged)?;
         self.expect_no_restart(&before)?;
+        Ok(before)
+    }
 
+    fn deploy_second_commit(&self, before: &str) -> Result<(), CommandError> {
         self.print_heading(
             "CI publishes the second commit; `plan` shows what would happen, `converge` does it",
         );
         self.publish(&self.shas.second, "second", &[])?;
         self.run_command(&["plan"], Exit::Pending)?;
         self.run_command(&["converge"], Exit::Converged)?;
-        self.expect_one_restart(&before)?;
-        self.expect_page("second")?;
+        self.expect_one_restart(before)?;
+        self.expect_page("second")
+    }
 
+    fn roll_back_broken_commit(&self) -> Result<(), CommandError> {
         self.print_heading(
             "CI publishes a broken commit: the host rolls back, and stays at the second",
         );
@@ -106,16 +129,20 @@ impl<'a> Demo<'a> {
         self.run_command(&["converge"], Exit::RolledBack)?;
         self.print("It is refused from now on. CI publishes the second commit again:");
         self.publish(&self.shas.second, "second", &[])?;
-        self.run_command(&["converge"], Exit::Converged)?;
+        self.run_command(&["converge"], Exit::Converged)
+    }
 
+    fn repair_edited_file(&self) -> Result<(), CommandError> {
         self.print_heading("Someone edits a file by hand; the next pass restores it");
         let motd = self.folder.join("etc/motd");
         host::edit_by_hand(&motd)?;
         self.print(&format!("$ echo 'this host is mine' > {}", motd.display()));
         self.run_command(&["plan"], Exit::Pending)?;
         self.run_command(&["converge"], Exit::Converged)?;
-        self.run_command(&["status"], Exit::Converged)?;
+        self.run_command(&["status"], Exit::Converged)
+    }
 
+    fn print_conclusion(&self) {
         self.print_heading("What next");
         self.print(
             "On a real host the same three files describe real users, services, nginx and puma:",
@@ -124,7 +151,6 @@ impl<'a> Demo<'a> {
         if !self.keep {
             self.print("`trueup demo --keep` keeps all this running, to explore and to break.");
         }
-        Ok(())
     }
 
     fn print_heading(&self, title: &str) {
@@ -138,7 +164,7 @@ impl<'a> Demo<'a> {
     }
 
     /// Runs a trueup command as a person would type it, and shows its output.
-    fn run_command(&self, args: &[&str], expected: Exit) -> Result<(), CliError> {
+    fn run_command(&self, args: &[&str], expected: Exit) -> Result<(), CommandError> {
         let paint = self.output.paint;
         let root = self.folder.display().to_string();
         self.print(&paint.faint(&format!("$ trueup --root {root} {}", args.join(" "))));
@@ -149,7 +175,7 @@ impl<'a> Demo<'a> {
         if exit == expected {
             Ok(())
         } else {
-            Err(CliError::failed(format!(
+            Err(CommandError::failed(format!(
                 "`trueup {}` ended with {} ({}), expected {}",
                 args.join(" "),
                 exit.code(),
@@ -159,67 +185,67 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), CliError> {
+    fn publish(&self, sha: &str, reference: &str, more: &[&str]) -> Result<(), CommandError> {
         let pair = format!("hello={sha}");
         let args = ["publish", "demo", &pair, "--ref", reference];
         self.run_command(&[&args, more].concat(), Exit::Converged)
     }
 
-    fn expect_page(&self, word: &str) -> Result<(), CliError> {
+    fn expect_page(&self, word: &str) -> Result<(), CommandError> {
         let url = format!("http://127.0.0.1:{}/", self.port);
         let page = app::fetch_page(self.port, PAGE_TIMEOUT)
-            .map_err(|error| CliError::failed(format!("{url} does not answer: {error}")))?;
+            .map_err(|error| CommandError::failed(format!("{url} does not answer: {error}")))?;
         self.print(&self.output.paint.faint(&format!("$ curl {url}")));
         self.print(page.trim());
         if page.contains(&format!("the {word} commit")) {
             Ok(())
         } else {
-            Err(CliError::failed(format!(
+            Err(CommandError::failed(format!(
                 "{url} does not show the {word} commit"
             )))
         }
     }
 
     /// Identifies the current run of the service.
-    fn service_run_id(&self) -> Result<String, CliError> {
+    fn service_run_id(&self) -> Result<String, CommandError> {
         let session = self.session()?;
         let status = session.host.services.status("hello");
-        let status = status.map_err(|error| CliError::failed(error.to_string()))?;
+        let status = status.map_err(|error| CommandError::failed(error.to_string()))?;
         status
             .run_id
-            .ok_or_else(|| CliError::failed("the service hello does not run"))
+            .ok_or_else(|| CommandError::failed("the service hello does not run"))
     }
 
-    fn expect_no_restart(&self, before: &str) -> Result<(), CliError> {
+    fn expect_no_restart(&self, before: &str) -> Result<(), CommandError> {
         if self.service_run_id()? == before {
             self.print("The service is the same process as before.");
             Ok(())
         } else {
-            Err(CliError::failed(
+            Err(CommandError::failed(
                 "the service was restarted although nothing had changed",
             ))
         }
     }
 
-    fn expect_one_restart(&self, before: &str) -> Result<(), CliError> {
+    fn expect_one_restart(&self, before: &str) -> Result<(), CommandError> {
         let starts = host::count_starts(&self.folder)?;
         if self.service_run_id()? != before && starts == 2 {
             self.print("Exactly one service was restarted, once.");
             Ok(())
         } else {
-            Err(CliError::failed(format!(
+            Err(CommandError::failed(format!(
                 "the service was started {starts} times in all, expected 2"
             )))
         }
     }
 
-    fn session(&self) -> Result<Session, CliError> {
+    fn session(&self) -> Result<Session, CommandError> {
         let paths = crate::pass::resolve_paths(None, Some(&self.folder), None);
         Ok(Session::open(&paths, StopFlag::default())?)
     }
 
     fn print_next_steps(&self) {
-        let place = self.folder.display();
+        let folder = self.folder.display();
         // Without an installation, `trueup` alone is no valid command.
         let program = std::env::current_exe().unwrap_or_else(|_| "trueup".into());
         let program = program.display();
@@ -228,11 +254,11 @@ impl<'a> Demo<'a> {
             "It is still running: http://127.0.0.1:{}/",
             self.port
         ));
-        self.print(&format!("  try    {program} --root {place} status"));
+        self.print(&format!("  try    {program} --root {folder} status"));
         self.print(&format!(
-            "  edit   {place}/etc/trueup/roles/hello.yml, then converge"
+            "  edit   {folder}/etc/trueup/roles/hello.yml, then converge"
         ));
-        self.print(&format!("  end    {program} demo --stop {place}"));
+        self.print(&format!("  end    {program} demo --stop {folder}"));
     }
 
     fn clean_up(&self) {
@@ -242,7 +268,7 @@ impl<'a> Demo<'a> {
 }
 
 /// Stops a demo that was kept.
-pub(super) fn stop_kept_demo(folder: &Path, output: &Output) -> Result<Exit, CliError> {
+pub(super) fn stop_kept_demo(folder: &Path, output: &Output) -> Result<Exit, CommandError> {
     let folder = host::require_demo_folder(folder)?;
     stop_service(&folder);
     host::remove(&folder);

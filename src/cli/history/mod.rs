@@ -3,9 +3,10 @@
 mod passes;
 mod release;
 
+use super::Output;
 use super::args::HistoryArgs;
-use super::{Output, error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 
@@ -13,7 +14,7 @@ pub(super) fn run(
     args: &HistoryArgs,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
+) -> Result<Exit, CommandError> {
     let session = Session::open(paths, StopFlag::default())?;
     match &args.release {
         None => passes::run(args.limit, &session, output),

@@ -2,16 +2,13 @@
 
 use serde_json::json;
 
-use crate::cli::{Output, error};
+use crate::cli::Output;
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::Session;
 use crate::report::{History, Report};
 
-pub(super) fn run(
-    limit: usize,
-    session: &Session,
-    output: &Output,
-) -> Result<Exit, error::CliError> {
+pub(super) fn run(limit: usize, session: &Session, output: &Output) -> Result<Exit, CommandError> {
     let mut reports = History::new(&session.host).list()?;
     reports.truncate(limit);
     if output.is_document() {
@@ -44,9 +41,9 @@ fn row(report: &Report) -> Vec<String> {
     let mut ids: Vec<&str> = report.resources.iter().map(|row| row.id.as_str()).collect();
     let more = ids.len().saturating_sub(3);
     ids.truncate(3);
-    let mut what = ids.join(", ");
+    let mut changed_ids = ids.join(", ");
     if more > 0 {
-        what.push_str(&format!(" and {more} more"));
+        changed_ids.push_str(&format!(" and {more} more"));
     }
     vec![
         report.started.strftime("%F %T UTC").to_string(),
@@ -55,6 +52,6 @@ fn row(report: &Report) -> Vec<String> {
         report.counts.restarted.to_string(),
         report.counts.failed.to_string(),
         format!("{} ms", report.took_ms),
-        what,
+        changed_ids,
     ]
 }

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::error::command_failed;
+use crate::cli::Output;
 use crate::cli::format::format_duration;
-use crate::cli::{Output, error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::Session;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseHistory, StageEntry, StageStatus};
@@ -29,7 +29,7 @@ pub(super) fn run(
     app: Option<&str>,
     session: &Session,
     output: &Output,
-) -> Result<Exit, error::CliError> {
+) -> Result<Exit, CommandError> {
     let (app, past) = find_release(name, app, session)?;
     let stages = || past.entry.stages.iter().zip(&past.output);
     if output.is_document() {
@@ -61,7 +61,7 @@ fn find_release(
     name: &str,
     app: Option<&str>,
     session: &Session,
-) -> Result<(String, ReleaseHistory), error::CliError> {
+) -> Result<(String, ReleaseHistory), CommandError> {
     let lines = |note: &StageEntry| match note.ended {
         StageStatus::Done | StageStatus::Skipped => TAIL_LINES,
         StageStatus::Failed | StageStatus::Running => FAILED_TAIL_LINES,
@@ -69,24 +69,22 @@ fn find_release(
     let apps = session.apps()?;
     let (mut found, mut known) = (Vec::new(), Vec::new());
     for app in apps.select(app)? {
-        let past =
-            release::read_history(app.spec, &session.host, name, lines).map_err(command_failed)?;
+        let past = release::read_history(app.spec, &session.host, name, lines)?;
         match past {
             Some(past) => found.push((app.spec.app.clone(), past)),
-            None => known
-                .extend(release::release_names(app.spec, &session.host).map_err(command_failed)?),
+            None => known.extend(release::release_names(app.spec, &session.host)?),
         }
     }
     if found.len() > 1 {
         let names: Vec<String> = found.iter().map(|(app, _)| format!("`{app}`")).collect();
-        return Err(error::CliError::Usage(
+        return Err(CommandError::Usage(
             Problem::new(format!("{} have a release `{name}`", names.join(" and ")))
                 .hint("select one with `--app APP`"),
         ));
     }
     found.pop().ok_or_else(|| {
         let problem = Problem::new(format!("there is no release `{name}`"));
-        error::CliError::Usage(match nearest(name, known.iter().map(String::as_str)) {
+        CommandError::Usage(match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint("`trueup releases` shows the existing releases"),
         })

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::operate::CommandError;
 use crate::pass::PassError;
 use crate::problem::{Problem, Problems};
 
@@ -17,20 +18,23 @@ const OPTIONS: [(&str, &str); 6] = [
 ];
 
 /// Replaces locations in `config`, which is not written yet, with options.
-pub(super) fn attribute_to_options(problems: Problems, config: &Path) -> Problems {
+pub(super) fn attribute_to_options(error: CommandError, config: &Path) -> CommandError {
+    match error {
+        CommandError::Input(problems) => CommandError::Input(attribute_problems(problems, config)),
+        CommandError::Pass(PassError::Input(problems)) => {
+            PassError::Input(attribute_problems(problems, config)).into()
+        }
+        error => error,
+    }
+}
+
+fn attribute_problems(problems: Problems, config: &Path) -> Problems {
     let file = config.display().to_string();
-    let one = |problem: Problem| match &problem.at {
+    let attribute = |problem: Problem| match &problem.at {
         Some(at) if *at.file == *file => attribute_to_option(problem),
         _ => problem,
     };
-    Problems(problems.0.into_iter().map(one).collect())
-}
-
-pub(super) fn attribute_pass_error(error: PassError, config: &Path) -> PassError {
-    match error {
-        PassError::Input(problems) => PassError::Input(attribute_to_options(problems, config)),
-        error => error,
-    }
+    Problems(problems.0.into_iter().map(attribute).collect())
 }
 
 fn attribute_to_option(mut problem: Problem) -> Problem {
@@ -66,20 +70,20 @@ mod tests {
     #[test]
     fn settings_problems_name_the_option_instead_of_a_line() {
         let config = Path::new("/etc/trueup/node.yml");
-        let shown = |problem: Problem| attribute_to_options(problem.into(), config).to_string();
+        let text = |problem: Problem| attribute_problems(problem.into(), config).to_string();
         let wrong = Problem::new("no")
             .field("environment")
             .at(&at("/etc/trueup/node.yml"));
-        assert_eq!(shown(wrong), "--env: no");
+        assert_eq!(text(wrong), "--env: no");
         let wrong = Problem::new("no")
             .field("apps.shop.prot")
             .at(&at("/etc/trueup/node.yml"));
-        assert_eq!(shown(wrong), "apps.shop.prot: no");
+        assert_eq!(text(wrong), "apps.shop.prot: no");
         let other = Problem::new("no")
             .field("environment")
             .at(&at("/etc/trueup/node.d/a.yml"));
         assert_eq!(
-            shown(other),
+            text(other),
             "/etc/trueup/node.d/a.yml:12:14: environment: no"
         );
     }

@@ -3,12 +3,13 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::Output;
 use super::format::{current_user, parse_one_line};
 use super::target::{StoreArgs, StoreTarget};
-use super::{Output, error};
-use crate::desired::{EditError, PublishError, PublishRequest, PublishSummary, Sha, ShaChange};
+use crate::desired::{PublishRequest, PublishSummary, Sha, ShaChange};
 use crate::exit::Exit;
 use crate::operate;
+use crate::operate::CommandError;
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store;
@@ -62,8 +63,8 @@ pub(super) fn run(
     args: &PublishArgs,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
-    let request = parse_request(args).map_err(error::CliError::Usage)?;
+) -> Result<Exit, CommandError> {
+    let request = parse_request(args).map_err(CommandError::Usage)?;
     let environment = request.environment.clone();
     let target = StoreTarget::resolve(&args.at, paths, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
@@ -159,25 +160,6 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         create: args.create,
         above_fleet: None,
     })
-}
-
-impl From<PublishError> for error::CliError {
-    fn from(error: PublishError) -> error::CliError {
-        match error {
-            PublishError::Edit(EditError::Manifest(problem)) => {
-                error::CliError::Input((*problem).into())
-            }
-            PublishError::Edit(EditError::Request(problem)) => error::CliError::Usage(*problem),
-            PublishError::Store(error) => PassError::Store(error).into(),
-            error @ PublishError::Unconfirmed { .. } => error::CliError::Failed(
-                Problem::new(error.to_string())
-                    .hint("publish again: a sha that is already set is not written twice"),
-            ),
-            error @ PublishError::Busy { .. } => error::CliError::Failed(
-                Problem::new(error.to_string()).hint("nothing was written; publish again"),
-            ),
-        }
-    }
 }
 
 #[cfg(test)]

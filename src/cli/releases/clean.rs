@@ -1,20 +1,16 @@
 //! `trueup releases clean`: removes releases that are no longer needed.
 
+use crate::cli::Output;
 use crate::cli::args::CleanArgs;
-use crate::cli::error::command_failed;
 use crate::cli::format::format_bytes;
 use crate::cli::locked::{LockRequest, LockedSession};
-use crate::cli::{Output, error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::operate::{self, clean::CleanReport};
 use crate::pass::Paths;
 use crate::release::{CleanResult, KeepFailed};
 
-pub(super) fn run(
-    args: &CleanArgs,
-    paths: &Paths,
-    output: &Output,
-) -> Result<Exit, error::CliError> {
+pub(super) fn run(args: &CleanArgs, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     // Listing needs root as well: which processes run in a release is not public.
     let request = LockRequest {
         command: "`trueup releases clean`",
@@ -29,8 +25,7 @@ pub(super) fn run(
     };
     let apps = locked.session.apps()?;
     let selected = apps.select(args.app.as_deref())?;
-    let report = operate::clean::clean(&locked.session, &selected, which, args.dry_run)
-        .map_err(command_failed)?;
+    let report = operate::clean::clean(&locked.session, &selected, which, args.dry_run)?;
     if output.is_document() {
         output.print_document(&report);
     } else {

@@ -1,39 +1,28 @@
 //! `trueup releases list`: every release of every app, with quarantined and pinned shas.
 
 use jiff::Timestamp;
-use serde_json::json;
 
+use crate::cli::Output;
 use crate::cli::args::ListArgs;
-use crate::cli::error::command_failed;
 use crate::cli::format::{format_age, format_bytes};
-use crate::cli::{Output, error};
 use crate::exit::Exit;
+use crate::operate::{CommandError, inventory};
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
-use crate::release::{self, Inventory, ReleaseInfo, ReleasePhase};
+use crate::release::{Inventory, ReleaseInfo, ReleasePhase};
 use crate::report::Paint;
 
 const COLUMNS: [&str; 9] = [
     "APP", "RELEASE", "STATE", "SHA", "REF", "AGE", "SIZE", "BY", "WHY",
 ];
 
-pub(super) fn run(
-    args: &ListArgs,
-    paths: &Paths,
-    output: &Output,
-) -> Result<Exit, error::CliError> {
+pub(super) fn run(args: &ListArgs, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let session = Session::open(paths, StopFlag::default())?;
-    let apps = session.apps()?;
-    let inventories = apps
-        .select(args.app.as_deref())?
-        .into_iter()
-        .map(|app| release::inventory(app.spec, &session.host))
-        .collect::<Result<Vec<Inventory>, _>>()
-        .map_err(command_failed)?;
+    let report = inventory::list(&session, args.app.as_deref())?;
     if output.is_document() {
-        output.print_document(&json!({"version": crate::report::VERSION, "apps": inventories}));
+        output.print_document(&report);
     } else {
-        print_inventories(&inventories, session.host.clock.now(), output);
+        print_inventories(&report.apps, session.host.clock.now(), output);
     }
     Ok(Exit::Converged)
 }
@@ -60,8 +49,9 @@ fn print_inventories(inventories: &[Inventory], now: Timestamp, output: &Output)
         if let Some(pin) = &inventory.pin {
             output.print_line(format!("{app}: {}", output.paint.changed(&pin.describe())));
         }
-        for barred in &inventory.quarantine {
-            output.print_line(format!("{app}: {}", output.paint.bad(&barred.describe())));
+        for quarantined in &inventory.quarantine {
+            let text = output.paint.bad(&quarantined.describe());
+            output.print_line(format!("{app}: {text}"));
         }
     }
 }
@@ -85,12 +75,17 @@ fn row(inventory: &Inventory, item: &ReleaseInfo, now: Timestamp, paint: Paint) 
         }
         Some(size) => format_bytes(size.own),
     };
-    let barred = inventory.quarantine.iter();
     let mut state = state_text(item, now);
     if pinned.is_some() {
         state += ", pinned";
     }
-    if item.state != ReleasePhase::Bad && barred.clone().any(|barred| barred.sha == item.sha) {
+    let is_quarantined = || {
+        inventory
+            .quarantine
+            .iter()
+            .any(|other| other.sha == item.sha)
+    };
+    if item.state != ReleasePhase::Bad && is_quarantined() {
         state += ", quarantined";
     }
     let state = match item.state {

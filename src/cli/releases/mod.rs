@@ -4,17 +4,18 @@ mod build;
 mod clean;
 mod list;
 
+use super::Output;
 use super::args::{ReleasesArgs, ReleasesCommand};
 use super::rollback::{self, ActivationRequest};
-use super::{Output, error};
 use crate::exit::Exit;
+use crate::operate::CommandError;
 use crate::pass::Paths;
 
 pub(super) fn run(
     args: &ReleasesArgs,
     paths: &Paths,
     output: &Output,
-) -> Result<Exit, error::CliError> {
+) -> Result<Exit, CommandError> {
     match &args.command {
         None => list::run(&args.list, paths, output),
         Some(ReleasesCommand::List(list)) => list::run(list, paths, output),

@@ -2,13 +2,14 @@
 
 mod print;
 
-use super::{Output, error};
+use super::Output;
 use crate::exit::Exit;
 use crate::operate;
+use crate::operate::CommandError;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 
-pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, error::CliError> {
+pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let session = Session::open(paths, StopFlag::default())?;
     let status = operate::status::observe(&session)?;
     if output.is_document() {

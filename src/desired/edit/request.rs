@@ -27,11 +27,11 @@ pub(crate) struct PublishRequest {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EditError {
     /// The current manifest is invalid.
-    #[error("{0}")]
+    #[error(transparent)]
     Manifest(Box<Problem>),
     /// The request is invalid: an unknown app or environment without [`PublishRequest::create`], or an
     /// impossible name.
-    #[error("{0}")]
+    #[error(transparent)]
     Request(Box<Problem>),
 }
 

@@ -23,16 +23,13 @@ pub(crate) struct PublishSummary {
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublishError {
-    #[error("{0}")]
+    #[error(transparent)]
     Edit(#[from] EditError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The store did not confirm whether it accepted the new text.
-    #[error("{source}; it is unknown whether the manifest was written")]
-    Unconfirmed {
-        #[source]
-        source: StoreError,
-    },
+    #[error("{0}; it is unknown whether the manifest was written")]
+    Unconfirmed(StoreError),
     /// Others wrote between every read and its write.
     #[error("others changed {manifest} {attempts} times in a row")]
     Busy { manifest: String, attempts: u32 },
@@ -72,8 +69,8 @@ pub(crate) fn publish(
             Ok(PutOutcome::Written(_)) => return Ok(done(true, edited)),
             Ok(PutOutcome::Conflict) if attempt < MAX_ATTEMPTS => backoff(attempt),
             Ok(PutOutcome::Conflict) => {}
-            Err(source @ StoreError::Unreachable { .. }) => {
-                return Err(PublishError::Unconfirmed { source });
+            Err(error @ StoreError::Unreachable { .. }) => {
+                return Err(PublishError::Unconfirmed(error));
             }
             Err(error) => return Err(error.into()),
         }

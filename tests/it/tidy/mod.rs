@@ -112,8 +112,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "operate",
         &[
-            "apply", "desired", "exit", "fleet", "pass", "ports", "problem", "release", "report",
-            "resource",
+            "apply", "checks", "desired", "exit", "fleet", "pass", "ports", "problem", "release",
+            "report", "resource", "role", "settings", "yaml",
         ],
     ),
     // For releases (list, build, roll back) it calls the pipeline itself, whose

@@ -1,12 +1,20 @@
 //! Credentials for the store. The checks are valid only with the credentials that the timer will have, and
 //! the timer does not inherit the environment of the shell that runs `trueup init`.
 
+mod mismatch;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::checks::Check;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::ports::store::default_profile_values;
 use crate::problem::Problem;
+
+pub(super) use mismatch::find_mismatch;
+
+/// Label of the checks of credentials.
+pub(super) const ABOUT: &str = "credentials";
 
 /// Where root's AWS tools look.
 pub(super) const CREDENTIALS_FILE: &str = "/root/.aws/credentials";
@@ -45,28 +53,31 @@ const CREDENTIAL_SOURCES: [&str; 7] = [
 /// Variables of an environment, or keys of a credentials file. An absent one is equivalent to an empty one.
 type Variables = BTreeMap<String, String>;
 
-/// The credential variables of this process.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ShellEnvironment {
+/// The AWS variables of this process.
+#[derive(Clone, Default)]
+pub(crate) struct ShellEnvironment {
     variables: Variables,
+    /// The timer does not inherit it, so it belongs in the settings.
+    pub region: Option<String>,
     home: Option<PathBuf>,
     /// Started by sudo, which drops most of the environment.
     by_sudo: bool,
 }
 
 impl ShellEnvironment {
-    pub(super) fn current() -> ShellEnvironment {
+    pub(crate) fn current() -> ShellEnvironment {
         let names = KEYS.iter().map(|(name, _)| name).chain(&CREDENTIAL_SOURCES);
-        let word = |name: &&str| Some(((*name).to_owned(), read_variable(name)?));
+        let variable = |name: &&str| Some(((*name).to_owned(), read_variable(name)?));
         ShellEnvironment {
-            variables: names.filter_map(word).collect(),
+            variables: names.filter_map(variable).collect(),
+            region: read_variable("AWS_REGION").or_else(|| read_variable("AWS_DEFAULT_REGION")),
             home: read_variable("HOME").map(PathBuf::from),
             by_sudo: read_variable("SUDO_COMMAND").is_some(),
         }
     }
 
     /// The keys in the format of the credentials file.
-    pub(super) fn render_keys(&self) -> Result<String, Problem> {
+    pub(crate) fn render_keys(&self) -> Result<String, Problem> {
         let value = |name: &str| self.variables.get(name);
         let missing: Vec<&str> = [ACCESS_KEY_ID, SECRET_ACCESS_KEY]
             .into_iter()
@@ -84,19 +95,19 @@ impl ShellEnvironment {
         }
         let mut text = "[default]\n".to_owned();
         for (name, key) in KEYS {
-            let Some(word) = value(name) else { continue };
-            if word.contains(char::is_control) {
+            let Some(value) = value(name) else { continue };
+            if value.contains(char::is_control) {
                 return Err(Problem::new(format!(
                     "--save-credentials: {name} has a line end or another control character in it"
                 )));
             }
-            text += &format!("{key} = {}\n", word.trim());
+            text += &format!("{key} = {}\n", value.trim());
         }
         Ok(text)
     }
 
     /// Warns of keys that expire.
-    pub(super) fn expiry_warning(&self) -> Option<Problem> {
+    fn expiry_warning(&self) -> Option<Problem> {
         self.variables.get(SESSION_TOKEN)?;
         Some(
             Problem::new(format!(
@@ -115,72 +126,12 @@ impl ShellEnvironment {
             ))
         })
     }
+}
 
-    /// Why the store was checked with credentials other than those of the timer.
-    pub(super) fn find_mismatch(
-        &self,
-        timer: &TimerEnvironment,
-        has_files: impl Fn(&Path) -> bool,
-    ) -> Option<Problem> {
-        let unit = |name: &str| timer.variables.get(name);
-        let is_only_here = |name: &str| {
-            let here = self.variables.get(name);
-            here.is_some() && here != unit(name)
-        };
-        let keys: Vec<&str> = KEYS
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| is_only_here(name))
-            .collect();
-        let same_as_file = || {
-            let of_file = |key: &str| timer.credentials.as_ref()?.get(key);
-            KEYS.iter().all(|(name, key)| {
-                self.variables.get(*name).map(|word| word.trim())
-                    == of_file(key).map(String::as_str)
-            })
-        };
-        if !keys.is_empty() && !same_as_file() {
-            let without = format!("{} trueup init …", env_without(&keys));
-            return Some(match &timer.credentials {
-                Some(_) => Problem::new(format!(
-                    "the keys in this environment are not those in {CREDENTIALS_FILE}, which the timer uses: the store was checked with the wrong keys"
-                ))
-                .hint(format!("`{without}` checks with the keys of the file; or change the file")),
-                None => Problem::new(
-                    "the keys for the store are only in the environment of this shell, which the timer does not inherit",
-                )
-                .hint(format!(
-                    "--save-credentials saves them to {CREDENTIALS_FILE}; if the instance has a role, `{without}` checks with that"
-                )),
-            });
-        }
-        let leads: Vec<&str> = CREDENTIAL_SOURCES
-            .into_iter()
-            .filter(|name| is_only_here(name))
-            .collect();
-        if !leads.is_empty() {
-            return Some(
-                Problem::new(format!(
-                    "{} in the environment of this shell selects other credentials than the timer's",
-                    leads.join(", ")
-                ))
-                .hint(format!(
-                    "`{} trueup init …` checks as the timer does; the timer also gets the variables in {ENVIRONMENT_FILE}",
-                    env_without(&leads)
-                )),
-            );
-        }
-        let home = self
-            .home
-            .as_deref()
-            .filter(|home| *home != Path::new(ROOT_HOME))?;
-        (!self.variables.contains_key(ACCESS_KEY_ID) && has_files(home)).then(|| {
-            Problem::new(format!(
-                "HOME is {}: the check used the credentials there, and the timer uses those of {ROOT_HOME}",
-                home.display()
-            ))
-            .hint("`sudo -H trueup init …`")
-        })
+/// No variable's value: it may be a secret.
+impl std::fmt::Debug for ShellEnvironment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShellEnvironment").finish_non_exhaustive()
     }
 }
 
@@ -207,6 +158,29 @@ impl TimerEnvironment {
     }
 }
 
+/// The keys of the shell if they are to be saved for the timer, and the check of that.
+pub(super) fn check_keys_to_save(
+    shell: &ShellEnvironment,
+    timer: &TimerEnvironment,
+) -> Result<(Option<String>, Option<Check>), Problem> {
+    let keys = shell.render_keys()?;
+    if matches_timer(&keys, timer) {
+        let message = format!("{CREDENTIALS_FILE} already has them");
+        return Ok((None, Some(Check::good(ABOUT, message))));
+    }
+    if timer.credentials.is_some() {
+        let problem = Problem::new(format!(
+            "{CREDENTIALS_FILE} already exists, with other keys"
+        ))
+        .hint("edit it, and omit --save-credentials");
+        return Ok((None, Some(Check::bad(ABOUT, problem))));
+    }
+    let expiry = shell
+        .expiry_warning()
+        .map(|problem| Check::note(ABOUT, problem));
+    Ok((Some(keys), expiry))
+}
+
 /// Saves the keys for every pass. The caller has checked that the file does not exist.
 pub(super) fn save(root: &Root, text: &str) -> Result<(), RootError> {
     let path = Path::new(CREDENTIALS_FILE);
@@ -215,22 +189,12 @@ pub(super) fn save(root: &Root, text: &str) -> Result<(), RootError> {
 }
 
 /// Whether the timer has the same keys as `text`, the body of a credentials file.
-pub(super) fn matches_timer(text: &str, timer: &TimerEnvironment) -> bool {
+fn matches_timer(text: &str, timer: &TimerEnvironment) -> bool {
     timer.credentials.as_ref() == Some(&stored_keys(text))
-}
-
-/// The region in this environment. The timer does not inherit it, so it belongs in the settings.
-pub(super) fn environment_region() -> Option<String> {
-    read_variable("AWS_REGION").or_else(|| read_variable("AWS_DEFAULT_REGION"))
 }
 
 fn read_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn env_without(names: &[&str]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("-u {name}")).collect();
-    format!("env {}", names.join(" "))
 }
 
 /// The keys in the text of a credentials file.
@@ -244,7 +208,7 @@ fn stored_keys(text: &str) -> Variables {
 
 /// The variables of [`ENVIRONMENT_FILE`].
 fn parse_assignments(text: &str) -> Variables {
-    let word = |line: &str| {
+    let assignment = |line: &str| {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);
         let (key, value) = line.split_once('=')?;
@@ -252,7 +216,7 @@ fn parse_assignments(text: &str) -> Variables {
         (!line.starts_with('#') && !value.is_empty())
             .then(|| (key.trim().to_owned(), value.to_owned()))
     };
-    text.lines().filter_map(word).collect()
+    text.lines().filter_map(assignment).collect()
 }
 
 #[cfg(test)]
@@ -266,7 +230,7 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             home: Some("/root".into()),
-            by_sudo: false,
+            ..ShellEnvironment::default()
         }
     }
 
@@ -282,11 +246,11 @@ mod tests {
     #[test]
     fn keys_missing_from_the_timer_are_reported() {
         let ours = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")]);
-        let said = |shell: &ShellEnvironment, timer: &TimerEnvironment| {
+        let mismatch = |shell: &ShellEnvironment, timer: &TimerEnvironment| {
             shell.find_mismatch(timer, |_| false)
         };
         let none = timer("", None);
-        let problem = said(&ours, &none).unwrap();
+        let problem = mismatch(&ours, &none).unwrap();
         assert!(
             problem
                 .hint
@@ -295,11 +259,11 @@ mod tests {
                 .contains("--save-credentials"),
             "{problem}"
         );
-        assert_eq!(said(&ours, &timer("", Some(FILE_TEXT))), None);
+        assert_eq!(mismatch(&ours, &timer("", Some(FILE_TEXT))), None);
         let unit = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=\"a=/+\"\n";
-        assert_eq!(said(&ours, &timer(unit, None)), None);
+        assert_eq!(mismatch(&ours, &timer(unit, None)), None);
         let others = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "b")]);
-        let problem = said(&others, &timer("", Some(FILE_TEXT))).unwrap();
+        let problem = mismatch(&others, &timer("", Some(FILE_TEXT))).unwrap();
         assert!(
             problem.message.contains("not those in /root/.aws"),
             "{problem}"
@@ -317,8 +281,8 @@ mod tests {
             (SECRET_ACCESS_KEY, "a=/+"),
             (SESSION_TOKEN, "t"),
         ]);
-        assert!(said(&token, &timer("", Some(FILE_TEXT))).is_some());
-        assert_eq!(said(&shell(&[]), &none), None);
+        assert!(mismatch(&token, &timer("", Some(FILE_TEXT))).is_some());
+        assert_eq!(mismatch(&shell(&[]), &none), None);
     }
 
     #[test]
@@ -342,10 +306,10 @@ mod tests {
 
     #[test]
     fn saved_keys_are_complete_and_single_line() {
-        let kept = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")])
+        let keys = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")])
             .render_keys()
             .unwrap();
-        assert!(matches_timer(&kept, &timer("", Some(FILE_TEXT))), "{kept}");
+        assert!(matches_timer(&keys, &timer("", Some(FILE_TEXT))), "{keys}");
         let problem = shell(&[]).render_keys().unwrap_err();
         assert!(
             problem.to_string().contains(

@@ -1,0 +1,126 @@
+//! Why a command ended early: as an exit code and as problems, for every caller.
+
+use crate::desired::{EditError, PublishError};
+use crate::exit::Exit;
+use crate::pass::PassError;
+use crate::ports::root::RootError;
+use crate::ports::store::StoreError;
+use crate::problem::{Problem, Problems};
+use crate::release::SelectionError;
+use crate::resource::Failure;
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// The request asks for something impossible.
+    #[error(transparent)]
+    Usage(Problem),
+    /// Invalid input from a person.
+    #[error(transparent)]
+    Input(#[from] Problems),
+    /// The requested sha is quarantined.
+    #[error(transparent)]
+    Quarantined(Problem),
+    #[error(transparent)]
+    Failed(Problem),
+    /// A signal stopped the command before its end.
+    #[error(transparent)]
+    Stopped(Problem),
+}
+
+impl CommandError {
+    pub(crate) fn failed(message: impl Into<String>) -> CommandError {
+        CommandError::Failed(Problem::new(message))
+    }
+
+    pub(crate) fn input(problem: Problem) -> CommandError {
+        CommandError::Input(problem.into())
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            CommandError::Usage(_) | CommandError::Pass(PassError::Usage(_)) => Exit::Usage,
+            CommandError::Input(_)
+            | CommandError::Pass(PassError::Input(_) | PassError::Store(StoreError::Settings(_))) => {
+                Exit::BadInput
+            }
+            CommandError::Pass(PassError::Locked { .. }) => Exit::Locked,
+            CommandError::Pass(PassError::PeerList(_)) => Exit::Stale,
+            CommandError::Quarantined(_) => Exit::RolledBack,
+            CommandError::Stopped(_) => Exit::Stopped,
+            CommandError::Failed(_) | CommandError::Pass(_) => Exit::Failed,
+        }
+    }
+
+    /// The first problem, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let first = self.problems().into_iter().next();
+        let text = first.map_or(String::new(), |problem| problem.to_string());
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        match self {
+            CommandError::Usage(problem)
+            | CommandError::Quarantined(problem)
+            | CommandError::Failed(problem)
+            | CommandError::Stopped(problem) => vec![problem.clone()],
+            CommandError::Input(problems) => problems.0.clone(),
+            CommandError::Pass(error) => pass_problems(error),
+        }
+    }
+}
+
+fn pass_problems(error: &PassError) -> Vec<Problem> {
+    match error {
+        PassError::Input(problems) => problems.0.clone(),
+        PassError::Usage(problem) | PassError::ForeignLock(problem) => vec![(**problem).clone()],
+        PassError::Root(error) => {
+            vec![Problem::new(error.to_string()).optional_hint(error.hint())]
+        }
+        PassError::LiftQuarantine(failure) => vec![failure.clone().into()],
+        error => vec![Problem::new(error.to_string())],
+    }
+}
+
+impl From<RootError> for CommandError {
+    fn from(error: RootError) -> CommandError {
+        CommandError::Pass(error.into())
+    }
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> CommandError {
+        CommandError::Failed(failure.into())
+    }
+}
+
+impl From<SelectionError> for CommandError {
+    fn from(refused: SelectionError) -> CommandError {
+        match refused {
+            SelectionError::InvalidRequest(failure) => CommandError::Usage(failure.into()),
+            SelectionError::Quarantined(failure) => CommandError::Quarantined(failure.into()),
+            SelectionError::Other(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<PublishError> for CommandError {
+    fn from(error: PublishError) -> CommandError {
+        let message = error.to_string();
+        match error {
+            PublishError::Edit(EditError::Manifest(problem)) => CommandError::input(*problem),
+            PublishError::Edit(EditError::Request(problem)) => CommandError::Usage(*problem),
+            PublishError::Store(error) => PassError::Store(error).into(),
+            PublishError::Unconfirmed(_) => CommandError::Failed(
+                Problem::new(message)
+                    .hint("publish again: a sha that is already set is not written twice"),
+            ),
+            PublishError::Busy { .. } => CommandError::Failed(
+                Problem::new(message).hint("nothing was written; publish again"),
+            ),
+        }
+    }
+}
