@@ -6,9 +6,10 @@ use super::peer_records::check_peer_records;
 use super::{ABOUT_WRITES, Check, Verdict, bad, host, note, passes};
 use crate::fleet;
 use crate::pass::{PassError, Session};
-use crate::ports::lock;
+use crate::ports::lock::{self, Holder};
 use crate::ports::store::{self, Store, StoreError};
 use crate::problem::Problem;
+use crate::role::Catalog;
 
 /// Prefix of every host's probe object in the store.
 const PREFIX: &str = "doctor/";
@@ -23,72 +24,82 @@ type CheckFn<'l> = Box<dyn Fn(Announce<'_>) + 'l>;
 /// current check and drops its result, which the stop may have caused.
 pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
     let stop = &session.host.stop;
-    let tell = &mut |check| {
+    let announce = &mut |check| {
         if !stop.is_set() {
             announce(check);
         }
     };
     let settings = &session.settings;
-    let roles = settings.roles.join(", ");
-    tell(Check::good(
+    announce(Check::good(
         "settings",
         format!(
-            "{} in {}, roles {roles}",
+            "{} in {}, roles {}",
             session.node(),
-            settings.environment
+            settings.environment,
+            settings.roles.join(", ")
         ),
     ));
-    let catalog = match session.compile_offline() {
-        Ok((catalog, _)) => {
-            let count = catalog.resources.len();
-            tell(Check::good("roles", format!("{count} resources described")));
-            Some(catalog)
-        }
-        Err(PassError::Input(problems)) => {
-            for problem in problems.0 {
-                tell(Check::bad("roles", problem));
-            }
-            None
-        }
-        Err(error) => {
-            tell(bad("roles", error.to_string(), "fix that first"));
-            None
-        }
-    };
-    if let Some(catalog) = &catalog {
-        for problem in session.exposed_secrets(catalog) {
-            tell(Check::note("secrets", problem));
-        }
-    }
+    let catalog = check_roles(session, announce);
     let apps = catalog.as_ref().map(|catalog| {
         let apps = host::app_specs(catalog).map(|spec| spec.app.clone());
         apps.collect::<Vec<String>>()
     });
     let apps = apps.unwrap_or_default();
     let running = lock::read_holder(&session.host.root);
-    let running = running.as_ref();
-    let host = &session.host;
-    let mut checks: Vec<CheckFn<'_>> = vec![Box::new(|tell| {
-        check_store_and_writes(session, &apps, tell)
+    let mut checks: Vec<CheckFn<'_>> = vec![Box::new(|announce| {
+        check_store_and_writes(session, &apps, announce);
     })];
     if let Some(catalog) = &catalog {
-        checks.extend([
-            Box::new(|tell: Announce<'_>| host::check_git_servers(catalog, settings, host, tell))
-                as CheckFn<'_>,
-            Box::new(|tell| host::check_services(catalog, host, tell)),
-            Box::new(|tell| host::check_ports(catalog, host, tell)),
-            Box::new(|tell| host::run_role_checks(catalog, host, running, tell)),
-            Box::new(|tell| host::check_disks(catalog, settings, host, tell)),
-            Box::new(|tell| passes::check_owed(catalog, host, running, tell)),
-        ]);
+        checks.extend(catalog_checks(session, catalog, running.as_ref()));
     }
-    checks.push(Box::new(|tell| {
-        passes::check_last_pass(host, running, tell)
+    let host = &session.host;
+    checks.push(Box::new(|announce| {
+        passes::check_last_pass(host, running.as_ref(), announce);
     }));
-    checks.push(Box::new(|tell| passes::check_next_pass(host, tell)));
-    for look in checks.into_iter().take_while(|_| !stop.is_set()) {
-        look(tell);
+    checks.push(Box::new(|announce| passes::check_next_pass(host, announce)));
+    for check in checks.into_iter().take_while(|_| !stop.is_set()) {
+        check(announce);
     }
+}
+
+/// Compiles the roles without contacting the store; `None`: they have mistakes.
+fn check_roles(session: &Session, announce: Announce<'_>) -> Option<Catalog> {
+    let catalog = match session.compile_offline() {
+        Ok((catalog, _)) => catalog,
+        Err(PassError::Input(problems)) => {
+            for problem in problems.0 {
+                announce(Check::bad("roles", problem));
+            }
+            return None;
+        }
+        Err(error) => {
+            announce(bad("roles", error.to_string(), "fix that first"));
+            return None;
+        }
+    };
+    let count = catalog.resources.len();
+    announce(Check::good("roles", format!("{count} resources described")));
+    for problem in session.exposed_secrets(&catalog) {
+        announce(Check::note("secrets", problem));
+    }
+    Some(catalog)
+}
+
+/// The checks of what the roles describe.
+fn catalog_checks<'l>(
+    session: &'l Session,
+    catalog: &'l Catalog,
+    running: Option<&'l Holder>,
+) -> [CheckFn<'l>; 6] {
+    let (settings, host) = (&session.settings, &session.host);
+    [
+        Box::new(move |announce| host::check_git_servers(catalog, settings, host, announce)),
+        Box::new(move |announce| host::check_services(catalog, host, announce)),
+        Box::new(move |announce| host::check_ports(catalog, host, announce)),
+        Box::new(move |announce| host::run_role_checks(catalog, host, running, announce)),
+        Box::new(move |announce| host::check_disks(catalog, settings, host, announce)),
+        Box::new(move |announce| passes::check_owed(catalog, host, running, announce)),
+    ]
 }
 
 fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn FnMut(Check)) {
@@ -106,17 +117,20 @@ fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn
     };
     let before = clock.now();
     let (key, environment) = (&settings.manifest, &settings.environment);
-    let found = super::check_store(store.as_ref(), key, environment, apps);
-    let answered = found.first().is_some_and(|check| !check.is_bad());
-    let time = store
+    let checks = super::check_store(store.as_ref(), key, environment, apps);
+    let is_answered = checks.first().is_some_and(|check| !check.is_bad());
+    let clock_check = store
         .server_time()
         .map(|theirs| conditional_writes::check_clock(theirs, before, clock.now()));
-    let in_time = time.as_ref().is_none_or(|time| !time.is_bad());
-    time.into_iter().chain(found).for_each(&mut *announce);
-    if !in_time {
-        let what = "not tried while the clock is off: a store refuses such writes";
-        announce(note("store writes", what));
-    } else if answered {
+    let is_in_time = clock_check.as_ref().is_none_or(|check| !check.is_bad());
+    clock_check
+        .into_iter()
+        .chain(checks)
+        .for_each(&mut *announce);
+    if !is_in_time {
+        let message = "not tried while the clock is off: a store refuses such writes";
+        announce(note(ABOUT_WRITES, message));
+    } else if is_answered {
         check_writes(session, store.as_ref(), announce);
     }
 }
@@ -129,7 +143,7 @@ fn check_writes(session: &Session, store: &dyn Store, announce: &mut dyn FnMut(C
             "not tried: this host does not write there (`fleet: {publish: false}`)",
         ));
     }
-    let Some(_alone) = lock::try_lock_doctor(&session.host.root) else {
+    let Some(_lock) = lock::try_lock_doctor(&session.host.root) else {
         return announce(note(
             ABOUT_WRITES,
             "not tried: another `trueup doctor` is running",
@@ -137,16 +151,16 @@ fn check_writes(session: &Session, store: &dyn Store, announce: &mut dyn FnMut(C
     };
     let (environment, node) = (&settings.environment, session.node());
     let record = fleet::record_key(environment, node);
-    let kept = check_conditional_writes(&Probe {
+    let check = check_conditional_writes(&Probe {
         settings: &settings.store,
         store,
         key: &format!("{PREFIX}{environment}/{node}"),
         record: &record,
     });
-    let is_kept = matches!(kept.verdict, Verdict::Good { .. });
-    announce(kept);
+    let is_good = matches!(check.verdict, Verdict::Good { .. });
+    announce(check);
     // A `dir:` store belongs to this machine alone.
-    if is_kept && !store.address().starts_with("dir:") {
+    if is_good && !store.address().starts_with("dir:") {
         let folder = record.trim_end_matches(&format!("{node}.json"));
         check_peer_records(store, folder, &record)
             .into_iter()

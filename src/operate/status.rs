@@ -91,26 +91,7 @@ pub(crate) struct StatusReport {
 pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
     let HostStatus { mut report, apps } = session.status()?;
     let host = &session.host;
-    let history = History::new(host);
-    let last = history.last();
-    // The outcome of the last pass counts as much as the current state: `Converged` never hides `Stale`.
-    let remembered = last.as_ref().map(|last| last.outcome).filter(|outcome| {
-        matches!(
-            outcome,
-            Exit::Stale | Exit::Waiting | Exit::RolledBack | Exit::BadInput | Exit::Failed
-        )
-    });
-    let outcome = report.outcome.merge(remembered.unwrap_or(Exit::Converged));
-    let why = match report.outcome == outcome {
-        true => report.why(),
-        false => last.as_ref().and_then(|last| last.why.clone()),
-    };
-    let stale = last
-        .as_ref()
-        .filter(|last| last.store_answered < Some(last.started))
-        .map(|last| StaleStore {
-            since: last.store_answered,
-        });
+    let last = History::new(host).last();
     // An unreachable D-Bus leaves the rest to be shown.
     let timer = timer(&host.root, &host.exec, TIMER);
     let running = lock::read_holder(&host.root);
@@ -122,37 +103,16 @@ pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
         now,
         clock::monotonic_time(),
     );
-    // While a pass runs, the drift may be what it is fixing.
-    let (outcome, why) = match &overdue {
-        Some(overdue)
-            if outcome < Exit::Stale
-                && (overdue.running.is_none() || outcome == Exit::Converged) =>
-        {
-            (Exit::Stale, Some(overdue.words()))
-        }
-        _ => (outcome, why),
-    };
+    let stale = last.as_ref().and_then(stale_store);
+    let unresolved = last.as_ref().and_then(unresolved_outcome);
+    let result = merge_last_pass(&report, last.as_ref(), unresolved);
+    let result = merge_overdue(result, overdue.as_ref());
     let is_old = stale.is_some() || overdue.is_some();
-    merge_app_states(&mut report, &apps, is_old, remembered);
-    let unserved = report
-        .apps
-        .iter()
-        .find(|app| app.state == AppState::Failed && app.why.is_some());
-    let (outcome, why) = match unserved {
-        Some(app) if outcome < Exit::Failed => (Exit::Failed, app.why.clone()),
-        _ => (outcome, why),
-    };
-    let next = timer.ok().flatten();
+    merge_app_states(&mut report, &apps, is_old, unresolved);
+    let (outcome, why) = merge_unserved_app(result, &report);
     Ok(StatusReport {
         running,
-        next: next.map(|timer| NextPass {
-            at: match timer.next {
-                NextTrigger::At(at) => Some(at),
-                NextTrigger::Underway | NextTrigger::Off => None,
-            },
-            timer: TIMER,
-            underway: timer.next == NextTrigger::Underway,
-        }),
+        next: timer.ok().flatten().map(|timer| NextPass::new(timer.next)),
         now,
         report,
         apps,
@@ -164,13 +124,81 @@ pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
     })
 }
 
+/// An outcome, and why it is not [`Exit::Converged`].
+type OutcomeWithReason = (Exit, Option<String>);
+
+/// The outcome of the last pass if it counts until another pass has run.
+fn unresolved_outcome(last: &PassSummary) -> Option<Exit> {
+    let is_unresolved = matches!(
+        last.outcome,
+        Exit::Stale | Exit::Waiting | Exit::RolledBack | Exit::BadInput | Exit::Failed
+    );
+    is_unresolved.then_some(last.outcome)
+}
+
+fn stale_store(last: &PassSummary) -> Option<StaleStore> {
+    (last.store_answered < Some(last.started)).then_some(StaleStore {
+        since: last.store_answered,
+    })
+}
+
+/// The outcome of the last pass counts as much as the current state: `Converged` never hides `Stale`.
+fn merge_last_pass(
+    report: &Report,
+    last: Option<&PassSummary>,
+    unresolved: Option<Exit>,
+) -> OutcomeWithReason {
+    let outcome = report.outcome.merge(unresolved.unwrap_or(Exit::Converged));
+    let why = match report.outcome == outcome {
+        true => report.why(),
+        false => last.and_then(|last| last.why.clone()),
+    };
+    (outcome, why)
+}
+
+/// While a pass runs, the drift may be what it is fixing.
+fn merge_overdue(result: OutcomeWithReason, overdue: Option<&Overdue>) -> OutcomeWithReason {
+    let (outcome, why) = result;
+    match overdue {
+        Some(overdue)
+            if outcome < Exit::Stale
+                && (overdue.running.is_none() || outcome == Exit::Converged) =>
+        {
+            (Exit::Stale, Some(overdue.words()))
+        }
+        _ => (outcome, why),
+    }
+}
+
+fn merge_unserved_app(result: OutcomeWithReason, report: &Report) -> OutcomeWithReason {
+    let mut apps = report.apps.iter();
+    let unserved = apps.find(|app| app.state == AppState::Failed && app.why.is_some());
+    match unserved {
+        Some(app) if result.0 < Exit::Failed => (Exit::Failed, app.why.clone()),
+        _ => result,
+    }
+}
+
+impl NextPass {
+    fn new(trigger: NextTrigger) -> NextPass {
+        NextPass {
+            at: match trigger {
+                NextTrigger::At(at) => Some(at),
+                NextTrigger::Underway | NextTrigger::Off => None,
+            },
+            timer: TIMER,
+            underway: trigger == NextTrigger::Underway,
+        }
+    }
+}
+
 /// Adds to each app what is known besides drift: whether it serves, its quarantine, and whether the last pass
 /// reached the store.
 fn merge_app_states(
     report: &mut Report,
     apps: &[AppStatus],
     is_stale: bool,
-    remembered: Option<Exit>,
+    unresolved: Option<Exit>,
 ) {
     for row in &mut report.apps {
         let mut add = |state: AppState, why: Option<String>| {
@@ -181,21 +209,22 @@ fn merge_app_states(
         if is_stale {
             add(AppState::Stale, None);
         }
-        if remembered == Some(Exit::BadInput) {
+        if unresolved == Some(Exit::BadInput) {
             add(AppState::Refused, None);
         }
-        let own = apps.iter().find(|standing| standing.app == row.app);
-        let barred = own.into_iter().flat_map(|own| &own.quarantine);
+        let status = apps.iter().find(|status| status.app == row.app);
+        let quarantine = status.into_iter().flat_map(|status| &status.quarantine);
         let wanted = row.wanted.clone();
-        for barred in barred.filter(|barred| wanted.as_deref() == Some(barred.sha.as_str())) {
-            add(AppState::RolledBack, Some(barred.describe()));
+        for quarantined in quarantine.filter(|other| wanted.as_deref() == Some(other.sha.as_str()))
+        {
+            add(AppState::RolledBack, Some(quarantined.describe()));
         }
-        let Some(serving) = own.and_then(|own| own.serving.as_ref()) else {
+        let Some(serving) = status.and_then(|status| status.serving.as_ref()) else {
             continue;
         };
-        for proof in [&serving.processes, &serving.health] {
-            if proof.ok == Some(false) {
-                let why = proof.why.as_deref().unwrap_or_default();
+        for probe in [&serving.processes, &serving.health] {
+            if probe.ok == Some(false) {
+                let why = probe.why.as_deref().unwrap_or_default();
                 add(
                     AppState::Failed,
                     Some(format!("{} is not serving: {why}", row.app)),
@@ -235,19 +264,16 @@ impl StatusReport {
     }
 
     fn app_document<'a>(&'a self, row: &'a crate::report::AppReport) -> AppDocument<'a> {
-        let standing = self.app_status(&row.app).map(|standing| AppDetails {
-            release: standing.release.as_deref(),
-            pin: standing.pin.as_ref(),
-            quarantine: &standing.quarantine,
-            serving: standing.serving.as_ref(),
+        let details = self.app_status(&row.app).map(|status| AppDetails {
+            release: status.release.as_deref(),
+            pin: status.pin.as_ref(),
+            quarantine: &status.quarantine,
+            serving: status.serving.as_ref(),
         });
-        AppDocument {
-            row,
-            details: standing,
-        }
+        AppDocument { row, details }
     }
 
     pub(crate) fn app_status(&self, app: &str) -> Option<&AppStatus> {
-        self.apps.iter().find(|standing| standing.app == app)
+        self.apps.iter().find(|status| status.app == app)
     }
 }

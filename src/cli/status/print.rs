@@ -20,68 +20,82 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     if let Some(why) = &status.why {
         output.print_line(format!("why: {why}"));
     }
+    let mut rows = pass_rows(status, paint);
+    for app in &report.apps {
+        rows.extend(app_rows(status, app, paint));
+    }
+    rows.push(vec!["resources".into(), counts_text(report.counts)]);
+    output.print_table(&rows);
+    print_resources(status, output);
+    for line in report.kept_lists.iter().chain(&report.untold) {
+        output.print_line(format!("{}: {line}", paint.changed("stale")));
+    }
+    for warning in &report.warnings {
+        output.print_line(format!("{}: {warning}", paint.changed("warning")));
+    }
+}
+
+/// The last and the next pass, and what is wrong with them.
+fn pass_rows(status: &StatusReport, paint: Paint) -> Vec<Vec<String>> {
     let mut rows = vec![
         vec!["last pass".into(), last_pass_text(status)],
         vec!["next pass".into(), next_pass_text(status)],
     ];
     if let Some(overdue) = &status.overdue {
-        let words = overdue.words();
+        let message = overdue.words();
         // Avoids printing the same sentence twice.
-        if status.why.as_ref() != Some(&words) {
-            rows.push(vec![String::new(), paint.changed(&words)]);
+        if status.why.as_ref() != Some(&message) {
+            rows.push(vec![String::new(), paint.changed(&message)]);
         }
     }
     if let Some(stale) = status.stale {
         let since = stale.since.map_or("before the last boot".into(), |since| {
-            let ago = format_age(since, status.now);
-            format!("{} ({ago})", since.strftime("%F %T UTC"))
+            let age = format_age(since, status.now);
+            format!("{} ({age})", since.strftime("%F %T UTC"))
         });
         let word = paint.changed("stale");
         rows.push(vec!["store".into(), format!("{word} since {since}")]);
     }
-    for app in &report.apps {
-        rows.push(vec![format!("app {}", app.app), app_text(app, paint)]);
-        let mut more = |word: &str, what: String| {
-            rows.push(vec![String::new(), format!("{word}{what}")]);
-        };
-        let Some(own) = status.app_status(&app.app) else {
-            continue;
-        };
-        if let Some(serving) = &own.serving {
-            more("serving: ", serving_text(serving, paint));
-        }
-        if let Some(held) = &app.held {
-            more("", paint.changed(held));
-        }
-        if let Some(pin) = &own.pin {
-            more("", paint.changed(&pin.describe()));
-        }
-        for barred in &own.quarantine {
-            more("", paint.bad(&barred.describe()));
-        }
+    rows
+}
+
+/// An app, whether it serves, and what keeps it from the wanted release.
+fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<String>> {
+    let mut rows = vec![vec![format!("app {}", app.app), app_text(app, paint)]];
+    let Some(details) = status.app_status(&app.app) else {
+        return rows;
+    };
+    let mut add = |text: String| rows.push(vec![String::new(), text]);
+    if let Some(serving) = &details.serving {
+        add(format!("serving: {}", serving_text(serving, paint)));
     }
+    if let Some(held) = &app.held {
+        add(paint.changed(held));
+    }
+    if let Some(pin) = &details.pin {
+        add(paint.changed(&pin.describe()));
+    }
+    for quarantined in &details.quarantine {
+        add(paint.bad(&quarantined.describe()));
+    }
+    rows
+}
+
+fn counts_text(counts: Counts) -> String {
     let Counts {
         right,
         changed,
         waiting,
         owed,
         ..
-    } = report.counts;
-    let mut counts = format!("{right} right, {changed} differ");
+    } = counts;
+    let mut text = format!("{right} right, {changed} differ");
     for (number, word) in [(waiting, "waiting"), (owed, "owed")] {
         if number > 0 {
-            counts += &format!(", {number} {word}");
+            text += &format!(", {number} {word}");
         }
     }
-    rows.push(vec!["resources".into(), counts]);
-    output.print_table(&rows);
-    print_resources(status, output);
-    for kept in report.kept_lists.iter().chain(&report.untold) {
-        output.print_line(format!("{}: {kept}", paint.changed("stale")));
-    }
-    for warning in &report.warnings {
-        output.print_line(format!("{}: {warning}", paint.changed("warning")));
-    }
+    text
 }
 
 fn print_resources(status: &StatusReport, output: &Output) {
@@ -148,7 +162,7 @@ fn next_pass_text(status: &StatusReport) -> String {
 fn app_text(app: &AppReport, paint: Paint) -> String {
     let reference = app.reference.as_ref();
     let reference = reference.map_or(String::new(), |name| format!(" ({name})"));
-    let place = match (&app.actual, &app.wanted) {
+    let text = match (&app.actual, &app.wanted) {
         (None, None) => "nothing to deploy yet".into(),
         (Some(actual), None) => format!("at {actual}; not in the manifest"),
         (None, Some(wanted)) => format!("nothing deployed, wanted {wanted}{reference}"),
@@ -158,16 +172,16 @@ fn app_text(app: &AppReport, paint: Paint) -> String {
         (Some(actual), Some(wanted)) => format!("at {actual}, wanted {wanted}{reference}"),
     };
     match app.state {
-        AppState::Converged => place,
+        AppState::Converged => text,
         state @ (AppState::Failed | AppState::RolledBack | AppState::Refused) => {
-            format!("{place}: {}", paint.bad(state.word()))
+            format!("{text}: {}", paint.bad(state.word()))
         }
-        state => format!("{place}: {}", paint.changed(state.word())),
+        state => format!("{text}: {}", paint.changed(state.word())),
     }
 }
 
 fn serving_text(serving: &ServingStatus, paint: Paint) -> String {
-    let part = |proof: &ProbeResult, good: &str, none: &str| match (proof.ok, &proof.why) {
+    let part = |probe: &ProbeResult, good: &str, none: &str| match (probe.ok, &probe.why) {
         (Some(true), _) => paint.good(good),
         (Some(false), why) => paint.bad(why.as_deref().unwrap_or("no")),
         (None, Some(why)) => why.clone(),
