@@ -51,9 +51,27 @@ fn after(before: &str, words: &str) -> String {
     abbreviate_shas(&String::from_utf8(edited.body.expect("something to write")).unwrap())
 }
 
+/// Each edit: the text before, the request and the text after.
+fn assert_edits(edits: &[(&str, &str, &str)]) {
+    for (before, words, expected) in edits {
+        assert_eq!(after(before, words), *expected, "{before:?}");
+    }
+}
+
+/// Each request: the text before, the request and the start of the error.
+fn assert_refused(requests: &[(&str, &str, &str)]) {
+    for (before, words, expected) in requests {
+        let error = match edited(before, words) {
+            Ok(edited) => panic!("{before:?} became {edited:?}"),
+            Err(error) => error,
+        };
+        assert!(error.starts_with(expected), "{before:?}: {error}");
+    }
+}
+
 #[test]
 fn replacing_a_sha_changes_nothing_else() {
-    for (before, words, expected) in [
+    assert_edits(&[
         // Comments, order, blank lines, indentation.
         (
             "# top\ngeneration: 42   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop: A     # the shop\n\nstaging:\n    shop: A\n# end\n",
@@ -82,6 +100,12 @@ fn replacing_a_sha_changes_nothing_else() {
             "shop=B",
             "{generation: 1, production: {shop: B}}\n",
         ),
+    ]);
+}
+
+#[test]
+fn replacing_a_sha_keeps_line_ends_layout_and_anchors() {
+    assert_edits(&[
         // No final newline, Windows line ends, a byte order mark, other alphabets.
         (
             "generation: 1\nproduction:\n  shop: A",
@@ -110,9 +134,7 @@ fn replacing_a_sha_changes_nothing_else() {
             "shop=B",
             "generation: 2\nproduction: &p\n  shop: !!str &s B # c\n",
         ),
-    ] {
-        assert_eq!(after(before, words), expected, "{before:?}");
-    }
+    ]);
 }
 
 #[test]
@@ -179,89 +201,92 @@ fn short_entry_becomes_long_for_a_ref_and_keeps_comment() {
 }
 
 #[test]
-fn new_app_or_environment_is_added_after_its_siblings() {
-    for (before, words, expected) in [
+fn new_app_is_added_after_its_siblings() {
+    assert_edits(&[
         (
             "generation: 1\nproduction:\n    web: A # w\n    # later\n\n# next\nstaging:\n    web: A\n",
-            "shop=B api=C",
+            "shop=B api=C --create",
             "generation: 2\nproduction:\n    web: A # w\n    shop: B\n    api: C\n    # later\n\n# next\nstaging:\n    web: A\n",
         ),
         (
             "generation: 1\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C",
-            "shop=B --ref v1",
+            "shop=B --ref v1 --create",
             "generation: 2\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C\n  shop:\n    sha: B\n    ref: v1\n    by: ana\n    at: 2026-11-21T04:43:01Z",
         ),
         (
             "generation: 1\nproduction: {web: A}   # all\n",
-            "shop=B",
+            "shop=B --create",
             "generation: 2\nproduction: {web: A, shop: B}   # all\n",
         ),
         (
             "generation: 1\nproduction: {web: A,}\n",
-            "shop=B",
+            "shop=B --create",
             "generation: 2\nproduction: {web: A, shop: B,}\n",
         ),
         (
             "generation: 1\nproduction: {\n  api: A, # a\n  web: A # w\n}\n",
-            "shop=B",
+            "shop=B --create",
             "generation: 2\nproduction: {\n  api: A, # a\n  web: A, # w\n  shop: B\n}\n",
         ),
         (
             "generation: 1\nproduction: {\n  web: A, # w\n}\n",
-            "shop=B web=B",
+            "shop=B web=B --create",
             "generation: 2\nproduction: {\n  web: B, # w\n  shop: B,\n}\n",
         ),
         (
             "generation: 1\nproduction: {web: {sha: A}}\n",
-            "shop=B",
+            "shop=B --create",
             "generation: 2\nproduction: {web: {sha: A}, shop: B}\n",
         ),
+    ]);
+}
+
+#[test]
+fn new_app_is_added_to_an_empty_or_new_environment() {
+    assert_edits(&[
         (
             "generation: 1\nproduction: {}\n",
-            "shop=B web=C",
+            "shop=B web=C --create",
             "generation: 2\nproduction: {shop: B, web: C}\n",
         ),
         (
             "generation: 1\nproduction: # none yet\nstaging: ~\n",
-            "shop=B web=C",
+            "shop=B web=C --create",
             "generation: 2\nproduction: # none yet\n  shop: B\n  web: C\nstaging: ~\n",
         ),
         (
             "generation: 1\nproduction: ~ # none yet\n",
-            "shop=B",
+            "shop=B --create",
             "generation: 2\nproduction: {shop: B} # none yet\n",
         ),
         (
             "generation: 1\nstaging:\n   web: A\n# end\n",
-            "shop=B web=C",
+            "shop=B web=C --create",
             "generation: 2\nstaging:\n   web: A\nproduction:\n   shop: B\n   web: C\n# end\n",
         ),
         (
             "{staging: {web: A}}",
-            "shop=B",
+            "shop=B --create",
             "{generation: 1, staging: {web: A}, production: {shop: B}}",
         ),
         (
             "generation: 7\n",
-            "shop=B",
+            "shop=B --create",
             "generation: 8\nproduction:\n  shop: B\n",
         ),
         // Names that some readers take for a number or a boolean.
         (
             "generation: 1\nproduction:\n  web: A\n",
-            "on=B 42=C",
+            "on=B 42=C --create",
             "generation: 2\nproduction:\n  web: A\n  \"on\": B\n  \"42\": C\n",
         ),
         // A new and a known app at once; a merge key of another app is left alone.
         (
             "generation: 1\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: A\n",
-            "shop=B api=C",
+            "shop=B api=C --create",
             "generation: 2\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: C\n  shop: B\n",
         ),
-    ] {
-        let words = format!("{words} --create");
-        assert_eq!(after(before, &words), expected, "{before:?}");
-    }
+    ]);
 }
 
 #[test]
@@ -314,9 +339,9 @@ fn unchanged_sha_is_not_written_again() {
 fn holds_and_overrides_that_block_the_sha_are_warnings() {
     let before = "generation: 1\nproduction:\n  shop:\n    sha: A\n    ref: v1\n    hold: {reason: db, by: bob, until: 2026-11-22T00:00:00Z}\n    overrides: [{match: {zone: b}, sha: C}, {match: {zone: c}, sha: B}]\n  bad: master\n";
     let done = edited(before, "shop=B").unwrap();
-    let said: Vec<String> = done.warnings.iter().map(|p| p.to_string()).collect();
+    let warnings: Vec<String> = done.warnings.iter().map(|p| p.to_string()).collect();
     assert_eq!(
-        said,
+        warnings,
         [
             "production/shop is held by bob until 2026-11-22T00:00:00Z: db; no host deploys the new sha before then",
             "production/shop: an override keeps the nodes with zone=b at ccccccc",
@@ -335,9 +360,8 @@ fn holds_and_overrides_that_block_the_sha_are_warnings() {
 }
 
 #[test]
-fn unsupported_manifest_is_refused_with_its_location() {
-    for (before, words, expected) in [
-        // Invalid manifests.
+fn invalid_manifest_is_refused_with_its_location() {
+    assert_refused(&[
         ("", "shop=B --create", "m.yml:1:1: the manifest is empty"),
         ("production: [", "shop=B", "m.yml:2:1: not valid YAML"),
         (
@@ -360,7 +384,12 @@ fn unsupported_manifest_is_refused_with_its_location() {
             "shop=B",
             "m.yml:1:1: it has line ends with a bare carriage return",
         ),
-        // New names without --create, or impossible ones.
+    ]);
+}
+
+#[test]
+fn new_name_needs_create_and_must_be_possible() {
+    assert_refused(&[
         (
             "prodution:\n  shop: A\n",
             "shop=B",
@@ -386,7 +415,12 @@ fn unsupported_manifest_is_refused_with_its_location() {
             "shop=B --create --env generation",
             "`generation` cannot be the name of something new",
         ),
-        // Aliases and merges tie two places together.
+    ]);
+}
+
+#[test]
+fn entry_tied_to_another_by_alias_or_merge_is_refused() {
+    assert_refused(&[
         (
             "production:\n  web: &w A\n  shop: *w\n",
             "shop=B",
@@ -412,7 +446,12 @@ fn unsupported_manifest_is_refused_with_its_location() {
             "shop=B",
             "m.yml:1:24: an alias (`*name`) or a merge key (`<<`) ties this",
         ),
-        // Block scalars and other ways to write a scalar.
+    ]);
+}
+
+#[test]
+fn scalar_that_cannot_be_edited_in_place_is_refused() {
+    assert_refused(&[
         (
             "production:\n  shop: >-\n    A\n",
             "shop=B",
@@ -428,13 +467,7 @@ fn unsupported_manifest_is_refused_with_its_location() {
             "shop=B --create",
             "m.yml:1:12: it is written in a way that cannot be edited in place",
         ),
-    ] {
-        let error = match edited(before, words) {
-            Ok(edited) => panic!("{before:?} became {edited:?}"),
-            Err(error) => error,
-        };
-        assert!(error.starts_with(expected), "{before:?}: {error}");
-    }
+    ]);
 }
 
 fn edit_above_fleet(
@@ -448,11 +481,11 @@ fn edit_above_fleet(
         order(words)
     };
     let numbered = hosts.iter().enumerate();
-    let said = |(n, generation): (usize, &u64)| NodeGeneration {
+    let reported = |(n, generation): (usize, &u64)| NodeGeneration {
         node: format!("production/web{n}"),
         generation: *generation,
     };
-    order.above_fleet = Some(numbered.map(said).collect());
+    order.above_fleet = Some(numbered.map(reported).collect());
     let edited = edit_manifest("m.yml", Some(expand_shas(before).as_bytes()), &order)
         .map_err(|error| error.to_string())?;
     let body = edited.body.map_or_else(
