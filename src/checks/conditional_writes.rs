@@ -40,15 +40,15 @@ pub(crate) struct Probe<'a> {
 pub(crate) fn check_conditional_writes(probe: &Probe<'_>) -> Check {
     let (about, key) = (ABOUT, probe.key);
     // Before any write, to find out whether this host may delete the object at all.
-    let cleared = probe.store.delete(key);
-    let probed = cleared.and_then(|()| find_violation(probe));
+    let deleted = probe.store.delete(key);
+    let probed = deleted.and_then(|()| find_violation(probe));
     if let Err(StoreError::Refused { why, .. }) = probed {
         // Removes what was written so far, if the store allows it.
         let _ = probe.store.delete(key);
         return check_record_write(probe, &why);
     }
-    let left = probe.store.delete(key);
-    let finding = match probed {
+    let removed = probe.store.delete(key);
+    let check = match probed {
         Ok(None) => Check::good(
             about,
             "conditional writes work, also with eight concurrent writers",
@@ -56,13 +56,13 @@ pub(crate) fn check_conditional_writes(probe: &Probe<'_>) -> Check {
         Ok(Some(ignored)) => bad(about, ignored, UNSAFE_STORE_HINT),
         Err(error) => bad(about, error.to_string(), UNREACHABLE_HINT),
     };
-    match (finding.is_bad(), left) {
+    match (check.is_bad(), removed) {
         (false, Err(error)) => bad(
             about,
             format!("conditional writes work, but the probe's object was not removed: {error}"),
             format!("remove `{key}`, or run `trueup doctor` again, which removes it too"),
         ),
-        _ => finding,
+        _ => check,
     }
 }
 
@@ -97,19 +97,19 @@ fn check_record_write(probe: &Probe<'_>, why: &str) -> Check {
 /// honours conditions writes nothing. `false`: this store does not honour them.
 fn can_write(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
     // The current content, in case the store writes it after all.
-    let there = match store.get(key, None) {
+    let current = match store.get(key, None) {
         Ok(GetOutcome::Object(object)) => Some(object.body),
         // S3 answers 403 instead of 404 to clients without list permission.
         Ok(_) | Err(StoreError::Refused { .. }) => None,
         Err(error) => return Err(error),
     };
-    let body = there.as_deref().unwrap_or(b"{}\n");
-    let kept =
+    let body = current.as_deref().unwrap_or(b"{}\n");
+    let is_honoured =
         store.put(key, body, WriteCondition::Matches(&nonexistent_etag()))? == PutOutcome::Conflict;
-    if !kept && there.is_none() {
+    if !is_honoured && current.is_none() {
         store.delete(key)?;
     }
-    Ok(kept)
+    Ok(is_honoured)
 }
 
 /// A version that no object ever had.
@@ -125,12 +125,12 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
         key,
         ..
     } = *probe;
-    let wrong = |what: &str| Ok(Some(what.to_owned()));
+    let violation = |message: &str| Ok(Some(message.to_owned()));
     let PutOutcome::Written(first) = store.put(key, b"one\n", WriteCondition::Absent)? else {
-        return wrong("it refuses `If-None-Match: *` for an object that does not exist");
+        return violation("it refuses `If-None-Match: *` for an object that does not exist");
     };
     if store.put(key, b"two\n", WriteCondition::Absent)? != PutOutcome::Conflict {
-        return wrong("it ignores `If-None-Match: *`: it overwrote an existing object");
+        return violation("it ignores `If-None-Match: *`: it overwrote an existing object");
     }
     if store.put(
         key,
@@ -138,25 +138,25 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
         WriteCondition::Matches(&nonexistent_etag()),
     )? != PutOutcome::Conflict
     {
-        return wrong("it ignores `If-Match`: it accepted a version that never existed");
+        return violation("it ignores `If-Match`: it accepted a version that never existed");
     }
     let PutOutcome::Written(second) = store.put(key, b"four\n", WriteCondition::Matches(&first))?
     else {
-        return wrong("it refuses `If-Match` with the current version");
+        return violation("it refuses `If-Match` with the current version");
     };
     if store.put(key, b"five\n", WriteCondition::Matches(&first))? != PutOutcome::Conflict {
-        return wrong("it ignores `If-Match`: it accepted an old version");
+        return violation("it ignores `If-Match`: it accepted an old version");
     }
     match store.get(key, None)? {
         GetOutcome::Object(object) if object.body == b"four\n" => {}
-        _ => return wrong("a written object cannot be read back at once"),
+        _ => return violation("a written object cannot be read back at once"),
     }
     if store.get(key, Some(&second))? != GetOutcome::Unchanged {
-        return wrong("it does not recognise the version of an unchanged object");
+        return violation("it does not recognise the version of an unchanged object");
     }
     store.delete(key)?;
     if store.get(key, None)? != GetOutcome::Missing {
-        return wrong("a removed object still exists");
+        return violation("a removed object still exists");
     }
     let won = race_writes(settings, key, WriteCondition::Absent)?;
     if won != 1 {
@@ -165,7 +165,7 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
         )));
     }
     let GetOutcome::Object(object) = store.get(key, None)? else {
-        return wrong("a written object cannot be read back at once");
+        return violation("a written object cannot be read back at once");
     };
     match race_writes(settings, key, WriteCondition::Matches(&object.etag))? {
         1 => Ok(None),
@@ -245,12 +245,12 @@ mod tests {
     #[test]
     fn clock_is_compared_at_the_midpoint_of_the_request() {
         let theirs = at("2026-11-21T05:00:10Z");
-        let found = |before, after| check_clock(theirs, at(before), at(after));
-        assert!(!found("2026-11-21T04:59:50Z", "2026-11-21T05:00:30Z").is_bad());
-        let ahead = found("2026-11-21T06:00:10Z", "2026-11-21T06:00:11Z");
+        let check = |before, after| check_clock(theirs, at(before), at(after));
+        assert!(!check("2026-11-21T04:59:50Z", "2026-11-21T05:00:30Z").is_bad());
+        let ahead = check("2026-11-21T06:00:10Z", "2026-11-21T06:00:11Z");
         assert!(ahead.is_bad());
         assert!(ahead.message().contains("3600 s ahead of"), "{ahead:?}");
-        let behind = found("2026-11-21T04:59:10Z", "2026-11-21T04:59:10Z");
+        let behind = check("2026-11-21T04:59:10Z", "2026-11-21T04:59:10Z");
         assert!(behind.message().contains("60 s behind"), "{behind:?}");
     }
 

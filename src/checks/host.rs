@@ -122,15 +122,17 @@ pub(super) fn check_disks(
     host: &Host,
     announce: &mut dyn FnMut(Check),
 ) {
-    let mut places: Vec<PathBuf> = vec![STATE_DIR.into(), "/var/log/trueup".into(), "/tmp".into()];
-    places.extend(app_specs(catalog).map(|spec| spec.layout().deploy_to().to_owned()));
-    places.extend(settings.metrics.textfile.clone());
+    let mut paths: Vec<PathBuf> = vec![STATE_DIR.into(), "/var/log/trueup".into(), "/tmp".into()];
+    paths.extend(app_specs(catalog).map(|spec| spec.layout().deploy_to().to_owned()));
+    paths.extend(settings.metrics.textfile.clone());
     // One line per filesystem, labelled with what is stored on it.
-    let mut seen: BTreeMap<u64, (Vec<String>, DiskSpace)> = BTreeMap::new();
-    for place in places {
-        if let Ok(Some(space)) = host.root.disk_space(&place) {
-            let entry = seen.entry(space.device).or_insert((Vec::new(), space));
-            entry.0.push(place.display().to_string());
+    let mut filesystems: BTreeMap<u64, (Vec<String>, DiskSpace)> = BTreeMap::new();
+    for path in paths {
+        if let Ok(Some(space)) = host.root.disk_space(&path) {
+            let entry = filesystems
+                .entry(space.device)
+                .or_insert((Vec::new(), space));
+            entry.0.push(path.display().to_string());
         }
     }
     if let Some(folder) = &settings.metrics.textfile
@@ -142,27 +144,27 @@ pub(super) fn check_disks(
             "create it, or install prometheus-node-exporter; or remove `metrics.textfile`",
         ));
     }
-    for (places, space) in seen.values() {
-        announce(check_space(&places.join(", "), space));
+    for (paths, space) in filesystems.values() {
+        announce(check_space(&paths.join(", "), space));
     }
 }
 
-fn check_space(places: &str, space: &DiskSpace) -> Check {
+fn check_space(paths: &str, space: &DiskSpace) -> Check {
     let percent = |free: u64, total: u64| (free * 100).checked_div(total).unwrap_or(100);
     let bytes = percent(space.free, space.total);
     let files = space.files.map(|(free, total)| percent(free, total));
     let inodes = files.map_or(String::new(), |files| format!(", {files}% of its inodes"));
-    let what = format!(
-        "{} MiB ({bytes}%) free{inodes}, for {places}",
+    let message = format!(
+        "{} MiB ({bytes}%) free{inodes}, for {paths}",
         space.free >> 20
     );
     let full = bytes < MIN_FREE_PERCENT || space.free < MIN_FREE_BYTES;
     if !full && files.is_none_or(|files| files >= MIN_FREE_PERCENT) {
-        return Check::good("disk", what);
+        return Check::good("disk", message);
     }
     bad(
         "disk",
-        what,
+        message,
         if full {
             "free space: `trueup releases clean --all-failed`, a lower `keep_releases`, old logs and packages (`apt-get clean`)"
         } else {

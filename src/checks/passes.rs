@@ -38,11 +38,11 @@ pub(super) fn check_owed(
     let (mut owed, mut withheld) = (Vec::new(), Vec::new());
     for step in &plan.steps {
         for obligation in &step.obligations {
-            let what = format!("{} of {}", obligation.duty, step.id);
+            let duty = format!("{} of {}", obligation.duty, step.id);
             match &step.outcome {
                 _ if !obligation.causes.is_empty() && obligation.causes.iter().all(is_to_come) => {}
-                PlannedOutcome::Waiting(_, why) => withheld.push(format!("{what}: {why}")),
-                _ => owed.push(what),
+                PlannedOutcome::Waiting(_, why) => withheld.push(format!("{duty}: {why}")),
+                _ => owed.push(duty),
             }
         }
     }
@@ -98,22 +98,22 @@ impl PassTiming {
         });
         if let Some(holder) = &self.running {
             let good = good.unwrap_or("none since boot".into());
-            let what = format!(
+            let message = format!(
                 "running now: {}; the last good one: {good}",
                 holder.describe()
             );
-            return note(about, what);
+            return note(about, message);
         }
         let (Some(last), Some(good)) = (&self.last, good) else {
-            let what = "none since boot";
+            let message = "none since boot";
             let ticks = matches!(&self.timer, Ok(Some(timer)) if timer.next != NextTrigger::Off);
             return match ticks {
                 true => bad(
                     about,
-                    what,
+                    message,
                     "`journalctl -u trueup _UID=0` shows how the timer's passes end",
                 ),
-                false => note(about, format!("{what}; `trueup converge` runs one")),
+                false => note(about, format!("{message}; `trueup converge` runs one")),
             };
         };
         let ended = match (last.outcome, &last.why) {
@@ -134,11 +134,11 @@ impl PassTiming {
             );
         }
         if let Some(overdue) = check_overdue(&self.timer, Some(last), None, self.now, self.awake) {
-            let what = match &ended {
+            let message = match &ended {
                 Some(ended) => format!("{}, {ended}", self.format_ago(last.started)),
                 None => format!("the last good one: {good}"),
             };
-            return bad(about, what, overdue.words());
+            return bad(about, message, overdue.words());
         }
         if let Some(ended) = ended {
             let problem = Problem::new(format!("{ended}; the last good one: {good}"));
@@ -221,12 +221,12 @@ mod tests {
     #[test]
     fn waiting_host_is_a_note_with_its_reason() {
         let started = "2026-11-21T04:59:50Z";
-        let mut waits = timing(
+        let mut waiting = timing(
             last_pass(Exit::Waiting, started, 1, Some("2026-11-21T03:00:00Z")),
             true,
         );
-        waits.last.as_mut().unwrap().why = Some("code: held: no deploys today".into());
-        let check = waits.check();
+        waiting.last.as_mut().unwrap().why = Some("code: held: no deploys today".into());
+        let check = waiting.check();
         assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
         assert!(
             check.message().starts_with(
@@ -237,11 +237,11 @@ mod tests {
         let stopped = timing(last_pass(Exit::Stopped, started, 1, None), true);
         assert!(!stopped.check().is_bad());
         // A timer that stopped for another reason is bad.
-        let dead = timing(
+        let inactive = timing(
             last_pass(Exit::Waiting, "2026-11-21T03:00:00Z", 1, None),
             true,
         );
-        assert!(dead.check().is_bad());
+        assert!(inactive.check().is_bad());
     }
 
     #[test]

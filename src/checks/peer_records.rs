@@ -11,11 +11,11 @@ use crate::problem::Problem;
 /// the current content. `None`: there is no other record, or the answer is inconclusive.
 ///
 /// A store checks the permission before the condition, so the two kinds of refusal tell which one failed.
-pub(super) fn check_peer_records(store: &dyn Store, folder: &str, own: &str) -> Option<Check> {
+pub(super) fn check_peer_records(store: &dyn Store, folder: &str, record: &str) -> Option<Check> {
     let listed = store.list(folder).ok()?;
-    let beside = own.strip_suffix(".json").unwrap_or(own);
+    let stem = record.strip_suffix(".json").unwrap_or(record);
     let is_other = |key: &str| {
-        let rest = key.strip_prefix(beside);
+        let rest = key.strip_prefix(stem);
         !rest.is_some_and(|rest| rest.starts_with('@') || rest == ".json")
     };
     let other = listed

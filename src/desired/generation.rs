@@ -16,15 +16,15 @@ pub(super) const ABOVE_FLEET_HINT: &str =
 
 /// Why a host that has acted on `acted_on` refuses the generation `found`; `None` if it accepts it.
 pub(super) fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Option<String> {
-    let it_is = || found.map_or("it has none".into(), |found| format!("it is {found}"));
+    let subject = || found.map_or("it has none".into(), |found| format!("it is {found}"));
     match (found, acted_on) {
         (Some(found), None) if found > MAX_FIRST => Some(format!(
             "it is {found}, and this host has applied none yet: it accepts none above {MAX_FIRST}"
         )),
         (_, None) => None,
-        (None, Some(acted_on)) => Some(older_message(&it_is(), acted_on)),
+        (None, Some(acted_on)) => Some(older_message(&subject(), acted_on)),
         (Some(found), Some(acted_on)) if found < acted_on => {
-            Some(older_message(&it_is(), acted_on))
+            Some(older_message(&subject(), acted_on))
         }
         (Some(found), Some(acted_on)) if found - acted_on > MAX_LEAP => Some(format!(
             "it is {found}, and this host has applied {acted_on}: a leap of more than {MAX_LEAP} is refused"
@@ -37,16 +37,16 @@ pub(super) fn refusal_reason(found: Option<u64>, acted_on: Option<u64>) -> Optio
 pub(super) fn refusal_hint(found: Option<u64>, acted_on: Option<u64>) -> String {
     // Incrementing cannot bridge such a distance.
     const FAR: u64 = 1000;
-    let far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
-    let way = match far {
+    let is_far = found.is_some_and(|found| found.abs_diff(acted_on.unwrap_or_default()) > FAR);
+    let remedy = match is_far {
         true => ABOVE_FLEET_HINT,
         false => "publish again with `trueup publish`, which increments it",
     };
-    format!("{way}; to go back on purpose remove /var/lib/trueup/manifest.json on the host")
+    format!("{remedy}; to go back on purpose remove /var/lib/trueup/manifest.json on the host")
 }
 
-fn older_message(it_is: &str, acted_on: u64) -> String {
-    format!("{it_is}, and this host has applied {acted_on}: an older manifest is refused")
+fn older_message(subject: &str, acted_on: u64) -> String {
+    format!("{subject}, and this host has applied {acted_on}: an older manifest is refused")
 }
 
 /// The generation that a host reports to have acted on.
@@ -89,9 +89,10 @@ pub(crate) fn generation_above_fleet(
         }
     }
     let (_, top) = best?;
-    let least = generations.iter().find(|said| top - **said < MAX_LEAP)?;
-    let counts_on = |there: &u64| *there > top && there - least < MAX_LEAP && *there < MAX_FIRST;
-    let generation = current.filter(counts_on).unwrap_or(top) + 1;
+    let least = generations.iter().find(|other| top - **other < MAX_LEAP)?;
+    let is_ahead =
+        |current: &u64| *current > top && current - least < MAX_LEAP && *current < MAX_FIRST;
+    let generation = current.filter(is_ahead).unwrap_or(top) + 1;
     let refuses =
         |host: &&NodeGeneration| refusal_reason(Some(generation), Some(host.generation)).is_some();
     Some(NextGeneration {
@@ -137,19 +138,19 @@ mod tests {
             (Some(u64::MAX), Some(u64::MAX), None),
             (Some(MAX_FIRST + 2), Some(MAX_FIRST + 1), None),
         ] {
-            let said = refusal_reason(found, acted_on);
+            let reason = refusal_reason(found, acted_on);
             match expected {
-                None => assert_eq!(said, None, "{found:?} {acted_on:?}"),
+                None => assert_eq!(reason, None, "{found:?} {acted_on:?}"),
                 Some(part) => assert!(
-                    said.as_ref().is_some_and(|said| said.contains(part)),
-                    "{said:?}"
+                    reason.as_ref().is_some_and(|reason| reason.contains(part)),
+                    "{reason:?}"
                 ),
             }
         }
     }
 
-    fn hosts(said: &[u64]) -> Vec<NodeGeneration> {
-        let numbered = said.iter().enumerate();
+    fn hosts(generations: &[u64]) -> Vec<NodeGeneration> {
+        let numbered = generations.iter().enumerate();
         let hosts = numbered.map(|(n, generation)| NodeGeneration {
             node: format!("production/web{n}"),
             generation: *generation,
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn generation_suits_most_hosts_and_names_those_that_refuse() {
-        for (said, there, expected, refused) in [
+        for (generations, current, expected, refused) in [
             (vec![42, 41, 42], Some(u64::MAX), 43, vec![]),
             (vec![42, 41, 42], Some(50), 51, vec![]),
             (vec![42], Some(3), 43, vec![]),
@@ -173,25 +174,25 @@ mod tests {
             (vec![42], Some(42 + MAX_LEAP), 43, vec![]),
             (vec![MAX_FIRST - 1], Some(MAX_FIRST), MAX_FIRST, vec![]),
         ] {
-            let hosts = hosts(&said);
-            let found = generation_above_fleet(&hosts, there).unwrap();
-            assert_eq!(found.generation, expected, "{said:?} {there:?}");
+            let hosts = hosts(&generations);
+            let found = generation_above_fleet(&hosts, current).unwrap();
+            assert_eq!(found.generation, expected, "{generations:?} {current:?}");
             let refused: Vec<NodeGeneration> = refused
                 .into_iter()
                 .map(|n: usize| hosts[n].clone())
                 .collect();
-            assert_eq!(found.refused_by, refused, "{said:?} {there:?}");
+            assert_eq!(found.refused_by, refused, "{generations:?} {current:?}");
         }
-        for said in [
+        for generations in [
             vec![],
             vec![u64::MAX],
             vec![i64::MAX as u64 - 1],
             vec![MAX_FIRST; 2],
         ] {
             assert_eq!(
-                generation_above_fleet(&hosts(&said), Some(5)),
+                generation_above_fleet(&hosts(&generations), Some(5)),
                 None,
-                "{said:?}"
+                "{generations:?}"
             );
         }
     }

@@ -92,11 +92,11 @@ impl Manifest {
     /// `name` is the file's name in errors.
     pub(crate) fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
         let tree = yaml::parse(name, body, ParseLimits::default())?;
-        let what = "a map of environments to apps to shas";
-        let entries = tree.expect_map(what)?;
+        let expected = "a map of environments to apps to shas";
+        let entries = tree.expect_map(expected)?;
         if entries.is_empty() {
             return Err(
-                Problem::new(format!("the manifest is empty; expected {what}")).at(&tree.at),
+                Problem::new(format!("the manifest is empty; expected {expected}")).at(&tree.at),
             );
         }
         let mut manifest = Manifest {

@@ -184,8 +184,11 @@ fn long_manifest_names_and_problems_are_truncated() {
         .map(|n| format!("e{n}{}: {{}}\n", "x".repeat(500)))
         .collect();
     let desired = parse_and_select(&many, &tags(&[]), &["shop"]).unwrap();
-    let said = desired.warnings[0].to_string();
-    assert!(said.contains(" and more") && said.len() < 2000, "{said}");
+    let message = desired.warnings[0].to_string();
+    assert!(
+        message.contains(" and more") && message.len() < 2000,
+        "{message}"
+    );
 }
 
 #[test]
@@ -215,13 +218,13 @@ fn entry_texts_and_overrides_are_limited() {
             "shop.overrides[1].match: it names no tag, so it would match every host",
         ),
     ] {
-        let said = parse_and_select(
+        let message = parse_and_select(
             &format!("production: {{shop: {entry}}}"),
             &tags(&[]),
             &["shop"],
         )
         .unwrap_err();
-        assert!(said.contains(expected), "{said}");
+        assert!(message.contains(expected), "{message}");
     }
 }
 
@@ -265,10 +268,10 @@ fn leaping_generation_is_refused_and_the_last_good_one_kept() {
     let taken = read_each(&["42", most, "1000043", "1000042", "43", "1000043"]);
     assert_eq!(taken[0], Ok(Some(42)));
     let refused = |n: usize, part: &str| {
-        let said = taken[n].as_ref().unwrap_err();
+        let message = taken[n].as_ref().unwrap_err();
         assert!(
-            said.contains(part) && said.contains("--above-fleet"),
-            "{said}"
+            message.contains(part) && message.contains("--above-fleet"),
+            "{message}"
         );
     };
     refused(
@@ -286,7 +289,10 @@ fn first_generation_is_limited() {
     let first = |generation: &str| read_each(&[generation]).remove(0);
     assert_eq!(first("1099511627776"), Ok(Some(1 << 40)));
     for generation in ["1099511627777", "18446744073709551615"] {
-        let said = first(generation).unwrap_err();
-        assert!(said.contains("accepts none above 1099511627776"), "{said}");
+        let message = first(generation).unwrap_err();
+        assert!(
+            message.contains("accepts none above 1099511627776"),
+            "{message}"
+        );
     }
 }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outcome_is_that_of_the_request_and_not_of_the_whole_host() {
+    fn outcome_is_that_of_the_request_not_of_the_host() {
         for (is_active, pin, of_pass, expected) in [
             (true, Some(pin()), Exit::Converged, Exit::Converged),
             (true, Some(pin()), Exit::Waiting, Exit::Converged),

@@ -88,8 +88,8 @@ fn write_failure_notes(root: &Root, now: Timestamp, outcome: Exit, why: &str) {
 }
 
 /// Failed announcements must not fail a pass that went well.
-fn log_error(what: &str, done: Result<(), RootError>) {
-    if let Err(error) = done {
-        tracing::warn!("cannot write {what}: {error}");
+fn log_error(target: &str, written: Result<(), RootError>) {
+    if let Err(error) = written {
+        tracing::warn!("cannot write {target}: {error}");
     }
 }

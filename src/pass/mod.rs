@@ -116,10 +116,10 @@ impl Session {
         let root = Rc::new(Root::at(&paths.root)?);
         let accounts = Rc::new(Accounts::default());
         let exec = Rc::new(Exec);
-        let own = services::open(settings.services, &root, &exec, &accounts);
+        let manager = services::open(settings.services, &root, &exec, &accounts);
         let host = Host {
             exec,
-            services: own,
+            services: manager,
             supervisor: services::supervisor(&root),
             clock: Box::new(SystemClock),
             stop,
@@ -203,20 +203,20 @@ impl Session {
         };
         // A pass over one resource, or a stopped one, does not describe the state of the host.
         let is_whole = options.only.is_none() && report.outcome != Exit::Stopped;
-        let said = match is_whole {
+        let published = match is_whole {
             true => self.publish_record(&report, &catalog),
             false => PublishOutcome::default(),
         };
-        report.warnings.extend(said.report_lines);
-        if let Some(why) = said.publish_error {
+        report.warnings.extend(published.report_lines);
+        if let Some(why) = published.publish_error {
             report.mark_unpublished(why);
         }
         let history = History::new(&self.host);
-        let news = history.save_if_new(&report)?;
+        let is_new = history.save_if_new(&report)?;
         if is_whole {
             history.save_last(&report, self.settings.metrics.textfile.as_deref())?;
         }
-        log::log_report(&report, news || said.is_new, &catalog, &desired);
+        log::log_report(&report, is_new || published.is_new, &catalog, &desired);
         if is_whole {
             self.announce(&report);
         }
@@ -289,7 +289,7 @@ impl Session {
             let observed = resource.body.inspect(&self.host).ok();
             let release = observed
                 .as_ref()
-                .and_then(|seen| seen.condition().release());
+                .and_then(|observed| observed.condition().release());
             let of_it = release.iter().flat_map(|release| &release.warnings);
             warnings.extend(of_it.map(|warning| format!("{}: {warning}", resource.id)));
             let sha = release.and_then(|release| release.sha.clone());

@@ -54,13 +54,13 @@ pub(crate) struct HostStatus {
 
 impl ProbeResult {
     fn from_results(results: impl Iterator<Item = Result<(), Failure>>) -> ProbeResult {
-        let mut proof = ProbeResult {
+        let mut probe = ProbeResult {
             ok: None,
             why: None,
         };
         for result in results {
             match result {
-                Ok(()) if proof.ok.is_none() && proof.why.is_none() => proof.ok = Some(true),
+                Ok(()) if probe.ok.is_none() && probe.why.is_none() => probe.ok = Some(true),
                 Ok(()) => {}
                 Err(failure) => {
                     let why = failure.message.lines().next().map(str::to_owned);
@@ -70,11 +70,11 @@ impl ProbeResult {
                             why,
                         };
                     }
-                    proof = ProbeResult { ok: None, why };
+                    probe = ProbeResult { ok: None, why };
                 }
             }
         }
-        proof
+        probe
     }
 }
 
@@ -88,8 +88,8 @@ impl Session {
         let mut notes = plan.warnings.clone();
         match drop_denied(&mut plan) {
             0 => {}
-            unseen => notes.push(format!(
-                "only root can inspect {unseen} of {} resources",
+            denied => notes.push(format!(
+                "only root can inspect {denied} of {} resources",
                 plan.steps.len()
             )),
         }
@@ -99,8 +99,8 @@ impl Session {
         // The plan has no sha for a release whose rendered files this user may not read; take it from the
         // active release.
         for app in &apps {
-            let seen = plan.deployed_shas.entry(app.app.clone()).or_default();
-            *seen = seen.take().or_else(|| app.sha.clone());
+            let sha = plan.deployed_shas.entry(app.app.clone()).or_default();
+            *sha = sha.take().or_else(|| app.sha.clone());
         }
         let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, notes);
         let mut report = Report::from_plan(heading, &catalog, &plan);
@@ -113,11 +113,11 @@ impl Session {
     fn app_status(&self, resource: &Resource, spec: &ReleaseSpec, catalog: &Catalog) -> AppStatus {
         let layout = spec.layout();
         // The report already names unreadable files, with the reason.
-        let orders = Overrides::load(&self.host, &layout).unwrap_or_default();
+        let overrides = Overrides::load(&self.host, &layout).unwrap_or_default();
         let active = release::active(&self.host, &layout, spec.keep_releases);
         let active = active.ok().flatten();
         let serving = active.as_ref().map(|active| {
-            let of_it = Trial {
+            let trial = Trial {
                 release: active.name.clone(),
                 deploy_to: layout.deploy_to().to_owned(),
                 current: layout.current(),
@@ -126,7 +126,7 @@ impl Session {
             let services = users.filter_map(|user| user.body.service());
             ServingStatus {
                 processes: ProbeResult::from_results(
-                    services.map(|service| service.check_runs_from(&self.host, &of_it)),
+                    services.map(|service| service.check_runs_from(&self.host, &trial)),
                 ),
                 health: self.probe_health(spec, active.sha.as_ref(), resource, catalog),
             }
@@ -137,8 +137,8 @@ impl Session {
                 .as_ref()
                 .and_then(|active| Some(active.sha.as_ref()?.to_string())),
             release: active.map(|active| active.name),
-            pin: orders.effective_pin(spec.wanted.as_ref()).cloned(),
-            quarantine: orders.quarantine,
+            pin: overrides.effective_pin(spec.wanted.as_ref()).cloned(),
+            quarantine: overrides.quarantine,
             serving,
         }
     }
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(proof(vec![Ok(()), Ok(())]), Some(true));
         assert_eq!(proof(vec![Ok(()), denied(), Ok(())]), None);
         assert_eq!(proof(vec![denied(), failed(), Ok(())]), Some(false));
-        let said = ProbeResult::from_results([failed()].into_iter()).why;
-        assert_eq!(said.as_deref(), Some("puma is failed"));
+        let reason = ProbeResult::from_results([failed()].into_iter()).why;
+        assert_eq!(reason.as_deref(), Some("puma is failed"));
     }
 }

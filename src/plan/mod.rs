@@ -41,7 +41,7 @@ pub(crate) struct PlanStep {
     /// Obligations that are due now, or will be once the planned changes are made.
     pub obligations: Vec<Obligation>,
     pub run: Option<ServiceRun>,
-    /// The record of a running service is out of date although nothing may be owed to it: somebody restarted
+    /// The record of a running service is out of date although nothing may be owed to it: an operator restarted
     /// it, or trueup never recorded it.
     pub record_outdated: bool,
 }
@@ -194,7 +194,10 @@ fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<In
             let (change, condition) = observed.into_parts();
             Inspected { change, condition }
         });
-        let condition = inspected.as_ref().ok().map(|seen| &seen.condition);
+        let condition = inspected
+            .as_ref()
+            .ok()
+            .map(|inspected| &inspected.condition);
         let release = condition.and_then(Condition::release);
         if let Some(app) = resource.app() {
             let sha = release.and_then(|release| release.sha.clone());

@@ -123,12 +123,12 @@ pub struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// How long to wait; `usual` where nothing is said. What a timer starts comes again by itself:
-    /// it never queues up behind an operator.
+    /// How long to wait; `default` where no option says so. A pass of a timer does not wait: the timer starts
+    /// the next one anyway.
     pub(super) fn limit(&self, default: Duration) -> Duration {
         match (self.no_wait, self.wait) {
             (true, _) => Duration::ZERO,
-            (false, Some(said)) => said,
+            (false, Some(limit)) => limit,
             (false, None) if std::env::var_os("TRIGGER_UNIT").is_some() => Duration::ZERO,
             (false, None) => default,
         }

@@ -53,13 +53,13 @@ fn commit(
     }
     let tree = repository.find_tree(index.write_tree()?)?;
     let when = Time::new(1_780_000_000 + i64::from(parent.is_some()) * 60, 0);
-    let who = Signature::new("trueup demo", "demo@localhost", &when)?;
+    let author = Signature::new("trueup demo", "demo@localhost", &when)?;
     let parent = parent.map(|id| repository.find_commit(id)).transpose()?;
     let parents: Vec<_> = parent.iter().collect();
     repository.commit(
         Some("refs/heads/main"),
-        &who,
-        &who,
+        &author,
+        &author,
         message,
         &tree,
         &parents,

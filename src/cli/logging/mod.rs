@@ -33,11 +33,11 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
     let printed = form == LogFormat::Text && verbose == 0;
     let filter = tracing_subscriber::filter::filter_fn(move |meta| {
         // A text line names its subject itself; spans are fields for machines.
-        let told = meta.is_span() && form == LogFormat::Text;
+        let is_text_span = meta.is_span() && form == LogFormat::Text;
         *meta.level() <= level
             && ours(meta.target())
             && !(printed && meta.target() == RESOURCE_TARGET)
-            && !told
+            && !is_text_span
     });
     let text = || {
         fmt::layer()

@@ -121,18 +121,18 @@ mod tests {
 
     #[test]
     fn journal_events_carry_no_terminal_control_characters() {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let layer = SanitizeLayer(RecordingLayer(Arc::clone(&kept)));
+        let fields = Arc::new(Mutex::new(Vec::new()));
+        let layer = SanitizeLayer(RecordingLayer(Arc::clone(&fields)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let (name, number) = ("\x1b]52;c;aGk=\x07", 5);
             tracing::warn!(number, name, "the file {name} of\nothers");
             tracing::warn!("plain");
         });
         let field = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-        let mut seen = kept.lock().unwrap().clone();
-        seen.sort();
+        let mut observed = fields.lock().unwrap().clone();
+        observed.sort();
         assert_eq!(
-            seen,
+            observed,
             [
                 field("message", "plain"),
                 field("message", "the file \\x1b]52;c;aGk=\\x07 of\nothers"),

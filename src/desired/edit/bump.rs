@@ -50,14 +50,14 @@ pub(super) fn next_generation(
 }
 
 fn refused_by_most(next: &NextGeneration, hosts: usize) -> Problem {
-    let said = next.refused_by.iter().take(MAX_LISTED);
-    let said = said.map(|host| format!("{} says {}", host.node, host.generation));
-    let said: Vec<String> = said.collect();
+    let hosts_shown = next.refused_by.iter().take(MAX_LISTED);
+    let hosts_shown = hosts_shown.map(|host| format!("{} says {}", host.node, host.generation));
+    let hosts_shown: Vec<String> = hosts_shown.collect();
     Problem::new(format!(
         "{} of {hosts} hosts would refuse the generation {}, the one that most of them could take ({}, …); nothing was written",
         next.refused_by.len(),
         next.generation,
-        said.join(", ")
+        hosts_shown.join(", ")
     ))
     .hint(
         "remove forged records with `trueup fleet --env ENV --forget NODE`; else set `generation:` by hand, from `trueup status` on the hosts",

@@ -198,9 +198,9 @@ proptest! {
         let name = format!("app-{app}");
         let new = publish(&text, &order(environment, &name));
         let mut expected = with_next_generation(&sample, &text).replacen(&sha(environment, app), NEW, 1);
-        let mut meant = tree(&text);
-        meant["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
-        let entry = &mut meant[format!("env-{environment}")][&name];
+        let mut expected_tree = tree(&text);
+        expected_tree["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
+        let entry = &mut expected_tree[format!("env-{environment}")][&name];
         match apps[app].long {
             None => *entry = json!(NEW),
             Some(_) => {
@@ -221,7 +221,7 @@ proptest! {
             }
         }
         prop_assert_eq!(&new, &expected);
-        prop_assert_eq!(tree(&new), meant);
+        prop_assert_eq!(tree(&new), expected_tree);
     }
 
     #[test]
@@ -233,15 +233,15 @@ proptest! {
         order.create = true;
         order.reference = named.then(|| "v 1".to_owned());
         let new = publish(&text, &order);
-        let mut meant = tree(&text);
-        meant["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
+        let mut expected_tree = tree(&text);
+        expected_tree["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
         let value = if named {
             json!({"sha": NEW, "ref": "v 1", "at": "2026-11-21T04:43:01Z"})
         } else {
             json!(NEW)
         };
-        meant[format!("env-{environment}")]["new"] = value;
-        prop_assert_eq!(tree(&new), meant);
+        expected_tree[format!("env-{environment}")]["new"] = value;
+        prop_assert_eq!(tree(&new), expected_tree);
         prop_assert!(is_kept(&with_next_generation(&sample, &text), &new), "{}\nbecame\n{}", text, new);
         // No line end of the other kind was added.
         let bare = new.replace("\r\n", "").contains('\n');
