@@ -97,8 +97,8 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             paint.bad("refused")
         ));
     }
-    for line in report.kept_lists.iter().chain(&report.untold) {
-        output.print_line(format!("{}: {line}", paint.changed("stale")));
+    for kept in report.kept_lists.iter().chain(&report.untold) {
+        output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }
     for app in &report.apps {
         if let Some(held) = &app.held {

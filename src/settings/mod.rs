@@ -3,6 +3,7 @@
 mod exposed_secrets;
 mod files;
 mod fleet;
+mod format;
 mod lookup;
 mod merge;
 mod name;
@@ -11,10 +12,8 @@ mod tests;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
-
-use serde::Deserialize;
 
 use crate::ports::root::{Meta, Root};
 use crate::ports::services::ServiceManager;
@@ -24,72 +23,19 @@ use crate::yaml::{self, Node, ParseLimits};
 
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use fleet::{FleetSettings, StaticNode};
+pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
 
 use files::{read_file, unreadable};
+use validate::location_of;
 
 /// Default path of the settings.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/trueup/node.yml";
 
 /// Where the package installs the shipped roles and templates.
 pub(crate) const DEFAULT_SHARE: &str = "/usr/share/trueup";
-
-/// Settings as written, all files merged.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SettingsFile {
-    /// The environment of this node in the manifest: `production`, `staging`, …
-    pub environment: String,
-    /// The roles of this node, in this order; each is a file in `roles/`.
-    pub roles: Vec<String>,
-    /// Tags of this node, for overrides in the manifest and for finding peers.
-    #[serde(default)]
-    pub tags: BTreeMap<String, String>,
-    /// The name of this node; the host name when not given.
-    pub node: Option<String>,
-    /// Where the manifest is.
-    pub store: StoreSettings,
-    /// The manifest's key in the store; `sha_number.yml` when not given.
-    #[serde(default = "default_manifest")]
-    pub manifest: String,
-    /// The manager of services that do not name one: `auto`, `systemd`, `supervisor`, or
-    /// `process` (plain processes, for sandboxes and containers).
-    #[serde(default)]
-    pub services: ServiceManager,
-    /// Metrics of the passes, for monitoring.
-    #[serde(default)]
-    pub metrics: MetricsSettings,
-    /// What this node publishes to its peers, and which peer lists it accepts.
-    #[serde(default)]
-    pub fleet: FleetSettings,
-    /// Parameters of the roles, over their defaults and the environment's file.
-    #[serde(default = "default_attributes")]
-    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
-    #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
-    attributes: serde_json::Value,
-}
-
-/// Metrics of the passes, for monitoring.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MetricsSettings {
-    /// The folder of node_exporter's textfile collector, such as `/var/lib/prometheus/node-exporter`:
-    /// every pass writes `trueup.prom` there. Nothing is written when not given.
-    pub textfile: Option<PathBuf>,
-}
-
-/// Default key of the manifest.
-pub(crate) fn default_manifest() -> String {
-    "sha_number.yml".into()
-}
-
-fn default_attributes() -> serde_json::Value {
-    serde_json::Value::Null
-}
 
 /// Validated settings.
 #[derive(Debug, Clone)]
@@ -234,11 +180,6 @@ fn load_environment(
         &node,
     ));
     Ok(Some(node))
-}
-
-/// The location of a field, or that of the whole tree if the field is not set.
-fn location_of<'t>(tree: &'t Node, field: &str) -> &'t Location {
-    tree.get(field).map_or(&tree.at, |node| &node.at)
 }
 
 fn empty_map(like: &Node) -> Node {

@@ -1,8 +1,9 @@
 //! Validates what the types of the settings cannot.
 
-use super::{SettingsFile, invalid_name, is_name, location_of};
+use super::format::SettingsFile;
+use super::name::{invalid_name, is_name};
 use crate::ports::root::Root;
-use crate::problem::Problem;
+use crate::problem::{Location, Problem};
 use crate::yaml::Node;
 
 /// `tree` is all settings.
@@ -36,4 +37,9 @@ fn invalid_names(tree: &Node, field: &str, names: &[String]) -> Vec<Problem> {
             .field(field)
     };
     invalid.map(problem).collect()
+}
+
+/// The location of a field, or that of the whole tree if the field is not set.
+pub(super) fn location_of<'t>(tree: &'t Node, field: &str) -> &'t Location {
+    tree.get(field).map_or(&tree.at, |node| &node.at)
 }

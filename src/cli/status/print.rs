@@ -27,8 +27,8 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     rows.push(vec!["resources".into(), counts_text(report.counts)]);
     output.print_table(&rows);
     print_resources(status, output);
-    for line in report.kept_lists.iter().chain(&report.untold) {
-        output.print_line(format!("{}: {line}", paint.changed("stale")));
+    for kept in report.kept_lists.iter().chain(&report.untold) {
+        output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }
     for warning in &report.warnings {
         output.print_line(format!("{}: {warning}", paint.changed("warning")));

@@ -11,13 +11,13 @@ mod install;
 mod node_settings;
 mod node_yml;
 mod ports;
+mod request;
 mod secrets;
 mod timer;
 
 use std::rc::Rc;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use self::deploy_key::DEPLOY_KEY;
 use self::node_settings::NodeSettings;
@@ -27,7 +27,6 @@ use crate::exit::Exit;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::Root;
-use crate::ports::store::StoreSettings;
 use crate::problem::Problem;
 use crate::role::ItemList;
 use crate::settings;
@@ -35,32 +34,7 @@ use crate::settings;
 pub(crate) use credentials::ShellEnvironment;
 pub(crate) use deploy_key::DeployKey;
 pub(crate) use node_settings::app_list;
-
-/// What a host should be. Problems name the options of `trueup init`.
-#[derive(Debug, Clone)]
-pub(crate) struct InitRequest {
-    pub environment: String,
-    pub roles: Vec<String>,
-    pub tags: Vec<(String, String)>,
-    pub node: Option<String>,
-    pub store: StoreSettings,
-    pub manifest: Option<String>,
-    /// Names and repositories.
-    pub apps: Vec<(String, String)>,
-    /// Host keys of git servers, as lines of `known_hosts`.
-    pub known_hosts: Vec<String>,
-    /// Parameters of the roles, by their dotted key.
-    pub parameters: Vec<(String, Value)>,
-    /// A parameter is a secret, whatever its key and value look like.
-    pub has_secret: bool,
-    pub deploy_key: Option<DeployKey>,
-    pub shell: ShellEnvironment,
-    /// Save the keys of the shell for the timer.
-    pub save_credentials: bool,
-    pub start_timer: bool,
-    /// Replace the existing settings.
-    pub replace: bool,
-}
+pub(crate) use request::InitRequest;
 
 /// A host that may be set up.
 pub(crate) struct Target<'a> {

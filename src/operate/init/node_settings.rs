@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{InitRequest, node_yml, secrets};
+use super::request::InitRequest;
+use super::{node_yml, secrets};
 use crate::problem::Problem;
 use crate::role::ItemList;
 

@@ -1,0 +1,65 @@
+//! The format of `node.yml`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::fleet::FleetSettings;
+use crate::ports::services::ServiceManager;
+use crate::ports::store::StoreSettings;
+
+/// Settings as written, all files merged.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SettingsFile {
+    /// The environment of this node in the manifest: `production`, `staging`, …
+    pub environment: String,
+    /// The roles of this node, in this order; each is a file in `roles/`.
+    pub roles: Vec<String>,
+    /// Tags of this node, for overrides in the manifest and for finding peers.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The name of this node; the host name when not given.
+    pub node: Option<String>,
+    /// Where the manifest is.
+    pub store: StoreSettings,
+    /// The manifest's key in the store; `sha_number.yml` when not given.
+    #[serde(default = "default_manifest")]
+    pub manifest: String,
+    /// The manager of services that do not name one: `auto`, `systemd`, `supervisor`, or
+    /// `process` (plain processes, for sandboxes and containers).
+    #[serde(default)]
+    pub services: ServiceManager,
+    /// Metrics of the passes, for monitoring.
+    #[serde(default)]
+    pub metrics: MetricsSettings,
+    /// What this node publishes to its peers, and which peer lists it accepts.
+    #[serde(default)]
+    pub fleet: FleetSettings,
+    /// Parameters of the roles, over their defaults and the environment's file.
+    #[serde(default = "default_attributes")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
+    attributes: serde_json::Value,
+}
+
+/// Metrics of the passes, for monitoring.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MetricsSettings {
+    /// The folder of node_exporter's textfile collector, such as `/var/lib/prometheus/node-exporter`:
+    /// every pass writes `trueup.prom` there. Nothing is written when not given.
+    pub textfile: Option<PathBuf>,
+}
+
+/// Default key of the manifest.
+pub(crate) fn default_manifest() -> String {
+    "sha_number.yml".into()
+}
+
+fn default_attributes() -> serde_json::Value {
+    serde_json::Value::Null
+}
