@@ -126,9 +126,9 @@ pub struct InvalidValue {
     pub hint: String,
 }
 
-/// Separates message and hint where only text can be passed on. No text that YAML or a command line can hold has
-/// it: both escape or refuse control characters.
-const HINT_SEPARATOR: char = '\u{1e}';
+/// Precedes message and hint where only text can be passed on. The message may quote a value that holds this
+/// character, so it is escaped there; a text that does not begin with it has no hint.
+const PART_MARK: char = '\u{1e}';
 
 impl InvalidValue {
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> InvalidValue {
@@ -141,7 +141,8 @@ impl InvalidValue {
     /// The problem that an error of serde stands for. serde passes only text on: `{:#}` of an invalid value
     /// holds its hint.
     pub fn problem_from_text(text: &str) -> Problem {
-        match text.split_once(HINT_SEPARATOR) {
+        let parts = text.strip_prefix(PART_MARK);
+        match parts.and_then(|parts| parts.split_once(PART_MARK)) {
             Some((message, hint)) => Problem::new(message).hint(hint),
             None => Problem::new(text),
         }
@@ -151,11 +152,11 @@ impl InvalidValue {
 /// The message; with `{:#}` the hint as well, for [`InvalidValue::problem_from_text`].
 impl fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        if f.alternate() {
-            write!(f, "{HINT_SEPARATOR}{}", self.hint)?;
+        if !f.alternate() {
+            return f.write_str(&self.message);
         }
-        Ok(())
+        let message = printable::text(&self.message);
+        write!(f, "{PART_MARK}{message}{PART_MARK}{}", self.hint)
     }
 }
 
@@ -252,5 +253,16 @@ mod tests {
             problem.to_string(),
             "a.yml:3:5: r: f: wrong\n  hint: mend it"
         );
+    }
+    #[test]
+    fn quoted_value_cannot_replace_the_hint() {
+        let invalid = InvalidValue::new("`a\u{1e}b` is wrong", "expected c");
+        let problem = InvalidValue::problem_from_text(&format!("{invalid:#}"));
+        assert_eq!(problem.message, "`a\\x1eb` is wrong");
+        assert_eq!(problem.hint.as_deref(), Some("expected c"));
+
+        let problem = InvalidValue::problem_from_text("`a\u{1e}b` is unknown");
+        assert_eq!(problem.message, "`a\\x1eb` is unknown");
+        assert_eq!(problem.hint, None);
     }
 }

@@ -4,7 +4,7 @@ use super::{AppliedResource, Applier, Event, ResourceResult};
 use crate::owed::{self, Obligation};
 use crate::plan::without_redundant_reloads;
 use crate::ports::root::RootError;
-use crate::resource::Duty;
+use crate::resource::{Duty, Failure};
 use crate::role::Resource;
 
 impl<'a> Applier<'a> {
@@ -69,8 +69,7 @@ impl<'a> Applier<'a> {
             obligation: &obligation,
         });
         let checked = self.validation.require_passing(&obligation, self.host);
-        let result = checked.and_then(|()| resource.fulfill(duty, self.host));
-        self.view.forget();
+        let result = checked.and_then(|()| self.perform(resource, duty));
         let entry = &mut self.results[index];
         match result {
             Ok(()) => {
@@ -89,5 +88,11 @@ impl<'a> Applier<'a> {
                 Vec::new()
             }
         }
+    }
+    /// Restarts, reloads or runs a resource on the host.
+    pub(super) fn perform(&mut self, resource: &Resource, duty: Duty) -> Result<(), Failure> {
+        let result = resource.fulfill(duty, self.host);
+        self.view.forget();
+        result
     }
 }

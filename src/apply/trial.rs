@@ -322,7 +322,6 @@ impl<'a> Applier<'a> {
                 continue;
             };
             let failed = self.restart_user(index, user, resource);
-            self.view.forget();
             let entry = &mut self.results[index];
             let changed = match entry.take_result() {
                 ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
@@ -362,7 +361,7 @@ impl<'a> Applier<'a> {
                 id: &user.id,
                 obligation: &obligation,
             });
-            match user.fulfill(trigger.duty, self.host) {
+            match self.perform(user, trigger.duty) {
                 Ok(()) => self.results[index].fulfilled.push(obligation),
                 Err(failure) => failed = Some(failure),
             }
