@@ -8,7 +8,7 @@ use serde_json::Value;
 use tera::{ErrorKind, Tera};
 
 use super::expression_names;
-use super::interpolate::interpolate;
+use super::interpolate::{PlainReferences, interpolate};
 use super::nodes::{self, NodesFunction};
 use super::scope::Scope;
 use super::template_syntax::{is_template, plain_reference, referenced_templates};
@@ -36,6 +36,8 @@ pub(crate) struct Renderer<'a> {
 struct TemplateSource {
     path: String,
     text: String,
+    /// `None`: it needs Tera.
+    plain: Option<PlainReferences>,
 }
 
 impl<'a> Renderer<'a> {
@@ -237,7 +239,9 @@ impl<'a> Renderer<'a> {
         });
         let scope = with_vars.as_ref().unwrap_or(scope);
         let source = self.load_template(name)?;
-        if let Some(text) = interpolate(&source.text, |path| self.lookup(path, scope)) {
+        let value = |path: &str| self.lookup(path, scope);
+        let plain = source.plain.as_ref();
+        if let Some(text) = plain.and_then(|plain| plain.substitute(&source.text, value)) {
             return Ok(text);
         }
         self.compile(name)?;
@@ -265,7 +269,8 @@ impl<'a> Renderer<'a> {
         let path = path.display().to_string();
         let text = String::from_utf8(body)
             .map_err(|_| Problem::new(format!("{path} is not UTF-8 text")))?;
-        let source = Rc::new(TemplateSource { path, text });
+        let plain = PlainReferences::find(&text);
+        let source = Rc::new(TemplateSource { path, text, plain });
         self.sources
             .borrow_mut()
             .insert(name.to_owned(), source.clone());

@@ -2,7 +2,8 @@
 
 /// Whether the text contains anything to render.
 pub(super) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("{#")
+    let mut pairs = text.as_bytes().windows(2);
+    pairs.any(|pair| matches!(pair, b"{{" | b"{%" | b"{#"))
 }
 
 /// The dotted path of a text that is exactly one `{{ path }}`.
@@ -13,15 +14,16 @@ pub(super) fn plain_reference(text: &str) -> Option<&str> {
 
 /// Whether this is a dotted path of names without a special meaning in Tera.
 pub(super) fn is_plain_path(path: &str) -> bool {
-    let ident = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    let ident = |part: &[u8]| {
+        part.first()
+            .is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_')
+            && part.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_')
     };
     let word = !matches!(
         path,
         "true" | "false" | "none" | "True" | "False" | "None" | "loop"
     );
-    word && path.split('.').all(ident)
+    word && path.as_bytes().split(|c| *c == b'.').all(ident)
 }
 
 /// The templates that a template names in `include`, `extends` and `import`.
