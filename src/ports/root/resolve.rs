@@ -19,7 +19,7 @@ use super::{FileKind, Meta, Result, Root, RootError};
 /// The kernel's limit of links in one path.
 const MAX_LINKS: u32 = 40;
 
-const PATH_FLAGS: OFlag = OFlag::O_PATH
+pub(super) const PATH_FLAGS: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
 

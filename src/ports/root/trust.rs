@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::getegid;
 
 use super::read::{errno_of, read_whole};
+use super::resolve::PATH_FLAGS;
 use super::{Exposure, FileKind, Meta, Result, Root, RootError};
 
 impl Root {
@@ -99,25 +100,59 @@ impl Root {
         if let Some(known) = self.trusted_folders.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let found = match self.walk_path("read", folder)? {
+        let found = self.check_folder(folder, path, extra_uid)?;
+        self.trusted_folders.borrow_mut().insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// Checks a folder and opens it in its parent, for which the same was done before.
+    fn check_folder(
+        &self,
+        folder: &Path,
+        path: &Path,
+        extra_uid: Option<u32>,
+    ) -> Result<Option<Rc<OwnedFd>>> {
+        let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+            return self.walk_trusted_path(folder, path, extra_uid);
+        };
+        let Some(parent) = self.open_trusted_folder(parent, path, extra_uid)? else {
+            return Ok(None);
+        };
+        match openat(
+            &*parent,
+            name,
+            PATH_FLAGS | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        ) {
+            Ok(child) => {
+                self.check_exposure(path, folder, &child, extra_uid)?;
+                Ok(Some(Rc::new(child)))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            // A link, or an error that the walk describes.
+            Err(_) => self.walk_trusted_path(folder, path, extra_uid),
+        }
+    }
+
+    /// Opens a folder after checking each one on its path and behind the links in it.
+    fn walk_trusted_path(
+        &self,
+        folder: &Path,
+        path: &Path,
+        extra_uid: Option<u32>,
+    ) -> Result<Option<Rc<OwnedFd>>> {
+        match self.walk_path("read", folder)? {
             Some((mut steps, None)) => {
                 let mut here = PathBuf::from("/");
                 for step in &steps {
                     here.push(&step.name);
                     self.check_exposure(path, &here, &step.fd, extra_uid)?;
                 }
-                steps.pop().map(|step| Rc::new(step.fd))
+                Ok(steps.pop().map(|step| Rc::new(step.fd)))
             }
-            Some((_, Some(_))) => return Err(self.io_error("read", path)(Errno::ENOTDIR)),
-            None => {
-                if let Some(parent) = folder.parent() {
-                    self.open_trusted_folder(parent, path, extra_uid)?;
-                }
-                None
-            }
-        };
-        self.trusted_folders.borrow_mut().insert(key, found.clone());
-        Ok(found)
+            Some((_, Some(_))) => Err(self.io_error("read", path)(Errno::ENOTDIR)),
+            None => Ok(None),
+        }
     }
 
     /// Refuses what another user can change. Other users may create files in a folder like `/tmp`: its sticky
@@ -300,6 +335,31 @@ mod tests {
         case.mode("elsewhere.yml", 0o644);
         case.mode("etc/node.d", 0o777);
         assert!(case.read(None).is_err());
+    }
+
+    #[test]
+    fn linked_folder_is_checked_at_its_target() {
+        let case = Fixture::new();
+        symlink("node.d", case.dir.path().join("etc/alias")).unwrap();
+        let read = |path: &str| {
+            let root = Root::at(case.dir.path()).unwrap();
+            root.read_trusted(Path::new(path), 100, None)
+        };
+        assert!(read("/etc/alias/host.yml").unwrap().is_some());
+        case.mode("etc/node.d", 0o777);
+        assert!(read("/etc/alias/host.yml").is_err());
+    }
+
+    #[test]
+    fn missing_folder_counts_only_in_a_trusted_one() {
+        let case = Fixture::new();
+        let read = || {
+            let root = Root::at(case.dir.path()).unwrap();
+            root.read_trusted(Path::new("/etc/gone/below/host.yml"), 100, None)
+        };
+        assert!(read().unwrap().is_none());
+        case.mode("etc", 0o777);
+        assert!(read().is_err());
     }
 
     #[test]
