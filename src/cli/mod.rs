@@ -40,7 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return error::print_clap_message(&error),
     };
-    let format = match cli.global.output.format(&mut Cli::command()) {
+    let format = match cli.global.output.format(Cli::command) {
         Ok(format) => format,
         Err(error) => return error::print_clap_message(&error),
     };

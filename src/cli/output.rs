@@ -38,8 +38,11 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// `command`: the one that clap's error shows the usage of.
-    pub(super) fn format(&self, command: &mut clap::Command) -> Result<OutputFormat, clap::Error> {
+    /// `command` builds the command whose usage clap's error shows.
+    pub(super) fn format(
+        &self,
+        command: impl FnOnce() -> clap::Command,
+    ) -> Result<OutputFormat, clap::Error> {
         match (self.json, self.output) {
             (true, None | Some(OutputFormat::Json)) => Ok(OutputFormat::Json),
             (false, format) => Ok(format.unwrap_or(OutputFormat::Text)),
@@ -48,7 +51,7 @@ impl OutputArgs {
                     OutputFormat::Yaml => "yaml",
                     _ => "text",
                 };
-                Err(command.error(
+                Err(command().error(
                     ErrorKind::ArgumentConflict,
                     format!("the argument '--json' cannot be used with '--output {other}'"),
                 ))
