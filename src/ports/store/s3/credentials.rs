@@ -6,6 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
@@ -34,15 +36,7 @@ impl CredentialsChain {
     }
 
     async fn load(&self) -> provider::Result {
-        let sources = self.chain.get_or_init(async || {
-            let config = ProviderConfig::without_region().with_http_client(self.http.clone());
-            DefaultCredentialsChain::builder()
-                .configure(config)
-                .region(self.region.clone())
-                .build()
-                .await
-        });
-        let found = async { sources.await.provide_credentials().await };
+        let found = self.load_from_sources();
         let trouble = match tokio::time::timeout(self.limit, found).await {
             Ok(Ok(credentials)) => return Ok(credentials),
             Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => CredentialsChainError::NotFound,
@@ -51,6 +45,36 @@ impl CredentialsChain {
         };
         Err(CredentialsError::provider_error(trouble))
     }
+
+    /// Asks the first two sources of the chain before it creates the whole chain, which takes longer than a
+    /// request to the store.
+    async fn load_from_sources(&self) -> provider::Result {
+        let config = ProviderConfig::without_region()
+            .with_http_client(self.http.clone())
+            .with_region(Some(self.region.clone()));
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        let found = environment.provide_credentials().await;
+        if !is_not_loaded(&found) {
+            return found;
+        }
+        let profile = ProfileFileCredentialsProvider::builder().configure(&config);
+        let found = profile.build().provide_credentials().await;
+        if !is_not_loaded(&found) {
+            return found;
+        }
+        let chain = self.chain.get_or_init(async || {
+            DefaultCredentialsChain::builder()
+                .configure(config)
+                .region(self.region.clone())
+                .build()
+                .await
+        });
+        chain.await.provide_credentials().await
+    }
+}
+
+fn is_not_loaded(found: &provider::Result) -> bool {
+    matches!(found, Err(CredentialsError::CredentialsNotLoaded(_)))
 }
 
 impl ProvideCredentials for CredentialsChain {
