@@ -1,6 +1,7 @@
 //! The catalog: all resources of a node, checked against each other (unique ids, one owner per object).
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::draft::Draft;
@@ -123,7 +124,7 @@ fn merge_duplicates(
 ) -> (Vec<(Draft, Vec<ScopedTrigger>)>, HashMap<String, String>) {
     let mut aliases = HashMap::new();
     let mut kept: Vec<Option<(Draft, Vec<ScopedTrigger>)>> = Vec::new();
-    let mut seen: HashMap<(&'static str, String), usize> = HashMap::new();
+    let mut seen: HashMap<(&'static str, String), usize> = HashMap::with_capacity(drafts.len());
     for draft in drafts {
         let triggers: Vec<ScopedTrigger> = draft
             .body
@@ -279,6 +280,12 @@ impl KnownIds<'_> {
 
 /// Resources are applied in the order of the list, so a required one must come earlier.
 fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
+    if resources
+        .iter()
+        .all(|resource| resource.requires.is_empty())
+    {
+        return;
+    }
     let at: HashMap<&str, usize> = resources
         .iter()
         .enumerate()
@@ -299,14 +306,14 @@ fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
 }
 
 fn check_unique_paths(resources: &[Resource], problems: &mut Vec<Problem>) {
-    let mut owners: HashMap<PathBuf, &Resource> = HashMap::new();
+    let mut owners: HashMap<OsString, &Resource> = HashMap::with_capacity(resources.len());
     for resource in resources {
         let Some(path) = resource.body.owned_path() else {
             continue;
         };
         // Normalizes spellings of the same path (`//`, a trailing slash).
         let path: PathBuf = path.components().collect();
-        if let Some(first) = owners.get(&path) {
+        if let Some(first) = owners.get(path.as_os_str()) {
             problems.push(
                 Problem::new(format!(
                     "{} is already owned by {} ({})",
@@ -319,13 +326,13 @@ fn check_unique_paths(resources: &[Resource], problems: &mut Vec<Problem>) {
                 .hint("one path belongs to one resource"),
             );
         } else {
-            owners.insert(path, resource);
+            owners.insert(path.into_os_string(), resource);
         }
     }
 }
 
 fn check_unique_ids(resources: &[Resource], problems: &mut Vec<Problem>) {
-    let mut seen: HashMap<&str, &Resource> = HashMap::new();
+    let mut seen: HashMap<&str, &Resource> = HashMap::with_capacity(resources.len());
     for resource in resources {
         if let Some(first) = seen.insert(&resource.id, resource) {
             problems.push(

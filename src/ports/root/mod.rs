@@ -64,7 +64,7 @@ pub(crate) struct Root {
     dir: OwnedFd,
     path: PathBuf,
     euid: Uid,
-    folder_cache: RefCell<Option<HashMap<PathBuf, Rc<OwnedFd>>>>,
+    folder_cache: RefCell<Option<HashMap<OsString, Rc<OwnedFd>>>>,
     /// Folders that only root and trueup's user can change: see `trust.rs`.
     trusted_folders: RefCell<TrustedFolders>,
 }
@@ -199,7 +199,7 @@ impl Root {
     /// [`Root::resolve_folder`], through the cache of open folders if it is active.
     fn cached_folder(&self, verb: &'static str, path: &Path) -> Result<Option<Rc<OwnedFd>>> {
         if let Some(folders) = self.folder_cache.borrow().as_ref()
-            && let Some(folder) = folders.get(path)
+            && let Some(folder) = folders.get(path.as_os_str())
         {
             return Ok(Some(folder.clone()));
         }
@@ -210,7 +210,7 @@ impl Root {
             if folders.len() >= MAX_OPEN_FOLDERS {
                 folders.clear();
             }
-            folders.insert(path.to_owned(), folder.clone());
+            folders.insert(path.into(), folder.clone());
         }
         Ok(Some(folder))
     }
