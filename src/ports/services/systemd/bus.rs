@@ -1,5 +1,6 @@
 //! Client for systemd's D-Bus interface: calls, properties and jobs.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
@@ -30,16 +31,16 @@ pub(super) type Properties = HashMap<String, OwnedVariant>;
 #[derive(Debug)]
 pub(super) struct Bus {
     connection: Connection,
+    /// systemd emits job signals only while a client is subscribed.
+    is_subscribed: Cell<bool>,
 }
 
 impl Bus {
     pub(super) async fn open() -> zbus::Result<Bus> {
-        let bus = Bus {
+        Ok(Bus {
             connection: Connection::system().await?,
-        };
-        // systemd emits job signals only while a client is subscribed.
-        bus.call_manager("Subscribe", &()).await?;
-        Ok(bus)
+            is_subscribed: Cell::new(false),
+        })
     }
 
     pub(super) async fn call_manager<B>(&self, method: &str, body: &B) -> zbus::Result<Message>
@@ -86,6 +87,10 @@ impl Bus {
     /// Queues a job and waits for its result, in systemd's words: `done`, `failed`, `timeout`, `dependency`,
     /// … Has no deadline of its own.
     pub(super) async fn run_job(&self, method: &str, unit: &str) -> zbus::Result<String> {
+        if !self.is_subscribed.get() {
+            self.call_manager("Subscribe", &()).await?;
+            self.is_subscribed.set(true);
+        }
         // Before the call: a job can end before the reply to the call arrives.
         let mut ended = MessageStream::for_match_rule(
             job_removed_rule()?,
