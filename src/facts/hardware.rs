@@ -1,9 +1,11 @@
 //! Processors, memory and disks.
 
 use serde::Serialize;
-use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
-/// Sizes in bytes.
+use super::known;
+use crate::ports::machine;
+
+/// Sizes in bytes; 0 where they are unknown, which a template can test for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Memory {
     pub total: u64,
@@ -20,33 +22,30 @@ pub(super) struct Disk {
     pub total: u64,
 }
 
-/// The number of CPUs that the scheduler lets this process use, control groups included.
+/// At least 1, so that templates can divide by it.
 pub(super) fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    known(machine::usable_cpus()).unwrap_or(1)
 }
 
 pub(super) fn memory() -> Memory {
-    let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything());
-    // Where /proc cannot be read the fact is 0, which a template can test for.
-    let system = System::new_with_specifics(kind).ok();
+    let memory = known(machine::memory());
     Memory {
-        total: system.as_ref().map_or(0, System::total_memory),
-        swap: system.as_ref().map_or(0, System::total_swap),
+        total: memory.map_or(0, |memory| memory.total),
+        swap: memory.map_or(0, |memory| memory.swap),
     }
 }
 
 pub(super) fn disks() -> Vec<Disk> {
-    let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage());
-    let mut found: Vec<Disk> = disks
-        .iter()
-        .flat_map(|disks| disks.iter())
-        .map(|disk| Disk {
-            mount: disk.mount_point().display().to_string(),
-            device: disk.name().to_string_lossy().into_owned(),
-            filesystem: disk.file_system().to_string_lossy().into_owned(),
-            total: disk.total_space(),
+    let filesystems = known(machine::mounted_filesystems()).unwrap_or_default();
+    let mut disks: Vec<Disk> = filesystems
+        .into_iter()
+        .map(|filesystem| Disk {
+            mount: filesystem.mount_point.display().to_string(),
+            device: filesystem.device.to_string_lossy().into_owned(),
+            filesystem: filesystem.filesystem.to_string_lossy().into_owned(),
+            total: filesystem.total,
         })
         .collect();
-    found.sort_by(|a, b| a.mount.cmp(&b.mount));
-    found
+    disks.sort_by(|a, b| a.mount.cmp(&b.mount));
+    disks
 }

@@ -7,11 +7,13 @@ mod network;
 mod os;
 
 use std::cell::OnceCell;
+use std::error::Error;
 use std::rc::Rc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::ports::machine::MachineError;
 use crate::ports::root::Root;
 
 /// One group of facts: its name and the function that collects it.
@@ -58,6 +60,16 @@ const PROBES: [Probe; 8] = [
         collect: |root| to_json(agents::probe(root)),
     },
 ];
+
+/// The value if the machine provides it: a fact that is unknown is empty and fails no pass.
+fn known<T>(value: Result<T, MachineError>) -> Option<T> {
+    value
+        .inspect_err(|error| {
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::debug!("{error}: {cause}");
+        })
+        .ok()
+}
 
 fn to_json(fact: impl Serialize) -> Value {
     serde_json::to_value(fact).expect("facts are plain data")
@@ -110,8 +122,8 @@ impl Facts {
     }
 
     fn group(&self, name: &str) -> Option<&Value> {
-        let at = PROBES.iter().position(|probe| probe.name == name)?;
-        Some(self.groups[at].get_or_init(|| (PROBES[at].collect)(&self.root)))
+        let index = PROBES.iter().position(|probe| probe.name == name)?;
+        Some(self.groups[index].get_or_init(|| (PROBES[index].collect)(&self.root)))
     }
 }
 
@@ -134,7 +146,7 @@ mod tests {
 
     #[test]
     fn facts_of_an_unchanged_host_are_stable() {
-        let look = || Facts::new(Rc::new(Root::real().unwrap())).all().clone();
-        assert_eq!(look(), look());
+        let gather = || Facts::new(Rc::new(Root::real().unwrap())).all().clone();
+        assert_eq!(gather(), gather());
     }
 }

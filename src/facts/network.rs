@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
 use serde::Serialize;
+
+use super::known;
+use crate::ports::machine;
 
 /// Addresses without loopback and link-local ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -17,33 +18,38 @@ pub(super) struct Network {
 }
 
 pub(super) fn probe() -> Network {
-    let mut network = Network::default();
-    let Ok(found) = getifaddrs() else {
-        return network;
-    };
-    for entry in found {
-        if entry.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
-            continue;
-        }
-        let Some(address) = entry.address else {
-            continue;
-        };
-        let ip = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-            (Some(v4), _) => IpAddr::V4(v4.ip()),
-            (None, Some(v6)) if !v6.ip().is_unicast_link_local() => IpAddr::V6(v6.ip()),
-            _ => continue,
-        };
-        network
-            .interfaces
-            .entry(entry.interface_name)
-            .or_default()
-            .push(ip);
-    }
-    for addresses in network.interfaces.values_mut() {
+    arrange(known(machine::interface_addresses()).unwrap_or_default())
+}
+
+fn arrange(mut interfaces: BTreeMap<String, Vec<IpAddr>>) -> Network {
+    for addresses in interfaces.values_mut() {
         addresses.sort();
     }
-    let all = || network.interfaces.values().flatten();
+    let all = || interfaces.values().flatten();
     let first = all().find(|ip| ip.is_ipv4()).or_else(|| all().next());
-    network.address = first.map(IpAddr::to_string).unwrap_or_default();
-    network
+    Network {
+        address: first.map(IpAddr::to_string).unwrap_or_default(),
+        interfaces,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_ipv4_address_is_the_hosts_own() {
+        let interfaces = |addresses: &[(&str, &str)]| {
+            let mut interfaces = BTreeMap::<String, Vec<IpAddr>>::new();
+            for (name, address) in addresses {
+                let of_interface = interfaces.entry((*name).to_owned()).or_default();
+                of_interface.push(address.parse().unwrap());
+            }
+            arrange(interfaces)
+        };
+        let mixed = interfaces(&[("a", "2001:db8::1"), ("b", "10.0.0.2"), ("b", "10.0.0.1")]);
+        assert_eq!(mixed.address, "10.0.0.1");
+        assert_eq!(interfaces(&[("a", "2001:db8::1")]).address, "2001:db8::1");
+        assert_eq!(interfaces(&[]).address, "");
+    }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::known;
+use crate::ports::machine;
 use crate::ports::root::Root;
 
 /// From `/etc/os-release`; fields that it lacks are empty.
@@ -45,13 +47,13 @@ pub(super) fn probe(root: &Root) -> Os {
         version: value("VERSION_ID"),
         codename: value("VERSION_CODENAME"),
         name: value("PRETTY_NAME"),
-        kernel: sysinfo::System::kernel_version().unwrap_or_default(),
+        kernel: known(machine::kernel_version()).unwrap_or_default(),
         arch: std::env::consts::ARCH,
     }
 }
 
 pub(super) fn hostname() -> String {
-    let full = sysinfo::System::host_name().unwrap_or_default();
+    let full = known(machine::hostname()).unwrap_or_default();
     full.split('.').next().unwrap_or_default().to_owned()
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod http;
 pub(crate) mod journal;
 pub(crate) mod listeners;
 pub(crate) mod lock;
+pub(crate) mod machine;
 pub(crate) mod packages;
 pub(crate) mod processes;
 pub(crate) mod random;
