@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::known;
+use super::known::known;
 use crate::ports::machine;
 
 /// Sizes in bytes; 0 where they are unknown, which a template can test for.

@@ -3,17 +3,16 @@
 
 mod agents;
 mod hardware;
+mod known;
 mod network;
 mod os;
 
 use std::cell::OnceCell;
-use std::error::Error;
 use std::rc::Rc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::ports::machine::MachineError;
 use crate::ports::root::Root;
 
 /// One group of facts: its name and the function that collects it.
@@ -60,16 +59,6 @@ const PROBES: [Probe; 8] = [
         collect: |root| to_json(agents::probe(root)),
     },
 ];
-
-/// The value if the machine provides it: a fact that is unknown is empty and fails no pass.
-fn known<T>(value: Result<T, MachineError>) -> Option<T> {
-    value
-        .inspect_err(|error| {
-            let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            tracing::debug!("{error}: {cause}");
-        })
-        .ok()
-}
 
 fn to_json(fact: impl Serialize) -> Value {
     serde_json::to_value(fact).expect("facts are plain data")

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::known;
+use super::known::known;
 use crate::ports::machine;
 
 /// Addresses without loopback and link-local ones.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::known;
+use super::known::known;
 use crate::ports::machine;
 use crate::ports::root::Root;
 
