@@ -10,6 +10,7 @@ pub(crate) mod address;
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod deadline;
+mod error_sources;
 pub(crate) mod exec;
 pub(crate) mod git_memory;
 pub(crate) mod http;

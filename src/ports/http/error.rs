@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use url::Url;
 
 use crate::ports::deadline::DeadlineError;
+use crate::ports::error_sources::{error_sources, find_source};
 
 /// Why a request got no answer. No variant shows a password.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,20 +27,19 @@ pub(crate) enum HttpError {
     ForbiddenAddress { host: String, why: &'static str },
     #[error("{host} broke off: {why}")]
     Interrupted { host: String, why: String },
-    #[error("{0}")]
-    Deadline(DeadlineError),
+    #[error(transparent)]
+    Deadline(#[from] DeadlineError),
 }
 
-/// Finds the cause in an error of the client, whose own error types are private.
-pub(super) fn classify(host: &str, error: ConnectorError) -> HttpError {
+/// Tells the causes apart by the types of the errors in the client's error.
+pub(super) fn classify(host: &str, error: &ConnectorError) -> HttpError {
     let host = host.to_owned();
-    let chain = error_chain(&error);
-    let said = |words: &str| chain.iter().any(|line| line.contains(words));
-    let why = chain.last().cloned().unwrap_or_default();
-    if said("dns error") {
+    // Every client resolves names with `SsrfGuard`, which returns this error.
+    if find_source::<ResolveDnsError>(error).is_some() {
         return HttpError::Resolve(host);
     }
-    if said("invalid peer certificate") {
+    let why = root_cause(error);
+    if let Some(rustls::Error::InvalidCertificate(_)) = find_source(error) {
         return HttpError::Certificate { host, why };
     }
     if error.is_timeout() {
@@ -47,7 +48,8 @@ pub(super) fn classify(host: &str, error: ConnectorError) -> HttpError {
             why: "no answer in time".into(),
         };
     }
-    if said("client error (Connect)") {
+    let client_error = find_source::<hyper_util::client::legacy::Error>(error);
+    if client_error.is_some_and(hyper_util::client::legacy::Error::is_connect) {
         return HttpError::Connect { host, why };
     }
     HttpError::Interrupted { host, why }
@@ -56,14 +58,16 @@ pub(super) fn classify(host: &str, error: ConnectorError) -> HttpError {
 pub(super) fn interrupted(host: &str, error: &(dyn Error + 'static)) -> HttpError {
     HttpError::Interrupted {
         host: host.to_owned(),
-        why: error_chain(error).pop().unwrap_or_default(),
+        why: root_cause(error),
     }
 }
 
-/// The messages from the outermost error to its cause.
-fn error_chain(error: &(dyn Error + 'static)) -> Vec<String> {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect()
+/// The message of the innermost cause.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    error_sources(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 /// The host for messages, with its port if that is not the default.

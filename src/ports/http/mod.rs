@@ -156,21 +156,22 @@ impl HttpClient {
         deadline: &Deadline,
     ) -> Result<Response, HttpError> {
         let first = parse_url(request.url)?;
-        let home = self.trusted_server.get_or_init(|| first.clone());
+        let trusted = self.trusted_server.get_or_init(|| first.clone());
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
             // Credentials are only for the server that they were given for, and so is every header that may
             // contain some.
             let same = url.origin() == first.origin();
             let auth = same.then(|| basic_auth(&first)).flatten();
-            self.guard.check_url(&url, self.proxied.then_some(home))?;
+            self.guard
+                .check_url(&url, self.proxied.then_some(trusted))?;
             let response = self.send_once(&request, &url, same, auth.as_deref(), deadline)?;
-            let there = match response.header("location") {
-                Some(there)
+            let location = match response.header("location") {
+                Some(location)
                     if request.follow_redirects
                         && matches!(response.status, 301..=303 | 307 | 308) =>
                 {
-                    url.join(there)
+                    url.join(location)
                         .ok()
                         .filter(|url| url.as_str().len() <= MAX_URL_LENGTH)
                 }
@@ -179,10 +180,10 @@ impl HttpClient {
             let allowed = |next: &Url| {
                 next.scheme() == "https" || next.scheme() == "http" && url.scheme() == "http"
             };
-            let Some(there) = there.filter(allowed) else {
+            let Some(next) = location.filter(allowed) else {
                 return Err(HttpError::Redirect(display_host(&url)));
             };
-            url = there;
+            url = next;
         }
         Err(HttpError::Redirect(display_host(&url)))
     }
@@ -209,29 +210,28 @@ impl HttpClient {
         http.set_method(method).map_err(|_| unusable())?;
         http.set_uri(shown.as_str()).map_err(|_| unusable())?;
         let auth = auth.map(|auth| ("authorization", auth));
-        let said = request.headers.iter().copied();
-        let said = said.filter(|(name, _)| same || CROSS_ORIGIN_HEADERS.contains(name));
-        for (name, value) in said.chain(auth) {
-            let set = http
-                .headers_mut()
-                .try_insert(name.to_owned(), value.to_owned());
-            set.map_err(|_| unusable())?;
+        let headers = request.headers.iter().copied();
+        let headers = headers.filter(|(name, _)| same || CROSS_ORIGIN_HEADERS.contains(name));
+        for (name, value) in headers.chain(auth) {
+            http.headers_mut()
+                .try_insert(name.to_owned(), value.to_owned())
+                .map_err(|_| unusable())?;
         }
         let host = display_host(url);
         let _operation = watchdog::begin(format!("{method} {shown}"), deadline.remaining());
         let call = self.connector(url).call(http);
-        let answer = block_on(with_deadline(call, deadline)).map_err(HttpError::Deadline)?;
-        let answer: HttpResponse = answer.map_err(|error| {
+        let response = block_on(with_deadline(call, deadline))?;
+        let response: HttpResponse = response.map_err(|error| {
             let refused = self.guard.last_refusal(url);
-            refused.unwrap_or_else(|| error::classify(&host, error))
+            refused.unwrap_or_else(|| error::classify(&host, &error))
         })?;
-        let headers = answer.headers().iter();
+        let headers = response.headers().iter();
         Ok(Response {
-            status: answer.status().as_u16(),
+            status: response.status().as_u16(),
             headers: headers.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             url: shown,
             host,
-            body: ByteStream::new(answer.into_body()),
+            body: ByteStream::new(response.into_body()),
             deadline: deadline.clone(),
             chunk: Vec::new(),
             chunk_position: 0,
@@ -248,14 +248,13 @@ impl HttpClient {
         }
         let ring = tls::Provider::Rustls(CryptoMode::Ring);
         match url.scheme() {
-            "http" if self.proxied => self.plain.get_or_init(|| {
+            "http" => self.plain.get_or_init(|| {
                 // A client without TLS context would resolve names itself. This one loads no authorities.
                 let none = TlsContext::builder().with_trust_store(TrustStore::empty());
                 let none = none.build().expect("an empty list is valid");
                 let builder = builder.tls_provider(ring).tls_context(none);
                 builder.build_with_resolver(self.guard.clone())
             }),
-            "http" => self.plain.get_or_init(|| builder.build_http()),
             _ => self.tls.get_or_init(|| {
                 let builder = builder.tls_provider(ring);
                 builder.build_with_resolver(self.guard.clone())
@@ -276,7 +275,7 @@ impl Response {
         let left = self.deadline.remaining();
         let _operation = watchdog::begin(format!("read from {}", self.host), left);
         let next = with_deadline(self.body.next(), &self.deadline);
-        let next = block_on(next).map_err(HttpError::Deadline)?;
+        let next = block_on(next)?;
         let bytes = next
             .transpose()
             .map_err(|error| error::interrupted(&self.host, &error))?;
@@ -337,9 +336,8 @@ pub(crate) fn resolve(
         tokio::net::lookup_host((name, port)),
         &deadline,
     ));
-    let found = found.map_err(HttpError::Deadline)?;
-    let found = found.map_err(|_| HttpError::Resolve(name.to_owned()))?;
-    Ok(found.collect())
+    let addresses = found?.map_err(|_| HttpError::Resolve(name.to_owned()))?;
+    Ok(addresses.collect())
 }
 
 fn parse_url(text: &str) -> Result<Url, HttpError> {

@@ -84,9 +84,9 @@ fn proxy_hosts() -> BTreeSet<String> {
     let names = names
         .iter()
         .flat_map(|name| [(*name).to_owned(), name.to_uppercase()]);
-    let said = names.filter_map(|name| std::env::var(name).ok());
+    let values = names.filter_map(|name| std::env::var(name).ok());
     let url = |text: String| Url::parse(&text).or_else(|_| Url::parse(&format!("http://{text}")));
-    let urls = said.filter_map(|text| url(text).ok());
+    let urls = values.filter_map(|text| url(text).ok());
     urls.filter_map(|url| url.host_str().map(str::to_owned))
         .collect()
 }

@@ -37,13 +37,13 @@ impl CredentialsChain {
 
     async fn load(&self) -> provider::Result {
         let found = self.load_from_sources();
-        let trouble = match tokio::time::timeout(self.limit, found).await {
+        let error = match tokio::time::timeout(self.limit, found).await {
             Ok(Ok(credentials)) => return Ok(credentials),
             Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => CredentialsChainError::NotFound,
             Ok(Err(error)) => CredentialsChainError::Failed(error_chain(&error)),
             Err(_) => CredentialsChainError::TimedOut(self.limit),
         };
-        Err(CredentialsError::provider_error(trouble))
+        Err(CredentialsError::provider_error(error))
     }
 
     /// Asks the first two sources of the chain before it creates the whole chain, which takes longer than a

@@ -7,7 +7,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::credentials::CredentialsChainError;
-use super::error_chain::{error_chain, sources};
+use super::error_chain::error_chain;
+use crate::ports::error_sources::find_source;
 use crate::ports::store::{MAX_LIST_LENGTH, StoreError};
 
 /// Why a request failed.
@@ -50,10 +51,8 @@ where
                 region: raw.headers().get("x-amz-bucket-region").map(truncate),
             });
         }
-        if let Some(trouble) =
-            sources(&error).find_map(|link| link.downcast_ref::<CredentialsChainError>())
-        {
-            return S3Error::Credentials(trouble.clone());
+        if let Some(error) = find_source::<CredentialsChainError>(&error) {
+            return S3Error::Credentials(error.clone());
         }
         S3Error::Transient(error_chain(&error))
     }
@@ -61,8 +60,8 @@ where
 
 impl S3Error {
     /// An answer that no S3 server should give.
-    pub(super) fn invalid_response(what: &str) -> S3Error {
-        S3Error::Transient(format!("it answered with {what}"))
+    pub(super) fn invalid_response(content: &str) -> S3Error {
+        S3Error::Transient(format!("it answered with {content}"))
     }
 
     /// A body that ended early.
@@ -120,7 +119,7 @@ impl S3Error {
                 refused(CredentialsChainError::NotFound.to_string())
             }
             // A configured source may answer the next time.
-            S3Error::Credentials(trouble) => unreachable(trouble.to_string()),
+            S3Error::Credentials(error) => unreachable(error.to_string()),
             S3Error::Response(answer) if answer.is_transient() => unreachable(answer.describe()),
             S3Error::Response(answer) => refused(answer.describe()),
         }
@@ -169,7 +168,7 @@ impl ErrorResponse {
 }
 
 /// Limits a server's message to a readable length.
-fn truncate(said: &str) -> String {
+fn truncate(message: &str) -> String {
     const MAX_CHARS: usize = 500;
-    said.chars().take(MAX_CHARS).collect()
+    message.chars().take(MAX_CHARS).collect()
 }

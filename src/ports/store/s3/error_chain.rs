@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::ports::error_sources::error_sources;
+
 /// The messages of an error and its causes, without the SDK's wrappers.
 pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     const SDK_WRAPPERS: [&str; 7] = [
@@ -14,10 +16,10 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
         "client error (Connect)",
     ];
     let mut words: Vec<String> = Vec::new();
-    for link in sources(error) {
+    for link in error_sources(error) {
         let text = link.to_string();
-        let said = words.last().is_some_and(|last| last.ends_with(&text));
-        if !said && !SDK_WRAPPERS.contains(&text.as_str()) {
+        let repeated = words.last().is_some_and(|last| last.ends_with(&text));
+        if !repeated && !SDK_WRAPPERS.contains(&text.as_str()) {
             words.push(text);
         }
     }
@@ -25,11 +27,4 @@ pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
         words.push(error.to_string());
     }
     words.join(": ")
-}
-
-/// An error and its causes.
-pub(super) fn sources<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
