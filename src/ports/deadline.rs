@@ -44,6 +44,11 @@ impl Deadline {
         self.expires_at.saturating_duration_since(Instant::now())
     }
 
+    /// The limit of the whole exchange.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Time to wait before the next check, given the time of the last activity.
     pub(super) fn next_wait(&self, last_activity: Instant) -> Result<Duration, DeadlineError> {
         let now = Instant::now();

@@ -17,7 +17,7 @@ use super::descriptors::open_dev_null;
 use super::output::{HeadingEscaper, LOG_LIMIT, Output};
 use super::process::ChildProcess;
 use super::spawn::{MAX_START_TIMEOUT, Spawn};
-use super::{Command, CompletedCommand, ExecError, ExitReason, StopFlag};
+use super::{Command, CompletedCommand, ExecError, ExitReason};
 use crate::ports::deadline::Deadline;
 use crate::ports::secrets::Redactor;
 use crate::ports::watchdog;
@@ -25,7 +25,10 @@ use crate::ports::watchdog;
 /// Time for a group to end after SIGTERM before it is killed.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// Time to go on reading after the child has ended, for output of its own children.
+/// Longest pause between two checks whether the child has ended.
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Time to continue reading after the child has ended, for output of its own children.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Interval at which trueup checks whether a tracer withholds the child's end.
@@ -40,37 +43,36 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
     let input = std::mem::take(&mut command.input);
     let log = command.log.take();
-    let begun = Instant::now();
     let operation = watchdog::begin(format!("`{line}`"), command.timeout);
-    let (stdin, theirs) = match input.is_empty() {
+    let (stdin, child_stdin) = match input.is_empty() {
         true => (None, open_dev_null().map_err(failed)?),
         false => {
-            let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
-            (Some(File::from(ours)), theirs)
+            let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
+            (Some(File::from(writer)), reader)
         }
     };
-    let streams = [theirs, writer.try_clone().map_err(failed)?, writer].map(Some);
+    let streams = [child_stdin, writer.try_clone().map_err(failed)?, writer].map(Some);
     let spawn = Spawn::new(&command, Purpose::Task, streams).map_err(failed)?;
     let stop = command.stop.clone().unwrap_or_default();
-    let patience = Deadline::new(command.timeout, command.timeout, stop);
-    let mut process = match spawn.start(&operation, &patience) {
+    let deadline = Deadline::new(command.timeout, command.timeout, stop);
+    let mut process = match spawn.start(&operation, &deadline) {
         Err(ExecError::Stopped { .. }) => {
             return Ok(CompletedCommand {
                 exit_reason: ExitReason::Stopped,
                 output: Output::default(),
             });
         }
-        begun => begun?,
+        started => started?,
     };
     if let Some(mut stdin) = stdin {
         // Input that trueup passes is shorter than a pipe's buffer.
         let _ = stdin.write_all(&input);
     }
-    let mut reading = OutputReader::new(reader, log).map_err(failed)?;
-    let ended = wait_for_exit(&mut process, &mut reading, begun, &command).map_err(failed)?;
+    let mut reader = OutputReader::new(reader, log).map_err(failed)?;
+    let exit_reason = wait_for_exit(&mut process, &mut reader, &deadline).map_err(failed)?;
     Ok(CompletedCommand {
-        exit_reason: ended,
-        output: reading.output,
+        exit_reason,
+        output: reader.output,
     })
 }
 
@@ -168,13 +170,10 @@ impl OutputReader {
 fn wait_for_exit(
     process: &mut ChildProcess,
     reader: &mut OutputReader,
-    begun: Instant,
-    command: &Command,
+    deadline: &Deadline,
 ) -> io::Result<ExitReason> {
-    let limit = command.timeout;
-    let told_to_stop = || command.stop.as_ref().is_some_and(StopFlag::is_set);
     let mut pause = Duration::from_millis(1);
-    let mut looked = begun;
+    let mut tracer_checked_at = Instant::now();
     loop {
         // The closing pipe signals the exit; the short pause covers a child that closed it early.
         reader.poll_output(pause)?;
@@ -182,25 +181,23 @@ fn wait_for_exit(
             drain(reader)?;
             // Also ends the processes that the child left in its group.
             let status = process.kill_and_reap()?;
-            return Ok(status.map_or(ExitReason::TimedOut(limit), exit_reason));
+            return Ok(status.map_or(ExitReason::TimedOut(deadline.timeout()), exit_reason));
         }
-        if looked.elapsed() >= TRACER_CHECK_INTERVAL {
-            looked = Instant::now();
+        if tracer_checked_at.elapsed() >= TRACER_CHECK_INTERVAL {
+            tracer_checked_at = Instant::now();
             if process.is_held_by_tracer() {
                 terminate(process, reader)?;
                 return Ok(ExitReason::HeldByTracer);
             }
         }
-        if begun.elapsed() >= limit {
-            terminate(process, reader)?;
-            return Ok(ExitReason::TimedOut(limit));
+        // A silent child may be busy: only the whole run has a limit.
+        match deadline.next_wait(Instant::now()) {
+            Ok(wait) => pause = (pause * 2).min(MAX_POLL_INTERVAL).min(wait),
+            Err(error) => {
+                terminate(process, reader)?;
+                return Ok(error.into());
+            }
         }
-        if told_to_stop() {
-            terminate(process, reader)?;
-            return Ok(ExitReason::Stopped);
-        }
-        let left = limit.saturating_sub(begun.elapsed());
-        pause = (pause * 2).min(Duration::from_millis(50)).min(left);
     }
 }
 
@@ -228,9 +225,9 @@ fn drain(reader: &mut OutputReader) -> io::Result<()> {
 /// Signals the group to end, then kills it.
 fn terminate(process: &mut ChildProcess, reader: &mut OutputReader) -> io::Result<()> {
     process.signal(Signal::SIGTERM);
-    let asked = Instant::now();
+    let asked_at = Instant::now();
     while !process.has_ended()? {
-        if asked.elapsed() > GRACE_PERIOD || process.is_held_by_tracer() {
+        if asked_at.elapsed() > GRACE_PERIOD || process.is_held_by_tracer() {
             break;
         }
         reader.poll_output(Duration::from_millis(20))?;

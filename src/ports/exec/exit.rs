@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::output::Output;
+use crate::ports::deadline::DeadlineError;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,17 @@ pub(crate) enum ExitReason {
     HeldByTracer,
     /// trueup killed it, because trueup was asked to stop.
     Stopped,
+}
+
+impl From<DeadlineError> for ExitReason {
+    fn from(error: DeadlineError) -> ExitReason {
+        match error {
+            DeadlineError::Stopped => ExitReason::Stopped,
+            DeadlineError::TimedOut(limit) | DeadlineError::IdleTimedOut(limit) => {
+                ExitReason::TimedOut(limit)
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for ExitReason {
