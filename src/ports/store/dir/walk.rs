@@ -24,8 +24,8 @@ struct ListWalk<'w> {
     rows: Vec<ObjectMeta>,
     /// Bytes that may still be read.
     bytes_left: u64,
-    /// Number of directory entries seen, including those that are not objects.
-    names_seen: usize,
+    /// Number of directory entries read, including those that are not objects.
+    entries_read: usize,
 }
 
 impl DirStore {
@@ -43,7 +43,7 @@ impl DirStore {
             prefix,
             rows: Vec::new(),
             bytes_left: most,
-            names_seen: 0,
+            entries_read: 0,
         };
         self.walk_folder(self.open_root()?, "", &mut walk)?;
         let mut rows = walk.rows;
@@ -59,33 +59,11 @@ impl DirStore {
         above: &str,
         walk: &mut ListWalk<'_>,
     ) -> Result<(), StoreError> {
-        let too_much = |what: String| StoreError::ListTooLarge {
-            store: self.address.clone(),
-            prefix: above.to_owned(),
-            what,
-        };
         if above.matches('/').count() > MAX_DEPTH {
-            return Err(too_much(format!("folders more than {MAX_DEPTH} deep")));
+            return Err(self.list_too_large(above, format!("folders more than {MAX_DEPTH} deep")));
         }
-        let failed = |errno| self.errno_error(above, errno);
-        let mut folder = Dir::from_fd(folder).map_err(failed)?;
-        let mut names = Vec::new();
-        for entry in folder.iter() {
-            let entry = entry.map_err(failed)?;
-            walk.names_seen += 1;
-            if walk.names_seen > MAX_LIST_LENGTH {
-                return Err(too_much(format!("more than {MAX_LIST_LENGTH} files")));
-            }
-            // None: the file system does not report the type; opening shows it.
-            let ours = matches!(entry.file_type(), None | Some(Type::File | Type::Directory));
-            match entry.file_name().to_str() {
-                Ok(name) if ours && !name.starts_with('.') && check_key(name).is_ok() => {
-                    names.push(name.to_owned());
-                }
-                _ => {}
-            }
-        }
-        for name in names {
+        let mut folder = Dir::from_fd(folder).map_err(|errno| self.errno_error(above, errno))?;
+        for name in self.object_names(&mut folder, above, walk)? {
             let key = format!("{above}{name}");
             let below = format!("{key}/");
             if !key.starts_with(walk.prefix) && !walk.prefix.starts_with(&below) {
@@ -104,22 +82,67 @@ impl DirStore {
             if meta.is_dir() {
                 self.walk_folder(file.into(), &below, walk)?;
             } else if meta.is_file() && key.starts_with(walk.prefix) {
-                let meta = FileMeta::of(&meta);
-                let (etag, size) =
-                    etag_and_size(file, &meta).map_err(|error| self.io_error(&key, &error))?;
-                let read = size.min(MAX_OBJECT_SIZE as u64);
+                let object = self.read_object_meta(key, file, &FileMeta::of(&meta))?;
+                let read = object.size.min(MAX_OBJECT_SIZE as u64);
                 walk.bytes_left = walk.bytes_left.checked_sub(read).ok_or_else(|| {
-                    too_much(format!("more than {} MiB of files", MAX_READ >> 20))
+                    self.list_too_large(above, format!("more than {} MiB of files", MAX_READ >> 20))
                 })?;
-                walk.rows.push(ObjectMeta {
-                    key,
-                    etag,
-                    modified: meta.modified,
-                    size,
-                });
+                walk.rows.push(object);
             }
         }
         Ok(())
+    }
+
+    /// The names in a folder that an object or a folder of objects may have.
+    fn object_names(
+        &self,
+        folder: &mut Dir,
+        above: &str,
+        walk: &mut ListWalk<'_>,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        for entry in folder.iter() {
+            let entry = entry.map_err(|errno| self.errno_error(above, errno))?;
+            walk.entries_read += 1;
+            if walk.entries_read > MAX_LIST_LENGTH {
+                let content = format!("more than {MAX_LIST_LENGTH} files");
+                return Err(self.list_too_large(above, content));
+            }
+            // None: the file system does not report the type; opening shows it.
+            let may_be_object =
+                matches!(entry.file_type(), None | Some(Type::File | Type::Directory));
+            match entry.file_name().to_str() {
+                Ok(name) if may_be_object && !name.starts_with('.') && check_key(name).is_ok() => {
+                    names.push(name.to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+
+    fn read_object_meta(
+        &self,
+        key: String,
+        file: File,
+        meta: &FileMeta,
+    ) -> Result<ObjectMeta, StoreError> {
+        let (etag, size) =
+            etag_and_size(file, meta).map_err(|error| self.io_error(&key, &error))?;
+        Ok(ObjectMeta {
+            key,
+            etag,
+            modified: meta.modified,
+            size,
+        })
+    }
+
+    fn list_too_large(&self, above: &str, what: String) -> StoreError {
+        StoreError::ListTooLarge {
+            store: self.address.clone(),
+            prefix: above.to_owned(),
+            what,
+        }
     }
 }
 
