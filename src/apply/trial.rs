@@ -5,7 +5,7 @@
 //! the trial open, because that says nothing about the release.
 
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
-use crate::kind::Service;
+use crate::kind::ServiceProcesses;
 use crate::owed::Obligation;
 use crate::ports::root::RootError;
 use crate::release::{self, ReleaseSpec, RollbackOutcome};
@@ -237,7 +237,7 @@ impl<'a> Applier<'a> {
     fn services(
         &self,
         resource: &Resource,
-    ) -> impl Iterator<Item = (&'a Resource, &'a dyn Service)> {
+    ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
         let users = self.catalog.dependents(&resource.id);
         users.filter_map(|user| Some((user, user.body.service()?)))
     }

@@ -25,7 +25,7 @@ const END: &str = "<!-- /generated -->";
 fn sections() -> Vec<(&'static str, &'static str, String)> {
     let settings = schemars::schema_for!(crate::settings::SettingsFile);
     let role = crate::role::json_schema();
-    let kinds: Vec<schemars::Schema> = KINDS.iter().map(|kind| kind.schema()).collect();
+    let kinds: Vec<schemars::Schema> = KINDS.iter().map(|kind| kind.test_probes().schema).collect();
     vec![
         ("settings.md", "settings", field_tables(&settings)),
         (
@@ -51,28 +51,35 @@ fn sections() -> Vec<(&'static str, &'static str, String)> {
         (
             "security.md",
             "paths",
-            crate::kinds::privileged::render_table(),
+            crate::role::privileged_paths::render_table(),
         ),
     ]
 }
 
 fn kind_row(kind: &dyn AnyKind) -> String {
-    format!("- [`{0}`](#{0}): {1}\n", kind.name(), kind.about())
+    format!(
+        "- [`{0}`](#{0}): {1}\n",
+        kind.name(),
+        kind.test_probes().about
+    )
 }
 
 fn kind_page(kind: &dyn AnyKind) -> String {
     format!(
         "\n## {}\n\n{}\n\n```yaml\n{}```\n\n{}",
         kind.name(),
-        kind.about(),
+        kind.test_probes().about,
         example(kind),
-        field_tables(&kind.schema())
+        field_tables(&kind.test_probes().schema)
     )
 }
 
 /// Indented as in a role, where long lines have little room.
 fn example(kind: &dyn AnyKind) -> String {
-    format!("- {}\n", kind.example().trim().replace('\n', "\n  "))
+    format!(
+        "- {}\n",
+        kind.test_probes().example.trim().replace('\n', "\n  ")
+    )
 }
 
 fn exit_code_table() -> String {
@@ -189,7 +196,7 @@ fn every_field_and_setting_says_what_it_is() {
     );
     look("role", &crate::role::json_schema());
     for kind in KINDS {
-        look(kind.name(), &kind.schema());
+        look(kind.name(), &kind.test_probes().schema);
     }
     assert!(silent.is_empty(), "no `///` on {}", silent.join(", "));
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use super::{Condition, Diff, Kind, Service, Triggered};
+use super::{Condition, Diff, Kind, ServiceProcesses, Triggered};
 use crate::ports::{Host, watchdog};
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
@@ -13,26 +13,10 @@ use crate::yaml::{Node, decode};
 /// An entry of [`crate::kinds::KINDS`].
 pub(crate) trait AnyKind: Sync {
     fn name(&self) -> &'static str;
-    #[cfg(test)]
-    fn about(&self) -> &'static str;
-    #[cfg(test)]
-    fn example(&self) -> &'static str;
     /// Decodes a resource from its node in a role, whose string leaves are rendered already.
     fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem>;
     #[cfg(test)]
-    fn schema(&self) -> schemars::Schema;
-    #[cfg(test)]
-    fn prepare(&self, sandbox: &crate::ports::testing::Sandbox);
-    #[cfg(test)]
-    fn skip_reason(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str>;
-    #[cfg(test)]
-    fn sandbox_example(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String>;
-    #[cfg(test)]
-    fn is_read_only(&self) -> bool;
-    #[cfg(test)]
-    fn probes(&self) -> Vec<super::conformance::Probe>;
-    #[cfg(test)]
-    fn effects(&self) -> Vec<super::conformance::Probe>;
+    fn test_probes(&self) -> super::conformance::TestProbes;
 }
 
 /// The entry of the kind `K` in [`crate::kinds::KINDS`].
@@ -55,16 +39,6 @@ impl<K: Kind> AnyKind for KindEntry<K> {
         K::NAME
     }
 
-    #[cfg(test)]
-    fn about(&self) -> &'static str {
-        K::ABOUT
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> &'static str {
-        K::EXAMPLE
-    }
-
     fn decode(&self, node: &Node) -> Result<Box<dyn AnyResource>, Problem> {
         Ok(Box::new(TypedResource::<K> {
             spec: decode(node)?,
@@ -72,38 +46,8 @@ impl<K: Kind> AnyKind for KindEntry<K> {
     }
 
     #[cfg(test)]
-    fn schema(&self) -> schemars::Schema {
-        schemars::schema_for!(K::Spec)
-    }
-
-    #[cfg(test)]
-    fn prepare(&self, sandbox: &crate::ports::testing::Sandbox) {
-        K::prepare(sandbox);
-    }
-
-    #[cfg(test)]
-    fn skip_reason(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<&'static str> {
-        K::skip_reason(sandbox)
-    }
-
-    #[cfg(test)]
-    fn sandbox_example(&self, sandbox: &crate::ports::testing::Sandbox) -> Option<String> {
-        K::sandbox_example(sandbox)
-    }
-
-    #[cfg(test)]
-    fn is_read_only(&self) -> bool {
-        K::is_read_only()
-    }
-
-    #[cfg(test)]
-    fn probes(&self) -> Vec<super::conformance::Probe> {
-        K::probes()
-    }
-
-    #[cfg(test)]
-    fn effects(&self) -> Vec<super::conformance::Probe> {
-        K::effects()
+    fn test_probes(&self) -> super::conformance::TestProbes {
+        super::conformance::TestProbes::of::<K>()
     }
 }
 
@@ -119,7 +63,7 @@ pub(crate) trait AnyResource {
     /// Inspects the host and compares it with the spec.
     fn inspect<'r>(&'r self, host: &Host) -> Result<Box<dyn Observation + 'r>, Failure>;
     fn triggered(&self) -> Option<&dyn Triggered>;
-    fn service(&self) -> Option<&dyn Service>;
+    fn service(&self) -> Option<&dyn ServiceProcesses>;
     fn release(&self) -> Option<&ReleaseSpec>;
     fn release_mut(&mut self) -> Option<&mut ReleaseSpec>;
     /// Begins an operation on it, which the watchdog names if the host hangs.
@@ -190,7 +134,7 @@ impl<K: Kind> AnyResource for TypedResource<K> {
         K::triggered(&self.spec)
     }
 
-    fn service(&self) -> Option<&dyn Service> {
+    fn service(&self) -> Option<&dyn ServiceProcesses> {
         K::service(&self.spec)
     }
 

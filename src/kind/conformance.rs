@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AnyKind, AnyResource, KindEntry, Observation};
+use super::{AnyKind, AnyResource, Kind, KindEntry, Observation};
 use crate::desired::DesiredState;
 use crate::kinds::KINDS;
 use crate::ports::testing::{Sandbox, skip_test};
@@ -43,6 +43,35 @@ pub(crate) trait ConformanceProbes {
     /// Probes of what `apply` changes beside what a field names: a running state, a live value, a link.
     fn effects() -> Vec<Probe> {
         Vec::new()
+    }
+}
+
+/// What the tests of kinds need of one kind, without its type.
+pub(crate) struct TestProbes {
+    pub about: &'static str,
+    pub example: &'static str,
+    pub schema: schemars::Schema,
+    fields: Vec<Probe>,
+    effects: Vec<Probe>,
+    is_read_only: bool,
+    prepare: fn(&Sandbox),
+    sandbox_example: fn(&Sandbox) -> Option<String>,
+    skip_reason: fn(&Sandbox) -> Option<&'static str>,
+}
+
+impl TestProbes {
+    pub(super) fn of<K: Kind>() -> TestProbes {
+        TestProbes {
+            about: K::ABOUT,
+            example: K::EXAMPLE,
+            schema: schemars::schema_for!(K::Spec),
+            fields: K::probes(),
+            effects: K::effects(),
+            is_read_only: K::is_read_only(),
+            prepare: K::prepare,
+            sandbox_example: K::sandbox_example,
+            skip_reason: K::skip_reason,
+        }
     }
 }
 
@@ -122,12 +151,9 @@ impl Probe {
         self
     }
 
-    fn expecting(mut self, new: ExpectedEffect) -> Probe {
-        if let ProbeMethod::Drift {
-            expected: shows, ..
-        } = &mut self.method
-        {
-            *shows = new;
+    fn expecting(mut self, effect: ExpectedEffect) -> Probe {
+        if let ProbeMethod::Drift { expected, .. } = &mut self.method {
+            *expected = effect;
         }
         self
     }
@@ -211,7 +237,7 @@ fn apply_and_verify(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(),
 
 /// Checks a read-only kind: it never reports a change, and its stamp shows every drift.
 fn check_read_only_kind(
-    kind: &dyn AnyKind,
+    probes: Vec<Probe>,
     resource: &dyn AnyResource,
     sandbox: &Sandbox,
 ) -> Result<(), String> {
@@ -223,12 +249,12 @@ fn check_read_only_kind(
             None => Ok(observed.stamp().map(|stamp| stamp.fingerprint)),
         }
     };
-    for Probe { field, method: how } in kind.probes() {
-        let ProbeMethod::Drift { cause: spoil, .. } = how else {
+    for Probe { field, method } in probes {
+        let ProbeMethod::Drift { cause, .. } = method else {
             continue;
         };
         let before = stamp()?.ok_or("it has no stamp")?;
-        spoil(sandbox);
+        cause(sandbox);
         if stamp()? == Some(before) {
             return Err(format!("`{field}`: the stamp does not show it"));
         }
@@ -239,60 +265,66 @@ fn check_read_only_kind(
 /// Runs the conformance test of one kind.
 pub(crate) fn check_kind(kind: &dyn AnyKind) -> Result<(), String> {
     let sandbox = Sandbox::with_base_system();
-    if let Some(why) = kind.skip_reason(&sandbox) {
-        skip_test(&format!("conformance of `{}`", kind.name()), why);
+    let tested = kind.test_probes();
+    if let Some(reason) = (tested.skip_reason)(&sandbox) {
+        skip_test(&format!("conformance of `{}`", kind.name()), reason);
         return Ok(());
     }
-    kind.prepare(&sandbox);
-    let here = kind.sandbox_example(&sandbox);
-    let example = here.as_deref().unwrap_or(kind.example());
+    (tested.prepare)(&sandbox);
+    let sandbox_example = (tested.sandbox_example)(&sandbox);
+    let resource = decode_example(kind, sandbox_example.as_deref().unwrap_or(tested.example))?;
+    let resource = resource.as_ref();
+    if tested.is_read_only {
+        return check_read_only_kind(tested.fields, resource, &sandbox);
+    }
+    pending_change(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
+    apply_and_verify(resource, &sandbox).map_err(|why| format!("the example: {why}"))?;
+    for Probe { field, method } in tested.fields.into_iter().chain(tested.effects) {
+        match method {
+            ProbeMethod::NotSet(_) => {}
+            ProbeMethod::Drift { as_root: true, .. } if !sandbox.can_set_owners() => {
+                skip_test(&format!("`{}`.{field}", kind.name()), "needs root");
+            }
+            ProbeMethod::Drift {
+                cause, expected, ..
+            } => {
+                cause(&sandbox);
+                check_drift_is_repaired(resource, &sandbox, &expected)
+                    .map_err(|why| format!("`{field}`: {why}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn decode_example(kind: &dyn AnyKind, example: &str) -> Result<Box<dyn AnyResource>, String> {
     let node = parse("example", example.as_bytes(), ParseLimits::default());
     let node = node.map_err(|problem| problem.to_string())?;
     let fields = node
         .get(kind.name())
         .ok_or("the example is of another kind")?;
-    let resource = decode_resolved(kind, fields).map_err(|problem| problem.to_string())?;
-    let resource = resource.as_ref();
-    if kind.is_read_only() {
-        return check_read_only_kind(kind, resource, &sandbox);
-    }
-    pending_change(resource, &sandbox)?.ok_or("nothing differs on an empty host")?;
-    apply_and_verify(resource, &sandbox).map_err(|why| format!("the example: {why}"))?;
-    for Probe { field, method: how } in kind.probes().into_iter().chain(kind.effects()) {
-        let (spoil, shows) = match how {
-            ProbeMethod::NotSet(_) => continue,
-            ProbeMethod::Drift { as_root: true, .. } if !sandbox.can_set_owners() => {
-                skip_test(&format!("`{}`.{field}", kind.name()), "needs root");
-                continue;
-            }
-            ProbeMethod::Drift {
-                cause: spoil,
-                expected: shows,
-                ..
-            } => (spoil, shows),
-        };
-        spoil(&sandbox);
-        let change = pending_change(resource, &sandbox)
-            .and_then(|change| change.ok_or_else(|| "spoilt, and nothing differs".to_owned()))
-            .map_err(|why| format!("`{field}`: {why}"))?;
-        let shown = match shows {
-            ExpectedEffect::Change => true,
-            ExpectedEffect::Field(shown) => change.touches(shown),
-            ExpectedEffect::Verb(verb) => change.verb == verb,
-            ExpectedEffect::Stamp => {
-                return Err(format!(
-                    "`{field}`: only a read-only kind has probes of its stamp"
-                ));
-            }
-        };
-        if !shown {
-            return Err(format!(
-                "`{field}`: the change does not show it: {change:?}"
-            ));
+    decode_resolved(kind, fields).map_err(|problem| problem.to_string())
+}
+
+/// Checks that the pending change shows the expected effect, and that applying it repairs the drift.
+fn check_drift_is_repaired(
+    resource: &dyn AnyResource,
+    sandbox: &Sandbox,
+    expected: &ExpectedEffect,
+) -> Result<(), String> {
+    let change = pending_change(resource, sandbox)?.ok_or("spoilt, and nothing differs")?;
+    let is_shown = match expected {
+        ExpectedEffect::Change => true,
+        ExpectedEffect::Field(field) => change.touches(field),
+        ExpectedEffect::Verb(verb) => change.verb == *verb,
+        ExpectedEffect::Stamp => {
+            return Err("only a read-only kind has probes of its stamp".to_owned());
         }
-        apply_and_verify(resource, &sandbox).map_err(|why| format!("`{field}`: {why}"))?;
+    };
+    if !is_shown {
+        return Err(format!("the change does not show it: {change:?}"));
     }
-    Ok(())
+    apply_and_verify(resource, sandbox)
 }
 
 #[test]
@@ -314,7 +346,8 @@ fn example_of_the_guide_to_the_code_is_a_valid_kind() {
 #[test]
 fn every_field_has_a_description_and_a_probe() {
     for kind in KINDS {
-        let schema = serde_json::to_value(kind.schema()).unwrap();
+        let tested = kind.test_probes();
+        let schema = serde_json::to_value(tested.schema).unwrap();
         let properties = schema["properties"].as_object().unwrap();
         for (field, property) in properties {
             let described = property["description"].as_str().unwrap_or_default();
@@ -324,7 +357,7 @@ fn every_field_has_a_description_and_a_probe() {
                 kind.name()
             );
         }
-        let probes = kind.probes();
+        let probes = tested.fields;
         let fields: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
         let probed: BTreeSet<&str> = probes.iter().map(|probe| probe.field).collect();
         assert_eq!(probed, fields, "probes of `{}`", kind.name());
@@ -342,15 +375,16 @@ fn every_kind_has_a_unique_name_a_sentence_and_an_example() {
     let names: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name()).collect();
     assert_eq!(names.len(), KINDS.len(), "a name is used twice");
     for kind in KINDS {
-        let (name, about) = (kind.name(), kind.about());
+        let name = kind.name();
+        let TestProbes { about, example, .. } = kind.test_probes();
         assert!(about.ends_with('.'), "{name}: {about}");
         assert!(
-            kind.example().starts_with(&format!("{name}:")),
+            example.starts_with(&format!("{name}:")),
             "{name}: its example is of something else"
         );
-        let example =
-            parse_resource(kind.example()).unwrap_or_else(|problem| panic!("{name}: {problem}"));
-        assert_eq!(example.kind(), name);
-        assert!(!example.subject().is_empty(), "{name}");
+        let resource =
+            parse_resource(example).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        assert_eq!(resource.kind(), name);
+        assert!(!resource.subject().is_empty(), "{name}");
     }
 }

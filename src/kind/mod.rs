@@ -5,8 +5,8 @@
 //! Where other resources depend on it, [`Kind::stamp`] fingerprints what is on disk.
 //!
 //! What only some kinds can do are traits of their own, implemented by their specs: [`Triggered`] acts when
-//! others change, and [`Service`] runs processes. One kind, the release, is known by its type: operators work
-//! with the releases of an app by name.
+//! others change, and [`ServiceProcesses`] gives access to those of a service. One kind, the release, is known
+//! by its type: operators work with the releases of an app by name.
 
 mod any;
 #[cfg(test)]
@@ -96,7 +96,7 @@ pub(crate) trait Kind: ConformanceProbes + 'static {
     }
 
     /// The spec as a service, if it is one.
-    fn service(_spec: &Self::Spec) -> Option<&dyn Service> {
+    fn service(_spec: &Self::Spec) -> Option<&dyn ServiceProcesses> {
         None
     }
 
@@ -135,8 +135,8 @@ pub(crate) trait Triggered {
     fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
 }
 
-/// Runs processes, perhaps from a release that is on trial.
-pub(crate) trait Service {
+/// The processes of a service, which perhaps run a release that is on trial.
+pub(crate) trait ServiceProcesses {
     /// Checks that its processes run from the release on trial.
     fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
 

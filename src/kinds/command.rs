@@ -23,7 +23,7 @@ pub(super) struct Command;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct CommandSpec {
+pub(crate) struct CommandSpec {
     /// The command: a list of arguments, or a string for the shell.
     pub run: Argv,
     /// Run only while this path does not exist; it must exist afterwards.

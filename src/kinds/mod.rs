@@ -1,26 +1,24 @@
 //! The kinds of resources, and the one list of them.
 
 mod authorized_keys;
-mod command;
+pub(crate) mod command;
 mod directory;
 mod file;
 mod group;
 mod package;
 mod path_field;
 #[cfg(test)]
-pub(crate) mod privileged;
-#[cfg(test)]
 mod property_tests;
 pub(crate) mod release;
-mod service;
+pub(crate) mod service;
 mod shadow_utils;
-mod symlink;
-mod template;
+pub(crate) mod symlink;
+pub(crate) mod template;
 // The example of docs/hacking.md.
 #[cfg(test)]
 pub(crate) mod timezone;
 mod user;
-mod watch;
+pub(crate) mod watch;
 
 use crate::kind::{AnyKind, KindEntry};
 

@@ -20,7 +20,7 @@ pub(super) struct Symlink;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct SymlinkSpec {
+pub(crate) struct SymlinkSpec {
     /// Absolute path of the link.
     pub path: PathBuf,
     /// Its target, written into the link unchanged.
@@ -61,7 +61,7 @@ pub(super) enum SymlinkAction {
     /// Set the owner of a link with the right target.
     SetOwner,
     Remove,
-    /// Fail: something else has its path. A file may be somebody's data; a link never is.
+    /// Fail: something else has its path. A file may be a user's data; a link never is.
     RefuseToReplace,
 }
 

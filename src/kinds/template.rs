@@ -19,7 +19,7 @@ pub(super) struct Template;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct TemplateSpec {
+pub(crate) struct TemplateSpec {
     /// Absolute path.
     pub path: PathBuf,
     /// The template, a path below `templates/`.

@@ -18,11 +18,11 @@ const MAX_FILE_BYTES: usize = 16 << 20;
 
 pub(super) struct Watch;
 
-/// Files that are only looked at.
+/// Files that are only read.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct WatchSpec {
+pub(crate) struct WatchSpec {
     /// Absolute paths of files, or of a folder for the files in it. They must exist.
     pub paths: Vec<PathBuf>,
     /// The check that must pass before a service is reloaded or restarted for a change: a name in the role's `checks`.
@@ -46,7 +46,7 @@ impl Kind for Watch {
 
     type Spec = WatchSpec;
     type State = WatchState;
-    /// It only looks.
+    /// It only reads.
     type Action = Infallible;
 
     fn subject(spec: &WatchSpec) -> String {
@@ -68,21 +68,21 @@ impl Kind for Watch {
     }
 
     fn inspect(spec: &WatchSpec, host: &Host) -> Result<WatchState, Failure> {
-        let mut seen = WatchScan::default();
+        let mut scan = WatchScan::default();
         for path in &spec.paths {
             let missing = || {
                 Failure::not_ready(format!("there is no {}", path.display())).hint(
                     "create it, or remove it from `paths`; until then the services that use it are left as they are",
                 )
             };
-            match seen.add_path(path, path, host)?.ok_or_else(missing)? {
+            match scan.add_path(path, path, host)?.ok_or_else(missing)? {
                 FileKind::File => spec.require_root_only(path, path, host)?,
                 FileKind::Directory => {
                     spec.require_root_only(path, &path.join("any"), host)?;
                     for name in host.root.list(path)?.unwrap_or_default() {
                         // A file that vanishes during the scan, or is not a regular file, does not count.
                         let inner = path.join(name);
-                        seen.add_path(path, &inner, host)?;
+                        scan.add_path(path, &inner, host)?;
                         spec.require_root_only(path, &inner, host)?;
                     }
                 }
@@ -93,8 +93,8 @@ impl Kind for Watch {
             }
         }
         Ok(WatchState {
-            fingerprint: digest(seen.listing.as_bytes()),
-            changed_at: seen.changed_at,
+            fingerprint: digest(scan.listing.as_bytes()),
+            changed_at: scan.changed_at,
         })
     }
 
@@ -249,7 +249,7 @@ mod tests {
         let stamp = |path: &str, only: bool| {
             let text = format!("watch: {{paths: [{path}], root_only: {only}}}");
             let watch = parse_resource(&text).unwrap();
-            watch.inspect(&host.host).map(|seen| seen.stamp())
+            watch.inspect(&host.host).map(|observed| observed.stamp())
         };
         for path in ["/etc/ssl/a.pem", "/etc/ssl"] {
             assert!(stamp(path, true).unwrap().is_some(), "{path}");

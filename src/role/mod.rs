@@ -18,6 +18,8 @@ mod item_lists;
 mod nodes;
 mod parameters;
 mod ports;
+#[cfg(test)]
+pub(crate) mod privileged_paths;
 mod render;
 mod resource;
 mod schema;

@@ -22,7 +22,7 @@ pub(super) struct Service;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct ServiceSpec {
+pub(crate) struct ServiceSpec {
     /// Its name in the service manager; for systemd `nginx` means `nginx.service`.
     pub name: String,
     /// The service manager: `host` (see `services` in the settings), or `supervisor`, a
@@ -89,7 +89,7 @@ impl Kind for Service {
     fn inspect(spec: &ServiceSpec, host: &Host) -> Result<ServiceState, Failure> {
         let status = service_manager(spec, host).status(&spec.name)?;
         if status.known {
-            let dormant = match &spec.serves {
+            let serves_missing = match &spec.serves {
                 Some(path) => host.root.meta(path)?.is_none(),
                 None => false,
             };
@@ -105,7 +105,7 @@ impl Kind for Service {
             }
             return Ok(ServiceState {
                 status,
-                serves_missing: dormant,
+                serves_missing,
                 recently_started: fresh,
                 exposed_environment_file: exposed,
             });
@@ -197,7 +197,7 @@ impl Kind for Service {
         Some(spec)
     }
 
-    fn service(spec: &ServiceSpec) -> Option<&dyn kind::Service> {
+    fn service(spec: &ServiceSpec) -> Option<&dyn kind::ServiceProcesses> {
         Some(spec)
     }
 }
@@ -226,7 +226,7 @@ impl Triggered for ServiceSpec {
     }
 }
 
-impl kind::Service for ServiceSpec {
+impl kind::ServiceProcesses for ServiceSpec {
     fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
         let status = service_manager(self, host).status(&self.name)?;
         let name = &self.name;
@@ -347,7 +347,7 @@ mod conformance {
                 Probe::not_set("manager", "it says whom to ask"),
                 Probe::drift("enabled", |host| host.services.disable("demo").unwrap()),
                 Probe::drift("running", |host| host.services.crash("demo", &[])),
-                Probe::not_set("unit", "what hides it is somebody else's"),
+                Probe::not_set("unit", "what hides it is another user's"),
                 Probe::not_set("serves", "it says what there must be before it can start"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),

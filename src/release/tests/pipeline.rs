@@ -380,7 +380,12 @@ fn spec_with_unsafe_or_conflicting_paths_is_refused() {
 #[test]
 fn reference_example_is_valid() {
     let kind = crate::kinds::find("release").unwrap();
-    let node = yaml::parse("e", kind.example().as_bytes(), yaml::ParseLimits::default()).unwrap();
+    let node = yaml::parse(
+        "e",
+        kind.test_probes().example.as_bytes(),
+        yaml::ParseLimits::default(),
+    )
+    .unwrap();
     let body = &node.expect_map("a resource").unwrap()[0].value;
     let spec: ReleaseSpec = yaml::decode(body).unwrap();
     spec.validate().unwrap();
