@@ -19,7 +19,8 @@ const MIN_TOKEN_LENGTH: usize = 16;
 /// Most registered values: a large secret file does not consist of passwords.
 const MAX_SECRETS: usize = 10_000;
 
-const PLACEHOLDER: &str = "(secret)";
+/// Replaces a secret in all output. In the address of a repository `***` does: parentheses would break the URL.
+pub(crate) const PLACEHOLDER: &str = "(secret)";
 
 /// Longest first: one may contain another.
 static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());

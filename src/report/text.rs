@@ -5,6 +5,7 @@ use similar::TextDiff;
 
 use super::{Report, ResourceStatus};
 use crate::owed::Obligation;
+use crate::ports::secrets::PLACEHOLDER;
 use crate::resource::{Change, Duty, FieldValue, Verb};
 
 /// Colours, or none.
@@ -67,7 +68,7 @@ pub(crate) fn change_line(paint: Paint, id: &str, change: &Change) -> String {
             (_, FieldValue::Unknown(until)) => format!("{} unknown until {until}", field.field),
             (_, FieldValue::Text(_)) | (FieldValue::Text(_), _) => field.field.to_string(),
             (_, FieldValue::Secret) | (FieldValue::Secret, _) => {
-                format!("{} (secret)", field.field)
+                format!("{} {PLACEHOLDER}", field.field)
             }
             _ => field.field.to_string(),
         })

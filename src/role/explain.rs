@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::schema::{Role, load_with_included};
+use crate::ports::secrets::PLACEHOLDER;
 use crate::problem::{Location, Problem};
 use crate::settings::Settings;
 use crate::yaml::Node;
@@ -95,7 +96,7 @@ fn redact(key: &str, node: &Node) -> serde_json::Value {
                 if value.is_null() {
                     value
                 } else {
-                    Value::String("(secret)".into())
+                    Value::String(PLACEHOLDER.into())
                 }
             }
             value => value,
