@@ -29,6 +29,10 @@ pub struct ExecArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an operator's command inherits some variables"
+)]
 pub(super) fn run(args: ExecArgs, paths: &Paths) -> Result<Exit, CommandError> {
     let command = {
         let session = Session::open(paths, StopFlag::default())?;

@@ -55,6 +55,10 @@ pub(super) fn parse_one_line(
 }
 
 /// The operator's name, as a script sets it or sudo passes it on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cli reads the environment and passes values on"
+)]
 pub(super) fn current_user() -> Option<String> {
     ["TRUEUP_BY", "SUDO_USER", "USER", "LOGNAME"]
         .iter()
@@ -63,6 +67,10 @@ pub(super) fn current_user() -> Option<String> {
 }
 
 /// Who started this process: a person or a systemd unit.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cli reads the environment and passes values on"
+)]
 pub(super) fn started_by() -> String {
     let variable = |name: &str| {
         let value = std::env::var(name).ok()?;

@@ -125,6 +125,10 @@ pub struct WaitArgs {
 impl WaitArgs {
     /// How long to wait; `default` where no option says so. A pass of a timer does not wait: the timer starts
     /// the next one anyway.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cli reads the environment and passes values on"
+    )]
     pub(super) fn limit(&self, default: Duration) -> Duration {
         match (self.no_wait, self.wait) {
             (true, _) => Duration::ZERO,

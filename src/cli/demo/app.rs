@@ -14,6 +14,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves `public/index.html` of the working folder. Reads it once at the start, as real apps do, so that a
 /// new release shows only after a restart. Returns only on errors.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demo's app is a server of its own, started in its release"
+)]
 pub(in crate::cli) fn serve(port: u16) -> Result<Exit, CommandError> {
     let failed = |error: String| CommandError::failed(error);
     let folder = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
@@ -60,6 +64,10 @@ pub(super) fn fetch_page(port: u16, timeout: Duration) -> io::Result<String> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a single request to the demo's own app on this host"
+)]
 fn try_fetch_page(port: u16) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;

@@ -80,6 +80,10 @@ pub(super) fn write_files(folder: &Path, port: u16) -> Result<(), CommandError> 
 }
 
 /// A free port on the loopback address.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only a bound port is known to be free"
+)]
 pub(super) fn free_port() -> Result<u16, CommandError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())

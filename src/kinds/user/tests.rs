@@ -176,8 +176,9 @@ fn fields_that_would_break_the_passwd_file_are_rejected() {
 
 /// The program that holds the lock runs like `passwd`: with root's rights, called by root or by `nobody`.
 #[allow(
+    clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "it stands for a program of somebody else"
+    reason = "it stands for a program of another user"
 )]
 #[test]
 fn stopped_program_with_the_account_lock_does_not_block_changes() {
@@ -210,8 +211,8 @@ fn stopped_program_with_the_account_lock_does_not_block_changes() {
     let locked = parse_resource("user: {name: deploy, locked: true, comment: gone}").unwrap();
     let mut child = stopped(0);
     let failure = converge(&*locked, &sandbox).unwrap_err();
-    let said = format!("process {} (`python3`, run by root, stopped)", child.id());
-    assert!(failure.message.contains(&said), "{failure}");
+    let description = format!("process {} (`python3`, run by root, stopped)", child.id());
+    assert!(failure.message.contains(&description), "{failure}");
     let hint = failure.hint.unwrap();
     assert!(
         hint.contains(&format!("kill -KILL {}", child.id())),
